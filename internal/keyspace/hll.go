@@ -1,0 +1,96 @@
+package keyspace
+
+import "github.com/cespare/xxhash/v2"
+
+const (
+	hllHeader    = 16 // "HYLL", encoding, 3 unused bytes, 8 bytes of cached cardinality
+	hllRegisters = 16384
+	hllBits      = 6
+	hllDense     = hllHeader + hllRegisters*hllBits/8 // size of a dense HyperLogLog
+	hllLongest   = hllHeader + 2*hllRegisters         // size that no sparse one exceeds: each run has two bytes at most
+)
+
+// hll hashes a string that is a HyperLogLog by its registers. The cached cardinality, which PFCOUNT rewrites, and the encoding are
+// left out: servers before 4.0 merge into a dense one what later ones keep sparse. A string that merely starts like one is hashed
+// as the bytes that it is.
+type hll struct {
+	held []byte // all of the string, while it may be one
+	over bool   // it is none
+}
+
+func (m *hll) write(p []byte, plain *xxhash.Digest) {
+	plain.Write(p)
+	if m.over {
+		return
+	}
+	if len(m.held)+len(p) > hllLongest {
+		m.over, m.held = true, nil
+		return
+	}
+	if len(m.held) == 0 && len(p) > 0 && p[0] != 'H' {
+		m.over = true
+		return
+	}
+	m.held = append(m.held, p...)
+	if n := min(len(m.held), 4); string(m.held[:n]) != "HYLL"[:n] || len(m.held) > 4 && m.held[4] > 1 {
+		m.over, m.held = true, nil
+	}
+}
+
+// sum gives the hash and the length to count: of a HyperLogLog those of its dense form.
+func (m *hll) sum(size int64, plain *xxhash.Digest) (hash uint64, length int64) {
+	if m.over || len(m.held) < hllHeader {
+		return plain.Sum64(), size
+	}
+	var registers [hllRegisters]byte
+	if !readHLL(m.held, &registers) {
+		return plain.Sum64(), size
+	}
+	d := xxhash.New()
+	d.WriteString("HYLL")
+	d.Write(registers[:])
+	return d.Sum64(), hllDense
+}
+
+// readHLL gives the registers of a whole HyperLogLog; false where p is none.
+func readHLL(p []byte, registers *[hllRegisters]byte) bool {
+	if p[4] == 0 {
+		if len(p) != hllDense {
+			return false
+		}
+		body := p[hllHeader:]
+		for i := range registers {
+			at, shift := i*hllBits/8, i*hllBits%8
+			v := uint(body[at]) >> shift
+			if shift > 8-hllBits {
+				v |= uint(body[at+1]) << (8 - shift)
+			}
+			registers[i] = byte(v & (1<<hllBits - 1))
+		}
+		return true
+	}
+	at := 0
+	for i := hllHeader; i < len(p); i++ {
+		var run int
+		var value byte
+		switch b := p[i]; {
+		case b&0x80 != 0: // VAL: 1vvvvvxx
+			run, value = int(b&3)+1, b>>2&31+1
+		case b&0x40 != 0: // XZERO: 01xxxxxx xxxxxxxx
+			if i++; i == len(p) {
+				return false
+			}
+			run = int(b&63)<<8 + int(p[i]) + 1
+		default: // ZERO: 00xxxxxx
+			run = int(b&63) + 1
+		}
+		if at+run > hllRegisters {
+			return false
+		}
+		for ; run > 0; run-- {
+			registers[at] = value
+			at++
+		}
+	}
+	return at == hllRegisters
+}

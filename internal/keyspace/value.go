@@ -1,0 +1,219 @@
+package keyspace
+
+import "fmt"
+
+// Prefix starts every key that surecut itself writes on a server.
+const Prefix = "__surecut"
+
+// Key names one key of a deployment. Name is binary and compared byte by byte.
+type Key struct {
+	DB   int
+	Name string
+}
+
+// Type is the type of a value as the TYPE command names it.
+type Type uint8
+
+// The types in the order in which Redis introduced them. None is an absent key.
+const (
+	None Type = iota
+	String
+	List
+	Set
+	ZSet
+	Hash
+	Stream
+	Module // any type that a module defines; its bytes are opaque
+)
+
+var typeNames = [...]string{"none", "string", "list", "set", "zset", "hash", "stream", "module"}
+
+// String gives the name that the TYPE command uses.
+func (t Type) String() string {
+	if int(t) < len(typeNames) {
+		return typeNames[t]
+	}
+	return fmt.Sprintf("type(%d)", uint8(t))
+}
+
+// ParseType maps a reply of TYPE to a Type. Every name that is not built in
+// belongs to a module (TYPE answers "ReJSON-RL", "MBbloom--" and the like).
+func ParseType(name string) Type {
+	for i, n := range typeNames {
+		if n == name {
+			return Type(i)
+		}
+	}
+	return Module
+}
+
+// Value is a whole value with its expiry; only the fields of its Type are set.
+type Value struct {
+	Type     Type
+	ExpireAt int64 // Unix time in ms; 0: never expires
+
+	Str     []byte
+	List    [][]byte
+	Set     [][]byte
+	ZSet    []Member
+	Hash    []Field
+	Entries []Entry
+	Meta    StreamMeta
+	Groups  []Group
+	Module  []byte // opaque payload
+}
+
+// Field is one field of a hash. ExpireAt is the Unix time in ms (since Redis 7.4); 0: never.
+type Field struct {
+	Name, Value []byte
+	ExpireAt    int64
+}
+
+// Member is one member of a sorted set.
+type Member struct {
+	Name  []byte
+	Score float64
+}
+
+// StreamID is the ID of a stream entry.
+type StreamID struct{ Ms, Seq uint64 }
+
+// String gives the ID as commands take it, "ms-seq".
+func (id StreamID) String() string { return fmt.Sprintf("%d-%d", id.Ms, id.Seq) }
+
+// Less orders IDs as a stream does.
+func (id StreamID) Less(other StreamID) bool {
+	return id.Ms < other.Ms || id.Ms == other.Ms && id.Seq < other.Seq
+}
+
+// Entry is one entry of a stream; Fields alternates names and values.
+type Entry struct {
+	ID     StreamID
+	Fields [][]byte
+}
+
+// StreamMeta is what a stream knows beyond its entries. HasCounters says whether the
+// source keeps MaxDeletedID and EntriesAdded (since Redis 7.0).
+type StreamMeta struct {
+	Length       uint64
+	LastID       StreamID
+	MaxDeletedID StreamID
+	EntriesAdded uint64
+	HasCounters  bool
+}
+
+// Group is a consumer group. EntriesRead is -1 where the server does not know it (always before 7.0).
+type Group struct {
+	Name        []byte
+	LastID      StreamID
+	EntriesRead int64
+	Consumers   []Consumer
+	Pending     []Pending // in ID order
+}
+
+// Consumer is a consumer of a group. Times are Unix ms; ActiveMs is -1 where unknown (before 7.2).
+type Consumer struct {
+	Name             []byte
+	SeenMs, ActiveMs int64
+}
+
+// Pending is one delivered and not yet acknowledged entry.
+type Pending struct {
+	ID            StreamID
+	Consumer      []byte
+	DeliveryMs    int64 // Unix time
+	DeliveryCount uint64
+}
+
+// Visitor receives one value piece by piece, in the order in which the server holds it.
+// Byte slices are valid only during the call. The first error ends the visit and is returned.
+type Visitor interface {
+	// StringChunk receives the next bytes of a string; an empty string is one empty chunk.
+	StringChunk(p []byte) error
+	ListElement(p []byte) error
+	SetMember(p []byte) error
+	ZSetMember(name []byte, score float64) error
+	HashField(name, value []byte, expireAt int64) error
+	// StreamEntry calls come first, then StreamMeta once, then each StreamGroup.
+	StreamEntry(id StreamID, fields [][]byte) error
+	StreamMeta(m StreamMeta) error
+	StreamGroup(g Group) error
+	// ModulePayload receives an opaque module value.
+	ModulePayload(p []byte) error
+}
+
+// Collector is a Visitor that builds a whole Value. Set V.Type before the visit.
+type Collector struct{ V Value }
+
+var _ Visitor = (*Collector)(nil)
+
+func clone(p []byte) []byte { return append([]byte{}, p...) }
+
+func (c *Collector) StringChunk(p []byte) error {
+	c.V.Str = append(c.V.Str, p...)
+	if c.V.Str == nil {
+		c.V.Str = []byte{}
+	}
+	return nil
+}
+
+func (c *Collector) ListElement(p []byte) error {
+	c.V.List = append(c.V.List, clone(p))
+	return nil
+}
+
+func (c *Collector) SetMember(p []byte) error {
+	c.V.Set = append(c.V.Set, clone(p))
+	return nil
+}
+
+func (c *Collector) ZSetMember(name []byte, score float64) error {
+	c.V.ZSet = append(c.V.ZSet, Member{Name: clone(name), Score: score})
+	return nil
+}
+
+func (c *Collector) HashField(name, value []byte, expireAt int64) error {
+	c.V.Hash = append(c.V.Hash, Field{Name: clone(name), Value: clone(value), ExpireAt: expireAt})
+	return nil
+}
+
+func (c *Collector) StreamEntry(id StreamID, fields [][]byte) error {
+	e := Entry{ID: id, Fields: make([][]byte, len(fields))}
+	for i, f := range fields {
+		e.Fields[i] = clone(f)
+	}
+	c.V.Entries = append(c.V.Entries, e)
+	return nil
+}
+
+func (c *Collector) StreamMeta(m StreamMeta) error {
+	c.V.Meta = m
+	return nil
+}
+
+func (c *Collector) StreamGroup(g Group) error {
+	c.V.Groups = append(c.V.Groups, g.Clone())
+	return nil
+}
+
+func (c *Collector) ModulePayload(p []byte) error {
+	c.V.Module = append(c.V.Module, p...)
+	return nil
+}
+
+// Clone copies a group with all its bytes.
+func (g Group) Clone() Group {
+	out := g
+	out.Name = clone(g.Name)
+	out.Consumers = make([]Consumer, len(g.Consumers))
+	for i, c := range g.Consumers {
+		c.Name = clone(c.Name)
+		out.Consumers[i] = c
+	}
+	out.Pending = make([]Pending, len(g.Pending))
+	for i, p := range g.Pending {
+		p.Consumer = clone(p.Consumer)
+		out.Pending[i] = p
+	}
+	return out
+}
