@@ -1,0 +1,47 @@
+package rdb
+
+import (
+	"encoding/binary"
+	"sync"
+)
+
+// crcPoly is the Jones polynomial 0xad93d23594c935a9, bits reversed.
+const crcPoly = 0x95ac9329ac4bc9b5
+
+// crcTables lets eight bytes be taken at a time: table k advances a byte by k more zero bytes.
+var crcTables = sync.OnceValue(func() *[8][256]uint64 {
+	var t [8][256]uint64
+	for i := range 256 {
+		crc := uint64(i)
+		for range 8 {
+			if crc&1 != 0 {
+				crc = crc>>1 ^ crcPoly
+			} else {
+				crc >>= 1
+			}
+		}
+		t[0][i] = crc
+	}
+	for i := range 256 {
+		for k := 1; k < 8; k++ {
+			t[k][i] = t[k-1][i]>>8 ^ t[0][byte(t[k-1][i])]
+		}
+	}
+	return &t
+})
+
+// CRC64 continues the checksum that Redis puts at the end of RDB files and DUMP payloads
+// (Jones polynomial, reflected, no final complement) over p; start with 0.
+func CRC64(crc uint64, p []byte) uint64 {
+	t := crcTables()
+	for len(p) >= 8 {
+		crc ^= binary.LittleEndian.Uint64(p)
+		crc = t[7][byte(crc)] ^ t[6][byte(crc>>8)] ^ t[5][byte(crc>>16)] ^ t[4][byte(crc>>24)] ^
+			t[3][byte(crc>>32)] ^ t[2][byte(crc>>40)] ^ t[1][byte(crc>>48)] ^ t[0][crc>>56]
+		p = p[8:]
+	}
+	for _, b := range p {
+		crc = crc>>8 ^ t[0][byte(crc)^b]
+	}
+	return crc
+}

@@ -1,0 +1,360 @@
+package rdb
+
+import (
+	"encoding/binary"
+	"errors"
+	"io"
+	"math"
+	"strconv"
+)
+
+const (
+	windowSize = 256 << 10
+	windowKeep = 4 << 20  // a larger window is given back once nothing holds it
+	pieceSize  = 64 << 10 // the largest piece that is asked for as one slice of the window
+)
+
+// errBig says that a marked value has outgrown the limit. It never leaves the package.
+var errBig = errors.New("value exceeds the limit")
+
+// cursor is a window on the bytes of an RDB, or, without src, on bytes in memory.
+// Bytes from mark on stay in the window while it moves; those before are gone.
+type cursor struct {
+	src    io.Reader
+	buf    []byte
+	r, w   int   // buf[r:w] is read and not consumed
+	mark   int   // -1: nothing is marked
+	limit  int   // of marked bytes; 0: none
+	window int   // its size at first
+	base   int64 // offset of buf[0]
+	summed int   // sum covers all bytes before buf[summed]
+	sum    uint64
+	text   [24]byte // of the last int-encoded string
+	plain  []byte   // of the last string that was compressed or larger than the window
+	packed []byte   // its compressed form
+}
+
+func memory(p []byte) cursor { return cursor{buf: p, w: len(p), mark: -1} }
+
+func (c *cursor) offset() int64 { return c.base + int64(c.r) }
+
+// addSum brings sum up to r.
+func (c *cursor) addSum() {
+	if c.summed < c.r {
+		c.sum = CRC64(c.sum, c.buf[c.summed:c.r])
+		c.summed = c.r
+	}
+}
+
+// more reads at least one byte into the window.
+func (c *cursor) more() error {
+	if c.src == nil {
+		return io.ErrUnexpectedEOF
+	}
+	keep := c.r
+	if c.mark >= 0 {
+		keep = c.mark
+		if c.limit > 0 && c.r-c.mark > c.limit {
+			return errBig
+		}
+	}
+	c.makeRoom(keep)
+	for range 100 {
+		n, err := c.src.Read(c.buf[c.w:])
+		c.w += n
+		if n > 0 {
+			return nil
+		}
+		if err == io.EOF {
+			return io.ErrUnexpectedEOF
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return io.ErrNoProgress
+}
+
+// makeRoom moves the window so that it begins at keep, and gives it room for more.
+func (c *cursor) makeRoom(keep int) {
+	held := c.w - keep
+	if len(c.buf)-c.w > len(c.buf)/2 || held > c.window/4 && c.w < len(c.buf) {
+		return
+	}
+	c.addSum()
+	to := c.buf
+	switch {
+	case held == len(c.buf):
+		to = make([]byte, max(c.window, 2*held))
+	case len(c.buf) > windowKeep && held < c.window/2:
+		to = make([]byte, c.window)
+	}
+	copy(to, c.buf[keep:c.w])
+	c.buf = to
+	c.base += int64(keep)
+	c.w, c.r, c.summed = held, c.r-keep, c.summed-keep
+	if c.mark >= 0 {
+		c.mark -= keep
+	}
+}
+
+// need makes n bytes, at most pieceSize, available at buf[r:].
+func (c *cursor) need(n int) error {
+	for c.w-c.r < n {
+		if err := c.more(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (c *cursor) byte() (byte, error) {
+	if c.r == c.w {
+		if err := c.more(); err != nil {
+			return 0, err
+		}
+	}
+	b := c.buf[c.r]
+	c.r++
+	return b, nil
+}
+
+// fixed gives the next n bytes, at most pieceSize, valid until the cursor moves on.
+func (c *cursor) fixed(n int) ([]byte, error) {
+	if err := c.need(n); err != nil {
+		return nil, err
+	}
+	c.r += n
+	return c.buf[c.r-n : c.r], nil
+}
+
+func (c *cursor) uint32() (uint32, error) {
+	b, err := c.fixed(4)
+	if err != nil {
+		return 0, err
+	}
+	return binary.LittleEndian.Uint32(b), nil
+}
+
+func (c *cursor) uint64() (uint64, error) {
+	b, err := c.fixed(8)
+	if err != nil {
+		return 0, err
+	}
+	return binary.LittleEndian.Uint64(b), nil
+}
+
+// skip moves n bytes on.
+func (c *cursor) skip(n uint64) error {
+	if n <= uint64(c.w-c.r) {
+		c.r += int(n)
+		return nil
+	}
+	if c.src == nil {
+		c.r = c.w
+		return io.ErrUnexpectedEOF
+	}
+	if c.mark >= 0 && c.limit > 0 && n > uint64(c.limit) {
+		return errBig
+	}
+	for {
+		step := min(n, uint64(c.w-c.r))
+		c.r += int(step)
+		if n -= step; n == 0 {
+			return nil
+		}
+		if err := c.more(); err != nil {
+			return err
+		}
+	}
+}
+
+// Encodings of a string that stand in place of its length.
+const (
+	encInt8 = iota
+	encInt16
+	encInt32
+	encLZF
+)
+
+// length reads a length; encoded says that n is one of the encodings of a string instead.
+func (c *cursor) length() (n uint64, encoded bool, err error) {
+	b, err := c.byte()
+	if err != nil {
+		return 0, false, err
+	}
+	switch b >> 6 {
+	case 0:
+		return uint64(b & 0x3f), false, nil
+	case 1:
+		low, err := c.byte()
+		return uint64(b&0x3f)<<8 | uint64(low), false, err
+	case 3:
+		return uint64(b & 0x3f), true, nil
+	}
+	switch b {
+	case 0x80:
+		p, err := c.fixed(4)
+		if err != nil {
+			return 0, false, err
+		}
+		return uint64(binary.BigEndian.Uint32(p)), false, nil
+	case 0x81:
+		p, err := c.fixed(8)
+		if err != nil {
+			return 0, false, err
+		}
+		return binary.BigEndian.Uint64(p), false, nil
+	}
+	return 0, false, damagedf("%#02x begins no length", b)
+}
+
+// count reads a length that must not be an encoding.
+func (c *cursor) count() (uint64, error) {
+	n, encoded, err := c.length()
+	if err == nil && encoded {
+		err = damagedf("a string encoding (%d) stands where a length must be", n)
+	}
+	return n, err
+}
+
+func (c *cursor) skipCounts(n int) error {
+	for range n {
+		if _, err := c.count(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (c *cursor) skipString() error {
+	n, encoded, err := c.length()
+	if err != nil {
+		return err
+	}
+	if !encoded {
+		return c.skip(n)
+	}
+	switch n {
+	case encInt8, encInt16, encInt32:
+		return c.skip(1 << n)
+	case encLZF:
+		packed, err := c.count()
+		if err != nil {
+			return err
+		}
+		if _, err := c.count(); err != nil {
+			return err
+		}
+		return c.skip(packed)
+	}
+	return damagedf("unknown string encoding %d", n)
+}
+
+// skipStrings skips n strings; the loop is the hot path of the whole package.
+func (c *cursor) skipStrings(n uint64) error {
+	for ; n > 0; n-- {
+		if c.r < c.w {
+			b := c.buf[c.r]
+			if end := c.r + 1 + int(b); b < 0x40 && end <= c.w {
+				c.r = end
+				continue
+			}
+		}
+		if err := c.skipString(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// string reads a string, valid until the cursor moves on. In memory, plain strings stay valid.
+func (c *cursor) string() ([]byte, error) {
+	n, encoded, err := c.length()
+	if err != nil {
+		return nil, err
+	}
+	if !encoded {
+		return c.bytes(n, &c.plain)
+	}
+	if n == encLZF {
+		return c.lzf()
+	}
+	return c.integer(n)
+}
+
+// bytes gives the next n bytes: a part of the window, or, gathered as they arrive, of hold.
+func (c *cursor) bytes(n uint64, hold *[]byte) ([]byte, error) {
+	if n <= uint64(c.w-c.r) {
+		c.r += int(n)
+		return c.buf[c.r-int(n) : c.r : c.r], nil
+	}
+	if c.src == nil {
+		c.r = c.w
+		return nil, io.ErrUnexpectedEOF
+	}
+	if n <= pieceSize {
+		return c.fixed(int(n))
+	}
+	out := (*hold)[:0]
+	if cap(out) > windowKeep && uint64(cap(out)) > 4*n {
+		out = nil
+	}
+	for left := n; left > 0; {
+		step := int(min(left, uint64(c.w-c.r)))
+		out = append(out, c.buf[c.r:c.r+step]...)
+		c.r += step
+		if left -= uint64(step); left > 0 && c.r == c.w {
+			if err := c.more(); err != nil {
+				return nil, err
+			}
+		}
+	}
+	*hold = out
+	return out, nil
+}
+
+func (c *cursor) lzf() ([]byte, error) {
+	packed, err := c.count()
+	if err != nil {
+		return nil, err
+	}
+	n, err := c.count()
+	if err != nil {
+		return nil, err
+	}
+	if packed > math.MaxInt32 || n > math.MaxInt32*4 {
+		return nil, damagedf("a compressed string claims %d bytes for %d", packed, n)
+	}
+	p, err := c.bytes(packed, &c.packed)
+	if err != nil {
+		return nil, err
+	}
+	if c.src == nil {
+		return decompressLZF(nil, p, n) // stays valid, as all strings in memory do
+	}
+	c.plain, err = decompressLZF(c.plain, p, n)
+	return c.plain, err
+}
+
+func (c *cursor) integer(encoding uint64) ([]byte, error) {
+	if encoding > encInt32 {
+		return nil, damagedf("unknown string encoding %d", encoding)
+	}
+	p, err := c.fixed(1 << encoding)
+	if err != nil {
+		return nil, err
+	}
+	text := c.text[:0]
+	if c.src == nil {
+		text = nil
+	}
+	switch encoding {
+	case encInt8:
+		return strconv.AppendInt(text, int64(int8(p[0])), 10), nil
+	case encInt16:
+		return strconv.AppendInt(text, int64(int16(binary.LittleEndian.Uint16(p))), 10), nil
+	default:
+		return strconv.AppendInt(text, int64(int32(binary.LittleEndian.Uint32(p))), 10), nil
+	}
+}

@@ -1,0 +1,301 @@
+package rdb
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"strconv"
+
+	"surecut/internal/keyspace"
+)
+
+// Options configures a Reader.
+type Options struct {
+	// MaxValue is the most raw bytes of one value that are held; larger values are streamed. 0: 64 MiB.
+	MaxValue int
+}
+
+// EntryKind says what an Entry holds.
+type EntryKind uint8
+
+// The kinds of entries.
+const (
+	KindKey       EntryKind = iota
+	KindAux                 // Name and Value: a fact about the server, "redis-ver", "repl-id" and the like
+	KindFunction            // Value: the code of a function library (since 7.0)
+	KindModuleAux           // Name: the type of the module that wrote the data, which is skipped
+)
+
+// Entry is one thing that an RDB holds. Its bytes are valid until the next call of the Reader.
+type Entry struct {
+	Kind     EntryKind
+	DB       int
+	Key      []byte
+	ExpireAt int64 // Unix time in ms; 0: never expires
+	Idle     int64 // seconds; -1: not recorded
+	Freq     int64 // LFU counter; -1: not recorded
+	Type     byte
+	Raw      []byte // the value's bytes after the type byte; nil when Big
+	Big      bool   // the value exceeds Options.MaxValue: Walk streams it
+
+	Name, Value []byte
+}
+
+// Reader takes an RDB apart into entries.
+type Reader struct {
+	c       cursor
+	max     int
+	version int
+	valkey  bool
+	started bool
+	big     bool // a big value stands unread at the cursor
+	err     error
+	e       Entry
+	key     []byte
+	name    []byte
+}
+
+// NewReader reads from r with a buffer of its own, which may take in bytes beyond the RDB; see Rest.
+func NewReader(r io.Reader, o Options) *Reader {
+	if o.MaxValue <= 0 {
+		o.MaxValue = 64 << 20
+	}
+	return newReader(r, o, windowSize)
+}
+
+func newReader(r io.Reader, o Options, window int) *Reader {
+	return &Reader{c: cursor{src: r, mark: -1, window: window}, max: o.MaxValue}
+}
+
+// Version gives the RDB version, after the first Next. Valkey's own versions start at 80.
+func (r *Reader) Version() int { return r.version }
+
+// Consumed gives how many bytes of the RDB have been dealt with.
+func (r *Reader) Consumed() int64 { return r.c.offset() }
+
+// Rest gives what follows the RDB (an AOF may begin with one), once Next has returned io.EOF.
+func (r *Reader) Rest() io.Reader {
+	return io.MultiReader(bytes.NewReader(r.c.buf[r.c.r:r.c.w]), r.c.src)
+}
+
+// Next gives the next entry, or io.EOF when the RDB has ended and its checksum matched.
+// Any other error is a *FormatError and final.
+func (r *Reader) Next() (*Entry, error) {
+	if r.err != nil {
+		return nil, r.err
+	}
+	e, err := r.next()
+	if err != nil {
+		if err != io.EOF {
+			err = explain(err, r.c.offset(), r.e.Key)
+		}
+		r.err = err
+		return nil, err
+	}
+	return e, nil
+}
+
+// Walk streams the value of the Big entry that Next has just given. An error of v is returned as
+// it is, and does not end the Reader: Next goes on with the entry that follows.
+func (r *Reader) Walk(v keyspace.Visitor) error {
+	if r.err != nil {
+		return r.err
+	}
+	if !r.big {
+		return errors.New("rdb: Walk without a big value")
+	}
+	r.big = false
+	guard := guarded{to: v}
+	d := decoder{c: &r.c, v: &guard}
+	if err := d.value(r.e.Type); err != nil {
+		r.err = explain(err, r.c.offset(), r.e.Key)
+		return r.err
+	}
+	return guard.err
+}
+
+func (r *Reader) next() (*Entry, error) {
+	if !r.started {
+		if err := r.header(); err != nil {
+			return nil, err
+		}
+		r.started = true
+	}
+	if r.big {
+		r.big = false
+		if err := r.c.skipValue(r.e.Type); err != nil {
+			return nil, err
+		}
+	}
+	r.e = Entry{DB: r.e.DB, Idle: -1, Freq: -1}
+	for {
+		op, err := r.c.byte()
+		if err != nil {
+			return nil, err
+		}
+		if op < opSlotImport {
+			r.e.Type = op
+			return r.value()
+		}
+		done, err := r.opcode(op)
+		if err != nil {
+			return nil, err
+		}
+		if done {
+			return &r.e, nil
+		}
+	}
+}
+
+// header checks the first nine bytes: "REDIS" and four digits, or "VALKEY" and three.
+func (r *Reader) header() error {
+	const size = 9
+	for r.c.w-r.c.r < size {
+		if err := r.c.more(); err != nil {
+			if errors.Is(err, io.ErrUnexpectedEOF) && !magicPrefix(r.c.buf[r.c.r:r.c.w]) {
+				break
+			}
+			return err
+		}
+	}
+	p := r.c.buf[r.c.r:min(r.c.w, r.c.r+size)]
+	digits, redis := bytes.CutPrefix(p, []byte("REDIS"))
+	if !redis {
+		digits, r.valkey = bytes.CutPrefix(p, []byte("VALKEY"))
+	}
+	version, err := strconv.Atoi(string(digits))
+	if !redis && !r.valkey || err != nil || version < 1 {
+		return damagedf("this is not an RDB: it begins with %q, not with REDIS or VALKEY and a version", p)
+	}
+	r.version = version
+	r.c.r += size
+	return nil
+}
+
+// magicPrefix says whether p may be the beginning of a header that was cut short.
+func magicPrefix(p []byte) bool {
+	return bytes.HasPrefix([]byte("REDIS"), p[:min(len(p), 5)]) || bytes.HasPrefix([]byte("VALKEY"), p[:min(len(p), 6)])
+}
+
+// opcode deals with what stands between the keys; done says that it is an entry of its own.
+func (r *Reader) opcode(op byte) (done bool, err error) {
+	c := &r.c
+	switch op {
+	case opSlotInfo:
+		return false, c.skipCounts(3) // slot, keys, keys that expire
+	case opResizeDB:
+		return false, c.skipCounts(2)
+	case opFunction:
+		r.e.Kind = KindFunction
+		r.e.Value, err = c.string()
+		return true, err
+	case opFunctionPreGA:
+		return false, damagedf("opcode 246 (function of a 7.0 release candidate) cannot be read")
+	case opModuleAux:
+		return true, r.moduleAux()
+	case opAux:
+		return true, r.aux()
+	case opIdle:
+		n, err := c.count()
+		r.e.Idle = int64(min(n, math.MaxInt64))
+		return false, err
+	case opFreq:
+		n, err := c.byte()
+		r.e.Freq = int64(n)
+		return false, err
+	case opExpireMs:
+		ms, err := c.uint64()
+		r.e.ExpireAt = max(1, int64(ms)) // at or before 1970: long gone, which 0 would not say
+		return false, err
+	case opExpireSeconds:
+		s, err := c.uint32()
+		r.e.ExpireAt = max(1, int64(int32(s))*1000)
+		return false, err
+	case opSelectDB:
+		n, err := c.count()
+		if err == nil && n > math.MaxInt32 {
+			err = damagedf("database number %d", n)
+		}
+		r.e.DB = int(n)
+		return false, err
+	case opEOF:
+		return false, r.end()
+	}
+	return false, damaged(unknownType(op))
+}
+
+func (r *Reader) aux() error {
+	name, err := r.c.string()
+	if err != nil {
+		return err
+	}
+	r.name = append(r.name[:0], name...)
+	r.e.Kind, r.e.Name = KindAux, r.name
+	r.e.Value, err = r.c.string()
+	return err
+}
+
+func (r *Reader) moduleAux() error {
+	id, err := r.c.count()
+	if err != nil {
+		return err
+	}
+	r.name = append(r.name[:0], moduleName(id)...)
+	r.e.Kind, r.e.Name = KindModuleAux, r.name
+	if err := r.c.skipCounts(2); err != nil { // an opcode, and whether it comes before or after the keys
+		return err
+	}
+	return r.c.skipModule()
+}
+
+// value reads a key and skips its value, keeping the bytes.
+func (r *Reader) value() (*Entry, error) {
+	if err := refuse(r.e.Type, r.valkey); err != nil {
+		at := r.c.offset() - 1
+		if key, keyErr := r.c.string(); keyErr == nil { // after every type there is a key
+			r.e.Key = key
+		}
+		return nil, damagedf("%v (at byte %d)", err, at)
+	}
+	key, err := r.c.string()
+	if err != nil {
+		return nil, err
+	}
+	r.key = append(r.key[:0], key...)
+	r.e.Key = r.key
+	r.c.mark, r.c.limit = r.c.r, r.max
+	err = r.c.skipValue(r.e.Type)
+	from := r.c.mark
+	r.c.mark = -1
+	switch {
+	case err == errBig || err == nil && r.c.r-from > r.max:
+		r.c.r = from
+		r.e.Big, r.big = true, true
+	case err != nil:
+		return nil, err
+	default:
+		r.e.Raw = r.c.buf[from:r.c.r:r.c.r]
+	}
+	return &r.e, nil
+}
+
+// end checks the checksum; its error is io.EOF when all is well.
+func (r *Reader) end() error {
+	r.e.Key = nil
+	if r.version < firstChecksumVersion {
+		return io.EOF
+	}
+	r.c.addSum()
+	sum := r.c.sum
+	p, err := r.c.fixed(8)
+	if err != nil {
+		return err
+	}
+	if want := binary.LittleEndian.Uint64(p); want != 0 && want != sum {
+		return fmt.Errorf("%w: the RDB says %016x, its bytes give %016x", ErrChecksum, want, sum)
+	}
+	return io.EOF
+}

@@ -1,0 +1,307 @@
+package rdb
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math"
+	"strconv"
+
+	"surecut/internal/keyspace"
+)
+
+// since gives by type the first RDB version whose servers read it. Of the versions before, those of 2.8 are the oldest that
+// matter. Redis counts 6 (2.6 to 3.1), 7 (3.2), 8 (4.0), 9 (5.0 to 6.2), 10 (7.0), 11 (7.2, Valkey to 8.1), 12 (7.4); Valkey
+// goes on with 80 (9.0), which has none of Redis' own types.
+var since = map[byte]struct{ redis, valkey int }{
+	TypeString: {}, TypeList: {}, TypeSet: {}, TypeZSet: {}, TypeHash: {},
+	TypeHashZipmap: {}, TypeListZiplist: {}, TypeSetIntset: {}, TypeZSetZiplist: {}, TypeHashZiplist: {},
+	TypeQuicklist:      {redis: 7},
+	TypeZSet2:          {redis: 8},
+	TypeModule:         {redis: 8},
+	TypeStream:         {redis: 9},
+	TypeHashListpack:   {redis: 10},
+	TypeZSetListpack:   {redis: 10},
+	TypeQuicklist2:     {redis: 10},
+	TypeStream2:        {redis: 10},
+	TypeSetListpack:    {redis: 11},
+	TypeStream3:        {redis: 11},
+	TypeHashMetadata:   {redis: 12, valkey: math.MaxInt},
+	TypeHashListpackEx: {redis: 12, valkey: math.MaxInt},
+	TypeValkeyHash2:    {redis: math.MaxInt, valkey: valkeyVersion},
+}
+
+// Reads says whether servers that read RDBs up to a version know a type of values.
+func Reads(rdbVersion int, rdbType byte) bool {
+	first, known := since[rdbType]
+	if rdbVersion >= valkeyVersion {
+		return known && rdbVersion >= first.valkey
+	}
+	return known && rdbVersion >= first.redis
+}
+
+// UnsupportedError says that a value has no encoding that the server reads.
+type UnsupportedError struct {
+	What  string // "streams"
+	Since string // the first version that holds them, "5.0"
+}
+
+// Error says what is needed.
+func (e *UnsupportedError) Error() string {
+	return e.What + " need a target of version " + e.Since + " or later"
+}
+
+// What an older server has no type for.
+var (
+	errNoStreams  = &UnsupportedError{What: "streams", Since: "5.0"}
+	errNoModules  = &UnsupportedError{What: "values of modules", Since: "4.0"}
+	errNoFieldTTL = &UnsupportedError{What: "expiries of hash fields", Since: "7.4 (Valkey: 9.0)"}
+)
+
+// ErrTooLarge says that a value would take more than Encoder.Max bytes.
+var ErrTooLarge = errors.New("the re-encoded value exceeds the limit")
+
+// Encoder makes RESTORE payloads for a server that reads RDBs up to a version. What the server reads as it is stays so;
+// the rest is written in the oldest encoding that the server has: collections element by element, streams with their
+// nodes as they are. Then the counters of a stream and of its groups (before 7.0) and the times at which its consumers
+// were active (before 7.2) are left out, since the server keeps none; nothing else is.
+type Encoder struct {
+	Version int // RDB version of the server, the one that its own DUMP writes
+	Max     int // most bytes of a value that was re-encoded: compressed ones grow; 0: no limit
+}
+
+// Append appends the payload for the raw bytes of a value (those behind its type) to dst. Its error is an
+// *UnsupportedError, ErrTooLarge, or a *FormatError; dst is unchanged then.
+func (e Encoder) Append(dst []byte, rdbType byte, raw []byte) ([]byte, error) {
+	if Reads(e.Version, rdbType) {
+		return AppendDump(dst, rdbType, raw, e.Version), nil
+	}
+	if err := refuse(rdbType, true); err != nil {
+		return dst, explain(err, 0, nil)
+	}
+	start := len(dst)
+	var err error
+	switch TypeOf(rdbType) {
+	case keyspace.Stream:
+		dst, err = e.appendStream(dst, rdbType, raw)
+	case keyspace.Module:
+		err = errNoModules
+	default:
+		dst, err = e.appendCollection(dst, rdbType, raw)
+	}
+	if err != nil {
+		return dst[:start], err
+	}
+	return seal(dst, start, e.Version), nil
+}
+
+// Payload gives a DUMP payload as the server reads it: the same bytes where it reads them as they are.
+// Its errors are those of SplitDump and of Append.
+func (e Encoder) Payload(payload []byte) ([]byte, error) {
+	if n := len(payload); n >= 2+8 && int(binary.LittleEndian.Uint16(payload[n-10:])) == e.Version {
+		return payload, nil // whatever it holds
+	}
+	d, err := SplitDump(payload)
+	if err != nil {
+		return nil, err
+	}
+	if err := refuse(d.Type, d.Version >= valkeyVersion); err != nil {
+		return nil, fmt.Errorf("DUMP payload: %w", err)
+	}
+	if d.Version < e.Version && e.Version < valkeyVersion && Reads(e.Version, d.Type) {
+		return payload, nil
+	}
+	return e.Append(make([]byte, 0, len(payload)+64), d.Type, d.Raw)
+}
+
+// Restamp gives a payload of FUNCTION DUMP or of DUMP with another RDB version; what it holds stays as it is.
+func Restamp(payload []byte, rdbVersion int) ([]byte, error) {
+	const trailer = 2 + 8
+	if len(payload) < trailer {
+		return nil, fmt.Errorf("payload of %d bytes is too short", len(payload))
+	}
+	body := payload[:len(payload)-trailer]
+	return seal(append(make([]byte, 0, len(payload)), body...), 0, rdbVersion), nil
+}
+
+// seal ends the payload that begins at start.
+func seal(dst []byte, start, version int) []byte {
+	dst = binary.LittleEndian.AppendUint16(dst, uint16(version))
+	return binary.LittleEndian.AppendUint64(dst, CRC64(0, dst[start:]))
+}
+
+// appendLength writes a length; those over 32 bits are known since RDB 8, and only streams, which came later, have numbers
+// so large.
+func appendLength(dst []byte, n uint64) []byte {
+	switch {
+	case n < 1<<6:
+		return append(dst, byte(n))
+	case n < 1<<14:
+		return append(dst, 0x40|byte(n>>8), byte(n))
+	case n <= math.MaxUint32:
+		return binary.BigEndian.AppendUint32(append(dst, 0x80), uint32(n))
+	}
+	return binary.BigEndian.AppendUint64(append(dst, 0x81), n)
+}
+
+func appendString(dst, p []byte) []byte { return append(appendLength(dst, uint64(len(p))), p...) }
+
+// countRoom is what the number of elements takes at most before it is known.
+const countRoom = 9
+
+// appendCollection writes type, count and elements.
+func (e Encoder) appendCollection(dst []byte, rdbType byte, raw []byte) ([]byte, error) {
+	w := elementWriter{start: len(dst), max: e.Max, binaryScores: Reads(e.Version, TypeZSet2)}
+	w.rdbType = w.plainType(TypeOf(rdbType))
+	if w.rdbType == TypeHash {
+		if err := w.chooseHash(e.Version, rdbType, raw); err != nil {
+			return dst, err
+		}
+	}
+	w.out = append(dst, w.rdbType)
+	if w.rdbType == TypeHashMetadata {
+		w.out = binary.LittleEndian.AppendUint64(w.out, uint64(w.earliest))
+	}
+	head := len(w.out)
+	w.out = append(w.out, make([]byte, countRoom)...)
+	if err := WalkValue(rdbType, raw, &w); err != nil {
+		return w.out, err
+	}
+	count := appendLength(w.out[head:head], w.n) // within its room
+	n := copy(w.out[head+len(count):], w.out[head+countRoom:])
+	return w.out[:head+len(count)+n], nil
+}
+
+// elementWriter is a Visitor that writes the elements of a collection.
+type elementWriter struct {
+	out          []byte
+	start        int
+	max          int
+	rdbType      byte
+	binaryScores bool
+	earliest     int64 // of the fields' expiries
+	n            uint64
+	text         [32]byte
+}
+
+func (w *elementWriter) plainType(t keyspace.Type) byte {
+	switch t {
+	case keyspace.List:
+		return TypeList
+	case keyspace.Set:
+		return TypeSet
+	case keyspace.ZSet:
+		if w.binaryScores {
+			return TypeZSet2
+		}
+		return TypeZSet
+	case keyspace.Hash:
+		return TypeHash
+	}
+	return TypeString
+}
+
+// chooseHash finds the type for a hash whose fields may expire: with expiries only where one does.
+func (w *elementWriter) chooseHash(version int, rdbType byte, raw []byte) error {
+	if rdbType != TypeHashMetadata && rdbType != TypeHashListpackEx && rdbType != TypeValkeyHash2 {
+		return nil
+	}
+	var first earliest
+	if err := WalkValue(rdbType, raw, &first); err != nil {
+		return err
+	}
+	switch {
+	case first.at == 0:
+		return nil
+	case Reads(version, TypeHashMetadata):
+		w.rdbType, w.earliest = TypeHashMetadata, first.at
+	case Reads(version, TypeValkeyHash2):
+		w.rdbType = TypeValkeyHash2
+	default:
+		return errNoFieldTTL
+	}
+	return nil
+}
+
+// earliest is the first moment at which a field expires; 0: none does.
+type earliest struct {
+	keyspace.Collector
+	at int64
+}
+
+// HashField looks at the expiry.
+func (f *earliest) HashField(_, _ []byte, expireAt int64) error {
+	if expireAt > 0 && (f.at == 0 || expireAt < f.at) {
+		f.at = expireAt
+	}
+	return nil
+}
+
+func (w *elementWriter) add(p []byte) error {
+	w.n++
+	w.out = appendString(w.out, p)
+	return w.fits()
+}
+
+func (w *elementWriter) fits() error {
+	if w.max > 0 && len(w.out)-w.start > w.max {
+		return ErrTooLarge
+	}
+	return nil
+}
+
+func (w *elementWriter) ListElement(p []byte) error { return w.add(p) }
+func (w *elementWriter) SetMember(p []byte) error   { return w.add(p) }
+
+// ZSetMember writes a score whole: as IEEE 754, or as the shortest text that reads back the same.
+func (w *elementWriter) ZSetMember(name []byte, score float64) error {
+	if err := w.add(name); err != nil {
+		return err
+	}
+	switch {
+	case w.binaryScores:
+		w.out = binary.LittleEndian.AppendUint64(w.out, math.Float64bits(score))
+	case math.IsNaN(score):
+		w.out = append(w.out, textScoreNaN)
+	case math.IsInf(score, 1):
+		w.out = append(w.out, textScoreInf)
+	case math.IsInf(score, -1):
+		w.out = append(w.out, textScoreNegInf)
+	default:
+		text := strconv.AppendFloat(w.text[:0], score, 'g', -1, 64)
+		w.out = append(append(w.out, byte(len(text))), text...)
+	}
+	return nil
+}
+
+// HashField writes a field, with its expiry where the type has one.
+func (w *elementWriter) HashField(name, value []byte, expireAt int64) error {
+	if w.rdbType == TypeHashMetadata {
+		ttl := uint64(0)
+		if expireAt > 0 {
+			ttl = uint64(expireAt-w.earliest) + 1
+		}
+		w.out = appendLength(w.out, ttl)
+	}
+	w.n++
+	w.out = appendString(appendString(w.out, name), value)
+	if w.rdbType == TypeValkeyHash2 {
+		if expireAt <= 0 {
+			expireAt = -1
+		}
+		w.out = binary.LittleEndian.AppendUint64(w.out, uint64(expireAt))
+	}
+	return w.fits()
+}
+
+// What follows is no collection, and never comes here.
+
+func (w *elementWriter) StringChunk([]byte) error                      { return errNoCollection }
+func (w *elementWriter) StreamEntry(keyspace.StreamID, [][]byte) error { return errNoCollection }
+func (w *elementWriter) StreamMeta(keyspace.StreamMeta) error          { return errNoCollection }
+func (w *elementWriter) StreamGroup(keyspace.Group) error              { return errNoCollection }
+func (w *elementWriter) ModulePayload([]byte) error                    { return errNoCollection }
+
+const errNoCollection = damaged("the value is no collection")
+
+var _ keyspace.Visitor = (*elementWriter)(nil)

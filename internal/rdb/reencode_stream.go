@@ -1,0 +1,115 @@
+package rdb
+
+// appendStream writes a stream in the newest form that the server reads: the nodes are the same bytes in all of them.
+func (e Encoder) appendStream(dst []byte, rdbType byte, raw []byte) ([]byte, error) {
+	to := byte(TypeStream2)
+	switch {
+	case !Reads(e.Version, TypeStream):
+		return dst, errNoStreams
+	case !Reads(e.Version, TypeStream2):
+		to = TypeStream
+	}
+	c := memory(raw)
+	w := streamWriter{c: &c, out: append(dst, to), from: rdbType, to: to}
+	if err := w.stream(); err != nil {
+		return w.out, explain(err, c.offset(), nil)
+	}
+	if c.r != c.w {
+		return w.out, explain(damagedf("%d bytes follow the value", c.w-c.r), c.offset(), nil)
+	}
+	return w.out, nil
+}
+
+// streamWriter copies a stream and leaves out what the older form has no place for.
+type streamWriter struct {
+	c        *cursor
+	out      []byte
+	from, to byte
+}
+
+// copied appends what f moves past.
+func (w *streamWriter) copied(f func() error) error {
+	from := w.c.r
+	if err := f(); err != nil {
+		return err
+	}
+	w.out = append(w.out, w.c.buf[from:w.c.r]...)
+	return nil
+}
+
+func (w *streamWriter) count() (uint64, error) {
+	n, err := w.c.count()
+	w.out = appendLength(w.out, n)
+	return n, err
+}
+
+func (w *streamWriter) each(one func() error) error {
+	n, err := w.count()
+	for ; err == nil && n > 0; n-- {
+		err = one()
+	}
+	return err
+}
+
+func (w *streamWriter) stream() error {
+	if err := w.copied(func() error { return w.c.skipPer(2) }); err != nil { // nodes
+		return err
+	}
+	keep, had := streamMetaCounts(w.to), streamMetaCounts(w.from)
+	if err := w.copied(func() error { return w.c.skipCounts(keep) }); err != nil {
+		return err
+	}
+	if err := w.c.skipCounts(had - keep); err != nil {
+		return err
+	}
+	return w.each(w.group)
+}
+
+func (w *streamWriter) group() error {
+	c := w.c
+	if err := w.copied(func() error { // name and last ID
+		if err := c.skipString(); err != nil {
+			return err
+		}
+		return c.skipCounts(2)
+	}); err != nil {
+		return err
+	}
+	if w.from != TypeStream { // entries read
+		n, err := c.count()
+		if err != nil {
+			return err
+		}
+		if w.to != TypeStream {
+			w.out = appendLength(w.out, n)
+		}
+	}
+	pending := func() error {
+		if err := c.skip(16 + 8); err != nil {
+			return err
+		}
+		return c.skipCounts(1)
+	}
+	if err := w.copied(func() error { return c.skipEach(pending) }); err != nil {
+		return err
+	}
+	return w.each(w.consumer)
+}
+
+func (w *streamWriter) consumer() error {
+	c := w.c
+	if err := w.copied(func() error { // name and last seen
+		if err := c.skipString(); err != nil {
+			return err
+		}
+		return c.skip(8)
+	}); err != nil {
+		return err
+	}
+	if w.from == TypeStream3 { // last active
+		if err := c.skip(8); err != nil {
+			return err
+		}
+	}
+	return w.copied(func() error { return c.skipEach(func() error { return c.skip(16) }) })
+}
