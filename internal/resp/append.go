@@ -1,0 +1,21 @@
+package resp
+
+import "strconv"
+
+// AppendCommand appends a command in multibulk form, as clients and replication streams
+// send it.
+func AppendCommand(dst []byte, args ...[]byte) []byte {
+	dst = appendHeader(dst, '*', len(args))
+	for _, arg := range args {
+		dst = appendHeader(dst, '$', len(arg))
+		dst = append(dst, arg...)
+		dst = append(dst, '\r', '\n')
+	}
+	return dst
+}
+
+func appendHeader(dst []byte, marker byte, n int) []byte {
+	dst = append(dst, marker)
+	dst = strconv.AppendInt(dst, int64(n), 10)
+	return append(dst, '\r', '\n')
+}
