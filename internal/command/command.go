@@ -1,0 +1,188 @@
+package command
+
+import (
+	_ "embed"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+)
+
+//go:generate go run ./gen -extra extra.tsv -out table.tsv -servers 127.0.0.1:6379
+
+// Class says how a command of a replication stream may be treated.
+type Class uint8
+
+const (
+	// Ordinary commands touch the keys that Keys gives, and must run as a whole.
+	Ordinary Class = iota
+	// Split commands may be taken apart into units of SplitStep arguments, one for each key, without
+	// a change of the outcome: DEL, UNLINK, TOUCH, EXISTS by key, MSET by pair. MSETNX is none.
+	Split
+	// Keyless commands have no key: they act on the server, a database or the connection, or send a
+	// message. SPUBLISH is one, though a cluster routes it by the slot of its channel (argument 1).
+	Keyless
+	// Script commands (EVAL, EVALSHA, FCALL) may touch more keys than they declare.
+	Script
+)
+
+// String names the class in lower case.
+func (c Class) String() string {
+	return [...]string{"ordinary", "split", "keyless", "script"}[c&3]
+}
+
+// Spec is one command, or one subcommand where a command is a container of several.
+type Spec struct {
+	Name        string // upper case; "XGROUP CREATE" for a subcommand
+	Write       bool   // the server takes it for a write; scripts are not, since their code decides
+	Movable     bool   // where its keys stand depends on the arguments
+	Class       Class
+	SplitStep   int  // arguments of one unit of a Split command: 1, or 2 for MSET; else 0
+	Expires     bool // AbsoluteExpiry may change it
+	Arity       int  // as COMMAND gives it, name included; negative: at least so many
+	Since       int  // first Redis version, 7*10000+4*100+1 = 70401; 0: not in Redis
+	SinceValkey int  // the same in Valkey's own numbers; those before the fork keep Redis's; 0: not in Valkey
+
+	container bool
+	subs      map[string]*Spec
+	rules     []keyRule
+}
+
+// Lookup finds the command that args call, the subcommand where there is one, whatever the case of
+// the letters. Of a container whose subcommand is unknown it gives the container itself, whose Keys
+// is an error. It allocates nothing.
+func Lookup(args [][]byte) (*Spec, bool) {
+	if len(args) == 0 {
+		return nil, false
+	}
+	var buf [nameMax]byte
+	s, ok := table()[string(upper(&buf, args[0]))]
+	if !ok || !s.container || len(args) == 1 {
+		return s, ok
+	}
+	if sub, ok := s.subs[string(upper(&buf, args[1]))]; ok {
+		return sub, true
+	}
+	return s, true
+}
+
+// All gives every command and subcommand, sorted by name.
+func All() []*Spec {
+	var all []*Spec
+	for _, s := range table() {
+		all = append(all, s)
+		all = slices.AppendSeq(all, maps.Values(s.subs))
+	}
+	slices.SortFunc(all, func(a, b *Spec) int { return strings.Compare(a.Name, b.Name) })
+	return all
+}
+
+// nameMax is longer than any name of a command or subcommand; a longer argument is none.
+const nameMax = 40
+
+// upper gives p in upper case within buf; nothing for what is too long to be a name.
+func upper(buf *[nameMax]byte, p []byte) []byte {
+	if len(p) > nameMax {
+		return nil
+	}
+	for i, c := range p {
+		if 'a' <= c && c <= 'z' {
+			c -= 'a' - 'A'
+		}
+		buf[i] = c
+	}
+	return buf[:len(p)]
+}
+
+//go:embed table.tsv
+var tableText string
+
+var table = sync.OnceValue(func() map[string]*Spec {
+	t, err := parseTable(tableText)
+	if err != nil {
+		panic("command: the embedded table: " + err.Error()) // generated and committed: our own broken invariant
+	}
+	return t
+})
+
+// parseTable reads lines of name, flags (w writes, m movable, c container), arity, since in Redis,
+// since in Valkey and key rules, separated by tabs. A subcommand comes after its container.
+func parseTable(text string) (map[string]*Spec, error) {
+	t := map[string]*Spec{}
+	for n, line := range strings.Split(text, "\n") {
+		if line == "" || line[0] == '#' {
+			continue
+		}
+		s, err := parseLine(line)
+		if err != nil {
+			return nil, fmt.Errorf("line %d: %w", n+1, err)
+		}
+		container, sub, isSub := strings.Cut(s.Name, " ")
+		switch {
+		case !isSub:
+			t[s.Name] = s
+		case t[container] == nil:
+			return nil, fmt.Errorf("line %d: %s comes before its container", n+1, s.Name)
+		default:
+			if t[container].subs == nil {
+				t[container].subs = map[string]*Spec{}
+			}
+			t[container].subs[sub] = s
+		}
+	}
+	return t, nil
+}
+
+func parseLine(line string) (*Spec, error) {
+	cols := strings.Split(line, "\t")
+	if len(cols) != 6 {
+		return nil, fmt.Errorf("%d columns, want 6", len(cols))
+	}
+	if len(cols[0]) > 2*nameMax {
+		return nil, errors.New("name is too long")
+	}
+	s := &Spec{
+		Name:      cols[0],
+		Write:     strings.Contains(cols[1], "w"),
+		Movable:   strings.Contains(cols[1], "m"),
+		container: strings.Contains(cols[1], "c"),
+	}
+	for i, dst := range []*int{&s.Arity, &s.Since, &s.SinceValkey} {
+		n, err := strconv.Atoi(cols[2+i])
+		if err != nil {
+			return nil, fmt.Errorf("column %d: %w", 3+i, err)
+		}
+		*dst = n
+	}
+	if cols[5] != "-" {
+		for _, field := range strings.Fields(cols[5]) {
+			rule, err := parseRule(field)
+			if err != nil {
+				return nil, fmt.Errorf("key rule %q: %w", field, err)
+			}
+			s.rules = append(s.rules, rule)
+		}
+	}
+	s.classify()
+	return s, nil
+}
+
+// classify derives from the name what no server tells.
+func (s *Spec) classify() {
+	switch s.Name {
+	case "DEL", "UNLINK", "TOUCH", "EXISTS":
+		s.Class, s.SplitStep = Split, 1
+	case "MSET":
+		s.Class, s.SplitStep = Split, 2
+	case "EVAL", "EVALSHA", "FCALL", "EVAL_RO", "EVALSHA_RO", "FCALL_RO":
+		s.Class = Script
+	default:
+		if len(s.rules) == 0 {
+			s.Class = Keyless
+		}
+	}
+	_, s.Expires = expiryRules[s.Name]
+}
