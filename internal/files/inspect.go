@@ -1,0 +1,157 @@
+package files
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strconv"
+
+	"surecut/internal/command"
+	"surecut/internal/keyspace"
+	"surecut/internal/rdb"
+)
+
+// Facts is what reading a source from its beginning to its end has shown.
+type Facts struct {
+	RDBVersion int   // of the RDB that it is or begins with; 0: none
+	Keys       int64 // of the RDB
+	Commands   int64
+	Server     string        // version of the server that wrote the RDB, as that says; "" where it does not (before 3.2)
+	Valkey     bool          // it was Valkey
+	Databases  map[int]int64 // keys of the RDB and commands, by database
+	Modules    []string      // types of modules that the RDB has values of, sorted
+	Relative   int64         // commands whose expiry is relative: a server dates them by when it loads the file
+	Big        []BigValue    // values of the RDB over the size asked for
+	Cut        *Cut          // nil where the source ends with a whole command
+}
+
+// BigValue is a value of an RDB that is larger than was asked for.
+type BigValue struct {
+	Key   keyspace.Key
+	Type  keyspace.Type
+	Bytes int64 // serialized
+}
+
+// Inspect reads a source whole. big is the size above which values are listed. What is damaged is an error that names file
+// and byte.
+func (s *Source) Inspect(ctx context.Context, big int64) (*Facts, error) {
+	f := &Facts{Databases: map[int]int64{}}
+	offset := int64(0)
+	var err error
+	if s.rdb {
+		if offset, err = f.readRDB(ctx, s, big); err != nil {
+			return nil, err
+		}
+	}
+	for s.AOF && offset < s.Size() {
+		if offset, err = f.readPart(ctx, s, offset); err != nil || f.Cut != nil {
+			break
+		}
+	}
+	slices.Sort(f.Modules)
+	return f, err
+}
+
+func (f *Facts) readRDB(ctx context.Context, s *Source, big int64) (end int64, err error) {
+	from, err := s.RDB()
+	if err != nil {
+		return 0, err
+	}
+	defer from.Close() // read only: nothing is lost
+	r := rdb.NewReader(from, rdb.Options{MaxValue: int(big)})
+	for n := 0; ; n++ {
+		if n%1024 == 0 && ctx.Err() != nil {
+			return 0, context.Cause(ctx)
+		}
+		e, err := r.Next()
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			return 0, fmt.Errorf("%s: %w", s.Parts[0].Path, err)
+		}
+		if e.Kind == rdb.KindAux {
+			f.aux(string(e.Name), string(e.Value))
+		}
+		if e.Kind != rdb.KindKey {
+			continue
+		}
+		f.Keys++
+		f.Databases[e.DB]++
+		if e.Big {
+			begin, b := r.Consumed(), BigValue{Key: keyspace.Key{DB: e.DB, Name: string(e.Key)}, Type: rdb.TypeOf(e.Type)}
+			if err := r.Walk(keyspace.NewHasher()); err != nil {
+				return 0, fmt.Errorf("%s: %w", s.Parts[0].Path, err)
+			}
+			b.Bytes = r.Consumed() - begin
+			f.Big = append(f.Big, b)
+			continue
+		}
+		if rdb.TypeOf(e.Type) == keyspace.Module {
+			if name, err := rdb.ModuleName(e.Raw); err == nil && !slices.Contains(f.Modules, name) {
+				f.Modules = append(f.Modules, name)
+			}
+		}
+	}
+	f.RDBVersion = r.Version()
+	if rest := s.Parts[0].Size - r.Consumed(); rest > 0 && !s.AOF {
+		return 0, fmt.Errorf("%s: %d bytes follow the end of the RDB at byte %d; if commands follow it, name it as aof:%s", s.Path, rest, r.Consumed(), s.Path)
+	}
+	return r.Consumed(), nil
+}
+
+func (f *Facts) aux(name, value string) {
+	switch name {
+	case "redis-ver":
+		f.Server = value
+	case "valkey-ver":
+		f.Server, f.Valkey = value, true
+	}
+}
+
+// readPart reads the commands of one part from a byte on, and gives where it ends.
+func (f *Facts) readPart(ctx context.Context, s *Source, offset int64) (end int64, err error) {
+	c, end, _, err := s.Commands(offset)
+	if err != nil {
+		return 0, err
+	}
+	defer c.Close()
+	db, multi, whole := 0, false, offset // whole: the end of the last command outside of a transaction
+	for n := 0; ; n++ {
+		if n%1024 == 0 && ctx.Err() != nil {
+			return 0, context.Cause(ctx)
+		}
+		args, _, err := c.ReadCommand()
+		switch {
+		case err == io.EOF && !multi:
+			return end, nil
+		case err == io.EOF, errors.Is(err, io.ErrUnexpectedEOF):
+			f.Cut, err = s.CutAt(whole, end)
+			return end, err
+		case err != nil:
+			return 0, c.Fail(err)
+		}
+		f.Commands++
+		switch {
+		case isCommand(args, "SELECT") && len(args) == 2:
+			if db, err = strconv.Atoi(string(args[1])); err != nil || db < 0 {
+				path, at := s.Where(offset + c.Offset())
+				return 0, fmt.Errorf("%s is damaged before byte %d: SELECT %q names no database", path, at, args[1])
+			}
+		case isCommand(args, "MULTI"):
+			multi = true
+		case isCommand(args, "EXEC"):
+			multi = false
+		default:
+			f.Databases[db]++
+			if command.Relative(args) {
+				f.Relative++
+			}
+		}
+		if !multi {
+			whole = offset + c.Offset()
+		}
+	}
+}

@@ -1,0 +1,93 @@
+package sharding
+
+import (
+	"fmt"
+	"maps"
+	"net"
+	"slices"
+	"strconv"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+)
+
+// Configured is one pool of a twemproxy configuration, with what else surecut needs to know of it.
+type Configured struct {
+	Pool
+	Listen   string // host:port on which the proxy serves the pool
+	Password string // redis_auth: of clients, and towards the servers
+	DB       int    // redis_db
+	Ejects   bool   // auto_eject_hosts: keys of a server that is down go to others
+}
+
+// poolYAML is the part of a pool's configuration that is read; unknown settings are twemproxy's business.
+type poolYAML struct {
+	Listen       string   `yaml:"listen"`
+	Hash         string   `yaml:"hash"`
+	HashTag      string   `yaml:"hash_tag"`
+	Distribution string   `yaml:"distribution"`
+	Redis        bool     `yaml:"redis"`
+	RedisAuth    string   `yaml:"redis_auth"`
+	RedisDB      int      `yaml:"redis_db"`
+	Eject        bool     `yaml:"auto_eject_hosts"`
+	Servers      []string `yaml:"servers"`
+}
+
+// ParseConfig reads the pools of a twemproxy configuration and gives the one of a name; of a file with one Redis pool ""
+// names that. The error holds no setting but servers and names.
+func ParseConfig(data []byte, name string) (Configured, error) {
+	pools := map[string]poolYAML{}
+	if err := yaml.Unmarshal(data, &pools); err != nil {
+		return Configured{}, fmt.Errorf("it is no twemproxy configuration: %w", err)
+	}
+	maps.DeleteFunc(pools, func(_ string, p poolYAML) bool { return !p.Redis })
+	names := slices.Sorted(maps.Keys(pools))
+	switch {
+	case len(names) == 0:
+		return Configured{}, fmt.Errorf("it holds no pool of Redis servers (redis: true)")
+	case name == "" && len(names) > 1:
+		return Configured{}, fmt.Errorf("it holds the pools %s; say which, with &pool=%s", strings.Join(names, ", "), names[0])
+	case name == "":
+		name = names[0]
+	}
+	p, ok := pools[name]
+	if !ok {
+		return Configured{}, fmt.Errorf("it holds no pool %q of Redis servers; it holds %s", name, strings.Join(names, ", "))
+	}
+	out := Configured{Pool: Pool{Hash: p.Hash, Distribution: p.Distribution, Tag: p.HashTag},
+		Listen: p.Listen, Password: p.RedisAuth, DB: p.RedisDB, Ejects: p.Eject}
+	for _, text := range p.Servers {
+		s, err := ParseServer(text)
+		if err != nil {
+			return Configured{}, fmt.Errorf("pool %s: %w", name, err)
+		}
+		out.Servers = append(out.Servers, s)
+	}
+	return out, nil
+}
+
+// ParseServer reads a server as a twemproxy configuration names it: "host:port:weight [name]".
+func ParseServer(text string) (Server, error) {
+	const want = `want "host:port:weight" or "host:port:weight name"`
+	rest, name, _ := strings.Cut(strings.TrimSpace(text), " ")
+	if strings.HasPrefix(rest, "/") {
+		return Server{}, fmt.Errorf("server %q: surecut cannot reach a unix socket of another machine; %s", text, want)
+	}
+	at := strings.LastIndexByte(rest, ':')
+	if at < 0 {
+		return Server{}, fmt.Errorf("server %q: %s", text, want)
+	}
+	weight, err := strconv.Atoi(rest[at+1:])
+	if err != nil {
+		return Server{}, fmt.Errorf("server %q: the weight %q is no number; %s", text, rest[at+1:], want)
+	}
+	colon := strings.LastIndexByte(rest[:at], ':')
+	if colon < 1 {
+		return Server{}, fmt.Errorf("server %q: %s", text, want)
+	}
+	host, port := strings.Trim(rest[:colon], "[]"), rest[colon+1:at]
+	if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
+		return Server{}, fmt.Errorf("server %q: the port %q is not a number from 1 to 65535", text, port)
+	}
+	return Server{Addr: net.JoinHostPort(host, port), Name: strings.TrimSpace(name), Weight: weight}, nil
+}
