@@ -1,0 +1,306 @@
+package endpoint
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/redis/rueidis"
+
+	"surecut/internal/keyspace"
+)
+
+const (
+	keepAlive = 15 * time.Second
+	// replyTimeout bounds a whole pipeline; a RESTORE of hundreds of MiB blocks a server for many seconds.
+	replyTimeout = 2 * time.Minute
+	bufferBytes  = 256 << 10
+	ringScale    = 8 // 256 commands in flight on the shared connection; more wait
+	poolSize     = 1024
+)
+
+// ErrUnsupported is wrapped by Open for the kinds of endpoint that have no connections yet.
+var ErrUnsupported = errors.New("not supported yet")
+
+// Deployment is an endpoint that has been opened. It may be used by several goroutines.
+type Deployment struct {
+	spec  Spec
+	tls   *tls.Config
+	route *route
+	proxy *proxied // nil where keys are not spread by a proxy
+
+	mu      sync.Mutex
+	closed  bool
+	shards  []Shard                // guarded by mu
+	owners  *[keyspace.Slots]int32 // guarded by mu; nil where one server holds all keys
+	views   []SentinelView         // guarded by mu; nil unless sentinel
+	clients map[clientKey]rueidis.Client
+	servers map[string]Server
+	ids     map[string]string // cluster node IDs of listed nodes; guarded by mu
+	listed  map[string]string // the listed address of a node that announces another; guarded by mu
+
+	capabilities map[probedNode]probed // guarded by mu
+}
+
+type clientKey struct {
+	addr string
+	db   int
+}
+
+// sentinelDB marks the client of a sentinel.
+const sentinelDB = -1
+
+// Open connects to every address that s names, authenticates, and discovers the shards. Its errors name
+// the address, what happened and what to do; the sides that cannot be opened wrap ErrUnsupported.
+func Open(ctx context.Context, s Spec) (*Deployment, error) {
+	switch s.Kind {
+	case Standalone, Sentinel, Cluster, Codis, Twemproxy:
+	case RDB, AOF:
+		return openFiles(s)
+	default:
+		return nil, fmt.Errorf("%s: endpoints of kind %s are %w", s, s.Kind, ErrUnsupported)
+	}
+	d, err := newDeployment(s)
+	if err != nil {
+		return nil, fmt.Errorf("open %s: %w", s, err)
+	}
+	if d.proxy, err = newProxied(s); err != nil {
+		d.Close()
+		return nil, fmt.Errorf("open %s: %w", s, err)
+	}
+	if err := d.greetAll(ctx); err != nil {
+		d.Close()
+		return nil, err
+	}
+	if err := d.Refresh(ctx); err != nil {
+		d.Close()
+		return nil, err
+	}
+	return d, nil
+}
+
+// newDeployment reads the files that s names and connects to nothing.
+func newDeployment(s Spec) (*Deployment, error) {
+	cfg, err := s.TLS.tlsConfig()
+	if err != nil {
+		return nil, err
+	}
+	r, err := newRoute(s)
+	if err != nil {
+		return nil, err
+	}
+	d := &Deployment{spec: s, tls: cfg, route: r, clients: map[clientKey]rueidis.Client{}, servers: map[string]Server{},
+		ids: map[string]string{}, listed: map[string]string{}, capabilities: map[probedNode]probed{}}
+	d.spec.Addrs = slices.Clone(s.Addrs)
+	return d, nil
+}
+
+// greetAll proves the named addresses. Of a cluster one seed that answers is enough: a failover must not
+// make a URL useless.
+func (d *Deployment) greetAll(ctx context.Context) error {
+	if d.spec.Kind == Sentinel { // they are asked for more than a greeting
+		return nil
+	}
+	addrs := d.spec.Addrs
+	if d.proxy != nil {
+		addrs = d.proxy.greeted(d.spec)
+	}
+	errs := make([]error, len(addrs))
+	var wg sync.WaitGroup
+	for i, addr := range addrs {
+		wg.Go(func() {
+			conn, err := d.DialReplica(ctx, addr)
+			if err == nil {
+				conn.Close()
+			}
+			errs[i] = err
+		})
+	}
+	wg.Wait()
+	if (d.spec.Kind == Cluster || d.proxy != nil && d.proxy.anyOf(d.spec)) && slices.Contains(errs, nil) {
+		return nil
+	}
+	return errors.Join(errs...)
+}
+
+// Spec gives the endpoint as it was named, password included.
+func (d *Deployment) Spec() Spec {
+	s := d.spec
+	s.Addrs = slices.Clone(s.Addrs)
+	return s
+}
+
+// Kind gives the kind of the endpoint.
+func (d *Deployment) Kind() Kind { return d.spec.Kind }
+
+// Shards gives the shards as last discovered, in the order of their lowest slot, then address. It is a copy.
+func (d *Deployment) Shards() []Shard {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return cloneShards(d.shards)
+}
+
+// PrimaryOf gives the primary that owns a slot, false where none does. A standalone endpoint has one primary for all.
+func (d *Deployment) PrimaryOf(slot uint16) (Node, bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	i := int32(0)
+	if d.owners != nil {
+		if int(slot) >= keyspace.Slots {
+			return Node{}, false
+		}
+		i = d.owners[slot]
+	}
+	if i < 0 || int(i) >= len(d.shards) {
+		return Node{}, false
+	}
+	return d.shards[i].Primary, true
+}
+
+// Server gives the facts of one node. They are read once; Refresh forgets them.
+func (d *Deployment) Server(ctx context.Context, addr string) (Server, error) {
+	d.mu.Lock()
+	s, ok := d.servers[addr]
+	d.mu.Unlock()
+	if ok {
+		return s, nil
+	}
+	c, err := d.Client(ctx, addr, 0)
+	if err != nil {
+		return Server{}, err
+	}
+	// Asked as a whole: before 2.8 sections are unknown, and what is refused is refused at once.
+	info, err := Info(ctx, c)
+	if err != nil {
+		return Server{}, fmt.Errorf("facts of %s: %w", addr, err)
+	}
+	if s, err = serverOf(addr, info); err != nil {
+		return Server{}, err
+	}
+	s.Databases, s.DatabasesKnown = databases(ctx, c, s.Cluster)
+	d.mu.Lock()
+	d.servers[addr] = s
+	d.mu.Unlock()
+	return s, nil
+}
+
+// databases asks CONFIG, which managed services and restricted users refuse.
+func databases(ctx context.Context, c rueidis.Client, cluster bool) (n int, known bool) {
+	name := "databases"
+	if cluster {
+		// Valkey 9 clusters have databases of their own number; others have one.
+		name = "cluster-databases"
+	}
+	m, err := c.Do(ctx, c.B().Arbitrary("CONFIG", "GET", name).Build()).AsStrMap()
+	if err == nil {
+		if _, err := fmt.Sscan(m[name], &n); err == nil && n > 0 {
+			return n, true
+		}
+	}
+	if cluster {
+		return 1, err == nil
+	}
+	return 16, false
+}
+
+// Client gives a client of ONE node with the database selected. It is made once per address and database and
+// closed by Close. It speaks RESP2, so that every version since 2.8 gives the same replies, caches nothing and
+// retries nothing; MOVED comes back as an error.
+//
+// Do and DoMulti of concurrent callers share one connection, which is good for small commands. Whoever sends
+// values takes a connection of its own by client.Dedicate(): then one large value delays nobody, and a
+// pipeline is answered as one. Each connection costs two buffers of 256 KiB; at most 1024 are dedicated at a
+// time, and Dedicate waits for one to come back.
+func (d *Deployment) Client(ctx context.Context, addr string, db int) (rueidis.Client, error) {
+	if d.spec.IsFile() {
+		return nil, fmt.Errorf("%s is a file: there is no server to ask", addr)
+	}
+	return d.clientOf(ctx, clientKey{addr, max(db, 0)})
+}
+
+func (d *Deployment) clientOf(ctx context.Context, key clientKey) (rueidis.Client, error) {
+	d.mu.Lock()
+	c, ok := d.clients[key]
+	closed := d.closed
+	d.mu.Unlock()
+	if closed {
+		return nil, fmt.Errorf("client of %s: %w", key.addr, rueidis.ErrClosing)
+	}
+	if ok {
+		return c, nil
+	}
+	c, err := d.newClient(ctx, key)
+	if err != nil {
+		return nil, err
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if other, ok := d.clients[key]; ok || d.closed { // another goroutine was first, or Close was
+		c.Close()
+		if d.closed {
+			return nil, fmt.Errorf("client of %s: %w", key.addr, rueidis.ErrClosing)
+		}
+		return other, nil
+	}
+	d.clients[key] = c
+	return c, nil
+}
+
+func (d *Deployment) newClient(ctx context.Context, key clientKey) (rueidis.Client, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, fmt.Errorf("connect to %s: %w", key.addr, err)
+	}
+	user, password := d.spec.Username, d.password(key.addr)
+	if key.db == sentinelDB {
+		user, password = d.spec.SentinelUsername, d.spec.SentinelPassword
+	}
+	c, err := rueidis.NewClient(rueidis.ClientOption{
+		InitAddress:         []string{key.addr},
+		Username:            user,
+		Password:            password,
+		SelectDB:            max(key.db, 0),
+		ForceSingleClient:   true,
+		DisableCache:        true,
+		DisableRetry:        true,
+		AlwaysRESP2:         true,
+		ClientSetInfo:       rueidis.DisableClientSetInfo,
+		PipelineMultiplex:   -1, // one shared connection
+		RingScaleEachConn:   ringScale,
+		ReadBufferEachConn:  bufferBytes,
+		WriteBufferEachConn: bufferBytes,
+		BlockingPoolSize:    poolSize,
+		BlockingPoolCleanup: time.Minute,
+		ConnWriteTimeout:    replyTimeout,
+		Dialer:              net.Dialer{Timeout: dialTimeout, KeepAlive: keepAlive},
+		DialCtxFn: func(ctx context.Context, addr string, _ *net.Dialer, _ *tls.Config) (net.Conn, error) {
+			return d.dialQuiet(ctx, addr)
+		},
+	})
+	if err == nil {
+		return c, nil
+	}
+	if c != nil {
+		c.Close()
+	}
+	if Code(err) != "" {
+		return nil, fmt.Errorf("log in to %s, database %d: %w", key.addr, key.db, err)
+	}
+	return nil, err
+}
+
+// Close closes every client. Connections of DialReplica belong to their callers; those through a bastion end with it.
+func (d *Deployment) Close() {
+	d.mu.Lock()
+	clients := d.clients
+	d.clients, d.closed = map[clientKey]rueidis.Client{}, true
+	d.mu.Unlock()
+	for _, c := range clients {
+		c.Close()
+	}
+	d.route.close()
+}

@@ -1,0 +1,59 @@
+package endpoint
+
+import (
+	"errors"
+	"slices"
+	"strings"
+
+	"github.com/redis/rueidis"
+)
+
+// replyCodes are the first words by which servers type their error replies, other than ERR. rueidis cuts
+// "ERR " off a reply, so that its first word may be a word of the sentence; only these are codes.
+var replyCodes = map[string]bool{
+	"ASK": true, "BUSY": true, "BUSYGROUP": true, "BUSYKEY": true, "CLUSTERDOWN": true, "CROSSSLOT": true,
+	"DENIED": true, "EXECABORT": true, "IDONTKNOW": true, "INPROG": true, "IOERR": true, "LOADING": true, "MASTERDOWN": true,
+	"MISCONF": true, "MOVED": true, "NOADDR": true, "NOAUTH": true, "NOGOODSLAVE": true, "NOGROUP": true,
+	"NOMASTERLINK": true, "NOPERM": true, "NOPROTO": true, "NOREPLICAS": true, "NOSCRIPT": true,
+	"NOTBUSY": true, "NOTREADY": true, "OOM": true, "READONLY": true, "TRYAGAIN": true, "UNBLOCKED": true,
+	"UNKILLABLE": true, "WRONGPASS": true, "WRONGTYPE": true,
+}
+
+// Code gives the code of the error reply that err holds or wraps: "MOVED", "NOPERM", "OOM", and "ERR" for a
+// reply without a code of its own. It is "" for every other error, and for the nil reply.
+func Code(err error) string {
+	var coded interface{ Code() string } // resp.Error
+	if errors.As(err, &coded) {
+		return coded.Code()
+	}
+	var reply *rueidis.RedisError
+	if !errors.As(err, &reply) || reply.IsNil() {
+		return ""
+	}
+	if word, _, _ := strings.Cut(reply.Error(), " "); replyCodes[word] {
+		return word
+	}
+	return "ERR"
+}
+
+// IsNil says that err holds or wraps the nil reply.
+func IsNil(err error) bool {
+	var reply *rueidis.RedisError
+	return errors.As(err, &reply) && reply.IsNil()
+}
+
+// proxyTroubles begin the error replies by which a proxy says that it did not reach the server behind it: nutcracker gives the
+// system's words for it, codis-proxy says what it was doing.
+var proxyTroubles = []string{"Connection refused", "Connection timed out", "Connection reset by peer", "Host is down", "No route to host",
+	"Network is unreachable", "Broken pipe", "Server is not available", "handle response", "handle request, slot", "router is not online"}
+
+// Unreached says that err holds or wraps the reply of a proxy that did not reach its server, so that nobody knows whether
+// the command was run.
+func Unreached(err error) bool {
+	var reply *rueidis.RedisError
+	if !errors.As(err, &reply) || reply.IsNil() {
+		return false
+	}
+	text := strings.TrimPrefix(reply.Error(), "ERR ")
+	return slices.ContainsFunc(proxyTroubles, func(t string) bool { return strings.HasPrefix(text, t) })
+}

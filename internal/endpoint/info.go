@@ -1,0 +1,134 @@
+package endpoint
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/redis/rueidis"
+)
+
+// Server is the facts of one server process.
+type Server struct {
+	Addr      string
+	Flavor    string // redis or valkey
+	Version   string // the flavor's own, "8.1.3"
+	Number    int    // Redis-compatible: 7*10000+0*100+15 is 70015; a Valkey says which Redis it is compatible with
+	RunID     string
+	Cluster   bool
+	Databases int // configured number of databases; 16 where CONFIG is forbidden, 1 on a cluster unless it has more
+	// DatabasesKnown is false where CONFIG GET databases was refused and Databases is the default.
+	DatabasesKnown bool
+	RDBVersion     int    // highest RDB version that it reads, and the one it writes
+	Role           string // master or slave, as INFO names them
+}
+
+// Info runs INFO and gives its fields. No section is the server's default set; before 7.0 INFO takes one
+// section only, so several are asked one by one and merged.
+func Info(ctx context.Context, c rueidis.Client, sections ...string) (map[string]string, error) {
+	if len(sections) == 0 {
+		sections = []string{""}
+	}
+	merged := map[string]string{}
+	for _, section := range sections {
+		cmd := c.B().Arbitrary("INFO")
+		if section != "" {
+			cmd = cmd.Args(section)
+		}
+		text, err := c.Do(ctx, cmd.Build()).ToString()
+		if err != nil {
+			return nil, fmt.Errorf("INFO %s: %w", section, err)
+		}
+		for k, v := range ParseInfo(text) {
+			merged[k] = v
+		}
+	}
+	return merged, nil
+}
+
+// ParseInfo reads the fields of an INFO reply; comments and lines without a colon are left out.
+func ParseInfo(text string) map[string]string {
+	fields := map[string]string{}
+	for line := range strings.Lines(text) {
+		line = strings.TrimRight(line, "\r\n")
+		if name, value, ok := strings.Cut(line, ":"); ok && !strings.HasPrefix(line, "#") {
+			fields[name] = value
+		}
+	}
+	return fields
+}
+
+// serverOf reads the facts that INFO holds.
+func serverOf(addr string, info map[string]string) (Server, error) {
+	s := Server{Addr: addr, Flavor: "redis", Version: info["redis_version"], RunID: info["run_id"],
+		Cluster: info["cluster_enabled"] == "1" || info["redis_mode"] == "cluster", Role: info["role"]}
+	number, err := ParseVersion(info["redis_version"])
+	if err != nil {
+		return s, fmt.Errorf("%s: INFO holds no redis_version that can be read: %w", addr, err)
+	}
+	s.Number = number
+	own := number
+	if v := info["valkey_version"]; v != "" {
+		s.Flavor, s.Version = "valkey", v
+		if own, err = ParseVersion(v); err != nil {
+			return s, fmt.Errorf("%s: valkey_version: %w", addr, err)
+		}
+	}
+	s.RDBVersion = rdbVersion(s.Flavor, own)
+	return s, nil
+}
+
+// ParseVersion gives "7.0.15" as 70015; what follows the third number ("-rc1") does not count.
+func ParseVersion(text string) (int, error) {
+	var parts [3]int
+	rest := text
+	for i := range parts {
+		end := 0
+		for end < len(rest) && rest[end] >= '0' && rest[end] <= '9' {
+			end++
+		}
+		n, err := strconv.Atoi(rest[:end])
+		if err != nil || n > 999 {
+			if i == 0 {
+				return 0, fmt.Errorf("version %q is not like 7.0.15", text)
+			}
+			break
+		}
+		parts[i] = min(n, 99)
+		if rest = rest[end:]; !strings.HasPrefix(rest, ".") {
+			break
+		}
+		rest = rest[1:]
+	}
+	return parts[0]*10000 + parts[1]*100 + parts[2], nil
+}
+
+// rdbVersions gives the RDB version by release, the newest first. Releases that are newer than the table
+// take its first line: what they write is said by their snapshots, and they read older ones.
+var rdbVersions = []struct {
+	flavor string
+	from   int
+	rdb    int
+}{
+	{"redis", 80400, 13},
+	{"redis", 70400, 12},
+	{"redis", 70200, 11},
+	{"redis", 70000, 10},
+	{"redis", 50000, 9},
+	{"redis", 40000, 8},
+	{"redis", 30200, 7},
+	{"redis", 20600, 6},
+	{"redis", 0, 5},
+	{"valkey", 90000, 80},
+	{"valkey", 0, 11},
+}
+
+func rdbVersion(flavor string, number int) int {
+	for _, v := range rdbVersions {
+		if v.flavor == flavor && number >= v.from {
+			return v.rdb
+		}
+	}
+	return 0
+}

@@ -1,0 +1,150 @@
+package endpoint
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+)
+
+// ListedNode is one line of a node list.
+type ListedNode struct {
+	Addr        string // host:port
+	Password    string
+	HasPassword bool // a password of its own, which may be empty; otherwise the endpoint's holds
+}
+
+// String gives the node without the password.
+func (n ListedNode) String() string { return n.Addr }
+
+// ParseNodes reads a node list: host:port:password or host:port on each line, IPv6 hosts in brackets. A password
+// may hold colons. Empty lines and those that begin with # are left out. Errors name the line and show no more of
+// it than its host and port.
+func ParseNodes(text string) ([]ListedNode, error) {
+	var nodes []ListedNode
+	lines := map[string]int{}
+	number := 0
+	for line := range strings.Lines(strings.TrimPrefix(text, "\ufeff")) {
+		number++
+		line = strings.TrimSpace(line)
+		if line == "" || line[0] == '#' {
+			continue
+		}
+		n, err := parseListed(line)
+		if err != nil {
+			return nil, fmt.Errorf("line %d: %w", number, err)
+		}
+		if first, ok := lines[n.Addr]; ok {
+			return nil, fmt.Errorf("line %d: names %s again, which line %d has", number, n.Addr, first)
+		}
+		lines[n.Addr] = number
+		nodes = append(nodes, n)
+	}
+	if len(nodes) == 0 {
+		return nil, errors.New("names no node; write host:port or host:port:password on each line")
+	}
+	return nodes, nil
+}
+
+func parseListed(line string) (ListedNode, error) {
+	const usage = "write host:port or host:port:password, with an IPv6 address in brackets"
+	host, rest, ok := strings.Cut(line, ":")
+	if line[0] == '[' {
+		host, rest, ok = strings.Cut(line, "]:")
+		host += "]"
+	}
+	port, password, own := strings.Cut(rest, ":")
+	if !ok || port == "" || strings.ContainsAny(host, "/@") { // anything might be the password: nothing is shown
+		return ListedNode{}, errors.New("is no node; " + usage)
+	}
+	addr, err := parseAddr(host+":"+port, "")
+	if err != nil {
+		return ListedNode{}, errors.New("its host or port is malformed; " + usage)
+	}
+	return ListedNode{addr, password, own}, nil
+}
+
+// addNodes takes the nodes of a list.
+func (s *Spec) addNodes(nodes []ListedNode) {
+	addrs := &s.Addrs
+	switch s.Kind {
+	case Sentinel:
+		addrs = new([]string)
+	case Codis, Twemproxy:
+		if addrs = &s.Backends; s.Config+s.Dashboard != "" {
+			addrs = new([]string) // they stand there, and the list brings their passwords
+		}
+	}
+	for _, n := range nodes {
+		if !slices.ContainsFunc(*addrs, func(a string) bool { return a == n.Addr || strings.HasPrefix(a, n.Addr+":") }) { // ":weight name"
+			*addrs = append(*addrs, n.Addr)
+		}
+		s.Listed = append(s.Listed, n.Addr)
+		if !n.HasPassword {
+			continue
+		}
+		if s.Passwords == nil {
+			s.Passwords = map[string]string{}
+		}
+		s.Passwords[n.Addr] = n.Password
+	}
+}
+
+// findListed finds out which of the listed nodes are the shards' nodes that announce other addresses: they are
+// dialed, and log in, as they are listed. A listed node that does not answer is left to its announced address.
+func (d *Deployment) findListed(ctx context.Context, shards []Shard) {
+	byID := map[string]string{}
+	for _, s := range shards {
+		for _, n := range append([]Node{s.Primary}, s.Replicas...) {
+			if !slices.Contains(d.spec.Listed, n.Addr) && d.spec.NAT.reach(n.Addr) == n.Addr {
+				byID[n.ID] = n.Addr
+			}
+		}
+	}
+	if len(byID) == 0 {
+		return
+	}
+	var wg sync.WaitGroup
+	for _, addr := range d.spec.Listed {
+		wg.Go(func() {
+			id := d.nodeID(ctx, addr)
+			d.mu.Lock()
+			defer d.mu.Unlock()
+			if announced := byID[id]; announced != "" {
+				d.listed[announced] = addr
+			}
+		})
+	}
+	wg.Wait()
+}
+
+// nodeID gives the cluster's ID of a listed node, asked once; "" where it does not answer.
+func (d *Deployment) nodeID(ctx context.Context, addr string) string {
+	d.mu.Lock()
+	id := d.ids[addr]
+	d.mu.Unlock()
+	if id != "" {
+		return id
+	}
+	c, err := d.Client(ctx, addr, 0)
+	if err != nil {
+		return ""
+	}
+	text, err := c.Do(ctx, c.B().Arbitrary("CLUSTER", "NODES").Build()).ToString()
+	if err != nil {
+		return ""
+	}
+	nodes, err := ParseClusterNodes(text, addr)
+	if err != nil {
+		return ""
+	}
+	if i := slices.IndexFunc(nodes, func(n ClusterNode) bool { return n.Has("myself") }); i >= 0 {
+		id = nodes[i].ID
+	}
+	d.mu.Lock()
+	d.ids[addr] = id
+	d.mu.Unlock()
+	return id
+}

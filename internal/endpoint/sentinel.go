@@ -1,0 +1,317 @@
+package endpoint
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/redis/rueidis"
+)
+
+// sentinelTimeout bounds what one sentinel, or the primary that it names, is waited for: the others are asked meanwhile.
+const sentinelTimeout = 3 * time.Second
+
+// SentinelView is what one sentinel says of the group that the endpoint names.
+type SentinelView struct {
+	Addr     string
+	Err      error    // it does not answer, or does not know the group; then the rest is empty
+	Primary  string   // address of the primary
+	Flags    string   // of the primary as it sees it: "master", "master,s_down", "master,o_down,failover_in_progress"
+	Epoch    int64    // of its configuration: a newer one has seen a later failover
+	Quorum   int      // sentinels that have to agree that the primary is down
+	Peers    []string // the other sentinels of the group
+	Replicas []SentinelReplica
+}
+
+// SentinelReplica is one replica as a sentinel sees it.
+type SentinelReplica struct {
+	Addr     string
+	Flags    string // "slave", "slave,s_down,disconnected"
+	Role     string // that it reports: "slave", or "master" of one that was replaced and has not been told
+	Priority int    // replica-priority; 0 is never promoted
+}
+
+// Fit says whether the sentinel sees the replica at work. What replicates on port 0, as surecut itself does, is no server.
+func (r SentinelReplica) Fit() bool {
+	if strings.HasSuffix(r.Addr, ":0") || r.Role == "master" {
+		return false
+	}
+	for flag := range strings.SplitSeq(r.Flags, ",") {
+		switch flag {
+		case "s_down", "o_down", "disconnected", "master_down":
+			return false
+		}
+	}
+	return true
+}
+
+// Sentinels gives what each sentinel said when the topology was last discovered: first those that the URL names, then
+// those that they know. It is empty unless the endpoint is of kind Sentinel.
+func (d *Deployment) Sentinels() []SentinelView {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return slices.Clone(d.views)
+}
+
+// refreshSentinel asks every sentinel that is known and takes the primary that the newest configuration names, if its
+// server says that it is one: a sentinel that was cut off may name one that has been replaced.
+func (d *Deployment) refreshSentinel(ctx context.Context) error {
+	views := d.askSentinels(ctx)
+	d.mu.Lock()
+	d.views = views
+	known := d.shards != nil
+	d.mu.Unlock()
+	answers := slices.Clone(views)
+	slices.SortStableFunc(answers, func(a, b SentinelView) int { return cmp.Compare(b.Epoch, a.Epoch) })
+	var errs []error
+	tried := map[string]bool{}
+	for _, v := range answers {
+		switch {
+		case v.Err != nil:
+			errs = append(errs, v.Err)
+			continue
+		case tried[v.Primary]:
+			continue
+		}
+		tried[v.Primary] = true
+		if err := d.verifyPrimary(ctx, v); err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		if !known {
+			if err := d.firstLook(ctx, v); err != nil {
+				return err
+			}
+		}
+		shard := Shard{Primary: Node{Addr: v.Primary}}
+		for _, r := range v.Replicas {
+			if r.Fit() && r.Addr != v.Primary {
+				shard.Replicas = append(shard.Replicas, Node{Addr: r.Addr})
+			}
+		}
+		slices.SortFunc(shard.Replicas, func(a, b Node) int { return cmp.Compare(a.Addr, b.Addr) })
+		d.mu.Lock()
+		d.shards, d.owners = []Shard{shard}, nil
+		d.mu.Unlock()
+		return nil
+	}
+	return fmt.Errorf("%s: no sentinel leads to a primary: %w", d.spec, errors.Join(errs...))
+}
+
+// firstLook checks once what the URL claims of the data servers.
+func (d *Deployment) firstLook(ctx context.Context, v SentinelView) error {
+	cluster, err := d.clusterEnabled(ctx, v.Primary)
+	if err != nil {
+		return err
+	}
+	if cluster {
+		return fmt.Errorf("%s, which sentinel %s names, is a node of a cluster; name it as redis+cluster://%s (%w)", v.Primary, v.Addr, v.Primary, errKind)
+	}
+	if d.spec.DB > 0 {
+		if _, err := d.Client(ctx, v.Primary, d.spec.DB); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// verifyPrimary asks the server itself whether it is the primary.
+func (d *Deployment) verifyPrimary(ctx context.Context, v SentinelView) error {
+	ctx, cancel := context.WithTimeout(ctx, sentinelTimeout)
+	defer cancel()
+	named := fmt.Sprintf("sentinel %s names %s as the primary of %s", v.Addr, v.Primary, d.spec.MasterName)
+	c, err := d.clientWithin(ctx, v.Primary)
+	if err != nil {
+		return fmt.Errorf("%s: %w", named, err)
+	}
+	info, err := Info(ctx, c, "replication")
+	switch {
+	case Code(err) == "NOPERM":
+		return nil // nothing is known: believe the sentinel
+	case err != nil:
+		return fmt.Errorf("%s: ask it for its role: %w", named, err)
+	case info["role"] == "slave":
+		return fmt.Errorf("%s, which is a replica of %s", named, net.JoinHostPort(info["master_host"], info["master_port"]))
+	case info["role"] != "master":
+		return fmt.Errorf("%s, whose role is %q", named, info["role"])
+	}
+	return nil
+}
+
+// clientWithin is Client with its connection made within the time of the context.
+func (d *Deployment) clientWithin(ctx context.Context, addr string) (rueidis.Client, error) {
+	d.mu.Lock()
+	c, ok := d.clients[clientKey{addr: addr}]
+	d.mu.Unlock()
+	if ok {
+		return c, nil
+	}
+	conn, err := d.DialReplica(ctx, addr)
+	if err != nil {
+		return nil, err
+	}
+	conn.Close()
+	return d.Client(ctx, addr, 0)
+}
+
+// askSentinels asks those of the URL and all that these know, all at once.
+func (d *Deployment) askSentinels(ctx context.Context) []SentinelView {
+	var views []SentinelView
+	ask := func(addrs []string) {
+		from := len(views)
+		views = append(views, make([]SentinelView, len(addrs))...)
+		var wg sync.WaitGroup
+		for i, addr := range addrs {
+			wg.Go(func() { views[from+i] = d.askSentinel(ctx, addr) })
+		}
+		wg.Wait()
+	}
+	known := slices.Clone(d.spec.Addrs)
+	d.mu.Lock()
+	for _, v := range d.views {
+		if !slices.Contains(known, v.Addr) {
+			known = append(known, v.Addr)
+		}
+	}
+	d.mu.Unlock()
+	ask(known)
+	var more []string
+	for _, v := range views {
+		for _, peer := range v.Peers {
+			if !slices.Contains(known, peer) {
+				known, more = append(known, peer), append(more, peer)
+			}
+		}
+	}
+	ask(more)
+	named := d.spec.Addrs
+	return slices.DeleteFunc(views, func(v SentinelView) bool { // what gossip says of one that is gone is nobody's fault
+		return v.Err != nil && !slices.Contains(named, v.Addr)
+	})
+}
+
+func (d *Deployment) askSentinel(ctx context.Context, addr string) SentinelView {
+	v := SentinelView{Addr: addr}
+	ctx, cancel := context.WithTimeout(ctx, sentinelTimeout)
+	defer cancel()
+	c, err := d.sentinelClient(ctx, addr)
+	if err == nil {
+		err = v.ask(ctx, c, d.spec.MasterName)
+	}
+	if err != nil {
+		return SentinelView{Addr: addr, Err: fmt.Errorf("sentinel %s: %w", addr, err)}
+	}
+	return v
+}
+
+// ask reads one sentinel's view of a group.
+func (v *SentinelView) ask(ctx context.Context, c rueidis.Client, name string) error {
+	do := func(args ...string) rueidis.RedisResult {
+		return c.Do(ctx, c.B().Arbitrary("SENTINEL").Args(args...).Build())
+	}
+	primary, err := do("get-master-addr-by-name", name).AsStrSlice()
+	switch {
+	case IsNil(err):
+		return unknownGroup(do("masters"), name)
+	case Code(err) == "IDONTKNOW":
+		return fmt.Errorf("it monitors %s and has not reached its primary yet (%w)", name, err)
+	case Code(err) == "ERR" && strings.Contains(err.Error(), "unknown command"):
+		return fmt.Errorf("it is no sentinel but a server; name the sentinels, or the server as redis:// (%w)", err)
+	case err != nil:
+		return err
+	case len(primary) != 2:
+		return fmt.Errorf("SENTINEL get-master-addr-by-name gave %q, want host and port", primary)
+	}
+	v.Primary = net.JoinHostPort(primary[0], primary[1])
+	facts, err := do("master", name).AsStrMap()
+	if err != nil {
+		return fmt.Errorf("SENTINEL master: %w", err)
+	}
+	v.Flags = facts["flags"]
+	v.Epoch, _ = strconv.ParseInt(facts["config-epoch"], 10, 64) // 0 where there is none
+	v.Quorum, _ = strconv.Atoi(facts["quorum"])
+	peers, err := mapsOf(do("sentinels", name))
+	if err != nil {
+		return fmt.Errorf("SENTINEL sentinels: %w", err)
+	}
+	for _, p := range peers {
+		v.Peers = append(v.Peers, net.JoinHostPort(p["ip"], p["port"]))
+	}
+	replicas, err := mapsOf(do("replicas", name))
+	if Code(err) != "" { // before 5.0
+		replicas, err = mapsOf(do("slaves", name))
+	}
+	if err != nil {
+		return fmt.Errorf("SENTINEL replicas: %w", err)
+	}
+	for _, r := range replicas {
+		priority, err := strconv.Atoi(r["slave-priority"])
+		if err != nil {
+			priority = 100
+		}
+		v.Replicas = append(v.Replicas, SentinelReplica{Addr: net.JoinHostPort(r["ip"], r["port"]), Flags: r["flags"], Role: r["role-reported"], Priority: priority})
+	}
+	return nil
+}
+
+// unknownGroup says which groups a sentinel does know.
+func unknownGroup(masters rueidis.RedisResult, name string) error {
+	known, err := mapsOf(masters)
+	if err != nil {
+		return fmt.Errorf("it knows no primary called %q (SENTINEL masters: %w)", name, err)
+	}
+	names := make([]string, len(known))
+	for i, m := range known {
+		names[i] = m["name"]
+	}
+	slices.Sort(names)
+	if len(names) == 0 {
+		return fmt.Errorf("it knows no primary called %q; it monitors none", name)
+	}
+	return fmt.Errorf("it knows no primary called %q; it knows %s", name, strings.Join(names, ", "))
+}
+
+// mapsOf reads a list of field-value lists.
+func mapsOf(r rueidis.RedisResult) ([]map[string]string, error) {
+	rows, err := r.ToArray()
+	if err != nil {
+		return nil, err
+	}
+	out := make([]map[string]string, len(rows))
+	for i, row := range rows {
+		if out[i], err = row.AsStrMap(); err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
+}
+
+// sentinelClient gives a client of a sentinel, which has users and passwords of its own.
+func (d *Deployment) sentinelClient(ctx context.Context, addr string) (rueidis.Client, error) {
+	key := clientKey{addr, sentinelDB}
+	d.mu.Lock()
+	c, ok := d.clients[key]
+	d.mu.Unlock()
+	if ok {
+		return c, nil
+	}
+	conn, err := d.dialAs(ctx, addr, d.spec.SentinelUsername, d.spec.SentinelPassword) // within the time of the context
+	switch Code(err) {
+	case "NOAUTH":
+		return nil, fmt.Errorf("sentinels have a password of their own, and none was given for them: %w", err)
+	case "WRONGPASS":
+		return nil, fmt.Errorf("the password of the sentinels, which have one of their own, is wrong: %w", err)
+	}
+	if err != nil {
+		return nil, err
+	}
+	conn.Close()
+	return d.clientOf(ctx, key)
+}
