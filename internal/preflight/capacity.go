@@ -1,0 +1,240 @@
+package preflight
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"surecut/internal/endpoint"
+	"surecut/internal/keyspace"
+)
+
+// ownScan is how many keys a target database may hold for its keys to be told apart by SCAN.
+const ownScan = 100_000
+
+func targetEmpty(ctx context.Context, r *run) []Check {
+	const wanted = "no keys but those of surecut itself"
+	var foreign, own int64
+	var where []string
+	for _, n := range r.target.primaries() {
+		if n.err != nil || n.infoErr != nil {
+			return []Check{skip("target", "the keys of "+n.addr+" are not known", wanted)}
+		}
+		for db, keys := range keyspaceOf(n.info) {
+			if only := r.target.spec.DB; only >= 0 && only != db {
+				continue
+			}
+			mine, err := ownKeys(ctx, r.target.d, n.addr, db, keys)
+			if err != nil {
+				return []Check{skip("target", oneLine(err), wanted)}
+			}
+			foreign, own = foreign+max(keys-mine, 0), own+mine
+			if keys > mine {
+				where = append(where, fmt.Sprintf("%d in database %d of %s", keys-mine, db, n.addr))
+			}
+		}
+	}
+	slices.Sort(where)
+	if len(where) > 4 {
+		where = append(where[:4], fmt.Sprintf("and %d more places", len(where)-4))
+	}
+	record, _ := migrationRecord(ctx, &r.target) // what it cannot tell, target_state reports
+	resumed := r.cfg.Resume != "" && record["id"] == r.cfg.Resume
+	return []Check{judgeEmpty(targetKeys{foreign, own, where, resumed}, r.cfg.OnExisting, wanted)}
+}
+
+type targetKeys struct {
+	foreign, own int64
+	where        []string
+	resumed      bool // the migration that is resumed has written them
+}
+
+func judgeEmpty(k targetKeys, onExisting, wanted string) Check {
+	found := "no keys"
+	if k.own > 0 {
+		found = fmt.Sprintf("no keys but %d of surecut itself", k.own)
+	}
+	if k.foreign == 0 {
+		return pass("target", found, wanted)
+	}
+	found = fmt.Sprintf("%d keys", k.foreign)
+	for i, w := range k.where {
+		sep := ", "
+		if i == 0 {
+			sep = ": "
+		}
+		found += sep + w
+	}
+	switch {
+	case k.resumed:
+		return pass("target", found+", written by the migration that is resumed", wanted)
+	case onExisting == "replace":
+		return alarm("target", found+"; --on-existing replace overwrites those of the same name, the others stay", wanted, "empty the target yourself: redis-cli flushall")
+	case onExisting == "keep":
+		return alarm("target", found+"; --on-existing keep leaves those of the same name as they are, the others stay", wanted, "empty the target yourself: redis-cli flushall")
+	}
+	return fail("target", found, wanted, "empty the target yourself (redis-cli flushall), name another, or say --on-existing replace or keep")
+}
+
+// ownKeys counts surecut's own keys in one database; of a large one it says none, since a target that large is not empty.
+func ownKeys(ctx context.Context, d *endpoint.Deployment, addr string, db int, keys int64) (int64, error) {
+	if keys == 0 || keys > ownScan {
+		return 0, nil
+	}
+	c, err := d.Client(ctx, addr, db)
+	if err != nil {
+		return 0, err
+	}
+	seen := map[string]bool{} // SCAN may give a key twice
+	for cursor := uint64(0); ; {
+		entry, err := c.Do(ctx, c.B().Scan().Cursor(cursor).Match(keyspace.Prefix+"*").Count(1000).Build()).AsScanEntry()
+		if err != nil {
+			return 0, fmt.Errorf("SCAN of database %d of %s: %w", db, addr, err)
+		}
+		for _, k := range entry.Elements {
+			seen[k] = true
+		}
+		if cursor = entry.Cursor; cursor == 0 {
+			return int64(len(seen)), nil
+		}
+	}
+}
+
+func targetSpace(_ context.Context, r *run) []Check {
+	data, reason := r.sourceData()
+	if reason != "" {
+		return []Check{skip("source", reason, "the size of the source's data")}
+	}
+	var s space
+	for _, n := range r.target.primaries() {
+		limit, ok := n.maxmemory()
+		used := n.num("used_memory", -1)
+		switch {
+		case n.err != nil || n.infoErr != nil || used < 0:
+			return []Check{skip("target", "the memory of "+n.addr+" is not known", "INFO memory")}
+		case !ok:
+			s.unknown = append(s.unknown, n.addr+" does not tell its maxmemory")
+		case limit == 0:
+			s.unknown = append(s.unknown, n.addr+" has no maxmemory")
+		default:
+			s.free += max(limit-int64(used), 0)
+		}
+	}
+	return []Check{s.judge(data)}
+}
+
+// maxmemory is in INFO since 3.2, in CONFIG always.
+func (n *node) maxmemory() (int64, bool) {
+	if v := n.num("maxmemory", -1); v >= 0 {
+		return int64(v), true
+	}
+	v, reason := n.number("maxmemory")
+	return v, reason == ""
+}
+
+type space struct {
+	free    int64    // of the nodes that have a limit
+	unknown []string // why some are not known
+}
+
+func (s space) judge(data int64) Check {
+	need := data + data/2
+	wanted := fmt.Sprintf("%s free: 1.5 times the source's data of %s", bytesText(need), bytesText(data))
+	switch {
+	case len(s.unknown) > 0:
+		return alarm("target", "free memory cannot be known: "+s.unknown[0]+more(len(s.unknown)-1), wanted,
+			fmt.Sprintf("make sure that the host has the room; redis-cli config set maxmemory BYTES, at least %d, makes it known", need))
+	case s.free < need:
+		return fail("target", bytesText(s.free)+" free below maxmemory", wanted,
+			fmt.Sprintf("redis-cli config set maxmemory BYTES, at least %d more in all", need-s.free))
+	}
+	return pass("target", bytesText(s.free)+" free below maxmemory", wanted)
+}
+
+func more(n int) string {
+	if n <= 0 {
+		return ""
+	}
+	return fmt.Sprintf(", and %d more", n)
+}
+
+func targetEviction(_ context.Context, r *run) []Check {
+	const wanted = "maxmemory-policy noeviction"
+	return perNode(&r.target, r.target.primaries(), func(n *node) Check {
+		policy := n.info["maxmemory_policy"] // since 4.0
+		if policy == "" {
+			var reason string
+			if policy, reason = n.setting("maxmemory-policy"); reason != "" {
+				return skip("", reason, wanted)
+			}
+		}
+		if policy != "noeviction" {
+			return alarm("", "maxmemory-policy "+policy+": a full target would drop keys instead of refusing them", wanted,
+				"redis-cli "+cliAddr(n.addr)+" config set maxmemory-policy noeviction; put it back after the cutover")
+		}
+		return pass("", "maxmemory-policy noeviction", wanted)
+	})
+}
+
+func localDisk(_ context.Context, r *run) []Check {
+	const hour = time.Hour
+	if r.cfg.StateDir == "" {
+		return []Check{skip("local", "no --state DIR is named, so that the spool's place is not known", "room for the snapshot and an hour of stream")}
+	}
+	if !r.source.open() {
+		return []Check{skip("local", "the source could not be opened, see connectivity", "room for the snapshot and an hour of stream")}
+	}
+	data, reason := r.sourceData()
+	if reason != "" {
+		return []Check{skip("local", reason, "room for the snapshot and an hour of stream")}
+	}
+	var rate float64
+	for _, n := range r.source.primaries() {
+		rate += n.netIn
+	}
+	need := data + int64(rate*hour.Seconds())
+	wanted := fmt.Sprintf("%s: the snapshot (at most %s) and an hour of stream at %s/s", bytesText(need), bytesText(data), bytesText(int64(rate)))
+	dir, free, err := freeSpace(r.cfg.StateDir)
+	switch {
+	case err != nil:
+		return []Check{alarm("local", oneLine(err), wanted, "mkdir -p "+r.cfg.StateDir+", or name a directory that can be written with --state")}
+	case free < need:
+		return []Check{alarm("local", bytesText(free)+" free at "+dir, wanted, "name a directory on a larger file system with --state")}
+	}
+	return []Check{pass("local", bytesText(free)+" free at "+dir, wanted)}
+}
+
+// freeSpace gives what a user may still write at path, or at the nearest directory above it that exists.
+func freeSpace(path string) (dir string, free int64, err error) {
+	if dir, err = filepath.Abs(path); err != nil {
+		return "", 0, fmt.Errorf("state directory: %w", err)
+	}
+	for {
+		info, err := os.Stat(dir)
+		if err == nil && !info.IsDir() {
+			return dir, 0, fmt.Errorf("%s is not a directory", dir)
+		}
+		if err == nil {
+			break
+		}
+		if !errors.Is(err, fs.ErrNotExist) || dir == filepath.Dir(dir) {
+			return dir, 0, fmt.Errorf("state directory: %w", err)
+		}
+		dir = filepath.Dir(dir)
+	}
+	if err := unix.Access(dir, unix.W_OK|unix.X_OK); err != nil {
+		return dir, 0, fmt.Errorf("%s cannot be written: %w", dir, err)
+	}
+	var st unix.Statfs_t
+	if err := unix.Statfs(dir, &st); err != nil {
+		return dir, 0, fmt.Errorf("free space of %s: %w", dir, err)
+	}
+	return dir, int64(st.Bavail) * st.Bsize, nil
+}

@@ -1,0 +1,229 @@
+package preflight
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"surecut/internal/command"
+	"surecut/internal/endpoint"
+	"surecut/internal/keyspace"
+)
+
+// probeKey is in the form of surecut's own keys, so that a user who may use some key patterns only is found out.
+const probeKey = keyspace.Prefix + ":probe"
+
+// Command is one command that surecut sends, with arguments that do no harm.
+type Command struct {
+	Args  []string
+	ACL   string // its name in an ACL rule, "config|get"; "": the first of Args in lower case
+	Since int    // Redis-compatible version that has it, 70000; 0: all
+	Until int    // first version that no longer needs it; 0: none
+	Only  needed // where it is sent
+
+	// Optional commands serve checks and fine points; without them something is skipped and said to be.
+	Optional bool
+	// Reads tells a command that does no harm when it is executed.
+	Reads bool
+	// Direct commands are sent as they are, since a transaction refuses them or tells nothing of them.
+	Direct bool
+	// Proven commands have been sent when the connection was opened.
+	Proven bool
+}
+
+// needed says on which deployments a command is sent.
+type needed uint8
+
+const (
+	anywhere needed = iota
+	clusterOnly
+)
+
+// Name is how the command is called in an ACL rule.
+func (c Command) Name() string {
+	if c.ACL != "" {
+		return c.ACL
+	}
+	return strings.ToLower(c.Args[0])
+}
+
+// writes says whether the rule +@write holds the command. 6.0 refuses a rule for its subcommand after that.
+func (c Command) writes() bool {
+	var args [][]byte
+	for _, a := range c.Args {
+		args = append(args, []byte(a))
+	}
+	spec, ok := command.Lookup(args)
+	return ok && spec.Write
+}
+
+// sentTo tells whether the command is sent to such a server.
+func (c Command) sentTo(s endpoint.Server) bool {
+	if s.Number < c.Since || c.Until > 0 && s.Number >= c.Until {
+		return false
+	}
+	return c.Only == anywhere || s.Cluster
+}
+
+// common is what is sent to both sides: connecting, discovery, facts, and reading values for the comparison.
+func common() []Command {
+	k := probeKey
+	commands := []Command{
+		{Args: []string{"AUTH"}, Proven: true},
+		{Args: []string{"HELLO"}, Since: 60000, Proven: true},
+		{Args: []string{"PING"}},
+		{Args: []string{"SELECT", "0"}},
+		{Args: []string{"INFO"}},
+		{Args: []string{"TIME"}, Since: 20600},
+		{Args: []string{"ROLE"}, Since: 20812},
+		{Args: []string{"MODULE", "LIST"}, ACL: "module|list", Since: 40000, Optional: true},
+		{Args: []string{"COMMAND"}, Since: 20813},
+		{Args: []string{"CONFIG", "GET", "maxmemory"}, ACL: "config|get", Optional: true},
+		{Args: []string{"ACL", "WHOAMI"}, ACL: "acl|whoami", Since: 70000, Optional: true},
+		{Args: []string{"ACL", "DRYRUN", "default", "PING"}, ACL: "acl|dryrun", Since: 70000, Optional: true},
+		{Args: []string{"CLUSTER", "NODES"}, ACL: "cluster|nodes", Only: clusterOnly},
+		{Args: []string{"CLUSTER", "SLOTS"}, ACL: "cluster|slots", Only: clusterOnly},
+		{Args: []string{"CLUSTER", "INFO"}, ACL: "cluster|info", Only: clusterOnly},
+		{Args: []string{"READONLY"}, Only: clusterOnly},
+		{Args: []string{"MULTI"}, Direct: true},
+		{Args: []string{"EXEC"}, Direct: true},
+		{Args: []string{"DISCARD"}, Direct: true},
+		{Args: []string{"DBSIZE"}},
+		{Args: []string{"SCAN", "0"}, Since: 20800},
+		{Args: []string{"TYPE", k}},
+		{Args: []string{"EXISTS", k}},
+		{Args: []string{"PTTL", k}, Since: 20600},
+		{Args: []string{"PEXPIRETIME", k}, Since: 70000},
+		{Args: []string{"MEMORY", "USAGE", k}, ACL: "memory|usage", Since: 40000, Optional: true},
+		{Args: []string{"DUMP", k}, Since: 20600},
+		{Args: []string{"GET", k}},
+		{Args: []string{"MGET", k}},
+		{Args: []string{"STRLEN", k}},
+		{Args: []string{"GETRANGE", k, "0", "0"}},
+		{Args: []string{"LLEN", k}},
+		{Args: []string{"LRANGE", k, "0", "0"}},
+		{Args: []string{"SCARD", k}},
+		{Args: []string{"SMEMBERS", k}},
+		{Args: []string{"SSCAN", k, "0"}, Since: 20800},
+		{Args: []string{"ZCARD", k}},
+		{Args: []string{"ZRANGE", k, "0", "0"}},
+		{Args: []string{"ZSCAN", k, "0"}, Since: 20800},
+		{Args: []string{"HLEN", k}},
+		{Args: []string{"HGET", k, "f"}},
+		{Args: []string{"HGETALL", k}},
+		{Args: []string{"HSCAN", k, "0"}, Since: 20800},
+		{Args: []string{"HPEXPIRETIME", k, "FIELDS", "1", "f"}, Since: 70400},
+		{Args: []string{"XLEN", k}, Since: 50000},
+		{Args: []string{"XRANGE", k, "-", "+"}, Since: 50000},
+		{Args: []string{"XPENDING", k, "g"}, Since: 50000},
+		{Args: []string{"XINFO", "STREAM", k}, ACL: "xinfo|stream", Since: 50000},
+		{Args: []string{"XINFO", "GROUPS", k}, ACL: "xinfo|groups", Since: 50000},
+		{Args: []string{"XINFO", "CONSUMERS", k, "g"}, ACL: "xinfo|consumers", Since: 50000},
+	}
+	for i := range commands {
+		commands[i].Reads = true
+	}
+	return commands
+}
+
+// SourceCommands is every command that surecut sends to a source.
+func SourceCommands() []Command {
+	return append(common(),
+		Command{Args: []string{"PSYNC", "?", "-1"}, Since: 20800},
+		Command{Args: []string{"REPLCONF", "capa", "psync2"}, Direct: true},
+	)
+}
+
+// TargetCommands is every command that surecut itself sends to a target. Beside these it sends what the source's
+// stream holds, see streamCommands.
+func TargetCommands() []Command {
+	k := probeKey
+	return append(common(),
+		Command{Args: []string{"CLIENT", "SETNAME", "surecut"}, ACL: "client|setname"},
+		Command{Args: []string{"CLIENT", "ID"}, ACL: "client|id", Since: 50000},
+		Command{Args: []string{"CLIENT", "LIST"}, ACL: "client|list"},
+		Command{Args: []string{"CLIENT", "KILL", "127.0.0.1:1"}, ACL: "client|kill"},
+		Command{Args: []string{"RESTORE", k, "0", "payload"}},
+		Command{Args: []string{"DEL", k}},
+		Command{Args: []string{"RENAME", k, k}},
+		Command{Args: []string{"PERSIST", k}},
+		Command{Args: []string{"PEXPIREAT", k, "1"}},
+		Command{Args: []string{"HMSET", k, "f", "v"}},
+		Command{Args: []string{"HSET", k, "f", "v"}},
+		Command{Args: []string{"HDEL", k, "f"}},
+		Command{Args: []string{"SET", k, "v"}},
+		Command{Args: []string{"APPEND", k, "v"}},
+		Command{Args: []string{"RPUSH", k, "v"}},
+		Command{Args: []string{"SADD", k, "v"}},
+		Command{Args: []string{"ZADD", k, "1", "v"}},
+		Command{Args: []string{"HPEXPIREAT", k, "1", "FIELDS", "1", "f"}, Since: 70400},
+		Command{Args: []string{"XADD", k, "*", "f", "v"}, Since: 50000},
+		Command{Args: []string{"XGROUP", "CREATE", k, "g", "$"}, ACL: "xgroup|create", Since: 50000},
+		Command{Args: []string{"XGROUP", "HELP"}, ACL: "xgroup|help", Since: 70000}, // of @write before
+		Command{Args: []string{"XCLAIM", k, "g", "c", "0", "1-1"}, Since: 50000},
+		Command{Args: []string{"XSETID", k, "1-1"}, Since: 50000},
+		Command{Args: []string{"FUNCTION", "LOAD", "code"}, ACL: "function|load", Since: 70000},
+		Command{Args: []string{"SCRIPT", "LOAD", "return 1"}, ACL: "script|load"},
+		Command{Args: []string{"EVAL", "return 1", "0"}},
+		Command{Args: []string{"EVALSHA", strings.Repeat("0", 40), "0"}},
+		Command{Args: []string{"PFCOUNT", k}, Since: 20809}, // replicated where it renews the cached count, and not of @write
+		Command{Args: []string{"PUBLISH", "c", "m"}},
+		Command{Args: []string{"SPUBLISH", "c", "m"}, Since: 70000},
+	)
+}
+
+// neverStreamed are writing commands that servers propagate as others: blocking ones as what they came to do,
+// MIGRATE as DEL. The last two are for servers among themselves.
+var neverStreamed = []string{"BLPOP", "BRPOP", "BRPOPLPUSH", "BLMOVE", "BLMPOP", "BZPOPMIN", "BZPOPMAX", "BZMPOP", "MIGRATE", "RESTORE-ASKING", "PFDEBUG"}
+
+// streamCommands is the writing commands that the stream of a source may bring to such a target, with as many
+// arguments as they need at least.
+func streamCommands(target endpoint.Server) []Command {
+	var out []Command
+	for _, spec := range command.All() {
+		since, number := spec.Since, target.Number
+		if target.Flavor == "valkey" && spec.SinceValkey > 0 {
+			since = 0 // what Valkey does not have yet is an unknown command, which is no matter of permissions
+		}
+		if !spec.Write || since == 0 && spec.SinceValkey == 0 || since > number || slices.Contains(neverStreamed, spec.Name) {
+			continue
+		}
+		words := strings.Fields(spec.Name)
+		args := slices.Clone(words)
+		for len(args) < max(spec.Arity, -spec.Arity) {
+			args = append(args, "1")
+		}
+		out = append(out, Command{Args: args, ACL: strings.ToLower(strings.Join(words, "|"))})
+	}
+	return out
+}
+
+// aclRule allows a command, quoted for a shell.
+func aclRule(name string) string {
+	if strings.Contains(name, "|") {
+		return "'+" + name + "'"
+	}
+	return "+" + name
+}
+
+// LeastACL gives the ACL rule of a user who may do what surecut needs on such a server and nothing more.
+// Servers before 6.0 have none.
+func LeastACL(s endpoint.Server, side string) string {
+	if s.Number < 60000 {
+		return ""
+	}
+	commands, rules := SourceCommands(), []string{"ACL SETUSER surecut on '>PASSWORD' resetkeys '~*' -@all"}
+	if side == "target" {
+		commands = TargetCommands()
+		if s.Number >= 60200 { // channels are open before
+			rules[0] = strings.Replace(rules[0], "'~*'", "'~*' '&*'", 1)
+		}
+		rules = append(rules, "+@write")
+	}
+	for _, c := range commands {
+		if c.sentTo(s) && (side == "source" || !c.writes()) {
+			rules = append(rules, aclRule(c.Name()))
+		}
+	}
+	return fmt.Sprintf("redis-cli %s %s", cliAddr(s.Addr), strings.Join(rules, " "))
+}

@@ -1,0 +1,113 @@
+package preflight
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"surecut/internal/endpoint"
+)
+
+// Side is one endpoint of the migration, opened or not.
+type Side struct {
+	Spec       endpoint.Spec
+	Deployment *endpoint.Deployment // nil where it could not be opened
+	Err        error                // why it could not
+}
+
+// Connect opens an endpoint for Run. It never fails: what went wrong is what the connectivity check reports.
+func Connect(ctx context.Context, spec endpoint.Spec) Side {
+	d, err := endpoint.Open(ctx, spec)
+	return Side{Spec: spec, Deployment: d, Err: err}
+}
+
+// Opened is a Side that is connected already.
+func Opened(d *endpoint.Deployment) Side { return Side{Spec: d.Spec(), Deployment: d} }
+
+// Close closes the deployment, if there is one.
+func (s Side) Close() {
+	if s.Deployment != nil {
+		s.Deployment.Close()
+	}
+}
+
+// Config is what the checks must know of the migration.
+type Config struct {
+	Source, Target Side
+
+	OnExisting string      // fail, replace or keep
+	Scans      bool        // the source is not replicated but scanned
+	ReadFrom   string      // replica (where there is one) or primary
+	DBs        []int       // databases that are migrated; none: all
+	DBMap      map[int]int // source database to target database; others keep their number
+	StateDir   string      // where the spool will be; "" where it is not known yet
+	Resume     string      // ID of the migration that is resumed; "" for a new one
+
+	BigValue   int64 // bytes above which a value is big
+	SampleKeys int   // keys looked at on the source
+
+	Accept       []string // IDs of checks whose alarms are accepted
+	AcceptAlarms bool     // every alarm is accepted
+}
+
+// DefaultConfig is a Config without its sides.
+func DefaultConfig() Config {
+	return Config{OnExisting: "fail", ReadFrom: "replica", BigValue: 16 << 20, SampleKeys: 10000}
+}
+
+// Validate joins every problem of the configuration.
+func (c Config) Validate() error {
+	var errs []error
+	if !slices.Contains([]string{"fail", "replace", "keep"}, c.OnExisting) {
+		errs = append(errs, fmt.Errorf("--on-existing %q: want fail, replace or keep", c.OnExisting))
+	}
+	if !slices.Contains([]string{"replica", "primary"}, c.ReadFrom) {
+		errs = append(errs, fmt.Errorf("--read-from %q: want replica or primary", c.ReadFrom))
+	}
+	if c.BigValue <= 0 {
+		errs = append(errs, fmt.Errorf("--big-value %d: want more than 0", c.BigValue))
+	}
+	if c.SampleKeys <= 0 {
+		errs = append(errs, fmt.Errorf("--sample %d: want more than 0", c.SampleKeys))
+	}
+	for _, id := range c.Accept {
+		if !Known(id) {
+			errs = append(errs, fmt.Errorf("--accept %q: there is no check of this name; the checks are %v", id, IDs()))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// reads says whether a source database takes part in the migration.
+func (c Config) reads(db int) bool {
+	if only := c.Source.Spec.DB; only >= 0 && c.Source.Spec.Kind == endpoint.Standalone {
+		return db == only
+	}
+	return len(c.DBs) == 0 || slices.Contains(c.DBs, db)
+}
+
+// mapped gives the target database of a source database.
+func (c Config) mapped(db int) int {
+	if to, ok := c.DBMap[db]; ok {
+		return to
+	}
+	if only := c.Target.Spec.DB; only >= 0 && c.Target.Spec.Kind == endpoint.Standalone {
+		return only
+	}
+	return db
+}
+
+// mappedToOne is mapped for a target whose one database has any number: that counts as 0.
+func (c Config) mappedToOne(home int) func(db int) int {
+	return func(db int) int {
+		switch to := c.mapped(db); {
+		case to == home, db == 0 && len(c.DBMap) == 0, len(c.DBs) == 1 && len(c.DBMap) == 0:
+			return 0
+		case to == 0:
+			return 1
+		default:
+			return to
+		}
+	}
+}

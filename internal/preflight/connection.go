@@ -1,0 +1,147 @@
+package preflight
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+)
+
+// maxSkew is how far the clocks of two servers may be apart: expiries travel as absolute times.
+const maxSkew = time.Second
+
+func connectivity(_ context.Context, r *run) []Check {
+	const wanted = "every node answers, with TLS and credentials as given"
+	var checks []Check
+	for _, s := range []*side{&r.source, &r.target} {
+		if !s.open() {
+			checks = append(checks, fail(s.name, oneLine(s.err), wanted, "surecut check --"+s.name+" URL with a URL and credentials that work"))
+			continue
+		}
+		var dead []Check
+		for _, n := range s.nodes {
+			if n.err != nil {
+				if s.throughProxy() {
+					dead = append(dead, alarm(n.addr, oneLine(n.err), wanted, "open the network to it: the data go through the proxy, but verify and the check of an empty target ask the servers"))
+					continue
+				}
+				dead = append(dead, fail(n.addr, oneLine(n.err), wanted, "bring the node back, or open the network to it"))
+			}
+		}
+		if len(dead) == 0 {
+			dead = []Check{pass(s.name, fmt.Sprintf("%d of %d nodes answer", len(s.nodes), len(s.nodes)), wanted)}
+		}
+		checks = append(checks, dead...)
+	}
+	return checks
+}
+
+// oneLine gives an error as one line; joined errors have several.
+func oneLine(err error) string { return strings.ReplaceAll(err.Error(), "\n", "; ") }
+
+func authentication(ctx context.Context, r *run) []Check {
+	const wanted = "an unauthenticated client is refused"
+	var checks []Check
+	for _, s := range []*side{&r.source, &r.target} {
+		if !s.open() {
+			checks = append(checks, skip(s.name, "the "+s.name+" could not be opened, see connectivity", wanted))
+			continue
+		}
+		checks = append(checks, perNode(s, s.nodes, func(n *node) Check {
+			required, err := s.d.RequiresAuth(ctx, n.addr)
+			switch {
+			case err != nil:
+				return skip("", oneLine(err), wanted)
+			case required:
+				return pass("", "a password or a user is required", wanted)
+			}
+			return alarm("", "anyone who reaches it may use it", wanted,
+				fmt.Sprintf("redis-cli %s config set requirepass PASSWORD", cliAddr(n.addr)))
+		})...)
+	}
+	return checks
+}
+
+// cliAddr gives an address as redis-cli takes it.
+func cliAddr(addr string) string {
+	colon := strings.LastIndexByte(addr, ':')
+	return "-h " + strings.Trim(addr[:colon], "[]") + " -p " + addr[colon+1:]
+}
+
+func sameInstance(_ context.Context, r *run) []Check {
+	const wanted = "no server belongs to both sides, and neither replicates the other"
+	const remedy = "name another server as --target"
+	sources, replicated := map[string]string{}, map[string]string{}
+	asked := 0
+	for _, n := range r.source.nodes {
+		if id := n.info["run_id"]; id != "" {
+			sources[id] = n.addr
+			asked++
+		}
+		if id := n.info["master_replid"]; id != "" { // since 4.0; shared by a primary and all its replicas
+			replicated[id] = n.addr
+		}
+	}
+	targets := 0
+	for _, n := range r.target.nodes {
+		id := n.info["run_id"]
+		if addr, same := sources[id]; same && id != "" {
+			return []Check{fail("target", fmt.Sprintf("%s and %s are one server (run_id %s)", addr, n.addr, id), wanted, remedy)}
+		}
+		if addr, same := replicated[n.info["master_replid"]]; same {
+			return []Check{fail("target", fmt.Sprintf("%s and %s replicate the same data (replication ID %s)", addr, n.addr, n.info["master_replid"]), wanted,
+				remedy+", or end the replication: redis-cli "+cliAddr(n.addr)+" replicaof no one")}
+		}
+		if id != "" {
+			targets++
+		}
+	}
+	if asked == 0 || targets == 0 {
+		return []Check{skip("target", "INFO gives no run_id on one of the sides", wanted)}
+	}
+	return []Check{pass("target", fmt.Sprintf("%d source and %d target servers, all different", asked, targets), wanted)}
+}
+
+func clockSkew(_ context.Context, r *run) []Check {
+	wanted := fmt.Sprintf("the clocks of all nodes within %v", maxSkew)
+	var clocks []clock
+	for _, s := range []*side{&r.source, &r.target} {
+		for _, n := range s.nodes {
+			if n.err != nil {
+				continue
+			}
+			if n.skewErr != nil {
+				return []Check{skip(n.addr, "TIME: "+oneLine(n.skewErr), wanted)}
+			}
+			clocks = append(clocks, clock{n.addr, n.skew})
+		}
+	}
+	return []Check{judgeClocks(clocks, wanted)}
+}
+
+// clock is how far a node's clock is ahead of the local one.
+type clock struct {
+	addr  string
+	ahead time.Duration
+}
+
+func judgeClocks(clocks []clock, wanted string) Check {
+	if len(clocks) < 2 {
+		return skip("source and target", "fewer than two nodes tell their time", wanted)
+	}
+	first, last := clocks[0], clocks[0]
+	for _, c := range clocks {
+		if c.ahead < first.ahead {
+			first = c
+		}
+		if c.ahead > last.ahead {
+			last = c
+		}
+	}
+	apart := (last.ahead - first.ahead).Round(time.Millisecond)
+	found := fmt.Sprintf("%v between %s and %s", apart, first.addr, last.addr)
+	if last.ahead-first.ahead > maxSkew {
+		return alarm("source and target", found, wanted, "synchronise both hosts: chronyc makestep, or timedatectl set-ntp true; keys would expire early or late by this much")
+	}
+	return pass("source and target", found, wanted)
+}

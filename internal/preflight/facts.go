@@ -1,0 +1,352 @@
+package preflight
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/redis/rueidis"
+
+	"surecut/internal/endpoint"
+)
+
+// side is one endpoint with the facts of its nodes.
+type side struct {
+	name  string // source or target
+	spec  endpoint.Spec
+	d     *endpoint.Deployment
+	err   error // why it could not be opened
+	nodes []*node
+}
+
+func (s *side) open() bool { return s.d != nil }
+
+// sharded says that the servers hold different keys, so that a command finds its keys on one of them only.
+func (s *side) sharded() bool { return s.open() && s.d.Sharded() }
+
+// throughProxy says that the side is written through a proxy, so that the servers behind it need not be reached for that.
+func (s *side) throughProxy() bool {
+	return s.name == "target" && (s.spec.Kind == endpoint.Codis || s.spec.ViaProxy)
+}
+
+func (s *side) cluster() bool { return s.spec.Kind == endpoint.Cluster }
+
+// node is one server with its facts. Where err is set there are none.
+type node struct {
+	addr    string
+	shard   int  // index into Shards
+	primary bool // by the topology
+	client  rueidis.Client
+	err     error // it does not answer
+
+	server  endpoint.Server
+	info    map[string]string
+	modules []string          // names, sorted
+	infoErr error             // INFO is forbidden
+	config  map[string]string // of configNames, those that the server knows
+	confErr error             // CONFIG GET is forbidden
+	skew    time.Duration     // its clock minus the local one
+	skewErr error
+	netIn   float64 // bytes per second that clients send it
+}
+
+// configNames are the settings that the checks read. An unknown one is left out by the server.
+var configNames = []string{"maxmemory", "maxmemory-policy", "client-output-buffer-limit", "repl-backlog-size", "repl-timeout",
+	"repl-diskless-sync", "dir", "save", "proto-max-bulk-len", "stop-writes-on-bgsave-error", "min-replicas-to-write", "min-slaves-to-write"}
+
+// gather asks every node of both sides at once.
+func gather(ctx context.Context, cfg Config) *run {
+	whole := ctx // a file may be large
+	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
+	defer cancel()
+	r := &run{cfg: cfg}
+	r.source = newSide("source", cfg.Source)
+	r.target = newSide("target", cfg.Target)
+	if r.source.spec.IsFile() && r.source.open() {
+		r.inspect(whole)
+		r.source.nodes = nil
+	}
+	var wg sync.WaitGroup
+	slot := make(chan struct{}, 16)
+	for _, s := range []*side{&r.source, &r.target} {
+		for _, n := range s.nodes {
+			wg.Go(func() {
+				slot <- struct{}{}
+				defer func() { <-slot }()
+				n.gather(ctx, s.d)
+			})
+		}
+	}
+	wg.Wait()
+	if r.source.open() && !r.source.spec.IsFile() {
+		r.sample = takeSample(ctx, r)
+	}
+	return r
+}
+
+func newSide(name string, cfg Side) side {
+	s := side{name: name, spec: cfg.Spec, d: cfg.Deployment, err: cfg.Err}
+	if s.d == nil {
+		if s.err == nil {
+			s.err = fmt.Errorf("%s was not opened", cfg.Spec)
+		}
+		return s
+	}
+	for i, shard := range s.d.Shards() {
+		s.nodes = append(s.nodes, &node{addr: shard.Primary.Addr, shard: i, primary: true})
+		for _, replica := range shard.Replicas {
+			s.nodes = append(s.nodes, &node{addr: replica.Addr, shard: i})
+		}
+	}
+	return s
+}
+
+func (n *node) gather(ctx context.Context, d *endpoint.Deployment) {
+	if n.client, n.err = d.Client(ctx, n.addr, 0); n.err != nil {
+		return
+	}
+	if err := n.client.Do(ctx, n.client.B().Ping().Build()).Error(); err != nil && endpoint.Code(err) == "" {
+		n.err = fmt.Errorf("PING to %s: %w", n.addr, err)
+		return
+	}
+	before := time.Now()
+	n.infoErr = n.readInfo(ctx)
+	first := n.num("total_net_input_bytes", 0)
+	n.readConfig(ctx)
+	n.readClock(ctx)
+	if n.infoErr != nil {
+		return
+	}
+	n.server, n.infoErr = d.Server(ctx, n.addr)
+	n.readWriteRate(ctx, before, first)
+}
+
+func (n *node) readInfo(ctx context.Context) error {
+	n.info = map[string]string{}
+	for _, section := range []string{"", "commandstats", "modules"} { // before 7.0 one at a time
+		cmd := n.client.B().Arbitrary("INFO")
+		if section != "" {
+			cmd = cmd.Args(section)
+		}
+		text, err := n.client.Do(ctx, cmd.Build()).ToString()
+		if section != "" && endpoint.Code(err) == "ERR" { // before 2.6 there is one section
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		maps.Copy(n.info, endpoint.ParseInfo(text))
+		if section == "modules" {
+			n.modules = parseModules(text)
+		}
+	}
+	return nil
+}
+
+// parseModules reads the lines "module:name=bf,ver=80001,..." of INFO modules (since 5.0.5).
+func parseModules(text string) []string {
+	var names []string
+	for line := range strings.Lines(text) {
+		rest, ok := strings.CutPrefix(strings.TrimSpace(line), "module:name=")
+		if !ok {
+			continue
+		}
+		name, _, _ := strings.Cut(rest, ",")
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	return names
+}
+
+func (n *node) readConfig(ctx context.Context) {
+	n.config = map[string]string{}
+	cmds := make([]rueidis.Completed, len(configNames))
+	for i, name := range configNames {
+		cmds[i] = n.client.B().Arbitrary("CONFIG", "GET", name).Build()
+	}
+	for _, resp := range n.client.DoMulti(ctx, cmds...) {
+		m, err := resp.AsStrMap()
+		if err != nil {
+			n.confErr = err
+			continue
+		}
+		maps.Copy(n.config, m)
+	}
+}
+
+func (n *node) readClock(ctx context.Context) {
+	sent := time.Now()
+	parts, err := n.client.Do(ctx, n.client.B().Time().Build()).AsStrSlice()
+	back := time.Now()
+	if err != nil {
+		n.skewErr = err
+		return
+	}
+	n.skew, n.skewErr = skewOf(parts, sent, back)
+}
+
+// skewOf gives how far a TIME reply is ahead of the middle between asking and hearing.
+func skewOf(parts []string, sent, back time.Time) (time.Duration, error) {
+	if len(parts) != 2 {
+		return 0, fmt.Errorf("TIME gave %d values, want 2", len(parts))
+	}
+	sec, errSec := strconv.ParseInt(parts[0], 10, 64)
+	usec, errUsec := strconv.ParseInt(parts[1], 10, 64)
+	if errSec != nil || errUsec != nil {
+		return 0, fmt.Errorf("TIME gave %q, want two numbers", parts)
+	}
+	middle := sent.Add(back.Sub(sent) / 2)
+	return time.Unix(sec, usec*1000).Sub(middle), nil
+}
+
+// readWriteRate measures what clients send over a moment, beside the average that the server keeps of the last ones.
+func (n *node) readWriteRate(ctx context.Context, since time.Time, first float64) {
+	n.netIn = n.num("instantaneous_input_kbps", 0) * 1024
+	if wait := 300*time.Millisecond - time.Since(since); wait > 0 {
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(wait):
+		}
+	}
+	info, err := endpoint.Info(ctx, n.client, "stats")
+	if err != nil {
+		return
+	}
+	last, err := strconv.ParseFloat(info["total_net_input_bytes"], 64)
+	if err != nil { // before 2.8.? it is not counted
+		return
+	}
+	n.netIn = max(n.netIn, (last-first)/time.Since(since).Seconds())
+}
+
+// num gives a field of INFO as a number.
+func (n *node) num(field string, otherwise float64) float64 {
+	v, err := strconv.ParseFloat(n.info[field], 64)
+	if err != nil {
+		return otherwise
+	}
+	return v
+}
+
+// setting gives a value of CONFIG GET, or why there is none.
+func (n *node) setting(names ...string) (value, reason string) {
+	for _, name := range names {
+		if v, ok := n.config[name]; ok {
+			return v, ""
+		}
+	}
+	if n.confErr != nil {
+		return "", fmt.Sprintf("CONFIG GET %s: %v", names[0], n.confErr)
+	}
+	return "", fmt.Sprintf("the server has no setting %s", names[0])
+}
+
+// bytesSetting gives a setting that is a number of bytes or seconds.
+func (n *node) number(name string) (value int64, reason string) {
+	text, reason := n.setting(name)
+	if reason != "" {
+		return 0, reason
+	}
+	v, err := strconv.ParseInt(text, 10, 64)
+	if err != nil {
+		return 0, fmt.Sprintf("CONFIG GET %s gave %q", name, text)
+	}
+	return v, ""
+}
+
+// primaries gives the primaries of a side, those that do not answer included.
+func (s *side) primaries() []*node {
+	var out []*node
+	for _, n := range s.nodes {
+		if n.primary {
+			out = append(out, n)
+		}
+	}
+	return out
+}
+
+// readers gives the nodes that the links will read from: of each shard a replica where ReadFrom allows it and
+// one answers, else the primary.
+func (r *run) readers() []*node {
+	chosen := map[int]*node{}
+	for _, n := range r.source.nodes {
+		have := chosen[n.shard]
+		if have == nil || r.cfg.ReadFrom == "replica" && have.primary && !n.primary && n.err == nil {
+			chosen[n.shard] = n
+		}
+	}
+	var out []*node
+	for _, i := range slices.Sorted(maps.Keys(chosen)) {
+		out = append(out, chosen[i])
+	}
+	return out
+}
+
+// keyspaceOf reads the lines "db0:keys=12,expires=1,avg_ttl=0" of INFO: keys by database.
+func keyspaceOf(info map[string]string) map[int]int64 {
+	dbs := map[int]int64{}
+	for name, value := range info {
+		number, ok := strings.CutPrefix(name, "db")
+		if !ok {
+			continue
+		}
+		db, err := strconv.Atoi(number)
+		if err != nil {
+			continue
+		}
+		for field := range strings.SplitSeq(value, ",") {
+			if keys, ok := strings.CutPrefix(field, "keys="); ok {
+				if n, err := strconv.ParseInt(keys, 10, 64); err == nil {
+					dbs[db] = n
+				}
+			}
+		}
+	}
+	return dbs
+}
+
+// dataBytes is what the data of a node takes in its memory, the server's own needs left out.
+func (n *node) dataBytes() (int64, bool) {
+	used := n.num("used_memory", -1)
+	if used < 0 {
+		return 0, false
+	}
+	for _, other := range []string{"used_memory_startup", "mem_replication_backlog", "mem_clients_slaves", "mem_clients_normal", "mem_aof_buffer"} {
+		used -= n.num(other, 0)
+	}
+	return max(int64(used), 0), true
+}
+
+// sourceData sums the data of all source primaries that say it.
+func (r *run) sourceData() (total int64, reason string) {
+	for _, n := range r.source.primaries() {
+		data, ok := n.dataBytes()
+		switch {
+		case n.err != nil:
+			return 0, n.addr + " does not answer"
+		case !ok:
+			return 0, fmt.Sprintf("INFO memory of %s is not available: %v", n.addr, n.infoErr)
+		}
+		total += data
+	}
+	return total, ""
+}
+
+// bytesText gives bytes for people: "1.5 GiB".
+func bytesText(n int64) string {
+	const units = "KMGTPE"
+	if n < 1024 && n > -1024 {
+		return strconv.FormatInt(n, 10) + " B"
+	}
+	v, i := float64(n)/1024, 0
+	for ; (v >= 1024 || v <= -1024) && i < len(units)-1; i++ {
+		v /= 1024
+	}
+	return fmt.Sprintf("%.1f %ciB", v, units[i])
+}

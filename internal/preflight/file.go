@@ -1,0 +1,202 @@
+package preflight
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"surecut/internal/endpoint"
+	"surecut/internal/files"
+)
+
+// inspected is what one file of the source was found to hold.
+type inspected struct {
+	path  string
+	size  int64
+	facts *files.Facts
+	err   error // why it cannot be loaded; damage names the byte
+}
+
+// inspect reads the files of the source whole: damage must not show when half of the data is in the target.
+func (r *run) inspect(ctx context.Context) {
+	open := files.OpenRDB
+	if r.source.spec.IsAOF() {
+		open = files.OpenAOF
+	}
+	r.sample = sample{types: map[string]int{}, complete: true}
+	for _, shard := range r.source.d.Shards() {
+		in := inspected{path: shard.Primary.Addr}
+		var f *files.Source
+		if f, in.err = open(in.path); in.err == nil {
+			in.size = f.Size()
+			in.facts, in.err = f.Inspect(ctx, r.cfg.BigValue)
+		}
+		r.files = append(r.files, in)
+		if in.err != nil {
+			r.sample.complete, r.sample.err = false, in.err
+			continue
+		}
+		r.sample.keys += int(in.facts.Keys)
+		for _, m := range in.facts.Modules {
+			r.sample.types[m]++
+		}
+		for _, b := range in.facts.Big {
+			r.sample.addBig(sampled{db: b.Key.DB, name: b.Key.Name, kind: b.Type.String(), bytes: b.Bytes})
+		}
+	}
+}
+
+// ofFile gives how a check is made of a source that is a file.
+func (d definition) ofFile() func(context.Context, *run) []Check {
+	switch d.id {
+	case "source_file", "big_keys":
+		return d.make
+	case "connectivity":
+		return fileConnectivity
+	case "target_version":
+		return fileVersion
+	case "database_count":
+		return fileDatabases
+	case "modules":
+		return fileModules
+	case "local_disk":
+		return notOfFile("the file is read where it lies, and not spooled")
+	}
+	if d.needs&needsSource != 0 {
+		return notOfFile("the source is a file, there is no server to ask")
+	}
+	return d.make
+}
+
+func notOfFile(reason string) func(context.Context, *run) []Check {
+	return skipped(reason, "a live source")
+}
+
+func skipped(reason, wanted string) func(context.Context, *run) []Check {
+	return func(context.Context, *run) []Check { return []Check{skip("source", reason, wanted)} }
+}
+
+// fileConnectivity says of the source that its files are there; of the target it asks as ever.
+func fileConnectivity(ctx context.Context, r *run) []Check {
+	checks := connectivity(ctx, r)
+	for i := range checks {
+		if checks[i].Subject == "source" && checks[i].Result == Pass {
+			checks[i].Found, checks[i].Wanted = fmt.Sprintf("files: %d", len(r.files)), "the files are there"
+		}
+	}
+	return checks
+}
+
+// sourceFile judges what reading the files from their beginning to their end has shown.
+func sourceFile(_ context.Context, r *run) []Check {
+	const wanted = "a file that a server would load, to its last byte"
+	var checks []Check
+	for _, in := range r.files {
+		checks = append(checks, judgeFile(in, wanted))
+	}
+	return checks
+}
+
+func judgeFile(in inspected, wanted string) Check {
+	if in.err != nil {
+		return fail(in.path, oneLine(in.err), wanted, "copy it from the server again, or mend it with redis-check-rdb or redis-check-aof")
+	}
+	f := in.facts
+	found := fmt.Sprintf("%s, %d keys in the RDB, %d commands", bytesText(in.size), f.Keys, f.Commands)
+	var odd, remedies []string
+	if f.Cut != nil {
+		odd = append(odd, f.Cut.String())
+		remedies = append(remedies, "accept that they are dropped, as a server with aof-load-truncated yes does, or copy the file again while nothing writes to it")
+	}
+	if f.Relative > 0 {
+		odd = append(odd, fmt.Sprintf("%d commands give an expiry that counts from when they are run", f.Relative))
+		remedies = append(remedies, "accept that it counts from now, as a server that loads the file counts, or give the source's RDB instead")
+	}
+	if len(odd) > 0 {
+		return alarm(in.path, found+"; "+strings.Join(odd, "; "), wanted, strings.Join(remedies, "; "))
+	}
+	return pass(in.path, found, wanted)
+}
+
+// fileVersion compares what wrote the newest RDB with the oldest target.
+func fileVersion(_ context.Context, r *run) []Check {
+	const wanted = "the target reads the source's RDB version as it is"
+	var newest endpoint.Server
+	for _, in := range r.files {
+		if in.err != nil {
+			return []Check{skip("source", in.path+" cannot be read", wanted)}
+		}
+		if f := in.facts; f.RDBVersion > newest.RDBVersion {
+			newest = endpoint.Server{Addr: in.path, Flavor: "redis", Version: f.Server, RDBVersion: f.RDBVersion}
+			if number, err := endpoint.ParseVersion(f.Server); err == nil {
+				newest.Number = number
+			}
+			if f.Valkey {
+				newest.Flavor = "valkey"
+			}
+		}
+	}
+	if newest.RDBVersion == 0 {
+		return []Check{skip("source", "the AOF holds no RDB that would tell its version", wanted)}
+	}
+	oldest, reason := extreme(r.target.primaries(), func(a, b endpoint.Server) bool { return a.RDBVersion < b.RDBVersion })
+	if reason != "" {
+		return []Check{skip("target", reason, wanted)}
+	}
+	return []Check{judgeTargetVersion(versions{Source: newest, Target: oldest}, wanted)}
+}
+
+// fileDatabases counts what the files hold by database: keys, and commands that run there.
+func fileDatabases(_ context.Context, r *run) []Check {
+	used := map[int]int64{}
+	for _, in := range r.files {
+		if in.err != nil {
+			return []Check{skip("source", in.path+" cannot be read", "the databases of every file")}
+		}
+		for db, n := range in.facts.Databases {
+			if r.cfg.reads(db) {
+				used[db] += n
+			}
+		}
+	}
+	return r.databasesFit(used)
+}
+
+// fileModules says which module types the RDB holds; whether the target takes them only its modules can tell.
+func fileModules(_ context.Context, r *run) []Check {
+	const wanted = "every module whose data the source holds"
+	if r.sample.err != nil {
+		return []Check{skip("source", oneLine(r.sample.err), wanted)}
+	}
+	var missing []string
+	for _, name := range slices.Sorted(maps.Keys(r.sample.types)) {
+		if !r.targetHasType(name) {
+			missing = append(missing, name)
+		}
+	}
+	if len(missing) > 0 {
+		return []Check{fail("target", "the file holds values of types that the target's modules are not known to have: "+strings.Join(missing, ", "), wanted,
+			"load the modules on the target: redis-server --loadmodule /path/to/module.so")}
+	}
+	return []Check{pass("target", fmt.Sprintf("the file's RDB holds %d types of modules", len(r.sample.types)), wanted)}
+}
+
+// targetHasType says whether every primary of the target has a module that is known for a type.
+func (r *run) targetHasType(name string) bool {
+	for _, n := range r.target.primaries() {
+		has := false
+		for _, m := range n.modules {
+			known, ok := moduleCommands[m]
+			has = has || !ok
+			for _, t := range known.types {
+				has = has || t == name
+			}
+		}
+		if !has {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,285 @@
+package preflight
+
+import (
+	"strconv"
+	"strings"
+	"testing"
+	"testing/fstest"
+	"time"
+
+	"surecut/internal/endpoint"
+)
+
+func redis(version string, number, rdb int) endpoint.Server {
+	return endpoint.Server{Addr: "h:1", Flavor: "redis", Version: version, Number: number, RDBVersion: rdb}
+}
+
+func valkey(version string, rdb int) endpoint.Server {
+	return endpoint.Server{Addr: "h:1", Flavor: "valkey", Version: version, Number: 70204, RDBVersion: rdb}
+}
+
+func kernel(backlog, somaxconn, abort string) fstest.MapFS {
+	return fstest.MapFS{
+		"net/ipv4/tcp_max_syn_backlog":   {Data: []byte(backlog + "\n")},
+		"net/core/somaxconn":             {Data: []byte(somaxconn + "\n")},
+		"net/ipv4/tcp_abort_on_overflow": {Data: []byte(abort + "\n")},
+	}
+}
+
+func clocks(ahead ...time.Duration) (out []clock) {
+	for i, a := range ahead {
+		out = append(out, clock{string(rune('a' + i)), a})
+	}
+	return out
+}
+
+// now is what the record of a migration is judged at.
+var now = time.UnixMilli(1_700_000_000_000)
+
+func record(id, state string, age time.Duration) map[string]string {
+	return map[string]string{"id": id, "state": state, "host": "h", "heartbeat_ms": strconv.FormatInt(now.Add(-age).UnixMilli(), 10)}
+}
+
+// judged is every verdict that needs no server.
+func judged() []struct {
+	id, name, why string
+	got           Check
+	want          Result
+	says          string
+} {
+	return []struct {
+		id, name, why string
+		got           Check
+		want          Result
+		says          string
+	}{
+		{"source_version", "oldest", "2.2.6 is the first", judgeSourceVersion(redis("2.2.6", 20206, 5)), Alarm, "no PSYNC"},
+		{"source_version", "PSYNC", "its stream can be continued", judgeSourceVersion(redis("2.8.0", 20800, 6)), Pass, "2.8.0"},
+		{"source_version", "too old", "before it replication differs", judgeSourceVersion(redis("2.2.5", 20205, 5)), Fail, "2.2.5"},
+
+		{"target_version", "same", "the same bytes do", judgeTargetVersion(versions{redis("7.0.15", 70015, 10), redis("7.0.15", 70015, 10)}, ""), Pass, ""},
+		{"target_version", "7.0 to Valkey", "Valkey reads 11", judgeTargetVersion(versions{redis("7.0.15", 70015, 10), valkey("8.1.0", 11)}, ""), Pass, ""},
+		{"target_version", "8.0 to Valkey", "field expiries came with 7.4", judgeTargetVersion(versions{redis("8.0.0", 80000, 12), valkey("8.1.0", 11)}, ""), Alarm, "fields expire"},
+		{"target_version", "8.0 to Valkey 9", "80 is above 12 and yet another format", judgeTargetVersion(versions{redis("8.0.0", 80000, 12), valkey("9.0.0", 80)}, ""), Alarm, "vector sets"},
+		{"target_version", "Valkey 9 to 8.0", "Redis refuses 80", judgeTargetVersion(versions{valkey("9.0.0", 80), redis("8.0.0", 80000, 12)}, ""), Alarm, "re-encoded"},
+		{"target_version", "7.0 to 4.0", "streams came with 5.0", judgeTargetVersion(versions{redis("7.0.0", 70000, 10), redis("4.0.0", 40000, 8)}, ""), Alarm, "streams are refused"},
+
+		{"target_state", "no hash", "nothing else runs", judgeCluster("h:1", map[string]string{"cluster_state": "ok", "cluster_slots_ok": "16384"}, nil), Pass, ""},
+		{"target_state", "slot without owner", "its keys could not be written", judgeCluster("h:1", map[string]string{"cluster_state": "ok", "cluster_slots_ok": "16383"}, nil), Fail, "16383"},
+		{"target_state", "cluster down", "it refuses everything", judgeCluster("h:1", map[string]string{"cluster_state": "fail", "cluster_slots_ok": "16384"}, nil), Fail, "cluster_state:fail"},
+		{"target_state", "slot on the move", "its keys are in two places", judgeCluster("h:1", map[string]string{"cluster_state": "ok", "cluster_slots_ok": "16384"},
+			[]endpoint.ClusterNode{{Importing: map[uint16]string{7: "x"}}}), Fail, "1 come"},
+		{"target_state", "other runs", "two would overwrite each other", judgeMigration("target", resumed{host: "h"}, record("a", "running", time.Second), now), Fail, "in progress"},
+		{"target_state", "own runs elsewhere", "two processes of one migration", judgeMigration("target", resumed{"a", "other"}, record("a", "running", time.Second), now), Fail, "another process"},
+		{"target_state", "own was killed just now", "the lock of its state directory is what counts here", judgeMigration("target", resumed{"a", "h"}, record("a", "running", time.Second), now), Pass, ""},
+		{"target_state", "own was killed", "its heartbeat is old", judgeMigration("target", resumed{"a", "other"}, record("a", "running", time.Minute), now), Pass, ""},
+		{"target_state", "other stopped", "its data is there", judgeMigration("target", resumed{host: "h"}, record("a", "stopped", time.Hour), now), Alarm, "stopped before its end"},
+		{"target_state", "other done", "history", judgeMigration("target", resumed{host: "h"}, record("a", "done", time.Hour), now), Pass, ""},
+		{"source_state", "was a target once", "its data is there as it should be", judgeMigration("source", resumed{host: "h"}, record("a", "stopped", time.Hour), now), Pass, ""},
+		{"source_state", "is a target now", "it is not complete", judgeMigration("source", resumed{host: "h"}, record("a", "running", time.Second), now), Fail, "in progress"},
+
+		{"target_space", "exactly", "1.5 times", space{free: 150}.judge(100), Pass, "150 B"},
+		{"target_space", "one byte less", "less than 1.5 times", space{free: 149}.judge(100), Fail, "149 B"},
+		{"target_space", "no limit", "cannot be known", space{free: 1 << 40, unknown: []string{"h:1 has no maxmemory"}}.judge(100), Alarm, "no maxmemory"},
+
+		{"target_empty", "own keys", "left by an earlier run", judgeEmpty(targetKeys{own: 3}, "fail", ""), Pass, "3 of surecut"},
+		{"target_empty", "foreign keys", "nobody said what to do with them", judgeEmpty(targetKeys{foreign: 1}, "fail", ""), Fail, "1 keys"},
+		{"target_empty", "keep", "the user knows", judgeEmpty(targetKeys{foreign: 1}, "keep", ""), Alarm, "keep"},
+		{"target_empty", "resumed", "they are the migration's own", judgeEmpty(targetKeys{foreign: 1, resumed: true}, "fail", ""), Pass, "resumed"},
+
+		{"database_count", "in range", "", judgeDatabases(map[int]int64{0: 1, 15: 2}, same, databaseLimit{16, true, false}), Pass, "15 (2 keys)"},
+		{"database_count", "out of range", "the target has 16", judgeDatabases(map[int]int64{16: 1}, same, databaseLimit{16, true, false}), Fail, "lacks 16"},
+		{"database_count", "cluster", "it has one", judgeDatabases(map[int]int64{3: 1}, same, databaseLimit{1, true, true}), Fail, "lacks 3"},
+		{"database_count", "not known", "16 is a guess where CONFIG is refused", judgeDatabases(map[int]int64{20: 1}, same, databaseLimit{16, false, false}), Alarm, "not known"},
+		{"database_count", "mapped", "to one that is there", judgeDatabases(map[int]int64{3: 1}, func(int) int { return 0 }, databaseLimit{1, true, true}), Pass, "to 0"},
+		{"database_count", "merged", "names may collide", judgeDatabases(map[int]int64{0: 1, 3: 1}, func(int) int { return 0 }, databaseLimit{1, true, true}), Alarm, "merged"},
+
+		{"modules", "none", "", moduleNeeds{}.judge(""), Pass, "no module"},
+		{"modules", "type seen", "a key of it exists", moduleNeeds{missing: []string{"ReJSON"}, sampled: sample{types: map[string]int{"ReJSON-RL": 1}}}.judge(""), Fail, "ReJSON"},
+		{"modules", "command seen", "it was used since the start", moduleNeeds{missing: []string{"bf"}, commands: []string{"bf.add"}}.judge(""), Fail, "bf"},
+		{"modules", "unknown module, module type", "it may be its own", moduleNeeds{missing: []string{"acme"}, sampled: sample{types: map[string]int{"acmetype1": 1}}}.judge(""), Fail, "acme"},
+		{"modules", "loaded and unused", "every key was looked at", moduleNeeds{missing: []string{"bf"}, sampled: sample{complete: true}}.judge(""), Pass, "not used"},
+		{"modules", "loaded, sample only", "nobody knows the rest", moduleNeeds{missing: []string{"bf"}}.judge(""), Alarm, "sample"},
+
+		{"output_buffer", "no limit", "", judgeBuffer("h:1", bufferLimit{}, estimate(1<<40, 1<<30)), Pass, "no limit"},
+		{"output_buffer", "hard", "10 MiB/s for 100 s", judgeBuffer("h:1", bufferLimit{256 << 20, 0, 0}, estimate(100*snapshotRate, 10<<20)), Alarm, "256.0 MiB"},
+		{"output_buffer", "soft", "longer than 60 s over 64 MiB", judgeBuffer("h:1", bufferLimit{0, 64 << 20, 60}, estimate(100*snapshotRate, 1<<20)), Alarm, "64.0 MiB"},
+		{"output_buffer", "soft, short", "it is over before", judgeBuffer("h:1", bufferLimit{0, 64 << 20, 60}, estimate(50*snapshotRate, 2<<20)), Pass, ""},
+		{"backlog", "default, idle", "", judgeBacklog("h:1", 1<<20, 0), Pass, "1.0 MiB"},
+		{"backlog", "too small", "a minute of 1 MiB/s", judgeBacklog("h:1", 1<<20, 1<<20), Alarm, "1.0 MiB"},
+		{"repl_timeout", "default", "", judgeTimeout("h:1", 60, estimate(1<<20, 0)), Pass, "60 s"},
+		{"repl_timeout", "big data", "100 s of snapshot", judgeTimeout("h:1", 60, estimate(100*snapshotRate, 0)), Alarm, "60 s"},
+
+		{"tcp_kernel", "large enough", "", judgeKernel(kernel("4096", "4096", "0")), Pass, "somaxconn = 4096"},
+		{"tcp_kernel", "small backlog", "", judgeKernel(kernel("128", "4096", "0")), Alarm, "tcp_max_syn_backlog = 128"},
+		{"tcp_kernel", "small queue", "", judgeKernel(kernel("4096", "128", "0")), Alarm, "somaxconn = 128"},
+		{"tcp_kernel", "resets", "an overflow would be an error", judgeKernel(kernel("4096", "4096", "1")), Alarm, "tcp_abort_on_overflow = 1"},
+		{"tcp_kernel", "not Linux", "there is nothing to read", judgeKernel(fstest.MapFS{}), Skipped, "/proc/sys"},
+
+		{"big_keys", "none", "", judgeBigKeys(sample{keys: 5, complete: true}, 100, ""), Pass, "all 5 keys"},
+		{"big_keys", "one", "", judgeBigKeys(sample{keys: 5, bigCount: 1, big: []sampled{{0, "a\nb", "hash", 200}}}, 100, ""), Alarm, `"a\nb"`},
+		{"big_keys", "not measured", "no MEMORY USAGE before 4.0", judgeBigKeys(sample{keys: 5, unsized: 1}, 100, ""), Skipped, "MEMORY USAGE"},
+
+		{"command_compatibility", "none", "", judgeCommands(map[string]int64{"get": 1, "select": 4}, 1, ""), Pass, "2 commands"},
+		{"command_compatibility", "several databases", "", judgeCommands(map[string]int64{"select": 4}, 2, ""), Alarm, "SELECT (4 calls"},
+		{"command_compatibility", "several keys", "", judgeCommands(map[string]int64{"rename": 7}, 1, ""), Alarm, "RENAME (7 calls)"},
+		{"command_compatibility", "script", "", judgeCommands(map[string]int64{"eval": 7}, 1, ""), Alarm, "EVAL (7 calls)"},
+
+		{"clock_skew", "a second", "", judgeClocks(clocks(0, time.Second), ""), Pass, "1s"},
+		{"clock_skew", "more", "", judgeClocks(clocks(-600*time.Millisecond, 600*time.Millisecond), ""), Alarm, "1.2s"},
+		{"clock_skew", "one clock", "nothing to compare it with", judgeClocks(clocks(0), ""), Skipped, ""},
+
+		{"bulk_length", "same limit", "", judgeBulk(bulkLimits{512 << 20, 512 << 20}, sample{}, 1), Pass, ""},
+		{"bulk_length", "too long", "", judgeBulk(bulkLimits{512 << 20, 1 << 20}, sample{longest: sampled{bytes: 2 << 20, kind: "string"}}, 1), Alarm, "2.0 MiB"},
+		{"bulk_length", "unknown rest", "the source takes longer ones", judgeBulk(bulkLimits{512 << 20, 1 << 20}, sample{keys: 1}, 1), Alarm, "sample"},
+		{"bulk_length", "all known", "", judgeBulk(bulkLimits{512 << 20, 1 << 20}, sample{keys: 1, complete: true}, 1), Pass, "all 1 keys"},
+		{"bulk_length", "chunks too long", "a chunk is one bulk", judgeBulk(bulkLimits{512 << 20, 1 << 20}, sample{complete: true}, 16<<20), Alarm, "one piece"},
+	}
+}
+
+func same(db int) int { return db }
+
+func TestJudgements(t *testing.T) {
+	for _, tt := range judged() {
+		t.Run(tt.id+"/"+tt.name, func(t *testing.T) {
+			if tt.got.Result != tt.want || !strings.Contains(tt.got.Found, tt.says) {
+				t.Errorf("%s %q, want %s that says %q (%s)", tt.got.Result, tt.got.Found, tt.want, tt.says, tt.why)
+			}
+			if (tt.want == Alarm || tt.want == Fail) && tt.got.Remedy == "" {
+				t.Error("no remedy")
+			}
+		})
+	}
+}
+
+func TestVerdict(t *testing.T) {
+	checks := func(results ...Result) (out []Check) {
+		for _, r := range results {
+			out = append(out, Check{ID: "backlog", Result: r})
+		}
+		return out
+	}
+	tests := []struct {
+		name   string
+		checks []Check
+		accept []string
+		all    bool
+		want   Result
+	}{
+		{name: "all pass", checks: checks(Pass, Pass), want: Pass},
+		{name: "skipped hides nothing and is no alarm", checks: checks(Skipped, Pass), want: Pass},
+		{name: "alarm", checks: checks(Pass, Alarm), want: Alarm},
+		{name: "accepted", checks: checks(Alarm), accept: []string{"backlog"}, want: Pass},
+		{name: "another accepted", checks: checks(Alarm), accept: []string{"modules"}, want: Alarm},
+		{name: "all accepted", checks: checks(Alarm), all: true, want: Pass},
+		{name: "fail before alarm", checks: checks(Fail, Alarm), want: Fail},
+		{name: "a fail cannot be accepted", checks: checks(Fail), all: true, accept: []string{"backlog"}, want: Fail},
+	}
+	for _, tt := range tests {
+		rep := Report{Checks: tt.checks}
+		if rep.decide(Config{Accept: tt.accept, AcceptAlarms: tt.all}); rep.Verdict != tt.want {
+			t.Errorf("%s: %s, want %s", tt.name, rep.Verdict, tt.want)
+		}
+	}
+}
+
+func TestNodesAreSummed(t *testing.T) {
+	side := &side{name: "source"}
+	nodes := []*node{{addr: "a:1"}, {addr: "b:1"}}
+	by := func(results map[string]Check) func(*node) Check {
+		return func(n *node) Check { return results[n.addr] }
+	}
+	got := perNode(side, nodes, by(map[string]Check{"a:1": pass("", "x", ""), "b:1": pass("", "x", "")}))
+	if len(got) != 1 || got[0].Subject != "source" || got[0].Found != "x on each of 2 nodes" {
+		t.Errorf("all pass: %+v", got)
+	}
+	got = perNode(side, nodes, by(map[string]Check{"a:1": pass("", "x", ""), "b:1": fail("", "y", "", "z")}))
+	if len(got) != 1 || got[0].Subject != "b:1" || got[0].Result != Fail {
+		t.Errorf("one fails: %+v", got)
+	}
+	got = perNode(side, nodes, by(map[string]Check{"a:1": alarm("", "y", "", "z a"), "b:1": alarm("", "y", "", "z b")}))
+	if len(got) != 1 || got[0].Subject != "source" || got[0].Result != Alarm {
+		t.Errorf("all have the same alarm: %+v", got)
+	}
+}
+
+func TestNothingOpensAndNothingCrashes(t *testing.T) {
+	cfg := DefaultConfig()
+	cfg.Source.Spec, cfg.Target.Spec = endpoint.Spec{Kind: endpoint.Standalone}, endpoint.Spec{Kind: endpoint.Cluster}
+	rep, err := Run(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := map[string]bool{}
+	for _, c := range rep.Checks {
+		seen[c.ID] = true
+		if want := map[bool]Result{true: Fail, false: Skipped}[c.ID == "connectivity"]; c.Result != want || c.Found == "" || c.Title == "" {
+			t.Errorf("%+v, want %s with a reason", c, want)
+		}
+	}
+	for _, id := range IDs() {
+		if !seen[id] && id != "source_file" {
+			t.Errorf("%s is missing", id)
+		}
+	}
+	if rep.Verdict != Fail {
+		t.Errorf("verdict %s", rep.Verdict)
+	}
+}
+
+func TestParseBufferLimit(t *testing.T) {
+	for text, want := range map[string]bufferLimit{
+		"normal 0 0 0 slave 268435456 67108864 60 pubsub 33554432 8388608 60": {268435456, 67108864, 60},
+		"normal 0 0 0 replica 0 0 0":                                          {},
+	} {
+		if got, err := parseBufferLimit(text); err != nil || got != want {
+			t.Errorf("parseBufferLimit(%q) = %v, %v, want %v", text, got, err, want)
+		}
+	}
+	for _, text := range []string{"", "slave 1 2", "slave a b c", "normal 0 0 0"} {
+		if _, err := parseBufferLimit(text); err == nil {
+			t.Errorf("parseBufferLimit(%q) gave no error", text)
+		}
+	}
+}
+
+func TestCommandCalls(t *testing.T) {
+	got := commandCalls(map[string]string{
+		"cmdstat_get":          "calls=3,usec=4,usec_per_call=1.33",
+		"cmdstat_config|get":   "calls=2,usec=1,usec_per_call=0.5,rejected_calls=0,failed_calls=0",
+		"cmdstat_exec":         "calls=5,usec=1,usec_per_call=0.2,rejected_calls=1,failed_calls=5",
+		"instantaneous_ops":    "7",
+		"cmdstat_broken":       "x",
+		"cmdstat_host:":        "",
+		"cmdstatless_whatever": "calls=1",
+	})
+	if len(got) != 2 || got["get"] != 3 || got["config|get"] != 2 {
+		t.Errorf("commandCalls = %v, want get 3 and config|get 2: failed calls did nothing", got)
+	}
+}
+
+func TestFreeSpace(t *testing.T) {
+	dir := t.TempDir()
+	if at, free, err := freeSpace(dir + "/not/yet/there"); err != nil || at != dir || free <= 0 {
+		t.Errorf("freeSpace below %s = %s, %d, %v", dir, at, free, err)
+	}
+	if _, _, err := freeSpace("/proc/version/x"); err == nil {
+		t.Error("a file was taken for a directory")
+	}
+}
+
+func TestLeastACL(t *testing.T) {
+	old := LeastACL(redis("5.0.0", 50000, 9), "source")
+	six := LeastACL(redis("6.0.20", 60020, 9), "target")
+	seven := LeastACL(redis("7.0.15", 70015, 10), "target")
+	switch {
+	case old != "":
+		t.Errorf("before 6.0 there are no ACLs: %s", old)
+	case strings.Contains(six, "&*") || strings.Contains(six, "spublish"):
+		t.Errorf("6.0 knows neither rules for channels nor sharded ones: %s", six)
+	case !strings.Contains(seven, "'&*'") || !strings.Contains(seven, " +@write ") || !strings.Contains(seven, "'+script|load'"):
+		t.Errorf("7.0 lacks channels, writes or scripts: %s", seven)
+	case strings.Contains(LeastACL(redis("7.0.15", 70015, 10), "source"), "write"):
+		t.Error("a source is only read")
+	}
+}

@@ -1,0 +1,195 @@
+package preflight
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+)
+
+const (
+	// snapshotRate is assumed for making and sending a snapshot: slow enough to be on the safe side.
+	snapshotRate = 50 << 20 // bytes per second
+	// leastPile is what a full phase may pile up in any case: a burst while the snapshot is made.
+	leastPile = 1 << 20
+	// reconnectTime is how long a link may be down and still continue where it was.
+	reconnectTime = time.Minute
+)
+
+// fullPhase is what the full phase of one link will ask of its source, by estimate.
+type fullPhase struct {
+	data     int64         // memory of the data; the snapshot is smaller
+	rate     float64       // bytes per second that clients write
+	duration time.Duration // at snapshotRate
+	pile     int64         // stream that waits while the snapshot is made and sent
+}
+
+func estimate(data int64, rate float64) fullPhase {
+	p := fullPhase{data: data, rate: rate, duration: time.Duration(float64(data) / snapshotRate * float64(time.Second))}
+	p.pile = max(int64(rate*p.duration.Seconds()), leastPile)
+	return p
+}
+
+func (p fullPhase) String() string {
+	return fmt.Sprintf("%s of data at %s/s take %v, and clients send %s/s", bytesText(p.data), bytesText(snapshotRate),
+		p.duration.Round(time.Second), bytesText(int64(p.rate)))
+}
+
+// phaseOf estimates for a node; a replica receives its writes over its own link, which INFO counts apart.
+func (n *node) phaseOf() (fullPhase, string) {
+	data, ok := n.dataBytes()
+	if !ok {
+		return fullPhase{}, fmt.Sprintf("INFO memory is not available: %v", n.infoErr)
+	}
+	return estimate(data, max(n.netIn, n.num("instantaneous_input_repl_kbps", 0)*1024)), ""
+}
+
+// bufferLimit is one class of client-output-buffer-limit; 0 is no limit.
+type bufferLimit struct {
+	hard, soft  int64
+	softSeconds int64
+}
+
+func (l bufferLimit) String() string {
+	if l.hard == 0 && l.soft == 0 {
+		return "no limit"
+	}
+	text := "no hard limit"
+	if l.hard > 0 {
+		text = bytesText(l.hard) + " at once"
+	}
+	if l.soft > 0 {
+		text += fmt.Sprintf(", %s for %d s", bytesText(l.soft), l.softSeconds)
+	}
+	return text
+}
+
+// parseBufferLimit reads the limit of replicas from "normal 0 0 0 slave 268435456 67108864 60 pubsub ...".
+func parseBufferLimit(text string) (bufferLimit, error) {
+	words := strings.Fields(text)
+	for i := 0; i+3 < len(words); i += 4 {
+		if words[i] != "slave" && words[i] != "replica" {
+			continue
+		}
+		var n [3]int64
+		for j := range n {
+			v, err := strconv.ParseInt(words[i+1+j], 10, 64)
+			if err != nil {
+				return bufferLimit{}, fmt.Errorf("client-output-buffer-limit %q: %q is no number", text, words[i+1+j])
+			}
+			n[j] = v
+		}
+		return bufferLimit{n[0], n[1], n[2]}, nil
+	}
+	return bufferLimit{}, fmt.Errorf("client-output-buffer-limit %q names no replicas", text)
+}
+
+func outputBuffer(_ context.Context, r *run) []Check {
+	return perNode(&r.source, r.readers(), func(n *node) Check {
+		const wanted = "room for what a full phase piles up"
+		phase, reason := n.phaseOf()
+		if reason != "" {
+			return skip("", reason, wanted)
+		}
+		text, reason := n.setting("client-output-buffer-limit")
+		if reason != "" {
+			return skip("", reason, wanted)
+		}
+		limit, err := parseBufferLimit(text)
+		if err != nil {
+			return skip("", err.Error(), wanted)
+		}
+		return judgeBuffer(n.addr, limit, phase)
+	})
+}
+
+func judgeBuffer(addr string, limit bufferLimit, phase fullPhase) Check {
+	wanted := fmt.Sprintf("%s or no limit (%v)", bytesText(phase.pile), phase)
+	over := limit.hard > 0 && phase.pile > limit.hard ||
+		limit.soft > 0 && phase.pile > limit.soft && phase.duration > time.Duration(limit.softSeconds)*time.Second
+	if over {
+		return alarm("", limit.String(), wanted, "redis-cli "+cliAddr(addr)+" config set client-output-buffer-limit 'slave 0 0 0'; or migrate with --tune-source")
+	}
+	return pass("", limit.String(), wanted)
+}
+
+func backlog(_ context.Context, r *run) []Check {
+	return perNode(&r.source, r.readers(), func(n *node) Check {
+		const wanted = "a minute of writes, at least 1 MiB"
+		size, reason := n.number("repl-backlog-size")
+		if reason != "" {
+			if size = int64(n.num("repl_backlog_size", -1)); size < 0 {
+				return skip("", reason, wanted)
+			}
+		}
+		phase, reason := n.phaseOf()
+		if reason != "" {
+			return skip("", reason, wanted)
+		}
+		return judgeBacklog(n.addr, size, phase.rate)
+	})
+}
+
+func judgeBacklog(addr string, size int64, rate float64) Check {
+	need := max(int64(rate*reconnectTime.Seconds()), 1<<20)
+	found := "repl-backlog-size " + bytesText(size)
+	wanted := fmt.Sprintf("%s: %v of writes at %s/s", bytesText(need), reconnectTime, bytesText(int64(rate)))
+	if size < need {
+		return alarm("", found, wanted, fmt.Sprintf("redis-cli %s config set repl-backlog-size %d", cliAddr(addr), need))
+	}
+	return pass("", found, wanted)
+}
+
+func replTimeout(_ context.Context, r *run) []Check {
+	return perNode(&r.source, r.readers(), func(n *node) Check {
+		const wanted = "the time of a snapshot, at least 60 s"
+		seconds, reason := n.number("repl-timeout")
+		if reason != "" {
+			return skip("", reason, wanted)
+		}
+		phase, reason := n.phaseOf()
+		if reason != "" {
+			return skip("", reason, wanted)
+		}
+		return judgeTimeout(n.addr, seconds, phase)
+	})
+}
+
+func judgeTimeout(addr string, seconds int64, phase fullPhase) Check {
+	need := max(int64(phase.duration.Seconds()), 60)
+	found := fmt.Sprintf("repl-timeout %d s", seconds)
+	wanted := fmt.Sprintf("%d s (%s of data at %s/s, at least a minute)", need, bytesText(phase.data), bytesText(snapshotRate))
+	if seconds < need {
+		return alarm("", found, wanted, fmt.Sprintf("redis-cli %s config set repl-timeout %d", cliAddr(addr), need))
+	}
+	return pass("", found, wanted)
+}
+
+func rdbDirectory(_ context.Context, r *run) []Check {
+	return perNode(&r.source, r.readers(), func(n *node) Check {
+		const wanted = "snapshots without a file (repl-diskless-sync yes), or a last background save that succeeded"
+		if n.infoErr != nil {
+			return skip("", "INFO persistence: "+oneLine(n.infoErr), wanted)
+		}
+		diskless, reason := n.setting("repl-diskless-sync") // since 2.8.18
+		if diskless == "yes" {
+			return pass("", "repl-diskless-sync yes", wanted)
+		}
+		dir, _ := n.setting("dir")
+		if dir == "" {
+			dir = "unknown (CONFIG is refused)"
+		}
+		remedy := "redis-cli " + cliAddr(n.addr) + " config set repl-diskless-sync yes; or make the directory writable and prove it with redis-cli bgsave"
+		never := n.info["rdb_last_bgsave_time_sec"] == "-1" // none since the start
+		switch {
+		case n.info["rdb_last_bgsave_status"] == "err":
+			return alarm("", "the last background save failed; directory "+dir, wanted, remedy)
+		case never && reason == "":
+			return alarm("", "repl-diskless-sync no, and no background save since the start proves that it can write to "+dir, wanted, remedy)
+		case never:
+			return skip("", reason+"; no background save since the start", wanted)
+		}
+		return pass("", "the last background save succeeded; directory "+dir, wanted)
+	})
+}

@@ -1,0 +1,251 @@
+package preflight
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+)
+
+// checkTimeout bounds one check; a slow server makes it skipped, not the run endless.
+const checkTimeout = 60 * time.Second
+
+// needs says which sides a check cannot do without.
+type needs uint8
+
+const (
+	needsSource needs = 1 << iota
+	needsTarget
+)
+
+// definition is one check. make gives a row for each subject; ID and title are filled in by Run.
+type definition struct {
+	id, title string
+	needs     needs
+	make      func(ctx context.Context, r *run) []Check
+}
+
+// definitions is every check, in the order of the report.
+func definitions() []definition {
+	const both = needsSource | needsTarget
+	return []definition{
+		{"connectivity", "Every node answers", 0, connectivity},
+		{"permissions", "The user may run every command", 0, permissions},
+		{"source_version", "The source's version is supported", needsSource, sourceVersion},
+		{"target_version", "The target is not older than the source", both, targetVersion},
+		{"authentication", "A password or a user is required", 0, authentication},
+		{"same_instance", "Source and target are different servers", both, sameInstance},
+		{"source_state", "The source runs normally", needsSource, sourceState},
+		{"target_state", "The target runs normally", needsTarget, targetState},
+		{"source_is_replica", "The link reads from a replica", needsSource, sourceIsReplica},
+		{"target_is_primary", "The target can be written", needsTarget, targetIsPrimary},
+		{"target_empty", "The target is empty", needsTarget, targetEmpty},
+		{"target_space", "The target has room for the data", both, targetSpace},
+		{"target_eviction", "The target evicts nothing", needsTarget, targetEviction},
+		{"sharding", "Keys lie where the proxy looks for them", 0, sharding},
+		{"sentinels", "The sentinels agree and can fail over", 0, sentinels},
+		{"database_count", "The source's databases exist on the target", both, databaseCount},
+		{"modules", "The target has the modules that the data needs", both, modules},
+		{"output_buffer", "The replica output buffer holds a full phase", needsSource, outputBuffer},
+		{"backlog", "The replication backlog covers a reconnect", needsSource, backlog},
+		{"repl_timeout", "The replication timeout covers a snapshot", needsSource, replTimeout},
+		{"rdb_directory", "The source can make its snapshot", needsSource, rdbDirectory},
+		{"tcp_kernel", "The source's kernel takes bursts of connections", needsSource, tcpKernel},
+		{"big_keys", "No big keys", needsSource, bigKeys},
+		{"command_compatibility", "The target can run the source's commands", both, commandCompatibility},
+		{"clock_skew", "The clocks agree", both, clockSkew},
+		{"bulk_length", "No value is too long for the target", both, bulkLength},
+		{"local_disk", "The spool has room", 0, localDisk},
+		{"source_file", "The source's file is whole", needsSource, sourceFile},
+	}
+}
+
+// ofReplication are the checks of what a scan of the source does not need.
+var ofReplication = []string{"source_is_replica", "output_buffer", "backlog", "repl_timeout", "rdb_directory", "local_disk"}
+
+// IDs gives the IDs of all checks in the order of the report.
+func IDs() []string {
+	var ids []string
+	for _, d := range definitions() {
+		ids = append(ids, d.id)
+	}
+	return ids
+}
+
+// Known says whether there is a check of this ID.
+func Known(id string) bool { return slices.Contains(IDs(), id) }
+
+// run is the state of one Run: the facts, which the checks read and do not change.
+type run struct {
+	cfg    Config
+	source side
+	target side
+	sample sample
+	files  []inspected // where the source is a file
+}
+
+// Run makes every check. Its error is that of ctx or of cfg; what the servers do wrong is in the report.
+func Run(ctx context.Context, cfg Config) (Report, error) {
+	if err := cfg.Validate(); err != nil {
+		return Report{}, err
+	}
+	r := gather(ctx, cfg)
+	defs := definitions()
+	results := make([][]Check, len(defs))
+	var wg sync.WaitGroup
+	slot := make(chan struct{}, 4) // a few at a time: the checks must not be a load of their own
+	for i, def := range defs {
+		wg.Go(func() {
+			slot <- struct{}{}
+			defer func() { <-slot }()
+			results[i] = def.run(ctx, r)
+		})
+	}
+	wg.Wait()
+	if err := ctx.Err(); err != nil {
+		return Report{}, fmt.Errorf("checks: %w", err)
+	}
+	var report Report
+	for _, checks := range results {
+		report.Checks = append(report.Checks, checks...)
+	}
+	report.decide(cfg)
+	return report, nil
+}
+
+// run makes one check, or says why it cannot be made.
+func (d definition) run(ctx context.Context, r *run) []Check {
+	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
+	defer cancel()
+	var checks []Check
+	if r.source.spec.IsFile() {
+		d.make = d.ofFile()
+	} else if d.id == "source_file" {
+		return nil
+	}
+	if r.cfg.Scans && slices.Contains(ofReplication, d.id) {
+		d.make = skipped("the source is scanned and not replicated", "a source that is replicated")
+	}
+	if missing := r.unopened(d.needs); missing != "" {
+		checks = []Check{skip(missing, "the "+missing+" could not be opened, see connectivity", "a connection")}
+	} else if checks = d.make(ctx, r); len(checks) == 0 {
+		panic("preflight: check " + d.id + " gave no result")
+	}
+	for i := range checks {
+		checks[i].ID, checks[i].Title = d.id, d.title
+	}
+	return checks
+}
+
+func (r *run) unopened(n needs) string {
+	switch {
+	case n&needsSource != 0 && !r.source.open():
+		return "source"
+	case n&needsTarget != 0 && !r.target.open():
+		return "target"
+	}
+	return ""
+}
+
+// decide marks the accepted alarms and gives the verdict.
+func (rep *Report) decide(cfg Config) {
+	rep.Verdict = Pass
+	for i := range rep.Checks {
+		c := &rep.Checks[i]
+		switch c.Result {
+		case Alarm:
+			c.Accepted = cfg.AcceptAlarms || slices.Contains(cfg.Accept, c.ID)
+			if !c.Accepted && rep.Verdict == Pass {
+				rep.Verdict = Alarm
+			}
+		case Fail:
+			rep.Verdict = Fail
+		}
+	}
+}
+
+func pass(subject, found, wanted string) Check {
+	return Check{Subject: subject, Result: Pass, Found: found, Wanted: wanted}
+}
+
+func alarm(subject, found, wanted, remedy string) Check {
+	return Check{Subject: subject, Result: Alarm, Found: found, Wanted: wanted, Remedy: remedy}
+}
+
+func fail(subject, found, wanted, remedy string) Check {
+	return Check{Subject: subject, Result: Fail, Found: found, Wanted: wanted, Remedy: remedy}
+}
+
+// skip is a check that could not be made; reason says why.
+func skip(subject, reason, wanted string) Check {
+	return Check{Subject: subject, Result: Skipped, Found: reason, Wanted: wanted}
+}
+
+// perNode makes a check on each node. Where all pass, or all have the same trouble, it gives one row for the
+// side; else a row for each node that does not pass.
+func perNode(s *side, nodes []*node, check func(*node) Check) []Check {
+	var passed, rest []Check
+	for _, n := range nodes {
+		if n.err != nil {
+			rest = append(rest, skip(n.addr, "no answer, see connectivity", "an answer"))
+			continue
+		}
+		c := check(n)
+		c.Subject = n.addr
+		if c.Result == Pass {
+			passed = append(passed, c)
+		} else {
+			rest = append(rest, c)
+		}
+	}
+	if len(rest) > 1 && len(passed) == 0 && alike(rest) {
+		one := rest[0]
+		one.Subject = s.name
+		one.Found += fmt.Sprintf(", on each of %d nodes", len(rest))
+		if one.Remedy != "" {
+			one.Remedy += fmt.Sprintf("  # the same on the other %d nodes", len(rest)-1)
+		}
+		return []Check{one}
+	}
+	if len(rest) > 0 {
+		return rest
+	}
+	if len(passed) == 0 {
+		return []Check{skip(s.name, "no node to ask", "a node")}
+	}
+	one := passed[0]
+	one.Subject = s.name
+	if len(passed) > 1 {
+		one.Found = summary(passed)
+	}
+	return []Check{one}
+}
+
+func alike(checks []Check) bool {
+	for _, c := range checks {
+		if c.Result != checks[0].Result || c.Found != checks[0].Found || c.Wanted != checks[0].Wanted {
+			return false
+		}
+	}
+	return true
+}
+
+// summary joins what nodes were found to have: the common text, or each one's.
+func summary(checks []Check) string {
+	var texts []string
+	same := true
+	for _, c := range checks {
+		same = same && c.Found == checks[0].Found
+		texts = append(texts, c.Subject+": "+c.Found)
+	}
+	if same {
+		return fmt.Sprintf("%s on each of %d nodes", checks[0].Found, len(checks))
+	}
+	const shown = 4
+	if len(texts) > shown {
+		return strings.Join(texts[:shown], "; ") + fmt.Sprintf("; and %d more", len(texts)-shown)
+	}
+	return strings.Join(texts, "; ")
+}

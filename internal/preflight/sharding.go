@@ -1,0 +1,102 @@
+package preflight
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"surecut/internal/endpoint"
+	"surecut/internal/keyspace"
+)
+
+const wantedSharding = "keys lie on the servers where the proxy looks for them, and stay there"
+
+// sharding looks on every server behind a proxy whether keys lie where the URL says that the proxy looks for them.
+func sharding(ctx context.Context, r *run) []Check {
+	var checks []Check
+	for _, s := range []*side{&r.source, &r.target} {
+		if s.open() && len(s.d.Proxies()) > 0 {
+			checks = append(checks, judgeSharding(s, sampleSharding(ctx, s)))
+		}
+	}
+	switch {
+	case len(checks) > 0:
+	case !r.source.open() || !r.target.open():
+		return []Check{skip("source, target", "not both could be opened, see connectivity", wantedSharding)}
+	default:
+		return []Check{pass("source, target", "neither is behind a proxy", wantedSharding)}
+	}
+	return checks
+}
+
+// shardingSample is what was seen of a side behind a proxy.
+type shardingSample struct {
+	silent        error // why no proxy answers
+	moving        int   // slots
+	ejects        bool
+	keys, astray  int
+	example, addr string // a key that lies astray, and where
+	unread        error
+}
+
+func sampleSharding(ctx context.Context, s *side) shardingSample {
+	out := shardingSample{moving: s.d.Moving(), ejects: s.d.Ejects()}
+	_, out.silent = s.d.Proxy(ctx)
+	for _, n := range s.primaries() {
+		if n.err != nil {
+			continue
+		}
+		for db := range keyspaceOf(n.info) {
+			c, err := s.d.Client(ctx, n.addr, db)
+			if err != nil {
+				out.unread = err
+				continue
+			}
+			page, err := c.Do(ctx, c.B().Scan().Cursor(0).Count(500).Build()).AsScanEntry()
+			if err != nil {
+				out.unread = err
+				continue
+			}
+			for _, name := range page.Elements {
+				if strings.HasPrefix(name, keyspace.Prefix) {
+					continue
+				}
+				if out.keys++; !s.d.Holds(n.addr, name) {
+					out.astray++
+					out.example, out.addr = name, n.addr
+				}
+			}
+		}
+	}
+	return out
+}
+
+func judgeSharding(s *side, sample shardingSample) Check {
+	described := string(s.spec.Kind) + " " + strings.Join(s.spec.Addrs, ",")
+	if text := s.d.Sharding(); text != "" {
+		described += ", " + text
+	}
+	described += fmt.Sprintf(", %d servers", len(s.d.Shards()))
+	seen := fmt.Sprintf("%s; of %d keys that were looked at %d lie elsewhere", described, sample.keys, sample.astray)
+	if sample.astray > 0 {
+		seen += fmt.Sprintf(", as %q on %s", sample.example, sample.addr)
+	}
+	switch {
+	case sample.moving > 0:
+		return fail(s.name, fmt.Sprintf("%s; %d slots are on the move", described, sample.moving), wantedSharding,
+			"wait for the migration of slots to end (codis-admin --slots-status), and begin none before the cutover")
+	case sample.astray*2 > sample.keys:
+		return fail(s.name, seen, wantedSharding, "correct hash, distribution, tag, weights and names in the URL, or give the proxy's own configuration: ?config=FILE")
+	case sample.unread != nil:
+		return skip(s.name, "SCAN: "+oneLine(sample.unread), wantedSharding)
+	case sample.silent != nil && (s.name == "target" || s.spec.Kind == endpoint.Codis):
+		return alarm(s.name, described+"; the proxy does not answer: "+oneLine(sample.silent), wantedSharding,
+			"bring the proxy back, or open the network to it: nothing else proves that it looks for keys where they will be")
+	case sample.astray > 0:
+		return alarm(s.name, seen, wantedSharding, "these keys cannot be seen through the proxy, and are left out: delete them, or write them again through the proxy")
+	case sample.ejects:
+		return alarm(s.name, described+"; auto_eject_hosts is on: when a server is down its keys are looked for on others", wantedSharding,
+			"auto_eject_hosts: false in the proxy's configuration, at least until the cutover")
+	}
+	return pass(s.name, seen, wantedSharding)
+}

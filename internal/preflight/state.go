@@ -1,0 +1,244 @@
+package preflight
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/redis/rueidis"
+
+	"surecut/internal/endpoint"
+	"surecut/internal/keyspace"
+)
+
+// MigrationKey is the hash in which a running migration says on its target that it runs: id, state, host and
+// heartbeat_ms. On a standalone target it is in the database that the URL names, or 0.
+const MigrationKey = keyspace.Prefix + ":migration"
+
+// heartbeatFresh is how recent the heartbeat of a migration that runs must be.
+const heartbeatFresh = 30 * time.Second
+
+const wantedState = "not loading, every slot covered and at rest, no other migration of this tool"
+
+func sourceState(ctx context.Context, r *run) []Check {
+	return r.state(ctx, &r.source)
+}
+
+func targetState(ctx context.Context, r *run) []Check {
+	return r.state(ctx, &r.target)
+}
+
+func (r *run) state(ctx context.Context, s *side) []Check {
+	checks := perNode(s, s.primaries(), func(n *node) Check { return nodeState(ctx, s, n) })
+	other := r.otherMigration(ctx, s)
+	if other == nil {
+		return checks
+	}
+	if len(checks) == 1 && checks[0].Result == Pass {
+		return []Check{*other}
+	}
+	return append(checks, *other)
+}
+
+func nodeState(ctx context.Context, s *side, n *node) Check {
+	if n.infoErr != nil {
+		return skip("", "INFO: "+oneLine(n.infoErr), wantedState)
+	}
+	if trouble := serverTrouble(n, s.name == "target"); trouble.Result != Pass {
+		return trouble
+	}
+	if !s.cluster() {
+		return pass("", "not loading, no other migration", wantedState)
+	}
+	return clusterTrouble(ctx, n)
+}
+
+// serverTrouble judges what INFO says of one server.
+func serverTrouble(n *node, written bool) Check {
+	for _, field := range []string{"loading", "async_loading"} {
+		if n.info[field] == "1" {
+			return fail("", "it is loading its data set", wantedState, "wait until redis-cli "+cliAddr(n.addr)+" info persistence shows loading:0")
+		}
+	}
+	if n.info["master_sync_in_progress"] == "1" {
+		return fail("", "it is being synchronised from its primary", wantedState, "wait until redis-cli "+cliAddr(n.addr)+" info replication shows master_sync_in_progress:0")
+	}
+	stop, _ := n.setting("stop-writes-on-bgsave-error")
+	save, reason := n.setting("save")
+	if written && n.info["rdb_last_bgsave_status"] == "err" && stop == "yes" && (reason != "" || save != "") {
+		return fail("", "its last background save failed, so that it refuses writes (MISCONF)", wantedState,
+			"make its dir writable, then redis-cli "+cliAddr(n.addr)+" bgsave")
+	}
+	return pass("", "", wantedState)
+}
+
+// clusterTrouble asks a primary for the state of its cluster; slots that move are shown only by the nodes concerned.
+func clusterTrouble(ctx context.Context, n *node) Check {
+	text, err := n.client.Do(ctx, n.client.B().Arbitrary("CLUSTER", "INFO").Build()).ToString()
+	if err != nil {
+		return skip("", "CLUSTER INFO: "+oneLine(err), wantedState)
+	}
+	nodes, err := n.client.Do(ctx, n.client.B().Arbitrary("CLUSTER", "NODES").Build()).ToString()
+	if err != nil {
+		return skip("", "CLUSTER NODES: "+oneLine(err), wantedState)
+	}
+	list, err := endpoint.ParseClusterNodes(nodes, n.addr)
+	if err != nil {
+		return skip("", oneLine(err), wantedState)
+	}
+	return judgeCluster(n.addr, endpoint.ParseInfo(text), list)
+}
+
+func judgeCluster(addr string, info map[string]string, nodes []endpoint.ClusterNode) Check {
+	fix := "redis-cli --cluster fix " + addr
+	state, covered := info["cluster_state"], info["cluster_slots_ok"]
+	if state != "ok" || covered != strconv.Itoa(keyspace.Slots) {
+		return fail("", fmt.Sprintf("cluster_state:%s, %s of %d slots covered", state, covered, keyspace.Slots), wantedState, fix)
+	}
+	for _, n := range nodes {
+		if moving := len(n.Migrating) + len(n.Importing); moving > 0 {
+			return fail("", fmt.Sprintf("%d slots are on the move (%d leave, %d come)", moving, len(n.Migrating), len(n.Importing)), wantedState,
+				"wait for the resharding to end, or "+fix)
+		}
+	}
+	return pass("", fmt.Sprintf("cluster_state:ok, %d slots covered and at rest, no other migration", keyspace.Slots), wantedState)
+}
+
+// otherMigration reads the record that a migration keeps on its target. nil: there is none that matters.
+func (r *run) otherMigration(ctx context.Context, s *side) *Check {
+	record, err := migrationRecord(ctx, s)
+	if err != nil {
+		c := skip(s.name, "whether another migration runs: "+oneLine(err), wantedState)
+		return &c
+	}
+	if record["id"] == "" {
+		return nil
+	}
+	c := judgeMigration(s.name, resumed{id: r.cfg.Resume, host: hostname()}, record, time.Now())
+	if c.Result == Pass {
+		return nil
+	}
+	return &c
+}
+
+func migrationRecord(ctx context.Context, s *side) (map[string]string, error) {
+	addr, ok := s.d.PrimaryOf(s.d.Slot(MigrationKey))
+	if !ok {
+		return nil, fmt.Errorf("no node owns the slot of %s", MigrationKey)
+	}
+	home, one := s.d.OneDatabase()
+	if !one {
+		home = max(s.spec.DB, 0)
+	}
+	c, err := s.d.Client(ctx, addr.Addr, home)
+	if err != nil {
+		return nil, err
+	}
+	record, err := c.Do(ctx, c.B().Hgetall().Key(MigrationKey).Build()).AsStrMap()
+	if rueidis.IsRedisNil(err) {
+		return nil, nil
+	}
+	return record, err
+}
+
+// resumed is the migration that is to be resumed, and where. On its own host the lock of its state directory keeps
+// a second process away, so that a fresh heartbeat there is that of a process which has died.
+type resumed struct{ id, host string }
+
+func hostname() string {
+	host, err := os.Hostname()
+	if err != nil {
+		return "unknown"
+	}
+	return host
+}
+
+func judgeMigration(side string, own resumed, record map[string]string, now time.Time) Check {
+	id, state := record["id"], record["state"]
+	beat, _ := strconv.ParseInt(record["heartbeat_ms"], 10, 64)
+	age := now.Sub(time.UnixMilli(beat)).Round(time.Second)
+	found := fmt.Sprintf("migration %q on host %q, state %q, last heard of %v ago", id, record["host"], state, age)
+	switch {
+	case state == "running" && age < heartbeatFresh && id != own.id:
+		return fail(side, found+": it is in progress", wantedState, "wait for it, or stop it on its host")
+	case state == "running" && age < heartbeatFresh && record["host"] != own.host:
+		return fail(side, found+": it is in progress in another process", wantedState, "stop that process, or wait "+heartbeatFresh.String()+" if it was killed")
+	case state == "done" || id == own.id || side == "source":
+		return pass(side, found, wantedState)
+	}
+	return alarm(side, found+": it stopped before its end", wantedState,
+		"resume it on its host with the --state DIR that it was started with; or begin anew with an empty target")
+}
+
+func sourceIsReplica(_ context.Context, r *run) []Check {
+	const wanted = "each shard is read from a replica"
+	readers := r.readers()
+	return perNode(&r.source, readers, func(n *node) Check {
+		if n.infoErr != nil {
+			return skip("", "INFO replication: "+oneLine(n.infoErr), wanted)
+		}
+		return judgeReader(n, r.cfg.ReadFrom, r.source.cluster(), wanted)
+	})
+}
+
+func judgeReader(n *node, readFrom string, cluster bool, wanted string) Check {
+	role := n.info["role"]
+	switch {
+	case role == "slave" && n.info["master_link_status"] != "up":
+		return alarm("", "a replica whose link to its primary is down, so that it stands still", wanted,
+			"bring its primary "+n.info["master_host"]+" back, or read from the primary: --read-from primary")
+	case role == "slave":
+		return pass("", "reads from a replica of "+n.info["master_host"]+":"+n.info["master_port"], wanted)
+	case readFrom == "primary":
+		return alarm("", "reads from the primary, as --read-from primary says: its fork and its output buffer serve the migration", wanted, "--read-from replica")
+	case cluster:
+		return alarm("", "this shard has no replica that answers; the link reads from the primary", wanted,
+			"redis-cli --cluster add-node HOST:PORT "+n.addr+" --cluster-slave")
+	}
+	var replicas []string
+	for i := 0; n.info[fmt.Sprintf("slave%d", i)] != ""; i++ {
+		if addr := replicaAddr(n.info[fmt.Sprintf("slave%d", i)]); addr != "" {
+			replicas = append(replicas, addr)
+		}
+	}
+	if len(replicas) == 0 {
+		return alarm("", "a primary without replicas", wanted, "start a replica: redis-cli -h REPLICA replicaof "+strings.Replace(n.addr, ":", " ", 1)+"; then --source redis://REPLICA:PORT")
+	}
+	return alarm("", "a primary; its replicas are "+strings.Join(replicas, ", "), wanted, "--source redis://"+replicas[0])
+}
+
+// replicaAddr reads "ip=10.0.0.2,port=6379,state=online,...". Port 0 is a tool that posed as a replica.
+func replicaAddr(text string) string {
+	fields := map[string]string{}
+	for f := range strings.SplitSeq(text, ",") {
+		if k, v, ok := strings.Cut(f, "="); ok {
+			fields[k] = v
+		}
+	}
+	if fields["port"] == "0" || fields["port"] == "" || fields["state"] != "online" {
+		return ""
+	}
+	return fields["ip"] + ":" + fields["port"]
+}
+
+func targetIsPrimary(_ context.Context, r *run) []Check {
+	const wanted = "a primary that accepts writes"
+	return perNode(&r.target, r.target.primaries(), func(n *node) Check {
+		if n.infoErr != nil {
+			return skip("", "INFO replication: "+oneLine(n.infoErr), wanted)
+		}
+		if n.info["role"] != "master" {
+			return fail("", "a replica of "+n.info["master_host"]+":"+n.info["master_port"], wanted,
+				"name its primary as --target, or redis-cli "+cliAddr(n.addr)+" replicaof no one")
+		}
+		least, _ := n.setting("min-replicas-to-write", "min-slaves-to-write")
+		if want, err := strconv.Atoi(least); err == nil && want > 0 && n.num("min_slaves_good_slaves", 0) < float64(want) {
+			return fail("", fmt.Sprintf("it refuses writes: %s good replicas, min-replicas-to-write %d", n.info["min_slaves_good_slaves"], want), wanted,
+				"bring its replicas back, or redis-cli "+cliAddr(n.addr)+" config set min-replicas-to-write 0")
+		}
+		return pass("", "a primary", wanted)
+	})
+}
