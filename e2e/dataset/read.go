@@ -1,0 +1,323 @@
+package dataset
+
+import (
+	"bytes"
+	"context"
+	"encoding/hex"
+	"fmt"
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/redis/rueidis"
+)
+
+// value is what one key holds, in a form that can be compared: every line is one element, in an order that does not
+// depend on encodings. An absent key has no type.
+type value struct {
+	kind   string
+	ttl    int64 // ms; -1: never expires
+	lines  []string
+	fields map[string]int64 // field's time to live in ms, where the server has such
+}
+
+// readValues reads keys of one database by typed commands. What the server cannot tell is left out by the caller's
+// shape.
+func readValues(ctx context.Context, s *Side, db int, keys []string, sh shape) ([]value, error) {
+	c, err := s.client(db)
+	if err != nil {
+		return nil, err
+	}
+	values := make([]value, len(keys))
+	var cmds []rueidis.Completed
+	for _, k := range keys {
+		cmds = append(cmds, c.B().Type().Key(k).Build(), c.B().Pttl().Key(k).Build())
+	}
+	for i, r := range c.DoMulti(ctx, cmds...) {
+		v := &values[i/2]
+		var err error
+		if i%2 == 0 {
+			v.kind, err = r.ToString()
+		} else {
+			v.ttl, err = r.AsInt64()
+		}
+		if err != nil {
+			return nil, fmt.Errorf("read type or expiry of %q: %w", keys[i/2], err)
+		}
+	}
+	return values, readContents(ctx, c, keys, values, sh)
+}
+
+// readContents reads the values of keys whose type is known, in one pipeline; a second reads the fields' expiries.
+func readContents(ctx context.Context, c rueidis.Client, keys []string, values []value, sh shape) error {
+	var cmds []rueidis.Completed
+	var of, streams []int
+	for i := range values {
+		if values[i].kind == "stream" && !sh.full {
+			streams = append(streams, i)
+			continue
+		}
+		words, err := values[i].command()
+		if err != nil {
+			return fmt.Errorf("read %q: %w", keys[i], err)
+		}
+		if words != nil {
+			cmds = append(cmds, readCommand(c, words, keys[i]))
+			of = append(of, i)
+		}
+	}
+	var hashes []int
+	for n, r := range c.DoMulti(ctx, cmds...) {
+		v := &values[of[n]]
+		err := v.parse(r, keys[of[n]], sh)
+		if rueidis.IsRedisNil(err) || err == nil && v.kind != "string" && v.kind != "stream" && len(v.lines) == 0 || gone(err) {
+			*v = value{} // it expired between TYPE and this
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("read %q: %w", keys[of[n]], err)
+		}
+		if v.kind == "hash" && sh.fieldTTL {
+			hashes = append(hashes, of[n])
+		}
+	}
+	for _, i := range streams {
+		if err := values[i].readStream(ctx, c, keys[i]); err != nil {
+			return fmt.Errorf("read %q: %w", keys[i], err)
+		}
+	}
+	return readFieldTTLs(ctx, c, keys, values, hashes)
+}
+
+// readCommand builds what command describes.
+func readCommand(c rueidis.Client, words []string, key string) rueidis.Completed {
+	last := len(words) - 1
+	return c.B().Arbitrary(words[:last]...).Keys(key).Args(strings.Fields(words[last])...).Build()
+}
+
+// gone tells whether a reply says that a key does not exist.
+func gone(err error) bool {
+	reply, ok := rueidis.IsRedisErr(err)
+	return ok && reply.Error() == "no such key"
+}
+
+// shape says which facts both servers of a comparison hold.
+type shape struct {
+	full      bool // XINFO STREAM FULL: since 6.0
+	counters  bool // entries-added and the like: since 7.0
+	read      bool // entries-read of a group: 7.0 has it, but tells its replicas always only since 7.4, or Valkey 8.0
+	consumers bool // consumers without pending entries: replicated since 7.0
+	fieldTTL  bool
+}
+
+func shapeOf(a, b *Side) shape {
+	return shape{
+		full:      a.Number >= 60000 && b.Number >= 60000,
+		counters:  a.Number >= 70000 && b.Number >= 70000,
+		read:      a.Number >= 70000 && b.Number >= 70000 && a.Own >= 70400,
+		consumers: a.Number >= 70000 && b.Number >= 70000,
+		fieldTTL:  a.Has("HPTTL") && b.Has("HPTTL"),
+	}
+}
+
+// command gives the words that read a value: those before the key, and last, in one word, those after it. An absent
+// key has none.
+func (v *value) command() ([]string, error) {
+	switch v.kind {
+	case "none":
+		v.kind = ""
+		return nil, nil
+	case "string":
+		return []string{"GET", ""}, nil
+	case "list":
+		return []string{"LRANGE", "0 -1"}, nil
+	case "set":
+		return []string{"SMEMBERS", ""}, nil
+	case "zset":
+		return []string{"ZRANGE", "0 -1 WITHSCORES"}, nil
+	case "hash":
+		return []string{"HGETALL", ""}, nil
+	case "stream":
+		return []string{"XINFO", "STREAM", "FULL COUNT 0"}, nil
+	default:
+		return nil, fmt.Errorf("type %s", v.kind)
+	}
+}
+
+func (v *value) parse(r rueidis.RedisResult, key string, sh shape) error {
+	switch v.kind {
+	case "string":
+		text, err := r.ToString()
+		v.lines = []string{plainHLL(text)}
+		return err
+	case "stream":
+		return v.parseStream(r, key, sh)
+	}
+	var err error
+	if v.lines, err = r.AsStrSlice(); err != nil {
+		return err
+	}
+	switch v.kind {
+	case "set":
+		slices.Sort(v.lines)
+	case "zset":
+		return v.scores()
+	case "hash":
+		v.pairs()
+	}
+	return nil
+}
+
+// plainHLL gives the registers of a HyperLogLog in place of its bytes: counting alone changes its cache, and servers before 4.0
+// make dense ones where later ones do not.
+func plainHLL(text string) string {
+	if !strings.HasPrefix(text, "HYLL") || len(text) < 16 {
+		return text
+	}
+	body, registers := text[16:], []byte(nil)
+	if text[4] == 0 {
+		for len(body) >= 3 { // four registers of six bits, the lowest first
+			bits := uint32(body[0]) | uint32(body[1])<<8 | uint32(body[2])<<16
+			registers = append(registers, byte(bits&63), byte(bits>>6&63), byte(bits>>12&63), byte(bits>>18))
+			body = body[3:]
+		}
+	}
+	for text[4] == 1 && len(body) > 0 {
+		b := body[0]
+		body = body[1:]
+		var value byte
+		var run int
+		switch {
+		case b >= 0x80:
+			value, run = (b>>2&31)+1, int(b&3)+1
+		case b >= 0x40 && len(body) > 0:
+			run = int(b&63)<<8 + int(body[0]) + 1
+			body = body[1:]
+		default:
+			run = int(b&63) + 1
+		}
+		registers = append(registers, bytes.Repeat([]byte{value}, run)...)
+	}
+	if len(registers) != 16384 {
+		return text
+	}
+	return "HYLL" + string(registers)
+}
+
+// scores replaces each score by its bits: servers print the same number differently.
+func (v *value) scores() error {
+	rows := make([]string, 0, len(v.lines)/2)
+	for i := 0; i+1 < len(v.lines); i += 2 {
+		score, err := strconv.ParseFloat(v.lines[i+1], 64)
+		if err != nil {
+			return err
+		}
+		rows = append(rows, fmt.Sprintf("%s score %016x (%v)", v.lines[i], math.Float64bits(score), score))
+	}
+	slices.Sort(rows)
+	v.lines = rows
+	return nil
+}
+
+// pairs joins fields and values so that no pair can look like another, and sorts them; the fields' names stay.
+func (v *value) pairs() {
+	v.fields = make(map[string]int64, len(v.lines)/2)
+	rows := make([]string, 0, len(v.lines)/2)
+	for i := 0; i+1 < len(v.lines); i += 2 {
+		rows = append(rows, strconv.Itoa(len(v.lines[i]))+":"+v.lines[i]+"="+v.lines[i+1])
+		v.fields[v.lines[i]] = -1
+	}
+	slices.Sort(rows)
+	v.lines = rows
+}
+
+func readFieldTTLs(ctx context.Context, c rueidis.Client, keys []string, values []value, hashes []int) error {
+	var cmds []rueidis.Completed
+	names := make([][]string, len(hashes))
+	for n, i := range hashes {
+		names[n] = sortedKeys(values[i].fields)
+		cmds = append(cmds, c.B().Arbitrary("HPTTL").Keys(keys[i]).Args("FIELDS", strconv.Itoa(len(names[n]))).Args(names[n]...).Build())
+	}
+	for n, r := range c.DoMulti(ctx, cmds...) {
+		v := &values[hashes[n]]
+		ttls, err := r.AsIntSlice()
+		if err != nil {
+			return fmt.Errorf("read expiries of the fields of %q: %w", keys[hashes[n]], err)
+		}
+		for f, name := range names[n] {
+			v.fields[name] = ttls[f]
+		}
+	}
+	return nil
+}
+
+func (v *value) parseStream(r rueidis.RedisResult, key string, sh shape) error {
+	// A claim that finds nothing makes a consumer at the source, which no server tells its replicas (8.0 included).
+	idle := sh.consumers && !strings.HasPrefix(key, trafficKeys)
+	reply, err := r.ToAny()
+	if err != nil {
+		return err
+	}
+	info := flatMap(reply)
+	v.add("length %v, last %v", info["length"], info["last-generated-id"])
+	if sh.counters {
+		v.add("deleted up to %v, added %v", info["max-deleted-entry-id"], info["entries-added"])
+	}
+	for _, e := range list(info["entries"]) {
+		v.add("entry %s", render(e))
+	}
+	for _, g := range list(info["groups"]) {
+		group := flatMap(g)
+		name := hex.EncodeToString([]byte(fmt.Sprint(group["name"])))
+		pending := list(group["pending"])
+		v.add("group %s: last %v, pending %v", name, group["last-delivered-id"], len(pending))
+		if sh.read {
+			v.add("group %s: read %v", name, group["entries-read"])
+		}
+		for _, p := range pending {
+			v.add("group %s: pending %s", name, render(p)) // ID, consumer, time of delivery, deliveries
+		}
+		for _, cons := range list(group["consumers"]) {
+			consumer := flatMap(cons)
+			if pending := list(consumer["pending"]); idle || len(pending) > 0 {
+				v.add("group %s: consumer %q pending %s", name, consumer["name"], render(pending))
+			}
+		}
+	}
+	return nil
+}
+
+func (v *value) add(format string, args ...any) {
+	v.lines = append(v.lines, fmt.Sprintf(format, args...))
+}
+
+func list(x any) []any {
+	l, _ := x.([]any)
+	return l
+}
+
+func flatMap(x any) map[string]any {
+	m := map[string]any{}
+	l := list(x)
+	for i := 0; i+1 < len(l); i += 2 {
+		m[fmt.Sprint(l[i])] = l[i+1]
+	}
+	return m
+}
+
+// render writes a nested reply so that different replies never look alike.
+func render(x any) string {
+	switch x := x.(type) {
+	case []any:
+		parts := make([]string, len(x))
+		for i, e := range x {
+			parts[i] = render(e)
+		}
+		return "[" + strings.Join(parts, " ") + "]"
+	case string:
+		return strconv.Quote(x)
+	default:
+		return fmt.Sprint(x)
+	}
+}
