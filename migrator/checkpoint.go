@@ -1,0 +1,340 @@
+package migrator
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/redis/rueidis"
+
+	"surecut/internal/endpoint"
+	"surecut/internal/keyspace"
+)
+
+// surecut's own keys on a target:
+//
+//	__surecut:migration              hash: id, state, host, heartbeat_ms of the migration in progress
+//	__surecut:link:<id>:<link>       hash: replication_id, offset, db, shard: all units have applied up to offset
+//	__surecut:cp:<id>:<link>:<unit>  hash: o = offset up to which the unit is applied; p = where it stood before its last transaction; f:<db>:<key> = offset of a copied key
+//	__surecut:tmp:<link>...          a big value while it is built
+//
+// The migration's id keeps what another one has left from being taken for this one's. A unit's key carries a hash tag that puts it into the slot it speaks of, so that one transaction can write both.
+const (
+	keyMigration = keyspace.Prefix + ":migration"
+	keyLink      = keyspace.Prefix + ":link:"
+	keyUnit      = keyspace.Prefix + ":cp:"
+	keyTemp      = keyspace.Prefix + ":tmp:"
+	fieldOffset  = "o"
+	fieldBefore  = "p"
+	fieldFence   = "f:"
+)
+
+func (t *target) checkpointKey(link string, u unit) string {
+	if t.d.Kind() == endpoint.Cluster {
+		return keyUnit + t.id + ":" + link + ":{" + keyspace.SlotTag(uint16(u)) + "}"
+	}
+	return keyUnit + t.id + ":" + link + ":" + strconv.Itoa(int(u))
+}
+
+func (t *target) linkKey(link string) string { return keyLink + t.id + ":" + link }
+
+// tempKey is where a big value is built, in the slot of its key. A run that resumes finds the same name again, so that
+// nothing half built stays behind.
+func tempKey(link, name string) string {
+	return keyTemp + link + ":{" + keyspace.SlotTag(keyspace.Slot(name)) + "}:" + name
+}
+
+func fenceField(k keyspace.Key) string { return fieldFence + strconv.Itoa(k.DB) + ":" + k.Name }
+
+// errRegressed says that the target does not hold what it had acknowledged.
+var errRegressed = errors.New("the target has lost writes that it had acknowledged (it restarted without its data, or a replica was promoted that did not have them all): run the same command again if the target is one server that keeps its data on disk, else start again with a new --state and --on-existing replace")
+
+// checkpointOffset reads how far the target has applied one unit; 0: nothing yet.
+func (t *target) checkpointOffset(ctx context.Context, c *conn, link string, u unit) (int64, error) {
+	if !t.cluster && c.db != t.ownDB() {
+		if err := c.dc.Do(ctx, arbitrary(c.dc, "SELECT", strconv.Itoa(t.ownDB()))).Error(); err != nil {
+			return 0, err
+		}
+		c.db = t.ownDB()
+	}
+	return offsetOf(c.dc.Do(ctx, arbitrary(c.dc, "HGET", t.checkpointKey(link, u), fieldOffset)))
+}
+
+// offsetOf reads a reply of HGET; 0 where there is no such field.
+func offsetOf(r rueidis.RedisResult) (int64, error) {
+	offset, err := r.AsInt64()
+	if rueidis.IsRedisNil(err) {
+		return 0, nil
+	}
+	return offset, err
+}
+
+// verifyUnits compares the checkpoints that the target holds with those that it has acknowledged.
+func (t *target) verifyUnits(ctx context.Context, link string, units map[unit]int64) error {
+	if t.via != nil { // there are none
+		return nil
+	}
+	left := slices.Collect(maps.Keys(units))
+	return t.retry(ctx, func() (again, err error) {
+		byNode := map[string][]unit{}
+		for _, u := range left {
+			n, _ := t.primaryOf(t.slotOf(u))
+			byNode[n.Addr] = append(byNode[n.Addr], u)
+		}
+		left = nil
+		for addr, us := range byNode {
+			undone, why, err := t.verifyOn(ctx, addr, link, us, units)
+			if err != nil {
+				return nil, err
+			}
+			if left = append(left, undone...); why != nil {
+				again = why
+			}
+		}
+		return again, nil
+	})
+}
+
+// verifyOn gives the units that the node could not speak of.
+func (t *target) verifyOn(ctx context.Context, addr, link string, us []unit, units map[unit]int64) (left []unit, again, err error) {
+	client, err := t.d.Client(ctx, addr, t.ownDB())
+	if err != nil {
+		return us, err, ctx.Err()
+	}
+	for portion := range slices.Chunk(us, 1000) {
+		cmds := make([]rueidis.Completed, len(portion))
+		for i, u := range portion {
+			cmds[i] = arbitrary(client, "HGET", t.checkpointKey(link, u), fieldOffset)
+		}
+		for i, r := range client.DoMulti(ctx, cmds...) {
+			offset, failed := offsetOf(r)
+			switch why, err := classify(addr, failed); {
+			case err != nil:
+				return nil, nil, err
+			case why != nil:
+				left, again = append(left, portion[i]), why
+			case offset < units[portion[i]]:
+				return nil, nil, fmt.Errorf("target %s: checkpoint %d stands at offset %d, not %d: %w", addr, portion[i], offset, units[portion[i]], errRegressed)
+			}
+		}
+	}
+	return left, again, ctx.Err()
+}
+
+// processes names the server processes that hold the target's data: another one may have lost some.
+func (t *target) processes(ctx context.Context) (map[string]string, error) {
+	ids := map[string]string{}
+	if t.via != nil {
+		return ids, nil // a proxy does not tell
+	}
+	for _, addr := range t.primaries() {
+		client, err := t.d.Client(ctx, addr, 0)
+		if err != nil {
+			return nil, fmt.Errorf("target %s: %w", addr, err)
+		}
+		info, err := endpoint.Info(ctx, client, "server")
+		if err != nil {
+			return nil, fmt.Errorf("target %s: INFO server: %w", addr, err)
+		}
+		ids[addr] = info["run_id"]
+	}
+	return ids, nil
+}
+
+// saveLink writes a link's record after the one that speaks of the offset saved; -1: there need not be one. Both halves run on one connection,
+// which breaks if the server behind it restarts.
+func (t *target) saveLink(ctx context.Context, link string, saved int64, fields ...string) error {
+	key := t.linkKey(link)
+	return t.own(ctx, key, func(c rueidis.Client) error {
+		dc, release := c.Dedicate()
+		defer release()
+		reply := dc.Do(ctx, arbitrary(dc, "HGET", key, "offset"))
+		offset, err := offsetOf(reply)
+		if err != nil {
+			return err
+		}
+		if offset < saved || rueidis.IsRedisNil(reply.Error()) && saved >= 0 {
+			return errRegressed
+		}
+		return dc.Do(ctx, arbitrary(dc, append([]string{"HMSET", key}, fields...)...)).Error()
+	})
+}
+
+// checkpoint is what the target remembers of one link.
+type checkpoint struct {
+	replID string
+	offset int64 // all units have applied up to here
+	db     int   // database selected in the stream there
+	units  map[unit]int64
+
+	witnessed map[unit]int64 // where each unit stood before its last transaction, whose replies nobody may have seen
+	fences    map[keyspace.Key]int64
+	present   bool
+}
+
+// loadCheckpoint reads a link's checkpoints from the target.
+func (t *target) loadCheckpoint(ctx context.Context, link string, units int) (*checkpoint, error) {
+	cp := &checkpoint{units: map[unit]int64{}, witnessed: map[unit]int64{}, fences: map[keyspace.Key]int64{}}
+	record, err := t.ownHash(ctx, t.linkKey(link))
+	if err != nil || len(record) == 0 {
+		return cp, err
+	}
+	cp.present, cp.replID = true, record["replication_id"]
+	if cp.offset, err = strconv.ParseInt(record["offset"], 10, 64); err != nil {
+		return nil, fmt.Errorf("target key %s: offset %q is no number", t.linkKey(link), record["offset"])
+	}
+	cp.db, _ = strconv.Atoi(record["db"])
+	if t.via != nil {
+		return cp, nil
+	}
+	byNode := map[string][]unit{}
+	for u := range unit(units) {
+		n, ok := t.primaryOf(t.slotOf(u))
+		if !ok {
+			return nil, fmt.Errorf("target: no node holds slot %d", t.slotOf(u))
+		}
+		byNode[n.Addr] = append(byNode[n.Addr], u)
+	}
+	for addr, us := range byNode {
+		if err := t.loadUnits(ctx, addr, link, us, cp); err != nil {
+			return nil, fmt.Errorf("target %s: read checkpoints: %w", addr, err)
+		}
+	}
+	return cp, nil
+}
+
+// slotOf is a slot of the unit; on a standalone target any will do.
+func (t *target) slotOf(u unit) uint16 {
+	if t.cluster {
+		return uint16(u)
+	}
+	return 0
+}
+
+func (t *target) loadUnits(ctx context.Context, addr, link string, us []unit, cp *checkpoint) error {
+	client, err := t.d.Client(ctx, addr, t.ownDB())
+	if err != nil {
+		return err
+	}
+	for len(us) > 0 {
+		n := min(len(us), 1000)
+		cmds := make([]rueidis.Completed, n)
+		for i, u := range us[:n] {
+			cmds[i] = arbitrary(client, "HGETALL", t.checkpointKey(link, u))
+		}
+		for i, r := range client.DoMulti(ctx, cmds...) {
+			fields, err := r.AsStrMap()
+			if err != nil {
+				return err
+			}
+			if err := cp.add(us[i], fields); err != nil {
+				return err
+			}
+		}
+		us = us[n:]
+	}
+	return nil
+}
+
+func (cp *checkpoint) add(u unit, fields map[string]string) error {
+	for f, v := range fields {
+		n, err := strconv.ParseInt(v, 10, 64)
+		if err != nil {
+			return fmt.Errorf("unit %d: field %q: %q is no offset", u, f, v)
+		}
+		if f == fieldOffset {
+			cp.units[u] = n
+			continue
+		}
+		if f == fieldBefore {
+			cp.witnessed[u] = n
+			continue
+		}
+		db, name, ok := strings.Cut(strings.TrimPrefix(f, fieldFence), ":")
+		id, err := strconv.Atoi(db)
+		if !ok || err != nil {
+			return fmt.Errorf("unit %d: unknown field %q", u, f)
+		}
+		k := keyspace.Key{DB: id, Name: name}
+		cp.fences[k] = max(cp.fences[k], n)
+	}
+	return nil
+}
+
+// ownHash reads one of surecut's own hashes.
+func (t *target) ownHash(ctx context.Context, key string) (map[string]string, error) {
+	var m map[string]string
+	err := t.own(ctx, key, func(c rueidis.Client) error {
+		var err error
+		m, err = c.Do(ctx, arbitrary(c, "HGETALL", key)).AsStrMap()
+		return err
+	})
+	return m, err
+}
+
+// setOwnHash writes one of surecut's own hashes.
+func (t *target) setOwnHash(ctx context.Context, key string, fields ...string) error {
+	return t.own(ctx, key, func(c rueidis.Client) error {
+		return c.Do(ctx, arbitrary(c, append([]string{"HMSET", key}, fields...)...)).Error()
+	})
+}
+
+// own runs f on the node that holds one of surecut's own keys, again where the topology has changed.
+func (t *target) own(ctx context.Context, key string, f func(rueidis.Client) error) error {
+	return t.retry(ctx, func() (again, err error) {
+		n, ok := t.primaryOf(t.slot(key))
+		if !ok {
+			return fmt.Errorf("target: no node holds slot %d", t.slot(key)), nil
+		}
+		c, err := t.d.Client(ctx, n.Addr, t.ownDB())
+		if err == nil {
+			err = f(c)
+		}
+		return classify(n.Addr, err)
+	})
+}
+
+// ownKey is a key of surecut's own with the slot whose node holds it. Behind a proxy that need not be the slot of its name.
+type ownKey struct {
+	slot uint16
+	name string
+}
+
+func (t *target) ownKey(name string) ownKey { return ownKey{t.slot(name), name} }
+
+func (t *target) ownUnit(link string, u unit) ownKey {
+	return ownKey{t.slotOf(u), t.checkpointKey(link, u)}
+}
+
+// forgetOwn deletes keys of surecut's own; they need not exist.
+func (t *target) forgetOwn(ctx context.Context, keys []ownKey) error {
+	for len(keys) > 0 {
+		n := min(len(keys), 1000)
+		byNode := map[string][]string{}
+		for _, k := range keys[:n] {
+			node, _ := t.primaryOf(k.slot)
+			byNode[node.Addr] = append(byNode[node.Addr], k.name)
+		}
+		for addr, ks := range byNode {
+			c, err := t.d.Client(ctx, addr, t.ownDB())
+			if err != nil {
+				return err
+			}
+			cmds := make([]rueidis.Completed, len(ks))
+			for i, k := range ks {
+				cmds[i] = arbitrary(c, "DEL", k)
+			}
+			for _, r := range c.DoMulti(ctx, cmds...) {
+				if err := r.Error(); err != nil {
+					return fmt.Errorf("target %s: delete own keys: %w", addr, err)
+				}
+			}
+		}
+		keys = keys[n:]
+	}
+	return nil
+}

@@ -1,0 +1,112 @@
+package migrator
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"surecut/internal/endpoint"
+	"surecut/internal/keyspace"
+)
+
+// mostLanes keeps the connections of all links to one node within what a Deployment gives out.
+const mostLanes = 64
+
+// Modes of a migration.
+const (
+	ModeFullIncremental = "full+incremental" // snapshot, then the stream until it is told to stop
+	ModeFull            = "full"             // ends when the snapshot is in
+	ModeIncremental     = "incremental"      // from the checkpoint that an earlier run left
+)
+
+// How a source is followed.
+const (
+	CapturePSYNC = "psync" // by replication
+	CaptureScan  = "scan"  // not at all: its keys are scanned, and what changes meanwhile is copied again in rounds
+)
+
+// What to do with a key of the snapshot that the target holds already.
+const (
+	ExistingFail    = "fail"    // stop
+	ExistingReplace = "replace" // the source's value wins
+	ExistingKeep    = "keep"    // the target's value stays; later writes of the source apply to it
+)
+
+// Sides are the two deployments of a migration.
+type Sides struct{ Source, Target *endpoint.Deployment }
+
+// Config is all that a migration can be told.
+type Config struct {
+	Sides      Sides
+	Mode       string
+	StateDir   string // spool and progress; giving it again resumes
+	ReadFrom   string // replica (where there is one) or primary
+	OnExisting string
+	Filter     keyspace.Filter
+
+	Lanes      int           // connections per target node, for the snapshot and for the stream
+	BigValue   int64         // bytes in the snapshot above which a value is written in chunks
+	SpoolLimit int64         // bytes of snapshot and stream on disk
+	HoldExpiry time.Duration // keys that expire within this time are held without expiry until the link has caught up
+	MaxLag     time.Duration // below it a link has caught up
+	RetryFor   time.Duration // how long a lost source or target is tried again
+
+	RateBytes  int64 // per second; 0: unlimited
+	RateOps    int64 // per second; 0: unlimited
+	TuneSource bool
+	Capture    string
+	AcceptCut  bool // of an AOF whose end is no whole command, what comes before is enough
+}
+
+// keepApplied is how many bytes of the stream stay in the spool behind what the target has applied: a replica of the
+// target that is promoted may not have the last of it.
+func (c Config) keepApplied() int64 { return min(64<<20, c.SpoolLimit/4) }
+
+// DefaultConfig is a Config without its sides and its directory.
+func DefaultConfig() Config {
+	return Config{
+		Mode: ModeFullIncremental, Capture: CapturePSYNC, ReadFrom: "replica", OnExisting: ExistingFail,
+		Lanes: 4, BigValue: 16 << 20, SpoolLimit: 64 << 30,
+		HoldExpiry: time.Hour, MaxLag: time.Second, RetryFor: 5 * time.Minute,
+	}
+}
+
+// Validate joins every problem of the configuration, each naming its field and value.
+func (c Config) Validate() error {
+	var errs []error
+	oneOf := func(name, value string, allowed ...string) {
+		for _, a := range allowed {
+			if value == a {
+				return
+			}
+		}
+		errs = append(errs, fmt.Errorf("%s %q: want one of %v", name, value, allowed))
+	}
+	oneOf("--mode", c.Mode, ModeFullIncremental, ModeFull, ModeIncremental)
+	oneOf("--capture", c.Capture, CapturePSYNC, CaptureScan)
+	if c.Capture == CaptureScan && c.OnExisting == ExistingKeep {
+		errs = append(errs, errors.New("--on-existing keep: with --capture scan a key that was kept cannot be told from one that is out of date"))
+	}
+	oneOf("--read-from", c.ReadFrom, "replica", "primary")
+	oneOf("--on-existing", c.OnExisting, ExistingFail, ExistingReplace, ExistingKeep)
+	atLeast := func(name string, value, least int64) {
+		if value < least {
+			errs = append(errs, fmt.Errorf("%s %d: want at least %d", name, value, least))
+		}
+	}
+	atLeast("--lanes", int64(c.Lanes), 1)
+	if c.Lanes > mostLanes {
+		errs = append(errs, fmt.Errorf("--lanes %d: want at most %d", c.Lanes, mostLanes))
+	}
+	atLeast("--big-value", c.BigValue, 64<<10)
+	atLeast("--spool-limit", c.SpoolLimit, 16<<20)
+	atLeast("--rate-limit", c.RateBytes, 0)
+	atLeast("--rate-limit-ops", c.RateOps, 0)
+	if c.StateDir == "" {
+		errs = append(errs, errors.New("--state: a directory is needed for the spool"))
+	}
+	if c.MaxLag <= 0 {
+		errs = append(errs, fmt.Errorf("--max-lag %v: want more than 0", c.MaxLag))
+	}
+	return errors.Join(errs...)
+}

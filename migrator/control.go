@@ -1,0 +1,213 @@
+package migrator
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"sync"
+)
+
+// A running migration can be asked by other processes of the same user on the same machine, over a unix socket:
+// one JSON object a line each way. A connection holds one frame at most, and releases it when it is closed.
+//
+//	{"op":"links"}              -> {"links":[{"Shard":...,"Reads":...,"Slots":[...]}]}
+//	{"op":"freeze","link":0}    -> {}
+//	{"op":"apply","offset":123} -> {}
+//	{"op":"release"}            -> {}
+type controlRequest struct {
+	Op     string `json:"op"`
+	Link   int    `json:"link,omitempty"`
+	Offset int64  `json:"offset,omitempty"`
+}
+
+type controlReply struct {
+	Links []LinkInfo `json:"links,omitempty"`
+	Error string     `json:"error,omitempty"`
+}
+
+// socketPath lies outside of the state directory, whose path may be longer than a socket's may.
+func socketPath(id string) string { return filepath.Join(os.TempDir(), "surecut-"+id+".sock") }
+
+// Control serves other processes until it is closed.
+type Control struct {
+	m      *Migration
+	l      net.Listener
+	cancel context.CancelFunc
+	wg     sync.WaitGroup
+}
+
+// Listen lets other processes of this machine see and freeze the links.
+func (m *Migration) Listen() (*Control, error) {
+	path := socketPath(m.state.ID)
+	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("control socket: %w", err)
+	}
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		return nil, fmt.Errorf("control socket: %w", err)
+	}
+	if err := os.Chmod(path, 0o600); err != nil {
+		return nil, errors.Join(fmt.Errorf("control socket: %w", err), l.Close())
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	c := &Control{m: m, l: l, cancel: cancel}
+	c.wg.Add(1)
+	go func() {
+		defer c.wg.Done()
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			c.wg.Add(1)
+			go func() {
+				defer c.wg.Done()
+				defer context.AfterFunc(ctx, func() { conn.Close() })()
+				c.serve(ctx, conn)
+			}()
+		}
+	}()
+	return c, nil
+}
+
+// Close ends the service and releases what is frozen.
+func (c *Control) Close() {
+	c.cancel()
+	c.l.Close()
+	c.wg.Wait()
+}
+
+func (c *Control) serve(ctx context.Context, conn net.Conn) {
+	defer conn.Close()
+	in, out := json.NewDecoder(conn), json.NewEncoder(conn)
+	var frame *Frame
+	defer func() {
+		if frame != nil {
+			frame.Release()
+		}
+	}()
+	for {
+		var q controlRequest
+		if err := in.Decode(&q); err != nil {
+			return
+		}
+		var reply controlReply
+		var err error
+		switch q.Op {
+		case "links":
+			reply.Links = c.m.LinkInfos()
+		case "freeze":
+			if frame != nil {
+				frame.Release()
+			}
+			frame, err = c.m.Freeze(ctx, q.Link)
+		case "apply":
+			if err = errors.New("nothing is frozen"); frame != nil {
+				err = frame.ApplyTo(ctx, q.Offset)
+			}
+		case "release":
+			if frame != nil {
+				frame.Release()
+				frame = nil
+			}
+		default:
+			err = fmt.Errorf("unknown request %q", q.Op)
+		}
+		if err != nil {
+			reply.Error = err.Error()
+		}
+		if err := out.Encode(reply); err != nil {
+			return
+		}
+	}
+}
+
+// Attached is a migration of another process of this machine.
+type Attached struct {
+	path  string
+	links []LinkInfo
+}
+
+// ErrNotRunning says that no process serves the migration of a state directory.
+var ErrNotRunning = errors.New("no migration is running with this state directory")
+
+// Attach finds the migration that runs with a state directory.
+func Attach(stateDir string) (*Attached, error) {
+	id := StateID(stateDir)
+	if id == "" {
+		return nil, fmt.Errorf("--state %s: %w", stateDir, ErrNotRunning)
+	}
+	a := &Attached{path: socketPath(id)}
+	r, err := a.open(context.Background())
+	if err != nil {
+		return nil, fmt.Errorf("--state %s: %w (%w)", stateDir, ErrNotRunning, err)
+	}
+	defer r.conn.Close()
+	reply, err := r.ask(context.Background(), controlRequest{Op: "links"})
+	if err != nil {
+		return nil, err
+	}
+	a.links = reply.Links
+	return a, nil
+}
+
+// LinkInfos is that of the Migration.
+func (a *Attached) LinkInfos() []LinkInfo { return a.links }
+
+// Freeze is that of the Migration.
+func (a *Attached) Freeze(ctx context.Context, link int) (*RemoteFrame, error) {
+	f, err := a.open(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := f.ask(ctx, controlRequest{Op: "freeze", Link: link}); err != nil {
+		return nil, errors.Join(err, f.conn.Close())
+	}
+	return f, nil
+}
+
+func (a *Attached) open(ctx context.Context) (*RemoteFrame, error) {
+	conn, err := new(net.Dialer).DialContext(ctx, "unix", a.path)
+	if err != nil {
+		return nil, err
+	}
+	return &RemoteFrame{conn: conn, in: json.NewDecoder(conn), out: json.NewEncoder(conn)}, nil
+}
+
+// RemoteFrame is a Frame of a migration in another process.
+type RemoteFrame struct {
+	conn net.Conn
+	in   *json.Decoder
+	out  *json.Encoder
+}
+
+func (f *RemoteFrame) ask(ctx context.Context, q controlRequest) (controlReply, error) {
+	defer context.AfterFunc(ctx, func() { f.conn.Close() })()
+	var reply controlReply
+	err := f.out.Encode(q)
+	if err == nil {
+		err = f.in.Decode(&reply)
+	}
+	switch {
+	case ctx.Err() != nil:
+		return reply, context.Cause(ctx)
+	case err != nil:
+		return reply, fmt.Errorf("ask the running migration: %w", err)
+	case reply.Error != "":
+		return reply, errors.New(reply.Error)
+	}
+	return reply, nil
+}
+
+// ApplyTo is that of Frame.
+func (f *RemoteFrame) ApplyTo(ctx context.Context, offset int64) error {
+	_, err := f.ask(ctx, controlRequest{Op: "apply", Offset: offset})
+	return err
+}
+
+// Release is that of Frame.
+func (f *RemoteFrame) Release() { f.conn.Close() }

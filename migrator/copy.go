@@ -1,0 +1,405 @@
+package migrator
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strconv"
+	"sync/atomic"
+	"time"
+
+	"github.com/redis/rueidis"
+
+	"surecut/internal/command"
+	"surecut/internal/endpoint"
+	"surecut/internal/keyspace"
+)
+
+// sourceReader reads keys on the node that the link receives from, at known offsets.
+type sourceReader struct {
+	d        *endpoint.Deployment
+	node     func() string // its address; another one after a failover
+	retryFor time.Duration
+	roleless atomic.Bool // it has no ROLE (before 2.8.12): INFO tells the offset
+}
+
+// copied is one key as the source held it at an offset. Payload is "" where the key is absent.
+type copied struct {
+	key      keyspace.Key
+	payload  string // as DUMP gives it
+	expireAt int64  // Unix ms; 0: never
+	present  bool
+	offset   int64 // the key was read as of it
+}
+
+// read gives keys, each as of an offset, in the order of the offsets: MULTI, reads, TIME, ROLE, EXEC (ROLE since
+// 2.8.12). A cluster refuses a transaction over several slots, so each slot gets one of its own.
+// Without values only presence and expiry are read. A source that is lost, or stands before the offset least, is tried
+// again for a while: it may have failed over.
+func (s *sourceReader) read(ctx context.Context, keys []keyspace.Key, values bool, least int64) (out []copied, err error) {
+	until := time.Now().Add(s.retryFor)
+	for {
+		out, err = s.readOnce(ctx, s.node(), keys, values)
+		if err == nil && len(out) > 0 && out[0].offset < least {
+			err = fmt.Errorf("source %s stands at offset %d, behind what it has sent (%d)", s.node(), out[0].offset, least)
+		}
+		if code := endpoint.Code(err); err == nil || code != "" && !passing(code) || time.Now().After(until) {
+			return out, err
+		}
+		select {
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
+}
+
+func (s *sourceReader) readOnce(ctx context.Context, addr string, keys []keyspace.Key, values bool) (out []copied, err error) {
+	client, err := s.d.Client(ctx, addr, 0)
+	if err != nil {
+		return nil, fmt.Errorf("source %s: %w", addr, err)
+	}
+	dc, release := client.Dedicate()
+	defer release()
+	var cmds []rueidis.Completed
+	if s.d.Kind() == endpoint.Cluster {
+		cmds = append(cmds, arbitrary(dc, "READONLY"))
+	}
+	groups := s.groups(keys)
+	ends := make([]int, len(groups))
+	for i, g := range groups {
+		cmds = s.appendRead(cmds, dc, g, values)
+		ends[i] = len(cmds)
+	}
+	res := dc.DoMulti(ctx, cmds...)
+	for i, g := range groups {
+		replies, err := res[ends[i]-2].ToArray()
+		if err != nil {
+			return nil, fmt.Errorf("source %s: read %d keys at one offset: %w", addr, len(g), firstRefusal(res, err))
+		}
+		part, err := parseRead(addr, g, replies, values)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, part...)
+	}
+	return out, nil
+}
+
+// position gives the replication offset where the node stands.
+func (s *sourceReader) position(ctx context.Context) (int64, error) {
+	addr := s.node()
+	client, err := s.d.Client(ctx, addr, 0)
+	if err != nil {
+		return 0, fmt.Errorf("source %s: %w", addr, err)
+	}
+	m, err := client.Do(ctx, arbitrary(client, "ROLE")).ToMessage()
+	if unknownCommand(err) {
+		s.roleless.Store(true)
+		info, err := endpoint.Info(ctx, client, "replication")
+		if err != nil {
+			return 0, fmt.Errorf("source %s: %w", s.node(), err)
+		}
+		return infoOffset(info)
+	}
+	if err != nil {
+		return 0, fmt.Errorf("source %s: ROLE: %w", addr, err)
+	}
+	return parseRole(m)
+}
+
+// groups puts keys together that one transaction may read.
+func (s *sourceReader) groups(keys []keyspace.Key) [][]keyspace.Key {
+	if s.d.Kind() != endpoint.Cluster {
+		return [][]keyspace.Key{keys}
+	}
+	var groups [][]keyspace.Key
+	at := map[uint16]int{}
+	for _, k := range keys {
+		slot := keyspace.Slot(k.Name)
+		i, known := at[slot]
+		if !known {
+			i = len(groups)
+			at[slot] = i
+			groups = append(groups, nil)
+		}
+		groups[i] = append(groups[i], k)
+	}
+	return groups
+}
+
+// appendRead appends one transaction; its EXEC is the last command but one. The time and what is counted from it come first:
+// DUMP of large values takes a while, in which the server's clock goes on, while that of PTTL may not (7.0).
+func (s *sourceReader) appendRead(cmds []rueidis.Completed, b builder, keys []keyspace.Key, values bool) []rueidis.Completed {
+	add := func(args ...string) { cmds = append(cmds, arbitrary(b, args...)) }
+	add("MULTI")
+	add("TIME")
+	read := "EXISTS"
+	if values {
+		read = "DUMP"
+	}
+	db := 0
+	for _, name := range []string{"PTTL", read} {
+		for _, k := range keys {
+			if k.DB != db {
+				add("SELECT", strconv.Itoa(k.DB))
+				db = k.DB
+			}
+			add(name, k.Name)
+		}
+	}
+	if s.roleless.Load() {
+		add("INFO", "replication")
+	} else {
+		add("ROLE")
+	}
+	add("EXEC")
+	add("SELECT", "0")
+	return cmds
+}
+
+// firstRefusal says more than the EXECABORT that follows from it.
+func firstRefusal(res []rueidis.RedisResult, exec error) error {
+	for _, r := range res {
+		if e := r.Error(); e != nil {
+			return e
+		}
+	}
+	return exec
+}
+
+func parseRead(addr string, keys []keyspace.Key, replies []rueidis.RedisMessage, values bool) (out []copied, err error) {
+	n := len(replies)
+	nowMs, err := parseTime(replies[0])
+	if err != nil {
+		return nil, fmt.Errorf("source %s: TIME: %w", addr, err)
+	}
+	offset, err := parseRole(replies[n-1])
+	if err != nil {
+		return nil, fmt.Errorf("source %s: %w", addr, err)
+	}
+	i, db := 1, 0
+	next := func(k keyspace.Key) *rueidis.RedisMessage {
+		if k.DB != db {
+			i, db = i+1, k.DB
+		}
+		i++
+		return &replies[i-1]
+	}
+	out = make([]copied, len(keys))
+	for j, k := range keys {
+		ttl, err := next(k).AsInt64()
+		if err != nil {
+			return nil, fmt.Errorf("source %s: read key %s: %w", addr, printable(k.Name), err)
+		}
+		out[j] = copied{key: k, offset: offset, present: ttl != -2}
+		if ttl >= 0 {
+			out[j].expireAt = max(nowMs+ttl, 1)
+		}
+	}
+	for j, k := range keys {
+		m := next(k)
+		var exists bool
+		if values {
+			out[j].payload, err = m.ToString()
+			if exists = err == nil; rueidis.IsRedisNil(err) {
+				err = nil
+			}
+		} else {
+			var n int64
+			n, err = m.AsInt64()
+			exists = n > 0
+		}
+		if err != nil {
+			return nil, fmt.Errorf("source %s: read key %s: %w", addr, printable(k.Name), err)
+		}
+		out[j].present = out[j].present && exists
+	}
+	return out, nil
+}
+
+// parseTime gives a reply of TIME as Unix ms.
+func parseTime(m rueidis.RedisMessage) (int64, error) {
+	parts, err := m.AsStrSlice()
+	if err != nil || len(parts) != 2 {
+		return 0, fmt.Errorf("unexpected reply: %w", err)
+	}
+	sec, err1 := strconv.ParseInt(parts[0], 10, 64)
+	usec, err2 := strconv.ParseInt(parts[1], 10, 64)
+	return sec*1000 + usec/1000, errors.Join(err1, err2)
+}
+
+// parseRole gives the replication offset in a reply of ROLE: of a primary the second element, of a replica the fifth; or in
+// one of INFO.
+func parseRole(m rueidis.RedisMessage) (int64, error) {
+	if text, err := m.ToString(); err == nil {
+		return infoOffset(endpoint.ParseInfo(text))
+	}
+	parts, err := m.ToArray()
+	if err != nil {
+		return 0, fmt.Errorf("ROLE: %w", err)
+	}
+	if len(parts) >= 2 {
+		if role, _ := parts[0].ToString(); role == "master" {
+			return parts[1].AsInt64()
+		} else if role == "slave" && len(parts) >= 5 {
+			return parts[4].AsInt64()
+		}
+	}
+	return 0, errors.New("ROLE: neither a primary nor a replica")
+}
+
+// copyKeys makes the target hold keys as the source holds them now, in place of what the stream says about them up to
+// end. The lanes stand at that point; the source is read there or later, and commands in between no longer apply
+// to these keys. The target remembers that in the transaction that writes the copies. lost are the keys that the target
+// cannot be given; they are reported, and absent there.
+func (d *dispatcher) copyKeys(ctx context.Context, keys []keyspace.Key, end int64) (lost []keyspace.Key, err error) {
+	if len(keys) == 0 {
+		return nil, nil
+	}
+	var at []piece
+	for _, k := range keys {
+		at = append(at, piece{slot: d.l.m.target.slot(k.Name)})
+	}
+	err = d.meet(ctx, d.lanesOf(at), func() error {
+		got, err := d.l.source.read(ctx, keys, true, end)
+		if err != nil {
+			return err
+		}
+		if err := d.l.reserve(got[len(got)-1].offset); err != nil { // a restart must not apply what the copies hold already
+			return err
+		}
+		var txs []*transaction
+		if txs, lost, err = d.copyTransactions(got, end); err != nil {
+			return err
+		}
+		if err := d.l.aside.commit(ctx, txs); err != nil {
+			return err
+		}
+		for _, x := range txs {
+			d.l.touchUnits(x.units, x.end)
+			for _, f := range x.failed {
+				d.l.note(f.call.key.DB, f.call.key.Name, f.call.args[0], "the copy was refused by the target: "+f.reply.Error())
+				lost = append(lost, f.call.key)
+			}
+		}
+		for _, c := range got {
+			d.fences[c.key] = c.offset
+		}
+		d.l.clean(keys)
+		return nil
+	})
+	return lost, err
+}
+
+// copyTransactions writes all copies of one unit at once: its checkpoint then speaks for all of them. What the
+// target has no encoding for (lost) is deleted there.
+func (d *dispatcher) copyTransactions(got []copied, end int64) (txs []*transaction, lost []keyspace.Key, err error) {
+	t := d.l.m.target
+	byUnit := map[unit]*transaction{}
+	for _, c := range got {
+		slot := d.l.m.target.slot(c.key.Name)
+		u := d.lane(slot).unitOf(slot)
+		db, ok := t.mapDB(d.l.filter, c.key.DB)
+		if !ok {
+			return nil, nil, fmt.Errorf("the target has no database %d; map it with --db-map", c.key.DB)
+		}
+		x := byUnit[u]
+		switch {
+		case x != nil:
+		default:
+			reached := max(end, d.resumed[u])
+			i := slices.IndexFunc(txs, func(x *transaction) bool { return !t.cluster && x.end == reached })
+			if i < 0 {
+				i = len(txs)
+				txs = append(txs, &transaction{link: d.l, slot: slot, end: reached, fence: map[keyspace.Key]int64{}})
+			}
+			x = txs[i]
+			x.units = append(x.units, u)
+		}
+		byUnit[u] = x
+		x.fence[c.key] = c.offset
+		d.lane(slot).keepFence(u, c.key)
+		if err := d.holdCopy(&c); err != nil {
+			return nil, nil, err
+		}
+		x.calls = append(x.calls, call{db: db, args: []string{"DEL", c.key.Name}, key: c.key})
+		if !c.present {
+			continue
+		}
+		payload, err := t.payloads.dumped(c.payload)
+		if err != nil {
+			d.l.note(c.key.DB, c.key.Name, "", "not copied: "+err.Error())
+			lost = append(lost, c.key)
+			continue
+		}
+		x.calls = append(x.calls, call{db: db, args: restoreArgs(t.dialect, c.key.Name, payload, c.expireAt), key: c.key, expires: c.expireAt})
+		if c.expireAt > 0 && !t.dialect.Has(command.AbsTTL) {
+			x.calls = append(x.calls, call{db: db, args: []string{"PEXPIREAT", c.key.Name, strconv.FormatInt(c.expireAt, 10)}, key: c.key})
+		}
+	}
+	return txs, lost, nil
+}
+
+// restoreArgs is RESTORE with an absolute expiry (ABSTTL since 5.0); older targets get PEXPIREAT behind it.
+func restoreArgs(dialect *command.Dialect, key, payload string, expireAt int64) []string {
+	if !dialect.Has(command.AbsTTL) {
+		return []string{"RESTORE", key, "0", payload}
+	}
+	return []string{"RESTORE", key, strconv.FormatInt(expireAt, 10), payload, "ABSTTL"}
+}
+
+// settleDoubts copies the keys of calls that the target refused.
+func (d *dispatcher) settleDoubts(ctx context.Context, doubts []failure) error {
+	var keys []keyspace.Key
+	seen := map[keyspace.Key]bool{}
+	commands := map[keyspace.Key]int64{} // that stand behind the copy of a key
+	for _, f := range doubts {
+		name := ""
+		if len(f.call.args) > 0 {
+			name = printable(f.call.args[0])
+		}
+		d.l.count.applied.Add(-f.call.commands)
+		if why := d.l.cannotCopy(); f.call.message || why != "" {
+			d.l.count.reported.Add(f.call.commands)
+			if f.call.message {
+				why = ""
+			} else {
+				why = "; " + why
+			}
+			d.l.note(f.call.key.DB, f.call.key.Name, name, "refused by the target: "+f.reply.Error()+why)
+			continue
+		}
+		level, reply := slog.LevelWarn, f.reply
+		if errors.Is(reply, errExpired) || errors.Is(reply, errKeyGone) || errors.Is(reply, errInterrupted) { // nothing is wrong
+			level = slog.LevelDebug
+		}
+		d.l.log.Log(ctx, level, "a command was refused by the target; its keys are copied instead", "command", name,
+			"key", printable(f.call.key.Name), "reply", reply)
+		d.l.count.repaired.Add(f.call.commands)
+		commands[f.call.key] += f.call.commands
+		for _, k := range f.call.keys() {
+			if !seen[k] && d.l.match(k) {
+				seen[k] = true
+				keys = append(keys, k)
+			}
+		}
+	}
+	d.l.noteSettled(keys)
+	for len(keys) > 0 {
+		n := min(len(keys), 100)
+		lost, err := d.copyKeys(ctx, keys[:n], d.l.dispatchedMark().offset)
+		if err != nil {
+			return err
+		}
+		for _, k := range lost {
+			d.l.count.repaired.Add(-commands[k])
+			d.l.count.reported.Add(commands[k])
+			delete(commands, k)
+		}
+		keys = keys[n:]
+	}
+	return d.l.settledDoubts()
+}

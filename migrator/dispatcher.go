@@ -1,0 +1,343 @@
+package migrator
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"surecut/internal/keyspace"
+)
+
+// dispatcher hands the commands of the stream to the lanes of their keys. All that has to happen between two
+// commands happens here, so that one goroutine decides on the order of everything.
+type dispatcher struct {
+	l      *link
+	lanes  []*lane
+	groups <-chan group
+
+	resumed    map[unit]int64         // units that were ahead of the checkpoint when the run began
+	resumedEnd int64                  // the furthest of them
+	witnessed  map[unit]int64         // how far each unit had come before the last transaction of an earlier run
+	fences     map[keyspace.Key]int64 // keys, as the source names them, that were copied as of a later offset
+	touched    map[uint64]struct{}    // hashes of keys that the target was asked for, and that do not expire
+	suspects   map[uint64]struct{}    // hashes of keys on the list of the same name
+	injections []injection
+	lacks      map[keyspace.Key]bool // keys that were reported since the target has no type for them
+	quiet      int64                 // from here to what is dispatched the source has sent nothing that changes data
+
+	freezes chan *Frame
+	over    chan struct{} // closed when it has ended
+	wake    chan struct{} // there are doubts
+
+	doubtEnd int64 // through a proxy: up to here an earlier run may have applied commands
+
+	pieces []piece // reused
+	keys   []int   // reused
+}
+
+// injection is what the source said of held keys at an offset: it is applied exactly after the command that ends there.
+type injection struct {
+	at   int64
+	keys []copied
+}
+
+// piece is one call with the slot that decides on its lane.
+type piece struct {
+	slot     uint16
+	call     call
+	end      int64
+	commands int64
+	all      bool // touches keys that nobody can name: every lane meets
+}
+
+func newDispatcher(l *link, lanes []*lane, groups <-chan group, cp *checkpoint) *dispatcher {
+	d := &dispatcher{l: l, lanes: lanes, groups: groups, resumed: map[unit]int64{}, witnessed: cp.witnessed,
+		touched: map[uint64]struct{}{}, suspects: map[uint64]struct{}{}, fences: map[keyspace.Key]int64{}, lacks: map[keyspace.Key]bool{},
+		quiet: cp.offset, freezes: make(chan *Frame), over: make(chan struct{}), wake: make(chan struct{}, 1)}
+	for u, offset := range cp.units {
+		if offset > cp.offset {
+			d.resumed[u] = offset
+			d.resumedEnd = max(d.resumedEnd, offset)
+		}
+	}
+	for k, offset := range cp.fences {
+		if offset > cp.offset {
+			d.fences[k] = offset
+		}
+	}
+	return d
+}
+
+// run dispatches until the stream ends, and returns once the lanes have applied all of it.
+func (d *dispatcher) run(ctx context.Context) error {
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		if err := d.chores(ctx); err != nil {
+			return err
+		}
+		g, ok, err := d.next(ctx, tick.C)
+		if err != nil {
+			return err
+		}
+		if !ok {
+			if err := d.finish(ctx); err != nil {
+				return err
+			}
+			if err := d.releaseAtEnd(ctx); err != nil {
+				return err
+			}
+			return d.finish(ctx)
+		}
+		if g == nil {
+			continue
+		}
+		if err := d.step(ctx, *g); err != nil {
+			return err
+		}
+	}
+}
+
+// next gives the next group; nil where something else came first; ok is false at the end of the stream.
+func (d *dispatcher) next(ctx context.Context, tick <-chan time.Time) (g *group, ok bool, err error) {
+	select {
+	case g, ok := <-d.groups:
+		return &g, ok, nil
+	case f := <-d.freezes:
+		return nil, true, d.frozen(ctx, f)
+	case <-d.wake:
+	case <-tick:
+	case <-ctx.Done():
+		return nil, true, context.Cause(ctx)
+	}
+	return nil, true, nil
+}
+
+// step dispatches one group and counts its bytes as dispatched.
+func (d *dispatcher) step(ctx context.Context, g group) error {
+	if err := d.l.reserve(g.end); err != nil {
+		return err
+	}
+	if err := d.inject(ctx, g); err != nil {
+		return err
+	}
+	d.pieces = d.pieces[:0]
+	for i := range g.commands {
+		c := &g.commands[i]
+		p, err := d.plan(c, g.received)
+		if err != nil {
+			return fmt.Errorf("stream at offset %d: %s: %w", c.end, c.name(), err)
+		}
+		d.pieces = append(d.pieces, p.pieces...)
+		if p.act == nil {
+			continue
+		}
+		if err := d.send(ctx, g, d.pieces); err != nil {
+			return err
+		}
+		d.pieces = d.pieces[:0]
+		if err := p.act(ctx, g); err != nil {
+			return fmt.Errorf("stream at offset %d: %s: %w", c.end, c.name(), err)
+		}
+	}
+	if err := d.send(ctx, g, d.pieces); err != nil {
+		return err
+	}
+	d.l.count.control.Add(g.control)
+	d.l.count.commands.Add(g.control + int64(len(g.commands)))
+	d.l.setDispatched(mark{offset: g.end, db: g.db, received: g.received})
+	if n := len(g.commands); n > 0 {
+		d.quiet = g.commands[n-1].end
+	}
+	d.prune(g.end)
+	return nil
+}
+
+// send queues pieces at their lanes, what belongs together as one item.
+func (d *dispatcher) send(ctx context.Context, g group, pieces []piece) error {
+	if len(pieces) == 0 {
+		return nil
+	}
+	if d.l.m.target.cluster {
+		return d.sendBySlot(ctx, g, pieces)
+	}
+	it := newItem(g, pieces)
+	lanes := d.lanesOf(pieces)
+	if len(lanes) == 1 {
+		return lanes[0].push(ctx, it)
+	}
+	it.meet = newMeeting(lanes, lanes[0])
+	return d.pushAll(ctx, it)
+}
+
+// sendBySlot makes one item of the pieces of each slot: a cluster's transaction lives in one slot.
+func (d *dispatcher) sendBySlot(ctx context.Context, g group, pieces []piece) error {
+	for len(pieces) > 0 {
+		slot := pieces[0].slot
+		other := func(p piece) bool { return p.slot != slot }
+		own, rest := pieces, []piece(nil)
+		if slices.ContainsFunc(pieces, other) {
+			own = nil
+			for _, p := range pieces {
+				if other(p) {
+					rest = append(rest, p)
+				} else {
+					own = append(own, p)
+				}
+			}
+		}
+		if err := d.lane(slot).push(ctx, newItem(g, own)); err != nil {
+			return err
+		}
+		pieces = rest
+	}
+	return nil
+}
+
+func newItem(g group, pieces []piece) *item {
+	it := &item{start: g.start, startDB: g.startDB, received: g.received, slot: pieces[0].slot, calls: make([]call, len(pieces))}
+	for i, p := range pieces {
+		it.calls[i] = p.call
+		it.calls[i].commands = p.commands
+		it.end = p.end
+		it.commands += p.commands
+		for _, a := range p.call.args {
+			it.bytes += len(a) + 32
+		}
+	}
+	it.calls = slices.DeleteFunc(it.calls, func(c call) bool { return c.args == nil })
+	return it
+}
+
+func (d *dispatcher) lane(slot uint16) *lane { return d.lanes[int(slot)%len(d.lanes)] }
+
+// lanesOf names the lanes that pieces concern, in their order.
+func (d *dispatcher) lanesOf(pieces []piece) []*lane {
+	first := d.lane(pieces[0].slot)
+	one := true
+	for _, p := range pieces {
+		if p.all {
+			return d.lanes
+		}
+		one = one && d.lane(p.slot) == first
+	}
+	if one {
+		return []*lane{first}
+	}
+	var lanes []*lane
+	for _, n := range d.lanes {
+		if slices.ContainsFunc(pieces, func(p piece) bool { return d.lane(p.slot) == n }) {
+			lanes = append(lanes, n)
+		}
+	}
+	return lanes
+}
+
+func (d *dispatcher) pushAll(ctx context.Context, it *item) error {
+	for _, n := range it.meet.lanes {
+		if err := n.push(ctx, it); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// meet brings all lanes to a stop, runs f, and lets them go on.
+func (d *dispatcher) meet(ctx context.Context, lanes []*lane, f func() error) error {
+	at := d.l.dispatchedMark()
+	it := &item{start: at.offset, startDB: at.db, end: at.offset, received: at.received, meet: newMeeting(lanes, nil)}
+	if err := d.pushAll(ctx, it); err != nil {
+		return err
+	}
+	defer close(it.meet.released)
+	select {
+	case <-it.meet.all:
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	return f()
+}
+
+// finish returns once the lanes have applied all that was dispatched, and what they refused is settled.
+func (d *dispatcher) finish(ctx context.Context) error {
+	for {
+		if err := d.meet(ctx, d.lanes, func() error { return nil }); err != nil {
+			return err
+		}
+		if d.resumedEnd > 0 {
+			return nil // the next run settles what is in doubt: lanes have been further than the stream is now
+		}
+		doubts := d.l.takeDoubts()
+		if len(doubts) == 0 {
+			return nil
+		}
+		if err := d.settleDoubts(ctx, doubts); err != nil {
+			return err
+		}
+	}
+}
+
+// inject sends what must follow a command that has been dispatched and precede the next one.
+func (d *dispatcher) inject(ctx context.Context, g group) error {
+	for len(d.injections) > 0 && d.injections[0].at <= g.start {
+		clear(d.touched) // some of them will expire again
+		in := d.injections[0]
+		d.injections = d.injections[1:]
+		at := group{start: g.start, startDB: g.startDB, received: g.received}
+		var pieces []piece
+		for _, c := range in.keys { // not before now: a command before the offset may have had a key copied as of a later one
+			pieces = append(pieces, d.release(c, g.start)...)
+		}
+		if err := d.send(ctx, at, pieces); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// prune forgets what lies behind.
+func (d *dispatcher) prune(offset int64) {
+	for k, end := range d.fences {
+		if end <= offset {
+			delete(d.fences, k)
+			n := d.lane(d.l.m.target.slot(k.Name))
+			n.mu.Lock()
+			u := n.unitOf(d.l.m.target.slot(k.Name))
+			n.forget[u] = append(n.forget[u], pastFence{fenceField(k), end})
+			n.mu.Unlock()
+		}
+	}
+	if d.resumedEnd > 0 && offset >= d.resumedEnd {
+		clear(d.resumed)
+		d.resumedEnd = 0
+	}
+}
+
+// applied says whether an earlier run has applied a command to a slot already.
+func (d *dispatcher) applied(slot uint16, end int64) bool {
+	return d.resumedEnd > 0 && end <= d.resumed[d.lane(slot).unitOf(slot)]
+}
+
+// chores does what is due between two commands.
+func (d *dispatcher) chores(ctx context.Context) error {
+	if err := d.revise(ctx); err != nil {
+		return err
+	}
+	if d.resumedEnd == 0 { // before, a copy would take checkpoints back
+		if doubts := d.l.takeDoubts(); len(doubts) > 0 {
+			if err := d.settleDoubts(ctx, doubts); err != nil {
+				return err
+			}
+		}
+	}
+	err := d.releaseHeld(ctx)
+	if errors.Is(err, errStreamEnded) {
+		return nil // what is still held stays in the list
+	}
+	return err
+}
+
+// errStreamEnded says that the stream was ended before an offset that was waited for.
+var errStreamEnded = errors.New("the stream was ended")

@@ -1,0 +1,25 @@
+// Package migrator copies a live Redis into another, full then incremental, over the replication protocol.
+//
+// A Migration runs one link per source shard. A link has four parts, each with one owner:
+//
+//	receiver   reads the source's socket and nothing else: snapshot and stream go to the spool
+//	loader     reads the snapshot from the spool and writes its values to the target by RESTORE
+//	dispatcher reads the stream from the spool, and hands each command to the lanes of its keys
+//	lanes      apply their commands in order, each transaction together with its checkpoint
+//
+// Every key belongs to one lane, by its slot. The target remembers per unit (a slot of a cluster, a lane of
+// a standalone server) the offset up to which it has applied the unit, and that record is written in the
+// transaction that applies the commands. So a crash at any instant, followed by a restart, applies every command once.
+//
+// Through a proxy there is no MULTI, so that nothing can be applied once by itself: see viaProxy.
+//
+// What a target cannot run (a command across slots, a command that failed) is settled by copying the resulting
+// keys: the dispatcher stops between two commands, the source is read at an offset at or after that point, and
+// commands up to that offset no longer apply to those keys. The same stop serves whoever wants to see source and
+// target at one offset (Freeze).
+//
+// A key of the target that expired by itself while nobody applied the stream is noticed at its next change, and copied
+// when the link has caught up.
+//
+// The package does not compare and does not judge; the counters of its Report add up.
+package migrator

@@ -1,0 +1,102 @@
+package migrator
+
+import (
+	"math/rand/v2"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestExpiring(t *testing.T) {
+	const second = 1000
+	now := time.Now().UnixMilli()
+	for _, c := range []struct {
+		name   string
+		at     int64 // expiry, relative to now
+		passed int64 // both links have caught up then, relative to now
+		want   bool
+	}{
+		{"just expired", -second, -2 * second, true},
+		{"about to expire", 5 * second, 0, true},
+		{"expires later", 100 * second, 0, false},
+		{"expires in an hour", 3600 * second, 0, false},
+		{"nobody knows exactly when", 48 * 3600 * second, 0, true},
+		{"expired before both had caught up", -200 * second, 0, false},
+		{"expired, a link has not caught up since", -200 * second, -150 * second, true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			e := newExpiring(2)
+			e.note(0, "k", now+c.at)
+			e.pass("0", now, 2)
+			if c.at < 0 && !e.mayBeGone(0, "k") {
+				t.Error("forgotten before the second link has caught up")
+			}
+			e.pass("1", now+c.passed, 2)
+			if got := e.mayBeGone(0, "k"); got != c.want {
+				t.Errorf("may be gone: %v", got)
+			}
+			if e.mayBeGone(0, "another") || e.mayBeGone(1, "k") {
+				t.Error("a key that was never noted may be gone")
+			}
+		})
+	}
+	e := newExpiring(1)
+	e.forget()
+	for _, args := range []string{"DEL d", "SET s v", "RESTORE r 0 p", "SET kept v KEEPTTL", "INCR i"} {
+		e.learn(&call{args: strings.Fields(args)})
+	}
+	for name, want := range map[string]bool{"d": false, "s": false, "r": false, "kept": true, "i": true} {
+		if got := e.mayBeGone(0, name); got != want {
+			t.Errorf("%s may be gone: %v, and nothing is known but what was sent", name, got)
+		}
+	}
+	if !e.mayBeGone(0, "k") {
+		t.Error("as long as nothing is known, every key may be gone")
+	}
+	if e.pass("0", now-second, 1); e.allPassed(1) {
+		t.Error("the link had caught up before this run began")
+	}
+	if e.pass("0", now+expiryBehind+10*second, 1); !e.allPassed(1) {
+		t.Error("the link has caught up")
+	}
+}
+
+func TestBloom(t *testing.T) {
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	r := rand.New(rand.NewPCG(seed, 1))
+	b := &bloom{bits: make([]uint64, 1<<12)} // 13 bits a key
+	in := map[uint64]bool{}
+	for range 20_000 {
+		h := r.Uint64()
+		in[h] = true
+		b.add(h)
+	}
+	for h := range in {
+		if !b.has(h) {
+			t.Fatalf("%x is not in", h)
+		}
+	}
+	wrong := 0
+	for range 20_000 {
+		if h := r.Uint64(); !in[h] && b.has(h) {
+			wrong++
+		}
+	}
+	if wrong > 20_000/50 {
+		t.Errorf("%d of 20000 false positives", wrong)
+	}
+}
+
+func BenchmarkMayBeGone(b *testing.B) {
+	e := newExpiring(1)
+	now := time.Now().UnixMilli()
+	for i := range int64(100_000) {
+		e.note(0, strconv.FormatInt(i, 10), now+i*40)
+	}
+	e.pass("0", now, 1)
+	for b.Loop() {
+		e.mayBeGone(0, "a key of some length")
+	}
+}

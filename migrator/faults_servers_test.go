@@ -1,0 +1,590 @@
+//go:build servers
+
+package migrator
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"surecut/e2e/dataset"
+	"surecut/e2e/servers"
+)
+
+// TestConnectionsKilled ends connections on both sides again and again in the middle of the stream.
+func TestConnectionsKilled(t *testing.T) {
+	source, target := servers.Standalone(t, "redis:7.0", "--repl-backlog-size", "64mb"), servers.Standalone(t, "redis:7.0")
+	u := urls{source.URL(), target.URL()}
+	stop := load(t, source, false)
+	r := begin(t, u, t.TempDir(), nil)
+	r.caughtUp()
+	for i := range 150 {
+		target.Must("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+		if i%16 == 0 {
+			source.Must("CLIENT", "KILL", "TYPE", "replica")
+		}
+		time.Sleep(time.Duration(i%12) * time.Millisecond)
+	}
+	stop()
+	r.caughtUp()
+	addsUp(t, r.stop())
+	equal(t, u, dataset.CompareOptions{})
+}
+
+// TestTargetStalls: a target that stands still keeps what it was sent in its buffers.
+func TestTargetStalls(t *testing.T) {
+	source, target := servers.Standalone(t, "redis:7.0", "--repl-backlog-size", "256mb"), servers.Standalone(t, "redis:7.0")
+	u := urls{source.URL(), target.URL()}
+	dir := t.TempDir()
+	stop := load(t, source, false)
+	r := begin(t, u, dir, nil)
+	r.caughtUp()
+	target.Pause()
+	time.Sleep(500 * time.Millisecond)
+	target.Resume()
+	r.caughtUp()
+	target.Pause()
+	time.Sleep(100 * time.Millisecond)
+	r.cancel() // what it has sent still waits in the target's buffers
+	target.Resume()
+	r.wait()
+	r = begin(t, u, dir, nil)
+	stop()
+	r.caughtUp()
+	addsUp(t, r.stop())
+	equal(t, u, dataset.CompareOptions{})
+}
+
+// TestTargetRestarts: with its data on disk a target is continued with; without, nothing may be called migrated.
+func TestTargetRestarts(t *testing.T) {
+	t.Run("keeps its data", func(t *testing.T) {
+		source, target := servers.Standalone(t, "redis:7.0"), servers.Standalone(t, "redis:7.0", "--appendonly", "yes")
+		u := urls{source.URL(), target.URL()}
+		stop := load(t, source, false)
+		r := begin(t, u, t.TempDir(), nil)
+		r.caughtUp()
+		for range 2 {
+			target.Kill()
+			target.Restart()
+		}
+		stop()
+		r.caughtUp()
+		addsUp(t, r.stop())
+		equal(t, u, dataset.CompareOptions{})
+	})
+	t.Run("loses its data", func(t *testing.T) {
+		source, target := servers.Standalone(t, "redis:7.0"), servers.Standalone(t, "redis:7.0")
+		stop := load(t, source, false)
+		defer stop()
+		r := begin(t, urls{source.URL(), target.URL()}, t.TempDir(), nil)
+		r.caughtUp()
+		target.Kill()
+		target.Restart()
+		if err := r.fails(); !errors.Is(err, errRegressed) {
+			t.Fatal(err)
+		}
+	})
+	t.Run("loses its data while nothing is written", func(t *testing.T) {
+		source, target := servers.Standalone(t, "redis:7.0"), servers.Standalone(t, "redis:7.0")
+		load(t, source, false)()
+		r := begin(t, urls{source.URL(), target.URL()}, t.TempDir(), nil)
+		r.caughtUp()
+		load(t, source, false)()
+		r.caughtUp()
+		target.Kill()
+		target.Restart()
+		if err := r.fails(); !errors.Is(err, errRegressed) {
+			t.Fatal(err)
+		}
+	})
+	t.Run("loses its data in the snapshot", func(t *testing.T) {
+		source, target := servers.Standalone(t, "redis:7.0"), servers.Standalone(t, "redis:7.0")
+		u := urls{source.URL(), target.URL()}
+		fill(t, source, 50000)
+		r := begin(t, u, t.TempDir(), func(c *Config) { c.RateOps = 25000 })
+		poll(t, "part of the snapshot", func() bool { return r.m.Report().Counters.SnapshotApplied > 5000 })
+		target.Kill()
+		target.Restart()
+		r.caughtUp()
+		addsUp(t, r.stop())
+		equal(t, u, dataset.CompareOptions{})
+	})
+}
+
+// TestSourceForgets: a source that restarted, or whose backlog is too small, cannot be continued with.
+func TestSourceForgets(t *testing.T) {
+	source, target := servers.Standalone(t, "redis:7.0"), servers.Standalone(t, "redis:7.0")
+	r := begin(t, urls{source.URL(), target.URL()}, t.TempDir(), nil)
+	r.caughtUp()
+	source.Kill()
+	source.Restart()
+	if err := r.fails(); !errors.Is(err, errResync) {
+		t.Fatal(err)
+	}
+}
+
+// TestTargetFull: a target without memory stops the migration; with more, the same command goes on.
+func TestTargetFull(t *testing.T) {
+	for _, phase := range []string{"snapshot", "stream"} {
+		t.Run(phase, func(t *testing.T) {
+			source, target := servers.Standalone(t, "redis:7.0", "--repl-backlog-size", "64mb"), servers.Standalone(t, "redis:7.0", "--maxmemory-policy", "noeviction")
+			u := urls{source.URL(), target.URL()}
+			dir := t.TempDir()
+			stop := load(t, source, false)
+			full := func() {
+				n, err := strconv.Atoi(target.Info("memory")["used_memory"])
+				if err != nil {
+					t.Fatal(err)
+				}
+				target.Must("CONFIG", "SET", "maxmemory", strconv.Itoa(n+64<<10))
+			}
+			if phase == "snapshot" {
+				full()
+				fill(t, source, 20000)
+			}
+			r := begin(t, u, dir, nil)
+			if phase == "stream" {
+				r.caughtUp()
+				full()
+				fill(t, source, 20000)
+			}
+			if err := r.fails(); !errors.Is(err, errTargetFull) {
+				t.Fatal(err)
+			}
+			target.Must("CONFIG", "SET", "maxmemory", "0")
+			r = begin(t, u, dir, nil)
+			r.caughtUp()
+			stop()
+			r.caughtUp()
+			addsUp(t, r.stop())
+			equal(t, u, dataset.CompareOptions{})
+		})
+	}
+}
+
+// TestExpiries: keys that are renewed, renamed and swapped while they are held, and keys that expire meanwhile.
+func TestExpiries(t *testing.T) {
+	for _, v := range []string{"6.0", "7.0", "8.0"} {
+		t.Run(v, func(t *testing.T) {
+			source, target := servers.Standalone(t, image(v)), servers.Standalone(t, image(v))
+			u := urls{source.URL(), target.URL()}
+			fill(t, source, 20000)
+			if v == "8.0" {
+				source.Must("HSET", "fields", "a", "1", "b", "2")
+				source.Must("HPEXPIRE", "fields", "12000", "FIELDS", "1", "a")
+			}
+			must := func(line string) { t.Helper(); source.Must(strings.Fields(line)...) }
+			for i := range 50 {
+				must(fmt.Sprintf("SET renewed:%d v PX 12000", i))
+				must(fmt.Sprintf("SET gone:%d v PX 12000", i))
+				must(fmt.Sprintf("SET counted:%d 5 PX 12000", i))
+				must(fmt.Sprintf("SET renamed:%d v EX 500", i))
+			}
+			dir := t.TempDir()
+			r := begin(t, u, dir, func(c *Config) { c.RateOps = 6000 })
+			poll(t, "snapshot", func() bool { return r.m.Report().Counters.SnapshotApplied > 500 })
+			for i := range 50 {
+				if v == "8.0" && i == 0 {
+					must("HPEXPIRE fields 600000 FIELDS 1 a")
+				}
+				must(fmt.Sprintf("INCR counted:%d", i))
+				must(fmt.Sprintf("PEXPIRE counted:%d 600000", i))
+				must(fmt.Sprintf("EXPIRE renewed:%d 600", i))
+				must(fmt.Sprintf("RENAME renamed:%d other:%d", i, i))
+				must(fmt.Sprintf("SET fresh:%d v EX 700", i))
+				must(fmt.Sprintf("RENAME fresh:%d fresher:%d", i, i))
+			}
+			r.caughtUp()
+			poll(t, "end of holding", func() bool { return !r.m.links[0].holding() })
+			poll(t, "expiry", func() bool { return source.Must("EXISTS", "gone:1").(int64) == 0 })
+			r.caughtUp()
+			addsUp(t, r.stop())
+			equal(t, u, dataset.CompareOptions{})
+			if n := source.Must("EXISTS", "renewed:1", "counted:1", "other:1", "fresher:1"); n != int64(4) {
+				t.Errorf("%d of 4 keys: the machine is too slow to renew them in time", n)
+			}
+			if ttl := target.Must("TTL", "other:1").(int64); ttl < 100 {
+				t.Errorf("the renamed key has TTL %d", ttl)
+			}
+		})
+	}
+}
+
+// TestExpiredInFlight: while the target stands still, or nobody applies anything, keys expire there by its own clock; the
+// source has changed them before, and renewed them.
+func TestExpiredInFlight(t *testing.T) {
+	make := []string{"SET append v", "SET incr 5", "SET bit v", "HSET hash a 1 b 2", "SADD set a b", "RPUSH list a b", "ZADD zset 1 a 2 b",
+		"SADD one a", "SADD two b", "RPUSH from a b", "SET renamed v", "SET copied v", "XADD stream 1-1 f v", "HSET counts a 5", "SET moved v"}
+	change := []string{"APPEND append w", "INCR incr", "SETBIT bit 100 1", "HSET hash c 3", "SADD set c", "LPUSH list c", "ZINCRBY zset 5 a",
+		"SUNIONSTORE both one two", "RPOPLPUSH from to", "RENAME renamed other", "APPEND other w", "COPY copied copy", "APPEND copy w",
+		"XADD stream 2-1 f w", "HINCRBY counts a 1", "APPEND inherited w"}
+	all := strings.Fields("append incr bit hash set list zset one two from other copied copy stream counts inherited")
+	for _, restarted := range []bool{false, true} {
+		t.Run(fmt.Sprintf("restarted %v", restarted), func(t *testing.T) {
+			source, target := servers.Standalone(t, "redis:7.0"), servers.Standalone(t, "redis:7.0")
+			u := urls{source.URL(), target.URL()}
+			dir := t.TempDir()
+			r := begin(t, u, dir, nil)
+			r.caughtUp()
+			at := time.Now().Add(12 * time.Second) // a loaded machine needs some of it
+			for _, line := range make {
+				args := strings.Fields(line)
+				source.Must(args...)
+				source.Must("PEXPIREAT", args[1], strconv.FormatInt(at.UnixMilli(), 10))
+			}
+			source.Must("RENAME", "moved", "inherited")
+			r.caughtUp()
+			if restarted {
+				r.abort()
+			} else {
+				target.Pause()
+			}
+			for _, line := range change {
+				source.Must(strings.Fields(line)...)
+			}
+			for _, k := range all {
+				source.Must("PEXPIRE", k, "600000")
+			}
+			if time.Now().After(at) {
+				t.Fatal("this machine is too slow for the keys' time to live")
+			}
+			time.Sleep(time.Until(at) + 100*time.Millisecond)
+			if restarted {
+				r = begin(t, u, dir, nil)
+			} else {
+				target.Resume()
+			}
+			r.caughtUp()
+			addsUp(t, r.stop())
+			equal(t, u, dataset.CompareOptions{})
+		})
+	}
+}
+
+// TestHeldThroughCrash: what was held when a run ended abruptly gets its expiry in the next one.
+func TestHeldThroughCrash(t *testing.T) {
+	source, target := servers.Standalone(t, "redis:7.0"), servers.Standalone(t, "redis:7.0")
+	u := urls{source.URL(), target.URL()}
+	fill(t, source, 5000)
+	for i := range 300 {
+		source.Must("SET", "old:"+strconv.Itoa(i), "v", "EX", "900")
+	}
+	dir := t.TempDir()
+	var over atomic.Bool
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for i := 0; !over.Load(); i++ {
+			source.Do("SET", "ttl:"+strconv.Itoa(i%400), strconv.Itoa(i), "EX", "800")
+			source.Do("RENAME", "ttl:"+strconv.Itoa(i%400), "rn:"+strconv.Itoa(i%400))
+		}
+	}()
+	for i := range 6 {
+		r := begin(t, u, dir, func(c *Config) { c.RateOps = 20000; c.MaxLag = time.Millisecond })
+		time.Sleep(time.Duration(150+60*i) * time.Millisecond)
+		r.abort()
+	}
+	r := begin(t, u, dir, nil)
+	over.Store(true)
+	<-done
+	r.caughtUp()
+	poll(t, "end of holding", func() bool { return !r.m.links[0].holding() })
+	r.stop()
+	equal(t, u, dataset.CompareOptions{})
+}
+
+// TestAcrossSlots: what a cluster cannot run is resolved by copies, under load.
+func TestAcrossSlots(t *testing.T) {
+	source := servers.Standalone(t, "redis:7.0")
+	target := servers.Cluster(t, "redis:7.0", 3, 0)
+	u := urls{source.URL(), target[0].URL()}
+	dir := t.TempDir()
+	stop := load(t, source, false)
+	crossing := func() {
+		for i := range 30 {
+			a, b := strconv.Itoa(i), strconv.Itoa(i*7%30)
+			source.Do("RENAME", "n:"+a, "n:"+b)
+			source.Do("SUNIONSTORE", "set:"+a, "set:"+b)
+			source.Do("SADD", "set:"+a, a, b)
+			source.Do("LMOVE", "l:"+a, "l:"+b, "LEFT", "RIGHT")
+			source.Do("MSET", "x:"+a, a, "x:"+b, b)
+			source.Do("COPY", "h:"+a, "h2:"+b, "REPLACE")
+			source.Do("ZUNIONSTORE", "z:"+a, "2", "z:"+a, "z:"+b)
+			source.Do("DEL", "x:"+a, "s:"+b)
+			source.Do("PFADD", "pf:"+a, a)
+			source.Do("PFMERGE", "pf:"+b, "pf:"+a)
+			source.Do("BITOP", "OR", "bit:"+a, "s:"+a, "s:"+b)
+			source.Do("EVAL", "redis.call('INCR', KEYS[1]) redis.call('INCR', KEYS[2])", "2", "n:"+a, "n:"+b)
+			if i == 15 {
+				source.Do("FLUSHALL")
+			}
+		}
+	}
+	r := begin(t, u, dir, nil)
+	r.caughtUp()
+	for range 4 {
+		crossed := make(chan struct{})
+		go func() {
+			defer close(crossed)
+			crossing()
+		}()
+		time.Sleep(30 * time.Millisecond)
+		r.stop() // in the middle of copies as of a later offset
+		<-crossed
+		r = begin(t, u, dir, nil)
+		r.caughtUp()
+	}
+	crossing()
+	r.abort()
+	crossing()
+	r = begin(t, u, dir, nil)
+	crossing()
+	stop()
+	r.caughtUp()
+	addsUp(t, r.stop())
+	equal(t, u, dataset.CompareOptions{NoFunctions: true})
+}
+
+// TestDatabases: MOVE, COPY ... DB, SWAPDB, FLUSHDB and FLUSHALL between databases.
+func TestDatabases(t *testing.T) {
+	for _, v := range []string{"6.0", "7.0", "8.0"} {
+		t.Run(v, func(t *testing.T) {
+			source, target := servers.Standalone(t, image(v)), servers.Standalone(t, image(v))
+			u := urls{source.URL(), target.URL()}
+			dir := t.TempDir()
+			stop := load(t, source, false)
+			one := source.Client(1)
+			other := func(args ...string) {
+				if err := one.Do(t.Context(), one.B().Arbitrary(args...).Build()).NonRedisError(); err != nil {
+					t.Fatal(err)
+				}
+			}
+			work := func(flush bool) {
+				for i := range 20 {
+					a := strconv.Itoa(i)
+					source.Do("SET", "ttl:"+a, a, "EX", "500")
+					other("SET", "one:"+a, a)
+					other("INCR", "n:"+a)
+					source.Do("MOVE", "n:"+a, "1")
+					other("MOVE", "one:"+a, "0")
+					source.Do("COPY", "h:"+a, "h:"+a, "DB", "1", "REPLACE")
+					if i%5 == 0 {
+						source.Do("SWAPDB", "0", "1")
+						other("SWAPDB", "1", "2")
+					}
+					if flush && i == 10 {
+						other("FLUSHDB")
+					}
+				}
+				if flush {
+					source.Do("FLUSHALL")
+				}
+			}
+			work(true)
+			r := begin(t, u, dir, nil)
+			work(false)
+			r.caughtUp()
+			work(true)
+			r.abort()
+			work(true)
+			r = begin(t, u, dir, nil)
+			work(false)
+			stop()
+			r.caughtUp()
+			poll(t, "end of holding", func() bool { return !r.m.links[0].holding() })
+			addsUp(t, r.stop())
+			equal(t, u, dataset.CompareOptions{})
+		})
+	}
+}
+
+// TestFreeze: at the offset of a frame the target holds exactly what the source held there, of a key that never rests.
+func TestFreeze(t *testing.T) {
+	source, target := servers.Standalone(t, "redis:7.0"), servers.Standalone(t, "redis:7.0")
+	r := begin(t, urls{source.URL(), target.URL()}, t.TempDir(), nil)
+	r.caughtUp()
+	stop := load(t, source, false)
+	defer stop()
+	var over atomic.Bool
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for !over.Load() {
+			source.Do("INCR", "hot")
+		}
+	}()
+	defer func() { over.Store(true); <-done }()
+	dump := func(s *servers.Server) (string, int64) {
+		cmds := s.Client(0)
+		dc, release := cmds.Dedicate()
+		defer release()
+		res := dc.DoMulti(t.Context(), arbitrary(dc, "MULTI"), arbitrary(dc, "GET", "hot"), arbitrary(dc, "ROLE"), arbitrary(dc, "EXEC"))
+		replies, err := res[3].ToArray()
+		if err != nil {
+			t.Fatal(err)
+		}
+		hot, _ := replies[0].ToString()
+		offset, err := parseRole(replies[1])
+		if err != nil {
+			t.Fatal(err)
+		}
+		return hot, offset
+	}
+	for range 20 {
+		var f *Frame
+		poll(t, "frame", func() (ok bool) {
+			var err error
+			f, err = r.m.Freeze(t.Context(), 0)
+			return err == nil
+		})
+		want, offset := dump(source)
+		if err := f.ApplyTo(t.Context(), offset); err != nil {
+			t.Fatal(err)
+		}
+		if got, _ := dump(target); got != want {
+			t.Fatalf("at offset %d the target holds %s, the source held %s", offset, got, want)
+		}
+		if err := f.ApplyTo(t.Context(), offset-100); !errors.Is(err, errPassed) {
+			t.Fatalf("an offset that is passed: %v", err)
+		}
+		f.Release()
+		f.Release()
+	}
+}
+
+// TestStops: an order to stop ends a migration in every phase.
+func TestStops(t *testing.T) {
+	source, target := servers.Standalone(t, "redis:7.0"), servers.Standalone(t, "redis:7.0")
+	u := urls{source.URL(), target.URL()}
+	fill(t, source, 20000)
+	stop := load(t, source, false)
+	dir := t.TempDir()
+	for _, after := range []time.Duration{0, time.Millisecond, 10 * time.Millisecond, 50 * time.Millisecond, 200 * time.Millisecond, time.Second} {
+		r := begin(t, u, dir, func(c *Config) { c.RateOps = 40000 })
+		time.Sleep(after)
+		r.stop()
+	}
+	r := begin(t, u, dir, nil)
+	r.caughtUp()
+	stop()
+	r.caughtUp()
+	r.stop()
+	equal(t, u, dataset.CompareOptions{})
+	if _, err := r.m.Freeze(context.Background(), 0); err == nil {
+		t.Error("a link that has ended was frozen")
+	}
+}
+
+// TestFullOnly ends with the snapshot and leaves nothing behind.
+func TestFullOnly(t *testing.T) {
+	source, target := servers.Standalone(t, "redis:7.0"), servers.Standalone(t, "redis:7.0")
+	u := urls{source.URL(), target.URL()}
+	fill(t, source, 10000)
+	r := begin(t, u, t.TempDir(), func(c *Config) { c.Mode = ModeFull })
+	r.wait()
+	if r.err != nil {
+		t.Fatal(r.err)
+	}
+	addsUp(t, r.m.Report())
+	equal(t, u, dataset.CompareOptions{})
+	if n := target.Must("KEYS", "__surecut*"); len(n.([]any)) != 0 {
+		t.Errorf("left behind: %q", n)
+	}
+}
+
+// TestForeignKeys: what the target had before stays, whatever happens to the load.
+func TestForeignKeys(t *testing.T) {
+	for _, mode := range []string{ExistingKeep, ExistingFail} {
+		t.Run(mode, func(t *testing.T) {
+			source, target := servers.Standalone(t, "redis:7.0"), servers.Standalone(t, "redis:7.0")
+			u := urls{source.URL(), target.URL()}
+			fill(t, source, 20000)
+			for i := range 200 {
+				target.Must("SET", "fill:"+strconv.Itoa(i*100), "foreign")
+			}
+			dir := t.TempDir()
+			slow := func(c *Config) { c.OnExisting, c.RateOps = mode, 20000 }
+			r := begin(t, u, dir, slow)
+			if mode == ExistingFail {
+				r.fails()
+				r = begin(t, u, dir, slow)
+				r.fails()
+			} else {
+				poll(t, "part of the snapshot", func() bool { return r.m.Report().Counters.SnapshotApplied > 3000 })
+				target.Must("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+				r.abort()
+				r = begin(t, u, dir, slow)
+				r.caughtUp()
+				addsUp(t, r.stop())
+				if n := target.Must("DBSIZE").(int64); n < 20000 {
+					t.Errorf("%d keys arrived", n)
+				}
+			}
+			for i := range 200 {
+				if got := target.Must("GET", "fill:"+strconv.Itoa(i*100)); got != "foreign" {
+					t.Fatalf("%s: a key of the target became %q", mode, got)
+				}
+			}
+		})
+	}
+}
+
+// TestEarlierMigration: what another migration has left on the target says nothing about this one.
+func TestEarlierMigration(t *testing.T) {
+	source, target := servers.Standalone(t, "redis:7.0"), servers.Standalone(t, "redis:7.0")
+	u := urls{source.URL(), target.URL()}
+	stop := load(t, source, false)
+	r := begin(t, u, t.TempDir(), nil)
+	r.caughtUp()
+	r.abort()
+	stop()
+	source.Kill()
+	source.Restart() // empty, and its offsets begin again
+	replace := func(c *Config) { c.OnExisting = ExistingReplace }
+	target.Must("DEL", "none")
+	for _, k := range target.Must("KEYS", "*").([]any) {
+		if !strings.HasPrefix(k.(string), "__surecut") {
+			target.Must("DEL", k.(string))
+		}
+	}
+	r = begin(t, u, t.TempDir(), replace)
+	r.caughtUp()
+	load(t, source, false)()
+	r.caughtUp()
+	addsUp(t, r.stop())
+	equal(t, u, dataset.CompareOptions{})
+}
+
+// TestRefused: a command that the target refuses has all of its keys copied, and so has one that finds no key there.
+func TestRefused(t *testing.T) {
+	source, target := servers.Standalone(t, "redis:7.0"), servers.Standalone(t, "redis:7.0")
+	u := urls{source.URL(), target.URL()}
+	r := begin(t, u, t.TempDir(), nil)
+	for i := range 20 {
+		source.Must("SET", "from:"+strconv.Itoa(i), "v")
+		source.Must("RPUSH", "list:"+strconv.Itoa(i), "a")
+		source.Must("SET", "renew:"+strconv.Itoa(i), "v")
+	}
+	r.caughtUp()
+	for i := range 20 {
+		target.Must("DEL", "from:"+strconv.Itoa(i), "renew:"+strconv.Itoa(i))
+		target.Must("SET", "list:"+strconv.Itoa(i), "of another type")
+	}
+	for i := range 20 {
+		source.Must("RENAME", "from:"+strconv.Itoa(i), "to:"+strconv.Itoa(i))
+		source.Must("RPUSH", "list:"+strconv.Itoa(i), "b")
+		source.Must("EXPIRE", "renew:"+strconv.Itoa(i), "5000")
+	}
+	r.caughtUp()
+	report := r.stop()
+	addsUp(t, report)
+	if report.Counters.CommandsRepaired < 60 {
+		t.Errorf("repaired: %+v", report.Counters)
+	}
+	equal(t, u, dataset.CompareOptions{})
+}

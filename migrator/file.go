@@ -1,0 +1,178 @@
+package migrator
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"surecut/internal/files"
+)
+
+// openFile gives what a link reads where the source is a file; nil where it is a server.
+func openFile(m *Migration, path string) (*files.Source, error) {
+	switch spec := m.cfg.Sides.Source.Spec(); {
+	case !spec.IsFile():
+		return nil, nil
+	case spec.IsAOF():
+		return files.OpenAOF(path)
+	}
+	return files.OpenRDB(path)
+}
+
+// runFile loads a file into the target: its RDB, then its commands. Offsets are bytes of the source.
+func (l *link) runFile(ctx context.Context) error {
+	if err := l.identify(); err != nil {
+		return err
+	}
+	reading, stop := context.WithCancel(ctx)
+	defer stop()
+	defer context.AfterFunc(l.m.stopping, stop)()
+	g, ctx := errgroup.WithContext(ctx)
+	over := make(chan struct{})
+	g.Go(func() error {
+		defer close(over)
+		return l.loadFile(ctx, reading)
+	})
+	g.Go(func() error {
+		select {
+		case err := <-l.failed:
+			return err
+		case <-over:
+			return nil
+		}
+	})
+	return g.Wait()
+}
+
+// identify makes sure that a run which resumes reads what the earlier one has read.
+func (l *link) identify() error {
+	print, err := l.file.Fingerprint()
+	if err != nil {
+		return fmt.Errorf("source %s: %w", l.reads, err)
+	}
+	if stage := l.snapshotStage(); stage != "" {
+		if l.st.ReplID != print {
+			return fmt.Errorf("source %s: the file is not the one that this migration has begun with (a server still writes to it, or it was replaced): copy it aside, and start again with a new --state and --on-existing replace", l.reads)
+		}
+		return nil
+	}
+	l.m.update(func() {
+		l.st.ReplID, l.st.StartedMs, l.st.Snapshot = print, time.Now().UnixMilli(), snapshotReceived
+		l.st.Holding = l.file.AOF
+	})
+	return l.m.saveState()
+}
+
+func (l *link) loadFile(ctx, reading context.Context) error {
+	if l.snapshotStage() != snapshotLoaded {
+		l.advance(snapshot)
+		if err := l.loadSnapshot(ctx, reading); err != nil {
+			if reading.Err() != nil && ctx.Err() == nil && errors.Is(err, context.Canceled) {
+				return l.stopped()
+			}
+			return err
+		}
+	}
+	if l.file.AOF {
+		l.advance(streaming)
+		if err := l.stream(ctx, reading); err != nil {
+			return err
+		}
+		if l.applied().offset < l.file.Size()-l.cut.Load() {
+			return l.stopped()
+		}
+	}
+	l.whole.Store(true)
+	return l.stopped()
+}
+
+// snapshotReader gives the snapshot from its beginning.
+func (l *link) snapshotReader() (io.ReadCloser, error) {
+	switch {
+	case l.file == nil:
+		return io.NopCloser(l.snap.reader()), nil
+	case !l.file.HasRDB():
+		return nil, nil
+	}
+	return l.file.RDB()
+}
+
+// received gives the offset up to which the stream has been received; all of a file has.
+func (l *link) received() int64 {
+	if l.file != nil {
+		return l.file.Size()
+	}
+	return l.spool.End()
+}
+
+// fileFeed reads the commands of an AOF in place of a spooled stream.
+type fileFeed struct {
+	l       *link
+	offset  int64
+	db      int
+	reading context.Context // done once the migration is told to stop
+}
+
+// run sends groups until the file ends, or the migration is told to stop.
+func (f *fileFeed) run(ctx context.Context, out chan<- group) error {
+	defer close(out)
+	for f.reading.Err() == nil {
+		c, end, fresh, err := f.l.file.Commands(f.offset)
+		if err != nil || c == nil {
+			return err
+		}
+		if fresh || f.offset == f.l.st.Start {
+			f.db = 0
+		}
+		err = f.part(ctx, c, end, out)
+		if err = errors.Join(err, c.Close()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// part sends the groups of one file. What is behind its last command, annotations and the like, counts with that.
+func (f *fileFeed) part(ctx context.Context, c *files.Commands, end int64, out chan<- group) error {
+	p := &parser{r: c.Reader, received: func() int64 { return f.l.st.StartedMs }, offset: f.offset, db: f.db}
+	for over := false; !over && f.reading.Err() == nil; {
+		g, err := p.next()
+		switch {
+		case err == io.EOF:
+			over = true
+			g = group{start: p.offset, startDB: p.db, db: p.db, end: end}
+			f.offset = end
+		case errors.Is(err, io.ErrUnexpectedEOF):
+			return f.cut(p.offset, end)
+		case err != nil:
+			return c.Fail(err)
+		default:
+			f.offset, f.db = g.end, g.db
+		}
+		select {
+		case out <- g:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+	return nil
+}
+
+// cut settles a tail that is no whole command: what a server would drop is dropped where that was accepted.
+func (f *fileFeed) cut(offset, end int64) error {
+	cut, err := f.l.file.CutAt(offset, end)
+	if err != nil {
+		return err
+	}
+	if !f.l.m.cfg.AcceptCut {
+		return fmt.Errorf("%v: look at it, then run the same command again with --accept source_file", cut)
+	}
+	f.l.log.Warn("the end of the file was dropped", "bytes", cut.Bytes, "from", cut.At, "file", cut.Path)
+	f.l.cut.Store(cut.Bytes)
+	f.offset = f.l.file.Size()
+	return nil
+}

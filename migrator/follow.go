@@ -1,0 +1,349 @@
+package migrator
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"surecut/internal/endpoint"
+	"surecut/internal/keyspace"
+	"surecut/internal/psync"
+)
+
+// A failover is followed without a restart. On the source, the link asks for the topology again and continues where it
+// stands with the node of its shard that the failover has left; where the new primary lacks what the link has received,
+// a new snapshot replaces what is in the target. On the target, the checkpoints say what the new primary holds, and the
+// stream is applied again from there.
+
+// errFailedOver says that a failover of the source has lost the stream where the link stands: a new snapshot is needed.
+var errFailedOver = errors.New("the source has failed over to a primary that does not hold the stream from where this link stands")
+
+// errElsewhere says that another node of the shard is to be asked.
+var errElsewhere = errors.New("this node cannot continue the stream; the primary of its shard is asked")
+
+// errLeft says that the topology has moved away from the node that was read.
+var errLeft = errors.New("the node no longer belongs to its shard")
+
+// mostCuts is how often in a row a snapshot may be cut off before the run gives up.
+const mostCuts = 3
+
+// node is the address of the node that the link receives from, and whose offsets it counts.
+func (l *link) node() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.reads
+}
+
+// primary is the address of the shard's primary, as last known.
+func (l *link) primary() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.shard.Primary.Addr
+}
+
+// follows says whether the kind of the source has failovers that can be followed.
+func (l *link) follows() bool {
+	kind := l.source.d.Kind()
+	return kind == endpoint.Sentinel || kind == endpoint.Cluster
+}
+
+// refreshSource discovers the source again, at most once a second for all links.
+func (m *Migration) refreshSource(ctx context.Context) error {
+	m.refresh.Lock()
+	defer m.refresh.Unlock()
+	if time.Since(m.refreshed) < time.Second {
+		return nil
+	}
+	m.refreshed = time.Now()
+	return m.cfg.Sides.Source.Refresh(ctx)
+}
+
+// shardNow finds the link's shard in the topology as last discovered.
+func (l *link) shardNow() (endpoint.Shard, bool) {
+	slot := uint16(0)
+	if len(l.shard.Slots) > 0 {
+		slot = l.shard.Slots[0].First
+	}
+	primary, ok := l.source.d.PrimaryOf(slot)
+	for _, s := range l.source.d.Shards() {
+		if ok && s.Primary.Addr == primary.Addr {
+			return s, true
+		}
+	}
+	return endpoint.Shard{}, false
+}
+
+// seek gives the node to receive from. In the first session it is the one that New has chosen; afterwards the same as
+// long as it belongs to the shard and is at work.
+func (l *link) seek(ctx context.Context) (string, error) {
+	at := l.node()
+	if !l.follows() || !l.seeking {
+		l.seeking = true
+		return at, nil
+	}
+	if err := l.m.refreshSource(ctx); err != nil {
+		l.log.Warn("the topology of the source cannot be asked for", "error", err)
+	}
+	shard, ok := l.shardNow()
+	if !ok {
+		return at, nil
+	}
+	l.mu.Lock()
+	l.shard.Primary, l.shard.Replicas = shard.Primary, shard.Replicas
+	l.mu.Unlock()
+	switch {
+	case l.insist:
+		return shard.Primary.Addr, nil
+	case at == shard.Primary.Addr && l.m.cfg.ReadFrom != "replica", isReplica(shard, at) && l.m.inSync(ctx, at):
+		return at, nil
+	}
+	return l.m.chooseNode(ctx, shard)
+}
+
+// claimsPrimary says whether a node, which the topology does not name as the primary, takes itself for one.
+func (m *Migration) claimsPrimary(ctx context.Context, addr string) bool {
+	c, err := m.cfg.Sides.Source.Client(ctx, addr, 0)
+	if err != nil {
+		return false
+	}
+	info, err := endpoint.Info(ctx, c, "replication")
+	return err == nil && info["role"] == "master"
+}
+
+func isReplica(s endpoint.Shard, addr string) bool {
+	return slices.ContainsFunc(s.Replicas, func(n endpoint.Node) bool { return n.Addr == addr })
+}
+
+// resynced decides on a node that offers a snapshot where the stream was to be continued.
+func (l *link) resynced(at string) error {
+	switch primary := l.primary(); {
+	case !l.follows() || l.m.cfg.Mode == ModeIncremental:
+		return errResync
+	case at != primary: // its backlog may be young
+		l.insist = true
+		return errElsewhere
+	case l.st.Primary == "" || l.st.Primary == primary: // it has lost its data, or its backlog was too short: nothing was promoted
+		return errResync
+	}
+	return errFailedOver
+}
+
+// settled notes the node of a session that has begun.
+func (l *link) settled(ctx context.Context, at string) error {
+	l.mu.Lock()
+	moved := l.reads != at
+	l.reads = at
+	primary := l.shard.Primary.Addr
+	l.mu.Unlock()
+	l.insist = false
+	if moved {
+		l.log.Warn("the source is received from another node now", "node", at, "primary", primary)
+		if err := l.measureSkew(ctx); err != nil {
+			return err
+		}
+	}
+	if l.st.Primary == primary {
+		return nil
+	}
+	l.m.update(func() { l.st.Primary = primary })
+	return l.m.saveState()
+}
+
+// watch ends a session whose node the topology has left behind: a primary that was cut off and replaced does not know.
+func (l *link) watch(ctx context.Context, at string, s *psync.Session) (left bool) {
+	if !l.follows() {
+		return false
+	}
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for missing := 0; ; {
+		select {
+		case <-ctx.Done():
+			return false
+		case <-tick.C:
+		}
+		if err := l.m.refreshSource(ctx); err != nil {
+			continue
+		}
+		shard, ok := l.shardNow()
+		if !ok || at == shard.Primary.Addr {
+			continue
+		}
+		replaced := l.m.claimsPrimary(ctx, at)
+		if isReplica(shard, at) && !replaced {
+			missing = 0
+			continue
+		}
+		if missing++; replaced || missing > 2 { // a replica may be out of sight for a moment
+			s.Close()
+			return true
+		}
+	}
+}
+
+// again says whether a run of the link that ended with err is to be followed by another one, which begins where the
+// target stands now. What it returns ends the link.
+func (l *link) again(ctx context.Context, err error) (bool, error) {
+	if err == nil || ctx.Err() != nil || l.m.stopping.Err() != nil {
+		return false, err
+	}
+	var begun error
+	switch {
+	case errors.Is(err, errCut) && l.follows() && l.cuts < mostCuts:
+		l.cuts++
+		l.log.Warn("the source was lost before its snapshot was whole; it is asked for another one", "error", err)
+	case errors.Is(err, errFailedOver), errors.Is(err, errSyncLost):
+		l.log.Warn("a new snapshot replaces what the target has", "reason", err)
+		begun = l.startOver(err)
+	case errors.Is(err, errRegressed) && l.m.target.d.Kind() == endpoint.Cluster: // which of its shards has lost what, the checkpoints do not tell
+		l.log.Warn("a new snapshot replaces what the target has", "reason", err)
+		begun = l.startOver(err)
+	case errors.Is(err, errRegressed) && !l.m.target.cluster:
+		l.log.Warn("the stream is applied again from where the target stands", "reason", err)
+		begun = l.rewind(ctx, err)
+	default:
+		return false, err
+	}
+	if begun != nil {
+		return false, begun
+	}
+	return true, l.reset()
+}
+
+// reset forgets what the last run of the link had in memory.
+func (l *link) reset() error {
+	l.dispatcher.Store(nil)
+	l.mu.Lock()
+	l.lanes, l.dispatched, l.saved, l.units, l.doubts = nil, mark{}, mark{}, map[unit]int64{}, nil
+	l.tainted = map[keyspace.Key]bool{}
+	l.mu.Unlock()
+	l.releasing, l.resumed, l.seeking, l.insist = nil, true, true, false
+	l.online.Store(offline)
+	if !l.noOffsets.Load() { // its stream does not go on
+		l.m.expiring.forget() // what the target may have expired is noted for a stream that goes on
+	}
+	l.count.settle()
+	select {
+	case err := <-l.failed: // said by what has ended
+		l.log.Debug("left behind", "error", err)
+	default:
+	}
+	l.aside.close()
+	l.aside = l.m.target.newWriter()
+	l.advance(handshake)
+	if l.snap == nil {
+		return nil
+	}
+	snap := l.snap
+	l.snap = nil
+	return snap.close()
+}
+
+// settle leaves out of the count the commands that were dispatched and not applied: they come again, or a snapshot has them.
+func (c *counts) settle() {
+	c.commands.Store(c.applied.Load() + c.filtered.Load() + c.control.Load() + c.repaired.Load() + c.reported.Load())
+}
+
+// startOver prepares the link for a snapshot that replaces the earlier one. It is for targets whose keys all come from
+// this migration: nobody could tell otherwise which of them the source does not have any more.
+func (l *link) startOver(why error) error {
+	switch {
+	case l.m.cfg.Mode == ModeIncremental:
+		return fmt.Errorf("%w: a snapshot is needed, which --mode incremental does not take", why)
+	case l.m.target.via != nil:
+		return fmt.Errorf("%w; through a proxy nothing tells which keys of the target are to go: start again with a new --state and an empty target", why)
+	case !l.m.state.TargetWasEmpty:
+		return fmt.Errorf("%w; the target held keys before this migration began, so that it cannot be told which of its keys are to go: run verify and repair, or start again with a new --state and --on-existing replace", why)
+	case len(l.m.links) > 1 && l.shard.Slots == nil:
+		return fmt.Errorf("%w; which keys of the target come from this shard cannot be told: start again with a new --state", why)
+	}
+	if err := errors.Join(l.held.clear(), l.doubtful.clear(), l.suspects.clear(), l.forgetReleased()); err != nil {
+		return err
+	}
+	l.mu.Lock()
+	l.settledKeys, l.manySettled = nil, false
+	l.mu.Unlock()
+	l.m.update(func() { l.st.Again, l.st.Snapshot, l.st.Holding, l.st.Released = true, "", false, false })
+	l.count.forgetSnapshot()
+	return l.m.saveState()
+}
+
+// forgetCheckpoints deletes what the target remembers of the link: the offsets of a new snapshot are other ones.
+func (l *link) forgetCheckpoints(ctx context.Context) error {
+	t := l.m.target
+	keys := []ownKey{t.ownKey(t.linkKey(l.name))}
+	for u := range unit(l.m.unitCount()) {
+		keys = append(keys, t.ownUnit(l.name, u))
+	}
+	return t.retry(ctx, func() (again, err error) { return t.forgetOwn(ctx, keys), ctx.Err() })
+}
+
+// rewind prepares the link for a target that has gone back to an earlier state, all of it at once: then the checkpoints
+// say what that is. Keys that were settled aside of the stream since are settled once more.
+func (l *link) rewind(ctx context.Context, why error) error {
+	record, err := l.m.target.ownHash(ctx, l.m.target.linkKey(l.name))
+	if err != nil {
+		return err
+	}
+	l.mu.Lock()
+	settled, many := l.settledKeys, l.manySettled
+	l.settledKeys = nil
+	l.mu.Unlock()
+	switch lost := record["offset"] == "" || many; {
+	case l.m.target.via != nil: // one server of several has gone back, and its keys have no checkpoints
+		return why
+	case lost && l.m.target.d.Kind() == endpoint.Standalone: // it came up without its data, and nothing took its place
+		return why
+	case lost:
+		return l.startOver(why)
+	}
+	for _, k := range settled {
+		if err := l.doubtful.add(k); err != nil {
+			return err
+		}
+	}
+	if err := l.doubtful.save(); err != nil {
+		return err
+	}
+	return l.holdReleased()
+}
+
+// mostSettled bounds the keys that are remembered for a target that goes back.
+const mostSettled = 100_000
+
+// noteSettled remembers keys that were copied because the target had refused a command.
+func (l *link) noteSettled(keys []keyspace.Key) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.settledKeys)+len(keys) > mostSettled {
+		l.settledKeys, l.manySettled = nil, true
+		return
+	}
+	for _, k := range keys {
+		l.settledKeys = append(l.settledKeys, keyspace.Key{DB: k.DB, Name: strings.Clone(k.Name)})
+	}
+}
+
+// moved tells the dispatcher that the stream goes on under another replication ID behind an offset: what was read from
+// the source at later ones is void.
+type moved struct{ behind int64 }
+
+// revise copies again what was copied as of an offset that the source has not any more.
+func (d *dispatcher) revise(ctx context.Context) error {
+	m := d.l.moved.Swap(nil)
+	if m == nil {
+		return nil
+	}
+	d.injections = slices.DeleteFunc(d.injections, func(in injection) bool { return in.at > m.behind })
+	var keys []keyspace.Key
+	for k, offset := range d.fences {
+		if offset > m.behind {
+			keys = append(keys, k)
+		}
+	}
+	_, err := d.copyKeys(ctx, keys, d.l.dispatchedMark().offset)
+	return err
+}

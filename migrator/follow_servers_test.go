@@ -1,0 +1,320 @@
+//go:build servers
+
+package migrator
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/redis/rueidis"
+
+	"surecut/e2e/dataset"
+	"surecut/e2e/servers"
+)
+
+// sentinelGroup is a primary with two replicas under three sentinels.
+type sentinelGroup struct{ nodes, sentinels []*servers.Server }
+
+func newGroup(t *testing.T, image string) sentinelGroup {
+	t.Helper()
+	primary := servers.Standalone(t, image, "--repl-backlog-size", "64mb")
+	nodes := []*servers.Server{primary}
+	for range 2 {
+		nodes = append(nodes, servers.Replica(t, primary, "--repl-backlog-size", "64mb"))
+	}
+	return sentinelGroup{nodes, servers.Sentinels(t, primary, 2, 3)}
+}
+
+func (g sentinelGroup) url() string { return servers.SentinelURL(g.sentinels) }
+
+// primary is where the sentinels say it is.
+func (g sentinelGroup) primary(t *testing.T) *servers.Server {
+	t.Helper()
+	port := g.sentinels[0].PrimaryPort()
+	for _, n := range g.nodes {
+		if n.Port == port {
+			return n
+		}
+	}
+	t.Fatalf("no node at port %d", port)
+	return nil
+}
+
+// writes counts up keys on whatever is the primary, through failovers, until the function that it gives is called.
+func writes(t *testing.T, primary func() *servers.Server) (stop func()) {
+	t.Helper()
+	var over atomic.Bool
+	var written atomic.Int64
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		var client rueidis.Client
+		addr := ""
+		for n := 0; !over.Load(); n++ {
+			if client == nil || n%100 == 0 && primary().Addr != addr {
+				addr = primary().Addr
+				c, err := rueidis.NewClient(rueidis.ClientOption{InitAddress: []string{addr}, ForceSingleClient: true, DisableCache: true, AlwaysRESP2: true, DisableRetry: true})
+				if err != nil {
+					time.Sleep(20 * time.Millisecond)
+					continue
+				}
+				client = c
+			}
+			var cmds []rueidis.Completed
+			for i := range 16 {
+				k := strconv.Itoa((n*7 + i) % 97)
+				cmds = append(cmds, arbitrary(client, "INCR", "n:"+k), arbitrary(client, "RPUSH", "l:"+k, strconv.Itoa(n)),
+					arbitrary(client, "SET", "e:"+k, strconv.Itoa(n), "EX", "1000"))
+			}
+			cmds = append(cmds, arbitrary(client, "DEL", "l:"+strconv.Itoa(n%97)))
+			for _, r := range client.DoMulti(context.Background(), cmds...) {
+				if r.Error() != nil {
+					client.Close()
+					client = nil
+					break
+				}
+				written.Add(1)
+			}
+			time.Sleep(time.Millisecond)
+		}
+		if client != nil {
+			client.Close()
+		}
+	}()
+	poll(t, "traffic", func() bool { return written.Load() > 100 })
+	return func() {
+		over.Store(true)
+		<-done
+		t.Logf("%d commands of traffic", written.Load())
+	}
+}
+
+// replicasHave waits until the replicas hold what the primary holds; nothing is being written.
+func replicasHave(t *testing.T, g sentinelGroup) {
+	t.Helper()
+	for _, n := range g.nodes {
+		at := g.primary(t).Info("replication")["master_repl_offset"]
+		poll(t, "offset of the primary", func() bool {
+			info, err := n.Do("INFO", "replication").ToString()
+			return err == nil && (strings.Contains(info, "master_repl_offset:"+at+"\r\n") || strings.Contains(info, "slave_repl_offset:"+at+"\r\n")) // before 4.0 a replica has offsets of its own
+		})
+	}
+}
+
+// knownReplicas are the addresses that a sentinel has in its list.
+func knownReplicas(t *testing.T, sentinel *servers.Server) []string {
+	t.Helper()
+	rows, err := sentinel.Do("SENTINEL", "replicas", servers.SentinelGroup).ToArray()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out []string
+	for _, row := range rows {
+		m, err := row.AsStrMap()
+		if err != nil {
+			t.Fatal(err)
+		}
+		out = append(out, m["ip"]+":"+m["port"])
+	}
+	return out
+}
+
+// poll is that of the package for what only a run that goes on can bring about.
+func (r *run) poll(what string, ok func() bool) {
+	r.t.Helper()
+	poll(r.t, what, func() bool {
+		select {
+		case <-r.ended:
+			r.t.Fatalf("the migration has ended: %v", r.err)
+		default:
+		}
+		return ok()
+	})
+}
+
+// matches compares both sides once all that the source has is applied.
+func (r *run) matches(source *servers.Server, u urls) {
+	r.t.Helper()
+	r.poll("the source's last write", func() bool {
+		at, err := strconv.ParseInt(source.Info("replication")["master_repl_offset"], 10, 64)
+		return err == nil && r.m.Report().Links[0].AppliedOffset >= at
+	})
+	r.caughtUp()
+	r.poll("end of holding", func() bool { return !r.m.links[0].holding() })
+	addsUp(r.t, r.stop())
+	equal(r.t, u, dataset.CompareOptions{})
+}
+
+// TestSourceFailsOver: the stream goes on at the promoted replica, whichever node it was read from, and nobody promotes surecut.
+func TestSourceFailsOver(t *testing.T) {
+	t.Parallel() // these tests wait more than they work
+	for _, from := range []string{"replica", "primary"} {
+		t.Run(from, func(t *testing.T) {
+			t.Parallel()
+			g, target := newGroup(t, "redis:7.0"), servers.Standalone(t, "redis:7.0")
+			stop := writes(t, func() *servers.Server { return g.primary(t) })
+			r := begin(t, urls{g.url(), target.URL()}, t.TempDir(), func(c *Config) { c.ReadFrom = from })
+			r.caughtUp()
+			if from == "primary" { // the sentinels see it among the replicas: it must never look like one that serves
+				r.poll("surecut among the replicas", func() bool {
+					return strings.Contains(fmt.Sprint(knownReplicas(t, g.sentinels[0])), ":0")
+				})
+			}
+			stop()
+			start := r.m.links[0].st.Start
+			replicasHave(t, g)
+			before := g.primary(t)
+			before.Kill()
+			now := g.sentinels[0].NewPrimary(before.Port, g.nodes...)
+			r.poll("link under the new primary", func() bool { now = g.primary(t); return r.m.links[0].primary() == now.Addr })
+			stop = writes(t, func() *servers.Server { return g.primary(t) })
+			r.caughtUp()
+			r.m.update(func() {
+				if at := r.m.links[0].st.Start; at != start {
+					t.Errorf("nothing was lost, and a snapshot was taken at %d", at)
+				}
+			})
+			// A failover by order loses what the old primary takes until it is told.
+			now = g.sentinels[0].Failover(g.nodes...)
+			r.poll("link under the new primary", func() bool { now = g.primary(t); return r.m.links[0].primary() == now.Addr })
+			stop()
+			for _, s := range g.sentinels {
+				poll(t, "agreement of the sentinels", func() bool { return s.PrimaryPort() == now.Port })
+			}
+			r.matches(now, urls{now.URL(), target.URL()})
+		})
+	}
+}
+
+// TestSourceLosesWrites: the promoted replica has not what the link has received; a new snapshot takes its place.
+func TestSourceLosesWrites(t *testing.T) {
+	t.Parallel()
+	g, target := newGroup(t, "redis:7.0"), servers.Standalone(t, "redis:7.0")
+	fill(t, g.nodes[0], 2000)
+	r := begin(t, urls{g.url(), target.URL()}, t.TempDir(), func(c *Config) { c.ReadFrom = "primary" })
+	r.caughtUp()
+	for _, n := range g.nodes[1:] {
+		n.Pause()
+	}
+	big := strings.Repeat("v", 80<<10)
+	for i := range 600 { // the last of these reach the target only: sockets hold a few MiB
+		g.nodes[0].Must("SET", "lost:"+strconv.Itoa(i), big)
+		g.nodes[0].Must("DEL", "fill:"+strconv.Itoa(i))
+	}
+	r.caughtUp()
+	g.nodes[0].Kill()
+	for _, n := range g.nodes[1:] {
+		n.Resume()
+	}
+	now := g.sentinels[0].NewPrimary(g.nodes[0].Port, g.nodes...)
+	now.Must("SET", "after", "v")
+	r.poll("snapshot of the new primary", func() bool { return target.Do("GET", "after").Error() == nil })
+	if now.Must("EXISTS", "lost:599") != int64(0) {
+		t.Fatal("the failover has lost nothing")
+	}
+	r.caughtUp()
+	if target.Must("EXISTS", "lost:599") != int64(0) || target.Must("EXISTS", "fill:599") != int64(1) {
+		t.Error("the target holds a key that the source has lost, or lacks one whose deletion was lost")
+	}
+	stop := writes(t, func() *servers.Server { return now })
+	r.caughtUp()
+	stop()
+	r.matches(now, urls{now.URL(), target.URL()})
+}
+
+// TestTargetFailsOver: with no write lost, and with some lost that had been acknowledged.
+func TestTargetFailsOver(t *testing.T) {
+	t.Parallel()
+	source, g := servers.Standalone(t, "redis:7.0", "--repl-backlog-size", "64mb"), newGroup(t, "redis:7.0")
+	stop := writes(t, func() *servers.Server { return source })
+	r := begin(t, urls{source.URL(), g.url()}, t.TempDir(), nil)
+	r.caughtUp()
+	g.sentinels[0].Failover(g.nodes...)
+	r.caughtUp()
+	before := g.primary(t)
+	for _, n := range g.nodes {
+		if n != before {
+			poll(t, "replica", func() bool {
+				m, _ := n.Do("INFO", "replication").ToString()
+				return strings.Contains(m, "master_link_status:up")
+			})
+			n.Pause()
+		}
+	}
+	at := r.m.Report().Links[0].AppliedOffset
+	r.poll("writes that the replicas do not have", func() bool { return r.m.Report().Links[0].AppliedOffset > at+20000 })
+	before.Kill()
+	for _, n := range g.nodes {
+		if n != before {
+			n.Resume()
+		}
+	}
+	now := g.sentinels[0].NewPrimary(before.Port, g.nodes...)
+	r.caughtUp()
+	stop()
+	r.matches(source, urls{source.URL(), now.URL()})
+}
+
+// TestClusterFailsOver: by agreement, and by a takeover that asks nobody, on either side.
+func TestClusterFailsOver(t *testing.T) {
+	failover := func(how ...string) func(replica *servers.Server) {
+		return func(replica *servers.Server) {
+			poll(t, "failover", func() bool {
+				return replica.Do(append([]string{"CLUSTER", "FAILOVER"}, how...)...).Error() == nil
+			})
+			poll(t, "promotion", func() bool {
+				info, err := replica.Do("INFO", "replication").ToString()
+				return err == nil && strings.Contains(info, "role:master")
+			})
+		}
+	}
+	t.Run("source", func(t *testing.T) {
+		nodes, target := servers.Cluster(t, "redis:7.0", 3, 1, "--repl-backlog-size", "64mb"), servers.Standalone(t, "redis:7.0")
+		var stops []func()
+		for _, n := range nodes { // who is no primary redirects, which the traffic does not follow
+			stops = append(stops, load(t, n, true))
+		}
+		u := urls{nodes[0].URL(), target.URL()}
+		r := begin(t, u, t.TempDir(), nil)
+		r.caughtUp()
+		failover()(nodes[3])
+		failover("TAKEOVER")(nodes[4])
+		r.poll("links under the new primaries", func() bool {
+			return r.m.links[0].primary() == nodes[3].Addr && r.m.links[1].primary() == nodes[4].Addr
+		})
+		for _, stop := range stops {
+			stop()
+		}
+		for i, n := range []*servers.Server{nodes[3], nodes[4], nodes[2]} {
+			r.poll("the shard's last write", func() bool {
+				at, err := strconv.ParseInt(n.Info("replication")["master_repl_offset"], 10, 64)
+				return err == nil && r.m.Report().Links[i].AppliedOffset >= at
+			})
+		}
+		r.caughtUp()
+		addsUp(t, r.stop())
+		equal(t, u, dataset.CompareOptions{})
+	})
+	t.Run("target", func(t *testing.T) {
+		source, nodes := servers.Standalone(t, "redis:7.0", "--repl-backlog-size", "64mb"), servers.Cluster(t, "redis:7.0", 3, 1)
+		stop := writes(t, func() *servers.Server { return source })
+		u := urls{source.URL(), nodes[0].URL()}
+		r := begin(t, u, t.TempDir(), nil)
+		r.caughtUp()
+		failover()(nodes[3])
+		r.caughtUp()
+		failover("TAKEOVER")(nodes[4])
+		r.caughtUp()
+		stop()
+		poll(t, "agreement of the cluster", func() bool {
+			text, err := nodes[0].Do("CLUSTER", "NODES").ToString()
+			return err == nil && strings.Count(text, "master") == 3
+		})
+		r.matches(source, u)
+	})
+}

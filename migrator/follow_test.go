@@ -1,0 +1,74 @@
+package migrator
+
+import (
+	"errors"
+	"strings"
+	"testing"
+
+	"surecut/internal/endpoint"
+	"surecut/internal/keyspace"
+)
+
+// TestStartOver: a snapshot replaces an earlier one only where no key of the target can be anybody else's.
+func TestStartOver(t *testing.T) {
+	tests := []struct {
+		name   string
+		change func(*link)
+		says   string // "" where it may
+	}{
+		{"target was empty", func(*link) {}, ""},
+		{"target held keys", func(l *link) { l.m.state.TargetWasEmpty = false }, "run verify and repair"},
+		{"several shards without slots", func(l *link) { l.m.links = append(l.m.links, l) }, "cannot be told"},
+		{"several shards with slots", func(l *link) {
+			l.m.links = append(l.m.links, l)
+			l.shard.Slots = []endpoint.SlotRange{{First: 0, Last: 5}}
+		}, ""},
+		{"incremental", func(l *link) { l.m.cfg.Mode = ModeIncremental }, "--mode incremental"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			l := newTestLink(t)
+			l.dir = t.TempDir()
+			l.m.state.dir = l.dir
+			l.st.Snapshot = snapshotLoaded
+			tt.change(l)
+			err := l.startOver(errFailedOver)
+			if tt.says == "" {
+				if err != nil || !l.st.Again || l.st.Snapshot != "" {
+					t.Fatalf("%v, %+v", err, *l.st)
+				}
+				return
+			}
+			if !errors.Is(err, errFailedOver) || !strings.Contains(err.Error(), tt.says) || l.st.Again || l.st.Snapshot != snapshotLoaded {
+				t.Fatalf("%v, %+v: want an error that says %q", err, *l.st, tt.says)
+			}
+		})
+	}
+}
+
+// TestReleasedAgain: what was released is held once more by a target that goes back.
+func TestReleasedAgain(t *testing.T) {
+	l := newTestLink(t)
+	l.dir = t.TempDir()
+	l.m.state.dir = l.dir
+	k := keyspace.Key{DB: 2, Name: "k"}
+	if err := l.held.add(k); err != nil {
+		t.Fatal(err)
+	}
+	l.st.Holding = true
+	for range 2 { // the second time nothing is held
+		if err := l.endHolding(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if l.st.Holding || !l.held.empty() {
+		t.Fatal("still held")
+	}
+	if err := l.holdReleased(); err != nil {
+		t.Fatal(err)
+	}
+	got, ok, err := l.held.reader()()
+	if !l.st.Holding || !ok || err != nil || got != k {
+		t.Fatalf("holding %v: %v, %v, %v", l.st.Holding, got, ok, err)
+	}
+}

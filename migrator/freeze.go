@@ -1,0 +1,140 @@
+package migrator
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"surecut/internal/endpoint"
+)
+
+// mostFrozen bounds how long a frame may stop a link, so that a lost holder cannot stop a migration.
+const mostFrozen = 15 * time.Second
+
+// LinkInfo says which shard a link replicates, and at which node its offsets count.
+type LinkInfo struct {
+	Shard, Reads string
+	Slots        []endpoint.SlotRange // nil: all
+}
+
+// LinkInfos lists the links in shard order.
+func (m *Migration) LinkInfos() []LinkInfo {
+	infos := make([]LinkInfo, len(m.links))
+	for i, l := range m.links {
+		infos[i] = LinkInfo{Shard: l.primary(), Reads: l.node(), Slots: l.shard.Slots}
+	}
+	return infos
+}
+
+// Frame is a link that stands still between two commands.
+type Frame struct {
+	granted chan struct{}
+	apply   chan frameStep
+	release chan struct{}
+	over    chan struct{} // closed when the link goes on
+}
+
+type frameStep struct {
+	offset int64
+	done   chan error
+}
+
+// Freeze stops applying one link at a command boundary. The caller must Release the frame within 15 seconds,
+// after which the link goes on by itself and ApplyTo fails.
+func (m *Migration) Freeze(ctx context.Context, link int) (*Frame, error) {
+	if link < 0 || link >= len(m.links) {
+		return nil, fmt.Errorf("freeze: there is no link %d", link)
+	}
+	l := m.links[link]
+	if l.noOffsets.Load() {
+		return nil, fmt.Errorf("freeze: shard %s has no PSYNC (it came with 2.8), so its offsets cannot be asked for", l.shard.Primary.Addr)
+	}
+	d := l.dispatcher.Load()
+	if d == nil || !l.caughtUp() || l.holding() {
+		return nil, fmt.Errorf("freeze: the link of shard %s has not caught up", l.primary())
+	}
+	f := &Frame{granted: make(chan struct{}), apply: make(chan frameStep), release: make(chan struct{}, 1), over: make(chan struct{})}
+	select {
+	case d.freezes <- f:
+	case <-d.over:
+		return nil, fmt.Errorf("freeze: the link of shard %s has begun anew", l.primary())
+	case <-l.ended:
+		return nil, errors.New("freeze: the link has ended")
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+	<-f.granted
+	return f, nil
+}
+
+// ApplyTo returns when the target holds exactly what the source held at the offset, which must not lie behind.
+func (f *Frame) ApplyTo(ctx context.Context, offset int64) error {
+	step := frameStep{offset, make(chan error, 1)}
+	select {
+	case f.apply <- step:
+	case <-f.over:
+		return errors.New("the frame was held for too long")
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	select {
+	case err := <-step.done:
+		return err
+	case <-f.over:
+		return errors.New("the frame was lost")
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// Release lets the link go on. It may be called more than once.
+func (f *Frame) Release() {
+	select {
+	case f.release <- struct{}{}:
+	default:
+	}
+}
+
+// frozen serves a frame until it is released.
+func (d *dispatcher) frozen(ctx context.Context, f *Frame) error {
+	defer close(f.over)
+	close(f.granted)
+	most := time.NewTimer(mostFrozen)
+	defer most.Stop()
+	for {
+		select {
+		case <-f.release:
+			return nil
+		case <-most.C:
+			return nil
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case step := <-f.apply:
+			err := d.applyTo(ctx, step.offset)
+			step.done <- err
+			if err != nil && !errors.Is(err, errStreamEnded) && !errors.Is(err, errPassed) {
+				return err
+			}
+		}
+	}
+}
+
+// errPassed says that an offset lies behind what is applied.
+var errPassed = errors.New("the offset lies behind")
+
+func (d *dispatcher) applyTo(ctx context.Context, offset int64) error {
+	if offset < d.quiet {
+		return fmt.Errorf("apply to offset %d: %w what is applied (%d)", offset, errPassed, d.l.dispatchedMark().offset)
+	}
+	if err := d.catchUpTo(ctx, offset); err != nil {
+		return err
+	}
+	if offset < d.quiet {
+		return fmt.Errorf("apply to offset %d: %w: it is no boundary between commands (%d is)", offset, errPassed, d.l.dispatchedMark().offset)
+	}
+	if d.l.holding() {
+		return fmt.Errorf("apply to offset %d: %w: the source was lost meanwhile, and the target holds keys without their expiry", offset, errPassed)
+	}
+	return d.finish(ctx)
+}

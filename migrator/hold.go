@@ -1,0 +1,391 @@
+package migrator
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"surecut/internal/keyspace"
+)
+
+// holds says whether expiries that come now are held. While the list is being released they are not, unless the
+// source was lost meanwhile: what it kept for us arrives late, and is dated too late where it is relative.
+func (d *dispatcher) holds() bool {
+	d.l.m.stateMu.Lock()
+	defer d.l.m.stateMu.Unlock()
+	return d.l.st.Holding && (d.l.releasing == nil || d.l.rehold)
+}
+
+// always is the renewal of a call whose reply 0 means in any case that the target lacks the key.
+const always = math.MaxInt64
+
+// proves gives the renewal of a command that a source sends only where it changed something, which it does only to keys that exist.
+func proves(name string) int64 {
+	switch name {
+	case "COPY", "RENAMENX", "SMOVE", "RPOPLPUSH", "LMOVE", "LPUSHX", "RPUSHX":
+		return always
+	}
+	return 0
+}
+
+// hold takes the expiry from a call that would let its key expire before the link has caught up; also from one that
+// was relative, however far away it is, since its date is that of receipt and not that of the command. The target is
+// asked in passing whether it still has the key: what expired there while nobody applied anything is copied again.
+func (d *dispatcher) hold(c *sourceCommand, x call, relative bool) []call {
+	if d.l.file != nil {
+		return d.postpone(c, x)
+	}
+	if strings.EqualFold(x.args[0], "PERSIST") && len(x.args) == 2 {
+		if !d.holds() {
+			x.renew = always
+			return []call{x}
+		}
+		return d.keepHeld(c, x)
+	}
+	at, ok := absoluteExpiry(x.args)
+	if !ok {
+		return []call{x}
+	}
+	if !d.holds() || !relative && at > d.l.sourceNow()+d.l.m.cfg.HoldExpiry.Milliseconds() {
+		x.renew = renews(x.args[0], at)
+		return []call{x}
+	}
+	if strings.EqualFold(x.args[0], "RESTORE") {
+		d.noteHeld(c, x.args[1])
+		x.args = append([]string(nil), x.args...)
+		x.args[2], x.expires = "0", 0
+		return []call{x}
+	}
+	return d.keepHeld(c, x)
+}
+
+// keepHeld gives what a key gets in place of its expiry.
+func (d *dispatcher) keepHeld(c *sourceCommand, x call) []call {
+	d.noteHeld(c, x.args[1])
+	there := x
+	there.args, there.renew, there.expires = []string{"EXISTS", x.args[1]}, always, 0
+	there.commands = 0
+	x.args, x.expires = []string{"PERSIST", x.args[1]}, 0
+	return []call{there, x}
+}
+
+func (d *dispatcher) noteHeld(c *sourceCommand, name string) {
+	if err := d.l.held.add(keyspace.Key{DB: c.db, Name: name}); err != nil {
+		d.l.fail(fmt.Errorf("write the list of held keys: %w", err))
+	}
+}
+
+// absoluteExpiry gives the Unix ms at which a whole key expires by a call: PEXPIREAT, EXPIREAT, or RESTORE ABSTTL.
+// The commands that come here have been rewritten to these forms.
+func absoluteExpiry(args []string) (at int64, ok bool) {
+	if len(args) < 3 {
+		return 0, false
+	}
+	var unit int64
+	switch {
+	case strings.EqualFold(args[0], "PEXPIREAT"):
+		unit = 1
+	case strings.EqualFold(args[0], "EXPIREAT"):
+		unit = 1000
+	case strings.EqualFold(args[0], "RESTORE") && args[2] != "0":
+		unit = 1
+	default:
+		return 0, false
+	}
+	var n int64
+	if _, err := fmt.Sscan(args[2], &n); err != nil {
+		return 0, false
+	}
+	return n * unit, true
+}
+
+// renews gives the expiry where the call succeeds only on a key that exists.
+func renews(name string, at int64) int64 {
+	if strings.EqualFold(name, "RESTORE") {
+		return 0
+	}
+	return at
+}
+
+// holdAgain notes keys of a command that an earlier run has applied: it may have ended before the list was saved.
+func (d *dispatcher) holdAgain(c *sourceCommand) error {
+	for _, k := range d.keys {
+		if err := d.l.held.add(keyspace.Key{DB: c.db, Name: view(c.args[k])}); err != nil {
+			return fmt.Errorf("write the list of held keys: %w", err)
+		}
+	}
+	return nil
+}
+
+// carriesExpiry says whether a command gives a key the expiry that another key has.
+func carriesExpiry(name string) bool { return name == "RENAME" || name == "RENAMENX" || name == "COPY" }
+
+// holdCopy takes the expiry from a copy of a key: the stream lies behind, and may say before it passes that it was renewed.
+func (d *dispatcher) holdCopy(c *copied) error {
+	if c.expireAt == 0 || !d.holds() || c.expireAt > d.l.sourceNow()+d.l.m.cfg.HoldExpiry.Milliseconds() {
+		return nil
+	}
+	c.expireAt = 0
+	if err := d.l.held.add(c.key); err != nil {
+		return fmt.Errorf("write the list of held keys: %w", err)
+	}
+	return d.l.held.save()
+}
+
+// releaseHeld gives held keys their true expiry, or deletes them where the source has, once the link has nearly caught up.
+// The source is asked, at offsets that the dispatcher has not passed yet, and what it says is applied at those offsets.
+func (d *dispatcher) releaseHeld(ctx context.Context) error {
+	l := d.l
+	if l.file != nil {
+		return nil // at its end
+	}
+	var holding bool
+	l.m.update(func() {
+		if l.rehold { // from the beginning, once the source is reached again
+			l.rehold, l.releasing = false, nil
+		}
+		holding = l.st.Holding
+	})
+	if !holding || !l.nearlyCaughtUp() || len(d.injections) > 0 || d.resumedEnd > 0 {
+		return nil // until what an earlier run has applied is passed, keys are still added
+	}
+	if err := d.copySuspects(ctx); err != nil {
+		return err
+	}
+	if !l.nearlyCaughtUp() {
+		return nil
+	}
+	if err := l.beginRelease(); err != nil {
+		return err
+	}
+	got, err := d.nextHeld(ctx)
+	if err != nil {
+		return err
+	}
+	if len(got) == 0 {
+		return d.meet(ctx, d.lanes, l.endHolding) // what was injected is applied by then
+	}
+	for _, c := range got { // in the order of their offsets
+		if n := len(d.injections); n == 0 || d.injections[n-1].at < c.offset {
+			d.injections = append(d.injections, injection{at: c.offset})
+		}
+		in := &d.injections[len(d.injections)-1]
+		in.keys = append(in.keys, c)
+	}
+	return d.catchUpTo(ctx, got[len(got)-1].offset)
+}
+
+// beginRelease remembers that from now on the target has expiries of its own.
+func (l *link) beginRelease() error {
+	first := false
+	l.m.update(func() {
+		first = !l.st.Released
+		l.st.Released = true
+	})
+	if !first {
+		return nil
+	}
+	return l.m.saveState()
+}
+
+// releaseAtEnd releases what is held when the stream has ended: the target shall not keep for ever what the source does not.
+func (d *dispatcher) releaseAtEnd(ctx context.Context) error {
+	l := d.l
+	if !l.holding() || l.held.empty() && l.suspects.empty() || d.resumedEnd > 0 {
+		return nil
+	}
+	if l.file != nil {
+		if l.dispatchedMark().offset < l.file.Size()-l.cut.Load() {
+			return nil // told to stop; the next run goes on
+		}
+		return d.endPostponing(ctx)
+	}
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	l.m.update(func() { l.rehold, l.releasing = false, nil })
+	d.injections = nil
+	if err := errors.Join(d.copySuspects(ctx), l.beginRelease()); err != nil {
+		return err
+	}
+	for {
+		got, err := d.nextHeld(ctx)
+		if err != nil {
+			l.note(0, "", "", "keys are still held without their expiry, since the source could not be asked at the end ("+err.Error()+"): run the same command again")
+			return nil
+		}
+		if len(got) == 0 {
+			return d.meet(ctx, d.lanes, l.endHolding)
+		}
+		at := l.dispatchedMark()
+		var pieces []piece
+		var gone []keyspace.Key
+		for _, c := range got {
+			if _, ok := l.m.target.mapDB(l.filter, c.key.DB); ok && !c.present && l.match(c.key) {
+				gone = append(gone, c.key)
+				continue
+			}
+			pieces = append(pieces, d.release(c, at.offset)...)
+		}
+		// what the next run finds in the stream may still read them: it has to know that they are ahead of it
+		if _, err := d.copyKeys(ctx, gone, at.offset); err != nil {
+			return err
+		}
+		if err := d.send(ctx, group{start: at.offset, startDB: at.db, received: at.received}, pieces); err != nil {
+			return err
+		}
+	}
+}
+
+// nextHeld reads the next keys of the list on the source; none at its end.
+func (d *dispatcher) nextHeld(ctx context.Context) ([]copied, error) {
+	if d.l.releasing == nil {
+		d.l.releasing = d.l.held.reader()
+	}
+	var keys []keyspace.Key
+	for len(keys) < 500 {
+		k, ok, err := d.l.releasing()
+		if err != nil {
+			return nil, err
+		}
+		if !ok {
+			break
+		}
+		keys = append(keys, k)
+	}
+	if len(keys) == 0 {
+		return nil, nil
+	}
+	return d.l.source.read(ctx, keys, false, 0)
+}
+
+// release gives the calls that make a key's expiry what the source says.
+func (d *dispatcher) release(c copied, end int64) []piece {
+	if copiedAt, copied := d.fences[c.key]; copied && copiedAt > c.offset {
+		return nil // a copy of later: it holds its expiry, or stands further down in the list
+	}
+	db, ok := d.l.m.target.mapDB(d.l.filter, c.key.DB)
+	if !ok || !d.l.match(c.key) {
+		return nil
+	}
+	x := call{db: db, key: c.key}
+	there := x
+	there.args, there.renew = []string{"EXISTS", c.key.Name}, always
+	calls := []call{there, x}
+	switch last := &calls[1]; {
+	case !c.present:
+		last.args = []string{"DEL", c.key.Name}
+		calls = calls[1:]
+	case c.expireAt == 0:
+		last.args = []string{"PERSIST", c.key.Name}
+	default:
+		last.args, last.renew, last.expires = []string{"PEXPIREAT", c.key.Name, fmt.Sprint(c.expireAt)}, c.expireAt, c.expireAt
+		calls = calls[1:]
+	}
+	pieces := make([]piece, len(calls))
+	for i := range calls {
+		pieces[i] = piece{slot: d.l.m.target.slot(c.key.Name), end: end, call: calls[i]}
+	}
+	return pieces
+}
+
+// catchUpTo dispatches up to an offset that the source has reached, with what is to be injected there.
+func (d *dispatcher) catchUpTo(ctx context.Context, offset int64) error {
+	deadline := time.NewTimer(d.l.m.cfg.RetryFor)
+	defer deadline.Stop()
+	for d.l.dispatchedMark().offset < offset {
+		select {
+		case g, ok := <-d.groups:
+			if !ok {
+				return errStreamEnded
+			}
+			if err := d.step(ctx, g); err != nil {
+				return err
+			}
+		case <-deadline.C:
+			return fmt.Errorf("offset %d of the source was not received within %v", offset, d.l.m.cfg.RetryFor)
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+	m := d.l.dispatchedMark()
+	return d.inject(ctx, group{start: m.offset, startDB: m.db, received: m.received})
+}
+
+// holding says whether keys are held without their expiry.
+func (l *link) holding() bool {
+	l.m.stateMu.Lock()
+	defer l.m.stateMu.Unlock()
+	return l.st.Holding
+}
+
+// endHolding forgets the list: every key on it has its true expiry.
+func (l *link) endHolding() error {
+	l.releasing = nil
+	if err := l.keepReleased(); err != nil {
+		return fmt.Errorf("clear the list of held keys: %w", err)
+	}
+	l.m.update(func() { l.st.Holding = l.rehold })
+	return l.m.saveState()
+}
+
+func (l *link) releasedPath() string { return filepath.Join(l.dir, "released") }
+
+// keepReleased clears the list, and keeps what it held for a target that goes back to where the keys were held.
+func (l *link) keepReleased() error {
+	if l.held.empty() {
+		return nil
+	}
+	list, err := os.Create(l.releasedPath())
+	if err != nil {
+		return err
+	}
+	err = l.held.copyTo(list)
+	if err = errors.Join(err, list.Close()); err != nil {
+		return err
+	}
+	return l.held.clear()
+}
+
+// holdReleased puts the keys that were released last on the list again.
+func (l *link) holdReleased() error {
+	data, err := os.Open(l.releasedPath())
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer data.Close()
+	r := bufio.NewReader(data)
+	for {
+		k, err := readHeld(r)
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err == nil {
+			err = l.held.add(k)
+		}
+		if err != nil {
+			return fmt.Errorf("hold keys again: %w", err)
+		}
+	}
+	if err := l.held.save(); err != nil {
+		return err
+	}
+	l.m.update(func() { l.st.Holding = l.st.Holding || !l.held.empty() })
+	return l.m.saveState()
+}
+
+func (l *link) forgetReleased() error {
+	if err := os.Remove(l.releasedPath()); !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	return nil
+}

@@ -1,0 +1,547 @@
+package migrator
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"os"
+	"path/filepath"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"surecut/internal/endpoint"
+	"surecut/internal/files"
+	"surecut/internal/keyspace"
+	"surecut/internal/rdb"
+	"surecut/internal/spool"
+)
+
+// phase is where a link stands.
+type phase uint8
+
+const (
+	handshake phase = iota // agree on replication ID and offset; again after a failover that took something back
+	snapshot               // load the RDB; the stream goes to the spool
+	streaming              // apply the spool
+	caughtUp               // the target lags by less than --max-lag
+	draining               // told to stop: apply what was received
+	done
+)
+
+var phaseNames = [...]string{"handshake", "snapshot", "streaming", "caught_up", "draining", "done"}
+
+func (p phase) String() string { return phaseNames[p] }
+
+// transitions lists where a link may go from each phase.
+var transitions = map[phase][]phase{
+	handshake: {snapshot, streaming, draining, done},
+	snapshot:  {streaming, draining, done, handshake},
+	streaming: {caughtUp, draining, handshake},
+	caughtUp:  {streaming, draining, handshake},
+	draining:  {done, handshake},
+	done:      {},
+}
+
+// mark is a point of the stream.
+type mark struct {
+	offset   int64
+	db       int
+	received int64 // Unix ms
+}
+
+// counts are the counters of one link.
+type counts struct {
+	snapshotBytes, snapshotReceived, snapshotTotal                                                   atomic.Int64
+	snapshotKeys, snapshotApplied, snapshotFiltered, snapshotKept, snapshotExpired, snapshotReported atomic.Int64
+	commands, applied, filtered, control, repaired, reported                                         atomic.Int64
+}
+
+// link replicates one source shard into the target.
+type link struct {
+	m      *Migration
+	name   string
+	shard  endpoint.Shard // its slots never change; its nodes are guarded by mu
+	reads  string         // address of the node that is received from; guarded by mu
+	st     *linkState     // guarded by m.stateMu for writing; read by the link
+	dir    string
+	log    *slog.Logger
+	filter keyspace.Filter
+
+	file      *files.Source // where the source is a file; spool, snap and source are nil then
+	whole     atomic.Bool   // all of the file is in the target
+	cut       atomic.Int64  // bytes at its end that were dropped
+	spool     *spool.Log
+	snap      *snapshotFile
+	held      *held
+	suspects  *held // keys that may have been changed on the target after it had lost them: to be copied
+	scripts   *scripts
+	source    *sourceReader
+	aside     *writer // what the dispatcher applies itself
+	skew      atomic.Int64
+	noOffsets atomic.Bool  // the source has no PSYNC, and tells no offsets
+	online    atomic.Int64 // where the source stood when it was connected; offline while it is not
+	count     counts
+
+	resumed bool                  // an earlier run has left something to go on with
+	seeking bool                  // of the receiver: the node may have changed since it was chosen
+	insist  bool                  // of the receiver: only the primary is asked
+	cuts    int                   // snapshots in a row that were cut off
+	moved   atomic.Pointer[moved] // for the dispatcher
+
+	dispatcher atomic.Pointer[dispatcher]
+	lanes      []*lane                            // guarded by mu
+	releasing  func() (keyspace.Key, bool, error) // of the dispatcher
+	rehold     bool                               // the source was lost: what is held must be released anew; guarded by stateMu
+	ended      chan struct{}
+	failed     chan error
+
+	mu         sync.Mutex
+	phase      phase
+	dispatched mark
+	saved      mark // the checkpoint that the target holds
+	doubts     []failure
+	tainted    map[keyspace.Key]bool // keys in doubt that are not copied yet
+	units      map[unit]int64        // the furthest checkpoint of each unit that the target has acknowledged
+
+	settledKeys []keyspace.Key // copied because of a refusal: a target that goes back forgets that
+	manySettled bool           // too many to remember
+
+	saving   sync.Mutex // one checkpoint at a time: an older one must not overtake a newer one
+	doubtful *held      // keys of doubts, in a file: a crash must not forget them
+}
+
+func newLink(m *Migration, i int, shard endpoint.Shard, reads string) *link {
+	st := &m.state.Links[i]
+	l := &link{m: m, name: st.Name, shard: shard, reads: reads, st: st, dir: filepath.Join(m.cfg.StateDir, "link-"+st.Name), resumed: m.resumed,
+		log: slog.With("link", st.Name, "source", shard.Primary.Addr), filter: m.cfg.Filter,
+		ended: make(chan struct{}), failed: make(chan error, 1), units: map[unit]int64{}, tainted: map[keyspace.Key]bool{}}
+	l.source = &sourceReader{d: m.cfg.Sides.Source, node: l.node, retryFor: m.cfg.RetryFor}
+	l.online.Store(offline)
+	return l
+}
+
+// advance changes the phase; a step that the table does not hold is a broken invariant of ours.
+func (l *link) advance(to phase) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.phase == to {
+		return
+	}
+	for _, p := range transitions[l.phase] {
+		if p == to {
+			l.log.Debug("phase", "from", l.phase.String(), "to", to.String())
+			l.phase = to
+			return
+		}
+	}
+	panic(fmt.Sprintf("migrator: no step from %v to %v", l.phase, to))
+}
+
+func (l *link) at(p phase) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.phase == p
+}
+
+func (l *link) caughtUp() bool { return l.at(caughtUp) }
+
+// run replicates until it is stopped (nil), or fails. It begins anew where a failover makes that necessary.
+func (l *link) run(ctx context.Context) (err error) {
+	defer close(l.ended)
+	if err := l.open(); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, l.close()) }()
+	if l.file != nil {
+		return l.runFile(ctx)
+	}
+	if l.m.scans() {
+		return l.runScan(ctx)
+	}
+	if stage := l.snapshotStage(); l.st.Sync && (stage == snapshotReceived || stage == snapshotLoaded) {
+		return errSyncLost
+	}
+	for again := true; again; {
+		again, err = l.again(ctx, l.replicateOnce(ctx))
+	}
+	return err
+}
+
+// replicateOnce replicates until it is stopped (nil), or something does not go on as it began.
+func (l *link) replicateOnce(ctx context.Context) error {
+	if err := l.measureSkew(ctx); err != nil && !l.seeking { // later, whoever is found to receive from is asked
+		return err
+	}
+	if err := l.alignSpool(ctx); err != nil {
+		return err
+	}
+	receiving, stopReceiving := context.WithCancel(ctx)
+	defer stopReceiving()
+	defer context.AfterFunc(l.m.stopping, stopReceiving)()
+
+	g, ctx := errgroup.WithContext(ctx)
+	defer context.AfterFunc(ctx, stopReceiving)() // who fails to apply must not leave the receiver running
+	ready := make(chan struct{})                  // the snapshot is on its way, or needs none
+	g.Go(func() error {
+		if err := l.receive(receiving, ready); err != nil {
+			return err // what reads the spool ends with the context, and its errors are not the reason
+		}
+		if ctx.Err() != nil { // another run of the link may go on with the spool
+			return context.Cause(ctx)
+		}
+		return l.spool.Close() // readers get what is left
+	})
+	over := make(chan struct{})
+	g.Go(func() error {
+		defer close(over)
+		select {
+		case <-ready:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-receiving.Done():
+			if ctx.Err() != nil { // the receiver has failed
+				return context.Cause(ctx)
+			}
+			return l.stopped()
+		}
+		return l.replicate(ctx, receiving, stopReceiving)
+	})
+	g.Go(func() error {
+		select {
+		case err := <-l.failed:
+			return err
+		case <-over:
+		}
+		select {
+		case err := <-l.failed:
+			return err
+		default:
+			return nil
+		}
+	})
+	return g.Wait()
+}
+
+// open prepares the link's directory; what an earlier run has left there is used.
+func (l *link) open() error {
+	if err := os.MkdirAll(l.dir, 0o700); err != nil {
+		return fmt.Errorf("--state: %w", err)
+	}
+	var err error
+	if l.held, err = openHeld(filepath.Join(l.dir, "held")); err != nil {
+		return err
+	}
+	if l.doubtful, err = openHeld(filepath.Join(l.dir, "doubts")); err != nil {
+		return err
+	}
+	if l.suspects, err = openHeld(filepath.Join(l.dir, "suspects")); err != nil {
+		return err
+	}
+	l.aside = l.m.target.newWriter()
+	if l.scripts, err = openScripts(filepath.Join(l.dir, "scripts")); err != nil {
+		return err
+	}
+	if l.file != nil || l.m.scans() {
+		return nil
+	}
+	l.spool, err = spool.Open(filepath.Join(l.dir, "stream"), spool.Options{LimitBytes: l.m.cfg.SpoolLimit})
+	return err
+}
+
+// alignSpool begins the spool anew where the target is ahead of it, or behind: a power failure may have taken the
+// spool's end, or the target may have gone back to an earlier state. The source may still have the stream from there.
+func (l *link) alignSpool(ctx context.Context) error {
+	if l.st.Snapshot != snapshotLoaded {
+		return nil
+	}
+	record, err := l.m.target.ownHash(ctx, l.m.target.linkKey(l.name))
+	if err != nil {
+		return err
+	}
+	if record["offset"] == "" {
+		return nil // stream says that the record is missing
+	}
+	offset, err := strconv.ParseInt(record["offset"], 10, 64)
+	if err != nil {
+		return fmt.Errorf("target key %s: %w", l.m.target.linkKey(l.name), err)
+	}
+	if l.spool.Started() && l.spool.Begin()-1 <= offset && offset <= l.spool.End() {
+		return nil
+	}
+	l.log.Warn("the spool does not hold the stream from where the target stands; it is asked for again", "spool", l.spool.End(), "applied", offset)
+	return l.spool.Start(l.st.ReplID, offset)
+}
+
+func (l *link) close() error {
+	l.aside.close()
+	err := errors.Join(l.held.close(), l.doubtful.close(), l.suspects.close(), l.scripts.close())
+	if l.spool != nil {
+		err = errors.Join(err, l.spool.Close())
+	}
+	if l.snap != nil {
+		err = errors.Join(err, l.snap.close())
+	}
+	return err
+}
+
+// stopped ends a link in good order.
+func (l *link) stopped() error {
+	l.advance(draining)
+	l.advance(done)
+	return nil
+}
+
+// replicate loads the snapshot and then applies the stream, until the receiver has ended and all is applied.
+func (l *link) replicate(ctx, receiving context.Context, stopReceiving func()) error {
+	if l.snapshotStage() != snapshotLoaded {
+		l.advance(snapshot)
+		if err := l.loadSnapshot(ctx, receiving); err != nil {
+			if receiving.Err() != nil && ctx.Err() == nil && errors.Is(err, context.Canceled) {
+				return l.stopped()
+			}
+			return err
+		}
+	}
+	if l.m.cfg.Mode == ModeFull {
+		stopReceiving()
+		return l.stopped()
+	}
+	l.advance(streaming)
+	if err := l.stream(ctx, receiving); err != nil {
+		return err
+	}
+	return l.stopped()
+}
+
+// loadSnapshot writes the spooled snapshot to the target. receiving ends when the migration is told to stop.
+func (l *link) loadSnapshot(ctx, receiving context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(receiving, func() {
+		if l.m.cfg.Mode != ModeFull { // a full copy ends its receiver itself
+			cancel()
+		}
+	})()
+	resumed := l.snapshotStage() == snapshotReceived && l.resumed
+	ld := &loader{l: l, replace: resumed, hold: l.m.cfg.Mode != ModeFull && l.m.cfg.HoldExpiry > 0 && l.spool != nil && !l.noOffsets.Load()}
+	if ld.hold {
+		l.m.update(func() { l.st.Holding = true })
+	}
+	if err := l.loadWhole(ctx, ld); err != nil {
+		return err
+	}
+	if l.st.Again {
+		if err := l.sweep(ctx); err != nil {
+			return err
+		}
+	}
+	start := mark{offset: l.st.Start, db: l.st.StreamDB, received: time.Now().UnixMilli()}
+	if err := l.saveCheckpoint(ctx, start); err != nil {
+		return err
+	}
+	l.cuts = 0
+	l.m.update(func() { l.st.Snapshot, l.st.Again = snapshotLoaded, false })
+	if err := l.m.saveState(); err != nil || l.spool == nil {
+		return err
+	}
+	return os.Remove(l.snapshotPath())
+}
+
+// loadWhole loads the snapshot, and once more where a server of the target has been replaced or restarted meanwhile: it may
+// not hold any more what it has acknowledged.
+func (l *link) loadWhole(ctx context.Context, ld *loader) error {
+	t := l.m.target
+	processes := func() (ids map[string]string, err error) {
+		err = t.retry(ctx, func() (again, err error) {
+			ids, again = t.processes(ctx)
+			return again, ctx.Err()
+		})
+		return ids, err
+	}
+	before, err := processes()
+	for err == nil {
+		if err = l.loadOnce(ctx, ld); err != nil {
+			break
+		}
+		after, err := processes()
+		if err != nil || maps.Equal(before, after) {
+			return err
+		}
+		l.log.Warn("the target has restarted while the snapshot was loaded; it is loaded again")
+		before, ld.replace = after, true
+		l.count.forgetSnapshot()
+	}
+	return err
+}
+
+// loadOnce loads the snapshot; an AOF may have none.
+func (l *link) loadOnce(ctx context.Context, ld *loader) error {
+	if l.m.scans() {
+		_, err := l.loadScan(ctx, ld, nil)
+		return err
+	}
+	from, err := l.snapshotReader()
+	if err != nil || from == nil {
+		return err
+	}
+	defer from.Close() // read only: nothing is lost
+	return ld.load(ctx, rdb.NewReader(from, rdb.Options{MaxValue: int(l.m.cfg.BigValue)}))
+}
+
+func (l *link) snapshotPath() string { return filepath.Join(l.dir, "snapshot.rdb") }
+
+// stream applies the spooled stream until the spool is closed and all of it is applied.
+func (l *link) stream(ctx, receiving context.Context) error {
+	var cp *checkpoint
+	err := l.m.target.retry(ctx, func() (again, err error) {
+		cp, err = l.m.target.loadCheckpoint(ctx, l.name, l.m.unitCount())
+		return classify("", err)
+	})
+	if err != nil {
+		return err
+	}
+	if !cp.present {
+		return fmt.Errorf("the target has lost the checkpoint %s, and with it what was migrated: start again with a new --state", l.m.target.linkKey(l.name))
+	}
+	if l.resumed && l.m.cfg.HoldExpiry > 0 && l.file == nil {
+		// while nobody applied anything, the target has gone on to expire; and what an earlier run held, it may not have noted
+		l.m.update(func() { l.st.Holding = true })
+		if err := l.m.saveState(); err != nil {
+			return err
+		}
+	}
+	if err := errors.Join(l.resumeDoubts(), l.doubtReach(ctx, cp)); err != nil {
+		return err
+	}
+	l.mu.Lock()
+	maps.Copy(l.units, cp.units)
+	l.dispatched = mark{offset: cp.offset, db: cp.db, received: time.Now().UnixMilli()}
+	l.saved = l.dispatched
+	l.mu.Unlock()
+	g, ctx := errgroup.WithContext(ctx)
+	parse := (&fileFeed{l: l, offset: cp.offset, db: cp.db, reading: receiving}).run
+	if l.file == nil {
+		p, err := newParser(ctx, l.spool, cp.offset, cp.db)
+		if err != nil {
+			return err
+		}
+		defer p.close()
+		parse = p.run
+	}
+	groups := make(chan group, 1024)
+	lanes := make([]*lane, l.m.state.Lanes)
+	lanesCtx, stopLanes := context.WithCancel(ctx)
+	for i := range lanes {
+		lanes[i] = newLane(l, i)
+		g.Go(func() error {
+			if err := lanes[i].run(lanesCtx); ctx.Err() != nil || lanesCtx.Err() == nil {
+				return err
+			}
+			return nil
+		})
+	}
+	d := newDispatcher(l, lanes, groups, cp)
+	if l.m.target.via != nil && l.resumed {
+		d.doubtEnd = l.st.Reach
+	}
+	l.mu.Lock()
+	l.lanes = lanes
+	l.mu.Unlock()
+	l.dispatcher.Store(d)
+	g.Go(func() error { return parse(ctx, groups) })
+	g.Go(func() error { return l.keepCheckpoint(lanesCtx, receiving) })
+	g.Go(func() error {
+		defer stopLanes()
+		defer close(d.over)
+		if err := d.run(ctx); err != nil {
+			return err
+		}
+		return l.saveCheckpoint(ctx, l.applied())
+	})
+	defer stopLanes()
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	return l.compact(context.WithoutCancel(ctx), d)
+}
+
+// matchName says whether keys of a name are copied by this link: those that the filters select, and of servers behind a
+// proxy only what the proxy finds there.
+func (l *link) matchName(name string) bool {
+	return l.filter.MatchName(name) && (len(l.source.d.Proxies()) == 0 || l.owns(name))
+}
+
+func (l *link) match(k keyspace.Key) bool { return l.filter.MatchDB(k.DB) && l.matchName(k.Name) }
+
+// owns says whether a key of this name comes from this link's shard.
+func (l *link) owns(name string) bool {
+	if l.shard.Slots == nil {
+		return true
+	}
+	slot := l.source.d.Slot(name)
+	for _, r := range l.shard.Slots {
+		if r.First <= slot && slot <= r.Last {
+			return true
+		}
+	}
+	return false
+}
+
+// fail ends the link with an error found where none can be returned.
+func (l *link) fail(err error) {
+	select {
+	case l.failed <- err:
+	default:
+	}
+}
+
+// reportKey reports a key of the snapshot that does not arrive.
+func (l *link) reportKey(k keyspace.Key, reason string) {
+	l.count.snapshotReported.Add(1)
+	l.note(k.DB, k.Name, "", reason)
+}
+
+// problem reports a command that is not applied.
+func (l *link) problem(db int, key, command, reason string) {
+	l.count.reported.Add(1)
+	l.note(db, key, command, reason)
+}
+
+// note adds a problem to the report.
+func (l *link) note(db int, key, command, reason string) {
+	l.log.Warn("not carried as it was sent", "db", db, "key", printable(key), "command", command, "reason", reason)
+	l.m.addProblem(Problem{Shard: l.primary(), DB: db, Key: printable(key), Command: command, Reason: reason})
+}
+
+// sourceNow is the source's clock in Unix ms.
+func (l *link) sourceNow() int64 { return time.Now().UnixMilli() + l.skew.Load() }
+
+// measureSkew compares the source's clock with ours.
+func (l *link) measureSkew(ctx context.Context) error {
+	addr := l.node()
+	client, err := l.source.d.Client(ctx, addr, 0)
+	if err != nil {
+		return fmt.Errorf("source %s: %w", addr, err)
+	}
+	before := time.Now()
+	m, err := client.Do(ctx, arbitrary(client, "TIME")).ToMessage()
+	if unknownCommand(err) {
+		l.log.Warn("the source does not tell its time (TIME came with 2.6): relative expiries are dated by the clock of this machine")
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("source %s: TIME: %w", addr, err)
+	}
+	now, err := parseTime(m)
+	if err != nil {
+		return fmt.Errorf("source %s: TIME: %w", addr, err)
+	}
+	l.skew.Store(now - before.Add(time.Since(before)/2).UnixMilli())
+	return nil
+}

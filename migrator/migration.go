@@ -1,0 +1,467 @@
+package migrator
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"surecut/internal/endpoint"
+	"surecut/internal/keyspace"
+)
+
+// Migration copies one deployment into another.
+type Migration struct {
+	cfg     Config
+	target  *target
+	state   *state
+	resumed bool
+	links   []*link
+
+	expiring *expiring
+
+	finished atomic.Bool // Finish was called
+
+	stopping context.Context // done once Stop was called
+	stop     context.CancelFunc
+
+	stateMu sync.Mutex // guards state
+	again   sync.Mutex // one CopyAgain at a time
+
+	refresh   sync.Mutex // of the source's topology
+	refreshed time.Time  // guarded by refresh
+
+	mu       sync.Mutex
+	problems []Problem
+	err      error
+	ended    bool
+}
+
+// New prepares a migration: it reads what an earlier run has left in the state directory and on the target,
+// and chooses the nodes to read from. Nothing is written before Run but, through a proxy, a few keys that are deleted at once.
+func New(ctx context.Context, cfg Config) (*Migration, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	m := &Migration{cfg: cfg}
+	m.stopping, m.stop = context.WithCancel(context.Background())
+	var err error
+	if m.state, m.resumed, err = openState(cfg.StateDir); err != nil {
+		return nil, err
+	}
+	if err := m.prepare(ctx); err != nil {
+		return nil, errors.Join(err, m.state.close())
+	}
+	return m, nil
+}
+
+func (m *Migration) prepare(ctx context.Context) error {
+	source, target := identity(m.cfg.Sides.Source), identity(m.cfg.Sides.Target)
+	if m.resumed && (m.state.Source != source || m.state.Target != target) {
+		return fmt.Errorf("--state %s belongs to the migration from %s to %s: name another directory", m.cfg.StateDir, m.state.Source, m.state.Target)
+	}
+	if m.scans() && (m.cfg.Sides.Source.Spec().IsFile() || m.cfg.Mode != ModeFullIncremental) {
+		return errors.New("--capture scan: the source must be servers, and there is no other --mode")
+	}
+	if m.cfg.Sides.Source.Spec().IsFile() && m.cfg.Mode != ModeFullIncremental {
+		return fmt.Errorf("--mode %s: a file is always copied to its end; leave --mode out", m.cfg.Mode)
+	}
+	if n := m.cfg.Sides.Source.Moving(); n > 0 {
+		return fmt.Errorf("%d %w", n, errSlotsMoved)
+	}
+	shards := m.cfg.Sides.Source.Shards()
+	if !m.resumed {
+		if m.cfg.Mode == ModeIncremental {
+			return fmt.Errorf("--mode incremental: %s holds no migration to continue", m.cfg.StateDir)
+		}
+		m.state.Source, m.state.Target, m.state.Lanes = source, target, m.cfg.Lanes
+		for i, s := range shards {
+			m.state.Links = append(m.state.Links, linkState{Name: strconv.Itoa(i), Shard: s.Primary.Addr})
+		}
+	}
+	if len(shards) != len(m.state.Links) {
+		return fmt.Errorf("the source has %d shards now, and had %d when this migration began: start again with a new --state", len(shards), len(m.state.Links))
+	}
+	var err error
+	if m.target, err = newTarget(ctx, m.cfg, m.state.ID); err != nil {
+		return err
+	}
+	m.expiring = newExpiring(len(shards))
+	for i, s := range shards {
+		reads, err := m.chooseNode(ctx, s)
+		if err != nil {
+			return err
+		}
+		l := newLink(m, i, s, reads)
+		if l.file, err = openFile(m, reads); err != nil {
+			return err
+		}
+		m.links = append(m.links, l)
+	}
+	return nil
+}
+
+// identity is an endpoint as a migration remembers it: its URL, and how its keys are spread where the URL does not tell.
+func identity(d *endpoint.Deployment) string {
+	return strings.TrimSpace(d.Spec().String() + " " + d.Sharding())
+}
+
+// chooseNode picks the node of a shard that a link reads from: a replica that is in sync, if one is wanted and there.
+func (m *Migration) chooseNode(ctx context.Context, s endpoint.Shard) (string, error) {
+	if m.cfg.ReadFrom != "replica" || m.scans() || m.cfg.Sides.Source.Spec().IsFile() {
+		return s.Primary.Addr, nil
+	}
+	for _, r := range s.Replicas {
+		if m.inSync(ctx, r.Addr) {
+			return r.Addr, nil
+		}
+	}
+	return s.Primary.Addr, ctx.Err()
+}
+
+// inSync says whether a node is a replica that holds what its primary holds.
+func (m *Migration) inSync(ctx context.Context, addr string) bool {
+	c, err := m.cfg.Sides.Source.Client(ctx, addr, 0)
+	if err != nil {
+		return false
+	}
+	info, err := endpoint.Info(ctx, c, "replication")
+	return err == nil && info["role"] == "slave" && info["master_link_status"] == "up" && info["master_sync_in_progress"] != "1"
+}
+
+// unitCount is the number of units that checkpoints may speak of.
+func (m *Migration) unitCount() int {
+	if m.target.cluster {
+		return m.target.d.Slots()
+	}
+	return m.state.Lanes
+}
+
+// unitOf is the unit that a slot belongs to.
+func (m *Migration) unitOf(slot uint16) unit {
+	if m.target.cluster {
+		return unit(slot)
+	}
+	return unit(int(slot) % m.state.Lanes)
+}
+
+// Stop ends the migration in good order: what has been received is applied, and the target remembers how far.
+func (m *Migration) Stop() { m.stop() }
+
+// Finish is Stop for a migration that has reached its goal; its state is done afterwards, not stopped.
+func (m *Migration) Finish() {
+	m.finished.Store(true)
+	m.stop()
+}
+
+// scans says that the source is not replicated but scanned.
+func (m *Migration) scans() bool { return m.cfg.Capture == CaptureScan }
+
+// TargetWasEmpty says whether the target held no keys when the migration began.
+func (m *Migration) TargetWasEmpty() bool { return m.state.TargetWasEmpty }
+
+// Resumed says whether an earlier run of this migration is continued.
+func (m *Migration) Resumed() bool { return m.resumed }
+
+// Run migrates until it is stopped, its mode ends it, or it fails. It returns nil after an end in good order.
+func (m *Migration) Run(ctx context.Context) (err error) {
+	defer func() {
+		m.mu.Lock()
+		m.err, m.ended = err, true
+		m.mu.Unlock()
+		err = errors.Join(err, m.state.close())
+	}()
+	if !m.resumed {
+		if err := m.target.proveSharding(ctx); err != nil {
+			return err
+		}
+		if m.state.TargetWasEmpty, err = m.targetIsEmpty(ctx); err != nil {
+			return err
+		}
+	} else if err := m.target.disown(ctx); err != nil {
+		return err
+	}
+	if err := m.saveState(); err != nil {
+		return err
+	}
+	if m.cfg.TuneSource {
+		if err := m.tune(ctx); err != nil {
+			return errors.Join(err, m.putBack(context.WithoutCancel(ctx)))
+		}
+	}
+	beating, stopBeating := context.WithCancel(ctx)
+	g, linkCtx := errgroup.WithContext(ctx)
+	for _, l := range m.links {
+		g.Go(func() error {
+			if err := l.run(linkCtx); err != nil {
+				return fmt.Errorf("link %s: %w", l.name, err)
+			}
+			return nil
+		})
+	}
+	var beside sync.WaitGroup
+	beside.Go(func() { m.heartbeat(beating) })
+	if m.resumed || !m.state.TargetWasEmpty {
+		m.expiring.forget()
+		beside.Go(func() { m.learnExpiries(beating) })
+	}
+	err = g.Wait()
+	stopBeating()
+	beside.Wait()
+	err = errors.Join(err, m.putBack(context.WithoutCancel(ctx)))
+	if ctx.Err() == nil {
+		err = errors.Join(err, m.leave(context.WithoutCancel(ctx), err))
+	}
+	if err != nil && ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return err
+}
+
+// heartbeat tells others on the target that a migration is in progress.
+func (m *Migration) heartbeat(ctx context.Context) {
+	tick := time.NewTicker(5 * time.Second)
+	defer tick.Stop()
+	for {
+		if err := m.sign(ctx, "running"); err != nil && ctx.Err() == nil {
+			slog.Warn("the target does not take the heartbeat", "error", err)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+func (m *Migration) sign(ctx context.Context, state string) error {
+	host, err := os.Hostname()
+	if err != nil {
+		host = "unknown"
+	}
+	return m.target.setOwnHash(ctx, keyMigration, "id", m.state.ID, "state", state, "host", host,
+		"heartbeat_ms", strconv.FormatInt(time.Now().UnixMilli(), 10))
+}
+
+// leave records how the migration stands. A full copy that is in leaves nothing of ours behind.
+func (m *Migration) leave(ctx context.Context, failed error) error {
+	if failed == nil && (m.cfg.Mode == ModeFull || m.cfg.Sides.Source.Spec().IsFile()) && m.stopping.Err() == nil {
+		return m.Forget(ctx)
+	}
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	if err := m.sign(ctx, "stopped"); err != nil && failed == nil {
+		return err
+	}
+	return nil
+}
+
+// Snapshotted says whether every snapshot is in the target, and of a file all that it holds.
+func (m *Migration) Snapshotted() bool {
+	m.stateMu.Lock()
+	defer m.stateMu.Unlock()
+	for _, st := range m.state.Links {
+		if st.Snapshot != snapshotLoaded {
+			return false
+		}
+	}
+	for _, l := range m.links {
+		if l.file != nil && !l.whole.Load() {
+			return false
+		}
+	}
+	return true
+}
+
+// Forget removes what surecut has left on the target and on disk: after it, the migration cannot be resumed.
+// The migration must have ended in good order.
+func (m *Migration) Forget(ctx context.Context) error {
+	keys := []ownKey{m.target.ownKey(keyMigration)}
+	for _, l := range m.links {
+		keys = append(keys, m.target.ownKey(m.target.linkKey(l.name)))
+		for u := range l.units { // a unit that is still ahead of its link
+			keys = append(keys, m.target.ownUnit(l.name, u))
+		}
+	}
+	if err := m.target.forgetOwn(ctx, keys); err != nil {
+		return err
+	}
+	for _, l := range m.links {
+		if err := os.RemoveAll(l.dir); err != nil {
+			return fmt.Errorf("remove the spool: %w", err)
+		}
+	}
+	if err := os.Remove(m.state.path()); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("remove the state: %w", err)
+	}
+	return nil
+}
+
+// targetIsEmpty says whether the target holds no keys but ours.
+func (m *Migration) targetIsEmpty(ctx context.Context) (bool, error) {
+	for _, addr := range m.target.primaries() {
+		c, err := m.target.d.Client(ctx, addr, 0)
+		if err != nil && m.target.via != nil && ctx.Err() == nil {
+			slog.Warn("whether the target is empty is not known, since a server behind the proxy does not answer; it counts as not empty", "error", err)
+			return false, nil
+		}
+		if err != nil {
+			return false, fmt.Errorf("target %s: %w", addr, err)
+		}
+		info, err := endpoint.Info(ctx, c, "keyspace")
+		if err != nil {
+			return false, fmt.Errorf("target %s: INFO keyspace: %w", addr, err)
+		}
+		for name := range info {
+			db, err := strconv.Atoi(strings.TrimPrefix(name, "db"))
+			if err != nil || !strings.HasPrefix(name, "db") {
+				continue
+			}
+			if foreign, err := m.holdsForeign(ctx, addr, db); foreign || err != nil {
+				return false, err
+			}
+		}
+	}
+	return true, nil
+}
+
+// holdsForeign says whether a database holds a key that is not surecut's own.
+func (m *Migration) holdsForeign(ctx context.Context, addr string, db int) (bool, error) {
+	c, err := m.target.d.Client(ctx, addr, db)
+	if err != nil {
+		return false, fmt.Errorf("target %s: %w", addr, err)
+	}
+	for cursor := uint64(0); ; {
+		page, err := c.Do(ctx, arbitrary(c, "SCAN", strconv.FormatUint(cursor, 10), "COUNT", "1000")).AsScanEntry()
+		if err != nil {
+			return false, fmt.Errorf("target %s: SCAN: %w", addr, err)
+		}
+		for _, name := range page.Elements {
+			if !strings.HasPrefix(name, keyspace.Prefix) {
+				return true, nil
+			}
+		}
+		if cursor = page.Cursor; cursor == 0 {
+			return false, nil
+		}
+	}
+}
+
+// update changes the state; saveState makes it durable.
+func (m *Migration) update(f func()) {
+	m.stateMu.Lock()
+	defer m.stateMu.Unlock()
+	f()
+}
+
+func (m *Migration) saveState() error {
+	m.stateMu.Lock()
+	defer m.stateMu.Unlock()
+	return m.state.save()
+}
+
+// mostProblems bounds the list in the report; the counters stay exact.
+const mostProblems = 1000
+
+func (m *Migration) addProblem(p Problem) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if len(m.problems) < mostProblems {
+		m.problems = append(m.problems, p)
+	}
+}
+
+// level names what a restart or a lost connection means for the writes that were on their way: each is applied once, or its
+// keys are copied again.
+func (m *Migration) level() string {
+	if m.target.via != nil {
+		return "repaired"
+	}
+	return "exactly_once"
+}
+
+// Report says where the migration stands.
+func (m *Migration) Report() Report {
+	m.mu.Lock()
+	r := Report{State: "running", Level: m.level(), Problems: append([]Problem{}, m.problems...)}
+	ended, err := m.ended, m.err
+	m.mu.Unlock()
+	all := true
+	for _, l := range m.links {
+		li := l.report()
+		r.Links = append(r.Links, li)
+		l.count.addTo(&r.Counters)
+		all = all && li.Phase == caughtUp.String()
+	}
+	if m.scans() {
+		r.Level = "repaired"
+	}
+	switch {
+	case ended && err != nil:
+		r.State, r.Error = "failed", err.Error()
+	case ended && (m.stopping.Err() == nil || m.finished.Load()):
+		r.State = "done"
+	case ended:
+		r.State = "stopped"
+	case all:
+		r.State = "caught_up"
+	}
+	return r
+}
+
+func (l *link) report() Link {
+	l.mu.Lock()
+	p := l.phase
+	l.mu.Unlock()
+	l.m.stateMu.Lock()
+	st := *l.st
+	l.m.stateMu.Unlock()
+	li := Link{Shard: l.primary(), Reads: l.node(), Phase: p.String(), Keys: l.count.snapshotDone(),
+		Bytes: l.count.snapshotBytes.Load(), SnapshotBytes: l.count.snapshotReceived.Load(), SnapshotTotal: l.count.snapshotTotal.Load(),
+		Commands: l.count.commands.Load(), ReplID: st.ReplID, Offset: st.Start, AppliedOffset: st.Start}
+	li.Sync = st.Sync
+	if l.file != nil {
+		li.CutBytes = l.cut.Load()
+		li.SnapshotTotal, li.SnapshotBytes = l.file.Size(), l.file.Size()
+	}
+	if l.dispatcher.Load() != nil {
+		bytes, age := l.lag()
+		li.Offset, li.AppliedOffset = l.received(), l.applied().offset
+		li.LagBytes, li.LagSeconds = bytes, age.Seconds()
+	}
+	return li
+}
+
+func (c *counts) snapshotDone() int64 {
+	return c.snapshotApplied.Load() + c.snapshotFiltered.Load() + c.snapshotKept.Load() + c.snapshotExpired.Load() + c.snapshotReported.Load()
+}
+
+// forgetSnapshot begins the counting anew for a snapshot that is loaded once more.
+func (c *counts) forgetSnapshot() {
+	for _, n := range []*atomic.Int64{&c.snapshotKeys, &c.snapshotApplied, &c.snapshotFiltered, &c.snapshotKept, &c.snapshotExpired, &c.snapshotReported} {
+		n.Store(0)
+	}
+}
+
+func (c *counts) addTo(t *Counters) {
+	t.SnapshotKeys += c.snapshotKeys.Load()
+	t.SnapshotApplied += c.snapshotApplied.Load()
+	t.SnapshotFiltered += c.snapshotFiltered.Load()
+	t.SnapshotKept += c.snapshotKept.Load()
+	t.SnapshotExpired += c.snapshotExpired.Load()
+	t.SnapshotReported += c.snapshotReported.Load()
+	t.Commands += c.commands.Load()
+	t.CommandsApplied += c.applied.Load()
+	t.CommandsFiltered += c.filtered.Load()
+	t.CommandsControl += c.control.Load()
+	t.CommandsRepaired += c.repaired.Load()
+	t.CommandsReported += c.reported.Load()
+}

@@ -1,0 +1,491 @@
+package migrator
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+	"unsafe"
+
+	"surecut/internal/command"
+	"surecut/internal/keyspace"
+)
+
+// plan is what becomes of one command of the source.
+type plan struct {
+	pieces []piece
+	act    func(ctx context.Context, g group) error // by the dispatcher itself, after what came before it
+}
+
+func (c *sourceCommand) name() string { return printable(string(c.args[0])) }
+
+// plan decides on one command. Its counters are settled here or by the lane that applies it.
+func (d *dispatcher) plan(c *sourceCommand, received int64) (plan, error) {
+	spec, known := command.Lookup(c.args)
+	switch { // what is not confined to the selected database
+	case known && spec.Class == command.Keyless && spec.Name != "FLUSHDB":
+		return d.planKeyless(c, spec)
+	case known && (spec.Name == "MOVE" || spec.Name == "COPY"):
+		return d.planAcrossDatabases(c, spec, received)
+	}
+	switch {
+	case !d.l.filter.MatchDB(c.db):
+		d.l.count.filtered.Add(1)
+		return plan{}, nil
+	case c.end <= d.doubtEnd && known && spec.Class != command.Keyless:
+		return d.planDoubtful(c), nil
+	case !known && d.l.ofCodis(c):
+		return d.planCodis(c)
+	case !known:
+		return d.planUnknown(c)
+	case spec.Class == command.Keyless:
+		return d.planKeyless(c, spec)
+	case spec.Class == command.Script:
+		return d.planScript(c, spec)
+	}
+	return d.planKeyed(c, spec, received)
+}
+
+// planKeyed sends a command to the lane of its keys; takes it apart, or copies its results, where it has several.
+func (d *dispatcher) planKeyed(c *sourceCommand, spec *command.Spec, received int64) (plan, error) {
+	keys, err := spec.Keys(c.args, d.keys[:0])
+	if err != nil {
+		return plan{}, err
+	}
+	d.keys = keys
+	verdict := d.judge(c, keys)
+	if ((spec.Expires || spec.Name == "PERSIST") && d.resumedEnd > 0 || carriesExpiry(spec.Name)) && d.l.holding() {
+		if err := d.holdAgain(c); err != nil {
+			return plan{}, err
+		}
+	}
+	if err := d.suspect(c, spec); err != nil {
+		return plan{}, err
+	}
+	switch {
+	case verdict.open == 0:
+		return plan{}, d.settleUnsent(c, verdict)
+	case verdict.open == len(keys) && (verdict.oneSlot || !d.l.m.target.cluster && spec.Class != command.Split):
+		return d.planWhole(c, spec, received)
+	case spec.Class == command.Split:
+		return plan{pieces: d.split(c, spec)}, nil
+	}
+	return d.planCopy(c, d.written(c, spec)), nil
+}
+
+// judgement counts what becomes of the keys of a command.
+type judgement struct {
+	open     int  // to be applied
+	filtered int  // left out by a filter
+	noDB     int  // in a database that the target has not
+	oneSlot  bool // all open keys share a slot
+}
+
+func (d *dispatcher) judge(c *sourceCommand, keys []int) judgement {
+	j := judgement{oneSlot: true}
+	var slot uint16
+	_, hasDB := d.l.m.target.mapDB(d.l.filter, c.db)
+	for _, k := range keys {
+		name := view(c.args[k])
+		s := d.l.m.target.slot(name)
+		switch {
+		case !d.l.matchName(name):
+			j.filtered++
+			continue
+		case !hasDB:
+			j.noDB++
+			continue
+		case !d.wanted(c, name, s):
+			continue
+		}
+		if j.open++; j.open == 1 {
+			slot = s
+		}
+		j.oneSlot = j.oneSlot && s == slot
+	}
+	return j
+}
+
+// wanted says whether a key still needs a command: an earlier run may have applied it, and a copy of the key may hold it.
+func (d *dispatcher) wanted(c *sourceCommand, name string, slot uint16) bool {
+	if d.applied(slot, c.end) {
+		return false
+	}
+	return len(d.fences) == 0 || d.fences[keyspace.Key{DB: c.db, Name: name}] < c.end
+}
+
+// settleUnsent counts a command of which nothing is left to apply.
+func (d *dispatcher) settleUnsent(c *sourceCommand, j judgement) error {
+	switch {
+	case j.noDB > 0:
+		d.l.problem(c.db, "", c.name(), fmt.Sprintf("the target has no database %d; map it with --db-map", c.db))
+	case j.filtered > 0:
+		d.l.count.filtered.Add(1)
+	default:
+		d.l.count.applied.Add(1)
+	}
+	return nil
+}
+
+// whole gives the pieces of a command that is passed on with all its keys, as these calls.
+func (d *dispatcher) whole(c *sourceCommand, spec *command.Spec, calls [][][]byte, relative bool) []piece {
+	db, _ := d.l.m.target.mapDB(d.l.filter, c.db)
+	slots := make([]uint16, 0, 4)
+	for _, k := range d.keys {
+		if s := d.l.m.target.slot(view(c.args[k])); !slices.Contains(slots, s) {
+			slots = append(slots, s)
+		}
+	}
+	key := keyspace.Key{DB: c.db}
+	if len(d.keys) > 0 {
+		key.Name = view(c.args[d.keys[0]])
+	} else {
+		slots = append(slots, 0)
+	}
+	var pieces []piece
+	for i, args := range calls {
+		x := call{db: db, args: strs(args), key: key, renew: proves(strings.ToUpper(view(args[0]))),
+			claims: spec.Name == "XCLAIM" && d.l.m.target.claims}
+		run := []call{x}
+		if d.l.file != nil && expiresFields(spec.Name) {
+			d.notePassedFields(c, x)
+		}
+		if spec.Expires || spec.Name == "PERSIST" {
+			if _, at, ok := command.ExpireAt(args); ok {
+				x.expires = at
+			}
+			run = d.hold(c, x, relative)
+		}
+		if i == 0 {
+			run[0].reads, run[0].more = d.reads(c, spec)
+		}
+		if carriesExpiry(spec.Name) {
+			run = append(run, learn(db, keyspace.Key{DB: c.db, Name: view(c.args[d.keys[1]])}))
+		}
+		for _, x := range run {
+			pieces = append(pieces, piece{slot: slots[0], end: c.end, call: x})
+		}
+		if i == 0 {
+			pieces[0].commands = 1
+		}
+	}
+	for _, s := range slots[1:] { // so that the lanes of all keys meet
+		pieces = append(pieces, piece{slot: s, end: c.end})
+	}
+	return pieces
+}
+
+// answersGone lists the commands that the target refuses, or answers with 0, where the key is gone. What a source passes on
+// of SETNX and MSETNX found no key there.
+var answersGone = map[string]bool{"EXPIRE": true, "PEXPIRE": true, "EXPIREAT": true, "PEXPIREAT": true, "GETEX": true, "PERSIST": true,
+	"RENAME": true, "RENAMENX": true, "SETNX": true, "MSETNX": true}
+
+// reads says whether what a command does depends on what its keys hold, and gives those beside the first.
+func (d *dispatcher) reads(c *sourceCommand, spec *command.Spec) (reads bool, more []string) {
+	if d.l.file != nil || len(d.keys) == 0 || answersGone[spec.Name] || overwrites(c, spec) {
+		return false, nil
+	}
+	return true, d.names(c, 1)
+}
+
+// names gives the keys of a command from the i-th on.
+func (d *dispatcher) names(c *sourceCommand, i int) []string {
+	if i >= len(d.keys) {
+		return nil
+	}
+	names := make([]string, 0, len(d.keys)-i)
+	for _, k := range d.keys[i:] {
+		names = append(names, view(c.args[k]))
+	}
+	return names
+}
+
+// learn asks when a key expires that took its expiry over from another one.
+func learn(db int, k keyspace.Key) call {
+	return call{db: db, args: []string{"PTTL", k.Name}, key: k, learns: true}
+}
+
+// split gives one piece per key, in order, without the keys that are not wanted.
+func (d *dispatcher) split(c *sourceCommand, spec *command.Spec) []piece {
+	db, hasDB := d.l.m.target.mapDB(d.l.filter, c.db)
+	verb := view(c.args[0])
+	if spec.Name == "UNLINK" && !d.l.m.target.dialect.Knows("UNLINK") {
+		verb = "DEL"
+	}
+	var pieces []piece
+	for _, k := range d.keys {
+		name := view(c.args[k])
+		slot := d.l.m.target.slot(name)
+		if !hasDB || !d.l.matchName(name) || !d.wanted(c, name, slot) {
+			continue
+		}
+		args := append([]string{verb}, strs(c.args[k:k+spec.SplitStep])...)
+		pieces = append(pieces, piece{slot: slot, end: c.end, call: call{db: db, args: args, key: keyspace.Key{DB: c.db, Name: name}}})
+	}
+	pieces[0].commands = 1
+	return pieces
+}
+
+// changed gives the indexes of the keys that a command may have changed.
+func (d *dispatcher) changed(spec *command.Spec) []int {
+	switch name := spec.Name; {
+	case len(d.keys) == 0:
+	case strings.HasSuffix(name, "STORE"), name == "BITOP", name == "PFMERGE":
+		return d.keys[:1]
+	case name == "SORT", name == "GEORADIUS", name == "GEORADIUSBYMEMBER", name == "COPY":
+		return d.keys[len(d.keys)-1:]
+	}
+	return d.keys
+}
+
+// written names the keys that a command of several keys may have changed.
+func (d *dispatcher) written(c *sourceCommand, spec *command.Spec) []keyspace.Key {
+	var keys []keyspace.Key
+	for _, k := range d.changed(spec) {
+		key := keyspace.Key{DB: c.db, Name: string(c.args[k])}
+		if d.l.match(key) && d.wanted(c, key.Name, d.l.m.target.slot(key.Name)) && !slices.Contains(keys, key) {
+			keys = append(keys, key)
+		}
+	}
+	return keys
+}
+
+// planCopy settles a command by copying the keys that it changed, as far as they are wanted.
+func (d *dispatcher) planCopy(c *sourceCommand, keys []keyspace.Key) plan {
+	if len(keys) == 0 {
+		d.l.count.filtered.Add(1)
+		return plan{}
+	}
+	if why := d.l.cannotCopy(); why != "" {
+		d.l.problem(c.db, keys[0].Name, c.name(), fmt.Sprintf("the target cannot run it as it is (it lacks the command, its keys lie in several slots or databases, or a filter splits them), and %s: %d keys are not what the source would hold", why, len(keys)))
+		return plan{}
+	}
+	return plan{act: func(ctx context.Context, g group) error {
+		lost, err := d.copyKeys(ctx, keys, c.end)
+		if len(lost) > 0 {
+			d.l.count.reported.Add(1)
+		} else {
+			d.l.count.repaired.Add(1)
+		}
+		return err
+	}}
+}
+
+// planKeyless handles what acts on the server, on a database, or sends a message.
+func (d *dispatcher) planKeyless(c *sourceCommand, spec *command.Spec) (plan, error) {
+	container, sub, _ := strings.Cut(spec.Name, " ")
+	switch container {
+	case "PUBLISH", "SPUBLISH":
+		if len(c.args) != 3 || bytes.HasPrefix(c.args[1], []byte("__sentinel__")) {
+			d.l.count.filtered.Add(1)
+			return plan{}, nil
+		}
+		return d.message(c, spec), nil
+	case "FLUSHDB", "FLUSHALL":
+		return plan{act: func(ctx context.Context, g group) error { return d.flush(ctx, c, container == "FLUSHALL") }}, nil
+	case "SWAPDB":
+		return plan{act: func(ctx context.Context, g group) error { return d.swap(ctx, c) }}, nil
+	case "FUNCTION", "SCRIPT":
+		return plan{act: func(ctx context.Context, g group) error { return d.everywhere(ctx, c, container, sub) }}, nil
+	}
+	if !spec.Write {
+		d.l.count.filtered.Add(1)
+		return plan{}, nil
+	}
+	return d.planUnknown(c)
+}
+
+// message passes on what was published; a message is not data, so it is sent once at most after a restart.
+func (d *dispatcher) message(c *sourceCommand, spec *command.Spec) plan {
+	if !d.l.m.target.dialect.Knows(spec.Name) {
+		d.keys = append(d.keys[:0], 1) // the channel
+		d.lacking(c, spec)
+		return plan{}
+	}
+	slot := uint16(0)
+	if strings.EqualFold(c.name(), "SPUBLISH") {
+		slot = d.l.m.target.slot(view(c.args[1]))
+	}
+	if d.applied(slot, c.end) {
+		d.l.count.applied.Add(1)
+		return plan{}
+	}
+	return plan{pieces: []piece{{slot: slot, end: c.end, commands: 1, call: call{db: d.l.m.target.ownDB(), args: strs(c.args), message: true}}}}
+}
+
+// planScript runs a script where it may touch what it does not declare: at a point that all lanes have reached.
+// A cluster can run it only where its declared keys share a slot.
+func (d *dispatcher) planScript(c *sourceCommand, spec *command.Spec) (plan, error) {
+	keys, err := spec.Keys(c.args, d.keys[:0])
+	if err == nil {
+		c, err = d.byText(c, spec)
+	}
+	if err != nil {
+		return plan{}, err
+	}
+	d.keys = keys
+	if d.l.holding() { // it may set or pass on expiries, or have done so in an earlier run
+		if err := d.holdAgain(c); err != nil {
+			return plan{}, err
+		}
+	}
+	if err := d.suspect(c, spec); err != nil {
+		return plan{}, err
+	}
+	j := d.judge(c, keys)
+	if len(keys) > 0 && (j.open < len(keys) || d.l.m.target.cluster && !j.oneSlot || !d.l.m.target.dialect.Knows("EVAL")) {
+		if j.open == 0 {
+			return plan{}, d.settleUnsent(c, j)
+		}
+		d.l.note(c.db, "", c.name(), "the script cannot run on the target as it is: its declared keys were copied, keys that it does not declare were not")
+		return d.planCopy(c, d.written(c, spec)), nil
+	}
+	switch {
+	case len(keys) > 0:
+	case !d.l.m.target.dialect.Knows("EVAL"):
+		d.l.problem(c.db, "", c.name(), "the target runs no scripts, and this one does not declare its keys")
+		return plan{}, nil
+	case d.l.m.target.cluster:
+		d.l.problem(c.db, "", c.name(), "a script without declared keys cannot be routed to a slot of the cluster")
+		return plan{}, nil
+	case len(d.l.filter.Include)+len(d.l.filter.Exclude) > 0:
+		d.l.problem(c.db, "", c.name(), "a script without declared keys cannot be filtered")
+		return plan{}, nil
+	}
+	return d.everyLane(c)
+}
+
+// planUnknown passes a command that nobody knows to a standalone server of which all lanes have met.
+func (d *dispatcher) planUnknown(c *sourceCommand) (plan, error) {
+	d.keys = d.keys[:0] // those of an earlier command
+	if d.l.m.target.cluster || len(d.l.filter.Include)+len(d.l.filter.Exclude) > 0 {
+		d.l.problem(c.db, "", c.name(), "the command is unknown, so its keys cannot be found")
+		return plan{}, nil
+	}
+	return d.everyLane(c)
+}
+
+func (d *dispatcher) everyLane(c *sourceCommand) (plan, error) {
+	db, ok := d.l.m.target.mapDB(d.l.filter, c.db)
+	if !ok {
+		return plan{}, d.settleUnsent(c, judgement{noDB: 1})
+	}
+	slot, key := uint16(0), keyspace.Key{DB: c.db}
+	if len(d.keys) > 0 {
+		key.Name = view(c.args[d.keys[0]])
+		slot = d.l.m.target.slot(key.Name)
+	}
+	if d.applied(slot, c.end) {
+		d.l.count.applied.Add(1)
+		return plan{}, nil
+	}
+	all := !d.l.m.target.cluster
+	pieces := []piece{{slot: slot, end: c.end, commands: 1, all: all,
+		call: call{db: db, args: strs(c.args), key: key, reads: d.l.file == nil && len(d.keys) > 0, more: d.names(c, 1)}}}
+	for _, name := range d.names(c, 0) {
+		pieces = append(pieces, piece{slot: slot, end: c.end, all: all, call: learn(db, keyspace.Key{DB: c.db, Name: name})})
+	}
+	return plan{pieces: pieces}, nil
+}
+
+// planAcrossDatabases handles MOVE and COPY ... DB: the key named in a second database.
+func (d *dispatcher) planAcrossDatabases(c *sourceCommand, spec *command.Spec, received int64) (plan, error) {
+	keys, err := spec.Keys(c.args, d.keys[:0])
+	if err != nil {
+		return plan{}, err
+	}
+	d.keys = keys
+	var at int // argument that names the other database
+	if spec.Name == "MOVE" {
+		at = 2
+	} else if len(c.args) > 3 { // behind source and destination, which may be called DB
+		if i := slices.IndexFunc(c.args[3:], func(a []byte) bool { return bytes.EqualFold(a, []byte("DB")) }); i >= 0 {
+			at = 3 + i + 1
+		}
+	}
+	switch {
+	case at > 0 && at < len(c.args):
+	case d.l.filter.MatchDB(c.db):
+		return d.planKeyed(c, spec, received)
+	default:
+		d.l.count.filtered.Add(1)
+		return plan{}, nil
+	}
+	to, err := strconv.Atoi(string(c.args[at]))
+	if err != nil {
+		return plan{}, errors.New("no database number where one belongs")
+	}
+	both := []keyspace.Key{{DB: c.db, Name: string(c.args[keys[0]])}, {DB: to, Name: string(c.args[keys[len(keys)-1]])}}
+	if d.l.holding() { // the first may be held, and takes that along; an earlier run may have ended before it noted that
+		for _, k := range both {
+			if err := d.l.held.add(k); err != nil {
+				return plan{}, fmt.Errorf("write the list of held keys: %w", err)
+			}
+			if !d.distrusts() {
+				continue
+			}
+			if err := d.recheck(k); err != nil {
+				return plan{}, err
+			}
+		}
+	}
+	var changed []keyspace.Key
+	for _, k := range both {
+		if _, ok := d.l.m.target.mapDB(d.l.filter, k.DB); !ok && d.l.match(k) {
+			d.l.note(k.DB, k.Name, c.name(), fmt.Sprintf("the target has no database %d; map it with --db-map", k.DB))
+			continue
+		}
+		if d.l.match(k) && !d.applied(d.l.m.target.slot(k.Name), c.end) && (len(d.fences) == 0 || d.fences[k] < c.end) {
+			changed = append(changed, k)
+		}
+	}
+	if len(changed) < 2 || d.l.m.target.cluster || !d.l.m.target.dialect.Knows(spec.Name) {
+		return d.planCopy(c, changed), nil
+	}
+	return d.acrossDatabases(c, spec.Name, changed[1], at)
+}
+
+// acrossDatabases passes MOVE or COPY on to a standalone server, with the number there of the database that an argument names.
+func (d *dispatcher) acrossDatabases(c *sourceCommand, name string, to keyspace.Key, at int) (plan, error) {
+	t := d.l.m.target
+	from, _ := t.mapDB(d.l.filter, c.db)
+	into, _ := t.mapDB(d.l.filter, to.DB)
+	if from == into && name == "MOVE" {
+		return plan{}, fmt.Errorf("databases %d and %d of the source are one on the target", c.db, to.DB)
+	}
+	args := strs(c.args)
+	args[at] = strconv.Itoa(into)
+	key := keyspace.Key{DB: c.db, Name: view(c.args[d.keys[0]])}
+	pieces := []piece{{slot: d.l.m.target.slot(key.Name), end: c.end, commands: 1,
+		call: call{db: from, args: args, key: key, other: &to, renew: math.MaxInt64}}}
+	pieces = append(pieces, piece{slot: pieces[0].slot, end: c.end, call: learn(into, to)})
+	if other := d.l.m.target.slot(to.Name); other != pieces[0].slot {
+		pieces = append(pieces, piece{slot: other, end: c.end})
+	}
+	return plan{pieces: pieces}, nil
+}
+
+// view reads bytes as a string without copying; the bytes must not change any more.
+func view(p []byte) string { return unsafe.String(unsafe.SliceData(p), len(p)) }
+
+func strs(args [][]byte) []string {
+	out := make([]string, len(args))
+	for i, a := range args {
+		out[i] = view(a)
+	}
+	return out
+}
+
+// printable shows a key or a command's name without control characters, shortened.
+func printable(s string) string {
+	const most = 200
+	if len(s) > most {
+		s = s[:most] + "..."
+	}
+	q := strconv.Quote(s)
+	return q[1 : len(q)-1]
+}

@@ -1,0 +1,189 @@
+package migrator
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"math"
+	"time"
+
+	"surecut/internal/spool"
+)
+
+// keepCheckpoint records how far the target has applied everything, and moves the phase along.
+func (l *link) keepCheckpoint(ctx, receiving context.Context) error {
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	processes := map[string]string{}
+	for n := 0; ; n++ {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+		at := l.applied()
+		if err := l.saveCheckpoint(ctx, at); err != nil && ctx.Err() == nil {
+			return err
+		}
+		if n%10 == 0 {
+			l.m.target.watchSentinels(ctx)
+			if now, err := l.m.target.processes(ctx); err == nil && !maps.Equal(now, processes) {
+				if err := l.verifyUnits(ctx); err != nil && ctx.Err() == nil {
+					return err
+				}
+				processes = now
+			}
+		}
+		if n%50 == 0 && l.spool != nil {
+			if err := l.spool.TrimBefore(at.offset - l.m.cfg.keepApplied()); err != nil && !errors.Is(err, spool.ErrClosed) {
+				return err
+			}
+		}
+		caught := int64(0)
+		if l.nearlyCaughtUp() {
+			caught = time.Now().UnixMilli()
+		}
+		l.m.expiring.pass(l.name, caught, len(l.m.links))
+		switch {
+		case receiving.Err() != nil:
+			l.advance(draining)
+		case l.at(streaming) && l.nearlyCaughtUp() && !l.holding():
+			l.advance(caughtUp)
+		case l.at(caughtUp) && (!l.nearlyCaughtUp() || l.holding()):
+			l.advance(streaming)
+		}
+	}
+}
+
+// applied gives the point up to which everything has been applied.
+func (l *link) applied() mark {
+	at := l.dispatchedMark() // before the lanes are asked: what comes later lies behind it
+	l.mu.Lock()
+	lanes := l.lanes
+	l.mu.Unlock()
+	for _, n := range lanes {
+		if it := n.oldest(); it != nil && it.start < at.offset {
+			at = mark{offset: it.start, db: it.startDB, received: it.received}
+		}
+	}
+	return at
+}
+
+// saveCheckpoint makes the target remember a point, if it lies ahead of what it remembers.
+func (l *link) saveCheckpoint(ctx context.Context, at mark) error {
+	l.saving.Lock()
+	defer l.saving.Unlock()
+	l.mu.Lock()
+	saved := l.saved.offset
+	stale := l.saved.offset >= at.offset && l.saved != mark{}
+	if l.saved == (mark{}) {
+		saved = -1
+	}
+	l.mu.Unlock()
+	if stale {
+		return nil
+	}
+	l.m.stateMu.Lock()
+	replID := l.st.ReplID
+	l.m.stateMu.Unlock()
+	if err := errors.Join(l.held.save(), l.suspects.save(), l.scripts.save()); err != nil {
+		return err
+	}
+	err := l.m.target.saveLink(ctx, l.name, saved, "replication_id", replID, "offset", fmt.Sprint(at.offset),
+		"db", fmt.Sprint(at.db), "shard", l.primary())
+	if err != nil {
+		return fmt.Errorf("save the checkpoint: %w", err)
+	}
+	l.mu.Lock()
+	if l.saved.offset < at.offset || l.saved == (mark{}) {
+		l.saved = at
+	}
+	l.mu.Unlock()
+	return nil
+}
+
+// compact deletes the checkpoints of units that say no more than the link's own: everything is applied up to there.
+// A unit that is ahead of it, or that holds the fence of a key copied as of a later offset, stays.
+func (l *link) compact(ctx context.Context, d *dispatcher) error {
+	if l.m.target.via != nil { // there are none
+		return l.settleReach(d)
+	}
+	if err := l.verifyUnits(ctx); err != nil {
+		return err
+	}
+	fenced := map[unit]bool{}
+	for k := range d.fences {
+		slot := l.m.target.slot(k.Name)
+		fenced[d.lane(slot).unitOf(slot)] = true
+	}
+	var keys []ownKey
+	l.mu.Lock()
+	for u, offset := range l.units {
+		if offset <= l.saved.offset && !fenced[u] {
+			keys = append(keys, l.m.target.ownUnit(l.name, u))
+			delete(l.units, u)
+		}
+	}
+	l.mu.Unlock()
+	return l.m.target.forgetOwn(ctx, keys)
+}
+
+// verifyUnits asks the target for every checkpoint that it has acknowledged: a server that restarted without its data,
+// or a replica that was promoted too early, has lost some, and what was applied with them.
+func (l *link) verifyUnits(ctx context.Context) error {
+	l.mu.Lock()
+	units := maps.Clone(l.units)
+	l.mu.Unlock()
+	return l.m.target.verifyUnits(ctx, l.name, units)
+}
+
+// touchUnits notes a checkpoint that the target has acknowledged.
+func (l *link) touchUnits(units []unit, end int64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, u := range units {
+		l.units[u] = max(l.units[u], end)
+	}
+}
+
+// acknowledged gives the furthest checkpoint of a unit that the target has acknowledged.
+func (l *link) acknowledged(u unit) int64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.units[u]
+}
+
+func (l *link) setDispatched(m mark) {
+	l.mu.Lock()
+	l.dispatched = m
+	l.mu.Unlock()
+}
+
+func (l *link) dispatchedMark() mark {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.dispatched
+}
+
+// lag is what the target has not applied of what was received, in bytes and by age.
+func (l *link) lag() (bytes int64, age time.Duration) {
+	at := l.applied()
+	bytes = l.received() - at.offset
+	if bytes <= 0 {
+		return 0, 0
+	}
+	return bytes, max(time.Duration(time.Now().UnixMilli()-at.received)*time.Millisecond, 0)
+}
+
+// offline is a position that is never reached.
+const offline = math.MaxInt64
+
+// nearlyCaughtUp says that the target lags by less than --max-lag behind a source that is connected.
+func (l *link) nearlyCaughtUp() bool {
+	if l.applied().offset < l.online.Load() {
+		return false
+	}
+	bytes, age := l.lag()
+	return bytes == 0 || age < l.m.cfg.MaxLag
+}

@@ -1,0 +1,217 @@
+package migrator
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/redis/rueidis"
+
+	"surecut/internal/keyspace"
+	"surecut/internal/rdb"
+)
+
+// postponement is what is added to every expiry that an AOF gives a key, in ms, some 3000 years: a server expires nothing
+// while it loads its AOF, since an expiry that has passed may be renewed further down in the file. The target is a primary
+// that would. It carries the postponed expiry along by its own rules (RENAME, SET, PERSIST), and when the file is in, every
+// key gets its true one. The held list names the keys.
+const postponement = 100_000_000_000_000
+
+// postponed gives the expiry that a key gets while the file is being loaded. One that is thousands of years away is left as it
+// is.
+func postponed(at int64) int64 {
+	if at >= postponement {
+		return at
+	}
+	return max(at, 1) + postponement
+}
+
+// postpone changes the expiry that a call gives its key.
+func (d *dispatcher) postpone(c *sourceCommand, x call) []call {
+	at, ok := absoluteExpiry(x.args)
+	if !ok {
+		return []call{x}
+	}
+	d.noteHeld(c, x.args[1])
+	x.expires = 0 // not before the file is in
+	if strings.EqualFold(x.args[0], "RESTORE") {
+		x.args = slices.Clone(x.args)
+		x.args[2] = strconv.FormatInt(postponed(at), 10)
+	} else {
+		x.args = []string{"PEXPIREAT", x.args[1], strconv.FormatInt(postponed(at), 10)}
+	}
+	return []call{x}
+}
+
+// notePassedFields reports fields of a hash whose expiry has passed: the target deletes them at once, and cannot renew them.
+func (d *dispatcher) notePassedFields(c *sourceCommand, x call) {
+	name, at := strings.ToUpper(x.args[0]), int64(-1)
+	switch {
+	case len(x.args) < 3, name != "HPEXPIREAT" && name != "HEXPIREAT" && name != "HSETEX":
+	case name == "HSETEX":
+		if i := slices.IndexFunc(x.args, func(a string) bool { return strings.EqualFold(a, "PXAT") }); i > 0 && i+1 < len(x.args) {
+			at, _ = strconv.ParseInt(x.args[i+1], 10, 64)
+		}
+	default:
+		at, _ = strconv.ParseInt(x.args[2], 10, 64)
+		if name == "HEXPIREAT" {
+			at *= 1000
+		}
+	}
+	if at > 0 && at <= d.l.sourceNow() {
+		d.l.note(c.db, x.args[1], name, "fields of this hash had an expiry that has passed; if the file renews it further down, they are missing")
+	}
+}
+
+// notePassed is notePassedFields for a hash of the RDB that an AOF begins with.
+func (l *link) notePassed(e *rdb.Entry, k keyspace.Key) {
+	if e.Type != rdb.TypeValkeyHash2 && e.Type != rdb.TypeHashMetadata && e.Type != rdb.TypeHashListpackEx {
+		return
+	}
+	fields := &passedFields{Hasher: keyspace.NewHasher(), now: l.sourceNow()}
+	if !e.Big && rdb.WalkValue(e.Type, e.Raw, fields) == nil && fields.passed == 0 {
+		return
+	}
+	l.note(k.DB, k.Name, "", "fields of this hash had an expiry that has passed, or it is too large to tell; if the file renews it further down, they are missing")
+}
+
+// passedFields counts fields whose expiry has passed.
+type passedFields struct {
+	*keyspace.Hasher
+	now    int64
+	passed int
+}
+
+// HashField looks at the expiry.
+func (p *passedFields) HashField(_, _ []byte, expireAt int64) error {
+	if expireAt > 0 && expireAt <= p.now {
+		p.passed++
+	}
+	return nil
+}
+
+// endPostponing gives every key of the held list its true expiry; those that have expired are deleted by that. It may be
+// repeated: what has its true expiry already is left alone.
+func (d *dispatcher) endPostponing(ctx context.Context) error {
+	next := d.l.held.reader()
+	for {
+		keys := map[uint16][]keyspace.Key{}
+		n := 0
+		for ; n < 500; n++ {
+			k, ok, err := next()
+			if err != nil {
+				return err
+			}
+			if !ok {
+				break
+			}
+			db, ok := d.l.m.target.mapDB(d.l.filter, k.DB)
+			if !ok || !d.l.match(k) {
+				continue
+			}
+			slot := d.l.m.target.slot(k.Name)
+			keys[slot] = append(keys[slot], keyspace.Key{DB: db, Name: k.Name})
+		}
+		if n == 0 {
+			return d.l.endHolding()
+		}
+		if err := d.l.aside.unpostpone(ctx, keys); err != nil {
+			return fmt.Errorf("give keys their expiry: %w", err)
+		}
+	}
+}
+
+// unpostpone takes the postponement from the expiries of keys of the target, which stand by their slots.
+func (w *writer) unpostpone(ctx context.Context, left map[uint16][]keyspace.Key) error {
+	return w.t.retry(ctx, func() (again, err error) {
+		byNode := map[string][]keyspace.Key{}
+		for slot, keys := range left {
+			addr, err := w.node(slot)
+			if err != nil {
+				return err, nil
+			}
+			byNode[addr] = append(byNode[addr], keys...)
+		}
+		for addr, keys := range byNode {
+			why, err := w.unpostponeOn(ctx, addr, keys)
+			if err != nil {
+				return nil, err
+			}
+			if why != nil {
+				w.drop(addr)
+				again = why
+				continue
+			}
+			for _, k := range keys {
+				delete(left, w.t.slot(k.Name))
+			}
+		}
+		return again, ctx.Err()
+	})
+}
+
+func (w *writer) unpostponeOn(ctx context.Context, addr string, keys []keyspace.Key) (again, err error) {
+	c, err := w.conn(ctx, addr)
+	if err != nil {
+		return err, ctx.Err()
+	}
+	var ask []rueidis.Completed
+	at := make([]int, len(keys))
+	sel := func(cmds []rueidis.Completed, db int) []rueidis.Completed {
+		if w.t.cluster || db == c.db {
+			return cmds
+		}
+		c.db = db
+		return append(cmds, arbitrary(c.dc, "SELECT", strconv.Itoa(db)))
+	}
+	for i, k := range keys {
+		ask = sel(ask, k.DB)
+		at[i] = len(ask)
+		if w.t.number >= 70000 {
+			ask = append(ask, arbitrary(c.dc, "PEXPIRETIME", k.Name))
+		} else {
+			ask = append(ask, arbitrary(c.dc, "TIME"), arbitrary(c.dc, "PTTL", k.Name))
+		}
+	}
+	got := c.dc.DoMulti(ctx, ask...)
+	var set []rueidis.Completed
+	for i, k := range keys {
+		expireAt, why, err := w.expireTime(addr, got[at[i]:])
+		if why != nil || err != nil {
+			return why, err
+		}
+		if expireAt < postponement/2 { // none, or its own by now
+			continue
+		}
+		set = append(sel(set, k.DB), arbitrary(c.dc, "PEXPIREAT", k.Name, strconv.FormatInt(expireAt-postponement, 10)))
+	}
+	for _, r := range c.dc.DoMulti(ctx, set...) {
+		if why, err := classify(addr, r.Error()); why != nil || err != nil {
+			return why, err
+		}
+	}
+	return nil, nil
+}
+
+// expireTime reads the answers about one key: Unix ms, or below 0.
+func (w *writer) expireTime(addr string, got []rueidis.RedisResult) (at int64, again, err error) {
+	if w.t.number >= 70000 {
+		at, err = got[0].AsInt64()
+		again, err = classify(addr, err)
+		return at, again, err
+	}
+	m, err := got[0].ToMessage()
+	if err == nil {
+		at, err = parseTime(m)
+	}
+	ttl := int64(-1)
+	if err == nil {
+		ttl, err = got[1].AsInt64()
+	}
+	if again, err = classify(addr, err); ttl < 0 {
+		return -1, again, err
+	}
+	return at + ttl, again, err
+}

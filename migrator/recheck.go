@@ -1,0 +1,183 @@
+package migrator
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/cespare/xxhash/v2"
+
+	"surecut/internal/command"
+	"surecut/internal/keyspace"
+)
+
+// While nobody applies the stream, the target goes on to expire keys, and the source may have changed, read or renewed them
+// before they expired. What the stream then says of such a key makes a new one on the target: INCR counts from 0, and the
+// expiry is gone. So, from when a source is reached again until the link has caught up, the target is asked for each key
+// that is changed for the first time whether it has it, and keeps it from expiring; keys that it has not, and keys that were made of
+// others, are noted, and copied from the source at the end.
+
+// mostTouched bounds what is remembered of touched keys, 8 bytes each; beyond it the target is asked again.
+const mostTouched = 1 << 20
+
+// distrusts says whether keys of the target may have expired that the source had when it ran the commands that come now.
+func (d *dispatcher) distrusts() bool {
+	d.l.m.stateMu.Lock()
+	released := d.l.st.Released
+	d.l.m.stateMu.Unlock()
+	return released && d.holds() && d.l.file == nil
+}
+
+// touch says whether a key comes for the first time since the set was cleared.
+func touch(set map[uint64]struct{}, k keyspace.Key) bool {
+	h := xxhash.Sum64(appendHeld(nil, k))
+	if _, known := set[h]; known {
+		return false
+	}
+	if len(set) >= mostTouched {
+		clear(set)
+	}
+	set[h] = struct{}{}
+	return true
+}
+
+// overwrites says whether what a command makes of its key does not depend on what the key was before.
+func overwrites(c *sourceCommand, spec *command.Spec) bool {
+	switch spec.Name {
+	case "SET":
+		for _, a := range c.args[3:] {
+			if strings.EqualFold(view(a), "KEEPTTL") {
+				return false
+			}
+		}
+		return true
+	case "SETEX", "PSETEX", "GETSET", "GETDEL", "RESTORE", "RESTORE-ASKING":
+		return true
+	}
+	return spec.Class == command.Split
+}
+
+// expiresFields says whether a command concerns the expiry of hash fields, which cannot be held.
+func expiresFields(name string) bool {
+	switch name {
+	case "HEXPIRE", "HPEXPIRE", "HEXPIREAT", "HPEXPIREAT", "HPERSIST", "HGETEX", "HSETEX":
+		return true
+	}
+	return false
+}
+
+// suspect notes keys that a command makes of others, or that an earlier run changed without having seen the replies.
+func (d *dispatcher) suspect(c *sourceCommand, spec *command.Spec) error {
+	if !d.holds() || d.l.file != nil {
+		return nil
+	}
+	several := (spec.Class == command.Script || spec.Class == command.Ordinary && len(d.keys) > 1) && d.distrusts()
+	fields := expiresFields(spec.Name)
+	if !several && !fields && d.resumedEnd == 0 {
+		return nil
+	}
+	for _, i := range d.changed(spec) {
+		k := keyspace.Key{DB: c.db, Name: view(c.args[i])}
+		if several || fields || d.unwitnessed(d.l.m.target.slot(k.Name), c.end) {
+			if err := d.recheck(k); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// recheck notes a key to be copied when the link has caught up.
+func (d *dispatcher) recheck(k keyspace.Key) error {
+	if _, ok := d.l.m.target.mapDB(d.l.filter, k.DB); !ok || !d.l.match(k) || !touch(d.suspects, k) {
+		return nil
+	}
+	if err := d.l.suspects.add(k); err != nil {
+		return fmt.Errorf("write the list of keys to be copied: %w", err)
+	}
+	return nil
+}
+
+// unwitnessed says whether an earlier run sent a command in the last transaction of its unit, and may not have seen the reply.
+func (d *dispatcher) unwitnessed(slot uint16, end int64) bool {
+	return d.applied(slot, end) && end > d.witnessed[d.lane(slot).unitOf(slot)]
+}
+
+// ask gives the calls that precede a command that changes a key for the first time while the target is not trusted.
+func (d *dispatcher) ask(c *sourceCommand, spec *command.Spec) []piece {
+	if len(d.keys) != 1 || !d.distrusts() {
+		return nil
+	}
+	k := keyspace.Key{DB: c.db, Name: view(c.args[d.keys[0]])}
+	if !touch(d.touched, k) || overwrites(c, spec) {
+		return nil
+	}
+	d.noteHeld(c, k.Name)
+	db, _ := d.l.m.target.mapDB(d.l.filter, c.db)
+	slot := d.l.m.target.slot(k.Name)
+	return []piece{
+		{slot: slot, end: c.end, call: call{db: db, key: k, args: []string{"EXISTS", k.Name}, renew: always, later: true}},
+		{slot: slot, end: c.end, call: call{db: db, key: k, args: []string{"PERSIST", k.Name}}},
+	}
+}
+
+// suspectLater notes the keys of calls that can wait, and gives the rest.
+func (l *link) suspectLater(failed []failure) (now []failure, err error) {
+	later := false
+	for _, f := range failed {
+		if !f.call.later {
+			now = append(now, f)
+			continue
+		}
+		later = true
+		if err := l.suspects.add(f.call.key); err != nil {
+			return nil, fmt.Errorf("write the list of keys to be copied: %w", err)
+		}
+	}
+	if later {
+		_, err = l.suspects.flush() // a run that is killed must not take it along
+	}
+	return now, err
+}
+
+// copySuspects copies the keys that were noted.
+func (d *dispatcher) copySuspects(ctx context.Context) error {
+	l := d.l
+	if l.suspects.empty() {
+		return nil
+	}
+	next := l.suspects.reader()
+	seen := map[uint64]struct{}{}
+	for over := false; !over; {
+		var keys []keyspace.Key
+		for len(keys) < 100 && !over {
+			k, ok, err := next()
+			if err != nil {
+				return err
+			}
+			if !ok && len(keys) > 0 {
+				break
+			}
+			if !ok {
+				err := d.meet(ctx, d.lanes, func() (err error) { // what the lanes have still to note
+					if k, ok, err = next(); err == nil && !ok {
+						over = true
+						err = l.suspects.clear()
+					}
+					return err
+				})
+				if err != nil {
+					return err
+				}
+			}
+			if ok && touch(seen, k) {
+				keys = append(keys, k)
+			}
+		}
+		if _, err := d.copyKeys(ctx, keys, l.dispatchedMark().offset); err != nil {
+			return err
+		}
+	}
+	clear(d.suspects)
+	return nil
+}

@@ -1,0 +1,109 @@
+package migrator
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"surecut/internal/endpoint"
+	"surecut/internal/rdb"
+)
+
+// copyLimit is the most that a copied value may take once it is re-encoded.
+const copyLimit = 512 << 20
+
+// moduleExitsUntil is the first version that refuses a value of a module that it has not loaded. Those before end their
+// process over it.
+const moduleExitsUntil = 60200
+
+// payloads makes what RESTORE takes on the target.
+type payloads struct {
+	version int  // the lowest RDB version that its nodes read
+	modules bool // values of modules may be sent
+}
+
+var moduleNotLoaded = &unsupportedError{what: "values of a module that the target has not loaded (or is not known to have)", since: "6.2, since older ones end their process over them, and then the module"}
+
+// appendValue appends the payload of a snapshot's value of at most limit bytes.
+func (p payloads) appendValue(dst []byte, rdbType byte, raw []byte, limit int64) ([]byte, error) {
+	if rdbType == rdb.TypeModule && !p.modules {
+		return dst, moduleNotLoaded
+	}
+	return rdb.Encoder{Version: p.version, Max: int(limit)}.Append(dst, rdbType, raw)
+}
+
+// dumped gives a payload that another server's DUMP has made.
+func (p payloads) dumped(payload string) (string, error) {
+	if len(payload) > 0 && payload[0] == rdb.TypeModule && !p.modules {
+		return "", moduleNotLoaded
+	}
+	out, err := rdb.Encoder{Version: p.version, Max: copyLimit}.Payload([]byte(payload))
+	return view(out), err
+}
+
+// notRestorable says that err is one of a value that the target cannot be given.
+func notRestorable(err error) bool {
+	return errors.Is(err, rdb.ErrTooLarge) || errors.As(err, new(*rdb.UnsupportedError)) || isUnsupported(err)
+}
+
+// newPayloads asks the target's nodes what they read.
+func newPayloads(ctx context.Context, t *target, source *endpoint.Deployment) (payloads, error) {
+	p := payloads{modules: true}
+	for i, addr := range t.primaries() {
+		version, _, err := t.d.AcceptedRDB(ctx, addr)
+		if err != nil {
+			return p, fmt.Errorf("target %s: which RDB version it reads: %w", addr, err)
+		}
+		if i == 0 || version < p.version {
+			p.version = version
+		}
+	}
+	if t.number >= moduleExitsUntil {
+		return p, nil
+	}
+	if p.modules = !source.Spec().IsFile(); !p.modules {
+		return p, nil
+	}
+	needed := map[string]bool{}
+	for _, s := range source.Shards() {
+		names, err := loadedModules(ctx, source, s.Primary.Addr)
+		if err != nil {
+			p.modules = false
+			return p, ctx.Err()
+		}
+		for _, n := range names {
+			needed[n] = true
+		}
+	}
+	for _, addr := range t.primaries() {
+		names, err := loadedModules(ctx, t.d, addr)
+		for n := range needed {
+			if err != nil || !slices.Contains(names, n) {
+				p.modules = false
+			}
+		}
+	}
+	return p, ctx.Err()
+}
+
+// loadedModules asks MODULE LIST (since 4.0).
+func loadedModules(ctx context.Context, d *endpoint.Deployment, addr string) ([]string, error) {
+	c, err := d.Client(ctx, addr, 0)
+	if err != nil {
+		return nil, err
+	}
+	list, err := c.Do(ctx, arbitrary(c, "MODULE", "LIST")).ToArray()
+	if err != nil {
+		return nil, err
+	}
+	var names []string
+	for _, m := range list {
+		fields, err := m.AsStrMap()
+		if err != nil {
+			return nil, err
+		}
+		names = append(names, fields["name"])
+	}
+	return names, nil
+}

@@ -1,0 +1,76 @@
+package migrator
+
+import (
+	"surecut/internal/command"
+	"surecut/internal/keyspace"
+)
+
+// mostLacking bounds the keys that are remembered as reported.
+const mostLacking = 100_000
+
+// rewritten gives what the target is sent for a command: expiries made absolute, by the time of receipt and the source's
+// clock, and other forms where the target is older than the source.
+func (d *dispatcher) rewritten(c *sourceCommand, spec *command.Spec, received int64) (calls [][][]byte, relative bool, outcome command.Outcome) {
+	dialect := d.l.m.target.dialect
+	calls = [][][]byte{c.args}
+	if spec.Expires {
+		if d.l.holding() {
+			dialect = d.l.m.target.held
+		}
+		if cmds, changed := command.AbsoluteExpiry(nil, c.args, received+d.l.skew.Load(), dialect); changed {
+			calls, relative = cmds, true
+		}
+	}
+	var out [][][]byte
+	for i, args := range calls {
+		cmds, outcome := dialect.Rewrite(nil, args)
+		switch {
+		case outcome == command.Copied, outcome == command.Lacking:
+			return nil, relative, outcome
+		case outcome == command.Changed && out == nil:
+			out = append(make([][][]byte, 0, len(calls)+len(cmds)), calls[:i]...)
+			out = append(out, cmds...)
+		case outcome == command.Changed:
+			out = append(out, cmds...)
+		case out != nil:
+			out = append(out, args)
+		}
+	}
+	if out != nil {
+		return out, relative, command.Changed
+	}
+	return calls, relative, command.Same
+}
+
+// planWhole passes a command on with all its keys, in the form that the target knows.
+func (d *dispatcher) planWhole(c *sourceCommand, spec *command.Spec, received int64) (plan, error) {
+	calls, relative, outcome := d.rewritten(c, spec, received)
+	switch {
+	case outcome == command.Copied:
+		return d.planCopy(c, d.written(c, spec)), nil
+	case outcome == command.Lacking:
+		d.lacking(c, spec)
+		return plan{}, nil
+	case len(calls) == 0: // it would change nothing there
+		d.l.count.applied.Add(1)
+		return plan{}, nil
+	}
+	return plan{pieces: append(d.ask(c, spec), d.whole(c, spec, calls, relative)...)}, nil
+}
+
+// lacking reports a command whose type the target does not have, each key once.
+func (d *dispatcher) lacking(c *sourceCommand, spec *command.Spec) {
+	d.l.count.reported.Add(1)
+	for _, i := range d.keys {
+		k := keyspace.Key{DB: c.db, Name: string(c.args[i])}
+		if !d.l.match(k) || d.lacks[k] || len(d.lacks) >= mostLacking {
+			continue
+		}
+		d.lacks[k] = true
+		why := "the target has not what this writes: " + command.Lacks(c.args)
+		if spec.Name == "PUBLISH" && d.l.m.target.via != nil {
+			why = "the proxy passes no messages on"
+		}
+		d.l.note(k.DB, k.Name, spec.Name, why)
+	}
+}

@@ -1,0 +1,465 @@
+package migrator
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/redis/rueidis"
+	"golang.org/x/sync/errgroup"
+
+	"surecut/internal/endpoint"
+	"surecut/internal/keyspace"
+	"surecut/internal/rdb"
+)
+
+// Bounds of what a scan asks for at once.
+const (
+	scanCount      = "512"
+	scanBatchKeys  = 64
+	scanBatchBytes = 4 << 20 // of values, by what the batch before had
+)
+
+// entries is what the loader reads: an RDB, or the keys of a server that are scanned.
+type entries interface {
+	Next() (*rdb.Entry, error)
+	Walk(keyspace.Visitor) error
+	Version() int
+	Consumed() int64
+}
+
+// scan reads the keys of one server by SCAN and DUMP. What is written meanwhile may be missing or old in it.
+type scan struct {
+	l    *link
+	keys []keyspace.Key // only these; nil: all
+	out  chan []scanned
+	err  error          // why out was closed; nil at the end
+	gone []keyspace.Key // of keys: those that the server has not; whoever reads waits for the end
+
+	batch   []scanned
+	current *scanned
+	bytes   int64
+}
+
+type scanned struct {
+	rdb.Entry
+	version int
+	raw     []byte
+	gone    bool
+}
+
+// named are keys of one database.
+type named struct {
+	db    int
+	names []string
+}
+
+// loadScan loads what a scan gives; of keys, where they are not nil. It gives those of keys that the server has not.
+func (l *link) loadScan(ctx context.Context, ld *loader, keys []keyspace.Key) (gone []keyspace.Key, err error) {
+	s := &scan{l: l, keys: keys, out: make(chan []scanned, 2)}
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error {
+		defer close(s.out)
+		s.err = s.run(ctx)
+		return s.err
+	})
+	g.Go(func() error { return ld.load(ctx, s) })
+	err = g.Wait()
+	return s.gone, err
+}
+
+// run scans every database, several connections reading what one lists.
+func (s *scan) run(ctx context.Context) error {
+	server, err := s.l.source.d.Server(ctx, s.l.reads)
+	if err != nil {
+		return fmt.Errorf("source %s: %w", s.l.reads, err)
+	}
+	if s.keys == nil && server.Number >= 70000 {
+		if err := s.functions(ctx); err != nil {
+			return err
+		}
+	}
+	list := make(chan named)
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error {
+		defer close(list)
+		if s.keys != nil {
+			return s.listKeys(ctx, list)
+		}
+		return s.listAll(ctx, list)
+	})
+	for range s.l.m.cfg.Lanes {
+		g.Go(func() error { return s.worker(ctx, list, server.Number >= 70000) })
+	}
+	return g.Wait()
+}
+
+func send[T any](ctx context.Context, to chan<- T, x T) error {
+	select {
+	case to <- x:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// functions gives the libraries of a server that lets them be listed.
+func (s *scan) functions(ctx context.Context) error {
+	client, err := s.l.source.d.Client(ctx, s.l.reads, 0)
+	if err != nil {
+		return fmt.Errorf("source %s: %w", s.l.reads, err)
+	}
+	libraries, err := client.Do(ctx, arbitrary(client, "FUNCTION", "LIST", "WITHCODE")).ToArray()
+	if err != nil { // and the rest is copied
+		s.l.note(0, "", "FUNCTION LIST", "function libraries are not copied: "+err.Error())
+	}
+	var batch []scanned
+	for _, lib := range libraries {
+		fields, err := lib.ToArray()
+		if err != nil {
+			return fmt.Errorf("source %s: FUNCTION LIST: %w", s.l.reads, err)
+		}
+		for i := 0; i+1 < len(fields); i += 2 {
+			if name, _ := fields[i].ToString(); name == "library_code" {
+				code, err := fields[i+1].ToString()
+				if err != nil {
+					return fmt.Errorf("source %s: FUNCTION LIST: %w", s.l.reads, err)
+				}
+				batch = append(batch, scanned{Entry: rdb.Entry{Kind: rdb.KindFunction, Value: []byte(code)}})
+			}
+		}
+	}
+	return send(ctx, s.out, batch)
+}
+
+func (s *scan) listKeys(ctx context.Context, list chan<- named) error {
+	byDB := map[int][]string{}
+	for _, k := range s.keys {
+		byDB[k.DB] = append(byDB[k.DB], k.Name)
+	}
+	for db, names := range byDB {
+		if err := send(ctx, list, named{db, names}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *scan) listAll(ctx context.Context, list chan<- named) error {
+	client, err := s.l.source.d.Client(ctx, s.l.reads, 0)
+	if err != nil {
+		return fmt.Errorf("source %s: %w", s.l.reads, err)
+	}
+	info, err := endpoint.Info(ctx, client, "keyspace")
+	if err != nil {
+		return fmt.Errorf("source %s: INFO keyspace: %w", s.l.reads, err)
+	}
+	for name := range info {
+		db, err := strconv.Atoi(strings.TrimPrefix(name, "db"))
+		if err != nil || !strings.HasPrefix(name, "db") || !s.l.filter.MatchDB(db) {
+			continue
+		}
+		if err := s.listDB(ctx, db, list); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *scan) listDB(ctx context.Context, db int, list chan<- named) error {
+	for cursor := "0"; ; {
+		var page rueidis.ScanEntry
+		err := s.retry(ctx, func() error {
+			client, err := s.l.source.d.Client(ctx, s.l.reads, db)
+			if err == nil {
+				page, err = client.Do(ctx, arbitrary(client, "SCAN", cursor, "COUNT", scanCount)).AsScanEntry()
+			}
+			return err
+		})
+		if err != nil {
+			return fmt.Errorf("source %s: SCAN of database %d: %w", s.l.reads, db, err)
+		}
+		names := slices.DeleteFunc(page.Elements, func(name string) bool { return strings.HasPrefix(name, keyspace.Prefix) })
+		if len(names) > 0 {
+			if err := send(ctx, list, named{db, names}); err != nil {
+				return err
+			}
+		}
+		if cursor = strconv.FormatUint(page.Cursor, 10); cursor == "0" {
+			return nil
+		}
+	}
+}
+
+// retry repeats what fails for want of a connection, for a while.
+func (s *scan) retry(ctx context.Context, try func() error) error {
+	until := time.Now().Add(s.l.m.cfg.RetryFor)
+	for {
+		err := try()
+		if code := endpoint.Code(err); err == nil || code != "" && code != "LOADING" && code != "BUSY" || time.Now().After(until) {
+			return err
+		}
+		select {
+		case <-time.After(100 * time.Millisecond):
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
+
+func (s *scan) worker(ctx context.Context, list <-chan named, expireTimes bool) error {
+	size := scanBatchKeys
+	for n := range list {
+		for len(n.names) > 0 {
+			names := n.names[:min(size, len(n.names))]
+			n.names = n.names[len(names):]
+			var got []scanned
+			err := s.retry(ctx, func() (err error) {
+				got, err = s.read(ctx, n.db, names, expireTimes)
+				return err
+			})
+			if err != nil {
+				return fmt.Errorf("source %s: %w", s.l.reads, err)
+			}
+			bytes := 1
+			for i := range got {
+				bytes += len(got[i].raw)
+			}
+			size = min(max(scanBatchBytes/(bytes/len(names)+1), 1), scanBatchKeys)
+			if err := send(ctx, s.out, got); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// read gives values and expiries of keys. One that has gone is left out, or marked where it was asked for by name.
+func (s *scan) read(ctx context.Context, db int, names []string, expireTimes bool) ([]scanned, error) {
+	client, err := s.l.source.d.Client(ctx, s.l.reads, db)
+	if err != nil {
+		return nil, err
+	}
+	dc, release := client.Dedicate()
+	defer release()
+	expiry := "PTTL"
+	if expireTimes {
+		expiry = "PEXPIRETIME"
+	}
+	cmds := []rueidis.Completed{arbitrary(dc, "TIME")}
+	for _, name := range names {
+		cmds = append(cmds, arbitrary(dc, "DUMP", name), arbitrary(dc, expiry, name))
+	}
+	res := dc.DoMulti(ctx, cmds...)
+	m, err := res[0].ToMessage()
+	if err != nil {
+		return nil, err
+	}
+	base, err := parseTime(m)
+	if err != nil {
+		return nil, err
+	}
+	if expireTimes {
+		base = 0
+	}
+	var out []scanned
+	for i, name := range names {
+		e := scanned{Entry: rdb.Entry{Kind: rdb.KindKey, DB: db, Key: []byte(name), Idle: -1, Freq: -1}}
+		if e.gone, err = e.take(res[1+2*i], res[2+2*i], base, s.l.m.cfg.BigValue); err != nil {
+			if code := endpoint.Code(err); code == "MOVED" || code == "ASK" {
+				continue // the slot is moving: the comparison finds the key
+			}
+			return nil, fmt.Errorf("DUMP %s: %w", printable(name), err)
+		}
+		if !e.gone || s.keys != nil {
+			out = append(out, e)
+		}
+	}
+	return out, nil
+}
+
+// take reads the replies of DUMP and of PTTL, which counts from base, or of PEXPIRETIME.
+func (e *scanned) take(dump, expiry rueidis.RedisResult, base, big int64) (gone bool, err error) {
+	payload, err := dump.AsBytes()
+	if rueidis.IsRedisNil(err) {
+		return true, nil
+	}
+	at, err2 := expiry.AsInt64()
+	if err := errors.Join(err, err2); err != nil {
+		return false, err
+	}
+	switch {
+	case at == -2:
+		return true, nil
+	case at >= 0:
+		e.ExpireAt = max(base+at, 1)
+	}
+	d, err := rdb.SplitDump(payload)
+	if err != nil {
+		return false, err
+	}
+	e.Type, e.version, e.raw = d.Type, d.Version, d.Raw
+	if e.Big = int64(len(d.Raw)) > big; !e.Big {
+		e.Raw = d.Raw
+	}
+	return false, nil
+}
+
+// Next gives the next key.
+func (s *scan) Next() (*rdb.Entry, error) {
+	for {
+		for len(s.batch) > 0 {
+			s.current, s.batch = &s.batch[0], s.batch[1:]
+			s.bytes += int64(len(s.current.raw))
+			if !s.current.gone {
+				return &s.current.Entry, nil
+			}
+			s.gone = append(s.gone, keyspace.Key{DB: s.current.DB, Name: string(s.current.Key)})
+		}
+		batch, ok := <-s.out
+		if !ok {
+			if s.err != nil {
+				return nil, s.err
+			}
+			return nil, io.EOF
+		}
+		s.batch = batch
+	}
+}
+
+// Walk takes the current value apart.
+func (s *scan) Walk(v keyspace.Visitor) error {
+	return rdb.WalkValue(s.current.Type, s.current.raw, v)
+}
+
+// Version is that of the current value.
+func (s *scan) Version() int { return s.current.version }
+
+// Consumed counts the bytes of the values.
+func (s *scan) Consumed() int64 { return s.bytes }
+
+// runScan copies a source that is not replicated: its keys as they are found.
+func (l *link) runScan(ctx context.Context) error {
+	if err := l.measureSkew(ctx); err != nil {
+		return err
+	}
+	if l.snapshotStage() == "" {
+		l.m.update(func() { l.st.StartedMs, l.st.Snapshot = l.sourceNow(), snapshotReceived })
+		if err := l.m.saveState(); err != nil {
+			return err
+		}
+	}
+	if l.snapshotStage() != snapshotLoaded {
+		reading, stop := context.WithCancel(ctx)
+		defer stop()
+		defer context.AfterFunc(l.m.stopping, stop)()
+		l.advance(snapshot)
+		if err := l.loadSnapshot(ctx, reading); err != nil {
+			if reading.Err() != nil && ctx.Err() == nil && errors.Is(err, context.Canceled) {
+				return l.stopped()
+			}
+			return err
+		}
+	}
+	return l.stopped()
+}
+
+// Outdated is a key that the target does not hold as the source does.
+type Outdated struct {
+	Key   keyspace.Key // as the source names it
+	Extra bool         // on the target only
+}
+
+// Recopied says what became of keys that were copied again.
+type Recopied struct {
+	Copied  int64 `json:"copied"`
+	Deleted int64 `json:"deleted"` // the source has them no longer
+	Left    int64 `json:"left"`    // not carried, each with its problem; or extra on a target that held keys before
+}
+
+// CopyAgain makes keys of the target what the source holds now. The migration must have ended, its capture a scan. Keys
+// that only the target has are deleted where it was empty before. Calls wait for one another: an older copy of a key must not
+// overwrite a newer one.
+func (m *Migration) CopyAgain(ctx context.Context, keys []Outdated) (r Recopied, err error) {
+	m.again.Lock()
+	defer m.again.Unlock()
+	byLink := make([][]keyspace.Key, len(m.links))
+	keep := map[keyspace.Key]bool{}
+	for _, k := range keys {
+		if k.Extra && !m.state.TargetWasEmpty {
+			keep[k.Key] = true
+		}
+		i := 0
+		if n, ok := m.cfg.Sides.Source.PrimaryOf(m.cfg.Sides.Source.Slot(k.Key.Name)); ok {
+			i = max(slices.IndexFunc(m.links, func(l *link) bool { return l.reads == n.Addr }), 0)
+		}
+		byLink[i] = append(byLink[i], k.Key)
+	}
+	for i, keys := range byLink {
+		if len(keys) == 0 {
+			continue
+		}
+		if err := m.copyAgain(ctx, i, keys, keep, &r); err != nil {
+			return r, err
+		}
+	}
+	return r, nil
+}
+
+func (m *Migration) copyAgain(ctx context.Context, i int, keys []keyspace.Key, keep map[keyspace.Key]bool, r *Recopied) (err error) {
+	l := newLink(m, i, m.links[i].shard, m.links[i].reads) // its counters are of their own
+	if err := l.open(); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, l.close()) }()
+	ld := &loader{l: l, replace: true, renew: true}
+	gone, err := l.loadScan(ctx, ld, keys)
+	if err != nil {
+		return err
+	}
+	r.Copied += l.count.snapshotApplied.Load()
+	r.Left += l.count.snapshotReported.Load() + l.count.snapshotKept.Load()
+	for _, k := range gone {
+		db, ok := m.target.mapDB(l.filter, k.DB)
+		if keep[k] || !ok {
+			r.Left++
+			continue
+		}
+		if err := l.aside.remove(ctx, keyspace.Key{DB: db, Name: k.Name}); err != nil {
+			return err
+		}
+		r.Deleted++
+	}
+	return nil
+}
+
+// remove deletes one key of the target.
+func (w *writer) remove(ctx context.Context, k keyspace.Key) error {
+	return w.t.retry(ctx, func() (again, err error) {
+		addr, err := w.node(w.t.slot(k.Name))
+		if err != nil {
+			return err, nil
+		}
+		c, err := w.conn(ctx, addr)
+		if err != nil {
+			return err, ctx.Err()
+		}
+		var cmds []rueidis.Completed
+		if !w.t.cluster {
+			cmds = append(cmds, arbitrary(c.dc, "SELECT", strconv.Itoa(k.DB)))
+			c.db = k.DB
+		}
+		for _, res := range c.dc.DoMulti(ctx, append(cmds, arbitrary(c.dc, "DEL", k.Name))...) {
+			if again, err = classify(addr, res.Error()); again != nil || err != nil {
+				w.drop(addr)
+				return again, err
+			}
+		}
+		return nil, nil
+	})
+}

@@ -1,0 +1,150 @@
+//go:build servers
+
+package migrator
+
+import (
+	"context"
+	"math/rand/v2"
+	"strings"
+	"testing"
+
+	"surecut/e2e/dataset"
+	"surecut/e2e/servers"
+	"surecut/internal/keyspace"
+)
+
+// closedReplication is a server as some services offer it.
+var closedReplication = []string{"--rename-command", "PSYNC", "", "--rename-command", "SYNC", "", "--rename-command", "REPLCONF", ""}
+
+// TestScan copies sources that cannot be replicated, and what has changed since.
+func TestScan(t *testing.T) {
+	for _, c := range []struct {
+		name, why string
+		source    func(t *testing.T) *servers.Server
+		target    func(t *testing.T) *servers.Server
+		dbs       []int
+	}{
+		{"standalone", "an older source, several databases",
+			func(t *testing.T) *servers.Server { return servers.Standalone(t, "redis:6.0", closedReplication...) },
+			func(t *testing.T) *servers.Server { return servers.Standalone(t, "redis:8.0") }, []int{0, 3}},
+		{"cluster", "several shards, functions, an older target",
+			func(t *testing.T) *servers.Server { return servers.Cluster(t, "redis:8.0", 3, 0)[0] },
+			func(t *testing.T) *servers.Server { return servers.Cluster(t, "redis:8.0", 2, 0)[0] }, []int{0}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			source, target := c.source(t), c.target(t)
+			side, err := dataset.Open(t.Context(), []string{source.Addr}, "")
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer side.Close()
+			seed := rand.Uint64()
+			t.Logf("seed %d", seed)
+			if _, err := dataset.Fill(t.Context(), side, dataset.Options{Seed: seed, Keys: 2000, DBs: c.dbs, BigKeys: 1, BigElements: 3000}); err != nil {
+				t.Fatal(err)
+			}
+			u, state := urls{source.URL(), target.URL()}, t.TempDir()
+			scans := func(cfg *Config) { cfg.Capture, cfg.BigValue = CaptureScan, 64<<10 }
+			killed := begin(t, u, state, func(cfg *Config) { scans(cfg); cfg.RateOps = 2000 })
+			poll(t, "progress", func() bool { return killed.m.Report().Counters.SnapshotKeys > 100 })
+			killed.abort()
+
+			r := begin(t, u, state, scans)
+			<-r.ended
+			if r.err != nil {
+				t.Fatal(r.err)
+			}
+			report := r.m.Report()
+			addsUp(t, report)
+			if report.Level != "repaired" || report.State != "done" || len(report.Problems) > 0 {
+				t.Errorf("level %s, state %s, problems %v", report.Level, report.State, report.Problems)
+			}
+			equal(t, u, dataset.CompareOptions{})
+
+			cmd := func(args ...string) {
+				t.Helper()
+				client := r.sides.Source
+				n, _ := client.PrimaryOf(keyspace.Slot(args[1]))
+				conn, err := client.Client(t.Context(), n.Addr, 0)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if err := conn.Do(t.Context(), arbitrary(conn, args...)).Error(); err != nil {
+					t.Fatal(err)
+				}
+			}
+			cmd("SET", "changed", "1", "PX", "900000")
+			cmd("SET", "added", "1")
+			outdated := []Outdated{{Key: keyspace.Key{Name: "changed"}}, {Key: keyspace.Key{Name: "added"}}}
+			copied, err := r.m.CopyAgain(t.Context(), outdated)
+			if err != nil || copied != (Recopied{Copied: 2}) {
+				t.Errorf("%+v, %v", copied, err)
+			}
+			equal(t, u, dataset.CompareOptions{})
+			cmd("DEL", "added")
+			cmd("SET", "changed", "2")
+			outdated[1].Extra = true
+			if copied, err = r.m.CopyAgain(t.Context(), outdated); err != nil || copied != (Recopied{Copied: 1, Deleted: 1}) {
+				t.Errorf("%+v, %v", copied, err)
+			}
+			equal(t, u, dataset.CompareOptions{})
+			if err := r.m.Forget(context.Background()); err != nil {
+				t.Fatal(err)
+			}
+			if n := own(t, target); len(n) > 0 {
+				t.Errorf("left behind: %s", strings.Join(n, " "))
+			}
+		})
+	}
+}
+
+// TestScanKeepsForeign deletes nothing on a target that held keys before.
+func TestScanKeepsForeign(t *testing.T) {
+	source, target := servers.Standalone(t, "redis:7.0"), servers.Standalone(t, "redis:7.0")
+	source.Must("SET", "a", "1")
+	target.Must("SET", "foreign", "1")
+	r := begin(t, urls{source.URL(), target.URL()}, t.TempDir(), func(c *Config) { c.Capture, c.OnExisting = CaptureScan, ExistingReplace })
+	<-r.ended
+	copied, err := r.m.CopyAgain(t.Context(), []Outdated{{Key: keyspace.Key{Name: "foreign"}, Extra: true}})
+	if err != nil || copied != (Recopied{Left: 1}) || target.Must("EXISTS", "foreign") != int64(1) {
+		t.Errorf("%+v, %v", copied, err)
+	}
+}
+
+// TestWatch copies keys as the source tells of them, by either kind of channel.
+func TestWatch(t *testing.T) {
+	for _, flags := range []string{"AE", "AK", "E"} {
+		t.Run(flags, func(t *testing.T) {
+			t.Parallel()
+			source := servers.Standalone(t, "redis:7.0", append([]string{"--notify-keyspace-events", flags}, closedReplication...)...)
+			target := servers.Standalone(t, "redis:7.0")
+			r := begin(t, urls{source.URL(), target.URL()}, t.TempDir(), func(c *Config) { c.Capture = CaptureScan })
+			<-r.ended
+			w, err := r.m.Watch(t.Context())
+			if flags == "E" {
+				if err == nil || !strings.Contains(err.Error(), "notify-keyspace-events") {
+					t.Errorf("error %v", err)
+				}
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			poll(t, "subscription", func() bool {
+				source.Must("SET", "probe", "1")
+				return w.Seen() > 0
+			})
+			poll(t, "copied probe", func() bool { return target.Must("EXISTS", "probe") == int64(1) })
+			source.Must("SET", "a", "1")
+			poll(t, "copied key", func() bool { return target.Must("EXISTS", "a") == int64(1) })
+			seen := w.Seen()
+			source.Must("RENAME", "a", "b")
+			poll(t, "renamed key", func() bool { return target.Must("EXISTS", "b") == int64(1) && target.Must("EXISTS", "a") == int64(0) })
+			poll(t, "counted copies", func() bool { return w.Seen() > seen && w.Copied() >= 3 })
+			if err := w.Close(); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}

@@ -1,0 +1,202 @@
+package migrator
+
+import (
+	"bufio"
+	"crypto/sha1"
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"sync"
+
+	"surecut/internal/command"
+)
+
+// mostScripts bounds the texts that are kept, in bytes; the oldest go first.
+const mostScripts = 64 << 20
+
+// scripts are the scripts that a source has sent, by their SHA1: until 5.0 a source replicates them as they were called, and
+// names those that a replica must know by their SHA1 alone. They are kept in a file, since a run that resumes will not be sent
+// them again.
+//
+// A record is: length of the text (uvarint), text, SHA1 of the text.
+type scripts struct {
+	mu    sync.Mutex
+	path  string
+	most  int
+	f     *os.File
+	size  int64 // of the file
+	dirty bool
+	texts map[scriptID]string
+	order []scriptID // oldest first
+	bytes int        // of the texts
+}
+
+type scriptID [sha1.Size]byte
+
+func openScripts(path string) (*scripts, error) {
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("open the list of scripts: %w", err)
+	}
+	s := &scripts{path: path, most: mostScripts, f: f, texts: map[scriptID]string{}}
+	if err := s.read(); err != nil {
+		return nil, errors.Join(fmt.Errorf("open the list of scripts: %w", err), f.Close())
+	}
+	return s, nil
+}
+
+// read takes in the records up to one that a crash cut off; what is added must not be read as its rest.
+func (s *scripts) read() error {
+	r := bufio.NewReader(s.f)
+	for {
+		text, err := readScript(r)
+		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, errScriptDamaged) {
+			return s.f.Truncate(s.size)
+		}
+		if err != nil {
+			return err
+		}
+		s.size += int64(len(appendScript(nil, text)))
+		s.keep(sha1.Sum([]byte(text)), text)
+	}
+}
+
+var errScriptDamaged = errors.New("a script does not have its SHA1")
+
+func readScript(r *bufio.Reader) (string, error) {
+	n, err := binary.ReadUvarint(r)
+	if err != nil {
+		return "", err
+	}
+	if n > mostScripts {
+		return "", errScriptDamaged
+	}
+	buf := make([]byte, int(n)+sha1.Size)
+	if _, err := io.ReadFull(r, buf); err != nil {
+		return "", err
+	}
+	if sum := sha1.Sum(buf[:n]); string(sum[:]) != string(buf[n:]) {
+		return "", errScriptDamaged
+	}
+	return string(buf[:n]), nil
+}
+
+func appendScript(buf []byte, text string) []byte {
+	buf = append(binary.AppendUvarint(buf, uint64(len(text))), text...)
+	sum := sha1.Sum([]byte(text))
+	return append(buf, sum[:]...)
+}
+
+// keep reports whether the script is a new one.
+func (s *scripts) keep(id scriptID, text string) bool {
+	if _, known := s.texts[id]; known {
+		return false
+	}
+	s.texts[id] = text
+	s.order = append(s.order, id)
+	s.bytes += len(text)
+	for s.bytes > s.most {
+		s.bytes -= len(s.texts[s.order[0]])
+		delete(s.texts, s.order[0])
+		s.order = s.order[1:]
+	}
+	return true
+}
+
+// add remembers a script; save makes that durable.
+func (s *scripts) add(text string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(text) > s.most || !s.keep(sha1.Sum([]byte(text)), text) {
+		return nil
+	}
+	record := appendScript(nil, text)
+	if _, err := s.f.WriteAt(record, s.size); err != nil {
+		return fmt.Errorf("write the list of scripts: %w", err)
+	}
+	s.size += int64(len(record))
+	s.dirty = true
+	if s.size > 2*int64(s.most)+1<<20 {
+		return s.compact()
+	}
+	return nil
+}
+
+// compact writes the file anew with the scripts that are still kept.
+func (s *scripts) compact() (err error) {
+	defer func() {
+		if err != nil {
+			err = fmt.Errorf("write the list of scripts anew: %w", err)
+		}
+	}()
+	f, err := os.OpenFile(s.path+".new", os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return err
+	}
+	size := int64(0)
+	for _, id := range s.order {
+		record := appendScript(nil, s.texts[id])
+		if _, err := f.WriteAt(record, size); err != nil {
+			return errors.Join(err, f.Close())
+		}
+		size += int64(len(record))
+	}
+	if err := errors.Join(f.Sync(), os.Rename(s.path+".new", s.path), syncDir(filepath.Dir(s.path))); err != nil {
+		return errors.Join(err, f.Close())
+	}
+	old := s.f
+	s.f, s.size, s.dirty = f, size, false
+	return old.Close()
+}
+
+// text gives the script of a SHA1 in hexadecimal digits of any case.
+func (s *scripts) text(digits []byte) (string, bool) {
+	var id scriptID
+	if len(digits) != 2*len(id) {
+		return "", false
+	}
+	if _, err := hex.Decode(id[:], digits); err != nil {
+		return "", false
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	text, ok := s.texts[id]
+	return text, ok
+}
+
+// save makes durable what was added: before a checkpoint that relies on it.
+func (s *scripts) save() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.dirty {
+		return nil
+	}
+	if err := s.f.Sync(); err != nil {
+		return fmt.Errorf("save the list of scripts: %w", err)
+	}
+	s.dirty = false
+	return nil
+}
+
+func (s *scripts) close() error { return errors.Join(s.save(), s.f.Close()) }
+
+// byText gives the call of a script by its text: the target, or one of its nodes, may not know it by its SHA1. A script that
+// was never seen stays as it is; where the target does not know it, its declared keys are copied.
+func (d *dispatcher) byText(c *sourceCommand, spec *command.Spec) (*sourceCommand, error) {
+	switch {
+	case len(c.args) < 2:
+	case spec.Name == "EVAL":
+		return c, d.l.scripts.add(string(c.args[1]))
+	case spec.Name == "EVALSHA":
+		if text, ok := d.l.scripts.text(c.args[1]); ok {
+			by := *c
+			by.args = append([][]byte{[]byte("EVAL"), []byte(text)}, c.args[2:]...)
+			return &by, nil
+		}
+	}
+	return c, nil
+}

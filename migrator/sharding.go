@@ -1,0 +1,77 @@
+package migrator
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strconv"
+
+	"github.com/redis/rueidis"
+
+	"surecut/internal/endpoint"
+	"surecut/internal/keyspace"
+)
+
+// keyProbe are keys that are set through a proxy, and looked for behind it; they expire within a minute.
+const keyProbe = keyspace.Prefix + ":probe:"
+
+const probes = 64
+
+// errSharding says that a proxy looks for keys elsewhere than they would be written.
+var errSharding = errors.New("the proxy puts keys on other servers than hash, distribution, tag, weights and names of the URL say: give its own configuration file with ?config=, or correct them")
+
+// proveSharding sets keys through the proxy of a target whose servers are written directly, and sees that each lies where it
+// would be written. A proxy that cannot be reached proves nothing, and is no reason to stop.
+func (t *target) proveSharding(ctx context.Context) error {
+	if t.d.Kind() != endpoint.Twemproxy {
+		return nil
+	}
+	addr, err := t.d.Proxy(ctx)
+	if err != nil {
+		slog.Warn("the proxy of the target does not answer, so that nothing proves that it looks for keys where they are written", "error", err)
+		return nil
+	}
+	proxy, err := t.d.Client(ctx, addr, 0)
+	if err != nil {
+		return err
+	}
+	names := make([]string, probes)
+	set := make([]rueidis.Completed, probes)
+	unset := make([]rueidis.Completed, probes)
+	for i := range names {
+		names[i] = keyProbe + t.id + ":" + strconv.Itoa(i)
+		set[i] = arbitrary(proxy, "SET", names[i], "", "EX", "60")
+		unset[i] = arbitrary(proxy, "DEL", names[i])
+	}
+	for _, r := range proxy.DoMulti(ctx, set...) {
+		if err := r.Error(); err != nil {
+			return fmt.Errorf("target %s: set a key through the proxy: %w", addr, err)
+		}
+	}
+	found := t.findProbes(ctx, names)
+	for _, r := range proxy.DoMulti(ctx, unset...) {
+		if err := r.Error(); err != nil {
+			return errors.Join(found, fmt.Errorf("target %s: delete a key through the proxy: %w", addr, err))
+		}
+	}
+	return found
+}
+
+func (t *target) findProbes(ctx context.Context, names []string) error {
+	for _, name := range names {
+		n, _ := t.d.PrimaryOf(t.slot(name))
+		c, err := t.d.Client(ctx, n.Addr, t.ownDB())
+		if err != nil {
+			return fmt.Errorf("target %s: %w", n.Addr, err)
+		}
+		there, err := c.Do(ctx, arbitrary(c, "EXISTS", name)).AsInt64()
+		if err != nil {
+			return fmt.Errorf("target %s: %w", n.Addr, err)
+		}
+		if there == 0 {
+			return fmt.Errorf("target %s: key %s is not there: %w", n.Addr, name, errSharding)
+		}
+	}
+	return nil
+}

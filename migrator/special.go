@@ -1,0 +1,269 @@
+package migrator
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+
+	"github.com/redis/rueidis"
+
+	"surecut/internal/keyspace"
+	"surecut/internal/rdb"
+)
+
+// ahead says that a unit has applied what follows the command: then the command is applied, for all lanes stood still for it.
+func (d *dispatcher) ahead(end int64) bool {
+	for _, offset := range d.resumed {
+		if offset > end {
+			return true
+		}
+	}
+	return false
+}
+
+// standstill runs f while all lanes stand still, and makes the target remember that all is applied up to the end of c.
+func (d *dispatcher) standstill(ctx context.Context, c *sourceCommand, f func() error) error {
+	return d.meet(ctx, d.lanes, func() error {
+		if err := f(); err != nil {
+			return err
+		}
+		at := mark{offset: c.end, db: c.db, received: d.l.dispatchedMark().received}
+		d.l.setDispatched(at)
+		return d.l.saveCheckpoint(ctx, at)
+	})
+}
+
+// flush carries FLUSHDB and FLUSHALL: it deletes the keys that the link's shard had, and nothing else. A target
+// that held keys of its own before is not touched.
+func (d *dispatcher) flush(ctx context.Context, c *sourceCommand, all bool) error {
+	if !d.l.m.state.TargetWasEmpty {
+		return errors.New("the source was flushed, and the target held keys before this migration began: flush what belongs to the source by hand, then start again with a new --state")
+	}
+	if d.l.m.target.via != nil {
+		return errors.New("the source was flushed, and a proxy gives no way to list and delete what came from it: start again with an empty target and a new --state")
+	}
+	if len(d.l.filter.DBMap) > 0 || d.l.m.target.db >= 0 && !d.l.m.target.cluster {
+		return errors.New("the source was flushed, and databases are mapped: which keys of the target that means cannot be told; start again with a new --state")
+	}
+	d.l.count.applied.Add(1)
+	if d.ahead(c.end) {
+		return nil
+	}
+	return d.standstill(ctx, c, func() error {
+		for _, addr := range d.l.m.target.primaries() {
+			dbs, err := d.targetDatabases(ctx, addr, c.db, all)
+			if err != nil {
+				return err
+			}
+			for _, db := range dbs {
+				if err := d.deleteShard(ctx, addr, db, c.end); err != nil {
+					return fmt.Errorf("target %s: flush database %d: %w", addr, db, err)
+				}
+			}
+		}
+		return nil
+	})
+}
+
+func (d *dispatcher) targetDatabases(ctx context.Context, addr string, db int, all bool) ([]int, error) {
+	switch {
+	case d.l.m.target.cluster && (all || db == 0):
+		return []int{0}, nil
+	case d.l.m.target.cluster: // nothing of that database has come here
+		return nil, nil
+	case !all:
+		return []int{db}, nil
+	}
+	dbs, err := d.l.m.target.databases(ctx, addr)
+	return slices.DeleteFunc(dbs, func(db int) bool { return !d.l.filter.MatchDB(db) }), err
+}
+
+// deleteShard deletes the keys of one database that the link is in charge of, but for those that were copied as of
+// after the flush.
+func (d *dispatcher) deleteShard(ctx context.Context, addr string, db int, end int64) error {
+	client, err := d.l.m.target.d.Client(ctx, addr, db)
+	if err != nil {
+		return err
+	}
+	cursor := uint64(0)
+	for {
+		e, err := client.Do(ctx, arbitrary(client, "SCAN", strconv.FormatUint(cursor, 10), "COUNT", "1000")).AsScanEntry()
+		if err != nil {
+			return err
+		}
+		var cmds []rueidis.Completed
+		for _, name := range e.Elements {
+			if d.l.matchName(name) && d.l.owns(name) && d.fences[keyspace.Key{DB: db, Name: name}] < end {
+				cmds = append(cmds, arbitrary(client, "DEL", name))
+			}
+		}
+		for _, r := range client.DoMulti(ctx, cmds...) {
+			if err := r.Error(); err != nil {
+				return err
+			}
+		}
+		if cursor = e.Cursor; cursor == 0 {
+			return nil
+		}
+	}
+}
+
+// swap carries SWAPDB. surecut's own keys move back in the same transaction.
+func (d *dispatcher) swap(ctx context.Context, c *sourceCommand) error {
+	t := d.l.m.target
+	if len(c.args) != 3 {
+		return errors.New("SWAPDB names two databases")
+	}
+	first, err1 := strconv.Atoi(string(c.args[1]))
+	second, err2 := strconv.Atoi(string(c.args[2]))
+	if err := errors.Join(err1, err2); err != nil {
+		return err
+	}
+	if !d.l.filter.MatchDB(first) && !d.l.filter.MatchDB(second) {
+		d.l.count.filtered.Add(1)
+		return nil
+	}
+	if t.cluster || t.db >= 0 || len(d.l.filter.DBMap)+len(d.l.filter.DBs) > 0 || len(d.l.m.links) > 1 {
+		return errors.New("SWAPDB cannot be carried to a cluster, nor where databases are mapped or filtered; start again with a new --state")
+	}
+	args := t.dialect.SwapDB(first, second, 0)
+	if args == nil {
+		return errors.New("the target has neither SWAPDB (it came with 4.0) nor EVAL; start again with a new --state")
+	}
+	d.l.count.applied.Add(1)
+	if d.applied(0, c.end) {
+		return d.copySwapped(ctx, first, second, c.end)
+	}
+	if d.l.holding() {
+		if err := d.l.held.swap(first, second); err != nil {
+			return fmt.Errorf("swap held keys: %w", err)
+		}
+		if err := d.l.suspects.swap(first, second); err != nil {
+			return fmt.Errorf("swap keys to be copied: %w", err)
+		}
+		clear(d.touched)
+		clear(d.suspects)
+	}
+	x := &transaction{link: d.l, end: c.end}
+	for _, n := range d.lanes {
+		x.units = append(x.units, unit(n.id))
+	}
+	x.calls = []call{{args: args}}
+	if other := first + second; first == t.ownDB() || second == t.ownDB() {
+		other -= t.ownDB()
+		own := []string{keyMigration, t.linkKey(d.l.name)}
+		for _, u := range x.units {
+			own = append(own, t.checkpointKey(d.l.name, u))
+		}
+		for _, k := range own {
+			x.calls = append(x.calls, call{db: other, args: []string{"MOVE", k, strconv.Itoa(t.ownDB())}})
+		}
+	}
+	err := d.meet(ctx, d.lanes, func() error {
+		if err := d.l.aside.commit(ctx, []*transaction{x}); err != nil {
+			return err
+		}
+		d.l.touchUnits(x.units, x.end)
+		if len(x.failed) > 0 {
+			return fmt.Errorf("refused by the target: %w", x.failed[0].reply)
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	return d.copySwapped(ctx, first, second, c.end)
+}
+
+// copySwapped copies keys again that were copied as of after a SWAPDB and then changed places by it.
+func (d *dispatcher) copySwapped(ctx context.Context, first, second int, end int64) error {
+	var keys []keyspace.Key
+	for k, offset := range d.fences {
+		if offset < end || k.DB != first && k.DB != second {
+			continue
+		}
+		for _, db := range []int{first, second} {
+			if k := (keyspace.Key{DB: db, Name: k.Name}); !slices.Contains(keys, k) {
+				keys = append(keys, k)
+			}
+		}
+	}
+	_, err := d.copyKeys(ctx, keys, end)
+	return err
+}
+
+// everywhere carries SCRIPT and FUNCTION commands to every primary of the target: they belong to no key.
+func (d *dispatcher) everywhere(ctx context.Context, c *sourceCommand, container, sub string) error {
+	args := strs(c.args)
+	if container == "SCRIPT" && sub == "LOAD" && len(args) == 3 {
+		if err := d.l.scripts.add(args[2]); err != nil {
+			return err
+		}
+	}
+	if container == "FUNCTION" {
+		if !d.l.m.target.dialect.Knows("FUNCTION") {
+			d.l.problem(c.db, "", "FUNCTION "+printable(sub), "the target has no functions (they came with 7.0)")
+			return nil
+		}
+		// what a restart repeats must have the same outcome
+		if sub == "LOAD" {
+			args = []string{"FUNCTION", "LOAD", "REPLACE", args[len(args)-1]}
+		} else if sub == "RESTORE" && len(args) >= 3 {
+			payload, err := rdb.Restamp(c.args[2], d.l.m.target.payloads.version)
+			if err != nil {
+				return fmt.Errorf("FUNCTION RESTORE: %w", err)
+			}
+			args[2] = view(payload)
+			if len(args) == 3 {
+				args = append(args, "REPLACE")
+			}
+		}
+	}
+	if d.ahead(c.end) || d.l.m.target.via != nil { // through a proxy nothing but SCRIPT comes here: a cache
+		d.l.count.applied.Add(1)
+		return nil
+	}
+	err := d.standstill(ctx, c, func() error { return d.l.m.target.everywhere(ctx, args) })
+	var refused *refusedError
+	if errors.As(err, &refused) {
+		if container == "SCRIPT" || sub == "DELETE" {
+			d.l.count.applied.Add(1) // a cache, or gone already
+			return nil
+		}
+		d.l.problem(c.db, "", container+" "+printable(sub), err.Error())
+		return nil
+	}
+	d.l.count.applied.Add(1)
+	return err
+}
+
+// refusedError is an error reply that will not go away.
+type refusedError struct {
+	addr  string
+	reply error
+}
+
+func (e *refusedError) Error() string { return "target " + e.addr + ": " + e.reply.Error() }
+func (e *refusedError) Unwrap() error { return e.reply }
+
+// everywhere runs one command on every primary.
+func (t *target) everywhere(ctx context.Context, args []string) error {
+	for _, addr := range t.primaries() {
+		err := t.retry(ctx, func() (again, err error) {
+			client, err := t.d.Client(ctx, addr, t.ownDB())
+			if err == nil {
+				err = client.Do(ctx, arbitrary(client, args...)).Error()
+			}
+			if again, err = classify(addr, err); err != nil && !errors.Is(err, errTargetFull) {
+				err = &refusedError{addr, err}
+			}
+			return again, err
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,163 @@
+package migrator
+
+import (
+	"crypto/rand"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"syscall"
+)
+
+// stateFormat is the version of migration.json; a change that an older surecut cannot read raises it.
+const stateFormat = 1
+
+// state is what a migration remembers in its directory (migration.json); the target holds the rest.
+type state struct {
+	Format         int         `json:"format"`
+	ID             string      `json:"id"`
+	Source         string      `json:"source"`
+	Target         string      `json:"target"`
+	Lanes          int         `json:"lanes"`
+	TargetWasEmpty bool        `json:"target_was_empty"`
+	Tuned          []tuned     `json:"tuned,omitempty"`
+	Links          []linkState `json:"links"`
+
+	dir  string
+	lock *os.File
+}
+
+// Progress of a link's snapshot.
+const (
+	snapshotReceiving = "receiving"
+	snapshotReceived  = "received" // whole on disk
+	snapshotLoaded    = "loaded"   // in the target; the file is gone
+)
+
+type linkState struct {
+	Name      string `json:"name"`
+	Shard     string `json:"shard"`
+	ReplID    string `json:"replication_id"`
+	Start     int64  `json:"start"`          // offset before the first byte of the stream
+	StartedMs int64  `json:"started_ms"`     // source's clock when the snapshot was asked for
+	Sync      bool   `json:"sync,omitempty"` // the source has no PSYNC: its offsets are counted here, from 0
+	StreamDB  int    `json:"stream_db"`      // database selected at Start
+	Snapshot  string `json:"snapshot"`
+	Holding   bool   `json:"holding"`           // keys are held without their expiry
+	Released  bool   `json:"released"`          // some were not held any more, so that the target may have expired them
+	Primary   string `json:"primary,omitempty"` // of the shard when the link was last connected
+	Again     bool   `json:"again,omitempty"`   // the next snapshot replaces what an earlier one has brought
+	Reach     int64  `json:"reach,omitempty"`   // of a target behind a proxy: how far the stream may have been applied at most
+}
+
+// openState locks the directory, and reads what an earlier run has left there; resumed is false where there is nothing.
+func openState(dir string) (s *state, resumed bool, err error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, false, fmt.Errorf("--state: %w", err)
+	}
+	s = &state{Format: stateFormat, dir: dir}
+	if s.lock, err = os.OpenFile(filepath.Join(dir, "lock"), os.O_RDWR|os.O_CREATE, 0o600); err != nil {
+		return nil, false, fmt.Errorf("--state: %w", err)
+	}
+	lock := s.lock
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, lock.Close())
+		}
+	}()
+	if err := syscall.Flock(int(s.lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		return nil, false, fmt.Errorf("--state %s: another surecut is using it", dir)
+	}
+	data, err := os.ReadFile(s.path())
+	if errors.Is(err, os.ErrNotExist) {
+		var id [6]byte
+		if _, err := rand.Read(id[:]); err != nil {
+			return nil, false, err
+		}
+		s.ID = hex.EncodeToString(id[:])
+		return s, false, nil
+	}
+	if err == nil {
+		err = json.Unmarshal(data, s)
+	}
+	if err != nil {
+		return nil, false, fmt.Errorf("--state: read %s: %w", s.path(), err)
+	}
+	if s.Format != stateFormat {
+		return nil, false, fmt.Errorf("--state: %s has format %d, this surecut reads %d", s.path(), s.Format, stateFormat)
+	}
+	if err := s.validate(); err != nil {
+		return nil, false, fmt.Errorf("--state: %s is damaged: %w", s.path(), err)
+	}
+	return s, true, nil
+}
+
+// validate refuses what no run has written.
+func (s *state) validate() error {
+	if s.ID == "" || s.Source == "" || s.Target == "" || s.Lanes < 1 || len(s.Links) == 0 {
+		return errors.New("id, source, target, lanes or links are missing")
+	}
+	for i, l := range s.Links {
+		switch l.Snapshot {
+		case "", snapshotReceiving, snapshotReceived, snapshotLoaded:
+		default:
+			return fmt.Errorf("link %d: unknown progress of its snapshot %q", i, l.Snapshot)
+		}
+		if l.Name == "" || filepath.Base(l.Name) != l.Name || l.Start < 0 || l.StreamDB < 0 {
+			return fmt.Errorf("link %d: name %q, start %d, database %d", i, l.Name, l.Start, l.StreamDB)
+		}
+	}
+	return nil
+}
+
+// StateID gives the ID of the migration that a state directory holds; "" where it holds none.
+func StateID(dir string) string {
+	data, err := os.ReadFile(filepath.Join(dir, "migration.json"))
+	var s state
+	if err != nil || json.Unmarshal(data, &s) != nil {
+		return ""
+	}
+	return s.ID
+}
+
+func (s *state) path() string { return filepath.Join(s.dir, "migration.json") }
+
+// save writes the state whole or not at all.
+func (s *state) save() error {
+	data, err := json.MarshalIndent(s, "", "  ")
+	if err != nil {
+		return err
+	}
+	if err := writeWhole(s.path(), data); err != nil {
+		return fmt.Errorf("save the state of the migration: %w", err)
+	}
+	return nil
+}
+
+func writeWhole(path string, data []byte) error {
+	f, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*")
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(append(data, '\n'))
+	err = errors.Join(err, f.Sync(), f.Close())
+	if err == nil {
+		err = os.Rename(f.Name(), path)
+	}
+	if err != nil {
+		return errors.Join(err, os.Remove(f.Name()))
+	}
+	return syncDir(filepath.Dir(path))
+}
+
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}
+
+func (s *state) close() error { return s.lock.Close() }

@@ -1,0 +1,44 @@
+package migrator
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+
+	"surecut/internal/endpoint"
+)
+
+// A source before 2.8 has SYNC and no PSYNC: it tells neither offsets nor a replication ID. The link counts the bytes of the
+// stream itself, from 0. So nothing read at the source can be put in order with the stream: no key is copied in place of a
+// command, and no expiry is held. A connection that is lost cannot be continued: a new snapshot replaces what the target has. Nor
+// can a run that has ended; that is left to the user, for the target may be in use by then.
+
+// errSyncLost says that the stream of a source without PSYNC cannot be continued.
+var errSyncLost = errors.New("the source has no PSYNC (it came with 2.8), so what was lost or stopped cannot be continued: empty the target, since it holds keys that the source may have deleted meanwhile, and start again with a new --state")
+
+// cannotCopy says why keys cannot be copied from the source in place of commands; "" where they can.
+func (l *link) cannotCopy() string {
+	switch {
+	case l.file != nil:
+		return "a file cannot be asked for its result"
+	case l.noOffsets.Load():
+		return "a source before 2.8 tells no offset at which its result could be copied"
+	}
+	return ""
+}
+
+// infoOffset gives the replication offset of a server that has no ROLE (before 2.8.12).
+func infoOffset(info map[string]string) (int64, error) {
+	field := "master_repl_offset"
+	if info["role"] == "slave" {
+		field = "slave_repl_offset"
+	}
+	offset, err := strconv.ParseInt(info[field], 10, 64)
+	if err != nil {
+		return 0, fmt.Errorf("INFO replication has no %s: the server is older than 2.8", field)
+	}
+	return offset, nil
+}
+
+// unknownCommand says that a server refused a command that it does not have; the reply has no code of its own.
+func unknownCommand(err error) bool { return endpoint.Code(err) == "ERR" }

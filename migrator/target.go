@@ -1,0 +1,390 @@
+package migrator
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/redis/rueidis"
+	"golang.org/x/time/rate"
+
+	"surecut/internal/command"
+	"surecut/internal/endpoint"
+	"surecut/internal/keyspace"
+)
+
+// target is the deployment that a migration writes to, as all its writers share it.
+type target struct {
+	d        *endpoint.Deployment
+	cluster  bool             // keys are spread over its nodes by slot
+	db       int              // the one database that the URL names, or that there is; -1: all
+	oneDB    bool             // it has no other database than that
+	via      *viaProxy        // it is written through a proxy; nil: it is not
+	number   int              // the lowest Redis-compatible version of its nodes, 70015 for 7.0.15
+	dialect  *command.Dialect // what all its nodes understand
+	claims   bool             // XCLAIM drops pending entries there (since 7.0) that the source keeps
+	payloads payloads         // values as RESTORE takes them
+	held     *command.Dialect // without the form of SET that hides an expiry which may have to be held
+	id       string
+	retryFor time.Duration
+	bytes    *rate.Limiter
+	ops      *rate.Limiter
+
+	refresh sync.Mutex
+	last    time.Time
+}
+
+func newTarget(ctx context.Context, cfg Config, id string) (*target, error) {
+	d := cfg.Sides.Target
+	t := &target{d: d, cluster: d.Sharded(), db: d.Spec().DB, id: id, retryFor: cfg.RetryFor,
+		bytes: limiter(cfg.RateBytes), ops: limiter(cfg.RateOps)}
+	if home, one := d.OneDatabase(); one {
+		t.db, t.oneDB = home, true
+	}
+	if d.Kind() == endpoint.Codis || d.Spec().ViaProxy {
+		return t, t.approach(ctx, cfg)
+	}
+	for i, addr := range t.primaries() {
+		s, err := d.Server(ctx, addr)
+		if err != nil {
+			return nil, fmt.Errorf("target %s: %w", addr, err)
+		}
+		if i == 0 || s.Number < t.number {
+			t.number = s.Number
+		}
+	}
+	if err := t.learn(ctx, cfg.Sides.Source); err != nil {
+		return nil, err
+	}
+	var err error
+	t.payloads, err = newPayloads(ctx, t, cfg.Sides.Source)
+	return t, err
+}
+
+// learn asks every node what it can do.
+func (t *target) learn(ctx context.Context, source *endpoint.Deployment) error {
+	for i, addr := range t.primaries() {
+		c, err := t.d.Capabilities(ctx, addr, true)
+		if err != nil {
+			return fmt.Errorf("target: %w", err)
+		}
+		if len(c.Guessed) > 0 {
+			slog.Debug("the target's version decides what it did not tell", "target", addr, "guessed", c.Guessed)
+		}
+		if !c.Eval {
+			c.Dialect = c.Dialect.WithoutCommand("EVAL")
+		}
+		if i == 0 {
+			t.dialect = c.Dialect
+		} else {
+			t.dialect = t.dialect.Common(c.Dialect)
+		}
+	}
+	return t.learnSource(ctx, source)
+}
+
+// learnSource asks the source what its stream may hold.
+func (t *target) learnSource(ctx context.Context, source *endpoint.Deployment) error {
+	if !source.Spec().IsFile() {
+		for _, shard := range source.Shards() {
+			c, err := source.Capabilities(ctx, shard.Primary.Addr, false)
+			if err != nil {
+				return fmt.Errorf("source: %w", err)
+			}
+			t.dialect = t.dialect.From(c.Dialect)
+			t.claims = t.dialect.Has(command.StreamCounters) && !c.Dialect.Has(command.StreamCounters)
+		}
+	}
+	t.held = t.dialect.Without(command.SetAbsolute)
+	return nil
+}
+
+// limiter allows bursts of a quarter of a second, so that a limit shapes the traffic and does not chop it.
+func limiter(perSecond int64) *rate.Limiter {
+	if perSecond <= 0 {
+		return rate.NewLimiter(rate.Inf, 0)
+	}
+	return rate.NewLimiter(rate.Limit(perSecond), int(max(perSecond/4, 1)))
+}
+
+// wait takes n tokens, in as many steps as the burst asks for.
+func wait(ctx context.Context, l *rate.Limiter, n int) error {
+	if l.Limit() == rate.Inf {
+		return nil
+	}
+	for n > 0 {
+		step := min(n, l.Burst())
+		if err := l.WaitN(ctx, step); err != nil {
+			return err
+		}
+		n -= step
+	}
+	return nil
+}
+
+func (t *target) primaries() []string {
+	shards := t.d.Shards()
+	addrs := make([]string, len(shards))
+	for i, s := range shards {
+		addrs[i] = s.Primary.Addr
+	}
+	return addrs
+}
+
+// mapDB gives the target's database for one of the source's; false where the target has none.
+func (t *target) mapDB(f keyspace.Filter, db int) (int, bool) {
+	to := f.Map(db)
+	if t.db >= 0 && len(f.DBMap) == 0 && (!t.oneDB || db == 0 || len(f.DBs) == 1) {
+		to = t.db
+	}
+	return to, !t.oneDB || to == t.db
+}
+
+// slot gives the slot of a key on the target.
+func (t *target) slot(name string) uint16 { return t.d.Slot(name) }
+
+// ownDB is the database of surecut's own keys.
+func (t *target) ownDB() int { return max(t.db, 0) }
+
+// refreshTopology asks the target where its slots are, at most a few times a second.
+func (t *target) refreshTopology(ctx context.Context) error {
+	t.refresh.Lock()
+	defer t.refresh.Unlock()
+	if time.Since(t.last) < 200*time.Millisecond {
+		return nil
+	}
+	t.last = time.Now()
+	if t.via != nil {
+		return t.via.choose(ctx, t.d)
+	}
+	return t.d.Refresh(ctx)
+}
+
+// watchSentinels asks the sentinels of the target for its primary: one that was cut off and replaced goes on answering.
+func (t *target) watchSentinels(ctx context.Context) {
+	if t.d.Kind() != endpoint.Sentinel {
+		return
+	}
+	if err := t.refreshTopology(ctx); err != nil && ctx.Err() == nil {
+		slog.Warn("the sentinels of the target cannot be asked", "error", err)
+	}
+}
+
+// conn is one connection to one node of the target, owned by one writer.
+type conn struct {
+	addr    string
+	dc      rueidis.DedicatedClient
+	release func()
+	keep    func() bool // undoes that the end of the context closes it
+	id      string      // CLIENT ID; empty before Redis 5.0
+	process string      // run_id of the server
+	db      int         // the selected database; -1 after a failure
+}
+
+// writer applies commands to the target over connections of its own. It is not safe for concurrent use.
+type writer struct {
+	t     *target
+	conns map[string]*conn
+	lost  map[string][]*conn // by address: the server may not know yet that they are closed
+	seen  map[unit]*conn     // connection on which the target was last seen to hold a unit's checkpoint
+	out   []rueidis.Completed
+}
+
+func (t *target) newWriter() *writer {
+	return &writer{t: t, conns: map[string]*conn{}, lost: map[string][]*conn{}, seen: map[unit]*conn{}}
+}
+
+func (w *writer) close() {
+	for addr := range w.conns {
+		w.drop(addr)
+	}
+}
+
+// node names the primary that holds a slot.
+func (w *writer) node(slot uint16) (string, error) {
+	n, ok := w.t.primaryOf(slot)
+	if !ok {
+		return "", fmt.Errorf("target: no node holds slot %d", slot)
+	}
+	return n.Addr, nil
+}
+
+// primaryOf gives the node to which a slot is written.
+func (t *target) primaryOf(slot uint16) (endpoint.Node, bool) {
+	if t.via != nil {
+		return endpoint.Node{Addr: t.via.at()}, true
+	}
+	return t.d.PrimaryOf(slot)
+}
+
+func (w *writer) conn(ctx context.Context, addr string) (*conn, error) {
+	if c := w.conns[addr]; c != nil {
+		return c, nil
+	}
+	home := 0
+	if w.t.cluster && w.t.via == nil {
+		home = w.t.ownDB()
+	}
+	client, err := w.t.d.Client(ctx, addr, home)
+	if err != nil {
+		return nil, fmt.Errorf("target %s: %w", addr, err)
+	}
+	dc, release := client.Dedicate()
+	c := &conn{addr: addr, dc: dc, release: release, db: -1}
+	c.keep = context.AfterFunc(ctx, dc.Close) // a server that stands still must not hold up who gives up
+	if w.t.via != nil {
+		w.conns[addr] = c
+		return c, nil
+	}
+	res := dc.DoMulti(ctx, arbitrary(dc, "CLIENT", "SETNAME", w.t.clientName()), arbitrary(dc, "CLIENT", "ID"), arbitrary(dc, "INFO", "server"))
+	if err = firstLoss(res); err == nil {
+		if id, err := res[1].ToInt64(); err == nil {
+			c.id = strconv.FormatInt(id, 10)
+		}
+		if info, err := res[2].ToString(); err == nil {
+			_, c.process, _ = strings.Cut(info, "run_id:")
+			c.process, _, _ = strings.Cut(c.process, "\r\n")
+		}
+		err = w.silence(ctx, c)
+	}
+	if err != nil {
+		c.keep()
+		dc.Close()
+		release()
+		return nil, fmt.Errorf("target %s: %w", addr, err)
+	}
+	w.conns[addr] = c
+	return c, nil
+}
+
+// clientName marks every connection that writes for this migration.
+func (t *target) clientName() string { return "surecut-" + t.id }
+
+// firstLoss gives the first failure that is no reply of the server.
+func firstLoss(res []rueidis.RedisResult) error {
+	for _, r := range res {
+		if err := r.NonRedisError(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// silence makes sure that the server runs nothing more of what it was sent on connections that were dropped: their bytes
+// may still wait in its buffers. Another process under the address has no such buffers, and other clients by these IDs.
+func (w *writer) silence(ctx context.Context, c *conn) error {
+	for _, old := range w.lost[c.addr] {
+		if old.id == "" || old.process == "" || old.process != c.process {
+			continue
+		}
+		if err := c.dc.Do(ctx, arbitrary(c.dc, "CLIENT", "KILL", "ID", old.id)).NonRedisError(); err != nil {
+			return err
+		}
+	}
+	delete(w.lost, c.addr)
+	return nil
+}
+
+// drop closes a connection for good.
+func (w *writer) drop(addr string) {
+	if c := w.conns[addr]; c != nil {
+		w.lost[addr] = append(w.lost[addr], c)
+		c.keep()
+		c.dc.Close()
+		c.release()
+		delete(w.conns, addr)
+	}
+}
+
+// disown ends connections that an earlier, killed run of this migration may have left behind.
+func (t *target) disown(ctx context.Context) error {
+	if t.via != nil {
+		return nil
+	}
+	for _, addr := range t.primaries() {
+		client, err := t.d.Client(ctx, addr, 0)
+		if err != nil {
+			return fmt.Errorf("target %s: %w", addr, err)
+		}
+		list, err := client.Do(ctx, arbitrary(client, "CLIENT", "LIST")).ToString()
+		if err != nil {
+			continue // forbidden: nothing can be left behind for longer than the server needs to read it
+		}
+		for _, line := range strings.Split(list, "\n") {
+			if !strings.Contains(line, " name="+t.clientName()+" ") {
+				continue
+			}
+			if _, rest, ok := strings.Cut(line, "addr="); ok {
+				client.Do(ctx, arbitrary(client, "CLIENT", "KILL", strings.Fields(rest)[0]))
+			}
+		}
+	}
+	return nil
+}
+
+type builder interface{ B() rueidis.Builder }
+
+// arbitrary builds any command; the arguments are binary.
+func arbitrary(b builder, args ...string) rueidis.Completed { return b.B().Arbitrary(args...).Build() }
+
+// errTargetFull is what a target answers that has no memory left.
+var errTargetFull = errors.New("the target has no memory left (OOM): raise its maxmemory or make room, then run the same command again to resume")
+
+// passing says whether an error reply will go away by itself or by asking where the slot is now.
+func passing(code string) bool {
+	switch code {
+	case "MOVED", "ASK", "TRYAGAIN", "CLUSTERDOWN", "LOADING", "READONLY", "MASTERDOWN", "NOREPLICAS", "BUSY", "MISCONF":
+		return true
+	}
+	return false
+}
+
+// retry runs try until it succeeds, fails for good, or retryFor has gone by without progress.
+func (t *target) retry(ctx context.Context, try func() (again error, err error)) error {
+	var since time.Time
+	pause := 20 * time.Millisecond
+	for {
+		again, err := try()
+		if err != nil || again == nil {
+			return err
+		}
+		if since.IsZero() {
+			since = time.Now()
+		}
+		if time.Since(since) > t.retryFor {
+			return fmt.Errorf("the target did not recover within %v: %w", t.retryFor, again)
+		}
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-time.After(pause):
+		}
+		pause = min(pause*2, time.Second)
+		if err := t.refreshTopology(ctx); err != nil && ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// classify sorts an error of one command: again may be tried once more, err is final.
+func classify(addr string, failed error) (again, err error) {
+	if failed == nil {
+		return nil, nil
+	}
+	failed = fmt.Errorf("target %s: %w", addr, failed)
+	code := endpoint.Code(failed)
+	switch {
+	case code == "OOM":
+		return nil, fmt.Errorf("target %s: %w", addr, errTargetFull)
+	case errors.Is(failed, errRegressed):
+		return nil, failed
+	case code == "", passing(code), endpoint.Unreached(failed):
+		return failed, nil
+	}
+	return nil, failed
+}

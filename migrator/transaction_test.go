@@ -1,0 +1,310 @@
+package migrator
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/redis/rueidis"
+
+	"surecut/internal/keyspace"
+	"surecut/internal/resp"
+)
+
+// fakeReplies is a server that answers each command with the next of its replies; "" closes the connection.
+func fakeReplies(t *testing.T, replies []string) rueidis.DedicatedClient {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			wg.Go(func() { answer(conn, replies) })
+		}
+	})
+	c, err := rueidis.NewClient(rueidis.ClientOption{InitAddress: []string{l.Addr().String()}, ForceSingleClient: true, DisableCache: true,
+		DisableRetry: true, AlwaysRESP2: true, ClientSetInfo: rueidis.DisableClientSetInfo})
+	if err != nil {
+		t.Fatal(err)
+	}
+	dc, release := c.Dedicate()
+	t.Cleanup(func() {
+		dc.Close()
+		release()
+		c.Close()
+		l.Close()
+		wg.Wait()
+	})
+	return dc
+}
+
+func answer(conn net.Conn, replies []string) {
+	defer conn.Close()
+	in := resp.NewReader(bufio.NewReader(conn))
+	for {
+		args, _, err := in.ReadCommand()
+		if err != nil {
+			return
+		}
+		reply := "+OK"
+		switch name := strings.ToUpper(string(args[0])); {
+		case name == "PING":
+			reply = "+PONG"
+		case name == "HELLO":
+			reply = "-ERR unknown command `HELLO`"
+		case name != "CLIENT" && len(replies) > 0:
+			reply, replies = replies[0], replies[1:]
+		}
+		if reply == "" {
+			return
+		}
+		if _, err := io.WriteString(conn, strings.ReplaceAll(reply, " / ", "\r\n")+"\r\n"); err != nil {
+			return
+		}
+	}
+}
+
+// TestSettle: MULTI, HMSET, two calls, EXEC; what each sequence of replies means.
+func TestSettle(t *testing.T) {
+	const q = "+QUEUED"
+	future := time.Now().Add(time.Hour).UnixMilli()
+	for _, c := range []struct {
+		name, why string
+		replies   []string
+		again     bool  // to be sent once more
+		doubt     bool  // the target has to be asked
+		err       error // ends the migration
+		fatal     bool  // some other error does
+		failed    string
+		left      int // calls
+	}{
+		{name: "applied", replies: []string{"+OK", q, q, q, "*3 / +OK / :1 / :1"}, left: 2},
+		{name: "a call fails", why: "the others are applied", replies: []string{"+OK", q, q, q, "*3 / +OK / -WRONGTYPE x / :1"}, failed: "INCR", left: 2},
+		{name: "a renewal finds no key", replies: []string{"+OK", q, q, q, "*3 / +OK / :1 / :0"}, failed: "PEXPIREAT", left: 2},
+		{name: "nil", why: "is a result", replies: []string{"+OK", q, q, q, "*3 / +OK / $-1 / :1"}, left: 2},
+		{name: "lost at once", replies: []string{""}, again: true, doubt: true, left: 2},
+		{name: "lost before EXEC's reply", why: "it may have run", replies: []string{"+OK", q, q, q, ""}, again: true, doubt: true, left: 2},
+		{name: "moved", replies: []string{"+OK", q, "-MOVED 1 a:1", q, "-EXECABORT Transaction discarded because of previous errors."}, again: true, left: 2},
+		{name: "asked", replies: []string{"+OK", "-ASK 1 a:1", q, q, "-EXECABORT x"}, again: true, left: 2},
+		{name: "moved at EXEC", replies: []string{"+OK", q, q, q, "-MOVED 1 a:1"}, again: true, left: 2},
+		{name: "loading", replies: []string{"-LOADING x", "-LOADING x", "-LOADING x", "-LOADING x", "-LOADING x"}, again: true, left: 2},
+		{name: "read only", replies: []string{"+OK", "-READONLY x", "-READONLY x", q, "-EXECABORT x"}, again: true, left: 2},
+		{name: "read only at EXEC", why: "6.2 and later say why", replies: []string{"+OK", q, q, q, "-EXECABORT Transaction discarded because of: READONLY You can't write against a read only replica."}, again: true, left: 2},
+		{name: "full", replies: []string{"+OK", q, "-OOM x", q, "-EXECABORT x"}, err: errTargetFull, left: 2},
+		{name: "full at EXEC", replies: []string{"+OK", q, q, q, "-EXECABORT Transaction discarded because of: OOM command not allowed"}, err: errTargetFull, left: 2},
+		{name: "unknown command", why: "the rest goes in without it", replies: []string{"+OK", q, "-ERR unknown command", q, "-EXECABORT x"}, again: true, failed: "INCR", left: 1},
+		{name: "no permission", why: "a user's mistake is not repaired by copies", replies: []string{"+OK", q, "-NOPERM x", q, "-EXECABORT x"}, fatal: true, left: 2},
+		{name: "checkpoint refused", why: "without it nothing may be applied", replies: []string{"+OK", "-WRONGTYPE x", q, q, "-EXECABORT x"}, fatal: true, left: 2},
+		{name: "EXEC refused for itself", replies: []string{"+OK", q, q, q, "-EXECABORT x"}, again: true, failed: "INCR PEXPIREAT", left: 0},
+		{name: "EXEC without MULTI", replies: []string{"+OK", q, q, q, "-ERR EXEC without MULTI"}, fatal: true, left: 2},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			dc := fakeReplies(t, c.replies)
+			x := &transaction{link: newTestLink(t), sent: time.Now(), calls: []call{{args: []string{"INCR", "a"}, pos: 2}, {args: []string{"PEXPIREAT", "a", "1"}, pos: 3, renew: future}}}
+			cmds := []rueidis.Completed{arbitrary(dc, "MULTI"), arbitrary(dc, "HMSET", "cp", "o", "1"), arbitrary(dc, "INCR", "a"),
+				arbitrary(dc, "PEXPIREAT", "a", "1"), arbitrary(dc, "EXEC")}
+			again, err := x.settle(dc.DoMulti(context.Background(), cmds...))
+			if (again != nil) != c.again || x.doubt != c.doubt {
+				t.Errorf("%s: again %v, doubt %v; want %v, %v", c.why, again, x.doubt, c.again, c.doubt)
+			}
+			if (err != nil) != (c.fatal || c.err != nil) || c.err != nil && !errors.Is(err, c.err) {
+				t.Errorf("%s: error %v", c.why, err)
+			}
+			var failed []string
+			for _, f := range x.failed {
+				failed = append(failed, f.call.args[0])
+			}
+			if got := strings.Join(failed, " "); got != c.failed || len(x.calls) != c.left {
+				t.Errorf("%s: failed %q and %d calls left, want %q and %d", c.why, got, len(x.calls), c.failed, c.left)
+			}
+		})
+	}
+}
+
+// TestSettleGone: replies that say that the target had lost what the source still had.
+func TestSettleGone(t *testing.T) {
+	for _, c := range []struct {
+		command, reply string
+		lacks          bool
+	}{
+		{"COPY a b", ":0", true}, {"COPY a b", ":1", false},
+		{"RENAMENX a b", ":0", true}, {"SMOVE a b m", ":0", true},
+		{"RPOPLPUSH a b", "$-1", true}, {"RPOPLPUSH a b", "$1 / x", false},
+		{"LMOVE a b LEFT LEFT", "$-1", true}, {"LPUSHX a x", ":0", true},
+		{"SPOP a", "$-1", false}, {"SADD a x", ":0", false},
+		{"HPERSIST a FIELDS 1 f", "*1 / :-2", true}, {"HPERSIST a FIELDS 1 f", "*1 / :-1", true}, {"HPERSIST a FIELDS 1 f", "*1 / :1", false},
+		{"HPERSIST a FIELDS 2 f g", "*2 / :1 / :-2", true}, {"HPERSIST a FIELDS 2 f g", "*2 / :1 / :-1", false},
+	} {
+		args := strings.Fields(c.command)
+		dc := fakeReplies(t, []string{"+OK", "+QUEUED", "*1 / " + c.reply})
+		x := &transaction{link: newTestLink(t), sent: time.Now(), calls: []call{{args: args, pos: 1, renew: proves(args[0])}}}
+		if again, err := x.settle(dc.DoMulti(context.Background(), arbitrary(dc, "MULTI"), arbitrary(dc, args...), arbitrary(dc, "EXEC"))); again != nil || err != nil {
+			t.Fatal(again, err)
+		}
+		if got := len(x.failed) > 0; got != c.lacks {
+			t.Errorf("%s answered by %s: repaired %v, want %v", c.command, c.reply, got, c.lacks)
+		}
+	}
+}
+
+// TestUnseen: of a transaction that turns out to be applied after its connection broke, nobody knows whether the target
+// had the keys.
+func TestUnseen(t *testing.T) {
+	l := newTestLink(t)
+	l.units[1] = 400
+	dc := fakeReplies(t, []string{"$3 / 500"})
+	x := &transaction{link: l, units: []unit{1}, end: 500, doubt: true, calls: []call{{args: []string{"INCR", "a"}}, {args: []string{"EXISTS", "b"}, renew: always}}}
+	left, err := l.m.target.newWriter().dropApplied(t.Context(), &conn{dc: dc, db: 0}, []*transaction{x})
+	if err != nil || len(left) != 0 || len(x.failed) != 1 || x.failed[0].call.args[1] != "b" {
+		t.Errorf("left %d, failed %v, %v", len(left), x.failed, err)
+	}
+}
+
+// TestKeysOfACall: where a call was refused, every key that it may have changed on the source is copied.
+func TestKeysOfACall(t *testing.T) {
+	l := newTestLink(t)
+	d := newTestDispatcher(l, nil)
+	for line, want := range map[string]string{
+		"RENAME a b": "[{4 a} {4 b}]", "INCR a": "[{4 a}]", "MOVE a 3": "[{4 a} {3 a}]", "COPY a b DB 3": "[{4 a} {3 b}]",
+		"SUNIONSTORE d a b": "[{4 d} {4 a} {4 b}]", "EVAL s 2 a b x": "[{4 a} {4 b}]", "FROBNICATE a": "[{4 }]",
+	} {
+		var args [][]byte
+		for _, w := range strings.Fields(line) {
+			args = append(args, []byte(w))
+		}
+		p, err := d.plan(&sourceCommand{end: 9, db: 4, args: args}, 0)
+		if err != nil || len(p.pieces) == 0 {
+			t.Fatal(line, err)
+		}
+		if got := sprintKeys(p.pieces[0].call.keys()); got != want {
+			t.Errorf("%s: %s, want %s", line, got, want)
+		}
+	}
+}
+
+// TestInDoubt: a transaction that a broken connection left in doubt is applied where the unit's checkpoint has moved to
+// its end. Where the checkpoint stood there before, it says nothing: a copy must not be left out for it.
+func TestInDoubt(t *testing.T) {
+	const end = 500
+	for _, c := range []struct {
+		name           string
+		before, stored int64
+		again          bool
+	}{
+		{"not applied", 400, 400, true},
+		{"applied", 400, end, false},
+		{"applied, first of its unit", 0, end, false},
+		{"the checkpoint had come as far before", end, end, true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			l := newTestLink(t)
+			dc := fakeReplies(t, []string{fmt.Sprintf("$3 / %d", c.stored)})
+			w := l.m.target.newWriter()
+			l.units[1] = c.before
+			x := &transaction{link: l, units: []unit{1}, end: end, doubt: true}
+			left, err := w.dropApplied(t.Context(), &conn{dc: dc, db: 0}, []*transaction{x})
+			if err != nil || (len(left) == 1) != c.again {
+				t.Errorf("%d to be sent again, %v", len(left), err)
+			}
+		})
+	}
+}
+
+// TestDoubtsSpread: what is made of a key in doubt is in doubt itself, until the key is copied.
+func TestDoubtsSpread(t *testing.T) {
+	l := newTestLink(t)
+	calls := func(lines ...string) *transaction {
+		x := &transaction{link: l}
+		for _, line := range lines {
+			x.calls = append(x.calls, call{args: strings.Fields(line), commands: 1})
+		}
+		return x
+	}
+	doubted := func(x *transaction) (got string) {
+		l.spread([]*transaction{x})
+		for _, f := range x.failed {
+			if got += " " + strings.Join(f.call.args, " "); f.call.commands != 0 {
+				t.Errorf("%v would be counted twice", f.call.args)
+			}
+		}
+		return got
+	}
+	first := calls("SUNIONSTORE reunion union", "INCR n", "SUNIONSTORE other set")
+	first.failed = []failure{{call{args: []string{"SUNIONSTORE", "union", "gone"}}, errExpired}}
+	if got, want := doubted(first), " SUNIONSTORE union gone SUNIONSTORE reunion union"; got != want {
+		t.Errorf("doubted%s, want%s", got, want)
+	}
+	if got, want := doubted(calls("RENAME reunion renamed", "COPY x y", "COPY renamed copy")), " RENAME reunion renamed COPY renamed copy"; got != want {
+		t.Errorf("later%s, want%s", got, want)
+	}
+	l.clean([]keyspace.Key{{Name: "union"}, {Name: "gone"}, {Name: "reunion"}, {Name: "renamed"}, {Name: "copy"}})
+	if got := doubted(calls("COPY union z", "SUNIONSTORE z copy")); got != "" || len(l.tainted) > 0 {
+		t.Errorf("after they were copied%s, %v", got, l.tainted)
+	}
+}
+
+// TestMeetingThatFails: no other lane goes on where the leader could not apply what all had met for.
+func TestMeetingThatFails(t *testing.T) {
+	l := newTestLink(t)
+	a, b := newLane(l, 0), newLane(l, 1)
+	m := newMeeting([]*lane{a, b}, a)
+	it := &item{end: 5, meet: m}
+	ctx, cancel := context.WithCancel(t.Context())
+	other := make(chan error, 1)
+	go func() { other <- b.attend(ctx, m, it) }()
+	failing, fail := context.WithCancel(ctx)
+	<-m.all
+	l.m.target.bytes = limiter(1) // makes commit notice that its context is over
+	it.calls = []call{{args: []string{"SET", "a", "x"}}}
+	fail()
+	if err := a.attend(failing, m, it); err == nil {
+		t.Fatal("a commit with a context that is over succeeded")
+	}
+	select {
+	case err := <-other:
+		t.Fatalf("the other lane was released: %v", err)
+	case <-time.After(20 * time.Millisecond):
+	}
+	cancel()
+	if err := <-other; !errors.Is(err, context.Canceled) {
+		t.Fatal(err)
+	}
+}
+
+// TestDoubtsOutlive: what a run could not settle is settled by the next.
+func TestDoubtsOutlive(t *testing.T) {
+	l := newTestLink(t)
+	if err := l.doubt([]failure{{call{args: []string{"RENAME", "a", "b"}}, errKeyGone}}); err != nil {
+		t.Fatal(err)
+	}
+	next := newTestLink(t)
+	next.doubtful = l.doubtful
+	if err := next.resumeDoubts(); err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, f := range next.takeDoubts() {
+		got = append(got, sprintKeys(f.call.keys()))
+	}
+	if strings.Join(got, "") != "[{0 a}][{0 b}]" {
+		t.Errorf("resumed with %q", got)
+	}
+	if err := next.settledDoubts(); err != nil || !next.doubtful.empty() {
+		t.Errorf("settled doubts stay: %v", err)
+	}
+}
+
+func sprintKeys(keys []keyspace.Key) string { return fmt.Sprint(keys) }

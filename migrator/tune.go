@@ -1,0 +1,82 @@
+package migrator
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+)
+
+// tuned is a setting of the source that was changed, and what it was before.
+type tuned struct {
+	Addr  string `json:"addr"`
+	Name  string `json:"name"`
+	Value string `json:"value"`
+}
+
+// sourceSettings are what --tune-source sets: no limit on what the source may hold back for us, and a snapshot
+// that does not touch the source's disk (since 2.8.18).
+var sourceSettings = []struct{ name, value string }{
+	{"client-output-buffer-limit", "slave 0 0 0"},
+	{"repl-diskless-sync", "yes"},
+}
+
+// tune changes the settings of every node that is read from. The old values are on disk before anything changes.
+func (m *Migration) tune(ctx context.Context) error {
+	for _, l := range m.links {
+		addr := l.node()
+		c, err := m.cfg.Sides.Source.Client(ctx, addr, 0)
+		if err != nil {
+			return err
+		}
+		for _, s := range sourceSettings {
+			got, err := c.Do(ctx, arbitrary(c, "CONFIG", "GET", s.name)).AsStrMap()
+			if err != nil {
+				return fmt.Errorf("--tune-source: source %s: CONFIG GET %s: %w", addr, s.name, err)
+			}
+			old := tuned{Addr: addr, Name: s.name, Value: got[s.name]}
+			m.update(func() {
+				for _, t := range m.state.Tuned {
+					if t.Addr == old.Addr && t.Name == old.Name {
+						return // set by an earlier run, which knew the value before
+					}
+				}
+				m.state.Tuned = append(m.state.Tuned, old)
+			})
+			if err := m.saveState(); err != nil {
+				return err
+			}
+			if err := c.Do(ctx, arbitrary(c, "CONFIG", "SET", s.name, s.value)).Error(); err != nil {
+				return fmt.Errorf("--tune-source: source %s: CONFIG SET %s: %w", addr, s.name, err)
+			}
+			slog.Info("source setting changed; it will be put back", "source", addr, "setting", s.name, "from", old.Value, "to", s.value)
+		}
+	}
+	return nil
+}
+
+// putBack restores every setting that tune has changed.
+func (m *Migration) putBack(ctx context.Context) error {
+	var left []tuned
+	var errs []error
+	m.stateMu.Lock()
+	changed := m.state.Tuned
+	m.stateMu.Unlock()
+	if len(changed) == 0 {
+		return nil
+	}
+	for _, t := range changed {
+		c, err := m.cfg.Sides.Source.Client(ctx, t.Addr, 0)
+		if err == nil {
+			err = c.Do(ctx, arbitrary(c, "CONFIG", "SET", t.Name, t.Value)).Error()
+		}
+		if err != nil {
+			left = append(left, t)
+			errs = append(errs, fmt.Errorf("put back %s '%s' on source %s by hand: %w", t.Name, t.Value, t.Addr, err))
+			continue
+		}
+		slog.Info("source setting put back", "source", t.Addr, "setting", t.Name, "value", t.Value)
+	}
+	m.update(func() { m.state.Tuned = left })
+	return errors.Join(append(errs, m.saveState())...)
+}

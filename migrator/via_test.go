@@ -1,0 +1,104 @@
+package migrator
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"testing"
+
+	"surecut/internal/keyspace"
+)
+
+// TestWaves: no wave holds a key twice, and the commands of a key keep their order.
+func TestWaves(t *testing.T) {
+	seed := rand.Uint64()
+	random := rand.New(rand.NewPCG(seed, 0))
+	name := func() string { return fmt.Sprint("k", random.IntN(12)) }
+	var calls []*call
+	for range 500 {
+		k := name()
+		c := &call{args: []string{"INCR", k}, key: keyspace.Key{Name: k}, db: random.IntN(2)}
+		switch random.IntN(6) {
+		case 0:
+			c.args = []string{"SUNIONSTORE", k, name(), name()}
+		case 1:
+			c.args = []string{"EVAL", "return 1", "2", k, name()}
+		case 2:
+			c.args = []string{"DEL", k, name()}
+		}
+		c.key.DB = c.db
+		calls = append(calls, c)
+	}
+	at := map[*call]int{}
+	sent := waves(calls)
+	for n, wave := range sent {
+		seen := map[keyspace.Key]bool{}
+		for _, c := range wave {
+			at[c] = n
+			own := map[keyspace.Key]bool{}
+			for _, k := range c.keys() {
+				own[k] = true
+			}
+			for k := range own {
+				if seen[k] {
+					t.Fatalf("seed %d: wave %d holds %v twice", seed, n, k)
+				}
+				seen[k] = true
+			}
+		}
+	}
+	if len(at) != len(calls) {
+		t.Fatalf("seed %d: %d of %d calls are in a wave", seed, len(at), len(calls))
+	}
+	last := map[keyspace.Key]int{}
+	for i, c := range calls {
+		for _, k := range c.keys() {
+			if n, before := last[k]; before && at[c] < n {
+				t.Fatalf("seed %d: call %d on %v is in wave %d, and one before it in %d", seed, i, k, at[c], n)
+			}
+			last[k] = max(last[k], at[c])
+		}
+	}
+}
+
+// TestReachIsAhead: the reach lies ahead of what is dispatched, on disk, and is not written for each command.
+func TestReachIsAhead(t *testing.T) {
+	l := newTestLink(t)
+	l.m.state.dir = t.TempDir()
+	l.m.target.via = &viaProxy{}
+	for _, tt := range []struct{ offset, want int64 }{{100, 100 + reachStep}, {200, 100 + reachStep}, {100 + reachStep, 100 + reachStep}, {101 + reachStep, 101 + 2*reachStep}} {
+		if err := l.reserve(tt.offset); err != nil || l.st.Reach != tt.want {
+			t.Errorf("after %d the reach is %d (%v), want %d", tt.offset, l.st.Reach, err, tt.want)
+		}
+	}
+	l.m.target.via = nil
+	if err := l.reserve(1 << 40); err != nil || l.st.Reach > 1<<30 {
+		t.Errorf("a target with MULTI needs no reach: %d, %v", l.st.Reach, err)
+	}
+}
+
+// TestPlanDoubtful: what an earlier run may have applied is not sent again; its keys are copied, those once that a copy holds.
+func TestPlanDoubtful(t *testing.T) {
+	l := newTestLink(t)
+	d := newTestDispatcher(l, &checkpoint{offset: 100})
+	d.doubtEnd = 200
+	d.fences[keyspace.Key{Name: "copied"}] = 300
+	for _, tt := range []struct {
+		end        int64
+		args       string
+		sent, acts bool
+		why        string
+	}{
+		{150, "INCR a", false, true, "it may have been applied"},
+		{150, "INCR copied", false, false, "a copy of later holds it"},
+		{201, "INCR a", true, false, "it lies beyond what was sent"},
+	} {
+		var args [][]byte
+		var verb, key string
+		fmt.Sscan(tt.args, &verb, &key)
+		args = append(args, []byte(verb), []byte(key))
+		p, err := d.plan(&sourceCommand{end: tt.end, args: args}, 0)
+		if err != nil || len(p.pieces) > 0 != tt.sent || p.act != nil != tt.acts {
+			t.Errorf("%s at %d: %d pieces, act %v, %v (%s)", tt.args, tt.end, len(p.pieces), p.act != nil, err, tt.why)
+		}
+	}
+}

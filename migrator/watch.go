@@ -1,0 +1,212 @@
+package migrator
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/redis/rueidis"
+	"golang.org/x/sync/errgroup"
+
+	"surecut/internal/keyspace"
+)
+
+// Bounds of a Watch.
+const (
+	mostNotices    = 200_000 // keys waiting to be copied; beyond it the next comparison finds them
+	noticesAtOnce  = 2000
+	noticeInterval = 200 * time.Millisecond
+)
+
+// Watch copies keys again as the source tells that they were written, by its keyspace notifications. They are no log:
+// what is written while the connection is lost goes untold. So a Watch makes less to be found by comparing; it proves nothing.
+type Watch struct {
+	m    *Migration
+	stop context.CancelFunc
+	over chan struct{}
+
+	mu     sync.Mutex
+	keys   map[keyspace.Key]struct{} // guarded by mu
+	seen   int64                     // guarded by mu: writes that were told of, and losses of the connection
+	copied int64                     // guarded by mu
+	err    error                     // guarded by mu: why it has ended
+}
+
+// Watch begins to follow the notifications of a source that is scanned. Its error says why there are none to follow.
+func (m *Migration) Watch(ctx context.Context) (*Watch, error) {
+	patterns := make([]string, len(m.links))
+	for i, l := range m.links {
+		var err error
+		if patterns[i], err = l.notices(ctx); err != nil {
+			return nil, err
+		}
+	}
+	ctx, stop := context.WithCancel(ctx)
+	w := &Watch{m: m, stop: stop, over: make(chan struct{}), keys: map[keyspace.Key]struct{}{}}
+	g, ctx := errgroup.WithContext(ctx)
+	for i, l := range m.links {
+		g.Go(func() error {
+			w.listen(ctx, l, patterns[i])
+			return nil
+		})
+	}
+	g.Go(func() error { return w.copy(ctx) })
+	go func() {
+		defer close(w.over)
+		err := g.Wait()
+		w.mu.Lock()
+		w.err = err
+		w.mu.Unlock()
+	}()
+	return w, nil
+}
+
+// notices gives the pattern of the channels on which a node tells of every write.
+func (l *link) notices(ctx context.Context) (pattern string, err error) {
+	client, err := l.source.d.Client(ctx, l.reads, 0)
+	if err != nil {
+		return "", fmt.Errorf("source %s: %w", l.reads, err)
+	}
+	config, err := client.Do(ctx, arbitrary(client, "CONFIG", "GET", "notify-keyspace-events")).AsStrMap()
+	if err != nil {
+		return "", fmt.Errorf("source %s: CONFIG GET notify-keyspace-events: %w", l.reads, err)
+	}
+	flags := config["notify-keyspace-events"]
+	switch {
+	case strings.Contains(flags, "A") && strings.Contains(flags, "E"):
+		return "__keyevent@*__:*", nil
+	case strings.Contains(flags, "A") && strings.Contains(flags, "K"):
+		return "__keyspace@*__:*", nil
+	}
+	return "", fmt.Errorf("source %s: notify-keyspace-events is %q; with AE it would tell of every write", l.reads, flags)
+}
+
+// listen takes notices in until ctx ends.
+func (w *Watch) listen(ctx context.Context, l *link, pattern string) {
+	for ctx.Err() == nil {
+		if err := w.receive(ctx, l, pattern); ctx.Err() == nil {
+			w.lost(ctx, l, err)
+		}
+	}
+}
+
+func (w *Watch) receive(ctx context.Context, l *link, pattern string) error {
+	client, err := l.source.d.Client(ctx, l.reads, 0)
+	if err != nil {
+		return err
+	}
+	return client.Receive(ctx, client.B().Psubscribe().Pattern(pattern).Build(), func(m rueidis.PubSubMessage) { w.take(m.Channel, m.Message) })
+}
+
+// lost waits before the next try. A lost connection counts as a write: what was written meanwhile is not known.
+func (w *Watch) lost(ctx context.Context, l *link, why error) {
+	l.log.Warn("the source's notifications are lost; trying again", "error", why)
+	w.mu.Lock()
+	w.seen++
+	w.mu.Unlock()
+	select {
+	case <-time.After(time.Second):
+	case <-ctx.Done():
+	}
+}
+
+// parseNotice reads "__keyevent@3__:set" with a key, or "__keyspace@3__:key" with an event.
+func parseNotice(channel, message string) (k keyspace.Key, event string, ok bool) {
+	head, tail, ok := strings.Cut(channel, "__:")
+	number, isEvent := strings.CutPrefix(head, "__keyevent@")
+	if !isEvent {
+		number, ok = strings.CutPrefix(head, "__keyspace@")
+	}
+	db, err := strconv.Atoi(number)
+	if !ok || err != nil || db < 0 || len(tail) == 0 {
+		return k, "", false
+	}
+	if isEvent {
+		return keyspace.Key{DB: db, Name: message}, tail, true
+	}
+	return keyspace.Key{DB: db, Name: tail}, message, true
+}
+
+func (w *Watch) take(channel, message string) {
+	k, event, ok := parseNotice(channel, message)
+	if !ok || strings.HasPrefix(k.Name, keyspace.Prefix) {
+		return
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if event != "expired" { // which nobody has written, and the target does by itself
+		w.seen++
+	}
+	if len(w.keys) < mostNotices {
+		w.keys[k] = struct{}{}
+	}
+}
+
+// next takes keys out.
+func (w *Watch) next() []Outdated {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	var keys []Outdated
+	for k := range w.keys {
+		if len(keys) == noticesAtOnce {
+			break
+		}
+		keys = append(keys, Outdated{Key: k})
+		delete(w.keys, k)
+	}
+	return keys
+}
+
+// copy copies what was told of.
+func (w *Watch) copy(ctx context.Context) error {
+	tick := time.NewTicker(noticeInterval)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return nil
+		}
+		keys := w.next()
+		if len(keys) == 0 {
+			continue
+		}
+		r, err := w.m.CopyAgain(ctx, keys)
+		if ctx.Err() != nil {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("copy what the source told of: %w", err)
+		}
+		w.mu.Lock()
+		w.copied += r.Copied + r.Deleted
+		w.mu.Unlock()
+	}
+}
+
+// Seen counts the writes that the source has told of. Two equal counts, the connection unbroken between them, say that nobody
+// who is told of has written.
+func (w *Watch) Seen() int64 {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.seen
+}
+
+// Copied counts the keys that were copied or deleted on the target.
+func (w *Watch) Copied() int64 {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.copied
+}
+
+// Close ends the watch and waits for its end. Its error is what ended it before.
+func (w *Watch) Close() error {
+	w.stop()
+	<-w.over
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.err
+}
