@@ -1,0 +1,282 @@
+package verifier
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+
+	"github.com/redis/rueidis"
+
+	"surecut/internal/keyspace"
+)
+
+// atomicReader reads a source's keys in a transaction that ends with ROLE, which gives the offset of that instant (since 2.8.12).
+type atomicReader struct{ source *side }
+
+// readAt reads keys of one database. Its error is that of the node; what concerns single keys is in their readings.
+func (a atomicReader) readAt(ctx context.Context, link AppliedLink, keys []record) ([]reading, int64, error) {
+	var node *node
+	for _, n := range a.source.nodes {
+		if n.addr() == link.Reads {
+			node = n
+		}
+	}
+	if node == nil {
+		return nil, 0, fmt.Errorf("the link of %s reads from %s, which this run does not", link.Shard, link.Reads)
+	}
+	r := a.source.borrow(node, keys[0].db)
+	defer a.source.giveBack(r)
+	var out []reading
+	var offset int64
+	err := node.retry(ctx, a.source.opts.Patience, func() (err error) {
+		out, offset, err = r.transaction(ctx, keys)
+		return err
+	})
+	return out, offset, err
+}
+
+func (r *reader) transaction(ctx context.Context, keys []record) ([]reading, int64, error) {
+	fields, err := r.fieldNames(ctx, keys)
+	if err != nil {
+		return nil, 0, err
+	}
+	results, err := r.do(ctx, func(b rueidis.Builder) rueidis.Commands {
+		cmds := rueidis.Commands{command(b, "MULTI"), command(b, "TIME")}
+		for i := range keys {
+			cmds = append(cmds, command(b, "TYPE", keys[i].name), command(b, r.expiryCommand(), keys[i].name))
+			for _, args := range r.wholeRead(&keys[i], fields[i]) {
+				cmds = append(cmds, command(b, args...))
+			}
+		}
+		return append(cmds, command(b, "ROLE"), command(b, "EXEC"))
+	})
+	if err != nil {
+		return nil, 0, err
+	}
+	replies, err := execReplies(results)
+	if err != nil {
+		return nil, 0, err
+	}
+	offset, err := roleOffset(&replies[len(replies)-1])
+	if err != nil {
+		return nil, 0, fmt.Errorf("ask %s for its offset: %w", r.node.addr(), err)
+	}
+	out, err := r.parseTransaction(keys, fields, replies[:len(replies)-1])
+	return out, offset, err
+}
+
+// execReplies gives the replies of the commands between MULTI and EXEC. A command that was refused when it was queued names itself.
+func execReplies(results []rueidis.RedisResult) ([]rueidis.RedisMessage, error) {
+	for i := range results[:len(results)-1] {
+		if err := results[i].Error(); err != nil {
+			return nil, replyError("a command of the transaction", err)
+		}
+	}
+	replies, err := results[len(results)-1].ToArray()
+	if err != nil {
+		return nil, replyError("EXEC", err)
+	}
+	if len(replies) != len(results)-2 {
+		return nil, fmt.Errorf("EXEC gave %d replies, want %d", len(replies), len(results)-2)
+	}
+	return replies, nil
+}
+
+func (r *reader) expiryCommand() string {
+	if r.node.expireTimes {
+		return "PEXPIRETIME"
+	}
+	return "PTTL"
+}
+
+// fieldNames asks for the fields of hashes beforehand: HPEXPIRETIME wants them named.
+func (r *reader) fieldNames(ctx context.Context, keys []record) ([][]string, error) {
+	names := make([][]string, len(keys))
+	if !r.node.fieldTTLs || r.depth != DepthValue {
+		return names, nil
+	}
+	for i := range keys {
+		if keys[i].t != keyspace.Hash {
+			continue
+		}
+		m, err := r.one(ctx, "HKEYS", keys[i].name)
+		if passing(err) {
+			return nil, err
+		}
+		if err == nil {
+			names[i], _ = m.AsStrSlice()
+		}
+	}
+	return names, nil
+}
+
+// wholeRead gives the commands that read a whole value of the type that the key is thought to have.
+func (r *reader) wholeRead(k *record, fields []string) [][]string {
+	if r.depth == DepthKeys {
+		return nil
+	}
+	if r.depth == DepthLength {
+		if c, ok := lengthCommands[k.t]; ok {
+			return [][]string{{c, k.name}}
+		}
+		return nil
+	}
+	switch k.t {
+	case keyspace.String:
+		return [][]string{{"GET", k.name}}
+	case keyspace.List:
+		return [][]string{{"LRANGE", k.name, "0", "-1"}}
+	case keyspace.Set:
+		return [][]string{{"SMEMBERS", k.name}}
+	case keyspace.ZSet:
+		return [][]string{{"ZRANGE", k.name, "0", "-1", "WITHSCORES"}}
+	case keyspace.Hash:
+		cmds := [][]string{{"HGETALL", k.name}}
+		if len(fields) > 0 {
+			cmds = append(cmds, append([]string{"HPEXPIRETIME", k.name, "FIELDS", strconv.Itoa(len(fields))}, fields...))
+		}
+		return cmds
+	case keyspace.Stream:
+		if r.node.fullStreams {
+			return [][]string{{"XINFO", "STREAM", k.name, "FULL", "COUNT", "0"}}
+		}
+	case keyspace.Module:
+		return [][]string{{"DUMP", k.name}}
+	}
+	return nil
+}
+
+func (r *reader) parseTransaction(keys []record, fields [][]string, replies []rueidis.RedisMessage) ([]reading, error) {
+	now := int64(0)
+	if !r.node.expireTimes {
+		var err error
+		if now, err = timeOf(&replies[0]); err != nil {
+			return nil, err
+		}
+	}
+	replies = replies[1:]
+	out := make([]reading, len(keys))
+	for i := range keys {
+		n := len(r.wholeRead(&keys[i], fields[i]))
+		head, body := replies[:2], replies[2:2+n]
+		replies = replies[2+n:]
+		if err := r.takeHead(&out[i], &head[0], &head[1], now); err != nil {
+			return nil, err
+		}
+		if out[i].Err != nil || !out[i].present() || r.depth == DepthKeys {
+			continue
+		}
+		if out[i].Type != keys[i].t || n == 0 {
+			t := out[i].Type
+			out[i] = reading{Type: t, Err: errOtherShape}
+			continue
+		}
+		if err := r.takeWhole(&out[i], body, fields[i]); err != nil {
+			if err := out[i].refused(firstCommands[keys[i].t], err); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return out, nil
+}
+
+func (r *reader) takeWhole(out *reading, body []rueidis.RedisMessage, fields []string) error {
+	if err := body[0].Error(); err != nil {
+		return err
+	}
+	if r.depth == DepthLength {
+		n, err := body[0].ToInt64()
+		out.FP.Length = n
+		return err
+	}
+	sink := r.sink(out.Type, frameKeep)
+	var err error
+	switch out.Type {
+	case keyspace.String:
+		var p []byte
+		if p, err = body[0].AsBytes(); err == nil {
+			err = sink.StringChunk(p)
+		}
+	case keyspace.Stream:
+		err = feedFullStream(&body[0], sink)
+	case keyspace.Module:
+		err = feedModule(&body[0], sink)
+	default:
+		var page []rueidis.RedisMessage
+		if page, err = body[0].ToArray(); err != nil {
+			return err
+		}
+		if out.Type == keyspace.Hash && r.node.fieldTTLs {
+			err = feedKnownFields(page, body[1:], fields, sink)
+		} else {
+			err = feedPage(out.Type, page, sink)
+		}
+	}
+	if err == nil {
+		sink.finish(out)
+	}
+	return err
+}
+
+// feedKnownFields feeds a hash whose fields were asked for before the transaction, if they are still those, in whatever order.
+func feedKnownFields(page, expiries []rueidis.RedisMessage, fields []string, to keyspace.Visitor) error {
+	if len(expiries) != 1 || len(page) != 2*len(fields) {
+		return errOtherShape
+	}
+	at, err := expiries[0].ToArray()
+	if err != nil {
+		return err
+	}
+	if len(at) != len(fields) {
+		return errOtherShape
+	}
+	byName := make(map[string]int64, len(fields))
+	for i, name := range fields {
+		ms, err := at[i].ToInt64()
+		if err != nil {
+			return err
+		}
+		byName[name] = max(ms, 0)
+	}
+	for i := 0; i < len(page); i += 2 {
+		name, err := page[i].AsBytes()
+		if err != nil {
+			return err
+		}
+		value, err := page[i+1].AsBytes()
+		if err != nil {
+			return err
+		}
+		ms, ok := byName[string(name)]
+		if !ok {
+			return errOtherShape
+		}
+		if err := to.HashField(name, value, ms); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// roleOffset reads ROLE: master, offset, replicas; or slave, host, port, state, offset.
+func roleOffset(m *rueidis.RedisMessage) (int64, error) {
+	parts, err := m.ToArray()
+	if err != nil {
+		return 0, replyError("ROLE", err)
+	}
+	if len(parts) == 0 {
+		return 0, fmt.Errorf("ROLE gave nothing")
+	}
+	at := 1
+	if role, _ := parts[0].ToString(); role == "slave" {
+		at = 4
+	}
+	if len(parts) <= at {
+		return 0, fmt.Errorf("ROLE gave %d parts", len(parts))
+	}
+	offset, err := parts[at].ToInt64()
+	if err == nil && offset < 0 {
+		err = fmt.Errorf("it is not connected to its primary")
+	}
+	return offset, err
+}

@@ -1,0 +1,229 @@
+package verifier
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"sync/atomic"
+
+	"golang.org/x/sync/errgroup"
+
+	"surecut/internal/keyspace"
+)
+
+const (
+	batchKeys = 512
+	scanCount = "512"
+)
+
+// enumerate scans every node of the side and puts a record per key into the spill. What a node refuses or fails to give is
+// a shortfall of the side, not an error: the run goes on and ends unchecked.
+func (s *side) enumerate(ctx context.Context, to *spill) error {
+	if s.isFile() {
+		return s.enumerateFiles(ctx, to)
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	for _, n := range s.nodes {
+		g.Go(func() error { return s.enumerateNode(ctx, n, to) })
+	}
+	return g.Wait()
+}
+
+func (s *side) enumerateNode(ctx context.Context, n *node, to *spill) error {
+	client, err := s.dep.Client(ctx, n.addr(), 0)
+	if err != nil {
+		return err
+	}
+	dbs, before, err := keyspaceOf(ctx, client)
+	if err != nil {
+		return fmt.Errorf("%s: list the databases of %s: %w", s.name, n.addr(), err)
+	}
+	tallies := map[int]*scanTally{}
+	var order []int
+	for db, info := range dbs {
+		if _, ok := s.pairDB(db); ok {
+			s.total.Add(info.keys)
+			order = append(order, db)
+		}
+	}
+	slices.Sort(order)
+	for _, db := range order {
+		t := &scanTally{}
+		tallies[db] = t
+		if err := s.enumerateDB(ctx, n, db, t, to); err != nil {
+			if ctx.Err() != nil {
+				return context.Cause(ctx)
+			}
+			s.fellShort("the keys of %s %s, database %d, could not all be listed: %v", s.name, n.addr(), db, err)
+		}
+	}
+	after, infoAfter, err := keyspaceOf(ctx, client)
+	if err != nil {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		s.fellShort("%s %s could not be asked how many keys it holds: %v", s.name, n.addr(), err)
+		return nil
+	}
+	allowance := changes(before, infoAfter)
+	for _, db := range order {
+		s.weigh(n, db, dbs[db], after[db], tallies[db], allowance)
+	}
+	return nil
+}
+
+// scanTally counts what the scan of one database gave. Duplicates count: that SCAN gives a key twice cannot be told here.
+type scanTally struct {
+	scanned  atomic.Int64
+	expiring atomic.Int64 // read with an expiry
+}
+
+// weigh compares a scan with DBSIZE. Fewer keys than that are explained by keys that expired, were evicted or
+// were written meanwhile, and on a replica by keys that have expired and that it still holds but does not list.
+func (s *side) weigh(n *node, db int, before, after dbInfo, t *scanTally, allowance int64) {
+	missing := min(before.keys, after.keys) - t.scanned.Load() - allowance
+	if n.facts.Role == "slave" {
+		missing -= max(0, after.expires-t.expiring.Load())
+	}
+	s.mu.Lock()
+	s.margin += max(0, -missing)
+	s.mu.Unlock()
+	if missing > 0 {
+		s.fellShort("%s %s, database %d: SCAN gave %d keys where DBSIZE says %d, and %d of the difference have no explanation",
+			s.name, n.addr(), db, t.scanned.Load(), min(before.keys, after.keys), missing)
+	}
+}
+
+// changes bounds how many keys may have come or gone between two INFOs.
+func changes(before, after map[string]string) int64 {
+	delta := func(field string) int64 {
+		from, err1 := strconv.ParseInt(before[field], 10, 64)
+		to, err2 := strconv.ParseInt(after[field], 10, 64)
+		switch {
+		case err1 != nil || err2 != nil:
+			return 0
+		case to < from: // a save has begun the count anew
+			return to
+		}
+		return to - from
+	}
+	// Every change is at least 16 bytes of the replication stream, which counts on when a save resets the other number.
+	written := max(delta("rdb_changes_since_last_save"), delta("master_repl_offset")/16)
+	return written + delta("expired_keys") + delta("evicted_keys")
+}
+
+func (s *side) enumerateDB(ctx context.Context, n *node, db int, t *scanTally, to *spill) error {
+	g, ctx := errgroup.WithContext(ctx)
+	batches := make(chan []string, s.opts.Workers)
+	g.Go(func() error {
+		defer close(batches)
+		return s.scan(ctx, n, db, t, batches)
+	})
+	for range s.opts.Workers {
+		g.Go(func() error {
+			r := s.borrow(n, db)
+			defer s.giveBack(r)
+			for names := range batches {
+				if err := s.record(ctx, r, names, t, to); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}
+	return g.Wait()
+}
+
+// scan lists the keys of one database in batches.
+func (s *side) scan(ctx context.Context, n *node, db int, t *scanTally, batches chan<- []string) error {
+	c := s.borrow(n, db)
+	defer s.giveBack(c)
+	cursor, batch := "0", make([]string, 0, batchKeys)
+	send := func() error {
+		select {
+		case batches <- batch:
+			batch = make([]string, 0, batchKeys)
+			return nil
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+	for {
+		var page []string
+		err := n.retry(ctx, s.opts.Patience, func() error {
+			m, err := c.one(ctx, "SCAN", cursor, "COUNT", scanCount)
+			if err != nil {
+				return err
+			}
+			entry, err := m.AsScanEntry()
+			if err != nil {
+				return err
+			}
+			cursor, page = strconv.FormatUint(entry.Cursor, 10), entry.Elements
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+		t.scanned.Add(int64(len(page)))
+		for _, name := range page {
+			if strings.HasPrefix(name, keyspace.Prefix) {
+				s.apart.Add(1)
+				continue
+			}
+			if !s.opts.Filter.MatchName(name) {
+				continue
+			}
+			if !s.dep.Holds(n.primary, name) {
+				s.addStray(n, db, name)
+				continue
+			}
+			if batch = append(batch, name); len(batch) == batchKeys {
+				if err := send(); err != nil {
+					return err
+				}
+			}
+		}
+		if cursor == "0" {
+			break
+		}
+	}
+	if len(batch) > 0 {
+		return send()
+	}
+	return nil
+}
+
+// record reads a batch and puts its records into the spill. A key that could not be read is one that is present and unread.
+func (s *side) record(ctx context.Context, r *reader, names []string, t *scanTally, to *spill) error {
+	out := make([]reading, len(names))
+	if err := r.read(ctx, names, out, 0); err != nil {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		for i := range out {
+			out[i] = reading{Err: err}
+		}
+	}
+	pair, _ := s.pairDB(r.db)
+	for i, name := range names {
+		if !out[i].present() && out[i].Err == nil {
+			s.apart.Add(1) // it expired, or was deleted since
+			continue
+		}
+		rec := record{keyID: keyID{db: r.db, pairDB: pair, name: name}, t: out[i].Type, fp: out[i].FP, expireAt: out[i].ExpireAt}
+		if out[i].Err != nil {
+			rec.flags = unread
+		}
+		if rec.expireAt != 0 {
+			t.expiring.Add(1)
+		}
+		if err := to.add(&rec); err != nil {
+			return err
+		}
+		s.keys.Add(1)
+	}
+	return nil
+}

@@ -1,0 +1,144 @@
+package verifier
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"testing"
+	"time"
+
+	"surecut/internal/endpoint"
+	"surecut/internal/keyspace"
+)
+
+// text is a reading of a string; "" is an absent key.
+func text(value string) reading { return expiring(value, 0) }
+
+func expiring(value string, at int64) reading {
+	if value == "" {
+		return reading{}
+	}
+	h := keyspace.NewHasher()
+	h.StringChunk([]byte(value))
+	return reading{Type: keyspace.String, TypeName: "string", FP: h.Sum(), ExpireAt: at,
+		Value: &keyspace.Value{Type: keyspace.String, Str: []byte(value), ExpireAt: at}}
+}
+
+func failed(code string) reading {
+	return reading{Err: &refusal{command: "GET", code: code, err: fmt.Errorf("%s no", code)}}
+}
+
+// world is what both servers hold, in memory. The source's offset counts its writes; the target holds what it
+// held at offset applied.
+type world struct {
+	log     []map[string]string // the source's data by offset
+	applied int64
+	target  map[string]string // what the target holds beyond or against what was applied
+	onRead  func(w *world)    // called before each read of the source, as other clients may write then
+	lag     int               // how many writes the target is behind
+	frozen  bool
+	freezes int
+	fails   error // of Freeze
+}
+
+func newWorld(data map[string]string) *world {
+	return &world{log: []map[string]string{data}, target: map[string]string{}}
+}
+
+func (w *world) write(key, value string) {
+	next := maps.Clone(w.log[len(w.log)-1])
+	if next[key] = value; value == "" {
+		delete(next, key)
+	}
+	w.log = append(w.log, next)
+	w.follow()
+}
+
+// follow applies what was written, up to the lag, unless the link stands still.
+func (w *world) follow() {
+	if !w.frozen {
+		w.applied = max(w.applied, int64(len(w.log)-1-w.lag))
+	}
+}
+
+type worldSource struct{ *world }
+type worldTarget struct{ *world }
+
+func (s worldSource) probe(_ context.Context, keys []keyID, _ int64) ([]reading, error) {
+	if s.onRead != nil {
+		s.onRead(s.world)
+	}
+	out := make([]reading, len(keys))
+	for i, k := range keys {
+		out[i] = text(s.log[len(s.log)-1][k.name])
+	}
+	return out, nil
+}
+
+func (s worldTarget) probe(_ context.Context, keys []keyID, _ int64) ([]reading, error) {
+	out := make([]reading, len(keys))
+	for i, k := range keys {
+		value := s.log[s.applied][k.name]
+		if wrong, ok := s.target[k.name]; ok {
+			value = wrong
+		}
+		out[i] = text(value)
+	}
+	return out, nil
+}
+
+func (s worldSource) readAt(ctx context.Context, _ AppliedLink, keys []record) ([]reading, int64, error) {
+	ids := make([]keyID, len(keys))
+	for i := range keys {
+		ids[i] = keys[i].keyID
+	}
+	out, err := s.probe(ctx, ids, 0)
+	return out, int64(len(s.log) - 1), err
+}
+
+func (w *world) Links() []AppliedLink { return []AppliedLink{{Shard: "s:1", Reads: "s:1"}} }
+
+func (w *world) Freeze(context.Context, int) (Frame, error) {
+	if w.fails != nil {
+		return nil, w.fails
+	}
+	w.frozen = true
+	w.freezes++
+	return w, nil
+}
+
+func (w *world) ApplyTo(_ context.Context, offset int64) error {
+	w.applied = offset
+	return nil
+}
+
+func (w *world) Release() {
+	w.frozen = false
+	w.follow()
+}
+
+// resolveWorld resolves all keys of both sides as suspects.
+func resolveWorld(t *testing.T, w *world, o Options, keys ...string) *Report {
+	t.Helper()
+	o.TempDir = t.TempDir()
+	o.Workers = 1
+	v := &verification{opts: &o, source: &side{name: "source", dep: &endpoint.Deployment{}}, target: &side{name: "target", dep: &endpoint.Deployment{}}, progress: &progress{}, proof: "rounds",
+		probers: probers{worldSource{w}, worldTarget{w}}, atOffset: worldSource{w}, rules: rules{depth: DepthValue, tolerance: time.Second}}
+	v.tally = newTally(&v.rules, o.MaxFindings)
+	suspects, err := newSpill(o.TempDir, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer suspects.close()
+	for _, k := range keys {
+		if err := suspects.add(&record{keyID: keyID{name: k}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := v.resolve(context.Background(), suspects); err != nil {
+		t.Fatal(err)
+	}
+	return v.report()
+}
+
+var _ Applier = (*world)(nil)

@@ -1,0 +1,207 @@
+package verifier
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/redis/rueidis"
+
+	"surecut/internal/endpoint"
+	"surecut/internal/keyspace"
+)
+
+// sink takes the pieces of a value: always into the hasher, and into a whole value where one is wanted.
+type sink struct {
+	*keyspace.Hasher
+	whole *keyspace.Collector // nil: not wanted, or grown too large
+	room  int64
+}
+
+func (r *reader) sink(t keyspace.Type, keep int64) *sink {
+	r.hasher.Reset()
+	s := &sink{Hasher: r.hasher, room: keep}
+	if keep > 0 {
+		s.whole = &keyspace.Collector{V: keyspace.Value{Type: t}}
+	}
+	return s
+}
+
+// finish puts what the sink has taken into the reading.
+func (s *sink) finish(out *reading) {
+	if out.Err != nil || !out.present() {
+		return
+	}
+	out.FP = s.Sum()
+	if s.whole != nil {
+		s.whole.V.ExpireAt = out.ExpireAt
+		out.Value = &s.whole.V
+	}
+}
+
+// keep says whether the whole value still has room for so many more bytes.
+func (s *sink) keep(n int) bool {
+	if s.whole == nil {
+		return false
+	}
+	if s.room -= int64(n) + 32; s.room < 0 {
+		s.whole = nil
+		return false
+	}
+	return true
+}
+
+func (s *sink) StringChunk(p []byte) error {
+	if s.keep(len(p)) {
+		_ = s.whole.StringChunk(p)
+	}
+	return s.Hasher.StringChunk(p)
+}
+
+func (s *sink) ListElement(p []byte) error {
+	if s.keep(len(p)) {
+		_ = s.whole.ListElement(p)
+	}
+	return s.Hasher.ListElement(p)
+}
+
+func (s *sink) SetMember(p []byte) error {
+	if s.keep(len(p)) {
+		_ = s.whole.SetMember(p)
+	}
+	return s.Hasher.SetMember(p)
+}
+
+func (s *sink) ZSetMember(name []byte, score float64) error {
+	if s.keep(len(name)) {
+		_ = s.whole.ZSetMember(name, score)
+	}
+	return s.Hasher.ZSetMember(name, score)
+}
+
+func (s *sink) HashField(name, value []byte, expireAt int64) error {
+	if s.keep(len(name) + len(value)) {
+		_ = s.whole.HashField(name, value, expireAt)
+	}
+	return s.Hasher.HashField(name, value, expireAt)
+}
+
+func (s *sink) StreamEntry(id keyspace.StreamID, fields [][]byte) error {
+	n := 0
+	for _, f := range fields {
+		n += len(f) + 24
+	}
+	if s.keep(n) {
+		_ = s.whole.StreamEntry(id, fields)
+	}
+	return s.Hasher.StreamEntry(id, fields)
+}
+
+func (s *sink) StreamMeta(m keyspace.StreamMeta) error {
+	if s.whole != nil {
+		_ = s.whole.StreamMeta(m)
+	}
+	return s.Hasher.StreamMeta(m)
+}
+
+func (s *sink) StreamGroup(g keyspace.Group) error {
+	if s.keep(len(g.Pending) * 64) {
+		_ = s.whole.StreamGroup(g)
+	}
+	return s.Hasher.StreamGroup(g)
+}
+
+func (s *sink) ModulePayload(p []byte) error {
+	if s.keep(len(p)) {
+		_ = s.whole.ModulePayload(p)
+	}
+	return s.Hasher.ModulePayload(p)
+}
+
+// feedPage feeds elements of a collection as the commands of its type list them.
+func feedPage(t keyspace.Type, page []rueidis.RedisMessage, to keyspace.Visitor) error {
+	step := 1
+	if t == keyspace.Hash || t == keyspace.ZSet {
+		step = 2
+	}
+	for i := 0; i+step <= len(page); i += step {
+		p, err := page[i].AsBytes()
+		if err != nil {
+			return err
+		}
+		switch t {
+		case keyspace.List:
+			err = to.ListElement(p)
+		case keyspace.Set:
+			err = to.SetMember(p)
+		case keyspace.Hash:
+			var value []byte
+			if value, err = page[i+1].AsBytes(); err == nil {
+				err = to.HashField(p, value, 0)
+			}
+		case keyspace.ZSet:
+			var score float64
+			if score, err = scoreOf(&page[i+1]); err == nil {
+				err = to.ZSetMember(p, score)
+			}
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// scoreOf reads a score as text: servers before 7.2 print %.17g, later ones the shortest form; the float is the same.
+func scoreOf(m *rueidis.RedisMessage) (float64, error) {
+	text, err := m.ToString()
+	if err != nil {
+		return 0, err
+	}
+	score, err := strconv.ParseFloat(text, 64)
+	if err != nil {
+		return 0, fmt.Errorf("score %q is no number", text)
+	}
+	return score, nil
+}
+
+// feedModule feeds the payload of DUMP without its footer of RDB version and CRC.
+func feedModule(m *rueidis.RedisMessage, to keyspace.Visitor) error {
+	p, err := m.AsBytes()
+	if err != nil {
+		return err
+	}
+	if len(p) < 10 {
+		return fmt.Errorf("DUMP gave %d bytes", len(p))
+	}
+	return to.ModulePayload(p[:len(p)-10])
+}
+
+func scanPage(m *rueidis.RedisMessage) (cursor string, page []rueidis.RedisMessage, err error) {
+	parts, err := m.ToArray()
+	if err != nil {
+		return "", nil, err
+	}
+	if len(parts) != 2 {
+		return "", nil, fmt.Errorf("a scan gave %d parts, want 2", len(parts))
+	}
+	if cursor, err = parts[0].ToString(); err != nil {
+		return "", nil, err
+	}
+	page, err = parts[1].ToArray()
+	return cursor, page, err
+}
+
+// fieldsExpire says whether a database may hold hash fields that expire. Where the server does not say, it may.
+func fieldsExpire(result rueidis.RedisResult, db int) bool {
+	text, err := result.ToString()
+	if err != nil {
+		return true
+	}
+	_, count, ok := strings.Cut(endpoint.ParseInfo(text)["db"+strconv.Itoa(db)], "subexpiry=")
+	if !ok {
+		return true
+	}
+	count, _, _ = strings.Cut(count, ",")
+	return count != "0"
+}

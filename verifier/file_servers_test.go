@@ -1,0 +1,90 @@
+//go:build servers
+
+package verifier
+
+import (
+	"context"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"surecut/e2e/dataset"
+	"surecut/e2e/servers"
+)
+
+// TestFileAgainstServers compares the RDB of a server with that server, and finds what is changed afterwards.
+func TestFileAgainstServers(t *testing.T) {
+	for _, image := range servers.Must() {
+		t.Run(strings.NewReplacer("/", "-", ":", "-").Replace(image), func(t *testing.T) {
+			servers.Require(t, image)
+			s := servers.Standalone(t, image)
+			side, err := dataset.Open(t.Context(), []string{s.Addr}, "")
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer side.Close()
+			seed := rand.Uint64()
+			t.Logf("seed %d", seed)
+			if _, err := dataset.Fill(t.Context(), side, dataset.Options{Seed: seed, Keys: 500, DBs: []int{0, 3}, BigKeys: 1, BigElements: 3000}); err != nil {
+				t.Fatal(err)
+			}
+			s.Must("SET", "f:changed", "x")
+			s.Must("SET", "f:missing", "x")
+			s.Must("SET", "f:expiring", "x")
+			s.Must("RPUSH", "f:list", "a", "b")
+			s.Must("SAVE")
+			dir := t.TempDir()
+			s.CopyData(dir)
+			run := func(depth Depth) *Report {
+				t.Helper()
+				r, err := Run(context.Background(), optionsFor(t, "rdb:"+filepath.Join(dir, "dump.rdb"), s.URL(), func(o *Options) {
+					o.Depth, o.Interval, o.BigValue = depth, 10*time.Millisecond, 64<<10
+				}))
+				if err != nil {
+					t.Fatal(err)
+				}
+				return r
+			}
+			for _, depth := range []Depth{DepthKeys, DepthLength, DepthValue} {
+				if r := run(depth); r.Verdict != Same || r.Totals.Same < 1000 {
+					t.Errorf("%s: %s: %+v, %q, %+v", depth, r.Verdict, r.Totals, r.Reasons, r.Findings)
+				}
+			}
+			s.Must("SET", "f:changed", "y")
+			s.Must("DEL", "f:missing")
+			s.Must("SET", "f:extra", "x")
+			s.Must("EXPIRE", "f:expiring", "1000")
+			s.Must("LSET", "f:list", "1", "c")
+			r := run(DepthValue)
+			if n := r.Totals; n.Different != 3 || n.Missing != 1 || n.Extra != 1 || n.Unchecked != 0 {
+				t.Errorf("%+v, %q", n, r.Reasons)
+			}
+			want := map[string]string{"f:changed": "byte 1", "f:missing": "source only", "f:extra": "target only", "f:expiring": "expires on the target only", "f:list": "element"}
+			for _, f := range r.Findings {
+				if !strings.Contains(f.Reason, want[f.Key]) {
+					t.Errorf("%s: %q, want %q", f.Key, f.Reason, want[f.Key])
+				}
+			}
+		})
+	}
+}
+
+// TestDamagedFile ends a comparison with the byte at which the file is damaged.
+func TestDamagedFile(t *testing.T) {
+	s := servers.Standalone(t, "redis:7.0")
+	fill(s, 1000)
+	s.Must("SAVE")
+	dir := t.TempDir()
+	s.CopyData(dir)
+	path := filepath.Join(dir, "dump.rdb")
+	if err := os.Truncate(path, 5000); err != nil {
+		t.Fatal(err)
+	}
+	_, err := Run(context.Background(), optionsFor(t, "rdb:"+path, s.URL(), nil))
+	if err == nil || !strings.Contains(err.Error(), "byte") || !strings.Contains(err.Error(), path) {
+		t.Errorf("error %v", err)
+	}
+}

@@ -1,0 +1,153 @@
+package verifier
+
+import (
+	"context"
+
+	"golang.org/x/sync/errgroup"
+)
+
+// spills are the records of both sides.
+type spills struct{ Source, Target *spill }
+
+// join pairs the records of both sides, part by part. What agrees is counted as the same; the rest goes to the suspects.
+func (v *verification) join(ctx context.Context, s spills, suspects *spill) error {
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(2)
+	for i := range spillParts {
+		g.Go(func() error {
+			if ctx.Err() != nil {
+				return context.Cause(ctx)
+			}
+			return v.joinPart(s, i, suspects)
+		})
+	}
+	return g.Wait()
+}
+
+func (v *verification) joinPart(s spills, i int, suspects *spill) error {
+	j := partJoin{index: make(map[pairKey]int32, s.Source.parts[i].count)}
+	j.entries = make([]entry, 0, s.Source.parts[i].count)
+	if err := s.Source.each(i, j.takeSource); err != nil {
+		return err
+	}
+	if err := s.Target.each(i, j.takeTarget); err != nil {
+		return err
+	}
+	v.source.addDuplicates(j.twice[0])
+	v.target.addDuplicates(j.twice[1])
+	return v.tally.batch(func(t *tally) error {
+		for k := range j.entries {
+			e := &j.entries[k]
+			p := e.pair()
+			if verdict, _ := v.rules.judge(&p); verdict == Same && e.source.flags&clash == 0 {
+				t.same(e.id(), &p)
+				continue
+			}
+			suspect := &record{keyID: v.locateSource(e.id(), e.hasSource), flags: e.source.flags & clash}
+			if v.fixed {
+				suspect = e.suspectOfFile(suspect.keyID)
+			}
+			if err := suspects.add(suspect); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// locateSource names the database of the source that a key which only the target has would be in.
+func (v *verification) locateSource(id keyID, onSource bool) keyID {
+	if onSource {
+		return id
+	}
+	id.db = -1
+	f := &v.opts.Filter
+	if f.Map(id.pairDB) == id.pairDB && f.MatchDB(id.pairDB) {
+		id.db = id.pairDB
+	}
+	for from, to := range f.DBMap {
+		if to == id.pairDB && f.MatchDB(from) && (id.db < 0 || from < id.db) {
+			id.db = from
+		}
+	}
+	return id
+}
+
+type pairKey struct {
+	db   int
+	name string
+}
+
+// entry is one key of a part with the records of both sides.
+type entry struct {
+	source, target       record
+	hasSource, hasTarget bool
+}
+
+type partJoin struct {
+	index   map[pairKey]int32
+	entries []entry
+	twice   [2]int64 // keys that were given twice, by source and target
+}
+
+func (j *partJoin) at(r *record) *entry {
+	k := pairKey{r.pairDB, r.name}
+	i, ok := j.index[k]
+	if !ok {
+		i = int32(len(j.entries))
+		j.index[k] = i
+		j.entries = append(j.entries, entry{})
+	}
+	return &j.entries[i]
+}
+
+// takeSource takes the later record of a key that was given twice: it may have been written in between.
+func (j *partJoin) takeSource(records []record) error {
+	for _, r := range records {
+		e := j.at(&r)
+		if e.hasSource && e.source.db != r.db {
+			r.flags |= clash
+		} else if e.hasSource {
+			j.twice[0]++
+			r.flags |= e.source.flags & clash
+		}
+		e.source, e.hasSource = r, true
+	}
+	return nil
+}
+
+func (j *partJoin) takeTarget(records []record) error {
+	for _, r := range records {
+		e := j.at(&r)
+		if e.hasTarget {
+			j.twice[1]++
+		}
+		e.target, e.hasTarget = r, true
+	}
+	return nil
+}
+
+func (e *entry) id() keyID {
+	if e.hasSource {
+		return e.source.keyID
+	}
+	return e.target.keyID
+}
+
+func (e *entry) pair() (p pair) {
+	if e.hasSource {
+		p.Source = e.source.reading()
+	}
+	if e.hasTarget {
+		p.Target = e.target.reading()
+	}
+	return p
+}
+
+// reading gives a record as it was read. Modules of all types have one name here: a suspect is named by its next reading.
+func (r *record) reading() reading {
+	if r.flags&unread != 0 {
+		return reading{Err: errChanged}
+	}
+	return reading{Type: r.t, TypeName: r.t.String(), FP: r.fp, ExpireAt: r.expireAt}
+}

@@ -1,0 +1,89 @@
+package verifier
+
+import (
+	"context"
+	"slices"
+
+	"surecut/internal/keyspace"
+)
+
+const (
+	locateBatch = 16
+	locateKeep  = 1 << 20  // bytes per value and side of a batch
+	locateAlone = 16 << 20 // of a value that is read alone
+)
+
+// locate finds where the values of different keys differ, for the findings that the report will list. A key that has changed since
+// it was judged keeps the reason that it was given then.
+func (v *verification) locate(ctx context.Context) error {
+	v.tally.trim()
+	var wanted []int
+	for i := range v.tally.findings {
+		f := &v.tally.findings[i]
+		if f.Verdict == Different && f.Source != nil && f.Target != nil && f.Source.Detail+f.Target.Detail == "" && v.opts.Depth == DepthValue && f.Source.Type == f.Target.Type &&
+			(f.Source.Digest != f.Target.Digest || f.Reason == reasonFields || f.Reason == reasonCounters) {
+			wanted = append(wanted, i)
+		}
+	}
+	if v.fixed {
+		_, err := v.locateBatch(ctx, wanted[:min(len(wanted), mostLocated)], locateKeep/4)
+		return err
+	}
+	for batch := range slices.Chunk(wanted, locateBatch) {
+		large, err := v.locateBatch(ctx, batch, locateKeep)
+		if err != nil {
+			return err
+		}
+		for _, i := range large {
+			rest, err := v.locateBatch(ctx, []int{i}, locateAlone)
+			if err != nil {
+				return err
+			}
+			if len(rest) > 0 {
+				v.locateLarge(ctx, &v.tally.findings[i])
+			}
+		}
+		v.progress.settled.Add(int64(len(batch)))
+	}
+	return nil
+}
+
+// locateBatch gives the findings whose values were too large to be held.
+func (v *verification) locateBatch(ctx context.Context, batch []int, keep int64) (large []int, err error) {
+	if len(batch) == 0 {
+		return nil, nil
+	}
+	keys := make([]keyID, len(batch))
+	for j, i := range batch {
+		f := &v.tally.findings[i]
+		keys[j] = keyID{db: f.DB, pairDB: f.TargetDB, name: keyOf(f)}
+	}
+	source, err := v.probers.Source.probe(ctx, keys, keep)
+	if err != nil {
+		return nil, err
+	}
+	target, err := v.probers.Target.probe(ctx, keys, keep)
+	if err != nil {
+		return nil, err
+	}
+	for j, i := range batch {
+		s, t := &source[j], &target[j]
+		if s.Err != nil || t.Err != nil || !s.present() || s.Type != t.Type || s.Type == keyspace.Module {
+			continue
+		}
+		if s.Value == nil || t.Value == nil {
+			large = append(large, i)
+			continue
+		}
+		d := compareValues(values{s.Value, t.Value})
+		d.into(&v.tally.findings[i])
+	}
+	return large, nil
+}
+
+func (d *difference) into(f *Finding) {
+	if d.places == 0 {
+		return
+	}
+	f.Reason, f.Source.Detail, f.Target.Detail = d.text(), d.Source, d.Target
+}

@@ -1,0 +1,112 @@
+package verifier
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"surecut/internal/endpoint"
+	"surecut/internal/keyspace"
+)
+
+// Depth says how much of a key is compared.
+type Depth string
+
+// Each depth includes the ones before it.
+const (
+	DepthKeys   Depth = "keys"   // presence and type
+	DepthLength Depth = "length" // and length and expiry
+	DepthValue  Depth = "value"  // and the whole value, field expiries, stream groups
+)
+
+// Options say what to compare and how. Start from DefaultOptions.
+type Options struct {
+	Sides
+	ReadFrom     ReadFrom // of a source shard that has replicas; an Applier's links say it themselves
+	Depth        Depth
+	Rounds       int           // how often a suspect is read before it counts as different
+	Interval     time.Duration // between rounds
+	Workers      int           // readers per node
+	Filter       keyspace.Filter
+	TTLTolerance time.Duration // expiries that are no further apart are the same
+	BigValue     int64         // bytes; values above are read in windows, so that memory stays bounded
+	MaxFindings  int           // the report lists no more; totals count all
+	Patience     time.Duration // how long one node's failures are retried before its keys are unchecked
+	TempDir      string        // for the records of the enumeration, about 50 bytes and the name per key and side; "": os.TempDir
+	Applier      Applier       // the migration that feeds the target, or nil
+	Progress     func(Progress)
+}
+
+// Sides are the two deployments.
+type Sides struct{ Source, Target *endpoint.Deployment }
+
+// ReadFrom names the node of a shard that is read.
+type ReadFrom string
+
+// A shard without replicas is always read from its primary.
+const (
+	FromPrimary ReadFrom = "primary"
+	FromReplica ReadFrom = "replica"
+)
+
+// DefaultOptions gives the options that the command line starts from.
+func DefaultOptions() Options {
+	return Options{
+		ReadFrom: FromPrimary, Depth: DepthValue, Rounds: 3, Interval: time.Second, Workers: 4,
+		TTLTolerance: time.Second, BigValue: 4 << 20, MaxFindings: 10_000, Patience: 15 * time.Second,
+	}
+}
+
+// Validate joins all that is wrong with the options, each naming the field and the value.
+func (o *Options) Validate() error {
+	var errs []error
+	bad := func(wrong bool, format string, args ...any) {
+		if wrong {
+			errs = append(errs, fmt.Errorf(format, args...))
+		}
+	}
+	bad(o.Depth != DepthKeys && o.Depth != DepthLength && o.Depth != DepthValue, "depth %q: want keys, length or value", o.Depth)
+	bad(o.ReadFrom != FromPrimary && o.ReadFrom != FromReplica, "read from %q: want primary or replica", o.ReadFrom)
+	bad(o.Rounds < 1, "rounds %d: want 1 or more", o.Rounds)
+	bad(o.Interval < 0, "interval %v: want 0 or more", o.Interval)
+	bad(o.Workers < 1 || o.Workers > 32, "workers %d: want 1 to 32", o.Workers)
+	bad(o.TTLTolerance < 0, "ttl tolerance %v: want 0 or more", o.TTLTolerance)
+	bad(o.BigValue < 64<<10, "big value %d: want 65536 bytes or more", o.BigValue)
+	bad(o.MaxFindings < 1, "max findings %d: want 1 or more", o.MaxFindings)
+	return errors.Join(errs...)
+}
+
+// Applier is the migration that feeds the target, where one runs in this process or can be reached.
+type Applier interface {
+	Links() []AppliedLink                                // one per source shard
+	Freeze(ctx context.Context, link int) (Frame, error) // stops applying this link at a command boundary
+}
+
+// AppliedLink is one source shard on its way into the target.
+type AppliedLink struct {
+	Shard string               // address of the shard's primary
+	Reads string               // address of the node whose offsets the link counts
+	Slots []endpoint.SlotRange // of the source; nil: all
+}
+
+// Frame is a link that stands still.
+type Frame interface {
+	// ApplyTo returns when the target holds exactly what the source held at offset.
+	ApplyTo(ctx context.Context, offset int64) error
+	// Release lets the link run on.
+	Release()
+}
+
+// Progress is where a run stands. Totals are estimates: they come from DBSIZE.
+type Progress struct {
+	Phase       string  `json:"phase"` // enumerate, join, resolve, locate, done
+	SourceKeys  int64   `json:"source_keys"`
+	SourceTotal int64   `json:"source_total"`
+	TargetKeys  int64   `json:"target_keys"`
+	TargetTotal int64   `json:"target_total"`
+	Round       int     `json:"round"`
+	Suspects    int64   `json:"suspects"`
+	Settled     int64   `json:"settled"`
+	Seconds     float64 `json:"seconds"`
+}

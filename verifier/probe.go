@@ -1,0 +1,128 @@
+package verifier
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+
+	"golang.org/x/sync/errgroup"
+)
+
+// sideProber reads suspects of one side, each from the node that has it now.
+type sideProber struct {
+	*side
+	db func(keyID) int // of this side; -1: the key cannot be there
+}
+
+type place struct {
+	node *node
+	db   int
+}
+
+// probe gives a reading per key. Its error is that of a run that was interrupted; what a node fails to give is in the readings.
+func (s sideProber) probe(ctx context.Context, keys []keyID, keep int64) ([]reading, error) {
+	out := make([]reading, len(keys))
+	places := map[place][]int{}
+	for i, k := range keys {
+		db := s.db(k)
+		n, err := s.nodeOf(k.name)
+		switch {
+		case db < 0:
+		case err != nil:
+			out[i].Err = err
+		case n.facts.DatabasesKnown && db >= n.facts.Databases: // the server has no such database, so it has no such key
+		default:
+			places[place{n, db}] = append(places[place{n, db}], i)
+		}
+	}
+	g, gctx := errgroup.WithContext(ctx)
+	var stale sync.Once
+	for at, indexes := range places {
+		g.Go(func() error {
+			if moved := s.probePlace(gctx, at, keys, indexes, out, keep); moved {
+				stale.Do(func() { s.refresh(gctx) })
+			}
+			return nil
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return nil, err
+	}
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
+	return out, nil
+}
+
+// probePlace says whether the node has sent keys elsewhere.
+func (s sideProber) probePlace(ctx context.Context, at place, keys []keyID, indexes []int, out []reading, keep int64) (moved bool) {
+	r := s.borrow(at.node, at.db)
+	defer s.giveBack(r)
+	names := make([]string, len(indexes))
+	for j, i := range indexes {
+		names[j] = keys[i].name
+	}
+	got := make([]reading, len(names))
+	if err := r.read(ctx, names, got, keep); err != nil {
+		for j := range got {
+			got[j] = reading{Err: err}
+		}
+	}
+	for j, i := range indexes {
+		out[i] = got[j]
+		moved = moved || redirected(got[j].Err)
+	}
+	return moved
+}
+
+// refresh learns where slots are now, and adds the nodes that were not there before. A failure shows in the next readings.
+func (s sideProber) refresh(ctx context.Context) {
+	if err := s.dep.Refresh(ctx); err != nil {
+		return
+	}
+	s.mu.Lock()
+	known := map[string]bool{}
+	for _, n := range s.nodes {
+		known[n.primary] = true
+	}
+	s.mu.Unlock()
+	for _, shard := range s.dep.Shards() {
+		if known[shard.Primary.Addr] {
+			continue
+		}
+		n, err := newNode(ctx, s.dep, shard.Primary.Addr, shard.Primary.Addr)
+		if err != nil {
+			continue
+		}
+		s.mu.Lock()
+		s.nodes = append(s.nodes, n)
+		s.mu.Unlock()
+	}
+}
+
+// nodeOf gives the node that a key is read from: its slot's primary, or the replica that was chosen for that shard.
+func (s *side) nodeOf(name string) (*node, error) {
+	s.mu.Lock()
+	nodes := s.nodes
+	s.mu.Unlock()
+	if !s.dep.Sharded() {
+		return nodes[0], nil
+	}
+	slot := s.dep.Slot(name)
+	primary, ok := s.dep.PrimaryOf(slot)
+	if ok {
+		for _, n := range nodes {
+			if n.primary == primary.Addr {
+				return n, nil
+			}
+		}
+	}
+	return nil, fmt.Errorf("no node of the %s is known to serve slot %d", s.name, slot)
+}
+
+// redirected says that a node has sent the key elsewhere.
+func redirected(err error) bool {
+	var r *refusal
+	return errors.As(err, &r) && (r.code == "MOVED" || r.code == "ASK")
+}

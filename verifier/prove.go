@@ -1,0 +1,241 @@
+package verifier
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"surecut/internal/endpoint"
+	"surecut/internal/keyspace"
+)
+
+const (
+	frameKeys     = 256
+	frameBytes    = 4 << 20          // estimated; what one frame reads while the link stands still
+	frameMaxValue = 64 << 20         // estimated; a larger value cannot be read at one instant in bounded memory
+	frameAttempts = 4                // a key may change its type, or its fields, between learning them and the frame
+	frameTimeout  = 10 * time.Second // a link that stands still falls behind; half of it begins nothing new
+	frameRetry    = 200 * time.Millisecond
+	frameKeep     = 64 << 10
+)
+
+// offsetReader reads keys of one link's source at one instant, and says which offset of the replication stream that was.
+type offsetReader interface {
+	readAt(ctx context.Context, link AppliedLink, keys []record) ([]reading, int64, error)
+}
+
+// prove settles suspects at one offset: the link stands still, the source is read at offset O, the target is brought to O and read.
+// So a key gets a definite verdict however often it changes. What cannot be proven so goes to rest.
+func (v *verification) prove(ctx context.Context, suspects, rest *spill) error {
+	links := v.opts.Applier.Links()
+	pending := make([][]record, len(links))
+	drain := func(link int) error {
+		batch := pending[link]
+		pending[link] = nil
+		return v.proveBatch(ctx, link, links[link], batch, rest)
+	}
+	err := suspects.each(0, func(batch []record) error {
+		for i := range batch {
+			link := linkOf(links, v.source.dep.Slot(batch[i].name))
+			if link < 0 || batch[i].flags&clash != 0 || batch[i].db < 0 || estimate(&batch[i]) > frameMaxValue {
+				if err := rest.add(&batch[i]); err != nil {
+					return err
+				}
+				continue
+			}
+			pending[link] = append(pending[link], batch[i])
+			if frameFull(pending[link]) {
+				if err := drain(link); err != nil {
+					return err
+				}
+			}
+		}
+		return nil
+	})
+	for link := range pending {
+		if err == nil {
+			err = drain(link)
+		}
+	}
+	return err
+}
+
+func linkOf(links []AppliedLink, slot uint16) int {
+	for i, l := range links {
+		if len(l.Slots) == 0 {
+			return i
+		}
+		for _, r := range l.Slots {
+			if r.First <= slot && slot <= r.Last {
+				return i
+			}
+		}
+	}
+	return -1
+}
+
+// estimate guesses the bytes of a suspect's value from the length that the round before has read.
+func estimate(r *record) int64 {
+	if r.t == keyspace.String || r.t == keyspace.Module {
+		return r.fp.Length
+	}
+	return 64 * r.fp.Length
+}
+
+func frameFull(batch []record) bool {
+	bytes := int64(0)
+	for i := range batch {
+		bytes += estimate(&batch[i])
+	}
+	return len(batch) >= frameKeys || bytes >= frameBytes
+}
+
+// proveBatch tries the keys in frames until each has its verdict, or so many frames in a row have settled none.
+func (v *verification) proveBatch(ctx context.Context, index int, link AppliedLink, batch []record, rest *spill) error {
+	for attempt := 0; attempt < frameAttempts && len(batch) > 0; attempt++ {
+		again, err := v.frame(ctx, index, link, batch)
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		if len(again) < len(batch) {
+			attempt = -1
+		}
+		if batch = again; err == nil {
+			continue
+		}
+		v.frameError = err
+		if err := sleep(ctx, frameRetry); err != nil {
+			return err
+		}
+	}
+	for i := range batch {
+		if err := rest.add(&batch[i]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// frame settles what it can of a batch, and gives what must be tried again, after an error too. The link runs on when it returns.
+func (v *verification) frame(ctx context.Context, index int, link AppliedLink, batch []record) (again []record, err error) {
+	begun := time.Now()
+	fctx, cancel := context.WithTimeout(ctx, frameTimeout)
+	defer cancel()
+	frozen, err := v.opts.Applier.Freeze(fctx, index)
+	if err != nil {
+		return batch, fmt.Errorf("stop applying what %s sends: %w", link.Shard, err)
+	}
+	defer frozen.Release()
+	read, again, err := v.readInstants(fctx, link, batch, begun.Add(frameTimeout/4))
+	for _, at := range read {
+		if err != nil || time.Since(begun) > frameTimeout/2 {
+			again = append(again, at.keys...)
+			continue
+		}
+		unsettled, aerr := v.settleInstant(fctx, link, frozen, &at)
+		again, err = append(again, unsettled...), aerr
+	}
+	return again, err
+}
+
+// instant is what the source held at one offset.
+type instant struct {
+	offset int64
+	keys   []record
+	source []reading
+}
+
+// readInstants reads a batch in as few instants as its transactions allow, in the order of offsets. They are all read before the
+// target is brought to any: while it follows to the first, the source writes on, and the others would be further away. It gives too
+// what could not be read until the given time; that is an error only where nothing could.
+func (v *verification) readInstants(ctx context.Context, link AppliedLink, batch []record, until time.Time) (read []instant, again []record, err error) {
+	for _, group := range transactions(v.source.dep.Kind() == endpoint.Cluster, batch) {
+		if len(read) > 0 && time.Now().After(until) {
+			again = append(again, group...)
+			continue
+		}
+		source, offset, rerr := v.atOffset.readAt(ctx, link, group)
+		if rerr != nil {
+			again, err = append(again, group...), rerr
+			continue
+		}
+		if n := len(read) - 1; n >= 0 && read[n].offset == offset {
+			read[n].keys, read[n].source = append(read[n].keys, group...), append(read[n].source, source...)
+			continue
+		}
+		read = append(read, instant{offset, group, source})
+	}
+	if len(read) > 0 {
+		err = nil
+	}
+	return read, again, err
+}
+
+// settleInstant brings the target to an instant, and settles what it can. It gives what must be tried again, after an error too.
+func (v *verification) settleInstant(ctx context.Context, link AppliedLink, frozen Frame, at *instant) (again []record, err error) {
+	if err := frozen.ApplyTo(ctx, at.offset); err != nil {
+		return at.keys, fmt.Errorf("apply what %s sent up to offset %d: %w", link.Shard, at.offset, err)
+	}
+	keys := make([]keyID, len(at.keys))
+	for i := range keys {
+		keys[i] = at.keys[i].keyID
+	}
+	target, err := v.probers.Target.probe(ctx, keys, frameKeep)
+	if err != nil {
+		return at.keys, err
+	}
+	return v.judgeFrame(at.keys, at.source, target), nil
+}
+
+func (v *verification) judgeFrame(group []record, source, target []reading) (again []record) {
+	_ = v.tally.batch(func(t *tally) error {
+		for i := range group {
+			d := decision{Pair: pair{source[i], target[i]}}
+			d.Verdict, d.Reason = v.rules.judge(&d.Pair)
+			transient := d.Verdict == Unchecked && !lasting(source[i].Err) && !lasting(target[i].Err) && (source[i].Err != nil || target[i].Err != nil)
+			if transient || d.Verdict != Same && v.rules.expiring(&d.Pair, time.Now()) > 0 {
+				learned := group[i]
+				if source[i].Type != keyspace.None {
+					learned.t = source[i].Type
+				}
+				again = append(again, learned)
+				continue
+			}
+			if s, tv := source[i].Value, target[i].Value; d.Verdict == Different && s != nil && tv != nil && s.Type == tv.Type {
+				place := compareValues(values{s, tv})
+				d.Place = &place
+			}
+			v.settle(t, group[i].keyID, &d)
+		}
+		return nil
+	})
+	return again
+}
+
+// transactions groups a batch by what one transaction of the source may read: keys of one database and, in a cluster, of one slot
+// (EXEC refuses others with CROSSSLOT, even where one node serves them all).
+func transactions(cluster bool, batch []record) [][]record {
+	type place struct {
+		db   int
+		slot uint16
+	}
+	var groups [][]record
+	at := map[place]int{}
+	for _, r := range batch {
+		p := place{db: r.db}
+		if cluster {
+			p.slot = keyspace.Slot(r.name)
+		}
+		i, ok := at[p]
+		if !ok {
+			i = len(groups)
+			at[p], groups = i, append(groups, nil)
+		}
+		groups[i] = append(groups[i], r)
+	}
+	return groups
+}
+
+// errOtherShape says that a key's type or fields were not what its read was prepared for; Type in its reading says what they are.
+var errOtherShape = errors.New("the key changed its type or its fields")

@@ -1,0 +1,273 @@
+package verifier
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"surecut/internal/endpoint"
+	"surecut/internal/keyspace"
+	"surecut/internal/rdb"
+)
+
+// Remedy is what makes one key of the target equal to the source's.
+type Remedy string
+
+// What is neither of these leaves the target as it is.
+const (
+	RemedyCopy   Remedy = "copy"   // DUMP on the source, RESTORE REPLACE on the target
+	RemedyExpire Remedy = "expire" // the value is right: only the expiry is set or taken away
+	RemedyDelete Remedy = "delete" // the source has no such key; needs DeleteExtra
+	RemedyNone   Remedy = "none"
+)
+
+// RepairOptions say what to repair.
+type RepairOptions struct {
+	Options               // how the keys are read and verified again
+	Findings    []Finding // of a report
+	Apply       bool      // otherwise only the remedies are found out
+	DeleteExtra bool
+}
+
+// Repaired is what was, or would be, done to one key.
+type Repaired struct {
+	DB       int    `json:"db"`
+	TargetDB int    `json:"target_db"`
+	Key      string `json:"key"` // printable
+	Remedy   Remedy `json:"remedy"`
+	Why      string `json:"why"`             // what differs now, or why nothing is done
+	Error    string `json:"error,omitempty"` // why it could not be done
+}
+
+// Repair looks at every finding again and finds its remedy by what both sides hold now. With Apply it carries the remedies out
+// and compares those keys again; otherwise the report is nil. Keys of surecut's own are never touched.
+func Repair(ctx context.Context, o RepairOptions) ([]Repaired, *Report, error) {
+	if err := o.Validate(); err != nil {
+		return nil, nil, err
+	}
+	if o.Source.Kind() == endpoint.RDB || o.Source.Kind() == endpoint.AOF {
+		return nil, nil, errors.New("repair copies keys from a live source, not from a file: load the file with migrate --on-existing replace and --include of those keys")
+	}
+	v, err := newVerification(ctx, &o.Options)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer v.source.close()
+	defer v.target.close()
+	faults := repairable(o.Findings)
+	done := make([]Repaired, 0, len(faults))
+	for batch := range slices.Chunk(faults, 64) {
+		some, err := v.repairBatch(ctx, batch, &o)
+		if err != nil {
+			return done, nil, err
+		}
+		done = append(done, some...)
+	}
+	if !o.Apply {
+		return done, nil, nil
+	}
+	report, err := v.again(ctx, faults)
+	return done, report, err
+}
+
+// fault is a key that a report found not to be the same.
+type fault struct {
+	keyID
+	extra bool
+}
+
+func repairable(findings []Finding) []fault {
+	var faults []fault
+	for i := range findings {
+		f := &findings[i]
+		name := keyOf(f)
+		if strings.HasPrefix(name, keyspace.Prefix) {
+			continue
+		}
+		switch f.Verdict {
+		case Different, Missing, Extra:
+			faults = append(faults, fault{keyID{db: f.DB, pairDB: f.TargetDB, name: name}, f.Verdict == Extra})
+		}
+	}
+	return faults
+}
+
+func (v *verification) repairBatch(ctx context.Context, faults []fault, o *RepairOptions) ([]Repaired, error) {
+	keys := make([]keyID, len(faults))
+	for i := range faults {
+		keys[i] = faults[i].keyID
+	}
+	source, err := v.probers.Source.probe(ctx, keys, 0)
+	if err != nil {
+		return nil, err
+	}
+	target, err := v.probers.Target.probe(ctx, keys, 0)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]Repaired, len(keys))
+	for i, k := range keys {
+		p := pair{source[i], target[i]}
+		r := &out[i]
+		*r = Repaired{DB: k.db, TargetDB: k.pairDB, Key: printable(k.name)}
+		r.Remedy, r.Why = v.remedy(&p)
+		if faults[i].extra && r.Remedy != RemedyDelete && r.Remedy != RemedyNone {
+			r.Remedy, r.Why = RemedyNone, "the source did not have it and has it now; verify again"
+		}
+		if r.Remedy == RemedyDelete && !o.DeleteExtra {
+			r.Remedy, r.Why = RemedyNone, "on the target only; it is deleted with --delete-extra"
+		}
+		if !o.Apply || r.Remedy == RemedyNone {
+			continue
+		}
+		if err := v.apply(ctx, k, r.Remedy, &p); err != nil {
+			if ctx.Err() != nil {
+				return nil, context.Cause(ctx)
+			}
+			r.Error = err.Error()
+		}
+	}
+	return out, nil
+}
+
+// remedy goes by what both sides hold now, not by what the report says they held.
+func (v *verification) remedy(p *pair) (Remedy, string) {
+	verdict, reason := v.rules.judge(p)
+	switch {
+	case verdict == Same:
+		return RemedyNone, "it is the same by now"
+	case p.Source.Err != nil || p.Target.Err != nil:
+		return RemedyNone, reason
+	case verdict == Extra:
+		return RemedyDelete, reason
+	case verdict == Missing:
+		return RemedyCopy, reason
+	case p.Source.Type == p.Target.Type && v.rules.depth == DepthValue && v.rules.sameValue(&p.Source, &p.Target):
+		return RemedyExpire, reason
+	}
+	return RemedyCopy, reason
+}
+
+func (v *verification) apply(ctx context.Context, k keyID, r Remedy, p *pair) error {
+	node, err := v.target.nodeOf(k.name)
+	if err != nil {
+		return err
+	}
+	to := v.target.borrow(node, k.pairDB)
+	defer v.target.giveBack(to)
+	switch r {
+	case RemedyDelete:
+		_, err = to.one(ctx, "DEL", k.name)
+	case RemedyExpire:
+		if p.Source.ExpireAt == 0 {
+			_, err = to.one(ctx, "PERSIST", k.name)
+		} else {
+			_, err = to.one(ctx, "PEXPIREAT", k.name, strconv.FormatInt(p.Source.ExpireAt, 10))
+		}
+	case RemedyCopy:
+		err = v.copyKey(ctx, k, to)
+	}
+	return err
+}
+
+// copyKey restores the source's value as it is now, with its absolute expiry.
+func (v *verification) copyKey(ctx context.Context, k keyID, to *reader) error {
+	node, err := v.source.nodeOf(k.name)
+	if err != nil {
+		return err
+	}
+	from := v.source.borrow(node, k.db)
+	defer v.source.giveBack(from)
+	out := make([]reading, 1)
+	if err := from.readHeads(ctx, []string{k.name}, out); err != nil {
+		return err
+	}
+	if out[0].Err != nil {
+		return out[0].Err
+	}
+	payload, err := from.one(ctx, "DUMP", k.name)
+	if err != nil {
+		return err
+	}
+	if payload.IsNil() {
+		return errors.New("the source no longer has it")
+	}
+	bytes, err := payload.ToString()
+	if err != nil {
+		return err
+	}
+	if bytes, err = v.forTarget(ctx, bytes, from, to); err != nil {
+		return err
+	}
+	if to.node.facts.Number >= 50000 {
+		_, err = to.one(ctx, "RESTORE", k.name, strconv.FormatInt(out[0].ExpireAt, 10), bytes, "REPLACE", "ABSTTL")
+		return err
+	}
+	return to.restoreAside(ctx, k.name, bytes, out[0].ExpireAt)
+}
+
+// moduleExitsUntil is the first version that refuses a value of a module that it has not loaded. Those before end their
+// process over it.
+const moduleExitsUntil = 60200
+
+// forTarget gives the payload in an encoding that an older target reads.
+func (v *verification) forTarget(ctx context.Context, payload string, from, to *reader) (string, error) {
+	source, target := from.node.facts, to.node.facts
+	if len(payload) > 0 && payload[0] == rdb.TypeModule && target.Number < moduleExitsUntil {
+		return "", fmt.Errorf("a value of a module is not restored on %s %s, which ends its process where it has not loaded the module", target.Flavor, target.Version)
+	}
+	if source.RDBVersion <= target.RDBVersion {
+		return payload, nil
+	}
+	version, _, err := v.opts.Target.AcceptedRDB(ctx, to.node.addr())
+	if err != nil {
+		return "", err
+	}
+	out, err := rdb.Encoder{Version: version, Max: 512 << 20}.Payload([]byte(payload))
+	if err != nil {
+		return "", fmt.Errorf("%s %s cannot hold what %s %s has dumped: %w", target.Flavor, target.Version, source.Flavor, source.Version, err)
+	}
+	return string(out), nil
+}
+
+// restoreAside restores a key on a server that lacks ABSTTL (since 5.0) or REPLACE (since 3.0): under another name of the same slot,
+// which then takes the key's name, so that a payload that is refused costs nothing.
+func (r *reader) restoreAside(ctx context.Context, name, payload string, expireAt int64) error {
+	aside := keyspace.Prefix + ":repair:{" + keyspace.SlotTag(keyspace.Slot(name)) + "}:" + name
+	steps := [][]string{{"DEL", aside}, {"RESTORE", aside, "0", payload}}
+	if expireAt != 0 {
+		steps = append(steps, []string{"PEXPIREAT", aside, strconv.FormatInt(expireAt, 10)})
+	}
+	for _, args := range append(steps, []string{"RENAME", aside, name}) {
+		if _, err := r.one(ctx, args...); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// again compares the keys once more; the report speaks of them alone.
+func (v *verification) again(ctx context.Context, faults []fault) (*Report, error) {
+	suspects, err := newSpill(v.opts.TempDir, 1)
+	if err != nil {
+		return nil, err
+	}
+	defer suspects.close()
+	for _, f := range faults {
+		if err := suspects.add(&record{keyID: f.keyID}); err != nil {
+			return nil, err
+		}
+	}
+	if err := v.resolve(ctx, suspects); err != nil {
+		return nil, err
+	}
+	if err := v.locate(ctx); err != nil {
+		return nil, err
+	}
+	r := v.report()
+	r.Reasons = append(r.Reasons, fmt.Sprintf("Only the %d keys that a report found not to be the same were compared.", len(faults)))
+	return r, nil
+}

@@ -1,0 +1,255 @@
+package verifier
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"surecut/internal/keyspace"
+)
+
+// verification is one run.
+type verification struct {
+	opts           *Options
+	source, target *side
+	fixed          bool // the source is files: suspects carry what they say
+	probers        probers
+	atOffset       offsetReader
+	frameError     error // why a link could not be stopped at an offset, if it could not
+	rules          rules
+	tally          *tally
+	progress       *progress
+	history        []Round
+	proof          string
+
+	cleared, confirmed int64 // of the round that runs; guarded by the tally's lock
+}
+
+// Run compares both sides. Its error says that the run could not be made or was interrupted; whatever else went wrong, a node that
+// went away included, is in the report and makes its verdict unchecked.
+func Run(ctx context.Context, o Options) (*Report, error) {
+	if err := o.Validate(); err != nil {
+		return nil, err
+	}
+	o.Filter = databaseOf(o)
+	v, err := newVerification(ctx, &o)
+	if err != nil {
+		return nil, err
+	}
+	defer v.source.close()
+	defer v.target.close()
+	stop := v.progress.run(o.Progress, v)
+	err = v.compare(ctx)
+	if err == nil {
+		v.progress.begin("done", 0, 0)
+	}
+	stop()
+	if err != nil {
+		return nil, err
+	}
+	return v.report(), nil
+}
+
+// databaseOf narrows the filter to the databases that the URLs name.
+func databaseOf(o Options) keyspace.Filter {
+	f := o.Filter
+	if db := o.Source.Spec().DB; db >= 0 && len(f.DBs) == 0 {
+		f.DBs = []int{db}
+	}
+	if db := o.Target.Spec().DB; db >= 0 && len(f.DBMap) == 0 && len(f.DBs) == 1 {
+		f.DBMap = map[int]int{f.DBs[0]: db}
+	}
+	return f
+}
+
+func newVerification(ctx context.Context, o *Options) (*verification, error) {
+	if err := checkFile(o); err != nil {
+		return nil, err
+	}
+	source, err := newSide(ctx, "source", o.Source, o)
+	if err != nil {
+		return nil, err
+	}
+	target, err := newSide(ctx, "target", o.Target, o)
+	if err != nil {
+		return nil, err
+	}
+	v := &verification{opts: o, source: source, target: target, progress: &progress{}, proof: "rounds", atOffset: atomicReader{source}}
+	v.progress.begin("enumerate", 0, 0)
+	v.probers = probers{
+		Source: sideProber{source, func(k keyID) int { return k.db }},
+		Target: sideProber{target, func(k keyID) int { return k.pairDB }},
+	}
+	if source.isFile() {
+		v.fixed, v.probers.Source = true, fileProber{source}
+	}
+	sourceClock, err := source.clockSkew(ctx)
+	if err != nil {
+		return nil, err
+	}
+	targetClock, err := target.clockSkew(ctx)
+	if err != nil {
+		return nil, err
+	}
+	v.rules = rules{depth: o.Depth, counters: source.hasCounters() && target.hasCounters(), tolerance: o.TTLTolerance,
+		skew: targetClock - sourceClock, sourceClock: sourceClock}
+	v.tally = newTally(&v.rules, o.MaxFindings)
+	return v, nil
+}
+
+func (v *verification) compare(ctx context.Context) error {
+	suspects, err := newSpill(v.opts.TempDir, 1)
+	if err != nil {
+		return err
+	}
+	defer suspects.close()
+	if err := v.pair(ctx, suspects); err != nil {
+		return err
+	}
+	if err := v.resolve(ctx, suspects); err != nil {
+		return err
+	}
+	v.progress.begin("locate", 0, int64(len(v.tally.findings)))
+	return v.locate(ctx)
+}
+
+// pair enumerates both sides side by side and joins what they hold.
+func (v *verification) pair(ctx context.Context, suspects *spill) error {
+	v.progress.begin("enumerate", 0, 0)
+	source, err := newSpill(v.opts.TempDir, spillParts)
+	if err != nil {
+		return err
+	}
+	defer source.close()
+	target, err := newSpill(v.opts.TempDir, spillParts)
+	if err != nil {
+		return err
+	}
+	defer target.close()
+	g, gctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return v.source.enumerate(gctx, source) })
+	g.Go(func() error { return v.target.enumerate(gctx, target) })
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	v.progress.begin("join", 0, 0)
+	return v.join(ctx, spills{source, target}, suspects)
+}
+
+func (v *verification) closeRound(r Round) {
+	r.Cleared, r.Confirmed = v.cleared, v.confirmed
+	v.cleared, v.confirmed = 0, 0
+	v.history = append(v.history, r)
+}
+
+func (v *verification) report() *Report {
+	t := v.tally
+	v.settleStrays()
+	t.trim()
+	r := &Report{Depth: string(v.opts.Depth), Rounds: len(v.history), Proof: v.proof, Totals: t.totals, ByType: t.typeTotals(),
+		History: v.history, Slots: t.slotResults(), Findings: t.findings, Omitted: t.omitted}
+	if r.History == nil {
+		r.History = []Round{}
+	}
+	if r.Findings == nil {
+		r.Findings = []Finding{}
+	}
+	if n := v.source.astray; n > 0 {
+		r.Reasons = append(r.Reasons, fmt.Sprintf("%d keys of the source lie on servers where its proxy does not look for them, and were left out.", n))
+	}
+	r.conclude(t.unchecked, slices.Concat(v.source.shortfall(), v.target.shortfall()), v.source.listed()+v.target.listed())
+	if v.frameError != nil && v.proof == "rounds" {
+		r.Reasons = append(r.Reasons, fmt.Sprintf("Keys were compared over time and not at one offset, since the migration could not be stopped there: %v.", v.frameError))
+	}
+	return r
+}
+
+// conclude gives the report its verdict and reasons. unchecked counts keys by why they were not compared,
+// listed is how many keys the servers say they have.
+func (r *Report) conclude(unchecked map[string]int64, short []string, listed int64) {
+	n := r.Totals
+	say := func(count int64, one, many string) {
+		if count == 1 {
+			r.Reasons = append(r.Reasons, "1 key "+one+".")
+		} else if count > 0 {
+			r.Reasons = append(r.Reasons, fmt.Sprintf("%d keys %s.", count, many))
+		}
+	}
+	say(n.Different, "differs", "differ")
+	say(n.Missing, "is missing on the target", "are missing on the target")
+	say(n.Extra, "is on the target only", "are on the target only")
+	say(n.Unchecked, "could not be compared", "could not be compared")
+	for _, why := range sortedKeys(unchecked) {
+		r.Reasons = append(r.Reasons, fmt.Sprintf("Of those, %d: %s.", unchecked[why], why))
+	}
+	for _, s := range short {
+		r.Reasons = append(r.Reasons, "The enumeration was not whole: "+s+".")
+	}
+	compared := n.Same + n.Different + n.Missing + n.Extra
+	switch {
+	case n.Different+n.Missing+n.Extra > 0:
+		r.Verdict = Different
+	case n.Unchecked > 0 || len(short) > 0:
+		r.Verdict = Unchecked
+	case compared == 0 && listed > 0:
+		r.Verdict = Unchecked
+		r.Reasons = append(r.Reasons, fmt.Sprintf("No key was compared, although the servers list %d keys in the databases that were asked for.", listed))
+	default:
+		r.Verdict = Same
+		r.Reasons = append(r.Reasons, fmt.Sprintf("All %d keys of both sides agree at depth %s.", n.Same, r.Depth))
+	}
+}
+
+// progress is what the run shows of itself.
+type progress struct {
+	phase    atomic.Pointer[string]
+	round    atomic.Int64
+	suspects atomic.Int64
+	settled  atomic.Int64
+}
+
+func (p *progress) begin(phase string, round int, suspects int64) {
+	p.phase.Store(&phase)
+	p.round.Store(int64(round))
+	p.suspects.Store(suspects)
+	p.settled.Store(0)
+}
+
+// run calls show now and then, until the function that it gives is called.
+func (p *progress) run(show func(Progress), v *verification) (stop func()) {
+	if show == nil {
+		return func() {}
+	}
+	begun := time.Now()
+	tell := func() {
+		phase := "enumerate"
+		if s := p.phase.Load(); s != nil {
+			phase = *s
+		}
+		show(Progress{Phase: phase, SourceKeys: v.source.keys.Load(), SourceTotal: v.source.total.Load(), TargetKeys: v.target.keys.Load(),
+			TargetTotal: v.target.total.Load(), Round: int(p.round.Load()), Suspects: p.suspects.Load(), Settled: p.settled.Load(),
+			Seconds: time.Since(begun).Seconds()})
+	}
+	done, gone := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(gone)
+		ticker := time.NewTicker(200 * time.Millisecond)
+		defer ticker.Stop()
+		for {
+			select {
+			case <-ticker.C:
+				tell()
+			case <-done:
+				if *p.phase.Load() == "done" {
+					tell()
+				}
+				return
+			}
+		}
+	}()
+	return func() { close(done); <-gone }
+}

@@ -1,0 +1,227 @@
+package verifier
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/redis/rueidis"
+
+	"surecut/internal/endpoint"
+)
+
+// side is one of the two deployments with the nodes that are read.
+type side struct {
+	name  string // source or target
+	dep   *endpoint.Deployment
+	nodes []*node // one per shard
+	opts  *Options
+	bigs  chan struct{}
+
+	keys, total atomic.Int64 // enumerated; by DBSIZE
+	apart       atomic.Int64 // listed and not to be compared: surecut's own, or gone when they were read
+	mu          sync.Mutex
+	short       []string         // guarded by mu: why the enumeration is not known to be whole
+	margin      int64            // guarded by mu: keys that were scanned beyond what DBSIZE asks for
+	twice       int64            // guarded by mu: keys that were scanned more than once
+	strays      []stray          // guarded by mu: keys where the proxy does not look for them, no more than findings are listed
+	astray      int64            // guarded by mu: how many there are
+	idle        map[int][]pooled // guarded by mu: readers by database that nobody uses
+}
+
+type pooled struct {
+	addr   string
+	reader *reader
+}
+
+func newSide(ctx context.Context, name string, dep *endpoint.Deployment, o *Options) (*side, error) {
+	s := &side{name: name, dep: dep, opts: o, bigs: make(chan struct{}, 2), idle: map[int][]pooled{}}
+	if s.isFile() {
+		return s, nil
+	}
+	for _, shard := range dep.Shards() {
+		addr := shard.Primary.Addr
+		if name == "source" {
+			addr = o.readsFrom(shard)
+		}
+		n, err := newNode(ctx, dep, addr, shard.Primary.Addr)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", name, err)
+		}
+		s.nodes = append(s.nodes, n)
+	}
+	if len(s.nodes) == 0 {
+		return nil, fmt.Errorf("%s: no shard is known", name)
+	}
+	return s, nil
+}
+
+// readsFrom chooses the node of a source shard: the one that the migration's link counts offsets of, where there is a link.
+func (o *Options) readsFrom(shard endpoint.Shard) string {
+	if o.Applier != nil {
+		for _, link := range o.Applier.Links() {
+			if link.Shard == shard.Primary.Addr {
+				return link.Reads
+			}
+		}
+	}
+	if o.ReadFrom == FromReplica && len(shard.Replicas) > 0 {
+		return shard.Replicas[0].Addr
+	}
+	return shard.Primary.Addr
+}
+
+func newNode(ctx context.Context, dep *endpoint.Deployment, addr, primary string) (*node, error) {
+	facts, err := dep.Server(ctx, addr)
+	if err != nil {
+		return nil, err
+	}
+	n := &node{dep: dep, facts: facts, primary: primary, replica: addr != primary && dep.Kind() == endpoint.Cluster}
+	n.expireTimes = facts.Number >= 70000
+	n.fullStreams = facts.Number >= 60000
+	client, err := dep.Client(ctx, addr, 0)
+	if err != nil {
+		return nil, err
+	}
+	// A fork may have it at any version number; COMMAND INFO may be forbidden, then the version decides.
+	info, err := client.Do(ctx, client.B().Arbitrary("COMMAND", "INFO", "HPEXPIRETIME").Build()).ToArray()
+	if err == nil && len(info) == 1 {
+		n.fieldTTLs = info[0].IsArray()
+	} else {
+		n.fieldTTLs = facts.Flavor == "redis" && facts.Number >= 70400
+	}
+	return n, nil
+}
+
+// hasCounters says whether every node keeps the counters of streams.
+func (s *side) hasCounters() bool {
+	for _, n := range s.nodes {
+		if n.facts.Number < 70000 {
+			return false
+		}
+	}
+	return true
+}
+
+// pairDB gives the database of the target that a database of this side pairs in, false where it is left out.
+func (s *side) pairDB(db int) (int, bool) {
+	f := &s.opts.Filter
+	if s.name == "source" {
+		return f.Map(db), f.MatchDB(db)
+	}
+	return db, f.Covers(db)
+}
+
+// fellShort notes why the enumeration of this side may not be whole.
+func (s *side) fellShort(format string, args ...any) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.short) < 20 {
+		s.short = append(s.short, fmt.Sprintf(format, args...))
+	}
+}
+
+// addDuplicates takes in how many keys the scan gave twice: so many fewer were there.
+func (s *side) addDuplicates(n int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.twice += n
+}
+
+// shortfall gives why the enumeration may not have been whole; none where it was.
+func (s *side) shortfall() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	out := slices.Clone(s.short)
+	if s.twice > s.margin {
+		out = append(out, fmt.Sprintf("%s: SCAN gave %d keys twice, so that %d fewer keys were listed than DBSIZE says", s.name, s.twice, s.twice-s.margin))
+	}
+	return out
+}
+
+// listed gives how many keys the servers say they have, without those that are not to be compared.
+func (s *side) listed() int64 { return s.total.Load() - s.apart.Load() }
+
+// borrow gives a reader of one database of one node; the caller gives it back.
+func (s *side) borrow(n *node, db int) *reader {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for i, p := range s.idle[db] {
+		if p.addr == n.addr() {
+			s.idle[db] = append(s.idle[db][:i:i], s.idle[db][i+1:]...)
+			return p.reader
+		}
+	}
+	return newReader(n, db, s.opts, s.bigs)
+}
+
+func (s *side) giveBack(r *reader) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.idle[r.db] = append(s.idle[r.db], pooled{r.node.addr(), r})
+}
+
+func (s *side) close() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, list := range s.idle {
+		for _, p := range list {
+			p.reader.close()
+		}
+	}
+	s.idle = map[int][]pooled{}
+}
+
+// keyspaceOf gives the databases of a node that hold keys, with DBSIZE and the number of keys that expire.
+func keyspaceOf(ctx context.Context, c rueidis.Client) (map[int]dbInfo, map[string]string, error) {
+	info, err := endpoint.Info(ctx, c)
+	if err != nil {
+		return nil, nil, err
+	}
+	dbs := map[int]dbInfo{}
+	for name, value := range info {
+		db, err := strconv.Atoi(strings.TrimPrefix(name, "db"))
+		if !strings.HasPrefix(name, "db") || err != nil {
+			continue
+		}
+		var d dbInfo
+		for field := range strings.SplitSeq(value, ",") {
+			k, v, _ := strings.Cut(field, "=")
+			n, _ := strconv.ParseInt(v, 10, 64)
+			switch k {
+			case "keys":
+				d.keys = n
+			case "expires":
+				d.expires = n
+			}
+		}
+		dbs[db] = d
+	}
+	return dbs, info, nil
+}
+
+type dbInfo struct{ keys, expires int64 }
+
+// clockSkew gives how far the first node's clock is ahead of ours.
+func (s *side) clockSkew(ctx context.Context) (time.Duration, error) {
+	if s.isFile() {
+		return 0, nil
+	}
+	n := s.nodes[0]
+	client, err := s.dep.Client(ctx, n.addr(), 0)
+	if err != nil {
+		return 0, err
+	}
+	before := time.Now()
+	ms, err := serverTime(client.Do(ctx, client.B().Time().Build()))
+	if err != nil {
+		return 0, fmt.Errorf("ask %s for its time: %w", n.addr(), err)
+	}
+	middle := before.Add(time.Since(before) / 2)
+	return time.UnixMilli(ms).Sub(middle), nil
+}

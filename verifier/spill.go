@@ -1,0 +1,222 @@
+package verifier
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"os"
+	"sync"
+
+	"github.com/cespare/xxhash/v2"
+
+	"surecut/internal/keyspace"
+)
+
+const (
+	spillParts = 256
+	spillBlock = 16 << 10
+)
+
+// keyID is one key by its database on each side. db is -1 where no database of the source maps to pairDB.
+type keyID struct {
+	db     int // of the source
+	pairDB int // of the target
+	name   string
+}
+
+// record is what one side is known to hold under one key.
+type record struct {
+	keyID
+	t        keyspace.Type
+	flags    byte
+	changes  byte // of a suspect: rounds in which the source changed
+	fp       keyspace.Fingerprint
+	expireAt int64
+}
+
+const (
+	unread = 1 << iota // it was scanned, but could not be read
+	clash              // two databases of the source hold the name and map to one database
+	seen               // of a suspect: a round has read the source, as the record says
+)
+
+func (r *record) append(dst []byte) []byte {
+	dst = binary.AppendUvarint(dst, uint64(len(r.name)))
+	dst = append(dst, r.name...)
+	dst = append(dst, byte(r.t), r.flags, r.changes)
+	dst = binary.AppendUvarint(dst, uint64(r.db+1))
+	dst = binary.AppendUvarint(dst, uint64(r.pairDB))
+	dst = binary.AppendUvarint(dst, uint64(r.expireAt))
+	dst = binary.AppendUvarint(dst, uint64(r.fp.Length))
+	dst = binary.LittleEndian.AppendUint64(dst, r.fp.Value)
+	switch r.t {
+	case keyspace.Hash:
+		dst = binary.LittleEndian.AppendUint64(dst, r.fp.FieldExpiries)
+	case keyspace.Stream:
+		dst = binary.LittleEndian.AppendUint64(dst, r.fp.Counters)
+	}
+	return dst
+}
+
+// errSpill says that the temporary file does not hold what was written to it.
+var errSpill = errors.New("the temporary file of records is damaged")
+
+// parse reads the record at the start of text, and gives what follows it. The record's name is part of text.
+func (r *record) parse(text string) (string, error) {
+	d := decoder{rest: text}
+	*r = record{}
+	r.name = d.cut(d.number())
+	r.t, r.flags, r.changes = keyspace.Type(d.byte()), d.byte(), d.byte()
+	r.db, r.pairDB = int(d.number())-1, int(d.number())
+	r.expireAt, r.fp.Length = int64(d.number()), int64(d.number())
+	r.fp.Value = d.fixed()
+	switch r.t {
+	case keyspace.Hash:
+		r.fp.FieldExpiries = d.fixed()
+	case keyspace.Stream:
+		r.fp.Counters = d.fixed()
+	}
+	if d.short {
+		return "", errSpill
+	}
+	return d.rest, nil
+}
+
+// decoder reads from text; short says that it ended too early.
+type decoder struct {
+	rest  string
+	short bool
+}
+
+func (d *decoder) cut(n uint64) string {
+	if n > uint64(len(d.rest)) {
+		d.rest, d.short = "", true
+		return ""
+	}
+	out := d.rest[:n]
+	d.rest = d.rest[n:]
+	return out
+}
+
+func (d *decoder) byte() byte {
+	if s := d.cut(1); s != "" {
+		return s[0]
+	}
+	return 0
+}
+
+func (d *decoder) number() (v uint64) {
+	for shift := 0; shift < 64; shift += 7 {
+		b := d.byte()
+		v |= uint64(b&0x7f) << shift
+		if b < 0x80 {
+			return v
+		}
+	}
+	d.short = true
+	return 0
+}
+
+func (d *decoder) fixed() (v uint64) {
+	s := d.cut(8)
+	for i := range len(s) {
+		v |= uint64(s[i]) << (8 * i)
+	}
+	return v
+}
+
+// spill keeps records in a temporary file, in parts by the hash of what pairs them, so that one part at a time fits in memory.
+// The file has no name once it is open: nothing is left behind, however the process ends.
+type spill struct {
+	file  *os.File
+	parts []spillPart
+	mu    sync.Mutex
+	end   int64 // guarded by mu
+}
+
+type spillPart struct {
+	mu     sync.Mutex
+	buf    []byte
+	blocks []spillExtent
+	count  int64
+}
+
+// spillExtent is a block of whole records.
+type spillExtent struct {
+	at   int64
+	size int
+}
+
+func newSpill(dir string, parts int) (*spill, error) {
+	f, err := os.CreateTemp(dir, "surecut-verify-*")
+	if err != nil {
+		return nil, fmt.Errorf("create the temporary file of records: %w", err)
+	}
+	if err := os.Remove(f.Name()); err != nil {
+		f.Close()
+		return nil, fmt.Errorf("create the temporary file of records: %w", err)
+	}
+	return &spill{file: f, parts: make([]spillPart, parts)}, nil
+}
+
+func (s *spill) close() { s.file.Close() }
+
+// add is safe for concurrent use.
+func (s *spill) add(r *record) error {
+	part := &s.parts[(xxhash.Sum64String(r.name)+uint64(r.pairDB))%uint64(len(s.parts))]
+	part.mu.Lock()
+	defer part.mu.Unlock()
+	part.buf = r.append(part.buf)
+	part.count++
+	if len(part.buf) < spillBlock {
+		return nil
+	}
+	s.mu.Lock()
+	at := s.end
+	s.end += int64(len(part.buf))
+	s.mu.Unlock()
+	if _, err := s.file.WriteAt(part.buf, at); err != nil {
+		return fmt.Errorf("write to the temporary file of records: %w", err)
+	}
+	part.blocks = append(part.blocks, spillExtent{at, len(part.buf)})
+	part.buf = part.buf[:0]
+	return nil
+}
+
+// count gives how many records were added.
+func (s *spill) count() (n int64) {
+	for i := range s.parts {
+		n += s.parts[i].count
+	}
+	return n
+}
+
+// each gives the records of a part, a block at a time. No record may be added to the part meanwhile.
+func (s *spill) each(i int, block func([]record) error) error {
+	part := &s.parts[i]
+	for k := range len(part.blocks) + 1 {
+		data := part.buf
+		if k < len(part.blocks) {
+			data = make([]byte, part.blocks[k].size)
+			if _, err := s.file.ReadAt(data, part.blocks[k].at); err != nil {
+				return fmt.Errorf("read the temporary file of records: %w", err)
+			}
+		}
+		var records []record
+		for text := string(data); text != ""; {
+			var r record
+			var err error
+			if text, err = r.parse(text); err != nil {
+				return err
+			}
+			records = append(records, r)
+		}
+		if len(records) == 0 {
+			continue
+		}
+		if err := block(records); err != nil {
+			return err
+		}
+	}
+	return nil
+}
