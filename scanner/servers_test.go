@@ -1,0 +1,282 @@
+//go:build servers
+
+package scanner
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"surecut/e2e/servers"
+	"surecut/internal/endpoint"
+	"surecut/internal/keyspace"
+	"surecut/internal/psync"
+)
+
+func open(t *testing.T, url string) *endpoint.Deployment {
+	t.Helper()
+	spec, err := endpoint.Parse(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d, err := endpoint.Open(context.Background(), spec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(d.Close)
+	return d
+}
+
+// fill writes keys of every type in two databases: 2000 small strings and one of each collection a hundred times.
+func fill(s *servers.Server, databases ...int) (keys int64) {
+	for _, db := range databases {
+		c := s.Client(db)
+		do := func(args ...string) {
+			if err := c.Do(context.Background(), c.B().Arbitrary(args...).Build()).Error(); err != nil {
+				panic(fmt.Sprintf("%v: %v", args, err))
+			}
+			keys++
+		}
+		for i := range 500 {
+			do("SET", fmt.Sprintf("user:%d:name", i), strings.Repeat("x", i))
+		}
+		for i := range 100 {
+			do("SETEX", fmt.Sprintf("session:%d", i), "3000", "x")
+			do(slices.Concat([]string{"RPUSH", fmt.Sprintf("list:%d", i)}, many(i*3+1, 1))...)
+			do(slices.Concat([]string{"SADD", fmt.Sprintf("set:%d", i)}, many(i*3+1, 1))...)
+			do(slices.Concat([]string{"ZADD", fmt.Sprintf("zset:%d", i)}, many(i*3+1, 2))...)
+			do(slices.Concat([]string{"HSET", fmt.Sprintf("hash:%d", i)}, many(i*3+1, 2))...)
+			for range 3 {
+				do("XADD", fmt.Sprintf("stream:%d", i), "*", "f", "v")
+			}
+			keys -= 2
+		}
+		do("SET", "__surecut:own", "x")
+		keys--
+	}
+	return keys
+}
+
+// many gives n arguments of so many words each: numbers, that are scores and values too.
+func many(n, words int) (args []string) {
+	for i := range n {
+		for range words {
+			args = append(args, fmt.Sprint(i))
+		}
+	}
+	return args
+}
+
+func TestLiveAndRDBAgree(t *testing.T) {
+	for _, image := range servers.Images() {
+		t.Run(image, func(t *testing.T) {
+			s := servers.Standalone(t, image)
+			want := fill(s, 0, 5)
+			ctx := context.Background()
+			live, err := ScanLive(ctx, open(t, s.URL()), DefaultOptions())
+			if err != nil {
+				t.Fatal(err)
+			}
+			checkSums(t, live)
+			if live.Totals.Keys != want || live.Totals.SizeBy != SizeByMemoryUsage || live.Totals.Errors+live.Totals.Vanished != 0 || len(live.Notes) > 0 {
+				t.Errorf("live: %+v, notes %q; want %d keys", live.Totals, live.Notes, want)
+			}
+			file := scanFile(t, snapshot(t, s), nil)
+			if live.Totals.Keys != file.Totals.Keys || live.Totals.Elements != file.Totals.Elements || live.Totals.NoTTL != file.Totals.NoTTL {
+				t.Errorf("live %+v, file %+v", live.Totals, file.Totals)
+			}
+			if a, b := counts(live.ByType), counts(file.ByType); !slices.Equal(a, b) {
+				t.Errorf("types: live %v, file %v", a, b)
+			}
+			if a, b := counts(live.ByPrefix), counts(file.ByPrefix); !slices.Equal(a, b) || len(a) != 7 {
+				t.Errorf("prefixes: live %v, file %v", a, b)
+			}
+			for i := range live.BySlot {
+				if live.BySlot[i].Slot != file.BySlot[i].Slot || live.BySlot[i].Keys != file.BySlot[i].Keys {
+					t.Fatalf("slots: live %+v, file %+v", live.BySlot[i], file.BySlot[i])
+				}
+			}
+			for i := range live.TTL {
+				if live.TTL[i].Keys != file.TTL[i].Keys {
+					t.Errorf("times to live: live %+v, file %+v", live.TTL[i], file.TTL[i])
+				}
+			}
+			named, err := ScanLive(ctx, open(t, s.URL()+"/5"), DefaultOptions())
+			if err != nil || named.Totals.Keys != want/2 {
+				t.Errorf("database 5 of the URL: %+v, %v; want %d keys", named, err, want/2)
+			}
+		})
+	}
+}
+
+// counts are keys and elements by name.
+func counts(groups []Group) (out []string) {
+	for _, g := range groups {
+		out = append(out, fmt.Sprintf("%s: %d keys, %d elements", g.Name, g.Keys, g.Elements))
+	}
+	slices.Sort(out)
+	return out
+}
+
+// snapshot gives a path of an RDB with what the server holds.
+func snapshot(t *testing.T, s *servers.Server) string {
+	t.Helper()
+	ctx := context.Background()
+	conn, err := open(t, s.URL()).DialReplica(ctx, s.Addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	session, err := psync.Start(ctx, conn, psync.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer session.Close()
+	f, err := os.Create(filepath.Join(t.TempDir(), "dump.rdb"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := session.CopySnapshot(ctx, f, func(int64, int64) {}); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return f.Name()
+}
+
+// set writes a key to the node that owns it.
+func set(t *testing.T, d *endpoint.Deployment, key string) {
+	t.Helper()
+	ctx := context.Background()
+	node, ok := d.PrimaryOf(keyspace.Slot(key))
+	if !ok {
+		t.Fatalf("nobody owns the slot of %s", key)
+	}
+	c, err := d.Client(ctx, node.Addr, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Do(ctx, c.B().Set().Key(key).Value("v").Build()).Error(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestScanCluster(t *testing.T) {
+	image := servers.Images()[0]
+	nodes := servers.Cluster(t, image, 2, 1)
+	d := open(t, "redis+cluster://"+nodes[0].Addr)
+	ctx := context.Background()
+	var want int64
+	for i := range 500 {
+		key := fmt.Sprintf("k:%d", i)
+		set(t, d, key)
+		want++
+	}
+	for _, from := range []string{FromPrimary, FromReplica} {
+		deadline := time.Now().Add(time.Minute)
+		for {
+			o := DefaultOptions()
+			o.ReadFrom = from
+			b, err := ScanLive(ctx, d, o)
+			if err == nil && b.Totals.Keys == want && b.Totals.Errors == 0 {
+				checkSums(t, b)
+				break
+			}
+			if time.Now().After(deadline) {
+				t.Fatalf("from %s: %+v, %v; want %d keys", from, b, err, want)
+			}
+			time.Sleep(50 * time.Millisecond) // a replica follows a moment later
+		}
+	}
+}
+
+func TestKeysThatVanishOrHide(t *testing.T) {
+	image := servers.Images()[len(servers.Images())-1]
+	s := servers.Standalone(t, image)
+	for i := range 300 {
+		s.Must("SET", fmt.Sprintf("open:%d", i), "x")
+	}
+	s.Must("SET", "secret:1", "x")
+	s.Must("DEBUG", "SET-ACTIVE-EXPIRE", "0")
+	for i := range 40 {
+		s.Must("SET", fmt.Sprintf("open:short:%d", i), "x", "PX", "1")
+	}
+	time.Sleep(20 * time.Millisecond) // expired, and still in the table of keys
+	s.Must("ACL", "SETUSER", "limited", "on", ">pw", "~open:*", "~__surecut*", "+@all")
+	d := open(t, strings.Replace(s.URL(), "redis://", "redis://limited:pw@", 1))
+	b, err := ScanLive(context.Background(), d, DefaultOptions())
+	if err != nil {
+		t.Fatal(err)
+	}
+	checkSums(t, b)
+	if b.Totals.Keys != 300 || b.Totals.Errors != 1 {
+		t.Errorf("totals %+v, want 300 keys and one error", b.Totals)
+	}
+	if !slices.ContainsFunc(b.Notes, func(n string) bool { return strings.Contains(n, "1 keys could not be read") }) {
+		t.Errorf("notes %q do not say so", b.Notes)
+	}
+
+	s.Must("ACL", "SETUSER", "limited", "-memory")
+	d = open(t, strings.Replace(s.URL(), "redis://", "redis://limited:pw@", 1))
+	if b, err = ScanLive(context.Background(), d, DefaultOptions()); err != nil {
+		t.Fatal(err)
+	}
+	if b.Totals.SizeBy != SizeByEstimate || b.Totals.Keys != 300 || b.Totals.Bytes < 300 || len(b.Notes) != 2 || strings.Contains(strings.Join(b.Notes, ""), "pw") {
+		t.Errorf("without MEMORY USAGE: %+v, notes %q", b.Totals, b.Notes)
+	}
+
+	s.Must("ACL", "SETUSER", "limited", "resetkeys", "~nothing")
+	d = open(t, strings.Replace(s.URL(), "redis://", "redis://limited:pw@", 1))
+	if b, err = ScanLive(context.Background(), d, DefaultOptions()); err == nil {
+		t.Errorf("nothing could be read, and that was called a result: %+v", b.Totals)
+	}
+}
+
+func TestRateAndCancel(t *testing.T) {
+	s := servers.Standalone(t, servers.Images()[0])
+	fill(s, 0)
+	o := DefaultOptions()
+	o.Rate = 4000
+	calls := 0
+	o.Progress = func(done, total int64) {
+		if calls++; done > total+total/10 {
+			t.Errorf("progress %d of %d", done, total)
+		}
+	}
+	begin := time.Now()
+	b, err := ScanLive(context.Background(), open(t, s.URL()), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if least := time.Duration(b.Totals.Keys-scanCount) * time.Second / time.Duration(o.Rate); time.Since(begin) < least {
+		t.Errorf("%d keys took %v at %d a second", b.Totals.Keys, time.Since(begin), o.Rate)
+	}
+	if calls == 0 {
+		t.Error("no progress was reported")
+	}
+	o.Rate = 10
+	ctx, cancel := context.WithTimeout(context.Background(), 300*time.Millisecond)
+	defer cancel()
+	if b, err := ScanLive(ctx, open(t, s.URL()), o); err == nil {
+		t.Errorf("a canceled scan gave %+v", b.Totals)
+	}
+}
+
+func TestBatchCountsWhatIsGone(t *testing.T) {
+	s := servers.Standalone(t, servers.Images()[0])
+	s.Must("SET", "here", "x")
+	conn, release := s.Client(0).Dedicate()
+	defer release()
+	b := batch{conn: conn, usage: true}
+	if err := b.read(context.Background(), []string{"gone", "here", "gone too"}); err != nil {
+		t.Fatal(err)
+	}
+	if len(b.readings) != 1 || string(b.readings[0].name) != "here" || b.vanished != 2 || b.failed != 0 {
+		t.Errorf("read %+v, %d vanished, %d failed; want one and two", b.readings, b.vanished, b.failed)
+	}
+}
