@@ -1,0 +1,444 @@
+package reports
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"surecut/internal/keyspace"
+	"surecut/internal/preflight"
+	"surecut/migrator"
+	"surecut/scanner"
+	"surecut/verifier"
+)
+
+// bodyOf gives what the template of the kind shows, and what the script needs: the slots of the map.
+func bodyOf(r Report) (body, data any, err error) {
+	switch r := r.(type) {
+	case *Check:
+		return checkBodyOf(r), nothingForScript, nil
+	case *Verify:
+		body, err := verifyBodyOf(r)
+		return body, verifyData(r), err
+	case *Migrate:
+		return migrateBodyOf(r), nothingForScript, nil
+	case *BigKeys:
+		body, err := bigKeysBodyOf(r)
+		return body, bigKeysData(r), err
+	case *Gate:
+		return gateBody{Inputs: r.Inputs, Policy: policyLines(r.Policy)}, nothingForScript, nil
+	}
+	return nil, nil, fmt.Errorf("no page for a %T", r)
+}
+
+// scriptData is what assets/report.js reads: a slot is [slot, source keys, target keys, verdict] of a verify report,
+// [slot, keys, bytes] of a bigkeys report; Findings counts them by slot.
+type scriptData struct {
+	Kind     string         `json:"kind"`
+	Slots    [][]any        `json:"slots"`
+	Findings map[uint16]int `json:"findings"`
+}
+
+var nothingForScript = scriptData{Slots: [][]any{}}
+
+type slotMap struct {
+	Title, Note, Label, Hint string
+	Legend                   []legendLine // of verdicts; without it the map shows a ramp from Least to Most
+	Least, Most              string
+	SpotsTitle, SpotsMore    string
+	Spots                    []spot
+}
+
+// spot is a slot worth a look, as a button.
+type spot struct {
+	Slot        uint16
+	Class, Note string
+}
+
+// mapSpots is how many slots the map offers as buttons.
+const mapSpots = 28
+
+func mapHint(next string) string {
+	return "Point at a slot to see its figures; click it to filter the table of keys. With the keyboard: arrows move, n goes to the next slot " + next + ", Esc clears."
+}
+
+type legendLine struct {
+	Class, Name, Count string
+	N                  int64
+}
+
+type verifyBody struct {
+	Depth, DepthWord, ProofWord string
+	Share                       []legendLine
+	Map                         slotMap
+	Findings                    []verifier.Finding
+	FindingsNote, Nothing       string
+	Chips                       []legendLine
+	Charts                      []chart
+	History                     []verifier.Round
+}
+
+func verifyBodyOf(v *Verify) (verifyBody, error) {
+	t := v.Totals
+	b := verifyBody{Depth: v.Depth, DepthWord: depthWords[v.Depth], ProofWord: proofWords[v.Proof], History: v.History, Map: verifyMap(v)}
+	for _, s := range []struct {
+		verdict verifier.Verdict
+		n       int64
+	}{{verifier.Same, t.Same}, {verifier.Different, t.Different}, {verifier.Missing, t.Missing}, {verifier.Extra, t.Extra}, {verifier.Unchecked, t.Unchecked}} {
+		line := legendLine{Class: string(s.verdict), Name: string(s.verdict), Count: count(s.n), N: s.n}
+		b.Share = append(b.Share, line)
+		if s.n > 0 && s.verdict != verifier.Same {
+			b.Chips = append(b.Chips, line)
+		}
+	}
+	all := int64(len(v.Findings) + v.Omitted)
+	b.Findings = v.Findings[:min(htmlRows, len(v.Findings))]
+	b.FindingsNote = plural(all, "key is|keys are") + " not the same or unchecked"
+	if left := all - int64(len(b.Findings)); left > 0 {
+		b.FindingsNote += fmt.Sprintf("; the first %s are shown, verify.json lists %s", count(int64(len(b.Findings))), count(int64(len(v.Findings))))
+	}
+	b.Nothing = "No finding: every key that was compared is the same on both sides."
+	if t.Same == 0 {
+		b.Nothing = "No finding, but no key was compared either."
+	}
+	var err error
+	b.Charts, err = verifyCharts(v)
+	return b, err
+}
+
+func verifyMap(v *Verify) slotMap {
+	byVerdict := map[verifier.Verdict]int64{}
+	for _, s := range v.Slots {
+		byVerdict[s.Verdict]++
+	}
+	m := slotMap{Title: "Map of the 16,384 slots", Note: "each square is one slot, 128 a row", SpotsTitle: "Slots that are not the same", Hint: mapHint("that is not the same")}
+	for _, s := range v.Slots {
+		if s.Verdict != verifier.Same {
+			m.Spots = append(m.Spots, spot{Slot: s.Slot, Class: string(s.Verdict)})
+		}
+	}
+	if left := len(m.Spots) - mapSpots; left > 0 {
+		m.Spots, m.SpotsMore = m.Spots[:mapSpots], fmt.Sprintf("and %s more on the map", count(int64(left)))
+	}
+	var words []string
+	for _, verdict := range keyVerdicts {
+		n := byVerdict[verdict]
+		if n == 0 && (verdict == verifier.Missing || verdict == verifier.Extra) {
+			continue
+		}
+		m.Legend = append(m.Legend, legendLine{Class: string(verdict), Name: string(verdict), Count: count(n)})
+		words = append(words, count(n)+" "+string(verdict))
+	}
+	empty := int64(keyspace.Slots - len(v.Slots))
+	m.Legend = append(m.Legend, legendLine{Class: "empty", Name: "no keys", Count: count(empty)})
+	m.Label = fmt.Sprintf("Map of slots: %s, %s without keys", strings.Join(words, ", "), count(empty))
+	return m
+}
+
+func verifyData(v *Verify) scriptData {
+	d := scriptData{Kind: KindVerify, Slots: make([][]any, 0, len(v.Slots)), Findings: map[uint16]int{}}
+	for _, s := range v.Slots {
+		d.Slots = append(d.Slots, []any{s.Slot, s.SourceKeys, s.TargetKeys, s.Verdict})
+	}
+	for _, f := range v.Findings {
+		d.Findings[f.Slot]++
+	}
+	return d
+}
+
+func verifyCharts(v *Verify) ([]chart, error) {
+	var list []chart
+	if len(v.ByType) > 0 {
+		bars := make([]bar, len(v.ByType))
+		for i, t := range v.ByType {
+			bars[i] = bar{t.Type, t.Keys}
+		}
+		sortBars(bars)
+		c, err := barChart("Keys by type", "keys of the source", count, bars)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, c)
+	}
+	if len(v.History) > 0 {
+		c, err := convergence(v)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, c)
+	}
+	return list, nil
+}
+
+// convergence draws what was in doubt when each round began and at the end, and the differences confirmed by then.
+func convergence(v *Verify) (chart, error) {
+	var labels []string
+	var doubt, confirmed []float64
+	var soFar, left int64
+	for _, r := range v.History {
+		labels, doubt, confirmed = append(labels, "round "+strconv.Itoa(r.Round)), append(doubt, float64(r.Suspects)), append(confirmed, float64(soFar))
+		soFar, left = soFar+r.Confirmed, max(0, r.Suspects-r.Cleared-r.Confirmed)
+	}
+	labels, doubt, confirmed = append(labels, "end"), append(doubt, float64(left)), append(confirmed, float64(soFar))
+	return lineChart("Convergence of the rounds", fmt.Sprintf("keys in doubt when each round began, and keys confirmed not to be the same by then; %s in all", span(historyMs(v))),
+		labels, []string{"in doubt", "confirmed"}, [][]float64{doubt, confirmed})
+}
+
+func sortBars(bars []bar) {
+	slices.SortStableFunc(bars, func(a, b bar) int { return cmp.Compare(b.Value, a.Value) })
+}
+
+type checkBody struct {
+	Groups       []checkGroup
+	PassedChecks []preflight.Check
+}
+
+type checkGroup struct {
+	ID, Title, Note string
+	Tone            string
+	Checks          []preflight.Check
+}
+
+func checkBodyOf(c *Check) checkBody {
+	var b checkBody
+	groups := map[string]*checkGroup{
+		"fail":     {ID: "fail", Title: "Failed", Note: "each stops the migration", Tone: "bad"},
+		"alarm":    {ID: "alarm", Title: "Alarms", Note: "each must be remedied or accepted", Tone: "warn"},
+		"accepted": {ID: "accepted", Title: "Accepted alarms", Note: "taken on purpose", Tone: "warn"},
+		"skipped":  {ID: "skipped", Title: "Skipped", Note: "could not be checked from here", Tone: "skip"},
+	}
+	for _, check := range c.Checks {
+		if check.Result == preflight.Pass {
+			b.PassedChecks = append(b.PassedChecks, check)
+			continue
+		}
+		g := groups[resultWord(check)]
+		g.Checks = append(g.Checks, check)
+	}
+	for _, id := range []string{"fail", "alarm", "accepted", "skipped"} {
+		if g := groups[id]; len(g.Checks) > 0 {
+			b.Groups = append(b.Groups, *g)
+		}
+	}
+	return b
+}
+
+// ToneOf is the colour of one check.
+func (checkBody) ToneOf(c preflight.Check) string {
+	switch c.Result {
+	case preflight.Pass:
+		return "good"
+	case preflight.Alarm:
+		return "warn"
+	case preflight.Fail:
+		return "bad"
+	}
+	return "skip"
+}
+
+// WordOf is its result in a word.
+func (checkBody) WordOf(c preflight.Check) string { return resultWord(c) }
+
+type migrateBody struct {
+	Links        []linkView
+	Sums         []sumView
+	Problems     []migrator.Problem
+	ProblemsNote string
+}
+
+type linkView struct {
+	migrator.Link
+	SnapshotSize int64
+	Steps        []step
+}
+
+type step struct{ Name, Class string }
+
+type sumView struct {
+	Name  string
+	Total int64
+	Adds  bool
+	Parts []partView
+}
+
+type partView struct {
+	part
+	Class string
+}
+
+var phases = []string{"handshake", "snapshot", "streaming", "caught_up", "draining", "done"}
+
+func migrateBodyOf(m *Migrate) migrateBody {
+	var b migrateBody
+	for _, l := range m.Links {
+		v := linkView{Link: l, SnapshotSize: max(l.SnapshotTotal, l.SnapshotBytes)}
+		now := slices.Index(phases, l.Phase)
+		for i, p := range phases {
+			s := step{Name: strings.ReplaceAll(p, "_", " ")}
+			if i < now || l.Phase == "done" {
+				s.Class = "past"
+			} else if i == now {
+				s.Class = "now"
+			}
+			v.Steps = append(v.Steps, s)
+		}
+		b.Links = append(b.Links, v)
+	}
+	plain := []string{"1", "2", "3"}
+	for _, s := range sums(m) {
+		v, next := sumView{Name: s.Name, Total: s.Total, Adds: s.Sum() == s.Total}, 0
+		for _, p := range s.Parts {
+			class := string(p.Tone)
+			if class == "" {
+				class, next = plain[next%len(plain)], next+1
+			}
+			v.Parts = append(v.Parts, partView{p, class})
+		}
+		b.Sums = append(b.Sums, v)
+	}
+	all := max(int64(len(m.Problems)), m.Counters.SnapshotReported+m.Counters.CommandsReported)
+	b.Problems = m.Problems[:min(htmlRows, len(m.Problems))]
+	b.ProblemsNote = plural(all, "key or command|keys and commands") + " did not arrive as sent"
+	if left := all - int64(len(b.Problems)); left > 0 {
+		b.ProblemsNote += fmt.Sprintf("; %s shown", count(int64(len(b.Problems))))
+	}
+	return b
+}
+
+type bigKeysBody struct {
+	Top      []scanner.BigKey
+	TopNote  string
+	Map      slotMap
+	Charts   []chart
+	ByType   *groupTable
+	ByPrefix *groupTable
+}
+
+type groupTable struct {
+	ID, Title, Note, Head string
+	Rows                  []scanner.Group
+	Filter                bool
+	bytes                 int64
+}
+
+// Share is the part of all bytes.
+func (g groupTable) Share(bytes int64) string { return percent(bytes, g.bytes) }
+
+func bigKeysBodyOf(k *BigKeys) (bigKeysBody, error) {
+	b := bigKeysBody{Top: k.Top[:min(htmlRows, len(k.Top))], Map: bigKeysMap(k)}
+	b.TopNote = fmt.Sprintf("%s by bytes, of %s scanned", plural(int64(len(b.Top)), "key"), count(k.Totals.Keys))
+	b.ByType = &groupTable{ID: "types-table", Title: "By type", Head: "Type", Rows: k.ByType, bytes: k.Totals.Bytes}
+	b.ByPrefix = &groupTable{ID: "prefixes-table", Title: "By prefix", Note: "digits are folded to #", Head: "Prefix", Filter: true,
+		Rows: k.ByPrefix[:min(htmlRows, len(k.ByPrefix))], bytes: k.Totals.Bytes}
+	var err error
+	b.Charts, err = bigKeysCharts(k)
+	return b, err
+}
+
+func bigKeysMap(k *BigKeys) slotMap {
+	heavy := slices.Clone(k.BySlot)
+	slices.SortStableFunc(heavy, func(a, b scanner.SlotSize) int { return cmp.Compare(b.Bytes, a.Bytes) })
+	m := slotMap{Title: "Bytes by slot", Note: "each square is one of the 16,384 slots, 128 a row; the scale is logarithmic, grey squares hold no keys",
+		SpotsTitle: "The heaviest slots", Hint: mapHint("of the heaviest"), Least: "no keys", Most: "–"}
+	if len(heavy) > 0 {
+		m.Least, m.Most = size(heavy[len(heavy)-1].Bytes), size(heavy[0].Bytes)
+	}
+	for _, s := range heavy[:min(12, len(heavy))] {
+		m.Spots = append(m.Spots, spot{Slot: s.Slot, Note: size(s.Bytes)})
+	}
+	m.Label = fmt.Sprintf("Map of slots by bytes: %s hold keys, from %s to %s", plural(int64(len(heavy)), "slot"), m.Least, m.Most)
+	return m
+}
+
+func bigKeysCharts(k *BigKeys) ([]chart, error) {
+	types, prefixes, ttls := []bar{}, []bar{}, []bar{}
+	for _, g := range k.ByType {
+		types = append(types, bar{g.Name, g.Bytes})
+	}
+	for _, g := range k.ByPrefix[:min(10, len(k.ByPrefix))] {
+		prefixes = append(prefixes, bar{g.Name, g.Bytes})
+	}
+	for _, t := range k.TTL {
+		name := "up to " + t.UpTo
+		if rest, ok := strings.CutPrefix(t.UpTo, ">"); ok {
+			name = "over " + rest
+		} else if t.UpTo == "never" {
+			name = "never"
+		}
+		ttls = append(ttls, bar{name, t.Keys})
+	}
+	sortBars(types)
+	var list []chart
+	for _, c := range []struct {
+		title, note string
+		format      func(int64) string
+		bars        []bar
+	}{
+		{"Bytes by type", sizeWords(k.Totals.SizeBy), size, types},
+		{"Time to live", "keys by the time that they have left", count, ttls},
+		{"Bytes by prefix", "the largest ten; digits are folded to #", size, prefixes},
+	} {
+		if len(c.bars) == 0 {
+			continue
+		}
+		drawn, err := barChart(c.title, c.note, c.format, c.bars)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, drawn)
+	}
+	return list, nil
+}
+
+func bigKeysData(k *BigKeys) scriptData {
+	d := scriptData{Kind: KindBigKeys, Slots: make([][]any, 0, len(k.BySlot)), Findings: map[uint16]int{}}
+	for _, s := range k.BySlot {
+		d.Slots = append(d.Slots, []any{s.Slot, s.Keys, s.Bytes})
+	}
+	return d
+}
+
+type gateBody struct {
+	Inputs []GateInput
+	Policy []fact
+}
+
+// policyLines words a policy for people.
+func policyLines(p Policy) []fact {
+	limit := func(n, any int64) string {
+		if n == any {
+			return "any"
+		}
+		return "at most " + count(n)
+	}
+	yes := map[bool]string{true: "yes", false: "no"}
+	accepted := strings.Join(p.Check.Accept, ", ")
+	if p.Check.AcceptAlarms {
+		accepted = "all"
+	}
+	largest := "any"
+	if p.BigKeys.MaxKeyBytes > 0 {
+		largest = "at most " + size(p.BigKeys.MaxKeyBytes)
+	}
+	return []fact{
+		{Name: "Reports that must be there", Value: visible(orNothing(strings.Join(p.Require, ", ")))},
+		{Name: "All of the same source and target", Value: yes[p.SameEndpoints]},
+		{Name: "Age of a report", Value: ageWord(p.MaxAge)},
+		{Name: "Alarms accepted by the policy", Value: visible(orNothing(accepted))},
+		{Name: "Checks skipped", Value: limit(p.Check.MaxSkipped, -1)},
+		{Name: "Depth of the comparison", Value: "at least " + visible(p.Verify.MinDepth)},
+		{Name: "Proof under live traffic", Value: "at least " + visible(p.Verify.MinProof)},
+		{Name: "Rounds", Value: "at least " + strconv.Itoa(p.Verify.MinRounds)},
+		{Name: "Keys different, missing or extra", Value: limit(p.Verify.MaxDifferences, -1)},
+		{Name: "Keys unchecked", Value: limit(p.Verify.MaxUnchecked, -1)},
+		{Name: "A comparison of no keys passes", Value: yes[p.Verify.AllowEmpty]},
+		{Name: "State of the migration", Value: visible(strings.ReplaceAll(strings.Join(p.Migrate.States, ", "), "_", " "))},
+		{Name: "Level of the migration", Value: "at least " + visible(strings.ReplaceAll(p.Migrate.MinLevel, "_", " "))},
+		{Name: "Keys and commands reported instead of applied", Value: limit(p.Migrate.MaxReported, -1)},
+		{Name: "Lag of a link in bytes", Value: limit(p.Migrate.MaxLagBytes, -1)},
+		{Name: "Largest key", Value: largest},
+		{Name: "Keys that could not be read", Value: limit(p.BigKeys.MaxErrors, -1)},
+	}
+}

@@ -1,0 +1,344 @@
+package reports
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
+
+	"surecut/internal/preflight"
+	"surecut/scanner"
+	"surecut/verifier"
+)
+
+// encode gives the JSON form: indented, in the order of the fields, [] and never null for an empty list, with a newline at the end.
+func encode(r Report) ([]byte, error) {
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetIndent("", "  ")
+	if err := e.Encode(clean(reflect.ValueOf(r)).Interface()); err != nil {
+		return nil, fmt.Errorf("encode %s report: %w", r.Kind(), err)
+	}
+	return b.Bytes(), nil
+}
+
+// clean copies v with every nil slice replaced by an empty one, and with what is no UTF-8 replaced as JSON demands it. The caller's report stays as it is:
+// it may be read by others at the same time.
+func clean(v reflect.Value) reflect.Value {
+	out := reflect.New(v.Type()).Elem()
+	switch v.Kind() {
+	case reflect.Pointer:
+		if v.IsNil() {
+			return v
+		}
+		out.Set(reflect.New(v.Type().Elem()))
+		out.Elem().Set(clean(v.Elem()))
+	case reflect.Struct:
+		out.Set(v)
+		for i := range v.NumField() {
+			if v.Type().Field(i).IsExported() {
+				out.Field(i).Set(clean(v.Field(i)))
+			}
+		}
+	case reflect.Slice:
+		out.Set(reflect.MakeSlice(v.Type(), v.Len(), v.Len()))
+		for i := range v.Len() {
+			out.Index(i).Set(clean(v.Index(i)))
+		}
+	case reflect.String:
+		out.SetString(strings.ToValidUTF8(v.String(), "\ufffd"))
+	default:
+		out.Set(v)
+	}
+	return out
+}
+
+// Load reads one JSON report. Only a whole report of a known schema is taken: a file that was cut short, lacks a
+// field, has one too many, or goes on after its end is refused with an error that names the file and what to do.
+func Load(path string) (Report, error) {
+	l, err := loadFile(path)
+	return l.Report, err
+}
+
+func loadFile(path string) (Loaded, error) {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return Loaded{}, fmt.Errorf("read report: %w", err)
+	}
+	r, err := decode(data)
+	if err != nil {
+		return Loaded{}, fmt.Errorf("report %s: %w", path, err)
+	}
+	return Loaded{Path: path, SHA256: fmt.Sprintf("%x", sha256.Sum256(data)), Report: r}, nil
+}
+
+func decode(data []byte) (Report, error) {
+	d := json.NewDecoder(bytes.NewReader(data))
+	d.UseNumber()
+	var tree any
+	if err := d.Decode(&tree); err != nil {
+		return nil, fmt.Errorf("not a whole JSON document (%w); write the report again, a file that was cut short proves nothing", err)
+	}
+	if _, err := d.Token(); err != io.EOF {
+		return nil, fmt.Errorf("goes on after its end at byte %d; write the report again", d.InputOffset())
+	}
+	root, _ := tree.(map[string]any)
+	schema, _ := root["schema"].(string)
+	r, err := reportFor(schema)
+	if err != nil {
+		return nil, err
+	}
+	if err := matchShape(tree, reflect.TypeOf(r).Elem(), ""); err != nil {
+		return nil, fmt.Errorf("%w; write the report again with this version of surecut", err)
+	}
+	if err := json.Unmarshal(data, r); err != nil {
+		return nil, fmt.Errorf("%w; write the report again with this version of surecut", err)
+	}
+	if err := r.header().validateHeader(); err != nil {
+		return nil, err
+	}
+	if err := r.validate(); err != nil {
+		return nil, err
+	}
+	return r, nil
+}
+
+func reportFor(schema string) (Report, error) {
+	if schema == "" {
+		return nil, fmt.Errorf(`no "schema": not a report of surecut; give the files that --out wrote`)
+	}
+	kind, version, _ := strings.Cut(strings.TrimPrefix(schema, "surecut."), "/")
+	r := empty(kind)
+	if r == nil || !strings.HasPrefix(schema, "surecut.") {
+		return nil, fmt.Errorf("unknown schema %q; this surecut reads check, verify, migrate, bigkeys and gate reports", schema)
+	}
+	if version != "1" {
+		return nil, fmt.Errorf("schema %q is of another version; this surecut reads %s: use the surecut that wrote it, or write it again", schema, schemaOf(kind))
+	}
+	return r, nil
+}
+
+// matchShape holds a decoded document against the type that it is to fill: encoding/json alone would let missing
+// fields, null for a list and names in another case pass.
+func matchShape(v any, t reflect.Type, at string) error {
+	switch t.Kind() {
+	case reflect.Pointer:
+		if v == nil {
+			return nil
+		}
+		return matchShape(v, t.Elem(), at)
+	case reflect.Struct:
+		object, ok := v.(map[string]any)
+		if !ok {
+			return fmt.Errorf("%s is no object", name(at))
+		}
+		return matchFields(object, t, at)
+	case reflect.Slice:
+		list, ok := v.([]any)
+		if !ok {
+			return fmt.Errorf("%s is no list", name(at))
+		}
+		for i, e := range list {
+			if err := matchShape(e, t.Elem(), fmt.Sprintf("%s[%d]", at, i)); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	if v == nil {
+		return fmt.Errorf("%s is null", name(at))
+	}
+	return nil
+}
+
+func matchFields(object map[string]any, t reflect.Type, at string) error {
+	known := map[string]bool{}
+	for _, f := range jsonFields(t) {
+		known[f.name] = true
+		v, ok := object[f.name]
+		if !ok {
+			if f.optional {
+				continue
+			}
+			return fmt.Errorf("%s lacks %q", name(at), f.name)
+		}
+		if err := matchShape(v, f.typ, strings.TrimPrefix(at+"."+f.name, ".")); err != nil {
+			return err
+		}
+	}
+	for _, n := range sortedKeys(object) {
+		if !known[n] {
+			return fmt.Errorf("%s has an unknown field %q", name(at), n)
+		}
+	}
+	return nil
+}
+
+func name(at string) string {
+	if at == "" {
+		return "the report"
+	}
+	return at
+}
+
+func sortedKeys(m map[string]any) []string {
+	keys := make([]string, 0, len(m))
+	for k := range m {
+		keys = append(keys, k)
+	}
+	slices.Sort(keys)
+	return keys
+}
+
+type jsonField struct {
+	name     string
+	optional bool
+	typ      reflect.Type
+}
+
+// jsonFields lists the fields as encoding/json writes them, those of embedded structs among them.
+func jsonFields(t reflect.Type) []jsonField {
+	var fields []jsonField
+	for i := range t.NumField() {
+		f := t.Field(i)
+		tag, options, _ := strings.Cut(f.Tag.Get("json"), ",")
+		switch {
+		case f.Anonymous && tag == "":
+			fields = append(fields, jsonFields(f.Type)...)
+		case tag == "-" || !f.IsExported():
+		case tag == "":
+			panic("reports: field " + t.Name() + "." + f.Name + " has no JSON name")
+		default:
+			fields = append(fields, jsonField{tag, strings.Contains(options, "omit"), f.Type})
+		}
+	}
+	return fields
+}
+
+// Loaded is a report with the file that it came from.
+type Loaded struct {
+	Path   string
+	SHA256 string // of the file, hexadecimal
+	Report Report
+}
+
+// LoadAll loads files and directories. Of a directory every *.json is taken in the order of names, except gate
+// reports: they are verdicts on reports, not inputs. What cannot be read is an error, never left out.
+func LoadAll(paths ...string) ([]Loaded, error) {
+	var all []Loaded
+	for _, path := range paths {
+		info, err := os.Stat(path)
+		if err != nil {
+			return nil, fmt.Errorf("read report: %w", err)
+		}
+		files := []string{path}
+		if info.IsDir() {
+			if files, err = jsonFiles(path); err != nil {
+				return nil, err
+			}
+		}
+		before := len(all)
+		for _, file := range files {
+			l, err := loadFile(file)
+			if err != nil {
+				return nil, err
+			}
+			if !info.IsDir() || l.Report.Kind() != KindGate {
+				all = append(all, l)
+			}
+		}
+		if len(all) == before {
+			return nil, fmt.Errorf("directory %s holds no report (*.json); give the directory that --out wrote to", path)
+		}
+	}
+	return all, nil
+}
+
+func jsonFiles(dir string) ([]string, error) {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return nil, fmt.Errorf("read reports: %w", err)
+	}
+	var files []string
+	for _, e := range entries {
+		if filepath.Ext(e.Name()) == ".json" && !e.IsDir() && !strings.HasPrefix(e.Name(), ".") {
+			files = append(files, filepath.Join(dir, e.Name()))
+		}
+	}
+	return files, nil
+}
+
+func (c *Check) validate() error {
+	results := []preflight.Result{preflight.Pass, preflight.Alarm, preflight.Fail, preflight.Skipped}
+	if !slices.Contains(results[:3], c.Verdict) {
+		return fmt.Errorf("verdict is %q, want pass, alarm or fail", c.Verdict)
+	}
+	for i, check := range c.Checks {
+		if !slices.Contains(results, check.Result) {
+			return fmt.Errorf("checks[%d].result is %q, want pass, alarm, fail or skipped", i, check.Result)
+		}
+	}
+	return nil
+}
+
+func (v *Verify) validate() error {
+	if !slices.Contains([]verifier.Verdict{verifier.Same, verifier.Different, verifier.Unchecked}, v.Verdict) {
+		return fmt.Errorf("verdict is %q, want same, different or unchecked", v.Verdict)
+	}
+	if !slices.Contains(depths, v.Depth) {
+		return fmt.Errorf("depth is %q, want keys, length or value", v.Depth)
+	}
+	if !slices.Contains(proofs, v.Proof) {
+		return fmt.Errorf("proof is %q, want rounds or offset", v.Proof)
+	}
+	for i, s := range v.Slots {
+		if !slices.Contains(keyVerdicts, s.Verdict) {
+			return fmt.Errorf("slots[%d].verdict is %q", i, s.Verdict)
+		}
+	}
+	for i, f := range v.Findings {
+		if !slices.Contains(keyVerdicts, f.Verdict) {
+			return fmt.Errorf("findings[%d].verdict is %q", i, f.Verdict)
+		}
+	}
+	return nil
+}
+
+var (
+	depths      = []string{"keys", "length", "value"} // the weakest first
+	proofs      = []string{"rounds", "offset"}        // the weaker first
+	keyVerdicts = []verifier.Verdict{verifier.Same, verifier.Different, verifier.Missing, verifier.Extra, verifier.Unchecked}
+	states      = []string{"running", "caught_up", "done", "stopped", "failed"}
+	levels      = []string{"exactly_once", "repaired"}
+	sizeSources = []string{scanner.SizeByMemoryUsage, scanner.SizeByRDB, scanner.SizeByEstimate}
+)
+
+func (m *Migrate) validate() error {
+	if !slices.Contains(states, m.State) {
+		return fmt.Errorf("state is %q, want one of %s", m.State, strings.Join(states, ", "))
+	}
+	if !slices.Contains(levels, m.Level) {
+		return fmt.Errorf("level is %q, want exactly_once or repaired", m.Level)
+	}
+	return nil
+}
+
+func (b *BigKeys) validate() error {
+	if !slices.Contains(sizeSources, b.Totals.SizeBy) {
+		return fmt.Errorf("totals.size_by is %q, want one of %s", b.Totals.SizeBy, strings.Join(sizeSources, ", "))
+	}
+	return nil
+}
+
+func (g *Gate) validate() error {
+	if g.Verdict != Go && g.Verdict != NoGo {
+		return fmt.Errorf("verdict is %q, want GO or NO-GO", g.Verdict)
+	}
+	return nil
+}

@@ -1,0 +1,180 @@
+package reports
+
+import (
+	"bytes"
+	_ "embed"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"go.yaml.in/yaml/v3"
+)
+
+//go:embed policy/default.yaml
+var defaultPolicyYAML []byte
+
+// Policy says what reports must show for GO. policy/default.yaml explains each setting.
+type Policy struct {
+	Require       []string      `yaml:"require" json:"require"`
+	SameEndpoints bool          `yaml:"same_endpoints" json:"same_endpoints"`
+	MaxAge        Duration      `yaml:"max_age" json:"max_age"` // 0: any
+	Check         CheckPolicy   `yaml:"check" json:"check"`
+	Verify        VerifyPolicy  `yaml:"verify" json:"verify"`
+	Migrate       MigratePolicy `yaml:"migrate" json:"migrate"`
+	BigKeys       BigKeysPolicy `yaml:"bigkeys" json:"bigkeys"`
+}
+
+// CheckPolicy holds for check reports.
+type CheckPolicy struct {
+	AcceptAlarms bool     `yaml:"accept_alarms" json:"accept_alarms"`
+	Accept       []string `yaml:"accept" json:"accept"`           // ids of checks
+	MaxSkipped   int64    `yaml:"max_skipped" json:"max_skipped"` // -1: any
+}
+
+// VerifyPolicy holds for verify reports.
+type VerifyPolicy struct {
+	MinDepth       string `yaml:"min_depth" json:"min_depth"`
+	MinProof       string `yaml:"min_proof" json:"min_proof"`
+	MinRounds      int    `yaml:"min_rounds" json:"min_rounds"`
+	MaxDifferences int64  `yaml:"max_differences" json:"max_differences"`
+	MaxUnchecked   int64  `yaml:"max_unchecked" json:"max_unchecked"`
+	AllowEmpty     bool   `yaml:"allow_empty" json:"allow_empty"`
+}
+
+// MigratePolicy holds for migrate reports.
+type MigratePolicy struct {
+	States      []string `yaml:"states" json:"states"`
+	MinLevel    string   `yaml:"min_level" json:"min_level"`
+	MaxReported int64    `yaml:"max_reported" json:"max_reported"`
+	MaxLagBytes int64    `yaml:"max_lag_bytes" json:"max_lag_bytes"` // -1: any
+}
+
+// BigKeysPolicy holds for bigkeys reports.
+type BigKeysPolicy struct {
+	MaxKeyBytes int64 `yaml:"max_key_bytes" json:"max_key_bytes"` // 0: any
+	MaxErrors   int64 `yaml:"max_errors" json:"max_errors"`       // -1: any
+}
+
+// Duration is a time.Duration that is written as "24h".
+type Duration time.Duration
+
+// UnmarshalYAML takes "24h", "90m" and 0.
+func (d *Duration) UnmarshalYAML(n *yaml.Node) error {
+	v, err := time.ParseDuration(n.Value)
+	if err != nil {
+		return fmt.Errorf("line %d: %q is no duration; write it as 24h or 90m", n.Line, n.Value)
+	}
+	*d = Duration(v)
+	return nil
+}
+
+// MarshalJSON writes "24h".
+func (d Duration) MarshalJSON() ([]byte, error) { return json.Marshal(d.String()) }
+
+// UnmarshalJSON takes what MarshalJSON writes.
+func (d *Duration) UnmarshalJSON(p []byte) error {
+	var s string
+	if err := json.Unmarshal(p, &s); err != nil {
+		return err
+	}
+	v, err := time.ParseDuration(s)
+	if err != nil {
+		return fmt.Errorf("read duration: %w", err)
+	}
+	*d = Duration(v)
+	return nil
+}
+
+// String is time.Duration's without the zero units at its end: "24h", not "24h0m0s".
+func (d Duration) String() string {
+	s := time.Duration(d).String()
+	if strings.HasSuffix(s, "m0s") {
+		s = strings.TrimSuffix(s, "0s")
+	}
+	if strings.HasSuffix(s, "h0m") {
+		s = strings.TrimSuffix(s, "0m")
+	}
+	return s
+}
+
+// DefaultPolicy is policy/default.yaml.
+func DefaultPolicy() Policy {
+	var p Policy
+	if err := p.merge(defaultPolicyYAML); err != nil {
+		panic("reports: policy/default.yaml: " + err.Error())
+	}
+	return p
+}
+
+// DefaultPolicyYAML gives the text of the default policy with its explanations, to start an own one from.
+func DefaultPolicyYAML() string { return string(defaultPolicyYAML) }
+
+// LoadPolicy reads a policy file; what it does not set stays as in the default policy.
+func LoadPolicy(path string) (Policy, error) {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return Policy{}, fmt.Errorf("read policy: %w", err)
+	}
+	p := DefaultPolicy()
+	if err := p.merge(data); err != nil {
+		return Policy{}, fmt.Errorf("policy %s: %w", path, err)
+	}
+	return p, nil
+}
+
+func (p *Policy) merge(data []byte) error {
+	d := yaml.NewDecoder(bytes.NewReader(data))
+	d.KnownFields(true)
+	if err := d.Decode(p); err != nil {
+		if errors.Is(err, io.EOF) {
+			return errors.New("is empty; leave --policy out for the default policy")
+		}
+		return errors.New(strings.ReplaceAll(strings.TrimPrefix(err.Error(), "yaml: "), "\n", " "))
+	}
+	if err := d.Decode(new(any)); !errors.Is(err, io.EOF) {
+		return errors.New("holds more than one document; a policy is one")
+	}
+	return p.Validate()
+}
+
+// Validate names every setting that makes no sense, with its value.
+func (p Policy) Validate() error {
+	var problems []string
+	oneOf := func(setting, value string, known []string) {
+		if !slices.Contains(known, value) {
+			problems = append(problems, fmt.Sprintf("%s: %q is unknown, want %s", setting, value, strings.Join(known, ", ")))
+		}
+	}
+	atLeast := func(setting string, value, least int64) {
+		if value < least {
+			problems = append(problems, fmt.Sprintf("%s: %d is too low, the least is %d", setting, value, least))
+		}
+	}
+	for _, k := range p.Require {
+		oneOf("require", k, []string{KindCheck, KindVerify, KindMigrate, KindBigKeys})
+	}
+	atLeast("max_age", int64(p.MaxAge), 0)
+	atLeast("check.max_skipped", p.Check.MaxSkipped, -1)
+	oneOf("verify.min_depth", p.Verify.MinDepth, depths)
+	oneOf("verify.min_proof", p.Verify.MinProof, proofs)
+	atLeast("verify.min_rounds", int64(p.Verify.MinRounds), 0)
+	atLeast("verify.max_differences", p.Verify.MaxDifferences, 0)
+	atLeast("verify.max_unchecked", p.Verify.MaxUnchecked, 0)
+	for _, s := range p.Migrate.States {
+		oneOf("migrate.states", s, []string{"done", "caught_up", "stopped"})
+	}
+	oneOf("migrate.min_level", p.Migrate.MinLevel, []string{"repaired", "exactly_once"})
+	atLeast("migrate.max_reported", p.Migrate.MaxReported, 0)
+	atLeast("migrate.max_lag_bytes", p.Migrate.MaxLagBytes, -1)
+	atLeast("bigkeys.max_key_bytes", p.BigKeys.MaxKeyBytes, 0)
+	atLeast("bigkeys.max_errors", p.BigKeys.MaxErrors, -1)
+	if len(problems) > 0 {
+		return errors.New(strings.Join(problems, "; "))
+	}
+	return nil
+}

@@ -1,0 +1,119 @@
+package reports
+
+import (
+	"fmt"
+	"time"
+
+	"surecut/internal/preflight"
+	"surecut/migrator"
+	"surecut/scanner"
+	"surecut/verifier"
+)
+
+// The kinds of reports; a report of kind k has the schema "surecut.k/1" and the files k.json, k.html, k.md, k.xml.
+const (
+	KindCheck   = "check"
+	KindVerify  = "verify"
+	KindMigrate = "migrate"
+	KindBigKeys = "bigkeys"
+	KindGate    = "gate"
+)
+
+// Report is one of *Check, *Verify, *Migrate, *BigKeys and *Gate.
+type Report interface {
+	Kind() string
+	header() *Header
+	validate() error // what the shape of the JSON does not say: known verdicts, states and the like
+}
+
+// Header says what a report is, who made it and when, and which endpoints it speaks of.
+type Header struct {
+	Schema      string `json:"schema"`
+	Tool        string `json:"tool"`         // always "surecut"
+	Version     string `json:"version"`      // of the tool
+	GeneratedAt string `json:"generated_at"` // RFC 3339, UTC
+	Source      string `json:"source"`       // URL without password
+	Target      string `json:"target"`       // URL without password; empty where a report has one side only
+}
+
+// NewHeader makes the header of a report of the kind, generated now. The endpoints must hold no passwords.
+func NewHeader(kind, version, source, target string) Header {
+	return Header{
+		Schema:      schemaOf(kind),
+		Tool:        "surecut",
+		Version:     version,
+		GeneratedAt: time.Now().UTC().Format(time.RFC3339),
+		Source:      source,
+		Target:      target,
+	}
+}
+
+func schemaOf(kind string) string { return "surecut." + kind + "/1" }
+
+func (h *Header) header() *Header { return h }
+
+func (h *Header) validateHeader() error {
+	if h.Tool != "surecut" {
+		return fmt.Errorf("tool is %q, want surecut", h.Tool)
+	}
+	if _, err := time.Parse(time.RFC3339, h.GeneratedAt); err != nil {
+		return fmt.Errorf("generated_at is %q, want a time as in RFC 3339", h.GeneratedAt)
+	}
+	return nil
+}
+
+// Check is the report of surecut check.
+type Check struct {
+	Header
+	preflight.Report
+}
+
+// Verify is the report of surecut verify.
+type Verify struct {
+	Header
+	verifier.Report
+}
+
+// Migrate is the report of surecut migrate.
+type Migrate struct {
+	Header
+	migrator.Report
+}
+
+// BigKeys is the report of surecut scan bigkeys.
+type BigKeys struct {
+	Header
+	scanner.BigKeys
+}
+
+// Kind is "check".
+func (*Check) Kind() string { return KindCheck }
+
+// Kind is "verify".
+func (*Verify) Kind() string { return KindVerify }
+
+// Kind is "migrate".
+func (*Migrate) Kind() string { return KindMigrate }
+
+// Kind is "bigkeys".
+func (*BigKeys) Kind() string { return KindBigKeys }
+
+// Kind is "gate".
+func (*Gate) Kind() string { return KindGate }
+
+// empty gives a report of the kind to decode into, nil for an unknown kind.
+func empty(kind string) Report {
+	switch kind {
+	case KindCheck:
+		return &Check{}
+	case KindVerify:
+		return &Verify{}
+	case KindMigrate:
+		return &Migrate{}
+	case KindBigKeys:
+		return &BigKeys{}
+	case KindGate:
+		return &Gate{}
+	}
+	return nil
+}

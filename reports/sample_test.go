@@ -1,0 +1,245 @@
+package reports
+
+import (
+	"encoding/base64"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"surecut/internal/keyspace"
+	"surecut/internal/preflight"
+	"surecut/migrator"
+	"surecut/scanner"
+	"surecut/verifier"
+)
+
+// hostileKeys are key names that try to break out of each form.
+var hostileKeys = []string{
+	"<script>window.pwned=1</script>",
+	`"><img src=x onerror="window.pwned=2">`,
+	"nul\x00bell\x07\x1b[31mred",
+	"user:\u202egnp.exe",
+	"</script><script>window.pwned=3</script>",
+	"pipe|`tick`\n# head @everyone [link](javascript:alert(1))",
+	"]]><evil/>&amp;\u2028\xff\xfe",
+	"{{.Header}}${7*7}'--",
+}
+
+func sampleHeader(kind string) Header {
+	h := NewHeader(kind, "1.4.0", "redis://10.20.0.11:6379", "redis+cluster://10.30.0.21:7000,10.30.0.22:7000")
+	h.GeneratedAt = "2026-03-14T09:26:53Z"
+	if kind == KindBigKeys {
+		h.Target = ""
+	}
+	return h
+}
+
+// finding is one as the verifier makes it: the key escaped, base64 exact.
+func finding(key string, v verifier.Verdict, typ, reason string, source, target *verifier.Side) verifier.Finding {
+	q := strconv.Quote(key)
+	return verifier.Finding{Key: q[1 : len(q)-1], KeyBase64: base64.StdEncoding.EncodeToString([]byte(key)), Slot: keyspace.Slot(key),
+		Type: typ, Verdict: v, Reason: reason, Source: source, Target: target}
+}
+
+func sideOf(typ string, length int64, digest, detail string, expireAt int64) *verifier.Side {
+	return &verifier.Side{Type: typ, Length: length, Digest: digest, Detail: detail, ExpireAt: expireAt}
+}
+
+// rawFinding carries the key as it is, as a forged or foreign report could.
+func rawFinding(key string) verifier.Finding {
+	f := finding(key, verifier.Different, "string", "bytes differ: "+key, sideOf("string", 3, "00000000000000aa", key, 0), sideOf("string", 3, "00000000000000bb", "x", 0))
+	f.Key = strings.ToValidUTF8(key, "\ufffd")
+	return f
+}
+
+func sampleVerify(findings ...verifier.Finding) *Verify {
+	random := rand.New(rand.NewPCG(7, 11)) // #nosec: a fixed sample
+	v := &Verify{Header: sampleHeader(KindVerify)}
+	v.Depth, v.Rounds, v.Proof, v.Verdict = "value", 3, "offset", verifier.Same
+	v.ByType = []verifier.TypeTotal{{Type: "string", Keys: 512_338}, {Type: "hash", Keys: 241_090}, {Type: "zset", Keys: 98_112}, {Type: "list", Keys: 77_401}, {Type: "set", Keys: 60_223}, {Type: "stream", Keys: 10_836}}
+	v.History = []verifier.Round{{Round: 1, Suspects: 1893, Cleared: 1702, Confirmed: 0, DurationMs: 41_260}, {Round: 2, Suspects: 191, Cleared: 171, Confirmed: 9, DurationMs: 5210}, {Round: 3, Suspects: 11, Cleared: 8, Confirmed: 3, DurationMs: 1840}}
+	bySlot := map[uint16][]verifier.Finding{}
+	for _, f := range findings {
+		bySlot[f.Slot] = append(bySlot[f.Slot], f)
+	}
+	t := &v.Totals
+	for slot := range uint16(keyspace.Slots) {
+		keys := int64(random.IntN(40) + 42)
+		if random.IntN(70) == 0 || slot > 9000 && slot < 9090 { // some gaps, as hash tags make them
+			keys = 0
+		}
+		if keys == 0 && len(bySlot[slot]) == 0 {
+			continue
+		}
+		sum := fmt.Sprintf("%016x", random.Uint64())
+		s := verifier.SlotResult{Slot: slot, SourceKeys: keys, TargetKeys: keys, SourceDigest: sum + "/" + sum, TargetDigest: sum + "/" + sum, Verdict: verifier.Same}
+		t.Same += keys
+		for _, f := range bySlot[slot] {
+			s.Verdict, s.TargetDigest = verifier.Different, fmt.Sprintf("%016x/%016x", random.Uint64(), random.Uint64())
+			switch f.Verdict {
+			case verifier.Missing:
+				s.SourceKeys++
+				t.Missing++
+			case verifier.Extra:
+				s.TargetKeys++
+				t.Extra++
+			case verifier.Unchecked:
+				s.SourceKeys, s.TargetKeys = s.SourceKeys+1, s.TargetKeys+1
+				s.Verdict = verifier.Unchecked
+				t.Unchecked++
+			default:
+				s.SourceKeys, s.TargetKeys = s.SourceKeys+1, s.TargetKeys+1
+				t.Different++
+			}
+		}
+		t.SourceKeys, t.TargetKeys = t.SourceKeys+s.SourceKeys, t.TargetKeys+s.TargetKeys
+		v.Slots = append(v.Slots, s)
+		v.Findings = append(v.Findings, bySlot[slot]...)
+	}
+	if bad := t.Different + t.Missing + t.Extra; bad > 0 {
+		v.Verdict = verifier.Different
+		v.Reasons = []string{fmt.Sprintf("%d keys are different, %d are missing on the target and %d are on the target only.", t.Different, t.Missing, t.Extra)}
+	} else {
+		v.Reasons = []string{fmt.Sprintf("All %d keys were compared byte by byte on both sides and are the same.", t.Same)}
+	}
+	if t.Unchecked > 0 {
+		v.Reasons = append(v.Reasons, fmt.Sprintf("Keys that could not be compared: %d, of a module without a reader.", t.Unchecked))
+	}
+	return v
+}
+
+// realFindings is what a migration with some ill luck leaves.
+func realFindings() []verifier.Finding {
+	const soon = 1773484013000
+	return []verifier.Finding{
+		finding("session:8f3a2c", verifier.Different, "string", "expires on the source only", sideOf("string", 212, "9c1f6e2b7a405d18", "expires 2026-03-14 10:26:53 UTC", soon), sideOf("string", 212, "9c1f6e2b7a405d18", "never expires", 0)),
+		finding("cart:42017", verifier.Different, "hash", `field "qty:1189" differs`, sideOf("hash", 14, "1b77a0cc2e9d4f03", "qty:1189 = 3", 0), sideOf("hash", 14, "e04426b1c6a85d70", "qty:1189 = 2", 0)),
+		finding("queue:mail:out", verifier.Different, "list", "element 41 of 100", sideOf("list", 100, "5d0e8a1174bb62c9", `[41] {\"id\":90121}`, 0), sideOf("list", 99, "c3fe0247a91b8d65", `[41] {\"id\":90122}`, 0)),
+		finding("leaderboard:2026-03", verifier.Different, "zset", `score of "player:777"`, sideOf("zset", 25_000, "77aa01d2c4e5f690", "player:777 = 1802.5", 0), sideOf("zset", 25_000, "0a12bb34cc56dd78", "player:777 = 1802.4", 0)),
+		finding("events:orders", verifier.Different, "stream", "group billing: last ID", sideOf("stream", 8120, "41c9d2e3f4051627", "1773480000000-3", 0), sideOf("stream", 8120, "aa55cc33ee117799", "1773479990000-0", 0)),
+		finding("invoice:2026:000981", verifier.Missing, "hash", "on the source only", sideOf("hash", 9, "8d3b5f7091a2c4e6", "", 0), nil),
+		finding("user:310077:prefs", verifier.Missing, "hash", "on the source only", sideOf("hash", 22, "3f5e7d9cbb1a2046", "", 0), nil),
+		finding("lock:rebuild", verifier.Extra, "string", "on the target only", nil, sideOf("string", 36, "6b8d0f2143658779", "", soon)),
+		finding("test:foo", verifier.Extra, "string", "on the target only", nil, sideOf("string", 3, "fedcba9876543210", "", 0)),
+		finding("geo:shops", verifier.Different, "zset", `member "shop:91" on the source only`, sideOf("zset", 412, "91a7c5e3d1b2f406", "shop:91 = 3479099956230698", 0), sideOf("zset", 411, "55aa66bb77cc88dd", "", 0)),
+		finding("tags:article:5512", verifier.Different, "set", `member "redis" on the source only`, sideOf("set", 8, "1029384756afbecd", "redis", 0), sideOf("set", 7, "dcebfa6574839201", "", 0)),
+		finding("doc:contract:17", verifier.Unchecked, "module", "ReJSON-RL: no reader for this module type", sideOf("module", 0, "", "", 0), sideOf("module", 0, "", "", 0)),
+	}
+}
+
+func hostileVerify() *Verify {
+	findings := realFindings()
+	for _, k := range hostileKeys {
+		findings = append(findings, finding(k, verifier.Missing, "string", "on the source only", sideOf("string", 3, "00000000000000aa", "", 0), nil), rawFinding(k+"!"))
+	}
+	v := sampleVerify(findings...)
+	v.Reasons = append(v.Reasons, hostileKeys[0], hostileKeys[3])
+	return v
+}
+
+func sampleCheck() *Check {
+	c := &Check{Header: sampleHeader(KindCheck)}
+	c.Verdict = preflight.Fail
+	c.Checks = []preflight.Check{
+		{ID: "connectivity", Title: "Every node answers", Subject: "source", Result: preflight.Pass, Found: "1 node answers, Redis 7.0.15", Wanted: "every node answers"},
+		{ID: "connectivity", Title: "Every node answers", Subject: "target", Result: preflight.Pass, Found: "6 nodes answer, Valkey 8.1.1", Wanted: "every node answers"},
+		{ID: "permissions", Title: "The user may run every command", Subject: "source", Result: preflight.Fail, Found: "user app may not run PSYNC, REPLCONF", Wanted: "PSYNC, REPLCONF, SCAN, MEMORY, INFO and the reads of every type", Remedy: "ACL SETUSER surecut on >PASSWORD ~* &* +psync +replconf +@read +info +scan +memory|usage +multi +exec +role"},
+		{ID: "target_version", Title: "Target is not older than source", Subject: "target", Result: preflight.Alarm, Found: "hash field expiries of 7.4 are rebuilt by commands", Wanted: "7.4 or later", Accepted: true},
+		{ID: "authentication", Title: "Each side requires a password", Subject: "source", Result: preflight.Alarm, Found: "the default user has no password", Wanted: "a password or a user", Remedy: "CONFIG SET requirepass 'A-LONG-SECRET'\nCONFIG REWRITE"},
+		{ID: "output_buffer", Title: "The replica's output buffer holds a full phase", Subject: "10.20.0.11:6379", Result: preflight.Alarm, Found: "256mb 64mb 60, expected pile-up 1.9 GiB", Wanted: "0 0 0, or at least 1.9 GiB", Remedy: "CONFIG SET client-output-buffer-limit 'slave 0 0 0'"},
+		{ID: "target_empty", Title: "The target holds no keys", Subject: "target", Result: preflight.Pass, Found: "0 keys", Wanted: "0 keys"},
+		{ID: "target_space", Title: "The target has room", Subject: "target", Result: preflight.Pass, Found: "12.0 GiB free", Wanted: "1.5 times 5.1 GiB"},
+		{ID: "target_eviction", Title: "The target does not evict", Subject: "target", Result: preflight.Pass, Found: "noeviction", Wanted: "noeviction"},
+		{ID: "tcp_kernel", Title: "Kernel settings for connections", Subject: "10.20.0.11:6379", Result: preflight.Skipped, Found: "surecut does not run on this host", Wanted: "tcp_max_syn_backlog >= 4096, somaxconn >= 4096, tcp_abort_on_overflow = 0", Remedy: "sysctl net.ipv4.tcp_max_syn_backlog net.core.somaxconn net.ipv4.tcp_abort_on_overflow"},
+		{ID: "clock_skew", Title: "Clocks agree", Subject: "target", Result: preflight.Pass, Found: "12 ms apart", Wanted: "at most 1 s"},
+	}
+	return c
+}
+
+func passedCheck() *Check {
+	c := sampleCheck()
+	c.Verdict = preflight.Pass
+	c.Checks = slices.DeleteFunc(c.Checks, func(c preflight.Check) bool {
+		return c.Result == preflight.Fail || c.Result == preflight.Alarm && !c.Accepted
+	})
+	return c
+}
+
+func sampleMigrate() *Migrate {
+	m := &Migrate{Header: sampleHeader(KindMigrate)}
+	m.State, m.Level = "caught_up", "exactly_once"
+	m.Links = []migrator.Link{
+		{Shard: "10.20.0.11:6379", Reads: "10.20.0.12:6379", Phase: "caught_up", Keys: 702_118, Bytes: 3_611_004_201, SnapshotBytes: 3_611_004_201, Commands: 1_840_022, ReplID: "8371b4fb1155b71f4a04d3e1bc3e18c4a990aeeb", Offset: 9_120_442_118, AppliedOffset: 9_120_441_900, LagBytes: 218, LagSeconds: 0.02},
+		{Shard: "10.20.0.13:6379", Reads: "10.20.0.14:6379", Phase: "caught_up", Keys: 297_882, Bytes: 1_504_330_118, SnapshotBytes: 1_504_330_118, SnapshotTotal: 1_504_330_118, Commands: 811_310, ReplID: "0c1b2fb1155b71f4a04d3e1bc3e18c4a990ae77d", Offset: 4_002_118_007, AppliedOffset: 4_002_118_007},
+	}
+	m.Counters = migrator.Counters{SnapshotKeys: 1_000_000, SnapshotApplied: 991_870, SnapshotFiltered: 6_000, SnapshotExpired: 2_128, SnapshotReported: 2,
+		Commands: 2_651_332, CommandsApplied: 2_640_001, CommandsControl: 11_001, CommandsRepaired: 329, CommandsReported: 1}
+	m.Problems = []migrator.Problem{
+		{Shard: "10.20.0.11:6379", DB: 0, Key: "doc:contract:17", Reason: "module type ReJSON-RL is not loaded on the target"},
+		{Shard: "10.20.0.11:6379", DB: 0, Key: "doc:contract:18", Reason: "module type ReJSON-RL is not loaded on the target"},
+		{Shard: "10.20.0.13:6379", DB: 2, Key: `a\x00b`, Command: "JSON.SET", Reason: "unknown command on the target"},
+	}
+	return m
+}
+
+func sampleBigKeys() *BigKeys {
+	b := &BigKeys{Header: sampleHeader(KindBigKeys)}
+	b.Totals = scanner.BigTotals{Keys: 1_000_000, Bytes: 5_476_083_302, Elements: 38_220_417, NoTTL: 799_204, Vanished: 12, SizeBy: "memory_usage"}
+	b.ByType = []scanner.Group{{Name: "hash", Keys: 241_090, Bytes: 2_311_044_118, Elements: 18_100_220}, {Name: "zset", Keys: 98_112, Bytes: 1_204_118_332, Elements: 9_320_011}, {Name: "string", Keys: 512_338, Bytes: 998_112_001, Elements: 512_338},
+		{Name: "list", Keys: 77_401, Bytes: 512_118_004, Elements: 6_021_118}, {Name: "set", Keys: 60_223, Bytes: 299_118_337, Elements: 4_100_118}, {Name: "stream", Keys: 10_836, Bytes: 151_572_510, Elements: 166_612}}
+	for i, n := range []string{"cart:#", "session:#", "leaderboard:#-#", "user:#:prefs", "queue:mail:out", "events:orders", "invoice:#:#", "<b>x</b>:#", "(other)"} {
+		b.ByPrefix = append(b.ByPrefix, scanner.Group{Name: n, Keys: int64(300_000 >> i), Bytes: int64(1_900_000_000 >> i), Elements: int64(9_000_000 >> i)})
+	}
+	b.TTL = []scanner.TTLBucket{{UpTo: "1m", Keys: 1204, Bytes: 2_400_118}, {UpTo: "1h", Keys: 40_118, Bytes: 91_002_118}, {UpTo: "1d", Keys: 110_020, Bytes: 304_118_331}, {UpTo: "7d", Keys: 41_002, Bytes: 88_120_331}, {UpTo: "30d", Keys: 8452, Bytes: 30_118_002}, {UpTo: "never", Keys: 799_204, Bytes: 4_960_324_402}}
+	random := rand.New(rand.NewPCG(3, 5)) // #nosec: a fixed sample
+	for slot := range uint16(keyspace.Slots) {
+		if n := random.IntN(90); n > 3 {
+			b.BySlot = append(b.BySlot, scanner.SlotSize{Slot: slot, Keys: int64(n), Bytes: int64(n*n) * 2311})
+		}
+	}
+	b.BySlot[4321].Bytes = 402_118_220
+	for i, k := range []string{"leaderboard:2026-03", "cart:archive", "events:orders", "queue:mail:out", hostileKeys[0], hostileKeys[3], "user:310077:prefs", "blob:export"} {
+		q := strconv.Quote(k)
+		key := scanner.BigKey{Key: q[1 : len(q)-1], KeyBase64: base64.StdEncoding.EncodeToString([]byte(k)), Type: []string{"zset", "hash", "stream", "list"}[i%4], Slot: keyspace.Slot(k), Bytes: 402_118_220 >> (i * 2), Elements: 4_000_000 >> (i * 2), TTLMs: -1}
+		if i < 3 {
+			key.Risks = []string{fmt.Sprintf("over 64 MiB: written in chunks (%s)", size(key.Bytes)), "DEL would block the server"}
+		}
+		if i == 3 {
+			key.TTLMs = 86_400_000 * 3
+		}
+		b.Top = append(b.Top, key)
+	}
+	return b
+}
+
+func sampleGate(inputs ...Report) *Gate {
+	var loaded []Loaded
+	for _, r := range inputs {
+		loaded = append(loaded, Loaded{Path: "out/" + r.Kind() + ".json", SHA256: strings.Repeat("ab", 32), Report: r})
+	}
+	g := evaluateAt(sampleNow, DefaultPolicy(), loaded)
+	g.Version = "1.4.0"
+	return g
+}
+
+func samples(t testing.TB) map[string]Report {
+	t.Helper()
+	return map[string]Report{
+		"check":         sampleCheck(),
+		"check-pass":    passedCheck(),
+		"verify":        hostileVerify(),
+		"verify-same":   sampleVerify(),
+		"migrate":       sampleMigrate(),
+		"bigkeys":       sampleBigKeys(),
+		"gate":          sampleGate(sampleCheck(), hostileVerify(), sampleMigrate()),
+		"gate-go":       sampleGate(passedCheck(), sampleVerify()),
+		"check-empty":   &Check{Header: sampleHeader(KindCheck), Report: preflight.Report{Verdict: preflight.Pass}},
+		"verify-empty":  &Verify{Header: sampleHeader(KindVerify), Report: verifier.Report{Verdict: verifier.Same, Depth: "value", Proof: "rounds"}},
+		"migrate-empty": &Migrate{Header: sampleHeader(KindMigrate), Report: migrator.Report{State: "failed", Level: "repaired", Error: "dial source: connection refused"}},
+		"bigkeys-empty": &BigKeys{Header: sampleHeader(KindBigKeys), BigKeys: scanner.BigKeys{Totals: scanner.BigTotals{SizeBy: scanner.SizeByRDB}, Notes: []string{"The RDB was written at 2026-03-14T08:00:00Z; times to live are as of then."}}},
+		"gate-empty":    sampleGate(),
+	}
+}

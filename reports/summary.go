@@ -1,0 +1,362 @@
+package reports
+
+import (
+	"fmt"
+	"strings"
+
+	"surecut/internal/preflight"
+	"surecut/scanner"
+	"surecut/verifier"
+)
+
+// tone is how good a verdict is, which is its colour.
+type tone string
+
+const (
+	good tone = "good"
+	warn tone = "warn"
+	bad  tone = "bad"
+)
+
+// summary is what every form of a report says first.
+type summary struct {
+	Title    string
+	Verdict  string // as in the JSON; of bigkeys, which has none, what was scanned
+	Word     string // the verdict for a banner
+	Tone     tone
+	Headline string // one sentence with figures
+	Reasons  []string
+	Facts    []fact
+}
+
+// fact is one key figure. A fact without a tone is neither good nor bad.
+type fact struct {
+	Name, Value, Note string
+	Tone              tone
+}
+
+func summarize(r Report) summary {
+	switch r := r.(type) {
+	case *Check:
+		return summarizeCheck(r)
+	case *Verify:
+		return summarizeVerify(r)
+	case *Migrate:
+		return summarizeMigrate(r)
+	case *BigKeys:
+		return summarizeBigKeys(r)
+	case *Gate:
+		return summarizeGate(r)
+	}
+	panic(fmt.Sprintf("reports: no summary of a %T", r))
+}
+
+// toneIf gives the tone where there is something to count.
+func toneIf(n int64, t tone) tone {
+	if n > 0 {
+		return t
+	}
+	return ""
+}
+
+type checkTally struct{ Pass, Alarm, Accepted, Fail, Skipped int64 } // Alarm: those not accepted
+
+func tally(c *Check) checkTally {
+	var t checkTally
+	for _, check := range c.Checks {
+		switch {
+		case check.Result == preflight.Pass:
+			t.Pass++
+		case check.Result == preflight.Alarm && check.Accepted:
+			t.Accepted++
+		case check.Result == preflight.Alarm:
+			t.Alarm++
+		case check.Result == preflight.Fail:
+			t.Fail++
+		case check.Result == preflight.Skipped:
+			t.Skipped++
+		}
+	}
+	return t
+}
+
+func summarizeCheck(c *Check) summary {
+	t := tally(c)
+	s := summary{Title: "Preconditions of the migration", Verdict: string(c.Verdict), Word: strings.ToUpper(string(c.Verdict)), Tone: good}
+	switch c.Verdict {
+	case preflight.Fail:
+		s.Tone = bad
+	case preflight.Alarm:
+		s.Tone = warn
+	}
+	var parts []string
+	for _, p := range []struct {
+		n    int64
+		word string
+	}{{t.Fail, "failed|failed"}, {t.Alarm, "alarm|alarms"}, {t.Accepted, "accepted alarm|accepted alarms"},
+		{t.Pass, "passed|passed"}, {t.Skipped, "skipped|skipped"}} {
+		if p.n > 0 {
+			parts = append(parts, plural(p.n, p.word))
+		}
+	}
+	s.Headline = fmt.Sprintf("%s: %s.", plural(int64(len(c.Checks)), "check"), strings.Join(parts, ", "))
+	if len(c.Checks) == 0 {
+		s.Tone, s.Headline = warn, "Nothing was checked."
+	}
+	for _, check := range c.Checks {
+		if check.Result == preflight.Fail || check.Result == preflight.Alarm && !check.Accepted {
+			s.Reasons = append(s.Reasons, visible(fmt.Sprintf("%s (%s): found %s, wanted %s.", check.Title, check.Subject, orNothing(check.Found), orNothing(check.Wanted))))
+		}
+	}
+	s.Facts = []fact{
+		{Name: "Failed", Value: count(t.Fail), Note: "stop the migration", Tone: toneIf(t.Fail, bad)},
+		{Name: "Alarms", Value: count(t.Alarm), Note: "need accepting", Tone: toneIf(t.Alarm, warn)},
+		{Name: "Accepted", Value: count(t.Accepted), Note: "alarms taken on purpose"},
+		{Name: "Passed", Value: count(t.Pass), Note: "of " + count(int64(len(c.Checks))), Tone: toneIf(t.Pass, good)},
+		{Name: "Skipped", Value: count(t.Skipped), Note: "could not be checked"},
+	}
+	return s
+}
+
+var depthWords = map[string]string{
+	"keys":   "existence of keys only",
+	"length": "type and length, not the content",
+	"value":  "type, every byte of the value, expiry",
+}
+
+var proofWords = map[string]string{
+	"rounds": "suspects were read again over time",
+	"offset": "suspects were compared at one offset",
+}
+
+func summarizeVerify(v *Verify) summary {
+	t := v.Totals
+	differences := t.Different + t.Missing + t.Extra
+	s := summary{Title: "Comparison of source and target", Verdict: string(v.Verdict), Word: strings.ToUpper(string(v.Verdict)), Reasons: visibleAll(v.Reasons)}
+	switch v.Verdict {
+	case verifier.Same:
+		s.Tone = good
+		s.Headline = fmt.Sprintf("%s compared at depth %s: no difference.", plural(t.Same, "key"), v.Depth)
+	case verifier.Different:
+		s.Tone = bad
+		s.Headline = fmt.Sprintf("%s of %s compared at depth %s: %s different, %s missing, %s extra; %s unchecked.",
+			plural(differences, "key is not the same|keys are not the same"), count(t.Same+differences), v.Depth,
+			count(t.Different), count(t.Missing), count(t.Extra), count(t.Unchecked))
+	default:
+		s.Tone = warn
+		s.Headline = fmt.Sprintf("%s compared at depth %s; %s unchecked, so nothing is proved.",
+			plural(t.Same+differences, "key"), v.Depth, count(t.Unchecked))
+	}
+	if t.Same+differences+t.Unchecked == 0 {
+		s.Tone, s.Headline = warn, "No key was compared, which proves nothing."
+	}
+	s.Facts = []fact{
+		{Name: "Keys on the source", Value: count(t.SourceKeys)},
+		{Name: "Keys on the target", Value: count(t.TargetKeys)},
+		{Name: "Same", Value: count(t.Same), Note: percent(t.Same, t.Same+differences+t.Unchecked), Tone: toneIf(t.Same, good)},
+		{Name: "Different", Value: count(t.Different), Note: "on both sides, not equal", Tone: toneIf(t.Different, bad)},
+		{Name: "Missing", Value: count(t.Missing), Note: "on the source only", Tone: toneIf(t.Missing, bad)},
+		{Name: "Extra", Value: count(t.Extra), Note: "on the target only", Tone: toneIf(t.Extra, bad)},
+		{Name: "Unchecked", Value: count(t.Unchecked), Note: "no verdict", Tone: toneIf(t.Unchecked, warn)},
+		{Name: "Depth", Value: v.Depth, Note: depthWords[v.Depth]},
+		{Name: "Proof", Value: v.Proof, Note: proofWords[v.Proof]},
+		{Name: "Rounds", Value: count(int64(v.Rounds)), Note: "in " + span(historyMs(v))},
+	}
+	return s
+}
+
+func historyMs(v *Verify) (ms int64) {
+	for _, r := range v.History {
+		ms += r.DurationMs
+	}
+	return ms
+}
+
+func visibleAll(list []string) []string {
+	out := make([]string, len(list))
+	for i, s := range list {
+		out[i] = visible(s)
+	}
+	return out
+}
+
+// sum is one counter of a migration with what it is made of.
+type sum struct {
+	Name  string
+	Total int64
+	Parts []part
+}
+
+type part struct {
+	Name, Note string
+	N          int64
+	Tone       tone
+}
+
+// Sum adds the parts.
+func (s sum) Sum() (n int64) {
+	for _, p := range s.Parts {
+		n += p.N
+	}
+	return n
+}
+
+func sums(m *Migrate) []sum {
+	c := m.Counters
+	return []sum{
+		{"Keys of the snapshot", c.SnapshotKeys, []part{
+			{"applied", "written to the target", c.SnapshotApplied, good},
+			{"filtered", "left out by --include, --exclude, --db", c.SnapshotFiltered, ""},
+			{"kept", "left as the target had them", c.SnapshotKept, ""},
+			{"expired", "had expired at the source", c.SnapshotExpired, ""},
+			{"reported", "not written; each is a problem", c.SnapshotReported, bad},
+		}},
+		{"Commands of the stream", c.Commands, []part{
+			{"applied", "run on the target", c.CommandsApplied, good},
+			{"filtered", "left out by --include, --exclude, --db", c.CommandsFiltered, ""},
+			{"control", "PING, SELECT, REPLCONF, MULTI, EXEC", c.CommandsControl, ""},
+			{"repaired", "their keys were copied from the source", c.CommandsRepaired, warn},
+			{"reported", "not applied; each is a problem", c.CommandsReported, bad},
+		}},
+	}
+}
+
+func summarizeMigrate(m *Migrate) summary {
+	c := m.Counters
+	reported := c.SnapshotReported + c.CommandsReported
+	s := summary{Title: "Migration", Verdict: m.State, Word: strings.ToUpper(strings.ReplaceAll(m.State, "_", " ")), Tone: good}
+	if m.State == "running" || m.State == "stopped" {
+		s.Tone = warn
+	}
+	if m.State == "failed" || m.Error != "" || reported > 0 {
+		s.Tone = bad
+	}
+	var bytes, lag int64
+	var seconds float64
+	for _, l := range m.Links {
+		bytes, lag, seconds = bytes+l.Bytes, lag+l.LagBytes, max(seconds, l.LagSeconds)
+	}
+	s.Headline = fmt.Sprintf("%s of the snapshot and %s of the stream arrived over %s; %s.",
+		plural(c.SnapshotApplied, "key"), plural(c.CommandsApplied, "command"), plural(int64(len(m.Links)), "link"),
+		plural(reported, "is reported as a problem|are reported as problems"))
+	if m.Error != "" {
+		s.Reasons = append(s.Reasons, visible(sentence(m.Error)))
+	}
+	for _, u := range sums(m) {
+		if u.Sum() != u.Total {
+			s.Tone = bad
+			s.Reasons = append(s.Reasons, fmt.Sprintf("%s: %s received, %s dealt with; they do not add up.", u.Name, count(u.Total), count(u.Sum())))
+		}
+	}
+	s.Facts = []fact{
+		{Name: "Keys applied", Value: count(c.SnapshotApplied), Note: "of " + count(c.SnapshotKeys) + " in the snapshot", Tone: toneIf(c.SnapshotApplied, good)},
+		{Name: "Commands applied", Value: count(c.CommandsApplied), Note: "of " + count(c.Commands) + " in the stream", Tone: toneIf(c.CommandsApplied, good)},
+		{Name: "Loaded", Value: size(bytes), Note: "snapshot"},
+		{Name: "Lag", Value: size(lag), Note: fmt.Sprintf("%.1f s", seconds), Tone: toneIf(lag, warn)},
+		{Name: "Problems", Value: count(reported), Note: "did not arrive as sent", Tone: toneIf(reported, bad)},
+		{Name: "Level", Value: strings.ReplaceAll(m.Level, "_", " "), Note: levelWords[m.Level]},
+	}
+	return s
+}
+
+var levelWords = map[string]string{
+	"exactly_once": "every command applied once",
+	"repaired":     "doubtful keys copied again",
+}
+
+func summarizeBigKeys(b *BigKeys) summary {
+	t := b.Totals
+	var risky int64
+	for _, k := range b.Top {
+		if len(k.Risks) > 0 {
+			risky++
+		}
+	}
+	s := summary{Title: "Big keys", Verdict: plural(t.Keys, "key") + " scanned", Word: "NO RISKS", Tone: good}
+	if risky > 0 {
+		s.Tone, s.Word = warn, strings.ToUpper(plural(risky, "key at risk|keys at risk"))
+	}
+	if t.Errors > 0 {
+		s.Tone = warn
+		s.Reasons = append(s.Reasons, plural(t.Errors, "key could|keys could")+" not be read and count nowhere else.")
+	}
+	s.Headline = fmt.Sprintf("%s with %s and %s, measured by %s.", plural(t.Keys, "key"), plural(t.Elements, "element"), size(t.Bytes), sizeWords(t.SizeBy))
+	if risky > 0 {
+		s.Reasons = append(s.Reasons, fmt.Sprintf("%s among the %s listed may disturb the move; the column Risks says how.",
+			plural(risky, "key"), count(int64(len(b.Top)))))
+	}
+	s.Reasons = append(s.Reasons, visibleAll(b.Notes)...)
+	var largest string
+	if len(b.Top) > 0 {
+		largest = size(b.Top[0].Bytes)
+	}
+	s.Facts = []fact{
+		{Name: "Keys", Value: count(t.Keys)},
+		{Name: "Bytes", Value: size(t.Bytes), Note: sizeWords(t.SizeBy)},
+		{Name: "Elements", Value: count(t.Elements)},
+		{Name: "Largest key", Value: orDash(largest)},
+		{Name: "At risk", Value: count(risky), Note: "of those listed", Tone: toneIf(risky, warn)},
+		{Name: "Never expire", Value: count(t.NoTTL), Note: percent(t.NoTTL, t.Keys)},
+		{Name: "Vanished", Value: count(t.Vanished), Note: "while being scanned"},
+		{Name: "Errors", Value: count(t.Errors), Note: "keys not read", Tone: toneIf(t.Errors, warn)},
+	}
+	return s
+}
+
+func sizeWords(by string) string {
+	switch by {
+	case scanner.SizeByMemoryUsage:
+		return "MEMORY USAGE"
+	case scanner.SizeByRDB:
+		return "serialized size in the RDB"
+	case scanner.SizeByEstimate:
+		return "an estimate from element counts"
+	}
+	return visible(by)
+}
+
+func orDash(s string) string {
+	if s == "" {
+		return "–"
+	}
+	return s
+}
+
+func summarizeGate(g *Gate) summary {
+	s := summary{Title: "Gate", Verdict: g.Verdict, Word: g.Verdict, Tone: good, Reasons: visibleAll(g.Reasons)}
+	var against int64
+	for _, in := range g.Inputs {
+		if len(in.Against) > 0 {
+			against++
+		}
+	}
+	s.Headline = fmt.Sprintf("%s met the policy: cut over.", plural(int64(len(g.Inputs)), "report"))
+	if g.Verdict != Go {
+		s.Tone = bad
+		s.Headline = fmt.Sprintf("Do not cut over: %s against it.", plural(int64(len(g.Reasons)), "reason stands|reasons stand"))
+	}
+	s.Facts = []fact{
+		{Name: "Reports", Value: count(int64(len(g.Inputs))), Note: "judged"},
+		{Name: "Against", Value: count(against), Note: "reports that do not meet the policy", Tone: toneIf(against, bad)},
+		{Name: "Depth demanded", Value: g.Policy.Verify.MinDepth},
+		{Name: "Differences allowed", Value: count(g.Policy.Verify.MaxDifferences)},
+		{Name: "Unchecked allowed", Value: count(g.Policy.Verify.MaxUnchecked)},
+		{Name: "Age allowed", Value: ageWord(g.Policy.MaxAge)},
+	}
+	return s
+}
+
+func ageWord(d Duration) string {
+	if d == 0 {
+		return "any"
+	}
+	return d.String()
+}
+
+// place names the endpoints of a report in one line.
+func place(h *Header) string {
+	if h.Target == "" {
+		return visible(h.Source)
+	}
+	return visible(h.Source) + " -> " + visible(h.Target)
+}

@@ -1,0 +1,288 @@
+package reports
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"regexp"
+	"strconv"
+	"strings"
+
+	"github.com/olekukonko/tablewriter"
+	"github.com/olekukonko/tablewriter/renderer"
+	"github.com/olekukonko/tablewriter/tw"
+
+	"surecut/internal/preflight"
+)
+
+// tableWidth is what a table may take of a terminal; rowLimit is how many rows one shows before it says how many are left.
+const (
+	tableWidth = 100
+	rowLimit   = 20
+)
+
+// renderTable is the form for terminals: the verdict first, then what a reader acts on.
+func renderTable(r Report) ([]byte, error) {
+	var b bytes.Buffer
+	s := summarize(r)
+	for _, line := range append(wrap(s.Word+"  "+s.Headline, tableWidth), wrap(place(r.header()), tableWidth)...) {
+		fmt.Fprintln(&b, line)
+	}
+	if _, ok := r.(*Check); !ok { // its table says it all
+		for i, reason := range s.Reasons {
+			if i == rowLimit {
+				fmt.Fprintf(&b, "  and %s\n", plural(int64(len(s.Reasons)-rowLimit), "more reason"))
+				break
+			}
+			for j, line := range wrap(reason, tableWidth-4) {
+				fmt.Fprintf(&b, "  %s %s\n", [2]string{"-", " "}[min(j, 1)], line)
+			}
+		}
+	}
+	var err error
+	switch r := r.(type) {
+	case *Check:
+		err = checkTable(&b, r)
+	case *Verify:
+		err = verifyTable(&b, r)
+	case *Migrate:
+		err = migrateTable(&b, r)
+	case *BigKeys:
+		err = bigKeysTable(&b, r)
+	case *Gate:
+		err = gateTable(&b, r)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("render %s table: %w", r.Kind(), err)
+	}
+	return trailingSpace.ReplaceAll(b.Bytes(), nil), nil
+}
+
+var trailingSpace = regexp.MustCompile(`(?m) +$`)
+
+// column is one column of a terminal table. Widths are in characters; a cell longer than its column is wrapped.
+type column struct {
+	head  string
+	width int
+	right bool
+}
+
+func writeTable(w io.Writer, columns []column, rows [][]string) error {
+	heads := make([]any, len(columns))
+	aligns := make([]tw.Align, len(columns))
+	for i, c := range columns {
+		heads[i], aligns[i] = c.head, tw.AlignLeft
+		if c.right {
+			aligns[i] = tw.AlignRight
+		}
+	}
+	t := tablewriter.NewTable(w,
+		tablewriter.WithRenderer(renderer.NewBlueprint(tw.Rendition{
+			Borders: tw.BorderNone,
+			Symbols: tw.NewSymbols(tw.StyleLight),
+			Settings: tw.Settings{
+				Separators: tw.Separators{BetweenRows: tw.Off, BetweenColumns: tw.Off},
+				Lines:      tw.Lines{ShowTop: tw.Off, ShowBottom: tw.Off, ShowHeaderLine: tw.On, ShowFooterLine: tw.Off},
+			},
+		})),
+		tablewriter.WithHeaderAutoFormat(tw.Off),
+		tablewriter.WithHeaderAlignmentConfig(tw.CellAlignment{PerColumn: aligns}),
+		tablewriter.WithRowAlignmentConfig(tw.CellAlignment{PerColumn: aligns}),
+		tablewriter.WithRowAutoWrap(tw.WrapNone),
+		tablewriter.WithTrimSpace(tw.Off),
+		tablewriter.WithPadding(tw.Padding{Right: "  ", Overwrite: true}),
+	)
+	t.Header(heads...)
+	for _, row := range rows {
+		cells := make([]any, len(row))
+		for i, cell := range row {
+			cells[i] = strings.Join(wrap(cell, columns[i].width), "\n")
+		}
+		if err := t.Append(cells...); err != nil {
+			return err
+		}
+	}
+	if _, err := fmt.Fprintln(w); err != nil {
+		return err
+	}
+	return t.Render()
+}
+
+// wrap breaks text into lines of at most width characters, at spaces where it can; width 0 is any. Line breaks stay.
+func wrap(text string, width int) []string {
+	if width <= 0 {
+		return []string{text}
+	}
+	var lines []string
+	for _, paragraph := range strings.Split(text, "\n") {
+		rest := []rune(paragraph)
+		for len(rest) > width {
+			cut, skip := width, 0
+			for i := width; i > width/2; i-- {
+				if rest[i] == ' ' {
+					cut, skip = i, 1
+					break
+				}
+			}
+			lines = append(lines, string(rest[:cut]))
+			rest = rest[cut+skip:]
+		}
+		lines = append(lines, string(rest))
+	}
+	return lines
+}
+
+// more says how many rows were left out, and where they are.
+func more(w io.Writer, shown, all int64, kind string) error {
+	if all <= shown {
+		return nil
+	}
+	_, err := fmt.Fprintf(w, "%s shown of %s; --out DIR writes the others to %s.json and %s.html\n", count(shown), count(all), kind, kind)
+	return err
+}
+
+// checksByWeight orders checks as a reader needs them: failed, alarms, skipped, passed.
+func checksByWeight(c *Check) []preflight.Check {
+	var ordered []preflight.Check
+	for _, weight := range []func(preflight.Check) bool{
+		func(c preflight.Check) bool { return c.Result == preflight.Fail },
+		func(c preflight.Check) bool { return c.Result == preflight.Alarm && !c.Accepted },
+		func(c preflight.Check) bool { return c.Result == preflight.Alarm && c.Accepted },
+		func(c preflight.Check) bool { return c.Result == preflight.Skipped },
+		func(c preflight.Check) bool { return c.Result == preflight.Pass },
+	} {
+		for _, check := range c.Checks {
+			if weight(check) {
+				ordered = append(ordered, check)
+			}
+		}
+	}
+	return ordered
+}
+
+func resultWord(c preflight.Check) string {
+	if c.Result == preflight.Alarm && c.Accepted {
+		return "accepted"
+	}
+	return string(c.Result)
+}
+
+func checkTable(w io.Writer, c *Check) error {
+	var rows [][]string
+	for _, check := range checksByWeight(c) {
+		rows = append(rows, []string{resultWord(check), visible(check.ID), visible(check.Subject), visible(check.Found), visible(check.Wanted)})
+	}
+	if err := writeTable(w, []column{{head: "result"}, {head: "check", width: 21}, {head: "subject", width: 15}, {head: "found", width: 24}, {head: "wanted", width: 20}}, rows); err != nil {
+		return err
+	}
+	for i, check := range checksByWeight(c) {
+		if check.Remedy == "" || check.Result == preflight.Pass {
+			continue
+		}
+		if i == 0 {
+			fmt.Fprintln(w, "\nRemedies")
+		}
+		fmt.Fprintf(w, "  %s (%s):\n", visible(check.ID), visible(check.Subject))
+		for _, line := range strings.Split(visibleLines(check.Remedy), "\n") { // not wrapped: it is to be copied
+			fmt.Fprintf(w, "    %s\n", line)
+		}
+	}
+	return nil
+}
+
+func verifyTable(w io.Writer, v *Verify) error {
+	t := v.Totals
+	if err := writeTable(w, []column{{head: "source keys", right: true}, {head: "target keys", right: true}, {head: "same", right: true},
+		{head: "different", right: true}, {head: "missing", right: true}, {head: "extra", right: true}, {head: "unchecked", right: true},
+		{head: "depth"}, {head: "proof"}, {head: "rounds", right: true}},
+		[][]string{{count(t.SourceKeys), count(t.TargetKeys), count(t.Same), count(t.Different), count(t.Missing), count(t.Extra), count(t.Unchecked),
+			v.Depth, v.Proof, strconv.Itoa(v.Rounds)}}); err != nil {
+		return err
+	}
+	if len(v.Findings) == 0 {
+		return nil
+	}
+	var rows [][]string
+	for _, f := range v.Findings[:min(rowLimit, len(v.Findings))] {
+		rows = append(rows, []string{string(f.Verdict), strconv.Itoa(f.DB), strconv.Itoa(int(f.Slot)), visible(f.Type), visible(shorten(f.Key, 72)), visible(f.Reason)})
+	}
+	if err := writeTable(w, []column{{head: "verdict"}, {head: "db", right: true}, {head: "slot", right: true}, {head: "type"},
+		{head: "key", width: 32}, {head: "reason", width: 30}}, rows); err != nil {
+		return err
+	}
+	return more(w, int64(len(rows)), int64(len(v.Findings)+v.Omitted), v.Kind())
+}
+
+func migrateTable(w io.Writer, m *Migrate) error {
+	var rows [][]string
+	for _, l := range m.Links {
+		rows = append(rows, []string{visible(l.Shard), l.Phase, count(l.Keys), size(l.Bytes), count(l.Commands), count(l.AppliedOffset), size(l.LagBytes), fmt.Sprintf("%.1f s", l.LagSeconds)})
+	}
+	if err := writeTable(w, []column{{head: "shard", width: 24}, {head: "phase"}, {head: "keys", right: true}, {head: "bytes", right: true},
+		{head: "commands", right: true}, {head: "applied offset", right: true}, {head: "lag", right: true}, {head: "lag", right: true}}, rows); err != nil {
+		return err
+	}
+	for _, s := range sums(m) {
+		var parts []string
+		for _, p := range s.Parts {
+			if p.N != 0 {
+				parts = append(parts, count(p.N)+" "+p.Name)
+			}
+		}
+		mark := "="
+		if s.Sum() != s.Total {
+			mark = "is not"
+		}
+		line := fmt.Sprintf("%s: %s %s %s", s.Name, count(s.Total), mark, orNothing(strings.Join(parts, " + ")))
+		fmt.Fprintln(w, strings.Join(wrap(line, tableWidth), "\n"))
+	}
+	if len(m.Problems) == 0 {
+		return nil
+	}
+	rows = nil
+	for _, p := range m.Problems[:min(rowLimit, len(m.Problems))] {
+		rows = append(rows, []string{visible(p.Shard), strconv.Itoa(p.DB), visible(shorten(p.Key, 72)), visible(shorten(p.Command, 40)), visible(p.Reason)})
+	}
+	if err := writeTable(w, []column{{head: "shard", width: 15}, {head: "db", right: true}, {head: "key", width: 30}, {head: "command", width: 12}, {head: "reason", width: 32}}, rows); err != nil {
+		return err
+	}
+	return more(w, int64(len(rows)), max(int64(len(m.Problems)), m.Counters.SnapshotReported+m.Counters.CommandsReported), m.Kind())
+}
+
+func bigKeysTable(w io.Writer, b *BigKeys) error {
+	var rows [][]string
+	for _, k := range b.Top[:min(rowLimit, len(b.Top))] {
+		rows = append(rows, []string{size(k.Bytes), count(k.Elements), visible(k.Type), strconv.Itoa(k.DB), visible(shorten(k.Key, 72)), span(k.TTLMs), visible(strings.Join(k.Risks, "; "))})
+	}
+	if err := writeTable(w, []column{{head: "bytes", right: true}, {head: "elements", right: true}, {head: "type"}, {head: "db", right: true},
+		{head: "key", width: 28}, {head: "ttl"}, {head: "risks", width: 22}}, rows); err != nil {
+		return err
+	}
+	if err := more(w, int64(len(rows)), int64(len(b.Top)), b.Kind()); err != nil {
+		return err
+	}
+	rows = nil
+	for _, g := range b.ByType {
+		rows = append(rows, []string{visible(g.Name), count(g.Keys), size(g.Bytes), percent(g.Bytes, b.Totals.Bytes), count(g.Elements)})
+	}
+	if err := writeTable(w, []column{{head: "type"}, {head: "keys", right: true}, {head: "bytes", right: true}, {head: "share", right: true}, {head: "elements", right: true}}, rows); err != nil {
+		return err
+	}
+	rows = nil
+	for _, g := range b.ByPrefix[:min(10, len(b.ByPrefix))] {
+		rows = append(rows, []string{visible(shorten(g.Name, 60)), count(g.Keys), size(g.Bytes), percent(g.Bytes, b.Totals.Bytes)})
+	}
+	return writeTable(w, []column{{head: "prefix", width: 50}, {head: "keys", right: true}, {head: "bytes", right: true}, {head: "share", right: true}}, rows)
+}
+
+func gateTable(w io.Writer, g *Gate) error {
+	var rows [][]string
+	for _, in := range g.Inputs {
+		met := "met"
+		if len(in.Against) > 0 {
+			met = "not met"
+		}
+		rows = append(rows, []string{met, in.Kind, visible(in.Verdict), visible(in.GeneratedAt), visible(in.Path)})
+	}
+	return writeTable(w, []column{{head: "policy"}, {head: "kind"}, {head: "verdict", width: 20}, {head: "generated"}, {head: "report", width: 40}}, rows)
+}

@@ -1,0 +1,126 @@
+package reports
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// formats are the names that Render knows.
+var formats = []string{"table", "json", "markdown", "junit", "html"}
+
+// CheckFormat says whether Render knows the format.
+func CheckFormat(format string) error {
+	for _, f := range formats {
+		if f == format {
+			return nil
+		}
+	}
+	return fmt.Errorf("unknown format %q; want %s", format, strings.Join(formats, ", "))
+}
+
+// Render writes one form of the report: table, json, markdown, junit or html.
+func Render(w io.Writer, r Report, format string) error {
+	data, err := renderBytes(r, format)
+	if err != nil {
+		return err
+	}
+	if _, err := w.Write(data); err != nil {
+		return fmt.Errorf("write %s report: %w", r.Kind(), err)
+	}
+	return nil
+}
+
+func renderBytes(r Report, format string) ([]byte, error) {
+	switch format {
+	case "table":
+		return renderTable(r)
+	case "json":
+		return encode(r)
+	case "markdown":
+		return renderMarkdown(r), nil
+	case "junit":
+		return renderJUnit(r)
+	case "html":
+		return renderHTML(r)
+	}
+	return nil, CheckFormat(format)
+}
+
+// Write puts the report into the directory, which it makes where there is none: <kind>.html, <kind>.md, <kind>.xml
+// (JUnit) and <kind>.json. Everything is rendered and on disk under temporary names before the first file is
+// replaced, so that an error leaves what was there. The JSON file, which the gate reads, comes last.
+// It returns the paths, JSON first.
+func Write(dir string, r Report) ([]string, error) {
+	return WriteFormats(dir, r, "json", "html", "markdown", "junit")
+}
+
+// WriteFormats is Write for some of the forms.
+func WriteFormats(dir string, r Report, forms ...string) (paths []string, err error) {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return nil, fmt.Errorf("make the directory for reports: %w; give --out a directory that can be written", err)
+	}
+	temps := make([]string, 0, len(forms))
+	defer func() {
+		for _, t := range temps {
+			if removeErr := os.Remove(t); removeErr != nil && !errors.Is(removeErr, os.ErrNotExist) {
+				err = errors.Join(err, fmt.Errorf("remove temporary report: %w", removeErr))
+			}
+		}
+	}()
+	for _, form := range forms {
+		path := filepath.Join(dir, r.Kind()+extensions[form])
+		if info, err := os.Lstat(path); err == nil && !info.Mode().IsRegular() {
+			return nil, fmt.Errorf("%s is in the way of a report and no regular file; remove it, or give --out another directory", path)
+		}
+		data, err := renderBytes(r, form)
+		if err != nil {
+			return nil, err
+		}
+		temp, err := writeTemp(path, data)
+		if err != nil {
+			return nil, fmt.Errorf("write %s: %w; give --out a directory that can be written", path, err)
+		}
+		temps, paths = append(temps, temp), append(paths, path)
+	}
+	for i := len(paths) - 1; i >= 0; i-- {
+		if err := os.Rename(temps[i], paths[i]); err != nil {
+			return nil, fmt.Errorf("put report in place: %w", err)
+		}
+	}
+	if err := syncDir(dir); err != nil {
+		return nil, err
+	}
+	return paths, nil
+}
+
+var extensions = map[string]string{"json": ".json", "html": ".html", "markdown": ".md", "junit": ".xml", "table": ".txt"}
+
+// writeTemp puts the data, synced, into a hidden file beside path.
+func writeTemp(path string, data []byte) (string, error) {
+	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*.tmp")
+	if err != nil {
+		return "", err
+	}
+	_, err = io.Copy(f, bytes.NewReader(data))
+	err = errors.Join(err, f.Chmod(0o644), f.Sync(), f.Close())
+	if err != nil {
+		return "", errors.Join(err, os.Remove(f.Name()))
+	}
+	return f.Name(), nil
+}
+
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return fmt.Errorf("sync directory of reports: %w", err)
+	}
+	if err := errors.Join(d.Sync(), d.Close()); err != nil {
+		return fmt.Errorf("sync directory of reports: %w", err)
+	}
+	return nil
+}
