@@ -1,0 +1,33 @@
+package main
+
+import (
+	"context"
+
+	"surecut/migrator"
+	"surecut/verifier"
+)
+
+// freezer is what a migration offers to whoever compares: in this process, or over the socket of its state directory.
+type freezer[F verifier.Frame] interface {
+	LinkInfos() []migrator.LinkInfo
+	Freeze(ctx context.Context, link int) (F, error)
+}
+
+// applier lets the verifier stop a migration for a moment.
+type applier[F verifier.Frame] struct{ m freezer[F] }
+
+func (a applier[F]) Links() []verifier.AppliedLink {
+	var links []verifier.AppliedLink
+	for _, l := range a.m.LinkInfos() {
+		links = append(links, verifier.AppliedLink{Shard: l.Shard, Reads: l.Reads, Slots: l.Slots})
+	}
+	return links
+}
+
+func (a applier[F]) Freeze(ctx context.Context, link int) (verifier.Frame, error) {
+	f, err := a.m.Freeze(ctx, link)
+	if err != nil {
+		return nil, err
+	}
+	return f, nil
+}

@@ -1,0 +1,54 @@
+package main
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+)
+
+// flattenEndpoints replaces an endpoint that is written as a block by the flags that it stands for: in the block
+// "source", url is --source, and ssh-key is --source-ssh-key.
+func flattenEndpoints(section map[string]any, known map[string]bool) error {
+	for _, side := range []string{"source", "target"} {
+		block, ok := section[side].(map[string]any)
+		if !ok {
+			continue
+		}
+		delete(section, side)
+		for _, key := range slices.Sorted(maps.Keys(block)) {
+			name := side + "-" + key
+			switch {
+			case key == "url":
+				name = side
+			case !known[name]:
+				return fmt.Errorf("%s has no setting %q; its settings are url and the flags that begin with --%s-", side, key, side)
+			}
+			if _, twice := section[name]; twice {
+				return fmt.Errorf("%s of the block %s stands beside it as %s too; keep one of them", key, side, name)
+			}
+			section[name] = block[key]
+		}
+	}
+	return nil
+}
+
+// keepNodes keeps a node list that stands in the config itself, as a list or as a text of several lines; a text of
+// one line is the name of a file.
+func keepNodes(c *cli.Context, side string, value any) bool {
+	_, isList := value.([]any)
+	text := strings.Join(configTexts(value), "\n")
+	if !isList && !strings.Contains(text, "\n") {
+		return false
+	}
+	c.App.Metadata["nodes of "+side] = text
+	return true
+}
+
+// configNodes gives the node list that the config holds for a side, "" for none.
+func configNodes(c *cli.Context, side string) string {
+	text, _ := c.App.Metadata["nodes of "+side].(string)
+	return text
+}

@@ -1,0 +1,116 @@
+package main
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// runCLI runs the command line in this process.
+func runConfigured(t *testing.T, config string, args ...string) (status int, stdout, stderr string) {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "surecut.yaml")
+	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var out, talk bytes.Buffer
+	status = run(append([]string{"surecut", "--config", file}, args...), &out, &talk)
+	return status, out.String(), talk.String()
+}
+
+func TestConfig(t *testing.T) {
+	const unreachable = "redis://127.0.0.1:1"
+	tests := []struct {
+		name, why, config string
+		args              []string
+		status            int
+		says              string
+	}{
+		{name: "unknown key", why: "a typing error must not be ignored",
+			config: "sauce: redis://h:1\n", args: []string{"verify"}, status: exitUsage, says: `unknown key "sauce"`},
+		{name: "unknown key in a section", why: "the same one level down",
+			config: "verify:\n  ruonds: 3\n", args: []string{"verify"}, status: exitUsage, says: `verify has no setting "ruonds"`},
+		{name: "not YAML", why: "the file is named, and the line",
+			config: "source: [\n", args: []string{"verify"}, status: exitUsage, says: "surecut.yaml"},
+		{name: "endpoints from the file", why: "every flag can stand in it",
+			config: "source: " + unreachable + "\ntarget: " + unreachable + "\n", args: []string{"verify"}, status: exitFailed, says: "127.0.0.1:1"},
+		{name: "flag wins", why: "the command line is nearer to the user than the file",
+			config: "source: " + unreachable + "\ntarget: " + unreachable + "\ndepth: keys\n", args: []string{"verify", "--depth", "nonsense"}, status: exitUsage, says: "nonsense"},
+		{name: "value of the file is checked", why: "the file is input as the flags are",
+			config: "source: " + unreachable + "\ntarget: " + unreachable + "\ndepth: nonsense\n", args: []string{"verify"}, status: exitUsage, says: "nonsense"},
+		{name: "section wins over the top", why: "it is nearer to the command",
+			config: "source: " + unreachable + "\ntarget: " + unreachable + "\nrounds: 3\nverify:\n  rounds: -7\n", args: []string{"verify"}, status: exitUsage, says: "-7"},
+		{name: "value of another type", why: "a number is asked for",
+			config: "rounds: many\n", args: []string{"verify"}, status: exitUsage, says: "rounds"},
+		{name: "subcommand's section", why: "named as it is called",
+			config: "scan bigkeys:\n  top: -1\n", args: []string{"scan", "bigkeys", "--source", unreachable}, status: exitUsage, says: "-1"},
+		{name: "global flag", why: "what stands before the command can stand in the file as well",
+			config: "log-format: morse\n", args: []string{"verify", "--source", unreachable, "--target", unreachable}, status: exitUsage, says: "morse"},
+		{name: "endpoint block", why: "what belongs to one side stands together",
+			config: "source:\n  url: redis+cluster://\n  nat: {\"127.0.0.1:9\": \"127.0.0.1:1\"}\n  nodes:\n    - 127.0.0.1:9:s3cr3t\n    - 127.0.0.1:2\ntarget: " + unreachable + "\n",
+			args:   []string{"verify"}, status: exitFailed, says: "127.0.0.1:9, reached at 127.0.0.1:1"},
+		{name: "nodes as lines", why: "the same as in a file",
+			config: "source:\n  url: redis+cluster://\n  nodes: |\n    127.0.0.1:1:s3cr3t\n    127.0.0.1:s3cr3t:2\ntarget: " + unreachable + "\n",
+			args:   []string{"verify"}, status: exitUsage, says: "nodes of the source in the config: line 2"},
+		{name: "unknown key in a block", why: "a typing error must not be ignored",
+			config: "source:\n  ulr: x\n", args: []string{"verify"}, status: exitUsage, says: `source has no setting "ulr"`},
+		{name: "block and key", why: "neither could win",
+			config: "source:\n  ssh: u@a\nsource-ssh: u@b\n", args: []string{"verify"}, status: exitUsage, says: "keep one of them"},
+		{name: "block in a section", why: "sections hold all settings of a command",
+			config: "verify:\n  source: {url: " + unreachable + "}\n  target: {url: 'redis://127.0.0.1:2'}\n", args: []string{"verify"}, status: exitFailed, says: "127.0.0.1:1"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			status, _, stderr := runConfigured(t, tt.config, tt.args...)
+			if status != tt.status || !strings.Contains(stderr, tt.says) || strings.Contains(stderr, "s3cr3t") {
+				t.Errorf("status %d, stderr %q; want status %d and %q (%s)", status, stderr, tt.status, tt.says, tt.why)
+			}
+		})
+	}
+}
+
+func TestUsage(t *testing.T) {
+	tests := []struct {
+		name, says string
+		args       []string
+		status     int
+	}{
+		{name: "help", args: []string{"--help"}},
+		{name: "version", args: []string{"--version"}},
+		{name: "unknown command", args: []string{"migrat"}, status: exitUsage, says: `unknown command "migrat"`},
+		{name: "unknown flag", args: []string{"migrate", "--fast"}, status: exitUsage, says: "-fast"},
+		{name: "missing endpoint", args: []string{"migrate", "--target", "redis://h:1"}, status: exitUsage, says: "--source is missing"},
+		{name: "wrong scheme", args: []string{"check", "--source", "mysql://h:1", "--target", "redis://h:1"}, status: exitUsage, says: "mysql"},
+		{name: "bad size", args: []string{"migrate", "--source", "redis://h:1", "--target", "redis://h:2", "--big-value", "lots"}, status: exitUsage, says: "--big-value"},
+		{name: "several problems", args: []string{"migrate", "--source", "redis://h:1", "--target", "redis://h:2", "--lanes", "0", "--mode", "half"}, status: exitUsage, says: "--lanes 0"},
+		{name: "unknown check", args: []string{"migrate", "--source", "redis://h:1", "--target", "redis://h:2", "--accept", "everything"}, status: exitUsage, says: "everything"},
+		{name: "missing config", args: []string{"--config", "/nonexistent.yaml", "verify"}, status: exitUsage, says: "/nonexistent.yaml"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			var out, talk bytes.Buffer
+			status := run(append([]string{"surecut"}, tt.args...), &out, &talk)
+			if status != tt.status || !strings.Contains(talk.String(), tt.says) {
+				t.Errorf("status %d, stderr %q; want status %d and %q", status, talk.String(), tt.status, tt.says)
+			}
+			if strings.Contains(talk.String(), "panic") {
+				t.Errorf("a panic in %q", talk.String())
+			}
+		})
+	}
+}
+
+func TestParseSize(t *testing.T) {
+	for text, want := range map[string]int64{"0": 0, "1048576": 1 << 20, "64KiB": 64 << 10, "16MiB": 16 << 20, "2GiB": 2 << 30, "5MB": 5_000_000} {
+		if got, err := parseSize(text); err != nil || got != want {
+			t.Errorf("parseSize(%q) = %d, %v; want %d", text, got, err, want)
+		}
+	}
+	for _, text := range []string{"", "-1", "x", "1TiBi", "99999999999GiB", "1.5GiB"} {
+		if got, err := parseSize(text); err == nil {
+			t.Errorf("parseSize(%q) = %d; want an error", text, got)
+		}
+	}
+}

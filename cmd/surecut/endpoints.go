@@ -1,0 +1,152 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+
+	"surecut/internal/endpoint"
+)
+
+// endpoints is the two sides that a command was given.
+type endpoints struct{ Source, Target endpoint.Spec }
+
+// sourceFlags are the flags that name the source and how to reach it.
+func sourceFlags() []cli.Flag { return append(endpointFlags("source"), bothRouteFlags()...) }
+
+// targetFlags are the flags that name the target and how to reach it.
+func targetFlags() []cli.Flag { return endpointFlags("target") }
+
+func endpointFlags(side string) []cli.Flag {
+	category := strings.ToUpper(side[:1]) + side[1:]
+	text := func(name, usage string) cli.Flag {
+		return &cli.StringFlag{Name: side + name, Usage: usage, Category: category}
+	}
+	files := ""
+	if side == "source" {
+		files = "; or rdb:PATH, aof:PATH"
+	}
+	return append([]cli.Flag{
+		text("", "the "+side+"'s `URL`: redis://[user[:password]@]host:port[/db], redis+sentinel://host:port,.../master-name[/db], redis+cluster://host:port,..., redis+twemproxy://proxy:port?config=FILE or redis+codis://proxy:port; rediss for TLS"+files),
+		text("-password-file", "`FILE` whose first line is the password; or set "+passwordVariable(side)),
+		text("-sentinel-user", "`USER` of the "+side+"'s sentinels, which have users and passwords of their own"),
+		text("-sentinel-password-file", "`FILE` whose first line is the password of the "+side+"'s sentinels; or set "+sentinelPasswordVariable(side)),
+		text("-ca", "PEM `FILE` of the authorities that the "+side+"'s certificate is checked against"),
+		text("-cert", "PEM `FILE` of the client's certificate"),
+		text("-key", "PEM `FILE` of the client's key"),
+		text("-server-name", "`NAME` that the "+side+"'s certificate must carry, where it is not the host of the URL"),
+		&cli.BoolFlag{Name: side + "-insecure", Usage: "do not check the " + side + "'s certificate", Category: category},
+	}, routeFlags(side, category)...)
+}
+
+func passwordVariable(side string) string { return "SURECUT_" + strings.ToUpper(side) + "_PASSWORD" }
+
+func sentinelPasswordVariable(side string) string {
+	return "SURECUT_" + strings.ToUpper(side) + "_SENTINEL_PASSWORD"
+}
+
+// endpointSpecs reads both sides from the flags; every problem is one of usage.
+func endpointSpecs(c *cli.Context) (endpoints, error) {
+	source, errSource := sourceSpec(c)
+	target, errTarget := endpointSpec(c, "target")
+	if errTarget == nil && target.IsFile() {
+		errTarget = errors.New("--target: a file can be a source only")
+	}
+	if err := errors.Join(errSource, errTarget); err != nil {
+		return endpoints{}, usageError("%w", err)
+	}
+	return endpoints{Source: source, Target: target}, nil
+}
+
+// sourceSpec reads the source alone, for commands that have no target.
+func sourceSpec(c *cli.Context) (endpoint.Spec, error) {
+	spec, err := endpointSpec(c, "source")
+	if err != nil {
+		return spec, usageError("%w", err)
+	}
+	return spec, nil
+}
+
+func endpointSpec(c *cli.Context, side string) (endpoint.Spec, error) {
+	raw := c.String(side)
+	nodes, err := listedNodes(c, side)
+	if err != nil {
+		return endpoint.Spec{}, err
+	}
+	if raw == "" && len(nodes) > 0 {
+		return endpoint.Spec{}, fmt.Errorf("--%s is missing; say what its nodes are, as in --%s redis+cluster://", side, side)
+	}
+	if raw == "" {
+		return endpoint.Spec{}, fmt.Errorf("--%s is missing; give the URL of the %s, as in --%s redis://host:6379", side, side, side)
+	}
+	spec, err := endpoint.ParseListed(raw, nodes)
+	if err != nil {
+		return spec, fmt.Errorf("--%s: %w", side, err)
+	}
+	if err := errors.Join(setPassword(&spec, c, side), setSentinel(&spec, c, side)); err != nil {
+		return spec, err
+	}
+	if err := setRoute(&spec, c, side); err != nil {
+		return spec, err
+	}
+	return spec, setTLS(&spec, c, side)
+}
+
+// setPassword takes the password from the file, else from the URL, else from the environment.
+func setPassword(spec *endpoint.Spec, c *cli.Context, side string) error {
+	file := c.String(side + "-password-file")
+	switch {
+	case file != "" && spec.Password != "":
+		return fmt.Errorf("--%s holds a password and --%s-password-file is given; keep one of them", side, side)
+	case file != "":
+		var err error
+		if spec.Password, err = firstLine(file); err != nil {
+			return fmt.Errorf("--%s-password-file: %w", side, err)
+		}
+	case spec.Password == "" && !spec.IsFile():
+		spec.Password = os.Getenv(passwordVariable(side))
+	}
+	return nil
+}
+
+// setSentinel takes what the sentinels want, from the flags, the password else from the environment.
+func setSentinel(spec *endpoint.Spec, c *cli.Context, side string) (err error) {
+	user, file := c.String(side+"-sentinel-user"), c.String(side+"-sentinel-password-file")
+	if spec.Kind != endpoint.Sentinel {
+		if user != "" || file != "" {
+			return fmt.Errorf("the sentinel flags of the %s need a URL redis+sentinel://, and --%s is %s", side, side, spec)
+		}
+		return nil
+	}
+	spec.SentinelUsername, spec.SentinelPassword = user, os.Getenv(sentinelPasswordVariable(side))
+	if file != "" {
+		if spec.SentinelPassword, err = firstLine(file); err != nil {
+			return fmt.Errorf("--%s-sentinel-password-file: %w", side, err)
+		}
+	}
+	return nil
+}
+
+// setTLS takes the certificates from the flags; they have no meaning where the URL does not ask for TLS.
+func setTLS(spec *endpoint.Spec, c *cli.Context, side string) error {
+	t := endpoint.TLS{
+		CAFile:             c.String(side + "-ca"),
+		CertFile:           c.String(side + "-cert"),
+		KeyFile:            c.String(side + "-key"),
+		ServerName:         c.String(side + "-server-name"),
+		InsecureSkipVerify: c.Bool(side + "-insecure"),
+	}
+	switch {
+	case t == endpoint.TLS{}:
+	case spec.TLS == nil:
+		return fmt.Errorf("the TLS flags of the %s need a URL that begins with rediss, and --%s is %s", side, side, spec)
+	case (t.CertFile == "") != (t.KeyFile == ""):
+		return fmt.Errorf("--%s-cert and --%s-key belong together; one of them is missing", side, side)
+	default:
+		*spec.TLS = t
+	}
+	return nil
+}

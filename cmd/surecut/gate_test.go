@@ -1,0 +1,112 @@
+package main
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"surecut/internal/preflight"
+	"surecut/reports"
+	"surecut/verifier"
+)
+
+// writeReports leaves a check and a verify report of one pair of endpoints in a new directory.
+func writeReports(t *testing.T, verdict verifier.Verdict, totals verifier.Totals) string {
+	t.Helper()
+	dir := t.TempDir()
+	const source, target = "redis://127.0.0.1:1", "redis://127.0.0.1:2"
+	for _, r := range []reports.Report{
+		&reports.Check{Header: reports.NewHeader(reports.KindCheck, "test", source, target), Report: preflight.Report{Verdict: preflight.Pass,
+			Checks: []preflight.Check{{ID: "connectivity", Subject: "source", Result: preflight.Pass}}}},
+		&reports.Verify{Header: reports.NewHeader(reports.KindVerify, "test", source, target), Report: verifier.Report{Verdict: verdict, Depth: "value", Proof: "rounds", Totals: totals}},
+	} {
+		if _, err := reports.Write(dir, r); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return dir
+}
+
+func TestGateAndReportCommands(t *testing.T) {
+	same := writeReports(t, verifier.Same, verifier.Totals{SourceKeys: 5, TargetKeys: 5, Same: 5})
+	missing := writeReports(t, verifier.Different, verifier.Totals{SourceKeys: 5, TargetKeys: 4, Same: 4, Missing: 1})
+	half := filepath.Join(t.TempDir(), "verify.json")
+	if err := os.WriteFile(half, []byte(`{"schema": "surecut.verify/1", "verdict": "same"`), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	policy := filepath.Join(t.TempDir(), "policy.yaml")
+	if err := os.WriteFile(policy, []byte("verify: {max_differences: 1}\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	wrong := filepath.Join(t.TempDir(), "policy.yaml")
+	if err := os.WriteFile(wrong, []byte("verify: {max_diferences: 1}\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	tests := []struct {
+		name   string
+		args   []string
+		status int
+		stdout string
+		stderr string
+	}{
+		{name: "go", args: []string{"gate", same}, status: exitOK, stdout: "GO  2 reports met the policy"},
+		{name: "no-go", args: []string{"gate", missing}, status: exitDifferent, stdout: "NO-GO"},
+		{name: "policy", args: []string{"gate", "--policy", policy, missing}, status: exitOK, stdout: "GO  2"},
+		{name: "json", args: []string{"gate", "--format", "json", same}, status: exitOK, stdout: `"verdict": "GO"`},
+		{name: "one report", args: []string{"gate", filepath.Join(same, "verify.json")}, status: exitDifferent, stdout: "requires a check report"},
+		{name: "cut short", args: []string{"gate", half, same}, status: exitFailed, stderr: "not a whole JSON document"},
+		{name: "not there", args: []string{"gate", filepath.Join(same, "none")}, status: exitFailed, stderr: "no such file"},
+		{name: "nothing", args: []string{"gate"}, status: exitUsage, stderr: "gate needs a REPORT"},
+		{name: "wrong policy", args: []string{"gate", "--policy", wrong, same}, status: exitUsage, stderr: "max_diferences"},
+		{name: "no policy", args: []string{"gate", "--policy", filepath.Join(same, "none"), same}, status: exitUsage, stderr: "no such file"},
+		{name: "format", args: []string{"gate", "--format", "pdf", same}, status: exitUsage, stderr: "unknown format"},
+		{name: "flag behind", args: []string{"gate", same, "--out", "x"}, status: exitUsage, stderr: "flags come first"},
+		{name: "out is a file", args: []string{"gate", "--out", half, same}, status: exitFailed, stderr: "give --out a directory"},
+		{name: "print", args: []string{"gate", "--print-policy"}, status: exitOK, stdout: "max_differences: 0"},
+		{name: "report", args: []string{"report", same}, status: exitOK, stdout: "SAME  5 keys"},
+		{name: "report html", args: []string{"report", "--format", "html", filepath.Join(same, "check.json")}, status: exitOK, stdout: "<!DOCTYPE html>"},
+		{name: "report twice", args: []string{"report", "--out", t.TempDir(), same, missing}, status: exitUsage, stderr: "are both check reports"},
+		{name: "report cut short", args: []string{"report", half}, status: exitFailed, stderr: "not a whole JSON document"},
+		{name: "report nothing", args: []string{"report"}, status: exitUsage, stderr: "report needs a REPORT"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			var stdout, stderr bytes.Buffer
+			status := run(append([]string{"surecut"}, tt.args...), &stdout, &stderr)
+			if status != tt.status || !strings.Contains(stdout.String(), tt.stdout) || !strings.Contains(stderr.String(), tt.stderr) {
+				t.Errorf("status %d, want %d; stdout %q, want %q; stderr %q, want %q", status, tt.status, stdout.String(), tt.stdout, stderr.String(), tt.stderr)
+			}
+			if status == exitFailed && strings.Contains(stdout.String(), "GO") {
+				t.Errorf("input that cannot be read got a verdict: %s", stdout.String())
+			}
+		})
+	}
+}
+
+func TestReportWritesEveryForm(t *testing.T) {
+	same := writeReports(t, verifier.Same, verifier.Totals{SourceKeys: 5, TargetKeys: 5, Same: 5})
+	out := filepath.Join(t.TempDir(), "again")
+	var stdout, stderr bytes.Buffer
+	if status := run([]string{"surecut", "report", "--out", out, same}, &stdout, &stderr); status != exitOK {
+		t.Fatalf("status %d: %s", status, stderr.String())
+	}
+	for _, name := range []string{"check.json", "check.html", "check.md", "check.xml", "verify.json", "verify.html", "verify.md", "verify.xml"} {
+		if _, err := os.Stat(filepath.Join(out, name)); err != nil {
+			t.Error(err)
+		}
+	}
+	if before, after := readReport(t, filepath.Join(same, "verify.json")), readReport(t, filepath.Join(out, "verify.json")); before != after {
+		t.Error("verify.json changed by being rendered again")
+	}
+}
+
+func readReport(t *testing.T, path string) string {
+	t.Helper()
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(data)
+}

@@ -1,0 +1,169 @@
+// Command surecut migrates a live Redis and proves that everything arrived before anyone cuts over.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"strings"
+	"syscall"
+
+	"github.com/urfave/cli/v2"
+)
+
+// Version is set by the linker.
+var Version = "dev"
+
+func main() {
+	tuneMemory()
+	os.Exit(run(os.Args, os.Stdout, os.Stderr))
+}
+
+// tuneMemory trades memory, within a bound that all work keeps to, for fewer collections. GOGC and GOMEMLIMIT win.
+func tuneMemory() {
+	if os.Getenv("GOGC") == "" && os.Getenv("GOMEMLIMIT") == "" {
+		debug.SetGCPercent(200)
+		debug.SetMemoryLimit(192 << 20)
+	}
+}
+
+// run is main without the process around it; it gives the exit status.
+func run(args []string, stdout, stderr io.Writer) int {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	err := newApp(stdout, stderr).RunContext(ctx, args)
+	if err == nil {
+		return exitOK
+	}
+	code := exitCode(err)
+	if msg := err.Error(); msg != "" {
+		fmt.Fprintln(stderr, "surecut: "+msg)
+	}
+	return code
+}
+
+func newApp(stdout, stderr io.Writer) *cli.App {
+	app := &cli.App{
+		Name:            "surecut",
+		Usage:           "migrate a live Redis, and prove that everything arrived before anyone cuts over",
+		Version:         Version,
+		Writer:          stdout,
+		ErrWriter:       stderr,
+		HideHelpCommand: true,
+		Description: "Exit status: 0 all well (same, pass, GO); 1 the run failed; 3 differences, failed checks or NO-GO;\n" +
+			"4 something stayed unchecked, or alarms that nobody accepted; 5 wrong usage; 130 interrupted.",
+		Flags: []cli.Flag{
+			&cli.StringFlag{Name: "config", Usage: "YAML `FILE`; every flag can stand in it, flags win"},
+			&cli.StringFlag{Name: "log-level", Value: "info", Usage: "debug, info, warn or error"},
+			&cli.StringFlag{Name: "log-format", Value: "text", Usage: "text or json"},
+		},
+		Commands:       commands(),
+		ExitErrHandler: func(*cli.Context, error) {}, // run maps errors to exit statuses
+		OnUsageError: func(_ *cli.Context, err error, _ bool) error {
+			return usageError("%v; see surecut --help", err)
+		},
+		Action: func(c *cli.Context) error {
+			if c.Args().Present() {
+				return usageError("unknown command %q; see surecut --help", c.Args().First())
+			}
+			return cli.ShowAppHelp(c)
+		},
+		Before: func(c *cli.Context) error {
+			return setUpLog(stderr, c.String("log-level"), c.String("log-format"))
+		},
+	}
+	for _, cmd := range app.Commands {
+		prepare(cmd, cmd.Name)
+	}
+	return app
+}
+
+// prepare gives a command and its subcommands the config file, and usage errors their exit status.
+func prepare(cmd *cli.Command, path string) {
+	cmd.OnUsageError = func(_ *cli.Context, err error, _ bool) error {
+		return usageError("%v; see surecut %s --help", err, path)
+	}
+	cmd.HideHelpCommand = true
+	if action := cmd.Action; action != nil {
+		cmd.Action = func(c *cli.Context) error {
+			if err := applyConfig(c, strings.Fields(path)); err != nil {
+				return err
+			}
+			return action(c)
+		}
+	}
+	for _, sub := range cmd.Subcommands {
+		prepare(sub, path+" "+sub.Name)
+	}
+}
+
+func setUpLog(w io.Writer, level, format string) error {
+	var l slog.Level
+	if err := l.UnmarshalText([]byte(level)); err != nil {
+		return usageError("--log-level %q: want debug, info, warn or error", level)
+	}
+	opts := &slog.HandlerOptions{Level: l}
+	switch format {
+	case "text":
+		slog.SetDefault(slog.New(slog.NewTextHandler(w, opts)))
+	case "json":
+		slog.SetDefault(slog.New(slog.NewJSONHandler(w, opts)))
+	default:
+		return usageError("--log-format %q: want text or json", format)
+	}
+	return nil
+}
+
+// Exit statuses; 2 stays Go's own.
+const (
+	exitOK          = 0
+	exitFailed      = 1
+	exitDifferent   = 3 // differences, failed checks or NO-GO
+	exitUnchecked   = 4 // something stayed unchecked, or alarms that nobody accepted
+	exitUsage       = 5
+	exitInterrupted = 130
+)
+
+// statusError carries an exit status. An empty message prints nothing: the verdict is on stdout already.
+type statusError struct {
+	status int
+	err    error
+}
+
+func (e *statusError) Error() string {
+	if e.err == nil {
+		return ""
+	}
+	return e.err.Error()
+}
+
+func (e *statusError) Unwrap() error { return e.err }
+
+// usageError is wrong usage: status 5.
+func usageError(format string, args ...any) error {
+	return &statusError{exitUsage, fmt.Errorf(format, args...)}
+}
+
+// verdictStatus ends a command whose verdict is on stdout with a status and no further message.
+func verdictStatus(status int) error {
+	if status == exitOK {
+		return nil
+	}
+	return &statusError{status: status}
+}
+
+func exitCode(err error) int {
+	var s *statusError
+	switch {
+	case errors.As(err, &s):
+		return s.status
+	case errors.Is(err, context.Canceled):
+		return exitInterrupted
+	}
+	return exitFailed
+}

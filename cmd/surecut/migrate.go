@@ -1,0 +1,422 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"surecut/internal/preflight"
+	"surecut/migrator"
+	"surecut/reports"
+	"surecut/verifier"
+)
+
+func newMigrateCommand() *cli.Command {
+	def := migrator.DefaultConfig()
+	flags := append(sourceFlags(), targetFlags()...)
+	flags = append(flags, filterFlags()...)
+	return &cli.Command{
+		Name:  "migrate",
+		Usage: "copy a live source, or its RDB or AOF, into a target",
+		Description: "The checks run first: a failed one stops the migration, an alarm must be accepted. Then one link per source shard\n" +
+			"copies the snapshot and follows the stream. The first Ctrl-C or SIGTERM applies what was received and stops cleanly;\n" +
+			"the same command with the same --state resumes. The second one aborts at once; that is resumable too.\n" +
+			"The source may be files, rdb:PATH or aof:PATH (or a list or pattern of them, one per shard): then the copy ends when\n" +
+			"all of them is in.\n" +
+			"Exit status: 0 stopped cleanly, done or GO; 3 a check failed, something did not arrive, or NO-GO; 4 alarms that nobody\n" +
+			"accepted, or keys that stayed unchecked; 1 the migration failed; 130 interrupted before the snapshot was in.",
+		Flags: append(flags,
+			&cli.StringFlag{Name: "mode", Value: def.Mode, Usage: "full+incremental, full (ends when the snapshot is in) or incremental (continues what --state holds)"},
+			&cli.StringFlag{Name: "capture", Value: def.Capture, Usage: "psync; or scan, for a source that cannot be replicated: its keys are copied, and compared and copied again in rounds until both sides agree, for which its writers must stop in the end"},
+			&cli.StringFlag{Name: "until", Usage: "caught-up: end when the target has caught up; same: then also verify, and end with the gate's verdict"},
+			&cli.StringFlag{Name: "state", Value: "surecut-state", Usage: "`DIR` of spool and progress; giving it again resumes"},
+			&cli.StringFlag{Name: "read-from", Value: def.ReadFrom, Usage: "replica (where a shard has one) or primary"},
+			&cli.StringFlag{Name: "on-existing", Value: def.OnExisting, Usage: "a key of the snapshot that the target has already: fail, replace or keep"},
+			&cli.IntFlag{Name: "lanes", Value: def.Lanes, Usage: "connections per link that write to the target"},
+			&cli.StringFlag{Name: "big-value", Value: "16MiB", Usage: "`SIZE` above which a value is written in chunks"},
+			&cli.StringFlag{Name: "spool-limit", Value: "64GiB", Usage: "`SIZE` that snapshot and stream may take on disk, per link"},
+			&cli.DurationFlag{Name: "hold-expiry", Value: def.HoldExpiry, Usage: "keys that expire within this time are held without expiry until the target has caught up"},
+			&cli.DurationFlag{Name: "max-lag", Value: def.MaxLag, Usage: "below it the target has caught up"},
+			&cli.DurationFlag{Name: "retry-for", Value: def.RetryFor, Usage: "how long a lost source or target is tried again"},
+			&cli.StringFlag{Name: "rate-limit", Usage: "`SIZE` per second written to the target, at most"},
+			&cli.Int64Flag{Name: "rate-limit-ops", Usage: "commands per second written to the target, at most"},
+			&cli.BoolFlag{Name: "tune-source", Usage: "set client-output-buffer-limit and repl-diskless-sync on the source, and put them back at the end"},
+			&cli.BoolFlag{Name: "accept-alarms", Usage: "accept every alarm of the checks"},
+			&cli.StringSliceFlag{Name: "accept", Usage: "accept the alarms of these checks: `ID,ID`"},
+			&cli.StringFlag{Name: "out", Usage: "`DIR` for the reports: check, migrate, and with --until same verify and gate"},
+			&cli.StringFlag{Name: "format", Value: "table", Usage: "of the report on stdout: table, json, markdown, junit or html"},
+			progressFlag(),
+		),
+		Action: func(c *cli.Context) error {
+			opts, err := migrateOptions(c)
+			if err != nil {
+				return err
+			}
+			return runMigrate(c.Context, opts, c.App.Writer, c.App.ErrWriter)
+		},
+	}
+}
+
+// MigrateOptions are the flags of surecut migrate.
+type MigrateOptions struct {
+	Endpoints    endpoints
+	Config       migrator.Config // without its sides
+	Until        string
+	Accept       []string
+	AcceptAlarms bool
+	Out          string
+	Format       string
+	Progress     string
+}
+
+func migrateOptions(c *cli.Context) (MigrateOptions, error) {
+	o := MigrateOptions{Config: migrator.DefaultConfig(), Until: c.String("until"), Accept: c.StringSlice("accept"),
+		AcceptAlarms: c.Bool("accept-alarms"), Out: c.String("out"), Format: c.String("format"), Progress: c.String("progress")}
+	var err error
+	if o.Endpoints, err = endpointSpecs(c); err != nil {
+		return o, err
+	}
+	cfg := &o.Config
+	cfg.Mode, cfg.StateDir, cfg.ReadFrom, cfg.OnExisting = c.String("mode"), c.String("state"), c.String("read-from"), c.String("on-existing")
+	cfg.Lanes, cfg.HoldExpiry, cfg.MaxLag, cfg.RetryFor = c.Int("lanes"), c.Duration("hold-expiry"), c.Duration("max-lag"), c.Duration("retry-for")
+	cfg.Capture = c.String("capture")
+	cfg.RateOps, cfg.TuneSource = c.Int64("rate-limit-ops"), c.Bool("tune-source")
+	var errs []error
+	for name, to := range map[string]*int64{"big-value": &cfg.BigValue, "spool-limit": &cfg.SpoolLimit, "rate-limit": &cfg.RateBytes} {
+		if text := c.String(name); text != "" {
+			if *to, err = parseSize(text); err != nil {
+				errs = append(errs, fmt.Errorf("--%s: %w", name, err))
+			}
+		}
+	}
+	if cfg.Filter, err = filterOf(c); err != nil {
+		errs = append(errs, err)
+	}
+	if db := o.Endpoints.Source.DB; db >= 0 && len(cfg.Filter.DBs) == 0 {
+		cfg.Filter.DBs = []int{db}
+	}
+	if err := errors.Join(append(errs, o.Validate())...); err != nil {
+		return o, usageError("%w", err)
+	}
+	return o, nil
+}
+
+// Validate joins every problem of the options.
+func (o MigrateOptions) Validate() error {
+	errs := []error{o.Config.Validate(), reports.CheckFormat(o.Format)}
+	if o.Until != "" && o.Until != "caught-up" && o.Until != "same" {
+		errs = append(errs, fmt.Errorf("--until %q: want caught-up or same", o.Until))
+	}
+	if o.Until != "" && o.Config.Mode == migrator.ModeFull {
+		errs = append(errs, errors.New("--until: a full copy ends when its snapshot is in"))
+	}
+	for _, id := range o.Accept {
+		if !preflight.Known(id) {
+			errs = append(errs, fmt.Errorf("--accept %q: there is no check of this name; the checks are %v", id, preflight.IDs()))
+		}
+	}
+	if o.Endpoints.Source.IsFile() {
+		errs = append(errs, o.validateFile())
+	}
+	if o.Config.Capture == migrator.CaptureScan {
+		errs = append(errs, o.validateScan())
+	}
+	return errors.Join(append(errs, checkProgress(o.Progress))...)
+}
+
+// validateFile names the flags that have no meaning where the source is a file.
+func (o MigrateOptions) validateFile() error {
+	var errs []error
+	source := o.Endpoints.Source
+	if o.Config.Mode != migrator.ModeFullIncremental {
+		errs = append(errs, fmt.Errorf("--mode %s: %s is always copied to its end; leave --mode out", o.Config.Mode, source))
+	}
+	if o.Until != "" {
+		errs = append(errs, fmt.Errorf("--until: the copy of %s ends when all of it is in; surecut verify compares an RDB afterwards", source))
+	}
+	if o.Config.TuneSource {
+		errs = append(errs, fmt.Errorf("--tune-source: %s is no server", source))
+	}
+	return errors.Join(errs...)
+}
+
+// validateScan names the flags that have no meaning where the source is scanned.
+func (o MigrateOptions) validateScan() error {
+	var errs []error
+	if o.Config.Mode != migrator.ModeFullIncremental {
+		errs = append(errs, fmt.Errorf("--mode %s: --capture scan has no modes; leave --mode out", o.Config.Mode))
+	}
+	if o.Until == "caught-up" {
+		errs = append(errs, errors.New("--until caught-up: --capture scan ends when both sides agree"))
+	}
+	if o.Config.TuneSource {
+		errs = append(errs, errors.New("--tune-source: --capture scan does not replicate"))
+	}
+	if o.Endpoints.Source.IsFile() {
+		errs = append(errs, fmt.Errorf("--capture scan: %s is no server", o.Endpoints.Source))
+	}
+	return errors.Join(errs...)
+}
+
+// runMigrate checks, migrates and, with --until same, verifies and judges. ctx ends with the first signal.
+func runMigrate(ctx context.Context, o MigrateOptions, stdout, stderr io.Writer) error {
+	if err := probeDir(o.Out); err != nil {
+		return err
+	}
+	source, target := preflight.Connect(ctx, o.Endpoints.Source), preflight.Connect(ctx, o.Endpoints.Target)
+	defer source.Close()
+	defer target.Close()
+	checked, err := checkFirst(ctx, o, source, target, stderr)
+	if err != nil {
+		return err
+	}
+	o.Config.Sides = migrator.Sides{Source: source.Deployment, Target: target.Deployment}
+	o.Config.AcceptCut = o.AcceptAlarms || slices.Contains(o.Accept, "source_file")
+	m, err := migrator.New(ctx, o.Config)
+	if err != nil {
+		return err
+	}
+	run := &migration{o: o, m: m, stderr: stderr, inputs: []reports.Report{checked}}
+	return run.toTheEnd(ctx, stdout)
+}
+
+// checkFirst runs the checks; what they find stops the migration, or must be accepted.
+func checkFirst(ctx context.Context, o MigrateOptions, source, target preflight.Side, stderr io.Writer) (*reports.Check, error) {
+	cfg := preflight.DefaultConfig()
+	cfg.Source, cfg.Target, cfg.OnExisting, cfg.ReadFrom = source, target, o.Config.OnExisting, o.Config.ReadFrom
+	cfg.DBs, cfg.DBMap, cfg.StateDir, cfg.BigValue = o.Config.Filter.DBs, o.Config.Filter.DBMap, o.Config.StateDir, o.Config.BigValue
+	cfg.Scans = o.Config.Capture == migrator.CaptureScan
+	cfg.Accept, cfg.AcceptAlarms, cfg.Resume = o.Accept, o.AcceptAlarms, migrator.StateID(o.Config.StateDir)
+	result, err := preflight.Run(ctx, cfg)
+	if err != nil {
+		return nil, err
+	}
+	report := &reports.Check{Header: o.header(reports.KindCheck), Report: result}
+	if o.Out != "" {
+		if _, err := reports.Write(o.Out, report); err != nil {
+			return nil, err
+		}
+	}
+	if result.Verdict == preflight.Pass {
+		return report, nil
+	}
+	if err := reports.Render(stderr, report, "table"); err != nil {
+		return nil, err
+	}
+	if result.Verdict == preflight.Fail {
+		var failed []string
+		for _, c := range result.Checks {
+			if c.Result == preflight.Fail {
+				failed = append(failed, fmt.Sprintf("%s (%s: %s)", c.ID, c.Subject, c.Found))
+			}
+		}
+		return nil, &statusError{exitDifferent, fmt.Errorf("the migration was not started: failed: %s", strings.Join(failed, "; "))}
+	}
+	return nil, &statusError{exitUnchecked, errors.New("the migration was not started: alarms were not accepted; look at them, then say --accept ID,ID or --accept-alarms")}
+}
+
+func (o MigrateOptions) header(kind string) reports.Header {
+	return reports.NewHeader(kind, Version, o.Endpoints.Source.String(), o.Endpoints.Target.String())
+}
+
+// migration is one run of surecut migrate behind its checks.
+type migration struct {
+	o      MigrateOptions
+	m      *migrator.Migration
+	stderr io.Writer
+	inputs []reports.Report // for the gate
+	rounds []migrator.Round // of a source that is scanned
+}
+
+// toTheEnd runs the migration, follows it to its goal, and reports.
+func (r *migration) toTheEnd(ctx context.Context, stdout io.Writer) error {
+	work, abort := context.WithCancelCause(context.WithoutCancel(ctx))
+	defer abort(nil)
+	over := make(chan struct{})
+	go r.obey(ctx, abort, over)
+	control, err := r.m.Listen()
+	if err != nil {
+		return err
+	}
+	defer control.Close()
+	show := newMigrateProgress(r.m, r.o.Progress, r.stderr)
+	failed := make(chan error, 1)
+	go func() { failed <- r.m.Run(work) }()
+
+	verified, goalErr := r.reachGoal(ctx, work, show, failed)
+	err = errors.Join(goalErr, <-failed)
+	show.close()
+	if err == nil && r.o.Config.Capture == migrator.CaptureScan && ctx.Err() == nil {
+		verified, err = r.agree(ctx)
+	}
+	close(over)
+	if ctx.Err() != nil && (errors.Is(err, context.Cause(ctx)) || errors.Is(err, ctx.Err())) {
+		err = nil // stopped in a round: the report says how far it came
+	}
+	return r.report(ctx, stdout, verified, err)
+}
+
+// obey turns signals into a stop in good order and, the second one, into an abort.
+func (r *migration) obey(ctx context.Context, abort context.CancelCauseFunc, over <-chan struct{}) {
+	select {
+	case <-ctx.Done():
+	case <-over:
+		return
+	}
+	again := make(chan os.Signal, 1)
+	signal.Notify(again, os.Interrupt, syscall.SIGTERM)
+	defer signal.Stop(again)
+	fmt.Fprintln(r.stderr, "surecut: stopping: what was received is being applied; once more aborts at once")
+	r.m.Stop()
+	select {
+	case <-again:
+		abort(context.Canceled)
+	case <-over:
+	}
+}
+
+// reachGoal waits for the goal of --until, and then lets the migration finish. Without one it waits for its end.
+func (r *migration) reachGoal(ctx, work context.Context, show *migrateProgress, failed chan error) (*reports.Verify, error) {
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		select {
+		case err := <-failed:
+			failed <- err
+			return nil, nil
+		case <-tick.C:
+		}
+		report := r.m.Report()
+		show.show(report)
+		if r.o.Until == "" || r.o.Config.Capture == migrator.CaptureScan || report.State != "caught_up" || ctx.Err() != nil {
+			continue
+		}
+		if r.o.Until == "caught-up" {
+			r.m.Finish()
+			return nil, nil
+		}
+		verified, err := r.verify(ctx)
+		r.m.Finish()
+		return verified, err
+	}
+}
+
+// verify compares while the migration goes on.
+func (r *migration) verify(ctx context.Context) (*reports.Verify, error) {
+	opts := verifier.DefaultOptions()
+	opts.Sides = verifier.Sides{Source: r.o.Config.Sides.Source, Target: r.o.Config.Sides.Target}
+	opts.Filter, opts.Applier = r.o.Config.Filter, applier[*migrator.Frame]{r.m}
+	fmt.Fprintln(r.stderr, "surecut: caught up; verifying")
+	result, err := verifier.Run(ctx, opts)
+	if err != nil {
+		return nil, fmt.Errorf("verify: %w", err)
+	}
+	return &reports.Verify{Header: r.o.header(reports.KindVerify), Report: *result}, nil
+}
+
+// report writes what there is to report, and gives the exit status.
+func (r *migration) report(ctx context.Context, stdout io.Writer, verified *reports.Verify, failed error) error {
+	result := r.m.Report()
+	if failed != nil {
+		result.State, result.Error = "failed", failed.Error()
+	}
+	if result.Rounds = r.rounds; r.o.Config.Capture == migrator.CaptureScan && result.State == "done" && (verified == nil || verified.Verdict != verifier.Same) {
+		result.State = "stopped"
+	}
+	migrated := &reports.Migrate{Header: r.o.header(reports.KindMigrate), Report: result}
+	outputs := []reports.Report{migrated}
+	var gate *reports.Gate
+	if verified != nil {
+		outputs = append(outputs, verified)
+	}
+	if verified != nil && r.o.Until == "same" {
+		gate = r.judge(verified, migrated)
+		outputs = append(outputs, gate)
+	}
+	for _, out := range outputs {
+		if err := publish(out, r.o.Out, r.o.Format, stdout, r.stderr); err != nil {
+			return errors.Join(failed, err)
+		}
+	}
+	switch {
+	case failed != nil:
+		return failed
+	case gate != nil && gate.Verdict == "GO":
+		return r.m.Forget(context.WithoutCancel(ctx))
+	case gate != nil && verified.Verdict == verifier.Unchecked:
+		return verdictStatus(exitUnchecked)
+	case gate == nil && r.o.Config.Capture == migrator.CaptureScan:
+		return r.scanStatus(ctx, verified, result)
+	case gate != nil, result.Counters.SnapshotReported+result.Counters.CommandsReported+int64(len(result.Problems)) > 0:
+		return verdictStatus(exitDifferent)
+	case !r.m.Snapshotted() && r.o.Config.Mode != migrator.ModeFull, ctx.Err() != nil && r.o.Config.Mode == migrator.ModeFull:
+		return &statusError{exitInterrupted, errors.New("interrupted before the snapshot was in; the same command with the same --state goes on")}
+	}
+	return nil
+}
+
+// scanStatus is the exit status of a source that was scanned. Where both sides agree, nothing of ours is left behind.
+func (r *migration) scanStatus(ctx context.Context, verified *reports.Verify, result migrator.Report) error {
+	switch {
+	case verified == nil:
+		return &statusError{exitInterrupted, errors.New("interrupted before source and target agreed; the same command with the same --state goes on")}
+	case verified.Verdict == verifier.Unchecked:
+		return verdictStatus(exitUnchecked)
+	case verified.Verdict != verifier.Same, result.Counters.SnapshotReported+int64(len(result.Problems)) > 0:
+		return verdictStatus(exitDifferent)
+	}
+	return r.m.Forget(context.WithoutCancel(ctx))
+}
+
+func (r *migration) judge(verified *reports.Verify, migrated *reports.Migrate) *reports.Gate {
+	var inputs []reports.Loaded
+	for _, in := range append(r.inputs, verified, migrated) {
+		inputs = append(inputs, reports.Loaded{Path: in.Kind() + " of this run", Report: in})
+	}
+	gate := reports.Evaluate(reports.DefaultPolicy(), inputs...)
+	gate.Version = Version
+	return gate
+}
+
+// probeDir finds out before the work begins whether its reports can be written.
+func probeDir(dir string) error {
+	if dir == "" {
+		return nil
+	}
+	err := os.MkdirAll(dir, 0o755)
+	if err == nil {
+		var f *os.File
+		if f, err = os.CreateTemp(dir, ".surecut-*"); err == nil {
+			err = errors.Join(f.Close(), os.Remove(f.Name()))
+		}
+	}
+	if err != nil {
+		return usageError("--out: no report can be written there: %v", err)
+	}
+	return nil
+}
+
+// parseSize reads bytes with an optional unit: 1048576, 64KiB, 16MiB, 2GiB.
+func parseSize(text string) (int64, error) {
+	number, unit := text, int64(1)
+	for suffix, n := range map[string]int64{"KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "KB": 1000, "MB": 1000_000, "GB": 1000_000_000} {
+		if rest, ok := strings.CutSuffix(text, suffix); ok {
+			number, unit = rest, n
+		}
+	}
+	n, err := strconv.ParseInt(strings.TrimSpace(number), 10, 64)
+	if err != nil || n < 0 || n > (1<<62)/unit {
+		return 0, fmt.Errorf("%q: want bytes, or a number with KiB, MiB or GiB", text)
+	}
+	return n * unit, nil
+}

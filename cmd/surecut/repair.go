@@ -1,0 +1,170 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/olekukonko/tablewriter"
+	"github.com/urfave/cli/v2"
+
+	"surecut/reports"
+	"surecut/verifier"
+)
+
+func newRepairCommand() *cli.Command {
+	d := verifier.DefaultOptions()
+	flags := append(sourceFlags(), targetFlags()...)
+	flags = append(flags,
+		&cli.StringFlag{Name: "report", Usage: "verify.json `FILE` whose findings are repaired"},
+		&cli.BoolFlag{Name: "apply", Usage: "write to the target; without it, only say what would be done"},
+		&cli.BoolFlag{Name: "delete-extra", Usage: "delete keys that the source does not have"},
+		&cli.IntFlag{Name: "rounds", Value: d.Rounds, Usage: "how often a repaired key that still differs is read before it counts as different"},
+		&cli.DurationFlag{Name: "interval", Value: d.Interval, Usage: "between rounds"},
+		&cli.DurationFlag{Name: "ttl-tolerance", Value: d.TTLTolerance, Usage: "expiries no further apart than this are the same"},
+		&cli.StringFlag{Name: "out", Usage: "`DIR` for verify.json and so on, of the repaired keys"},
+		&cli.StringFlag{Name: "format", Value: "table", Usage: "of the new report on stdout: table, json, markdown, junit or html"},
+	)
+	return &cli.Command{
+		Name:  "repair",
+		Usage: "make the target equal to the source for the findings of a verify report",
+		Description: "Each key is looked at again, and repaired by what both sides hold now: copied by DUMP and RESTORE, its expiry set, or\n" +
+			"with --delete-extra deleted. With --apply the same keys are verified afterwards: exit status 0 all same, 3 different,\n" +
+			"4 something unchecked. Keys that were unchecked are not touched.",
+		Flags: flags,
+		Action: func(c *cli.Context) error {
+			opts, err := repairOptions(c)
+			if err != nil {
+				return err
+			}
+			if err := opts.Validate(); err != nil {
+				return usageError("%w; see surecut repair --help", err)
+			}
+			return runRepair(c.Context, opts, c.App.Writer, c.App.ErrWriter)
+		},
+	}
+}
+
+// RepairOptions are the flags of surecut repair.
+type RepairOptions struct {
+	Endpoints           endpoints
+	Report, Out, Format string
+	Repair              verifier.RepairOptions // Source, Target and Findings come with the run
+}
+
+func repairOptions(c *cli.Context) (RepairOptions, error) {
+	o := RepairOptions{Report: c.String("report"), Out: c.String("out"), Format: c.String("format")}
+	var err error
+	if o.Endpoints, err = endpointSpecs(c); err != nil {
+		return o, err
+	}
+	o.Repair.Options = verifier.DefaultOptions()
+	o.Repair.Rounds = c.Int("rounds")
+	o.Repair.Interval = c.Duration("interval")
+	o.Repair.TTLTolerance = c.Duration("ttl-tolerance")
+	o.Repair.Apply = c.Bool("apply")
+	o.Repair.DeleteExtra = c.Bool("delete-extra")
+	if c.Args().Present() {
+		return o, usageError("repair takes no argument, only flags; got %q", c.Args().First())
+	}
+	return o, nil
+}
+
+// Validate names what is wrong with the options.
+func (o RepairOptions) Validate() error {
+	var missing error
+	if o.Report == "" {
+		missing = errors.New("--report FILE is needed: the verify.json whose findings are repaired")
+	}
+	return errors.Join(missing, o.Repair.Validate(), reports.CheckFormat(o.Format))
+}
+
+func runRepair(ctx context.Context, o RepairOptions, stdout, stderr io.Writer) error {
+	loaded, err := reports.Load(o.Report)
+	if err != nil {
+		return err
+	}
+	report, ok := loaded.(*reports.Verify)
+	if !ok {
+		return usageError("--report %s is a %s report; repair needs one of verify", o.Report, loaded.Kind())
+	}
+	if s, t := o.Endpoints.Source.String(), o.Endpoints.Target.String(); report.Source != s || report.Target != t {
+		fmt.Fprintf(stderr, "surecut: the report speaks of %s -> %s; keys are repaired by what %s and %s hold now\n", report.Source, report.Target, s, t)
+	}
+	if report.Omitted > 0 {
+		fmt.Fprintf(stderr, "surecut: the report leaves out %d findings, which are not repaired; verify again afterwards\n", report.Omitted)
+	}
+	sides, closeSides, err := openSides(ctx, o.Endpoints)
+	if err != nil {
+		return err
+	}
+	defer closeSides()
+	o.Repair.Sides = sides
+	o.Repair.Findings = report.Findings
+	done, again, err := verifier.Repair(ctx, o.Repair)
+	w := stdout
+	if o.Repair.Apply {
+		w = stderr // stdout is for the new report
+	}
+	if terr := repairTable(w, done, o.Repair.Apply); terr != nil && err == nil {
+		err = terr
+	}
+	if err != nil {
+		return fmt.Errorf("repair: %w", err)
+	}
+	if again == nil {
+		return nil
+	}
+	return deliverVerify(o.Endpoints, again, o.Out, o.Format, stdout, stderr)
+}
+
+// repairTable lists what was done, or would be.
+func repairTable(w io.Writer, done []verifier.Repaired, applied bool) error {
+	if len(done) == 0 {
+		_, err := fmt.Fprintln(w, "Nothing to repair.")
+		return err
+	}
+	counts := map[verifier.Remedy]int{}
+	failed := 0
+	t := tablewriter.NewWriter(w)
+	t.Header("db", "key", "remedy", "why")
+	for _, d := range done {
+		counts[d.Remedy]++
+		why := d.Why
+		if d.Error != "" {
+			failed++
+			why = "FAILED: " + d.Error
+		}
+		if err := t.Append([]string{fmt.Sprint(d.TargetDB), d.Key, string(d.Remedy), why}); err != nil {
+			return err
+		}
+	}
+	if err := t.Render(); err != nil {
+		return err
+	}
+	verb := "Would "
+	if applied {
+		verb = "Set out to "
+	}
+	parts := []string{}
+	for _, r := range []verifier.Remedy{verifier.RemedyCopy, verifier.RemedyExpire, verifier.RemedyDelete} {
+		if counts[r] > 0 {
+			parts = append(parts, fmt.Sprintf("%s %d", map[verifier.Remedy]string{
+				verifier.RemedyCopy: "copy", verifier.RemedyExpire: "set the expiry of", verifier.RemedyDelete: "delete"}[r], counts[r]))
+		}
+	}
+	if len(parts) == 0 {
+		parts = append(parts, "change nothing")
+	}
+	line := verb + strings.Join(parts, ", ") + "."
+	if failed > 0 {
+		line += fmt.Sprintf(" %d failed.", failed)
+	}
+	if !applied {
+		line += " Nothing was written; --apply does it."
+	}
+	_, err := fmt.Fprintln(w, line)
+	return err
+}

@@ -1,0 +1,117 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+
+	"surecut/reports"
+)
+
+func newReportCommand() *cli.Command {
+	return &cli.Command{
+		Name:      "report",
+		Usage:     "render JSON reports again, as HTML, Markdown, JUnit or a table",
+		ArgsUsage: "REPORT...",
+		Description: "REPORT is a JSON report, or a directory: then all its *.json reports except gate.json.\n" +
+			"With --out the files go into DIR, in every format or the one that --format names; else one format goes to stdout.",
+		Flags: []cli.Flag{
+			&cli.StringFlag{Name: "out", Usage: "`DIR` for the rendered files; reports of one kind would overwrite each other and are refused"},
+			&cli.StringFlag{Name: "format", Usage: "table, json, markdown, junit or html (default on stdout: table; with --out: all)"},
+		},
+		Action: func(c *cli.Context) error {
+			opts := ReportOptions{Out: c.String("out"), Format: c.String("format"), Reports: c.Args().Slice()}
+			if err := opts.Validate(); err != nil {
+				return usageError("%w; see surecut report --help", err)
+			}
+			return runReport(c.Context, opts, c.App.Writer, c.App.ErrWriter)
+		},
+	}
+}
+
+// ReportOptions are the flags and arguments of surecut report.
+type ReportOptions struct {
+	Out, Format string // Format may be empty
+	Reports     []string
+}
+
+// Validate names what is wrong with the options.
+func (o ReportOptions) Validate() error {
+	if i := slices.IndexFunc(o.Reports, isFlag); i >= 0 {
+		return fmt.Errorf("%s stands after a REPORT; flags come first", o.Reports[i])
+	}
+	if len(o.Reports) == 0 {
+		return fmt.Errorf("report needs a REPORT: a JSON file that surecut wrote, or a directory of such")
+	}
+	if o.Format == "" {
+		return nil
+	}
+	return reports.CheckFormat(o.Format)
+}
+
+// isFlag tells an argument that was meant as a flag: the command line stops to read flags at the first argument.
+func isFlag(arg string) bool { return strings.HasPrefix(arg, "-") }
+
+func runReport(_ context.Context, o ReportOptions, stdout, stderr io.Writer) error {
+	inputs, err := reports.LoadAll(o.Reports...)
+	if err != nil {
+		return err
+	}
+	if o.Out != "" {
+		return renderFiles(o, inputs, stderr)
+	}
+	format := o.Format
+	if format == "" {
+		format = "table"
+	}
+	for i, in := range inputs {
+		if i > 0 && format == "table" {
+			fmt.Fprintln(stdout)
+		}
+		if err := reports.Render(stdout, in.Report, format); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func renderFiles(o ReportOptions, inputs []reports.Loaded, stderr io.Writer) error {
+	from := map[string]string{}
+	for _, in := range inputs {
+		if other, ok := from[in.Report.Kind()]; ok {
+			return usageError("%s and %s are both %s reports; give each a --out of its own", other, in.Path, in.Report.Kind())
+		}
+		from[in.Report.Kind()] = in.Path
+	}
+	for _, in := range inputs {
+		forms := []string{"json", "html", "markdown", "junit"}
+		if o.Format != "" {
+			forms = []string{o.Format}
+		}
+		paths, err := reports.WriteFormats(o.Out, in.Report, forms...)
+		if err != nil {
+			return err
+		}
+		for _, p := range paths {
+			fmt.Fprintln(stderr, "wrote", p)
+		}
+	}
+	return nil
+}
+
+// publish is how a command hands out its report: the files into out, where the user named a directory, and one form
+// on stdout. The files come first, so that whoever reads a verdict on stdout finds them.
+func publish(r reports.Report, out, format string, stdout, stderr io.Writer) error {
+	if out != "" {
+		paths, err := reports.Write(out, r)
+		if err != nil {
+			return err
+		}
+		defer fmt.Fprintln(stderr, "reports:", paths[0], paths[1])
+	}
+	return reports.Render(stdout, r, format)
+}

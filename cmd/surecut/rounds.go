@@ -1,0 +1,82 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"surecut/migrator"
+	"surecut/reports"
+	"surecut/verifier"
+)
+
+// scannedFindings bounds what one round copies again; what is beyond it, the next one finds.
+const scannedFindings = 200_000
+
+// agree compares a source that was scanned with the target, and copies again what differs, in rounds until both agree. While the
+// source is written there is always something; once the writers have stopped, the next round is the last. It ends without
+// agreement where two rounds in a row could mend nothing.
+//
+// Where the source tells of its writes, they are copied as they come, and agreement counts only if it told of none during the round.
+func (r *migration) agree(ctx context.Context) (agreed *reports.Verify, err error) {
+	writes, followed := func() int64 { return 0 }, func() int64 { return 0 }
+	watch, why := r.m.Watch(ctx)
+	if why != nil {
+		fmt.Fprintf(r.stderr, "surecut: comparing in rounds; the source does not tell of its writes (%v)\n", why)
+	} else {
+		fmt.Fprintln(r.stderr, "surecut: comparing in rounds, and copying what the source tells to be written")
+		writes, followed = watch.Seen, watch.Copied
+		defer func() { err = errors.Join(err, watch.Close()) }()
+	}
+	idle := 0
+	for n := 1; ; n++ {
+		seen, before := writes(), followed()
+		opts := verifier.DefaultOptions()
+		opts.Sides = verifier.Sides{Source: r.o.Config.Sides.Source, Target: r.o.Config.Sides.Target}
+		opts.Filter, opts.Rounds, opts.MaxFindings = r.o.Config.Filter, 2, scannedFindings
+		result, err := verifier.Run(ctx, opts)
+		if err != nil {
+			return nil, fmt.Errorf("round %d: %w", n, err)
+		}
+		t := result.Totals
+		round := migrator.Round{Round: n, Same: t.Same, Different: t.Different, Missing: t.Missing, Extra: t.Extra, Unchecked: t.Unchecked}
+		round.Followed = followed() - before
+		if result.Verdict != verifier.Same {
+			round.Recopied, err = r.m.CopyAgain(ctx, outdated(result.Findings, &round))
+		}
+		r.rounds = append(r.rounds, round)
+		if err != nil {
+			return nil, fmt.Errorf("round %d: copy again: %w", n, err)
+		}
+		fmt.Fprintf(r.stderr, "surecut: round %d: %d same, %d different, %d missing, %d extra, %d unchecked; %d copied again, %d deleted, %d followed\n",
+			n, t.Same, t.Different, t.Missing, t.Extra, t.Unchecked, round.Copied, round.Deleted, round.Followed)
+		if idle++; round.Copied+round.Deleted > 0 {
+			idle = 0
+		}
+		if writes() != seen { // it is out of date already
+			idle = 0
+			continue
+		}
+		if result.Verdict == verifier.Same || idle == 2 {
+			result.Findings = result.Findings[:min(len(result.Findings), verifier.DefaultOptions().MaxFindings)]
+			return &reports.Verify{Header: r.o.header(reports.KindVerify), Report: *result}, nil
+		}
+	}
+}
+
+// outdated gives the keys that the target does not hold as the source does. One in a database that comes from none of the source's
+// is left alone.
+func outdated(findings []verifier.Finding, round *migrator.Round) []migrator.Outdated {
+	var keys []migrator.Outdated
+	for i := range findings {
+		f := &findings[i]
+		switch {
+		case f.Verdict == verifier.Unchecked || f.Verdict == verifier.Same:
+		case f.DB < 0:
+			round.Left++
+		default:
+			keys = append(keys, migrator.Outdated{Key: f.Name(), Extra: f.Verdict == verifier.Extra})
+		}
+	}
+	return keys
+}

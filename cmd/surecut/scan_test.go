@@ -1,0 +1,99 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// tinyRDB holds one string in database 0, in RDB version 9 without a checksum.
+var tinyRDB = []byte("REDIS0009\xfe\x00\x00\x05greet\x05hello\xff\x00\x00\x00\x00\x00\x00\x00\x00")
+
+func scanCommand(args ...string) (status int, stdout, stderr string) {
+	var out, talk bytes.Buffer
+	status = run(append([]string{"surecut", "scan"}, args...), &out, &talk)
+	return status, out.String(), talk.String()
+}
+
+func TestScanBigKeysOfFile(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "dump.rdb")
+	if err := os.WriteFile(path, tinyRDB, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	out := filepath.Join(dir, "out")
+	status, stdout, stderr := scanCommand("bigkeys", "--source", "rdb:"+path, "--format", "json", "--out", out)
+	if status != exitOK {
+		t.Fatalf("exit %d: %s", status, stderr)
+	}
+	var report struct {
+		Schema string
+		Totals struct{ Keys, Bytes int64 }
+		Top    []struct{ Key, Type string }
+	}
+	if err := json.Unmarshal([]byte(stdout), &report); err != nil {
+		t.Fatalf("stdout is no JSON: %v", err)
+	}
+	if report.Schema != "surecut.bigkeys/1" || report.Totals.Keys != 1 || len(report.Top) != 1 || report.Top[0].Key != "greet" || report.Top[0].Type != "string" {
+		t.Errorf("report %+v", report)
+	}
+	for _, name := range []string{"bigkeys.json", "bigkeys.html", "bigkeys.md", "bigkeys.xml"} {
+		if _, err := os.Stat(filepath.Join(out, name)); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+func TestScanBigKeysRefuses(t *testing.T) {
+	dir := t.TempDir()
+	write := func(name string, data []byte) string {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, data, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	cut, text := write("cut.rdb", tinyRDB[:15]), write("text.rdb", []byte("no RDB at all"))
+	tests := []struct {
+		name   string
+		args   []string
+		status int
+		says   []string
+	}{
+		{name: "cut short", args: []string{"bigkeys", "--source", "rdb:" + cut}, status: exitFailed, says: []string{cut, "at byte 1"}},
+		{name: "no RDB", args: []string{"bigkeys", "--source", "rdb:" + text}, status: exitFailed, says: []string{text, "not an RDB"}},
+		{name: "no file", args: []string{"bigkeys", "--source", "rdb:" + dir + "/nosuch"}, status: exitFailed, says: []string{"nosuch"}},
+		{name: "AOF", args: []string{"bigkeys", "--source", "aof:" + text}, status: exitUsage, says: []string{"AOF"}},
+		{name: "no source", args: []string{"bigkeys"}, status: exitUsage, says: []string{"--source"}},
+		{name: "format", args: []string{"bigkeys", "--source", "rdb:" + cut, "--format", "pdf"}, status: exitUsage, says: []string{"pdf"}},
+		{name: "progress", args: []string{"bigkeys", "--source", "rdb:" + cut, "--progress", "dots"}, status: exitUsage, says: []string{"dots"}},
+		{name: "top", args: []string{"bigkeys", "--source", "rdb:" + cut, "--top", "0"}, status: exitUsage, says: []string{"top is 0"}},
+		{name: "argument", args: []string{"bigkeys", "--source", "rdb:" + cut, "more"}, status: exitUsage, says: []string{"more"}},
+		{name: "subcommand", args: []string{"nosuch"}, status: exitUsage, says: []string{"nosuch"}},
+	}
+	for _, tt := range tests {
+		out := filepath.Join(dir, "out-"+tt.name)
+		args := tt.args
+		if len(args) > 2 && tt.name != "argument" {
+			args = append(args, "--out", out)
+		}
+		status, stdout, stderr := scanCommand(args...)
+		if status != tt.status || stdout != "" {
+			t.Errorf("%s: exit %d, stdout %q; want %d and nothing", tt.name, status, stdout, tt.status)
+		}
+		for _, word := range tt.says {
+			if !strings.Contains(stderr, word) {
+				t.Errorf("%s: stderr %q does not say %q", tt.name, stderr, word)
+			}
+		}
+		if strings.Count(strings.TrimSpace(stderr), "\n") > 0 {
+			t.Errorf("%s: stderr has several lines: %q", tt.name, stderr)
+		}
+		if left, err := os.ReadDir(out); len(left) > 0 {
+			t.Errorf("%s: a report was written: %v (%v)", tt.name, left, err)
+		}
+	}
+}

@@ -1,0 +1,278 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"surecut/internal/endpoint"
+	"surecut/internal/keyspace"
+	"surecut/migrator"
+	"surecut/reports"
+	"surecut/verifier"
+)
+
+func newVerifyCommand() *cli.Command {
+	d := verifier.DefaultOptions()
+	flags := append(sourceFlags(), targetFlags()...)
+	flags = append(flags, filterFlags()...)
+	flags = append(flags,
+		&cli.StringFlag{Name: "depth", Value: string(d.Depth), Usage: "keys: presence and type; length: and length and expiry; value: everything"},
+		&cli.IntFlag{Name: "rounds", Value: d.Rounds, Usage: "how often a key in doubt is read before it counts as different"},
+		&cli.DurationFlag{Name: "interval", Value: d.Interval, Usage: "between rounds; longer than the lag of what feeds the target"},
+		&cli.IntFlag{Name: "workers", Value: d.Workers, Usage: "connections that read, per node"},
+		&cli.StringFlag{Name: "read-from", Value: string(d.ReadFrom), Usage: "read the source's shards from their primary or from a replica, where there is one"},
+		&cli.DurationFlag{Name: "ttl-tolerance", Value: d.TTLTolerance, Usage: "expiries no further apart than this are the same"},
+		&cli.StringFlag{Name: "state", Usage: "`DIR` of the migration that feeds the target, running on this machine: keys in doubt are then compared at one offset"},
+		&cli.IntFlag{Name: "max-findings", Value: d.MaxFindings, Usage: "list no more keys than this; totals count all"},
+		&cli.StringFlag{Name: "out", Usage: "`DIR` for verify.json, verify.html, verify.md and verify.xml"},
+		&cli.StringFlag{Name: "format", Value: "table", Usage: "on stdout: table, json, markdown, junit or html"},
+		progressFlag(),
+	)
+	return &cli.Command{
+		Name:  "verify",
+		Usage: "compare source and target key by key, while both are in use",
+		Description: "Both sides are scanned and read by typed commands; nothing is written. What differs is read again in rounds, so that\n" +
+			"keys on their way are not taken for differences. A key that could not be compared is unchecked, never the same.\n" +
+			"The source may be RDB files (rdb:PATH): their keys are decoded here; what has expired by now is left out.\n" +
+			"Exit status: 0 same, 3 different, 4 something unchecked, 1 the run failed. The records of the run go to a temporary\n" +
+			"file in $TMPDIR: about 30 bytes and the name per key and side.",
+		Flags: flags,
+		Action: func(c *cli.Context) error {
+			opts, err := verifyOptions(c)
+			if err != nil {
+				return err
+			}
+			if err := opts.Validate(); err != nil {
+				return usageError("%w; see surecut verify --help", err)
+			}
+			return runVerify(c.Context, opts, c.App.Writer, c.App.ErrWriter)
+		},
+	}
+}
+
+// VerifyOptions are the flags of surecut verify.
+type VerifyOptions struct {
+	Endpoints   endpoints
+	Verify      verifier.Options // Source and Target are opened by the run
+	State       string           // of the migration that feeds the target
+	Out, Format string
+	Progress    string
+}
+
+func verifyOptions(c *cli.Context) (VerifyOptions, error) {
+	o := VerifyOptions{Verify: verifier.DefaultOptions(), State: c.String("state"), Out: c.String("out"), Format: c.String("format"), Progress: c.String("progress")}
+	var err error
+	if o.Endpoints, err = endpointSpecs(c); err != nil {
+		return o, err
+	}
+	if o.Endpoints.Source.IsAOF() {
+		return o, usageError("--source %s: an AOF holds commands, not keys, and cannot be compared; let a server load it and compare with that, or give the source's RDB", o.Endpoints.Source)
+	}
+	if o.Verify.Filter, err = filterOf(c); err != nil {
+		return o, err
+	}
+	o.Verify.Depth = verifier.Depth(c.String("depth"))
+	o.Verify.Rounds = c.Int("rounds")
+	o.Verify.Interval = c.Duration("interval")
+	o.Verify.Workers = c.Int("workers")
+	o.Verify.ReadFrom = verifier.ReadFrom(c.String("read-from"))
+	o.Verify.TTLTolerance = c.Duration("ttl-tolerance")
+	o.Verify.MaxFindings = c.Int("max-findings")
+	if c.Args().Present() {
+		return o, usageError("verify takes no argument, only flags; got %q", c.Args().First())
+	}
+	return o, nil
+}
+
+// Validate names what is wrong with the options.
+func (o VerifyOptions) Validate() error {
+	return errors.Join(o.Verify.Validate(), reports.CheckFormat(o.Format), checkProgress(o.Progress))
+}
+
+func runVerify(ctx context.Context, o VerifyOptions, stdout, stderr io.Writer) error {
+	if err := probeDir(o.Out); err != nil {
+		return err
+	}
+	sides, closeSides, err := openSides(ctx, o.Endpoints)
+	if err != nil {
+		return err
+	}
+	defer closeSides()
+	o.Verify.Sides = sides
+	if o.State != "" {
+		feeding, err := migrator.Attach(o.State)
+		if err != nil {
+			return err
+		}
+		o.Verify.Applier = applier[*migrator.RemoteFrame]{feeding}
+	}
+	show := newVerifyProgress(o.Progress, stderr)
+	o.Verify.Progress = show.update
+	found, err := verifier.Run(ctx, o.Verify)
+	show.end()
+	if err != nil {
+		return fmt.Errorf("verify: %w", err)
+	}
+	return deliverVerify(o.Endpoints, found, o.Out, o.Format, stdout, stderr)
+}
+
+// deliverVerify writes and renders the report, and gives the exit status of its verdict.
+func deliverVerify(e endpoints, found *verifier.Report, out, format string, stdout, stderr io.Writer) error {
+	report := &reports.Verify{
+		Header: reports.NewHeader(reports.KindVerify, Version, e.Source.String(), e.Target.String()),
+		Report: *found,
+	}
+	if out != "" {
+		paths, err := reports.Write(out, report)
+		if err != nil {
+			return err
+		}
+		for _, p := range paths {
+			fmt.Fprintln(stderr, "wrote "+p)
+		}
+	}
+	if err := reports.Render(stdout, report, format); err != nil {
+		return err
+	}
+	switch found.Verdict {
+	case verifier.Same:
+		return nil
+	case verifier.Unchecked:
+		return verdictStatus(exitUnchecked)
+	}
+	return verdictStatus(exitDifferent)
+}
+
+// openSides opens both endpoints; the function that it gives closes them.
+func openSides(ctx context.Context, e endpoints) (verifier.Sides, func(), error) {
+	source, err := endpoint.Open(ctx, e.Source)
+	if err != nil {
+		return verifier.Sides{}, nil, fmt.Errorf("source: %w", err)
+	}
+	target, err := endpoint.Open(ctx, e.Target)
+	if err != nil {
+		source.Close()
+		return verifier.Sides{}, nil, fmt.Errorf("target: %w", err)
+	}
+	return verifier.Sides{Source: source, Target: target}, func() { source.Close(); target.Close() }, nil
+}
+
+// filterFlags are the flags that select keys and map databases.
+func filterFlags() []cli.Flag {
+	const category = "Selection"
+	return []cli.Flag{
+		&cli.StringSliceFlag{Name: "include", Category: category, Usage: "only keys that match this `GLOB`, as KEYS takes it; may be given several times"},
+		&cli.StringSliceFlag{Name: "exclude", Category: category, Usage: "no key that matches this `GLOB`; wins over --include"},
+		&cli.StringSliceFlag{Name: "db", Category: category, Usage: "only these `DATABASES` of the source, as in 0,3"},
+		&cli.StringSliceFlag{Name: "db-map", Category: category, Usage: "`SOURCE:TARGET` databases, as in 3:0"},
+	}
+}
+
+// filterOf reads the selection from the flags; every problem is one of usage.
+func filterOf(c *cli.Context) (keyspace.Filter, error) {
+	f := keyspace.Filter{Include: c.StringSlice("include"), Exclude: c.StringSlice("exclude")}
+	for _, text := range c.StringSlice("db") {
+		db, err := strconv.Atoi(strings.TrimSpace(text))
+		if err != nil || db < 0 {
+			return f, usageError("--db %q: want database numbers, as in 0,3", text)
+		}
+		f.DBs = append(f.DBs, db)
+	}
+	for _, text := range c.StringSlice("db-map") {
+		from, to, ok := strings.Cut(strings.TrimSpace(text), ":")
+		source, err1 := strconv.Atoi(from)
+		target, err2 := strconv.Atoi(to)
+		if !ok || err1 != nil || err2 != nil || source < 0 || target < 0 {
+			return f, usageError("--db-map %q: want SOURCE:TARGET, as in 3:0", text)
+		}
+		if f.DBMap == nil {
+			f.DBMap = map[int]int{}
+		}
+		if other, twice := f.DBMap[source]; twice && other != target {
+			return f, usageError("--db-map: database %d is mapped to %d and to %d", source, other, target)
+		}
+		f.DBMap[source] = target
+	}
+	return f, nil
+}
+
+// verifyProgress shows a verification on stderr: one line that is rewritten, a line now and then, or JSON objects.
+type verifyProgress struct {
+	mode string
+	w    io.Writer
+	mu   sync.Mutex
+	last time.Time // guarded by mu
+	open bool      // guarded by mu: a rewritten line has not been ended
+}
+
+func newVerifyProgress(mode string, w io.Writer) *verifyProgress {
+	return &verifyProgress{mode: progressKind(mode, w), w: w, last: time.Now()}
+}
+
+func (p *verifyProgress) update(s verifier.Progress) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	switch p.mode {
+	case "bar":
+		fmt.Fprintf(p.w, "\r\x1b[K%s %s", progressBar(s), progressText(s))
+		p.open = true
+	case "line":
+		if time.Since(p.last) >= 3*time.Second {
+			p.last = time.Now()
+			fmt.Fprintln(p.w, progressText(s))
+		}
+	case "json":
+		if time.Since(p.last) >= time.Second || s.Phase == "done" {
+			p.last = time.Now()
+			line, err := json.Marshal(struct {
+				Event string `json:"event"`
+				verifier.Progress
+			}{"progress", s})
+			if err == nil {
+				fmt.Fprintln(p.w, string(line))
+			}
+		}
+	}
+}
+
+func (p *verifyProgress) end() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.open {
+		fmt.Fprint(p.w, "\r\x1b[K")
+		p.open = false
+	}
+}
+
+func progressBar(s verifier.Progress) string {
+	const width = 24
+	done, total := s.SourceKeys+s.TargetKeys, s.SourceTotal+s.TargetTotal
+	if s.Phase == "resolve" || s.Phase == "locate" {
+		done, total = s.Settled, s.Suspects
+	}
+	filled := width
+	if total > 0 {
+		filled = int(min(done, total) * width / total)
+	}
+	return "[" + strings.Repeat("#", filled) + strings.Repeat(".", width-filled) + "]"
+}
+
+func progressText(s verifier.Progress) string {
+	rate := float64(s.SourceKeys+s.TargetKeys) / max(s.Seconds, 0.001)
+	switch s.Phase {
+	case "enumerate":
+		return fmt.Sprintf("reading: source %d of %d keys, target %d of %d, %.0f keys/s", s.SourceKeys, s.SourceTotal, s.TargetKeys, s.TargetTotal, rate)
+	case "resolve":
+		return fmt.Sprintf("round %d: %d of %d keys in doubt settled", s.Round, s.Settled, s.Suspects)
+	}
+	return fmt.Sprintf("%s: %d source keys, %d target keys, %.1f s", s.Phase, s.SourceKeys, s.TargetKeys, s.Seconds)
+}
