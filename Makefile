@@ -1,0 +1,79 @@
+# Two commands on a fresh Debian machine with Go, git, make and root: make demo, make test.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := build
+
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+GOLANGCI_LINT := v2.15.0
+STATICCHECK := v0.8.2
+BIN := $(CURDIR)/bin
+FUZZTIME ?= 20s
+# A test binary that hangs must not take the build with it.
+TEST := go test -race -timeout 15m
+
+.PHONY: demo build test check lint unit servers browser e2e bench images fuzz clean
+
+build:
+	CGO_ENABLED=0 go build -trimpath -ldflags "-X main.Version=$(VERSION)" -o surecut ./cmd/surecut
+
+# Two local servers with live traffic, migrated, verified and gated in a minute.
+demo:
+	scripts/setup.sh redis
+	$(MAKE) --no-print-directory build
+	./surecut demo
+
+# Everything that a change must pass.
+test: lint images unit servers browser e2e
+
+# What needs no server and no container.
+check: lint unit
+
+lint: $(BIN)/golangci-lint-$(GOLANGCI_LINT) $(BIN)/staticcheck-$(STATICCHECK)
+	@files=$$(git ls-files -co --exclude-standard '*.go' | xargs -r ls 2>/dev/null | xargs -r gofmt -l); \
+		if [ -n "$$files" ]; then echo "gofmt -w needed: $$files" >&2; exit 1; fi
+	go vet -tags servers,browser,e2e,bench ./...
+	$(BIN)/staticcheck-$(STATICCHECK) -tags servers,browser,e2e,bench ./...
+	$(BIN)/golangci-lint-$(GOLANGCI_LINT) run --timeout 15m
+
+$(BIN)/golangci-lint-$(GOLANGCI_LINT):
+	GOBIN=$(BIN) go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_LINT)
+	mv $(BIN)/golangci-lint $@
+
+$(BIN)/staticcheck-$(STATICCHECK):
+	GOBIN=$(BIN) go install honnef.co/go/tools/cmd/staticcheck@$(STATICCHECK)
+	mv $(BIN)/staticcheck $@
+
+images:
+	scripts/images.sh
+
+unit:
+	scripts/setup.sh cgo
+	$(TEST) ./...
+
+# Packages against real servers. Few at a time: each starts servers of its own.
+servers: images
+	scripts/setup.sh cgo redis twemproxy
+	$(TEST) -count=1 -p 2 -tags servers ./e2e/servers ./e2e/dataset ./internal/... ./verifier/... ./migrator/... ./scanner/... ./cmd/...
+
+browser:
+	scripts/setup.sh cgo chromium
+	$(TEST) -count=1 -tags browser ./reports/...
+
+# The real binary against real servers, in every direction and version. It ends with the matrix: each cell passed, failed or not run.
+e2e: images
+	scripts/setup.sh twemproxy
+	@ledger=$${SURECUT_E2E_LEDGER:-$$(mktemp)}; status=0; \
+		SURECUT_E2E_LEDGER=$$ledger go test -count=1 -timeout 40m -tags e2e ./e2e/... || status=$$?; \
+		if [ -z "$${SURECUT_E2E_LEDGER:-}" ]; then sort -u "$$ledger"; rm "$$ledger"; fi; exit $$status
+
+bench:
+	scripts/setup.sh redis
+	scripts/bench.sh
+
+# Every fuzz target of every package, FUZZTIME each.
+fuzz:
+	scripts/fuzz.sh $(FUZZTIME)
+
+clean:
+	rm -rf $(BIN) surecut out demo-out
