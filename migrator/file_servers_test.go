@@ -93,8 +93,11 @@ func TestAOF(t *testing.T) {
 			u := urls{source: source.URL(), target: servers.Standalone(t, c.image).URL()}
 			r := begin(t, urls{aofOf(dataOf(t, source)), u.target}, t.TempDir(), nil)
 			report := r.done()
-			if len(report.Problems) > 0 {
-				t.Errorf("problems: %v", report.Problems)
+			for _, p := range report.Problems {
+				// A slow machine loads the file after the first field has expired, and that is reported.
+				if !strings.HasPrefix(p.Reason, "fields of this hash had an expiry that has passed") {
+					t.Errorf("problem: %v", p)
+				}
 			}
 			if report.Counters.Commands < 1000 {
 				t.Errorf("%d commands", report.Counters.Commands)
