@@ -81,20 +81,29 @@ func newLane(l *link, id int) *lane {
 	return n
 }
 
-// push queues an item; it waits while the lane has enough to do.
+// push queues an item; it waits while the lane has enough to do. A lane that has stopped ends the context too, with the reason.
 func (n *lane) push(ctx context.Context, it *item) error {
+	if !n.queued(it) {
+		<-ctx.Done()
+		return context.Cause(ctx)
+	}
+	return nil
+}
+
+// queued is push; false where the lane has stopped.
+func (n *lane) queued(it *item) bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	for !n.stopped && len(n.queue) > 0 && (n.bytes > laneQueueBytes || len(n.queue) >= laneQueueItems) {
 		n.changed.Wait()
 	}
 	if n.stopped {
-		return context.Cause(ctx)
+		return false
 	}
 	n.queue = append(n.queue, it)
 	n.bytes += it.bytes
 	n.changed.Broadcast()
-	return nil
+	return true
 }
 
 // stop wakes whoever waits on the lane; what is queued stays unapplied.
@@ -155,8 +164,8 @@ func (n *lane) take() []*item {
 // run applies items until the lane is stopped.
 func (n *lane) run(ctx context.Context) error {
 	defer n.w.close()
-	stop := context.AfterFunc(ctx, n.stop)
-	defer stop()
+	defer n.stop() // whoever waits for room must not wait for a lane that has failed
+	defer context.AfterFunc(ctx, n.stop)()
 	for {
 		batch := n.take()
 		if batch == nil {

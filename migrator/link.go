@@ -424,6 +424,7 @@ func (l *link) stream(ctx, receiving context.Context) error {
 	l.dispatched = mark{offset: cp.offset, db: cp.db, received: time.Now().UnixMilli()}
 	l.saved = l.dispatched
 	l.mu.Unlock()
+	whole := ctx
 	g, ctx := errgroup.WithContext(ctx)
 	parse := (&fileFeed{l: l, offset: cp.offset, db: cp.db, reading: receiving}).run
 	if l.file == nil {
@@ -468,7 +469,7 @@ func (l *link) stream(ctx, receiving context.Context) error {
 	if err := g.Wait(); err != nil {
 		return err
 	}
-	return l.compact(context.WithoutCancel(ctx), d)
+	return l.compact(whole, d)
 }
 
 // matchName says whether keys of a name are copied by this link: those that the filters select, and of servers behind a

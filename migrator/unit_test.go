@@ -19,6 +19,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"surecut/internal/command"
 	"surecut/internal/endpoint"
 	"surecut/internal/keyspace"
@@ -524,6 +526,33 @@ func TestFenceForgotten(t *testing.T) {
 		if x := n.transaction(&item{slot: slot, end: c.end}); fmt.Sprint(x.forget) != c.want {
 			t.Errorf("up to %d: fences %q are forgotten, want %s", c.end, x.forget, c.want)
 		}
+	}
+}
+
+// TestFailedLane: who waits for room in a lane that fails goes on, with the lane's reason.
+func TestFailedLane(t *testing.T) {
+	l := newTestLink(t)
+	l.m.target.retryFor = time.Millisecond // there is no server
+	l.m.target.last = time.Now().Add(time.Hour)
+	n := newLane(l, 0)
+	g, ctx := errgroup.WithContext(t.Context())
+	g.Go(func() error {
+		for {
+			if err := n.push(ctx, &item{}); err != nil {
+				return err
+			}
+		}
+	})
+	g.Go(func() error { return n.run(ctx) })
+	over := make(chan error, 1)
+	go func() { over <- g.Wait() }()
+	select {
+	case err := <-over:
+		if err == nil || !strings.Contains(err.Error(), "the target did not recover") {
+			t.Errorf("ended with %v", err)
+		}
+	case <-time.After(time.Minute):
+		t.Fatal("whoever waits for room in a failed lane waits for ever")
 	}
 }
 
