@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"slices"
 	"strconv"
-	"sync/atomic"
 	"time"
 
 	"github.com/redis/rueidis"
@@ -22,7 +21,6 @@ type sourceReader struct {
 	d        *endpoint.Deployment
 	node     func() string // its address; another one after a failover
 	retryFor time.Duration
-	roleless atomic.Bool // it has no ROLE (before 2.8.12): INFO tells the offset
 }
 
 // copied is one key as the source held it at an offset. Payload is "" where the key is absent.
@@ -34,8 +32,7 @@ type copied struct {
 	offset   int64 // the key was read as of it
 }
 
-// read gives keys, each as of an offset, in the order of the offsets: MULTI, reads, TIME, ROLE, EXEC (ROLE since
-// 2.8.12). A cluster refuses a transaction over several slots, so each slot gets one of its own.
+// read gives keys, each as of an offset, in the order of the offsets: MULTI, TIME, reads, what tells the offset, EXEC. A cluster refuses a transaction over several slots, so each slot gets one of its own.
 // Without values only presence and expiry are read. A source that is lost, or stands before the offset least, is tried
 // again for a while: it may have failed over.
 func (s *sourceReader) read(ctx context.Context, keys []keyspace.Key, values bool, least int64) (out []copied, err error) {
@@ -57,6 +54,10 @@ func (s *sourceReader) read(ctx context.Context, keys []keyspace.Key, values boo
 }
 
 func (s *sourceReader) readOnce(ctx context.Context, addr string, keys []keyspace.Key, values bool) (out []copied, err error) {
+	facts, err := s.d.Server(ctx, addr)
+	if err != nil {
+		return nil, fmt.Errorf("source: %w", err)
+	}
 	client, err := s.d.Client(ctx, addr, 0)
 	if err != nil {
 		return nil, fmt.Errorf("source %s: %w", addr, err)
@@ -70,7 +71,7 @@ func (s *sourceReader) readOnce(ctx context.Context, addr string, keys []keyspac
 	groups := s.groups(keys)
 	ends := make([]int, len(groups))
 	for i, g := range groups {
-		cmds = s.appendRead(cmds, dc, g, values)
+		cmds = appendRead(cmds, dc, g, values, facts.OffsetCommand())
 		ends[i] = len(cmds)
 	}
 	res := dc.DoMulti(ctx, cmds...)
@@ -91,23 +92,19 @@ func (s *sourceReader) readOnce(ctx context.Context, addr string, keys []keyspac
 // position gives the replication offset where the node stands.
 func (s *sourceReader) position(ctx context.Context) (int64, error) {
 	addr := s.node()
+	facts, err := s.d.Server(ctx, addr)
+	if err != nil {
+		return 0, fmt.Errorf("source: %w", err)
+	}
 	client, err := s.d.Client(ctx, addr, 0)
 	if err != nil {
 		return 0, fmt.Errorf("source %s: %w", addr, err)
 	}
-	m, err := client.Do(ctx, arbitrary(client, "ROLE")).ToMessage()
-	if unknownCommand(err) {
-		s.roleless.Store(true)
-		info, err := endpoint.Info(ctx, client, "replication")
-		if err != nil {
-			return 0, fmt.Errorf("source %s: %w", s.node(), err)
-		}
-		return infoOffset(info)
-	}
+	m, err := client.Do(ctx, arbitrary(client, facts.OffsetCommand()...)).ToMessage()
 	if err != nil {
-		return 0, fmt.Errorf("source %s: ROLE: %w", addr, err)
+		return 0, fmt.Errorf("source %s: ask for its offset: %w", addr, err)
 	}
-	return parseRole(m)
+	return endpoint.ParseOffset(m)
 }
 
 // groups puts keys together that one transaction may read.
@@ -132,7 +129,7 @@ func (s *sourceReader) groups(keys []keyspace.Key) [][]keyspace.Key {
 
 // appendRead appends one transaction; its EXEC is the last command but one. The time and what is counted from it come first:
 // DUMP of large values takes a while, in which the server's clock goes on, while that of PTTL may not (7.0).
-func (s *sourceReader) appendRead(cmds []rueidis.Completed, b builder, keys []keyspace.Key, values bool) []rueidis.Completed {
+func appendRead(cmds []rueidis.Completed, b builder, keys []keyspace.Key, values bool, offset []string) []rueidis.Completed {
 	add := func(args ...string) { cmds = append(cmds, arbitrary(b, args...)) }
 	add("MULTI")
 	add("TIME")
@@ -150,11 +147,7 @@ func (s *sourceReader) appendRead(cmds []rueidis.Completed, b builder, keys []ke
 			add(name, k.Name)
 		}
 	}
-	if s.roleless.Load() {
-		add("INFO", "replication")
-	} else {
-		add("ROLE")
-	}
+	add(offset...)
 	add("EXEC")
 	add("SELECT", "0")
 	return cmds
@@ -176,7 +169,7 @@ func parseRead(addr string, keys []keyspace.Key, replies []rueidis.RedisMessage,
 	if err != nil {
 		return nil, fmt.Errorf("source %s: TIME: %w", addr, err)
 	}
-	offset, err := parseRole(replies[n-1])
+	offset, err := endpoint.ParseOffset(replies[n-1])
 	if err != nil {
 		return nil, fmt.Errorf("source %s: %w", addr, err)
 	}
@@ -229,26 +222,6 @@ func parseTime(m rueidis.RedisMessage) (int64, error) {
 	sec, err1 := strconv.ParseInt(parts[0], 10, 64)
 	usec, err2 := strconv.ParseInt(parts[1], 10, 64)
 	return sec*1000 + usec/1000, errors.Join(err1, err2)
-}
-
-// parseRole gives the replication offset in a reply of ROLE: of a primary the second element, of a replica the fifth; or in
-// one of INFO.
-func parseRole(m rueidis.RedisMessage) (int64, error) {
-	if text, err := m.ToString(); err == nil {
-		return infoOffset(endpoint.ParseInfo(text))
-	}
-	parts, err := m.ToArray()
-	if err != nil {
-		return 0, fmt.Errorf("ROLE: %w", err)
-	}
-	if len(parts) >= 2 {
-		if role, _ := parts[0].ToString(); role == "master" {
-			return parts[1].AsInt64()
-		} else if role == "slave" && len(parts) >= 5 {
-			return parts[4].AsInt64()
-		}
-	}
-	return 0, errors.New("ROLE: neither a primary nor a replica")
 }
 
 // copyKeys makes the target hold keys as the source holds them now, in place of what the stream says about them up to

@@ -14,6 +14,7 @@ import (
 
 	"surecut/e2e/dataset"
 	"surecut/e2e/servers"
+	"surecut/internal/endpoint"
 )
 
 // TestConnectionsKilled ends connections on both sides again and again in the middle of the stream.
@@ -429,7 +430,7 @@ func TestFreeze(t *testing.T) {
 			t.Fatal(err)
 		}
 		hot, _ := replies[0].ToString()
-		offset, err := parseRole(replies[1])
+		offset, err := endpoint.ParseOffset(replies[1])
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -26,11 +26,12 @@ import (
 
 // primary is a stand-in for the server that a fixture was recorded from: it repeats what that one sent.
 type primary struct {
-	f    fixtures.Fixture
-	old  bool // it is of a time before PSYNC, REPLCONF, ROLE and TIME
-	l    net.Listener
-	wg   sync.WaitGroup
-	over chan struct{}
+	f       fixtures.Fixture
+	old     bool // it is of a time before PSYNC, REPLCONF, ROLE and TIME
+	replica bool // it replicates another one, whose offsets are ahead
+	l       net.Listener
+	wg      sync.WaitGroup
+	over    chan struct{}
 
 	syncs atomic.Int32 // how often SYNC was asked for
 	mu    sync.Mutex
@@ -50,11 +51,16 @@ func replay(t *testing.T, f fixtures.Fixture) *primary { return standIn(t, f, fa
 
 func standIn(t *testing.T, f fixtures.Fixture, old bool) *primary {
 	t.Helper()
+	return serving(t, &primary{f: f, old: old})
+}
+
+func serving(t *testing.T, p *primary) *primary {
+	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &primary{f: f, old: old, l: l, over: make(chan struct{}), conns: map[net.Conn]bool{}}
+	p.l, p.over, p.conns = l, make(chan struct{}), map[net.Conn]bool{}
 	p.wg.Go(func() {
 		for {
 			conn, err := l.Accept()
@@ -122,9 +128,12 @@ func (p *primary) reply(args [][]byte) string {
 		now := time.Now()
 		return resptext(strconv.FormatInt(now.Unix(), 10), strconv.Itoa(now.Nanosecond()/1000))
 	case "INFO":
-		text := fmt.Sprintf("# Server\r\nredis_version:%s\r\nredis_mode:standalone\r\nrun_id:%040d\r\n# Replication\r\nrole:master\r\nconnected_slaves:0\r\n", p.version(), 1)
+		text := p.info()
 		return fmt.Sprintf("$%d\r\n%s\r\n", len(text), text)
 	case "ROLE":
+		if p.replica {
+			return fmt.Sprintf("*5\r\n$5\r\nslave\r\n$9\r\n127.0.0.1\r\n:1\r\n$9\r\nconnected\r\n:%d\r\n", p.end()+ahead)
+		}
 		return fmt.Sprintf("*3\r\n$6\r\nmaster\r\n:%d\r\n*0\r\n", p.end())
 	case "CONFIG":
 		return resptext("databases", "16")
@@ -141,6 +150,25 @@ func (p *primary) reply(args [][]byte) string {
 		return "-ERR unknown command `" + name + "`\r\n"
 	}
 	return "-ERR the stand-in does not know " + string(args[0]) + "\r\n"
+}
+
+// ahead is how far the offsets of a replica's primary are ahead of its own.
+const ahead = 1_000_000
+
+func (p *primary) info() string {
+	text := fmt.Sprintf("# Server\r\nredis_version:%s\r\nredis_mode:standalone\r\nrun_id:%040d\r\n# Replication\r\nconnected_slaves:0\r\n", p.version(), 1)
+	switch {
+	case p.old:
+		return text + "role:master\r\n"
+	case p.replica:
+		text += fmt.Sprintf("role:slave\r\nslave_repl_offset:%d\r\n", p.end()+ahead)
+	default:
+		text += "role:master\r\n"
+	}
+	if p.f.Number >= 40000 {
+		text += fmt.Sprintf("master_replid:%040d\r\n", 1)
+	}
+	return text + fmt.Sprintf("master_repl_offset:%d\r\n", p.end())
 }
 
 func (p *primary) version() string {

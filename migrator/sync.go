@@ -2,8 +2,6 @@ package migrator
 
 import (
 	"errors"
-	"fmt"
-	"strconv"
 
 	"surecut/internal/endpoint"
 )
@@ -25,19 +23,6 @@ func (l *link) cannotCopy() string {
 		return "a source before 2.8 tells no offset at which its result could be copied"
 	}
 	return ""
-}
-
-// infoOffset gives the replication offset of a server that has no ROLE (before 2.8.12).
-func infoOffset(info map[string]string) (int64, error) {
-	field := "master_repl_offset"
-	if info["role"] == "slave" {
-		field = "slave_repl_offset"
-	}
-	offset, err := strconv.ParseInt(info[field], 10, 64)
-	if err != nil {
-		return 0, fmt.Errorf("INFO replication has no %s: the server is older than 2.8", field)
-	}
-	return offset, nil
 }
 
 // unknownCommand says that a server refused a command that it does not have; the reply has no code of its own.

@@ -7,10 +7,11 @@ import (
 
 	"github.com/redis/rueidis"
 
+	"surecut/internal/endpoint"
 	"surecut/internal/keyspace"
 )
 
-// atomicReader reads a source's keys in a transaction that ends with ROLE, which gives the offset of that instant (since 2.8.12).
+// atomicReader reads a source's keys in a transaction that ends with what tells the offset of that instant.
 type atomicReader struct{ source *side }
 
 // readAt reads keys of one database. Its error is that of the node; what concerns single keys is in their readings.
@@ -48,7 +49,7 @@ func (r *reader) transaction(ctx context.Context, keys []record) ([]reading, int
 				cmds = append(cmds, command(b, args...))
 			}
 		}
-		return append(cmds, command(b, "ROLE"), command(b, "EXEC"))
+		return append(cmds, command(b, r.node.facts.OffsetCommand()...), command(b, "EXEC"))
 	})
 	if err != nil {
 		return nil, 0, err
@@ -57,7 +58,7 @@ func (r *reader) transaction(ctx context.Context, keys []record) ([]reading, int
 	if err != nil {
 		return nil, 0, err
 	}
-	offset, err := roleOffset(&replies[len(replies)-1])
+	offset, err := endpoint.ParseOffset(replies[len(replies)-1])
 	if err != nil {
 		return nil, 0, fmt.Errorf("ask %s for its offset: %w", r.node.addr(), err)
 	}
@@ -256,27 +257,4 @@ func feedKnownFields(page, expiries []rueidis.RedisMessage, fields []string, to 
 		}
 	}
 	return nil
-}
-
-// roleOffset reads ROLE: master, offset, replicas; or slave, host, port, state, offset.
-func roleOffset(m *rueidis.RedisMessage) (int64, error) {
-	parts, err := m.ToArray()
-	if err != nil {
-		return 0, replyError("ROLE", err)
-	}
-	if len(parts) == 0 {
-		return 0, fmt.Errorf("ROLE gave nothing")
-	}
-	at := 1
-	if role, _ := parts[0].ToString(); role == "slave" {
-		at = 4
-	}
-	if len(parts) <= at {
-		return 0, fmt.Errorf("ROLE gave %d parts", len(parts))
-	}
-	offset, err := parts[at].ToInt64()
-	if err == nil && offset < 0 {
-		err = fmt.Errorf("it is not connected to its primary")
-	}
-	return offset, err
 }

@@ -22,6 +22,7 @@ type Server struct {
 	DatabasesKnown bool
 	RDBVersion     int    // highest RDB version that it reads, and the one it writes
 	Role           string // master or slave, as INFO names them
+	OneStream      bool   // a replica passes on its primary's stream, with its ID and offsets (since 4.0)
 }
 
 // Info runs INFO and gives its fields. No section is the server's default set; before 7.0 INFO takes one
@@ -62,7 +63,8 @@ func ParseInfo(text string) map[string]string {
 // serverOf reads the facts that INFO holds.
 func serverOf(addr string, info map[string]string) (Server, error) {
 	s := Server{Addr: addr, Flavor: "redis", Version: info["redis_version"], RunID: info["run_id"],
-		Cluster: info["cluster_enabled"] == "1" || info["redis_mode"] == "cluster", Role: info["role"]}
+		Cluster: info["cluster_enabled"] == "1" || info["redis_mode"] == "cluster", Role: info["role"],
+		OneStream: info["master_replid"] != ""}
 	number, err := ParseVersion(info["redis_version"])
 	if err != nil {
 		return s, fmt.Errorf("%s: INFO holds no redis_version that can be read: %w", addr, err)

@@ -16,7 +16,7 @@ func TestServerOf(t *testing.T) {
 	}{
 		{name: "2.8", why: "the oldest that has PSYNC", info: map[string]string{"redis_version": "2.8.24"}, want: Server{Flavor: "redis", Version: "2.8.24", Number: 20824, RDBVersion: 6}},
 		{name: "3.2", why: "quicklists", info: map[string]string{"redis_version": "3.2.13"}, want: Server{Flavor: "redis", Version: "3.2.13", Number: 30213, RDBVersion: 7}},
-		{name: "4.0", why: "64-bit scores", info: map[string]string{"redis_version": "4.0.14"}, want: Server{Flavor: "redis", Version: "4.0.14", Number: 40014, RDBVersion: 8}},
+		{name: "4.0", why: "64-bit scores", info: map[string]string{"redis_version": "4.0.14", "master_replid": "8c5f"}, want: Server{Flavor: "redis", Version: "4.0.14", Number: 40014, RDBVersion: 8, OneStream: true}},
 		{name: "6.2", why: "as 5.0", info: map[string]string{"redis_version": "6.2.16"}, want: Server{Flavor: "redis", Version: "6.2.16", Number: 60216, RDBVersion: 9}},
 		{name: "7.0", why: "listpacks", info: map[string]string{"redis_version": "7.0.15"}, want: Server{Flavor: "redis", Version: "7.0.15", Number: 70015, RDBVersion: 10}},
 		{name: "7.2", why: "sets in listpacks", info: map[string]string{"redis_version": "7.2.6"}, want: Server{Flavor: "redis", Version: "7.2.6", Number: 70206, RDBVersion: 11}},
