@@ -21,6 +21,7 @@ type sourceReader struct {
 	d        *endpoint.Deployment
 	node     func() string // its address; another one after a failover
 	retryFor time.Duration
+	filter   *keyspace.Filter // keys come with the target's names
 }
 
 // copied is one key as the source held it at an offset. Payload is "" where the key is absent.
@@ -71,7 +72,7 @@ func (s *sourceReader) readOnce(ctx context.Context, addr string, keys []keyspac
 	groups := s.groups(keys)
 	ends := make([]int, len(groups))
 	for i, g := range groups {
-		cmds = appendRead(cmds, dc, g, values, facts.OffsetCommand())
+		cmds = s.appendRead(cmds, dc, g, values, facts.OffsetCommand())
 		ends[i] = len(cmds)
 	}
 	res := dc.DoMulti(ctx, cmds...)
@@ -115,7 +116,7 @@ func (s *sourceReader) groups(keys []keyspace.Key) [][]keyspace.Key {
 	var groups [][]keyspace.Key
 	at := map[uint16]int{}
 	for _, k := range keys {
-		slot := keyspace.Slot(k.Name)
+		slot := keyspace.Slot(s.filter.SourceName(k.DB, k.Name))
 		i, known := at[slot]
 		if !known {
 			i = len(groups)
@@ -129,7 +130,7 @@ func (s *sourceReader) groups(keys []keyspace.Key) [][]keyspace.Key {
 
 // appendRead appends one transaction; its EXEC is the last command but one. The time and what is counted from it come first:
 // DUMP of large values takes a while, in which the server's clock goes on, while that of PTTL may not (7.0).
-func appendRead(cmds []rueidis.Completed, b builder, keys []keyspace.Key, values bool, offset []string) []rueidis.Completed {
+func (s *sourceReader) appendRead(cmds []rueidis.Completed, b builder, keys []keyspace.Key, values bool, offset []string) []rueidis.Completed {
 	add := func(args ...string) { cmds = append(cmds, arbitrary(b, args...)) }
 	add("MULTI")
 	add("TIME")
@@ -144,7 +145,7 @@ func appendRead(cmds []rueidis.Completed, b builder, keys []keyspace.Key, values
 				add("SELECT", strconv.Itoa(k.DB))
 				db = k.DB
 			}
-			add(name, k.Name)
+			add(name, s.filter.SourceName(k.DB, k.Name))
 		}
 	}
 	add(offset...)
@@ -277,7 +278,7 @@ func (d *dispatcher) copyTransactions(got []copied, end int64) (txs []*transacti
 		u := d.lane(slot).unitOf(slot)
 		db, ok := t.mapDB(d.l.filter, c.key.DB)
 		if !ok {
-			return nil, nil, fmt.Errorf("the target has no database %d; map it with --db-map", c.key.DB)
+			return nil, nil, fmt.Errorf("the target has no database %d; map it with --db-map or --db-prefix", c.key.DB)
 		}
 		x := byUnit[u]
 		switch {

@@ -121,7 +121,7 @@ func newLink(m *Migration, i int, shard endpoint.Shard, reads string) *link {
 	l := &link{m: m, name: st.Name, shard: shard, reads: reads, st: st, dir: filepath.Join(m.cfg.StateDir, "link-"+st.Name), resumed: m.resumed,
 		log: slog.With("link", st.Name, "source", shard.Primary.Addr), filter: m.cfg.Filter,
 		ended: make(chan struct{}), failed: make(chan error, 1), units: map[unit]int64{}, tainted: map[keyspace.Key]bool{}}
-	l.source = &sourceReader{d: m.cfg.Sides.Source, node: l.node, retryFor: m.cfg.RetryFor}
+	l.source = &sourceReader{d: m.cfg.Sides.Source, node: l.node, retryFor: m.cfg.RetryFor, filter: &l.filter}
 	l.online.Store(offline)
 	return l
 }
@@ -428,7 +428,7 @@ func (l *link) stream(ctx, receiving context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	parse := (&fileFeed{l: l, offset: cp.offset, db: cp.db, reading: receiving}).run
 	if l.file == nil {
-		p, err := newParser(ctx, l.spool, cp.offset, cp.db)
+		p, err := newParser(ctx, l.spool, &l.filter, cp.offset, cp.db)
 		if err != nil {
 			return err
 		}
@@ -472,15 +472,57 @@ func (l *link) stream(ctx, receiving context.Context) error {
 	return l.compact(whole, d)
 }
 
-// matchName says whether keys of a name are copied by this link: those that the filters select, and of servers behind a
-// proxy only what the proxy finds there.
-func (l *link) matchName(name string) bool {
-	return l.filter.MatchName(name) && (len(l.source.d.Proxies()) == 0 || l.owns(name))
+// arriving is a key of the source as links speak of it: with the database of the source, and the name of the target. So
+// its slot is that of the target, and it has one name in the source's commands, which the parser renames, and in calls.
+func (l *link) arriving(db int, name string) keyspace.Key {
+	return keyspace.Key{DB: db, Name: l.filter.TargetName(db, name)}
 }
 
-func (l *link) match(k keyspace.Key) bool { return l.filter.MatchDB(k.DB) && l.matchName(k.Name) }
+// match says whether a key is copied by this link: one that the filters select, and of servers behind a proxy only what
+// the proxy finds there.
+func (l *link) match(k keyspace.Key) bool {
+	name := l.filter.SourceName(k.DB, k.Name)
+	return l.filter.MatchDB(k.DB) && l.filter.MatchName(name) && (len(l.source.d.Proxies()) == 0 || l.owns(name))
+}
 
-// owns says whether a key of this name comes from this link's shard.
+// brings says whether a key of the target comes from this link's shard, as far as its name tells, and from which database.
+func (l *link) brings(db int, name string) (keyspace.Key, bool) {
+	k := keyspace.Key{DB: db, Name: name}
+	if len(l.filter.DBPrefix) == 0 {
+		return k, l.filter.MatchName(name) && l.owns(name)
+	}
+	var ok bool
+	if k.DB, ok = l.filter.Origin(db, name, l.mapped); !ok {
+		return k, false
+	}
+	return k, l.match(k) && l.owns(l.filter.SourceName(k.DB, name))
+}
+
+// mapped gives the target's database for one of the source's; -1 where the target has none.
+func (l *link) mapped(db int) int {
+	to, ok := l.m.target.mapDB(l.filter, db)
+	if !ok {
+		return -1
+	}
+	return to
+}
+
+// collision says that a key cannot arrive without becoming one with another: its name is one that a prefix gives to another
+// database.
+func (l *link) collision(k keyspace.Key) error {
+	if len(l.filter.DBPrefix) == 0 {
+		return nil
+	}
+	k.Name = l.filter.SourceName(k.DB, k.Name)
+	rival, ok := l.filter.Rival(k, l.mapped)
+	if !ok {
+		return nil
+	}
+	return fmt.Errorf("key %s of database %d and key %s of database %d would be one key of the target, %s: choose another --db-prefix, empty the target and start again with a new --state, or leave one of them out with --exclude",
+		printable(k.Name), k.DB, printable(rival.Name), rival.DB, printable(l.filter.TargetName(k.DB, k.Name)))
+}
+
+// owns says whether a key of this name, as the source has it, comes from this link's shard.
 func (l *link) owns(name string) bool {
 	if l.shard.Slots == nil {
 		return true
@@ -516,6 +558,7 @@ func (l *link) problem(db int, key, command, reason string) {
 
 // note adds a problem to the report.
 func (l *link) note(db int, key, command, reason string) {
+	key = l.filter.SourceName(db, key)
 	l.log.Warn("not carried as it was sent", "db", db, "key", printable(key), "command", command, "reason", reason)
 	l.m.addProblem(Problem{Shard: l.primary(), DB: db, Key: printable(key), Command: command, Reason: reason})
 }

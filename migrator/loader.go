@@ -156,15 +156,18 @@ func (ld *loader) everywhere(ctx context.Context, what string, args ...string) e
 func (ld *loader) key(ctx context.Context, e *rdb.Entry) error {
 	l := ld.l
 	l.count.snapshotKeys.Add(1)
-	k := keyspace.Key{DB: e.DB, Name: string(e.Key)}
+	k := l.arriving(e.DB, string(e.Key))
 	if !l.match(k) {
 		l.count.snapshotFiltered.Add(1)
 		return nil
 	}
 	db, ok := l.m.target.mapDB(l.filter, e.DB)
 	if !ok {
-		l.reportKey(k, fmt.Sprintf("the target has no database %d; map it with --db-map", e.DB))
+		l.reportKey(k, fmt.Sprintf("the target has no database %d; map it with --db-map or --db-prefix", e.DB))
 		return nil
+	}
+	if err := l.collision(k); err != nil {
+		return err
 	}
 	postpones := l.file != nil && l.file.AOF
 	if e.ExpireAt > 0 && e.ExpireAt <= l.st.StartedMs && !postpones {
@@ -426,7 +429,7 @@ func (ld *loader) unload(ctx context.Context, r *rdb.Reader) error {
 		if err != nil {
 			return err
 		}
-		k := keyspace.Key{DB: e.DB, Name: string(e.Key)}
+		k := ld.l.arriving(e.DB, string(e.Key))
 		db, ok := w.t.mapDB(ld.l.filter, e.DB)
 		if e.Kind != rdb.KindKey || !ld.l.match(k) || !ok {
 			continue

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -68,6 +70,11 @@ func (m *Migration) prepare(ctx context.Context) error {
 	if m.resumed && (m.state.Source != source || m.state.Target != target) {
 		return fmt.Errorf("--state %s belongs to the migration from %s to %s: name another directory", m.cfg.StateDir, m.state.Source, m.state.Target)
 	}
+	if m.resumed && !maps.Equal(m.state.DBPrefix, m.cfg.Filter.DBPrefix) {
+		return fmt.Errorf("--state %s: the migration began with --db-prefix %v, not %v: say the same, or start again with an empty target and a new --state",
+			m.cfg.StateDir, prefixText(m.state.DBPrefix), prefixText(m.cfg.Filter.DBPrefix))
+	}
+	m.state.DBPrefix = m.cfg.Filter.DBPrefix
 	if m.scans() && (m.cfg.Sides.Source.Spec().IsFile() || m.cfg.Mode != ModeFullIncremental) {
 		return errors.New("--capture scan: the source must be servers, and there is no other --mode")
 	}
@@ -107,6 +114,18 @@ func (m *Migration) prepare(ctx context.Context) error {
 		m.links = append(m.links, l)
 	}
 	return nil
+}
+
+// prefixText gives prefixes as --db-prefix takes them.
+func prefixText(prefixes map[int]string) string {
+	if len(prefixes) == 0 {
+		return "none"
+	}
+	var parts []string
+	for _, db := range slices.Sorted(maps.Keys(prefixes)) {
+		parts = append(parts, fmt.Sprintf("%d:%s", db, prefixes[db]))
+	}
+	return strings.Join(parts, ",")
 }
 
 // identity is an endpoint as a migration remembers it: its URL, and how its keys are spread where the URL does not tell.

@@ -26,6 +26,13 @@ func (c *sourceCommand) name() string { return printable(string(c.args[0])) }
 // plan decides on one command. Its counters are settled here or by the lane that applies it.
 func (d *dispatcher) plan(c *sourceCommand, received int64) (plan, error) {
 	spec, known := command.Lookup(c.args)
+	if known && spec.Class != command.Keyless && len(d.l.filter.DBPrefix) > 0 {
+		for _, k := range keysOf(c) {
+			if err := d.l.collision(k); err != nil {
+				return plan{}, err
+			}
+		}
+	}
 	switch { // what is not confined to the selected database
 	case known && spec.Class == command.Keyless && spec.Name != "FLUSHDB":
 		return d.planKeyless(c, spec)
@@ -69,6 +76,7 @@ func (d *dispatcher) planKeyed(c *sourceCommand, spec *command.Spec, received in
 	switch {
 	case verdict.open == 0:
 		return plan{}, d.settleUnsent(c, verdict)
+	case spec.Name == "SORT" && d.l.filter.DBPrefix[c.db] != "" && command.SortsByKeys(c.args): // under names that the target has not
 	case verdict.open == len(keys) && (verdict.oneSlot || !d.l.m.target.cluster && spec.Class != command.Split):
 		return d.planWhole(c, spec, received)
 	case spec.Class == command.Split:
@@ -93,7 +101,7 @@ func (d *dispatcher) judge(c *sourceCommand, keys []int) judgement {
 		name := view(c.args[k])
 		s := d.l.m.target.slot(name)
 		switch {
-		case !d.l.matchName(name):
+		case !d.l.match(keyspace.Key{DB: c.db, Name: name}):
 			j.filtered++
 			continue
 		case !hasDB:
@@ -122,7 +130,7 @@ func (d *dispatcher) wanted(c *sourceCommand, name string, slot uint16) bool {
 func (d *dispatcher) settleUnsent(c *sourceCommand, j judgement) error {
 	switch {
 	case j.noDB > 0:
-		d.l.problem(c.db, "", c.name(), fmt.Sprintf("the target has no database %d; map it with --db-map", c.db))
+		d.l.problem(c.db, "", c.name(), fmt.Sprintf("the target has no database %d; map it with --db-map or --db-prefix", c.db))
 	case j.filtered > 0:
 		d.l.count.filtered.Add(1)
 	default:
@@ -220,7 +228,7 @@ func (d *dispatcher) split(c *sourceCommand, spec *command.Spec) []piece {
 	for _, k := range d.keys {
 		name := view(c.args[k])
 		slot := d.l.m.target.slot(name)
-		if !hasDB || !d.l.matchName(name) || !d.wanted(c, name, slot) {
+		if !hasDB || !d.l.match(keyspace.Key{DB: c.db, Name: name}) || !d.wanted(c, name, slot) {
 			continue
 		}
 		args := append([]string{verb}, strs(c.args[k:k+spec.SplitStep])...)
@@ -337,7 +345,8 @@ func (d *dispatcher) planScript(c *sourceCommand, spec *command.Spec) (plan, err
 		return plan{}, err
 	}
 	j := d.judge(c, keys)
-	if len(keys) > 0 && (j.open < len(keys) || d.l.m.target.cluster && !j.oneSlot || !d.l.m.target.dialect.Knows("EVAL")) {
+	renamed := d.l.filter.DBPrefix[c.db] != ""
+	if len(keys) > 0 && (j.open < len(keys) || renamed || d.l.m.target.cluster && !j.oneSlot || !d.l.m.target.dialect.Knows("EVAL")) {
 		if j.open == 0 {
 			return plan{}, d.settleUnsent(c, j)
 		}
@@ -355,6 +364,9 @@ func (d *dispatcher) planScript(c *sourceCommand, spec *command.Spec) (plan, err
 	case len(d.l.filter.Include)+len(d.l.filter.Exclude) > 0:
 		d.l.problem(c.db, "", c.name(), "a script without declared keys cannot be filtered")
 		return plan{}, nil
+	case renamed:
+		d.l.problem(c.db, "", c.name(), "a script without declared keys cannot have its keys renamed (--db-prefix)")
+		return plan{}, nil
 	}
 	return d.everyLane(c)
 }
@@ -362,7 +374,7 @@ func (d *dispatcher) planScript(c *sourceCommand, spec *command.Spec) (plan, err
 // planUnknown passes a command that nobody knows to a standalone server of which all lanes have met.
 func (d *dispatcher) planUnknown(c *sourceCommand) (plan, error) {
 	d.keys = d.keys[:0] // those of an earlier command
-	if d.l.m.target.cluster || len(d.l.filter.Include)+len(d.l.filter.Exclude) > 0 {
+	if d.l.m.target.cluster || len(d.l.filter.Include)+len(d.l.filter.Exclude) > 0 || d.l.filter.DBPrefix[c.db] != "" {
 		d.l.problem(c.db, "", c.name(), "the command is unknown, so its keys cannot be found")
 		return plan{}, nil
 	}
@@ -419,7 +431,12 @@ func (d *dispatcher) planAcrossDatabases(c *sourceCommand, spec *command.Spec, r
 	if err != nil {
 		return plan{}, errors.New("no database number where one belongs")
 	}
-	both := []keyspace.Key{{DB: c.db, Name: string(c.args[keys[0]])}, {DB: to, Name: string(c.args[keys[len(keys)-1]])}}
+	both := []keyspace.Key{{DB: c.db, Name: string(c.args[keys[0]])},
+		d.l.arriving(to, d.l.filter.SourceName(c.db, string(c.args[keys[len(keys)-1]])))}
+	if err := d.l.collision(both[1]); err != nil {
+		return plan{}, err
+	}
+	renamed := d.l.filter.DBPrefix[c.db]+d.l.filter.DBPrefix[to] != ""
 	if d.l.holding() { // the first may be held, and takes that along; an earlier run may have ended before it noted that
 		for _, k := range both {
 			if err := d.l.held.add(k); err != nil {
@@ -436,14 +453,14 @@ func (d *dispatcher) planAcrossDatabases(c *sourceCommand, spec *command.Spec, r
 	var changed []keyspace.Key
 	for _, k := range both {
 		if _, ok := d.l.m.target.mapDB(d.l.filter, k.DB); !ok && d.l.match(k) {
-			d.l.note(k.DB, k.Name, c.name(), fmt.Sprintf("the target has no database %d; map it with --db-map", k.DB))
+			d.l.note(k.DB, k.Name, c.name(), fmt.Sprintf("the target has no database %d; map it with --db-map or --db-prefix", k.DB))
 			continue
 		}
 		if d.l.match(k) && !d.applied(d.l.m.target.slot(k.Name), c.end) && (len(d.fences) == 0 || d.fences[k] < c.end) {
 			changed = append(changed, k)
 		}
 	}
-	if len(changed) < 2 || d.l.m.target.cluster || !d.l.m.target.dialect.Knows(spec.Name) {
+	if len(changed) < 2 || renamed || d.l.m.target.cluster || !d.l.m.target.dialect.Knows(spec.Name) {
 		return d.planCopy(c, changed), nil
 	}
 	return d.acrossDatabases(c, spec.Name, changed[1], at)

@@ -18,7 +18,7 @@ func TestReadOnSource(t *testing.T) {
 	for _, v := range []string{"6.0", "8.0"} {
 		source := servers.Standalone(t, image(v))
 		d := openSide(t, source.URL())
-		s := &sourceReader{d: d, node: func() string { return source.Addr }}
+		s := &sourceReader{d: d, filter: &keyspace.Filter{}, node: func() string { return source.Addr }}
 		c := source.Client(3)
 		at := time.Now().Add(time.Hour)
 		for _, line := range []string{"SET a 1", "SET b 2", "SET c 3", "RPUSH list x"} {

@@ -319,7 +319,7 @@ func (s *scan) Next() (*rdb.Entry, error) {
 			if !s.current.gone {
 				return &s.current.Entry, nil
 			}
-			s.gone = append(s.gone, keyspace.Key{DB: s.current.DB, Name: string(s.current.Key)})
+			s.gone = append(s.gone, keyspace.Key{DB: s.current.DB, Name: string(s.current.Key)}) // as the source names it
 		}
 		batch, ok := <-s.out
 		if !ok {
@@ -430,7 +430,7 @@ func (m *Migration) copyAgain(ctx context.Context, i int, keys []keyspace.Key, k
 			r.Left++
 			continue
 		}
-		if err := l.aside.remove(ctx, keyspace.Key{DB: db, Name: k.Name}); err != nil {
+		if err := l.aside.remove(ctx, keyspace.Key{DB: db, Name: l.filter.TargetName(k.DB, k.Name)}); err != nil {
 			return err
 		}
 		r.Deleted++

@@ -57,8 +57,9 @@ func (d *dispatcher) flush(ctx context.Context, c *sourceCommand, all bool) erro
 			if err != nil {
 				return err
 			}
+			gone := func(k keyspace.Key) bool { return (all || k.DB == c.db) && d.fences[k] < c.end }
 			for _, db := range dbs {
-				if err := d.deleteShard(ctx, addr, db, c.end); err != nil {
+				if err := d.deleteShard(ctx, addr, db, gone); err != nil {
 					return fmt.Errorf("target %s: flush database %d: %w", addr, db, err)
 				}
 			}
@@ -67,22 +68,22 @@ func (d *dispatcher) flush(ctx context.Context, c *sourceCommand, all bool) erro
 	})
 }
 
+// targetDatabases lists the databases of the target that hold what came from a database of the source, or from all.
 func (d *dispatcher) targetDatabases(ctx context.Context, addr string, db int, all bool) ([]int, error) {
-	switch {
-	case d.l.m.target.cluster && (all || db == 0):
-		return []int{0}, nil
-	case d.l.m.target.cluster: // nothing of that database has come here
-		return nil, nil
-	case !all:
-		return []int{db}, nil
+	if !all {
+		to, ok := d.l.m.target.mapDB(d.l.filter, db)
+		if !ok { // nothing of that database has come here
+			return nil, nil
+		}
+		return []int{to}, nil
 	}
 	dbs, err := d.l.m.target.databases(ctx, addr)
-	return slices.DeleteFunc(dbs, func(db int) bool { return !d.l.filter.MatchDB(db) }), err
+	return slices.DeleteFunc(dbs, func(db int) bool { return !d.l.filter.Covers(db) }), err
 }
 
-// deleteShard deletes the keys of one database that the link is in charge of, but for those that were copied as of
-// after the flush.
-func (d *dispatcher) deleteShard(ctx context.Context, addr string, db int, end int64) error {
+// deleteShard deletes the keys of one database of the target that the link has brought there, as far as they are gone. What was
+// copied as of after a flush is not.
+func (d *dispatcher) deleteShard(ctx context.Context, addr string, db int, gone func(keyspace.Key) bool) error {
 	client, err := d.l.m.target.d.Client(ctx, addr, db)
 	if err != nil {
 		return err
@@ -95,7 +96,7 @@ func (d *dispatcher) deleteShard(ctx context.Context, addr string, db int, end i
 		}
 		var cmds []rueidis.Completed
 		for _, name := range e.Elements {
-			if d.l.matchName(name) && d.l.owns(name) && d.fences[keyspace.Key{DB: db, Name: name}] < end {
+			if k, ours := d.l.brings(db, name); ours && gone(k) {
 				cmds = append(cmds, arbitrary(client, "DEL", name))
 			}
 		}
@@ -125,7 +126,7 @@ func (d *dispatcher) swap(ctx context.Context, c *sourceCommand) error {
 		d.l.count.filtered.Add(1)
 		return nil
 	}
-	if t.cluster || t.db >= 0 || len(d.l.filter.DBMap)+len(d.l.filter.DBs) > 0 || len(d.l.m.links) > 1 {
+	if t.cluster || t.db >= 0 || len(d.l.filter.DBMap)+len(d.l.filter.DBPrefix)+len(d.l.filter.DBs) > 0 || len(d.l.m.links) > 1 {
 		return errors.New("SWAPDB cannot be carried to a cluster, nor where databases are mapped or filtered; start again with a new --state")
 	}
 	args := t.dialect.SwapDB(first, second, 0)

@@ -25,6 +25,8 @@ type state struct {
 	Tuned          []tuned     `json:"tuned,omitempty"`
 	Links          []linkState `json:"links"`
 
+	DBPrefix map[int]string `json:"db_prefix,omitempty"`
+
 	dir  string
 	lock *os.File
 }

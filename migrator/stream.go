@@ -8,6 +8,8 @@ import (
 	"io"
 	"strconv"
 
+	"surecut/internal/command"
+	"surecut/internal/keyspace"
 	"surecut/internal/resp"
 	"surecut/internal/spool"
 )
@@ -32,9 +34,11 @@ type group struct {
 // parser turns the spooled stream into groups.
 type parser struct {
 	r        commandReader
-	received func() int64 // when the source sent what was read last, Unix ms
+	filter   *keyspace.Filter // names keys as the target does
+	received func() int64     // when the source sent what was read last, Unix ms
 	offset   int64
 	db       int
+	keys     []int // reused
 	close    func()
 }
 
@@ -64,13 +68,13 @@ func (s *spooled) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-func newParser(ctx context.Context, log *spool.Log, offset int64, db int) (*parser, error) {
+func newParser(ctx context.Context, log *spool.Log, filter *keyspace.Filter, offset int64, db int) (*parser, error) {
 	r, err := log.NewReader(offset)
 	if err != nil {
 		return nil, fmt.Errorf("read the spool from offset %d: %w", offset, err)
 	}
 	from := &spooled{ctx: ctx, r: r}
-	return &parser{r: resp.NewReader(from), received: func() int64 { return from.received }, offset: offset, db: db, close: func() { _ = r.Close() }}, nil
+	return &parser{r: resp.NewReader(from), filter: filter, received: func() int64 { return from.received }, offset: offset, db: db, close: func() { _ = r.Close() }}, nil
 }
 
 // run sends groups until the spool is closed and read to its last whole command.
@@ -128,7 +132,9 @@ func (p *parser) next() (group, error) {
 		case is(args, "PING", 0), is(args, "REPLCONF", 0):
 		default:
 			control = false
-			g.commands = append(g.commands, sourceCommand{end: end, db: db, args: copyArgs(args)})
+			c := sourceCommand{end: end, db: db, args: copyArgs(args)}
+			p.rename(&c)
+			g.commands = append(g.commands, c)
 		}
 		if control {
 			g.control++
@@ -140,6 +146,26 @@ func (p *parser) next() (group, error) {
 	g.end, g.db, g.received = end, db, p.received()
 	p.offset, p.db = end, db
 	return g, nil
+}
+
+// rename gives the keys of a command their names on the target. What has no keys that can be found stays as it is: see
+// dispatcher.plan.
+func (p *parser) rename(c *sourceCommand) {
+	prefix := p.filter.DBPrefix[c.db]
+	if prefix == "" {
+		return
+	}
+	spec, known := command.Lookup(c.args)
+	if !known || spec.Class == command.Keyless {
+		return
+	}
+	var err error
+	if p.keys, err = spec.Keys(c.args, p.keys[:0]); err != nil {
+		return
+	}
+	for _, k := range p.keys {
+		c.args[k] = append([]byte(prefix), c.args[k]...)
+	}
 }
 
 func is(args [][]byte, name string, argc int) bool {

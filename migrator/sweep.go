@@ -30,7 +30,7 @@ func (l *link) sweep(ctx context.Context) error {
 			return fmt.Errorf("read the snapshot again: %w", err)
 		}
 		gone := func(db int, name string) bool {
-			if !l.matchName(name) || !l.owns(name) {
+			if _, ours := l.brings(db, name); !ours {
 				return false
 			}
 			h := hashOf(db, name)
@@ -73,7 +73,7 @@ func (l *link) snapshotHashes(parts, part uint64) ([]uint64, error) {
 		if !ok {
 			continue
 		}
-		if h := hashOf(db, string(e.Key)); h%parts == part {
+		if h := hashOf(db, l.filter.TargetName(e.DB, string(e.Key))); h%parts == part {
 			hashes = append(hashes, h)
 		}
 	}

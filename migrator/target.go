@@ -139,7 +139,7 @@ func (t *target) primaries() []string {
 // mapDB gives the target's database for one of the source's; false where the target has none.
 func (t *target) mapDB(f keyspace.Filter, db int) (int, bool) {
 	to := f.Map(db)
-	if t.db >= 0 && len(f.DBMap) == 0 && (!t.oneDB || db == 0 || len(f.DBs) == 1) {
+	if t.db >= 0 && len(f.DBMap) == 0 && (!t.oneDB || db == 0 || len(f.DBs) == 1 || f.DBPrefix[db] != "") {
 		to = t.db
 	}
 	return to, !t.oneDB || to == t.db

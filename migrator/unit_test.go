@@ -74,7 +74,7 @@ func spoolOf(t *testing.T, data []byte, size int) *spool.Log {
 // groupsOf parses all that a spool holds, as a link that ends does.
 func groupsOf(t *testing.T, log *spool.Log, db int) ([]group, error) {
 	t.Helper()
-	p, err := newParser(t.Context(), log, 100, db)
+	p, err := newParser(t.Context(), log, &keyspace.Filter{}, 100, db)
 	if err != nil {
 		t.Fatal(err)
 	}

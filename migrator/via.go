@@ -483,7 +483,7 @@ func (l *link) doubtReach(ctx context.Context, cp *checkpoint) error {
 	if err := l.source.awaitOffset(ctx, end); err != nil {
 		return err
 	}
-	p, err := newParser(ctx, l.spool, cp.offset, cp.db)
+	p, err := newParser(ctx, l.spool, &l.filter, cp.offset, cp.db)
 	if err != nil {
 		return err
 	}

@@ -3,6 +3,7 @@ package verifier
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
 
 	"github.com/redis/rueidis"
@@ -24,6 +25,10 @@ func (a atomicReader) readAt(ctx context.Context, link AppliedLink, keys []recor
 	}
 	if node == nil {
 		return nil, 0, fmt.Errorf("the link of %s reads from %s, which this run does not", link.Shard, link.Reads)
+	}
+	keys = slices.Clone(keys)
+	for i := range keys {
+		keys[i].name = a.source.named(keys[i].keyID)
 	}
 	r := a.source.borrow(node, keys[0].db)
 	defer a.source.giveBack(r)

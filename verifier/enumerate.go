@@ -173,7 +173,7 @@ func (s *side) scan(ctx context.Context, n *node, db int, t *scanTally, batches 
 				s.apart.Add(1)
 				continue
 			}
-			if !s.opts.Filter.MatchName(name) {
+			if _, ok := s.compared(db, name); !ok {
 				continue
 			}
 			if !s.dep.Holds(n.primary, name) {
@@ -207,13 +207,13 @@ func (s *side) record(ctx context.Context, r *reader, names []string, t *scanTal
 			out[i] = reading{Err: err}
 		}
 	}
-	pair, _ := s.pairDB(r.db)
 	for i, name := range names {
 		if !out[i].present() && out[i].Err == nil {
 			s.apart.Add(1) // it expired, or was deleted since
 			continue
 		}
-		rec := record{keyID: keyID{db: r.db, pairDB: pair, name: name}, t: out[i].Type, fp: out[i].FP, expireAt: out[i].ExpireAt}
+		id, _ := s.compared(r.db, name)
+		rec := record{keyID: id, t: out[i].Type, fp: out[i].FP, expireAt: out[i].ExpireAt}
 		if out[i].Err != nil {
 			rec.flags = unread
 		}

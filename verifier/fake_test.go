@@ -122,7 +122,7 @@ func resolveWorld(t *testing.T, w *world, o Options, keys ...string) *Report {
 	t.Helper()
 	o.TempDir = t.TempDir()
 	o.Workers = 1
-	v := &verification{opts: &o, source: &side{name: "source", dep: &endpoint.Deployment{}}, target: &side{name: "target", dep: &endpoint.Deployment{}}, progress: &progress{}, proof: "rounds",
+	v := &verification{opts: &o, source: &side{name: "source", dep: &endpoint.Deployment{}, opts: &o}, target: &side{name: "target", dep: &endpoint.Deployment{}, opts: &o}, progress: &progress{}, proof: "rounds",
 		probers: probers{worldSource{w}, worldTarget{w}}, atOffset: worldSource{w}, rules: rules{depth: DepthValue, tolerance: time.Second}}
 	v.tally = newTally(&v.rules, o.MaxFindings)
 	suspects, err := newSpill(o.TempDir, 1)

@@ -70,7 +70,7 @@ func (s *side) eachKey(ctx context.Context, path string, keep int64, wanted func
 		}
 		now := time.Now().UnixMilli()
 		name := string(e.Key)
-		if _, ok := s.pairDB(e.DB); e.Kind != rdb.KindKey || !ok || strings.HasPrefix(name, keyspace.Prefix) || !s.opts.Filter.MatchName(name) ||
+		if _, ok := s.compared(e.DB, name); e.Kind != rdb.KindKey || !ok || strings.HasPrefix(name, keyspace.Prefix) ||
 			e.ExpireAt > 0 && e.ExpireAt <= now || wanted != nil && !wanted(e.DB, name) {
 			continue
 		}
@@ -145,8 +145,8 @@ func (s *side) enumerateFiles(ctx context.Context, to *spill) error {
 	for _, shard := range s.dep.Shards() {
 		g.Go(func() error {
 			return s.eachKey(ctx, shard.Primary.Addr, 0, nil, func(k fileKey) error {
-				pair, _ := s.pairDB(k.db)
-				rec := record{keyID: keyID{db: k.db, pairDB: pair, name: k.name}, t: k.Type, fp: k.FP, expireAt: k.ExpireAt}
+				id, _ := s.compared(k.db, k.name)
+				rec := record{keyID: id, t: k.Type, fp: k.FP, expireAt: k.ExpireAt}
 				if k.Err != nil {
 					rec.flags = unread
 				}
@@ -186,7 +186,7 @@ func (p fileProber) probe(ctx context.Context, keys []keyID, keep int64) ([]read
 	out := make([]reading, len(keys))
 	at := map[pairKey]int{}
 	for i, k := range keys {
-		at[pairKey{k.db, k.name}] = i
+		at[pairKey{k.db, p.named(k)}] = i
 	}
 	wanted := func(db int, name string) bool {
 		_, ok := at[pairKey{db, name}]

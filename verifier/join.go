@@ -62,6 +62,10 @@ func (v *verification) locateSource(id keyID, onSource bool) keyID {
 	}
 	id.db = -1
 	f := &v.opts.Filter
+	if len(f.DBPrefix) > 0 {
+		id.db, _ = f.Origin(id.pairDB, id.name, f.Map)
+		return id
+	}
 	if f.Map(id.pairDB) == id.pairDB && f.MatchDB(id.pairDB) {
 		id.db = id.pairDB
 	}

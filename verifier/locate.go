@@ -56,7 +56,7 @@ func (v *verification) locateBatch(ctx context.Context, batch []int, keep int64)
 	keys := make([]keyID, len(batch))
 	for j, i := range batch {
 		f := &v.tally.findings[i]
-		keys[j] = keyID{db: f.DB, pairDB: f.TargetDB, name: keyOf(f)}
+		keys[j] = keyID{db: f.DB, pairDB: f.TargetDB, name: f.targetName()}
 	}
 	source, err := v.probers.Source.probe(ctx, keys, keep)
 	if err != nil {

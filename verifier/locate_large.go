@@ -15,11 +15,11 @@ import (
 // finding keeps its reason.
 func (v *verification) locateLarge(ctx context.Context, f *Finding) {
 	sourceNode, err1 := v.source.nodeOf(keyOf(f))
-	targetNode, err2 := v.target.nodeOf(keyOf(f))
+	targetNode, err2 := v.target.nodeOf(f.targetName())
 	if err1 != nil || err2 != nil {
 		return
 	}
-	l := &locator{ctx: ctx, name: keyOf(f), size: 256,
+	l := &locator{ctx: ctx, sourceName: keyOf(f), targetName: f.targetName(), size: 256,
 		source: v.source.borrow(sourceNode, f.DB), target: v.target.borrow(targetNode, f.TargetDB)}
 	defer v.source.giveBack(l.source)
 	defer v.target.giveBack(l.target)
@@ -46,17 +46,26 @@ var errLocated = errors.New("located")
 
 type locator struct {
 	ctx            context.Context
-	name           string
 	size           int // elements of a window
 	source, target *reader
 	d              difference
+
+	sourceName, targetName string
+}
+
+// nameOn gives the name of the key on the side that a reader reads.
+func (l *locator) nameOn(r *reader) string {
+	if r == l.source {
+		return l.sourceName
+	}
+	return l.targetName
 }
 
 func (l *locator) strings() error {
 	for at := 0; ; at += windowBytes {
 		var w [2][]byte
 		for i, r := range []*reader{l.source, l.target} {
-			m, err := r.one(l.ctx, "GETRANGE", l.name, strconv.Itoa(at), strconv.Itoa(at+windowBytes-1))
+			m, err := r.one(l.ctx, "GETRANGE", l.nameOn(r), strconv.Itoa(at), strconv.Itoa(at+windowBytes-1))
 			if err != nil {
 				return err
 			}
@@ -80,7 +89,7 @@ func (l *locator) strings() error {
 }
 
 func (l *locator) lists() error {
-	return l.ranges([]string{"LRANGE", l.name, "", ""}, func(rank int, s, t []string) error {
+	return l.ranges([]string{"LRANGE", "", "", ""}, func(rank int, s, t []string) error {
 		switch {
 		case t == nil:
 			l.d.at(fmt.Sprintf("element %d %s", rank+1, onTarget), short([]byte(s[0])), "")
@@ -95,9 +104,9 @@ func (l *locator) lists() error {
 
 // zsets goes by rank to the first difference, and then asks each side for the other's member.
 func (l *locator) zsets() error {
-	return l.ranges([]string{"ZRANGE", l.name, "", "", "WITHSCORES"}, func(_ int, s, t []string) error {
+	return l.ranges([]string{"ZRANGE", "", "", "", "WITHSCORES"}, func(_ int, s, t []string) error {
 		if s != nil {
-			m, err := l.target.one(l.ctx, "ZSCORE", l.name, s[0])
+			m, err := l.target.one(l.ctx, "ZSCORE", l.nameOn(l.target), s[0])
 			if err != nil {
 				return err
 			}
@@ -125,6 +134,7 @@ func (l *locator) ranges(args []string, found func(rank int, s, t []string) erro
 		var w [2][]string
 		args[2], args[3] = strconv.Itoa(at), strconv.Itoa(at+l.size-1)
 		for i, r := range []*reader{l.source, l.target} {
+			args[1] = l.nameOn(r)
 			m, err := r.one(l.ctx, args...)
 			if err != nil {
 				return err
@@ -172,7 +182,7 @@ func (l *locator) scanned(t keyspace.Type) error {
 
 func (l *locator) scan(t keyspace.Type, from, other *reader, isSource bool) error {
 	for cursor := "0"; ; {
-		m, err := from.one(l.ctx, firstCommands[t], l.name, cursor, "COUNT", strconv.Itoa(l.size))
+		m, err := from.one(l.ctx, firstCommands[t], l.nameOn(from), cursor, "COUNT", strconv.Itoa(l.size))
 		if err != nil {
 			return err
 		}
@@ -193,7 +203,7 @@ func (l *locator) scan(t keyspace.Type, from, other *reader, isSource bool) erro
 }
 
 func (l *locator) probeFields(other *reader, page []string, isSource bool) error {
-	args := []string{"HMGET", l.name}
+	args := []string{"HMGET", l.nameOn(other)}
 	for i := 0; i < len(page); i += 2 {
 		args = append(args, page[i])
 	}
@@ -224,7 +234,7 @@ func (l *locator) probeFields(other *reader, page []string, isSource bool) error
 
 func (l *locator) probeMembers(other *reader, page []string, isSource bool) error {
 	for _, member := range page {
-		n, err := other.integer(l.ctx, "SISMEMBER", l.name, member)
+		n, err := other.integer(l.ctx, "SISMEMBER", l.nameOn(other), member)
 		if err != nil {
 			return err
 		}
@@ -248,7 +258,7 @@ func (l *locator) streams() error {
 		end := "+"
 		for i, r := range []*reader{l.source, l.target} {
 			// The target gets room for more: what it has beyond the source shows.
-			page, err := r.array(l.ctx, "XRANGE", l.name, from, end, "COUNT", strconv.Itoa((i+1)*l.size))
+			page, err := r.array(l.ctx, "XRANGE", l.nameOn(r), from, end, "COUNT", strconv.Itoa((i+1)*l.size))
 			if err != nil {
 				return err
 			}
@@ -281,11 +291,11 @@ func (l *locator) streamRest() error {
 	var w [2]keyspace.Collector
 	for i, r := range []*reader{l.source, l.target} {
 		w[i].V.Type = keyspace.Stream
-		groups, err := r.array(l.ctx, "XINFO", "GROUPS", l.name)
+		groups, err := r.array(l.ctx, "XINFO", "GROUPS", l.nameOn(r))
 		if err != nil {
 			return err
 		}
-		if err := r.readStreamRest(l.ctx, l.name, groups, restOnly{&w[i]}); err != nil {
+		if err := r.readStreamRest(l.ctx, l.nameOn(r), groups, restOnly{&w[i]}); err != nil {
 			return err
 		}
 	}

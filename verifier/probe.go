@@ -26,7 +26,7 @@ func (s sideProber) probe(ctx context.Context, keys []keyID, keep int64) ([]read
 	places := map[place][]int{}
 	for i, k := range keys {
 		db := s.db(k)
-		n, err := s.nodeOf(k.name)
+		n, err := s.nodeOf(s.named(k))
 		switch {
 		case db < 0:
 		case err != nil:
@@ -61,7 +61,7 @@ func (s sideProber) probePlace(ctx context.Context, at place, keys []keyID, inde
 	defer s.giveBack(r)
 	names := make([]string, len(indexes))
 	for j, i := range indexes {
-		names[j] = keys[i].name
+		names[j] = s.named(keys[i])
 	}
 	got := make([]reading, len(names))
 	if err := r.read(ctx, names, got, keep); err != nil {

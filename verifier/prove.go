@@ -37,7 +37,7 @@ func (v *verification) prove(ctx context.Context, suspects, rest *spill) error {
 	}
 	err := suspects.each(0, func(batch []record) error {
 		for i := range batch {
-			link := linkOf(links, v.source.dep.Slot(batch[i].name))
+			link := linkOf(links, v.source.dep.Slot(v.source.named(batch[i].keyID)))
 			if link < 0 || batch[i].flags&clash != 0 || batch[i].db < 0 || estimate(&batch[i]) > frameMaxValue {
 				if err := rest.add(&batch[i]); err != nil {
 					return err
@@ -150,7 +150,7 @@ type instant struct {
 // target is brought to any: while it follows to the first, the source writes on, and the others would be further away. It gives too
 // what could not be read until the given time; that is an error only where nothing could.
 func (v *verification) readInstants(ctx context.Context, link AppliedLink, batch []record, until time.Time) (read []instant, again []record, err error) {
-	for _, group := range transactions(v.source.dep.Kind() == endpoint.Cluster, batch) {
+	for _, group := range v.source.transactions(batch) {
 		if len(read) > 0 && time.Now().After(until) {
 			again = append(again, group...)
 			continue
@@ -215,7 +215,7 @@ func (v *verification) judgeFrame(group []record, source, target []reading) (aga
 
 // transactions groups a batch by what one transaction of the source may read: keys of one database and, in a cluster, of one slot
 // (EXEC refuses others with CROSSSLOT, even where one node serves them all).
-func transactions(cluster bool, batch []record) [][]record {
+func (s *side) transactions(batch []record) [][]record {
 	type place struct {
 		db   int
 		slot uint16
@@ -224,8 +224,8 @@ func transactions(cluster bool, batch []record) [][]record {
 	at := map[place]int{}
 	for _, r := range batch {
 		p := place{db: r.db}
-		if cluster {
-			p.slot = keyspace.Slot(r.name)
+		if s.dep.Kind() == endpoint.Cluster {
+			p.slot = keyspace.Slot(s.named(r.keyID))
 		}
 		i, ok := at[p]
 		if !ok {

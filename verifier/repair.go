@@ -36,7 +36,7 @@ type RepairOptions struct {
 type Repaired struct {
 	DB       int    `json:"db"`
 	TargetDB int    `json:"target_db"`
-	Key      string `json:"key"` // printable
+	Key      string `json:"key"` // printable, as the target names it
 	Remedy   Remedy `json:"remedy"`
 	Why      string `json:"why"`             // what differs now, or why nothing is done
 	Error    string `json:"error,omitempty"` // why it could not be done
@@ -51,6 +51,7 @@ func Repair(ctx context.Context, o RepairOptions) ([]Repaired, *Report, error) {
 	if o.Source.Kind() == endpoint.RDB || o.Source.Kind() == endpoint.AOF {
 		return nil, nil, errors.New("repair copies keys from a live source, not from a file: load the file with migrate --on-existing replace and --include of those keys")
 	}
+	o.Filter.DBPrefix = prefixesOf(o.Findings)
 	v, err := newVerification(ctx, &o.Options)
 	if err != nil {
 		return nil, nil, err
@@ -73,6 +74,18 @@ func Repair(ctx context.Context, o RepairOptions) ([]Repaired, *Report, error) {
 	return done, report, err
 }
 
+// prefixesOf finds out by findings what databases of the source have their names begin with on the target.
+func prefixesOf(findings []Finding) map[int]string {
+	prefixes := map[int]string{}
+	for i := range findings {
+		f := &findings[i]
+		if p, ok := strings.CutSuffix(f.targetName(), keyOf(f)); ok && p != "" {
+			prefixes[f.DB] = p
+		}
+	}
+	return prefixes
+}
+
 // fault is a key that a report found not to be the same.
 type fault struct {
 	keyID
@@ -83,7 +96,7 @@ func repairable(findings []Finding) []fault {
 	var faults []fault
 	for i := range findings {
 		f := &findings[i]
-		name := keyOf(f)
+		name := f.targetName()
 		if strings.HasPrefix(name, keyspace.Prefix) {
 			continue
 		}
@@ -175,20 +188,21 @@ func (v *verification) apply(ctx context.Context, k keyID, r Remedy, p *pair) er
 
 // copyKey restores the source's value as it is now, with its absolute expiry.
 func (v *verification) copyKey(ctx context.Context, k keyID, to *reader) error {
-	node, err := v.source.nodeOf(k.name)
+	name := v.source.named(k)
+	node, err := v.source.nodeOf(name)
 	if err != nil {
 		return err
 	}
 	from := v.source.borrow(node, k.db)
 	defer v.source.giveBack(from)
 	out := make([]reading, 1)
-	if err := from.readHeads(ctx, []string{k.name}, out); err != nil {
+	if err := from.readHeads(ctx, []string{name}, out); err != nil {
 		return err
 	}
 	if out[0].Err != nil {
 		return out[0].Err
 	}
-	payload, err := from.one(ctx, "DUMP", k.name)
+	payload, err := from.one(ctx, "DUMP", name)
 	if err != nil {
 		return err
 	}

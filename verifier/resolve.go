@@ -40,7 +40,7 @@ type decision struct {
 func (r *record) observe(u *rules, o *observation, n roundOf) decision {
 	d := decision{Pair: pair{o.Before, o.Target}}
 	if r.flags&clash != 0 {
-		return decision{Settled: true, Verdict: Unchecked, Reason: "several databases of the source hold this key and are mapped to one database", Pair: d.Pair}
+		return decision{Settled: true, Verdict: Unchecked, Reason: "several keys of the source have this name on the target: their databases are mapped to one", Pair: d.Pair}
 	}
 	if d.Verdict, d.Reason = u.judge(&d.Pair); d.Verdict == Same {
 		d.Settled = true

@@ -64,18 +64,22 @@ type SlotResult struct {
 }
 
 // Finding is one key that is not the same. Key is printable (escaped as Go's %q does without
-// the quotes); KeyBase64 is exact. Source and Target describe each side in a few words, nil where absent.
+// the quotes); KeyBase64 is exact. Both are as the source names the key. Source and Target describe each side in a few words, nil where absent.
 type Finding struct {
-	DB        int     `json:"db"`
-	TargetDB  int     `json:"target_db"`
-	Key       string  `json:"key"`
-	KeyBase64 string  `json:"key_base64"`
-	Slot      uint16  `json:"slot"`
-	Type      string  `json:"type"`
-	Verdict   Verdict `json:"verdict"`
-	Reason    string  `json:"reason"` // what differs and where: "element 41 of 100", "expires on the source only"
-	Source    *Side   `json:"source"`
-	Target    *Side   `json:"target"`
+	DB        int    `json:"db"`
+	TargetDB  int    `json:"target_db"`
+	Key       string `json:"key"`
+	KeyBase64 string `json:"key_base64"`
+
+	TargetKey       string `json:"target_key,omitempty"` // where the target names it otherwise
+	TargetKeyBase64 string `json:"target_key_base64,omitempty"`
+
+	Slot    uint16  `json:"slot"`
+	Type    string  `json:"type"`
+	Verdict Verdict `json:"verdict"`
+	Reason  string  `json:"reason"` // what differs and where: "element 41 of 100", "expires on the source only"
+	Source  *Side   `json:"source"`
+	Target  *Side   `json:"target"`
 }
 
 // Side is a finding's key on one side.

@@ -60,8 +60,14 @@ func databaseOf(o Options) keyspace.Filter {
 	if db := o.Source.Spec().DB; db >= 0 && len(f.DBs) == 0 {
 		f.DBs = []int{db}
 	}
-	if db := o.Target.Spec().DB; db >= 0 && len(f.DBMap) == 0 && len(f.DBs) == 1 {
-		f.DBMap = map[int]int{f.DBs[0]: db}
+	if db := o.Target.Spec().DB; db >= 0 && len(f.DBMap) == 0 {
+		f.DBMap = map[int]int{}
+		if len(f.DBs) == 1 {
+			f.DBMap[f.DBs[0]] = db
+		}
+		for from := range f.DBPrefix {
+			f.DBMap[from] = db
+		}
 	}
 	return f
 }
@@ -98,6 +104,7 @@ func newVerification(ctx context.Context, o *Options) (*verification, error) {
 	v.rules = rules{depth: o.Depth, counters: source.hasCounters() && target.hasCounters(), tolerance: o.TTLTolerance,
 		skew: targetClock - sourceClock, sourceClock: sourceClock}
 	v.tally = newTally(&v.rules, o.MaxFindings)
+	v.tally.filter = o.Filter
 	return v, nil
 }
 

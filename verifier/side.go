@@ -117,6 +117,32 @@ func (s *side) pairDB(db int) (int, bool) {
 	return db, f.Covers(db)
 }
 
+// named gives the name that a key has on this side.
+func (s *side) named(k keyID) string {
+	if s.name == "source" {
+		return s.opts.Filter.SourceName(k.db, k.name)
+	}
+	return k.name
+}
+
+// compared gives what a key that was found on this side is compared as; false where it is left out.
+func (s *side) compared(db int, name string) (keyID, bool) {
+	f := &s.opts.Filter
+	pair, ok := s.pairDB(db)
+	k := keyID{db: db, pairDB: pair, name: name}
+	switch {
+	case s.name == "source":
+		k.name = f.TargetName(db, name)
+	case ok && len(f.DBPrefix) > 0:
+		from, known := f.Origin(db, name, f.Map)
+		if !known { // it can only be extra, unless no database was asked for that could have it
+			return k, len(f.DBs) == 0 && f.MatchName(name)
+		}
+		name = f.SourceName(from, name)
+	}
+	return k, ok && f.MatchName(name)
+}
+
 // fellShort notes why the enumeration of this side may not be whole.
 func (s *side) fellShort(format string, args ...any) {
 	s.mu.Lock()

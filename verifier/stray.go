@@ -11,11 +11,12 @@ type stray struct {
 
 func (s *side) addStray(n *node, db int, name string) {
 	s.apart.Add(1)
-	pair, _ := s.pairDB(db)
+	id, _ := s.compared(db, name)
+	id.db = -1
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.astray++; len(s.strays) < s.opts.MaxFindings {
-		s.strays = append(s.strays, stray{n.addr(), keyID{db: -1, pairDB: pair, name: name}})
+		s.strays = append(s.strays, stray{n.addr(), id})
 	}
 }
 

@@ -15,6 +15,7 @@ import (
 type tally struct {
 	mu       *sync.Mutex // guards all below
 	rules    *rules
+	filter   keyspace.Filter // names keys of the source
 	totals   Totals
 	types    [keyspace.Module + 1]int64 // of the source's keys
 	slots    *[keyspace.Slots]slotTally
@@ -119,7 +120,12 @@ func (t *tally) settle(id keyID, d *decision) {
 // list keeps the first findings in the order of the report, whatever the order in which they come.
 func (t *tally) list(id keyID, d *decision, f Finding) {
 	f.DB, f.TargetDB, f.Reason = id.db, id.pairDB, d.Reason
-	f.Key, f.KeyBase64 = printable(id.name), base64.StdEncoding.EncodeToString([]byte(id.name))
+	name := t.filter.SourceName(id.db, id.name)
+	f.Key, f.KeyBase64 = printable(name), base64.StdEncoding.EncodeToString([]byte(name))
+	if name != id.name {
+		f.TargetKeyBase64 = base64.StdEncoding.EncodeToString([]byte(id.name))
+		f.TargetKey = printable(id.name)
+	}
 	if f.DB < 0 {
 		f.DB = f.TargetDB
 		f.Reason += ", in a database that no database of the source is mapped to"
@@ -135,7 +141,7 @@ func (t *tally) list(id keyID, d *decision, f Finding) {
 
 func (t *tally) trim() {
 	slices.SortFunc(t.findings, func(a, b Finding) int {
-		return cmp.Or(cmp.Compare(a.Slot, b.Slot), cmp.Compare(a.TargetDB, b.TargetDB), cmp.Compare(keyOf(&a), keyOf(&b)))
+		return cmp.Or(cmp.Compare(a.Slot, b.Slot), cmp.Compare(a.TargetDB, b.TargetDB), cmp.Compare(a.targetName(), b.targetName()))
 	})
 	if len(t.findings) > t.limit {
 		t.omitted += len(t.findings) - t.limit
@@ -149,6 +155,18 @@ func keyOf(f *Finding) string {
 	name, err := base64.StdEncoding.DecodeString(f.KeyBase64)
 	if err != nil {
 		return f.Key
+	}
+	return string(name)
+}
+
+// targetName gives the exact name of the key on the target.
+func (f *Finding) targetName() string {
+	if f.TargetKeyBase64 == "" {
+		return keyOf(f)
+	}
+	name, err := base64.StdEncoding.DecodeString(f.TargetKeyBase64)
+	if err != nil {
+		return f.TargetKey
 	}
 	return string(name)
 }

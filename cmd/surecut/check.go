@@ -5,12 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"slices"
 	"sync"
 
 	"github.com/urfave/cli/v2"
 
-	"surecut/internal/keyspace"
 	"surecut/internal/preflight"
 	"surecut/migrator"
 	"surecut/reports"
@@ -19,9 +17,7 @@ import (
 func newCheckCommand() *cli.Command {
 	def := preflight.DefaultConfig()
 	flags := append(sourceFlags(), targetFlags()...)
-	flags = append(flags, slices.DeleteFunc(filterFlags(), func(f cli.Flag) bool {
-		return !slices.Contains([]string{"db", "db-map"}, f.Names()[0])
-	})...)
+	flags = append(flags, filterFlags()...)
 	return &cli.Command{
 		Name:  "check",
 		Usage: "check every precondition of the migration, with the remedy of each that is not met",
@@ -64,12 +60,10 @@ func checkOptions(c *cli.Context) (CheckOptions, error) {
 	if o.Endpoints, err = endpointSpecs(c); err != nil {
 		return o, err
 	}
-	var filter keyspace.Filter
-	if filter, err = filterOf(c); err != nil {
+	cfg := &o.Config
+	if cfg.Filter, err = filterOf(c); err != nil {
 		return o, err
 	}
-	cfg := &o.Config
-	cfg.DBs, cfg.DBMap = filter.DBs, filter.DBMap
 	cfg.ReadFrom, cfg.OnExisting, cfg.StateDir = c.String("read-from"), c.String("on-existing"), c.String("state")
 	cfg.SampleKeys, cfg.Accept, cfg.AcceptAlarms = c.Int("sample"), c.StringSlice("accept"), c.Bool("accept-alarms")
 	var errSize error

@@ -194,7 +194,7 @@ func runMigrate(ctx context.Context, o MigrateOptions, stdout, stderr io.Writer)
 func checkFirst(ctx context.Context, o MigrateOptions, source, target preflight.Side, stderr io.Writer) (*reports.Check, error) {
 	cfg := preflight.DefaultConfig()
 	cfg.Source, cfg.Target, cfg.OnExisting, cfg.ReadFrom = source, target, o.Config.OnExisting, o.Config.ReadFrom
-	cfg.DBs, cfg.DBMap, cfg.StateDir, cfg.BigValue = o.Config.Filter.DBs, o.Config.Filter.DBMap, o.Config.StateDir, o.Config.BigValue
+	cfg.Filter, cfg.StateDir, cfg.BigValue = o.Config.Filter, o.Config.StateDir, o.Config.BigValue
 	cfg.Scans = o.Config.Capture == migrator.CaptureScan
 	cfg.Accept, cfg.AcceptAlarms, cfg.Resume = o.Accept, o.AcceptAlarms, migrator.StateID(o.Config.StateDir)
 	result, err := preflight.Run(ctx, cfg)

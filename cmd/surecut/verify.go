@@ -174,6 +174,7 @@ func filterFlags() []cli.Flag {
 		&cli.StringSliceFlag{Name: "exclude", Category: category, Usage: "no key that matches this `GLOB`; wins over --include"},
 		&cli.StringSliceFlag{Name: "db", Category: category, Usage: "only these `DATABASES` of the source, as in 0,3"},
 		&cli.StringSliceFlag{Name: "db-map", Category: category, Usage: "`SOURCE:TARGET` databases, as in 3:0"},
+		&cli.StringSliceFlag{Name: "db-prefix", Category: category, Usage: "`SOURCE:PREFIX`, as in 3:app3: - database 3 arrives in database 0, its keys' names behind app3:"},
 	}
 }
 
@@ -202,7 +203,37 @@ func filterOf(c *cli.Context) (keyspace.Filter, error) {
 		}
 		f.DBMap[source] = target
 	}
-	return f, nil
+	return f, prefixesInto(&f, c.StringSlice("db-prefix"))
+}
+
+// prefixesInto reads what --db-prefix gives.
+func prefixesInto(f *keyspace.Filter, given []string) error {
+	for _, text := range given {
+		from, prefix, ok := strings.Cut(text, ":")
+		db, err := strconv.Atoi(strings.TrimSpace(from))
+		if !ok || err != nil || db < 0 || prefix == "" {
+			return usageError("--db-prefix %q: want SOURCE:PREFIX, as in 3:app3:", text)
+		}
+		if strings.HasPrefix(prefix, keyspace.Prefix) || strings.HasPrefix(keyspace.Prefix, prefix) {
+			return usageError("--db-prefix %q: names that begin with %s are surecut's own", text, keyspace.Prefix)
+		}
+		if _, mapped := f.DBMap[db]; mapped {
+			return usageError("--db-prefix: database %d has a --db-map already; with a prefix it arrives in database 0", db)
+		}
+		if other, twice := f.DBPrefix[db]; twice && other != prefix {
+			return usageError("--db-prefix: database %d has the prefixes %q and %q", db, other, prefix)
+		}
+		for other, same := range f.DBPrefix {
+			if other != db && same == prefix {
+				return usageError("--db-prefix: databases %d and %d have one prefix, %q: keys of the same name would become one", other, db, prefix)
+			}
+		}
+		if f.DBPrefix == nil {
+			f.DBPrefix = map[int]string{}
+		}
+		f.DBPrefix[db] = prefix
+	}
+	return nil
 }
 
 // verifyProgress shows a verification on stderr: one line that is rewritten, a line now and then, or JSON objects.

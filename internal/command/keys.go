@@ -1,6 +1,7 @@
 package command
 
 import (
+	"bytes"
 	"fmt"
 	"strconv"
 	"strings"
@@ -219,6 +220,23 @@ func migrateKeys(s *Spec, args [][]byte, dst []int) ([]int, error) {
 		}
 	}
 	return append(dst, 3), nil
+}
+
+// SortsByKeys says whether a SORT reads other keys than it names: by BY, which but for one without a * is a pattern, or by GET.
+func SortsByKeys(args [][]byte) bool {
+	for i := 2; i+1 < len(args); i++ {
+		switch a := args[i]; {
+		case isWord(a, "LIMIT"):
+			i += 2
+		case isWord(a, "STORE"):
+			i++
+		case isWord(a, "BY"), isWord(a, "GET"):
+			if i++; isWord(a, "BY") && bytes.ContainsRune(args[i], '*') || isWord(a, "GET") && string(args[i]) != "#" {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // storeKeys finds the target of GEORADIUS and GEORADIUSBYMEMBER: the last STORE or STOREDIST among the options.

@@ -223,3 +223,19 @@ func FuzzKeys(f *testing.F) {
 		}
 	})
 }
+
+func TestSortsByKeys(t *testing.T) {
+	for text, want := range map[string]bool{
+		"SORT l STORE d": false, "SORT l BY nosort STORE d": false, "SORT l BY w:* STORE d": true, "SORT l GET # STORE d": false,
+		"SORT l GET # GET o:*->f STORE d": true, "SORT l GET fixed": true, "SORT l LIMIT 0 5 ALPHA DESC": false, "SORT l LIMIT BY w:* STORE d": false,
+		"SORT l STORE BY": false, "SORT l STORE GET by *": true, "SORT l BY": false,
+	} {
+		var args [][]byte
+		for word := range strings.FieldsSeq(text) {
+			args = append(args, []byte(word))
+		}
+		if got := SortsByKeys(args); got != want {
+			t.Errorf("%s: %v, want %v", text, got, want)
+		}
+	}
+}

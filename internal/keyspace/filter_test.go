@@ -92,3 +92,68 @@ func TestFilter(t *testing.T) {
 		t.Error("the zero filter selects all but surecut's own keys")
 	}
 }
+
+func TestFilterPrefix(t *testing.T) {
+	f := Filter{DBPrefix: map[int]string{3: "app3:", 4: "app3:x:"}, DBMap: map[int]int{7: 0}, Exclude: []string{"no*"}}
+	names := []struct {
+		db       int
+		name     string
+		target   string
+		targetDB int
+	}{
+		{3, "k", "app3:k", 0},
+		{4, "k", "app3:x:k", 0},
+		{4, "", "app3:x:", 0},
+		{0, "k", "k", 0},
+		{7, "k", "k", 0},
+		{5, "app3:k", "app3:k", 5},
+		{3, "app3:app3:k", "app3:app3:app3:k", 0},
+	}
+	for _, tt := range names {
+		got := f.TargetName(tt.db, tt.name)
+		if to := f.Map(tt.db); got != tt.target || to != tt.targetDB || f.SourceName(tt.db, got) != tt.name {
+			t.Errorf("key %q of %d became %q of %d and back %q, want %q of %d", tt.name, tt.db, got, to, f.SourceName(tt.db, got), tt.target, tt.targetDB)
+		}
+	}
+	rivals := []struct {
+		key  Key
+		want Key
+		ok   bool
+		why  string
+	}{
+		{Key{0, "app3:k"}, Key{3, "k"}, true, "begins with the prefix of another database"},
+		{Key{7, "app3:k"}, Key{3, "k"}, true, "mapped to the same database"},
+		{Key{0, "app3:x:k"}, Key{3, "x:k"}, true, "with two prefixes; the first database is named"},
+		{Key{3, "x:k"}, Key{4, "k"}, true, "its own prefix makes it begin with a longer one"},
+		{Key{4, "k"}, Key{}, false, "the longest prefix: the names are its own"},
+		{Key{3, "k"}, Key{}, false, "the only prefix that its name begins with is its own"},
+		{Key{5, "app3:k"}, Key{}, false, "another database of the target"},
+		{Key{0, "app3:no"}, Key{}, false, "the other key is left out"},
+		{Key{0, "nope"}, Key{}, false, "left out itself"},
+	}
+	for _, tt := range rivals {
+		if got, ok := f.Rival(tt.key, f.Map); got != tt.want || ok != tt.ok {
+			t.Errorf("Rival(%v) = %v, %v, want %v, %v (%s)", tt.key, got, ok, tt.want, tt.ok, tt.why)
+		}
+	}
+	origins := []struct {
+		db   int
+		name string
+		want int
+		ok   bool
+	}{
+		{0, "app3:k", 3, true}, {0, "app3:x:k", 4, true}, {0, "k", 0, true}, {5, "app3:k", 5, true}, {3, "k", -1, false},
+	}
+	for _, tt := range origins {
+		if got, ok := f.Origin(tt.db, tt.name, f.Map); got != tt.want || ok != tt.ok {
+			t.Errorf("Origin(%d, %q) = %d, %v, want %d, %v", tt.db, tt.name, got, ok, tt.want, tt.ok)
+		}
+	}
+	only := Filter{DBs: []int{3}, DBPrefix: map[int]string{3: "app3:"}}
+	if db, ok := only.Origin(0, "other", only.Map); ok {
+		t.Errorf("a name outside of the prefix comes from database %d, though only 3 is selected", db)
+	}
+	if r, ok := only.Rival(Key{0, "app3:k"}, only.Map); ok {
+		t.Errorf("a key of a database that is not selected has rival %v", r)
+	}
+}

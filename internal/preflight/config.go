@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"surecut/internal/endpoint"
+	"surecut/internal/keyspace"
 )
 
 // Side is one endpoint of the migration, opened or not.
@@ -36,13 +37,12 @@ func (s Side) Close() {
 type Config struct {
 	Source, Target Side
 
-	OnExisting string      // fail, replace or keep
-	Scans      bool        // the source is not replicated but scanned
-	ReadFrom   string      // replica (where there is one) or primary
-	DBs        []int       // databases that are migrated; none: all
-	DBMap      map[int]int // source database to target database; others keep their number
-	StateDir   string      // where the spool will be; "" where it is not known yet
-	Resume     string      // ID of the migration that is resumed; "" for a new one
+	OnExisting string // fail, replace or keep
+	Scans      bool   // the source is not replicated but scanned
+	ReadFrom   string // replica (where there is one) or primary
+	Filter     keyspace.Filter
+	StateDir   string // where the spool will be; "" where it is not known yet
+	Resume     string // ID of the migration that is resumed; "" for a new one
 
 	BigValue   int64 // bytes above which a value is big
 	SampleKeys int   // keys looked at on the source
@@ -84,25 +84,22 @@ func (c Config) reads(db int) bool {
 	if only := c.Source.Spec.DB; only >= 0 && c.Source.Spec.Kind == endpoint.Standalone {
 		return db == only
 	}
-	return len(c.DBs) == 0 || slices.Contains(c.DBs, db)
+	return c.Filter.MatchDB(db)
 }
 
 // mapped gives the target database of a source database.
 func (c Config) mapped(db int) int {
-	if to, ok := c.DBMap[db]; ok {
-		return to
-	}
-	if only := c.Target.Spec.DB; only >= 0 && c.Target.Spec.Kind == endpoint.Standalone {
+	if only := c.Target.Spec.DB; len(c.Filter.DBMap) == 0 && only >= 0 && c.Target.Spec.Kind == endpoint.Standalone {
 		return only
 	}
-	return db
+	return c.Filter.Map(db)
 }
 
 // mappedToOne is mapped for a target whose one database has any number: that counts as 0.
 func (c Config) mappedToOne(home int) func(db int) int {
 	return func(db int) int {
 		switch to := c.mapped(db); {
-		case to == home, db == 0 && len(c.DBMap) == 0, len(c.DBs) == 1 && len(c.DBMap) == 0:
+		case to == home, len(c.Filter.DBMap) == 0 && (db == 0 || len(c.Filter.DBs) == 1 || c.Filter.DBPrefix[db] != ""):
 			return 0
 		case to == 0:
 			return 1

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"surecut/internal/endpoint"
+	"surecut/internal/keyspace"
 )
 
 func redis(version string, number, rdb int) endpoint.Server {
@@ -25,6 +26,9 @@ func kernel(backlog, somaxconn, abort string) fstest.MapFS {
 		"net/ipv4/tcp_abort_on_overflow": {Data: []byte(abort + "\n")},
 	}
 }
+
+// prefixed lets database 3 arrive in database 0.
+var prefixed = keyspace.Filter{DBPrefix: map[int]string{3: "app3:"}}
 
 func clocks(ahead ...time.Duration) (out []clock) {
 	for i, a := range ahead {
@@ -87,12 +91,15 @@ func judged() []struct {
 		{"target_empty", "keep", "the user knows", judgeEmpty(targetKeys{foreign: 1}, "keep", ""), Alarm, "keep"},
 		{"target_empty", "resumed", "they are the migration's own", judgeEmpty(targetKeys{foreign: 1, resumed: true}, "fail", ""), Pass, "resumed"},
 
-		{"database_count", "in range", "", judgeDatabases(map[int]int64{0: 1, 15: 2}, same, databaseLimit{16, true, false}), Pass, "15 (2 keys)"},
-		{"database_count", "out of range", "the target has 16", judgeDatabases(map[int]int64{16: 1}, same, databaseLimit{16, true, false}), Fail, "lacks 16"},
-		{"database_count", "cluster", "it has one", judgeDatabases(map[int]int64{3: 1}, same, databaseLimit{1, true, true}), Fail, "lacks 3"},
-		{"database_count", "not known", "16 is a guess where CONFIG is refused", judgeDatabases(map[int]int64{20: 1}, same, databaseLimit{16, false, false}), Alarm, "not known"},
-		{"database_count", "mapped", "to one that is there", judgeDatabases(map[int]int64{3: 1}, func(int) int { return 0 }, databaseLimit{1, true, true}), Pass, "to 0"},
-		{"database_count", "merged", "names may collide", judgeDatabases(map[int]int64{0: 1, 3: 1}, func(int) int { return 0 }, databaseLimit{1, true, true}), Alarm, "merged"},
+		{"database_count", "in range", "", judgeDatabases(map[int]int64{0: 1, 15: 2}, nil, same, databaseLimit{16, true, false}), Pass, "15 (2 keys)"},
+		{"database_count", "out of range", "the target has 16", judgeDatabases(map[int]int64{16: 1}, nil, same, databaseLimit{16, true, false}), Fail, "lacks 16"},
+		{"database_count", "cluster", "it has one", judgeDatabases(map[int]int64{3: 1}, nil, same, databaseLimit{1, true, true}), Fail, "lacks 3"},
+		{"database_count", "not known", "16 is a guess where CONFIG is refused", judgeDatabases(map[int]int64{20: 1}, nil, same, databaseLimit{16, false, false}), Alarm, "not known"},
+		{"database_count", "mapped", "to one that is there", judgeDatabases(map[int]int64{3: 1}, nil, func(int) int { return 0 }, databaseLimit{1, true, true}), Pass, "to 0"},
+		{"database_count", "prefixed", "the names do not collide", judgeDatabases(map[int]int64{0: 1, 3: 1}, map[int]string{3: "app3:"}, func(int) int { return 0 }, databaseLimit{1, true, true}), Pass, "to 0 as app3:*"},
+		{"database_count", "collision", "both would be one key", judgeCollisions(sample{keys: 2, complete: true, prefixed: []keyspace.Key{{DB: 0, Name: "app3:x"}}}, &prefixed, func(int) int { return 0 }), Fail, `key "app3:x" of database 0 and key "x" of database 3 would both be "app3:x"`},
+		{"database_count", "no collision", "the key goes to another database", judgeCollisions(sample{keys: 2, complete: true, prefixed: []keyspace.Key{{DB: 5, Name: "app3:x"}}}, &prefixed, prefixed.Map), Pass, "none"},
+		{"database_count", "merged", "names may collide", judgeDatabases(map[int]int64{0: 1, 3: 1}, nil, func(int) int { return 0 }, databaseLimit{1, true, true}), Alarm, "merged"},
 
 		{"modules", "none", "", moduleNeeds{}.judge(""), Pass, "no module"},
 		{"modules", "type seen", "a key of it exists", moduleNeeds{missing: []string{"ReJSON"}, sampled: sample{types: map[string]int{"ReJSON-RL": 1}}}.judge(""), Fail, "ReJSON"},

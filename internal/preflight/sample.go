@@ -21,8 +21,9 @@ type sample struct {
 	big      []sampled // over Config.BigValue, the largest first, at most bigShown
 	bigCount int
 	longest  sampled // the longest string
-	unsized  int     // keys whose size the server does not tell; only strings have one then
-	err      error   // why there is none, or why it ended early
+	prefixed []keyspace.Key
+	unsized  int   // keys whose size the server does not tell; only strings have one then
+	err      error // why there is none, or why it ended early
 }
 
 type sampled struct {
@@ -96,7 +97,8 @@ func (s *sample) scan(ctx context.Context, r *run, addr string, db, limit int) e
 		if err != nil {
 			return fmt.Errorf("SCAN of database %d of %s: %w", db, addr, err)
 		}
-		names := slices.DeleteFunc(entry.Elements, func(k string) bool { return strings.HasPrefix(k, keyspace.Prefix) })
+		names := slices.DeleteFunc(entry.Elements, func(k string) bool { return !r.cfg.Filter.MatchName(k) })
+		s.notePrefixed(&r.cfg.Filter, db, names)
 		if err := s.measure(ctx, c, db, names, r.cfg.BigValue); err != nil {
 			return fmt.Errorf("sample of database %d of %s: %w", db, addr, err)
 		}
@@ -107,6 +109,18 @@ func (s *sample) scan(ctx context.Context, r *run, addr string, db, limit int) e
 		if seen >= limit {
 			s.complete = false
 			return nil
+		}
+	}
+}
+
+// notePrefixed keeps keys whose name on the target begins with the prefix of another database.
+func (s *sample) notePrefixed(f *keyspace.Filter, db int, names []string) {
+	for _, name := range names {
+		for other, p := range f.DBPrefix {
+			if other != db && strings.HasPrefix(f.TargetName(db, name), p) {
+				s.prefixed = append(s.prefixed, keyspace.Key{DB: db, Name: name})
+				break
+			}
 		}
 	}
 }

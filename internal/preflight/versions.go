@@ -1,6 +1,7 @@
 package preflight
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -8,6 +9,7 @@ import (
 	"strings"
 
 	"surecut/internal/endpoint"
+	"surecut/internal/keyspace"
 )
 
 // oldestSource is the first version whose replication surecut reads.
@@ -140,7 +142,8 @@ func databaseCount(_ context.Context, r *run) []Check {
 // databasesFit judges the databases that the source uses, with their keys, by those that the target has.
 func (r *run) databasesFit(used map[int]int64) []Check {
 	if home, one := r.target.d.OneDatabase(); one && !r.target.cluster() {
-		return []Check{judgeDatabases(used, r.cfg.mappedToOne(home), databaseLimit{1, true, true})}
+		to := r.cfg.mappedToOne(home)
+		return r.collisions(to, judgeDatabases(used, r.cfg.Filter.DBPrefix, to, databaseLimit{1, true, true}))
 	}
 	limit, known := 0, true
 	for _, n := range r.target.primaries() {
@@ -152,7 +155,39 @@ func (r *run) databasesFit(used map[int]int64) []Check {
 		}
 		known = known && n.server.DatabasesKnown
 	}
-	return []Check{judgeDatabases(used, r.cfg.mapped, databaseLimit{limit, known, r.target.cluster()})}
+	return r.collisions(r.cfg.mapped, judgeDatabases(used, r.cfg.Filter.DBPrefix, r.cfg.mapped, databaseLimit{limit, known, r.target.cluster()}))
+}
+
+// collisions adds to what is said of the databases what the sample shows of keys that --db-prefix would make one.
+func (r *run) collisions(mapped func(int) int, databases Check) []Check {
+	if len(r.cfg.Filter.DBPrefix) == 0 {
+		return []Check{databases}
+	}
+	return []Check{databases, judgeCollisions(r.sample, &r.cfg.Filter, mapped)}
+}
+
+func judgeCollisions(s sample, f *keyspace.Filter, mapped func(int) int) Check {
+	const wanted = "no key whose name begins with the prefix of another database"
+	var found []string
+	count := 0
+	for _, k := range s.prefixed {
+		rival, ok := f.Rival(k, mapped)
+		if !ok {
+			continue
+		}
+		if count++; count <= bigShown {
+			found = append(found, fmt.Sprintf("key %s of database %d and key %s of database %d would both be %s",
+				shownKey(k.Name), k.DB, shownKey(rival.Name), rival.DB, shownKey(f.TargetName(k.DB, k.Name))))
+		}
+	}
+	switch {
+	case count > 0:
+		return fail("source", fmt.Sprintf("%d in %s: %s", count, s.looked(), strings.Join(found, ", ")), wanted,
+			"choose another --db-prefix, or leave the keys out with --exclude")
+	case s.keys == 0 && !s.complete:
+		return skip("source", s.looked()+"; the migration stops at the first such key", wanted)
+	}
+	return pass("source", "none in "+s.looked()+"; the migration stops at the first such key", wanted)
 }
 
 type databaseLimit struct {
@@ -161,21 +196,28 @@ type databaseLimit struct {
 	cluster bool
 }
 
-func judgeDatabases(used map[int]int64, mapped func(int) int, limit databaseLimit) Check {
+func judgeDatabases(used map[int]int64, prefixes map[int]string, mapped func(int) int, limit databaseLimit) Check {
 	wanted := fmt.Sprintf("target databases 0 to %d", limit.count-1)
 	if limit.count == 1 {
 		wanted = "database 0 alone: the target has no other"
 	}
 	var found, absent []string
-	from := map[int][]int{}
+	type place struct {
+		db     int
+		prefix string
+	}
+	from := map[place][]int{}
 	for _, db := range slices.Sorted(maps.Keys(used)) {
 		to := mapped(db)
 		text := fmt.Sprintf("%d (%d keys)", db, used[db])
-		if to != db {
+		prefix := prefixes[db]
+		if prefix != "" {
+			text = fmt.Sprintf("%d (%d keys, to %d as %s*)", db, used[db], to, prefix)
+		} else if to != db {
 			text = fmt.Sprintf("%d (%d keys, to %d)", db, used[db], to)
 		}
 		found = append(found, text)
-		from[to] = append(from[to], db)
+		from[place{to, prefix}] = append(from[place{to, prefix}], db)
 		if to >= limit.count {
 			absent = append(absent, fmt.Sprint(to))
 		}
@@ -187,18 +229,19 @@ func judgeDatabases(used map[int]int64, mapped func(int) int, limit databaseLimi
 	switch {
 	case len(absent) > 0 && !limit.known && !limit.cluster:
 		return alarm("target", text+"; whether the target has "+strings.Join(absent, ", ")+" is not known: CONFIG is refused", wanted,
-			"set databases in the target's configuration, or map them: --db-map "+absent[0]+":0")
+			"set databases in the target's configuration, or map them: --db-map "+absent[0]+":0, or with names of their own --db-prefix "+absent[0]+":db"+absent[0]+":")
 	case len(absent) > 0:
-		remedy := fmt.Sprintf("--db-map %s:0 to map it", absent[0])
+		remedy := fmt.Sprintf("--db-map %s:0 to map it, or --db-prefix %s:db%s: where its names occur in other databases, too", absent[0], absent[0], absent[0])
 		if !limit.cluster {
 			remedy += "; or databases N in the target's redis.conf and a restart"
 		}
 		return fail("target", text+"; the target lacks "+strings.Join(absent, ", "), wanted, remedy)
 	}
-	for _, to := range slices.Sorted(maps.Keys(from)) {
-		if len(from[to]) > 1 {
-			return alarm("target", fmt.Sprintf("databases %v are merged into %d: of keys with the same name one survives", from[to], to), wanted,
-				"give each source database one of its own with --db-map, or make sure that no name occurs twice")
+	byPlace := func(a, b place) int { return cmp.Or(cmp.Compare(a.db, b.db), cmp.Compare(a.prefix, b.prefix)) }
+	for _, p := range slices.SortedFunc(maps.Keys(from), byPlace) {
+		if len(from[p]) > 1 {
+			return alarm("target", fmt.Sprintf("databases %v are merged into %d: of keys with the same name one survives", from[p], p.db), wanted,
+				"give each source database one of its own with --db-map, or names of its own with --db-prefix, or make sure that no name occurs twice")
 		}
 	}
 	return pass("target", text, wanted)
