@@ -97,7 +97,7 @@ func (l *link) seek(ctx context.Context) (string, error) {
 	switch {
 	case l.insist:
 		return shard.Primary.Addr, nil
-	case at == shard.Primary.Addr && l.m.cfg.ReadFrom != "replica", isReplica(shard, at) && l.m.inSync(ctx, at):
+	case at == shard.Primary.Addr && l.m.cfg.ReadFrom != "replica", isReplica(shard, at) && l.m.inSync(ctx, shard, at):
 		return at, nil
 	}
 	return l.m.chooseNode(ctx, shard)

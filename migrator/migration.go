@@ -139,21 +139,29 @@ func (m *Migration) chooseNode(ctx context.Context, s endpoint.Shard) (string, e
 		return s.Primary.Addr, nil
 	}
 	for _, r := range s.Replicas {
-		if m.inSync(ctx, r.Addr) {
+		if m.inSync(ctx, s, r.Addr) {
 			return r.Addr, nil
 		}
 	}
 	return s.Primary.Addr, ctx.Err()
 }
 
-// inSync says whether a node is a replica that holds what its primary holds.
-func (m *Migration) inSync(ctx context.Context, addr string) bool {
-	c, err := m.cfg.Sides.Source.Client(ctx, addr, 0)
+// inSync says whether a node is a replica that holds what its primary holds, and that can be read at an offset.
+func (m *Migration) inSync(ctx context.Context, s endpoint.Shard, addr string) bool {
+	source := m.cfg.Sides.Source
+	c, err := source.Client(ctx, addr, 0)
 	if err != nil {
 		return false
 	}
 	info, err := endpoint.Info(ctx, c, "replication")
-	return err == nil && info["role"] == "slave" && info["master_link_status"] == "up" && info["master_sync_in_progress"] != "1"
+	if err != nil || info["role"] != "slave" || info["master_link_status"] != "up" || info["master_sync_in_progress"] == "1" {
+		return false
+	}
+	if source.Kind() != endpoint.Cluster {
+		return true
+	}
+	reads, err := source.ReadsAtOffset(ctx, s, addr)
+	return err == nil && reads
 }
 
 // unitCount is the number of units that checkpoints may speak of.

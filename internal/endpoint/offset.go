@@ -1,11 +1,14 @@
 package endpoint
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"strconv"
 
 	"github.com/redis/rueidis"
+
+	"surecut/internal/keyspace"
 )
 
 // OffsetCommand is the command whose reply, read by ParseOffset, tells where the stream stands that the server sends to its
@@ -19,6 +22,38 @@ func (s Server) OffsetCommand() []string {
 		return []string{"ROLE"}
 	}
 	return []string{"INFO", "replication"}
+}
+
+// ReadsAtOffset says whether a replica of a cluster answers a transaction of reads that tells its offset. From 3.2 to 5.0 it does
+// not: EXEC is sent on to the primary, READONLY or not. A shard without slots has nothing to read.
+func (d *Deployment) ReadsAtOffset(ctx context.Context, shard Shard, addr string) (bool, error) {
+	if len(shard.Slots) == 0 {
+		return true, nil
+	}
+	facts, err := d.Server(ctx, addr)
+	if err != nil {
+		return false, err
+	}
+	client, err := d.Client(ctx, addr, 0)
+	if err != nil {
+		return false, err
+	}
+	dc, release := client.Dedicate()
+	defer release()
+	var cmds []rueidis.Completed
+	key := "{" + keyspace.SlotTag(shard.Slots[0].First) + "}"
+	for _, args := range [][]string{{"READONLY"}, {"MULTI"}, {"EXISTS", key}, facts.OffsetCommand(), {"EXEC"}} {
+		cmds = append(cmds, dc.B().Arbitrary(args...).Build())
+	}
+	replies := dc.DoMulti(ctx, cmds...)
+	switch err := replies[len(replies)-1].Error(); {
+	case err == nil:
+		return true, nil
+	case Code(err) == "MOVED":
+		return false, nil
+	default:
+		return false, fmt.Errorf("read %s at an offset: %w", addr, err)
+	}
 }
 
 // ParseOffset reads the reply to OffsetCommand.

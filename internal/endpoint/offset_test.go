@@ -46,6 +46,57 @@ func TestParseOffset(t *testing.T) {
 	}
 }
 
+// TestReadsAtOffset: clusters of 3.2 to 5.0 answer EXEC on a replica with MOVED, after they have taken every command before it.
+func TestReadsAtOffset(t *testing.T) {
+	shard := Shard{Slots: []SlotRange{{First: 5461, Last: 10922}}}
+	for _, tt := range []struct {
+		name, exec string
+		shard      Shard
+		want       bool
+		code       string
+	}{
+		{name: "3.0, and since 6.0", exec: "*2\r\n:0\r\n*0\r\n", shard: shard, want: true},
+		{name: "3.2 to 5.0", exec: "-MOVED 5461 10.0.0.1:6379\r\n", shard: shard},
+		{name: "no longer of this shard", exec: "-EXECABORT Transaction discarded because of previous errors.\r\n", shard: shard, code: "EXECABORT"},
+		{name: "no slots", exec: "-CLUSTERDOWN Hash slot not served\r\n", want: true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			addr := listen(t, func(conn net.Conn) {
+				defer conn.Close()
+				in := resp.NewReader(conn)
+				for {
+					args, _, err := in.ReadCommand()
+					if err != nil {
+						return
+					}
+					reply := "+OK\r\n"
+					switch strings.ToUpper(string(args[0])) {
+					case "HELLO":
+						reply = "-ERR unknown command 'HELLO'\r\n"
+					case "INFO":
+						const text = "redis_version:4.0.14\r\nrole:slave\r\nmaster_replid:8c5f\r\n"
+						reply = "$" + strconv.Itoa(len(text)) + "\r\n" + text + "\r\n"
+					case "EXEC":
+						reply = tt.exec
+					}
+					if _, err := io.WriteString(conn, reply); err != nil {
+						return
+					}
+				}
+			})
+			d, err := newDeployment(Spec{Kind: Cluster, Addrs: []string{addr}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(d.Close)
+			reads, err := d.ReadsAtOffset(t.Context(), tt.shard, addr)
+			if reads != tt.want || Code(err) != tt.code {
+				t.Errorf("%v, %v; want %v and the code %q", reads, err, tt.want, tt.code)
+			}
+		})
+	}
+}
+
 // answering gives a client of a server that answers ROLE so, and refuses everything else.
 func answering(t *testing.T, reply string) rueidis.Client {
 	t.Helper()

@@ -124,6 +124,9 @@ func TestClusterOfEveryVersion(t *testing.T) {
 				if s.Primary.Addr != nodes[i].Addr || len(s.Replicas) != 1 || s.Replicas[0].Addr != nodes[3+i].Addr {
 					t.Errorf("shard %d is %+v, want %s and %s", i, s, nodes[i].Addr, nodes[3+i].Addr)
 				}
+				if reads, err := d.ReadsAtOffset(t.Context(), s, nodes[3+i].Addr); err != nil || !reads {
+					t.Errorf("a replica of shard %d reads at an offset: %v, %v", i, reads, err)
+				}
 			}
 			for slot := range uint16(keyspace.Slots) {
 				if _, ok := d.PrimaryOf(slot); !ok {

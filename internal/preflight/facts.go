@@ -43,6 +43,7 @@ type node struct {
 	primary bool // by the topology
 	client  rueidis.Client
 	err     error // it does not answer
+	moves   bool  // a replica that sends reads at an offset on to its primary (a cluster of 3.2 to 5.0)
 
 	server  endpoint.Server
 	info    map[string]string
@@ -79,6 +80,10 @@ func gather(ctx context.Context, cfg Config) *run {
 				slot <- struct{}{}
 				defer func() { <-slot }()
 				n.gather(ctx, s.d)
+				if s == &r.source && s.cluster() && !n.primary && n.err == nil {
+					reads, err := s.d.ReadsAtOffset(ctx, s.d.Shards()[n.shard], n.addr)
+					n.moves = err == nil && !reads
+				}
 			})
 		}
 	}
@@ -272,12 +277,12 @@ func (s *side) primaries() []*node {
 }
 
 // readers gives the nodes that the links will read from: of each shard a replica where ReadFrom allows it and
-// one answers, else the primary.
+// one answers and can be read at an offset, else the primary.
 func (r *run) readers() []*node {
 	chosen := map[int]*node{}
 	for _, n := range r.source.nodes {
 		have := chosen[n.shard]
-		if have == nil || r.cfg.ReadFrom == "replica" && have.primary && !n.primary && n.err == nil {
+		if have == nil || r.cfg.ReadFrom == "replica" && have.primary && !n.primary && n.err == nil && !n.moves {
 			chosen[n.shard] = n
 		}
 	}

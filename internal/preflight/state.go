@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -180,11 +181,12 @@ func sourceIsReplica(_ context.Context, r *run) []Check {
 		if n.infoErr != nil {
 			return skip("", "INFO replication: "+oneLine(n.infoErr), wanted)
 		}
-		return judgeReader(n, r.cfg.ReadFrom, r.source.cluster(), wanted)
+		moves := n.primary && slices.ContainsFunc(r.source.nodes, func(o *node) bool { return o.shard == n.shard && o.moves })
+		return judgeReader(n, r.cfg.ReadFrom, r.source.cluster(), moves, wanted)
 	})
 }
 
-func judgeReader(n *node, readFrom string, cluster bool, wanted string) Check {
+func judgeReader(n *node, readFrom string, cluster, moves bool, wanted string) Check {
 	role := n.info["role"]
 	switch {
 	case role == "slave" && n.info["master_link_status"] != "up":
@@ -194,6 +196,9 @@ func judgeReader(n *node, readFrom string, cluster bool, wanted string) Check {
 		return pass("", "reads from a replica of "+n.info["master_host"]+":"+n.info["master_port"], wanted)
 	case readFrom == "primary":
 		return alarm("", "reads from the primary, as --read-from primary says: its fork and its output buffer serve the migration", wanted, "--read-from replica")
+	case moves:
+		return alarm("", "reads from the primary: the shard's replicas do not answer EXEC themselves (clusters of 3.2 to 5.0)", wanted,
+			"migrate when the load is low: its fork and its output buffer serve the migration")
 	case cluster:
 		return alarm("", "this shard has no replica that answers; the link reads from the primary", wanted,
 			"redis-cli --cluster add-node HOST:PORT "+n.addr+" --cluster-slave")
