@@ -57,9 +57,11 @@ func judged() []struct {
 		want          Result
 		says          string
 	}{
-		{"source_version", "oldest", "2.2.6 is the first", judgeSourceVersion(redis("2.2.6", 20206, 5)), Alarm, "no PSYNC"},
-		{"source_version", "PSYNC", "its stream can be continued", judgeSourceVersion(redis("2.8.0", 20800, 6)), Pass, "2.8.0"},
-		{"source_version", "too old", "before it replication differs", judgeSourceVersion(redis("2.2.5", 20205, 5)), Fail, "2.2.5"},
+		{"source_version", "oldest", "2.2.6 is the first", judgeSourceVersion(redis("2.2.6", 20206, 5), 0), Alarm, "no PSYNC"},
+		{"source_version", "PSYNC", "its stream can be continued", judgeSourceVersion(redis("2.8.0", 20800, 6), 0), Pass, "2.8.0"},
+		{"source_version", "INCRBYFLOAT before 6.0", "it is replicated as SET without KEEPTTL", judgeSourceVersion(redis("5.0.14", 50014, 9), 7), Alarm, "7 calls"},
+		{"source_version", "INCRBYFLOAT of 6.0", "with KEEPTTL", judgeSourceVersion(redis("6.0.0", 60000, 9), 7), Pass, "6.0.0"},
+		{"source_version", "too old", "before it replication differs", judgeSourceVersion(redis("2.2.5", 20205, 5), 0), Fail, "2.2.5"},
 
 		{"target_version", "same", "the same bytes do", judgeTargetVersion(versions{redis("7.0.15", 70015, 10), redis("7.0.15", 70015, 10)}, ""), Pass, ""},
 		{"target_version", "7.0 to Valkey", "Valkey reads 11", judgeTargetVersion(versions{redis("7.0.15", 70015, 10), valkey("8.1.0", 11)}, ""), Pass, ""},
@@ -81,6 +83,12 @@ func judged() []struct {
 		{"target_state", "other done", "history", judgeMigration("target", resumed{host: "h"}, record("a", "done", time.Hour), now), Pass, ""},
 		{"source_state", "was a target once", "its data is there as it should be", judgeMigration("source", resumed{host: "h"}, record("a", "stopped", time.Hour), now), Pass, ""},
 		{"source_state", "is a target now", "it is not complete", judgeMigration("source", resumed{host: "h"}, record("a", "running", time.Second), now), Fail, "in progress"},
+
+		{"source_is_replica", "replica", "", judgeReader(reader("slave", "up"), "replica", true, false, ""), Pass, "a replica of"},
+		{"source_is_replica", "replica that stands still", "", judgeReader(reader("slave", "down"), "replica", true, false, ""), Alarm, "stands still"},
+		{"source_is_replica", "no replica in the shard", "", judgeReader(reader("master", ""), "replica", true, false, ""), Alarm, "no replica"},
+		{"source_is_replica", "replicas of 4.0", "EXEC goes to the primary", judgeReader(reader("master", ""), "replica", true, true, ""), Alarm, "3.2 to 5.0"},
+		{"source_is_replica", "as the user wants it", "", judgeReader(reader("master", ""), "primary", true, false, ""), Alarm, "--read-from primary"},
 
 		{"target_space", "exactly", "1.5 times", space{free: 150}.judge(100), Pass, "150 B"},
 		{"target_space", "one byte less", "less than 1.5 times", space{free: 149}.judge(100), Fail, "149 B"},
@@ -208,6 +216,10 @@ func TestNodesAreSummed(t *testing.T) {
 	if len(got) != 1 || got[0].Subject != "source" || got[0].Result != Alarm {
 		t.Errorf("all have the same alarm: %+v", got)
 	}
+}
+
+func reader(role, link string) *node {
+	return &node{addr: "h:1", info: map[string]string{"role": role, "master_link_status": link}}
 }
 
 func TestNothingOpensAndNothingCrashes(t *testing.T) {

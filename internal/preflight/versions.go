@@ -23,11 +23,12 @@ func sourceVersion(_ context.Context, r *run) []Check {
 		if n.infoErr != nil {
 			return skip("", "INFO: "+oneLine(n.infoErr), "2.2.6 or later")
 		}
-		return judgeSourceVersion(n.server)
+		return judgeSourceVersion(n.server, commandCalls(n.info)["incrbyfloat"])
 	})
 }
 
-func judgeSourceVersion(s endpoint.Server) Check {
+// judgeSourceVersion: before 6.0 INCRBYFLOAT is replicated as a SET, which takes the expiry from every copy, native replicas included.
+func judgeSourceVersion(s endpoint.Server, floats int64) Check {
 	found := versionText(s)
 	if s.Number < oldestSource {
 		return fail("", found, "2.2.6 or later", "upgrade the source to 2.8 or later, or migrate its RDB file")
@@ -35,6 +36,10 @@ func judgeSourceVersion(s endpoint.Server) Check {
 	if s.Number < psyncSource {
 		return alarm("", found+": it has SYNC and no PSYNC, so that after a lost connection everything is copied again, and nothing can be compared at one offset",
 			"2.8 or later", "make a server of 2.8 or later its replica (SLAVEOF), and migrate from that one")
+	}
+	if s.Number < 60000 && floats > 0 {
+		return alarm("", fmt.Sprintf("%s, which has run INCRBYFLOAT (%d calls): before 6.0 it sends that as a SET, so that a key with an expiry loses it on every copy, its own replicas included", found, floats),
+			"2.2.6 or later", "do not use INCRBYFLOAT on keys that expire; or stop the writers in the end, verify, and repair what lost its expiry")
 	}
 	return pass("", found, "2.2.6 or later")
 }
