@@ -99,3 +99,19 @@ func (discard) StreamEntry(keyspace.StreamID, [][]byte) error { return nil }
 func (discard) StreamMeta(keyspace.StreamMeta) error          { return nil }
 func (discard) StreamGroup(keyspace.Group) error              { return nil }
 func (discard) ModulePayload([]byte) error                    { return nil }
+
+func BenchmarkShapes(b *testing.B) {
+	file := benchFile()
+	b.SetBytes(int64(len(file)))
+	b.ReportAllocs()
+	for b.Loop() {
+		r := rdb.NewReader(bytes.NewReader(file), rdb.Options{ShapesOnly: true})
+		var err error
+		for err == nil {
+			_, err = r.Next()
+		}
+		if err != io.EOF {
+			b.Fatal(err)
+		}
+	}
+}

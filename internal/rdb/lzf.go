@@ -56,3 +56,36 @@ func decompressLZF(dst, src []byte, n uint64) ([]byte, error) {
 	}
 	return dst, nil
 }
+
+// beginLZF gives the first n bytes or a few more of what src stands for, in dst's memory if that is large enough; less where src is damaged.
+func beginLZF(dst, src []byte, n int) []byte {
+	dst = dst[:0]
+	for i := 0; i < len(src) && len(dst) < n; {
+		ctrl := int(src[i])
+		i++
+		if ctrl < 32 {
+			end := min(i+ctrl+1, len(src))
+			dst = append(dst, src[i:end]...)
+			i = end
+			continue
+		}
+		length := ctrl >> 5
+		if length == 7 && i < len(src) {
+			length += int(src[i])
+			i++
+		}
+		if i >= len(src) {
+			return dst
+		}
+		from := len(dst) - (ctrl&0x1f)<<8 - int(src[i]) - 1
+		i++
+		if from < 0 {
+			return dst
+		}
+		for length += 2; length > 0; length-- {
+			dst = append(dst, dst[from])
+			from++
+		}
+	}
+	return dst
+}

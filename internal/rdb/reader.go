@@ -16,6 +16,9 @@ import (
 type Options struct {
 	// MaxValue is the most raw bytes of one value that are held; larger values are streamed. 0: 64 MiB.
 	MaxValue int
+	// Shapes asks for Entry.Shape. With ShapesOnly values of any size are passed over in bounded memory: no entry has
+	// Raw, and none is Big.
+	Shapes, ShapesOnly bool
 }
 
 // EntryKind says what an Entry holds.
@@ -40,6 +43,7 @@ type Entry struct {
 	Type     byte
 	Raw      []byte // the value's bytes after the type byte; nil when Big
 	Big      bool   // the value exceeds Options.MaxValue: Walk streams it
+	Shape    *Shape // if Options asked for it; that of a Big value is there after Walk, roughly
 
 	Name, Value []byte
 }
@@ -56,6 +60,9 @@ type Reader struct {
 	e       Entry
 	key     []byte
 	name    []byte
+	shaper  shaper
+	shape   Shape
+	only    bool // no values
 }
 
 // NewReader reads from r with a buffer of its own, which may take in bytes beyond the RDB; see Rest.
@@ -67,8 +74,15 @@ func NewReader(r io.Reader, o Options) *Reader {
 }
 
 func newReader(r io.Reader, o Options, window int) *Reader {
-	return &Reader{c: cursor{src: r, mark: -1, window: window}, max: o.MaxValue}
+	reader := &Reader{c: cursor{src: r, mark: -1, window: window}, max: o.MaxValue, only: o.ShapesOnly}
+	if o.Shapes || o.ShapesOnly {
+		reader.shaper = shaper{c: &reader.c, s: &reader.shape}
+	}
+	return reader
 }
+
+// LargestFrom says that from now on no element smaller than n bytes matters as Shape.Largest.
+func (r *Reader) LargestFrom(n int64) { r.shaper.floor = n }
 
 // Version gives the RDB version, after the first Next. Valkey's own versions start at 80.
 func (r *Reader) Version() int { return r.version }
@@ -108,6 +122,11 @@ func (r *Reader) Walk(v keyspace.Visitor) error {
 		return errors.New("rdb: Walk without a big value")
 	}
 	r.big = false
+	if r.shaper.s != nil {
+		r.shape = Shape{Type: r.e.Type}
+		defer func(begin int64) { r.shape.Bytes = r.c.offset() - begin }(r.c.offset())
+		v = &shapeVisitor{to: v, s: &r.shape}
+	}
 	guard := guarded{to: v}
 	d := decoder{c: &r.c, v: &guard}
 	if err := d.value(r.e.Type); err != nil {
@@ -266,8 +285,15 @@ func (r *Reader) value() (*Entry, error) {
 	}
 	r.key = append(r.key[:0], key...)
 	r.e.Key = r.key
+	skip := r.c.skipValue
+	if r.shaper.s != nil {
+		skip, r.e.Shape = r.shaper.value, &r.shape
+	}
+	if r.only {
+		return &r.e, skip(r.e.Type)
+	}
 	r.c.mark, r.c.limit = r.c.r, r.max
-	err = r.c.skipValue(r.e.Type)
+	err = skip(r.e.Type)
 	from := r.c.mark
 	r.c.mark = -1
 	switch {
