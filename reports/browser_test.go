@@ -189,6 +189,42 @@ func TestVerifyPageInBrowser(t *testing.T) {
 	b.noComplaint(t)
 }
 
+func TestBigKeysPageInBrowser(t *testing.T) {
+	k := sampleBigKeys()
+	b := newBrowser(t)
+	b.open(t, k)
+	if n := b.number(t, `document.querySelectorAll("svg.treemap g.tile rect").length`); n != len(k.PrefixTree) {
+		t.Errorf("the treemap has %d tiles, want %d", n, len(k.PrefixTree))
+	}
+	if n := b.number(t, `Array.from(document.querySelectorAll("svg.treemap rect")).filter((r) => r.getBoundingClientRect().width > 3 && getComputedStyle(r).fill !== "rgb(0, 0, 0)").length`); n != len(k.PrefixTree) {
+		t.Errorf("%d tiles are drawn in colour, want %d", n, len(k.PrefixTree))
+	}
+	if n := b.number(t, `document.querySelectorAll("figure svg").length`); n != 4 {
+		t.Errorf("%d charts, want 4: types, times to live, sizes, shards", n)
+	}
+	shown := `Array.from(document.querySelectorAll("#prefixes-table tbody tr:not([hidden])")).map((r) => r.cells[0].textContent).join(" ")`
+	b.text(t, `(() => { document.querySelector('[data-prefix="cart:#"]').dispatchEvent(new MouseEvent("click", { bubbles: true })); return ""; })()`)
+	if got := b.text(t, shown); got != "cart:#" {
+		t.Errorf("a click on a tile shows the prefixes %q", got)
+	}
+	for _, table := range []string{"top-table", "elements-table", "largest-table", "types-table", "encodings-table", "databases-table", "nodes-table", "shards-table", "buffers-table", "uncounted-table"} {
+		if n := b.number(t, `document.querySelectorAll("#`+table+` th button").length`); n < 5 {
+			t.Errorf("%s has %d columns that sort", table, n)
+		}
+	}
+	b.do(t, chromedp.Click(chromedp.CSS(`#databases-table th:nth-child(2) button`)))
+	if got := b.text(t, `Array.from(document.querySelectorAll("#databases-table tbody tr")).map((r) => r.cells[0].textContent).join(" ")`); got != "5 0" {
+		t.Errorf("databases by keys, ascending: %q", got)
+	}
+	if got := b.text(t, `document.querySelector("#top-table tbody tr .risks").textContent`); !strings.Contains(got, "split it over several keys") {
+		t.Errorf("the risks of the first key read %q, without a remedy", got)
+	}
+	if got := b.text(t, `String(window.pwned)`); got != "undefined" {
+		t.Errorf("a hostile prefix ran a script: %s", got)
+	}
+	b.noComplaint(t)
+}
+
 func TestEveryPageInBrowser(t *testing.T) {
 	b := newBrowser(t)
 	for name, r := range samples(t) {

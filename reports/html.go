@@ -91,7 +91,7 @@ func pageAssets() (style, script string, err error) {
 
 var pageFunctions = template.FuncMap{
 	"visible": visible, "visibleLines": visibleLines, "count": count, "size": size, "span": span, "instant": instant, "shorten": shorten,
-	"shortTime": shortTime, "lengthOf": lengthOf, "ttlSort": ttlSort,
+	"shortTime": shortTime, "orUnknown": orUnknown, "sizeOrUnknown": sizeOrUnknown, "limit": bufferLimit, "idle": idleWords, "lengthOf": lengthOf, "ttlSort": ttlSort,
 }
 
 // lengthOf words the length of one side: bytes of a string, else elements.
@@ -103,6 +103,36 @@ func lengthOf(s *verifier.Side) string {
 		return ""
 	}
 	return plural(s.Length, "element")
+}
+
+// orUnknown words a figure that is -1 where nobody knows it.
+func orUnknown(n int64) string {
+	if n < 0 {
+		return "–"
+	}
+	return count(n)
+}
+
+func sizeOrUnknown(n int64) string {
+	if n < 0 {
+		return "–"
+	}
+	return size(n)
+}
+
+func idleWords(seconds int64) string {
+	if seconds < 0 {
+		return "–"
+	}
+	return span(seconds * 1000)
+}
+
+// bufferLimit words a limit of an output buffer; 0 is none.
+func bufferLimit(n int64) string {
+	if n == 0 {
+		return "none"
+	}
+	return sizeOrUnknown(n)
 }
 
 // ttlSort puts keys that never expire behind those that do.
@@ -141,7 +171,11 @@ func commandOf(r Report) string {
 	case *Migrate:
 		return "surecut migrate" + both
 	case *BigKeys:
-		return "surecut scan bigkeys --source '" + visible(h.Source) + "' --out DIR"
+		shards := ""
+		if n := len(r.TargetShards); n > 0 {
+			shards = fmt.Sprintf("--target-shards %d ", n)
+		}
+		return "surecut scan bigkeys " + shards + "--source '" + visible(h.Source) + "' --out DIR"
 	case *Gate:
 		paths := make([]string, len(r.Inputs))
 		for i, in := range r.Inputs {

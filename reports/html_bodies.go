@@ -10,7 +10,6 @@ import (
 	"surecut/internal/keyspace"
 	"surecut/internal/preflight"
 	"surecut/migrator"
-	"surecut/scanner"
 	"surecut/verifier"
 )
 
@@ -305,99 +304,6 @@ func migrateBodyOf(m *Migrate) migrateBody {
 		b.ProblemsNote += fmt.Sprintf("; %s shown", count(int64(len(b.Problems))))
 	}
 	return b
-}
-
-type bigKeysBody struct {
-	Top      []scanner.BigKey
-	TopNote  string
-	Map      slotMap
-	Charts   []chart
-	ByType   *groupTable
-	ByPrefix *groupTable
-}
-
-type groupTable struct {
-	ID, Title, Note, Head string
-	Rows                  []scanner.Group
-	Filter                bool
-	bytes                 int64
-}
-
-// Share is the part of all bytes.
-func (g groupTable) Share(bytes int64) string { return percent(bytes, g.bytes) }
-
-func bigKeysBodyOf(k *BigKeys) (bigKeysBody, error) {
-	b := bigKeysBody{Top: k.Top[:min(htmlRows, len(k.Top))], Map: bigKeysMap(k)}
-	b.TopNote = fmt.Sprintf("%s by bytes, of %s scanned", plural(int64(len(b.Top)), "key"), count(k.Totals.Keys))
-	b.ByType = &groupTable{ID: "types-table", Title: "By type", Head: "Type", Rows: k.ByType, bytes: k.Totals.Bytes}
-	b.ByPrefix = &groupTable{ID: "prefixes-table", Title: "By prefix", Note: "digits are folded to #", Head: "Prefix", Filter: true,
-		Rows: k.ByPrefix[:min(htmlRows, len(k.ByPrefix))], bytes: k.Totals.Bytes}
-	var err error
-	b.Charts, err = bigKeysCharts(k)
-	return b, err
-}
-
-func bigKeysMap(k *BigKeys) slotMap {
-	heavy := slices.Clone(k.BySlot)
-	slices.SortStableFunc(heavy, func(a, b scanner.SlotSize) int { return cmp.Compare(b.Bytes, a.Bytes) })
-	m := slotMap{Title: "Bytes by slot", Note: "each square is one of the 16,384 slots, 128 a row; the scale is logarithmic, grey squares hold no keys",
-		SpotsTitle: "The heaviest slots", Hint: mapHint("of the heaviest"), Least: "no keys", Most: "–"}
-	if len(heavy) > 0 {
-		m.Least, m.Most = size(heavy[len(heavy)-1].Bytes), size(heavy[0].Bytes)
-	}
-	for _, s := range heavy[:min(12, len(heavy))] {
-		m.Spots = append(m.Spots, spot{Slot: s.Slot, Note: size(s.Bytes)})
-	}
-	m.Label = fmt.Sprintf("Map of slots by bytes: %s hold keys, from %s to %s", plural(int64(len(heavy)), "slot"), m.Least, m.Most)
-	return m
-}
-
-func bigKeysCharts(k *BigKeys) ([]chart, error) {
-	types, prefixes, ttls := []bar{}, []bar{}, []bar{}
-	for _, g := range k.ByType {
-		types = append(types, bar{g.Name, g.Bytes})
-	}
-	for _, g := range k.ByPrefix[:min(10, len(k.ByPrefix))] {
-		prefixes = append(prefixes, bar{g.Name, g.Bytes})
-	}
-	for _, t := range k.TTL {
-		name := "up to " + t.UpTo
-		if rest, ok := strings.CutPrefix(t.UpTo, ">"); ok {
-			name = "over " + rest
-		} else if t.UpTo == "never" {
-			name = "never"
-		}
-		ttls = append(ttls, bar{name, t.Keys})
-	}
-	sortBars(types)
-	var list []chart
-	for _, c := range []struct {
-		title, note string
-		format      func(int64) string
-		bars        []bar
-	}{
-		{"Bytes by type", sizeWords(k.Totals.SizeBy), size, types},
-		{"Time to live", "keys by the time that they have left", count, ttls},
-		{"Bytes by prefix", "the largest ten; digits are folded to #", size, prefixes},
-	} {
-		if len(c.bars) == 0 {
-			continue
-		}
-		drawn, err := barChart(c.title, c.note, c.format, c.bars)
-		if err != nil {
-			return nil, err
-		}
-		list = append(list, drawn)
-	}
-	return list, nil
-}
-
-func bigKeysData(k *BigKeys) scriptData {
-	d := scriptData{Kind: KindBigKeys, Slots: make([][]any, 0, len(k.BySlot)), Findings: map[uint16]int{}}
-	for _, s := range k.BySlot {
-		d.Slots = append(d.Slots, []any{s.Slot, s.Keys, s.Bytes})
-	}
-	return d
 }
 
 type gateBody struct {

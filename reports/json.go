@@ -316,7 +316,7 @@ var (
 	keyVerdicts = []verifier.Verdict{verifier.Same, verifier.Different, verifier.Missing, verifier.Extra, verifier.Unchecked}
 	states      = []string{"running", "caught_up", "done", "stopped", "failed"}
 	levels      = []string{"exactly_once", "repaired"}
-	sizeSources = []string{scanner.SizeByMemoryUsage, scanner.SizeByRDB, scanner.SizeByEstimate}
+	sizeSources = []string{scanner.SizeByMemoryUsage, scanner.SizeByModel, scanner.SizeByEstimate}
 )
 
 func (m *Migrate) validate() error {

@@ -280,7 +280,7 @@ func bigKeysCases(b *BigKeys) []junitCase {
 			continue
 		}
 		cases = append(cases, junitCase{ClassName: "surecut.bigkeys", Name: "db " + strconv.Itoa(k.DB) + " key " + shorten(visible(k.Key), 120), Failure: &junitDetail{
-			"risk", strings.Join(k.Risks, "; "), fmt.Sprintf("%s, %s bytes, %s, slot %d, ttl %s, key as base64 %s\n", k.Type, count(k.Bytes), plural(k.Elements, "element"), k.Slot, span(k.TTLMs), k.KeyBase64) + facts(b)}})
+			"risk", riskWords(k), fmt.Sprintf("%s, %s bytes, %s, slot %d, ttl %s, key as base64 %s\n", k.Type, count(k.Bytes), plural(max(k.Elements, 0), "element"), k.Slot, span(k.TTLMs), k.KeyBase64) + facts(b)}})
 	}
 	return cases
 }

@@ -174,7 +174,7 @@ func (m *markdown) migrate(g *Migrate) {
 func (m *markdown) bigKeys(b *BigKeys) {
 	var rows [][]string
 	for _, k := range b.Top[:min(markdownRows, len(b.Top))] {
-		rows = append(rows, []string{size(k.Bytes), count(k.Elements), md(k.Type), strconv.Itoa(k.DB), mdCode(shorten(k.Key, 100)), span(k.TTLMs), md(strings.Join(k.Risks, "; "))})
+		rows = append(rows, []string{size(k.Bytes), orUnknown(k.Elements), md(k.Type), strconv.Itoa(k.DB), mdCode(shorten(k.Key, 100)), span(k.TTLMs), md(riskWords(k))})
 	}
 	m.table([]string{"Bytes:", "Elements:", "Type", "DB:", "Key", "TTL", "Risks"}, int64(len(b.Top)), rows)
 	rows = nil

@@ -2,6 +2,7 @@ package reports
 
 import (
 	"bytes"
+	"encoding/csv"
 	"encoding/json"
 	"encoding/xml"
 	"errors"
@@ -13,6 +14,8 @@ import (
 	"testing"
 	"time"
 	"unicode/utf8"
+
+	"surecut/scanner"
 )
 
 var update = flag.Bool("update", false, "write the golden files again")
@@ -148,11 +151,15 @@ func TestWriteAndLoad(t *testing.T) {
 		if err != nil {
 			t.Fatalf("%s: %v", name, err)
 		}
-		if len(paths) != 4 || filepath.Base(paths[0]) != r.Kind()+".json" {
+		want := 4
+		if r.Kind() == KindBigKeys {
+			want = 5 // CSV
+		}
+		if len(paths) != want || filepath.Base(paths[0]) != r.Kind()+".json" {
 			t.Errorf("%s: wrote %v", name, paths)
 		}
-		if entries, _ := os.ReadDir(dir); len(entries) != 4 {
-			t.Errorf("%s: %d files left, want 4", name, len(entries))
+		if entries, _ := os.ReadDir(dir); len(entries) != want {
+			t.Errorf("%s: %d files left, want %d", name, len(entries), want)
 		}
 		back, err := Load(paths[0])
 		if err != nil {
@@ -310,6 +317,51 @@ func TestDoesNotTouchTheReport(t *testing.T) {
 	if b.Top != nil || b.ByType != nil {
 		t.Error("rendering filled the caller's nil slices")
 	}
+}
+
+func TestCSV(t *testing.T) {
+	b := sampleBigKeys()
+	b.Top[7].Key = "=HYPERLINK(1)"
+	var out bytes.Buffer
+	if err := Render(&out, b, CSV); err != nil {
+		t.Fatal(err)
+	}
+	rows, err := csv.NewReader(&out).ReadAll()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(rows) != 1+len(b.Top) || rows[0][2] != "key" || rows[1][2] != "leaderboard:2026-03" || rows[1][7] != "402118220" {
+		t.Errorf("%d rows, the first %q", len(rows), rows[:2])
+	}
+	if got := rows[8][2]; got != "'=HYPERLINK(1)" {
+		t.Errorf("a key that a spreadsheet would run is written as %q", got)
+	}
+	if err := Render(io.Discard, sampleMigrate(), CSV); err == nil || !strings.Contains(err.Error(), "migrate") {
+		t.Errorf("CSV of a migration: %v", err)
+	}
+}
+
+// TestTreemap: no tile leaves the one that it lies in, and areas are shares.
+func TestTreemap(t *testing.T) {
+	b := sampleBigKeys()
+	m := prefixTreemap(b)
+	if len(m.Tiles) != len(b.PrefixTree) {
+		t.Fatalf("%d tiles of %d prefixes", len(m.Tiles), len(b.PrefixTree))
+	}
+	within := []tile{{W: m.Width, H: m.Height}}
+	for _, x := range m.Tiles {
+		within = append(within[:x.Depth+1], x)
+		in := within[x.Depth]
+		if x.X < in.X-0.01 || x.Y < in.Y-0.01 || x.X+x.W > in.X+in.W+0.01 || x.Y+x.H > in.Y+in.H+0.01 {
+			t.Errorf("%q (%+v) leaves %q", x.Prefix, x, in.Prefix)
+		}
+	}
+	share := m.Tiles[0].W * m.Tiles[0].H / (m.Width * m.Height)
+	if want := float64(b.PrefixTree[0].Bytes) / float64(b.Totals.Bytes); share < want*0.99 || share > want*1.01 {
+		t.Errorf("%q has %.3f of the area, %.3f of the bytes", m.Tiles[0].Prefix, share, want)
+	}
+	b.PrefixTree = []scanner.PrefixNode{{Name: "a", Parent: 0, Bytes: 5}, {Name: "b", Parent: 7, Bytes: 5}, {Name: "c", Parent: -9, Bytes: -5}}
+	prefixTreemap(b) // whatever a file holds
 }
 
 func TestVisible(t *testing.T) {

@@ -187,7 +187,7 @@ func sampleMigrate() *Migrate {
 
 func sampleBigKeys() *BigKeys {
 	b := &BigKeys{Header: sampleHeader(KindBigKeys)}
-	b.Totals = scanner.BigTotals{Keys: 1_000_000, Bytes: 5_476_083_302, Elements: 38_220_417, NoTTL: 799_204, Vanished: 12, SizeBy: "memory_usage"}
+	b.Totals = scanner.BigTotals{Keys: 1_000_000, Bytes: 5_476_083_302, Serialized: 3_118_220_440, Elements: 38_220_417, NoTTL: 799_204, Vanished: 12, Foreign: 2, SizeBy: "memory_usage"}
 	b.ByType = []scanner.Group{{Name: "hash", Keys: 241_090, Bytes: 2_311_044_118, Elements: 18_100_220}, {Name: "zset", Keys: 98_112, Bytes: 1_204_118_332, Elements: 9_320_011}, {Name: "string", Keys: 512_338, Bytes: 998_112_001, Elements: 512_338},
 		{Name: "list", Keys: 77_401, Bytes: 512_118_004, Elements: 6_021_118}, {Name: "set", Keys: 60_223, Bytes: 299_118_337, Elements: 4_100_118}, {Name: "stream", Keys: 10_836, Bytes: 151_572_510, Elements: 166_612}}
 	for i, n := range []string{"cart:#", "session:#", "leaderboard:#-#", "user:#:prefs", "queue:mail:out", "events:orders", "invoice:#:#", "<b>x</b>:#", "(other)"} {
@@ -210,8 +210,27 @@ func sampleBigKeys() *BigKeys {
 		if i == 3 {
 			key.TTLMs = 86_400_000 * 3
 		}
+		key.Serialized, key.LargestElement, key.IdleSeconds, key.Frequency, key.Encoding, key.Node = key.Bytes*2/3, -1, int64(i*300), -1, []string{"skiplist", "hashtable", "stream", "quicklist"}[i%4], "10.20.0.11:6379"
+		for range key.Risks {
+			key.Remedies = append(key.Remedies, "split it over several keys")
+		}
 		b.Top = append(b.Top, key)
 	}
+	b.TopElements, b.TopLargest = b.Top[:3], b.Top[4:6]
+	b.TopLargest[0].LargestElement = 1 << 20
+	b.ByEncoding = []scanner.Group{{Name: "hash/hashtable", Keys: 41_090, Bytes: 2_011_044_118, Elements: 17_100_220}, {Name: "string/<img src=x>", Keys: 12, Bytes: 998, Elements: 12}}
+	b.ByDB = []scanner.Group{{Name: "0", Keys: 900_000, Bytes: 5_376_083_302}, {Name: "5", Keys: 100_000, Bytes: 100_000_000, NoTTL: 7}}
+	b.ByNode = []scanner.Group{{Name: "10.20.0.11:6379", Keys: 1_000_000, Bytes: 5_476_083_302, Serialized: 3_118_220_440}}
+	b.PrefixTree = []scanner.PrefixNode{{Name: "cart:", Parent: -1, Keys: 300_000, Bytes: 1_900_000_000}, {Name: "cart:#", Parent: 0, Keys: 300_000, Bytes: 1_900_000_000},
+		{Name: "user:", Parent: -1, Keys: 90_000, Bytes: 1_200_000_000}, {Name: "user:#:", Parent: 2, Keys: 90_000, Bytes: 1_200_000_000}, {Name: "user:#:prefs", Parent: 3, Keys: 40_000, Bytes: 700_000_000},
+		{Name: "user:#:<script>window.pwned=1</script>", Parent: 3, Keys: 50_000, Bytes: 500_000_000}, {Name: "session:", Parent: -1, Keys: 150_000, Bytes: 950_000_000}, {Name: "leaderboard:#-#", Parent: -1, Keys: 75_000, Bytes: 475_000_000}}
+	b.Cutover = scanner.Cutover{AfterMs: 86_400_000, Keys: 151_342, Bytes: 397_520_567}
+	b.Sizes = []scanner.SizeBucket{{UpTo: 64, Keys: 200_000, Bytes: 11_000_000}, {UpTo: 4096, Keys: 799_990, Bytes: 4_000_000_000}, {UpTo: 1 << 29, Keys: 10, Bytes: 1_465_083_302}}
+	b.TargetShards = []scanner.TargetShard{{Shard: 1, FirstSlot: 0, LastSlot: 8191, Keys: 510_000, Bytes: 3_476_083_302, Load: 1.27, LargestKey: "leaderboard:2026-03", Risk: "holds 1.27 times the mean", Remedy: "give it fewer slots than the others"},
+		{Shard: 2, FirstSlot: 8192, LastSlot: 16383, Keys: 490_000, Bytes: 2_000_000_000, Load: 0.73, LargestKey: "cart:archive"}}
+	b.OutputBuffer = []scanner.Buffer{{Node: "10.20.0.11:6379", WriteRate: 8 << 20, MeasuredBy: scanner.ByStream, Snapshot: 3_118_220_440, CopyRate: 50 << 20, Seconds: 59.5, Needed: 498_915_270, HardLimit: 256 << 20, SoftLimit: 64 << 20, SoftSeconds: 60,
+		Risk: "a full phase of 59 s at 8.0 MiB/s of writes needs 475.8 MiB of output buffer, over the hard limit of 256.0 MiB: the source cuts the replica off", Remedy: `CONFIG SET client-output-buffer-limit "slave 749731840 0 0" on the source for the move`}}
+	b.Uncounted = []scanner.Uncounted{{Key: hostileKeys[0][:8], KeyBase64: "PHNjcmlwdA==", Type: "none", Slot: 12, Node: "10.20.0.11:6379", Reason: "foreign_slot"}, {Key: "old", KeyBase64: "b2xk", Type: "none", Slot: 11, Node: "10.20.0.11:6379", Reason: "foreign_slot"}}
 	return b
 }
 
@@ -239,7 +258,7 @@ func samples(t testing.TB) map[string]Report {
 		"check-empty":   &Check{Header: sampleHeader(KindCheck), Report: preflight.Report{Verdict: preflight.Pass}},
 		"verify-empty":  &Verify{Header: sampleHeader(KindVerify), Report: verifier.Report{Verdict: verifier.Same, Depth: "value", Proof: "rounds"}},
 		"migrate-empty": &Migrate{Header: sampleHeader(KindMigrate), Report: migrator.Report{State: "failed", Level: "repaired", Error: "dial source: connection refused"}},
-		"bigkeys-empty": &BigKeys{Header: sampleHeader(KindBigKeys), BigKeys: scanner.BigKeys{Totals: scanner.BigTotals{SizeBy: scanner.SizeByRDB}, Notes: []string{"The RDB was written at 2026-03-14T08:00:00Z; times to live are as of then."}}},
+		"bigkeys-empty": &BigKeys{Header: sampleHeader(KindBigKeys), BigKeys: scanner.BigKeys{Totals: scanner.BigTotals{SizeBy: scanner.SizeByModel}, Notes: []string{"The RDB was written at 2026-03-14T08:00:00Z; times to live are as of then."}}},
 		"gate-empty":    sampleGate(),
 	}
 }

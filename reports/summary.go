@@ -273,6 +273,10 @@ func summarizeBigKeys(b *BigKeys) summary {
 		}
 	}
 	s := summary{Title: "Big keys", Verdict: plural(t.Keys, "key") + " scanned", Word: "NO RISKS", Tone: good}
+	s.Reasons = bigKeysReasons(b)
+	if len(s.Reasons) > 0 {
+		s.Tone, s.Word = warn, "RISKS"
+	}
 	if risky > 0 {
 		s.Tone, s.Word = warn, strings.ToUpper(plural(risky, "key at risk|keys at risk"))
 	}
@@ -285,6 +289,9 @@ func summarizeBigKeys(b *BigKeys) summary {
 		s.Reasons = append(s.Reasons, fmt.Sprintf("%s among the %s listed may disturb the move; the column Risks says how.",
 			plural(risky, "key"), count(int64(len(b.Top)))))
 	}
+	if b.Cutover.Keys > 0 {
+		s.Reasons = append(s.Reasons, capital(cutoverWords(b))+".")
+	}
 	s.Reasons = append(s.Reasons, visibleAll(b.Notes)...)
 	var largest string
 	if len(b.Top) > 0 {
@@ -296,19 +303,45 @@ func summarizeBigKeys(b *BigKeys) summary {
 		{Name: "Elements", Value: count(t.Elements)},
 		{Name: "Largest key", Value: orDash(largest)},
 		{Name: "At risk", Value: count(risky), Note: "of those listed", Tone: toneIf(risky, warn)},
+		{Name: "Serialized", Value: size(t.Serialized), Note: serializedWords(t.SizeBy)},
 		{Name: "Never expire", Value: count(t.NoTTL), Note: percent(t.NoTTL, t.Keys)},
+		{Name: "Not counted", Value: count(t.Expired + t.Foreign), Note: "expired, or of foreign slots"},
 		{Name: "Vanished", Value: count(t.Vanished), Note: "while being scanned"},
 		{Name: "Errors", Value: count(t.Errors), Note: "keys not read", Tone: toneIf(t.Errors, warn)},
 	}
 	return s
 }
 
+// bigKeysReasons are the risks of servers and shards.
+func bigKeysReasons(b *BigKeys) (reasons []string) {
+	for _, o := range b.OutputBuffer {
+		if o.Risk != "" {
+			reasons = append(reasons, visible(o.Node+": "+o.Risk+". Remedy: "+o.Remedy+"."))
+		}
+	}
+	for _, s := range b.TargetShards {
+		if s.Risk != "" {
+			reasons = append(reasons, visible(fmt.Sprintf("Shard %d of %d, slots %d to %d, %s. Remedy: %s.", s.Shard, len(b.TargetShards), s.FirstSlot, s.LastSlot, s.Risk, s.Remedy)))
+		}
+	}
+	return reasons
+}
+
+func capital(s string) string { return strings.ToUpper(s[:1]) + s[1:] }
+
+func serializedWords(by string) string {
+	if by == scanner.SizeByModel {
+		return "in the RDB"
+	}
+	return "about, in an RDB"
+}
+
 func sizeWords(by string) string {
 	switch by {
 	case scanner.SizeByMemoryUsage:
 		return "MEMORY USAGE"
-	case scanner.SizeByRDB:
-		return "serialized size in the RDB"
+	case scanner.SizeByModel:
+		return "a model of MEMORY USAGE"
 	case scanner.SizeByEstimate:
 		return "an estimate from element counts"
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/olekukonko/tablewriter/tw"
 
 	"surecut/internal/preflight"
+	"surecut/scanner"
 )
 
 // tableWidth is what a table may take of a terminal; rowLimit is how many rows one shows before it says how many are left.
@@ -252,7 +253,7 @@ func migrateTable(w io.Writer, m *Migrate) error {
 func bigKeysTable(w io.Writer, b *BigKeys) error {
 	var rows [][]string
 	for _, k := range b.Top[:min(rowLimit, len(b.Top))] {
-		rows = append(rows, []string{size(k.Bytes), count(k.Elements), visible(k.Type), strconv.Itoa(k.DB), visible(shorten(k.Key, 72)), span(k.TTLMs), visible(strings.Join(k.Risks, "; "))})
+		rows = append(rows, []string{size(k.Bytes), orUnknown(k.Elements), visible(k.Type), strconv.Itoa(k.DB), visible(shorten(k.Key, 72)), span(k.TTLMs), visible(strings.Join(k.Risks, "; "))})
 	}
 	if err := writeTable(w, []column{{head: "bytes", right: true}, {head: "elements", right: true}, {head: "type"}, {head: "db", right: true},
 		{head: "key", width: 28}, {head: "ttl"}, {head: "risks", width: 22}}, rows); err != nil {
@@ -261,18 +262,71 @@ func bigKeysTable(w io.Writer, b *BigKeys) error {
 	if err := more(w, int64(len(rows)), int64(len(b.Top)), b.Kind()); err != nil {
 		return err
 	}
-	rows = nil
-	for _, g := range b.ByType {
-		rows = append(rows, []string{visible(g.Name), count(g.Keys), size(g.Bytes), percent(g.Bytes, b.Totals.Bytes), count(g.Elements)})
+	for i, line := range remedyLines(b.Top) {
+		if i == 0 {
+			fmt.Fprintln(w, "\nremedies:")
+		}
+		for j, part := range wrap(line, tableWidth-4) {
+			fmt.Fprintf(w, "  %s %s\n", [2]string{"-", " "}[min(j, 1)], part)
+		}
 	}
-	if err := writeTable(w, []column{{head: "type"}, {head: "keys", right: true}, {head: "bytes", right: true}, {head: "share", right: true}, {head: "elements", right: true}}, rows); err != nil {
+	for _, g := range []struct {
+		head string
+		rows []scanner.Group
+	}{{"type", b.ByType}, {"database", b.ByDB}, {"node", b.ByNode}, {"prefix", b.ByPrefix}} {
+		if len(g.rows) == 1 && g.head != "type" && g.head != "prefix" {
+			continue
+		}
+		rows = nil
+		for _, row := range g.rows[:min(10, len(g.rows))] {
+			rows = append(rows, []string{visible(shorten(row.Name, 48)), count(row.Keys), size(row.Bytes), percent(row.Bytes, b.Totals.Bytes), count(row.Elements)})
+		}
+		if err := writeTable(w, []column{{head: g.head, width: 40}, {head: "keys", right: true}, {head: "bytes", right: true}, {head: "share", right: true}, {head: "elements", right: true}}, rows); err != nil {
+			return err
+		}
+	}
+	rows = nil
+	for _, x := range b.TTL {
+		if x.Keys > 0 {
+			rows = append(rows, []string{x.UpTo, count(x.Keys), size(x.Bytes), percent(x.Bytes, b.Totals.Bytes)})
+		}
+	}
+	if err := writeTable(w, []column{{head: "expires within"}, {head: "keys", right: true}, {head: "bytes", right: true}, {head: "share", right: true}}, rows); err != nil {
 		return err
 	}
 	rows = nil
-	for _, g := range b.ByPrefix[:min(10, len(b.ByPrefix))] {
-		rows = append(rows, []string{visible(shorten(g.Name, 60)), count(g.Keys), size(g.Bytes), percent(g.Bytes, b.Totals.Bytes)})
+	for _, x := range b.TargetShards[:min(rowLimit, len(b.TargetShards))] {
+		rows = append(rows, []string{strconv.Itoa(x.Shard), fmt.Sprintf("%d-%d", x.FirstSlot, x.LastSlot), count(x.Keys), size(x.Bytes), fmt.Sprintf("%.2f", x.Load), visible(shorten(x.LargestKey, 40))})
 	}
-	return writeTable(w, []column{{head: "prefix", width: 50}, {head: "keys", right: true}, {head: "bytes", right: true}, {head: "share", right: true}}, rows)
+	return writeTable(w, []column{{head: "shard", right: true}, {head: "slots"}, {head: "keys", right: true}, {head: "bytes", right: true}, {head: "load", right: true}, {head: "largest key", width: 36}}, rows)
+}
+
+// remedyLines gives each remedy once, with the number of keys that it is for.
+func remedyLines(keys []scanner.BigKey) (lines []string) {
+	times := map[string]int64{}
+	for _, k := range keys {
+		for _, r := range k.Remedies {
+			if times[r]++; times[r] == 1 {
+				lines = append(lines, r)
+			}
+		}
+	}
+	for i, r := range lines {
+		lines[i] = fmt.Sprintf("%s (%s)", visible(r), plural(times[r], "time"))
+	}
+	return lines
+}
+
+// riskWords joins the risks of a key, each with its remedy.
+func riskWords(k scanner.BigKey) string {
+	var all []string
+	for i, r := range k.Risks {
+		if i < len(k.Remedies) && k.Remedies[i] != "" {
+			r += ": " + k.Remedies[i]
+		}
+		all = append(all, r)
+	}
+	return strings.Join(all, "; ")
 }
 
 func gateTable(w io.Writer, g *Gate) error {

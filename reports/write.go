@@ -13,7 +13,10 @@ import (
 // formats are the names that Render knows.
 var formats = []string{"table", "json", "markdown", "junit", "html"}
 
-// CheckFormat says whether Render knows the format.
+// CSV is a further form of bigkeys reports.
+const CSV = "csv"
+
+// CheckFormat says whether Render knows the format for every kind of report.
 func CheckFormat(format string) error {
 	for _, f := range formats {
 		if f == format {
@@ -23,7 +26,7 @@ func CheckFormat(format string) error {
 	return fmt.Errorf("unknown format %q; want %s", format, strings.Join(formats, ", "))
 }
 
-// Render writes one form of the report: table, json, markdown, junit or html.
+// Render writes one form of the report: table, json, markdown, junit, html, or of big keys csv.
 func Render(w io.Writer, r Report, format string) error {
 	data, err := renderBytes(r, format)
 	if err != nil {
@@ -47,16 +50,22 @@ func renderBytes(r Report, format string) ([]byte, error) {
 		return renderJUnit(r)
 	case "html":
 		return renderHTML(r)
+	case CSV:
+		return renderCSV(r)
 	}
 	return nil, CheckFormat(format)
 }
 
 // Write puts the report into the directory, which it makes where there is none: <kind>.html, <kind>.md, <kind>.xml
-// (JUnit) and <kind>.json. Everything is rendered and on disk under temporary names before the first file is
+// (JUnit), <kind>.json, and of big keys bigkeys.csv. Everything is rendered and on disk under temporary names before the first file is
 // replaced, so that an error leaves what was there. The JSON file, which the gate reads, comes last.
 // It returns the paths, JSON first.
 func Write(dir string, r Report) ([]string, error) {
-	return WriteFormats(dir, r, "json", "html", "markdown", "junit")
+	forms := []string{"json", "html", "markdown", "junit"}
+	if r.Kind() == KindBigKeys {
+		forms = append(forms, CSV)
+	}
+	return WriteFormats(dir, r, forms...)
 }
 
 // WriteFormats is Write for some of the forms.
@@ -98,7 +107,7 @@ func WriteFormats(dir string, r Report, forms ...string) (paths []string, err er
 	return paths, nil
 }
 
-var extensions = map[string]string{"json": ".json", "html": ".html", "markdown": ".md", "junit": ".xml", "table": ".txt"}
+var extensions = map[string]string{"json": ".json", "html": ".html", "markdown": ".md", "junit": ".xml", "table": ".txt", CSV: ".csv"}
 
 // writeTemp puts the data, synced, into a hidden file beside path.
 func writeTemp(path string, data []byte) (string, error) {

@@ -12,17 +12,21 @@ import (
 	"surecut/internal/keyspace"
 )
 
-// batch reads a few keys at a time in two pipelines: type, expiry and size; then the elements by a command of the
-// type. What it has read stays until the next read.
+// batch reads a few keys at a time in two pipelines: what describes a key (none of these commands makes it look used), then
+// the elements by a command of the type. What it has read stays until the next read.
 type batch struct {
 	conn    rueidis.DedicatedClient
 	addr    string
 	db      int
 	samples int
-	usage   bool  // MEMORY USAGE works
-	refused error // why it no longer does, once it does not
+	model   memoryModel
+	use     string // OBJECT FREQ or OBJECT IDLETIME: which of them the server keeps; "": neither
+	counts  bool   // elements may be counted
+	usage   bool   // MEMORY USAGE works
+	refused error  // why it no longer does, once it does not
 
 	cmds     []rueidis.Completed
+	sent     int64 // bytes of all commands
 	readings []reading
 	vanished int64
 	failed   int64
@@ -49,14 +53,27 @@ func (b *batch) pass(ctx context.Context, names []string, last bool) ([]string, 
 	if err != nil || len(found) == 0 {
 		return nil, err
 	}
+	if !b.counts {
+		for _, r := range found {
+			b.take(r, unknown, nil)
+		}
+		return nil, nil
+	}
 	b.cmds = b.cmds[:0]
+	per := 1
+	if !b.usage {
+		per = 2
+	}
 	for _, r := range found {
-		b.cmds = append(b.cmds, b.conn.B().Arbitrary(lengthCommand[r.typ], string(r.name)).Build())
+		b.ask(lengthCommand[r.typ], string(r.name))
+		if per > 1 {
+			b.ask(sampleCommand(r.typ, string(r.name), max(b.samples, leastSamples))...)
+		}
 	}
 	var again []string
-	for i, reply := range b.conn.DoMulti(ctx, b.cmds...) {
-		r := found[i]
-		n, err := reply.AsInt64()
+	replies := b.conn.DoMulti(ctx, b.cmds...)
+	for i, r := range found {
+		n, err := replies[i*per].AsInt64()
 		switch code := endpoint.Code(err); {
 		case r.typ == keyspace.Module: // EXISTS
 			n = 1
@@ -73,31 +90,56 @@ func (b *batch) pass(ctx context.Context, names []string, last bool) ([]string, 
 			b.vanished++
 			continue
 		}
-		r.elements = n
-		if r.typ == keyspace.String {
-			r.elements, r.length = 1, n
+		var sample []int64
+		if per > 1 {
+			if err := replies[i*per+1].NonRedisError(); err != nil {
+				return nil, fmt.Errorf("sample of a %s: %w", r.typ, err)
+			}
+			sample = sampleLengths(r.typ, replies[i*per+1])
 		}
-		if r.bytes == 0 { // MEMORY USAGE is never 0
-			r.bytes = estimate(r, n)
-		}
-		b.readings = append(b.readings, r)
+		b.take(r, n, sample)
 	}
 	return again, nil
 }
 
-// describe reads type, expiry and size of each key.
+const unknown = -1
+
+// take completes a reading by the number of elements and, where the server does not say what a key takes, by the lengths of some.
+func (b *batch) take(r reading, n int64, sample []int64) {
+	r.elements, r.largest = n, unknown
+	if r.typ == keyspace.String {
+		r.elements, r.length, r.largest = 1, max(n, 0), n
+	}
+	if r.bytes == 0 { // MEMORY USAGE is never 0
+		r.bytes = b.model.estimate(r, max(n, 0), sample)
+	}
+	r.serialized = b.model.serialized(r)
+	b.readings = append(b.readings, r)
+}
+
+// ask adds a command to the pipeline.
+func (b *batch) ask(args ...string) {
+	for _, a := range args {
+		b.sent += int64(len(a)) + 6 // "$12\r\n...\r\n", about
+	}
+	b.cmds = append(b.cmds, b.conn.B().Arbitrary(args...).Build())
+}
+
+// describe reads type, expiry, encoding, use and size of each key.
 func (b *batch) describe(ctx context.Context, names []string) ([]reading, error) {
 	b.cmds = b.cmds[:0]
-	per := 2
-	if b.usage {
-		per = 3
-	}
 	for _, name := range names {
-		b.cmds = append(b.cmds, b.conn.B().Arbitrary("TYPE", name).Build(), b.conn.B().Arbitrary("PTTL", name).Build())
+		b.ask("TYPE", name)
+		b.ask("PTTL", name)
+		b.ask("OBJECT", "ENCODING", name)
+		if b.use != "" {
+			b.ask("OBJECT", b.use, name)
+		}
 		if b.usage {
-			b.cmds = append(b.cmds, b.usageOf(name))
+			b.ask("MEMORY", "USAGE", name, "SAMPLES", strconv.Itoa(b.samples))
 		}
 	}
+	per := len(b.cmds) / len(names)
 	replies := b.conn.DoMulti(ctx, b.cmds...)
 	found := make([]reading, 0, len(names))
 	for i, name := range names {
@@ -119,6 +161,7 @@ func (b *batch) describe(ctx context.Context, names []string) ([]reading, error)
 
 // described reads the replies of one key. Whoever may read its type but not its size may not use MEMORY USAGE.
 func (b *batch) described(replies []rueidis.RedisResult) (r reading, gone bool, err error) {
+	r.idle, r.freq = unknown, unknown
 	name, err := replies[0].ToString()
 	if err != nil {
 		return r, false, fmt.Errorf("TYPE: %w", err)
@@ -132,8 +175,27 @@ func (b *batch) described(replies []rueidis.RedisResult) (r reading, gone bool, 
 	if r.ttlMs < -1 {
 		return r, true, nil
 	}
-	if len(replies) > 2 {
-		r.bytes, err = replies[2].AsInt64()
+	if r.encoding, err = replies[2].ToString(); err != nil {
+		if r.encoding = ""; endpoint.Code(err) == "" && !endpoint.IsNil(err) {
+			return r, false, fmt.Errorf("OBJECT ENCODING: %w", err)
+		}
+	}
+	replies = replies[3:]
+	if b.use != "" {
+		n, err := replies[0].AsInt64()
+		switch {
+		case err != nil && endpoint.Code(err) == "" && !endpoint.IsNil(err):
+			return r, false, fmt.Errorf("OBJECT %s: %w", b.use, err)
+		case err != nil: // the policy has just changed, or the command is refused
+		case b.use == useFreq:
+			r.freq = n
+		default:
+			r.idle = n
+		}
+		replies = replies[1:]
+	}
+	if len(replies) > 0 {
+		r.bytes, err = replies[0].AsInt64()
 		switch {
 		case endpoint.IsNil(err):
 			return r, true, nil
@@ -146,6 +208,12 @@ func (b *batch) described(replies []rueidis.RedisResult) (r reading, gone bool, 
 	return r, false, nil
 }
 
+// Subcommands of OBJECT that say how a key is used.
+const (
+	useIdle = "IDLETIME"
+	useFreq = "FREQ"
+)
+
 func (b *batch) fail(err error) {
 	b.failed++
 	if b.firstErr == nil {
@@ -153,21 +221,10 @@ func (b *batch) fail(err error) {
 	}
 }
 
-func (b *batch) usageOf(name string) rueidis.Completed {
-	return b.conn.B().Arbitrary("MEMORY", "USAGE", name, "SAMPLES", strconv.Itoa(b.samples)).Build()
-}
-
 // lengthCommand counts the elements of a type; a module's value has none that a server would tell.
 var lengthCommand = [...]string{
 	keyspace.String: "STRLEN", keyspace.List: "LLEN", keyspace.Set: "SCARD", keyspace.ZSet: "ZCARD",
 	keyspace.Hash: "HLEN", keyspace.Stream: "XLEN", keyspace.Module: "EXISTS",
-}
-
-// estimate is a rough model of the memory that a key takes: bytes for the key and for each element with short contents.
-func estimate(r reading, n int64) int64 {
-	const key = 64
-	per := [...]int64{keyspace.String: 1, keyspace.List: 24, keyspace.Set: 48, keyspace.ZSet: 96, keyspace.Hash: 88, keyspace.Stream: 64, keyspace.Module: 0}
-	return key + int64(len(r.name)) + n*per[r.typ]
 }
 
 // scanReply takes a reply of SCAN apart.

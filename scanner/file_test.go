@@ -8,13 +8,13 @@ import (
 	"math"
 	"os"
 	"path/filepath"
-	"reflect"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
 
 	"surecut/internal/rdb"
+	"surecut/internal/rdb/fixtures"
 )
 
 // rdbFile builds small RDBs by hand, in the oldest encodings.
@@ -119,12 +119,15 @@ func checkSums(t *testing.T, b *BigKeys) {
 			t.Errorf("%s sum to %d keys and %d bytes, the totals are %d and %d", name, keys, bytes, b.Totals.Keys, b.Totals.Bytes)
 		}
 	}
-	for name, groups := range map[string][]Group{"types": b.ByType, "prefixes": b.ByPrefix} {
-		var keys, bytes, elements int64
+	for name, groups := range map[string][]Group{"types": b.ByType, "encodings": b.ByEncoding, "databases": b.ByDB, "nodes": b.ByNode, "prefixes": b.ByPrefix} {
+		var keys, bytes, elements, serialized, noTTL int64
 		for _, g := range groups {
-			keys, bytes, elements = keys+g.Keys, bytes+g.Bytes, elements+g.Elements
+			keys, bytes, elements, serialized, noTTL = keys+g.Keys, bytes+g.Bytes, elements+g.Elements, serialized+g.Serialized, noTTL+g.NoTTL
 		}
 		sum(name, keys, bytes)
+		if serialized != b.Totals.Serialized || noTTL != b.Totals.NoTTL {
+			t.Errorf("%s sum to %d serialized bytes and %d keys without expiry, the totals to %d and %d", name, serialized, noTTL, b.Totals.Serialized, b.Totals.NoTTL)
+		}
 		if elements != b.Totals.Elements {
 			t.Errorf("%s sum to %d elements, the totals to %d", name, elements, b.Totals.Elements)
 		}
@@ -139,11 +142,28 @@ func checkSums(t *testing.T, b *BigKeys) {
 		keys, bytes = keys+x.Keys, bytes+x.Bytes
 	}
 	sum("times to live", keys, bytes)
+	keys, bytes = 0, 0
+	for _, x := range b.Sizes {
+		keys, bytes = keys+x.Keys, bytes+x.Bytes
+	}
+	sum("sizes", keys, bytes)
+	if len(b.TargetShards) > 0 {
+		keys, bytes = 0, 0
+		for _, x := range b.TargetShards {
+			keys, bytes = keys+x.Keys, bytes+x.Bytes
+		}
+		sum("target shards", keys, bytes)
+	}
+	for i, n := range b.PrefixTree {
+		if n.Parent >= i || n.Parent >= 0 && n.Bytes > b.PrefixTree[n.Parent].Bytes {
+			t.Errorf("node %d of the tree, %+v, does not fit under its parent", i, n)
+		}
+	}
 }
 
 func TestScanRDB(t *testing.T) {
 	b := scanFile(t, sampleRDB().write(t), nil)
-	if got := b.Totals; got.Keys != 6 || got.Expired != 1 || got.NoTTL != 4 || got.Elements != 1+1+3+2+2+2 || got.SizeBy != SizeByRDB {
+	if got := b.Totals; got.Keys != 6 || got.Expired != 1 || got.NoTTL != 4 || got.Elements != 1+1+3+2+2+2 || got.SizeBy != SizeByModel {
 		t.Errorf("totals %+v", got)
 	}
 	if top := b.Top[0]; top.Key != "h" || top.DB != 3 || top.Type != "hash" || top.Elements != 2 || top.TTLMs != -1 || top.Bytes < 1000 {
@@ -153,6 +173,18 @@ func TestScanRDB(t *testing.T) {
 		if strings.HasPrefix(k.Key, "__surecut") {
 			t.Error("surecut's own key is listed")
 		}
+	}
+	if u := b.Uncounted; len(u) != 1 || u[0].Key != "user:3:name" || u[0].Reason != reasonExpired {
+		t.Errorf("uncounted %+v, want the expired key", u)
+	}
+	if b.Cutover != (Cutover{AfterMs: 86_400_000, Keys: 1, Bytes: b.TTL[0].Bytes}) {
+		t.Errorf("cutover %+v, want the key that expires within a day", b.Cutover)
+	}
+	if k := b.TopLargest[0]; k.Key != "h" || k.LargestElement != 1001 || k.Serialized < 1000 || k.Encoding != "hashtable" {
+		t.Errorf("the largest element is in %+v", k)
+	}
+	if k := b.TopElements[0]; k.Key != "queue" || k.Elements != 3 {
+		t.Errorf("the most elements are in %+v", k)
 	}
 	if b.TTL[0].Keys != 1 || b.TTL[0].UpTo != "1m" || b.TTL[7].Keys != 1 || b.TTL[7].UpTo != ">30d" || b.TTL[8].Keys != 4 {
 		t.Errorf("times to live %+v", b.TTL)
@@ -166,23 +198,33 @@ func TestScanRDB(t *testing.T) {
 	}
 }
 
-func TestScanRDBBigValueIsStreamed(t *testing.T) {
-	const chunk, n = 1 << 10, 70
-	parts := make([]string, n)
-	for i := range parts {
-		parts[i] = strings.Repeat("x", chunk)
-	}
-	path := newRDB().db(0).key(rdb.TypeList, "big", parts...).key(rdb.TypeString, "blob", strings.Repeat("y", n*chunk)).key(rdb.TypeString, "k", "v").write(t)
-	streamed, err := scanRDB(context.Background(), path, DefaultOptions(), rdb.Options{MaxValue: chunk})
-	if err != nil {
-		t.Fatal(err)
-	}
-	checkSums(t, streamed)
-	if got := streamed.Totals; got.Keys != 3 || got.Elements != n+2 {
-		t.Errorf("totals %+v", got)
-	}
-	if held := scanFile(t, path, nil); !reflect.DeepEqual(held, streamed) {
-		t.Errorf("held: %+v\nstreamed: %+v", held, streamed)
+func TestScanRDBOfFixtures(t *testing.T) {
+	for _, f := range fixtures.All(t) {
+		t.Run(f.Version, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "dump.rdb")
+			if err := os.WriteFile(path, f.DumpRDB, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			b := scanFile(t, path, func(o *Options) { o.Now = func() time.Time { return time.Unix(0, 0) }; o.Top = 10_000 })
+			if met := b.Totals.Keys + b.Totals.Expired; met != int64(len(f.Expected)) || b.Totals.Keys == 0 || b.Totals.Foreign != 0 {
+				t.Errorf("%d keys and %d expired, want %d together", b.Totals.Keys, b.Totals.Expired, len(f.Expected))
+			}
+			for _, k := range b.Top {
+				if k.Bytes <= 0 || k.Serialized <= 0 || k.Encoding == "" && k.Type != "module" {
+					t.Errorf("%+v lacks a figure", k)
+				}
+			}
+			whole := b.Totals.Keys
+			b = scanFile(t, path, func(o *Options) { o.Slots = []SlotRange{{0, 8191}} })
+			if b.Totals.Foreign == 0 || b.Totals.Keys+b.Totals.Expired+b.Totals.Foreign != int64(len(f.Expected)) || b.Totals.Keys >= whole {
+				t.Errorf("of half of the slots: %+v", b.Totals)
+			}
+			for _, u := range b.Uncounted {
+				if u.Reason == reasonForeign && u.Slot <= 8191 || u.Reason != reasonForeign && u.Reason != reasonExpired {
+					t.Errorf("%+v is set aside", u)
+				}
+			}
+		})
 	}
 }
 

@@ -9,10 +9,12 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/redis/rueidis"
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/time/rate"
 
 	"surecut/internal/endpoint"
+	"surecut/internal/keyspace"
 )
 
 const (
@@ -20,10 +22,13 @@ const (
 	scansAtOnce = 8   // shards scanned at a time
 )
 
-// ScanLive reads every key of a deployment by SCAN, one connection a shard: its type, time to live, size by MEMORY USAGE,
-// and number of elements. It needs Redis 2.8; where MEMORY USAGE is missing (before 4.0) or refused, sizes are estimated
-// and the result says so. SCAN may give a key twice while the table of keys is being resized: the list of the largest keys
-// holds it once, the sums twice.
+// ScanLive reads every key of a deployment by SCAN, one connection a shard: its type, encoding, time to live, idle time or
+// frequency, size by MEMORY USAGE, and number of elements. It needs Redis 2.8; where MEMORY USAGE is missing (before 4.0) or
+// refused, sizes are estimated and the result says so. SCAN may give a key twice while the table of keys is being resized:
+// the lists of the largest keys hold it once, the sums twice.
+//
+// No key looks used for having been scanned: elements are counted under CLIENT NO-TOUCH (since 7.2); before, only where
+// nothing is evicted by use, or on a replica, whose clock is its own; else they are unknown unless Options.Touch.
 //
 // A node that fails ends the scan with an error: half a scan is no evidence. A key that cannot be read is counted
 // in Totals.Errors; one that is gone by then in Totals.Vanished.
@@ -40,7 +45,7 @@ func ScanLive(ctx context.Context, d *endpoint.Deployment, o Options) (*BigKeys,
 	for _, shard := range d.Shards() {
 		g.Go(func() error {
 			addr := l.pick(shard)
-			if err := l.node(ctx, addr); err != nil {
+			if err := l.node(ctx, addr, slotsOf(d, shard)); err != nil {
 				return fmt.Errorf("scan %s: %w", addr, err)
 			}
 			return nil
@@ -71,7 +76,18 @@ type liveScan struct {
 	notes    []string
 	expected int64 // keys that the servers held when their scan began
 	own      int64 // surecut's own keys
+	buffers  []Buffer
 	firstErr error // of a key that could not be read
+}
+
+// slotsOf gives the slots whose keys belong to a shard; none where it holds all.
+func slotsOf(d *endpoint.Deployment, shard endpoint.Shard) (ranges []SlotRange) {
+	if d.Kind() == endpoint.Cluster {
+		for _, r := range shard.Slots {
+			ranges = append(ranges, SlotRange{r.First, r.Last})
+		}
+	}
+	return ranges
 }
 
 func (l *liveScan) result() (*BigKeys, error) {
@@ -81,12 +97,14 @@ func (l *liveScan) result() (*BigKeys, error) {
 	}
 	l.t.totals.SizeBy = l.sizeBy
 	out := l.t.result(l.o)
+	slices.SortFunc(l.buffers, func(a, b Buffer) int { return strings.Compare(a.Node, b.Node) })
+	out.OutputBuffer = append(out.OutputBuffer, l.buffers...)
 	slices.Sort(l.notes)
 	out.Notes = append(out.Notes, slices.Compact(l.notes)...)
 	if t.Errors > 0 {
 		out.Notes = append(out.Notes, fmt.Sprintf("%d keys could not be read; the first error: %v.", t.Errors, l.firstErr))
 	}
-	if met := t.Keys + t.Vanished + t.Errors + l.own; met < l.expected-l.expected/20 {
+	if met := t.Keys + t.Vanished + t.Errors + t.Foreign + l.own; met < l.expected-l.expected/20 {
 		out.Notes = append(out.Notes, fmt.Sprintf("SCAN gave %d keys where the servers counted %d at its start; the others were deleted meanwhile, or had expired.", met, l.expected))
 	}
 	return out, nil
@@ -105,8 +123,20 @@ func (l *liveScan) pick(s endpoint.Shard) string {
 	return s.Primary.Addr
 }
 
+// nodeScan is the scan of one server.
+type nodeScan struct {
+	*liveScan
+	server endpoint.Server
+	slots  []SlotRange // whose keys belong to it; none: all
+	use    string      // of batch
+	noted  bool        // that elements are not counted
+	evicts bool        // by use, and this server decides
+	usage  bool        // MEMORY USAGE works
+	sent   int64       // bytes of commands
+}
+
 // node scans every wanted database of one server.
-func (l *liveScan) node(ctx context.Context, addr string) error {
+func (l *liveScan) node(ctx context.Context, addr string, slots []SlotRange) error {
 	server, err := l.d.Server(ctx, addr)
 	if err != nil {
 		return err
@@ -128,22 +158,51 @@ func (l *liveScan) node(ctx context.Context, addr string) error {
 		}
 	}
 	slices.Sort(dbs)
-	usage := server.Number >= sinceMemoryUsage
-	if !usage {
+	n := &nodeScan{liveScan: l, server: server, slots: slots, usage: server.Number >= sinceMemoryUsage}
+	if !n.usage {
 		l.estimated(addr, "it came with Redis 4.0")
 	}
+	client, err := l.d.Client(ctx, addr, 0)
+	if err != nil {
+		return err
+	}
+	policy := evictionPolicy(ctx, client)
+	n.evicts = server.Role == "master" && (strings.Contains(policy, "lru") || strings.Contains(policy, "lfu") || policy == "")
+	if n.use = useIdle; strings.Contains(policy, "lfu") {
+		n.use = useFreq
+	}
+	meter := startMeter(ctx, client)
 	for _, db := range dbs {
-		if usage, err = l.database(ctx, server, db, usage); err != nil {
+		if err := n.database(ctx, db); err != nil {
 			return fmt.Errorf("database %d: %w", db, err)
 		}
 	}
+	l.buffer(ctx, client, addr, meter, n.sent)
 	return nil
+}
+
+// evictionPolicy is maxmemory-policy; "" where the server does not tell.
+func evictionPolicy(ctx context.Context, client rueidis.Client) string {
+	if info, err := endpoint.Info(ctx, client, "memory"); err == nil && info["maxmemory_policy"] != "" {
+		return info["maxmemory_policy"]
+	}
+	return configOf(ctx, client, "maxmemory-policy")
+}
+
+// configOf is a parameter of the server; "" where it does not tell.
+func configOf(ctx context.Context, client rueidis.Client, name string) string {
+	values, err := client.Do(ctx, client.B().ConfigGet().Parameter(name).Build()).AsStrMap()
+	if err != nil {
+		return ""
+	}
+	return values[name]
 }
 
 // The Redis versions in which commands came.
 const (
 	sinceScan        = 20800
 	sinceMemoryUsage = 40000
+	sinceNoTouch     = 70200
 )
 
 // databases gives the databases that hold keys, with the number of these.
@@ -173,37 +232,54 @@ func (l *liveScan) databases(ctx context.Context, addr string) (map[int]int64, e
 	return keys, nil
 }
 
-// database scans one database of one server over a connection of its own. It gives back whether MEMORY USAGE works.
-func (l *liveScan) database(ctx context.Context, server endpoint.Server, db int, usage bool) (bool, error) {
-	client, err := l.d.Client(ctx, server.Addr, db)
+// database scans one database over a connection of its own.
+func (n *nodeScan) database(ctx context.Context, db int) error {
+	client, err := n.d.Client(ctx, n.server.Addr, db)
 	if err != nil {
-		return usage, err
+		return err
 	}
 	conn, release := client.Dedicate()
 	defer release()
-	b := batch{conn: conn, addr: server.Addr, db: db, samples: l.o.Samples, usage: usage}
-	if server.Cluster && server.Role != "master" {
+	b := batch{conn: conn, addr: n.server.Addr, db: db, samples: n.o.Samples, use: n.use, usage: n.usage, model: modelOf(n.server.Flavor, n.server.Version)}
+	defer func() { n.usage, n.sent = b.usage, n.sent+b.sent }()
+	if n.server.Cluster && n.server.Role != "master" {
 		if err := conn.Do(ctx, conn.B().Readonly().Build()).Error(); err != nil {
-			return usage, fmt.Errorf("READONLY: %w", err)
+			return fmt.Errorf("READONLY: %w", err)
 		}
 	}
+	b.counts = n.mayCount(ctx, conn)
 	cursor := "0"
 	for {
 		entry, err := conn.Do(ctx, conn.B().Arbitrary("SCAN", cursor, "COUNT", strconv.Itoa(scanCount)).Build()).ToArray()
 		if err != nil {
-			return b.usage, fmt.Errorf("SCAN: %w", err)
+			return fmt.Errorf("SCAN: %w", err)
 		}
 		names, next, err := scanReply(entry)
 		if err != nil {
-			return b.usage, err
+			return err
 		}
-		if err := l.step(ctx, &b, names); err != nil {
-			return b.usage, err
+		if err := n.step(ctx, &b, names); err != nil {
+			return err
 		}
 		if cursor = next; cursor == "0" {
-			return b.usage, nil
+			return nil
 		}
 	}
+}
+
+// mayCount says whether elements may be counted over the connection without harm.
+func (n *nodeScan) mayCount(ctx context.Context, conn rueidis.DedicatedClient) bool {
+	if n.server.Number >= sinceNoTouch && conn.Do(ctx, conn.B().Arbitrary("CLIENT", "NO-TOUCH", "ON").Build()).Error() == nil {
+		return true
+	}
+	if n.o.Touch || !n.evicts {
+		return true
+	}
+	if !n.noted {
+		n.noted = true
+		n.note("%s evicts by use, or does not say, and has no CLIENT NO-TOUCH (7.2): elements were not counted there, since that makes keys look used. Read a replica, or say --touch.", n.server.Addr)
+	}
+	return false
 }
 
 // estimated says, once a node, that sizes are no longer the server's word.
@@ -211,14 +287,15 @@ func (l *liveScan) estimated(addr, why string) {
 	l.mu.Lock()
 	l.sizeBy = SizeByEstimate
 	l.mu.Unlock()
-	l.note("%s gives no MEMORY USAGE (%s): sizes of its keys are estimated from their number of elements, strings by their length. An RDB file would tell serialized sizes.", addr, why)
+	l.note("%s gives no MEMORY USAGE (%s): sizes of its keys are estimated by a model, from their encoding, their number of elements and a few of these. An RDB file tells more.", addr, why)
 }
 
 // step reads the keys of one SCAN reply in pieces that the rate allows.
-func (l *liveScan) step(ctx context.Context, b *batch, names []string) error {
+func (l *nodeScan) step(ctx context.Context, b *batch, names []string) error {
 	own := len(names)
 	names = slices.DeleteFunc(names, isOwn)
 	own -= len(names)
+	names = l.mine(b.db, names)
 	for len(names) > 0 || own > 0 {
 		n := min(len(names), scanCount)
 		if l.o.Rate > 0 {
@@ -240,10 +317,28 @@ func (l *liveScan) step(ctx context.Context, b *batch, names []string) error {
 	return nil
 }
 
+// mine sets the keys aside whose slot belongs to another node; a migration of slots may have left them behind.
+func (l *nodeScan) mine(db int, names []string) []string {
+	if len(l.slots) == 0 {
+		return names
+	}
+	return slices.DeleteFunc(names, func(name string) bool {
+		foreign := !owns(l.slots, keyspace.Slot(name))
+		if foreign {
+			l.mu.Lock()
+			l.t.from(l.server.Addr)
+			l.t.setAside(db, []byte(name), keyspace.None, reasonForeign)
+			l.mu.Unlock()
+		}
+		return foreign
+	})
+}
+
 // account adds what a batch read to the tally.
 func (l *liveScan) account(b *batch, own int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.t.from(b.addr)
 	for _, r := range b.readings {
 		l.t.add(r)
 	}

@@ -3,7 +3,11 @@ package scanner
 import (
 	"errors"
 	"fmt"
+	"strconv"
+	"strings"
 	"time"
+
+	"surecut/internal/keyspace"
 )
 
 // Where a live scan reads.
@@ -14,12 +18,22 @@ const (
 
 // Options configures a big-key scan.
 type Options struct {
-	Top      int    // how many of the largest keys are listed
+	Top      int    // how many keys each list of the largest has
 	Prefixes int    // how many prefixes are listed
 	DBs      []int  // databases; none: all that hold keys, or the one that the endpoint names
 	Samples  int    // live: elements that MEMORY USAGE looks at in each collection; 0: all
 	ReadFrom string // live: FromReplica or FromPrimary
 	Rate     int    // live: keys a second over all shards; 0: as fast as the servers answer
+	Touch    bool   // live: count elements also where that makes keys look used (before 7.2, on a primary that evicts by use)
+
+	Slots []SlotRange // of an RDB: those that its node owned; keys of others are foreign. None: all
+
+	Cutover      time.Duration // what will have expired after it is summed
+	Block        time.Duration // a command that blocks a server for longer is a risk
+	TargetShards int           // project the slots on a cluster of so many; 0: do not
+	TargetMemory int64         // bytes of one shard of the target; 0: not known
+	TargetShare  float64       // per cent of TargetMemory that one key may take
+	CopyRate     int64         // bytes a second that a full phase is taken to move
 
 	// Progress, if set, is called now and then from one goroutine at a time with what was read so far and
 	// what there is, in keys (live; roughly) or in bytes of the file.
@@ -31,7 +45,41 @@ type Options struct {
 
 // DefaultOptions gives what a scan uses unless told otherwise.
 func DefaultOptions() Options {
-	return Options{Top: 100, Prefixes: 100, Samples: 5, ReadFrom: FromReplica}
+	return Options{Top: 100, Prefixes: 100, Samples: 5, ReadFrom: FromReplica, Cutover: 24 * time.Hour, Block: 100 * time.Millisecond,
+		TargetShare: 10, CopyRate: 50 << 20}
+}
+
+// SlotRange is a range of slots, both ends included.
+type SlotRange struct{ First, Last uint16 }
+
+// ParseSlots reads ranges of slots: "0-5460,10923". An empty text is no range.
+func ParseSlots(text string) (ranges []SlotRange, err error) {
+	for part := range strings.SplitSeq(text, ",") {
+		if part == "" {
+			continue
+		}
+		low, high, isRange := strings.Cut(part, "-")
+		if !isRange {
+			high = low
+		}
+		first, err1 := strconv.ParseUint(low, 10, 16)
+		last, err2 := strconv.ParseUint(high, 10, 16)
+		if err1 != nil || err2 != nil || first > last || last >= keyspace.Slots {
+			return nil, fmt.Errorf("%q is no range of slots such as 0-5460", part)
+		}
+		ranges = append(ranges, SlotRange{uint16(first), uint16(last)})
+	}
+	return ranges, nil
+}
+
+// owns says whether a slot is in the ranges, or there are none.
+func owns(ranges []SlotRange, slot uint16) bool {
+	for _, r := range ranges {
+		if r.First <= slot && slot <= r.Last {
+			return true
+		}
+	}
+	return len(ranges) == 0
 }
 
 // Validate joins every problem of the options.
@@ -46,9 +94,18 @@ func (o Options) Validate() error {
 		{"prefixes", o.Prefixes, 1, prefixLimit},
 		{"samples", o.Samples, 0, 1 << 30},
 		{"rate", o.Rate, 0, 1 << 30},
+		{"target-shards", o.TargetShards, 0, keyspace.Slots},
 	} {
 		if f.value < f.low || f.value > f.high {
 			errs = append(errs, fmt.Errorf("%s is %d, want %d to %d", f.name, f.value, f.low, f.high))
+		}
+	}
+	if o.TargetShare <= 0 || o.TargetShare > 100 {
+		errs = append(errs, fmt.Errorf("target-share is %v, want a percentage over 0", o.TargetShare))
+	}
+	for name, v := range map[string]int64{"cutover": int64(o.Cutover), "block": int64(o.Block), "target-memory": o.TargetMemory, "copy-rate": o.CopyRate - 1} {
+		if v < 0 {
+			errs = append(errs, fmt.Errorf("%s is less than it can be", name))
 		}
 	}
 	for _, db := range o.DBs {

@@ -7,9 +7,12 @@ const (
 	prefixDepth = 3      // parts of a name that make its prefix
 	prefixPart  = 48     // bytes of a part; the rest is cut off
 	otherGroup  = "(other)"
+
+	treeNodes = 400  // of the tree, at most
+	treeShare = 2000 // what has less than one in so many of the bytes is not drawn
 )
 
-// prefixTable sums readings by folded prefix. When it is full, the smaller half goes to one group for the rest: the
+// prefixTable sums keys by folded prefix. When it is full, the smaller half goes to one group for the rest: the
 // sum of all groups is always exact, a prefix that was folded away once is listed too small.
 type prefixTable struct {
 	byName map[string]*Group
@@ -22,17 +25,34 @@ func newPrefixTable() prefixTable {
 	return prefixTable{byName: map[string]*Group{}, other: Group{Name: otherGroup}}
 }
 
-func (t *prefixTable) add(r reading) {
-	t.buf = appendPrefix(t.buf[:0], r.name)
+func (t *prefixTable) add(name []byte, sum Group) {
+	t.buf = appendPrefix(t.buf[:0], name)
 	g := t.byName[string(t.buf)]
+	if g == nil {
+		g = t.group(string(t.buf))
+	}
+	g.sum(sum)
+}
+
+// group gives the group of a prefix, a new one if need be.
+func (t *prefixTable) group(prefix string) *Group {
+	g := t.byName[prefix]
 	if g == nil {
 		if len(t.byName) == 2*prefixLimit {
 			t.clear()
 		}
-		g = &Group{Name: string(t.buf)}
-		t.byName[g.Name] = g
+		g = &Group{Name: prefix}
+		t.byName[prefix] = g
 	}
-	g.add(r)
+	return g
+}
+
+func (t *prefixTable) merge(o *prefixTable) {
+	for _, g := range o.sorted() {
+		t.group(g.Name).sum(g)
+	}
+	t.other.sum(o.other)
+	t.folded = t.folded || o.folded
 }
 
 func (t *prefixTable) sorted() []Group {
@@ -47,36 +67,88 @@ func (t *prefixTable) sorted() []Group {
 func (t *prefixTable) clear() {
 	t.folded = true
 	for _, g := range t.sorted()[prefixLimit:] {
-		t.rest(g)
+		t.other.sum(g)
 		delete(t.byName, g.Name)
 	}
 }
 
-func (t *prefixTable) rest(g Group) {
-	t.other.Keys += g.Keys
-	t.other.Bytes += g.Bytes
-	t.other.Elements += g.Elements
-}
-
 // groups gives the n largest, then the rest in one, and whether any prefix was folded away on the way.
 func (t *prefixTable) groups(n int) ([]Group, bool) {
-	all := t.sorted()
+	all, other := t.sorted(), t.other
 	for _, g := range all[min(n, len(all)):] {
-		t.rest(g)
+		other.sum(g)
 	}
 	all = all[:min(n, len(all)):min(n, len(all))]
 	for i := range all {
 		all[i].Name = printable(all[i].Name)
 	}
-	if t.other.Keys > 0 {
-		all = append(all, t.other)
+	if other.Keys > 0 {
+		all = append(all, other)
 	}
 	return all, t.folded
 }
 
-// appendPrefix folds a key's name to its prefix: its first parts, with runs of digits as "#", and UUIDs and parts
-// that are hexadecimal numbers as "*". Parts end at one of : . / | and -. A name with more parts ends with "*".
-func appendPrefix(dst, name []byte) []byte {
+// tree gives the prefixes that have a share of the bytes worth drawing, each behind its parent, the largest first.
+func (t *prefixTable) tree(bytes int64) []PrefixNode {
+	type branch struct {
+		Group
+		below []*branch
+	}
+	root, byName := &branch{}, map[string]*branch{}
+	var sizes []int64
+	for _, g := range t.byName {
+		at := root
+		for _, end := range partEnds(g.Name) {
+			b := byName[g.Name[:end]]
+			if b == nil {
+				b = &branch{Group: Group{Name: g.Name[:end]}}
+				byName[b.Name] = b
+				at.below = append(at.below, b)
+			}
+			b.sum(*g)
+			at = b
+		}
+	}
+	for _, b := range byName {
+		sizes = append(sizes, b.Bytes)
+	}
+	least := max(1, bytes/treeShare)
+	if slices.Sort(sizes); len(sizes) > treeNodes {
+		least = max(least, sizes[len(sizes)-treeNodes-1]+1)
+	}
+	nodes := []PrefixNode{}
+	var put func(b *branch, parent int)
+	put = func(b *branch, parent int) {
+		slices.SortFunc(b.below, func(x, y *branch) int { return largestFirst(x.Group, y.Group) })
+		for _, c := range b.below {
+			if c.Bytes < least {
+				return
+			}
+			nodes = append(nodes, PrefixNode{Name: printable(c.Name), Parent: parent, Keys: c.Keys, Bytes: c.Bytes})
+			put(c, len(nodes)-1)
+		}
+	}
+	put(root, -1)
+	return nodes
+}
+
+// partEnds gives where the parts of a folded prefix end, each with the separator behind it.
+func partEnds(prefix string) (ends []int) {
+	for i := range len(prefix) - 1 {
+		if isSeparator(prefix[i]) {
+			ends = append(ends, i+1)
+		}
+	}
+	return append(ends, len(prefix))
+}
+
+// appendPrefix folds a key's name to its prefix: the template of its first parts.
+func appendPrefix(dst, name []byte) []byte { return appendTemplate(dst, name, prefixDepth) }
+
+// appendTemplate folds a key's name to what it has in common with others of its making: runs of digits become "#", and
+// UUIDs, hexadecimal numbers and other identifiers that a machine made up "*". Parts end at one of : . / | and -. A name of more
+// parts than asked for ends with "*".
+func appendTemplate(dst, name []byte, parts int) []byte {
 	for part := 1; ; part++ {
 		n := uuidLength(name)
 		if n > 0 {
@@ -89,7 +161,7 @@ func appendPrefix(dst, name []byte) []byte {
 			return dst
 		}
 		dst = append(dst, name[n])
-		if name = name[n+1:]; part == prefixDepth {
+		if name = name[n+1:]; part == parts {
 			return append(dst, '*')
 		}
 	}
@@ -107,7 +179,7 @@ func partLength(name []byte) int {
 }
 
 func appendPart(dst, part []byte) []byte {
-	if isHexNumber(part) {
+	if isHexNumber(part) || isMadeUp(part) {
 		return append(dst, '*')
 	}
 	cut := len(part) > prefixPart
@@ -137,6 +209,21 @@ func isHexNumber(p []byte) bool {
 	decimal := slices.IndexFunc(p, isDigit) >= 0
 	other := slices.IndexFunc(p, func(c byte) bool { return !isDigit(c) }) >= 0
 	return len(p) >= 8 && decimal && other && slices.IndexFunc(p, func(c byte) bool { return !isHex(c) }) < 0
+}
+
+// isMadeUp: 16 letters and digits or more that take turns so often that no word is among them, as in a ULID or a hash in
+// base 62.
+func isMadeUp(p []byte) bool {
+	turns := 0
+	for i, c := range p {
+		if letter := 'a' <= c|0x20 && c|0x20 <= 'z'; !letter && !isDigit(c) && c != '_' && c != '=' {
+			return false
+		}
+		if i > 0 && isDigit(c) != isDigit(p[i-1]) {
+			turns++
+		}
+	}
+	return len(p) >= 16 && turns*4 >= len(p)
 }
 
 // uuidLength is 36 where the name begins with a UUID that ends at a separator or at the end; else 0.

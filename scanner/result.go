@@ -2,41 +2,65 @@ package scanner
 
 // BigKeys is the result of a big-key scan.
 type BigKeys struct {
-	Totals   BigTotals   `json:"totals"`
-	ByType   []Group     `json:"by_type"`
-	ByPrefix []Group     `json:"by_prefix"` // digits folded to '#', the largest first; the rest in one group "(other)"
-	BySlot   []SlotSize  `json:"by_slot"`   // only slots that hold keys, in slot order
-	TTL      []TTLBucket `json:"ttl"`
-	Top      []BigKey    `json:"top"`             // by bytes, the largest first
-	Notes    []string    `json:"notes,omitempty"` // what limits the figures, in full sentences
+	Totals       BigTotals     `json:"totals"`
+	ByType       []Group       `json:"by_type"`
+	ByEncoding   []Group       `json:"by_encoding"` // as OBJECT ENCODING names them, behind the type: "hash/listpack"
+	ByDB         []Group       `json:"by_db"`
+	ByNode       []Group       `json:"by_node"`   // servers read, by address; files by path
+	ByPrefix     []Group       `json:"by_prefix"` // folded, the largest first; the rest in one group "(other)"
+	PrefixTree   []PrefixNode  `json:"prefix_tree"`
+	BySlot       []SlotSize    `json:"by_slot"` // only slots that hold keys, in slot order
+	TTL          []TTLBucket   `json:"ttl"`
+	Cutover      Cutover       `json:"cutover"`
+	Sizes        []SizeBucket  `json:"sizes"`          // only those that hold keys, the smallest first
+	Top          []BigKey      `json:"top"`            // by bytes, the largest first
+	TopElements  []BigKey      `json:"top_elements"`   // by elements
+	TopLargest   []BigKey      `json:"top_largest"`    // by the largest element
+	TargetShards []TargetShard `json:"target_shards"`  // how the keys would lie on a cluster of so many shards; none unless asked for
+	OutputBuffer []Buffer      `json:"output_buffers"` // what a replica's full phase needs, by node; none for files
+	Uncounted    []Uncounted   `json:"uncounted"`      // expired keys and those of foreign slots: the first of them
+	Notes        []string      `json:"notes,omitempty"`
 }
 
 // Where the bytes of a scan come from.
 const (
 	SizeByMemoryUsage = "memory_usage" // MEMORY USAGE of a live server
-	SizeByRDB         = "rdb"          // serialized size of the values
+	SizeByModel       = "model"        // what MEMORY USAGE would say, from the encoding of each value in an RDB
 	SizeByEstimate    = "estimate"     // from element counts, where a server does not give MEMORY USAGE
 )
 
 // BigTotals sums what was scanned. SizeBy names where bytes come from; it is estimate as soon as one node's are.
 // A string or a module value counts as one element.
 type BigTotals struct {
-	Keys     int64  `json:"keys"`
-	Bytes    int64  `json:"bytes"`
-	Elements int64  `json:"elements"`
-	NoTTL    int64  `json:"no_ttl"`
-	Expired  int64  `json:"expired"`  // met in an RDB though past their expiry; not counted elsewhere
-	Vanished int64  `json:"vanished"` // gone between SCAN and reading
-	Errors   int64  `json:"errors"`
-	SizeBy   string `json:"size_by"`
+	Keys       int64  `json:"keys"`
+	Bytes      int64  `json:"bytes"`
+	Serialized int64  `json:"serialized"` // bytes of the values in an RDB or a DUMP; of live servers an estimate
+	Elements   int64  `json:"elements"`
+	NoTTL      int64  `json:"no_ttl"`
+	Expired    int64  `json:"expired"`  // met though past their expiry; not counted elsewhere
+	Foreign    int64  `json:"foreign"`  // met on a node that does not own their slot; not counted elsewhere
+	Vanished   int64  `json:"vanished"` // gone between SCAN and reading
+	Errors     int64  `json:"errors"`
+	SizeBy     string `json:"size_by"`
 }
 
-// Group sums the keys of one type or prefix.
+// Group sums the keys of one type, database, node or prefix.
 type Group struct {
-	Name     string `json:"name"`
-	Keys     int64  `json:"keys"`
-	Bytes    int64  `json:"bytes"`
-	Elements int64  `json:"elements"`
+	Name       string `json:"name"`
+	Keys       int64  `json:"keys"`
+	Bytes      int64  `json:"bytes"`
+	Serialized int64  `json:"serialized"`
+	Elements   int64  `json:"elements"`
+	NoTTL      int64  `json:"no_ttl"`
+}
+
+// PrefixNode is one node of the tree of prefixes: the parts of the folded names, each under the part before it. The tree holds
+// what has a share worth drawing; a node's own children need not add up to it.
+type PrefixNode struct {
+	Name   string `json:"name"`   // the whole prefix
+	Parent int    `json:"parent"` // index in the list, which precedes this node's; -1: a top part
+	Keys   int64  `json:"keys"`
+	Bytes  int64  `json:"bytes"`
 }
 
 // SlotSize sums the keys of one slot.
@@ -53,15 +77,82 @@ type TTLBucket struct {
 	Bytes int64  `json:"bytes"`
 }
 
-// BigKey is one of the largest keys. TTLMs is -1 for a key that never expires.
+// Cutover is what will have expired after a time, unless it is renewed.
+type Cutover struct {
+	AfterMs int64 `json:"after_ms"`
+	Keys    int64 `json:"keys"`
+	Bytes   int64 `json:"bytes"`
+}
+
+// SizeBucket counts the keys of at most UpTo bytes that are over the bound before, half of it or less.
+type SizeBucket struct {
+	UpTo  int64 `json:"up_to"`
+	Keys  int64 `json:"keys"`
+	Bytes int64 `json:"bytes"`
+}
+
+// BigKey is one of the largest keys. TTLMs is -1 for a key that never expires; what is -1 elsewhere is not known.
 type BigKey struct {
-	DB        int      `json:"db"`
-	Key       string   `json:"key"` // printable
-	KeyBase64 string   `json:"key_base64"`
-	Type      string   `json:"type"`
-	Slot      uint16   `json:"slot"`
-	Bytes     int64    `json:"bytes"`
-	Elements  int64    `json:"elements"`
-	TTLMs     int64    `json:"ttl_ms"`
-	Risks     []string `json:"risks"`
+	DB             int      `json:"db"`
+	Key            string   `json:"key"` // printable
+	KeyBase64      string   `json:"key_base64"`
+	Type           string   `json:"type"`
+	Encoding       string   `json:"encoding"` // as OBJECT ENCODING names it; "": not known
+	Slot           uint16   `json:"slot"`
+	Node           string   `json:"node"`
+	Bytes          int64    `json:"bytes"`
+	Serialized     int64    `json:"serialized"`
+	Elements       int64    `json:"elements"`
+	LargestElement int64    `json:"largest_element"` // bytes
+	TTLMs          int64    `json:"ttl_ms"`
+	IdleSeconds    int64    `json:"idle_seconds"`
+	Frequency      int64    `json:"frequency"` // LFU counter, 0 to 255
+	Risks          []string `json:"risks"`
+	Remedies       []string `json:"remedies"` // one for each risk
+}
+
+// TargetShard is one shard of a cluster that divides the slots evenly.
+type TargetShard struct {
+	Shard      int     `json:"shard"` // from 1
+	FirstSlot  uint16  `json:"first_slot"`
+	LastSlot   uint16  `json:"last_slot"`
+	Keys       int64   `json:"keys"`
+	Bytes      int64   `json:"bytes"`
+	Load       float64 `json:"load"` // bytes against the mean of all shards: 1 is even
+	LargestKey string  `json:"largest_key"`
+	Risk       string  `json:"risk"`
+	Remedy     string  `json:"remedy"`
+}
+
+// How a write rate was measured.
+const (
+	ByStream = "replication_stream"
+	ByInput  = "client_input" // all that clients sent, reads included: the server has no replica, and keeps no stream
+)
+
+// Buffer is what a node's output buffer for a replica has to hold while the replica takes in a snapshot.
+type Buffer struct {
+	Node        string  `json:"node"`
+	WriteRate   int64   `json:"write_rate"` // bytes a second, as measured while scanning
+	MeasuredBy  string  `json:"measured_by"`
+	Snapshot    int64   `json:"snapshot"`  // bytes, serialized
+	CopyRate    int64   `json:"copy_rate"` // bytes a second that the copy is taken to move
+	Seconds     float64 `json:"seconds"`
+	Needed      int64   `json:"needed"`     // bytes
+	HardLimit   int64   `json:"hard_limit"` // of client-output-buffer-limit for replicas; 0: none, -1: not known
+	SoftLimit   int64   `json:"soft_limit"`
+	SoftSeconds int64   `json:"soft_seconds"`
+	Risk        string  `json:"risk"`
+	Remedy      string  `json:"remedy"`
+}
+
+// Uncounted is a key that is there and does not count.
+type Uncounted struct {
+	DB        int    `json:"db"`
+	Key       string `json:"key"`
+	KeyBase64 string `json:"key_base64"`
+	Type      string `json:"type"`
+	Slot      uint16 `json:"slot"`
+	Node      string `json:"node"`
+	Reason    string `json:"reason"` // "expired", "foreign_slot"
 }

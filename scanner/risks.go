@@ -3,52 +3,159 @@ package scanner
 import (
 	"fmt"
 	"strconv"
+	"time"
 	"unicode/utf8"
+	"unsafe"
+
+	"surecut/internal/keyspace"
 )
 
 const (
-	bulkLimit     = 512 << 20 // proto-max-bulk-len, unless configured otherwise: no argument may be longer
-	blockBytes    = 64 << 20  // a value that takes so much is worth a warning
-	blockElements = 1_000_000
-	shareKeys     = 100 // shares of fewer keys than these say nothing
+	bulkLimit = 512 << 20 // proto-max-bulk-len, unless configured otherwise: no argument may be longer
+	shareKeys = 100       // shares of fewer keys than these say nothing
+	unpacked  = 512       // elements: where the encoding is not known, larger collections count as hash tables
+
+	// What one core takes for a part of a key, as measured: each string of its own, and each byte.
+	dumpString, dumpByte = 400.0, 2.5 // ns
+	delString, delByte   = 250.0, 0.1
 )
 
-// risks are full of figures, and only what the figures prove. That a key never expires counts only beside another
-// risk: by itself it is how most data is.
-func (t *tally) risks(k topKey) []string {
-	risks := []string{}
-	switch {
-	case k.length > bulkLimit:
-		risks = append(risks, fmt.Sprintf("a string of %s is over proto-max-bulk-len (512 MiB): servers with the default setting refuse it", size(k.length)))
-	case k.bytes > bulkLimit:
-		risks = append(risks, fmt.Sprintf("takes %s: a payload over proto-max-bulk-len (512 MiB) must be written in parts", size(k.bytes)))
-	}
-	switch {
-	case k.bytes > blockBytes && k.elements > blockElements:
-		risks = append(risks, fmt.Sprintf("%s in %d elements: blocks the source while it is dumped, and the target while it is restored or deleted", size(k.bytes), k.elements))
-	case k.bytes > blockBytes:
-		risks = append(risks, fmt.Sprintf("%s: blocks the source while it is dumped, and the target while it is restored", size(k.bytes)))
-	case k.elements > blockElements:
-		risks = append(risks, fmt.Sprintf("%d elements: blocks the source while it is dumped, and the target while it is restored or deleted", k.elements))
-	}
+// risk is how a key may disturb the move, and what to do about it.
+type risk struct{ text, remedy string }
+
+// risks are full of figures, and only what the figures prove or, where they say so, estimate. That a key never expires
+// counts only beside another risk: by itself it is how most data is.
+func (t *tally) risks(k topKey, o Options) []risk {
+	risks := append(sizeRisks(k), blockRisks(k, o.Block)...)
 	if t.totals.Keys >= shareKeys {
 		risks = append(risks, t.shares(k)...)
 	}
+	if o.TargetMemory > 0 && float64(k.bytes) > o.TargetShare/100*float64(o.TargetMemory) {
+		risks = append(risks, risk{fmt.Sprintf("takes %s of the memory of one shard of the target (%s of %s)", percent(k.bytes, o.TargetMemory), size(k.bytes), size(o.TargetMemory)),
+			"give the shard that gets slot " + strconv.Itoa(int(k.slot)) + " more memory or fewer slots, or split the key"})
+	}
 	if len(risks) > 0 && k.ttlMs < 0 {
-		risks = append(risks, "never expires")
+		risks = append(risks, risk{"never expires", "delete it before the move, or give it an expiry, if nobody needs it for ever"})
 	}
 	return risks
 }
 
-// shares: a cluster spreads slots, not keys, so that one key that outweighs the rest makes its shard outweigh the others.
-func (t *tally) shares(k topKey) []string {
-	if k.bytes*10 > t.totals.Bytes {
-		return []string{fmt.Sprintf("%s of all bytes: no cluster can spread it", percent(k.bytes, t.totals.Bytes))}
-	}
-	if slot := t.slots[k.slot]; k.bytes*10 > slot.Bytes && slot.Bytes*100 > t.totals.Bytes {
-		return []string{fmt.Sprintf("%s of slot %d, which holds %s of all bytes", percent(k.bytes, slot.Bytes), k.slot, percent(slot.Bytes, t.totals.Bytes))}
+func sizeRisks(k topKey) []risk {
+	switch {
+	case k.length > bulkLimit:
+		return []risk{{fmt.Sprintf("a string of %s is over proto-max-bulk-len (512 MiB): servers with the default setting refuse it", size(k.length)),
+			"split it over several keys, or raise proto-max-bulk-len on the target before the move"}}
+	case k.serialized > bulkLimit:
+		return []risk{{fmt.Sprintf("a payload of %s is over proto-max-bulk-len (512 MiB): RESTORE refuses it", size(k.serialized)),
+			"copy it in chunks, as surecut migrate does above --big-value, or split it"}}
 	}
 	return nil
+}
+
+// blockRisks estimates for how long commands on the whole key block a server.
+func blockRisks(k topKey, most time.Duration) (risks []risk) {
+	dump, del := blocks(k)
+	if dump > most {
+		risks = append(risks, risk{fmt.Sprintf("DUMP blocks the source for about %s (%s in %d elements, estimated)", rounded(dump), size(k.bytes), max(k.elements, 0)),
+			"let it travel by replication, as surecut migrate does, not by DUMP or MIGRATE; or split it"})
+	}
+	if del > most {
+		risks = append(risks, risk{fmt.Sprintf("DEL blocks a server for about %s (%d elements, estimated)", rounded(del), max(k.elements, 0)),
+			"use UNLINK (since 4.0), or take its elements away in pieces; set lazyfree-lazy-expire and lazyfree-lazy-server-del on the target"})
+	}
+	return risks
+}
+
+// blocks estimates how long DUMP and DEL of a key take.
+func blocks(k topKey) (dump, del time.Duration) {
+	strings := 0.0
+	if whole := isWhole(k); !whole && k.elements > 0 {
+		strings = float64(k.elements)
+		if k.typ == keyspace.Hash {
+			strings *= 2
+		}
+	}
+	bytes := float64(k.bytes)
+	return time.Duration(strings*dumpString + bytes*dumpByte), time.Duration(strings*delString + bytes*delByte)
+}
+
+// isWhole says whether a value lies in few allocations.
+func isWhole(k topKey) bool {
+	switch k.encoding {
+	case "hashtable", "skiplist", "linkedlist":
+		return false
+	case "":
+		return k.elements <= unpacked || k.typ == keyspace.String || k.typ == keyspace.List || k.typ == keyspace.Stream
+	}
+	return true
+}
+
+func rounded(d time.Duration) time.Duration {
+	if d > 10*time.Second {
+		return d.Round(time.Second)
+	}
+	return d.Round(10 * time.Millisecond)
+}
+
+// shares: a cluster spreads slots, not keys, so that one key that outweighs the rest makes its shard outweigh the others.
+func (t *tally) shares(k topKey) []risk {
+	const remedy = "split it over keys of several slots, or give its slot a shard with room"
+	if k.bytes*10 > t.totals.Bytes {
+		return []risk{{fmt.Sprintf("%s of all bytes: no cluster can spread it", percent(k.bytes, t.totals.Bytes)), remedy}}
+	}
+	if slot := t.slots[k.slot]; k.bytes*10 > slot.bytes && slot.bytes*100 > t.totals.Bytes {
+		return []risk{{fmt.Sprintf("%s of slot %d, which holds %s of all bytes", percent(k.bytes, slot.bytes), k.slot, percent(slot.bytes, t.totals.Bytes)), remedy}}
+	}
+	return nil
+}
+
+// shards gives how the slots would lie on a cluster that divides them evenly, as redis-cli --cluster create does.
+func (t *tally) shards(o Options) []TargetShard {
+	list := make([]TargetShard, o.TargetShards)
+	per := float64(keyspace.Slots) / float64(o.TargetShards)
+	mean := max(1, float64(t.totals.Bytes)/float64(o.TargetShards))
+	for i := range list {
+		first, last := int(float64(i)*per+0.5), int(float64(i+1)*per+0.5)-1
+		s := TargetShard{Shard: i + 1, FirstSlot: uint16(first), LastSlot: uint16(last)}
+		var largest, heaviest slotSum
+		var at int
+		for slot, sum := range t.slots[first : last+1] {
+			s.Keys += sum.keys
+			s.Bytes += sum.bytes
+			if sum.largest > largest.largest {
+				largest = sum
+			}
+			if sum.bytes > heaviest.bytes {
+				heaviest, at = sum, first+slot
+			}
+		}
+		s.Load, s.LargestKey = float64(int64(100*float64(s.Bytes)/mean+0.5))/100, printable(largest.largestName)
+		t.judgeShard(&s, largest.largest, heaviest.bytes, at, o)
+		list[i] = s
+	}
+	return list
+}
+
+// skewed is the load of a shard from which it is a risk.
+const skewed = 1.25
+
+func (t *tally) judgeShard(s *TargetShard, largest, heaviest int64, slot int, o Options) {
+	switch {
+	case o.TargetMemory > 0 && s.Bytes > o.TargetMemory:
+		s.Risk = fmt.Sprintf("holds %s, more than the %s of a shard", size(s.Bytes), size(o.TargetMemory))
+		s.Remedy = "give each shard more memory, or take more shards"
+	case t.totals.Keys >= shareKeys && s.Load > skewed:
+		s.Risk = fmt.Sprintf("holds %.2f times the mean", s.Load)
+		s.Remedy = "give it fewer slots than the others"
+	default:
+		return
+	}
+	switch {
+	case largest*4 > s.Bytes:
+		s.Remedy += fmt.Sprintf("; its largest key alone has %s: split that", percent(largest, s.Bytes))
+	case heaviest*4 > s.Bytes:
+		s.Remedy += fmt.Sprintf("; slot %d alone has %s: look for a hash tag that too many keys share", slot, percent(heaviest, s.Bytes))
+	}
 }
 
 func percent(part, whole int64) string {
@@ -87,4 +194,9 @@ func printable(name string) string {
 		name = name[n:]
 	}
 	return string(out)
+}
+
+// slotOf is keyspace.Slot of a name that need not live on.
+func slotOf(name []byte) uint16 {
+	return keyspace.Slot(unsafe.String(unsafe.SliceData(name), len(name)))
 }

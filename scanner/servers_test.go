@@ -86,7 +86,7 @@ func TestLiveAndRDBAgree(t *testing.T) {
 			if live.Totals.Keys != want || live.Totals.SizeBy != SizeByMemoryUsage || live.Totals.Errors+live.Totals.Vanished != 0 || len(live.Notes) > 0 {
 				t.Errorf("live: %+v, notes %q; want %d keys", live.Totals, live.Notes, want)
 			}
-			file := scanFile(t, snapshot(t, s), nil)
+			file := scanFile(t, snapshotOf(t, s), nil)
 			if live.Totals.Keys != file.Totals.Keys || live.Totals.Elements != file.Totals.Elements || live.Totals.NoTTL != file.Totals.NoTTL {
 				t.Errorf("live %+v, file %+v", live.Totals, file.Totals)
 			}
@@ -123,8 +123,8 @@ func counts(groups []Group) (out []string) {
 	return out
 }
 
-// snapshot gives a path of an RDB with what the server holds.
-func snapshot(t *testing.T, s *servers.Server) string {
+// snapshotOf gives a path of an RDB with what the server holds.
+func snapshotOf(t *testing.T, s *servers.Server) string {
 	t.Helper()
 	ctx := context.Background()
 	conn, err := open(t, s.URL()).DialReplica(ctx, s.Addr)
@@ -267,12 +267,118 @@ func TestRateAndCancel(t *testing.T) {
 	}
 }
 
+// TestScanHeatsNoKey: a server that evicts by frequency counts every use, so that none may be counted after a scan.
+func TestScanHeatsNoKey(t *testing.T) {
+	for _, image := range servers.Must() {
+		t.Run(image, func(t *testing.T) {
+			s := servers.Standalone(t, image, "--maxmemory", "1gb", "--maxmemory-policy", "allkeys-lfu", "--lfu-log-factor", "0", "--lfu-decay-time", "0")
+			fill(s, 0)
+			used := func() (sum int64) {
+				for _, key := range []string{"user:7:name", "list:9", "set:9", "zset:9", "hash:9", "stream:9", "session:1"} {
+					n, err := s.Do("OBJECT", "FREQ", key).AsInt64()
+					if err != nil {
+						t.Fatal(err)
+					}
+					sum += n
+				}
+				return sum
+			}
+			before := used()
+			b, err := ScanLive(t.Context(), open(t, s.URL()), DefaultOptions())
+			if err != nil {
+				t.Fatal(err)
+			}
+			checkSums(t, b)
+			if after := used(); after != before {
+				t.Errorf("the keys were used %d times before the scan, %d times after it", before, after)
+			}
+			if k := b.Top[0]; k.Frequency < 1 || k.IdleSeconds != unknown || k.Encoding == "" || k.Serialized < 1 || k.Node != s.Addr {
+				t.Errorf("the largest key lacks a figure: %+v", k)
+			}
+			server, err := open(t, s.URL()).Server(t.Context(), s.Addr)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if counted := b.Totals.Elements > b.Totals.Keys; counted != (server.Number >= sinceNoTouch) || counted == (len(b.Notes) > 0) {
+				t.Errorf("%d elements counted, notes %q", b.Totals.Elements, b.Notes)
+			}
+			if server.Number >= sinceNoTouch {
+				return
+			}
+			o := DefaultOptions()
+			o.Touch = true
+			if b, err = ScanLive(t.Context(), open(t, s.URL()), o); err != nil {
+				t.Fatal(err)
+			}
+			if after := used(); after == before || b.Totals.Elements <= b.Totals.Keys || len(b.Notes) > 0 {
+				t.Errorf("with --touch: used %d times, %d elements, notes %q", after, b.Totals.Elements, b.Notes)
+			}
+		})
+	}
+}
+
+// TestOutputBufferIsReckoned: what is written during a scan, times the time that the copy takes, against the server's limit.
+func TestOutputBufferIsReckoned(t *testing.T) {
+	s := servers.Standalone(t, servers.Images()[0])
+	s.Must("CONFIG", "SET", "client-output-buffer-limit", "slave 1048576 0 0")
+	for i := range 20 {
+		s.Must("SET", fmt.Sprintf("k:%d", i), strings.Repeat("x", 50_000))
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for i := 0; ctx.Err() == nil; i++ {
+			s.Do("SET", fmt.Sprintf("k:%d", i%20), strings.Repeat("y", 50_000))
+			time.Sleep(time.Millisecond)
+		}
+	}()
+	o := DefaultOptions()
+	o.CopyRate = 10_000 // 1 MB takes 100 s
+	b, err := ScanLive(t.Context(), open(t, s.URL()), o)
+	stop()
+	<-done
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(b.OutputBuffer) != 1 {
+		t.Fatalf("output buffers %+v, want one", b.OutputBuffer)
+	}
+	got := b.OutputBuffer[0]
+	if got.Node != s.Addr || got.MeasuredBy != ByInput || got.WriteRate < 50_000 || got.Snapshot < 1_000_000 || got.HardLimit != 1<<20 ||
+		got.Needed < got.WriteRate*90 || !strings.Contains(got.Risk, "hard limit of 1.0 MiB") || !strings.Contains(got.Remedy, "client-output-buffer-limit") {
+		t.Errorf("%+v", got)
+	}
+}
+
+// TestForeignKeysAreSetAside: a node may hold keys of slots that it does not own.
+func TestForeignKeysAreSetAside(t *testing.T) {
+	nodes := servers.Cluster(t, servers.Images()[0], 2, 0)
+	d := open(t, "redis+cluster://"+nodes[0].Addr)
+	for i := range 50 {
+		set(t, d, fmt.Sprintf("k:%d", i))
+	}
+	shard := d.Shards()[0]
+	l := &liveScan{d: d, o: DefaultOptions(), t: newTally(DefaultOptions()), limit: limiter(0), sizeBy: SizeByMemoryUsage}
+	if err := l.node(t.Context(), shard.Primary.Addr, []SlotRange{{keyspace.Slot("k:1"), keyspace.Slot("k:1")}, {keyspace.Slot("k:2"), keyspace.Slot("k:2")}, {keyspace.Slot("k:3"), keyspace.Slot("k:3")}}); err != nil {
+		t.Fatal(err)
+	}
+	b, err := l.result()
+	if err != nil {
+		t.Fatal(err)
+	}
+	checkSums(t, b)
+	if b.Totals.Foreign == 0 || b.Totals.Keys > 3 || len(b.Uncounted) == 0 || b.Uncounted[0].Reason != reasonForeign || len(b.Notes) > 0 {
+		t.Errorf("%+v, uncounted %+v, notes %q", b.Totals, b.Uncounted, b.Notes)
+	}
+}
+
 func TestBatchCountsWhatIsGone(t *testing.T) {
 	s := servers.Standalone(t, servers.Images()[0])
 	s.Must("SET", "here", "x")
 	conn, release := s.Client(0).Dedicate()
 	defer release()
-	b := batch{conn: conn, usage: true}
+	b := batch{conn: conn, usage: true, counts: true, use: useIdle}
 	if err := b.read(context.Background(), []string{"gone", "here", "gone too"}); err != nil {
 		t.Fatal(err)
 	}

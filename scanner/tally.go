@@ -3,7 +3,9 @@ package scanner
 import (
 	"cmp"
 	"encoding/base64"
+	"math/bits"
 	"slices"
+	"strconv"
 	"time"
 
 	"surecut/internal/keyspace"
@@ -11,13 +13,17 @@ import (
 
 // reading is what a scan learned of one key. Name is valid during the call only.
 type reading struct {
-	db       int
-	name     []byte
-	typ      keyspace.Type
-	bytes    int64
-	elements int64 // 1 for a string
-	length   int64 // of a string, in bytes; else 0
-	ttlMs    int64 // -1: never expires
+	db         int
+	name       []byte
+	typ        keyspace.Type
+	encoding   string // as OBJECT ENCODING names it; "": not known
+	bytes      int64
+	serialized int64
+	elements   int64 // 1 for a string; -1: not counted
+	length     int64 // of a string, in bytes; else 0
+	largest    int64 // bytes of the largest element; -1: not known
+	ttlMs      int64 // -1: never expires
+	idle, freq int64 // -1: not known
 }
 
 var ttlBounds = []struct {
@@ -28,96 +34,298 @@ var ttlBounds = []struct {
 	{"7d", 7 * 24 * time.Hour}, {"30d", 30 * 24 * time.Hour}, {">30d", 0},
 }
 
-const neverExpires = "never"
+const (
+	neverExpires = "never"
+	leastSize    = 6   // the first bucket of sizes goes to 64 bytes
+	uncountedMax = 100 // keys listed as uncounted
+	databasesMax = 1 << 12
+)
+
+// slotSum is what is known of a slot beyond its sums.
+type slotSum struct {
+	keys, bytes int64
+	largest     int64 // bytes of the largest key
+	largestName string
+}
 
 // tally sums readings in bounded memory. It is for one goroutine.
 type tally struct {
-	totals   BigTotals
-	types    [keyspace.Module + 1]Group
-	slots    []SlotSize // by slot
-	ttl      []TTLBucket
-	prefixes prefixTable
-	top      topKeys
+	node      string // that the readings come from
+	totals    BigTotals
+	types     [keyspace.Module + 1]Group
+	encodings map[encoding]*Group
+	last      *Group // of encodings
+	lastOf    encoding
+	dbs       map[int]*Group
+	nodes     map[string]*Group
+	slots     []slotSum
+	ttl       []TTLBucket
+	cutover   Cutover
+	sizes     [64]SizeBucket
+	prefixes  prefixTable
+	tops      [len(rankings)]topKeys
+	uncounted []Uncounted
+}
+
+type encoding struct {
+	typ  keyspace.Type
+	name string
 }
 
 func newTally(o Options) *tally {
-	t := &tally{slots: make([]SlotSize, keyspace.Slots), prefixes: newPrefixTable(), top: newTopKeys(o.Top)}
+	t := &tally{slots: make([]slotSum, keyspace.Slots), prefixes: newPrefixTable(), encodings: map[encoding]*Group{},
+		dbs: map[int]*Group{}, nodes: map[string]*Group{}, cutover: Cutover{AfterMs: o.Cutover.Milliseconds()}}
 	for i := range t.types {
 		t.types[i].Name = keyspace.Type(i).String()
-	}
-	for i := range t.slots {
-		t.slots[i].Slot = uint16(i)
 	}
 	for _, b := range ttlBounds {
 		t.ttl = append(t.ttl, TTLBucket{UpTo: b.name})
 	}
 	t.ttl = append(t.ttl, TTLBucket{UpTo: neverExpires})
+	for i := range t.tops {
+		t.tops[i] = newTopKeys(o.Top, rankings[i])
+	}
 	return t
 }
 
-func (t *tally) add(r reading) {
-	t.totals.Keys++
-	t.totals.Bytes += r.bytes
-	t.totals.Elements += r.elements
-	if r.ttlMs < 0 {
-		t.totals.NoTTL++
+// from says which node the next readings come from.
+func (t *tally) from(node string) *Group {
+	t.node = node
+	g := t.nodes[node]
+	if g == nil {
+		g = &Group{Name: node}
+		t.nodes[node] = g
 	}
-	t.types[r.typ].add(r)
-	slot := keyspace.Slot(string(r.name))
-	t.slots[slot].Keys++
-	t.slots[slot].Bytes += r.bytes
-	b := t.bucket(r.ttlMs)
-	b.Keys++
-	b.Bytes += r.bytes
-	t.prefixes.add(r)
-	t.top.add(r, slot)
+	return g
 }
+
+func (t *tally) add(r reading) {
+	var all Group
+	all.add(r)
+	t.totals.Keys++
+	t.totals.Bytes += all.Bytes
+	t.totals.Serialized += all.Serialized
+	t.totals.Elements += all.Elements
+	t.totals.NoTTL += all.NoTTL
+	t.types[r.typ].sum(all)
+	t.encodingOf(r).sum(all)
+	t.database(r.db).sum(all)
+	t.from(t.node).sum(all)
+	slot := slotOf(r.name)
+	s := &t.slots[slot]
+	s.keys++
+	s.bytes += r.bytes
+	if r.bytes > s.largest {
+		s.largest, s.largestName = r.bytes, string(r.name)
+	}
+	t.expiry(r)
+	size := &t.sizes[max(leastSize, bits.Len64(uint64(max(r.bytes, 1)-1)))]
+	size.Keys++
+	size.Bytes += r.bytes
+	t.prefixes.add(r.name, all)
+	for i := range t.tops {
+		t.tops[i].add(r, slot, t.node)
+	}
+}
+
+func (t *tally) encodingOf(r reading) *Group {
+	e := encoding{r.typ, r.encoding}
+	if t.last == nil || t.lastOf != e {
+		g := t.encodings[e]
+		if g == nil {
+			g = &Group{Name: e.typ.String() + "/" + cmp.Or(e.name, "unknown")}
+			t.encodings[e] = g
+		}
+		t.last, t.lastOf = g, e
+	}
+	return t.last
+}
+
+// database gives the group of a database; those that no server has by default share one.
+func (t *tally) database(db int) *Group {
+	g := t.dbs[db]
+	if g == nil {
+		if len(t.dbs) >= databasesMax {
+			db = -1
+		}
+		if g = t.dbs[db]; g == nil {
+			g = &Group{Name: strconv.Itoa(db)}
+			if db < 0 {
+				g.Name = otherGroup
+			}
+			t.dbs[db] = g
+		}
+	}
+	return g
+}
+
+// setAside notes a key that is there and does not count.
+func (t *tally) setAside(db int, name []byte, typ keyspace.Type, reason string) {
+	switch reason {
+	case reasonExpired:
+		t.totals.Expired++
+	case reasonForeign:
+		t.totals.Foreign++
+	}
+	if len(t.uncounted) < uncountedMax {
+		t.uncounted = append(t.uncounted, Uncounted{DB: db, Key: printable(string(name)), KeyBase64: base64.StdEncoding.EncodeToString(name),
+			Type: typ.String(), Slot: slotOf(name), Node: t.node, Reason: reason})
+	}
+}
+
+// Why a key is uncounted.
+const (
+	reasonExpired = "expired"
+	reasonForeign = "foreign_slot"
+)
 
 func (g *Group) add(r reading) {
 	g.Keys++
 	g.Bytes += r.bytes
-	g.Elements += r.elements
+	g.Serialized += r.serialized
+	g.Elements += max(r.elements, 0)
+	if r.ttlMs < 0 {
+		g.NoTTL++
+	}
 }
 
-func (t *tally) bucket(ttlMs int64) *TTLBucket {
-	if ttlMs < 0 {
-		return &t.ttl[len(t.ttl)-1]
-	}
-	for i, b := range ttlBounds {
-		if b.upTo == 0 || ttlMs <= b.upTo.Milliseconds() {
-			return &t.ttl[i]
+func (g *Group) sum(other Group) {
+	g.Keys += other.Keys
+	g.Bytes += other.Bytes
+	g.Serialized += other.Serialized
+	g.Elements += other.Elements
+	g.NoTTL += other.NoTTL
+}
+
+func (t *tally) expiry(r reading) {
+	b := &t.ttl[len(t.ttl)-1]
+	if r.ttlMs >= 0 {
+		for i, bound := range ttlBounds {
+			if bound.upTo == 0 || r.ttlMs <= bound.upTo.Milliseconds() {
+				b = &t.ttl[i]
+				break
+			}
+		}
+		if r.ttlMs <= t.cutover.AfterMs {
+			t.cutover.Keys++
+			t.cutover.Bytes += r.bytes
 		}
 	}
-	panic("scanner: no bucket without a bound")
+	b.Keys++
+	b.Bytes += r.bytes
+}
+
+// merge takes in another tally with the same options.
+func (t *tally) merge(o *tally) {
+	t.totals.Keys += o.totals.Keys
+	t.totals.Bytes += o.totals.Bytes
+	t.totals.Serialized += o.totals.Serialized
+	t.totals.Elements += o.totals.Elements
+	t.totals.NoTTL += o.totals.NoTTL
+	t.totals.Expired += o.totals.Expired
+	t.totals.Foreign += o.totals.Foreign
+	t.totals.Vanished += o.totals.Vanished
+	t.totals.Errors += o.totals.Errors
+	for i := range o.types {
+		t.types[i].sum(o.types[i])
+	}
+	t.last = nil
+	for e, g := range o.encodings {
+		t.encodingOf(reading{typ: e.typ, encoding: e.name}).sum(*g)
+	}
+	for db, g := range o.dbs {
+		t.database(db).sum(*g)
+	}
+	for node, g := range o.nodes {
+		t.from(node).sum(*g)
+	}
+	for i, s := range o.slots {
+		mine := &t.slots[i]
+		mine.keys += s.keys
+		mine.bytes += s.bytes
+		if s.largest > mine.largest {
+			mine.largest, mine.largestName = s.largest, s.largestName
+		}
+	}
+	for i, b := range o.ttl {
+		t.ttl[i].Keys += b.Keys
+		t.ttl[i].Bytes += b.Bytes
+	}
+	t.cutover.Keys += o.cutover.Keys
+	t.cutover.Bytes += o.cutover.Bytes
+	for i, b := range o.sizes {
+		t.sizes[i].Keys += b.Keys
+		t.sizes[i].Bytes += b.Bytes
+	}
+	t.prefixes.merge(&o.prefixes)
+	for i := range o.tops {
+		t.tops[i].merge(&o.tops[i])
+	}
+	t.uncounted = append(t.uncounted, o.uncounted[:min(len(o.uncounted), uncountedMax-len(t.uncounted))]...)
 }
 
 // result ends the tally.
 func (t *tally) result(o Options) *BigKeys {
-	out := &BigKeys{Totals: t.totals, TTL: t.ttl, ByType: []Group{}, BySlot: []SlotSize{}, Top: []BigKey{}}
+	out := &BigKeys{Totals: t.totals, TTL: t.ttl, Cutover: t.cutover, ByType: []Group{}, BySlot: []SlotSize{}, Sizes: []SizeBucket{},
+		TargetShards: []TargetShard{}, OutputBuffer: []Buffer{}, Uncounted: append([]Uncounted{}, t.uncounted...)}
 	for _, g := range t.types {
 		if g.Keys > 0 {
 			out.ByType = append(out.ByType, g)
 		}
 	}
 	slices.SortFunc(out.ByType, largestFirst)
-	for _, s := range t.slots {
-		if s.Keys > 0 {
-			out.BySlot = append(out.BySlot, s)
+	out.ByEncoding, out.ByDB, out.ByNode = groupsOf(t.encodings), groupsOf(t.dbs), groupsOf(t.nodes)
+	for i, s := range t.slots {
+		if s.keys > 0 {
+			out.BySlot = append(out.BySlot, SlotSize{Slot: uint16(i), Keys: s.keys, Bytes: s.bytes})
 		}
 	}
+	for i, b := range t.sizes {
+		if b.Keys > 0 {
+			out.Sizes = append(out.Sizes, SizeBucket{UpTo: 1 << min(i, 62), Keys: b.Keys, Bytes: b.Bytes})
+		}
+	}
+	out.PrefixTree = t.prefixes.tree(t.totals.Bytes)
 	var folded bool
 	if out.ByPrefix, folded = t.prefixes.groups(o.Prefixes); folded {
 		out.Notes = append(out.Notes, "There are more prefixes than were kept at a time; rare ones may be listed too small, the difference is in \"(other)\".")
 	}
-	for _, e := range t.top.sorted() {
-		out.Top = append(out.Top, BigKey{
-			DB: e.db, Key: printable(e.name), KeyBase64: base64.StdEncoding.EncodeToString([]byte(e.name)), Type: e.typ.String(),
-			Slot: e.slot, Bytes: e.bytes, Elements: e.elements, TTLMs: max(e.ttlMs, -1), Risks: t.risks(e),
-		})
+	if o.TargetShards > 0 {
+		out.TargetShards = t.shards(o)
 	}
+	out.Top, out.TopElements, out.TopLargest = t.list(0, o), t.list(1, o), t.list(2, o)
 	return out
+}
+
+// list gives the keys of one ranking.
+func (t *tally) list(ranking int, o Options) []BigKey {
+	list := []BigKey{}
+	for _, e := range t.tops[ranking].sorted() {
+		k := BigKey{DB: e.db, Key: printable(e.name), KeyBase64: base64.StdEncoding.EncodeToString([]byte(e.name)), Type: e.typ.String(),
+			Encoding: e.encoding, Slot: e.slot, Node: e.node, Bytes: e.bytes, Serialized: e.serialized, Elements: e.elements, LargestElement: e.largest,
+			TTLMs: max(e.ttlMs, -1), IdleSeconds: e.idle, Frequency: e.freq, Risks: []string{}, Remedies: []string{}}
+		for _, r := range t.risks(e, o) {
+			k.Risks, k.Remedies = append(k.Risks, r.text), append(k.Remedies, r.remedy)
+		}
+		list = append(list, k)
+	}
+	return list
+}
+
+func groupsOf[K comparable](groups map[K]*Group) []Group {
+	list := []Group{}
+	for _, g := range groups {
+		if g.Keys > 0 {
+			list = append(list, *g)
+		}
+	}
+	slices.SortFunc(list, largestFirst)
+	return list
 }
 
 func largestFirst(a, b Group) int {
 	return cmp.Or(cmp.Compare(b.Bytes, a.Bytes), cmp.Compare(b.Keys, a.Keys), cmp.Compare(a.Name, b.Name))
 }
+
+// largestFloor is the size of an element below which none gets a key into the list by largest elements.
+func (t *tally) largestFloor() int64 { return t.tops[2].floor() }

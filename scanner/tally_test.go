@@ -3,9 +3,11 @@ package scanner
 import (
 	"fmt"
 	"math/rand/v2"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"surecut/internal/keyspace"
 )
@@ -26,6 +28,9 @@ func TestPrefix(t *testing.T) {
 		{"tok:deadbeef01", "tok:*", "a hexadecimal number"},
 		{"tok:facade", "tok:facade", "a word of hexadecimal digits"},
 		{"tok:12345678", "tok:#", "a decimal number is that first"},
+		{"ev:01ARZ3NDEKTSV4RRFFQ69G5FAV:x", "ev:*:x", "a ULID"},
+		{"tok:q7Zk29Pm41Xv83Lw", "tok:*", "an identifier in base 62"},
+		{"sessionstore2024archive", "sessionstore#archive", "words with a number in them"},
 		{"{user:1}:x", "{user:#}:x", "a hash tag"},
 		{"k:" + strings.Repeat("x", 100), "k:" + strings.Repeat("x", prefixPart) + "*", "long parts are cut"},
 		{"\x00\xff:1", "\x00\xff:#", "bytes"},
@@ -83,14 +88,14 @@ func TestTopKeys(t *testing.T) {
 	var lists [2][]topKey
 	for i := range lists {
 		rnd.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
-		top := newTopKeys(50)
+		top := newTopKeys(50, rankings[0])
 		for _, r := range all {
-			top.add(r, 0)
-			top.add(r, 0) // SCAN may give a key twice
+			top.add(r, 0, "n")
+			top.add(r, 0, "n") // SCAN may give a key twice
 		}
 		lists[i] = top.sorted()
 	}
-	if !slices.Equal(lists[0], lists[1]) {
+	if !slices.EqualFunc(lists[0], lists[1], func(a, b topKey) bool { return a.compare(b) == 0 }) {
 		t.Error("the list depends on the order of the scan")
 	}
 	if len(lists[0]) != 50 || !slices.IsSortedFunc(lists[0], topKey.compare) {
@@ -106,8 +111,8 @@ func TestTopKeys(t *testing.T) {
 	}
 	smallest := lists[0][49]
 	for _, r := range all {
-		k := topKey{db: r.db, name: string(r.name), typ: r.typ, bytes: r.bytes, elements: r.elements}
-		if k.compare(smallest) < 0 && !slices.Contains(lists[0], k) {
+		k := topKey{reading: r, name: string(r.name), rank: r.bytes, node: "n"}
+		if k.compare(smallest) < 0 && !slices.ContainsFunc(lists[0], func(o topKey) bool { return k.compare(o) == 0 }) {
 			t.Fatalf("%+v is larger than the last one listed, and is not listed", k)
 		}
 	}
@@ -119,23 +124,27 @@ func TestRisks(t *testing.T) {
 		name, why string
 		key       reading
 		others    int // keys of 1 MiB beside it
+		memory    int64
 		want      []string
 	}{
 		{name: "small", why: "no verdict without evidence", key: reading{bytes: 1000, elements: 1, ttlMs: -1}},
-		{name: "64 MiB", why: "the limit itself is allowed", key: reading{bytes: 64 * mib, elements: 1, ttlMs: 1}},
-		{name: "over 64 MiB", why: "blocks", key: reading{bytes: 65 * mib, elements: 10, ttlMs: 1}, want: []string{"65.0 MiB: blocks the source"}},
-		{name: "forever", why: "and it never goes away", key: reading{bytes: 65 * mib, ttlMs: -1}, want: []string{"blocks", "never expires"}},
-		{name: "many elements", why: "time goes by element", key: reading{bytes: mib, elements: 1_000_001, ttlMs: 1}, want: []string{"1000001 elements"}},
-		{name: "both", why: "one sentence", key: reading{bytes: 65 * mib, elements: 2_000_000, ttlMs: 1}, want: []string{"65.0 MiB in 2000000 elements"}},
-		{name: "payload", why: "RESTORE takes one argument", key: reading{bytes: 513 * mib, elements: 3, ttlMs: 1}, want: []string{"takes 513.0 MiB", "blocks"}},
-		{name: "string", why: "SET too", key: reading{typ: keyspace.String, bytes: 514 * mib, length: 513 * mib, ttlMs: 1}, want: []string{"a string of 513.0 MiB is over proto-max-bulk-len", "blocks"}},
-		{name: "share", why: "a cluster spreads slots, not keys", key: reading{bytes: 50 * mib, ttlMs: 1}, others: 200, want: []string{"20.0 % of all bytes"}},
-		{name: "few keys", why: "shares say nothing", key: reading{bytes: 50 * mib, ttlMs: 1}, others: 50},
+		{name: "packed", why: "32 MiB are dumped in 84 ms", key: reading{bytes: 32 * mib, encoding: "quicklist", elements: 1_000_000, ttlMs: 1}},
+		{name: "bytes", why: "64 MiB are not", key: reading{bytes: 64 * mib, encoding: "raw", elements: 1, ttlMs: 1}, want: []string{"DUMP blocks the source for about 170ms (64.0 MiB"}},
+		{name: "forever", why: "and it never goes away", key: reading{bytes: 65 * mib, ttlMs: -1}, want: []string{"DUMP blocks", "never expires"}},
+		{name: "strings", why: "each takes its time", key: reading{bytes: 20 * mib, encoding: "hashtable", elements: 150_000, ttlMs: 1}, want: []string{"DUMP blocks the source for about 170ms (20.0 MiB in 150000 elements"}},
+		{name: "many elements", why: "DEL frees each", key: reading{bytes: mib, elements: 1_000_001, ttlMs: 1}, want: []string{"DUMP blocks", "DEL blocks a server for about 500ms (1000001 elements"}},
+		{name: "payload", why: "RESTORE takes one argument", key: reading{bytes: 513 * mib, serialized: 513 * mib, elements: 3, ttlMs: 1}, want: []string{"a payload of 513.0 MiB is over proto-max-bulk-len", "DUMP blocks"}},
+		{name: "string", why: "SET too", key: reading{typ: keyspace.String, bytes: 514 * mib, length: 513 * mib, ttlMs: 1}, want: []string{"a string of 513.0 MiB is over proto-max-bulk-len", "DUMP blocks"}},
+		{name: "share", why: "a cluster spreads slots, not keys", key: reading{bytes: 30 * mib, ttlMs: 1}, others: 200, want: []string{"13.0 % of all bytes"}},
+		{name: "few keys", why: "shares say nothing", key: reading{bytes: 30 * mib, ttlMs: 1}, others: 50},
 		{name: "slot", why: "the heaviest of a heavy slot", key: reading{bytes: 5 * mib, ttlMs: 1}, others: 200, want: []string{"100.0 % of slot 866, which holds 2.4 % of all bytes"}},
 		{name: "no share", why: "an even one", key: reading{bytes: mib, ttlMs: 1}, others: 200},
+		{name: "target", why: "a shard is not for one key", key: reading{bytes: 11 * mib, ttlMs: 1}, memory: 100 * mib, want: []string{"11.0 % of the memory of one shard of the target"}},
+		{name: "target has room", why: "a tenth is allowed", key: reading{bytes: 10 * mib, ttlMs: 1}, memory: 100 * mib},
 	}
 	for _, tt := range tests {
-		ty := newTally(Options{Top: 1000})
+		o := Options{Top: 1000, Prefixes: 10, Block: 100 * time.Millisecond, TargetMemory: tt.memory, TargetShare: 10}
+		ty := newTally(o)
 		if tt.key.name = []byte("bar{hello}"); tt.key.typ == keyspace.None {
 			tt.key.typ = keyspace.Hash
 		}
@@ -144,7 +153,10 @@ func TestRisks(t *testing.T) {
 			ty.add(reading{name: fmt.Appendf(nil, "other%d", i), typ: keyspace.Hash, bytes: mib, ttlMs: 1})
 		}
 		var got []string
-		for _, k := range ty.result(Options{Prefixes: 10}).Top {
+		for _, k := range ty.result(o).Top {
+			if len(k.Risks) != len(k.Remedies) {
+				t.Errorf("%s: %d risks, %d remedies", tt.name, len(k.Risks), len(k.Remedies))
+			}
 			if k.Key == "bar{hello}" {
 				got = k.Risks
 			}
@@ -184,6 +196,95 @@ func TestOptionsValidate(t *testing.T) {
 	for _, name := range []string{"top", "prefixes", "samples", "rate", "db", "read-from"} {
 		if err == nil || !strings.Contains(err.Error(), name+" is") {
 			t.Errorf("%v does not name %s", err, name)
+		}
+	}
+}
+
+func TestTargetShards(t *testing.T) {
+	o := Options{Top: 10, Prefixes: 10, TargetShards: 3, TargetMemory: 10_000, TargetShare: 100}
+	ty := newTally(o)
+	for i := range 300 {
+		ty.add(reading{name: fmt.Appendf(nil, "key:%d", i), typ: keyspace.Hash, bytes: 50, ttlMs: -1})
+	}
+	ty.add(reading{name: []byte("bar{hello}"), typ: keyspace.Hash, bytes: 9_000, ttlMs: -1}) // slot 866
+	b := ty.result(o)
+	checkSums(t, b)
+	var spans []string
+	for _, s := range b.TargetShards {
+		spans = append(spans, fmt.Sprintf("%d-%d", s.FirstSlot, s.LastSlot))
+	}
+	if got := strings.Join(spans, " "); got != "0-5460 5461-10922 10923-16383" {
+		t.Errorf("slots of three shards: %s", got)
+	}
+	first := b.TargetShards[0]
+	if first.LargestKey != "bar{hello}" || !strings.Contains(first.Risk, "more than the 9.8 KiB of a shard") || !strings.Contains(first.Remedy, "its largest key alone has") {
+		t.Errorf("the full shard: %+v", first)
+	}
+	if second := b.TargetShards[1]; second.Risk != "" || second.Load > 1 {
+		t.Errorf("a shard with room: %+v", second)
+	}
+	o.TargetMemory = 0
+	if s := ty.shards(o)[0]; !strings.Contains(s.Risk, "times the mean") {
+		t.Errorf("a skewed shard: %+v", s)
+	}
+}
+
+func TestTallyMerges(t *testing.T) {
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	rnd := rand.New(rand.NewPCG(seed, 0))
+	o := DefaultOptions()
+	o.Top, o.TargetShards = 20, 4
+	whole, parts := newTally(o), []*tally{newTally(o), newTally(o)}
+	for i := range 3000 {
+		r := reading{db: i % 3, name: fmt.Appendf(nil, "p%d:%d", i%7, i), typ: keyspace.Type(1 + i%6), encoding: []string{"raw", "listpack"}[i%2], bytes: rnd.Int64N(1e6), serialized: rnd.Int64N(1e6), elements: rnd.Int64N(50), largest: rnd.Int64N(5000), ttlMs: rnd.Int64N(1e9) - 5e8}
+		part := parts[rnd.IntN(2)]
+		whole.from(fmt.Sprint(i % 2))
+		part.from(fmt.Sprint(i % 2))
+		whole.add(r)
+		part.add(r)
+	}
+	parts[0].merge(parts[1])
+	want, got := whole.result(o), parts[0].result(o)
+	checkSums(t, got)
+	if !reflect.DeepEqual(want, got) {
+		t.Errorf("merged: %+v\nat once: %+v", got.Totals, want.Totals)
+	}
+}
+
+func TestBufferReckons(t *testing.T) {
+	const mib = 1 << 20
+	tests := []struct {
+		name, setting     string
+		rate, snapshot    int64
+		needed            int64
+		risk, remedy, why string
+	}{
+		{name: "idle", setting: "normal 0 0 0 slave 268435456 67108864 60 pubsub 33554432 8388608 60", snapshot: 10 << 30, why: "nothing is written"},
+		{name: "fits", setting: "normal 0 0 0 replica 268435456 0 0", rate: mib, snapshot: 100 * mib, needed: 10 * mib, why: "10 s at 1 MiB/s"},
+		{name: "hard", setting: "normal 0 0 0 replica 268435456 0 0", rate: 10 * mib, snapshot: 1000 * mib, needed: 1000 * mib, risk: "needs 1000.0 MiB of output buffer, over the hard limit of 256.0 MiB", remedy: "slave 1572864000 0 0", why: "100 s at 10 MiB/s"},
+		{name: "soft", setting: "slave 0 67108864 60", rate: 2 * mib, snapshot: 1000 * mib, needed: 200 * mib, risk: "the soft limit of 64.0 MiB for more than 60 s", remedy: "slave", why: "over it from second 32 to 100"},
+		{name: "soft, not for long", setting: "slave 0 67108864 90", rate: 2 * mib, snapshot: 1000 * mib, needed: 200 * mib, why: "68 s only"},
+		{name: "no limit", setting: "slave 0 0 0", rate: 100 * mib, snapshot: 1000 * mib, needed: 10000 * mib, why: "never cut off"},
+		{name: "not told", rate: 10 * mib, snapshot: 1000 * mib, needed: 1000 * mib, risk: "the default; the server does not tell", remedy: "slave", why: "CONFIG is refused"},
+	}
+	for _, tt := range tests {
+		b := Buffer{WriteRate: tt.rate, Snapshot: tt.snapshot, CopyRate: 10 * mib}
+		b.reckon(tt.setting)
+		if b.Needed != tt.needed || (b.Risk == "") != (tt.risk == "") || !strings.Contains(b.Risk, tt.risk) || !strings.Contains(b.Remedy, tt.remedy) {
+			t.Errorf("%s: %+v; want %d needed, risk %q (%s)", tt.name, b, tt.needed, tt.risk, tt.why)
+		}
+	}
+}
+
+func TestParseSlots(t *testing.T) {
+	got, err := ParseSlots("0-5460,10923")
+	if err != nil || !slices.Equal(got, []SlotRange{{0, 5460}, {10923, 10923}}) {
+		t.Errorf("%v, %v", got, err)
+	}
+	for _, bad := range []string{"a", "5-4", "0-16384", "1-2-3", "-1"} {
+		if got, err := ParseSlots(bad); err == nil {
+			t.Errorf("%q gave %v", bad, got)
 		}
 	}
 }

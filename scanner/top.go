@@ -4,55 +4,90 @@ import (
 	"cmp"
 	"container/heap"
 	"slices"
-
-	"surecut/internal/keyspace"
 )
+
+// ranking is the figure by which keys are listed.
+type ranking func(*reading) int64
+
+// rankings of the lists of a result, in their order there: by bytes, by elements, by the largest element.
+var rankings = [...]ranking{
+	func(r *reading) int64 { return r.bytes },
+	func(r *reading) int64 { return r.elements },
+	func(r *reading) int64 { return r.largest },
+}
 
 // topKey is one of the largest keys.
 type topKey struct {
-	db                             int
-	name                           string
-	typ                            keyspace.Type
-	slot                           uint16
-	bytes, elements, length, ttlMs int64
+	reading // without its name
+	name    string
+	slot    uint16
+	node    string
+	rank    int64
 }
 
 // compare orders the largest first, and is total, so that the list does not depend on the order of the scan.
 func (a topKey) compare(b topKey) int {
-	return cmp.Or(cmp.Compare(b.bytes, a.bytes), cmp.Compare(b.elements, a.elements), cmp.Compare(a.db, b.db), cmp.Compare(a.name, b.name))
+	return cmp.Or(cmp.Compare(b.rank, a.rank), cmp.Compare(b.bytes, a.bytes), cmp.Compare(b.elements, a.elements), cmp.Compare(a.db, b.db),
+		cmp.Compare(a.name, b.name), cmp.Compare(a.node, b.node))
 }
 
 // topKeys holds the largest keys met so far, each once though SCAN may give it twice.
 type topKeys struct {
 	limit int
+	by    ranking
 	heap  topHeap // the smallest at its root
-	held  map[keyspace.Key]bool
+	held  map[topID]bool
 }
 
-func newTopKeys(limit int) topKeys {
-	return topKeys{limit: limit, held: map[keyspace.Key]bool{}}
+type topID struct {
+	db   int
+	name string
+	node string
 }
 
-func (t *topKeys) add(r reading, slot uint16) {
-	full := len(t.heap) == t.limit
-	if full && r.bytes < t.heap[0].bytes {
+func newTopKeys(limit int, by ranking) topKeys {
+	return topKeys{limit: limit, by: by, held: map[topID]bool{}}
+}
+
+// floor is the figure below which no key gets into the list.
+func (t *topKeys) floor() int64 {
+	if len(t.heap) < t.limit {
+		return 0
+	}
+	return t.heap[0].rank
+}
+
+func (t *topKeys) add(r reading, slot uint16, node string) {
+	rank := t.by(&r)
+	if rank < t.floor() || rank < 0 {
 		return
 	}
-	k := topKey{db: r.db, name: string(r.name), typ: r.typ, slot: slot, bytes: r.bytes, elements: r.elements, length: r.length, ttlMs: r.ttlMs}
-	key := keyspace.Key{DB: k.db, Name: k.name}
+	k := topKey{reading: r, name: string(r.name), slot: slot, node: node, rank: rank}
+	k.reading.name = nil
+	t.take(k)
+}
+
+func (t *topKeys) take(k topKey) {
+	id := topID{k.db, k.name, k.node}
 	switch {
-	case t.held[key]:
+	case t.held[id]:
 		return
-	case !full:
+	case len(t.heap) < t.limit:
 		heap.Push(&t.heap, k)
 	case k.compare(t.heap[0]) >= 0:
 		return
 	default:
-		delete(t.held, keyspace.Key{DB: t.heap[0].db, Name: t.heap[0].name})
+		delete(t.held, topID{t.heap[0].db, t.heap[0].name, t.heap[0].node})
 		t.heap[0] = k
 		heap.Fix(&t.heap, 0)
 	}
-	t.held[key] = true
+	t.held[id] = true
+}
+
+func (t *topKeys) merge(o *topKeys) {
+	for _, k := range o.heap {
+		t.take(k)
+	}
 }
 
 func (t *topKeys) sorted() []topKey {

@@ -21,7 +21,7 @@ func newReportCommand() *cli.Command {
 			"With --out the files go into DIR, in every format or the one that --format names; else one format goes to stdout.",
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "out", Usage: "`DIR` for the rendered files; reports of one kind would overwrite each other and are refused"},
-			&cli.StringFlag{Name: "format", Usage: "table, json, markdown, junit or html (default on stdout: table; with --out: all)"},
+			&cli.StringFlag{Name: "format", Usage: "table, json, markdown, junit, html, or of big keys csv (default on stdout: table; with --out: all)"},
 		},
 		Action: func(c *cli.Context) error {
 			opts := ReportOptions{Out: c.String("out"), Format: c.String("format"), Reports: c.Args().Slice()}
@@ -47,7 +47,7 @@ func (o ReportOptions) Validate() error {
 	if len(o.Reports) == 0 {
 		return fmt.Errorf("report needs a REPORT: a JSON file that surecut wrote, or a directory of such")
 	}
-	if o.Format == "" {
+	if o.Format == "" || o.Format == reports.CSV {
 		return nil
 	}
 	return reports.CheckFormat(o.Format)
@@ -88,11 +88,11 @@ func renderFiles(o ReportOptions, inputs []reports.Loaded, stderr io.Writer) err
 		from[in.Report.Kind()] = in.Path
 	}
 	for _, in := range inputs {
-		forms := []string{"json", "html", "markdown", "junit"}
+		write := reports.Write
 		if o.Format != "" {
-			forms = []string{o.Format}
+			write = func(dir string, r reports.Report) ([]string, error) { return reports.WriteFormats(dir, r, o.Format) }
 		}
-		paths, err := reports.WriteFormats(o.Out, in.Report, forms...)
+		paths, err := write(o.Out, in.Report)
 		if err != nil {
 			return err
 		}

@@ -32,16 +32,25 @@ func newScanBigKeysCommand() *cli.Command {
 	return &cli.Command{
 		Name:  "bigkeys",
 		Usage: "sizes by key, type, prefix, slot and time to live; from a live endpoint or an RDB file",
-		Description: "A live endpoint is read by SCAN and MEMORY USAGE; --source rdb:/path reads a file and touches no server.\n" +
+		Description: "A live endpoint is read by SCAN and MEMORY USAGE, without making keys look used; --source rdb:/path reads a file and\n" +
+			"touches no server: sizes are then what MEMORY USAGE would say, by a model of the encodings.\n" +
 			"Exits 0 when the scan is complete, whatever it found; gate judges the report.",
 		Flags: append(sourceFlags(),
-			&cli.IntFlag{Name: "top", Value: def.Top, Usage: "list the `N` largest keys"},
+			&cli.IntFlag{Name: "top", Value: def.Top, Usage: "list the `N` largest keys, by bytes, by elements and by their largest element"},
 			&cli.IntFlag{Name: "samples", Value: def.Samples, Usage: "elements of a collection that MEMORY USAGE looks at; 0: all, exact and slow for the server"},
 			&cli.StringFlag{Name: "read-from", Value: def.ReadFrom, Usage: "replica (where a cluster's shard has one) or primary"},
 			&cli.IntFlag{Name: "rate", Usage: "read at most `N` keys a second; 0: as fast as the servers answer"},
 			&cli.IntSliceFlag{Name: "db", Usage: "databases, as in 0,3 (default: all, or the one in the URL)"},
-			&cli.StringFlag{Name: "out", Usage: "`DIR` for bigkeys.json, bigkeys.html, bigkeys.md and bigkeys.xml"},
-			&cli.StringFlag{Name: "format", Value: "table", Usage: "on stdout: table, json, markdown, junit or html"},
+			&cli.BoolFlag{Name: "touch", Usage: "count elements also where that makes keys look used: before 7.2, on primaries that evict by use"},
+			&cli.StringFlag{Name: "slots", Usage: "of an RDB file: the slots that its node owned, as in 0-5460,10923; keys of others are not counted"},
+			&cli.DurationFlag{Name: "cutover", Value: def.Cutover, Usage: "sum what will have expired after this time"},
+			&cli.DurationFlag{Name: "block", Value: def.Block, Usage: "a DUMP or DEL that blocks a server for longer is a risk"},
+			&cli.IntFlag{Name: "target-shards", Usage: "show how the keys would lie on a cluster of `N` shards"},
+			&cli.StringFlag{Name: "target-memory", Usage: "`SIZE` of the memory of one shard of the target"},
+			&cli.Float64Flag{Name: "target-share", Value: def.TargetShare, Usage: "per cent of --target-memory that one key may take"},
+			&cli.StringFlag{Name: "copy-rate", Value: "50MiB", Usage: "`SIZE` per second that a full phase is taken to move: how long writes pile up in the source's output buffer"},
+			&cli.StringFlag{Name: "out", Usage: "`DIR` for bigkeys.json, bigkeys.html, bigkeys.md, bigkeys.xml and bigkeys.csv"},
+			&cli.StringFlag{Name: "format", Value: "table", Usage: "on stdout: table, json, markdown, junit, html or csv"},
 			progressFlag(),
 		),
 		Action: func(c *cli.Context) error {
@@ -52,15 +61,36 @@ func newScanBigKeysCommand() *cli.Command {
 			if err != nil {
 				return err
 			}
-			opts := ScanBigKeysOptions{Source: source, Scan: def, Out: c.String("out"), Format: c.String("format"), Progress: c.String("progress")}
-			opts.Scan.Top, opts.Scan.Samples = c.Int("top"), c.Int("samples")
-			opts.Scan.ReadFrom, opts.Scan.Rate, opts.Scan.DBs = c.String("read-from"), c.Int("rate"), c.IntSlice("db")
-			if err := opts.Validate(); err != nil {
+			opts := ScanBigKeysOptions{Source: source, Out: c.String("out"), Format: c.String("format"), Progress: c.String("progress")}
+			var errOptions error
+			opts.Scan, errOptions = bigKeysOptions(c)
+			if err := errors.Join(errOptions, opts.Validate()); err != nil {
 				return usageError("%w; see surecut scan bigkeys --help", err)
 			}
 			return runScanBigKeys(c.Context, opts, c.App.Writer, c.App.ErrWriter)
 		},
 	}
+}
+
+// bigKeysOptions reads the flags of the scan itself.
+func bigKeysOptions(c *cli.Context) (o scanner.Options, err error) {
+	o = scanner.DefaultOptions()
+	o.Top, o.Samples, o.Touch = c.Int("top"), c.Int("samples"), c.Bool("touch")
+	o.ReadFrom, o.Rate, o.DBs = c.String("read-from"), c.Int("rate"), c.IntSlice("db")
+	o.Cutover, o.Block = c.Duration("cutover"), c.Duration("block")
+	o.TargetShards, o.TargetShare = c.Int("target-shards"), c.Float64("target-share")
+	var errs []error
+	if o.Slots, err = scanner.ParseSlots(c.String("slots")); err != nil {
+		errs = append(errs, fmt.Errorf("--slots: %w", err))
+	}
+	for name, to := range map[string]*int64{"target-memory": &o.TargetMemory, "copy-rate": &o.CopyRate} {
+		if text := c.String(name); text != "" {
+			if *to, err = parseSize(text); err != nil {
+				errs = append(errs, fmt.Errorf("--%s: %w", name, err))
+			}
+		}
+	}
+	return o, errors.Join(errs...)
 }
 
 // ScanBigKeysOptions are the flags of surecut scan bigkeys.
@@ -77,7 +107,14 @@ func (o ScanBigKeysOptions) Validate() error {
 	if o.Source.Kind == endpoint.AOF {
 		errFile = errors.New("--source: scan bigkeys reads a live endpoint or an RDB file, no AOF")
 	}
-	return errors.Join(o.Scan.Validate(), reports.CheckFormat(o.Format), checkProgress(o.Progress), errFile)
+	if len(o.Scan.Slots) > 0 && o.Source.Kind != endpoint.RDB {
+		errFile = errors.Join(errFile, errors.New("--slots: a live server says itself which slots it owns; leave it out"))
+	}
+	var errFormat error
+	if o.Format != reports.CSV {
+		errFormat = reports.CheckFormat(o.Format)
+	}
+	return errors.Join(o.Scan.Validate(), errFormat, checkProgress(o.Progress), errFile)
 }
 
 func runScanBigKeys(ctx context.Context, o ScanBigKeysOptions, stdout, stderr io.Writer) error {

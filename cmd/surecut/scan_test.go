@@ -40,7 +40,7 @@ func TestScanBigKeysOfFile(t *testing.T) {
 	if report.Schema != "surecut.bigkeys/1" || report.Totals.Keys != 1 || len(report.Top) != 1 || report.Top[0].Key != "greet" || report.Top[0].Type != "string" {
 		t.Errorf("report %+v", report)
 	}
-	for _, name := range []string{"bigkeys.json", "bigkeys.html", "bigkeys.md", "bigkeys.xml"} {
+	for _, name := range []string{"bigkeys.json", "bigkeys.html", "bigkeys.md", "bigkeys.xml", "bigkeys.csv"} {
 		if _, err := os.Stat(filepath.Join(out, name)); err != nil {
 			t.Error(err)
 		}
@@ -71,6 +71,10 @@ func TestScanBigKeysRefuses(t *testing.T) {
 		{name: "format", args: []string{"bigkeys", "--source", "rdb:" + cut, "--format", "pdf"}, status: exitUsage, says: []string{"pdf"}},
 		{name: "progress", args: []string{"bigkeys", "--source", "rdb:" + cut, "--progress", "dots"}, status: exitUsage, says: []string{"dots"}},
 		{name: "top", args: []string{"bigkeys", "--source", "rdb:" + cut, "--top", "0"}, status: exitUsage, says: []string{"top is 0"}},
+		{name: "slots", args: []string{"bigkeys", "--source", "rdb:" + cut, "--slots", "5-1"}, status: exitUsage, says: []string{"--slots", "5-1"}},
+		{name: "slots of a server", args: []string{"bigkeys", "--source", "redis://127.0.0.1:1", "--slots", "0-1"}, status: exitUsage, says: []string{"--slots"}},
+		{name: "target memory", args: []string{"bigkeys", "--source", "rdb:" + cut, "--target-memory", "much"}, status: exitUsage, says: []string{"--target-memory", "much"}},
+		{name: "target shards", args: []string{"bigkeys", "--source", "rdb:" + cut, "--target-shards", "-1"}, status: exitUsage, says: []string{"target-shards is -1"}},
 		{name: "argument", args: []string{"bigkeys", "--source", "rdb:" + cut, "more"}, status: exitUsage, says: []string{"more"}},
 		{name: "subcommand", args: []string{"nosuch"}, status: exitUsage, says: []string{"nosuch"}},
 	}

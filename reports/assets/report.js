@@ -75,6 +75,17 @@
     if (map) { map.selected = slot; map.draw(); map.tell(slot); }
   }
 
+  // The treemap: a tile filters the table of prefixes.
+  for (const tile of $$("[data-prefix]")) {
+    tile.addEventListener("click", () => {
+      const input = $('.tools[data-table="prefixes-table"] input');
+      if (!input) return;
+      input.value = tile.dataset.prefix;
+      input.dispatchEvent(new Event("input"));
+      input.scrollIntoView({ block: "center" });
+    });
+  }
+
   // Copy buttons; a page from a file has no clipboard API everywhere.
   for (const button of $$(".copy")) {
     button.addEventListener("click", async () => {

@@ -1,0 +1,125 @@
+package scanner
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/redis/rueidis"
+
+	"surecut/internal/endpoint"
+)
+
+// meter measures what a server takes in of writes.
+type meter struct {
+	at     time.Time
+	offset int64 // of its replication stream; -1: it keeps none, since nobody has replicated from it
+	input  int64 // bytes that all clients have sent; -1: not told
+}
+
+// leastWindow is the least time over which a rate is measured.
+const leastWindow = time.Second
+
+func startMeter(ctx context.Context, client rueidis.Client) meter {
+	m := meter{at: time.Now(), offset: unknown, input: unknown}
+	info, err := endpoint.Info(ctx, client, "replication", "stats")
+	if err != nil {
+		return m
+	}
+	if n, err := strconv.ParseInt(info["master_repl_offset"], 10, 64); err == nil && info["repl_backlog_active"] == "1" {
+		m.offset = n
+	}
+	if n, err := strconv.ParseInt(info["total_net_input_bytes"], 10, 64); err == nil {
+		m.input = n
+	}
+	return m
+}
+
+// rate gives bytes a second since the meter was started; without own, the bytes that this scan has sent. By input it is the
+// most that the writes can have been.
+func (m meter) rate(ctx context.Context, client rueidis.Client, own int64) (perSecond int64, by string) {
+	if left := leastWindow - time.Since(m.at); left > 0 {
+		select {
+		case <-ctx.Done():
+		case <-time.After(left):
+		}
+	}
+	now := startMeter(ctx, client)
+	seconds := now.at.Sub(m.at).Seconds()
+	switch {
+	case m.offset >= 0 && now.offset >= m.offset:
+		return int64(float64(now.offset-m.offset) / seconds), ByStream
+	case m.input >= 0 && now.input >= m.input:
+		return int64(float64(max(0, now.input-m.input-own)) / seconds), ByInput
+	}
+	return unknown, ""
+}
+
+// buffer reckons what the full phase of a replica needs of a node's output buffer, and holds it against the limit.
+func (l *liveScan) buffer(ctx context.Context, client rueidis.Client, addr string, m meter, own int64) {
+	perSecond, by := m.rate(ctx, client, own)
+	if perSecond < 0 {
+		l.note("%s does not tell what is written to it: what a full phase needs of its output buffer is not known.", addr)
+		return
+	}
+	b := Buffer{Node: addr, WriteRate: perSecond, MeasuredBy: by, CopyRate: l.o.CopyRate, HardLimit: unknown}
+	l.mu.Lock()
+	b.Snapshot = l.t.from(addr).Serialized
+	l.mu.Unlock()
+	b.reckon(configOf(ctx, client, "client-output-buffer-limit"))
+	l.mu.Lock()
+	l.buffers = append(l.buffers, b)
+	l.mu.Unlock()
+}
+
+// defaultLimit is client-output-buffer-limit of replicas where the server does not tell.
+const defaultLimit = "slave 268435456 67108864 60"
+
+// reckon computes what is needed and judges it by a setting such as "normal 0 0 0 slave 268435456 67108864 60 pubsub 1 1 1".
+func (b *Buffer) reckon(setting string) {
+	b.Seconds = float64(b.Snapshot) / float64(b.CopyRate)
+	b.Needed = int64(float64(b.WriteRate) * b.Seconds)
+	told := replicaLimit(setting, b)
+	if !told {
+		replicaLimit(defaultLimit, b)
+	}
+	over := ""
+	if b.HardLimit > 0 && b.Needed > b.HardLimit {
+		over = fmt.Sprintf("the hard limit of %s", size(b.HardLimit))
+	} else if b.SoftLimit > 0 && b.Needed > b.SoftLimit && b.Seconds-float64(b.SoftLimit)/float64(max(b.WriteRate, 1)) > float64(b.SoftSeconds) {
+		over = fmt.Sprintf("the soft limit of %s for more than %d s", size(b.SoftLimit), b.SoftSeconds)
+	}
+	if over == "" {
+		return
+	}
+	if !told {
+		over += " (the default; the server does not tell its own)"
+	}
+	b.Risk = fmt.Sprintf("a full phase of %.0f s at %s/s of writes needs %s of output buffer, over %s: the source cuts the replica off", b.Seconds, size(b.WriteRate), size(b.Needed), over)
+	b.Remedy = fmt.Sprintf(`CONFIG SET client-output-buffer-limit "slave %d 0 0" on the source for the move (surecut migrate --tune-source does it and puts it back), or move when less is written`, roomFor(b.Needed))
+}
+
+// roomFor is half as much again, in whole MiB.
+func roomFor(n int64) int64 { return (n + n/2 + 1<<20 - 1) >> 20 << 20 }
+
+// replicaLimit reads the limit of replicas from a setting.
+func replicaLimit(setting string, b *Buffer) bool {
+	words := strings.Fields(setting)
+	for i := 0; i+3 < len(words); i += 4 {
+		if words[i] != "slave" && words[i] != "replica" {
+			continue
+		}
+		var n [3]int64
+		for j := range n {
+			var err error
+			if n[j], err = strconv.ParseInt(words[i+1+j], 10, 64); err != nil {
+				return false
+			}
+		}
+		b.HardLimit, b.SoftLimit, b.SoftSeconds = n[0], n[1], n[2]
+		return true
+	}
+	return false
+}
