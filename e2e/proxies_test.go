@@ -115,6 +115,44 @@ func TestThroughTwemproxy(t *testing.T) {
 	verify(t, 3, source.url(""), target.url("&via=proxy"))
 }
 
+// single is one server in the place of a proxy.
+type single struct{ *servers.Server }
+
+func (s single) addr() string           { return s.Addr }
+func (s single) url(more string) string { return s.URL() + more }
+
+// pace is that of the load: every slot is a transaction of its own.
+func (single) pace() time.Duration { return 10 * time.Millisecond }
+
+// TestClusterProxy migrates to a cluster behind one address, killed on the way as the proxy's connections are, and wants every
+// write once; then back from there, where there is no replication.
+func TestClusterProxy(t *testing.T) {
+	t.Parallel()
+	atOnce <- struct{}{}
+	defer func() { <-atOnce }()
+	source := single{servers.Standalone(t, "redis:7.0")}
+	proxy := servers.ClusterProxyStandIn(t, servers.Cluster(t, "redis:7.0", 3, 0)...)
+	target := "redis+cluster://" + proxy.Addr + "?proxy=tencent"
+	behindProxy(t, source, target, func(t *testing.T) *through { return dial(t, proxy.Addr) }, "exactly_once", dropping{proxy})
+	fault := dial(t, proxy.Addr)
+	fault.send("DEL", counterKey(3))
+	fault.receive()
+	verify(t, 3, source.url(""), target)
+
+	back := servers.Standalone(t, "redis:7.0")
+	refused := start(t, "migrate", "--source", target, "--target", back.URL(), "--state", t.TempDir())
+	refused.want(refused.end(time.Minute), 5)
+	s := start(t, "migrate", "--source", target, "--target", back.URL(), "--capture", "scan", "--accept-alarms", "--progress", "none", "--state", t.TempDir())
+	s.want(s.end(2*time.Minute), 0)
+	verify(t, 0, target, back.URL())
+}
+
+// dropping is a proxy that loses its connections in place of dying.
+type dropping struct{ *servers.ClusterProxy }
+
+func (d dropping) Kill() { d.Drop() }
+func (dropping) Start()  {}
+
 // TestTwemproxyToOne migrates from behind nutcracker to one server.
 func TestTwemproxyToOne(t *testing.T) {
 	t.Parallel()
@@ -133,8 +171,14 @@ func verify(t *testing.T, want int, source, target string) {
 	v.want(v.end(2*time.Minute), want)
 }
 
+// mortal is a proxy that can be killed and started again.
+type mortal interface {
+	Kill()
+	Start()
+}
+
 // behindProxy migrates a pool under load, kills the migration twice, and compares what arrived.
-func behindProxy(t *testing.T, source front, target string, open func(*testing.T) *through, level string, faulty ...*servers.Proxy) {
+func behindProxy(t *testing.T, source front, target string, open func(*testing.T) *through, level string, faulty ...mortal) {
 	t.Helper()
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
@@ -147,7 +191,11 @@ func behindProxy(t *testing.T, source front, target string, open func(*testing.T
 		}
 	}
 	fill.receive()
-	load := startLoad(t, source.addr(), seed)
+	pace := 2 * time.Millisecond
+	if s, slow := source.(interface{ pace() time.Duration }); slow {
+		pace = s.pace()
+	}
+	load := startLoad(t, source.addr(), seed, pace)
 	defer load.stop()
 
 	state := t.TempDir()
@@ -206,7 +254,7 @@ type load struct {
 	increments int64 // written by the goroutine, read after it
 }
 
-func startLoad(t *testing.T, addr string, seed uint64) *load {
+func startLoad(t *testing.T, addr string, seed uint64, pace time.Duration) *load {
 	l := &load{quit: make(chan struct{})}
 	c := dial(t, addr)
 	random := rand.New(rand.NewPCG(seed, 1))
@@ -215,7 +263,7 @@ func startLoad(t *testing.T, addr string, seed uint64) *load {
 			select {
 			case <-l.quit:
 				return
-			case <-time.After(2 * time.Millisecond):
+			case <-time.After(pace):
 			}
 			c.send("INCR", counterKey(random.IntN(counters)))
 			l.increments++

@@ -128,7 +128,7 @@ func (t *target) verifyOn(ctx context.Context, addr, link string, us []unit, uni
 // processes names the server processes that hold the target's data: another one may have lost some.
 func (t *target) processes(ctx context.Context) (map[string]string, error) {
 	ids := map[string]string{}
-	if t.via != nil {
+	if t.via != nil || t.fronted {
 		return ids, nil // a proxy does not tell
 	}
 	for _, addr := range t.primaries() {

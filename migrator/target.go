@@ -24,6 +24,7 @@ type target struct {
 	cluster  bool             // keys are spread over its nodes by slot
 	db       int              // the one database that the URL names, or that there is; -1: all
 	oneDB    bool             // it has no other database than that
+	fronted  bool             // a proxy stands for all its nodes: a transaction begins with WATCH, and processes are not told
 	via      *viaProxy        // it is written through a proxy; nil: it is not
 	number   int              // the lowest Redis-compatible version of its nodes, 70015 for 7.0.15
 	dialect  *command.Dialect // what all its nodes understand
@@ -41,7 +42,7 @@ type target struct {
 
 func newTarget(ctx context.Context, cfg Config, id string) (*target, error) {
 	d := cfg.Sides.Target
-	t := &target{d: d, cluster: d.Sharded(), db: d.Spec().DB, id: id, retryFor: cfg.RetryFor,
+	t := &target{d: d, cluster: d.Sharded(), fronted: d.Spec().Proxy != "", db: d.Spec().DB, id: id, retryFor: cfg.RetryFor,
 		bytes: limiter(cfg.RateBytes), ops: limiter(cfg.RateOps)}
 	if home, one := d.OneDatabase(); one {
 		t.db, t.oneDB = home, true
@@ -277,7 +278,14 @@ func firstLoss(res []rueidis.RedisResult) error {
 
 // silence makes sure that the server runs nothing more of what it was sent on connections that were dropped: their bytes
 // may still wait in its buffers. Another process under the address has no such buffers, and other clients by these IDs.
+//
+// Behind a proxy nobody can be told: so much is waited as such bytes may take.
 func (w *writer) silence(ctx context.Context, c *conn) error {
+	if w.t.fronted && len(w.lost[c.addr]) > 0 {
+		if err := pause(ctx, proxyGrace); err != nil {
+			return err
+		}
+	}
 	for _, old := range w.lost[c.addr] {
 		if old.id == "" || old.process == "" || old.process != c.process {
 			continue
@@ -306,6 +314,9 @@ func (t *target) disown(ctx context.Context) error {
 	if t.via != nil {
 		return nil
 	}
+	if t.fronted {
+		return pause(ctx, proxyGrace)
+	}
 	for _, addr := range t.primaries() {
 		client, err := t.d.Client(ctx, addr, 0)
 		if err != nil {
@@ -325,6 +336,15 @@ func (t *target) disown(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+func pause(ctx context.Context, d time.Duration) error {
+	select {
+	case <-time.After(d):
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
 }
 
 type builder interface{ B() rueidis.Builder }

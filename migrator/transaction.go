@@ -77,9 +77,10 @@ type transaction struct {
 
 	forget []string // fence fields that have had their time
 
-	sent   time.Time
-	failed []failure // calls that the target refused
-	doubt  bool      // the connection broke before the reply: the target knows whether it is applied
+	sent    time.Time
+	failed  []failure // calls that the target refused
+	watched error     // why the WATCH before it was refused
+	doubt   bool      // the connection broke before the reply: the target knows whether it is applied
 }
 
 // failure is a call that the target refused, with its reply.
@@ -167,6 +168,10 @@ func (w *writer) attemptNode(ctx context.Context, addr string, txs []*transactio
 	res := c.dc.DoMulti(ctx, w.out...)
 	lost, start := false, 0
 	for i, x := range txs {
+		if w.t.fronted {
+			x.watched = res[start].Error()
+			start++
+		}
 		why, err := x.settle(res[start:ends[i]])
 		start = ends[i]
 		if err != nil {
@@ -230,6 +235,9 @@ func (w *writer) encode(c *conn, x *transaction) {
 			add("SELECT", strconv.Itoa(db))
 			c.db = db
 		}
+	}
+	if w.t.fronted {
+		add("WATCH", w.t.checkpointKey(x.link.name, x.units[0]))
 	}
 	first := len(w.out)
 	add("MULTI")
@@ -296,6 +304,9 @@ func (x *transaction) settle(res []rueidis.RedisResult) (again, err error) {
 		}
 	}
 	replies, err := res[len(res)-1].ToArray()
+	if rueidis.IsRedisNil(err) && x.link.m.target.fronted { // what it watched has changed, or the proxy has changed servers
+		return errors.New("a transaction was not run"), nil
+	}
 	if err != nil {
 		return x.refused(res, err)
 	}
@@ -382,6 +393,8 @@ func (x *transaction) refused(res []rueidis.RedisResult, exec error) (again, err
 			return e, nil
 		case code == "NOAUTH", code == "WRONGPASS", code == "NOPERM":
 			return nil, e
+		case i < len(res)-1 && !x.isCall(i) && passing(endpoint.Code(x.watched)):
+			return x.watched, nil
 		case i < len(res)-1 && !x.isCall(i), i == len(res)-1 && code != "EXECABORT" && code != "CROSSSLOT":
 			return nil, fmt.Errorf("transaction refused: %w", e)
 		}

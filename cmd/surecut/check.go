@@ -74,6 +74,9 @@ func checkOptions(c *cli.Context) (CheckOptions, error) {
 	default:
 		return o, usageError("--capture %q: want psync or scan", capture)
 	}
+	if source := o.Endpoints.Source; source.Proxy != "" && !cfg.Scans {
+		return o, usageError("%w", errNoPSYNC(source))
+	}
 	if cfg.BigValue, errSize = parseSize(c.String("big-value")); errSize != nil {
 		errSize = fmt.Errorf("--big-value: %w", errSize)
 	}

@@ -86,6 +86,8 @@ func TestUsage(t *testing.T) {
 		{name: "bad size", args: []string{"migrate", "--source", "redis://h:1", "--target", "redis://h:2", "--big-value", "lots"}, status: exitUsage, says: "--big-value"},
 		{name: "several problems", args: []string{"migrate", "--source", "redis://h:1", "--target", "redis://h:2", "--lanes", "0", "--mode", "half"}, status: exitUsage, says: "--lanes 0"},
 		{name: "unknown check", args: []string{"migrate", "--source", "redis://h:1", "--target", "redis://h:2", "--accept", "everything"}, status: exitUsage, says: "everything"},
+		{name: "no PSYNC through a proxy", args: []string{"check", "--source", "redis+cluster://h:1?proxy=tencent", "--target", "redis://h:2"}, status: exitUsage, says: "passes no PSYNC on"},
+		{name: "unknown proxy", args: []string{"verify", "--source", "redis://h:1", "--target", "redis+cluster://h:2?proxy=other"}, status: exitUsage, says: "want tencent"},
 		{name: "prefix without a name", args: []string{"verify", "--source", "redis://h:1", "--target", "redis://h:2", "--db-prefix", "3:"}, status: exitUsage, says: "want SOURCE:PREFIX"},
 		{name: "prefix of surecut's own", args: []string{"check", "--source", "redis://h:1", "--target", "redis://h:2", "--db-prefix", "3:__sure"}, status: exitUsage, says: "surecut's own"},
 		{name: "two databases of one prefix", args: []string{"migrate", "--source", "redis://h:1", "--target", "redis://h:2", "--db-prefix", "3:a:,4:a:"}, status: exitUsage, says: "databases 3 and 4 have one prefix"},

@@ -15,6 +15,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"surecut/internal/endpoint"
 	"surecut/internal/preflight"
 	"surecut/migrator"
 	"surecut/reports"
@@ -130,8 +131,15 @@ func (o MigrateOptions) Validate() error {
 	}
 	if o.Config.Capture == migrator.CaptureScan {
 		errs = append(errs, o.validateScan())
+	} else if o.Endpoints.Source.Proxy != "" {
+		errs = append(errs, errNoPSYNC(o.Endpoints.Source))
 	}
 	return errors.Join(append(errs, checkProgress(o.Progress))...)
+}
+
+// errNoPSYNC refuses to replicate a cluster of which the proxy alone is known.
+func errNoPSYNC(source endpoint.Spec) error {
+	return fmt.Errorf("--source %s: the proxy passes no PSYNC on: name the cluster's nodes instead, redis+cluster://node:port,node:port, or say --capture scan", source)
 }
 
 // validateFile names the flags that have no meaning where the source is a file.

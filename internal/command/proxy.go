@@ -48,3 +48,28 @@ func (d *Dialect) ThroughCodis() *Dialect {
 	}
 	return NewDialect(names, has)
 }
+
+// ClusterProxy is what a proxy before a Redis Cluster does otherwise than a node of it.
+type ClusterProxy struct {
+	across map[string]bool
+}
+
+// AcrossSlots says whether the proxy takes a command whose keys lie in several slots, and runs it piece by piece.
+func (p *ClusterProxy) AcrossSlots(name string) bool { return p.across[strings.ToUpper(name)] }
+
+// clusterProxies: a transaction has to begin with WATCH of one of its keys, and lives in one slot. Of Tencent the list is that
+// of 2026; before, UNLINK was not on it.
+var clusterProxies = map[string]string{"tencent": "DEL EXISTS MGET MSET UNLINK"}
+
+// ProxyOf gives a proxy by the name that URLs give it; nil where it is not known.
+func ProxyOf(name string) *ClusterProxy {
+	across, known := clusterProxies[name]
+	if !known {
+		return nil
+	}
+	p := &ClusterProxy{across: map[string]bool{}}
+	for c := range strings.FieldsSeq(across) {
+		p.across[c] = true
+	}
+	return p
+}

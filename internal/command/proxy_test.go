@@ -37,3 +37,15 @@ func TestThroughProxies(t *testing.T) {
 		t.Errorf("RENAME is %v, want that its keys are copied", outcome)
 	}
 }
+
+func TestProxyOf(t *testing.T) {
+	p := ProxyOf("tencent")
+	if p == nil || ProxyOf("") != nil || ProxyOf("other") != nil {
+		t.Fatal("tencent alone is known")
+	}
+	for name, want := range map[string]bool{"mget": true, "UNLINK": true, "msetnx": false, "RENAME": false} {
+		if p.AcrossSlots(name) != want {
+			t.Errorf("%s across slots: %v, want %v", name, !want, want)
+		}
+	}
+}

@@ -9,6 +9,8 @@ import (
 	"strconv"
 
 	"github.com/redis/rueidis"
+
+	"surecut/internal/keyspace"
 )
 
 // Refresh discovers the topology again. A cluster is asked node by node, those known last first, then the
@@ -21,6 +23,9 @@ func (d *Deployment) Refresh(ctx context.Context) error {
 	case Sentinel:
 		return d.refreshSentinel(ctx)
 	case Cluster:
+		if d.spec.Proxy != "" {
+			return d.refreshFronted(ctx)
+		}
 		return d.refreshCluster(ctx)
 	case Twemproxy:
 		return d.refreshTwemproxy()
@@ -44,6 +49,27 @@ func (d *Deployment) refreshCluster(ctx context.Context) error {
 		if errs = append(errs, err); ctx.Err() != nil || errors.Is(err, errKind) {
 			break
 		}
+	}
+	return errors.Join(errs...)
+}
+
+// refreshFronted takes the first proxy that answers for the one node of the cluster, whatever it says of others.
+func (d *Deployment) refreshFronted(ctx context.Context) error {
+	var errs []error
+	for _, addr := range d.candidates() {
+		conn, err := d.DialReplica(ctx, addr)
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		if err := conn.Close(); err != nil {
+			return err
+		}
+		shards := []Shard{{Primary: Node{Addr: addr}, Slots: []SlotRange{{0, keyspace.Slots - 1}}}}
+		d.mu.Lock()
+		d.shards, d.owners = shards, slotOwners(shards)
+		d.mu.Unlock()
+		return nil
 	}
 	return errors.Join(errs...)
 }

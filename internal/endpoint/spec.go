@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 
+	"surecut/internal/command"
 	"surecut/internal/sharding"
 )
 
@@ -57,6 +58,8 @@ type Spec struct {
 
 	SentinelUsername string // of the sentinels, which have users and passwords of their own
 	SentinelPassword string
+
+	Proxy string // cluster: what stands before it, "tencent"; its nodes are not asked for, and not reached
 
 	Backends     []string // Codis, twemproxy: the servers behind the proxy, host:port; of twemproxy also "host:port:weight name"
 	Hash         string   // twemproxy: hash function
@@ -278,6 +281,11 @@ func (s *Spec) parseQuery(query string) error {
 			if s.Backends, err = s.parseShards(value); err != nil {
 				return fmt.Errorf("shards: %w", err)
 			}
+		case name == "proxy" && s.Kind == Cluster:
+			if command.ProxyOf(value) == nil {
+				return fmt.Errorf("proxy=%s: want tencent", value)
+			}
+			s.Proxy = value
 		case name == "dashboard" && s.Kind == Codis:
 			if s.Dashboard, err = parseDashboard(value); err != nil {
 				return err
@@ -431,7 +439,7 @@ func (s Spec) String() string {
 		via = "proxy"
 	}
 	for _, p := range []struct{ name, value string }{{"hash", s.Hash}, {"distribution", s.Distribution}, {"tag", s.Tag},
-		{"config", s.Config}, {"pool", s.Pool}, {"via", via}, {"dashboard", s.Dashboard}} {
+		{"proxy", s.Proxy}, {"config", s.Config}, {"pool", s.Pool}, {"via", via}, {"dashboard", s.Dashboard}} {
 		if p.value != "" {
 			params = append(params, p.name+"="+url.QueryEscape(p.value))
 		}

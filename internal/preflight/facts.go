@@ -12,6 +12,7 @@ import (
 
 	"github.com/redis/rueidis"
 
+	"surecut/internal/command"
 	"surecut/internal/endpoint"
 )
 
@@ -33,6 +34,9 @@ func (s *side) sharded() bool { return s.open() && s.d.Sharded() }
 func (s *side) throughProxy() bool {
 	return s.name == "target" && (s.spec.Kind == endpoint.Codis || s.spec.ViaProxy)
 }
+
+// fronted gives the proxy that stands for all nodes of a cluster; nil where there is none.
+func (s *side) fronted() *command.ClusterProxy { return command.ProxyOf(s.spec.Proxy) }
 
 func (s *side) cluster() bool { return s.spec.Kind == endpoint.Cluster }
 

@@ -20,6 +20,10 @@ func permissions(ctx context.Context, r *run) []Check {
 			checks = append(checks, skip(s.name, "the "+s.name+" could not be opened, see connectivity", wantedPermissions))
 			continue
 		}
+		if s.fronted() != nil {
+			checks = append(checks, skip(s.name, "the proxy does not tell what a user may run", wantedPermissions))
+			continue
+		}
 		nodes := s.nodes
 		if s.name == "target" {
 			nodes = s.primaries()
