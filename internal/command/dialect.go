@@ -22,6 +22,7 @@ const (
 	StreamTrim                 // XADD NOMKSTREAM and MINID, XTRIM MINID, since 6.2
 	CreateConsumer             // XGROUP CREATECONSUMER, since 6.2
 	StreamCounters             // XGROUP ENTRIESREAD and XSETID ENTRIESADDED, since 7.0
+	GeoStoreEmpty              // GEORADIUS STORE deletes its target where the source is not there, since 6.2.6
 	forms
 )
 
@@ -29,6 +30,7 @@ const (
 var formSince = [forms]int{
 	Replace: 30000, AbsTTL: 50000, KeepTTL: 60000, SetAbsolute: 60200, HashSetMany: 40000, PushMany: 40000, PopCount: 60200,
 	ZAddFlags: 30002, ZAddCompare: 60200, StreamTrim: 60200, CreateConsumer: 60200, StreamCounters: 70000,
+	GeoStoreEmpty: 60206,
 }
 
 // Forms lists every form.

@@ -1,6 +1,9 @@
 package command
 
-import "strings"
+import (
+	"bytes"
+	"strings"
+)
 
 // Outcome says what becomes of a command on a server of another version.
 type Outcome uint8
@@ -42,6 +45,9 @@ var rewriteRules = map[string]rule{
 	"ZADD":                  zadd,
 	"ZPOPMIN":               zpop,
 	"ZPOPMAX":               zpop,
+	"GEORADIUS":             geoStore,
+	"GEORADIUSBYMEMBER":     geoStore,
+	"GEOSEARCHSTORE":        geoStore,
 	"XADD":                  xadd,
 	"XTRIM":                 xtrim,
 	"XSETID":                withoutCounters,
@@ -306,4 +312,22 @@ func zpop(d *Dialect, dst [][][]byte, args [][]byte) ([][][]byte, Outcome) {
 		return dst, Changed
 	}
 	return append(dst, [][]byte{word("ZREMRANGEBYRANK"), args[1], decimal(from), decimal(to)}), Changed
+}
+
+// geoStore: GEORADIUS source ... STORE target, the same by member, and GEOSEARCHSTORE target source ... Until 6.2.6 a server leaves the
+// target as it is where there is no source; what was propagated has deleted it then.
+func geoStore(d *Dialect, dst [][][]byte, args [][]byte) ([][][]byte, Outcome) {
+	spec, _ := Lookup(args)
+	if !d.Knows(spec.Name) {
+		return dst, Copied
+	}
+	keys, err := spec.Keys(args, nil)
+	if d.Has(GeoStoreEmpty) || err != nil || len(keys) < 2 || bytes.Equal(args[keys[0]], args[keys[1]]) {
+		return dst, Same
+	}
+	source, target := args[keys[0]], args[keys[1]]
+	if spec.Name == "GEOSEARCHSTORE" {
+		source, target = target, source
+	}
+	return d.script(dst, geoStoreScript, [][]byte{target, source}, args...)
 }

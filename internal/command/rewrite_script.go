@@ -69,6 +69,9 @@ if ok then n=n+redis.call('ZADD',KEYS[1],ARGV[i],ARGV[i+1]) end
 end
 return n`
 
+	// geoStoreScript runs a command that stores its result over the first key, which is gone before.
+	geoStoreScript = `redis.call('DEL',KEYS[1]) return redis.call(unpack(ARGV))`
+
 	// claimScript claims an entry that is there, and drops the pending entry of one that is not.
 	claimScript = `if #redis.call('XRANGE',KEYS[1],ARGV[4],ARGV[4])>0 then return redis.call('XCLAIM',KEYS[1],unpack(ARGV)) end
 return redis.call('XACK',KEYS[1],ARGV[1],ARGV[4])`

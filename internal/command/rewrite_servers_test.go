@@ -76,6 +76,10 @@ var rewriteSamples = []rewriteSample{
 	{"XADD s 1-1 f v", "XGROUP CREATE s g 1-1 ENTRIESREAD 1", v50},
 	{"HMSET h a 1 b 2 c 3", "HGETDEL h FIELDS 2 a b", 0},
 	{"HMSET h a 1 b 2", "HPERSIST h FIELDS 1 a", 0},
+	{"SET m x", "GEORADIUS z 15 37 200 km STORE m", v32},
+	{"SET m x", "GEORADIUSBYMEMBER z a 200 km STOREDIST m", v32},
+	{"SET m x; GEOADD z 13.361389 38.115556 a 15.087269 37.502669 b", "GEORADIUS z 15 37 200 km STORE m", v32},
+	{"ZADD m 1 x; GEOADD z 13.361389 38.115556 a 15.087269 37.502669 b", "GEORADIUS z 15 37 1 m STORE m", v32},
 }
 
 // sameEffect runs a sample as it is on one server, and as it becomes on the other.

@@ -89,6 +89,14 @@ var rewriteTests = []struct {
 	{"ZDIFFSTORE d 2 a b", v60, Copied, "", "the result is copied"},
 	{"ZRANGESTORE d s 0 -1", v62, Same, "", "known"},
 	{"GEOSEARCHSTORE d s FROMMEMBER m BYRADIUS 1 km", v60, Copied, "", "distances differ between versions"},
+	{"GEOSEARCHSTORE d s FROMMEMBER m BYRADIUS 1 km", 60205, Changed, "SCRIPT 2 d s GEOSEARCHSTORE d s FROMMEMBER m BYRADIUS 1 km", "without a source it would keep its target"},
+	{"GEOSEARCHSTORE d s FROMMEMBER m BYRADIUS 1 km", 60206, Same, "", "deletes it"},
+	{"GEORADIUS s 1 2 3 km STORE d", v30, Copied, "", "since 3.2"},
+	{"GEORADIUS s 1 2 3 km STORE d", v32, Changed, "SCRIPT 2 d s GEORADIUS s 1 2 3 km STORE d", "as GEOSEARCHSTORE"},
+	{"GEORADIUSBYMEMBER s m 3 km STOREDIST d", v60, Changed, "SCRIPT 2 d s GEORADIUSBYMEMBER s m 3 km STOREDIST d", "as GEOSEARCHSTORE"},
+	{"GEORADIUS s 1 2 3 km STORE s", v60, Same, "", "what is not there need not be deleted"},
+	{"GEORADIUS s 1 2 3 km", v60, Same, "", "stores nothing"},
+	{"GEORADIUS s 1 2 3 km STORE d", v62, Same, "", "deletes it"},
 	{"GEOADD k 1 2 m", v30, Copied, "", "a sorted set to those who do not know it"},
 	{"GEOADD k 1 2 m", v32, Same, "", "known"},
 	{"COPY a b", v60, Copied, "", "the result is copied"},
@@ -158,7 +166,7 @@ func TestRewrite(t *testing.T) {
 			t.Fatalf("%s: gave %q, want it appended", tt.line, cmds)
 		}
 		got := join(cmds[1:])
-		for _, text := range []string{keepTTLScript, listMoveScript, zaddScript, minIDScript} {
+		for _, text := range []string{keepTTLScript, listMoveScript, zaddScript, minIDScript, geoStoreScript} {
 			got = strings.ReplaceAll(got, "EVAL "+text, "SCRIPT")
 		}
 		if want := strings.ReplaceAll(tt.want, `""`, ""); got != want || outcome != tt.outcome {
@@ -197,7 +205,8 @@ func TestRewriteWithoutScripts(t *testing.T) {
 	if !DialectOf(v50, 0).Knows("EVAL") || d.Knows("EVAL") || !d.Knows("XADD") {
 		t.Error("WithoutCommand takes away another command")
 	}
-	for _, line := range []string{"SET k v KEEPTTL", "LMOVE a b LEFT RIGHT", "ZADD k GT 1 a 2 b", "XADD k MINID = 5-1 1-1 f v", "XTRIM k MINID 5-1"} {
+	for _, line := range []string{"SET k v KEEPTTL", "LMOVE a b LEFT RIGHT", "ZADD k GT 1 a 2 b", "XADD k MINID = 5-1 1-1 f v", "XTRIM k MINID 5-1",
+		"GEORADIUS s 1 2 3 km STORE d"} {
 		if cmds, outcome := d.Rewrite(nil, words(line)); outcome != Copied || len(cmds) > 0 {
 			t.Errorf("%s: %v %q, want a copy", line, outcome, cmds)
 		}

@@ -250,6 +250,9 @@ func (p *prober) forms(names []string) ([]command.Form, error) {
 	if known.Knows("XGROUP") && p.createConsumer() {
 		has = append(has, command.CreateConsumer)
 	}
+	if known.Knows("GEORADIUS") && p.geoStoreEmpty() {
+		has = append(has, command.GeoStoreEmpty)
+	}
 	return has, nil
 }
 
@@ -286,6 +289,16 @@ func (p *prober) createConsumer() bool {
 		return p.guess.Dialect.Has(command.CreateConsumer)
 	}
 	return strings.Contains(strings.ToUpper(strings.Join(lines, "\n")), "CREATECONSUMER")
+}
+
+// geoStoreEmpty reads the reply for a source that is not there: the number of elements stored, or, where nothing is done, an empty list.
+func (p *prober) geoStoreEmpty() bool {
+	m, err := p.do("GEORADIUS", p.key, "0", "0", "1", "m", "STORE", p.key).ToMessage()
+	if err != nil {
+		p.out.Guessed = append(p.out.Guessed, "GEORADIUS STORE")
+		return p.guess.Dialect.Has(command.GeoStoreEmpty)
+	}
+	return m.IsInt64()
 }
 
 // takesForm reads the reply to a probe of a form.

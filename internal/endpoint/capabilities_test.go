@@ -85,7 +85,7 @@ func TestCapabilitiesOf(t *testing.T) {
 
 func TestEveryFormIsProbed(t *testing.T) {
 	for _, f := range command.Forms() {
-		probed := f == command.HashSetMany || f == command.CreateConsumer // by the arity, and by the help
+		probed := f == command.HashSetMany || f == command.CreateConsumer || f == command.GeoStoreEmpty // by the arity, the help and the reply
 		for _, p := range formProbes {
 			probed = probed || p.form == f
 		}
