@@ -12,8 +12,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-
-	"surecut/internal/keyspace"
 )
 
 // ClusterProxy is a stand-in for the proxies of a managed cluster, in this process: one address for all primaries of a real
@@ -181,12 +179,29 @@ func wholeTransaction(commands [][][]byte) int {
 	return 1 + slices.IndexFunc(commands, func(args [][]byte) bool { return strings.EqualFold(string(args[0]), "EXEC") })
 }
 
-func slotOf(key []byte) int { return int(keyspace.Slot(string(key))) }
+// slotOf is CRC16 (XModem) of the key, or of its hash tag, modulo the slots.
+func slotOf(key []byte) int {
+	if i := bytes.IndexByte(key, '{'); i >= 0 {
+		if n := bytes.IndexByte(key[i+1:], '}'); n > 0 {
+			key = key[i+1:][:n]
+		}
+	}
+	crc := 0
+	for _, c := range key {
+		crc ^= int(c) << 8
+		for range 8 {
+			if crc <<= 1; crc&0x10000 != 0 {
+				crc ^= 0x11021
+			}
+		}
+	}
+	return crc % slots
+}
 
 // server gives the server of a slot: Cluster deals them out in equal ranges.
 func (p *ClusterProxy) server(slot int) *Server {
 	for i := range p.Servers {
-		if slot < keyspace.Slots*(i+1)/len(p.Servers) {
+		if slot < slots*(i+1)/len(p.Servers) {
 			return p.Servers[i]
 		}
 	}
@@ -277,7 +292,7 @@ func (s *clusterSession) keyed(name string, args [][]byte) ([]byte, error) {
 func (s *clusterSession) scan(args [][]byte) ([]byte, error) {
 	cursor, err := strconv.ParseUint(string(args[1]), 10, 64)
 	if err != nil {
-		return []byte("-ERR invalid cursor\r\n"), nil
+		return nil, err
 	}
 	n := uint64(len(s.p.Servers))
 	at := cursor % n
@@ -311,7 +326,7 @@ func (s *clusterSession) sum(args [][]byte) ([]byte, error) {
 		}
 		n, err := strconv.Atoi(strings.TrimSpace(string(reply[1:])))
 		if err != nil {
-			return reply, nil
+			return nil, err
 		}
 		total += n
 	}
