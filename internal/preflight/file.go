@@ -121,12 +121,11 @@ func judgeFile(in inspected, wanted string) Check {
 }
 
 // fileVersion compares what wrote the newest RDB with the oldest target.
-func fileVersion(_ context.Context, r *run) []Check {
-	const wanted = "the target reads the source's RDB version as it is"
+func fileVersion(ctx context.Context, r *run) []Check {
 	var newest endpoint.Server
 	for _, in := range r.files {
 		if in.err != nil {
-			return []Check{skip("source", in.path+" cannot be read", wanted)}
+			return []Check{skip("source", in.path+" cannot be read", wantedFormat)}
 		}
 		if f := in.facts; f.RDBVersion > newest.RDBVersion {
 			newest = endpoint.Server{Addr: in.path, Flavor: "redis", Version: f.Server, RDBVersion: f.RDBVersion}
@@ -139,13 +138,9 @@ func fileVersion(_ context.Context, r *run) []Check {
 		}
 	}
 	if newest.RDBVersion == 0 {
-		return []Check{skip("source", "the AOF holds no RDB that would tell its version", wanted)}
+		return []Check{skip("source", "the AOF holds no RDB that would tell its version", wantedFormat)}
 	}
-	oldest, reason := extreme(r.target.primaries(), func(a, b endpoint.Server) bool { return a.RDBVersion < b.RDBVersion })
-	if reason != "" {
-		return []Check{skip("target", reason, wanted)}
-	}
-	return []Check{judgeTargetVersion(versions{Source: newest, Target: oldest}, wanted)}
+	return r.judgeFormat(ctx, format{Source: newest, Commands: endpoint.CapabilitiesOf(newest).Dialect, Sends: r.source.spec.IsAOF(), Holds: holdings{fields: -1}})
 }
 
 // fileDatabases counts what the files hold by database: keys, and commands that run there.

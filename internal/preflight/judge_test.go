@@ -19,6 +19,21 @@ func valkey(version string, rdb int) endpoint.Server {
 	return endpoint.Server{Addr: "h:1", Flavor: "valkey", Version: version, Number: 70204, RDBVersion: rdb}
 }
 
+// format of a migration between servers of which the version alone decides.
+func formatOf(source, target endpoint.Server) format {
+	return format{Source: source, Commands: endpoint.CapabilitiesOf(source).Dialect, Sends: true, Holds: holdings{fields: -1},
+		Target: target, Reads: target.RDBVersion, Told: true, Dialect: endpoint.CapabilitiesOf(target).Dialect}
+}
+
+func between(source, target endpoint.Server) Check { return formatOf(source, target).judge() }
+
+// withFields is between for a source that holds two hashes whose fields expire.
+func withFields(source, target endpoint.Server) Check {
+	f := formatOf(source, target)
+	f.Holds = holdings{types: map[string]int{"hash": 5}, complete: true, fields: 2}
+	return f.judge()
+}
+
 func kernel(backlog, somaxconn, abort string) fstest.MapFS {
 	return fstest.MapFS{
 		"net/ipv4/tcp_max_syn_backlog":   {Data: []byte(backlog + "\n")},
@@ -63,12 +78,13 @@ func judged() []struct {
 		{"source_version", "INCRBYFLOAT of 6.0", "with KEEPTTL", judgeSourceVersion(redis("6.0.0", 60000, 9), 7), Pass, "6.0.0"},
 		{"source_version", "too old", "before it replication differs", judgeSourceVersion(redis("2.2.5", 20205, 5), 0), Fail, "2.2.5"},
 
-		{"target_version", "same", "the same bytes do", judgeTargetVersion(versions{redis("7.0.15", 70015, 10), redis("7.0.15", 70015, 10)}, ""), Pass, ""},
-		{"target_version", "7.0 to Valkey", "Valkey reads 11", judgeTargetVersion(versions{redis("7.0.15", 70015, 10), valkey("8.1.0", 11)}, ""), Pass, ""},
-		{"target_version", "8.0 to Valkey", "field expiries came with 7.4", judgeTargetVersion(versions{redis("8.0.0", 80000, 12), valkey("8.1.0", 11)}, ""), Alarm, "fields expire"},
-		{"target_version", "8.0 to Valkey 9", "80 is above 12 and yet another format", judgeTargetVersion(versions{redis("8.0.0", 80000, 12), valkey("9.0.0", 80)}, ""), Alarm, "vector sets"},
-		{"target_version", "Valkey 9 to 8.0", "Redis refuses 80", judgeTargetVersion(versions{valkey("9.0.0", 80), redis("8.0.0", 80000, 12)}, ""), Alarm, "re-encoded"},
-		{"target_version", "7.0 to 4.0", "streams came with 5.0", judgeTargetVersion(versions{redis("7.0.0", 70000, 10), redis("4.0.0", 40000, 8)}, ""), Alarm, "streams are refused"},
+		{"target_version", "same", "the same bytes do", between(redis("7.0.15", 70015, 10), redis("7.0.15", 70015, 10)), Pass, ""},
+		{"target_version", "7.0 to Valkey", "Valkey reads 11", between(redis("7.0.15", 70015, 10), valkey("8.1.0", 11)), Pass, ""},
+		{"target_version", "8.0 to Valkey", "field expiries came with 7.4", between(redis("8.0.0", 80000, 12), valkey("8.1.0", 11)), Alarm, "fields expire"},
+		{"target_version", "8.0 to Valkey 9", "80 is above 12 and yet another format", between(redis("8.0.0", 80000, 12), valkey("9.0.0", 80)), Alarm, "vector sets"},
+		{"target_version", "seen", "what there is now says how bad it is", withFields(redis("8.0.0", 80000, 12), redis("7.0.0", 70000, 10)), Alarm, "hashes whose fields expire (2 now) are refused"},
+		{"target_version", "Valkey 9 to 8.0", "Redis refuses 80", between(valkey("9.0.0", 80), redis("8.0.0", 80000, 12)), Alarm, "re-encoded"},
+		{"target_version", "7.0 to 4.0", "streams came with 5.0", between(redis("7.0.0", 70000, 10), redis("4.0.0", 40000, 8)), Alarm, "streams are refused"},
 
 		{"target_state", "no hash", "nothing else runs", judgeCluster("h:1", map[string]string{"cluster_state": "ok", "cluster_slots_ok": "16384"}, nil), Pass, ""},
 		{"target_state", "slot without owner", "its keys could not be written", judgeCluster("h:1", map[string]string{"cluster_state": "ok", "cluster_slots_ok": "16383"}, nil), Fail, "16383"},

@@ -143,8 +143,12 @@ var cases = map[string][]trouble{
 		t.Cleanup(func() { b.target.Must("ACL", "DELUSER", "u") })
 		return check(t, urls{url(b.replica), "redis://u:" + password + "@" + b.target.Addr}, nil)
 	}}},
-	"target_version": {{"older target", "8.0 writes RDB 12, 7.0 reads 10", Alarm, "fields expire", func(t *testing.T, b *bench) Report {
-		return check(t, urls{url(servers.Standalone(t, "redis:8.0")), url(b.target)}, nil)
+	"target_version": {{"older target", "8.0 writes RDB 12, 7.0 reads 10", Alarm, "hashes whose fields expire (1 now) are refused", func(t *testing.T, b *bench) Report {
+		source := servers.Standalone(t, "redis:8.0")
+		source.Must("HSET", "h", "f", "v", "g", "w")
+		source.Must("HEXPIRE", "h", "5000", "FIELDS", "1", "f")
+		source.Must("SADD", "s", "a")
+		return check(t, urls{url(source), url(b.target)}, nil)
 	}}},
 	"authentication": {{"open to all", "", Alarm, "anyone", func(t *testing.T, b *bench) Report {
 		return check(t, urls{url(b.replica), url(b.cluster[0])}, nil)

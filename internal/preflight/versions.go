@@ -6,10 +6,13 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 
+	"surecut/internal/command"
 	"surecut/internal/endpoint"
 	"surecut/internal/keyspace"
+	"surecut/internal/rdb"
 )
 
 // oldestSource is the first version whose replication surecut reads.
@@ -52,18 +55,17 @@ func versionText(s endpoint.Server) string {
 	return fmt.Sprintf("%s %s (RDB version %d)", flavor, s.Version, s.RDBVersion)
 }
 
-// targetVersion compares the newest source with the oldest target.
-func targetVersion(_ context.Context, r *run) []Check {
-	const wanted = "the target reads the source's RDB version as it is"
+// targetVersion says what becomes of the source's types of values on the target, by what its nodes say that they take.
+func targetVersion(ctx context.Context, r *run) []Check {
 	newest, reason := extreme(r.source.nodes, func(a, b endpoint.Server) bool { return a.RDBVersion > b.RDBVersion })
 	if reason != "" {
-		return []Check{skip("target", reason, wanted)}
+		return []Check{skip("target", reason, wantedFormat)}
 	}
-	oldest, reason := extreme(r.target.primaries(), func(a, b endpoint.Server) bool { return a.RDBVersion < b.RDBVersion })
-	if reason != "" {
-		return []Check{skip("target", reason, wanted)}
+	c, err := r.source.d.Capabilities(ctx, newest.Addr, false)
+	if err != nil {
+		return []Check{skip("source", oneLine(err), wantedFormat)}
 	}
-	return []Check{judgeTargetVersion(versions{Source: newest, Target: oldest}, wanted)}
+	return r.judgeFormat(ctx, format{Source: newest, Commands: c.Dialect, Sends: !r.cfg.Scans, Holds: r.holdings()})
 }
 
 func extreme(nodes []*node, better func(a, b endpoint.Server) bool) (best endpoint.Server, reason string) {
@@ -78,55 +80,191 @@ func extreme(nodes []*node, better func(a, b endpoint.Server) bool) (best endpoi
 	return best, ""
 }
 
-// versions is the servers of both sides that decide what must be re-encoded.
-type versions struct{ Source, Target endpoint.Server }
+const wantedFormat = "the target reads the source's RDB version as it is"
 
-// lastCommonRDB is the RDB version up to which Redis and Valkey write the same format. Above it each has its
-// own: Valkey from 9.0 writes 80 and refuses the numbers between, Redis refuses what is above its own.
-const lastCommonRDB = 11
+// format is what decides how values arrive.
+type format struct {
+	Source   endpoint.Server
+	Commands *command.Dialect // of the source
+	Sends    bool             // it goes on to send them
+	Holds    holdings
 
-func judgeTargetVersion(v versions, wanted string) Check {
-	found := versionText(v.Source) + " to " + versionText(v.Target)
-	fits := v.Target.RDBVersion >= v.Source.RDBVersion &&
-		(v.Source.RDBVersion <= lastCommonRDB || v.Source.Flavor == v.Target.Flavor)
-	if fits {
-		return pass("target", found, wanted)
-	}
-	var effects []string
-	for _, f := range features {
-		if f.has(v.Source) && !f.has(v.Target) {
-			effects = append(effects, f.effect)
+	Target  endpoint.Server
+	Reads   int              // the highest RDB version that RESTORE takes on every node of the target
+	Told    bool             // they said so themselves
+	Dialect *command.Dialect // of all nodes of the target
+}
+
+// holdings is what the source is seen to hold at the moment.
+type holdings struct {
+	types    map[string]int // keys by type, as TYPE names it
+	complete bool           // of all keys
+	fields   int64          // hashes of which fields expire; -1: it does not tell
+}
+
+// holdings reads the sample and, of fields that expire, "db0:keys=2,expires=0,avg_ttl=0,subexpiry=1" of INFO keyspace (since 7.4).
+func (r *run) holdings() holdings {
+	h := holdings{types: r.sample.types, complete: r.sample.complete && r.sample.err == nil}
+	for _, n := range r.source.primaries() {
+		for db := range keyspaceOf(n.info) {
+			_, count, told := strings.Cut(n.info[fmt.Sprintf("db%d", db)], "subexpiry=")
+			count, _, _ = strings.Cut(count, ",")
+			hashes, err := strconv.ParseInt(count, 10, 64)
+			if !told || err != nil {
+				h.fields = -1
+				return h
+			}
+			if r.cfg.reads(db) {
+				h.fields += hashes
+			}
 		}
 	}
+	return h
+}
+
+// judgeFormat asks the target's nodes, and judges.
+func (r *run) judgeFormat(ctx context.Context, f format) []Check {
+	oldest, reason := extreme(r.target.primaries(), func(a, b endpoint.Server) bool { return a.RDBVersion < b.RDBVersion })
+	if reason != "" {
+		return []Check{skip("target", reason, wantedFormat)}
+	}
+	f.Target, f.Told = oldest, true
+	for i, n := range r.target.primaries() {
+		reads, told, err := r.target.d.AcceptedRDB(ctx, n.addr)
+		if err != nil {
+			return []Check{skip("target", oneLine(err), wantedFormat)}
+		}
+		c, err := r.target.d.Capabilities(ctx, n.addr, true)
+		if err != nil {
+			return []Check{skip("target", oneLine(err), wantedFormat)}
+		}
+		f.Told = f.Told && told
+		if i == 0 {
+			f.Reads, f.Dialect = reads, c.Dialect
+		} else {
+			f.Reads, f.Dialect = min(f.Reads, reads), f.Dialect.Common(c.Dialect)
+		}
+	}
+	return []Check{f.judge()}
+}
+
+// judge names the types of values that arrive otherwise than they are, and the commands that do.
+func (f format) judge() Check {
+	reads := fmt.Sprintf("which takes RDB version %d", f.Reads)
+	if !f.Told {
+		reads = fmt.Sprintf("which does not tell what it takes; by its version RDB version %d", f.Reads)
+	}
+	found := versionText(f.Source) + " to " + versionText(f.Target) + ", " + reads
+	effects := f.effects()
+	if lacks := f.lacks(); len(lacks) > 0 {
+		more := ""
+		if n := len(lacks) - lacksShown; n > 0 {
+			lacks, more = lacks[:lacksShown], fmt.Sprintf(" and %d more", n)
+		}
+		found += "; rewritten, or their keys copied, since the target has them not: " + strings.Join(lacks, " ") + more
+	}
 	if len(effects) == 0 {
-		effects = []string{"every value is re-encoded"}
+		return pass("target", found, wantedFormat)
 	}
-	return alarm("target", found+": "+strings.Join(effects, "; "), wanted, "migrate to a target of the source's version or later")
+	return alarm("target", found+"; "+strings.Join(effects, "; "), wantedFormat,
+		"migrate to a target of the source's version or later, or accept it: what is refused is reported key by key, what is re-encoded keeps every value")
 }
 
-// feature is something that a server may hold and an older one cannot. Numbers are Redis-compatible for
-// redis and Valkey's own RDB version decides for valkey.
-type feature struct {
-	redis  int // since this Redis
-	rdb    int // since this RDB version of Valkey
-	effect string
-}
+const lacksShown = 8
 
-func (f feature) has(s endpoint.Server) bool {
-	if s.Flavor == "valkey" {
-		return f.rdb > 0 && s.RDBVersion >= f.rdb
+// lacks names the writing commands that the source may send and the target does not have.
+func (f format) lacks() (names []string) {
+	if !f.Sends {
+		return nil
 	}
-	return f.redis > 0 && s.Number >= f.redis
+	for _, s := range command.All() {
+		if name, _, _ := strings.Cut(s.Name, " "); s.Write && f.Commands.Knows(name) && !f.Dialect.Knows(name) && !slices.Contains(names, name) {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
 }
 
-var features = []feature{
-	{30200, 11, "lists are re-encoded (quicklist since 3.2)"},
-	{40000, 11, "module values are refused"},
-	{50000, 11, "streams are refused by servers before 5.0"},
-	{70000, 11, "hashes, lists and sorted sets in listpacks are re-encoded; functions are refused before 7.0; entries-read of stream groups is lost"},
-	{70200, 11, "sets in listpacks are re-encoded; active times of stream consumers are lost (before 7.2)"},
-	{70400, 80, "hashes whose fields expire are refused (before 7.4)"},
-	{80000, 0, "vector sets are refused"},
+// encodings are the types of RDBs that may hold values of a type; expiring fields have some of their own.
+var encodings = []struct {
+	what, kind string // kind as TYPE names it
+	rdbTypes   []byte
+}{
+	{"lists", "list", []byte{rdb.TypeListZiplist, rdb.TypeQuicklist, rdb.TypeQuicklist2}},
+	{"sets", "set", []byte{rdb.TypeSetIntset, rdb.TypeSetListpack}},
+	{"sorted sets", "zset", []byte{rdb.TypeZSetZiplist, rdb.TypeZSet2, rdb.TypeZSetListpack}},
+	{"hashes", "hash", []byte{rdb.TypeHashZiplist, rdb.TypeHashListpack}},
+}
+
+// effects says what becomes of types of values that the target does not read as the source writes them.
+func (f format) effects() (effects []string) {
+	unread := func(types ...byte) bool {
+		return slices.ContainsFunc(types, func(t byte) bool { return rdb.Reads(f.Source.RDBVersion, t) && !rdb.Reads(f.Reads, t) })
+	}
+	reads := func(types ...byte) bool {
+		return slices.ContainsFunc(types, func(t byte) bool { return rdb.Reads(f.Reads, t) })
+	}
+	say := func(what, now, effect string) { effects = append(effects, what+now+" are "+effect) }
+	var again []string
+	for _, e := range encodings {
+		if unread(e.rdbTypes...) {
+			again = append(again, e.what+f.Holds.now(e.kind))
+		}
+	}
+	if len(again) > 0 {
+		say(strings.Join(again, ", "), "", "re-encoded")
+	}
+	expiring := []byte{rdb.TypeHashMetadata, rdb.TypeHashListpackEx, rdb.TypeValkeyHash2}
+	switch hashes := "hashes whose fields expire"; {
+	case !unread(expiring...):
+	case reads(expiring...):
+		say(hashes, f.Holds.expiring(), "re-encoded")
+	default:
+		say(hashes, f.Holds.expiring(), "refused")
+	}
+	switch streams := f.Holds.now("stream"); {
+	case unread(rdb.TypeStream):
+		say("streams", streams, "refused")
+	case unread(rdb.TypeStream2):
+		say("streams", streams, "re-encoded without the counters of entries and of groups, and without the times when consumers were active")
+	case unread(rdb.TypeStream3):
+		say("streams", streams, "re-encoded without the times when consumers were active")
+	}
+	if unread(rdb.TypeModule) {
+		say("values of modules", "", "refused")
+	}
+	if f.Commands.Knows("VADD") && !f.Dialect.Knows("VADD") {
+		say("vector sets", f.Holds.now("vectorset"), "refused")
+	}
+	if f.Commands.Knows("FUNCTION") && !f.Dialect.Knows("FUNCTION") {
+		say("function libraries", "", "refused")
+	}
+	return effects
+}
+
+// now says how many keys of a type there are, as far as that was looked at.
+func (h holdings) now(kind string) string {
+	switch n := h.types[kind]; {
+	case n > 0 && h.complete:
+		return fmt.Sprintf(" (%d now)", n)
+	case n > 0:
+		return fmt.Sprintf(" (%d in the sample)", n)
+	case h.complete:
+		return " (none now)"
+	}
+	return ""
+}
+
+// expiring says how many hashes have fields that expire.
+func (h holdings) expiring() string {
+	switch {
+	case h.fields > 0:
+		return fmt.Sprintf(" (%d now)", h.fields)
+	case h.fields == 0:
+		return " (none now)"
+	}
+	return ""
 }
 
 func databaseCount(_ context.Context, r *run) []Check {
