@@ -1,11 +1,14 @@
 package scanner
 
-import "slices"
+import (
+	"slices"
+
+	"surecut/internal/keyspace"
+)
 
 const (
 	prefixLimit = 10_000 // prefixes kept after each clearing; twice as many before it
 	prefixDepth = 3      // parts of a name that make its prefix
-	prefixPart  = 48     // bytes of a part; the rest is cut off
 	otherGroup  = "(other)"
 
 	treeNodes = 400  // of the tree, at most
@@ -26,7 +29,7 @@ func newPrefixTable() prefixTable {
 }
 
 func (t *prefixTable) add(name []byte, sum Group) {
-	t.buf = appendPrefix(t.buf[:0], name)
+	t.buf = keyspace.AppendTemplate(t.buf[:0], name, prefixDepth)
 	g := t.byName[string(t.buf)]
 	if g == nil {
 		g = t.group(string(t.buf))
@@ -135,107 +138,9 @@ func (t *prefixTable) tree(bytes int64) []PrefixNode {
 // partEnds gives where the parts of a folded prefix end, each with the separator behind it.
 func partEnds(prefix string) (ends []int) {
 	for i := range len(prefix) - 1 {
-		if isSeparator(prefix[i]) {
+		if keyspace.IsSeparator(prefix[i]) {
 			ends = append(ends, i+1)
 		}
 	}
 	return append(ends, len(prefix))
-}
-
-// appendPrefix folds a key's name to its prefix: the template of its first parts.
-func appendPrefix(dst, name []byte) []byte { return appendTemplate(dst, name, prefixDepth) }
-
-// appendTemplate folds a key's name to what it has in common with others of its making: runs of digits become "#", and
-// UUIDs, hexadecimal numbers and other identifiers that a machine made up "*". Parts end at one of : . / | and -. A name of more
-// parts than asked for ends with "*".
-func appendTemplate(dst, name []byte, parts int) []byte {
-	for part := 1; ; part++ {
-		n := uuidLength(name)
-		if n > 0 {
-			dst = append(dst, '*')
-		} else {
-			n = partLength(name)
-			dst = appendPart(dst, name[:n])
-		}
-		if n == len(name) {
-			return dst
-		}
-		dst = append(dst, name[n])
-		if name = name[n+1:]; part == parts {
-			return append(dst, '*')
-		}
-	}
-}
-
-func isSeparator(c byte) bool {
-	return c == ':' || c == '.' || c == '/' || c == '|' || c == '-'
-}
-
-func partLength(name []byte) int {
-	if i := slices.IndexFunc(name, isSeparator); i >= 0 {
-		return i
-	}
-	return len(name)
-}
-
-func appendPart(dst, part []byte) []byte {
-	if isHexNumber(part) || isMadeUp(part) {
-		return append(dst, '*')
-	}
-	cut := len(part) > prefixPart
-	if cut {
-		part = part[:prefixPart]
-	}
-	for i, c := range part {
-		switch {
-		case !isDigit(c):
-			dst = append(dst, c)
-		case i == 0 || !isDigit(part[i-1]):
-			dst = append(dst, '#')
-		}
-	}
-	if cut {
-		dst = append(dst, '*')
-	}
-	return dst
-}
-
-func isDigit(c byte) bool { return '0' <= c && c <= '9' }
-
-func isHex(c byte) bool { return isDigit(c) || 'a' <= c && c <= 'f' || 'A' <= c && c <= 'F' }
-
-// isHexNumber: eight digits or more, decimal and others, so that no word is taken for one.
-func isHexNumber(p []byte) bool {
-	decimal := slices.IndexFunc(p, isDigit) >= 0
-	other := slices.IndexFunc(p, func(c byte) bool { return !isDigit(c) }) >= 0
-	return len(p) >= 8 && decimal && other && slices.IndexFunc(p, func(c byte) bool { return !isHex(c) }) < 0
-}
-
-// isMadeUp: 16 letters and digits or more that take turns so often that no word is among them, as in a ULID or a hash in
-// base 62.
-func isMadeUp(p []byte) bool {
-	turns := 0
-	for i, c := range p {
-		if letter := 'a' <= c|0x20 && c|0x20 <= 'z'; !letter && !isDigit(c) && c != '_' && c != '=' {
-			return false
-		}
-		if i > 0 && isDigit(c) != isDigit(p[i-1]) {
-			turns++
-		}
-	}
-	return len(p) >= 16 && turns*4 >= len(p)
-}
-
-// uuidLength is 36 where the name begins with a UUID that ends at a separator or at the end; else 0.
-func uuidLength(name []byte) int {
-	const length = 36
-	if len(name) < length || len(name) > length && !isSeparator(name[length]) {
-		return 0
-	}
-	for i, c := range name[:length] {
-		if dash := i == 8 || i == 13 || i == 18 || i == 23; dash && c != '-' || !dash && !isHex(c) {
-			return 0
-		}
-	}
-	return length
 }

@@ -32,11 +32,11 @@ func TestPrefix(t *testing.T) {
 		{"tok:q7Zk29Pm41Xv83Lw", "tok:*", "an identifier in base 62"},
 		{"sessionstore2024archive", "sessionstore#archive", "words with a number in them"},
 		{"{user:1}:x", "{user:#}:x", "a hash tag"},
-		{"k:" + strings.Repeat("x", 100), "k:" + strings.Repeat("x", prefixPart) + "*", "long parts are cut"},
+		{"k:" + strings.Repeat("x", 100), "k:" + strings.Repeat("x", keyspace.TemplatePart) + "*", "long parts are cut"},
 		{"\x00\xff:1", "\x00\xff:#", "bytes"},
 	}
 	for _, tt := range tests {
-		if got := string(appendPrefix(nil, []byte(tt.name))); got != tt.want {
+		if got := string(keyspace.AppendTemplate(nil, []byte(tt.name), prefixDepth)); got != tt.want {
 			t.Errorf("prefix of %q = %q, want %q (%s)", tt.name, got, tt.want, tt.why)
 		}
 	}
@@ -45,8 +45,8 @@ func TestPrefix(t *testing.T) {
 func FuzzPrefix(f *testing.F) {
 	f.Add([]byte("user:1:550e8400-e29b-41d4-a716-446655440000"))
 	f.Fuzz(func(t *testing.T, name []byte) {
-		p := appendPrefix(nil, name)
-		if len(p) > (prefixDepth+1)*(prefixPart+2) {
+		p := keyspace.AppendTemplate(nil, name, prefixDepth)
+		if len(p) > (prefixDepth+1)*(keyspace.TemplatePart+2) {
 			t.Fatalf("prefix of %d bytes", len(p))
 		}
 		for _, r := range printable(string(p)) {
