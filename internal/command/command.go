@@ -186,3 +186,36 @@ func (s *Spec) classify() {
 	}
 	_, s.Expires = expiryRules[s.Name]
 }
+
+// Multi says whether the command may name more than one key.
+func (s *Spec) Multi() bool {
+	if len(s.rules) > 1 || s.Class == Script {
+		return true
+	}
+	return len(s.rules) == 1 && (s.rules[0].special != nil || s.rules[0].count || s.rules[0].last != 0 || s.rules[0].keyword != "")
+}
+
+// KeyFirst says whether the first argument is a key in every form of the command, which is what a proxy takes for granted of
+// commands that it does not know. A command without keys has none there.
+func (s *Spec) KeyFirst() bool {
+	if len(s.rules) == 0 {
+		return false
+	}
+	r := s.rules[0]
+	return r.special != nil && s.Name != "MIGRATE" || r.special == nil && !r.count && r.keyword == "" && r.index == 1
+}
+
+// Described is a command as COMMAND describes it in every version: arity, and its first key, its last (negative: from the
+// end) and the step between; no first key, no keys.
+func Described(name string, arity int, write bool, first, last, step int) *Spec {
+	s := &Spec{Name: name, Write: write, Arity: arity}
+	if first > 0 {
+		r := keyRule{index: first, last: last, step: max(step, 1)}
+		if last >= 0 {
+			r.last = last - first
+		}
+		s.rules = []keyRule{r}
+	}
+	s.classify()
+	return s
+}

@@ -127,3 +127,28 @@ func TestParseTableRefuses(t *testing.T) {
 		}
 	}
 }
+
+func TestMultiAndKeyFirst(t *testing.T) {
+	for _, tt := range []struct {
+		args            string
+		multi, keyFirst bool
+		why             string
+	}{
+		{"GET", false, true, ""},
+		{"MGET", true, true, ""},
+		{"SORT", true, true, "it may STORE"},
+		{"GEORADIUS", true, true, "it may STORE"},
+		{"RENAME", true, true, ""},
+		{"XREAD", true, false, "keys stand behind STREAMS"},
+		{"LMPOP", true, false, "the number of keys comes first"},
+		{"BITOP", true, false, "the operation comes first"},
+		{"EVAL", true, false, "the script comes first"},
+		{"OBJECT ENCODING", false, false, "the subcommand comes first"},
+		{"PING", false, false, "no key at all"},
+	} {
+		spec, ok := Lookup(words(tt.args))
+		if !ok || spec.Multi() != tt.multi || spec.KeyFirst() != tt.keyFirst {
+			t.Errorf("%s: several keys %v, key first %v, want %v, %v (%s)", tt.args, spec.Multi(), spec.KeyFirst(), tt.multi, tt.keyFirst, tt.why)
+		}
+	}
+}

@@ -1,6 +1,11 @@
 package command
 
-import "testing"
+import (
+	"strings"
+	"testing"
+
+	"surecut/internal/profile"
+)
 
 func TestThroughProxies(t *testing.T) {
 	server := DialectOf(70000, 0)
@@ -44,7 +49,8 @@ func TestProxyOf(t *testing.T) {
 		t.Fatal("tencent alone is known")
 	}
 	for name, want := range map[string]bool{"mget": true, "UNLINK": true, "msetnx": false, "RENAME": false} {
-		if p.AcrossSlots(name) != want {
+		r := p.Rule(profile.CrossSlot, strings.ToUpper(name), 0)
+		if across := r == nil || r.Level != profile.Block; across != want {
 			t.Errorf("%s across slots: %v, want %v", name, !want, want)
 		}
 	}

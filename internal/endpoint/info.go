@@ -60,6 +60,27 @@ func ParseInfo(text string) map[string]string {
 	return fields
 }
 
+// CommandCalls reads the fields "cmdstat_get:calls=3,usec=..." of INFO commandstats: calls that did something, by
+// command in lower case; subcommands are "config|get" since 7.0. Failed calls (told since 6.2) are left out.
+func CommandCalls(info map[string]string) map[string]int64 {
+	calls := map[string]int64{}
+	for name, value := range info {
+		command, ok := strings.CutPrefix(name, "cmdstat_")
+		if !ok {
+			continue
+		}
+		var n, failed int64
+		for field := range strings.SplitSeq(value, ",") {
+			_, _ = fmt.Sscanf(field, "calls=%d", &n)
+			_, _ = fmt.Sscanf(field, "failed_calls=%d", &failed)
+		}
+		if n > failed {
+			calls[command] = n - failed
+		}
+	}
+	return calls
+}
+
 // serverOf reads the facts that INFO holds.
 func serverOf(addr string, info map[string]string) (Server, error) {
 	s := Server{Addr: addr, Flavor: "redis", Version: info["redis_version"], RunID: info["run_id"],

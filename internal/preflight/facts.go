@@ -14,6 +14,7 @@ import (
 
 	"surecut/internal/command"
 	"surecut/internal/endpoint"
+	"surecut/internal/profile"
 )
 
 // side is one endpoint with the facts of its nodes.
@@ -36,7 +37,7 @@ func (s *side) throughProxy() bool {
 }
 
 // fronted gives the proxy that stands for all nodes of a cluster; nil where there is none.
-func (s *side) fronted() *command.ClusterProxy { return command.ProxyOf(s.spec.Proxy) }
+func (s *side) fronted() *profile.Profile { return command.ProxyOf(s.spec.Proxy) }
 
 func (s *side) cluster() bool { return s.spec.Kind == endpoint.Cluster }
 

@@ -9,6 +9,7 @@ import (
 
 	"surecut/internal/endpoint"
 	"surecut/internal/keyspace"
+	"surecut/internal/profile"
 )
 
 func redis(version string, number, rdb int) endpoint.Server {
@@ -151,10 +152,15 @@ func judged() []struct {
 		{"big_keys", "one", "", judgeBigKeys(sample{keys: 5, bigCount: 1, big: []sampled{{0, "a\nb", "hash", 200}}}, 100, ""), Alarm, `"a\nb"`},
 		{"big_keys", "not measured", "no MEMORY USAGE before 4.0", judgeBigKeys(sample{keys: 5, unsized: 1}, 100, ""), Skipped, "MEMORY USAGE"},
 
-		{"command_compatibility", "none", "", judgeCommands(map[string]int64{"get": 1, "select": 4}, 1, ""), Pass, "2 commands"},
-		{"command_compatibility", "several databases", "", judgeCommands(map[string]int64{"select": 4}, 2, ""), Alarm, "SELECT (4 calls"},
-		{"command_compatibility", "several keys", "", judgeCommands(map[string]int64{"rename": 7}, 1, ""), Alarm, "RENAME (7 calls)"},
-		{"command_compatibility", "script", "", judgeCommands(map[string]int64{"eval": 7}, 1, ""), Alarm, "EVAL (7 calls)"},
+		{"command_compatibility", "none", "", judgeAgainst("cluster", map[string]int64{"get": 1, "select": 4}, 1), Pass, "2 commands"},
+		{"command_compatibility", "several databases", "", judgeAgainst("cluster", map[string]int64{"select": 4}, 2), Alarm, "SELECT (4 calls"},
+		{"command_compatibility", "several keys", "", judgeAgainst("cluster", map[string]int64{"rename": 7}, 1), Alarm, "RENAME (7 calls)"},
+		{"command_compatibility", "script", "", judgeAgainst("cluster", map[string]int64{"eval": 7}, 1), Alarm, "EVAL (7 calls)"},
+		{"command_compatibility", "transaction", "", judgeAgainst("cluster", map[string]int64{"exec": 7}, 1), Alarm, "EXEC (7 calls)"},
+		{"command_compatibility", "our own", "surecut scans and counts", judgeAgainst("cluster", map[string]int64{"scan": 7, "dbsize": 1}, 1), Pass, ""},
+		{"command_compatibility", "subcommand", "", judgeAgainst("twemproxy", map[string]int64{"client|setname": 7}, 1), Alarm, "CLIENT SETNAME (7 calls)"},
+		{"command_compatibility", "through twemproxy", "", judgeAgainst("twemproxy", map[string]int64{"get": 7, "info": 3}, 1), Pass, ""},
+		{"command_compatibility", "through Codis", "", judgeAgainst("codis", map[string]int64{"blpop": 7}, 1), Alarm, "BLPOP (7 calls)"},
 
 		{"clock_skew", "a second", "", judgeClocks(clocks(0, time.Second), ""), Pass, "1s"},
 		{"clock_skew", "more", "", judgeClocks(clocks(-600*time.Millisecond, 600*time.Millisecond), ""), Alarm, "1.2s"},
@@ -278,8 +284,16 @@ func TestParseBufferLimit(t *testing.T) {
 	}
 }
 
+func judgeAgainst(kind string, calls map[string]int64, databases int) Check {
+	p, err := profile.Get(kind)
+	if err != nil {
+		panic(err)
+	}
+	return judgeCommands(p, calls, databases, "")
+}
+
 func TestCommandCalls(t *testing.T) {
-	got := commandCalls(map[string]string{
+	got := endpoint.CommandCalls(map[string]string{
 		"cmdstat_get":          "calls=3,usec=4,usec_per_call=1.33",
 		"cmdstat_config|get":   "calls=2,usec=1,usec_per_call=0.5,rejected_calls=0,failed_calls=0",
 		"cmdstat_exec":         "calls=5,usec=1,usec_per_call=0.2,rejected_calls=1,failed_calls=5",
@@ -289,7 +303,7 @@ func TestCommandCalls(t *testing.T) {
 		"cmdstatless_whatever": "calls=1",
 	})
 	if len(got) != 2 || got["get"] != 3 || got["config|get"] != 2 {
-		t.Errorf("commandCalls = %v, want get 3 and config|get 2: failed calls did nothing", got)
+		t.Errorf("CommandCalls = %v, want get 3 and config|get 2: failed calls did nothing", got)
 	}
 }
 

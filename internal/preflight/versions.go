@@ -12,6 +12,7 @@ import (
 	"surecut/internal/command"
 	"surecut/internal/endpoint"
 	"surecut/internal/keyspace"
+	"surecut/internal/profile"
 	"surecut/internal/rdb"
 )
 
@@ -26,7 +27,7 @@ func sourceVersion(_ context.Context, r *run) []Check {
 		if n.infoErr != nil {
 			return skip("", "INFO: "+oneLine(n.infoErr), "2.2.6 or later")
 		}
-		return judgeSourceVersion(n.server, commandCalls(n.info)["incrbyfloat"])
+		return judgeSourceVersion(n.server, endpoint.CommandCalls(n.info)["incrbyfloat"])
 	})
 }
 
@@ -423,7 +424,7 @@ func modules(_ context.Context, r *run) []Check {
 				need.missing = append(need.missing, m)
 			}
 		}
-		need.commands = append(need.commands, slices.Collect(maps.Keys(commandCalls(n.info)))...)
+		need.commands = append(need.commands, slices.Collect(maps.Keys(endpoint.CommandCalls(n.info)))...)
 	}
 	return []Check{need.judge(wanted)}
 }
@@ -488,75 +489,69 @@ func ofModule(command string) bool {
 	return false
 }
 
-// commandCalls reads the fields "cmdstat_get:calls=3,usec=..." of INFO commandstats: calls that did something, by
-// command in lower case; subcommands are "config|get" since 7.0. Failed calls (told since 6.2) are left out.
-func commandCalls(info map[string]string) map[string]int64 {
-	calls := map[string]int64{}
-	for name, value := range info {
-		command, ok := strings.CutPrefix(name, "cmdstat_")
-		if !ok {
-			continue
-		}
-		var n, failed int64
-		for field := range strings.SplitSeq(value, ",") {
-			_, _ = fmt.Sscanf(field, "calls=%d", &n)
-			_, _ = fmt.Sscanf(field, "failed_calls=%d", &failed)
-		}
-		if n > failed {
-			calls[command] = n - failed
-		}
-	}
-	return calls
-}
-
-// clusterUnsafe is the commands that a cluster cannot run at all, or only where all their keys lie in one slot.
-var clusterUnsafe = []struct{ why, commands string }{
-	{"a cluster has no further databases", "move swapdb"},
-	{"all keys must lie in one slot", "rename renamenx copy smove rpoplpush brpoplpush lmove blmove lmpop blmpop zmpop bzmpop " +
-		"sinterstore sunionstore sdiffstore zinterstore zunionstore zdiffstore zrangestore georadius georadiusbymember geosearchstore " +
-		"sinter sunion sdiff sintercard zinter zunion zdiff zintercard bitop pfmerge mget mset msetnx lcs"},
-	{"all keys of the transaction or script must lie in one slot, and be named", "exec eval evalsha fcall"},
-}
+// profileOf is the kind of target whose rules hold for what the application sends to a deployment.
+var profileOf = map[endpoint.Kind]string{endpoint.Cluster: "cluster", endpoint.Codis: "codis", endpoint.Twemproxy: "twemproxy"}
 
 func commandCompatibility(_ context.Context, r *run) []Check {
-	const wanted = "no command that a cluster cannot run"
-	switch {
-	case !r.target.sharded():
-		return []Check{pass("source", "the target is one server and runs what the source runs", wanted)}
-	case r.source.cluster():
+	kind, sharded := profileOf[r.target.spec.Kind]
+	if !sharded || !r.target.sharded() {
+		return []Check{pass("source", "the target is one server and runs what the source runs", "no command that the target cannot run")}
+	}
+	p, err := profile.Get(kind)
+	if err != nil {
+		return []Check{skip("source", err.Error(), "no command that the target cannot run")}
+	}
+	if proxy := r.target.fronted(); proxy != nil {
+		p = proxy
+	}
+	wanted := "no command that " + p.Title + " cannot run"
+	if r.source.cluster() && r.target.cluster() {
 		return []Check{pass("source", "the source is a cluster already", wanted)}
 	}
 	return perNode(&r.source, r.source.primaries(), func(n *node) Check {
 		if n.infoErr != nil {
 			return skip("", "INFO commandstats: "+oneLine(n.infoErr), wanted)
 		}
-		calls := commandCalls(n.info)
-		if p := r.target.fronted(); p != nil {
-			maps.DeleteFunc(calls, func(name string, _ int64) bool { return p.AcrossSlots(name) })
-		}
-		return judgeCommands(calls, len(keyspaceOf(n.info)), wanted)
+		return judgeCommands(p, endpoint.CommandCalls(n.info), len(keyspaceOf(n.info)), wanted)
 	})
 }
 
-func judgeCommands(calls map[string]int64, databases int, wanted string) Check {
-	var found []string
-	if n := calls["select"]; n > 0 && databases > 1 {
-		found = append(found, fmt.Sprintf("a cluster has no further databases: SELECT (%d calls, %d databases in use)", n, databases))
+// judgeCommands holds the commands that the source has run against what the target's kind refuses or answers wrongly. What
+// surecut itself sends to a source says nothing of the application.
+func judgeCommands(p *profile.Profile, calls map[string]int64, databases int, wanted string) Check {
+	own := map[string]bool{}
+	for _, c := range SourceCommands() {
+		own[strings.ReplaceAll(c.Name(), "|", " ")] = c.Name() != "multi" && c.Name() != "exec"
 	}
-	for _, group := range clusterUnsafe {
-		var seen []string
-		for name := range strings.FieldsSeq(group.commands) {
-			if n := calls[name]; n > 0 {
-				seen = append(seen, fmt.Sprintf("%s (%d calls)", strings.ToUpper(name), n))
+	seen := map[string][]string{} // by reason
+	var reasons []string
+	add := func(r *profile.Rule, what string) {
+		if seen[r.Reason] == nil {
+			reasons = append(reasons, r.Reason)
+		}
+		if !slices.Contains(seen[r.Reason], what) {
+			seen[r.Reason] = append(seen[r.Reason], what)
+		}
+	}
+	if r := p.Rule(profile.OtherDatabase, "SELECT", 0); r != nil && calls["select"] > 0 && databases > 1 {
+		add(r, fmt.Sprintf("SELECT (%d calls, %d databases in use)", calls["select"], databases))
+	}
+	for _, name := range slices.Sorted(maps.Keys(calls)) {
+		words := strings.ReplaceAll(name, "|", " ")
+		for _, c := range command.Against(p, strings.ToUpper(words), 0) {
+			if bad := c.Rule.Level == profile.Block || c.Rule.Level == profile.Silent; !bad || own[words] && c.Rule.When == profile.Called {
+				continue
 			}
-		}
-		if len(seen) > 0 {
-			found = append(found, group.why+": "+strings.Join(seen, ", "))
+			add(c.Rule, fmt.Sprintf("%s (%d calls)", strings.ToUpper(words), calls[name]))
 		}
 	}
-	if len(found) == 0 {
+	if len(reasons) == 0 {
 		return pass("", fmt.Sprintf("none among the %d commands run since the source's start", len(calls)), wanted)
 	}
+	found := make([]string, len(reasons))
+	for i, reason := range reasons {
+		found[i] = reason + ": " + strings.Join(seen[reason], ", ")
+	}
 	return alarm("", strings.Join(found, "; "), wanted,
-		"give the keys that such a command takes together one {hash tag}, or change the application; the figures are those of: redis-cli info commandstats")
+		fmt.Sprintf("find out which calls it is, and what to do about each: surecut scan compat --to %s --source URL --monitor 30s", p.Kind))
 }
