@@ -39,6 +39,9 @@ type Options struct {
 	// what there is, in keys (live; roughly) or in bytes of the file.
 	Progress func(done, total int64)
 
+	// Each, if set, is called for every key with its size, from one goroutine at a time.
+	Each func(db int, name string, bytes int64)
+
 	// Now is the clock; nil: the machine's. An RDB that records when it was written is judged by that time.
 	Now func() time.Time
 }

@@ -65,6 +65,7 @@ type tally struct {
 	prefixes  prefixTable
 	tops      [len(rankings)]topKeys
 	uncounted []Uncounted
+	each      func(db int, name string, bytes int64) // nil: nobody asks
 }
 
 type encoding struct {
@@ -74,7 +75,7 @@ type encoding struct {
 
 func newTally(o Options) *tally {
 	t := &tally{slots: make([]slotSum, keyspace.Slots), prefixes: newPrefixTable(), encodings: map[encoding]*Group{},
-		dbs: map[int]*Group{}, nodes: map[string]*Group{}, cutover: Cutover{AfterMs: o.Cutover.Milliseconds()}}
+		dbs: map[int]*Group{}, nodes: map[string]*Group{}, cutover: Cutover{AfterMs: o.Cutover.Milliseconds()}, each: o.Each}
 	for i := range t.types {
 		t.types[i].Name = keyspace.Type(i).String()
 	}
@@ -100,6 +101,9 @@ func (t *tally) from(node string) *Group {
 }
 
 func (t *tally) add(r reading) {
+	if t.each != nil {
+		t.each(r.db, string(r.name), r.bytes)
+	}
 	var all Group
 	all.add(r)
 	t.totals.Keys++

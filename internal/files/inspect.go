@@ -25,6 +25,8 @@ type Facts struct {
 	Relative   int64         // commands whose expiry is relative: a server dates them by when it loads the file
 	Big        []BigValue    // values of the RDB over the size asked for
 	Cut        *Cut          // nil where the source ends with a whole command
+
+	each func(db int, args [][]byte)
 }
 
 // BigValue is a value of an RDB that is larger than was asked for.
@@ -37,7 +39,13 @@ type BigValue struct {
 // Inspect reads a source whole. big is the size above which values are listed. What is damaged is an error that names file
 // and byte.
 func (s *Source) Inspect(ctx context.Context, big int64) (*Facts, error) {
-	f := &Facts{Databases: map[int]int64{}}
+	return s.InspectCommands(ctx, big, func(int, [][]byte) {})
+}
+
+// InspectCommands is Inspect, and shows every command with the database that it runs in. SELECT, MULTI and EXEC are among
+// them. The arguments are the reader's own.
+func (s *Source) InspectCommands(ctx context.Context, big int64, each func(db int, args [][]byte)) (*Facts, error) {
+	f := &Facts{Databases: map[int]int64{}, each: each}
 	offset := int64(0)
 	var err error
 	if s.rdb {
@@ -134,6 +142,7 @@ func (f *Facts) readPart(ctx context.Context, s *Source, offset int64) (end int6
 			return 0, c.Fail(err)
 		}
 		f.Commands++
+		f.each(db, args)
 		switch {
 		case isCommand(args, "SELECT") && len(args) == 2:
 			if db, err = strconv.Atoi(string(args[1])); err != nil || db < 0 {

@@ -1,0 +1,344 @@
+package compat
+
+import (
+	"bytes"
+	"slices"
+	"strings"
+	"time"
+
+	"surecut/internal/command"
+	"surecut/internal/profile"
+)
+
+// stream is what one server's calls have brought about so far.
+type stream struct {
+	clients map[string]*session
+	script  *script // the last one called, while its own calls may follow
+}
+
+// session is a client in a transaction or with watched keys.
+type session struct {
+	multi   bool
+	watched keySet
+	watches int
+	touched keySet
+	begun   time.Time
+}
+
+// script is one call of a script with what it touched.
+type script struct {
+	e        *Evidence
+	command  string
+	at       time.Time
+	client   string
+	session  *session // where it runs within a transaction
+	declared map[string]bool
+	keys     keySet
+	strays   []string // undeclared
+}
+
+// keySet is keys used together: where the first lies, whether any lies elsewhere, and the first of them by name.
+type keySet struct {
+	n     int
+	route uint32
+	cross bool
+	names []string
+}
+
+func (s *keySet) add(name string, route uint32) {
+	if s.n == 0 {
+		s.route = route
+	}
+	s.n++
+	s.cross = s.cross || route != s.route
+	if len(s.names) < maxKeysKept && !slices.Contains(s.names, name) {
+		s.names = append(s.names, name)
+	}
+}
+
+func (s *keySet) addAll(other keySet, routes func(string) uint32) {
+	for _, name := range other.names {
+		s.add(name, routes(name))
+	}
+	s.cross = s.cross || other.cross
+}
+
+// Add judges one call. In write streams (Writes of the evidence's kind) SELECT is the server's own mark and no call.
+func (t *Tally) Add(e *Evidence, c Call) {
+	if len(c.Args) == 0 {
+		return
+	}
+	st := t.streams[c.Stream]
+	if st == nil {
+		st = &stream{clients: map[string]*session{}}
+		t.streams[c.Stream] = st
+	}
+	if c.Lua {
+		t.addLua(st, c)
+		return
+	}
+	t.finish(st)
+	spec, known := t.lookup(c.Args)
+	name := commandName(spec, known, c.Args)
+	if writesOnly(e.Kind) && name == "SELECT" {
+		return
+	}
+	e.Calls++
+	e.covers(c.At)
+	count := t.command(name)
+	if count == nil {
+		return
+	}
+	count.examined++
+	count.evidence.add(e.Kind)
+	a := call{t: t, e: e, st: st, spec: spec, name: name, from: host(c.Client), Call: c}
+	if a.condition(profile.Called) != nil && t.o.Profile.Refuses(name) {
+		a.transaction(nil) // what it begins or ends is refused with it
+		return
+	}
+	if !known || a.unknownThere() {
+		return
+	}
+	a.judge()
+}
+
+// covers widens the time that the evidence covers.
+func (e *Evidence) covers(at time.Time) {
+	if at.IsZero() {
+		return
+	}
+	text := at.UTC().Format(time.RFC3339)
+	if e.First == "" {
+		e.First = text
+	}
+	e.Last = text
+}
+
+func writesOnly(kind string) bool { return kind == FromAOF || kind == FromStream }
+
+// lookup finds a command in the table, else by the server's own description.
+func (t *Tally) lookup(args [][]byte) (*command.Spec, bool) {
+	if spec, ok := command.Lookup(args); ok {
+		return spec, true
+	}
+	if t.o.Module == nil {
+		return nil, false
+	}
+	spec := t.o.Module(strings.ToUpper(string(args[0])))
+	return spec, spec != nil
+}
+
+// commandName is the table's name, or that of the call as far as it looks like one.
+func commandName(spec *command.Spec, known bool, args [][]byte) string {
+	if known {
+		return spec.Name
+	}
+	return strings.ToUpper(string(args[0][:min(len(args[0]), 40)]))
+}
+
+// host leaves out the port, so that the connections of a pool are one client.
+func host(addr string) string {
+	if i := strings.LastIndexByte(addr, ':'); i > 0 && !strings.HasPrefix(addr, "unix:") {
+		return addr[:i]
+	}
+	return addr
+}
+
+// call is one call with what is known of its command.
+type call struct {
+	t    *Tally
+	e    *Evidence
+	st   *stream
+	spec *command.Spec
+	name string
+	from string // the client without its port
+	Call
+}
+
+// condition notes that the call meets a condition; nil where the profile has nothing against that.
+func (a *call) condition(when profile.Condition, keys ...string) *observation {
+	o := a.t.observe(a.e, when, a.name, a.name, a.At, a.from)
+	if o == nil {
+		return nil
+	}
+	o.affected++
+	o.show(keys)
+	return o
+}
+
+// show keeps templates of the keys, and the keys of the first calls as examples.
+func (o *observation) show(keys []string) {
+	for _, k := range keys {
+		o.templates.add(template(k))
+	}
+	if len(keys) > 0 && len(o.examples) < 5 {
+		o.examples = append(o.examples, shownKeys(keys))
+	}
+}
+
+// unknownThere: the target's servers are older than the command.
+func (a *call) unknownThere() bool {
+	since := tooNew(a.spec, a.t.o)
+	if since == 0 {
+		return false
+	}
+	o := a.t.unknown(a.e, a.name, since, a.At, a.from)
+	if o != nil {
+		o.affected++
+	}
+	return true
+}
+
+// judge finds the conditions that the call meets.
+func (a *call) judge() {
+	at, err := a.spec.Keys(a.Args, a.t.keys[:0])
+	a.t.keys = at[:0]
+	if err != nil {
+		a.t.malformed++
+		return
+	}
+	var keys keySet
+	for _, i := range at {
+		a.use(&keys, i)
+	}
+	if a.spec.Name == "SSUBSCRIBE" || a.spec.Name == "SUNSUBSCRIBE" { // a channel has a slot as a key has
+		for i := 1; i < len(a.Args); i++ {
+			a.use(&keys, i)
+		}
+	}
+	if a.DB != 0 && (keys.n > 0 || a.spec.Class == command.Script) {
+		if o := a.t.observe(a.e, profile.SeveralDatabases, databaseName(a.DB), databaseName(a.DB), a.At, a.from); o != nil {
+			o.affected++
+			o.show(keys.names)
+		}
+	}
+	if keys.cross {
+		a.condition(profile.CrossSlot, keys.names...)
+	}
+	if len(at) > 0 && at[0] != 1 {
+		a.condition(profile.Misrouted, keys.names...)
+	}
+	a.arguments()
+	if len(keys.names) > 1 {
+		a.t.pairs.use(a.name, keys.names)
+	}
+	a.transaction(&keys)
+	if a.spec.Class == command.Script {
+		a.script(keys, at)
+	}
+}
+
+func (a *call) use(keys *keySet, i int) {
+	name := string(a.Args[i])
+	keys.add(name, a.t.routes(name))
+}
+
+// arguments looks at what is no key.
+func (a *call) arguments() {
+	switch a.spec.Name {
+	case "SELECT":
+		if len(a.Args) == 2 && string(a.Args[1]) != "0" {
+			a.condition(profile.OtherDatabase)
+		}
+	case "COPY":
+		for i := 3; i+1 < len(a.Args); i++ {
+			if bytes.EqualFold(a.Args[i], []byte("DB")) && string(a.Args[i+1]) != "0" {
+				a.condition(profile.OtherDatabase, string(a.Args[1]))
+			}
+		}
+	case "SORT", "SORT_RO":
+		a.sort()
+	case "SUBSCRIBE", "PSUBSCRIBE":
+		if slices.ContainsFunc(a.Args[1:], func(channel []byte) bool { return bytes.HasPrefix(channel, []byte("__key")) }) {
+			a.condition(profile.Notifications)
+		}
+	}
+}
+
+// sort: BY reaches keys where its pattern holds a "*" that is not in the field behind "->", else it only says not to sort.
+// Servers take every GET for a pattern, though GET # is the element itself.
+func (a *call) sort() {
+	key := string(a.Args[1])
+	reaches, elsewhere := false, false
+	for i := 2; i+1 < len(a.Args); i++ {
+		get := bytes.EqualFold(a.Args[i], []byte("GET"))
+		if !get && !bytes.EqualFold(a.Args[i], []byte("BY")) {
+			continue
+		}
+		i++
+		pattern, _, _ := strings.Cut(string(a.Args[i]), "->")
+		other := strings.Contains(pattern, "*")
+		reaches = reaches || get || other
+		elsewhere = elsewhere || other && !a.tiedTo(pattern, key)
+	}
+	if reaches && a.condition(profile.Pattern, key) != nil {
+		return
+	}
+	if elsewhere {
+		a.condition(profile.PatternElsewhere, key)
+	}
+}
+
+// tiedTo: the pattern has a hash tag without a "*" in it, and lies with the key.
+func (a *call) tiedTo(pattern, key string) bool {
+	other := strings.ReplaceAll(pattern, "*", "0")
+	return a.t.routes(pattern) == a.t.routes(other) && a.t.routes(pattern) == a.t.routes(key)
+}
+
+// transaction follows MULTI, EXEC and WATCH of the call's client. keys is nil where the call was refused.
+func (a *call) transaction(keys *keySet) {
+	if a.Client == "" && !writesOnly(a.e.Kind) {
+		return // who is meant cannot be told
+	}
+	id := a.Client
+	s := a.st.clients[id]
+	switch a.name {
+	case "MULTI", "WATCH":
+		if s == nil {
+			if len(a.st.clients) == maxClients {
+				a.t.skipped++
+				return
+			}
+			s = &session{}
+			a.st.clients[id] = s
+		}
+		if a.name == "MULTI" {
+			s.multi, s.begun = true, a.At
+		} else if keys != nil {
+			s.watches++
+			s.watched.addAll(*keys, a.t.routes)
+		}
+		return
+	case "EXEC", "DISCARD", "UNWATCH":
+		delete(a.st.clients, id)
+		if s != nil && a.name == "EXEC" {
+			a.exec(s)
+		}
+		return
+	}
+	if s != nil && s.multi && keys != nil {
+		s.touched.addAll(*keys, a.t.routes)
+	}
+}
+
+// exec judges a whole transaction.
+func (a *call) exec(s *session) {
+	if s.touched.cross {
+		o := a.condition(profile.TransactionCrossSlot, s.touched.names...)
+		if o != nil && writesOnly(a.e.Kind) && len(o.details) == 0 {
+			o.details = append(o.details, "A write stream shows a script that wrote several keys as a transaction, too.")
+		}
+	}
+	together := s.touched
+	together.names = slices.Clone(together.names)
+	together.addAll(s.watched, a.t.routes)
+	if s.watches > 0 && together.cross && !s.touched.cross {
+		if o := a.t.observe(a.e, profile.WatchCrossSlot, "WATCH", "WATCH", a.At, a.from); o != nil {
+			o.affected++
+			o.show(together.names)
+		}
+	}
+	if len(together.names) > 1 {
+		a.t.pairs.use("MULTI", together.names)
+	}
+}

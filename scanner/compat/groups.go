@@ -1,0 +1,436 @@
+package compat
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"surecut/internal/keyspace"
+)
+
+// How the keys of a group can be brought into one slot.
+const (
+	TagVariable = "variable" // by what varies in all of their names alike: many tags, spread over the slots
+	TagConstant = "constant" // by one fixed tag: all of them in one slot
+	TagNone     = "none"     // not at all
+)
+
+// KeyGroup is templates whose keys are used together, directly or through others, and the hash tag that brings those that
+// belong together into one slot.
+type KeyGroup struct {
+	Tag       string           `json:"tag"`   // variable, constant, none
+	Calls     int64            `json:"calls"` // that used several keys of the group
+	Commands  []string         `json:"commands"`
+	Templates []TaggedTemplate `json:"templates"`
+	Skew      *TagSkew         `json:"skew"` // null where no keys were measured
+	Note      string           `json:"note"`
+}
+
+// TaggedTemplate is one template of a group and what its keys should be called.
+type TaggedTemplate struct {
+	Template string `json:"template"`
+	Tagged   string `json:"tagged"` // "": no tag helps it
+	Why      string `json:"why"`    // no tag helps it
+
+	rule tagRule
+}
+
+const (
+	maxTemplates = 5000 // that are used together
+	maxPairs     = 20000
+	maxFolded    = 8  // folded parts of a name that can become a tag
+	maxGroup     = 60 // templates of a group that are looked at together
+)
+
+// pairing collects which templates are used together, and by which folded parts their keys agreed each time.
+type pairing struct {
+	nodes   map[string]*node
+	pairs   map[[2]*node]*pair
+	dropped int64
+	sample  map[string]struct{} // distinct keys that were used with others
+}
+
+// node is a template.
+type node struct {
+	template string
+	folded   int    // parts that were folded, at most maxFolded
+	tag      string // what stands between its braces, folded; "" without
+	hasTag   bool
+	tagPart  int // the folded part within its braces, -1: none, or several
+	calls    int64
+}
+
+// pair is two templates, or one of which two keys were used, the lesser first.
+type pair struct {
+	a, b     *node
+	calls    int64
+	agree    [maxFolded]uint8 // of each folded part of a: those of b that were equal every time
+	commands counter
+}
+
+// maxSample bounds the keys that are remembered to measure the skew that a tag would bring about.
+const maxSample = 50_000
+
+func newPairing() pairing {
+	return pairing{nodes: map[string]*node{}, pairs: map[[2]*node]*pair{}, sample: map[string]struct{}{}}
+}
+
+// use notes that a command used these keys together. Each is held against the first: what all have in common with that, all
+// have in common.
+func (p *pairing) use(command string, keys []string) {
+	if len(p.sample) < maxSample {
+		for _, k := range keys {
+			p.sample[k] = struct{}{}
+		}
+	}
+	first, firstParts := p.node(keys[0])
+	if first == nil {
+		return
+	}
+	for _, k := range keys[1:] {
+		other, parts := p.node(k)
+		if other == nil {
+			continue
+		}
+		a, b, of, with := first, other, firstParts, parts
+		if b.template < a.template {
+			a, b, of, with = b, a, with, of
+		}
+		e := p.pairs[[2]*node{a, b}]
+		if e == nil {
+			if len(p.pairs) == maxPairs {
+				p.dropped++
+				continue
+			}
+			e = &pair{a: a, b: b, commands: newCounter(20)}
+			for i := range e.agree {
+				e.agree[i] = 0xff
+			}
+			p.pairs[[2]*node{a, b}] = e
+		}
+		e.calls++
+		e.commands.add(command)
+		for i := range a.folded {
+			for j := range b.folded {
+				if of[i] != with[j] {
+					e.agree[i] &^= 1 << j
+				}
+			}
+		}
+	}
+}
+
+// node gives the template of a key and the key's folded parts.
+func (p *pairing) node(key string) (*node, []string) {
+	text, folded := keyspace.Template(key)
+	var parts []string
+	for _, f := range folded[:min(len(folded), maxFolded)] {
+		parts = append(parts, key[f.From:f.To])
+	}
+	n := p.nodes[text]
+	if n == nil {
+		if len(p.nodes) == maxTemplates {
+			p.dropped++
+			return nil, nil
+		}
+		n = &node{template: text, folded: len(parts), tagPart: -1}
+		if open, end, ok := braces(key); ok {
+			n.hasTag = true
+			n.tag, _ = keyspace.Template(key[open+1 : end])
+			within := 0
+			for i, f := range folded[:len(parts)] {
+				if f.From > open && f.To <= end {
+					n.tagPart, within = i, within+1
+				}
+			}
+			if within > 1 {
+				n.tagPart = -1
+			}
+		}
+		p.nodes[text] = n
+	}
+	n.calls++
+	return n, parts
+}
+
+// braces finds the hash tag of a name.
+func braces(name string) (open, end int, ok bool) {
+	open = strings.IndexByte(name, '{')
+	if open < 0 {
+		return 0, 0, false
+	}
+	n := strings.IndexByte(name[open+1:], '}')
+	return open, open + 1 + n, n > 0
+}
+
+// groups finds the tag of every set of templates that are used together.
+func (p *pairing) groups() []KeyGroup {
+	out := []KeyGroup{}
+	for _, members := range components(slices.Collect(maps.Values(p.nodes)), p.pairs) {
+		out = append(out, p.solve(members))
+	}
+	slices.SortStableFunc(out, func(a, b KeyGroup) int {
+		return cmp.Or(-cmp.Compare(a.Calls, b.Calls), cmp.Compare(a.Templates[0].Template, b.Templates[0].Template))
+	})
+	return out
+}
+
+// components gives the sets of templates that pairs connect, those of one template only where two of its keys were used.
+func components(nodes []*node, pairs map[[2]*node]*pair) [][]*node {
+	next := map[*node][]*node{}
+	for k := range pairs {
+		next[k[0]] = append(next[k[0]], k[1])
+		next[k[1]] = append(next[k[1]], k[0])
+	}
+	slices.SortFunc(nodes, byTemplate)
+	seen := map[*node]bool{}
+	var out [][]*node
+	for _, n := range nodes {
+		if seen[n] || len(next[n]) == 0 {
+			continue
+		}
+		seen[n] = true
+		members := []*node{n}
+		for i := 0; i < len(members); i++ {
+			for _, m := range next[members[i]] {
+				if !seen[m] {
+					seen[m] = true
+					members = append(members, m)
+				}
+			}
+		}
+		slices.SortFunc(members, byTemplate)
+		out = append(out, members)
+	}
+	return out
+}
+
+func byTemplate(a, b *node) int { return cmp.Compare(a.template, b.template) }
+
+// solve finds the tag of a group: by a folded part that all agree on, if need be without the templates that stand in the
+// way, else one tag for all.
+func (p *pairing) solve(members []*node) KeyGroup {
+	g := KeyGroup{Tag: TagNone, Commands: []string{}}
+	var edges []*pair
+	commands := newCounter(20)
+	in := map[*node]bool{}
+	for _, n := range members {
+		in[n] = true
+	}
+	for k, e := range p.pairs {
+		if in[k[0]] {
+			edges = append(edges, e)
+			g.Calls += e.calls
+			for name := range e.commands.names {
+				commands.add(name)
+			}
+		}
+	}
+	slices.SortFunc(edges, func(a, b *pair) int { return cmp.Or(byTemplate(a.a, b.a), byTemplate(a.b, b.b)) })
+	g.Commands = append(g.Commands, commands.top(20)...)
+	slices.Sort(g.Commands)
+	kept, cut := slices.Clone(members), []*node(nil)
+	if len(members) <= maxGroup {
+		for len(kept) > 0 {
+			if part, ok := assign(kept, edges); ok && (len(cut) == 0 || len(part) > 0) {
+				g.tagged(kept, cut, part)
+				return g
+			}
+			n := inTheWay(kept, edges)
+			kept = slices.DeleteFunc(kept, func(m *node) bool { return m == n })
+			cut = append(cut, n)
+		}
+	}
+	p.constant(&g, members)
+	return g
+}
+
+// assign picks for each template the folded part that becomes its tag, such that keys used together always have the same.
+// Templates that are left alone need none.
+func assign(members []*node, edges []*pair) (map[*node]int, bool) {
+	in := map[*node]bool{}
+	for _, n := range members {
+		in[n] = true
+	}
+	bound := map[*node][]*pair{}
+	for _, e := range edges {
+		if in[e.a] && in[e.b] {
+			bound[e.a] = append(bound[e.a], e)
+			if e.b != e.a {
+				bound[e.b] = append(bound[e.b], e)
+			}
+		}
+	}
+	part := map[*node]int{}
+	fits := func(n *node, v int) bool {
+		if n.hasTag && n.tagPart != v {
+			return false
+		}
+		for _, e := range bound[n] {
+			a, aSet := part[e.a]
+			b, bSet := part[e.b]
+			if e.a == n {
+				a, aSet = v, true
+			}
+			if e.b == n {
+				b, bSet = v, true
+			}
+			if aSet && bSet && e.agree[a]&(1<<b) == 0 {
+				return false
+			}
+		}
+		return true
+	}
+	steps := 0
+	var place func(i int) bool
+	place = func(i int) bool {
+		if i == len(members) {
+			return true
+		}
+		n := members[i]
+		if len(bound[n]) == 0 {
+			return place(i + 1)
+		}
+		for v := range n.folded {
+			if steps++; steps > 20_000 {
+				return false
+			}
+			if fits(n, v) {
+				part[n] = v
+				if place(i + 1) {
+					return true
+				}
+				delete(part, n)
+			}
+		}
+		return false
+	}
+	if !place(0) {
+		return nil, false
+	}
+	return part, sameTags(part)
+}
+
+// sameTags: tags that are there already must read alike, since all others are made like them.
+func sameTags(part map[*node]int) bool {
+	have := ""
+	for n := range part {
+		if n.hasTag && have != "" && n.tag != have {
+			return false
+		}
+		if n.hasTag {
+			have = n.tag
+		}
+	}
+	return true
+}
+
+// inTheWay picks the template that keeps the others from a tag: one without a folded part first, then the one with the most pairs.
+func inTheWay(members []*node, edges []*pair) *node {
+	weight := map[*node]int{}
+	for _, e := range edges {
+		if slices.Contains(members, e.a) && slices.Contains(members, e.b) {
+			weight[e.a]++
+			weight[e.b]++
+		}
+	}
+	worst := members[0]
+	for _, n := range members[1:] {
+		if fixed, was := n.folded == 0, worst.folded == 0; fixed != was {
+			if fixed {
+				worst = n
+			}
+		} else if weight[n] > weight[worst] {
+			worst = n
+		}
+	}
+	return worst
+}
+
+// tagged writes what a tag by a folded part makes of the templates.
+func (g *KeyGroup) tagged(kept, cut []*node, part map[*node]int) {
+	g.Tag = TagVariable
+	like := ""
+	for n := range part {
+		if n.hasTag {
+			like = n.tag
+		}
+	}
+	for _, n := range kept {
+		v, ok := part[n]
+		if !ok { // nothing is left that it is used with
+			g.Templates = append(g.Templates, TaggedTemplate{Template: printable(n.template), Tagged: printable(n.template), rule: tagRule{template: n.template}})
+			continue
+		}
+		r := tagRule{template: n.template, part: v, like: like, keep: n.hasTag, active: true}
+		g.Templates = append(g.Templates, TaggedTemplate{Template: printable(n.template), Tagged: printable(r.pattern()), rule: r})
+	}
+	for _, n := range cut {
+		g.Templates = append(g.Templates, TaggedTemplate{Template: printable(n.template), Why: "its keys are used with keys of different tags; take such calls apart, or keep a copy of it beside each"})
+	}
+	g.Note = "Each value of the tag has a slot of its own."
+	if len(cut) > 0 {
+		g.Note += fmt.Sprintf(" No tag helps %d of the templates.", len(cut))
+	}
+	slices.SortFunc(g.Templates, func(a, b TaggedTemplate) int { return cmp.Compare(a.Template, b.Template) })
+}
+
+// smallGroup is how many distinct keys may share one slot without a second thought.
+const smallGroup = 100
+
+// constant gives the group one tag for all of its keys where these are few.
+func (p *pairing) constant(g *KeyGroup, members []*node) {
+	in := map[string]bool{}
+	tag := ""
+	foreign := false
+	for _, n := range members {
+		in[n.template] = true
+		switch {
+		case !n.hasTag:
+		case n.tagPart >= 0 || tag != "" && tag != n.tag || strings.ContainsAny(n.tag, "#*"):
+			foreign = true
+		default:
+			tag = n.tag
+		}
+	}
+	keys := 0
+	for k := range p.sample {
+		if text, _ := keyspace.Template(k); in[text] {
+			keys++
+		}
+	}
+	if tag == "" {
+		tag = groupName(members)
+	}
+	few := keys <= smallGroup && !foreign
+	g.Tag = TagNone
+	g.Note = fmt.Sprintf("Only one tag for all would bring them together, and so at least %d keys into one slot: take the calls apart, or keep what they need together in one key.", keys)
+	if foreign {
+		g.Note = "They have different hash tags already: take the calls apart, or choose tags anew."
+	}
+	if few {
+		g.Tag = TagConstant
+		g.Note = fmt.Sprintf("All of them lie in one slot then, %d keys that were seen: good for a handful, not for data that grows.", keys)
+	}
+	for _, n := range members {
+		t := TaggedTemplate{Template: printable(n.template), Why: "it is used with many others that have nothing in common"}
+		if few {
+			t.Why, t.rule = "", tagRule{template: n.template, constant: tag, keep: n.hasTag, active: true}
+			t.Tagged = printable(t.rule.pattern())
+		}
+		g.Templates = append(g.Templates, t)
+	}
+}
+
+// groupName is the first word of the first template.
+func groupName(members []*node) string {
+	for _, n := range members {
+		word := strings.FieldsFunc(n.template, func(r rune) bool { return strings.ContainsRune(":./|-#*{}", r) })
+		if len(word) > 0 {
+			return word[0]
+		}
+	}
+	return "group"
+}

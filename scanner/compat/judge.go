@@ -1,0 +1,235 @@
+package compat
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"surecut/internal/command"
+	"surecut/internal/profile"
+)
+
+// sampleEnough is how many calls without a crossing make it likely (19 of 20) that fewer than one in a hundred crosses.
+const sampleEnough = 300
+
+// RuleUnknown is the rule of commands that came later than the target's servers.
+const RuleUnknown = "unknown-command"
+
+// unknownRule is made here, since it follows from the table of commands and the target's version.
+func unknownRule(since int) *profile.Rule {
+	return &profile.Rule{ID: RuleUnknown, When: profile.Called, Level: profile.Block, Error: "ERR unknown command",
+		Reason: fmt.Sprintf("it came with Redis %s, and the target's servers are older", versionText(since)),
+		Remedy: "use newer servers, or older commands"}
+}
+
+func versionText(n int) string { return fmt.Sprintf("%d.%d", n/10000, n/100%100) }
+
+// tooNew gives the version that brought a command which the target's servers lack; 0 where they have it, or where nothing
+// is known of them.
+func tooNew(s *command.Spec, o Options) int {
+	version := o.Version
+	if version == 0 && o.Profile.Engine != "" {
+		version, _ = profile.ParseVersion(o.Profile.Engine) // validated
+		version += 99
+	}
+	if version == 0 || s.Since <= version {
+		return 0
+	}
+	return s.Since
+}
+
+func (t *Tally) unknown(e *Evidence, name string, since int, at time.Time, client string) *observation {
+	o := t.observe(e, profile.Called, name, name, at, client)
+	if o != nil { // the kind refuses it by itself
+		return o
+	}
+	key := observedKey{RuleUnknown, name}
+	if o = t.observed[key]; o == nil {
+		o = &observation{rule: unknownRule(since), command: name, templates: newCounter(templateRoom), clients: newCounter(templateRoom)}
+		t.observed[key], t.order = o, append(t.order, key)
+	}
+	o.evidence.add(e.Kind)
+	return o
+}
+
+// Result judges all that was collected.
+func (t *Tally) Result() *Result {
+	for _, st := range t.streams {
+		t.finish(st)
+	}
+	t.judgeCounts()
+	p := t.o.Profile
+	r := &Result{TargetKind: p.Kind, Profile: Profile{Name: p.Name, Title: p.Title, Version: p.Version, Dated: p.Dated}, KeyGroups: t.pairs.groups()}
+	if t.o.Version > 0 {
+		r.TargetVersion = versionText(t.o.Version)
+	}
+	for _, key := range t.order {
+		r.Findings = append(r.Findings, t.finding(t.observed[key]))
+	}
+	slices.SortStableFunc(r.Findings, worstFirst)
+	r.Coverage = t.coverage()
+	r.Verdict, r.Reasons = t.verdict(r.Findings)
+	m := r.Measure("calls")
+	for key := range t.pairs.sample {
+		m.Add(key, 0)
+	}
+	m.Apply(r)
+	return r
+}
+
+func worstFirst(a, b Finding) int {
+	levels := profile.Levels()
+	return cmp.Or(
+		cmp.Compare(slices.Index(levels, a.Level), slices.Index(levels, b.Level)),
+		-cmp.Compare(a.Certainty, b.Certainty), // proven before possible
+		-cmp.Compare(a.Count, b.Count),
+		cmp.Compare(a.Command, b.Command),
+		cmp.Compare(a.Rule, b.Rule),
+	)
+}
+
+// judgeCounts finds what follows from how often commands were called.
+func (t *Tally) judgeCounts() {
+	names := make([]string, 0, len(t.commands))
+	for name, c := range t.commands {
+		if c.counted > 0 {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	e := &Evidence{Kind: FromStats}
+	for _, name := range names {
+		t.judgeCount(e, name, t.commands[name])
+	}
+}
+
+func (t *Tally) judgeCount(e *Evidence, name string, c *commandCalls) {
+	var args [][]byte
+	for word := range strings.FieldsSeq(name) {
+		args = append(args, []byte(word))
+	}
+	spec, known := t.lookup(args)
+	if known && tooNew(spec, t.o) > 0 {
+		t.unknown(e, name, spec.Since, time.Time{}, "").affected = c.counted
+		return
+	}
+	for _, charge := range command.Against(t.o.Profile, name, t.o.Version) {
+		t.fromCount(e, charge.Rule, name, c, charge.Sure)
+	}
+}
+
+// fromCount notes a finding of which only the number of calls is known. Where calls were seen with their arguments, what was
+// seen stands.
+func (t *Tally) fromCount(e *Evidence, rule *profile.Rule, name string, c *commandCalls, sure bool) {
+	key := observedKey{rule.ID + "\x00" + string(rule.When), name}
+	o := t.observed[key]
+	if o == nil {
+		o = &observation{rule: rule, command: name, possible: !sure, templates: newCounter(templateRoom), clients: newCounter(templateRoom)}
+		t.observed[key], t.order = o, append(t.order, key)
+		if sure {
+			o.affected = c.counted
+		}
+	}
+	o.evidence.add(e.Kind)
+}
+
+// finding puts an observation into words.
+func (t *Tally) finding(o *observation) Finding {
+	r := o.rule
+	f := Finding{Rule: r.ID, Command: o.command, Level: r.Level, Certainty: Proven, Count: o.affected, Affected: o.affected,
+		KeyTemplates: o.templates.top(10), ExampleKeys: append([]string{}, o.examples...), Clients: o.clients.top(10),
+		Source: o.evidence.String(), Reason: r.Reason, Error: r.Error, Remedy: r.Remedy}
+	if !o.first.IsZero() {
+		f.FirstSeen, f.LastSeen = o.first.UTC().Format(time.RFC3339), o.last.UTC().Format(time.RFC3339)
+	}
+	if c := t.commands[o.command]; c != nil {
+		f.Count, f.Examined = max(c.counted, c.examined, o.affected), c.examined
+		if c.examined > 0 && aboutKeys(r.When) {
+			share := min(1, float64(o.affected)/float64(c.examined))
+			f.CrossSlotShare = &share
+		}
+	}
+	details := o.details
+	if o.possible {
+		f.Certainty = Possible
+		details = append(details, t.sampled(&f))
+	}
+	f.Detail = strings.Join(details, " ")
+	return f
+}
+
+// sampled words what the calls that were seen say about those that were only counted. A large sample without a crossing
+// takes the weight from the finding.
+func (t *Tally) sampled(f *Finding) string {
+	switch {
+	case f.Examined == 0:
+		return "Only counted: no call was seen with its arguments."
+	case f.Examined < sampleEnough:
+		return fmt.Sprintf("None of the %d calls that were seen did it; that is too few to say that none does.", f.Examined)
+	}
+	f.Level = profile.Info
+	return fmt.Sprintf("None of the %d calls that were seen did it, so fewer than %.1f %% do (95 times of 100).", f.Examined, 300/float64(f.Examined))
+}
+
+func aboutKeys(when profile.Condition) bool {
+	return slices.Contains([]profile.Condition{profile.CrossSlot, profile.TransactionCrossSlot, profile.WatchCrossSlot, profile.UndeclaredKey,
+		profile.NoKeys, profile.Pattern, profile.PatternElsewhere, profile.OtherDatabase}, when)
+}
+
+// verdict weighs the findings against what was looked at.
+func (t *Tally) verdict(findings []Finding) (Verdict, []string) {
+	var proven, possible, latent int
+	for _, f := range findings {
+		switch {
+		case f.Level == profile.Latent:
+			latent++
+		case f.Level != profile.Block && f.Level != profile.Silent:
+		case f.Certainty == Proven:
+			proven++
+		default:
+			possible++
+		}
+	}
+	var reasons []string
+	say := func(n int, text string) {
+		if n > 0 {
+			reasons = append(reasons, fmt.Sprintf(text, n))
+		}
+	}
+	say(proven, "Refused there, or answered wrongly: %d proven.")
+	say(possible, "Refused there, or answered wrongly, depending on keys that were not seen: %d possible.")
+	say(latent, "Works only until there are more shards, or a limit is met: %d.")
+	why := t.unproven()
+	if why != "" {
+		reasons = append(reasons, why)
+	}
+	switch {
+	case proven > 0:
+		return Incompatible, reasons
+	case possible+latent > 0:
+		return Risky, reasons
+	case why != "":
+		return Unproven, reasons
+	}
+	return Compatible, []string{"Nothing that was looked at is refused or answered otherwise there; the coverage says how much that is."}
+}
+
+// unproven says why the evidence cannot carry a good verdict; "": it can.
+func (t *Tally) unproven() string {
+	var calls, reads int64
+	for _, e := range t.evidence {
+		calls += e.Calls
+		if e.Kind == FromStats || e.Kind == FromMonitor || e.Kind == FromCapture {
+			reads += e.Calls
+		}
+	}
+	switch {
+	case calls == 0:
+		return "No call was seen, which proves nothing."
+	case reads == 0:
+		return "Reads were not looked at: this evidence shows none."
+	}
+	return ""
+}

@@ -1,0 +1,390 @@
+package compat
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/redis/rueidis"
+
+	"surecut/internal/endpoint"
+)
+
+// MonitorOptions bound what MONITOR may do to the servers.
+type MonitorOptions struct {
+	Total  time.Duration // that it is on, on each server
+	Window time.Duration // at a stretch; as much time passes without it before each window, to compare with
+
+	// Began, if set, is called when MONITOR is on, from the goroutine of the server; nothing is read before it returns.
+	Began func(addr string)
+}
+
+// DefaultWindow is how long MONITOR is on at a stretch.
+const DefaultWindow = 2 * time.Second
+
+// What ends MONITOR before its time.
+const (
+	windowBytes   = 32 << 20              // of one window: it ends early, the next one begins in time
+	bufferLimit   = 64 << 20              // waiting for us in the server
+	slowestPing   = 20 * time.Millisecond // at least this slow, and
+	slowerPing    = 10                    // so many times slower than without MONITOR
+	slowInARow    = 3
+	probeInterval = 100 * time.Millisecond
+)
+
+// MonitorCost is what MONITOR cost one server, measured in its windows (on) and in the pauses before them (off).
+type MonitorCost struct {
+	Windows      int     `json:"windows"`
+	Bytes        int64   `json:"bytes"`   // that the server sent for it
+	OpsOn        float64 `json:"ops_on"`  // commands a second
+	OpsOff       float64 `json:"ops_off"` //
+	CPUOn        float64 `json:"cpu_on"`  // seconds of CPU a second, of the server's process
+	CPUOff       float64 `json:"cpu_off"`
+	LatencyOnUs  int64   `json:"latency_on_us"` // median of PING
+	LatencyOffUs int64   `json:"latency_off_us"`
+	PeakBuffer   int64   `json:"peak_buffer"` // bytes that waited in the server for us; 0 where it does not tell (before 6.2)
+	Stopped      string  `json:"stopped"`     // why it ended before its time; "" where it did not
+}
+
+// Monitor looks at the calls of every server by MONITOR, in windows, on all servers at once. A server that suffers is left
+// alone: its evidence says why.
+func (t *Tally) Monitor(ctx context.Context, d *endpoint.Deployment, o MonitorOptions) error {
+	if o.Total <= 0 || o.Window <= 0 {
+		return errors.New("monitor: the time and the window must be more than 0")
+	}
+	var mu sync.Mutex
+	g, ctx := errgroup.WithContext(ctx)
+	for _, shard := range d.Shards() {
+		for _, node := range append([]endpoint.Node{shard.Primary}, shard.Replicas...) {
+			w := &watch{t: t, mu: &mu, d: d, o: o, addr: node.Addr, e: t.Evidence(FromMonitor, node.Addr)}
+			g.Go(func() error {
+				if err := w.run(ctx); err != nil {
+					return fmt.Errorf("MONITOR on %s: %w", w.addr, err)
+				}
+				return nil
+			})
+		}
+	}
+	return g.Wait()
+}
+
+// watch is MONITOR on one server.
+type watch struct {
+	t    *Tally
+	mu   *sync.Mutex // guards t
+	d    *endpoint.Deployment
+	o    MonitorOptions
+	addr string
+	e    *Evidence
+
+	client rueidis.Client
+	own    string // our address, as the server sees it; "" where it does not tell
+	cost   MonitorCost
+	on     period
+	off    period
+	halt   atomic.Bool // the server suffers: cost.Stopped says how
+	cut    int64
+	args   [][]byte
+}
+
+// period sums what was measured with MONITOR on, or off.
+type period struct {
+	seconds, commands, cpu float64
+	pings                  []time.Duration
+}
+
+func (w *watch) run(ctx context.Context) error {
+	var err error
+	if w.client, err = w.d.Client(ctx, w.addr, 0); err != nil {
+		return err
+	}
+	w.findOwn(ctx)
+	left := w.o.Total
+	for left > 0 && w.cost.Stopped == "" {
+		length := min(w.o.Window, left)
+		if err := w.measure(ctx, &w.off, func() error { return w.pause(ctx, length) }); err != nil {
+			return err
+		}
+		if err := w.window(ctx, length); err != nil {
+			return err
+		}
+		left -= length
+	}
+	w.report()
+	return nil
+}
+
+// findOwn learns our address by the ID of our connection (since 5.0), so that our own probes are not taken for traffic.
+func (w *watch) findOwn(ctx context.Context) {
+	id, err := w.client.Do(ctx, w.client.B().ClientId().Build()).AsInt64()
+	if err != nil {
+		return
+	}
+	text, err := w.client.Do(ctx, w.client.B().ClientList().Build()).ToString()
+	if err != nil {
+		return
+	}
+	for line := range strings.Lines(text) {
+		if f := clientFields(line); f["id"] == strconv.FormatInt(id, 10) {
+			w.own = f["addr"]
+		}
+	}
+}
+
+// measure runs something and sums what the server did meanwhile.
+func (w *watch) measure(ctx context.Context, p *period, run func() error) error {
+	before, begun := w.figures(ctx), time.Now()
+	if err := run(); err != nil {
+		return err
+	}
+	after, seconds := w.figures(ctx), time.Since(begun).Seconds()
+	p.seconds += seconds
+	p.commands += max(0, after.commands-before.commands)
+	p.cpu += max(0, after.cpu-before.cpu)
+	return nil
+}
+
+type figures struct{ commands, cpu float64 }
+
+func (w *watch) figures(ctx context.Context) figures {
+	info, err := endpoint.Info(ctx, w.client, "stats", "cpu")
+	if err != nil {
+		return figures{}
+	}
+	number := func(name string) float64 {
+		n, _ := strconv.ParseFloat(info[name], 64)
+		return n
+	}
+	return figures{commands: number("total_commands_processed"), cpu: number("used_cpu_sys") + number("used_cpu_user")}
+}
+
+// pause lets time pass, and measures how fast the server answers.
+func (w *watch) pause(ctx context.Context, length time.Duration) error {
+	for end := time.Now().Add(length); time.Now().Before(end); {
+		if err := w.ping(ctx, &w.off); err != nil {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(min(probeInterval, max(0, time.Until(end)))):
+		}
+	}
+	return nil
+}
+
+func (w *watch) ping(ctx context.Context, p *period) error {
+	begun := time.Now()
+	err := w.client.Do(ctx, w.client.B().Ping().Build()).Error()
+	if err != nil && endpoint.Code(err) == "" {
+		return fmt.Errorf("PING: %w", err)
+	}
+	p.pings = append(p.pings, time.Since(begun))
+	return nil
+}
+
+// window has MONITOR on for a while, on a connection of its own.
+func (w *watch) window(ctx context.Context, length time.Duration) error {
+	conn, err := w.d.DialReplica(ctx, w.addr)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	stop := context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })
+	defer stop()
+	id, _ := ask(conn, "CLIENT", "ID") // an error before 5.0
+	if reply, err := ask(conn, "MONITOR"); err != nil {
+		return err
+	} else if reply != "+OK" {
+		return fmt.Errorf("the server answers %s; let the user run MONITOR, or give a file that redis-cli MONITOR wrote (--monitor-file)", printable(reply))
+	}
+	if w.o.Began != nil {
+		w.o.Began(w.addr)
+	}
+	w.cost.Windows++
+	ended := make(chan struct{})
+	var probing sync.WaitGroup
+	probing.Go(func() { w.probe(ctx, strings.TrimPrefix(id, ":"), ended, conn) })
+	return w.measure(ctx, &w.on, func() error {
+		closed, err := w.read(ctx, conn, time.Now().Add(length))
+		close(ended)
+		probing.Wait()
+		if closed != nil && w.cost.Stopped == "" {
+			w.cost.Stopped = "the server closed the connection: " + closed.Error()
+		}
+		return err
+	})
+}
+
+// ask sends a command on the raw connection and gives the line of its reply.
+func ask(conn net.Conn, words ...string) (string, error) {
+	var b strings.Builder
+	fmt.Fprintf(&b, "*%d\r\n", len(words))
+	for _, word := range words {
+		fmt.Fprintf(&b, "$%d\r\n%s\r\n", len(word), word)
+	}
+	if err := conn.SetDeadline(time.Now().Add(10 * time.Second)); err != nil {
+		return "", err
+	}
+	if _, err := conn.Write([]byte(b.String())); err != nil {
+		return "", err
+	}
+	var line []byte
+	one := make([]byte, 1) // nothing behind the line may be taken from the connection
+	for len(line) < 4096 {
+		if _, err := conn.Read(one); err != nil {
+			return "", err
+		}
+		if one[0] == '\n' {
+			return strings.TrimRight(string(line), "\r"), nil
+		}
+		line = append(line, one[0])
+	}
+	return "", errors.New("the reply has no end")
+}
+
+// probe watches how the server bears it, and closes the connection when it suffers.
+func (w *watch) probe(ctx context.Context, id string, ended <-chan struct{}, conn net.Conn) {
+	slow := 0
+	limit := max(slowestPing, slowerPing*median(w.off.pings))
+	for {
+		select {
+		case <-ended:
+			return
+		case <-time.After(probeInterval):
+		}
+		if w.ping(ctx, &w.on) != nil {
+			return // the reader finds out
+		}
+		if last := w.on.pings[len(w.on.pings)-1]; last > limit {
+			slow++
+		} else {
+			slow = 0
+		}
+		w.cost.PeakBuffer = max(w.cost.PeakBuffer, w.waiting(ctx, id))
+		switch {
+		case slow >= slowInARow:
+			w.cost.Stopped = fmt.Sprintf("PING took more than %v %d times in a row, and %v in the median without MONITOR", limit, slowInARow, median(w.off.pings).Round(time.Microsecond))
+		case w.cost.PeakBuffer > bufferLimit:
+			w.cost.Stopped = fmt.Sprintf("%d bytes waited in the server's buffer for us", w.cost.PeakBuffer)
+		default:
+			continue
+		}
+		w.halt.Store(true)
+		conn.SetDeadline(time.Unix(1, 0))
+		return
+	}
+}
+
+// waiting gives the bytes that wait in the server for our connection (CLIENT LIST ID, since 6.2).
+func (w *watch) waiting(ctx context.Context, id string) int64 {
+	if _, err := strconv.ParseInt(id, 10, 64); err != nil {
+		return 0
+	}
+	text, err := w.client.Do(ctx, w.client.B().Arbitrary("CLIENT", "LIST", "ID", id).Build()).ToString()
+	if err != nil {
+		return 0
+	}
+	n, _ := strconv.ParseInt(clientFields(text)["omem"], 10, 64)
+	return n
+}
+
+// read takes lines until the end of the window, and once more what has come by then. closed is how the server broke off.
+func (w *watch) read(ctx context.Context, conn net.Conn, end time.Time) (closed, err error) {
+	stream := fmt.Sprintf("%s#%d", w.addr, w.cost.Windows)
+	defer func() {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		w.t.endStream(stream)
+	}()
+	buf := make([]byte, 0, 256<<10)
+	for total := int64(0); total < windowBytes && !w.halt.Load(); {
+		last := !time.Now().Before(end)
+		until := end
+		if last {
+			until = time.Now().Add(10 * time.Millisecond)
+		}
+		conn.SetReadDeadline(until)
+		if len(buf) == cap(buf) {
+			buf = slices.Grow(buf, cap(buf))
+		}
+		n, err := conn.Read(buf[len(buf):cap(buf)])
+		total, w.cost.Bytes = total+int64(n), w.cost.Bytes+int64(n)
+		buf = w.lines(stream, buf[:len(buf)+n])
+		switch {
+		case ctx.Err() != nil:
+			return nil, ctx.Err()
+		case err != nil && !errors.Is(err, os.ErrDeadlineExceeded):
+			return err, nil
+		case last:
+			return nil, nil
+		}
+	}
+	return nil, nil
+}
+
+// lines adds every whole line and gives back the rest. Of a line over 1 MiB the first part is looked at.
+func (w *watch) lines(stream string, buf []byte) []byte {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	rest := buf
+	for {
+		i := bytes.IndexByte(rest, '\n')
+		if i < 0 {
+			break
+		}
+		w.line(stream, rest[:i])
+		rest = rest[i+1:]
+	}
+	return append(buf[:0], rest...)
+}
+
+func (w *watch) line(stream string, line []byte) {
+	c, err := parseLine(line[:min(len(line), maxLine)], w.args[:0])
+	if errors.Is(err, errCut) || len(line) > maxLine {
+		w.cut++
+	} else if err != nil {
+		return
+	}
+	w.args = c.Args
+	if c.Client == w.own && w.own != "" {
+		return
+	}
+	c.Stream = stream
+	w.t.Add(w.e, c)
+}
+
+// report writes what was measured into the evidence.
+func (w *watch) report() {
+	c := &w.cost
+	c.OpsOn, c.OpsOff = w.on.commands/max(w.on.seconds, 0.001), w.off.commands/max(w.off.seconds, 0.001)
+	c.CPUOn, c.CPUOff = w.on.cpu/max(w.on.seconds, 0.001), w.off.cpu/max(w.off.seconds, 0.001)
+	c.LatencyOnUs, c.LatencyOffUs = median(w.on.pings).Microseconds(), median(w.off.pings).Microseconds()
+	w.e.Cost = c
+	w.e.Seconds = w.on.seconds
+	if w.cut > 0 {
+		w.e.Note = fmt.Sprintf("%d lines are longer than 1 MiB; keys behind that were not seen.", w.cut)
+	}
+	if c.Stopped != "" {
+		w.e.Note = strings.TrimSpace(w.e.Note + " It was stopped: " + c.Stopped + ".")
+	}
+}
+
+func median(d []time.Duration) time.Duration {
+	if len(d) == 0 {
+		return 0
+	}
+	sorted := slices.Sorted(slices.Values(d))
+	return sorted[len(sorted)/2]
+}

@@ -1,0 +1,496 @@
+//go:build servers
+
+package compat
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"surecut/e2e/servers"
+	"surecut/internal/endpoint"
+	"surecut/internal/keyspace"
+	"surecut/internal/profile"
+)
+
+var corpusImages = []string{"redis:6.0", "redis:7.0", "redis:8.0"}
+
+// TestCorpusOnServers runs every workload on a real server under MONITOR, and holds what is found against a real cluster of
+// the same version: what is called block is refused there with the text that the finding quotes, and clean workloads run.
+func TestCorpusOnServers(t *testing.T) {
+	for _, image := range corpusImages {
+		t.Run(image, func(t *testing.T) {
+			servers.Require(t, image)
+			version := strings.TrimPrefix(image, "redis:")
+			one := servers.Standalone(t, image)
+			nodes := servers.Cluster(t, image, 3, 0)
+			for _, w := range corpus(t) {
+				if w.Since > version {
+					continue
+				}
+				t.Run(w.name, func(t *testing.T) {
+					found := watchWorkload(t, one, "cluster", version, w.Workload)
+					if want := judgeCalls(t, "cluster", version, w.Workload); !w.Hidden && !slices.Equal(shortFindings(found), shortFindings(want)) {
+						t.Errorf("MONITOR of a real server shows\n%s\nthe written workload\n%s",
+							strings.Join(shortFindings(found), "\n"), strings.Join(shortFindings(want), "\n"))
+					}
+					refusals := replay(t, &clusterSide{t: t, nodes: nodes}, w.Workload)
+					if w.Hidden {
+						found = judgeCalls(t, "cluster", version, w.Workload)
+					}
+					for _, f := range found.Findings {
+						if f.Level == profile.Block && f.Certainty == Proven && !quoted(f, refusals) {
+							t.Errorf("%s is called refused with %q, but the cluster answers %q", f.Command, f.Error, refusals)
+						}
+					}
+					clean := append(slices.Clone(w.Clean), w.CleanCluster...)
+					if r := watchWorkload(t, one, "cluster", version, clean); len(r.Findings) > 0 {
+						t.Errorf("clean, and MONITOR shows %v", shortFindings(r))
+					}
+					if refusals := replay(t, &clusterSide{t: t, nodes: nodes}, clean); len(refusals) > 0 {
+						t.Errorf("clean, and the cluster refuses %q", refusals)
+					}
+				})
+			}
+		})
+	}
+}
+
+// TestCorpusOnTwemproxy holds the findings for twemproxy against Debian's nutcracker.
+func TestCorpusOnTwemproxy(t *testing.T) {
+	image := "redis:7.0"
+	servers.Require(t, image)
+	one, two := servers.Standalone(t, image), servers.Standalone(t, image)
+	proxy := servers.Twemproxy(t, []string{"hash: fnv1a_64", "distribution: ketama", `hash_tag: "{}"`}, one.Addr+":1 a", two.Addr+":1 b")
+	for _, w := range corpus(t) {
+		t.Run(w.name, func(t *testing.T) {
+			found := judgeCalls(t, "twemproxy", "7.0", w.Workload)
+			refusals := replay(t, &proxySide{t: t, addr: proxy.Addr}, w.Workload)
+			for _, f := range found.Findings {
+				if f.Level == profile.Block && f.Certainty == Proven && !quoted(f, refusals) {
+					t.Errorf("%s is called refused with %q, but nutcracker answers %q", f.Command, f.Error, refusals)
+				}
+			}
+			if refusals := replay(t, &proxySide{t: t, addr: proxy.Addr}, w.Clean); len(refusals) > 0 {
+				t.Errorf("clean, and nutcracker refuses %q", refusals)
+			}
+		})
+	}
+}
+
+// quoted: one of the refusals holds a text that the rule of the finding quotes.
+func quoted(f Finding, replies map[string][]string) bool {
+	refusals := replies[f.Command]
+	if strings.HasPrefix(f.Command, "db") { // one gets there by SELECT
+		refusals = replies["SELECT"]
+	}
+	texts := []string{f.Error}
+	for _, p := range profile.All() {
+		for _, r := range p.Rules {
+			if r.ID == f.Rule && r.Error == f.Error {
+				texts = append(texts, r.Also...)
+			}
+		}
+	}
+	return slices.ContainsFunc(refusals, func(reply string) bool {
+		return slices.ContainsFunc(texts, func(text string) bool { return text != "" && strings.Contains(reply, text) })
+	})
+}
+
+// watchWorkload runs calls on a server while MONITOR looks on.
+func watchWorkload(t *testing.T, server *servers.Server, kind, version string, calls [][]string) *Result {
+	t.Helper()
+	server.Must("FLUSHALL")
+	p, err := profile.Get(kind)
+	if err != nil {
+		t.Fatal(err)
+	}
+	number, err := profile.ParseVersion(version)
+	if err != nil {
+		t.Fatal(err)
+	}
+	spec, err := endpoint.Parse(server.URL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	d, err := endpoint.Open(t.Context(), spec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	ta := NewTally(Options{Profile: p, Version: number})
+	err = ta.Monitor(t.Context(), d, MonitorOptions{Total: 50 * time.Millisecond, Window: 50 * time.Millisecond, Began: func(string) {
+		replay(t, &oneSide{t: t, addr: server.Addr}, calls)
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ta.Result()
+}
+
+// side sends a call where a client of its kind would send it.
+type side interface {
+	// route gives the address for a call, given its first key ("" without) of a client.
+	route(client, key string) string
+	// after is told the reply.
+	after(client, command string)
+}
+
+type oneSide struct {
+	t    *testing.T
+	addr string
+}
+
+func (s *oneSide) route(string, string) string { return s.addr }
+func (s *oneSide) after(string, string)        {}
+
+type proxySide struct {
+	t    *testing.T
+	addr string
+}
+
+func (s *proxySide) route(string, string) string { return s.addr }
+func (s *proxySide) after(string, string)        {}
+
+// clusterSide sends to the node of the first key, a transaction as a whole to that of its first key.
+type clusterSide struct {
+	t     *testing.T
+	nodes []*servers.Server
+	pin   map[string]string // client to node
+}
+
+func (s *clusterSide) route(client, key string) string {
+	if at := s.pin[client]; at != "" {
+		return at
+	}
+	if key == "" {
+		return s.nodes[0].Addr
+	}
+	return s.nodes[int(keyspace.Slot(key))*len(s.nodes)/keyspace.Slots].Addr
+}
+
+func (s *clusterSide) after(client, command string) {
+	if command == "EXEC" || command == "UNWATCH" {
+		delete(s.pin, client)
+	}
+}
+
+// replay runs calls in order and gives the errors by command. A transaction is sent to the node of its first key.
+func replay(t *testing.T, s side, calls [][]string) map[string][]string {
+	t.Helper()
+	refusals := map[string][]string{}
+	conns := map[string]*rawConn{}
+	defer func() {
+		for _, c := range conns {
+			c.Close()
+		}
+	}()
+	for i, words := range calls {
+		client := "1"
+		if words[0] == "lua" {
+			continue
+		}
+		if words[0][0] == '@' {
+			client, words = words[0], words[1:]
+		}
+		key := firstKey(words)
+		if c, ok := s.(*clusterSide); ok && (words[0] == "MULTI" || words[0] == "WATCH") && c.pin[client] == "" {
+			if c.pin == nil {
+				c.pin = map[string]string{}
+			}
+			for _, later := range calls[i:] { // a cluster client holds MULTI back until it knows a key
+				if key == "" {
+					key = firstKey(later)
+				}
+			}
+			c.pin[client] = c.route(client, key)
+		}
+		at := s.route(client, key)
+		id := client + at
+		if conns[id] == nil {
+			conns[id] = dialRaw(t, at)
+		}
+		reply := conns[id].do(words)
+		if reply == closedConnection {
+			conns[id].Close()
+			delete(conns, id)
+		}
+		if reply != "" {
+			name := commandOf(words)
+			refusals[name] = append(refusals[name], reply)
+		}
+		s.after(client, words[0])
+	}
+	return refusals
+}
+
+func commandOf(words []string) string {
+	var args [][]byte
+	for _, w := range words {
+		args = append(args, []byte(w))
+	}
+	spec, known := NewTally(Options{Profile: profile.All()[0]}).lookup(args)
+	return commandName(spec, known, args)
+}
+
+func firstKey(words []string) string {
+	if words[0][0] == '@' {
+		words = words[1:]
+	}
+	var args [][]byte
+	for _, w := range words {
+		args = append(args, []byte(w))
+	}
+	spec, known := NewTally(Options{Profile: profile.All()[0]}).lookup(args)
+	if !known {
+		return ""
+	}
+	at, err := spec.Keys(args, nil)
+	if err != nil || len(at) == 0 {
+		return ""
+	}
+	return words[at[0]]
+}
+
+// closedConnection stands for a connection that was closed in place of a reply, in the words of the profiles.
+const closedConnection = "(the connection is closed)"
+
+type rawConn struct {
+	net.Conn
+	t *testing.T
+	r *bufio.Reader
+}
+
+func dialRaw(t *testing.T, addr string) *rawConn {
+	t.Helper()
+	conn, err := net.Dial("tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &rawConn{conn, t, bufio.NewReader(conn)}
+}
+
+// do sends a command and gives its error reply, the first one within a reply of EXEC; "" where there is none.
+func (c *rawConn) do(words []string) string {
+	c.t.Helper()
+	c.SetDeadline(time.Now().Add(time.Minute))
+	var b strings.Builder
+	fmt.Fprintf(&b, "*%d\r\n", len(words))
+	for _, w := range words {
+		fmt.Fprintf(&b, "$%d\r\n%s\r\n", len(w), w)
+	}
+	if _, err := c.Write([]byte(b.String())); err != nil {
+		return closedConnection
+	}
+	reply, err := c.reply()
+	if err != nil {
+		var timeout net.Error
+		if errors.As(err, &timeout) && timeout.Timeout() {
+			c.t.Fatalf("%q: no reply within a minute", words)
+		}
+		return closedConnection
+	}
+	return reply
+}
+
+func (c *rawConn) reply() (string, error) {
+	line, err := c.r.ReadString('\n')
+	if err != nil {
+		return "", err
+	}
+	line = strings.TrimRight(line, "\r\n")
+	n := 0
+	switch line[0] {
+	case '-':
+		return line[1:], nil
+	case '$':
+		if _, err := fmt.Sscan(line[1:], &n); err != nil || n < 0 {
+			return "", err
+		}
+		_, err := io.CopyN(io.Discard, c.r, int64(n)+2)
+		return "", err
+	case '*':
+		if _, err := fmt.Sscan(line[1:], &n); err != nil {
+			return "", err
+		}
+		first := ""
+		for range n {
+			e, err := c.reply()
+			if err != nil {
+				return "", err
+			}
+			if first == "" {
+				first = e
+			}
+		}
+		return first, nil
+	}
+	return "", nil
+}
+
+// TestUndeclaredKeys: MONITOR of a real server tells a script that touches what it has not declared from one that declares it.
+func TestUndeclaredKeys(t *testing.T) {
+	for _, image := range corpusImages {
+		servers.Require(t, image)
+		one := servers.Standalone(t, image)
+		r := watchWorkload(t, one, "cluster", "7.0", [][]string{
+			{"EVAL", "redis.call('SET', KEYS[1], '1') return redis.call('INCR', 'hits:' .. ARGV[1])", "1", "page:7", "7"},
+		})
+		f := findingOf(t, r, "EVAL", "script-keys")
+		if f.Certainty != Proven || f.Affected != 1 || strings.Join(f.ExampleKeys, " ") != "hits:7" || strings.Join(f.KeyTemplates, " ") != "hits:#" {
+			t.Errorf("%s: %+v", image, f)
+		}
+		r = watchWorkload(t, one, "cluster", "7.0", [][]string{
+			{"EVAL", "redis.call('SET', KEYS[1], '1') return redis.call('INCR', KEYS[2])", "2", "{7}:page", "{7}:hits"},
+		})
+		if len(r.Findings) != 0 {
+			t.Errorf("%s: a script that declares its keys: %v", image, shortFindings(r))
+		}
+	}
+}
+
+// TestProposalsMakeItRun: a workload that a cluster refuses runs there once its keys have the proposed tags.
+func TestProposalsMakeItRun(t *testing.T) {
+	var calls [][]string
+	for i := range 20 {
+		user := fmt.Sprint(i)
+		calls = append(calls,
+			[]string{"MSET", "user:" + user + ":name", "x", "user:" + user + ":mail", "y"},
+			[]string{"SADD", "tags:" + user, "a", "b"},
+			[]string{"SINTERSTORE", "common:" + user, "tags:" + user, "likes:" + user},
+			[]string{"MULTI"}, []string{"SET", "from:" + user, "1"}, []string{"SET", "to:" + user, "1"}, []string{"EXEC"},
+			[]string{"EVAL", "redis.call('SET', KEYS[1], '1') return redis.call('SET', KEYS[2], '1')", "2", "page:" + user, "hits:" + user},
+			[]string{"RPUSH", "queue:" + user, "job"},
+			[]string{"BLPOP", "queue:" + user, "later:" + user, "1"},
+			[]string{"RENAME", "user:" + user + ":name", "user:" + user + ":old"},
+			[]string{"PFMERGE", "visits:day", "visits:hour"},
+		)
+	}
+	for _, image := range corpusImages {
+		t.Run(image, func(t *testing.T) {
+			servers.Require(t, image)
+			one := servers.Standalone(t, image)
+			nodes := servers.Cluster(t, image, 3, 0)
+			found := watchWorkload(t, one, "cluster", "7.0", calls)
+			if refused := replay(t, &clusterSide{t: t, nodes: nodes}, calls); len(refused) == 0 || found.Verdict != Incompatible {
+				t.Fatalf("the workload should be refused before: %v, verdict %s", refused, found.Verdict)
+			}
+			var tagged [][]string
+			for _, words := range calls {
+				tagged = append(tagged, retagCall(found, words))
+			}
+			if refused := replay(t, &clusterSide{t: t, nodes: nodes}, tagged); len(refused) != 0 {
+				t.Errorf("still refused with the proposed tags: %v", refused)
+			}
+			if r := watchWorkload(t, one, "cluster", "7.0", tagged); r.Verdict != Compatible {
+				t.Errorf("with the proposed tags: %s, %v", r.Verdict, shortFindings(r))
+			}
+		})
+	}
+}
+
+// retagCall gives every key of a call its proposed name.
+func retagCall(r *Result, words []string) []string {
+	var args [][]byte
+	for _, w := range words {
+		args = append(args, []byte(w))
+	}
+	out := slices.Clone(words)
+	spec, _ := NewTally(Options{Profile: profile.All()[0]}).lookup(args)
+	at, err := spec.Keys(args, nil)
+	if err != nil {
+		return out
+	}
+	for _, i := range at {
+		out[i] = r.Retag(words[i])
+	}
+	return out
+}
+
+// TestStatic: what a server has counted, its databases and clients, without a call seen.
+func TestStatic(t *testing.T) {
+	for _, image := range corpusImages {
+		servers.Require(t, image)
+		one := servers.Standalone(t, image)
+		one.Must("CONFIG", "RESETSTAT")
+		one.Must("MSET", "a", "1", "b", "2")
+		one.Must("SWAPDB", "1", "2")
+		if err := one.Client(3).Do(t.Context(), one.Client(3).B().Set().Key("k").Value("v").Build()).Error(); err != nil {
+			t.Fatal(err)
+		}
+		spec, err := endpoint.Parse(one.URL())
+		if err != nil {
+			t.Fatal(err)
+		}
+		d, err := endpoint.Open(t.Context(), spec)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer d.Close()
+		ta := newClusterTally(t)
+		if err := ta.Static(t.Context(), d); err != nil {
+			t.Fatal(err)
+		}
+		r := ta.Result()
+		if f := findingOf(t, r, "MSET", "cross-slot"); f.Certainty != Possible || f.Count != 1 || f.CrossSlotShare != nil {
+			t.Errorf("%s: %+v", image, f)
+		}
+		if f := findingOf(t, r, "SWAPDB", "database"); f.Certainty != Proven {
+			t.Errorf("%s: %+v", image, f)
+		}
+		if f := findingOf(t, r, "db3", "databases"); f.Count != 1 {
+			t.Errorf("%s: %+v", image, f)
+		}
+		if f := findingOf(t, r, "(clients)", "clients"); f.Count < 1 || len(f.Clients) == 0 {
+			t.Errorf("%s: %+v", image, f)
+		}
+	}
+}
+
+// TestMonitorMeasures: the report says what MONITOR cost, and ends it when the server closes the connection.
+func TestMonitorMeasures(t *testing.T) {
+	image := "redis:7.0"
+	servers.Require(t, image)
+	one := servers.Standalone(t, image)
+	open := func() *endpoint.Deployment {
+		spec, err := endpoint.Parse(one.URL())
+		if err != nil {
+			t.Fatal(err)
+		}
+		d, err := endpoint.Open(t.Context(), spec)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(d.Close)
+		return d
+	}
+	ta := newClusterTally(t)
+	err := ta.Monitor(t.Context(), open(), MonitorOptions{Total: 200 * time.Millisecond, Window: 100 * time.Millisecond, Began: func(string) {
+		for range 50 {
+			one.Must("GET", "a")
+		}
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	e := ta.Result().Coverage.Evidence[0]
+	if c := e.Cost; ta.commands["GET"].examined != 100 || c == nil || c.Windows != 2 || c.Bytes < 100*40 || c.LatencyOffUs <= 0 || c.Stopped != "" || c.OpsOff <= 0 {
+		t.Errorf("%d calls, cost %+v", e.Calls, e.Cost)
+	}
+	ta = newClusterTally(t)
+	err = ta.Monitor(t.Context(), open(), MonitorOptions{Total: time.Minute, Window: 100 * time.Millisecond, Began: func(string) {
+		one.Must("CLIENT", "KILL", "TYPE", "normal") // a MONITOR is one of these
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if e := ta.Result().Coverage.Evidence[0]; e.Cost == nil || !strings.Contains(e.Cost.Stopped, "closed the connection") || !strings.Contains(e.Note, "stopped") {
+		t.Errorf("cost %+v, note %q", e.Cost, e.Note)
+	}
+}

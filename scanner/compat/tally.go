@@ -1,0 +1,209 @@
+package compat
+
+import (
+	"strings"
+	"time"
+
+	"surecut/internal/command"
+	"surecut/internal/keyspace"
+	"surecut/internal/profile"
+	"surecut/internal/sharding"
+)
+
+// Options says what the calls are held against.
+type Options struct {
+	Profile *profile.Profile
+	Version int    // of the target's servers, 80000 for 8.0; 0: not known, so that the rules of every version count
+	Tag     string // the two bytes that enclose a hash tag where the profile routes by key; "": none
+
+	// Module finds commands that the table lacks, by the server's own description. nil: none.
+	Module func(name string) *command.Spec
+}
+
+// Call is one call as it was seen. Args belong to the caller and are not kept.
+type Call struct {
+	At     time.Time // zero: unknown
+	Stream string    // calls of one stream come in the order in which one server ran them
+	Client string    // address, "" where unknown
+	DB     int
+	Lua    bool // made by the script that was called before it on this stream
+	Args   [][]byte
+}
+
+// Limits of what is remembered.
+const (
+	maxClients   = 2000 // in a transaction or with watched keys at a time, by stream
+	maxKeysKept  = 64   // of one call, transaction or script, for templates
+	maxCommands  = 4000 // names of commands, unknown ones included
+	maxObserved  = 4000 // findings
+	templateRoom = 200  // templates of one finding
+)
+
+// Tally collects evidence and judges it. It serves one goroutine.
+type Tally struct {
+	o        Options
+	routes   func(key string) uint32
+	commands map[string]*commandCalls
+	observed map[observedKey]*observation
+	order    []observedKey
+	evidence []*Evidence
+	streams  map[string]*stream
+	pairs    pairing
+
+	malformed, orphans, skipped int64
+	keys                        []int
+}
+
+// commandCalls counts one command.
+type commandCalls struct {
+	counted  int64 // by INFO commandstats
+	examined int64 // with arguments
+	evidence kinds
+}
+
+type observedKey struct{ rule, command string }
+
+// observation is a finding in the making.
+type observation struct {
+	rule      *profile.Rule
+	command   string
+	affected  int64
+	possible  bool // and never seen in arguments
+	templates counter
+	examples  []string
+	clients   counter
+	evidence  kinds
+	first     time.Time
+	last      time.Time
+	details   []string
+}
+
+// NewTally begins a tally.
+func NewTally(o Options) *Tally {
+	t := &Tally{o: o, commands: map[string]*commandCalls{}, observed: map[observedKey]*observation{}, streams: map[string]*stream{}, pairs: newPairing()}
+	t.routes = router(o)
+	return t
+}
+
+// router gives where a key lies: two keys with one number lie together on every target of the kind.
+func router(o Options) func(key string) uint32 {
+	switch o.Profile.Routing {
+	case profile.RouteCodis:
+		return func(key string) uint32 { return uint32(sharding.CodisSlot(key)) }
+	case profile.RouteKey:
+		return func(key string) uint32 { return keyHash(tagged(key, o.Tag)) }
+	}
+	return func(key string) uint32 { return uint32(keyspace.Slot(key)) }
+}
+
+// tagged gives the part of a key that decides where it lies, by twemproxy's rule: between the first opening byte and the
+// next closing one, unless that is empty.
+func tagged(key, tag string) string {
+	if len(tag) != 2 {
+		return key
+	}
+	if i := strings.IndexByte(key, tag[0]); i >= 0 {
+		if n := strings.IndexByte(key[i+1:], tag[1]); n > 0 {
+			return key[i+1 : i+1+n]
+		}
+	}
+	return key
+}
+
+// keyHash is FNV-1a: keys that are not equal are taken to lie apart.
+func keyHash(s string) uint32 {
+	h := uint32(2166136261)
+	for i := range len(s) {
+		h = (h ^ uint32(s[i])) * 16777619
+	}
+	return h
+}
+
+// Evidence begins one piece of evidence; the calls that follow are counted for it.
+func (t *Tally) Evidence(kind, subject string) *Evidence {
+	e := &Evidence{Kind: kind, Subject: subject}
+	t.evidence = append(t.evidence, e)
+	return e
+}
+
+// Count notes that a command, as INFO commandstats names it ("config|get"), was called so often.
+func (t *Tally) Count(e *Evidence, name string, calls int64) {
+	e.Calls += calls
+	name = strings.ToUpper(strings.ReplaceAll(name, "|", " "))
+	if c := t.command(name); c != nil {
+		c.counted += calls
+		c.evidence.add(e.Kind)
+	}
+}
+
+// command finds the counters of a command; nil where there are too many names, which only nonsense can bring about.
+func (t *Tally) command(name string) *commandCalls {
+	c := t.commands[name]
+	if c == nil {
+		if len(t.commands) == maxCommands {
+			t.skipped++
+			return nil
+		}
+		c = &commandCalls{}
+		t.commands[name] = c
+	}
+	return c
+}
+
+// Note is a finding that does not come from a call: a database in use, a client, a line of source code. It gives nothing
+// where the profile has no rule for it.
+func (t *Tally) Note(e *Evidence, when profile.Condition, what string, n int64, detail string) {
+	o := t.observe(e, when, what, what, time.Time{}, "")
+	if o == nil {
+		return
+	}
+	o.affected += n
+	if detail != "" && len(o.details) < 5 {
+		o.details = append(o.details, detail)
+	}
+}
+
+// observe finds or begins the finding of a condition that a command met; nil where the profile has nothing against it.
+func (t *Tally) observe(e *Evidence, when profile.Condition, command, subject string, at time.Time, client string) *observation {
+	rule := t.o.Profile.Rule(when, command, t.o.Version)
+	if rule == nil {
+		return nil
+	}
+	key := observedKey{rule.ID + "\x00" + string(when), subject}
+	o := t.observed[key]
+	if o == nil {
+		if len(t.observed) == maxObserved {
+			t.skipped++
+			return nil
+		}
+		o = &observation{rule: rule, command: subject, templates: newCounter(templateRoom), clients: newCounter(templateRoom)}
+		t.observed[key], t.order = o, append(t.order, key)
+	}
+	o.evidence.add(e.Kind)
+	if client != "" {
+		o.clients.add(client)
+	}
+	if !at.IsZero() {
+		if o.first.IsZero() || at.Before(o.first) {
+			o.first = at
+		}
+		if at.After(o.last) {
+			o.last = at
+		}
+	}
+	return o
+}
+
+// kinds is a small set of kinds of evidence, in the order in which they came.
+type kinds []string
+
+func (k *kinds) add(kind string) {
+	for _, have := range *k {
+		if have == kind {
+			return
+		}
+	}
+	*k = append(*k, kind)
+}
+
+func (k kinds) String() string { return strings.Join(k, ", ") }

@@ -1,0 +1,254 @@
+package compat
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"surecut/internal/command"
+	"surecut/internal/profile"
+)
+
+func newClusterTally(t testing.TB) *Tally {
+	t.Helper()
+	p, err := profile.Get("cluster")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return NewTally(Options{Profile: p})
+}
+
+func findingOf(t *testing.T, r *Result, command, rule string) Finding {
+	t.Helper()
+	for _, f := range r.Findings {
+		if f.Command == command && f.Rule == rule {
+			return f
+		}
+	}
+	t.Fatalf("no finding %s %s among %v", command, rule, shortFindings(r))
+	return Finding{}
+}
+
+// TestVerdicts: what the evidence can carry.
+func TestVerdicts(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		fill func(*Tally)
+		want Verdict
+		why  string
+	}{
+		{"nothing", func(*Tally) {}, Unproven, "no evidence is never compatible"},
+		{"a server without calls", func(ta *Tally) { ta.Evidence(FromStats, "a:1") }, Unproven, ""},
+		{"counts of single keys", func(ta *Tally) { ta.Count(ta.Evidence(FromStats, "a:1"), "get", 10) }, Compatible, "whatever the keys, GET runs"},
+		{"counts of several keys", func(ta *Tally) { ta.Count(ta.Evidence(FromStats, "a:1"), "mget", 10) }, Risky, "its keys were not seen"},
+		{"counts of what is refused", func(ta *Tally) { ta.Count(ta.Evidence(FromStats, "a:1"), "swapdb", 1) }, Incompatible, ""},
+		{"writes only", func(ta *Tally) { ta.Writes(FromAOF, "f").Add(0, words("SET", "a", "1"), time.Time{}) }, Unproven, "reads were not seen"},
+		{"a write that crosses", func(ta *Tally) { ta.Writes(FromAOF, "f").Add(0, words("RENAME", "a", "b"), time.Time{}) }, Incompatible, ""},
+		{"another database", func(ta *Tally) { ta.Writes(FromAOF, "f").Add(2, words("SET", "a", "1"), time.Time{}) }, Incompatible, ""},
+		{"calls that are fine", func(ta *Tally) { feed(ta, [][]string{{"GET", "a"}}) }, Compatible, ""},
+		{"a cost", func(ta *Tally) { feed(ta, [][]string{{"PUBLISH", "a", "b"}}) }, Compatible, "it works"},
+		{"luck", func(ta *Tally) { feed(ta, [][]string{{"EVAL", "x", "0"}, {"lua", "GET", "a"}}) }, Risky, ""},
+	} {
+		ta := newClusterTally(t)
+		tt.fill(ta)
+		if r := ta.Result(); r.Verdict != tt.want || len(r.Reasons) == 0 {
+			t.Errorf("%s: %s, want %s (%s); %v", tt.name, r.Verdict, tt.want, tt.why, r.Reasons)
+		}
+	}
+}
+
+func words(list ...string) [][]byte {
+	var args [][]byte
+	for _, w := range list {
+		args = append(args, []byte(w))
+	}
+	return args
+}
+
+// TestShare: of calls that were seen, those count that cross; a large sample without one takes the weight from a count.
+func TestShare(t *testing.T) {
+	ta := newClusterTally(t)
+	ta.Count(ta.Evidence(FromStats, "a:1"), "mget", 1000)
+	ta.Count(ta.Evidence(FromStats, "a:1"), "del", 1000)
+	ta.Count(ta.Evidence(FromStats, "a:1"), "unlink", 1000)
+	var calls [][]string
+	for range 3 {
+		calls = append(calls, []string{"MGET", "user:1", "user:1"}, []string{"UNLINK", "a"})
+	}
+	calls = append(calls, []string{"MGET", "user:1", "user:2"})
+	for range sampleEnough {
+		calls = append(calls, []string{"DEL", "a"})
+	}
+	feed(ta, calls)
+	r := ta.Result()
+	mget := findingOf(t, r, "MGET", "cross-slot")
+	if mget.Certainty != Proven || mget.Count != 1000 || mget.Examined != 4 || mget.Affected != 1 || mget.CrossSlotShare == nil || *mget.CrossSlotShare != 0.25 {
+		t.Errorf("MGET: %+v", mget)
+	}
+	if strings.Join(mget.KeyTemplates, " ") != "user:#" || len(mget.ExampleKeys) != 1 || mget.ExampleKeys[0] != "user:1 user:2" ||
+		strings.Join(mget.Clients, " ") != "10.0.0.1" || mget.FirstSeen == "" || mget.Source != "monitor-file, commandstats" {
+		t.Errorf("MGET: %+v", mget)
+	}
+	if del := findingOf(t, r, "DEL", "cross-slot"); del.Certainty != Possible || del.Level != profile.Info {
+		t.Errorf("DEL after %d harmless calls: %+v", sampleEnough, del)
+	}
+	if unlink := findingOf(t, r, "UNLINK", "cross-slot"); unlink.Certainty != Possible || unlink.Level != profile.Block {
+		t.Errorf("UNLINK after 3 harmless calls: %+v", unlink)
+	}
+}
+
+// TestInterleaved: transactions and scripts of clients between each other's calls.
+func TestInterleaved(t *testing.T) {
+	ta := newClusterTally(t)
+	feed(ta, [][]string{
+		{"@1", "MULTI"}, {"@2", "MULTI"},
+		{"@1", "SET", "a", "1"}, {"@2", "SET", "b", "1"}, {"@3", "SET", "c", "1"},
+		{"@1", "EXEC"}, {"@2", "EXEC"},
+		{"@1", "MULTI"}, {"@1", "SET", "a", "1"}, {"@1", "DISCARD"}, {"@1", "SET", "b", "1"},
+		{"@2", "EXEC"},
+	})
+	if r := ta.Result(); len(r.Findings) != 0 {
+		t.Errorf("each transaction is of one key: %v", shortFindings(r))
+	}
+	ta = newClusterTally(t)
+	feed(ta, [][]string{
+		{"@1", "MULTI"}, {"@1", "EVAL", "x", "1", "a"}, {"lua", "SET", "a", "1"}, {"lua", "SET", "b", "1"}, {"@1", "EXEC"},
+	})
+	if r := ta.Result(); len(r.Findings) != 2 {
+		t.Errorf("a script within a transaction touches two slots: %v", shortFindings(r))
+	}
+	ta = newClusterTally(t)
+	feed(ta, [][]string{{"lua", "SET", "a", "1"}, {"GET", "a"}})
+	if r := ta.Result(); len(r.Findings) != 0 || !strings.Contains(strings.Join(r.Coverage.Blind, " "), "without the call of their script") {
+		t.Errorf("a window that begins within a script: %v, %v", shortFindings(r), r.Coverage.Blind)
+	}
+}
+
+// TestNewerCommands: what the target's version lacks is refused there.
+func TestNewerCommands(t *testing.T) {
+	p, _ := profile.Get("cluster")
+	ta := NewTally(Options{Profile: p, Version: 60000})
+	feed(ta, [][]string{{"GETEX", "a"}, {"GET", "a"}})
+	ta.Count(ta.Evidence(FromStats, "a:1"), "lmpop", 3)
+	r := ta.Result()
+	if f := findingOf(t, r, "GETEX", RuleUnknown); f.Level != profile.Block || !strings.Contains(f.Reason, "6.2") {
+		t.Errorf("%+v", f)
+	}
+	if f := findingOf(t, r, "LMPOP", RuleUnknown); f.Count != 3 || f.Certainty != Proven {
+		t.Errorf("%+v", f)
+	}
+}
+
+// TestModuleCommands: the server's own description gives the keys of what the table lacks.
+func TestModuleCommands(t *testing.T) {
+	p, _ := profile.Get("cluster")
+	ta := NewTally(Options{Profile: p, Module: func(name string) *command.Spec {
+		if name == "ACME.JOIN" {
+			return command.Described(name, -2, true, 1, -1, 1)
+		}
+		return nil
+	}})
+	feed(ta, [][]string{{"ACME.JOIN", "a", "b"}, {"ACME.JOIN", "a"}, {"ACME.OTHER", "a", "b"}})
+	if f := findingOf(t, ta.Result(), "ACME.JOIN", "cross-slot"); f.Affected != 1 || f.Examined != 2 {
+		t.Errorf("%+v", f)
+	}
+}
+
+func TestBounded(t *testing.T) {
+	ta := newClusterTally(t)
+	e := ta.Evidence(FromCapture, "f")
+	for i := range 3 * maxClients {
+		ta.Add(e, Call{Stream: "s", Client: "10.0.0.1:" + strings.Repeat("9", i%7) + string(rune('a'+i%26)) + time.Duration(i).String(), Args: words("MULTI")})
+		ta.Add(e, Call{Stream: "s", Client: "c", Args: words("NO."+time.Duration(i).String(), "x")})
+		ta.Add(e, Call{Stream: "s", Client: "c", Args: words("MGET", "t"+time.Duration(i).String()+"x:1", "q:1")})
+	}
+	if n := len(ta.streams["s"].clients); n > maxClients {
+		t.Errorf("%d clients are remembered", n)
+	}
+	if len(ta.commands) > maxCommands || len(ta.pairs.nodes) > maxTemplates || len(ta.pairs.pairs) > maxPairs || len(ta.pairs.sample) > maxSample+maxKeysKept {
+		t.Errorf("%d commands, %d templates, %d pairs, %d keys", len(ta.commands), len(ta.pairs.nodes), len(ta.pairs.pairs), len(ta.pairs.sample))
+	}
+	if blind := strings.Join(ta.Result().Coverage.Blind, " "); !strings.Contains(blind, "too much to remember") {
+		t.Errorf("what was left out is not told: %s", blind)
+	}
+}
+
+func TestCounterKeepsTheFrequent(t *testing.T) {
+	c := newCounter(10)
+	for i := range 10_000 {
+		c.add("rare" + time.Duration(i).String())
+		if i%4 == 0 {
+			c.add("often")
+		}
+	}
+	if len(c.names) != 10 || c.top(1)[0] != "often" {
+		t.Errorf("%v", c.top(10))
+	}
+}
+
+// TestCapture: whole, damaged and foreign MONITOR files.
+func TestCapture(t *testing.T) {
+	const line = `1339518083.107412 [0 127.0.0.1:60866] "MGET" "a" "b"` + "\n"
+	for _, tt := range []struct {
+		name, text string
+		calls      int64
+		err, note  string
+	}{
+		{"whole", "OK\n" + line + line, 2, "", ""},
+		{"no newline at its end", strings.TrimSpace(line), 1, "", ""},
+		{"windows line ends", strings.ReplaceAll(line, "\n", "\r\n"), 1, "", ""},
+		{"other lines", line + "Error: Server closed the connection\n\n", 1, "", "1 lines are none"},
+		{"cut off", line + line[:len(line)-2], 2, "", "1 lines are longer"},
+		{"one long line", line + `1.000001 [0 a:1] "SET" "k" "` + strings.Repeat("x", 2*maxLine) + "\"\n" + line, 3, "", "1 lines are longer"},
+		{"empty", "", 0, "holds no line of MONITOR", ""},
+		{"foreign", "hello\nworld\n", 0, "holds no line of MONITOR", ""},
+	} {
+		path := filepath.Join(t.TempDir(), "f")
+		if err := os.WriteFile(path, []byte(tt.text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		ta := newClusterTally(t)
+		err := ta.Capture(t.Context(), path)
+		if tt.err != "" {
+			if err == nil || !strings.Contains(err.Error(), tt.err) {
+				t.Errorf("%s: %v, want an error with %q", tt.name, err, tt.err)
+			}
+			continue
+		}
+		if err != nil {
+			t.Errorf("%s: %v", tt.name, err)
+			continue
+		}
+		e := ta.Result().Coverage.Evidence[0]
+		if e.Calls != tt.calls || !strings.Contains(e.Note, tt.note) || tt.note == "" && e.Note != "" {
+			t.Errorf("%s: %d calls, note %q; want %d, %q", tt.name, e.Calls, e.Note, tt.calls, tt.note)
+		}
+	}
+	if err := newClusterTally(t).Capture(t.Context(), filepath.Join(t.TempDir(), "none")); err == nil {
+		t.Error("a file that is not there was read")
+	}
+}
+
+// TestAOF: writes with their databases; SELECT there is the server's own mark.
+func TestAOF(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "appendonly.aof")
+	text := "*2\r\n$6\r\nSELECT\r\n$1\r\n0\r\n*3\r\n$6\r\nRENAME\r\n$1\r\na\r\n$1\r\nb\r\n" +
+		"*2\r\n$6\r\nSELECT\r\n$1\r\n5\r\n*3\r\n$3\r\nSET\r\n$1\r\na\r\n$1\r\n1\r\n" +
+		"*1\r\n$5\r\nMULTI\r\n*3\r\n$3\r\nSET\r\n$1\r\na\r\n$1\r\n1\r\n*3\r\n$3\r\nSET\r\n$1\r\nb\r\n$1\r\n1\r\n*1\r\n$4\r\nEXEC\r\n*3\r\n$3\r\nSE"
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	ta := newClusterTally(t)
+	if err := ta.AOF(t.Context(), path); err != nil {
+		t.Fatal(err)
+	}
+	r := ta.Result()
+	if got := strings.Join(shortFindings(r), ", "); got != "EXEC transaction block, RENAME cross-slot block, db5 databases block" {
+		t.Errorf("found %s", got)
+	}
+	if e := r.Coverage.Evidence[0]; !strings.Contains(e.Note, "ends inside a command") {
+		t.Errorf("the cut is not told: %q", e.Note)
+	}
+}
