@@ -81,15 +81,15 @@ func evaluateAt(now time.Time, p Policy, inputs []Loaded) *Gate {
 	return g
 }
 
-// differentEndpoints holds the two-sided reports against the first of them. A bigkeys report has a source only; it
-// may also be of an RDB file, which no other report names.
+// differentEndpoints holds the two-sided reports against the first of them. Bigkeys and compat reports have a
+// source only; that may also be a file, which no other report names.
 func differentEndpoints(inputs []Loaded) []string {
 	var against []string
 	var first *Loaded
 	for i, l := range inputs {
 		h := l.Report.header()
 		switch {
-		case l.Report.Kind() == KindBigKeys:
+		case oneSided(l.Report):
 		case h.Source == "" || h.Target == "":
 			against = append(against, fmt.Sprintf("%s does not name its source and target, so it cannot be told what it proves.", l.Path))
 		case first == nil:
@@ -102,13 +102,16 @@ func differentEndpoints(inputs []Loaded) []string {
 	}
 	for _, l := range inputs {
 		source := l.Report.header().Source
-		if l.Report.Kind() == KindBigKeys && first != nil && !strings.HasPrefix(source, "rdb:") && source != first.Report.header().Source {
+		if oneSided(l.Report) && first != nil && strings.HasPrefix(source, "redis") && source != first.Report.header().Source {
 			against = append(against, fmt.Sprintf("%s is of %s, but %s has the source %s.",
 				l.Path, source, first.Path, first.Report.header().Source))
 		}
 	}
 	return against
 }
+
+// oneSided: the report speaks of a source only.
+func oneSided(r Report) bool { return r.Kind() == KindBigKeys || r.Kind() == KindCompat }
 
 // clockSlack is how far the clocks of the machines that make and judge reports may be apart.
 const clockSlack = 5 * time.Minute
@@ -134,8 +137,10 @@ func judge(now time.Time, p Policy, r Report) []string {
 		return append(against, judgeMigrate(p.Migrate, r)...)
 	case *BigKeys:
 		return append(against, judgeBigKeys(p.BigKeys, r)...)
+	case *Compat:
+		return append(against, judgeCompat(p.Compat, r)...)
 	}
-	return append(against, fmt.Sprintf("A %s report is no evidence; give check, verify, migrate and bigkeys reports.", r.Kind()))
+	return append(against, fmt.Sprintf("A %s report is no evidence; give check, verify, migrate, bigkeys and compat reports.", r.Kind()))
 }
 
 func judgeCheck(p CheckPolicy, c *Check) []string {

@@ -176,6 +176,8 @@ func commandOf(r Report) string {
 			shards = fmt.Sprintf("--target-shards %d ", n)
 		}
 		return "surecut scan bigkeys " + shards + "--source '" + visible(h.Source) + "' --out DIR"
+	case *Compat:
+		return "surecut scan compat --to " + visible(r.Profile.Name) + compatFlags(visible(h.Source)) + " --out DIR"
 	case *Gate:
 		paths := make([]string, len(r.Inputs))
 		for i, in := range r.Inputs {
@@ -184,4 +186,17 @@ func commandOf(r Report) string {
 		return "surecut gate --out DIR" + strings.Join(paths, "")
 	}
 	return ""
+}
+
+// compatFlags names what a compat report has looked at: a URL, or files as "aof:PATH,code:DIR".
+func compatFlags(source string) string {
+	if source == "" || strings.HasPrefix(source, "redis") {
+		return " --source '" + source + "'"
+	}
+	var b strings.Builder
+	for part := range strings.SplitSeq(source, ",") {
+		name, path, _ := strings.Cut(part, ":")
+		b.WriteString(" --" + name + " '" + path + "'")
+	}
+	return b.String()
 }

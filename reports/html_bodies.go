@@ -26,6 +26,8 @@ func bodyOf(r Report) (body, data any, err error) {
 	case *BigKeys:
 		body, err := bigKeysBodyOf(r)
 		return body, bigKeysData(r), err
+	case *Compat:
+		return compatBodyOf(r), nothingForScript, nil
 	case *Gate:
 		return gateBody{Inputs: r.Inputs, Policy: policyLines(r.Policy)}, nothingForScript, nil
 	}
@@ -346,5 +348,9 @@ func policyLines(p Policy) []fact {
 		{Name: "Lag of a link in bytes", Value: limit(p.Migrate.MaxLagBytes, -1)},
 		{Name: "Largest key", Value: largest},
 		{Name: "Keys that could not be read", Value: limit(p.BigKeys.MaxErrors, -1)},
+		{Name: "Levels of compatibility findings that stand against it", Value: visible(orNothing(strings.Join(p.Compat.Deny, ", ")))},
+		{Name: "Possible findings of these levels, too", Value: yes[p.Compat.DenyPossible]},
+		{Name: "Commands accepted as they are", Value: visible(orNothing(strings.Join(p.Compat.Accept, ", ")))},
+		{Name: "A scan that saw no reads passes", Value: yes[p.Compat.AllowUnproven]},
 	}
 }

@@ -116,7 +116,7 @@ func reportFor(schema string) (Report, error) {
 	kind, version, _ := strings.Cut(strings.TrimPrefix(schema, "surecut."), "/")
 	r := empty(kind)
 	if r == nil || !strings.HasPrefix(schema, "surecut.") {
-		return nil, fmt.Errorf("unknown schema %q; this surecut reads check, verify, migrate, bigkeys and gate reports", schema)
+		return nil, fmt.Errorf("unknown schema %q; this surecut reads check, verify, migrate, bigkeys, compat and gate reports", schema)
 	}
 	if version != "1" {
 		return nil, fmt.Errorf("schema %q is of another version; this surecut reads %s: use the surecut that wrote it, or write it again", schema, schemaOf(kind))

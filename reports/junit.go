@@ -66,6 +66,8 @@ func renderJUnit(r Report) ([]byte, error) {
 		cases = migrateCases(r)
 	case *BigKeys:
 		cases = bigKeysCases(r)
+	case *Compat:
+		cases = compatCases(r)
 	case *Gate:
 		cases = gateCases(r)
 	}

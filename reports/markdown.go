@@ -37,6 +37,8 @@ func renderMarkdown(r Report) []byte {
 		m.migrate(r)
 	case *BigKeys:
 		m.bigKeys(r)
+	case *Compat:
+		m.compat(r)
 	case *Gate:
 		m.gate(r)
 	}

@@ -27,6 +27,7 @@ type Policy struct {
 	Verify        VerifyPolicy  `yaml:"verify" json:"verify"`
 	Migrate       MigratePolicy `yaml:"migrate" json:"migrate"`
 	BigKeys       BigKeysPolicy `yaml:"bigkeys" json:"bigkeys"`
+	Compat        CompatPolicy  `yaml:"compat" json:"compat,omitzero"` // absent from gate reports of older versions
 }
 
 // CheckPolicy holds for check reports.
@@ -58,6 +59,14 @@ type MigratePolicy struct {
 type BigKeysPolicy struct {
 	MaxKeyBytes int64 `yaml:"max_key_bytes" json:"max_key_bytes"` // 0: any
 	MaxErrors   int64 `yaml:"max_errors" json:"max_errors"`       // -1: any
+}
+
+// CompatPolicy holds for compat reports.
+type CompatPolicy struct {
+	Deny          []string `yaml:"deny" json:"deny"` // levels of findings
+	DenyPossible  bool     `yaml:"deny_possible" json:"deny_possible"`
+	Accept        []string `yaml:"accept" json:"accept"` // commands
+	AllowUnproven bool     `yaml:"allow_unproven" json:"allow_unproven"`
 }
 
 // Duration is a time.Duration that is written as "24h".
@@ -156,7 +165,7 @@ func (p Policy) Validate() error {
 		}
 	}
 	for _, k := range p.Require {
-		oneOf("require", k, []string{KindCheck, KindVerify, KindMigrate, KindBigKeys})
+		oneOf("require", k, []string{KindCheck, KindVerify, KindMigrate, KindBigKeys, KindCompat})
 	}
 	atLeast("max_age", int64(p.MaxAge), 0)
 	atLeast("check.max_skipped", p.Check.MaxSkipped, -1)
@@ -173,6 +182,9 @@ func (p Policy) Validate() error {
 	atLeast("migrate.max_lag_bytes", p.Migrate.MaxLagBytes, -1)
 	atLeast("bigkeys.max_key_bytes", p.BigKeys.MaxKeyBytes, 0)
 	atLeast("bigkeys.max_errors", p.BigKeys.MaxErrors, -1)
+	for _, l := range p.Compat.Deny {
+		oneOf("compat.deny", l, []string{"block", "silent", "latent", "cost", "info"})
+	}
 	if len(problems) > 0 {
 		return errors.New(strings.Join(problems, "; "))
 	}

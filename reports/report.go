@@ -16,10 +16,11 @@ const (
 	KindVerify  = "verify"
 	KindMigrate = "migrate"
 	KindBigKeys = "bigkeys"
+	KindCompat  = "compat"
 	KindGate    = "gate"
 )
 
-// Report is one of *Check, *Verify, *Migrate, *BigKeys and *Gate.
+// Report is one of *Check, *Verify, *Migrate, *BigKeys, *Compat and *Gate.
 type Report interface {
 	Kind() string
 	header() *Header
@@ -112,6 +113,8 @@ func empty(kind string) Report {
 		return &Migrate{}
 	case KindBigKeys:
 		return &BigKeys{}
+	case KindCompat:
+		return &Compat{}
 	case KindGate:
 		return &Gate{}
 	}

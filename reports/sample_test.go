@@ -11,8 +11,10 @@ import (
 
 	"surecut/internal/keyspace"
 	"surecut/internal/preflight"
+	"surecut/internal/profile"
 	"surecut/migrator"
 	"surecut/scanner"
+	"surecut/scanner/compat"
 	"surecut/verifier"
 )
 
@@ -31,7 +33,7 @@ var hostileKeys = []string{
 func sampleHeader(kind string) Header {
 	h := NewHeader(kind, "1.4.0", "redis://10.20.0.11:6379", "redis+cluster://10.30.0.21:7000,10.30.0.22:7000")
 	h.GeneratedAt = "2026-03-14T09:26:53Z"
-	if kind == KindBigKeys {
+	if kind == KindBigKeys || kind == KindCompat {
 		h.Target = ""
 	}
 	return h
@@ -234,6 +236,46 @@ func sampleBigKeys() *BigKeys {
 	return b
 }
 
+func sampleCompat() *Compat {
+	c := &Compat{Header: sampleHeader(KindCompat)}
+	c.TargetKind, c.TargetVersion, c.Verdict = "cluster", "7.0", compat.Incompatible
+	c.Profile = compat.Profile{Name: "cluster", Title: "Redis Cluster", Version: "Redis 6.0 to 8.0", Dated: "2026-11-24"}
+	c.Reasons = []string{"Refused there, or answered wrongly: 2 proven."}
+	share := 0.0421
+	c.Findings = []compat.Finding{
+		{Rule: "cross-slot", Command: "MGET", Level: profile.Block, Certainty: compat.Proven, Count: 1_204_118, Examined: 8211, Affected: 346, CrossSlotShare: &share,
+			KeyTemplates: []string{"user:#:name", "user:#:mail"}, ExampleKeys: []string{"user:17:name user:18:name", hostileKeys[0]}, Clients: []string{"10.0.3.7 web jedis 5.1.0"},
+			Source: "commandstats, monitor", FirstSeen: "2026-03-14T09:00:00Z", LastSeen: "2026-03-14T09:26:00Z", Reason: "all keys of one command must lie in one slot",
+			Error: "CROSSSLOT Keys in request don't hash to the same slot", Remedy: "give the keys one {hash tag}"},
+		{Rule: "per-node", Command: "KEYS", Level: profile.Silent, Certainty: compat.Proven, Count: 12, Affected: 12, Source: "commandstats", Reason: "it answers for one node", Remedy: "ask every primary"},
+		{Rule: "cross-slot", Command: "SUNIONSTORE", Level: profile.Block, Certainty: compat.Possible, Count: 40, Source: "commandstats", Reason: "all keys of one command must lie in one slot", Remedy: "give the keys one {hash tag}", Detail: "Only counted: no call was seen with its arguments."},
+		{Rule: "script-keys", Command: "EVALSHA", Level: profile.Latent, Certainty: compat.Proven, Count: 3, Examined: 3, Affected: 3, KeyTemplates: []string{hostileKeys[5]}, Source: "monitor", Reason: hostileKeys[3], Remedy: "pass every key in KEYS"},
+		{Rule: "publish", Command: "PUBLISH", Level: profile.Cost, Certainty: compat.Proven, Count: 991, Affected: 991, Source: "commandstats", Reason: "every message goes to every node", Remedy: "SPUBLISH"},
+	}
+	c.Coverage = compat.Coverage{
+		Evidence: []compat.Evidence{
+			{Kind: compat.FromStats, Subject: "10.20.0.11:6379", Calls: 88_120_331, Seconds: 864_000},
+			{Kind: compat.FromServer, Subject: "10.20.0.11:6379", Note: "3 scripts are cached: what is not loaded again is NOSCRIPT on the target."},
+			{Kind: compat.FromMonitor, Subject: "10.20.0.11:6379", Calls: 120_118, Seconds: 30, First: "2026-03-14T09:00:00Z", Last: "2026-03-14T09:01:00Z",
+				Cost: &compat.MonitorCost{Windows: 15, Bytes: 18_220_118, OpsOn: 4004, OpsOff: 4117, CPUOn: 0.21, CPUOff: 0.17, LatencyOnUs: 210, LatencyOffUs: 180, PeakBuffer: 20_504}},
+		},
+		Blind: []string{"MONITOR shows what ran while it was on: jobs of other hours and rare paths are not in it."},
+	}
+	c.KeyGroups = []compat.KeyGroup{
+		{Tag: compat.TagVariable, Calls: 346, Commands: []string{"MGET"}, Templates: []compat.TaggedTemplate{{Template: "user:#:mail", Tagged: "user:{#}:mail"}, {Template: "user:#:name", Tagged: "user:{#}:name"}},
+			Skew: &compat.TagSkew{From: "bigkeys", Keys: 400_000, Bytes: 91_118_337, Tags: 200_000, LargestTag: "17", LargestKeys: 2, LargestBytes: 4022, MaxSlotShare: 0.0002}, Note: "Each value of the tag has a slot of its own."},
+		{Tag: compat.TagNone, Calls: 12, Commands: []string{"SUNIONSTORE"}, Templates: []compat.TaggedTemplate{{Template: hostileKeys[0], Why: "it is used with many others that have nothing in common"}}, Note: "Take the calls apart."},
+	}
+	return c
+}
+
+func goodCompat() *Compat {
+	c := sampleCompat()
+	c.Verdict, c.Reasons, c.KeyGroups = compat.Compatible, []string{"Nothing that was looked at is refused or answered otherwise there; the coverage says how much that is."}, nil
+	c.Findings = c.Findings[4:]
+	return c
+}
+
 func sampleGate(inputs ...Report) *Gate {
 	var loaded []Loaded
 	for _, r := range inputs {
@@ -253,6 +295,9 @@ func samples(t testing.TB) map[string]Report {
 		"verify-same":   sampleVerify(),
 		"migrate":       sampleMigrate(),
 		"bigkeys":       sampleBigKeys(),
+		"compat":        sampleCompat(),
+		"compat-good":   goodCompat(),
+		"compat-empty":  &Compat{Header: sampleHeader(KindCompat), Result: compat.Result{TargetKind: "cluster", Verdict: compat.Unproven}},
 		"gate":          sampleGate(sampleCheck(), hostileVerify(), sampleMigrate()),
 		"gate-go":       sampleGate(passedCheck(), sampleVerify()),
 		"check-empty":   &Check{Header: sampleHeader(KindCheck), Report: preflight.Report{Verdict: preflight.Pass}},

@@ -45,6 +45,8 @@ func summarize(r Report) summary {
 		return summarizeMigrate(r)
 	case *BigKeys:
 		return summarizeBigKeys(r)
+	case *Compat:
+		return summarizeCompat(r)
 	case *Gate:
 		return summarizeGate(r)
 	}

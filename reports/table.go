@@ -50,6 +50,8 @@ func renderTable(r Report) ([]byte, error) {
 		err = migrateTable(&b, r)
 	case *BigKeys:
 		err = bigKeysTable(&b, r)
+	case *Compat:
+		err = compatTable(&b, r)
 	case *Gate:
 		err = gateTable(&b, r)
 	}

@@ -17,7 +17,7 @@ func newScanCommand() *cli.Command {
 	return &cli.Command{
 		Name:        "scan",
 		Usage:       "find what would break the move",
-		Subcommands: []*cli.Command{newScanBigKeysCommand()},
+		Subcommands: []*cli.Command{newScanBigKeysCommand(), newScanCompatCommand()},
 		Action: func(c *cli.Context) error {
 			if c.Args().Present() {
 				return usageError("unknown scan %q; see surecut scan --help", c.Args().First())

@@ -101,3 +101,75 @@ func TestScanBigKeysRefuses(t *testing.T) {
 		}
 	}
 }
+
+func TestScanCompatOfFile(t *testing.T) {
+	dir := t.TempDir()
+	write := func(name, text string) string {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	crossing := write("crossing", `1339518083.107412 [0 10.0.0.1:60866] "MGET" "user:1:name" "user:1:mail"`+"\n")
+	fine := write("fine", `1339518083.107412 [0 10.0.0.1:60866] "MGET" "{user:1}:name" "{user:1}:mail"`+"\n")
+	script := write("script", `1339518083.1 [0 10.0.0.1:6] "EVAL" "x" "0"`+"\n"+`1339518083.2 [0 lua] "GET" "a"`+"\n")
+	aof := write("appendonly.aof", "*3\r\n$3\r\nSET\r\n$1\r\na\r\n$1\r\nb\r\n")
+	for _, tt := range []struct {
+		name, verdict string
+		status        int
+		args          []string
+	}{
+		{"crossing", "incompatible", exitDifferent, []string{"--to", "cluster", "--monitor-file", crossing}},
+		{"fine", "compatible", exitOK, []string{"--to", "cluster", "--monitor-file", fine}},
+		{"latent", "risky", exitUnchecked, []string{"--to", "cluster", "--monitor-file", script}},
+		{"writes only", "unproven", exitUnchecked, []string{"--to", "cluster", "--aof", aof}},
+		{"as the source", "unproven", exitUnchecked, []string{"--to", "codis", "--source", "aof:" + aof}},
+		{"too new", "incompatible", exitDifferent, []string{"--to", "cluster", "--to-version", "0.9", "--monitor-file", fine}},
+	} {
+		out := filepath.Join(dir, "out")
+		status, stdout, stderr := scanCommand(append([]string{"compat", "--format", "json", "--out", out}, tt.args...)...)
+		var report struct{ Schema, Verdict string }
+		if err := json.Unmarshal([]byte(stdout), &report); err != nil {
+			t.Fatalf("%s: stdout is no JSON: %v; %s", tt.name, err, stderr)
+		}
+		if status != tt.status || report.Schema != "surecut.compat/1" || report.Verdict != tt.verdict {
+			t.Errorf("%s: exit %d, %+v; want %d, %s", tt.name, status, report, tt.status, tt.verdict)
+		}
+		for _, name := range []string{"compat.json", "compat.html", "compat.md", "compat.xml"} {
+			if _, err := os.Stat(filepath.Join(out, name)); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+}
+
+func TestScanCompatRefuses(t *testing.T) {
+	dir := t.TempDir()
+	text := filepath.Join(dir, "text")
+	if err := os.WriteFile(text, []byte("hello\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		want   string
+		status int
+		args   []string
+	}{
+		{"--to is missing", exitUsage, []string{"--monitor-file", text}},
+		{"unknown kind of target", exitUsage, []string{"--to", "memcached", "--monitor-file", text}},
+		{"nothing to look at", exitUsage, []string{"--to", "cluster"}},
+		{"holds no calls", exitUsage, []string{"--to", "cluster", "--source", "rdb:" + text}},
+		{"needs a live --source", exitUsage, []string{"--to", "cluster", "--monitor", "3s", "--monitor-file", text}},
+		{"--to-version", exitUsage, []string{"--to", "cluster", "--to-version", "seven", "--monitor-file", text}},
+		{"--hash-tag", exitUsage, []string{"--to", "twemproxy", "--hash-tag", "x", "--monitor-file", text}},
+		{"--sizes", exitUsage, []string{"--to", "cluster", "--sizes", "all", "--monitor-file", text}},
+		{"takes no arguments", exitUsage, []string{"--to", "cluster", "--monitor-file", text, "more"}},
+		{"holds no line of MONITOR", exitFailed, []string{"--to", "cluster", "--monitor-file", text}},
+		{"no such file", exitFailed, []string{"--to", "cluster", "--aof", filepath.Join(dir, "none")}},
+	} {
+		status, _, stderr := scanCommand(append([]string{"compat"}, tt.args...)...)
+		if status != tt.status || !strings.Contains(stderr, tt.want) {
+			t.Errorf("%v: exit %d, %q; want %d, %q", tt.args, status, stderr, tt.status, tt.want)
+		}
+	}
+}

@@ -1,0 +1,220 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"surecut/internal/endpoint"
+	"surecut/internal/profile"
+	"surecut/reports"
+	"surecut/scanner"
+	"surecut/scanner/compat"
+)
+
+func newScanCompatCommand() *cli.Command {
+	return &cli.Command{
+		Name:  "compat",
+		Usage: "commands that the target's kind cannot run; from a live endpoint, MONITOR, a MONITOR file or an AOF",
+		Description: "A live --source is asked what it has counted (INFO commandstats of every node, databases, clients, functions); with --monitor its calls\n" +
+			"are looked at for that long, in windows of 2 s with as much rest before each, so that the cost can be measured: it is printed, and MONITOR\n" +
+			"stops by itself when the server suffers. Files are read in place of a source or beside it. Nothing is written to any server.\n" +
+			"Exit status: 3 incompatible; 4 risky or unproven; 0 compatible, as far as was looked at.",
+		Flags: append(sourceFlags(),
+			&cli.StringFlag{Name: "to", Usage: "`KIND` of the target: " + strings.Join(profile.Names(), ", ")},
+			&cli.StringFlag{Name: "to-version", Usage: "`VERSION` of the target's servers, as in 7.0 (default: the rules of every version count)"},
+			&cli.StringFlag{Name: "hash-tag", Value: "{}", Usage: "for twemproxy: the two bytes of the pool's hash_tag, or none"},
+			&cli.DurationFlag{Name: "monitor", Usage: "look at the calls of a live source by MONITOR, on each node for this long in all"},
+			&cli.StringSliceFlag{Name: "monitor-file", Usage: "`FILE` that redis-cli MONITOR wrote, of one server"},
+			&cli.StringSliceFlag{Name: "aof", Usage: "`PATH` of an AOF: its writes are looked at"},
+			&cli.StringFlag{Name: "sizes", Usage: "measure what the proposed hash tags would spread: source (every key is scanned) or rdb:PATH"},
+			&cli.StringFlag{Name: "out", Usage: "`DIR` for compat.json, compat.html, compat.md and compat.xml"},
+			&cli.StringFlag{Name: "format", Value: "table", Usage: "on stdout: table, json, markdown, junit or html"},
+		),
+		Action: func(c *cli.Context) error {
+			opts, err := scanCompatOptions(c)
+			if err != nil {
+				return err
+			}
+			return runScanCompat(c.Context, opts, c.App.Writer, c.App.ErrWriter)
+		},
+	}
+}
+
+// ScanCompatOptions are the flags of surecut scan compat.
+type ScanCompatOptions struct {
+	Source       *endpoint.Spec // nil: files only
+	To           *profile.Profile
+	Version      int    // of the target's servers; 0: any
+	Tag          string // the two bytes of a hash tag, or ""
+	Monitor      time.Duration
+	MonitorFiles []string
+	AOFs         []string
+	Sizes        string // "", source, or rdb:PATH
+	Out, Format  string
+}
+
+func scanCompatOptions(c *cli.Context) (ScanCompatOptions, error) {
+	const help = "%w; see surecut scan compat --help"
+	if c.Args().Present() {
+		return ScanCompatOptions{}, usageError("scan compat takes no arguments, found %q", c.Args().First())
+	}
+	o := ScanCompatOptions{Monitor: c.Duration("monitor"), MonitorFiles: c.StringSlice("monitor-file"), AOFs: c.StringSlice("aof"),
+		Tag: c.String("hash-tag"), Sizes: c.String("sizes"), Out: c.String("out"), Format: c.String("format")}
+	if o.Tag == "none" {
+		o.Tag = ""
+	}
+	var errs []error
+	if c.String("to") == "" {
+		errs = append(errs, fmt.Errorf("--to is missing; say what the target is: %s", strings.Join(profile.Names(), ", ")))
+	} else if p, err := profile.Get(c.String("to")); err != nil {
+		errs = append(errs, fmt.Errorf("--to: %w", err))
+	} else {
+		o.To = p
+	}
+	if v := c.String("to-version"); v != "" {
+		n, err := profile.ParseVersion(v)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("--to-version: %w", err))
+		}
+		o.Version = n
+	}
+	if c.String("source") != "" || c.IsSet("source-nodes") {
+		source, err := endpointSpec(c, "source")
+		if err != nil {
+			return o, usageError(help, err)
+		}
+		if source.Kind == endpoint.AOF {
+			o.AOFs = append(o.AOFs, source.Path)
+		} else {
+			o.Source = &source
+		}
+	}
+	if err := errors.Join(append(errs, o.Validate())...); err != nil {
+		return o, usageError(help, err)
+	}
+	return o, nil
+}
+
+// Validate names what is wrong with the options.
+func (o ScanCompatOptions) Validate() error {
+	var errs []error
+	bad := func(when bool, text string) {
+		if when {
+			errs = append(errs, errors.New(text))
+		}
+	}
+	bad(o.Source == nil && len(o.MonitorFiles)+len(o.AOFs) == 0, "nothing to look at; give --source, --monitor-file or --aof")
+	bad(o.Source != nil && o.Source.Kind == endpoint.RDB, "--source: an RDB file holds no calls; give a live endpoint, --monitor-file or --aof")
+	bad(o.Monitor < 0, "--monitor: a time cannot be negative")
+	bad(o.Monitor > 0 && o.Source == nil, "--monitor needs a live --source")
+	bad(len(o.Tag) != 0 && len(o.Tag) != 2, "--hash-tag: want two characters, as in {}, or none")
+	bad(o.Sizes != "" && o.Sizes != "source" && !strings.HasPrefix(o.Sizes, "rdb:"), "--sizes: want source or rdb:PATH")
+	bad(o.Sizes == "source" && o.Source == nil, "--sizes source needs a live --source")
+	return errors.Join(append(errs, reports.CheckFormat(o.Format))...)
+}
+
+func runScanCompat(ctx context.Context, o ScanCompatOptions, stdout, stderr io.Writer) error {
+	if err := probeDir(o.Out); err != nil {
+		return err
+	}
+	result, err := scanCompat(ctx, o, stderr)
+	if err != nil {
+		return err
+	}
+	report := &reports.Compat{Header: reports.NewHeader(reports.KindCompat, Version, o.subject(), ""), Result: *result}
+	if err := publish(report, o.Out, o.Format, stdout, stderr); err != nil {
+		return err
+	}
+	return verdictStatus(compatStatus(result.Verdict))
+}
+
+// subject is what was looked at: the source's URL, else the files.
+func (o ScanCompatOptions) subject() string {
+	if o.Source != nil {
+		return o.Source.String()
+	}
+	var names []string
+	for _, path := range o.MonitorFiles {
+		names = append(names, "monitor-file:"+path)
+	}
+	for _, path := range o.AOFs {
+		names = append(names, "aof:"+path)
+	}
+	return strings.Join(names, ",")
+}
+
+// compatStatus is the exit status of a verdict.
+func compatStatus(v compat.Verdict) int {
+	switch v {
+	case compat.Compatible:
+		return exitOK
+	case compat.Incompatible:
+		return exitDifferent
+	}
+	return exitUnchecked
+}
+
+func scanCompat(ctx context.Context, o ScanCompatOptions, stderr io.Writer) (*compat.Result, error) {
+	opts := compat.Options{Profile: o.To, Version: o.Version, Tag: o.Tag}
+	var d *endpoint.Deployment
+	if o.Source != nil {
+		var err error
+		if d, err = endpoint.Open(ctx, *o.Source); err != nil {
+			return nil, err
+		}
+		defer d.Close()
+		opts.Module = compat.Modules(ctx, d)
+	}
+	t := compat.NewTally(opts)
+	if d != nil {
+		if err := t.Static(ctx, d); err != nil {
+			return nil, err
+		}
+	}
+	if o.Monitor > 0 {
+		window := min(compat.DefaultWindow, o.Monitor)
+		fmt.Fprintf(stderr, "surecut: MONITOR is on for %v of about %v\n", o.Monitor, 2*o.Monitor)
+		if err := t.Monitor(ctx, d, compat.MonitorOptions{Total: o.Monitor, Window: window}); err != nil {
+			return nil, err
+		}
+	}
+	for _, path := range o.MonitorFiles {
+		if err := t.Capture(ctx, path); err != nil {
+			return nil, err
+		}
+	}
+	for _, path := range o.AOFs {
+		if err := t.AOF(ctx, path); err != nil {
+			return nil, err
+		}
+	}
+	result := t.Result()
+	return result, measureTags(ctx, o, d, result)
+}
+
+// measureTags counts every key for the groups of the result, by a big-key scan.
+func measureTags(ctx context.Context, o ScanCompatOptions, d *endpoint.Deployment, result *compat.Result) error {
+	if o.Sizes == "" || len(result.KeyGroups) == 0 {
+		return nil
+	}
+	m := result.Measure("bigkeys")
+	scan := scanner.DefaultOptions()
+	scan.Each = func(_ int, name string, bytes int64) { m.Add(name, bytes) }
+	var err error
+	if path, ok := strings.CutPrefix(o.Sizes, "rdb:"); ok {
+		_, err = scanner.ScanRDB(ctx, path, scan)
+	} else {
+		_, err = scanner.ScanLive(ctx, d, scan)
+	}
+	if err != nil {
+		return fmt.Errorf("measure the keys for --sizes: %w", err)
+	}
+	m.Apply(result)
+	return nil
+}
