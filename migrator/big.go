@@ -54,6 +54,13 @@ func (ld *loader) rebuild(ctx context.Context, w *writer, k loadKey, walk func(k
 			}
 		}
 	}
+	if errors.Is(err, errGone) { // from a source that is scanned
+		if err := c.dc.Do(ctx, arbitrary(c.dc, "DEL", temp)).Error(); err != nil {
+			return fmt.Errorf("target %s: delete %s: %w", c.addr, temp, err)
+		}
+		ld.l.count.snapshotExpired.Add(1)
+		return nil
+	}
 	if err == nil {
 		var built int64
 		if built, err = c.dc.Do(ctx, arbitrary(c.dc, "EXISTS", temp)).AsInt64(); err == nil && built == 0 {

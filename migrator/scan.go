@@ -33,12 +33,16 @@ type entries interface {
 	Consumed() int64
 }
 
-// scan reads the keys of one server by SCAN and DUMP. What is written meanwhile may be missing or old in it.
+// scan reads the keys of one server by SCAN and DUMP, or without DUMP by the commands of their types. What is written meanwhile may be missing or old in it.
 type scan struct {
-	l    *link
-	keys []keyspace.Key // only these; nil: all
-	out  chan []scanned
-	err  error          // why out was closed; nil at the end
+	ctx       context.Context // of whoever reads, which may go on when all is listed
+	l         *link
+	keys      []keyspace.Key // only these; nil: all
+	out       chan []scanned
+	err       error // why out was closed; nil at the end
+	noDump    bool
+	fieldTTLs bool // fields of hashes may expire; only known where there is no DUMP
+
 	gone []keyspace.Key // of keys: those that the server has not; whoever reads waits for the end
 
 	batch   []scanned
@@ -51,6 +55,10 @@ type scanned struct {
 	version int
 	raw     []byte
 	gone    bool
+	skip    bool // nothing is known of it
+
+	typed *typed // reads the value when it is written; nil: raw is it
+	kind  string // as TYPE names it; "": it has to be asked again
 }
 
 // named are keys of one database.
@@ -63,6 +71,7 @@ type named struct {
 func (l *link) loadScan(ctx context.Context, ld *loader, keys []keyspace.Key) (gone []keyspace.Key, err error) {
 	s := &scan{l: l, keys: keys, out: make(chan []scanned, 2)}
 	g, ctx := errgroup.WithContext(ctx)
+	s.ctx = ctx
 	g.Go(func() error {
 		defer close(s.out)
 		s.err = s.run(ctx)
@@ -83,6 +92,12 @@ func (s *scan) run(ctx context.Context) error {
 		if err := s.functions(ctx); err != nil {
 			return err
 		}
+	}
+	if err := s.retry(ctx, func() (err error) {
+		s.noDump, err = s.refusesDump(ctx)
+		return err
+	}); err != nil {
+		return fmt.Errorf("source %s: %w", s.l.reads, err)
 	}
 	list := make(chan named)
 	g, ctx := errgroup.WithContext(ctx)
@@ -220,7 +235,11 @@ func (s *scan) worker(ctx context.Context, list <-chan named, expireTimes bool) 
 			n.names = n.names[len(names):]
 			var got []scanned
 			err := s.retry(ctx, func() (err error) {
-				got, err = s.read(ctx, n.db, names, expireTimes)
+				if s.noDump {
+					got, err = s.readTyped(ctx, n.db, names, expireTimes)
+				} else {
+					got, err = s.read(ctx, n.db, names, expireTimes)
+				}
 				return err
 			})
 			if err != nil {
@@ -334,6 +353,13 @@ func (s *scan) Next() (*rdb.Entry, error) {
 
 // Walk takes the current value apart.
 func (s *scan) Walk(v keyspace.Visitor) error {
+	if e := s.current; e.typed != nil {
+		err := e.typed.walk(string(e.Key), e.kind, v)
+		if errors.Is(err, errGone) && !errors.Is(err, errSlotMoving) && s.keys != nil {
+			s.gone = append(s.gone, keyspace.Key{DB: e.DB, Name: string(e.Key)})
+		}
+		return err
+	}
 	return rdb.WalkValue(s.current.Type, s.current.raw, v)
 }
 

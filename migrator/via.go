@@ -430,6 +430,10 @@ func (ld *loader) rebuildVia(ctx context.Context, w *writer, k loadKey, walk fun
 	for _, lost := range b.Lost {
 		ld.l.note(k.db, k.name, "", lost)
 	}
+	if errors.Is(err, errGone) { // from a source that is scanned
+		ld.l.count.snapshotExpired.Add(1)
+		return send("DEL", k.name)
+	}
 	switch code := endpoint.Code(err); {
 	case err == nil:
 		ld.l.count.snapshotApplied.Add(1)

@@ -45,7 +45,7 @@ func nodePermissions(ctx context.Context, s *side, n *node, scans bool) Check {
 	own = slices.DeleteFunc(own, func(c Command) bool {
 		return c.Proven || !c.sentTo(server) || scans && (c.Args[0] == "PSYNC" || c.Args[0] == "REPLCONF")
 	})
-	p := &prober{client: n.client, addr: n.addr, server: server, user: userName(s.spec)}
+	p := &prober{client: n.client, addr: n.addr, server: server, user: userName(s.spec), typed: scans && s.name == "source"}
 	if err := p.probe(ctx, own, stream); err != nil {
 		return skip("", oneLine(err), wantedPermissions)
 	}
@@ -73,6 +73,9 @@ type prober struct {
 	addr   string
 	server endpoint.Server
 	user   string
+
+	typed   bool // keys can be read by the commands of their types
+	untyped bool // and have to be: DUMP is refused
 
 	denied    []string // refused by the ACL
 	unknown   []string // the server has no such command: renamed, disabled
@@ -203,6 +206,10 @@ func (p *prober) note(c Command, err error, allowed bool) error {
 }
 
 func (p *prober) add(list []string, c Command) []string {
+	if c.Args[0] == "DUMP" && p.typed {
+		p.untyped = true
+		return list
+	}
 	if c.Optional {
 		p.optional = append(p.optional, c.Name())
 		return list
@@ -221,6 +228,9 @@ func (p *prober) judge(acl string, asked int) Check {
 	say("unknown to the server (renamed or disabled): ", p.unknown)
 	say("not checked, since ACL DRYRUN is refused: ", p.unchecked)
 	say("refused, so that some checks are skipped: ", p.optional)
+	if p.untyped {
+		found = append(found, "DUMP is refused: keys are read by the commands of their types, and values of modules cannot be read")
+	}
 	text := strings.Join(found, "; ")
 	switch {
 	case len(p.denied)+len(p.unknown) > 0 && acl == "":

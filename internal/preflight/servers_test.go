@@ -138,6 +138,10 @@ var cases = map[string][]trouble{
 		b.replica.Must("ACL", "SETUSER", "u", "on", ">"+password, "~*", "&*", "+@all", "-dump", "-psync")
 		t.Cleanup(func() { b.replica.Must("ACL", "DELUSER", "u") })
 		return check(t, urls{"redis://u:" + password + "@" + b.replica.Addr, url(b.target)}, nil)
+	}}, {"no DUMP, scanned", "there is another way", Alarm, "read by the commands of their types", func(t *testing.T, b *bench) Report {
+		b.replica.Must("ACL", "SETUSER", "u", "on", ">"+password, "~*", "&*", "+@all", "-dump", "-psync")
+		t.Cleanup(func() { b.replica.Must("ACL", "DELUSER", "u") })
+		return check(t, urls{"redis://u:" + password + "@" + b.replica.Addr, url(b.target)}, func(c *Config) { c.Scans = true })
 	}}, {"some keys only", "a migration needs them all", Fail, "restore", func(t *testing.T, b *bench) Report {
 		b.target.Must("ACL", "SETUSER", "u", "on", ">"+password, "~app:*", "&*", "+@all")
 		t.Cleanup(func() { b.target.Must("ACL", "DELUSER", "u") })

@@ -1,0 +1,633 @@
+package migrator
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/redis/rueidis"
+
+	"surecut/internal/endpoint"
+	"surecut/internal/keyspace"
+	"surecut/internal/rdb"
+)
+
+// A source that refuses DUMP is read by the commands of each type. A value of few elements is read at once, and goes on in an
+// encoding of ours; a larger one, or a stream, is read in pieces as it is written. What changes meanwhile may be mixed of several
+// moments: the comparison that follows finds it.
+
+// Bounds of what is read at once.
+const (
+	typedElements = 512
+	typedBytes    = 256 << 10 // of a string, and of a piece of one
+)
+
+// errGone says that a key has gone, or changed its type, while it was read.
+var errGone = errors.New("the key went away while it was read")
+
+// errSlotMoving says that the slot of a key is moving: the comparison finds it. Nothing is known of the key.
+var errSlotMoving = fmt.Errorf("its slot is moving: %w", errGone)
+
+func elsewhere(err error) bool {
+	code := endpoint.Code(err)
+	return code == "MOVED" || code == "ASK"
+}
+
+// refusesDump says whether a server takes no DUMP.
+func (s *scan) refusesDump(ctx context.Context) (bool, error) {
+	client, err := s.l.source.d.Client(ctx, s.l.reads, 0)
+	if err != nil {
+		return false, err
+	}
+	err = client.Do(ctx, arbitrary(client, "DUMP", keyProbe+"dump")).Error()
+	switch code := endpoint.Code(err); {
+	case err == nil, rueidis.IsRedisNil(err), elsewhere(err):
+		return false, nil
+	case code == "ERR", code == "NOPERM":
+		if s.fieldTTLs, err = s.fieldsExpire(ctx, client); err != nil {
+			return false, err
+		}
+		if s.keys == nil {
+			s.l.log.Warn("the source refuses DUMP: keys are read by the commands of their types")
+		}
+		return true, nil
+	default:
+		return false, err
+	}
+}
+
+// typed reads keys of one database by the commands of their types.
+type typed struct {
+	ctx    context.Context
+	s      *scan
+	client rueidis.Client
+}
+
+// ask sends one command that reads, again where the connection was lost.
+func (t *typed) ask(args ...string) (m rueidis.RedisMessage, err error) {
+	err = t.s.retry(t.ctx, func() error {
+		m, err = t.client.Do(t.ctx, arbitrary(t.client, args...)).ToMessage()
+		if rueidis.IsRedisNil(err) {
+			err = nil
+		}
+		return err
+	})
+	return m, err
+}
+
+// strings asks for an array of strings.
+func (t *typed) strings(args ...string) ([]string, error) {
+	m, err := t.ask(args...)
+	if err != nil {
+		return nil, err
+	}
+	return m.AsStrSlice()
+}
+
+// fieldsExpire says whether fields of hashes may expire: the server has HPEXPIRETIME (Redis since 7.4), and does not say of its
+// databases that no field does.
+func (s *scan) fieldsExpire(ctx context.Context, client rueidis.Client) (bool, error) {
+	err := client.Do(ctx, arbitrary(client, "HPEXPIRETIME", keyProbe+"dump", "FIELDS", "1", "f")).Error()
+	if endpoint.Code(err) != "" {
+		return false, nil
+	}
+	if err != nil && !rueidis.IsRedisNil(err) {
+		return false, err
+	}
+	info, err := endpoint.Info(ctx, client, "keyspace")
+	if err != nil {
+		return endpoint.Code(err) != "", nil
+	}
+	for name, facts := range info {
+		if strings.HasPrefix(name, "db") && !strings.Contains(facts+",", "subexpiry=0,") {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
+// readTyped is read without DUMP. A key that has gone is left out, or marked where it was asked for by name.
+func (s *scan) readTyped(ctx context.Context, db int, names []string, expireTimes bool) ([]scanned, error) {
+	client, err := s.l.source.d.Client(ctx, s.l.reads, db)
+	if err != nil {
+		return nil, err
+	}
+	expiry := "PTTL"
+	if expireTimes {
+		expiry = "PEXPIRETIME"
+	}
+	cmds := []rueidis.Completed{arbitrary(client, "TIME")}
+	for _, name := range names {
+		cmds = append(cmds, arbitrary(client, "TYPE", name), arbitrary(client, expiry, name))
+	}
+	res := client.DoMulti(ctx, cmds...)
+	m, err := res[0].ToMessage()
+	if err != nil {
+		return nil, err
+	}
+	base, err := parseTime(m)
+	if err != nil {
+		return nil, err
+	}
+	if expireTimes {
+		base = 0
+	}
+	out := make([]scanned, 0, len(names))
+	kinds := make([]string, 0, len(names))
+	for i, name := range names {
+		e := scanned{Entry: rdb.Entry{Kind: rdb.KindKey, DB: db, Key: []byte(name), Idle: -1, Freq: -1}}
+		kind, err1 := res[1+2*i].ToString()
+		at, err2 := res[2+2*i].AsInt64()
+		if err := errors.Join(err1, err2); err != nil {
+			if elsewhere(err1) {
+				continue
+			}
+			return nil, fmt.Errorf("TYPE %s: %w", printable(name), err)
+		}
+		if at >= 0 {
+			e.ExpireAt = max(base+at, 1)
+		}
+		e.gone = kind == "none" || at == -2
+		out, kinds = append(out, e), append(kinds, kind)
+	}
+	t := &typed{s.ctx, s, client}
+	if err := s.takeTyped(t, out, kinds); err != nil {
+		return nil, err
+	}
+	return slices.DeleteFunc(out, func(e scanned) bool { return e.skip || e.gone && s.keys == nil }), nil
+}
+
+// lengths are the commands that tell how many elements, or bytes, a value has.
+var lengths = map[string]string{"string": "STRLEN", "list": "LLEN", "set": "SCARD", "zset": "ZCARD", "hash": "HLEN"}
+
+// takeTyped reads the values that are small, and leaves the others to be read in pieces.
+func (s *scan) takeTyped(t *typed, out []scanned, kinds []string) error {
+	var cmds []rueidis.Completed
+	var asked []int
+	for i := range out {
+		e := &out[i]
+		length, small := lengths[kinds[i]]
+		switch {
+		case e.gone:
+		case small:
+			cmds, asked = append(cmds, arbitrary(t.client, length, string(e.Key))), append(asked, i)
+		default:
+			e.Big, e.typed, e.kind = true, t, kinds[i]
+		}
+	}
+	res := t.client.DoMulti(t.ctx, cmds...)
+	cmds = cmds[:0]
+	var whole []int
+	for j, i := range asked {
+		e := &out[i]
+		n, err := res[j].AsInt64()
+		if e.skip = elsewhere(err); e.skip {
+			continue
+		}
+		if err != nil && !changedType(err) {
+			return fmt.Errorf("%s %s: %w", lengths[kinds[i]], printable(string(e.Key)), err)
+		}
+		if limit := int64(typedElements); err != nil || n > limit && kinds[i] != "string" || n > typedBytes || kinds[i] == "hash" && t.s.fieldTTLs {
+			e.Big, e.typed, e.kind = true, t, kinds[i]
+			continue
+		}
+		cmds, whole = append(cmds, arbitrary(t.client, wholeValue(kinds[i], string(e.Key))...)), append(whole, i)
+	}
+	for j, r := range t.client.DoMulti(t.ctx, cmds...) {
+		e := &out[whole[j]]
+		v, err := typedValue(kinds[whole[j]], r)
+		switch {
+		case errors.Is(err, errGone):
+			e.gone = true
+			continue
+		case elsewhere(err):
+			e.skip = true
+			continue
+		case err != nil && changedType(err):
+			e.Big, e.typed, e.kind = true, t, "" // read again, as what it is by then
+			continue
+		case err != nil:
+			return fmt.Errorf("read %s: %w", printable(string(e.Key)), err)
+		}
+		if e.Type, e.Raw, err = rdb.Encode(v); err != nil {
+			return err
+		}
+		e.raw = e.Raw
+	}
+	return nil
+}
+
+func changedType(err error) bool { return endpoint.Code(err) == "WRONGTYPE" }
+
+func wholeValue(kind, name string) []string {
+	switch kind {
+	case "list":
+		return []string{"LRANGE", name, "0", "-1"}
+	case "set":
+		return []string{"SMEMBERS", name}
+	case "zset":
+		return []string{"ZRANGE", name, "0", "-1", "WITHSCORES"}
+	case "hash":
+		return []string{"HGETALL", name}
+	}
+	return []string{"GET", name}
+}
+
+// typedValue reads the reply of wholeValue.
+func typedValue(kind string, r rueidis.RedisResult) (*keyspace.Value, error) {
+	c := &keyspace.Collector{V: keyspace.Value{Type: keyspace.ParseType(kind)}}
+	if kind == "string" {
+		text, err := r.ToString()
+		if rueidis.IsRedisNil(err) {
+			err = errGone
+		}
+		c.V.Str = []byte(text)
+		return &c.V, err
+	}
+	list, err := r.AsStrSlice()
+	if err == nil && len(list) == 0 {
+		err = errGone
+	}
+	if err == nil {
+		err = feed(c.V.Type, list, c)
+	}
+	return &c.V, err
+}
+
+// feed hands over elements as the commands of their type list them.
+func feed(t keyspace.Type, list []string, v keyspace.Visitor) (err error) {
+	step := 1
+	if t == keyspace.Hash || t == keyspace.ZSet {
+		step = 2
+	}
+	for i := 0; i+step <= len(list) && err == nil; i += step {
+		p := []byte(list[i])
+		switch t {
+		case keyspace.List:
+			err = v.ListElement(p)
+		case keyspace.Set:
+			err = v.SetMember(p)
+		case keyspace.Hash:
+			err = v.HashField(p, []byte(list[i+1]), 0)
+		case keyspace.ZSet:
+			var score float64
+			if score, err = strconv.ParseFloat(list[i+1], 64); err == nil { // printed with as many digits as it takes
+				err = v.ZSetMember(p, score)
+			}
+		}
+	}
+	return err
+}
+
+// walk reads a value in pieces, in the order in which a Visitor takes them. Its error is errGone where there is none any more.
+func (t *typed) walk(name, kind string, v keyspace.Visitor) error {
+	if kind == "" {
+		m, err := t.ask("TYPE", name)
+		if err == nil {
+			kind, err = m.ToString()
+		}
+		if err != nil {
+			return err
+		}
+	}
+	var err error
+	switch kind {
+	case "none":
+		err = errGone
+	case "string":
+		err = t.walkString(name, v)
+	case "list":
+		err = t.walkList(name, v)
+	case "set":
+		err = t.walkScan("SSCAN", keyspace.Set, name, v)
+	case "zset":
+		err = t.walkScan("ZSCAN", keyspace.ZSet, name, v)
+	case "hash":
+		err = t.walkScan("HSCAN", keyspace.Hash, name, v)
+	case "stream":
+		err = t.walkStream(name, v)
+	default:
+		return &unsupportedError{what: "values of type " + printable(kind) + " of a source that refuses DUMP"}
+	}
+	switch code := endpoint.Code(err); {
+	case elsewhere(err):
+		return errSlotMoving
+	case changedType(err), code == "NOGROUP", code == "ERR" && strings.HasPrefix(kind, "stream"): // XINFO says no more of a key that has gone
+		return errGone
+	case code != "": // not to be taken for the target's
+		return fmt.Errorf("source %s: read %s: %s", t.s.l.reads, printable(name), err.Error())
+	}
+	return err
+}
+
+func (t *typed) walkString(name string, v keyspace.Visitor) error {
+	for at := 0; ; {
+		m, err := t.ask("GETRANGE", name, strconv.Itoa(at), strconv.Itoa(at+typedBytes-1))
+		if err != nil {
+			return err
+		}
+		p, err := m.ToString()
+		if err != nil {
+			return err
+		}
+		if len(p) == 0 && at == 0 { // of an empty string, or of none
+			m, err := t.ask("EXISTS", name)
+			if err != nil {
+				return err
+			}
+			if n, err := m.AsInt64(); err != nil || n == 0 {
+				return errors.Join(err, errGone)
+			}
+		}
+		if len(p) > 0 || at == 0 {
+			if err := v.StringChunk([]byte(p)); err != nil {
+				return err
+			}
+		}
+		if at += len(p); len(p) < typedBytes {
+			return nil
+		}
+	}
+}
+
+func (t *typed) walkList(name string, v keyspace.Visitor) error {
+	for at := 0; ; at += typedElements {
+		list, err := t.strings("LRANGE", name, strconv.Itoa(at), strconv.Itoa(at+typedElements-1))
+		if err == nil && len(list) == 0 && at == 0 {
+			return errGone
+		}
+		if err == nil {
+			err = feed(keyspace.List, list, v)
+		}
+		if err != nil || len(list) < typedElements {
+			return err
+		}
+	}
+}
+
+// walkScan reads a set, a sorted set or a hash. An element may be given twice, which does no harm where it is added.
+func (t *typed) walkScan(command string, kind keyspace.Type, name string, v keyspace.Visitor) error {
+	some := false
+	for cursor := "0"; ; {
+		m, err := t.ask(command, name, cursor, "COUNT", strconv.Itoa(typedElements))
+		if err != nil {
+			return err
+		}
+		parts, err := m.ToArray()
+		if err != nil || len(parts) != 2 {
+			return fmt.Errorf("%s gave %d parts: %w", command, len(parts), err)
+		}
+		list, err := parts[1].AsStrSlice()
+		if err != nil {
+			return err
+		}
+		if kind == keyspace.Hash && t.s.fieldTTLs && len(list) > 0 {
+			err = t.feedExpiring(name, list, v)
+		} else {
+			err = feed(kind, list, v)
+		}
+		if err != nil {
+			return err
+		}
+		some = some || len(list) > 0
+		if cursor, err = parts[0].ToString(); err != nil {
+			return err
+		}
+		if cursor == "0" && !some {
+			return errGone
+		}
+		if cursor == "0" {
+			return nil
+		}
+	}
+}
+
+// feedExpiring hands over fields with their expiries: -1 never, -2 gone since.
+func (t *typed) feedExpiring(name string, list []string, v keyspace.Visitor) error {
+	args := []string{"HPEXPIRETIME", name, "FIELDS", strconv.Itoa(len(list) / 2)}
+	for i := 0; i < len(list); i += 2 {
+		args = append(args, list[i])
+	}
+	m, err := t.ask(args...)
+	if err != nil {
+		return err
+	}
+	at, err := m.AsIntSlice()
+	if rueidis.IsRedisNil(err) || err == nil && len(at) != len(list)/2 {
+		return errGone
+	}
+	for i := 0; i < len(at) && err == nil; i++ {
+		if at[i] != -2 {
+			err = v.HashField([]byte(list[2*i]), []byte(list[2*i+1]), max(at[i], 0))
+		}
+	}
+	return err
+}
+
+// walkStream reads the entries in pieces, then what is beside them. A group's pending entries are held at once.
+func (t *typed) walkStream(name string, v keyspace.Visitor) error {
+	length := uint64(0)
+	for from := "-"; ; {
+		page, err := t.ask("XRANGE", name, from, "+", "COUNT", strconv.Itoa(typedElements))
+		if err != nil {
+			return err
+		}
+		entries, err := page.ToArray()
+		if err != nil {
+			return err
+		}
+		var last keyspace.StreamID
+		for i := range entries {
+			if last, err = feedEntry(&entries[i], v); err != nil {
+				return err
+			}
+		}
+		if length += uint64(len(entries)); len(entries) < typedElements {
+			break
+		}
+		if last.Seq++; last.Seq == 0 { // exclusive IDs came with 6.2
+			last.Ms++
+		}
+		from = last.String()
+	}
+	info, err := t.pairs("XINFO", "STREAM", name)
+	if err != nil {
+		return err
+	}
+	meta, err := metaOf(info, length)
+	if err == nil {
+		err = v.StreamMeta(meta)
+	}
+	if err != nil {
+		return err
+	}
+	m, err := t.ask("XINFO", "GROUPS", name)
+	if err != nil {
+		return err
+	}
+	groups, err := m.ToArray()
+	for i := range groups {
+		var g keyspace.Group
+		if g, err = t.group(name, &groups[i]); err == nil {
+			err = v.StreamGroup(g)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return err
+}
+
+// feedEntry hands over an entry: its ID, and names and values in turn.
+func feedEntry(m *rueidis.RedisMessage, v keyspace.Visitor) (id keyspace.StreamID, err error) {
+	parts, err := m.ToArray()
+	if err != nil || len(parts) != 2 {
+		return id, fmt.Errorf("an entry of a stream of %d parts: %w", len(parts), err)
+	}
+	if id, err = streamID(&parts[0]); err != nil {
+		return id, err
+	}
+	texts, err := parts[1].AsStrSlice()
+	if err != nil {
+		return id, err
+	}
+	fields := make([][]byte, len(texts))
+	for i := range texts {
+		fields[i] = []byte(texts[i])
+	}
+	return id, v.StreamEntry(id, fields)
+}
+
+func streamID(m *rueidis.RedisMessage) (id keyspace.StreamID, err error) {
+	text, err := m.ToString()
+	if err != nil {
+		return id, err
+	}
+	ms, seq, _ := strings.Cut(text, "-")
+	var err1, err2 error
+	id.Ms, err1 = strconv.ParseUint(ms, 10, 64)
+	id.Seq, err2 = strconv.ParseUint(seq, 10, 64)
+	if errors.Join(err1, err2) != nil {
+		return id, fmt.Errorf("stream ID %q is not like 1-0", text)
+	}
+	return id, nil
+}
+
+// pairs reads names and values in turn, as XINFO gives them.
+func (t *typed) pairs(args ...string) (map[string]rueidis.RedisMessage, error) {
+	m, err := t.ask(args...)
+	if err != nil {
+		return nil, err
+	}
+	return m.AsMap()
+}
+
+func metaOf(info map[string]rueidis.RedisMessage, length uint64) (meta keyspace.StreamMeta, err error) {
+	meta.Length = length
+	last := info["last-generated-id"]
+	if meta.LastID, err = streamID(&last); err != nil {
+		return meta, err
+	}
+	deleted, ok := info["max-deleted-entry-id"] // since 7.0
+	if !ok {
+		return meta, nil
+	}
+	meta.HasCounters = true
+	if meta.MaxDeletedID, err = streamID(&deleted); err != nil {
+		return meta, err
+	}
+	added := info["entries-added"]
+	n, err := added.AsInt64()
+	meta.EntriesAdded = uint64(n)
+	return meta, err
+}
+
+// group reads a group with its consumers and pending entries.
+func (t *typed) group(name string, m *rueidis.RedisMessage) (g keyspace.Group, err error) {
+	info, err := m.AsMap()
+	if err != nil {
+		return g, err
+	}
+	title, last := info["name"], info["last-delivered-id"]
+	group, err := title.ToString()
+	if err != nil {
+		return g, err
+	}
+	g.Name, g.EntriesRead = []byte(group), -1
+	if read, ok := info["entries-read"]; ok { // since 7.0; nil where it is not known
+		if n, err := read.AsInt64(); err == nil {
+			g.EntriesRead = n
+		}
+	}
+	if g.LastID, err = streamID(&last); err != nil {
+		return g, err
+	}
+	list, err := t.ask("XINFO", "CONSUMERS", name, group)
+	if err != nil {
+		return g, err
+	}
+	consumers, err := list.ToArray()
+	if err != nil {
+		return g, err
+	}
+	for i := range consumers {
+		fields, err := consumers[i].AsMap()
+		if err != nil {
+			return g, err
+		}
+		text := fields["name"]
+		consumer, err := text.ToString()
+		if err != nil {
+			return g, err
+		}
+		g.Consumers = append(g.Consumers, keyspace.Consumer{Name: []byte(consumer), ActiveMs: -1})
+	}
+	return g, t.pending(name, group, &g)
+}
+
+// pending reads the pending entries of a group; what the server tells is how long ago they were delivered.
+func (t *typed) pending(name, group string, g *keyspace.Group) error {
+	m, err := t.ask("TIME")
+	if err != nil {
+		return err
+	}
+	now, err := parseTime(m)
+	if err != nil {
+		return err
+	}
+	for from := "-"; ; {
+		m, err := t.ask("XPENDING", name, group, from, "+", strconv.Itoa(typedElements))
+		if err != nil {
+			return err
+		}
+		page, err := m.ToArray()
+		if err != nil {
+			return err
+		}
+		for i := range page {
+			parts, err := page[i].ToArray()
+			if err != nil || len(parts) != 4 {
+				return fmt.Errorf("a pending entry of %d parts: %w", len(parts), err)
+			}
+			id, err1 := streamID(&parts[0])
+			consumer, err2 := parts[1].ToString()
+			idle, err3 := parts[2].AsInt64()
+			count, err4 := parts[3].AsInt64()
+			if err := errors.Join(err1, err2, err3, err4); err != nil {
+				return err
+			}
+			g.Pending = append(g.Pending, keyspace.Pending{ID: id, Consumer: []byte(consumer), DeliveryMs: now - idle, DeliveryCount: uint64(count)})
+		}
+		if len(page) < typedElements {
+			return nil
+		}
+		next := g.Pending[len(g.Pending)-1].ID
+		if next.Seq++; next.Seq == 0 {
+			next.Ms++
+		}
+		from = next.String()
+	}
+}
