@@ -20,7 +20,7 @@ import (
 func newScanCompatCommand() *cli.Command {
 	return &cli.Command{
 		Name:  "compat",
-		Usage: "commands that the target's kind cannot run; from a live endpoint, MONITOR, a MONITOR file or an AOF",
+		Usage: "commands that the target's kind cannot run; from a live endpoint, MONITOR, a MONITOR file, an AOF or source code",
 		Description: "A live --source is asked what it has counted (INFO commandstats of every node, databases, clients, functions); with --monitor its calls\n" +
 			"are looked at for that long, in windows of 2 s with as much rest before each, so that the cost can be measured: it is printed, and MONITOR\n" +
 			"stops by itself when the server suffers. Files are read in place of a source or beside it. Nothing is written to any server.\n" +
@@ -32,6 +32,7 @@ func newScanCompatCommand() *cli.Command {
 			&cli.DurationFlag{Name: "monitor", Usage: "look at the calls of a live source by MONITOR, on each node for this long in all"},
 			&cli.StringSliceFlag{Name: "monitor-file", Usage: "`FILE` that redis-cli MONITOR wrote, of one server"},
 			&cli.StringSliceFlag{Name: "aof", Usage: "`PATH` of an AOF: its writes are looked at"},
+			&cli.StringSliceFlag{Name: "code", Usage: "`DIR` of an application's source code: Go, Java, Python, JavaScript, PHP, Ruby and Lua"},
 			&cli.StringFlag{Name: "sizes", Usage: "measure what the proposed hash tags would spread: source (every key is scanned) or rdb:PATH"},
 			&cli.StringFlag{Name: "out", Usage: "`DIR` for compat.json, compat.html, compat.md and compat.xml"},
 			&cli.StringFlag{Name: "format", Value: "table", Usage: "on stdout: table, json, markdown, junit or html"},
@@ -55,6 +56,7 @@ type ScanCompatOptions struct {
 	Monitor      time.Duration
 	MonitorFiles []string
 	AOFs         []string
+	Code         []string
 	Sizes        string // "", source, or rdb:PATH
 	Out, Format  string
 }
@@ -64,7 +66,7 @@ func scanCompatOptions(c *cli.Context) (ScanCompatOptions, error) {
 	if c.Args().Present() {
 		return ScanCompatOptions{}, usageError("scan compat takes no arguments, found %q", c.Args().First())
 	}
-	o := ScanCompatOptions{Monitor: c.Duration("monitor"), MonitorFiles: c.StringSlice("monitor-file"), AOFs: c.StringSlice("aof"),
+	o := ScanCompatOptions{Monitor: c.Duration("monitor"), MonitorFiles: c.StringSlice("monitor-file"), AOFs: c.StringSlice("aof"), Code: c.StringSlice("code"),
 		Tag: c.String("hash-tag"), Sizes: c.String("sizes"), Out: c.String("out"), Format: c.String("format")}
 	if o.Tag == "none" {
 		o.Tag = ""
@@ -109,7 +111,7 @@ func (o ScanCompatOptions) Validate() error {
 			errs = append(errs, errors.New(text))
 		}
 	}
-	bad(o.Source == nil && len(o.MonitorFiles)+len(o.AOFs) == 0, "nothing to look at; give --source, --monitor-file or --aof")
+	bad(o.Source == nil && len(o.MonitorFiles)+len(o.AOFs)+len(o.Code) == 0, "nothing to look at; give --source, --monitor-file, --aof or --code")
 	bad(o.Source != nil && o.Source.Kind == endpoint.RDB, "--source: an RDB file holds no calls; give a live endpoint, --monitor-file or --aof")
 	bad(o.Monitor < 0, "--monitor: a time cannot be negative")
 	bad(o.Monitor > 0 && o.Source == nil, "--monitor needs a live --source")
@@ -145,6 +147,9 @@ func (o ScanCompatOptions) subject() string {
 	}
 	for _, path := range o.AOFs {
 		names = append(names, "aof:"+path)
+	}
+	for _, path := range o.Code {
+		names = append(names, "code:"+path)
 	}
 	return strings.Join(names, ",")
 }
@@ -191,6 +196,11 @@ func scanCompat(ctx context.Context, o ScanCompatOptions, stderr io.Writer) (*co
 	}
 	for _, path := range o.AOFs {
 		if err := t.AOF(ctx, path); err != nil {
+			return nil, err
+		}
+	}
+	for _, dir := range o.Code {
+		if err := t.Code(ctx, dir); err != nil {
 			return nil, err
 		}
 	}

@@ -125,6 +125,7 @@ func TestScanCompatOfFile(t *testing.T) {
 		{"latent", "risky", exitUnchecked, []string{"--to", "cluster", "--monitor-file", script}},
 		{"writes only", "unproven", exitUnchecked, []string{"--to", "cluster", "--aof", aof}},
 		{"as the source", "unproven", exitUnchecked, []string{"--to", "codis", "--source", "aof:" + aof}},
+		{"code", "incompatible", exitDifferent, []string{"--to", "cluster", "--code", "../../scanner/compat/testdata/code/ruby"}},
 		{"too new", "incompatible", exitDifferent, []string{"--to", "cluster", "--to-version", "0.9", "--monitor-file", fine}},
 	} {
 		out := filepath.Join(dir, "out")

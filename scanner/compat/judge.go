@@ -152,7 +152,11 @@ func (t *Tally) finding(o *observation) Finding {
 		}
 	}
 	details := o.details
-	if o.possible {
+	switch {
+	case o.possible && len(o.evidence) == 1 && o.evidence[0] == FromCode:
+		f.Certainty = Possible
+		details = append(details, "The code does not tell whether its keys lie together.")
+	case o.possible:
 		f.Certainty = Possible
 		details = append(details, t.sampled(&f))
 	}
@@ -218,14 +222,19 @@ func (t *Tally) verdict(findings []Finding) (Verdict, []string) {
 
 // unproven says why the evidence cannot carry a good verdict; "": it can.
 func (t *Tally) unproven() string {
-	var calls, reads int64
+	var calls, reads, written int64
 	for _, e := range t.evidence {
 		calls += e.Calls
 		if e.Kind == FromStats || e.Kind == FromMonitor || e.Kind == FromCapture {
 			reads += e.Calls
 		}
+		if e.Kind == FromCode {
+			written += e.Calls
+		}
 	}
 	switch {
+	case calls > 0 && calls == written:
+		return "Source code alone does not prove that nothing else is called."
 	case calls == 0:
 		return "No call was seen, which proves nothing."
 	case reads == 0:

@@ -1,0 +1,7 @@
+<?php
+$redis = new Redis();
+$redis->connect('cache');
+$redis->select(1); # another database
+$job = $redis->rPopLPush('queue:todo', 'queue:doing');
+$redis->set("job:{$job}", 'x'); // one key
+$redis->rawCommand('BITOP', 'AND', 'b:all', "b:$job");
