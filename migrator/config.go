@@ -56,6 +56,11 @@ type Config struct {
 	TuneSource bool
 	Capture    string
 	AcceptCut  bool // of an AOF whose end is no whole command, what comes before is enough
+
+	// Observe, if set, is shown every command of the stream of each shard, as the source sent it and in its order, when the
+	// source sent it; after a lost connection some come again. It is called by one goroutine for each link. The arguments are
+	// valid during the call.
+	Observe func(shard string, db int, args [][]byte, at time.Time)
 }
 
 // keepApplied is how many bytes of the stream stay in the spool behind what the target has applied: a replica of the

@@ -138,7 +138,7 @@ func (f *fileFeed) run(ctx context.Context, out chan<- group) error {
 
 // part sends the groups of one file. What is behind its last command, annotations and the like, counts with that.
 func (f *fileFeed) part(ctx context.Context, c *files.Commands, end int64, out chan<- group) error {
-	p := &parser{r: c.Reader, filter: &f.l.filter, received: func() int64 { return f.l.st.StartedMs }, offset: f.offset, db: f.db}
+	p := &parser{r: c.Reader, filter: &f.l.filter, received: func() int64 { return f.l.st.StartedMs }, offset: f.offset, db: f.db, observe: f.l.observer()}
 	for over := false; !over && f.reading.Err() == nil; {
 		g, err := p.next()
 		switch {

@@ -433,6 +433,7 @@ func (l *link) stream(ctx, receiving context.Context) error {
 			return err
 		}
 		defer p.close()
+		p.observe = l.observer()
 		parse = p.run
 	}
 	groups := make(chan group, 1024)

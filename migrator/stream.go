@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"strconv"
+	"time"
 
 	"surecut/internal/command"
 	"surecut/internal/keyspace"
@@ -39,6 +40,7 @@ type parser struct {
 	offset   int64
 	db       int
 	keys     []int // reused
+	observe  func(db int, args [][]byte, at time.Time)
 	close    func()
 }
 
@@ -99,6 +101,14 @@ func (p *parser) run(ctx context.Context, out chan<- group) error {
 	}
 }
 
+// observer shows the commands of the link's stream to whoever asked for them; nil: nobody did.
+func (l *link) observer() func(db int, args [][]byte, at time.Time) {
+	if l.m.cfg.Observe == nil {
+		return nil
+	}
+	return func(db int, args [][]byte, at time.Time) { l.m.cfg.Observe(l.st.Shard, db, args, at) }
+}
+
 // next reads one group. The bytes of a group that is cut off are not counted.
 func (p *parser) next() (group, error) {
 	g := group{start: p.offset, startDB: p.db}
@@ -120,6 +130,9 @@ func (p *parser) next() (group, error) {
 			continue
 		}
 		control := true
+		if p.observe != nil && !is(args, "PING", 0) && !is(args, "REPLCONF", 0) {
+			p.observe(db, args, time.UnixMilli(p.received()))
+		}
 		switch {
 		case is(args, "SELECT", 2):
 			if db, err = strconv.Atoi(string(args[1])); err != nil {

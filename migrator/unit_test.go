@@ -765,3 +765,35 @@ func TestCheckpointFields(t *testing.T) {
 }
 
 func slogDiscard() *slog.Logger { return slog.New(slog.DiscardHandler) }
+
+// TestParserObserves: whoever watches sees the source's own names, databases and transactions, and no keep-alives.
+func TestParserObserves(t *testing.T) {
+	log := spoolOf(t, encode("SELECT 2", "SET a 1", "PING", "REPLCONF GETACK *", "MULTI", "SET b 1", "SELECT 3", "RENAME b c", "EXEC"), 5)
+	p, err := newParser(t.Context(), log, &keyspace.Filter{DBPrefix: map[int]string{2: "two:"}}, 100, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.close()
+	var seen []string
+	p.observe = func(db int, args [][]byte, at time.Time) {
+		seen = append(seen, fmt.Sprintf("%d %s %d", db, bytes.Join(args, []byte(" ")), at.UnixMilli()))
+	}
+	if err := log.Close(); err != nil {
+		t.Fatal(err)
+	}
+	out := make(chan group, 100)
+	if err := p.run(t.Context(), out); err != nil {
+		t.Fatal(err)
+	}
+	times := 0
+	for i, s := range seen {
+		if at := strings.LastIndexByte(s, ' '); s[at:] != " 0" {
+			times++
+			seen[i] = s[:at]
+		}
+	}
+	want := "0 SELECT 2, 2 SET a 1, 2 MULTI, 2 SET b 1, 2 SELECT 3, 3 RENAME b c, 3 EXEC"
+	if got := strings.Join(seen, ", "); got != want || times != len(seen) {
+		t.Errorf("seen %s, %d times; want %s", got, times, want)
+	}
+}

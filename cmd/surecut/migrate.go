@@ -17,6 +17,7 @@ import (
 
 	"surecut/internal/endpoint"
 	"surecut/internal/preflight"
+	"surecut/internal/profile"
 	"surecut/migrator"
 	"surecut/reports"
 	"surecut/verifier"
@@ -52,6 +53,8 @@ func newMigrateCommand() *cli.Command {
 			&cli.StringFlag{Name: "rate-limit", Usage: "`SIZE` per second written to the target, at most"},
 			&cli.Int64Flag{Name: "rate-limit-ops", Usage: "commands per second written to the target, at most"},
 			&cli.BoolFlag{Name: "tune-source", Usage: "set client-output-buffer-limit and repl-diskless-sync on the source, and put them back at the end"},
+			&cli.BoolFlag{Name: "scan", Usage: "also hold the commands of the stream against what the target's kind cannot run: a compat report"},
+			&cli.StringFlag{Name: "scan-to", Usage: "`KIND` that --scan holds them against, where it is not that of the target: " + strings.Join(profile.Names(), ", ")},
 			&cli.BoolFlag{Name: "accept-alarms", Usage: "accept every alarm of the checks"},
 			&cli.StringSliceFlag{Name: "accept", Usage: "accept the alarms of these checks: `ID,ID`"},
 			&cli.StringFlag{Name: "out", Usage: "`DIR` for the reports: check, migrate, and with --until same verify and gate"},
@@ -78,6 +81,7 @@ type MigrateOptions struct {
 	Out          string
 	Format       string
 	Progress     string
+	ScanTo       *profile.Profile // nil: what passes through is not scanned
 }
 
 func migrateOptions(c *cli.Context) (MigrateOptions, error) {
@@ -91,8 +95,10 @@ func migrateOptions(c *cli.Context) (MigrateOptions, error) {
 	cfg.Mode, cfg.StateDir, cfg.ReadFrom, cfg.OnExisting = c.String("mode"), c.String("state"), c.String("read-from"), c.String("on-existing")
 	cfg.Lanes, cfg.HoldExpiry, cfg.MaxLag, cfg.RetryFor = c.Int("lanes"), c.Duration("hold-expiry"), c.Duration("max-lag"), c.Duration("retry-for")
 	cfg.Capture = c.String("capture")
+	var errScan error
+	o.ScanTo, errScan = scanRules(c, o.Endpoints.Target)
 	cfg.RateOps, cfg.TuneSource = c.Int64("rate-limit-ops"), c.Bool("tune-source")
-	var errs []error
+	errs := []error{errScan}
 	for name, to := range map[string]*int64{"big-value": &cfg.BigValue, "spool-limit": &cfg.SpoolLimit, "rate-limit": &cfg.RateBytes} {
 		if text := c.String(name); text != "" {
 			if *to, err = parseSize(text); err != nil {
@@ -170,6 +176,9 @@ func (o MigrateOptions) validateScan() error {
 	if o.Config.TuneSource {
 		errs = append(errs, errors.New("--tune-source: --capture scan does not replicate"))
 	}
+	if o.ScanTo != nil {
+		errs = append(errs, errors.New("--scan: --capture scan has no stream to look at; use surecut scan compat"))
+	}
 	if o.Endpoints.Source.IsFile() {
 		errs = append(errs, fmt.Errorf("--capture scan: %s is no server", o.Endpoints.Source))
 	}
@@ -190,11 +199,16 @@ func runMigrate(ctx context.Context, o MigrateOptions, stdout, stderr io.Writer)
 	}
 	o.Config.Sides = migrator.Sides{Source: source.Deployment, Target: target.Deployment}
 	o.Config.AcceptCut = o.AcceptAlarms || slices.Contains(o.Accept, "source_file")
+	var scan *streamScan
+	if o.ScanTo != nil {
+		scan = newStreamScan(o.ScanTo)
+		o.Config.Observe = scan.observe
+	}
 	m, err := migrator.New(ctx, o.Config)
 	if err != nil {
 		return err
 	}
-	run := &migration{o: o, m: m, stderr: stderr, inputs: []reports.Report{checked}}
+	run := &migration{o: o, m: m, stderr: stderr, inputs: []reports.Report{checked}, scan: scan}
 	return run.toTheEnd(ctx, stdout)
 }
 
@@ -244,6 +258,7 @@ type migration struct {
 	stderr io.Writer
 	inputs []reports.Report // for the gate
 	rounds []migrator.Round // of a source that is scanned
+	scan   *streamScan      // nil without --scan
 }
 
 // toTheEnd runs the migration, follows it to its goal, and reports.
@@ -343,6 +358,9 @@ func (r *migration) report(ctx context.Context, stdout io.Writer, verified *repo
 	}
 	migrated := &reports.Migrate{Header: r.o.header(reports.KindMigrate), Report: result}
 	outputs := []reports.Report{migrated}
+	if r.scan != nil {
+		outputs = append(outputs, r.scan.report(r.o))
+	}
 	var gate *reports.Gate
 	if verified != nil {
 		outputs = append(outputs, verified)

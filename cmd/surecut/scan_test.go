@@ -174,3 +174,21 @@ func TestScanCompatRefuses(t *testing.T) {
 		}
 	}
 }
+
+func TestMigrateScanRefuses(t *testing.T) {
+	for _, tt := range []struct {
+		want string
+		args []string
+	}{
+		{"say with --scan-to", []string{"--scan"}},
+		{"unknown kind", []string{"--scan", "--scan-to", "memcached"}},
+		{"nothing without --scan", []string{"--scan-to", "cluster"}},
+		{"has no stream", []string{"--scan", "--scan-to", "cluster", "--capture", "scan"}},
+	} {
+		var out, talk bytes.Buffer
+		status := run(append([]string{"surecut", "migrate", "--source", "redis://127.0.0.1:1", "--target", "redis://127.0.0.1:2"}, tt.args...), &out, &talk)
+		if status != exitUsage || !strings.Contains(talk.String(), tt.want) {
+			t.Errorf("%v: exit %d, %q; want %d, %q", tt.args, status, talk.String(), exitUsage, tt.want)
+		}
+	}
+}

@@ -70,6 +70,18 @@ type Spec struct {
 	Dashboard    string   // Codis: http://host:port of the dashboard
 }
 
+// Rules names the rules (of internal/profile) that hold for what an application sends to such a deployment; "" where one
+// server runs whatever it is sent.
+func (s Spec) Rules() string {
+	switch {
+	case s.Kind == Cluster && s.Proxy != "":
+		return s.Proxy + "-proxy"
+	case s.Kind == Cluster, s.Kind == Codis, s.Kind == Twemproxy:
+		return string(s.Kind)
+	}
+	return ""
+}
+
 // schemes maps the scheme of a URL to its kind; TLS ones are written with "rediss".
 var schemes = map[string]Kind{
 	"redis":           Standalone,

@@ -489,20 +489,14 @@ func ofModule(command string) bool {
 	return false
 }
 
-// profileOf is the kind of target whose rules hold for what the application sends to a deployment.
-var profileOf = map[endpoint.Kind]string{endpoint.Cluster: "cluster", endpoint.Codis: "codis", endpoint.Twemproxy: "twemproxy"}
-
 func commandCompatibility(_ context.Context, r *run) []Check {
-	kind, sharded := profileOf[r.target.spec.Kind]
-	if !sharded || !r.target.sharded() {
+	rules := r.target.spec.Rules()
+	if rules == "" || !r.target.sharded() {
 		return []Check{pass("source", "the target is one server and runs what the source runs", "no command that the target cannot run")}
 	}
-	p, err := profile.Get(kind)
+	p, err := profile.Get(rules)
 	if err != nil {
 		return []Check{skip("source", err.Error(), "no command that the target cannot run")}
-	}
-	if proxy := r.target.fronted(); proxy != nil {
-		p = proxy
 	}
 	wanted := "no command that " + p.Title + " cannot run"
 	if r.source.cluster() && r.target.cluster() {
