@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -48,6 +49,7 @@ type expiring struct {
 	unknown atomic.Bool
 	known   map[uint64]struct{} // keys that were made anew, or deleted, since unknown was set: of them all is noted
 	floors  map[string]int64    // by link
+	swapped [][]int             // databases whose keys have changed places
 	began   int64
 }
 
@@ -115,8 +117,9 @@ func (e *expiring) mayBeGone(db int, name string) bool {
 	if len(e.due) == 0 {
 		return false
 	}
+	hashes := e.hashes(db, name)
 	for _, b := range e.due {
-		if b.has(h) {
+		if slices.ContainsFunc(hashes, b.has) {
 			return true
 		}
 	}
@@ -157,6 +160,40 @@ func (e *expiring) learn(c *call) {
 			e.known[expiringHash(c.db, name)] = struct{}{}
 		}
 	}
+}
+
+// swap exchanges what is remembered of two databases, for their keys change places. A filter does not tell what it holds, so
+// keys that may expire of either are from now on looked for in both: at the worst, a question too many.
+func (e *expiring) swap(first, second int) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.known != nil { // these may not be taken for the other's
+		e.known = map[uint64]struct{}{}
+	}
+	group := []int{first, second}
+	e.swapped = slices.DeleteFunc(e.swapped, func(other []int) bool {
+		shared := slices.Contains(other, first) || slices.Contains(other, second)
+		if shared {
+			group = append(group, other...)
+		}
+		return shared
+	})
+	slices.Sort(group)
+	e.swapped = append(e.swapped, slices.Compact(group))
+}
+
+// hashes gives the hashes under which an expiry of a key may have been noted. The caller holds mu.
+func (e *expiring) hashes(db int, name string) []uint64 {
+	for _, group := range e.swapped {
+		if slices.Contains(group, db) {
+			out := make([]uint64, len(group))
+			for i, other := range group {
+				out[i] = expiringHash(other, name)
+			}
+			return out
+		}
+	}
+	return []uint64{expiringHash(db, name)}
 }
 
 // pass forgets what expired before a link had last caught up; 0: it has not. It is called several times a second.
@@ -303,8 +340,8 @@ func (m *Migration) learnOn(ctx context.Context, addr string, db int) error {
 
 // databases lists those of a node that hold keys.
 func (t *target) databases(ctx context.Context, addr string) ([]int, error) {
-	if t.cluster {
-		return []int{0}, nil
+	if t.oneDB {
+		return []int{t.ownDB()}, nil
 	}
 	client, err := t.d.Client(ctx, addr, 0)
 	if err != nil {

@@ -100,3 +100,39 @@ func BenchmarkMayBeGone(b *testing.B) {
 		e.mayBeGone(0, "a key of some length")
 	}
 }
+
+// TestExpiringSwaps: what is remembered of a database goes with its keys.
+func TestExpiringSwaps(t *testing.T) {
+	e := newExpiring(1)
+	soon := time.Now().UnixMilli() + 1000
+	e.forget()
+	e.learn(&call{db: 1, args: []string{"SET", "k", "v"}})
+	e.note(0, "k", soon)
+	e.note(2, "m", soon)
+	e.swap(0, 1)
+	if !e.mayBeGone(1, "k") {
+		t.Error("SWAPDB 0 1: k of 1 was made anew in the other database, and that which is there now may have expired")
+	}
+	e.unknown.Store(false)
+	if !e.mayBeGone(1, "k") || e.mayBeGone(3, "k") || e.mayBeGone(1, "other") {
+		t.Error("SWAPDB 0 1: the expiry of k has gone from 0 to 1, and nowhere else")
+	}
+	e.swap(1, 2)
+	e.swap(3, 4)
+	for _, db := range []int{0, 1, 2} {
+		if !e.mayBeGone(db, "k") || !e.mayBeGone(db, "m") {
+			t.Errorf("after SWAPDB 0 1 and 1 2, either may be in %d", db)
+		}
+	}
+	if e.mayBeGone(3, "k") || e.mayBeGone(4, "m") {
+		t.Error("databases that were swapped among themselves know of others")
+	}
+	e.swap(4, 0)
+	if !e.mayBeGone(3, "k") {
+		t.Error("groups that a SWAPDB joins are not one")
+	}
+	e.note(3, "n", soon)
+	if !e.mayBeGone(4, "n") || e.mayBeGone(5, "n") {
+		t.Error("what is noted after the swaps is looked for in the group")
+	}
+}

@@ -41,9 +41,6 @@ func (d *dispatcher) flush(ctx context.Context, c *sourceCommand, all bool) erro
 	if !d.l.m.state.TargetWasEmpty {
 		return errors.New("the source was flushed, and the target held keys before this migration began: flush what belongs to the source by hand, then start again with a new --state")
 	}
-	if d.l.m.target.via != nil {
-		return errors.New("the source was flushed, and a proxy gives no way to list and delete what came from it: start again with an empty target and a new --state")
-	}
 	if len(d.l.filter.DBMap) > 0 || d.l.m.target.db >= 0 && !d.l.m.target.cluster {
 		return errors.New("the source was flushed, and databases are mapped: which keys of the target that means cannot be told; start again with a new --state")
 	}
@@ -54,13 +51,16 @@ func (d *dispatcher) flush(ctx context.Context, c *sourceCommand, all bool) erro
 	return d.standstill(ctx, c, func() error {
 		for _, addr := range d.l.m.target.primaries() {
 			dbs, err := d.targetDatabases(ctx, addr, c.db, all)
+			if err != nil && d.l.m.target.via != nil {
+				return fmt.Errorf("the source was flushed, and the servers behind the proxy, which alone can list what came from it, do not answer: make them reachable and run the same command again, or start again with an empty target and a new --state: %w", err)
+			}
 			if err != nil {
 				return err
 			}
 			gone := func(k keyspace.Key) bool { return (all || k.DB == c.db) && d.fences[k] < c.end }
 			for _, db := range dbs {
 				if err := d.deleteShard(ctx, addr, db, gone); err != nil {
-					return fmt.Errorf("target %s: flush database %d: %w", addr, db, err)
+					return fmt.Errorf("target %s: the source was flushed; delete what came from it into database %d: %w", addr, db, err)
 				}
 			}
 		}
@@ -94,21 +94,43 @@ func (d *dispatcher) deleteShard(ctx context.Context, addr string, db int, gone 
 		if err != nil {
 			return err
 		}
-		var cmds []rueidis.Completed
-		for _, name := range e.Elements {
-			if k, ours := d.l.brings(db, name); ours && gone(k) {
-				cmds = append(cmds, arbitrary(client, "DEL", name))
-			}
-		}
-		for _, r := range client.DoMulti(ctx, cmds...) {
-			if err := r.Error(); err != nil {
-				return err
-			}
+		names := slices.DeleteFunc(e.Elements, func(name string) bool {
+			k, ours := d.l.brings(db, name)
+			return !ours || !gone(k) || !d.l.m.target.d.Holds(addr, name)
+		})
+		if err := d.deleteNames(ctx, client, db, names); err != nil {
+			return err
 		}
 		if cursor = e.Cursor; cursor == 0 {
 			return nil
 		}
 	}
+}
+
+// deleteNames deletes keys of one server, through the proxy where there is one.
+func (d *dispatcher) deleteNames(ctx context.Context, client rueidis.Client, db int, names []string) error {
+	if d.l.m.target.via != nil {
+		wave := make([]*call, len(names))
+		for i, name := range names {
+			wave[i] = &call{db: db, args: []string{"DEL", name}, key: keyspace.Key{DB: db, Name: name}}
+		}
+		for _, a := range d.l.aside.sendWave(ctx, wave) {
+			if a.err != nil {
+				return a.err
+			}
+		}
+		return ctx.Err()
+	}
+	cmds := make([]rueidis.Completed, len(names))
+	for i, name := range names {
+		cmds[i] = arbitrary(client, "DEL", name)
+	}
+	for _, r := range client.DoMulti(ctx, cmds...) {
+		if err := r.Error(); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // swap carries SWAPDB. surecut's own keys move back in the same transaction.
@@ -170,6 +192,7 @@ func (d *dispatcher) swap(ctx context.Context, c *sourceCommand) error {
 		if len(x.failed) > 0 {
 			return fmt.Errorf("refused by the target: %w", x.failed[0].reply)
 		}
+		d.l.m.expiring.swap(first, second)
 		return nil
 	})
 	if err != nil {
