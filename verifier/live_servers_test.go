@@ -128,6 +128,7 @@ type follower struct {
 	at     int64 // applied
 	limit  int64 // it applies no further; -1: no limit
 	frames int
+	lost   error // why the stream has ended
 }
 
 func follow(t *testing.T, source, target *servers.Server) *follower {
@@ -162,6 +163,10 @@ func follow(t *testing.T, source, target *servers.Server) *follower {
 		for {
 			args, n, err := r.ReadCommand()
 			if err != nil {
+				f.mu.Lock()
+				f.lost = err
+				f.moved.Broadcast()
+				f.mu.Unlock()
 				return
 			}
 			words := make([]string, len(args))
@@ -184,6 +189,23 @@ func follow(t *testing.T, source, target *servers.Server) *follower {
 			f.mu.Unlock()
 		}
 	}()
+	go func() { // a source drops a replica that has not acknowledged for repl-timeout
+		tick := time.NewTicker(time.Second)
+		defer tick.Stop()
+		for {
+			select {
+			case <-tick.C:
+			case <-done:
+				return
+			}
+			f.mu.Lock()
+			at := f.at
+			f.mu.Unlock()
+			if session.Ack(at) != nil {
+				return
+			}
+		}
+	}()
 	t.Cleanup(func() { session.Close(); f.Release(); <-done })
 	return f
 }
@@ -194,15 +216,18 @@ func (f *follower) catchUp(t *testing.T, source *servers.Server) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f.wait(offset)
+	if err := f.wait(offset); err != nil {
+		t.Fatal(err)
+	}
 }
 
-func (f *follower) wait(offset int64) {
+func (f *follower) wait(offset int64) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	for f.at < offset {
+	for f.at < offset && f.lost == nil {
 		f.moved.Wait()
 	}
+	return f.lost
 }
 
 func (f *follower) Links() []AppliedLink {
@@ -226,8 +251,7 @@ func (f *follower) ApplyTo(_ context.Context, offset int64) error {
 	f.limit = offset
 	f.moved.Broadcast()
 	f.mu.Unlock()
-	f.wait(offset)
-	return nil
+	return f.wait(offset)
 }
 
 func (f *follower) Release() {
