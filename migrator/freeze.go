@@ -12,6 +12,9 @@ import (
 // mostFrozen bounds how long a frame may stop a link, so that a lost holder cannot stop a migration.
 const mostFrozen = 15 * time.Second
 
+// mostAwaited bounds how long Freeze waits for a link that lags.
+const mostAwaited = 10 * time.Second
+
 // LinkInfo says which shard a link replicates, and at which node its offsets count.
 type LinkInfo struct {
 	Shard, Reads string
@@ -40,7 +43,7 @@ type frameStep struct {
 	done   chan error
 }
 
-// Freeze stops applying one link at a command boundary. The caller must Release the frame within 15 seconds,
+// Freeze stops applying one link at a command boundary, once it has caught up. The caller must Release the frame within 15 seconds,
 // after which the link goes on by itself and ApplyTo fails.
 func (m *Migration) Freeze(ctx context.Context, link int) (*Frame, error) {
 	if link < 0 || link >= len(m.links) {
@@ -50,9 +53,9 @@ func (m *Migration) Freeze(ctx context.Context, link int) (*Frame, error) {
 	if l.noOffsets.Load() {
 		return nil, fmt.Errorf("freeze: shard %s has no PSYNC (it came with 2.8), so its offsets cannot be asked for", l.shard.Primary.Addr)
 	}
-	d := l.dispatcher.Load()
-	if d == nil || !l.caughtUp() || l.holding() {
-		return nil, fmt.Errorf("freeze: the link of shard %s has not caught up", l.primary())
+	d, err := l.awaitCaughtUp(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("freeze: %w", err)
 	}
 	f := &Frame{granted: make(chan struct{}), apply: make(chan frameStep), release: make(chan struct{}, 1), over: make(chan struct{})}
 	select {
@@ -66,6 +69,28 @@ func (m *Migration) Freeze(ctx context.Context, link int) (*Frame, error) {
 	}
 	<-f.granted
 	return f, nil
+}
+
+// awaitCaughtUp gives the dispatcher of a link that has caught up, or does so soon: it may lag for a moment.
+func (l *link) awaitCaughtUp(ctx context.Context) (*dispatcher, error) {
+	deadline := time.NewTimer(mostAwaited)
+	defer deadline.Stop()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		if d := l.dispatcher.Load(); d != nil && l.caughtUp() && !l.holding() {
+			return d, nil
+		}
+		select {
+		case <-tick.C:
+		case <-deadline.C:
+			return nil, fmt.Errorf("the link of shard %s has not caught up", l.primary())
+		case <-l.ended:
+			return nil, errors.New("the link has ended")
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		}
+	}
 }
 
 // ApplyTo returns when the target holds exactly what the source held at the offset, which must not lie behind.

@@ -17,6 +17,7 @@ const (
 	frameAttempts = 4                // a key may change its type, or its fields, between learning them and the frame
 	frameTimeout  = 10 * time.Second // a link that stands still falls behind; half of it begins nothing new
 	frameRetry    = 200 * time.Millisecond
+	framePatience = 20 * time.Second // for links that lag to catch up, in all
 	frameKeep     = 64 << 10
 )
 
@@ -119,14 +120,14 @@ func (v *verification) proveBatch(ctx context.Context, index int, link AppliedLi
 
 // frame settles what it can of a batch, and gives what must be tried again, after an error too. The link runs on when it returns.
 func (v *verification) frame(ctx context.Context, index int, link AppliedLink, batch []record) (again []record, err error) {
+	frozen, err := v.freeze(ctx, index, link)
+	if err != nil {
+		return batch, err
+	}
+	defer frozen.Release()
 	begun := time.Now()
 	fctx, cancel := context.WithTimeout(ctx, frameTimeout)
 	defer cancel()
-	frozen, err := v.opts.Applier.Freeze(fctx, index)
-	if err != nil {
-		return batch, fmt.Errorf("stop applying what %s sends: %w", link.Shard, err)
-	}
-	defer frozen.Release()
 	read, again, err := v.readInstants(fctx, link, batch, begun.Add(frameTimeout/4))
 	for _, at := range read {
 		if err != nil || time.Since(begun) > frameTimeout/2 {
@@ -137,6 +138,22 @@ func (v *verification) frame(ctx context.Context, index int, link AppliedLink, b
 		again, err = append(again, unsettled...), aerr
 	}
 	return again, err
+}
+
+// errLags says that a link did not catch up while there was patience.
+var errLags = errors.New("the link has not caught up")
+
+// freeze stops a link once it has caught up. What lags is waited for, since rounds would take the lag for differences.
+func (v *verification) freeze(ctx context.Context, index int, link AppliedLink) (Frame, error) {
+	begun := time.Now()
+	fctx, cancel := context.WithTimeoutCause(ctx, max(v.patience, frameRetry), errLags)
+	defer cancel()
+	frozen, err := v.opts.Applier.Freeze(fctx, index)
+	if err != nil {
+		v.patience -= time.Since(begun)
+		return nil, fmt.Errorf("stop applying what %s sends: %w", link.Shard, err)
+	}
+	return frozen, nil
 }
 
 // instant is what the source held at one offset.

@@ -19,7 +19,8 @@ type verification struct {
 	fixed          bool // the source is files: suspects carry what they say
 	probers        probers
 	atOffset       offsetReader
-	frameError     error // why a link could not be stopped at an offset, if it could not
+	patience       time.Duration // left for links that lag
+	frameError     error         // why a link could not be stopped at an offset, if it could not
 	rules          rules
 	tally          *tally
 	progress       *progress
@@ -84,7 +85,7 @@ func newVerification(ctx context.Context, o *Options) (*verification, error) {
 	if err != nil {
 		return nil, err
 	}
-	v := &verification{opts: o, source: source, target: target, progress: &progress{}, proof: "rounds", atOffset: atomicReader{source}}
+	v := &verification{opts: o, source: source, target: target, progress: &progress{}, proof: "rounds", patience: framePatience, atOffset: atomicReader{source}}
 	v.progress.begin("enumerate", 0, 0)
 	v.probers = probers{
 		Source: sideProber{source, func(k keyID) int { return k.db }},

@@ -1,0 +1,51 @@
+package migrator
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+)
+
+// TestFreezeWaits: a link may lag for a moment; whoever compares then would take the lag for differences.
+func TestFreezeWaits(t *testing.T) {
+	lagging := func(t *testing.T) *link {
+		l := newTestLink(t)
+		l.ended = make(chan struct{})
+		l.phase = streaming
+		l.dispatcher.Store(&dispatcher{})
+		return l
+	}
+	t.Run("until it has caught up", func(t *testing.T) {
+		l := lagging(t)
+		time.AfterFunc(50*time.Millisecond, func() { l.advance(caughtUp) })
+		if d, err := l.awaitCaughtUp(t.Context()); err != nil || d != l.dispatcher.Load() {
+			t.Errorf("%v, %v", d, err)
+		}
+	})
+	t.Run("until it has ended", func(t *testing.T) {
+		l := lagging(t)
+		time.AfterFunc(50*time.Millisecond, func() { close(l.ended) })
+		if _, err := l.awaitCaughtUp(t.Context()); err == nil || !strings.Contains(err.Error(), "ended") {
+			t.Errorf("%v", err)
+		}
+	})
+	t.Run("no longer than the caller", func(t *testing.T) {
+		why := errors.New("patience is over")
+		ctx, cancel := context.WithTimeoutCause(t.Context(), 50*time.Millisecond, why)
+		defer cancel()
+		if _, err := lagging(t).awaitCaughtUp(ctx); !errors.Is(err, why) {
+			t.Errorf("%v, want %v", err, why)
+		}
+	})
+	t.Run("not while keys are held", func(t *testing.T) {
+		l := lagging(t)
+		l.phase, l.st.Holding = caughtUp, true
+		begun := time.Now()
+		time.AfterFunc(50*time.Millisecond, func() { l.m.update(func() { l.st.Holding = false }) })
+		if _, err := l.awaitCaughtUp(t.Context()); err != nil || time.Since(begun) < 50*time.Millisecond {
+			t.Errorf("%v after %v", err, time.Since(begun))
+		}
+	})
+}
