@@ -89,7 +89,13 @@ var stringOps = []operation{
 			r.key("DEL", k)
 		}
 	}},
-	{5, func(r *round) { r.key("SETBIT", r.name("bit"), r.few(10000), r.few(2)) }},
+	{5, func(r *round) {
+		k := r.name("bit")
+		if !r.fits.zeroes() {
+			r.key("SETRANGE", k, "1249", "\x00")
+		}
+		r.key("SETBIT", k, r.few(10000), r.few(2))
+	}},
 	{2, func(r *round) {
 		k := r.name("bit")
 		r.add([]string{"BITOP", "OR"}, []string{r.sibling(k, "bit"), k, r.sibling(k, "bit")}, nil)
