@@ -162,6 +162,15 @@ func (s *surecut) talk() string {
 	return strings.Join(s.stderr, "\n")
 }
 
+// tellIfFailed logs where a run stands whose test has failed for another reason.
+func (s *surecut) tellIfFailed() {
+	if !s.t.Failed() {
+		return
+	}
+	events := s.seen()
+	s.t.Logf("surecut %v: %d reports, the last %+v\nstderr: %.20000s", s.cmd.Args[1:], len(events), events[max(0, len(events)-5):], s.talk())
+}
+
 // waitFor polls the events after the given number until one fits, and fails when the run ends first.
 func (s *surecut) waitFor(what string, after int, within time.Duration, fits func(progress) bool) {
 	s.t.Helper()

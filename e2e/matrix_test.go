@@ -34,6 +34,9 @@ var pairs = [][2]string{
 	{"redis:6.0", "redis:7.0"}, {"redis:7.0", "redis:8.0"}, {"redis:7.0", "valkey/valkey:8.1"},
 }
 
+// downwards are standalone migrations to an older version, with load.
+var downwards = [][2]string{{"redis:7.0", "redis:6.0"}, {"redis:8.0", "redis:7.0"}}
+
 // cells lists the matrix. The images of servers.May each go to 7.0, from 7.0 and to the next version of their line.
 func cells() []cell {
 	var all []cell
@@ -46,6 +49,9 @@ func cells() []cell {
 		for _, kinds := range [][2]bool{{false, false}, {false, true}, {true, false}, {true, true}} {
 			add(cell{p[0], p[1], kinds[0], kinds[1]})
 		}
+	}
+	for _, p := range downwards {
+		add(cell{source: p[0], target: p[1]})
 	}
 	const middle = "redis:7.0"
 	lines := servers.Lines()
@@ -121,6 +127,7 @@ func (c cell) run(t *testing.T) string {
 	}
 	m := start(t, "migrate", "--source", source, "--target", target,
 		"--accept-alarms", "--progress", "json", "--state", state, "--out", out)
+	defer m.tellIfFailed()
 	m.waitPhase("caught_up", 2*time.Minute)
 	began := time.Now()
 	// While the load goes on: what is on its way must be settled at offsets, and never be a difference.
