@@ -3,11 +3,14 @@ package scanner
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
 	"strconv"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"surecut/internal/keyspace"
 	"surecut/internal/rdb"
@@ -44,31 +47,85 @@ func ScanRDB(ctx context.Context, path string, o Options) (*BigKeys, error) {
 	return out, nil
 }
 
+// fileScan reads a file, while another goroutine sums what was read: batches of readings go round, so that both work at a
+// time in bounded memory.
 type fileScan struct {
 	*snapshot
 	r    *rdb.Reader
 	size int64
 }
 
+const (
+	batchKeys  = 512
+	batchBytes = 64 << 10 // of names
+	batchCount = 6
+)
+
+// readings is a batch on its way to the tally.
+type readings struct {
+	list  []reading
+	names []byte
+	aside []aside
+	floor int64 // below which, as of the last time that it was summed, no largest element matters
+}
+
+// aside is a key that does not count.
+type aside struct {
+	db     int
+	name   string
+	typ    keyspace.Type
+	reason string
+}
+
 func (s *fileScan) run(ctx context.Context) error {
-	for n := 0; ; n++ {
-		if n%1024 == 0 {
-			if err := ctx.Err(); err != nil {
-				return err
-			}
-			s.progress()
-			s.r.LargestFrom(s.t.largestFloor())
+	full, free := make(chan *readings, batchCount), make(chan *readings, batchCount)
+	for range batchCount {
+		free <- &readings{list: make([]reading, 0, batchKeys)}
+	}
+	var g errgroup.Group
+	g.Go(func() error {
+		for b := range full {
+			s.sum(b)
+			free <- b
 		}
-		e, err := s.r.Next()
-		switch {
-		case err == io.EOF:
-			s.progress()
-			return nil
-		case err != nil:
+		return nil
+	})
+	err := s.read(ctx, full, free)
+	close(full)
+	return errors.Join(err, g.Wait())
+}
+
+// read fills batches until the file ends.
+func (s *fileScan) read(ctx context.Context, full chan<- *readings, free <-chan *readings) error {
+	for {
+		if err := ctx.Err(); err != nil {
 			return err
 		}
-		s.entry(e)
+		s.progress()
+		b := <-free
+		b.list, b.names, b.aside = b.list[:0], b.names[:0], b.aside[:0]
+		s.r.LargestFrom(b.floor)
+		err := s.fill(b)
+		full <- b
+		if err == io.EOF {
+			s.progress()
+			return nil
+		}
+		if err != nil {
+			return err
+		}
 	}
+}
+
+func (s *fileScan) fill(b *readings) error {
+	for len(b.list) < batchKeys && len(b.names) < batchBytes && len(b.aside) < batchKeys {
+		e, err := s.r.Next()
+		if err != nil {
+			return err
+		}
+		s.entry(e, b)
+	}
+	return nil
 }
 
 func (s *fileScan) progress() {
@@ -93,13 +150,25 @@ func newSnapshot(node string, o Options) *snapshot {
 	return s
 }
 
-func (s *snapshot) entry(e *rdb.Entry) {
+// entry adds an entry to a batch.
+func (s *snapshot) entry(e *rdb.Entry, b *readings) {
 	switch {
 	case e.Kind == rdb.KindAux:
 		s.aux(string(e.Name), string(e.Value))
 	case e.Kind == rdb.KindKey && s.o.wantsDB(e.DB) && !bytes.HasPrefix(e.Key, ownPrefix):
-		s.key(e)
+		s.key(e, b)
 	}
+}
+
+// sum adds a batch to the tally.
+func (s *snapshot) sum(b *readings) {
+	for i := range b.list {
+		s.t.add(&b.list[i])
+	}
+	for _, k := range b.aside {
+		s.t.setAside(k.db, []byte(k.name), k.typ, k.reason)
+	}
+	b.floor = s.t.largestFloor()
 }
 
 var ownPrefix = []byte(keyspace.Prefix)
@@ -119,17 +188,19 @@ func (s *snapshot) aux(name, value string) {
 	}
 }
 
-func (s *snapshot) key(e *rdb.Entry) {
+func (s *snapshot) key(e *rdb.Entry, b *readings) {
 	typ := rdb.TypeOf(e.Type)
 	if e.ExpireAt > 0 && e.ExpireAt <= s.now {
-		s.t.setAside(e.DB, e.Key, typ, reasonExpired)
+		b.aside = append(b.aside, aside{e.DB, string(e.Key), typ, reasonExpired})
 		return
 	}
 	if len(s.o.Slots) > 0 && !owns(s.o.Slots, slotOf(e.Key)) {
-		s.t.setAside(e.DB, e.Key, typ, reasonForeign)
+		b.aside = append(b.aside, aside{e.DB, string(e.Key), typ, reasonForeign})
 		return
 	}
-	k := reading{db: e.DB, name: e.Key, typ: typ, encoding: s.model.encoding(e.Shape), ttlMs: -1, idle: e.Idle, freq: e.Freq,
+	from := len(b.names)
+	b.names = append(b.names, e.Key...)
+	k := reading{db: e.DB, name: b.names[from:len(b.names):len(b.names)], typ: typ, encoding: s.model.encoding(e.Shape), ttlMs: -1, idle: e.Idle, freq: e.Freq,
 		bytes: s.model.usage(len(e.Key), e.ExpireAt > 0, e.Shape), serialized: e.Shape.Bytes, elements: e.Shape.Elements, largest: e.Shape.Largest}
 	if e.ExpireAt > 0 {
 		k.ttlMs = e.ExpireAt - s.now
@@ -137,5 +208,5 @@ func (s *snapshot) key(e *rdb.Entry) {
 	if typ == keyspace.String {
 		k.length = e.Shape.Length
 	}
-	s.t.add(k)
+	b.list = append(b.list, k)
 }

@@ -339,8 +339,8 @@ func (l *liveScan) account(b *batch, own int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.t.from(b.addr)
-	for _, r := range b.readings {
-		l.t.add(r)
+	for i := range b.readings {
+		l.t.add(&b.readings[i])
 	}
 	l.own += int64(own)
 	l.t.totals.Vanished += b.vanished

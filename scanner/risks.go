@@ -117,20 +117,20 @@ func (t *tally) shards(o Options) []TargetShard {
 	for i := range list {
 		first, last := int(float64(i)*per+0.5), int(float64(i+1)*per+0.5)-1
 		s := TargetShard{Shard: i + 1, FirstSlot: uint16(first), LastSlot: uint16(last)}
-		var largest, heaviest slotSum
-		var at int
-		for slot, sum := range t.slots[first : last+1] {
+		large, heavy := first, first // the slots with the largest key and with the most bytes
+		for slot := first; slot <= last; slot++ {
+			sum := t.slots[slot]
 			s.Keys += sum.keys
 			s.Bytes += sum.bytes
-			if sum.largest > largest.largest {
-				largest = sum
+			if sum.largest > t.slots[large].largest {
+				large = slot
 			}
-			if sum.bytes > heaviest.bytes {
-				heaviest, at = sum, first+slot
+			if sum.bytes > t.slots[heavy].bytes {
+				heavy = slot
 			}
 		}
-		s.Load, s.LargestKey = float64(int64(100*float64(s.Bytes)/mean+0.5))/100, printable(largest.largestName)
-		t.judgeShard(&s, largest.largest, heaviest.bytes, at, o)
+		s.Load, s.LargestKey = float64(int64(100*float64(s.Bytes)/mean+0.5))/100, printable(string(t.largest[large]))
+		t.judgeShard(&s, t.slots[large].largest, heavy, o)
 		list[i] = s
 	}
 	return list
@@ -139,7 +139,8 @@ func (t *tally) shards(o Options) []TargetShard {
 // skewed is the load of a shard from which it is a risk.
 const skewed = 1.25
 
-func (t *tally) judgeShard(s *TargetShard, largest, heaviest int64, slot int, o Options) {
+func (t *tally) judgeShard(s *TargetShard, largest int64, slot int, o Options) {
+	heaviest := t.slots[slot].bytes
 	switch {
 	case o.TargetMemory > 0 && s.Bytes > o.TargetMemory:
 		s.Risk = fmt.Sprintf("holds %s, more than the %s of a shard", size(s.Bytes), size(o.TargetMemory))

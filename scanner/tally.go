@@ -41,24 +41,21 @@ const (
 	databasesMax = 1 << 12
 )
 
-// slotSum is what is known of a slot beyond its sums.
-type slotSum struct {
-	keys, bytes int64
-	largest     int64 // bytes of the largest key
-	largestName string
-}
+// slotSum is what is known of a slot: sums, and the bytes of its largest key.
+type slotSum struct{ keys, bytes, largest int64 }
 
 // tally sums readings in bounded memory. It is for one goroutine.
 type tally struct {
-	node      string // that the readings come from
+	node      *Group // that the readings come from
 	totals    BigTotals
 	types     [keyspace.Module + 1]Group
-	encodings map[encoding]*Group
-	last      *Group // of encodings
-	lastOf    encoding
+	encodings [keyspace.Module + 1][]encodingSum
 	dbs       map[int]*Group
+	lastDB    *Group
+	lastDBOf  int
 	nodes     map[string]*Group
 	slots     []slotSum
+	largest   [keyspace.Slots][]byte // name of the largest key of each slot
 	ttl       []TTLBucket
 	cutover   Cutover
 	sizes     [64]SizeBucket
@@ -68,13 +65,14 @@ type tally struct {
 	each      func(db int, name string, bytes int64) // nil: nobody asks
 }
 
-type encoding struct {
-	typ  keyspace.Type
-	name string
+// encodingSum sums the keys of a type that have one encoding.
+type encodingSum struct {
+	encoding string
+	*Group
 }
 
 func newTally(o Options) *tally {
-	t := &tally{slots: make([]slotSum, keyspace.Slots), prefixes: newPrefixTable(), encodings: map[encoding]*Group{},
+	t := &tally{slots: make([]slotSum, keyspace.Slots), prefixes: newPrefixTable(),
 		dbs: map[int]*Group{}, nodes: map[string]*Group{}, cutover: Cutover{AfterMs: o.Cutover.Milliseconds()}, each: o.Each}
 	for i := range t.types {
 		t.types[i].Name = keyspace.Type(i).String()
@@ -86,21 +84,20 @@ func newTally(o Options) *tally {
 	for i := range t.tops {
 		t.tops[i] = newTopKeys(o.Top, rankings[i])
 	}
+	t.from("")
 	return t
 }
 
 // from says which node the next readings come from.
 func (t *tally) from(node string) *Group {
-	t.node = node
-	g := t.nodes[node]
-	if g == nil {
-		g = &Group{Name: node}
-		t.nodes[node] = g
+	if t.node = t.nodes[node]; t.node == nil {
+		t.node = &Group{Name: node}
+		t.nodes[node] = t.node
 	}
-	return g
+	return t.node
 }
 
-func (t *tally) add(r reading) {
+func (t *tally) add(r *reading) {
 	if t.each != nil {
 		t.each(r.db, string(r.name), r.bytes)
 	}
@@ -112,15 +109,15 @@ func (t *tally) add(r reading) {
 	t.totals.Elements += all.Elements
 	t.totals.NoTTL += all.NoTTL
 	t.types[r.typ].sum(all)
-	t.encodingOf(r).sum(all)
+	t.encodingOf(r.typ, r.encoding).sum(all)
 	t.database(r.db).sum(all)
-	t.from(t.node).sum(all)
+	t.node.sum(all)
 	slot := slotOf(r.name)
 	s := &t.slots[slot]
 	s.keys++
 	s.bytes += r.bytes
 	if r.bytes > s.largest {
-		s.largest, s.largestName = r.bytes, string(r.name)
+		s.largest, t.largest[slot] = r.bytes, append(t.largest[slot][:0], r.name...)
 	}
 	t.expiry(r)
 	size := &t.sizes[max(leastSize, bits.Len64(uint64(max(r.bytes, 1)-1)))]
@@ -128,25 +125,27 @@ func (t *tally) add(r reading) {
 	size.Bytes += r.bytes
 	t.prefixes.add(r.name, all)
 	for i := range t.tops {
-		t.tops[i].add(r, slot, t.node)
+		t.tops[i].add(r, slot, t.node.Name)
 	}
 }
 
-func (t *tally) encodingOf(r reading) *Group {
-	e := encoding{r.typ, r.encoding}
-	if t.last == nil || t.lastOf != e {
-		g := t.encodings[e]
-		if g == nil {
-			g = &Group{Name: e.typ.String() + "/" + cmp.Or(e.name, "unknown")}
-			t.encodings[e] = g
+func (t *tally) encodingOf(typ keyspace.Type, encoding string) *Group {
+	for _, e := range t.encodings[typ] {
+		if e.encoding == encoding {
+			return e.Group
 		}
-		t.last, t.lastOf = g, e
 	}
-	return t.last
+	g := &Group{Name: typ.String() + "/" + cmp.Or(encoding, "unknown")}
+	t.encodings[typ] = append(t.encodings[typ], encodingSum{encoding, g})
+	return g
 }
 
 // database gives the group of a database; those that no server has by default share one.
 func (t *tally) database(db int) *Group {
+	if t.lastDB != nil && t.lastDBOf == db {
+		return t.lastDB
+	}
+	t.lastDBOf = db
 	g := t.dbs[db]
 	if g == nil {
 		if len(t.dbs) >= databasesMax {
@@ -160,6 +159,7 @@ func (t *tally) database(db int) *Group {
 			t.dbs[db] = g
 		}
 	}
+	t.lastDB = g
 	return g
 }
 
@@ -173,7 +173,7 @@ func (t *tally) setAside(db int, name []byte, typ keyspace.Type, reason string) 
 	}
 	if len(t.uncounted) < uncountedMax {
 		t.uncounted = append(t.uncounted, Uncounted{DB: db, Key: printable(string(name)), KeyBase64: base64.StdEncoding.EncodeToString(name),
-			Type: typ.String(), Slot: slotOf(name), Node: t.node, Reason: reason})
+			Type: typ.String(), Slot: slotOf(name), Node: t.node.Name, Reason: reason})
 	}
 }
 
@@ -183,7 +183,7 @@ const (
 	reasonForeign = "foreign_slot"
 )
 
-func (g *Group) add(r reading) {
+func (g *Group) add(r *reading) {
 	g.Keys++
 	g.Bytes += r.bytes
 	g.Serialized += r.serialized
@@ -201,7 +201,7 @@ func (g *Group) sum(other Group) {
 	g.NoTTL += other.NoTTL
 }
 
-func (t *tally) expiry(r reading) {
+func (t *tally) expiry(r *reading) {
 	b := &t.ttl[len(t.ttl)-1]
 	if r.ttlMs >= 0 {
 		for i, bound := range ttlBounds {
@@ -233,9 +233,10 @@ func (t *tally) merge(o *tally) {
 	for i := range o.types {
 		t.types[i].sum(o.types[i])
 	}
-	t.last = nil
-	for e, g := range o.encodings {
-		t.encodingOf(reading{typ: e.typ, encoding: e.name}).sum(*g)
+	for typ, sums := range o.encodings {
+		for _, e := range sums {
+			t.encodingOf(keyspace.Type(typ), e.encoding).sum(*e.Group)
+		}
 	}
 	for db, g := range o.dbs {
 		t.database(db).sum(*g)
@@ -248,7 +249,7 @@ func (t *tally) merge(o *tally) {
 		mine.keys += s.keys
 		mine.bytes += s.bytes
 		if s.largest > mine.largest {
-			mine.largest, mine.largestName = s.largest, s.largestName
+			mine.largest, t.largest[i] = s.largest, o.largest[i]
 		}
 	}
 	for i, b := range o.ttl {
@@ -278,7 +279,14 @@ func (t *tally) result(o Options) *BigKeys {
 		}
 	}
 	slices.SortFunc(out.ByType, largestFirst)
-	out.ByEncoding, out.ByDB, out.ByNode = groupsOf(t.encodings), groupsOf(t.dbs), groupsOf(t.nodes)
+	out.ByEncoding = []Group{}
+	for _, sums := range t.encodings {
+		for _, e := range sums {
+			out.ByEncoding = append(out.ByEncoding, *e.Group)
+		}
+	}
+	slices.SortFunc(out.ByEncoding, largestFirst)
+	out.ByDB, out.ByNode = groupsOf(t.dbs), groupsOf(t.nodes)
 	for i, s := range t.slots {
 		if s.keys > 0 {
 			out.BySlot = append(out.BySlot, SlotSize{Slot: uint16(i), Keys: s.keys, Bytes: s.bytes})
@@ -332,4 +340,4 @@ func largestFirst(a, b Group) int {
 }
 
 // largestFloor is the size of an element below which none gets a key into the list by largest elements.
-func (t *tally) largestFloor() int64 { return t.tops[2].floor() }
+func (t *tally) largestFloor() int64 { return t.tops[2].least }

@@ -30,6 +30,9 @@ func TestPrefix(t *testing.T) {
 		{"tok:12345678", "tok:#", "a decimal number is that first"},
 		{"ev:01ARZ3NDEKTSV4RRFFQ69G5FAV:x", "ev:*:x", "a ULID"},
 		{"tok:q7Zk29Pm41Xv83Lw", "tok:*", "an identifier in base 62"},
+		{"tok:rq7Zkabm41XvhJ3LwYt+QmHb", "tok:*", "one in base 64"},
+		{"userProfileCache2024Archive", "userProfileCache#Archive", "camel case with a number in it"},
+		{"getUserProfileByIdFromCache", "getUserProfileByIdFromCache", "camel case"},
 		{"sessionstore2024archive", "sessionstore#archive", "words with a number in them"},
 		{"{user:1}:x", "{user:#}:x", "a hash tag"},
 		{"k:" + strings.Repeat("x", 100), "k:" + strings.Repeat("x", keyspace.TemplatePart) + "*", "long parts are cut"},
@@ -61,8 +64,8 @@ func TestPrefixesStayBounded(t *testing.T) {
 	ty := newTally(Options{Top: 10})
 	for i := range 5 * prefixLimit {
 		name := "rare" + string(rune('a'+i%26)) + string(rune('a'+i/26%26)) + string(rune('a'+i/26/26%26)) + string(rune('a'+i/26/26/26%26))
-		ty.add(reading{name: []byte(name), typ: keyspace.String, bytes: 10, elements: 1, ttlMs: -1})
-		ty.add(reading{name: []byte("common:1"), typ: keyspace.String, bytes: 5, elements: 1, ttlMs: 1})
+		ty.add(&reading{name: []byte(name), typ: keyspace.String, bytes: 10, elements: 1, ttlMs: -1})
+		ty.add(&reading{name: []byte("common:1"), typ: keyspace.String, bytes: 5, elements: 1, ttlMs: 1})
 		if n := len(ty.prefixes.byName); n > 2*prefixLimit {
 			t.Fatalf("%d prefixes are held", n)
 		}
@@ -90,8 +93,8 @@ func TestTopKeys(t *testing.T) {
 		rnd.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
 		top := newTopKeys(50, rankings[0])
 		for _, r := range all {
-			top.add(r, 0, "n")
-			top.add(r, 0, "n") // SCAN may give a key twice
+			top.add(&r, 0, "n")
+			top.add(&r, 0, "n") // SCAN may give a key twice
 		}
 		lists[i] = top.sorted()
 	}
@@ -148,9 +151,9 @@ func TestRisks(t *testing.T) {
 		if tt.key.name = []byte("bar{hello}"); tt.key.typ == keyspace.None {
 			tt.key.typ = keyspace.Hash
 		}
-		ty.add(tt.key)
+		ty.add(&tt.key)
 		for i := range tt.others {
-			ty.add(reading{name: fmt.Appendf(nil, "other%d", i), typ: keyspace.Hash, bytes: mib, ttlMs: 1})
+			ty.add(&reading{name: fmt.Appendf(nil, "other%d", i), typ: keyspace.Hash, bytes: mib, ttlMs: 1})
 		}
 		var got []string
 		for _, k := range ty.result(o).Top {
@@ -204,9 +207,9 @@ func TestTargetShards(t *testing.T) {
 	o := Options{Top: 10, Prefixes: 10, TargetShards: 3, TargetMemory: 10_000, TargetShare: 100}
 	ty := newTally(o)
 	for i := range 300 {
-		ty.add(reading{name: fmt.Appendf(nil, "key:%d", i), typ: keyspace.Hash, bytes: 50, ttlMs: -1})
+		ty.add(&reading{name: fmt.Appendf(nil, "key:%d", i), typ: keyspace.Hash, bytes: 50, ttlMs: -1})
 	}
-	ty.add(reading{name: []byte("bar{hello}"), typ: keyspace.Hash, bytes: 9_000, ttlMs: -1}) // slot 866
+	ty.add(&reading{name: []byte("bar{hello}"), typ: keyspace.Hash, bytes: 9_000, ttlMs: -1}) // slot 866
 	b := ty.result(o)
 	checkSums(t, b)
 	var spans []string
@@ -241,8 +244,8 @@ func TestTallyMerges(t *testing.T) {
 		part := parts[rnd.IntN(2)]
 		whole.from(fmt.Sprint(i % 2))
 		part.from(fmt.Sprint(i % 2))
-		whole.add(r)
-		part.add(r)
+		whole.add(&r)
+		part.add(&r)
 	}
 	parts[0].merge(parts[1])
 	want, got := whole.result(o), parts[0].result(o)

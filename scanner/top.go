@@ -35,6 +35,7 @@ func (a topKey) compare(b topKey) int {
 type topKeys struct {
 	limit int
 	by    ranking
+	least int64   // no key with less gets into the list
 	heap  topHeap // the smallest at its root
 	held  map[topID]bool
 }
@@ -49,20 +50,12 @@ func newTopKeys(limit int, by ranking) topKeys {
 	return topKeys{limit: limit, by: by, held: map[topID]bool{}}
 }
 
-// floor is the figure below which no key gets into the list.
-func (t *topKeys) floor() int64 {
-	if len(t.heap) < t.limit {
-		return 0
-	}
-	return t.heap[0].rank
-}
-
-func (t *topKeys) add(r reading, slot uint16, node string) {
-	rank := t.by(&r)
-	if rank < t.floor() || rank < 0 {
+func (t *topKeys) add(r *reading, slot uint16, node string) {
+	rank := t.by(r)
+	if rank < t.least {
 		return
 	}
-	k := topKey{reading: r, name: string(r.name), slot: slot, node: node, rank: rank}
+	k := topKey{reading: *r, name: string(r.name), slot: slot, node: node, rank: rank}
 	k.reading.name = nil
 	t.take(k)
 }
@@ -82,6 +75,9 @@ func (t *topKeys) take(k topKey) {
 		heap.Fix(&t.heap, 0)
 	}
 	t.held[id] = true
+	if len(t.heap) == t.limit {
+		t.least = t.heap[0].rank
+	}
 }
 
 func (t *topKeys) merge(o *topKeys) {

@@ -78,6 +78,7 @@ func TestBench(t *testing.T) {
 	budgets := append(full, verification(t, source, target, rounds)...)
 	target.stop()
 	budgets = append(budgets, stream(t, source, writes)...)
+	budgets = append(budgets, scanning(t, rounds)...)
 	show(t, budgets)
 }
 

@@ -1,7 +1,5 @@
 package keyspace
 
-import "slices"
-
 // TemplatePart is how many bytes of a part a template shows; the rest is cut off.
 const TemplatePart = 48
 
@@ -47,21 +45,53 @@ func fold(dst, name []byte, depth int, folded func(from, to int)) []byte {
 	}
 }
 
+// What a byte is in a name.
+const (
+	separator = 1 << iota
+	digit
+	lower // letters, and what identifiers have besides: _ + and =
+	upper
+	hexLetter // beside lower or upper
+)
+
+var classes = func() (c [256]byte) {
+	for i := range c {
+		switch b := byte(i); {
+		case b == ':' || b == '.' || b == '/' || b == '|' || b == '-':
+			c[i] = separator
+		case '0' <= b && b <= '9':
+			c[i] = digit
+		case 'a' <= b && b <= 'z' || b == '_' || b == '=' || b == '+':
+			c[i] = lower
+		case 'A' <= b && b <= 'Z':
+			c[i] = upper
+		}
+		if b := byte(i) | 0x20; 'a' <= b && b <= 'f' {
+			c[i] |= hexLetter
+		}
+	}
+	return c
+}()
+
 // IsSeparator tells a byte that ends a part of a name.
-func IsSeparator(c byte) bool {
-	return c == ':' || c == '.' || c == '/' || c == '|' || c == '-'
-}
+func IsSeparator(c byte) bool { return classes[c] == separator }
+
+func isDigit(c byte) bool { return classes[c] == digit }
+
+func isHex(c byte) bool { return classes[c]&(digit|hexLetter) != 0 }
 
 func partLength(name []byte) int {
-	if i := slices.IndexFunc(name, IsSeparator); i >= 0 {
-		return i
+	for i, c := range name {
+		if IsSeparator(c) {
+			return i
+		}
 	}
 	return len(name)
 }
 
 // appendPart folds one part, which begins at byte at of the name.
 func appendPart(dst, part []byte, at int, folded func(from, to int)) []byte {
-	if isHexNumber(part) || isMadeUp(part) {
+	if isIdentifier(part) {
 		folded(at, at+len(part))
 		return append(dst, '*')
 	}
@@ -94,30 +124,37 @@ func appendPart(dst, part []byte, at int, folded func(from, to int)) []byte {
 	return dst
 }
 
-func isDigit(c byte) bool { return '0' <= c && c <= '9' }
+const (
+	hexLeast    = 8  // digits of a hexadecimal number
+	madeUpLeast = 16 // letters and digits of another identifier
+)
 
-func isHex(c byte) bool { return isDigit(c) || 'a' <= c && c <= 'f' || 'A' <= c && c <= 'F' }
-
-// isHexNumber: eight digits or more, decimal and others, so that no word is taken for one.
-func isHexNumber(p []byte) bool {
-	decimal := slices.IndexFunc(p, isDigit) >= 0
-	other := slices.IndexFunc(p, func(c byte) bool { return !isDigit(c) }) >= 0
-	return len(p) >= 8 && decimal && other && slices.IndexFunc(p, func(c byte) bool { return !isHex(c) }) < 0
-}
-
-// isMadeUp: 16 letters and digits or more that take turns so often that no word is among them, as in a ULID or a hash in
-// base 62.
-func isMadeUp(p []byte) bool {
-	turns := 0
-	for i, c := range p {
-		if letter := 'a' <= c|0x20 && c|0x20 <= 'z'; !letter && !isDigit(c) && c != '_' && c != '=' {
+// isIdentifier says whether a machine made the part up. A hexadecimal number has decimal digits and others, so that no word is
+// taken for one. In a ULID, or a hash in base 62 or 64, digits stand in several places, and digits and letters of both cases
+// take turns so often that no word is among them.
+func isIdentifier(part []byte) bool {
+	if len(part) < hexLeast {
+		return false
+	}
+	turns, numbers := 0, 0
+	words, hex, hexLetters := true, true, false
+	last := byte(0)
+	for _, b := range part {
+		class := classes[b]
+		hexLetters = hexLetters || class&hexLetter != 0
+		words, hex = words && class&(digit|lower|upper) != 0, hex && class&(digit|hexLetter) != 0
+		if !words && !hex {
 			return false
 		}
-		if i > 0 && isDigit(c) != isDigit(p[i-1]) {
+		if class &^= hexLetter; class != last {
 			turns++
+			if class == digit {
+				numbers++
+			}
 		}
+		last = class
 	}
-	return len(p) >= 16 && turns*4 >= len(p)
+	return hex && hexLetters && numbers > 0 || words && len(part) >= madeUpLeast && numbers > 1 && turns*4 > len(part)
 }
 
 // uuidLength is 36 where the name begins with a UUID that ends at a separator or at the end; else 0.

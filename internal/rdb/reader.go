@@ -285,15 +285,11 @@ func (r *Reader) value() (*Entry, error) {
 	}
 	r.key = append(r.key[:0], key...)
 	r.e.Key = r.key
-	skip := r.c.skipValue
-	if r.shaper.s != nil {
-		skip, r.e.Shape = r.shaper.value, &r.shape
-	}
 	if r.only {
-		return &r.e, skip(r.e.Type)
+		return &r.e, r.skip()
 	}
 	r.c.mark, r.c.limit = r.c.r, r.max
-	err = skip(r.e.Type)
+	err = r.skip()
 	from := r.c.mark
 	r.c.mark = -1
 	switch {
@@ -306,6 +302,15 @@ func (r *Reader) value() (*Entry, error) {
 		r.e.Raw = r.c.buf[from:r.c.r:r.c.r]
 	}
 	return &r.e, nil
+}
+
+// skip passes over a value, noting its shape if that is wanted.
+func (r *Reader) skip() error {
+	if r.shaper.s == nil {
+		return r.c.skipValue(r.e.Type)
+	}
+	r.e.Shape = &r.shape
+	return r.shaper.value(r.e.Type)
 }
 
 // end checks the checksum; its error is io.EOF when all is well.
