@@ -46,6 +46,22 @@ type fileKey struct {
 // eachKey gives the keys of the side's files that match the filter and that a server which loads them now would hold. wanted, if
 // not nil, says which of them are read; keep collects whole values up to so many bytes.
 func (s *side) eachKey(ctx context.Context, path string, keep int64, wanted func(db int, name string) bool, give func(fileKey) error) error {
+	hasher := keyspace.NewHasher()
+	return s.eachEntry(ctx, path, s.opts.BigValue, wanted, func(r *rdb.Reader, e *rdb.Entry, now int64) error {
+		out := &reading{Type: rdb.TypeOf(e.Type), ExpireAt: e.ExpireAt}
+		out.TypeName = out.Type.String()
+		if err := s.readEntry(r, e, out, hasher, keep, now); err != nil {
+			return fmt.Errorf("%s %s: key %.200q: %w", s.name, path, e.Key, err)
+		}
+		if !out.present() {
+			return nil
+		}
+		return give(fileKey{string(e.Key), e.DB, out})
+	})
+}
+
+// eachEntry gives the keys as they stand in a file; values over the limit are not held.
+func (s *side) eachEntry(ctx context.Context, path string, limit int64, wanted func(db int, name string) bool, give func(r *rdb.Reader, e *rdb.Entry, now int64) error) error {
 	file, err := files.OpenRDB(path)
 	if err != nil {
 		return err
@@ -55,8 +71,7 @@ func (s *side) eachKey(ctx context.Context, path string, keep int64, wanted func
 		return err
 	}
 	defer source.Close() // read only: nothing is lost
-	r := rdb.NewReader(source, rdb.Options{MaxValue: int(s.opts.BigValue)})
-	hasher := keyspace.NewHasher()
+	r := rdb.NewReader(source, rdb.Options{MaxValue: int(limit)})
 	for n := 0; ; n++ {
 		if n%1024 == 0 && ctx.Err() != nil {
 			return context.Cause(ctx)
@@ -74,15 +89,7 @@ func (s *side) eachKey(ctx context.Context, path string, keep int64, wanted func
 			e.ExpireAt > 0 && e.ExpireAt <= now || wanted != nil && !wanted(e.DB, name) {
 			continue
 		}
-		out := &reading{Type: rdb.TypeOf(e.Type), ExpireAt: e.ExpireAt}
-		out.TypeName = out.Type.String()
-		if err := s.readEntry(r, e, out, hasher, keep, now); err != nil {
-			return fmt.Errorf("%s %s: key %.200q: %w", s.name, path, name, err)
-		}
-		if !out.present() {
-			continue
-		}
-		if err := give(fileKey{name, e.DB, out}); err != nil {
+		if err := give(r, e, now); err != nil {
 			return err
 		}
 	}

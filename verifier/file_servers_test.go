@@ -3,6 +3,7 @@
 package verifier
 
 import (
+	"cmp"
 	"context"
 	"math/rand/v2"
 	"os"
@@ -67,6 +68,30 @@ func TestFileAgainstServers(t *testing.T) {
 				if !strings.Contains(f.Reason, want[f.Key]) {
 					t.Errorf("%s: %q, want %q", f.Key, f.Reason, want[f.Key])
 				}
+			}
+			for _, key := range []string{"k:stream:groups", "k:zset:scores", "k:hash:table"} { // and one of each larger kind
+				if s.Must("DEL", key) != int64(1) {
+					t.Fatalf("there was no %s", key)
+				}
+			}
+			r = run(DepthValue)
+			done, again, err := Repair(context.Background(), RepairOptions{Options: optionsFor(t, "rdb:"+filepath.Join(dir, "dump.rdb"), s.URL(), func(o *Options) {
+				o.Rounds, o.Interval = 1, 0
+			}), Findings: r.Findings, Apply: true, DeleteExtra: true})
+			if err != nil {
+				t.Fatal(err)
+			}
+			remedies := map[string]Remedy{"f:extra": RemedyDelete, "f:expiring": RemedyExpire}
+			for _, d := range done {
+				if want := cmp.Or(remedies[d.Key], RemedyCopy); d.Remedy != want || d.Error != "" {
+					t.Errorf("%s: %s (%s), want %s", d.Key, d.Remedy, d.Error, want)
+				}
+			}
+			if len(done) != 8 || again.Verdict != Same {
+				t.Errorf("%d repaired; then %s: %q", len(done), again.Verdict, again.Reasons)
+			}
+			if r := run(DepthValue); r.Verdict != Same {
+				t.Errorf("after the repair: %s: %+v, %q, %+v", r.Verdict, r.Totals, r.Reasons, r.Findings)
 			}
 		})
 	}

@@ -8,7 +8,6 @@ import (
 	"strconv"
 	"strings"
 
-	"surecut/internal/endpoint"
 	"surecut/internal/keyspace"
 	"surecut/internal/rdb"
 )
@@ -18,7 +17,7 @@ type Remedy string
 
 // What is neither of these leaves the target as it is.
 const (
-	RemedyCopy   Remedy = "copy"   // DUMP on the source, RESTORE REPLACE on the target
+	RemedyCopy   Remedy = "copy"   // DUMP on the source, or what its file holds, and RESTORE REPLACE on the target
 	RemedyExpire Remedy = "expire" // the value is right: only the expiry is set or taken away
 	RemedyDelete Remedy = "delete" // the source has no such key; needs DeleteExtra
 	RemedyNone   Remedy = "none"
@@ -48,9 +47,6 @@ func Repair(ctx context.Context, o RepairOptions) ([]Repaired, *Report, error) {
 	if err := o.Validate(); err != nil {
 		return nil, nil, err
 	}
-	if o.Source.Kind() == endpoint.RDB || o.Source.Kind() == endpoint.AOF {
-		return nil, nil, errors.New("repair copies keys from a live source, not from a file: load the file with migrate --on-existing replace and --include of those keys")
-	}
 	o.Filter.DBPrefix = prefixesOf(o.Findings)
 	v, err := newVerification(ctx, &o.Options)
 	if err != nil {
@@ -60,7 +56,11 @@ func Repair(ctx context.Context, o RepairOptions) ([]Repaired, *Report, error) {
 	defer v.target.close()
 	faults := repairable(o.Findings)
 	done := make([]Repaired, 0, len(faults))
-	for batch := range slices.Chunk(faults, 64) {
+	at := 64
+	if v.fixed {
+		at = max(len(faults), 1) // the file is read from its beginning each time
+	}
+	for batch := range slices.Chunk(faults, at) {
 		some, err := v.repairBatch(ctx, batch, &o)
 		if err != nil {
 			return done, nil, err
@@ -89,7 +89,8 @@ func prefixesOf(findings []Finding) map[int]string {
 // fault is a key that a report found not to be the same.
 type fault struct {
 	keyID
-	extra bool
+	extra  bool
+	source reading // as it was when the key was looked at
 }
 
 func repairable(findings []Finding) []fault {
@@ -102,7 +103,7 @@ func repairable(findings []Finding) []fault {
 		}
 		switch f.Verdict {
 		case Different, Missing, Extra:
-			faults = append(faults, fault{keyID{db: f.DB, pairDB: f.TargetDB, name: name}, f.Verdict == Extra})
+			faults = append(faults, fault{keyID{db: f.DB, pairDB: f.TargetDB, name: name}, f.Verdict == Extra, reading{}})
 		}
 	}
 	return faults
@@ -122,7 +123,9 @@ func (v *verification) repairBatch(ctx context.Context, faults []fault, o *Repai
 		return nil, err
 	}
 	out := make([]Repaired, len(keys))
+	copies := map[pairKey]*Repaired{} // from a file
 	for i, k := range keys {
+		faults[i].source = source[i]
 		p := pair{source[i], target[i]}
 		r := &out[i]
 		*r = Repaired{DB: k.db, TargetDB: k.pairDB, Key: printable(k.name)}
@@ -136,6 +139,10 @@ func (v *verification) repairBatch(ctx context.Context, faults []fault, o *Repai
 		if !o.Apply || r.Remedy == RemedyNone {
 			continue
 		}
+		if v.fixed && r.Remedy == RemedyCopy {
+			copies[pairKey{k.db, v.source.named(k)}] = r
+			continue
+		}
 		if err := v.apply(ctx, k, r.Remedy, &p); err != nil {
 			if ctx.Err() != nil {
 				return nil, context.Cause(ctx)
@@ -143,7 +150,54 @@ func (v *verification) repairBatch(ctx context.Context, faults []fault, o *Repai
 			r.Error = err.Error()
 		}
 	}
-	return out, nil
+	return out, v.copyFromFile(ctx, copies)
+}
+
+// mostRestored is the largest value that is copied from a file: no server takes a larger one by default.
+const mostRestored = 512 << 20
+
+// copyFromFile restores keys, which are given as the source names them, while the files are read once.
+func (v *verification) copyFromFile(ctx context.Context, keys map[pairKey]*Repaired) error {
+	if len(keys) == 0 {
+		return nil
+	}
+	wanted := func(db int, name string) bool { return keys[pairKey{db, name}] != nil }
+	for _, shard := range v.source.dep.Shards() {
+		err := v.source.eachEntry(ctx, shard.Primary.Addr, mostRestored, wanted, func(_ *rdb.Reader, e *rdb.Entry, _ int64) error {
+			k, _ := v.source.compared(e.DB, string(e.Key))
+			err := v.restoreEntry(ctx, k, e)
+			if err != nil && ctx.Err() == nil {
+				keys[pairKey{e.DB, string(e.Key)}].Error = err.Error()
+				err = nil
+			}
+			return err
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (v *verification) restoreEntry(ctx context.Context, k keyID, e *rdb.Entry) error {
+	node, err := v.target.nodeOf(k.name)
+	if err != nil {
+		return err
+	}
+	if e.Big {
+		return fmt.Errorf("its value has more than %d bytes", mostRestored)
+	}
+	version, _, err := v.opts.Target.AcceptedRDB(ctx, node.addr())
+	if err != nil {
+		return err
+	}
+	payload, err := rdb.Encoder{Version: version, Max: mostRestored}.Append(nil, e.Type, e.Raw)
+	if err != nil {
+		return fmt.Errorf("%s %s cannot hold it: %w", node.facts.Flavor, node.facts.Version, err)
+	}
+	to := v.target.borrow(node, k.pairDB)
+	defer v.target.giveBack(to)
+	return to.restore(ctx, k.name, string(payload), e.ExpireAt)
 }
 
 // remedy goes by what both sides hold now, not by what the report says they held.
@@ -216,11 +270,16 @@ func (v *verification) copyKey(ctx context.Context, k keyID, to *reader) error {
 	if bytes, err = v.forTarget(ctx, bytes, from, to); err != nil {
 		return err
 	}
-	if to.node.facts.Number >= 50000 {
-		_, err = to.one(ctx, "RESTORE", k.name, strconv.FormatInt(out[0].ExpireAt, 10), bytes, "REPLACE", "ABSTTL")
+	return to.restore(ctx, k.name, bytes, out[0].ExpireAt)
+}
+
+// restore puts a value in place of whatever a key holds.
+func (r *reader) restore(ctx context.Context, name, payload string, expireAt int64) error {
+	if r.node.facts.Number >= 50000 {
+		_, err := r.one(ctx, "RESTORE", name, strconv.FormatInt(expireAt, 10), payload, "REPLACE", "ABSTTL")
 		return err
 	}
-	return to.restoreAside(ctx, k.name, bytes, out[0].ExpireAt)
+	return r.restoreAside(ctx, name, payload, expireAt)
 }
 
 // moduleExitsUntil is the first version that refuses a value of a module that it has not loaded. Those before end their
@@ -271,7 +330,11 @@ func (v *verification) again(ctx context.Context, faults []fault) (*Report, erro
 	}
 	defer suspects.close()
 	for _, f := range faults {
-		if err := suspects.add(&record{keyID: f.keyID}); err != nil {
+		r := &record{keyID: f.keyID}
+		if v.fixed { // what the file says is not read again
+			r.flags, r.t, r.fp, r.expireAt = seen, f.source.Type, f.source.FP, f.source.ExpireAt
+		}
+		if err := suspects.add(r); err != nil {
 			return nil, err
 		}
 	}

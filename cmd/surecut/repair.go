@@ -30,7 +30,7 @@ func newRepairCommand() *cli.Command {
 	return &cli.Command{
 		Name:  "repair",
 		Usage: "make the target equal to the source for the findings of a verify report",
-		Description: "Each key is looked at again, and repaired by what both sides hold now: copied by DUMP and RESTORE, its expiry set, or\n" +
+		Description: "Each key is looked at again, and repaired by what both sides hold now: copied by DUMP and RESTORE (from an RDB file, by what it holds), its expiry set, or\n" +
 			"with --delete-extra deleted. With --apply the same keys are verified afterwards: exit status 0 all same, 3 different,\n" +
 			"4 something unchecked. Keys that were unchecked are not touched.",
 		Flags: flags,
