@@ -5,6 +5,7 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -53,5 +54,62 @@ func TestMigrateScan(t *testing.T) {
 	}
 	if v := target.Must("GET", "b"); v != "1" {
 		t.Errorf("b is %v on the target", v)
+	}
+}
+
+// TestScanCompatLive: a live server, its calls by MONITOR, and the sizes of what is proposed.
+func TestScanCompatLive(t *testing.T) {
+	server := servers.Standalone(t, "redis:7.0")
+	stop, stopped := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(stopped)
+		for i := 0; ; i++ {
+			select {
+			case <-stop:
+				return
+			default:
+			}
+			user := fmt.Sprint("user:", i%50)
+			server.Do("MSET", user+":name", "x", user+":mail", "y")
+		}
+	}()
+	defer func() { close(stop); <-stopped }()
+	out := filepath.Join(t.TempDir(), "out")
+	status, stdout, stderr := scanCommand("compat", "--to", "cluster", "--source", server.URL(), "--monitor", "2s", "--sizes", "source", "--format", "json", "--out", out)
+	if status != exitDifferent {
+		t.Fatalf("exit %d: %s", status, stderr)
+	}
+	var report struct {
+		Findings []struct {
+			Command, Certainty string
+			Share              *float64 `json:"cross_slot_share"`
+		}
+		Coverage struct {
+			Evidence []struct {
+				Kind  string
+				Calls int64
+				Cost  *struct{ Windows int }
+			}
+		}
+		KeyGroups []struct {
+			Tag       string
+			Templates []struct{ Tagged string }
+			Skew      *struct {
+				From string
+				Keys int64
+			}
+		} `json:"key_groups"`
+	}
+	if err := json.Unmarshal([]byte(stdout), &report); err != nil {
+		t.Fatal(err)
+	}
+	if f := report.Findings[0]; f.Command != "MSET" || f.Certainty != "proven" || f.Share == nil || *f.Share != 1 {
+		t.Errorf("first finding %+v", f)
+	}
+	if n := len(report.Coverage.Evidence); n != 3 || report.Coverage.Evidence[2].Kind != "monitor" || report.Coverage.Evidence[2].Cost == nil || report.Coverage.Evidence[2].Calls == 0 {
+		t.Errorf("evidence %+v", report.Coverage.Evidence)
+	}
+	if g := report.KeyGroups; len(g) != 1 || g[0].Tag != "variable" || g[0].Templates[0].Tagged != "user:{#}:mail" || g[0].Skew == nil || g[0].Skew.From != "bigkeys" || g[0].Skew.Keys < 2 {
+		t.Errorf("groups %+v", g)
 	}
 }

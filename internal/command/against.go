@@ -80,7 +80,7 @@ func (s *Spec) possible() []profile.Condition {
 	}
 	switch s.Name {
 	case "EXEC":
-		out = append(out, profile.TransactionCrossSlot)
+		out = append(out, profile.TransactionCrossSlot, profile.UnwatchedTransaction)
 	case "WATCH":
 		out = append(out, profile.WatchCrossSlot)
 	case "SORT", "SORT_RO":

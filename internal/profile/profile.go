@@ -41,6 +41,7 @@ const (
 	OtherDatabase        Condition = "other-database"         // it names a database other than 0
 	SeveralDatabases     Condition = "several-databases"      // calls or keys in databases other than 0
 	TransactionCrossSlot Condition = "transaction-cross-slot" // the keys of a MULTI ... EXEC lie in several slots
+	UnwatchedTransaction Condition = "unwatched-transaction"  // a MULTI ... EXEC without a WATCH before it
 	WatchCrossSlot       Condition = "watch-cross-slot"       // keys watched by several WATCH, with those of the transaction, do
 	NoKeys               Condition = "no-keys"                // a script that declares no keys
 	UndeclaredKey        Condition = "undeclared-key"         // a script touched a key that it had not declared
@@ -53,7 +54,7 @@ const (
 	FunctionNoCluster    Condition = "function-no-cluster"    // a function that forbids to be run on a cluster
 )
 
-var conditions = []Condition{Called, CrossSlot, OtherDatabase, SeveralDatabases, TransactionCrossSlot, WatchCrossSlot, NoKeys, UndeclaredKey, Pattern,
+var conditions = []Condition{Called, CrossSlot, OtherDatabase, SeveralDatabases, TransactionCrossSlot, UnwatchedTransaction, WatchCrossSlot, NoKeys, UndeclaredKey, Pattern,
 	PatternElsewhere, Misrouted, Notifications, PlainClient, Clients, FunctionNoCluster}
 
 // How a kind of target spreads keys.

@@ -329,6 +329,9 @@ func (a *call) exec(s *session) {
 			o.details = append(o.details, "A write stream shows a script that wrote several keys as a transaction, too.")
 		}
 	}
+	if s.multi && s.watches == 0 && !writesOnly(a.e.Kind) { // a write stream shows no WATCH
+		a.condition(profile.UnwatchedTransaction, s.touched.names...)
+	}
 	together := s.touched
 	together.names = slices.Clone(together.names)
 	together.addAll(s.watched, a.t.routes)

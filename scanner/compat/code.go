@@ -421,7 +421,7 @@ func (a *codeCall) judge() {
 			a.note(t.observe(e, c.Rule.When, name, name, time.Time{}, ""), a.keys, true)
 		case profile.CrossSlot:
 			a.several()
-		case profile.TransactionCrossSlot, profile.Notifications, profile.WatchCrossSlot, profile.Pattern, profile.PatternElsewhere, profile.NoKeys, profile.UndeclaredKey:
+		case profile.TransactionCrossSlot, profile.UnwatchedTransaction, profile.Notifications, profile.WatchCrossSlot, profile.Pattern, profile.PatternElsewhere, profile.NoKeys, profile.UndeclaredKey:
 			// the call alone does not tell
 		}
 	}

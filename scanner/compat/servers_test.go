@@ -127,6 +127,7 @@ func watchWorkload(t *testing.T, server *servers.Server, kind, version string, c
 	ta := NewTally(Options{Profile: p, Version: number})
 	err = ta.Monitor(t.Context(), d, MonitorOptions{Total: 50 * time.Millisecond, Window: 50 * time.Millisecond, Began: func(string) {
 		replay(t, &oneSide{t: t, addr: server.Addr}, calls)
+		server.Must("PING") // when it is answered, what came before it has been sent to MONITOR
 	}})
 	if err != nil {
 		t.Fatal(err)
@@ -475,6 +476,7 @@ func TestMonitorMeasures(t *testing.T) {
 		for range 50 {
 			one.Must("GET", "a")
 		}
+		one.Must("PING")
 	}})
 	if err != nil {
 		t.Fatal(err)

@@ -175,6 +175,17 @@ func TestBounded(t *testing.T) {
 	}
 }
 
+func TestHalved(t *testing.T) {
+	for _, tt := range []struct {
+		without, with float64
+		want          bool
+	}{{100_000, 60_000, false}, {100_000, 49_000, true}, {900, 1, false}, {0, 0, false}, {1000, 5000, false}} {
+		if halved(tt.without, tt.with) != tt.want {
+			t.Errorf("%v with, %v without: %v", tt.with, tt.without, !tt.want)
+		}
+	}
+}
+
 func TestCounterKeepsTheFrequent(t *testing.T) {
 	c := newCounter(10)
 	for i := range 10_000 {
