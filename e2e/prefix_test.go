@@ -49,7 +49,7 @@ func TestDatabasePrefix(t *testing.T) {
 			t.Fatalf("%v: %v", args, err)
 		}
 	}
-	do("RPUSH", "pre:list", "b", "a")
+	do("RPUSH", "pre:list", "a", "b")
 	do("MSET", "pre:w:a", "2", "pre:w:b", "1", "pre:moved", "m", "pre:copied", "c")
 	do("SORT", "pre:list", "BY", "pre:w:*", "ALPHA", "STORE", "pre:sorted")
 	do("RENAME", "pre:list", "pre:renamed")
@@ -87,7 +87,7 @@ func TestDatabasePrefix(t *testing.T) {
 			held[name] = strings.TrimSpace(strings.Join([]string{v[0].(string), v[1].(string)}, " "))
 		}
 	}
-	for name, value := range map[string]string{"app3:pre:renamed": "b a", "pre:moved": "m", "app3:pre:copied": "c", "{five}:pre:copy": "c", "app3:pre:script": "s", "app3:pre:sorted": "b a"} {
+	for name, value := range map[string]string{"app3:pre:renamed": "a b", "pre:moved": "m", "app3:pre:copied": "c", "{five}:pre:copy": "c", "app3:pre:script": "s", "app3:pre:sorted": "b a"} {
 		if held[name] != value {
 			t.Errorf("%s on the target is %q, want %q", name, held[name], value)
 		}

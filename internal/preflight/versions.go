@@ -307,11 +307,15 @@ func (r *run) collisions(mapped func(int) int, databases Check) []Check {
 	if len(r.cfg.Filter.DBPrefix) == 0 {
 		return []Check{databases}
 	}
+	if r.source.spec.IsFile() {
+		return []Check{databases, skip("source", "the names of a file are looked at as it is loaded; the migration stops at the first such key", wantedNames)}
+	}
 	return []Check{databases, judgeCollisions(r.sample, &r.cfg.Filter, mapped)}
 }
 
+const wantedNames = "no key whose name begins with the prefix of another database"
+
 func judgeCollisions(s sample, f *keyspace.Filter, mapped func(int) int) Check {
-	const wanted = "no key whose name begins with the prefix of another database"
 	var found []string
 	count := 0
 	for _, k := range s.prefixed {
@@ -326,12 +330,12 @@ func judgeCollisions(s sample, f *keyspace.Filter, mapped func(int) int) Check {
 	}
 	switch {
 	case count > 0:
-		return fail("source", fmt.Sprintf("%d in %s: %s", count, s.looked(), strings.Join(found, ", ")), wanted,
+		return fail("source", fmt.Sprintf("%d in %s: %s", count, s.looked(), strings.Join(found, ", ")), wantedNames,
 			"choose another --db-prefix, or leave the keys out with --exclude")
 	case s.keys == 0 && !s.complete:
-		return skip("source", s.looked()+"; the migration stops at the first such key", wanted)
+		return skip("source", s.looked()+"; the migration stops at the first such key", wantedNames)
 	}
-	return pass("source", "none in "+s.looked()+"; the migration stops at the first such key", wanted)
+	return pass("source", "none in "+s.looked()+"; the migration stops at the first such key", wantedNames)
 }
 
 type databaseLimit struct {
