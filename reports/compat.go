@@ -23,7 +23,7 @@ var (
 	compatVerdicts  = []compat.Verdict{compat.Incompatible, compat.Risky, compat.Unproven, compat.Compatible}
 	certainties     = []string{compat.Proven, compat.Possible}
 	tagKinds        = []string{compat.TagVariable, compat.TagConstant, compat.TagNone}
-	compatEvidences = []string{compat.FromStats, compat.FromServer, compat.FromMonitor, compat.FromCapture, compat.FromAOF, compat.FromStream, compat.FromCode}
+	compatEvidences = []string{compat.FromStats, compat.FromServer, compat.FromMonitor, compat.FromCapture, compat.FromAOF, compat.FromStream, compat.FromCode, compat.FromTrial}
 )
 
 func (c *Compat) validate() error {
@@ -159,7 +159,10 @@ func compatTable(w io.Writer, c *Compat) error {
 // evidenceWords says what one piece of evidence is.
 func evidenceWords(e compat.Evidence) string {
 	text := fmt.Sprintf("%s of %s: %s", e.Kind, visible(e.Subject), plural(e.Calls, "call"))
-	if e.Kind == compat.FromServer {
+	switch e.Kind {
+	case compat.FromTrial:
+		return "trial on " + visible(e.Subject) + ": " + visible(e.Note)
+	case compat.FromServer:
 		text = fmt.Sprintf("databases, clients and functions of %s", visible(e.Subject))
 	}
 	if e.Seconds > 0 {

@@ -23,9 +23,10 @@ func newScanCompatCommand() *cli.Command {
 		Usage: "commands that the target's kind cannot run; from a live endpoint, MONITOR, a MONITOR file, an AOF or source code",
 		Description: "A live --source is asked what it has counted (INFO commandstats of every node, databases, clients, functions); with --monitor its calls\n" +
 			"are looked at for that long, in windows of 2 s with as much rest before each, so that the cost can be measured: it is printed, and MONITOR\n" +
-			"stops by itself when the server suffers. Files are read in place of a source or beside it. Nothing is written to any server.\n" +
+			"stops by itself when the server suffers. Files are read in place of a source or beside it. Nothing is written to the\n" +
+			"source; with --trial every call that MONITOR or a file shows is sent to that cluster, too, which has to be empty.\n" +
 			"Exit status: 3 incompatible; 4 risky or unproven; 0 compatible, as far as was looked at.",
-		Flags: append(sourceFlags(),
+		Flags: append(append(sourceFlags(), endpointFlags("trial")...),
 			&cli.StringFlag{Name: "to", Usage: "`KIND` of the target: " + strings.Join(profile.Names(), ", ")},
 			&cli.StringFlag{Name: "to-version", Usage: "`VERSION` of the target's servers, as in 7.0 (default: the rules of every version count)"},
 			&cli.StringFlag{Name: "hash-tag", Value: "{}", Usage: "for twemproxy: the two bytes of the pool's hash_tag, or none"},
@@ -57,7 +58,8 @@ type ScanCompatOptions struct {
 	MonitorFiles []string
 	AOFs         []string
 	Code         []string
-	Sizes        string // "", source, or rdb:PATH
+	Trial        *endpoint.Spec // nil: none
+	Sizes        string         // "", source, or rdb:PATH
 	Out, Format  string
 }
 
@@ -97,6 +99,14 @@ func scanCompatOptions(c *cli.Context) (ScanCompatOptions, error) {
 			o.Source = &source
 		}
 	}
+	if c.String("trial") != "" {
+		spec, err := endpointSpec(c, "trial")
+		if err != nil {
+			errs = append(errs, err)
+		} else {
+			o.Trial = &spec
+		}
+	}
 	if err := errors.Join(append(errs, o.Validate())...); err != nil {
 		return o, usageError(help, err)
 	}
@@ -117,6 +127,9 @@ func (o ScanCompatOptions) Validate() error {
 	bad(o.Monitor > 0 && o.Source == nil, "--monitor needs a live --source")
 	bad(len(o.Tag) != 0 && len(o.Tag) != 2, "--hash-tag: want two characters, as in {}, or none")
 	bad(o.Sizes != "" && o.Sizes != "source" && !strings.HasPrefix(o.Sizes, "rdb:"), "--sizes: want source or rdb:PATH")
+	bad(o.Trial != nil && o.Trial.Kind != endpoint.Cluster, "--trial: want a cluster, redis+cluster://host:port")
+	bad(o.Trial != nil && o.To != nil && o.To.Kind != "cluster", "--trial is for --to cluster")
+	bad(o.Trial != nil && o.Monitor == 0 && len(o.MonitorFiles)+len(o.AOFs) == 0, "--trial has no calls to send; give --monitor, --monitor-file or --aof")
 	bad(o.Sizes == "source" && o.Source == nil, "--sizes source needs a live --source")
 	return errors.Join(append(errs, reports.CheckFormat(o.Format))...)
 }
@@ -182,6 +195,16 @@ func scanCompat(ctx context.Context, o ScanCompatOptions, stderr io.Writer) (*co
 			return nil, err
 		}
 	}
+	if o.Trial != nil {
+		spare, err := endpoint.Open(ctx, *o.Trial)
+		if err != nil {
+			return nil, err
+		}
+		defer spare.Close()
+		if err := t.Trial(ctx, spare); err != nil {
+			return nil, err
+		}
+	}
 	if o.Monitor > 0 {
 		window := min(compat.DefaultWindow, o.Monitor)
 		fmt.Fprintf(stderr, "surecut: MONITOR is on for %v of about %v\n", o.Monitor, 2*o.Monitor)
@@ -203,6 +226,9 @@ func scanCompat(ctx context.Context, o ScanCompatOptions, stderr io.Writer) (*co
 		if err := t.Code(ctx, dir); err != nil {
 			return nil, err
 		}
+	}
+	if err := t.End(); err != nil {
+		return nil, err
 	}
 	result := t.Result()
 	return result, measureTags(ctx, o, d, result)

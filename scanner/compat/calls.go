@@ -197,6 +197,9 @@ func (a *call) judge() {
 		a.t.malformed++
 		return
 	}
+	if a.t.trial != nil {
+		a.t.trial.add(a, at)
+	}
 	var keys keySet
 	for _, i := range at {
 		a.use(&keys, i)

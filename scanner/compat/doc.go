@@ -8,5 +8,5 @@
 //
 // A Result always says what was looked at and what that cannot show. Without evidence of calls there is no verdict but
 // "unproven". Memory is bounded: by the commands there are, and by limits on templates, examples and clients. Values are
-// never kept, keys as examples only. Nothing here writes to a server.
+// never kept, keys as examples only. Nothing is written to a source; a Trial sends the calls to a cluster that was given for it.
 package compat

@@ -53,6 +53,7 @@ const (
 	FromAOF     = "aof"          // writes as the server logged them
 	FromStream  = "stream"       // writes as the server replicates them
 	FromCode    = "code"         // what an application's source code calls
+	FromTrial   = "trial"        // what a trial cluster answered to the calls of the others
 )
 
 // Evidence is one thing that was looked at. Times are RFC 3339, empty where unknown.

@@ -496,3 +496,54 @@ func TestMonitorMeasures(t *testing.T) {
 		t.Errorf("cost %+v, note %q", e.Cost, e.Note)
 	}
 }
+
+// TestTrial: a real cluster says itself what it refuses of a workload; one that holds keys is not touched.
+func TestTrial(t *testing.T) {
+	image := "redis:7.0"
+	servers.Require(t, image)
+	nodes := servers.Cluster(t, image, 3, 0)
+	spec, err := endpoint.Parse(nodes[0].URL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	d, err := endpoint.Open(t.Context(), spec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	ta := newClusterTally(t)
+	if err := ta.Trial(t.Context(), d); err != nil {
+		t.Fatal(err)
+	}
+	feed(ta, [][]string{
+		{"SET", "a", "1"}, {"GET", "a"}, {"RPUSH", "a", "x"}, // of another type, which is no matter of clusters
+		{"MGET", "a", "b"},
+		{"@1", "MULTI"}, {"@2", "SET", "c", "1"}, {"@1", "SET", "a", "2"}, {"@1", "SET", "d", "2"}, {"@1", "EXEC"},
+		{"@1", "MULTI"}, {"@1", "SET", "{t}1", "1"}, {"@1", "SET", "{t}2", "1"}, {"@1", "EXEC"},
+		{"SELECT", "3"}, {"FLUSHALL"}, {"BLPOP", "a", "b", "0"}, {"KEYS", "*"},
+		{"EVAL", "return redis.call('SET', KEYS[1], 'x')", "1", "e"},
+	})
+	if err := ta.End(); err != nil {
+		t.Fatal(err)
+	}
+	r := ta.Result()
+	got := map[string]string{}
+	for _, f := range r.Findings {
+		if f.Rule == RuleTrial {
+			got[f.Command], _, _ = strings.Cut(f.Error, " ")
+		}
+	}
+	if fmt.Sprint(got) != "map[EXEC:CROSSSLOT MGET:CROSSSLOT SELECT:SELECT]" {
+		t.Errorf("refused: %v", got)
+	}
+	note := r.Coverage.Evidence[len(r.Coverage.Evidence)-1].Note
+	if !strings.Contains(note, "11 calls were sent") || !strings.Contains(note, "1 failed for other reasons, such as WRONGTYPE") {
+		t.Errorf("note: %s", note)
+	}
+	if n := len(nodes[0].Must("KEYS", "*").([]any)) + len(nodes[1].Must("KEYS", "*").([]any)) + len(nodes[2].Must("KEYS", "*").([]any)); n != 5 {
+		t.Errorf("%d keys are there, want a, c, e and two of {t}", n)
+	}
+	if err := newClusterTally(t).Trial(t.Context(), d); err == nil || !strings.Contains(err.Error(), "give an empty cluster") {
+		t.Errorf("a cluster with keys: %v", err)
+	}
+}

@@ -49,6 +49,7 @@ type Tally struct {
 	evidence []*Evidence
 	streams  map[string]*stream
 	pairs    pairing
+	trial    *trial // nil: none
 
 	malformed, orphans, skipped int64
 	keys                        []int
