@@ -7,6 +7,7 @@ import (
 
 	"surecut/internal/endpoint"
 	"surecut/internal/keyspace"
+	"surecut/internal/rdb"
 )
 
 // mostLanes keeps the connections of all links to one node within what a Deployment gives out.
@@ -61,6 +62,17 @@ type Config struct {
 	// source sent it; after a lost connection some come again. It is called by one goroutine for each link. The arguments are
 	// valid during the call.
 	Observe func(shard string, db int, args [][]byte, at time.Time)
+	// Snapshots, if set, is shown the entries of every snapshot that is loaded.
+	Snapshots Snapshots
+}
+
+// Snapshots looks at the snapshots of the links, each from one goroutine. Not with CaptureScan, which has none.
+type Snapshots interface {
+	Begin(shard string) // also where a snapshot is loaded again: what came before does not count
+	// Entry is shown each key that the filters select, with the shape of its value, and each fact about the server. It is
+	// valid during the call.
+	Entry(shard string, e *rdb.Entry)
+	End(shard string)
 }
 
 // keepApplied is how many bytes of the stream stay in the spool behind what the target has applied: a replica of the

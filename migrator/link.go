@@ -391,7 +391,17 @@ func (l *link) loadOnce(ctx context.Context, ld *loader) error {
 		return err
 	}
 	defer from.Close() // read only: nothing is lost
-	return ld.load(ctx, rdb.NewReader(from, rdb.Options{MaxValue: int(l.m.cfg.BigValue)}))
+	watch := l.m.cfg.Snapshots
+	if watch == nil {
+		return ld.load(ctx, rdb.NewReader(from, rdb.Options{MaxValue: int(l.m.cfg.BigValue)}))
+	}
+	watch.Begin(l.st.Shard)
+	ld.show = func(e *rdb.Entry) { watch.Entry(l.st.Shard, e) }
+	if err := ld.load(ctx, rdb.NewReader(from, rdb.Options{MaxValue: int(l.m.cfg.BigValue), Shapes: true})); err != nil {
+		return err
+	}
+	watch.End(l.st.Shard)
+	return nil
 }
 
 func (l *link) snapshotPath() string { return filepath.Join(l.dir, "snapshot.rdb") }

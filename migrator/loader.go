@@ -32,6 +32,7 @@ type loader struct {
 	hold    bool
 	renew   bool // the target's keys are known to be out of date
 	r       entries
+	show    func(*rdb.Entry) // what is read; nil: nobody looks
 	held    *semaphore.Weighted
 	work    chan *batch
 	open    map[string]*batch // by node, being filled
@@ -107,6 +108,9 @@ func (ld *loader) read(ctx context.Context) error {
 		}
 		if err != nil {
 			return err
+		}
+		if ld.show != nil && (e.Kind == rdb.KindAux || e.Kind == rdb.KindKey && ld.l.match(keyspace.Key{DB: e.DB, Name: string(e.Key)})) {
+			ld.show(e)
 		}
 		ld.l.count.snapshotBytes.Store(ld.r.Consumed())
 	}

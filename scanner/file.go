@@ -69,6 +69,8 @@ type readings struct {
 	floor int64 // below which, as of the last time that it was summed, no largest element matters
 }
 
+func (b *readings) empty() { b.list, b.names, b.aside = b.list[:0], b.names[:0], b.aside[:0] }
+
 // aside is a key that does not count.
 type aside struct {
 	db     int
@@ -103,7 +105,7 @@ func (s *fileScan) read(ctx context.Context, full chan<- *readings, free <-chan 
 		}
 		s.progress()
 		b := <-free
-		b.list, b.names, b.aside = b.list[:0], b.names[:0], b.aside[:0]
+		b.empty()
 		s.r.LargestFrom(b.floor)
 		err := s.fill(b)
 		full <- b

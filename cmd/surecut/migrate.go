@@ -53,7 +53,7 @@ func newMigrateCommand() *cli.Command {
 			&cli.StringFlag{Name: "rate-limit", Usage: "`SIZE` per second written to the target, at most"},
 			&cli.Int64Flag{Name: "rate-limit-ops", Usage: "commands per second written to the target, at most"},
 			&cli.BoolFlag{Name: "tune-source", Usage: "set client-output-buffer-limit and repl-diskless-sync on the source, and put them back at the end"},
-			&cli.BoolFlag{Name: "scan", Usage: "also hold the commands of the stream against what the target's kind cannot run: a compat report"},
+			&cli.BoolFlag{Name: "scan", Usage: "also look at what passes through: big keys of the snapshot, and commands of the stream that the target's kind cannot run; reports bigkeys and compat"},
 			&cli.StringFlag{Name: "scan-to", Usage: "`KIND` that --scan holds them against, where it is not that of the target: " + strings.Join(profile.Names(), ", ")},
 			&cli.BoolFlag{Name: "accept-alarms", Usage: "accept every alarm of the checks"},
 			&cli.StringSliceFlag{Name: "accept", Usage: "accept the alarms of these checks: `ID,ID`"},
@@ -81,7 +81,8 @@ type MigrateOptions struct {
 	Out          string
 	Format       string
 	Progress     string
-	ScanTo       *profile.Profile // nil: what passes through is not scanned
+	Scan         bool
+	ScanTo       *profile.Profile // what the stream is held against; nil: nothing
 }
 
 func migrateOptions(c *cli.Context) (MigrateOptions, error) {
@@ -96,6 +97,7 @@ func migrateOptions(c *cli.Context) (MigrateOptions, error) {
 	cfg.Lanes, cfg.HoldExpiry, cfg.MaxLag, cfg.RetryFor = c.Int("lanes"), c.Duration("hold-expiry"), c.Duration("max-lag"), c.Duration("retry-for")
 	cfg.Capture = c.String("capture")
 	var errScan error
+	o.Scan = c.Bool("scan")
 	o.ScanTo, errScan = scanRules(c, o.Endpoints.Target)
 	cfg.RateOps, cfg.TuneSource = c.Int64("rate-limit-ops"), c.Bool("tune-source")
 	errs := []error{errScan}
@@ -176,8 +178,8 @@ func (o MigrateOptions) validateScan() error {
 	if o.Config.TuneSource {
 		errs = append(errs, errors.New("--tune-source: --capture scan does not replicate"))
 	}
-	if o.ScanTo != nil {
-		errs = append(errs, errors.New("--scan: --capture scan has no stream to look at; use surecut scan compat"))
+	if o.Scan {
+		errs = append(errs, errors.New("--scan: --capture scan has no snapshot and no stream to look at; use surecut scan bigkeys and scan compat"))
 	}
 	if o.Endpoints.Source.IsFile() {
 		errs = append(errs, fmt.Errorf("--capture scan: %s is no server", o.Endpoints.Source))
@@ -200,9 +202,9 @@ func runMigrate(ctx context.Context, o MigrateOptions, stdout, stderr io.Writer)
 	o.Config.Sides = migrator.Sides{Source: source.Deployment, Target: target.Deployment}
 	o.Config.AcceptCut = o.AcceptAlarms || slices.Contains(o.Accept, "source_file")
 	var scan *streamScan
-	if o.ScanTo != nil {
-		scan = newStreamScan(o.ScanTo)
-		o.Config.Observe = scan.observe
+	if o.Scan {
+		scan = newStreamScan(o.ScanTo, target.Deployment)
+		o.Config.Observe, o.Config.Snapshots = scan.observe, scan.keys
 	}
 	m, err := migrator.New(ctx, o.Config)
 	if err != nil {
@@ -359,7 +361,7 @@ func (r *migration) report(ctx context.Context, stdout io.Writer, verified *repo
 	migrated := &reports.Migrate{Header: r.o.header(reports.KindMigrate), Report: result}
 	outputs := []reports.Report{migrated}
 	if r.scan != nil {
-		outputs = append(outputs, r.scan.report(r.o))
+		outputs = append(outputs, r.scan.reports(r.o, r.stderr)...)
 	}
 	var gate *reports.Gate
 	if verified != nil {

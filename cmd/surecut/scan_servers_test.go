@@ -113,3 +113,45 @@ func TestScanCompatLive(t *testing.T) {
 		t.Errorf("groups %+v", g)
 	}
 }
+
+// TestMigrateScanFindsBigKeys: the snapshot that a migration receives is scanned on its way.
+func TestMigrateScanFindsBigKeys(t *testing.T) {
+	source, target := servers.Standalone(t, "redis:7.0"), servers.Standalone(t, "redis:7.0")
+	for i := range 200 {
+		source.Must("SET", fmt.Sprintf("user:%d", i), "x")
+	}
+	source.Must("SET", "blob", strings.Repeat("x", 3<<20))
+	source.Must("SET", "other", strings.Repeat("x", 100_000))
+	dir := t.TempDir()
+	out := filepath.Join(dir, "out")
+	var stdout, stderr bytes.Buffer
+	status := run([]string{"surecut", "migrate", "--source", source.URL(), "--target", target.URL(), "--state", filepath.Join(dir, "state"), "--big-value", "1MiB",
+		"--scan", "--until", "caught-up", "--exclude", "other", "--accept-alarms", "--out", out, "--progress", "none"}, &stdout, &stderr)
+	if status != exitOK {
+		t.Fatalf("exit %d: %s\n%s", status, stderr.String(), stdout.String())
+	}
+	text, err := os.ReadFile(filepath.Join(out, "bigkeys.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var report struct {
+		Totals struct {
+			Keys   int
+			SizeBy string `json:"size_by"`
+		}
+		Top []struct {
+			Key   string
+			Bytes int
+			Node  string
+		}
+	}
+	if err := json.Unmarshal(text, &report); err != nil {
+		t.Fatal(err)
+	}
+	if report.Totals.Keys != 201 || report.Totals.SizeBy != "model" || report.Top[0].Key != "blob" || report.Top[0].Bytes < 3<<20 || report.Top[0].Node == "" {
+		t.Errorf("%+v, the largest %+v; want 201 keys", report.Totals, report.Top[0])
+	}
+	if _, err := os.Stat(filepath.Join(out, "compat.json")); err == nil {
+		t.Error("a compat report of a target that runs whatever it is sent")
+	}
+}

@@ -183,10 +183,9 @@ func TestMigrateScanRefuses(t *testing.T) {
 		want string
 		args []string
 	}{
-		{"say with --scan-to", []string{"--scan"}},
 		{"unknown kind", []string{"--scan", "--scan-to", "memcached"}},
 		{"nothing without --scan", []string{"--scan-to", "cluster"}},
-		{"has no stream", []string{"--scan", "--scan-to", "cluster", "--capture", "scan"}},
+		{"has no snapshot and no stream", []string{"--scan", "--capture", "scan"}},
 	} {
 		var out, talk bytes.Buffer
 		status := run(append([]string{"surecut", "migrate", "--source", "redis://127.0.0.1:1", "--target", "redis://127.0.0.1:2"}, tt.args...), &out, &talk)

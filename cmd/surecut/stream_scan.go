@@ -3,7 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
-	"strings"
+	"io"
 	"sync"
 	"time"
 
@@ -12,10 +12,12 @@ import (
 	"surecut/internal/endpoint"
 	"surecut/internal/profile"
 	"surecut/reports"
+	"surecut/scanner"
 	"surecut/scanner/compat"
 )
 
-// scanRules gives the rules of migrate --scan: those of the target's kind, or of the kind that --scan-to names.
+// scanRules gives the rules of migrate --scan: those of the target's kind, or of the kind that --scan-to names; nil where the
+// target runs whatever it is sent, so that only big keys are looked for.
 func scanRules(c *cli.Context, target endpoint.Spec) (*profile.Profile, error) {
 	kind := c.String("scan-to")
 	switch {
@@ -27,7 +29,7 @@ func scanRules(c *cli.Context, target endpoint.Spec) (*profile.Profile, error) {
 		kind = target.Rules()
 	}
 	if kind == "" {
-		return nil, fmt.Errorf("--scan: %s runs whatever it is sent; say with --scan-to what else to hold it against: %s", target, strings.Join(profile.Names(), ", "))
+		return nil, nil
 	}
 	p, err := profile.Get(kind)
 	if err != nil {
@@ -36,21 +38,36 @@ func scanRules(c *cli.Context, target endpoint.Spec) (*profile.Profile, error) {
 	return p, nil
 }
 
-// streamScan looks at the commands that pass through a migration.
+// streamScan looks at the snapshots and the commands that pass through a migration.
 type streamScan struct {
+	keys *scanner.Collector
+
 	mu      sync.Mutex
-	t       *compat.Tally             // guarded by mu
+	t       *compat.Tally             // nil: commands are held against nothing; guarded by mu
 	streams map[string]*compat.Writes // by shard; guarded by mu
 }
 
-func newStreamScan(rules *profile.Profile) *streamScan {
-	return &streamScan{t: compat.NewTally(compat.Options{Profile: rules, Tag: "{}"}), streams: map[string]*compat.Writes{}}
+// newStreamScan looks for big keys, as they would lie on the target, and holds commands against the rules unless these are nil.
+func newStreamScan(rules *profile.Profile, target *endpoint.Deployment) *streamScan {
+	o := scanner.DefaultOptions()
+	if target != nil && target.Kind() == endpoint.Cluster {
+		o.TargetShards = len(target.Shards())
+	}
+	s := &streamScan{keys: scanner.NewCollector(o), streams: map[string]*compat.Writes{}}
+	if rules != nil {
+		s.t = compat.NewTally(compat.Options{Profile: rules, Tag: "{}"})
+	}
+	return s
 }
 
 // observe is migrator.Config.Observe.
 func (s *streamScan) observe(shard string, db int, args [][]byte, at time.Time) {
+	s.keys.Write(shard, db, args, at)
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.t == nil {
+		return
+	}
 	w := s.streams[shard]
 	if w == nil {
 		w = s.t.Writes(compat.FromStream, shard)
@@ -59,8 +76,20 @@ func (s *streamScan) observe(shard string, db int, args [][]byte, at time.Time) 
 	w.Add(db, args, at)
 }
 
-func (s *streamScan) report(o MigrateOptions) *reports.Compat {
+// reports gives what there is to report; what there is not goes to stderr.
+func (s *streamScan) reports(o MigrateOptions, stderr io.Writer) (list []reports.Report) {
+	header := func(kind string) reports.Header {
+		return reports.NewHeader(kind, Version, o.Endpoints.Source.String(), "")
+	}
+	if keys := s.keys.Result(); keys != nil {
+		list = append(list, &reports.BigKeys{Header: header(reports.KindBigKeys), BigKeys: *keys})
+	} else {
+		fmt.Fprintln(stderr, "surecut: --scan: this run received no whole snapshot, so that there is no report of big keys; use surecut scan bigkeys")
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return &reports.Compat{Header: reports.NewHeader(reports.KindCompat, Version, o.Endpoints.Source.String(), ""), Result: *s.t.Result()}
+	if s.t != nil {
+		list = append(list, &reports.Compat{Header: header(reports.KindCompat), Result: *s.t.Result()})
+	}
+	return list
 }
