@@ -206,27 +206,32 @@ func TestRealRefusals(t *testing.T) {
 	for _, image := range servers.Images() {
 		t.Run(image, func(t *testing.T) {
 			src := servers.Standalone(t, image)
-			if err := src.Do("ACL", "SETUSER", "default", "-psync", "-sync").Error(); err != nil {
+			if src.Do("ACL", "WHOAMI").Error() == nil { // since 6.0
+				expectRefusalsOfACL(t, src)
+			}
+			if err := src.Do("SLAVEOF", "127.0.0.1", "1").Error(); err != nil {
 				t.Fatal(err)
 			}
-			expectRealRefusal(t, src, "PSYNC", "NOPERM")
-			if err := src.Do("ACL", "SETUSER", "default", "+psync", "+sync", "-replconf").Error(); err != nil {
-				t.Fatal(err)
+			code := "NOMASTERLINK"
+			if src.Version < "4" {
+				code = "ERR"
 			}
-			expectRealRefusal(t, src, "REPLCONF listening-port", "NOPERM")
-			if err := src.Do("ACL", "SETUSER", "default", "+replconf").Error(); err != nil {
-				t.Fatal(err)
-			}
-			if err := src.Do("REPLICAOF", "127.0.0.1", "1").Error(); err != nil {
-				t.Fatal(err)
-			}
-			expectRealRefusal(t, src, "PSYNC", "NOMASTERLINK")
+			expectRealRefusal(t, src, "PSYNC", code)
 			if err := src.Do("CONFIG", "SET", "requirepass", "secret").Error(); err != nil {
 				t.Fatal(err)
 			}
 			expectRealRefusal(t, src, "PING", "NOAUTH")
 		})
 	}
+}
+
+func expectRefusalsOfACL(t *testing.T, src *servers.Server) {
+	t.Helper()
+	src.Must("ACL", "SETUSER", "default", "-psync", "-sync")
+	expectRealRefusal(t, src, "PSYNC", "NOPERM")
+	src.Must("ACL", "SETUSER", "default", "+psync", "+sync", "-replconf")
+	expectRealRefusal(t, src, "REPLCONF listening-port", "NOPERM")
+	src.Must("ACL", "SETUSER", "default", "+replconf")
 }
 
 func expectRealRefusal(t *testing.T, src *servers.Server, step, code string) {
