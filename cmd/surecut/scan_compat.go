@@ -28,7 +28,7 @@ func newScanCompatCommand() *cli.Command {
 			"Exit status: 3 incompatible; 4 risky or unproven; 0 compatible, as far as was looked at.",
 		Flags: append(append(sourceFlags(), endpointFlags("trial")...),
 			&cli.StringFlag{Name: "to", Usage: "`KIND` of the target: " + strings.Join(profile.Names(), ", ")},
-			&cli.StringFlag{Name: "to-version", Usage: "`VERSION` of the target's servers, as in 7.0 (default: the rules of every version count)"},
+			&cli.StringFlag{Name: "to-version", Usage: "`VERSION` of the target's servers, as in 7.0 or valkey-8.1 (default: the rules of every version count)"},
 			&cli.StringFlag{Name: "hash-tag", Value: "{}", Usage: "for twemproxy: the two bytes of the pool's hash_tag, or none"},
 			&cli.DurationFlag{Name: "monitor", Usage: "look at the calls of a live source by MONITOR, on each node for this long in all"},
 			&cli.StringSliceFlag{Name: "monitor-file", Usage: "`FILE` that redis-cli MONITOR wrote, of one server"},
@@ -53,6 +53,7 @@ type ScanCompatOptions struct {
 	Source       *endpoint.Spec // nil: files only
 	To           *profile.Profile
 	Version      int    // of the target's servers; 0: any
+	Valkey       bool   // Version is one of Valkey
 	Tag          string // the two bytes of a hash tag, or ""
 	Monitor      time.Duration
 	MonitorFiles []string
@@ -82,11 +83,10 @@ func scanCompatOptions(c *cli.Context) (ScanCompatOptions, error) {
 		o.To = p
 	}
 	if v := c.String("to-version"); v != "" {
-		n, err := profile.ParseVersion(v)
-		if err != nil {
+		var err error
+		if o.Version, o.Valkey, err = compat.ParseVersion(v); err != nil {
 			errs = append(errs, fmt.Errorf("--to-version: %w", err))
 		}
-		o.Version = n
 	}
 	if c.String("source") != "" || c.IsSet("source-nodes") {
 		source, err := endpointSpec(c, "source")
@@ -179,7 +179,7 @@ func compatStatus(v compat.Verdict) int {
 }
 
 func scanCompat(ctx context.Context, o ScanCompatOptions, stderr io.Writer) (*compat.Result, error) {
-	opts := compat.Options{Profile: o.To, Version: o.Version, Tag: o.Tag}
+	opts := compat.Options{Profile: o.To, Version: o.Version, Valkey: o.Valkey, Tag: o.Tag}
 	var d *endpoint.Deployment
 	if o.Source != nil {
 		var err error

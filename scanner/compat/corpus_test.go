@@ -86,7 +86,7 @@ func judgeCalls(t testing.TB, kind, version string, calls [][]string) *Result {
 	}
 	o := Options{Profile: p, Tag: "{}"}
 	if version != "" {
-		if o.Version, err = profile.ParseVersion(version); err != nil {
+		if o.Version, o.Valkey, err = ParseVersion(version); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -18,10 +18,27 @@ const sampleEnough = 300
 const RuleUnknown = "unknown-command"
 
 // unknownRule is made here, since it follows from the table of commands and the target's version.
-func unknownRule(since int) *profile.Rule {
+func unknownRule(since int, valkey bool) *profile.Rule {
+	flavor := map[bool]string{false: "Redis", true: "Valkey"}[valkey]
+	reason := fmt.Sprintf("it came with %s %s, and the target's servers are older", flavor, versionText(since))
+	if since == never {
+		reason = flavor + " does not have it"
+	}
 	return &profile.Rule{ID: RuleUnknown, When: profile.Called, Level: profile.Block, Error: "ERR unknown command",
-		Reason: fmt.Sprintf("it came with Redis %s, and the target's servers are older", versionText(since)),
-		Remedy: "use newer servers, or older commands"}
+		Reason: reason, Remedy: "use newer servers, or older commands"}
+}
+
+// never is the version of a command that a flavor does not have.
+const never = 990000
+
+// ParseVersion reads a version of a target's servers: "7.0" of Redis, "valkey-8.1" of Valkey.
+func ParseVersion(text string) (version int, valkey bool, err error) {
+	number, valkey := strings.CutPrefix(text, "valkey-")
+	version, err = profile.ParseVersion(number)
+	if err != nil {
+		err = fmt.Errorf("version %q is not like 7.0 or valkey-8.1", text)
+	}
+	return version, valkey, err
 }
 
 func versionText(n int) string { return fmt.Sprintf("%d.%d", n/10000, n/100%100) }
@@ -34,10 +51,19 @@ func tooNew(s *command.Spec, o Options) int {
 		version, _ = profile.ParseVersion(o.Profile.Engine) // validated
 		version += 99
 	}
-	if version == 0 || s.Since <= version {
+	since := s.Since
+	if o.Valkey {
+		since = s.SinceValkey
+	}
+	switch {
+	case version == 0 || s.Since+s.SinceValkey == 0: // of a module that its server has described
+		return 0
+	case since == 0:
+		return never
+	case since <= version:
 		return 0
 	}
-	return s.Since
+	return since
 }
 
 func (t *Tally) unknown(e *Evidence, name string, since int, at time.Time, client string) *observation {
@@ -47,7 +73,7 @@ func (t *Tally) unknown(e *Evidence, name string, since int, at time.Time, clien
 	}
 	key := observedKey{RuleUnknown, name}
 	if o = t.observed[key]; o == nil {
-		o = &observation{rule: unknownRule(since), command: name, templates: newCounter(templateRoom), clients: newCounter(templateRoom)}
+		o = &observation{rule: unknownRule(since, t.o.Valkey), command: name, templates: newCounter(templateRoom), clients: newCounter(templateRoom)}
 		t.observed[key], t.order = o, append(t.order, key)
 	}
 	o.evidence.add(e.Kind)
@@ -63,7 +89,7 @@ func (t *Tally) Result() *Result {
 	p := t.o.Profile
 	r := &Result{TargetKind: p.Kind, Profile: Profile{Name: p.Name, Title: p.Title, Version: p.Version, Dated: p.Dated}, KeyGroups: t.pairs.groups()}
 	if t.o.Version > 0 {
-		r.TargetVersion = versionText(t.o.Version)
+		r.TargetVersion = map[bool]string{true: "valkey-"}[t.o.Valkey] + versionText(t.o.Version)
 	}
 	for _, key := range t.order {
 		r.Findings = append(r.Findings, t.finding(t.observed[key]))
@@ -112,7 +138,7 @@ func (t *Tally) judgeCount(e *Evidence, name string, c *commandCalls) {
 	}
 	spec, known := t.lookup(args)
 	if known && tooNew(spec, t.o) > 0 {
-		t.unknown(e, name, spec.Since, time.Time{}, "").affected = c.counted
+		t.unknown(e, name, tooNew(spec, t.o), time.Time{}, "").affected = c.counted
 		return
 	}
 	for _, charge := range command.Against(t.o.Profile, name, t.o.Version) {

@@ -19,7 +19,7 @@ import (
 	"surecut/internal/profile"
 )
 
-var corpusImages = []string{"redis:6.0", "redis:7.0", "redis:8.0"}
+var corpusImages = []string{"redis:6.0", "redis:7.0", "redis:8.0", "valkey/valkey:8.1"}
 
 // TestCorpusOnServers runs every workload on a real server under MONITOR, and holds what is found against a real cluster of
 // the same version: what is called block is refused there with the text that the finding quotes, and clean workloads run.
@@ -27,11 +27,11 @@ func TestCorpusOnServers(t *testing.T) {
 	for _, image := range corpusImages {
 		t.Run(image, func(t *testing.T) {
 			servers.Require(t, image)
-			version := strings.TrimPrefix(image, "redis:")
+			version, number := versionOf(image)
 			one := servers.Standalone(t, image)
 			nodes := servers.Cluster(t, image, 3, 0)
 			for _, w := range corpus(t) {
-				if w.Since > version {
+				if w.Since > number {
 					continue
 				}
 				t.Run(w.name, func(t *testing.T) {
@@ -84,6 +84,15 @@ func TestCorpusOnTwemproxy(t *testing.T) {
 	}
 }
 
+// versionOf gives the version of an image, as --to-version takes it, and its number.
+func versionOf(image string) (version, number string) {
+	flavor, number, _ := strings.Cut(image, ":")
+	if flavor == "redis" {
+		return number, number
+	}
+	return "valkey-" + number, number
+}
+
 // quoted: one of the refusals holds a text that the rule of the finding quotes.
 func quoted(f Finding, replies map[string][]string) bool {
 	refusals := replies[f.Command]
@@ -111,7 +120,7 @@ func watchWorkload(t *testing.T, server *servers.Server, kind, version string, c
 	if err != nil {
 		t.Fatal(err)
 	}
-	number, err := profile.ParseVersion(version)
+	number, valkey, err := ParseVersion(version)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -124,7 +133,7 @@ func watchWorkload(t *testing.T, server *servers.Server, kind, version string, c
 		t.Fatal(err)
 	}
 	defer d.Close()
-	ta := NewTally(Options{Profile: p, Version: number})
+	ta := NewTally(Options{Profile: p, Version: number, Valkey: valkey})
 	err = ta.Monitor(t.Context(), d, MonitorOptions{Total: 50 * time.Millisecond, Window: 50 * time.Millisecond, Began: func(string) {
 		replay(t, &oneSide{t: t, addr: server.Addr}, calls)
 		server.Must("PING") // when it is answered, what came before it has been sent to MONITOR

@@ -14,6 +14,7 @@ import (
 type Options struct {
 	Profile *profile.Profile
 	Version int    // of the target's servers, 80000 for 8.0; 0: not known, so that the rules of every version count
+	Valkey  bool   // it is Valkey's own number
 	Tag     string // the two bytes that enclose a hash tag where the profile routes by key; "": none
 
 	// Module finds commands that the table lacks, by the server's own description. nil: none.

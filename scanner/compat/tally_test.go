@@ -141,6 +141,39 @@ func TestNewerCommands(t *testing.T) {
 	}
 }
 
+func TestCommandsOfFlavors(t *testing.T) {
+	p, _ := profile.Get("cluster")
+	for _, tt := range []struct{ version, command, want string }{
+		{"8.0", "HGETEX", ""},
+		{"7.4", "HGETEX", "came with Redis 8.0"},
+		{"valkey-8.1", "GET", ""},
+		{"valkey-8.1", "HGETEX", "Valkey"},
+		{"valkey-7.2", "LMPOP", ""},
+		{"8.0", "DELIFEQ", "Redis does not have it"},
+	} {
+		version, valkey, err := ParseVersion(tt.version)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ta := NewTally(Options{Profile: p, Version: version, Valkey: valkey})
+		feed(ta, [][]string{{tt.command, "k", "FIELDS", "1", "f"}})
+		got := ""
+		for _, f := range ta.Result().Findings {
+			if f.Rule == RuleUnknown {
+				got = f.Reason
+			}
+		}
+		if (got == "") != (tt.want == "") || !strings.Contains(got, tt.want) {
+			t.Errorf("%s on %s: %q, want %q", tt.command, tt.version, got, tt.want)
+		}
+	}
+	for _, bad := range []string{"", "seven", "valkey-", "valkey 8.1", "8"} {
+		if _, _, err := ParseVersion(bad); err == nil {
+			t.Errorf("%q is taken for a version", bad)
+		}
+	}
+}
+
 // TestModuleCommands: the server's own description gives the keys of what the table lacks.
 func TestModuleCommands(t *testing.T) {
 	p, _ := profile.Get("cluster")
