@@ -36,8 +36,17 @@ func ScanRDB(ctx context.Context, path string, o Options) (*BigKeys, error) {
 	if !info.Mode().IsRegular() {
 		return nil, fmt.Errorf("scan RDB: %s is no regular file", path)
 	}
-	s := fileScan{r: rdb.NewReader(f, rdb.Options{ShapesOnly: true}), size: info.Size(), snapshot: newSnapshot(path, o)}
+	s := fileScan{r: rdb.NewReader(f, rdb.Options{ShapesOnly: true, Unsummed: true}), size: info.Size(), snapshot: newSnapshot(path, o)}
+	ctx, cancel := context.WithCancel(ctx)
+	sum := startChecksum(ctx, f, s.size)
+	defer func() {
+		cancel()
+		<-sum.done
+	}()
 	if err := s.run(ctx); err != nil {
+		return nil, fmt.Errorf("scan %s: %w", path, err)
+	}
+	if err := sum.verify(ctx, s.r); err != nil {
 		return nil, fmt.Errorf("scan %s: %w", path, err)
 	}
 	out := s.t.result(o)
@@ -47,7 +56,7 @@ func ScanRDB(ctx context.Context, path string, o Options) (*BigKeys, error) {
 	return out, nil
 }
 
-// fileScan reads a file, while another goroutine sums what was read: batches of readings go round, so that both work at a
+// fileScan parses a file, while another goroutine sums what was read: batches of readings go round, so that both work at a
 // time in bounded memory.
 type fileScan struct {
 	*snapshot

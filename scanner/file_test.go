@@ -246,6 +246,18 @@ func TestScanRDBDamage(t *testing.T) {
 		{name: "in the middle of a value", data: whole[:len(whole)-500], want: `key "h"`, cut: true},
 		{name: "without its end", data: whole[:len(whole)-9], want: "cut short", cut: true},
 	}
+	summed := fixtures.All(t)[5].DumpRDB
+	flipped := append([]byte{}, summed...)
+	flipped[len(flipped)-3] ^= 1
+	tests = append(tests, []struct {
+		name string
+		data []byte
+		want string
+		cut  bool
+	}{
+		{name: "checksum", data: flipped, want: "checksum"},
+		{name: "checksum, and something behind it", data: append(append([]byte{}, flipped...), "tail"...), want: "checksum"},
+	}...)
 	for _, tt := range tests {
 		path := filepath.Join(t.TempDir(), "bad.rdb")
 		if err := os.WriteFile(path, tt.data, 0o600); err != nil {
@@ -265,6 +277,11 @@ func TestScanRDBDamage(t *testing.T) {
 			t.Errorf("%s: cut short is %v, want %v", tt.name, !tt.cut, tt.cut)
 		}
 	}
+	path := filepath.Join(t.TempDir(), "tail.rdb")
+	if err := os.WriteFile(path, append(append([]byte{}, summed...), "tail"...), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	scanFile(t, path, nil)
 	if _, err := ScanRDB(context.Background(), filepath.Join(t.TempDir(), "nosuch"), DefaultOptions()); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("a file that is not there: %v", err)
 	}

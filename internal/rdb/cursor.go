@@ -20,18 +20,19 @@ var errBig = errors.New("value exceeds the limit")
 // cursor is a window on the bytes of an RDB, or, without src, on bytes in memory.
 // Bytes from mark on stay in the window while it moves; those before are gone.
 type cursor struct {
-	src    io.Reader
-	buf    []byte
-	r, w   int   // buf[r:w] is read and not consumed
-	mark   int   // -1: nothing is marked
-	limit  int   // of marked bytes; 0: none
-	window int   // its size at first
-	base   int64 // offset of buf[0]
-	summed int   // sum covers all bytes before buf[summed]
-	sum    uint64
-	text   [24]byte // of the last int-encoded string
-	plain  []byte   // of the last string that was compressed or larger than the window
-	packed []byte   // its compressed form
+	src      io.Reader
+	buf      []byte
+	r, w     int   // buf[r:w] is read and not consumed
+	mark     int   // -1: nothing is marked
+	limit    int   // of marked bytes; 0: none
+	window   int   // its size at first
+	base     int64 // offset of buf[0]
+	unsummed bool
+	summed   int // sum covers all bytes before buf[summed]
+	sum      uint64
+	text     [24]byte // of the last int-encoded string
+	plain    []byte   // of the last string that was compressed or larger than the window
+	packed   []byte   // its compressed form
 }
 
 func memory(p []byte) cursor { return cursor{buf: p, w: len(p), mark: -1} }
@@ -40,7 +41,7 @@ func (c *cursor) offset() int64 { return c.base + int64(c.r) }
 
 // addSum brings sum up to r.
 func (c *cursor) addSum() {
-	if c.summed < c.r {
+	if c.summed < c.r && !c.unsummed {
 		c.sum = CRC64(c.sum, c.buf[c.summed:c.r])
 		c.summed = c.r
 	}

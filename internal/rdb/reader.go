@@ -19,6 +19,8 @@ type Options struct {
 	// Shapes asks for Entry.Shape. With ShapesOnly values of any size are passed over in bounded memory: no entry has
 	// Raw, and none is Big.
 	Shapes, ShapesOnly bool
+	// Unsummed leaves the CRC64 to the caller, who may take it at the same time: see Reader.Verify.
+	Unsummed bool
 }
 
 // EntryKind says what an Entry holds.
@@ -62,7 +64,8 @@ type Reader struct {
 	name    []byte
 	shaper  shaper
 	shape   Shape
-	only    bool // no values
+	only    bool   // no values
+	told    uint64 // the checksum at the end
 }
 
 // NewReader reads from r with a buffer of its own, which may take in bytes beyond the RDB; see Rest.
@@ -75,6 +78,7 @@ func NewReader(r io.Reader, o Options) *Reader {
 
 func newReader(r io.Reader, o Options, window int) *Reader {
 	reader := &Reader{c: cursor{src: r, mark: -1, window: window}, max: o.MaxValue, only: o.ShapesOnly}
+	reader.c.unsummed = o.Unsummed
 	if o.Shapes || o.ShapesOnly {
 		reader.shaper = shaper{c: &reader.c, s: &reader.shape}
 	}
@@ -325,8 +329,33 @@ func (r *Reader) end() error {
 	if err != nil {
 		return err
 	}
-	if want := binary.LittleEndian.Uint64(p); want != 0 && want != sum {
-		return fmt.Errorf("%w: the RDB says %016x, its bytes give %016x", ErrChecksum, want, sum)
+	if r.told = binary.LittleEndian.Uint64(p); !r.c.unsummed {
+		if err := r.mismatch(sum); err != nil {
+			return err
+		}
 	}
 	return io.EOF
+}
+
+func (r *Reader) mismatch(sum uint64) error {
+	if r.told != 0 && r.told != sum {
+		return fmt.Errorf("%w: the RDB says %016x, its bytes give %016x", ErrChecksum, r.told, sum)
+	}
+	return nil
+}
+
+// Summed gives how many bytes the checksum is over, once Next has returned io.EOF; 0 where there is none.
+func (r *Reader) Summed() int64 {
+	if r.told == 0 {
+		return 0
+	}
+	return r.c.offset() - 8
+}
+
+// Verify compares the CRC64 of the first Summed bytes with what the RDB says.
+func (r *Reader) Verify(sum uint64) error {
+	if err := r.mismatch(sum); err != nil {
+		return explain(err, r.c.offset(), nil)
+	}
+	return nil
 }
