@@ -172,7 +172,9 @@ func (o *observation) show(keys []string) {
 		o.templates.add(template(k))
 	}
 	if len(keys) > 0 && len(o.examples) < 5 {
-		o.examples = append(o.examples, shownKeys(keys))
+		if shown := shownKeys(keys); !slices.Contains(o.examples, shown) {
+			o.examples = append(o.examples, shown)
+		}
 	}
 }
 

@@ -232,18 +232,26 @@ func (p *pairing) solve(members []*node) KeyGroup {
 	g.Commands = append(g.Commands, commands.top(20)...)
 	slices.Sort(g.Commands)
 	kept, cut := slices.Clone(members), []*node(nil)
+	var hub map[*node]bool // what alone holds the others together
 	if len(members) <= maxGroup {
 		for len(kept) > 0 {
-			if part, ok := assign(kept, edges); ok && (len(cut) == 0 || len(part) > 0) {
+			part, ok := assign(kept, edges)
+			if ok && (len(cut) == 0 || len(part) > 0) {
 				g.tagged(kept, cut, part)
 				return g
+			}
+			if ok && hub == nil {
+				hub = map[*node]bool{}
+				for _, n := range cut {
+					hub[n] = true
+				}
 			}
 			n := inTheWay(kept, edges)
 			kept = slices.DeleteFunc(kept, func(m *node) bool { return m == n })
 			cut = append(cut, n)
 		}
 	}
-	p.constant(&g, members)
+	p.constant(&g, members, hub)
 	return g
 }
 
@@ -380,8 +388,9 @@ func (g *KeyGroup) tagged(kept, cut []*node, part map[*node]int) {
 // smallGroup is how many distinct keys may share one slot without a second thought.
 const smallGroup = 100
 
-// constant gives the group one tag for all of its keys where these are few.
-func (p *pairing) constant(g *KeyGroup, members []*node) {
+// constant gives the group one tag for all of its keys where these are few. Of others only those of the hub are in need: without
+// them the rest is not used together.
+func (p *pairing) constant(g *KeyGroup, members []*node, hub map[*node]bool) {
 	in := map[string]bool{}
 	tag := ""
 	foreign := false
@@ -410,6 +419,9 @@ func (p *pairing) constant(g *KeyGroup, members []*node) {
 	if foreign {
 		g.Note = "They have different hash tags already: take the calls apart, or choose tags anew."
 	}
+	if !few && !foreign && len(hub) > 0 {
+		g.Note += " The templates without a remedy are what the calls have in common; the others need no tag."
+	}
 	if few {
 		g.Tag = TagConstant
 		g.Note = fmt.Sprintf("All of them lie in one slot then, %d keys that were seen: good for a handful, not for data that grows.", keys)
@@ -419,6 +431,8 @@ func (p *pairing) constant(g *KeyGroup, members []*node) {
 		if few {
 			t.Why, t.rule = "", tagRule{template: n.template, constant: tag, keep: n.hasTag, active: true}
 			t.Tagged = printable(t.rule.pattern())
+		} else if len(hub) > 0 && !hub[n] {
+			t.Why, t.Tagged, t.rule = "", printable(n.template), tagRule{template: n.template}
 		}
 		g.Templates = append(g.Templates, t)
 	}

@@ -63,6 +63,20 @@ func TestGroupThatNoTagHelps(t *testing.T) {
 	}
 }
 
+// TestHub: what alone holds many others together is named; the others need no tag.
+func TestHub(t *testing.T) {
+	ta := newClusterTally(t)
+	var calls [][]string
+	for i := range smallGroup + 10 {
+		calls = append(calls, []string{"MGET", "config", fmt.Sprint("lock:", i)})
+	}
+	feed(ta, calls)
+	g := ta.Result().KeyGroups
+	if len(g) != 1 || g[0].Tag != TagNone || g[0].Templates[0].Why == "" || g[0].Templates[1].Tagged != "lock:#" || g[0].Templates[1].Why != "" {
+		t.Errorf("%+v", g)
+	}
+}
+
 // TestRetag: keys that were used together get one slot, and no two keys get one name.
 func TestRetag(t *testing.T) {
 	ta := newClusterTally(t)
