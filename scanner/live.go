@@ -28,7 +28,8 @@ const (
 // the lists of the largest keys hold it once, the sums twice.
 //
 // No key looks used for having been scanned: elements are counted under CLIENT NO-TOUCH (since 7.2); before, only where
-// nothing is evicted by use, or on a replica, whose clock is its own; else they are unknown unless Options.Touch.
+// nothing is evicted by use, or on a replica, whose clock is its own; else they are unknown unless Options.Touch. Where
+// such a server gives no MEMORY USAGE either, the scan fails.
 //
 // A node that fails ends the scan with an error: half a scan is no evidence. A key that cannot be read is counted
 // in Totals.Errors; one that is gone by then in Totals.Vanished.
@@ -166,8 +167,9 @@ func (l *liveScan) node(ctx context.Context, addr string, slots []SlotRange) err
 	if err != nil {
 		return err
 	}
-	policy := evictionPolicy(ctx, client)
-	n.evicts = server.Role == "master" && (strings.Contains(policy, "lru") || strings.Contains(policy, "lfu") || policy == "")
+	policy := settingOf(ctx, client, "maxmemory_policy", "maxmemory-policy")
+	byUse := strings.Contains(policy, "lru") || strings.Contains(policy, "lfu") || policy == ""
+	n.evicts = server.Role == "master" && byUse && settingOf(ctx, client, "maxmemory", "maxmemory") != "0"
 	if n.use = useIdle; strings.Contains(policy, "lfu") {
 		n.use = useFreq
 	}
@@ -181,12 +183,13 @@ func (l *liveScan) node(ctx context.Context, addr string, slots []SlotRange) err
 	return nil
 }
 
-// evictionPolicy is maxmemory-policy; "" where the server does not tell.
-func evictionPolicy(ctx context.Context, client rueidis.Client) string {
-	if info, err := endpoint.Info(ctx, client, "memory"); err == nil && info["maxmemory_policy"] != "" {
-		return info["maxmemory_policy"]
+// settingOf is a setting of memory by its name in INFO, or where that does not have it (before 3.2) by its parameter; "" where the
+// server does not tell.
+func settingOf(ctx context.Context, client rueidis.Client, field, parameter string) string {
+	if info, err := endpoint.Info(ctx, client, "memory"); err == nil && info[field] != "" {
+		return info[field]
 	}
-	return configOf(ctx, client, "maxmemory-policy")
+	return configOf(ctx, client, parameter)
 }
 
 // configOf is a parameter of the server; "" where it does not tell.
@@ -248,6 +251,9 @@ func (n *nodeScan) database(ctx context.Context, db int) error {
 		}
 	}
 	b.counts = n.mayCount(ctx, conn)
+	if !b.counts && !b.usage {
+		return errNoSizes
+	}
 	cursor := "0"
 	for {
 		entry, err := conn.Do(ctx, conn.B().Arbitrary("SCAN", cursor, "COUNT", strconv.Itoa(scanCount)).Build()).ToArray()
@@ -267,6 +273,9 @@ func (n *nodeScan) database(ctx context.Context, db int) error {
 	}
 }
 
+// errNoSizes: what could be said of such a server would be misleading.
+var errNoSizes = errors.New("it gives no MEMORY USAGE, and counting elements would make keys look used on a primary that evicts by use: read a replica, say --touch, or scan an RDB file of it (--source rdb:/path)")
+
 // mayCount says whether elements may be counted over the connection without harm.
 func (n *nodeScan) mayCount(ctx context.Context, conn rueidis.DedicatedClient) bool {
 	if n.server.Number >= sinceNoTouch && conn.Do(ctx, conn.B().Arbitrary("CLIENT", "NO-TOUCH", "ON").Build()).Error() == nil {
@@ -277,7 +286,7 @@ func (n *nodeScan) mayCount(ctx context.Context, conn rueidis.DedicatedClient) b
 	}
 	if !n.noted {
 		n.noted = true
-		n.note("%s evicts by use, or does not say, and has no CLIENT NO-TOUCH (7.2): elements were not counted there, since that makes keys look used. Read a replica, or say --touch.", n.server.Addr)
+		n.note("%s evicts by use, or does not tell, and has no CLIENT NO-TOUCH (7.2): elements were not counted there, since that makes keys look used. Read a replica, or say --touch.", n.server.Addr)
 	}
 	return false
 }
@@ -308,6 +317,9 @@ func (l *nodeScan) step(ctx context.Context, b *batch, names []string) error {
 			return err
 		}
 		l.account(b, own)
+		if b.refused != nil && !b.counts {
+			return fmt.Errorf("%w (%w)", errNoSizes, b.refused)
+		}
 		if b.refused != nil {
 			l.estimated(b.addr, b.refused.Error())
 			b.refused = nil

@@ -4,6 +4,7 @@ package scanner
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -322,6 +323,15 @@ func TestScanHeatsNoKey(t *testing.T) {
 			if server.Number >= sinceNoTouch {
 				return
 			}
+			s.Must("ACL", "SETUSER", "limited", "on", ">pw", "~*", "+@all", "-memory")
+			if b, err := ScanLive(t.Context(), open(t, strings.Replace(s.URL(), "redis://", "redis://limited:pw@", 1)), DefaultOptions()); !errors.Is(err, errNoSizes) {
+				t.Errorf("neither sizes nor elements could be read, and that gave %+v, %v", b, err)
+			}
+			s.Must("CONFIG", "SET", "maxmemory", "0")
+			if b, err = ScanLive(t.Context(), open(t, s.URL()), DefaultOptions()); err != nil || b.Totals.Elements <= b.Totals.Keys || len(b.Notes) > 0 {
+				t.Errorf("nothing is evicted without maxmemory: %+v, %v", b, err)
+			}
+			before = used()
 			o := DefaultOptions()
 			o.Touch = true
 			if b, err = ScanLive(t.Context(), open(t, s.URL()), o); err != nil {
