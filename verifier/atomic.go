@@ -206,7 +206,7 @@ func (r *reader) takeWhole(out *reading, body []rueidis.RedisMessage, fields []s
 	case keyspace.Stream:
 		err = feedFullStream(&body[0], sink)
 	case keyspace.Module:
-		err = feedModule(&body[0], sink)
+		err = feedModule(out.TypeName, &body[0], sink)
 	default:
 		var page []rueidis.RedisMessage
 		if page, err = body[0].ToArray(); err != nil {

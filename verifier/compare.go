@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"surecut/internal/keyspace"
+	"surecut/internal/rdb"
 )
 
 // pair is one key as each side was read.
@@ -47,7 +48,7 @@ func (u *rules) judge(p *pair) (Verdict, string) {
 		return Same, ""
 	}
 	if !u.sameValue(source, target) {
-		if source.Type == keyspace.Module {
+		if source.Type == keyspace.Module && source.TypeName != rdb.VectorSet {
 			return Unchecked, fmt.Sprintf("the payloads of module type %s differ, which may be their encoding alone", source.TypeName)
 		}
 		return Different, u.valueReason(source, target)

@@ -54,6 +54,8 @@ func compareValues(v values) difference {
 		d.hashes(v.Source.Hash, v.Target.Hash)
 	case keyspace.Stream:
 		d.streams(v)
+	case keyspace.Module:
+		d.vectors(v.Source.Vectors, v.Target.Vectors)
 	}
 	return d
 }
@@ -139,6 +141,29 @@ func (d *difference) hashes(source, target []keyspace.Field) {
 	}
 	for _, name := range sortedKeys(fields) {
 		d.at("field "+short([]byte(name))+" "+onSource, "", short(fields[name].Value))
+	}
+}
+
+// vectors compares vector sets, the only values of a module whose elements are known.
+func (d *difference) vectors(source, target []keyspace.VectorElement) {
+	elements := map[string]keyspace.VectorElement{}
+	for _, e := range target {
+		elements[string(e.Name)] = e
+	}
+	for _, e := range source {
+		other, ok := elements[string(e.Name)]
+		switch {
+		case !ok:
+			d.at("element "+short(e.Name)+" "+onTarget, short(e.Attributes), "")
+		case !bytes.Equal(e.Vector, other.Vector) || e.Scale != other.Scale:
+			d.at("the vector of element "+short(e.Name)+" differs", short(e.Vector), short(other.Vector))
+		case !bytes.Equal(e.Attributes, other.Attributes):
+			d.at("the attributes of element "+short(e.Name)+" differ", short(e.Attributes), short(other.Attributes))
+		}
+		delete(elements, string(e.Name))
+	}
+	for _, name := range sortedKeys(elements) {
+		d.at("element "+short([]byte(name))+" "+onSource, "", short(elements[name].Attributes))
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 
 	"surecut/internal/endpoint"
 	"surecut/internal/keyspace"
+	"surecut/internal/rdb"
 )
 
 // sink takes the pieces of a value: always into the hasher, and into a whole value where one is wanted.
@@ -118,6 +119,14 @@ func (s *sink) ModulePayload(p []byte) error {
 	return s.Hasher.ModulePayload(p)
 }
 
+// VectorElement takes in an element; of the shape nothing is kept.
+func (s *sink) VectorElement(e keyspace.VectorElement) error {
+	if s.keep(len(e.Name) + len(e.Vector) + len(e.Attributes)) {
+		_ = s.whole.VectorElement(e)
+	}
+	return s.Hasher.VectorElement(e)
+}
+
 // feedPage feeds elements of a collection as the commands of its type list them.
 func feedPage(t keyspace.Type, page []rueidis.RedisMessage, to keyspace.Visitor) error {
 	step := 1
@@ -165,8 +174,8 @@ func scoreOf(m *rueidis.RedisMessage) (float64, error) {
 	return score, nil
 }
 
-// feedModule feeds the payload of DUMP without its footer of RDB version and CRC.
-func feedModule(m *rueidis.RedisMessage, to keyspace.Visitor) error {
+// feedModule feeds the payload of DUMP without its footer of RDB version and CRC; of a vector set, its elements.
+func feedModule(typeName string, m *rueidis.RedisMessage, to *sink) error {
 	p, err := m.AsBytes()
 	if err != nil {
 		return err
@@ -174,7 +183,10 @@ func feedModule(m *rueidis.RedisMessage, to keyspace.Visitor) error {
 	if len(p) < 10 {
 		return fmt.Errorf("DUMP gave %d bytes", len(p))
 	}
-	return to.ModulePayload(p[:len(p)-10])
+	if p = p[:len(p)-10]; typeName == rdb.VectorSet {
+		return rdb.WalkVectorSet(p[1:], to)
+	}
+	return to.ModulePayload(p)
 }
 
 func scanPage(m *rueidis.RedisMessage) (cursor string, page []rueidis.RedisMessage, err error) {

@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"surecut/internal/keyspace"
+	"surecut/internal/rdb"
 )
 
 const (
@@ -68,7 +69,7 @@ func (v *verification) locateBatch(ctx context.Context, batch []int, keep int64)
 	}
 	for j, i := range batch {
 		s, t := &source[j], &target[j]
-		if s.Err != nil || t.Err != nil || !s.present() || s.Type != t.Type || s.Type == keyspace.Module {
+		if s.Err != nil || t.Err != nil || !s.present() || s.TypeName != t.TypeName || s.Type == keyspace.Module && s.TypeName != rdb.VectorSet {
 			continue
 		}
 		if s.Value == nil || t.Value == nil {

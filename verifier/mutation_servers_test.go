@@ -5,6 +5,7 @@ package verifier
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -66,6 +67,10 @@ func mutations() []mutation {
 		{name: "pending entry of another consumer", both: commands{{"XADD", "f:owner", "1-0", "f", "v"}, {"XGROUP", "CREATE", "f:owner", "g", "0"}, {"XREADGROUP", "GROUP", "g", "c", "STREAMS", "f:owner", ">"}}, target: do("XCLAIM", "f:owner", "g", "d", "0", "1-0", "JUSTID"), want: Different, reason: "group g: pending entry 1-0 differs"},
 		{name: "highest deleted ID", both: do("XADD", "f:deleted", "2-0", "f", "v"), target: do("XSETID", "f:deleted", "2-0", "ENTRIESADDED", "1", "MAXDELETEDID", "1-0"), want: Different, reason: "highest deleted ID", since: 70000},
 		{name: "entries added", both: do("XADD", "f:added", "1-0", "f", "v"), target: do("XSETID", "f:added", "1-0", "ENTRIESADDED", "7", "MAXDELETEDID", "0-0"), want: Different, reason: "entries added", since: 70000},
+		{name: "vector", both: do("VADD", "f:vector", "VALUES", "2", "1", "2", "a"), target: do("VADD", "f:vector", "VALUES", "2", "1", "-2", "a"), want: Different, reason: "the vector of element a differs", since: 80000},
+		{name: "vector of another length", why: "its direction is the same", both: do("VADD", "f:scale", "VALUES", "2", "1", "2", "a"), target: do("VADD", "f:scale", "VALUES", "2", "2", "4", "a"), want: Different, reason: "the vector of element a differs", since: 80000},
+		{name: "attributes of a vector", both: do("VADD", "f:attr", "VALUES", "2", "1", "2", "a", "SETATTR", "{}"), target: do("VSETATTR", "f:attr", "a", `{"x":1}`), want: Different, reason: "the attributes of element a differ", since: 80000},
+		{name: "element of a vector set", both: commands{{"VADD", "f:vset", "VALUES", "2", "1", "2", "a"}, {"VADD", "f:vset", "VALUES", "2", "3", "2", "b"}}, target: do("VREM", "f:vset", "b"), want: Different, reason: "element b is missing", since: 80000},
 		{name: "hostile key", source: do("SET", "f:\x00\xff\n</script>", "v"), want: Missing},
 		{name: "database 3", db: 3, both: do("SET", "f:db3", "a"), target: do("SET", "f:db3", "b"), want: Different, reason: "byte 1 of 1"},
 		{name: "empty key name", source: do("SET", "", "a"), target: do("SET", "", "b"), want: Different, reason: "byte 1 of 1"},
@@ -79,6 +84,7 @@ func mutations() []mutation {
 			target: commands{{"HSET", "s:hash", "long", strings.Repeat("x", 500)}, {"HDEL", "s:hash", "long"}}, want: Same},
 		{name: "intset and hashtable", both: do("SADD", "s:set", "1", "2"), target: commands{{"SADD", "s:set", "x"}, {"SREM", "s:set", "x"}}, want: Same},
 		{name: "order of a set", source: do("SADD", "s:order", "a", "b", "c"), target: do("SADD", "s:order", "c", "b", "a"), want: Same},
+		{name: "graph of a vector set", why: "it depends on the order of the elements", source: vectors("s:vset", false), target: vectors("s:vset", true), want: Same, since: 80000},
 		{name: "HyperLogLog cache", why: "PFCOUNT rewrites it", both: do("PFADD", "s:hll", "a", "b", "c"), target: do("PFCOUNT", "s:hll"), want: Same},
 		{name: "expired on both", both: do("SET", "s:expired", "v", "PX", "1"), want: Same},
 		{name: "expiring", why: "it goes while it is looked at", source: do("SET", "s:expiring", "v", "PX", "1500"), want: Same},
@@ -91,6 +97,18 @@ func mutations() []mutation {
 		{name: "surecut's own key", target: do("SET", "__surecut:checkpoint", "v"), want: Same},
 		{name: "LFU and idle", both: do("SET", "s:idle", "v"), target: do("GET", "s:idle"), want: Same},
 	}
+}
+
+// vectors adds elements to a vector set (since Redis 8.0), in one order or the other.
+func vectors(key string, backwards bool) (list commands) {
+	for i := range 100 {
+		n := strconv.Itoa(i)
+		list = append(list, []string{"VADD", key, "VALUES", "3", n, "7", strconv.Itoa(i * i % 31), "e" + n})
+	}
+	if backwards {
+		slices.Reverse(list)
+	}
+	return list
 }
 
 // images of the pairs that the suite runs on, and whether both sides have field TTLs.

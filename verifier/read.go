@@ -390,7 +390,7 @@ func (r *reader) takeFirst(out *reading, result rueidis.RedisResult, sink *sink)
 	case keyspace.Stream:
 		return false, nil
 	case keyspace.Module:
-		return true, feedModule(&m, sink)
+		return true, feedModule(out.TypeName, &m, sink)
 	case keyspace.Set, keyspace.Hash:
 		cursor, page, err := scanPage(&m)
 		if err != nil || cursor != "0" {

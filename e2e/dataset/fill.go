@@ -71,6 +71,9 @@ func fillDB(ctx context.Context, s *Side, db int, o Options) (int64, error) {
 		if f.fits.command("XADD") {
 			steps = append(steps, f.streams)
 		}
+		if f.fits.command("VADD") {
+			steps = append(steps, f.vectors)
+		}
 	}
 	steps = append(steps, f.big, f.flush)
 	for _, step := range steps {
@@ -178,6 +181,24 @@ func (f *filler) geo() error {
 		return nil
 	}
 	return f.key("GEOADD", "k:geo", "13.361389", "38.115556", "Palermo", "15.087269", "37.502669", "Catania")
+}
+
+// vectors makes vector sets of each quantization (since Redis 8.0), with and without attributes, and one whose vectors are reduced.
+func (f *filler) vectors() error {
+	var errs []error
+	for _, kind := range []string{"Q8", "NOQUANT", "BIN"} {
+		for i := range 200 {
+			args := append([]string{"VALUES", strconv.Itoa(vectorDimension)}, randomVector(f.rng)...)
+			args = append(args, "e"+strconv.Itoa(i), kind)
+			if i%3 == 0 && kind == "Q8" {
+				args = append(args, "SETATTR", `{"i":`+strconv.Itoa(i)+`}`)
+			}
+			errs = append(errs, f.key("VADD", "k:vset:"+kind, args...))
+		}
+	}
+	reduced := append([]string{"REDUCE", "2", "VALUES", strconv.Itoa(vectorDimension)}, randomVector(f.rng)...)
+	errs = append(errs, f.key("VADD", "k:vset:reduced", append(reduced, f.binary(20), "M", "8")...), f.key("VADD", "k:vset:one", "VALUES", "1", "0", "zero"))
+	return errors.Join(errs...)
 }
 
 func (f *filler) hashes() error {

@@ -1,6 +1,7 @@
 package dataset
 
 import (
+	"math/rand/v2"
 	"strconv"
 	"strings"
 	"time"
@@ -51,6 +52,8 @@ func (w *worker) operations() []operation {
 		{w.fits.command("GETEX"), ops62},
 		{w.fits.command("LMPOP"), ops70},
 		{w.fits.command("HPEXPIRE"), fieldExpiryOps}, // Redis 7.4
+		{w.fits.command("HSETEX"), fieldExpiryOps80},
+		{w.fits.command("VADD"), vectorOps}, // Redis 8.0
 		{!w.side.Cluster && len(w.options.DBs) > 1, databaseOps(w.options, w.fits.command("SWAPDB"))},
 		{w.options.BulkKeys > 0 && w.fits.command("XADD"), []operation{
 			{3, func(r *round) { r.key("XADD", pickBulk(r, "stream"), "*", "f", r.word()) }},
@@ -116,7 +119,7 @@ var stringOps = []operation{
 	}},
 }
 
-var kinds = []string{"str", "cnt", "flt", "app", "bit", "hll", "list", "set", "zset", "geo", "hash", "stream"}
+var kinds = []string{"str", "cnt", "flt", "app", "bit", "hll", "list", "set", "zset", "geo", "hash", "stream", "vset"}
 
 func (r *round) kind() string { return kinds[r.rng.IntN(len(kinds))] }
 
@@ -132,6 +135,9 @@ func (r *round) expirable() string {
 
 // sameKey is what servers before 3.2 say of RENAME, and all of COPY.
 const sameKey = "source and destination objects are the same"
+
+// noCopy is what COPY says of a vector set.
+const noCopy = "not supported for this module key"
 
 var keyOps = []operation{
 	{5, func(r *round) {
@@ -389,7 +395,7 @@ var ops62 = []operation{
 		kind := r.kind()
 		k := r.name(kind)
 		r.add([]string{"COPY"}, []string{k, r.sibling(k, kind)}, []string{"REPLACE"}).
-			allow(sameKey)
+			allow(sameKey, noCopy)
 	}},
 	{4, func(r *round) {
 		k := r.name("list")
@@ -433,6 +439,55 @@ var fieldExpiryOps = []operation{
 		r.key("HPEXPIRE", r.name("hash"), strconv.Itoa(500+r.rng.IntN(9000)), "FIELDS", "2", "f"+r.few(50), "name")
 	}},
 	{2, func(r *round) { r.key("HPERSIST", r.name("hash"), "FIELDS", "1", "name") }},
+}
+
+var fieldExpiryOps80 = []operation{
+	{3, func(r *round) {
+		r.key("HSETEX", r.name("hash"), "PX", strconv.Itoa(500+r.rng.IntN(9000)), "FIELDS", "2", "f"+r.few(50), r.word(), "name", r.word())
+	}},
+	{2, func(r *round) {
+		r.key("HSETEX", r.name("hash"), "FNX", "KEEPTTL", "FIELDS", "1", "f"+r.few(50), r.word())
+	}},
+	{3, func(r *round) { r.key("HGETEX", r.name("hash"), "EX", "100", "FIELDS", "1", "f"+r.few(50)) }},
+	{1, func(r *round) { r.key("HGETEX", r.name("hash"), "PERSIST", "FIELDS", "1", "name") }},
+	{2, func(r *round) { r.key("HGETDEL", r.name("hash"), "FIELDS", "2", "f"+r.few(50), "f"+r.few(50)) }},
+}
+
+// vectorOps never give an element another vector: 8.0 tells no replica of that.
+var vectorOps = []operation{
+	{8, func(r *round) {
+		args := append([]string{"VALUES", strconv.Itoa(vectorDimension)}, randomVector(r.rng)...)
+		args = append(args, r.element())
+		if r.rng.IntN(3) == 0 {
+			args = append(args, "SETATTR", `{"n":`+r.few(100)+`}`)
+		}
+		r.key("VADD", r.name("vset"), args...)
+	}},
+	{2, func(r *round) { r.key("VREM", r.name("vset"), r.earlier()) }},
+	{2, func(r *round) { r.key("VSETATTR", r.name("vset"), r.earlier(), `{"m":`+r.few(100)+`}`) }},
+	{1, func(r *round) { r.key("VSETATTR", r.name("vset"), r.earlier(), "") }},
+}
+
+// element names an element that no vector set holds yet.
+func (w *worker) element() string {
+	w.elements++
+	return "e" + strconv.Itoa(w.elements)
+}
+
+// earlier names an element that one of the vector sets may hold.
+func (w *worker) earlier() string {
+	return "e" + strconv.Itoa(w.elements-w.rng.IntN(200))
+}
+
+// vectorDimension is that of the vectors that the load adds.
+const vectorDimension = 5
+
+func randomVector(rng *rand.Rand) []string {
+	v := make([]string, vectorDimension)
+	for i := range v {
+		v[i] = strconv.FormatFloat(rng.NormFloat64(), 'f', 4, 64)
+	}
+	return v
 }
 
 // bulkOps change keys of the data set while it is being copied.

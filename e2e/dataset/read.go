@@ -52,10 +52,14 @@ func readValues(ctx context.Context, s *Side, db int, keys []string, sh shape) (
 // readContents reads the values of keys whose type is known, in one pipeline; a second reads the fields' expiries.
 func readContents(ctx context.Context, c rueidis.Client, keys []string, values []value, sh shape) error {
 	var cmds []rueidis.Completed
-	var of, streams []int
+	var of, streams, vectors []int
 	for i := range values {
 		if values[i].kind == "stream" && !sh.full {
 			streams = append(streams, i)
+			continue
+		}
+		if values[i].kind == "vectorset" {
+			vectors = append(vectors, i)
 			continue
 		}
 		words, err := values[i].command()
@@ -87,7 +91,50 @@ func readContents(ctx context.Context, c rueidis.Client, keys []string, values [
 			return fmt.Errorf("read %q: %w", keys[i], err)
 		}
 	}
+	for _, i := range vectors {
+		if err := values[i].readVectors(ctx, c, keys[i]); err != nil {
+			return fmt.Errorf("read %q: %w", keys[i], err)
+		}
+	}
 	return readFieldTTLs(ctx, c, keys, values, hashes)
+}
+
+// readVectors reads a vector set: its shape, and each element's vector as it is stored, and attributes.
+func (v *value) readVectors(ctx context.Context, c rueidis.Client, key string) error {
+	info, err := c.Do(ctx, c.B().Arbitrary("VINFO").Keys(key).Build()).ToAny()
+	if rueidis.IsRedisNil(err) {
+		*v = value{} // it expired between TYPE and this
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	facts := flatMap(info)
+	for _, name := range []string{"quant-type", "hnsw-m", "vector-dim", "projection-input-dim", "size", "attributes-count"} {
+		v.add("%s %v", name, facts[name])
+	}
+	names, err := c.Do(ctx, c.B().Arbitrary("VRANDMEMBER").Keys(key).Args(fmt.Sprint(facts["size"])).Build()).AsStrSlice()
+	if err != nil {
+		return err
+	}
+	slices.Sort(names)
+	cmds := make([]rueidis.Completed, 0, 2*len(names))
+	for _, name := range names {
+		cmds = append(cmds, c.B().Arbitrary("VEMB").Keys(key).Args(name, "RAW").Build(), c.B().Arbitrary("VGETATTR").Keys(key).Args(name).Build())
+	}
+	results := c.DoMulti(ctx, cmds...)
+	for i, name := range names {
+		vector, err := results[2*i].ToAny()
+		if err != nil {
+			return err
+		}
+		attributes, err := results[2*i+1].ToAny()
+		if err != nil && !rueidis.IsRedisNil(err) {
+			return err
+		}
+		v.add("element %q: %s %v", name, render(vector), attributes)
+	}
+	return nil
 }
 
 // readCommand builds what command describes.

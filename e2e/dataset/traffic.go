@@ -114,6 +114,8 @@ type worker struct {
 	rng     *rand.Rand
 	pending map[string][]string // IDs delivered and not acknowledged, by database and stream
 	sha     string              // of incrScript
+
+	elements int // of vector sets, that were added
 }
 
 // call is one command on its way: which replies it may get, and who wants to see them.

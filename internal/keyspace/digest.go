@@ -18,7 +18,7 @@ type Fingerprint struct {
 	Value         uint64 // the canonical value
 	FieldExpiries uint64 // sum over the fields of a hash that expire (since Redis 7.4); 0: none do
 	Counters      uint64 // of a stream: max-deleted ID, entries added; 0: the server keeps none (before 7.0)
-	Length        int64  // bytes of a string (of a HyperLogLog: in its dense form) or module payload, else elements
+	Length        int64  // bytes of a string (of a HyperLogLog: in its dense form), module payload or vector set, else elements
 }
 
 // Digest sums up the keys of a slot, or of any other set of keys. Sums wrap around, so that digests of disjoint
@@ -206,6 +206,29 @@ func (h *Hasher) ModulePayload(p []byte) error {
 	h.kind = Module
 	h.n += int64(len(p))
 	h.seq.Write(p)
+	return nil
+}
+
+// VectorShape and VectorElement take in a vector set in place of its payload, which holds a graph that is another on each replica.
+func (h *Hasher) VectorShape(s VectorShape) error {
+	h.kind = Module
+	h.n += int64(len(s.Projection))
+	for _, n := range []uint64{s.Dimension, s.Quantization, s.Links, s.InputDimension} {
+		h.number(&h.seq, n)
+	}
+	h.piece(&h.seq, s.Projection)
+	return nil
+}
+
+// VectorElement comes in any order.
+func (h *Hasher) VectorElement(e VectorElement) error {
+	h.n += int64(len(e.Name) + len(e.Vector) + len(e.Attributes))
+	h.elem.Reset()
+	h.piece(&h.elem, e.Name)
+	h.piece(&h.elem, e.Vector)
+	h.piece(&h.elem, e.Attributes)
+	h.number(&h.elem, e.Scale)
+	h.sum += h.elem.Sum64()
 	return nil
 }
 

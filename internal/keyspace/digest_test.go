@@ -322,3 +322,48 @@ func FuzzHasherOrder(f *testing.F) {
 		}
 	})
 }
+
+// vectorSum is the fingerprint of a vector set.
+func vectorSum(s VectorShape, elements ...VectorElement) Fingerprint {
+	h := NewHasher()
+	h.VectorShape(s)
+	for _, e := range elements {
+		h.VectorElement(e)
+	}
+	return h.Sum()
+}
+
+func TestVectorSets(t *testing.T) {
+	shape := VectorShape{Dimension: 2, Quantization: 1, Links: 16}
+	one := VectorElement{Name: []byte("a"), Vector: []byte{1, 2}, Scale: 3}
+	two := VectorElement{Name: []byte("b"), Vector: []byte{3, 4}, Attributes: []byte("{}"), Scale: 5}
+	base := vectorSum(shape, one, two)
+	if got := vectorSum(shape, two, one); got != base {
+		t.Error("the order of the elements counts, though it is another on each replica")
+	}
+	with := func(change func(s *VectorShape, e *VectorElement)) Fingerprint {
+		s, e := shape, two
+		change(&s, &e)
+		return vectorSum(s, one, e)
+	}
+	for name, got := range map[string]Fingerprint{
+		"dimension":    with(func(s *VectorShape, _ *VectorElement) { s.Dimension = 3 }),
+		"quantization": with(func(s *VectorShape, _ *VectorElement) { s.Quantization = 0 }),
+		"links":        with(func(s *VectorShape, _ *VectorElement) { s.Links = 8 }),
+		"projection":   with(func(s *VectorShape, _ *VectorElement) { s.Projection = []byte{1} }),
+		"name":         with(func(_ *VectorShape, e *VectorElement) { e.Name = []byte("c") }),
+		"vector":       with(func(_ *VectorShape, e *VectorElement) { e.Vector = []byte{3, 5} }),
+		"attributes":   with(func(_ *VectorShape, e *VectorElement) { e.Attributes = nil }),
+		"scale":        with(func(_ *VectorShape, e *VectorElement) { e.Scale = 6 }),
+		"border":       with(func(_ *VectorShape, e *VectorElement) { e.Vector, e.Attributes = []byte{3}, []byte("\x04{}") }),
+		"element":      vectorSum(shape, one),
+		"twice":        vectorSum(shape, one, two, two),
+	} {
+		if got == base {
+			t.Errorf("another %s looks the same", name)
+		}
+	}
+	if vectorSum(shape) == (Fingerprint{}) {
+		t.Error("an empty vector set looks like no value")
+	}
+}

@@ -61,6 +61,7 @@ type Value struct {
 	Meta    StreamMeta
 	Groups  []Group
 	Module  []byte // opaque payload
+	Vectors []VectorElement
 }
 
 // Field is one field of a hash. ExpireAt is the Unix time in ms (since Redis 7.4); 0: never.
@@ -73,6 +74,21 @@ type Field struct {
 type Member struct {
 	Name  []byte
 	Score float64
+}
+
+// VectorShape is what the elements of a vector set (a module's type that Redis has built in since 8.0) have in common.
+type VectorShape struct {
+	Dimension      uint64
+	Quantization   uint64 // 0: float32, 1: int8, 2: one bit
+	Links          uint64 // of a node of the graph, at most
+	InputDimension uint64 // of the vectors before they are reduced; 0: they are not
+	Projection     []byte // the matrix that reduces them
+}
+
+// VectorElement is one element of a vector set. Vector is normalized and quantized.
+type VectorElement struct {
+	Name, Vector, Attributes []byte // no attributes: empty
+	Scale                    uint64 // length before it was normalized, and range of the quantization, as float32 bits
 }
 
 // StreamID is the ID of a stream entry.
@@ -198,6 +214,14 @@ func (c *Collector) StreamGroup(g Group) error {
 
 func (c *Collector) ModulePayload(p []byte) error {
 	c.V.Module = append(c.V.Module, p...)
+	return nil
+}
+
+// VectorShape is not kept: it counts in the Fingerprint alone.
+func (c *Collector) VectorShape(VectorShape) error { return nil }
+
+func (c *Collector) VectorElement(e VectorElement) error {
+	c.V.Vectors = append(c.V.Vectors, VectorElement{Name: clone(e.Name), Vector: clone(e.Vector), Attributes: clone(e.Attributes), Scale: e.Scale})
 	return nil
 }
 

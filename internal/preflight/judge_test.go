@@ -73,11 +73,13 @@ func judged() []struct {
 		want          Result
 		says          string
 	}{
-		{"source_version", "oldest", "2.2.6 is the first", judgeSourceVersion(redis("2.2.6", 20206, 5), 0), Alarm, "no PSYNC"},
-		{"source_version", "PSYNC", "its stream can be continued", judgeSourceVersion(redis("2.8.0", 20800, 6), 0), Pass, "2.8.0"},
-		{"source_version", "INCRBYFLOAT before 6.0", "it is replicated as SET without KEEPTTL", judgeSourceVersion(redis("5.0.14", 50014, 9), 7), Alarm, "7 calls"},
-		{"source_version", "INCRBYFLOAT of 6.0", "with KEEPTTL", judgeSourceVersion(redis("6.0.0", 60000, 9), 7), Pass, "6.0.0"},
-		{"source_version", "too old", "before it replication differs", judgeSourceVersion(redis("2.2.5", 20205, 5), 0), Fail, "2.2.5"},
+		{"source_version", "oldest", "2.2.6 is the first", judgeSourceVersion(redis("2.2.6", 20206, 5), nil), Alarm, "no PSYNC"},
+		{"source_version", "PSYNC", "its stream can be continued", judgeSourceVersion(redis("2.8.0", 20800, 6), nil), Pass, "2.8.0"},
+		{"source_version", "INCRBYFLOAT before 6.0", "it is replicated as SET without KEEPTTL", judgeSourceVersion(redis("5.0.14", 50014, 9), map[string]int64{"incrbyfloat": 7}), Alarm, "7 calls"},
+		{"source_version", "INCRBYFLOAT of 6.0", "with KEEPTTL", judgeSourceVersion(redis("6.0.0", 60000, 9), map[string]int64{"incrbyfloat": 7}), Pass, "6.0.0"},
+		{"source_version", "VADD of 8.0", "a changed vector is not replicated", judgeSourceVersion(redis("8.0.2", 80002, 12), map[string]int64{"vadd": 7}), Alarm, "7 calls"},
+		{"source_version", "no VADD of 8.0", "nothing is lost", judgeSourceVersion(redis("8.0.2", 80002, 12), map[string]int64{"get": 7}), Pass, "8.0.2"},
+		{"source_version", "too old", "before it replication differs", judgeSourceVersion(redis("2.2.5", 20205, 5), nil), Fail, "2.2.5"},
 
 		{"target_version", "same", "the same bytes do", between(redis("7.0.15", 70015, 10), redis("7.0.15", 70015, 10)), Pass, ""},
 		{"target_version", "7.0 to Valkey", "Valkey reads 11", between(redis("7.0.15", 70015, 10), valkey("8.1.0", 11)), Pass, ""},

@@ -27,12 +27,13 @@ func sourceVersion(_ context.Context, r *run) []Check {
 		if n.infoErr != nil {
 			return skip("", "INFO: "+oneLine(n.infoErr), "2.2.6 or later")
 		}
-		return judgeSourceVersion(n.server, endpoint.CommandCalls(n.info)["incrbyfloat"])
+		return judgeSourceVersion(n.server, endpoint.CommandCalls(n.info))
 	})
 }
 
 // judgeSourceVersion: before 6.0 INCRBYFLOAT is replicated as a SET, which takes the expiry from every copy, native replicas included.
-func judgeSourceVersion(s endpoint.Server, floats int64) Check {
+// A VADD that gives an element which is there another vector is not replicated at all by Redis 8.0 (8.0.2 was seen to).
+func judgeSourceVersion(s endpoint.Server, calls map[string]int64) Check {
 	found := versionText(s)
 	if s.Number < oldestSource {
 		return fail("", found, "2.2.6 or later", "upgrade the source to 2.8 or later, or migrate its RDB file")
@@ -41,9 +42,13 @@ func judgeSourceVersion(s endpoint.Server, floats int64) Check {
 		return alarm("", found+": it has SYNC and no PSYNC, so that after a lost connection everything is copied again, and nothing can be compared at one offset",
 			"2.8 or later", "make a server of 2.8 or later its replica (SLAVEOF), and migrate from that one")
 	}
-	if s.Number < 60000 && floats > 0 {
+	if floats := calls["incrbyfloat"]; s.Number < 60000 && floats > 0 {
 		return alarm("", fmt.Sprintf("%s, which has run INCRBYFLOAT (%d calls): before 6.0 it sends that as a SET, so that a key with an expiry loses it on every copy, its own replicas included", found, floats),
 			"2.2.6 or later", "do not use INCRBYFLOAT on keys that expire; or stop the writers in the end, verify, and repair what lost its expiry")
+	}
+	if added := calls["vadd"]; s.Flavor == "redis" && s.Number/100 == 800 && added > 0 {
+		return alarm("", fmt.Sprintf("%s, which has run VADD (%d calls): 8.0 does not replicate one that changes the vector of an element which is there, so that every copy keeps the old one, its own replicas included", found, added),
+			"2.2.6 or later", "remove an element (VREM) before adding it with another vector; or stop the writers in the end, verify, and repair the vector sets that differ")
 	}
 	return pass("", found, "2.2.6 or later")
 }
