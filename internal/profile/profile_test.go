@@ -80,6 +80,31 @@ func TestRule(t *testing.T) {
 	}
 }
 
+// TestCodisWords: what a report quotes is what codis-proxy 3.2.2 was seen to answer.
+func TestCodisWords(t *testing.T) {
+	codis, err := profile.Get("codis")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		when           profile.Condition
+		command, reply string
+	}{
+		{profile.Called, "KEYS", "ERR handle request, command 'KEYS' is not allowed"},
+		{profile.Called, "CONFIG GET", "ERR handle request, command 'CONFIG' is not allowed"},
+		{profile.OtherDatabase, "SELECT", "ERR invalid DB index, only accept DB [0,16)"},
+	} {
+		if r := codis.Rule(tt.when, tt.command, 0); r == nil || r.Error == "" || !strings.Contains(tt.reply, r.Error) {
+			t.Errorf("%s: %+v, want the words of %q", tt.command, r, tt.reply)
+		}
+	}
+	for _, passed := range []string{"SWAPDB", "SPUBLISH", "FUNCTION LOAD", "FCALL", "RESTORE-ASKING"} {
+		if r := codis.Rule(profile.Called, passed, 0); r != nil {
+			t.Errorf("%s is called refused by the proxy (%s), which passes it on to its server", passed, r.ID)
+		}
+	}
+}
+
 func TestParseNamesWhatIsWrong(t *testing.T) {
 	const good = `
 kind: k
