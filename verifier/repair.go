@@ -130,6 +130,15 @@ func (v *verification) repairBatch(ctx context.Context, faults []fault, o *Repai
 		r := &out[i]
 		*r = Repaired{DB: k.db, TargetDB: k.pairDB, Key: printable(k.name)}
 		r.Remedy, r.Why = v.remedy(&p)
+		var astray []*node
+		if faults[i].extra {
+			if astray, err = v.straysOf(ctx, k); err != nil {
+				return nil, err
+			}
+		}
+		if len(astray) > 0 {
+			r.Remedy, r.Why = RemedyDelete, liesAstray(addrsOf(astray)...)
+		}
 		if faults[i].extra && r.Remedy != RemedyDelete && r.Remedy != RemedyNone {
 			r.Remedy, r.Why = RemedyNone, "the source did not have it and has it now; verify again"
 		}
@@ -143,7 +152,12 @@ func (v *verification) repairBatch(ctx context.Context, faults []fault, o *Repai
 			copies[pairKey{k.db, v.source.named(k)}] = r
 			continue
 		}
-		if err := v.apply(ctx, k, r.Remedy, &p); err != nil {
+		if len(astray) > 0 {
+			err = v.deleteStrays(ctx, k, astray)
+		} else {
+			err = v.apply(ctx, k, r.Remedy, &p)
+		}
+		if err != nil {
 			if ctx.Err() != nil {
 				return nil, context.Cause(ctx)
 			}
@@ -343,6 +357,18 @@ func (v *verification) again(ctx context.Context, faults []fault) (*Report, erro
 	}
 	if err := v.locate(ctx); err != nil {
 		return nil, err
+	}
+	for _, f := range faults {
+		if !f.extra {
+			continue
+		}
+		astray, err := v.straysOf(ctx, f.keyID)
+		if err != nil {
+			return nil, err
+		}
+		for _, n := range astray {
+			v.target.addStray(n, f.pairDB, f.name)
+		}
 	}
 	r := v.report()
 	r.Reasons = append(r.Reasons, fmt.Sprintf("Only the %d keys that a report found not to be the same were compared.", len(faults)))

@@ -1,6 +1,11 @@
 package verifier
 
-import "fmt"
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+)
 
 // stray is a key on a server behind a proxy that the proxy does not look for it on: what a change of the sharding has left
 // behind, or what was written past the proxy. Nobody who goes through the proxy can see it.
@@ -27,7 +32,7 @@ func (v *verification) settleStrays() {
 	_ = v.tally.batch(func(t *tally) error {
 		for _, s := range strays {
 			id := v.locateSource(s.id, false)
-			t.settle(id, &decision{Verdict: Extra, Reason: fmt.Sprintf("it lies on %s, where the proxy does not look for it", s.addr)})
+			t.settle(id, &decision{Verdict: Extra, Reason: liesAstray(s.addr)})
 		}
 		unlisted := v.target.astray - int64(len(strays))
 		t.totals.Extra += unlisted
@@ -35,4 +40,49 @@ func (v *verification) settleStrays() {
 		return nil
 	})
 	v.target.astray = 0
+}
+
+func liesAstray(addrs ...string) string {
+	return fmt.Sprintf("it lies on %s, where the proxy does not look for it", strings.Join(addrs, " and "))
+}
+
+func addrsOf(nodes []*node) []string {
+	addrs := make([]string, len(nodes))
+	for i, n := range nodes {
+		addrs[i] = n.addr()
+	}
+	return addrs
+}
+
+// straysOf gives the nodes of the target that hold a key which the proxy looks for on another one.
+func (v *verification) straysOf(ctx context.Context, k keyID) (nodes []*node, err error) {
+	for _, n := range v.target.nodes {
+		if v.target.dep.Holds(n.primary, k.name) {
+			continue
+		}
+		r := v.target.borrow(n, k.pairDB)
+		reply, err := r.one(ctx, "EXISTS", k.name)
+		v.target.giveBack(r)
+		if err != nil {
+			return nil, err
+		}
+		if there, err := reply.AsInt64(); err != nil {
+			return nil, fmt.Errorf("EXISTS on %s: %w", n.addr(), err)
+		} else if there > 0 {
+			nodes = append(nodes, n)
+		}
+	}
+	return nodes, nil
+}
+
+// deleteStrays deletes a key where the proxy does not look for it, and nowhere else.
+func (v *verification) deleteStrays(ctx context.Context, k keyID, on []*node) error {
+	var errs []error
+	for _, n := range on {
+		r := v.target.borrow(n, k.pairDB)
+		_, err := r.one(ctx, "DEL", k.name)
+		v.target.giveBack(r)
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
 }

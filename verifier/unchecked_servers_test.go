@@ -217,6 +217,36 @@ func TestRepair(t *testing.T) {
 	}
 }
 
+// TestRepairAstray: a key where the proxy does not look for it is deleted there, and nowhere else.
+func TestRepairAstray(t *testing.T) {
+	source := servers.Standalone(t, "redis:6.0")
+	behind := []*servers.Server{servers.Standalone(t, "redis:6.0"), servers.Standalone(t, "redis:6.0")}
+	for _, s := range append(behind, source) {
+		s.Must("SET", "both", "v")
+	}
+	for _, s := range behind {
+		s.Must("SET", "target only", "v") // extra on the one, astray on the other
+	}
+	codis := "redis+codis://" + servers.CodisStandIn(t, behind...).Addr
+	options := func() Options {
+		return optionsFor(t, source.URL(), codis, func(o *Options) { o.Rounds, o.Interval = 1, 0 })
+	}
+	before, err := Run(context.Background(), options())
+	if err != nil || before.Totals.Extra != 3 || before.Totals.Same != 1 {
+		t.Fatalf("%+v, %v", before.Totals, err)
+	}
+	for _, deleteExtra := range []bool{false, true} {
+		done, report, err := Repair(context.Background(), RepairOptions{Options: options(), Findings: before.Findings, Apply: true, DeleteExtra: deleteExtra})
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := map[bool]Verdict{false: Different, true: Same}[deleteExtra]
+		if after, err := Run(context.Background(), options()); err != nil || after.Verdict != want || report.Verdict != want || after.Totals.Same != 1 {
+			t.Errorf("deleting extra keys %v: repair says %s, verify %s (%+v), %v: %+v", deleteExtra, report.Verdict, after.Verdict, after.Totals, err, done)
+		}
+	}
+}
+
 // TestRepairOlderTarget: a payload of a newer server is given in an encoding that the target reads.
 func TestRepairOlderTarget(t *testing.T) {
 	source, target := servers.Standalone(t, "redis:8.0"), servers.Standalone(t, "redis:6.0")
