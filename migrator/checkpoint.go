@@ -152,7 +152,7 @@ func (t *target) saveLink(ctx context.Context, link string, saved int64, fields 
 	return t.own(ctx, key, func(c rueidis.Client) error {
 		dc, release := c.Dedicate()
 		defer release()
-		reply := dc.Do(ctx, arbitrary(dc, "HGET", key, "offset"))
+		reply := dc.Do(ctx, arbitrary(dc, t.via.reading("HGET", key, "offset")...))
 		offset, err := offsetOf(reply)
 		if err != nil {
 			return err
@@ -270,7 +270,7 @@ func (t *target) ownHash(ctx context.Context, key string) (map[string]string, er
 	var m map[string]string
 	err := t.own(ctx, key, func(c rueidis.Client) error {
 		var err error
-		m, err = c.Do(ctx, arbitrary(c, "HGETALL", key)).AsStrMap()
+		m, err = c.Do(ctx, arbitrary(c, t.via.reading("HGETALL", key)...)).AsStrMap()
 		return err
 	})
 	return m, err

@@ -61,6 +61,28 @@ func TestTargetStalls(t *testing.T) {
 	equal(t, u, dataset.CompareOptions{})
 }
 
+// TestCodisReplicasLag: codis-proxy gives reads to replicas, and those may be far behind. What has been written is asked for where
+// it was written.
+func TestCodisReplicasLag(t *testing.T) {
+	source, target, behind := servers.Standalone(t, "redis:6.0"), servers.Standalone(t, "redis:6.0"), servers.Standalone(t, "redis:6.0")
+	u := urls{source.URL(), "redis+codis://" + servers.CodisWithReplica(t, behind, target).Addr}
+	dir := t.TempDir()
+	fill(t, source, 1000)
+	r := begin(t, u, dir, nil)
+	r.caughtUp()
+	for range 2 {
+		stop := load(t, source, false)
+		time.Sleep(1500 * time.Millisecond) // several checkpoints
+		stop()
+		r.caughtUp()
+		r.abort()
+		r = begin(t, u, dir, nil)
+	}
+	r.caughtUp()
+	addsUp(t, r.stop())
+	equal(t, urls{source.URL(), target.URL()}, dataset.CompareOptions{})
+}
+
 // TestTargetRestarts: with its data on disk a target is continued with; without, nothing may be called migrated.
 func TestTargetRestarts(t *testing.T) {
 	t.Run("keeps its data", func(t *testing.T) {

@@ -82,12 +82,21 @@ func TestExistingBefore50(t *testing.T) {
 }
 
 // TestStallOutlastsExpiries: a target that stands still runs what it was sent only after keys of it have expired. What was
-// made of such a key, and what of that, is copied as well.
+// made of such a key, and what of that, is copied as well. Through a proxy there is no transaction to ask for the key in.
 func TestStallOutlastsExpiries(t *testing.T) {
-	source, target := servers.Standalone(t, "redis:7.0"), servers.Standalone(t, "redis:7.0")
-	u := urls{source.URL(), target.URL()}
+	t.Run("one server", func(t *testing.T) {
+		target := servers.Standalone(t, "redis:7.0")
+		stallOutlastsExpiries(t, servers.Standalone(t, "redis:7.0"), target, target.URL())
+	})
+	t.Run("through a proxy", func(t *testing.T) {
+		target := servers.Standalone(t, "redis:6.0")
+		stallOutlastsExpiries(t, servers.Standalone(t, "redis:6.0"), target, "redis+codis://"+servers.CodisStandIn(t, target).Addr)
+	})
+}
+
+func stallOutlastsExpiries(t *testing.T, source, target *servers.Server, targetURL string) {
 	fill(t, source, 100)
-	r := begin(t, u, t.TempDir(), nil)
+	r := begin(t, urls{source.URL(), targetURL}, t.TempDir(), nil)
 	r.caughtUp()
 	poll(t, "end of holding", func() bool { return !r.m.links[0].holding() })
 	const n = 20
@@ -95,6 +104,7 @@ func TestStallOutlastsExpiries(t *testing.T) {
 		source.Must("SET", fmt.Sprintf("counter:%d", i), "5", "PX", "5000")
 		source.Must("SADD", fmt.Sprintf("set:%d", i), "a", "b")
 		source.Must("PEXPIRE", fmt.Sprintf("set:%d", i), "5000")
+		source.Must("SET", fmt.Sprintf("kept:%d", i), "5", "PX", "5000")
 	}
 	r.caughtUp()
 	target.Pause()
@@ -103,13 +113,15 @@ func TestStallOutlastsExpiries(t *testing.T) {
 		source.Must("PEXPIRE", fmt.Sprintf("counter:%d", i), "600000")
 		source.Must("SUNIONSTORE", fmt.Sprintf("union:%d", i), fmt.Sprintf("set:%d", i))
 		source.Must("SUNIONSTORE", fmt.Sprintf("reunion:%d", i), fmt.Sprintf("union:%d", i))
+		source.Must("APPEND", fmt.Sprintf("kept:%d", i), "7")
+		source.Must("PERSIST", fmt.Sprintf("kept:%d", i))
 	}
 	poll(t, "expiry", func() bool { return source.Must("EXISTS", fmt.Sprintf("set:%d", n-1)) == int64(0) })
 	target.Resume()
 	r.caughtUp()
 	poll(t, "end of holding", func() bool { return !r.m.links[0].holding() })
 	addsUp(t, r.stop())
-	equal(t, u, dataset.CompareOptions{})
+	equal(t, urls{source.URL(), target.URL()}, dataset.CompareOptions{})
 }
 
 // TestOutage: keys that expire on the target while nothing applies the stream, and that the source has changed, read, moved or

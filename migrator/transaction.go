@@ -30,6 +30,8 @@ type call struct {
 
 	reads   bool     // what it does depends on what its keys hold
 	more    []string // keys beside the first that it reads
+	there   []string // through a proxy: keys without which it is not run
+	asks    bool     // through a proxy: it is never run, and only asks for these keys
 	expires int64    // Unix ms at which its key expires afterwards; 0: never, or as before
 	learns  bool     // PTTL of a key that took over an expiry: the reply is remembered
 	claims  bool     // an empty reply means that the target dropped a pending entry which the source keeps

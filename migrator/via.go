@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -84,7 +85,7 @@ func (t *target) probeDump(ctx context.Context) error {
 		if err := c.Do(ctx, arbitrary(c, "SETEX", name, "60", "x")).Error(); err != nil {
 			return fmt.Errorf("SETEX: %w", err)
 		}
-		payload, err := c.Do(ctx, arbitrary(c, "DUMP", name)).AsBytes()
+		payload, err := c.Do(ctx, arbitrary(c, t.via.reading("DUMP", name)...)).AsBytes()
 		if err != nil || len(payload) < 10 {
 			return fmt.Errorf("DUMP gave %d bytes: %w", len(payload), err)
 		}
@@ -109,11 +110,27 @@ func (t *target) selects() bool {
 }
 
 // form gives a command as the proxy takes it: Codis has SLOTSRESTORE in place of RESTORE, of the same arguments; it overwrites.
-func (v *viaProxy) form(args []string) []string {
-	if v.kind == endpoint.Codis && args[0] == "RESTORE" && len(args) == 4 {
-		return append([]string{"SLOTSRESTORE"}, args[1:]...)
+func (v *viaProxy) form(c *call) []string {
+	switch {
+	case c.asks:
+		return slices.Concat([]string{"EVAL", ifThere, strconv.Itoa(len(c.there))}, c.there)
+	case len(c.there) > 0:
+		return slices.Concat([]string{"EVAL", ifThere, strconv.Itoa(len(c.there))}, c.there, c.args)
+	case v.kind == endpoint.Codis && c.args[0] == "RESTORE" && len(c.args) == 4:
+		return append([]string{"SLOTSRESTORE"}, c.args[1:]...)
+	case c.args[0] == "EXISTS", c.args[0] == "PTTL":
+		return v.reading(c.args...)
 	}
-	return args
+	return c.args
+}
+
+// reading gives a command that reads one key as the proxy takes it. Codis sends reads to replicas where it may, and these lag; a
+// script it sends to the primary. Without a proxy the command is as it is.
+func (v *viaProxy) reading(args ...string) []string {
+	if v == nil || v.kind != endpoint.Codis {
+		return args
+	}
+	return append([]string{"EVAL", "return redis.call(unpack(ARGV))", "1", args[1]}, args...)
 }
 
 // restoreCalls gives the commands that put a value in place of whatever a key holds, each to be answered before the next is sent.
@@ -155,15 +172,21 @@ func waves(calls []*call) [][]*call {
 func (w *writer) commitVia(ctx context.Context, txs []*transaction) error {
 	var once, again []*call
 	of := map[*call]*transaction{}
+	begun := time.Now()
 	for _, x := range txs {
 		for i := range x.calls {
 			c := &x.calls[i]
 			of[c] = x
-			if x.fence != nil {
+			ask := x.guard(c)
+			switch {
+			case x.fence != nil:
 				again = append(again, c)
-			} else {
-				once = append(once, c)
+				continue
+			case ask != nil:
+				of[ask] = x
+				once = append(once, ask)
 			}
+			once = append(once, c)
 		}
 	}
 	for _, wave := range waves(once) {
@@ -176,7 +199,7 @@ func (w *writer) commitVia(ctx context.Context, txs []*transaction) error {
 			if a.hindered() {
 				hindered = c
 			}
-			if why := c.told(a); why != nil {
+			if why := c.told(a, of[c].link.m.expiring, begun); why != nil {
 				of[c].failed = append(of[c].failed, failure{*c, why})
 			}
 		}
@@ -190,6 +213,36 @@ func (w *writer) commitVia(ctx context.Context, txs []*transaction) error {
 		}
 	}
 	return w.repeat(ctx, again, of)
+}
+
+// ifThere is the script that runs a command where its keys are there: a key that has expired on the target would be made anew,
+// and through a proxy nothing but a script does both in one instant. Without a command it only asks.
+const (
+	ifThere = `for i = 1, #KEYS do if redis.call('EXISTS', KEYS[i]) == 0 then return {ok = '` + replyGone + `'} end end
+if #ARGV == 0 then return 1 end
+return redis.pcall(unpack(ARGV))`
+	replyGone = keyspace.Prefix + ":gone"
+	// mostUnpacked bounds the words of a command that Lua takes.
+	mostUnpacked = 4000
+)
+
+// guard prepares a call that depends on keys which may have expired on the target: it is run only where they are there. What a
+// script cannot run is preceded by a call that asks. What the call does to expiries is remembered.
+func (x *transaction) guard(c *call) (ask *call) {
+	e := x.link.m.expiring
+	gone := c.gone(e)
+	if c.expires > 0 {
+		e.note(c.db, c.args[1], c.expires)
+	}
+	e.learn(c)
+	switch script := strings.HasPrefix(strings.ToUpper(c.args[0]), "EVAL"); {
+	case len(gone) == 0:
+	case !script && len(c.args) <= mostUnpacked:
+		c.there = gone
+	default:
+		return &call{db: c.db, args: c.args, key: c.key, there: gone, asks: true}
+	}
+	return nil
 }
 
 // repeat sends copies until every one is answered for. A copy whose value the target refuses is in failed.
@@ -278,7 +331,7 @@ func (w *writer) sendWave(ctx context.Context, wave []*call) []viaReply {
 			c.db = x.db
 		}
 		at[i] = len(w.out)
-		w.out = append(w.out, arbitrary(c.dc, w.t.via.form(x.args)...))
+		w.out = append(w.out, arbitrary(c.dc, w.t.via.form(x)...))
 	}
 	all := c.dc.DoMulti(ctx, w.out...)
 	lost := false
@@ -311,13 +364,21 @@ func (w *writer) recover(ctx context.Context, hindered *call) error {
 	})
 }
 
-// told gives what the reply to a call says against the key being as it was on the source.
-func (c *call) told(a viaReply) error {
+// told gives what the reply to a call says against the key being as it was on the source. What has expired since the calls
+// were begun with was not asked for.
+func (c *call) told(a viaReply, e *expiring, begun time.Time) error {
 	if a.err != nil {
 		return a.err
 	}
+	if text, err := a.reply.ToString(); len(c.there) > 0 && err == nil && text == replyGone ||
+		time.Since(begun).Milliseconds() > expiryAhead/2 && len(c.gone(e)) > 0 {
+		return errExpired
+	}
 	now := time.Now().UnixMilli()
 	n, err := a.reply.AsInt64()
+	if c.learns && err == nil && n > 0 {
+		e.note(c.db, c.key.Name, now+n)
+	}
 	if err == nil && n == 0 && c.renew > now || rueidis.IsRedisNil(err) && c.renew == always || c.lacksField(a.reply, now) {
 		return errKeyGone
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
+	"math/rand/v2"
 	"net"
 	"slices"
 	"strconv"
@@ -20,23 +21,33 @@ const codisSlots = 1024
 var codisRefuses = strings.Fields("MULTI EXEC DISCARD WATCH RESTORE RENAME RENAMENX MOVE SCAN KEYS DBSIZE CONFIG CLIENT TIME SCRIPT " +
 	"PUBLISH MSETNX BITOP OBJECT FLUSHALL FLUSHDB WAIT RANDOMKEY")
 
+// codisReads are the commands that codis-proxy gives to replicas where there are some, as far as somebody might send them.
+var codisReads = strings.Fields("EXISTS TYPE TTL PTTL DUMP GET STRLEN HGET HGETALL HMGET HLEN LLEN LRANGE SCARD SMEMBERS ZCARD ZRANGE")
+
 // Codis is a stand-in for a codis-proxy 3.2 in front of servers, in this process: it has the real one's slots and limits, and none
-// of its slot migration. SLOTSRESTORE becomes RESTORE. A server that is down is an error reply, as there.
+// of its slot migration. SLOTSRESTORE becomes RESTORE. A server that is down is an error reply, as there, also to a PING.
 type Codis struct {
 	Addr    string // 127.0.0.1:port
 	Servers []*Server
 
-	t testing.TB
+	replica *Server // answers what only reads; nil: there is none
+	t       testing.TB
 }
 
 // CodisStandIn spreads the slots over the servers, in equal ranges, and serves until the test's end.
 func CodisStandIn(t testing.TB, servers ...*Server) *Codis {
 	t.Helper()
+	return CodisWithReplica(t, nil, servers...)
+}
+
+// CodisWithReplica is CodisStandIn that gives reads to a server which need not hold what the others do: a replica may lag.
+func CodisWithReplica(t testing.TB, replica *Server, servers ...*Server) *Codis {
+	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := &Codis{Addr: l.Addr().String(), Servers: servers, t: t}
+	c := &Codis{Addr: l.Addr().String(), Servers: servers, replica: replica, t: t}
 	t.Cleanup(func() { l.Close() })
 	go func() {
 		for {
@@ -100,7 +111,7 @@ func (s *session) answer(args [][]byte) []byte {
 	name := strings.ToUpper(string(args[0]))
 	switch {
 	case name == "PING":
-		return []byte("+PONG\r\n")
+		return s.reply(s.c.Servers[rand.IntN(len(s.c.Servers))], args)
 	case name == "HELLO":
 		return []byte("-ERR unknown command 'hello'\r\n")
 	case name == "SELECT" && len(args) == 2:
@@ -123,7 +134,14 @@ func (s *session) answer(args [][]byte) []byte {
 	if len(args) <= at {
 		return []byte("-ERR wrong number of arguments\r\n")
 	}
-	reply, err := s.forward(s.c.server(args[at]), args)
+	if s.c.replica != nil && slices.Contains(codisReads, name) {
+		return s.reply(s.c.replica, args)
+	}
+	return s.reply(s.c.server(args[at]), args)
+}
+
+func (s *session) reply(of *Server, args [][]byte) []byte {
+	reply, err := s.forward(of, args)
 	if err != nil {
 		return fmt.Appendf(nil, "-ERR handle response, backend conn failure, %v\r\n", err)
 	}
@@ -147,9 +165,12 @@ func (s *session) split(args [][]byte, step int) []byte {
 
 func (c *Codis) mapping() []byte {
 	out := fmt.Appendf(nil, "*%d\r\n", codisSlots)
+	replicas := "*0\r\n"
+	if c.replica != nil {
+		replicas = "*1\r\n*1\r\n+" + c.replica.Addr + "\r\n"
+	}
 	for slot := range codisSlots {
-		addr := c.owner(slot).Addr
-		out = fmt.Appendf(out, "*4\r\n$%d\r\n%d\r\n$%d\r\n%s\r\n$0\r\n\r\n*0\r\n", len(strconv.Itoa(slot)), slot, len(addr), addr)
+		out = fmt.Appendf(out, "*4\r\n+%d\r\n+%s\r\n+\r\n%s", slot, c.owner(slot).Addr, replicas)
 	}
 	return out
 }
