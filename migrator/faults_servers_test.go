@@ -83,6 +83,31 @@ func TestCodisReplicasLag(t *testing.T) {
 	equal(t, urls{source.URL(), target.URL()}, dataset.CompareOptions{})
 }
 
+// TestCodisResumed: what the source writes after a run was killed cannot have been applied by it, and is not copied key by key.
+func TestCodisResumed(t *testing.T) {
+	source, target := servers.Standalone(t, "redis:6.0"), servers.Standalone(t, "redis:6.0")
+	u := urls{source.URL(), "redis+codis://" + servers.CodisStandIn(t, target).Addr}
+	dir := t.TempDir()
+	fill(t, source, 100)
+	r := begin(t, u, dir, nil)
+	r.caughtUp()
+	source.Must("INCR", "before")
+	r.caughtUp()
+	r.abort()
+	r = begin(t, u, dir, nil)
+	r.caughtUp()
+	for range 200 {
+		source.Must("INCR", "after")
+	}
+	r.caughtUp()
+	report := r.stop()
+	addsUp(t, report)
+	if c := report.Counters; c.CommandsApplied < 150 || c.CommandsRepaired > 50 {
+		t.Errorf("%d commands applied, %d repaired", c.CommandsApplied, c.CommandsRepaired)
+	}
+	equal(t, urls{source.URL(), target.URL()}, dataset.CompareOptions{})
+}
+
 // TestTargetRestarts: with its data on disk a target is continued with; without, nothing may be called migrated.
 func TestTargetRestarts(t *testing.T) {
 	t.Run("keeps its data", func(t *testing.T) {

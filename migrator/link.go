@@ -459,8 +459,8 @@ func (l *link) stream(ctx, receiving context.Context) error {
 		})
 	}
 	d := newDispatcher(l, lanes, groups, cp)
-	if l.m.target.via != nil && l.resumed {
-		d.doubtEnd = l.st.Reach
+	if l.m.target.via != nil && l.resumed && l.file == nil {
+		d.doubtEnd = l.mayHaveReached(ctx)
 	}
 	l.mu.Lock()
 	l.lanes = lanes

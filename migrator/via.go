@@ -538,6 +538,22 @@ func (l *link) settleReach(d *dispatcher) error {
 	return l.m.saveState()
 }
 
+// mayHaveReached gives how far earlier runs may have applied commands: no further than the reach, nor than the source has come
+// by now. The primary is asked as well: a replica that is read now may be behind the one that was.
+func (l *link) mayHaveReached(ctx context.Context) int64 {
+	at := l.spool.End()
+	for _, node := range []func() string{l.node, l.primary} {
+		s := *l.source
+		s.node = node
+		offset, err := s.position(ctx)
+		if err != nil {
+			return l.st.Reach
+		}
+		at = max(at, offset)
+	}
+	return min(at, l.st.Reach)
+}
+
 // doubtReach notes every key of what an earlier run may have applied beyond the checkpoint, to be copied before anything is
 // applied. Of what is not in the spool any more, the dispatcher copies the keys as it comes.
 func (l *link) doubtReach(ctx context.Context, cp *checkpoint) error {
