@@ -108,6 +108,49 @@ func TestCodisResumed(t *testing.T) {
 	equal(t, urls{source.URL(), target.URL()}, dataset.CompareOptions{})
 }
 
+// TestBehindNutcracker: a server behind a nutcracker that is lost and comes back is no end, whatever words the proxy finds for it.
+func TestBehindNutcracker(t *testing.T) {
+	source := servers.Standalone(t, "redis:6.0", "--repl-backlog-size", "64mb")
+	target := servers.Standalone(t, "redis:6.0", "--appendonly", "yes")
+	proxy := servers.Twemproxy(t, []string{"timeout: 4000"}, target.Addr+":1 one")
+	stop := load(t, source, false)
+	r := begin(t, urls{source.URL(), "redis+twemproxy://" + proxy.Addr + "?via=proxy&config=" + proxy.Config}, t.TempDir(), nil)
+	r.caughtUp()
+	for range 3 {
+		target.Kill()
+		target.Restart()
+		r.caughtUp()
+	}
+	stop()
+	r.caughtUp()
+	addsUp(t, r.stop())
+	equal(t, urls{source.URL(), target.URL()}, dataset.CompareOptions{})
+}
+
+// TestNameTooLongForNutcracker: a name that the proxy closes its connection over is reported, and holds up nothing else.
+func TestNameTooLongForNutcracker(t *testing.T) {
+	source, target := servers.Standalone(t, "redis:6.0"), servers.Standalone(t, "redis:6.0")
+	proxy := servers.Twemproxy(t, nil, target.Addr+":1 one")
+	long, passes := strings.Repeat("x", 16336), strings.Repeat("y", 16335)
+	fill(t, source, 1000)
+	for _, name := range []string{long, passes} {
+		source.Must("SET", name, "1")
+	}
+	r := begin(t, urls{source.URL(), "redis+twemproxy://" + proxy.Addr + "?via=proxy&config=" + proxy.Config}, t.TempDir(), func(c *Config) { c.RetryFor = 20 * time.Second })
+	r.caughtUp()
+	source.Must("INCR", long)
+	source.Must("INCR", passes)
+	source.Must("MSET", long, "1", "beside it", "2")
+	r.caughtUp()
+	report := r.stop()
+	addsUp(t, report)
+	if c := report.Counters; c.SnapshotReported != 1 || c.CommandsReported < 1 || len(report.Problems) < 2 || !strings.Contains(report.Problems[0].Reason, "too long for the proxy") {
+		t.Errorf("%+v, %d problems", c, len(report.Problems))
+	}
+	source.Must("DEL", long)
+	equal(t, urls{source.URL(), target.URL()}, dataset.CompareOptions{})
+}
+
 // TestTargetRestarts: with its data on disk a target is continued with; without, nothing may be called migrated.
 func TestTargetRestarts(t *testing.T) {
 	t.Run("keeps its data", func(t *testing.T) {

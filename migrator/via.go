@@ -30,6 +30,8 @@ import (
 type viaProxy struct {
 	kind endpoint.Kind
 	addr atomic.Pointer[string] // of the proxy that answered last
+
+	passed, refused atomic.Int64 // lengths of keys, in bytes: that long they passed, and from that length on they did not (0: not known)
 }
 
 func (v *viaProxy) at() string { return *v.addr.Load() }
@@ -107,6 +109,45 @@ func (t *target) probeDump(ctx context.Context) error {
 // selects says whether connections have to SELECT the database of a key.
 func (t *target) selects() bool {
 	return !t.cluster || t.via != nil && !t.oneDB
+}
+
+// errKeyTooLong is the failure of a call that a nutcracker does not pass: it closes the connection over it.
+var errKeyTooLong = errors.New("the name of the key is too long for the proxy (nutcracker takes names that fit into one of its buffers, option --mbuf-size)")
+
+// shortName is a length of names that every nutcracker passes: its smallest buffers have 512 bytes.
+const shortName = 400
+
+// refuses says whether the proxy takes no command on a call's keys. How long they may be is its option, so it is tried out.
+func (t *target) refuses(ctx context.Context, c *call) bool {
+	longer := func(text string) bool { return len(text) > shortName }
+	if t.via.kind != endpoint.Twemproxy || !slices.ContainsFunc(c.args, longer) {
+		return false
+	}
+	return slices.ContainsFunc(c.keys(), func(k keyspace.Key) bool { return longer(k.Name) && !t.passes(ctx, int64(len(k.Name))) })
+}
+
+// passes says whether the proxy takes names of that many bytes. In doubt it does: what is sent says more.
+func (t *target) passes(ctx context.Context, n int64) bool {
+	if refused := t.via.refused.Load(); n <= t.via.passed.Load() || refused > 0 && n >= refused {
+		return n <= t.via.passed.Load()
+	}
+	exists := func(n int64) bool {
+		client, err := t.d.Client(ctx, t.via.at(), 0)
+		if err != nil {
+			return false
+		}
+		dc, release := client.Dedicate()
+		defer release()
+		return dc.Do(ctx, arbitrary(dc, "EXISTS", strings.Repeat("k", int(n)))).NonRedisError() == nil
+	}
+	switch {
+	case exists(n):
+		t.via.passed.Store(max(n, t.via.passed.Load()))
+	case exists(1):
+		t.via.refused.Store(n)
+		return false
+	}
+	return true
 }
 
 // form gives a command as the proxy takes it: Codis has SLOTSRESTORE in place of RESTORE, of the same arguments; it overwrites.
@@ -297,7 +338,7 @@ func (a viaReply) count() (int64, error) {
 // hindered says that nobody knows whether the call was run, and that another one would fare no better for now.
 func (a viaReply) hindered() bool {
 	code := endpoint.Code(a.err)
-	return a.err != nil && (code == "" || endpoint.Unreached(a.err) || passing(code))
+	return a.err != nil && !errors.Is(a.err, errKeyTooLong) && (code == "" || endpoint.Unreached(a.err) || passing(code))
 }
 
 // final gives the error of a target that takes nothing any more.
@@ -324,20 +365,32 @@ func (w *writer) sendWave(ctx context.Context, wave []*call) []viaReply {
 		return answers
 	}
 	w.out = w.out[:0]
-	at := make([]int, len(wave))
+	at, selected := make([]int, len(wave)), make([]int, len(wave)) // of its reply, and of that of a SELECT before it; -1: not sent
 	for i, x := range wave {
+		at[i], selected[i] = -1, -1
+		if w.t.refuses(ctx, x) {
+			answers[i].err = errKeyTooLong
+			continue
+		}
 		if w.t.selects() && x.db != c.db {
+			selected[i] = len(w.out)
 			w.out = append(w.out, arbitrary(c.dc, "SELECT", strconv.Itoa(x.db)))
 			c.db = x.db
 		}
 		at[i] = len(w.out)
 		w.out = append(w.out, arbitrary(c.dc, w.t.via.form(x)...))
 	}
+	if len(w.out) == 0 {
+		return answers
+	}
 	all := c.dc.DoMulti(ctx, w.out...)
 	lost := false
 	for i := range wave {
+		if at[i] < 0 {
+			continue
+		}
 		answers[i] = viaReplyOf(all[at[i]])
-		if before := at[i] - 1; before >= 0 && (i == 0 || at[i-1] != before) && all[before].Error() != nil {
+		if before := selected[i]; before >= 0 && all[before].Error() != nil {
 			answers[i] = viaReplyOf(all[before]) // without its database the call was another key's
 			c.db = -1
 		}
@@ -449,6 +502,9 @@ func (ld *loader) settleVia(ctx context.Context, w *writer, addr string, b *batc
 		return nil, fmt.Errorf("target %s: key %s of database %d exists already: empty the target, or say --on-existing replace or keep", addr, printable(k.name), k.db)
 	case endpoint.Unreached(reply):
 		return reply, nil
+	case errors.Is(reply, errKeyTooLong):
+		ld.l.reportKey(keyspace.Key{DB: k.db, Name: k.name}, reply.Error())
+		return nil, nil
 	}
 	return ld.settle(ctx, w, addr, b, k, reply)
 }
@@ -462,6 +518,10 @@ func (ld *loader) rebuildVia(ctx context.Context, w *writer, k loadKey, walk fun
 			return err
 		}
 		return w.sendWave(ctx, []*call{{db: k.db, args: args, key: keyspace.Key{DB: k.db, Name: k.name}}})[0].err
+	}
+	if w.t.refuses(ctx, &call{args: []string{"EXISTS", k.name}}) {
+		ld.l.reportKey(keyspace.Key{DB: k.db, Name: k.name}, errKeyTooLong.Error())
+		return nil
 	}
 	if !ld.replaces(k.attempts > 1) {
 		there, err := w.sendWave(ctx, []*call{{db: k.db, args: []string{"EXISTS", k.name}}})[0].count()

@@ -47,6 +47,9 @@ func IsNil(err error) bool {
 var proxyTroubles = []string{"Connection refused", "Connection timed out", "Connection reset by peer", "Host is down", "No route to host",
 	"Network is unreachable", "Broken pipe", "Server is not available", "handle response", "handle request, slot", "router is not online"}
 
+// lostServer are the whole replies by which nutcracker says that a connection to a server was closed which it still waited on.
+var lostServer = []string{"Invalid argument", "unknown"}
+
 // Unreached says that err holds or wraps the reply of a proxy that did not reach its server, so that nobody knows whether
 // the command was run.
 func Unreached(err error) bool {
@@ -55,5 +58,5 @@ func Unreached(err error) bool {
 		return false
 	}
 	text := strings.TrimPrefix(reply.Error(), "ERR ")
-	return slices.ContainsFunc(proxyTroubles, func(t string) bool { return strings.HasPrefix(text, t) })
+	return slices.Contains(lostServer, text) || slices.ContainsFunc(proxyTroubles, func(t string) bool { return strings.HasPrefix(text, t) })
 }
