@@ -1,7 +1,10 @@
 package main
 
 import (
+	"bytes"
+	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"os"
 	"slices"
@@ -24,8 +27,12 @@ func applyConfig(c *cli.Context, path []string) error {
 		return usageError("read --config: %v", err)
 	}
 	var root map[string]any
-	if err := yaml.Unmarshal(data, &root); err != nil {
+	document := yaml.NewDecoder(bytes.NewReader(data))
+	if err := document.Decode(&root); err != nil && !errors.Is(err, io.EOF) {
 		return usageError("--config %s: %v", file, err)
+	}
+	if err := document.Decode(new(any)); !errors.Is(err, io.EOF) {
+		return usageError("--config %s: it holds more than one document; a config is one", file)
 	}
 	known := flagNames(c.App)
 	for _, section := range append([]any{root}, slices.Collect(maps.Values(root))...) {
@@ -35,36 +42,44 @@ func applyConfig(c *cli.Context, path []string) error {
 			}
 		}
 	}
-	command := strings.Join(path, " ")
-	for _, key := range slices.Sorted(maps.Keys(root)) {
-		section, isSection := root[key].(map[string]any)
-		switch {
-		case isSection && known[key] != nil && !known[""][key]:
-			for name := range section {
-				if !known[key][name] {
-					return usageError("--config %s: %s has no setting %q", file, key, name)
-				}
-			}
-		case !known[""][key]:
-			return usageError("--config %s: unknown key %q; keys are the long names of flags, or sections named as commands", file, key)
-		case key != "config":
-			if err := setFromConfig(c, file, key, root[key]); err != nil {
-				return err
-			}
-		}
+	settings, err := settingsOf(root, strings.Join(path, " "), known)
+	if err != nil {
+		return usageError("--config %s: %v", file, err)
 	}
-	if section, ok := root[command].(map[string]any); ok {
-		for _, name := range slices.Sorted(maps.Keys(section)) {
-			if err := setFromConfig(c, file, name, section[name]); err != nil {
-				return err
-			}
+	for _, name := range slices.Sorted(maps.Keys(settings)) {
+		if err := setFromConfig(c, name, settings[name]); err != nil {
+			return usageError("--config %s: %s: %v", file, name, err)
 		}
 	}
 	return setUpLog(c.App.ErrWriter, c.String("log-level"), c.String("log-format"))
 }
 
+// settingsOf gives what the file says for one command, and refuses what no flag answers to, in the sections of the others too.
+func settingsOf(root map[string]any, command string, known map[string]map[string]bool) (map[string]any, error) {
+	settings := map[string]any{}
+	for _, key := range slices.Sorted(maps.Keys(root)) {
+		section, isSection := root[key].(map[string]any)
+		switch {
+		case isSection && key != "" && known[key] != nil:
+			for _, name := range slices.Sorted(maps.Keys(section)) {
+				if !known[key][name] {
+					return nil, fmt.Errorf("%s has no setting %q%s", key, name, nearest(name, slices.Sorted(maps.Keys(known[key]))))
+				}
+			}
+		case !known[""][key]:
+			likely := append(slices.Sorted(maps.Keys(known[""])), slices.Sorted(maps.Keys(known))...)
+			return nil, fmt.Errorf("unknown key %q%s; keys are the long names of flags, or sections named as commands", key, nearest(key, likely))
+		default:
+			settings[key] = root[key]
+		}
+	}
+	section, _ := root[command].(map[string]any)
+	maps.Copy(settings, section)
+	return settings, nil
+}
+
 // setFromConfig gives one flag its value from the file, unless the command line has set it or the command lacks it.
-func setFromConfig(c *cli.Context, file, name string, value any) error {
+func setFromConfig(c *cli.Context, name string, value any) error {
 	for _, ctx := range c.Lineage() {
 		if ctx.Command == nil {
 			continue
@@ -79,9 +94,13 @@ func setFromConfig(c *cli.Context, file, name string, value any) error {
 			if side, isNodes := strings.CutSuffix(name, "-nodes"); isNodes && keepNodes(c, side, value) {
 				return nil
 			}
-			for _, text := range configTexts(value) {
+			texts, err := configTexts(f, value)
+			if err != nil {
+				return err
+			}
+			for _, text := range texts {
 				if err := ctx.Set(name, text); err != nil {
-					return usageError("--config %s: %s: %v", file, name, err)
+					return err
 				}
 			}
 			return nil
@@ -108,24 +127,49 @@ func onCommandLine(c *cli.Context) map[string]bool {
 	return given
 }
 
-func configTexts(value any) []string {
-	if m, ok := value.(map[string]any); ok { // a NAT map
-		var texts []string
-		for _, k := range slices.Sorted(maps.Keys(m)) {
-			texts = append(texts, fmt.Sprintf("%s=%v", k, m[k]))
+// configTexts gives a value of the file as the flag takes it on the command line; a list for flags that may be given several times.
+func configTexts(f cli.Flag, value any) ([]string, error) {
+	several := false
+	switch f.(type) {
+	case *cli.StringSliceFlag, *cli.IntSliceFlag, *cli.GenericFlag:
+		several = true
+	}
+	switch value := value.(type) {
+	case nil:
+		return nil, errors.New("it has no value; give it one, or leave the line out")
+	case []any:
+		if !several {
+			return nil, errors.New("it takes one value and no list")
 		}
-		return texts
+		return textsOf(value)
+	case map[string]any:
+		if !strings.HasSuffix(f.Names()[0], "-nat") {
+			return nil, errors.New("it takes a value and no block of settings")
+		}
+		var texts []string
+		for _, k := range slices.Sorted(maps.Keys(value)) {
+			texts = append(texts, fmt.Sprintf("%s=%v", k, value[k]))
+		}
+		return texts, nil
 	}
-	list, ok := value.([]any)
-	if !ok {
-		return []string{fmt.Sprint(value)}
-	}
-	texts := make([]string, len(list))
-	for i, v := range list {
-		texts[i] = fmt.Sprint(v)
-	}
-	return texts
+	return textsOf([]any{value})
 }
+
+func textsOf(values []any) ([]string, error) {
+	texts := make([]string, len(values))
+	for i, v := range values {
+		switch v.(type) {
+		case string, int, int64, uint64, float64, bool:
+			texts[i] = fmt.Sprint(v)
+		default:
+			return nil, fmt.Errorf("%v is no text, number, true or false", v)
+		}
+	}
+	return texts, nil
+}
+
+// notInConfig are flags that mean nothing in a config file.
+var notInConfig = map[string]bool{"config": true, "help": true, "h": true, "version": true, "v": true}
 
 // flagNames gives the flags of each command path; "" holds those of all.
 func flagNames(app *cli.App) map[string]map[string]bool {
@@ -136,7 +180,9 @@ func flagNames(app *cli.App) map[string]map[string]bool {
 		}
 		for _, f := range flags {
 			for _, n := range f.Names() {
-				known[path][n], known[""][n] = true, true
+				if !notInConfig[n] {
+					known[path][n], known[""][n] = true, true
+				}
 			}
 		}
 	}

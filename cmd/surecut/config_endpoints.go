@@ -12,7 +12,7 @@ import (
 // flattenEndpoints replaces an endpoint that is written as a block by the flags that it stands for: in the block
 // "source", url is --source, and ssh-key is --source-ssh-key.
 func flattenEndpoints(section map[string]any, known map[string]bool) error {
-	for _, side := range []string{"source", "target"} {
+	for _, side := range []string{"source", "target", "trial"} {
 		block, ok := section[side].(map[string]any)
 		if !ok {
 			continue
@@ -24,7 +24,14 @@ func flattenEndpoints(section map[string]any, known map[string]bool) error {
 			case key == "url":
 				name = side
 			case !known[name]:
-				return fmt.Errorf("%s has no setting %q; its settings are url and the flags that begin with --%s-", side, key, side)
+				var settings []string
+				for flag := range known {
+					if setting, ok := strings.CutPrefix(flag, side+"-"); ok {
+						settings = append(settings, setting)
+					}
+				}
+				slices.Sort(settings)
+				return fmt.Errorf("%s has no setting %q%s; its settings are url and the flags that begin with --%s-", side, key, nearest(key, append(settings, "url")), side)
 			}
 			if _, twice := section[name]; twice {
 				return fmt.Errorf("%s of the block %s stands beside it as %s too; keep one of them", key, side, name)
@@ -38,9 +45,13 @@ func flattenEndpoints(section map[string]any, known map[string]bool) error {
 // keepNodes keeps a node list that stands in the config itself, as a list or as a text of several lines; a text of
 // one line is the name of a file.
 func keepNodes(c *cli.Context, side string, value any) bool {
-	_, isList := value.([]any)
-	text := strings.Join(configTexts(value), "\n")
-	if !isList && !strings.Contains(text, "\n") {
+	list, isList := value.([]any)
+	if !isList {
+		list = []any{value}
+	}
+	lines, err := textsOf(list)
+	text := strings.Join(lines, "\n")
+	if err != nil || !isList && !strings.Contains(text, "\n") {
 		return false
 	}
 	c.App.Metadata["nodes of "+side] = text

@@ -2,10 +2,16 @@ package main
 
 import (
 	"bytes"
+	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
+
+	"github.com/urfave/cli/v2"
+
+	"surecut/internal/keyspace"
 )
 
 // runCLI runs the command line in this process.
@@ -58,6 +64,34 @@ func TestConfig(t *testing.T) {
 			config: "source:\n  ulr: x\n", args: []string{"verify"}, status: exitUsage, says: `source has no setting "ulr"`},
 		{name: "block and key", why: "neither could win",
 			config: "source:\n  ssh: u@a\nsource-ssh: u@b\n", args: []string{"verify"}, status: exitUsage, says: "keep one of them"},
+		{name: "nearest key", why: "a slip of the pen has one likely meaning",
+			config: "sorce: redis://h:1\n", args: []string{"verify"}, status: exitUsage, says: `unknown key "sorce" (did you mean "source"?)`},
+		{name: "nearest key of a section", why: "the same one level down",
+			config: "migrate:\n  rate-limits: 3\n", args: []string{"verify"}, status: exitUsage, says: `migrate has no setting "rate-limits" (did you mean "rate-limit"?)`},
+		{name: "nearest key of a block", why: "the same in a block",
+			config: "source:\n  shh: u@h\n", args: []string{"verify"}, status: exitUsage, says: `source has no setting "shh" (did you mean "ssh"?)`},
+		{name: "nothing alike", why: "a guess would mislead",
+			config: "wibbly-wobbly: 1\n", args: []string{"verify"}, status: exitUsage, says: `unknown key "wibbly-wobbly"; keys are`},
+		{name: "list of a section", why: "it takes the place of the one at the top, and is not added to it",
+			config: "source: " + unreachable + "\ntarget: " + unreachable + "\ndb: [x]\nverify:\n  db: [0]\n", args: []string{"verify"}, status: exitFailed, says: "127.0.0.1:1"},
+		{name: "no value", why: "it would be taken for a directory called <nil>",
+			config: "out:\n", args: []string{"verify", "--source", unreachable, "--target", unreachable}, status: exitUsage, says: "out: it has no value"},
+		{name: "list for one value", why: "the last one would win in silence",
+			config: "depth: [keys, value]\n", args: []string{"verify", "--source", unreachable, "--target", unreachable}, status: exitUsage, says: "depth: it takes one value and no list"},
+		{name: "block for a value", why: "only endpoints and NAT maps are blocks",
+			config: "depth: {keys: true}\n", args: []string{"verify", "--source", unreachable, "--target", unreachable}, status: exitUsage, says: "depth: it takes a value and no block"},
+		{name: "list in a list", why: "it has no meaning",
+			config: "db: [[0]]\n", args: []string{"verify", "--source", unreachable, "--target", unreachable}, status: exitUsage, says: "db: [0] is no text"},
+		{name: "command and flag of one name", why: "repair has --report, and report is a command",
+			config: "report:\n  fromat: json\n", args: []string{"verify"}, status: exitUsage, says: `report has no setting "fromat" (did you mean "format"?)`},
+		{name: "flag that is no setting", why: "version: 1 at the top says nothing",
+			config: "version: 1\n", args: []string{"verify"}, status: exitUsage, says: `unknown key "version"`},
+		{name: "two documents", why: "the second would be dropped",
+			config: "depth: keys\n---\ndepth: value\n", args: []string{"verify"}, status: exitUsage, says: "more than one document"},
+		{name: "empty file", why: "all of it may be commented out",
+			config: "# nothing\n", args: []string{"verify", "--source", unreachable, "--target", unreachable}, status: exitFailed, says: "127.0.0.1:1"},
+		{name: "trial as a block", why: "it is an endpoint, too",
+			config: "trial:\n  url: redis://h:1\n", args: []string{"scan", "compat", "--to", "cluster", "--source", unreachable}, status: exitUsage, says: "--trial: want a cluster"},
 		{name: "block in a section", why: "sections hold all settings of a command",
 			config: "verify:\n  source: {url: " + unreachable + "}\n  target: {url: 'redis://127.0.0.1:2'}\n", args: []string{"verify"}, status: exitFailed, says: "127.0.0.1:1"},
 	}
@@ -80,7 +114,18 @@ func TestUsage(t *testing.T) {
 		{name: "help", args: []string{"--help"}},
 		{name: "version", args: []string{"--version"}},
 		{name: "unknown command", args: []string{"migrat"}, status: exitUsage, says: `unknown command "migrat"`},
+		{name: "nearest command", args: []string{"migrat"}, status: exitUsage, says: `did you mean "migrate"?`},
+		{name: "nearest scan", args: []string{"scan", "bigkey"}, status: exitUsage, says: `unknown scan "bigkey" (did you mean "bigkeys"?)`},
+		{name: "URL for a command", args: []string{"redis://:s3cr3t@h:1"}, status: exitUsage, says: "h:1"},
 		{name: "unknown flag", args: []string{"migrate", "--fast"}, status: exitUsage, says: "-fast"},
+		{name: "nearest flag", args: []string{"migrate", "--rate-limits", "5"}, status: exitUsage, says: `did you mean "rate-limit"?`},
+		{name: "nearest global flag", args: []string{"--log-levl", "debug", "verify"}, status: exitUsage, says: `did you mean "log-level"?`},
+		{name: "flags behind an argument", args: []string{"migrate", "--source", "redis://h:1", "--target", "redis://h:2", "--accept", "backlog", "clock_skew", "--until", "same"}, status: exitUsage, says: `migrate takes no argument, only flags; found "clock_skew"`},
+		{name: "argument of check", args: []string{"check", "redis://:s3cr3t@h:1"}, status: exitUsage, says: "check takes no argument"},
+		{name: "argument of verify", args: []string{"verify", "redis://:s3cr3t@h:1"}, status: exitUsage, says: "verify takes no argument"},
+		{name: "argument of a scan", args: []string{"scan", "bigkeys", "redis://:s3cr3t@h:1"}, status: exitUsage, says: "scan bigkeys takes no argument"},
+		{name: "argument of demo", args: []string{"demo", "x"}, status: exitUsage, says: "demo takes no argument"},
+		{name: "empty pattern", args: []string{"verify", "--source", "redis://h:1", "--target", "redis://h:2", "--exclude", ""}, status: exitUsage, says: "matches no key"},
 		{name: "missing endpoint", args: []string{"migrate", "--target", "redis://h:1"}, status: exitUsage, says: "--source is missing"},
 		{name: "wrong scheme", args: []string{"check", "--source", "mysql://h:1", "--target", "redis://h:1"}, status: exitUsage, says: "mysql"},
 		{name: "bad size", args: []string{"migrate", "--source", "redis://h:1", "--target", "redis://h:2", "--big-value", "lots"}, status: exitUsage, says: "--big-value"},
@@ -101,10 +146,42 @@ func TestUsage(t *testing.T) {
 			if status != tt.status || !strings.Contains(talk.String(), tt.says) {
 				t.Errorf("status %d, stderr %q; want status %d and %q", status, talk.String(), tt.status, tt.says)
 			}
-			if strings.Contains(talk.String(), "panic") {
-				t.Errorf("a panic in %q", talk.String())
+			if strings.Contains(talk.String(), "panic") || strings.Contains(talk.String(), "s3cr3t") || strings.Count(talk.String(), "\n") > 1 {
+				t.Errorf("a panic, a password or several lines in %q", talk.String())
 			}
 		})
+	}
+}
+
+// TestPatternsHoldCommas: names of keys may hold commas, and an --exclude of 'a,*' must not leave out everything.
+func TestPatternsHoldCommas(t *testing.T) {
+	for name, args := range map[string][]string{
+		"flags":  {"--include", "a,*", "--include", "b", "--exclude", "x,y"},
+		"config": {"--config", write(t, "surecut.yaml", "include: ['a,*', b]\nexclude: 'x,y'\n")},
+	} {
+		var got keyspace.Filter
+		app := newApp(io.Discard, io.Discard)
+		for _, cmd := range app.Commands {
+			if cmd.Name == "verify" {
+				cmd.Action = func(c *cli.Context) (err error) {
+					if err := applyConfig(c, []string{"verify"}); err != nil {
+						return err
+					}
+					got, err = filterOf(c)
+					return err
+				}
+			}
+		}
+		line := append([]string{"surecut", "verify"}, args...)
+		if name == "config" {
+			line = append(append([]string{"surecut"}, args...), "verify")
+		}
+		if err := app.Run(line); err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		if !slices.Equal(got.Include, []string{"a,*", "b"}) || !slices.Equal(got.Exclude, []string{"x,y"}) {
+			t.Errorf("%s: include %q, exclude %q", name, got.Include, got.Exclude)
+		}
 	}
 }
 

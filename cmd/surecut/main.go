@@ -14,6 +14,8 @@ import (
 	"syscall"
 
 	"github.com/urfave/cli/v2"
+
+	"surecut/internal/endpoint"
 )
 
 // Version is set by the linker.
@@ -42,7 +44,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 	}
 	code := exitCode(err)
 	if msg := err.Error(); msg != "" {
-		fmt.Fprintln(stderr, "surecut: "+msg)
+		fmt.Fprintln(stderr, "surecut: "+strings.ReplaceAll(msg, "\n", "; ")) // joined errors have several lines
 	}
 	return code
 }
@@ -64,12 +66,12 @@ func newApp(stdout, stderr io.Writer) *cli.App {
 		},
 		Commands:       commands(),
 		ExitErrHandler: func(*cli.Context, error) {}, // run maps errors to exit statuses
-		OnUsageError: func(_ *cli.Context, err error, _ bool) error {
-			return usageError("%v; see surecut --help", err)
+		OnUsageError: func(c *cli.Context, err error, _ bool) error {
+			return usageError("%v%s; see surecut --help", err, nearestFlag(err, c.App.Flags))
 		},
 		Action: func(c *cli.Context) error {
 			if c.Args().Present() {
-				return usageError("unknown command %q; see surecut --help", c.Args().First())
+				return unknownCommand("command", c.Args().First(), c.App.Commands, "surecut")
 			}
 			return cli.ShowAppHelp(c)
 		},
@@ -86,11 +88,14 @@ func newApp(stdout, stderr io.Writer) *cli.App {
 // prepare gives a command and its subcommands the config file, and usage errors their exit status.
 func prepare(cmd *cli.Command, path string) {
 	cmd.OnUsageError = func(_ *cli.Context, err error, _ bool) error {
-		return usageError("%v; see surecut %s --help", err, path)
+		return usageError("%v%s; see surecut %s --help", err, nearestFlag(err, cmd.Flags), path)
 	}
 	cmd.HideHelpCommand = true
 	if action := cmd.Action; action != nil {
 		cmd.Action = func(c *cli.Context) error {
+			if len(cmd.Subcommands) == 0 && cmd.ArgsUsage == "" && c.Args().Present() { // flags behind it would not be read
+				return usageError("%s takes no argument, only flags; found %s; see surecut %s --help", path, endpoint.Shown(c.Args().First()), path)
+			}
 			if err := applyConfig(c, strings.Fields(path)); err != nil {
 				return err
 			}
@@ -100,6 +105,28 @@ func prepare(cmd *cli.Command, path string) {
 	for _, sub := range cmd.Subcommands {
 		prepare(sub, path+" "+sub.Name)
 	}
+}
+
+// unknownCommand names what was asked for, which may be a URL that holds a password, and what was likely meant.
+func unknownCommand(what, name string, commands []*cli.Command, path string) error {
+	var known []string
+	for _, cmd := range commands {
+		known = append(known, cmd.Name)
+	}
+	return usageError("unknown %s %s%s; see %s --help", what, endpoint.Shown(name), nearest(name, known), path)
+}
+
+// nearestFlag gives the flag that was likely meant where err is of a flag that there is not.
+func nearestFlag(err error, flags []cli.Flag) string {
+	name, ok := strings.CutPrefix(err.Error(), "flag provided but not defined: -")
+	if !ok {
+		return ""
+	}
+	var known []string
+	for _, f := range flags {
+		known = append(known, f.Names()...)
+	}
+	return nearest(strings.TrimPrefix(name, "-"), known)
 }
 
 func setUpLog(w io.Writer, level, format string) error {

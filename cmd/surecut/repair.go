@@ -66,9 +66,6 @@ func repairOptions(c *cli.Context) (RepairOptions, error) {
 	o.Repair.TTLTolerance = c.Duration("ttl-tolerance")
 	o.Repair.Apply = c.Bool("apply")
 	o.Repair.DeleteExtra = c.Bool("delete-extra")
-	if c.Args().Present() {
-		return o, usageError("repair takes no argument, only flags; got %q", c.Args().First())
-	}
 	return o, nil
 }
 

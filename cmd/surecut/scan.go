@@ -20,7 +20,7 @@ func newScanCommand() *cli.Command {
 		Subcommands: []*cli.Command{newScanBigKeysCommand(), newScanCompatCommand()},
 		Action: func(c *cli.Context) error {
 			if c.Args().Present() {
-				return usageError("unknown scan %q; see surecut scan --help", c.Args().First())
+				return unknownCommand("scan", c.Args().First(), c.Command.Subcommands, "surecut scan")
 			}
 			return cli.ShowSubcommandHelp(c)
 		},
@@ -54,9 +54,6 @@ func newScanBigKeysCommand() *cli.Command {
 			progressFlag(),
 		),
 		Action: func(c *cli.Context) error {
-			if c.Args().Present() {
-				return usageError("scan bigkeys takes no arguments, found %q", c.Args().First())
-			}
 			source, err := sourceSpec(c)
 			if err != nil {
 				return err

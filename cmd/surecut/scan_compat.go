@@ -66,9 +66,6 @@ type ScanCompatOptions struct {
 
 func scanCompatOptions(c *cli.Context) (ScanCompatOptions, error) {
 	const help = "%w; see surecut scan compat --help"
-	if c.Args().Present() {
-		return ScanCompatOptions{}, usageError("scan compat takes no arguments, found %q", c.Args().First())
-	}
 	o := ScanCompatOptions{Monitor: c.Duration("monitor"), MonitorFiles: c.StringSlice("monitor-file"), AOFs: c.StringSlice("aof"), Code: c.StringSlice("code"),
 		Tag: c.String("hash-tag"), Sizes: c.String("sizes"), Out: c.String("out"), Format: c.String("format")}
 	if o.Tag == "none" {

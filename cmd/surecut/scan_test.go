@@ -167,7 +167,7 @@ func TestScanCompatRefuses(t *testing.T) {
 		{"--trial: want a cluster", exitUsage, []string{"--to", "cluster", "--trial", "redis://127.0.0.1:1", "--monitor-file", text}},
 		{"no calls to send", exitUsage, []string{"--to", "cluster", "--trial", "redis+cluster://127.0.0.1:1", "--code", dir}},
 		{"is for --to cluster", exitUsage, []string{"--to", "codis", "--trial", "redis+cluster://127.0.0.1:1", "--monitor-file", text}},
-		{"takes no arguments", exitUsage, []string{"--to", "cluster", "--monitor-file", text, "more"}},
+		{"takes no argument, only flags", exitUsage, []string{"--to", "cluster", "--monitor-file", text, "more"}},
 		{"holds no line of MONITOR", exitFailed, []string{"--to", "cluster", "--monitor-file", text}},
 		{"no such file", exitFailed, []string{"--to", "cluster", "--aof", filepath.Join(dir, "none")}},
 	} {

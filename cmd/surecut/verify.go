@@ -87,9 +87,6 @@ func verifyOptions(c *cli.Context) (VerifyOptions, error) {
 	o.Verify.ReadFrom = verifier.ReadFrom(c.String("read-from"))
 	o.Verify.TTLTolerance = c.Duration("ttl-tolerance")
 	o.Verify.MaxFindings = c.Int("max-findings")
-	if c.Args().Present() {
-		return o, usageError("verify takes no argument, only flags; got %q", c.Args().First())
-	}
 	return o, nil
 }
 
@@ -170,17 +167,37 @@ func openSides(ctx context.Context, e endpoints) (verifier.Sides, func(), error)
 func filterFlags() []cli.Flag {
 	const category = "Selection"
 	return []cli.Flag{
-		&cli.StringSliceFlag{Name: "include", Category: category, Usage: "only keys that match this `GLOB`, as KEYS takes it; may be given several times"},
-		&cli.StringSliceFlag{Name: "exclude", Category: category, Usage: "no key that matches this `GLOB`; wins over --include"},
+		&cli.GenericFlag{Name: "include", Value: new(globs), Category: category, Usage: "only keys that match this `GLOB`, as KEYS takes it; may be given several times"},
+		&cli.GenericFlag{Name: "exclude", Value: new(globs), Category: category, Usage: "no key that matches this `GLOB`; may be given several times, and wins over --include"},
 		&cli.StringSliceFlag{Name: "db", Category: category, Usage: "only these `DATABASES` of the source, as in 0,3"},
 		&cli.StringSliceFlag{Name: "db-map", Category: category, Usage: "`SOURCE:TARGET` databases, as in 3:0"},
 		&cli.StringSliceFlag{Name: "db-prefix", Category: category, Usage: "`SOURCE:PREFIX`, as in 3:app3: - database 3 arrives in database 0, its keys' names behind app3:"},
 	}
 }
 
+// globs is the value of a flag that may be given several times. Names of keys may hold commas, so that none separates two of them.
+type globs []string
+
+func (g *globs) Set(text string) error {
+	if text == "" {
+		return errors.New("an empty pattern matches no key")
+	}
+	*g = append(*g, text)
+	return nil
+}
+
+func (g *globs) String() string { return strings.Join(*g, " ") }
+
+func globsOf(c *cli.Context, name string) []string {
+	if g, ok := c.Generic(name).(*globs); ok {
+		return *g
+	}
+	return nil
+}
+
 // filterOf reads the selection from the flags; every problem is one of usage.
 func filterOf(c *cli.Context) (keyspace.Filter, error) {
-	f := keyspace.Filter{Include: c.StringSlice("include"), Exclude: c.StringSlice("exclude")}
+	f := keyspace.Filter{Include: globsOf(c, "include"), Exclude: globsOf(c, "exclude")}
 	for _, text := range c.StringSlice("db") {
 		db, err := strconv.Atoi(strings.TrimSpace(text))
 		if err != nil || db < 0 {

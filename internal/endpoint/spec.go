@@ -107,7 +107,7 @@ func Parse(raw string) (Spec, error) { return ParseListed(raw, nil) }
 func ParseListed(raw string, nodes []ListedNode) (Spec, error) {
 	scheme, rest, ok := strings.Cut(raw, ":")
 	if !ok {
-		return Spec{}, fmt.Errorf("%s has no scheme; %s", shown(raw), usage)
+		return Spec{}, fmt.Errorf("%s has no scheme; %s", Shown(raw), usage)
 	}
 	plain := strings.ToLower(scheme)
 	if after, isTLS := strings.CutPrefix(plain, "rediss"); isTLS {
@@ -115,7 +115,7 @@ func ParseListed(raw string, nodes []ListedNode) (Spec, error) {
 	}
 	kind, known := schemes[plain]
 	if !known {
-		return Spec{}, fmt.Errorf("%s does not start with a known scheme; %s", shown(raw), usage)
+		return Spec{}, fmt.Errorf("%s does not start with a known scheme; %s", Shown(raw), usage)
 	}
 	spec := Spec{Kind: kind, DB: AllDBs}
 	if kind == RDB || kind == AOF {
@@ -141,8 +141,8 @@ func ParseListed(raw string, nodes []ListedNode) (Spec, error) {
 	return spec, nil
 }
 
-// shown gives what may be printed of a text that may hold credentials.
-func shown(raw string) string {
+// Shown gives what may be printed of a text that may hold credentials.
+func Shown(raw string) string {
 	if strings.Contains(raw, "@") {
 		return fmt.Sprintf("%q (what stands before @ is not shown)", raw[strings.LastIndexByte(raw, '@')+1:])
 	}
