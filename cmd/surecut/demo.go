@@ -51,6 +51,9 @@ type DemoOptions struct {
 // Validate joins every problem of the options.
 func (o DemoOptions) Validate() error {
 	var errs []error
+	if o.Out == "" {
+		errs = append(errs, errors.New("--out: the reports need a directory"))
+	}
 	if o.Keys < 100 || o.Keys > 5_000_000 {
 		errs = append(errs, fmt.Errorf("--keys %d: want 100 to 5000000", o.Keys))
 	}
@@ -99,6 +102,9 @@ func runDemo(ctx context.Context, o DemoOptions, stdout, stderr io.Writer) error
 	stop()
 	if err := errors.Join(err, <-written); err != nil {
 		return err
+	}
+	if ctx.Err() != nil { // the migration stopped in good order, and nothing was compared
+		return fmt.Errorf("demo: %w", ctx.Err())
 	}
 	say("%d writes went on meanwhile. surecut gate %s", load.writes, o.Out)
 	if err := runGate(ctx, GateOptions{Format: "table", Reports: []string{o.Out}}, stdout, stderr); err != nil {
