@@ -23,7 +23,7 @@ var Version = "dev"
 
 func main() {
 	tuneMemory()
-	os.Exit(run(os.Args, os.Stdout, os.Stderr))
+	os.Exit(run(hidePasswords(os.Args), os.Stdout, os.Stderr))
 }
 
 // tuneMemory trades memory, within a bound that all work keeps to, for fewer collections. GOGC and GOMEMLIMIT win.
