@@ -181,6 +181,9 @@ func judgeVerify(p VerifyPolicy, v *Verify) []string {
 	differences := t.Different + t.Missing + t.Extra
 	compared := t.Same + differences
 	against := contradictions(v)
+	if v.Selection != nil && v.Selection.Repaired {
+		against = append(against, "It compared only keys that were repaired; give the report of a verification of all keys.")
+	}
 	if slices.Index(depths, v.Depth) < slices.Index(depths, p.MinDepth) {
 		against = append(against, fmt.Sprintf("It compared at depth %s; the policy demands %s.", v.Depth, p.MinDepth))
 	}

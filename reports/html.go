@@ -167,7 +167,7 @@ func commandOf(r Report) string {
 	case *Check:
 		return "surecut check" + both
 	case *Verify:
-		return fmt.Sprintf("surecut verify --depth %s --rounds %d%s", r.Depth, r.Rounds, both)
+		return fmt.Sprintf("surecut verify --depth %s --rounds %d%s%s", r.Depth, r.Rounds, selectionFlags(r.Selection), both)
 	case *Migrate:
 		return "surecut migrate" + both
 	case *BigKeys:
@@ -186,6 +186,24 @@ func commandOf(r Report) string {
 		return "surecut gate --out DIR" + strings.Join(paths, "")
 	}
 	return ""
+}
+
+// selectionFlags selects the same keys again; those that were repaired cannot be selected so.
+func selectionFlags(s *verifier.Selection) string {
+	if s == nil {
+		return ""
+	}
+	var b strings.Builder
+	for _, db := range s.Databases {
+		fmt.Fprintf(&b, " --db %d", db)
+	}
+	for _, p := range s.Include {
+		b.WriteString(" --include '" + visible(p) + "'")
+	}
+	for _, p := range s.Exclude {
+		b.WriteString(" --exclude '" + visible(p) + "'")
+	}
+	return b.String()
 }
 
 // compatFlags names what a compat report has looked at: a URL, or files as "aof:PATH,code:DIR".

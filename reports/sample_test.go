@@ -286,6 +286,13 @@ func sampleGate(inputs ...Report) *Gate {
 	return g
 }
 
+func selectedVerify() *Verify {
+	v := sampleVerify()
+	v.Selection = &verifier.Selection{Include: []string{"user:*", hostileKeys[0]}, Exclude: []string{"it's,*"}, Databases: []int{0, 3}}
+	v.Reasons = append([]string{v.Selection.String()}, v.Reasons...)
+	return v
+}
+
 func samples(t testing.TB) map[string]Report {
 	t.Helper()
 	return map[string]Report{
@@ -293,6 +300,7 @@ func samples(t testing.TB) map[string]Report {
 		"check-pass":    passedCheck(),
 		"verify":        hostileVerify(),
 		"verify-same":   sampleVerify(),
+		"verify-part":   selectedVerify(),
 		"migrate":       sampleMigrate(),
 		"bigkeys":       sampleBigKeys(),
 		"compat":        sampleCompat(),

@@ -138,7 +138,11 @@ func summarizeVerify(v *Verify) summary {
 	switch v.Verdict {
 	case verifier.Same:
 		s.Tone = good
-		s.Headline = fmt.Sprintf("%s compared at depth %s: no difference.", plural(t.Same, "key"), v.Depth)
+		what := "key"
+		if v.Selection != nil {
+			what = "selected key"
+		}
+		s.Headline = fmt.Sprintf("%s compared at depth %s: no difference.", plural(t.Same, what), v.Depth)
 	case verifier.Different:
 		s.Tone = bad
 		s.Headline = fmt.Sprintf("%s of %s compared at depth %s: %s different, %s missing, %s extra; %s unchecked.",

@@ -371,6 +371,7 @@ func (v *verification) again(ctx context.Context, faults []fault) (*Report, erro
 		}
 	}
 	r := v.report()
-	r.Reasons = append(r.Reasons, fmt.Sprintf("Only the %d keys that a report found not to be the same were compared.", len(faults)))
+	r.Selection = &Selection{Repaired: true}
+	r.Reasons = append(r.Reasons, r.Selection.String())
 	return r, nil
 }

@@ -1,5 +1,13 @@
 package verifier
 
+import (
+	"fmt"
+	"strconv"
+	"strings"
+
+	"surecut/internal/endpoint"
+)
+
 // Verdict is what is known of one key, one slot or a whole run.
 type Verdict string
 
@@ -14,17 +22,69 @@ const (
 
 // Report is the result of a verification.
 type Report struct {
-	Verdict  Verdict      `json:"verdict"`
-	Reasons  []string     `json:"reasons"` // why the verdict is what it is, one sentence each
-	Depth    string       `json:"depth"`   // keys, length or value
-	Rounds   int          `json:"rounds"`
-	Proof    string       `json:"proof"` // "offset": suspects were compared at one offset; "rounds": re-read over time
+	Verdict Verdict  `json:"verdict"`
+	Reasons []string `json:"reasons"` // why the verdict is what it is, one sentence each
+	Depth   string   `json:"depth"`   // keys, length or value
+	Rounds  int      `json:"rounds"`
+	Proof   string   `json:"proof"` // "offset": suspects were compared at one offset; "rounds": re-read over time
+
+	Selection *Selection `json:"selection,omitempty"` // nil: all keys of all databases were compared
+
 	Totals   Totals       `json:"totals"`
 	ByType   []TypeTotal  `json:"by_type"`
 	History  []Round      `json:"history"`
 	Slots    []SlotResult `json:"slots"`    // only slots that hold keys, in slot order
 	Findings []Finding    `json:"findings"` // every key that is not same, in order of slot, database, key; may be capped
 	Omitted  int          `json:"findings_omitted"`
+}
+
+// Selection is the part of both sides that a report speaks of.
+type Selection struct {
+	Include   []string `json:"include"`   // patterns of names; none: all
+	Exclude   []string `json:"exclude"`   // patterns of names
+	Databases []int    `json:"databases"` // of the source; none: all
+	Repaired  bool     `json:"repaired"`  // only keys that another report found not to be the same, after their repair
+}
+
+// selectionOf gives nil where everything is compared. A cluster has one database, which is no part of it.
+func selectionOf(o *Options) *Selection {
+	s := Selection{Include: o.Filter.Include, Exclude: o.Filter.Exclude}
+	if o.Source == nil || o.Source.Kind() != endpoint.Cluster {
+		s.Databases = o.Filter.DBs
+	}
+	if len(s.Include)+len(s.Exclude)+len(s.Databases) == 0 {
+		return nil
+	}
+	return &s
+}
+
+// String is a sentence.
+func (s *Selection) String() string {
+	if s.Repaired {
+		return "Only keys that a report found not to be the same were compared."
+	}
+	quoted := func(patterns []string) string {
+		words := make([]string, len(patterns))
+		for i, p := range patterns {
+			words[i] = strconv.Quote(p)
+		}
+		return strings.Join(words, " or ")
+	}
+	text := "Only keys"
+	if len(s.Databases) > 0 {
+		text += " of database " + strings.Trim(strings.ReplaceAll(fmt.Sprint(s.Databases), " ", ", "), "[]")
+	}
+	if len(s.Include) > 0 {
+		text += " whose names match " + quoted(s.Include)
+	}
+	if len(s.Exclude) > 0 {
+		conjunction := " "
+		if len(s.Include) > 0 {
+			conjunction = " and "
+		}
+		text += conjunction + "whose names do not match " + quoted(s.Exclude)
+	}
+	return text + " were compared."
 }
 
 // Totals counts keys.

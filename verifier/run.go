@@ -166,6 +166,9 @@ func (v *verification) report() *Report {
 	if r.Findings == nil {
 		r.Findings = []Finding{}
 	}
+	if r.Selection = selectionOf(v.opts); r.Selection != nil {
+		r.Reasons = append(r.Reasons, r.Selection.String())
+	}
 	if n := v.source.astray; n > 0 {
 		r.Reasons = append(r.Reasons, fmt.Sprintf("%d keys of the source lie on servers where its proxy does not look for them, and were left out.", n))
 	}

@@ -206,8 +206,8 @@ func TestRepair(t *testing.T) {
 	if _, report = repair(true, false); report.Verdict != Different || report.Totals.Extra != 1 || report.Totals.Same != 3 {
 		t.Errorf("without DeleteExtra: %s, %+v", report.Verdict, report.Totals)
 	}
-	if _, report = repair(true, true); report.Verdict != Same || report.Totals.Same != 3 {
-		t.Errorf("with DeleteExtra: %s, %+v", report.Verdict, report.Totals)
+	if _, report = repair(true, true); report.Verdict != Same || report.Totals.Same != 3 || report.Selection == nil || !report.Selection.Repaired {
+		t.Errorf("with DeleteExtra: %s, %+v, of %v", report.Verdict, report.Totals, report.Selection)
 	}
 	if after := verify(t, source, target, quick); after.Verdict != Same {
 		t.Errorf("afterwards: %s, %+v", after.Verdict, after.Findings)
