@@ -124,7 +124,7 @@ func verifyName(roots *x509.CertPool, state tls.ConnectionState, name string) er
 
 // reach gives the address at which a node is dialed.
 func (d *Deployment) reach(addr string) string {
-	if to := d.spec.NAT.reach(addr); to != addr {
+	if to := d.spec.NAT.Reach(addr); to != addr {
 		return to
 	}
 	d.mu.Lock()

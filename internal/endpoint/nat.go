@@ -69,8 +69,8 @@ func canonicalHost(host string) string {
 	return strings.ToLower(host)
 }
 
-// reach gives the address to dial for an announced one.
-func (m NAT) reach(addr string) string {
+// Reach gives the address to dial for an announced one.
+func (m NAT) Reach(addr string) string {
 	if len(m) == 0 {
 		return addr
 	}

@@ -98,7 +98,7 @@ func (d *Deployment) findListed(ctx context.Context, shards []Shard) {
 	byID := map[string]string{}
 	for _, s := range shards {
 		for _, n := range append([]Node{s.Primary}, s.Replicas...) {
-			if !slices.Contains(d.spec.Listed, n.Addr) && d.spec.NAT.reach(n.Addr) == n.Addr {
+			if !slices.Contains(d.spec.Listed, n.Addr) && d.spec.NAT.Reach(n.Addr) == n.Addr {
 				byID[n.ID] = n.Addr
 			}
 		}

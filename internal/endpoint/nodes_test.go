@@ -25,7 +25,7 @@ func TestNAT(t *testing.T) {
 		"[fd00::2]:5":        "[::1]:5",
 		"other:1":            "other:1",
 	} {
-		if got := m.reach(announced); got != want {
+		if got := m.Reach(announced); got != want {
 			t.Errorf("%s is reached at %s, want %s", announced, got, want)
 		}
 	}

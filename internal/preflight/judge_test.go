@@ -178,6 +178,26 @@ func judged() []struct {
 
 func same(db int) int { return db }
 
+// TestHostOfSource: at the end of a bastion or a proxy 127.0.0.1 is another host, and this one's kernel says nothing of it.
+func TestHostOfSource(t *testing.T) {
+	here := &node{addr: "127.0.0.1:6379"}
+	for _, tt := range []struct {
+		name string
+		spec endpoint.Spec
+		want bool
+	}{
+		{"direct", endpoint.Spec{}, true},
+		{"bastion", endpoint.Spec{SSH: &endpoint.SSH{}}, false},
+		{"proxy", endpoint.Spec{SOCKS5: &endpoint.SOCKS5{}}, false},
+		{"mapped away", endpoint.Spec{NAT: endpoint.NAT{"127.0.0.1:6379": "192.0.2.1:6379"}}, false},
+	} {
+		got, err := (&side{spec: tt.spec}).sharesHost(t.Context(), here)
+		if err != nil || got != tt.want {
+			t.Errorf("%s: %v, %v, want %v", tt.name, got, err, tt.want)
+		}
+	}
+}
+
 func TestJudgements(t *testing.T) {
 	for _, tt := range judged() {
 		t.Run(tt.id+"/"+tt.name, func(t *testing.T) {

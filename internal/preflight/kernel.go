@@ -25,7 +25,7 @@ const wantedKernel = "tcp_max_syn_backlog >= 4096, somaxconn >= 4096, tcp_abort_
 
 func tcpKernel(ctx context.Context, r *run) []Check {
 	return perNode(&r.source, r.source.nodes, func(n *node) Check {
-		local, err := onThisHost(ctx, n.addr)
+		local, err := r.source.sharesHost(ctx, n)
 		if err != nil {
 			return skip("", oneLine(err), wantedKernel)
 		}
@@ -57,6 +57,14 @@ func judgeKernel(sys fs.FS) Check {
 		return alarm("", strings.Join(found, ", "), wantedKernel, strings.Join(remedy, " && "))
 	}
 	return pass("", strings.Join(found, ", "), wantedKernel)
+}
+
+// sharesHost says whether a node runs on this host. What a bastion or a proxy reaches at 127.0.0.1 is not this host.
+func (s *side) sharesHost(ctx context.Context, n *node) (bool, error) {
+	if s.spec.SSH != nil || s.spec.SOCKS5 != nil {
+		return false, nil
+	}
+	return onThisHost(ctx, s.spec.NAT.Reach(n.addr))
 }
 
 // onThisHost says whether an address is one of this host's own.
