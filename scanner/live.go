@@ -38,7 +38,7 @@ func ScanLive(ctx context.Context, d *endpoint.Deployment, o Options) (*BigKeys,
 		return nil, err
 	}
 	l := &liveScan{d: d, o: o, t: newTally(o), limit: limiter(o.Rate), sizeBy: SizeByMemoryUsage}
-	if spec := d.Spec(); spec.DB >= 0 && len(l.o.DBs) == 0 && spec.Kind == endpoint.Standalone {
+	if spec := d.Spec(); spec.DB >= 0 && len(l.o.DBs) == 0 && spec.Kind != endpoint.Cluster {
 		l.o.DBs = []int{spec.DB}
 	}
 	g, ctx := errgroup.WithContext(ctx)

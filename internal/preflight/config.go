@@ -81,7 +81,7 @@ func (c Config) Validate() error {
 
 // reads says whether a source database takes part in the migration.
 func (c Config) reads(db int) bool {
-	if only := c.Source.Spec.DB; only >= 0 && c.Source.Spec.Kind == endpoint.Standalone {
+	if only := c.Source.Spec.DB; only >= 0 && c.Source.Spec.Kind != endpoint.Cluster && len(c.Filter.DBs) == 0 {
 		return db == only
 	}
 	return c.Filter.MatchDB(db)
@@ -89,7 +89,8 @@ func (c Config) reads(db int) bool {
 
 // mapped gives the target database of a source database.
 func (c Config) mapped(db int) int {
-	if only := c.Target.Spec.DB; len(c.Filter.DBMap) == 0 && only >= 0 && c.Target.Spec.Kind == endpoint.Standalone {
+	onlyOne := c.Target.Spec.Kind == endpoint.Standalone || c.Target.Spec.Kind == endpoint.Sentinel
+	if only := c.Target.Spec.DB; len(c.Filter.DBMap) == 0 && only >= 0 && onlyOne {
 		return only
 	}
 	return c.Filter.Map(db)

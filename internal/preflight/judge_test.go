@@ -198,6 +198,20 @@ func TestHostOfSource(t *testing.T) {
 	}
 }
 
+// TestDatabasesOfURL: the database of a URL counts under sentinels as it does of one server, and --db wins.
+func TestDatabasesOfURL(t *testing.T) {
+	for _, kind := range []endpoint.Kind{endpoint.Standalone, endpoint.Sentinel} {
+		c := Config{Source: Side{Spec: endpoint.Spec{Kind: kind, DB: 3}}, Target: Side{Spec: endpoint.Spec{Kind: kind, DB: 5}}}
+		if c.reads(0) || !c.reads(3) || c.mapped(3) != 5 {
+			t.Errorf("%s: 0 is read: %v, 3 is read: %v and goes to %d, want 3 alone, to 5", kind, c.reads(0), c.reads(3), c.mapped(3))
+		}
+		c.Filter.DBs = []int{0}
+		if !c.reads(0) || c.reads(3) {
+			t.Errorf("%s: --db 0 does not win", kind)
+		}
+	}
+}
+
 func TestJudgements(t *testing.T) {
 	for _, tt := range judged() {
 		t.Run(tt.id+"/"+tt.name, func(t *testing.T) {
