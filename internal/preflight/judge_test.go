@@ -87,6 +87,10 @@ func judged() []struct {
 		{"target_version", "8.0 to Valkey 9", "80 is above 12 and yet another format", between(redis("8.0.0", 80000, 12), valkey("9.0.0", 80)), Alarm, "vector sets"},
 		{"target_version", "seen", "what there is now says how bad it is", withFields(redis("8.0.0", 80000, 12), redis("7.0.0", 70000, 10)), Alarm, "hashes whose fields expire (2 now) are refused"},
 		{"target_version", "Valkey 9 to 8.0", "Redis refuses 80", between(valkey("9.0.0", 80), redis("8.0.0", 80000, 12)), Alarm, "re-encoded"},
+		{"target_version", "7.0.15 to 7.0.0", "the same release", between(redis("7.0.15", 70015, 10), redis("7.0.0", 70000, 10)), Pass, ""},
+		{"target_version", "6.2 to 6.0", "one RDB version, fewer commands", between(redis("6.2.0", 60200, 9), redis("6.0.0", 60000, 9)), Alarm, "the target is older"},
+		{"target_version", "6.0 to 5.0", "one RDB version and the same commands, fewer options", between(redis("6.0.0", 60000, 9), redis("5.0.0", 50000, 9)), Alarm, "the target is older"},
+		{"target_version", "Valkey 8.1 to 8.0", "both say that they are Redis 7.2.4", between(valkey("8.1.0", 11), valkey("8.0.0", 11)), Alarm, "the target is older"},
 		{"target_version", "7.0 to 4.0", "streams came with 5.0", between(redis("7.0.0", 70000, 10), redis("4.0.0", 40000, 8)), Alarm, "streams are refused"},
 
 		{"target_state", "no hash", "nothing else runs", judgeCluster("h:1", map[string]string{"cluster_state": "ok", "cluster_slots_ok": "16384"}, nil), Pass, ""},

@@ -86,7 +86,7 @@ func extreme(nodes []*node, better func(a, b endpoint.Server) bool) (best endpoi
 	return best, ""
 }
 
-const wantedFormat = "the target reads the source's RDB version as it is"
+const wantedFormat = "the target is not older than the source, and reads its RDB version as it is"
 
 // format is what decides how values arrive.
 type format struct {
@@ -169,11 +169,21 @@ func (f format) judge() Check {
 		}
 		found += "; rewritten, or their keys copied, since the target has them not: " + strings.Join(lacks, " ") + more
 	}
+	if f.older() {
+		effects = append(effects, "the target is older: of commands and options that it lacks, others of the same effect are sent, or their keys are copied")
+	}
 	if len(effects) == 0 {
 		return pass("target", found, wantedFormat)
 	}
 	return alarm("target", found+"; "+strings.Join(effects, "; "), wantedFormat,
 		"migrate to a target of the source's version or later, or accept it: what is refused is reported key by key, what is re-encoded keeps every value")
+}
+
+// older compares releases of one flavor; between forks the numbers say nothing.
+func (f format) older() bool {
+	source, errSource := endpoint.ParseVersion(f.Source.Version)
+	target, errTarget := endpoint.ParseVersion(f.Target.Version)
+	return errSource == nil && errTarget == nil && f.Source.Flavor == f.Target.Flavor && target/100 < source/100
 }
 
 const lacksShown = 8
