@@ -122,6 +122,11 @@ func (c Config) Validate() error {
 	if c.StateDir == "" {
 		errs = append(errs, errors.New("--state: a directory is needed for the spool"))
 	}
+	for name, value := range map[string]time.Duration{"--hold-expiry": c.HoldExpiry, "--retry-for": c.RetryFor} {
+		if value < 0 {
+			errs = append(errs, fmt.Errorf("%s %v: want 0 or more", name, value))
+		}
+	}
 	if c.MaxLag <= 0 {
 		errs = append(errs, fmt.Errorf("--max-lag %v: want more than 0", c.MaxLag))
 	}

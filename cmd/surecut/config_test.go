@@ -125,6 +125,7 @@ func TestUsage(t *testing.T) {
 		{name: "argument of verify", args: []string{"verify", "redis://:s3cr3t@h:1"}, status: exitUsage, says: "verify takes no argument"},
 		{name: "argument of a scan", args: []string{"scan", "bigkeys", "redis://:s3cr3t@h:1"}, status: exitUsage, says: "scan bigkeys takes no argument"},
 		{name: "argument of demo", args: []string{"demo", "x"}, status: exitUsage, says: "demo takes no argument"},
+		{name: "negative times", args: []string{"migrate", "--source", "redis://h:1", "--target", "redis://h:2", "--retry-for", "-1s", "--hold-expiry", "-1h"}, status: exitUsage, says: "--retry-for -1s: want 0 or more"},
 		{name: "empty pattern", args: []string{"verify", "--source", "redis://h:1", "--target", "redis://h:2", "--exclude", ""}, status: exitUsage, says: "matches no key"},
 		{name: "missing endpoint", args: []string{"migrate", "--target", "redis://h:1"}, status: exitUsage, says: "--source is missing"},
 		{name: "wrong scheme", args: []string{"check", "--source", "mysql://h:1", "--target", "redis://h:1"}, status: exitUsage, says: "mysql"},

@@ -93,8 +93,11 @@ func setSSH(spec *endpoint.Spec, c *cli.Context, side string) error {
 	text := c.String(flag)
 	if text == "" {
 		for _, name := range []string{"ssh-key", "ssh-password-file", "ssh-known-hosts", "ssh-insecure"} {
-			if c.IsSet(side + "-" + name) {
+			switch {
+			case c.IsSet(side + "-" + name):
 				return fmt.Errorf("--%s-%s has no meaning without --%s-ssh user@bastion", side, name, side)
+			case c.IsSet(name) && c.String("source-ssh")+c.String("target-ssh")+c.String("trial-ssh") == "":
+				return fmt.Errorf("--%s has no meaning without --ssh user@bastion", name)
 			}
 		}
 		return nil
