@@ -45,9 +45,9 @@ func renderCSV(r Report) ([]byte, error) {
 	return out.Bytes(), nil
 }
 
-// cell makes text from outside safe for a spreadsheet, which would run what begins like a formula.
+// cell makes text from outside safe for a spreadsheet, which would run what begins like a formula, in some languages in full width too.
 func cell(s string) string {
-	if s = visible(s); s != "" && strings.ContainsRune("=+-@", rune(s[0])) {
+	if s = visible(s); strings.IndexAny(s, "=+-@＝＋－＠") == 0 {
 		return "'" + s
 	}
 	return s

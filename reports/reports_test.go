@@ -336,6 +336,11 @@ func TestCSV(t *testing.T) {
 	if got := rows[8][2]; got != "'=HYPERLINK(1)" {
 		t.Errorf("a key that a spreadsheet would run is written as %q", got)
 	}
+	for _, formula := range []string{"=1+1", "+1", "-1", "@SUM(1)", "＝1+1"} {
+		if got := cell(formula); got != "'"+formula {
+			t.Errorf("%q is written as %q", formula, got)
+		}
+	}
 	if err := Render(io.Discard, sampleMigrate(), CSV); err == nil || !strings.Contains(err.Error(), "migrate") {
 		t.Errorf("CSV of a migration: %v", err)
 	}
