@@ -103,6 +103,33 @@ func TestReportWritesEveryForm(t *testing.T) {
 	}
 }
 
+// TestReportThatCannotBeWritten: what a long run has found is not lost with its files, but there is no verdict of a gate without
+// its record. Nothing is put in place, and the status says so.
+func TestReportThatCannotBeWritten(t *testing.T) {
+	verify := &reports.Verify{Header: reports.NewHeader(reports.KindVerify, "test", "redis://a", "redis://b"),
+		Report: verifier.Report{Verdict: verifier.Same, Depth: "value", Proof: "rounds", Totals: verifier.Totals{SourceKeys: 5, TargetKeys: 5, Same: 5}}}
+	for _, tt := range []struct {
+		report reports.Report
+		want   string
+	}{{verify, "SAME  5 keys"}, {reports.Evaluate(reports.DefaultPolicy(), reports.Loaded{Path: "verify.json", Report: verify}), ""}} {
+		out := t.TempDir()
+		if err := os.Mkdir(filepath.Join(out, tt.report.Kind()+".xml"), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		var stdout, stderr bytes.Buffer
+		err := publish(tt.report, out, "table", &stdout, &stderr)
+		if err == nil || !strings.Contains(err.Error(), ".xml is in the way") || exitCode(err) != exitFailed {
+			t.Errorf("%s: %v", tt.report.Kind(), err)
+		}
+		if tt.want == "" && stdout.Len() > 0 || !strings.HasPrefix(stdout.String(), tt.want) {
+			t.Errorf("%s: stdout has %q, want %q", tt.report.Kind(), stdout.String(), tt.want)
+		}
+		if _, err := os.Stat(filepath.Join(out, tt.report.Kind()+".json")); err == nil {
+			t.Errorf("%s.json was written without the others", tt.report.Kind())
+		}
+	}
+}
+
 func readReport(t *testing.T, path string) string {
 	t.Helper()
 	data, err := os.ReadFile(path)

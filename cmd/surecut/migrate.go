@@ -371,10 +371,12 @@ func (r *migration) report(ctx context.Context, stdout io.Writer, verified *repo
 		gate = r.judge(verified, migrated)
 		outputs = append(outputs, gate)
 	}
+	var unwritten error
 	for _, out := range outputs {
-		if err := publish(out, r.o.Out, r.o.Format, stdout, r.stderr); err != nil {
-			return errors.Join(failed, err)
-		}
+		unwritten = errors.Join(unwritten, publish(out, r.o.Out, r.o.Format, stdout, r.stderr))
+	}
+	if unwritten != nil {
+		return errors.Join(failed, unwritten)
 	}
 	switch {
 	case failed != nil:

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -107,14 +108,18 @@ func renderFiles(o ReportOptions, inputs []reports.Loaded, stderr io.Writer) err
 }
 
 // publish is how a command hands out its report: the files into out, where the user named a directory, and one form
-// on stdout. The files come first, so that whoever reads a verdict on stdout finds them.
+// on stdout. The files come first, so that whoever reads a verdict on stdout finds them; where they cannot be written, stdout
+// still has what the run has found, but no GO or NO-GO without its record.
 func publish(r reports.Report, out, format string, stdout, stderr io.Writer) error {
+	var failed error
 	if out != "" {
 		paths, err := reports.Write(out, r)
-		if err != nil {
-			return err
+		if failed = err; err == nil {
+			defer fmt.Fprintln(stderr, "reports:", paths[0], paths[1])
 		}
-		defer fmt.Fprintln(stderr, "reports:", paths[0], paths[1])
 	}
-	return reports.Render(stdout, r, format)
+	if failed != nil && r.Kind() == reports.KindGate {
+		return failed
+	}
+	return errors.Join(failed, reports.Render(stdout, r, format))
 }

@@ -128,16 +128,7 @@ func deliverVerify(e endpoints, found *verifier.Report, out, format string, stdo
 		Header: reports.NewHeader(reports.KindVerify, Version, e.Source.String(), e.Target.String()),
 		Report: *found,
 	}
-	if out != "" {
-		paths, err := reports.Write(out, report)
-		if err != nil {
-			return err
-		}
-		for _, p := range paths {
-			fmt.Fprintln(stderr, "wrote "+p)
-		}
-	}
-	if err := reports.Render(stdout, report, format); err != nil {
+	if err := publish(report, out, format, stdout, stderr); err != nil {
 		return err
 	}
 	switch found.Verdict {
