@@ -9,8 +9,10 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"strconv"
+	"syscall"
 	"time"
 
 	"github.com/redis/rueidis"
@@ -66,6 +68,11 @@ func (o DemoOptions) Validate() error {
 func runDemo(ctx context.Context, o DemoOptions, stdout, stderr io.Writer) error {
 	if err := probeDir(o.Out); err != nil {
 		return err
+	}
+	if !signal.Ignored(syscall.SIGHUP) { // a terminal that is closed must not leave the servers behind
+		var stop context.CancelFunc
+		ctx, stop = signal.NotifyContext(ctx, syscall.SIGHUP)
+		defer stop()
 	}
 	dir, err := os.MkdirTemp("", "surecut-demo-")
 	if err != nil {
@@ -158,6 +165,7 @@ func startDemoServer(ctx context.Context, program, dir string) (*demoServer, err
 	}
 	s := &demoServer{program: program, addr: addr, cmd: exec.Command(program, "--port", port, "--bind", "127.0.0.1",
 		"--save", "", "--appendonly", "no", "--dir", dir, "--repl-diskless-sync", "yes", "--repl-diskless-sync-delay", "0")}
+	s.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL} // where this process is killed
 	if err := s.cmd.Start(); err != nil {
 		return nil, fmt.Errorf("demo: start %s: %w", program, err)
 	}
