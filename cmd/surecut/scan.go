@@ -9,6 +9,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"surecut/internal/endpoint"
+	"surecut/internal/rdb"
 	"surecut/reports"
 	"surecut/scanner"
 )
@@ -120,13 +121,22 @@ func runScanBigKeys(ctx context.Context, o ScanBigKeysOptions, stdout, stderr io
 	}
 	result, err := scanBigKeys(ctx, o, stderr)
 	if err != nil {
-		return err
+		return ofFile(err)
 	}
 	for _, note := range result.Notes {
 		fmt.Fprintln(stderr, "note:", note)
 	}
 	report := &reports.BigKeys{Header: reports.NewHeader(reports.KindBigKeys, Version, o.Source.String(), ""), BigKeys: *result}
 	return publish(report, o.Out, o.Format, stdout, stderr)
+}
+
+// ofFile says what to do about an RDB file that is damaged, or none.
+func ofFile(err error) error {
+	var format *rdb.FormatError
+	if errors.As(err, &format) {
+		return fmt.Errorf("%w; copy the file from its server again, or look at it with redis-check-rdb", err)
+	}
+	return err
 }
 
 func scanBigKeys(ctx context.Context, o ScanBigKeysOptions, stderr io.Writer) (*scanner.BigKeys, error) {

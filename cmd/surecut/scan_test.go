@@ -63,8 +63,8 @@ func TestScanBigKeysRefuses(t *testing.T) {
 		status int
 		says   []string
 	}{
-		{name: "cut short", args: []string{"bigkeys", "--source", "rdb:" + cut}, status: exitFailed, says: []string{cut, "at byte 1"}},
-		{name: "no RDB", args: []string{"bigkeys", "--source", "rdb:" + text}, status: exitFailed, says: []string{text, "not an RDB"}},
+		{name: "cut short", args: []string{"bigkeys", "--source", "rdb:" + cut}, status: exitFailed, says: []string{cut, "at byte 1", "copy the file from its server again"}},
+		{name: "no RDB", args: []string{"bigkeys", "--source", "rdb:" + text}, status: exitFailed, says: []string{text, "not an RDB", "copy the file from its server again"}},
 		{name: "no file", args: []string{"bigkeys", "--source", "rdb:" + dir + "/nosuch"}, status: exitFailed, says: []string{"nosuch"}},
 		{name: "AOF", args: []string{"bigkeys", "--source", "aof:" + text}, status: exitUsage, says: []string{"AOF"}},
 		{name: "no source", args: []string{"bigkeys"}, status: exitUsage, says: []string{"--source"}},

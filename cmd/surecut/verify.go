@@ -116,6 +116,9 @@ func runVerify(ctx context.Context, o VerifyOptions, stdout, stderr io.Writer) e
 	o.Verify.Progress = show.update
 	found, err := verifier.Run(ctx, o.Verify)
 	show.end()
+	if err != nil && o.Endpoints.Source.IsFile() {
+		err = ofFile(err)
+	}
 	if err != nil {
 		return fmt.Errorf("verify: %w", err)
 	}
