@@ -173,7 +173,7 @@ func TestPolicyFile(t *testing.T) {
 	tests := []struct{ name, why, yaml, want string }{
 		{name: "part", why: "the rest stays", yaml: "verify:\n  max_differences: 7\n"},
 		{name: "empty", why: "an empty file is more likely a slip", yaml: "", want: "is empty"},
-		{name: "unknown", why: "a slip must not weaken the gate", yaml: "verify:\n  max_diferences: 7\n", want: "max_diferences"},
+		{name: "unknown", why: "a slip must not weaken the gate", yaml: "verify:\n  max_diferences: 7\n", want: ": line 2: there is no setting max_diferences there; surecut gate --print-policy shows all"},
 		{name: "unknown at the top", why: "the same", yaml: "verfy: {}\n", want: "verfy"},
 		{name: "duration", why: "24 of what?", yaml: "max_age: 24\n", want: "24h"},
 		{name: "depth", why: "unknown", yaml: "verify: {min_depth: deep}\n", want: `verify.min_depth: "deep" is unknown`},

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -136,6 +137,9 @@ func LoadPolicy(path string) (Policy, error) {
 	return p, nil
 }
 
+// unknownSetting is how yaml words one, by the name of a type.
+var unknownSetting = regexp.MustCompile(`field (\S+) not found in type \S+`)
+
 func (p *Policy) merge(data []byte) error {
 	d := yaml.NewDecoder(bytes.NewReader(data))
 	d.KnownFields(true)
@@ -143,7 +147,8 @@ func (p *Policy) merge(data []byte) error {
 		if errors.Is(err, io.EOF) {
 			return errors.New("is empty; leave --policy out for the default policy")
 		}
-		return errors.New(strings.ReplaceAll(strings.TrimPrefix(err.Error(), "yaml: "), "\n", " "))
+		text := strings.TrimPrefix(strings.ReplaceAll(strings.TrimPrefix(err.Error(), "yaml: "), "\n", ""), "unmarshal errors:")
+		return errors.New(strings.TrimSpace(unknownSetting.ReplaceAllString(text, `there is no setting $1 there; surecut gate --print-policy shows all`)))
 	}
 	if err := d.Decode(new(any)); !errors.Is(err, io.EOF) {
 		return errors.New("holds more than one document; a policy is one")
