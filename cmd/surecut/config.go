@@ -99,7 +99,9 @@ func setFromConfig(c *cli.Context, name string, value any) error {
 				return err
 			}
 			for _, text := range texts {
-				if err := ctx.Set(name, text); err != nil {
+				if err := ctx.Set(name, text); err != nil && err.Error() == "parse error" {
+					return fmt.Errorf("%q: want %s", text, wantedBy(f))
+				} else if err != nil {
 					return err
 				}
 			}

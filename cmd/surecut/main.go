@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -67,7 +68,7 @@ func newApp(stdout, stderr io.Writer) *cli.App {
 		Commands:       commands(),
 		ExitErrHandler: func(*cli.Context, error) {}, // run maps errors to exit statuses
 		OnUsageError: func(c *cli.Context, err error, _ bool) error {
-			return usageError("%v%s; see surecut --help", err, nearestFlag(err, c.App.Flags))
+			return usageError("%s; see surecut --help", flagTrouble(err, c.App.Flags))
 		},
 		Action: func(c *cli.Context) error {
 			if c.Args().Present() {
@@ -88,7 +89,7 @@ func newApp(stdout, stderr io.Writer) *cli.App {
 // prepare gives a command and its subcommands the config file, and usage errors their exit status.
 func prepare(cmd *cli.Command, path string) {
 	cmd.OnUsageError = func(_ *cli.Context, err error, _ bool) error {
-		return usageError("%v%s; see surecut %s --help", err, nearestFlag(err, cmd.Flags), path)
+		return usageError("%s; see surecut %s --help", flagTrouble(err, cmd.Flags), path)
 	}
 	cmd.HideHelpCommand = true
 	if action := cmd.Action; action != nil {
@@ -116,17 +117,39 @@ func unknownCommand(what, name string, commands []*cli.Command, path string) err
 	return usageError("unknown %s %s%s; see %s --help", what, endpoint.Shown(name), nearest(name, known), path)
 }
 
-// nearestFlag gives the flag that was likely meant where err is of a flag that there is not.
-func nearestFlag(err error, flags []cli.Flag) string {
-	name, ok := strings.CutPrefix(err.Error(), "flag provided but not defined: -")
-	if !ok {
-		return ""
+// flagTrouble words what the flag package says of the command line: with the flag that was likely meant, or with the value that is wanted.
+func flagTrouble(err error, flags []cli.Flag) string {
+	text := err.Error()
+	if name, ok := strings.CutPrefix(text, "flag provided but not defined: -"); ok {
+		var known []string
+		for _, f := range flags {
+			known = append(known, f.Names()...)
+		}
+		return text + nearest(strings.TrimPrefix(name, "-"), known)
 	}
-	var known []string
-	for _, f := range flags {
-		known = append(known, f.Names()...)
+	if before, ok := strings.CutSuffix(text, ": parse error"); ok {
+		for _, f := range flags {
+			if slices.ContainsFunc(f.Names(), func(n string) bool { return strings.HasSuffix(before, " for flag -"+n) }) {
+				return before + ": want " + wantedBy(f)
+			}
+		}
 	}
-	return nearest(strings.TrimPrefix(name, "-"), known)
+	return text
+}
+
+// wantedBy says what a flag takes, where that is no text.
+func wantedBy(f cli.Flag) string {
+	switch f.(type) {
+	case *cli.BoolFlag:
+		return "true or false"
+	case *cli.DurationFlag:
+		return "a time, as in 30s, 5m or 1h"
+	case *cli.IntFlag, *cli.Int64Flag, *cli.IntSliceFlag:
+		return "a whole number"
+	case *cli.Float64Flag:
+		return "a number"
+	}
+	return "another value"
 }
 
 func setUpLog(w io.Writer, level, format string) error {
