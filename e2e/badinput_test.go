@@ -60,7 +60,7 @@ func noHalfReport(t *testing.T, out string) {
 	if err != nil && !os.IsNotExist(err) {
 		t.Fatal(err)
 	}
-	known := []string{"check", "migrate", "verify", "gate", "bigkeys", "repair"}
+	known := []string{"check", "migrate", "verify", "gate", "bigkeys", "compat"}
 	for _, f := range files {
 		kind, extension, _ := strings.Cut(f.Name(), ".")
 		if !slices.Contains(known, kind) || strings.Contains(f.Name(), "tmp") {
@@ -133,6 +133,12 @@ func TestBadInput(t *testing.T) {
 		{"unwritable out, scan", "", []string{"scan", "bigkeys", "--source", source.URL(), "--out", "/proc/no/reports"}, 5, []string{"--out", "/proc/no"}},
 		{"no RDB", "", []string{"scan", "bigkeys", "--source", "rdb:" + noRDB}, 1, []string{noRDB, "RDB"}},
 		{"truncated RDB", "half a scan is none", []string{"scan", "bigkeys", "--source", "rdb:" + cutShort}, 1, []string{cutShort}},
+		{"truncated RDB, migrate", "nothing of it may be in the target when it shows", []string{"migrate", "--source", "rdb:" + cutShort, "--target", target.URL(), "--accept-alarms"}, 3, []string{"source_file", cutShort}},
+		{"truncated RDB, verify", "half a comparison is none", []string{"verify", "--source", "rdb:" + cutShort, "--target", target.URL()}, 1, []string{cutShort, "copy the file"}},
+		{"unwritable out, repair", "before anything is repaired", []string{"repair", "--source", source.URL(), "--target", target.URL(), "--report", noRDB, "--apply", "--out", "/proc/no/reports"}, 5, []string{"--out", "/proc/no"}},
+		{"no report, repair", "", []string{"repair", "--source", source.URL(), "--target", target.URL(), "--report", noRDB, "--apply"}, 1, []string{noRDB}},
+		{"an argument", "flags behind it would not be read", []string{"migrate", "--source", source.URL(), "--target", target.URL(), "--accept", "backlog", "clock_skew", "--until", "same"}, 5, []string{"clock_skew", "only flags"}},
+		{"an argument with a password", "", []string{"verify", "redis://:" + secret + "@" + locked.Addr}, 5, []string{locked.Addr}},
 		{"missing RDB", "", []string{"scan", "bigkeys", "--source", "rdb:/no/such.rdb"}, 1, []string{"/no/such.rdb"}},
 		{"no report", "", []string{"gate", noRDB}, 1, []string{noRDB}},
 	} {
