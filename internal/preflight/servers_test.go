@@ -375,6 +375,39 @@ func TestEveryCheckPassesAndDoesNot(t *testing.T) {
 	}
 }
 
+// TestPassesBehindProxyAndSentinels: where there is a proxy and sentinels, what is in order passes, and not only what is not there.
+func TestPassesBehindProxyAndSentinels(t *testing.T) {
+	one, two := servers.Standalone(t, "redis:7.0"), servers.Standalone(t, "redis:7.0")
+	proxy := servers.Twemproxy(t, []string{"hash: crc16", "distribution: modula"}, one.Addr+":1", two.Addr+":1")
+	source := "redis+twemproxy://" + proxy.Addr + "?config=" + proxy.Config
+	spec, err := endpoint.Parse(source)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d, err := endpoint.Open(t.Context(), spec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	for i := range 100 {
+		name := fmt.Sprint("key-", i)
+		right := two
+		if d.Holds(one.Addr, name) {
+			right = one
+		}
+		right.Must("SET", name, "1")
+	}
+	primary := servers.Standalone(t, "redis:7.0")
+	servers.Replica(t, primary)
+	group := servers.Sentinels(t, primary, 1, 3)
+	rep := check(t, urls{source, servers.SentinelURL(group)}, nil)
+	for id, says := range map[string]string{"sharding": "of 100 keys that were looked at 0 lie elsewhere", "sentinels": "1 replicas that can take over"} {
+		if c := worst(rep, id); c.Result != Pass || !strings.Contains(c.Found, says) {
+			t.Errorf("%+v, want it to pass and to say %q", c, says)
+		}
+	}
+}
+
 func distinct(rep Report) map[string]bool {
 	ids := map[string]bool{}
 	for _, c := range rep.Checks {
