@@ -34,7 +34,7 @@ func newCheckCommand() *cli.Command {
 			&cli.BoolFlag{Name: "accept-alarms", Usage: "accept every alarm"},
 			&cli.StringSliceFlag{Name: "accept", Usage: "accept the alarms of these checks: `ID,ID`"},
 			&cli.StringFlag{Name: "out", Usage: "`DIR` for the report"},
-			&cli.StringFlag{Name: "format", Value: "table", Usage: "of the report on stdout: table, json, markdown or junit"},
+			&cli.StringFlag{Name: "format", Value: "table", Usage: "of the report on stdout: table, json, markdown, junit or html"},
 		),
 		Action: func(c *cli.Context) error {
 			opts, err := checkOptions(c)

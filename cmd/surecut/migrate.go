@@ -34,7 +34,7 @@ func newMigrateCommand() *cli.Command {
 			"copies the snapshot and follows the stream. The first Ctrl-C or SIGTERM applies what was received and stops cleanly;\n" +
 			"the same command with the same --state resumes. The second one aborts at once; that is resumable too.\n" +
 			"The source may be files, rdb:PATH or aof:PATH (or a list or pattern of them, one per shard): then the copy ends when\n" +
-			"all of them is in.\n" +
+			"all of them are in.\n" +
 			"Exit status: 0 stopped cleanly, done or GO; 3 a check failed, something did not arrive, or NO-GO; 4 alarms that nobody\n" +
 			"accepted, or keys that stayed unchecked; 1 the migration failed; 130 interrupted before the snapshot was in.",
 		Flags: append(flags,
