@@ -38,6 +38,7 @@ type Deployment struct {
 	closed  bool
 	shards  []Shard                // guarded by mu
 	owners  *[keyspace.Slots]int32 // guarded by mu; nil where one server holds all keys
+	failed  []string               // guarded by mu; nodes that the cluster calls failed, and that are in no shard
 	views   []SentinelView         // guarded by mu; nil unless sentinel
 	clients map[clientKey]rueidis.Client
 	servers map[string]Server
@@ -143,6 +144,14 @@ func (d *Deployment) Shards() []Shard {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return cloneShards(d.shards)
+}
+
+// Failed gives the nodes of a cluster that it calls failed and that are in no shard as last discovered: replicas that are down, and
+// primaries that were replaced. It is a copy.
+func (d *Deployment) Failed() []string {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return slices.Clone(d.failed)
 }
 
 // PrimaryOf gives the primary that owns a slot, false where none does. A standalone endpoint has one primary for all.

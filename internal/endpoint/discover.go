@@ -38,11 +38,11 @@ func (d *Deployment) Refresh(ctx context.Context) error {
 func (d *Deployment) refreshCluster(ctx context.Context) error {
 	var errs []error
 	for _, addr := range d.candidates() {
-		shards, err := d.discoverCluster(ctx, addr)
+		shards, failed, err := d.discoverCluster(ctx, addr)
 		if err == nil {
 			d.findListed(ctx, shards)
 			d.mu.Lock()
-			d.shards, d.owners = shards, slotOwners(shards)
+			d.shards, d.owners, d.failed = shards, slotOwners(shards), failed
 			d.mu.Unlock()
 			return nil
 		}
@@ -138,34 +138,35 @@ func (d *Deployment) clusterEnabled(ctx context.Context, addr string) (bool, err
 	return false, fmt.Errorf("ask %s for its kind: %w", addr, err)
 }
 
-func (d *Deployment) discoverCluster(ctx context.Context, addr string) ([]Shard, error) {
+// discoverCluster asks one node for the shards, and for the nodes that are none of them because the cluster calls them failed.
+func (d *Deployment) discoverCluster(ctx context.Context, addr string) (shards []Shard, failed []string, err error) {
 	cluster, err := d.clusterEnabled(ctx, addr)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if !cluster {
-		return nil, fmt.Errorf("%s is not a cluster node; name it as redis://%s (%w)", addr, addr, errKind)
+		return nil, nil, fmt.Errorf("%s is not a cluster node; name it as redis://%s (%w)", addr, addr, errKind)
 	}
 	c, err := d.Client(ctx, addr, 0)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	text, err := c.Do(ctx, c.B().Arbitrary("CLUSTER", "NODES").Build()).ToString()
 	if err != nil {
-		return nil, fmt.Errorf("CLUSTER NODES of %s: %w", addr, err)
+		return nil, nil, fmt.Errorf("CLUSTER NODES of %s: %w", addr, err)
 	}
 	nodes, err := ParseClusterNodes(text, addr)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	shards, err := shardsOf(nodes, preferredEndpoints(ctx, c, addr))
-	if err != nil {
-		return nil, fmt.Errorf("the cluster at %s: %w", addr, err)
+	endpoints := preferredEndpoints(ctx, c, addr)
+	if shards, err = shardsOf(nodes, endpoints); err != nil {
+		return nil, nil, fmt.Errorf("the cluster at %s: %w", addr, err)
 	}
 	if len(shards) == 0 {
-		return nil, fmt.Errorf("the cluster at %s serves no slots; assign them first (redis-cli --cluster create, or fix)", addr)
+		return nil, nil, fmt.Errorf("the cluster at %s serves no slots; assign them first (redis-cli --cluster create, or fix)", addr)
 	}
-	return shards, nil
+	return shards, failedNodes(nodes, endpoints), nil
 }
 
 // preferredEndpoints gives the addresses that the cluster wants its clients to use (since 7.0 they may be host

@@ -201,6 +201,26 @@ func shardsOf(nodes []ClusterNode, endpoints map[string]string) ([]Shard, error)
 	return shards, nil
 }
 
+// failedNodes gives the addresses of those that shardsOf leaves out because they are down. A primary that is down and owns slots
+// is not among them: it is a shard's.
+func failedNodes(nodes []ClusterNode, endpoints map[string]string) (failed []string) {
+	for _, n := range nodes {
+		down := n.Has("fail") || n.Has("fail?")
+		if owns := n.PrimaryID == "" && len(n.Slots) > 0; !down || owns {
+			continue
+		}
+		addr := n.Addr
+		if preferred := endpoints[n.ID]; preferred != "" {
+			addr = preferred
+		}
+		if addr != "" {
+			failed = append(failed, addr)
+		}
+	}
+	slices.Sort(failed)
+	return failed
+}
+
 // cloneShards makes a copy that shares nothing.
 func cloneShards(shards []Shard) []Shard {
 	out := slices.Clone(shards)

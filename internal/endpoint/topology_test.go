@@ -2,6 +2,7 @@ package endpoint
 
 import (
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
@@ -81,6 +82,9 @@ func TestShardsOf(t *testing.T) {
 	if err != nil || !reflect.DeepEqual(got, want) {
 		t.Errorf("shardsOf = %+v, %v, want %+v: the preferred endpoint, no suspect replica, no empty primary", got, err, want)
 	}
+	if failed := failedNodes(nodes, nil); !slices.Equal(failed, []string{"10.0.0.4:7000"}) {
+		t.Errorf("failedNodes = %v, want the suspect replica", failed)
+	}
 	owners := slotOwners(got)
 	if owners[100] != 0 || owners[101] != -1 || owners[103] != 1 || owners[16383] != 1 {
 		t.Errorf("slotOwners: %d %d %d %d", owners[100], owners[101], owners[103], owners[16383])
@@ -95,6 +99,9 @@ func TestShardsOfOld(t *testing.T) {
 	got, err := shardsOf(nodes, nil)
 	if err != nil || len(got) != 2 || len(got[1].Replicas) != 0 || len(got[1].Slots) != 2 {
 		t.Errorf("shardsOf = %+v, %v, want two shards, the failed replica left out", got, err)
+	}
+	if failed := failedNodes(nodes, nil); len(failed) > 0 {
+		t.Errorf("failedNodes = %v, want none: what has no address cannot be brought back", failed)
 	}
 }
 

@@ -28,12 +28,26 @@ func connectivity(_ context.Context, r *run) []Check {
 				dead = append(dead, fail(n.addr, oneLine(n.err), wanted, "bring the node back, or open the network to it"))
 			}
 		}
+		for _, addr := range s.d.Failed() {
+			dead = append(dead, judgeFailed(addr, r.cfg.Resume != "", wanted))
+		}
 		if len(dead) == 0 {
 			dead = []Check{pass(s.name, fmt.Sprintf("%d of %d nodes answer", len(s.nodes), len(s.nodes)), wanted)}
 		}
 		checks = append(checks, dead...)
 	}
 	return checks
+}
+
+// judgeFailed judges a node that its cluster calls failed. A migration that is resumed may have seen a failover, and goes on without
+// the node that was replaced.
+func judgeFailed(addr string, resumed bool, wanted string) Check {
+	const found = "the cluster calls it failed"
+	remedy := "bring it back, or take it out of the cluster: redis-cli --cluster del-node HOST:PORT NODE-ID"
+	if resumed {
+		return alarm(addr, found, wanted, remedy)
+	}
+	return fail(addr, found, wanted, remedy)
 }
 
 // oneLine gives an error as one line; joined errors have several.

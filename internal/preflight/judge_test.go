@@ -73,6 +73,9 @@ func judged() []struct {
 		want          Result
 		says          string
 	}{
+		{"connectivity", "failed node", "half of a cluster's nodes would pass for all of them", judgeFailed("h:1", false, ""), Fail, "calls it failed"},
+		{"connectivity", "failed node, resumed", "a failover may have replaced it", judgeFailed("h:1", true, ""), Alarm, "calls it failed"},
+
 		{"source_version", "oldest", "2.2.6 is the first", judgeSourceVersion(redis("2.2.6", 20206, 5), nil), Alarm, "no PSYNC"},
 		{"source_version", "PSYNC", "its stream can be continued", judgeSourceVersion(redis("2.8.0", 20800, 6), nil), Pass, "2.8.0"},
 		{"source_version", "INCRBYFLOAT before 6.0", "it is replicated as SET without KEEPTTL", judgeSourceVersion(redis("5.0.14", 50014, 9), map[string]int64{"incrbyfloat": 7}), Alarm, "7 calls"},

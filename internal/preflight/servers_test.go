@@ -131,6 +131,19 @@ var cases = map[string][]trouble{
 		}
 		l.Close()
 		return check(t, urls{url(b.replica), "redis://" + l.Addr().String()}, nil)
+	}}, {"a replica that is down", "the cluster no longer counts it", Fail, "calls it failed", func(t *testing.T, b *bench) Report {
+		nodes := servers.Cluster(t, "redis:7.0", 3, 1)
+		dead := nodes[5]
+		dead.Kill()
+		eventually(t, "the cluster calls it failed", func() bool {
+			for line := range strings.Lines(nodes[0].Must("CLUSTER", "NODES").(string)) {
+				if strings.Contains(line, dead.Addr) {
+					return strings.Contains(line, "fail")
+				}
+			}
+			return false
+		})
+		return check(t, urls{url(nodes[0]), url(b.target)}, nil)
 	}}, {"wrong password", "", Fail, "WRONGPASS", func(t *testing.T, b *bench) Report {
 		return check(t, urls{"redis://:wrong@" + b.replica.Addr, url(b.target)}, nil)
 	}}},
