@@ -316,17 +316,28 @@ func (c *cursor) bytes(n uint64, hold *[]byte) ([]byte, error) {
 }
 
 func (c *cursor) lzf() ([]byte, error) {
-	packed, err := c.count()
+	packed, n, err := c.lzfSizes()
 	if err != nil {
 		return nil, err
 	}
-	n, err := c.count()
-	if err != nil {
-		return nil, err
+	return c.unpacked(packed, n)
+}
+
+// lzfSizes reads what stands before LZF data: its size, and that of what it stands for.
+func (c *cursor) lzfSizes() (packed, n uint64, err error) {
+	if packed, err = c.count(); err != nil {
+		return 0, 0, err
+	}
+	if n, err = c.count(); err != nil {
+		return 0, 0, err
 	}
 	if packed > math.MaxInt32 || n > math.MaxInt32*4 {
-		return nil, damagedf("a compressed string claims %d bytes for %d", packed, n)
+		return 0, 0, damagedf("a compressed string claims %d bytes for %d", packed, n)
 	}
+	return packed, n, nil
+}
+
+func (c *cursor) unpacked(packed, n uint64) ([]byte, error) {
 	p, err := c.bytes(packed, &c.packed)
 	if err != nil {
 		return nil, err

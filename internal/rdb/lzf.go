@@ -2,8 +2,11 @@ package rdb
 
 const errLZF = damaged("LZF data is damaged")
 
-// lzfMaxRatio is the most bytes that one byte of LZF data can stand for: three bytes repeat 264.
-const lzfMaxRatio = 88
+const (
+	lzfMaxRatio = 88      // the most bytes that one byte of LZF data can stand for: three bytes repeat 264
+	lzfLongest  = 264     // the most bytes that one step gives
+	lzfReach    = 1 << 13 // how far back it can point
+)
 
 // decompressLZF gives the n bytes that src stands for, in dst's memory if that is large enough.
 func decompressLZF(dst, src []byte, n uint64) ([]byte, error) {
@@ -55,6 +58,75 @@ func decompressLZF(dst, src []byte, n uint64) ([]byte, error) {
 		return dst, errLZF
 	}
 	return dst, nil
+}
+
+// inflate hands out the n bytes that packed bytes of LZF data stand for, in pieces of at most pieceSize.
+func (c *cursor) inflate(packed, n uint64, emit func([]byte) error) error {
+	if n > packed*lzfMaxRatio {
+		return errLZF
+	}
+	out := make([]byte, 0, lzfReach+pieceSize)
+	done := 0 // of out, handed out already
+	for packed > 0 {
+		if len(out)-done+lzfLongest > pieceSize {
+			if err := emit(out[done:]); err != nil {
+				return err
+			}
+			done = copy(out, out[max(0, len(out)-lzfReach):])
+			out = out[:done]
+		}
+		took, next, err := c.inflateStep(out, packed, n)
+		if err != nil {
+			return err
+		}
+		packed -= took
+		n -= uint64(len(next) - len(out))
+		out = next
+	}
+	if n > 0 {
+		return errLZF
+	}
+	return emit(out[done:])
+}
+
+// inflateStep appends to out what the next step of LZF data gives, at most n bytes; took is what it is long, at most left.
+func (c *cursor) inflateStep(out []byte, left, n uint64) (took uint64, next []byte, err error) {
+	ctrl, err := c.byte()
+	if err != nil {
+		return 0, nil, err
+	}
+	if ctrl < 32 { // ctrl+1 literal bytes
+		size := uint64(ctrl) + 1
+		if 1+size > left || size > n {
+			return 0, nil, errLZF
+		}
+		p, err := c.fixed(int(size))
+		return 1 + size, append(out, p...), err
+	}
+	length, more := int(ctrl>>5), 1
+	if length == 7 {
+		more = 2
+	}
+	if uint64(1+more) > left {
+		return 0, nil, errLZF
+	}
+	p, err := c.fixed(more)
+	if err != nil {
+		return 0, nil, err
+	}
+	if more == 2 {
+		length += int(p[0])
+	}
+	length += 2
+	from := len(out) - int(ctrl&0x1f)<<8 - int(p[more-1]) - 1
+	if from < 0 || uint64(length) > n {
+		return 0, nil, errLZF
+	}
+	for ; length > 0; length-- { // what is copied may be its own source: a run
+		out = append(out, out[from])
+		from++
+	}
+	return uint64(1 + more), out, nil
 }
 
 // beginLZF gives the first n bytes or a few more of what src stands for, in dst's memory if that is large enough; less where src is damaged.

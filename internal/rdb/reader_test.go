@@ -277,9 +277,14 @@ func TestMemoryIsBounded(t *testing.T) {
 	const size = 16 << 20
 	for name, tt := range map[string]struct {
 		rdbType byte
-		n       int
-	}{"one string": {rdbType: 0, n: size}, "many empty elements": {rdbType: 1, n: size}} {
-		src := io.MultiReader(bytes.NewReader(cat([]byte("REDIS0004"), []byte{tt.rdbType}, str("k"), length(tt.n))), io.LimitReader(zeros{}, size), bytes.NewReader([]byte{0xff}))
+		begin   []byte
+		body    io.Reader
+	}{
+		"one string":          {begin: length(size), body: io.LimitReader(zeros{}, size)},
+		"a compressed string": {begin: cat([]byte{0xc3}, length(2*size), length(size)), body: io.LimitReader(zeros{}, 2*size)}, // 0 is a step: one byte follows
+		"many empty elements": {rdbType: 1, begin: length(size), body: io.LimitReader(zeros{}, size)},
+	} {
+		src := io.MultiReader(bytes.NewReader(cat([]byte("REDIS0004"), []byte{tt.rdbType}, str("k"), tt.begin)), tt.body, bytes.NewReader([]byte{0xff}))
 		r := rdb.NewReader(src, rdb.Options{MaxValue: 1 << 20})
 		var before, after runtime.MemStats
 		runtime.ReadMemStats(&before)

@@ -2,9 +2,11 @@ package rdb_test
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"math"
+	"math/rand/v2"
 	"reflect"
 	"strconv"
 	"strings"
@@ -285,6 +287,65 @@ func TestStringPieces(t *testing.T) {
 		}
 		if string(p.all) != want || p.calls < 3 {
 			t.Errorf("%d bytes in %d pieces", len(p.all), p.calls)
+		}
+	}
+}
+
+// TestCompressedStringPieces: what is handed out can still be pointed back to.
+func TestCompressedStringPieces(t *testing.T) {
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	rnd := rand.New(rand.NewPCG(seed, 0))
+	want := make([]byte, 0, 1<<20)
+	var packed []byte
+	for len(want) < 1<<20-300 {
+		if len(want) == 0 || rnd.IntN(3) == 0 {
+			n := 1 + rnd.IntN(32)
+			packed = append(packed, byte(n-1))
+			for range n {
+				want = append(want, byte(rnd.Uint32()))
+			}
+			packed = append(packed, want[len(want)-n:]...)
+			continue
+		}
+		back, n := 1+rnd.IntN(min(len(want), 1<<13)), 3+rnd.IntN(262)
+		if rnd.IntN(3) == 0 {
+			back = min(len(want), 1<<13)
+		}
+		if n < 9 {
+			packed = append(packed, byte(n-2)<<5|byte((back-1)>>8), byte(back-1))
+		} else {
+			packed = append(packed, 7<<5|byte((back-1)>>8), byte(n-9), byte(back-1))
+		}
+		for range n {
+			want = append(want, want[len(want)-back])
+		}
+	}
+	raw := cat([]byte{0xc3}, length(len(packed)), length(len(want)), packed)
+	p := pieces{t: t}
+	if err := rdb.WalkValue(0, raw, &p); err != nil || !bytes.Equal(p.all, want) || p.calls < 10 {
+		t.Errorf("%d bytes in %d pieces, %v; the same: %v", len(p.all), p.calls, err, bytes.Equal(p.all, want))
+	}
+	r := rdb.NewReader(iotest.HalfReader(bytes.NewReader(rdbFile("REDIS0009", entry(0, "k", raw)))), rdb.Options{MaxValue: 1000})
+	if e, err := r.Next(); err != nil || !e.Big {
+		t.Fatal(err)
+	}
+	p = pieces{t: t}
+	if err := r.Walk(&p); err != nil || !bytes.Equal(p.all, want) {
+		t.Errorf("%d bytes in %d pieces, %v; the same: %v", len(p.all), p.calls, err, bytes.Equal(p.all, want))
+	}
+	if _, err := r.Next(); err != io.EOF {
+		t.Error(err)
+	}
+	for name, bad := range map[string][]byte{
+		"a byte too few":   cat([]byte{0xc3}, length(len(packed)), length(len(want)+1), packed),
+		"a byte too many":  cat([]byte{0xc3}, length(len(packed)), length(len(want)-1), packed),
+		"before its start": cat([]byte{0xc3}, length(2002), length(1<<17), []byte{0, 'x', 0x20, 1}, make([]byte, 1998)),
+		"cut in a step":    cat([]byte{0xc3}, length(2001), length(1+666*264+100), []byte{0, 'x'}, bytes.Repeat([]byte{0xe0, 0xff, 0}, 666), []byte{0xe0}),
+	} {
+		var f *rdb.FormatError
+		if err := rdb.WalkValue(0, bad, &pieces{t: t}); !errors.As(err, &f) || !strings.Contains(f.Msg, "LZF") {
+			t.Errorf("%s: %v", name, err)
 		}
 	}
 }

@@ -100,30 +100,39 @@ func (d *decoder) value(rdbType byte) error {
 	return damagedf("%s", unknownType(rdbType))
 }
 
-// plainString hands out a string in pieces of at most pieceSize; a compressed one is held whole.
+// plainString hands out a string in pieces of at most pieceSize.
 func (d *decoder) plainString() error {
 	n, encoded, err := d.c.length()
 	if err != nil {
 		return err
 	}
-	var whole []byte
 	switch {
 	case !encoded:
 		return d.pieces(n, d.v.StringChunk)
 	case n == encLZF:
-		whole, err = d.c.lzf()
-	default:
-		whole, err = d.c.integer(n)
+		return d.unfold(d.v.StringChunk)
 	}
+	text, err := d.c.integer(n)
 	if err != nil {
 		return err
 	}
-	for ; len(whole) > pieceSize; whole = whole[pieceSize:] {
-		if err := d.v.StringChunk(whole[:pieceSize]); err != nil {
-			return err
-		}
+	return d.v.StringChunk(text)
+}
+
+// unfold hands out a compressed string: a small one whole, of a larger one no more is held than what LZF can point back to.
+func (d *decoder) unfold(emit func([]byte) error) error {
+	packed, n, err := d.c.lzfSizes()
+	if err != nil {
+		return err
 	}
-	return d.v.StringChunk(whole)
+	if n > pieceSize {
+		return d.c.inflate(packed, n, emit)
+	}
+	whole, err := d.c.unpacked(packed, n)
+	if err != nil {
+		return err
+	}
+	return emit(whole)
 }
 
 // pieces hands n bytes to emit; nothing is one empty piece.
