@@ -15,11 +15,13 @@ type relay struct {
 	Addr string // 127.0.0.1:port
 
 	listener net.Listener
+	over     chan struct{} // closed when the test ends
 	wg       sync.WaitGroup
 
 	mu     sync.Mutex
 	closed bool
 	hosts  map[string]string // guarded by mu
+	silent map[string]bool   // guarded by mu
 	asked  []string          // guarded by mu
 	conns  []net.Conn        // guarded by mu
 	served int               // guarded by mu
@@ -32,7 +34,8 @@ func (r *relay) start(t testing.TB, serve func(net.Conn)) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r.listener, r.Addr, r.hosts = l, l.Addr().String(), map[string]string{}
+	r.listener, r.Addr, r.over = l, l.Addr().String(), make(chan struct{})
+	r.hosts, r.silent = map[string]string{}, map[string]bool{}
 	r.wg.Go(func() {
 		for {
 			conn, err := l.Accept()
@@ -46,6 +49,7 @@ func (r *relay) start(t testing.TB, serve func(net.Conn)) {
 	})
 	t.Cleanup(func() {
 		l.Close()
+		close(r.over)
 		r.mu.Lock()
 		r.closed = true
 		r.mu.Unlock()
@@ -84,6 +88,13 @@ func (r *relay) Host(name, host string) {
 	r.hosts[name] = host
 }
 
+// Silence makes a host one that never answers, as behind a firewall.
+func (r *relay) Silence(name string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.silent[name] = true
+}
+
 // Asked gives the addresses, host:port as they came in, to which connections were asked for.
 func (r *relay) Asked() []string {
 	r.mu.Lock()
@@ -110,7 +121,12 @@ func (r *relay) onward(host string, port int) (net.Conn, error) {
 	if to, ok := r.hosts[host]; ok {
 		host = to
 	}
+	silent := r.silent[host]
 	r.mu.Unlock()
+	if silent {
+		<-r.over
+		return nil, net.ErrClosed
+	}
 	conn, err := net.DialTimeout("tcp", net.JoinHostPort(host, strconv.Itoa(port)), 10*time.Second)
 	if err == nil && !r.keep(conn) {
 		return nil, net.ErrClosed

@@ -27,6 +27,7 @@ type bastion struct {
 	base     dialFunc
 	interval time.Duration
 	patience time.Duration
+	limit    time.Duration // for a node to answer
 
 	ctx  context.Context // ends with close
 	stop context.CancelFunc
@@ -50,7 +51,7 @@ func newBastion(s SSH, base dialFunc) (*bastion, error) {
 	if err != nil {
 		return nil, err
 	}
-	b := &bastion{ssh: s, signers: signers, base: base, interval: sshKeepAlive, patience: sshPatience}
+	b := &bastion{ssh: s, signers: signers, base: base, interval: sshKeepAlive, patience: sshPatience, limit: dialTimeout}
 	b.ctx, b.stop = context.WithCancel(context.Background())
 	return b, nil
 }
@@ -70,8 +71,8 @@ func (b *bastion) dial(ctx context.Context, addr string) (net.Conn, error) {
 			return conn, nil
 		}
 		var refused *ssh.OpenChannelError
-		if errors.As(err, &refused) || ctx.Err() != nil {
-			break
+		if errors.As(err, &refused) || ctx.Err() != nil || errors.Is(err, context.DeadlineExceeded) {
+			break // a node that does not answer says nothing of the bastion, which others use
 		}
 		_ = l.client.Close()
 		<-l.lost
@@ -183,7 +184,7 @@ func (b *bastion) connect() (*ssh.Client, error) {
 
 // forward opens a channel, and a pipe over it: a channel has no deadlines, and the clients need them.
 func (b *bastion) forward(ctx context.Context, client *ssh.Client, addr string) (net.Conn, error) {
-	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
+	ctx, cancel := context.WithTimeout(ctx, b.limit)
 	defer cancel()
 	channel, err := client.DialContext(ctx, "tcp", addr)
 	if err != nil {

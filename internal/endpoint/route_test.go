@@ -277,6 +277,27 @@ func TestSSHConnectionIsSharedAndMadeAgain(t *testing.T) {
 	}
 }
 
+// One replica that is down must not take the connections of all other nodes with it.
+func TestNodeWithoutAnswerLeavesOthersAlone(t *testing.T) {
+	b, node := tunnels.NewBastion(t), okServer(t)
+	b.Silence("lost.inside")
+	d := routed(t, Spec{SSH: through(b)})
+	d.route.bastion.limit = 100 * time.Millisecond
+	conn, err := d.DialReplica(t.Context(), node)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := d.DialReplica(t.Context(), "lost.inside:6379"); err == nil || !strings.Contains(err.Error(), "no answer in time") {
+		t.Errorf("a node that does not answer: %v", err)
+	}
+	if err := roundTrip(conn, "PING"); err != nil {
+		t.Errorf("the connection to another node is lost: %v", err)
+	}
+	if n, asked := b.Served(), len(b.Asked()); n != 1 || asked != 2 {
+		t.Errorf("%d SSH connections and %d questions, want 1 and 2", n, asked)
+	}
+}
+
 func TestMuteBastionIsGivenUp(t *testing.T) {
 	b, node := tunnels.NewBastion(t), okServer(t)
 	d := routed(t, Spec{SSH: through(b)})
