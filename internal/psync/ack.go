@@ -12,8 +12,7 @@ import (
 // belongs to the streaming state and may be called beside Read. The source sends no reply.
 //
 // CopySnapshot sends the first one itself, and Read repeats it every second until the stream
-// flows: after a diskless transfer a source keeps the stream back until it comes (2.8.18 and
-// later). From then on the caller sends them.
+// flows. From then on the caller sends them.
 func (s *Session) Ack(offset int64) error {
 	if err := s.expect("acknowledge", streaming); err != nil {
 		return err
@@ -21,6 +20,22 @@ func (s *Session) Ack(offset int64) error {
 	if s.Legacy { // would be answered by an error in the middle of the stream
 		return nil
 	}
+	return s.sendAck(offset)
+}
+
+// ackFirst sends the first acknowledgement: after a diskless transfer a source keeps the stream back until it comes (2.8.18 and
+// later), even from a replica that asked by SYNC, which it wants no others from.
+func (s *Session) ackFirst() error {
+	if !s.awaitsAck() {
+		return nil
+	}
+	return s.sendAck(s.Offset)
+}
+
+// awaitsAck says whether the source takes a first acknowledgement.
+func (s *Session) awaitsAck() bool { return s.Full && (!s.Legacy || s.diskless) }
+
+func (s *Session) sendAck(offset int64) error {
 	return s.send("acknowledge", "REPLCONF", "ACK", strconv.FormatInt(offset, 10))
 }
 

@@ -161,6 +161,30 @@ func TestLegacy(t *testing.T) {
 	}
 }
 
+// A source that keeps PSYNC to itself, and not SYNC, may still make its snapshot without a disk. It sends the stream once that
+// was acknowledged, and wants no other acknowledgement.
+func TestLegacyDiskless(t *testing.T) {
+	rdb := rdbOf(50)
+	conn, ended := fakePrimary(t, greeted(
+		on("PSYNC ? -1", "-ERR unknown command 'PSYNC'\r\n"),
+		on("SYNC", "\n$EOF:"+mark+"\r\n"+rdb+mark),
+		on("REPLCONF ACK 0"), // it had not noticed yet that its own transfer was over
+		on("REPLCONF ACK 0", stream),
+	))
+	s, err := Start(t.Context(), conn, Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	expectSnapshot(t, s, rdb, 0)
+	if got := readStream(t, s, len(stream)); got != stream {
+		t.Errorf("stream %q", got)
+	}
+	expectScriptPlayed(t, ended)
+	if err := s.Ack(5); err != nil { // the pipe would block: nobody reads any more
+		t.Errorf("an acknowledgement must do nothing here: %v", err)
+	}
+}
+
 func TestStartRefused(t *testing.T) {
 	tests := []struct {
 		name, why string

@@ -48,6 +48,24 @@ func TestRealServers(t *testing.T) {
 	}
 }
 
+// Where PSYNC has another name, SYNC is left; the snapshot may come without a disk all the same.
+func TestRealSYNC(t *testing.T) {
+	for _, image := range servers.Images() {
+		for _, diskless := range []string{"yes", "no"} {
+			t.Run(image+" diskless "+diskless, func(t *testing.T) {
+				src := servers.Standalone(t, image, "--repl-diskless-sync", diskless, "--rename-command", "PSYNC", "")
+				fill(t, src)
+				link := follow(t, src, Config{Timeout: 20 * time.Second})
+				if !link.Full || !link.Legacy || link.diskless != (diskless == "yes") {
+					t.Errorf("%+v", link.Session)
+				}
+				src.Must("INCR", "counter")
+				link.readUntil(t, func() bool { return link.incremented == 1 })
+			})
+		}
+	}
+}
+
 // fill gives the snapshot some megabytes that do not compress.
 func fill(t *testing.T, src *servers.Server) {
 	t.Helper()

@@ -49,8 +49,9 @@ type Session struct {
 	// Offset is the number of the byte before the first byte of the stream; 0 where the
 	// source has no PSYNC and does not tell.
 	Offset int64
-	// Legacy tells that the source was asked by SYNC, since it has no PSYNC (before 2.8):
-	// it tells no offset, takes no acknowledgements, and Ack does nothing.
+	// Legacy tells that the source was asked by SYNC, since it has no PSYNC (before 2.8),
+	// or this has another name there: it tells no offset, takes no acknowledgements, and Ack
+	// does nothing.
 	Legacy bool
 
 	conn    net.Conn
@@ -58,6 +59,7 @@ type Session struct {
 
 	buf        []byte
 	start, end int  // buf[start:end] has been read and not consumed
+	diskless   bool // the snapshot ended with a mark
 	flows      bool // a byte of the stream has come
 
 	mu    sync.Mutex // guards the two below and the setting of deadlines
@@ -84,7 +86,7 @@ func (s *Session) Read(p []byte) (int, error) {
 		s.flows = true
 		return n, nil
 	}
-	if s.Full && !s.Legacy && !s.flows {
+	if s.awaitsAck() && !s.flows {
 		return s.readFirst(p)
 	}
 	return s.receive("read the stream", p, s.timeout)
@@ -109,7 +111,7 @@ func (s *Session) readFirst(p []byte) (int, error) {
 		if stalled.Waited = s.timeout; waited >= s.timeout {
 			return 0, stalled
 		}
-		if err := s.Ack(s.Offset); err != nil {
+		if err := s.ackFirst(); err != nil {
 			return 0, err
 		}
 	}

@@ -28,7 +28,7 @@ func (s *Session) CopySnapshot(ctx context.Context, w io.Writer, progress func(r
 	release := s.CloseOn(ctx)
 	n, err := s.copySnapshot(w, progress)
 	if err == nil {
-		err = s.Ack(s.Offset)
+		err = s.ackFirst()
 	}
 	if !release() && err == nil {
 		err = fmt.Errorf("copy the snapshot: %w", context.Cause(ctx))
@@ -46,7 +46,7 @@ func (s *Session) copySnapshot(w io.Writer, progress func(received, total int64)
 	}
 	s.advance(receiving)
 	out := &snapshotWriter{w: w, total: total, progress: progress}
-	if mark != nil {
+	if s.diskless = mark != nil; s.diskless {
 		err = s.copyToMark(out, mark)
 	} else {
 		err = s.copyLength(out, total)
