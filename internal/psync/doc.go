@@ -4,7 +4,7 @@
 // A Session goes through these states; each step is one request and its one reply, never
 // pipelined, since a server refuses PSYNC "with pending output".
 //
-//	greeting ---PING---> announcing ---REPLCONF listening-port---> offering ---REPLCONF capa---> asking
+//	greeting ---PING---> announcing ---REPLCONF listening-port---> offering ---REPLCONF capa---> naming ---REPLCONF version---> asking
 //
 //	asking --+-- +CONTINUE ------------------------------------------------------> streaming
 //	         +-- +FULLRESYNC --> awaiting -- $len or $EOF: --> receiving --------> streaming

@@ -29,12 +29,16 @@ const hangUp = "hang up"
 
 func on(request string, reply ...string) exchange { return exchange{request, reply} }
 
+// noVersion is how all but Valkey (since 8.0) answer.
+var noVersion = on("REPLCONF version 9.0.0", "-ERR Unrecognized REPLCONF option: version\r\n")
+
 // greeted is the beginning that most scripts share.
 func greeted(rest ...exchange) []exchange {
 	return append([]exchange{
 		on("PING", "+PONG\r\n"),
 		on("REPLCONF listening-port 0", "+OK\r\n"),
 		on("REPLCONF capa eof capa psync2", "+OK\r\n"),
+		noVersion,
 	}, rest...)
 }
 

@@ -16,10 +16,16 @@ const (
 	stepPing     = "PING"
 	stepPort     = "REPLCONF listening-port"
 	stepCapa     = "REPLCONF capa"
+	stepVersion  = "REPLCONF version"
 	stepPSYNC    = "PSYNC"
 	stepSYNC     = "SYNC"
 	stepSnapshot = "snapshot"
 )
+
+// readsLike is the newest version of Valkey whose snapshots can be read here. Valkey (since 9.1) makes a diskless snapshot
+// that the replica's version reads. To a replica that names none it sends one in the format of Redis 7.2, which has no place
+// for hashes whose fields expire: then it makes none at all. Redis does not know the option.
+const readsLike = "9.0.0"
 
 // Start makes conn, which is connected and authenticated and on which nothing is pending,
 // a replication connection, and owns it from then on: when Start fails it closes it. ctx
@@ -56,6 +62,10 @@ func (s *Session) handshake(cfg Config) error {
 	}
 	s.advance(offering)
 	if err := s.configure(stepCapa, "capa", "eof", "capa", "psync2"); err != nil {
+		return err
+	}
+	s.advance(naming)
+	if err := s.configure(stepVersion, "version", readsLike); err != nil {
 		return err
 	}
 	s.advance(asking)

@@ -73,7 +73,7 @@ func TestStartFull(t *testing.T) {
 			script: greeted(on("PSYNC ? -1", "\n", "\n\n", full, "\n", "\n\n\n"+sized+stream), on("REPLCONF ACK 0")), total: int64(len(rdb))},
 		{name: "keep-alives everywhere", script: []exchange{
 			on("PING", "\n", "\n+PONG\r\n"), on("REPLCONF listening-port 0", "\n\n+OK\r\n"), on("REPLCONF capa eof capa psync2", "\n+OK\r\n"),
-			on("PSYNC ? -1", "\n"+full+"\n"+sized+stream), on("REPLCONF ACK 0")}, total: int64(len(rdb))},
+			on("REPLCONF version 9.0.0", "\n+OK\r\n"), on("PSYNC ? -1", "\n"+full+"\n"+sized+stream), on("REPLCONF ACK 0")}, total: int64(len(rdb))},
 		{name: "more fields", why: "Tair appends its own",
 			script: greeted(on("PSYNC ? -1", "+FULLRESYNC "+id+" 77 88 applied_info{} 0\r\n"+sized+stream), on("REPLCONF ACK 77")), total: int64(len(rdb)), offset: 77},
 		{name: "position unknown", why: "the source no longer has it",
@@ -81,16 +81,19 @@ func TestStartFull(t *testing.T) {
 			cfg:    Config{ReplID: id, Offset: 5}, total: int64(len(rdb)), offset: 500},
 		{name: "no capa", why: "2.8 does not know the option", script: []exchange{
 			on("PING", "+PONG\r\n"), on("REPLCONF listening-port 0", "+OK\r\n"), on("REPLCONF capa eof capa psync2", "-ERR Unrecognized REPLCONF option: capa\r\n"),
-			on("PSYNC ? -1", full+sized+stream), on("REPLCONF ACK 0")}, total: int64(len(rdb))},
+			noVersion, on("PSYNC ? -1", full+sized+stream), on("REPLCONF ACK 0")}, total: int64(len(rdb))},
 		{name: "no PING allowed", why: "PSYNC decides", script: []exchange{
 			on("PING", "-NOPERM this user has no permissions to run the 'ping' command\r\n"), on("REPLCONF listening-port 0", "+OK\r\n"),
-			on("REPLCONF capa eof capa psync2", "+OK\r\n"), on("PSYNC ? -1", full+sized+stream), on("REPLCONF ACK 0")}, total: int64(len(rdb))},
+			on("REPLCONF capa eof capa psync2", "+OK\r\n"), noVersion, on("PSYNC ? -1", full+sized+stream), on("REPLCONF ACK 0")}, total: int64(len(rdb))},
 		{name: "writes stopped", why: "a primary whose BGSAVE failed refuses PING, not PSYNC", script: []exchange{
 			on("PING", "-MISCONF Redis is configured to save RDB snapshots\r\n"), on("REPLCONF listening-port 0", "+OK\r\n"),
-			on("REPLCONF capa eof capa psync2", "+OK\r\n"), on("PSYNC ? -1", full+sized+stream), on("REPLCONF ACK 0")}, total: int64(len(rdb))},
+			on("REPLCONF capa eof capa psync2", "+OK\r\n"), noVersion, on("PSYNC ? -1", full+sized+stream), on("REPLCONF ACK 0")}, total: int64(len(rdb))},
+		{name: "Valkey", why: "it makes a snapshot that this version reads", script: []exchange{
+			on("PING", "+PONG\r\n"), on("REPLCONF listening-port 0", "+OK\r\n"), on("REPLCONF capa eof capa psync2", "+OK\r\n"),
+			on("REPLCONF version 9.0.0", "+OK\r\n"), on("PSYNC ? -1", full+sized+stream), on("REPLCONF ACK 0")}, total: int64(len(rdb))},
 		{name: "port", script: []exchange{
 			on("PING", "+PONG\r\n"), on("REPLCONF listening-port 7777", "+OK\r\n"), on("REPLCONF capa eof capa psync2", "+OK\r\n"),
-			on("PSYNC ? -1", full+sized+stream), on("REPLCONF ACK 0")}, cfg: Config{ListeningPort: 7777}, total: int64(len(rdb))},
+			noVersion, on("PSYNC ? -1", full+sized+stream), on("REPLCONF ACK 0")}, cfg: Config{ListeningPort: 7777}, total: int64(len(rdb))},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -141,6 +144,7 @@ func TestLegacy(t *testing.T) {
 		on("PING", "+PONG\r\n"),
 		on("REPLCONF listening-port 0", "-ERR unknown command 'REPLCONF'\r\n"),
 		on("REPLCONF capa eof capa psync2", "-ERR unknown command 'REPLCONF'\r\n"),
+		on("REPLCONF version 9.0.0", "-ERR unknown command 'REPLCONF'\r\n"),
 		on("PSYNC "+id+" 10", "-ERR unknown command 'PSYNC'\r\n"),
 		on("SYNC", fmt.Sprintf("\n\n$%d\r\n%s%s", len(rdb), rdb, stream)),
 	})
@@ -495,7 +499,7 @@ func TestAckBesideRead(t *testing.T) {
 
 func TestTransitions(t *testing.T) {
 	want := map[[2]state]bool{
-		{greeting, announcing}: true, {announcing, offering}: true, {offering, asking}: true,
+		{greeting, announcing}: true, {announcing, offering}: true, {offering, naming}: true, {naming, asking}: true,
 		{asking, awaiting}: true, {asking, streaming}: true, {awaiting, receiving}: true, {receiving, streaming}: true,
 	}
 	for from := range states {

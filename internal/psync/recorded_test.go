@@ -33,14 +33,14 @@ func TestRecordedSessions(t *testing.T) {
 	}
 }
 
-// recorded plays a fixture: 2.8 was never asked for its capabilities, so that reply is added.
+// recorded plays a fixture: 2.8 was never asked for its capabilities, and none was told a version, so those replies are added.
 func recorded(t testing.TB, f fixtures.Fixture) (net.Conn, <-chan error) {
 	lines := strings.SplitAfterN(string(f.PsyncBin), "\r\n", 5)
 	if !strings.HasPrefix(lines[2], "+OK") {
 		lines = append(lines[:2:2], "-ERR Unrecognized REPLCONF option: capa\r\n", lines[2], strings.Join(lines[3:], ""))
 	}
 	return fakePrimary(t, []exchange{
-		on("PING", lines[0]), on("REPLCONF listening-port 0", lines[1]), on("REPLCONF capa eof capa psync2", lines[2]),
+		on("PING", lines[0]), on("REPLCONF listening-port 0", lines[1]), on("REPLCONF capa eof capa psync2", lines[2]), noVersion,
 		on("PSYNC ? -1", lines[3]+lines[4][:len(lines[4])-f.Meta.StreamBytes]),
 		on(fmt.Sprintf("REPLCONF ACK %s", f.Meta.PsyncReply[52:]), string(f.Stream())),
 	})

@@ -8,6 +8,7 @@ const (
 	greeting   state = iota // PING
 	announcing              // REPLCONF listening-port
 	offering                // REPLCONF capa
+	naming                  // REPLCONF version
 	asking                  // PSYNC, or SYNC where there is no PSYNC
 	awaiting                // full: the header of the snapshot comes next
 	receiving               // full: the snapshot comes
@@ -16,7 +17,7 @@ const (
 	states
 )
 
-var stateNames = [states]string{"greeting", "announcing", "offering", "asking", "awaiting snapshot", "receiving snapshot", "streaming", "ended"}
+var stateNames = [states]string{"greeting", "announcing", "offering", "naming", "asking", "awaiting snapshot", "receiving snapshot", "streaming", "ended"}
 
 func (s state) String() string { return stateNames[s] }
 
@@ -24,7 +25,8 @@ func (s state) String() string { return stateNames[s] }
 var transitions = [states][]state{
 	greeting:   {announcing},
 	announcing: {offering},
-	offering:   {asking},
+	offering:   {naming},
+	naming:     {asking},
 	asking:     {awaiting, streaming},
 	awaiting:   {receiving},
 	receiving:  {streaming},
