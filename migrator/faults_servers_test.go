@@ -6,6 +6,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -215,6 +218,29 @@ func TestSourceForgets(t *testing.T) {
 	source.Kill()
 	source.Restart()
 	if err := r.fails(); !errors.Is(err, errResync) {
+		t.Fatal(err)
+	}
+}
+
+// TestSpoolFails: a disk that takes no more is not a source that was lost, and is told before the source has gone on for too long.
+func TestSpoolFails(t *testing.T) {
+	source, target := servers.Standalone(t, "redis:7.0"), servers.Standalone(t, "redis:7.0")
+	dir := t.TempDir()
+	r := begin(t, urls{source.URL(), target.URL()}, dir, func(cfg *Config) { cfg.SpoolLimit = 16 << 20 })
+	r.caughtUp()
+	streams, err := filepath.Glob(filepath.Join(dir, "*", "stream"))
+	if err != nil || len(streams) != 1 {
+		t.Fatal(streams, err)
+	}
+	if err := os.Rename(streams[0], streams[0]+".gone"); err != nil { // where the next segment would be written
+		t.Fatal(err)
+	}
+	value := strings.Repeat("x", 64<<10)
+	for i := range 200 {
+		source.Must("SET", "k"+strconv.Itoa(i), value)
+	}
+	var disk *diskError
+	if err := r.fails(); !errors.As(err, &disk) || !errors.Is(err, fs.ErrNotExist) || !strings.Contains(err.Error(), "--state") {
 		t.Fatal(err)
 	}
 }

@@ -36,8 +36,12 @@ func (l *link) receive(ctx context.Context, ready chan struct{}) error {
 		if l.spool.End() > before {
 			progress, pause = time.Now(), 100*time.Millisecond
 		}
-		if errors.Is(err, spool.ErrFull) {
+		var disk *diskError
+		switch {
+		case errors.Is(err, spool.ErrFull):
 			err = fmt.Errorf("%w (%w)", errSpoolFull, err)
+		case errors.As(err, &disk):
+			return disk
 		}
 		if !psync.Retryable(err) || errors.Is(err, errResync) || errors.Is(err, errSyncLost) || errors.Is(err, errFailedOver) || errors.Is(err, spool.ErrFull) || errors.Is(err, errCut) || time.Since(progress) > l.m.cfg.RetryFor {
 			return fmt.Errorf("source %s: %w", l.node(), err)
@@ -50,6 +54,16 @@ func (l *link) receive(ctx context.Context, ready chan struct{}) error {
 		pause = min(pause*2, 5*time.Second)
 	}
 }
+
+// diskError is a failure of the spool's disk. To connect to the source again would not mend it, and what the source sends meanwhile
+// may be more than its backlog holds.
+type diskError struct{ err error }
+
+func (e *diskError) Error() string {
+	return e.err.Error() + " (make room or mend the disk under --state, and run the same command again to resume)"
+}
+
+func (e *diskError) Unwrap() error { return e.err }
 
 // resumeSnapshot announces a snapshot that an earlier run has received whole, or has loaded.
 func (l *link) resumeSnapshot(ready chan struct{}) chan struct{} {
@@ -156,7 +170,10 @@ func (l *link) continued(s *psync.Session) error {
 		return nil
 	}
 	l.moved.Store(&moved{behind: s.Offset})
-	return errors.Join(l.spool.SetReplID(s.ReplID), l.m.saveState())
+	if err := l.spool.SetReplID(s.ReplID); err != nil {
+		return &diskError{err}
+	}
+	return l.m.saveState()
 }
 
 // errCut says that a snapshot was cut off after parts of it may have been loaded.
@@ -182,7 +199,7 @@ func (l *link) receiveSnapshot(ctx context.Context, s *psync.Session, asked int6
 	}
 	l.snap = snap
 	if err := l.spool.Start(s.ReplID, s.Offset); err != nil {
-		return err
+		return &diskError{err}
 	}
 	l.m.update(func() {
 		l.st.ReplID, l.st.Start, l.st.StartedMs, l.st.Snapshot, l.st.Reach = s.ReplID, s.Offset, asked, snapshotReceiving, 0
@@ -262,7 +279,7 @@ func (l *link) receiveStream(ctx context.Context, at string, s *psync.Session) (
 			return err
 		}
 		if err := l.spool.Append(time.Now().UnixMilli(), buf[:n]); err != nil {
-			return err
+			return &diskError{err}
 		}
 		if bytes.Contains(buf[:n], []byte("GETACK")) {
 			if err := s.Ack(l.spool.End()); err != nil {

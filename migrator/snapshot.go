@@ -61,13 +61,20 @@ func (s *snapshotFile) Write(p []byte) (int, error) {
 	s.size += int64(n)
 	s.mu.Unlock()
 	s.grown.Broadcast()
-	return n, err
+	return n, snapshotFailed(err)
+}
+
+func snapshotFailed(err error) error {
+	if err == nil {
+		return nil
+	}
+	return &diskError{fmt.Errorf("spool the snapshot: %w", err)}
 }
 
 // finish says that no more will come: err nil where the snapshot is whole, which is durable then.
 func (s *snapshotFile) finish(err error) error {
 	if err == nil {
-		err = s.f.Sync()
+		err = snapshotFailed(s.f.Sync())
 	}
 	s.mu.Lock()
 	if s.whole { // what happens to the source afterwards does not matter

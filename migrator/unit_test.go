@@ -296,6 +296,15 @@ func TestSnapshotFile(t *testing.T) {
 			}
 		})
 	}
+	s, err := createSnapshot(filepath.Join(t.TempDir(), "s"), size)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.close()
+	var disk *diskError
+	if _, err := s.Write(data[:10]); !errors.As(err, &disk) || !strings.Contains(err.Error(), "--state") {
+		t.Errorf("a file that cannot be written: %v", err)
+	}
 }
 
 func TestStateDamage(t *testing.T) {
