@@ -10,11 +10,56 @@ import (
 
 	"surecut/internal/endpoint"
 	"surecut/internal/keyspace"
+	"surecut/internal/rdb"
 )
 
 // big writes a value that is too large to be held, as it streams from the snapshot.
 func (ld *loader) big(ctx context.Context, k loadKey) error {
+	if k.kind == rdb.TypeModule {
+		return ld.bigModule(ctx, k)
+	}
 	return ld.rebuild(ctx, ld.aside, k, ld.r.Walk)
+}
+
+// bigModule writes a value of a module. No command builds it, so that it alone is held whole whatever its size, up to copyLimit.
+func (ld *loader) bigModule(ctx context.Context, k loadKey) error {
+	whole := moduleValue{}
+	if err := ld.r.Walk(&whole); err != nil {
+		if errors.Is(err, rdb.ErrTooLarge) {
+			ld.l.reportKey(keyspace.Key{DB: k.db, Name: k.name}, fmt.Sprintf("a value of a module of more than %d MiB: one command cannot carry it, and several cannot build it", copyLimit>>20))
+			return nil
+		}
+		return fmt.Errorf("snapshot: key %s of database %d: %w", printable(k.name), k.db, err)
+	}
+	payload, err := ld.l.m.target.payloads.appendValue(nil, k.kind, whole.raw, copyLimit)
+	if notRestorable(err) {
+		ld.l.reportKey(keyspace.Key{DB: k.db, Name: k.name}, err.Error())
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("snapshot: key %s of database %d: %w", printable(k.name), k.db, err)
+	}
+	addr, err := ld.aside.node(ld.l.m.target.slot(k.name))
+	if err != nil {
+		return err
+	}
+	k.from, k.to = 0, len(payload)
+	return ld.restore(ctx, ld.aside, &batch{addr: addr, keys: []loadKey{k}, payload: payload})
+}
+
+// moduleValue gathers the bytes of a value of a module.
+type moduleValue struct {
+	keyspace.Collector
+	raw []byte
+}
+
+// ModulePayload takes the next piece.
+func (m *moduleValue) ModulePayload(p []byte) error {
+	if len(m.raw)+len(p) > copyLimit {
+		return rdb.ErrTooLarge
+	}
+	m.raw = append(m.raw, p...)
+	return nil
 }
 
 // rebuild writes a value by commands in bounded chunks: under a temporary key of the same slot, which then takes

@@ -3,6 +3,10 @@
 package migrator
 
 import (
+	"encoding/binary"
+	"math"
+	"math/rand/v2"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -56,6 +60,32 @@ func TestBigValues(t *testing.T) {
 			addsUp(t, r.stop())
 			equal(t, u, dataset.CompareOptions{})
 		})
+	}
+}
+
+// TestBigVectorSet: no command builds a value of a module, so that it goes whole, as small ones do.
+func TestBigVectorSet(t *testing.T) {
+	source, target := servers.Standalone(t, "redis:8.0"), servers.Standalone(t, "redis:8.0")
+	vector := make([]byte, 4*512)
+	for i := range 100 {
+		for at := 0; at < len(vector); at += 4 {
+			binary.LittleEndian.PutUint32(vector[at:], math.Float32bits(rand.Float32()))
+		}
+		source.Must("VADD", "big:vectors", "FP32", string(vector), "e"+strconv.Itoa(i), "NOQUANT", "SETATTR", `{"n":`+strconv.Itoa(i)+"}")
+	}
+	source.Must("EXPIRE", "big:vectors", "9000")
+	r := begin(t, urls{source.URL(), target.URL()}, t.TempDir(), func(c *Config) { c.BigValue = 64 << 10 })
+	r.caughtUp()
+	addsUp(t, r.stop())
+	for i := range 100 {
+		for _, args := range [][]string{{"VEMB", "big:vectors", "e" + strconv.Itoa(i), "RAW"}, {"VGETATTR", "big:vectors", "e" + strconv.Itoa(i)}} {
+			if want, got := source.Must(args...), target.Must(args...); !reflect.DeepEqual(want, got) {
+				t.Fatalf("%s: %.200v, want %.200v", args, got, want)
+			}
+		}
+	}
+	if want, got := source.Must("PEXPIRETIME", "big:vectors"), target.Must("PEXPIRETIME", "big:vectors"); want != got {
+		t.Errorf("expires at %v, want %v", got, want)
 	}
 }
 
