@@ -90,24 +90,46 @@ func (f *Facts) readRDB(ctx context.Context, s *Source, big int64) (end int64, e
 		f.Databases[e.DB]++
 		if e.Big {
 			begin, b := r.Consumed(), BigValue{Key: keyspace.Key{DB: e.DB, Name: string(e.Key)}, Type: rdb.TypeOf(e.Type)}
-			if err := r.Walk(keyspace.NewHasher()); err != nil {
+			look := bigLook{Hasher: keyspace.NewHasher()}
+			if err := r.Walk(&look); err != nil {
 				return 0, fmt.Errorf("%s: %w", s.Parts[0].Path, err)
 			}
 			b.Bytes = r.Consumed() - begin
 			f.Big = append(f.Big, b)
+			f.module(b.Type, look.begin)
 			continue
 		}
-		if rdb.TypeOf(e.Type) == keyspace.Module {
-			if name, err := rdb.ModuleName(e.Raw); err == nil && !slices.Contains(f.Modules, name) {
-				f.Modules = append(f.Modules, name)
-			}
-		}
+		f.module(rdb.TypeOf(e.Type), e.Raw)
 	}
 	f.RDBVersion = r.Version()
 	if rest := s.Parts[0].Size - r.Consumed(); rest > 0 && !s.AOF {
 		return 0, fmt.Errorf("%s: %d bytes follow the end of the RDB at byte %d; if commands follow it, name it as aof:%s", s.Path, rest, r.Consumed(), s.Path)
 	}
 	return r.Consumed(), nil
+}
+
+// bigLook decodes a value, and keeps the begin of a module's.
+type bigLook struct {
+	*keyspace.Hasher
+	begin []byte
+}
+
+// ModulePayload takes a piece; the first holds the ID of the module.
+func (b *bigLook) ModulePayload(p []byte) error {
+	if b.begin == nil {
+		b.begin = slices.Clone(p[:min(len(p), 16)])
+	}
+	return b.Hasher.ModulePayload(p)
+}
+
+// module notes the module that a value is of, if it is of one.
+func (f *Facts) module(t keyspace.Type, raw []byte) {
+	if t != keyspace.Module {
+		return
+	}
+	if name, err := rdb.ModuleName(raw); err == nil && !slices.Contains(f.Modules, name) {
+		f.Modules = append(f.Modules, name)
+	}
 }
 
 func (f *Facts) aux(name, value string) {

@@ -152,6 +152,22 @@ func TestInspect(t *testing.T) {
 	}
 }
 
+// TestModules: the target needs the modules of large values as those of small ones.
+func TestModules(t *testing.T) {
+	value := func(key, id string, n int) string { // one string of a module: its ID, and what it holds
+		head := []byte{5, 0x80, 0, byte(n >> 16), byte(n >> 8), byte(n)}
+		return "\x07\x01" + key + "\x81" + id + string(head) + strings.Repeat("x", n) + "\x00"
+	}
+	s, err := OpenRDB(write(t, t.TempDir(), "dump.rdb", "REDIS0004"+value("a", "\x00\x00\x00\x00\x00\x00\x04\x01", 10)+value("b", "\x04\x00\x00\x00\x00\x00\x00\x01", 200<<10)+"\xff"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, err := s.Inspect(t.Context(), 1000)
+	if err != nil || fmt.Sprint(f.Modules) != "[AAAAAAAAB BAAAAAAAA]" || len(f.Big) != 1 {
+		t.Errorf("modules %v, %d big values, %v", f.Modules, len(f.Big), err)
+	}
+}
+
 func TestRelative(t *testing.T) {
 	s, err := OpenAOF(write(t, t.TempDir(), "a.aof", cmd("SETEX", "a", "10", "1")+cmd("PEXPIREAT", "a", "1")+cmd("SET", "a", "1", "EX", "5")+
 		cmd("SET", "a", "1", "PXAT", "5")+cmd("EXPIRE", "a", "10")+cmd("SET", "a", "1")+cmd("RESTORE", "b", "10", "x")))
