@@ -18,6 +18,7 @@ import (
 	"surecut/e2e/dataset"
 	"surecut/e2e/servers"
 	"surecut/internal/endpoint"
+	"surecut/internal/spool"
 )
 
 // TestConnectionsKilled ends connections on both sides again and again in the middle of the stream.
@@ -243,6 +244,43 @@ func TestSpoolFails(t *testing.T) {
 	if err := r.fails(); !errors.As(err, &disk) || !errors.Is(err, fs.ErrNotExist) || !strings.Contains(err.Error(), "--state") {
 		t.Fatal(err)
 	}
+}
+
+// TestSpoolDamaged: what a bad disk has changed is never applied; the source has it still.
+func TestSpoolDamaged(t *testing.T) {
+	source, target := servers.Standalone(t, "redis:7.0"), servers.Standalone(t, "redis:7.0")
+	u, dir := urls{source.URL(), target.URL()}, t.TempDir()
+	r := begin(t, u, dir, nil)
+	r.caughtUp()
+	source.Must("RPUSH", "list", "first")
+	log := r.m.links[0].spool
+	poll(t, "disk", func() bool { return log.End() > 0 && log.Durable() == log.End() })
+	source.Must("RPUSH", "list", "second") // its frame says so
+	r.caughtUp()
+	r.abort()
+	segments, err := filepath.Glob(filepath.Join(dir, "*", "stream", "*.spool"))
+	if err != nil || len(segments) != 1 {
+		t.Fatal(segments, err)
+	}
+	data, err := os.ReadFile(segments[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	data[210] ^= 1 // in the first frame
+	if err := os.WriteFile(segments[0], data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := begin(t, u, dir, nil).fails(); !errors.Is(err, spool.ErrCorrupt) || !strings.Contains(err.Error(), filepath.Dir(segments[0])) {
+		t.Fatal(err)
+	}
+	if err := os.Rename(filepath.Dir(segments[0]), filepath.Join(dir, "away")); err != nil {
+		t.Fatal(err)
+	}
+	r = begin(t, u, dir, nil)
+	source.Must("RPUSH", "list", "last")
+	r.caughtUp()
+	addsUp(t, r.stop())
+	equal(t, u, dataset.CompareOptions{})
 }
 
 // TestTargetFull: a target without memory stops the migration; with more, the same command goes on.

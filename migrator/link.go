@@ -250,7 +250,10 @@ func (l *link) open() error {
 	if l.file != nil || l.m.scans() {
 		return nil
 	}
-	l.spool, err = spool.Open(filepath.Join(l.dir, "stream"), spool.Options{LimitBytes: l.m.cfg.SpoolLimit})
+	dir := filepath.Join(l.dir, "stream")
+	if l.spool, err = spool.Open(dir, spool.Options{LimitBytes: l.m.cfg.SpoolLimit}); errors.Is(err, spool.ErrCorrupt) {
+		return fmt.Errorf("%w (the disk returned other bytes than were written; move %s away and run the same command again: the source is asked for that part of the stream once more, as far as its backlog reaches)", err, dir)
+	}
 	return err
 }
 
