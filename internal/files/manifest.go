@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"path/filepath"
 	"strconv"
 	"strings"
 )
@@ -73,7 +72,7 @@ func parseEntry(line []byte) (entry, error) {
 		value := words[i+1]
 		switch strings.ToLower(words[i]) {
 		case "file":
-			if value == "" || filepath.Base(value) != value || value == "." || value == ".." || strings.IndexByte(value, 0) >= 0 {
+			if value == "" || strings.ContainsAny(value, "/\\\x00") || value == "." || value == ".." {
 				return e, fmt.Errorf("%q is no name of a file in the manifest's directory", value)
 			}
 			e.name = value

@@ -28,6 +28,7 @@ func TestManifest(t *testing.T) {
 		{"two bases", "", base + base, "line 2 of the manifest names a second base"},
 		{"order", "increments count upwards", "file b seq 2 type i\nfile c seq 1 type i\n", "does not follow"},
 		{"path", "a manifest must not lead elsewhere", "file ../b seq 1 type b\n", "no name of a file"},
+		{"root", "the same", "file / seq 1 type i\n", "no name of a file"},
 		{"dots", "the same", "file .. seq 1 type b\n", "no name of a file"},
 		{"number", "", "file b seq x type b\n", "no sequence number"},
 		{"type", "", "file b seq 1 type z\n", "want b, i or h"},
