@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sort"
 	"strconv"
 	"strings"
 	"sync"
@@ -27,6 +28,7 @@ type target struct {
 	fronted  bool             // a proxy stands for all its nodes: a transaction begins with WATCH, and processes are not told
 	via      *viaProxy        // it is written through a proxy; nil: it is not
 	number   int              // the lowest Redis-compatible version of its nodes, 70015 for 7.0.15
+	dbs      int              // how many databases it has; 0: not known, or a matter of oneDB
 	dialect  *command.Dialect // what all its nodes understand
 	claims   bool             // XCLAIM drops pending entries there (since 7.0) that the source keeps
 	payloads payloads         // values as RESTORE takes them
@@ -58,6 +60,12 @@ func newTarget(ctx context.Context, cfg Config, id string) (*target, error) {
 		if i == 0 || s.Number < t.number {
 			t.number = s.Number
 		}
+		if t.cluster || t.oneDB {
+			continue
+		}
+		if t.dbs, err = t.countDatabases(ctx, addr, s); err != nil {
+			return nil, fmt.Errorf("target %s: how many databases it has: %w", addr, err)
+		}
 	}
 	if err := t.learn(ctx, cfg.Sides.Source); err != nil {
 		return nil, err
@@ -66,6 +74,37 @@ func newTarget(ctx context.Context, cfg Config, id string) (*target, error) {
 	t.payloads, err = newPayloads(ctx, t, cfg.Sides.Source)
 	return t, err
 }
+
+// countDatabases gives the number of databases of a node that is alone. Where CONFIG is refused, SELECT tells. A SELECT that fails
+// in a transaction would let the commands behind it run in another database.
+func (t *target) countDatabases(ctx context.Context, addr string, s endpoint.Server) (int, error) {
+	if s.DatabasesKnown {
+		return s.Databases, nil
+	}
+	client, err := t.d.Client(ctx, addr, 0)
+	if err != nil {
+		return 0, err
+	}
+	dc, release := client.Dedicate()
+	defer release()
+	has := func(db int) bool {
+		refused := dc.Do(ctx, arbitrary(dc, "SELECT", strconv.Itoa(db))).Error()
+		if refused != nil && endpoint.Code(refused) != "ERR" {
+			err = refused
+		}
+		return refused == nil
+	}
+	least, most := 1, 2 // it has the one and not the other
+	for ; most < mostDatabases && has(most-1); most *= 2 {
+		least = most
+	}
+	n := least + sort.Search(most-least-1, func(i int) bool { return !has(least + i) })
+	has(0)
+	return n, err
+}
+
+// mostDatabases bounds what is asked for.
+const mostDatabases = 1 << 24
 
 // learn asks every node what it can do.
 func (t *target) learn(ctx context.Context, source *endpoint.Deployment) error {
@@ -143,7 +182,7 @@ func (t *target) mapDB(f keyspace.Filter, db int) (int, bool) {
 	if t.db >= 0 && len(f.DBMap) == 0 && (!t.oneDB || db == 0 || len(f.DBs) == 1 || f.DBPrefix[db] != "") {
 		to = t.db
 	}
-	return to, !t.oneDB || to == t.db
+	return to, (!t.oneDB || to == t.db) && (t.dbs == 0 || to < t.dbs)
 }
 
 // slot gives the slot of a key on the target.
