@@ -3,10 +3,14 @@
 package migrator
 
 import (
+	"math/rand/v2"
 	"strconv"
 	"strings"
 	"testing"
 
+	"github.com/redis/rueidis"
+
+	"surecut/e2e/dataset"
 	"surecut/e2e/servers"
 )
 
@@ -43,4 +47,30 @@ func TestDatabasesOfTheTarget(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestSortByOtherKeys: the keys that a SORT reads beside those that it names are written by other lanes.
+func TestSortByOtherKeys(t *testing.T) {
+	source, target := servers.Standalone(t, "redis:7.0", "--repl-backlog-size", "64mb"), servers.Standalone(t, "redis:7.0")
+	u := urls{source.URL(), target.URL()}
+	for i := range 20 {
+		source.Must("RPUSH", "list", strconv.Itoa(i))
+	}
+	r := begin(t, u, t.TempDir(), nil)
+	r.caughtUp()
+	stop := load(t, source, false)
+	c := source.Client(0)
+	for i := range 500 {
+		cmds := []rueidis.Completed{arbitrary(c, "SET", "w_"+strconv.Itoa(rand.IntN(20)), strconv.Itoa(rand.IntN(1000))),
+			arbitrary(c, "SORT", "list", "BY", "w_*", "GET", "#", "GET", "w_*", "STORE", "sorted:"+strconv.Itoa(i))}
+		for _, res := range c.DoMulti(t.Context(), cmds...) {
+			if err := res.Error(); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	stop()
+	r.caughtUp()
+	addsUp(t, r.stop())
+	equal(t, u, dataset.CompareOptions{})
 }

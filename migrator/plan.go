@@ -76,11 +76,22 @@ func (d *dispatcher) planKeyed(c *sourceCommand, spec *command.Spec, received in
 	switch {
 	case verdict.open == 0:
 		return plan{}, d.settleUnsent(c, verdict)
-	case spec.Name == "SORT" && d.l.filter.DBPrefix[c.db] != "" && command.SortsByKeys(c.args): // under names that the target has not
+	case spec.Name == "SORT" && command.SortsByKeys(c.args):
+		return d.planSorted(c, spec, verdict)
 	case verdict.open == len(keys) && (verdict.oneSlot || !d.l.m.target.cluster && spec.Class != command.Split):
 		return d.planWhole(c, spec, received)
 	case spec.Class == command.Split:
 		return plan{pieces: d.split(c, spec)}, nil
+	}
+	return d.planCopy(c, d.written(c, spec)), nil
+}
+
+// planSorted settles a SORT by other keys than it names: other lanes write those, and filters and prefixes do not let them arrive
+// as they are. Where nothing can be copied, all lanes meet.
+func (d *dispatcher) planSorted(c *sourceCommand, spec *command.Spec, j judgement) (plan, error) {
+	whole := j.open == len(d.keys) && (j.oneSlot || !d.l.m.target.cluster) && d.l.filter.DBPrefix[c.db] == ""
+	if whole && d.l.cannotCopy() != "" {
+		return d.everyLane(c)
 	}
 	return d.planCopy(c, d.written(c, spec)), nil
 }

@@ -23,6 +23,7 @@ import (
 
 	"surecut/internal/command"
 	"surecut/internal/endpoint"
+	"surecut/internal/files"
 	"surecut/internal/keyspace"
 	"surecut/internal/rdb/fixtures"
 	"surecut/internal/resp"
@@ -392,6 +393,8 @@ func TestPlan(t *testing.T) {
 	cluster := func(l *link) { l.m.target.cluster, l.m.target.oneDB, l.m.target.db = true, true, 0 }
 	exclude := func(l *link) { l.filter.Exclude = []string{"no:*"} }
 	only2 := func(l *link) { l.filter.DBs, l.filter.DBMap = []int{2}, map[int]int{2: 7} }
+	few := func(l *link) { l.m.target.dbs = 16 }
+	fromFile := func(l *link) { l.file = &files.Source{} }
 	for _, c := range []struct {
 		name, why, command string
 		db                 int
@@ -425,6 +428,13 @@ func TestPlan(t *testing.T) {
 		{name: "MOVE beside the filter", command: "MOVE a 3", db: 1, change: only2, counted: "f"},
 		{name: "COPY to a key DB", why: "a key may have any name", command: "COPY DB db", want: "0:COPY DB db|0:PTTL db|"},
 		{name: "COPY DB", command: "COPY a b DB 3 REPLACE", want: "0:COPY a b DB 3 REPLACE|3:PTTL b|"},
+		{name: "last database", command: "INCR a", db: 15, change: few, want: "15:INCR a"},
+		{name: "database that the target lacks", why: "a SELECT that fails in a transaction lets what follows run elsewhere", command: "INCR a", db: 16, change: few, counted: "r"},
+		{name: "MOVE to a database that the target lacks", command: "MOVE a 16", change: few, want: "act"},
+		{name: "sort", command: "SORT a BY nosort STORE b", want: "0:SORT a BY nosort STORE b|"},
+		{name: "sort by other keys", why: "other lanes write them", command: "SORT a BY w_* STORE b", want: "act"},
+		{name: "sort, and get other keys", command: "SORT a GET v_* STORE b", want: "act"},
+		{name: "sort by other keys of a file", why: "nothing can be copied", command: "SORT a BY w_* STORE b", change: fromFile, want: "0:SORT a BY w_* STORE b|0:PTTL a|0:PTTL b"},
 		{name: "publish", command: "PUBLISH ch m", want: "0:PUBLISH ch m"},
 		{name: "sentinel", command: "PUBLISH __sentinel__:hello m", counted: "f"},
 		{name: "unknown", command: "FROBNICATE a", want: "0:FROBNICATE a"},
@@ -475,6 +485,9 @@ func TestPlan(t *testing.T) {
 			counted := strings.Repeat("a", int(l.count.applied.Load())) + strings.Repeat("f", int(l.count.filtered.Load())) + strings.Repeat("r", int(l.count.reported.Load()))
 			if counted != c.counted {
 				t.Errorf("%s: counted %q, want %q", c.why, counted, c.counted)
+			}
+			if spec, _ := command.Lookup(args); len(p.pieces) > 0 && command.SortsByKeys(args) && spec.Name == "SORT" && !p.pieces[0].all {
+				t.Errorf("%s: the lanes do not meet", c.why)
 			}
 			if ends := commands + int64(len(counted)); p.act == nil && ends != 1 {
 				t.Errorf("the command has %d ends", ends)
