@@ -74,3 +74,17 @@ func TestSortByOtherKeys(t *testing.T) {
 	addsUp(t, r.stop())
 	equal(t, u, dataset.CompareOptions{})
 }
+
+// TestUnknownCommandRefused: nobody knows the keys of a command that is unknown to surecut and to the target.
+func TestUnknownCommandRefused(t *testing.T) {
+	source, target := servers.Standalone(t, "redis:7.0", "--rename-command", "INCRBY", "ADDTO"), servers.Standalone(t, "redis:7.0")
+	r := begin(t, urls{source.URL(), target.URL()}, t.TempDir(), nil)
+	r.caughtUp()
+	source.Must("ADDTO", "k", "7")
+	r.caughtUp()
+	report := r.stop()
+	addsUp(t, report)
+	if c := report.Counters; c.CommandsReported != 1 || c.CommandsRepaired != 0 || len(report.Problems) != 1 || report.Problems[0].Command != "ADDTO" {
+		t.Errorf("%+v, %v", c, report.Problems)
+	}
+}

@@ -325,6 +325,20 @@ func restoreArgs(dialect *command.Dialect, key, payload string, expireAt int64) 
 	return []string{"RESTORE", key, strconv.FormatInt(expireAt, 10), payload, "ABSTTL"}
 }
 
+// lostWith says whether nothing can be copied in place of a call that the target refused, and why.
+func (d *dispatcher) lostWith(f failure) (why string, lost bool) {
+	why = d.l.cannotCopy()
+	switch {
+	case f.call.message:
+		return "", true
+	case why != "":
+		return "; " + why, true
+	case f.call.unnamed && len(f.call.keys()) == 0:
+		return "; which keys it writes is not known, so that they cannot be copied", true
+	}
+	return "", false
+}
+
 // settleDoubts copies the keys of calls that the target refused.
 func (d *dispatcher) settleDoubts(ctx context.Context, doubts []failure) error {
 	var keys []keyspace.Key
@@ -336,15 +350,13 @@ func (d *dispatcher) settleDoubts(ctx context.Context, doubts []failure) error {
 			name = printable(f.call.args[0])
 		}
 		d.l.count.applied.Add(-f.call.commands)
-		if why := d.l.cannotCopy(); f.call.message || why != "" {
+		if why, lost := d.lostWith(f); lost {
 			d.l.count.reported.Add(f.call.commands)
-			if f.call.message {
-				why = ""
-			} else {
-				why = "; " + why
-			}
 			d.l.note(f.call.key.DB, f.call.key.Name, name, "refused by the target: "+f.reply.Error()+why)
 			continue
+		}
+		if f.call.unnamed && endpoint.Code(f.reply) == "NOSCRIPT" {
+			d.l.note(f.call.key.DB, "", name, "the target does not know the script, and its text has not been seen: its declared keys were copied, keys that it does not declare were not")
 		}
 		level, reply := slog.LevelWarn, f.reply
 		if errors.Is(reply, errExpired) || errors.Is(reply, errKeyGone) || errors.Is(reply, errInterrupted) { // nothing is wrong

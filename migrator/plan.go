@@ -408,7 +408,7 @@ func (d *dispatcher) everyLane(c *sourceCommand) (plan, error) {
 	}
 	all := !d.l.m.target.cluster
 	pieces := []piece{{slot: slot, end: c.end, commands: 1, all: all,
-		call: call{db: db, args: strs(c.args), key: key, reads: d.l.file == nil && len(d.keys) > 0, more: d.names(c, 1)}}}
+		call: call{db: db, args: strs(c.args), key: key, unnamed: true, reads: d.l.file == nil && len(d.keys) > 0, more: d.names(c, 1)}}}
 	for _, name := range d.names(c, 0) {
 		pieces = append(pieces, piece{slot: slot, end: c.end, all: all, call: learn(db, keyspace.Key{DB: c.db, Name: name})})
 	}

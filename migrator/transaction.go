@@ -39,12 +39,13 @@ type call struct {
 	commands int64 // commands of the source that are settled with it
 	later    bool  // where it fails, its key is copied only when the link has caught up
 	message  bool  // PUBLISH: nothing can be copied in its place
+	unnamed  bool  // it may touch keys that it does not name: nothing can be copied in their place
 
 	pos   int // its place in the transaction as it was sent, MULTI being 0
 	asked int // so many EXISTS stand before it: of keys that may have expired
 }
 
-// keys names the keys of a call as the source does: all of them may differ where it was refused.
+// keys names the keys of a call as the source does: all of them may differ where it was refused. None: nobody knows them.
 func (c *call) keys() []keyspace.Key {
 	if c.other != nil {
 		return []keyspace.Key{c.key, *c.other}
@@ -53,12 +54,16 @@ func (c *call) keys() []keyspace.Key {
 	for i, a := range c.args {
 		args[i] = []byte(a)
 	}
-	spec, known := command.Lookup(args)
-	if !known || spec.Class == command.Keyless {
-		return []keyspace.Key{c.key}
+	var indexes []int
+	if spec, known := command.Lookup(args); known && spec.Class != command.Keyless {
+		if found, err := spec.Keys(args, nil); err == nil {
+			indexes = found
+		}
 	}
-	indexes, err := spec.Keys(args, nil)
-	if err != nil || len(indexes) == 0 {
+	switch {
+	case len(indexes) == 0 && c.unnamed:
+		return nil
+	case len(indexes) == 0:
 		return []keyspace.Key{c.key}
 	}
 	keys := make([]keyspace.Key, len(indexes))

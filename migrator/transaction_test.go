@@ -179,7 +179,7 @@ func TestKeysOfACall(t *testing.T) {
 	d := newTestDispatcher(l, nil)
 	for line, want := range map[string]string{
 		"RENAME a b": "[{4 a} {4 b}]", "INCR a": "[{4 a}]", "MOVE a 3": "[{4 a} {3 a}]", "COPY a b DB 3": "[{4 a} {3 b}]",
-		"SUNIONSTORE d a b": "[{4 d} {4 a} {4 b}]", "EVAL s 2 a b x": "[{4 a} {4 b}]", "FROBNICATE a": "[{4 }]",
+		"SUNIONSTORE d a b": "[{4 d} {4 a} {4 b}]", "EVAL s 2 a b x": "[{4 a} {4 b}]", "FROBNICATE a": "[]", "EVAL s 0 a": "[]",
 	} {
 		var args [][]byte
 		for _, w := range strings.Fields(line) {
@@ -192,6 +192,34 @@ func TestKeysOfACall(t *testing.T) {
 		if got := sprintKeys(p.pieces[0].call.keys()); got != want {
 			t.Errorf("%s: %s, want %s", line, got, want)
 		}
+	}
+}
+
+// TestNobodyKnowsItsKeys: a command that the target refuses is reported where its keys are not known, and not called repaired.
+func TestNobodyKnowsItsKeys(t *testing.T) {
+	l := newTestLink(t)
+	d := newTestDispatcher(l, nil)
+	for _, line := range []string{"FROBNICATE a", "EVALSHA 0123456789012345678901234567890123456789 0"} {
+		var args [][]byte
+		for _, w := range strings.Fields(line) {
+			args = append(args, []byte(w))
+		}
+		p, err := d.plan(&sourceCommand{end: 9, args: args}, 0)
+		if err != nil || len(p.pieces) != 1 || !p.pieces[0].all {
+			t.Fatalf("%s: %+v, %v", line, p, err)
+		}
+		c := p.pieces[0].call
+		c.commands = 1
+		l.count.applied.Add(1)
+		if err := l.doubt([]failure{{c, errors.New("ERR unknown command")}}); err != nil {
+			t.Fatal(err)
+		}
+		if err := d.settleDoubts(t.Context(), l.takeDoubts()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := l.count.reported.Load(); n != 2 || l.count.repaired.Load()+l.count.applied.Load() != 0 || len(l.m.problems) != 2 {
+		t.Errorf("reported %d, repaired %d, applied %d: %+v", n, l.count.repaired.Load(), l.count.applied.Load(), l.m.problems)
 	}
 }
 
