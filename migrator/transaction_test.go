@@ -166,7 +166,7 @@ func TestUnseen(t *testing.T) {
 	l := newTestLink(t)
 	l.units[1] = 400
 	dc := fakeReplies(t, []string{"$3 / 500"})
-	x := &transaction{link: l, units: []unit{1}, end: 500, doubt: true, calls: []call{{args: []string{"INCR", "a"}}, {args: []string{"EXISTS", "b"}, renew: always}}}
+	x := &transaction{link: l, units: []unit{1}, end: 500, doubt: true, calls: []call{{args: []string{"INCR", "a"}}, {args: []string{"RENAME", "b", "c"}, renew: proves("RENAME")}}}
 	left, err := l.m.target.newWriter().dropApplied(t.Context(), &conn{dc: dc, db: 0}, []*transaction{x})
 	if err != nil || len(left) != 0 || len(x.failed) != 1 || x.failed[0].call.args[1] != "b" {
 		t.Errorf("left %d, failed %v, %v", len(left), x.failed, err)
