@@ -65,7 +65,7 @@ func (d *dispatcher) planKeyed(c *sourceCommand, spec *command.Spec, received in
 	}
 	d.keys = keys
 	verdict := d.judge(c, keys)
-	if ((spec.Expires || spec.Name == "PERSIST") && d.resumedEnd > 0 || carriesExpiry(spec.Name)) && d.l.holding() {
+	if (d.resumedEnd > 0 && (spec.Expires || spec.Name == "PERSIST" || d.asks(c, spec)) || carriesExpiry(spec.Name)) && d.l.holding() {
 		if err := d.holdAgain(c); err != nil {
 			return plan{}, err
 		}

@@ -103,6 +103,12 @@ func (d *dispatcher) unwitnessed(slot uint16, end int64) bool {
 	return d.applied(slot, end) && end > d.witnessed[d.lane(slot).unitOf(slot)]
 }
 
+// asks says whether a command is preceded by a question, if it is the first that changes its key: then the key was kept from
+// expiring as well.
+func (d *dispatcher) asks(c *sourceCommand, spec *command.Spec) bool {
+	return len(d.keys) == 1 && d.distrusts() && !overwrites(c, spec)
+}
+
 // ask gives the calls that precede a command that changes a key for the first time while the target is not trusted.
 func (d *dispatcher) ask(c *sourceCommand, spec *command.Spec) []piece {
 	if len(d.keys) != 1 || !d.distrusts() {

@@ -655,10 +655,14 @@ func TestHeldAgain(t *testing.T) {
 		{"MOVE a 5", "[{0 a} {5 a}]"},
 		{"EVAL s 2 a b", "[{0 a} {0 b}]"},
 		{"INCR a", "[]"},
+		{"INCR a, which is asked for", "[{0 a}]"},
+		{"GETSET a v, which is not asked for", "[]"},
 	} {
+		var released bool
+		c.command, _, released = strings.Cut(c.command, ",")
 		for _, again := range []bool{false, true} {
 			l := newTestLink(t)
-			l.st.Holding = true
+			l.st.Holding, l.st.Released = true, released
 			cp := &checkpoint{offset: 100, units: map[unit]int64{}}
 			if again {
 				cp.units = map[unit]int64{0: 200, 1: 200, 2: 200}
