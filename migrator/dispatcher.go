@@ -117,6 +117,7 @@ func (d *dispatcher) next(ctx context.Context, tick <-chan time.Time) (g *group,
 
 // step dispatches one group and counts its bytes as dispatched.
 func (d *dispatcher) step(ctx context.Context, g group) error {
+	defer g.done()
 	if err := d.l.reserve(g.end); err != nil {
 		return err
 	}
@@ -152,6 +153,7 @@ func (d *dispatcher) step(ctx context.Context, g group) error {
 		d.quiet = g.commands[n-1].end
 	}
 	d.prune(g.end)
+	clear(d.pieces) // they would keep its values in memory
 	return nil
 }
 

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/sync/semaphore"
 
 	"surecut/internal/files"
 )
@@ -115,6 +116,7 @@ type fileFeed struct {
 	offset  int64
 	db      int
 	reading context.Context // done once the migration is told to stop
+	room    *semaphore.Weighted
 }
 
 // run sends groups until the file ends, or the migration is told to stop.
@@ -138,7 +140,7 @@ func (f *fileFeed) run(ctx context.Context, out chan<- group) error {
 
 // part sends the groups of one file. What is behind its last command, annotations and the like, counts with that.
 func (f *fileFeed) part(ctx context.Context, c *files.Commands, end int64, out chan<- group) error {
-	p := &parser{r: c.Reader, filter: &f.l.filter, received: func() int64 { return f.l.st.StartedMs }, offset: f.offset, db: f.db, observe: f.l.observer()}
+	p := &parser{r: c.Reader, room: f.room, filter: &f.l.filter, received: func() int64 { return f.l.st.StartedMs }, offset: f.offset, db: f.db, observe: f.l.observer()}
 	for over := false; !over && f.reading.Err() == nil; {
 		g, err := p.next()
 		switch {
@@ -152,6 +154,9 @@ func (f *fileFeed) part(ctx context.Context, c *files.Commands, end int64, out c
 			return c.Fail(err)
 		default:
 			f.offset, f.db = g.end, g.db
+		}
+		if err := g.take(ctx, p.room); err != nil {
+			return err
 		}
 		select {
 		case out <- g:

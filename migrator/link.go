@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/sync/semaphore"
 
 	"surecut/internal/endpoint"
 	"surecut/internal/files"
@@ -439,7 +440,7 @@ func (l *link) stream(ctx, receiving context.Context) error {
 	l.mu.Unlock()
 	whole := ctx
 	g, ctx := errgroup.WithContext(ctx)
-	parse := (&fileFeed{l: l, offset: cp.offset, db: cp.db, reading: receiving}).run
+	parse := (&fileFeed{l: l, offset: cp.offset, db: cp.db, reading: receiving, room: semaphore.NewWeighted(parsedBytes)}).run
 	if l.file == nil {
 		p, err := newParser(ctx, l.spool, &l.filter, cp.offset, cp.db)
 		if err != nil {

@@ -9,6 +9,8 @@ import (
 	"strconv"
 	"time"
 
+	"golang.org/x/sync/semaphore"
+
 	"surecut/internal/command"
 	"surecut/internal/keyspace"
 	"surecut/internal/resp"
@@ -30,11 +32,34 @@ type group struct {
 	received   int64
 	commands   []sourceCommand
 	control    int64 // PING, SELECT, REPLCONF, MULTI, EXEC
+
+	room   *semaphore.Weighted // what it takes of it is given back once it is dispatched
+	weight int64
+}
+
+// parsedBytes bounds what is parsed and not dispatched: a command may have 512 MiB.
+const parsedBytes = 8 << 20
+
+// take waits until there is room for the group; the largest takes all of it.
+func (g *group) take(ctx context.Context, room *semaphore.Weighted) error {
+	g.room, g.weight = room, min(g.end-g.start, parsedBytes)
+	if room.Acquire(ctx, g.weight) != nil {
+		return context.Cause(ctx)
+	}
+	return nil
+}
+
+// done gives back what take has taken.
+func (g *group) done() {
+	if g.room != nil {
+		g.room.Release(g.weight)
+	}
 }
 
 // parser turns the spooled stream into groups.
 type parser struct {
 	r        commandReader
+	room     *semaphore.Weighted
 	filter   *keyspace.Filter // names keys as the target does
 	received func() int64     // when the source sent what was read last, Unix ms
 	offset   int64
@@ -76,7 +101,7 @@ func newParser(ctx context.Context, log *spool.Log, filter *keyspace.Filter, off
 		return nil, fmt.Errorf("read the spool from offset %d: %w", offset, err)
 	}
 	from := &spooled{ctx: ctx, r: r}
-	return &parser{r: resp.NewReader(from), filter: filter, received: func() int64 { return from.received }, offset: offset, db: db, close: func() { _ = r.Close() }}, nil
+	return &parser{r: resp.NewReader(from), room: semaphore.NewWeighted(parsedBytes), filter: filter, received: func() int64 { return from.received }, offset: offset, db: db, close: func() { _ = r.Close() }}, nil
 }
 
 // run sends groups until the spool is closed and read to its last whole command.
@@ -92,6 +117,9 @@ func (p *parser) run(ctx context.Context, out chan<- group) error {
 				return context.Cause(ctx)
 			}
 			return fmt.Errorf("stream at offset %d: %w", p.offset, err)
+		}
+		if err := g.take(ctx, p.room); err != nil {
+			return err
 		}
 		select {
 		case out <- g:
