@@ -261,6 +261,7 @@ func (d *dispatcher) copyKeys(ctx context.Context, keys []keyspace.Key, end int6
 		}
 		for _, c := range got {
 			d.fences[c.key] = c.offset
+			d.fenceEnd = min(d.fenceEnd, c.offset)
 		}
 		d.l.clean(keys)
 		return nil

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"time"
 
@@ -21,6 +22,7 @@ type dispatcher struct {
 	resumedEnd int64                  // the furthest of them
 	witnessed  map[unit]int64         // how far each unit had come before the last transaction of an earlier run
 	fences     map[keyspace.Key]int64 // keys, as the source names them, that were copied as of a later offset
+	fenceEnd   int64                  // the lowest offset among them, or lower
 	touched    map[uint64]struct{}    // hashes of keys that the target was asked for, and that do not expire
 	suspects   map[uint64]struct{}    // hashes of keys on the list of the same name
 	injections []injection
@@ -301,19 +303,28 @@ func (d *dispatcher) inject(ctx context.Context, g group) error {
 
 // prune forgets what lies behind.
 func (d *dispatcher) prune(offset int64) {
-	for k, end := range d.fences {
-		if end <= offset {
-			delete(d.fences, k)
-			n := d.lane(d.l.m.target.slot(k.Name))
-			n.mu.Lock()
-			u := n.unitOf(d.l.m.target.slot(k.Name))
-			n.forget[u] = append(n.forget[u], pastFence{fenceField(k), end})
-			n.mu.Unlock()
-		}
+	if offset >= d.fenceEnd {
+		d.pruneFences(offset)
 	}
 	if d.resumedEnd > 0 && offset >= d.resumedEnd {
 		clear(d.resumed)
 		d.resumedEnd = 0
+	}
+}
+
+func (d *dispatcher) pruneFences(offset int64) {
+	d.fenceEnd = math.MaxInt64
+	for k, end := range d.fences {
+		if end > offset {
+			d.fenceEnd = min(d.fenceEnd, end)
+			continue
+		}
+		delete(d.fences, k)
+		n := d.lane(d.l.m.target.slot(k.Name))
+		n.mu.Lock()
+		u := n.unitOf(d.l.m.target.slot(k.Name))
+		n.forget[u] = append(n.forget[u], pastFence{fenceField(k), end})
+		n.mu.Unlock()
 	}
 }
 

@@ -2,6 +2,7 @@ package migrator
 
 import (
 	"bytes"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -46,5 +47,35 @@ func TestParserWaits(t *testing.T) {
 	}
 	if err := <-over; err != nil || n != values {
 		t.Errorf("%d of %d commands, %v", n, values, err)
+	}
+}
+
+// TestPassFences: where many keys were copied ahead of the stream, it is followed to where none is.
+func TestPassFences(t *testing.T) {
+	l := newTestLink(t)
+	l.m.cfg.RetryFor = time.Minute
+	d := newTestDispatcher(l, &checkpoint{offset: 100})
+	groups := make(chan group, mostFenced)
+	d.groups = groups
+	l.setDispatched(mark{offset: 100})
+	for i := range mostFenced - 1 {
+		d.fences[keyspace.Key{Name: strconv.Itoa(i)}] = int64(101 + i%3)
+		groups <- group{start: int64(100 + i), end: int64(101 + i)}
+	}
+	if err := d.passFences(t.Context()); err != nil || len(d.fences) != mostFenced-1 || l.dispatchedMark().offset != 100 {
+		t.Fatalf("%d fences, at %d: %v", len(d.fences), l.dispatchedMark().offset, err)
+	}
+	d.fences[keyspace.Key{Name: "one more"}] = 102
+	if err := d.passFences(t.Context()); err != nil || len(d.fences) != 0 || l.dispatchedMark().offset != 103 {
+		t.Fatalf("%d fences, at %d: %v", len(d.fences), l.dispatchedMark().offset, err)
+	}
+	close(groups)
+	for range groups {
+	}
+	for i := range mostFenced {
+		d.fences[keyspace.Key{Name: strconv.Itoa(i)}] = 900
+	}
+	if err := d.passFences(t.Context()); err != nil {
+		t.Errorf("at the end of the stream: %v", err)
 	}
 }

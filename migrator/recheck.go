@@ -2,6 +2,7 @@ package migrator
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -146,6 +147,26 @@ func (l *link) suspectLater(failed []failure) (now []failure, err error) {
 	return now, err
 }
 
+// mostFenced bounds the keys that are copied as of later offsets than have been dispatched: all of them are in memory, and in the
+// checkpoints of the target.
+const mostFenced = 10_000
+
+// passFences dispatches up to where nothing is copied ahead, if too much is. At the end of the stream there is no further.
+func (d *dispatcher) passFences(ctx context.Context) error {
+	if len(d.fences) < mostFenced {
+		return nil
+	}
+	end := int64(0)
+	for _, offset := range d.fences {
+		end = max(end, offset)
+	}
+	err := d.catchUpTo(ctx, end)
+	if errors.Is(err, errStreamEnded) {
+		return nil
+	}
+	return err
+}
+
 // copySuspects copies the keys that were noted.
 func (d *dispatcher) copySuspects(ctx context.Context) error {
 	l := d.l
@@ -181,6 +202,9 @@ func (d *dispatcher) copySuspects(ctx context.Context) error {
 			}
 		}
 		if _, err := d.copyKeys(ctx, keys, l.dispatchedMark().offset); err != nil {
+			return err
+		}
+		if err := d.passFences(ctx); err != nil {
 			return err
 		}
 	}
