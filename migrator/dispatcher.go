@@ -285,6 +285,7 @@ func (d *dispatcher) finish(ctx context.Context) error {
 
 // inject sends what must follow a command that has been dispatched and precede the next one.
 func (d *dispatcher) inject(ctx context.Context, g group) error {
+	d.dropVoid(d.l.moved.Load())
 	for len(d.injections) > 0 && d.injections[0].at <= g.start {
 		clear(d.touched) // some of them will expire again
 		in := d.injections[0]

@@ -331,13 +331,20 @@ func (l *link) noteSettled(keys []keyspace.Key) {
 // the source at later ones is void.
 type moved struct{ behind int64 }
 
+// dropVoid forgets what the source said of held keys at offsets that it has not any more. They are held again, and asked for anew.
+func (d *dispatcher) dropVoid(m *moved) {
+	if m != nil {
+		d.injections = slices.DeleteFunc(d.injections, func(in injection) bool { return in.at > m.behind })
+	}
+}
+
 // revise copies again what was copied as of an offset that the source has not any more.
 func (d *dispatcher) revise(ctx context.Context) error {
 	m := d.l.moved.Swap(nil)
 	if m == nil {
 		return nil
 	}
-	d.injections = slices.DeleteFunc(d.injections, func(in injection) bool { return in.at > m.behind })
+	d.dropVoid(m)
 	var keys []keyspace.Key
 	for k, offset := range d.fences {
 		if offset > m.behind {

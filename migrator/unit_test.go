@@ -642,6 +642,31 @@ func TestRelease(t *testing.T) {
 	}
 }
 
+// TestReleaseAfterFailover: what a source said that has failed over meanwhile is void behind the point where the new one goes on.
+func TestReleaseAfterFailover(t *testing.T) {
+	l := newTestLink(t)
+	d := newTestDispatcher(l, nil)
+	for _, at := range []int64{400, 600} {
+		d.injections = append(d.injections, injection{at: at, keys: []copied{{key: keyspace.Key{Name: "k" + strconv.Itoa(int(at))}, offset: at}}})
+	}
+	l.moved.Store(&moved{behind: 500})
+	if err := d.inject(t.Context(), group{start: 700}); err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, n := range d.lanes {
+		for _, it := range n.queue {
+			got = append(got, strings.Join(it.calls[0].args, " "))
+		}
+	}
+	if s := strings.Join(got, ", "); s != "DEL k400" || len(d.injections) != 0 {
+		t.Errorf("sent %q, %d left", s, len(d.injections))
+	}
+	if l.moved.Load() == nil {
+		t.Error("keys that were copied would not be copied again")
+	}
+}
+
 // TestHeldAgain: keys whose expiry an earlier run held, or passed on to another key, are noted once more; that run may have been
 // killed before its list was on disk.
 func TestHeldAgain(t *testing.T) {
