@@ -3,6 +3,7 @@ package migrator
 import (
 	"context"
 	"fmt"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -19,14 +20,8 @@ import (
 // key gets its true one. The held list names the keys.
 const postponement = 100_000_000_000_000
 
-// postponed gives the expiry that a key gets while the file is being loaded. One that is thousands of years away is left as it
-// is.
-func postponed(at int64) int64 {
-	if at >= postponement {
-		return at
-	}
-	return max(at, 1) + postponement
-}
+// postponed gives the expiry that a key gets while the file is being loaded.
+func postponed(at int64) int64 { return min(max(at, 1), math.MaxInt64-postponement) + postponement }
 
 // postpone changes the expiry that a call gives its key.
 func (d *dispatcher) postpone(c *sourceCommand, x call) []call {
