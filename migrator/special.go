@@ -44,6 +44,9 @@ func (d *dispatcher) flush(ctx context.Context, c *sourceCommand, all bool) erro
 	if len(d.l.filter.DBMap) > 0 || d.l.m.target.db >= 0 && !d.l.m.target.cluster {
 		return errors.New("the source was flushed, and databases are mapped: which keys of the target that means cannot be told; start again with a new --state")
 	}
+	if len(d.l.m.links) > 1 && d.l.shard.Slots == nil {
+		return errors.New("the source was flushed, and which keys of the target come from it and which from the other files cannot be told: let a server load it and rewrite it (BGREWRITEAOF), and start again with an empty target and a new --state")
+	}
 	d.l.count.applied.Add(1)
 	if d.ahead(c.end) {
 		return nil
