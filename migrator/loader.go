@@ -1,7 +1,6 @@
 package migrator
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -425,36 +424,70 @@ func (ld *loader) restoreArgs(k loadKey, payload string) []string {
 func (ld *loader) unload(ctx context.Context, r *rdb.Reader) error {
 	w := ld.l.m.target.newWriter()
 	defer w.close()
-	for {
+	var keys []keyspace.Key // as the target has them
+	for over := false; !over; {
 		e, err := r.Next()
-		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
-			return nil
-		}
-		if err != nil {
+		over = errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)
+		if err != nil && !over {
 			return err
 		}
-		k := ld.l.arriving(e.DB, string(e.Key))
-		db, ok := w.t.mapDB(ld.l.filter, e.DB)
-		if e.Kind != rdb.KindKey || !ld.l.match(k) || !ok {
+		if !over && e.Kind == rdb.KindKey {
+			k := ld.l.arriving(e.DB, string(e.Key))
+			if db, ok := w.t.mapDB(ld.l.filter, e.DB); ok && ld.l.match(k) {
+				keys = append(keys, keyspace.Key{DB: db, Name: k.Name})
+			}
+		}
+		if len(keys) < loadBatchKeys && !over {
 			continue
 		}
+		if err := ld.remove(ctx, w, keys); err != nil {
+			return err
+		}
+		keys = keys[:0]
+	}
+	return nil
+}
+
+// remove deletes keys, which are different ones, and what was built for them.
+func (ld *loader) remove(ctx context.Context, w *writer, keys []keyspace.Key) error {
+	if w.t.via != nil {
+		wave := make([]*call, len(keys))
+		for i, k := range keys {
+			wave[i] = &call{db: k.DB, args: []string{"DEL", k.Name}, key: k}
+		}
+		for _, a := range w.sendWave(ctx, wave) {
+			if a.err != nil {
+				return fmt.Errorf("target %s: %w", w.t.via.at(), a.err)
+			}
+		}
+		return ctx.Err()
+	}
+	byNode := map[string][]keyspace.Key{}
+	for _, k := range keys {
 		addr, err := w.node(w.t.slot(k.Name))
 		if err != nil {
 			return err
 		}
+		byNode[addr] = append(byNode[addr], k)
+	}
+	for addr, keys := range byNode {
 		c, err := w.conn(ctx, addr)
 		if err != nil {
 			return err
 		}
-		if w.t.via != nil {
-			if a := w.sendWave(ctx, []*call{{db: db, args: []string{"DEL", k.Name}, key: k}})[0]; a.err != nil {
-				return fmt.Errorf("target %s: %w", addr, a.err)
+		w.out = w.out[:0]
+		for _, k := range keys {
+			if !w.t.cluster && k.DB != c.db {
+				w.out = append(w.out, arbitrary(c.dc, "SELECT", strconv.Itoa(k.DB)))
+				c.db = k.DB
 			}
-			continue
+			w.out = append(w.out, arbitrary(c.dc, "DEL", k.Name, tempKey(ld.l.name, k.Name)))
 		}
-		res := c.dc.DoMulti(ctx, arbitrary(c.dc, "SELECT", strconv.Itoa(db)), arbitrary(c.dc, "DEL", k.Name, tempKey(ld.l.name, k.Name)))
-		if err := cmp.Or(res[0].Error(), res[1].Error()); err != nil { // without its database, DEL is another key's
-			return fmt.Errorf("target %s: %w", addr, err)
+		for _, r := range c.dc.DoMulti(ctx, w.out...) {
+			if err := r.Error(); err != nil {
+				return fmt.Errorf("target %s: %w", addr, err)
+			}
 		}
 	}
+	return nil
 }

@@ -88,6 +88,9 @@ func (l *link) session(ctx context.Context, ready *chan struct{}) error {
 	if l.noOffsets.Load() && l.snap != nil { // to ask for SYNC again would have the source make a snapshot for nothing
 		return errSyncLost
 	}
+	if err := l.takeBack(ctx); err != nil { // before the source has something for us: it would wait
+		return fmt.Errorf("take back what was loaded of a snapshot that was cut off: %w", err)
+	}
 	at, err := l.seek(ctx)
 	if err != nil {
 		return err
@@ -183,14 +186,9 @@ func (l *link) receiveSnapshot(ctx context.Context, s *psync.Session, asked int6
 	if l.snap != nil {
 		return errCut
 	}
-	switch {
-	case l.st.Again:
+	if l.st.Again {
 		if err := l.forgetCheckpoints(ctx); err != nil {
 			return err
-		}
-	case l.snapshotStage() == snapshotReceiving:
-		if err := l.takeBack(ctx); err != nil {
-			return fmt.Errorf("take back what was loaded of a snapshot that was cut off: %w", err)
 		}
 	}
 	snap, err := createSnapshot(l.snapshotPath(), l.m.cfg.SpoolLimit)
@@ -240,6 +238,9 @@ func (l *link) snapshotStage() string {
 // takeBack deletes the keys of a snapshot that was cut off from the target: they may be gone at the source by now.
 // Where the target had keys of its own, only --on-existing replace lets it.
 func (l *link) takeBack(ctx context.Context) error {
+	if l.snap != nil || l.st.Again || l.m.cfg.Mode == ModeIncremental || l.snapshotStage() != snapshotReceiving {
+		return nil
+	}
 	f, err := os.Open(l.snapshotPath())
 	if errors.Is(err, os.ErrNotExist) {
 		return nil
@@ -252,7 +253,10 @@ func (l *link) takeBack(ctx context.Context) error {
 		return errors.New("the target held keys of its own before, and which of its keys came from there cannot be told: say --on-existing replace, or remove the source's keys from the target and start again with a new --state")
 	}
 	ld := &loader{l: l}
-	return ld.unload(ctx, rdb.NewReader(f, rdb.Options{MaxValue: 1 << 20}))
+	if err := ld.unload(ctx, rdb.NewReader(f, rdb.Options{MaxValue: 1 << 20})); err != nil {
+		return err
+	}
+	return os.Remove(l.snapshotPath()) // or the next session would do it again
 }
 
 // receiveStream spools until the connection is lost, and acknowledges what it has.
