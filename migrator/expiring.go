@@ -26,12 +26,31 @@ const (
 )
 
 // expiryScales say how exactly the date of an expiry is remembered: the nearer, the more exactly. Together they hold
-// no more than 100 MiB, and that only where expiries lie at every distance.
-var expiryScales = [...]struct{ within, width, bytes int64 }{
+// no more than 100 MiB, and that only where expiries lie at every distance. What lies behind, and matters as long as a link lags,
+// holds as much again at most, and 8 MiB for each 9 hours of lag.
+var expiryScales = [...]expiryScale{
 	{128_000, 8_000, 256 << 10},
 	{2_048_000, 128_000, 1 << 20},
 	{32_768_000, 2_048_000, 4 << 20},
 	{math.MaxInt64, math.MaxInt64, 8 << 20}, // always due
+}
+
+// longPast is the last scale of what lies behind.
+var longPast = expiryScale{math.MaxInt64, 32_768_000, 8 << 20}
+
+// expiryScale remembers expiries whose distance is within some ms by periods of a width, in so many bytes each. Widths and
+// bytes of a scale are multiples of those before.
+type expiryScale struct{ within, width, bytes int64 }
+
+// scaleOf gives the scale for a distance from now.
+func scaleOf(ahead int64) expiryScale {
+	distance := max(ahead, -ahead)
+	for i, s := range expiryScales {
+		if last := i == len(expiryScales)-1; distance <= s.within && !(last && ahead < 0) {
+			return s
+		}
+	}
+	return longPast
 }
 
 // expiring remembers which keys of the target may have expired there, by its own clock, before a command was run that
@@ -68,14 +87,14 @@ func expiringHash(db int, name string) uint64 {
 // note remembers that the target lets a key of a database of its own expire at a Unix time in ms.
 func (e *expiring) note(db int, name string, at int64) {
 	now := time.Now().UnixMilli()
-	i := 0
-	for at-now > expiryScales[i].within {
-		i++
-	}
-	s := expiryScales[i]
-	p := expiryPeriod{s.width, at / s.width}
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	e.period(scaleOf(at-now), at, now).add(expiringHash(db, name))
+}
+
+// period gives the set of the expiries of a scale at a time. The caller holds mu.
+func (e *expiring) period(s expiryScale, at, now int64) *bloom {
+	p := expiryPeriod{s.width, at / s.width}
 	b := e.periods[p]
 	if b == nil {
 		b = &bloom{bits: make([]uint64, s.bytes/8)}
@@ -84,7 +103,7 @@ func (e *expiring) note(db int, name string, at int64) {
 			e.due = append(e.due, b)
 		}
 	}
-	b.add(expiringHash(db, name))
+	return b
 }
 
 func (p expiryPeriod) begins() int64 { return p.index * p.width }
@@ -196,12 +215,14 @@ func (e *expiring) hashes(db int, name string) []uint64 {
 	return []uint64{expiringHash(db, name)}
 }
 
-// pass forgets what expired before a link had last caught up; 0: it has not. It is called several times a second.
-func (e *expiring) pass(link string, caughtUp int64, links int) {
+// pass forgets what expired before the source ran what a link has applied, Unix ms by when that was received; 0: that is not
+// known. It is called several times a second.
+func (e *expiring) pass(link string, applied int64, links int) {
+	now := time.Now().UnixMilli()
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if caughtUp > 0 {
-		e.floors[link] = caughtUp - expiryBehind
+	if applied > 0 {
+		e.floors[link] = applied - expiryBehind
 	}
 	floor := int64(0)
 	if len(e.floors) == links {
@@ -215,7 +236,13 @@ func (e *expiring) pass(link string, caughtUp int64, links int) {
 			delete(e.periods, p)
 		}
 	}
-	e.choose(time.Now().UnixMilli())
+	for p, b := range e.periods {
+		if s := scaleOf(p.ends() - now); p.ends() < now && s.width > p.width {
+			delete(e.periods, p)
+			e.period(s, p.begins(), now).merge(b)
+		}
+	}
+	e.choose(now)
 }
 
 // choose finds the periods that have begun. The caller holds mu.
@@ -251,6 +278,13 @@ func (b *bloom) add(h uint64) {
 	for range 4 {
 		b.bits[h>>6%uint64(len(b.bits))] |= 1 << (h & 63)
 		h = h*0x9E3779B97F4A7C15 ^ h>>29
+	}
+}
+
+// merge adds what a set of the same size, or of a whole fraction of it, holds.
+func (b *bloom) merge(other *bloom) {
+	for i := range b.bits {
+		b.bits[i] |= other.bits[i%len(other.bits)]
 	}
 }
 

@@ -22,8 +22,10 @@ func TestExpiring(t *testing.T) {
 		{"expires later", 100 * second, 0, false},
 		{"expires in an hour", 3600 * second, 0, false},
 		{"nobody knows exactly when", 48 * 3600 * second, 0, true},
-		{"expired before both had caught up", -200 * second, 0, false},
-		{"expired, a link has not caught up since", -200 * second, -150 * second, true},
+		{"expired before both had caught up", -400 * second, 0, false},
+		{"expired, a link has not caught up since", -400 * second, -350 * second, true},
+		{"expired ten hours ago, and a link lags as much", -36000 * second, -36000 * second, true},
+		{"expired ten hours ago", -72000 * second, 0, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			e := newExpiring(2)
@@ -59,6 +61,47 @@ func TestExpiring(t *testing.T) {
 	}
 	if e.pass("0", now+expiryBehind+10*second, 1); !e.allPassed(1) {
 		t.Error("the link has caught up")
+	}
+}
+
+// TestExpiringOfALag: what is remembered for a link that lags does not grow with the lag, and nothing is forgotten.
+func TestExpiringOfALag(t *testing.T) {
+	const hour = 3600_000
+	e := newExpiring(1)
+	now := time.Now().UnixMilli()
+	for at := now - 10*hour; at < now; at += 4000 { // keys that expire as they are written, in order
+		e.note(0, strconv.FormatInt(at, 10), at)
+		e.pass("0", now-11*hour, 1)
+	}
+	bytes := 0
+	for _, b := range e.periods {
+		bytes += 8 * len(b.bits)
+	}
+	if bytes > 128<<20 || len(e.due) > 100 {
+		t.Errorf("%d MiB in %d sets", bytes>>20, len(e.due))
+	}
+	for at := now - 10*hour; at < now; at += 4000 {
+		if !e.mayBeGone(0, strconv.FormatInt(at, 10)) {
+			t.Fatalf("what expired %d s ago is forgotten", (now-at)/1000)
+		}
+	}
+	for at := now - 100_000; at < now; at += 4000 { // dates that are near when they are noted are so no more an hour later
+		e.period(expiryScales[0], at-hour, now).add(expiringHash(0, strconv.FormatInt(at, 10)))
+	}
+	e.pass("0", now-11*hour, 1)
+	for p := range e.periods {
+		if p.width == expiryScales[0].width && now-p.ends() > expiryScales[0].within {
+			t.Errorf("a period of %d s that ended %d s ago", p.width/1000, (now-p.ends())/1000)
+		}
+	}
+	for at := now - 100_000; at < now; at += 4000 {
+		if !e.mayBeGone(0, strconv.FormatInt(at, 10)) {
+			t.Fatal("what is put together is forgotten")
+		}
+	}
+	e.pass("0", now+hour, 1)
+	if len(e.periods) > 0 {
+		t.Errorf("%d periods are left when the link has caught up", len(e.periods))
 	}
 }
 

@@ -40,11 +40,7 @@ func (l *link) keepCheckpoint(ctx, receiving context.Context) error {
 				return err
 			}
 		}
-		caught := int64(0)
-		if l.nearlyCaughtUp() {
-			caught = time.Now().UnixMilli()
-		}
-		l.m.expiring.pass(l.name, caught, len(l.m.links))
+		l.m.expiring.pass(l.name, l.appliedTime(), len(l.m.links))
 		switch {
 		case receiving.Err() != nil:
 			l.advance(draining)
@@ -68,6 +64,19 @@ func (l *link) applied() mark {
 		}
 	}
 	return at
+}
+
+// appliedTime gives when that was received which is not applied yet, Unix ms: now where there is none. 0: a part of it may have
+// been kept back by the source, so that this says nothing of when the source ran it.
+func (l *link) appliedTime() int64 {
+	now, at := time.Now().UnixMilli(), l.applied()
+	switch {
+	case at.offset < l.online.Load():
+		return 0
+	case l.received() <= at.offset:
+		return now
+	}
+	return min(at.received, now)
 }
 
 // saveCheckpoint makes the target remember a point, if it lies ahead of what it remembers.
