@@ -132,6 +132,7 @@ var errResized = errors.New("its table kept being resized while it was scanned, 
 func (r *reader) readScanned(ctx context.Context, name string, out *reading, sink *sink, keep int64) error {
 	countCommand := lengthCommands[out.Type]
 	for attempt := 0; ; attempt++ {
+		*sink = *r.sink(out.Type, keep) // an attempt before may have fed it
 		count, err := r.integer(ctx, countCommand, name)
 		if err != nil {
 			return err
@@ -146,7 +147,6 @@ func (r *reader) readScanned(ctx context.Context, name string, out *reading, sin
 		if attempt == scanAttempts {
 			return errResized
 		}
-		*sink = *r.sink(out.Type, keep)
 		if err := r.scanCollection(ctx, name, out, sink); err != nil {
 			return err
 		}
