@@ -231,8 +231,10 @@ func (d *difference) groups(source, target keyspace.Group) {
 		}
 		delete(pending, p.ID)
 	}
-	for id, p := range pending {
-		d.at(in+"pending entry "+id.String()+" "+onSource, "", pendingText(p))
+	for _, p := range target.Pending {
+		if _, left := pending[p.ID]; left {
+			d.at(in+"pending entry "+p.ID.String()+" "+onSource, "", pendingText(p))
+		}
 	}
 }
 
