@@ -24,11 +24,16 @@ func (s *side) enumerate(ctx context.Context, to *spill) error {
 	if s.isFile() {
 		return s.enumerateFiles(ctx, to)
 	}
-	g, ctx := errgroup.WithContext(ctx)
+	before := s.places()
+	g, gctx := errgroup.WithContext(ctx)
 	for _, n := range s.nodes {
-		g.Go(func() error { return s.enumerateNode(ctx, n, to) })
+		g.Go(func() error { return s.enumerateNode(gctx, n, to) })
 	}
-	return g.Wait()
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	s.heldStill(ctx, before)
+	return nil
 }
 
 func (s *side) enumerateNode(ctx context.Context, n *node, to *spill) error {
@@ -66,6 +71,10 @@ func (s *side) enumerateNode(ctx context.Context, n *node, to *spill) error {
 		}
 		s.fellShort("%s %s could not be asked how many keys it holds: %v", s.name, n.addr(), err)
 		return nil
+	}
+	if was, is := before["run_id"], infoAfter["run_id"]; was != is && s.dep.Spec().Proxy == "" {
+		// What SCAN has come to is known to the process alone, and changes since its start explain nothing of before.
+		s.fellShort("%s %s was restarted, or replaced by another server, while its keys were listed; verify again", s.name, n.addr())
 	}
 	allowance := changes(before, infoAfter)
 	for _, db := range order {

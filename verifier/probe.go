@@ -41,7 +41,7 @@ func (s sideProber) probe(ctx context.Context, keys []keyID, keep int64) ([]read
 	for at, indexes := range places {
 		g.Go(func() error {
 			if moved := s.probePlace(gctx, at, keys, indexes, out, keep); moved {
-				stale.Do(func() { s.refresh(gctx) })
+				stale.Do(func() { _ = s.refresh(gctx) }) // a failure shows in the next readings
 			}
 			return nil
 		})
@@ -76,10 +76,10 @@ func (s sideProber) probePlace(ctx context.Context, at place, keys []keyID, inde
 	return moved
 }
 
-// refresh learns where slots are now, and adds the nodes that were not there before. A failure shows in the next readings.
-func (s sideProber) refresh(ctx context.Context) {
+// refresh learns where slots are now, and adds the nodes that were not there before.
+func (s *side) refresh(ctx context.Context) error {
 	if err := s.dep.Refresh(ctx); err != nil {
-		return
+		return err
 	}
 	s.mu.Lock()
 	known := map[string]bool{}
@@ -99,6 +99,7 @@ func (s sideProber) refresh(ctx context.Context) {
 		s.nodes = append(s.nodes, n)
 		s.mu.Unlock()
 	}
+	return nil
 }
 
 // nodeOf gives the node that a key is read from: its slot's primary, or the replica that was chosen for that shard.

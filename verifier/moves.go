@@ -1,0 +1,79 @@
+package verifier
+
+import (
+	"context"
+	"fmt"
+
+	"surecut/internal/endpoint"
+)
+
+// places gives the node that serves each slot, as last discovered; nil where slots do not decide on the server of a key.
+func (s *side) places() []string {
+	if !s.dep.Sharded() {
+		return nil
+	}
+	out := make([]string, s.dep.Slots())
+	for slot := range out {
+		primary, _ := s.dep.PrimaryOf(uint16(slot))
+		out[slot] = primary.Addr
+	}
+	return out
+}
+
+// heldStill looks whether slots stayed where they were while keys were listed. A key that leaves a node before it was listed there,
+// for one whose list was past it, is listed by neither.
+func (s *side) heldStill(ctx context.Context, before []string) {
+	if before == nil {
+		return
+	}
+	if err := s.refresh(ctx); err != nil {
+		s.fellShort("%s: whether slots moved while keys were listed could not be asked: %v", s.name, err)
+		return
+	}
+	moved, first := 0, 0
+	for slot, addr := range s.places() {
+		if slot < len(before) && addr != before[slot] {
+			if moved++; moved == 1 {
+				first = slot
+			}
+		}
+	}
+	if moved > 0 {
+		now, _ := s.dep.PrimaryOf(uint16(first))
+		s.fellShort("%s: %d slots are served by another node than when the listing of keys began (slot %d by %s, now by %s), so that keys may have been left out; verify again when the topology is at rest",
+			s.name, moved, first, before[first], now.Addr)
+	}
+	if moving := s.moving(ctx); moving != "" {
+		s.fellShort("%s: %s, so that keys may have been left out; verify again when the topology is at rest", s.name, moving)
+	}
+}
+
+// moving tells of slots that are on their way from one node to another; "" where none is, or it cannot be asked.
+func (s *side) moving(ctx context.Context) string {
+	if n := s.dep.Moving(); n > 0 {
+		return fmt.Sprintf("%d slots are on the move", n)
+	}
+	if s.dep.Kind() != endpoint.Cluster || s.dep.Spec().Proxy != "" {
+		return ""
+	}
+	for _, shard := range s.dep.Shards() {
+		client, err := s.dep.Client(ctx, shard.Primary.Addr, 0)
+		if err != nil {
+			continue
+		}
+		text, err := client.Do(ctx, client.B().Arbitrary("CLUSTER", "NODES").Build()).ToString()
+		if err != nil {
+			continue
+		}
+		nodes, err := endpoint.ParseClusterNodes(text, shard.Primary.Addr)
+		if err != nil {
+			continue
+		}
+		for _, n := range nodes { // a node tells of its own slots alone
+			if moves := len(n.Migrating) + len(n.Importing); moves > 0 {
+				return fmt.Sprintf("%d slots of %s are on the move", moves, shard.Primary.Addr)
+			}
+		}
+	}
+	return ""
+}
