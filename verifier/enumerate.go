@@ -54,6 +54,7 @@ func (s *side) enumerateNode(ctx context.Context, n *node, to *spill) error {
 		}
 	}
 	slices.Sort(order)
+	s.inUse(dbs)
 	for _, db := range order {
 		t := &scanTally{}
 		tallies[db] = t
@@ -72,6 +73,7 @@ func (s *side) enumerateNode(ctx context.Context, n *node, to *spill) error {
 		s.fellShort("%s %s could not be asked how many keys it holds: %v", s.name, n.addr(), err)
 		return nil
 	}
+	s.inUse(after)
 	if was, is := before["run_id"], infoAfter["run_id"]; was != is && s.dep.Spec().Proxy == "" {
 		// What SCAN has come to is known to the process alone, and changes since its start explain nothing of before.
 		s.fellShort("%s %s was restarted, or replaced by another server, while its keys were listed; verify again", s.name, n.addr())
@@ -81,6 +83,15 @@ func (s *side) enumerateNode(ctx context.Context, n *node, to *spill) error {
 		s.weigh(n, db, dbs[db], after[db], tallies[db], allowance)
 	}
 	return nil
+}
+
+// inUse notes databases that hold keys.
+func (s *side) inUse(dbs map[int]dbInfo) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for db := range dbs {
+		s.dbs[db] = true
+	}
 }
 
 // scanTally counts what the scan of one database gave. Duplicates count: that SCAN gives a key twice cannot be told here.

@@ -2,6 +2,8 @@ package verifier
 
 import (
 	"context"
+	"maps"
+	"slices"
 
 	"golang.org/x/sync/errgroup"
 )
@@ -43,9 +45,13 @@ func (v *verification) joinPart(s spills, i int, suspects *spill) error {
 				t.same(e.id(), &p)
 				continue
 			}
-			suspect := &record{keyID: v.locateSource(e.id(), e.hasSource), flags: e.source.flags & clash}
-			if v.fixed {
-				suspect = e.suspectOfFile(suspect.keyID)
+			id, several := v.locateSource(e.id(), e.hasSource)
+			suspect := &record{keyID: id, flags: e.source.flags & clash}
+			switch {
+			case v.fixed:
+				suspect = e.suspectOfFile(id)
+			case several:
+				suspect.flags |= unplaced
 			}
 			if err := suspects.add(suspect); err != nil {
 				return err
@@ -55,26 +61,76 @@ func (v *verification) joinPart(s spills, i int, suspects *spill) error {
 	})
 }
 
-// locateSource names the database of the source that a key which only the target has would be in.
-func (v *verification) locateSource(id keyID, onSource bool) keyID {
+// locateSource names the database of the source that a key which only the target has would be in, the lowest where several may hold it.
+func (v *verification) locateSource(id keyID, onSource bool) (at keyID, several bool) {
 	if onSource {
-		return id
+		return id, false
 	}
-	id.db = -1
+	dbs := v.origins(id)
+	if id.db = -1; len(dbs) > 0 {
+		id.db = dbs[0]
+	}
+	return id, len(dbs) > 1
+}
+
+// origins gives the databases of the source that a key of the target may come from.
+func (v *verification) origins(id keyID) []int {
 	f := &v.opts.Filter
 	if len(f.DBPrefix) > 0 {
-		id.db, _ = f.Origin(id.pairDB, id.name, f.Map)
-		return id
-	}
-	if f.Map(id.pairDB) == id.pairDB && f.MatchDB(id.pairDB) {
-		id.db = id.pairDB
-	}
-	for from, to := range f.DBMap {
-		if to == id.pairDB && f.MatchDB(from) && (id.db < 0 || from < id.db) {
-			id.db = from
+		db, ok := f.Origin(id.pairDB, id.name, f.Map)
+		if ok && f.DBPrefix[db] != "" {
+			return []int{db}
 		}
 	}
-	return id
+	dbs := map[int]bool{}
+	add := func(db int) {
+		if f.MatchDB(db) && f.Map(db) == id.pairDB && f.DBPrefix[db] == "" {
+			dbs[db] = true
+		}
+	}
+	add(id.pairDB)
+	for db := range f.DBMap {
+		add(db)
+	}
+	v.source.mu.Lock()
+	defer v.source.mu.Unlock()
+	for db := range v.source.dbs {
+		add(db)
+	}
+	return slices.Sorted(maps.Keys(dbs))
+}
+
+// place finds which database of the source holds those of a batch that several may hold: a key that was made behind the scan of the
+// source is listed by the target alone. One that none holds stays as it is.
+func (v *verification) place(ctx context.Context, batch []record) error {
+	var keys []keyID
+	var of []int
+	for i := range batch {
+		if batch[i].flags&unplaced == 0 {
+			continue
+		}
+		for _, db := range v.origins(batch[i].keyID) {
+			keys, of = append(keys, keyID{db: db, pairDB: batch[i].pairDB, name: batch[i].name}), append(of, i)
+		}
+	}
+	if len(keys) == 0 {
+		return nil
+	}
+	found, err := v.probers.Source.probe(ctx, keys, 0)
+	if err != nil {
+		return err
+	}
+	for k := range found {
+		r := &batch[of[k]]
+		switch {
+		case !found[k].present():
+		case r.flags&unplaced == 0:
+			r.flags |= clash
+		default:
+			r.db, r.flags = keys[k].db, r.flags&^unplaced
+		}
+	}
+	return nil
 }
 
 type pairKey struct {

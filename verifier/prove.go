@@ -37,6 +37,9 @@ func (v *verification) prove(ctx context.Context, suspects, rest *spill) error {
 		return v.proveBatch(ctx, link, links[link], batch, rest)
 	}
 	err := suspects.each(0, func(batch []record) error {
+		if err := v.place(ctx, batch); err != nil {
+			return err
+		}
 		for i := range batch {
 			link := linkOf(links, v.source.dep.Slot(v.source.named(batch[i].keyID)))
 			if link < 0 || batch[i].flags&clash != 0 || batch[i].db < 0 || estimate(&batch[i]) > frameMaxValue {

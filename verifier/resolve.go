@@ -216,6 +216,9 @@ func (v *verification) settle(t *tally, id keyID, d *decision) {
 }
 
 func (v *verification) observeAll(ctx context.Context, batch []record) ([]observation, error) {
+	if err := v.place(ctx, batch); err != nil {
+		return nil, err
+	}
 	keys := make([]keyID, len(batch))
 	for i := range batch {
 		keys[i] = batch[i].keyID

@@ -55,19 +55,29 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 	return v.report(), nil
 }
 
-// databaseOf narrows the filter to the databases that the URLs name.
+// databaseOf narrows the filter to the databases that the URLs name, and maps to the one that the target has as a migration does:
+// where the target's URL names it, every database of the source arrives there; where there is no other, that of the same number,
+// the only one that is asked for, and those with a prefix.
 func databaseOf(o Options) keyspace.Filter {
 	f := o.Filter
 	if db := o.Source.Spec().DB; db >= 0 && len(f.DBs) == 0 {
 		f.DBs = []int{db}
 	}
-	if db := o.Target.Spec().DB; db >= 0 && len(f.DBMap) == 0 {
-		f.DBMap = map[int]int{}
+	home, one := o.Target.OneDatabase()
+	if !one {
+		home = o.Target.Spec().DB
+	}
+	switch {
+	case home < 0 || len(f.DBMap) > 0:
+	case !one:
+		f.Into = &home
+	default:
+		f.DBMap = map[int]int{0: home}
 		if len(f.DBs) == 1 {
-			f.DBMap[f.DBs[0]] = db
+			f.DBMap[f.DBs[0]] = home
 		}
 		for from := range f.DBPrefix {
-			f.DBMap[from] = db
+			f.DBMap[from] = home
 		}
 	}
 	return f

@@ -31,6 +31,7 @@ type side struct {
 	twice       int64            // guarded by mu: keys that were scanned more than once
 	strays      []stray          // guarded by mu: keys where the proxy does not look for them, no more than findings are listed
 	astray      int64            // guarded by mu: how many there are
+	dbs         map[int]bool     // guarded by mu: databases that were seen to hold keys
 	idle        map[int][]pooled // guarded by mu: readers by database that nobody uses
 }
 
@@ -40,7 +41,7 @@ type pooled struct {
 }
 
 func newSide(ctx context.Context, name string, dep *endpoint.Deployment, o *Options) (*side, error) {
-	s := &side{name: name, dep: dep, opts: o, bigs: make(chan struct{}, 2), idle: map[int][]pooled{}}
+	s := &side{name: name, dep: dep, opts: o, bigs: make(chan struct{}, 2), dbs: map[int]bool{}, idle: map[int][]pooled{}}
 	if s.isFile() {
 		return s, nil
 	}

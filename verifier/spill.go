@@ -35,9 +35,10 @@ type record struct {
 }
 
 const (
-	unread = 1 << iota // it was scanned, but could not be read
-	clash              // two databases of the source hold the name and map to one database
-	seen               // of a suspect: a round has read the source, as the record says
+	unread   = 1 << iota // it was scanned, but could not be read
+	clash                // two databases of the source hold the name and map to one database
+	seen                 // of a suspect: a round has read the source, as the record says
+	unplaced             // of a suspect: only the target listed it, and several databases of the source may hold it
 )
 
 func (r *record) append(dst []byte) []byte {

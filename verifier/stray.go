@@ -31,7 +31,7 @@ func (v *verification) settleStrays() {
 	v.target.strays = nil
 	_ = v.tally.batch(func(t *tally) error {
 		for _, s := range strays {
-			id := v.locateSource(s.id, false)
+			id, _ := v.locateSource(s.id, false)
 			t.settle(id, &decision{Verdict: Extra, Reason: liesAstray(s.addr)})
 		}
 		unlisted := v.target.astray - int64(len(strays))

@@ -14,6 +14,7 @@ type Filter struct {
 	DBs      []int          // databases of the source; none: every database
 	DBMap    map[int]int    // source database -> target database; others keep their number
 	DBPrefix map[int]string // source database -> what its names begin with on the target, in database 0
+	Into     *int           // the database of the target for all that DBMap does not name; nil: each to its own number
 }
 
 // Match says whether a key of the source is selected. Keys that surecut itself writes never are.
@@ -37,6 +38,9 @@ func (f *Filter) MatchName(name string) bool {
 func (f *Filter) Map(db int) int {
 	if to, ok := f.DBMap[db]; ok {
 		return to
+	}
+	if f.Into != nil {
+		return *f.Into
 	}
 	if f.DBPrefix[db] != "" {
 		return 0
@@ -103,12 +107,12 @@ func (f *Filter) Rival(k Key, mapped func(db int) int) (rival Key, ok bool) {
 	return rival, ok
 }
 
-// Covers says whether the keys of a database of the target are the source's to decide: with DBs
+// Covers says whether the keys of a database of the target are the source's to decide: with DBs or Into
 // given, only the databases that those map to; otherwise all, so that a database which no database of
 // the source maps to must be empty.
 func (f *Filter) Covers(targetDB int) bool {
 	if len(f.DBs) == 0 {
-		return true
+		return f.Into == nil || targetDB == *f.Into || slices.Contains(slices.Collect(maps.Values(f.DBMap)), targetDB)
 	}
 	return slices.ContainsFunc(f.DBs, func(db int) bool { return f.Map(db) == targetDB })
 }

@@ -157,3 +157,19 @@ func TestFilterPrefix(t *testing.T) {
 		t.Errorf("a key of a database that is not selected has rival %v", r)
 	}
 }
+
+// Where the target has one database for all, keys of its others are nobody's concern.
+func TestInto(t *testing.T) {
+	five := 5
+	f := Filter{Into: &five, DBMap: map[int]int{2: 7}}
+	for db, want := range map[int]int{0: 5, 5: 5, 2: 7} {
+		if got := f.Map(db); got != want {
+			t.Errorf("database %d arrives in %d, want %d", db, got, want)
+		}
+	}
+	for db, want := range map[int]bool{0: false, 5: true, 7: true} {
+		if f.Covers(db) != want {
+			t.Errorf("covers database %d: %v, want %v", db, !want, want)
+		}
+	}
+}

@@ -1,0 +1,83 @@
+//go:build servers
+
+package verifier
+
+import (
+	"context"
+	"strconv"
+	"sync"
+	"testing"
+	"time"
+
+	"surecut/e2e/servers"
+)
+
+func sendTo(t *testing.T, s *servers.Server, db int, args ...string) {
+	t.Helper()
+	c := s.Client(db)
+	if err := c.Do(context.Background(), c.B().Arbitrary(args...).Build()).Error(); err != nil {
+		t.Fatalf("%s, database %d: %q: %v", s.Addr, db, args, err)
+	}
+}
+
+// Databases pair as a migration maps them: by what the URLs name, too.
+func TestDatabasesOfURLs(t *testing.T) {
+	source, target := servers.Standalone(t, "redis:7.0"), servers.Standalone(t, "redis:7.0")
+	cluster := servers.Cluster(t, "redis:7.0", 1, 0)[0]
+	for i := range 50 {
+		key := "k" + strconv.Itoa(i)
+		sendTo(t, source, 3, "SET", key, "v")
+		sendTo(t, source, 0, "SET", "zero:"+key, "v")
+		sendTo(t, cluster, 0, "SET", key, "v")
+		sendTo(t, target, 5, "SET", key, "v")
+		sendTo(t, target, 5, "SET", "zero:"+key, "v")
+		sendTo(t, target, 1, "SET", "other:"+key, "nobody asked for this database")
+	}
+	for _, tt := range []struct {
+		name, source, target string
+		dbs                  []int
+		same                 int64
+	}{
+		{name: "a database to a cluster", source: source.URL() + "/3", target: cluster.URL(), same: 50},
+		{name: "the only one that is asked for, to a cluster", source: source.URL(), dbs: []int{3}, target: cluster.URL(), same: 50},
+		{name: "all to the one that is named", source: source.URL(), target: target.URL() + "/5", same: 100},
+		{name: "several to the one that is named", source: source.URL(), dbs: []int{0, 3}, target: target.URL() + "/5", same: 100},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			r, err := Run(context.Background(), optionsFor(t, tt.source, tt.target, func(o *Options) { o.Rounds, o.Filter.DBs = 1, tt.dbs }))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if r.Verdict != Same || r.Totals.Same != tt.same {
+				t.Errorf("%s: %+v, %q", r.Verdict, r.Totals, r.Reasons)
+			}
+		})
+	}
+}
+
+// A key that was made behind the scan of the source is in the target's list alone, and may come from any database that is mapped there.
+func TestNewKeysOfSeveralDatabases(t *testing.T) {
+	source, target := servers.Standalone(t, "redis:7.0"), servers.Standalone(t, "redis:7.0")
+	fill(target, 60_000)
+	fill(source, 60_000)
+	source.Must("SWAPDB", "0", "3") // scanned last
+	ctx, cancel := context.WithCancel(context.Background())
+	var wg sync.WaitGroup
+	from, to := source.Client(1), target.Client(0)
+	wg.Go(func() {
+		for i := 0; ctx.Err() == nil; i++ {
+			key := "new:" + strconv.Itoa(i)
+			from.Do(ctx, from.B().Arbitrary("SET", key, "v").Build())
+			to.Do(ctx, to.B().Arbitrary("SET", key, "v").Build())
+		}
+	})
+	r := verify(t, source, target, func(o *Options) {
+		o.Interval = 50 * time.Millisecond
+		o.Filter.DBMap = map[int]int{1: 0, 3: 0}
+	})
+	cancel()
+	wg.Wait()
+	if r.Verdict != Same || r.Totals.Same < 60_000 {
+		t.Errorf("%s: %+v, %q", r.Verdict, r.Totals, r.Reasons)
+	}
+}
