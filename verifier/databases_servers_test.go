@@ -4,12 +4,14 @@ package verifier
 
 import (
 	"context"
+	"path/filepath"
 	"strconv"
 	"sync"
 	"testing"
 	"time"
 
 	"surecut/e2e/servers"
+	"surecut/internal/keyspace"
 )
 
 func sendTo(t *testing.T, s *servers.Server, db int, args ...string) {
@@ -79,5 +81,70 @@ func TestNewKeysOfSeveralDatabases(t *testing.T) {
 	wg.Wait()
 	if r.Verdict != Same || r.Totals.Same < 60_000 {
 		t.Errorf("%s: %+v, %q", r.Verdict, r.Totals, r.Reasons)
+	}
+}
+
+// Repair writes to the database that the report names, whatever the source's number is.
+func TestRepairMappedFromFile(t *testing.T) {
+	source, target := servers.Standalone(t, "redis:7.0"), servers.Standalone(t, "redis:7.0")
+	sendTo(t, source, 3, "SET", "k", "right")
+	source.Must("SAVE")
+	dir := t.TempDir()
+	source.CopyData(dir)
+	sendTo(t, target, 3, "SET", "k", "of somebody else")
+	options := optionsFor(t, "rdb:"+filepath.Join(dir, "dump.rdb"), target.URL(), func(o *Options) {
+		o.Rounds, o.Interval, o.Filter = 1, 0, keyspace.Filter{DBs: []int{3}, DBMap: map[int]int{3: 0}}
+	})
+	r, err := Run(context.Background(), options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r.Totals.Missing != 1 {
+		t.Fatalf("%+v, %q", r.Totals, r.Reasons)
+	}
+	options.Filter = keyspace.Filter{} // repair goes by the report
+	_, again, err := Repair(context.Background(), RepairOptions{Options: options, Findings: r.Findings, Apply: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if again.Verdict != Same {
+		t.Errorf("%s: %+v, %+v", again.Verdict, again.Totals, again.Findings)
+	}
+	for db, want := range map[int]string{0: "right", 3: "of somebody else"} {
+		c := target.Client(db)
+		if got, _ := c.Do(context.Background(), c.B().Arbitrary("GET", "k").Build()).ToString(); got != want {
+			t.Errorf("database %d of the target holds %q, want %q", db, got, want)
+		}
+	}
+}
+
+// What only the target has, in a database that nothing is mapped to, is not what the source has under the same number.
+func TestRepairUnmappedDatabase(t *testing.T) {
+	source, target := servers.Standalone(t, "redis:7.0"), servers.Standalone(t, "redis:7.0")
+	sendTo(t, source, 3, "SET", "k", "v")
+	sendTo(t, target, 0, "SET", "k", "v")
+	sendTo(t, target, 3, "SET", "k", "v") // what an earlier copy has left behind
+	options := optionsFor(t, source.URL(), target.URL(), func(o *Options) {
+		o.Rounds, o.Interval, o.Filter.DBMap = 1, 0, map[int]int{3: 0}
+	})
+	r, err := Run(context.Background(), options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r.Totals.Extra != 1 || r.Totals.Same != 1 {
+		t.Fatalf("%+v, %q", r.Totals, r.Reasons)
+	}
+	options.Filter = keyspace.Filter{}
+	for _, tt := range []struct {
+		delete bool
+		want   Verdict
+	}{{false, Different}, {true, Same}} {
+		_, again, err := Repair(context.Background(), RepairOptions{Options: options, Findings: r.Findings, Apply: true, DeleteExtra: tt.delete})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if again.Verdict != tt.want {
+			t.Errorf("delete extra = %v: %s: %+v, %q", tt.delete, again.Verdict, again.Totals, again.Reasons)
+		}
 	}
 }

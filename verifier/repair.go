@@ -97,13 +97,13 @@ func repairable(findings []Finding) []fault {
 	var faults []fault
 	for i := range findings {
 		f := &findings[i]
-		name := f.targetName()
-		if strings.HasPrefix(name, keyspace.Prefix) {
+		id := keyID{db: f.Name().DB, pairDB: f.TargetDB, name: f.targetName()}
+		if strings.HasPrefix(id.name, keyspace.Prefix) {
 			continue
 		}
 		switch f.Verdict {
 		case Different, Missing, Extra:
-			faults = append(faults, fault{keyID{db: f.DB, pairDB: f.TargetDB, name: name}, f.Verdict == Extra, reading{}})
+			faults = append(faults, fault{id, f.Verdict == Extra, reading{}})
 		}
 	}
 	return faults
@@ -123,7 +123,7 @@ func (v *verification) repairBatch(ctx context.Context, faults []fault, o *Repai
 		return nil, err
 	}
 	out := make([]Repaired, len(keys))
-	copies := map[pairKey]*Repaired{} // from a file
+	copies := map[pairKey]fileCopy{}
 	for i, k := range keys {
 		faults[i].source = source[i]
 		p := pair{source[i], target[i]}
@@ -149,7 +149,7 @@ func (v *verification) repairBatch(ctx context.Context, faults []fault, o *Repai
 			continue
 		}
 		if v.fixed && r.Remedy == RemedyCopy {
-			copies[pairKey{k.db, v.source.named(k)}] = r
+			copies[pairKey{k.db, v.source.named(k)}] = fileCopy{k, r}
 			continue
 		}
 		if len(astray) > 0 {
@@ -170,18 +170,24 @@ func (v *verification) repairBatch(ctx context.Context, faults []fault, o *Repai
 // mostRestored is the largest value that is copied from a file: no server takes a larger one by default.
 const mostRestored = 512 << 20
 
+// fileCopy is a key that is to be copied from a file.
+type fileCopy struct {
+	to     keyID
+	result *Repaired
+}
+
 // copyFromFile restores keys, which are given as the source names them, while the files are read once.
-func (v *verification) copyFromFile(ctx context.Context, keys map[pairKey]*Repaired) error {
+func (v *verification) copyFromFile(ctx context.Context, keys map[pairKey]fileCopy) error {
 	if len(keys) == 0 {
 		return nil
 	}
-	wanted := func(db int, name string) bool { return keys[pairKey{db, name}] != nil }
+	wanted := func(db int, name string) bool { return keys[pairKey{db, name}].result != nil }
 	for _, shard := range v.source.dep.Shards() {
 		err := v.source.eachEntry(ctx, shard.Primary.Addr, mostRestored, wanted, func(_ *rdb.Reader, e *rdb.Entry, _ int64) error {
-			k, _ := v.source.compared(e.DB, string(e.Key))
-			err := v.restoreEntry(ctx, k, e)
+			k := keys[pairKey{e.DB, string(e.Key)}]
+			err := v.restoreEntry(ctx, k.to, e)
 			if err != nil && ctx.Err() == nil {
-				keys[pairKey{e.DB, string(e.Key)}].Error = err.Error()
+				k.result.Error = err.Error()
 				err = nil
 			}
 			return err

@@ -133,6 +133,7 @@ type Finding struct {
 
 	TargetKey       string `json:"target_key,omitempty"` // where the target names it otherwise
 	TargetKeyBase64 string `json:"target_key_base64,omitempty"`
+	Unmapped        bool   `json:"unmapped,omitempty"` // no database of the source is mapped to that of the target; DB is then TargetDB
 
 	Slot    uint16  `json:"slot"`
 	Type    string  `json:"type"`

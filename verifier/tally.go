@@ -127,7 +127,7 @@ func (t *tally) list(id keyID, d *decision, f Finding) {
 		f.TargetKey = printable(id.name)
 	}
 	if f.DB < 0 {
-		f.DB = f.TargetDB
+		f.DB, f.Unmapped = f.TargetDB, true
 		f.Reason += ", in a database that no database of the source is mapped to"
 	}
 	if d.Place != nil {
@@ -172,7 +172,12 @@ func (f *Finding) targetName() string {
 }
 
 // Name gives the key as the source names it; its database is below 0 where none of the source's maps to that of the target.
-func (f *Finding) Name() keyspace.Key { return keyspace.Key{DB: f.DB, Name: keyOf(f)} }
+func (f *Finding) Name() keyspace.Key {
+	if f.Unmapped {
+		return keyspace.Key{DB: -1, Name: keyOf(f)}
+	}
+	return keyspace.Key{DB: f.DB, Name: keyOf(f)}
+}
 
 // slotResults gives the slots that hold keys.
 func (t *tally) slotResults() []SlotResult {

@@ -72,7 +72,7 @@ func outdated(findings []verifier.Finding, round *migrator.Round) []migrator.Out
 		f := &findings[i]
 		switch {
 		case f.Verdict == verifier.Unchecked || f.Verdict == verifier.Same:
-		case f.DB < 0:
+		case f.Unmapped:
 			round.Left++
 		default:
 			keys = append(keys, migrator.Outdated{Key: f.Name(), Extra: f.Verdict == verifier.Extra})
