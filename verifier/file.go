@@ -98,7 +98,6 @@ func (s *side) eachEntry(ctx context.Context, path string, limit int64, wanted f
 // readEntry takes the value of an entry into the reading, as deep as is asked for.
 func (s *side) readEntry(r *rdb.Reader, e *rdb.Entry, out *reading, hasher *keyspace.Hasher, keep, now int64) error {
 	if s.opts.Depth == DepthKeys {
-		out.ExpireAt = 0 // as a server is not asked for it
 		return nil
 	}
 	if out.Type == keyspace.Module {
