@@ -17,14 +17,9 @@ type atomicReader struct{ source *side }
 
 // readAt reads keys of one database. Its error is that of the node; what concerns single keys is in their readings.
 func (a atomicReader) readAt(ctx context.Context, link AppliedLink, keys []record) ([]reading, int64, error) {
-	var node *node
-	for _, n := range a.source.nodes {
-		if n.addr() == link.Reads {
-			node = n
-		}
-	}
-	if node == nil {
-		return nil, 0, fmt.Errorf("the link of %s reads from %s, which this run does not", link.Shard, link.Reads)
+	node, err := a.source.linkNode(link)
+	if err != nil {
+		return nil, 0, err
 	}
 	keys = slices.Clone(keys)
 	for i := range keys {
@@ -34,11 +29,21 @@ func (a atomicReader) readAt(ctx context.Context, link AppliedLink, keys []recor
 	defer a.source.giveBack(r)
 	var out []reading
 	var offset int64
-	err := node.retry(ctx, a.source.opts.Patience, func() (err error) {
+	err = node.retry(ctx, a.source.opts.Patience, func() (err error) {
 		out, offset, err = r.transaction(ctx, keys)
 		return err
 	})
 	return out, offset, err
+}
+
+// linkNode gives the node whose offsets a link counts.
+func (s *side) linkNode(link AppliedLink) (*node, error) {
+	for _, n := range s.nodes {
+		if n.addr() == link.Reads {
+			return n, nil
+		}
+	}
+	return nil, fmt.Errorf("the link of %s reads from %s, which this run does not", link.Shard, link.Reads)
 }
 
 func (r *reader) transaction(ctx context.Context, keys []record) ([]reading, int64, error) {

@@ -2,6 +2,7 @@ package verifier
 
 import (
 	"context"
+	"encoding/base64"
 	"fmt"
 	"maps"
 	"testing"
@@ -27,6 +28,8 @@ func expiring(value string, at int64) reading {
 func failed(code string) reading {
 	return reading{Err: &refusal{command: "GET", code: code, err: fmt.Errorf("%s no", code)}}
 }
+
+func base64Of(name string) string { return base64.StdEncoding.EncodeToString([]byte(name)) }
 
 // world is what both servers hold, in memory. The source's offset counts its writes; the target holds what it
 // held at offset applied.

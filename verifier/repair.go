@@ -2,7 +2,6 @@ package verifier
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -124,6 +123,7 @@ func (v *verification) repairBatch(ctx context.Context, faults []fault, o *Repai
 	}
 	out := make([]Repaired, len(keys))
 	copies := map[pairKey]fileCopy{}
+	var jobs []job
 	for i, k := range keys {
 		faults[i].source = source[i]
 		p := pair{source[i], target[i]}
@@ -140,32 +140,31 @@ func (v *verification) repairBatch(ctx context.Context, faults []fault, o *Repai
 			r.Remedy, r.Why = RemedyDelete, liesAstray(addrsOf(astray)...)
 		}
 		if faults[i].extra && r.Remedy != RemedyDelete && r.Remedy != RemedyNone {
-			r.Remedy, r.Why = RemedyNone, "the source did not have it and has it now; verify again"
+			r.Remedy, r.Why = RemedyNone, whyBack
 		}
 		if r.Remedy == RemedyDelete && !o.DeleteExtra {
 			r.Remedy, r.Why = RemedyNone, "on the target only; it is deleted with --delete-extra"
 		}
-		if !o.Apply || r.Remedy == RemedyNone {
-			continue
-		}
-		if v.fixed && r.Remedy == RemedyCopy {
+		switch {
+		case !o.Apply || r.Remedy == RemedyNone:
+		case v.fixed && r.Remedy == RemedyCopy:
 			copies[pairKey{k.db, v.source.named(k)}] = fileCopy{k, r}
-			continue
-		}
-		if len(astray) > 0 {
-			err = v.deleteStrays(ctx, k, astray)
-		} else {
-			err = v.apply(ctx, k, r.Remedy, &p)
-		}
-		if err != nil {
-			if ctx.Err() != nil {
-				return nil, context.Cause(ctx)
+		case len(astray) > 0: // no stream goes there
+			if err := v.deleteStrays(ctx, k, astray); err != nil {
+				r.Error = err.Error()
 			}
-			r.Error = err.Error()
+		default:
+			jobs = append(jobs, job{k, source[i], r})
 		}
+	}
+	if err := v.carryOutAll(ctx, jobs); err != nil {
+		return nil, err
 	}
 	return out, v.copyFromFile(ctx, copies)
 }
+
+// whyBack is why a key is left alone that a report calls extra.
+const whyBack = "the source did not have it and has it now; verify again"
 
 // mostRestored is the largest value that is copied from a file: no server takes a larger one by default.
 const mostRestored = 512 << 20
@@ -238,61 +237,6 @@ func (v *verification) remedy(p *pair) (Remedy, string) {
 	return RemedyCopy, reason
 }
 
-func (v *verification) apply(ctx context.Context, k keyID, r Remedy, p *pair) error {
-	node, err := v.target.nodeOf(k.name)
-	if err != nil {
-		return err
-	}
-	to := v.target.borrow(node, k.pairDB)
-	defer v.target.giveBack(to)
-	switch r {
-	case RemedyDelete:
-		_, err = to.one(ctx, "DEL", k.name)
-	case RemedyExpire:
-		if p.Source.ExpireAt == 0 {
-			_, err = to.one(ctx, "PERSIST", k.name)
-		} else {
-			_, err = to.one(ctx, "PEXPIREAT", k.name, strconv.FormatInt(p.Source.ExpireAt, 10))
-		}
-	case RemedyCopy:
-		err = v.copyKey(ctx, k, to)
-	}
-	return err
-}
-
-// copyKey restores the source's value as it is now, with its absolute expiry.
-func (v *verification) copyKey(ctx context.Context, k keyID, to *reader) error {
-	name := v.source.named(k)
-	node, err := v.source.nodeOf(name)
-	if err != nil {
-		return err
-	}
-	from := v.source.borrow(node, k.db)
-	defer v.source.giveBack(from)
-	out := make([]reading, 1)
-	if err := from.readHeads(ctx, []string{name}, out); err != nil {
-		return err
-	}
-	if out[0].Err != nil {
-		return out[0].Err
-	}
-	payload, err := from.one(ctx, "DUMP", name)
-	if err != nil {
-		return err
-	}
-	if payload.IsNil() {
-		return errors.New("the source no longer has it")
-	}
-	bytes, err := payload.ToString()
-	if err != nil {
-		return err
-	}
-	if bytes, err = v.forTarget(ctx, bytes, from, to); err != nil {
-		return err
-	}
-	return to.restore(ctx, k.name, bytes, out[0].ExpireAt)
-}
-
 // restore puts a value in place of whatever a key holds.
 func (r *reader) restore(ctx context.Context, name, payload string, expireAt int64) error {
 	if r.node.facts.Number >= 50000 {
@@ -307,8 +251,8 @@ func (r *reader) restore(ctx context.Context, name, payload string, expireAt int
 const moduleExitsUntil = 60200
 
 // forTarget gives the payload in an encoding that an older target reads.
-func (v *verification) forTarget(ctx context.Context, payload string, from, to *reader) (string, error) {
-	source, target := from.node.facts, to.node.facts
+func (v *verification) forTarget(ctx context.Context, payload string, from *node, to *reader) (string, error) {
+	source, target := from.facts, to.node.facts
 	if len(payload) > 0 && payload[0] == rdb.TypeModule && target.Number < moduleExitsUntil {
 		return "", fmt.Errorf("a value of a module is not restored on %s %s, which ends its process where it has not loaded the module", target.Flavor, target.Version)
 	}

@@ -10,6 +10,8 @@ import (
 	"github.com/olekukonko/tablewriter"
 	"github.com/urfave/cli/v2"
 
+	"surecut/internal/preflight"
+	"surecut/migrator"
 	"surecut/reports"
 	"surecut/verifier"
 )
@@ -21,6 +23,7 @@ func newRepairCommand() *cli.Command {
 		&cli.StringFlag{Name: "report", Usage: "verify.json `FILE` whose findings are repaired"},
 		&cli.BoolFlag{Name: "apply", Usage: "write to the target; without it, only say what would be done"},
 		&cli.BoolFlag{Name: "delete-extra", Usage: "delete keys that the source does not have"},
+		&cli.StringFlag{Name: "state", Usage: "`DIR` of the migration that feeds the target, running on this machine: keys are then repaired while it stands still at their offset"},
 		&cli.IntFlag{Name: "rounds", Value: d.Rounds, Usage: "how often a repaired key that still differs is read before it counts as different"},
 		&cli.DurationFlag{Name: "interval", Value: d.Interval, Usage: "between rounds"},
 		&cli.DurationFlag{Name: "ttl-tolerance", Value: d.TTLTolerance, Usage: "expiries no further apart than this are the same"},
@@ -32,7 +35,7 @@ func newRepairCommand() *cli.Command {
 		Usage: "make the target equal to the source for the findings of a verify report",
 		Description: "Each key is looked at again, and repaired by what both sides hold now: copied by DUMP and RESTORE (from an RDB file, by what it holds), its expiry set, or\n" +
 			"with --delete-extra deleted. With --apply the same keys are verified afterwards: exit status 0 all same, 3 different,\n" +
-			"4 something unchecked. Keys that were unchecked are not touched.",
+			"4 something unchecked. Keys that were unchecked are not touched. While a migration feeds the target, --apply needs its --state DIR.",
 		Flags: flags,
 		Action: func(c *cli.Context) error {
 			opts, err := repairOptions(c)
@@ -51,11 +54,12 @@ func newRepairCommand() *cli.Command {
 type RepairOptions struct {
 	Endpoints           endpoints
 	Report, Out, Format string
+	State               string                 // of the migration that feeds the target
 	Repair              verifier.RepairOptions // Source, Target and Findings come with the run
 }
 
 func repairOptions(c *cli.Context) (RepairOptions, error) {
-	o := RepairOptions{Report: c.String("report"), Out: c.String("out"), Format: c.String("format")}
+	o := RepairOptions{Report: c.String("report"), State: c.String("state"), Out: c.String("out"), Format: c.String("format")}
 	var err error
 	if o.Endpoints, err = endpointSpecs(c); err != nil {
 		return o, err
@@ -90,7 +94,11 @@ func runRepair(ctx context.Context, o RepairOptions, stdout, stderr io.Writer) e
 	if !ok {
 		return usageError("--report %s is a %s report; repair needs one of verify", o.Report, loaded.Kind())
 	}
-	if s, t := o.Endpoints.Source.String(), o.Endpoints.Target.String(); report.Source != s || report.Target != t {
+	s, t := o.Endpoints.Source.String(), o.Endpoints.Target.String()
+	switch {
+	case report.Source == t && report.Target == s && s != t:
+		return usageError("the report speaks of %s -> %s, and this would repair the other way round: it would write to the source", report.Source, report.Target)
+	case report.Source != s || report.Target != t:
 		fmt.Fprintf(stderr, "surecut: the report speaks of %s -> %s; keys are repaired by what %s and %s hold now\n", report.Source, report.Target, s, t)
 	}
 	if report.Omitted > 0 {
@@ -103,6 +111,9 @@ func runRepair(ctx context.Context, o RepairOptions, stdout, stderr io.Writer) e
 	defer closeSides()
 	o.Repair.Sides = sides
 	o.Repair.Findings = report.Findings
+	if err := o.feed(ctx, stderr); err != nil {
+		return err
+	}
 	done, again, err := verifier.Repair(ctx, o.Repair)
 	w := stdout
 	if o.Repair.Apply {
@@ -118,6 +129,32 @@ func runRepair(ctx context.Context, o RepairOptions, stdout, stderr io.Writer) e
 		return nil
 	}
 	return deliverVerify(o.Endpoints, again, o.Out, o.Format, stdout, stderr)
+}
+
+// feed takes in the migration that feeds the target. What its stream still brings would be applied a second time to a value that is
+// copied beside it, so one that runs has to be named.
+func (o *RepairOptions) feed(ctx context.Context, stderr io.Writer) error {
+	if o.State != "" {
+		feeding, err := migrator.Attach(o.State)
+		if err != nil {
+			return err
+		}
+		o.Repair.Applier = applier[*migrator.RemoteFrame]{feeding}
+		return nil
+	}
+	if !o.Repair.Apply {
+		return nil
+	}
+	which, running, err := preflight.Feeding(ctx, o.Repair.Target)
+	switch {
+	case err != nil:
+		fmt.Fprintf(stderr, "surecut: whether a migration feeds the target could not be asked: %v\n", err)
+	case running:
+		return fmt.Errorf("repair: migration %s writes to the target, and would apply again what a copied value holds already: name its directory with --state, or stop it first (one that was killed counts as running for 30 s)", which)
+	case which != "":
+		fmt.Fprintf(stderr, "surecut: the target belongs to migration %s, which has stopped; if it is resumed, what the source is written since then is applied again to the keys that are copied now. Repair while it runs, with --state, or verify again at its end\n", which)
+	}
+	return nil
 }
 
 // repairTable lists what was done, or would be.

@@ -45,7 +45,7 @@ func targetEmpty(ctx context.Context, r *run) []Check {
 	if len(where) > 4 {
 		where = append(where[:4], fmt.Sprintf("and %d more places", len(where)-4))
 	}
-	record, _ := migrationRecord(ctx, &r.target) // what it cannot tell, target_state reports
+	record, _ := migrationRecord(ctx, r.target.d) // what it cannot tell, target_state reports
 	resumed := r.cfg.Resume != "" && record["id"] == r.cfg.Resume
 	return []Check{judgeEmpty(targetKeys{foreign, own, where, resumed}, r.cfg.OnExisting, wanted)}
 }

@@ -110,7 +110,7 @@ func judgeCluster(addr string, info map[string]string, nodes []endpoint.ClusterN
 
 // otherMigration reads the record that a migration keeps on its target. nil: there is none that matters.
 func (r *run) otherMigration(ctx context.Context, s *side) *Check {
-	record, err := migrationRecord(ctx, s)
+	record, err := migrationRecord(ctx, s.d)
 	if err != nil {
 		c := skip(s.name, "whether another migration runs: "+oneLine(err), wantedState)
 		return &c
@@ -125,16 +125,16 @@ func (r *run) otherMigration(ctx context.Context, s *side) *Check {
 	return &c
 }
 
-func migrationRecord(ctx context.Context, s *side) (map[string]string, error) {
-	addr, ok := s.d.PrimaryOf(s.d.Slot(MigrationKey))
+func migrationRecord(ctx context.Context, d *endpoint.Deployment) (map[string]string, error) {
+	addr, ok := d.PrimaryOf(d.Slot(MigrationKey))
 	if !ok {
 		return nil, fmt.Errorf("no node owns the slot of %s", MigrationKey)
 	}
-	home, one := s.d.OneDatabase()
+	home, one := d.OneDatabase()
 	if !one {
-		home = max(s.spec.DB, 0)
+		home = max(d.Spec().DB, 0)
 	}
-	c, err := s.d.Client(ctx, addr.Addr, home)
+	c, err := d.Client(ctx, addr.Addr, home)
 	if err != nil {
 		return nil, err
 	}
@@ -143,6 +143,17 @@ func migrationRecord(ctx context.Context, s *side) (map[string]string, error) {
 		return nil, nil
 	}
 	return record, err
+}
+
+// Feeding says which migration writes to a target: one that runs, or one that has stopped and may be resumed. "" is none.
+func Feeding(ctx context.Context, target *endpoint.Deployment) (which string, running bool, err error) {
+	record, err := migrationRecord(ctx, target)
+	if err != nil || record["id"] == "" || record["state"] == "done" {
+		return "", false, err
+	}
+	beat, _ := strconv.ParseInt(record["heartbeat_ms"], 10, 64)
+	running = record["state"] == "running" && time.Since(time.UnixMilli(beat)) < heartbeatFresh
+	return fmt.Sprintf("%q on host %q", record["id"], record["host"]), running, nil
 }
 
 // resumed is the migration that is to be resumed, and where. On its own host the lock of its state directory keeps

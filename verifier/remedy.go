@@ -1,0 +1,294 @@
+package verifier
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+
+	"github.com/redis/rueidis"
+
+	"surecut/internal/endpoint"
+)
+
+// job is one remedy that is to be carried out.
+type job struct {
+	keyID
+	seen   reading // what the source held when the remedy was found
+	result *Repaired
+}
+
+// fails notes why a job could not be done.
+func (j *job) fails(err error) {
+	if err != nil {
+		j.result.Error = err.Error()
+	}
+}
+
+// held is a key as the source holds it.
+type held struct {
+	present  bool
+	expireAt int64
+	payload  string // of DUMP, where it is to be copied
+	from     *node
+	err      error // of this key alone
+}
+
+// carryOutAll does what can be done; the error is that of a run that was interrupted. While a migration feeds the target, a value
+// that is copied lies ahead of what the target was given, and the stream would be applied to it a second time: so then remedies are
+// carried out while the link stands still.
+func (v *verification) carryOutAll(ctx context.Context, jobs []job) error {
+	var standing []job
+	for i := range jobs {
+		j := &jobs[i]
+		switch {
+		case v.fixed:
+			j.fails(v.carryOut(ctx, j, &held{present: j.seen.present(), expireAt: j.seen.ExpireAt}))
+		case j.db < 0:
+			j.fails(v.carryOut(ctx, j, &held{}))
+		case v.opts.Applier != nil:
+			standing = append(standing, *j)
+		default:
+			j.fails(v.carryOutNow(ctx, j))
+		}
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+	}
+	if len(standing) == 0 {
+		return nil
+	}
+	return v.carryOutStanding(ctx, standing)
+}
+
+// carryOutNow carries out a remedy by what the source holds at this moment.
+func (v *verification) carryOutNow(ctx context.Context, j *job) error {
+	node, err := v.source.nodeOf(v.source.named(j.keyID))
+	if err != nil {
+		return err
+	}
+	got, _, err := v.hold(ctx, node, []job{*j}, false)
+	if err != nil {
+		return err
+	}
+	return v.carryOut(ctx, j, &got[0])
+}
+
+// standingKeys is how many keys are repaired while a link stands still, at most: fewer where they are large.
+const standingKeys = 16
+
+func (v *verification) carryOutStanding(ctx context.Context, jobs []job) error {
+	links := v.opts.Applier.Links()
+	byLink := make([][]job, len(links))
+	for i := range jobs {
+		link := linkOf(links, v.source.dep.Slot(v.source.named(jobs[i].keyID)))
+		if link < 0 {
+			jobs[i].fails(errors.New("no link of the migration replicates its slot"))
+			continue
+		}
+		byLink[link] = append(byLink[link], jobs[i])
+	}
+	for link, jobs := range byLink {
+		for len(jobs) > 0 {
+			n, bytes := 0, int64(0)
+			for n < min(len(jobs), standingKeys) && bytes < frameBytes {
+				bytes += estimate(&record{t: jobs[n].seen.Type, fp: jobs[n].seen.FP})
+				n++
+			}
+			v.carryOutFrozen(ctx, link, links[link], jobs[:n])
+			if jobs = jobs[n:]; ctx.Err() != nil {
+				return context.Cause(ctx)
+			}
+		}
+	}
+	return nil
+}
+
+// standing is what the source held at one offset.
+type standing struct {
+	offset int64
+	jobs   []job
+	held   []held
+}
+
+// carryOutFrozen reads the keys on the source, each as of an offset, brings the target to that offset and no further, and writes them.
+func (v *verification) carryOutFrozen(ctx context.Context, index int, link AppliedLink, jobs []job) {
+	failAll := func(jobs []job, err error) {
+		for i := range jobs {
+			jobs[i].fails(err)
+		}
+	}
+	node, err := v.source.linkNode(link)
+	if err != nil {
+		failAll(jobs, err)
+		return
+	}
+	frozen, err := v.freeze(ctx, index, link)
+	if err != nil {
+		failAll(jobs, err)
+		return
+	}
+	defer frozen.Release()
+	ctx, cancel := context.WithTimeout(ctx, frameTimeout)
+	defer cancel()
+	var read []standing
+	for _, group := range v.source.sameTransaction(jobs) {
+		got, offset, err := v.hold(ctx, node, group, true)
+		if err != nil {
+			failAll(group, err)
+			continue
+		}
+		read = append(read, standing{offset, group, got})
+	}
+	for _, at := range read {
+		if err := frozen.ApplyTo(ctx, at.offset); err != nil {
+			failAll(at.jobs, fmt.Errorf("apply what %s sent up to offset %d: %w", link.Shard, at.offset, err))
+			continue
+		}
+		for i := range at.jobs {
+			at.jobs[i].fails(v.carryOut(ctx, &at.jobs[i], &at.held[i]))
+		}
+	}
+}
+
+// sameTransaction groups jobs by what one transaction of the source may read.
+func (s *side) sameTransaction(jobs []job) [][]job {
+	records, of := make([]record, len(jobs)), map[keyID]job{}
+	for i := range jobs {
+		records[i].keyID, of[jobs[i].keyID] = jobs[i].keyID, jobs[i]
+	}
+	var out [][]job
+	for _, group := range s.transactions(records) {
+		var some []job
+		for i := range group {
+			some = append(some, of[group[i].keyID])
+		}
+		out = append(out, some)
+	}
+	return out
+}
+
+// hold reads keys of one database, with the payloads of those that are to be copied: at one instant, and where asked for with its offset.
+func (v *verification) hold(ctx context.Context, node *node, jobs []job, offset bool) (out []held, at int64, err error) {
+	r := v.source.borrow(node, jobs[0].db)
+	defer v.source.giveBack(r)
+	err = node.retry(ctx, v.opts.Patience, func() (err error) {
+		out, at, err = r.hold(ctx, v.source, jobs, offset)
+		return err
+	})
+	return out, at, err
+}
+
+func (r *reader) hold(ctx context.Context, s *side, jobs []job, offset bool) ([]held, int64, error) {
+	atomic := s.dep.Spec().Proxy == "" // such a proxy refuses MULTI, or wants WATCH before it
+	results, err := r.do(ctx, func(b rueidis.Builder) rueidis.Commands {
+		cmds := rueidis.Commands{command(b, "TIME")}
+		for i := range jobs { // DUMP of large values takes a while, in which clocks go on
+			cmds = append(cmds, command(b, r.expiryCommand(), s.named(jobs[i].keyID)))
+		}
+		for i := range jobs {
+			if jobs[i].result.Remedy == RemedyCopy {
+				cmds = append(cmds, command(b, "DUMP", s.named(jobs[i].keyID)))
+			}
+		}
+		if offset {
+			cmds = append(cmds, command(b, r.node.facts.OffsetCommand()...))
+		}
+		if atomic {
+			cmds = append(append(rueidis.Commands{command(b, "MULTI")}, cmds...), command(b, "EXEC"))
+		}
+		return cmds
+	})
+	if err != nil {
+		return nil, 0, err
+	}
+	replies, err := r.heldReplies(results, atomic)
+	if err != nil {
+		return nil, 0, err
+	}
+	at := int64(0)
+	if offset {
+		if at, err = endpoint.ParseOffset(replies[len(replies)-1]); err != nil {
+			return nil, 0, fmt.Errorf("ask %s for its offset: %w", r.node.addr(), err)
+		}
+	}
+	out, err := r.parseHeld(jobs, replies)
+	return out, at, err
+}
+
+func (r *reader) heldReplies(results []rueidis.RedisResult, atomic bool) ([]rueidis.RedisMessage, error) {
+	if atomic {
+		return execReplies(results)
+	}
+	replies := make([]rueidis.RedisMessage, len(results))
+	for i := range results {
+		replies[i], _ = results[i].ToMessage() // the error is in the message
+	}
+	return replies, nil
+}
+
+func (r *reader) parseHeld(jobs []job, replies []rueidis.RedisMessage) ([]held, error) {
+	now, err := timeOf(&replies[0])
+	if err != nil {
+		return nil, err
+	}
+	if r.node.expireTimes {
+		now = 0
+	}
+	out, expiries, dumps := make([]held, len(jobs)), replies[1:], replies[1+len(jobs):]
+	for i := range jobs {
+		h := &out[i]
+		h.from = r.node
+		expiry, err := expiries[i].ToInt64()
+		if err != nil {
+			h.err = replyError(r.expiryCommand(), err)
+		}
+		if h.present = expiry != -2; expiry >= 0 {
+			h.expireAt = max(now+expiry, 1)
+		}
+		if jobs[i].result.Remedy != RemedyCopy {
+			continue
+		}
+		payload, err := dumps[0].ToString()
+		dumps = dumps[1:]
+		switch {
+		case endpoint.IsNil(err):
+			h.present = false
+		case err != nil:
+			h.err = replyError("DUMP", err)
+		}
+		h.payload = payload
+	}
+	return out, nil
+}
+
+// carryOut makes the target's key what the source holds.
+func (v *verification) carryOut(ctx context.Context, j *job, h *held) error {
+	if h.err != nil {
+		return h.err
+	}
+	node, err := v.target.nodeOf(j.name)
+	if err != nil {
+		return err
+	}
+	to := v.target.borrow(node, j.pairDB)
+	defer v.target.giveBack(to)
+	switch {
+	case j.result.Remedy == RemedyDelete && h.present:
+		j.result.Remedy, j.result.Why = RemedyNone, whyBack
+	case j.result.Remedy == RemedyDelete:
+		_, err = to.one(ctx, "DEL", j.name)
+	case !h.present:
+		err = errors.New("the source no longer has it")
+	case j.result.Remedy == RemedyExpire && h.expireAt == 0:
+		_, err = to.one(ctx, "PERSIST", j.name)
+	case j.result.Remedy == RemedyExpire:
+		_, err = to.one(ctx, "PEXPIREAT", j.name, strconv.FormatInt(h.expireAt, 10))
+	default:
+		var payload string
+		if payload, err = v.forTarget(ctx, h.payload, h.from, to); err == nil {
+			err = to.restore(ctx, j.name, payload, h.expireAt)
+		}
+	}
+	return err
+}

@@ -1,0 +1,58 @@
+//go:build servers
+
+package verifier
+
+import (
+	"context"
+	"strconv"
+	"testing"
+	"time"
+
+	"surecut/e2e/servers"
+	"surecut/internal/endpoint"
+	"surecut/internal/keyspace"
+)
+
+// What a link has not applied yet is in a copied value already. Repaired while the link stands still, it is not applied twice.
+func TestRepairWhileFed(t *testing.T) {
+	for _, tt := range []struct {
+		name    string
+		source  func() *servers.Server
+		cluster bool
+	}{
+		{"standalone", func() *servers.Server { return servers.Standalone(t, "redis:6.0") }, false},
+		{"cluster", func() *servers.Server { return servers.Cluster(t, "redis:7.0", 1, 0)[0] }, true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			source, target := tt.source(), servers.Standalone(t, "redis:7.0")
+			f := follow(t, source, target)
+			if tt.cluster {
+				f.slots = []endpoint.SlotRange{{First: 0, Last: keyspace.Slots - 1}}
+			}
+			traffic(t, source)
+			time.Sleep(200 * time.Millisecond)
+			f.catchUp(t, source)
+			var findings []Finding
+			for i := range 20 {
+				key := "counter:" + strconv.Itoa(i)
+				target.Must("SET", key, "-1000000")
+				findings = append(findings, Finding{Key: key, KeyBase64: base64Of(key), Verdict: Different})
+			}
+			target.Must("SET", "extra", "v")
+			findings = append(findings, Finding{Key: "extra", KeyBase64: base64Of("extra"), Verdict: Extra})
+			options := optionsFor(t, source.URL(), target.URL(), func(o *Options) { o.Applier, o.Interval = f, 100*time.Millisecond })
+			done, again, err := Repair(context.Background(), RepairOptions{Options: options, Findings: findings, Apply: true, DeleteExtra: true})
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, d := range done {
+				if d.Error != "" {
+					t.Errorf("%s: %s: %s", d.Key, d.Remedy, d.Error)
+				}
+			}
+			if again.Verdict != Same || again.Totals.Same != 20 {
+				t.Errorf("%s by %s: %+v, %+v", again.Verdict, again.Proof, again.Totals, again.Findings)
+			}
+		})
+	}
+}
