@@ -52,6 +52,18 @@ func mutations() []mutation {
 		{name: "set member", both: do("SADD", "f:set", "a", "b"), target: commands{{"SREM", "f:set", "b"}, {"SADD", "f:set", "c"}}, want: Different, reason: "member b is missing"},
 		{name: "hash value of the same length", both: do("HSET", "f:hash", "a", "1", "b", "2"), target: do("HSET", "f:hash", "b", "3"), want: Different, reason: "field b differs"},
 		{name: "score", both: do("ZADD", "f:zset", "0.1", "a", "2", "b"), target: do("ZADD", "f:zset", "0.1000000001", "a"), want: Different, reason: "score of member a"},
+		{name: "list element added", both: do("RPUSH", "f:longer:list", "a", "b"), target: do("LPUSH", "f:longer:list", "z"), want: Different, reason: "element 1 of 2 differs"},
+		{name: "set member added", both: do("SADD", "f:set:more", "a"), target: do("SADD", "f:set:more", "b"), want: Different, reason: "member b is on the target only"},
+		{name: "hash field missing", both: do("HSET", "f:hash:less", "a", "1", "b", "2"), target: do("HDEL", "f:hash:less", "b"), want: Different, reason: "field b is missing"},
+		{name: "hash field added", both: do("HSET", "f:hash:more", "a", "1"), target: do("HSET", "f:hash:more", "b", "2"), want: Different, reason: "field b is on the target only"},
+		{name: "name and value change places", why: "what is put together must not read the same", source: do("HSET", "f:hash:cut", "ab", "c"), target: do("HSET", "f:hash:cut", "a", "bc"), want: Different, reason: "field ab is missing"},
+		{name: "elements cut otherwise", source: do("RPUSH", "f:list:cut", "ab", "c"), target: do("RPUSH", "f:list:cut", "a", "bc"), want: Different, reason: "element 1 of 2"},
+		{name: "member of a sorted set missing", both: do("ZADD", "f:zset:less", "1", "a", "2", "b"), target: do("ZREM", "f:zset:less", "b"), want: Different, reason: "member b is missing"},
+		{name: "member of a sorted set added", both: do("ZADD", "f:zset:more", "1", "a"), target: do("ZADD", "f:zset:more", "2", "b"), want: Different, reason: "member b is on the target only"},
+		{name: "the last bit of a score", source: do("ZADD", "f:zset:bit", "0.1", "a"), target: do("ZADD", "f:zset:bit", "0.10000000000000002", "a"), want: Different, reason: "score of member a"},
+		{name: "infinite score", source: do("ZADD", "f:zset:inf", "inf", "a"), target: do("ZADD", "f:zset:inf", "-inf", "a"), want: Different, reason: "score of member a"},
+		{name: "a number", source: do("SET", "f:number", "12345"), target: do("SET", "f:number", "12346"), want: Different, reason: "byte 5 of 5"},
+		{name: "register of a HyperLogLog", both: do("PFADD", "f:hll", "a", "b", "c"), target: do("PFADD", "f:hll", "d", "e", "f"), want: Different},
 		{name: "other type", source: do("SADD", "f:type", "a"), target: do("RPUSH", "f:type", "a"), want: Different, reason: "the type is set on the source and list"},
 		{name: "TTL lost", both: do("SET", "f:ttl", "v", "PX", "9000000"), target: do("PERSIST", "f:ttl"), want: Different, reason: "expires on the source only"},
 		{name: "TTL gained", both: do("SET", "f:persist", "v"), target: do("PEXPIREAT", "f:persist", far), want: Different, reason: "expires on the target only"},
@@ -60,6 +72,11 @@ func mutations() []mutation {
 		{name: "field TTL changed", both: commands{{"HSET", "f:field2", "a", "1", "b", "2"}, {"HPEXPIREAT", "f:field2", far, "FIELDS", "1", "a"}}, target: do("HPEXPIREAT", "f:field2", "4102444900000", "FIELDS", "1", "a"), want: Different, reason: "the expiry of field a", fieldTTL: true},
 		{name: "last stream entry", both: commands{{"XADD", "f:stream", "1-0", "f", "v"}, {"XADD", "f:stream", "2-0", "f", "v"}}, target: do("XDEL", "f:stream", "2-0"), want: Different, reason: "entry 2-0 is missing"},
 		{name: "stream entry's value", source: do("XADD", "f:value", "1-0", "f", "v"), target: do("XADD", "f:value", "1-0", "f", "w"), want: Different, reason: "entry 1-0 differs"},
+		{name: "stream entry added", source: commands{{"XADD", "f:entry", "1-0", "f", "v"}, {"XADD", "f:entry", "3-0", "f", "v"}},
+			target: commands{{"XADD", "f:entry", "1-0", "f", "v"}, {"XADD", "f:entry", "2-0", "f", "v"}, {"XADD", "f:entry", "3-0", "f", "v"}}, want: Different, reason: "entry 2-0 is on the target only"},
+		{name: "group added", both: do("XADD", "f:group:more", "1-0", "f", "v"), target: do("XGROUP", "CREATE", "f:group:more", "g", "0"), want: Different, reason: "group g is on the target only"},
+		{name: "delivery count", both: commands{{"XADD", "f:count", "1-0", "f", "v"}, {"XGROUP", "CREATE", "f:count", "g", "0"}, {"XREADGROUP", "GROUP", "g", "c", "STREAMS", "f:count", ">"}},
+			target: do("XCLAIM", "f:count", "g", "c", "0", "1-0", "RETRYCOUNT", "7", "JUSTID"), want: Different, reason: "group g: pending entry 1-0 differs"},
 		{name: "last ID", both: do("XADD", "f:lastid", "1-0", "f", "v"), target: do("XSETID", "f:lastid", "5-0"), want: Different, reason: "the last ID"},
 		{name: "group missing", both: commands{{"XADD", "f:group", "1-0", "f", "v"}, {"XGROUP", "CREATE", "f:group", "g", "0"}}, target: do("XGROUP", "DESTROY", "f:group", "g"), want: Different, reason: "group g is missing"},
 		{name: "group position", both: commands{{"XADD", "f:pos", "1-0", "f", "v"}, {"XGROUP", "CREATE", "f:pos", "g", "0"}}, target: do("XGROUP", "SETID", "f:pos", "g", "1-0"), want: Different, reason: "group g: the last delivered ID"},
@@ -111,22 +128,35 @@ func vectors(key string, backwards bool) (list commands) {
 	return list
 }
 
-// images of the pairs that the suite runs on, and whether both sides have field TTLs.
+// mutationPairs are the images that the suite runs on: of one version, upwards, downwards, and with other encodings on the target.
 var mutationPairs = []struct {
 	source, target string
-	fieldTTL       bool
-	version        int // the lower one
+	fieldTTL       bool // both sides have field TTLs
+	version        int  // the lower one
+	encodings      bool // the target keeps in a table what the source keeps packed
 }{
-	{"redis:7.0", "redis:7.0", false, 70000},
-	{"redis:6.0", "redis:8.0", false, 60000},
-	{"redis:7.0", "valkey/valkey:8.1", false, 70000},
-	{"redis:8.0", "redis:8.0", true, 80000},
+	{source: "redis:7.0", target: "redis:7.0", version: 70000},
+	{source: "redis:7.0", target: "redis:7.0", version: 70000, encodings: true},
+	{source: "redis:6.0", target: "redis:8.0", version: 60000, encodings: true},
+	{source: "redis:7.0", target: "valkey/valkey:8.1", version: 70000},
+	{source: "valkey/valkey:8.1", target: "valkey/valkey:8.1", version: 70000, encodings: true},
+	{source: "redis:8.0", target: "redis:8.0", fieldTTL: true, version: 80000},
+	{source: "redis:8.0", target: "redis:8.0", fieldTTL: true, version: 80000, encodings: true},
+	{source: "redis:8.0", target: "redis:7.0", version: 70000},
 }
+
+// unpacked makes a server keep every collection as it keeps large ones.
+var unpacked = []string{"--hash-max-ziplist-entries", "0", "--zset-max-ziplist-entries", "0", "--set-max-intset-entries", "0",
+	"--list-max-ziplist-size", "1", "--stream-node-max-entries", "1", "--hll-sparse-max-bytes", "0"}
 
 func TestMutations(t *testing.T) {
 	for _, pair := range mutationPairs {
-		t.Run(pair.source+" to "+pair.target, func(t *testing.T) {
-			source, target := servers.Standalone(t, pair.source), servers.Standalone(t, pair.target)
+		name, args := pair.source+" to "+pair.target, []string(nil)
+		if pair.encodings {
+			name, args = name+", other encodings", unpacked
+		}
+		t.Run(name, func(t *testing.T) {
+			source, target := servers.Standalone(t, pair.source), servers.Standalone(t, pair.target, args...)
 			send := func(s *servers.Server, db int, list commands) {
 				t.Helper()
 				c := s.Client(db)
@@ -157,6 +187,13 @@ func TestMutations(t *testing.T) {
 				send(source, m.db, m.source)
 				send(target, m.db, m.target)
 				used = append(used, m)
+			}
+			if pair.encodings {
+				for _, key := range []string{"s:zset", "f:hash:less"} { // s:zset is what both have alike
+					if a, b := source.Must("OBJECT", "ENCODING", key), target.Must("OBJECT", "ENCODING", key); a == b {
+						t.Errorf("%s: both sides encode it as %v", key, a)
+					}
+				}
 			}
 			report := verify(t, source, target, func(o *Options) { o.Rounds, o.Interval = 2, 100*time.Millisecond })
 			if report.Verdict != Different {
