@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strconv"
 
+	"github.com/redis/rueidis"
+
 	"surecut/internal/keyspace"
 )
 
@@ -233,10 +235,20 @@ func (l *locator) probeFields(other *reader, page []string, isSource bool) error
 }
 
 func (l *locator) probeMembers(other *reader, page []string, isSource bool) error {
-	for _, member := range page {
-		n, err := other.integer(l.ctx, "SISMEMBER", l.nameOn(other), member)
+	results, err := other.do(l.ctx, func(b rueidis.Builder) rueidis.Commands {
+		cmds := make(rueidis.Commands, len(page))
+		for i, member := range page {
+			cmds[i] = command(b, "SISMEMBER", l.nameOn(other), member)
+		}
+		return cmds
+	})
+	if err != nil {
+		return err
+	}
+	for i, member := range page {
+		n, err := results[i].ToInt64()
 		if err != nil {
-			return err
+			return replyError("SISMEMBER", err)
 		}
 		if n == 1 {
 			continue

@@ -140,6 +140,47 @@ func TestLargeValues(t *testing.T) {
 	}
 }
 
+// Where values are too large to be held, the place of the first difference is found in windows.
+func TestLocateLarge(t *testing.T) {
+	source, target := servers.Standalone(t, "redis:7.0"), servers.Standalone(t, "redis:7.0")
+	for _, s := range []*servers.Server{source, target} {
+		s.Must("EVAL", `for i=1,2000 do
+			redis.call('RPUSH','list',i) redis.call('SADD','set','m'..i) redis.call('SADD','set2','m'..i) redis.call('HSET','hash',i,i) redis.call('HSET','hash2',i,i)
+			redis.call('ZADD','zset',i/3,i) redis.call('ZADD','zset2',i/3,i) redis.call('XADD','stream',i..'-1','f',i) redis.call('XADD','stream2',i..'-1','f',i) end
+			redis.call('SETRANGE','string',3000000,'end')`, "0")
+		s.Must("XGROUP", "CREATE", "stream", "g", "0")
+		s.Must("XREADGROUP", "GROUP", "g", "c", "COUNT", "10", "STREAMS", "stream", ">")
+	}
+	target.Must("LSET", "list", "1500", "y")
+	target.Must("SREM", "set", "m7")
+	target.Must("SADD", "set2", "more")
+	target.Must("HSET", "hash", "8", "y")
+	target.Must("HSET", "hash2", "more", "y")
+	target.Must("ZINCRBY", "zset", "0.001", "900")
+	target.Must("ZADD", "zset2", "7000", "more")
+	target.Must("XACK", "stream", "g", "3-1")
+	target.Must("XADD", "stream2", "2001-1", "f", "v")
+	target.Must("SETRANGE", "string", "2000000", "y")
+	o := optionsFor(t, source.URL(), target.URL(), nil)
+	v, err := newVerification(t.Context(), &o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer v.source.close()
+	defer v.target.close()
+	for _, tt := range []struct{ key, typ, want string }{
+		{"list", "list", "element 1501 differs"}, {"set", "set", "member m7 is missing on the target"}, {"set2", "set", "member more is on the target only"},
+		{"hash", "hash", "field 8 differs"}, {"hash2", "hash", "field more is on the target only"}, {"zset", "zset", "score of member 900 differs"},
+		{"zset2", "zset", "member more is on the target only"}, {"stream", "stream", "group g: pending entry 3-1 is missing on the target"},
+		{"stream2", "stream", "entry 2001-1 is on the target only"}, {"string", "string", "byte 2000001 differs"},
+	} {
+		f := Finding{KeyBase64: base64Of(tt.key), Type: tt.typ, Source: &Side{}, Target: &Side{}}
+		if v.locateLarge(t.Context(), &f); f.Reason != tt.want {
+			t.Errorf("%s: %q, want %q", tt.key, f.Reason, tt.want)
+		}
+	}
+}
+
 func TestDatabaseMap(t *testing.T) {
 	source, target := servers.Standalone(t, "redis:7.0"), servers.Cluster(t, "redis:7.0", 3, 0)
 	set := func(s *servers.Server, db int, args ...string) {
