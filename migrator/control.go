@@ -27,7 +27,14 @@ type controlRequest struct {
 type controlReply struct {
 	Links []LinkInfo `json:"links,omitempty"`
 	Error string     `json:"error,omitempty"`
+	Lags  bool       `json:"lags,omitempty"` // the error is ErrLags
 }
+
+// lagError is ErrLags in the words of the other process.
+type lagError string
+
+func (e lagError) Error() string   { return string(e) }
+func (e lagError) Is(t error) bool { return t == ErrLags }
 
 // socketPath lies outside of the state directory, whose path may be longer than a socket's may.
 func socketPath(id string) string { return filepath.Join(os.TempDir(), "surecut-"+id+".sock") }
@@ -118,7 +125,7 @@ func (c *Control) serve(ctx context.Context, conn net.Conn) {
 			err = fmt.Errorf("unknown request %q", q.Op)
 		}
 		if err != nil {
-			reply.Error = err.Error()
+			reply.Error, reply.Lags = err.Error(), errors.Is(err, ErrLags)
 		}
 		if err := out.Encode(reply); err != nil {
 			return
@@ -197,6 +204,8 @@ func (f *RemoteFrame) ask(ctx context.Context, q controlRequest) (controlReply, 
 		return reply, context.Cause(ctx)
 	case err != nil:
 		return reply, fmt.Errorf("ask the running migration: %w", err)
+	case reply.Lags:
+		return reply, lagError(reply.Error)
 	case reply.Error != "":
 		return reply, errors.New(reply.Error)
 	}

@@ -15,6 +15,9 @@ const mostFrozen = 15 * time.Second
 // mostAwaited bounds how long Freeze waits for a link that lags.
 const mostAwaited = 10 * time.Second
 
+// ErrLags says that a link has not caught up, so that it cannot be stopped at an offset of the source.
+var ErrLags = errors.New("has not caught up")
+
 // LinkInfo says which shard a link replicates, and at which node its offsets count.
 type LinkInfo struct {
 	Shard, Reads string
@@ -84,7 +87,7 @@ func (l *link) awaitCaughtUp(ctx context.Context) (*dispatcher, error) {
 		select {
 		case <-tick.C:
 		case <-deadline.C:
-			return nil, fmt.Errorf("the link of shard %s has not caught up", l.primary())
+			return nil, fmt.Errorf("the link of shard %s %w", l.primary(), ErrLags)
 		case <-l.ended:
 			return nil, errors.New("the link has ended")
 		case <-ctx.Done():

@@ -2,7 +2,9 @@ package migrator
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
+	"net"
 	"strings"
 	"testing"
 	"time"
@@ -28,6 +30,20 @@ func TestFreezeWaits(t *testing.T) {
 		l := lagging(t)
 		time.AfterFunc(50*time.Millisecond, func() { close(l.ended) })
 		if _, err := l.awaitCaughtUp(t.Context()); err == nil || !strings.Contains(err.Error(), "ended") {
+			t.Errorf("%v", err)
+		}
+	})
+	t.Run("told over the socket", func(t *testing.T) {
+		here, there := net.Pipe()
+		go func() {
+			defer there.Close()
+			var q controlRequest
+			if json.NewDecoder(there).Decode(&q) == nil {
+				_ = json.NewEncoder(there).Encode(controlReply{Error: "the link of shard a:1 has not caught up", Lags: true})
+			}
+		}()
+		f := &RemoteFrame{conn: here, in: json.NewDecoder(here), out: json.NewEncoder(here)}
+		if _, err := f.ask(t.Context(), controlRequest{Op: "freeze"}); !errors.Is(err, ErrLags) || !strings.Contains(err.Error(), "a:1") {
 			t.Errorf("%v", err)
 		}
 	})

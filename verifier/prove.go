@@ -97,6 +97,7 @@ func frameFull(batch []record) bool {
 
 // proveBatch tries the keys in frames until each has its verdict, or so many frames in a row have settled none.
 func (v *verification) proveBatch(ctx context.Context, index int, link AppliedLink, batch []record, rest *spill) error {
+	lags := false
 	for attempt := 0; attempt < frameAttempts && len(batch) > 0; attempt++ {
 		again, err := v.frame(ctx, index, link, batch)
 		if ctx.Err() != nil {
@@ -105,6 +106,7 @@ func (v *verification) proveBatch(ctx context.Context, index int, link AppliedLi
 		if len(again) < len(batch) {
 			attempt = -1
 		}
+		lags = errors.Is(err, ErrLags)
 		if batch = again; err == nil {
 			continue
 		}
@@ -114,6 +116,9 @@ func (v *verification) proveBatch(ctx context.Context, index int, link AppliedLi
 		}
 	}
 	for i := range batch {
+		if lags {
+			batch[i].flags |= behind
+		}
 		if err := rest.add(&batch[i]); err != nil {
 			return err
 		}
@@ -143,13 +148,14 @@ func (v *verification) frame(ctx context.Context, index int, link AppliedLink, b
 	return again, err
 }
 
-// errLags says that a link did not catch up while there was patience.
-var errLags = errors.New("the link has not caught up")
+// ErrLags is what Freeze of an Applier gives for a link that did not catch up while there was patience. What its keys differ in may
+// be on its way then, however often they are read.
+var ErrLags = errors.New("the link has not caught up")
 
 // freeze stops a link once it has caught up. What lags is waited for, since rounds would take the lag for differences.
 func (v *verification) freeze(ctx context.Context, index int, link AppliedLink) (Frame, error) {
 	begun := time.Now()
-	fctx, cancel := context.WithTimeoutCause(ctx, max(v.patience, frameRetry), errLags)
+	fctx, cancel := context.WithTimeoutCause(ctx, max(v.patience, frameRetry), ErrLags)
 	defer cancel()
 	frozen, err := v.opts.Applier.Freeze(fctx, index)
 	if err != nil {

@@ -69,6 +69,9 @@ func (r *record) observe(u *rules, o *observation, n roundOf) decision {
 	if d.Settled = n.round == n.rounds; d.Settled && d.Verdict != Unchecked && r.changes > 0 {
 		d.Verdict, d.Reason = Unchecked, changedReason(int(r.changes), n.rounds)
 	}
+	if d.Settled && d.Verdict != Unchecked && r.flags&behind != 0 {
+		d.Verdict, d.Reason = Unchecked, "it differs, and its link has not caught up, so that the right value may be on its way"
+	}
 	return d
 }
 

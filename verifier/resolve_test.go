@@ -2,6 +2,7 @@ package verifier
 
 import (
 	"errors"
+	"fmt"
 	"strconv"
 	"strings"
 	"testing"
@@ -126,6 +127,18 @@ func TestFrames(t *testing.T) {
 			t.Errorf("the reason must be told: %s", all)
 		}
 	})
+}
+
+// Lag is never a difference: not where it lasts longer than all rounds, either.
+func TestLinkThatLags(t *testing.T) {
+	w := newWorld(map[string]string{"late": "1", "right": "1"})
+	w.fails = fmt.Errorf("stop: %w", ErrLags)
+	w.lag = 1
+	w.write("late", "2")
+	r := resolveWorld(t, w, withApplier(w), "late", "right")
+	if n := r.Totals; r.Verdict != Unchecked || n.Unchecked != 1 || n.Same != 1 || !strings.Contains(strings.Join(r.Reasons, " "), "on its way") {
+		t.Errorf("%s: %+v, %q", r.Verdict, n, r.Reasons)
+	}
 }
 
 func withApplier(a Applier) Options {

@@ -38,6 +38,7 @@ const (
 	unread   = 1 << iota // it was scanned, but could not be read
 	clash                // two databases of the source hold the name and map to one database
 	seen                 // of a suspect: a round has read the source, as the record says
+	behind               // of a suspect: its link could not be stopped at an offset, since it had not caught up
 	unplaced             // of a suspect: only the target listed it, and several databases of the source may hold it
 )
 

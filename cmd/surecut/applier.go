@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"errors"
+	"fmt"
 
 	"surecut/migrator"
 	"surecut/verifier"
@@ -26,6 +28,9 @@ func (a applier[F]) Links() []verifier.AppliedLink {
 
 func (a applier[F]) Freeze(ctx context.Context, link int) (verifier.Frame, error) {
 	f, err := a.m.Freeze(ctx, link)
+	if errors.Is(err, migrator.ErrLags) {
+		return nil, fmt.Errorf("%w (%w)", verifier.ErrLags, err)
+	}
 	if err != nil {
 		return nil, err
 	}
