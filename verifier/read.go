@@ -13,9 +13,12 @@ import (
 )
 
 const (
-	// The first read of a value is bounded, so that a pipeline of many keys takes bounded memory whatever they hold.
+	// The first read of a value is bounded in bytes or elements, and a pipeline of many keys by what values of their types usually take.
 	firstBytes    = 16 << 10
 	firstElements = 128
+	pipelineBytes = 2 << 20
+	usualString   = 2 << 10  // until some have been read
+	usualOther    = 64 << 10 // of what has elements, or a payload of a module
 	windowBytes   = 1 << 20
 	windowPages   = 4096 // elements of a window, at most
 )
@@ -41,6 +44,7 @@ type reader struct {
 	bigs     chan struct{} // a token per big value that may be read at a time
 	hasher   *keyspace.Hasher
 	types    map[string]typeInfo
+	usual    [keyspace.Module + 1]int64 // bytes that the first read of a type has taken lately
 }
 
 type typeInfo struct {
@@ -49,8 +53,13 @@ type typeInfo struct {
 }
 
 func newReader(n *node, db int, o *Options, bigs chan struct{}) *reader {
-	return &reader{conn: &conn{node: n, db: db}, depth: o.Depth, bigValue: o.BigValue, patience: o.Patience,
+	r := &reader{conn: &conn{node: n, db: db}, depth: o.Depth, bigValue: o.BigValue, patience: o.Patience,
 		bigs: bigs, hasher: keyspace.NewHasher(), types: map[string]typeInfo{}}
+	for t := range r.usual {
+		r.usual[t] = usualOther
+	}
+	r.usual[keyspace.String], r.usual[keyspace.Stream], r.usual[keyspace.None] = usualString, 0, 0
+	return r
 }
 
 // read fills out, one reading per name. keep collects whole values up to so many bytes each. The error is
@@ -72,16 +81,63 @@ func (r *reader) try(ctx context.Context, names []string, out []reading, keep in
 	case DepthLength:
 		return r.readLengths(ctx, names, out)
 	}
-	rest, err := r.readFirst(ctx, names, out, keep)
-	if err != nil {
-		return err
-	}
-	for _, i := range rest {
-		if err := r.readRest(ctx, names[i], &out[i], keep); err != nil {
+	for len(names) > 0 {
+		n := r.pipeline(out)
+		rest, err := r.readFirst(ctx, names[:n], out[:n], keep)
+		if err != nil {
 			return err
 		}
+		for _, i := range rest {
+			if err := r.readRest(ctx, names[i], &out[i], keep); err != nil {
+				return err
+			}
+		}
+		names, out = names[n:], out[n:]
 	}
 	return nil
+}
+
+// pipeline gives how many keys are read at a time.
+func (r *reader) pipeline(out []reading) int {
+	bytes := int64(0)
+	for i := range out {
+		if bytes += r.usual[out[i].Type]; bytes > pipelineBytes && i > 0 {
+			return i
+		}
+	}
+	return len(out)
+}
+
+// learn takes in what a pipeline has brought.
+func (r *reader) learn(out []reading, asked []int, results []rueidis.RedisResult) {
+	var bytes, keys [len(r.usual)]int64
+	for j, i := range asked {
+		m, _ := results[j].ToMessage() // the error is in the message
+		bytes[out[i].Type] += weight(&m)
+		keys[out[i].Type]++
+	}
+	for t := range keys {
+		if keys[t] > 0 {
+			r.usual[t] = max(bytes[t]/keys[t], r.usual[t]/2)
+		}
+	}
+}
+
+// weight is about how many bytes a reply takes.
+func weight(m *rueidis.RedisMessage) int64 {
+	text, err := m.ToString()
+	if err == nil {
+		return int64(len(text)) + 48
+	}
+	parts, err := m.ToArray()
+	if err != nil {
+		return 48
+	}
+	bytes := int64(48)
+	for i := range parts {
+		bytes += weight(&parts[i])
+	}
+	return bytes
 }
 
 // readHeads reads types and expiries.
@@ -257,6 +313,7 @@ func (r *reader) readFirst(ctx context.Context, names []string, out []reading, k
 	if err != nil {
 		return nil, err
 	}
+	r.learn(out, asked, results)
 	expiring := false
 	if hashes && r.node.fieldTTLs {
 		expiring = fieldsExpire(results[len(results)-1], r.db)

@@ -34,7 +34,11 @@ func (r *reader) readStream(ctx context.Context, name string, out *reading, sink
 		}
 		pending += info.integer("pending")
 	}
-	if r.node.fullStreams && length <= fullEntries && pending <= fullEntries {
+	small, err := r.isSmallStream(ctx, name, length)
+	if err != nil {
+		return err
+	}
+	if r.node.fullStreams && small && pending <= fullEntries {
 		m, err := r.one(ctx, "XINFO", "STREAM", name, "FULL", "COUNT", "0") // 0: all; without it, ten
 		if err != nil {
 			return vanished(err)
@@ -42,6 +46,23 @@ func (r *reader) readStream(ctx context.Context, name string, out *reading, sink
 		return feedFullStream(&m, sink)
 	}
 	return r.readStreamWindows(ctx, name, groups, sink)
+}
+
+// isSmallStream says whether all entries fit into one reply, going by the first of them where there are many.
+func (r *reader) isSmallStream(ctx context.Context, name string, length int64) (bool, error) {
+	const few = 64
+	if length <= few || length > fullEntries {
+		return length <= few, nil
+	}
+	page, err := r.array(ctx, "XRANGE", name, "-", "+", "COUNT", "16")
+	if err != nil || len(page) == 0 {
+		return false, err
+	}
+	bytes := int64(0)
+	for i := range page {
+		bytes += weight(&page[i])
+	}
+	return bytes*length/int64(len(page)) <= r.bigValue, nil
 }
 
 // vanished takes the untyped error of XINFO on a key that is no more, and that of a group that is no more, for a change.
@@ -125,7 +146,7 @@ func (r *reader) readStreamWindows(ctx context.Context, name string, groups []ru
 			return err
 		}
 		from = next(last).String()
-		size = min(4*size, windowPages)
+		size = nextWindow(page, size)
 	}
 	return r.readStreamRest(ctx, name, groups, sink)
 }

@@ -114,12 +114,11 @@ func (r *reader) readRanges(ctx context.Context, name string, out *reading, sink
 
 // nextWindow sizes a window of elements such that it holds about windowBytes, going by the page before.
 func nextWindow(page []rueidis.RedisMessage, size int) int {
-	bytes := 1
+	bytes := int64(1)
 	for i := range page {
-		s, _ := page[i].ToString()
-		bytes += len(s) + 16
+		bytes += weight(&page[i])
 	}
-	fit := int(int64(windowBytes) * int64(size) / int64(bytes))
+	fit := int(windowBytes * int64(size) / bytes)
 	return max(16, min(fit, 4*size, windowPages))
 }
 
