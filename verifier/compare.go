@@ -48,6 +48,9 @@ func (u *rules) judge(p *pair) (Verdict, string) {
 		return Same, ""
 	}
 	if !u.sameValue(source, target) {
+		if source.Type == keyspace.Module && source.FP == (keyspace.Fingerprint{}) {
+			return Unchecked, errModuleInFile.Error()
+		}
 		if source.Type == keyspace.Module && source.TypeName != rdb.VectorSet {
 			return Unchecked, fmt.Sprintf("the payloads of module type %s differ, which may be their encoding alone", source.TypeName)
 		}

@@ -233,7 +233,8 @@ func (s *side) record(ctx context.Context, r *reader, names []string, t *scanTal
 			continue
 		}
 		id, _ := s.compared(r.db, name)
-		rec := record{keyID: id, t: out[i].Type, fp: out[i].FP, expireAt: out[i].ExpireAt}
+		rec := record{keyID: id}
+		rec.hold(&out[i])
 		if out[i].Err != nil {
 			rec.flags = unread
 		}

@@ -97,12 +97,19 @@ func (s *side) eachEntry(ctx context.Context, path string, limit int64, wanted f
 
 // readEntry takes the value of an entry into the reading, as deep as is asked for.
 func (s *side) readEntry(r *rdb.Reader, e *rdb.Entry, out *reading, hasher *keyspace.Hasher, keep, now int64) error {
+	if out.Type == keyspace.Module {
+		name, err := rdb.ModuleName(e.Raw)
+		if err != nil { // too large to be held
+			out.Err = errModuleInFile
+			return nil
+		}
+		out.TypeName = name
+	}
 	if s.opts.Depth == DepthKeys {
 		return nil
 	}
-	if out.Type == keyspace.Module {
-		out.Err = errModuleInFile
-		return nil
+	if vectors := out.TypeName == rdb.VectorSet && s.opts.Depth == DepthValue; out.Type == keyspace.Module && !vectors {
+		return nil // its payload there is not the one of DUMP
 	}
 	hasher.Reset()
 	to := &sink{Hasher: hasher, room: keep}
@@ -111,9 +118,15 @@ func (s *side) readEntry(r *rdb.Reader, e *rdb.Entry, out *reading, hasher *keys
 	}
 	alive := &aliveFields{sink: to, now: now}
 	var err error
-	if e.Big {
+	switch {
+	case e.Big:
 		err = r.Walk(alive)
-	} else {
+	case out.Type == keyspace.Module:
+		if rdb.WalkVectorSet(e.Raw, to) != nil { // of an encoding that is not known
+			out.TypeName, out.Err = out.Type.String(), errModuleInFile
+			return nil
+		}
+	default:
 		err = rdb.WalkValue(e.Type, e.Raw, alive)
 	}
 	if err != nil {
@@ -152,7 +165,8 @@ func (s *side) enumerateFiles(ctx context.Context, to *spill) error {
 		g.Go(func() error {
 			return s.eachKey(ctx, shard.Primary.Addr, 0, nil, func(k fileKey) error {
 				id, _ := s.compared(k.db, k.name)
-				rec := record{keyID: id, t: k.Type, fp: k.FP, expireAt: k.ExpireAt}
+				rec := record{keyID: id}
+				rec.hold(k.reading)
 				if k.Err != nil {
 					rec.flags = unread
 				}
@@ -169,7 +183,7 @@ func (s *side) enumerateFiles(ctx context.Context, to *spill) error {
 func (e *entry) suspectOfFile(id keyID) *record {
 	r := record{keyID: id, flags: e.source.flags&clash | seen}
 	if e.hasSource {
-		r.t, r.fp, r.expireAt = e.source.t, e.source.fp, e.source.expireAt
+		r.t, r.fp, r.expireAt, r.module = e.source.t, e.source.fp, e.source.expireAt, e.source.module
 	}
 	return &r
 }
@@ -179,7 +193,7 @@ func (r *record) ofFile(now time.Time) reading {
 	switch {
 	case r.t == keyspace.None, r.expireAt > 0 && r.expireAt <= now.UnixMilli():
 		return reading{}
-	case r.t == keyspace.Module && r.fp == (keyspace.Fingerprint{}):
+	case r.module == keyspace.Module.String(): // it could not be looked into
 		return reading{Err: errModuleInFile}
 	}
 	return r.reading()

@@ -5,6 +5,7 @@ package verifier
 import (
 	"cmp"
 	"context"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -94,6 +95,37 @@ func TestFileAgainstServers(t *testing.T) {
 				t.Errorf("after the repair: %s: %+v, %q, %+v", r.Verdict, r.Totals, r.Reasons, r.Findings)
 			}
 		})
+	}
+}
+
+// Of a module's value in a file only a vector set is compared, but that the target lacks it, or has another type, is told at any depth.
+func TestFileOfModules(t *testing.T) {
+	s := servers.Standalone(t, "redis:8.0")
+	s.Must("VADD", "there", "VALUES", "3", "1", "2", "3", "a")
+	s.Must("VADD", "gone", "VALUES", "3", "1", "2", "3", "a")
+	s.Must("VADD", "more", "VALUES", "3", "1", "-2", "3", "b")
+	s.Must("VADD", "other", "VALUES", "3", "1", "2", "3", "a")
+	s.Must("SAVE")
+	dir := t.TempDir()
+	s.CopyData(dir)
+	s.Must("DEL", "gone", "other")
+	s.Must("VADD", "more", "VALUES", "3", "1", "2", "3", "a")
+	s.Must("SET", "other", "v")
+	want := map[Depth]map[string]Verdict{DepthKeys: {"gone": Missing, "other": Different}, DepthLength: {"gone": Missing, "other": Different},
+		DepthValue: {"more": Different, "gone": Missing, "other": Different}}
+	for depth, want := range want {
+		options := optionsFor(t, "rdb:"+filepath.Join(dir, "dump.rdb"), s.URL(), func(o *Options) { o.Depth, o.Rounds, o.Interval = depth, 1, 0 })
+		r, err := Run(context.Background(), options)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := map[string]Verdict{}
+		for _, f := range r.Findings {
+			got[f.Key] = f.Verdict
+		}
+		if !maps.Equal(got, want) {
+			t.Errorf("%s: %v, want %v: %+v", depth, got, want, r.Findings)
+		}
 	}
 }
 

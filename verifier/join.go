@@ -1,6 +1,7 @@
 package verifier
 
 import (
+	"cmp"
 	"context"
 	"maps"
 	"slices"
@@ -204,10 +205,10 @@ func (e *entry) pair() (p pair) {
 	return p
 }
 
-// reading gives a record as it was read. Modules of all types have one name here: a suspect is named by its next reading.
+// reading gives a record as it was read.
 func (r *record) reading() reading {
 	if r.flags&unread != 0 {
 		return reading{Err: errChanged}
 	}
-	return reading{Type: r.t, TypeName: r.t.String(), FP: r.fp, ExpireAt: r.expireAt}
+	return reading{Type: r.t, TypeName: cmp.Or(r.module, r.t.String()), FP: r.fp, ExpireAt: r.expireAt}
 }

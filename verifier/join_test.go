@@ -80,6 +80,37 @@ func TestJoin(t *testing.T) {
 	}
 }
 
+// Two types of modules under one name are two types, at any depth.
+func TestJoinModules(t *testing.T) {
+	for _, depth := range []Depth{DepthKeys, DepthLength, DepthValue} {
+		o := DefaultOptions()
+		v := &verification{opts: &o, source: &side{}, target: &side{}, rules: rules{depth: depth}}
+		v.tally = newTally(&v.rules, 10)
+		var all [3]*spill
+		for i, module := range []string{"ReJSON-RL", "MBbloom--", ""} {
+			s, err := newSpill(t.TempDir(), spillParts)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer s.close()
+			if all[i] = s; module == "" {
+				continue
+			}
+			r := record{keyID: keyID{name: "k"}}
+			r.hold(&reading{Type: keyspace.Module, TypeName: module})
+			if err := s.add(&r); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := v.join(t.Context(), spills{all[0], all[1]}, all[2]); err != nil {
+			t.Fatal(err)
+		}
+		if v.tally.totals.Same != 0 || all[2].count() != 1 {
+			t.Errorf("%s: %+v, %d suspects", depth, v.tally.totals, all[2].count())
+		}
+	}
+}
+
 func TestSpillHoldsMoreThanABlock(t *testing.T) {
 	s, err := newSpill(t.TempDir(), 3)
 	if err != nil {
@@ -117,6 +148,8 @@ func FuzzRecord(f *testing.F) {
 	full := record{keyID: keyID{-1, 15, "k\x00"}, t: keyspace.Stream, flags: seen, changes: 3,
 		fp: keyspace.Fingerprint{Value: 1, Counters: 2, Length: 3}, expireAt: 1 << 41}
 	f.Add(full.append(nil))
+	module := record{keyID: keyID{0, 0, "k"}, t: keyspace.Module, module: "ReJSON-RL", fp: keyspace.Fingerprint{Value: 1}}
+	f.Add(module.append(nil))
 	f.Add([]byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f})
 	f.Fuzz(func(t *testing.T, data []byte) {
 		var r record

@@ -206,6 +206,9 @@ func (v *verification) restoreEntry(ctx context.Context, k keyID, e *rdb.Entry) 
 	if e.Big {
 		return fmt.Errorf("its value has more than %d bytes", mostRestored)
 	}
+	if err := refuseModule(e.Type, node); err != nil {
+		return err
+	}
 	version, _, err := v.opts.Target.AcceptedRDB(ctx, node.addr())
 	if err != nil {
 		return err
@@ -250,11 +253,20 @@ func (r *reader) restore(ctx context.Context, name, payload string, expireAt int
 // process over it.
 const moduleExitsUntil = 60200
 
+func refuseModule(rdbType byte, target *node) error {
+	if rdbType != rdb.TypeModule || target.facts.Number >= moduleExitsUntil {
+		return nil
+	}
+	return fmt.Errorf("a value of a module is not restored on %s %s, which ends its process where it has not loaded the module", target.facts.Flavor, target.facts.Version)
+}
+
 // forTarget gives the payload in an encoding that an older target reads.
 func (v *verification) forTarget(ctx context.Context, payload string, from *node, to *reader) (string, error) {
 	source, target := from.facts, to.node.facts
-	if len(payload) > 0 && payload[0] == rdb.TypeModule && target.Number < moduleExitsUntil {
-		return "", fmt.Errorf("a value of a module is not restored on %s %s, which ends its process where it has not loaded the module", target.Flavor, target.Version)
+	if len(payload) > 0 {
+		if err := refuseModule(payload[0], to.node); err != nil {
+			return "", err
+		}
 	}
 	if source.RDBVersion <= target.RDBVersion {
 		return payload, nil
@@ -296,7 +308,8 @@ func (v *verification) again(ctx context.Context, faults []fault) (*Report, erro
 	for _, f := range faults {
 		r := &record{keyID: f.keyID}
 		if v.fixed { // what the file says is not read again
-			r.flags, r.t, r.fp, r.expireAt = seen, f.source.Type, f.source.FP, f.source.ExpireAt
+			r.flags = seen
+			r.hold(&f.source)
 		}
 		if err := suspects.add(r); err != nil {
 			return nil, err

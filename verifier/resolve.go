@@ -64,7 +64,7 @@ func (r *record) observe(u *rules, o *observation, n roundOf) decision {
 	}
 	if o.After.Err == nil {
 		r.flags |= seen
-		r.t, r.fp, r.expireAt = o.After.Type, o.After.FP, o.After.ExpireAt
+		r.hold(&o.After)
 	}
 	if d.Settled = n.round == n.rounds; d.Settled && d.Verdict != Unchecked && r.changes > 0 {
 		d.Verdict, d.Reason = Unchecked, changedReason(int(r.changes), n.rounds)

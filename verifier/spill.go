@@ -28,6 +28,7 @@ type keyID struct {
 type record struct {
 	keyID
 	t        keyspace.Type
+	module   string // of a value of a module: its type by its own name
 	flags    byte
 	changes  byte // of a suspect: rounds in which the source changed
 	fp       keyspace.Fingerprint
@@ -41,6 +42,14 @@ const (
 	behind               // of a suspect: its link could not be stopped at an offset, since it had not caught up
 	unplaced             // of a suspect: only the target listed it, and several databases of the source may hold it
 )
+
+// hold takes in what a reading says.
+func (r *record) hold(from *reading) {
+	r.t, r.fp, r.expireAt, r.module = from.Type, from.FP, from.ExpireAt, ""
+	if r.t == keyspace.Module {
+		r.module = from.TypeName
+	}
+}
 
 func (r *record) append(dst []byte) []byte {
 	dst = binary.AppendUvarint(dst, uint64(len(r.name)))
@@ -56,6 +65,9 @@ func (r *record) append(dst []byte) []byte {
 		dst = binary.LittleEndian.AppendUint64(dst, r.fp.FieldExpiries)
 	case keyspace.Stream:
 		dst = binary.LittleEndian.AppendUint64(dst, r.fp.Counters)
+	case keyspace.Module:
+		dst = binary.AppendUvarint(dst, uint64(len(r.module)))
+		dst = append(dst, r.module...)
 	}
 	return dst
 }
@@ -77,6 +89,8 @@ func (r *record) parse(text string) (string, error) {
 		r.fp.FieldExpiries = d.fixed()
 	case keyspace.Stream:
 		r.fp.Counters = d.fixed()
+	case keyspace.Module:
+		r.module = d.cut(d.number())
 	}
 	if d.short {
 		return "", errSpill
