@@ -662,6 +662,8 @@ func TestForeignKeys(t *testing.T) {
 			for i := range 200 {
 				target.Must("SET", "fill:"+strconv.Itoa(i*100), "foreign")
 			}
+			source.Must("SET", "fill:100", "v", "EX", "900") // within --hold-expiry
+			source.Must("SET", "fill:200", "v", "PX", "4000")
 			dir := t.TempDir()
 			slow := func(c *Config) { c.OnExisting, c.RateOps = mode, 20000 }
 			r := begin(t, u, dir, slow)
@@ -670,12 +672,18 @@ func TestForeignKeys(t *testing.T) {
 				r = begin(t, u, dir, slow)
 				r.fails()
 			} else {
-				poll(t, "part of the snapshot", func() bool { return r.m.Report().Counters.SnapshotApplied > 3000 })
+				poll(t, "part of the snapshot", func() bool {
+					return r.m.Report().Counters.SnapshotApplied > 3000 && r.m.links[0].snapshotStage() != snapshotReceiving
+				})
+				source.Must("SET", "later", "v", "EX", "900")
 				target.Must("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
 				r.abort()
 				r = begin(t, u, dir, slow)
 				r.caughtUp()
 				addsUp(t, r.stop())
+				if ttl := target.Must("PTTL", "later").(int64); ttl < 600_000 {
+					t.Errorf("what the source has written later expires in %d ms", ttl)
+				}
 				if n := target.Must("DBSIZE").(int64); n < 20000 {
 					t.Errorf("%d keys arrived", n)
 				}
@@ -683,6 +691,9 @@ func TestForeignKeys(t *testing.T) {
 			for i := range 200 {
 				if got := target.Must("GET", "fill:"+strconv.Itoa(i*100)); got != "foreign" {
 					t.Fatalf("%s: a key of the target became %q", mode, got)
+				}
+				if ttl := target.Must("PTTL", "fill:"+strconv.Itoa(i*100)); ttl != int64(-1) {
+					t.Fatalf("%s: a key of the target expires in %d ms, as the source's does", mode, ttl)
 				}
 			}
 		})

@@ -43,7 +43,7 @@ func (l *link) receive(ctx context.Context, ready chan struct{}) error {
 		case errors.As(err, &disk):
 			return disk
 		}
-		if !psync.Retryable(err) || errors.Is(err, errResync) || errors.Is(err, errSyncLost) || errors.Is(err, errFailedOver) || errors.Is(err, spool.ErrFull) || errors.Is(err, errCut) || time.Since(progress) > l.m.cfg.RetryFor {
+		if !psync.Retryable(err) || errors.Is(err, errResync) || errors.Is(err, errMixed) || errors.Is(err, errSyncLost) || errors.Is(err, errFailedOver) || errors.Is(err, spool.ErrFull) || errors.Is(err, errCut) || time.Since(progress) > l.m.cfg.RetryFor {
 			return fmt.Errorf("source %s: %w", l.node(), err)
 		}
 		l.log.Warn("the source is lost; trying again", "error", err, "in", pause)
@@ -235,6 +235,9 @@ func (l *link) snapshotStage() string {
 	return l.st.Snapshot
 }
 
+// errMixed says that keys of a snapshot that was cut off stand among the target's own.
+var errMixed = errors.New("the target held keys of its own before, and which of its keys came from there cannot be told: say --on-existing replace, or remove the source's keys from the target and start again with a new --state")
+
 // takeBack deletes the keys of a snapshot that was cut off from the target: they may be gone at the source by now.
 // Where the target had keys of its own, only --on-existing replace lets it.
 func (l *link) takeBack(ctx context.Context) error {
@@ -250,7 +253,7 @@ func (l *link) takeBack(ctx context.Context) error {
 	}
 	defer f.Close()
 	if l.m.cfg.OnExisting != ExistingReplace && !l.m.state.TargetWasEmpty {
-		return errors.New("the target held keys of its own before, and which of its keys came from there cannot be told: say --on-existing replace, or remove the source's keys from the target and start again with a new --state")
+		return errMixed
 	}
 	ld := &loader{l: l}
 	if err := ld.unload(ctx, rdb.NewReader(f, rdb.Options{MaxValue: 1 << 20})); err != nil {
