@@ -83,7 +83,7 @@ func (t *Tally) Add(e *Evidence, c Call) {
 	if writesOnly(e.Kind) && name == "SELECT" {
 		return
 	}
-	e.Calls++
+	e.add(name, 1)
 	e.covers(c.At)
 	count := t.command(name)
 	if count == nil {

@@ -3,6 +3,7 @@ package compat
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -33,6 +34,20 @@ func (t *Tally) coverage() Coverage {
 	say(t.pairs.dropped > 0, "%d keys were left out of the groups of templates, of which there were too many.", t.pairs.dropped)
 	c.Blind = append(c.Blind, t.o.Profile.Gaps...)
 	return c
+}
+
+// housekeeping is what libraries, monitoring, administrators and surecut itself send: it says nothing of what an application does.
+var housekeeping = []string{"ACL", "ASKING", "AUTH", "BGREWRITEAOF", "BGSAVE", "CLIENT", "CLUSTER", "COMMAND", "COMMANDLOG", "CONFIG", "DEBUG", "ECHO", "FAILOVER",
+	"FUNCTION LIST", "FUNCTION STATS", "HELLO", "INFO", "LASTSAVE", "LATENCY", "MEMORY", "MODULE", "MONITOR", "PING", "PSYNC", "QUIT", "READONLY", "READWRITE",
+	"REPLCONF", "REPLICAOF", "RESET", "ROLE", "SAVE", "SELECT", "SLAVEOF", "SLOWLOG", "SYNC", "TIME"}
+
+// add counts calls of a command.
+func (e *Evidence) add(name string, calls int64) {
+	e.Calls += calls
+	container, _, _ := strings.Cut(name, " ")
+	if !slices.Contains(housekeeping, name) && !slices.Contains(housekeeping, container) {
+		e.told += calls
+	}
 }
 
 // Lasts sets how much time the evidence covers.

@@ -248,9 +248,9 @@ func (t *Tally) verdict(findings []Finding) (Verdict, []string) {
 
 // unproven says why the evidence cannot carry a good verdict; "": it can.
 func (t *Tally) unproven() string {
-	var calls, reads, written int64
+	var calls, told, reads, written int64
 	for _, e := range t.evidence {
-		calls += e.Calls
+		calls, told = calls+e.Calls, told+e.told
 		if e.Kind == FromStats || e.Kind == FromMonitor || e.Kind == FromCapture {
 			reads += e.Calls
 		}
@@ -259,6 +259,8 @@ func (t *Tally) unproven() string {
 		}
 	}
 	switch {
+	case calls > written && told == 0:
+		return "No call was seen but those of connections and administrators, which proves nothing."
 	case calls > 0 && calls == written:
 		return "Source code alone does not prove that nothing else is called."
 	case calls == 0:

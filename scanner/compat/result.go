@@ -66,6 +66,8 @@ type Evidence struct {
 	Last    string       `json:"last"`
 	Note    string       `json:"note"`
 	Cost    *MonitorCost `json:"cost"` // of MONITOR on a live server
+
+	told int64 // calls that say something of an application
 }
 
 // Finding is one rule that one command met.

@@ -130,8 +130,8 @@ func (t *Tally) Evidence(kind, subject string) *Evidence {
 
 // Count notes that a command, as INFO commandstats names it ("config|get"), was called so often.
 func (t *Tally) Count(e *Evidence, name string, calls int64) {
-	e.Calls += calls
 	name = strings.ToUpper(strings.ReplaceAll(name, "|", " "))
+	e.add(name, calls)
 	if c := t.command(name); c != nil {
 		c.counted += calls
 		c.evidence.add(e.Kind)

@@ -41,6 +41,12 @@ func TestVerdicts(t *testing.T) {
 	}{
 		{"nothing", func(*Tally) {}, Unproven, "no evidence is never compatible"},
 		{"a server without calls", func(ta *Tally) { ta.Evidence(FromStats, "a:1") }, Unproven, ""},
+		{"counts of what surecut itself sends", func(ta *Tally) {
+			for _, name := range []string{"info", "client|list", "hello", "function|list", "ping"} {
+				ta.Count(ta.Evidence(FromStats, "a:1"), name, 10)
+			}
+		}, Unproven, "a server that nobody uses shows these"},
+		{"a window in which nothing happened", func(ta *Tally) { feed(ta, [][]string{{"PING"}, {"INFO"}}) }, Unproven, ""},
 		{"counts of single keys", func(ta *Tally) { ta.Count(ta.Evidence(FromStats, "a:1"), "get", 10) }, Compatible, "whatever the keys, GET runs"},
 		{"counts of several keys", func(ta *Tally) { ta.Count(ta.Evidence(FromStats, "a:1"), "mget", 10) }, Risky, "its keys were not seen"},
 		{"counts of what is refused", func(ta *Tally) { ta.Count(ta.Evidence(FromStats, "a:1"), "swapdb", 1) }, Incompatible, ""},
