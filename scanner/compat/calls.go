@@ -51,16 +51,28 @@ func (s *keySet) add(name string, route uint32) {
 	}
 	s.n++
 	s.cross = s.cross || route != s.route
-	if len(s.names) < maxKeysKept && !slices.Contains(s.names, name) {
+	s.keep(name)
+}
+
+// keep remembers a name, unless it is too long to be shown or there are enough of them.
+func (s *keySet) keep(name string) {
+	if len(name) <= maxName && len(s.names) < maxKeysKept && !slices.Contains(s.names, name) {
 		s.names = append(s.names, name)
 	}
 }
 
-func (s *keySet) addAll(other keySet, routes func(string) uint32) {
-	for _, name := range other.names {
-		s.add(name, routes(name))
+func (s *keySet) addAll(other keySet) {
+	if other.n == 0 {
+		return
 	}
-	s.cross = s.cross || other.cross
+	if s.n == 0 {
+		s.route = other.route
+	}
+	s.n += other.n
+	s.cross = s.cross || other.cross || other.route != s.route
+	for _, name := range other.names {
+		s.keep(name)
+	}
 }
 
 // Add judges one call. In write streams (Writes of the evidence's kind) SELECT is the server's own mark and no call.
@@ -311,7 +323,7 @@ func (a *call) transaction(keys *keySet) {
 			s.multi, s.begun = true, a.At
 		} else if keys != nil {
 			s.watches++
-			s.watched.addAll(*keys, a.t.routes)
+			s.watched.addAll(*keys)
 		}
 		return
 	case "EXEC", "DISCARD", "UNWATCH":
@@ -322,7 +334,7 @@ func (a *call) transaction(keys *keySet) {
 		return
 	}
 	if s != nil && s.multi && keys != nil {
-		s.touched.addAll(*keys, a.t.routes)
+		s.touched.addAll(*keys)
 	}
 }
 
@@ -339,7 +351,7 @@ func (a *call) exec(s *session) {
 	}
 	together := s.touched
 	together.names = slices.Clone(together.names)
-	together.addAll(s.watched, a.t.routes)
+	together.addAll(s.watched)
 	if s.watches > 0 && together.cross && !s.touched.cross {
 		if o := a.t.observe(a.e, profile.WatchCrossSlot, "WATCH", "WATCH", a.At, a.from); o != nil {
 			o.affected++

@@ -2,6 +2,7 @@ package compat
 
 import (
 	"cmp"
+	"container/heap"
 	"slices"
 )
 
@@ -9,27 +10,49 @@ import (
 // the count, of the rarest. Frequent names are always among those that stay.
 type counter struct {
 	room  int
-	names map[string]int64
+	names map[string]*counted
+	heap  countedHeap // once it is full: the rarest at its root
+}
+
+type counted struct {
+	name string
+	n    int64
+	at   int // in the heap
 }
 
 func newCounter(room int) counter { return counter{room: room} }
 
 func (c *counter) add(name string) {
 	if c.names == nil {
-		c.names = map[string]int64{}
+		c.names = map[string]*counted{}
 	}
-	if n, ok := c.names[name]; ok || len(c.names) < c.room {
-		c.names[name] = n + 1
+	e := c.names[name]
+	switch {
+	case e != nil:
+		e.n++
+	case len(c.names) < c.room:
+		c.names[name] = &counted{name: name, n: 1}
 		return
-	}
-	rarest, least := "", int64(-1)
-	for name, n := range c.names {
-		if least < 0 || n < least || n == least && name < rarest {
-			rarest, least = name, n
+	default:
+		if c.heap == nil {
+			c.fill()
 		}
+		e = c.heap[0]
+		delete(c.names, e.name)
+		e.name, e.n = name, e.n+1
+		c.names[name] = e
 	}
-	delete(c.names, rarest)
-	c.names[name] = least + 1
+	if c.heap != nil {
+		heap.Fix(&c.heap, e.at)
+	}
+}
+
+func (c *counter) fill() {
+	for _, e := range c.names {
+		e.at = len(c.heap)
+		c.heap = append(c.heap, e)
+	}
+	heap.Init(&c.heap)
 }
 
 // top gives the n most frequent, ties by name.
@@ -39,10 +62,31 @@ func (c *counter) top(n int) []string {
 		out = append(out, name)
 	}
 	slices.SortFunc(out, func(a, b string) int {
-		if d := cmp.Compare(c.names[b], c.names[a]); d != 0 {
-			return d
-		}
-		return cmp.Compare(a, b)
+		return cmp.Or(cmp.Compare(c.names[b].n, c.names[a].n), cmp.Compare(a, b))
 	})
 	return out[:min(n, len(out))]
+}
+
+// countedHeap is ordered by count, then by name, so that what stays does not depend on chance.
+type countedHeap []*counted
+
+func (h countedHeap) Len() int { return len(h) }
+
+func (h countedHeap) Less(i, j int) bool {
+	return h[i].n < h[j].n || h[i].n == h[j].n && h[i].name < h[j].name
+}
+
+func (h countedHeap) Swap(i, j int) {
+	h[i], h[j] = h[j], h[i]
+	h[i].at, h[j].at = i, j
+}
+
+// Push is for container/heap; a full counter only exchanges names.
+func (h *countedHeap) Push(x any) { *h = append(*h, x.(*counted)) }
+
+// Pop is for container/heap.
+func (h *countedHeap) Pop() any {
+	last := (*h)[len(*h)-1]
+	*h = (*h)[:len(*h)-1]
+	return last
 }

@@ -50,6 +50,7 @@ type pairing struct {
 	pairs   map[[2]*node]*pair
 	dropped int64
 	sample  map[string]struct{} // distinct keys that were used with others
+	sampled int                 // bytes of these
 }
 
 // node is a template.
@@ -70,8 +71,11 @@ type pair struct {
 	commands counter
 }
 
-// maxSample bounds the keys that are remembered to measure the skew that a tag would bring about.
-const maxSample = 50_000
+// Bounds of the keys that are remembered to measure the skew that a tag would bring about.
+const (
+	maxSample  = 50_000
+	maxSampled = 16 << 20 // bytes
+)
 
 func newPairing() pairing {
 	return pairing{nodes: map[string]*node{}, pairs: map[[2]*node]*pair{}, sample: map[string]struct{}{}}
@@ -80,9 +84,12 @@ func newPairing() pairing {
 // use notes that a command used these keys together. Each is held against the first: what all have in common with that, all
 // have in common.
 func (p *pairing) use(command string, keys []string) {
-	if len(p.sample) < maxSample {
+	if len(p.sample) < maxSample && p.sampled < maxSampled {
 		for _, k := range keys {
-			p.sample[k] = struct{}{}
+			if _, known := p.sample[k]; !known {
+				p.sample[k] = struct{}{}
+				p.sampled += len(k)
+			}
 		}
 	}
 	first, firstParts := p.node(keys[0])

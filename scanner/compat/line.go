@@ -32,6 +32,7 @@ func parseLine(line []byte, args [][]byte) (Call, error) {
 	if !ok || err != nil || db < 0 {
 		return Call{}, errNoLine
 	}
+	client = client[:min(len(client), maxClient)]
 	c := Call{At: at, DB: db, Client: string(client), Lua: string(client) == "lua"}
 	c.Args, err = splitQuoted(rest, args)
 	return c, err

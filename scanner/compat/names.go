@@ -10,8 +10,12 @@ import (
 )
 
 func template(key string) string {
+	rest := ""
+	if len(key) > maxName {
+		key, rest = key[:maxName], "*"
+	}
 	t, _ := keyspace.Template(key)
-	return printable(t)
+	return printable(t + rest)
 }
 
 // shownKeys writes the first keys of a call.

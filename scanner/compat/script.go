@@ -56,7 +56,7 @@ func (t *Tally) finish(st *stream) {
 		t.pairs.use(s.command, s.keys.names)
 	}
 	if s.session != nil && s.session.multi {
-		s.session.touched.addAll(s.keys, t.routes)
+		s.session.touched.addAll(s.keys)
 	}
 	if len(s.strays) == 0 {
 		return

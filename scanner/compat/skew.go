@@ -1,6 +1,10 @@
 package compat
 
-import "surecut/internal/keyspace"
+import (
+	"fmt"
+
+	"surecut/internal/keyspace"
+)
 
 // TagSkew is how the keys of a group would lie once they have their tags.
 type TagSkew struct {
@@ -14,8 +18,11 @@ type TagSkew struct {
 	MaxSlotShare float64 `json:"max_slot_share"` // of the group's keys in its fullest slot, 0 to 1
 }
 
-// maxTags bounds the tags that are told apart.
-const maxTags = 100_000
+// maxTags bounds the tags that are told apart, maxTag the bytes of one that are remembered.
+const (
+	maxTags = 100_000
+	maxTag  = 256
+)
 
 // Measurement sums the keys of a deployment by the tags that the proposals give them.
 type Measurement struct {
@@ -68,6 +75,9 @@ func (m *Measurement) Add(key string, bytes int64) {
 	tag := name
 	if open, end, ok := braces(name); ok {
 		tag = name[open+1 : end]
+	}
+	if len(tag) > maxTag {
+		tag = fmt.Sprintf("%s...%08x", tag[:maxTag], keyHash(tag))
 	}
 	t := g.tags[tag]
 	if t == nil {

@@ -35,6 +35,8 @@ type Call struct {
 const (
 	maxClients   = 2000 // in a transaction or with watched keys at a time, by stream
 	maxKeysKept  = 64   // of one call, transaction or script, for templates
+	maxName      = 1024 // bytes of a key that is remembered; of longer ones only the place counts
+	maxClient    = 128  // bytes of a client's address
 	maxCommands  = 4000 // names of commands, unknown ones included
 	maxObserved  = 4000 // findings
 	templateRoom = 200  // templates of one finding
