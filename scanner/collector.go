@@ -156,9 +156,15 @@ func (s *collected) writes(name string, o Options, out *BigKeys) {
 // key's bytes are never counted too high.
 type hitters map[keyspace.Key]int64
 
-const hittersMost = 4096
+const (
+	hittersMost = 4096
+	hittersName = 4096 // bytes: keys with longer names are not counted
+)
 
 func (h hitters) add(db int, name []byte, n int64) {
+	if len(name) > hittersName {
+		return
+	}
 	k := keyspace.Key{DB: db, Name: string(name)}
 	if h[k] += n; len(h) <= hittersMost {
 		return

@@ -39,6 +39,7 @@ const (
 	leastSize    = 6   // the first bucket of sizes goes to 64 bytes
 	uncountedMax = 100 // keys listed as uncounted
 	databasesMax = 1 << 12
+	shownName    = 512 // bytes of a name that stands for a slot
 )
 
 // slotSum is what is known of a slot: sums, and the bytes of its largest key.
@@ -55,7 +56,7 @@ type tally struct {
 	lastDBOf  int
 	nodes     map[string]*Group
 	slots     []slotSum
-	largest   [keyspace.Slots][]byte // name of the largest key of each slot
+	largest   [keyspace.Slots][]byte // name of the largest key of each slot, its first bytes
 	ttl       []TTLBucket
 	cutover   Cutover
 	sizes     [64]SizeBucket
@@ -117,7 +118,7 @@ func (t *tally) add(r *reading) {
 	s.keys++
 	s.bytes += r.bytes
 	if r.bytes > s.largest {
-		s.largest, t.largest[slot] = r.bytes, append(t.largest[slot][:0], r.name...)
+		s.largest, t.largest[slot] = r.bytes, append(t.largest[slot][:0], r.name[:min(len(r.name), shownName)]...)
 	}
 	t.expiry(r)
 	size := &t.sizes[max(leastSize, bits.Len64(uint64(max(r.bytes, 1)-1)))]

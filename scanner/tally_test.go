@@ -80,6 +80,28 @@ func TestPrefixesStayBounded(t *testing.T) {
 	}
 }
 
+// TestNamesStayBounded: there are as many names as slots, and of those that are written often, whatever their length.
+func TestNamesStayBounded(t *testing.T) {
+	ty, h := newTally(Options{Top: 1}), hitters{}
+	long := []byte(strings.Repeat("x", 1<<16))
+	for i := range 100 {
+		name := append([]byte(fmt.Sprintf("{%d}", i)), long...)
+		ty.add(&reading{name: name, typ: keyspace.String, bytes: 10, elements: 1, ttlMs: -1})
+		h.add(0, name, 10)
+	}
+	h.add(0, []byte("short"), 10)
+	held := 0
+	for _, name := range ty.largest {
+		held += cap(name)
+	}
+	if held > 100*2*shownName || len(h) != 1 {
+		t.Errorf("%d bytes of names are held, and %d keys that are written", held, len(h))
+	}
+	if s := ty.result(Options{Prefixes: 1, TargetShards: 1}).TargetShards[0]; !strings.HasPrefix(s.LargestKey, "{") || len(s.LargestKey) != shownName {
+		t.Errorf("the largest key is shown as %.20q... of %d bytes", s.LargestKey, len(s.LargestKey))
+	}
+}
+
 func TestTopKeys(t *testing.T) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
