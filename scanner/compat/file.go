@@ -79,7 +79,7 @@ func (t *Tally) lines(ctx context.Context, e *Evidence, r io.Reader, stream stri
 			c.Stream = stream
 			lines++
 			t.Add(e, c)
-		case len(line) > 0 && string(line) != "OK":
+		case len(line) > 0 && string(line) != "OK" && string(line) != `"OK"`:
 			other++
 		}
 		if end {

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// parseLine reads a line of MONITOR, with or without the "+" of the protocol:
+// parseLine reads a line of MONITOR, with or without the "+" of the protocol, or as one quoted string:
 //
 //	1339518083.107412 [0 127.0.0.1:60866] "KEYS" "user:*"
 //	1339518083.107413 [0 lua] "GET" "a\x00b"
@@ -15,6 +15,13 @@ import (
 // The arguments are unescaped in place, and appended to args.
 func parseLine(line []byte, args [][]byte) (Call, error) {
 	line = bytes.TrimRight(bytes.TrimPrefix(line, []byte("+")), "\r\n")
+	if len(line) > 0 && line[0] == '"' { // redis-cli --csv or --json
+		whole, err := splitQuoted(line, nil)
+		if err != nil || len(whole) != 1 {
+			return Call{}, errNoLine
+		}
+		line = whole[0]
+	}
 	stamp, rest, ok := bytes.Cut(line, []byte(" ["))
 	if !ok {
 		return Call{}, errNoLine

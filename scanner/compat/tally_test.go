@@ -250,6 +250,7 @@ func TestCapture(t *testing.T) {
 		{"no newline at its end", strings.TrimSpace(line), 1, "", ""},
 		{"windows line ends", strings.ReplaceAll(line, "\n", "\r\n"), 1, "", ""},
 		{"other lines", line + "Error: Server closed the connection\n\n", 1, "", "1 lines are none"},
+		{"redis-cli --csv", "\"OK\"\n" + `"1339518083.107412 [0 127.0.0.1:60866] \"MGET\" \"a\" \"b\\\\\\x00\""` + "\n", 1, "", ""},
 		{"cut off", line + line[:len(line)-2], 2, "", "1 lines are longer"},
 		{"one long line", line + `1.000001 [0 a:1] "SET" "k" "` + strings.Repeat("x", 2*maxLine) + "\"\n" + line, 3, "", "1 lines are longer"},
 		{"empty", "", 0, "holds no line of MONITOR", ""},
