@@ -201,7 +201,7 @@ func (f *codeFile) scan() {
 		f.library(lib)
 	}
 	f.scripts()
-	if !uses {
+	if !uses && !clientByName().MatchString(f.code) { // the client comes from another file
 		return
 	}
 	f.findReceivers()
@@ -247,15 +247,24 @@ var (
 	blockTyped = regexp.MustCompile(`(?:func\((\w+)\s+\*?redis\.|\bas\s+(\w+)\s*:|\bdo\s*\|(\w+)|(\w+)\s*->)`)
 )
 
+// clientByName is a call on what is named as clients are.
+var clientByName = sync.OnceValue(func() *regexp.Regexp {
+	names := strings.ReplaceAll(strings.Join(knownLibraries().Receivers, "|"), "_", "_?")
+	return regexp.MustCompile(`(?i)(?:^|\W)_?(?:` + names + `)(?:\.|->|::|\?\.|&\.)\w+(?:\(|\s)`)
+})
+
+// plainName is a name without regard to case and underscores.
+func plainName(name string) string { return strings.ToLower(strings.ReplaceAll(name, "_", "")) }
+
 // findReceivers collects the variables that hold clients, pipelines or transactions.
 func (f *codeFile) findReceivers() {
 	f.receivers = map[string]bool{}
 	for _, r := range knownLibraries().Receivers {
-		f.receivers[r] = true
+		f.receivers[plainName(r)] = true
 	}
 	for _, re := range []*regexp.Regexp{goTyped, javaTyped, laterTyped, phpTyped} {
 		for _, m := range re.FindAllStringSubmatch(f.code, -1) {
-			f.receivers[strings.ToLower(m[1])] = true
+			f.receivers[plainName(m[1])] = true
 		}
 	}
 	makes := []*regexp.Regexp{}
@@ -271,12 +280,12 @@ func (f *codeFile) findReceivers() {
 			made := slices.ContainsFunc(makes, func(re *regexp.Regexp) bool { return re.MatchString(line) })
 			for _, m := range assigned.FindAllStringSubmatch(line, -1) {
 				if made || f.ofClient(m[2]) && madeOf.MatchString(m[2]) {
-					f.receivers[strings.ToLower(m[1])] = true
+					f.receivers[plainName(m[1])] = true
 				}
 			}
 			if m := blockTyped.FindStringSubmatch(line); m != nil && (made || blockOf.MatchString(line)) {
 				for _, name := range m[1:] {
-					f.receivers[strings.ToLower(name)] = name != ""
+					f.receivers[plainName(name)] = name != ""
 				}
 			}
 		}
@@ -293,14 +302,14 @@ var (
 func (f *codeFile) ofClient(chain string) bool {
 	names := strings.FieldsFunc(chain, func(r rune) bool { return strings.ContainsRune(".->:@$?!", r) })
 	for _, n := range names[:max(0, len(names)-1)] {
-		if f.receivers[strings.ToLower(n)] {
+		if f.receivers[plainName(n)] {
 			return true
 		}
 	}
 	return false
 }
 
-var method = regexp.MustCompile(`([$@\w][\w.$>\-@?!:()]*?)(?:\.|->|\?\.|&\.)(\w+)(\(|\s)`)
+var method = regexp.MustCompile(`([$@\w][\w.$>\-@?!:()]*?)(?:\.|->|::|\?\.|&\.)(\w+)(\(|\s)`)
 
 // calls finds the methods that are commands, and those that are called on what they give back.
 func (f *codeFile) calls() {
@@ -338,7 +347,7 @@ func (f *codeFile) call(name string, args []string, at int) {
 	if len(args) > 0 && contextArgument.MatchString(args[0]) {
 		args = args[1:]
 	}
-	plain := strings.ToLower(strings.ReplaceAll(name, "_", ""))
+	plain := plainName(name)
 	libs := knownLibraries()
 	if slices.Contains(libs.Raw, plain) && len(args) > 0 {
 		word, ok := f.lang.keyOf(args[0])
@@ -421,7 +430,7 @@ func (a *codeCall) judge() {
 			a.note(t.observe(e, c.Rule.When, name, name, time.Time{}, ""), a.keys, true)
 		case profile.CrossSlot:
 			a.several()
-		case profile.TransactionCrossSlot, profile.UnwatchedTransaction, profile.Notifications, profile.WatchCrossSlot, profile.Pattern, profile.PatternElsewhere, profile.NoKeys, profile.UndeclaredKey:
+		default:
 			// the call alone does not tell
 		}
 	}

@@ -1,0 +1,3 @@
+const { redis } = require('./client');
+
+exports.publish = (id) => redis.rename(`draft:${id}`, `live:${id}`);
