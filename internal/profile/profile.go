@@ -45,6 +45,9 @@ const (
 	WatchCrossSlot       Condition = "watch-cross-slot"       // keys watched by several WATCH, with those of the transaction, do
 	NoKeys               Condition = "no-keys"                // a script that declares no keys
 	UndeclaredKey        Condition = "undeclared-key"         // a script touched a key that it had not declared
+	UndeclaredTogether   Condition = "undeclared-together"    // it did, and all of them lie with those that it declared
+	ScriptCrossSlot      Condition = "script-cross-slot"      // one that is held to one slot (a function, a script with a shebang), or a call of one, reached several
+	InScript             Condition = "in-script"              // a script called the command
 	Pattern              Condition = "pattern"                // SORT with GET, or with a BY that reaches other keys
 	PatternElsewhere     Condition = "pattern-elsewhere"      // SORT whose BY or GET reaches keys without the sorted key's hash tag
 	Misrouted            Condition = "misrouted"              // its first argument is no key
@@ -54,8 +57,8 @@ const (
 	FunctionNoCluster    Condition = "function-no-cluster"    // a function that forbids to be run on a cluster
 )
 
-var conditions = []Condition{Called, CrossSlot, OtherDatabase, SeveralDatabases, TransactionCrossSlot, UnwatchedTransaction, WatchCrossSlot, NoKeys, UndeclaredKey, Pattern,
-	PatternElsewhere, Misrouted, Notifications, PlainClient, Clients, FunctionNoCluster}
+var conditions = []Condition{Called, CrossSlot, OtherDatabase, SeveralDatabases, TransactionCrossSlot, UnwatchedTransaction, WatchCrossSlot, NoKeys, UndeclaredKey,
+	UndeclaredTogether, ScriptCrossSlot, InScript, Pattern, PatternElsewhere, Misrouted, Notifications, PlainClient, Clients, FunctionNoCluster}
 
 // How a kind of target spreads keys.
 const (

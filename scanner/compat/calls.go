@@ -25,18 +25,6 @@ type session struct {
 	begun   time.Time
 }
 
-// script is one call of a script with what it touched.
-type script struct {
-	e        *Evidence
-	command  string
-	at       time.Time
-	client   string
-	session  *session // where it runs within a transaction
-	declared map[string]bool
-	keys     keySet
-	strays   []string // undeclared
-}
-
 // keySet is keys used together: where the first lies, whether any lies elsewhere, and the first of them by name.
 type keySet struct {
 	n     int
@@ -241,7 +229,7 @@ func (a *call) judge() {
 	}
 	a.transaction(&keys)
 	if a.spec.Class == command.Script {
-		a.script(keys, at)
+		a.beginScript(keys, at)
 	}
 }
 

@@ -72,7 +72,7 @@ func feed(ta *Tally, calls [][]string) {
 		}
 		c.DB = dbs[c.Client]
 		ta.Add(e, c)
-		if words[0] == "SELECT" {
+		if words[0] == "SELECT" && !c.Lua {
 			dbs[c.Client], _ = strconv.Atoi(words[1])
 		}
 	}

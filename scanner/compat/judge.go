@@ -205,6 +205,7 @@ func (t *Tally) sampled(f *Finding) string {
 
 func aboutKeys(when profile.Condition) bool {
 	return slices.Contains([]profile.Condition{profile.CrossSlot, profile.TransactionCrossSlot, profile.UnwatchedTransaction, profile.WatchCrossSlot, profile.UndeclaredKey,
+		profile.UndeclaredTogether, profile.ScriptCrossSlot,
 		profile.NoKeys, profile.Pattern, profile.PatternElsewhere, profile.OtherDatabase}, when)
 }
 

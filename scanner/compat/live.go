@@ -132,6 +132,9 @@ func (t *Tally) functions(ctx context.Context, client rueidis.Client, e *Evidenc
 			nameOf, flagsOf := field["name"], field["flags"]
 			name, _ := nameOf.ToString()
 			flags, _ := flagsOf.AsStrSlice()
+			if slices.Contains(flags, "allow-cross-slot-keys") {
+				t.allow(name)
+			}
 			if slices.Contains(flags, "no-cluster") {
 				t.Note(e, profile.FunctionNoCluster, "FCALL "+printable(name), 1, "The function has the flag no-cluster.")
 			}

@@ -1,23 +1,54 @@
 package compat
 
 import (
+	"bytes"
 	"fmt"
 	"slices"
+	"strings"
+	"time"
 
 	"surecut/internal/profile"
 )
 
-// script begins to follow what a script touches.
-func (a *call) script(keys keySet, at []int) {
+// script is one call of a script with what it touched.
+type script struct {
+	e        *Evidence
+	command  string
+	at       time.Time
+	client   string
+	session  *session // where it runs within a transaction
+	declared map[string]bool
+	own      keySet   // declared
+	keys     keySet   // declared and touched
+	strays   []string // undeclared
+	strict   bool     // held to one slot for all that it touches
+	crosses  bool     // one of its calls names keys of several slots
+}
+
+// beginScript begins to follow what a script touches.
+func (a *call) beginScript(keys keySet, at []int) {
 	if len(at) == 0 {
 		a.condition(profile.NoKeys)
 	}
-	s := &script{e: a.e, command: a.name, at: a.At, client: a.from, session: a.st.clients[a.Client], declared: map[string]bool{}, keys: keys}
+	s := &script{e: a.e, command: a.name, at: a.At, client: a.from, session: a.st.clients[a.Client], declared: map[string]bool{}, own: keys, keys: keys, strict: a.strict()}
 	s.keys.names = slices.Clone(keys.names)
 	for _, i := range at {
 		s.declared[string(a.Args[i])] = true
 	}
 	a.st.script = s
+}
+
+// strict: functions, and scripts that begin with a shebang (both since 7.0), must not touch keys of several slots, unless
+// they say allow-cross-slot-keys. Of EVALSHA the text is not seen.
+func (a *call) strict() bool {
+	switch a.name {
+	case "FCALL", "FCALL_RO":
+		return !a.t.free[strings.ToLower(string(a.Args[1]))]
+	case "EVAL", "EVAL_RO":
+		line, _, _ := bytes.Cut(a.Args[1], []byte("\n"))
+		return bytes.HasPrefix(line, []byte("#!")) && !bytes.Contains(line, []byte("allow-cross-slot-keys"))
+	}
+	return false
 }
 
 // addLua notes what a script's call touched. Servers show it right behind the call of the script.
@@ -31,17 +62,41 @@ func (t *Tally) addLua(st *stream, c Call) {
 	if !known {
 		return
 	}
+	a := call{t: t, e: s.e, st: st, spec: spec, name: spec.Name, from: s.client, Call: c}
+	if a.unknownThere() {
+		return
+	}
 	at, err := spec.Keys(c.Args, t.keys[:0])
 	t.keys = at[:0]
 	if err != nil {
 		return
 	}
+	a.inScript(s)
+	var own keySet
 	for _, i := range at {
 		name := string(c.Args[i])
+		a.use(&own, i)
 		s.keys.add(name, t.routes(name))
 		if !s.declared[name] && len(s.strays) < maxKeysKept && !slices.Contains(s.strays, name) {
 			s.strays = append(s.strays, name)
 		}
+	}
+	s.crosses = s.crosses || own.cross
+}
+
+// inScript judges a call of a script by what it is, whatever its keys.
+func (a *call) inScript(s *script) {
+	switch a.name {
+	case "SELECT":
+		if string(a.Args[1]) == "0" {
+			return
+		}
+	case "SORT", "SORT_RO":
+		a.sort()
+		return
+	}
+	if o := a.condition(profile.InScript); o != nil && len(o.details) == 0 {
+		o.details = append(o.details, "Called within "+s.command+".")
 	}
 }
 
@@ -61,7 +116,7 @@ func (t *Tally) finish(st *stream) {
 	if len(s.strays) == 0 {
 		return
 	}
-	o := t.observe(s.e, profile.UndeclaredKey, s.command, s.command, s.at, s.client)
+	o := t.undeclared(s)
 	if o == nil {
 		return
 	}
@@ -70,6 +125,31 @@ func (t *Tally) finish(st *stream) {
 	if s.keys.cross && len(o.details) == 0 {
 		o.details = append(o.details, fmt.Sprintf("At least one call touched keys of several slots, such as %s.", shownKeys(s.keys.names)))
 	}
+}
+
+// undeclared finds what the target's kind has against a script with undeclared keys: that it is refused wherever it runs, that
+// it works by luck, or nothing much, since they lie with the declared ones.
+func (t *Tally) undeclared(s *script) *observation {
+	observe := func(when profile.Condition) *observation {
+		return t.observe(s.e, when, s.command, s.command, s.at, s.client)
+	}
+	if s.keys.cross && !s.own.cross && (s.strict || s.crosses) {
+		if o := observe(profile.ScriptCrossSlot); o != nil {
+			return o
+		}
+	}
+	if s.own.n > 0 && !s.keys.cross {
+		return observe(profile.UndeclaredTogether)
+	}
+	return observe(profile.UndeclaredKey)
+}
+
+// allow notes a function that may touch keys of several slots.
+func (t *Tally) allow(function string) {
+	if t.free == nil {
+		t.free = map[string]bool{}
+	}
+	t.free[strings.ToLower(function)] = true
 }
 
 // endStream judges what is still open on a stream and forgets it.

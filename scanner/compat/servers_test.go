@@ -49,6 +49,11 @@ func TestCorpusOnServers(t *testing.T) {
 							t.Errorf("%s is called refused with %q, but the cluster answers %q", f.Command, f.Error, refusals)
 						}
 					}
+					for name, texts := range refusals {
+						if i := slices.IndexFunc(texts, ofCluster); i >= 0 && !blamed(found, name, profile.Block, profile.Latent) {
+							t.Errorf("the cluster answers %s with %q, and the scan has nothing against it", name, texts[i])
+						}
+					}
 					clean := append(slices.Clone(w.Clean), w.CleanCluster...)
 					if r := watchWorkload(t, one, "cluster", version, clean); len(r.Findings) > 0 {
 						t.Errorf("clean, and MONITOR shows %v", shortFindings(r))
@@ -76,6 +81,14 @@ func TestCorpusOnTwemproxy(t *testing.T) {
 				if f.Level == profile.Block && f.Certainty == Proven && !quoted(f, refusals) {
 					t.Errorf("%s is called refused with %q, but nutcracker answers %q", f.Command, f.Error, refusals)
 				}
+				if said := repliesTo(f, refusals); f.Level == profile.Silent && f.Certainty == Proven && len(said) > 0 && !blamed(found, f.Command, profile.Block) {
+					t.Errorf("%s is called wrong without an error, but nutcracker answers %q", f.Command, said)
+				}
+			}
+			for name, texts := range refusals {
+				if slices.Contains(texts, closedConnection) && !blamed(found, name, profile.Block, profile.Info) {
+					t.Errorf("nutcracker closes the connection at %s, and the scan has nothing against it", name)
+				}
 			}
 			if refusals := replay(t, &proxySide{t: t, addr: proxy.Addr}, w.Clean); len(refusals) > 0 {
 				t.Errorf("clean, and nutcracker refuses %q", refusals)
@@ -95,10 +108,7 @@ func versionOf(image string) (version, number string) {
 
 // quoted: one of the refusals holds a text that the rule of the finding quotes.
 func quoted(f Finding, replies map[string][]string) bool {
-	refusals := replies[f.Command]
-	if strings.HasPrefix(f.Command, "db") { // one gets there by SELECT
-		refusals = replies["SELECT"]
-	}
+	refusals := repliesTo(f, replies)
 	texts := []string{f.Error}
 	for _, p := range profile.All() {
 		for _, r := range p.Rules {
@@ -109,6 +119,28 @@ func quoted(f Finding, replies map[string][]string) bool {
 	}
 	return slices.ContainsFunc(refusals, func(reply string) bool {
 		return slices.ContainsFunc(texts, func(text string) bool { return text != "" && strings.Contains(reply, text) })
+	})
+}
+
+// repliesTo gives the errors that a finding is about.
+func repliesTo(f Finding, replies map[string][]string) []string {
+	switch {
+	case strings.HasPrefix(f.Command, "db"): // one gets there by SELECT
+		return replies["SELECT"]
+	case f.Rule == "in-script", f.Command == "SORT" && len(replies["EVAL"]) > 0: // called within a script
+		return replies["EVAL"]
+	case len(replies[f.Command]) > 0 && strings.HasPrefix(replies[f.Command][0], "NOSCRIPT"): // nobody could load it
+		return nil
+	}
+	return replies[f.Command]
+}
+
+// blamed: the scan has found something of one of the levels against a command, against the transaction that it may be part of, or
+// against what a script did.
+func blamed(r *Result, command string, levels ...profile.Level) bool {
+	return slices.ContainsFunc(r.Findings, func(f Finding) bool {
+		return slices.Contains(levels, f.Level) && (f.Command == command || f.Command == "EXEC" || f.Rule == "in-script" && command == "EVAL" ||
+			strings.HasPrefix(f.Command, "db") && command == "SELECT")
 	})
 }
 
@@ -361,6 +393,43 @@ func TestUndeclaredKeys(t *testing.T) {
 		})
 		if len(r.Findings) != 0 {
 			t.Errorf("%s: a script that declares its keys: %v", image, shortFindings(r))
+		}
+	}
+}
+
+// TestFunctionFlags: a function that says it may touch keys of several slots is believed.
+func TestFunctionFlags(t *testing.T) {
+	image := "redis:7.0"
+	servers.Require(t, image)
+	one := servers.Standalone(t, image)
+	one.Must("FUNCTION", "LOAD", "#!lua name=shop\n"+
+		"local function both(keys, args) return redis.call('MGET', keys[1]) and redis.call('GET', args[1]) end\n"+
+		"redis.register_function('held', both)\n"+
+		"redis.register_function{function_name='free', callback=both, flags={'allow-cross-slot-keys'}}\n")
+	spec, err := endpoint.Parse(one.URL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	d, err := endpoint.Open(t.Context(), spec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	for function, want := range map[string]profile.Level{"held": profile.Block, "free": profile.Latent} {
+		ta := newClusterTally(t)
+		if err := ta.Static(t.Context(), d); err != nil {
+			t.Fatal(err)
+		}
+		err := ta.Monitor(t.Context(), d, MonitorOptions{Total: 50 * time.Millisecond, Window: 50 * time.Millisecond, Began: func(string) {
+			one.Must("FCALL", function, "1", "f:3", "f:7")
+			one.Must("PING")
+		}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		rule := map[profile.Level]string{profile.Block: "script-slots", profile.Latent: "script-keys"}[want]
+		if f := findingOf(t, ta.Result(), "FCALL", rule); f.Level != want || strings.Join(f.ExampleKeys, " ") != "f:7" {
+			t.Errorf("%s: %+v", function, f)
 		}
 	}
 }

@@ -52,7 +52,8 @@ type Tally struct {
 	evidence []*Evidence
 	streams  map[string]*stream
 	pairs    pairing
-	trial    *trial // nil: none
+	trial    *trial          // nil: none
+	free     map[string]bool // functions that may touch keys of several slots, in lower case
 
 	malformed, orphans, skipped int64
 	keys                        []int

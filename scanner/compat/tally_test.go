@@ -132,6 +132,39 @@ func TestInterleaved(t *testing.T) {
 	}
 }
 
+// TestScriptsAndFunctions: what a script with undeclared keys is refused for, gets by with, or is free to do.
+func TestScriptsAndFunctions(t *testing.T) {
+	together := [][]string{{"EVAL", "x", "1", "{a}1"}, {"lua", "GET", "{a}2"}}
+	apart := func(name, body string) [][]string { return [][]string{{name, body, "1", "a"}, {"lua", "GET", "b"}} }
+	for _, tt := range []struct {
+		name, want, why string
+		calls           [][]string
+	}{
+		{"together", "EVAL script-keys-together info", "they have one hash tag", together},
+		{"apart", "EVAL script-keys latent", "a node that holds both does it", apart("EVAL", "return 1")},
+		{"apart in one call", "EVAL script-slots block", "no node does it", [][]string{{"EVAL", "x", "1", "a"}, {"lua", "MGET", "a", "b"}}},
+		{"shebang", "EVAL script-slots block", "", apart("EVAL", "#!lua\nreturn 1")},
+		{"shebang with flags", "EVAL script-slots block", "", apart("EVAL", "#!lua flags=no-writes\nreturn 1")},
+		{"free shebang", "EVAL script-keys latent", "", apart("EVAL", "#!lua flags=no-writes,allow-cross-slot-keys\nreturn 1")},
+		{"comment", "EVAL script-keys latent", "not a shebang", apart("EVAL", "-- #!lua\nreturn 1")},
+		{"function", "FCALL script-slots block", "", apart("FCALL", "held")},
+		{"free function", "FCALL script-keys latent", "as FUNCTION LIST says", apart("FCALL", "Free")},
+		{"declared apart", "EVAL cross-slot block", "refused before it runs", [][]string{{"EVAL", "x", "2", "a", "b"}, {"lua", "MGET", "a", "b"}}},
+		{"no key", "EVAL script-keys latent, EVAL script-no-keys info", "any node runs it", [][]string{{"EVAL", "x", "0"}, {"lua", "GET", "b"}}},
+		{"KEYS", "KEYS in-script silent", "", [][]string{{"EVAL", "x", "1", "a"}, {"lua", "KEYS", "*"}}},
+		{"SELECT 0", "", "the only one there is", [][]string{{"EVAL", "x", "1", "a"}, {"lua", "SELECT", "0"}}},
+		{"SELECT 2", "SELECT in-script block", "", [][]string{{"EVAL", "x", "1", "a"}, {"lua", "SELECT", "2"}}},
+		{"SORT", "SORT sort-pattern block", "", [][]string{{"EVAL", "x", "1", "a"}, {"lua", "SORT", "a", "BY", "w_*"}}},
+	} {
+		ta := newClusterTally(t)
+		ta.allow("free")
+		feed(ta, tt.calls)
+		if got := strings.Join(shortFindings(ta.Result()), ", "); got != tt.want {
+			t.Errorf("%s: %s, want %s (%s)", tt.name, got, tt.want, tt.why)
+		}
+	}
+}
+
 // TestNewerCommands: what the target's version lacks is refused there.
 func TestNewerCommands(t *testing.T) {
 	p, _ := profile.Get("cluster")
