@@ -4,12 +4,15 @@ package compat
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -623,5 +626,254 @@ func TestTrial(t *testing.T) {
 	}
 	if err := newClusterTally(t).Trial(t.Context(), d); err == nil || !strings.Contains(err.Error(), "give an empty cluster") {
 		t.Errorf("a cluster with keys: %v", err)
+	}
+}
+
+// TestTwemproxyAnswersWrongly: what is called silent is answered by nutcracker without an error, and otherwise than by one
+// server that holds the same data; what is called split is answered alike.
+func TestTwemproxyAnswersWrongly(t *testing.T) {
+	image := "redis:7.0"
+	servers.Require(t, image)
+	one, two, whole := servers.Standalone(t, image), servers.Standalone(t, image), servers.Standalone(t, image)
+	proxy := servers.Twemproxy(t, []string{"hash: fnv1a_64", "distribution: ketama", `hash_tag: "{}"`}, one.Addr+":1 a", two.Addr+":1 b")
+	front, back := dialRaw(t, proxy.Addr), dialRaw(t, whole.Addr)
+	defer front.Close()
+	defer back.Close()
+	placed := func(server *servers.Server, prefix string) string { // a key that lies on that server
+		for i := range 100 {
+			key := fmt.Sprint(prefix, i)
+			if front.say("SET", key, "x"); fmt.Sprint(server.Must("EXISTS", key)) == "1" {
+				front.say("DEL", key)
+				return key
+			}
+		}
+		t.Fatal("no key of a hundred lies on the server")
+		return ""
+	}
+	a, b := placed(one, "a:"), placed(two, "b:")
+	set, list, number, hll := []string{"SADD"}, []string{"RPUSH"}, []string{"SET"}, []string{"PFADD"}
+	for _, tt := range []struct {
+		fill []string   // of both keys
+		call []string   // what is called silent or split
+		read [][]string // what it left behind
+	}{
+		{number, []string{"EXISTS", a, b}, nil},
+		{number, []string{"COPY", a, b, "REPLACE"}, [][]string{{"GET", b}}},
+		{set, []string{"SUNION", a, b}, nil},
+		{set, []string{"SUNIONSTORE", a, b, a}, [][]string{{"SCARD", a}}},
+		{set, []string{"SMOVE", a, b, a}, [][]string{{"SCARD", b}}},
+		{set, []string{"SORT", a, "ALPHA", "STORE", b}, [][]string{{"TYPE", b}}},
+		{set, []string{"EVAL", "return redis.call('SCARD', KEYS[2])", "2", a, b}, nil},
+		{set, []string{"ZUNIONSTORE", a, "2", a, b}, [][]string{{"ZCARD", a}}},
+		{set, []string{"ZUNION", "2", a, b}, nil},
+		{list, []string{"RPOPLPUSH", a, b}, [][]string{{"LLEN", b}}},
+		{list, []string{"LMOVE", a, b, "LEFT", "LEFT"}, [][]string{{"LLEN", b}}},
+		{hll, []string{"PFCOUNT", a, b}, nil},
+		{hll, []string{"PFMERGE", a, b}, [][]string{{"PFCOUNT", a}}},
+		{number, []string{"MGET", a, b}, nil},
+		{number, []string{"TOUCH", a, b}, nil},
+		{number, []string{"DEL", a, b}, [][]string{{"GET", a}, {"GET", b}}},
+		{number, []string{"UNLINK", a, b}, [][]string{{"GET", a}, {"GET", b}}},
+	} {
+		var answers [2]string
+		for i, conn := range []*rawConn{front, back} {
+			for _, key := range []string{a, b} {
+				conn.say("DEL", key)
+				conn.say(append(slices.Clone(tt.fill), key, key)...) // its name is its content
+			}
+			answers[i] = conn.say(tt.call...)
+			for _, read := range tt.read {
+				answers[i] += "; " + conn.say(read...)
+			}
+		}
+		found := judgeCalls(t, "twemproxy", "7.0", [][]string{tt.call})
+		if len(found.Findings) != 1 {
+			t.Errorf("%q: %v, want one finding", tt.call, shortFindings(found))
+			continue
+		}
+		switch f := found.Findings[0]; {
+		case strings.Contains(answers[0], "ERR"):
+			t.Errorf("%q: nutcracker answers %s", tt.call, answers[0])
+		case (f.Level == profile.Silent) != (answers[0] != answers[1]):
+			t.Errorf("%q is called %s: nutcracker answers %s, one server %s", tt.call, f.Level, answers[0], answers[1])
+		}
+	}
+}
+
+// say sends a command and gives its reply as text.
+func (c *rawConn) say(words ...string) string {
+	c.t.Helper()
+	c.SetDeadline(time.Now().Add(time.Minute))
+	var b strings.Builder
+	fmt.Fprintf(&b, "*%d\r\n", len(words))
+	for _, w := range words {
+		fmt.Fprintf(&b, "$%d\r\n%s\r\n", len(w), w)
+	}
+	if _, err := c.Write([]byte(b.String())); err != nil {
+		c.t.Fatal(err)
+	}
+	text, err := c.text()
+	if err != nil {
+		c.t.Fatalf("%q: %v", words, err)
+	}
+	return text
+}
+
+// text reads a reply; elements of arrays are sorted.
+func (c *rawConn) text() (string, error) {
+	line, err := c.r.ReadString('\n')
+	if err != nil {
+		return "", err
+	}
+	line = strings.TrimRight(line, "\r\n")
+	n := 0
+	switch line[0] {
+	case '$':
+		if _, err := fmt.Sscan(line[1:], &n); err != nil || n < 0 {
+			return "nil", err
+		}
+		value := make([]byte, n+2)
+		_, err := io.ReadFull(c.r, value)
+		return string(value[:n]), err
+	case '*':
+		if _, err := fmt.Sscan(line[1:], &n); err != nil {
+			return "", err
+		}
+		var all []string
+		for range n {
+			one, err := c.text()
+			if err != nil {
+				return "", err
+			}
+			all = append(all, one)
+		}
+		slices.Sort(all)
+		return fmt.Sprint(all), nil
+	}
+	return line, nil
+}
+
+// TestMonitorCostIsTrue: what the report says that MONITOR costs is what a client under load loses.
+func TestMonitorCostIsTrue(t *testing.T) {
+	image := "redis:7.0"
+	servers.Require(t, image)
+	one := servers.Standalone(t, image)
+	spec, err := endpoint.Parse(one.URL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	d, err := endpoint.Open(t.Context(), spec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	var done atomic.Int64
+	stop, stopped := make(chan struct{}), make(chan struct{})
+	go load(t, one.Addr, &done, stop, stopped)
+	defer func() { close(stop); <-stopped }()
+
+	const window = 500 * time.Millisecond
+	type mark struct {
+		at time.Time
+		n  int64
+	}
+	var began, ended []mark
+	var waiting sync.WaitGroup
+	start := mark{time.Now(), done.Load()}
+	ta := newClusterTally(t)
+	err = ta.Monitor(t.Context(), d, MonitorOptions{Total: 4 * window, Window: window, Began: func(string) {
+		began = append(began, mark{time.Now(), done.Load()})
+		waiting.Go(func() {
+			time.Sleep(window)
+			ended = append(ended, mark{time.Now(), done.Load()})
+		})
+	}})
+	waiting.Wait()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var on, off mark // sums: at is not used
+	var onTime, offTime time.Duration
+	for i := range began {
+		before := start
+		if i > 0 {
+			before = ended[i-1]
+		}
+		off.n, offTime = off.n+began[i].n-before.n, offTime+began[i].at.Sub(before.at)
+		on.n, onTime = on.n+ended[i].n-began[i].n, onTime+ended[i].at.Sub(began[i].at)
+	}
+	lossReal := 1 - float64(on.n)/onTime.Seconds()/(float64(off.n)/offTime.Seconds())
+	c := ta.Result().Coverage.Evidence[0].Cost
+	lossSaid := 1 - c.OpsOn/c.OpsOff
+	t.Logf("with MONITOR a client gets %.0f %% less done, the report says %.0f %%: %+v", 100*lossReal, 100*lossSaid, c)
+	if lossReal > lossSaid+0.15 {
+		t.Errorf("a client lost %.2f of its speed, the report says %.2f", lossReal, lossSaid)
+	}
+	if c.CPUOn <= 0 || c.CPUOff <= 0 || c.LatencyOnUs <= 0 || c.Bytes == 0 {
+		t.Errorf("something was not measured: %+v", c)
+	}
+}
+
+// load sends SET in pipelines of 16 until it is told to stop, and counts what is answered.
+func load(t *testing.T, addr string, done *atomic.Int64, stop <-chan struct{}, stopped chan<- struct{}) {
+	defer close(stopped)
+	conn, err := net.Dial("tcp", addr)
+	if err != nil {
+		t.Error(err)
+		return
+	}
+	defer conn.Close()
+	pipeline := []byte(strings.Repeat("*3\r\n$3\r\nSET\r\n$6\r\nuser:1\r\n$5\r\nhello\r\n", 16))
+	replies := make([]byte, 16*len("+OK\r\n"))
+	for {
+		select {
+		case <-stop:
+			return
+		default:
+		}
+		if _, err := conn.Write(pipeline); err != nil {
+			t.Error(err)
+			return
+		}
+		if _, err := io.ReadFull(conn, replies); err != nil {
+			t.Error(err)
+			return
+		}
+		done.Add(16)
+	}
+}
+
+// TestMonitorStopsWhenTheServerSuffers: a server that answers slowly while MONITOR is on is left alone.
+func TestMonitorStopsWhenTheServerSuffers(t *testing.T) {
+	image := "redis:7.0"
+	servers.Require(t, image)
+	one := servers.Standalone(t, image)
+	spec, err := endpoint.Parse(one.URL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	d, err := endpoint.Open(t.Context(), spec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	ctx, cancel := context.WithCancel(t.Context())
+	var slow sync.WaitGroup
+	defer slow.Wait()
+	defer cancel()
+	ta := newClusterTally(t)
+	begun := time.Now()
+	err = ta.Monitor(ctx, d, MonitorOptions{Total: time.Minute, Window: 3 * time.Second, Began: func(string) {
+		slow.Go(func() {
+			for ctx.Err() == nil {
+				one.Do("DEBUG", "SLEEP", "0.2")
+			}
+		})
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if e := ta.Result().Coverage.Evidence[0]; !strings.Contains(e.Cost.Stopped, "PING took more than") || e.Cost.Windows != 1 || time.Since(begun) > 20*time.Second {
+		t.Errorf("after %v: cost %+v, note %q", time.Since(begun), e.Cost, e.Note)
 	}
 }
