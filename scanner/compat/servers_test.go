@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"surecut/e2e/servers"
+	"surecut/internal/command"
 	"surecut/internal/endpoint"
 	"surecut/internal/keyspace"
 	"surecut/internal/profile"
@@ -626,6 +627,34 @@ func TestTrial(t *testing.T) {
 	}
 	if err := newClusterTally(t).Trial(t.Context(), d); err == nil || !strings.Contains(err.Error(), "give an empty cluster") {
 		t.Errorf("a cluster with keys: %v", err)
+	}
+}
+
+// TestTwemproxyKnows: every command of the table is refused by nutcracker, whatever its arguments, if the profile says so.
+func TestTwemproxyKnows(t *testing.T) {
+	image := "redis:7.0"
+	servers.Require(t, image)
+	proxy := servers.Twemproxy(t, []string{"hash: fnv1a_64", "distribution: ketama"}, servers.Standalone(t, image).Addr+":1 a")
+	p, err := profile.Get("twemproxy")
+	if err != nil {
+		t.Fatal(err)
+	}
+	forms := [][]string{{"return 1", "1", "k"}}
+	for n := range 6 {
+		forms = append(forms, []string{"k", "1", "2", "3", "4"}[:n])
+	}
+	for _, spec := range command.All() {
+		if strings.ContainsAny(spec.Name, " .") || slices.Contains([]string{"MONITOR", "QUIT", "SHUTDOWN"}, spec.Name) {
+			continue
+		}
+		accepted := slices.ContainsFunc(forms, func(form []string) bool {
+			conn := dialRaw(t, proxy.Addr)
+			defer conn.Close()
+			return conn.do(append([]string{spec.Name}, form...)) != closedConnection
+		})
+		if accepted == p.Refuses(spec.Name) {
+			t.Errorf("%s: nutcracker takes it: %v, the profile has it refused: %v", spec.Name, accepted, p.Refuses(spec.Name))
+		}
 	}
 }
 
