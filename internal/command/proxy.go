@@ -8,8 +8,11 @@ func (d *Dialect) ThroughTwemproxy() *Dialect {
 	return d.through("twemproxy", Replace, AbsTTL, PushMany, PopCount)
 }
 
-// ThroughCodis is what a server understands when it is spoken to through codis-proxy.
-func (d *Dialect) ThroughCodis() *Dialect { return d.through("codis", Replace, AbsTTL) }
+// ThroughCodis is what a server understands when it is spoken to through codis-proxy. RESTORE is refused; its twin passes, and
+// is left out as well, since the payload of another version would not.
+func (d *Dialect) ThroughCodis() *Dialect {
+	return d.through("codis", Replace, AbsTTL).WithoutCommand("RESTORE-ASKING")
+}
 
 // through leaves out what the profile of a proxy says that it refuses, and the forms that do not pass.
 func (d *Dialect) through(kind string, without ...Form) *Dialect {

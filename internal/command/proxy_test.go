@@ -19,6 +19,7 @@ func TestThroughProxies(t *testing.T) {
 		{"RENAME", false, false, "its keys may live on two servers"},
 		{"MULTI", false, false, "of no proxy"},
 		{"RESTORE", true, false, "codis-proxy has SLOTSRESTORE for it"},
+		{"RESTORE-ASKING", false, false, "as RESTORE"},
 		{"XADD", false, false, "nutcracker knows no streams, and Codis 3.2 is Redis 3.2"},
 		{"EVAL", true, true, ""},
 		{"PUBLISH", false, false, ""},

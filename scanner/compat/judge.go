@@ -41,16 +41,21 @@ func ParseVersion(text string) (version int, valkey bool, err error) {
 	return version, valkey, err
 }
 
+// version is that of the target's servers; 0: not known.
+func (o Options) version() int {
+	if o.Version > 0 || o.Profile.Engine == "" {
+		return o.Version
+	}
+	version, _ := profile.ParseVersion(o.Profile.Engine) // validated
+	return version + 99
+}
+
 func versionText(n int) string { return fmt.Sprintf("%d.%d", n/10000, n/100%100) }
 
 // tooNew gives the version that brought a command which the target's servers lack; 0 where they have it, or where nothing
 // is known of them.
 func tooNew(s *command.Spec, o Options) int {
-	version := o.Version
-	if version == 0 && o.Profile.Engine != "" {
-		version, _ = profile.ParseVersion(o.Profile.Engine) // validated
-		version += 99
-	}
+	version := o.version()
 	since := s.Since
 	if o.Valkey {
 		since = s.SinceValkey
@@ -71,14 +76,18 @@ func (t *Tally) unknown(e *Evidence, name string, since int, at time.Time, clien
 	if o != nil { // the kind refuses it by itself
 		return o
 	}
-	key := observedKey{RuleUnknown, name}
-	if o = t.observed[key]; o == nil {
-		o = &observation{rule: unknownRule(since, t.o.Valkey), command: name, templates: newCounter(templateRoom), clients: newCounter(templateRoom)}
-		t.observed[key], t.order = o, append(t.order, key)
-	}
-	o.evidence.add(e.Kind)
-	return o
+	return t.observeRule(e, unknownRule(since, t.o.Valkey), RuleUnknown, name, at, client)
 }
+
+// sinceShebang is the version that brought scripts which begin with a shebang.
+const sinceShebang = 70000
+
+// shebangRule is made here as unknownRule is.
+var shebangRule = &profile.Rule{ID: RuleShebang, When: profile.Called, Level: profile.Block, Error: "Error compiling script",
+	Reason: "the script begins with #!, which came with 7.0, and the target's servers are older", Remedy: "use newer servers, or take the first line away"}
+
+// RuleShebang is the rule of scripts that the target's servers cannot compile.
+const RuleShebang = "unknown-shebang"
 
 // Result judges all that was collected.
 func (t *Tally) Result() *Result {

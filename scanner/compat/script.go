@@ -27,6 +27,13 @@ type script struct {
 
 // beginScript begins to follow what a script touches.
 func (a *call) beginScript(keys keySet, at []int) {
+	if v := a.t.o.version(); v > 0 && v < sinceShebang && a.shebang() != nil {
+		if o := a.t.observeRule(a.e, shebangRule, RuleShebang, a.name, a.At, a.from); o != nil {
+			o.affected++
+			o.show(keys.names)
+		}
+		return
+	}
 	if len(at) == 0 {
 		a.condition(profile.NoKeys)
 	}
@@ -44,11 +51,18 @@ func (a *call) strict() bool {
 	switch a.name {
 	case "FCALL", "FCALL_RO":
 		return !a.t.free[strings.ToLower(string(a.Args[1]))]
-	case "EVAL", "EVAL_RO":
-		line, _, _ := bytes.Cut(a.Args[1], []byte("\n"))
-		return bytes.HasPrefix(line, []byte("#!")) && !bytes.Contains(line, []byte("allow-cross-slot-keys"))
 	}
-	return false
+	line := a.shebang()
+	return line != nil && !bytes.Contains(line, []byte("allow-cross-slot-keys"))
+}
+
+// shebang gives the first line of a script that begins with one; nil where it does not, or is not seen.
+func (a *call) shebang() []byte {
+	if a.name != "EVAL" && a.name != "EVAL_RO" || !bytes.HasPrefix(a.Args[1], []byte("#!")) {
+		return nil
+	}
+	line, _, _ := bytes.Cut(a.Args[1], []byte("\n"))
+	return line
 }
 
 // addLua notes what a script's call touched. Servers show it right behind the call of the script.

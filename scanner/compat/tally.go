@@ -174,7 +174,12 @@ func (t *Tally) observe(e *Evidence, when profile.Condition, command, subject st
 	if rule == nil {
 		return nil
 	}
-	key := observedKey{rule.ID + "\x00" + string(when), subject}
+	return t.observeRule(e, rule, rule.ID+"\x00"+string(when), subject, at, client)
+}
+
+// observeRule finds or begins the finding of a rule about a subject. id tells rules apart.
+func (t *Tally) observeRule(e *Evidence, rule *profile.Rule, id, subject string, at time.Time, client string) *observation {
+	key := observedKey{id, subject}
 	o := t.observed[key]
 	if o == nil {
 		if len(t.observed) == maxObserved {

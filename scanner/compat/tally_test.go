@@ -165,6 +165,21 @@ func TestScriptsAndFunctions(t *testing.T) {
 	}
 }
 
+// TestShebang: servers before 7.0 cannot compile it.
+func TestShebang(t *testing.T) {
+	for kind, versions := range map[string]map[string]string{
+		"cluster": {"": "", "6.0": "EVAL unknown-shebang block", "7.0": "", "valkey-7.2": ""},
+		"codis":   {"": "EVAL unknown-shebang block"},
+	} {
+		for version, want := range versions {
+			r := judgeCalls(t, kind, version, [][]string{{"EVAL", "#!lua\nreturn 1", "1", "a"}})
+			if got := strings.Join(shortFindings(r), ", "); got != want {
+				t.Errorf("%s %s: %s, want %s", kind, version, got, want)
+			}
+		}
+	}
+}
+
 // TestNewerCommands: what the target's version lacks is refused there.
 func TestNewerCommands(t *testing.T) {
 	p, _ := profile.Get("cluster")
