@@ -50,6 +50,9 @@ var (
 	errCut    = errors.New("ends within an argument")
 )
 
+// earliest is 2009, when MONITOR came: an earlier time has lost its first digits with what was cut off before it.
+const earliest = 1_230_768_000
+
 func parseStamp(p []byte) (time.Time, error) {
 	sec, frac, ok := bytes.Cut(p, []byte("."))
 	s, err := strconv.ParseInt(string(sec), 10, 64)
@@ -59,6 +62,9 @@ func parseStamp(p []byte) (time.Time, error) {
 	us, err := strconv.ParseUint(string(frac), 10, 32)
 	if err != nil || us > 999_999 {
 		return time.Time{}, errNoLine
+	}
+	if s < earliest {
+		return time.Time{}, nil
 	}
 	return time.Unix(s, int64(us)*1000), nil
 }

@@ -49,9 +49,12 @@ func TestParseLine(t *testing.T) {
 	if _, err := parseLine([]byte(`1.000002 [0 a:1] "MGET" "k" "l`), nil); !errors.Is(err, errCut) {
 		t.Errorf("a line that was cut off: %v", err)
 	}
-	c, _ := parseLine([]byte(`1.000002 [0 a:1] "GET" "k"`), nil)
-	if !c.At.Equal(time.Unix(1, 2000)) {
+	c, _ := parseLine([]byte(`1339518083.000002 [0 a:1] "GET" "k"`), nil)
+	if !c.At.Equal(time.Unix(1339518083, 2000)) {
 		t.Errorf("time %v", c.At)
+	}
+	if c, err := parseLine([]byte(`39518083.000002 [0 a:1] "GET" "k"`), nil); err != nil || !c.At.IsZero() {
+		t.Errorf("a time whose first digits were cut off: %v, %v", c.At, err)
 	}
 }
 
