@@ -56,7 +56,7 @@ func (t *Tally) server(ctx context.Context, d *endpoint.Deployment, addr string,
 		notes = append(notes, fmt.Sprintf("%d scripts are cached: what is not loaded again is NOSCRIPT on the target.", n))
 	}
 	notes = append(notes, t.functions(ctx, client, e)...)
-	notes = append(notes, t.clients(ctx, client, e, info["cluster_enabled"] == "1")...)
+	notes = append(notes, t.clients(ctx, client, e, info)...)
 	e.Note = strings.Join(notes, " ")
 	return nil
 }
@@ -146,14 +146,15 @@ func (t *Tally) functions(ctx context.Context, client rueidis.Client, e *Evidenc
 	return notes
 }
 
-// clients notes who is connected, apart from ourselves, replicas and monitors.
-func (t *Tally) clients(ctx context.Context, client rueidis.Client, e *Evidence, cluster bool) (notes []string) {
+// clients notes who is connected, apart from ourselves, replicas and monitors, and databases that they use though these hold no
+// keys now. info is what the server says of itself.
+func (t *Tally) clients(ctx context.Context, client rueidis.Client, e *Evidence, info map[string]string) (notes []string) {
 	text, err := client.Do(ctx, client.B().ClientList().Build()).ToString()
 	if err != nil {
 		return []string{"CLIENT LIST was refused: " + err.Error() + "."}
 	}
 	own, _ := client.Do(ctx, client.B().ClientId().Build()).AsInt64() // before 5.0 we count ourselves
-	if cluster {
+	if info["cluster_enabled"] == "1" {
 		return nil // they know the cluster protocol already
 	}
 	for line := range strings.Lines(text) {
@@ -163,6 +164,9 @@ func (t *Tally) clients(ctx context.Context, client rueidis.Client, e *Evidence,
 		}
 		if o := t.observe(e, profile.Clients, "(clients)", "(clients)", time.Time{}, clientWords(f)); o != nil {
 			o.affected++
+		}
+		if db, err := strconv.Atoi(f["db"]); err == nil && db != 0 && info[databaseName(db)] == "" {
+			t.Note(e, profile.SeveralDatabases, databaseName(db), 1, "A client uses it: "+clientWords(f)+".")
 		}
 	}
 	return nil

@@ -16,6 +16,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/redis/rueidis"
+
 	"surecut/e2e/servers"
 	"surecut/internal/command"
 	"surecut/internal/endpoint"
@@ -507,6 +509,9 @@ func TestStatic(t *testing.T) {
 		if err := one.Client(3).Do(t.Context(), one.Client(3).B().Set().Key("k").Value("v").Build()).Error(); err != nil {
 			t.Fatal(err)
 		}
+		if err := one.Client(7).Do(t.Context(), one.Client(7).B().Get().Key("k").Build()).Error(); !rueidis.IsRedisNil(err) { // and stays connected
+			t.Fatal(err)
+		}
 		spec, err := endpoint.Parse(one.URL())
 		if err != nil {
 			t.Fatal(err)
@@ -528,6 +533,9 @@ func TestStatic(t *testing.T) {
 			t.Errorf("%s: %+v", image, f)
 		}
 		if f := findingOf(t, r, "db3", "databases"); f.Count != 1 {
+			t.Errorf("%s: %+v", image, f)
+		}
+		if f := findingOf(t, r, "db7", "databases"); f.Count < 1 || strings.Count(f.Detail, "A client uses it") != 1 {
 			t.Errorf("%s: %+v", image, f)
 		}
 		if f := findingOf(t, r, "(clients)", "clients"); f.Count < 1 || len(f.Clients) == 0 {

@@ -1,6 +1,7 @@
 package compat
 
 import (
+	"slices"
 	"strings"
 	"time"
 
@@ -163,7 +164,7 @@ func (t *Tally) Note(e *Evidence, when profile.Condition, what string, n int64, 
 		return
 	}
 	o.affected += n
-	if detail != "" && len(o.details) < 5 {
+	if detail != "" && len(o.details) < 5 && !slices.Contains(o.details, detail) {
 		o.details = append(o.details, detail)
 	}
 }
