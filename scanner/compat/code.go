@@ -325,6 +325,10 @@ func (f *codeFile) calls() {
 			}
 			continue
 		}
+		if f.lang.Name == "Go" && f.code[name[0]:name[1]] == "B" {
+			f.built(open)
+			continue
+		}
 		for {
 			args, end := f.arguments(open)
 			f.call(f.code[name[0]:name[1]], args, name[0])
@@ -336,6 +340,31 @@ func (f *codeFile) calls() {
 			open = end + next[1]
 		}
 	}
+}
+
+// built judges a command of rueidis, which is put together by methods: B().Mget().Key("a", "b").Build().
+func (f *codeFile) built(open int) {
+	var name string
+	var args []string
+	at := open
+	for {
+		_, end := f.arguments(open)
+		next := chained.FindStringSubmatchIndex(f.code[min(end+1, len(f.code)):])
+		if next == nil {
+			break
+		}
+		word := f.code[end+1+next[2] : end+1+next[3]]
+		open = end + next[1]
+		given, _ := f.arguments(open)
+		if name == "" {
+			name, at = word, end+1+next[2]
+		}
+		args = append(args, given...)
+	}
+	if name == "Arbitrary" {
+		name = "Do"
+	}
+	f.call(name, args, at)
 }
 
 var chained = regexp.MustCompile(`^\s*(?:\.|->|\?\.|&\.)(\w+)\s*\(`)
@@ -434,6 +463,9 @@ func (a *codeCall) judge() {
 			// the call alone does not tell
 		}
 	}
+	if slices.ContainsFunc(a.keys, func(channel string) bool { return strings.HasPrefix(channel, "__key") }) && (name == "SUBSCRIBE" || name == "PSUBSCRIBE") {
+		a.note(t.observe(e, profile.Notifications, name, name, time.Time{}, ""), nil, true)
+	}
 	if name == "MULTI" {
 		a.note(t.observe(e, profile.TransactionCrossSlot, "EXEC", "EXEC", time.Time{}, ""), nil, false)
 	}
@@ -494,7 +526,7 @@ func (a *codeCall) note(o *observation, keys []string, sure bool) {
 	o.clients.add(a.f.where(a.at))
 }
 
-var databaseOption = regexp.MustCompile(`(?i)\b(?:db|database|setDatabase|withDatabase|selectedDatabase)\s*[=:(]+>?\s*([1-9][0-9]*)\b|rediss?://[^\s"'` + "`" + `]*/([1-9][0-9]*)\b`)
+var databaseOption = regexp.MustCompile(`(?i)\b(?:db|database|setDatabase|withDatabase|selectedDatabase)['"]?\s*(?:=>|[=:(])\s*([1-9][0-9]*)\b|rediss?://[^\s"'` + "`" + `]*/([1-9][0-9]*)\b`)
 
 // databases finds clients that are told to use another database than 0.
 func (f *codeFile) databases() {

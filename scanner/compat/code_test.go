@@ -36,6 +36,8 @@ func TestCode(t *testing.T) {
 			"EXEC block possible [] [store.go:18]",
 			"MGET block proven [cart:* user:*] [store.go:14]",
 			"PUBLISH cost proven [] [store.go:31]",
+			"RENAME block proven [draft live] [built.go:10]",
+			"SUNION block proven [returned sold] [built.go:11]",
 		}},
 		{"java", "cluster", []string{
 			"Jedis new JedisPool block proven [] [Cart.java:8]",
@@ -48,16 +50,18 @@ func TestCode(t *testing.T) {
 			"EXEC block possible [] [index.ts:7]",
 			"KEYS silent proven [] [index.ts:13]",
 			"MGET block proven [hits:* misses:*] [index.ts:6]",
-			"RENAME block proven [draft:* live:*] [views.js:3]",
+			"PSUBSCRIBE silent proven [] [views.js:3]",
+			"RENAME block proven [draft:* live:*] [views.js:4]",
 			"SELECT block proven [] [index.ts:3]",
 			"ioredis new Redis block proven [] [index.ts:3]",
 		}},
 		{"php", "cluster", []string{
-			"BITOP block possible [AND b:* b:all] [queue.php:7]",
+			"BITOP block possible [AND b:* b:all] [queue.php:8]",
 			"MGET block proven [seen:* sold:*] [report.php:6]",
-			"RPOPLPUSH block proven [queue:doing queue:todo] [queue.php:5]",
-			"SELECT block proven [] [queue.php:4]",
-			"phpredis new Redis block proven [] [queue.php:2]",
+			"Predis new Predis\\Client block proven [] [queue.php:2]",
+			"RPOPLPUSH block proven [queue:doing queue:todo] [queue.php:6]",
+			"SELECT block proven [] [queue.php:2 queue.php:5]",
+			"phpredis new Redis block proven [] [queue.php:3]",
 		}},
 		{"ruby", "cluster", []string{
 			"DEL block proven [job:* lock:*] [worker.rb:3]",
@@ -71,6 +75,8 @@ func TestCode(t *testing.T) {
 			"MGET info proven [cart:* user:*] [store.go:14]",
 			"MULTI block proven [] [store.go:18]",
 			"PUBLISH block proven [] [store.go:31]",
+			"RENAME block proven [draft live] [built.go:10]",
+			"SUNION silent proven [returned sold] [built.go:11]",
 		}},
 	} {
 		p, err := profile.Get(tt.kind)

@@ -1,4 +1,5 @@
 <?php
+$predis = new Predis\Client(['scheme' => 'tcp', 'database' => 4]);
 $redis = new Redis();
 $redis->connect('cache');
 $redis->select(1); # another database
