@@ -184,6 +184,7 @@ func TestVerbatimScripts(t *testing.T) {
 			}
 			r = begin(t, u, dir, nil)
 			call(early)
+			r.caughtUp()            // keys of scripts are copied before: what such a script does beside its keys would be reported
 			if to == "standalone" { // its undeclared keys lie in other slots
 				call(late)
 			}
@@ -194,6 +195,37 @@ func TestVerbatimScripts(t *testing.T) {
 				t.Errorf("%+v %v", report.Counters, report.Problems)
 			}
 			equal(t, u, dataset.CompareOptions{})
+		})
+	}
+}
+
+// TestScriptsAcrossSlots: the keys of a script that a cluster cannot run are copied; that is all of it where the script touches no others.
+func TestScriptsAcrossSlots(t *testing.T) {
+	for _, tt := range []struct {
+		name, script string
+		problems     bool
+	}{
+		{"declared", "redis.call('SET',KEYS[1],ARGV[1]) return redis.call('APPEND',KEYS[2],'y')", false},
+		{"undeclared", "redis.call('SET',KEYS[1],ARGV[1]) return redis.call('APPEND',KEYS[2]..':x','y')", true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			source := servers.Standalone(t, "redis:6.0", "--lua-replicate-commands", "no")
+			target := servers.Cluster(t, "redis:7.0", 3, 0)[0]
+			u := urls{source.URL(), target.URL()}
+			r := begin(t, u, t.TempDir(), nil)
+			r.caughtUp()
+			for i := range 20 {
+				source.Must("EVAL", tt.script, "2", "a:"+strconv.Itoa(i), "b:"+strconv.Itoa(i), "v")
+			}
+			r.caughtUp()
+			report := r.stop()
+			addsUp(t, report)
+			if report.Counters.CommandsRepaired == 0 || tt.problems != (len(report.Problems) > 0) {
+				t.Errorf("%+v %v", report.Counters, report.Problems)
+			}
+			if !tt.problems {
+				equal(t, u, dataset.CompareOptions{})
+			}
 		})
 	}
 }

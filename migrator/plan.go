@@ -358,10 +358,13 @@ func (d *dispatcher) planScript(c *sourceCommand, spec *command.Spec) (plan, err
 	j := d.judge(c, keys)
 	renamed := d.l.filter.DBPrefix[c.db] != ""
 	if len(keys) > 0 && (j.open < len(keys) || renamed || d.l.m.target.cluster && !j.oneSlot || !d.l.m.target.dialect.Knows("EVAL")) {
+		// an earlier run has applied all of it, or its keys were copied as they are behind it: then what else it did is not in the copies
+		if slices.ContainsFunc(keys, func(k int) bool { return !d.applied(d.l.m.target.slot(view(c.args[k])), c.end) }) && j.filtered+j.noDB < len(keys) {
+			d.noteUndeclared(c)
+		}
 		if j.open == 0 {
 			return plan{}, d.settleUnsent(c, j)
 		}
-		d.l.note(c.db, "", c.name(), "the script cannot run on the target as it is: its declared keys were copied, keys that it does not declare were not")
 		return d.planCopy(c, d.written(c, spec)), nil
 	}
 	switch {
@@ -380,6 +383,14 @@ func (d *dispatcher) planScript(c *sourceCommand, spec *command.Spec) (plan, err
 		return plan{}, nil
 	}
 	return d.everyLane(c)
+}
+
+// noteUndeclared reports a script of which only the declared keys arrive, unless it can be seen to touch no others.
+func (d *dispatcher) noteUndeclared(c *sourceCommand) {
+	if strings.EqualFold(view(c.args[0]), "EVAL") && command.DeclaresKeys(string(c.args[1])) {
+		return
+	}
+	d.l.note(c.db, "", c.name(), "the script cannot run on the target as it is: its declared keys were copied, keys that it does not declare were not")
 }
 
 // planUnknown passes a command that nobody knows to a standalone server of which all lanes have met.

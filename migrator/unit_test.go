@@ -496,6 +496,43 @@ func TestPlan(t *testing.T) {
 	}
 }
 
+// TestScriptOfCopiedKeys: a copy of the keys that a script declares holds what it did to them, and nothing else that it did.
+func TestScriptOfCopiedKeys(t *testing.T) {
+	const end = 100
+	for _, c := range []struct {
+		name, script string
+		fence        int64
+		ahead        bool // an earlier run has applied it
+		problems     int
+	}{
+		{"not copied", "return redis.call('GET', ARGV[1])", 0, false, 0},
+		{"copied, may touch others", "return redis.call('GET', ARGV[1])", end, false, 1},
+		{"copied, touches no others", "return redis.call('INCR', KEYS[1])", end, false, 0},
+		{"applied before", "return redis.call('GET', ARGV[1])", 0, true, 0},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			l := newTestLink(t)
+			d := newTestDispatcher(l, nil)
+			if c.fence > 0 {
+				d.fences[keyspace.Key{Name: "a"}] = c.fence
+			}
+			if c.ahead {
+				d.resumed[d.lane(keyspace.Slot("a")).unitOf(keyspace.Slot("a"))], d.resumedEnd = end, end
+			}
+			p, err := d.plan(&sourceCommand{end: end, args: [][]byte{[]byte("EVAL"), []byte(c.script), []byte("1"), []byte("a")}}, 50000)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if unsent := c.fence > 0 || c.ahead; unsent == (len(p.pieces) > 0) {
+				t.Errorf("%d pieces", len(p.pieces))
+			}
+			if n := len(l.m.Report().Problems); n != c.problems {
+				t.Errorf("%d problems, want %d: %+v", n, c.problems, l.m.Report().Problems)
+			}
+		})
+	}
+}
+
 // TestResumedUnits: what an earlier run has applied to a lane is not applied again, the rest is.
 func TestResumedUnits(t *testing.T) {
 	l := newTestLink(t)
