@@ -16,6 +16,7 @@ const (
 	// The first read of a value is bounded in bytes or elements, and a pipeline of many keys by what values of their types usually take.
 	firstBytes    = 16 << 10
 	firstElements = 128
+	firstEntries  = 64 // of a stream, and pending entries of each of its groups
 	pipelineBytes = 2 << 20
 	usualString   = 2 << 10  // until some have been read
 	usualOther    = 64 << 10 // of what has elements, or a payload of a module
@@ -58,7 +59,7 @@ func newReader(n *node, db int, o *Options, bigs chan struct{}) *reader {
 	for t := range r.usual {
 		r.usual[t] = usualOther
 	}
-	r.usual[keyspace.String], r.usual[keyspace.Stream], r.usual[keyspace.None] = usualString, 0, 0
+	r.usual[keyspace.String], r.usual[keyspace.None] = usualString, 0
 	return r
 }
 
@@ -302,7 +303,7 @@ func (r *reader) readFirst(ctx context.Context, names []string, out []reading, k
 				continue
 			}
 			hashes = hashes || out[i].Type == keyspace.Hash
-			cmds = append(cmds, firstRead(b, out[i].Type, name))
+			cmds = append(cmds, r.firstRead(b, out[i].Type, name))
 			asked = append(asked, i)
 		}
 		if hashes && r.node.fieldTTLs {
@@ -409,7 +410,7 @@ var firstCommands = map[keyspace.Type]string{
 	keyspace.Hash: "HSCAN", keyspace.Stream: "XLEN", keyspace.Module: "DUMP",
 }
 
-func firstRead(b rueidis.Builder, t keyspace.Type, name string) rueidis.Completed {
+func (r *reader) firstRead(b rueidis.Builder, t keyspace.Type, name string) rueidis.Completed {
 	switch t {
 	case keyspace.String:
 		return b.Getrange().Key(name).Start(0).End(firstBytes - 1).Build()
@@ -422,6 +423,9 @@ func firstRead(b rueidis.Builder, t keyspace.Type, name string) rueidis.Complete
 	case keyspace.Hash:
 		return b.Hscan().Key(name).Cursor(0).Count(2 * firstElements).Build()
 	case keyspace.Stream:
+		if r.node.fullStreams {
+			return b.XinfoStream().Key(name).Full().Count(firstEntries).Build()
+		}
 		return b.Xlen().Key(name).Build()
 	}
 	return b.Dump().Key(name).Build()
@@ -435,6 +439,9 @@ func (r *reader) takeFirst(out *reading, result rueidis.RedisResult, sink *sink)
 			*out = reading{}
 			return true, nil
 		}
+		if out.Type == keyspace.Stream { // it may have gone, which XINFO says by an untyped error
+			return false, nil
+		}
 		return false, err
 	}
 	switch out.Type {
@@ -445,7 +452,10 @@ func (r *reader) takeFirst(out *reading, result rueidis.RedisResult, sink *sink)
 		}
 		return true, sink.StringChunk(p)
 	case keyspace.Stream:
-		return false, nil
+		if !r.node.fullStreams || !isWholeStream(&m) {
+			return false, nil
+		}
+		return true, feedFullStream(&m, sink)
 	case keyspace.Module:
 		return true, feedModule(out.TypeName, &m, sink)
 	case keyspace.Set, keyspace.Hash:

@@ -74,6 +74,22 @@ func vanished(err error) error {
 	return err
 }
 
+// isWholeStream says whether a reply of XINFO STREAM FULL COUNT holds all entries, and all pending entries.
+func isWholeStream(m *rueidis.RedisMessage) bool {
+	info, err := pairs(m)
+	if err != nil || info.find("length") == nil || info.integer("length") != int64(len(info.array("entries"))) {
+		return false
+	}
+	groups := info.array("groups")
+	for i := range groups {
+		group, err := pairs(&groups[i])
+		if err != nil || group.find("pel-count") == nil || group.integer("pel-count") != int64(len(group.array("pending"))) {
+			return false
+		}
+	}
+	return true
+}
+
 // feedFullStream feeds the reply of XINFO STREAM FULL.
 func feedFullStream(m *rueidis.RedisMessage, to keyspace.Visitor) error {
 	info, err := pairs(m)
