@@ -34,6 +34,7 @@ type loader struct {
 	show    func(*rdb.Entry) // what is read; nil: nobody looks
 	held    *semaphore.Weighted
 	work    chan *batch
+	spare   chan *batch       // written, to be filled again
 	open    map[string]*batch // by node, being filled
 	aside   *writer           // for big values and functions
 }
@@ -62,6 +63,7 @@ func (ld *loader) load(ctx context.Context, from entries) error {
 	ld.r = from
 	ld.held = semaphore.NewWeighted(loadHeldBytes + 2*ld.l.m.cfg.BigValue)
 	ld.work = make(chan *batch, 64)
+	ld.spare = make(chan *batch, 8)
 	ld.open = map[string]*batch{}
 	ld.aside = ld.l.m.target.newWriter()
 	defer ld.aside.close()
@@ -207,7 +209,7 @@ func (ld *loader) key(ctx context.Context, e *rdb.Entry) error {
 	}
 	b := ld.open[n.Addr]
 	if b == nil {
-		b = &batch{addr: n.Addr}
+		b = ld.newBatch(n.Addr)
 		ld.open[n.Addr] = b
 	}
 	lk.from = len(b.payload)
@@ -228,6 +230,16 @@ func (ld *loader) key(ctx context.Context, e *rdb.Entry) error {
 		return ld.flush(ctx, b)
 	}
 	return nil
+}
+
+func (ld *loader) newBatch(addr string) *batch {
+	select {
+	case b := <-ld.spare:
+		*b = batch{addr: addr, keys: b.keys[:0], payload: b.payload[:0]}
+		return b
+	default:
+		return &batch{addr: addr}
+	}
 }
 
 func (ld *loader) flush(ctx context.Context, b *batch) error {
@@ -261,6 +273,10 @@ func (ld *loader) worker(ctx context.Context) error {
 			return err
 		}
 		ld.held.Release(b.weight)
+		select {
+		case ld.spare <- b:
+		default:
+		}
 	}
 	return nil
 }
@@ -271,16 +287,20 @@ func (ld *loader) restore(ctx context.Context, w *writer, b *batch) error {
 		return err
 	}
 	left := b.keys
+	if len(left) == 0 { // none of its values could be given to the target
+		return nil
+	}
 	return w.t.retry(ctx, func() (again, err error) {
-		byNode := map[string][]loadKey{}
-		for _, k := range left {
-			addr := b.addr
-			if k.attempts > 0 {
-				if addr, err = w.node(w.t.slot(k.name)); err != nil {
+		byNode := map[string][]loadKey{b.addr: left}
+		if left[0].attempts > 0 { // slots may have moved
+			clear(byNode)
+			for _, k := range left {
+				addr, err := w.node(w.t.slot(k.name))
+				if err != nil {
 					return err, nil
 				}
+				byNode[addr] = append(byNode[addr], k)
 			}
-			byNode[addr] = append(byNode[addr], k)
 		}
 		left = nil
 		for addr, keys := range byNode {
@@ -303,34 +323,33 @@ func (ld *loader) restoreOn(ctx context.Context, w *writer, addr string, b *batc
 	if w.t.via != nil {
 		return ld.restoreVia(ctx, w, addr, b, keys)
 	}
-	c, err := w.conn(ctx, addr)
+	p, err := w.pipe(ctx, addr)
 	if err != nil {
 		return keys, err, ctx.Err()
 	}
-	w.out = w.out[:0]
 	at := make([]int, len(keys))
+	var args []string
 	for i, k := range keys {
-		if !w.t.cluster && k.db != c.db {
-			w.out = append(w.out, arbitrary(c.dc, "SELECT", strconv.Itoa(k.db)))
-			c.db = k.db
+		if !w.t.cluster && k.db != p.db {
+			p.add("SELECT", strconv.Itoa(k.db))
+			p.db = k.db
 		}
 		if k.restored {
-			at[i] = len(w.out)
-			w.out = append(w.out, arbitrary(c.dc, "PEXPIREAT", k.name, strconv.FormatInt(k.expireAt, 10)))
+			at[i] = p.add("PEXPIREAT", k.name, strconv.FormatInt(k.expireAt, 10))
 			continue
 		}
 		if ld.replaces(k.attempts > 1) && !w.t.dialect.Has(command.Replace) {
-			w.out = append(w.out, arbitrary(c.dc, "DEL", k.name))
+			p.add("DEL", k.name)
 		}
-		at[i] = len(w.out)
-		w.out = append(w.out, arbitrary(c.dc, ld.restoreArgs(k, view(b.payload[k.from:k.to]))...))
+		args = ld.restoreArgs(args[:0], k, view(b.payload[k.from:k.to]))
+		at[i] = p.add(args...)
 	}
+	res := p.exchange()
 	var dated []loadKey
-	res := c.dc.DoMulti(ctx, w.out...)
 	for i, k := range keys {
-		reply := res[at[i]].Error()
+		reply := res[at[i]]
 		if at[i] > 0 && reply == nil {
-			if e := res[at[i]-1].Error(); e != nil && (i == 0 || at[i-1] != at[i]-1) {
+			if e := res[at[i]-1]; e != nil && (i == 0 || at[i-1] != at[i]-1) {
 				return nil, nil, fmt.Errorf("target %s: database %d: %w", addr, k.db, e)
 			}
 		}
@@ -396,10 +415,9 @@ func (ld *loader) replaces(again bool) bool {
 	return ld.renew || m.cfg.OnExisting == ExistingReplace || ld.l.st.Again || (ld.replace || again) && m.cfg.OnExisting == ExistingFail && m.state.TargetWasEmpty
 }
 
-func (ld *loader) restoreArgs(k loadKey, payload string) []string {
+func (ld *loader) restoreArgs(args []string, k loadKey, payload string) []string {
 	dialect := ld.l.m.target.dialect
-	args := make([]string, 4, 8)
-	args[0], args[1], args[2], args[3] = "RESTORE", k.name, "0", payload
+	args = append(args, "RESTORE", k.name, "0", payload)
 	if ld.replaces(k.attempts > 1) && dialect.Has(command.Replace) {
 		args = append(args, "REPLACE")
 	}

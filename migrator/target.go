@@ -224,6 +224,7 @@ type conn struct {
 	id      string      // CLIENT ID; empty before Redis 5.0
 	process string      // run_id of the server
 	db      int         // the selected database; -1 after a failure
+	pipe    *pipe       // beside it, for the values of a snapshot; nil: there is none
 }
 
 // writer applies commands to the target over connections of its own. It is not safe for concurrent use.
@@ -329,8 +330,14 @@ func (w *writer) silence(ctx context.Context, c *conn) error {
 		if old.id == "" || old.process == "" || old.process != c.process {
 			continue
 		}
-		if err := c.dc.Do(ctx, arbitrary(c.dc, "CLIENT", "KILL", "ID", old.id)).NonRedisError(); err != nil {
-			return err
+		ids := []string{old.id}
+		if old.pipe != nil && old.pipe.id != "" {
+			ids = append(ids, old.pipe.id)
+		}
+		for _, id := range ids {
+			if err := c.dc.Do(ctx, arbitrary(c.dc, "CLIENT", "KILL", "ID", id)).NonRedisError(); err != nil {
+				return err
+			}
 		}
 	}
 	delete(w.lost, c.addr)
@@ -341,6 +348,9 @@ func (w *writer) silence(ctx context.Context, c *conn) error {
 func (w *writer) drop(addr string) {
 	if c := w.conns[addr]; c != nil {
 		w.lost[addr] = append(w.lost[addr], c)
+		if c.pipe != nil {
+			c.pipe.close()
+		}
 		c.keep()
 		c.dc.Close()
 		c.release()

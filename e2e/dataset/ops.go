@@ -53,7 +53,7 @@ func (w *worker) operations() []operation {
 		{w.fits.command("LMPOP"), ops70},
 		{w.fits.command("HPEXPIRE"), fieldExpiryOps}, // Redis 7.4
 		{w.fits.command("HSETEX"), fieldExpiryOps80},
-		{w.fits.command("VADD"), vectorOps}, // Redis 8.0
+		{w.options.To != nil && w.fits.command("VADD"), vectorOps}, // Redis 8.0
 		{!w.side.Cluster && len(w.options.DBs) > 1, databaseOps(w.options, w.fits.command("SWAPDB"))},
 		{w.options.BulkKeys > 0 && w.fits.command("XADD"), []operation{
 			{3, func(r *round) { r.key("XADD", pickBulk(r, "stream"), "*", "f", r.word()) }},

@@ -209,8 +209,8 @@ func alertHint(err error) string {
 	return ""
 }
 
-// DialReplica opens a connection of its own to one node, for the replica handshake: TLS and AUTH are done,
-// and nothing of the server's bytes is buffered.
+// DialReplica opens a connection of its own to one node, for the replica handshake or for commands that are sent as bytes: TLS and
+// AUTH are done, and nothing of the server's bytes is buffered.
 func (d *Deployment) DialReplica(ctx context.Context, addr string) (net.Conn, error) {
 	return d.dialAs(ctx, addr, d.spec.Username, d.password(addr))
 }

@@ -4,7 +4,7 @@ import "strconv"
 
 // AppendCommand appends a command in multibulk form, as clients and replication streams
 // send it.
-func AppendCommand(dst []byte, args ...[]byte) []byte {
+func AppendCommand[A ~[]byte | ~string](dst []byte, args ...A) []byte {
 	dst = appendHeader(dst, '*', len(args))
 	for _, arg := range args {
 		dst = appendHeader(dst, '$', len(arg))
