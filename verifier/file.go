@@ -100,7 +100,7 @@ func (s *side) readEntry(r *rdb.Reader, e *rdb.Entry, out *reading, hasher *keys
 	if out.Type == keyspace.Module {
 		name, err := rdb.ModuleName(e.Raw)
 		if err != nil { // too large to be held
-			out.Err = errModuleInFile
+			out.Err = fmt.Errorf("%w (%w)", errModuleInFile, err)
 			return nil
 		}
 		out.TypeName = name
@@ -122,8 +122,8 @@ func (s *side) readEntry(r *rdb.Reader, e *rdb.Entry, out *reading, hasher *keys
 	case e.Big:
 		err = r.Walk(alive)
 	case out.Type == keyspace.Module:
-		if rdb.WalkVectorSet(e.Raw, to) != nil { // of an encoding that is not known
-			out.TypeName, out.Err = out.Type.String(), errModuleInFile
+		if err := rdb.WalkVectorSet(e.Raw, to); err != nil { // of an encoding that is not known
+			out.TypeName, out.Err = out.Type.String(), fmt.Errorf("%w (%w)", errModuleInFile, err)
 			return nil
 		}
 	default:
