@@ -88,7 +88,7 @@ type VectorShape struct {
 // VectorElement is one element of a vector set. Vector is normalized and quantized.
 type VectorElement struct {
 	Name, Vector, Attributes []byte // no attributes: empty
-	Scale                    uint64 // length before it was normalized, and range of the quantization, as float32 bits
+	Scale                    uint64 // length before it was normalized and, of int8, range of the quantization, as float32 bits
 }
 
 // StreamID is the ID of a stream entry.

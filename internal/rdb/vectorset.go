@@ -14,6 +14,9 @@ const (
 	vectorsAttributed             // attributes stand behind each name
 )
 
+// vectorsInt8 is the quantization that has a range.
+const vectorsInt8 = 1
+
 // Vectors takes a vector set. Byte slices are valid only during the call. The first error ends the visit and is returned.
 type Vectors interface {
 	// VectorShape comes first.
@@ -42,6 +45,7 @@ func WalkVectorSet(raw []byte, v Vectors) error {
 type vectorWalk struct {
 	moduleValues
 	to       Vectors
+	ranged   bool // each vector has a range of its quantization
 	visitErr error
 }
 
@@ -55,6 +59,7 @@ func (w *vectorWalk) value() error {
 	}
 	dimension, elements, config, flags := w.number(), w.number(), w.number(), w.number()
 	s := keyspace.VectorShape{Dimension: dimension, Quantization: config & 0xff, Links: config >> 8}
+	w.ranged = s.Quantization == vectorsInt8
 	if flags&vectorsProjected != 0 {
 		s.InputDimension, s.Projection = w.number(), w.bytes()
 	}
@@ -83,6 +88,9 @@ func (w *vectorWalk) element(attributed bool) {
 	e.Vector = w.bytes()
 	for n := w.number(); n > 0 && w.err == nil; n-- {
 		e.Scale = w.number()
+	}
+	if !w.ranged { // what stands in the place of the range was never set: it is another on each replica
+		e.Scale = uint64(uint32(e.Scale))
 	}
 	if w.err == nil {
 		w.visitErr = w.to.VectorElement(e)

@@ -72,6 +72,19 @@ func TestVectorSet(t *testing.T) {
 	}
 }
 
+// TestVectorSetRange: vectors that are not quantized to int8 have no range, and a server writes there what it finds.
+func TestVectorSetRange(t *testing.T) {
+	raw := unhex(t, vectorSets[1])[1:]
+	raw = append(raw[:len(raw)-7:len(raw)-7], 2, 0x81, 0xde, 0xad, 0xbe, 0xef, 0x40, 0xa3, 0x2b, 0x2b, 0) // in place of 2, 0x80 and the length alone
+	var with, without vectors
+	if err := errors.Join(rdb.WalkVectorSet(raw, &with), rdb.WalkVectorSet(unhex(t, vectorSets[1])[1:], &without)); err != nil {
+		t.Fatal(err)
+	}
+	if a, b := with.V.Vectors[0].Scale, without.V.Vectors[0].Scale; a != b || a != 0x40a32b2b {
+		t.Errorf("scales %#x and %#x", a, b)
+	}
+}
+
 func TestVectorSetRefuses(t *testing.T) {
 	whole := unhex(t, vectorSets[0])[1:]
 	change := func(at int, to byte) []byte {
