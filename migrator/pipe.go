@@ -16,7 +16,7 @@ import (
 const pipeTimeout = 2 * time.Minute
 
 // pipe is a connection for the values of a snapshot. A full phase is a long row of RESTOREs of which nothing but errors is
-// looked at: to send them as bytes, and to read the replies as lines, takes a third of the time that a client takes for it.
+// looked at: sent as bytes, with replies read as lines, it takes a third less CPU of the whole run than through a client.
 type pipe struct {
 	conn net.Conn
 	in   *bufio.Reader
