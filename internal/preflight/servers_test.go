@@ -265,26 +265,7 @@ var cases = map[string][]trouble{
 		return check(t, urls{url(b.primary), url(b.cluster[0])}, nil)
 	}}},
 	"sharding": {{"keys astray", "every key is on the other server", Fail, "lie elsewhere", func(t *testing.T, b *bench) Report {
-		one, two := servers.Standalone(t, "redis:7.0"), servers.Standalone(t, "redis:7.0")
-		proxy := servers.Twemproxy(t, []string{"hash: crc16", "distribution: modula"}, one.Addr+":1", two.Addr+":1")
-		spec, err := endpoint.Parse("redis+twemproxy://" + proxy.Addr + "?config=" + proxy.Config)
-		if err != nil {
-			t.Fatal(err)
-		}
-		d, err := endpoint.Open(t.Context(), spec)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer d.Close()
-		for i := range 100 {
-			name := fmt.Sprint("key-", i)
-			wrong := one
-			if d.Holds(one.Addr, name) {
-				wrong = two
-			}
-			wrong.Must("SET", name, "1")
-		}
-		return check(t, urls{"redis+twemproxy://" + proxy.Addr + "?config=" + proxy.Config, url(b.target)}, nil)
+		return check(t, urls{behindProxy(t, true), url(b.target)}, nil)
 	}}},
 	"bulk_length": {{"longer than the target takes", "", Alarm, "2.0 MiB", func(t *testing.T, b *bench) Report {
 		set(t, b.target, "proto-max-bulk-len", "1mb")
@@ -388,8 +369,9 @@ func TestEveryCheckPassesAndDoesNot(t *testing.T) {
 	}
 }
 
-// TestPassesBehindProxyAndSentinels: where there is a proxy and sentinels, what is in order passes, and not only what is not there.
-func TestPassesBehindProxyAndSentinels(t *testing.T) {
+// behindProxy starts two servers with 100 keys behind a proxy and gives its URL. astray: each key lies on the other server.
+func behindProxy(t *testing.T, astray bool) string {
+	t.Helper()
 	one, two := servers.Standalone(t, "redis:7.0"), servers.Standalone(t, "redis:7.0")
 	proxy := servers.Twemproxy(t, []string{"hash: crc16", "distribution: modula"}, one.Addr+":1", two.Addr+":1")
 	source := "redis+twemproxy://" + proxy.Addr + "?config=" + proxy.Config
@@ -404,12 +386,18 @@ func TestPassesBehindProxyAndSentinels(t *testing.T) {
 	defer d.Close()
 	for i := range 100 {
 		name := fmt.Sprint("key-", i)
-		right := two
-		if d.Holds(one.Addr, name) {
-			right = one
+		on := two
+		if d.Holds(one.Addr, name) != astray {
+			on = one
 		}
-		right.Must("SET", name, "1")
+		on.Must("SET", name, "1")
 	}
+	return source
+}
+
+// TestPassesBehindProxyAndSentinels: where there is a proxy and sentinels, what is in order passes, and not only what is not there.
+func TestPassesBehindProxyAndSentinels(t *testing.T) {
+	source := behindProxy(t, false)
 	primary := servers.Standalone(t, "redis:7.0")
 	servers.Replica(t, primary)
 	group := servers.Sentinels(t, primary, 1, 3)
