@@ -7,13 +7,31 @@
 set -euo pipefail
 
 updated=
+
+# apt runs apt-get. A machine that has just been started is often still updating itself, so it waits for apt's locks: for dpkg's
+# by apt's own option, for those of the lists and the archives, which that does not cover, by trying again. 10 minutes at most.
+apt() { # apt ARGUMENT...
+	local log=/tmp/surecut-apt.$$ end=$((SECONDS + 600)) told= status
+	while :; do
+		status=0
+		DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=600 "$@" </dev/null >"$log" 2>&1 || status=$?
+		[ "$status" != 0 ] && [ "$SECONDS" -lt "$end" ] && grep -qE 'Could not get lock|Unable to (acquire|lock)' "$log" || break
+		[ -n "$told" ] || echo "setup: another apt is at work on this machine, waiting for it" >&2
+		told=yes
+		sleep 2
+	done
+	[ "$status" = 0 ] || cat "$log" >&2
+	rm -f "$log"
+	return "$status"
+}
+
 install() { # install PACKAGE...
 	if [ "$(id -u)" != 0 ]; then
 		echo "setup: $* missing, and only root can install it: apt-get install --no-install-recommends $*" >&2
 		return 1
 	fi
 	if [ -z "$updated" ]; then
-		apt-get update -qq </dev/null
+		apt update
 		updated=yes
 	fi
 	echo "setup: installing $*" >&2
@@ -25,10 +43,8 @@ install() { # install PACKAGE...
 		chmod +x "$policy"
 	fi
 	local status=0
-	DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends "$@" </dev/null >/tmp/surecut-apt.$$ 2>&1 || status=$?
+	apt install -y --no-install-recommends "$@" || status=$?
 	[ -z "$policy" ] || rm -f "$policy"
-	[ "$status" = 0 ] || cat /tmp/surecut-apt.$$ >&2
-	rm -f /tmp/surecut-apt.$$
 	return "$status"
 }
 
