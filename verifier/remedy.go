@@ -89,19 +89,51 @@ func (v *verification) carryOutStanding(ctx context.Context, jobs []job) error {
 		byLink[link] = append(byLink[link], jobs[i])
 	}
 	for link, jobs := range byLink {
-		for len(jobs) > 0 {
-			n, bytes := 0, int64(0)
-			for n < min(len(jobs), standingKeys) && bytes < frameBytes {
-				bytes += estimate(&record{t: jobs[n].seen.Type, fp: jobs[n].seen.FP})
-				n++
-			}
-			v.carryOutFrozen(ctx, link, links[link], jobs[:n])
-			if jobs = jobs[n:]; ctx.Err() != nil {
-				return context.Cause(ctx)
-			}
+		carry := func(some []job) ([]job, error) { return v.carryOutFrozen(ctx, link, links[link], some) }
+		if err := inFrames(ctx, jobs, carry); err != nil {
+			return err
 		}
 	}
 	return nil
+}
+
+// inFrames hands jobs to carry, at most standingKeys at a time, until each is done or has failed. carry returns the jobs for which
+// the link did not stand still long enough, and why. They are tried again, half as many at a time, so that a slow machine needs more
+// frames and loses no key; one that fails alone, frameAttempts times in a row, fails for good.
+func inFrames(ctx context.Context, jobs []job, carry func([]job) ([]job, error)) error {
+	most, alone := standingKeys, 0
+	for len(jobs) > 0 {
+		n := frameOf(jobs, most)
+		left, err := carry(jobs[:n])
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		rest := jobs[n:]
+		if len(left) == 1 && n == 1 {
+			alone++
+		} else {
+			alone = 0
+		}
+		if alone == frameAttempts {
+			left[0].fails(err)
+			left, alone = nil, 0
+		}
+		if len(left) > 0 {
+			most = max(1, n/2)
+		}
+		jobs = append(left[:len(left):len(left)], rest...)
+	}
+	return nil
+}
+
+// frameOf returns how many of the jobs, at most so many, fit into one frame by the size of their values.
+func frameOf(jobs []job, most int) int {
+	n, bytes := 0, int64(0)
+	for n < min(len(jobs), most) && bytes < frameBytes {
+		bytes += estimate(&record{t: jobs[n].seen.Type, fp: jobs[n].seen.FP})
+		n++
+	}
+	return n
 }
 
 // standing is what the source held at one offset.
@@ -112,43 +144,47 @@ type standing struct {
 }
 
 // carryOutFrozen reads the keys on the source, each as of an offset, brings the target to that offset and no further, and writes them.
-func (v *verification) carryOutFrozen(ctx context.Context, index int, link AppliedLink, jobs []job) {
-	failAll := func(jobs []job, err error) {
-		for i := range jobs {
-			jobs[i].fails(err)
-		}
-	}
+// It returns the jobs that it did not come to because the link did not stand still, or not long enough, and the reason.
+func (v *verification) carryOutFrozen(ctx context.Context, index int, link AppliedLink, jobs []job) (left []job, err error) {
 	node, err := v.source.linkNode(link)
 	if err != nil {
-		failAll(jobs, err)
-		return
+		return jobs, err
 	}
 	frozen, err := v.freeze(ctx, index, link)
 	if err != nil {
-		failAll(jobs, err)
-		return
+		return jobs, err
 	}
 	defer frozen.Release()
 	ctx, cancel := context.WithTimeout(ctx, frameTimeout)
 	defer cancel()
 	var read []standing
 	for _, group := range v.source.sameTransaction(jobs) {
-		got, offset, err := v.hold(ctx, node, group, true)
-		if err != nil {
-			failAll(group, err)
+		got, offset, herr := v.hold(ctx, node, group, true)
+		if herr != nil {
+			left, err = append(left, group...), herr
 			continue
 		}
 		read = append(read, standing{offset, group, got})
 	}
 	for _, at := range read {
-		if err := frozen.ApplyTo(ctx, at.offset); err != nil {
-			failAll(at.jobs, fmt.Errorf("apply what %s sent up to offset %d: %w", link.Shard, at.offset, err))
+		if ctx.Err() != nil {
+			left, err = append(left, at.jobs...), errors.New("the time for which the link stood still ran out")
+			continue
+		}
+		if aerr := frozen.ApplyTo(ctx, at.offset); aerr != nil {
+			left, err = append(left, at.jobs...), fmt.Errorf("apply what %s sent up to offset %d: %w", link.Shard, at.offset, aerr)
 			continue
 		}
 		for i := range at.jobs {
-			at.jobs[i].fails(v.carryOut(ctx, &at.jobs[i], &at.held[i]))
+			werr := v.carryOut(ctx, &at.jobs[i], &at.held[i])
+			if werr != nil && ctx.Err() != nil { // whether it was written is not known, and the link runs on: it is copied anew
+				left, err = append(left, at.jobs[i]), werr
+				continue
+			}
+			at.jobs[i].fails(werr)
 		}
 	}
+	return left, err
 }
 
 // sameTransaction groups jobs by what one transaction of the source may read.
