@@ -128,6 +128,9 @@ func judge(now time.Time, p Policy, r Report) []string {
 	case p.MaxAge > 0 && age > time.Duration(p.MaxAge):
 		against = append(against, fmt.Sprintf("It is %s old; the policy allows %s.", span(age.Milliseconds()), p.MaxAge))
 	}
+	if h := r.header(); h.Ended != Complete {
+		return append(against, endedWords(h))
+	}
 	switch r := r.(type) {
 	case *Check:
 		return append(against, judgeCheck(p.Check, r)...)

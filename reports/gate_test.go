@@ -103,6 +103,18 @@ func TestGate(t *testing.T) {
 			change: func(_ *Check, _ *Verify, m *Migrate, _ *BigKeys) { m.Level = "repaired" }, want: "demands exactly_once"},
 		{name: "migrate lag", why: "the policy demands less", policy: func(p *Policy) { p.Migrate.MaxLagBytes = 100 }, reports: func() []Report { return []Report{passedCheck(), sampleVerify(), goodMigrate()} },
 			want: "The link of 10.20.0.11:6379 lags by 218 B (218 bytes); the policy allows 100 B."},
+		{name: "verify interrupted", why: "it did not look at all keys", change: func(_ *Check, v *Verify, _ *Migrate, _ *BigKeys) {
+			v.Ended, v.EndedWhy = Interrupted, "stopped by a signal"
+		}, want: "The run was interrupted, so it proves nothing: stopped by a signal."},
+		{name: "verify failed", why: "it did not look at all keys", change: func(_ *Check, v *Verify, _ *Migrate, _ *BigKeys) {
+			v.Ended, v.EndedWhy = Failed, "dial target: connection refused"
+		}, want: "The run failed, so it proves nothing: dial target: connection refused."},
+		{name: "migrate interrupted", why: "what was received may not be applied", reports: func() []Report { return []Report{passedCheck(), sampleVerify(), goodMigrate()} },
+			change: func(_ *Check, _ *Verify, m *Migrate, _ *BigKeys) {
+				m.State, m.Ended, m.EndedWhy = "stopped", Interrupted, "stopped by a signal"
+			}, want: "The run was interrupted"},
+		{name: "bigkeys failed", why: "half a scan is none", reports: func() []Report { return []Report{passedCheck(), sampleVerify(), sampleBigKeys()} },
+			change: func(_ *Check, _ *Verify, _ *Migrate, b *BigKeys) { b.Ended, b.EndedWhy = Failed, "cut short" }, want: "The run failed"},
 		{name: "bigkeys", why: "given, so judged", reports: func() []Report { return []Report{passedCheck(), sampleVerify(), sampleBigKeys()} }},
 		{name: "bigkeys too big", why: "the policy has a limit", policy: func(p *Policy) { p.BigKeys.MaxKeyBytes = 1 << 28 }, reports: func() []Report { return []Report{passedCheck(), sampleVerify(), sampleBigKeys()} },
 			want: "Key leaderboard:2026-03 of database 0 takes 383 MiB (402,118,220 bytes); the policy allows 256 MiB."},

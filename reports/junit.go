@@ -72,6 +72,9 @@ func renderJUnit(r Report) ([]byte, error) {
 		cases = gateCases(r)
 	}
 	h := r.header()
+	if h.Ended != Complete {
+		cases = append([]junitCase{{ClassName: "surecut.run", Name: "the run comes to its end", Error: &junitDetail{h.Ended, endedWords(h), facts(r)}}}, cases...)
+	}
 	suites := junitSuites{Name: "surecut " + r.Kind()}
 	for _, c := range cases {
 		area := strings.TrimPrefix(c.ClassName, "surecut.")

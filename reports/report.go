@@ -35,9 +35,11 @@ type Header struct {
 	GeneratedAt string `json:"generated_at"` // RFC 3339, UTC
 	Source      string `json:"source"`       // URL without password
 	Target      string `json:"target"`       // URL without password; empty where a report has one side only
+	Ended       string `json:"ended"`        // how the run ended that wrote the report: Complete, Interrupted or Failed
+	EndedWhy    string `json:"ended_why"`    // why it did not come to its end; empty where it is complete
 }
 
-// NewHeader makes the header of a report of the kind, generated now. The endpoints must hold no passwords.
+// NewHeader makes the header of a report of the kind by a run that is complete, generated now. The endpoints must hold no passwords.
 func NewHeader(kind, version, source, target string) Header {
 	return Header{
 		Schema:      schemaOf(kind),
@@ -46,6 +48,7 @@ func NewHeader(kind, version, source, target string) Header {
 		GeneratedAt: time.Now().UTC().Format(time.RFC3339),
 		Source:      source,
 		Target:      target,
+		Ended:       Complete,
 	}
 }
 
@@ -59,6 +62,18 @@ func (h *Header) validateHeader() error {
 	}
 	if _, err := time.Parse(time.RFC3339, h.GeneratedAt); err != nil {
 		return fmt.Errorf("generated_at is %q, want a time as in RFC 3339", h.GeneratedAt)
+	}
+	switch h.Ended {
+	case Complete:
+		if h.EndedWhy != "" {
+			return fmt.Errorf("ended is complete, and ended_why is %q, which only a run has that did not come to its end", h.EndedWhy)
+		}
+	case Interrupted, Failed:
+		if h.EndedWhy == "" {
+			return fmt.Errorf("ended is %s, and ended_why does not say why", h.Ended)
+		}
+	default:
+		return fmt.Errorf("ended is %q, want complete, interrupted or failed", h.Ended)
 	}
 	return nil
 }

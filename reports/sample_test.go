@@ -313,5 +313,12 @@ func samples(t testing.TB) map[string]Report {
 		"migrate-empty": &Migrate{Header: sampleHeader(KindMigrate), Report: migrator.Report{State: "failed", Level: "repaired", Error: "dial source: connection refused"}},
 		"bigkeys-empty": &BigKeys{Header: sampleHeader(KindBigKeys), BigKeys: scanner.BigKeys{Totals: scanner.BigTotals{SizeBy: scanner.SizeByModel}, Notes: []string{"The RDB was written at 2026-03-14T08:00:00Z; times to live are as of then."}}},
 		"gate-empty":    sampleGate(),
+
+		"verify-interrupted": Unfinished(sampleHeader(KindVerify), Interrupted, "stopped by a signal while the source was read"),
+		"check-failed":       Unfinished(sampleHeader(KindCheck), Failed, "write <report>: no space left on device"),
+		"gate-failed":        Unfinished(sampleHeader(KindGate), Failed, "report out/verify.json: not a whole JSON document"),
+		"migrate-failed":     Unfinished(sampleHeader(KindMigrate), Failed, "dial source: connection refused"),
+		"bigkeys-failed":     Unfinished(sampleHeader(KindBigKeys), Failed, "dial source: connection refused"),
+		"compat-interrupted": Unfinished(sampleHeader(KindCompat), Interrupted, "stopped by a signal"),
 	}
 }

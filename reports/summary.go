@@ -36,6 +36,14 @@ type fact struct {
 }
 
 func summarize(r Report) summary {
+	s := summarizeKind(r)
+	if h := r.header(); h.Ended != Complete {
+		s.unfinished(h)
+	}
+	return s
+}
+
+func summarizeKind(r Report) summary {
 	switch r := r.(type) {
 	case *Check:
 		return summarizeCheck(r)

@@ -1,0 +1,60 @@
+package reports
+
+import (
+	"strings"
+
+	"surecut/internal/preflight"
+	"surecut/migrator"
+	"surecut/scanner"
+	"surecut/scanner/compat"
+	"surecut/verifier"
+)
+
+// How a run ended. Only a complete run stands for what its report says: any other has not looked at all that it was asked to look at.
+const (
+	Complete    = "complete"
+	Interrupted = "interrupted"
+	Failed      = "failed"
+)
+
+// Unfinished makes the report of a run that ended before it had anything to report: it says how the run ended and why, and holds
+// nothing that could be taken for evidence. The header's kind must be one that surecut writes.
+func Unfinished(h Header, ended, why string) Report {
+	h.Ended, h.EndedWhy = ended, why
+	kind, _, _ := strings.Cut(strings.TrimPrefix(h.Schema, "surecut."), "/")
+	switch kind {
+	case KindCheck:
+		return &Check{Header: h, Report: preflight.Report{Verdict: preflight.Fail}}
+	case KindVerify:
+		return &Verify{Header: h, Report: verifier.Report{Verdict: verifier.Unchecked, Depth: depths[0], Proof: proofs[0], Reasons: []string{sentence(why)}}}
+	case KindMigrate:
+		return &Migrate{Header: h, Report: migrator.Report{State: "failed", Level: levels[1], Error: why}}
+	case KindBigKeys:
+		return &BigKeys{Header: h, BigKeys: scanner.BigKeys{Totals: scanner.BigTotals{SizeBy: scanner.SizeByEstimate}}}
+	case KindCompat:
+		return &Compat{Header: h, Result: compat.Result{Verdict: compat.Unproven, Reasons: []string{sentence(why)}}}
+	case KindGate:
+		return &Gate{Header: h, Verdict: NoGo, Reasons: []string{sentence(why)}, Policy: DefaultPolicy()}
+	}
+	panic("reports: no unfinished report of schema " + h.Schema)
+}
+
+// unfinished says of a run that did not come to its end that it did not, and why, before anything that it found.
+func (s *summary) unfinished(h *Header) {
+	reasons := []string{s.Headline}
+	for _, r := range s.Reasons {
+		if r != visible(sentence(h.EndedWhy)) {
+			reasons = append(reasons, r)
+		}
+	}
+	s.Verdict, s.Word, s.Tone = h.Ended, strings.ToUpper(h.Ended), bad
+	s.Headline, s.Reasons = endedWords(h), reasons
+}
+
+// endedWords is one sentence on a run that did not come to its end.
+func endedWords(h *Header) string {
+	if h.Ended == Interrupted {
+		return "The run was interrupted, so it proves nothing: " + visible(sentence(h.EndedWhy))
+	}
+	return "The run failed, so it proves nothing: " + visible(sentence(h.EndedWhy))
+}
