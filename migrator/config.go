@@ -75,6 +75,16 @@ type Snapshots interface {
 	End(shard string)
 }
 
+// selection is the part of the source that is moved, nil where that is all of it.
+func (c Config) selection() *keyspace.Selection {
+	f := c.Filter
+	source, target := c.Sides.Source.Spec(), c.Sides.Target.Spec()
+	if source.Kind == endpoint.Cluster { // it has one database, so that naming it selects nothing
+		f.DBs = nil
+	}
+	return f.Selection(keyspace.NamedDatabases{Source: source.NamedDB(), Target: target.NamedDB()})
+}
+
 // keepApplied is how many bytes of the stream stay in the spool behind what the target has applied: a replica of the
 // target that is promoted may not have the last of it.
 func (c Config) keepApplied() int64 { return min(64<<20, c.SpoolLimit/4) }

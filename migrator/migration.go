@@ -418,7 +418,7 @@ func (m *Migration) level() string {
 // Report says where the migration stands.
 func (m *Migration) Report() Report {
 	m.mu.Lock()
-	r := Report{State: "running", Level: m.level(), Problems: append([]Problem{}, m.problems...)}
+	r := Report{State: "running", Level: m.level(), Problems: append([]Problem{}, m.problems...), Selection: m.cfg.selection()}
 	ended, err := m.ended, m.err
 	m.mu.Unlock()
 	all := true

@@ -1,5 +1,7 @@
 package migrator
 
+import "surecut/internal/keyspace"
+
 // Report is where a migration stands, or how it ended. It is what --progress json prints and migrate.json holds.
 type Report struct {
 	State    string    `json:"state"`    // running, caught_up, done, stopped, failed
@@ -8,7 +10,10 @@ type Report struct {
 	Counters Counters  `json:"counters"` // sums over the links
 	Problems []Problem `json:"problems"` // what did not arrive as it was sent; capped at 1000, Counters has the exact numbers
 	Error    string    `json:"error,omitempty"`
-	Rounds   []Round   `json:"rounds,omitempty"` // of a source that is scanned: how it was compared, and what was copied again
+
+	Selection *keyspace.Selection `json:"selection,omitempty"` // the part of the source that is moved; nil: all keys
+
+	Rounds []Round `json:"rounds,omitempty"` // of a source that is scanned: how it was compared, and what was copied again
 }
 
 // Round is one comparison of a source that is scanned, with what was copied again after it.

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"surecut/internal/keyspace"
 	"surecut/internal/preflight"
 	"surecut/verifier"
 )
@@ -55,9 +56,9 @@ func TestGate(t *testing.T) {
 		{name: "no keys allowed", why: "the policy says so", policy: func(p *Policy) { p.Verify.AllowEmpty = true }, change: func(_ *Check, v *Verify, _ *Migrate, _ *BigKeys) { v.Totals = verifier.Totals{} }},
 		{name: "depth", why: "lengths are not values", change: func(_ *Check, v *Verify, _ *Migrate, _ *BigKeys) { v.Depth = "length" }, want: "at depth length; the policy demands value"},
 		{name: "proof", why: "the policy demands more", policy: func(p *Policy) { p.Verify.MinProof = "offset" }, change: func(_ *Check, v *Verify, _ *Migrate, _ *BigKeys) { v.Proof = "rounds" }, want: "proof is by rounds"},
-		{name: "repaired", why: "the other keys were not looked at", change: func(_ *Check, v *Verify, _ *Migrate, _ *BigKeys) { v.Selection = &verifier.Selection{Repaired: true} }, want: "compared only keys that were repaired"},
+		{name: "repaired", why: "the other keys were not looked at", change: func(_ *Check, v *Verify, _ *Migrate, _ *BigKeys) { v.Selection = &keyspace.Selection{Repaired: true} }, want: "compared only keys that were repaired"},
 		{name: "selected", why: "who selects knows", change: func(_ *Check, v *Verify, _ *Migrate, _ *BigKeys) {
-			v.Selection = &verifier.Selection{Include: []string{"user:*"}}
+			v.Selection = &keyspace.Selection{Include: []string{"user:*"}}
 		}},
 		{name: "rounds", why: "the policy demands more", policy: func(p *Policy) { p.Verify.MinRounds = 5 }, want: "made 3 rounds over the keys in doubt; the policy demands 5"},
 		{name: "rounds of nothing", why: "no key was in doubt", policy: func(p *Policy) { p.Verify.MinRounds = 5 }, change: func(_ *Check, v *Verify, _ *Migrate, _ *BigKeys) { v.Rounds, v.History = 0, nil }},

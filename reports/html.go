@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"surecut/internal/keyspace"
 	"surecut/verifier"
 )
 
@@ -165,11 +166,11 @@ func commandOf(r Report) string {
 	both := " --source '" + visible(h.Source) + "' --target '" + visible(h.Target) + "' --out DIR"
 	switch r := r.(type) {
 	case *Check:
-		return "surecut check" + both
+		return "surecut check" + selectionFlags(r.Selection) + both
 	case *Verify:
 		return fmt.Sprintf("surecut verify --depth %s --rounds %d%s%s", r.Depth, r.Rounds, selectionFlags(r.Selection), both)
 	case *Migrate:
-		return "surecut migrate" + both
+		return "surecut migrate" + selectionFlags(r.Selection) + both
 	case *BigKeys:
 		shards := ""
 		if n := len(r.TargetShards); n > 0 {
@@ -188,8 +189,9 @@ func commandOf(r Report) string {
 	return ""
 }
 
-// selectionFlags selects the same keys again; those that were repaired cannot be selected so.
-func selectionFlags(s *verifier.Selection) string {
+// selectionFlags selects the same keys again. Keys that were repaired cannot be selected so, and the databases of URLs are
+// part of these.
+func selectionFlags(s *keyspace.Selection) string {
 	if s == nil {
 		return ""
 	}
@@ -202,6 +204,12 @@ func selectionFlags(s *verifier.Selection) string {
 	}
 	for _, p := range s.Exclude {
 		b.WriteString(" --exclude '" + visible(p) + "'")
+	}
+	for _, m := range s.DBMap {
+		b.WriteString(" --db-map '" + visible(m) + "'")
+	}
+	for _, p := range s.DBPrefix {
+		b.WriteString(" --db-prefix '" + visible(p) + "'")
 	}
 	return b.String()
 }

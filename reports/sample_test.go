@@ -288,8 +288,8 @@ func sampleGate(inputs ...Report) *Gate {
 
 func selectedVerify() *Verify {
 	v := sampleVerify()
-	v.Selection = &verifier.Selection{Include: []string{"user:*", hostileKeys[0]}, Exclude: []string{"it's,*"}, Databases: []int{0, 3}}
-	v.Reasons = append([]string{v.Selection.String()}, v.Reasons...)
+	v.Selection = &keyspace.Selection{Include: []string{"user:*", hostileKeys[0]}, Exclude: []string{"it's,*"}, Databases: []int{0, 3}}
+	v.Reasons = append([]string{"Only " + v.Selection.Part() + " were compared."}, v.Reasons...)
 	return v
 }
 

@@ -147,7 +147,7 @@ func summarizeVerify(v *Verify) summary {
 	case verifier.Same:
 		s.Tone = good
 		what := "key"
-		if v.Selection != nil {
+		if v.Selection.Part() != "" {
 			what = "selected key"
 		}
 		s.Headline = fmt.Sprintf("%s compared at depth %s: no difference.", plural(t.Same, what), v.Depth)

@@ -141,7 +141,7 @@ func resolveWorld(t *testing.T, w *world, o Options, keys ...string) *Report {
 	if err := v.resolve(context.Background(), suspects); err != nil {
 		t.Fatal(err)
 	}
-	return v.report()
+	return v.report(selectionOf(v.opts))
 }
 
 var _ Applier = (*world)(nil)

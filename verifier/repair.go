@@ -333,8 +333,5 @@ func (v *verification) again(ctx context.Context, faults []fault) (*Report, erro
 			v.target.addStray(n, f.pairDB, f.name)
 		}
 	}
-	r := v.report()
-	r.Selection = &Selection{Repaired: true}
-	r.Reasons = append(r.Reasons, r.Selection.String())
-	return r, nil
+	return v.report(&keyspace.Selection{Repaired: true}), nil
 }

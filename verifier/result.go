@@ -1,11 +1,8 @@
 package verifier
 
 import (
-	"fmt"
-	"strconv"
-	"strings"
-
 	"surecut/internal/endpoint"
+	"surecut/internal/keyspace"
 )
 
 // Verdict is what is known of one key, one slot or a whole run.
@@ -28,7 +25,8 @@ type Report struct {
 	Rounds  int      `json:"rounds"`
 	Proof   string   `json:"proof"` // "offset": suspects were compared at one offset; "rounds": re-read over time
 
-	Selection *Selection `json:"selection,omitempty"` // nil: all keys of all databases were compared
+	Selection      *keyspace.Selection `json:"selection,omitempty"` // nil: all keys of all databases were compared
+	TTLToleranceMs int64               `json:"ttl_tolerance_ms"`    // expiries that were no further apart than this count as the same
 
 	Totals   Totals       `json:"totals"`
 	ByType   []TypeTotal  `json:"by_type"`
@@ -38,53 +36,19 @@ type Report struct {
 	Omitted  int          `json:"findings_omitted"`
 }
 
-// Selection is the part of both sides that a report speaks of.
-type Selection struct {
-	Include   []string `json:"include"`   // patterns of names; none: all
-	Exclude   []string `json:"exclude"`   // patterns of names
-	Databases []int    `json:"databases"` // of the source; none: all
-	Repaired  bool     `json:"repaired"`  // only keys that another report found not to be the same, after their repair
-}
-
-// selectionOf gives nil where everything is compared. A cluster has one database, which is no part of it.
-func selectionOf(o *Options) *Selection {
-	s := Selection{Include: o.Filter.Include, Exclude: o.Filter.Exclude}
-	if o.Source == nil || o.Source.Kind() != endpoint.Cluster {
-		s.Databases = o.Filter.DBs
+// selectionOf returns nil where everything is compared. The databases of a cluster are no selection: it has only one.
+func selectionOf(o *Options) *keyspace.Selection {
+	f := o.Filter
+	named := keyspace.NamedDatabases{Source: endpoint.AllDBs, Target: endpoint.AllDBs}
+	if o.Source != nil && o.Source.Kind() == endpoint.Cluster {
+		f.DBs = nil
+	} else if o.Source != nil {
+		named.Source = o.Source.Spec().NamedDB()
 	}
-	if len(s.Include)+len(s.Exclude)+len(s.Databases) == 0 {
-		return nil
+	if o.Target != nil {
+		named.Target = o.Target.Spec().NamedDB()
 	}
-	return &s
-}
-
-// String is a sentence.
-func (s *Selection) String() string {
-	if s.Repaired {
-		return "Only keys that a report found not to be the same were compared."
-	}
-	quoted := func(patterns []string) string {
-		words := make([]string, len(patterns))
-		for i, p := range patterns {
-			words[i] = strconv.Quote(p)
-		}
-		return strings.Join(words, " or ")
-	}
-	text := "Only keys"
-	if len(s.Databases) > 0 {
-		text += " of database " + strings.Trim(strings.ReplaceAll(fmt.Sprint(s.Databases), " ", ", "), "[]")
-	}
-	if len(s.Include) > 0 {
-		text += " whose names match " + quoted(s.Include)
-	}
-	if len(s.Exclude) > 0 {
-		conjunction := " "
-		if len(s.Include) > 0 {
-			conjunction = " and "
-		}
-		text += conjunction + "whose names do not match " + quoted(s.Exclude)
-	}
-	return text + " were compared."
+	return f.Selection(named)
 }
 
 // Totals counts keys.

@@ -36,6 +36,7 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 	if err := o.Validate(); err != nil {
 		return nil, err
 	}
+	selection := selectionOf(&o)
 	o.Filter = databaseOf(o)
 	v, err := newVerification(ctx, &o)
 	if err != nil {
@@ -52,7 +53,7 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 	if err != nil {
 		return nil, err
 	}
-	return v.report(), nil
+	return v.report(selection), nil
 }
 
 // databaseOf narrows the filter to the databases that the URLs name, and maps to the one that the target has as a migration does:
@@ -164,7 +165,8 @@ func (v *verification) closeRound(r Round) {
 	v.history = append(v.history, r)
 }
 
-func (v *verification) report() *Report {
+// report says what was found. The selection is that of the user: the filter that the run used also maps what the URLs name.
+func (v *verification) report(selection *keyspace.Selection) *Report {
 	t := v.tally
 	v.settleStrays()
 	t.trim()
@@ -176,8 +178,9 @@ func (v *verification) report() *Report {
 	if r.Findings == nil {
 		r.Findings = []Finding{}
 	}
-	if r.Selection = selectionOf(v.opts); r.Selection != nil {
-		r.Reasons = append(r.Reasons, r.Selection.String())
+	r.Selection, r.TTLToleranceMs = selection, v.opts.TTLTolerance.Milliseconds()
+	if part := selection.Part(); part != "" {
+		r.Reasons = append(r.Reasons, "Only "+part+" were compared.")
 	}
 	if n := v.source.astray; n > 0 {
 		r.Reasons = append(r.Reasons, fmt.Sprintf("%d keys of the source lie on servers where its proxy does not look for them, and were left out.", n))

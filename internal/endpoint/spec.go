@@ -462,6 +462,14 @@ func (s Spec) String() string {
 	return b.String()
 }
 
+// NamedDB is the database that the URL names, -1 where it names none. A cluster has only one, which its URL does not choose.
+func (s Spec) NamedDB() int {
+	if s.Kind == Cluster || s.IsFile() {
+		return AllDBs
+	}
+	return s.DB
+}
+
 // IsFile says that the endpoint is a file and not servers.
 func (s Spec) IsFile() bool { return s.Kind == RDB || s.Kind == AOF }
 

@@ -79,6 +79,15 @@ func (c Config) Validate() error {
 	return errors.Join(errs...)
 }
 
+// selection is the part of the keys that the migration moves, nil where it moves all.
+func (c Config) selection() *keyspace.Selection {
+	f := c.Filter
+	if c.Source.Spec.Kind == endpoint.Cluster { // it has one database, so that naming it selects nothing
+		f.DBs = nil
+	}
+	return f.Selection(keyspace.NamedDatabases{Source: c.Source.Spec.NamedDB(), Target: c.Target.Spec.NamedDB()})
+}
+
 // reads says whether a source database takes part in the migration.
 func (c Config) reads(db int) bool {
 	if only := c.Source.Spec.DB; only >= 0 && c.Source.Spec.Kind != endpoint.Cluster && len(c.Filter.DBs) == 0 {

@@ -1,5 +1,7 @@
 package preflight
 
+import "surecut/internal/keyspace"
+
 // Result is the outcome of one check.
 type Result string
 
@@ -26,6 +28,7 @@ type Check struct {
 // Report is the outcome of all checks. Verdict is fail if any check failed, else alarm
 // if any alarm was not accepted, else pass.
 type Report struct {
-	Verdict Result  `json:"verdict"`
-	Checks  []Check `json:"checks"`
+	Verdict   Result              `json:"verdict"`
+	Checks    []Check             `json:"checks"`
+	Selection *keyspace.Selection `json:"selection,omitempty"` // of the migration that the checks are for; nil: all keys
 }

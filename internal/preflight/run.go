@@ -107,7 +107,7 @@ func Run(ctx context.Context, cfg Config) (Report, error) {
 	if err := ctx.Err(); err != nil {
 		return Report{}, fmt.Errorf("checks: %w", err)
 	}
-	var report Report
+	report := Report{Selection: cfg.selection()}
 	for _, checks := range results {
 		report.Checks = append(report.Checks, checks...)
 	}
