@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"time"
 
+	"surecut/internal/endpoint"
 	"surecut/internal/preflight"
 	"surecut/migrator"
 	"surecut/scanner"
@@ -37,6 +38,10 @@ type Header struct {
 	Target      string `json:"target"`       // URL without password; empty where a report has one side only
 	Ended       string `json:"ended"`        // how the run ended that wrote the report: Complete, Interrupted or Failed
 	EndedWhy    string `json:"ended_why"`    // why it did not come to its end; empty where it is complete
+
+	// The servers that stand behind the URLs, as they were when the run began; none for files, or where nothing could be asked.
+	SourceServers []endpoint.Member `json:"source_servers"`
+	TargetServers []endpoint.Member `json:"target_servers"`
 }
 
 // NewHeader makes the header of a report of the kind by a run that is complete, generated now. The endpoints must hold no passwords.

@@ -234,7 +234,7 @@ func TestLoadRefuses(t *testing.T) {
 		{name: "missing in a list", why: "would be read as no lag", data: edit(`"lag_bytes": 218,`, ""), want: `links[0] lacks "lag_bytes"`},
 		{name: "unknown field", why: "a slip of the pen must not pass", data: edit(`"state"`, `"stat": 1, "state"`), want: `unknown field "stat"`},
 		{name: "other case", why: "encoding/json would take it", data: edit(`"state"`, `"State"`), want: `lacks "state"`},
-		{name: "null list", why: "would be read as no links", data: `{"schema":"surecut.bigkeys/1","tool":"surecut","version":"","generated_at":"2026-03-14T09:26:53Z","source":"","target":"","ended":"complete","ended_why":"","totals":null}`, want: "totals is no object"},
+		{name: "null list", why: "would be read as no links", data: `{"schema":"surecut.bigkeys/1","tool":"surecut","version":"","generated_at":"2026-03-14T09:26:53Z","source":"","target":"","source_servers":[],"target_servers":[],"ended":"complete","ended_why":"","totals":null}`, want: "totals is no object"},
 		{name: "no end", why: "whether the run came to its end could not be told", data: edit("\n  \"ended\": \"complete\",", ""), want: `lacks "ended"`},
 		{name: "another end", why: "would match no rule", data: edit(`"ended": "complete"`, `"ended": "almost"`), want: `ended is "almost"`},
 		{name: "complete, and why not", why: "it contradicts itself", data: edit(`"ended_why": ""`, `"ended_why": "killed"`), want: `ended is complete, and ended_why is "killed"`},

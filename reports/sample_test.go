@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"surecut/internal/endpoint"
 	"surecut/internal/keyspace"
 	"surecut/internal/preflight"
 	"surecut/internal/profile"
@@ -33,6 +34,13 @@ var hostileKeys = []string{
 func sampleHeader(kind string) Header {
 	h := NewHeader(kind, "1.4.0", "redis://10.20.0.11:6379", "redis+cluster://10.30.0.21:7000,10.30.0.22:7000")
 	h.GeneratedAt = "2026-03-14T09:26:53Z"
+	h.SourceServers = []endpoint.Member{
+		{Addr: "10.20.0.11:6379", RunID: "5f0c1d7e", Role: endpoint.RolePrimary, ReplicationIDs: []string{"8371b4fb", "ae54f2b0"}},
+		{Addr: "10.20.0.12:6379", Role: endpoint.RoleReplica, Link: endpoint.LinkUp, Primary: "10.20.0.11:6379", Read: true},
+	}
+	if kind != KindBigKeys && kind != KindCompat {
+		h.TargetServers = []endpoint.Member{{Addr: "10.30.0.21:7000", RunID: "77aa10c2", NodeID: "07c37dfe", Role: endpoint.RolePrimary, Read: true}}
+	}
 	if kind == KindBigKeys || kind == KindCompat {
 		h.Target = ""
 	}
@@ -61,6 +69,7 @@ func sampleVerify(findings ...verifier.Finding) *Verify {
 	random := rand.New(rand.NewPCG(7, 11)) // #nosec: a fixed sample
 	v := &Verify{Header: sampleHeader(KindVerify)}
 	v.Depth, v.Rounds, v.Proof, v.Verdict = "value", 3, "offset", verifier.Same
+	v.LeftOut = []string{"Function libraries are not compared: the source has 2, the target 1."}
 	v.ByType = []verifier.TypeTotal{{Type: "string", Keys: 512_338}, {Type: "hash", Keys: 241_090}, {Type: "zset", Keys: 98_112}, {Type: "list", Keys: 77_401}, {Type: "set", Keys: 60_223}, {Type: "stream", Keys: 10_836}}
 	v.History = []verifier.Round{{Round: 1, Suspects: 1893, Cleared: 1702, Confirmed: 0, DurationMs: 41_260}, {Round: 2, Suspects: 191, Cleared: 171, Confirmed: 9, DurationMs: 5210}, {Round: 3, Suspects: 11, Cleared: 8, Confirmed: 3, DurationMs: 1840}}
 	bySlot := map[uint16][]verifier.Finding{}

@@ -191,6 +191,7 @@ func (s *side) scan(ctx context.Context, n *node, db int, t *scanTally, batches 
 		for _, name := range page {
 			if strings.HasPrefix(name, keyspace.Prefix) {
 				s.apart.Add(1)
+				s.own.Add(1)
 				continue
 			}
 			if _, ok := s.compared(db, name); !ok {

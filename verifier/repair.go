@@ -333,5 +333,7 @@ func (v *verification) again(ctx context.Context, faults []fault) (*Report, erro
 			v.target.addStray(n, f.pairDB, f.name)
 		}
 	}
-	return v.report(&keyspace.Selection{Repaired: true}), nil
+	r := v.report(&keyspace.Selection{Repaired: true})
+	r.Servers, r.LeftOut = v.servers(), []string{}
+	return r, nil
 }

@@ -166,8 +166,8 @@ func TestConclude(t *testing.T) {
 		{"nothing compared", Totals{}, nil, 10, Unchecked},
 	}
 	for _, tt := range tests {
-		r := Report{Totals: tt.totals, Depth: "value"}
-		if r.conclude(nil, tt.short, tt.listed); r.Verdict != tt.want || len(r.Reasons) == 0 {
+		r := Report{Totals: tt.totals, Depth: "value", Incomplete: tt.short}
+		if r.conclude(nil, tt.listed); r.Verdict != tt.want || len(r.Reasons) == 0 {
 			t.Errorf("%s: %s, want %s: %q", tt.name, r.Verdict, tt.want, r.Reasons)
 		}
 	}

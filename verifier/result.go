@@ -21,6 +21,12 @@ const (
 type Report struct {
 	Verdict Verdict  `json:"verdict"`
 	Reasons []string `json:"reasons"` // why the verdict is what it is, one sentence each
+
+	// Incomplete says why the keys of a side may not all have been listed, so that an extra or a missing key may have been overlooked.
+	// It is empty where the enumeration was whole, whatever the verdict is.
+	Incomplete []string `json:"incomplete"`
+	LeftOut    []string `json:"left_out"` // what the sides hold beside the keys that were compared, one sentence each
+
 	Depth   string   `json:"depth"`   // keys, length or value
 	Rounds  int      `json:"rounds"`
 	Proof   string   `json:"proof"` // "offset": suspects were compared at one offset; "rounds": re-read over time
@@ -34,7 +40,12 @@ type Report struct {
 	Slots    []SlotResult `json:"slots"`    // only slots that hold keys, in slot order
 	Findings []Finding    `json:"findings"` // every key that is not same, in order of slot, database, key; may be capped
 	Omitted  int          `json:"findings_omitted"`
+
+	Servers Servers `json:"-"` // the header of the report names them
 }
+
+// Servers are those of both sides; the ones whose keys were read are marked.
+type Servers struct{ Source, Target endpoint.Identity }
 
 // selectionOf returns nil where everything is compared. The databases of a cluster are no selection: it has only one.
 func selectionOf(o *Options) *keyspace.Selection {

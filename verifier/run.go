@@ -53,8 +53,13 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 	if err != nil {
 		return nil, err
 	}
-	return v.report(selection), nil
+	r := v.report(selection)
+	r.Servers, r.LeftOut = v.servers(), v.leftOut(ctx)
+	return r, nil
 }
+
+// servers names those of both sides and marks the ones that were read.
+func (v *verification) servers() Servers { return Servers{v.source.servers(), v.target.servers()} }
 
 // databaseOf narrows the filter to the databases that the URLs name, and maps to the one that the target has as a migration does:
 // where the target's URL names it, every database of the source arrives there; where there is no other, that of the same number,
@@ -185,7 +190,8 @@ func (v *verification) report(selection *keyspace.Selection) *Report {
 	if n := v.source.astray; n > 0 {
 		r.Reasons = append(r.Reasons, fmt.Sprintf("%d keys of the source lie on servers where its proxy does not look for them, and were left out.", n))
 	}
-	r.conclude(t.unchecked, slices.Concat(v.source.shortfall(), v.target.shortfall()), v.source.listed()+v.target.listed())
+	r.Incomplete = slices.Concat([]string{}, v.source.shortfall(), v.target.shortfall())
+	r.conclude(t.unchecked, v.source.listed()+v.target.listed())
 	if v.frameError != nil && v.proof == "rounds" {
 		r.Reasons = append(r.Reasons, fmt.Sprintf("Keys were compared over time and not at one offset, since the migration could not be stopped there: %v.", v.frameError))
 	}
@@ -194,7 +200,7 @@ func (v *verification) report(selection *keyspace.Selection) *Report {
 
 // conclude gives the report its verdict and reasons. unchecked counts keys by why they were not compared,
 // listed is how many keys the servers say they have.
-func (r *Report) conclude(unchecked map[string]int64, short []string, listed int64) {
+func (r *Report) conclude(unchecked map[string]int64, listed int64) {
 	n := r.Totals
 	say := func(count int64, one, many string) {
 		if count == 1 {
@@ -210,14 +216,14 @@ func (r *Report) conclude(unchecked map[string]int64, short []string, listed int
 	for _, why := range sortedKeys(unchecked) {
 		r.Reasons = append(r.Reasons, fmt.Sprintf("Of those, %d: %s.", unchecked[why], why))
 	}
-	for _, s := range short {
+	for _, s := range r.Incomplete {
 		r.Reasons = append(r.Reasons, "The enumeration was not whole: "+s+".")
 	}
 	compared := n.Same + n.Different + n.Missing + n.Extra
 	switch {
 	case n.Different+n.Missing+n.Extra > 0:
 		r.Verdict = Different
-	case n.Unchecked > 0 || len(short) > 0:
+	case n.Unchecked > 0 || len(r.Incomplete) > 0:
 		r.Verdict = Unchecked
 	case compared == 0 && listed > 0:
 		r.Verdict = Unchecked

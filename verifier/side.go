@@ -21,10 +21,12 @@ type side struct {
 	dep   *endpoint.Deployment
 	nodes []*node // one per shard
 	opts  *Options
+	who   endpoint.Identity // its servers, as they were when the run began
 	bigs  chan struct{}
 
 	keys, total atomic.Int64 // enumerated; by DBSIZE
 	apart       atomic.Int64 // listed and not to be compared: surecut's own, or gone when they were read
+	own         atomic.Int64 // surecut's own among them
 	mu          sync.Mutex
 	short       []string         // guarded by mu: why the enumeration is not known to be whole
 	margin      int64            // guarded by mu: keys that were scanned beyond what DBSIZE asks for
@@ -45,6 +47,10 @@ func newSide(ctx context.Context, name string, dep *endpoint.Deployment, o *Opti
 	if s.isFile() {
 		return s, nil
 	}
+	var err error
+	if s.who, err = dep.Identity(ctx); err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
 	for _, shard := range dep.Shards() {
 		addr := shard.Primary.Addr
 		if name == "source" {
@@ -60,6 +66,15 @@ func newSide(ctx context.Context, name string, dep *endpoint.Deployment, o *Opti
 		return nil, fmt.Errorf("%s: no shard is known", name)
 	}
 	return s, nil
+}
+
+// servers gives the servers of the side, those that are read marked.
+func (s *side) servers() endpoint.Identity {
+	who := slices.Clone(s.who)
+	for i := range who {
+		who[i].Read = slices.ContainsFunc(s.nodes, func(n *node) bool { return n.addr() == who[i].Addr })
+	}
+	return who
 }
 
 // readsFrom chooses the node of a source shard: the one that the migration's link counts offsets of, where there is a link.

@@ -110,8 +110,12 @@ func runCheck(ctx context.Context, o CheckOptions, stdout, stderr io.Writer) err
 	if err != nil {
 		return err
 	}
+	servers, err := serversOf(ctx, cfg.Source, cfg.Target)
+	if err != nil {
+		return err
+	}
 	report := &reports.Check{
-		Header: reports.NewHeader(reports.KindCheck, Version, o.Endpoints.Source.String(), o.Endpoints.Target.String()),
+		Header: withServers(reports.NewHeader(reports.KindCheck, Version, o.Endpoints.Source.String(), o.Endpoints.Target.String()), servers),
 		Report: result,
 	}
 	if err := publish(report, o.Out, o.Format, stdout, stderr); err != nil {

@@ -83,6 +83,8 @@ type MigrateOptions struct {
 	Progress     string
 	Scan         bool
 	ScanTo       *profile.Profile // what the stream is held against; nil: nothing
+
+	servers verifier.Servers // of both sides, once they were asked
 }
 
 func migrateOptions(c *cli.Context) (MigrateOptions, error) {
@@ -195,6 +197,10 @@ func runMigrate(ctx context.Context, o MigrateOptions, stdout, stderr io.Writer)
 	source, target := preflight.Connect(ctx, o.Endpoints.Source), preflight.Connect(ctx, o.Endpoints.Target)
 	defer source.Close()
 	defer target.Close()
+	var err error
+	if o.servers, err = serversOf(ctx, source, target); err != nil {
+		return err
+	}
 	checked, err := checkFirst(ctx, o, source, target, stderr)
 	if err != nil {
 		return err
@@ -250,7 +256,7 @@ func checkFirst(ctx context.Context, o MigrateOptions, source, target preflight.
 }
 
 func (o MigrateOptions) header(kind string) reports.Header {
-	return reports.NewHeader(kind, Version, o.Endpoints.Source.String(), o.Endpoints.Target.String())
+	return withServers(reports.NewHeader(kind, Version, o.Endpoints.Source.String(), o.Endpoints.Target.String()), o.servers)
 }
 
 // migration is one run of surecut migrate behind its checks.
@@ -346,7 +352,7 @@ func (r *migration) verify(ctx context.Context) (*reports.Verify, error) {
 	if err != nil {
 		return nil, fmt.Errorf("verify: %w", err)
 	}
-	return &reports.Verify{Header: r.o.header(reports.KindVerify), Report: *result}, nil
+	return &reports.Verify{Header: withServers(r.o.header(reports.KindVerify), result.Servers), Report: *result}, nil
 }
 
 // report writes what there is to report, and gives the exit status.
@@ -359,6 +365,7 @@ func (r *migration) report(ctx context.Context, stdout io.Writer, verified *repo
 		result.State = "stopped"
 	}
 	migrated := &reports.Migrate{Header: r.o.header(reports.KindMigrate), Report: result}
+	markRead(migrated.SourceServers, r.m.LinkInfos())
 	outputs := []reports.Report{migrated}
 	if r.scan != nil {
 		outputs = append(outputs, r.scan.reports(r.o, r.stderr)...)

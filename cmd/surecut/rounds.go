@@ -59,7 +59,7 @@ func (r *migration) agree(ctx context.Context) (agreed *reports.Verify, err erro
 		}
 		if result.Verdict == verifier.Same || idle == 2 {
 			result.Findings = result.Findings[:min(len(result.Findings), verifier.DefaultOptions().MaxFindings)]
-			return &reports.Verify{Header: r.o.header(reports.KindVerify), Report: *result}, nil
+			return &reports.Verify{Header: withServers(r.o.header(reports.KindVerify), result.Servers), Report: *result}, nil
 		}
 	}
 }

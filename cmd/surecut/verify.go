@@ -128,7 +128,7 @@ func runVerify(ctx context.Context, o VerifyOptions, stdout, stderr io.Writer) e
 // deliverVerify writes and renders the report, and gives the exit status of its verdict.
 func deliverVerify(e endpoints, found *verifier.Report, out, format string, stdout, stderr io.Writer) error {
 	report := &reports.Verify{
-		Header: reports.NewHeader(reports.KindVerify, Version, e.Source.String(), e.Target.String()),
+		Header: withServers(reports.NewHeader(reports.KindVerify, Version, e.Source.String(), e.Target.String()), found.Servers),
 		Report: *found,
 	}
 	if err := publish(report, out, format, stdout, stderr); err != nil {

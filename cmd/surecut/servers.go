@@ -1,0 +1,37 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"surecut/internal/endpoint"
+	"surecut/internal/preflight"
+	"surecut/migrator"
+	"surecut/reports"
+	"surecut/verifier"
+)
+
+// serversOf asks both sides which servers they are; a side that could not be opened has none.
+func serversOf(ctx context.Context, source, target preflight.Side) (s verifier.Servers, err error) {
+	if s.Source, err = source.Deployment.Identity(ctx); err != nil {
+		return s, fmt.Errorf("source: %w", err)
+	}
+	if s.Target, err = target.Deployment.Identity(ctx); err != nil {
+		return s, fmt.Errorf("target: %w", err)
+	}
+	return s, nil
+}
+
+// withServers names the servers of both sides in the head of a report.
+func withServers(h reports.Header, s verifier.Servers) reports.Header {
+	h.SourceServers, h.TargetServers = slices.Clone(s.Source), slices.Clone(s.Target)
+	return h
+}
+
+// markRead marks the servers that the links of a migration replicate from.
+func markRead(servers []endpoint.Member, links []migrator.LinkInfo) {
+	for i := range servers {
+		servers[i].Read = slices.ContainsFunc(links, func(l migrator.LinkInfo) bool { return l.Reads == servers[i].Addr })
+	}
+}

@@ -1,0 +1,179 @@
+package endpoint
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+)
+
+// identityTimeout bounds what one server is waited for while the identity of its deployment is read.
+const identityTimeout = 5 * time.Second
+
+// The roles of a Member.
+const (
+	RolePrimary = "primary"
+	RoleReplica = "replica"
+	RoleProxy   = "proxy"
+)
+
+// The states of a replica's link to its primary.
+const (
+	LinkUp   = "up"
+	LinkDown = "down"
+)
+
+// Member is one server of a deployment: which process it is, and what it is in its shard. What the server did not tell is empty;
+// a replica that only its primary names, or a server that does not answer, has little more than its address.
+type Member struct {
+	Addr    string `json:"addr"`
+	RunID   string `json:"run_id"`  // of the process: another one after each restart
+	NodeID  string `json:"node_id"` // of a cluster: it outlives restarts
+	Role    string `json:"role"`    // primary, replica or proxy
+	Link    string `json:"link"`    // of a replica to its primary: up or down
+	Primary string `json:"primary"` // address of the primary of a replica
+	// ReplicationIDs are those of the data's history (since 4.0): the present one, and the one before the last failover or restart.
+	ReplicationIDs []string `json:"replication_ids"`
+	Read           bool     `json:"read"` // its data were read for the report that names it
+}
+
+// Identity is the servers of one deployment, in the order of its shards, each primary before its replicas. It is empty for files.
+type Identity []Member
+
+// Identity asks every known server who it is. A server that does not answer is named without its IDs; the error is that of the context.
+// The servers behind a proxy are named where the topology names them. A cluster behind one address is named as a proxy without a run ID,
+// since each answer may come from another server.
+func (d *Deployment) Identity(ctx context.Context) (Identity, error) {
+	if d == nil || d.spec.IsFile() {
+		return Identity{}, nil
+	}
+	var known Identity
+	for _, s := range d.Shards() {
+		known = append(known, Member{Addr: s.Primary.Addr, NodeID: s.Primary.ID, Role: RolePrimary})
+		for _, r := range s.Replicas {
+			known = append(known, Member{Addr: r.Addr, NodeID: r.ID, Role: RoleReplica, Primary: s.Primary.Addr})
+		}
+	}
+	for _, addr := range d.Proxies() {
+		known = append(known, Member{Addr: addr, Role: RoleProxy})
+	}
+	if d.spec.Proxy != "" {
+		for i := range known {
+			known[i].Role = RoleProxy
+		}
+	}
+	named := make([]Identity, len(known))
+	var wg sync.WaitGroup
+	for i := range known {
+		if known[i].Role != RoleProxy {
+			wg.Go(func() { named[i] = d.introduce(ctx, &known[i]) })
+		}
+	}
+	wg.Wait()
+	if ctx.Err() != nil {
+		return nil, fmt.Errorf("ask %s for the identity of its servers: %w", d.spec, context.Cause(ctx))
+	}
+	return withNamed(known, named), nil
+}
+
+// introduce asks one server, and returns the further servers that its reply names.
+func (d *Deployment) introduce(ctx context.Context, m *Member) Identity {
+	ctx, cancel := context.WithTimeout(ctx, identityTimeout)
+	defer cancel()
+	c, err := d.clientWithin(ctx, m.Addr)
+	if err != nil {
+		return nil
+	}
+	info, err := Info(ctx, c)
+	if err != nil {
+		return nil
+	}
+	return m.learn(info, d.spec.Kind == Standalone)
+}
+
+// learn takes in what INFO says. A server that is named alone tells who its primary and its replicas are, which no topology does.
+func (m *Member) learn(info map[string]string, alone bool) (named Identity) {
+	m.RunID = info["run_id"]
+	for _, field := range []string{"master_replid", "master_replid2"} {
+		if id := info[field]; strings.Trim(id, "0") != "" {
+			m.ReplicationIDs = append(m.ReplicationIDs, id)
+		}
+	}
+	if info["role"] == "slave" {
+		m.Role, m.Link, m.Primary = RoleReplica, LinkDown, net.JoinHostPort(info["master_host"], info["master_port"])
+		if info["master_link_status"] == "up" {
+			m.Link = LinkUp
+		}
+		if alone {
+			named = append(named, Member{Addr: m.Primary, Role: RolePrimary})
+		}
+		return named
+	}
+	if info["role"] == "master" {
+		m.Role, m.Primary = RolePrimary, ""
+	}
+	if alone {
+		named = append(named, replicasNamedIn(info, m.Addr)...)
+	}
+	return named
+}
+
+// replicasNamedIn reads the fields "slave0:ip=10.0.0.2,port=6379,state=online,offset=...,lag=0" of a primary. What replicates on
+// port 0 is no server: it only receives the stream, as a migration does.
+func replicasNamedIn(info map[string]string, primary string) (replicas Identity) {
+	for i := 0; ; i++ {
+		text, ok := info["slave"+strconv.Itoa(i)]
+		if !ok {
+			break
+		}
+		fields := map[string]string{}
+		for field := range strings.SplitSeq(text, ",") {
+			name, value, _ := strings.Cut(field, "=")
+			fields[name] = value
+		}
+		if fields["ip"] == "" || fields["port"] == "" || fields["port"] == "0" {
+			continue
+		}
+		r := Member{Addr: net.JoinHostPort(fields["ip"], fields["port"]), Role: RoleReplica, Link: LinkDown, Primary: primary}
+		if fields["state"] == "online" {
+			r.Link = LinkUp
+		}
+		replicas = append(replicas, r)
+	}
+	slices.SortFunc(replicas, func(a, b Member) int { return strings.Compare(a.Addr, b.Addr) })
+	return replicas
+}
+
+// withNamed adds the servers that others name and that are not known themselves.
+func withNamed(known Identity, named []Identity) Identity {
+	all := Identity{}
+	for i, m := range known {
+		all = append(all, m)
+		for _, n := range named[i] {
+			if !slices.ContainsFunc(append(known[:len(known):len(known)], all...), func(k Member) bool { return k.Addr == n.Addr }) {
+				all = append(all, n)
+			}
+		}
+	}
+	return all
+}
+
+// SameAs says whether both identities have a server in common, by the run ID of a process or the node ID of a cluster, and which:
+// evidence is part of a sentence, as in "10.0.0.1:6379 and localhost:6379 are one server (run ID 5f0c...)".
+func (id Identity) SameAs(other Identity) (same bool, evidence string) {
+	for _, a := range id {
+		for _, b := range other {
+			switch {
+			case a.RunID != "" && a.RunID == b.RunID:
+				return true, fmt.Sprintf("%s and %s are one server (run ID %s)", a.Addr, b.Addr, a.RunID)
+			case a.NodeID != "" && a.NodeID == b.NodeID:
+				return true, fmt.Sprintf("%s and %s are one node of a cluster (node ID %s)", a.Addr, b.Addr, a.NodeID)
+			}
+		}
+	}
+	return false, ""
+}

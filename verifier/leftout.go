@@ -1,0 +1,84 @@
+package verifier
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/redis/rueidis"
+
+	"surecut/internal/endpoint"
+)
+
+// besides is what one side holds beside the keys that are compared.
+type besides struct {
+	libraries map[string]bool // of functions (since 7.0), by name
+	modules   map[string]bool // loaded, by name
+	scripts   int64           // in the cache of EVALSHA; of several servers the largest number
+	own       int64           // keys of surecut
+}
+
+// leftOut names what was not compared, one sentence each, where there is something on either side.
+func (v *verification) leftOut(ctx context.Context) []string {
+	source, target := v.source.besides(ctx), v.target.besides(ctx)
+	out := []string{}
+	counted := func(what string, source, target int64) {
+		if source+target > 0 {
+			out = append(out, fmt.Sprintf("%s are not compared: the source has %d, the target %d.", what, source, target))
+		}
+	}
+	counted("Function libraries", int64(len(source.libraries)), int64(len(target.libraries)))
+	counted("Cached scripts (for EVALSHA)", source.scripts, target.scripts)
+	counted("Keys of surecut itself (names that begin with __surecut)", source.own, target.own)
+	if len(source.modules)+len(target.modules) > 0 {
+		out = append(out, fmt.Sprintf("What modules keep outside of keys, as indexes, is not compared: the source has %s, the target %s.",
+			namesIn(source.modules), namesIn(target.modules)))
+	}
+	return out
+}
+
+func namesIn(set map[string]bool) string {
+	if len(set) == 0 {
+		return "no modules"
+	}
+	return strings.Join(slices.Sorted(maps.Keys(set)), ", ")
+}
+
+// besides asks every node that was read. What a node refuses to tell, or does not know, is counted as nothing.
+func (s *side) besides(ctx context.Context) besides {
+	b := besides{libraries: map[string]bool{}, modules: map[string]bool{}, own: s.own.Load()}
+	for _, n := range s.nodes {
+		client, err := s.dep.Client(ctx, n.addr(), 0)
+		if err != nil || s.dep.Spec().Proxy != "" {
+			continue
+		}
+		if n.facts.Number >= 70000 {
+			collectNames(ctx, client, b.libraries, "library_name", "FUNCTION", "LIST")
+		}
+		collectNames(ctx, client, b.modules, "name", "MODULE", "LIST")
+		if info, err := endpoint.Info(ctx, client, "memory"); err == nil {
+			cached, _ := strconv.ParseInt(info["number_of_cached_scripts"], 10, 64)
+			b.scripts = max(b.scripts, cached)
+		}
+	}
+	return b
+}
+
+// collectNames adds one field of each entry that a command lists.
+func collectNames(ctx context.Context, c rueidis.Client, to map[string]bool, field string, command ...string) {
+	entries, err := c.Do(ctx, c.B().Arbitrary(command...).Build()).ToArray()
+	if err != nil {
+		return
+	}
+	for _, e := range entries {
+		if fields, err := e.AsMap(); err == nil {
+			if m, ok := fields[field]; ok {
+				name, _ := m.ToString()
+				to[name] = true
+			}
+		}
+	}
+}
