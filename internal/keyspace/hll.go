@@ -10,9 +10,9 @@ const (
 	hllLongest   = hllHeader + 2*hllRegisters         // size that no sparse one exceeds: each run has two bytes at most
 )
 
-// hll hashes a string that is a HyperLogLog by its registers. The cached cardinality, which PFCOUNT rewrites, and the encoding are
-// left out: servers before 4.0 merge into a dense one what later ones keep sparse. A string that merely starts like one is hashed
-// as the bytes that it is.
+// hll hashes a string that is a HyperLogLog by its registers. Two things are left out and nothing else is: the cached cardinality
+// (bytes 8 to 15), which PFCOUNT rewrites, and the encoding, since servers before 4.0 merge into a dense one what later ones keep
+// sparse. A string that merely starts like a HyperLogLog is hashed as the bytes that it is.
 type hll struct {
 	held []byte // all of the string, while it may be one
 	over bool   // it is none
@@ -48,6 +48,9 @@ func (m *hll) sum(size int64, plain *xxhash.Digest) (hash uint64, length int64) 
 	}
 	d := xxhash.New()
 	d.WriteString("HYLL")
+	if unused := m.held[5:8]; string(unused) != "\x00\x00\x00" { // no command of a HyperLogLog writes them: they are data
+		d.Write(unused)
+	}
 	d.Write(registers[:])
 	return d.Sum64(), hllDense
 }
