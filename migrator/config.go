@@ -78,6 +78,9 @@ type Snapshots interface {
 // selection is the part of the source that is moved, nil where that is all of it.
 func (c Config) selection() *keyspace.Selection {
 	f := c.Filter
+	if c.Sides.Source == nil || c.Sides.Target == nil {
+		return f.Selection(keyspace.NamedDatabases{Source: endpoint.AllDBs, Target: endpoint.AllDBs})
+	}
 	source, target := c.Sides.Source.Spec(), c.Sides.Target.Spec()
 	if source.Kind == endpoint.Cluster { // it has one database, so that naming it selects nothing
 		f.DBs = nil

@@ -267,7 +267,7 @@ func (l *link) startOver(why error) error {
 	l.settledKeys, l.manySettled = nil, false
 	l.mu.Unlock()
 	l.m.update(func() { l.st.Again, l.st.Snapshot, l.st.Holding, l.st.Released = true, "", false, false })
-	l.count.forgetSnapshot()
+	l.forgetSnapshot()
 	return l.m.saveState()
 }
 

@@ -88,6 +88,7 @@ type link struct {
 	noOffsets atomic.Bool  // the source has no PSYNC, and tells no offsets
 	online    atomic.Int64 // where the source stood when it was connected; offline while it is not
 	count     counts
+	earlier   Counters // of earlier runs; guarded by m.stateMu
 
 	resumed bool                  // an earlier run has left something to go on with
 	seeking bool                  // of the receiver: the node may have changed since it was chosen
@@ -122,6 +123,7 @@ func newLink(m *Migration, i int, shard endpoint.Shard, reads string) *link {
 	l := &link{m: m, name: st.Name, shard: shard, reads: reads, st: st, dir: filepath.Join(m.cfg.StateDir, "link-"+st.Name), resumed: m.resumed,
 		log: slog.With("link", st.Name, "source", shard.Primary.Addr), filter: m.cfg.Filter,
 		ended: make(chan struct{}), failed: make(chan error, 1), units: map[unit]int64{}, tainted: map[keyspace.Key]bool{}}
+	l.earlier = st.countedBefore()
 	l.source = &sourceReader{d: m.cfg.Sides.Source, node: l.node, retryFor: m.cfg.RetryFor, filter: &l.filter}
 	l.online.Store(offline)
 	return l
@@ -379,7 +381,7 @@ func (l *link) loadWhole(ctx context.Context, ld *loader) error {
 		}
 		l.log.Warn("the target has restarted while the snapshot was loaded; it is loaded again")
 		before, ld.replace = after, true
-		l.count.forgetSnapshot()
+		l.forgetSnapshot()
 	}
 	return err
 }

@@ -216,6 +216,7 @@ func (m *Migration) Run(ctx context.Context) (err error) {
 	} else if err := m.target.disown(ctx); err != nil {
 		return err
 	}
+	m.beginRun()
 	if err := m.saveState(); err != nil {
 		return err
 	}
@@ -243,7 +244,7 @@ func (m *Migration) Run(ctx context.Context) (err error) {
 	err = g.Wait()
 	stopBeating()
 	beside.Wait()
-	err = errors.Join(err, m.putBack(context.WithoutCancel(ctx)))
+	err = errors.Join(err, m.endRun(err), m.putBack(context.WithoutCancel(ctx)))
 	if ctx.Err() == nil {
 		err = errors.Join(err, m.leave(context.WithoutCancel(ctx), err))
 	}
@@ -260,6 +261,9 @@ func (m *Migration) heartbeat(ctx context.Context) {
 	for {
 		if err := m.sign(ctx, "running"); err != nil && ctx.Err() == nil {
 			slog.Warn("the target does not take the heartbeat", "error", err)
+		}
+		if err := m.saveState(); err != nil { // for the counters; whoever needs the state saved finds the disk full as well
+			slog.Warn("the counters of this run are not saved", "error", err)
 		}
 		select {
 		case <-ctx.Done():
@@ -392,6 +396,7 @@ func (m *Migration) update(f func()) {
 func (m *Migration) saveState() error {
 	m.stateMu.Lock()
 	defer m.stateMu.Unlock()
+	m.noteCounters()
 	return m.state.save()
 }
 
@@ -428,6 +433,7 @@ func (m *Migration) Report() Report {
 		l.count.addTo(&r.Counters)
 		all = all && li.Phase == caughtUp.String()
 	}
+	r.AllRuns = m.allRuns(r.Counters)
 	if m.scans() {
 		r.Level = "repaired"
 	}

@@ -7,7 +7,8 @@ type Report struct {
 	State    string    `json:"state"`    // running, caught_up, done, stopped, failed
 	Level    string    `json:"level"`    // exactly_once or repaired
 	Links    []Link    `json:"links"`    // one per source shard, in shard order
-	Counters Counters  `json:"counters"` // sums over the links
+	Counters Counters  `json:"counters"` // sums over the links, of this run
+	AllRuns  AllRuns   `json:"all_runs"` // the same from the first run of the migration on
 	Problems []Problem `json:"problems"` // what did not arrive as it was sent; capped at 1000, Counters has the exact numbers
 	Error    string    `json:"error,omitempty"`
 

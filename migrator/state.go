@@ -26,6 +26,7 @@ type state struct {
 	Links          []linkState `json:"links"`
 
 	DBPrefix map[int]string `json:"db_prefix,omitempty"`
+	Runs     runs           `json:"runs"`
 
 	dir  string
 	lock *os.File
@@ -39,19 +40,20 @@ const (
 )
 
 type linkState struct {
-	Name      string `json:"name"`
-	Shard     string `json:"shard"`
-	ReplID    string `json:"replication_id"`
-	Start     int64  `json:"start"`          // offset before the first byte of the stream
-	StartedMs int64  `json:"started_ms"`     // source's clock when the snapshot was asked for
-	Sync      bool   `json:"sync,omitempty"` // the source has no PSYNC: its offsets are counted here, from 0
-	StreamDB  int    `json:"stream_db"`      // database selected at Start
-	Snapshot  string `json:"snapshot"`
-	Holding   bool   `json:"holding"`           // keys are held without their expiry
-	Released  bool   `json:"released"`          // some were not held any more, so that the target may have expired them
-	Primary   string `json:"primary,omitempty"` // of the shard when the link was last connected
-	Again     bool   `json:"again,omitempty"`   // the next snapshot replaces what an earlier one has brought
-	Reach     int64  `json:"reach,omitempty"`   // of a target behind a proxy: how far the stream may have been applied at most
+	Name      string   `json:"name"`
+	Shard     string   `json:"shard"`
+	ReplID    string   `json:"replication_id"`
+	Start     int64    `json:"start"`          // offset before the first byte of the stream
+	StartedMs int64    `json:"started_ms"`     // source's clock when the snapshot was asked for
+	Sync      bool     `json:"sync,omitempty"` // the source has no PSYNC: its offsets are counted here, from 0
+	StreamDB  int      `json:"stream_db"`      // database selected at Start
+	Snapshot  string   `json:"snapshot"`
+	Holding   bool     `json:"holding"`           // keys are held without their expiry
+	Released  bool     `json:"released"`          // some were not held any more, so that the target may have expired them
+	Primary   string   `json:"primary,omitempty"` // of the shard when the link was last connected
+	Again     bool     `json:"again,omitempty"`   // the next snapshot replaces what an earlier one has brought
+	Counted   Counters `json:"counted"`           // by all runs, when the state was last saved
+	Reach     int64    `json:"reach,omitempty"`   // of a target behind a proxy: how far the stream may have been applied at most
 }
 
 // openState locks the directory, and reads what an earlier run has left there; resumed is false where there is nothing.

@@ -275,7 +275,7 @@ func judgeMigrate(p MigratePolicy, m *Migrate) []string {
 			plural(reported, "key or command was|keys and commands were"), count(c.SnapshotReported), count(c.CommandsReported),
 			plural(int64(len(m.Problems)), "problem"), count(p.MaxReported)))
 	}
-	for i, s := range sums(m) {
+	for i, s := range sumsOf(m.Counters) {
 		if live := m.State == "caught_up" && i > 0; s.Total != s.Sum() && !live { // of a live stream some commands are on their way
 			against = append(against, fmt.Sprintf("%s: %s received, but %s accounted for.", s.Name, count(s.Total), count(s.Sum())))
 		}

@@ -17,6 +17,7 @@ func goodMigrate() *Migrate {
 	m.Problems = nil
 	m.Counters.SnapshotApplied, m.Counters.SnapshotReported = m.Counters.SnapshotApplied+2, 0
 	m.Counters.CommandsApplied, m.Counters.CommandsReported = m.Counters.CommandsApplied+1, 0
+	m.AllRuns.Counters = m.Counters
 	return m
 }
 

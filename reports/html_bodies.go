@@ -299,7 +299,7 @@ func migrateBodyOf(m *Migrate) migrateBody {
 		}
 		b.Sums = append(b.Sums, v)
 	}
-	all := max(int64(len(m.Problems)), m.Counters.SnapshotReported+m.Counters.CommandsReported)
+	all := max(int64(len(m.Problems)), moved(m).SnapshotReported+moved(m).CommandsReported)
 	b.Problems = m.Problems[:min(htmlRows, len(m.Problems))]
 	b.ProblemsNote = plural(all, "key or command|keys and commands") + " did not arrive as sent"
 	if left := all - int64(len(b.Problems)); left > 0 {

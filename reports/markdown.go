@@ -170,7 +170,7 @@ func (m *markdown) migrate(g *Migrate) {
 	for _, p := range g.Problems[:min(markdownRows, len(g.Problems))] {
 		rows = append(rows, []string{mdCode(p.Shard), strconv.Itoa(p.DB), mdCode(shorten(p.Key, 100)), mdCode(shorten(p.Command, 60)), md(shorten(p.Reason, 160))})
 	}
-	m.table([]string{"Shard", "DB:", "Key", "Command", "Problem"}, max(int64(len(g.Problems)), g.Counters.SnapshotReported+g.Counters.CommandsReported), rows)
+	m.table([]string{"Shard", "DB:", "Key", "Command", "Problem"}, max(int64(len(g.Problems)), moved(g).SnapshotReported+moved(g).CommandsReported), rows)
 }
 
 func (m *markdown) bigKeys(b *BigKeys) {

@@ -188,11 +188,21 @@ func sampleMigrate() *Migrate {
 	}
 	m.Counters = migrator.Counters{SnapshotKeys: 1_000_000, SnapshotApplied: 991_870, SnapshotFiltered: 6_000, SnapshotExpired: 2_128, SnapshotReported: 2,
 		Commands: 2_651_332, CommandsApplied: 2_640_001, CommandsControl: 11_001, CommandsRepaired: 329, CommandsReported: 1}
+	m.AllRuns = migrator.AllRuns{Runs: 1, Exact: true, Counters: m.Counters}
 	m.Problems = []migrator.Problem{
 		{Shard: "10.20.0.11:6379", DB: 0, Key: "doc:contract:17", Reason: "module type ReJSON-RL is not loaded on the target"},
 		{Shard: "10.20.0.11:6379", DB: 0, Key: "doc:contract:18", Reason: "module type ReJSON-RL is not loaded on the target"},
 		{Shard: "10.20.0.13:6379", DB: 2, Key: `a\x00b`, Command: "JSON.SET", Reason: "unknown command on the target"},
 	}
+	return m
+}
+
+// resumedMigrate is a finished migration whose last run had next to nothing left to do.
+func resumedMigrate() *Migrate {
+	m := sampleMigrate()
+	m.State, m.Problems = "done", nil
+	m.Counters = migrator.Counters{Commands: 12, CommandsApplied: 11, CommandsControl: 1}
+	m.AllRuns = migrator.AllRuns{Runs: 2, Exact: true, Counters: migrator.Counters{SnapshotKeys: 24_080, SnapshotApplied: 24_080, Commands: 1_205, CommandsApplied: 1_188, CommandsControl: 17}}
 	return m
 }
 
@@ -305,23 +315,24 @@ func selectedVerify() *Verify {
 func samples(t testing.TB) map[string]Report {
 	t.Helper()
 	return map[string]Report{
-		"check":         sampleCheck(),
-		"check-pass":    passedCheck(),
-		"verify":        hostileVerify(),
-		"verify-same":   sampleVerify(),
-		"verify-part":   selectedVerify(),
-		"migrate":       sampleMigrate(),
-		"bigkeys":       sampleBigKeys(),
-		"compat":        sampleCompat(),
-		"compat-good":   goodCompat(),
-		"compat-empty":  &Compat{Header: sampleHeader(KindCompat), Result: compat.Result{TargetKind: "cluster", Verdict: compat.Unproven}},
-		"gate":          sampleGate(sampleCheck(), hostileVerify(), sampleMigrate()),
-		"gate-go":       sampleGate(passedCheck(), sampleVerify()),
-		"check-empty":   &Check{Header: sampleHeader(KindCheck), Report: preflight.Report{Verdict: preflight.Pass}},
-		"verify-empty":  &Verify{Header: sampleHeader(KindVerify), Report: verifier.Report{Verdict: verifier.Same, Depth: "value", Proof: "rounds"}},
-		"migrate-empty": &Migrate{Header: sampleHeader(KindMigrate), Report: migrator.Report{State: "failed", Level: "repaired", Error: "dial source: connection refused"}},
-		"bigkeys-empty": &BigKeys{Header: sampleHeader(KindBigKeys), BigKeys: scanner.BigKeys{Totals: scanner.BigTotals{SizeBy: scanner.SizeByModel}, Notes: []string{"The RDB was written at 2026-03-14T08:00:00Z; times to live are as of then."}}},
-		"gate-empty":    sampleGate(),
+		"check":           sampleCheck(),
+		"check-pass":      passedCheck(),
+		"verify":          hostileVerify(),
+		"verify-same":     sampleVerify(),
+		"verify-part":     selectedVerify(),
+		"migrate":         sampleMigrate(),
+		"migrate-resumed": resumedMigrate(),
+		"bigkeys":         sampleBigKeys(),
+		"compat":          sampleCompat(),
+		"compat-good":     goodCompat(),
+		"compat-empty":    &Compat{Header: sampleHeader(KindCompat), Result: compat.Result{TargetKind: "cluster", Verdict: compat.Unproven}},
+		"gate":            sampleGate(sampleCheck(), hostileVerify(), sampleMigrate()),
+		"gate-go":         sampleGate(passedCheck(), sampleVerify()),
+		"check-empty":     &Check{Header: sampleHeader(KindCheck), Report: preflight.Report{Verdict: preflight.Pass}},
+		"verify-empty":    &Verify{Header: sampleHeader(KindVerify), Report: verifier.Report{Verdict: verifier.Same, Depth: "value", Proof: "rounds"}},
+		"migrate-empty":   &Migrate{Header: sampleHeader(KindMigrate), Report: migrator.Report{State: "failed", Level: "repaired", Error: "dial source: connection refused"}},
+		"bigkeys-empty":   &BigKeys{Header: sampleHeader(KindBigKeys), BigKeys: scanner.BigKeys{Totals: scanner.BigTotals{SizeBy: scanner.SizeByModel}, Notes: []string{"The RDB was written at 2026-03-14T08:00:00Z; times to live are as of then."}}},
+		"gate-empty":      sampleGate(),
 
 		"verify-interrupted": Unfinished(sampleHeader(KindVerify), Interrupted, "stopped by a signal while the source was read"),
 		"check-failed":       Unfinished(sampleHeader(KindCheck), Failed, "write <report>: no space left on device"),

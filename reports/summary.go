@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"surecut/internal/preflight"
+	"surecut/migrator"
 	"surecut/scanner"
 	"surecut/verifier"
 )
@@ -215,8 +216,37 @@ func (s sum) Sum() (n int64) {
 	return n
 }
 
+// moved returns the counters that a report of a migration shows first: those of all its runs. A report that was made before the
+// migration began has none.
+func moved(m *Migrate) migrator.Counters {
+	if m.AllRuns.Runs == 0 {
+		return m.Counters
+	}
+	return m.AllRuns.Counters
+}
+
+// runsWords says how many runs the figures are of, and what the last of them did; it is empty where there was only one.
+func runsWords(m *Migrate) string {
+	if m.AllRuns.Runs < 2 {
+		return ""
+	}
+	words := fmt.Sprintf("The migration was started %s; the last run brought %s of the snapshot and %s of the stream.",
+		plural(int64(m.AllRuns.Runs), "time"), plural(m.Counters.SnapshotApplied, "key"), plural(m.Counters.CommandsApplied, "command"))
+	if !m.AllRuns.Exact {
+		words += " A run that failed or was killed could not count to its end, so that the figures of all runs are about right, and those of the last run add up."
+	}
+	return words
+}
+
+// sums shows how the counters add up: over all runs, or over the last one where an earlier run could not count to its end.
 func sums(m *Migrate) []sum {
-	c := m.Counters
+	if !m.AllRuns.Exact {
+		return sumsOf(m.Counters)
+	}
+	return sumsOf(moved(m))
+}
+
+func sumsOf(c migrator.Counters) []sum {
 	return []sum{
 		{"Keys of the snapshot", c.SnapshotKeys, []part{
 			{"applied", "written to the target", c.SnapshotApplied, good},
@@ -236,7 +266,7 @@ func sums(m *Migrate) []sum {
 }
 
 func summarizeMigrate(m *Migrate) summary {
-	c := m.Counters
+	c := moved(m)
 	reported := c.SnapshotReported + c.CommandsReported
 	s := summary{Title: "Migration", Verdict: m.State, Word: strings.ToUpper(strings.ReplaceAll(m.State, "_", " ")), Tone: good}
 	if m.State == "running" || m.State == "stopped" {
@@ -255,6 +285,9 @@ func summarizeMigrate(m *Migrate) summary {
 		plural(reported, "is reported as a problem|are reported as problems"))
 	if m.Error != "" {
 		s.Reasons = append(s.Reasons, visible(sentence(m.Error)))
+	}
+	if words := runsWords(m); words != "" {
+		s.Reasons = append(s.Reasons, words)
 	}
 	for _, u := range sums(m) {
 		if u.Sum() != u.Total {

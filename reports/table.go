@@ -249,7 +249,7 @@ func migrateTable(w io.Writer, m *Migrate) error {
 	if err := writeTable(w, []column{{head: "shard", width: 15}, {head: "db", right: true}, {head: "key", width: 30}, {head: "command", width: 12}, {head: "reason", width: 32}}, rows); err != nil {
 		return err
 	}
-	return more(w, int64(len(rows)), max(int64(len(m.Problems)), m.Counters.SnapshotReported+m.Counters.CommandsReported), m.Kind())
+	return more(w, int64(len(rows)), max(int64(len(m.Problems)), moved(m).SnapshotReported+moved(m).CommandsReported), m.Kind())
 }
 
 func bigKeysTable(w io.Writer, b *BigKeys) error {

@@ -1,0 +1,88 @@
+package migrator
+
+// AllRuns is the migration from its first run on: a run that resumes goes on counting where the last one stopped. The other
+// figures of a Report are those of the present run.
+type AllRuns struct {
+	Runs     int      `json:"runs"`  // how often the migration was started
+	Exact    bool     `json:"exact"` // false once a run failed or was killed: what was under way then is missing here, or counted twice
+	Counters Counters `json:"counters"`
+}
+
+// runs is what the state remembers of them; the counters are those of each link.
+type runs struct {
+	Begun int  `json:"begun"`
+	Open  bool `json:"open"` // one is going on, or did not end in good order
+	Cut   bool `json:"cut"`  // an earlier one did not
+}
+
+// beginRun notes that a run has begun. Its counters are saved from time to time, and at its end.
+func (m *Migration) beginRun() {
+	m.update(func() {
+		r := &m.state.Runs
+		uncounted := m.resumed && r.Begun == 0 // by a surecut that did not count over its runs
+		r.Cut = r.Cut || r.Open || uncounted
+		r.Begun, r.Open = r.Begun+1, true
+	})
+}
+
+// endRun saves the counters as they stand at the end. They are exact after an end in good order only: where the run failed or
+// was aborted, commands that were under way come again in the next one.
+func (m *Migration) endRun(failed error) error {
+	m.update(func() { m.state.Runs.Open = failed != nil })
+	return m.saveState()
+}
+
+// allRuns adds what earlier runs have counted to what this one has.
+func (m *Migration) allRuns(this Counters) AllRuns {
+	m.stateMu.Lock()
+	defer m.stateMu.Unlock()
+	all := AllRuns{Runs: max(m.state.Runs.Begun, 1), Exact: !m.state.Runs.Cut, Counters: this}
+	for _, l := range m.links {
+		l.earlier.addTo(&all.Counters)
+	}
+	return all
+}
+
+// noteCounters puts the counters of all runs into the state that is about to be saved. The caller holds stateMu.
+func (m *Migration) noteCounters() {
+	for _, l := range m.links {
+		l.st.Counted = l.earlier
+		l.count.addTo(&l.st.Counted)
+	}
+}
+
+// countedBefore returns the counters that earlier runs have left for a link. A snapshot that was not loaded to its end is loaded
+// again from its beginning, so that its keys are counted again.
+func (st *linkState) countedBefore() Counters {
+	c := st.Counted
+	if st.Snapshot != snapshotLoaded {
+		c.forgetSnapshot()
+	}
+	return c
+}
+
+// forgetSnapshot begins the counting anew for a snapshot that is loaded once more, whichever run has loaded it before.
+func (l *link) forgetSnapshot() {
+	l.count.forgetSnapshot()
+	l.m.update(func() { l.earlier.forgetSnapshot() })
+}
+
+func (c *Counters) forgetSnapshot() {
+	c.SnapshotKeys, c.SnapshotApplied, c.SnapshotFiltered = 0, 0, 0
+	c.SnapshotKept, c.SnapshotExpired, c.SnapshotReported = 0, 0, 0
+}
+
+func (c Counters) addTo(t *Counters) {
+	t.SnapshotKeys += c.SnapshotKeys
+	t.SnapshotApplied += c.SnapshotApplied
+	t.SnapshotFiltered += c.SnapshotFiltered
+	t.SnapshotKept += c.SnapshotKept
+	t.SnapshotExpired += c.SnapshotExpired
+	t.SnapshotReported += c.SnapshotReported
+	t.Commands += c.Commands
+	t.CommandsApplied += c.CommandsApplied
+	t.CommandsFiltered += c.CommandsFiltered
+	t.CommandsControl += c.CommandsControl
+	t.CommandsRepaired += c.CommandsRepaired
+	t.CommandsReported += c.CommandsReported
+}

@@ -1,0 +1,96 @@
+package migrator
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+
+	"surecut/internal/endpoint"
+)
+
+// runOf opens the state as a run does, with one link.
+func runOf(t *testing.T, dir string) *Migration {
+	t.Helper()
+	m := &Migration{cfg: Config{StateDir: dir}}
+	var err error
+	if m.state, m.resumed, err = openState(dir); err != nil {
+		t.Fatal(err)
+	}
+	if !m.resumed {
+		m.state.Source, m.state.Target, m.state.Lanes = "redis://a", "redis://b", 1
+		m.state.Links = []linkState{{Name: "0"}}
+	}
+	m.links = []*link{newLink(m, 0, endpoint.Shard{}, "")}
+	m.beginRun()
+	if err := m.saveState(); err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
+func allRunsOf(m *Migration) AllRuns {
+	var this Counters
+	m.links[0].count.addTo(&this)
+	return m.allRuns(this)
+}
+
+// TestCountersAreKept: a snapshot that was loaded counts in every later run. One that was not is loaded again, so that its keys
+// must not be counted twice.
+func TestCountersAreKept(t *testing.T) {
+	dir := t.TempDir()
+	first := runOf(t, dir)
+	first.links[0].count.snapshotKeys.Store(500) // half of the snapshot, then it is stopped
+	first.links[0].count.snapshotApplied.Store(500)
+	if err := first.endRun(nil); err != nil {
+		t.Fatal(err)
+	}
+	if err := first.state.close(); err != nil {
+		t.Fatal(err)
+	}
+
+	second := runOf(t, dir)
+	second.links[0].count.snapshotKeys.Store(1000)
+	second.links[0].count.snapshotApplied.Store(1000)
+	second.update(func() { second.links[0].st.Snapshot = snapshotLoaded })
+	second.links[0].count.commands.Store(7)
+	second.links[0].count.applied.Store(7)
+	if all := allRunsOf(second); all.Runs != 2 || !all.Exact || all.Counters.SnapshotApplied != 1000 {
+		t.Errorf("the second run: %+v", all)
+	}
+	if err := second.saveState(); err != nil { // and is killed
+		t.Fatal(err)
+	}
+	if err := second.state.close(); err != nil {
+		t.Fatal(err)
+	}
+
+	third := runOf(t, dir)
+	third.links[0].count.commands.Store(2)
+	third.links[0].count.applied.Store(2)
+	if all := allRunsOf(third); all.Runs != 3 || all.Exact || all.Counters.SnapshotApplied != 1000 || all.Counters.CommandsApplied != 9 {
+		t.Errorf("the third run: %+v", all)
+	}
+	third.links[0].forgetSnapshot() // the source was lost: all of it comes again
+	if all := allRunsOf(third); all.Counters.SnapshotKeys != 0 || all.Counters.Commands != 9 {
+		t.Errorf("a snapshot that is loaded again: %+v", all)
+	}
+	if err := third.state.close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestStateOfAnOlderRun: a state that counts nothing yet is resumed; the figures are then not exact.
+func TestStateOfAnOlderRun(t *testing.T) {
+	dir := t.TempDir()
+	old := `{"format":1,"id":"x","source":"redis://a","target":"redis://b","lanes":1,"links":[{"name":"0","snapshot":"loaded"}]}`
+	if err := os.WriteFile(filepath.Join(dir, "migration.json"), []byte(old), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	m := runOf(t, dir)
+	if all := allRunsOf(m); all.Exact {
+		t.Errorf("%+v: the snapshot's keys were never counted", all)
+	}
+	if err := m.state.close(); err != nil {
+		t.Fatal(err)
+	}
+}
