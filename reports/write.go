@@ -133,3 +133,25 @@ func syncDir(dir string) error {
 	}
 	return nil
 }
+
+// FileOf says of which kind of report a file with this name is, and in which form (its extension); false where it is none of surecut's.
+func FileOf(name string) (kind, extension string, ok bool) {
+	extension = filepath.Ext(name)
+	kind = strings.TrimSuffix(name, extension)
+	for _, e := range extensions {
+		if e == extension && empty(kind) != nil {
+			return kind, extension, true
+		}
+	}
+	return "", "", false
+}
+
+// IsTemporary says whether a name is that of a file which WriteFormats had not yet put in place.
+func IsTemporary(name string) bool {
+	name, ok := strings.CutSuffix(name, ".tmp")
+	if !ok || !strings.HasPrefix(name, ".") {
+		return false
+	}
+	_, _, ok = FileOf(strings.TrimPrefix(strings.TrimSuffix(name, filepath.Ext(name)), "."))
+	return ok
+}

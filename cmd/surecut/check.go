@@ -96,9 +96,6 @@ func (o CheckOptions) Validate() error {
 }
 
 func runCheck(ctx context.Context, o CheckOptions, stdout, stderr io.Writer) error {
-	if err := probeDir(o.Out); err != nil {
-		return err
-	}
 	cfg := o.Config
 	var wg sync.WaitGroup
 	wg.Go(func() { cfg.Source = preflight.Connect(ctx, o.Endpoints.Source) })

@@ -20,6 +20,8 @@ import (
 
 	"surecut/internal/endpoint"
 	"surecut/migrator"
+	"surecut/reports"
+	"surecut/reports/outdir"
 )
 
 func newDemoCommand() *cli.Command {
@@ -32,12 +34,15 @@ func newDemoCommand() *cli.Command {
 			&cli.IntFlag{Name: "keys", Value: 50_000, Usage: "keys to begin with"},
 			&cli.IntFlag{Name: "writes", Value: 2000, Usage: "writes per second while it runs"},
 			&cli.StringFlag{Name: "server", Usage: "`PROGRAM` to start; default: redis-server or valkey-server"},
-			&cli.StringFlag{Name: "out", Value: "demo-out", Usage: "`DIR` for the reports"},
+			&cli.StringFlag{Name: "out", Value: "demo-out", Usage: "`DIR` for the reports; where demo-out holds the GO of an earlier demo, demo-out-2 and so on"},
 		},
 		Action: func(c *cli.Context) error {
 			o := DemoOptions{Keys: c.Int("keys"), Writes: c.Int("writes"), Server: c.String("server"), Out: c.String("out")}
 			if err := o.Validate(); err != nil {
 				return usageError("%w", err)
+			}
+			if !c.IsSet("out") { // the record of an earlier demo's GO stays
+				o.Out = freshDir(o.Out)
 			}
 			return runDemo(c.Context, o, c.App.Writer, c.App.ErrWriter)
 		},
@@ -66,9 +71,6 @@ func (o DemoOptions) Validate() error {
 }
 
 func runDemo(ctx context.Context, o DemoOptions, stdout, stderr io.Writer) error {
-	if err := probeDir(o.Out); err != nil {
-		return err
-	}
 	if !signal.Ignored(syscall.SIGHUP) { // a terminal that is closed must not leave the servers behind
 		var stop context.CancelFunc
 		ctx, stop = signal.NotifyContext(ctx, syscall.SIGHUP)
@@ -130,7 +132,9 @@ func demoMigrate(ctx context.Context, o DemoOptions, urls [2]string, state strin
 	if err := errors.Join(err1, err2); err != nil {
 		return err
 	}
-	return runMigrate(ctx, m, stdout, stderr)
+	kinds := []string{reports.KindMigrate, reports.KindCheck, reports.KindVerify, reports.KindGate}
+	r := outRun{out: o.Out, kind: kinds[0], clears: kinds, source: urls[0], target: urls[1]}
+	return r.hold(stderr, func(*outdir.Dir) error { return runMigrate(ctx, m, stdout, stderr) })
 }
 
 // demoServer is a server process of the demo's own.

@@ -58,9 +58,6 @@ func (o GateOptions) Validate() error {
 }
 
 func runGate(_ context.Context, o GateOptions, stdout, stderr io.Writer) error {
-	if err := probeDir(o.Out); err != nil {
-		return err
-	}
 	policy := reports.DefaultPolicy()
 	if o.Policy != "" {
 		var err error

@@ -45,7 +45,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 	}
 	code := exitCode(err)
 	if msg := err.Error(); msg != "" {
-		fmt.Fprintln(stderr, "surecut: "+strings.ReplaceAll(msg, "\n", "; ")) // joined errors have several lines
+		fmt.Fprintln(stderr, "surecut: "+oneLine(err))
 	}
 	return code
 }
@@ -94,13 +94,16 @@ func prepare(cmd *cli.Command, path string) {
 	cmd.HideHelpCommand = true
 	if action := cmd.Action; action != nil {
 		cmd.Action = func(c *cli.Context) error {
+			wrong := applyConfig(c, strings.Fields(path))
 			if len(cmd.Subcommands) == 0 && cmd.ArgsUsage == "" && c.Args().Present() { // flags behind it would not be read
-				return usageError("%s takes no argument, only flags; found %s; see surecut %s --help", path, endpoint.Shown(c.Args().First()), path)
+				wrong = usageError("%s takes no argument, only flags; found %s; see surecut %s --help", path, endpoint.Shown(c.Args().First()), path)
 			}
-			if err := applyConfig(c, strings.Fields(path)); err != nil {
-				return err
-			}
-			return action(c)
+			return owned(path, c, func() error {
+				if wrong != nil { // also said in --out, where an earlier verdict must not stand for this run
+					return wrong
+				}
+				return action(c)
+			})
 		}
 	}
 	for _, sub := range cmd.Subcommands {

@@ -191,9 +191,6 @@ func (o MigrateOptions) validateScan() error {
 
 // runMigrate checks, migrates and, with --until same, verifies and judges. ctx ends with the first signal.
 func runMigrate(ctx context.Context, o MigrateOptions, stdout, stderr io.Writer) error {
-	if err := probeDir(o.Out); err != nil {
-		return err
-	}
 	source, target := preflight.Connect(ctx, o.Endpoints.Source), preflight.Connect(ctx, o.Endpoints.Target)
 	defer source.Close()
 	defer target.Close()
@@ -423,24 +420,6 @@ func (r *migration) judge(verified *reports.Verify, migrated *reports.Migrate) *
 	gate := reports.Evaluate(reports.DefaultPolicy(), inputs...)
 	gate.Version = Version
 	return gate
-}
-
-// probeDir finds out before the work begins whether its reports can be written.
-func probeDir(dir string) error {
-	if dir == "" {
-		return nil
-	}
-	err := os.MkdirAll(dir, 0o755)
-	if err == nil {
-		var f *os.File
-		if f, err = os.CreateTemp(dir, ".surecut-*"); err == nil {
-			err = errors.Join(f.Close(), os.Remove(f.Name()))
-		}
-	}
-	if err != nil {
-		return usageError("--out: no report can be written there: %v", err)
-	}
-	return nil
 }
 
 // parseSize reads bytes with an optional unit: 1048576, 64KiB, 16MiB, 2GiB.

@@ -83,9 +83,6 @@ func (o RepairOptions) Validate() error {
 }
 
 func runRepair(ctx context.Context, o RepairOptions, stdout, stderr io.Writer) error {
-	if err := probeDir(o.Out); err != nil {
-		return err
-	}
 	loaded, err := reports.Load(o.Report)
 	if err != nil {
 		return err

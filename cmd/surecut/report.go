@@ -58,9 +58,6 @@ func (o ReportOptions) Validate() error {
 func isFlag(arg string) bool { return strings.HasPrefix(arg, "-") }
 
 func runReport(_ context.Context, o ReportOptions, stdout, stderr io.Writer) error {
-	if err := probeDir(o.Out); err != nil {
-		return err
-	}
 	inputs, err := reports.LoadAll(o.Reports...)
 	if err != nil {
 		return err

@@ -116,9 +116,6 @@ func (o ScanBigKeysOptions) Validate() error {
 }
 
 func runScanBigKeys(ctx context.Context, o ScanBigKeysOptions, stdout, stderr io.Writer) error {
-	if err := probeDir(o.Out); err != nil {
-		return err
-	}
 	result, err := scanBigKeys(ctx, o, stderr)
 	if err != nil {
 		return ofFile(err)

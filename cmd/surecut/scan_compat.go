@@ -132,9 +132,6 @@ func (o ScanCompatOptions) Validate() error {
 }
 
 func runScanCompat(ctx context.Context, o ScanCompatOptions, stdout, stderr io.Writer) error {
-	if err := probeDir(o.Out); err != nil {
-		return err
-	}
 	result, err := scanCompat(ctx, o, stderr)
 	if err != nil {
 		return err

@@ -5,8 +5,11 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
+
+	"surecut/reports"
 )
 
 // tinyRDB holds one string in database 0, in RDB version 9 without a checksum.
@@ -96,8 +99,14 @@ func TestScanBigKeysRefuses(t *testing.T) {
 		if strings.Count(strings.TrimSpace(stderr), "\n") > 0 {
 			t.Errorf("%s: stderr has several lines: %q", tt.name, stderr)
 		}
-		if left, err := os.ReadDir(out); len(left) > 0 {
-			t.Errorf("%s: a report was written: %v (%v)", tt.name, left, err)
+		if !slices.Contains(args, "--out") {
+			continue
+		}
+		left, err := reports.Load(filepath.Join(out, "bigkeys.json"))
+		if err != nil {
+			t.Errorf("%s: no report says how the run ended: %v", tt.name, err)
+		} else if r := left.(*reports.BigKeys); r.Ended != reports.Failed || !strings.Contains(r.EndedWhy, tt.says[0]) || r.Totals.Keys != 0 {
+			t.Errorf("%s: the report says %q, %q, %d keys; want that the run failed, with %q", tt.name, r.Ended, r.EndedWhy, r.Totals.Keys, tt.says[0])
 		}
 	}
 }

@@ -96,9 +96,6 @@ func (o VerifyOptions) Validate() error {
 }
 
 func runVerify(ctx context.Context, o VerifyOptions, stdout, stderr io.Writer) error {
-	if err := probeDir(o.Out); err != nil {
-		return err
-	}
 	sides, closeSides, err := openSides(ctx, o.Endpoints)
 	if err != nil {
 		return err

@@ -1,0 +1,201 @@
+package outdir
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"surecut/reports"
+)
+
+// ErrGo says that a directory holds the record of a GO, which no further run may replace.
+var ErrGo = errors.New("its gate.json says GO, which is the record of a cutover; give --out another directory")
+
+// ErrBusy says that another run is writing into the directory.
+var ErrBusy = errors.New("another surecut is writing into it; wait for its end, or give --out another directory")
+
+// Earlier is the subdirectory that reports of earlier runs are moved into.
+const Earlier = "earlier"
+
+// Dir is a directory that belongs to one run until it is closed.
+type Dir struct {
+	path  string
+	lock  *lock
+	moved string // where the reports of earlier runs have been moved to; "" where there were none
+}
+
+// Take makes the directory the run's own, and makes it where there is none. Reports of the kinds are moved out of the way, those of
+// a gate first, so that whatever happens afterwards no GO is left.
+func Take(path string, kinds ...string) (*Dir, error) {
+	if err := os.MkdirAll(path, 0o755); err != nil {
+		return nil, err
+	}
+	l, err := acquire(path)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	d := &Dir{path: path, lock: l}
+	if err := d.clear(kinds); err != nil {
+		l.release()
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return d, nil
+}
+
+// Moved is where reports of earlier runs have been moved to; "" where there were none.
+func (d *Dir) Moved() string { return d.moved }
+
+// Has says whether the run has written its report of the kind.
+func (d *Dir) Has(kind string) bool {
+	_, err := os.Lstat(filepath.Join(d.path, kind+".json"))
+	return err == nil
+}
+
+// Close lets other runs take the directory.
+func (d *Dir) Close() { d.lock.release() }
+
+func (d *Dir) clear(kinds []string) error {
+	if HoldsGo(d.path) {
+		return ErrGo
+	}
+	names, err := d.ownFiles(kinds)
+	if err != nil {
+		return err
+	}
+	if err := d.moveAway(names); err != nil {
+		return err
+	}
+	return d.canWrite()
+}
+
+// saysGo says whether a file is the report of a gate that said GO. It reads no more of it than that, so that the GO of another
+// version of surecut counts as well.
+func saysGo(path string) bool {
+	data, err := os.ReadFile(path)
+	var gate struct {
+		Verdict string `json:"verdict"`
+	}
+	return err == nil && json.Unmarshal(data, &gate) == nil && gate.Verdict == reports.Go
+}
+
+// ownFiles lists the files of the reports of the kinds, those of a gate first and JSON, which a gate reads, before the others. It
+// removes temporary files that a run has left which was killed while it wrote its report.
+func (d *Dir) ownFiles(kinds []string) ([]string, error) {
+	entries, err := os.ReadDir(d.path)
+	if err != nil {
+		return nil, err
+	}
+	var names []string
+	for _, e := range entries {
+		kind, _, ok := reports.FileOf(e.Name())
+		switch {
+		case reports.IsTemporary(e.Name()) && e.Type().IsRegular():
+			if err := os.Remove(filepath.Join(d.path, e.Name())); err != nil {
+				return nil, err
+			}
+		case !ok || !slices.Contains(kinds, kind):
+		case !e.Type().IsRegular():
+			return nil, fmt.Errorf("%s is in the way of a report and no regular file; remove it, or give --out another directory", e.Name())
+		default:
+			names = append(names, e.Name())
+		}
+	}
+	slices.SortStableFunc(names, func(a, b string) int { return rank(a) - rank(b) })
+	return names, nil
+}
+
+func rank(name string) int {
+	kind, extension, _ := reports.FileOf(name)
+	n := 0
+	if kind != reports.KindGate {
+		n += 2
+	}
+	if extension != ".json" {
+		n++
+	}
+	return n
+}
+
+// moveAway moves files into a new directory below earlier/. Where that cannot be made, as on a full disk, they stay beside the new
+// reports under another name, under which nothing takes them for reports.
+func (d *Dir) moveAway(names []string) error {
+	if len(names) == 0 {
+		return nil
+	}
+	stamp := time.Now().UTC().Format("20060102T150405Z")
+	into, err := newDir(filepath.Join(d.path, Earlier), stamp)
+	for _, name := range names {
+		to := filepath.Join(into, name)
+		if err != nil {
+			to = filepath.Join(d.path, name+"."+Earlier+"-"+stamp)
+		}
+		if err := os.Rename(filepath.Join(d.path, name), to); err != nil {
+			return fmt.Errorf("move an earlier report out of the way: %w", err)
+		}
+	}
+	if d.moved = into; err != nil {
+		d.moved = filepath.Join(d.path, "*."+Earlier+"-"+stamp)
+	}
+	return syncDir(d.path)
+}
+
+// newDir makes a directory that was not there before.
+func newDir(parent, name string) (string, error) {
+	if err := os.MkdirAll(parent, 0o755); err != nil {
+		return "", err
+	}
+	for n := 1; ; n++ {
+		path := filepath.Join(parent, name)
+		if n > 1 {
+			path += fmt.Sprintf("-%d", n)
+		}
+		if err := os.Mkdir(path, 0o755); !errors.Is(err, os.ErrExist) {
+			return path, err
+		}
+	}
+}
+
+// canWrite finds out before the work begins whether there is room for reports.
+func (d *Dir) canWrite() error {
+	f, err := os.CreateTemp(d.path, ".surecut-*")
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteString(strings.Repeat("surecut\n", 8<<10)) // no report is much smaller
+	return errors.Join(err, f.Sync(), f.Close(), os.Remove(f.Name()))
+}
+
+func syncDir(path string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Sync(), f.Close())
+}
+
+// HoldsGo says whether the directory holds the record of a GO.
+func HoldsGo(path string) bool { return saysGo(filepath.Join(path, reports.KindGate+".json")) }
+
+// Followed is where a file of the directory lies that was moved out of the way; false where it was not.
+func (d *Dir) Followed(file string) (string, bool) {
+	if _, err := os.Lstat(file); d.moved == "" || !errors.Is(err, os.ErrNotExist) || !sameDir(filepath.Dir(file), d.path) {
+		return "", false
+	}
+	moved := filepath.Join(d.moved, filepath.Base(file))
+	if strings.Contains(filepath.Base(d.moved), "*") {
+		moved = filepath.Join(d.path, strings.Replace(filepath.Base(d.moved), "*", filepath.Base(file), 1))
+	}
+	_, err := os.Lstat(moved)
+	return moved, err == nil
+}
+
+func sameDir(a, b string) bool {
+	one, err1 := os.Stat(a)
+	two, err2 := os.Stat(b)
+	return err1 == nil && err2 == nil && os.SameFile(one, two)
+}
