@@ -69,6 +69,7 @@ func TestGate(t *testing.T) {
 		{name: "failed check accepted", why: "only alarms can be accepted", policy: func(p *Policy) { p.Check.AcceptAlarms, p.Check.Accept = true, []string{"connectivity"} },
 			change: func(c *Check, _ *Verify, _ *Migrate, _ *BigKeys) { c.Checks[0].Result = preflight.Fail }, want: "failed"},
 		{name: "verdict fail alone", why: "words against figures", change: func(c *Check, _ *Verify, _ *Migrate, _ *BigKeys) { c.Verdict = preflight.Fail }, want: "contradicts itself"},
+		{name: "note", why: "it needs no decision", change: func(c *Check, _ *Verify, _ *Migrate, _ *BigKeys) { c.Checks[0].Result = preflight.Note }},
 		{name: "alarm", why: "nobody accepted it", change: func(c *Check, _ *Verify, _ *Migrate, _ *BigKeys) { c.Checks[0].Result = preflight.Alarm }, want: "raised an alarm that nobody accepted"},
 		{name: "alarm by id", why: "the policy accepts it", policy: func(p *Policy) { p.Check.Accept = []string{"connectivity"} }, change: func(c *Check, _ *Verify, _ *Migrate, _ *BigKeys) { c.Checks[0].Result = preflight.Alarm }},
 		{name: "all alarms", why: "the policy accepts them", policy: func(p *Policy) { p.Check.AcceptAlarms = true }, change: func(c *Check, _ *Verify, _ *Migrate, _ *BigKeys) { c.Checks[0].Result = preflight.Alarm }},

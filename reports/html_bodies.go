@@ -208,6 +208,7 @@ func checkBodyOf(c *Check) checkBody {
 		"fail":     {ID: "fail", Title: "Failed", Note: "each stops the migration", Tone: "bad"},
 		"alarm":    {ID: "alarm", Title: "Alarms", Note: "each must be remedied or accepted", Tone: "warn"},
 		"accepted": {ID: "accepted", Title: "Accepted alarms", Note: "taken on purpose", Tone: "warn"},
+		"note":     {ID: "note", Title: "Notes", Note: "worth knowing, and no decision of yours is needed", Tone: "skip"},
 		"skipped":  {ID: "skipped", Title: "Skipped", Note: "could not be checked from here", Tone: "skip"},
 	}
 	for _, check := range c.Checks {
@@ -218,7 +219,7 @@ func checkBodyOf(c *Check) checkBody {
 		g := groups[resultWord(check)]
 		g.Checks = append(g.Checks, check)
 	}
-	for _, id := range []string{"fail", "alarm", "accepted", "skipped"} {
+	for _, id := range []string{"fail", "alarm", "accepted", "note", "skipped"} {
 		if g := groups[id]; len(g.Checks) > 0 {
 			b.Groups = append(b.Groups, *g)
 		}

@@ -275,13 +275,14 @@ func jsonFiles(dir string) ([]string, error) {
 }
 
 func (c *Check) validate() error {
-	results := []preflight.Result{preflight.Pass, preflight.Alarm, preflight.Fail, preflight.Skipped}
-	if !slices.Contains(results[:3], c.Verdict) {
+	verdicts := []preflight.Result{preflight.Pass, preflight.Alarm, preflight.Fail}
+	results := append(slices.Clone(verdicts), preflight.Note, preflight.Skipped)
+	if !slices.Contains(verdicts, c.Verdict) {
 		return fmt.Errorf("verdict is %q, want pass, alarm or fail", c.Verdict)
 	}
 	for i, check := range c.Checks {
 		if !slices.Contains(results, check.Result) {
-			return fmt.Errorf("checks[%d].result is %q, want pass, alarm, fail or skipped", i, check.Result)
+			return fmt.Errorf("checks[%d].result is %q, want pass, note, alarm, fail or skipped", i, check.Result)
 		}
 	}
 	return nil

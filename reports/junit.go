@@ -47,6 +47,7 @@ type junitCase struct {
 	Failure   *junitDetail `xml:"failure"`
 	Error     *junitDetail `xml:"error"`
 	Skipped   *junitDetail `xml:"skipped"`
+	SystemOut string       `xml:"system-out,omitempty"` // what is worth knowing of a testcase that passed
 }
 
 type junitDetail struct {
@@ -149,6 +150,8 @@ func checkCases(c *Check) []junitCase {
 			j.Failure = &junitDetail{"fail", check.Title + ": found " + check.Found, text}
 		case check.Result == preflight.Alarm && !check.Accepted:
 			j.Failure = &junitDetail{"alarm", check.Title + ": found " + check.Found, text}
+		case check.Result == preflight.Note:
+			j.SystemOut = text
 		case check.Result == preflight.Skipped:
 			j.Skipped = &junitDetail{"", check.Found, text}
 		}

@@ -161,6 +161,7 @@ func sampleCheck() *Check {
 		{ID: "target_version", Title: "Target is not older than source", Subject: "target", Result: preflight.Alarm, Found: "hash field expiries of 7.4 are rebuilt by commands", Wanted: "7.4 or later", Accepted: true},
 		{ID: "authentication", Title: "Each side requires a password", Subject: "source", Result: preflight.Alarm, Found: "the default user has no password", Wanted: "a password or a user", Remedy: "CONFIG SET requirepass 'A-LONG-SECRET'\nCONFIG REWRITE"},
 		{ID: "output_buffer", Title: "The replica's output buffer holds a full phase", Subject: "10.20.0.11:6379", Result: preflight.Alarm, Found: "256mb 64mb 60, expected pile-up 1.9 GiB", Wanted: "0 0 0, or at least 1.9 GiB", Remedy: "CONFIG SET client-output-buffer-limit 'slave 0 0 0'"},
+		{ID: "backlog", Title: "The replication backlog covers a reconnect", Subject: "10.20.0.11:6379", Result: preflight.Note, Found: "repl-backlog-size 1.0 MiB: a link that is lost for longer begins again with a snapshot", Wanted: "60.0 MiB: 1m0s of writes at 1.0 MiB/s", Remedy: "redis-cli -h 10.20.0.11 -p 6379 config set repl-backlog-size 62914560"},
 		{ID: "target_empty", Title: "The target holds no keys", Subject: "target", Result: preflight.Pass, Found: "0 keys", Wanted: "0 keys"},
 		{ID: "target_space", Title: "The target has room", Subject: "target", Result: preflight.Pass, Found: "12.0 GiB free", Wanted: "1.5 times 5.1 GiB"},
 		{ID: "target_eviction", Title: "The target does not evict", Subject: "target", Result: preflight.Pass, Found: "noeviction", Wanted: "noeviction"},

@@ -70,7 +70,7 @@ func toneIf(n int64, t tone) tone {
 	return ""
 }
 
-type checkTally struct{ Pass, Alarm, Accepted, Fail, Skipped int64 } // Alarm: those not accepted
+type checkTally struct{ Pass, Note, Alarm, Accepted, Fail, Skipped int64 } // Alarm: those not accepted
 
 func tally(c *Check) checkTally {
 	var t checkTally
@@ -78,6 +78,8 @@ func tally(c *Check) checkTally {
 		switch {
 		case check.Result == preflight.Pass:
 			t.Pass++
+		case check.Result == preflight.Note:
+			t.Note++
 		case check.Result == preflight.Alarm && check.Accepted:
 			t.Accepted++
 		case check.Result == preflight.Alarm:
@@ -105,7 +107,7 @@ func summarizeCheck(c *Check) summary {
 		n    int64
 		word string
 	}{{t.Fail, "failed|failed"}, {t.Alarm, "alarm|alarms"}, {t.Accepted, "accepted alarm|accepted alarms"},
-		{t.Pass, "passed|passed"}, {t.Skipped, "skipped|skipped"}} {
+		{t.Note, "note|notes"}, {t.Pass, "passed|passed"}, {t.Skipped, "skipped|skipped"}} {
 		if p.n > 0 {
 			parts = append(parts, plural(p.n, p.word))
 		}
@@ -123,6 +125,7 @@ func summarizeCheck(c *Check) summary {
 		{Name: "Failed", Value: count(t.Fail), Note: "stop the migration", Tone: toneIf(t.Fail, bad)},
 		{Name: "Alarms", Value: count(t.Alarm), Note: "need accepting", Tone: toneIf(t.Alarm, warn)},
 		{Name: "Accepted", Value: count(t.Accepted), Note: "alarms taken on purpose"},
+		{Name: "Notes", Value: count(t.Note), Note: "need no decision"},
 		{Name: "Passed", Value: count(t.Pass), Note: "of " + count(int64(len(c.Checks))), Tone: toneIf(t.Pass, good)},
 		{Name: "Skipped", Value: count(t.Skipped), Note: "could not be checked"},
 	}

@@ -144,13 +144,14 @@ func more(w io.Writer, shown, all int64, kind string) error {
 	return err
 }
 
-// checksByWeight orders checks as a reader needs them: failed, alarms, skipped, passed.
+// checksByWeight orders checks as a reader needs them: failed, alarms, notes, skipped, passed.
 func checksByWeight(c *Check) []preflight.Check {
 	var ordered []preflight.Check
 	for _, weight := range []func(preflight.Check) bool{
 		func(c preflight.Check) bool { return c.Result == preflight.Fail },
 		func(c preflight.Check) bool { return c.Result == preflight.Alarm && !c.Accepted },
 		func(c preflight.Check) bool { return c.Result == preflight.Alarm && c.Accepted },
+		func(c preflight.Check) bool { return c.Result == preflight.Note },
 		func(c preflight.Check) bool { return c.Result == preflight.Skipped },
 		func(c preflight.Check) bool { return c.Result == preflight.Pass },
 	} {
@@ -178,12 +179,14 @@ func checkTable(w io.Writer, c *Check) error {
 	if err := writeTable(w, []column{{head: "result"}, {head: "check", width: 21}, {head: "subject", width: 15}, {head: "found", width: 24}, {head: "wanted", width: 20}}, rows); err != nil {
 		return err
 	}
-	for i, check := range checksByWeight(c) {
-		if check.Remedy == "" || check.Result == preflight.Pass {
+	titled := false
+	for _, check := range checksByWeight(c) {
+		if check.Remedy == "" || check.Result == preflight.Pass || check.Result == preflight.Note {
 			continue
 		}
-		if i == 0 {
+		if !titled {
 			fmt.Fprintln(w, "\nRemedies")
+			titled = true
 		}
 		fmt.Fprintf(w, "  %s (%s):\n", visible(check.ID), visible(check.Subject))
 		for _, line := range strings.Split(visibleLines(check.Remedy), "\n") { // not wrapped: it is to be copied

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"sync"
 
 	"github.com/urfave/cli/v2"
@@ -118,7 +119,19 @@ func runCheck(ctx context.Context, o CheckOptions, stdout, stderr io.Writer) err
 	if err := publish(report, o.Out, o.Format, stdout, stderr); err != nil {
 		return err
 	}
+	if how := howToAccept(result); how != "" {
+		fmt.Fprintln(stderr, "surecut: "+how)
+	}
 	return verdictStatus(checkStatus(result.Verdict))
+}
+
+// howToAccept is the line to paste where alarms are left that nobody has accepted; "" where there are none.
+func howToAccept(result preflight.Report) string {
+	ids := result.Unaccepted()
+	if len(ids) == 0 {
+		return ""
+	}
+	return "alarms that nobody has accepted; look at each, then accept them with: --accept " + strings.Join(ids, ",")
 }
 
 // checkStatus is the exit status of a verdict of the checks.

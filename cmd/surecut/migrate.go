@@ -249,7 +249,7 @@ func checkFirst(ctx context.Context, o MigrateOptions, source, target preflight.
 		}
 		return nil, &statusError{exitDifferent, fmt.Errorf("the migration was not started: failed: %s", strings.Join(failed, "; "))}
 	}
-	return nil, &statusError{exitUnchecked, errors.New("the migration was not started: alarms were not accepted; look at them, then say --accept ID,ID or --accept-alarms")}
+	return nil, &statusError{exitUnchecked, errors.New("the migration was not started: " + howToAccept(result))}
 }
 
 func (o MigrateOptions) header(kind string) reports.Header {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -122,7 +123,8 @@ func targetSpace(_ context.Context, r *run) []Check {
 		case !ok:
 			s.unknown = append(s.unknown, n.addr+" does not tell its maxmemory")
 		case limit == 0:
-			s.unknown = append(s.unknown, n.addr+" has no maxmemory")
+			s.unlimited = append(s.unlimited, n.addr+" has no maxmemory")
+			s.host(n)
 		default:
 			s.free += max(limit-int64(used), 0)
 		}
@@ -140,17 +142,41 @@ func (n *node) maxmemory() (int64, bool) {
 }
 
 type space struct {
-	free    int64    // of the nodes that have a limit
-	unknown []string // why some are not known
+	free      int64            // of the nodes that have a limit
+	unlimited []string         // nodes that have none
+	hosts     map[string]int64 // memory of the hosts of those, where INFO tells it (since 3.2)
+	unknown   []string         // why some are not known
+}
+
+// host notes the memory of a node's host. Nodes that share a host share its memory.
+func (s *space) host(n *node) {
+	if s.hosts == nil {
+		s.hosts = map[string]int64{}
+	}
+	host, _, err := net.SplitHostPort(n.addr)
+	if err != nil {
+		host = n.addr
+	}
+	s.hosts[host] = max(s.hosts[host], int64(n.num("total_system_memory", 0)))
 }
 
 func (s space) judge(data int64) Check {
 	need := data + data/2
 	wanted := fmt.Sprintf("%s free: 1.5 times the source's data of %s", bytesText(need), bytesText(data))
+	room := s.free
+	for _, memory := range s.hosts {
+		room += memory
+	}
 	switch {
 	case len(s.unknown) > 0:
 		return alarm("target", "free memory cannot be known: "+s.unknown[0]+more(len(s.unknown)-1), wanted,
 			fmt.Sprintf("make sure that the host has the room; redis-cli config set maxmemory BYTES, at least %d, makes it known", need))
+	case len(s.unlimited) > 0 && room < need:
+		return alarm("target", fmt.Sprintf("%s%s, and there are %s in all", s.unlimited[0], more(len(s.unlimited)-1), bytesText(room)), wanted,
+			"use hosts with more memory, or more of them: what does not fit is swapped, or the kernel kills the server")
+	case len(s.unlimited) > 0:
+		return note("target", fmt.Sprintf("%s%s: what is free there is not known; the hosts have %s in all", s.unlimited[0], more(len(s.unlimited)-1), bytesText(room)), wanted,
+			fmt.Sprintf("redis-cli config set maxmemory BYTES, at least %d, makes it known", need))
 	case s.free < need:
 		return fail("target", bytesText(s.free)+" free below maxmemory", wanted,
 			fmt.Sprintf("redis-cli config set maxmemory BYTES, at least %d more in all", need-s.free))
@@ -197,7 +223,7 @@ func localDisk(_ context.Context, r *run) []Check {
 	}
 	var rate float64
 	for _, n := range r.source.primaries() {
-		rate += n.netIn
+		rate += n.written
 	}
 	need := data + int64(rate*hour.Seconds())
 	wanted := fmt.Sprintf("%s: the snapshot (at most %s) and an hour of stream at %s/s", bytesText(need), bytesText(data), bytesText(int64(rate)))

@@ -56,6 +56,7 @@ func oneLine(err error) string { return strings.ReplaceAll(err.Error(), "\n", ";
 func authentication(ctx context.Context, r *run) []Check {
 	const wanted = "an unauthenticated client is refused"
 	var checks []Check
+	secured := false // some node of the source
 	for _, s := range []*side{&r.source, &r.target} {
 		if !s.open() {
 			checks = append(checks, skip(s.name, "the "+s.name+" could not be opened, see connectivity", wanted))
@@ -67,13 +68,23 @@ func authentication(ctx context.Context, r *run) []Check {
 			case err != nil:
 				return skip("", oneLine(err), wanted)
 			case required:
+				secured = secured || s == &r.source
 				return pass("", "a password or a user is required", wanted)
 			}
-			return alarm("", "anyone who reaches it may use it", wanted,
-				fmt.Sprintf("redis-cli %s config set requirepass PASSWORD", cliAddr(n.addr)))
+			return judgeOpen(n.addr, secured, wanted)
 		})...)
 	}
 	return checks
+}
+
+// judgeOpen judges a server that anyone may use. Clients that are used to a password are refused by such a target: AUTH is an error
+// where the default user has none.
+func judgeOpen(addr string, sourceSecured bool, wanted string) Check {
+	remedy := fmt.Sprintf("redis-cli %s config set requirepass PASSWORD", cliAddr(addr))
+	if sourceSecured {
+		return alarm("", "anyone who reaches it may use it, and clients that send the source's password are refused: AUTH is an error there", wanted, remedy)
+	}
+	return note("", "anyone who reaches it may use it", wanted, remedy)
 }
 
 // cliAddr gives an address as redis-cli takes it.

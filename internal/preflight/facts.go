@@ -58,7 +58,8 @@ type node struct {
 	confErr error             // CONFIG GET is forbidden
 	skew    time.Duration     // its clock minus the local one
 	skewErr error
-	netIn   float64 // bytes per second that clients send it
+	first   counters
+	written float64 // bytes per second that clients write
 }
 
 // configNames are the settings that the checks read. An unknown one is left out by the server.
@@ -94,9 +95,21 @@ func gather(ctx context.Context, cfg Config) *run {
 	}
 	wg.Wait()
 	if r.source.open() && !r.source.spec.IsFile() {
+		r.source.readWriteRates(ctx) // before the sample is taken, which is traffic of our own
 		r.sample = takeSample(ctx, r)
 	}
 	return r
+}
+
+// readWriteRates measures all nodes in one and the same time.
+func (s *side) readWriteRates(ctx context.Context) {
+	var wg sync.WaitGroup
+	for _, n := range s.nodes {
+		if n.err == nil && n.infoErr == nil {
+			wg.Go(func() { n.readWriteRate(ctx, n.first) })
+		}
+	}
+	wg.Wait()
 }
 
 func newSide(name string, cfg Side) side {
@@ -124,16 +137,14 @@ func (n *node) gather(ctx context.Context, d *endpoint.Deployment) {
 		n.err = fmt.Errorf("PING to %s: %w", n.addr, err)
 		return
 	}
-	before := time.Now()
 	n.infoErr = n.readInfo(ctx)
-	first := n.num("total_net_input_bytes", 0)
+	n.first = countersOf(n.info, time.Now())
 	n.readConfig(ctx)
 	n.readClock(ctx)
 	if n.infoErr != nil {
 		return
 	}
 	n.server, n.infoErr = d.Server(ctx, n.addr)
-	n.readWriteRate(ctx, before, first)
 }
 
 func (n *node) readInfo(ctx context.Context) error {
@@ -212,27 +223,6 @@ func skewOf(parts []string, sent, back time.Time) (time.Duration, error) {
 	}
 	middle := sent.Add(back.Sub(sent) / 2)
 	return time.Unix(sec, usec*1000).Sub(middle), nil
-}
-
-// readWriteRate measures what clients send over a moment, beside the average that the server keeps of the last ones.
-func (n *node) readWriteRate(ctx context.Context, since time.Time, first float64) {
-	n.netIn = n.num("instantaneous_input_kbps", 0) * 1024
-	if wait := 300*time.Millisecond - time.Since(since); wait > 0 {
-		select {
-		case <-ctx.Done():
-			return
-		case <-time.After(wait):
-		}
-	}
-	info, err := endpoint.Info(ctx, n.client, "stats")
-	if err != nil {
-		return
-	}
-	last, err := strconv.ParseFloat(info["total_net_input_bytes"], 64)
-	if err != nil { // before 2.8.? it is not counted
-		return
-	}
-	n.netIn = max(n.netIn, (last-first)/time.Since(since).Seconds())
 }
 
 // num gives a field of INFO as a number.

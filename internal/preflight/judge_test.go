@@ -89,11 +89,11 @@ func judged() []struct {
 		{"target_version", "8.0 to Valkey", "field expiries came with 7.4", between(redis("8.0.0", 80000, 12), valkey("8.1.0", 11)), Alarm, "fields expire"},
 		{"target_version", "8.0 to Valkey 9", "80 is above 12 and yet another format", between(redis("8.0.0", 80000, 12), valkey("9.0.0", 80)), Alarm, "vector sets"},
 		{"target_version", "seen", "what there is now says how bad it is", withFields(redis("8.0.0", 80000, 12), redis("7.0.0", 70000, 10)), Alarm, "hashes whose fields expire (2 now) are refused"},
-		{"target_version", "Valkey 9 to 8.0", "Redis refuses 80", between(valkey("9.0.0", 80), redis("8.0.0", 80000, 12)), Alarm, "re-encoded"},
+		{"target_version", "Valkey 9 to 8.0", "Redis refuses 80", between(valkey("9.0.0", 80), redis("8.0.0", 80000, 12)), Note, "re-encoded"},
 		{"target_version", "7.0.15 to 7.0.0", "the same release", between(redis("7.0.15", 70015, 10), redis("7.0.0", 70000, 10)), Pass, ""},
-		{"target_version", "6.2 to 6.0", "one RDB version, fewer commands", between(redis("6.2.0", 60200, 9), redis("6.0.0", 60000, 9)), Alarm, "the target is older"},
-		{"target_version", "6.0 to 5.0", "one RDB version and the same commands, fewer options", between(redis("6.0.0", 60000, 9), redis("5.0.0", 50000, 9)), Alarm, "the target is older"},
-		{"target_version", "Valkey 8.1 to 8.0", "both say that they are Redis 7.2.4", between(valkey("8.1.0", 11), valkey("8.0.0", 11)), Alarm, "the target is older"},
+		{"target_version", "6.2 to 6.0", "one RDB version, fewer commands", between(redis("6.2.0", 60200, 9), redis("6.0.0", 60000, 9)), Note, "the target is older"},
+		{"target_version", "6.0 to 5.0", "one RDB version and the same commands, fewer options", between(redis("6.0.0", 60000, 9), redis("5.0.0", 50000, 9)), Note, "the target is older"},
+		{"target_version", "Valkey 8.1 to 8.0", "both say that they are Redis 7.2.4", between(valkey("8.1.0", 11), valkey("8.0.0", 11)), Note, "the target is older"},
 		{"target_version", "7.0 to 4.0", "streams came with 5.0", between(redis("7.0.0", 70000, 10), redis("4.0.0", 40000, 8)), Alarm, "streams are refused"},
 
 		{"target_state", "no hash", "nothing else runs", judgeCluster("h:1", map[string]string{"cluster_state": "ok", "cluster_slots_ok": "16384"}, nil), Pass, ""},
@@ -112,13 +112,22 @@ func judged() []struct {
 
 		{"source_is_replica", "replica", "", judgeReader(reader("slave", "up"), "replica", true, false, ""), Pass, "a replica of"},
 		{"source_is_replica", "replica that stands still", "", judgeReader(reader("slave", "down"), "replica", true, false, ""), Alarm, "stands still"},
-		{"source_is_replica", "no replica in the shard", "", judgeReader(reader("master", ""), "replica", true, false, ""), Alarm, "no replica"},
-		{"source_is_replica", "replicas of 4.0", "EXEC goes to the primary", judgeReader(reader("master", ""), "replica", true, true, ""), Alarm, "3.2 to 5.0"},
-		{"source_is_replica", "as the user wants it", "", judgeReader(reader("master", ""), "primary", true, false, ""), Alarm, "--read-from primary"},
+		{"source_is_replica", "no replica in the shard", "", judgeReader(reader("master", ""), "replica", true, false, ""), Note, "no replica"},
+		{"source_is_replica", "replicas of 4.0", "EXEC goes to the primary", judgeReader(reader("master", ""), "replica", true, true, ""), Note, "3.2 to 5.0"},
+		{"source_is_replica", "as the user wants it", "", judgeReader(reader("master", ""), "primary", true, false, ""), Note, "--read-from primary"},
 
 		{"target_space", "exactly", "1.5 times", space{free: 150}.judge(100), Pass, "150 B"},
 		{"target_space", "one byte less", "less than 1.5 times", space{free: 149}.judge(100), Fail, "149 B"},
-		{"target_space", "no limit", "cannot be known", space{free: 1 << 40, unknown: []string{"h:1 has no maxmemory"}}.judge(100), Alarm, "no maxmemory"},
+		{"target_space", "no limit", "the default: what is free cannot be known, and the hosts have the room", unlimited(1 << 40).judge(100), Note, "no maxmemory"},
+		{"target_space", "no limit, small hosts", "it fits into no memory there is", unlimited(149).judge(100), Alarm, "149 B in all"},
+		{"target_space", "not told", "cannot be known", space{free: 1 << 40, unknown: []string{"h:1 does not tell its maxmemory"}}.judge(100), Alarm, "does not tell"},
+
+		{"authentication", "open as the source", "it is what it was", judgeOpen("h:1", false, ""), Note, "anyone"},
+		{"authentication", "open, and the source is not", "AUTH is an error there", judgeOpen("h:1", true, ""), Alarm, "clients that send the source's password are refused"},
+
+		{"source_is_primary", "a primary", "", judgeNamed(reader("master", "")), Pass, "a primary"},
+		{"source_is_primary", "a replica", "both servers are named", judgeNamed(replicaOf("p", "6379", "1")), Alarm, "h:1 is a replica of p:6379"},
+		{"source_is_primary", "a replica with keys of its own", "they are no part of the data", judgeNamed(replicaOf("p", "6379", "0")), Alarm, "takes writes of its own"},
 
 		{"target_empty", "own keys", "left by an earlier run", judgeEmpty(targetKeys{own: 3}, "fail", ""), Pass, "3 of surecut"},
 		{"target_empty", "foreign keys", "nobody said what to do with them", judgeEmpty(targetKeys{foreign: 1}, "fail", ""), Fail, "1 keys"},
@@ -147,18 +156,18 @@ func judged() []struct {
 		{"output_buffer", "soft", "longer than 60 s over 64 MiB", judgeBuffer("h:1", bufferLimit{0, 64 << 20, 60}, estimate(100*snapshotRate, 1<<20)), Alarm, "64.0 MiB"},
 		{"output_buffer", "soft, short", "it is over before", judgeBuffer("h:1", bufferLimit{0, 64 << 20, 60}, estimate(50*snapshotRate, 2<<20)), Pass, ""},
 		{"backlog", "default, idle", "", judgeBacklog("h:1", 1<<20, 0), Pass, "1.0 MiB"},
-		{"backlog", "too small", "a minute of 1 MiB/s", judgeBacklog("h:1", 1<<20, 1<<20), Alarm, "1.0 MiB"},
+		{"backlog", "too small", "a minute of 1 MiB/s", judgeBacklog("h:1", 1<<20, 1<<20), Note, "1.0 MiB"},
 		{"repl_timeout", "default", "", judgeTimeout("h:1", 60, estimate(1<<20, 0)), Pass, "60 s"},
-		{"repl_timeout", "big data", "100 s of snapshot", judgeTimeout("h:1", 60, estimate(100*snapshotRate, 0)), Alarm, "60 s"},
+		{"repl_timeout", "big data", "100 s of snapshot", judgeTimeout("h:1", 60, estimate(100*snapshotRate, 0)), Note, "60 s"},
 
 		{"tcp_kernel", "large enough", "", judgeKernel(kernel("4096", "4096", "0")), Pass, "somaxconn = 4096"},
-		{"tcp_kernel", "small backlog", "", judgeKernel(kernel("128", "4096", "0")), Alarm, "tcp_max_syn_backlog = 128"},
-		{"tcp_kernel", "small queue", "", judgeKernel(kernel("4096", "128", "0")), Alarm, "somaxconn = 128"},
-		{"tcp_kernel", "resets", "an overflow would be an error", judgeKernel(kernel("4096", "4096", "1")), Alarm, "tcp_abort_on_overflow = 1"},
+		{"tcp_kernel", "small backlog", "", judgeKernel(kernel("128", "4096", "0")), Note, "tcp_max_syn_backlog = 128"},
+		{"tcp_kernel", "small queue", "", judgeKernel(kernel("4096", "128", "0")), Note, "somaxconn = 128"},
+		{"tcp_kernel", "resets", "an overflow would be an error", judgeKernel(kernel("4096", "4096", "1")), Note, "tcp_abort_on_overflow = 1"},
 		{"tcp_kernel", "not Linux", "there is nothing to read", judgeKernel(fstest.MapFS{}), Skipped, "/proc/sys"},
 
 		{"big_keys", "none", "", judgeBigKeys(sample{keys: 5, complete: true}, 100, ""), Pass, "all 5 keys"},
-		{"big_keys", "one", "", judgeBigKeys(sample{keys: 5, bigCount: 1, big: []sampled{{0, "a\nb", "hash", 200}}}, 100, ""), Alarm, `"a\nb"`},
+		{"big_keys", "one", "", judgeBigKeys(sample{keys: 5, bigCount: 1, big: []sampled{{0, "a\nb", "hash", 200}}}, 100, ""), Note, `"a\nb"`},
 		{"big_keys", "not measured", "no MEMORY USAGE before 4.0", judgeBigKeys(sample{keys: 5, unsized: 1}, 100, ""), Skipped, "MEMORY USAGE"},
 
 		{"command_compatibility", "none", "", judgeAgainst("cluster", map[string]int64{"get": 1, "select": 4}, 1), Pass, "2 commands"},
@@ -181,6 +190,19 @@ func judged() []struct {
 		{"bulk_length", "all known", "", judgeBulk(bulkLimits{512 << 20, 1 << 20}, sample{keys: 1, complete: true}, 1), Pass, "all 1 keys"},
 		{"bulk_length", "chunks too long", "a chunk is one bulk", judgeBulk(bulkLimits{512 << 20, 1 << 20}, sample{complete: true}, 16<<20), Alarm, "one piece"},
 	}
+}
+
+// unlimited is a target of two nodes on one host without maxmemory.
+func unlimited(memory int) space {
+	s := space{unlimited: []string{"h:1 has no maxmemory", "h:2 has no maxmemory"}}
+	for _, addr := range []string{"h:1", "h:2"} {
+		s.host(&node{addr: addr, info: map[string]string{"total_system_memory": strconv.Itoa(memory)}})
+	}
+	return s
+}
+
+func replicaOf(host, port, readOnly string) *node {
+	return &node{addr: "h:1", info: map[string]string{"role": "slave", "master_host": host, "master_port": port, "slave_read_only": readOnly}}
 }
 
 func same(db int) int { return db }
@@ -249,6 +271,10 @@ func TestVerdict(t *testing.T) {
 		{name: "all pass", checks: checks(Pass, Pass), want: Pass},
 		{name: "skipped hides nothing and is no alarm", checks: checks(Skipped, Pass), want: Pass},
 		{name: "alarm", checks: checks(Pass, Alarm), want: Alarm},
+		{name: "note", checks: checks(Note, Pass), want: Pass},
+		{name: "note beside an alarm", checks: checks(Note, Alarm), want: Alarm},
+		{name: "accepting what is a note does no harm", checks: checks(Note), accept: []string{"backlog"}, want: Pass},
+		{name: "accepting what was not raised does no harm", checks: checks(Pass), accept: []string{"backlog", "modules"}, want: Pass},
 		{name: "accepted", checks: checks(Alarm), accept: []string{"backlog"}, want: Pass},
 		{name: "another accepted", checks: checks(Alarm), accept: []string{"modules"}, want: Alarm},
 		{name: "all accepted", checks: checks(Alarm), all: true, want: Pass},
@@ -260,6 +286,19 @@ func TestVerdict(t *testing.T) {
 		if rep.decide(Config{Accept: tt.accept, AcceptAlarms: tt.all}); rep.Verdict != tt.want {
 			t.Errorf("%s: %s, want %s", tt.name, rep.Verdict, tt.want)
 		}
+		for _, c := range rep.Checks {
+			if c.Accepted && c.Result != Alarm {
+				t.Errorf("%s: a %s is marked as accepted", tt.name, c.Result)
+			}
+		}
+	}
+}
+
+func TestUnaccepted(t *testing.T) {
+	rep := Report{Checks: []Check{{ID: "c", Result: Alarm}, {ID: "a", Result: Alarm}, {ID: "a", Result: Alarm, Subject: "another node"},
+		{ID: "b", Result: Alarm, Accepted: true}, {ID: "d", Result: Note}, {ID: "e", Result: Fail}}}
+	if got := strings.Join(rep.Unaccepted(), ","); got != "c,a" {
+		t.Errorf("%s, want c,a", got)
 	}
 }
 

@@ -54,7 +54,7 @@ func judgeKernel(sys fs.FS) Check {
 		}
 	}
 	if len(remedy) > 0 {
-		return alarm("", strings.Join(found, ", "), wantedKernel, strings.Join(remedy, " && "))
+		return note("", strings.Join(found, ", "), wantedKernel, strings.Join(remedy, " && "))
 	}
 	return pass("", strings.Join(found, ", "), wantedKernel)
 }

@@ -237,8 +237,10 @@ func (p *prober) judge(acl string, asked int) Check {
 		return fail("", text, wantedPermissions, "take back the rename-command lines of the server's configuration")
 	case len(p.denied)+len(p.unknown) > 0:
 		return fail("", text, wantedPermissions, acl)
-	case len(found) > 0:
+	case len(p.unchecked) > 0:
 		return alarm("", text, wantedPermissions, acl)
+	case len(found) > 0: // whatever is skipped for it says so itself
+		return note("", text, wantedPermissions, acl)
 	}
 	return pass("", fmt.Sprintf("%d commands may be run", asked), wantedPermissions)
 }

@@ -32,17 +32,17 @@ func estimate(data int64, rate float64) fullPhase {
 }
 
 func (p fullPhase) String() string {
-	return fmt.Sprintf("%s of data at %s/s take %v, and clients send %s/s", bytesText(p.data), bytesText(snapshotRate),
+	return fmt.Sprintf("%s of data at %s/s take %v, and clients write %s/s", bytesText(p.data), bytesText(snapshotRate),
 		p.duration.Round(time.Second), bytesText(int64(p.rate)))
 }
 
-// phaseOf estimates for a node; a replica receives its writes over its own link, which INFO counts apart.
+// phaseOf estimates for a node.
 func (n *node) phaseOf() (fullPhase, string) {
 	data, ok := n.dataBytes()
 	if !ok {
 		return fullPhase{}, fmt.Sprintf("INFO memory is not available: %v", n.infoErr)
 	}
-	return estimate(data, max(n.netIn, n.num("instantaneous_input_repl_kbps", 0)*1024)), ""
+	return estimate(data, n.written), ""
 }
 
 // bufferLimit is one class of client-output-buffer-limit; 0 is no limit.
@@ -136,7 +136,7 @@ func judgeBacklog(addr string, size int64, rate float64) Check {
 	found := "repl-backlog-size " + bytesText(size)
 	wanted := fmt.Sprintf("%s: %v of writes at %s/s", bytesText(need), reconnectTime, bytesText(int64(rate)))
 	if size < need {
-		return alarm("", found, wanted, fmt.Sprintf("redis-cli %s config set repl-backlog-size %d", cliAddr(addr), need))
+		return note("", found+": a link that is lost for longer begins again with a snapshot", wanted, fmt.Sprintf("redis-cli %s config set repl-backlog-size %d", cliAddr(addr), need))
 	}
 	return pass("", found, wanted)
 }
@@ -161,7 +161,7 @@ func judgeTimeout(addr string, seconds int64, phase fullPhase) Check {
 	found := fmt.Sprintf("repl-timeout %d s", seconds)
 	wanted := fmt.Sprintf("%d s (%s of data at %s/s, at least a minute)", need, bytesText(phase.data), bytesText(snapshotRate))
 	if seconds < need {
-		return alarm("", found, wanted, fmt.Sprintf("redis-cli %s config set repl-timeout %d", cliAddr(addr), need))
+		return note("", found, wanted, fmt.Sprintf("redis-cli %s config set repl-timeout %d", cliAddr(addr), need))
 	}
 	return pass("", found, wanted)
 }
@@ -186,7 +186,7 @@ func rdbDirectory(_ context.Context, r *run) []Check {
 		case n.info["rdb_last_bgsave_status"] == "err":
 			return alarm("", "the last background save failed; directory "+dir, wanted, remedy)
 		case never && reason == "":
-			return alarm("", "repl-diskless-sync no, and no background save since the start proves that it can write to "+dir, wanted, remedy)
+			return note("", "repl-diskless-sync no, and no background save since the start proves that it can write to "+dir, wanted, remedy)
 		case never:
 			return skip("", reason+"; no background save since the start", wanted)
 		}

@@ -1,13 +1,19 @@
 package preflight
 
-import "surecut/internal/keyspace"
+import (
+	"slices"
+
+	"surecut/internal/keyspace"
+)
 
 // Result is the outcome of one check.
 type Result string
 
-// A check that could not be made is skipped, with its reason in Found; it never hides another.
+// A note tells something that is worth knowing and needs no decision of a person; an alarm needs one. A check that could not be
+// made is skipped, with its reason in Found; it never hides another.
 const (
 	Pass    Result = "pass"
+	Note    Result = "note"
 	Alarm   Result = "alarm"
 	Fail    Result = "fail"
 	Skipped Result = "skipped"
@@ -31,4 +37,15 @@ type Report struct {
 	Verdict   Result              `json:"verdict"`
 	Checks    []Check             `json:"checks"`
 	Selection *keyspace.Selection `json:"selection,omitempty"` // of the migration that the checks are for; nil: all keys
+}
+
+// Unaccepted returns the IDs of the checks whose alarms nobody has accepted, each once, in the order of the report.
+func (rep Report) Unaccepted() []string {
+	var ids []string
+	for _, c := range rep.Checks {
+		if c.Result == Alarm && !c.Accepted && !slices.Contains(ids, c.ID) {
+			ids = append(ids, c.ID)
+		}
+	}
+	return ids
 }

@@ -40,6 +40,7 @@ func definitions() []definition {
 		{"source_state", "The source runs normally", needsSource, sourceState},
 		{"target_state", "The target runs normally", needsTarget, targetState},
 		{"source_is_replica", "The link reads from a replica", needsSource, sourceIsReplica},
+		{"source_is_primary", "The source names its primary", needsSource, sourceIsPrimary},
 		{"target_is_primary", "The target can be written", needsTarget, targetIsPrimary},
 		{"target_empty", "The target is empty", needsTarget, targetEmpty},
 		{"target_space", "The target has room for the data", both, targetSpace},
@@ -168,6 +169,11 @@ func (rep *Report) decide(cfg Config) {
 
 func pass(subject, found, wanted string) Check {
 	return Check{Subject: subject, Result: Pass, Found: found, Wanted: wanted}
+}
+
+// note tells what needs no decision. Its remedy says what would be better, and may be empty.
+func note(subject, found, wanted, remedy string) Check {
+	return Check{Subject: subject, Result: Note, Found: found, Wanted: wanted, Remedy: remedy}
 }
 
 func alarm(subject, found, wanted, remedy string) Check {

@@ -3,6 +3,7 @@ package preflight
 import (
 	"context"
 	"fmt"
+	"net"
 	"os"
 	"slices"
 	"strconv"
@@ -206,12 +207,12 @@ func judgeReader(n *node, readFrom string, cluster, moves bool, wanted string) C
 	case role == "slave":
 		return pass("", "reads from a replica of "+n.info["master_host"]+":"+n.info["master_port"], wanted)
 	case readFrom == "primary":
-		return alarm("", "reads from the primary, as --read-from primary says: its fork and its output buffer serve the migration", wanted, "--read-from replica")
+		return note("", "reads from the primary, as --read-from primary says: its fork and its output buffer serve the migration", wanted, "--read-from replica")
 	case moves:
-		return alarm("", "reads from the primary: the shard's replicas do not answer EXEC themselves (clusters of 3.2 to 5.0)", wanted,
+		return note("", "reads from the primary: the shard's replicas do not answer EXEC themselves (clusters of 3.2 to 5.0)", wanted,
 			"migrate when the load is low: its fork and its output buffer serve the migration")
 	case cluster:
-		return alarm("", "this shard has no replica that answers; the link reads from the primary", wanted,
+		return note("", "this shard has no replica that answers; the link reads from the primary", wanted,
 			"redis-cli --cluster add-node HOST:PORT "+n.addr+" --cluster-slave")
 	}
 	var replicas []string
@@ -221,9 +222,10 @@ func judgeReader(n *node, readFrom string, cluster, moves bool, wanted string) C
 		}
 	}
 	if len(replicas) == 0 {
-		return alarm("", "a primary without replicas", wanted, "start a replica: redis-cli -h REPLICA replicaof "+strings.Replace(n.addr, ":", " ", 1)+"; then --source redis://REPLICA:PORT")
+		return note("", "a primary without replicas: its fork and its output buffer serve the migration", wanted, "migrate when the load is low")
 	}
-	return alarm("", "a primary; its replicas are "+strings.Join(replicas, ", "), wanted, "--source redis://"+replicas[0])
+	return note("", "a primary; its replicas are "+strings.Join(replicas, ", "), wanted,
+		"name the group by its sentinels (redis+sentinel://) to read from a replica while the primary stays known; or --source redis://"+replicas[0]+" --accept source_is_primary")
 }
 
 // replicaAddr reads "ip=10.0.0.2,port=6379,state=online,...". Port 0 is a tool that posed as a replica.
@@ -238,6 +240,33 @@ func replicaAddr(text string) string {
 		return ""
 	}
 	return fields["ip"] + ":" + fields["port"]
+}
+
+// sourceIsPrimary finds a server that was named as the source and is the replica of another. Where the topology is known (a cluster,
+// sentinels) replicas are read while the primary stays known, which is no trouble.
+func sourceIsPrimary(_ context.Context, r *run) []Check {
+	return perNode(&r.source, r.source.primaries(), func(n *node) Check {
+		if n.infoErr != nil {
+			return skip("", "INFO replication: "+oneLine(n.infoErr), wantedPrimary)
+		}
+		return judgeNamed(n)
+	})
+}
+
+const wantedPrimary = "the server that applications write to is the one that is named"
+
+// judgeNamed judges the server that stands for a shard. A replica that takes writes of its own (replica-read-only no) holds keys which
+// its primary does not have; INFO calls that slave_read_only (since 2.6).
+func judgeNamed(n *node) Check {
+	if n.info["role"] != "slave" {
+		return pass("", "a primary", wantedPrimary)
+	}
+	primary := net.JoinHostPort(n.info["master_host"], n.info["master_port"])
+	found := fmt.Sprintf("%s is a replica of %s, which is not looked at: writes that have not come through are not migrated, and not missed", n.addr, primary)
+	if n.info["slave_read_only"] == "0" {
+		found = fmt.Sprintf("%s is a replica of %s that takes writes of its own (replica-read-only no): keys that the primary does not hold are migrated as well, and differences from it are not seen", n.addr, primary)
+	}
+	return alarm("", found, wantedPrimary, "name the primary: --source redis://"+primary+"; under sentinels or in a cluster a replica is read all the same")
 }
 
 func targetIsPrimary(_ context.Context, r *run) []Check {

@@ -161,7 +161,7 @@ func (f format) judge() Check {
 		reads = fmt.Sprintf("which does not tell what it takes; by its version RDB version %d", f.Reads)
 	}
 	found := versionText(f.Source) + " to " + versionText(f.Target) + ", " + reads
-	effects := f.effects()
+	effects, loses := f.effects()
 	if lacks := f.lacks(); len(lacks) > 0 {
 		more := ""
 		if n := len(lacks) - lacksShown; n > 0 {
@@ -174,6 +174,9 @@ func (f format) judge() Check {
 	}
 	if len(effects) == 0 {
 		return pass("target", found, wantedFormat)
+	}
+	if !loses {
+		return note("target", found+"; "+strings.Join(effects, "; "), wantedFormat, "")
 	}
 	return alarm("target", found+"; "+strings.Join(effects, "; "), wantedFormat,
 		"migrate to a target of the source's version or later, or accept it: what is refused is reported key by key, what is re-encoded keeps every value")
@@ -213,8 +216,9 @@ var encodings = []struct {
 	{"hashes", "hash", []byte{rdb.TypeHashZiplist, rdb.TypeHashListpack}},
 }
 
-// effects says what becomes of types of values that the target does not read as the source writes them.
-func (f format) effects() (effects []string) {
+// effects says what becomes of types of values that the target does not read as the source writes them, and whether something of
+// them is lost: what is only encoded anew arrives whole.
+func (f format) effects() (effects []string, loses bool) {
 	unread := func(types ...byte) bool {
 		return slices.ContainsFunc(types, func(t byte) bool { return rdb.Reads(f.Source.RDBVersion, t) && !rdb.Reads(f.Reads, t) })
 	}
@@ -222,6 +226,10 @@ func (f format) effects() (effects []string) {
 		return slices.ContainsFunc(types, func(t byte) bool { return rdb.Reads(f.Reads, t) })
 	}
 	say := func(what, now, effect string) { effects = append(effects, what+now+" are "+effect) }
+	refused := func(what, now string) {
+		loses = true
+		say(what, now, "refused")
+	}
 	var again []string
 	for _, e := range encodings {
 		if unread(e.rdbTypes...) {
@@ -237,26 +245,28 @@ func (f format) effects() (effects []string) {
 	case reads(expiring...):
 		say(hashes, f.Holds.expiring(), "re-encoded")
 	default:
-		say(hashes, f.Holds.expiring(), "refused")
+		refused(hashes, f.Holds.expiring())
 	}
 	switch streams := f.Holds.now("stream"); {
 	case unread(rdb.TypeStream):
-		say("streams", streams, "refused")
+		refused("streams", streams)
 	case unread(rdb.TypeStream2):
+		loses = true
 		say("streams", streams, "re-encoded without the counters of entries and of groups, and without the times when consumers were active")
 	case unread(rdb.TypeStream3):
+		loses = true
 		say("streams", streams, "re-encoded without the times when consumers were active")
 	}
 	if unread(rdb.TypeModule) {
-		say("values of modules", "", "refused")
+		refused("values of modules", "")
 	}
 	if f.Commands.Knows("VADD") && !f.Dialect.Knows("VADD") {
-		say("vector sets", f.Holds.now("vectorset"), "refused")
+		refused("vector sets", f.Holds.now("vectorset"))
 	}
 	if f.Commands.Knows("FUNCTION") && !f.Dialect.Knows("FUNCTION") {
-		say("function libraries", "", "refused")
+		refused("function libraries", "")
 	}
-	return effects
+	return effects, loses
 }
 
 // now says how many keys of a type there are, as far as that was looked at.

@@ -1,0 +1,45 @@
+package preflight
+
+import (
+	"testing"
+	"time"
+)
+
+// TestWriteRate: what surecut itself sends is never a rate of writes, nor what others read.
+func TestWriteRate(t *testing.T) {
+	begin := time.Unix(1_700_000_000, 0)
+	at := func(seconds int, info map[string]string) counters {
+		return countersOf(info, begin.Add(time.Duration(seconds)*time.Second))
+	}
+	for _, tt := range []struct {
+		name, why   string
+		first, last map[string]string
+		want        float64
+	}{
+		{"stream of a primary", "its offset counts every write",
+			map[string]string{"role": "master", "repl_backlog_active": "1", "master_repl_offset": "1000", "total_net_input_bytes": "0"},
+			map[string]string{"role": "master", "repl_backlog_active": "1", "master_repl_offset": "5000", "total_net_input_bytes": "99999999"}, 2000},
+		{"stream of a replica", "it comes from its primary",
+			map[string]string{"role": "slave", "slave_repl_offset": "1000"}, map[string]string{"role": "slave", "slave_repl_offset": "3000"}, 1000},
+		{"no stream, reads alone", "a check that samples ten thousand keys",
+			map[string]string{"role": "master", "repl_backlog_active": "0", "master_repl_offset": "7", "total_net_input_bytes": "0", "cmdstat_type": "calls=1"},
+			map[string]string{"role": "master", "repl_backlog_active": "0", "master_repl_offset": "7", "total_net_input_bytes": "4000000", "cmdstat_type": "calls=30001", "cmdstat_memory|usage": "calls=10000"}, 0},
+		{"no stream, writes", "since 7.0 the offset goes on by one for each",
+			map[string]string{"role": "master", "repl_backlog_active": "0", "master_repl_offset": "0", "total_net_input_bytes": "0", "cmdstat_set": "calls=0"},
+			map[string]string{"role": "master", "repl_backlog_active": "0", "master_repl_offset": "100", "total_net_input_bytes": "20000", "cmdstat_set": "calls=100"}, 10000},
+		{"no stream, writes among reads", "the bytes of reads are left out",
+			map[string]string{"role": "master", "total_net_input_bytes": "0"},
+			map[string]string{"role": "master", "total_net_input_bytes": "84000", "cmdstat_set": "calls=100", "cmdstat_get": "calls=1000"}, 10000},
+		{"no stream, few bytes", "never less than writes take",
+			map[string]string{"role": "master", "total_net_input_bytes": "0"},
+			map[string]string{"role": "master", "total_net_input_bytes": "50000", "cmdstat_incr": "calls=100", "cmdstat_get": "calls=1000"}, 1600},
+		{"bytes not counted", "servers before 3.0", map[string]string{"role": "master"}, map[string]string{"role": "master", "cmdstat_set": "calls=100"}, 1600},
+		{"a module's commands", "whether they write is not known", map[string]string{"role": "master"}, map[string]string{"role": "master", "cmdstat_json.set": "calls=100"}, 1600},
+		{"a replica that begins anew", "its offset is another stream's",
+			map[string]string{"role": "slave", "slave_repl_offset": "9000"}, map[string]string{"role": "slave", "slave_repl_offset": "10"}, 0},
+	} {
+		if got := writeRate(at(0, tt.first), at(2, tt.last)); got != tt.want {
+			t.Errorf("%s: %v B/s, want %v (%s)", tt.name, got, tt.want, tt.why)
+		}
+	}
+}
