@@ -123,14 +123,14 @@ func (s *Session) ask(cfg Config) error {
 		return err
 	}
 	if refusal, ok := errorReply(reply); ok {
-		if refusal.Code() != "ERR" || lacksPrimary(refusal) {
+		if refusal.Code() != "ERR" || lacksPrimary(refusal) || cfg.OnlyContinue {
 			return &RefusedError{Step: stepPSYNC, Reply: refusal}
 		}
 		return s.askLegacy()
 	}
 	words := strings.Fields(string(reply))
 	switch {
-	case len(words) > 0 && words[0] == "+FULLRESYNC":
+	case len(words) > 0 && words[0] == "+FULLRESYNC" && !cfg.OnlyContinue:
 		return s.fullResync(words, reply)
 	case len(words) > 0 && words[0] == "+CONTINUE" && cfg.ReplID != "":
 		s.ReplID, s.Offset = cfg.ReplID, cfg.Offset
@@ -139,6 +139,9 @@ func (s *Session) ask(cfg Config) error {
 		}
 		s.advance(streaming)
 		return nil
+	}
+	if cfg.OnlyContinue {
+		return unexpected(stepPSYNC, "+CONTINUE", reply)
 	}
 	return unexpected(stepPSYNC, "+FULLRESYNC or +CONTINUE", reply)
 }

@@ -32,6 +32,10 @@ type Config struct {
 	// Any other port might one day be answered by someone.
 	ListeningPort int
 
+	// OnlyContinue has Start fail unless the source continues the stream from Offset. It never asks by SYNC, and hangs up
+	// at once where the source would send a snapshot.
+	OnlyContinue bool
+
 	// Timeout is how long the source may send nothing before it counts as stalled, and how
 	// long a write to it may take. Default 60 s, like repl-timeout.
 	Timeout time.Duration

@@ -1,0 +1,229 @@
+package writes
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"surecut/internal/psync"
+	"surecut/internal/resp"
+)
+
+// ackEvery is how often a Replica acknowledges: often enough for a server whose repl-timeout is 30 s (the default is 60 s), and so
+// rarely that the server does not count it among the replicas that min-replicas-max-lag (10 s) asks for most of the time.
+const ackEvery = 15 * time.Second
+
+// handshakeTimeout bounds the questions before the stream flows.
+const handshakeTimeout = 10 * time.Second
+
+// Replica follows the stream that one server sends to its replicas.
+type Replica struct {
+	ReplID string
+	From   int64 // offset at which it began
+
+	session *psync.Session
+	done    chan struct{}
+
+	mu   sync.Mutex // guards all below
+	set  *Set
+	at   int64 // everything up to this offset has been told
+	lost error // why the stream has ended
+	news chan struct{}
+}
+
+// ErrNoBacklog says that a server keeps no backlog: it would answer PSYNC with a snapshot, so it is not asked.
+var ErrNoBacklog = errors.New("the server keeps no replication backlog (repl_backlog_active is 0), and would make a snapshot")
+
+// Follow asks the server at the other end of conn, which is logged in and on which nothing is pending, for its stream from where it
+// stands now. It owns conn. Names go into the set.
+//
+// The server is asked for a continuation only, and only where it keeps a backlog: it then makes no snapshot. It is told offset 0 in
+// every acknowledgement, so that WAIT never counts what was sent here.
+func Follow(ctx context.Context, conn net.Conn, set *Set) (*Replica, error) {
+	hctx, cancel := context.WithTimeout(ctx, handshakeTimeout)
+	defer cancel()
+	info, err := askInfo(hctx, conn)
+	if err != nil {
+		conn.Close()
+		return nil, err
+	}
+	id, offset, err := present(info)
+	if err != nil {
+		conn.Close()
+		return nil, err
+	}
+	s, err := psync.Start(hctx, conn, psync.Config{ReplID: id, Offset: offset, OnlyContinue: true})
+	if err != nil {
+		return nil, err // Start has closed the connection
+	}
+	r := &Replica{ReplID: s.ReplID, From: s.Offset, session: s, done: make(chan struct{}), set: set, at: s.Offset, news: make(chan struct{})}
+	go r.read()
+	go r.acknowledge()
+	return r, nil
+}
+
+// present returns where a server stands, by its INFO.
+func present(info map[string]string) (id string, offset int64, err error) {
+	if info["repl_backlog_active"] != "1" {
+		return "", 0, ErrNoBacklog
+	}
+	if info["role"] == "slave" && info["master_link_status"] != "up" {
+		return "", 0, errors.New("the replica is not connected to its primary")
+	}
+	if id = info["master_replid"]; id == "" {
+		id = info["run_id"] // before 4.0 the stream is named after the process
+	}
+	offset, err = strconv.ParseInt(info["master_repl_offset"], 10, 64)
+	if err != nil || len(id) != 40 {
+		return "", 0, errors.New("INFO does not say where the replication stream stands")
+	}
+	return id, offset, nil
+}
+
+// Exchange puts another set in place: what is read from now on goes there.
+func (r *Replica) Exchange(set *Set) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.set = set
+}
+
+// Await returns once everything up to the offset is in the set. Its error says that this will not happen.
+func (r *Replica) Await(ctx context.Context, offset int64) error {
+	for {
+		r.mu.Lock()
+		at, lost, news := r.at, r.lost, r.news
+		r.mu.Unlock()
+		switch {
+		case at >= offset:
+			return nil
+		case lost != nil:
+			return fmt.Errorf("the replication stream was lost: %w", lost)
+		}
+		select {
+		case <-news:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// Lost returns why the stream has ended, nil while it flows.
+func (r *Replica) Lost() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.lost
+}
+
+// At returns the offset up to which everything has been told.
+func (r *Replica) At() int64 {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.at
+}
+
+// Close ends the session; the server forgets the replica.
+func (r *Replica) Close() {
+	r.session.Close()
+	<-r.done
+}
+
+func (r *Replica) read() {
+	defer close(r.done)
+	s := newSkimmer(r.session)
+	for {
+		r.mu.Lock()
+		seed := r.set.seed
+		r.mu.Unlock()
+		err := s.next(seed)
+		r.mu.Lock()
+		if err == nil {
+			r.tell(s, seed == r.set.seed)
+			r.at = r.From + s.offset
+		} else if r.lost = err; errors.Is(err, io.EOF) {
+			r.lost = errors.New("the server closed the connection")
+		}
+		if r.lost != nil {
+			r.set.AddAll("the replication stream was lost: " + r.lost.Error())
+		}
+		close(r.news)
+		r.news = make(chan struct{})
+		r.mu.Unlock()
+		if err != nil {
+			r.session.Close()
+			return
+		}
+	}
+}
+
+// tell needs mu. Hashes of long arguments are of no use in a set that was put in place while the command was read.
+func (r *Replica) tell(s *skimmer, seeded bool) {
+	if !seeded && len(s.long) > 0 {
+		r.set.AddAll("a long command was run when the window began")
+		return
+	}
+	s.tell(r.set)
+}
+
+func (r *Replica) acknowledge() {
+	tick := time.NewTicker(ackEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-r.done:
+			return
+		case <-tick.C:
+			_ = r.session.Ack(0) // a failure shows in Read
+		}
+	}
+}
+
+// askInfo sends INFO and reads its reply, not a byte more.
+func askInfo(ctx context.Context, conn net.Conn) (map[string]string, error) {
+	defer context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })()
+	fields := map[string]string{}
+	for _, section := range []string{"server", "replication"} {
+		if _, err := conn.Write(resp.AppendCommand(nil, []byte("INFO"), []byte(section))); err != nil {
+			return nil, fmt.Errorf("INFO %s: %w", section, err)
+		}
+		text, err := readBulk(conn)
+		if err != nil {
+			return nil, fmt.Errorf("INFO %s: %w", section, err)
+		}
+		for line := range strings.Lines(text) {
+			if name, value, ok := strings.Cut(strings.TrimRight(line, "\r\n"), ":"); ok {
+				fields[name] = value
+			}
+		}
+	}
+	return fields, nil
+}
+
+func readBulk(r io.Reader) (string, error) {
+	var head []byte
+	for one := make([]byte, 1); !strings.HasSuffix(string(head), "\r\n"); head = append(head, one[0]) {
+		if _, err := io.ReadFull(r, one); err != nil {
+			return "", err
+		}
+		if len(head) > 4096 {
+			return "", errors.New("the reply is not of the Redis protocol")
+		}
+	}
+	if head[0] == '-' {
+		return "", resp.Error(strings.TrimRight(string(head[1:]), "\r\n"))
+	}
+	n, err := strconv.Atoi(strings.TrimRight(string(head[1:]), "\r\n"))
+	if err != nil || head[0] != '$' || n < 0 || n > 16<<20 {
+		return "", errors.New("the reply is not of the Redis protocol")
+	}
+	text := make([]byte, n+2)
+	if _, err := io.ReadFull(r, text); err != nil {
+		return "", err
+	}
+	return string(text[:n]), nil
+}

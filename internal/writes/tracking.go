@@ -1,0 +1,256 @@
+package writes
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"strconv"
+	"sync"
+	"time"
+
+	"surecut/internal/resp"
+)
+
+// keepAlive is how often a Tracking asks for an echo when nobody else does, so that neither the server's timeout for idle clients nor
+// a firewall cuts its connection.
+const keepAlive = 10 * time.Second
+
+// Tracking is told by one server which keys are written, by CLIENT TRACKING in broadcasting mode (since 6.0).
+//
+// Why Await is a barrier: the server collects what was written during one cycle of its event loop, and puts the invalidations into the
+// output of its trackers at the end of the cycle, before it sends the cycle's replies. A reply that a caller has received was sent at
+// the end of its cycle; so an ECHO that is sent after it runs in a later cycle, and its reply comes behind the invalidations of all
+// that was written before. SWAPDB alone invalidates nothing: whoever uses a Tracking looks whether it was run.
+type Tracking struct {
+	conn net.Conn
+	done chan struct{}
+
+	mu     sync.Mutex // guards all below
+	set    *Set
+	asked  int64 // echoes that were asked for
+	echoed int64 // echoes that came back, in order
+	lost   error
+	news   chan struct{}
+}
+
+// Track turns tracking on for the connection, which is logged in and on which nothing is pending, and owns it.
+func Track(ctx context.Context, conn net.Conn, set *Set) (*Tracking, error) {
+	t := &Tracking{conn: conn, done: make(chan struct{}), set: set, news: make(chan struct{})}
+	in := bufio.NewReaderSize(conn, 128<<10)
+	hctx, cancel := context.WithTimeout(ctx, handshakeTimeout)
+	defer cancel()
+	stop := context.AfterFunc(hctx, func() { conn.SetDeadline(time.Unix(1, 0)) })
+	err := t.turnOn(in)
+	if !stop() && err == nil {
+		err = context.Cause(hctx)
+	}
+	if err != nil {
+		conn.Close()
+		return nil, fmt.Errorf("CLIENT TRACKING: %w", err)
+	}
+	go t.read(in)
+	go t.keepAlive()
+	return t, nil
+}
+
+func (t *Tracking) turnOn(in *bufio.Reader) error {
+	for _, words := range [][]string{{"HELLO", "3"}, {"CLIENT", "TRACKING", "ON", "BCAST"}} {
+		if err := t.send(words...); err != nil {
+			return err
+		}
+		if _, err := (&reply{in: in}).read(nil, 0); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (t *Tracking) send(words ...string) error {
+	args := make([][]byte, len(words))
+	for i, w := range words {
+		args[i] = []byte(w)
+	}
+	if err := t.conn.SetWriteDeadline(time.Now().Add(handshakeTimeout)); err != nil {
+		return err
+	}
+	_, err := t.conn.Write(resp.AppendCommand(nil, args...))
+	return err
+}
+
+// Exchange puts another set in place: what is told from now on goes there.
+func (t *Tracking) Exchange(set *Set) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.set = set
+}
+
+// Await returns once everything that the server ran before this call is in the set. Its error says that this will not happen.
+func (t *Tracking) Await(ctx context.Context) error {
+	n, err := t.echo()
+	if err != nil {
+		return err
+	}
+	for {
+		t.mu.Lock()
+		echoed, lost, news := t.echoed, t.lost, t.news
+		t.mu.Unlock()
+		switch {
+		case echoed >= n:
+			return nil
+		case lost != nil:
+			return fmt.Errorf("the connection that tells of writes was lost: %w", lost)
+		}
+		select {
+		case <-news:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// echo asks for the next echo. The lock is held while it is sent, so that echoes come back in the order of their numbers.
+func (t *Tracking) echo() (int64, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.asked++
+	return t.asked, t.send("ECHO", strconv.FormatInt(t.asked, 10))
+}
+
+// Lost returns why the connection has ended, nil while it stands.
+func (t *Tracking) Lost() error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.lost
+}
+
+// Close ends the connection.
+func (t *Tracking) Close() {
+	t.conn.Close()
+	<-t.done
+}
+
+func (t *Tracking) read(in *bufio.Reader) {
+	defer close(t.done)
+	r := &reply{in: in}
+	for {
+		kind, err := r.read(t.take, 0)
+		t.mu.Lock()
+		switch {
+		case err != nil:
+			if t.lost = err; errors.Is(err, io.EOF) {
+				t.lost = errors.New("the server closed the connection")
+			}
+			t.set.AddAll("the connection that tells of writes was lost: " + t.lost.Error())
+		case kind != '>':
+			t.echoed++
+		}
+		close(t.news)
+		t.news = make(chan struct{})
+		t.mu.Unlock()
+		if err != nil {
+			t.conn.Close()
+			return
+		}
+	}
+}
+
+// take puts one name of an invalidation into the set; a nil stands for all keys.
+func (t *Tracking) take(name []byte) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if name == nil {
+		t.set.AddAll("FLUSHALL or FLUSHDB was run")
+		return
+	}
+	t.set.Add(name)
+}
+
+func (t *Tracking) keepAlive() {
+	tick := time.NewTicker(keepAlive)
+	defer tick.Stop()
+	for {
+		select {
+		case <-t.done:
+			return
+		case <-tick.C:
+			_, _ = t.echo() // a failure shows in read
+		}
+	}
+}
+
+// reply reads replies of RESP3, as far as trackers get them.
+type reply struct {
+	in   *bufio.Reader
+	name []byte
+}
+
+// read reads one reply, and gives the elements of the array inside a push to take: the names that were written, or nil for all. It
+// returns the first byte of the reply. An error reply is an error at the outermost level.
+func (r *reply) read(take func([]byte), depth int) (kind byte, err error) {
+	line, err := r.in.ReadSlice('\n')
+	if err != nil {
+		return 0, err
+	}
+	if len(line) < 3 {
+		return 0, errors.New("the reply is not of the Redis protocol")
+	}
+	kind = line[0]
+	text := string(line[1 : len(line)-2])
+	switch kind {
+	case '-', '!':
+		return kind, resp.Error(text)
+	case '+', ':', '#', ',', '(':
+		return kind, nil
+	case '_':
+		if depth == 1 && take != nil {
+			take(nil)
+		}
+		return kind, nil
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil {
+		return kind, errors.New("the reply is not of the Redis protocol")
+	}
+	switch kind {
+	case '$', '=':
+		return kind, r.bulk(n, take, depth)
+	case '%':
+		n *= 2
+	case '*', '>', '~':
+		if n < 0 && depth == 1 && take != nil {
+			take(nil)
+		}
+	default:
+		return kind, errors.New("the reply is not of the Redis protocol")
+	}
+	for range n {
+		if _, err := r.read(take, depth+1); err != nil {
+			return kind, err
+		}
+	}
+	return kind, nil
+}
+
+// bulk reads a string. At depth 2 it is a name in the list of a push.
+func (r *reply) bulk(n int, take func([]byte), depth int) error {
+	if n < 0 {
+		return nil
+	}
+	if cap(r.name) < n || cap(r.name) > 1<<20 {
+		r.name = make([]byte, n, max(n, 256))
+	}
+	r.name = r.name[:n]
+	if _, err := io.ReadFull(r.in, r.name); err != nil {
+		return err
+	}
+	if _, err := r.in.Discard(2); err != nil {
+		return err
+	}
+	if depth == 2 && take != nil {
+		take(r.name)
+	}
+	return nil
+}
