@@ -15,6 +15,7 @@ import (
 // one JSON object a line each way. A connection holds one frame at most, and releases it when it is closed.
 //
 //	{"op":"links"}              -> {"links":[{"Shard":...,"Reads":...,"Slots":[...]}]}
+//	{"op":"applied","link":0}   -> {"applied":{"ReplID":...,"Offset":...}}
 //	{"op":"freeze","link":0}    -> {}
 //	{"op":"apply","offset":123} -> {}
 //	{"op":"release"}            -> {}
@@ -25,9 +26,10 @@ type controlRequest struct {
 }
 
 type controlReply struct {
-	Links []LinkInfo `json:"links,omitempty"`
-	Error string     `json:"error,omitempty"`
-	Lags  bool       `json:"lags,omitempty"` // the error is ErrLags
+	Links   []LinkInfo `json:"links,omitempty"`
+	Applied *Applied   `json:"applied,omitempty"`
+	Error   string     `json:"error,omitempty"`
+	Lags    bool       `json:"lags,omitempty"` // the error is ErrLags
 }
 
 // lagError is ErrLags in the words of the other process.
@@ -107,6 +109,10 @@ func (c *Control) serve(ctx context.Context, conn net.Conn) {
 		switch q.Op {
 		case "links":
 			reply.Links = c.m.LinkInfos()
+		case "applied":
+			var at Applied
+			at, err = c.m.Applied(ctx, q.Link)
+			reply.Applied = &at
 		case "freeze":
 			if frame != nil {
 				frame.Release()
@@ -164,6 +170,23 @@ func Attach(stateDir string) (*Attached, error) {
 
 // LinkInfos is that of the Migration.
 func (a *Attached) LinkInfos() []LinkInfo { return a.links }
+
+// Applied is that of the Migration.
+func (a *Attached) Applied(ctx context.Context, link int) (Applied, error) {
+	f, err := a.open(ctx)
+	if err != nil {
+		return Applied{}, fmt.Errorf("ask the running migration: %w", err)
+	}
+	defer f.conn.Close()
+	reply, err := f.ask(ctx, controlRequest{Op: "applied", Link: link})
+	if err != nil {
+		return Applied{}, err
+	}
+	if reply.Applied == nil {
+		return Applied{}, errors.New("the running migration does not say how far the target has come")
+	}
+	return *reply.Applied, nil
+}
 
 // Freeze is that of the Migration.
 func (a *Attached) Freeze(ctx context.Context, link int) (*RemoteFrame, error) {

@@ -33,6 +33,27 @@ func (m *Migration) LinkInfos() []LinkInfo {
 	return infos
 }
 
+// Applied is how far the target has followed one link: it holds everything up to the offset of the stream with this replication ID.
+type Applied struct {
+	ReplID string
+	Offset int64
+}
+
+// Applied returns how far the target has followed a link, at the moment of the call.
+func (m *Migration) Applied(_ context.Context, link int) (Applied, error) {
+	if link < 0 || link >= len(m.links) {
+		return Applied{}, fmt.Errorf("applied offset: there is no link %d", link)
+	}
+	l := m.links[link]
+	if l.noOffsets.Load() || l.dispatcher.Load() == nil {
+		return Applied{}, fmt.Errorf("applied offset: the link of shard %s does not apply a stream with offsets now", l.primary())
+	}
+	m.stateMu.Lock()
+	id := l.st.ReplID
+	m.stateMu.Unlock()
+	return Applied{ReplID: id, Offset: l.applied().offset}, nil
+}
+
 // Frame is a link that stands still between two commands.
 type Frame struct {
 	granted chan struct{}
