@@ -69,6 +69,10 @@ func sampleVerify(findings ...verifier.Finding) *Verify {
 	random := rand.New(rand.NewPCG(7, 11)) // #nosec: a fixed sample
 	v := &Verify{Header: sampleHeader(KindVerify)}
 	v.Depth, v.Rounds, v.Proof, v.Verdict = "value", 3, "offset", verifier.Same
+	v.Writes = &verifier.Writes{KnownBy: "tracking", Written: true, Keys: 1893, Everything: true, Why: "FLUSHDB was run", Nodes: []verifier.NodeOfWrites{
+		{Addr: "10.0.0.1:6379", KnownBy: "replication", ReplID: "8371b4fb1155b71f4a04d3e1bc3e18c4a990aeeb", From: 1_000, To: 5_000},
+		{Addr: "10.0.0.2:6379", KnownBy: "tracking", Why: "the server keeps no replication backlog"},
+	}}
 	v.LeftOut = []string{"Function libraries are not compared: the source has 2, the target 1."}
 	v.ByType = []verifier.TypeTotal{{Type: "string", Keys: 512_338}, {Type: "hash", Keys: 241_090}, {Type: "zset", Keys: 98_112}, {Type: "list", Keys: 77_401}, {Type: "set", Keys: 60_223}, {Type: "stream", Keys: 10_836}}
 	v.History = []verifier.Round{{Round: 1, Suspects: 1893, Cleared: 1702, Confirmed: 0, DurationMs: 41_260}, {Round: 2, Suspects: 191, Cleared: 171, Confirmed: 9, DurationMs: 5210}, {Round: 3, Suspects: 11, Cleared: 8, Confirmed: 3, DurationMs: 1840}}

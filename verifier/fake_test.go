@@ -64,6 +64,42 @@ func (w *world) follow() {
 	}
 }
 
+// worldFeed tells of all writes.
+type worldFeed struct {
+	*world
+	from int
+}
+
+func (f *worldFeed) begin(context.Context) ([]nodePosition, error) {
+	f.from = len(f.log) - 1
+	return []nodePosition{{"s:1", Position{"id", int64(f.from)}}}, nil
+}
+
+func (f *worldFeed) end(context.Context) (view, error) {
+	v := worldView{}
+	for i := f.from + 1; i < len(f.log); i++ {
+		for _, m := range f.log[i-1 : i+1] {
+			for k := range m {
+				if f.log[i-1][k] != f.log[i][k] {
+					v[k] = true
+				}
+			}
+		}
+	}
+	return v, nil
+}
+
+type worldView map[string]bool
+
+func (v worldView) still() bool { return len(v) == 0 }
+
+func (v worldView) writing(name string) writing {
+	if v[name] {
+		return written
+	}
+	return unwritten
+}
+
 type worldSource struct{ *world }
 type worldTarget struct{ *world }
 
@@ -101,6 +137,10 @@ func (s worldSource) readAt(ctx context.Context, _ AppliedLink, keys []record) (
 
 func (w *world) Links() []AppliedLink { return []AppliedLink{{Shard: "s:1", Reads: "s:1"}} }
 
+func (w *world) Applied(context.Context, int) (Position, error) {
+	return Position{"id", w.applied}, nil
+}
+
 func (w *world) Freeze(context.Context, int) (Frame, error) {
 	if w.fails != nil {
 		return nil, w.fails
@@ -125,7 +165,9 @@ func resolveWorld(t *testing.T, w *world, o Options, keys ...string) *Report {
 	t.Helper()
 	o.TempDir = t.TempDir()
 	o.Workers = 1
-	v := &verification{opts: &o, source: &side{name: "source", dep: &endpoint.Deployment{}, opts: &o}, target: &side{name: "target", dep: &endpoint.Deployment{}, opts: &o}, progress: &progress{}, proof: "rounds",
+	at := time.Unix(1_700_000_000, 0)
+	quick := clock{func() time.Time { return at }, func(_ context.Context, d time.Duration) error { at = at.Add(d); return nil }}
+	v := &verification{opts: &o, feed: &worldFeed{world: w}, clock: quick, judges: theJudges, source: &side{name: "source", dep: &endpoint.Deployment{}, opts: &o}, target: &side{name: "target", dep: &endpoint.Deployment{}, opts: &o}, progress: &progress{},
 		probers: probers{worldSource{w}, worldTarget{w}}, atOffset: worldSource{w}, rules: rules{depth: DepthValue, tolerance: time.Second}}
 	v.tally = newTally(&v.rules, o.MaxFindings)
 	suspects, err := newSpill(o.TempDir, 1)

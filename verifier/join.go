@@ -12,22 +12,23 @@ import (
 // spills are the records of both sides.
 type spills struct{ Source, Target *spill }
 
-// join pairs the records of both sides, part by part. What agrees is counted as the same; the rest goes to the suspects.
-func (v *verification) join(ctx context.Context, s spills, suspects *spill) error {
+// join pairs the records of both sides, part by part. What agrees, and was not written since the window began, is counted as the same;
+// the rest goes to the suspects.
+func (v *verification) join(ctx context.Context, s spills, seen sighting, suspects *spill) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(2)
-	for i := range spillParts {
+	for i := range s.Source.parts {
 		g.Go(func() error {
 			if ctx.Err() != nil {
 				return context.Cause(ctx)
 			}
-			return v.joinPart(s, i, suspects)
+			return v.joinPart(s, i, seen, suspects)
 		})
 	}
 	return g.Wait()
 }
 
-func (v *verification) joinPart(s spills, i int, suspects *spill) error {
+func (v *verification) joinPart(s spills, i int, seen sighting, suspects *spill) error {
 	j := partJoin{index: make(map[pairKey]int32, s.Source.parts[i].count)}
 	j.entries = make([]entry, 0, s.Source.parts[i].count)
 	if err := s.Source.each(i, j.takeSource); err != nil {
@@ -43,23 +44,38 @@ func (v *verification) joinPart(s spills, i int, suspects *spill) error {
 			e := &j.entries[k]
 			p := e.pair()
 			if verdict, _ := v.rules.judge(&p); verdict == Same && e.source.flags&clash == 0 {
-				t.same(e.id(), &p)
-				continue
+				if w, _ := seen.of(e.id()); v.judges.clears(w) {
+					v.trusts(&decision{Verdict: Same}, w, seen.still)
+					t.same(e.id(), &p)
+					continue
+				}
 			}
-			id, several := v.locateSource(e.id(), e.hasSource)
-			suspect := &record{keyID: id, flags: e.source.flags & clash}
-			switch {
-			case v.fixed:
-				suspect = e.suspectOfFile(id)
-			case several:
-				suspect.flags |= unplaced
-			}
-			if err := suspects.add(suspect); err != nil {
+			if err := suspects.add(v.suspect(e)); err != nil {
 				return err
 			}
 		}
 		return nil
 	})
+}
+
+// clears says whether an equality that the scan has found stands: what was written meanwhile was not read at one point.
+func clears(w writing) bool { return w == unwritten }
+
+// suspect makes a suspect of what the join could not clear, with what the scan has read on the source.
+func (v *verification) suspect(e *entry) *record {
+	id, several := v.locateSource(e.id(), e.hasSource)
+	if v.fixed {
+		return e.suspectOfFile(id)
+	}
+	r := &record{keyID: id, flags: e.source.flags & clash}
+	if several {
+		r.flags |= unplaced
+	}
+	if e.hasSource && e.source.flags&unread == 0 {
+		r.flags |= seen
+		r.t, r.fp, r.expireAt, r.module = e.source.t, e.source.fp, e.source.expireAt, e.source.module
+	}
+	return r
 }
 
 // locateSource names the database of the source that a key which only the target has would be in, the lowest where several may hold it.

@@ -10,6 +10,8 @@ import (
 	"surecut/internal/keyspace"
 )
 
+var nothingWritten = sighting{still: true, of: func(keyID) (writing, bool) { return unwritten, false }}
+
 // A key that SCAN gives twice must neither cancel a loss nor count as two.
 func TestJoin(t *testing.T) {
 	type key struct {
@@ -40,7 +42,7 @@ func TestJoin(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			o := DefaultOptions()
 			o.Filter.DBMap = tt.dbMap
-			v := &verification{opts: &o, source: &side{}, target: &side{}, rules: rules{depth: DepthValue}}
+			v := &verification{opts: &o, judges: theJudges, source: &side{}, target: &side{}, rules: rules{depth: DepthValue}}
 			v.tally = newTally(&v.rules, 10)
 			fill := func(keys []key, pair func(int) int) *spill {
 				s, err := newSpill(t.TempDir(), spillParts)
@@ -58,7 +60,7 @@ func TestJoin(t *testing.T) {
 			}
 			suspects := fill(nil, nil)
 			s := spills{fill(tt.source, o.Filter.Map), fill(tt.target, func(db int) int { return db })}
-			if err := v.join(context.Background(), s, suspects); err != nil {
+			if err := v.join(context.Background(), s, nothingWritten, suspects); err != nil {
 				t.Fatal(err)
 			}
 			var got []string
@@ -84,7 +86,7 @@ func TestJoin(t *testing.T) {
 func TestJoinModules(t *testing.T) {
 	for _, depth := range []Depth{DepthKeys, DepthLength, DepthValue} {
 		o := DefaultOptions()
-		v := &verification{opts: &o, source: &side{}, target: &side{}, rules: rules{depth: depth}}
+		v := &verification{opts: &o, judges: theJudges, source: &side{}, target: &side{}, rules: rules{depth: depth}}
 		v.tally = newTally(&v.rules, 10)
 		var all [3]*spill
 		for i, module := range []string{"ReJSON-RL", "MBbloom--", ""} {
@@ -102,7 +104,7 @@ func TestJoinModules(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if err := v.join(t.Context(), spills{all[0], all[1]}, all[2]); err != nil {
+		if err := v.join(t.Context(), spills{all[0], all[1]}, nothingWritten, all[2]); err != nil {
 			t.Fatal(err)
 		}
 		if v.tally.totals.Same != 0 || all[2].count() != 1 {

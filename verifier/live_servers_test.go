@@ -122,6 +122,7 @@ func tagged(slot uint16) string { return "{" + keyspace.SlotTag(slot) + "}" }
 // follower feeds the target with what the source replicates, and can be stopped: the smallest migration there is.
 type follower struct {
 	reads  string
+	id     string
 	slots  []endpoint.SlotRange // of a cluster
 	mu     sync.Mutex
 	moved  *sync.Cond
@@ -153,7 +154,7 @@ func follow(t *testing.T, source, target *servers.Server) *follower {
 	if _, err := session.CopySnapshot(context.Background(), io.Discard, nil); err != nil {
 		t.Fatal(err)
 	}
-	f := &follower{reads: source.Addr, at: session.Offset, limit: -1}
+	f := &follower{reads: source.Addr, id: session.ReplID, at: session.Offset, limit: -1}
 	f.moved = sync.NewCond(&f.mu)
 	client := target.Client(0)
 	done := make(chan struct{})
@@ -232,6 +233,12 @@ func (f *follower) wait(offset int64) error {
 
 func (f *follower) Links() []AppliedLink {
 	return []AppliedLink{{Shard: f.reads, Reads: f.reads, Slots: f.slots}}
+}
+
+func (f *follower) Applied(context.Context, int) (Position, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return Position{f.id, f.at}, nil
 }
 
 func (f *follower) Freeze(context.Context, int) (Frame, error) {

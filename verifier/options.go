@@ -26,7 +26,7 @@ type Options struct {
 	ReadFrom     ReadFrom // of a source shard that has replicas; an Applier's links say it themselves
 	Depth        Depth
 	Rounds       int           // how often a suspect is read before it counts as different
-	Interval     time.Duration // between rounds
+	Interval     time.Duration // between rounds; longer than what feeds the target may lag, where that is no Applier
 	Workers      int           // readers per node
 	Filter       keyspace.Filter
 	TTLTolerance time.Duration // expiries that are no further apart are the same
@@ -79,8 +79,16 @@ func (o *Options) Validate() error {
 
 // Applier is the migration that feeds the target, where one runs in this process or can be reached.
 type Applier interface {
-	Links() []AppliedLink                                // one per source shard
+	Links() []AppliedLink // one per source shard
+	// Applied returns up to where the target holds what the link's source has written, at the moment of the call.
+	Applied(ctx context.Context, link int) (Position, error)
 	Freeze(ctx context.Context, link int) (Frame, error) // stops applying this link at a command boundary
+}
+
+// Position is a point of a server's replication stream.
+type Position struct {
+	ReplID string
+	Offset int64
 }
 
 // AppliedLink is one source shard on its way into the target.

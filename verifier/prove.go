@@ -110,8 +110,8 @@ func (v *verification) proveBatch(ctx context.Context, index int, link AppliedLi
 		if batch = again; err == nil {
 			continue
 		}
-		v.frameError = err
-		if err := sleep(ctx, frameRetry); err != nil {
+		v.setFrameError(err)
+		if err := v.clock.sleep(ctx, frameRetry); err != nil {
 			return err
 		}
 	}
@@ -133,12 +133,12 @@ func (v *verification) frame(ctx context.Context, index int, link AppliedLink, b
 		return batch, err
 	}
 	defer frozen.Release()
-	begun := time.Now()
+	begun := v.clock.now()
 	fctx, cancel := context.WithTimeout(ctx, frameTimeout)
 	defer cancel()
 	read, again, err := v.readInstants(fctx, link, batch, begun.Add(frameTimeout/4))
 	for _, at := range read {
-		if err != nil || time.Since(begun) > frameTimeout/2 {
+		if err != nil || v.clock.now().Sub(begun) > frameTimeout/2 {
 			again = append(again, at.keys...)
 			continue
 		}
@@ -154,12 +154,12 @@ var ErrLags = errors.New("the link has not caught up")
 
 // freeze stops a link once it has caught up. What lags is waited for, since rounds would take the lag for differences.
 func (v *verification) freeze(ctx context.Context, index int, link AppliedLink) (Frame, error) {
-	begun := time.Now()
+	begun := v.clock.now()
 	fctx, cancel := context.WithTimeoutCause(ctx, max(v.patience, frameRetry), ErrLags)
 	defer cancel()
 	frozen, err := v.opts.Applier.Freeze(fctx, index)
 	if err != nil {
-		v.patience -= time.Since(begun)
+		v.patience -= v.clock.now().Sub(begun)
 		return nil, fmt.Errorf("stop applying what %s sends: %w", link.Shard, err)
 	}
 	return frozen, nil
@@ -177,7 +177,7 @@ type instant struct {
 // what could not be read until the given time; that is an error only where nothing could.
 func (v *verification) readInstants(ctx context.Context, link AppliedLink, batch []record, until time.Time) (read []instant, again []record, err error) {
 	for _, group := range v.source.transactions(batch) {
-		if len(read) > 0 && time.Now().After(until) {
+		if len(read) > 0 && v.clock.now().After(until) {
 			again = append(again, group...)
 			continue
 		}
@@ -220,7 +220,7 @@ func (v *verification) judgeFrame(group []record, source, target []reading) (aga
 			d := decision{Pair: pair{source[i], target[i]}}
 			d.Verdict, d.Reason = v.rules.judge(&d.Pair)
 			transient := d.Verdict == Unchecked && !lasting(source[i].Err) && !lasting(target[i].Err) && (source[i].Err != nil || target[i].Err != nil)
-			if transient || d.Verdict != Same && v.rules.expiring(&d.Pair, time.Now()) > 0 {
+			if transient || d.Verdict != Same && v.rules.expiring(&d.Pair, v.clock.now()) > 0 {
 				learned := group[i]
 				if source[i].Type != keyspace.None {
 					learned.t = source[i].Type

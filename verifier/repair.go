@@ -51,6 +51,7 @@ func Repair(ctx context.Context, o RepairOptions) ([]Repaired, *Report, error) {
 	if err != nil {
 		return nil, nil, err
 	}
+	defer v.close()
 	defer v.source.close()
 	defer v.target.close()
 	faults := repairable(o.Findings)

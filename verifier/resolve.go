@@ -3,6 +3,7 @@ package verifier
 import (
 	"context"
 	"fmt"
+	"math/bits"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -36,50 +37,92 @@ type decision struct {
 
 // observe takes a round's observation into the suspect's state, and decides. The last round decides.
 //
-// A difference needs a source that stayed as it was through all rounds: then the target has had all that time to follow.
-func (r *record) observe(u *rules, o *observation, n roundOf) decision {
+// Both sides agree only where they were read at one point: the source stayed as it was around the reading of the target, and w says
+// that nobody wrote the key in the window. A difference needs as many windows of that kind in a row as are asked for, in which the
+// target stayed as it was, too: then it has had all that time to follow.
+func (r *record) observe(u *rules, o *observation, w writing, n roundOf) decision {
 	d := decision{Pair: pair{o.Before, o.Target}}
 	if r.flags&clash != 0 {
 		return decision{Settled: true, Verdict: Unchecked, Reason: "several keys of the source have this name on the target: their databases are mapped to one", Pair: d.Pair}
 	}
-	if d.Verdict, d.Reason = u.judge(&d.Pair); d.Verdict == Same {
-		d.Settled = true
-		return d
-	}
-	later := pair{o.After, o.Target}
-	if v, _ := u.judge(&later); v == Same {
-		return decision{Settled: true, Verdict: Same, Pair: later}
-	}
+	d.Verdict, d.Reason = u.judge(&d.Pair)
 	if lasting(o.Before.Err) || lasting(o.Target.Err) {
 		d.Settled = true
 		return d
 	}
-	steady := u.unchanged(&o.Before, &o.After)
-	if r.flags&seen != 0 {
-		was := r.reading()
-		steady = steady && u.unchanged(&was, &o.Before)
+	onePoint := r.onePoint(u, o, w)
+	if d.Verdict == Same && onePoint {
+		d.Settled = true
+		return d
 	}
-	if !steady && o.Before.Err == nil && o.After.Err == nil {
-		r.changes++
-	}
-	if o.After.Err == nil {
-		r.flags |= seen
-		r.hold(&o.After)
-	}
-	if d.Settled = n.round == n.rounds; d.Settled && d.Verdict != Unchecked && r.changes > 0 {
-		d.Verdict, d.Reason = Unchecked, changedReason(int(r.changes), n.rounds)
-	}
-	if d.Settled && d.Verdict != Unchecked && r.flags&behind != 0 {
-		d.Verdict, d.Reason = Unchecked, "it differs, and its link has not caught up, so that the right value may be on its way"
+	r.count(u, o, &d, onePoint)
+	if d.Settled = n.last; d.Settled && d.Verdict != Unchecked && int(r.quiet) < n.need {
+		d.Verdict, d.Reason = Unchecked, r.undecided(n)
 	}
 	return d
 }
 
+// onePoint says whether both sides were read at one point of the source. Where nothing tells of writes, the key must be as it was when
+// it was read in the round before, which was long enough ago for the target to follow.
+func (r *record) onePoint(u *rules, o *observation, w writing) bool {
+	if w == written || !u.unchanged(&o.Before, &o.After) {
+		return false
+	}
+	was := r.reading()
+	return w == unwritten || r.flags&seen != 0 && u.unchanged(&was, &o.Before)
+}
+
+// count notes how often in a row both sides stayed as they are, and what the source held last.
+func (r *record) count(u *rules, o *observation, d *decision, onePoint bool) {
+	was, target := r.reading(), o.Target.mark()
+	differs := d.Verdict != Same && d.Verdict != Unchecked
+	switch {
+	case onePoint && differs && r.quiet > 0 && r.target == target && u.unchanged(&was, &o.Before):
+		r.quiet++
+	case onePoint && differs:
+		r.quiet = 1
+	default:
+		r.quiet = 0
+	}
+	r.target = target
+	moved := r.flags&seen != 0 && !u.unchanged(&was, &o.Before)
+	if (moved || !onePoint) && o.Before.Err == nil && o.After.Err == nil {
+		r.changes++
+	}
+	if o.After.Err != nil {
+		return
+	}
+	if r.flags&seen != 0 && was.present() && was.ExpireAt != 0 && !o.After.present() {
+		r.flags |= expired
+	}
+	r.flags |= seen
+	r.hold(&o.After)
+}
+
+// undecided says why the last round leaves a suspect without a verdict.
+func (r *record) undecided(n roundOf) string {
+	switch {
+	case r.flags&behind != 0:
+		return "its link has not caught up, so that the right value may be on its way"
+	case r.changes > 0:
+		return changedReason(int(r.changes), n.need)
+	}
+	return "the target did not stay as it was from round to round"
+}
+
+// mark is a digest of what was read, for telling whether it is the same later.
+func (r *reading) mark() uint64 {
+	if r.Err != nil {
+		return 0
+	}
+	return r.FP.Value ^ bits.RotateLeft64(r.FP.FieldExpiries, 17) ^ bits.RotateLeft64(uint64(r.FP.Length), 31) ^ uint64(r.Type)<<56 | 1
+}
+
 func changedReason(changes, rounds int) string {
 	if changes >= rounds {
-		return "it changed in every round"
+		return "it was written in every round"
 	}
-	return fmt.Sprintf("it changed in %d of %d rounds", changes, rounds)
+	return fmt.Sprintf("it was written in %d of %d rounds", changes, rounds)
 }
 
 // expiring gives how long until the pair is past the expiry that decides it, 0 where none is near.
@@ -98,49 +141,92 @@ func (u *rules) expiring(p *pair, now time.Time) time.Duration {
 	return wait
 }
 
-// resolve reads the suspects until each has its verdict: once as they are, which clears what was on its way; then, where a migration
-// feeds the target, at one offset; and what is left over in rounds.
+// mostPasses bounds how often suspects go through all rounds: once, and once more those whose expiry had to be waited for.
+const mostPasses = 2
+
+// resolve reads the suspects until each has its verdict. Those whose expiry decides them are judged once it has passed.
 func (v *verification) resolve(ctx context.Context, suspects *spill) error {
-	for round := 1; suspects.count() > 0; round++ {
-		rest, err := newSpill(v.opts.TempDir, 1)
+	for range mostPasses {
+		late, err := newSpill(v.opts.TempDir, 1)
 		if err != nil {
 			return err
 		}
-		defer rest.close()
-		begun := time.Now()
-		r := Round{Round: round, Suspects: suspects.count()}
-		v.progress.begin("resolve", round, r.Suspects)
-		rounds, proving := v.opts.Rounds, v.opts.Applier != nil && round <= 2
-		switch {
-		case proving && round == 2:
-			v.proof = "offset"
-			err = v.prove(ctx, suspects, rest)
-		case v.opts.Applier != nil:
-			rounds += 2 // the first ones confirm nothing
-			fallthrough
-		default:
-			err = v.round(ctx, suspects, rest, roundOf{round, rounds})
-		}
-		if err != nil {
+		defer late.close()
+		v.late, v.lateUntil = late, time.Time{}
+		if err := v.pass(ctx, suspects); err != nil {
 			return err
 		}
-		r.DurationMs = time.Since(begun).Milliseconds()
-		v.closeRound(r)
-		if suspects = rest; suspects.count() == 0 {
+		if suspects = late; suspects.count() == 0 {
 			return nil
 		}
-		if !proving {
-			v.proof = "rounds"
-			if err := sleep(ctx, v.opts.Interval); err != nil {
-				return err
-			}
+		if err := v.clock.sleep(ctx, v.lateUntil.Sub(v.clock.now())); err != nil {
+			return err
 		}
 	}
 	return nil
 }
 
-// roundOf is one round of so many.
-type roundOf struct{ round, rounds int }
+// pass takes the suspects through all rounds. Where a migration feeds the target, the first round clears what nobody writes, the
+// second one compares at one offset, and what is left over goes through rounds as it does without a migration.
+func (v *verification) pass(ctx context.Context, suspects *spill) error {
+	steps := make([]func(context.Context, *spill, *spill) error, 0, v.opts.Rounds+2)
+	if v.opts.Applier != nil {
+		steps = append(steps, v.roundStep(roundOf{need: v.opts.Rounds}), v.prove)
+	}
+	for n := 1; n <= v.opts.Rounds; n++ {
+		steps = append(steps, v.roundStep(roundOf{need: v.opts.Rounds, last: n == v.opts.Rounds}))
+	}
+	for _, step := range steps {
+		if suspects.count() == 0 {
+			return nil
+		}
+		rest, err := newSpill(v.opts.TempDir, 1)
+		if err != nil {
+			return err
+		}
+		defer rest.close()
+		begun := v.clock.now()
+		r := Round{Round: len(v.history) + 1, Suspects: suspects.count()}
+		v.progress.begin("resolve", r.Round, r.Suspects)
+		if err := step(ctx, suspects, rest); err != nil {
+			return err
+		}
+		r.DurationMs = v.clock.now().Sub(begun).Milliseconds()
+		v.closeRound(r)
+		suspects = rest
+	}
+	return nil
+}
+
+// roundOf is one round of a pass.
+type roundOf struct {
+	need int  // so many windows in a row prove a difference
+	last bool // it leaves no suspect
+}
+
+func (v *verification) roundStep(n roundOf) func(context.Context, *spill, *spill) error {
+	return func(ctx context.Context, suspects, rest *spill) error {
+		if err := v.openWindow(ctx); err != nil {
+			return err
+		}
+		if err := v.pause(ctx); err != nil {
+			return err
+		}
+		return v.round(ctx, suspects, rest, n)
+	}
+}
+
+// pause keeps rounds apart, so that what is on its way arrives between them. Nothing need arrive before the first one where the target
+// is known to have followed, or where the source is files.
+func (v *verification) pause(ctx context.Context) error {
+	if !v.fixed && v.opts.Applier == nil {
+		return v.awaitLead(ctx)
+	}
+	if len(v.history) == 0 {
+		return nil
+	}
+	return v.clock.sleep(ctx, v.opts.Interval)
+}
 
 // round reads every suspect once. Those that are not settled go to rest.
 func (v *verification) round(ctx context.Context, suspects, rest *spill, n roundOf) error {
@@ -159,51 +245,69 @@ func (v *verification) round(ctx context.Context, suspects, rest *spill, n round
 	return err
 }
 
+// roundBatch reads a batch, learns what was written up to then, and judges.
 func (v *verification) roundBatch(ctx context.Context, batch []record, rest *spill, n roundOf) error {
 	observed, err := v.observeAll(ctx, batch)
 	if err != nil {
 		return err
 	}
-	var late []record
-	wait := time.Duration(0)
-	err = v.tally.batch(func(t *tally) error {
-		for i := range batch {
-			d := batch[i].observe(&v.rules, &observed[i], n)
-			switch left := v.rules.expiring(&d.Pair, time.Now()); {
-			case !d.Settled:
-				if err := rest.add(&batch[i]); err != nil {
-					return err
-				}
-			case d.Verdict != Same && left > 0:
-				late, wait = append(late, batch[i]), max(wait, left)
-			default:
-				v.settle(t, batch[i].keyID, &d)
-			}
-		}
-		return nil
-	})
-	if err != nil || len(late) == 0 {
-		return err
-	}
-	return v.afterExpiry(ctx, late, wait, n)
-}
-
-// afterExpiry settles suspects that were about to expire once they must have.
-func (v *verification) afterExpiry(ctx context.Context, late []record, wait time.Duration, n roundOf) error {
-	if err := sleep(ctx, wait); err != nil {
-		return err
-	}
-	observed, err := v.observeAll(ctx, late)
+	seen, err := v.endWindow(ctx)
 	if err != nil {
 		return err
 	}
 	return v.tally.batch(func(t *tally) error {
-		for i := range late {
-			d := late[i].observe(&v.rules, &observed[i], roundOf{n.rounds, n.rounds})
-			v.settle(t, late[i].keyID, &d)
+		for i := range batch {
+			r, w := &batch[i], unwritten
+			r.flags &^= behind
+			var late bool
+			if w, late = seen.of(r.keyID); late {
+				r.flags |= behind
+			}
+			d := v.judges.observe(r, &v.rules, &observed[i], w, n)
+			switch {
+			case !d.Settled:
+				if err := rest.add(r); err != nil {
+					return err
+				}
+			case d.Verdict != Same && r.flags&waited == 0 && v.awaitsExpiry(r, &d):
+				if err := v.late.add(r); err != nil {
+					return err
+				}
+			default:
+				v.trusts(&d, w, seen.still)
+				v.settle(t, r.keyID, &d)
+			}
 		}
 		return nil
 	})
+}
+
+// awaitsExpiry says whether a suspect is to be judged when its expiry has passed: it passes now, or has passed between two rounds. It
+// makes the suspect one that nothing is known of yet.
+func (v *verification) awaitsExpiry(r *record, d *decision) bool {
+	now := v.clock.now()
+	left := v.rules.expiring(&d.Pair, now)
+	if left == 0 && r.flags&expired == 0 {
+		return false
+	}
+	if until := now.Add(left); until.After(v.lateUntil) {
+		v.lateUntil = until
+	}
+	*r = record{keyID: r.keyID, flags: r.flags&(clash|unplaced) | waited, t: r.t, fp: r.fp, expireAt: r.expireAt, module: r.module}
+	if v.fixed {
+		r.flags |= seen
+	}
+	return true
+}
+
+// trusts notes that a verdict rests on the target lagging less than the lead, or on a key not coming back to an earlier value, rather
+// than on both sides being known to be at one offset. Call it with the tally locked.
+func (v *verification) trusts(d *decision, w writing, still bool) {
+	switch {
+	case d.Verdict == Unchecked || v.fixed:
+	case w == untold, v.opts.Applier == nil && !still, v.opts.Applier != nil && d.Verdict != Same:
+		v.trusting = true
+	}
 }
 
 func (v *verification) settle(t *tally, id keyID, d *decision) {
@@ -237,7 +341,7 @@ func (v *verification) observeAll(ctx context.Context, batch []record) ([]observ
 	} {
 		if v.fixed && step.side == v.probers.Source {
 			for i := range batch {
-				*step.put(&out[i]) = batch[i].ofFile(time.Now())
+				*step.put(&out[i]) = batch[i].ofFile(v.clock.now())
 			}
 			continue
 		}
@@ -253,6 +357,9 @@ func (v *verification) observeAll(ctx context.Context, batch []record) ([]observ
 }
 
 func sleep(ctx context.Context, d time.Duration) error {
+	if d <= 0 {
+		return ctx.Err()
+	}
 	select {
 	case <-time.After(d):
 		return nil

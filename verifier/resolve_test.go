@@ -22,15 +22,17 @@ func TestObserve(t *testing.T) {
 	}{
 		{"same at once", "", 3, []observation{{text("a"), text("a"), text("a")}}, 1, Same, ""},
 		{"caught up", "the target was behind in round 1", 3, []observation{{text("b"), text("a"), text("b")}, {text("b"), text("b"), text("b")}}, 2, Same, ""},
-		{"moved under the read", "the target holds the later value", 3, []observation{{text("a"), text("b"), text("b")}}, 1, Same, ""},
+		{"moved under the read", "that the target holds the later value may be luck", 2, []observation{{text("a"), text("b"), text("b")}, {text("b"), text("b"), text("b")}}, 2, Same, ""},
+		{"moves under every read", "equality with a change around it clears nothing", 2, []observation{{text("a"), text("a"), text("b")}, {text("b"), text("c"), text("c")}}, 2, Unchecked, "written in every round"},
 		{"proven", "the source stood still", 2, []observation{{text("a"), text("x"), text("a")}, {text("a"), text("x"), text("a")}}, 2, Different, "differ"},
 		{"one round", "", 1, []observation{{text("a"), text("x"), text("a")}}, 1, Different, "differ"},
 		{"missing", "", 2, []observation{{text("a"), text(""), text("a")}, {text("a"), text(""), text("a")}}, 2, Missing, "source only"},
 		{"extra", "", 2, []observation{{text(""), text("a"), text("")}, {text(""), text("a"), text("")}}, 2, Extra, "target only"},
-		{"gone on both", "absences agree", 2, []observation{{text("a"), text(""), text("")}}, 1, Same, ""},
-		{"changes in a round", "a key on the move is never different", 2, []observation{{text("a"), text("x"), text("b")}, {text("c"), text("y"), text("d")}}, 2, Unchecked, "changed in every round"},
-		{"changes between rounds", "it stood still while it was read, but the target had no time to follow", 2, []observation{{text("a"), text("x"), text("a")}, {text("b"), text("a"), text("b")}}, 2, Unchecked, "changed in 1 of 2 rounds"},
-		{"deleted and made again", "presence counts as change", 2, []observation{{text("a"), text(""), text("")}, {text("a"), text(""), text("a")}}, 1, Same, ""},
+		{"gone on both", "absences agree", 2, []observation{{text("a"), text(""), text("")}, {text(""), text(""), text("")}}, 2, Same, ""},
+		{"changes in a round", "a key on the move is never different", 2, []observation{{text("a"), text("x"), text("b")}, {text("c"), text("y"), text("d")}}, 2, Unchecked, "written in every round"},
+		{"changes between rounds", "it stood still while it was read, but the target had no time to follow", 2, []observation{{text("a"), text("x"), text("a")}, {text("b"), text("a"), text("b")}}, 2, Unchecked, "1 of 2 rounds"},
+		{"deleted and made again", "presence counts as change", 2, []observation{{text("a"), text(""), text("")}, {text("a"), text(""), text("a")}}, 2, Unchecked, "every round"},
+		{"the target moves", "who writes there may bring it right yet", 2, []observation{{text("a"), text("x"), text("a")}, {text("a"), text("y"), text("a")}}, 2, Unchecked, "did not stay"},
 		{"refused", "asking again does not help", 3, []observation{{failed("NOPERM"), text("a"), failed("NOPERM")}}, 1, Unchecked, "the source could not be read: GET"},
 		{"loading", "asking again does", 2, []observation{{failed("LOADING"), text("a"), failed("LOADING")}, {text("a"), text("a"), text("a")}}, 2, Same, ""},
 		{"deleted under the read", "XINFO then refuses", 2, []observation{{text("a"), reading{Err: vanished(failed("ERR").Err)}, text("a")}, {text("a"), text("a"), text("a")}}, 2, Same, ""},
@@ -39,13 +41,13 @@ func TestObserve(t *testing.T) {
 		{"expiry within the tolerance", "", 1, []observation{{expiring("a", far), expiring("a", far+900), expiring("a", far)}}, 1, Same, ""},
 		{"expiry beyond it", "", 1, []observation{{expiring("a", far), expiring("a", far+1100), expiring("a", far)}}, 1, Different, "1.1s later"},
 		{"expiry lost", "the target would keep the key for ever", 1, []observation{{expiring("a", far), text("a"), expiring("a", far)}}, 1, Different, "source only"},
-		{"touched", "EXPIRE changes the source, too", 2, []observation{{expiring("a", far), text("a"), expiring("a", far)}, {expiring("a", far+5000), text("a"), expiring("a", far+5000)}}, 2, Unchecked, "changed in 1 of 2"},
+		{"touched", "EXPIRE changes the source, too", 2, []observation{{expiring("a", far), text("a"), expiring("a", far)}, {expiring("a", far+5000), text("a"), expiring("a", far+5000)}}, 2, Unchecked, "1 of 2"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			var r record
 			for i := range tt.seen {
-				d := r.observe(u, &tt.seen[i], roundOf{i + 1, tt.rounds})
+				d := r.observe(u, &tt.seen[i], unwritten, roundOf{need: tt.rounds, last: i+1 == tt.rounds})
 				if d.Settled != (i+1 == tt.settled) {
 					t.Fatalf("round %d: settled = %v, want it in round %d (%s)", i+1, d.Settled, tt.settled, tt.why)
 				}
@@ -129,14 +131,15 @@ func TestFrames(t *testing.T) {
 	})
 }
 
-// Lag is never a difference: not where it lasts longer than all rounds, either.
+// Lag is never a difference: not where it lasts longer than all rounds, either. Nor is it proof that keys are the same: what is on its
+// way may be for them.
 func TestLinkThatLags(t *testing.T) {
 	w := newWorld(map[string]string{"late": "1", "right": "1"})
 	w.fails = fmt.Errorf("stop: %w", ErrLags)
 	w.lag = 1
 	w.write("late", "2")
 	r := resolveWorld(t, w, withApplier(w), "late", "right")
-	if n := r.Totals; r.Verdict != Unchecked || n.Unchecked != 1 || n.Same != 1 || !strings.Contains(strings.Join(r.Reasons, " "), "on its way") {
+	if n := r.Totals; r.Verdict != Unchecked || n.Unchecked != 2 || !strings.Contains(strings.Join(r.Reasons, " "), "on its way") {
 		t.Errorf("%s: %+v, %q", r.Verdict, n, r.Reasons)
 	}
 }

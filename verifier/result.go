@@ -27,9 +27,10 @@ type Report struct {
 	Incomplete []string `json:"incomplete"`
 	LeftOut    []string `json:"left_out"` // what the sides hold beside the keys that were compared, one sentence each
 
-	Depth   string   `json:"depth"`   // keys, length or value
-	Rounds  int      `json:"rounds"`
-	Proof   string   `json:"proof"` // "offset": suspects were compared at one offset; "rounds": re-read over time
+	Depth  string  `json:"depth"` // keys, length or value
+	Rounds int     `json:"rounds"`
+	Proof  string  `json:"proof"`            // "offset": both sides were compared at one offset, or while nothing was written; "rounds": it rests on the lag
+	Writes *Writes `json:"writes,omitempty"` // what was written on the source meanwhile
 
 	Selection      *keyspace.Selection `json:"selection,omitempty"` // nil: all keys of all databases were compared
 	TTLToleranceMs int64               `json:"ttl_tolerance_ms"`    // expiries that were no further apart than this count as the same

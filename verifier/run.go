@@ -25,7 +25,18 @@ type verification struct {
 	tally          *tally
 	progress       *progress
 	history        []Round
-	proof          string
+	feed           feed
+	following      *sourceFeed // the feed of a source that is servers
+	clock          clock
+	judges         judges
+	list           listing
+	parts          int // of the spills of the enumeration; 0: spillParts
+
+	leadEnds  time.Time // of the open window
+	behind    []bool    // links whose target had not applied what was written before the open window
+	late      *spill    // suspects whose expiry is waited for
+	lateUntil time.Time // guarded by the tally's lock
+	trusting  bool      // guarded by the tally's lock: a verdict rests on the lag, see trusts
 
 	cleared, confirmed int64 // of the round that runs; guarded by the tally's lock
 }
@@ -42,6 +53,7 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 	if err != nil {
 		return nil, err
 	}
+	defer v.close()
 	defer v.source.close()
 	defer v.target.close()
 	stop := v.progress.run(o.Progress, v)
@@ -56,6 +68,53 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 	r := v.report(selection)
 	r.Servers, r.LeftOut = v.servers(), v.leftOut(ctx)
 	return r, nil
+}
+
+// judges are the rules that decide over single keys. Tests weaken them one at a time, to see that their simulator notices.
+type judges struct {
+	clears  func(w writing) bool
+	observe func(r *record, u *rules, o *observation, w writing, n roundOf) decision
+}
+
+var theJudges = judges{clears, (*record).observe}
+
+// listing enumerates both sides, the target not before lead has returned.
+type listing func(ctx context.Context, s spills, lead func(context.Context) error) error
+
+// listBoth enumerates both sides side by side.
+func (v *verification) listBoth(ctx context.Context, s spills, lead func(context.Context) error) error {
+	g, gctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return v.source.enumerate(gctx, s.Source) })
+	g.Go(func() error {
+		if err := lead(gctx); err != nil {
+			return err
+		}
+		return v.target.enumerate(gctx, s.Target)
+	})
+	return g.Wait()
+}
+
+func (v *verification) close() {
+	if v.following != nil {
+		v.following.close()
+	}
+}
+
+// writes tells what was written on the source meanwhile.
+func (v *verification) writes() *Writes {
+	if v.following == nil {
+		return &Writes{KnownBy: byFile, Nodes: []NodeOfWrites{}}
+	}
+	return v.following.report()
+}
+
+// proof names what the verdicts rest on: "offset" where every key was compared at one offset of the source, or while nothing was
+// written there at all; "rounds" where a verdict rests on the target lagging less than the interval.
+func (v *verification) proof() string {
+	if v.trusting {
+		return "rounds"
+	}
+	return "offset"
 }
 
 // servers names those of both sides and marks the ones that were read.
@@ -101,7 +160,13 @@ func newVerification(ctx context.Context, o *Options) (*verification, error) {
 	if err != nil {
 		return nil, err
 	}
-	v := &verification{opts: o, source: source, target: target, progress: &progress{}, proof: "rounds", patience: framePatience, atOffset: atomicReader{source}}
+	v := &verification{opts: o, source: source, target: target, progress: &progress{}, patience: framePatience, atOffset: atomicReader{source},
+		clock: realClock, judges: theJudges}
+	v.list = v.listBoth
+	if !source.isFile() {
+		v.following = newSourceFeed(source)
+		v.feed = v.following
+	}
 	v.progress.begin("enumerate", 0, 0)
 	v.probers = probers{
 		Source: sideProber{source, func(k keyID) int { return k.db }},
@@ -141,27 +206,36 @@ func (v *verification) compare(ctx context.Context) error {
 	return v.locate(ctx)
 }
 
-// pair enumerates both sides side by side and joins what they hold.
+// pair enumerates both sides in one window and joins what they hold.
 func (v *verification) pair(ctx context.Context, suspects *spill) error {
 	v.progress.begin("enumerate", 0, 0)
-	source, err := newSpill(v.opts.TempDir, spillParts)
+	parts := spillParts
+	if v.parts > 0 {
+		parts = v.parts
+	}
+	source, err := newSpill(v.opts.TempDir, parts)
 	if err != nil {
 		return err
 	}
 	defer source.close()
-	target, err := newSpill(v.opts.TempDir, spillParts)
+	target, err := newSpill(v.opts.TempDir, parts)
 	if err != nil {
 		return err
 	}
 	defer target.close()
-	g, gctx := errgroup.WithContext(ctx)
-	g.Go(func() error { return v.source.enumerate(gctx, source) })
-	g.Go(func() error { return v.target.enumerate(gctx, target) })
-	if err := g.Wait(); err != nil {
+	s := spills{source, target}
+	if err := v.openWindow(ctx); err != nil {
+		return err
+	}
+	if err := v.list(ctx, s, v.awaitLead); err != nil {
+		return err
+	}
+	seen, err := v.endWindow(ctx)
+	if err != nil {
 		return err
 	}
 	v.progress.begin("join", 0, 0)
-	return v.join(ctx, spills{source, target}, suspects)
+	return v.join(ctx, s, seen, suspects)
 }
 
 func (v *verification) closeRound(r Round) {
@@ -175,7 +249,7 @@ func (v *verification) report(selection *keyspace.Selection) *Report {
 	t := v.tally
 	v.settleStrays()
 	t.trim()
-	r := &Report{Depth: string(v.opts.Depth), Rounds: len(v.history), Proof: v.proof, Totals: t.totals, ByType: t.typeTotals(),
+	r := &Report{Depth: string(v.opts.Depth), Rounds: len(v.history), Proof: v.proof(), Totals: t.totals, ByType: t.typeTotals(),
 		History: v.history, Slots: t.slotResults(), Findings: t.findings, Omitted: t.omitted}
 	if r.History == nil {
 		r.History = []Round{}
@@ -190,12 +264,29 @@ func (v *verification) report(selection *keyspace.Selection) *Report {
 	if n := v.source.astray; n > 0 {
 		r.Reasons = append(r.Reasons, fmt.Sprintf("%d keys of the source lie on servers where its proxy does not look for them, and were left out.", n))
 	}
+	r.Writes = v.writes()
 	r.Incomplete = slices.Concat([]string{}, v.source.shortfall(), v.target.shortfall())
 	r.conclude(t.unchecked, v.source.listed()+v.target.listed())
-	if v.frameError != nil && v.proof == "rounds" {
+	r.Reasons = append(r.Reasons, v.restsOn()...)
+	if v.frameError != nil && (v.trusting || t.totals.Unchecked > 0) {
 		r.Reasons = append(r.Reasons, fmt.Sprintf("Keys were compared over time and not at one offset, since the migration could not be stopped there: %v.", v.frameError))
 	}
 	return r
+}
+
+// restsOn says what the verdicts rest on beyond what was read.
+func (v *verification) restsOn() []string {
+	if !v.trusting {
+		return nil
+	}
+	var out []string
+	if v.opts.Applier == nil {
+		out = append(out, fmt.Sprintf("The source was written meanwhile: that keys are the same rests on the target following within %v (--interval); with --state DIR of the migration that feeds it they are compared at one offset.", v.lead()))
+	}
+	if w := v.writes(); w.KnownBy == byRereading {
+		out = append(out, "Nothing told which keys of the source were written; those that were the same before and after count as not written.")
+	}
+	return out
 }
 
 // conclude gives the report its verdict and reasons. unchecked counts keys by why they were not compared,

@@ -30,9 +30,11 @@ type record struct {
 	t        keyspace.Type
 	module   string // of a value of a module: its type by its own name
 	flags    byte
-	changes  byte // of a suspect: rounds in which the source changed
+	changes  byte // of a suspect: rounds in which the source was written or changed
+	quiet    byte // of a suspect: rounds in a row in which both sides stayed as they are, and differed
 	fp       keyspace.Fingerprint
 	expireAt int64
+	target   uint64 // of a suspect: a digest of what the target held in the last round
 }
 
 const (
@@ -41,6 +43,8 @@ const (
 	seen                 // of a suspect: a round has read the source, as the record says
 	behind               // of a suspect: its link could not be stopped at an offset, since it had not caught up
 	unplaced             // of a suspect: only the target listed it, and several databases of the source may hold it
+	expired              // of a suspect: its expiry passed between two rounds
+	waited               // of a suspect: its expiry was waited for
 )
 
 // hold takes in what a reading says.
@@ -54,12 +58,15 @@ func (r *record) hold(from *reading) {
 func (r *record) append(dst []byte) []byte {
 	dst = binary.AppendUvarint(dst, uint64(len(r.name)))
 	dst = append(dst, r.name...)
-	dst = append(dst, byte(r.t), r.flags, r.changes)
+	dst = append(dst, byte(r.t), r.flags, r.changes, r.quiet)
 	dst = binary.AppendUvarint(dst, uint64(r.db+1))
 	dst = binary.AppendUvarint(dst, uint64(r.pairDB))
 	dst = binary.AppendUvarint(dst, uint64(r.expireAt))
 	dst = binary.AppendUvarint(dst, uint64(r.fp.Length))
 	dst = binary.LittleEndian.AppendUint64(dst, r.fp.Value)
+	if r.quiet > 0 {
+		dst = binary.LittleEndian.AppendUint64(dst, r.target)
+	}
 	switch r.t {
 	case keyspace.Hash:
 		dst = binary.LittleEndian.AppendUint64(dst, r.fp.FieldExpiries)
@@ -80,10 +87,13 @@ func (r *record) parse(text string) (string, error) {
 	d := decoder{rest: text}
 	*r = record{}
 	r.name = d.cut(d.number())
-	r.t, r.flags, r.changes = keyspace.Type(d.byte()), d.byte(), d.byte()
+	r.t, r.flags, r.changes, r.quiet = keyspace.Type(d.byte()), d.byte(), d.byte(), d.byte()
 	r.db, r.pairDB = int(d.number())-1, int(d.number())
 	r.expireAt, r.fp.Length = int64(d.number()), int64(d.number())
 	r.fp.Value = d.fixed()
+	if r.quiet > 0 {
+		r.target = d.fixed()
+	}
 	switch r.t {
 	case keyspace.Hash:
 		r.fp.FieldExpiries = d.fixed()
@@ -144,10 +154,11 @@ func (d *decoder) fixed() (v uint64) {
 // spill keeps records in a temporary file, in parts by the hash of what pairs them, so that one part at a time fits in memory.
 // The file has no name once it is open: nothing is left behind, however the process ends.
 type spill struct {
-	file  *os.File
+	dir   string
 	parts []spillPart
 	mu    sync.Mutex
-	end   int64 // guarded by mu
+	file  *os.File // guarded by mu while records are added; nil as long as every part fits into its buffer
+	end   int64    // guarded by mu
 }
 
 type spillPart struct {
@@ -164,18 +175,38 @@ type spillExtent struct {
 }
 
 func newSpill(dir string, parts int) (*spill, error) {
-	f, err := os.CreateTemp(dir, "surecut-verify-*")
-	if err != nil {
-		return nil, fmt.Errorf("create the temporary file of records: %w", err)
+	if dir != "" {
+		if _, err := os.Stat(dir); err != nil {
+			return nil, fmt.Errorf("create the temporary file of records: %w", err)
+		}
 	}
-	if err := os.Remove(f.Name()); err != nil {
-		f.Close()
-		return nil, fmt.Errorf("create the temporary file of records: %w", err)
-	}
-	return &spill{file: f, parts: make([]spillPart, parts)}, nil
+	return &spill{dir: dir, parts: make([]spillPart, parts)}, nil
 }
 
-func (s *spill) close() { s.file.Close() }
+// reserve returns the file, which it creates when it is first needed, and the place of so many more bytes in it.
+func (s *spill) reserve(n int) (f *os.File, at int64, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.file == nil {
+		if f, err = os.CreateTemp(s.dir, "surecut-verify-*"); err != nil {
+			return nil, 0, fmt.Errorf("create the temporary file of records: %w", err)
+		}
+		if err := os.Remove(f.Name()); err != nil {
+			f.Close()
+			return nil, 0, fmt.Errorf("create the temporary file of records: %w", err)
+		}
+		s.file = f
+	}
+	at = s.end
+	s.end += int64(n)
+	return s.file, at, nil
+}
+
+func (s *spill) close() {
+	if s.file != nil {
+		s.file.Close()
+	}
+}
 
 // add is safe for concurrent use.
 func (s *spill) add(r *record) error {
@@ -187,11 +218,11 @@ func (s *spill) add(r *record) error {
 	if len(part.buf) < spillBlock {
 		return nil
 	}
-	s.mu.Lock()
-	at := s.end
-	s.end += int64(len(part.buf))
-	s.mu.Unlock()
-	if _, err := s.file.WriteAt(part.buf, at); err != nil {
+	file, at, err := s.reserve(len(part.buf))
+	if err != nil {
+		return err
+	}
+	if _, err := file.WriteAt(part.buf, at); err != nil {
 		return fmt.Errorf("write to the temporary file of records: %w", err)
 	}
 	part.blocks = append(part.blocks, spillExtent{at, len(part.buf)})

@@ -12,6 +12,7 @@ import (
 // freezer is what a migration offers to whoever compares: in this process, or over the socket of its state directory.
 type freezer[F verifier.Frame] interface {
 	LinkInfos() []migrator.LinkInfo
+	Applied(ctx context.Context, link int) (migrator.Applied, error)
 	Freeze(ctx context.Context, link int) (F, error)
 }
 
@@ -24,6 +25,11 @@ func (a applier[F]) Links() []verifier.AppliedLink {
 		links = append(links, verifier.AppliedLink{Shard: l.Shard, Reads: l.Reads, Slots: l.Slots})
 	}
 	return links
+}
+
+func (a applier[F]) Applied(ctx context.Context, link int) (verifier.Position, error) {
+	at, err := a.m.Applied(ctx, link)
+	return verifier.Position{ReplID: at.ReplID, Offset: at.Offset}, err
 }
 
 func (a applier[F]) Freeze(ctx context.Context, link int) (verifier.Frame, error) {

@@ -27,7 +27,7 @@ func newVerifyCommand() *cli.Command {
 	flags = append(flags,
 		&cli.StringFlag{Name: "depth", Value: string(d.Depth), Usage: "keys: presence and type; length: and length and expiry; value: everything"},
 		&cli.IntFlag{Name: "rounds", Value: d.Rounds, Usage: "how often a key in doubt is read before it counts as different"},
-		&cli.DurationFlag{Name: "interval", Value: d.Interval, Usage: "between rounds; longer than the lag of what feeds the target"},
+		&cli.DurationFlag{Name: "interval", Value: d.Interval, Usage: "between rounds, at least 1s; longer than the target may lag: a key counts only if it was unwritten for so long before the target was read, unless --state says how far the target has come"},
 		&cli.IntFlag{Name: "workers", Value: d.Workers, Usage: "connections that read, per node"},
 		&cli.StringFlag{Name: "read-from", Value: string(d.ReadFrom), Usage: "read the source's shards from their primary or from a replica, where there is one"},
 		&cli.DurationFlag{Name: "ttl-tolerance", Value: d.TTLTolerance, Usage: "expiries no further apart than this are the same"},
@@ -41,7 +41,9 @@ func newVerifyCommand() *cli.Command {
 		Name:  "verify",
 		Usage: "compare source and target key by key, while both are in use",
 		Description: "Both sides are scanned and read by typed commands; nothing is written. What differs is read again in rounds, so that\n" +
-			"keys on their way are not taken for differences. A key that could not be compared is unchecked, never the same.\n" +
+			"keys on their way are not taken for differences. A key is the same only where nobody wrote it from before the first\n" +
+			"reading until after the last, which the source's replication stream, CLIENT TRACKING or its counters tell. A key that\n" +
+			"could not be compared is unchecked, never the same.\n" +
 			"The source may be RDB files (rdb:PATH): their keys are decoded here; what has expired by now is left out.\n" +
 			"Exit status: 0 same, 3 different, 4 something unchecked, 1 the run failed. The records of the run go to a temporary\n" +
 			"file in $TMPDIR: about 30 bytes and the name per key and side.",

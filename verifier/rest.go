@@ -1,0 +1,82 @@
+package verifier
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+
+	table "surecut/internal/command"
+	"surecut/internal/endpoint"
+)
+
+// counters is what a node's INFO says of writes at one instant.
+type counters struct {
+	position Position
+	info     map[string]string
+	writes   string // calls of commands that may write, "" where INFO commandstats is refused
+	swaps    string // calls of SWAPDB
+}
+
+// restFields stand still while nobody writes: whatever changes a key counts in rdb_changes_since_last_save, which a save resets; keys
+// and fields that go by themselves count on their own.
+var restFields = []string{"run_id", "rdb_changes_since_last_save", "rdb_last_save_time", "master_repl_offset", "expired_keys",
+	"expired_subkeys", "expired_fields", "evicted_keys", "role"}
+
+// countersOf asks a node. INFO all includes the statistics of commands in every version.
+func countersOf(ctx context.Context, n *node) (*counters, error) {
+	client, err := n.dep.Client(ctx, n.addr(), 0)
+	if err != nil {
+		return nil, err
+	}
+	info, err := endpoint.Info(ctx, client, "all")
+	if err != nil {
+		return nil, err
+	}
+	c := &counters{info: map[string]string{}}
+	for _, f := range restFields {
+		c.info[f] = info[f]
+	}
+	calls := endpoint.CommandCalls(info)
+	var writes []string
+	for _, name := range slices.Sorted(maps.Keys(calls)) {
+		if mayWrite(name) {
+			writes = append(writes, fmt.Sprintf("%s=%d", name, calls[name]))
+		}
+		if name == "swapdb" {
+			c.swaps = strconv.FormatInt(calls[name], 10)
+		}
+	}
+	if c.writes = strings.Join(writes, " "); len(calls) > 0 {
+		c.writes += " "
+	}
+	c.position.ReplID = info["master_replid"]
+	if c.position.ReplID == "" {
+		c.position.ReplID = info["run_id"]
+	}
+	c.position.Offset, err = strconv.ParseInt(info["master_repl_offset"], 10, 64)
+	if err != nil {
+		c.position = Position{}
+	}
+	return c, nil
+}
+
+// mayWrite goes by the name in INFO commandstats, as in "config|get".
+func mayWrite(name string) bool {
+	var args [][]byte
+	for _, word := range strings.Split(name, "|") {
+		args = append(args, []byte(word))
+	}
+	spec, ok := table.Lookup(args)
+	return !ok || spec.Write || spec.Class == table.Script && !strings.HasSuffix(spec.Name, "_RO")
+}
+
+// atRest says that a node ran no write between two instants. A node that counts no changes says nothing.
+func atRest(before, after *counters) bool {
+	if before == nil || after == nil || before.info["rdb_changes_since_last_save"] == "" || before.info["run_id"] == "" {
+		return false
+	}
+	return maps.Equal(before.info, after.info) && before.writes == after.writes
+}

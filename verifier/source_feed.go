@@ -1,0 +1,305 @@
+package verifier
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"surecut/internal/writes"
+)
+
+// How the writes of a run became known. A later word is weaker.
+const (
+	byFile        = "file"        // the source is files, which nobody writes
+	byReplication = "replication" // the stream that the source sends to its replicas
+	byTracking    = "tracking"    // CLIENT TRACKING in broadcasting mode
+	byRest        = "rest"        // the counters of the source stood still
+	byRereading   = "rereading"   // nothing tells: keys were read again after the target
+)
+
+// Writes is what was written on the source while it was compared.
+type Writes struct {
+	KnownBy    string         `json:"known_by"`   // replication, tracking, rest, rereading or file; of several nodes the weakest
+	Written    bool           `json:"written"`    // something was written, or may have been
+	Keys       int64          `json:"keys"`       // names that were written while both sides were scanned, about
+	Everything bool           `json:"everything"` // something was run then that may have changed every key
+	Why        string         `json:"why,omitempty"`
+	Nodes      []NodeOfWrites `json:"nodes"`
+}
+
+// NodeOfWrites is what one node of the source wrote.
+type NodeOfWrites struct {
+	Addr    string `json:"addr"`
+	KnownBy string `json:"known_by"`
+	Why     string `json:"why,omitempty"` // why by nothing better
+	ReplID  string `json:"replication_id,omitempty"`
+	From    int64  `json:"from_offset"`
+	To      int64  `json:"to_offset"`
+}
+
+// feedPatience bounds how long the end of a window waits for a node's feed to come to where the node stands.
+const feedPatience = 10 * time.Second
+
+// sourceFeed follows the nodes of the source.
+type sourceFeed struct {
+	source *side
+
+	mu    sync.Mutex // guards all below
+	nodes map[string]*nodeFeed
+	set   *writes.Set
+	first bool // a window has been opened
+	wrote bool // in some window something was written
+	total Writes
+}
+
+// nodeFeed follows one node.
+type nodeFeed struct {
+	node     *node
+	replica  *writes.Replica
+	tracking *writes.Tracking
+	why      string    // why by nothing better
+	before   *counters // when the window began
+	after    *counters // at the latest end
+	since    *counters // when the run began
+}
+
+func newSourceFeed(source *side) *sourceFeed {
+	return &sourceFeed{source: source, nodes: map[string]*nodeFeed{}, set: writes.NewSet()}
+}
+
+func (f *sourceFeed) close() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, n := range f.nodes {
+		n.close()
+	}
+}
+
+// begin puts a new set in place, follows nodes that are not followed yet or no longer, and asks where each stands.
+func (f *sourceFeed) begin(ctx context.Context) ([]nodePosition, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.set = writes.NewSet()
+	var g errgroup.Group
+	for _, n := range f.source.known() {
+		nf := f.nodes[n.addr()]
+		if nf == nil {
+			nf = &nodeFeed{node: n}
+			f.nodes[n.addr()] = nf
+		}
+		g.Go(func() error {
+			nf.exchange(f.set)
+			nf.follow(ctx, f.source.opts, f.set)
+			nf.before, _ = countersOf(ctx, n) // where that fails, nothing is known of the window
+			if nf.since == nil {
+				nf.since = nf.before
+			}
+			return nil
+		})
+	}
+	_ = g.Wait()
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
+	var at []nodePosition
+	for _, nf := range f.nodes {
+		if nf.before != nil && nf.before.position.ReplID != "" {
+			at = append(at, nodePosition{nf.node.addr(), nf.before.position})
+		}
+	}
+	return at, nil
+}
+
+// known returns the nodes that keys are read from now.
+func (s *side) known() []*node {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return append([]*node(nil), s.nodes...)
+}
+
+func (n *nodeFeed) exchange(set *writes.Set) {
+	if n.replica != nil {
+		n.replica.Exchange(set)
+	}
+	if n.tracking != nil {
+		n.tracking.Exchange(set)
+	}
+}
+
+// follow sees to it that the node is followed, by the best way that there is: its replication stream where it keeps a backlog, for it
+// would make a snapshot otherwise; then tracking.
+func (n *nodeFeed) follow(ctx context.Context, o *Options, set *writes.Set) {
+	if n.replica != nil && n.replica.Lost() == nil || n.tracking != nil && n.tracking.Lost() == nil {
+		return
+	}
+	n.close()
+	var errs []error
+	if conn, err := n.node.dep.DialReplica(ctx, n.node.addr()); err != nil {
+		errs = append(errs, err)
+	} else if n.replica, err = writes.Follow(ctx, conn, set); err != nil {
+		errs = append(errs, fmt.Errorf("its replication stream could not be followed: %w", err))
+	}
+	if n.replica == nil && n.node.facts.Number >= 60000 {
+		if conn, err := n.node.dep.DialReplica(ctx, n.node.addr()); err != nil {
+			errs = append(errs, err)
+		} else if n.tracking, err = writes.Track(ctx, conn, set); err != nil {
+			errs = append(errs, fmt.Errorf("it does not tell of writes: %w", err))
+		}
+	}
+	if err := errors.Join(errs...); err != nil {
+		n.why = err.Error()
+	}
+}
+
+func (n *nodeFeed) close() {
+	if n.replica != nil {
+		n.replica.Close()
+	}
+	if n.tracking != nil {
+		n.tracking.Close()
+	}
+	n.replica, n.tracking = nil, nil
+}
+
+// end asks every node where it stands now, and waits until everything up to there is in the set.
+func (f *sourceFeed) end(ctx context.Context) (view, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	v := &sourceView{source: f.source, set: f.set, known: map[string]string{}}
+	var mu sync.Mutex
+	var g errgroup.Group
+	for _, nf := range f.nodes {
+		g.Go(func() error {
+			by := nf.catchUp(ctx, f.set)
+			mu.Lock()
+			defer mu.Unlock()
+			v.known[nf.node.addr()] = by
+			return nil
+		})
+	}
+	_ = g.Wait()
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
+	f.sum(v)
+	return v, nil
+}
+
+// catchUp returns by what the window's writes of the node are known.
+func (n *nodeFeed) catchUp(ctx context.Context, set *writes.Set) string {
+	ctx, cancel := context.WithTimeoutCause(ctx, feedPatience, errors.New("it did not come in time"))
+	defer cancel()
+	after, err := countersOf(ctx, n.node)
+	n.after = after
+	if n.before == nil || err != nil || n.before.info["run_id"] != after.info["run_id"] {
+		return byRereading
+	}
+	switch {
+	case n.replica != nil:
+		if n.replica.Await(ctx, after.position.Offset) == nil && n.before.position.ReplID == after.position.ReplID {
+			return byReplication
+		}
+	case n.tracking != nil:
+		// SWAPDB, and fields of hashes that expire, need not be told.
+		untold := n.before.swaps != after.swaps || after.writes == "" || n.before.info["expired_subkeys"] != after.info["expired_subkeys"] ||
+			n.before.info["expired_fields"] != after.info["expired_fields"]
+		if n.tracking.Await(ctx) == nil {
+			if untold {
+				set.AddAll("SWAPDB may have been run, or fields of hashes have expired")
+			}
+			return byTracking
+		}
+	}
+	if atRest(n.before, after) {
+		return byRest
+	}
+	return byRereading
+}
+
+// sum takes an end of a window into what is reported. It needs mu.
+func (f *sourceFeed) sum(v *sourceView) {
+	if !v.still() {
+		f.wrote = true
+	}
+	if f.first { // the figures are those of the scan, the first window
+		return
+	}
+	f.first = true
+	f.total.Keys = v.set.Keys()
+	f.total.Why = v.set.All()
+	f.total.Everything = f.total.Why != ""
+}
+
+// report returns what was written on the source.
+func (f *sourceFeed) report() *Writes {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	w := f.total
+	w.Written, w.KnownBy = f.wrote, byReplication
+	w.Nodes = []NodeOfWrites{}
+	for _, addr := range sortedKeys(f.nodes) {
+		n := f.nodes[addr]
+		by := n.knownBy()
+		if strength[by] < strength[w.KnownBy] {
+			w.KnownBy = by
+		}
+		out := NodeOfWrites{Addr: addr, KnownBy: by}
+		if by != byReplication {
+			out.Why = n.why
+		}
+		if n.since != nil && n.after != nil {
+			out.ReplID, out.From, out.To = n.after.position.ReplID, n.since.position.Offset, n.after.position.Offset
+		}
+		w.Nodes = append(w.Nodes, out)
+	}
+	return &w
+}
+
+var strength = map[string]int{byReplication: 3, byTracking: 2, byRest: 1}
+
+func (n *nodeFeed) knownBy() string {
+	switch {
+	case n.replica != nil && n.replica.Lost() == nil:
+		return byReplication
+	case n.tracking != nil && n.tracking.Lost() == nil:
+		return byTracking
+	case atRest(n.since, n.after):
+		return byRest
+	}
+	return byRereading
+}
+
+// sourceView is what was written in one window up to one end of it.
+type sourceView struct {
+	source *side
+	set    *writes.Set
+	known  map[string]string // by what, by address of the node
+}
+
+func (v *sourceView) writing(name string) writing {
+	if v.set.Has(name) {
+		return written
+	}
+	n, err := v.source.nodeOf(name)
+	if err != nil {
+		return untold
+	}
+	switch v.known[n.addr()] {
+	case "", byRereading:
+		return untold
+	}
+	return unwritten
+}
+
+func (v *sourceView) still() bool {
+	for _, by := range v.known {
+		if by == byRereading {
+			return false
+		}
+	}
+	return v.set.All() == "" && v.set.Keys() == 0
+}

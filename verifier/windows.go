@@ -1,0 +1,173 @@
+package verifier
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+)
+
+// leastLead is the least time that a key of the source must have been unwritten before the target is read, where nobody says how far
+// the target has come.
+const leastLead = time.Second
+
+// appliedPoll is how often a migration is asked how far the target has come.
+const appliedPoll = 20 * time.Millisecond
+
+// writing is what is known of one key's writes during a window.
+type writing uint8
+
+const (
+	unwritten writing = iota // nobody wrote it
+	written                  // it was written, or it may have been
+	untold                   // nothing says; only reading it again can
+)
+
+// feed tells which keys of the source are written.
+type feed interface {
+	// begin opens a window: everything that is written from now on belongs to it. It returns where the nodes of the source stand;
+	// what they wrote up to there may belong to the window or not.
+	begin(ctx context.Context) ([]nodePosition, error)
+	// end returns once everything is known that was written between begin and the call of end. The window stays open.
+	end(ctx context.Context) (view, error)
+}
+
+// nodePosition is where one node of the source stood at an instant.
+type nodePosition struct {
+	addr string
+	at   Position
+}
+
+// view is what was written in a window, up to one call of end.
+type view interface {
+	writing(name string) writing
+	// still says that nothing at all was written.
+	still() bool
+}
+
+// clock is the time of a run.
+type clock struct {
+	now   func() time.Time
+	sleep func(ctx context.Context, d time.Duration) error
+}
+
+var realClock = clock{time.Now, sleep}
+
+// openWindow begins a window. When it returns, the target has applied what the source had written before the window, as far as a
+// migration says so; where there is none, the target may be read once awaitLead has returned.
+func (v *verification) openWindow(ctx context.Context) error {
+	v.behind = nil
+	if v.fixed {
+		return nil
+	}
+	at, err := v.feed.begin(ctx)
+	if err != nil {
+		return err
+	}
+	v.leadEnds = v.clock.now().Add(v.lead())
+	if v.opts.Applier == nil {
+		return nil
+	}
+	links := v.opts.Applier.Links()
+	v.behind = make([]bool, len(links))
+	for i := range links {
+		err := v.awaitApplied(ctx, i, &links[i], at)
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		if err != nil {
+			v.behind[i] = true
+			v.setFrameError(err)
+		}
+	}
+	return nil
+}
+
+// lead is how long a key must have been unwritten before the target is read.
+func (v *verification) lead() time.Duration { return max(v.opts.Interval, leastLead) }
+
+// awaitLead returns when the target may be read in the open window.
+func (v *verification) awaitLead(ctx context.Context) error {
+	if v.fixed || v.opts.Applier != nil {
+		return nil
+	}
+	if left := v.leadEnds.Sub(v.clock.now()); left > 0 {
+		return v.clock.sleep(ctx, left)
+	}
+	return nil
+}
+
+// awaitApplied returns once the target has applied what the node of a link had written by an instant. All links together have as
+// much patience as the frames of a run.
+func (v *verification) awaitApplied(ctx context.Context, link int, l *AppliedLink, at []nodePosition) error {
+	var goal *nodePosition
+	for i := range at {
+		if at[i].addr == l.Reads {
+			goal = &at[i]
+		}
+	}
+	if goal == nil {
+		return fmt.Errorf("the link of %s reads from %s, which this run does not read, or which does not say where its stream stands", l.Shard, l.Reads)
+	}
+	begun := v.clock.now()
+	patience := max(v.patience, frameRetry)
+	for {
+		applied, err := v.opts.Applier.Applied(ctx, link)
+		passed := v.clock.now().Sub(begun)
+		switch {
+		case ctx.Err() != nil:
+			return context.Cause(ctx)
+		case err == nil && applied.ReplID == goal.at.ReplID && applied.Offset >= goal.at.Offset:
+			v.patience -= passed
+			return nil
+		case passed > patience && err != nil:
+			v.patience -= passed
+			return fmt.Errorf("ask how far the target has followed %s: %w", l.Shard, err)
+		case passed > patience:
+			v.patience -= passed
+			return fmt.Errorf("the target follows %s: %w (it is at offset %d, the source was at %d)", l.Shard, ErrLags, applied.Offset, goal.at.Offset)
+		}
+		if err := v.clock.sleep(ctx, appliedPoll); err != nil {
+			return err
+		}
+	}
+}
+
+// endWindow returns what was written in the window up to now.
+func (v *verification) endWindow(ctx context.Context) (sighting, error) {
+	if v.fixed {
+		return sighting{still: true, of: func(keyID) (writing, bool) { return unwritten, false }}, nil
+	}
+	seen, err := v.feed.end(ctx)
+	if err != nil {
+		return sighting{}, err
+	}
+	var links []AppliedLink
+	if v.opts.Applier != nil {
+		links = v.opts.Applier.Links()
+	}
+	behind := v.behind
+	return sighting{still: seen.still(), of: func(id keyID) (w writing, late bool) {
+		name := v.source.named(id)
+		if links != nil {
+			link := linkOf(links, v.source.dep.Slot(name))
+			if link < 0 || link >= len(behind) || behind[link] {
+				return written, true
+			}
+		}
+		return seen.writing(name), false
+	}}, nil
+}
+
+// sighting is what a window has seen of writes, up to its end.
+type sighting struct {
+	still bool                               // nothing was written
+	of    func(keyID) (w writing, late bool) // of one key; late: its link was behind the beginning of the window
+}
+
+// setFrameError keeps why something could not be compared at one offset.
+func (v *verification) setFrameError(err error) {
+	if v.frameError == nil || errors.Is(err, ErrLags) {
+		v.frameError = err
+	}
+}
