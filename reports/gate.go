@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"surecut/internal/preflight"
-	"surecut/verifier"
 )
 
 // The verdicts of a gate.
@@ -55,8 +54,10 @@ func evaluateAt(now time.Time, p Policy, inputs []Loaded) *Gate {
 		against = append(against, "No report was given, so nothing is proved.")
 	}
 	if p.SameEndpoints {
-		against = append(against, differentEndpoints(inputs)...)
+		against = append(against, samePair(p, inputs)...)
 	}
+	against = append(against, sameSelection(p, inputs)...)
+	against = append(against, staleVerification(p, inputs)...)
 	for _, l := range inputs {
 		own := judge(now, p, l.Report)
 		h, s := l.Report.header(), summarize(l.Report)
@@ -65,7 +66,7 @@ func evaluateAt(now time.Time, p Policy, inputs []Loaded) *Gate {
 			Source: h.Source, Target: h.Target, Verdict: s.Verdict, Summary: s.Headline, Against: own,
 		})
 		if g.Target == "" {
-			g.Source, g.Target = h.Source, h.Target
+			g.Source, g.Target, g.SourceServers, g.TargetServers = h.Source, h.Target, h.SourceServers, h.TargetServers
 		}
 		for _, reason := range own {
 			against = append(against, l.Path+": "+reason)
@@ -80,38 +81,6 @@ func evaluateAt(now time.Time, p Policy, inputs []Loaded) *Gate {
 	}
 	return g
 }
-
-// differentEndpoints holds the two-sided reports against the first of them. Bigkeys and compat reports have a
-// source only; that may also be a file, which no other report names.
-func differentEndpoints(inputs []Loaded) []string {
-	var against []string
-	var first *Loaded
-	for i, l := range inputs {
-		h := l.Report.header()
-		switch {
-		case oneSided(l.Report):
-		case h.Source == "" || h.Target == "":
-			against = append(against, fmt.Sprintf("%s does not name its source and target, so it cannot be told what it proves.", l.Path))
-		case first == nil:
-			first = &inputs[i]
-		case h.Source != first.Report.header().Source || h.Target != first.Report.header().Target:
-			f := first.Report.header()
-			against = append(against, fmt.Sprintf("%s speaks of %s -> %s, but %s of %s -> %s.",
-				l.Path, h.Source, h.Target, first.Path, f.Source, f.Target))
-		}
-	}
-	for _, l := range inputs {
-		source := l.Report.header().Source
-		if oneSided(l.Report) && first != nil && strings.HasPrefix(source, "redis") && source != first.Report.header().Source {
-			against = append(against, fmt.Sprintf("%s is of %s, but %s has the source %s.",
-				l.Path, source, first.Path, first.Report.header().Source))
-		}
-	}
-	return against
-}
-
-// oneSided: the report speaks of a source only.
-func oneSided(r Report) bool { return r.Kind() == KindBigKeys || r.Kind() == KindCompat }
 
 // clockSlack is how far the clocks of the machines that make and judge reports may be apart.
 const clockSlack = 5 * time.Minute
@@ -131,6 +100,7 @@ func judge(now time.Time, p Policy, r Report) []string {
 	if h := r.header(); h.Ended != Complete {
 		return append(against, endedWords(h))
 	}
+	against = append(against, wantedSites(p, r)...)
 	switch r := r.(type) {
 	case *Check:
 		return append(against, judgeCheck(p.Check, r)...)
@@ -179,116 +149,11 @@ func orNothing(s string) string {
 	return strings.TrimSuffix(s, ".")
 }
 
-func judgeVerify(p VerifyPolicy, v *Verify) []string {
-	t := v.Totals
-	differences := t.Different + t.Missing + t.Extra
-	compared := t.Same + differences
-	against := contradictions(v)
-	if v.Selection != nil && v.Selection.Repaired {
-		against = append(against, "It compared only keys that were repaired; give the report of a verification of all keys.")
-	}
-	if slices.Index(depths, v.Depth) < slices.Index(depths, p.MinDepth) {
-		against = append(against, fmt.Sprintf("It compared at depth %s; the policy demands %s.", v.Depth, p.MinDepth))
-	}
-	if slices.Index(proofs, v.Proof) < slices.Index(proofs, p.MinProof) {
-		against = append(against, fmt.Sprintf("Its proof is by %s; the policy demands proof by %s.", v.Proof, p.MinProof))
-	}
-	if len(v.History) > 0 && v.Rounds < p.MinRounds { // where nothing was in doubt there is no round to make
-		against = append(against, fmt.Sprintf("It made %s over the keys in doubt; the policy demands %d.", plural(int64(v.Rounds), "round"), p.MinRounds))
-	}
-	if compared <= 0 && !p.AllowEmpty {
-		against = append(against, fmt.Sprintf("It compared no key (source %s, target %s), which proves nothing.", count(t.SourceKeys), count(t.TargetKeys)))
-	}
-	if differences > p.MaxDifferences {
-		against = append(against, fmt.Sprintf("%s of %s compared (%s different, %s missing, %s extra); the policy allows %s.",
-			plural(differences, "key is not the same|keys are not the same"), count(compared), count(t.Different), count(t.Missing), count(t.Extra), count(p.MaxDifferences)))
-	}
-	if t.Unchecked > p.MaxUnchecked {
-		against = append(against, fmt.Sprintf("%s unchecked; the policy allows %s.", plural(t.Unchecked, "key stayed|keys stayed"), count(p.MaxUnchecked)))
-	}
-	if v.Verdict == verifier.Unchecked && t.Unchecked == 0 {
-		against = append(against, "The run as a whole stayed unchecked: "+sentence(strings.Join(v.Reasons, " ")))
-	}
-	return against
-}
-
 func sentence(s string) string {
 	if s == "" {
 		return "it gives no reason."
 	}
 	return strings.TrimSuffix(s, ".") + "."
-}
-
-// contradictions finds figures of a verify report that cannot all be true; such a report proves nothing.
-func contradictions(v *Verify) []string {
-	t := v.Totals
-	var against []string
-	for _, n := range []int64{t.SourceKeys, t.TargetKeys, t.Same, t.Different, t.Missing, t.Extra, t.Unchecked} {
-		if n < 0 {
-			return []string{"It counts fewer than no keys: the report contradicts itself."}
-		}
-	}
-	if bad := t.Different + t.Missing + t.Extra; v.Verdict == verifier.Same && bad+t.Unchecked > 0 {
-		against = append(against, fmt.Sprintf("Its verdict is same, although %s not the same and %s unchecked: the report contradicts itself.",
-			plural(bad, "key is|keys are"), count(t.Unchecked)))
-	} else if v.Verdict == verifier.Different && bad == 0 {
-		against = append(against, "Its verdict is different, although it counts no difference: the report contradicts itself.")
-	}
-	found := map[verifier.Verdict]int64{}
-	for _, f := range v.Findings {
-		found[f.Verdict]++
-	}
-	for _, c := range []struct {
-		verdict verifier.Verdict
-		total   int64
-	}{{verifier.Different, t.Different}, {verifier.Missing, t.Missing}, {verifier.Extra, t.Extra}, {verifier.Unchecked, t.Unchecked}} {
-		if found[c.verdict] > c.total {
-			against = append(against, fmt.Sprintf("It lists %s of verdict %s but counts %s: the report contradicts itself.",
-				plural(found[c.verdict], "finding"), c.verdict, count(c.total)))
-		}
-	}
-	if judged := t.Same + t.Different + t.Missing + t.Extra + t.Unchecked; judged < max(t.SourceKeys, t.TargetKeys) {
-		against = append(against, fmt.Sprintf("It enumerated %s on the source and %s on the target, but judged only %s.",
-			plural(t.SourceKeys, "key"), count(t.TargetKeys), count(judged)))
-	}
-	return against
-}
-
-func judgeMigrate(p MigratePolicy, m *Migrate) []string {
-	var against []string
-	if !slices.Contains(p.States, m.State) {
-		against = append(against, fmt.Sprintf("The migration is %s; the policy allows %s.", strings.ReplaceAll(m.State, "_", " "),
-			strings.ReplaceAll(strings.Join(p.States, ", "), "_", " ")))
-	}
-	if m.Error != "" {
-		against = append(against, "The migration ended with an error: "+sentence(m.Error))
-	}
-	if len(m.Links) == 0 {
-		against = append(against, "The migration has no link, so nothing was copied.")
-	}
-	if p.MinLevel == "exactly_once" && m.Level != p.MinLevel {
-		against = append(against, fmt.Sprintf("The migration ran at level %s; the policy demands exactly_once.", m.Level))
-	}
-	c := m.Counters
-	if reported := max(c.SnapshotReported+c.CommandsReported, int64(len(m.Problems))); reported > p.MaxReported {
-		against = append(against, fmt.Sprintf("%s reported instead of applied (%s of the snapshot, %s of the stream, %s listed); the policy allows %s.",
-			plural(reported, "key or command was|keys and commands were"), count(c.SnapshotReported), count(c.CommandsReported),
-			plural(int64(len(m.Problems)), "problem"), count(p.MaxReported)))
-	}
-	for i, s := range sumsOf(m.Counters) {
-		if live := m.State == "caught_up" && i > 0; s.Total != s.Sum() && !live { // of a live stream some commands are on their way
-			against = append(against, fmt.Sprintf("%s: %s received, but %s accounted for.", s.Name, count(s.Total), count(s.Sum())))
-		}
-	}
-	for _, l := range m.Links {
-		if whole := max(l.SnapshotBytes, l.SnapshotTotal); l.Bytes < whole {
-			against = append(against, fmt.Sprintf("The link of %s has loaded %s of its snapshot's %s bytes.", l.Shard, count(l.Bytes), count(whole)))
-		}
-		if p.MaxLagBytes >= 0 && l.LagBytes > p.MaxLagBytes {
-			against = append(against, fmt.Sprintf("The link of %s lags by %s (%s bytes); the policy allows %s.", l.Shard, size(l.LagBytes), count(l.LagBytes), size(p.MaxLagBytes)))
-		}
-	}
-	return against
 }
 
 func judgeBigKeys(p BigKeysPolicy, b *BigKeys) []string {

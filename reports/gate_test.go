@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"surecut/internal/endpoint"
 	"surecut/internal/keyspace"
 	"surecut/internal/preflight"
 	"surecut/verifier"
@@ -19,6 +20,11 @@ func goodMigrate() *Migrate {
 	m.Counters.CommandsApplied, m.Counters.CommandsReported = m.Counters.CommandsApplied+1, 0
 	m.AllRuns.Counters = m.Counters
 	return m
+}
+
+// elsewhere makes a report speak of another target.
+func elsewhere(v *Verify) {
+	v.Target, v.TargetServers = "redis://staging:6379", []endpoint.Member{{Addr: "staging:6379", RunID: "c0ffee00", Role: endpoint.RolePrimary, Read: true}}
 }
 
 func TestGate(t *testing.T) {
@@ -57,10 +63,13 @@ func TestGate(t *testing.T) {
 		{name: "no keys allowed", why: "the policy says so", policy: func(p *Policy) { p.Verify.AllowEmpty = true }, change: func(_ *Check, v *Verify, _ *Migrate, _ *BigKeys) { v.Totals = verifier.Totals{} }},
 		{name: "depth", why: "lengths are not values", change: func(_ *Check, v *Verify, _ *Migrate, _ *BigKeys) { v.Depth = "length" }, want: "at depth length; the policy demands value"},
 		{name: "proof", why: "the policy demands more", policy: func(p *Policy) { p.Verify.MinProof = "offset" }, change: func(_ *Check, v *Verify, _ *Migrate, _ *BigKeys) { v.Proof = "rounds" }, want: "proof is by rounds"},
-		{name: "repaired", why: "the other keys were not looked at", change: func(_ *Check, v *Verify, _ *Migrate, _ *BigKeys) { v.Selection = &keyspace.Selection{Repaired: true} }, want: "compared only keys that were repaired"},
-		{name: "selected", why: "who selects knows", change: func(_ *Check, v *Verify, _ *Migrate, _ *BigKeys) {
-			v.Selection = &keyspace.Selection{Include: []string{"user:*"}}
+		{name: "proof of nothing", why: "no key was in doubt, so that none needed one", policy: func(p *Policy) { p.Verify.MinProof = "offset" }, change: func(_ *Check, v *Verify, _ *Migrate, _ *BigKeys) {
+			v.Proof, v.Rounds, v.History = "rounds", 0, nil
 		}},
+		{name: "repaired", why: "the other keys were not looked at", change: func(_ *Check, v *Verify, _ *Migrate, _ *BigKeys) { v.Selection = &keyspace.Selection{Repaired: true} }, want: "compared only keys that were repaired"},
+		{name: "selected", why: "a part does not stand for the whole", change: func(_ *Check, v *Verify, _ *Migrate, _ *BigKeys) {
+			v.Selection = &keyspace.Selection{Include: []string{"user:*"}}
+		}, want: `Only a part was looked at: keys whose names match "user:*".`},
 		{name: "rounds", why: "the policy demands more", policy: func(p *Policy) { p.Verify.MinRounds = 5 }, want: "made 3 rounds over the keys in doubt; the policy demands 5"},
 		{name: "rounds of nothing", why: "no key was in doubt", policy: func(p *Policy) { p.Verify.MinRounds = 5 }, change: func(_ *Check, v *Verify, _ *Migrate, _ *BigKeys) { v.Rounds, v.History = 0, nil }},
 		{name: "failed check", why: "a failed check stops", change: func(c *Check, _ *Verify, _ *Migrate, _ *BigKeys) {
@@ -79,8 +88,8 @@ func TestGate(t *testing.T) {
 		{name: "old allowed", why: "the policy has no limit", policy: func(p *Policy) { p.MaxAge = 0 }, change: func(_ *Check, v *Verify, _ *Migrate, _ *BigKeys) { v.GeneratedAt = "2020-03-13T09:00:00Z" }},
 		{name: "future", why: "its age cannot be told", change: func(_ *Check, v *Verify, _ *Migrate, _ *BigKeys) { v.GeneratedAt = "2026-03-14T10:06:00Z" }, want: "lies in the future"},
 		{name: "clocks a little apart", why: "machines differ", change: func(_ *Check, v *Verify, _ *Migrate, _ *BigKeys) { v.GeneratedAt = "2026-03-14T10:04:00Z" }},
-		{name: "other target", why: "proves another copy", change: func(_ *Check, v *Verify, _ *Migrate, _ *BigKeys) { v.Target = "redis://staging:6379" }, want: "speaks of redis://10.20.0.11:6379 -> redis://staging:6379, but"},
-		{name: "other target allowed", why: "the policy says so", policy: func(p *Policy) { p.SameEndpoints = false }, change: func(_ *Check, v *Verify, _ *Migrate, _ *BigKeys) { v.Target = "redis://staging:6379" }},
+		{name: "other target", why: "proves another copy", change: func(_ *Check, v *Verify, _ *Migrate, _ *BigKeys) { elsewhere(v) }, want: "speaks of redis://10.20.0.11:6379 -> redis://staging:6379, but"},
+		{name: "other target allowed", why: "the policy says so", policy: func(p *Policy) { p.SameEndpoints = false }, change: func(_ *Check, v *Verify, _ *Migrate, _ *BigKeys) { elsewhere(v) }},
 		{name: "no endpoints", why: "proves nothing in particular", change: func(_ *Check, v *Verify, _ *Migrate, _ *BigKeys) { v.Target = "" }, want: "does not name its source and target"},
 		{name: "migrate", why: "given, so judged", reports: func() []Report { return []Report{passedCheck(), sampleVerify(), goodMigrate()} }},
 		{name: "migrate required", why: "the policy says so", policy: func(p *Policy) { p.Require = []string{"migrate"} }, want: "requires a migrate report"},
@@ -124,7 +133,9 @@ func TestGate(t *testing.T) {
 		{name: "bigkeys unread", why: "nobody knows how big", reports: func() []Report { return []Report{passedCheck(), sampleVerify(), sampleBigKeys()} },
 			change: func(_ *Check, _ *Verify, _ *Migrate, b *BigKeys) { b.Totals.Errors = 2 }, want: "2 keys could not be read"},
 		{name: "bigkeys of another source", why: "says nothing of this one", reports: func() []Report { return []Report{passedCheck(), sampleVerify(), sampleBigKeys()} },
-			change: func(_ *Check, _ *Verify, _ *Migrate, b *BigKeys) { b.Source = "redis://other:6379" }, want: "is of redis://other:6379"},
+			change: func(_ *Check, _ *Verify, _ *Migrate, b *BigKeys) {
+				b.Source, b.SourceServers = "redis://other:6379", nil
+			}, want: "is of redis://other:6379"},
 		{name: "bigkeys of an RDB", why: "a file has no address", reports: func() []Report { return []Report{passedCheck(), sampleVerify(), sampleBigKeys()} },
 			change: func(_ *Check, _ *Verify, _ *Migrate, b *BigKeys) { b.Source = "rdb:/backup/dump.rdb" }},
 	}

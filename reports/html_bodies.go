@@ -333,8 +333,12 @@ func policyLines(p Policy) []fact {
 	}
 	return []fact{
 		{Name: "Reports that must be there", Value: visible(orNothing(strings.Join(p.Require, ", ")))},
+		{Name: "Source", Value: visible(cmp.Or(p.Source, "any, the same in all reports"))},
+		{Name: "Target", Value: visible(cmp.Or(p.Target, "any, the same in all reports"))},
 		{Name: "All of the same source and target", Value: yes[p.SameEndpoints]},
+		{Name: "Reports from before and after a restart", Value: map[bool]string{true: "go together", false: "do not go together"}[p.AllowRestarts]},
 		{Name: "Age of a report", Value: ageWord(p.MaxAge)},
+		{Name: "Keys that the reports speak of", Value: visible(p.Selection.String())},
 		{Name: "Alarms accepted by the policy", Value: visible(orNothing(accepted))},
 		{Name: "Checks skipped", Value: limit(p.Check.MaxSkipped, -1)},
 		{Name: "Depth of the comparison", Value: "at least " + visible(p.Verify.MinDepth)},
@@ -343,6 +347,10 @@ func policyLines(p Policy) []fact {
 		{Name: "Keys different, missing or extra", Value: limit(p.Verify.MaxDifferences, -1)},
 		{Name: "Keys unchecked", Value: limit(p.Verify.MaxUnchecked, -1)},
 		{Name: "A comparison of no keys passes", Value: yes[p.Verify.AllowEmpty]},
+		{Name: "Expiries that are taken for the same", Value: "at most " + p.Verify.MaxTTLTolerance.String() + " apart"},
+		{Name: "Comparison before the end of the migration", Value: "at most " + p.Verify.MaxBeforeMigration.String()},
+		{Name: "A run that could not list all keys passes", Value: yes[p.Verify.AllowIncomplete]},
+		{Name: "Replicas whose link was down may be read", Value: yes[p.Verify.AllowStaleReplicas]},
 		{Name: "State of the migration", Value: visible(strings.ReplaceAll(strings.Join(p.Migrate.States, ", "), "_", " "))},
 		{Name: "Level of the migration", Value: "at least " + visible(strings.ReplaceAll(p.Migrate.MinLevel, "_", " "))},
 		{Name: "Keys and commands reported instead of applied", Value: limit(p.Migrate.MaxReported, -1)},

@@ -5,7 +5,6 @@ import (
 	"crypto/sha256"
 	"encoding/json"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -79,14 +78,9 @@ func loadFile(path string) (Loaded, error) {
 }
 
 func decode(data []byte) (Report, error) {
-	d := json.NewDecoder(bytes.NewReader(data))
-	d.UseNumber()
-	var tree any
-	if err := d.Decode(&tree); err != nil {
-		return nil, fmt.Errorf("not a whole JSON document (%w); write the report again, a file that was cut short proves nothing", err)
-	}
-	if _, err := d.Token(); err != io.EOF {
-		return nil, fmt.Errorf("goes on after its end at byte %d; write the report again", d.InputOffset())
+	tree, err := parseStrict(data)
+	if err != nil {
+		return nil, err
 	}
 	root, _ := tree.(map[string]any)
 	schema, _ := root["schema"].(string)

@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"go.yaml.in/yaml/v3"
+
+	"surecut/internal/keyspace"
 )
 
 //go:embed policy/default.yaml
@@ -21,14 +23,21 @@ var defaultPolicyYAML []byte
 
 // Policy says what reports must show for GO. policy/default.yaml explains each setting.
 type Policy struct {
-	Require       []string      `yaml:"require" json:"require"`
-	SameEndpoints bool          `yaml:"same_endpoints" json:"same_endpoints"`
-	MaxAge        Duration      `yaml:"max_age" json:"max_age"` // 0: any
-	Check         CheckPolicy   `yaml:"check" json:"check"`
-	Verify        VerifyPolicy  `yaml:"verify" json:"verify"`
-	Migrate       MigratePolicy `yaml:"migrate" json:"migrate"`
-	BigKeys       BigKeysPolicy `yaml:"bigkeys" json:"bigkeys"`
-	Compat        CompatPolicy  `yaml:"compat" json:"compat,omitzero"` // absent from gate reports of older versions
+	Require       []string `yaml:"require" json:"require"`
+	Source        string   `yaml:"source" json:"source"` // URL, address, run ID or node ID; empty: any
+	Target        string   `yaml:"target" json:"target"`
+	SameEndpoints bool     `yaml:"same_endpoints" json:"same_endpoints"`
+	AllowRestarts bool     `yaml:"allow_restarts" json:"allow_restarts"`
+	MaxAge        Duration `yaml:"max_age" json:"max_age"` // 0: any
+
+	// Selection is the part of the keys that the reports must speak of, nil: all.
+	Selection *keyspace.Selection `yaml:"selection" json:"selection,omitempty"`
+
+	Check   CheckPolicy   `yaml:"check" json:"check"`
+	Verify  VerifyPolicy  `yaml:"verify" json:"verify"`
+	Migrate MigratePolicy `yaml:"migrate" json:"migrate"`
+	BigKeys BigKeysPolicy `yaml:"bigkeys" json:"bigkeys"`
+	Compat  CompatPolicy  `yaml:"compat" json:"compat,omitzero"` // absent from gate reports of older versions
 }
 
 // CheckPolicy holds for check reports.
@@ -46,6 +55,11 @@ type VerifyPolicy struct {
 	MaxDifferences int64  `yaml:"max_differences" json:"max_differences"`
 	MaxUnchecked   int64  `yaml:"max_unchecked" json:"max_unchecked"`
 	AllowEmpty     bool   `yaml:"allow_empty" json:"allow_empty"`
+
+	MaxTTLTolerance    Duration `yaml:"max_ttl_tolerance" json:"max_ttl_tolerance"`
+	MaxBeforeMigration Duration `yaml:"max_before_migration" json:"max_before_migration"`
+	AllowIncomplete    bool     `yaml:"allow_incomplete" json:"allow_incomplete"`
+	AllowStaleReplicas bool     `yaml:"allow_stale_replicas" json:"allow_stale_replicas"`
 }
 
 // MigratePolicy holds for migrate reports.
@@ -153,7 +167,11 @@ func (p *Policy) merge(data []byte) error {
 	if err := d.Decode(new(any)); !errors.Is(err, io.EOF) {
 		return errors.New("holds more than one document; a policy is one")
 	}
-	return p.Validate()
+	if err := p.Validate(); err != nil {
+		return err
+	}
+	p.Selection = p.Selection.Normal()
+	return nil
 }
 
 // Validate names every setting that makes no sense, with its value.
@@ -173,6 +191,9 @@ func (p Policy) Validate() error {
 		oneOf("require", k, []string{KindCheck, KindVerify, KindMigrate, KindBigKeys, KindCompat})
 	}
 	atLeast("max_age", int64(p.MaxAge), 0)
+	problems = append(problems, selectionProblems(p.Selection)...)
+	atLeast("verify.max_ttl_tolerance", int64(p.Verify.MaxTTLTolerance), 0)
+	atLeast("verify.max_before_migration", int64(p.Verify.MaxBeforeMigration), 0)
 	atLeast("check.max_skipped", p.Check.MaxSkipped, -1)
 	oneOf("verify.min_depth", p.Verify.MinDepth, depths)
 	oneOf("verify.min_proof", p.Verify.MinProof, proofs)
@@ -195,3 +216,37 @@ func (p Policy) Validate() error {
 	}
 	return nil
 }
+
+// selectionProblems names what no report can select.
+func selectionProblems(s *keyspace.Selection) (problems []string) {
+	if s == nil {
+		return nil
+	}
+	for _, db := range s.Databases {
+		if db < 0 {
+			problems = append(problems, fmt.Sprintf("selection.databases: %d is no database", db))
+		}
+	}
+	for _, m := range s.DBMap {
+		if !databaseMap.MatchString(m) {
+			problems = append(problems, fmt.Sprintf(`selection.db_map: %q, want SOURCE:TARGET as in "3:0"`, m))
+		}
+	}
+	for _, p := range s.DBPrefix {
+		if !databasePrefix.MatchString(p) {
+			problems = append(problems, fmt.Sprintf(`selection.db_prefix: %q, want SOURCE:PREFIX as in "3:app3:"`, p))
+		}
+	}
+	if slices.Contains(s.Include, "") || slices.Contains(s.Exclude, "") {
+		problems = append(problems, "selection: an empty pattern matches no key")
+	}
+	if s.Sample < 0 {
+		problems = append(problems, fmt.Sprintf("selection.sample: %d is too low, the least is 0", s.Sample))
+	}
+	return problems
+}
+
+var (
+	databaseMap    = regexp.MustCompile(`^[0-9]+:[0-9]+$`)
+	databasePrefix = regexp.MustCompile(`(?s)^[0-9]+:.+$`)
+)

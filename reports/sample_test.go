@@ -347,3 +347,8 @@ func samples(t testing.TB) map[string]Report {
 		"compat-interrupted": Unfinished(sampleHeader(KindCompat), Interrupted, "stopped by a signal"),
 	}
 }
+
+// emptyVerify is of two deployments without keys.
+func emptyVerify() *Verify {
+	return &Verify{Header: sampleHeader(KindVerify), Report: verifier.Report{Verdict: verifier.Unchecked, Depth: "value", Proof: "rounds"}}
+}

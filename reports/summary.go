@@ -414,6 +414,9 @@ func summarizeGate(g *Gate) summary {
 		}
 	}
 	s.Headline = fmt.Sprintf("%s met the policy: cut over.", plural(int64(len(g.Inputs)), "report"))
+	if part := g.Policy.Selection.Part(); part != "" {
+		s.Headline = fmt.Sprintf("%s met the policy for a part only, %s: cut this part over.", plural(int64(len(g.Inputs)), "report"), visible(part))
+	}
 	if g.Verdict != Go {
 		s.Tone = bad
 		s.Headline = fmt.Sprintf("Do not cut over: %s against it.", plural(int64(len(g.Reasons)), "reason stands|reasons stand"))

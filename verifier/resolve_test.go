@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"surecut/internal/keyspace"
 )
 
 func TestObserve(t *testing.T) {
@@ -159,7 +161,7 @@ func TestConclude(t *testing.T) {
 		want   Verdict
 	}{
 		{"all same", Totals{Same: 5}, nil, 10, Same},
-		{"both empty", Totals{}, nil, 0, Same},
+		{"both empty", Totals{}, nil, 0, Unchecked},
 		{"one different", Totals{Same: 5, Different: 1}, nil, 12, Different},
 		{"one missing", Totals{Same: 5, Missing: 1}, nil, 11, Different},
 		{"one extra", Totals{Same: 5, Extra: 1}, nil, 11, Different},
@@ -173,5 +175,9 @@ func TestConclude(t *testing.T) {
 		if r.conclude(nil, tt.listed); r.Verdict != tt.want || len(r.Reasons) == 0 {
 			t.Errorf("%s: %s, want %s: %q", tt.name, r.Verdict, tt.want, r.Reasons)
 		}
+	}
+	deleted := Report{Selection: &keyspace.Selection{Repaired: true}}
+	if deleted.conclude(nil, 0); deleted.Verdict != Same {
+		t.Errorf("keys that a repair has deleted are %s, want same", deleted.Verdict)
 	}
 }

@@ -319,6 +319,9 @@ func (r *Report) conclude(unchecked map[string]int64, listed int64) {
 	case compared == 0 && listed > 0:
 		r.Verdict = Unchecked
 		r.Reasons = append(r.Reasons, fmt.Sprintf("No key was compared, although the servers list %d keys in the databases that were asked for.", listed))
+	case compared == 0 && (r.Selection == nil || !r.Selection.Repaired): // a repair may have deleted all that it compares
+		r.Verdict = Unchecked
+		r.Reasons = append(r.Reasons, "No key was compared: neither side holds one in the databases that were asked for. Nothing is not the same.")
 	default:
 		r.Verdict = Same
 		r.Reasons = append(r.Reasons, fmt.Sprintf("All %d keys of both sides agree at depth %s.", n.Same, r.Depth))

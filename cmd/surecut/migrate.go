@@ -417,7 +417,9 @@ func (r *migration) judge(verified *reports.Verify, migrated *reports.Migrate) *
 	for _, in := range append(r.inputs, verified, migrated) {
 		inputs = append(inputs, reports.Loaded{Path: in.Kind() + " of this run", Report: in})
 	}
-	gate := reports.Evaluate(reports.DefaultPolicy(), inputs...)
+	policy := reports.DefaultPolicy()
+	policy.Selection = migrated.Selection // the flags of this run name the part that is moved
+	gate := reports.Evaluate(policy, inputs...)
 	gate.Version = Version
 	return gate
 }

@@ -1,0 +1,231 @@
+package reports
+
+import (
+	"fmt"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"surecut/internal/endpoint"
+)
+
+// A gate judges reports of one pair of deployments, and of one part of their keys. This file holds the reports against each other
+// and against what the policy says of the pair.
+
+// site is one side of a pair as a report names it.
+type site struct {
+	Side    string // source or target
+	URL     string
+	Servers endpoint.Identity
+}
+
+func sitesOf(r Report) []site {
+	h := r.header()
+	sites := []site{{"source", h.Source, h.SourceServers}}
+	if !oneSided(r) {
+		sites = append(sites, site{"target", h.Target, h.TargetServers})
+	}
+	return sites
+}
+
+// oneSided: the report speaks of a source only.
+func oneSided(r Report) bool { return r.Kind() == KindBigKeys || r.Kind() == KindCompat }
+
+// known says whether the servers can be told from others.
+func (p site) known() bool {
+	return slices.ContainsFunc(p.Servers, func(m endpoint.Member) bool { return m.RunID != "" || m.NodeID != "" })
+}
+
+// samePair holds every report against the first that speaks of both sides. Servers are told by their run IDs and node IDs: one
+// deployment may have several names, and a name may lead to another server than yesterday. The URLs decide only where a report
+// could not name its servers. The source of a bigkeys or a compat report may also be a file, which no other report names.
+func samePair(p Policy, inputs []Loaded) []string {
+	var against []string
+	var first *Loaded
+	for i, l := range inputs {
+		if oneSided(l.Report) {
+			continue
+		}
+		h := l.Report.header()
+		switch {
+		case h.Source == "" || h.Target == "":
+			against = append(against, fmt.Sprintf("%s does not name its source and target, so it cannot be told what it proves.", l.Path))
+		case first == nil:
+			first = &inputs[i]
+		default:
+			against = append(against, differentSites(p, *first, l)...)
+		}
+	}
+	for _, l := range inputs {
+		if first != nil && oneSided(l.Report) && strings.HasPrefix(l.Report.header().Source, "redis") {
+			against = append(against, differentSites(p, *first, l)...)
+		}
+	}
+	return against
+}
+
+// differentSites says where two reports speak of different servers.
+func differentSites(p Policy, a, b Loaded) []string {
+	var against []string
+	ones, others := sitesOf(a.Report), sitesOf(b.Report)
+	for i, other := range others {
+		one := ones[i]
+		switch {
+		case one.known() && other.known():
+			if same, _ := one.Servers.SameAs(other.Servers); same || p.AllowRestarts && one.URL == other.URL {
+				continue
+			}
+		case one.URL == other.URL:
+			continue
+		}
+		if one.URL != other.URL {
+			return append(against, otherURLs(a, b))
+		}
+		against = append(against, fmt.Sprintf("%s and %s do not speak of the same servers of the %s, although both call it %s: %s against %s. "+
+			"They were restarted or replaced in between, and may have lost what was compared; make the reports again, or set allow_restarts in the policy.",
+			a.Path, b.Path, one.Side, visible(one.URL), serverNames(one.Servers), serverNames(other.Servers)))
+	}
+	return against
+}
+
+func otherURLs(a, b Loaded) string {
+	h, f := b.Report.header(), a.Report.header()
+	if oneSided(b.Report) {
+		return fmt.Sprintf("%s is of %s, but %s has the source %s.", b.Path, visible(h.Source), a.Path, visible(f.Source))
+	}
+	if swapped, _ := endpoint.Identity(h.SourceServers).SameAs(f.TargetServers); swapped || h.Source == f.Target && h.Target == f.Source {
+		return fmt.Sprintf("The source of %s is the target of %s: the two sides were given in turn, so that one of the reports speaks of the wrong direction.", b.Path, a.Path)
+	}
+	return fmt.Sprintf("%s speaks of %s, but %s of %s.", b.Path, place(h), a.Path, place(f))
+}
+
+// serverNames names the first servers, each with the ID that tells it from others.
+func serverNames(servers endpoint.Identity) string {
+	const shown = 3
+	var words []string
+	for _, m := range servers {
+		if id := memberID(m); id != "" {
+			words = append(words, fmt.Sprintf("%s (%s)", visible(m.Addr), id))
+		}
+	}
+	if n := len(words) - shown; n > 0 {
+		words = append(words[:shown], fmt.Sprintf("%d more", n))
+	}
+	return strings.Join(words, ", ")
+}
+
+// memberID words what tells a server from others: in a cluster the node, which outlives restarts, else the process.
+func memberID(m endpoint.Member) string {
+	switch {
+	case m.NodeID != "":
+		return "node " + visible(shorten(m.NodeID, 12))
+	case m.RunID != "":
+		return "run " + visible(shorten(m.RunID, 12))
+	}
+	return ""
+}
+
+// wantedSites holds one report against the source and target that the policy names, and against itself.
+func wantedSites(p Policy, r Report) []string {
+	var against []string
+	sites := sitesOf(r)
+	for i, wanted := range []string{p.Source, p.Target}[:len(sites)] {
+		if oneSided(r) && !strings.HasPrefix(sites[i].URL, "redis") {
+			continue // a file, which a policy cannot name
+		}
+		if wanted != "" && !sites[i].is(wanted) {
+			against = append(against, fmt.Sprintf("Its %s is %s (%s); the policy demands %s.", sites[i].Side, visible(sites[i].URL),
+				orNothing(serverNames(sites[i].Servers)), visible(wanted)))
+		}
+	}
+	if len(sites) == 2 {
+		if same, evidence := sites[0].Servers.SameAs(sites[1].Servers); same {
+			against = append(against, fmt.Sprintf("Its source and its target are one deployment: %s.", visible(evidence)))
+		}
+	}
+	return against
+}
+
+// is says whether the site is the one that a policy names by a URL, an address, a run ID or a node ID.
+func (p site) is(wanted string) bool {
+	if withoutPassword(wanted) == p.URL {
+		return true
+	}
+	address := wanted
+	if u, err := url.Parse(wanted); err == nil && u.Host != "" && (u.Path == "" || u.Path == "/") {
+		address = u.Host
+	}
+	return slices.ContainsFunc(p.Servers, func(m endpoint.Member) bool {
+		return m.Addr == address || m.RunID == wanted || m.NodeID == wanted
+	})
+}
+
+// withoutPassword is the URL as reports show it.
+func withoutPassword(text string) string {
+	u, err := url.Parse(text)
+	if err != nil || u.Host == "" {
+		return text
+	}
+	if u.User != nil {
+		if u.User = url.User(u.User.Username()); u.User.Username() == "" {
+			u.User = nil
+		}
+	}
+	return strings.TrimSuffix(u.String(), "/")
+}
+
+// sameSelection refuses what speaks of a part that the policy does not name, and reports that speak of different parts.
+func sameSelection(p Policy, inputs []Loaded) []string {
+	var against []string
+	var first *Loaded
+	for i, l := range inputs {
+		s, ok := selectionOf(l.Report)
+		if !ok {
+			continue
+		}
+		if part := s.Part(); part != p.Selection.Part() {
+			against = append(against, l.Path+": "+partWords(p, part))
+		} else if mapping := p.Selection.Mapping(); mapping != "" && mapping != s.Mapping() {
+			against = append(against, fmt.Sprintf("%s: Its mapping is %s; the policy demands %s.", l.Path, orNothing(visible(s.Mapping())), visible(mapping)))
+		}
+		if first == nil {
+			first = &inputs[i]
+			continue
+		}
+		if f, _ := selectionOf(first.Report); !s.Equal(f) {
+			against = append(against, fmt.Sprintf("%s speaks of %s, but %s of %s; one migration has one selection.", l.Path, visible(s.String()), first.Path, visible(f.String())))
+		}
+	}
+	return against
+}
+
+func partWords(p Policy, part string) string {
+	switch wanted := p.Selection.Part(); {
+	case wanted == "":
+		return fmt.Sprintf("Only a part was looked at: %s. Look at all keys, or name this part in the policy's selection.", visible(part))
+	case part == "":
+		return fmt.Sprintf("It speaks of all keys; the policy's selection is %s.", visible(wanted))
+	default:
+		return fmt.Sprintf("Only a part was looked at: %s; the policy's selection is %s.", visible(part), visible(wanted))
+	}
+}
+
+// staleVerification finds comparisons that were made long before the migration ended: what arrived afterwards was not compared.
+func staleVerification(p Policy, inputs []Loaded) []string {
+	var against []string
+	for _, v := range inputs {
+		for _, m := range inputs {
+			if v.Report.Kind() != KindVerify || m.Report.Kind() != KindMigrate {
+				continue
+			}
+			compared, err := time.Parse(time.RFC3339, v.Report.header().GeneratedAt)
+			moved, err2 := time.Parse(time.RFC3339, m.Report.header().GeneratedAt)
+			if early := moved.Sub(compared); err == nil && err2 == nil && early > time.Duration(p.Verify.MaxBeforeMigration) {
+				against = append(against, fmt.Sprintf("%s was made %s before %s, so that what the migration has moved since was not compared; the policy allows %s. Verify again.",
+					v.Path, span(early.Milliseconds()), m.Path, p.Verify.MaxBeforeMigration))
+			}
+		}
+	}
+	return against
+}

@@ -1,0 +1,103 @@
+package reports
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"surecut/internal/endpoint"
+	"surecut/verifier"
+)
+
+func judgeVerify(p VerifyPolicy, v *Verify) []string {
+	t := v.Totals
+	differences := t.Different + t.Missing + t.Extra
+	compared := t.Same + differences
+	against := contradictions(v)
+	against = append(against, unseen(p, v)...)
+	if v.Selection != nil && v.Selection.Repaired {
+		against = append(against, "It compared only keys that were repaired; give the report of a verification of all keys.")
+	}
+	if slices.Index(depths, v.Depth) < slices.Index(depths, p.MinDepth) {
+		against = append(against, fmt.Sprintf("It compared at depth %s; the policy demands %s.", v.Depth, p.MinDepth))
+	}
+	doubted := len(v.History) > 0 // else no key needed a proof, nor a round
+	if doubted && slices.Index(proofs, v.Proof) < slices.Index(proofs, p.MinProof) {
+		against = append(against, fmt.Sprintf("Its proof is by %s; the policy demands proof by %s.", v.Proof, p.MinProof))
+	}
+	if doubted && v.Rounds < p.MinRounds {
+		against = append(against, fmt.Sprintf("It made %s over the keys in doubt; the policy demands %d.", plural(int64(v.Rounds), "round"), p.MinRounds))
+	}
+	if tolerance := time.Duration(v.TTLToleranceMs) * time.Millisecond; tolerance > time.Duration(p.MaxTTLTolerance) {
+		against = append(against, fmt.Sprintf("It took expiries for the same that were up to %s apart; the policy allows %s.", Duration(tolerance), p.MaxTTLTolerance))
+	}
+	empty := t.SourceKeys+t.TargetKeys+compared+t.Unchecked == 0 && v.Selection.Part() == "" // of both sides everything was asked for
+	if compared <= 0 && !(p.AllowEmpty && empty) {
+		against = append(against, fmt.Sprintf("It compared no key (source %s, target %s), which proves nothing.", count(t.SourceKeys), count(t.TargetKeys)))
+	}
+	if differences > p.MaxDifferences {
+		against = append(against, fmt.Sprintf("%s of %s compared (%s different, %s missing, %s extra); the policy allows %s.",
+			plural(differences, "key is not the same|keys are not the same"), count(compared), count(t.Different), count(t.Missing), count(t.Extra), count(p.MaxDifferences)))
+	}
+	if t.Unchecked > p.MaxUnchecked {
+		against = append(against, fmt.Sprintf("%s unchecked; the policy allows %s.", plural(t.Unchecked, "key stayed|keys stayed"), count(p.MaxUnchecked)))
+	}
+	if v.Verdict == verifier.Unchecked && t.Unchecked == 0 && !(p.AllowEmpty && empty) {
+		against = append(against, "The run as a whole stayed unchecked: "+sentence(strings.Join(v.Reasons, " ")))
+	}
+	return against
+}
+
+// unseen names what the run did not see of either side: keys that were not listed, and servers that may have been behind.
+func unseen(p VerifyPolicy, v *Verify) []string {
+	var against []string
+	for _, why := range v.Incomplete {
+		if !p.AllowIncomplete {
+			against = append(against, "Not all keys were listed, so that some may have been overlooked: "+sentence(visible(why)))
+		}
+	}
+	for _, site := range sitesOf(v) {
+		for _, m := range site.Servers {
+			if m.Read && m.Role == endpoint.RoleReplica && m.Link != endpoint.LinkUp && !p.AllowStaleReplicas {
+				against = append(against, fmt.Sprintf("The %s was read from the replica %s, whose link to its primary was down, so that it may have been behind.", site.Side, visible(m.Addr)))
+			}
+		}
+	}
+	return against
+}
+
+// contradictions finds figures of a verify report that cannot all be true; such a report proves nothing.
+func contradictions(v *Verify) []string {
+	t := v.Totals
+	var against []string
+	for _, n := range []int64{t.SourceKeys, t.TargetKeys, t.Same, t.Different, t.Missing, t.Extra, t.Unchecked} {
+		if n < 0 {
+			return []string{"It counts fewer than no keys: the report contradicts itself."}
+		}
+	}
+	if bad := t.Different + t.Missing + t.Extra; v.Verdict == verifier.Same && bad+t.Unchecked > 0 {
+		against = append(against, fmt.Sprintf("Its verdict is same, although %s not the same and %s unchecked: the report contradicts itself.",
+			plural(bad, "key is|keys are"), count(t.Unchecked)))
+	} else if v.Verdict == verifier.Different && bad == 0 {
+		against = append(against, "Its verdict is different, although it counts no difference: the report contradicts itself.")
+	}
+	found := map[verifier.Verdict]int64{}
+	for _, f := range v.Findings {
+		found[f.Verdict]++
+	}
+	for _, c := range []struct {
+		verdict verifier.Verdict
+		total   int64
+	}{{verifier.Different, t.Different}, {verifier.Missing, t.Missing}, {verifier.Extra, t.Extra}, {verifier.Unchecked, t.Unchecked}} {
+		if found[c.verdict] > c.total {
+			against = append(against, fmt.Sprintf("It lists %s of verdict %s but counts %s: the report contradicts itself.",
+				plural(found[c.verdict], "finding"), c.verdict, count(c.total)))
+		}
+	}
+	if judged := t.Same + t.Different + t.Missing + t.Extra + t.Unchecked; judged < max(t.SourceKeys, t.TargetKeys) {
+		against = append(against, fmt.Sprintf("It enumerated %s on the source and %s on the target, but judged only %s.",
+			plural(t.SourceKeys, "key"), count(t.TargetKeys), count(judged)))
+	}
+	return against
+}

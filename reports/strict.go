@@ -1,0 +1,64 @@
+package reports
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"strings"
+)
+
+// parseStrict reads one whole JSON document. encoding/json alone takes a key that stands twice, and keeps the last one: then two
+// readers of one report could see two verdicts. Keys that differ only in case are refused by matchFields, as unknown fields.
+func parseStrict(data []byte) (tree any, err error) {
+	d := json.NewDecoder(bytes.NewReader(data))
+	d.UseNumber()
+	if err := d.Decode(&tree); err != nil {
+		return nil, fmt.Errorf("not a whole JSON document (%w); write the report again, a file that was cut short proves nothing", err)
+	}
+	if _, err := d.Token(); err != io.EOF {
+		return nil, fmt.Errorf("goes on after its end at byte %d; write the report again", d.InputOffset())
+	}
+	d = json.NewDecoder(bytes.NewReader(data))
+	d.UseNumber()
+	if err := refuseTwins(d, ""); err != nil {
+		return nil, err
+	}
+	return tree, nil
+}
+
+// refuseTwins reads one value of a document that is known to be whole, and finds the first key that an object holds twice.
+func refuseTwins(d *json.Decoder, at string) error {
+	token, err := d.Token()
+	if err != nil {
+		return fmt.Errorf("not a whole JSON document (%w)", err)
+	}
+	switch token {
+	case json.Delim('{'):
+		seen := map[string]bool{}
+		for d.More() {
+			key, err := d.Token()
+			if err != nil {
+				return fmt.Errorf("not a whole JSON document (%w)", err)
+			}
+			field := fmt.Sprint(key)
+			if seen[field] {
+				return fmt.Errorf("%s holds %q twice, so that it says two things at once; write the report again", name(at), field)
+			}
+			seen[field] = true
+			if err := refuseTwins(d, strings.TrimPrefix(at+"."+field, ".")); err != nil {
+				return err
+			}
+		}
+	case json.Delim('['):
+		for i := 0; d.More(); i++ {
+			if err := refuseTwins(d, fmt.Sprintf("%s[%d]", at, i)); err != nil {
+				return err
+			}
+		}
+	default:
+		return nil
+	}
+	_, err = d.Token() // the end of the object or list
+	return err
+}
