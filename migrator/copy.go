@@ -134,7 +134,7 @@ func (s *sourceReader) appendRead(cmds []rueidis.Completed, b builder, keys []ke
 	add := func(args ...string) { cmds = append(cmds, arbitrary(b, args...)) }
 	add("MULTI")
 	add("TIME")
-	read := "EXISTS"
+	read := "TYPE" // a source counts EXISTS, which could then be the application's, of several keys
 	if values {
 		read = "DUMP"
 	}
@@ -202,9 +202,9 @@ func parseRead(addr string, keys []keyspace.Key, replies []rueidis.RedisMessage,
 				err = nil
 			}
 		} else {
-			var n int64
-			n, err = m.AsInt64()
-			exists = n > 0
+			var kind string
+			kind, err = m.ToString()
+			exists = kind != "none"
 		}
 		if err != nil {
 			return nil, fmt.Errorf("source %s: read key %s: %w", addr, printable(k.Name), err)

@@ -26,7 +26,7 @@ type batch struct {
 	refused error  // why it no longer does, once it does not
 
 	cmds     []rueidis.Completed
-	sent     int64 // bytes of all commands
+	sent     endpoint.Traffic
 	readings []reading
 	vanished int64
 	failed   int64
@@ -75,7 +75,7 @@ func (b *batch) pass(ctx context.Context, names []string, last bool) ([]string, 
 	for i, r := range found {
 		n, err := replies[i*per].AsInt64()
 		switch code := endpoint.Code(err); {
-		case r.typ == keyspace.Module: // EXISTS
+		case r.typ == keyspace.Module: // TYPE
 			n = 1
 		case code == "WRONGTYPE" && !last:
 			again = append(again, string(r.name))
@@ -119,8 +119,9 @@ func (b *batch) take(r reading, n int64, sample []int64) {
 
 // ask adds a command to the pipeline.
 func (b *batch) ask(args ...string) {
+	b.sent.Calls++
 	for _, a := range args {
-		b.sent += int64(len(a)) + 6 // "$12\r\n...\r\n", about
+		b.sent.Bytes += int64(len(a)) + 6 // "$12\r\n...\r\n", about
 	}
 	b.cmds = append(b.cmds, b.conn.B().Arbitrary(args...).Build())
 }
@@ -224,7 +225,7 @@ func (b *batch) fail(err error) {
 // lengthCommand counts the elements of a type; a module's value has none that a server would tell.
 var lengthCommand = [...]string{
 	keyspace.String: "STRLEN", keyspace.List: "LLEN", keyspace.Set: "SCARD", keyspace.ZSet: "ZCARD",
-	keyspace.Hash: "HLEN", keyspace.Stream: "XLEN", keyspace.Module: "EXISTS",
+	keyspace.Hash: "HLEN", keyspace.Stream: "XLEN", keyspace.Module: "TYPE",
 }
 
 // scanReply takes a reply of SCAN apart.

@@ -12,54 +12,30 @@ import (
 	"surecut/internal/endpoint"
 )
 
-// meter measures what a server takes in of writes.
-type meter struct {
-	at     time.Time
-	offset int64 // of its replication stream; -1: it keeps none, since nobody has replicated from it
-	input  int64 // bytes that all clients have sent; -1: not told
-}
-
-// leastWindow is the least time over which a rate is measured.
-const leastWindow = time.Second
-
-func startMeter(ctx context.Context, client rueidis.Client) meter {
-	m := meter{at: time.Now(), offset: unknown, input: unknown}
-	info, err := endpoint.Info(ctx, client, "replication", "stats")
+// writeRate returns the bytes a second that clients have written since the first reading, without what this scan has sent; -1 where the
+// server does not tell.
+func writeRate(ctx context.Context, client rueidis.Client, first endpoint.Counters, own endpoint.Traffic) (perSecond int64, by string) {
+	if first.At.IsZero() {
+		return unknown, ""
+	}
+	select {
+	case <-ctx.Done():
+	case <-time.After(time.Until(first.At.Add(endpoint.RateWindow))):
+	}
+	last, err := endpoint.ReadCounters(ctx, client)
 	if err != nil {
-		return m
+		return unknown, ""
 	}
-	if n, err := strconv.ParseInt(info["master_repl_offset"], 10, 64); err == nil && info["repl_backlog_active"] == "1" {
-		m.offset = n
+	measured, exact := endpoint.WriteRate(first, last, own)
+	if exact {
+		return int64(measured), ByStream
 	}
-	if n, err := strconv.ParseInt(info["total_net_input_bytes"], 10, 64); err == nil {
-		m.input = n
-	}
-	return m
-}
-
-// rate gives bytes a second since the meter was started; without own, the bytes that this scan has sent. By input it is the
-// most that the writes can have been.
-func (m meter) rate(ctx context.Context, client rueidis.Client, own int64) (perSecond int64, by string) {
-	if left := leastWindow - time.Since(m.at); left > 0 {
-		select {
-		case <-ctx.Done():
-		case <-time.After(left):
-		}
-	}
-	now := startMeter(ctx, client)
-	seconds := now.at.Sub(m.at).Seconds()
-	switch {
-	case m.offset >= 0 && now.offset >= m.offset:
-		return int64(float64(now.offset-m.offset) / seconds), ByStream
-	case m.input >= 0 && now.input >= m.input:
-		return int64(float64(max(0, now.input-m.input-own)) / seconds), ByInput
-	}
-	return unknown, ""
+	return int64(measured), ByInput
 }
 
 // buffer reckons what the full phase of a replica needs of a node's output buffer, and holds it against the limit.
-func (l *liveScan) buffer(ctx context.Context, client rueidis.Client, addr string, m meter, own int64) {
-	perSecond, by := m.rate(ctx, client, own)
+func (l *liveScan) buffer(ctx context.Context, client rueidis.Client, addr string, first endpoint.Counters, own endpoint.Traffic) {
+	perSecond, by := writeRate(ctx, client, first, own)
 	if perSecond < 0 {
 		l.note("%s does not tell what is written to it: what a full phase needs of its output buffer is not known.", addr)
 		return

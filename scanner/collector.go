@@ -124,10 +124,13 @@ func (c *Collector) Result() *BigKeys {
 	return out
 }
 
+// leastSeconds is the least time over which a rate is taken from the stream.
+const leastSeconds = 1
+
 // writes adds what the stream told of a shard.
 func (s *collected) writes(name string, o Options, out *BigKeys) {
 	seconds := s.last.Sub(s.first).Seconds()
-	if seconds < leastWindow.Seconds() {
+	if seconds < leastSeconds {
 		return
 	}
 	b := Buffer{Node: name, WriteRate: int64(float64(s.written) / seconds), MeasuredBy: ByStream, Snapshot: s.t.totals.Serialized, CopyRate: o.CopyRate, HardLimit: unknown}

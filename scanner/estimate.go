@@ -29,7 +29,7 @@ func sampleCommand(t keyspace.Type, name string, n int) []string {
 	case keyspace.Stream:
 		return []string{"XRANGE", name, "-", "+", "COUNT", count}
 	}
-	return []string{"EXISTS", name}
+	return []string{"TYPE", name}
 }
 
 // sampleLengths gives the lengths of the strings of a sample, those of a stream entry in one; nothing where it was refused.

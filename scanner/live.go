@@ -133,7 +133,7 @@ type nodeScan struct {
 	noted  bool        // that elements are not counted
 	evicts bool        // by use, and this server decides
 	usage  bool        // MEMORY USAGE works
-	sent   int64       // bytes of commands
+	sent   endpoint.Traffic
 }
 
 // node scans every wanted database of one server.
@@ -173,13 +173,13 @@ func (l *liveScan) node(ctx context.Context, addr string, slots []SlotRange) err
 	if n.use = useIdle; strings.Contains(policy, "lfu") {
 		n.use = useFreq
 	}
-	meter := startMeter(ctx, client)
+	first, _ := endpoint.ReadCounters(ctx, client) // where it is refused, no rate is known
 	for _, db := range dbs {
 		if err := n.database(ctx, db); err != nil {
 			return fmt.Errorf("database %d: %w", db, err)
 		}
 	}
-	l.buffer(ctx, client, addr, meter, n.sent)
+	l.buffer(ctx, client, addr, first, n.sent)
 	return nil
 }
 
@@ -244,7 +244,10 @@ func (n *nodeScan) database(ctx context.Context, db int) error {
 	conn, release := client.Dedicate()
 	defer release()
 	b := batch{conn: conn, addr: n.server.Addr, db: db, samples: n.o.Samples, use: n.use, usage: n.usage, model: modelOf(n.server.Flavor, n.server.Version)}
-	defer func() { n.usage, n.sent = b.usage, n.sent+b.sent }()
+	defer func() {
+		n.usage = b.usage
+		n.sent.Calls, n.sent.Bytes = n.sent.Calls+b.sent.Calls, n.sent.Bytes+b.sent.Bytes
+	}()
 	if n.server.Cluster && n.server.Role != "master" {
 		if err := conn.Do(ctx, conn.B().Readonly().Build()).Error(); err != nil {
 			return fmt.Errorf("READONLY: %w", err)

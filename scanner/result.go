@@ -127,7 +127,7 @@ type TargetShard struct {
 // How a write rate was measured.
 const (
 	ByStream = "replication_stream"
-	ByInput  = "client_input" // all that clients sent, reads included: the server has no replica, and keeps no stream
+	ByInput  = "client_input" // an estimate from what clients sent, reads left out: the server has no replica, and keeps no stream
 )
 
 // Buffer is what a node's output buffer for a replica has to hold while the replica takes in a snapshot.

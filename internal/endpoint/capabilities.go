@@ -348,7 +348,10 @@ func (p *prober) brackets() (err error) {
 	}
 	p.out.Multi = works("MULTI", p.guess.Multi, []string{"MULTI"}, []string{"DISCARD"})
 	p.out.Select = works("SELECT", p.guess.Select, []string{"SELECT", "0"})
-	p.out.MultiKey = works("keys", p.guess.MultiKey, []string{"MGET", p.key, p.key + "2", keyspace.Prefix + ":probe"})
+	p.out.MultiKey = p.guess.MultiKey
+	if p.target { // the call would be counted, and taken for one of the application
+		p.out.MultiKey = works("keys", p.guess.MultiKey, []string{"MGET", p.key, p.key + "2", keyspace.Prefix + ":probe"})
+	}
 	p.out.Eval = p.out.Dialect.Knows("EVAL")
 	if p.target && p.out.Eval {
 		p.out.Eval = works("EVAL", p.guess.Eval, []string{"EVAL", "return 1", "0"})

@@ -81,6 +81,19 @@ func CommandCalls(info map[string]string) map[string]int64 {
 	return calls
 }
 
+// AppCalls returns CommandCalls without the transactions that surecut may have made itself when it read keys at an offset: each of
+// those asks ROLE (see OffsetCommand; before 4.0 it asks INFO, which cannot be told apart). left is how many were left out.
+func AppCalls(info map[string]string) (calls map[string]int64, left int64) {
+	calls = CommandCalls(info)
+	left = min(calls["exec"], calls["role"])
+	for _, name := range []string{"multi", "exec"} {
+		if calls[name] -= left; calls[name] <= 0 {
+			delete(calls, name)
+		}
+	}
+	return calls, left
+}
+
 // serverOf reads the facts that INFO holds.
 func serverOf(addr string, info map[string]string) (Server, error) {
 	s := Server{Addr: addr, Flavor: "redis", Version: info["redis_version"], RunID: info["run_id"],

@@ -42,7 +42,7 @@ func (d *Deployment) ReadsAtOffset(ctx context.Context, shard Shard, addr string
 	defer release()
 	var cmds []rueidis.Completed
 	key := "{" + keyspace.SlotTag(shard.Slots[0].First) + "}"
-	for _, args := range [][]string{{"READONLY"}, {"MULTI"}, {"EXISTS", key}, facts.OffsetCommand(), {"EXEC"}} {
+	for _, args := range [][]string{{"READONLY"}, {"MULTI"}, {"TYPE", key}, facts.OffsetCommand(), {"EXEC"}} {
 		cmds = append(cmds, dc.B().Arbitrary(args...).Build())
 	}
 	replies := dc.DoMulti(ctx, cmds...)

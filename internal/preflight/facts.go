@@ -58,7 +58,7 @@ type node struct {
 	confErr error             // CONFIG GET is forbidden
 	skew    time.Duration     // its clock minus the local one
 	skewErr error
-	first   counters
+	first   endpoint.Counters // of the first reading
 	written float64 // bytes per second that clients write
 }
 
@@ -106,10 +106,22 @@ func (s *side) readWriteRates(ctx context.Context) {
 	var wg sync.WaitGroup
 	for _, n := range s.nodes {
 		if n.err == nil && n.infoErr == nil {
-			wg.Go(func() { n.readWriteRate(ctx, n.first) })
+			wg.Go(func() { n.readWriteRate(ctx) })
 		}
 	}
 	wg.Wait()
+}
+
+// readWriteRate measures how much clients have written since the first reading. Where the node does not tell, that stays 0.
+func (n *node) readWriteRate(ctx context.Context) {
+	select {
+	case <-ctx.Done():
+		return
+	case <-time.After(time.Until(n.first.At.Add(endpoint.RateWindow))):
+	}
+	if last, err := endpoint.ReadCounters(ctx, n.client); err == nil {
+		n.written, _ = endpoint.WriteRate(n.first, last, endpoint.Traffic{})
+	}
 }
 
 func newSide(name string, cfg Side) side {
@@ -138,7 +150,7 @@ func (n *node) gather(ctx context.Context, d *endpoint.Deployment) {
 		return
 	}
 	n.infoErr = n.readInfo(ctx)
-	n.first = countersOf(n.info, time.Now())
+	n.first = endpoint.CountersOf(n.info, time.Now())
 	n.readConfig(ctx)
 	n.readClock(ctx)
 	if n.infoErr != nil {

@@ -535,12 +535,13 @@ func commandCompatibility(_ context.Context, r *run) []Check {
 		if n.infoErr != nil {
 			return skip("", "INFO commandstats: "+oneLine(n.infoErr), wanted)
 		}
-		return judgeCommands(p, endpoint.CommandCalls(n.info), len(keyspaceOf(n.info)), wanted)
+		calls, _ := endpoint.AppCalls(n.info)
+		return judgeCommands(p, calls, len(keyspaceOf(n.info)), wanted)
 	})
 }
 
 // judgeCommands holds the commands that the source has run against what the target's kind refuses or answers wrongly. What
-// surecut itself sends to a source says nothing of the application.
+// surecut itself and monitoring send to a source says nothing of the application.
 func judgeCommands(p *profile.Profile, calls map[string]int64, databases int, wanted string) Check {
 	own := map[string]bool{}
 	for _, c := range SourceCommands() {
@@ -562,7 +563,8 @@ func judgeCommands(p *profile.Profile, calls map[string]int64, databases int, wa
 	for _, name := range slices.Sorted(maps.Keys(calls)) {
 		words := strings.ReplaceAll(name, "|", " ")
 		for _, c := range command.Against(p, strings.ToUpper(words), 0) {
-			if bad := c.Rule.Level == profile.Block || c.Rule.Level == profile.Silent; !bad || own[words] && c.Rule.When == profile.Called {
+			notOfApp := own[words] || command.SentByTools(strings.ToUpper(words))
+			if bad := c.Rule.Level == profile.Block || c.Rule.Level == profile.Silent; !bad || notOfApp && c.Rule.When == profile.Called {
 				continue
 			}
 			add(c.Rule, fmt.Sprintf("%s (%d calls)", strings.ToUpper(words), calls[name]))

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"surecut/internal/command"
 )
 
 // coverage says what was looked at and what that cannot show.
@@ -41,9 +43,12 @@ var housekeeping = []string{"ACL", "ASKING", "AUTH", "BGREWRITEAOF", "BGSAVE", "
 	"FUNCTION LIST", "FUNCTION STATS", "HELLO", "INFO", "LASTSAVE", "LATENCY", "MEMORY", "MODULE", "MONITOR", "PING", "PSYNC", "QUIT", "READONLY", "READWRITE",
 	"REPLCONF", "REPLICAOF", "RESET", "ROLE", "SAVE", "SELECT", "SLAVEOF", "SLOWLOG", "SYNC", "TIME"}
 
-// add counts calls of a command.
+// add counts calls of a command. What tools send as well tells of an application only where the call itself was seen.
 func (e *Evidence) add(name string, calls int64) {
 	e.Calls += calls
+	if e.Kind == FromStats && command.SentByTools(name) {
+		return
+	}
 	container, _, _ := strings.Cut(name, " ")
 	if !slices.Contains(housekeeping, name) && !slices.Contains(housekeeping, container) {
 		e.told += calls

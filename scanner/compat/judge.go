@@ -147,18 +147,25 @@ func (t *Tally) judgeCount(e *Evidence, name string, c *commandCalls) {
 	}
 	spec, known := t.lookup(args)
 	if known && tooNew(spec, t.o) > 0 {
-		t.unknown(e, name, tooNew(spec, t.o), time.Time{}, "").affected = c.counted
+		if o := t.unknown(e, name, tooNew(spec, t.o), time.Time{}, ""); o != nil {
+			o.possible = o.affected == 0 && command.SentByTools(name)
+			o.tools, o.affected = o.possible, c.counted
+		}
 		return
 	}
 	for _, charge := range command.Against(t.o.Profile, name, t.o.Version) {
-		t.fromCount(e, charge.Rule, name, c, charge.Sure)
+		tools := charge.Sure && command.SentByTools(name)
+		t.fromCount(e, charge.Rule, name, c, charge.Sure && !tools)
+		if o := t.observed[keyOf(charge.Rule, name)]; o.possible {
+			o.tools = tools
+		}
 	}
 }
 
 // fromCount notes a finding of which only the number of calls is known. Where calls were seen with their arguments, what was
 // seen stands.
 func (t *Tally) fromCount(e *Evidence, rule *profile.Rule, name string, c *commandCalls, sure bool) {
-	key := observedKey{rule.ID + "\x00" + string(rule.When), name}
+	key := keyOf(rule, name)
 	o := t.observed[key]
 	if o == nil {
 		o = &observation{rule: rule, command: name, possible: !sure, templates: newCounter(templateRoom), clients: newCounter(templateRoom)}
@@ -168,6 +175,10 @@ func (t *Tally) fromCount(e *Evidence, rule *profile.Rule, name string, c *comma
 		}
 	}
 	o.evidence.add(e.Kind)
+}
+
+func keyOf(rule *profile.Rule, name string) observedKey {
+	return observedKey{rule.ID + "\x00" + string(rule.When), name}
 }
 
 // finding puts an observation into words.
@@ -193,7 +204,7 @@ func (t *Tally) finding(o *observation) Finding {
 		details = append(details, "The code does not tell whether its keys lie together.")
 	case o.possible:
 		f.Certainty = Possible
-		details = append(details, t.sampled(&f))
+		details = append(details, sampled(o, &f))
 	}
 	f.Detail = strings.Join(details, " ")
 	return f
@@ -201,8 +212,10 @@ func (t *Tally) finding(o *observation) Finding {
 
 // sampled words what the calls that were seen say about those that were only counted. A large sample without a crossing
 // takes the weight from the finding.
-func (t *Tally) sampled(f *Finding) string {
+func sampled(o *observation, f *Finding) string {
 	switch {
+	case f.Examined == 0 && o.tools:
+		return "Only counted: monitoring, administrators, sentinels and surecut itself send it, too; MONITOR shows who does."
 	case f.Examined == 0:
 		return "Only counted: no call was seen with its arguments."
 	case f.Examined < sampleEnough:
@@ -239,7 +252,7 @@ func (t *Tally) verdict(findings []Finding) (Verdict, []string) {
 		}
 	}
 	say(proven, "Refused there, or answered wrongly: %d proven.")
-	say(possible, "Refused there, or answered wrongly, depending on keys that were not seen: %d possible.")
+	say(possible, "Refused there, or answered wrongly, depending on calls that were not seen: %d possible.")
 	say(latent, "Works only until there are more shards, or a limit is met: %d.")
 	why := t.unproven()
 	if why != "" {

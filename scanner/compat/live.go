@@ -67,15 +67,21 @@ func (t *Tally) stats(addr string, info map[string]string, replica bool) {
 	if uptime, err := strconv.ParseInt(info["uptime_in_seconds"], 10, 64); err == nil {
 		e.Lasts(time.Duration(uptime) * time.Second)
 	}
-	for name, n := range endpoint.CommandCalls(info) {
+	calls, left := endpoint.AppCalls(info)
+	for name, n := range calls {
 		if replica && t.writes(name) {
 			continue
 		}
 		t.Count(e, name, n)
 	}
+	var notes []string
 	if replica {
-		e.Note = "A replica: its reads alone count."
+		notes = append(notes, "A replica: its reads alone count.")
 	}
+	if left > 0 {
+		notes = append(notes, fmt.Sprintf("%d transactions are left out, which surecut may have made itself: as many asked ROLE.", left))
+	}
+	e.Note = strings.Join(notes, " ")
 }
 
 func (t *Tally) writes(name string) bool {
@@ -159,7 +165,7 @@ func (t *Tally) clients(ctx context.Context, client rueidis.Client, e *Evidence,
 	}
 	for line := range strings.Lines(text) {
 		f := clientFields(line)
-		if f["id"] == strconv.FormatInt(own, 10) || strings.ContainsAny(f["flags"], "SOM") {
+		if f["id"] == strconv.FormatInt(own, 10) || strings.ContainsAny(f["flags"], "SOM") || ownName(f["name"]) {
 			continue
 		}
 		if o := t.observe(e, profile.Clients, "(clients)", "(clients)", time.Time{}, clientWords(f)); o != nil {
@@ -171,6 +177,9 @@ func (t *Tally) clients(ctx context.Context, client rueidis.Client, e *Evidence,
 	}
 	return nil
 }
+
+// ownName says whether a connection has the name that a migration of surecut gives to its own.
+func ownName(name string) bool { return strings.HasPrefix(name, "surecut-") }
 
 // clientFields reads one line of CLIENT LIST: "id=3 addr=10.0.0.1:50001 name=web lib-name=jedis ...".
 func clientFields(line string) map[string]string {

@@ -67,7 +67,7 @@ func (t *Tally) Monitor(ctx context.Context, d *endpoint.Deployment, o MonitorOp
 	g, ctx := errgroup.WithContext(ctx)
 	for _, shard := range d.Shards() {
 		for _, node := range append([]endpoint.Node{shard.Primary}, shard.Replicas...) {
-			w := &watch{t: t, mu: &mu, d: d, o: o, addr: node.Addr, e: t.Evidence(FromMonitor, node.Addr)}
+			w := &watch{t: t, mu: &mu, d: d, o: o, addr: node.Addr, own: map[string]bool{}, e: t.Evidence(FromMonitor, node.Addr)}
 			g.Go(func() error {
 				if err := w.run(ctx); err != nil {
 					return fmt.Errorf("MONITOR on %s: %w", w.addr, err)
@@ -89,13 +89,15 @@ type watch struct {
 	e    *Evidence
 
 	client rueidis.Client
-	own    string // our address, as the server sees it; "" where it does not tell
+	own    map[string]bool // our addresses, as the server sees them; none where it does not tell
 	cost   MonitorCost
 	on     period
 	off    period
 	halt   atomic.Bool // the server suffers: cost.Stopped says how
 	cut    int64
 	args   [][]byte
+	sent   float64 // commands of our own, by the goroutine that measures; probe has its own count
+	probed float64 // commands of probe, which has ended when this is read
 }
 
 // period sums what was measured with MONITOR on, or off.
@@ -120,7 +122,6 @@ func (w *watch) run(ctx context.Context) error {
 	if w.client, err = w.d.Client(ctx, w.addr, 0); err != nil {
 		return err
 	}
-	w.findOwn(ctx)
 	left := w.o.Total
 	for left > 0 && w.cost.Stopped == "" {
 		length := min(w.o.Window, left)
@@ -140,32 +141,34 @@ func (w *watch) run(ctx context.Context) error {
 	return nil
 }
 
-// findOwn learns our address by the ID of our connection (since 5.0), so that our own probes are not taken for traffic.
+// findOwn learns our address by the ID of our connection (since 5.0), and those of a migration of surecut by their name, so that our
+// own commands are not taken for traffic.
 func (w *watch) findOwn(ctx context.Context) {
 	id, err := w.client.Do(ctx, w.client.B().ClientId().Build()).AsInt64()
 	if err != nil {
-		return
+		id = -1
 	}
 	text, err := w.client.Do(ctx, w.client.B().ClientList().Build()).ToString()
 	if err != nil {
 		return
 	}
 	for line := range strings.Lines(text) {
-		if f := clientFields(line); f["id"] == strconv.FormatInt(id, 10) {
-			w.own = f["addr"]
+		if f := clientFields(line); f["id"] == strconv.FormatInt(id, 10) || ownName(f["name"]) {
+			w.own[f["addr"]] = true
 		}
 	}
 }
 
 // measure runs something and sums what the server did meanwhile.
 func (w *watch) measure(ctx context.Context, p *period, run func() error) error {
-	before, begun := w.figures(ctx), time.Now()
+	before, begun, own := w.figures(ctx), time.Now(), w.sent+w.probed
 	if err := run(); err != nil {
 		return err
 	}
+	own = w.sent + w.probed - own + 2 // the two sections of the reading before are counted behind it
 	after, seconds := w.figures(ctx), time.Since(begun).Seconds()
 	p.seconds += seconds
-	p.commands += max(0, after.commands-before.commands)
+	p.commands += max(0, after.commands-before.commands-own)
 	p.cpu += max(0, after.cpu-before.cpu)
 	return nil
 }
@@ -190,6 +193,7 @@ func (w *watch) pause(ctx context.Context, length time.Duration) error {
 		if err := w.ping(ctx, &w.off); err != nil {
 			return err
 		}
+		w.sent++
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
@@ -216,6 +220,7 @@ func (w *watch) window(ctx context.Context, length time.Duration) error {
 		return err
 	}
 	defer conn.Close()
+	w.findOwn(ctx)
 	stop := context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })
 	defer stop()
 	id, _ := ask(conn, "CLIENT", "ID") // an error before 5.0
@@ -282,6 +287,7 @@ func (w *watch) probe(ctx context.Context, id string, ended <-chan struct{}, con
 		if w.ping(ctx, &w.on) != nil {
 			return // the reader finds out
 		}
+		w.probed += 2 // with what waiting asks
 		if last := w.on.pings[len(w.on.pings)-1]; last > limit {
 			slow++
 		} else {
@@ -373,7 +379,7 @@ func (w *watch) line(stream string, line []byte) {
 		return
 	}
 	w.args = c.Args
-	if c.Client == w.own && w.own != "" {
+	if w.own[c.Client] {
 		return
 	}
 	c.Stream = stream

@@ -75,6 +75,7 @@ type observation struct {
 	command   string
 	affected  int64
 	possible  bool // and never seen in arguments
+	tools     bool // a count that tools may have made
 	templates counter
 	examples  []string
 	clients   counter

@@ -46,6 +46,15 @@ func TestVerdicts(t *testing.T) {
 				ta.Count(ta.Evidence(FromStats, "a:1"), name, 10)
 			}
 		}, Unproven, "a server that nobody uses shows these"},
+		{"counts of what tools send", func(ta *Tally) {
+			for _, name := range []string{"scan", "dbsize", "keys", "type", "config|get"} {
+				ta.Count(ta.Evidence(FromStats, "a:1"), name, 10)
+			}
+		}, Risky, "an exporter, or an earlier run of surecut, may have sent them all"},
+		{"a server that was a replica once", func(ta *Tally) {
+			ta.Count(ta.Evidence(FromStats, "a:1"), "replicaof", 1)
+			ta.Count(ta.Evidence(FromStats, "a:1"), "get", 10)
+		}, Risky, "a sentinel or an administrator did that"},
 		{"a window in which nothing happened", func(ta *Tally) { feed(ta, [][]string{{"PING"}, {"INFO"}}) }, Unproven, ""},
 		{"counts of single keys", func(ta *Tally) { ta.Count(ta.Evidence(FromStats, "a:1"), "get", 10) }, Compatible, "whatever the keys, GET runs"},
 		{"counts of several keys", func(ta *Tally) { ta.Count(ta.Evidence(FromStats, "a:1"), "mget", 10) }, Risky, "its keys were not seen"},
@@ -192,6 +201,24 @@ func TestNewerCommands(t *testing.T) {
 	}
 	if f := findingOf(t, r, "LMPOP", RuleUnknown); f.Count != 3 || f.Certainty != Proven {
 		t.Errorf("%+v", f)
+	}
+}
+
+// TestNewerCommandsOfTools: what surecut's own reading made a newer server count is no command of the application.
+func TestNewerCommandsOfTools(t *testing.T) {
+	p, _ := profile.Get("cluster")
+	for _, name := range []string{"pexpiretime", "hpexpiretime", "function|list"} {
+		ta := NewTally(Options{Profile: p, Version: 60000})
+		ta.Count(ta.Evidence(FromStats, "a:1"), name, 3)
+		if f := ta.Result().Findings; len(f) != 1 || f[0].Certainty != Possible || !strings.Contains(f[0].Detail, "surecut itself") {
+			t.Errorf("%s, only counted: %+v, want a possible finding", name, f)
+		}
+	}
+	ta := NewTally(Options{Profile: p, Version: 60000})
+	feed(ta, [][]string{{"PEXPIRETIME", "a"}})
+	ta.Count(ta.Evidence(FromStats, "a:1"), "pexpiretime", 3)
+	if f := findingOf(t, ta.Result(), "PEXPIRETIME", RuleUnknown); f.Certainty != Proven {
+		t.Errorf("called by a client: %+v", f)
 	}
 }
 

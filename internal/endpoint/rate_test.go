@@ -1,4 +1,4 @@
-package preflight
+package endpoint
 
 import (
 	"testing"
@@ -8,8 +8,8 @@ import (
 // TestWriteRate: what surecut itself sends is never a rate of writes, nor what others read.
 func TestWriteRate(t *testing.T) {
 	begin := time.Unix(1_700_000_000, 0)
-	at := func(seconds int, info map[string]string) counters {
-		return countersOf(info, begin.Add(time.Duration(seconds)*time.Second))
+	at := func(seconds int, info map[string]string) Counters {
+		return CountersOf(info, begin.Add(time.Duration(seconds)*time.Second))
 	}
 	for _, tt := range []struct {
 		name, why   string
@@ -38,8 +38,12 @@ func TestWriteRate(t *testing.T) {
 		{"a replica that begins anew", "its offset is another stream's",
 			map[string]string{"role": "slave", "slave_repl_offset": "9000"}, map[string]string{"role": "slave", "slave_repl_offset": "10"}, 0},
 	} {
-		if got := writeRate(at(0, tt.first), at(2, tt.last)); got != tt.want {
+		if got, _ := WriteRate(at(0, tt.first), at(2, tt.last), Traffic{}); got != tt.want {
 			t.Errorf("%s: %v B/s, want %v (%s)", tt.name, got, tt.want, tt.why)
 		}
+	}
+	first, last := at(0, map[string]string{"total_net_input_bytes": "0"}), at(2, map[string]string{"total_net_input_bytes": "1020000", "cmdstat_set": "calls=100", "cmdstat_type": "calls=500"})
+	if got, _ := WriteRate(first, last, Traffic{Calls: 500, Bytes: 1_000_000}); got != 10_000 {
+		t.Errorf("beside 500 calls of our own with long names: %v B/s, want 10000", got)
 	}
 }

@@ -1,0 +1,104 @@
+package endpoint
+
+import (
+	"context"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/redis/rueidis"
+
+	"surecut/internal/command"
+)
+
+// RateWindow is how long a rate of writes is measured at least.
+const RateWindow = 2 * time.Second
+
+// Counters is what a server has counted up to one moment.
+type Counters struct {
+	At      time.Time
+	Stream  int64 // bytes of its replication stream
+	Streams bool  // it makes a replication stream, so that Stream counts every write
+	NetIn   int64 // bytes that clients have sent, ours included; -1 where the server does not count them
+	Calls   int64 // commands run, ours included
+	Writes  int64 // of those, writing ones
+}
+
+// Traffic is what we have sent to a server ourselves.
+type Traffic struct{ Calls, Bytes int64 }
+
+// ReadCounters asks a server for its counters.
+func ReadCounters(ctx context.Context, client rueidis.Client) (Counters, error) {
+	info, err := Info(ctx, client, "stats", "replication", "commandstats")
+	if err != nil {
+		return Counters{}, err
+	}
+	return CountersOf(info, time.Now()), nil
+}
+
+// CountersOf reads what INFO says of the stream, and INFO commandstats of the calls. A replica counts its primary's stream. A
+// primary makes none before its first replica comes (repl_backlog_active); since 7.0 its offset goes on by one for each write then.
+func CountersOf(info map[string]string, at time.Time) Counters {
+	number := func(field string, otherwise int64) int64 {
+		if n, err := strconv.ParseInt(info[field], 10, 64); err == nil {
+			return n
+		}
+		return otherwise
+	}
+	c := Counters{At: at, NetIn: number("total_net_input_bytes", -1)}
+	if info["role"] == "slave" {
+		c.Stream = number("slave_repl_offset", -1)
+		c.Streams = c.Stream >= 0
+	} else {
+		c.Stream = number("master_repl_offset", -1)
+		c.Streams = c.Stream >= 0 && (info["repl_backlog_active"] == "1" || number("connected_slaves", 0) > 0)
+	}
+	for name, n := range CommandCalls(info) {
+		c.Calls += n
+		if writing(name) {
+			c.Writes += n
+		}
+	}
+	return c
+}
+
+// writing says whether a command, as INFO commandstats names it, writes. Of a module's command that is not known; it counts.
+func writing(name string) bool {
+	var args [][]byte
+	for word := range strings.SplitSeq(name, "|") {
+		args = append(args, []byte(word))
+	}
+	if spec, ok := command.Lookup(args); ok {
+		return spec.Write
+	}
+	return strings.Contains(name, ".")
+}
+
+// What calls take on the wire, where the server counts the bytes of all of them in one figure.
+const (
+	readBytes  = 64 // a read of another client, about
+	writeBytes = 32 // a write, at least
+)
+
+// WriteRate returns the bytes per second that clients wrote between two readings; exact says that the replication stream counted
+// them. Of a server that makes no stream it is an estimate from the bytes that clients sent: ours and those of reads are left out,
+// and where nobody wrote it is 0.
+func WriteRate(first, last Counters, own Traffic) (perSecond float64, exact bool) {
+	seconds := last.At.Sub(first.At).Seconds()
+	if seconds <= 0 {
+		return 0, false
+	}
+	if first.Streams && last.Streams {
+		return max(0, float64(last.Stream-first.Stream)/seconds), true
+	}
+	writes := last.Writes - first.Writes
+	if writes <= 0 {
+		return 0, false
+	}
+	least := writeBytes * writes
+	if first.NetIn < 0 || last.NetIn < 0 {
+		return float64(least) / seconds, false
+	}
+	reads := max(0, last.Calls-first.Calls-writes-own.Calls)
+	return float64(max(least, last.NetIn-first.NetIn-own.Bytes-readBytes*reads)) / seconds, false
+}
