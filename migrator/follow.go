@@ -61,19 +61,44 @@ func (m *Migration) refreshSource(ctx context.Context) error {
 	return m.cfg.Sides.Source.Refresh(ctx)
 }
 
-// shardNow finds the link's shard in the topology as last discovered.
-func (l *link) shardNow() (endpoint.Shard, bool) {
-	slot := uint16(0)
-	if len(l.shard.Slots) > 0 {
-		slot = l.shard.Slots[0].First
-	}
-	primary, ok := l.source.d.PrimaryOf(slot)
-	for _, s := range l.source.d.Shards() {
-		if ok && s.Primary.Addr == primary.Addr {
-			return s, true
+// shardNow finds the link's shard in the topology as last discovered. In a cluster that is the one of the link's nodes, if it holds
+// the slots that it held before: of a shard whose slots move, watchSlots tells. proven says that its primary was known as one of the
+// shard's nodes.
+func (l *link) shardNow() (shard endpoint.Shard, proven, ok bool) {
+	shards := l.source.d.Shards()
+	if !l.m.slotted {
+		i := slices.IndexFunc(shards, func(s endpoint.Shard) bool {
+			primary, ok := l.source.d.PrimaryOf(l.firstSlot())
+			return ok && s.Primary.Addr == primary.Addr
+		})
+		if i < 0 {
+			return shard, false, false
 		}
+		return shards[i], true, true
 	}
-	return endpoint.Shard{}, false
+	known, err := l.m.holdings()
+	if err != nil {
+		return shard, false, false
+	}
+	homes, moves := compareSlots(known, shards)
+	for i := range homes {
+		if known := &l.m.state.Links[i]; known != l.st {
+			continue
+		}
+		if len(moves) > 0 || homes[i].shard < 0 {
+			return shard, false, false
+		}
+		return shards[homes[i].shard], homes[i].proven, true
+	}
+	return shard, false, false
+}
+
+// firstSlot is a slot of the link's shard; without slots any will do.
+func (l *link) firstSlot() uint16 {
+	if len(l.shard.Slots) == 0 {
+		return 0
+	}
+	return l.shard.Slots[0].First
 }
 
 // seek gives the node to receive from. In the first session it is the one that New has chosen; afterwards the same as
@@ -87,13 +112,12 @@ func (l *link) seek(ctx context.Context) (string, error) {
 	if err := l.m.refreshSource(ctx); err != nil {
 		l.log.Warn("the topology of the source cannot be asked for", "error", err)
 	}
-	shard, ok := l.shardNow()
+	shard, proven, ok := l.shardNow()
 	if !ok {
 		return at, nil
 	}
-	l.mu.Lock()
-	l.shard.Primary, l.shard.Replicas = shard.Primary, shard.Replicas
-	l.mu.Unlock()
+	l.stranger = !proven
+	l.takeNodes(shard)
 	switch {
 	case l.insist:
 		return shard.Primary.Addr, nil
@@ -101,6 +125,13 @@ func (l *link) seek(ctx context.Context) (string, error) {
 		return at, nil
 	}
 	return l.m.chooseNode(ctx, shard)
+}
+
+// takeNodes takes over the nodes of the link's shard as they were discovered.
+func (l *link) takeNodes(shard endpoint.Shard) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.shard.Primary, l.shard.Replicas = shard.Primary, shard.Replicas
 }
 
 // claimsPrimary says whether a node, which the topology does not name as the primary, takes itself for one.
@@ -122,6 +153,8 @@ func (l *link) resynced(at string) error {
 	switch primary := l.primary(); {
 	case !l.follows() || l.m.cfg.Mode == ModeIncremental:
 		return errResync
+	case l.stranger: // a replica of a primary that nobody knows is no better
+		return fmt.Errorf("%s: %w", primary, errStranger)
 	case at != primary: // its backlog may be young
 		l.insist = true
 		return errElsewhere
@@ -152,6 +185,31 @@ func (l *link) settled(ctx context.Context, at string) error {
 	return l.m.saveState()
 }
 
+// promoted notes a primary under which the stream goes on that the link receives from a replica: a failover may end while the link is
+// connected, and without it. The proof is that both have the same replication ID; before 4.0, where each node has a stream of its own,
+// nothing proves it and the next session decides.
+func (l *link) promoted(ctx context.Context, primary string) {
+	l.m.stateMu.Lock()
+	known, replID := l.st.Primary, l.st.ReplID
+	l.m.stateMu.Unlock()
+	if known == primary {
+		return
+	}
+	c, err := l.source.d.Client(ctx, primary, 0)
+	if err != nil {
+		return
+	}
+	info, err := endpoint.Info(ctx, c, "replication")
+	if err != nil || info["role"] != "master" || info["master_replid"] != replID {
+		return
+	}
+	l.log.Warn("the shard of the source has another primary now, and the stream goes on", "node", l.node(), "primary", primary)
+	l.m.update(func() { l.st.Primary = primary })
+	if err := l.m.saveState(); err != nil {
+		l.fail(err)
+	}
+}
+
 // watch ends a session whose node the topology has left behind: a primary that was cut off and replaced does not know.
 func (l *link) watch(ctx context.Context, at string, s *psync.Session) (left bool) {
 	if !l.follows() {
@@ -168,13 +226,18 @@ func (l *link) watch(ctx context.Context, at string, s *psync.Session) (left boo
 		if err := l.m.refreshSource(ctx); err != nil {
 			continue
 		}
-		shard, ok := l.shardNow()
-		if !ok || at == shard.Primary.Addr {
+		shard, _, ok := l.shardNow()
+		if !ok {
+			continue
+		}
+		l.takeNodes(shard)
+		if at == shard.Primary.Addr {
 			continue
 		}
 		replaced := l.m.claimsPrimary(ctx, at)
 		if isReplica(shard, at) && !replaced {
 			missing = 0
+			l.promoted(ctx, shard.Primary.Addr)
 			continue
 		}
 		if missing++; replaced || missing > 2 { // a replica may be out of sight for a moment

@@ -15,6 +15,7 @@ import (
 
 	"surecut/e2e/dataset"
 	"surecut/e2e/servers"
+	"surecut/internal/endpoint"
 )
 
 // sentinelGroup is a primary with two replicas under three sentinels.
@@ -141,7 +142,11 @@ func (r *run) poll(what string, ok func() bool) {
 func (r *run) matches(source *servers.Server, u urls) {
 	r.t.Helper()
 	r.poll("the source's last write", func() bool {
-		at, err := strconv.ParseInt(source.Info("replication")["master_repl_offset"], 10, 64)
+		text, err := source.Do("INFO", "replication").ToString() // a failover ends connections
+		if err != nil {
+			return false
+		}
+		at, err := strconv.ParseInt(endpoint.ParseInfo(text)["master_repl_offset"], 10, 64)
 		return err == nil && r.m.Report().Links[0].AppliedOffset >= at
 	})
 	r.caughtUp()
@@ -189,6 +194,34 @@ func TestSourceFailsOver(t *testing.T) {
 			r.matches(now, urls{now.URL(), target.URL()})
 		})
 	}
+}
+
+// TestPromotionIsTakenOver: the link is connected again before anybody is promoted, to a replica that stays one. What the sentinels say
+// afterwards is taken over without a new session.
+func TestPromotionIsTakenOver(t *testing.T) {
+	t.Parallel()
+	g, target := newGroup(t, "redis:7.0"), servers.Standalone(t, "redis:7.0")
+	r := begin(t, urls{g.url(), target.URL()}, t.TempDir(), nil)
+	r.caughtUp()
+	l := r.m.links[0]
+	before := g.primary(t)
+	r.poll("replica that is read", func() bool { return l.node() != before.Addr })
+	// As if the last session had begun before the promotion: the link knows of a primary that is no more.
+	const gone = "127.0.0.1:1"
+	l.mu.Lock()
+	l.shard.Primary.Addr = gone
+	l.mu.Unlock()
+	r.m.update(func() { l.st.Primary = gone })
+	node := l.node()
+	r.poll("what the sentinels say", func() bool {
+		var known string
+		r.m.update(func() { known = l.st.Primary })
+		return l.primary() == before.Addr && known == before.Addr
+	})
+	if l.node() != node {
+		t.Errorf("the link left %s for %s", node, l.node())
+	}
+	r.stop()
 }
 
 // TestSourceLosesWrites: the promoted replica has not what the link has received; a new snapshot takes its place.

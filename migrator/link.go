@@ -90,11 +90,14 @@ type link struct {
 	count     counts
 	earlier   Counters // of earlier runs; guarded by m.stateMu
 
-	resumed bool                  // an earlier run has left something to go on with
-	seeking bool                  // of the receiver: the node may have changed since it was chosen
-	insist  bool                  // of the receiver: only the primary is asked
-	cuts    int                   // snapshots in a row that were cut off
-	moved   atomic.Pointer[moved] // for the dispatcher
+	resumed bool // an earlier run has left something to go on with
+	seeking bool // of the receiver: the node may have changed since it was chosen
+	insist  bool // of the receiver: only the primary is asked
+	// stranger says that the primary of the shard was never seen among its nodes, so that only a stream which goes on proves that it
+	// belongs there. Of the receiver.
+	stranger bool
+	cuts     int                   // snapshots in a row that were cut off
+	moved    atomic.Pointer[moved] // for the dispatcher
 
 	dispatcher atomic.Pointer[dispatcher]
 	lanes      []*lane                            // guarded by mu

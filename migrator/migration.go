@@ -23,6 +23,7 @@ import (
 // Migration copies one deployment into another.
 type Migration struct {
 	cfg     Config
+	slotted bool // the source is a cluster whose slots may move
 	target  *target
 	state   *state
 	resumed bool
@@ -30,6 +31,7 @@ type Migration struct {
 
 	expiring *expiring
 
+	running  atomic.Bool // Run was called, so that the state on disk is kept up to date
 	finished atomic.Bool // Finish was called
 
 	stopping context.Context // done once Stop was called
@@ -84,20 +86,20 @@ func (m *Migration) prepare(ctx context.Context) error {
 	if n := m.cfg.Sides.Source.Moving(); n > 0 {
 		return fmt.Errorf("%d %w", n, errSlotsMoved)
 	}
-	shards := m.cfg.Sides.Source.Shards()
 	if !m.resumed {
 		if m.cfg.Mode == ModeIncremental {
 			return fmt.Errorf("--mode incremental: %s holds no migration to continue", m.cfg.StateDir)
 		}
 		m.state.Source, m.state.Target, m.state.Lanes = source, target, m.cfg.Lanes
-		for i, s := range shards {
+		for i, s := range m.cfg.Sides.Source.Shards() {
 			m.state.Links = append(m.state.Links, linkState{Name: strconv.Itoa(i), Shard: s.Primary.Addr})
 		}
 	}
-	if len(shards) != len(m.state.Links) {
-		return fmt.Errorf("the source has %d shards now, and had %d when this migration began: start again with a new --state", len(shards), len(m.state.Links))
+	m.slotted = movableSlots(m.cfg.Sides.Source)
+	shards, err := m.bindShards(ctx)
+	if err != nil {
+		return err
 	}
-	var err error
 	if m.target, err = newTarget(ctx, m.cfg, m.state.ID); err != nil {
 		return err
 	}
@@ -217,6 +219,7 @@ func (m *Migration) Run(ctx context.Context) (err error) {
 		return err
 	}
 	m.beginRun()
+	m.running.Store(true)
 	if err := m.saveState(); err != nil {
 		return err
 	}
@@ -226,22 +229,13 @@ func (m *Migration) Run(ctx context.Context) (err error) {
 		}
 	}
 	beating, stopBeating := context.WithCancel(ctx)
-	g, linkCtx := errgroup.WithContext(ctx)
-	for _, l := range m.links {
-		g.Go(func() error {
-			if err := l.run(linkCtx); err != nil {
-				return fmt.Errorf("link %s: %w", l.name, err)
-			}
-			return nil
-		})
-	}
 	var beside sync.WaitGroup
 	beside.Go(func() { m.heartbeat(beating) })
 	if m.resumed || !m.state.TargetWasEmpty {
 		m.expiring.forget()
 		beside.Go(func() { m.learnExpiries(beating) })
 	}
-	err = g.Wait()
+	err = m.lastLook(ctx, m.runLinks(ctx))
 	stopBeating()
 	beside.Wait()
 	err = errors.Join(err, m.endRun(err), m.putBack(context.WithoutCancel(ctx)))
@@ -252,6 +246,31 @@ func (m *Migration) Run(ctx context.Context) (err error) {
 		return context.Cause(ctx)
 	}
 	return err
+}
+
+// runLinks runs all links until they have ended, and watches the source beside them.
+func (m *Migration) runLinks(ctx context.Context) error {
+	g, ctx := errgroup.WithContext(ctx)
+	watching, stopWatching := context.WithCancel(ctx)
+	defer stopWatching()
+	var links sync.WaitGroup
+	links.Add(len(m.links))
+	for _, l := range m.links {
+		g.Go(func() error {
+			defer links.Done()
+			if err := l.run(ctx); err != nil {
+				return fmt.Errorf("link %s: %w", l.name, err)
+			}
+			return nil
+		})
+	}
+	g.Go(func() error { return m.watchSlots(watching) })
+	g.Go(func() error {
+		links.Wait()
+		stopWatching()
+		return nil
+	})
+	return g.Wait()
 }
 
 // heartbeat tells others on the target that a migration is in progress.

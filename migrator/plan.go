@@ -25,6 +25,9 @@ func (c *sourceCommand) name() string { return printable(string(c.args[0])) }
 
 // plan decides on one command. Its counters are settled here or by the lane that applies it.
 func (d *dispatcher) plan(c *sourceCommand, received int64) (plan, error) {
+	if err := d.l.imported(c); err != nil {
+		return plan{}, err
+	}
 	spec, known := command.Lookup(c.args)
 	if known && spec.Class != command.Keyless && len(d.l.filter.DBPrefix) > 0 {
 		for _, k := range keysOf(c) {

@@ -43,7 +43,7 @@ func (l *link) receive(ctx context.Context, ready chan struct{}) error {
 		case errors.As(err, &disk):
 			return disk
 		}
-		if !psync.Retryable(err) || errors.Is(err, errResync) || errors.Is(err, errMixed) || errors.Is(err, errSyncLost) || errors.Is(err, errFailedOver) || errors.Is(err, spool.ErrFull) || errors.Is(err, errCut) || time.Since(progress) > l.m.cfg.RetryFor {
+		if !psync.Retryable(err) || errors.Is(err, errResync) || errors.Is(err, errMixed) || errors.Is(err, errSyncLost) || errors.Is(err, errFailedOver) || errors.Is(err, errResharded) || errors.Is(err, errStranger) || errors.Is(err, spool.ErrFull) || errors.Is(err, errCut) || time.Since(progress) > l.m.cfg.RetryFor {
 			return fmt.Errorf("source %s: %w", l.node(), err)
 		}
 		l.log.Warn("the source is lost; trying again", "error", err, "in", pause)
@@ -87,6 +87,11 @@ func (l *link) resumeSnapshot(ready chan struct{}) chan struct{} {
 func (l *link) session(ctx context.Context, ready *chan struct{}) error {
 	if l.noOffsets.Load() && l.snap != nil { // to ask for SYNC again would have the source make a snapshot for nothing
 		return errSyncLost
+	}
+	if stage := l.snapshotStage(); l.st.Again || stage == snapshotReceiving { // keys of the target may be deleted on behalf of what comes now
+		if err := l.m.proveSlots(ctx); err != nil {
+			return err
+		}
 	}
 	if err := l.takeBack(ctx); err != nil { // before the source has something for us: it would wait
 		return fmt.Errorf("take back what was loaded of a snapshot that was cut off: %w", err)

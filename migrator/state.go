@@ -54,6 +54,10 @@ type linkState struct {
 	Again     bool     `json:"again,omitempty"`   // the next snapshot replaces what an earlier one has brought
 	Counted   Counters `json:"counted"`           // by all runs, when the state was last saved
 	Reach     int64    `json:"reach,omitempty"`   // of a target behind a proxy: how far the stream may have been applied at most
+
+	// Of a source cluster.
+	Slots string   `json:"slots,omitempty"` // what the shard held when the migration began, "0-5460,7000-7000"
+	Nodes []string `json:"nodes,omitempty"` // IDs of the nodes that were seen in the shard, sorted
 }
 
 // openState locks the directory, and reads what an earlier run has left there; resumed is false where there is nothing.

@@ -21,6 +21,9 @@ const sweepKeys = 4 << 20
 // sweep deletes the keys of the link's shard that the target holds and the snapshot, which replaces an earlier one,
 // does not. The target was empty when the migration began.
 func (l *link) sweep(ctx context.Context) error {
+	if err := l.m.proveSlots(ctx); err != nil {
+		return err
+	}
 	total := l.count.snapshotKeys.Load()
 	parts := uint64(total/sweepKeys + 1)
 	deleted := 0

@@ -1,0 +1,490 @@
+package migrator
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"surecut/internal/endpoint"
+	"surecut/internal/keyspace"
+)
+
+// A shard of a source cluster is identified by the IDs of its nodes, and each link remembers them together with the slots that its
+// shard held when the migration began. A failover keeps a shard's slots and promotes a node that was known as its replica. A slot
+// that moves to another shard is something else: its keys are then spread over the streams of two links, which have no common order.
+// The migration cannot follow that yet, so it watches the slots, stops when they begin to move, and deletes nothing on a guess.
+
+// errResharded says that slots move between the shards of the source.
+var errResharded = errors.New("surecut cannot follow slots that move between shards of the source yet: let the move end, then begin a new migration with a new --state and an empty target (or --on-existing replace); the target is not complete")
+
+// errStranger says that nothing proves that a node belongs to the shard whose slots it holds.
+var errStranger = errors.New("it holds the slots of this shard, but it was not known as one of the shard's nodes and cannot continue their stream, so that nothing proves that it was promoted in their place: nothing was deleted; begin a new migration with a new --state and an empty target (or --on-existing replace)")
+
+// holding is a shard as a link knows it.
+type holding struct {
+	primary string   // address of its primary, as last known
+	nodes   []string // IDs of the nodes that were seen in it
+	slots   []endpoint.SlotRange
+}
+
+// slotMove is a slot that one node held, and another one holds now or is about to hold. An empty address stands for nobody.
+type slotMove struct {
+	slot     uint16
+	from, to string
+	began    bool // its keys are on the move; the slot itself has not changed hands yet
+}
+
+// reshardError tells which slots of the source moved.
+type reshardError struct{ moves []slotMove }
+
+func (e *reshardError) Unwrap() error { return errResharded }
+
+// began says that keys may be moving at this instant.
+func (e *reshardError) began() bool {
+	return slices.ContainsFunc(e.moves, func(m slotMove) bool { return m.began })
+}
+
+// mostMoves bounds the moves that an error lists; slots that took the same way count as one.
+const mostMoves = 4
+
+func (e *reshardError) Error() string {
+	type way struct {
+		from, to string
+		began    bool
+	}
+	var ways []way
+	taken := map[way][]uint16{}
+	for _, m := range e.moves {
+		w := way{m.from, m.to, m.began}
+		if taken[w] == nil {
+			ways = append(ways, w)
+		}
+		taken[w] = append(taken[w], m.slot)
+	}
+	var parts []string
+	for i, w := range ways {
+		if i == mostMoves {
+			parts = append(parts, fmt.Sprintf("and %d more moves", len(ways)-i))
+			break
+		}
+		noun, verb := "slot ", "moved"
+		if len(taken[w]) > 1 {
+			noun = "slots "
+		}
+		if w.began {
+			verb = "began to move"
+		}
+		parts = append(parts, fmt.Sprintf("%s%s of the source %s from %s to %s", noun, slotList(taken[w]), verb, orNobody(w.from), orNobody(w.to)))
+	}
+	return strings.Join(parts, "; ") + ": " + errResharded.Error()
+}
+
+func orNobody(addr string) string {
+	if addr == "" {
+		return "no node"
+	}
+	return addr
+}
+
+// slotList writes slots in ascending order as "5426" or "0-100,5426".
+func slotList(slots []uint16) string {
+	slices.Sort(slots)
+	var parts []string
+	for i := 0; i < len(slots); {
+		j := i
+		for j+1 < len(slots) && slots[j+1] == slots[j]+1 {
+			j++
+		}
+		text := strconv.Itoa(int(slots[i]))
+		if j > i {
+			text += "-" + strconv.Itoa(int(slots[j]))
+		}
+		parts = append(parts, text)
+		i = j + 1
+	}
+	return strings.Join(parts, ",")
+}
+
+// slotText writes ranges of slots as migration.json holds them: "0-5460,7000-7000".
+func slotText(ranges []endpoint.SlotRange) string {
+	parts := make([]string, len(ranges))
+	for i, r := range ranges {
+		parts[i] = fmt.Sprintf("%d-%d", r.First, r.Last)
+	}
+	return strings.Join(parts, ",")
+}
+
+// parseSlotText reads what slotText has written.
+func parseSlotText(text string) ([]endpoint.SlotRange, error) {
+	if text == "" {
+		return nil, nil
+	}
+	var ranges []endpoint.SlotRange
+	for part := range strings.SplitSeq(text, ",") {
+		first, last, _ := strings.Cut(part, "-")
+		a, errA := strconv.ParseUint(first, 10, 16)
+		b, errB := strconv.ParseUint(last, 10, 16)
+		if errA != nil || errB != nil || a > b || b >= keyspace.Slots {
+			return nil, fmt.Errorf("slots %q cannot be read", text)
+		}
+		ranges = append(ranges, endpoint.SlotRange{First: uint16(a), Last: uint16(b)})
+	}
+	return ranges, nil
+}
+
+// home is the shard that a link finds in a topology.
+type home struct {
+	shard  int  // its index there; -1: there is none
+	proven bool // its primary is a node that was known in the link's shard
+}
+
+// compareSlots finds the shard of each link in a topology, and the slots that are not where the link knows them to be.
+func compareSlots(known []holding, now []endpoint.Shard) (homes []home, moves []slotMove) {
+	before, owners := ownersOf(known), shardOwners(now)
+	for i := range known {
+		homes = append(homes, findHome(known, i, now, owners))
+	}
+	for slot := range keyspace.Slots {
+		was, is := before[slot], owners[slot]
+		switch {
+		case was < 0 && is < 0:
+		case was < 0: // nobody held it: its keys would belong to no link
+			moves = append(moves, slotMove{slot: uint16(slot), to: now[is].Primary.Addr})
+		case is < 0:
+			moves = append(moves, slotMove{slot: uint16(slot), from: known[was].primary})
+		case homes[was].shard != is:
+			from := known[was].primary
+			if h := homes[was]; h.proven {
+				from = now[h.shard].Primary.Addr
+			}
+			moves = append(moves, slotMove{slot: uint16(slot), from: from, to: now[is].Primary.Addr})
+		}
+	}
+	return homes, moves
+}
+
+// findHome finds the shard of link i: the one whose primary is a node of the link's shard. Of several, since a shard may have been
+// split among its own nodes, it is the one with most of the slots. A primary that nobody knows is taken where it holds exactly the
+// slots of the link, and is not proven.
+func findHome(known []holding, i int, now []endpoint.Shard, owners []int) home {
+	count := make([]int, len(now))
+	for _, r := range known[i].slots {
+		for slot := int(r.First); slot <= int(r.Last); slot++ {
+			if owners[slot] >= 0 {
+				count[owners[slot]]++
+			}
+		}
+	}
+	best, most := -1, -1
+	for j, s := range now {
+		if slices.Contains(known[i].nodes, s.Primary.ID) && count[j] > most {
+			best, most = j, count[j]
+		}
+	}
+	if best >= 0 {
+		return home{best, true}
+	}
+	for j, s := range now {
+		others := slices.ContainsFunc(known, func(h holding) bool { return slices.Contains(h.nodes, s.Primary.ID) })
+		if !others && slotText(s.Slots) == slotText(known[i].slots) {
+			return home{j, false}
+		}
+	}
+	return home{shard: -1}
+}
+
+// ownersOf gives the link that knows each slot as its own; -1: none does.
+func ownersOf(known []holding) []int {
+	ranges := make([][]endpoint.SlotRange, len(known))
+	for i, h := range known {
+		ranges[i] = h.slots
+	}
+	return indexSlots(ranges)
+}
+
+// shardOwners gives the shard that holds each slot; -1: none does.
+func shardOwners(shards []endpoint.Shard) []int {
+	ranges := make([][]endpoint.SlotRange, len(shards))
+	for i, s := range shards {
+		ranges[i] = s.Slots
+	}
+	return indexSlots(ranges)
+}
+
+func indexSlots(ranges [][]endpoint.SlotRange) []int {
+	index := slices.Repeat([]int{-1}, keyspace.Slots)
+	for i, rs := range ranges {
+		for _, r := range rs {
+			for slot := int(r.First); slot <= int(r.Last); slot++ {
+				index[slot] = i
+			}
+		}
+	}
+	return index
+}
+
+// movableSlots says whether a source is a cluster whose slots may move. A cluster behind one address shows neither nodes nor moves.
+func movableSlots(source *endpoint.Deployment) bool {
+	if source.Kind() != endpoint.Cluster {
+		return false
+	}
+	return !slices.ContainsFunc(source.Shards(), func(s endpoint.Shard) bool { return s.Primary.ID == "" })
+}
+
+// holdings is what the links know of their shards.
+func (m *Migration) holdings() ([]holding, error) {
+	m.stateMu.Lock()
+	defer m.stateMu.Unlock()
+	known := make([]holding, len(m.state.Links))
+	for i, st := range m.state.Links {
+		slots, err := parseSlotText(st.Slots)
+		if err != nil {
+			return nil, fmt.Errorf("--state: link %d: %w", i, err)
+		}
+		primary := st.Primary
+		if primary == "" {
+			primary = st.Shard
+		}
+		known[i] = holding{primary: primary, nodes: slices.Clone(st.Nodes), slots: slots}
+	}
+	return known, nil
+}
+
+// bindShards gives the shard of each link, in the order of the links. A migration that begins takes the source as it is; one that is
+// resumed finds its shards again, and refuses a source whose slots have moved since.
+func (m *Migration) bindShards(ctx context.Context) ([]endpoint.Shard, error) {
+	shards := m.cfg.Sides.Source.Shards()
+	if m.slotted && m.resumed && m.state.Links[0].Slots != "" {
+		if err := m.confirmSlots(ctx); err != nil {
+			return nil, err
+		}
+		return m.shardsInOrder()
+	}
+	if len(shards) != len(m.state.Links) {
+		return nil, fmt.Errorf("the source has %d shards now, and had %d when this migration began: start again with a new --state", len(shards), len(m.state.Links))
+	}
+	if !m.slotted {
+		return shards, nil
+	}
+	for i, s := range shards {
+		m.state.Links[i].Slots, m.state.Links[i].Nodes = slotText(s.Slots), nodeIDs(s)
+	}
+	return shards, m.confirmSlots(ctx)
+}
+
+func (m *Migration) shardsInOrder() ([]endpoint.Shard, error) {
+	known, err := m.holdings()
+	if err != nil {
+		return nil, err
+	}
+	now := m.cfg.Sides.Source.Shards()
+	homes, moves := compareSlots(known, now)
+	if len(moves) > 0 {
+		return nil, &reshardError{moves}
+	}
+	shards := make([]endpoint.Shard, len(homes))
+	for i, h := range homes {
+		shards[i] = now[h.shard] // a link whose slots are all in place has a home
+	}
+	return shards, nil
+}
+
+func nodeIDs(s endpoint.Shard) []string {
+	ids := []string{s.Primary.ID}
+	for _, r := range s.Replicas {
+		ids = append(ids, r.ID)
+	}
+	return ids
+}
+
+// lookAtSlots compares the slots of the source, as the cluster shows them now, with what the links know. Its error is a
+// reshardError, or says why the source could not be asked.
+func (m *Migration) lookAtSlots(ctx context.Context) error {
+	if err := m.refreshSource(ctx); err != nil {
+		return err
+	}
+	known, err := m.holdings()
+	if err != nil {
+		return err
+	}
+	now := m.cfg.Sides.Source.Shards()
+	homes, moves := compareSlots(known, now)
+	if len(moves) == 0 {
+		moves = m.beginnings(ctx, now)
+	}
+	if len(moves) > 0 {
+		return &reshardError{moves}
+	}
+	return m.learnNodes(homes, now)
+}
+
+// beginnings finds slots whose keys are being moved. Only the two nodes concerned show that, so each primary is asked; one that does
+// not answer now is asked again by the next look.
+func (m *Migration) beginnings(ctx context.Context, shards []endpoint.Shard) (moves []slotMove) {
+	for _, s := range shards {
+		nodes, err := m.askNodes(ctx, s.Primary.Addr)
+		if err != nil {
+			continue
+		}
+		addrs := map[string]string{}
+		for _, n := range nodes {
+			addrs[n.ID] = n.Addr
+		}
+		for _, n := range nodes {
+			for slot, to := range n.Migrating {
+				moves = append(moves, slotMove{slot, s.Primary.Addr, addrs[to], true})
+			}
+			for slot, from := range n.Importing {
+				moves = append(moves, slotMove{slot, addrs[from], s.Primary.Addr, true})
+			}
+		}
+	}
+	slices.SortFunc(moves, func(a, b slotMove) int { return int(a.slot) - int(b.slot) })
+	return slices.Compact(moves) // both nodes may show it
+}
+
+func (m *Migration) askNodes(ctx context.Context, addr string) ([]endpoint.ClusterNode, error) {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	c, err := m.cfg.Sides.Source.Client(ctx, addr, 0)
+	if err != nil {
+		return nil, err
+	}
+	text, err := c.Do(ctx, arbitrary(c, "CLUSTER", "NODES")).ToString()
+	if err != nil {
+		return nil, err
+	}
+	return endpoint.ParseClusterNodes(text, addr)
+}
+
+// learnNodes adds the nodes that the shards have now to what the links know of them. A node that is out of sight stays known, since
+// it may come back and be promoted; one that has joined another shard does not.
+func (m *Migration) learnNodes(homes []home, now []endpoint.Shard) error {
+	changed := false
+	m.update(func() {
+		for i := range m.state.Links {
+			if !homes[i].proven {
+				continue
+			}
+			st := &m.state.Links[i]
+			nodes := slices.DeleteFunc(slices.Clone(st.Nodes), func(id string) bool {
+				return slices.ContainsFunc(now, func(s endpoint.Shard) bool {
+					return s.Primary.ID != now[homes[i].shard].Primary.ID && slices.Contains(nodeIDs(s), id)
+				})
+			})
+			for _, id := range nodeIDs(now[homes[i].shard]) {
+				if !slices.Contains(nodes, id) {
+					nodes = append(nodes, id)
+				}
+			}
+			if slices.Sort(nodes); !slices.Equal(nodes, st.Nodes) {
+				st.Nodes, changed = nodes, true
+			}
+		}
+	})
+	if !changed || !m.running.Load() { // a migration that has not begun writes nothing
+		return nil
+	}
+	return m.saveState()
+}
+
+// slotPoll is how often the source is asked for its slots.
+const slotPoll = time.Second
+
+// watchSlots ends with an error when slots of the source move. A node that has just restarted may show slots as they were long ago,
+// so slots that changed hands must be seen twice; keys on the move are told by the node itself, and need not.
+func (m *Migration) watchSlots(ctx context.Context) error {
+	if !m.slotted {
+		return nil
+	}
+	tick := time.NewTicker(slotPoll)
+	defer tick.Stop()
+	seen := false
+	for {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return nil
+		}
+		err := m.lookAtSlots(ctx)
+		var moved *reshardError
+		if ctx.Err() != nil {
+			return nil
+		}
+		if errors.As(err, &moved) && (seen || moved.began()) {
+			return err
+		}
+		seen = moved != nil
+	}
+}
+
+// confirmSlots is one look, repeated where it shows that slots have changed hands.
+func (m *Migration) confirmSlots(ctx context.Context) error {
+	err := m.lookAtSlots(ctx)
+	var moved *reshardError
+	if !errors.As(err, &moved) || moved.began() {
+		return err
+	}
+	if err := pause(ctx, slotPoll); err != nil {
+		return err
+	}
+	return m.lookAtSlots(ctx)
+}
+
+// proveSlots returns nil once the source has shown that every slot is where the links know it to be. It waits for a source that does
+// not answer: without that proof nothing may be deleted.
+func (m *Migration) proveSlots(ctx context.Context) error {
+	if !m.slotted {
+		return nil
+	}
+	for begun := time.Now(); ; {
+		err := m.confirmSlots(ctx)
+		if err == nil || errors.Is(err, errResharded) || ctx.Err() != nil || time.Since(begun) > m.cfg.RetryFor {
+			return err
+		}
+		if err := pause(ctx, slotPoll); err != nil {
+			return err
+		}
+	}
+}
+
+// lastLook looks once more at the end of a run, however it ended: what moved in its last second is not missed, and a link that failed
+// because of it says so.
+func (m *Migration) lastLook(ctx context.Context, ended error) error {
+	var told *reshardError
+	if !m.slotted || errors.As(ended, &told) || ctx.Err() != nil {
+		return ended
+	}
+	m.refresh.Lock()
+	m.refreshed = time.Time{} // what was seen up to a second ago is not enough
+	m.refresh.Unlock()
+	err := m.confirmSlots(ctx)
+	switch {
+	case !errors.Is(err, errResharded):
+		return ended
+	case ended == nil, errors.Is(ended, errResharded): // the stream alone does not tell where the slot came from
+		return err
+	}
+	return fmt.Errorf("%w (so it ended: %w)", err, ended)
+}
+
+// imported refuses a command by which a cluster moves slots: RESTORE-ASKING brings a key into a slot that moves, TRIMSLOTS (Redis 8.4)
+// and CLUSTER SYNCSLOTS (Valkey 9) belong to slots that move as a whole. It may be all that is left to be seen of a slot that went
+// and came back.
+func (l *link) imported(c *sourceCommand) error {
+	if !l.m.slotted {
+		return nil
+	}
+	switch name := strings.ToUpper(c.name()); {
+	case name == "RESTORE-ASKING" && len(c.args) > 1:
+		key := l.filter.SourceName(c.db, string(c.args[1]))
+		return fmt.Errorf("slot %d of the source moved to %s (a key came by RESTORE-ASKING): %w", keyspace.Slot(key), l.primary(), errResharded)
+	case name == "TRIMSLOTS", name == "CLUSTER":
+		return fmt.Errorf("slots of the source moved at %s (it sent %s): %w", l.primary(), name, errResharded)
+	}
+	return nil
+}
