@@ -1,0 +1,110 @@
+package quiet
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"surecut/internal/endpoint"
+)
+
+// mostWriters bounds how many clients a report names.
+const mostWriters = 10
+
+// Client is one that is connected to a node, as CLIENT LIST tells of it.
+type Client struct {
+	Addr    string `json:"addr"`
+	Name    string `json:"name"`    // as CLIENT SETNAME has set it
+	Command string `json:"command"` // the last one that it has sent
+	IdleS   int64  `json:"idle_seconds"`
+
+	flags string
+}
+
+func (c Client) String() string {
+	text := c.Addr
+	if c.Name != "" {
+		text += " (" + c.Name + ")"
+	}
+	return fmt.Sprintf("%s, last command %s", text, c.Command)
+}
+
+// connected names who may have written to a node lately. A server that refuses CLIENT LIST names nobody.
+func connected(ctx context.Context, d *endpoint.Deployment, addr string, since time.Duration) []Client {
+	text, err := clientList(ctx, d, addr)
+	if err != nil {
+		return []Client{}
+	}
+	return writers(parseClients(text), since)
+}
+
+func clientList(ctx context.Context, d *endpoint.Deployment, addr string) (string, error) {
+	c, err := d.Client(ctx, addr, 0)
+	if err != nil {
+		return "", err
+	}
+	return c.Do(ctx, c.B().Arbitrary("CLIENT", "LIST").Build()).ToString()
+}
+
+// parseClients reads the lines of CLIENT LIST.
+func parseClients(text string) []Client {
+	var clients []Client
+	for line := range strings.Lines(text) {
+		var c Client
+		for _, field := range strings.Fields(line) {
+			name, value, _ := strings.Cut(field, "=")
+			switch name {
+			case "addr":
+				c.Addr = value
+			case "name":
+				c.Name = value
+			case "cmd":
+				c.Command = strings.ToLower(value)
+			case "flags":
+				c.flags = value
+			case "idle":
+				c.IdleS, _ = strconv.ParseInt(value, 10, 64)
+			}
+		}
+		if c.Addr != "" {
+			clients = append(clients, c)
+		}
+	}
+	return clients
+}
+
+// writers chooses the clients that may have written, those that were active last first. Replicas do not write. A transaction or a
+// script does not tell by its name what it has done, so it counts where it ran during the quiet time, in which surecut sends none.
+func writers(clients []Client, since time.Duration) []Client {
+	chosen := []Client{}
+	for _, c := range clients {
+		recent := time.Duration(c.IdleS+1)*time.Second < since
+		switch {
+		case strings.Contains(c.flags, "S"):
+		case writesData(c.Command), recent && wraps(c.Command):
+			chosen = append(chosen, c)
+		}
+	}
+	slices.SortStableFunc(chosen, func(a, b Client) int { return int(a.IdleS - b.IdleS) })
+	return chosen[:min(mostWriters, len(chosen))]
+}
+
+// wraps says whether a command runs others that may write.
+func wraps(name string) bool {
+	return slices.Contains([]string{"exec", "eval", "evalsha", "fcall"}, name)
+}
+
+// held chooses the clients whose writes a pause is holding back: they will be done as soon as the pause ends. A client that has waited
+// from before the pause on waits for data (BLPOP and the like).
+func held(clients []Client, paused time.Duration) []Client {
+	chosen := []Client{}
+	for _, c := range clients {
+		if strings.Contains(c.flags, "b") && (writesData(c.Command) || wraps(c.Command)) && time.Duration(c.IdleS)*time.Second < paused {
+			chosen = append(chosen, c)
+		}
+	}
+	return chosen
+}

@@ -1,0 +1,90 @@
+package quiet
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"surecut/internal/endpoint"
+)
+
+// Pause is a source whose writes are held back for a time.
+type Pause struct {
+	d     *endpoint.Deployment
+	addrs []string
+	begun time.Time
+	most  time.Duration
+}
+
+// pauseSince is the version that came with CLIENT PAUSE ... WRITE and CLIENT UNPAUSE. Before it, a pause stops those who only read as
+// well, surecut among them.
+const pauseSince = 60200
+
+// PauseWrites holds the writes back on every primary, for the time at most: then each server lets them go by itself, whatever becomes
+// of surecut. On an error nothing is paused.
+func PauseWrites(ctx context.Context, d *endpoint.Deployment, most time.Duration) (*Pause, error) {
+	p := &Pause{d: d, begun: time.Now(), most: most}
+	for _, s := range d.Shards() {
+		facts, err := d.Server(ctx, s.Primary.Addr)
+		if err != nil {
+			return nil, fmt.Errorf("pause the writes of %s: %w", s.Primary.Addr, err)
+		}
+		if facts.Number < pauseSince {
+			return nil, fmt.Errorf("--pause-writes: %s is %s %s, and a pause of writes alone came with 6.2: stop the writers yourself", s.Primary.Addr, facts.Flavor, facts.Version)
+		}
+	}
+	for _, s := range d.Shards() {
+		p.addrs = append(p.addrs, s.Primary.Addr)
+		if err := p.send(ctx, s.Primary.Addr, "CLIENT", "PAUSE", strconv.FormatInt(most.Milliseconds(), 10), "WRITE"); err != nil {
+			return nil, errors.Join(err, p.End())
+		}
+	}
+	return p, nil
+}
+
+// Nodes are the addresses that are paused.
+func (p *Pause) Nodes() []string { return p.addrs }
+
+func (p *Pause) send(ctx context.Context, addr string, args ...string) error {
+	c, err := p.d.Client(ctx, addr, 0)
+	if err == nil {
+		err = c.Do(ctx, c.B().Arbitrary(args...).Build()).Error()
+	}
+	if err != nil {
+		return fmt.Errorf("%s: %s %s: %w", addr, args[0], args[1], err)
+	}
+	return nil
+}
+
+// End lets the writes go. It does not heed the end of the run's context, since a source must not stay paused because a signal came.
+func (p *Pause) End() error {
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	var errs []error
+	for _, addr := range p.addrs {
+		if err := p.send(ctx, addr, "CLIENT", "UNPAUSE"); err != nil {
+			errs = append(errs, fmt.Errorf("%w; the pause ends by itself %v after it began", err, p.most))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// Judge adds to a report what the pause means for it: that a pause which has ended in between proves nothing by itself, and that
+// clients whose writes are held back will write as soon as it ends.
+func (p *Pause) Judge(ctx context.Context, r *Report) {
+	r.PausedMs = p.most.Milliseconds()
+	for i := range r.Nodes {
+		n := &r.Nodes[i]
+		text, err := clientList(ctx, p.d, n.Addr)
+		if err != nil || n.Reason != "" {
+			continue
+		}
+		if waiting := held(parseClients(text), time.Since(p.begun)); len(waiting) > 0 {
+			r.Quiet = false
+			n.Reason = fmt.Sprintf("its writes are paused, and %d of its clients wait to write as soon as the pause ends", len(waiting))
+			n.Writers = waiting[:min(mostWriters, len(waiting))]
+		}
+	}
+}

@@ -1,0 +1,159 @@
+package quiet
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"surecut/internal/command"
+)
+
+// Reading is what a primary says of its writes at one moment.
+type Reading struct {
+	Addr     string
+	RunID    string
+	Role     string           // master or slave, as INFO names them
+	ReplID   string           // "" before 4.0
+	Offset   int64            // master_repl_offset
+	Calls    map[string]int64 // of commands that write, by name in lower case; nil where the server does not count calls
+	Info     int64            // calls of INFO, which every reading makes: a number that falls tells that the counters were reset
+	Changes  int64            // rdb_changes_since_last_save; -1: not told
+	LastSave string           // rdb_last_save_time: a save sets Changes back
+	Silent   string           // why the node did not answer; "" where it did
+}
+
+// Report is how a deployment was found between the beginning of a comparison and the end of the quiet time after it.
+type Report struct {
+	ForMs    int64  `json:"for_ms"`    // the quiet time that was asked for
+	PausedMs int64  `json:"paused_ms"` // the time for which the source's writes were paused at most; 0: not at all
+	Quiet    bool   `json:"quiet"`     // nothing was written to any node
+	Nodes    []Node `json:"nodes"`
+}
+
+// Node is one primary of the deployment.
+type Node struct {
+	Addr          string   `json:"addr"`
+	OffsetBegin   int64    `json:"offset_begin"`   // when the comparison began
+	OffsetEnd     int64    `json:"offset_end"`     // at the end of the quiet time
+	AppliedOffset int64    `json:"applied_offset"` // by the target, at the end; 0 where the source is not replicated
+	Writes        int64    `json:"writes"`         // calls of commands that write, or changes where calls were not counted
+	Reason        string   `json:"reason"`         // why the node does not count as quiet; empty where it does
+	Writers       []Client `json:"writers"`        // who may have written: ten at most
+}
+
+// Reasons says of every node that is not quiet why, and who is connected.
+func (r *Report) Reasons() []string {
+	var reasons []string
+	for _, n := range r.Nodes {
+		if n.Reason == "" {
+			continue
+		}
+		text := fmt.Sprintf("%s: %s", n.Addr, n.Reason)
+		var who []string
+		for _, c := range n.Writers {
+			who = append(who, c.String())
+		}
+		if len(who) > 0 {
+			text += "; connected: " + strings.Join(who, ", ")
+		}
+		reasons = append(reasons, text+".")
+	}
+	return reasons
+}
+
+// Compare judges two readings of all primaries of a deployment.
+func Compare(before, after []Reading) Report {
+	r := Report{Quiet: len(before) > 0}
+	for _, b := range before {
+		n := Node{Addr: b.Addr, OffsetBegin: b.Offset}
+		if i := slices.IndexFunc(after, func(a Reading) bool { return a.Addr == b.Addr }); i < 0 {
+			n.Reason = "it is no primary of the source any more, so what was written meanwhile is not known"
+		} else {
+			n.OffsetEnd = after[i].Offset
+			n.Writes, n.Reason = judge(b, after[i])
+		}
+		r.Nodes = append(r.Nodes, n)
+	}
+	for _, a := range after {
+		if !slices.ContainsFunc(before, func(b Reading) bool { return a.Addr == b.Addr }) {
+			r.Nodes = append(r.Nodes, Node{Addr: a.Addr, OffsetEnd: a.Offset, Reason: "it has become a primary of the source meanwhile, so what it was written before is not known"})
+		}
+	}
+	for _, n := range r.Nodes {
+		r.Quiet = r.Quiet && n.Reason == ""
+	}
+	return r
+}
+
+// judge says how often a node was written between two readings, and why it does not count as quiet; "" where it does.
+func judge(before, after Reading) (writes int64, reason string) {
+	switch {
+	case before.Silent != "", after.Silent != "":
+		return 0, "whether it was written could not be asked: " + strings.TrimSuffix(before.Silent+after.Silent, ".")
+	case before.RunID != after.RunID:
+		return 0, "it was restarted meanwhile, so what was written before is not known"
+	case after.Role != "master":
+		return 0, "it is no primary any more, so what was written to its successor is not known"
+	case before.ReplID != after.ReplID:
+		return 0, "its replication ID has changed, so there was a failover, and what was written meanwhile is not known"
+	}
+	changes, told := changesBetween(before, after)
+	calls, counted := callsBetween(before, after, told && changes == 0)
+	switch {
+	case calls > 0:
+		return calls, fmt.Sprintf("it is still written (%d calls of commands that write)", calls)
+	case told && changes > 0: // by a module, which is not counted as a call, or while the counters of calls were reset
+		return changes, fmt.Sprintf("it is still written (%d changes of its data)", changes)
+	case !told && !counted:
+		return 0, "whether it was written is not known: it does not count calls of commands (or they were reset by CONFIG RESETSTAT), and saved its data meanwhile, which sets its count of changes back"
+	}
+	return 0, ""
+}
+
+// changesBetween is how many changes the data set has seen; told is false where a save has set the number back.
+func changesBetween(before, after Reading) (n int64, told bool) {
+	if before.Changes < 0 || after.Changes < before.Changes || before.LastSave != after.LastSave {
+		return 0, false
+	}
+	return after.Changes - before.Changes, true
+}
+
+// mayRead are commands that servers count among those that write, since some of their forms do: others only read.
+var mayRead = []string{"sort", "georadius", "georadiusbymember", "bitfield", "getex"}
+
+// callsBetween is how often commands that write were called; counted is false where the counters are not there or were reset. Where the
+// data is known to be unchanged, the forms that only read are left out.
+func callsBetween(before, after Reading, unchanged bool) (n int64, counted bool) {
+	if before.Calls == nil || after.Calls == nil || after.Info <= before.Info {
+		return 0, false
+	}
+	counted = true
+	for _, name := range slices.Sorted(maps.Keys(after.Calls)) {
+		more := after.Calls[name] - before.Calls[name]
+		switch {
+		case more < 0:
+			counted = false
+		case unchanged && slices.Contains(mayRead, name):
+		default:
+			n += more
+		}
+	}
+	for name, calls := range before.Calls {
+		if _, still := after.Calls[name]; !still && calls > 0 {
+			counted = false
+		}
+	}
+	return n, counted
+}
+
+// writesData says whether a command, as INFO commandstats and CLIENT LIST name it ("set", "xgroup|create"), may change data.
+// The commands of modules are not in the table: what they write shows in the changes of the data.
+func writesData(name string) bool {
+	var args [][]byte
+	for _, part := range strings.SplitN(name, "|", 2) {
+		args = append(args, []byte(part))
+	}
+	spec, known := command.Lookup(args)
+	return known && spec.Write
+}

@@ -1,0 +1,120 @@
+package quiet
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"surecut/internal/endpoint"
+)
+
+// Read asks every primary of the deployment, as its topology was last discovered. A node that does not answer is a reading that says
+// so; the error is that of ctx.
+func Read(ctx context.Context, d *endpoint.Deployment) ([]Reading, error) {
+	shards := d.Shards()
+	readings := make([]Reading, len(shards))
+	var wg sync.WaitGroup
+	for i, s := range shards {
+		wg.Go(func() {
+			var err error
+			if readings[i], err = readNode(ctx, d, s.Primary.Addr); err != nil {
+				readings[i] = Reading{Addr: s.Primary.Addr, Silent: err.Error()}
+			}
+		})
+	}
+	wg.Wait()
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
+	return readings, nil
+}
+
+func readNode(ctx context.Context, d *endpoint.Deployment, addr string) (Reading, error) {
+	c, err := d.Client(ctx, addr, 0)
+	if err != nil {
+		return Reading{}, err
+	}
+	info, err := endpoint.Info(ctx, c, "server", "replication", "persistence", "commandstats")
+	if err != nil {
+		return Reading{}, err
+	}
+	return parseReading(addr, info), nil
+}
+
+// parseReading reads the fields of INFO.
+func parseReading(addr string, info map[string]string) Reading {
+	r := Reading{Addr: addr, RunID: info["run_id"], Role: info["role"], ReplID: info["master_replid"], Changes: -1, LastSave: info["rdb_last_save_time"]}
+	if n, err := strconv.ParseInt(info["master_repl_offset"], 10, 64); err == nil {
+		r.Offset = n
+	}
+	if n, err := strconv.ParseInt(info["rdb_changes_since_last_save"], 10, 64); err == nil {
+		r.Changes = n
+	}
+	for field, value := range info {
+		name, ok := strings.CutPrefix(field, "cmdstat_")
+		if !ok {
+			continue
+		}
+		if r.Calls == nil {
+			r.Calls = map[string]int64{}
+		}
+		// Calls that failed count as well: who sends them is a writer who is still there.
+		var calls int64
+		_, _ = fmt.Sscanf(value, "calls=%d", &calls)
+		name = strings.ToLower(name)
+		switch {
+		case name == "info":
+			r.Info = calls
+		case writesData(name):
+			r.Calls[name] = calls
+		}
+	}
+	return r
+}
+
+// pollEvery is how often a source is asked during its quiet time, so that a writer is told of at once.
+const pollEvery = 500 * time.Millisecond
+
+// toldAfter is how long a writer must be waited for until CLIENT LIST, which counts idle time in seconds, tells it from the connections
+// that surecut itself has just read the source by.
+const toldAfter = 2500 * time.Millisecond
+
+// Watch waits for the quiet time, or until it sees a write in it. The report speaks of all the time since before, which is to be read
+// when a comparison begins; still says that the source was written during the quiet time, and not only during the comparison.
+func Watch(ctx context.Context, d *endpoint.Deployment, before []Reading, quietFor time.Duration) (r Report, still bool, err error) {
+	begun := time.Now()
+	first, err := Read(ctx, d)
+	if err != nil {
+		return r, false, err
+	}
+	last := first
+	for !still && time.Since(begun) < quietFor {
+		select {
+		case <-time.After(min(pollEvery, quietFor-time.Since(begun))):
+		case <-ctx.Done():
+			return r, false, context.Cause(ctx)
+		}
+		if last, err = Read(ctx, d); err != nil {
+			return r, false, err
+		}
+		still = !Compare(first, last).Quiet
+	}
+	if still { // who was active since the comparison, and not for it, shows only after a while
+		select {
+		case <-time.After(min(toldAfter, quietFor) - time.Since(begun)):
+		case <-ctx.Done():
+			return r, false, context.Cause(ctx)
+		}
+	}
+	r = Compare(before, last)
+	r.ForMs = quietFor.Milliseconds()
+	for i := range r.Nodes {
+		if r.Nodes[i].Reason != "" {
+			r.Nodes[i].Writers = connected(ctx, d, r.Nodes[i].Addr, time.Since(begun))
+		}
+	}
+	return r, still, nil
+}
