@@ -15,6 +15,8 @@ func judgeMigrate(p MigratePolicy, m *Migrate) []string {
 	if m.Error != "" {
 		against = append(against, "The migration ended with an error: "+sentence(m.Error))
 	}
+	against = append(against, quietReasons(m)...)
+	against = append(against, quietContradicts(m)...)
 	if len(m.Links) == 0 {
 		against = append(against, "The migration has no link, so nothing was copied.")
 	}

@@ -115,6 +115,18 @@ func TestGate(t *testing.T) {
 			change: func(_ *Check, _ *Verify, m *Migrate, _ *BigKeys) { m.Level = "repaired" }, want: "demands exactly_once"},
 		{name: "migrate lag", why: "the policy demands less", policy: func(p *Policy) { p.Migrate.MaxLagBytes = 100 }, reports: func() []Report { return []Report{passedCheck(), sampleVerify(), goodMigrate()} },
 			want: "The link of 10.20.0.11:6379 lags by 218 B (218 bytes); the policy allows 100 B."},
+		{name: "source still written", why: "GO means that the writers are off", reports: func() []Report { return []Report{passedCheck(), sampleVerify(), writtenMigrate()} },
+			want: "The source is not quiet: 10.20.0.11:6379: it is still written (312 calls of commands that write); connected: 10.20.3.7:50112"},
+		{name: "quiet source", why: "nobody writes", reports: func() []Report { return []Report{passedCheck(), sampleVerify(), writtenMigrate()} },
+			change: func(_ *Check, _ *Verify, m *Migrate, _ *BigKeys) {
+				m.Quiet.Quiet, m.Quiet.Nodes = true, m.Quiet.Nodes[1:]
+			}},
+		{name: "quiet, and written", why: "it contradicts itself", reports: func() []Report { return []Report{passedCheck(), sampleVerify(), writtenMigrate()} },
+			change: func(_ *Check, _ *Verify, m *Migrate, _ *BigKeys) { m.Quiet.Quiet = true }, want: "calls the source quiet, and tells of writes to 10.20.0.11:6379"},
+		{name: "quiet, of no node", why: "nobody was asked", reports: func() []Report { return []Report{passedCheck(), sampleVerify(), writtenMigrate()} },
+			change: func(_ *Check, _ *Verify, m *Migrate, _ *BigKeys) { m.Quiet.Quiet, m.Quiet.Nodes = true, nil }, want: "looked at none of its nodes"},
+		{name: "not quiet, of no node", why: "somebody has edited it", reports: func() []Report { return []Report{passedCheck(), sampleVerify(), writtenMigrate()} },
+			change: func(_ *Check, _ *Verify, m *Migrate, _ *BigKeys) { m.Quiet.Nodes = nil }, want: "does not say which"},
 		{name: "verify interrupted", why: "it did not look at all keys", change: func(_ *Check, v *Verify, _ *Migrate, _ *BigKeys) {
 			v.Ended, v.EndedWhy = Interrupted, "stopped by a signal"
 		}, want: "The run was interrupted, so it proves nothing: stopped by a signal."},

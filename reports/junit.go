@@ -248,6 +248,9 @@ func migrateCases(m *Migrate) []junitCase {
 		state.Error = &junitDetail{"running", "the migration has not ended", facts(m)}
 	}
 	cases := []junitCase{state}
+	if m.Quiet != nil {
+		cases = append(cases, quietCase(m))
+	}
 	for _, s := range sums(m) {
 		c := junitCase{ClassName: "surecut.migrate", Name: strings.ToLower(s.Name) + " are accounted for"}
 		reported := s.Parts[len(s.Parts)-1].N

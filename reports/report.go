@@ -6,6 +6,7 @@ import (
 
 	"surecut/internal/endpoint"
 	"surecut/internal/preflight"
+	"surecut/internal/quiet"
 	"surecut/migrator"
 	"surecut/scanner"
 	"surecut/verifier"
@@ -99,6 +100,8 @@ type Verify struct {
 type Migrate struct {
 	Header
 	migrator.Report
+	// Quiet is whether the source was written from the beginning of the comparison on; nil where the run compared nothing.
+	Quiet *quiet.Report `json:"quiet,omitempty"`
 }
 
 // BigKeys is the report of surecut scan bigkeys.

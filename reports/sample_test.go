@@ -13,6 +13,7 @@ import (
 	"surecut/internal/keyspace"
 	"surecut/internal/preflight"
 	"surecut/internal/profile"
+	"surecut/internal/quiet"
 	"surecut/migrator"
 	"surecut/scanner"
 	"surecut/scanner/compat"
@@ -317,6 +318,17 @@ func selectedVerify() *Verify {
 	return v
 }
 
+// writtenMigrate is a migration whose source was still written after the comparison.
+func writtenMigrate() *Migrate {
+	m := goodMigrate()
+	m.Quiet = &quiet.Report{ForMs: 5000, Nodes: []quiet.Node{
+		{Addr: "10.20.0.11:6379", OffsetBegin: 91_230_118, OffsetEnd: 91_241_004, AppliedOffset: 91_241_004, Writes: 312, Reason: "it is still written (312 calls of commands that write)",
+			Writers: []quiet.Client{{Addr: "10.20.3.7:50112", Name: hostileKeys[0], Command: "hset", IdleS: 0}, {Addr: "10.20.3.8:40412", Command: "exec", IdleS: 1}}},
+		{Addr: "10.20.0.12:6379", OffsetBegin: 1118, OffsetEnd: 1132, AppliedOffset: 1132},
+	}}
+	return m
+}
+
 func samples(t testing.TB) map[string]Report {
 	t.Helper()
 	return map[string]Report{
@@ -339,6 +351,7 @@ func samples(t testing.TB) map[string]Report {
 		"bigkeys-empty":   &BigKeys{Header: sampleHeader(KindBigKeys), BigKeys: scanner.BigKeys{Totals: scanner.BigTotals{SizeBy: scanner.SizeByModel}, Notes: []string{"The RDB was written at 2026-03-14T08:00:00Z; times to live are as of then."}}},
 		"gate-empty":      sampleGate(),
 
+		"migrate-written":    writtenMigrate(),
 		"verify-interrupted": Unfinished(sampleHeader(KindVerify), Interrupted, "stopped by a signal while the source was read"),
 		"check-failed":       Unfinished(sampleHeader(KindCheck), Failed, "write <report>: no space left on device"),
 		"gate-failed":        Unfinished(sampleHeader(KindGate), Failed, "report out/verify.json: not a whole JSON document"),

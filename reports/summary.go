@@ -292,6 +292,9 @@ func summarizeMigrate(m *Migrate) summary {
 	if words := runsWords(m); words != "" {
 		s.Reasons = append(s.Reasons, words)
 	}
+	if reasons := quietReasons(m); len(reasons) > 0 {
+		s.Tone, s.Reasons = bad, append(s.Reasons, visibleAll(reasons)...)
+	}
 	for _, u := range sums(m) {
 		if u.Sum() != u.Total {
 			s.Tone = bad

@@ -105,7 +105,7 @@ func runCheck(ctx context.Context, o CheckOptions, stdout, stderr io.Writer) err
 	defer cfg.Source.Close()
 	defer cfg.Target.Close()
 	result, err := preflight.Run(ctx, cfg)
-	if err != nil {
+	if err := unlessStopped(ctx, err); err != nil {
 		return err
 	}
 	servers, err := serversOf(ctx, cfg.Source, cfg.Target)

@@ -57,7 +57,7 @@ func (o GateOptions) Validate() error {
 	return reports.CheckFormat(o.Format)
 }
 
-func runGate(_ context.Context, o GateOptions, stdout, stderr io.Writer) error {
+func runGate(ctx context.Context, o GateOptions, stdout, stderr io.Writer) error {
 	policy := reports.DefaultPolicy()
 	if o.Policy != "" {
 		var err error
@@ -67,6 +67,9 @@ func runGate(_ context.Context, o GateOptions, stdout, stderr io.Writer) error {
 	}
 	inputs, err := reports.LoadAll(o.Reports...)
 	if err != nil {
+		return err
+	}
+	if err := unlessStopped(ctx, nil); err != nil {
 		return err
 	}
 	gate := reports.Evaluate(policy, inputs...)

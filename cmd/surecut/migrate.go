@@ -5,12 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
-	"os/signal"
 	"slices"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -35,12 +32,15 @@ func newMigrateCommand() *cli.Command {
 			"the same command with the same --state resumes. The second one aborts at once; that is resumable too.\n" +
 			"The source may be files, rdb:PATH or aof:PATH (or a list or pattern of them, one per shard): then the copy ends when\n" +
 			"all of them are in.\n" +
-			"Exit status: 0 stopped cleanly, done or GO; 3 a check failed, something did not arrive, or NO-GO; 4 alarms that nobody\n" +
-			"accepted, or keys that stayed unchecked; 1 the migration failed; 130 interrupted before the snapshot was in.",
+			"Exit status: 0 the goal was reached: GO, caught up, the copy is in, or without --until stopped with all applied; 3 a check\n" +
+			"failed, something did not arrive, or NO-GO; 4 alarms that nobody accepted, or keys that stayed unchecked; 1 the\n" +
+			"migration failed; 130 interrupted before the goal, or by a second signal.",
 		Flags: append(flags,
 			&cli.StringFlag{Name: "mode", Value: def.Mode, Usage: "full+incremental, full (ends when the snapshot is in) or incremental (continues what --state holds)"},
 			&cli.StringFlag{Name: "capture", Value: def.Capture, Usage: "psync; or scan, for a source that cannot be replicated: its keys are copied, and compared and copied again in rounds until both sides agree, for which its writers must stop in the end"},
 			&cli.StringFlag{Name: "until", Usage: "caught-up: end when the target has caught up; same: then also verify, and end with the gate's verdict"},
+			&cli.DurationFlag{Name: "quiet-for", Value: defaultQuiet, Usage: "with --until same: GO only if nobody has written to the source from the beginning of the comparison until this long after its end"},
+			&cli.DurationFlag{Name: "pause-writes", Usage: "with --until same: hold back all writes to the source (CLIENT PAUSE, since 6.2) while it is compared, for this `TIME` at most, and let them go at the end"},
 			&cli.StringFlag{Name: "state", Value: "surecut-state", Usage: "`DIR` of spool and progress; giving it again resumes"},
 			&cli.StringFlag{Name: "read-from", Value: def.ReadFrom, Usage: "replica (where a shard has one) or primary"},
 			&cli.StringFlag{Name: "on-existing", Value: def.OnExisting, Usage: "a key of the snapshot that the target has already: fail, replace or keep"},
@@ -81,6 +81,8 @@ type MigrateOptions struct {
 	Out          string
 	Format       string
 	Progress     string
+	QuietFor     time.Duration // of --until same: how long the source must not be written after the comparison
+	PauseWrites  time.Duration // of --until same: how long the source's writes are held back at most; 0: not at all
 	Scan         bool
 	ScanTo       *profile.Profile // what the stream is held against; nil: nothing
 
@@ -89,7 +91,8 @@ type MigrateOptions struct {
 
 func migrateOptions(c *cli.Context) (MigrateOptions, error) {
 	o := MigrateOptions{Config: migrator.DefaultConfig(), Until: c.String("until"), Accept: c.StringSlice("accept"),
-		AcceptAlarms: c.Bool("accept-alarms"), Out: c.String("out"), Format: c.String("format"), Progress: c.String("progress")}
+		AcceptAlarms: c.Bool("accept-alarms"), Out: c.String("out"), Format: c.String("format"), Progress: c.String("progress"),
+		QuietFor: c.Duration("quiet-for"), PauseWrites: c.Duration("pause-writes")}
 	var err error
 	if o.Endpoints, err = endpointSpecs(c); err != nil {
 		return o, err
@@ -130,6 +133,12 @@ func (o MigrateOptions) Validate() error {
 	}
 	if o.Until != "" && o.Config.Mode == migrator.ModeFull {
 		errs = append(errs, errors.New("--until: a full copy ends when its snapshot is in"))
+	}
+	if o.QuietFor < 0 {
+		errs = append(errs, fmt.Errorf("--quiet-for %v: want 0 or more", o.QuietFor))
+	}
+	if o.PauseWrites != 0 && (o.PauseWrites < time.Second || o.Until != "same") {
+		errs = append(errs, fmt.Errorf("--pause-writes %v: want a second or more, and --until same, since it serves the comparison", o.PauseWrites))
 	}
 	for _, id := range o.Accept {
 		if !preflight.Known(id) {
@@ -191,6 +200,8 @@ func (o MigrateOptions) validateScan() error {
 
 // runMigrate checks, migrates and, with --until same, verifies and judges. ctx ends with the first signal.
 func runMigrate(ctx context.Context, o MigrateOptions, stdout, stderr io.Writer) error {
+	second, stop := secondSignal()
+	defer stop()
 	source, target := preflight.Connect(ctx, o.Endpoints.Source), preflight.Connect(ctx, o.Endpoints.Target)
 	defer source.Close()
 	defer target.Close()
@@ -214,7 +225,7 @@ func runMigrate(ctx context.Context, o MigrateOptions, stdout, stderr io.Writer)
 		return err
 	}
 	run := &migration{o: o, m: m, stderr: stderr, inputs: []reports.Report{checked}, scan: scan}
-	return run.toTheEnd(ctx, stdout)
+	return run.toTheEnd(ctx, second, stdout)
 }
 
 // checkFirst runs the checks; what they find stops the migration, or must be accepted.
@@ -225,7 +236,7 @@ func checkFirst(ctx context.Context, o MigrateOptions, source, target preflight.
 	cfg.Scans = o.Config.Capture == migrator.CaptureScan
 	cfg.Accept, cfg.AcceptAlarms, cfg.Resume = o.Accept, o.AcceptAlarms, migrator.StateID(o.Config.StateDir)
 	result, err := preflight.Run(ctx, cfg)
-	if err != nil {
+	if err := unlessStopped(ctx, err); err != nil {
 		return nil, err
 	}
 	report := &reports.Check{Header: o.header(reports.KindCheck), Report: result}
@@ -254,174 +265,6 @@ func checkFirst(ctx context.Context, o MigrateOptions, source, target preflight.
 
 func (o MigrateOptions) header(kind string) reports.Header {
 	return withServers(reports.NewHeader(kind, Version, o.Endpoints.Source.String(), o.Endpoints.Target.String()), o.servers)
-}
-
-// migration is one run of surecut migrate behind its checks.
-type migration struct {
-	o      MigrateOptions
-	m      *migrator.Migration
-	stderr io.Writer
-	inputs []reports.Report // for the gate
-	rounds []migrator.Round // of a source that is scanned
-	scan   *streamScan      // nil without --scan
-}
-
-// toTheEnd runs the migration, follows it to its goal, and reports.
-func (r *migration) toTheEnd(ctx context.Context, stdout io.Writer) error {
-	work, abort := context.WithCancelCause(context.WithoutCancel(ctx))
-	defer abort(nil)
-	over := make(chan struct{})
-	go r.obey(ctx, abort, over)
-	control, err := r.m.Listen()
-	if err != nil {
-		return err
-	}
-	defer control.Close()
-	show := newMigrateProgress(r.m, r.o.Progress, r.stderr)
-	failed := make(chan error, 1)
-	go func() { failed <- r.m.Run(work) }()
-
-	verified, goalErr := r.reachGoal(ctx, work, show, failed)
-	err = errors.Join(goalErr, <-failed)
-	show.close()
-	if err == nil && r.o.Config.Capture == migrator.CaptureScan && ctx.Err() == nil {
-		verified, err = r.agree(ctx)
-	}
-	close(over)
-	if ctx.Err() != nil && (errors.Is(err, context.Cause(ctx)) || errors.Is(err, ctx.Err())) {
-		err = nil // stopped in a round: the report says how far it came
-	}
-	return r.report(ctx, stdout, verified, err)
-}
-
-// obey turns signals into a stop in good order and, the second one, into an abort.
-func (r *migration) obey(ctx context.Context, abort context.CancelCauseFunc, over <-chan struct{}) {
-	select {
-	case <-ctx.Done():
-	case <-over:
-		return
-	}
-	again := make(chan os.Signal, 1)
-	signal.Notify(again, os.Interrupt, syscall.SIGTERM)
-	defer signal.Stop(again)
-	fmt.Fprintln(r.stderr, "surecut: stopping: what was received is being applied; once more aborts at once")
-	r.m.Stop()
-	select {
-	case <-again:
-		abort(context.Canceled)
-	case <-over:
-	}
-}
-
-// reachGoal waits for the goal of --until, and then lets the migration finish. Without one it waits for its end.
-func (r *migration) reachGoal(ctx, work context.Context, show *migrateProgress, failed chan error) (*reports.Verify, error) {
-	tick := time.NewTicker(100 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		select {
-		case err := <-failed:
-			failed <- err
-			return nil, nil
-		case <-tick.C:
-		}
-		report := r.m.Report()
-		show.show(report)
-		if r.o.Until == "" || r.o.Config.Capture == migrator.CaptureScan || report.State != "caught_up" || ctx.Err() != nil {
-			continue
-		}
-		if r.o.Until == "caught-up" {
-			r.m.Finish()
-			return nil, nil
-		}
-		verified, err := r.verify(ctx)
-		r.m.Finish()
-		return verified, err
-	}
-}
-
-// verify compares while the migration goes on.
-func (r *migration) verify(ctx context.Context) (*reports.Verify, error) {
-	opts := verifier.DefaultOptions()
-	opts.Sides = verifier.Sides{Source: r.o.Config.Sides.Source, Target: r.o.Config.Sides.Target}
-	opts.Filter, opts.Applier = r.o.Config.Filter, applier[*migrator.Frame]{r.m}
-	fmt.Fprintln(r.stderr, "surecut: caught up; verifying")
-	result, err := verifier.Run(ctx, opts)
-	if err != nil {
-		return nil, fmt.Errorf("verify: %w", err)
-	}
-	return &reports.Verify{Header: withServers(r.o.header(reports.KindVerify), result.Servers), Report: *result}, nil
-}
-
-// report writes what there is to report, and gives the exit status.
-func (r *migration) report(ctx context.Context, stdout io.Writer, verified *reports.Verify, failed error) error {
-	result := r.m.Report()
-	if failed != nil {
-		result.State, result.Error = "failed", failed.Error()
-	}
-	if result.Rounds = r.rounds; r.o.Config.Capture == migrator.CaptureScan && result.State == "done" && (verified == nil || verified.Verdict != verifier.Same) {
-		result.State = "stopped"
-	}
-	migrated := &reports.Migrate{Header: r.o.header(reports.KindMigrate), Report: result}
-	markRead(migrated.SourceServers, r.m.LinkInfos())
-	outputs := []reports.Report{migrated}
-	if r.scan != nil {
-		outputs = append(outputs, r.scan.reports(r.o, r.stderr)...)
-	}
-	var gate *reports.Gate
-	if verified != nil {
-		outputs = append(outputs, verified)
-	}
-	if verified != nil && r.o.Until == "same" {
-		gate = r.judge(verified, migrated)
-		outputs = append(outputs, gate)
-	}
-	var unwritten error
-	for _, out := range outputs {
-		unwritten = errors.Join(unwritten, publish(out, r.o.Out, r.o.Format, stdout, r.stderr))
-	}
-	if unwritten != nil {
-		return errors.Join(failed, unwritten)
-	}
-	switch {
-	case failed != nil:
-		return failed
-	case gate != nil && gate.Verdict == "GO":
-		return r.m.Forget(context.WithoutCancel(ctx))
-	case gate != nil && verified.Verdict == verifier.Unchecked:
-		return verdictStatus(exitUnchecked)
-	case gate == nil && r.o.Config.Capture == migrator.CaptureScan:
-		return r.scanStatus(ctx, verified, result)
-	case gate != nil, result.Counters.SnapshotReported+result.Counters.CommandsReported+int64(len(result.Problems)) > 0:
-		return verdictStatus(exitDifferent)
-	case !r.m.Snapshotted() && r.o.Config.Mode != migrator.ModeFull, ctx.Err() != nil && r.o.Config.Mode == migrator.ModeFull:
-		return &statusError{exitInterrupted, errors.New("interrupted before the snapshot was in; the same command with the same --state goes on")}
-	}
-	return nil
-}
-
-// scanStatus is the exit status of a source that was scanned. Where both sides agree, nothing of ours is left behind.
-func (r *migration) scanStatus(ctx context.Context, verified *reports.Verify, result migrator.Report) error {
-	switch {
-	case verified == nil:
-		return &statusError{exitInterrupted, errors.New("interrupted before source and target agreed; the same command with the same --state goes on")}
-	case verified.Verdict == verifier.Unchecked:
-		return verdictStatus(exitUnchecked)
-	case verified.Verdict != verifier.Same, result.Counters.SnapshotReported+int64(len(result.Problems)) > 0:
-		return verdictStatus(exitDifferent)
-	}
-	return r.m.Forget(context.WithoutCancel(ctx))
-}
-
-func (r *migration) judge(verified *reports.Verify, migrated *reports.Migrate) *reports.Gate {
-	var inputs []reports.Loaded
-	for _, in := range append(r.inputs, verified, migrated) {
-		inputs = append(inputs, reports.Loaded{Path: in.Kind() + " of this run", Report: in})
-	}
-	policy := reports.DefaultPolicy()
-	policy.Selection = migrated.Selection // the flags of this run name the part that is moved
-	gate := reports.Evaluate(policy, inputs...)
-	gate.Version = Version
-	return gate
 }
 
 // parseSize reads bytes with an optional unit: 1048576, 64KiB, 16MiB, 2GiB.

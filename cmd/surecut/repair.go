@@ -112,6 +112,7 @@ func runRepair(ctx context.Context, o RepairOptions, stdout, stderr io.Writer) e
 		return err
 	}
 	done, again, err := verifier.Repair(ctx, o.Repair)
+	err = unlessStopped(ctx, err)
 	w := stdout
 	if o.Repair.Apply {
 		w = stderr // stdout is for the new report

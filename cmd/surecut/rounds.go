@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"surecut/internal/quiet"
 	"surecut/migrator"
 	"surecut/reports"
 	"surecut/verifier"
@@ -28,14 +29,18 @@ func (r *migration) agree(ctx context.Context) (agreed *reports.Verify, err erro
 		writes, followed = watch.Seen, watch.Copied
 		defer func() { err = errors.Join(err, watch.Close()) }()
 	}
-	idle := 0
+	idle, untold := 0, 0
 	for n := 1; ; n++ {
+		begun, err := quiet.Read(ctx, r.o.Config.Sides.Source)
+		if err != nil {
+			return nil, fmt.Errorf("round %d: %w", n, err)
+		}
 		seen, before := writes(), followed()
 		opts := verifier.DefaultOptions()
 		opts.Sides = verifier.Sides{Source: r.o.Config.Sides.Source, Target: r.o.Config.Sides.Target}
 		opts.Filter, opts.Rounds, opts.MaxFindings = r.o.Config.Filter, 2, scannedFindings
 		result, err := verifier.Run(ctx, opts)
-		if err != nil {
+		if err := unlessStopped(ctx, err); err != nil {
 			return nil, fmt.Errorf("round %d: %w", n, err)
 		}
 		t := result.Totals
@@ -57,7 +62,13 @@ func (r *migration) agree(ctx context.Context) (agreed *reports.Verify, err erro
 			idle = 0
 			continue
 		}
-		if result.Verdict == verifier.Same || idle == 2 {
+		settled := idle == 2
+		if result.Verdict == verifier.Same {
+			if settled, err = r.scannedQuiet(ctx, begun, &untold); err != nil {
+				return nil, fmt.Errorf("round %d: %w", n, err)
+			}
+		}
+		if settled {
 			result.Findings = result.Findings[:min(len(result.Findings), verifier.DefaultOptions().MaxFindings)]
 			return &reports.Verify{Header: withServers(r.o.header(reports.KindVerify), result.Servers), Report: *result}, nil
 		}

@@ -117,7 +117,7 @@ func (o ScanBigKeysOptions) Validate() error {
 
 func runScanBigKeys(ctx context.Context, o ScanBigKeysOptions, stdout, stderr io.Writer) error {
 	result, err := scanBigKeys(ctx, o, stderr)
-	if err != nil {
+	if err := unlessStopped(ctx, err); err != nil {
 		return ofFile(err)
 	}
 	for _, note := range result.Notes {

@@ -133,7 +133,7 @@ func (o ScanCompatOptions) Validate() error {
 
 func runScanCompat(ctx context.Context, o ScanCompatOptions, stdout, stderr io.Writer) error {
 	result, err := scanCompat(ctx, o, stderr)
-	if err != nil {
+	if err := unlessStopped(ctx, err); err != nil {
 		return err
 	}
 	report := &reports.Compat{Header: reports.NewHeader(reports.KindCompat, Version, o.subject(), ""), Result: *result}

@@ -48,3 +48,11 @@ func orAbandon(ctx context.Context, work func() error) error {
 		return interrupted("a second signal came, and the work did not end within %v of it; it was left where it stood", graceAfterSecond)
 	}
 }
+
+// unlessStopped is err, or that a signal has come: what an engine found while its connections were broken off is no finding.
+func unlessStopped(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	return err
+}

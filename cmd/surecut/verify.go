@@ -115,6 +115,7 @@ func runVerify(ctx context.Context, o VerifyOptions, stdout, stderr io.Writer) e
 	o.Verify.Progress = show.update
 	found, err := verifier.Run(ctx, o.Verify)
 	show.end()
+	err = unlessStopped(ctx, err)
 	if err != nil && o.Endpoints.Source.IsFile() {
 		err = ofFile(err)
 	}

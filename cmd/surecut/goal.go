@@ -1,0 +1,92 @@
+package main
+
+import (
+	"surecut/migrator"
+	"surecut/reports"
+	"surecut/verifier"
+)
+
+// goal is what a run of surecut migrate was asked to reach.
+type goal string
+
+const (
+	untilStopped  goal = "until it is stopped" // without --until
+	untilCopied   goal = "the copy is in"      // --mode full, or a source of files
+	untilCaughtUp goal = "caught up"           // --until caught-up
+	untilAgreed   goal = "both sides agree"    // --capture scan
+	untilGo       goal = "GO"                  // --until same
+)
+
+// ending is how a run of surecut migrate ended, and what it had reached by then.
+type ending struct {
+	goal      goal
+	signalled bool // a signal had come before the goal was reached
+	aborted   bool // a second signal broke the work off
+	failed    bool // something went wrong that no signal explains
+	unwritten bool // a report could not be written
+
+	copied   bool             // every snapshot is in the target, and of files all that they hold
+	settled  bool             // all that was received is applied, and every key has its true expiry
+	caughtUp bool             // --until caught-up was reached
+	verdict  verifier.Verdict // of the comparison; "" where there was none
+	gate     string           // GO or NO-GO; "" where nothing was judged
+	reported bool             // something did not arrive as it was sent
+}
+
+// status is the exit status: 0 only where the goal was reached. A second signal is always an interruption, since nobody knows what it
+// has cut off.
+func (e ending) status() int {
+	switch {
+	case e.aborted:
+		return exitInterrupted
+	case e.failed, e.unwritten:
+		return exitFailed
+	case !e.reached():
+		return exitInterrupted
+	case e.goal == untilGo && e.gate == reports.Go:
+		return exitOK
+	case e.verdict == verifier.Unchecked:
+		return exitUnchecked
+	case e.goal == untilGo, e.verdict == verifier.Different, e.reported:
+		return exitDifferent
+	}
+	return exitOK
+}
+
+// reached says whether the run came as far as it was asked to: for a comparison, to a verdict, whichever it is.
+func (e ending) reached() bool {
+	switch e.goal {
+	case untilGo:
+		return e.gate != ""
+	case untilAgreed:
+		return e.verdict != ""
+	case untilCaughtUp:
+		return e.caughtUp && e.copied && e.settled
+	case untilCopied:
+		return e.copied && !e.signalled
+	}
+	return e.copied && e.settled
+}
+
+// cameToItsEnd is reached before the gate has judged: for GO, the comparison and the quiet time are behind the run.
+func (e ending) cameToItsEnd() bool {
+	if e.goal == untilGo {
+		return e.verdict != ""
+	}
+	return e.reached()
+}
+
+// goalOf is what the options ask for.
+func goalOf(o MigrateOptions) goal {
+	switch {
+	case o.Until == "same":
+		return untilGo
+	case o.Until == "caught-up":
+		return untilCaughtUp
+	case o.Config.Capture == migrator.CaptureScan:
+		return untilAgreed
+	case o.Config.Mode == migrator.ModeFull, o.Endpoints.Source.IsFile():
+		return untilCopied
+	}
+	return untilStopped
+}

@@ -1,0 +1,240 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"sync/atomic"
+	"time"
+
+	"surecut/internal/quiet"
+	"surecut/migrator"
+	"surecut/reports"
+	"surecut/verifier"
+)
+
+// migration is one run of surecut migrate behind its checks.
+type migration struct {
+	o      MigrateOptions
+	m      *migrator.Migration
+	stderr io.Writer
+	inputs []reports.Report // for the gate
+	rounds []migrator.Round // of a source that is scanned
+	scan   *streamScan      // nil without --scan
+
+	aborted  atomic.Bool   // by a second signal
+	caughtUp bool          // --until caught-up was reached
+	quiet    *quiet.Report // whether the source was written; nil where nothing was compared
+}
+
+// toTheEnd runs the migration, follows it to its goal, and reports. ctx ends with the first signal.
+func (r *migration) toTheEnd(ctx context.Context, second <-chan struct{}, stdout io.Writer) error {
+	work, abort := context.WithCancelCause(context.WithoutCancel(ctx))
+	defer abort(nil)
+	control, err := r.m.Listen()
+	if err != nil {
+		return err
+	}
+	defer control.Close()
+	over, obeyed := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(obeyed)
+		r.obey(ctx, second, abort, over)
+	}()
+	show := newMigrateProgress(r.m, r.o.Progress, r.stderr)
+	failed := make(chan error, 1)
+	go func() { failed <- r.m.Run(work) }()
+
+	verified, goalErr := r.reachGoal(ctx, show, failed)
+	runErr := <-failed
+	show.close()
+	if goalErr == nil && runErr == nil && r.o.Config.Capture == migrator.CaptureScan && ctx.Err() == nil {
+		verified, goalErr = r.agree(ctx)
+	}
+	close(over)
+	<-obeyed
+	return r.report(ctx, stdout, verified, r.failure(ctx, goalErr, runErr))
+}
+
+// obey turns signals into a stop in good order and, the second one, into an abort.
+func (r *migration) obey(ctx context.Context, second <-chan struct{}, abort context.CancelCauseFunc, over <-chan struct{}) {
+	select {
+	case <-ctx.Done():
+	case <-over:
+		return
+	}
+	fmt.Fprintln(r.stderr, "surecut: stopping: what was received is being applied; once more aborts at once")
+	r.m.Stop()
+	select {
+	case <-second:
+		r.aborted.Store(true)
+		abort(context.Canceled)
+	case <-over:
+	}
+}
+
+// failure is what went wrong that no signal explains.
+func (r *migration) failure(ctx context.Context, errs ...error) error {
+	var real []error
+	for _, err := range errs {
+		if ctx.Err() == nil || !errors.Is(err, context.Canceled) {
+			real = append(real, err)
+		}
+	}
+	return errors.Join(real...)
+}
+
+// reachGoal waits for the goal of --until, and then lets the migration finish. Without one it waits for its end.
+func (r *migration) reachGoal(ctx context.Context, show *migrateProgress, failed chan error) (*reports.Verify, error) {
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		select {
+		case err := <-failed:
+			failed <- err
+			return nil, nil
+		case <-tick.C:
+		}
+		report := r.m.Report()
+		show.show(report)
+		if r.o.Until == "" || r.o.Config.Capture == migrator.CaptureScan || report.State != "caught_up" || ctx.Err() != nil {
+			continue
+		}
+		if r.o.Until == "caught-up" {
+			r.caughtUp = true
+			r.m.Finish()
+			return nil, nil
+		}
+		verified, err := r.compare(ctx)
+		if err == nil && verified.Verdict == verifier.Same && r.quiet.Quiet {
+			r.m.Finish()
+		} else {
+			r.m.Stop() // it can be resumed
+		}
+		return verified, err
+	}
+}
+
+// verify compares while the migration goes on.
+func (r *migration) verify(ctx context.Context) (*reports.Verify, error) {
+	opts := verifier.DefaultOptions()
+	opts.Sides = verifier.Sides{Source: r.o.Config.Sides.Source, Target: r.o.Config.Sides.Target}
+	opts.Filter, opts.Applier = r.o.Config.Filter, applier[*migrator.Frame]{r.m}
+	result, err := verifier.Run(ctx, opts)
+	if err := unlessStopped(ctx, err); err != nil {
+		return nil, fmt.Errorf("verify: %w", err)
+	}
+	return &reports.Verify{Header: withServers(r.o.header(reports.KindVerify), result.Servers), Report: *result}, nil
+}
+
+// report writes what there is to report, and gives the exit status.
+func (r *migration) report(ctx context.Context, stdout io.Writer, verified *reports.Verify, failed error) error {
+	end := r.ending(ctx, verified, failed)
+	migrated := r.migrated(end, verified, failed)
+	outputs := []reports.Report{migrated}
+	if r.scan != nil {
+		outputs = append(outputs, r.scan.reports(r.o, r.stderr)...)
+	}
+	if verified != nil {
+		outputs = append(outputs, verified)
+	}
+	if verified != nil && r.o.Until == "same" && !end.aborted && !end.failed {
+		gate := r.judge(verified, migrated)
+		outputs, end.gate = append(outputs, gate), gate.Verdict
+	}
+	var unwritten error
+	for _, out := range outputs {
+		if unwritten != nil && out.Kind() == reports.KindGate {
+			break // no verdict without the record of what it rests on
+		}
+		unwritten = errors.Join(unwritten, publish(out, r.o.Out, r.o.Format, stdout, r.stderr))
+	}
+	end.unwritten = unwritten != nil
+	return r.end(ctx, end, errors.Join(failed, unwritten))
+}
+
+// migrated is the report of the migration itself, with how the run ended.
+func (r *migration) migrated(end ending, verified *reports.Verify, failed error) *reports.Migrate {
+	result := r.m.Report()
+	result.Rounds = r.rounds
+	same := verified != nil && verified.Verdict == verifier.Same
+	switch {
+	case failed != nil && !end.aborted:
+		result.State, result.Error = "failed", failed.Error()
+	case end.aborted, r.o.Config.Capture == migrator.CaptureScan && result.State == "done" && !same:
+		result.State, result.Error = "stopped", ""
+	}
+	report := &reports.Migrate{Header: r.o.header(reports.KindMigrate), Report: result, Quiet: r.quiet}
+	markRead(report.SourceServers, r.m.LinkInfos())
+	switch {
+	case end.failed && !end.aborted:
+		report.Ended, report.EndedWhy = reports.Failed, oneLine(failed)
+	case end.aborted, !end.cameToItsEnd():
+		report.Ended, report.EndedWhy = reports.Interrupted, r.interruption(end)
+	}
+	return report
+}
+
+// ending gathers how the run ended.
+func (r *migration) ending(ctx context.Context, verified *reports.Verify, failed error) ending {
+	result := r.m.Report()
+	e := ending{goal: goalOf(r.o), signalled: ctx.Err() != nil, aborted: r.aborted.Load(), failed: failed != nil,
+		copied: r.m.Snapshotted(), settled: r.m.Settled(), caughtUp: r.caughtUp,
+		reported: result.Counters.SnapshotReported+result.Counters.CommandsReported+int64(len(result.Problems)) > 0}
+	if verified != nil {
+		e.verdict = verified.Verdict
+	}
+	return e
+}
+
+// end gives the exit status. Where the goal is reached that ends a migration, nothing of ours is left behind.
+func (r *migration) end(ctx context.Context, e ending, err error) error {
+	status := e.status()
+	switch {
+	case status == exitInterrupted:
+		return interrupted("%s", r.interruption(e))
+	case err != nil:
+		return err
+	case status == exitOK && (e.goal == untilGo || e.goal == untilAgreed):
+		if err := r.m.Forget(context.WithoutCancel(ctx)); err != nil {
+			fmt.Fprintf(r.stderr, "surecut: the goal is reached, and surecut's own keys (%s*) or its state could not be removed: %s\n", "__surecut", oneLine(err))
+		}
+	}
+	return verdictStatus(status)
+}
+
+// interruption says what a run that a signal has ended had reached by then, and how it goes on.
+func (r *migration) interruption(e ending) string {
+	c := r.m.Report().Counters
+	where := "before the snapshot was in"
+	switch {
+	case e.aborted && e.copied:
+		where = "by a second signal, which aborts at once"
+	case e.aborted:
+		where = "by a second signal, which aborts at once, " + where
+	case !e.copied:
+	case !e.settled:
+		where = "before all that was received was applied and every key had its expiry"
+	case e.goal == untilGo, e.goal == untilAgreed:
+		where = "before source and target were compared and the source was seen to be quiet"
+	case e.goal == untilCaughtUp:
+		where = "before the target had caught up"
+	case e.goal == untilCopied:
+		where = "before the copy was brought to its end"
+	}
+	return fmt.Sprintf("interrupted %s (%d keys of the snapshot and %d commands were applied in this run); the same command with the same --state goes on from there",
+		where, c.SnapshotApplied, c.CommandsApplied)
+}
+
+func (r *migration) judge(verified *reports.Verify, migrated *reports.Migrate) *reports.Gate {
+	var inputs []reports.Loaded
+	for _, in := range append(r.inputs, verified, migrated) {
+		inputs = append(inputs, reports.Loaded{Path: in.Kind() + " of this run", Report: in})
+	}
+	policy := reports.DefaultPolicy()
+	policy.Selection = migrated.Selection // the flags of this run name the part that is moved
+	gate := reports.Evaluate(policy, inputs...)
+	gate.Version = Version
+	return gate
+}

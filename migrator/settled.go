@@ -1,0 +1,15 @@
+package migrator
+
+// Settled says whether the target holds all that was received from the source, each key with its true expiry. It is false of a migration
+// that was stopped while commands were still to be applied, or while keys were held without their expiry.
+func (m *Migration) Settled() bool {
+	for _, l := range m.links {
+		if l.holding() {
+			return false
+		}
+		if r := l.report(); r.AppliedOffset < r.Offset {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,43 @@
+package reports
+
+import "strings"
+
+// quietReasons says of a migration that compared both sides why its source does not count as quiet; nothing where it does.
+func quietReasons(m *Migrate) []string {
+	if m.Quiet == nil || m.Quiet.Quiet {
+		return nil
+	}
+	reasons := []string{}
+	for _, reason := range m.Quiet.Reasons() {
+		reasons = append(reasons, "The source is not quiet: "+reason)
+	}
+	if len(reasons) == 0 {
+		reasons = append(reasons, "The source is not quiet, and the report does not say which of its nodes.")
+	}
+	return reasons
+}
+
+// quietContradicts finds what cannot be true of a source that was quiet.
+func quietContradicts(m *Migrate) []string {
+	if m.Quiet == nil || !m.Quiet.Quiet {
+		return nil
+	}
+	if len(m.Quiet.Nodes) == 0 {
+		return []string{"It calls the source quiet and looked at none of its nodes: the report contradicts itself."}
+	}
+	for _, n := range m.Quiet.Nodes {
+		if n.Writes != 0 || n.Reason != "" || n.OffsetEnd < n.OffsetBegin {
+			return []string{"It calls the source quiet, and tells of writes to " + visible(n.Addr) + ": the report contradicts itself."}
+		}
+	}
+	return nil
+}
+
+// quietCase is the JUnit form of whether the source was written.
+func quietCase(m *Migrate) junitCase {
+	c := junitCase{ClassName: "surecut.migrate", Name: "nobody has written to the source since the comparison began"}
+	if reasons := quietReasons(m); len(reasons) > 0 {
+		c.Failure = &junitDetail{"written", reasons[0], strings.Join(reasons, "\n") + "\n" + facts(m)}
+	}
+	return c
+}
