@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"strconv"
 	"strings"
 	"time"
@@ -22,50 +23,64 @@ type node struct {
 	expireTimes bool   // has PEXPIRETIME (since 7.0)
 	fieldTTLs   bool   // has HPEXPIRETIME (Redis since 7.4)
 	fullStreams bool   // has XINFO STREAM FULL (since 6.0)
+	silence     time.Duration
+	readers     chan struct{} // a token per reader that may be in use at a time
 	breaker     breaker
 }
 
 func (n *node) addr() string { return n.facts.Addr }
 
-// conn is one connection to one database of one node. It opens when first used, and again after it broke.
+// conn is one connection to one node. It opens when first used, and again after it broke. It asks the database that db names, and
+// changes to it by SELECT: one connection serves all databases of its node.
 type conn struct {
-	node    *node
-	db      int
-	client  rueidis.Client
-	wire    rueidis.DedicatedClient
-	release func()
+	node *node
+	db   int            // that the next command is for
+	at   int            // that the connection has selected
+	wire rueidis.Client // never reconnects
 }
 
 func (c *conn) open(ctx context.Context) error {
-	if c.wire != nil {
+	if c.wire == nil {
+		if err := c.node.breaker.down(ctx, c.node.answers); err != nil {
+			return &downError{err}
+		}
+		wire, err := c.node.dep.Connect(ctx, c.node.addr())
+		if err != nil {
+			return c.node.failed("a login", err)
+		}
+		c.wire, c.at = wire, 0
+		if c.node.replica {
+			if err := c.prepare(ctx, "READONLY"); err != nil {
+				return err
+			}
+		}
+	}
+	if c.at == c.db {
 		return nil
 	}
-	client, err := c.node.dep.Client(ctx, c.node.addr(), c.db)
-	if err != nil {
-		if endpoint.Code(err) != "" { // it answers, and refuses
-			return replyError("a login to database "+strconv.Itoa(c.db), err)
-		}
-		return &connError{err}
+	// Not in one pipeline with what is to be read: where SELECT fails, that would be read from the wrong database.
+	if err := c.prepare(ctx, "SELECT", strconv.Itoa(c.db)); err != nil {
+		return err
 	}
-	c.client = client
-	c.wire, c.release = client.Dedicate()
-	if c.node.replica {
-		if err := c.wire.Do(ctx, client.B().Arbitrary("READONLY").Build()).Error(); err != nil {
-			c.close()
-			if endpoint.Code(err) != "" {
-				return replyError("READONLY", err)
-			}
-			return &connError{err}
-		}
+	c.at = c.db
+	return nil
+}
+
+// prepare sends a command that the connection cannot be used without.
+func (c *conn) prepare(ctx context.Context, args ...string) error {
+	results := c.exchange(ctx, rueidis.Commands{command(c.wire.B(), args...)})
+	if err := results[0].Error(); err != nil {
+		c.close()
+		return c.node.failed(strings.Join(args, " "), err)
 	}
 	return nil
 }
 
 func (c *conn) close() {
-	if c.release != nil {
-		c.release()
+	if c.wire != nil {
+		c.wire.Close()
 	}
-	c.wire, c.release = nil, nil
+	c.wire = nil
 }
 
 // do sends commands as one pipeline. An error reply is in its result; the error is that of the connection,
@@ -74,18 +89,39 @@ func (c *conn) do(ctx context.Context, build func(b rueidis.Builder) rueidis.Com
 	if err := c.open(ctx); err != nil {
 		return nil, err
 	}
-	cmds := build(c.client.B())
+	cmds := build(c.wire.B())
 	if len(cmds) == 0 {
 		return nil, nil
 	}
-	results := c.wire.DoMulti(ctx, cmds...)
+	results := c.exchange(ctx, cmds)
 	for i := range results {
 		if err := results[i].NonRedisError(); err != nil {
 			c.close()
-			return nil, &connError{fmt.Errorf("read from %s: %w", c.node.addr(), err)}
+			return nil, c.node.failed("", err)
 		}
 	}
 	return results, nil
+}
+
+// exchange waits no longer than the node may keep silent; an interruption of the run ends the wait at once.
+func (c *conn) exchange(ctx context.Context, cmds rueidis.Commands) []rueidis.RedisResult {
+	defer context.AfterFunc(ctx, c.wire.Close)()
+	bounded, cancel := context.WithTimeout(ctx, c.node.silence)
+	defer cancel()
+	return c.wire.DoMulti(bounded, cmds...)
+}
+
+// failed tells an error reply to what was asked from a failure of the connection, and a silence from other failures.
+func (n *node) failed(what string, err error) error {
+	if endpoint.Code(err) != "" { // it answers, and refuses
+		return replyError(what, err)
+	}
+	if errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, context.DeadlineExceeded) {
+		err = &connError{fmt.Errorf("%s has not answered for %v", n.addr(), n.silence)}
+		n.breaker.fail(err)
+		return err
+	}
+	return &connError{fmt.Errorf("read from %s: %w", n.addr(), err)}
 }
 
 // one sends a single command.
@@ -166,11 +202,15 @@ func passing(err error) bool {
 }
 
 // retry calls try until it succeeds, gives an error that a retry cannot help, or the node's patience is used up.
-// A node that failed for so long gets one attempt a call from then on, so that its many keys do not each wait.
+// A node that has kept silent for too long is not waited for a second time, and one that failed for so long gets one attempt a call
+// from then on, so that its many keys do not each wait.
 func (n *node) retry(ctx context.Context, patience time.Duration, try func() error) error {
 	deadline := time.Now().Add(n.breaker.allowance(patience))
 	for wait := 50 * time.Millisecond; ; wait = min(2*wait, 2*time.Second) {
 		err := try()
+		if down := (*downError)(nil); errors.As(err, &down) {
+			return err
+		}
 		if !passing(err) {
 			n.breaker.ok()
 			return err
@@ -178,8 +218,8 @@ func (n *node) retry(ctx context.Context, patience time.Duration, try func() err
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
-		if time.Now().Add(wait).After(deadline) {
-			n.breaker.fail()
+		if n.breaker.allowance(patience) == 0 || time.Now().Add(wait).After(deadline) {
+			n.breaker.fail(err)
 			return &downError{err}
 		}
 		select {
@@ -188,4 +228,16 @@ func (n *node) retry(ctx context.Context, patience time.Duration, try func() err
 		case <-time.After(wait):
 		}
 	}
+}
+
+// answers asks a node that was down whether it is there again.
+func (n *node) answers(ctx context.Context) error {
+	const soon = 2 * time.Second
+	ctx, cancel := context.WithTimeout(ctx, soon)
+	defer cancel()
+	conn, err := n.dep.DialReplica(ctx, n.addr())
+	if err == nil {
+		err = conn.Close()
+	}
+	return err
 }

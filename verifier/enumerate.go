@@ -2,7 +2,6 @@ package verifier
 
 import (
 	"context"
-	"fmt"
 	"slices"
 	"strconv"
 	"strings"
@@ -37,13 +36,10 @@ func (s *side) enumerate(ctx context.Context, to *spill) error {
 }
 
 func (s *side) enumerateNode(ctx context.Context, n *node, to *spill) error {
-	client, err := s.dep.Client(ctx, n.addr(), 0)
+	dbs, before, err := n.keyspace(ctx)
 	if err != nil {
-		return err
-	}
-	dbs, before, err := keyspaceOf(ctx, client)
-	if err != nil {
-		return fmt.Errorf("%s: list the databases of %s: %w", s.name, n.addr(), err)
+		s.fellShort("%s %s could not be asked which databases hold keys: %v", s.name, n.addr(), err)
+		return context.Cause(ctx)
 	}
 	tallies := map[int]*scanTally{}
 	var order []int
@@ -65,13 +61,10 @@ func (s *side) enumerateNode(ctx context.Context, n *node, to *spill) error {
 			s.fellShort("the keys of %s %s, database %d, could not all be listed: %v", s.name, n.addr(), db, err)
 		}
 	}
-	after, infoAfter, err := keyspaceOf(ctx, client)
+	after, infoAfter, err := n.keyspace(ctx)
 	if err != nil {
-		if ctx.Err() != nil {
-			return context.Cause(ctx)
-		}
 		s.fellShort("%s %s could not be asked how many keys it holds: %v", s.name, n.addr(), err)
-		return nil
+		return context.Cause(ctx)
 	}
 	s.inUse(after)
 	if was, is := before["run_id"], infoAfter["run_id"]; was != is && s.dep.Spec().Proxy == "" {

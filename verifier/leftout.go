@@ -7,10 +7,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-
-	"github.com/redis/rueidis"
-
-	"surecut/internal/endpoint"
 )
 
 // besides is what one side holds beside the keys that are compared.
@@ -51,25 +47,29 @@ func namesIn(set map[string]bool) string {
 func (s *side) besides(ctx context.Context) besides {
 	b := besides{libraries: map[string]bool{}, modules: map[string]bool{}, own: s.own.Load()}
 	for _, n := range s.nodes {
-		client, err := s.dep.Client(ctx, n.addr(), 0)
+		info, err := n.info(ctx)
 		if err != nil || s.dep.Spec().Proxy != "" {
 			continue
 		}
+		cached, _ := strconv.ParseInt(info["number_of_cached_scripts"], 10, 64)
+		b.scripts = max(b.scripts, cached)
 		if n.facts.Number >= 70000 {
-			collectNames(ctx, client, b.libraries, "library_name", "FUNCTION", "LIST")
+			s.collectNames(ctx, n, b.libraries, "library_name", "FUNCTION", "LIST")
 		}
-		collectNames(ctx, client, b.modules, "name", "MODULE", "LIST")
-		if info, err := endpoint.Info(ctx, client, "memory"); err == nil {
-			cached, _ := strconv.ParseInt(info["number_of_cached_scripts"], 10, 64)
-			b.scripts = max(b.scripts, cached)
-		}
+		s.collectNames(ctx, n, b.modules, "name", "MODULE", "LIST")
 	}
 	return b
 }
 
 // collectNames adds one field of each entry that a command lists.
-func collectNames(ctx context.Context, c rueidis.Client, to map[string]bool, field string, command ...string) {
-	entries, err := c.Do(ctx, c.B().Arbitrary(command...).Build()).ToArray()
+func (s *side) collectNames(ctx context.Context, n *node, to map[string]bool, field string, command ...string) {
+	r := s.borrow(n, 0)
+	defer s.giveBack(r)
+	reply, err := r.one(ctx, command...)
+	if err != nil {
+		return
+	}
+	entries, err := reply.ToArray()
 	if err != nil {
 		return
 	}

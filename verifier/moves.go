@@ -3,6 +3,7 @@ package verifier
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"surecut/internal/endpoint"
 )
@@ -57,23 +58,31 @@ func (s *side) moving(ctx context.Context) string {
 		return ""
 	}
 	for _, shard := range s.dep.Shards() {
-		client, err := s.dep.Client(ctx, shard.Primary.Addr, 0)
+		addr := shard.Primary.Addr
+		text, err := s.clusterNodes(ctx, addr)
 		if err != nil {
 			continue
 		}
-		text, err := client.Do(ctx, client.B().Arbitrary("CLUSTER", "NODES").Build()).ToString()
+		nodes, err := endpoint.ParseClusterNodes(text, addr)
 		if err != nil {
 			continue
 		}
-		nodes, err := endpoint.ParseClusterNodes(text, shard.Primary.Addr)
-		if err != nil {
-			continue
-		}
-		for _, n := range nodes { // a node tells of its own slots alone
-			if moves := len(n.Migrating) + len(n.Importing); moves > 0 {
-				return fmt.Sprintf("%d slots of %s are on the move", moves, shard.Primary.Addr)
+		for _, line := range nodes { // a node tells of its own slots alone
+			if moves := len(line.Migrating) + len(line.Importing); moves > 0 {
+				return fmt.Sprintf("%d slots of %s are on the move", moves, addr)
 			}
 		}
 	}
 	return ""
+}
+
+// clusterNodes asks one primary for CLUSTER NODES; one that hangs does not hold up the others.
+func (s *side) clusterNodes(ctx context.Context, addr string) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, min(s.opts.Silence, 5*time.Second))
+	defer cancel()
+	client, err := s.dep.Client(ctx, addr, 0)
+	if err != nil {
+		return "", err
+	}
+	return client.Do(ctx, client.B().Arbitrary("CLUSTER", "NODES").Build()).ToString()
 }

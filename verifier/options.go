@@ -27,12 +27,13 @@ type Options struct {
 	Depth        Depth
 	Rounds       int           // how often a suspect is read before it counts as different
 	Interval     time.Duration // between rounds; longer than what feeds the target may lag, where that is no Applier
-	Workers      int           // readers per node
+	Workers      int           // readers per node, which together with the one that lists the keys bound the connections
 	Filter       keyspace.Filter
 	TTLTolerance time.Duration // expiries that are no further apart are the same
 	BigValue     int64         // bytes; values above are read in windows, so that memory stays bounded
 	MaxFindings  int           // the report lists no more; totals count all
 	Patience     time.Duration // how long one node's failures are retried before its keys are unchecked
+	Silence      time.Duration // how long one node may leave a command without any answer before its keys are unchecked
 	TempDir      string        // for the records of the enumeration, about 50 bytes and the name per key and side; "": os.TempDir
 	Applier      Applier       // the migration that feeds the target, or nil
 	Progress     func(Progress)
@@ -54,7 +55,7 @@ const (
 func DefaultOptions() Options {
 	return Options{
 		ReadFrom: FromPrimary, Depth: DepthValue, Rounds: 3, Interval: time.Second, Workers: 4,
-		TTLTolerance: time.Second, BigValue: 4 << 20, MaxFindings: 10_000, Patience: 15 * time.Second,
+		TTLTolerance: time.Second, BigValue: 4 << 20, MaxFindings: 10_000, Patience: 15 * time.Second, Silence: endpoint.Silence,
 	}
 }
 
@@ -73,6 +74,7 @@ func (o *Options) Validate() error {
 	bad(o.Workers < 1 || o.Workers > 32, "workers %d: want 1 to 32", o.Workers)
 	bad(o.TTLTolerance < 0, "ttl tolerance %v: want 0 or more", o.TTLTolerance)
 	bad(o.BigValue < 64<<10, "big value %d: want 65536 bytes or more", o.BigValue)
+	bad(o.Silence < time.Second, "silence %v: want 1s or more", o.Silence)
 	bad(o.MaxFindings < 1, "max findings %d: want 1 or more", o.MaxFindings)
 	return errors.Join(errs...)
 }

@@ -78,7 +78,9 @@ func (s sideProber) probePlace(ctx context.Context, at place, keys []keyID, inde
 
 // refresh learns where slots are now, and adds the nodes that were not there before.
 func (s *side) refresh(ctx context.Context) error {
-	if err := s.dep.Refresh(ctx); err != nil {
+	asking, cancel := context.WithTimeout(ctx, s.opts.Silence)
+	defer cancel()
+	if err := s.dep.Refresh(asking); err != nil {
 		return err
 	}
 	s.mu.Lock()
@@ -91,7 +93,7 @@ func (s *side) refresh(ctx context.Context) error {
 		if known[shard.Primary.Addr] {
 			continue
 		}
-		n, err := newNode(ctx, s.dep, shard.Primary.Addr, shard.Primary.Addr)
+		n, err := newNode(ctx, s.dep, shard.Primary.Addr, shard.Primary.Addr, s.opts)
 		if err != nil {
 			continue
 		}

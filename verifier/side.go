@@ -10,8 +10,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/redis/rueidis"
-
 	"surecut/internal/endpoint"
 )
 
@@ -28,22 +26,17 @@ type side struct {
 	apart       atomic.Int64 // listed and not to be compared: surecut's own, or gone when they were read
 	own         atomic.Int64 // surecut's own among them
 	mu          sync.Mutex
-	short       []string         // guarded by mu: why the enumeration is not known to be whole
-	margin      int64            // guarded by mu: keys that were scanned beyond what DBSIZE asks for
-	twice       int64            // guarded by mu: keys that were scanned more than once
-	strays      []stray          // guarded by mu: keys where the proxy does not look for them, no more than findings are listed
-	astray      int64            // guarded by mu: how many there are
-	dbs         map[int]bool     // guarded by mu: databases that were seen to hold keys
-	idle        map[int][]pooled // guarded by mu: readers by database that nobody uses
-}
-
-type pooled struct {
-	addr   string
-	reader *reader
+	short       []string            // guarded by mu: why the enumeration is not known to be whole
+	margin      int64               // guarded by mu: keys that were scanned beyond what DBSIZE asks for
+	twice       int64               // guarded by mu: keys that were scanned more than once
+	strays      []stray             // guarded by mu: keys where the proxy does not look for them, no more than findings are listed
+	astray      int64               // guarded by mu: how many there are
+	dbs         map[int]bool        // guarded by mu: databases that were seen to hold keys
+	idle        map[*node][]*reader // guarded by mu: readers that nobody uses
 }
 
 func newSide(ctx context.Context, name string, dep *endpoint.Deployment, o *Options) (*side, error) {
-	s := &side{name: name, dep: dep, opts: o, bigs: make(chan struct{}, 2), dbs: map[int]bool{}, idle: map[int][]pooled{}}
+	s := &side{name: name, dep: dep, opts: o, bigs: make(chan struct{}, 2), dbs: map[int]bool{}, idle: map[*node][]*reader{}}
 	if s.isFile() {
 		return s, nil
 	}
@@ -56,7 +49,7 @@ func newSide(ctx context.Context, name string, dep *endpoint.Deployment, o *Opti
 		if name == "source" {
 			addr = o.readsFrom(shard)
 		}
-		n, err := newNode(ctx, dep, addr, shard.Primary.Addr)
+		n, err := newNode(ctx, dep, addr, shard.Primary.Addr, o)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", name, err)
 		}
@@ -92,12 +85,15 @@ func (o *Options) readsFrom(shard endpoint.Shard) string {
 	return shard.Primary.Addr
 }
 
-func newNode(ctx context.Context, dep *endpoint.Deployment, addr, primary string) (*node, error) {
+func newNode(ctx context.Context, dep *endpoint.Deployment, addr, primary string, o *Options) (*node, error) {
+	ctx, cancel := context.WithTimeout(ctx, o.Silence)
+	defer cancel()
 	facts, err := dep.Server(ctx, addr)
 	if err != nil {
 		return nil, err
 	}
-	n := &node{dep: dep, facts: facts, primary: primary, replica: addr != primary && dep.Kind() == endpoint.Cluster}
+	n := &node{dep: dep, facts: facts, primary: primary, replica: addr != primary && dep.Kind() == endpoint.Cluster,
+		silence: o.Silence, readers: make(chan struct{}, o.Workers+1)} // the workers, and the one that lists the keys
 	n.expireTimes = facts.Number >= 70000
 	n.fullStreams = facts.Number >= 60000
 	client, err := dep.Client(ctx, addr, 0)
@@ -189,39 +185,43 @@ func (s *side) shortfall() []string {
 // listed gives how many keys the servers say they have, without those that are not to be compared.
 func (s *side) listed() int64 { return s.total.Load() - s.apart.Load() }
 
-// borrow gives a reader of one database of one node; the caller gives it back.
+// borrow gives a reader of one database of one node; the caller gives it back. It waits while as many of the node are in use as the
+// settings allow, whatever the number of databases: a server has other clients, too. Whoever borrows of both sides begins with the source.
 func (s *side) borrow(n *node, db int) *reader {
+	n.readers <- struct{}{}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for i, p := range s.idle[db] {
-		if p.addr == n.addr() {
-			s.idle[db] = append(s.idle[db][:i:i], s.idle[db][i+1:]...)
-			return p.reader
-		}
+	list := s.idle[n]
+	if len(list) == 0 {
+		return newReader(n, db, s.opts, s.bigs)
 	}
-	return newReader(n, db, s.opts, s.bigs)
+	r := list[len(list)-1]
+	s.idle[n] = list[:len(list)-1]
+	r.db = db
+	return r
 }
 
 func (s *side) giveBack(r *reader) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.idle[r.db] = append(s.idle[r.db], pooled{r.node.addr(), r})
+	s.idle[r.node] = append(s.idle[r.node], r)
+	s.mu.Unlock()
+	<-r.node.readers
 }
 
 func (s *side) close() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, list := range s.idle {
-		for _, p := range list {
-			p.reader.close()
+		for _, r := range list {
+			r.close()
 		}
 	}
-	s.idle = map[int][]pooled{}
+	s.idle = map[*node][]*reader{}
 }
 
-// keyspaceOf gives the databases of a node that hold keys, with DBSIZE and the number of keys that expire.
-func keyspaceOf(ctx context.Context, c rueidis.Client) (map[int]dbInfo, map[string]string, error) {
-	info, err := endpoint.Info(ctx, c)
+// keyspace gives the databases of a node that hold keys, with DBSIZE and the number of keys that expire, and the whole of INFO.
+func (n *node) keyspace(ctx context.Context) (map[int]dbInfo, map[string]string, error) {
+	info, err := n.info(ctx)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -249,6 +249,24 @@ func keyspaceOf(ctx context.Context, c rueidis.Client) (map[int]dbInfo, map[stri
 
 type dbInfo struct{ keys, expires int64 }
 
+// info asks a node for INFO, no longer than it may keep silent; one that is down is not asked.
+func (n *node) info(ctx context.Context) (map[string]string, error) {
+	if err := n.breaker.down(ctx, n.answers); err != nil {
+		return nil, err
+	}
+	bounded, cancel := context.WithTimeout(ctx, n.silence)
+	defer cancel()
+	client, err := n.dep.Client(bounded, n.addr(), 0)
+	if err != nil {
+		return nil, n.failed("a login", err)
+	}
+	info, err := endpoint.Info(bounded, client)
+	if err != nil && endpoint.Code(err) == "" {
+		return nil, n.failed("", err)
+	}
+	return info, err
+}
+
 // clockSkew gives how far the first node's clock is ahead of ours.
 func (s *side) clockSkew(ctx context.Context) (time.Duration, error) {
 	if s.isFile() {
@@ -259,6 +277,8 @@ func (s *side) clockSkew(ctx context.Context) (time.Duration, error) {
 	if err != nil {
 		return 0, err
 	}
+	ctx, cancel := context.WithTimeout(ctx, s.opts.Silence)
+	defer cancel()
 	before := time.Now()
 	ms, err := serverTime(client.Do(ctx, client.B().Time().Build()))
 	if err != nil {

@@ -8,6 +8,7 @@ import (
 	"net"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/redis/rueidis"
@@ -264,11 +265,16 @@ func (d *Deployment) newClient(ctx context.Context, key clientKey) (rueidis.Clie
 	if err := ctx.Err(); err != nil {
 		return nil, fmt.Errorf("connect to %s: %w", key.addr, err)
 	}
+	c, err := rueidis.NewClient(d.clientOption(key))
+	return opened(c, err, key)
+}
+
+func (d *Deployment) clientOption(key clientKey) rueidis.ClientOption {
 	user, password := d.spec.Username, d.password(key.addr)
 	if key.db == sentinelDB {
 		user, password = d.spec.SentinelUsername, d.spec.SentinelPassword
 	}
-	c, err := rueidis.NewClient(rueidis.ClientOption{
+	return rueidis.ClientOption{
 		InitAddress:         []string{key.addr},
 		Username:            user,
 		Password:            password,
@@ -289,7 +295,11 @@ func (d *Deployment) newClient(ctx context.Context, key clientKey) (rueidis.Clie
 		DialCtxFn: func(ctx context.Context, addr string, _ *net.Dialer, _ *tls.Config) (net.Conn, error) {
 			return d.dialQuiet(ctx, addr)
 		},
-	})
+	}
+}
+
+// opened takes what NewClient returned, and makes its error one that says what was done.
+func opened(c rueidis.Client, err error, key clientKey) (rueidis.Client, error) {
 	if err == nil {
 		return c, nil
 	}
@@ -300,6 +310,35 @@ func (d *Deployment) newClient(ctx context.Context, key clientKey) (rueidis.Clie
 		return nil, fmt.Errorf("log in to %s, database %d: %w", key.addr, key.db, err)
 	}
 	return nil, err
+}
+
+// ErrBroken is the error of every command on a connection of Connect that has failed.
+var ErrBroken = errors.New("the connection has failed before")
+
+// Connect opens one connection to one node, with database 0 selected. It belongs to the caller, who closes it. It is never opened again,
+// so that what was set on it holds for every command: SELECT, READONLY. It speaks RESP2, caches nothing and retries nothing.
+//
+// It is the way to read many values: unlike a connection from Client and Dedicate it costs one connection of the server's and not two
+// (rueidis opens a second one for subscriptions with each connection of RESP2 that is given back).
+func (d *Deployment) Connect(ctx context.Context, addr string) (rueidis.Client, error) {
+	key := clientKey{addr: addr}
+	if err := ctx.Err(); err != nil {
+		return nil, fmt.Errorf("connect to %s: %w", addr, err)
+	}
+	option := d.clientOption(key)
+	option.BlockingPipeline = -1 // however long a pipeline is, it goes over this connection
+	var dialed atomic.Bool
+	option.DialCtxFn = func(dialing context.Context, addr string, _ *net.Dialer, _ *tls.Config) (net.Conn, error) {
+		if dialed.Swap(true) {
+			return nil, fmt.Errorf("%s: %w", addr, ErrBroken)
+		}
+		dialing, cancel := context.WithCancelCause(dialing)
+		defer context.AfterFunc(ctx, func() { cancel(context.Cause(ctx)) })()
+		defer cancel(nil)
+		return d.dialQuiet(dialing, addr)
+	}
+	c, err := rueidis.NewClient(option)
+	return opened(c, err, key)
 }
 
 // Close closes every client. Connections of DialReplica belong to their callers; those through a bastion end with it.

@@ -38,7 +38,10 @@ func (d *Deployment) Refresh(ctx context.Context) error {
 func (d *Deployment) refreshCluster(ctx context.Context) error {
 	var errs []error
 	for _, addr := range d.candidates() {
-		shards, failed, err := d.discoverCluster(ctx, addr)
+		// A node that hangs must not keep the others from being asked.
+		one, cancel := context.WithTimeout(ctx, dialTimeout)
+		shards, failed, err := d.discoverCluster(one, addr)
+		cancel()
 		if err == nil {
 			d.findListed(ctx, shards)
 			d.mu.Lock()

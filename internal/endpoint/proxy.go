@@ -101,8 +101,12 @@ func (d *Deployment) Proxy(ctx context.Context) (string, error) {
 // dialQuiet is dial for rueidis.
 func (d *Deployment) dialQuiet(ctx context.Context, addr string) (net.Conn, error) {
 	conn, err := d.dial(ctx, addr)
-	if err != nil || !d.IsProxy(addr) && d.spec.Proxy == "" {
-		return conn, err
+	if err != nil {
+		return nil, err
+	}
+	conn = &patientConn{Conn: conn}
+	if !d.IsProxy(addr) && d.spec.Proxy == "" {
+		return conn, nil
 	}
 	return &quietConn{Conn: conn}, nil
 }
