@@ -59,7 +59,7 @@ type node struct {
 	skew    time.Duration     // its clock minus the local one
 	skewErr error
 	first   endpoint.Counters // of the first reading
-	written float64 // bytes per second that clients write
+	written float64           // bytes per second that clients write
 }
 
 // configNames are the settings that the checks read. An unknown one is left out by the server.

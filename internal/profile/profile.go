@@ -45,6 +45,8 @@ const (
 	WatchCrossSlot       Condition = "watch-cross-slot"       // keys watched by several WATCH, with those of the transaction, do
 	NoKeys               Condition = "no-keys"                // a script that declares no keys
 	UndeclaredKey        Condition = "undeclared-key"         // a script touched a key that it had not declared
+	UndeclaredElsewhere  Condition = "undeclared-elsewhere"   // it did, and by their slots its keys lie on several nodes
+	WatchElsewhere       Condition = "watch-elsewhere"        // keys watched by several WATCH, with those of the transaction, lie on several nodes
 	UndeclaredTogether   Condition = "undeclared-together"    // it did, and all of them lie with those that it declared
 	ScriptCrossSlot      Condition = "script-cross-slot"      // one that is held to one slot (a function, a script with a shebang), or a call of one, reached several
 	InScript             Condition = "in-script"              // a script called the command
@@ -58,7 +60,7 @@ const (
 )
 
 var conditions = []Condition{Called, CrossSlot, OtherDatabase, SeveralDatabases, TransactionCrossSlot, UnwatchedTransaction, WatchCrossSlot, NoKeys, UndeclaredKey,
-	UndeclaredTogether, ScriptCrossSlot, InScript, Pattern, PatternElsewhere, Misrouted, Notifications, PlainClient, Clients, FunctionNoCluster}
+	UndeclaredElsewhere, WatchElsewhere, UndeclaredTogether, ScriptCrossSlot, InScript, Pattern, PatternElsewhere, Misrouted, Notifications, PlainClient, Clients, FunctionNoCluster}
 
 // How a kind of target spreads keys.
 const (

@@ -60,7 +60,7 @@ func TestRule(t *testing.T) {
 	}{
 		{cluster, profile.CrossSlot, "MGET", 0, profile.Block, ""},
 		{cluster, profile.Called, "MGET", 0, "", "a call of one key is fine"},
-		{cluster, profile.Called, "SCRIPT LOAD", 0, profile.Latent, "a subcommand by its full name"},
+		{cluster, profile.Called, "SCRIPT LOAD", 0, profile.Silent, "a subcommand by its full name"},
 		{cluster, profile.Called, "SCRIPT KILL", 0, "", "another subcommand"},
 		{cluster, profile.Pattern, "SORT", 70000, profile.Block, "before 8.0"},
 		{cluster, profile.Pattern, "SORT", 80000, "", "a pattern with the tag is fine from 8.0 on"},

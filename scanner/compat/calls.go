@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"surecut/internal/command"
+	"surecut/internal/keyspace"
 	"surecut/internal/profile"
 )
 
@@ -21,15 +22,17 @@ type session struct {
 	multi   bool
 	watched keySet
 	watches int
+	refused bool // a WATCH was, since it names a key of another node
 	touched keySet
 	begun   time.Time
 }
 
-// keySet is keys used together: where the first lies, whether any lies elsewhere, and the first of them by name.
+// keySet is keys used together: where the first lies, whether any lies elsewhere, or on another node, and the first of them by name.
 type keySet struct {
 	n     int
 	route uint32
-	cross bool
+	cross bool // in another slot
+	far   bool // in a slot of another node, see nodeOf
 	names []string
 }
 
@@ -39,8 +42,16 @@ func (s *keySet) add(name string, route uint32) {
 	}
 	s.n++
 	s.cross = s.cross || route != s.route
+	s.far = s.far || nodeOf(route) != nodeOf(s.route)
 	s.keep(name)
 }
+
+// assumedNodes is how many primaries a target cluster is taken to have, each with as many slots, which is the least that
+// redis-cli --cluster create makes. Keys of slots that lie on different nodes of it are refused where they are only used on one node.
+const assumedNodes = 3
+
+// nodeOf returns the node of a slot as redis-cli --cluster create gives them out: 0 to 5460, 5461 to 10922, 10923 to 16383.
+func nodeOf(slot uint32) uint32 { return (2*slot + 1) * assumedNodes / (2 * keyspace.Slots) }
 
 // keep remembers a name, unless it is too long to be shown or there are enough of them.
 func (s *keySet) keep(name string) {
@@ -58,6 +69,7 @@ func (s *keySet) addAll(other keySet) {
 	}
 	s.n += other.n
 	s.cross = s.cross || other.cross || other.route != s.route
+	s.far = s.far || other.far || nodeOf(other.route) != nodeOf(s.route)
 	for _, name := range other.names {
 		s.keep(name)
 	}
@@ -312,6 +324,9 @@ func (a *call) transaction(keys *keySet) {
 		} else if keys != nil {
 			s.watches++
 			s.watched.addAll(*keys)
+			if s.watches > 1 && s.watched.far && !keys.cross {
+				s.refused = a.condition(profile.WatchElsewhere, s.watched.names...) != nil || s.refused
+			}
 		}
 		return
 	case "EXEC", "DISCARD", "UNWATCH":
@@ -340,7 +355,10 @@ func (a *call) exec(s *session) {
 	together := s.touched
 	together.names = slices.Clone(together.names)
 	together.addAll(s.watched)
-	if s.watches > 0 && together.cross && !s.touched.cross {
+	if s.watches > 0 && together.far && !s.touched.cross && !s.refused {
+		s.refused = a.condition(profile.WatchElsewhere, together.names...) != nil
+	}
+	if s.watches > 0 && together.cross && !s.touched.cross && !s.refused {
 		if o := a.t.observe(a.e, profile.WatchCrossSlot, "WATCH", "WATCH", a.At, a.from); o != nil {
 			o.affected++
 			o.show(together.names)

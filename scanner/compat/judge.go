@@ -155,6 +155,9 @@ func (t *Tally) judgeCount(e *Evidence, name string, c *commandCalls) {
 	}
 	for _, charge := range command.Against(t.o.Profile, name, t.o.Version) {
 		tools := charge.Sure && command.SentByTools(name)
+		if tools && charge.Rule.Level == profile.Info {
+			continue // it would be found on every server that is monitored
+		}
 		t.fromCount(e, charge.Rule, name, c, charge.Sure && !tools)
 		if o := t.observed[keyOf(charge.Rule, name)]; o.possible {
 			o.tools = tools
@@ -226,7 +229,7 @@ func sampled(o *observation, f *Finding) string {
 }
 
 func aboutKeys(when profile.Condition) bool {
-	return slices.Contains([]profile.Condition{profile.CrossSlot, profile.TransactionCrossSlot, profile.UnwatchedTransaction, profile.WatchCrossSlot, profile.UndeclaredKey,
+	return slices.Contains([]profile.Condition{profile.CrossSlot, profile.TransactionCrossSlot, profile.UnwatchedTransaction, profile.WatchCrossSlot, profile.WatchElsewhere, profile.UndeclaredKey, profile.UndeclaredElsewhere,
 		profile.UndeclaredTogether, profile.ScriptCrossSlot,
 		profile.NoKeys, profile.Pattern, profile.PatternElsewhere, profile.OtherDatabase}, when)
 }

@@ -142,7 +142,7 @@ func (t *Tally) finish(st *stream) {
 }
 
 // undeclared finds what the target's kind has against a script with undeclared keys: that it is refused wherever it runs, that
-// it works by luck, or nothing much, since they lie with the declared ones.
+// it works while one node holds them all, or nothing much, since they lie with the declared ones.
 func (t *Tally) undeclared(s *script) *observation {
 	observe := func(when profile.Condition) *observation {
 		return t.observe(s.e, when, s.command, s.command, s.at, s.client)
@@ -154,6 +154,11 @@ func (t *Tally) undeclared(s *script) *observation {
 	}
 	if s.own.n > 0 && !s.keys.cross {
 		return observe(profile.UndeclaredTogether)
+	}
+	if s.keys.far {
+		if o := observe(profile.UndeclaredElsewhere); o != nil {
+			return o
+		}
 	}
 	return observe(profile.UndeclaredKey)
 }

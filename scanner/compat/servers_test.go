@@ -390,7 +390,7 @@ func TestUndeclaredKeys(t *testing.T) {
 		r := watchWorkload(t, one, "cluster", "7.0", [][]string{
 			{"EVAL", "redis.call('SET', KEYS[1], '1') return redis.call('INCR', 'hits:' .. ARGV[1])", "1", "page:7", "7"},
 		})
-		f := findingOf(t, r, "EVAL", "script-keys")
+		f := findingOf(t, r, "EVAL", "script-nodes")
 		if f.Certainty != Proven || f.Affected != 1 || strings.Join(f.ExampleKeys, " ") != "hits:7" || strings.Join(f.KeyTemplates, " ") != "hits:#" {
 			t.Errorf("%s: %+v", image, f)
 		}

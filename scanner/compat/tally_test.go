@@ -144,13 +144,17 @@ func TestInterleaved(t *testing.T) {
 // TestScriptsAndFunctions: what a script with undeclared keys is refused for, gets by with, or is free to do.
 func TestScriptsAndFunctions(t *testing.T) {
 	together := [][]string{{"EVAL", "x", "1", "{a}1"}, {"lua", "GET", "{a}2"}}
-	apart := func(name, body string) [][]string { return [][]string{{name, body, "1", "a"}, {"lua", "GET", "b"}} }
+	apart := func(name, body string) [][]string { return [][]string{{name, body, "1", "a"}, {"lua", "GET", "k1"}} } // slots of one node
+	far := func(name, body string) [][]string { return [][]string{{name, body, "1", "a"}, {"lua", "GET", "b"}} }
 	for _, tt := range []struct {
 		name, want, why string
 		calls           [][]string
 	}{
 		{"together", "EVAL script-keys-together info", "they have one hash tag", together},
 		{"apart", "EVAL script-keys latent", "a node that holds both does it", apart("EVAL", "return 1")},
+		{"on other nodes", "EVAL script-nodes block", "no node holds both", far("EVAL", "return 1")},
+		{"undeclared on several nodes", "EVAL script-no-keys info, EVAL script-nodes block", "wherever it runs", [][]string{{"EVAL", "x", "0"}, {"lua", "GET", "a"}, {"lua", "GET", "b"}}},
+		{"free function on other nodes", "FCALL script-nodes block", "its flag does not help it there", far("FCALL", "Free")},
 		{"apart in one call", "EVAL script-slots block", "no node does it", [][]string{{"EVAL", "x", "1", "a"}, {"lua", "MGET", "a", "b"}}},
 		{"shebang", "EVAL script-slots block", "", apart("EVAL", "#!lua\nreturn 1")},
 		{"shebang with flags", "EVAL script-slots block", "", apart("EVAL", "#!lua flags=no-writes\nreturn 1")},
