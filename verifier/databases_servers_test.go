@@ -5,7 +5,9 @@ package verifier
 import (
 	"context"
 	"path/filepath"
+	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -54,6 +56,69 @@ func TestDatabasesOfURLs(t *testing.T) {
 				t.Errorf("%s: %+v, %q", r.Verdict, r.Totals, r.Reasons)
 			}
 		})
+	}
+}
+
+// What one side cannot have is looked at on the other: a cluster has one database, and what the target holds in others is extra. What
+// was not asked for is named.
+func TestDatabasesThatOneSideLacks(t *testing.T) {
+	cluster, alone := servers.Cluster(t, "redis:7.0", 1, 0)[0], servers.Standalone(t, "redis:7.0")
+	cluster.Must("SET", "k", "v")
+	sendTo(t, alone, 0, "SET", "k", "v")
+	sendTo(t, alone, 5, "SET", "left", "behind")
+	cluster.Must("ACL", "SETUSER", "reader", "on", ">pw", "~*", "+@all", "-config")
+	restricted := strings.Replace(cluster.URL(), "://", "://reader:pw@", 1)
+	for _, tt := range []struct {
+		name, source, target string
+		dbs                  []int
+		want                 Totals
+		leftOut              string
+	}{
+		{name: "of a cluster to several databases", source: cluster.URL(), target: alone.URL(), want: Totals{Same: 1, Extra: 1}},
+		{name: "the only one is asked for, which selects nothing", source: cluster.URL(), target: alone.URL(), dbs: []int{0}, want: Totals{Same: 1, Extra: 1}},
+		{name: "of several databases to a cluster", source: alone.URL(), target: cluster.URL(), want: Totals{Same: 1, Missing: 1}},
+		{name: "a cluster that does not tell how many it has", source: alone.URL(), target: restricted, want: Totals{Same: 1, Missing: 1}},
+		{name: "one database is asked for", source: alone.URL(), target: cluster.URL(), dbs: []int{0}, want: Totals{Same: 1},
+			leftOut: "Databases of the source that hold keys and were not looked at: 5; 1 keys in all."},
+		{name: "the target's URL names one", source: cluster.URL(), target: alone.URL() + "/0", want: Totals{Same: 1},
+			leftOut: "Databases of the target that hold keys and were not looked at: 5; 1 keys in all."},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			r, err := Run(context.Background(), optionsFor(t, tt.source, tt.target, func(o *Options) { o.Rounds, o.Interval, o.Filter.DBs = 1, 0, tt.dbs }))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if n := r.Totals; n.Same != tt.want.Same || n.Extra != tt.want.Extra || n.Missing != tt.want.Missing || n.Unchecked != 0 {
+				t.Errorf("%+v, want %+v; %q", n, tt.want, r.Reasons)
+			}
+			if len(r.Incomplete) > 0 || tt.leftOut != "" && !slices.Contains(r.LeftOut, tt.leftOut) {
+				t.Errorf("incomplete %q, left out %q, want %q", r.Incomplete, r.LeftOut, tt.leftOut)
+			}
+			if part := r.Selection.Part() != ""; part != (tt.leftOut != "") {
+				t.Errorf("selection %+v", r.Selection)
+			}
+		})
+	}
+}
+
+// TestSlotsServedByNobody: what was kept in a slot that no node serves cannot be listed.
+func TestSlotsServedByNobody(t *testing.T) {
+	nodes, target := servers.Cluster(t, "redis:7.0", 3, 0), servers.Standalone(t, "redis:7.0")
+	for _, n := range nodes {
+		n.Must("CONFIG", "SET", "cluster-require-full-coverage", "no")
+	}
+	target.Must("SET", "k", "v")
+	opts := optionsFor(t, nodes[0].URL(), target.URL(), func(o *Options) { o.Rounds, o.Interval = 1, 0 })
+	slot := keyspace.Slot("k")
+	for _, n := range nodes {
+		n.Do("CLUSTER", "DELSLOTS", strconv.Itoa(int(slot)))
+	}
+	r, err := Run(context.Background(), opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if text := strings.Join(r.Incomplete, " "); r.Verdict == Same || !strings.Contains(text, "served by no node, the first of them "+strconv.Itoa(int(slot))) {
+		t.Errorf("%s, %+v, incomplete %q", r.Verdict, r.Totals, text)
 	}
 }
 

@@ -32,6 +32,7 @@ func (s *side) enumerate(ctx context.Context, to *spill) error {
 		return err
 	}
 	s.heldStill(ctx, before)
+	s.servedByNobody()
 	return nil
 }
 
@@ -51,6 +52,7 @@ func (s *side) enumerateNode(ctx context.Context, n *node, to *spill) error {
 	}
 	slices.Sort(order)
 	s.inUse(dbs)
+	s.passOver(dbs)
 	for _, db := range order {
 		t := &scanTally{}
 		tallies[db] = t
@@ -76,15 +78,6 @@ func (s *side) enumerateNode(ctx context.Context, n *node, to *spill) error {
 		s.weigh(n, db, dbs[db], after[db], tallies[db], allowance)
 	}
 	return nil
-}
-
-// inUse notes databases that hold keys.
-func (s *side) inUse(dbs map[int]dbInfo) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for db := range dbs {
-		s.dbs[db] = true
-	}
 }
 
 // scanTally counts what the scan of one database gave. Duplicates count: that SCAN gives a key twice cannot be told here.
@@ -183,7 +176,6 @@ func (s *side) scan(ctx context.Context, n *node, db int, t *scanTally, batches 
 		t.scanned.Add(int64(len(page)))
 		for _, name := range page {
 			if strings.HasPrefix(name, keyspace.Prefix) {
-				s.apart.Add(1)
 				s.own.Add(1)
 				continue
 			}
@@ -223,8 +215,7 @@ func (s *side) record(ctx context.Context, r *reader, names []string, t *scanTal
 	}
 	for i, name := range names {
 		if !out[i].present() && out[i].Err == nil {
-			s.apart.Add(1) // it expired, or was deleted since
-			continue
+			continue // it expired, or was deleted since
 		}
 		id, _ := s.compared(r.db, name)
 		rec := record{keyID: id}

@@ -72,6 +72,7 @@ func (s *side) eachEntry(ctx context.Context, path string, limit int64, wanted f
 	}
 	defer source.Close() // read only: nothing is lost
 	r := rdb.NewReader(source, rdb.Options{MaxValue: int(limit)})
+	databases := map[int]bool{}
 	for n := 0; ; n++ {
 		if n%1024 == 0 && ctx.Err() != nil {
 			return context.Cause(ctx)
@@ -82,6 +83,9 @@ func (s *side) eachEntry(ctx context.Context, path string, limit int64, wanted f
 		}
 		if err != nil {
 			return fmt.Errorf("%s %s: %w", s.name, path, err)
+		}
+		if e.Kind == rdb.KindKey {
+			s.inFile(e.DB, databases)
 		}
 		now := time.Now().UnixMilli()
 		name := string(e.Key)

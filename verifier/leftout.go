@@ -20,7 +20,7 @@ type besides struct {
 // leftOut names what was not compared, one sentence each, where there is something on either side.
 func (v *verification) leftOut(ctx context.Context) []string {
 	source, target := v.source.besides(ctx), v.target.besides(ctx)
-	out := []string{}
+	out := slices.Concat([]string{}, v.source.notLookedAt(), v.target.notLookedAt())
 	counted := func(what string, source, target int64) {
 		if source+target > 0 {
 			out = append(out, fmt.Sprintf("%s are not compared: the source has %d, the target %d.", what, source, target))

@@ -49,6 +49,24 @@ func (s *side) heldStill(ctx context.Context, before []string) {
 	}
 }
 
+// servedByNobody notes slots of a cluster that no node serves: what was kept there, nobody can read.
+func (s *side) servedByNobody() {
+	if s.dep.Kind() != endpoint.Cluster {
+		return
+	}
+	n, first := 0, 0
+	for slot := range s.dep.Slots() {
+		if _, ok := s.dep.PrimaryOf(uint16(slot)); !ok {
+			if n++; n == 1 {
+				first = slot
+			}
+		}
+	}
+	if n > 0 {
+		s.fellShort("%s: %d slots are served by no node, the first of them %d; assign them (redis-cli --cluster fix), then verify again", s.name, n, first)
+	}
+}
+
 // moving tells of slots that are on their way from one node to another; "" where none is, or it cannot be asked.
 func (s *side) moving(ctx context.Context) string {
 	if n := s.dep.Moving(); n > 0 {

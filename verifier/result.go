@@ -48,14 +48,15 @@ type Report struct {
 // Servers are those of both sides; the ones whose keys were read are marked.
 type Servers struct{ Source, Target endpoint.Identity }
 
-// selectionOf returns nil where everything is compared. The databases of a cluster are no selection: it has only one.
+// selectionOf returns nil where everything is compared. The database of a cluster that has only one is no selection.
 func selectionOf(o *Options) *keyspace.Selection {
 	f := o.Filter
 	named := keyspace.NamedDatabases{Source: endpoint.AllDBs, Target: endpoint.AllDBs}
-	if o.Source != nil && o.Source.Kind() == endpoint.Cluster {
-		f.DBs = nil
-	} else if o.Source != nil {
+	if o.Source != nil {
 		named.Source = o.Source.Spec().NamedDB()
+		if onlyOne(o.Source, f.DBs) {
+			f.DBs = nil
+		}
 	}
 	if o.Target != nil {
 		named.Target = o.Target.Spec().NamedDB()

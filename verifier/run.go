@@ -125,8 +125,11 @@ func (v *verification) servers() Servers { return Servers{v.source.servers(), v.
 // the only one that is asked for, and those with a prefix.
 func databaseOf(o Options) keyspace.Filter {
 	f := o.Filter
-	if db := o.Source.Spec().DB; db >= 0 && len(f.DBs) == 0 {
+	if db := o.Source.Spec().NamedDB(); db >= 0 && len(f.DBs) == 0 {
 		f.DBs = []int{db}
+	}
+	if onlyOne(o.Source, f.DBs) { // what the target holds in databases that a cluster cannot have is extra
+		f.DBs = nil
 	}
 	home, one := o.Target.OneDatabase()
 	if !one {
@@ -266,7 +269,7 @@ func (v *verification) report(selection *keyspace.Selection) *Report {
 	}
 	r.Writes = v.writes()
 	r.Incomplete = slices.Concat([]string{}, v.source.shortfall(), v.target.shortfall())
-	r.conclude(t.unchecked, v.source.listed()+v.target.listed())
+	r.conclude(t.unchecked, v.holding())
 	r.Reasons = append(r.Reasons, v.restsOn()...)
 	if v.frameError != nil && (v.trusting || t.totals.Unchecked > 0) {
 		r.Reasons = append(r.Reasons, fmt.Sprintf("Keys were compared over time and not at one offset, since the migration could not be stopped there: %v.", v.frameError))
@@ -289,9 +292,10 @@ func (v *verification) restsOn() []string {
 	return out
 }
 
-// conclude gives the report its verdict and reasons. unchecked counts keys by why they were not compared,
-// listed is how many keys the servers say they have.
-func (r *Report) conclude(unchecked map[string]int64, listed int64) {
+// conclude gives the report its verdict and reasons. unchecked counts keys by why they were not compared, holding says which databases
+// hold keys. Nothing is not the same as nothing: where no key was compared the verdict is unchecked, but after a repair, which may have
+// deleted all keys that it speaks of.
+func (r *Report) conclude(unchecked map[string]int64, holding string) {
 	n := r.Totals
 	say := func(count int64, one, many string) {
 		if count == 1 {
@@ -316,12 +320,9 @@ func (r *Report) conclude(unchecked map[string]int64, listed int64) {
 		r.Verdict = Different
 	case n.Unchecked > 0 || len(r.Incomplete) > 0:
 		r.Verdict = Unchecked
-	case compared == 0 && listed > 0:
+	case compared == 0 && (r.Selection == nil || !r.Selection.Repaired):
 		r.Verdict = Unchecked
-		r.Reasons = append(r.Reasons, fmt.Sprintf("No key was compared, although the servers list %d keys in the databases that were asked for.", listed))
-	case compared == 0 && (r.Selection == nil || !r.Selection.Repaired): // a repair may have deleted all that it compares
-		r.Verdict = Unchecked
-		r.Reasons = append(r.Reasons, "No key was compared: neither side holds one in the databases that were asked for. Nothing is not the same.")
+		r.Reasons = append(r.Reasons, "Nothing was compared; "+holding+".")
 	default:
 		r.Verdict = Same
 		r.Reasons = append(r.Reasons, fmt.Sprintf("All %d keys of both sides agree at depth %s.", n.Same, r.Depth))

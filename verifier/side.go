@@ -23,8 +23,7 @@ type side struct {
 	bigs  chan struct{}
 
 	keys, total atomic.Int64 // enumerated; by DBSIZE
-	apart       atomic.Int64 // listed and not to be compared: surecut's own, or gone when they were read
-	own         atomic.Int64 // surecut's own among them
+	own         atomic.Int64 // keys of surecut itself, which are not compared
 	mu          sync.Mutex
 	short       []string            // guarded by mu: why the enumeration is not known to be whole
 	margin      int64               // guarded by mu: keys that were scanned beyond what DBSIZE asks for
@@ -32,11 +31,12 @@ type side struct {
 	strays      []stray             // guarded by mu: keys where the proxy does not look for them, no more than findings are listed
 	astray      int64               // guarded by mu: how many there are
 	dbs         map[int]bool        // guarded by mu: databases that were seen to hold keys
+	elsewhere   map[int]int64       // guarded by mu: keys in databases that are not compared
 	idle        map[*node][]*reader // guarded by mu: readers that nobody uses
 }
 
 func newSide(ctx context.Context, name string, dep *endpoint.Deployment, o *Options) (*side, error) {
-	s := &side{name: name, dep: dep, opts: o, bigs: make(chan struct{}, 2), dbs: map[int]bool{}, idle: map[*node][]*reader{}}
+	s := &side{name: name, dep: dep, opts: o, bigs: make(chan struct{}, 2), dbs: map[int]bool{}, elsewhere: map[int]int64{}, idle: map[*node][]*reader{}}
 	if s.isFile() {
 		return s, nil
 	}
@@ -181,9 +181,6 @@ func (s *side) shortfall() []string {
 	}
 	return out
 }
-
-// listed gives how many keys the servers say they have, without those that are not to be compared.
-func (s *side) listed() int64 { return s.total.Load() - s.apart.Load() }
 
 // borrow gives a reader of one database of one node; the caller gives it back. It waits while as many of the node are in use as the
 // settings allow, whatever the number of databases: a server has other clients, too. Whoever borrows of both sides begins with the source.

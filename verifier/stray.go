@@ -15,7 +15,6 @@ type stray struct {
 }
 
 func (s *side) addStray(n *node, db int, name string) {
-	s.apart.Add(1)
 	id, _ := s.compared(db, name)
 	id.db = -1
 	s.mu.Lock()

@@ -5,6 +5,7 @@ package verifier
 import (
 	"context"
 	"fmt"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
@@ -87,20 +88,39 @@ func TestUnreachableMidwayIsUnchecked(t *testing.T) {
 	}
 }
 
+// Nothing is not the same as nothing: what was meant to be compared may be somewhere else.
 func TestNothingComparedIsNotSame(t *testing.T) {
 	source, target := servers.Standalone(t, "redis:7.0"), servers.Standalone(t, "redis:7.0")
-	if r := verify(t, source, target, nil); r.Verdict != Same {
-		t.Errorf("two empty servers: %s, %q", r.Verdict, r.Reasons)
+	nothing := func(name, sourceURL, want string, change func(*Options)) {
+		t.Helper()
+		r, err := Run(t.Context(), optionsFor(t, sourceURL, target.URL(), change))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if text := strings.Join(r.Reasons, " "); r.Verdict != Unchecked || !strings.Contains(text, want) {
+			t.Errorf("%s: %s, %q, want unchecked and %q", name, r.Verdict, text, want)
+		}
 	}
+	nothing("two empty servers", source.URL(), "Nothing was compared; neither side holds any key.", nil)
 	target.Must("SET", keyspace.Prefix+":checkpoint", "x")
-	if r := verify(t, source, target, nil); r.Verdict != Same {
-		t.Errorf("a checkpoint alone: %s, %q", r.Verdict, r.Reasons)
-	}
+	nothing("all keys are surecut's own", source.URL(), "the source holds no key, databases of the target that hold keys: 0", nil)
 	source.Must("SET", "a", "x")
+	sendTo(t, source, 3, "SET", "a", "x")
 	target.Must("SET", "a", "x")
-	if r := verify(t, source, target, func(o *Options) { o.Filter.Include = []string{"nothing*"} }); r.Verdict != Unchecked {
-		t.Errorf("a filter that leaves nothing: %s, %q", r.Verdict, r.Reasons)
-	}
+	nothing("a database that neither has", source.URL()+"/7", "Nothing was compared; databases that hold keys: 0, 3 of the source, 0 of the target", func(o *Options) {
+		o.Filter.DBMap = map[int]int{7: 7}
+	})
+	nothing("a filter that leaves nothing", source.URL(), "Nothing was compared", func(o *Options) { o.Filter.Include = []string{"nothing*"} })
+	nothing("a database that is not there, by a flag", source.URL(), "Nothing was compared", func(o *Options) {
+		o.Filter.DBs = []int{9}
+	})
+	source.Must("SAVE")
+	dir := t.TempDir()
+	source.CopyData(dir)
+	nothing("a file without keys of the selection", "rdb:"+filepath.Join(dir, "dump.rdb"), "Nothing was compared; databases that hold keys: 0, 3 of the source", func(o *Options) {
+		o.Filter.DBs = []int{9}
+	})
+	sendTo(t, source, 3, "FLUSHDB")
 	if r := verify(t, source, target, nil); r.Verdict != Same || r.Totals.Same != 1 {
 		t.Errorf("one key: %s, %+v", r.Verdict, r.Totals)
 	}

@@ -192,18 +192,21 @@ func (d *Deployment) Server(ctx context.Context, addr string) (Server, error) {
 	if s, err = serverOf(addr, info); err != nil {
 		return Server{}, err
 	}
-	s.Databases, s.DatabasesKnown = databases(ctx, c, s.Cluster)
+	s.Databases, s.DatabasesKnown = s.databases(ctx, c)
 	d.mu.Lock()
 	d.servers[addr] = s
 	d.mu.Unlock()
 	return s, nil
 }
 
-// databases asks CONFIG, which managed services and restricted users refuse.
-func databases(ctx context.Context, c rueidis.Client, cluster bool) (n int, known bool) {
+// databases asks CONFIG, which managed services and restricted users refuse. A cluster has one database, but for Valkey since 9.0, whose
+// number is configured.
+func (s Server) databases(ctx context.Context, c rueidis.Client) (n int, known bool) {
 	name := "databases"
-	if cluster {
-		// Valkey 9 clusters have databases of their own number; others have one.
+	if s.Cluster {
+		if own, err := ParseVersion(s.Version); err == nil && (s.Flavor != "valkey" || own < 90000) {
+			return 1, true
+		}
 		name = "cluster-databases"
 	}
 	m, err := c.Do(ctx, c.B().Arbitrary("CONFIG", "GET", name).Build()).AsStrMap()
@@ -212,7 +215,7 @@ func databases(ctx context.Context, c rueidis.Client, cluster bool) (n int, know
 			return n, true
 		}
 	}
-	if cluster {
+	if s.Cluster {
 		return 1, err == nil
 	}
 	return 16, false

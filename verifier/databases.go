@@ -1,0 +1,92 @@
+package verifier
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"surecut/internal/endpoint"
+)
+
+// onlyOne says whether the databases that were asked for are the one that every cluster has. Asking a cluster for it selects nothing.
+// Since Valkey 9 a cluster may have further ones, which are a selection.
+func onlyOne(d *endpoint.Deployment, dbs []int) bool {
+	return d.Kind() == endpoint.Cluster && len(dbs) == 1 && dbs[0] == 0
+}
+
+// inUse notes the databases of a node that hold keys.
+func (s *side) inUse(dbs map[int]dbInfo) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for db := range dbs {
+		s.dbs[db] = true
+	}
+}
+
+// passOver notes the databases of a node that hold keys and are not compared.
+func (s *side) passOver(dbs map[int]dbInfo) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for db, info := range dbs {
+		if _, ok := s.pairDB(db); !ok {
+			s.elsewhere[db] += info.keys
+		}
+	}
+}
+
+// inFile notes, while a file is read, which databases hold keys; seen is what this reading has noted.
+func (s *side) inFile(db int, seen map[int]bool) {
+	if seen[db] {
+		return
+	}
+	seen[db] = true
+	s.inUse(map[int]dbInfo{db: {}})
+	s.passOver(map[int]dbInfo{db: {}})
+}
+
+// holding says in words which databases hold keys, on either side.
+func (v *verification) holding() string {
+	source, target := v.source.holds(), v.target.holds()
+	switch {
+	case source == "" && target == "":
+		return "neither side holds any key"
+	case source == "":
+		return "the source holds no key, databases of the target that hold keys: " + target
+	case target == "":
+		return "databases of the source that hold keys: " + source + "; the target holds none"
+	}
+	return "databases that hold keys: " + source + " of the source, " + target + " of the target"
+}
+
+// holds lists the databases of the side that hold keys.
+func (s *side) holds() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return numbers(s.dbs)
+}
+
+func numbers[V any](dbs map[int]V) string {
+	var words []string
+	for _, db := range slices.Sorted(maps.Keys(dbs)) {
+		words = append(words, fmt.Sprint(db))
+	}
+	return strings.Join(words, ", ")
+}
+
+// notLookedAt tells of databases that hold keys and were not asked for.
+func (s *side) notLookedAt() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var keys int64
+	for _, n := range s.elsewhere {
+		keys += n
+	}
+	switch {
+	case len(s.elsewhere) == 0:
+		return nil
+	case s.isFile():
+		return []string{fmt.Sprintf("Databases of the %s that hold keys and were not looked at: %s.", s.name, numbers(s.elsewhere))}
+	}
+	return []string{fmt.Sprintf("Databases of the %s that hold keys and were not looked at: %s; %d keys in all.", s.name, numbers(s.elsewhere), keys)}
+}
