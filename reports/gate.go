@@ -82,6 +82,9 @@ func evaluateAt(now time.Time, p Policy, inputs []Loaded) *Gate {
 	return g
 }
 
+// maxContradictions is how many a gate names of one report: where one figure is wrong, many others do not agree with it.
+const maxContradictions = 10
+
 // clockSlack is how far the clocks of the machines that make and judge reports may be apart.
 const clockSlack = 5 * time.Minute
 
@@ -101,6 +104,11 @@ func judge(now time.Time, p Policy, r Report) []string {
 		return append(against, endedWords(h))
 	}
 	against = append(against, wantedSites(p, r)...)
+	if no := contradictions(r); len(no) > maxContradictions {
+		against = append(append(against, no[:maxContradictions]...), fmt.Sprintf("%s more.", plural(int64(len(no)-maxContradictions), "contradiction|contradictions")))
+	} else {
+		against = append(against, no...)
+	}
 	switch r := r.(type) {
 	case *Check:
 		return append(against, judgeCheck(p.Check, r)...)
@@ -132,9 +140,6 @@ func judgeCheck(p CheckPolicy, c *Check) []string {
 		case check.Result == preflight.Alarm && !check.Accepted && !p.AcceptAlarms && !slices.Contains(p.Accept, check.ID):
 			against = append(against, fmt.Sprintf("Check %s raised an alarm that nobody accepted: found %s, wanted %s.", on, orNothing(check.Found), orNothing(check.Wanted)))
 		}
-	}
-	if c.Verdict == preflight.Fail && tally(c).Fail == 0 {
-		against = append(against, "Its verdict is fail, although no check in it failed: the report contradicts itself.")
 	}
 	if p.MaxSkipped >= 0 && skipped > p.MaxSkipped {
 		against = append(against, fmt.Sprintf("%s skipped; the policy allows %s.", plural(skipped, "check was|checks were"), count(p.MaxSkipped)))

@@ -8,6 +8,7 @@ import (
 
 	"surecut/internal/endpoint"
 	"surecut/internal/keyspace"
+	"surecut/verifier"
 )
 
 // night is the three reports of one migration, as a directory holds them.
@@ -19,7 +20,7 @@ type night struct {
 }
 
 func newNight() *night {
-	return &night{passedCheck(), sampleVerify(), goodMigrate(), DefaultPolicy()}
+	return &night{passedCheck(), verifyIn(100), goodMigrate(), DefaultPolicy()}
 }
 
 // select gives all reports one selection.
@@ -113,11 +114,12 @@ func TestPartIsNotTheWhole(t *testing.T) {
 		}},
 
 		{name: "not all listed", why: "one extra key may hide where SCAN was refused, however many are allowed", change: func(n *night) {
+			n.verify = verifyIn(100, realFindings()[7]) // an extra key
 			n.verify.Incomplete = []string{"10.30.0.22:7000 refused SCAN"}
 			n.policy.Verify.MaxDifferences, n.policy.Verify.MaxUnchecked = 1000, 1000
 		}, want: "Not all keys were listed, so that some may have been overlooked: 10.30.0.22:7000 refused SCAN."},
 		{name: "not all listed, named", why: "the policy allows it", change: func(n *night) {
-			n.verify.Incomplete = []string{"10.30.0.22:7000 refused SCAN"}
+			n.verify.Verdict, n.verify.Incomplete = verifier.Unchecked, []string{"10.30.0.22:7000 refused SCAN"}
 			n.policy.Verify.AllowIncomplete = true
 		}},
 
@@ -129,6 +131,15 @@ func TestPartIsNotTheWhole(t *testing.T) {
 		{name: "replica that was not read", why: "it is of no account", change: func(n *night) {
 			n.verify.TargetServers = append(n.verify.TargetServers, endpoint.Member{Addr: "10.30.0.25:7000", RunID: "d0", Role: endpoint.RoleReplica, Link: endpoint.LinkDown})
 		}},
+		{name: "written", why: "a rehearsal may be gated", change: func(n *night) { n.verify.Writes.Written = true }},
+		{name: "written, not allowed", why: "the policy demands a source that stands still", change: func(n *night) {
+			n.verify.Writes.Written = true
+			n.policy.Verify.AllowWritten = false
+		}, want: "The source was written while it was compared"},
+		{name: "not known whether written, not allowed", why: "what is not known does not hold", change: func(n *night) {
+			n.verify.Writes = nil
+			n.policy.Verify.AllowWritten = false
+		}, want: "the policy demands that it stood still"},
 		{name: "stale replica named", why: "the policy allows it", change: func(n *night) {
 			n.verify.SourceServers[1].Link = endpoint.LinkDown
 			n.policy.Verify.AllowStaleReplicas = true

@@ -43,7 +43,7 @@ func TestGate(t *testing.T) {
 			v.Verdict, v.Totals.Different, v.Totals.Same = verifier.Different, 3, v.Totals.Same-3
 		}, want: "3 keys are not the same of 989,282 compared (3 different, 0 missing, 0 extra); the policy allows 0."},
 		{name: "different allowed", why: "the policy says so", policy: func(p *Policy) { p.Verify.MaxDifferences = 3 }, change: func(_ *Check, v *Verify, _ *Migrate, _ *BigKeys) {
-			v.Verdict, v.Totals.Different, v.Totals.Same = verifier.Different, 3, v.Totals.Same-3
+			*v = *sampleVerify(realFindings()[:3]...)
 		}},
 		{name: "says same, counts extra", why: "figures win over words", change: func(_ *Check, v *Verify, _ *Migrate, _ *BigKeys) {
 			v.Totals.Extra, v.Totals.TargetKeys = 1, v.Totals.TargetKeys+1
@@ -60,7 +60,7 @@ func TestGate(t *testing.T) {
 			v.Verdict, v.Reasons = verifier.Unchecked, []string{"SCAN gave 5 keys of 9."}
 		}, want: "stayed unchecked: SCAN gave 5 keys of 9."},
 		{name: "no keys", why: "an empty comparison proves nothing", change: func(_ *Check, v *Verify, _ *Migrate, _ *BigKeys) { v.Totals = verifier.Totals{} }, want: "compared no key (source 0, target 0)"},
-		{name: "no keys allowed", why: "the policy says so", policy: func(p *Policy) { p.Verify.AllowEmpty = true }, change: func(_ *Check, v *Verify, _ *Migrate, _ *BigKeys) { v.Totals = verifier.Totals{} }},
+		{name: "no keys allowed", why: "the policy says so", policy: func(p *Policy) { p.Verify.AllowEmpty = true }, change: func(_ *Check, v *Verify, _ *Migrate, _ *BigKeys) { *v = *emptyVerify() }},
 		{name: "depth", why: "lengths are not values", change: func(_ *Check, v *Verify, _ *Migrate, _ *BigKeys) { v.Depth = "length" }, want: "at depth length; the policy demands value"},
 		{name: "proof", why: "the policy demands more", policy: func(p *Policy) { p.Verify.MinProof = "offset" }, change: func(_ *Check, v *Verify, _ *Migrate, _ *BigKeys) { v.Proof = "rounds" }, want: "proof is by rounds"},
 		{name: "proof of nothing", why: "no key was in doubt, so that none needed one", policy: func(p *Policy) { p.Verify.MinProof = "offset" }, change: func(_ *Check, v *Verify, _ *Migrate, _ *BigKeys) {
@@ -80,8 +80,12 @@ func TestGate(t *testing.T) {
 		{name: "verdict fail alone", why: "words against figures", change: func(c *Check, _ *Verify, _ *Migrate, _ *BigKeys) { c.Verdict = preflight.Fail }, want: "contradicts itself"},
 		{name: "note", why: "it needs no decision", change: func(c *Check, _ *Verify, _ *Migrate, _ *BigKeys) { c.Checks[0].Result = preflight.Note }},
 		{name: "alarm", why: "nobody accepted it", change: func(c *Check, _ *Verify, _ *Migrate, _ *BigKeys) { c.Checks[0].Result = preflight.Alarm }, want: "raised an alarm that nobody accepted"},
-		{name: "alarm by id", why: "the policy accepts it", policy: func(p *Policy) { p.Check.Accept = []string{"connectivity"} }, change: func(c *Check, _ *Verify, _ *Migrate, _ *BigKeys) { c.Checks[0].Result = preflight.Alarm }},
-		{name: "all alarms", why: "the policy accepts them", policy: func(p *Policy) { p.Check.AcceptAlarms = true }, change: func(c *Check, _ *Verify, _ *Migrate, _ *BigKeys) { c.Checks[0].Result = preflight.Alarm }},
+		{name: "alarm by id", why: "the policy accepts it", policy: func(p *Policy) { p.Check.Accept = []string{"connectivity"} }, change: func(c *Check, _ *Verify, _ *Migrate, _ *BigKeys) {
+			c.Verdict, c.Checks[0].Result = preflight.Alarm, preflight.Alarm
+		}},
+		{name: "all alarms", why: "the policy accepts them", policy: func(p *Policy) { p.Check.AcceptAlarms = true }, change: func(c *Check, _ *Verify, _ *Migrate, _ *BigKeys) {
+			c.Verdict, c.Checks[0].Result = preflight.Alarm, preflight.Alarm
+		}},
 		{name: "no checks", why: "nothing was checked", change: func(c *Check, _ *Verify, _ *Migrate, _ *BigKeys) { c.Checks = nil }, want: "holds no checks"},
 		{name: "skipped", why: "the policy allows none", policy: func(p *Policy) { p.Check.MaxSkipped = 0 }, want: "1 check was skipped; the policy allows 0."},
 		{name: "old", why: "the data has moved on", change: func(_ *Check, v *Verify, _ *Migrate, _ *BigKeys) { v.GeneratedAt = "2026-03-13T09:00:00Z" }, want: "It is 25 h 0 min old; the policy allows 24h."},
@@ -102,7 +106,9 @@ func TestGate(t *testing.T) {
 		{name: "migrate lost a key", why: "counters must add up", reports: func() []Report { return []Report{passedCheck(), sampleVerify(), goodMigrate()} },
 			change: func(_ *Check, _ *Verify, m *Migrate, _ *BigKeys) { m.Counters.SnapshotApplied-- }, want: "Keys of the snapshot: 1,000,000 received, but 999,999 accounted for."},
 		{name: "migrate live", why: "commands on their way are not lost", reports: func() []Report { return []Report{passedCheck(), sampleVerify(), goodMigrate()} },
-			change: func(_ *Check, _ *Verify, m *Migrate, _ *BigKeys) { m.Counters.Commands += 3 }},
+			change: func(_ *Check, _ *Verify, m *Migrate, _ *BigKeys) {
+				m.Counters.Commands, m.AllRuns.Counters.Commands = m.Counters.Commands+3, m.AllRuns.Counters.Commands+3
+			}},
 		{name: "migrate done lost a command", why: "nothing is on its way any more", reports: func() []Report { return []Report{passedCheck(), sampleVerify(), goodMigrate()} },
 			change: func(_ *Check, _ *Verify, m *Migrate, _ *BigKeys) {
 				m.State, m.Counters.Commands = "done", m.Counters.Commands+3

@@ -14,8 +14,7 @@ func judgeVerify(p VerifyPolicy, v *Verify) []string {
 	t := v.Totals
 	differences := t.Different + t.Missing + t.Extra
 	compared := t.Same + differences
-	against := contradictions(v)
-	against = append(against, unseen(p, v)...)
+	against := unseen(p, v)
 	if v.Selection != nil && v.Selection.Repaired {
 		against = append(against, "It compared only keys that were repaired; give the report of a verification of all keys.")
 	}
@@ -43,7 +42,7 @@ func judgeVerify(p VerifyPolicy, v *Verify) []string {
 	if t.Unchecked > p.MaxUnchecked {
 		against = append(against, fmt.Sprintf("%s unchecked; the policy allows %s.", plural(t.Unchecked, "key stayed|keys stayed"), count(p.MaxUnchecked)))
 	}
-	if v.Verdict == verifier.Unchecked && t.Unchecked == 0 && !(p.AllowEmpty && empty) {
+	if v.Verdict == verifier.Unchecked && t.Unchecked == 0 && !(p.AllowEmpty && empty) && !(p.AllowIncomplete && len(v.Incomplete) > 0) {
 		against = append(against, "The run as a whole stayed unchecked: "+sentence(strings.Join(v.Reasons, " ")))
 	}
 	return against
@@ -57,47 +56,15 @@ func unseen(p VerifyPolicy, v *Verify) []string {
 			against = append(against, "Not all keys were listed, so that some may have been overlooked: "+sentence(visible(why)))
 		}
 	}
+	if !p.AllowWritten && (v.Writes == nil || v.Writes.Written) {
+		against = append(against, "The source was written while it was compared, or it is not known whether it was; the policy demands that it stood still.")
+	}
 	for _, site := range sitesOf(v) {
 		for _, m := range site.Servers {
 			if m.Read && m.Role == endpoint.RoleReplica && m.Link != endpoint.LinkUp && !p.AllowStaleReplicas {
 				against = append(against, fmt.Sprintf("The %s was read from the replica %s, whose link to its primary was down, so that it may have been behind.", site.Side, visible(m.Addr)))
 			}
 		}
-	}
-	return against
-}
-
-// contradictions finds figures of a verify report that cannot all be true; such a report proves nothing.
-func contradictions(v *Verify) []string {
-	t := v.Totals
-	var against []string
-	for _, n := range []int64{t.SourceKeys, t.TargetKeys, t.Same, t.Different, t.Missing, t.Extra, t.Unchecked} {
-		if n < 0 {
-			return []string{"It counts fewer than no keys: the report contradicts itself."}
-		}
-	}
-	if bad := t.Different + t.Missing + t.Extra; v.Verdict == verifier.Same && bad+t.Unchecked > 0 {
-		against = append(against, fmt.Sprintf("Its verdict is same, although %s not the same and %s unchecked: the report contradicts itself.",
-			plural(bad, "key is|keys are"), count(t.Unchecked)))
-	} else if v.Verdict == verifier.Different && bad == 0 {
-		against = append(against, "Its verdict is different, although it counts no difference: the report contradicts itself.")
-	}
-	found := map[verifier.Verdict]int64{}
-	for _, f := range v.Findings {
-		found[f.Verdict]++
-	}
-	for _, c := range []struct {
-		verdict verifier.Verdict
-		total   int64
-	}{{verifier.Different, t.Different}, {verifier.Missing, t.Missing}, {verifier.Extra, t.Extra}, {verifier.Unchecked, t.Unchecked}} {
-		if found[c.verdict] > c.total {
-			against = append(against, fmt.Sprintf("It lists %s of verdict %s but counts %s: the report contradicts itself.",
-				plural(found[c.verdict], "finding"), c.verdict, count(c.total)))
-		}
-	}
-	if judged := t.Same + t.Different + t.Missing + t.Extra + t.Unchecked; judged < max(t.SourceKeys, t.TargetKeys) {
-		against = append(against, fmt.Sprintf("It enumerated %s on the source and %s on the target, but judged only %s.",
-			plural(t.SourceKeys, "key"), count(t.TargetKeys), count(judged)))
 	}
 	return against
 }

@@ -351,6 +351,7 @@ func policyLines(p Policy) []fact {
 		{Name: "Comparison before the end of the migration", Value: "at most " + p.Verify.MaxBeforeMigration.String()},
 		{Name: "A run that could not list all keys passes", Value: yes[p.Verify.AllowIncomplete]},
 		{Name: "Replicas whose link was down may be read", Value: yes[p.Verify.AllowStaleReplicas]},
+		{Name: "The source may be written meanwhile", Value: yes[p.Verify.AllowWritten]},
 		{Name: "State of the migration", Value: visible(strings.ReplaceAll(strings.Join(p.Migrate.States, ", "), "_", " "))},
 		{Name: "Level of the migration", Value: "at least " + visible(strings.ReplaceAll(p.Migrate.MinLevel, "_", " "))},
 		{Name: "Keys and commands reported instead of applied", Value: limit(p.Migrate.MaxReported, -1)},

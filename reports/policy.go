@@ -60,6 +60,7 @@ type VerifyPolicy struct {
 	MaxBeforeMigration Duration `yaml:"max_before_migration" json:"max_before_migration"`
 	AllowIncomplete    bool     `yaml:"allow_incomplete" json:"allow_incomplete"`
 	AllowStaleReplicas bool     `yaml:"allow_stale_replicas" json:"allow_stale_replicas"`
+	AllowWritten       bool     `yaml:"allow_written" json:"allow_written"`
 }
 
 // MigratePolicy holds for migrate reports.

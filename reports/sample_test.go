@@ -66,17 +66,18 @@ func rawFinding(key string) verifier.Finding {
 	return f
 }
 
-func sampleVerify(findings ...verifier.Finding) *Verify {
+func sampleVerify(findings ...verifier.Finding) *Verify { return verifyIn(1, findings...) }
+
+// verifyIn is a comparison of every n-th slot, and of those of the findings.
+func verifyIn(n uint16, findings ...verifier.Finding) *Verify {
 	random := rand.New(rand.NewPCG(7, 11)) // #nosec: a fixed sample
 	v := &Verify{Header: sampleHeader(KindVerify)}
-	v.Depth, v.Rounds, v.Proof, v.Verdict = "value", 3, "offset", verifier.Same
+	v.Depth, v.TTLToleranceMs, v.Rounds, v.Proof, v.Verdict = "value", 1000, 3, "offset", verifier.Same
 	v.Writes = &verifier.Writes{KnownBy: "tracking", Written: true, Keys: 1893, Everything: true, Why: "FLUSHDB was run", Nodes: []verifier.NodeOfWrites{
 		{Addr: "10.0.0.1:6379", KnownBy: "replication", ReplID: "8371b4fb1155b71f4a04d3e1bc3e18c4a990aeeb", From: 1_000, To: 5_000},
 		{Addr: "10.0.0.2:6379", KnownBy: "tracking", Why: "the server keeps no replication backlog"},
 	}}
 	v.LeftOut = []string{"Function libraries are not compared: the source has 2, the target 1."}
-	v.ByType = []verifier.TypeTotal{{Type: "string", Keys: 512_338}, {Type: "hash", Keys: 241_090}, {Type: "zset", Keys: 98_112}, {Type: "list", Keys: 77_401}, {Type: "set", Keys: 60_223}, {Type: "stream", Keys: 10_836}}
-	v.History = []verifier.Round{{Round: 1, Suspects: 1893, Cleared: 1702, Confirmed: 0, DurationMs: 41_260}, {Round: 2, Suspects: 191, Cleared: 171, Confirmed: 9, DurationMs: 5210}, {Round: 3, Suspects: 11, Cleared: 8, Confirmed: 3, DurationMs: 1840}}
 	bySlot := map[uint16][]verifier.Finding{}
 	for _, f := range findings {
 		bySlot[f.Slot] = append(bySlot[f.Slot], f)
@@ -87,7 +88,7 @@ func sampleVerify(findings ...verifier.Finding) *Verify {
 		if random.IntN(70) == 0 || slot > 9000 && slot < 9090 { // some gaps, as hash tags make them
 			keys = 0
 		}
-		if keys == 0 && len(bySlot[slot]) == 0 {
+		if (keys == 0 || slot%n != 0) && len(bySlot[slot]) == 0 {
 			continue
 		}
 		sum := fmt.Sprintf("%016x", random.Uint64())
@@ -115,11 +116,23 @@ func sampleVerify(findings ...verifier.Finding) *Verify {
 		v.Slots = append(v.Slots, s)
 		v.Findings = append(v.Findings, bySlot[slot]...)
 	}
-	if bad := t.Different + t.Missing + t.Extra; bad > 0 {
+	rest := t.SourceKeys
+	for _, share := range []verifier.TypeTotal{{Type: "hash", Keys: 241_090}, {Type: "zset", Keys: 98_112}, {Type: "list", Keys: 77_401}, {Type: "set", Keys: 60_223}, {Type: "stream", Keys: 10_836}} {
+		share.Keys = share.Keys * t.SourceKeys / 1_000_000
+		v.ByType, rest = append(v.ByType, share), rest-share.Keys
+	}
+	v.ByType = append([]verifier.TypeTotal{{Type: "string", Keys: rest}}, v.ByType...)
+	bad := t.Different + t.Missing + t.Extra
+	last := verifier.Round{Round: 3, Suspects: 8 + bad + t.Unchecked, Cleared: 8, Confirmed: bad, DurationMs: 1840}
+	v.History = []verifier.Round{{Round: 1, Suspects: 1873 + last.Suspects, Cleared: 1702, DurationMs: 41_260}, {Round: 2, Suspects: 171 + last.Suspects, Cleared: 171, DurationMs: 5210}, last}
+	if bad > 0 {
 		v.Verdict = verifier.Different
 		v.Reasons = []string{fmt.Sprintf("%d keys are different, %d are missing on the target and %d are on the target only.", t.Different, t.Missing, t.Extra)}
 	} else {
 		v.Reasons = []string{fmt.Sprintf("All %d keys were compared byte by byte on both sides and are the same.", t.Same)}
+	}
+	if t.Unchecked > 0 && bad == 0 {
+		v.Verdict = verifier.Unchecked
 	}
 	if t.Unchecked > 0 {
 		v.Reasons = append(v.Reasons, fmt.Sprintf("Keys that could not be compared: %d, of a module without a reader.", t.Unchecked))
@@ -156,6 +169,16 @@ func hostileVerify() *Verify {
 	return v
 }
 
+// everyCheck adds the checks that a sample does not show, so that it holds all that a run makes.
+func everyCheck(checks []preflight.Check) []preflight.Check {
+	for _, id := range preflight.IDs() {
+		if id != "source_file" && !slices.ContainsFunc(checks, func(c preflight.Check) bool { return c.ID == id }) {
+			checks = append(checks, preflight.Check{ID: id, Title: "As it should be", Subject: "source", Result: preflight.Pass, Found: "what is wanted", Wanted: "this"})
+		}
+	}
+	return checks
+}
+
 func sampleCheck() *Check {
 	c := &Check{Header: sampleHeader(KindCheck)}
 	c.Verdict = preflight.Fail
@@ -179,9 +202,9 @@ func sampleCheck() *Check {
 func passedCheck() *Check {
 	c := sampleCheck()
 	c.Verdict = preflight.Pass
-	c.Checks = slices.DeleteFunc(c.Checks, func(c preflight.Check) bool {
+	c.Checks = everyCheck(slices.DeleteFunc(c.Checks, func(c preflight.Check) bool {
 		return c.Result == preflight.Fail || c.Result == preflight.Alarm && !c.Accepted
-	})
+	}))
 	return c
 }
 
@@ -207,6 +230,8 @@ func sampleMigrate() *Migrate {
 func resumedMigrate() *Migrate {
 	m := sampleMigrate()
 	m.State, m.Problems = "done", nil
+	m.Links = m.Links[1:]
+	m.Links[0].Phase, m.Links[0].Keys, m.Links[0].Commands, m.Links[0].Bytes, m.Links[0].SnapshotBytes, m.Links[0].SnapshotTotal = "done", 0, 12, 0, 0, 0
 	m.Counters = migrator.Counters{Commands: 12, CommandsApplied: 11, CommandsControl: 1}
 	m.AllRuns = migrator.AllRuns{Runs: 2, Exact: true, Counters: migrator.Counters{SnapshotKeys: 24_080, SnapshotApplied: 24_080, Commands: 1_205, CommandsApplied: 1_188, CommandsControl: 17}}
 	return m

@@ -7,7 +7,6 @@ import (
 	"strings"
 	"testing"
 
-	"surecut/internal/preflight"
 	"surecut/reports"
 	"surecut/verifier"
 )
@@ -18,9 +17,8 @@ func writeReports(t *testing.T, verdict verifier.Verdict, totals verifier.Totals
 	dir := t.TempDir()
 	const source, target = "redis://127.0.0.1:1", "redis://127.0.0.1:2"
 	for _, r := range []reports.Report{
-		&reports.Check{Header: reports.NewHeader(reports.KindCheck, "test", source, target), Report: preflight.Report{Verdict: preflight.Pass,
-			Checks: []preflight.Check{{ID: "connectivity", Subject: "source", Result: preflight.Pass}}}},
-		&reports.Verify{Header: reports.NewHeader(reports.KindVerify, "test", source, target), Report: verifier.Report{Verdict: verdict, Depth: "value", Proof: "rounds", Totals: totals}},
+		&reports.Check{Header: reports.NewHeader(reports.KindCheck, "test", source, target), Report: everyCheck()},
+		&reports.Verify{Header: reports.NewHeader(reports.KindVerify, "test", source, target), Report: comparison(verdict, "rounds", totals)},
 	} {
 		if _, err := reports.Write(dir, r); err != nil {
 			t.Fatal(err)

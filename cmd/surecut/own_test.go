@@ -10,7 +10,6 @@ import (
 	"strings"
 	"testing"
 
-	"surecut/internal/preflight"
 	"surecut/migrator"
 	"surecut/reports"
 	"surecut/reports/outdir"
@@ -31,9 +30,9 @@ func goodNight(t *testing.T) string {
 	two := func(kind string) reports.Header { return reports.NewHeader(kind, "test", nobody, nothing) }
 	one := func(kind string) reports.Header { return reports.NewHeader(kind, "test", nobody, "") }
 	for _, r := range []reports.Report{
-		&reports.Check{Header: two(reports.KindCheck), Report: preflight.Report{Verdict: preflight.Pass, Checks: []preflight.Check{{ID: "connectivity", Subject: "source", Result: preflight.Pass}}}},
+		&reports.Check{Header: two(reports.KindCheck), Report: everyCheck()},
 		&reports.Migrate{Header: two(reports.KindMigrate), Report: migrator.Report{State: "done", Level: "exactly_once", Links: []migrator.Link{{Shard: "127.0.0.1:1", Phase: "done"}}}},
-		&reports.Verify{Header: two(reports.KindVerify), Report: verifier.Report{Verdict: verifier.Same, Depth: "value", Proof: "offset", Totals: verifier.Totals{SourceKeys: 5, TargetKeys: 5, Same: 5}}},
+		&reports.Verify{Header: two(reports.KindVerify), Report: comparison(verifier.Same, "offset", verifier.Totals{SourceKeys: 5, TargetKeys: 5, Same: 5})},
 		&reports.BigKeys{Header: one(reports.KindBigKeys), BigKeys: scanner.BigKeys{Totals: scanner.BigTotals{SizeBy: scanner.SizeByMemoryUsage}}},
 		&reports.Compat{Header: one(reports.KindCompat), Result: compat.Result{TargetKind: "cluster", Verdict: compat.Compatible}},
 	} {

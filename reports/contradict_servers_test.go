@@ -1,0 +1,106 @@
+//go:build servers
+
+package reports
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	"surecut/e2e/servers"
+	"surecut/internal/endpoint"
+	"surecut/internal/keyspace"
+	"surecut/internal/preflight"
+	"surecut/verifier"
+)
+
+func opened(t *testing.T, url string) *endpoint.Deployment {
+	t.Helper()
+	spec, err := endpoint.Parse(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d, err := endpoint.Open(t.Context(), spec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(d.Close)
+	return d
+}
+
+// consistent fails where a report that surecut has just made contradicts itself.
+func consistent(t *testing.T, r Report) {
+	t.Helper()
+	data, err := encode(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	back, err := decode(data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range contradictions(back) {
+		t.Error(c)
+	}
+}
+
+// TestRealReportsAddUp: what the checks and the verifier report never contradicts itself, whatever they find: keys that are
+// different, missing, extra or expiring, more findings than are listed, databases that are mapped, names with prefixes, writes meanwhile.
+func TestRealReportsAddUp(t *testing.T) {
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	random := rand.New(rand.NewPCG(seed, 1))
+	source, target := servers.Standalone(t, "redis:7.0"), servers.Standalone(t, "redis:7.0")
+	cluster := servers.Cluster(t, "redis:7.0", 3, 0)[0]
+	fill := func(s *servers.Server, skip int) {
+		for i := range 300 {
+			if skip > 0 && random.IntN(skip) == 0 {
+				continue
+			}
+			value := fmt.Sprint(i)
+			if skip > 0 && random.IntN(skip) == 0 {
+				value = "other"
+			}
+			switch k := fmt.Sprintf("k:%d", i); i % 4 {
+			case 0:
+				s.Must("SET", k, value)
+			case 1:
+				s.Must("HSET", k, "f", value)
+			case 2:
+				s.Must("RPUSH", k, "a", value)
+			default:
+				s.Must("SET", k, value, "PX", fmt.Sprint(500+random.IntN(600_000)))
+			}
+		}
+	}
+	fill(source, 0)
+	for i, filter := range []keyspace.Filter{{}, {Include: []string{"k:1*"}}, {DBMap: map[int]int{0: 3}}, {DBPrefix: map[int]string{0: "app:"}}} {
+		for _, d := range []struct {
+			url   string
+			limit int
+		}{{target.URL(), 10_000}, {target.URL(), 7}, {"redis+cluster://" + cluster.Addr, 10_000}} {
+			target.Must("FLUSHALL")
+			fill(target, []int{0, 4, 40}[random.IntN(3)])
+			o := verifier.DefaultOptions()
+			o.Sides = verifier.Sides{Source: opened(t, source.URL()), Target: opened(t, d.url)}
+			o.Filter, o.MaxFindings, o.Interval, o.Rounds = filter, d.limit, 10*time.Millisecond, 2
+			result, err := verifier.Run(t.Context(), o)
+			if err != nil {
+				t.Logf("filter %d, %s: %v", i, d.url, err) // a cluster takes no other database
+				continue
+			}
+			t.Logf("filter %d, %s: %+v, omitted %d, rounds %d", i, d.url, result.Totals, result.Omitted, result.Rounds)
+			h := NewHeader(KindVerify, "test", source.URL(), d.url)
+			h.SourceServers, h.TargetServers = result.Servers.Source, result.Servers.Target
+			consistent(t, &Verify{Header: h, Report: *result})
+		}
+	}
+	cfg := preflight.DefaultConfig()
+	cfg.Source, cfg.Target = preflight.Opened(opened(t, source.URL())), preflight.Opened(opened(t, "redis+cluster://"+cluster.Addr))
+	checks, err := preflight.Run(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	consistent(t, &Check{Header: NewHeader(KindCheck, "test", source.URL(), "redis+cluster://"+cluster.Addr), Report: checks})
+}

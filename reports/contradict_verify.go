@@ -1,0 +1,284 @@
+package reports
+
+import (
+	"encoding/base64"
+	"fmt"
+	"regexp"
+
+	"surecut/internal/endpoint"
+	"surecut/internal/keyspace"
+	"surecut/verifier"
+)
+
+// contradictionsOfVerify adds everything up: verdict, totals, types, rounds, slots and findings speak of the same keys.
+func contradictionsOfVerify(v *Verify) []string {
+	var no contradicted
+	t := v.Totals
+	if min(t.SourceKeys, t.TargetKeys, t.Same, t.Different, t.Missing, t.Extra, t.Unchecked, int64(v.Omitted), v.TTLToleranceMs, int64(v.Rounds)) < 0 {
+		no.found("It counts fewer than no keys")
+		return no
+	}
+	f := tallyFindings(v, &no)
+	verdictFollows(v, &no)
+	findingsAreCounted(v, f, &no)
+	sidesAreCounted(v, f, &no)
+	typesAddUp(v, &no)
+	roundsAddUp(v, f, &no)
+	slotsAddUp(v, f, &no)
+	serversAreRead(v, &no)
+	return no
+}
+
+// serversAreRead: where a report knows the servers of a side, it says which of them it has read.
+func serversAreRead(v *Verify, no *contradicted) {
+	for _, site := range sitesOf(v) {
+		var asked, read bool
+		for _, m := range site.Servers {
+			asked, read = asked || m.Role != endpoint.RoleProxy, read || m.Read
+		}
+		if asked && !read {
+			no.found("It names servers of the %s and none that it has read", site.Side)
+		}
+	}
+}
+
+// listed is what the findings of a report come to.
+type listed struct {
+	verdicts       map[verifier.Verdict]int64
+	source, target int64 // keys of either side among them
+	strays         int64 // extra keys where nobody looks for them: they are counted as extra, and not among the target's keys
+	slots          map[uint16]*listedSlot
+}
+
+type listedSlot struct{ bad, unchecked, source, target int64 }
+
+// tallyFindings counts the findings, and looks at each.
+func tallyFindings(v *Verify, no *contradicted) listed {
+	l := listed{verdicts: map[verifier.Verdict]int64{}, slots: map[uint16]*listedSlot{}}
+	seen := map[string]bool{}
+	for i := range v.Findings {
+		f := &v.Findings[i]
+		l.verdicts[f.Verdict]++
+		s := l.slots[f.Slot]
+		if s == nil {
+			s = &listedSlot{}
+			l.slots[f.Slot] = s
+		}
+		stray := f.Verdict == verifier.Extra && f.Source == nil && f.Target == nil
+		switch {
+		case stray:
+			l.strays++
+			s.bad++
+		case f.Verdict == verifier.Unchecked:
+			s.unchecked++
+		default:
+			s.bad++
+		}
+		if f.Source != nil {
+			l.source, s.source = l.source+1, s.source+1
+		}
+		if f.Target != nil {
+			l.target, s.target = l.target+1, s.target+1
+		}
+		findingIsPossible(f, no)
+		if id := fmt.Sprintf("%d %s", f.TargetDB, targetName64(f)); !stray { // a stray may lie on several servers
+			if seen[id] {
+				no.found("It lists key %s twice", visible(shorten(f.Key, 80)))
+			}
+			seen[id] = true
+		}
+	}
+	return l
+}
+
+func targetName64(f *verifier.Finding) string {
+	if f.TargetKeyBase64 != "" {
+		return f.TargetKeyBase64
+	}
+	return f.KeyBase64
+}
+
+// findingIsPossible: the sides that a finding shows are those of its verdict, and its slot is that of its key.
+func findingIsPossible(f *verifier.Finding, no *contradicted) {
+	key := visible(shorten(f.Key, 80))
+	possible := true
+	switch f.Verdict {
+	case verifier.Same:
+		no.found("It lists key %s as a finding, although it is the same", key)
+	case verifier.Different:
+		possible = f.Source != nil && f.Target != nil
+	case verifier.Missing:
+		possible = f.Source != nil && f.Target == nil
+	case verifier.Extra:
+		possible = f.Source == nil
+	}
+	if !possible {
+		no.found("Key %s is %s, although the finding shows other sides of it", key, f.Verdict)
+	}
+	name, err := base64.StdEncoding.DecodeString(targetName64(f))
+	switch {
+	case err != nil:
+		no.found("The name of key %s is no base64", key)
+	case keyspace.Slot(string(name)) != f.Slot:
+		no.found("Key %s is listed in slot %d, although its name belongs in slot %d", key, f.Slot, keyspace.Slot(string(name)))
+	}
+}
+
+// verdictFollows: the verdict is that of the totals.
+func verdictFollows(v *Verify, no *contradicted) {
+	t := v.Totals
+	bad := t.Different + t.Missing + t.Extra
+	switch {
+	case v.Verdict == verifier.Same && bad+t.Unchecked > 0:
+		no.found("Its verdict is same, although %s not the same and %s unchecked", plural(bad, "key is|keys are"), count(t.Unchecked))
+	case v.Verdict == verifier.Same && len(v.Incomplete) > 0:
+		no.found("Its verdict is same, although not all keys were listed")
+	case v.Verdict == verifier.Different && bad == 0:
+		no.found("Its verdict is different, although it counts no difference")
+	case v.Verdict == verifier.Unchecked && bad > 0:
+		no.found("Its verdict is unchecked, although it counts %s", plural(bad, "difference"))
+	}
+}
+
+// findingsAreCounted: what is not the same is listed, or said to be left out of the list.
+func findingsAreCounted(v *Verify, l listed, no *contradicted) {
+	t := v.Totals
+	var all, missing int64
+	for _, c := range []struct {
+		verdict verifier.Verdict
+		total   int64
+	}{{verifier.Different, t.Different}, {verifier.Missing, t.Missing}, {verifier.Extra, t.Extra}, {verifier.Unchecked, t.Unchecked}} {
+		n := l.verdicts[c.verdict]
+		if all += c.total; n > c.total {
+			no.found("It lists %s of verdict %s but counts %s", plural(n, "finding"), c.verdict, count(c.total))
+		} else {
+			missing += c.total - n
+		}
+	}
+	if missing != int64(v.Omitted) {
+		no.found("It counts %s that are not the same, lists %s, and says that %s left out", plural(all, "key"), count(int64(len(v.Findings))), plural(int64(v.Omitted), "is|are"))
+	}
+}
+
+// sidesAreCounted: every key of a side has a verdict, and is counted on that side.
+func sidesAreCounted(v *Verify, l listed, no *contradicted) {
+	t := v.Totals
+	if judged := t.Same + t.Different + t.Missing + t.Extra + t.Unchecked; judged < max(t.SourceKeys, t.TargetKeys) {
+		*no = append(*no, fmt.Sprintf("It enumerated %s on the source and %s on the target, but judged only %s.",
+			plural(t.SourceKeys, "key"), count(t.TargetKeys), count(judged)))
+	}
+	for _, side := range []struct {
+		name               string
+		keys, least, most  int64
+		listedKeys, strays int64
+	}{
+		{"source", t.SourceKeys, t.Same + t.Different + t.Missing, t.Same + t.Different + t.Missing + t.Unchecked, l.source, 0},
+		{"target", t.TargetKeys, t.Same + t.Different, t.Same + t.Different + t.Extra + t.Unchecked, l.target, l.strays},
+	} {
+		switch {
+		case v.Omitted == 0 && side.keys != t.Same+side.listedKeys:
+			no.found("It counts %s on the %s, although %s the same and its findings show %s there", plural(side.keys, "key"), side.name, plural(t.Same, "is|are"), count(side.listedKeys))
+		case side.keys < side.least || side.keys > side.most-side.strays:
+			no.found("It counts %s on the %s, which its verdicts do not come to", plural(side.keys, "key"), side.name)
+		}
+	}
+}
+
+// typesAddUp: the types are those of the source's keys.
+func typesAddUp(v *Verify, no *contradicted) {
+	var keys int64
+	seen := map[string]bool{}
+	for _, t := range v.ByType {
+		if keys += t.Keys; t.Keys < 0 || seen[t.Type] {
+			no.found("It counts %s of type %s, or names the type twice", plural(t.Keys, "key"), visible(t.Type))
+		}
+		seen[t.Type] = true
+	}
+	if keys != v.Totals.SourceKeys {
+		no.found("It counts %s on the source, and %s by type", plural(v.Totals.SourceKeys, "key"), count(keys))
+	}
+}
+
+// roundsAddUp: what is not the same was confirmed in some round, and a round settles no more keys than were in doubt.
+func roundsAddUp(v *Verify, l listed, no *contradicted) {
+	if v.Rounds != len(v.History) {
+		no.found("It made %s, and tells of %s", plural(int64(v.Rounds), "round"), count(int64(len(v.History))))
+	}
+	var doubted, cleared, confirmed int64
+	for i, r := range v.History {
+		cleared, confirmed = cleared+r.Cleared, confirmed+r.Confirmed
+		if i == 0 {
+			doubted = r.Suspects
+		}
+		if r.Round != i+1 || min(r.Suspects, r.Cleared, r.Confirmed, r.DurationMs) < 0 || r.Cleared+r.Confirmed > r.Suspects || r.Suspects > doubted {
+			no.found("Round %d had %s in doubt, cleared %s and confirmed %s", r.Round, plural(r.Suspects, "key"), count(r.Cleared), count(r.Confirmed))
+		}
+	}
+	t := v.Totals
+	bad := t.Different + t.Missing + t.Extra - l.strays
+	if confirmed > bad || v.Omitted == 0 && confirmed != bad || confirmed < t.Different+t.Missing {
+		no.found("Its rounds confirmed %s, its totals count %s", plural(confirmed, "difference"), count(bad))
+	}
+	if settled := cleared + confirmed + t.Unchecked; settled != doubted {
+		no.found("%s in doubt, and %s settled: %s cleared, %s confirmed, %s unchecked", plural(doubted, "key was|keys were"), plural(settled, "was|were"),
+			count(cleared), count(confirmed), count(t.Unchecked))
+	}
+}
+
+var slotDigest = regexp.MustCompile(`^[0-9a-f]{16}/[0-9a-f]{16}$`)
+
+// slotsAddUp: the slots hold the keys of the totals, and each has the verdict of its findings.
+func slotsAddUp(v *Verify, l listed, no *contradicted) {
+	var source, target, unlisted, same int64
+	last := -1
+	for i := range v.Slots {
+		s := &v.Slots[i]
+		if int(s.Slot) <= last || int(s.Slot) >= keyspace.Slots || s.SourceKeys < 0 || s.TargetKeys < 0 {
+			no.found("Slot %d stands behind slot %d, or counts fewer than no keys", s.Slot, last)
+		}
+		last = int(s.Slot)
+		source, target = source+s.SourceKeys, target+s.TargetKeys
+		if !slotDigest.MatchString(s.SourceDigest) || !slotDigest.MatchString(s.TargetDigest) {
+			no.found("Slot %d has a digest that is none", s.Slot)
+		}
+		if s.Verdict == verifier.Same && (s.SourceDigest != s.TargetDigest || s.SourceKeys != s.TargetKeys) {
+			no.found("Slot %d is the same, although its digests or its keys differ", s.Slot)
+		}
+		f := l.slots[s.Slot]
+		delete(l.slots, s.Slot)
+		if f == nil {
+			f = &listedSlot{}
+			if s.Verdict != verifier.Same {
+				unlisted++
+			}
+		}
+		same += s.SourceKeys - f.source
+		if wanted := f.verdict(); v.Omitted == 0 && (s.Verdict != wanted || s.SourceKeys-f.source != s.TargetKeys-f.target || s.SourceKeys < f.source) ||
+			v.Omitted > 0 && (s.Verdict == verifier.Same) != (wanted == verifier.Same) && wanted != verifier.Same {
+			no.found("Slot %d is %s with %s on the source and %s on the target, which its findings do not come to", s.Slot, s.Verdict, plural(s.SourceKeys, "key"), count(s.TargetKeys))
+		}
+	}
+	if source != v.Totals.SourceKeys || target != v.Totals.TargetKeys {
+		no.found("Its slots hold %s of the source and %s of the target, its totals count %s and %s", plural(source, "key"), count(target), count(v.Totals.SourceKeys), count(v.Totals.TargetKeys))
+	}
+	if v.Omitted == 0 && same != v.Totals.Same {
+		no.found("%s the same by its slots, and %s by its totals", plural(same, "key is|keys are"), count(v.Totals.Same))
+	}
+	if len(l.slots) > 0 {
+		no.found("It lists findings of %s that it does not list", plural(int64(len(l.slots)), "slot"))
+	}
+	if unlisted > int64(v.Omitted) {
+		no.found("%s not the same, although no finding says why", plural(unlisted, "slot is|slots are"))
+	}
+}
+
+// verdict is what the findings of a slot make of it.
+func (s *listedSlot) verdict() verifier.Verdict {
+	switch {
+	case s.bad > 0:
+		return verifier.Different
+	case s.unchecked > 0:
+		return verifier.Unchecked
+	}
+	return verifier.Same
+}
