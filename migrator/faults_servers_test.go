@@ -709,6 +709,7 @@ func TestEarlierMigration(t *testing.T) {
 	r.caughtUp()
 	r.abort()
 	stop()
+	target.Must("HSET", keyMigration, "seen_ms", "1", "heartbeat_ms", "1") // long ago
 	source.Kill()
 	source.Restart() // empty, and its offsets begin again
 	replace := func(c *Config) { c.OnExisting = ExistingReplace }

@@ -448,6 +448,9 @@ func (l *link) stream(ctx, receiving context.Context) error {
 	parse := (&fileFeed{l: l, offset: cp.offset, db: cp.db, reading: receiving, room: semaphore.NewWeighted(parsedBytes)}).run
 	if l.file == nil {
 		p, err := newParser(ctx, l.spool, &l.filter, cp.offset, cp.db)
+		if errors.Is(err, spool.ErrClosed) && receiving.Err() != nil { // told to stop before anything was received: the next run goes on here
+			return nil
+		}
 		if err != nil {
 			return err
 		}

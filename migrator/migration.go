@@ -33,6 +33,7 @@ type Migration struct {
 
 	running  atomic.Bool // Run was called, so that the state on disk is kept up to date
 	finished atomic.Bool // Finish was called
+	claim    *claim      // of this run on the target
 
 	stopping context.Context // done once Stop was called
 	stop     context.CancelFunc
@@ -103,6 +104,10 @@ func (m *Migration) prepare(ctx context.Context) error {
 	if m.target, err = newTarget(ctx, m.cfg, m.state.ID); err != nil {
 		return err
 	}
+	if m.claim, err = newClaim(m.target, m.cfg.StateDir); err != nil {
+		return err
+	}
+	m.target.claim = m.claim
 	m.expiring = newExpiring(len(shards))
 	for i, s := range shards {
 		reads, err := m.chooseNode(ctx, s)
@@ -208,6 +213,9 @@ func (m *Migration) Run(ctx context.Context) (err error) {
 		m.mu.Unlock()
 		err = errors.Join(err, m.state.close())
 	}()
+	if err := m.claim.acquire(ctx); err != nil {
+		return err
+	}
 	if !m.resumed {
 		if err := m.target.proveSharding(ctx); err != nil {
 			return err
@@ -215,8 +223,6 @@ func (m *Migration) Run(ctx context.Context) (err error) {
 		if m.state.TargetWasEmpty, err = m.targetIsEmpty(ctx); err != nil {
 			return err
 		}
-	} else if err := m.target.disown(ctx); err != nil {
-		return err
 	}
 	m.beginRun()
 	m.running.Store(true)
@@ -230,7 +236,6 @@ func (m *Migration) Run(ctx context.Context) (err error) {
 	}
 	beating, stopBeating := context.WithCancel(ctx)
 	var beside sync.WaitGroup
-	beside.Go(func() { m.heartbeat(beating) })
 	if m.resumed || !m.state.TargetWasEmpty {
 		m.expiring.forget()
 		beside.Go(func() { m.learnExpiries(beating) })
@@ -265,40 +270,13 @@ func (m *Migration) runLinks(ctx context.Context) error {
 		})
 	}
 	g.Go(func() error { return m.watchSlots(watching) })
+	g.Go(func() error { return m.keepClaim(watching) })
 	g.Go(func() error {
 		links.Wait()
 		stopWatching()
 		return nil
 	})
 	return g.Wait()
-}
-
-// heartbeat tells others on the target that a migration is in progress.
-func (m *Migration) heartbeat(ctx context.Context) {
-	tick := time.NewTicker(5 * time.Second)
-	defer tick.Stop()
-	for {
-		if err := m.sign(ctx, "running"); err != nil && ctx.Err() == nil {
-			slog.Warn("the target does not take the heartbeat", "error", err)
-		}
-		if err := m.saveState(); err != nil { // for the counters; whoever needs the state saved finds the disk full as well
-			slog.Warn("the counters of this run are not saved", "error", err)
-		}
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
-	}
-}
-
-func (m *Migration) sign(ctx context.Context, state string) error {
-	host, err := os.Hostname()
-	if err != nil {
-		host = "unknown"
-	}
-	return m.target.setOwnHash(ctx, keyMigration, "id", m.state.ID, "state", state, "host", host,
-		"heartbeat_ms", strconv.FormatInt(time.Now().UnixMilli(), 10))
 }
 
 // leave records how the migration stands. A full copy that is in leaves nothing of ours behind.
@@ -308,7 +286,7 @@ func (m *Migration) leave(ctx context.Context, failed error) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
-	if err := m.sign(ctx, "stopped"); err != nil && failed == nil {
+	if err := m.claim.renew(ctx, "stopped"); err != nil && failed == nil {
 		return err
 	}
 	return nil

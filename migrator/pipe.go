@@ -53,7 +53,7 @@ func openPipe(ctx context.Context, t *target, addr string) (*pipe, error) {
 	}
 	p := &pipe{conn: conn, in: bufio.NewReader(conn), db: -1}
 	p.keep = context.AfterFunc(ctx, func() { conn.Close() })
-	p.add("CLIENT", "SETNAME", t.clientName()) // a run that finds it left behind ends it
+	p.add("CLIENT", "SETNAME", clientName(t.id)) // a run that finds it left behind ends it
 	p.add("CLIENT", "ID")
 	if err := p.send(); err != nil {
 		p.close()

@@ -124,6 +124,9 @@ func (d *dispatcher) deleteNames(ctx context.Context, client rueidis.Client, db 
 		}
 		return ctx.Err()
 	}
+	if err := d.l.m.target.claim.hold(ctx); err != nil {
+		return err
+	}
 	cmds := make([]rueidis.Completed, len(names))
 	for i, name := range names {
 		cmds[i] = arbitrary(client, "DEL", name)
@@ -279,6 +282,9 @@ func (e *refusedError) Unwrap() error { return e.reply }
 func (t *target) everywhere(ctx context.Context, args []string) error {
 	for _, addr := range t.primaries() {
 		err := t.retry(ctx, func() (again, err error) {
+			if err := t.claim.hold(ctx); err != nil {
+				return nil, err
+			}
 			client, err := t.d.Client(ctx, addr, t.ownDB())
 			if err == nil {
 				err = client.Do(ctx, arbitrary(client, args...)).Error()

@@ -125,6 +125,9 @@ func (l *link) sweepDatabase(ctx context.Context, addr string, db int, allowed b
 		if len(cmds) > 0 && !allowed {
 			return deleted, errNothingLeft
 		}
+		if err := l.m.target.claim.hold(ctx); err != nil {
+			return deleted, err
+		}
 		for _, r := range c.DoMulti(ctx, cmds...) {
 			if err := r.Error(); err != nil {
 				return deleted, err

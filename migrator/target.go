@@ -34,6 +34,7 @@ type target struct {
 	payloads payloads         // values as RESTORE takes them
 	held     *command.Dialect // without the form of SET that hides an expiry which may have to be held
 	id       string
+	claim    *claim // of this run on the target
 	retryFor time.Duration
 	bytes    *rate.Limiter
 	ops      *rate.Limiter
@@ -263,10 +264,27 @@ func (t *target) primaryOf(slot uint16) (endpoint.Node, bool) {
 	return t.d.PrimaryOf(slot)
 }
 
+// conn gives the writer's connection to a node, and only while this run may write.
 func (w *writer) conn(ctx context.Context, addr string) (*conn, error) {
+	if err := w.t.claim.hold(ctx); err != nil {
+		return nil, err
+	}
 	if c := w.conns[addr]; c != nil {
 		return c, nil
 	}
+	c, err := w.connect(ctx, addr)
+	if err != nil {
+		return nil, err
+	}
+	// Only now: whoever takes the claim over ends the connections that it finds, and this one is not used if it came too late for that.
+	if err := w.t.claim.verify(ctx); err != nil {
+		w.drop(addr)
+		return nil, err
+	}
+	return c, nil
+}
+
+func (w *writer) connect(ctx context.Context, addr string) (*conn, error) {
 	home := 0
 	if w.t.cluster && w.t.via == nil {
 		home = w.t.ownDB()
@@ -282,7 +300,7 @@ func (w *writer) conn(ctx context.Context, addr string) (*conn, error) {
 		w.conns[addr] = c
 		return c, nil
 	}
-	res := dc.DoMulti(ctx, arbitrary(dc, "CLIENT", "SETNAME", w.t.clientName()), arbitrary(dc, "CLIENT", "ID"), arbitrary(dc, "INFO", "server"))
+	res := dc.DoMulti(ctx, arbitrary(dc, "CLIENT", "SETNAME", clientName(w.t.id)), arbitrary(dc, "CLIENT", "ID"), arbitrary(dc, "INFO", "server"))
 	if err = firstLoss(res); err == nil {
 		if id, err := res[1].ToInt64(); err == nil {
 			c.id = strconv.FormatInt(id, 10)
@@ -303,8 +321,8 @@ func (w *writer) conn(ctx context.Context, addr string) (*conn, error) {
 	return c, nil
 }
 
-// clientName marks every connection that writes for this migration.
-func (t *target) clientName() string { return "surecut-" + t.id }
+// clientName marks every connection that writes for a migration.
+func clientName(id string) string { return "surecut-" + id }
 
 // firstLoss gives the first failure that is no reply of the server.
 func firstLoss(res []rueidis.RedisResult) error {
@@ -358,35 +376,6 @@ func (w *writer) drop(addr string) {
 	}
 }
 
-// disown ends connections that an earlier, killed run of this migration may have left behind.
-func (t *target) disown(ctx context.Context) error {
-	if t.via != nil {
-		return nil
-	}
-	if t.fronted {
-		return pause(ctx, proxyGrace)
-	}
-	for _, addr := range t.primaries() {
-		client, err := t.d.Client(ctx, addr, 0)
-		if err != nil {
-			return fmt.Errorf("target %s: %w", addr, err)
-		}
-		list, err := client.Do(ctx, arbitrary(client, "CLIENT", "LIST")).ToString()
-		if err != nil {
-			continue // forbidden: nothing can be left behind for longer than the server needs to read it
-		}
-		for _, line := range strings.Split(list, "\n") {
-			if !strings.Contains(line, " name="+t.clientName()+" ") {
-				continue
-			}
-			if _, rest, ok := strings.Cut(line, "addr="); ok {
-				client.Do(ctx, arbitrary(client, "CLIENT", "KILL", strings.Fields(rest)[0]))
-			}
-		}
-	}
-	return nil
-}
-
 func pause(ctx context.Context, d time.Duration) error {
 	select {
 	case <-time.After(d):
@@ -422,6 +411,9 @@ func (t *target) retry(ctx context.Context, try func() (again error, err error))
 		if err != nil || again == nil {
 			return err
 		}
+		if errors.Is(again, errClaimed) { // no time will mend that
+			return again
+		}
 		if since.IsZero() {
 			since = time.Now()
 		}
@@ -450,7 +442,7 @@ func classify(addr string, failed error) (again, err error) {
 	switch {
 	case code == "OOM":
 		return nil, fmt.Errorf("target %s: %w", addr, errTargetFull)
-	case errors.Is(failed, errRegressed):
+	case errors.Is(failed, errRegressed), errors.Is(failed, errClaimed):
 		return nil, failed
 	case code == "", passing(code), endpoint.Unreached(failed):
 		return failed, nil

@@ -172,6 +172,9 @@ func (w *writer) attemptNode(ctx context.Context, addr string, txs []*transactio
 		w.encode(c, x)
 		ends[i] = len(w.out)
 	}
+	if err := w.t.claim.hold(ctx); err != nil { // the target may have been waited for meanwhile
+		return txs, err, ctx.Err()
+	}
 	res := c.dc.DoMulti(ctx, w.out...)
 	lost, start := false, 0
 	for i, x := range txs {
