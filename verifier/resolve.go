@@ -55,7 +55,9 @@ func (r *record) observe(u *rules, o *observation, w writing, n roundOf) decisio
 		d.Settled = true
 		return d
 	}
-	r.count(u, o, &d, onePoint)
+	// Of several rounds that agree, the first one stands for what the others find unchanged.
+	steady := onePoint || w == untold && n.need > 1 && u.unchanged(&o.Before, &o.After)
+	r.count(u, o, &d, steady)
 	if d.Settled = n.last; d.Settled && d.Verdict != Unchecked && int(r.quiet) < n.need {
 		d.Verdict, d.Reason = Unchecked, r.undecided(n)
 	}
@@ -73,20 +75,20 @@ func (r *record) onePoint(u *rules, o *observation, w writing) bool {
 }
 
 // count notes how often in a row both sides stayed as they are, and what the source held last.
-func (r *record) count(u *rules, o *observation, d *decision, onePoint bool) {
+func (r *record) count(u *rules, o *observation, d *decision, steady bool) {
 	was, target := r.reading(), o.Target.mark()
 	differs := d.Verdict != Same && d.Verdict != Unchecked
 	switch {
-	case onePoint && differs && r.quiet > 0 && r.target == target && u.unchanged(&was, &o.Before):
+	case steady && differs && r.quiet > 0 && r.target == target && u.unchanged(&was, &o.Before):
 		r.quiet++
-	case onePoint && differs:
+	case steady && differs:
 		r.quiet = 1
 	default:
 		r.quiet = 0
 	}
 	r.target = target
 	moved := r.flags&seen != 0 && !u.unchanged(&was, &o.Before)
-	if (moved || !onePoint) && o.Before.Err == nil && o.After.Err == nil {
+	if (moved || !steady) && o.Before.Err == nil && o.After.Err == nil {
 		r.changes++
 	}
 	if o.After.Err != nil {
