@@ -64,22 +64,22 @@ func (u *rules) sameValue(source, target *reading) bool {
 	if source.Type == keyspace.Stream && !u.sameCounters(source, target) {
 		return false
 	}
-	return s.Value == t.Value && s.Length == t.Length && s.FieldExpiries == t.FieldExpiries
+	return s.SameValue(&t)
 }
 
 // sameCounters compares what streams count, where both servers count.
 func (u *rules) sameCounters(source, target *reading) bool {
-	return !u.counters || source.FP.Counters == 0 || target.FP.Counters == 0 || source.FP.Counters == target.FP.Counters
+	return !u.counters || source.FP.Counters == 0 || target.FP.Counters == 0 || source.FP.SameCounters(&target.FP)
 }
 
 func (u *rules) valueReason(source, target *reading) string {
 	if source.FP.Length != target.FP.Length {
 		return fmt.Sprintf("the length is %d on the source and %d on the target", source.FP.Length, target.FP.Length)
 	}
-	if source.FP.Value == target.FP.Value && source.Type == keyspace.Hash {
+	if source.FP.Value == target.FP.Value && source.FP.FieldExpiries != target.FP.FieldExpiries {
 		return reasonFields
 	}
-	if source.FP.Value == target.FP.Value {
+	if source.FP.SameValue(&target.FP) {
 		return reasonCounters
 	}
 	return "the values differ"

@@ -64,6 +64,7 @@ func (r *record) append(dst []byte) []byte {
 	dst = binary.AppendUvarint(dst, uint64(r.expireAt))
 	dst = binary.AppendUvarint(dst, uint64(r.fp.Length))
 	dst = binary.LittleEndian.AppendUint64(dst, r.fp.Value)
+	dst = binary.LittleEndian.AppendUint64(dst, r.fp.Keyed)
 	if r.quiet > 0 {
 		dst = binary.LittleEndian.AppendUint64(dst, r.target)
 	}
@@ -72,6 +73,7 @@ func (r *record) append(dst []byte) []byte {
 		dst = binary.LittleEndian.AppendUint64(dst, r.fp.FieldExpiries)
 	case keyspace.Stream:
 		dst = binary.LittleEndian.AppendUint64(dst, r.fp.Counters)
+		dst = binary.LittleEndian.AppendUint64(dst, r.fp.KeyedCounters)
 	case keyspace.Module:
 		dst = binary.AppendUvarint(dst, uint64(len(r.module)))
 		dst = append(dst, r.module...)
@@ -90,7 +92,7 @@ func (r *record) parse(text string) (string, error) {
 	r.t, r.flags, r.changes, r.quiet = keyspace.Type(d.byte()), d.byte(), d.byte(), d.byte()
 	r.db, r.pairDB = int(d.number())-1, int(d.number())
 	r.expireAt, r.fp.Length = int64(d.number()), int64(d.number())
-	r.fp.Value = d.fixed()
+	r.fp.Value, r.fp.Keyed = d.fixed(), d.fixed()
 	if r.quiet > 0 {
 		r.target = d.fixed()
 	}
@@ -98,7 +100,7 @@ func (r *record) parse(text string) (string, error) {
 	case keyspace.Hash:
 		r.fp.FieldExpiries = d.fixed()
 	case keyspace.Stream:
-		r.fp.Counters = d.fixed()
+		r.fp.Counters, r.fp.KeyedCounters = d.fixed(), d.fixed()
 	case keyspace.Module:
 		r.module = d.cut(d.number())
 	}

@@ -46,7 +46,7 @@ func newVerifyCommand() *cli.Command {
 			"could not be compared is unchecked, never the same.\n" +
 			"The source may be RDB files (rdb:PATH): their keys are decoded here; what has expired by now is left out.\n" +
 			"Exit status: 0 same, 3 different, 4 something unchecked, 1 the run failed. The records of the run go to a temporary\n" +
-			"file in $TMPDIR: about 30 bytes and the name per key and side.",
+			"file in $TMPDIR: about 40 bytes and the name per key and side.",
 		Flags: flags,
 		Action: func(c *cli.Context) error {
 			opts, err := verifyOptions(c)

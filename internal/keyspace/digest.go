@@ -2,13 +2,19 @@ package keyspace
 
 import (
 	"encoding/binary"
+	"hash/maphash"
 	"math"
 
 	"github.com/cespare/xxhash/v2"
 )
 
-// Fingerprint stands for one value. Two values are the same when Value and FieldExpiries agree and,
-// where both servers keep them, Counters too; a false match has a chance of about 2^-64.
+// Fingerprint stands for one value. Two values are the same when SameValue says so and, where both servers keep them, SameCounters
+// too; a false match has a chance of about 2^-64, for values that were chosen to collide as well.
+//
+// It holds each hash twice. Value, FieldExpiries and Counters are xxhash without a seed, the same in every run, so that reports can be
+// compared. Whoever knows that can make two values with the same hash, and a seed of xxhash would not help: two blocks whose
+// difference cancels out do so whatever the seed is, half of the time. Keyed and KeyedCounters are of another function (hash/maphash)
+// with a key that each process draws anew: what decides over "same" cannot be aimed at.
 //
 // It depends on no encoding (of a HyperLogLog neither), order of an unordered collection, chunking or server version, and
 // leaves out what is not data: the cached count of a HyperLogLog, LRU and LFU, idle times, delivery times, when a consumer was
@@ -19,6 +25,19 @@ type Fingerprint struct {
 	FieldExpiries uint64 // sum over the fields of a hash that expire (since Redis 7.4); 0: none do
 	Counters      uint64 // of a stream: max-deleted ID, entries added; 0: the server keeps none (before 7.0)
 	Length        int64  // bytes of a string (of a HyperLogLog: in its dense form), module payload or vector set, else elements
+
+	Keyed         uint64 // the canonical value with the expiries of fields, keyed by this process
+	KeyedCounters uint64 // what Counters stands for, keyed by this process
+}
+
+// SameValue says whether two fingerprints, made by this process, stand for the same value, leaving out the counters of streams.
+func (f *Fingerprint) SameValue(o *Fingerprint) bool {
+	return f.Value == o.Value && f.Length == o.Length && f.FieldExpiries == o.FieldExpiries && f.Keyed == o.Keyed
+}
+
+// SameCounters says whether the counters of two streams are the same.
+func (f *Fingerprint) SameCounters(o *Fingerprint) bool {
+	return f.Counters == o.Counters && f.KeyedCounters == o.KeyedCounters
 }
 
 // Digest sums up the keys of a slot, or of any other set of keys. Sums wrap around, so that digests of disjoint
@@ -66,13 +85,77 @@ func (d *Digest) Merge(o Digest) {
 type Hasher struct {
 	kind     Type
 	n        int64 // bytes or elements
-	sum      uint64
-	fields   uint64 // sum of field expiries
-	counters uint64
-	seq      xxhash.Digest // what has an order: bytes, list elements, stream entries
-	elem     xxhash.Digest
+	sum      twinSum
+	fields   twinSum // of field expiries
+	counters twinSum
+	seq      twin // what has an order: bytes, list elements, stream entries
+	elem     twin
 	scratch  [24]byte
 	hll      hll
+}
+
+// key is drawn anew by each process.
+var key = maphash.MakeSeed()
+
+// twin hashes the same bytes twice: without a key, and with one.
+type twin struct {
+	plain xxhash.Digest
+	keyed blocks
+}
+
+func (t *twin) Reset() {
+	t.plain.Reset()
+	t.keyed.count, t.keyed.state = 0, 0
+}
+
+func (t *twin) Write(p []byte) {
+	t.plain.Write(p)
+	t.keyed.write(p)
+}
+
+func (t *twin) sum() twinSum { return twinSum{t.plain.Sum64(), t.keyed.sum()} }
+
+// blocks hashes bytes with the process's key, in blocks of one size, so that it does not matter in which pieces they come: a maphash.Hash
+// does the same at a third of the speed. The hashes of the blocks are summed up with a factor for each place; without the key nobody
+// knows them, and so nobody can make two sums agree.
+type blocks struct {
+	state uint64 // of the whole blocks
+	count int    // of all bytes
+	rest  [256]byte
+}
+
+const blockFactor = 0x9e3779b97f4a7c15 // odd, so that no power of it is 0
+
+func (b *blocks) write(p []byte) {
+	at := b.count % len(b.rest)
+	b.count += len(p)
+	if at > 0 {
+		n := copy(b.rest[at:], p)
+		if p = p[n:]; at+n < len(b.rest) {
+			return
+		}
+		b.take(b.rest[:])
+	}
+	for len(p) >= len(b.rest) {
+		b.take(p[:len(b.rest)])
+		p = p[len(b.rest):]
+	}
+	copy(b.rest[:], p)
+}
+
+func (b *blocks) take(block []byte) { b.state = b.state*blockFactor + maphash.Bytes(key, block) }
+
+func (b *blocks) sum() uint64 {
+	rest := maphash.Bytes(key, b.rest[:b.count%len(b.rest)])
+	return (b.state*blockFactor+rest)*blockFactor + uint64(b.count)
+}
+
+// twinSum is what a twin has come to, or the sum of several.
+type twinSum struct{ plain, keyed uint64 }
+
+func (s *twinSum) add(o twinSum) {
+	s.plain += o.plain
+	s.keyed += o.keyed
 }
 
 var _ Visitor = (*Hasher)(nil)
@@ -88,6 +171,7 @@ func NewHasher() *Hasher {
 func (h *Hasher) Reset() {
 	*h = Hasher{}
 	h.seq.Reset()
+	h.elem.Reset()
 }
 
 // Sum gives the fingerprint of the pieces visited since Reset; of none, the zero Fingerprint.
@@ -95,17 +179,23 @@ func (h *Hasher) Sum() Fingerprint {
 	if h.kind == None {
 		return Fingerprint{}
 	}
-	ordered, length := h.seq.Sum64(), h.n
+	ordered, length := h.seq.sum(), h.n
 	if h.kind == String {
 		ordered, length = h.hll.sum(h.n, &h.seq)
 	}
-	var b [32]byte
+	var b [40]byte
 	le := binary.LittleEndian
 	le.PutUint64(b[0:], uint64(h.kind))
 	le.PutUint64(b[8:], uint64(length))
-	le.PutUint64(b[16:], h.sum)
-	le.PutUint64(b[24:], ordered)
-	return Fingerprint{Value: xxhash.Sum64(b[:]), FieldExpiries: h.fields, Counters: h.counters, Length: length}
+	le.PutUint64(b[16:], h.sum.plain)
+	le.PutUint64(b[24:], ordered.plain)
+	f := Fingerprint{Value: xxhash.Sum64(b[:32]), FieldExpiries: h.fields.plain, Counters: h.counters.plain, Length: length,
+		KeyedCounters: h.counters.keyed}
+	le.PutUint64(b[16:], h.sum.keyed)
+	le.PutUint64(b[24:], ordered.keyed)
+	le.PutUint64(b[32:], h.fields.keyed)
+	f.Keyed = maphash.Bytes(key, b[:])
+	return f
 }
 
 // Size is the length of what was visited as a server tells it: of a HyperLogLog in the encoding that it has.
@@ -128,7 +218,7 @@ func (h *Hasher) ListElement(p []byte) error {
 func (h *Hasher) SetMember(p []byte) error {
 	h.kind = Set
 	h.n++
-	h.sum += xxhash.Sum64(p)
+	h.sum.add(twinSum{xxhash.Sum64(p), maphash.Bytes(key, p)})
 	return nil
 }
 
@@ -141,7 +231,7 @@ func (h *Hasher) ZSetMember(name []byte, score float64) error {
 	h.elem.Reset()
 	h.piece(&h.elem, name)
 	h.number(&h.elem, math.Float64bits(score))
-	h.sum += h.elem.Sum64()
+	h.sum.add(h.elem.sum())
 	return nil
 }
 
@@ -153,10 +243,10 @@ func (h *Hasher) HashField(name, value []byte, expireAt int64) error {
 	if expireAt != 0 {
 		expiring := h.elem
 		h.number(&expiring, uint64(expireAt))
-		h.fields += expiring.Sum64()
+		h.fields.add(expiring.sum())
 	}
 	h.elem.Write(value)
-	h.sum += h.elem.Sum64()
+	h.sum.add(h.elem.sum())
 	return nil
 }
 
@@ -178,27 +268,28 @@ func (h *Hasher) StreamMeta(m StreamMeta) error {
 		h.elem.Reset()
 		h.id(&h.elem, m.MaxDeletedID)
 		h.number(&h.elem, m.EntriesAdded)
-		h.counters = h.elem.Sum64() | 1 // 0 is taken: it says that there are none
+		h.counters = h.elem.sum()
+		h.counters.plain |= 1 // 0 is taken: it says that there are none
 	}
 	return nil
 }
 
 func (h *Hasher) StreamGroup(g Group) error {
 	h.kind = Stream
-	var pending uint64
+	var pending twinSum
 	for _, p := range g.Pending {
 		h.elem.Reset()
 		h.id(&h.elem, p.ID)
 		h.number(&h.elem, p.DeliveryCount)
 		h.elem.Write(p.Consumer)
-		pending += h.elem.Sum64()
+		pending.add(h.elem.sum())
 	}
 	h.elem.Reset()
 	h.piece(&h.elem, g.Name)
 	h.id(&h.elem, g.LastID)
 	h.number(&h.elem, uint64(len(g.Pending)))
-	h.number(&h.elem, pending)
-	h.sum += h.elem.Sum64()
+	h.twinNumber(&h.elem, pending)
+	h.sum.add(h.elem.sum())
 	return nil
 }
 
@@ -228,22 +319,30 @@ func (h *Hasher) VectorElement(e VectorElement) error {
 	h.piece(&h.elem, e.Vector)
 	h.piece(&h.elem, e.Attributes)
 	h.number(&h.elem, e.Scale)
-	h.sum += h.elem.Sum64()
+	h.sum.add(h.elem.sum())
 	return nil
 }
 
-func (h *Hasher) piece(d *xxhash.Digest, p []byte) {
+func (h *Hasher) piece(d *twin, p []byte) {
 	n := binary.PutUvarint(h.scratch[:], uint64(len(p)))
 	d.Write(h.scratch[:n])
 	d.Write(p)
 }
 
-func (h *Hasher) number(d *xxhash.Digest, v uint64) {
+func (h *Hasher) number(d *twin, v uint64) {
 	binary.LittleEndian.PutUint64(h.scratch[:], v)
 	d.Write(h.scratch[:8])
 }
 
-func (h *Hasher) id(d *xxhash.Digest, id StreamID) {
+// twinNumber feeds each of the two hashes its own number.
+func (h *Hasher) twinNumber(d *twin, v twinSum) {
+	binary.LittleEndian.PutUint64(h.scratch[:], v.plain)
+	d.plain.Write(h.scratch[:8])
+	binary.LittleEndian.PutUint64(h.scratch[:], v.keyed)
+	d.keyed.write(h.scratch[:8])
+}
+
+func (h *Hasher) id(d *twin, id StreamID) {
 	binary.LittleEndian.PutUint64(h.scratch[:], id.Ms)
 	binary.LittleEndian.PutUint64(h.scratch[8:], id.Seq)
 	d.Write(h.scratch[:16])

@@ -1,7 +1,5 @@
 package keyspace
 
-import "github.com/cespare/xxhash/v2"
-
 const (
 	hllHeader    = 16 // "HYLL", encoding, 3 unused bytes, 8 bytes of cached cardinality
 	hllRegisters = 16384
@@ -18,7 +16,7 @@ type hll struct {
 	over bool   // it is none
 }
 
-func (m *hll) write(p []byte, plain *xxhash.Digest) {
+func (m *hll) write(p []byte, plain *twin) {
 	plain.Write(p)
 	if m.over {
 		return
@@ -38,21 +36,22 @@ func (m *hll) write(p []byte, plain *xxhash.Digest) {
 }
 
 // sum gives the hash and the length to count: of a HyperLogLog those of its dense form.
-func (m *hll) sum(size int64, plain *xxhash.Digest) (hash uint64, length int64) {
+func (m *hll) sum(size int64, plain *twin) (hash twinSum, length int64) {
 	if m.over || len(m.held) < hllHeader {
-		return plain.Sum64(), size
+		return plain.sum(), size
 	}
 	var registers [hllRegisters]byte
 	if !readHLL(m.held, &registers) {
-		return plain.Sum64(), size
+		return plain.sum(), size
 	}
-	d := xxhash.New()
-	d.WriteString("HYLL")
+	var d twin
+	d.Reset()
+	d.Write([]byte("HYLL"))
 	if unused := m.held[5:8]; string(unused) != "\x00\x00\x00" { // no command of a HyperLogLog writes them: they are data
 		d.Write(unused)
 	}
 	d.Write(registers[:])
-	return d.Sum64(), hllDense
+	return d.sum(), hllDense
 }
 
 // readHLL gives the registers of a whole HyperLogLog; false where p is none.
