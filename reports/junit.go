@@ -231,7 +231,11 @@ func slotCases(v *Verify) []junitCase {
 func findingLines(findings []verifier.Finding) string {
 	var b strings.Builder
 	for _, f := range findings[:min(junitKeys, len(findings))] {
-		fmt.Fprintf(&b, "%s: db %d slot %d %s %s (base64 %s): %s\n", f.Verdict, f.DB, f.Slot, f.Type, visible(f.Key), f.KeyBase64, visible(f.Reason))
+		exact := "base64 " + f.KeyBase64
+		if f.KeyLength > 0 {
+			exact = fmt.Sprintf("%s bytes, xxhash64 %s", count(f.KeyLength), f.KeyDigest)
+		}
+		fmt.Fprintf(&b, "%s: db %d slot %d %s %s (%s): %s\n", f.Verdict, f.DB, f.Slot, f.Type, visible(f.Key), exact, visible(f.Reason))
 	}
 	if n := len(findings) - junitKeys; n > 0 {
 		fmt.Fprintf(&b, "and %s more\n", count(int64(n)))

@@ -2,6 +2,7 @@ package verifier
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -30,7 +31,7 @@ func (a atomicReader) readAt(ctx context.Context, link AppliedLink, keys []recor
 	var out []reading
 	var offset int64
 	err = node.retry(ctx, a.source.opts.Patience, func() (err error) {
-		out, offset, err = r.transaction(ctx, keys)
+		out, offset, err = r.instant(ctx, keys)
 		return err
 	})
 	return out, offset, err
@@ -46,12 +47,167 @@ func (s *side) linkNode(link AppliedLink) (*node, error) {
 	return nil, fmt.Errorf("the link of %s reads from %s, which this run does not", link.Shard, link.Reads)
 }
 
+// errLater says that a key was not read, since others fill what may be asked for at a time.
+var errLater = errors.New("it was not read yet: other keys were")
+
+// instant reads what it can of keys as of one offset, with no more bytes at a time than the node may be asked for. What takes little
+// is read in a transaction. Larger values, and all of them where the server takes no transaction, since it is over its maxmemory,
+// are read in pieces under WATCH, which tells whether they stayed as they are. Keys that do not fit have errLater.
+func (r *reader) instant(ctx context.Context, keys []record) ([]reading, int64, error) {
+	out := make([]reading, len(keys))
+	for i := range out {
+		out[i].Err = errLater
+	}
+	small, large, err := r.bySize(ctx, keys)
+	if err != nil {
+		return nil, 0, err
+	}
+	if len(small) == 0 {
+		offset, err := r.watchSome(ctx, keys, large, out)
+		return out, offset, err
+	}
+	some := make([]record, len(small))
+	for j, i := range small {
+		some[j] = keys[i]
+	}
+	got, offset, err := r.transaction(ctx, some)
+	if no := (*refusal)(nil); errors.As(err, &no) && !passing(err) {
+		// One refused command fails them all, and a server over its maxmemory queues none. Reads without a transaction tell which.
+		offset, err = r.watchSome(ctx, keys, append(small, large...), out)
+		return out, offset, err
+	}
+	if err != nil {
+		return nil, 0, err
+	}
+	for j, i := range small {
+		out[i] = got[j]
+	}
+	return out, offset, nil
+}
+
+// bySize divides keys into those that one transaction may read, and larger ones.
+func (r *reader) bySize(ctx context.Context, keys []record) (small, large []int, err error) {
+	sizes, err := r.sizesOf(ctx, keys)
+	if err != nil {
+		return nil, nil, err
+	}
+	room := r.node.flight.ask.Load()
+	for i := range keys {
+		switch {
+		case sizes[i] > r.node.flight.window(), keys[i].t == keyspace.Hash && r.fieldTimes > 0:
+			large = append(large, i)
+		case sizes[i]+headBytes <= room || len(small) == 0:
+			room -= sizes[i] + headBytes
+			small = append(small, i)
+		}
+	}
+	return small, large, nil
+}
+
+// sizesOf asks what values take, and estimates it where the server does not say.
+func (r *reader) sizesOf(ctx context.Context, keys []record) ([]int64, error) {
+	sizes := make([]int64, len(keys))
+	for i := range keys {
+		sizes[i] = estimate(&keys[i])
+	}
+	if r.unsized || r.depth != DepthValue {
+		return sizes, nil
+	}
+	results, err := r.do(ctx, func(b rueidis.Builder) rueidis.Commands {
+		cmds := make(rueidis.Commands, len(keys))
+		for i := range keys {
+			cmds[i] = b.MemoryUsage().Key(keys[i].name).Samples(sizeSamples).Build()
+		}
+		return cmds
+	})
+	if err != nil {
+		return nil, err
+	}
+	for i := range keys {
+		if n := r.takeSize(results[i]); n != unknownSize {
+			sizes[i] = int64(float64(n) * r.swell[keys[i].t])
+		}
+	}
+	return sizes, nil
+}
+
+// watchSome reads keys under WATCH, as many of them as have stayed as they are while they were read: all, or half of them, down to one.
+func (r *reader) watchSome(ctx context.Context, keys []record, of []int, out []reading) (int64, error) {
+	if len(of) == 0 {
+		return 0, errLater
+	}
+	room := max(r.node.flight.ask.Load()/firstBytes, 1)
+	for group := of[:min(len(of), int(room))]; ; {
+		some := make([]string, len(group))
+		for j, i := range group {
+			some[j] = keys[i].name
+		}
+		got, offset, err := r.watched(ctx, some)
+		switch {
+		case err == nil:
+			for j, i := range group {
+				out[i] = got[j]
+			}
+			return offset, nil
+		case !errors.Is(err, errChanged) && !errors.As(err, new(*refusal)) || passing(err):
+			return 0, err
+		case len(group) > 1:
+			group = group[:len(group)/2]
+			continue
+		}
+		out[group[0]].Err = err
+		if of = of[1:]; len(of) == 0 {
+			return 0, err
+		}
+		group = of[:min(len(of), len(group))]
+	}
+}
+
+// watched reads keys in pieces, and says at which offset they were all as they were read. errChanged: one of them was written
+// meanwhile. No command is queued, so that a server which is over its maxmemory answers.
+func (r *reader) watched(ctx context.Context, names []string) ([]reading, int64, error) {
+	if _, err := r.one(ctx, append([]string{"WATCH"}, names...)...); err != nil {
+		return nil, 0, err
+	}
+	connection := r.opened // one that is opened anew would watch nothing
+	out := make([]reading, len(names))
+	if err := r.try(ctx, names, out, frameKeep); err != nil {
+		r.close() // and with it the watch
+		return nil, 0, err
+	}
+	results, err := r.do(ctx, func(b rueidis.Builder) rueidis.Commands {
+		return rueidis.Commands{command(b, r.node.facts.OffsetCommand()...), command(b, "MULTI"), command(b, "EXEC")}
+	})
+	if err != nil {
+		return nil, 0, err
+	}
+	if r.opened != connection {
+		return nil, 0, &connError{fmt.Errorf("the connection to %s broke while keys were watched on it", r.node.addr())}
+	}
+	at, err := results[0].ToMessage()
+	if err != nil {
+		return nil, 0, replyError(r.node.facts.OffsetCommand()[0], err)
+	}
+	offset, err := endpoint.ParseOffset(at)
+	if err != nil {
+		return nil, 0, fmt.Errorf("ask %s for its offset: %w", r.node.addr(), err)
+	}
+	switch err := results[2].Error(); {
+	case endpoint.IsNil(err):
+		return nil, 0, errChanged
+	case err != nil:
+		return nil, 0, replyError("EXEC", err)
+	}
+	return out, offset, nil
+}
+
+// transaction reads small values at one instant.
 func (r *reader) transaction(ctx context.Context, keys []record) ([]reading, int64, error) {
 	fields, err := r.fieldNames(ctx, keys)
 	if err != nil {
 		return nil, 0, err
 	}
-	results, err := r.do(ctx, func(b rueidis.Builder) rueidis.Commands {
+	results, err := r.ask(ctx, r.node.flight.ask.Load(), func(b rueidis.Builder) rueidis.Commands {
 		cmds := rueidis.Commands{command(b, "MULTI"), command(b, "TIME")}
 		for i := range keys {
 			cmds = append(cmds, command(b, "TYPE", keys[i].name), command(b, r.expiryCommand(), keys[i].name))
@@ -94,7 +250,7 @@ func execReplies(results []rueidis.RedisResult) ([]rueidis.RedisMessage, error) 
 }
 
 func (r *reader) expiryCommand() string {
-	if r.node.expireTimes {
+	if r.expireTimes {
 		return "PEXPIRETIME"
 	}
 	return "PTTL"
@@ -144,7 +300,7 @@ func (r *reader) wholeRead(k *record, fields []string) [][]string {
 	case keyspace.Hash:
 		cmds := [][]string{{"HGETALL", k.name}}
 		if len(fields) > 0 {
-			cmds = append(cmds, append([]string{"HPEXPIRETIME", k.name, "FIELDS", strconv.Itoa(len(fields))}, fields...))
+			cmds = append(cmds, append([]string{fieldTimeCommands[r.fieldTimes], k.name, "FIELDS", strconv.Itoa(len(fields))}, fields...))
 		}
 		return cmds
 	case keyspace.Stream:
@@ -159,7 +315,7 @@ func (r *reader) wholeRead(k *record, fields []string) [][]string {
 
 func (r *reader) parseTransaction(keys []record, fields [][]string, replies []rueidis.RedisMessage) ([]reading, error) {
 	now := int64(0)
-	if !r.node.expireTimes {
+	if !r.expireTimes {
 		var err error
 		if now, err = timeOf(&replies[0]); err != nil {
 			return nil, err

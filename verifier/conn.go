@@ -20,12 +20,14 @@ type node struct {
 	facts       endpoint.Server
 	primary     string // address of its shard's primary
 	replica     bool   // of a cluster: needs READONLY to answer for its slots
-	expireTimes bool   // has PEXPIRETIME (since 7.0)
-	fieldTTLs   bool   // has HPEXPIRETIME (Redis since 7.4)
+	expireTimes bool   // has PEXPIRETIME (since 7.0); whether it may be called shows when it is
+	fieldTTLs   bool   // the fields of its hashes can expire (Redis since 7.4, Valkey since 9.0)
 	fullStreams bool   // has XINFO STREAM FULL (since 6.0)
 	silence     time.Duration
 	readers     chan struct{} // a token per reader that may be in use at a time
+	noTouch     bool          // has CLIENT NO-TOUCH (since 7.2)
 	breaker     breaker
+	flight      *flight
 }
 
 func (n *node) addr() string { return n.facts.Addr }
@@ -33,10 +35,11 @@ func (n *node) addr() string { return n.facts.Addr }
 // conn is one connection to one node. It opens when first used, and again after it broke. It asks the database that db names, and
 // changes to it by SELECT: one connection serves all databases of its node.
 type conn struct {
-	node *node
-	db   int            // that the next command is for
-	at   int            // that the connection has selected
-	wire rueidis.Client // never reconnects
+	node   *node
+	db     int            // that the next command is for
+	at     int            // that the connection has selected
+	wire   rueidis.Client // never reconnects
+	opened int            // how often it was opened
 }
 
 func (c *conn) open(ctx context.Context) error {
@@ -49,6 +52,13 @@ func (c *conn) open(ctx context.Context) error {
 			return c.node.failed("a login", err)
 		}
 		c.wire, c.at = wire, 0
+		c.opened++
+		if c.node.noTouch { // reading must not decide what the server evicts next; where it is refused, nothing can be done about it
+			if err := c.exchange(ctx, rueidis.Commands{command(c.wire.B(), "CLIENT", "NO-TOUCH", "ON")})[0].NonRedisError(); err != nil {
+				c.close()
+				return c.node.failed("", err)
+			}
+		}
 		if c.node.replica {
 			if err := c.prepare(ctx, "READONLY"); err != nil {
 				return err
@@ -150,7 +160,11 @@ type refusal struct {
 	err     error
 }
 
-func (r *refusal) Error() string { return fmt.Sprintf("%s was answered by: %v", r.command, r.err) }
+// Error leaves out the arguments that a server repeats of a command that it does not know: they differ from key to key.
+func (r *refusal) Error() string {
+	text, _, _ := strings.Cut(r.err.Error(), ", with args beginning with")
+	return r.command + " was answered by: " + text
+}
 func (r *refusal) Unwrap() error { return r.err }
 
 func replyError(command string, err error) error {
@@ -158,6 +172,23 @@ func replyError(command string, err error) error {
 		return &refusal{command: strings.ToUpper(command), code: code, err: err}
 	}
 	return err
+}
+
+// forbidden says that a server does not let this user call a command, whatever the key: it has another name there, or none, or the
+// user may not use it.
+func forbidden(err error) bool {
+	var r *refusal
+	if !errors.As(err, &r) {
+		return false
+	}
+	text := strings.ToLower(r.err.Error())
+	switch r.code {
+	case "NOPERM":
+		return !strings.Contains(text, "keys")
+	case "ERR": // the reply to a command that is not known has no code of its own
+		return strings.Contains(text, "unknown command") || strings.Contains(text, "unknown subcommand")
+	}
+	return false
 }
 
 // connError is a failure of the connection rather than a reply.
@@ -178,6 +209,9 @@ func (e *downError) Unwrap() error { return e.err }
 // lasting says that reading again cannot help: the server refuses the command as such, or did not answer for too long.
 func lasting(err error) bool {
 	if down := (*downError)(nil); errors.As(err, &down) {
+		return true
+	}
+	if cut := (*cutError)(nil); errors.As(err, &cut) {
 		return true
 	}
 	var r *refusal

@@ -13,8 +13,8 @@ import (
 )
 
 const (
-	batchKeys = 512
-	scanCount = "512"
+	batchKeys  = 512
+	batchBytes = 256 << 10 // of names
 )
 
 // enumerate scans every node of the side and puts a record per key into the spill. What a node refuses or fails to give is
@@ -146,29 +146,25 @@ func (s *side) enumerateDB(ctx context.Context, n *node, db int, t *scanTally, t
 func (s *side) scan(ctx context.Context, n *node, db int, t *scanTally, batches chan<- []string) error {
 	c := s.borrow(n, db)
 	defer s.giveBack(c)
-	cursor, batch := "0", make([]string, 0, batchKeys)
+	cursor, batch, bytes := "0", make([]string, 0, batchKeys), 0
 	send := func() error {
 		select {
 		case batches <- batch:
-			batch = make([]string, 0, batchKeys)
+			batch, bytes = make([]string, 0, batchKeys), 0
 			return nil
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}
 	}
+	pages := newPager(unknownSize, -1, batchBytes)
 	for {
 		var page []string
 		err := n.retry(ctx, s.opts.Patience, func() error {
-			m, err := c.one(ctx, "SCAN", cursor, "COUNT", scanCount)
-			if err != nil {
-				return err
+			next, names, err := c.scanNames(ctx, cursor, pages)
+			if err == nil {
+				cursor, page = next, names
 			}
-			entry, err := m.AsScanEntry()
-			if err != nil {
-				return err
-			}
-			cursor, page = strconv.FormatUint(entry.Cursor, 10), entry.Elements
-			return nil
+			return err
 		})
 		if err != nil {
 			return err
@@ -186,7 +182,8 @@ func (s *side) scan(ctx context.Context, n *node, db int, t *scanTally, batches 
 				s.addStray(n, db, name)
 				continue
 			}
-			if batch = append(batch, name); len(batch) == batchKeys {
+			bytes += len(name)
+			if batch = append(batch, name); len(batch) == batchKeys || bytes >= batchBytes {
 				if err := send(); err != nil {
 					return err
 				}

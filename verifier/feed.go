@@ -189,6 +189,17 @@ func feedModule(typeName string, m *rueidis.RedisMessage, to *sink) error {
 	return to.ModulePayload(p)
 }
 
+func textsOf(list []rueidis.RedisMessage) ([]string, error) {
+	texts := make([]string, len(list))
+	for i := range list {
+		var err error
+		if texts[i], err = list[i].ToString(); err != nil {
+			return nil, err
+		}
+	}
+	return texts, nil
+}
+
 func scanPage(m *rueidis.RedisMessage) (cursor string, page []rueidis.RedisMessage, err error) {
 	parts, err := m.ToArray()
 	if err != nil {

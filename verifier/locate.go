@@ -21,7 +21,7 @@ func (v *verification) locate(ctx context.Context) error {
 	var wanted []int
 	for i := range v.tally.findings {
 		f := &v.tally.findings[i]
-		if f.Verdict == Different && f.Source != nil && f.Target != nil && f.Source.Detail+f.Target.Detail == "" && v.opts.Depth == DepthValue && f.Source.Type == f.Target.Type &&
+		if f.Verdict == Different && f.Named() && f.Source != nil && f.Target != nil && f.Source.Detail+f.Target.Detail == "" && v.opts.Depth == DepthValue && f.Source.Type == f.Target.Type &&
 			(f.Source.Digest != f.Target.Digest || f.Reason == reasonFields || f.Reason == reasonCounters) {
 			wanted = append(wanted, i)
 		}

@@ -64,10 +64,10 @@ func (l *locator) nameOn(r *reader) string {
 }
 
 func (l *locator) strings() error {
-	for at := 0; ; at += windowBytes {
+	for at := 0; ; at += (512 << 10) {
 		var w [2][]byte
 		for i, r := range []*reader{l.source, l.target} {
-			m, err := r.one(l.ctx, "GETRANGE", l.nameOn(r), strconv.Itoa(at), strconv.Itoa(at+windowBytes-1))
+			m, err := r.one(l.ctx, "GETRANGE", l.nameOn(r), strconv.Itoa(at), strconv.Itoa(at+(512<<10)-1))
 			if err != nil {
 				return err
 			}
@@ -75,7 +75,7 @@ func (l *locator) strings() error {
 				return err
 			}
 		}
-		if bytes.Equal(w[0], w[1]) && len(w[0]) == windowBytes {
+		if bytes.Equal(w[0], w[1]) && len(w[0]) == (512<<10) {
 			continue
 		}
 		var d difference

@@ -186,6 +186,8 @@ func (v *verification) readInstants(ctx context.Context, link AppliedLink, batch
 			again, err = append(again, group...), rerr
 			continue
 		}
+		group, source, later := withoutLater(group, source)
+		again = append(again, later...)
 		if n := len(read) - 1; n >= 0 && read[n].offset == offset {
 			read[n].keys, read[n].source = append(read[n].keys, group...), append(read[n].source, source...)
 			continue
@@ -196,6 +198,18 @@ func (v *verification) readInstants(ctx context.Context, link AppliedLink, batch
 		err = nil
 	}
 	return read, again, err
+}
+
+// withoutLater takes out the keys that did not fit into what is read at a time.
+func withoutLater(group []record, source []reading) (now []record, read []reading, later []record) {
+	for i := range group {
+		if errors.Is(source[i].Err, errLater) {
+			later = append(later, group[i])
+			continue
+		}
+		now, read = append(now, group[i]), append(read, source[i])
+	}
+	return now, read, later
 }
 
 // settleInstant brings the target to an instant, and settles what it can. It gives what must be tried again, after an error too.

@@ -2,26 +2,26 @@ package verifier
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 	"time"
 
 	"github.com/redis/rueidis"
 
-	"surecut/internal/endpoint"
 	"surecut/internal/keyspace"
 )
 
+// The first read of a value is bounded: a string by bytes, a collection by what the server says that it takes, or by elements where
+// the server does not say.
 const (
-	// The first read of a value is bounded in bytes or elements, and a pipeline of many keys by what values of their types usually take.
-	firstBytes    = 16 << 10
-	firstElements = 128
-	firstEntries  = 64 // of a stream, and pending entries of each of its groups
-	pipelineBytes = 2 << 20
-	usualString   = 2 << 10  // until some have been read
-	usualOther    = 64 << 10 // of what has elements, or a payload of a module
-	windowBytes   = 1 << 20
-	windowPages   = 4096 // elements of a window, at most
+	firstBytes    = 4 << 10
+	wholeBytes    = 32 << 10 // a collection that takes no more is read whole, with others
+	firstElements = 16
+	firstEntries  = 16      // of a stream, and pending entries of each of its groups
+	usualString   = 1 << 10 // until some have been read
+	usualOther    = 64 << 10
+	headBytes     = 64 // of the replies about one key that tell no value
 )
 
 // reading is what one read found out about one key. Err says why it is not known; then nothing else counts.
@@ -45,7 +45,12 @@ type reader struct {
 	bigs     chan struct{} // a token per big value that may be read at a time
 	hasher   *keyspace.Hasher
 	types    map[string]typeInfo
-	usual    [keyspace.Module + 1]int64 // bytes that the first read of a type has taken lately
+
+	expireTimes bool                         // PEXPIRETIME is asked for, and not PTTL
+	fieldTimes  int                          // which of the ways to read expiries of fields is tried
+	unsized     bool                         // MEMORY USAGE is not there or refused
+	usual       [keyspace.Module + 1]int64   // bytes of the first read of a type lately, where sizes are not known
+	swell       [keyspace.Module + 1]float64 // bytes of a reply for each that the server says the value takes
 }
 
 type typeInfo struct {
@@ -55,9 +60,10 @@ type typeInfo struct {
 
 func newReader(n *node, db int, o *Options, bigs chan struct{}) *reader {
 	r := &reader{conn: &conn{node: n, db: db}, depth: o.Depth, bigValue: o.BigValue, patience: o.Patience,
-		bigs: bigs, hasher: keyspace.NewHasher(), types: map[string]typeInfo{}}
+		bigs: bigs, hasher: keyspace.NewHasher(), types: map[string]typeInfo{},
+		expireTimes: n.expireTimes, unsized: n.facts.Number < sinceMemoryUsage}
 	for t := range r.usual {
-		r.usual[t] = usualOther
+		r.usual[t], r.swell[t] = usualOther, 1
 	}
 	r.usual[keyspace.String], r.usual[keyspace.None] = usualString, 0
 	return r
@@ -68,7 +74,11 @@ func newReader(n *node, db int, o *Options, bigs chan struct{}) *reader {
 func (r *reader) read(ctx context.Context, names []string, out []reading, keep int64) error {
 	return r.node.retry(ctx, r.patience, func() error {
 		clear(out)
-		return r.try(ctx, names, out, keep)
+		err := r.try(ctx, names, out, keep)
+		if broken := (*connError)(nil); errors.As(err, &broken) && r.alive(ctx) {
+			return r.apart(ctx, names, out, keep, err)
+		}
+		return err
 	})
 }
 
@@ -82,63 +92,7 @@ func (r *reader) try(ctx context.Context, names []string, out []reading, keep in
 	case DepthLength:
 		return r.readLengths(ctx, names, out)
 	}
-	for len(names) > 0 {
-		n := r.pipeline(out)
-		rest, err := r.readFirst(ctx, names[:n], out[:n], keep)
-		if err != nil {
-			return err
-		}
-		for _, i := range rest {
-			if err := r.readRest(ctx, names[i], &out[i], keep); err != nil {
-				return err
-			}
-		}
-		names, out = names[n:], out[n:]
-	}
-	return nil
-}
-
-// pipeline gives how many keys are read at a time.
-func (r *reader) pipeline(out []reading) int {
-	bytes := int64(0)
-	for i := range out {
-		if bytes += r.usual[out[i].Type]; bytes > pipelineBytes && i > 0 {
-			return i
-		}
-	}
-	return len(out)
-}
-
-// learn takes in what a pipeline has brought.
-func (r *reader) learn(out []reading, asked []int, results []rueidis.RedisResult) {
-	var bytes, keys [len(r.usual)]int64
-	for j, i := range asked {
-		m, _ := results[j].ToMessage() // the error is in the message
-		bytes[out[i].Type] += weight(&m)
-		keys[out[i].Type]++
-	}
-	for t := range keys {
-		if keys[t] > 0 {
-			r.usual[t] = max(bytes[t]/keys[t], r.usual[t]/2)
-		}
-	}
-}
-
-// weight is about how many bytes a reply takes.
-func weight(m *rueidis.RedisMessage) int64 {
-	text, err := m.ToString()
-	if err == nil {
-		return int64(len(text)) + 48
-	}
-	parts, err := m.ToArray()
-	if err != nil {
-		return 48
-	}
-	bytes := int64(48)
-	for i := range parts {
-		bytes += weight(&parts[i])
-	}
-	return bytes
+	return r.readValues(ctx, names, out, keep)
 }
 
 // readHeads reads types and expiries.
@@ -155,7 +109,7 @@ func (r *reader) readHeads(ctx context.Context, names []string, out []reading) e
 			if perKey == 1 {
 				continue
 			}
-			if r.node.expireTimes {
+			if r.expireTimes {
 				cmds = append(cmds, b.Pexpiretime().Key(name).Build())
 			} else {
 				cmds = append(cmds, b.Pttl().Key(name).Build())
@@ -166,8 +120,12 @@ func (r *reader) readHeads(ctx context.Context, names []string, out []reading) e
 	if err != nil {
 		return err
 	}
+	if r.expireTimes && perKey == 2 && len(results) > 2 && forbids("PEXPIRETIME", results[2].Error()) {
+		r.expireTimes = false
+		return r.readHeads(ctx, names, out)
+	}
 	var now int64
-	if !r.node.expireTimes && perKey == 2 {
+	if !r.expireTimes && perKey == 2 {
 		if now, err = serverTime(results[0]); err != nil {
 			return err
 		}
@@ -290,199 +248,4 @@ func (r *reader) readLengths(ctx context.Context, names []string, out []reading)
 var lengthCommands = map[keyspace.Type]string{
 	keyspace.String: "STRLEN", keyspace.List: "LLEN", keyspace.Set: "SCARD", keyspace.ZSet: "ZCARD",
 	keyspace.Hash: "HLEN", keyspace.Stream: "XLEN",
-}
-
-// readFirst reads the first piece of every value and finishes those that are no longer than that. It gives the rest.
-func (r *reader) readFirst(ctx context.Context, names []string, out []reading, keep int64) (rest []int, err error) {
-	asked := make([]int, 0, len(names))
-	hashes := false
-	results, err := r.do(ctx, func(b rueidis.Builder) rueidis.Commands {
-		cmds := make(rueidis.Commands, 0, len(names)+1)
-		for i, name := range names {
-			if out[i].Err != nil || out[i].Type == keyspace.None {
-				continue
-			}
-			hashes = hashes || out[i].Type == keyspace.Hash
-			cmds = append(cmds, r.firstRead(b, out[i].Type, name))
-			asked = append(asked, i)
-		}
-		if hashes && r.node.fieldTTLs {
-			cmds = append(cmds, b.Info().Section("keyspace").Build())
-		}
-		return cmds
-	})
-	if err != nil {
-		return nil, err
-	}
-	r.learn(out, asked, results)
-	expiring := false
-	if hashes && r.node.fieldTTLs {
-		expiring = fieldsExpire(results[len(results)-1], r.db)
-	}
-	var held []heldHash
-	for j, i := range asked {
-		if expiring && out[i].Type == keyspace.Hash {
-			if page := wholeHash(results[j]); page != nil {
-				held = append(held, heldHash{i, page})
-				continue
-			}
-		}
-		sink := r.sink(out[i].Type, keep)
-		done, err := r.takeFirst(&out[i], results[j], sink)
-		switch {
-		case err != nil:
-			if err := out[i].refused(firstCommands[out[i].Type], err); err != nil {
-				return nil, err
-			}
-		case done:
-			sink.finish(&out[i])
-		default:
-			rest = append(rest, i)
-		}
-	}
-	return rest, r.readExpiring(ctx, names, out, held, keep)
-}
-
-// heldHash is a hash whose fields have been read and their expiries not yet.
-type heldHash struct {
-	i    int
-	page []rueidis.RedisMessage
-}
-
-// wholeHash gives the fields of a hash that one page of HSCAN held; nil where it did not.
-func wholeHash(result rueidis.RedisResult) []rueidis.RedisMessage {
-	m, err := result.ToMessage()
-	if err != nil {
-		return nil
-	}
-	cursor, page, err := scanPage(&m)
-	if err != nil || cursor != "0" || len(page) == 0 {
-		return nil
-	}
-	return page
-}
-
-// readExpiring asks for the expiries of the fields of many hashes at once.
-func (r *reader) readExpiring(ctx context.Context, names []string, out []reading, held []heldHash, keep int64) error {
-	fields := make([][]string, len(held))
-	for j, h := range held {
-		for i := 0; i+1 < len(h.page); i += 2 {
-			field, err := h.page[i].ToString()
-			if err != nil {
-				return err
-			}
-			fields[j] = append(fields[j], field)
-		}
-	}
-	results, err := r.do(ctx, func(b rueidis.Builder) rueidis.Commands {
-		cmds := make(rueidis.Commands, 0, len(held))
-		for j, h := range held {
-			args := append([]string{"HPEXPIRETIME", names[h.i], "FIELDS", strconv.Itoa(len(fields[j]))}, fields[j]...)
-			cmds = append(cmds, command(b, args...))
-		}
-		return cmds
-	})
-	if err != nil {
-		return err
-	}
-	for j, h := range held {
-		expiries, err := results[j].ToArray()
-		if endpoint.IsNil(err) || err == nil && len(expiries) != len(fields[j]) {
-			err = errChanged
-		}
-		sink := r.sink(keyspace.Hash, keep)
-		if err == nil {
-			err = feedExpiring(h.page, expiries, sink)
-		}
-		if err == nil {
-			sink.finish(&out[h.i])
-			continue
-		}
-		if err := out[h.i].refused("HPEXPIRETIME", err); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-var firstCommands = map[keyspace.Type]string{
-	keyspace.String: "GETRANGE", keyspace.List: "LRANGE", keyspace.Set: "SSCAN", keyspace.ZSet: "ZRANGE",
-	keyspace.Hash: "HSCAN", keyspace.Stream: "XLEN", keyspace.Module: "DUMP",
-}
-
-func (r *reader) firstRead(b rueidis.Builder, t keyspace.Type, name string) rueidis.Completed {
-	switch t {
-	case keyspace.String:
-		return b.Getrange().Key(name).Start(0).End(firstBytes - 1).Build()
-	case keyspace.List:
-		return b.Lrange().Key(name).Start(0).Stop(firstElements - 1).Build()
-	case keyspace.Set:
-		return b.Sscan().Key(name).Cursor(0).Count(2 * firstElements).Build()
-	case keyspace.ZSet:
-		return b.Zrange().Key(name).Min("0").Max(strconv.Itoa(firstElements - 1)).Withscores().Build()
-	case keyspace.Hash:
-		return b.Hscan().Key(name).Cursor(0).Count(2 * firstElements).Build()
-	case keyspace.Stream:
-		if r.node.fullStreams {
-			return b.XinfoStream().Key(name).Full().Count(firstEntries).Build()
-		}
-		return b.Xlen().Key(name).Build()
-	}
-	return b.Dump().Key(name).Build()
-}
-
-// takeFirst feeds a first piece into the sink and says whether it was the whole value.
-func (r *reader) takeFirst(out *reading, result rueidis.RedisResult, sink *sink) (bool, error) {
-	m, err := result.ToMessage()
-	if err != nil {
-		if endpoint.IsNil(err) { // DUMP of a key that has gone
-			*out = reading{}
-			return true, nil
-		}
-		if out.Type == keyspace.Stream { // it may have gone, which XINFO says by an untyped error
-			return false, nil
-		}
-		return false, err
-	}
-	switch out.Type {
-	case keyspace.String:
-		p, err := m.AsBytes()
-		if err != nil || len(p) == 0 || len(p) == firstBytes {
-			return false, err // GETRANGE says "" of an absent key, too
-		}
-		return true, sink.StringChunk(p)
-	case keyspace.Stream:
-		if !r.node.fullStreams || !isWholeStream(&m) {
-			return false, nil
-		}
-		return true, feedFullStream(&m, sink)
-	case keyspace.Module:
-		return true, feedModule(out.TypeName, &m, sink)
-	case keyspace.Set, keyspace.Hash:
-		cursor, page, err := scanPage(&m)
-		if err != nil || cursor != "0" {
-			return false, err
-		}
-		if len(page) == 0 {
-			*out = reading{}
-			return true, nil
-		}
-		return true, feedPage(out.Type, page, sink)
-	}
-	page, err := m.ToArray()
-	if err != nil {
-		return false, err
-	}
-	perElement := 1
-	if out.Type == keyspace.ZSet {
-		perElement = 2
-	}
-	if len(page) == 0 {
-		*out = reading{}
-		return true, nil
-	}
-	if len(page) >= firstElements*perElement {
-		return false, nil
-	}
-	return true, feedPage(out.Type, page, sink)
 }

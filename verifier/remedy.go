@@ -268,7 +268,7 @@ func (r *reader) parseHeld(jobs []job, replies []rueidis.RedisMessage) ([]held, 
 	if err != nil {
 		return nil, err
 	}
-	if r.node.expireTimes {
+	if r.expireTimes {
 		now = 0
 	}
 	out, expiries, dumps := make([]held, len(jobs)), replies[1:], replies[1+len(jobs):]

@@ -1,6 +1,7 @@
 package verifier
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -54,8 +55,12 @@ func Repair(ctx context.Context, o RepairOptions) ([]Repaired, *Report, error) {
 	defer v.close()
 	defer v.source.close()
 	defer v.target.close()
+	o.Findings = slices.Clone(o.Findings)
+	if err := v.findLong(ctx, o.Findings); err != nil {
+		return nil, nil, err
+	}
 	faults := repairable(o.Findings)
-	done := make([]Repaired, 0, len(faults))
+	done := v.unnamed(o.Findings)
 	at := 64
 	if v.fixed {
 		at = max(len(faults), 1) // the file is read from its beginning each time
@@ -79,11 +84,28 @@ func prefixesOf(findings []Finding) map[int]string {
 	prefixes := map[int]string{}
 	for i := range findings {
 		f := &findings[i]
-		if p, ok := strings.CutSuffix(f.targetName(), keyOf(f)); ok && p != "" {
+		if p := prefixOf(f); p != "" {
 			prefixes[f.DB] = p
 		}
 	}
 	return prefixes
+}
+
+// unnamed takes the keys that were not found for unchecked.
+func (v *verification) unnamed(findings []Finding) []Repaired {
+	done := make([]Repaired, 0, len(findings))
+	_ = v.tally.batch(func(t *tally) error {
+		for i := range findings {
+			if f := &findings[i]; !f.Named() {
+				done = append(done, Repaired{DB: f.Name().DB, TargetDB: f.TargetDB, Key: cmp.Or(f.TargetKey, f.Key), Remedy: RemedyNone, Why: whyLongName})
+				t.totals.Unchecked++
+				t.omitted++
+				t.unchecked[whyLongName]++
+			}
+		}
+		return nil
+	})
+	return done
 }
 
 // fault is a key that a report found not to be the same.
@@ -97,6 +119,9 @@ func repairable(findings []Finding) []fault {
 	var faults []fault
 	for i := range findings {
 		f := &findings[i]
+		if !f.Named() {
+			continue
+		}
 		id := keyID{db: f.Name().DB, pairDB: f.TargetDB, name: f.targetName()}
 		if strings.HasPrefix(id.name, keyspace.Prefix) {
 			continue
@@ -129,7 +154,8 @@ func (v *verification) repairBatch(ctx context.Context, faults []fault, o *Repai
 		faults[i].source = source[i]
 		p := pair{source[i], target[i]}
 		r := &out[i]
-		*r = Repaired{DB: k.db, TargetDB: k.pairDB, Key: printable(k.name)}
+		*r = Repaired{DB: k.db, TargetDB: k.pairDB}
+		r.Key, _, _, _ = quoteName(k.name)
 		r.Remedy, r.Why = v.remedy(&p)
 		var astray []*node
 		if faults[i].extra {

@@ -102,11 +102,16 @@ type SlotResult struct {
 
 // Finding is one key that is not the same. Key is printable (escaped as Go's %q does without
 // the quotes); KeyBase64 is exact. Both are as the source names the key. Source and Target describe each side in a few words, nil where absent.
+//
+// Of a name of more than 200 bytes, Key is the beginning. Of one of more than 1 KiB, KeyBase64 is empty, and KeyLength and KeyDigest
+// (xxhash64, 16 hexadecimal digits) tell which it is.
 type Finding struct {
 	DB        int    `json:"db"`
 	TargetDB  int    `json:"target_db"`
 	Key       string `json:"key"`
 	KeyBase64 string `json:"key_base64"`
+	KeyLength int64  `json:"key_length,omitempty"`
+	KeyDigest string `json:"key_digest,omitempty"`
 
 	TargetKey       string `json:"target_key,omitempty"` // where the target names it otherwise
 	TargetKeyBase64 string `json:"target_key_base64,omitempty"`
@@ -118,6 +123,8 @@ type Finding struct {
 	Reason  string  `json:"reason"` // what differs and where: "element 41 of 100", "expires on the source only"
 	Source  *Side   `json:"source"`
 	Target  *Side   `json:"target"`
+
+	long *longNames // of a long name, while it is known
 }
 
 // Side is a finding's key on one side.

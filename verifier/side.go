@@ -94,19 +94,11 @@ func newNode(ctx context.Context, dep *endpoint.Deployment, addr, primary string
 	}
 	n := &node{dep: dep, facts: facts, primary: primary, replica: addr != primary && dep.Kind() == endpoint.Cluster,
 		silence: o.Silence, readers: make(chan struct{}, o.Workers+1)} // the workers, and the one that lists the keys
-	n.expireTimes = facts.Number >= 70000
-	n.fullStreams = facts.Number >= 60000
 	client, err := dep.Client(ctx, addr, 0)
 	if err != nil {
 		return nil, err
 	}
-	// A fork may have it at any version number; COMMAND INFO may be forbidden, then the version decides.
-	info, err := client.Do(ctx, client.B().Arbitrary("COMMAND", "INFO", "HPEXPIRETIME").Build()).ToArray()
-	if err == nil && len(info) == 1 {
-		n.fieldTTLs = info[0].IsArray()
-	} else {
-		n.fieldTTLs = facts.Flavor == "redis" && facts.Number >= 70400
-	}
+	n.learn(ctx, client)
 	return n, nil
 }
 

@@ -228,7 +228,9 @@ func (s *spill) add(r *record) error {
 		return fmt.Errorf("write to the temporary file of records: %w", err)
 	}
 	part.blocks = append(part.blocks, spillExtent{at, len(part.buf)})
-	part.buf = part.buf[:0]
+	if part.buf = part.buf[:0]; cap(part.buf) > 4*spillBlock { // a long name has made it grow
+		part.buf = nil
+	}
 	return nil
 }
 

@@ -17,7 +17,7 @@ import (
 const fullEntries = 1024
 
 // readStream reads a stream with its groups: at one instant where it is small and the server can (6.0), else in windows.
-func (r *reader) readStream(ctx context.Context, name string, out *reading, sink *sink) error {
+func (r *reader) readStream(ctx context.Context, name string, size int64, sink *sink) error {
 	length, err := r.integer(ctx, "XLEN", name)
 	if err != nil {
 		return err
@@ -26,49 +26,85 @@ func (r *reader) readStream(ctx context.Context, name string, out *reading, sink
 	if err != nil {
 		return vanished(err)
 	}
-	pending := int64(0)
-	for i := range groups {
-		info, err := pairs(&groups[i])
-		if err != nil {
-			return err
-		}
-		pending += info.integer("pending")
-	}
-	small, err := r.isSmallStream(ctx, name, length)
+	pending, longest, err := r.pendingOf(ctx, name, groups)
 	if err != nil {
 		return err
 	}
-	if r.node.fullStreams && small && pending <= fullEntries {
-		m, err := r.one(ctx, "XINFO", "STREAM", name, "FULL", "COUNT", "0") // 0: all; without it, ten
+	small, err := r.isSmallStream(ctx, name, length, size)
+	if err != nil {
+		return err
+	}
+	if r.node.fullStreams && small && pending <= fullEntries && pending*longest <= r.node.flight.window() {
+		m, err := r.askOne(ctx, r.node.flight.window(), "XINFO", "STREAM", name, "FULL", "COUNT", "0") // 0: all; without it, ten
 		if err != nil {
 			return vanished(err)
 		}
 		return feedFullStream(&m, sink)
 	}
-	return r.readStreamWindows(ctx, name, groups, sink)
+	entries := int64(unknownSize)
+	if size != unknownSize {
+		entries = max(size-pending*pendingMemory, 1)
+	}
+	return r.readStreamWindows(ctx, name, length, entries, groups, sink)
 }
 
-// isSmallStream says whether all entries fit into one reply, going by the first of them where there are many.
-func (r *reader) isSmallStream(ctx context.Context, name string, length int64) (bool, error) {
-	const few = 64
-	if length <= few || length > fullEntries {
-		return length <= few, nil
+// pendingMemory is about what a server takes for a pending entry.
+const pendingMemory = 150
+
+// pendingOf gives how many pending entries a stream has, and the length of the longest name of a consumer: each pending entry is
+// listed with that of its own.
+func (r *reader) pendingOf(ctx context.Context, name string, groups []rueidis.RedisMessage) (pending, longest int64, err error) {
+	for i := range groups {
+		info, err := pairs(&groups[i])
+		if err != nil {
+			return 0, 0, err
+		}
+		n := info.integer("pending")
+		if pending += n; n == 0 {
+			continue
+		}
+		long, err := r.longestConsumer(ctx, name, info.text("name"))
+		if err != nil {
+			return 0, 0, err
+		}
+		longest = max(longest, long)
 	}
-	page, err := r.array(ctx, "XRANGE", name, "-", "+", "COUNT", "16")
+	return pending, longest, nil
+}
+
+func (r *reader) longestConsumer(ctx context.Context, name, group string) (longest int64, err error) {
+	consumers, err := r.page(ctx, "XINFO", "CONSUMERS", name, group)
+	if err != nil {
+		return 0, vanished(err)
+	}
+	for i := range consumers {
+		info, err := pairs(&consumers[i])
+		if err != nil {
+			return 0, err
+		}
+		longest = max(longest, int64(len(info.text("name"))))
+	}
+	return longest, nil
+}
+
+// isSmallStream says whether all entries fit into one reply, by what the server says that the stream takes and by its first entry:
+// the names of fields are kept once for many entries, and listed with each.
+func (r *reader) isSmallStream(ctx context.Context, name string, length, size int64) (bool, error) {
+	window := r.node.flight.window()
+	if length > fullEntries || size > window || size == unknownSize {
+		return length == 0, nil
+	}
+	page, err := r.page(ctx, "XRANGE", name, "-", "+", "COUNT", "1")
 	if err != nil || len(page) == 0 {
-		return false, err
+		return length == 0, err
 	}
-	bytes := int64(0)
-	for i := range page {
-		bytes += weight(&page[i])
-	}
-	return bytes*length/int64(len(page)) <= r.bigValue, nil
+	return weight(&page[0])*length <= window, nil
 }
 
 // vanished takes the untyped error of XINFO on a key that is no more, and that of a group that is no more, for a change.
 func vanished(err error) error {
 	var r *refusal
-	if errors.As(err, &r) && (r.code == "ERR" || r.code == "NOGROUP") {
+	if !forbidden(err) && errors.As(err, &r) && (r.code == "ERR" || r.code == "NOGROUP") {
 		return fmt.Errorf("%w: %w", errChanged, err)
 	}
 	return err
@@ -142,10 +178,10 @@ func fullGroup(m *rueidis.RedisMessage) (keyspace.Group, error) {
 	return g, nil
 }
 
-func (r *reader) readStreamWindows(ctx context.Context, name string, groups []rueidis.RedisMessage, sink *sink) error {
-	size := firstElements
+func (r *reader) readStreamWindows(ctx context.Context, name string, length, size int64, groups []rueidis.RedisMessage, sink *sink) error {
+	pages := newPager(size, length, r.node.flight.window()).inOrder(besideOf[keyspace.Stream])
 	for from := "-"; ; {
-		page, err := r.array(ctx, "XRANGE", name, from, "+", "COUNT", strconv.Itoa(size))
+		page, err := r.page(ctx, "XRANGE", name, from, "+", "COUNT", strconv.Itoa(pages.size))
 		if err != nil {
 			return err
 		}
@@ -154,7 +190,7 @@ func (r *reader) readStreamWindows(ctx context.Context, name string, groups []ru
 				return err
 			}
 		}
-		if len(page) < size {
+		if len(page) < pages.size {
 			break
 		}
 		last, err := entryID(&page[len(page)-1])
@@ -162,7 +198,7 @@ func (r *reader) readStreamWindows(ctx context.Context, name string, groups []ru
 			return err
 		}
 		from = next(last).String()
-		size = nextWindow(page, size)
+		pages.took(page, len(page))
 	}
 	return r.readStreamRest(ctx, name, groups, sink)
 }
@@ -200,6 +236,9 @@ func next(id keyspace.StreamID) keyspace.StreamID {
 	return id
 }
 
+// pendingBytes is about what the reply about a pending entry takes beside the name of its consumer.
+const pendingBytes = 64
+
 // readGroup reads a group's position and pending entries. The pending entries of one group are held at once:
 // its digest goes by group.
 func (r *reader) readGroup(ctx context.Context, name string, m *rueidis.RedisMessage, to keyspace.Visitor) error {
@@ -211,8 +250,17 @@ func (r *reader) readGroup(ctx context.Context, name string, m *rueidis.RedisMes
 	if err != nil {
 		return err
 	}
-	for from := "-"; info.integer("pending") > 0; {
-		page, err := r.array(ctx, "XPENDING", name, string(g.Name), from, "+", strconv.Itoa(windowPages))
+	if info.integer("pending") == 0 {
+		return to.StreamGroup(g)
+	}
+	longest, err := r.longestConsumer(ctx, name, string(g.Name))
+	if err != nil {
+		return err
+	}
+	size := int(clamp(r.node.flight.window()/(longest+pendingBytes), 1, mostElements))
+	consumers := map[string][]byte{} // each name is kept once, however many entries it has
+	for from := "-"; ; {
+		page, err := r.page(ctx, "XPENDING", name, string(g.Name), from, "+", strconv.Itoa(size))
 		if err != nil {
 			return vanished(err)
 		}
@@ -221,9 +269,14 @@ func (r *reader) readGroup(ctx context.Context, name string, m *rueidis.RedisMes
 			if err != nil {
 				return err
 			}
+			if known, ok := consumers[string(p.Consumer)]; ok {
+				p.Consumer = known
+			} else {
+				consumers[string(p.Consumer)] = p.Consumer
+			}
 			g.Pending = append(g.Pending, p)
 		}
-		if len(page) < windowPages {
+		if len(page) < size {
 			break
 		}
 		from = next(g.Pending[len(g.Pending)-1].ID).String()

@@ -2,10 +2,10 @@ package verifier
 
 import (
 	"cmp"
-	"encoding/base64"
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 
 	"surecut/internal/keyspace"
@@ -24,6 +24,7 @@ type tally struct {
 	omitted  int
 	last     int // highest slot among findings that have reached the limit; one beyond it would not be listed
 
+	keptNames int              // bytes of long names that findings hold in memory
 	unchecked map[string]int64 // by reason; the first few reasons only
 }
 
@@ -121,10 +122,10 @@ func (t *tally) settle(id keyID, d *decision) {
 func (t *tally) list(id keyID, d *decision, f Finding) {
 	f.DB, f.TargetDB, f.Reason = id.db, id.pairDB, d.Reason
 	name := t.filter.SourceName(id.db, id.name)
-	f.Key, f.KeyBase64 = printable(name), base64.StdEncoding.EncodeToString([]byte(name))
-	if name != id.name {
-		f.TargetKeyBase64 = base64.StdEncoding.EncodeToString([]byte(id.name))
-		f.TargetKey = printable(id.name)
+	f.setNames(name, id.name)
+	if f.isLong() && t.keptNames+len(name) <= keptNames {
+		t.keptNames += len(name)
+		f.long = &longNames{strings.Clone(name), strings.Clone(id.name)}
 	}
 	if f.DB < 0 {
 		f.DB, f.Unmapped = f.TargetDB, true
@@ -141,42 +142,13 @@ func (t *tally) list(id keyID, d *decision, f Finding) {
 
 func (t *tally) trim() {
 	slices.SortFunc(t.findings, func(a, b Finding) int {
-		return cmp.Or(cmp.Compare(a.Slot, b.Slot), cmp.Compare(a.TargetDB, b.TargetDB), cmp.Compare(a.targetName(), b.targetName()))
+		return cmp.Or(cmp.Compare(a.Slot, b.Slot), cmp.Compare(a.TargetDB, b.TargetDB), cmp.Compare(a.sortName(), b.sortName()))
 	})
 	if len(t.findings) > t.limit {
 		t.omitted += len(t.findings) - t.limit
 		t.findings = slices.Delete(t.findings, t.limit, len(t.findings))
 		t.last = int(t.findings[t.limit-1].Slot)
 	}
-}
-
-// keyOf gives the exact name of a finding's key.
-func keyOf(f *Finding) string {
-	name, err := base64.StdEncoding.DecodeString(f.KeyBase64)
-	if err != nil {
-		return f.Key
-	}
-	return string(name)
-}
-
-// targetName gives the exact name of the key on the target.
-func (f *Finding) targetName() string {
-	if f.TargetKeyBase64 == "" {
-		return keyOf(f)
-	}
-	name, err := base64.StdEncoding.DecodeString(f.TargetKeyBase64)
-	if err != nil {
-		return f.TargetKey
-	}
-	return string(name)
-}
-
-// Name gives the key as the source names it; its database is below 0 where none of the source's maps to that of the target.
-func (f *Finding) Name() keyspace.Key {
-	if f.Unmapped {
-		return keyspace.Key{DB: -1, Name: keyOf(f)}
-	}
-	return keyspace.Key{DB: f.DB, Name: keyOf(f)}
 }
 
 // slotResults gives the slots that hold keys.

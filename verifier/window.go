@@ -13,25 +13,34 @@ import (
 )
 
 // readRest reads a value that its first piece did not hold, from the start, in windows. Pieces of different moments may come
-// together when the value is being written; that makes it a suspect, never the same.
-func (r *reader) readRest(ctx context.Context, name string, out *reading, keep int64) error {
+// together when the value is being written; that makes it a suspect, never the same. size is what the server says that it takes.
+func (r *reader) readRest(ctx context.Context, name string, out *reading, size, keep int64) error {
 	select {
 	case r.bigs <- struct{}{}:
 		defer func() { <-r.bigs }()
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
+	switch {
+	case out.Type == keyspace.String:
+	case size == unknownSize, besideOf[out.Type] > 0: // of what comes in order it is asked more exactly
+		size = r.measure(ctx, name, size)
+	}
 	sink := r.sink(out.Type, keep)
 	var err error
 	switch out.Type {
 	case keyspace.String:
 		err = r.readString(ctx, name, out, sink)
-	case keyspace.List, keyspace.ZSet:
-		err = r.readRanges(ctx, name, out, sink)
+	case keyspace.List:
+		err = r.readRanges(ctx, name, out, size, sink)
+	case keyspace.ZSet:
+		err = r.readZSet(ctx, name, out, size, sink, keep)
 	case keyspace.Set, keyspace.Hash:
-		err = r.readScanned(ctx, name, out, sink, keep)
+		err = r.readScanned(ctx, name, out, size, sink, keep)
 	case keyspace.Stream:
-		err = r.readStream(ctx, name, out, sink)
+		err = r.readStream(ctx, name, size, sink)
+	case keyspace.Module:
+		err = r.readModule(ctx, name, out, size, sink)
 	}
 	if passing(err) {
 		return err
@@ -49,23 +58,12 @@ func (r *reader) readString(ctx context.Context, name string, out *reading, sink
 	if err != nil {
 		return err
 	}
-	if length <= r.bigValue {
-		m, err := r.one(ctx, "GET", name)
-		if err != nil {
-			return err
-		}
-		if m.IsNil() {
-			*out = reading{}
-			return nil
-		}
-		p, err := m.AsBytes()
-		if err != nil {
-			return err
-		}
-		return sink.StringChunk(p)
+	if length == 0 {
+		return r.readEmpty(ctx, name, out, sink)
 	}
 	for at := int64(0); at < length; {
-		m, err := r.one(ctx, "GETRANGE", name, strconv.FormatInt(at, 10), strconv.FormatInt(at+windowBytes-1, 10))
+		window := r.node.flight.window()
+		m, err := r.askOne(ctx, window, "GETRANGE", name, strconv.FormatInt(at, 10), strconv.FormatInt(at+window-1, 10))
 		if err != nil {
 			return err
 		}
@@ -84,16 +82,75 @@ func (r *reader) readString(ctx context.Context, name string, out *reading, sink
 	return nil
 }
 
+// readEmpty tells an empty string from a key that has gone, of which STRLEN says 0 as well.
+func (r *reader) readEmpty(ctx context.Context, name string, out *reading, sink *sink) error {
+	m, err := r.one(ctx, "GET", name)
+	if err != nil {
+		return err
+	}
+	if m.IsNil() {
+		*out = reading{}
+		return nil
+	}
+	p, err := m.AsBytes()
+	if err != nil {
+		return err
+	}
+	return sink.StringChunk(p)
+}
+
+// readModule reads a value of a module, which no command gives in pieces.
+func (r *reader) readModule(ctx context.Context, name string, out *reading, size int64, sink *sink) error {
+	if size == unknownSize {
+		size = nodeBytes
+	}
+	m, err := r.askOne(ctx, size, "DUMP", name)
+	if err != nil {
+		return err
+	}
+	if m.IsNil() {
+		*out = reading{}
+		return nil
+	}
+	return feedModule(out.TypeName, &m, sink)
+}
+
+// deepSamples is how many elements, or nodes of a list or stream, of a large value MEMORY USAGE looks at, so that it tells whether large
+// ones stand somewhere behind small ones. That takes a server some milliseconds.
+const deepSamples = 1 << 16
+
+// measure asks what a large value takes, more exactly than before.
+func (r *reader) measure(ctx context.Context, name string, size int64) int64 {
+	if r.unsized {
+		return unknownSize
+	}
+	n, err := r.integer(ctx, "MEMORY", "USAGE", name, "SAMPLES", strconv.Itoa(deepSamples))
+	if err != nil || n < size/2 {
+		return size
+	}
+	return n
+}
+
+// besideOf is what a server may take for an element beside the bytes of its reply.
+var besideOf = map[keyspace.Type]int64{keyspace.List: 16, keyspace.ZSet: 96, keyspace.Stream: 32}
+
 // readRanges reads a list or a sorted set by ranks.
-func (r *reader) readRanges(ctx context.Context, name string, out *reading, sink *sink) error {
-	size, perElement := firstElements, 1
-	args := []string{"LRANGE", name, "", ""}
+func (r *reader) readRanges(ctx context.Context, name string, out *reading, size int64, sink *sink) error {
+	args, step := []string{"LRANGE", name, "", ""}, 1
 	if out.Type == keyspace.ZSet {
-		args, perElement = []string{"ZRANGE", name, "", "", "WITHSCORES"}, 2
+		args, step = []string{"ZRANGE", name, "", "", "WITHSCORES"}, 2
+	}
+	count, err := r.integer(ctx, lengthCommands[out.Type], name)
+	if err != nil {
+		return err
+	}
+	pages := newPager(size, count, r.node.flight.window()).inOrder(besideOf[out.Type])
+	if out.Type == keyspace.ZSet && count > deepSamples { // what takes most of it may stand behind what was looked at
+		pages.total = unknownSize
 	}
 	for at := 0; ; {
-		args[2], args[3] = strconv.Itoa(at), strconv.Itoa(at+size-1)
-		page, err := r.array(ctx, args...)
+		args[2], args[3] = strconv.Itoa(at), strconv.Itoa(at+pages.size-1)
+		page, err := r.page(ctx, args...)
 		if err != nil {
 			return err
 		}
@@ -104,22 +161,28 @@ func (r *reader) readRanges(ctx context.Context, name string, out *reading, sink
 		if err := feedPage(out.Type, page, sink); err != nil {
 			return err
 		}
-		if len(page) < size*perElement {
+		if len(page) < pages.size*step {
 			return nil
 		}
-		at += size
-		size = nextWindow(page, size)
+		at += pages.size
+		pages.took(page, len(page)/step)
 	}
 }
 
-// nextWindow sizes a window of elements such that it holds about windowBytes, going by the page before.
-func nextWindow(page []rueidis.RedisMessage, size int) int {
-	bytes := int64(1)
-	for i := range page {
-		bytes += weight(&page[i])
+// readZSet reads a sorted set by ranks, or by scanning where it has so many members that MEMORY USAGE does not look at all of them:
+// large ones may then stand together by their scores, and are scattered in the order of a scan.
+func (r *reader) readZSet(ctx context.Context, name string, out *reading, size int64, sink *sink, keep int64) error {
+	count, err := r.integer(ctx, "ZCARD", name)
+	if err != nil {
+		return err
 	}
-	fit := int(windowBytes * int64(size) / bytes)
-	return max(16, min(fit, 4*size, windowPages))
+	if count > deepSamples {
+		if err := r.readScanned(ctx, name, out, size, sink, keep); !errors.Is(err, errResized) {
+			return err
+		}
+		*sink = *r.sink(out.Type, keep)
+	}
+	return r.readRanges(ctx, name, out, size, sink)
 }
 
 // scanAttempts is how often a collection is scanned before it is read whole: a scan gives elements twice while the table is resized.
@@ -127,29 +190,35 @@ const scanAttempts = 3
 
 var errResized = errors.New("its table kept being resized while it was scanned, and it is too large to read at once")
 
-// readScanned reads a set or a hash: whole where it is small enough, else by scanning, where the count tells elements given twice.
-func (r *reader) readScanned(ctx context.Context, name string, out *reading, sink *sink, keep int64) error {
-	countCommand := lengthCommands[out.Type]
+// scanCommands list elements in the order of a table.
+var scanCommands = map[keyspace.Type]string{keyspace.Set: "SSCAN", keyspace.Hash: "HSCAN", keyspace.ZSet: "ZSCAN"}
+
+// readScanned reads a set, a hash or a sorted set: whole where it is small enough, else by scanning, where the count tells elements given twice.
+func (r *reader) readScanned(ctx context.Context, name string, out *reading, size int64, sink *sink, keep int64) error {
+	expiring, err := r.mayExpire(ctx, out.Type)
+	if err != nil {
+		return err
+	}
 	for attempt := 0; ; attempt++ {
 		*sink = *r.sink(out.Type, keep) // an attempt before may have fed it
-		count, err := r.integer(ctx, countCommand, name)
+		count, err := r.integer(ctx, lengthCommands[out.Type], name)
 		if err != nil {
 			return err
 		}
-		size, err := r.estimate(ctx, name, out.Type, count)
-		if err != nil {
-			return err
-		}
-		if size <= r.bigValue || attempt == scanAttempts && size <= 16*r.bigValue {
-			return r.readCollection(ctx, name, out, sink)
+		if out.Type != keyspace.ZSet && size != unknownSize && (size <= r.node.flight.window() || attempt == scanAttempts && size <= r.bigValue) {
+			return r.readCollection(ctx, name, out, size, expiring, sink)
 		}
 		if attempt == scanAttempts {
 			return errResized
 		}
-		if err := r.scanCollection(ctx, name, out, sink); err != nil {
+		read, err := r.scanCollection(ctx, name, out, newPager(size, count, r.node.flight.window()), expiring, sink)
+		if err != nil {
 			return err
 		}
-		after, err := r.integer(ctx, countCommand, name)
+		if size == unknownSize {
+			size = read
+		}
+		after, err := r.integer(ctx, lengthCommands[out.Type], name)
 		if err != nil {
 			return err
 		}
@@ -159,34 +228,30 @@ func (r *reader) readScanned(ctx context.Context, name string, out *reading, sin
 	}
 }
 
-// estimate guesses the bytes of a collection from its count and one page of it.
-func (r *reader) estimate(ctx context.Context, name string, t keyspace.Type, count int64) (int64, error) {
-	m, err := r.one(ctx, firstCommands[t], name, "0", "COUNT", "16")
+// mayExpire says whether fields of a hash in this reader's database may expire.
+func (r *reader) mayExpire(ctx context.Context, t keyspace.Type) (bool, error) {
+	if t != keyspace.Hash || !r.node.fieldTTLs {
+		return false, nil
+	}
+	results, err := r.do(ctx, func(b rueidis.Builder) rueidis.Commands {
+		return rueidis.Commands{b.Info().Section("keyspace").Build()}
+	})
 	if err != nil {
-		return 0, err
+		return false, err
 	}
-	_, page, err := scanPage(&m)
-	if err != nil || len(page) == 0 {
-		return 0, err
-	}
-	bytes := int64(0)
-	for i := range page {
-		s, _ := page[i].ToString()
-		bytes += int64(len(s)) + 16
-	}
-	perElement := int64(1)
-	if t == keyspace.Hash {
-		perElement = 2
-	}
-	return bytes * count * perElement / int64(len(page)), nil
+	return fieldsExpire(results[0], r.db), nil
 }
 
-func (r *reader) readCollection(ctx context.Context, name string, out *reading, sink *sink) error {
+func (r *reader) readCollection(ctx context.Context, name string, out *reading, size int64, expiring bool, sink *sink) error {
 	command := "SMEMBERS"
 	if out.Type == keyspace.Hash {
 		command = "HGETALL"
 	}
-	page, err := r.array(ctx, command, name)
+	m, err := r.askOne(ctx, size, command, name)
+	if err != nil {
+		return err
+	}
+	page, err := m.ToArray()
 	if err != nil {
 		return err
 	}
@@ -194,76 +259,41 @@ func (r *reader) readCollection(ctx context.Context, name string, out *reading, 
 		*out = reading{}
 		return nil
 	}
-	return r.feedCollection(ctx, name, out.Type, page, sink)
+	return r.feedCollection(ctx, name, out.Type, page, expiring, sink)
 }
 
-func (r *reader) scanCollection(ctx context.Context, name string, out *reading, sink *sink) error {
-	size := firstElements
+// scanCollection gives how many bytes it has read.
+func (r *reader) scanCollection(ctx context.Context, name string, out *reading, pages *pager, expiring bool, sink *sink) (int64, error) {
+	step := 2
+	if out.Type == keyspace.Set {
+		step = 1
+	}
 	for cursor := "0"; ; {
-		m, err := r.one(ctx, firstCommands[out.Type], name, cursor, "COUNT", strconv.Itoa(size))
+		m, err := r.askOne(ctx, r.node.flight.window(), scanCommands[out.Type], name, cursor, "COUNT", strconv.Itoa(pages.size))
 		if err != nil {
-			return err
+			return pages.read, err
 		}
 		next, page, err := scanPage(&m)
 		if err != nil {
-			return err
+			return pages.read, err
 		}
-		if err := r.feedCollection(ctx, name, out.Type, page, sink); err != nil {
-			return err
+		if err := r.feedCollection(ctx, name, out.Type, page, expiring, sink); err != nil {
+			return pages.read, err
 		}
+		pages.took(page, len(page)/step)
 		if next == "0" {
-			return nil
+			return pages.read, nil
 		}
-		cursor, size = next, nextWindow(page, size)
+		cursor = next
 	}
 }
 
-// feedCollection feeds a page of a set or a hash; of a hash with its field expiries, where the server has any.
-func (r *reader) feedCollection(ctx context.Context, name string, t keyspace.Type, page []rueidis.RedisMessage, sink *sink) error {
-	if t != keyspace.Hash || !r.node.fieldTTLs || len(page) == 0 {
+// feedCollection feeds a page of a set or a hash; of a hash with its field expiries, where it may have any.
+func (r *reader) feedCollection(ctx context.Context, name string, t keyspace.Type, page []rueidis.RedisMessage, expiring bool, sink *sink) error {
+	if !expiring || len(page) == 0 {
 		return feedPage(t, page, sink)
 	}
-	args := []string{"HPEXPIRETIME", name, "FIELDS", strconv.Itoa(len(page) / 2)}
-	for i := 0; i < len(page); i += 2 {
-		field, err := page[i].ToString()
-		if err != nil {
-			return err
-		}
-		args = append(args, field)
-	}
-	expiries, err := r.array(ctx, args...)
-	if err != nil {
-		return err
-	}
-	if len(expiries) != len(page)/2 {
-		return fmt.Errorf("%w: it vanished", errChanged)
-	}
-	return feedExpiring(page, expiries, sink)
-}
-
-// feedExpiring feeds the fields of a hash with the replies of HPEXPIRETIME: -1 never, -2 gone since.
-func feedExpiring(page, expiries []rueidis.RedisMessage, sink keyspace.Visitor) error {
-	for i := range expiries {
-		at, err := expiries[i].ToInt64()
-		if err != nil {
-			return err
-		}
-		if at == -2 {
-			continue
-		}
-		name, err := page[2*i].AsBytes()
-		if err != nil {
-			return err
-		}
-		value, err := page[2*i+1].AsBytes()
-		if err != nil {
-			return err
-		}
-		if err := sink.HashField(name, value, max(at, 0)); err != nil {
-			return err
-		}
-	}
-	return nil
+	return r.feedHashPage(ctx, name, page, sink)
 }
 
 func (r *reader) integer(ctx context.Context, args ...string) (int64, error) {
@@ -274,12 +304,25 @@ func (r *reader) integer(ctx context.Context, args ...string) (int64, error) {
 	return m.ToInt64()
 }
 
+// page gives a page of a large value.
+func (r *reader) page(ctx context.Context, args ...string) ([]rueidis.RedisMessage, error) {
+	m, err := r.askOne(ctx, r.node.flight.window(), args...)
+	if err != nil {
+		return nil, err
+	}
+	return arrayOf(&m)
+}
+
 // array gives an array reply; nil is an empty one.
 func (r *reader) array(ctx context.Context, args ...string) ([]rueidis.RedisMessage, error) {
 	m, err := r.one(ctx, args...)
 	if err != nil {
 		return nil, err
 	}
+	return arrayOf(&m)
+}
+
+func arrayOf(m *rueidis.RedisMessage) ([]rueidis.RedisMessage, error) {
 	page, err := m.ToArray()
 	if endpoint.IsNil(err) {
 		return nil, nil

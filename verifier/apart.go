@@ -1,0 +1,81 @@
+package verifier
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+)
+
+// cutAttempts is how often a single key is read whose reply the server does not send to its end.
+const cutAttempts = 3
+
+// cutError says that the server closes the connection whenever it is asked for a key, and answers otherwise.
+type cutError struct {
+	addr, limit string
+	err         error
+}
+
+func (e *cutError) Error() string {
+	why := "the reason is in its log"
+	if e.limit != "" {
+		why = "its client-output-buffer-limit for normal clients is " + e.limit + "; raise it"
+	}
+	return fmt.Sprintf("%s closes the connection each time that it is asked for this key (%s): %v", e.addr, why, e.err)
+}
+
+func (e *cutError) Unwrap() error { return e.err }
+
+// alive says whether the node answers on a new connection, so that one that broke tells of what was asked for on it.
+func (r *reader) alive(ctx context.Context) bool {
+	_, err := r.one(ctx, "TIME")
+	return err == nil
+}
+
+// apart reads keys of a batch that broke the connection in halves, down to the key that does, and asks for less at a time: servers
+// close connections for which more than client-output-buffer-limit waits to be sent.
+func (r *reader) apart(ctx context.Context, names []string, out []reading, keep int64, cause error) error {
+	r.node.flight.shrink()
+	if half := len(names) / 2; half > 0 {
+		if err := r.read(ctx, names[:half], out[:half], keep); err != nil {
+			return err
+		}
+		return r.read(ctx, names[half:], out[half:], keep)
+	}
+	for range cutAttempts {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		clear(out)
+		err := r.try(ctx, names, out, keep)
+		if broken := (*connError)(nil); !errors.As(err, &broken) {
+			return err
+		}
+		if cause = err; !r.alive(ctx) {
+			return err
+		}
+		r.node.flight.shrink()
+	}
+	out[0] = reading{Err: &cutError{addr: r.node.addr(), limit: r.outputLimit(ctx), err: cause}}
+	return nil
+}
+
+// outputLimit gives the output buffer limits of normal clients in words, "" where there are none or the server does not tell.
+func (r *reader) outputLimit(ctx context.Context) string {
+	m, err := r.one(ctx, "CONFIG", "GET", "client-output-buffer-limit")
+	if err != nil {
+		return ""
+	}
+	list, err := m.AsStrSlice()
+	if err != nil || len(list) != 2 {
+		return ""
+	}
+	words := strings.Fields(list[1])
+	for i := 0; i+3 < len(words); i += 4 {
+		if words[i] != "normal" || words[i+1] == "0" && words[i+2] == "0" {
+			continue
+		}
+		return fmt.Sprintf("%s bytes, or %s bytes for %s s", words[i+1], words[i+2], words[i+3])
+	}
+	return ""
+}

@@ -1,0 +1,222 @@
+package verifier
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+
+	"github.com/redis/rueidis"
+
+	"surecut/internal/endpoint"
+	"surecut/internal/keyspace"
+)
+
+// fieldTimeCommands are the ways to read when the fields of a hash expire, the best one first: as times, or as what is left.
+var fieldTimeCommands = []string{"HPEXPIRETIME", "HPTTL"}
+
+// fieldGone stands for a field that has gone since its hash was read, in place of the time at which it expires.
+const fieldGone = -2
+
+// heldHash is a hash whose fields have been read and their expiries not yet.
+type heldHash struct {
+	i    int
+	page []rueidis.RedisMessage
+}
+
+// wholeHash gives the fields of a hash that one reply held, of HGETALL where it was asked for whole or else of HSCAN; nil where it
+// did not.
+func wholeHash(result rueidis.RedisResult, whole bool) []rueidis.RedisMessage {
+	m, err := result.ToMessage()
+	if err != nil {
+		return nil
+	}
+	if whole {
+		page, err := m.ToArray()
+		if err != nil || len(page) == 0 {
+			return nil
+		}
+		return page
+	}
+	cursor, page, err := scanPage(&m)
+	if err != nil || cursor != "0" || len(page) == 0 {
+		return nil
+	}
+	return page
+}
+
+// namesOf gives the fields of a page of fields and values in turn.
+func namesOf(page []rueidis.RedisMessage) ([]string, error) {
+	fields := make([]string, 0, len(page)/2)
+	for i := 0; i+1 < len(page); i += 2 {
+		field, err := page[i].ToString()
+		if err != nil {
+			return nil, err
+		}
+		fields = append(fields, field)
+	}
+	return fields, nil
+}
+
+// readExpiring asks for the expiries of the fields of many hashes at once.
+func (r *reader) readExpiring(ctx context.Context, names []string, out []reading, held []heldHash, keep int64) error {
+	if len(held) == 0 {
+		return nil
+	}
+	asked := make([]hashFields, len(held))
+	for j, h := range held {
+		fields, err := namesOf(h.page)
+		if err != nil {
+			return err
+		}
+		asked[j] = hashFields{name: names[h.i], fields: fields}
+	}
+	if err := r.readFieldTimes(ctx, asked); err != nil {
+		return err
+	}
+	for j, h := range held {
+		err := asked[j].err
+		sink := r.sink(keyspace.Hash, keep)
+		if err == nil {
+			err = feedExpiring(h.page, asked[j].at, sink)
+		}
+		if err == nil {
+			sink.finish(&out[h.i])
+			continue
+		}
+		if err := out[h.i].refused(fieldTimeCommands[r.fieldTimes], err); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// hashFields are fields of one hash, and what was found out about their expiries.
+type hashFields struct {
+	name   string
+	fields []string
+	at     []int64 // Unix ms; 0: never; fieldGone
+	err    error
+}
+
+// readFieldTimes fills in when fields expire. Where the server refuses one command it tries the next; where it refuses them all, the
+// hashes that can hold no expiring field are known by their encoding, and the others carry the refusal.
+func (r *reader) readFieldTimes(ctx context.Context, hashes []hashFields) error {
+	results, err := r.do(ctx, func(b rueidis.Builder) rueidis.Commands {
+		cmds := rueidis.Commands{b.Time().Build()}
+		for i := range hashes {
+			args := append([]string{hashes[i].name, "FIELDS", strconv.Itoa(len(hashes[i].fields))}, hashes[i].fields...)
+			cmds = append(cmds, b.Arbitrary(fieldTimeCommands[r.fieldTimes]).Args(args...).Build())
+		}
+		return cmds
+	})
+	if err != nil {
+		return err
+	}
+	refused := false
+	for i := range hashes {
+		refused = refused || forbids(fieldTimeCommands[r.fieldTimes], results[1+i].Error())
+	}
+	if refused && r.fieldTimes+1 < len(fieldTimeCommands) {
+		r.fieldTimes++
+		return r.readFieldTimes(ctx, hashes)
+	}
+	now := int64(0)
+	if fieldTimeCommands[r.fieldTimes] == "HPTTL" && !refused {
+		if now, err = serverTime(results[0]); err != nil {
+			return err
+		}
+	}
+	for i := range hashes {
+		h := &hashes[i]
+		h.at, h.err = takeFieldTimes(results[1+i], len(h.fields), now)
+		if h.err != nil {
+			h.err = replyError(fieldTimeCommands[r.fieldTimes], h.err)
+		}
+	}
+	if refused {
+		return r.readEncodings(ctx, hashes)
+	}
+	return nil
+}
+
+// takeFieldTimes reads a reply of HPEXPIRETIME, or of HPTTL where now is given: -1 is never, -2 a field that has gone.
+func takeFieldTimes(result rueidis.RedisResult, want int, now int64) ([]int64, error) {
+	list, err := result.ToArray()
+	if endpoint.IsNil(err) || err == nil && len(list) != want {
+		return nil, fmt.Errorf("%w: fields of it vanished", errChanged)
+	}
+	if err != nil {
+		return nil, err
+	}
+	at := make([]int64, len(list))
+	for i := range list {
+		n, err := list[i].ToInt64()
+		switch {
+		case err != nil:
+			return nil, err
+		case n == fieldGone:
+			at[i] = fieldGone
+		case n >= 0:
+			at[i] = max(n+now, 1)
+		}
+	}
+	return at, nil
+}
+
+// readEncodings clears the refusals of hashes whose encoding has no room for expiries. Servers write a hash in another one as soon as
+// a field of it is to expire.
+func (r *reader) readEncodings(ctx context.Context, hashes []hashFields) error {
+	results, err := r.do(ctx, func(b rueidis.Builder) rueidis.Commands {
+		cmds := make(rueidis.Commands, len(hashes))
+		for i := range hashes {
+			cmds[i] = b.ObjectEncoding().Key(hashes[i].name).Build()
+		}
+		return cmds
+	})
+	if err != nil {
+		return err
+	}
+	for i := range hashes {
+		if encoding, err := results[i].ToString(); err == nil && (encoding == "listpack" || encoding == "ziplist") {
+			hashes[i].at, hashes[i].err = make([]int64, len(hashes[i].fields)), nil
+		}
+	}
+	return nil
+}
+
+// feedExpiring feeds the fields of a hash with the times at which they expire.
+func feedExpiring(page []rueidis.RedisMessage, at []int64, to keyspace.Visitor) error {
+	for i := range at {
+		if at[i] == fieldGone {
+			continue
+		}
+		name, err := page[2*i].AsBytes()
+		if err != nil {
+			return err
+		}
+		value, err := page[2*i+1].AsBytes()
+		if err != nil {
+			return err
+		}
+		if err := to.HashField(name, value, at[i]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// feedHashPage feeds a page of a hash with the expiries of its fields.
+func (r *reader) feedHashPage(ctx context.Context, name string, page []rueidis.RedisMessage, to keyspace.Visitor) error {
+	fields, err := namesOf(page)
+	if err != nil {
+		return err
+	}
+	asked := []hashFields{{name: name, fields: fields}}
+	if err := r.readFieldTimes(ctx, asked); err != nil {
+		return err
+	}
+	if asked[0].err != nil {
+		return asked[0].err
+	}
+	return feedExpiring(page, asked[0].at, to)
+}

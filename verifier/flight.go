@@ -1,0 +1,110 @@
+package verifier
+
+import (
+	"context"
+	"strconv"
+	"sync/atomic"
+
+	"github.com/redis/rueidis"
+	"golang.org/x/sync/semaphore"
+
+	"surecut/internal/endpoint"
+	"surecut/internal/keyspace"
+)
+
+const (
+	nodeBytes   = 4 << 20  // replies that one node is asked for at a time, over all connections
+	askBytes    = 1 << 20  // replies that one pipeline asks for
+	leastBytes  = 64 << 10 // what askBytes may shrink to
+	windowShare = 2        // a window of one value takes this part of what a pipeline may
+)
+
+// flight bounds the bytes that a node is asked for at one time. A server builds its replies in its own memory, in which its data lie
+// as well: what is asked for without measure makes it evict keys, or refuse its clients.
+type flight struct {
+	room *semaphore.Weighted
+	ask  atomic.Int64 // bytes of one pipeline: less where the server closes connections that have more to send
+
+	small [keyspace.Module + 1]atomic.Int64 // by type: keys in a row that took little
+	tight atomic.Bool                       // little is left up to the node's maxmemory, or that is not known
+	looks atomic.Int64
+}
+
+func newFlight() *flight {
+	f := &flight{room: semaphore.NewWeighted(nodeBytes)}
+	f.ask.Store(askBytes)
+	f.tight.Store(true)
+	return f
+}
+
+// window is how many bytes of one value are read at a time.
+func (f *flight) window() int64 { return f.ask.Load() / windowShare }
+
+// shrink halves what is asked for at a time, and says whether it could.
+func (f *flight) shrink() bool {
+	ask := f.ask.Load()
+	return ask > leastBytes && f.ask.CompareAndSwap(ask, ask/2)
+}
+
+const (
+	littleBytes = 4 << 10   // of a key that takes little
+	calmKeys    = 4096      // keys in a row that take little, after which a type is taken to have no others
+	spareMemory = 256 << 20 // up to maxmemory
+	lookEvery   = 64        // pipelines
+)
+
+// isCalm says that keys of a type are read without asking before what they take. So many of them took little that a large one is rare
+// (SCAN gives keys in no order of their sizes), and the server has room for the first elements of one.
+func (f *flight) isCalm(t keyspace.Type) bool {
+	return !f.tight.Load() && f.small[t].Load() >= calmKeys
+}
+
+// saw takes in what the value of one key took.
+func (f *flight) saw(t keyspace.Type, bytes int64) {
+	if bytes > littleBytes {
+		f.small[t].Store(0)
+		return
+	}
+	f.small[t].Add(1)
+}
+
+// look asks the node now and then how far it is from its maxmemory.
+func (c *conn) look(ctx context.Context) error {
+	f := c.node.flight
+	if f.looks.Add(1)%lookEvery != 1 {
+		return nil
+	}
+	results, err := c.do(ctx, func(b rueidis.Builder) rueidis.Commands {
+		return rueidis.Commands{b.Info().Section("memory").Build()}
+	})
+	if err != nil {
+		return err
+	}
+	text, _ := results[0].ToString()
+	info := endpoint.ParseInfo(text)
+	used, err1 := strconv.ParseInt(info["used_memory"], 10, 64)
+	most, err2 := strconv.ParseInt(info["maxmemory"], 10, 64)
+	f.tight.Store(err1 != nil || err2 != nil || most > 0 && most-used < spareMemory)
+	return nil
+}
+
+// ask sends commands as one pipeline whose replies are expected to have so many bytes. It waits while the node has more to answer
+// than it should; what is larger than all that it may be asked for goes alone.
+func (c *conn) ask(ctx context.Context, bytes int64, build func(b rueidis.Builder) rueidis.Commands) ([]rueidis.RedisResult, error) {
+	bytes = min(max(bytes, 1), nodeBytes)
+	if err := c.node.flight.room.Acquire(ctx, bytes); err != nil {
+		return nil, context.Cause(ctx)
+	}
+	defer c.node.flight.room.Release(bytes)
+	return c.do(ctx, build)
+}
+
+// askOne sends a single command whose reply is expected to have so many bytes.
+func (c *conn) askOne(ctx context.Context, bytes int64, args ...string) (rueidis.RedisMessage, error) {
+	bytes = min(max(bytes, 1), nodeBytes)
+	if err := c.node.flight.room.Acquire(ctx, bytes); err != nil {
+		return rueidis.RedisMessage{}, context.Cause(ctx)
+	}
+	defer c.node.flight.room.Release(bytes)
+	return c.one(ctx, args...)
+}

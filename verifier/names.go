@@ -1,0 +1,223 @@
+package verifier
+
+import (
+	"context"
+	"encoding/base64"
+	"strconv"
+	"strings"
+
+	"github.com/cespare/xxhash/v2"
+
+	"surecut/internal/keyspace"
+)
+
+const (
+	quotedName = 200      // bytes of a long name that a report quotes
+	exactName  = 1 << 10  // bytes of the longest name that a report holds as it is
+	keptNames  = 16 << 20 // bytes of long names that are kept at a time
+)
+
+// longNames are a key's names on both sides, which a report does not hold.
+type longNames struct{ source, target string }
+
+// setNames puts the names of a key into the finding: names that are long only in part.
+func (f *Finding) setNames(source, target string) {
+	f.Key, f.KeyBase64, f.KeyLength, f.KeyDigest = quoteName(source)
+	if source != target {
+		f.TargetKey, f.TargetKeyBase64, _, _ = quoteName(target)
+	}
+}
+
+func quoteName(name string) (quoted, exact string, length int64, digest string) {
+	if quoted = printable(name[:min(len(name), quotedName)]); len(name) > quotedName {
+		quoted += "…"
+	}
+	if len(name) <= exactName {
+		return quoted, base64.StdEncoding.EncodeToString([]byte(name)), 0, ""
+	}
+	return quoted, "", int64(len(name)), hex16(xxhash.Sum64String(name))
+}
+
+// isLong says that the report holds the key's name only in part.
+func (f *Finding) isLong() bool {
+	return f.KeyLength > 0 || f.TargetKey != "" && f.TargetKeyBase64 == ""
+}
+
+// Named says whether the exact name of the key is known: that of a long one is while it is kept in memory, and not in a report.
+func (f *Finding) Named() bool { return !f.isLong() || f.long != nil }
+
+// keyOf gives the exact name of a finding's key, where it is Named.
+func keyOf(f *Finding) string {
+	if f.long != nil {
+		return f.long.source
+	}
+	name, err := base64.StdEncoding.DecodeString(f.KeyBase64)
+	if err != nil {
+		return f.Key
+	}
+	return string(name)
+}
+
+// targetName gives the exact name of the key on the target, where it is Named.
+func (f *Finding) targetName() string {
+	switch {
+	case f.long != nil:
+		return f.long.target
+	case f.TargetKeyBase64 == "":
+		return keyOf(f)
+	}
+	name, err := base64.StdEncoding.DecodeString(f.TargetKeyBase64)
+	if err != nil {
+		return f.TargetKey
+	}
+	return string(name)
+}
+
+// sortName orders findings by the names on the target, of long ones by their beginnings.
+func (f *Finding) sortName() string {
+	switch {
+	case !f.isLong():
+		return f.targetName()
+	case f.TargetKey != "":
+		return f.TargetKey + f.KeyDigest
+	}
+	return f.Key + f.KeyDigest
+}
+
+// Name gives the key as the source names it; its database is below 0 where none of the source's maps to that of the target. It is
+// empty where the key is not Named.
+func (f *Finding) Name() keyspace.Key {
+	if f.Unmapped {
+		return keyspace.Key{DB: -1, Name: keyOf(f)}
+	}
+	return keyspace.Key{DB: f.DB, Name: keyOf(f)}
+}
+
+// whyLongName is why a key is left as it is that a report names only in part.
+const whyLongName = "its name is too long for a report, and no key was found that has its length and digest; of a file that is not looked for"
+
+// namedBy is what a report says of a long name.
+type namedBy struct {
+	db     int // of the target
+	length int64
+	digest string
+}
+
+// findLong looks for the keys of findings whose names a report holds only in part, by scanning the names of both sides, since some are
+// on one of them only. It finds as many as may be kept in memory at a time.
+func (v *verification) findLong(ctx context.Context, findings []Finding) error {
+	wanted := map[namedBy]*Finding{}
+	for i := range findings {
+		if f := &findings[i]; !f.Named() {
+			wanted[namedBy{f.TargetDB, f.KeyLength, f.KeyDigest}] = f
+		}
+	}
+	room := keptNames
+	take := func(db int, source, target string) {
+		if len(source) > room {
+			return
+		}
+		_, _, length, digest := quoteName(source)
+		at := namedBy{db, length, digest}
+		if f := wanted[at]; f != nil {
+			f.long = &longNames{source, target}
+			room -= len(source)
+			delete(wanted, at)
+		}
+	}
+	if len(wanted) > 0 && !v.source.isFile() {
+		err := v.source.eachName(ctx, func(db int, name string) {
+			if id, ok := v.source.compared(db, name); ok && max(len(name), len(id.name)) > exactName {
+				take(id.pairDB, name, id.name)
+			}
+		})
+		if err != nil {
+			return err
+		}
+	}
+	if len(wanted) == 0 {
+		return nil
+	}
+	return v.target.eachName(ctx, func(db int, name string) {
+		if len(name) <= exactName {
+			return
+		}
+		take(db, name, name)
+		for _, prefix := range v.opts.Filter.DBPrefix {
+			if source, ok := strings.CutPrefix(name, prefix); ok && prefix != "" {
+				take(db, source, name)
+			}
+		}
+	})
+}
+
+// eachName gives the names of all keys of a side, one node after the other.
+func (s *side) eachName(ctx context.Context, give func(db int, name string)) error {
+	for _, n := range s.nodes {
+		dbs, _, err := n.keyspace(ctx)
+		if err != nil {
+			return err
+		}
+		for db := range dbs {
+			if err := s.namesIn(ctx, n, db, give); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (s *side) namesIn(ctx context.Context, n *node, db int, give func(db int, name string)) error {
+	r := s.borrow(n, db)
+	defer s.giveBack(r)
+	pages := newPager(unknownSize, -1, batchBytes)
+	for cursor := "0"; ; {
+		next, names, err := r.scanNames(ctx, cursor, pages)
+		if err != nil {
+			return err
+		}
+		for _, name := range names {
+			give(db, name)
+		}
+		if cursor = next; cursor == "0" {
+			return nil
+		}
+	}
+}
+
+// scanNames reads a page of SCAN.
+func (r *reader) scanNames(ctx context.Context, cursor string, pages *pager) (next string, names []string, err error) {
+	m, err := r.askOne(ctx, batchBytes, "SCAN", cursor, "COUNT", strconv.Itoa(min(pages.size, batchKeys)))
+	if err != nil {
+		return "", nil, err
+	}
+	next, page, err := scanPage(&m)
+	if err != nil {
+		return "", nil, err
+	}
+	if names, err = textsOf(page); err == nil {
+		pages.took(page, len(page))
+	}
+	return next, names, err
+}
+
+// prefixOf finds out what a database of the source has its names begin with on the target, by one key's names. Of long names the
+// beginnings tell it.
+func prefixOf(f *Finding) string {
+	if !f.isLong() {
+		p, _ := strings.CutSuffix(f.targetName(), keyOf(f))
+		if p == f.targetName() && keyOf(f) != "" {
+			return ""
+		}
+		return p
+	}
+	target, source := strings.TrimSuffix(f.TargetKey, "…"), strings.TrimSuffix(f.Key, "…")
+	for i := range target {
+		if strings.HasPrefix(source, target[i:]) {
+			if p, err := strconv.Unquote(`"` + target[:i] + `"`); err == nil {
+				return p
+			}
+		}
+	}
+	return ""
+}
