@@ -126,9 +126,10 @@ var harmless = []string{
 	"writes.known_by", "writes.why", "writes.keys", "writes.everything", "writes.written", // the default policy takes a source that is written
 	"writes.nodes[].addr", "writes.nodes[].known_by", "writes.nodes[].why", "writes.nodes[].replication_id", "writes.nodes[].from_offset", "writes.nodes[].to_offset",
 	"by_type[].type",
-	"proof",            // to the weaker one, which the default policy takes
-	"ttl_tolerance_ms", // within the policy's bound
-	"slots[].slot",     // to a number that is not listed
+	"proof",                                                                                                 // to the weaker one, which the default policy takes
+	"ttl_tolerance_ms",                                                                                      // within the policy's bound
+	"slots[].slot",                                                                                          // to a number that is not listed
+	"strays[].side", "strays[].node", "strays[].db", "strays[].slot", "strays[].key", "strays[].key_base64", // they are no part of what was compared
 }
 
 // TestEveryFigureCounts: each figure of a good report is held against others, so that an edit of one alone is noticed.

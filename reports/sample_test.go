@@ -77,6 +77,7 @@ func verifyIn(n uint16, findings ...verifier.Finding) *Verify {
 		{Addr: "10.0.0.1:6379", KnownBy: "replication", ReplID: "8371b4fb1155b71f4a04d3e1bc3e18c4a990aeeb", From: 1_000, To: 5_000},
 		{Addr: "10.0.0.2:6379", KnownBy: "tracking", Why: "the server keeps no replication backlog"},
 	}}
+	v.Strays = []verifier.Stray{{Side: "target", Node: "10.30.0.22:7000", Slot: 7629, Key: "k", KeyBase64: "aw=="}}
 	v.LeftOut = []string{"Function libraries are not compared: the source has 2, the target 1."}
 	bySlot := map[uint16][]verifier.Finding{}
 	for _, f := range findings {

@@ -125,7 +125,7 @@ func (s *side) enumerateDB(ctx context.Context, n *node, db int, t *scanTally, t
 	batches := make(chan []string, s.opts.Workers)
 	g.Go(func() error {
 		defer close(batches)
-		return s.scan(ctx, n, db, t, batches)
+		return s.scan(ctx, n, db, t, batches, to)
 	})
 	for range s.opts.Workers {
 		g.Go(func() error {
@@ -143,7 +143,7 @@ func (s *side) enumerateDB(ctx context.Context, n *node, db int, t *scanTally, t
 }
 
 // scan lists the keys of one database in batches.
-func (s *side) scan(ctx context.Context, n *node, db int, t *scanTally, batches chan<- []string) error {
+func (s *side) scan(ctx context.Context, n *node, db int, t *scanTally, batches chan<- []string, to *spill) error {
 	c := s.borrow(n, db)
 	defer s.giveBack(c)
 	cursor, batch, bytes := "0", make([]string, 0, batchKeys), 0
@@ -178,8 +178,10 @@ func (s *side) scan(ctx context.Context, n *node, db int, t *scanTally, batches 
 			if _, ok := s.compared(db, name); !ok {
 				continue
 			}
-			if !s.dep.Holds(n.primary, name) {
-				s.addStray(n, db, name)
+			if !s.belongs(n, name) {
+				if err := s.findAstray(n, db, name, to); err != nil {
+					return err
+				}
 				continue
 			}
 			bytes += len(name)

@@ -182,9 +182,13 @@ func (j *partJoin) at(r *record) *entry {
 func (j *partJoin) takeSource(records []record) error {
 	for _, r := range records {
 		e := j.at(&r)
-		if e.hasSource && e.source.db != r.db {
+		switch {
+		case e.hasSource && r.flags&astray != 0:
+			continue
+		case !e.hasSource, e.source.flags&astray != 0:
+		case e.source.db != r.db:
 			r.flags |= clash
-		} else if e.hasSource {
+		default:
 			j.twice[0]++
 			r.flags |= e.source.flags & clash
 		}
@@ -196,7 +200,10 @@ func (j *partJoin) takeSource(records []record) error {
 func (j *partJoin) takeTarget(records []record) error {
 	for _, r := range records {
 		e := j.at(&r)
-		if e.hasTarget {
+		switch {
+		case e.hasTarget && r.flags&astray != 0:
+			continue
+		case e.hasTarget && e.target.flags&astray == 0:
 			j.twice[1]++
 		}
 		e.target, e.hasTarget = r, true

@@ -44,7 +44,9 @@ func (s *side) heldStill(ctx context.Context, before []string) {
 		s.fellShort("%s: %d slots are served by another node than when the listing of keys began (slot %d by %s, now by %s), so that keys may have been left out; verify again when the topology is at rest",
 			s.name, moved, first, before[first], now.Addr)
 	}
-	if moving := s.moving(ctx); moving != "" {
+	moving := s.moving(ctx)
+	s.takeOutMoved()
+	if moving != "" {
 		s.fellShort("%s: %s, so that keys may have been left out; verify again when the topology is at rest", s.name, moving)
 	}
 }
@@ -68,7 +70,7 @@ func (s *side) servedByNobody() {
 }
 
 // moving tells of slots that are on their way from one node to another; "" where none is, or it cannot be asked.
-func (s *side) moving(ctx context.Context) string {
+func (s *side) moving(ctx context.Context) (text string) {
 	if n := s.dep.Moving(); n > 0 {
 		return fmt.Sprintf("%d slots are on the move", n)
 	}
@@ -77,21 +79,38 @@ func (s *side) moving(ctx context.Context) string {
 	}
 	for _, shard := range s.dep.Shards() {
 		addr := shard.Primary.Addr
-		text, err := s.clusterNodes(ctx, addr)
+		reply, err := s.clusterNodes(ctx, addr)
 		if err != nil {
 			continue
 		}
-		nodes, err := endpoint.ParseClusterNodes(text, addr)
+		nodes, err := endpoint.ParseClusterNodes(reply, addr)
 		if err != nil {
 			continue
 		}
 		for _, line := range nodes { // a node tells of its own slots alone
-			if moves := len(line.Migrating) + len(line.Importing); moves > 0 {
-				return fmt.Sprintf("%d slots of %s are on the move", moves, addr)
+			moves := len(line.Migrating) + len(line.Importing)
+			if moves > 0 && text == "" {
+				text = fmt.Sprintf("%d slots of %s are on the move", moves, addr)
 			}
+			s.imports(addr, line.Importing)
 		}
 	}
-	return ""
+	return text
+}
+
+// imports notes the slots that are on their way to a primary: it holds keys of them that it will own.
+func (s *side) imports(primary string, slots map[uint16]string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for slot := range slots {
+		if s.importing == nil {
+			s.importing = map[string]map[uint16]bool{}
+		}
+		if s.importing[primary] == nil {
+			s.importing[primary] = map[uint16]bool{}
+		}
+		s.importing[primary][slot] = true
+	}
 }
 
 // clusterNodes asks one primary for CLUSTER NODES; one that hangs does not hold up the others.

@@ -41,6 +41,7 @@ type Report struct {
 	Slots    []SlotResult `json:"slots"`    // only slots that hold keys, in slot order
 	Findings []Finding    `json:"findings"` // every key that is not same, in order of slot, database, key; may be capped
 	Omitted  int          `json:"findings_omitted"`
+	Strays   []Stray      `json:"strays"` // keys on nodes where no client finds them; those of a target behind a proxy are findings
 
 	Servers Servers `json:"-"` // the header of the report names them
 }

@@ -264,8 +264,12 @@ func (v *verification) report(selection *keyspace.Selection) *Report {
 	if part := selection.Part(); part != "" {
 		r.Reasons = append(r.Reasons, "Only "+part+" were compared.")
 	}
-	if n := v.source.astray; n > 0 {
-		r.Reasons = append(r.Reasons, fmt.Sprintf("%d keys of the source lie on servers where its proxy does not look for them, and were left out.", n))
+	r.Strays = []Stray{}
+	for _, s := range []*side{v.source, v.target} {
+		list, sentence := s.listedStrays()
+		if r.Strays = append(r.Strays, list...); sentence != "" {
+			r.Reasons = append(r.Reasons, sentence)
+		}
 	}
 	r.Writes = v.writes()
 	r.Incomplete = slices.Concat([]string{}, v.source.shortfall(), v.target.shortfall())

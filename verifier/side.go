@@ -25,14 +25,15 @@ type side struct {
 	keys, total atomic.Int64 // enumerated; by DBSIZE
 	own         atomic.Int64 // keys of surecut itself, which are not compared
 	mu          sync.Mutex
-	short       []string            // guarded by mu: why the enumeration is not known to be whole
-	margin      int64               // guarded by mu: keys that were scanned beyond what DBSIZE asks for
-	twice       int64               // guarded by mu: keys that were scanned more than once
-	strays      []stray             // guarded by mu: keys where the proxy does not look for them, no more than findings are listed
-	astray      int64               // guarded by mu: how many there are
-	dbs         map[int]bool        // guarded by mu: databases that were seen to hold keys
-	elsewhere   map[int]int64       // guarded by mu: keys in databases that are not compared
-	idle        map[*node][]*reader // guarded by mu: readers that nobody uses
+	short       []string                   // guarded by mu: why the enumeration is not known to be whole
+	margin      int64                      // guarded by mu: keys that were scanned beyond what DBSIZE asks for
+	twice       int64                      // guarded by mu: keys that were scanned more than once
+	strays      []stray                    // guarded by mu: keys where nobody looks for them, no more than findings are listed
+	astray      int64                      // guarded by mu: how many there are
+	importing   map[string]map[uint16]bool // guarded by mu: slots that are on their way to a primary
+	dbs         map[int]bool               // guarded by mu: databases that were seen to hold keys
+	elsewhere   map[int]int64              // guarded by mu: keys in databases that are not compared
+	idle        map[*node][]*reader        // guarded by mu: readers that nobody uses
 }
 
 func newSide(ctx context.Context, name string, dep *endpoint.Deployment, o *Options) (*side, error) {

@@ -45,6 +45,7 @@ const (
 	unplaced             // of a suspect: only the target listed it, and several databases of the source may hold it
 	expired              // of a suspect: its expiry passed between two rounds
 	waited               // of a suspect: its expiry was waited for
+	astray               // a node of a cluster holds it that does not own its slot; the copy of the owner counts
 )
 
 // hold takes in what a reading says.

@@ -1,17 +1,58 @@
 package verifier
 
 import (
+	"cmp"
 	"context"
+	"encoding/base64"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
+
+	"surecut/internal/endpoint"
 )
 
-// stray is a key on a server behind a proxy that the proxy does not look for it on: what a change of the sharding has left
-// behind, or what was written past the proxy. Nobody who goes through the proxy can see it.
+// stray is a key on a server that nobody looks for it on: what a change of the sharding has left behind, or what was written past the
+// proxy. Clients go through the proxy, or are sent on to the owner of the slot by a Redis Cluster, and cannot see it.
 type stray struct {
-	addr string
+	node *node
+	db   int // of this side
 	id   keyID
+}
+
+// Stray is a key on a server where no client finds it.
+type Stray struct {
+	Side      string `json:"side"` // source or target
+	Node      string `json:"node"` // host:port
+	DB        int    `json:"db"`
+	Slot      uint16 `json:"slot"`
+	Key       string `json:"key"` // printable, as in findings
+	KeyBase64 string `json:"key_base64"`
+}
+
+// belongs says whether clients look for a key on the node. On a cluster that is so for the owner of its slot, and for a node to which
+// the slot is on its way.
+func (s *side) belongs(n *node, name string) bool {
+	if !s.strict() {
+		return s.dep.Holds(n.primary, name)
+	}
+	owner, ok := s.dep.PrimaryOf(s.dep.Slot(name))
+	return ok && owner.Addr == n.primary
+}
+
+// strict says that the side is a Redis Cluster whose nodes are known: they refuse keys that are not theirs, and SCAN lists them
+// all the same.
+func (s *side) strict() bool { return s.dep.Kind() == endpoint.Cluster && s.dep.Spec().Proxy == "" }
+
+// findAstray notes a key that does not belong to the node. On a cluster it is also a suspect: it may have come with its slot since the
+// topology was read, and then its new node may have been listed before it came.
+func (s *side) findAstray(n *node, db int, name string, to *spill) error {
+	s.addStray(n, db, name)
+	if !s.strict() {
+		return nil
+	}
+	id, _ := s.compared(db, name)
+	return to.add(&record{keyID: id, flags: unread | astray})
 }
 
 func (s *side) addStray(n *node, db int, name string) {
@@ -20,18 +61,45 @@ func (s *side) addStray(n *node, db int, name string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.astray++; len(s.strays) < s.opts.MaxFindings {
-		s.strays = append(s.strays, stray{n.addr(), id})
+		s.strays = append(s.strays, stray{n, db, id})
 	}
 }
 
-// settleStrays counts the strays of the target as extra. Those of the source are no part of its data.
+// takeOutMoved drops the strays that turned out to be none: their slot was moved while keys were listed, or is on its way to their node.
+func (s *side) takeOutMoved() {
+	if !s.strict() {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	before := len(s.strays)
+	s.strays = slices.DeleteFunc(s.strays, func(k stray) bool {
+		name := s.nameOf(k)
+		return s.belongs(k.node, name) || s.importing[k.node.primary][s.dep.Slot(name)]
+	})
+	s.astray -= int64(before - len(s.strays))
+}
+
+// nameOf is the name of a stray on its own side.
+func (s *side) nameOf(k stray) string {
+	if s.name == "source" {
+		return s.opts.Filter.SourceName(k.db, k.id.name)
+	}
+	return k.id.name
+}
+
+// settleStrays counts those of a target behind a proxy as extra: they are in the way of what the proxy will be changed to. Others are
+// listed, and are no part of the data.
 func (v *verification) settleStrays() {
+	if v.target.strict() {
+		return
+	}
 	strays := v.target.strays
 	v.target.strays = nil
 	_ = v.tally.batch(func(t *tally) error {
 		for _, s := range strays {
 			id, _ := v.locateSource(s.id, false)
-			t.settle(id, &decision{Verdict: Extra, Reason: liesAstray(s.addr)})
+			t.settle(id, &decision{Verdict: Extra, Reason: liesAstray(s.node.addr())})
 		}
 		unlisted := v.target.astray - int64(len(strays))
 		t.totals.Extra += unlisted
@@ -39,6 +107,41 @@ func (v *verification) settleStrays() {
 		return nil
 	})
 	v.target.astray = 0
+}
+
+// listedStrays gives the strays of a side as the report lists them, and the sentence that says so.
+func (s *side) listedStrays() (list []Stray, sentence string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, k := range s.strays {
+		name := s.nameOf(k)
+		list = append(list, Stray{Side: s.name, Node: k.node.addr(), DB: k.db, Slot: s.dep.Slot(name), Key: printable(name),
+			KeyBase64: base64.StdEncoding.EncodeToString([]byte(name))})
+	}
+	if s.astray == 0 {
+		return nil, ""
+	}
+	slices.SortFunc(list, func(a, b Stray) int {
+		return cmp.Or(cmp.Compare(a.Slot, b.Slot), cmp.Compare(a.DB, b.DB), cmp.Compare(a.KeyBase64, b.KeyBase64), cmp.Compare(a.Node, b.Node))
+	})
+	where := "where its proxy does not look for them"
+	if s.strict() {
+		where = "that do not own their slots"
+	}
+	return list, fmt.Sprintf("Of the %s, %d keys lie on nodes %s; no client finds them there, and they were left out: %s.", s.name, s.astray, where, examplesOf(list))
+}
+
+// examplesOf names the first strays of a list.
+func examplesOf(list []Stray) string {
+	const few = 3
+	var words []string
+	for _, k := range list[:min(few, len(list))] {
+		words = append(words, fmt.Sprintf("%s (slot %d) on %s", k.Key, k.Slot, k.Node))
+	}
+	if len(list) > few {
+		words = append(words, "...")
+	}
+	return strings.Join(words, ", ")
 }
 
 func liesAstray(addrs ...string) string {
