@@ -30,6 +30,7 @@ type pageView struct {
 	Kind, When, Command string
 	Header              *Header
 	First, Rest         []string // of the reasons
+	Stands              []fact   // what the report stands for
 	Columns             int      // of the cards
 	CSP                 string
 	CSS                 template.CSS
@@ -47,7 +48,7 @@ func renderHTML(r Report) ([]byte, error) {
 	}
 	h := r.header()
 	p := pageView{summary: summarize(r), Kind: r.Kind(), When: whenWords(h.GeneratedAt), Header: h, Command: commandOf(r), CSS: template.CSS(style), JS: template.JS(script)}
-	p.First, p.Columns = p.Reasons, len(p.Facts)
+	p.First, p.Columns, p.Stands = p.Reasons, len(p.Facts), stands(r)
 	if p.Columns > 6 {
 		p.Columns = (p.Columns + 1) / 2
 	}

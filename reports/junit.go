@@ -81,9 +81,7 @@ func renderJUnit(r Report) ([]byte, error) {
 		area := strings.TrimPrefix(c.ClassName, "surecut.")
 		n := len(suites.Suites)
 		if n == 0 || suites.Suites[n-1].Name != area {
-			suites.Suites = append(suites.Suites, junitSuite{Name: area, Timestamp: xmlText(strings.TrimSuffix(h.GeneratedAt, "Z")), Properties: []junitProperty{
-				{"schema", xmlText(h.Schema)}, {"version", xmlText(h.Version)}, {"source", xmlText(h.Source)}, {"target", xmlText(h.Target)},
-			}})
+			suites.Suites = append(suites.Suites, junitSuite{Name: area, Timestamp: xmlText(strings.TrimSuffix(h.GeneratedAt, "Z")), Properties: junitProperties(r)})
 			n++
 		}
 		suites.Suites[n-1].add(c)
@@ -100,6 +98,16 @@ func renderJUnit(r Report) ([]byte, error) {
 	}
 	b.WriteByte('\n')
 	return b.Bytes(), nil
+}
+
+// junitProperties say what a report is, and what it stands for.
+func junitProperties(r Report) []junitProperty {
+	h := r.header()
+	properties := []junitProperty{{"schema", xmlText(h.Schema)}, {"version", xmlText(h.Version)}, {"source", xmlText(h.Source)}, {"target", xmlText(h.Target)}}
+	for _, f := range stands(r) {
+		properties = append(properties, junitProperty{strings.ReplaceAll(strings.ToLower(f.Name), " ", "_"), xmlText(f.Value)})
+	}
+	return properties
 }
 
 func (s *junitSuite) add(c junitCase) {
@@ -133,7 +141,11 @@ func xmlText(s string) string {
 // facts is the run in a few lines, for the text of a failure.
 func facts(r Report) string {
 	h, s := r.header(), summarize(r)
-	return fmt.Sprintf("%s\n%s\ngenerated %s by surecut %s\n", s.Headline, place(h), h.GeneratedAt, h.Version)
+	text := fmt.Sprintf("%s\n%s\ngenerated %s by surecut %s\n", s.Headline, place(h), h.GeneratedAt, h.Version)
+	for _, f := range stands(r) {
+		text += strings.ToLower(f.Name) + ": " + f.Value + "\n"
+	}
+	return text
 }
 
 func checkCases(c *Check) []junitCase {

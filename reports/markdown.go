@@ -19,6 +19,10 @@ func renderMarkdown(r Report) []byte {
 	m.line("**%s**", md(s.Headline))
 	m.line("")
 	m.line("%s, generated %s by surecut %s", mdCode(place(r.header())), md(r.header().GeneratedAt), md(r.header().Version))
+	m.line("")
+	for _, f := range stands(r) {
+		m.line("- %s: %s", f.Name, md(shorten(f.Value, 400)))
+	}
 	if _, ok := r.(*Check); !ok && len(s.Reasons) > 0 {
 		m.line("")
 		for _, reason := range s.Reasons[:min(markdownRows, len(s.Reasons))] {

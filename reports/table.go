@@ -18,8 +18,9 @@ import (
 
 // tableWidth is what a table may take of a terminal; rowLimit is how many rows one shows before it says how many are left.
 const (
-	tableWidth = 100
-	rowLimit   = 20
+	tableWidth  = 100
+	standsWidth = 16 // of the names of what a report stands for
+	rowLimit    = 20
 )
 
 // renderTable is the form for terminals: the verdict first, then what a reader acts on.
@@ -28,6 +29,11 @@ func renderTable(r Report) ([]byte, error) {
 	s := summarize(r)
 	for _, line := range append(wrap(s.Word+"  "+s.Headline, tableWidth), wrap(place(r.header()), tableWidth)...) {
 		fmt.Fprintln(&b, line)
+	}
+	for _, f := range stands(r) {
+		for i, line := range wrap(f.Value, tableWidth-standsWidth) {
+			fmt.Fprintf(&b, "%-*s%s\n", standsWidth, [2]string{f.Name, ""}[min(i, 1)], line)
+		}
 	}
 	if _, ok := r.(*Check); !ok { // its table says it all
 		for i, reason := range s.Reasons {

@@ -1,0 +1,149 @@
+package reports
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"surecut/internal/endpoint"
+	"surecut/internal/keyspace"
+	"surecut/verifier"
+)
+
+// stands is what a report stands for, and by that what it does not: it is told before any figure, since a good verdict on a part,
+// on a replica or on a source that is still written is easily taken for more.
+func stands(r Report) []fact {
+	h := r.header()
+	facts := []fact{{Name: "Run", Value: runState(h)}}
+	add := func(name, value string) {
+		if value != "" {
+			facts = append(facts, fact{Name: name, Value: value})
+		}
+	}
+	switch r := r.(type) {
+	case *Check:
+		add("Checked for", selectionLine(r.Selection))
+	case *Verify:
+		add("Compared", selectionLine(r.Selection)+"; "+comparedHow(r))
+	case *Migrate:
+		add("Moved", selectionLine(r.Selection))
+	case *Gate:
+		add("Demanded", selectionLine(r.Policy.Selection))
+	}
+	servers := "servers"
+	if r.Kind() == KindVerify {
+		servers = "read"
+	}
+	add("Source "+servers, serversLine(h.SourceServers))
+	add("Target "+servers, serversLine(h.TargetServers))
+	switch r := r.(type) {
+	case *Verify:
+		add("Source written", writtenLine(r))
+		add("Not listed", strings.Join(visibleAll(r.Incomplete), "; "))
+		add("Left out", strings.Join(visibleAll(r.LeftOut), " "))
+	case *Migrate:
+		add("Source written", quietLine(r))
+	}
+	return facts
+}
+
+func runState(h *Header) string {
+	if h.Ended == Complete {
+		return "complete, " + shortTime(h.GeneratedAt)
+	}
+	return h.Ended + ", " + shortTime(h.GeneratedAt)
+}
+
+func selectionLine(s *keyspace.Selection) string { return visible(s.String()) }
+
+// comparedHow says how closely keys were compared, and what a key that differs was judged by.
+func comparedHow(v *Verify) string {
+	how := "depth " + v.Depth + " (" + depthWords[v.Depth] + ")"
+	if v.Depth != "keys" {
+		how += "; expiries up to " + span(v.TTLToleranceMs) + " apart are the same"
+	}
+	return how + "; proof by " + v.Proof
+}
+
+// serversLine names the servers whose data were read; where the report does not say which these are, all that it knows.
+func serversLine(servers endpoint.Identity) string {
+	const shown = 4
+	read := slices.DeleteFunc(slices.Clone(servers), func(m endpoint.Member) bool { return !m.Read })
+	if len(read) == 0 {
+		read = servers
+	}
+	var words []string
+	for _, m := range read[:min(shown, len(read))] {
+		words = append(words, serverWords(m))
+	}
+	if n := len(read) - shown; n > 0 {
+		words = append(words, fmt.Sprintf("and %d more", n))
+	}
+	return strings.Join(words, ", ")
+}
+
+func serverWords(m endpoint.Member) string {
+	about := []string{visible(m.Role)}
+	if m.Role == endpoint.RoleReplica {
+		link := "link to its primary unknown"
+		if m.Link != "" {
+			link = "link to its primary " + visible(m.Link)
+		}
+		about = append(about, link)
+	}
+	if id := memberID(m); id != "" {
+		about = append(about, id)
+	}
+	about = slices.DeleteFunc(about, func(s string) bool { return s == "" })
+	return visible(m.Addr) + " (" + strings.Join(about, ", ") + ")"
+}
+
+var knownByWords = map[string]string{
+	"replication": "as its replication stream tells",
+	"tracking":    "as CLIENT TRACKING tells",
+	"rest":        "as its counters tell",
+	"rereading":   "as reading its keys again tells",
+	"file":        "it is a file",
+}
+
+// writtenLine says whether the source was written while it was compared, and what that means for the verdict.
+func writtenLine(v *Verify) string {
+	w := v.Writes
+	switch {
+	case w == nil:
+		return "not known"
+	case !w.Written:
+		return "no, " + knownBy(w)
+	case v.Proof == "rounds":
+		return "yes, " + writtenKeys(w) + knownBy(w) + "; that keys are the same rests on how fast the target follows"
+	}
+	return "yes, " + writtenKeys(w) + knownBy(w)
+}
+
+func knownBy(w *verifier.Writes) string {
+	if words := knownByWords[w.KnownBy]; words != "" {
+		return words
+	}
+	return "known by " + visible(w.KnownBy)
+}
+
+func writtenKeys(w *verifier.Writes) string {
+	if w.Everything {
+		return "every key may have been changed (" + orNothing(visible(w.Why)) + "), "
+	}
+	if w.Keys == 0 {
+		return ""
+	}
+	return "about " + plural(w.Keys, "key") + " while both sides were listed, "
+}
+
+// quietLine says whether the source was written from the beginning of the comparison on.
+func quietLine(m *Migrate) string {
+	switch {
+	case m.Quiet == nil:
+		return ""
+	case m.Quiet.Quiet:
+		return "no, from the beginning of the comparison until " + span(m.Quiet.ForMs) + " after its end"
+	}
+	return "yes, after the comparison began"
+}
