@@ -300,10 +300,6 @@ func (w *simWorld) expire(key int) {
 	if k.source.expireAt == 0 || k.source.expireAt > w.ms() {
 		return
 	}
-	if !w.plan.fed { // it goes without a word
-		k.source, k.gone = simState{}, 0
-		return
-	}
 	w.run(simOp{key: key, verb: simDel})
 }
 

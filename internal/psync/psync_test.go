@@ -517,3 +517,20 @@ func TestTransitions(t *testing.T) {
 	}()
 	(&Session{state: streaming}).advance(receiving)
 }
+
+// Who wants a continuation only hangs up at once on anything else, and never sends SYNC: both would cost the source a snapshot.
+func TestStartOnlyContinues(t *testing.T) {
+	for name, reply := range map[string]string{
+		"snapshot":      "+FULLRESYNC " + id + " 0\r\n",
+		"no PSYNC":      "-ERR unknown command 'PSYNC'\r\n",
+		"another reply": "+OK\r\n",
+	} {
+		conn, ended := fakePrimary(t, greeted(on("PSYNC "+id+" 101", reply)))
+		s, err := Start(t.Context(), conn, Config{ReplID: id, Offset: 100, OnlyContinue: true})
+		if err == nil {
+			s.Close()
+			t.Errorf("%s: started", name)
+		}
+		expectScriptPlayed(t, ended)
+	}
+}
