@@ -168,6 +168,9 @@ func (r *refusal) Error() string {
 func (r *refusal) Unwrap() error { return r.err }
 
 func replyError(command string, err error) error {
+	if told := (*refusal)(nil); errors.As(err, &told) {
+		return err
+	}
 	if code := endpoint.Code(err); code != "" {
 		return &refusal{command: strings.ToUpper(command), code: code, err: err}
 	}
