@@ -55,6 +55,9 @@ func Repair(ctx context.Context, o RepairOptions) ([]Repaired, *Report, error) {
 	defer v.close()
 	defer v.source.close()
 	defer v.target.close()
+	if err := v.target.isPrimary(); err != nil && o.Apply {
+		return nil, nil, err
+	}
 	o.Findings = slices.Clone(o.Findings)
 	if err := v.findLong(ctx, o.Findings); err != nil {
 		return nil, nil, err

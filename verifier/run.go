@@ -65,6 +65,8 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 	if err != nil {
 		return nil, err
 	}
+	v.source.stillCurrent(ctx)
+	v.target.stillCurrent(ctx)
 	r := v.report(selection)
 	r.Servers, r.LeftOut = v.servers(), v.leftOut(ctx)
 	return r, nil
@@ -264,6 +266,7 @@ func (v *verification) report(selection *keyspace.Selection) *Report {
 	if part := selection.Part(); part != "" {
 		r.Reasons = append(r.Reasons, "Only "+part+" were compared.")
 	}
+	r.Reasons = append(r.Reasons, slices.Concat(v.source.notes, v.target.notes)...)
 	r.Strays = []Stray{}
 	for _, s := range []*side{v.source, v.target} {
 		list, sentence := s.listedStrays()

@@ -30,6 +30,7 @@ type side struct {
 	twice       int64                      // guarded by mu: keys that were scanned more than once
 	strays      []stray                    // guarded by mu: keys where nobody looks for them, no more than findings are listed
 	astray      int64                      // guarded by mu: how many there are
+	notes       []string                   // guarded by mu: sentences for the report
 	importing   map[string]map[uint16]bool // guarded by mu: slots that are on their way to a primary
 	dbs         map[int]bool               // guarded by mu: databases that were seen to hold keys
 	elsewhere   map[int]int64              // guarded by mu: keys in databases that are not compared
@@ -46,11 +47,7 @@ func newSide(ctx context.Context, name string, dep *endpoint.Deployment, o *Opti
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
 	for _, shard := range dep.Shards() {
-		addr := shard.Primary.Addr
-		if name == "source" {
-			addr = o.readsFrom(shard)
-		}
-		n, err := newNode(ctx, dep, addr, shard.Primary.Addr, o)
+		n, err := s.choose(ctx, shard)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", name, err)
 		}
@@ -68,22 +65,12 @@ func (s *side) servers() endpoint.Identity {
 	for i := range who {
 		who[i].Read = slices.ContainsFunc(s.nodes, func(n *node) bool { return n.addr() == who[i].Addr })
 	}
-	return who
-}
-
-// readsFrom chooses the node of a source shard: the one that the migration's link counts offsets of, where there is a link.
-func (o *Options) readsFrom(shard endpoint.Shard) string {
-	if o.Applier != nil {
-		for _, link := range o.Applier.Links() {
-			if link.Shard == shard.Primary.Addr {
-				return link.Reads
-			}
+	for _, n := range s.nodes { // a primary that was found by its replica has not told anything yet
+		if i := slices.IndexFunc(who, func(m endpoint.Member) bool { return m.Addr == n.addr() }); i >= 0 && who[i].RunID == "" && s.dep.Spec().Proxy == "" {
+			who[i].RunID = n.facts.RunID
 		}
 	}
-	if o.ReadFrom == FromReplica && len(shard.Replicas) > 0 {
-		return shard.Replicas[0].Addr
-	}
-	return shard.Primary.Addr
+	return who
 }
 
 func newNode(ctx context.Context, dep *endpoint.Deployment, addr, primary string, o *Options) (*node, error) {

@@ -29,7 +29,7 @@ func newVerifyCommand() *cli.Command {
 		&cli.IntFlag{Name: "rounds", Value: d.Rounds, Usage: "how often a key in doubt is read before it counts as different"},
 		&cli.DurationFlag{Name: "interval", Value: d.Interval, Usage: "between rounds, at least 1s; longer than the target may lag: a key counts only if it was unwritten for so long before the target was read, unless --state says how far the target has come"},
 		&cli.IntFlag{Name: "workers", Value: d.Workers, Usage: "connections that read, per node"},
-		&cli.StringFlag{Name: "read-from", Value: string(d.ReadFrom), Usage: "read the source's shards from their primary or from a replica, where there is one"},
+		&cli.StringFlag{Name: "read-from", Value: string(d.ReadFrom), Usage: "read the source's shards from their primary, or from a replica, where there is one that holds all that its primary holds"},
 		&cli.DurationFlag{Name: "ttl-tolerance", Value: d.TTLTolerance, Usage: "expiries no further apart than this are the same"},
 		&cli.StringFlag{Name: "state", Usage: "`DIR` of the migration that feeds the target, running on this machine: keys in doubt are then compared at one offset"},
 		&cli.IntFlag{Name: "max-findings", Value: d.MaxFindings, Usage: "list no more keys than this; totals count all"},

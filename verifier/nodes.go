@@ -1,0 +1,253 @@
+package verifier
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"strconv"
+	"time"
+
+	"surecut/internal/endpoint"
+)
+
+const (
+	catchUpPatience  = 10 * time.Second // for a replica to reach what its primary holds
+	replicaSilence   = 30               // seconds without a word of its primary after which a link counts as lost, whatever its state is
+	longestReplicate = 8                // replicas of replicas that are followed to their primary
+)
+
+// choose picks the node of a shard that is read. A replica is read where it was asked for and holds all that its primary holds;
+// otherwise the primary is, and the report says why.
+func (s *side) choose(ctx context.Context, shard endpoint.Shard) (*node, error) {
+	if reads, ok := s.opts.readByLink(shard); ok && s.name == "source" {
+		return s.nodeOfLink(ctx, reads, shard.Primary.Addr)
+	}
+	n, err := newNode(ctx, s.dep, shard.Primary.Addr, shard.Primary.Addr, s.opts)
+	if err != nil {
+		return nil, err
+	}
+	candidates := s.replicasOf(shard)
+	if n.facts.Role == "slave" && s.dep.Spec().Proxy == "" { // an address alone does not tell what stands there
+		candidates = []string{n.addr()}
+		if n, err = s.primaryOf(ctx, n); err != nil {
+			return nil, err
+		}
+	}
+	if s.name != "source" || s.opts.ReadFrom != FromReplica {
+		return n, nil
+	}
+	for _, addr := range candidates {
+		if addr == n.addr() {
+			continue
+		}
+		if err := s.current(ctx, addr, n.addr()); err != nil {
+			s.note("The replica %s of the source was not read: %v.", addr, err)
+			continue
+		}
+		replica, err := newNode(ctx, s.dep, addr, shard.Primary.Addr, s.opts)
+		if err != nil {
+			s.note("The replica %s of the source was not read: %v.", addr, err)
+			continue
+		}
+		if s.takesWrites(ctx, addr) {
+			s.note("The replica %s of the source was not read: it takes writes of its own (replica-read-only is no).", addr)
+			continue
+		}
+		replica.follows = n.addr()
+		return replica, nil
+	}
+	s.note("The shard of %s has no replica that can be read instead of it; the primary was read.", n.addr())
+	return n, nil
+}
+
+// readByLink names the node that the migration's link counts offsets of, where there is a link.
+func (o *Options) readByLink(shard endpoint.Shard) (string, bool) {
+	if o.Applier != nil {
+		for _, link := range o.Applier.Links() {
+			if link.Shard == shard.Primary.Addr {
+				return link.Reads, true
+			}
+		}
+	}
+	return "", false
+}
+
+// nodeOfLink is the node that a migration replicates from, which has to be read for its offsets. Where it is a replica, what was compared
+// is the primary's only if the replica has followed it to the end, and has taken no writes of its own.
+func (s *side) nodeOfLink(ctx context.Context, addr, primary string) (*node, error) {
+	n, err := newNode(ctx, s.dep, addr, primary, s.opts)
+	if err != nil || n.facts.Role != "slave" {
+		return n, err
+	}
+	info, err := n.info(ctx)
+	if err != nil {
+		return nil, err
+	}
+	n.follows = net.JoinHostPort(info["master_host"], info["master_port"])
+	if s.takesWrites(ctx, addr) {
+		s.fellShort("%s %s, from which the migration replicates, is a replica of %s and takes writes of its own (replica-read-only is no): it may hold what its primary does not",
+			s.name, addr, n.follows)
+	}
+	return n, nil
+}
+
+// takesWrites says that a replica is known to take writes of its own. Most do not, and where CONFIG is refused it is taken for one of them.
+func (s *side) takesWrites(ctx context.Context, addr string) bool {
+	ctx, cancel := context.WithTimeout(ctx, s.opts.Silence)
+	defer cancel()
+	client, err := s.dep.Client(ctx, addr, 0)
+	if err != nil {
+		return false
+	}
+	for _, name := range []string{"replica-read-only", "slave-read-only"} { // the second before 5.0
+		m, err := client.Do(ctx, client.B().Arbitrary("CONFIG", "GET", name).Build()).AsStrMap()
+		if err == nil && m[name] == "no" {
+			return true
+		}
+	}
+	return false
+}
+
+// replicasOf names the replicas of a shard. Those of a server that is named alone are known from what it says itself.
+func (s *side) replicasOf(shard endpoint.Shard) (addrs []string) {
+	for _, r := range shard.Replicas {
+		addrs = append(addrs, r.Addr)
+	}
+	if len(addrs) > 0 {
+		return addrs
+	}
+	for _, m := range s.who {
+		if m.Role == endpoint.RoleReplica && m.Primary == shard.Primary.Addr {
+			addrs = append(addrs, m.Addr)
+		}
+	}
+	return addrs
+}
+
+// primaryOf follows a replica to its primary, which is read in its place: a replica may be behind, and one that takes writes may hold
+// keys of its own. Where the primary cannot be read, the replica is, and the enumeration of the side is not known to be whole.
+func (s *side) primaryOf(ctx context.Context, replica *node) (*node, error) {
+	at := replica
+	for range longestReplicate {
+		info, err := at.info(ctx)
+		if err != nil {
+			return nil, err
+		}
+		if info["role"] != "slave" {
+			s.note("The %s %s is a replica; its primary %s was read in its place.", s.name, replica.addr(), at.addr())
+			return at, nil
+		}
+		primary := net.JoinHostPort(info["master_host"], info["master_port"])
+		next, err := newNode(ctx, s.dep, primary, replica.primary, s.opts)
+		if err != nil {
+			s.fellShort("%s %s is a replica of %s, which could not be read in its place (%v); whether it holds what its primary holds is not known",
+				s.name, replica.addr(), primary, err)
+			return replica, ctx.Err()
+		}
+		at = next
+	}
+	return nil, fmt.Errorf("%s: a replica of a replica of a replica, %d of them, without a primary at their end", replica.addr(), longestReplicate)
+}
+
+// current returns nil once a replica holds all that its primary held when this was called, else why that is not known.
+func (s *side) current(ctx context.Context, replica, primary string) error {
+	wanted, err := s.replication(ctx, primary)
+	if err != nil {
+		return fmt.Errorf("its primary %s could not be asked where it stands: %w", primary, err)
+	}
+	for deadline := time.Now().Add(catchUpPatience); ; {
+		found, err := s.replication(ctx, replica)
+		if err != nil {
+			return fmt.Errorf("it could not be asked where it stands: %w", err)
+		}
+		behind, err := replicaStanding{Primary: wanted, Replica: found}.behind()
+		if err != nil || behind <= 0 {
+			return err
+		}
+		if time.Now().After(deadline) {
+			return fmt.Errorf("it is %d bytes behind its primary %s, and has not caught up within %v", behind, primary, catchUpPatience)
+		}
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
+}
+
+// replication asks a server for INFO replication.
+func (s *side) replication(ctx context.Context, addr string) (map[string]string, error) {
+	ctx, cancel := context.WithTimeout(ctx, s.opts.Silence)
+	defer cancel()
+	client, err := s.dep.Client(ctx, addr, 0)
+	if err != nil {
+		return nil, err
+	}
+	return endpoint.Info(ctx, client, "replication")
+}
+
+// replicaStanding is what INFO replication says of a replica and of the server that it should follow.
+type replicaStanding struct{ Primary, Replica map[string]string }
+
+// behind returns how many bytes of the stream the replica lacks; an error says that it does not follow.
+func (s replicaStanding) behind() (int64, error) {
+	r := s.Replica
+	if s.Primary["role"] == "slave" {
+		return 0, errors.New("its primary is a replica itself by now")
+	}
+	if r["role"] != "slave" {
+		return 0, errors.New("it is no replica any more")
+	}
+	if r["master_link_status"] != "up" {
+		return 0, errors.New("its link to the primary is down")
+	}
+	if r["master_sync_in_progress"] == "1" {
+		return 0, errors.New("it is being filled by its primary")
+	}
+	if silent, err := strconv.Atoi(r["master_last_io_seconds_ago"]); err != nil || silent < 0 || silent > replicaSilence {
+		return 0, fmt.Errorf("it has not heard of its primary for %s seconds", r["master_last_io_seconds_ago"])
+	}
+	if own, theirs := r["master_replid"], s.Primary["master_replid"]; own != theirs {
+		return 0, fmt.Errorf("it replicates another stream (ID %s) than that of the primary (%s)", own, theirs)
+	}
+	wanted, err1 := strconv.ParseInt(s.Primary["master_repl_offset"], 10, 64)
+	has, err2 := strconv.ParseInt(r["slave_repl_offset"], 10, 64)
+	if err := errors.Join(err1, err2); err != nil {
+		return 0, fmt.Errorf("its offset is not known: %w", err)
+	}
+	return wanted - has, nil
+}
+
+// stillCurrent looks at the end of a run whether the nodes are still what they were when it began: a link that went down in the middle
+// leaves a replica behind, and a primary that was demoted may have been filled anew.
+func (s *side) stillCurrent(ctx context.Context) {
+	for _, n := range s.nodes {
+		switch info, err := n.info(ctx); {
+		case err != nil: // its keys say so
+		case n.follows != "":
+			if err := s.current(ctx, n.addr(), n.follows); err != nil {
+				s.fellShort("%s %s was read as a replica of %s, and at the end %v: what was written since is not in what was compared", s.name, n.addr(), n.follows, err)
+			}
+		case info["role"] == "slave" && n.facts.Role != "slave":
+			s.fellShort("%s %s became a replica of %s while it was read; verify again", s.name, n.addr(), net.JoinHostPort(info["master_host"], info["master_port"]))
+		}
+	}
+}
+
+// note keeps a sentence for the report.
+func (s *side) note(format string, args ...any) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.notes = append(s.notes, fmt.Sprintf(format, args...))
+}
+
+// isPrimary refuses to write to a server other than the one that was named.
+func (s *side) isPrimary() error {
+	for _, n := range s.nodes {
+		if n.addr() != n.primary || n.facts.Role == "slave" {
+			return fmt.Errorf("%s %s is a replica: name its primary, which is the one to be written to", s.name, n.primary)
+		}
+	}
+	return nil
+}
