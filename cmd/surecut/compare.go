@@ -146,12 +146,9 @@ func (r *migration) endPause(pause *quiet.Pause) error {
 	return nil
 }
 
-// scannedQuiet says whether the round that has just found both sides the same was made of a source that nobody wrote to. Where that
-// cannot be told at all, three rounds are enough to say so.
+// scannedQuiet says whether the round that has just found both sides the same was made of a source that nobody wrote to, so that it may
+// be the last. Where that cannot be told at all, three rounds are enough to say so.
 func (r *migration) scannedQuiet(ctx context.Context, before []quiet.Reading, untold *int) (bool, error) {
-	if r.o.Until != "same" {
-		return true, nil
-	}
 	if _, err := r.quietSince(ctx, before, nil); err != nil {
 		return false, err
 	}

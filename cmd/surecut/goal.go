@@ -31,6 +31,7 @@ type ending struct {
 	verdict  verifier.Verdict // of the comparison; "" where there was none
 	gate     string           // GO or NO-GO; "" where nothing was judged
 	reported bool             // something did not arrive as it was sent
+	unknown  bool             // whether the source is still written could not be told
 }
 
 // status is the exit status: 0 only where the goal was reached. A second signal is always an interruption, since nobody knows what it
@@ -45,7 +46,7 @@ func (e ending) status() int {
 		return exitInterrupted
 	case e.goal == untilGo && e.gate == reports.Go:
 		return exitOK
-	case e.verdict == verifier.Unchecked:
+	case e.verdict == verifier.Unchecked, e.goal == untilAgreed && e.verdict == verifier.Same && e.unknown && !e.reported:
 		return exitUnchecked
 	case e.goal == untilGo, e.verdict == verifier.Different, e.reported:
 		return exitDifferent

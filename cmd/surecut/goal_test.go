@@ -60,6 +60,11 @@ func TestStatusIsThatOfTheGoal(t *testing.T) {
 				e.gate = reports.NoGo
 			}
 		}, [5]int{0, 0, 0, 0, 3}},
+		{"whether the source is written cannot be told", "agreement of a source in use speaks of the past", func(e *ending) {
+			if e.unknown = true; e.gate != "" {
+				e.gate = reports.NoGo
+			}
+		}, [5]int{0, 0, 0, 4, 3}},
 		{"different", "the goal is that both sides are the same", func(e *ending) {
 			if e.verdict != "" {
 				e.verdict = verifier.Different
@@ -102,13 +107,13 @@ func TestOnlyTheGoalGivesZero(t *testing.T) {
 	for _, g := range []goal{untilStopped, untilCopied, untilCaughtUp, untilAgreed, untilGo} {
 		for _, verdict := range []verifier.Verdict{"", verifier.Same, verifier.Different, verifier.Unchecked} {
 			for _, gate := range []string{"", reports.Go, reports.NoGo} {
-				for bits := range 1 << 8 {
+				for bits := range 1 << 9 {
 					on := func(i int) bool { return both[bits>>i&1] }
 					e := ending{goal: g, verdict: verdict, gate: gate, signalled: on(0), aborted: on(1), failed: on(2), unwritten: on(3),
-						copied: on(4), settled: on(5), caughtUp: on(6), reported: on(7)}
+						copied: on(4), settled: on(5), caughtUp: on(6), reported: on(7), unknown: on(8)}
 					n++
 					status := e.status()
-					if status == exitOK && (e.aborted || e.failed || e.unwritten || !e.reached() || g == untilGo && gate != reports.Go || g != untilGo && e.reported) {
+					if status == exitOK && (e.aborted || e.failed || e.unwritten || !e.reached() || g == untilGo && gate != reports.Go || g != untilGo && e.reported || g == untilAgreed && e.unknown) {
 						t.Fatalf("0 for %+v", e)
 					}
 					if e.aborted && status != exitInterrupted {

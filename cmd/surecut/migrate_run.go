@@ -44,9 +44,15 @@ func (r *migration) toTheEnd(ctx context.Context, second <-chan struct{}, stdout
 	}()
 	show := newMigrateProgress(r.m, r.o.Progress, r.stderr)
 	failed := make(chan error, 1)
-	go func() { failed <- r.m.Run(work) }()
+	running, ended := context.WithCancel(ctx) // a comparison has no meaning once the migration behind it has ended
+	defer ended()
+	go func() {
+		err := r.m.Run(work)
+		failed <- err
+		ended()
+	}()
 
-	verified, goalErr := r.reachGoal(ctx, show, failed)
+	verified, goalErr := r.reachGoal(running, show, failed)
 	runErr := <-failed
 	show.close()
 	if goalErr == nil && runErr == nil && r.o.Config.Capture == migrator.CaptureScan && ctx.Err() == nil {
@@ -74,15 +80,16 @@ func (r *migration) obey(ctx context.Context, second <-chan struct{}, abort cont
 	}
 }
 
-// failure is what went wrong that no signal explains.
-func (r *migration) failure(ctx context.Context, errs ...error) error {
-	var real []error
-	for _, err := range errs {
-		if ctx.Err() == nil || !errors.Is(err, context.Canceled) {
-			real = append(real, err)
-		}
+// failure is what went wrong that no signal explains. Where the migration has failed, a comparison that was broken off for it says no more.
+func (r *migration) failure(ctx context.Context, goalErr, runErr error) error {
+	brokenOff := ctx.Err() != nil || runErr != nil
+	if errors.Is(goalErr, context.Canceled) && brokenOff {
+		goalErr = nil
 	}
-	return errors.Join(real...)
+	if errors.Is(runErr, context.Canceled) && ctx.Err() != nil {
+		runErr = nil
+	}
+	return errors.Join(goalErr, runErr)
 }
 
 // reachGoal waits for the goal of --until, and then lets the migration finish. Without one it waits for its end.
@@ -185,6 +192,7 @@ func (r *migration) ending(ctx context.Context, verified *reports.Verify, failed
 	if verified != nil {
 		e.verdict = verified.Verdict
 	}
+	e.unknown = r.quiet != nil && !r.quiet.Quiet
 	return e
 }
 

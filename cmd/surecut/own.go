@@ -7,6 +7,7 @@ import (
 	"io"
 	"path/filepath"
 	"strings"
+	"syscall"
 
 	"github.com/urfave/cli/v2"
 
@@ -80,6 +81,8 @@ func (r outRun) hold(stderr io.Writer, work func(*outdir.Dir) error) error {
 	switch {
 	case errors.Is(err, outdir.ErrGo), errors.Is(err, outdir.ErrBusy):
 		return usageError("--out %w", err)
+	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
+		return fmt.Errorf("--out: there is no room for a report: %w; make room, or give --out another directory", err)
 	case err != nil:
 		return usageError("--out: no report can be written there: %v", err)
 	}

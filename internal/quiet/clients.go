@@ -97,14 +97,18 @@ func wraps(name string) bool {
 	return slices.Contains([]string{"exec", "eval", "evalsha", "fcall"}, name)
 }
 
-// held chooses the clients whose writes a pause is holding back: they will be done as soon as the pause ends. A client that has waited
-// from before the pause on waits for data (BLPOP and the like).
+// held chooses the clients whose writes a pause is holding back: they will be done as soon as the pause ends. Of a command that may wait
+// for data by itself, it is told by its age whether it came before the pause; CLIENT LIST counts that in seconds.
 func held(clients []Client, paused time.Duration) []Client {
 	chosen := []Client{}
 	for _, c := range clients {
-		if strings.Contains(c.flags, "b") && (writesData(c.Command) || wraps(c.Command)) && time.Duration(c.IdleS)*time.Second < paused {
+		waitsForData := slices.Contains(waiting, c.Command) && time.Duration(c.IdleS+1)*time.Second > paused
+		if strings.Contains(c.flags, "b") && (writesData(c.Command) || wraps(c.Command)) && !waitsForData {
 			chosen = append(chosen, c)
 		}
 	}
 	return chosen
 }
+
+// waiting are the commands that write and wait for data.
+var waiting = []string{"blpop", "brpop", "brpoplpush", "blmove", "blmpop", "bzpopmin", "bzpopmax", "bzmpop", "xreadgroup"}

@@ -62,6 +62,11 @@ func (r *Report) Reasons() []string {
 	return reasons
 }
 
+// written says that a node is known to have been written.
+func (r *Report) written() bool {
+	return slices.ContainsFunc(r.Nodes, func(n Node) bool { return n.Writes > 0 })
+}
+
 // Compare judges two readings of all primaries of a deployment.
 func Compare(before, after []Reading) Report {
 	r := Report{Quiet: len(before) > 0}
@@ -94,7 +99,7 @@ func judge(before, after Reading) (writes int64, reason string) {
 	case before.RunID != after.RunID:
 		return 0, "it was restarted meanwhile, so what was written before is not known"
 	case after.Role != "master":
-		return 0, "it is no primary any more, so what was written to its successor is not known"
+		return 0, "it is no primary, so what is written to its primary is not known"
 	case before.ReplID != after.ReplID:
 		return 0, "its replication ID has changed, so there was a failover, and what was written meanwhile is not known"
 	}

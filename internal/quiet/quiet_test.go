@@ -48,7 +48,7 @@ func TestCompare(t *testing.T) {
 		{name: "nothing is told", why: "not known is not quiet", before: func(r *Reading) { r.Calls, r.Info, r.Changes = nil, 0, -1 }, after: func(r *Reading) { r.Calls, r.Info, r.Changes = nil, 0, -1 }, says: "is not known"},
 		{name: "no answer", why: "not known is not quiet", after: func(r *Reading) { *r = Reading{Addr: "a:1", Silent: "connection refused"} }, says: "could not be asked: connection refused"},
 		{name: "restarted", why: "counters began anew", after: func(r *Reading) { r.RunID = "other" }, says: "restarted"},
-		{name: "demoted", why: "its successor is written", after: func(r *Reading) { r.Role = "slave" }, says: "no primary any more"},
+		{name: "demoted", why: "its successor is written", after: func(r *Reading) { r.Role = "slave" }, says: "it is no primary, so"},
 		{name: "failover", why: "it was a replica in between", after: func(r *Reading) { r.ReplID = "other" }, says: "failover"},
 		{name: "replaced", why: "the new primary's past is not known", after: func(r *Reading) { r.Addr = "b:2" }, says: "no primary of the source any more"},
 	}

@@ -83,7 +83,8 @@ const pollEvery = 500 * time.Millisecond
 const toldAfter = 2500 * time.Millisecond
 
 // Watch waits for the quiet time, or until it sees a write in it. The report speaks of all the time since before, which is to be read
-// when a comparison begins; still says that the source was written during the quiet time, and not only during the comparison.
+// when a comparison begins; still says that the source was written during the quiet time, and not only during the comparison. A server
+// that did not answer, or was restarted, ends the waiting too, and leaves open what was written.
 func Watch(ctx context.Context, d *endpoint.Deployment, before []Reading, quietFor time.Duration) (r Report, still bool, err error) {
 	begun := time.Now()
 	first, err := Read(ctx, d)
@@ -91,7 +92,7 @@ func Watch(ctx context.Context, d *endpoint.Deployment, before []Reading, quietF
 		return r, false, err
 	}
 	last := first
-	for !still && time.Since(begun) < quietFor {
+	for time.Since(begun) < quietFor {
 		select {
 		case <-time.After(min(pollEvery, quietFor-time.Since(begun))):
 		case <-ctx.Done():
@@ -100,7 +101,10 @@ func Watch(ctx context.Context, d *endpoint.Deployment, before []Reading, quietF
 		if last, err = Read(ctx, d); err != nil {
 			return r, false, err
 		}
-		still = !Compare(first, last).Quiet
+		if seen := Compare(first, last); !seen.Quiet {
+			still = seen.written()
+			break
+		}
 	}
 	if still { // who was active since the comparison, and not for it, shows only after a while
 		select {
