@@ -253,12 +253,20 @@ func (l *link) again(ctx context.Context, err error) (bool, error) {
 	if err == nil || ctx.Err() != nil || l.m.stopping.Err() != nil {
 		return false, err
 	}
+	if errors.Is(err, errRegressed) {
+		if err := l.m.mend(ctx); err != nil { // other links may have lost keys as well
+			return false, err
+		}
+	}
 	var begun error
 	switch {
 	case errors.Is(err, errCut) && l.follows() && l.cuts < mostCuts:
 		l.cuts++
 		l.log.Warn("the source was lost before its snapshot was whole; it is asked for another one", "error", err)
 	case errors.Is(err, errFailedOver), errors.Is(err, errSyncLost):
+		l.log.Warn("a new snapshot replaces what the target has", "reason", err)
+		begun = l.startOver(err)
+	case errors.Is(err, errRegressed) && l.lost():
 		l.log.Warn("a new snapshot replaces what the target has", "reason", err)
 		begun = l.startOver(err)
 	case errors.Is(err, errRegressed) && l.m.target.d.Kind() == endpoint.Cluster: // which of its shards has lost what, the checkpoints do not tell
@@ -329,7 +337,9 @@ func (l *link) startOver(why error) error {
 	l.mu.Lock()
 	l.settledKeys, l.manySettled = nil, false
 	l.mu.Unlock()
-	l.m.update(func() { l.st.Again, l.st.Snapshot, l.st.Holding, l.st.Released = true, "", false, false })
+	l.m.update(func() {
+		l.st.Again, l.st.Snapshot, l.st.Holding, l.st.Released, l.st.Lost = true, "", false, false, false
+	})
 	l.forgetSnapshot()
 	return l.m.saveState()
 }

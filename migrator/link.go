@@ -173,10 +173,14 @@ func (l *link) run(ctx context.Context) (err error) {
 	if stage := l.snapshotStage(); l.st.Sync && (stage == snapshotReceived || stage == snapshotLoaded) {
 		return errSyncLost
 	}
-	for again := true; again; {
-		again, err = l.again(ctx, l.replicateOnce(ctx))
+	for ended := l.lossBefore(); ; ended = nil {
+		if ended == nil {
+			ended = l.replicateOnce(ctx)
+		}
+		if again, err := l.again(ctx, ended); !again || err != nil {
+			return err
+		}
 	}
-	return err
 }
 
 // replicateOnce replicates until it is stopped (nil), or something does not go on as it began.
@@ -355,7 +359,15 @@ func (l *link) loadSnapshot(ctx, receiving context.Context) error {
 		return err
 	}
 	l.cuts = 0
-	l.m.update(func() { l.st.Snapshot, l.st.Again = snapshotLoaded, false })
+	lost := false
+	l.m.update(func() {
+		if lost = l.st.Lost; !lost { // in the very last moment
+			l.st.Snapshot, l.st.Again = snapshotLoaded, false
+		}
+	})
+	if lost {
+		return errLost
+	}
 	if err := l.m.saveState(); err != nil || l.spool == nil {
 		return err
 	}
@@ -379,10 +391,13 @@ func (l *link) loadWhole(ctx context.Context, ld *loader) error {
 			break
 		}
 		after, err := processes()
-		if err != nil || maps.Equal(before, after) {
+		if err != nil {
 			return err
 		}
-		l.log.Warn("the target has restarted while the snapshot was loaded; it is loaded again")
+		if same := maps.Equal(before, after); !l.takeLoss() && same {
+			return nil
+		}
+		l.log.Warn("the target has restarted, or lost keys, while the snapshot was loaded; it is loaded again")
 		before, ld.replace = after, true
 		l.forgetSnapshot()
 	}

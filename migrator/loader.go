@@ -333,6 +333,7 @@ func (ld *loader) restoreOn(ctx context.Context, w *writer, addr string, b *batc
 		if !w.t.cluster && k.db != p.db {
 			p.add("SELECT", strconv.Itoa(k.db))
 			p.db = k.db
+			w.t.wroteTo(k.db)
 		}
 		if k.restored {
 			at[i] = p.add("PEXPIREAT", k.name, strconv.FormatInt(k.expireAt, 10))

@@ -39,6 +39,7 @@ type Migration struct {
 	stop     context.CancelFunc
 
 	stateMu sync.Mutex // guards state
+	mending sync.Mutex // one loss of the target at a time
 	again   sync.Mutex // one CopyAgain at a time
 
 	refresh   sync.Mutex // of the source's topology
@@ -213,6 +214,10 @@ func (m *Migration) Run(ctx context.Context) (err error) {
 		m.mu.Unlock()
 		err = errors.Join(err, m.state.close())
 	}()
+	lost, err := m.lookBack(ctx)
+	if err != nil {
+		return err
+	}
 	if err := m.claim.acquire(ctx); err != nil {
 		return err
 	}
@@ -229,6 +234,9 @@ func (m *Migration) Run(ctx context.Context) (err error) {
 	if err := m.saveState(); err != nil {
 		return err
 	}
+	if err := m.placeWitnesses(ctx, append(lost, m.missingWitnesses(m.witnesses())...)); err != nil {
+		return err
+	}
 	if m.cfg.TuneSource {
 		if err := m.tune(ctx); err != nil {
 			return errors.Join(err, m.putBack(context.WithoutCancel(ctx)))
@@ -240,7 +248,7 @@ func (m *Migration) Run(ctx context.Context) (err error) {
 		m.expiring.forget()
 		beside.Go(func() { m.learnExpiries(beating) })
 	}
-	err = m.lastLook(ctx, m.runLinks(ctx))
+	err = m.lastWitness(ctx, m.lastLook(ctx, m.runLinks(ctx)))
 	stopBeating()
 	beside.Wait()
 	err = errors.Join(err, m.endRun(err), m.putBack(context.WithoutCancel(ctx)))
@@ -271,6 +279,7 @@ func (m *Migration) runLinks(ctx context.Context) error {
 	}
 	g.Go(func() error { return m.watchSlots(watching) })
 	g.Go(func() error { return m.keepClaim(watching) })
+	g.Go(func() error { return m.watchWitnesses(watching) })
 	g.Go(func() error {
 		links.Wait()
 		stopWatching()
@@ -312,6 +321,9 @@ func (m *Migration) Snapshotted() bool {
 // Forget removes what surecut has left on the target and on disk: after it, the migration cannot be resumed.
 // The migration must have ended in good order.
 func (m *Migration) Forget(ctx context.Context) error {
+	if err := m.forgetWitnesses(ctx); err != nil {
+		return err
+	}
 	keys := []ownKey{m.target.ownKey(keyMigration)}
 	for _, l := range m.links {
 		keys = append(keys, m.target.ownKey(m.target.linkKey(l.name)))

@@ -190,11 +190,16 @@ func (d *dispatcher) swap(ctx context.Context, c *sourceCommand) error {
 			x.calls = append(x.calls, call{db: other, args: []string{"MOVE", k, strconv.Itoa(t.ownDB())}})
 		}
 	}
+	swapped := []witness{{DB: first}, {DB: second}} // which may each have had one, or not
+	for _, w := range swapped {
+		x.calls = append(x.calls, call{db: w.DB, args: []string{"SET", t.witnessKey(w), w.value()}})
+	}
 	err := d.meet(ctx, d.lanes, func() error {
 		if err := d.l.aside.commit(ctx, []*transaction{x}); err != nil {
 			return err
 		}
 		d.l.touchUnits(x.units, x.end)
+		d.l.m.rememberWitnesses(swapped)
 		if len(x.failed) > 0 {
 			return fmt.Errorf("refused by the target: %w", x.failed[0].reply)
 		}

@@ -25,6 +25,8 @@ type state struct {
 	Tuned          []tuned     `json:"tuned,omitempty"`
 	Links          []linkState `json:"links"`
 
+	Witnesses []witness `json:"witnesses,omitempty"`
+
 	DBPrefix map[int]string `json:"db_prefix,omitempty"`
 	Runs     runs           `json:"runs"`
 
@@ -58,6 +60,8 @@ type linkState struct {
 	// Of a source cluster.
 	Slots string   `json:"slots,omitempty"` // what the shard held when the migration began, "0-5460,7000-7000"
 	Nodes []string `json:"nodes,omitempty"` // IDs of the nodes that were seen in the shard, sorted
+
+	Lost bool `json:"lost,omitempty"` // the target has lost keys that the link had brought: it has to begin with a new snapshot
 }
 
 // openState locks the directory, and reads what an earlier run has left there; resumed is false where there is nothing.

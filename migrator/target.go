@@ -39,6 +39,9 @@ type target struct {
 	bytes    *rate.Limiter
 	ops      *rate.Limiter
 
+	written    sync.Mutex
+	writtenDBs map[int]bool // databases that were written to; guarded by written
+
 	refresh sync.Mutex
 	last    time.Time
 }

@@ -84,10 +84,19 @@ type transaction struct {
 
 	forget []string // fence fields that have had their time
 
+	written []writtenUnit // checkpoints that must be there already
+
 	sent    time.Time
 	failed  []failure // calls that the target refused
 	watched error     // why the WATCH before it was refused
 	doubt   bool      // the connection broke before the reply: the target knows whether it is applied
+}
+
+// writtenUnit is a checkpoint that a transaction writes over one that the target had acknowledged.
+type writtenUnit struct {
+	unit   unit
+	pos    int   // of the command in the transaction as it was sent, MULTI being 0
+	fields int64 // how many fields it writes
 }
 
 // failure is a call that the target refused, with its reply.
@@ -244,6 +253,7 @@ func (w *writer) encode(c *conn, x *transaction) {
 		if c.db != db {
 			add("SELECT", strconv.Itoa(db))
 			c.db = db
+			w.t.wroteTo(db)
 		}
 	}
 	if w.t.fronted {
@@ -254,15 +264,15 @@ func (w *writer) encode(c *conn, x *transaction) {
 	if !w.t.cluster {
 		selectDB(w.t.ownDB())
 	}
-	end := strconv.FormatInt(x.end, 10)
+	x.written = x.written[:0]
 	for _, u := range x.units {
-		args := []string{"HMSET", w.t.checkpointKey(x.link.name, u), fieldOffset, end, fieldBefore, strconv.FormatInt(x.link.acknowledged(u), 10)}
-		for k, offset := range x.fence {
-			if x.link.m.unitOf(w.t.slot(k.Name)) == u { // where it is forgotten as well
-				args = append(args, fenceField(k), strconv.FormatInt(offset, 10))
-			}
+		args, fields := w.checkpointOf(x, u)
+		if x.link.acknowledged(u) > 0 {
+			x.written = append(x.written, writtenUnit{u, len(w.out) - first, fields})
 		}
-		add(args...)
+		for _, a := range args {
+			add(a...)
+		}
 	}
 	if len(x.forget) > 0 {
 		add(append([]string{"HDEL", w.t.checkpointKey(x.link.name, x.units[0])}, x.forget...)...)
@@ -286,6 +296,22 @@ func (w *writer) encode(c *conn, x *transaction) {
 	}
 	add("EXEC")
 	x.sent = time.Now()
+}
+
+// checkpointOf gives the commands that write the checkpoint of a unit. The reply of the first one says how many of its fields are new: all
+// of them, where the checkpoint was not there. HSET takes several fields since 4.0.
+func (w *writer) checkpointOf(x *transaction, u unit) (cmds [][]string, fields int64) {
+	args := []string{"HSET", w.t.checkpointKey(x.link.name, u), fieldOffset, strconv.FormatInt(x.end, 10)}
+	rest := []string{fieldBefore, strconv.FormatInt(x.link.acknowledged(u), 10)}
+	for k, offset := range x.fence {
+		if x.link.m.unitOf(w.t.slot(k.Name)) == u { // where it is forgotten as well
+			rest = append(rest, fenceField(k), strconv.FormatInt(offset, 10))
+		}
+	}
+	if w.t.number < 40000 {
+		return [][]string{args, slices.Concat([]string{"HMSET", args[1]}, rest)}, 1
+	}
+	return [][]string{append(args, rest...)}, int64(1 + len(rest)/2)
 }
 
 // gone names the keys that a call reads and that may have expired on the target.
@@ -319,6 +345,11 @@ func (x *transaction) settle(res []rueidis.RedisResult) (again, err error) {
 	}
 	if err != nil {
 		return x.refused(res, err)
+	}
+	for _, u := range x.written {
+		if n, err := replies[u.pos-1].AsInt64(); err == nil && n == u.fields {
+			return nil, fmt.Errorf("checkpoint %d is gone: %w", u.unit, errRegressed)
+		}
 	}
 	now := time.Now().UnixMilli()
 	late := time.Since(x.sent).Milliseconds() > expiryAhead/2 // what has expired meanwhile was not asked for

@@ -77,7 +77,7 @@ func answer(conn net.Conn, replies []string) {
 	}
 }
 
-// TestSettle: MULTI, HMSET, two calls, EXEC; what each sequence of replies means.
+// TestSettle: MULTI, HSET, two calls, EXEC; what each sequence of replies means.
 func TestSettle(t *testing.T) {
 	const q = "+QUEUED"
 	future := time.Now().Add(time.Hour).UnixMilli()
@@ -88,6 +88,7 @@ func TestSettle(t *testing.T) {
 		doubt     bool  // the target has to be asked
 		err       error // ends the migration
 		fatal     bool  // some other error does
+		written   bool  // the checkpoint had been acknowledged
 		failed    string
 		left      int // calls
 	}{
@@ -95,6 +96,9 @@ func TestSettle(t *testing.T) {
 		{name: "a call fails", why: "the others are applied", replies: []string{"+OK", q, q, q, "*3 / +OK / -WRONGTYPE x / :1"}, failed: "INCR", left: 2},
 		{name: "a renewal finds no key", replies: []string{"+OK", q, q, q, "*3 / +OK / :1 / :0"}, failed: "PEXPIREAT", left: 2},
 		{name: "nil", why: "is a result", replies: []string{"+OK", q, q, q, "*3 / +OK / $-1 / :1"}, left: 2},
+		{name: "checkpoint is gone", why: "all fields of one that was acknowledged are new", written: true, replies: []string{"+OK", q, q, q, "*3 / :2 / :1 / :1"}, err: errRegressed, left: 2},
+		{name: "checkpoint has a new field", why: "the offset of a copied key", written: true, replies: []string{"+OK", q, q, q, "*3 / :1 / :1 / :1"}, left: 2},
+		{name: "first checkpoint", why: "nothing was acknowledged before", replies: []string{"+OK", q, q, q, "*3 / :2 / :1 / :1"}, left: 2},
 		{name: "lost at once", replies: []string{""}, again: true, doubt: true, left: 2},
 		{name: "lost before EXEC's reply", why: "it may have run", replies: []string{"+OK", q, q, q, ""}, again: true, doubt: true, left: 2},
 		{name: "moved", replies: []string{"+OK", q, "-MOVED 1 a:1", q, "-EXECABORT Transaction discarded because of previous errors."}, again: true, left: 2},
@@ -114,7 +118,10 @@ func TestSettle(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			dc := fakeReplies(t, c.replies)
 			x := &transaction{link: newTestLink(t), sent: time.Now(), calls: []call{{args: []string{"INCR", "a"}, pos: 2}, {args: []string{"PEXPIREAT", "a", "1"}, pos: 3, renew: future}}}
-			cmds := []rueidis.Completed{arbitrary(dc, "MULTI"), arbitrary(dc, "HMSET", "cp", "o", "1"), arbitrary(dc, "INCR", "a"),
+			if c.written {
+				x.written = []writtenUnit{{unit: 0, pos: 1, fields: 2}}
+			}
+			cmds := []rueidis.Completed{arbitrary(dc, "MULTI"), arbitrary(dc, "HSET", "cp", "o", "1", "p", "0"), arbitrary(dc, "INCR", "a"),
 				arbitrary(dc, "PEXPIREAT", "a", "1"), arbitrary(dc, "EXEC")}
 			again, err := x.settle(dc.DoMulti(context.Background(), cmds...))
 			if (again != nil) != c.again || x.doubt != c.doubt {

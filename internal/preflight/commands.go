@@ -141,6 +141,7 @@ func TargetCommands() []Command {
 		Command{Args: []string{"CLIENT", "ID"}, ACL: "client|id", Since: 50000},
 		Command{Args: []string{"CLIENT", "LIST"}, ACL: "client|list"},
 		Command{Args: []string{"CLIENT", "KILL", "127.0.0.1:1"}, ACL: "client|kill"},
+		Command{Args: []string{"WATCH", k}, Direct: true},
 		Command{Args: []string{"EXISTS", k}},
 		Command{Args: []string{"MGET", k}},
 		Command{Args: []string{"RESTORE", k, "0", "payload"}},

@@ -1,0 +1,385 @@
+package migrator
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/redis/rueidis"
+
+	"surecut/internal/endpoint"
+	"surecut/internal/keyspace"
+)
+
+// A target can lose what it holds and say nothing: FLUSHALL on one node, a node that comes back empty, a replica that was promoted
+// without data. Checkpoints alone do not show it: those of slots that nobody writes to are not asked for, and one that is written again
+// looks as if nothing had happened. So every node holds a witness, a key of surecut's own that is written once. Where it is gone, its node has lost
+// keys. In a cluster it stands in one of the node's slots and moves with it; a node that is left without one gets another. A
+// server with several databases has one in each that was written to. Through a proxy, which does not show its servers, many names are
+// spread over them.
+//
+// Witnesses are looked at every two seconds, at the end of a run and before a run that is resumed writes anything.
+
+const keyWitness = keyspace.Prefix + ":witness:"
+
+// witness is where one of these keys stands. migration.json lists them.
+type witness struct {
+	DB   int    `json:"db"`
+	Slot uint16 `json:"slot"` // of a cluster; through a proxy it is a number that spreads the names
+}
+
+const (
+	witnessPoll   = 2 * time.Second
+	witnessSpread = 64 // so many names reach every server behind a proxy
+)
+
+// errLost says that a node of the target has lost its keys. It is an errRegressed.
+var errLost error = lossError{}
+
+type lossError struct{}
+
+func (lossError) Error() string {
+	return "one of surecut's own keys is gone there, so it was flushed, came back without its data, or evicts keys; what else is gone nobody can tell: start again with a new --state and an empty target (or --on-existing replace)"
+}
+
+func (lossError) Unwrap() error { return errRegressed }
+
+func (t *target) witnessKey(w witness) string {
+	switch {
+	case t.d.Kind() == endpoint.Cluster:
+		return keyWitness + t.id + ":{" + keyspace.SlotTag(w.Slot) + "}"
+	case t.cluster || t.via != nil:
+		return keyWitness + t.id + ":" + strconv.Itoa(int(w.Slot))
+	}
+	return keyWitness + t.id
+}
+
+// value is what the key holds: databases that were swapped by somebody else have each other's.
+func (w witness) value() string { return strconv.Itoa(w.DB) }
+
+// wroteTo notes a database of the target that is written to.
+func (t *target) wroteTo(db int) {
+	t.written.Lock()
+	defer t.written.Unlock()
+	if t.writtenDBs == nil {
+		t.writtenDBs = map[int]bool{}
+	}
+	t.writtenDBs[db] = true
+}
+
+// missingWitnesses gives those that should stand beside the ones that there are.
+func (m *Migration) missingWitnesses(have []witness) (more []witness) {
+	t := m.target
+	add := func(w witness) {
+		if !slices.Contains(have, w) {
+			more = append(more, w)
+		}
+	}
+	switch {
+	case t.via != nil || t.fronted && t.cluster:
+		for i := range witnessSpread {
+			add(witness{t.ownDB(), uint16(i * keyspace.Slots / witnessSpread)})
+		}
+	case t.cluster:
+		seen := map[string]bool{}
+		for _, w := range have {
+			n, _ := t.primaryOf(w.Slot)
+			seen[n.Addr] = true
+		}
+		for slot := range t.d.Slots() {
+			if n, ok := t.primaryOf(uint16(slot)); ok && !seen[n.Addr] {
+				seen[n.Addr] = true
+				add(witness{t.ownDB(), uint16(slot)})
+			}
+		}
+	default:
+		add(witness{DB: t.ownDB()})
+		t.written.Lock()
+		defer t.written.Unlock()
+		for db := range t.writtenDBs {
+			if db != t.ownDB() {
+				add(witness{DB: db})
+			}
+		}
+	}
+	return more
+}
+
+// witnesses are those that stand.
+func (m *Migration) witnesses() []witness {
+	m.stateMu.Lock()
+	defer m.stateMu.Unlock()
+	return slices.Clone(m.state.Witnesses)
+}
+
+// placeWitnesses writes witnesses, and then remembers them.
+func (m *Migration) placeWitnesses(ctx context.Context, ws []witness) error {
+	if len(ws) == 0 {
+		return nil
+	}
+	for _, w := range ws {
+		err := m.target.atWitness(ctx, w, func(c rueidis.Client, key string) error {
+			return c.Do(ctx, arbitrary(c, "SET", key, w.value())).Error()
+		})
+		if err != nil {
+			return err
+		}
+	}
+	m.rememberWitnesses(ws)
+	return m.saveState()
+}
+
+func (m *Migration) rememberWitnesses(ws []witness) {
+	m.update(func() {
+		for _, w := range ws {
+			if !slices.Contains(m.state.Witnesses, w) {
+				m.state.Witnesses = append(m.state.Witnesses, w)
+			}
+		}
+	})
+}
+
+// atWitness runs f at the node of a witness, again where that has changed.
+func (t *target) atWitness(ctx context.Context, w witness, f func(c rueidis.Client, key string) error) error {
+	return t.retry(ctx, func() (again, err error) {
+		n, ok := t.primaryOf(w.Slot)
+		if !ok {
+			return fmt.Errorf("target: no node holds slot %d", w.Slot), nil
+		}
+		c, err := t.d.Client(ctx, n.Addr, w.DB)
+		if err == nil {
+			err = f(c, t.witnessKey(w))
+		}
+		return classify(n.Addr, err)
+	})
+}
+
+// lostWitnesses looks for all witnesses once.
+func (m *Migration) lostWitnesses(ctx context.Context) (lost []witness, err error) {
+	t := m.target
+	type place struct {
+		addr string
+		db   int
+	}
+	groups := map[place][]witness{}
+	for _, w := range m.witnesses() {
+		n, ok := t.primaryOf(w.Slot)
+		if !ok {
+			return nil, fmt.Errorf("target: no node holds slot %d", w.Slot)
+		}
+		at := place{n.Addr, w.DB}
+		groups[at] = append(groups[at], w)
+	}
+	for at, ws := range groups {
+		c, err := t.d.Client(ctx, at.addr, at.db)
+		if err != nil {
+			return nil, fmt.Errorf("target %s: %w", at.addr, err)
+		}
+		cmds := make([]rueidis.Completed, len(ws))
+		for i, w := range ws {
+			cmds[i] = arbitrary(c, t.via.reading("GET", t.witnessKey(w))...)
+		}
+		for i, r := range c.DoMulti(ctx, cmds...) {
+			value, err := r.ToString()
+			if err != nil && !rueidis.IsRedisNil(err) {
+				return nil, fmt.Errorf("target %s: look for key %s: %w", at.addr, t.witnessKey(ws[i]), err)
+			}
+			if err != nil || value != ws[i].value() {
+				lost = append(lost, ws[i])
+			}
+		}
+	}
+	return lost, nil
+}
+
+// findLost is lostWitnesses for a target that may have to be waited for.
+func (m *Migration) findLost(ctx context.Context) (lost []witness, err error) {
+	err = m.target.retry(ctx, func() (again, err error) {
+		lost, again = m.lostWitnesses(ctx)
+		return again, ctx.Err()
+	})
+	return lost, err
+}
+
+// lossOf names the nodes that have lost keys.
+func (m *Migration) lossOf(lost []witness) error {
+	var nodes []string
+	for _, w := range lost {
+		n, _ := m.target.primaryOf(w.Slot)
+		name := n.Addr
+		if !m.target.cluster && m.target.via == nil && w.DB != m.target.ownDB() {
+			name += " (database " + strconv.Itoa(w.DB) + ")"
+		}
+		if !slices.Contains(nodes, name) {
+			nodes = append(nodes, name)
+		}
+	}
+	slices.Sort(nodes)
+	return fmt.Errorf("the target has lost keys at %s: %w", strings.Join(nodes, ", "), errLost)
+}
+
+// watchWitnesses looks for the witnesses until ctx ends, and gives one to nodes and databases that are new. A loss that new snapshots can mend is told to the
+// links; any other is its error.
+func (m *Migration) watchWitnesses(ctx context.Context) error {
+	tick := time.NewTicker(witnessPoll)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return nil
+		}
+		lost, err := m.lostWitnesses(ctx)
+		if err == nil && len(lost) > 0 {
+			err = m.mend(ctx)
+		} else if err == nil {
+			err = m.placeWitnesses(ctx, m.missingWitnesses(m.witnesses()))
+		} else if err := m.target.refreshTopology(ctx); err != nil {
+			slog.Debug("the target cannot be asked for its topology", "error", err)
+		}
+		if ctx.Err() != nil {
+			return nil
+		}
+		if errors.Is(err, errLost) {
+			return err
+		}
+	}
+}
+
+// mend has all links take a new snapshot, where that is allowed. The loss is on disk before the witnesses are written again, so that a
+// run which is killed in between does not take the target for whole.
+func (m *Migration) mend(ctx context.Context) error {
+	m.mending.Lock()
+	defer m.mending.Unlock()
+	lost, err := m.lostWitnesses(ctx)
+	if err != nil || len(lost) == 0 { // a target that does not answer is asked again, and another link may have been here before
+		return nil
+	}
+	why := m.lossOf(lost)
+	mendable := m.mendable()
+	if err := m.noteLoss(); err != nil {
+		return err
+	}
+	if !mendable {
+		return why
+	}
+	slog.Warn("the target has lost keys; they are copied again", "reason", why)
+	if err := m.placeWitnesses(ctx, lost); err != nil {
+		return err
+	}
+	for _, l := range m.links {
+		if l.snapshotStage() == snapshotLoaded {
+			l.fail(why)
+		}
+	}
+	return nil
+}
+
+// noteLoss notes that what the links have brought is not whole any more.
+func (m *Migration) noteLoss() error {
+	m.update(func() {
+		for i := range m.state.Links {
+			if st := &m.state.Links[i]; st.Snapshot != "" {
+				st.Lost = true
+			}
+		}
+	})
+	return m.saveState()
+}
+
+// mendable says whether new snapshots put back what the target has lost. While snapshots are being loaded, they are loaded again. Afterwards
+// it takes a target whose keys all come from this migration, and of which a part is lost or another node has taken the place: one server
+// that lost everything is not filled again behind its owner's back.
+func (m *Migration) mendable() bool {
+	m.stateMu.Lock()
+	loading := !slices.ContainsFunc(m.state.Links, func(st linkState) bool { return st.Snapshot == snapshotLoaded })
+	empty := m.state.TargetWasEmpty
+	m.stateMu.Unlock()
+	if loading {
+		return true
+	}
+	kind := m.target.d.Kind()
+	live := !m.scans() && !m.cfg.Sides.Source.Spec().IsFile() && m.cfg.Mode != ModeIncremental
+	return live && empty && m.target.via == nil && (kind == endpoint.Cluster || kind == endpoint.Sentinel)
+}
+
+// lookBack looks for the witnesses that an earlier run has left, before anything is written. The links of a target that has lost keys
+// begin with a new snapshot, where that is allowed.
+func (m *Migration) lookBack(ctx context.Context) (lost []witness, err error) {
+	if !m.resumed || len(m.witnesses()) == 0 {
+		return nil, nil
+	}
+	if lost, err = m.findLost(ctx); err != nil {
+		return nil, err
+	}
+	switch mendable := m.mendable(); {
+	case len(lost) > 0:
+		if err := m.noteLoss(); err != nil {
+			return nil, err
+		}
+		if !mendable {
+			return nil, m.lossOf(lost)
+		}
+		slog.Warn("the target has lost keys; they are copied again", "reason", m.lossOf(lost))
+	case !mendable: // what an earlier run missed is there again: the server has come back with its data, and its checkpoints say with which
+		m.update(func() {
+			for i := range m.state.Links {
+				m.state.Links[i].Lost = false
+			}
+		})
+	}
+	return lost, nil
+}
+
+// lastWitness looks for the witnesses at the end of a run that believes that all went well.
+func (m *Migration) lastWitness(ctx context.Context, ended error) error {
+	if ended != nil || ctx.Err() != nil {
+		return ended
+	}
+	lost, err := m.findLost(ctx)
+	if err != nil {
+		return fmt.Errorf("see whether the target still holds what it was given: %w", err)
+	}
+	if len(lost) == 0 {
+		return nil
+	}
+	return errors.Join(m.lossOf(lost), m.noteLoss())
+}
+
+// lost says whether the target has lost what this link has brought.
+func (l *link) lost() bool {
+	l.m.stateMu.Lock()
+	defer l.m.stateMu.Unlock()
+	return l.st.Lost
+}
+
+// takeLoss says whether the target has lost keys since the loading began, for somebody who loads them again.
+func (l *link) takeLoss() (lost bool) {
+	l.m.update(func() { lost, l.st.Lost = l.st.Lost, false })
+	return lost
+}
+
+// lossBefore is what a link begins with whose target lost keys before.
+func (l *link) lossBefore() error {
+	if !l.lost() {
+		return nil
+	}
+	return errLost
+}
+
+// forgetWitnesses deletes the witnesses.
+func (m *Migration) forgetWitnesses(ctx context.Context) error {
+	for _, w := range m.witnesses() {
+		err := m.target.atWitness(ctx, w, func(c rueidis.Client, key string) error { return c.Do(ctx, arbitrary(c, "DEL", key)).Error() })
+		if err != nil {
+			return err
+		}
+	}
+	m.update(func() { m.state.Witnesses = nil })
+	return nil
+}
