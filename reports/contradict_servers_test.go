@@ -5,6 +5,7 @@ package reports
 import (
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"testing"
 	"time"
 
@@ -62,7 +63,11 @@ func TestRealReportsAddUp(t *testing.T) {
 			if skip > 0 && random.IntN(skip) == 0 {
 				value = "other"
 			}
-			switch k := fmt.Sprintf("k:%d", i); i % 4 {
+			k := fmt.Sprintf("k:%d", i)
+			if i%50 == 0 {
+				k += strings.Repeat(":long", 1000) // a name that a report quotes the beginning of
+			}
+			switch i % 4 {
 			case 0:
 				s.Must("SET", k, value)
 			case 1:

@@ -156,3 +156,19 @@ func TestContradictions(t *testing.T) {
 	}
 	t.Logf("%d edits", len(tests)-1)
 }
+
+// TestLongNames: of a name that is quoted only in part neither the slot nor the key can be told; that is no contradiction.
+func TestLongNames(t *testing.T) {
+	v := verifyIn(500, realFindings()[5:7]...)
+	for i := range v.Findings {
+		f := &v.Findings[i]
+		f.Key, f.KeyBase64, f.KeyLength, f.KeyDigest = "long…", "", 5000, "00000000000000a"+string(rune('1'+i))
+	}
+	for _, c := range contradictions(v) {
+		t.Error(c)
+	}
+	v.Findings[1].KeyDigest = v.Findings[0].KeyDigest
+	if len(contradictions(v)) == 0 {
+		t.Error("one key is listed twice")
+	}
+}
