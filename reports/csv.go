@@ -25,7 +25,7 @@ func renderCSV(r Report) ([]byte, error) {
 	seen := map[id]bool{}
 	var keys []scanner.BigKey
 	for _, k := range slices.Concat(b.Top, b.TopElements, b.TopLargest) {
-		if at := (id{k.Node, k.KeyBase64, k.DB}); !seen[at] {
+		if at := (id{k.Node, k.KeyBase64 + k.KeyDigest, k.DB}); !seen[at] {
 			seen[at] = true
 			keys = append(keys, k)
 		}

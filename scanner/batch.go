@@ -15,7 +15,7 @@ import (
 // batch reads a few keys at a time in two pipelines: what describes a key (none of these commands makes it look used), then
 // the elements by a command of the type. What it has read stays until the next read.
 type batch struct {
-	conn    rueidis.DedicatedClient
+	conn    *endpoint.Session
 	addr    string
 	db      int
 	samples int
@@ -26,11 +26,23 @@ type batch struct {
 	refused error  // why it no longer does, once it does not
 
 	cmds     []rueidis.Completed
+	sampled  int // keys of which elements are read at once, see sampleBytes
 	sent     endpoint.Traffic
 	readings []reading
 	vanished int64
 	failed   int64
 	firstErr error
+}
+
+// mostSamples is how many elements of a collection MEMORY USAGE looks at, at most: SAMPLES 0, all of them, would hold up a server for
+// seconds where there are millions. A collection that has no more of them is measured exactly.
+const mostSamples = 10_000
+
+func looksAt(samples int) int {
+	if samples == 0 {
+		return mostSamples
+	}
+	return min(samples, mostSamples)
 }
 
 const attempts = 3 // at a key that changes its type between the two pipelines
@@ -48,7 +60,7 @@ func (b *batch) read(ctx context.Context, names []string) error {
 }
 
 // pass reads the keys once and gives those that changed their type meanwhile; on the last pass these fail.
-func (b *batch) pass(ctx context.Context, names []string, last bool) ([]string, error) {
+func (b *batch) pass(ctx context.Context, names []string, last bool) (again []string, err error) {
 	found, err := b.describe(ctx, names)
 	if err != nil || len(found) == 0 {
 		return nil, err
@@ -59,6 +71,26 @@ func (b *batch) pass(ctx context.Context, names []string, last bool) ([]string, 
 		}
 		return nil, nil
 	}
+	for len(found) > 0 {
+		n := len(found)
+		if !b.usage {
+			n = min(n, max(b.sampled, 1))
+		}
+		changed, err := b.count(ctx, found[:n], last)
+		if err != nil {
+			return nil, err
+		}
+		again, found = append(again, changed...), found[n:]
+	}
+	return again, nil
+}
+
+// sampleBytes is how much the elements may take that are read of several keys at once, where sizes are estimated by them. How large the
+// next ones are is not known; those before tell it.
+const sampleBytes = 1 << 20
+
+// count counts the elements of keys, and reads some of them where the server does not say what a key takes.
+func (b *batch) count(ctx context.Context, found []reading, last bool) (again []string, err error) {
 	b.cmds = b.cmds[:0]
 	per := 1
 	if !b.usage {
@@ -70,8 +102,11 @@ func (b *batch) pass(ctx context.Context, names []string, last bool) ([]string, 
 			b.ask(sampleCommand(r.typ, string(r.name), max(b.samples, leastSamples))...)
 		}
 	}
-	var again []string
-	replies := b.conn.DoMulti(ctx, b.cmds...)
+	replies, err := b.conn.Do(ctx, b.cmds...)
+	if err != nil {
+		return nil, err
+	}
+	seen := int64(0)
 	for i, r := range found {
 		n, err := replies[i*per].AsInt64()
 		switch code := endpoint.Code(err); {
@@ -80,8 +115,6 @@ func (b *batch) pass(ctx context.Context, names []string, last bool) ([]string, 
 		case code == "WRONGTYPE" && !last:
 			again = append(again, string(r.name))
 			continue
-		case err != nil && code == "":
-			return nil, fmt.Errorf("%s: %w", lengthCommand[r.typ], err)
 		case err != nil:
 			b.fail(fmt.Errorf("%s: %w", lengthCommand[r.typ], err))
 			continue
@@ -92,13 +125,14 @@ func (b *batch) pass(ctx context.Context, names []string, last bool) ([]string, 
 		}
 		var sample []int64
 		if per > 1 {
-			if err := replies[i*per+1].NonRedisError(); err != nil {
-				return nil, fmt.Errorf("sample of a %s: %w", r.typ, err)
-			}
 			sample = sampleLengths(r.typ, replies[i*per+1])
+			for _, bytes := range sample {
+				seen += bytes
+			}
 		}
 		b.take(r, n, sample)
 	}
+	b.sampled = min(2*len(found), int(sampleBytes*int64(len(found))/max(seen, 1)), scanCount)
 	return again, nil
 }
 
@@ -137,11 +171,14 @@ func (b *batch) describe(ctx context.Context, names []string) ([]reading, error)
 			b.ask("OBJECT", b.use, name)
 		}
 		if b.usage {
-			b.ask("MEMORY", "USAGE", name, "SAMPLES", strconv.Itoa(b.samples))
+			b.ask("MEMORY", "USAGE", name, "SAMPLES", strconv.Itoa(looksAt(b.samples)))
 		}
 	}
 	per := len(b.cmds) / len(names)
-	replies := b.conn.DoMulti(ctx, b.cmds...)
+	replies, err := b.conn.Do(ctx, b.cmds...)
+	if err != nil {
+		return nil, err
+	}
 	found := make([]reading, 0, len(names))
 	for i, name := range names {
 		r, gone, err := b.described(replies[i*per : (i+1)*per])
@@ -226,20 +263,6 @@ func (b *batch) fail(err error) {
 var lengthCommand = [...]string{
 	keyspace.String: "STRLEN", keyspace.List: "LLEN", keyspace.Set: "SCARD", keyspace.ZSet: "ZCARD",
 	keyspace.Hash: "HLEN", keyspace.Stream: "XLEN", keyspace.Module: "TYPE",
-}
-
-// scanReply takes a reply of SCAN apart.
-func scanReply(reply []rueidis.RedisMessage) (names []string, cursor string, err error) {
-	if len(reply) != 2 {
-		return nil, "", fmt.Errorf("SCAN answered %d elements, want a cursor and keys", len(reply))
-	}
-	if cursor, err = reply[0].ToString(); err != nil {
-		return nil, "", fmt.Errorf("cursor of SCAN: %w", err)
-	}
-	if names, err = reply[1].AsStrSlice(); err != nil {
-		return nil, "", fmt.Errorf("keys of SCAN: %w", err)
-	}
-	return names, cursor, nil
 }
 
 func isOwn(name string) bool { return strings.HasPrefix(name, keyspace.Prefix) }

@@ -144,10 +144,10 @@ func (s *collected) writes(name string, o Options, out *BigKeys) {
 		}
 		text := fmt.Sprintf("is written at %s/s: a full phase of %.0f s needs %s of output buffer for it alone", size(int64(perSecond)), b.Seconds, size(needed))
 		remedy := "move when it is written less, or set client-output-buffer-limit on the source for the move: " + fmt.Sprintf(`"slave %d 0 0"`, roomFor(max(needed, b.Needed)))
-		out.Notes = append(out.Notes, fmt.Sprintf("Key %s of database %d %s. Remedy: %s.", printable(h.name), h.db, text, remedy))
+		out.Notes = append(out.Notes, fmt.Sprintf("Key %s of database %d %s. Remedy: %s.", keepName([]byte(h.name)).quoted(), h.db, text, remedy))
 		for _, list := range [][]BigKey{out.Top, out.TopElements, out.TopLargest} {
 			for i := range list {
-				if k := &list[i]; k.DB == h.db && k.Node == name && k.Key == printable(h.name) {
+				if k := &list[i]; k.DB == h.db && k.Node == name && k.Key == keepName([]byte(h.name)).quoted() {
 					k.Risks, k.Remedies = append(k.Risks, text), append(k.Remedies, remedy)
 				}
 			}

@@ -18,7 +18,7 @@ import (
 )
 
 const (
-	scanCount   = 256 // COUNT of SCAN: what one step costs a server
+	scanCount   = 256 // keys that are asked about at a time
 	scansAtOnce = 8   // shards scanned at a time
 )
 
@@ -130,9 +130,10 @@ type nodeScan struct {
 	server endpoint.Server
 	slots  []SlotRange // whose keys belong to it; none: all
 	use    string      // of batch
-	noted  bool        // that elements are not counted
-	evicts bool        // by use, and this server decides
-	usage  bool        // MEMORY USAGE works
+	conn   *endpoint.Session
+	counts bool // elements may be counted
+	evicts bool // by use, and this server decides
+	usage  bool // MEMORY USAGE works
 	sent   endpoint.Traffic
 }
 
@@ -174,6 +175,10 @@ func (l *liveScan) node(ctx context.Context, addr string, slots []SlotRange) err
 		n.use = useFreq
 	}
 	first, _ := endpoint.ReadCounters(ctx, client) // where it is refused, no rate is known
+	if err := n.open(ctx); err != nil {
+		return err
+	}
+	defer n.conn.Close()
 	for _, db := range dbs {
 		if err := n.database(ctx, db); err != nil {
 			return fmt.Errorf("database %d: %w", db, err)
@@ -235,35 +240,21 @@ func (l *liveScan) databases(ctx context.Context, addr string) (map[int]int64, e
 	return keys, nil
 }
 
-// database scans one database over a connection of its own.
+// database scans one database over the connection of its node.
 func (n *nodeScan) database(ctx context.Context, db int) error {
-	client, err := n.d.Client(ctx, n.server.Addr, db)
-	if err != nil {
+	if err := n.conn.Select(ctx, db); err != nil {
 		return err
 	}
-	conn, release := client.Dedicate()
-	defer release()
-	b := batch{conn: conn, addr: n.server.Addr, db: db, samples: n.o.Samples, use: n.use, usage: n.usage, model: modelOf(n.server.Flavor, n.server.Version)}
+	b := batch{conn: n.conn, addr: n.server.Addr, db: db, samples: n.o.Samples, use: n.use, usage: n.usage, counts: n.counts, model: modelOf(n.server.Flavor, n.server.Version)}
 	defer func() {
 		n.usage = b.usage
 		n.sent.Calls, n.sent.Bytes = n.sent.Calls+b.sent.Calls, n.sent.Bytes+b.sent.Bytes
 	}()
-	if n.server.Cluster && n.server.Role != "master" {
-		if err := conn.Do(ctx, conn.B().Readonly().Build()).Error(); err != nil {
-			return fmt.Errorf("READONLY: %w", err)
-		}
-	}
-	b.counts = n.mayCount(ctx, conn)
 	if !b.counts && !b.usage {
 		return errNoSizes
 	}
-	cursor := "0"
-	for {
-		entry, err := conn.Do(ctx, conn.B().Arbitrary("SCAN", cursor, "COUNT", strconv.Itoa(scanCount)).Build()).ToArray()
-		if err != nil {
-			return fmt.Errorf("SCAN: %w", err)
-		}
-		names, next, err := scanReply(entry)
+	for cursor := "0"; ; {
+		names, next, err := n.conn.Scan(ctx, cursor, "")
 		if err != nil {
 			return err
 		}
@@ -276,22 +267,47 @@ func (n *nodeScan) database(ctx context.Context, db int) error {
 	}
 }
 
+// open makes the connection over which all databases of the node are scanned.
+func (n *nodeScan) open(ctx context.Context) (err error) {
+	if n.conn, err = n.d.OpenSession(ctx, n.server.Addr); err != nil {
+		return err
+	}
+	if n.server.Cluster && n.server.Role != "master" {
+		replies, err := n.conn.Do(ctx, n.conn.B().Readonly().Build())
+		if err == nil {
+			err = replies[0].Error()
+		}
+		if err != nil {
+			n.conn.Close()
+			return fmt.Errorf("READONLY: %w", err)
+		}
+	}
+	n.counts, err = n.mayCount(ctx)
+	if err != nil {
+		n.conn.Close()
+	}
+	return err
+}
+
 // errNoSizes: what could be said of such a server would be misleading.
 var errNoSizes = errors.New("it gives no MEMORY USAGE, and counting elements would make keys look used on a primary that evicts by use: read a replica, say --touch, or scan an RDB file of it (--source rdb:/path)")
 
 // mayCount says whether elements may be counted over the connection without harm.
-func (n *nodeScan) mayCount(ctx context.Context, conn rueidis.DedicatedClient) bool {
-	if n.server.Number >= sinceNoTouch && conn.Do(ctx, conn.B().Arbitrary("CLIENT", "NO-TOUCH", "ON").Build()).Error() == nil {
-		return true
+func (n *nodeScan) mayCount(ctx context.Context) (bool, error) {
+	if n.server.Number >= sinceNoTouch {
+		replies, err := n.conn.Do(ctx, n.conn.B().Arbitrary("CLIENT", "NO-TOUCH", "ON").Build())
+		if err != nil {
+			return false, err
+		}
+		if replies[0].Error() == nil {
+			return true, nil
+		}
 	}
 	if n.o.Touch || !n.evicts {
-		return true
+		return true, nil
 	}
-	if !n.noted {
-		n.noted = true
-		n.note("%s evicts by use, or does not tell, and has no CLIENT NO-TOUCH (7.2): elements were not counted there, since that makes keys look used. Read a replica, or say --touch.", n.server.Addr)
-	}
-	return false
+	n.note("%s evicts by use, or does not tell, and has no CLIENT NO-TOUCH (7.2): elements were not counted there, since that makes keys look used. Read a replica, or say --touch.", n.server.Addr)
+	return false, nil
 }
 
 // estimated says, once a node, that sizes are no longer the server's word.
@@ -302,21 +318,25 @@ func (l *liveScan) estimated(addr, why string) {
 	l.note("%s gives no MEMORY USAGE (%s): sizes of its keys are estimated by a model, from their encoding, their number of elements and a few of these. An RDB file tells more.", addr, why)
 }
 
-// step reads the keys of one SCAN reply in pieces that the rate allows.
+// step reads the keys of one SCAN reply in pieces that the rate and the length of the names allow.
 func (l *nodeScan) step(ctx context.Context, b *batch, names []string) error {
 	own := len(names)
 	names = slices.DeleteFunc(names, isOwn)
 	own -= len(names)
 	names = l.mine(b.db, names)
-	for len(names) > 0 || own > 0 {
-		n := min(len(names), scanCount)
-		if l.o.Rate > 0 {
-			n = min(n, max(1, l.o.Rate/4)) // small rates come in small pieces, not in bursts
-		}
-		if err := l.limit.WaitN(ctx, n); err != nil {
+	most := scanCount
+	if l.o.Rate > 0 {
+		most = min(most, max(1, l.o.Rate/4)) // small rates come in small pieces, not in bursts
+	}
+	pieces := endpoint.ByNames(names, most)
+	if len(pieces) == 0 && own > 0 {
+		pieces = [][]string{nil}
+	}
+	for _, piece := range pieces {
+		if err := l.limit.WaitN(ctx, len(piece)); err != nil {
 			return fmt.Errorf("wait for --rate: %w", errors.Join(ctx.Err(), err))
 		}
-		if err := b.read(ctx, names[:n]); err != nil {
+		if err := b.read(ctx, piece); err != nil {
 			return err
 		}
 		l.account(b, own)
@@ -327,7 +347,7 @@ func (l *nodeScan) step(ctx context.Context, b *batch, names []string) error {
 			l.estimated(b.addr, b.refused.Error())
 			b.refused = nil
 		}
-		names, own = names[n:], 0
+		own = 0
 	}
 	return nil
 }

@@ -21,7 +21,7 @@ type Options struct {
 	Top      int    // how many keys each list of the largest has
 	Prefixes int    // how many prefixes are listed
 	DBs      []int  // databases; none: all that hold keys, or the one that the endpoint names
-	Samples  int    // live: elements that MEMORY USAGE looks at in each collection; 0: all
+	Samples  int    // live: elements that MEMORY USAGE looks at in each collection, at most 10,000; 0: that many
 	ReadFrom string // live: FromReplica or FromPrimary
 	Rate     int    // live: keys a second over all shards; 0: as fast as the servers answer
 	Touch    bool   // live: count elements also where that makes keys look used (before 7.2, on a primary that evicts by use)

@@ -94,8 +94,10 @@ type SizeBucket struct {
 // BigKey is one of the largest keys. TTLMs is -1 for a key that never expires; what is -1 elsewhere is not known.
 type BigKey struct {
 	DB             int      `json:"db"`
-	Key            string   `json:"key"` // printable
-	KeyBase64      string   `json:"key_base64"`
+	Key            string   `json:"key"`                  // printable; of a name of more than 200 bytes the beginning
+	KeyBase64      string   `json:"key_base64"`           // exact; "" of a name of more than 1 KiB
+	KeyLength      int64    `json:"key_length,omitempty"` // bytes of such a name
+	KeyDigest      string   `json:"key_digest,omitempty"` // its xxhash64, 16 hexadecimal digits
 	Type           string   `json:"type"`
 	Encoding       string   `json:"encoding"` // as OBJECT ENCODING names it; "": not known
 	Slot           uint16   `json:"slot"`
@@ -151,6 +153,8 @@ type Uncounted struct {
 	DB        int    `json:"db"`
 	Key       string `json:"key"`
 	KeyBase64 string `json:"key_base64"`
+	KeyLength int64  `json:"key_length,omitempty"`
+	KeyDigest string `json:"key_digest,omitempty"`
 	Type      string `json:"type"`
 	Slot      uint16 `json:"slot"`
 	Node      string `json:"node"`

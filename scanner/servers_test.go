@@ -403,8 +403,11 @@ func TestForeignKeysAreSetAside(t *testing.T) {
 func TestBatchCountsWhatIsGone(t *testing.T) {
 	s := servers.Standalone(t, servers.Images()[0])
 	s.Must("SET", "here", "x")
-	conn, release := s.Client(0).Dedicate()
-	defer release()
+	conn, err := open(t, s.URL()).OpenSession(t.Context(), s.Addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
 	b := batch{conn: conn, usage: true, counts: true, use: useIdle}
 	if err := b.read(context.Background(), []string{"gone", "here", "gone too"}); err != nil {
 		t.Fatal(err)

@@ -2,7 +2,6 @@ package scanner
 
 import (
 	"cmp"
-	"encoding/base64"
 	"math/bits"
 	"slices"
 	"strconv"
@@ -124,7 +123,7 @@ func (t *tally) add(r *reading) {
 	size := &t.sizes[max(leastSize, bits.Len64(uint64(max(r.bytes, 1)-1)))]
 	size.Keys++
 	size.Bytes += r.bytes
-	t.prefixes.add(r.name, all)
+	t.prefixes.add(r.name[:min(len(r.name), exactName)], all)
 	for i := range t.tops {
 		t.tops[i].add(r, slot, t.node.Name)
 	}
@@ -173,7 +172,8 @@ func (t *tally) setAside(db int, name []byte, typ keyspace.Type, reason string) 
 		t.totals.Foreign++
 	}
 	if len(t.uncounted) < uncountedMax {
-		t.uncounted = append(t.uncounted, Uncounted{DB: db, Key: printable(string(name)), KeyBase64: base64.StdEncoding.EncodeToString(name),
+		kept := keepName(name)
+		t.uncounted = append(t.uncounted, Uncounted{DB: db, Key: kept.quoted(), KeyBase64: kept.exact(), KeyLength: kept.length, KeyDigest: kept.sum(),
 			Type: typ.String(), Slot: slotOf(name), Node: t.node.Name, Reason: reason})
 	}
 }
@@ -314,7 +314,7 @@ func (t *tally) result(o Options) *BigKeys {
 func (t *tally) list(ranking int, o Options) []BigKey {
 	list := []BigKey{}
 	for _, e := range t.tops[ranking].sorted() {
-		k := BigKey{DB: e.db, Key: printable(e.name), KeyBase64: base64.StdEncoding.EncodeToString([]byte(e.name)), Type: e.typ.String(),
+		k := BigKey{DB: e.db, Key: e.name.quoted(), KeyBase64: e.name.exact(), KeyLength: e.name.length, KeyDigest: e.name.sum(), Type: e.typ.String(),
 			Encoding: e.encoding, Slot: e.slot, Node: e.node, Bytes: e.bytes, Serialized: e.serialized, Elements: e.elements, LargestElement: e.largest,
 			TTLMs: max(e.ttlMs, -1), IdleSeconds: e.idle, Frequency: e.freq, Risks: []string{}, Remedies: []string{}}
 		for _, r := range t.risks(e, o) {

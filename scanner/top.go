@@ -19,7 +19,7 @@ var rankings = [...]ranking{
 // topKey is one of the largest keys.
 type topKey struct {
 	reading // without its name
-	name    string
+	name    keptName
 	slot    uint16
 	node    string
 	rank    int64
@@ -28,7 +28,7 @@ type topKey struct {
 // compare orders the largest first, and is total, so that the list does not depend on the order of the scan.
 func (a topKey) compare(b topKey) int {
 	return cmp.Or(cmp.Compare(b.rank, a.rank), cmp.Compare(b.bytes, a.bytes), cmp.Compare(b.elements, a.elements), cmp.Compare(a.db, b.db),
-		cmp.Compare(a.name, b.name), cmp.Compare(a.node, b.node))
+		a.name.compare(b.name), cmp.Compare(a.node, b.node))
 }
 
 // topKeys holds the largest keys met so far, each once though SCAN may give it twice.
@@ -42,7 +42,7 @@ type topKeys struct {
 
 type topID struct {
 	db   int
-	name string
+	name keptName
 	node string
 }
 
@@ -55,7 +55,7 @@ func (t *topKeys) add(r *reading, slot uint16, node string) {
 	if rank < t.least {
 		return
 	}
-	k := topKey{reading: *r, name: string(r.name), slot: slot, node: node, rank: rank}
+	k := topKey{reading: *r, name: keepName(r.name), slot: slot, node: node, rank: rank}
 	k.reading.name = nil
 	t.take(k)
 }

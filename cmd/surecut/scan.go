@@ -38,7 +38,7 @@ func newScanBigKeysCommand() *cli.Command {
 			"Exits 0 when the scan is complete, whatever it found; gate judges the report.",
 		Flags: append(sourceFlags(),
 			&cli.IntFlag{Name: "top", Value: def.Top, Usage: "list the `N` largest keys, by bytes, by elements and by their largest element"},
-			&cli.IntFlag{Name: "samples", Value: def.Samples, Usage: "elements of a collection that MEMORY USAGE looks at; 0: all, exact and slow for the server"},
+			&cli.IntFlag{Name: "samples", Value: def.Samples, Usage: "elements of a collection that MEMORY USAGE looks at, at most 10000, so that no server is held up; 0: as many as that"},
 			&cli.StringFlag{Name: "read-from", Value: def.ReadFrom, Usage: "replica (where a cluster's shard has one) or primary"},
 			&cli.IntFlag{Name: "rate", Usage: "read at most `N` keys a second; 0: as fast as the servers answer"},
 			&cli.IntSliceFlag{Name: "db", Usage: "databases, as in 0,3 (default: all, or the one in the URL)"},

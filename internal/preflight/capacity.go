@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"net"
 	"os"
 	"path/filepath"
@@ -28,25 +29,18 @@ func targetEmpty(ctx context.Context, r *run) []Check {
 		if n.err != nil || n.infoErr != nil {
 			return []Check{skip("target", "the keys of "+n.addr+" are not known", wanted)}
 		}
-		for db, keys := range keyspaceOf(n.info) {
-			if only := r.target.spec.DB; only >= 0 && only != db {
-				continue
-			}
-			mine, err := ownKeys(ctx, r.target.d, n.addr, db, keys)
-			if err != nil {
-				return []Check{skip("target", oneLine(err), wanted)}
-			}
-			foreign, own = foreign+max(keys-mine, 0), own+mine
-			if keys > mine {
-				where = append(where, fmt.Sprintf("%d in database %d of %s", keys-mine, db, n.addr))
-			}
+		found, err := r.target.keysOf(ctx, n)
+		if err != nil {
+			return []Check{skip("target", oneLine(err), wanted)}
 		}
+		foreign, own = foreign+found.foreign, own+found.own
+		where = append(where, found.where...)
 	}
 	slices.Sort(where)
 	if len(where) > 4 {
 		where = append(where[:4], fmt.Sprintf("and %d more places", len(where)-4))
 	}
-	record, _ := migrationRecord(ctx, r.target.d) // what it cannot tell, target_state reports
+	record, _ := r.target.migrationRecord(ctx) // what it cannot tell, target_state reports
 	resumed := r.cfg.Resume != "" && record["id"] == r.cfg.Resume
 	return []Check{judgeEmpty(targetKeys{foreign, own, where, resumed}, r.cfg.OnExisting, wanted)}
 }
@@ -84,25 +78,52 @@ func judgeEmpty(k targetKeys, onExisting, wanted string) Check {
 	return fail("target", found, wanted, "empty the target yourself (redis-cli flushall), name another, or say --on-existing replace or keep")
 }
 
+// keysOf counts the keys of one server of the target, over one connection.
+func (s *side) keysOf(ctx context.Context, n *node) (found targetKeys, err error) {
+	dbs := keyspaceOf(n.info)
+	if len(dbs) == 0 {
+		return found, nil
+	}
+	c, err := s.d.OpenSession(ctx, n.addr)
+	if err != nil {
+		return found, err
+	}
+	defer c.Close()
+	for _, db := range slices.Sorted(maps.Keys(dbs)) {
+		if only := s.spec.DB; only >= 0 && only != db {
+			continue
+		}
+		mine, err := ownKeys(ctx, c, db, dbs[db])
+		if err != nil {
+			return found, err
+		}
+		found.own += mine
+		if foreign := dbs[db] - mine; foreign > 0 {
+			found.foreign += foreign
+			found.where = append(found.where, fmt.Sprintf("%d in database %d of %s", foreign, db, n.addr))
+		}
+	}
+	return found, nil
+}
+
 // ownKeys counts surecut's own keys in one database; of a large one it says none, since a target that large is not empty.
-func ownKeys(ctx context.Context, d *endpoint.Deployment, addr string, db int, keys int64) (int64, error) {
+func ownKeys(ctx context.Context, c *endpoint.Session, db int, keys int64) (int64, error) {
 	if keys == 0 || keys > ownScan {
 		return 0, nil
 	}
-	c, err := d.Client(ctx, addr, db)
-	if err != nil {
+	if err := c.Select(ctx, db); err != nil {
 		return 0, err
 	}
 	seen := map[string]bool{} // SCAN may give a key twice
-	for cursor := uint64(0); ; {
-		entry, err := c.Do(ctx, c.B().Scan().Cursor(cursor).Match(keyspace.Prefix+"*").Count(1000).Build()).AsScanEntry()
+	for cursor := "0"; ; {
+		names, next, err := c.Scan(ctx, cursor, keyspace.Prefix+"*")
 		if err != nil {
-			return 0, fmt.Errorf("SCAN of database %d of %s: %w", db, addr, err)
+			return 0, fmt.Errorf("database %d: %w", db, err)
 		}
-		for _, k := range entry.Elements {
+		for _, k := range names {
 			seen[k] = true
 		}
-		if cursor = entry.Cursor; cursor == 0 {
+		if cursor = next; cursor == "0" {
 			return int64(len(seen)), nil
 		}
 	}

@@ -2,6 +2,7 @@ package preflight
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -69,7 +70,7 @@ var configNames = []string{"maxmemory", "maxmemory-policy", "client-output-buffe
 // gather asks every node of both sides at once.
 func gather(ctx context.Context, cfg Config) *run {
 	whole := ctx // a file may be large
-	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
+	ctx, cancel := context.WithTimeout(ctx, sampleTimeout)
 	defer cancel()
 	r := &run{cfg: cfg}
 	r.source = newSide("source", cfg.Source)
@@ -119,9 +120,21 @@ func (n *node) readWriteRate(ctx context.Context) {
 		return
 	case <-time.After(time.Until(n.first.At.Add(endpoint.RateWindow))):
 	}
-	if last, err := endpoint.ReadCounters(ctx, n.client); err == nil {
+	ctx, cancel := context.WithTimeout(ctx, endpoint.Silence)
+	defer cancel()
+	last, err := endpoint.ReadCounters(ctx, n.client)
+	if endpoint.IsSilence(err) {
+		n.fellSilent()
+	}
+	if err == nil {
 		n.written, _ = endpoint.WriteRate(n.first, last, endpoint.Traffic{})
 	}
+}
+
+// fellSilent takes a node that has kept silent for as long as one is waited for as one that does not answer, so that nothing else waits
+// for it.
+func (n *node) fellSilent() {
+	n.err = fmt.Errorf("%s has not answered for %v", n.addr, endpoint.Silence)
 }
 
 func newSide(name string, cfg Side) side {
@@ -142,6 +155,13 @@ func newSide(name string, cfg Side) side {
 }
 
 func (n *node) gather(ctx context.Context, d *endpoint.Deployment) {
+	ctx, cancel := context.WithTimeout(ctx, endpoint.Silence)
+	defer cancel()
+	defer func() {
+		if n.err == nil && errors.Is(ctx.Err(), context.DeadlineExceeded) {
+			n.fellSilent()
+		}
+	}()
 	if n.client, n.err = d.Client(ctx, n.addr, 0); n.err != nil {
 		return
 	}

@@ -2,15 +2,25 @@ package preflight
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
+
+	"surecut/internal/endpoint"
 )
 
-// checkTimeout bounds one check; a slow server makes it skipped, not the run endless.
-const checkTimeout = 60 * time.Second
+// sampleTimeout bounds the look at the keys of the source.
+const sampleTimeout = 60 * time.Second
+
+// checkTimeout bounds one check: a server that is silent for so long makes it skipped, and the run not endless.
+const checkTimeout = endpoint.Silence
+
+// bounded are checks that read a number of pages, and bound the wait for each of them.
+var bounded = []string{"target_empty", "sharding"}
 
 // needs says which sides a check cannot do without.
 type needs uint8
@@ -85,6 +95,35 @@ type run struct {
 	target side
 	sample sample
 	files  []inspected // where the source is a file
+	silent atomic.Bool // a check has waited for a server in vain
+}
+
+func (r *run) noteSilence(ctx context.Context) {
+	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		r.silent.Store(true)
+	}
+}
+
+// silenced asks every node again where one has kept silent, and fails those that no longer answer: that checks were skipped since is
+// not all there is to say of them.
+func (r *run) silenced(ctx context.Context) (checks []Check) {
+	if !r.silent.Load() {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	title := definitions()[0].title
+	for _, n := range slices.Concat(r.source.nodes, r.target.nodes) {
+		if n.err != nil {
+			continue
+		}
+		if err := n.client.Do(ctx, n.client.B().Ping().Build()).Error(); err != nil && endpoint.Code(err) == "" {
+			c := fail(n.addr, fmt.Sprintf("it answered at first, and then no more: no answer for %v", endpoint.Silence), "every node answers all the time", "bring the node back, or open the network to it")
+			c.ID, c.Title = "connectivity", title
+			checks = append(checks, c)
+		}
+	}
+	return checks
 }
 
 // Run makes every check. Its error is that of ctx or of cfg; what the servers do wrong is in the report.
@@ -96,7 +135,7 @@ func Run(ctx context.Context, cfg Config) (Report, error) {
 	defs := definitions()
 	results := make([][]Check, len(defs))
 	var wg sync.WaitGroup
-	slot := make(chan struct{}, 4) // a few at a time: the checks must not be a load of their own
+	slot := make(chan struct{}, 8) // a few at a time: the checks must not be a load of their own
 	for i, def := range defs {
 		wg.Go(func() {
 			slot <- struct{}{}
@@ -112,14 +151,19 @@ func Run(ctx context.Context, cfg Config) (Report, error) {
 	for _, checks := range results {
 		report.Checks = append(report.Checks, checks...)
 	}
+	report.Checks = append(report.Checks, r.silenced(ctx)...)
 	report.decide(cfg)
 	return report, nil
 }
 
 // run makes one check, or says why it cannot be made.
 func (d definition) run(ctx context.Context, r *run) []Check {
-	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
-	defer cancel()
+	if !slices.Contains(bounded, d.id) {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, checkTimeout)
+		defer cancel()
+	}
+	defer func() { r.noteSilence(ctx) }()
 	var checks []Check
 	if r.source.spec.IsFile() {
 		d.make = d.ofFile()

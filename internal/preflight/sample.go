@@ -78,32 +78,56 @@ func takeSample(ctx context.Context, r *run) sample {
 			}
 		}
 	}
+	slices.SortFunc(places, func(a, b place) int { return cmp.Or(cmp.Compare(a.n.addr, b.n.addr), cmp.Compare(a.db, b.db)) })
+	var open *endpoint.Session
+	defer func() {
+		if open != nil {
+			open.Close()
+		}
+	}()
 	for _, p := range places {
 		share := max(r.cfg.SampleKeys/len(places), 1)
-		if err := all.scan(ctx, r, p.n.addr, p.db, share); err != nil {
+		if open == nil || open.Addr != p.n.addr { // one connection to a server, however many databases it has
+			if open != nil {
+				open.Close()
+			}
+			var err error
+			if open, err = r.source.d.OpenSession(ctx, p.n.addr); err != nil {
+				all.complete, all.err = false, err
+				return all
+			}
+		}
+		if err := all.scan(ctx, r, p.n, open, p.db, share); err != nil {
 			all.complete, all.err = false, err
+			if endpoint.IsSilence(err) && ctx.Err() == nil {
+				p.n.fellSilent()
+			}
+			if endpoint.Code(err) == "" { // the connection is lost
+				return all
+			}
 		}
 	}
 	return all
 }
 
-func (s *sample) scan(ctx context.Context, r *run, addr string, db, limit int) error {
-	c, err := r.source.d.Client(ctx, addr, db)
-	if err != nil {
+func (s *sample) scan(ctx context.Context, r *run, n *node, c *endpoint.Session, db, limit int) error {
+	if err := c.Select(ctx, db); err != nil {
 		return err
 	}
-	for cursor, seen := uint64(0), 0; ; {
-		entry, err := c.Do(ctx, c.B().Scan().Cursor(cursor).Count(500).Build()).AsScanEntry()
+	for cursor, seen := "0", 0; ; {
+		page, next, err := c.Scan(ctx, cursor, "")
 		if err != nil {
-			return fmt.Errorf("SCAN of database %d of %s: %w", db, addr, err)
+			return fmt.Errorf("database %d: %w", db, err)
 		}
-		names := slices.DeleteFunc(entry.Elements, func(k string) bool { return !r.cfg.Filter.MatchName(k) })
+		names := slices.DeleteFunc(page, func(k string) bool { return !r.cfg.Filter.MatchName(k) })
 		s.notePrefixed(&r.cfg.Filter, db, names)
-		if err := s.measure(ctx, c, db, names, r.cfg.BigValue); err != nil {
-			return fmt.Errorf("sample of database %d of %s: %w", db, addr, err)
+		for _, some := range endpoint.ByNames(names, measuredAtOnce) {
+			if err := s.measure(ctx, c, db, some, r.cfg.BigValue, n.countsUse()); err != nil {
+				return fmt.Errorf("sample of database %d of %s: %w", db, c.Addr, err)
+			}
 		}
 		seen += len(names)
-		if cursor = entry.Cursor; cursor == 0 {
+		if cursor = next; cursor == "0" {
 			return nil
 		}
 		if seen >= limit {
@@ -111,6 +135,18 @@ func (s *sample) scan(ctx context.Context, r *run, addr string, db, limit int) e
 			return nil
 		}
 	}
+}
+
+// measuredAtOnce is how many keys are asked about in one pipeline.
+const measuredAtOnce = 256
+
+// countsUse says that the server evicts by use, or does not tell: then no command may make a key look used that only looks at it.
+func (n *node) countsUse() bool {
+	policy := n.info["maxmemory_policy"] // since 4.0
+	if policy == "" {
+		policy, _ = n.setting("maxmemory-policy")
+	}
+	return policy == "" || strings.Contains(policy, "lru") || strings.Contains(policy, "lfu")
 }
 
 // notePrefixed keeps keys whose name on the target begins with the prefix of another database.
@@ -125,17 +161,20 @@ func (s *sample) notePrefixed(f *keyspace.Filter, db int, names []string) {
 	}
 }
 
-// measure asks type and size of some keys in one pipeline.
-func (s *sample) measure(ctx context.Context, c rueidis.Client, db int, names []string, limit int64) error {
-	cmds := make([]rueidis.Completed, 0, 3*len(names))
+// measure asks for the type and the size of some keys in one pipeline. Neither TYPE nor MEMORY USAGE makes a key look used; STRLEN does,
+// so that of a server that evicts by use the length of a string is taken to be its memory.
+func (s *sample) measure(ctx context.Context, c *endpoint.Session, db int, names []string, limit int64, countsUse bool) error {
+	cmds := make([]rueidis.Completed, 0, 2*len(names))
 	for _, k := range names {
-		cmds = append(cmds, c.B().Type().Key(k).Build(),
-			c.B().Arbitrary("MEMORY", "USAGE").Keys(k).Args("SAMPLES", "5").Build(),
-			c.B().Strlen().Key(k).Build())
+		cmds = append(cmds, c.B().Type().Key(k).Build(), c.B().Arbitrary("MEMORY", "USAGE").Keys(k).Args("SAMPLES", "5").Build())
 	}
-	replies := c.DoMulti(ctx, cmds...)
+	replies, err := c.Do(ctx, cmds...)
+	if err != nil {
+		return err
+	}
+	var strings []sampled
 	for i, k := range names {
-		kind, err := replies[3*i].ToString()
+		kind, err := replies[2*i].ToString()
 		if err != nil {
 			return err
 		}
@@ -145,21 +184,54 @@ func (s *sample) measure(ctx context.Context, c rueidis.Client, db int, names []
 		s.keys++
 		s.types[kind]++
 		key := sampled{db: db, name: k, kind: kind}
-		if n, err := replies[3*i+2].AsInt64(); err == nil && kind == "string" {
-			key.bytes = n
-			if n > s.longest.bytes {
-				s.longest = key
-			}
-		} else if endpoint.Code(err) == "" && err != nil && !endpoint.IsNil(err) {
-			return err
+		usage, err := replies[2*i+1].AsInt64()
+		sized := err == nil
+		if sized {
+			key.bytes = usage
 		}
-		if n, err := replies[3*i+1].AsInt64(); err == nil {
-			key.bytes = n
-		} else if kind != "string" {
+		switch {
+		case kind == "string" && (!sized || usage > s.longest.bytes):
+			strings = append(strings, key)
+		case !sized:
 			s.unsized++ // before 4.0, or forbidden
 		}
 		if key.bytes > limit {
 			s.addBig(key)
+		}
+	}
+	return s.lengths(ctx, c, strings, limit, countsUse)
+}
+
+// lengths finds the longest of some strings. Those that have no size yet have none of MEMORY USAGE.
+func (s *sample) lengths(ctx context.Context, c *endpoint.Session, keys []sampled, limit int64, countsUse bool) error {
+	if len(keys) == 0 {
+		return nil
+	}
+	lengths := make([]int64, len(keys))
+	if !countsUse {
+		cmds := make([]rueidis.Completed, len(keys))
+		for i, k := range keys {
+			cmds[i] = c.B().Strlen().Key(k.name).Build()
+		}
+		replies, err := c.Do(ctx, cmds...)
+		if err != nil {
+			return err
+		}
+		for i := range keys {
+			lengths[i], _ = replies[i].AsInt64() // refused, or no string any more: not known
+		}
+	}
+	for i, k := range keys {
+		unsized := k.bytes == 0
+		k.bytes = cmp.Or(lengths[i], k.bytes)
+		switch {
+		case k.bytes == 0 && countsUse:
+			s.unsized++
+		case unsized && k.bytes > limit:
+			s.addBig(k)
+		}
+		if k.bytes > s.longest.bytes {
+			s.longest = k
 		}
 	}
 	return nil
@@ -197,7 +269,7 @@ func judgeBigKeys(s sample, limit int64, source string) Check {
 	case s.err != nil && s.keys == 0:
 		return skip("source", s.looked(), wanted)
 	case s.unsized > 0:
-		return skip("source", fmt.Sprintf("MEMORY USAGE is not available: only strings could be measured, none is over the limit in %s", s.looked()), wanted)
+		return skip("source", fmt.Sprintf("MEMORY USAGE is not available: only strings could be measured, if at all; none is over the limit in %s", s.looked()), wanted)
 	case s.err != nil:
 		return skip("source", "none in "+s.looked(), wanted)
 	}

@@ -3,6 +3,8 @@ package preflight
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 
 	"surecut/internal/endpoint"
@@ -43,21 +45,33 @@ func sampleSharding(ctx context.Context, s *side) shardingSample {
 	out := shardingSample{moving: s.d.Moving(), ejects: s.d.Ejects()}
 	_, out.silent = s.d.Proxy(ctx)
 	for _, n := range s.primaries() {
-		if n.err != nil {
+		if n.err == nil {
+			out.look(ctx, s, n)
+		}
+	}
+	return out
+}
+
+// look looks at the first keys of each database of a server, over one connection.
+func (out *shardingSample) look(ctx context.Context, s *side, n *node) {
+	c, err := s.d.OpenSession(ctx, n.addr)
+	if err != nil {
+		out.unread = err
+		return
+	}
+	defer c.Close()
+	for _, db := range slices.Sorted(maps.Keys(keyspaceOf(n.info))) {
+		if err := c.Select(ctx, db); err != nil {
+			out.unread = err
 			continue
 		}
-		for db := range keyspaceOf(n.info) {
-			c, err := s.d.Client(ctx, n.addr, db)
+		for cursor, seen := "0", 0; seen < lookedAt; {
+			names, next, err := c.Scan(ctx, cursor, "")
 			if err != nil {
 				out.unread = err
-				continue
+				break
 			}
-			page, err := c.Do(ctx, c.B().Scan().Cursor(0).Count(500).Build()).AsScanEntry()
-			if err != nil {
-				out.unread = err
-				continue
-			}
-			for _, name := range page.Elements {
+			for _, name := range names {
 				if strings.HasPrefix(name, keyspace.Prefix) {
 					continue
 				}
@@ -66,10 +80,16 @@ func sampleSharding(ctx context.Context, s *side) shardingSample {
 					out.example, out.addr = name, n.addr
 				}
 			}
+			seen += len(names)
+			if cursor = next; cursor == "0" {
+				break
+			}
 		}
 	}
-	return out
 }
+
+// lookedAt is how many keys of each database behind a proxy are looked at, about.
+const lookedAt = 500
 
 func judgeSharding(s *side, sample shardingSample) Check {
 	described := string(s.spec.Kind) + " " + strings.Join(s.spec.Addrs, ",")
@@ -79,7 +99,7 @@ func judgeSharding(s *side, sample shardingSample) Check {
 	described += fmt.Sprintf(", %d servers", len(s.d.Shards()))
 	seen := fmt.Sprintf("%s; of %d keys that were looked at %d lie elsewhere", described, sample.keys, sample.astray)
 	if sample.astray > 0 {
-		seen += fmt.Sprintf(", as %q on %s", sample.example, sample.addr)
+		seen += fmt.Sprintf(", as %s on %s", shownKey(sample.example), sample.addr)
 	}
 	switch {
 	case sample.moving > 0:
@@ -88,7 +108,7 @@ func judgeSharding(s *side, sample shardingSample) Check {
 	case sample.astray*2 > sample.keys:
 		return fail(s.name, seen, wantedSharding, "correct hash, distribution, tag, weights and names in the URL, or give the proxy's own configuration: ?config=FILE")
 	case sample.unread != nil:
-		return skip(s.name, "SCAN: "+oneLine(sample.unread), wantedSharding)
+		return skip(s.name, oneLine(sample.unread), wantedSharding)
 	case sample.silent != nil && (s.name == "target" || s.spec.Kind == endpoint.Codis):
 		return alarm(s.name, described+"; the proxy does not answer: "+oneLine(sample.silent), wantedSharding,
 			"bring the proxy back, or open the network to it: nothing else proves that it looks for keys where they will be")

@@ -111,7 +111,7 @@ func judgeCluster(addr string, info map[string]string, nodes []endpoint.ClusterN
 
 // otherMigration reads the record that a migration keeps on its target. nil: there is none that matters.
 func (r *run) otherMigration(ctx context.Context, s *side) *Check {
-	record, err := migrationRecord(ctx, s.d)
+	record, err := s.migrationRecord(ctx)
 	if err != nil {
 		c := skip(s.name, "whether another migration runs: "+oneLine(err), wantedState)
 		return &c
@@ -124,6 +124,18 @@ func (r *run) otherMigration(ctx context.Context, s *side) *Check {
 		return nil
 	}
 	return &c
+}
+
+// migrationRecord is the record of a side, unless the node that would hold it does not answer.
+func (s *side) migrationRecord(ctx context.Context) (map[string]string, error) {
+	if home, ok := s.d.PrimaryOf(s.d.Slot(MigrationKey)); ok {
+		for _, n := range s.nodes {
+			if n.addr == home.Addr && n.err != nil {
+				return nil, n.err
+			}
+		}
+	}
+	return migrationRecord(ctx, s.d)
 }
 
 func migrationRecord(ctx context.Context, d *endpoint.Deployment) (map[string]string, error) {

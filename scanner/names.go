@@ -1,0 +1,57 @@
+package scanner
+
+import (
+	"cmp"
+	"encoding/base64"
+	"fmt"
+
+	"github.com/cespare/xxhash/v2"
+)
+
+const (
+	quotedName = 200     // bytes of a long name that a report quotes
+	exactName  = 1 << 10 // bytes of the longest name that is kept, and reported, as it is
+)
+
+// keptName is the name of a key as far as it is kept: of a long one the beginning, with its length and a digest, so that what is
+// remembered and reported is bounded whatever names there are.
+type keptName struct {
+	text   string
+	length int64  // of a long name; else 0
+	digest uint64 // xxhash64 of a long name
+}
+
+func keepName(name []byte) keptName {
+	if len(name) <= exactName {
+		return keptName{text: string(name)}
+	}
+	return keptName{string(name[:quotedName]), int64(len(name)), xxhash.Sum64(name)}
+}
+
+func (n keptName) compare(o keptName) int {
+	return cmp.Or(cmp.Compare(n.text, o.text), cmp.Compare(n.length, o.length), cmp.Compare(n.digest, o.digest))
+}
+
+// quoted returns the printable name, of more than 200 bytes the beginning.
+func (n keptName) quoted() string {
+	if text := n.text[:min(len(n.text), quotedName)]; n.length > 0 || len(text) < len(n.text) {
+		return printable(text) + "…"
+	}
+	return printable(n.text)
+}
+
+// exact returns the name as base64; "" where it is too long.
+func (n keptName) exact() string {
+	if n.length > 0 {
+		return ""
+	}
+	return base64.StdEncoding.EncodeToString([]byte(n.text))
+}
+
+// sum returns the digest of a long name as 16 hexadecimal digits; "" of others.
+func (n keptName) sum() string {
+	if n.length == 0 {
+		return ""
+	}
+	return fmt.Sprintf("%016x", n.digest)
+}
