@@ -54,6 +54,9 @@ func (u *rules) judge(p *pair) (Verdict, string) {
 		if source.Type == keyspace.Module && source.TypeName != rdb.VectorSet {
 			return Unchecked, fmt.Sprintf("the payloads of module type %s differ, which may be their encoding alone", source.TypeName)
 		}
+		if onlyTimes(source, target) && u.compareTimes(source, target) == timesUnknown {
+			return Unchecked, whyTimesUnknown
+		}
 		return Different, u.valueReason(source, target)
 	}
 	return u.judgeExpiry(source.ExpireAt, target.ExpireAt)
@@ -64,7 +67,7 @@ func (u *rules) sameValue(source, target *reading) bool {
 	if source.Type == keyspace.Stream && !u.sameCounters(source, target) {
 		return false
 	}
-	return s.SameValue(&t)
+	return s.SameValue(&t) || onlyTimes(source, target) && u.compareTimes(source, target) == timesAgree
 }
 
 // sameCounters compares what streams count, where both servers count.
@@ -96,7 +99,7 @@ func (u *rules) judgeExpiry(source, target int64) (Verdict, string) {
 		return Different, "expires on the target only"
 	}
 	apart := time.Duration(target-source) * time.Millisecond
-	if min(apart.Abs(), (apart-u.skew).Abs()) <= u.tolerance {
+	if u.within(source, target) {
 		return Same, ""
 	}
 	when := "later"
@@ -108,7 +111,7 @@ func (u *rules) judgeExpiry(source, target int64) (Verdict, string) {
 
 // unchanged says whether one side's key stayed as it was between two readings.
 func (u *rules) unchanged(before, after *reading) bool {
-	if before.Err != nil || after.Err != nil || before.Type != after.Type || before.FP != after.FP {
+	if before.Err != nil || after.Err != nil || before.Type != after.Type || before.FP != after.FP && !(onlyTimes(before, after) && u.compareTimes(before, after) == timesAgree) {
 		return false
 	}
 	v, _ := u.judgeExpiry(before.ExpireAt, after.ExpireAt)

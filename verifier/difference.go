@@ -9,8 +9,11 @@ import (
 	"surecut/internal/keyspace"
 )
 
-// values are one key's value as each side holds it, of one type.
-type values struct{ Source, Target *keyspace.Value }
+// values are one key's value as each side holds it, of one type. within says which expiries of fields are the same.
+type values struct {
+	Source, Target *keyspace.Value
+	within         func(source, target int64) bool
+}
 
 // difference is where two values differ: the first place, what each side holds there, and how many places there are.
 type difference struct {
@@ -51,7 +54,7 @@ func compareValues(v values) difference {
 	case keyspace.ZSet:
 		d.zsets(v.Source.ZSet, v.Target.ZSet)
 	case keyspace.Hash:
-		d.hashes(v.Source.Hash, v.Target.Hash)
+		d.hashes(v)
 	case keyspace.Stream:
 		d.streams(v)
 	case keyspace.Module:
@@ -122,19 +125,19 @@ func (d *difference) zsets(source, target []keyspace.Member) {
 	}
 }
 
-func (d *difference) hashes(source, target []keyspace.Field) {
+func (d *difference) hashes(v values) {
 	fields := map[string]keyspace.Field{}
-	for _, f := range target {
+	for _, f := range v.Target.Hash {
 		fields[string(f.Name)] = f
 	}
-	for _, f := range source {
+	for _, f := range v.Source.Hash {
 		other, ok := fields[string(f.Name)]
 		switch {
 		case !ok:
 			d.at("field "+short(f.Name)+" "+onTarget, short(f.Value), "")
 		case !bytes.Equal(f.Value, other.Value):
 			d.at("field "+short(f.Name)+" differs", short(f.Value), short(other.Value))
-		case f.ExpireAt != other.ExpireAt:
+		case !v.within(f.ExpireAt, other.ExpireAt):
 			d.at("the expiry of field "+short(f.Name)+" differs", expiryText(f.ExpireAt), expiryText(other.ExpireAt))
 		}
 		delete(fields, string(f.Name))

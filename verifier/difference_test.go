@@ -17,7 +17,7 @@ func TestDifferenceIsStable(t *testing.T) {
 		return &keyspace.Value{Type: keyspace.Stream, Groups: []keyspace.Group{g}}
 	}
 	for range 30 {
-		d := compareValues(values{stream(0), stream(8)})
+		d := compareValues(values{stream(0), stream(8), nil})
 		if want := "group g: pending entry 1-0 is on the target only, and 7 more"; d.text() != want {
 			t.Fatalf("%q, want %q", d.text(), want)
 		}

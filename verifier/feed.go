@@ -17,11 +17,15 @@ type sink struct {
 	*keyspace.Hasher
 	whole *keyspace.Collector // nil: not wanted, or grown too large
 	room  int64
+	times *expiringFields // nil: not wanted
 }
 
 func (r *reader) sink(t keyspace.Type, keep int64) *sink {
 	r.hasher.Reset()
 	s := &sink{Hasher: r.hasher, room: keep}
+	if t == keyspace.Hash && r.timesRoom > 0 {
+		s.times = &expiringFields{room: r.timesRoom, took: r.tookTimes}
+	}
 	if keep > 0 {
 		s.whole = &keyspace.Collector{V: keyspace.Value{Type: t}}
 	}
@@ -34,6 +38,9 @@ func (s *sink) finish(out *reading) {
 		return
 	}
 	out.FP = s.Sum()
+	if s.times != nil && out.FP.FieldExpiries != 0 {
+		out.times = s.times.finish(s.KeyedValue())
+	}
 	if s.whole != nil {
 		s.whole.V.ExpireAt = out.ExpireAt
 		out.Value = &s.whole.V
@@ -81,6 +88,9 @@ func (s *sink) ZSetMember(name []byte, score float64) error {
 }
 
 func (s *sink) HashField(name, value []byte, expireAt int64) error {
+	if s.times != nil && expireAt != 0 {
+		s.times.add(name, expireAt)
+	}
 	if s.keep(len(name) + len(value)) {
 		_ = s.whole.HashField(name, value, expireAt)
 	}

@@ -76,7 +76,7 @@ func (v *verification) locateBatch(ctx context.Context, batch []int, keep int64)
 			large = append(large, i)
 			continue
 		}
-		d := compareValues(values{s.Value, t.Value})
+		d := compareValues(values{s.Value, t.Value, v.rules.within})
 		d.into(&v.tally.findings[i])
 	}
 	return large, nil

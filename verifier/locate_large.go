@@ -311,6 +311,6 @@ func (l *locator) streamRest() error {
 			return err
 		}
 	}
-	l.d = compareValues(values{&w[0].V, &w[1].V})
+	l.d = compareValues(values{&w[0].V, &w[1].V, nil})
 	return nil
 }

@@ -70,6 +70,17 @@ func mutations() []mutation {
 		{name: "TTL 10 % longer", source: do("SET", "f:longer", "v", "PX", "9000000"), target: do("SET", "f:longer", "v", "PX", "9900000"), want: Different, reason: "later on the target"},
 		{name: "field TTL lost", both: commands{{"HSET", "f:field", "a", "1"}, {"HPEXPIREAT", "f:field", far, "FIELDS", "1", "a"}}, target: do("HPERSIST", "f:field", "FIELDS", "1", "a"), want: Different, reason: "the expiry of field a", fieldTTL: true},
 		{name: "field TTL changed", both: commands{{"HSET", "f:field2", "a", "1", "b", "2"}, {"HPEXPIREAT", "f:field2", far, "FIELDS", "1", "a"}}, target: do("HPEXPIREAT", "f:field2", "4102444900000", "FIELDS", "1", "a"), want: Different, reason: "the expiry of field a", fieldTTL: true},
+		{name: "field TTL within the tolerance", both: commands{{"HSET", "s:field", "a", "1", "b", "2"}, {"HPEXPIREAT", "s:field", far, "FIELDS", "2", "a", "b"}}, target: do("HPEXPIREAT", "s:field", "4102444800001", "FIELDS", "1", "a"), want: Same, fieldTTL: true},
+		{name: "field TTL at the tolerance", both: commands{{"HSET", "s:field:edge", "a", "1"}, {"HPEXPIREAT", "s:field:edge", far, "FIELDS", "1", "a"}}, target: do("HPEXPIREAT", "s:field:edge", "4102444801000", "FIELDS", "1", "a"), want: Same, fieldTTL: true},
+		{name: "field TTL beyond the tolerance", both: commands{{"HSET", "f:field:edge", "a", "1", "b", "2"}, {"HPEXPIREAT", "f:field:edge", far, "FIELDS", "2", "a", "b"}},
+			target: commands{{"HPEXPIREAT", "f:field:edge", "4102444800900", "FIELDS", "1", "a"}, {"HPEXPIREAT", "f:field:edge", "4102444803000", "FIELDS", "1", "b"}}, want: Different, reason: "the expiry of field b", fieldTTL: true},
+		{name: "field TTL lost beside one within the tolerance", both: commands{{"HSET", "f:field:lost", "a", "1", "b", "2"}, {"HPEXPIREAT", "f:field:lost", far, "FIELDS", "2", "a", "b"}},
+			target: commands{{"HPEXPIREAT", "f:field:lost", "4102444800001", "FIELDS", "1", "a"}, {"HPERSIST", "f:field:lost", "FIELDS", "1", "b"}}, want: Different, reason: "the expiry of field b", fieldTTL: true},
+		{name: "TTLs of two fields change places", both: commands{{"HSET", "f:field:swap", "a", "1", "b", "2"}}, source: do("HPEXPIREAT", "f:field:swap", far, "FIELDS", "1", "a"), target: do("HPEXPIREAT", "f:field:swap", far, "FIELDS", "1", "b"), want: Different, reason: "the expiry of field", fieldTTL: true},
+		{name: "field value beside a TTL within the tolerance", both: commands{{"HSET", "f:field:value", "a", "1", "b", "2"}, {"HPEXPIREAT", "f:field:value", far, "FIELDS", "1", "a"}},
+			target: commands{{"HSET", "f:field:value", "b", "3"}, {"HPEXPIREAT", "f:field:value", "4102444800001", "FIELDS", "1", "a"}}, want: Different, reason: "field b", fieldTTL: true},
+		{name: "field TTLs of a large hash within the tolerance", both: manyFields("s:field:many", far), target: manyFields("s:field:many", "4102444800001"), want: Same, fieldTTL: true},
+		{name: "a field TTL of a large hash lost", both: manyFields("f:field:many", far), target: append(manyFields("f:field:many", "4102444800001"), []string{"HPERSIST", "f:field:many", "FIELDS", "1", "777"}), want: Different, reason: "the expiry of field 777", fieldTTL: true},
 		{name: "last stream entry", both: commands{{"XADD", "f:stream", "1-0", "f", "v"}, {"XADD", "f:stream", "2-0", "f", "v"}}, target: do("XDEL", "f:stream", "2-0"), want: Different, reason: "entry 2-0 is missing"},
 		{name: "stream entry's value", source: do("XADD", "f:value", "1-0", "f", "v"), target: do("XADD", "f:value", "1-0", "f", "w"), want: Different, reason: "entry 1-0 differs"},
 		{name: "stream entry added", source: commands{{"XADD", "f:entry", "1-0", "f", "v"}, {"XADD", "f:entry", "3-0", "f", "v"}},
@@ -114,6 +125,11 @@ func mutations() []mutation {
 		{name: "surecut's own key", target: do("SET", "__surecut:checkpoint", "v"), want: Same},
 		{name: "LFU and idle", both: do("SET", "s:idle", "v"), target: do("GET", "s:idle"), want: Same},
 	}
+}
+
+// manyFields is a hash that is too large to be held, with an expiry for each field.
+func manyFields(key, at string) commands {
+	return commands{{"DEL", key}, {"EVAL", `for i=1,20000 do redis.call('HSET',KEYS[1],i,string.rep('x',300)) redis.call('HPEXPIREAT',KEYS[1],ARGV[1],'FIELDS',1,i) end`, "1", key, at}}
 }
 
 // vectors adds elements to a vector set (since Redis 8.0), in one order or the other.

@@ -64,6 +64,8 @@ func (s sideProber) probePlace(ctx context.Context, at place, keys []keyID, inde
 		names[j] = s.named(keys[i])
 	}
 	got := make([]reading, len(names))
+	r.keepTimes(mostTimes / s.opts.Workers)
+	defer r.keepTimes(0)
 	if err := r.read(ctx, names, got, keep); err != nil {
 		for j := range got {
 			got[j] = reading{Err: err}

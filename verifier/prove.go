@@ -243,7 +243,7 @@ func (v *verification) judgeFrame(group []record, source, target []reading) (aga
 				continue
 			}
 			if s, tv := source[i].Value, target[i].Value; d.Verdict == Different && s != nil && tv != nil && s.Type == tv.Type {
-				place := compareValues(values{s, tv})
+				place := compareValues(values{s, tv, v.rules.within})
 				d.Place = &place
 			}
 			v.settle(t, group[i].keyID, &d)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 
@@ -32,6 +33,8 @@ type reading struct {
 	ExpireAt int64           // Unix ms by the server's clock, 0: never
 	Value    *keyspace.Value // whole; only where asked for, and not too large
 	Err      error
+
+	times *expiringFields // of a hash; only where asked for
 }
 
 func (r *reading) present() bool { return r.Type != keyspace.None }
@@ -48,6 +51,7 @@ type reader struct {
 
 	expireTimes bool                         // PEXPIRETIME is asked for, and not PTTL
 	fieldTimes  int                          // which of the ways to read expiries of fields is tried
+	timesRoom   int                          // expiring fields whose times are still kept
 	unsized     bool                         // MEMORY USAGE is not there or refused
 	usual       [keyspace.Module + 1]int64   // bytes of the first read of a type lately, where sizes are not known
 	swell       [keyspace.Module + 1]float64 // bytes of a reply for each that the server says the value takes
@@ -241,6 +245,64 @@ func (r *reader) readLengths(ctx context.Context, names []string, out []reading)
 			continue
 		}
 		out[i].FP.Length = n
+	}
+	return r.readHLLs(ctx, names, out)
+}
+
+// hllPipeline is how many HyperLogLogs are read at a time.
+const hllPipeline = askBytes / keyspace.LongestHLL
+
+// readHLLs gives the HyperLogLogs among strings the length that they have whatever their encoding is: that of the dense one.
+func (r *reader) readHLLs(ctx context.Context, names []string, out []reading) error {
+	var asked []int
+	for i := range out {
+		if n := out[i].FP.Length; out[i].Type == keyspace.String && n >= keyspace.ShortestHLL && n <= keyspace.LongestHLL {
+			asked = append(asked, i)
+		}
+	}
+	var found []int
+	err := r.readBeginnings(ctx, names, out, asked, 5, func(i int, p []byte) {
+		if keyspace.MayBeHLL(p) {
+			found = append(found, i)
+		}
+	})
+	if err != nil {
+		return err
+	}
+	for some := range slices.Chunk(found, hllPipeline) {
+		err := r.readBeginnings(ctx, names, out, some, keyspace.LongestHLL, func(i int, p []byte) {
+			r.hasher.Reset()
+			_ = r.hasher.StringChunk(p)
+			out[i].FP.Length = r.hasher.Sum().Length
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// readBeginnings gives the first bytes of strings.
+func (r *reader) readBeginnings(ctx context.Context, names []string, out []reading, some []int, bytes int64, give func(i int, p []byte)) error {
+	results, err := r.ask(ctx, int64(len(some))*(bytes+headBytes), func(b rueidis.Builder) rueidis.Commands {
+		cmds := make(rueidis.Commands, len(some))
+		for j, i := range some {
+			cmds[j] = b.Getrange().Key(names[i]).Start(0).End(bytes - 1).Build()
+		}
+		return cmds
+	})
+	if err != nil {
+		return err
+	}
+	for j, i := range some {
+		p, err := results[j].AsBytes()
+		if err != nil {
+			if err := out[i].refused("GETRANGE", err); err != nil {
+				return err
+			}
+			continue
+		}
+		give(i, p)
 	}
 	return nil
 }

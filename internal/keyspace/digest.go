@@ -198,6 +198,13 @@ func (h *Hasher) Sum() Fingerprint {
 	return f
 }
 
+// KeyedValue is Keyed of the Fingerprint without the expiries of fields, so that those may be compared otherwise.
+func (h *Hasher) KeyedValue() uint64 {
+	without := *h
+	without.fields = twinSum{}
+	return without.Sum().Keyed
+}
+
 // Size is the length of what was visited as a server tells it: of a HyperLogLog in the encoding that it has.
 func (h *Hasher) Size() int64 { return h.n }
 

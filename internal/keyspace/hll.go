@@ -16,6 +16,17 @@ type hll struct {
 	over bool   // it is none
 }
 
+// Sizes of a string that may be a HyperLogLog.
+const (
+	ShortestHLL = hllHeader + 2
+	LongestHLL  = hllLongest
+)
+
+// MayBeHLL says whether a string that begins so may be a HyperLogLog.
+func MayBeHLL(head []byte) bool {
+	return len(head) > 4 && string(head[:4]) == "HYLL" && head[4] <= 1
+}
+
 func (m *hll) write(p []byte, plain *twin) {
 	plain.Write(p)
 	if m.over {
