@@ -117,6 +117,9 @@ func judge(now time.Time, p Policy, r Report) []string {
 	case *Migrate:
 		return append(against, judgeMigrate(p.Migrate, r)...)
 	case *BigKeys:
+		if part := partOfScan(p, r); part != "" {
+			against = append(against, partWords(p, part))
+		}
 		return append(against, judgeBigKeys(p.BigKeys, r)...)
 	case *Compat:
 		return append(against, judgeCompat(p.Compat, r)...)

@@ -275,3 +275,31 @@ func TestPolicyNamesThePart(t *testing.T) {
 		}
 	}
 }
+
+// TestPartOfAScan: the largest key may lie in a database that a scan has not looked at.
+func TestPartOfAScan(t *testing.T) {
+	for _, tt := range []struct {
+		name    string
+		scanned []int
+		policy  *keyspace.Selection
+		want    string
+	}{
+		{"all", nil, nil, ""},
+		{"one database", []int{0}, nil, "Only a part was looked at: keys of database 0."},
+		{"the database that is moved", []int{3}, &keyspace.Selection{Databases: []int{3}, Include: []string{"a:*"}}, ""},
+		{"another database", []int{0}, &keyspace.Selection{Databases: []int{3}}, "the policy's selection is keys of database 3"},
+		{"more than is moved", nil, &keyspace.Selection{Databases: []int{3}}, ""},
+	} {
+		n := newNight()
+		n.policy.Selection = tt.policy
+		if tt.policy != nil {
+			n.selected(*tt.policy)
+		}
+		b := sampleBigKeys()
+		b.Selection = (&keyspace.Filter{DBs: tt.scanned}).Selection(keyspace.NamedDatabases{Source: -1, Target: -1})
+		g := evaluateAt(sampleNow, n.policy, []Loaded{{Path: "check.json", Report: n.check}, {Path: "verify.json", Report: n.verify}, {Path: "bigkeys.json", Report: b}})
+		if reasons := strings.Join(g.Reasons, "\n"); (g.Verdict == Go) != (tt.want == "") || !strings.Contains(reasons, tt.want) {
+			t.Errorf("%s: %s, want %q: %s", tt.name, g.Verdict, tt.want, reasons)
+		}
+	}
+}

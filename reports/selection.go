@@ -14,3 +14,18 @@ func selectionOf(r Report) (*keyspace.Selection, bool) {
 	}
 	return nil, false
 }
+
+// partOfScan says which part of the source a scan of big keys has left the rest of, where the policy does not name it: it has looked at
+// the part that is moved, or at the databases of that part.
+func partOfScan(p Policy, b *BigKeys) string {
+	if b.Selection.Part() == p.Selection.Part() {
+		return ""
+	}
+	if p.Selection != nil {
+		databases := keyspace.Selection{Databases: p.Selection.Databases}
+		if b.Selection.Part() == databases.Part() {
+			return ""
+		}
+	}
+	return b.Selection.Part()
+}

@@ -27,6 +27,8 @@ func stands(r Report) []fact {
 		add("Compared", selectionLine(r.Selection)+"; "+comparedHow(r))
 	case *Migrate:
 		add("Moved", selectionLine(r.Selection))
+	case *BigKeys:
+		add("Scanned", selectionLine(r.Selection))
 	case *Gate:
 		add("Demanded", selectionLine(r.Policy.Selection))
 	}

@@ -1,5 +1,7 @@
 package scanner
 
+import "surecut/internal/keyspace"
+
 // BigKeys is the result of a big-key scan.
 type BigKeys struct {
 	Totals       BigTotals     `json:"totals"`
@@ -20,6 +22,8 @@ type BigKeys struct {
 	OutputBuffer []Buffer      `json:"output_buffers"` // what a replica's full phase needs, by node; none for files
 	Uncounted    []Uncounted   `json:"uncounted"`      // expired keys and those of foreign slots: the first of them
 	Notes        []string      `json:"notes,omitempty"`
+
+	Selection *keyspace.Selection `json:"selection,omitempty"` // the part of the keys that was looked at; nil: all
 }
 
 // Where the bytes of a scan come from.

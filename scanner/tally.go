@@ -272,7 +272,8 @@ func (t *tally) merge(o *tally) {
 
 // result ends the tally.
 func (t *tally) result(o Options) *BigKeys {
-	out := &BigKeys{Totals: t.totals, TTL: t.ttl, Cutover: t.cutover, ByType: []Group{}, BySlot: []SlotSize{}, Sizes: []SizeBucket{},
+	looked := keyspace.Filter{DBs: o.DBs}
+	out := &BigKeys{Selection: looked.Selection(keyspace.NamedDatabases{Source: -1, Target: -1}), Totals: t.totals, TTL: t.ttl, Cutover: t.cutover, ByType: []Group{}, BySlot: []SlotSize{}, Sizes: []SizeBucket{},
 		TargetShards: []TargetShard{}, OutputBuffer: []Buffer{}, Uncounted: append([]Uncounted{}, t.uncounted...)}
 	for _, g := range t.types {
 		if g.Keys > 0 {

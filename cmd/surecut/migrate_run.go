@@ -141,7 +141,7 @@ func (r *migration) report(ctx context.Context, stdout io.Writer, verified *repo
 	migrated := r.migrated(end, verified, failed)
 	outputs := []reports.Report{migrated}
 	if r.scan != nil {
-		outputs = append(outputs, r.scan.reports(r.o, r.stderr)...)
+		outputs = append(outputs, r.scan.reports(r.o, r.m.Report().Selection, r.stderr)...)
 	}
 	if verified != nil {
 		outputs = append(outputs, verified)

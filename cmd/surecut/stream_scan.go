@@ -10,6 +10,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"surecut/internal/endpoint"
+	"surecut/internal/keyspace"
 	"surecut/internal/profile"
 	"surecut/reports"
 	"surecut/scanner"
@@ -77,11 +78,12 @@ func (s *streamScan) observe(shard string, db int, args [][]byte, at time.Time) 
 }
 
 // reports gives what there is to report; what there is not goes to stderr.
-func (s *streamScan) reports(o MigrateOptions, stderr io.Writer) (list []reports.Report) {
+func (s *streamScan) reports(o MigrateOptions, moved *keyspace.Selection, stderr io.Writer) (list []reports.Report) {
 	header := func(kind string) reports.Header {
 		return reports.NewHeader(kind, Version, o.Endpoints.Source.String(), "")
 	}
 	if keys := s.keys.Result(); keys != nil {
+		keys.Selection = moved
 		list = append(list, &reports.BigKeys{Header: header(reports.KindBigKeys), BigKeys: *keys})
 	} else {
 		fmt.Fprintln(stderr, "surecut: --scan: this run received no whole snapshot, so that there is no report of big keys; use surecut scan bigkeys")
