@@ -9,6 +9,8 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+
+	"surecut/internal/endpoint"
 )
 
 // A running migration can be asked by other processes of the same user on the same machine, over a unix socket:
@@ -143,6 +145,8 @@ func (c *Control) serve(ctx context.Context, conn net.Conn) {
 type Attached struct {
 	path  string
 	links []LinkInfo
+
+	source, target endpoint.Identity
 }
 
 // ErrNotRunning says that no process serves the migration of a state directory.
@@ -150,11 +154,11 @@ var ErrNotRunning = errors.New("no migration is running with this state director
 
 // Attach finds the migration that runs with a state directory.
 func Attach(stateDir string) (*Attached, error) {
-	id := StateID(stateDir)
-	if id == "" {
+	state := peek(stateDir)
+	if state.ID == "" {
 		return nil, fmt.Errorf("--state %s: %w", stateDir, ErrNotRunning)
 	}
-	a := &Attached{path: socketPath(id)}
+	a := &Attached{path: socketPath(state.ID), source: state.SourceServers, target: state.TargetServers}
 	r, err := a.open(context.Background())
 	if err != nil {
 		return nil, fmt.Errorf("--state %s: %w (%w)", stateDir, ErrNotRunning, err)
@@ -167,6 +171,9 @@ func Attach(stateDir string) (*Attached, error) {
 	a.links = reply.Links
 	return a, nil
 }
+
+// Servers names the servers that the migration reads and writes, as they were when it was last started.
+func (a *Attached) Servers() (source, target endpoint.Identity) { return a.source, a.target }
 
 // LinkInfos is that of the Migration.
 func (a *Attached) LinkInfos() []LinkInfo { return a.links }

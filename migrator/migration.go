@@ -97,6 +97,9 @@ func (m *Migration) prepare(ctx context.Context) error {
 			m.state.Links = append(m.state.Links, linkState{Name: strconv.Itoa(i), Shard: s.Primary.Addr})
 		}
 	}
+	if err := m.nameServers(ctx); err != nil {
+		return err
+	}
 	m.slotted = movableSlots(m.cfg.Sides.Source)
 	shards, err := m.bindShards(ctx)
 	if err != nil {
@@ -120,6 +123,17 @@ func (m *Migration) prepare(ctx context.Context) error {
 			return err
 		}
 		m.links = append(m.links, l)
+	}
+	return nil
+}
+
+// nameServers writes down which servers the migration has to do with: its URLs may lead elsewhere for another process, or tomorrow.
+func (m *Migration) nameServers(ctx context.Context) (err error) {
+	if m.state.SourceServers, err = m.cfg.Sides.Source.Identity(ctx); err != nil {
+		return fmt.Errorf("source: %w", err)
+	}
+	if m.state.TargetServers, err = m.cfg.Sides.Target.Identity(ctx); err != nil {
+		return fmt.Errorf("target: %w", err)
 	}
 	return nil
 }

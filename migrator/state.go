@@ -9,6 +9,8 @@ import (
 	"os"
 	"path/filepath"
 	"syscall"
+
+	"surecut/internal/endpoint"
 )
 
 // stateFormat is the version of migration.json; a change that an older surecut cannot read raises it.
@@ -26,6 +28,10 @@ type state struct {
 	Links          []linkState `json:"links"`
 
 	Witnesses []witness `json:"witnesses,omitempty"`
+
+	// The servers of both sides when the migration was last started, so that others can tell whether it is theirs.
+	SourceServers endpoint.Identity `json:"source_servers,omitempty"`
+	TargetServers endpoint.Identity `json:"target_servers,omitempty"`
 
 	DBPrefix map[int]string `json:"db_prefix,omitempty"`
 	Runs     runs           `json:"runs"`
@@ -125,13 +131,16 @@ func (s *state) validate() error {
 }
 
 // StateID gives the ID of the migration that a state directory holds; "" where it holds none.
-func StateID(dir string) string {
-	data, err := os.ReadFile(filepath.Join(dir, "migration.json"))
+func StateID(dir string) string { return peek(dir).ID }
+
+// peek reads a state without taking hold of its directory; what is not there or damaged is empty.
+func peek(dir string) *state {
 	var s state
+	data, err := os.ReadFile(filepath.Join(dir, "migration.json"))
 	if err != nil || json.Unmarshal(data, &s) != nil {
-		return ""
+		return &state{}
 	}
-	return s.ID
+	return &s
 }
 
 func (s *state) path() string { return filepath.Join(s.dir, "migration.json") }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -17,15 +18,20 @@ type freezer[F verifier.Frame] interface {
 }
 
 // applier lets the verifier stop a migration for a moment.
-type applier[F verifier.Frame] struct{ m freezer[F] }
+type applier[F verifier.Frame] struct {
+	m     freezer[F]
+	names map[string]string // addresses of the migration's servers as this run names them, where it names them otherwise
+}
 
 func (a applier[F]) Links() []verifier.AppliedLink {
 	var links []verifier.AppliedLink
 	for _, l := range a.m.LinkInfos() {
-		links = append(links, verifier.AppliedLink{Shard: l.Shard, Reads: l.Reads, Slots: l.Slots})
+		links = append(links, verifier.AppliedLink{Shard: a.named(l.Shard), Reads: a.named(l.Reads), Slots: l.Slots})
 	}
 	return links
 }
+
+func (a applier[F]) named(addr string) string { return cmp.Or(a.names[addr], addr) }
 
 func (a applier[F]) Applied(ctx context.Context, link int) (verifier.Position, error) {
 	at, err := a.m.Applied(ctx, link)

@@ -127,7 +127,7 @@ func (r *migration) reachGoal(ctx context.Context, show *migrateProgress, failed
 func (r *migration) verify(ctx context.Context) (*reports.Verify, error) {
 	opts := verifier.DefaultOptions()
 	opts.Sides = verifier.Sides{Source: r.o.Config.Sides.Source, Target: r.o.Config.Sides.Target}
-	opts.Filter, opts.Applier = r.o.Config.Filter, applier[*migrator.Frame]{r.m}
+	opts.Filter, opts.Applier = r.o.Config.Filter, applier[*migrator.Frame]{m: r.m}
 	result, err := verifier.Run(ctx, opts)
 	if err := unlessStopped(ctx, err); err != nil {
 		return nil, fmt.Errorf("verify: %w", err)

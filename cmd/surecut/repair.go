@@ -11,7 +11,6 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"surecut/internal/preflight"
-	"surecut/migrator"
 	"surecut/reports"
 	"surecut/verifier"
 )
@@ -95,7 +94,7 @@ func runRepair(ctx context.Context, o RepairOptions, stdout, stderr io.Writer) e
 	switch {
 	case report.Source == t && report.Target == s && s != t:
 		return usageError("the report speaks of %s -> %s, and this would repair the other way round: it would write to the source", report.Source, report.Target)
-	case report.Source != s || report.Target != t:
+	case o.Endpoints.Source.IsFile() && report.Source != s:
 		fmt.Fprintf(stderr, "surecut: the report speaks of %s -> %s; keys are repaired by what %s and %s hold now\n", report.Source, report.Target, s, t)
 	}
 	if report.Omitted > 0 {
@@ -108,7 +107,17 @@ func runRepair(ctx context.Context, o RepairOptions, stdout, stderr io.Writer) e
 	defer closeSides()
 	o.Repair.Sides = sides
 	o.Repair.Findings = report.Findings
-	if err := o.feed(ctx, stderr); err != nil {
+	pair, err := pairOf(ctx, sides)
+	if err != nil {
+		return err
+	}
+	if err := refuseItself(pair, o.Endpoints, o.Repair.Filter); err != nil && report.Selection.Mapping() == "" && report.Selection.Part() == "" {
+		return err
+	}
+	if err := refuseOtherReport(report, pair, stderr); err != nil {
+		return err
+	}
+	if err := o.feed(ctx, pair, stderr); err != nil {
 		return err
 	}
 	done, again, err := verifier.Repair(ctx, o.Repair)
@@ -131,13 +140,13 @@ func runRepair(ctx context.Context, o RepairOptions, stdout, stderr io.Writer) e
 
 // feed takes in the migration that feeds the target. What its stream still brings would be applied a second time to a value that is
 // copied beside it, so one that runs has to be named.
-func (o *RepairOptions) feed(ctx context.Context, stderr io.Writer) error {
+func (o *RepairOptions) feed(ctx context.Context, pair verifier.Servers, stderr io.Writer) error {
 	if o.State != "" {
-		feeding, err := migrator.Attach(o.State)
+		feeding, err := attach(o.State, pair, stderr)
 		if err != nil {
 			return err
 		}
-		o.Repair.Applier = applier[*migrator.RemoteFrame]{feeding}
+		o.Repair.Applier = feeding
 		return nil
 	}
 	if !o.Repair.Apply {

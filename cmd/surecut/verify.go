@@ -15,7 +15,6 @@ import (
 
 	"surecut/internal/endpoint"
 	"surecut/internal/keyspace"
-	"surecut/migrator"
 	"surecut/reports"
 	"surecut/verifier"
 )
@@ -104,12 +103,19 @@ func runVerify(ctx context.Context, o VerifyOptions, stdout, stderr io.Writer) e
 	}
 	defer closeSides()
 	o.Verify.Sides = sides
+	pair, err := pairOf(ctx, sides)
+	if err != nil {
+		return err
+	}
+	if err := refuseItself(pair, o.Endpoints, o.Verify.Filter); err != nil {
+		return err
+	}
 	if o.State != "" {
-		feeding, err := migrator.Attach(o.State)
+		feeding, err := attach(o.State, pair, stderr)
 		if err != nil {
 			return err
 		}
-		o.Verify.Applier = applier[*migrator.RemoteFrame]{feeding}
+		o.Verify.Applier = feeding
 	}
 	show := newVerifyProgress(o.Progress, stderr)
 	o.Verify.Progress = show.update

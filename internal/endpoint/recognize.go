@@ -1,0 +1,89 @@
+package endpoint
+
+import (
+	"fmt"
+	"slices"
+)
+
+// Recognition says whether a deployment is the one that was met earlier.
+type Recognition struct {
+	Same bool
+	Sure bool   // it rests on more than an address
+	By   string // the evidence, part of a sentence
+}
+
+// Recognize holds the servers of a deployment against those that were written down earlier. Run IDs change with each restart, so a new
+// one is no proof of another server: node IDs and the replication IDs of the data outlive restarts and failovers. Where none of them is
+// shared, an address in common leaves it open, and no address in common means another deployment.
+func (id Identity) Recognize(before Identity) Recognition {
+	if same, evidence := id.SameAs(before); same {
+		return Recognition{true, true, evidence}
+	}
+	for _, a := range id {
+		for _, b := range before {
+			if shared := sharedID(a.ReplicationIDs, b.ReplicationIDs); shared != "" {
+				return Recognition{true, true, fmt.Sprintf("%s goes on with the data of %s (replication ID %s)", a.Addr, b.Addr, shared)}
+			}
+		}
+	}
+	for _, a := range id {
+		if slices.ContainsFunc(before, func(b Member) bool { return b.Addr == a.Addr }) {
+			return Recognition{true, false, fmt.Sprintf("%s has its address and another run ID: it was restarted, or another server stands there", a.Addr)}
+		}
+	}
+	return Recognition{false, len(id) > 0 && len(before) > 0, fmt.Sprintf("%s shares no run ID, node ID, replication ID or address with %s", id.addrs(), before.addrs())}
+}
+
+// NamesFor returns what the servers are called here that others know by other addresses, by those addresses.
+func (id Identity) NamesFor(others Identity) map[string]string {
+	names := map[string]string{}
+	for _, b := range others {
+		for _, a := range id {
+			if same, _ := (Identity{a}).SameAs(Identity{b}); same && a.Addr != b.Addr {
+				names[b.Addr] = a.Addr
+			}
+		}
+	}
+	return names
+}
+
+// Replicates says whether a server of either side is a replica in the replication of the other, and which: both have one history then.
+func (id Identity) Replicates(other Identity) (yes bool, evidence string) {
+	for _, a := range id {
+		for _, b := range other {
+			if a.Role != RoleReplica && b.Role != RoleReplica || len(a.ReplicationIDs) == 0 || len(b.ReplicationIDs) == 0 {
+				continue
+			}
+			if a.ReplicationIDs[0] == b.ReplicationIDs[0] { // the present one; those of before are no secret of a replica that was promoted
+				return true, fmt.Sprintf("%s and %s replicate one set of data (replication ID %s)", a.Addr, b.Addr, a.ReplicationIDs[0])
+			}
+		}
+	}
+	return false, ""
+}
+
+func sharedID(a, b []string) string {
+	if i := slices.IndexFunc(a, func(id string) bool { return slices.Contains(b, id) }); i >= 0 {
+		return a[i]
+	}
+	return ""
+}
+
+// addrs names the servers, a few of them where there are many.
+func (id Identity) addrs() string {
+	const few = 3
+	text := ""
+	for i, m := range id {
+		if i == few {
+			return text + " and others"
+		}
+		if i > 0 {
+			text += ", "
+		}
+		text += m.Addr
+	}
+	if text == "" {
+		return "no known server"
+	}
+	return text
+}
