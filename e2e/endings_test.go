@@ -310,8 +310,7 @@ func waitGone(t *testing.T, gate, report, lock string) {
 func TestGoMeansTheWritersAreOff(t *testing.T) {
 	t.Parallel()
 	n := newNight(t)
-	replica := servers.Replica(t, n.source) // so that the offset moves with all that is replicated
-	_ = replica
+	servers.Replica(t, n.source) // so that the offset moves with all that is replicated
 	every := func(period time.Duration, write func(i int)) (stop func()) {
 		quit, over := make(chan struct{}), make(chan struct{})
 		go func() {
@@ -348,10 +347,15 @@ func TestGoMeansTheWritersAreOff(t *testing.T) {
 		{"one write every 700 ms", 700 * time.Millisecond, do("INCR", "counter"), 3, "last command incr"},
 		{"a script", 50 * time.Millisecond, do("EVAL", "return redis.call('incr', KEYS[1])", "1", "counter"), 3, "calls of commands that write"},
 		{"counters that are reset while it is written", 50 * time.Millisecond, func(i int) { do("INCR", "counter")(i); do("CONFIG", "RESETSTAT")(i) }, 3, "changes of its data"},
-		{"messages and readers", 5 * time.Millisecond, func(i int) { do("PUBLISH", "news", "#")(i); do("GET", "counter")(i); do("SORT", "nothing")(i) }, 0, ""},
+		{"keys that expire, messages and readers", 5 * time.Millisecond, func(i int) { do("PUBLISH", "news", "#")(i); do("GET", "counter")(i); do("SORT", "nothing")(i) }, 0, ""},
 	} {
 		t.Run(w.name, func(t *testing.T) {
 			n.t = t
+			if w.status == 0 {
+				for i := range 500 {
+					n.source.Must("SET", "expires:"+strconv.Itoa(i), "1", "PX", strconv.Itoa(3000+20*i))
+				}
+			}
 			stop := every(w.period, w.write)
 			s := n.migrate("--until", "same", "--quiet-for", "3s")
 			status := s.end(2 * time.Minute)
@@ -381,6 +385,28 @@ func TestGoMeansTheWritersAreOff(t *testing.T) {
 			note("quiet: %-45s %3d", w.name, w.status)
 		})
 	}
+	t.Run("one shard of a cluster", func(t *testing.T) {
+		nodes := servers.Cluster(t, "redis:7.0", 3, 0)
+		c := &night{t: t, source: nodes[0], target: n.target}
+		shard := nodes[2].Client(0)
+		key := ""
+		for i := 0; key == ""; i++ { // one that the last node holds
+			if name := "k" + strconv.Itoa(i); nodes[2].Do("SET", name, "1").Error() == nil {
+				key = name
+			}
+		}
+		stop := every(20*time.Millisecond, func(int) { _ = shard.Do(t.Context(), shard.B().Incr().Key(key).Build()).Error() })
+		s := c.migrate("--until", "same", "--quiet-for", "2s")
+		status := s.end(2 * time.Minute)
+		stop()
+		s.want(status, 3)
+		if !strings.Contains(s.stdout.String(), nodes[2].Addr+": it is still written") {
+			t.Errorf("it does not name the node: %s", s.stdout.String())
+		}
+		s = c.migrate("--until", "same", "--quiet-for", "1s")
+		c.ends(s, 0, "complete", "done")
+		note("quiet: %-45s %3d", "one shard of a cluster", 3)
+	})
 	t.Run("writes held back", func(t *testing.T) {
 		n.t = t
 		n.source.Must("SET", "counter", "0")

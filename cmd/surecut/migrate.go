@@ -15,6 +15,7 @@ import (
 	"surecut/internal/endpoint"
 	"surecut/internal/preflight"
 	"surecut/internal/profile"
+	"surecut/internal/quiet"
 	"surecut/migrator"
 	"surecut/reports"
 	"surecut/verifier"
@@ -186,6 +187,9 @@ func (o MigrateOptions) validateScan() error {
 	if o.Until == "caught-up" {
 		errs = append(errs, errors.New("--until caught-up: --capture scan ends when both sides agree"))
 	}
+	if o.PauseWrites > 0 {
+		errs = append(errs, errors.New("--pause-writes: --capture scan compares in rounds, which take longer than writes should wait; stop the writers yourself"))
+	}
 	if o.Config.TuneSource {
 		errs = append(errs, errors.New("--tune-source: --capture scan does not replicate"))
 	}
@@ -212,6 +216,11 @@ func runMigrate(ctx context.Context, o MigrateOptions, stdout, stderr io.Writer)
 	checked, err := checkFirst(ctx, o, source, target, stderr)
 	if err != nil {
 		return err
+	}
+	if o.PauseWrites > 0 {
+		if err := quiet.CanPause(ctx, source.Deployment); err != nil {
+			return err
+		}
 	}
 	o.Config.Sides = migrator.Sides{Source: source.Deployment, Target: target.Deployment}
 	o.Config.AcceptCut = o.AcceptAlarms || slices.Contains(o.Accept, "source_file")

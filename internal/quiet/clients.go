@@ -32,13 +32,14 @@ func (c Client) String() string {
 	return fmt.Sprintf("%s, last command %s", text, c.Command)
 }
 
-// connected names who may have written to a node lately. A server that refuses CLIENT LIST names nobody.
-func connected(ctx context.Context, d *endpoint.Deployment, addr string, since time.Duration) []Client {
-	text, err := clientList(ctx, d, addr)
+// nameWriters adds to a node that is not quiet who may have written to it lately, or that its user may not ask.
+func nameWriters(ctx context.Context, d *endpoint.Deployment, n *Node, since time.Duration) {
+	text, err := clientList(ctx, d, n.Addr)
 	if err != nil {
-		return []Client{}
+		n.Reason += "; who is connected is not known, since CLIENT LIST could not be asked"
+		return
 	}
-	return writers(parseClients(text), since)
+	n.Writers = writers(parseClients(text), since)
 }
 
 func clientList(ctx context.Context, d *endpoint.Deployment, addr string) (string, error) {

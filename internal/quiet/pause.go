@@ -22,18 +22,42 @@ type Pause struct {
 // well, surecut among them.
 const pauseSince = 60200
 
+// CanPause says why the writes of a deployment cannot be held back: before a migration begins, and not hours later when it compares.
+// Where the user's permissions cannot be asked for (ACL DRYRUN came with 7.0), they are taken for given.
+func CanPause(ctx context.Context, d *endpoint.Deployment) error {
+	for _, s := range d.Shards() {
+		addr := s.Primary.Addr
+		facts, err := d.Server(ctx, addr)
+		if err != nil {
+			return fmt.Errorf("--pause-writes: %s: %w", addr, err)
+		}
+		if facts.Number < pauseSince {
+			return fmt.Errorf("--pause-writes: %s is %s %s, and a pause of writes alone came with 6.2: stop the writers yourself", addr, facts.Flavor, facts.Version)
+		}
+		c, err := d.Client(ctx, addr, 0)
+		if err != nil {
+			return fmt.Errorf("--pause-writes: %s: %w", addr, err)
+		}
+		user, err := c.Do(ctx, c.B().Arbitrary("ACL", "WHOAMI").Build()).ToString()
+		if err != nil {
+			continue
+		}
+		for _, args := range [][]string{{"CLIENT", "PAUSE", "1", "WRITE"}, {"CLIENT", "UNPAUSE"}} {
+			answer, err := c.Do(ctx, c.B().Arbitrary("ACL", "DRYRUN", user).Args(args...).Build()).ToString()
+			if err == nil && answer != "OK" {
+				return fmt.Errorf("--pause-writes: %s: user %s may not run CLIENT %s: grant +client|pause and +client|unpause, or stop the writers yourself", addr, user, args[1])
+			}
+		}
+	}
+	return nil
+}
+
 // PauseWrites holds the writes back on every primary, for the time at most: then each server lets them go by itself, whatever becomes
 // of surecut. On an error nothing is paused.
 func PauseWrites(ctx context.Context, d *endpoint.Deployment, most time.Duration) (*Pause, error) {
 	p := &Pause{d: d, begun: time.Now(), most: most}
-	for _, s := range d.Shards() {
-		facts, err := d.Server(ctx, s.Primary.Addr)
-		if err != nil {
-			return nil, fmt.Errorf("pause the writes of %s: %w", s.Primary.Addr, err)
-		}
-		if facts.Number < pauseSince {
-			return nil, fmt.Errorf("--pause-writes: %s is %s %s, and a pause of writes alone came with 6.2: stop the writers yourself", s.Primary.Addr, facts.Flavor, facts.Version)
-		}
+	if err := CanPause(ctx, d); err != nil {
+		return nil, err
 	}
 	for _, s := range d.Shards() {
 		p.addrs = append(p.addrs, s.Primary.Addr)

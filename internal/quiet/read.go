@@ -117,7 +117,7 @@ func Watch(ctx context.Context, d *endpoint.Deployment, before []Reading, quietF
 	r.ForMs = quietFor.Milliseconds()
 	for i := range r.Nodes {
 		if r.Nodes[i].Reason != "" {
-			r.Nodes[i].Writers = connected(ctx, d, r.Nodes[i].Addr, time.Since(begun))
+			nameWriters(ctx, d, &r.Nodes[i], time.Since(begun))
 		}
 	}
 	return r, still, nil

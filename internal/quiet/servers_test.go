@@ -227,3 +227,33 @@ func TestPauseRefusedWhereThereIsNone(t *testing.T) {
 		t.Errorf("%v; want that it is refused, with the version", err)
 	}
 }
+
+// TestMayNotPause: a user who may not pause is told so before anything is paused.
+func TestMayNotPause(t *testing.T) {
+	s := servers.Standalone(t, "redis:7.0")
+	s.Must("ACL", "SETUSER", "mover", "on", "nopass", "~*", "+@all", "-client|unpause")
+	_, err := PauseWrites(t.Context(), open(t, "redis://mover:x@"+s.Addr), time.Minute)
+	if err == nil || !strings.Contains(err.Error(), "mover may not run CLIENT UNPAUSE") {
+		t.Errorf("%v; want that the user may not let the writes go again", err)
+	}
+	s.Must("SET", "k", "not paused")
+}
+
+// TestWhoIsConnectedIsNotKnown: a user who may not ask for the clients still learns that the source is written.
+func TestWhoIsConnectedIsNotKnown(t *testing.T) {
+	s := servers.Standalone(t, "redis:7.0")
+	s.Must("ACL", "SETUSER", "mover", "on", "nopass", "~*", "+@all", "-client")
+	d := open(t, "redis://mover:x@"+s.Addr)
+	before, err := Read(t.Context(), d)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Must("SET", "k", "v")
+	r, _, err := Watch(t.Context(), d, before, 10*time.Millisecond)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := r.Nodes[0]; r.Quiet || len(n.Writers) != 0 || !strings.Contains(n.Reason, "still written") || !strings.Contains(n.Reason, "is not known, since CLIENT LIST") {
+		t.Errorf("%+v", n)
+	}
+}
