@@ -41,6 +41,7 @@ type Migration struct {
 	stateMu sync.Mutex // guards state
 	mending sync.Mutex // one loss of the target at a time
 	again   sync.Mutex // one CopyAgain at a time
+	proven  time.Time  // when CopyAgain last saw the slots of the source in place; guarded by again
 
 	refresh   sync.Mutex // of the source's topology
 	refreshed time.Time  // guarded by refresh

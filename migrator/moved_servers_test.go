@@ -264,6 +264,26 @@ func TestSlotMovesInFullCopy(t *testing.T) {
 	x.stopsFor(r, "slot 5426", x.nodes[0].Addr, x.nodes[1].Addr)
 }
 
+// TestSlotMovesInScan: nor is a source followed that is scanned, in its first pass or when keys are copied again.
+func TestSlotMovesInScan(t *testing.T) {
+	t.Parallel()
+	x := newClusterTest(t)
+	r := begin(t, x.u, x.dir, func(c *Config) { c.Capture, c.RateOps = CaptureScan, 1000 })
+	poll(t, "part of the scan", func() bool { return r.m.Report().Counters.SnapshotApplied > 100 })
+	x.move(5426, 0, 1)
+	x.stopsFor(r, "slot 5426", x.nodes[0].Addr, x.nodes[1].Addr)
+
+	x = newClusterTest(t)
+	r = begin(t, x.u, x.dir, func(c *Config) { c.Capture = CaptureScan })
+	<-r.ended
+	if r.err != nil {
+		t.Fatal(r.err)
+	}
+	x.move(0, 0, 1)
+	_, err := r.m.CopyAgain(t.Context(), []Outdated{{Key: keyspace.Key{Name: "key:1"}}})
+	x.named(err, "slot 0", x.nodes[0].Addr, x.nodes[1].Addr)
+}
+
 // TestSlotMovesBeforeStop: an order to stop that follows at once finds out as well.
 func TestSlotMovesBeforeStop(t *testing.T) {
 	t.Parallel()

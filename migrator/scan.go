@@ -414,6 +414,12 @@ type Recopied struct {
 func (m *Migration) CopyAgain(ctx context.Context, keys []Outdated) (r Recopied, err error) {
 	m.again.Lock()
 	defer m.again.Unlock()
+	if time.Since(m.proven) > slotPoll { // what a node does not hold any more because its slot moved would be deleted
+		if err := m.proveSlots(ctx); err != nil {
+			return r, err
+		}
+		m.proven = time.Now()
+	}
 	byLink := make([][]keyspace.Key, len(m.links))
 	keep := map[keyspace.Key]bool{}
 	for _, k := range keys {

@@ -424,6 +424,9 @@ func (m *Migration) watchSlots(ctx context.Context) error {
 
 // confirmSlots is one look, repeated where it shows that slots have changed hands.
 func (m *Migration) confirmSlots(ctx context.Context) error {
+	m.refresh.Lock()
+	m.refreshed = time.Time{} // what was seen up to a second ago is not enough
+	m.refresh.Unlock()
 	err := m.lookAtSlots(ctx)
 	var moved *reshardError
 	if !errors.As(err, &moved) || moved.began() {
@@ -459,9 +462,6 @@ func (m *Migration) lastLook(ctx context.Context, ended error) error {
 	if !m.slotted || errors.As(ended, &told) || ctx.Err() != nil {
 		return ended
 	}
-	m.refresh.Lock()
-	m.refreshed = time.Time{} // what was seen up to a second ago is not enough
-	m.refresh.Unlock()
 	err := m.confirmSlots(ctx)
 	switch {
 	case !errors.Is(err, errResharded):
