@@ -139,8 +139,8 @@ var depthWords = map[string]string{
 }
 
 var proofWords = map[string]string{
-	"rounds": "suspects were read again over time",
-	"offset": "suspects were compared at one offset",
+	"rounds": "it rests on the target following in time",
+	"offset": "both sides were compared at one offset",
 }
 
 func summarizeVerify(v *Verify) summary {

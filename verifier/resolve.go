@@ -260,10 +260,10 @@ func (v *verification) roundBatch(ctx context.Context, batch []record, rest *spi
 	}
 	return v.tally.batch(func(t *tally) error {
 		for i := range batch {
-			r, w := &batch[i], unwritten
+			r := &batch[i]
 			r.flags &^= behind
-			var late bool
-			if w, late = seen.of(r.keyID); late {
+			w, late := seen.of(r.keyID)
+			if late {
 				r.flags |= behind
 			}
 			d := v.judges.observe(r, &v.rules, &observed[i], w, n)

@@ -2,7 +2,6 @@ package verifier
 
 import (
 	"context"
-	"fmt"
 	"math/rand/v2"
 	"strconv"
 	"time"
@@ -56,6 +55,7 @@ type simOp struct {
 	verb    simVerb
 	arg     int64
 	applied int64 // when the target applies it, µs
+	copied  int64 // when the replica that is read has it, µs
 	told    int64 // when the feed has read it, µs
 }
 
@@ -98,6 +98,7 @@ type simKey struct {
 	faulty  bool
 
 	source  simState
+	copy    simState // on the replica
 	held    simState // by the target, so far as it has applied
 	genesis [2]simState
 	gone    int64 // when the source notices that it has expired; 0: nothing to notice
@@ -107,6 +108,7 @@ type simKey struct {
 // simPlan says what kind of play it is.
 type simPlan struct {
 	applier bool
+	replica bool // the source is read from a replica, which the target may be ahead of
 	feed    simFeedKind
 	fed     bool // the target is fed at all
 	maxLag  int64
@@ -131,6 +133,7 @@ type simWorld struct {
 	keys   []simKey
 	ops    []simOp
 	done   int // ops that the target has applied
+	copied int // ops that the replica has
 	frozen bool
 	limit  int64 // of what a frozen target applies
 	lag    int64
@@ -148,6 +151,7 @@ func newSimWorld(seed uint64) *simWorld {
 	w.plan = simPlan{applier: w.pick(2) == 0, feed: simFeedKind(max(0, w.pick(5)-2)), fed: w.pick(6) > 0, flushes: w.pick(8) == 0 && w.pick(2) == 0,
 		breaks: w.pick(5) == 0, fails: w.pick(5) == 0}
 	w.plan.maxLag = 900_000
+	w.plan.replica = !w.plan.applier && w.pick(3) == 0
 	if w.plan.applier {
 		w.plan.fed = true
 		w.plan.maxLag = []int64{30_000, 900_000, 4_000_000, 40_000_000}[w.pick(4)]
@@ -198,7 +202,7 @@ func (w *simWorld) newKey(i int) simKey {
 	if k.every == 0 && k.source.value != 0 && w.pick(2) == 0 {
 		k.source.expireAt, k.expires = simStart+4000+w.pick(14_000), true
 	}
-	k.held = k.source
+	k.held, k.copy = k.source, k.source
 	if w.pick(2) == 0 {
 		k.faulty = true
 		switch w.pick(4) {
@@ -307,9 +311,10 @@ func (w *simWorld) expire(key int) {
 func (w *simWorld) run(op simOp) {
 	op.offset, op.at = int64(len(w.ops)+1), w.now
 	w.lag = max(0, min(w.plan.maxLag, w.lag+w.pick(w.plan.maxLag/4+1)-w.plan.maxLag/8))
-	op.applied, op.told = w.now+w.lag, w.now+w.pick(200_000)
+	op.applied, op.told, op.copied = w.now+w.lag, w.now+w.pick(200_000), w.now+w.pick(300_000)
 	if n := len(w.ops); n > 0 {
 		op.applied = max(op.applied, w.ops[n-1].applied)
+		op.copied = max(op.copied, w.ops[n-1].copied)
 		op.told = max(op.told, w.ops[n-1].told)
 	}
 	if !w.plan.applier {
@@ -328,6 +333,15 @@ func (w *simWorld) run(op simOp) {
 
 // apply lets the target apply what has come to it.
 func (w *simWorld) apply() {
+	for w.copied < len(w.ops) && w.ops[w.copied].copied <= w.now {
+		op := &w.ops[w.copied]
+		for i := range w.keys {
+			if op.key == i || op.key < 0 {
+				w.keys[i].copy = op.run(w.keys[i].copy)
+			}
+		}
+		w.copied++
+	}
 	for w.done < len(w.ops) && w.plan.fed {
 		op := &w.ops[w.done]
 		if w.frozen && op.offset > w.limit || !w.frozen && op.applied > w.now {
@@ -340,6 +354,14 @@ func (w *simWorld) apply() {
 		}
 		w.done++
 	}
+}
+
+// sourceState is what the node of the source that is read holds.
+func (w *simWorld) sourceState(key int) simState {
+	if w.plan.replica {
+		return w.keys[key].copy
+	}
+	return w.keys[key].source
 }
 
 // tick lets a little time pass, as each reading takes some.
@@ -374,206 +396,4 @@ func (w *simWorld) indexOf(name string) int {
 		panic(err)
 	}
 	return i
-}
-
-// simSource and simTarget read keys one by one, at arbitrary instants.
-type simSource struct{ *simWorld }
-type simTarget struct{ *simWorld }
-
-func (s simSource) probe(_ context.Context, keys []keyID, _ int64) ([]reading, error) {
-	out := make([]reading, len(keys))
-	for i, k := range keys {
-		s.tick()
-		out[i] = s.read(s.indexOf(k.name), s.keys[s.indexOf(k.name)].source, true)
-	}
-	return out, nil
-}
-
-func (s simTarget) probe(_ context.Context, keys []keyID, _ int64) ([]reading, error) {
-	out := make([]reading, len(keys))
-	for i, k := range keys {
-		s.tick()
-		out[i] = s.read(s.indexOf(k.name), s.keys[s.indexOf(k.name)].held, false)
-	}
-	return out, nil
-}
-
-// read reads a key. On the source a reading finds out that it has expired.
-func (w *simWorld) read(key int, s simState, source bool) reading {
-	if w.plan.fails && w.pick(10) == 0 {
-		return reading{Err: errChanged}
-	}
-	r := s.at(w.ms()).reading()
-	if source {
-		w.expire(key)
-	}
-	return r
-}
-
-func (s simSource) readAt(_ context.Context, _ AppliedLink, keys []record) ([]reading, int64, error) {
-	s.tick()
-	out := make([]reading, len(keys))
-	for i := range keys {
-		key := s.indexOf(keys[i].name)
-		s.expire(key)
-		out[i] = s.keys[key].source.at(s.ms()).reading()
-	}
-	return out, int64(len(s.ops)), nil
-}
-
-// list reads every key of both sides once, in any order; the target not before the lead.
-func (w *simWorld) list(ctx context.Context, s spills, lead func(context.Context) error) error {
-	type turn struct {
-		source bool
-		key    int
-	}
-	var early, late []turn
-	for i := range w.keys {
-		if w.pick(2) == 0 {
-			early = append(early, turn{true, i})
-		} else {
-			late = append(late, turn{true, i})
-		}
-		late = append(late, turn{false, i})
-	}
-	shuffle := func(turns []turn) {
-		w.rnd.Shuffle(len(turns), func(i, j int) { turns[i], turns[j] = turns[j], turns[i] })
-	}
-	shuffle(early)
-	shuffle(late)
-	read := func(turns []turn) error {
-		for _, t := range turns {
-			w.tick()
-			to, state := s.Target, w.keys[t.key].held
-			if t.source {
-				to, state = s.Source, w.keys[t.key].source
-			}
-			got := w.read(t.key, state, t.source)
-			if got.Err == nil && !got.present() {
-				continue
-			}
-			w.listed |= 1 << t.key
-			rec := record{keyID: keyID{name: w.keys[t.key].name}}
-			if rec.hold(&got); got.Err != nil {
-				rec.flags = unread
-			}
-			if err := to.add(&rec); err != nil {
-				return err
-			}
-		}
-		return nil
-	}
-	if err := read(early); err != nil {
-		return err
-	}
-	if err := lead(ctx); err != nil {
-		return err
-	}
-	return read(late)
-}
-
-// The Applier of the play.
-
-func (w *simWorld) Links() []AppliedLink { return []AppliedLink{{Shard: "s:1", Reads: "s:1"}} }
-
-func (w *simWorld) Applied(context.Context, int) (Position, error) {
-	w.tick()
-	return Position{simID, int64(w.done)}, nil
-}
-
-func (w *simWorld) Freeze(context.Context, int) (Frame, error) {
-	w.tick()
-	if behind := len(w.ops) - w.done; w.lag > 5_000_000 && behind > 0 {
-		w.advance(1_000_000)
-		return nil, fmt.Errorf("freeze: %w", ErrLags)
-	}
-	w.frozen, w.limit = true, int64(w.done)
-	return w, nil
-}
-
-func (w *simWorld) ApplyTo(_ context.Context, offset int64) error {
-	w.limit = max(w.limit, offset)
-	w.tick()
-	return nil
-}
-
-func (w *simWorld) Release() {
-	w.frozen = false
-	w.apply()
-}
-
-// simFeed tells of writes, some time after they happened.
-type simFeed struct {
-	*simWorld
-	from   int   // ops up to here are before the window
-	opened int64 // when it began
-	deaf   bool  // broken: it was lost during the window
-
-	// Ways to be wrong, for the test that the simulator notices.
-	noBarrier, noGap, noFlush, late bool
-}
-
-// heard returns how many commands the feed has read by now.
-func (f *simFeed) heard() int {
-	n := f.from
-	for n < len(f.ops) && f.ops[n].told <= f.now {
-		n++
-	}
-	return n
-}
-
-func (f *simFeed) begin(context.Context) ([]nodePosition, error) {
-	f.tick()
-	f.from = 0
-	f.from, f.opened = f.heard(), f.now
-	return []nodePosition{{"s:1", Position{simID, int64(len(f.ops))}}}, nil
-}
-
-func (f *simFeed) end(context.Context) (view, error) {
-	f.tick()
-	upTo := len(f.ops)
-	for !f.noBarrier && f.heard() < upTo {
-		f.advance(10_000)
-	}
-	lost := f.lostAt > f.opened && f.lostAt <= f.now
-	v := &simView{kind: f.plan.feed, from: int64(f.from)}
-	for _, op := range f.ops[f.from:f.heard()] {
-		switch {
-		case lost && op.told >= f.lostAt, f.late && op.at < f.opened+1_500_000:
-		case op.key < 0:
-			v.all = v.all || !f.noFlush
-		default:
-			v.names |= 1 << op.key
-		}
-	}
-	v.any = len(f.ops) > f.from
-	v.all = v.all || lost && !f.noGap
-	return v, nil
-}
-
-type simView struct {
-	kind  simFeedKind
-	from  int64
-	names uint64
-	all   bool
-	any   bool
-}
-
-func (v *simView) still() bool { return v.kind != simUntold && !v.any }
-
-func (v *simView) writing(name string) writing {
-	switch {
-	case v.kind == simUntold || v.kind == simRest && v.any:
-		return untold
-	case v.kind == simRest:
-		return unwritten
-	}
-	i, err := strconv.Atoi(name[1:])
-	if err != nil {
-		panic(err)
-	}
-	if v.all || v.names&(1<<i) != 0 {
-		return written
-	}
-	return unwritten
 }

@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
+	"surecut/internal/endpoint"
 	"surecut/internal/writes"
 )
 
@@ -59,6 +61,7 @@ type sourceFeed struct {
 // nodeFeed follows one node.
 type nodeFeed struct {
 	node     *node
+	opts     *Options
 	replica  *writes.Replica
 	tracking *writes.Tracking
 	why      string    // why by nothing better
@@ -88,12 +91,12 @@ func (f *sourceFeed) begin(ctx context.Context) ([]nodePosition, error) {
 	for _, n := range f.source.known() {
 		nf := f.nodes[n.addr()]
 		if nf == nil {
-			nf = &nodeFeed{node: n}
+			nf = &nodeFeed{node: n, opts: f.source.opts}
 			f.nodes[n.addr()] = nf
 		}
 		g.Go(func() error {
 			nf.exchange(f.set)
-			nf.follow(ctx, f.source.opts, f.set)
+			nf.follow(ctx, f.set)
 			nf.before, _ = countersOf(ctx, n) // where that fails, nothing is known of the window
 			if nf.since == nil {
 				nf.since = nf.before
@@ -132,7 +135,7 @@ func (n *nodeFeed) exchange(set *writes.Set) {
 
 // follow sees to it that the node is followed, by the best way that there is: its replication stream where it keeps a backlog, for it
 // would make a snapshot otherwise; then tracking.
-func (n *nodeFeed) follow(ctx context.Context, o *Options, set *writes.Set) {
+func (n *nodeFeed) follow(ctx context.Context, set *writes.Set) {
 	if n.replica != nil && n.replica.Lost() == nil || n.tracking != nil && n.tracking.Lost() == nil {
 		return
 	}
@@ -193,7 +196,7 @@ func (f *sourceFeed) end(ctx context.Context) (view, error) {
 func (n *nodeFeed) catchUp(ctx context.Context, set *writes.Set) string {
 	ctx, cancel := context.WithTimeoutCause(ctx, feedPatience, errors.New("it did not come in time"))
 	defer cancel()
-	after, err := countersOf(ctx, n.node)
+	after, err := n.standsNow(ctx, set)
 	n.after = after
 	if n.before == nil || err != nil || n.before.info["run_id"] != after.info["run_id"] {
 		return byRereading
@@ -218,6 +221,53 @@ func (n *nodeFeed) catchUp(ctx context.Context, set *writes.Set) string {
 		return byRest
 	}
 	return byRereading
+}
+
+// standsNow asks where the node stands. A replica must have come to where its primary stands: whoever feeds the target from the primary
+// may be ahead of it, and a write that only the target has would not be in the list. Beside a migration the target is fed from the node
+// that is read, and cannot be ahead.
+func (n *nodeFeed) standsNow(ctx context.Context, set *writes.Set) (*counters, error) {
+	after, err := countersOf(ctx, n.node)
+	if err != nil || after.info["role"] != "slave" || n.opts.Applier != nil {
+		return after, err
+	}
+	goal, err := n.primaryOffset(ctx, after)
+	if err != nil {
+		set.AddAll(fmt.Sprintf("the replica %s was read, and how far its primary is ahead is not known: %v", n.node.addr(), err))
+		return after, nil
+	}
+	for {
+		if after, err = countersOf(ctx, n.node); err != nil {
+			return nil, err
+		}
+		if after.position.Offset >= goal {
+			return after, nil
+		}
+		if err := sleep(ctx, appliedPoll); err != nil {
+			set.AddAll(fmt.Sprintf("the replica %s was read, and does not come to where its primary is", n.node.addr()))
+			return after, nil
+		}
+	}
+}
+
+// primaryOffset asks the primary of a replica where it stands. One that is not known, as that of a replica which the user names by
+// itself, is given the time that the target may lag.
+func (n *nodeFeed) primaryOffset(ctx context.Context, replica *counters) (int64, error) {
+	if n.node.primary == n.node.addr() || !n.node.facts.OneStream { // before 4.0 a replica counts offsets of its own
+		return 0, sleep(ctx, max(n.opts.Interval, leastLead))
+	}
+	client, err := n.node.dep.Client(ctx, n.node.primary, 0)
+	if err != nil {
+		return 0, err
+	}
+	info, err := endpoint.Info(ctx, client, "replication")
+	if err != nil {
+		return 0, err
+	}
+	if info["master_replid"] != "" && info["master_replid"] != replica.position.ReplID {
+		return 0, errors.New("it follows another stream than its primary's")
+	}
+	return strconv.ParseInt(info["master_repl_offset"], 10, 64)
 }
 
 // sum takes an end of a window into what is reported. It needs mu.
