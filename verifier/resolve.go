@@ -58,7 +58,7 @@ func (r *record) observe(u *rules, o *observation, w writing, n roundOf) decisio
 	// Of several rounds that agree, the first one stands for what the others find unchanged.
 	steady := onePoint || w == untold && n.need > 1 && u.unchanged(&o.Before, &o.After)
 	r.count(u, o, &d, steady)
-	if d.Settled = n.last; d.Settled && d.Verdict != Unchecked && int(r.quiet) < n.need {
+	if d.Settled = n.decides(r); d.Settled && d.Verdict != Unchecked && int(r.quiet) < n.need {
 		d.Verdict, d.Reason = Unchecked, r.undecided(n)
 	}
 	return d
@@ -148,14 +148,14 @@ const mostPasses = 2
 
 // resolve reads the suspects until each has its verdict. Those whose expiry decides them are judged once it has passed.
 func (v *verification) resolve(ctx context.Context, suspects *spill) error {
-	for n := range mostPasses {
+	for range mostPasses {
 		late, err := newSpill(v.opts.TempDir, 1)
 		if err != nil {
 			return err
 		}
 		defer late.close()
 		v.late, v.lateUntil = late, time.Time{}
-		if err := v.pass(ctx, suspects, v.opts.Rounds+n); err != nil {
+		if err := v.pass(ctx, suspects); err != nil {
 			return err
 		}
 		if suspects = late; suspects.count() == 0 {
@@ -169,15 +169,15 @@ func (v *verification) resolve(ctx context.Context, suspects *spill) error {
 }
 
 // pass takes the suspects through all rounds. Where a migration feeds the target, the first round clears what nobody writes, the
-// second one compares at one offset, and what is left over goes through rounds as it does without a migration. What has expired goes
-// through one round more than are needed: the source may notice the expiry only when the key is read, and then it is written once more.
-func (v *verification) pass(ctx context.Context, suspects *spill, rounds int) error {
-	steps := make([]func(context.Context, *spill, *spill) error, 0, rounds+2)
+// second one compares at one offset, and what is left over goes through rounds as it does without a migration.
+func (v *verification) pass(ctx context.Context, suspects *spill) error {
+	most := 2*v.opts.Rounds - 1
+	steps := make([]func(context.Context, *spill, *spill) error, 0, most+2)
 	if v.opts.Applier != nil {
-		steps = append(steps, v.roundStep(roundOf{need: v.opts.Rounds}), v.prove)
+		steps = append(steps, v.roundStep(roundOf{need: v.opts.Rounds, most: most}), v.prove)
 	}
-	for n := 1; n <= rounds; n++ {
-		steps = append(steps, v.roundStep(roundOf{need: v.opts.Rounds, last: n == rounds}))
+	for n := 1; n <= most; n++ {
+		steps = append(steps, v.roundStep(roundOf{round: n, need: v.opts.Rounds, most: most}))
 	}
 	for _, step := range steps {
 		if suspects.count() == 0 {
@@ -203,8 +203,15 @@ func (v *verification) pass(ctx context.Context, suspects *spill, rounds int) er
 
 // roundOf is one round of a pass.
 type roundOf struct {
-	need int  // so many windows in a row prove a difference
-	last bool // it leaves no suspect
+	round int // from 1 on; 0: it only clears
+	need  int // so many windows in a row prove a difference
+	most  int // no round follows this one
+}
+
+// decides says whether a suspect gets its verdict in this round: when as many rounds are over as are asked for. What was written in
+// one of them, and has stayed as it is since, is given as many more as its difference still needs.
+func (n roundOf) decides(r *record) bool {
+	return n.round == n.most || n.round >= n.need && (r.quiet == 0 || int(r.quiet) >= n.need)
 }
 
 func (v *verification) roundStep(n roundOf) func(context.Context, *spill, *spill) error {

@@ -49,7 +49,7 @@ func TestObserve(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			var r record
 			for i := range tt.seen {
-				d := r.observe(u, &tt.seen[i], unwritten, roundOf{need: tt.rounds, last: i+1 == tt.rounds})
+				d := r.observe(u, &tt.seen[i], unwritten, roundOf{round: i + 1, need: tt.rounds, most: tt.rounds})
 				if d.Settled != (i+1 == tt.settled) {
 					t.Fatalf("round %d: settled = %v, want it in round %d (%s)", i+1, d.Settled, tt.settled, tt.why)
 				}

@@ -176,7 +176,7 @@ func (f *simFeed) end(context.Context) (view, error) {
 		f.advance(10_000)
 	}
 	lost := f.lostAt > f.opened && f.lostAt <= f.now
-	v := &simView{kind: f.plan.feed, from: int64(f.from)}
+	v := &simView{kind: f.plan.feed, replica: f.plan.replica}
 	for _, op := range f.ops[f.from:f.heard()] {
 		switch {
 		case lost && op.told >= f.lostAt, f.late && op.at < f.opened+1_500_000:
@@ -192,11 +192,11 @@ func (f *simFeed) end(context.Context) (view, error) {
 }
 
 type simView struct {
-	kind  simFeedKind
-	from  int64
-	names uint64
-	all   bool
-	any   bool
+	kind    simFeedKind
+	replica bool
+	names   uint64
+	all     bool
+	any     bool
 }
 
 func (v *simView) still() bool { return v.kind != simUntold && !v.any }
@@ -204,6 +204,9 @@ func (v *simView) still() bool { return v.kind != simUntold && !v.any }
 func (v *simView) writing(name string) writing {
 	switch {
 	case v.kind == simUntold || v.kind == simRest && v.any:
+		if v.replica {
+			return written
+		}
 		return untold
 	case v.kind == simRest:
 		return unwritten

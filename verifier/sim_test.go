@@ -160,7 +160,7 @@ func (s *simulation) check(w *simWorld, began int64, v *verification) error {
 		default: // what nobody writes must not stay in doubt
 			right = k.every > 0 || k.touched && !k.expires || w.plan.fails || w.flush > 0 || w.plan.flushes || w.plan.breaks || w.plan.applier && w.plan.maxLag > 4_000_000
 			if w.plan.feed != simTold {
-				right = right || w.busy()
+				right = right || w.busy() || w.plan.replica
 			}
 		}
 		if !right {
@@ -254,7 +254,7 @@ var misjudgements = []struct {
 	{"the last round takes what differs for a difference", func(v *verification, _ *simWorld, _ *simFeed) {
 		v.judges.observe = func(r *record, u *rules, o *observation, w writing, n roundOf) decision {
 			d := r.observe(u, o, w, n)
-			if verdict, reason := u.judge(&d.Pair); n.last && verdict != Same {
+			if verdict, reason := u.judge(&d.Pair); n.round >= n.need && d.Settled && verdict != Same {
 				d.Verdict, d.Reason = verdict, reason
 			}
 			return d

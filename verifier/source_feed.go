@@ -172,7 +172,7 @@ func (n *nodeFeed) close() {
 func (f *sourceFeed) end(ctx context.Context) (view, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	v := &sourceView{source: f.source, set: f.set, known: map[string]string{}}
+	v := &sourceView{source: f.source, set: f.set, known: map[string]string{}, ahead: map[string]bool{}}
 	var mu sync.Mutex
 	var g errgroup.Group
 	for _, nf := range f.nodes {
@@ -181,6 +181,7 @@ func (f *sourceFeed) end(ctx context.Context) (view, error) {
 			mu.Lock()
 			defer mu.Unlock()
 			v.known[nf.node.addr()] = by
+			v.ahead[nf.node.addr()] = nf.mayFollowTarget(nf.after)
 			return nil
 		})
 	}
@@ -228,7 +229,7 @@ func (n *nodeFeed) catchUp(ctx context.Context, set *writes.Set) string {
 // that is read, and cannot be ahead.
 func (n *nodeFeed) standsNow(ctx context.Context, set *writes.Set) (*counters, error) {
 	after, err := countersOf(ctx, n.node)
-	if err != nil || after.info["role"] != "slave" || n.opts.Applier != nil {
+	if err != nil || !n.mayFollowTarget(after) {
 		return after, err
 	}
 	goal, err := n.primaryOffset(ctx, after)
@@ -248,6 +249,11 @@ func (n *nodeFeed) standsNow(ctx context.Context, set *writes.Set) (*counters, e
 			return after, nil
 		}
 	}
+}
+
+// mayFollowTarget says whether the target may have what the node has not: it is a replica, and its primary feeds the target.
+func (n *nodeFeed) mayFollowTarget(c *counters) bool {
+	return n.opts.Applier == nil && (c == nil || c.info["role"] == "slave")
 }
 
 // primaryOffset asks the primary of a replica where it stands. One that is not known, as that of a replica which the user names by
@@ -328,6 +334,7 @@ type sourceView struct {
 	source *side
 	set    *writes.Set
 	known  map[string]string // by what, by address of the node
+	ahead  map[string]bool   // the target may be ahead of the node: reading it again says nothing of what its primary has written
 }
 
 func (v *sourceView) writing(name string) writing {
@@ -340,6 +347,9 @@ func (v *sourceView) writing(name string) writing {
 	}
 	switch v.known[n.addr()] {
 	case "", byRereading:
+		if v.ahead[n.addr()] {
+			return written
+		}
 		return untold
 	}
 	return unwritten
