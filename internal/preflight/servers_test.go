@@ -184,6 +184,10 @@ var cases = map[string][]trouble{
 	}}},
 	"same_instance": {{"itself", "", Fail, "one server", func(t *testing.T, b *bench) Report {
 		return check(t, urls{url(b.target), url(b.target)}, nil)
+	}}, {"itself by another name", "names do not tell servers apart", Fail, "one server", func(t *testing.T, b *bench) Report {
+		return check(t, urls{url(b.target), strings.Replace(url(b.target), "127.0.0.1", "localhost", 1)}, nil)
+	}}, {"a cluster by two of its nodes", "", Fail, "one server", func(t *testing.T, b *bench) Report {
+		return check(t, urls{url(b.cluster[0]), url(b.cluster[2])}, nil)
 	}}, {"its own primary", "what is written would come back", Fail, "replicate the same data", func(t *testing.T, b *bench) Report {
 		return check(t, urls{url(b.replica), url(b.primary)}, nil)
 	}}},
@@ -225,7 +229,10 @@ var cases = map[string][]trouble{
 		}
 		return rep
 	}}},
-	"target_is_primary": {{"replica", "it refuses writes", Fail, "a replica of", func(t *testing.T, b *bench) Report {
+	"target_is_primary": {{"a replica that takes writes", "they are lost when it is synchronised again", Fail, "lost at its next synchronisation", func(t *testing.T, b *bench) Report {
+		set(t, b.replica, "replica-read-only", "no")
+		return check(t, urls{url(b.target), url(b.replica)}, nil)
+	}}, {"replica", "it refuses writes", Fail, "a replica of", func(t *testing.T, b *bench) Report {
 		return check(t, urls{url(b.target), url(b.replica)}, nil)
 	}}, {"too few replicas", "it refuses writes", Fail, "min-replicas-to-write 1", func(t *testing.T, b *bench) Report {
 		set(t, b.target, "min-replicas-to-write", "1")

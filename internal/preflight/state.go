@@ -288,7 +288,11 @@ func targetIsPrimary(_ context.Context, r *run) []Check {
 			return skip("", "INFO replication: "+oneLine(n.infoErr), wanted)
 		}
 		if n.info["role"] != "master" {
-			return fail("", "a replica of "+n.info["master_host"]+":"+n.info["master_port"], wanted,
+			found := "a replica of " + net.JoinHostPort(n.info["master_host"], n.info["master_port"]) + ": it refuses writes"
+			if n.info["slave_read_only"] == "0" {
+				found = "a replica of " + net.JoinHostPort(n.info["master_host"], n.info["master_port"]) + " that takes writes (replica-read-only no): they are lost at its next synchronisation"
+			}
+			return fail("", found, wanted,
 				"name its primary as --target, or redis-cli "+cliAddr(n.addr)+" replicaof no one")
 		}
 		least, _ := n.setting("min-replicas-to-write", "min-slaves-to-write")
