@@ -201,19 +201,22 @@ func selectionFlags(s *keyspace.Selection) string {
 		fmt.Fprintf(&b, " --db %d", db)
 	}
 	for _, p := range s.Include {
-		b.WriteString(" --include '" + visible(p) + "'")
+		b.WriteString(" --include " + shellWord(p))
 	}
 	for _, p := range s.Exclude {
-		b.WriteString(" --exclude '" + visible(p) + "'")
+		b.WriteString(" --exclude " + shellWord(p))
 	}
 	for _, m := range s.DBMap {
-		b.WriteString(" --db-map '" + visible(m) + "'")
+		b.WriteString(" --db-map " + shellWord(m))
 	}
 	for _, p := range s.DBPrefix {
-		b.WriteString(" --db-prefix '" + visible(p) + "'")
+		b.WriteString(" --db-prefix " + shellWord(p))
 	}
 	return b.String()
 }
+
+// shellWord quotes text so that a shell takes it as one word, whatever it holds.
+func shellWord(text string) string { return "'" + strings.ReplaceAll(visible(text), "'", `'\''`) + "'" }
 
 // compatFlags names what a compat report has looked at: a URL, or files as "aof:PATH,code:DIR".
 func compatFlags(source string) string {

@@ -58,3 +58,10 @@ func TestWrittenInWords(t *testing.T) {
 		}
 	}
 }
+
+// TestCommandCanBePasted: the command that a page shows selects the same keys again, also where a pattern holds a quotation mark.
+func TestCommandCanBePasted(t *testing.T) {
+	if got, want := selectionFlags(&keyspace.Selection{Exclude: []string{"it's,*"}, DBMap: []string{"3:0"}}), ` --exclude 'it'\''s,*' --db-map '3:0'`; got != want {
+		t.Errorf("%s, want %s", got, want)
+	}
+}
