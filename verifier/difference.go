@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 
 	"surecut/internal/keyspace"
 )
@@ -20,6 +21,44 @@ type difference struct {
 	Reason         string
 	Source, Target string // the piece, shortened and escaped; "" where the side has none
 	places         int
+	counts         []occurrence
+}
+
+// occurrence is how often two values differ in one way: "551 entries on the source only", and at which place for the last time.
+type occurrence struct {
+	noun string // of several
+	way  string
+	n    int
+	last string
+}
+
+func (c *occurrence) String() string {
+	if c.n > 1 {
+		return fmt.Sprintf("%d %s %s (the last one %s)", c.n, c.noun, c.way, c.last)
+	}
+	one, ok := map[string]string{"entries": "entry", "pending entries": "pending entry", "expiries of fields": "expiry of a field"}[c.noun]
+	if !ok {
+		one = strings.TrimSuffix(c.noun, "s")
+	}
+	return fmt.Sprintf("1 %s %s (%s)", one, c.way, c.last)
+}
+
+// Ways in which a part of two values differs.
+const (
+	sourceOnly = "on the source only"
+	targetOnly = "on the target only"
+	other      = "differing"
+)
+
+// part takes in that one of many parts differs, which is named by label.
+func (d *difference) part(noun, way, label, reason, source, target string) {
+	d.at(reason, source, target)
+	i := slices.IndexFunc(d.counts, func(c occurrence) bool { return c.noun == noun && c.way == way })
+	if i < 0 {
+		i, d.counts = len(d.counts), append(d.counts, occurrence{noun: noun, way: way})
+	}
+	d.counts[i].n++
+	d.counts[i].last = label
 }
 
 func (d *difference) at(reason, source, target string) {
@@ -30,10 +69,22 @@ func (d *difference) at(reason, source, target string) {
 
 // text gives the reason; "" where nothing differs.
 func (d *difference) text() string {
-	if d.places > 1 {
+	if d.places <= 1 {
+		return d.Reason
+	}
+	var parts []string
+	rest := d.places
+	for i := range d.counts {
+		rest -= d.counts[i].n
+		parts = append(parts, d.counts[i].String())
+	}
+	if d.places-rest <= 1 {
 		return fmt.Sprintf("%s, and %d more", d.Reason, d.places-1)
 	}
-	return d.Reason
+	if rest > 0 {
+		parts = append(parts, fmt.Sprintf("%d other differences", rest))
+	}
+	return d.Reason + "; in all " + strings.Join(parts, ", ")
 }
 
 const (
@@ -64,29 +115,90 @@ func compareValues(v values) difference {
 }
 
 func (d *difference) strings(source, target []byte) {
-	i := 0
-	for i < len(source) && i < len(target) && source[i] == target[i] {
-		i++
+	d.bytes(source, target, 0)
+	if both := min(len(source), len(target)); len(source) != len(target) {
+		d.ends(int64(len(source)), int64(len(target)), excerpt(source, both), excerpt(target, both))
 	}
-	switch {
-	case i < len(source) && i < len(target):
-		d.at(fmt.Sprintf("byte %d of %d differs", i+1, len(source)), excerpt(source, i), excerpt(target, i))
-	case len(source) != len(target):
-		d.at(fmt.Sprintf("the source holds %d bytes, the target %d, the same as far as both go", len(source), len(target)), excerpt(source, i), excerpt(target, i))
+	d.of(int64(len(source)))
+}
+
+// bytes compares pieces of two strings that begin at the same place, as far as both go.
+func (d *difference) bytes(source, target []byte, from int64) {
+	for i := range min(len(source), len(target)) {
+		if source[i] == target[i] {
+			continue
+		}
+		at := strconv.FormatInt(from+int64(i)+1, 10)
+		if d.places == 0 {
+			d.part("bytes", other, at, "byte "+at, excerpt(source, i), excerpt(target, i))
+			continue
+		}
+		d.places++
+		d.counts[0].n++
+		d.counts[0].last = at
+	}
+}
+
+// ends takes in that one string ends before the other.
+func (d *difference) ends(source, target int64, at, other string) {
+	short, n, whole := "target", target, source
+	if source < target {
+		short, n, whole = "source", source, target
+	}
+	same := ""
+	if d.places == 0 {
+		same = ", and all up to there is the same"
+	}
+	d.at(fmt.Sprintf("the %s ends at byte %d of %d: %d bytes are missing there%s", short, n, whole, whole-n, same), at, other)
+}
+
+// of completes the name of the first byte that differs by how many there are.
+func (d *difference) of(length int64) {
+	if strings.HasPrefix(d.Reason, "byte ") {
+		d.Reason += fmt.Sprintf(" of %d differs", length)
 	}
 }
 
 func (d *difference) lists(source, target [][]byte) {
-	for i := range max(len(source), len(target)) {
-		switch {
-		case i >= len(target):
-			d.at(fmt.Sprintf("element %d of %d %s", i+1, len(source), onTarget), short(source[i]), "")
-		case i >= len(source):
-			d.at(fmt.Sprintf("element %d of %d %s", i+1, len(target), onSource), "", short(target[i]))
-		case !bytes.Equal(source[i], target[i]):
-			d.at(fmt.Sprintf("element %d of %d differs", i+1, len(source)), short(source[i]), short(target[i]))
-		}
+	before := 0
+	for before < min(len(source), len(target)) && bytes.Equal(source[before], target[before]) {
+		before++
 	}
+	after, most := 0, min(len(source), len(target))-before
+	for after < most && bytes.Equal(source[len(source)-1-after], target[len(target)-1-after]) {
+		after++
+	}
+	piece := func(list [][]byte) string {
+		if before >= len(list)-after {
+			return ""
+		}
+		return short(list[before])
+	}
+	d.stretch(before, len(source), len(target), after, piece(source), piece(target))
+}
+
+// stretch tells of two lists that are the same up to a place, and again behind another one.
+func (d *difference) stretch(before, source, target, after int, piece, other string) {
+	inSource, inTarget, first := source-before-after, target-before-after, before+1
+	switch {
+	case inSource == 0 && inTarget == 0:
+	case inTarget == 0:
+		d.at(fmt.Sprintf("element %d of %d %s%s", first, source, onTarget, more(inSource, first)), piece, "")
+	case inSource == 0:
+		d.at(fmt.Sprintf("element %d of %d %s%s", first, target, onSource, more(inTarget, first)), "", other)
+	case inSource == inTarget:
+		d.at(fmt.Sprintf("element %d of %d differs%s", first, source, more(inSource, first)), piece, other)
+	default:
+		d.at(fmt.Sprintf("element %d of %d differs: %d elements of the source stand where the target has %d; those before and behind are the same", first, source, inSource, inTarget), piece, other)
+	}
+}
+
+// more tells how far a stretch of elements goes on.
+func more(n, first int) string {
+	if n == 1 {
+		return "; all others are the same"
+	}
+	return fmt.Sprintf(", and more up to element %d: %d in all; those before and behind are the same", first+n-1, n)
 }
 
 func (d *difference) sets(noun string, source, target [][]byte) {
@@ -96,12 +208,12 @@ func (d *difference) sets(noun string, source, target [][]byte) {
 	}
 	for _, m := range source {
 		if !on[string(m)] {
-			d.at(noun+" "+short(m)+" "+onTarget, short(m), "")
+			d.part(noun+"s", sourceOnly, short(m), noun+" "+short(m)+" "+onTarget, short(m), "")
 		}
 		delete(on, string(m))
 	}
 	for _, m := range sortedKeys(on) {
-		d.at(noun+" "+short([]byte(m))+" "+onSource, "", short([]byte(m)))
+		d.part(noun+"s", targetOnly, short([]byte(m)), noun+" "+short([]byte(m))+" "+onSource, "", short([]byte(m)))
 	}
 }
 
@@ -114,15 +226,20 @@ func (d *difference) zsets(source, target []keyspace.Member) {
 		score, ok := scores[string(m.Name)]
 		switch {
 		case !ok:
-			d.at("member "+short(m.Name)+" "+onTarget, scoreText(m.Score), "")
+			d.part("members", sourceOnly, short(m.Name), "member "+short(m.Name)+" "+onTarget, scoreText(m.Score), "")
 		case score != m.Score:
-			d.at("score of member "+short(m.Name)+" differs", scoreText(m.Score), scoreText(score))
+			d.score(m.Name, m.Score, score)
 		}
 		delete(scores, string(m.Name))
 	}
 	for _, name := range sortedKeys(scores) {
-		d.at("member "+short([]byte(name))+" "+onSource, "", scoreText(scores[name]))
+		d.part("members", targetOnly, short([]byte(name)), "member "+short([]byte(name))+" "+onSource, "", scoreText(scores[name]))
 	}
+}
+
+func (d *difference) score(name []byte, source, target float64) {
+	d.part("scores", other, short(name), fmt.Sprintf("the score of member %s is %s on the source and %s on the target", short(name), scoreText(source), scoreText(target)),
+		scoreText(source), scoreText(target))
 }
 
 func (d *difference) hashes(v values) {
@@ -131,19 +248,19 @@ func (d *difference) hashes(v values) {
 		fields[string(f.Name)] = f
 	}
 	for _, f := range v.Source.Hash {
-		other, ok := fields[string(f.Name)]
+		held, ok := fields[string(f.Name)]
 		switch {
 		case !ok:
-			d.at("field "+short(f.Name)+" "+onTarget, short(f.Value), "")
-		case !bytes.Equal(f.Value, other.Value):
-			d.at("field "+short(f.Name)+" differs", short(f.Value), short(other.Value))
-		case !v.within(f.ExpireAt, other.ExpireAt):
-			d.at("the expiry of field "+short(f.Name)+" differs", expiryText(f.ExpireAt), expiryText(other.ExpireAt))
+			d.part("fields", sourceOnly, short(f.Name), "field "+short(f.Name)+" "+onTarget, short(f.Value), "")
+		case !bytes.Equal(f.Value, held.Value):
+			d.part("fields", other, short(f.Name), "field "+short(f.Name)+" differs", short(f.Value), short(held.Value))
+		case !v.within(f.ExpireAt, held.ExpireAt):
+			d.part("expiries of fields", other, short(f.Name), "the expiry of field "+short(f.Name)+" differs", expiryText(f.ExpireAt), expiryText(held.ExpireAt))
 		}
 		delete(fields, string(f.Name))
 	}
 	for _, name := range sortedKeys(fields) {
-		d.at("field "+short([]byte(name))+" "+onSource, "", short(fields[name].Value))
+		d.part("fields", targetOnly, short([]byte(name)), "field "+short([]byte(name))+" "+onSource, "", short(fields[name].Value))
 	}
 }
 
@@ -200,14 +317,14 @@ func (d *difference) entries(source, target []keyspace.Entry) {
 	for len(source) > 0 || len(target) > 0 {
 		switch {
 		case len(target) == 0 || len(source) > 0 && source[0].ID.Less(target[0].ID):
-			d.at("entry "+source[0].ID.String()+" "+onTarget, fieldsText(source[0].Fields), "")
+			d.part("entries", sourceOnly, source[0].ID.String(), "entry "+source[0].ID.String()+" "+onTarget, fieldsText(source[0].Fields), "")
 			source = source[1:]
 		case len(source) == 0 || target[0].ID.Less(source[0].ID):
-			d.at("entry "+target[0].ID.String()+" "+onSource, "", fieldsText(target[0].Fields))
+			d.part("entries", targetOnly, target[0].ID.String(), "entry "+target[0].ID.String()+" "+onSource, "", fieldsText(target[0].Fields))
 			target = target[1:]
 		default:
 			if !slices.EqualFunc(source[0].Fields, target[0].Fields, bytes.Equal) {
-				d.at("entry "+source[0].ID.String()+" differs", fieldsText(source[0].Fields), fieldsText(target[0].Fields))
+				d.part("entries", other, source[0].ID.String(), "entry "+source[0].ID.String()+" differs", fieldsText(source[0].Fields), fieldsText(target[0].Fields))
 			}
 			source, target = source[1:], target[1:]
 		}
@@ -225,18 +342,18 @@ func (d *difference) groups(source, target keyspace.Group) {
 		pending[p.ID] = p
 	}
 	for _, p := range source.Pending {
-		other, ok := pending[p.ID]
+		held, ok := pending[p.ID]
 		switch {
 		case !ok:
-			d.at(in+"pending entry "+p.ID.String()+" "+onTarget, pendingText(p), "")
-		case !bytes.Equal(p.Consumer, other.Consumer) || p.DeliveryCount != other.DeliveryCount:
-			d.at(in+"pending entry "+p.ID.String()+" differs", pendingText(p), pendingText(other))
+			d.part("pending entries", sourceOnly, p.ID.String(), in+"pending entry "+p.ID.String()+" "+onTarget, pendingText(p), "")
+		case !bytes.Equal(p.Consumer, held.Consumer) || p.DeliveryCount != held.DeliveryCount:
+			d.part("pending entries", other, p.ID.String(), in+"pending entry "+p.ID.String()+" differs", pendingText(p), pendingText(held))
 		}
 		delete(pending, p.ID)
 	}
 	for _, p := range target.Pending {
 		if _, left := pending[p.ID]; left {
-			d.at(in+"pending entry "+p.ID.String()+" "+onSource, "", pendingText(p))
+			d.part("pending entries", targetOnly, p.ID.String(), in+"pending entry "+p.ID.String()+" "+onSource, "", pendingText(p))
 		}
 	}
 }

@@ -10,8 +10,7 @@ import (
 
 const (
 	locateBatch = 16
-	locateKeep  = 1 << 20  // bytes per value and side of a batch
-	locateAlone = 16 << 20 // of a value that is read alone
+	locateKeep  = 256 << 10 // bytes per value and side of a batch; larger values are compared piece by piece
 )
 
 // locate finds where the values of different keys differ, for the findings that the report will list. A key that has changed since
@@ -36,13 +35,7 @@ func (v *verification) locate(ctx context.Context) error {
 			return err
 		}
 		for _, i := range large {
-			rest, err := v.locateBatch(ctx, []int{i}, locateAlone)
-			if err != nil {
-				return err
-			}
-			if len(rest) > 0 {
-				v.locateLarge(ctx, &v.tally.findings[i])
-			}
+			v.locateLarge(ctx, &v.tally.findings[i])
 		}
 		v.progress.settled.Add(int64(len(batch)))
 	}

@@ -4,51 +4,48 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"fmt"
+	"math"
 	"slices"
+	"sort"
 	"strconv"
 
 	"github.com/redis/rueidis"
 
+	"surecut/internal/endpoint"
 	"surecut/internal/keyspace"
 )
 
-// locateLarge finds the first place where two values differ that are too large to be held, window by window. Failing that, the
-// finding keeps its reason.
+// locateLarge finds where and how much two values differ that are too large to be held. Failing that, the finding keeps its reason.
 func (v *verification) locateLarge(ctx context.Context, f *Finding) {
 	sourceNode, err1 := v.source.nodeOf(keyOf(f))
 	targetNode, err2 := v.target.nodeOf(f.targetName())
 	if err1 != nil || err2 != nil {
 		return
 	}
-	l := &locator{ctx: ctx, sourceName: keyOf(f), targetName: f.targetName(), size: 256,
+	l := &locator{ctx: ctx, rules: &v.rules, sourceName: keyOf(f), targetName: f.targetName(),
 		source: v.source.borrow(sourceNode, f.DB), target: v.target.borrow(targetNode, f.TargetDB)}
 	defer v.source.giveBack(l.source)
 	defer v.target.giveBack(l.target)
 	var err error
-	switch keyspace.ParseType(f.Type) {
+	switch t := keyspace.ParseType(f.Type); t {
 	case keyspace.String:
 		err = l.strings()
 	case keyspace.List:
 		err = l.lists()
-	case keyspace.ZSet:
-		err = l.zsets()
-	case keyspace.Set, keyspace.Hash:
-		err = l.scanned(keyspace.ParseType(f.Type))
+	case keyspace.ZSet, keyspace.Set, keyspace.Hash:
+		err = l.scanned(t)
 	case keyspace.Stream:
 		err = l.streams()
 	}
-	if err == nil || errors.Is(err, errLocated) {
+	if err == nil {
 		l.d.into(f)
 	}
 }
 
-// errLocated ends a search: the first place has been found.
-var errLocated = errors.New("located")
-
+// locator compares two large values piece by piece, in as little memory as the pieces take.
 type locator struct {
 	ctx            context.Context
-	size           int // elements of a window
+	rules          *rules
 	source, target *reader
 	d              difference
 
@@ -63,11 +60,33 @@ func (l *locator) nameOn(r *reader) string {
 	return l.targetName
 }
 
+// pages sizes the pages of the value as a reader's side holds it, in the order in which the server gives them.
+func (l *locator) pages(r *reader, t keyspace.Type) (*pager, error) {
+	count, err := r.integer(l.ctx, lengthCommands[t], l.nameOn(r))
+	if err != nil {
+		return nil, err
+	}
+	p := newPager(r.measure(l.ctx, l.nameOn(r), unknownSize), count, r.node.flight.window())
+	if beside, ok := besideOf[t]; ok && t != keyspace.ZSet {
+		p.inOrder(beside)
+	}
+	return p, nil
+}
+
 func (l *locator) strings() error {
-	for at := 0; ; at += (512 << 10) {
+	var lengths [2]int64
+	for i, r := range []*reader{l.source, l.target} {
+		n, err := r.integer(l.ctx, "STRLEN", l.nameOn(r))
+		if err != nil {
+			return err
+		}
+		lengths[i] = n
+	}
+	window := min(l.source.node.flight.window(), l.target.node.flight.window())
+	for at := int64(0); at < max(lengths[0], lengths[1]); at += window {
 		var w [2][]byte
 		for i, r := range []*reader{l.source, l.target} {
-			m, err := r.one(l.ctx, "GETRANGE", l.nameOn(r), strconv.Itoa(at), strconv.Itoa(at+(512<<10)-1))
+			m, err := r.askOne(l.ctx, window, "GETRANGE", l.nameOn(r), strconv.FormatInt(at, 10), strconv.FormatInt(at+window-1, 10))
 			if err != nil {
 				return err
 			}
@@ -75,223 +94,296 @@ func (l *locator) strings() error {
 				return err
 			}
 		}
-		if bytes.Equal(w[0], w[1]) && len(w[0]) == (512<<10) {
+		if bytes.Equal(w[0], w[1]) {
 			continue
 		}
-		var d difference
-		if d.strings(w[0], w[1]); d.places > 0 {
-			i := 0
-			for i < min(len(w[0]), len(w[1])) && w[0][i] == w[1][i] {
-				i++
-			}
-			l.d.at(fmt.Sprintf("byte %d differs", at+i+1), d.Source, d.Target)
+		l.d.bytes(w[0], w[1], at)
+		if both := min(len(w[0]), len(w[1])); len(w[0]) != len(w[1]) {
+			l.d.ends(lengths[0], lengths[1], excerpt(w[0], both), excerpt(w[1], both))
+			break
 		}
-		return nil
 	}
+	l.d.of(lengths[0])
+	return nil
 }
 
+// lists compares from the beginning up to the first element that differs, and from the end back to the last one: so what was put in
+// or taken out is told from what stands behind it.
 func (l *locator) lists() error {
-	return l.ranges([]string{"LRANGE", "", "", ""}, func(rank int, s, t []string) error {
-		switch {
-		case t == nil:
-			l.d.at(fmt.Sprintf("element %d %s", rank+1, onTarget), short([]byte(s[0])), "")
-		case s == nil:
-			l.d.at(fmt.Sprintf("element %d %s", rank+1, onSource), "", short([]byte(t[0])))
-		default:
-			l.d.at(fmt.Sprintf("element %d differs", rank+1), short([]byte(s[0])), short([]byte(t[0])))
+	before, atSource, atTarget, err := l.alike(false, math.MaxInt)
+	if err != nil {
+		return err
+	}
+	var lengths [2]int
+	for i, r := range []*reader{l.source, l.target} {
+		n, err := r.integer(l.ctx, "LLEN", l.nameOn(r))
+		if err != nil {
+			return err
 		}
-		return nil
-	}, 1)
+		lengths[i] = int(n)
+	}
+	after, _, _, err := l.alike(true, min(lengths[0], lengths[1])-before)
+	if err != nil {
+		return err
+	}
+	l.d.stretch(before, lengths[0], lengths[1], after, atSource, atTarget)
+	return nil
 }
 
-// zsets goes by rank to the first difference, and then asks each side for the other's member.
-func (l *locator) zsets() error {
-	return l.ranges([]string{"ZRANGE", "", "", "", "WITHSCORES"}, func(_ int, s, t []string) error {
-		if s != nil {
-			m, err := l.target.one(l.ctx, "ZSCORE", l.nameOn(l.target), s[0])
-			if err != nil {
-				return err
-			}
-			if m.IsNil() {
-				l.d.at("member "+short([]byte(s[0]))+" "+onTarget, s[1], "")
-				return nil
-			}
-			score, err := m.ToString()
-			if err != nil {
-				return err
-			}
-			if t == nil || t[0] == s[0] || !sameElement(s, []string{s[0], score}) {
-				l.d.at("score of member "+short([]byte(s[0]))+" differs", s[1], score)
-				return nil
-			}
+// alike counts elements that both lists have from their beginnings or ends, and gives the first that differ, "" past an end.
+func (l *locator) alike(backwards bool, most int) (n int, source, target string, err error) {
+	pages, err := l.pages(l.source, keyspace.List)
+	if err != nil {
+		return 0, "", "", err
+	}
+	for n < most {
+		size := min(pages.size, most-n)
+		from, to := n, n+size-1
+		if backwards {
+			from, to = -n-size, -n-1
 		}
-		l.d.at("member "+short([]byte(t[0]))+" "+onSource, "", t[1])
-		return nil
-	}, 2)
-}
-
-// ranges reads both sides by rank and calls found with the first elements that differ; nil is one past the end.
-func (l *locator) ranges(args []string, found func(rank int, s, t []string) error, step int) error {
-	for at := 0; ; at += l.size {
-		var w [2][]string
-		args[2], args[3] = strconv.Itoa(at), strconv.Itoa(at+l.size-1)
+		var w [2][]rueidis.RedisMessage
 		for i, r := range []*reader{l.source, l.target} {
-			args[1] = l.nameOn(r)
-			m, err := r.one(l.ctx, args...)
-			if err != nil {
-				return err
+			if w[i], err = r.page(l.ctx, "LRANGE", l.nameOn(r), strconv.Itoa(from), strconv.Itoa(to)); err != nil {
+				return n, "", "", err
 			}
-			if w[i], err = m.AsStrSlice(); err != nil {
-				return err
+			if backwards {
+				slices.Reverse(w[i])
 			}
 		}
-		for i := 0; i < max(len(w[0]), len(w[1])); i += step {
-			s, t := element(w[0], i, step), element(w[1], i, step)
-			if !sameElement(s, t) {
-				return found(at+i/step, s, t)
+		for i := range max(len(w[0]), len(w[1])) {
+			s, inSource := textAt(w[0], i)
+			t, inTarget := textAt(w[1], i)
+			if s != t || inSource != inTarget {
+				return n, short([]byte(s)), short([]byte(t)), nil
 			}
+			n++
 		}
-		if len(w[0]) < l.size*step {
+		if len(w[0]) < size {
+			return n, "", "", nil
+		}
+		pages.took(w[0], len(w[0]))
+	}
+	return n, "", "", nil
+}
+
+func textAt(list []rueidis.RedisMessage, i int) (text string, ok bool) {
+	if i >= len(list) {
+		return "", false
+	}
+	text, _ = list[i].ToString()
+	return text, true
+}
+
+// scanned scans the source and asks the target for what each page holds, then the other way round for what only the target has.
+func (l *locator) scanned(t keyspace.Type) error {
+	if err := l.scan(t, l.source, l.target); err != nil {
+		return err
+	}
+	return l.scan(t, l.target, l.source)
+}
+
+func (l *locator) scan(t keyspace.Type, from, other *reader) error {
+	pages, err := l.pages(from, t)
+	if err != nil {
+		return err
+	}
+	step := 2
+	if t == keyspace.Set {
+		step = 1
+	}
+	for cursor := "0"; ; {
+		m, err := from.askOne(l.ctx, from.node.flight.window(), scanCommands[t], l.nameOn(from), cursor, "COUNT", strconv.Itoa(min(pages.size, locatePage)))
+		if err != nil {
+			return err
+		}
+		next, page, err := scanPage(&m)
+		if err != nil {
+			return err
+		}
+		if err := l.probe(t, from, other, page); err != nil {
+			return err
+		}
+		pages.took(page, len(page)/step)
+		if cursor = next; cursor == "0" {
 			return nil
 		}
 	}
 }
 
-func element(list []string, i, step int) []string {
-	if i+step > len(list) {
-		return nil
-	}
-	return list[i : i+step]
-}
+// locatePage is how many elements the other side is asked for at a time.
+const locatePage = 512
 
-// sameElement compares scores as floats: their text depends on the version.
-func sameElement(s, t []string) bool {
-	if len(s) != 2 || len(t) != 2 || s[0] != t[0] {
-		return slices.Equal(s, t)
-	}
-	a, err1 := strconv.ParseFloat(s[1], 64)
-	b, err2 := strconv.ParseFloat(t[1], 64)
-	return err1 == nil && err2 == nil && a == b
-}
+// probeCommands ask for one element.
+var probeCommands = map[keyspace.Type]string{keyspace.Set: "SISMEMBER", keyspace.ZSet: "ZSCORE", keyspace.Hash: "HGET"}
 
-// scanned scans the source and asks the target for each page, then the other way round.
-func (l *locator) scanned(t keyspace.Type) error {
-	if err := l.scan(t, l.source, l.target, true); err != nil {
-		return err
-	}
-	return l.scan(t, l.target, l.source, false)
-}
-
-func (l *locator) scan(t keyspace.Type, from, other *reader, isSource bool) error {
-	for cursor := "0"; ; {
-		m, err := from.one(l.ctx, firstCommands[t], l.nameOn(from), cursor, "COUNT", strconv.Itoa(l.size))
-		if err != nil {
-			return err
-		}
-		entry, err := m.AsScanEntry()
-		if err != nil {
-			return err
-		}
-		if t == keyspace.Hash {
-			err = l.probeFields(other, entry.Elements, isSource)
-		} else {
-			err = l.probeMembers(other, entry.Elements, isSource)
-		}
-		if err != nil || entry.Cursor == 0 {
-			return err
-		}
-		cursor = strconv.FormatUint(entry.Cursor, 10)
-	}
-}
-
-func (l *locator) probeFields(other *reader, page []string, isSource bool) error {
-	args := []string{"HMGET", l.nameOn(other)}
-	for i := 0; i < len(page); i += 2 {
-		args = append(args, page[i])
-	}
-	if len(args) == 2 {
-		return nil
-	}
-	held, err := other.array(l.ctx, args...)
+// probe asks the other side for the elements of a page.
+func (l *locator) probe(t keyspace.Type, from, other *reader, page []rueidis.RedisMessage) error {
+	texts, err := textsOf(page)
 	if err != nil {
 		return err
 	}
-	for i := range held {
-		field, value := []byte(page[2*i]), page[2*i+1]
-		got, _ := held[i].ToString()
-		switch {
-		case held[i].IsNil() && isSource:
-			l.d.at("field "+short(field)+" "+onTarget, short([]byte(value)), "")
-		case held[i].IsNil():
-			l.d.at("field "+short(field)+" "+onSource, "", short([]byte(value)))
-		case got != value && isSource:
-			l.d.at("field "+short(field)+" differs", short([]byte(value)), short([]byte(got)))
-		default:
-			continue
-		}
-		return errLocated
+	step := 2
+	if t == keyspace.Set {
+		step = 1
 	}
-	return nil
-}
-
-func (l *locator) probeMembers(other *reader, page []string, isSource bool) error {
-	results, err := other.do(l.ctx, func(b rueidis.Builder) rueidis.Commands {
-		cmds := make(rueidis.Commands, len(page))
-		for i, member := range page {
-			cmds[i] = command(b, "SISMEMBER", l.nameOn(other), member)
+	results, err := other.ask(l.ctx, other.node.flight.window(), func(b rueidis.Builder) rueidis.Commands {
+		var cmds rueidis.Commands
+		for i := 0; i+step <= len(texts); i += step {
+			cmds = append(cmds, command(b, probeCommands[t], l.nameOn(other), texts[i]))
 		}
 		return cmds
 	})
 	if err != nil {
 		return err
 	}
-	for i, member := range page {
-		n, err := results[i].ToInt64()
-		if err != nil {
-			return replyError("SISMEMBER", err)
+	for j := range results {
+		m, err := results[j].ToMessage()
+		if err != nil && !endpoint.IsNil(err) {
+			return err
 		}
-		if n == 1 {
-			continue
+		value := ""
+		if step == 2 {
+			value = texts[2*j+1]
 		}
-		if m := short([]byte(member)); isSource {
-			l.d.at("member "+m+" "+onTarget, m, "")
-		} else {
-			l.d.at("member "+m+" "+onSource, "", m)
+		if err := l.compare(t, from == l.source, texts[j*step], value, &m); err != nil {
+			return err
 		}
-		return errLocated
+	}
+	if t != keyspace.Hash || from != l.source {
+		return nil
+	}
+	return l.compareTimes(texts)
+}
+
+// compare takes in one element of a page and what the other side has in its place.
+func (l *locator) compare(t keyspace.Type, isSource bool, name, value string, held *rueidis.RedisMessage) error {
+	noun, shown := "member", short([]byte(name))
+	if t == keyspace.Hash {
+		noun = "field"
+	}
+	if t != keyspace.Set {
+		shown = short([]byte(value))
+	}
+	n, _ := held.ToInt64()
+	absent := held.IsNil() || t == keyspace.Set && n == 0
+	switch {
+	case absent && isSource:
+		l.d.part(noun+"s", sourceOnly, short([]byte(name)), noun+" "+short([]byte(name))+" "+onTarget, shown, "")
+	case absent:
+		l.d.part(noun+"s", targetOnly, short([]byte(name)), noun+" "+short([]byte(name))+" "+onSource, "", shown)
+	case !isSource || t == keyspace.Set:
+	case t == keyspace.Hash:
+		if got, _ := held.ToString(); got != value {
+			l.d.part("fields", other, short([]byte(name)), "field "+short([]byte(name))+" differs", shown, short([]byte(got)))
+		}
+	default:
+		source, err1 := strconv.ParseFloat(value, 64)
+		target, err2 := scoreOf(held)
+		if err := errors.Join(err1, err2); err != nil {
+			return err
+		}
+		if source != target {
+			l.d.score([]byte(name), source, target)
+		}
 	}
 	return nil
 }
 
-// streams compares entries in windows of the same IDs, then all that is not entries.
-func (l *locator) streams() error {
-	for from := "-"; ; {
-		var w [2]keyspace.Collector
-		end := "+"
-		for i, r := range []*reader{l.source, l.target} {
-			// The target gets room for more: what it has beyond the source shows.
-			page, err := r.array(l.ctx, "XRANGE", l.nameOn(r), from, end, "COUNT", strconv.Itoa((i+1)*l.size))
-			if err != nil {
-				return err
-			}
-			for k := range page {
-				if err := feedEntry(&page[k], &w[i]); err != nil {
-					return err
-				}
-			}
-			if i == 0 && len(page) == l.size {
-				end = w[0].V.Entries[len(page)-1].ID.String()
-			}
-		}
-		if l.d.entries(w[0].V.Entries, w[1].V.Entries); l.d.places > 0 || end == "+" {
-			break
-		}
-		from = next(w[0].V.Entries[len(w[0].V.Entries)-1].ID).String()
-	}
-	if l.d.places > 0 {
+// compareTimes compares when the fields of a page of the source expire.
+func (l *locator) compareTimes(page []string) error {
+	if !l.source.node.fieldTTLs || !l.target.node.fieldTTLs || len(page) == 0 {
 		return nil
 	}
-	return l.streamRest()
+	var asked [2][]hashFields
+	for i, r := range []*reader{l.source, l.target} {
+		h := hashFields{name: l.nameOn(r)}
+		for k := 0; k+1 < len(page); k += 2 {
+			h.fields = append(h.fields, page[k])
+		}
+		asked[i] = []hashFields{h}
+		if err := r.readFieldTimes(l.ctx, asked[i]); err != nil {
+			return err
+		}
+		if err := asked[i][0].err; err != nil {
+			return err
+		}
+	}
+	for k, name := range asked[0][0].fields {
+		s, t := asked[0][0].at[k], asked[1][0].at[k]
+		if s != fieldGone && t != fieldGone && !l.rules.within(s, t) {
+			l.d.part("expiries of fields", other, short([]byte(name)), "the expiry of field "+short([]byte(name))+" differs", expiryText(s), expiryText(t))
+		}
+	}
+	return nil
+}
+
+// entries gives the entries of a stream one after the other.
+type entries struct {
+	l     *locator
+	r     *reader
+	pages *pager
+	from  string
+	held  []keyspace.Entry
+	ended bool
+}
+
+func (l *locator) entriesOf(r *reader) (*entries, error) {
+	pages, err := l.pages(r, keyspace.Stream)
+	return &entries{l: l, r: r, pages: pages, from: "-"}, err
+}
+
+// fill reads on where nothing is held.
+func (e *entries) fill() error {
+	if len(e.held) > 0 || e.ended {
+		return nil
+	}
+	page, err := e.r.page(e.l.ctx, "XRANGE", e.l.nameOn(e.r), e.from, "+", "COUNT", strconv.Itoa(e.pages.size))
+	if err != nil {
+		return err
+	}
+	var c keyspace.Collector
+	for i := range page {
+		if err := feedEntry(&page[i], &c); err != nil {
+			return err
+		}
+	}
+	if e.held = c.V.Entries; len(page) < e.pages.size {
+		e.ended = true
+	}
+	if len(page) > 0 {
+		e.from = next(e.held[len(e.held)-1].ID).String()
+		e.pages.took(page, len(page))
+	}
+	return nil
+}
+
+// streams compares entries in the order of their IDs, then all that is not entries.
+func (l *locator) streams() error {
+	s, err1 := l.entriesOf(l.source)
+	t, err2 := l.entriesOf(l.target)
+	if err := errors.Join(err1, err2); err != nil {
+		return err
+	}
+	for {
+		if err := errors.Join(s.fill(), t.fill()); err != nil {
+			return err
+		}
+		if len(s.held)+len(t.held) == 0 {
+			return l.streamRest()
+		}
+		// What both sides have shown up to here is compared; beyond it, one of them may have more.
+		upTo := func(e *entries, bound *entries) int {
+			if bound.ended && len(bound.held) == 0 {
+				return len(e.held)
+			}
+			last := bound.held[len(bound.held)-1].ID
+			return sort.Search(len(e.held), func(i int) bool { return last.Less(e.held[i].ID) })
+		}
+		ns, nt := upTo(s, t), upTo(t, s)
+		l.d.entries(s.held[:ns], t.held[:nt])
+		s.held, t.held = s.held[ns:], t.held[nt:]
+	}
 }
 
 // restOnly collects what a stream holds beside its entries.
@@ -311,6 +403,6 @@ func (l *locator) streamRest() error {
 			return err
 		}
 	}
-	l.d = compareValues(values{&w[0].V, &w[1].V, nil})
+	l.d.streams(values{&w[0].V, &w[1].V, nil})
 	return nil
 }

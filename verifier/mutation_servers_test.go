@@ -52,7 +52,7 @@ func mutations() []mutation {
 		{name: "set member", both: do("SADD", "f:set", "a", "b"), target: commands{{"SREM", "f:set", "b"}, {"SADD", "f:set", "c"}}, want: Different, reason: "member b is missing"},
 		{name: "hash value of the same length", both: do("HSET", "f:hash", "a", "1", "b", "2"), target: do("HSET", "f:hash", "b", "3"), want: Different, reason: "field b differs"},
 		{name: "score", both: do("ZADD", "f:zset", "0.1", "a", "2", "b"), target: do("ZADD", "f:zset", "0.1000000001", "a"), want: Different, reason: "score of member a"},
-		{name: "list element added", both: do("RPUSH", "f:longer:list", "a", "b"), target: do("LPUSH", "f:longer:list", "z"), want: Different, reason: "element 1 of 2 differs"},
+		{name: "list element added", both: do("RPUSH", "f:longer:list", "a", "b"), target: do("LPUSH", "f:longer:list", "z"), want: Different, reason: "element 1 of 3 is on the target only; all others are the same"},
 		{name: "set member added", both: do("SADD", "f:set:more", "a"), target: do("SADD", "f:set:more", "b"), want: Different, reason: "member b is on the target only"},
 		{name: "hash field missing", both: do("HSET", "f:hash:less", "a", "1", "b", "2"), target: do("HDEL", "f:hash:less", "b"), want: Different, reason: "field b is missing"},
 		{name: "hash field added", both: do("HSET", "f:hash:more", "a", "1"), target: do("HSET", "f:hash:more", "b", "2"), want: Different, reason: "field b is on the target only"},

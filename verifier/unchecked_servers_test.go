@@ -189,10 +189,10 @@ func TestLocateLarge(t *testing.T) {
 	defer v.source.close()
 	defer v.target.close()
 	for _, tt := range []struct{ key, typ, want string }{
-		{"list", "list", "element 1501 differs"}, {"set", "set", "member m7 is missing on the target"}, {"set2", "set", "member more is on the target only"},
-		{"hash", "hash", "field 8 differs"}, {"hash2", "hash", "field more is on the target only"}, {"zset", "zset", "score of member 900 differs"},
+		{"list", "list", "element 1501 of 2000 differs; all others are the same"}, {"set", "set", "member m7 is missing on the target"}, {"set2", "set", "member more is on the target only"},
+		{"hash", "hash", "field 8 differs"}, {"hash2", "hash", "field more is on the target only"}, {"zset", "zset", "the score of member 900 is 300 on the source and 300.001 on the target"},
 		{"zset2", "zset", "member more is on the target only"}, {"stream", "stream", "group g: pending entry 3-1 is missing on the target"},
-		{"stream2", "stream", "entry 2001-1 is on the target only"}, {"string", "string", "byte 2000001 differs"},
+		{"stream2", "stream", "entry 2001-1 is on the target only, and 2 more"}, {"string", "string", "byte 2000001 of 3000003 differs"},
 	} {
 		f := Finding{KeyBase64: base64Of(tt.key), Type: tt.typ, Source: &Side{}, Target: &Side{}}
 		if v.locateLarge(t.Context(), &f); f.Reason != tt.want {
