@@ -33,7 +33,7 @@ func TestAsleep(t *testing.T) {
 	if err := first.cmd.Process.Signal(syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}
-	time.Sleep(33 * time.Second) // the claim lasts 30 s
+	time.Sleep(33 * time.Second)                            // the claim lasts 30 s
 	for _, k := range target[0].Must("KEYS", "*").([]any) { // what the first one has brought is not the second one's
 		if !strings.HasPrefix(k.(string), "__surecut") {
 			target[0].Must("DEL", k.(string))
@@ -44,8 +44,7 @@ func TestAsleep(t *testing.T) {
 	if err := first.cmd.Process.Signal(syscall.SIGCONT); err != nil {
 		t.Fatal(err)
 	}
-	<-first.done
-	if code := first.cmd.ProcessState.ExitCode(); code != 1 || !strings.Contains(first.talk(), "the target belongs to migration") {
+	if code := first.end(time.Minute); code != 1 || !strings.Contains(first.talk(), "the target belongs to migration") {
 		t.Errorf("exit status %d: %s", code, first.talk())
 	}
 	second.waitDrained(time.Minute)

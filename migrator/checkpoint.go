@@ -17,7 +17,8 @@ import (
 
 // surecut's own keys on a target:
 //
-//	__surecut:migration              hash: id, state, host, heartbeat_ms of the migration in progress
+//	__surecut:migration              hash: id, run, place, state, host, db, heartbeat_ms, seen_ms of the run that the target belongs to; see claim.go
+//	__surecut:witness:<id>...        string: as long as it is there, its node or database has not lost its keys; see witness.go
 //	__surecut:link:<id>:<link>       hash: replication_id, offset, db, shard: all units have applied up to offset
 //	__surecut:cp:<id>:<link>:<unit>  hash: o = offset up to which the unit is applied; p = where it stood before its last transaction; f:<db>:<key> = offset of a copied key
 //	__surecut:tmp:<link>...          a big value while it is built
@@ -274,13 +275,6 @@ func (t *target) ownHash(ctx context.Context, key string) (map[string]string, er
 		return err
 	})
 	return m, err
-}
-
-// setOwnHash writes one of surecut's own hashes.
-func (t *target) setOwnHash(ctx context.Context, key string, fields ...string) error {
-	return t.own(ctx, key, func(c rueidis.Client) error {
-		return c.Do(ctx, arbitrary(c, append([]string{"HMSET", key}, fields...)...)).Error()
-	})
 }
 
 // own runs f on the node that holds one of surecut's own keys, again where the topology has changed.
