@@ -95,7 +95,11 @@ func Compare(before, after []Reading) Report {
 func judge(before, after Reading) (writes int64, reason string) {
 	switch {
 	case before.Silent != "", after.Silent != "":
-		return 0, "whether it was written could not be asked: " + strings.TrimSuffix(before.Silent+after.Silent, ".")
+		why := after.Silent
+		if why == "" {
+			why = before.Silent
+		}
+		return 0, "whether it was written could not be asked: " + strings.TrimSuffix(why, ".")
 	case before.RunID != after.RunID:
 		return 0, "it was restarted meanwhile, so what was written before is not known"
 	case after.Role != "master":
