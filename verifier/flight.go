@@ -82,10 +82,15 @@ func (c *conn) look(ctx context.Context) error {
 	}
 	text, _ := results[0].ToString()
 	info := endpoint.ParseInfo(text)
-	used, err1 := strconv.ParseInt(info["used_memory"], 10, 64)
-	most, err2 := strconv.ParseInt(info["maxmemory"], 10, 64)
-	f.tight.Store(err1 != nil || err2 != nil || most > 0 && most-used < spareMemory)
+	f.tight.Store(isTight(info["used_memory"], info["maxmemory"]))
 	return nil
+}
+
+// isTight says that little is left up to maxmemory; so it is where either is not told.
+func isTight(used, most string) bool {
+	u, err1 := strconv.ParseInt(used, 10, 64)
+	m, err2 := strconv.ParseInt(most, 10, 64)
+	return err1 != nil || err2 != nil || m > 0 && m-u < spareMemory
 }
 
 // ask sends commands as one pipeline whose replies are expected to have so many bytes. It waits while the node has more to answer
