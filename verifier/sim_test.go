@@ -99,7 +99,7 @@ func (w *simWorld) truthOf(key int, began int64) (t truth) {
 		if lo > hi {
 			return
 		}
-		if at := target.expireAtMicros(); at > hi && at <= hi+w.plan.maxLag {
+		if at := target.expireAtMicros(); at > hi && at <= hi+w.plan.maxLag+simFrozen {
 			t.take(source.at(simStart+hi/1000), simState{}) // the target's own clock is faster than a command that keeps the key
 		}
 		for _, at := range []int64{lo, source.expireAtMicros(), target.expireAtMicros(), hi} {

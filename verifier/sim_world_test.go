@@ -19,6 +19,8 @@ import (
 const (
 	simStart = int64(1_700_000_000_000) // Unix ms
 	simID    = "replid"
+
+	simFrozen = int64(2_000_000) // µs that a frame may keep commands back, beyond the lag
 )
 
 // simState is one key on one side.
