@@ -165,3 +165,29 @@ func TestURLOfAReplica(t *testing.T) {
 		t.Errorf("the primary is gone: %s, %+v, %q", r.Verdict, r.Totals, text)
 	}
 }
+
+// TestDemotedInTheMiddle: a server that was a primary when the run began, and was made a replica of another one while it was read.
+func TestDemotedInTheMiddle(t *testing.T) {
+	source, target, third := servers.Standalone(t, "redis:7.0"), servers.Standalone(t, "redis:7.0"), servers.Standalone(t, "redis:7.0")
+	for _, s := range []*servers.Server{source, target, third} {
+		s.Must("SET", "k", "v")
+	}
+	opts := optionsFor(t, source.URL(), target.URL(), func(o *Options) { o.Rounds, o.Interval = 1, 0 })
+	v, err := newVerification(t.Context(), &opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer v.close()
+	defer v.source.close()
+	defer v.target.close()
+	host, port, _ := strings.Cut(third.Addr, ":")
+	source.Must("REPLICAOF", host, port)
+	waitInfo(t, source, "master_link_status", "up")
+	if err := v.compare(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	v.source.stillCurrent(t.Context())
+	if r := v.report(nil); r.Verdict == Same || !strings.Contains(strings.Join(r.Incomplete, " "), "became a replica of "+third.Addr) {
+		t.Errorf("%s, %+v, incomplete %q", r.Verdict, r.Totals, r.Incomplete)
+	}
+}

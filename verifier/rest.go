@@ -27,11 +27,7 @@ var restFields = []string{"run_id", "rdb_changes_since_last_save", "rdb_last_sav
 
 // countersOf asks a node. INFO all includes the statistics of commands in every version.
 func countersOf(ctx context.Context, n *node) (*counters, error) {
-	client, err := n.dep.Client(ctx, n.addr(), 0)
-	if err != nil {
-		return nil, err
-	}
-	info, err := endpoint.Info(ctx, client, "all")
+	info, err := n.info(ctx, "all")
 	if err != nil {
 		return nil, err
 	}

@@ -227,7 +227,7 @@ func (n *node) keyspace(ctx context.Context) (map[int]dbInfo, map[string]string,
 type dbInfo struct{ keys, expires int64 }
 
 // info asks a node for INFO, no longer than it may keep silent; one that is down is not asked.
-func (n *node) info(ctx context.Context) (map[string]string, error) {
+func (n *node) info(ctx context.Context, sections ...string) (map[string]string, error) {
 	if err := n.breaker.down(ctx, n.answers); err != nil {
 		return nil, err
 	}
@@ -237,7 +237,7 @@ func (n *node) info(ctx context.Context) (map[string]string, error) {
 	if err != nil {
 		return nil, n.failed("a login", err)
 	}
-	info, err := endpoint.Info(bounded, client)
+	info, err := endpoint.Info(bounded, client, sections...)
 	if err != nil && endpoint.Code(err) == "" {
 		return nil, n.failed("", err)
 	}

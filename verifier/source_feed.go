@@ -140,9 +140,14 @@ func (n *nodeFeed) follow(ctx context.Context, set *writes.Set) {
 		return
 	}
 	n.close()
+	if err := n.node.breaker.down(ctx, n.node.answers); err != nil { // each attempt would wait for it
+		n.why = err.Error()
+		return
+	}
 	var errs []error
 	if conn, err := n.node.dep.DialReplica(ctx, n.node.addr()); err != nil {
-		errs = append(errs, err)
+		n.why = err.Error()
+		return
 	} else if n.replica, err = writes.Follow(ctx, conn, set); err != nil {
 		errs = append(errs, fmt.Errorf("its replication stream could not be followed: %w", err))
 	}
