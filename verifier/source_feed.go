@@ -242,16 +242,26 @@ func (n *nodeFeed) standsNow(ctx context.Context, set *writes.Set) (*counters, e
 		set.AddAll(fmt.Sprintf("the replica %s was read, and how far its primary is ahead is not known: %v", n.node.addr(), err))
 		return after, nil
 	}
+	after, reached, err := n.comesTo(ctx, goal)
+	if err == nil && !reached {
+		set.AddAll(fmt.Sprintf("the replica %s was read, and does not come to where its primary is", n.node.addr()))
+	}
+	return after, err
+}
+
+// comesTo waits until the node has come to an offset, as long as the context allows. It returns what the node said last.
+func (n *nodeFeed) comesTo(ctx context.Context, goal int64) (at *counters, reached bool, err error) {
 	for {
-		if after, err = countersOf(ctx, n.node); err != nil {
-			return nil, err
+		if at, err = countersOf(ctx, n.node); err != nil {
+			return nil, false, err
 		}
-		if after.position.Offset >= goal {
-			return after, nil
+		if at.position.Offset >= goal {
+			return at, true, nil
 		}
-		if err := sleep(ctx, appliedPoll); err != nil {
-			set.AddAll(fmt.Sprintf("the replica %s was read, and does not come to where its primary is", n.node.addr()))
-			return after, nil
+		select {
+		case <-time.After(appliedPoll):
+		case <-ctx.Done():
+			return at, false, nil
 		}
 	}
 }
