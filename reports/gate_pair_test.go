@@ -131,15 +131,17 @@ func TestPartIsNotTheWhole(t *testing.T) {
 		{name: "replica that was not read", why: "it is of no account", change: func(n *night) {
 			n.verify.TargetServers = append(n.verify.TargetServers, endpoint.Member{Addr: "10.30.0.25:7000", RunID: "d0", Role: endpoint.RoleReplica, Link: endpoint.LinkDown})
 		}},
-		{name: "written", why: "a rehearsal may be gated", change: func(n *night) { n.verify.Writes.Written = true }},
-		{name: "written, not allowed", why: "the policy demands a source that stands still", change: func(n *night) {
-			n.verify.Writes.Written = true
-			n.policy.Verify.AllowWritten = false
-		}, want: "The source was written while it was compared"},
-		{name: "not known whether written, not allowed", why: "what is not known does not hold", change: func(n *night) {
-			n.verify.Writes = nil
-			n.policy.Verify.AllowWritten = false
-		}, want: "the policy demands that it stood still"},
+		{name: "keys expired", why: "that is nobody's write", change: func(n *night) { n.verify.Writes.Written = true }},
+		{name: "clients wrote", why: "what they wrote after a key was read is not in the verdict", change: func(n *night) {
+			n.verify.Writes.Clients, n.verify.Writes.ClientsWhy = verifier.ClientsSome, "10.20.0.11:6379 ran 312 commands that write"
+		}, want: "Clients wrote to the source while it was compared (10.20.0.11:6379 ran 312 commands that write): stop the writers"},
+		{name: "clients wrote, allowed", why: "a rehearsal may be gated", change: func(n *night) {
+			n.verify.Writes.Clients, n.policy.Verify.AllowWritten = verifier.ClientsSome, true
+		}},
+		{name: "not known whether clients wrote", why: "what is not known does not hold", change: func(n *night) {
+			n.verify.Writes.Clients, n.verify.Writes.ClientsWhy = verifier.ClientsUnknown, "it was restarted."
+		}, want: "Whether clients wrote to the source while it was compared is not known (it was restarted): stop the writers"},
+		{name: "nothing said of writes", why: "what is not known does not hold", change: func(n *night) { n.verify.Writes = nil }, want: "is not known (the report does not say)"},
 		{name: "stale replica named", why: "the policy allows it", change: func(n *night) {
 			n.verify.SourceServers[1].Link = endpoint.LinkDown
 			n.policy.Verify.AllowStaleReplicas = true

@@ -56,8 +56,8 @@ func unseen(p VerifyPolicy, v *Verify) []string {
 			against = append(against, "Not all keys were listed, so that some may have been overlooked: "+sentence(visible(why)))
 		}
 	}
-	if !p.AllowWritten && (v.Writes == nil || v.Writes.Written) {
-		against = append(against, "The source was written while it was compared, or it is not known whether it was; the policy demands that it stood still.")
+	if why := writtenByClients(v); why != "" && !p.AllowWritten {
+		against = append(against, why)
 	}
 	for _, site := range sitesOf(v) {
 		for _, m := range site.Servers {
@@ -67,4 +67,21 @@ func unseen(p VerifyPolicy, v *Verify) []string {
 		}
 	}
 	return against
+}
+
+// writtenByClients says why it is not sure that no client wrote to the source while it was compared; "" where that is sure. What they
+// write after a key was read is not in the verdict, and is lost to the target when the clients move over.
+func writtenByClients(v *Verify) string {
+	const remedy = "stop the writers and verify again, or end the migration with migrate --until same"
+	switch {
+	case v.Writes == nil || v.Writes.Clients == verifier.ClientsUnknown:
+		why := "the report does not say"
+		if v.Writes != nil && v.Writes.ClientsWhy != "" {
+			why = strings.TrimSuffix(visible(v.Writes.ClientsWhy), ".")
+		}
+		return fmt.Sprintf("Whether clients wrote to the source while it was compared is not known (%s): %s.", why, remedy)
+	case v.Writes.Clients != verifier.ClientsNone:
+		return fmt.Sprintf("Clients wrote to the source while it was compared (%s): %s.", orNothing(visible(v.Writes.ClientsWhy)), remedy)
+	}
+	return ""
 }

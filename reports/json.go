@@ -292,6 +292,9 @@ func (v *Verify) validate() error {
 	if !slices.Contains(proofs, v.Proof) {
 		return fmt.Errorf("proof is %q, want rounds or offset", v.Proof)
 	}
+	if w := v.Writes; w != nil && !slices.Contains([]string{verifier.ClientsNone, verifier.ClientsSome, verifier.ClientsUnknown}, w.Clients) {
+		return fmt.Errorf("writes.clients is %q, want none, some or unknown", w.Clients)
+	}
 	for i, s := range v.Slots {
 		if !slices.Contains(keyVerdicts, s.Verdict) {
 			return fmt.Errorf("slots[%d].verdict is %q", i, s.Verdict)

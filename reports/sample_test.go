@@ -73,7 +73,7 @@ func verifyIn(n uint16, findings ...verifier.Finding) *Verify {
 	random := rand.New(rand.NewPCG(7, 11)) // #nosec: a fixed sample
 	v := &Verify{Header: sampleHeader(KindVerify)}
 	v.Depth, v.TTLToleranceMs, v.Rounds, v.Proof, v.Verdict = "value", 1000, 3, "offset", verifier.Same
-	v.Writes = &verifier.Writes{KnownBy: "tracking", Written: true, Keys: 1893, Everything: true, Why: "FLUSHDB was run", Nodes: []verifier.NodeOfWrites{
+	v.Writes = &verifier.Writes{KnownBy: "tracking", Written: true, Keys: 1893, Everything: true, Why: "FLUSHDB was run", Clients: verifier.ClientsNone, Nodes: []verifier.NodeOfWrites{
 		{Addr: "10.0.0.1:6379", KnownBy: "replication", ReplID: "8371b4fb1155b71f4a04d3e1bc3e18c4a990aeeb", From: 1_000, To: 5_000},
 		{Addr: "10.0.0.2:6379", KnownBy: "tracking", Why: "the server keeps no replication backlog"},
 	}}
@@ -389,5 +389,6 @@ func samples(t testing.TB) map[string]Report {
 
 // emptyVerify is of two deployments without keys.
 func emptyVerify() *Verify {
-	return &Verify{Header: sampleHeader(KindVerify), Report: verifier.Report{Verdict: verifier.Unchecked, Depth: "value", Proof: "rounds"}}
+	return &Verify{Header: sampleHeader(KindVerify), Report: verifier.Report{Verdict: verifier.Unchecked, Depth: "value", Proof: "rounds",
+		Writes: &verifier.Writes{KnownBy: "rest", Clients: verifier.ClientsNone}}}
 }

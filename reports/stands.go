@@ -116,6 +116,8 @@ func writtenLine(v *Verify) string {
 		return "not known"
 	case !w.Written:
 		return "no, " + knownBy(w)
+	case w.Clients == verifier.ClientsNone && !w.Everything:
+		return "by no client; keys expired, " + writtenKeys(w) + knownBy(w)
 	case v.Proof == "rounds":
 		return "yes, " + writtenKeys(w) + knownBy(w) + "; that keys are the same rests on how fast the target follows"
 	}

@@ -85,7 +85,7 @@ func TestHowWritesAreKnown(t *testing.T) {
 			fill(target, 200)
 			idle := func(want string) {
 				r := verify(t, source, target, nil)
-				if r.Verdict != Same || r.Writes.KnownBy != want || r.Writes.Written || r.Proof != "offset" {
+				if r.Verdict != Same || r.Writes.KnownBy != want || r.Writes.Written || r.Writes.Clients != ClientsNone || r.Proof != "offset" {
 					t.Errorf("at rest: %s by %s, %+v, %q", r.Verdict, r.Proof, r.Writes, r.Reasons)
 				}
 			}
@@ -98,12 +98,16 @@ func TestHowWritesAreKnown(t *testing.T) {
 			}
 			stop := count(t, source, "ctr", 200)
 			r := verify(t, source, target, func(o *Options) { o.Rounds = 2 })
-			if r.Verdict == Same || !r.Writes.Written || r.Writes.Keys < 1 || r.Totals.Same < 200 {
+			if r.Verdict == Same || !r.Writes.Written || r.Writes.Keys < 1 || r.Writes.Clients != ClientsSome || r.Totals.Same < 200 {
 				t.Errorf("written: %s, %+v, %+v, %q", r.Verdict, r.Totals, r.Writes, r.Reasons)
 			}
 			stop()
 			target.Must("SET", "ctr", source.Must("GET", "ctr").(string))
 
+			source.Must("SET", "soon", "v", "PX", "1200")
+			if r = verify(t, source, target, nil); r.Writes.Clients != ClientsNone {
+				t.Errorf("a key that expires is nobody's write: %+v", r.Writes)
+			}
 			servers.Replica(t, source)
 			before := source.Info("stats")["sync_full"]
 			idle(byReplication)

@@ -364,6 +364,7 @@ func (v *verification) again(ctx context.Context, faults []fault) (*Report, erro
 		}
 	}
 	r := v.report(&keyspace.Selection{Repaired: true})
+	r.Writes.Clients, r.Writes.ClientsWhy = v.clientWrites(ctx)
 	r.Servers, r.LeftOut = v.servers(), []string{}
 	return r, nil
 }

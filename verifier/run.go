@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"surecut/internal/keyspace"
+	"surecut/internal/quiet"
 )
 
 // verification is one run.
@@ -30,7 +31,8 @@ type verification struct {
 	clock          clock
 	judges         judges
 	list           listing
-	parts          int // of the spills of the enumeration; 0: spillParts
+	begun          []quiet.Reading // what the source's primaries said of writes when the run began
+	parts          int             // of the spills of the enumeration; 0: spillParts
 
 	leadEnds  time.Time // of the open window
 	behind    []bool    // links whose target had not applied what was written before the open window
@@ -68,6 +70,7 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 	v.source.stillCurrent(ctx)
 	v.target.stillCurrent(ctx)
 	r := v.report(selection)
+	r.Writes.Clients, r.Writes.ClientsWhy = v.clientWrites(ctx)
 	r.Servers, r.LeftOut = v.servers(), v.leftOut(ctx)
 	return r, nil
 }
@@ -171,6 +174,7 @@ func newVerification(ctx context.Context, o *Options) (*verification, error) {
 	if !source.isFile() {
 		v.following = newSourceFeed(source)
 		v.feed = v.following
+		v.begun = v.readWriters(ctx)
 	}
 	v.progress.begin("enumerate", 0, 0)
 	v.probers = probers{

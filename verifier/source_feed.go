@@ -30,6 +30,8 @@ type Writes struct {
 	Keys       int64          `json:"keys"`       // names that were written while both sides were scanned, about
 	Everything bool           `json:"everything"` // something was run then that may have changed every key
 	Why        string         `json:"why,omitempty"`
+	Clients    string         `json:"clients"` // none, some or unknown: whether clients wrote; keys that expired are nobody's writes
+	ClientsWhy string         `json:"clients_why,omitempty"`
 	Nodes      []NodeOfWrites `json:"nodes"`
 }
 

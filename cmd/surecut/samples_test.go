@@ -23,7 +23,8 @@ func everyCheck() preflight.Report {
 // comparison is a report of strings that lie in one slot. Of the keys that are not the same there may be missing ones only.
 func comparison(verdict verifier.Verdict, proof string, t verifier.Totals) verifier.Report {
 	const tag = "{orders}"
-	r := verifier.Report{Verdict: verdict, Depth: "value", Proof: proof, Totals: t, ByType: []verifier.TypeTotal{{Type: "string", Keys: t.SourceKeys}}}
+	r := verifier.Report{Verdict: verdict, Depth: "value", Proof: proof, Totals: t, ByType: []verifier.TypeTotal{{Type: "string", Keys: t.SourceKeys}},
+		Writes: &verifier.Writes{KnownBy: "rest", Clients: verifier.ClientsNone}}
 	slot := verifier.SlotResult{Slot: keyspace.Slot(tag), SourceKeys: t.SourceKeys, TargetKeys: t.TargetKeys, Verdict: verifier.Same,
 		SourceDigest: "00000000000000aa/00000000000000aa", TargetDigest: "00000000000000aa/00000000000000aa"}
 	for i := range t.Missing {

@@ -1,0 +1,60 @@
+package verifier
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"surecut/internal/quiet"
+)
+
+// Whether clients wrote to the source while it was compared.
+const (
+	ClientsNone    = "none"
+	ClientsSome    = "some"
+	ClientsUnknown = "unknown"
+)
+
+// mostWriterWait bounds how long the primaries of the source may take to say what they have run.
+const mostWriterWait = 5 * time.Second
+
+// clientWrites compares what the source's primaries say of writing commands with what they said when the run began. It differs from
+// Writes.Written, which also counts keys that expired: their deletion matters for judging keys, and says nothing of clients.
+func (v *verification) clientWrites(ctx context.Context) (answer, why string) {
+	if v.fixed {
+		return ClientsNone, ""
+	}
+	return clientsBetween(v.begun, v.readWriters(ctx))
+}
+
+// readWriters asks the primaries of the source what they have run; none where they do not answer in time.
+func (v *verification) readWriters(ctx context.Context) []quiet.Reading {
+	ctx, cancel := context.WithTimeout(ctx, min(v.opts.Silence, mostWriterWait))
+	defer cancel()
+	readings, err := quiet.Read(ctx, v.opts.Source)
+	if err != nil {
+		return nil
+	}
+	return readings
+}
+
+func clientsBetween(before, after []quiet.Reading) (answer, why string) {
+	if len(before) == 0 || len(after) == 0 {
+		return ClientsUnknown, "not all primaries of the source said what they have run"
+	}
+	found := quiet.Compare(before, after)
+	if found.Quiet {
+		return ClientsNone, ""
+	}
+	var written []string
+	for _, n := range found.Nodes {
+		if n.Writes > 0 {
+			written = append(written, fmt.Sprintf("%s ran %d commands that write", n.Addr, n.Writes))
+		}
+	}
+	if len(written) > 0 {
+		return ClientsSome, strings.Join(written, ", ")
+	}
+	return ClientsUnknown, strings.TrimSuffix(strings.Join(found.Reasons(), " "), ".")
+}
