@@ -59,13 +59,9 @@ func countersOf(ctx context.Context, n *node) (*counters, error) {
 	return c, nil
 }
 
-// mayWrite goes by the name in INFO commandstats, as in "config|get".
+// mayWrite says whether a command, as INFO commandstats names it, may change data: one that is not known may.
 func mayWrite(name string) bool {
-	var args [][]byte
-	for _, word := range strings.Split(name, "|") {
-		args = append(args, []byte(word))
-	}
-	spec, ok := table.Lookup(args)
+	spec, ok := table.LookupName(name)
 	return !ok || spec.Write || spec.Class == table.Script && !strings.HasSuffix(spec.Name, "_RO")
 }
 

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
@@ -156,8 +155,7 @@ func (r *migration) scannedQuiet(ctx context.Context, before []quiet.Reading, un
 	if _, err := r.quietSince(ctx, before, nil); err != nil {
 		return false, err
 	}
-	written := slices.ContainsFunc(r.quiet.Nodes, func(n quiet.Node) bool { return n.Writes > 0 })
-	if *untold++; r.quiet.Quiet || written {
+	if *untold++; r.quiet.Quiet || r.quiet.Written() {
 		*untold = 0
 	}
 	if r.quiet.Quiet || *untold == mostComparisons {

@@ -69,6 +69,19 @@ func Lookup(args [][]byte) (*Spec, bool) {
 	return s, true
 }
 
+// LookupName finds a command by the name that servers give it in INFO commandstats and CLIENT LIST, as NameArgs reads it.
+func LookupName(name string) (*Spec, bool) { return Lookup(NameArgs(name)) }
+
+// NameArgs splits a name of INFO commandstats or CLIENT LIST into the arguments that call the command: since 7.0 a subcommand stands
+// behind a bar, as in "config|get".
+func NameArgs(name string) [][]byte {
+	var args [][]byte
+	for word := range strings.SplitSeq(name, "|") {
+		args = append(args, []byte(word))
+	}
+	return args
+}
+
 // All gives every command and subcommand, sorted by name.
 func All() []*Spec {
 	var all []*Spec

@@ -60,25 +60,37 @@ func ParseInfo(text string) map[string]string {
 	return fields
 }
 
-// CommandCalls reads the fields "cmdstat_get:calls=3,usec=..." of INFO commandstats: calls that did something, by
-// command in lower case; subcommands are "config|get" since 7.0. Failed calls (told since 6.2) are left out.
+// CommandCalls returns how many calls of each command did something: calls that failed (counted since 6.2) are left out.
 func CommandCalls(info map[string]string) map[string]int64 {
 	calls := map[string]int64{}
+	for name, c := range CallCounts(info) {
+		if c.All > c.Failed {
+			calls[name] = c.All - c.Failed
+		}
+	}
+	return calls
+}
+
+// CallCount is how often a command was called, and how many of those calls failed (counted since 6.2).
+type CallCount struct{ All, Failed int64 }
+
+// CallCounts reads the fields "cmdstat_get:calls=3,usec=..." of INFO commandstats, by the name of the command; the name
+// of a subcommand is like "config|get" since 7.0.
+func CallCounts(info map[string]string) map[string]CallCount {
+	counts := map[string]CallCount{}
 	for name, value := range info {
 		command, ok := strings.CutPrefix(name, "cmdstat_")
 		if !ok {
 			continue
 		}
-		var n, failed int64
+		var c CallCount
 		for field := range strings.SplitSeq(value, ",") {
-			_, _ = fmt.Sscanf(field, "calls=%d", &n)
-			_, _ = fmt.Sscanf(field, "failed_calls=%d", &failed)
+			_, _ = fmt.Sscanf(field, "calls=%d", &c.All)
+			_, _ = fmt.Sscanf(field, "failed_calls=%d", &c.Failed)
 		}
-		if n > failed {
-			calls[command] = n - failed
-		}
+		counts[command] = c
 	}
-	return calls
+	return counts
 }
 
 // AppCalls returns CommandCalls without the transactions that surecut may have made itself when it read keys at an offset: each of

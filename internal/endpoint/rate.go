@@ -62,13 +62,9 @@ func CountersOf(info map[string]string, at time.Time) Counters {
 	return c
 }
 
-// writing says whether a command, as INFO commandstats names it, writes. Of a module's command that is not known; it counts.
+// writing says whether a command, as INFO commandstats names it, writes. The commands of modules are not known, and count as writes.
 func writing(name string) bool {
-	var args [][]byte
-	for word := range strings.SplitSeq(name, "|") {
-		args = append(args, []byte(word))
-	}
-	if spec, ok := command.Lookup(args); ok {
+	if spec, ok := command.LookupName(name); ok {
 		return spec.Write
 	}
 	return strings.Contains(name, ".")

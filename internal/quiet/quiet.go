@@ -62,8 +62,8 @@ func (r *Report) Reasons() []string {
 	return reasons
 }
 
-// written says that a node is known to have been written.
-func (r *Report) written() bool {
+// Written says that a node is known to have been written.
+func (r *Report) Written() bool {
 	return slices.ContainsFunc(r.Nodes, func(n Node) bool { return n.Writes > 0 })
 }
 
@@ -159,10 +159,6 @@ func callsBetween(before, after Reading, unchanged bool) (n int64, counted bool)
 // writesData says whether a command, as INFO commandstats and CLIENT LIST name it ("set", "xgroup|create"), may change data.
 // The commands of modules are not in the table: what they write shows in the changes of the data.
 func writesData(name string) bool {
-	var args [][]byte
-	for _, part := range strings.SplitN(name, "|", 2) {
-		args = append(args, []byte(part))
-	}
-	spec, known := command.Lookup(args)
+	spec, known := command.LookupName(name)
 	return known && spec.Write
 }

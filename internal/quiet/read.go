@@ -2,7 +2,6 @@ package quiet
 
 import (
 	"context"
-	"fmt"
 	"strconv"
 	"strings"
 	"sync"
@@ -59,23 +58,14 @@ func parseReading(addr string, info map[string]string) Reading {
 	if n, err := strconv.ParseInt(info["rdb_changes_since_last_save"], 10, 64); err == nil {
 		r.Changes = n
 	}
-	for field, value := range info {
-		name, ok := strings.CutPrefix(field, "cmdstat_")
-		if !ok {
-			continue
-		}
-		if r.Calls == nil {
-			r.Calls = map[string]int64{}
-		}
-		// Calls that failed count as well: who sends them is a writer who is still there.
-		var calls int64
-		_, _ = fmt.Sscanf(value, "calls=%d", &calls)
-		name = strings.ToLower(name)
-		switch {
-		case name == "info":
-			r.Info = calls
-		case writesData(name):
-			r.Calls[name] = calls
+	counts := endpoint.CallCounts(info)
+	if len(counts) > 0 {
+		r.Calls = map[string]int64{}
+	}
+	r.Info = counts["info"].All
+	for name, c := range counts {
+		if name = strings.ToLower(name); writesData(name) {
+			r.Calls[name] = c.All // a call that failed counts as well: whoever sent it is a writer who is still there
 		}
 	}
 	return r
@@ -84,13 +74,13 @@ func parseReading(addr string, info map[string]string) Reading {
 // pollEvery is how often a source is asked during its quiet time, so that a writer is told of at once.
 const pollEvery = 500 * time.Millisecond
 
-// toldAfter is how long a writer must be waited for until CLIENT LIST, which counts idle time in seconds, tells it from the connections
-// that surecut itself has just read the source by.
+// toldAfter is how long it takes until CLIENT LIST, which counts idle time in whole seconds, tells a writer from the connections by
+// which surecut itself has just read the source.
 const toldAfter = 2500 * time.Millisecond
 
-// Watch waits for the quiet time, or until it sees a write in it. The report speaks of all the time since before, which is to be read
-// when a comparison begins; still says that the source was written during the quiet time, and not only during the comparison. A server
-// that did not answer, or was restarted, ends the waiting too, and leaves open what was written.
+// Watch waits for the quiet time, or until it sees a write in it. The report covers the whole time since the readings in before, which
+// the caller takes when a comparison begins. still says that the source was written during the quiet time itself, and not only during
+// the comparison. A server that does not answer, or was restarted, ends the waiting too; what was written there is then not known.
 func Watch(ctx context.Context, d *endpoint.Deployment, before []Reading, quietFor time.Duration) (r Report, still bool, err error) {
 	begun := time.Now()
 	first, err := Read(ctx, d)
@@ -108,11 +98,11 @@ func Watch(ctx context.Context, d *endpoint.Deployment, before []Reading, quietF
 			return r, false, err
 		}
 		if seen := Compare(first, last); !seen.Quiet {
-			still = seen.written()
+			still = seen.Written()
 			break
 		}
 	}
-	if still { // who was active since the comparison, and not for it, shows only after a while
+	if still { // CLIENT LIST tells writers from the connections of the comparison only after a while
 		select {
 		case <-time.After(min(toldAfter, quietFor) - time.Since(begun)):
 		case <-ctx.Done():

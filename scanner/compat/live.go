@@ -85,11 +85,7 @@ func (t *Tally) stats(addr string, info map[string]string, replica bool) {
 }
 
 func (t *Tally) writes(name string) bool {
-	var args [][]byte
-	for _, word := range strings.Split(name, "|") {
-		args = append(args, []byte(word))
-	}
-	spec, ok := t.lookup(args)
+	spec, ok := t.lookup(command.NameArgs(name))
 	return ok && spec.Write
 }
 
