@@ -8,7 +8,6 @@ import (
 	"net"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 
 	"surecut/internal/psync"
@@ -27,14 +26,8 @@ type Replica struct {
 	ReplID string
 	From   int64 // offset at which it began
 
+	told    // up to an offset
 	session *psync.Session
-	done    chan struct{}
-
-	mu   sync.Mutex // guards all below
-	set  *Set
-	at   int64 // everything up to this offset has been told
-	lost error // why the stream has ended
-	news chan struct{}
 }
 
 // ErrNoBacklog says that a server keeps no backlog: it would answer PSYNC with a snapshot, so it is not asked.
@@ -62,7 +55,7 @@ func Follow(ctx context.Context, conn net.Conn, set *Set) (*Replica, error) {
 	if err != nil {
 		return nil, err // Start has closed the connection
 	}
-	r := &Replica{ReplID: s.ReplID, From: s.Offset, session: s, done: make(chan struct{}), set: set, at: s.Offset, news: make(chan struct{})}
+	r := &Replica{ReplID: s.ReplID, From: s.Offset, told: newTold("the replication stream", set, s.Offset), session: s}
 	go r.read()
 	go r.acknowledge()
 	return r, nil
@@ -86,46 +79,8 @@ func present(info map[string]string) (id string, offset int64, err error) {
 	return id, offset, nil
 }
 
-// Exchange puts another set in place: what is read from now on goes there.
-func (r *Replica) Exchange(set *Set) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.set = set
-}
-
 // Await returns once everything up to the offset is in the set. Its error says that this will not happen.
-func (r *Replica) Await(ctx context.Context, offset int64) error {
-	for {
-		r.mu.Lock()
-		at, lost, news := r.at, r.lost, r.news
-		r.mu.Unlock()
-		switch {
-		case at >= offset:
-			return nil
-		case lost != nil:
-			return fmt.Errorf("the replication stream was lost: %w", lost)
-		}
-		select {
-		case <-news:
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		}
-	}
-}
-
-// Lost returns why the stream has ended, nil while it flows.
-func (r *Replica) Lost() error {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.lost
-}
-
-// At returns the offset up to which everything has been told.
-func (r *Replica) At() int64 {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.at
-}
+func (r *Replica) Await(ctx context.Context, offset int64) error { return r.await(ctx, offset) }
 
 // Close ends the session; the server forgets the replica.
 func (r *Replica) Close() {
@@ -144,15 +99,11 @@ func (r *Replica) read() {
 		r.mu.Lock()
 		if err == nil {
 			r.tell(s, seed == r.set.seed)
-			r.at = r.From + s.offset
-		} else if r.lost = err; errors.Is(err, io.EOF) {
-			r.lost = errors.New("the server closed the connection")
+			r.upTo = r.From + s.offset
+		} else {
+			r.lose(err)
 		}
-		if r.lost != nil {
-			r.set.AddAll("the replication stream was lost: " + r.lost.Error())
-		}
-		close(r.news)
-		r.news = make(chan struct{})
+		r.announce()
 		r.mu.Unlock()
 		if err != nil {
 			r.session.Close()

@@ -8,7 +8,6 @@ import (
 	"io"
 	"net"
 	"strconv"
-	"sync"
 	"time"
 
 	"surecut/internal/resp"
@@ -25,20 +24,14 @@ const keepAlive = 10 * time.Second
 // the end of its cycle; so an ECHO that is sent after it runs in a later cycle, and its reply comes behind the invalidations of all
 // that was written before. SWAPDB alone invalidates nothing: whoever uses a Tracking looks whether it was run.
 type Tracking struct {
-	conn net.Conn
-	done chan struct{}
-
-	mu     sync.Mutex // guards all below
-	set    *Set
-	asked  int64 // echoes that were asked for
-	echoed int64 // echoes that came back, in order
-	lost   error
-	news   chan struct{}
+	told  // up to an echo; they come back in order
+	conn  net.Conn
+	asked int64 // echoes that were asked for; guarded by mu
 }
 
 // Track turns tracking on for the connection, which is logged in and on which nothing is pending, and owns it.
 func Track(ctx context.Context, conn net.Conn, set *Set) (*Tracking, error) {
-	t := &Tracking{conn: conn, done: make(chan struct{}), set: set, news: make(chan struct{})}
+	t := &Tracking{told: newTold("the connection that tells of writes", set, 0), conn: conn}
 	in := bufio.NewReaderSize(conn, 128<<10)
 	hctx, cancel := context.WithTimeout(ctx, handshakeTimeout)
 	defer cancel()
@@ -80,35 +73,13 @@ func (t *Tracking) send(words ...string) error {
 	return err
 }
 
-// Exchange puts another set in place: what is told from now on goes there.
-func (t *Tracking) Exchange(set *Set) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.set = set
-}
-
 // Await returns once everything that the server ran before this call is in the set. Its error says that this will not happen.
 func (t *Tracking) Await(ctx context.Context) error {
 	n, err := t.echo()
 	if err != nil {
 		return err
 	}
-	for {
-		t.mu.Lock()
-		echoed, lost, news := t.echoed, t.lost, t.news
-		t.mu.Unlock()
-		switch {
-		case echoed >= n:
-			return nil
-		case lost != nil:
-			return fmt.Errorf("the connection that tells of writes was lost: %w", lost)
-		}
-		select {
-		case <-news:
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		}
-	}
+	return t.await(ctx, n)
 }
 
 // echo asks for the next echo. The lock is held while it is sent, so that echoes come back in the order of their numbers.
@@ -117,13 +88,6 @@ func (t *Tracking) echo() (int64, error) {
 	defer t.mu.Unlock()
 	t.asked++
 	return t.asked, t.send("ECHO", strconv.FormatInt(t.asked, 10))
-}
-
-// Lost returns why the connection has ended, nil while it stands.
-func (t *Tracking) Lost() error {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return t.lost
 }
 
 // Close ends the connection.
@@ -140,15 +104,11 @@ func (t *Tracking) read(in *bufio.Reader) {
 		t.mu.Lock()
 		switch {
 		case err != nil:
-			if t.lost = err; errors.Is(err, io.EOF) {
-				t.lost = errors.New("the server closed the connection")
-			}
-			t.set.AddAll("the connection that tells of writes was lost: " + t.lost.Error())
+			t.lose(err)
 		case kind != '>':
-			t.echoed++
+			t.upTo++
 		}
-		close(t.news)
-		t.news = make(chan struct{})
+		t.announce()
 		t.mu.Unlock()
 		if err != nil {
 			t.conn.Close()
