@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"surecut/internal/keyspace"
 )
 
 // besides is what one side holds beside the keys that are compared.
@@ -28,7 +30,7 @@ func (v *verification) leftOut(ctx context.Context) []string {
 	}
 	counted("Function libraries", int64(len(source.libraries)), int64(len(target.libraries)))
 	counted("Cached scripts (for EVALSHA)", source.scripts, target.scripts)
-	counted("Keys of surecut itself (names that begin with __surecut)", source.own, target.own)
+	counted("Keys of surecut itself (names that begin with "+keyspace.Prefix+")", source.own, target.own)
 	if len(source.modules)+len(target.modules) > 0 {
 		out = append(out, fmt.Sprintf("What modules keep outside of keys, as indexes, is not compared: the source has %s, the target %s.",
 			namesIn(source.modules), namesIn(target.modules)))

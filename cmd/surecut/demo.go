@@ -20,7 +20,6 @@ import (
 
 	"surecut/internal/endpoint"
 	"surecut/migrator"
-	"surecut/reports"
 	"surecut/reports/outdir"
 )
 
@@ -147,8 +146,7 @@ func demoMigrate(ctx context.Context, o DemoOptions, urls [2]string, state strin
 	if err := errors.Join(err1, err2); err != nil {
 		return err
 	}
-	kinds := []string{reports.KindMigrate, reports.KindCheck, reports.KindVerify, reports.KindGate}
-	r := outRun{out: o.Out, kind: kinds[0], clears: kinds, source: urls[0], target: urls[1]}
+	r := outRun{out: o.Out, kind: migrationKinds[0], clears: migrationKinds, source: urls[0], target: urls[1]}
 	return r.hold(stderr, func(*outdir.Dir) error { return runMigrate(ctx, m, stdout, stderr) })
 }
 

@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"surecut/internal/keyspace"
 	"surecut/internal/quiet"
 	"surecut/migrator"
 	"surecut/reports"
@@ -206,7 +207,7 @@ func (r *migration) end(ctx context.Context, e ending, err error) error {
 		return err
 	case status == exitOK && (e.goal == untilGo || e.goal == untilAgreed):
 		if err := r.m.Forget(context.WithoutCancel(ctx)); err != nil {
-			fmt.Fprintf(r.stderr, "surecut: the goal is reached, and surecut's own keys (%s*) or its state could not be removed: %s\n", "__surecut", oneLine(err))
+			fmt.Fprintf(r.stderr, "surecut: the goal is reached, and surecut's own keys (%s*) or its state could not be removed: %s\n", keyspace.Prefix, oneLine(err))
 		}
 	}
 	return verdictStatus(status)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -43,6 +44,9 @@ func owned(path string, c *cli.Context, work func() error) error {
 	})
 }
 
+// migrationKinds are the kinds of reports that a migration writes or puts out of date, its own first.
+var migrationKinds = []string{reports.KindMigrate, reports.KindCheck, reports.KindVerify, reports.KindGate}
+
 // outKinds names the kinds of earlier reports that a command moves out of --out before it begins, its own first; false for a command
 // that does not write there.
 //
@@ -54,11 +58,10 @@ func outKinds(path string, c *cli.Context) (kinds []string, writes bool) {
 	case "check":
 		return []string{reports.KindCheck, reports.KindMigrate, reports.KindVerify, reports.KindGate}, true
 	case "migrate":
-		kinds = []string{reports.KindMigrate, reports.KindCheck, reports.KindVerify, reports.KindGate}
 		if c.Bool("scan") {
-			kinds = append(kinds, reports.KindBigKeys, reports.KindCompat)
+			return append(slices.Clone(migrationKinds), reports.KindBigKeys, reports.KindCompat), true
 		}
-		return kinds, true
+		return migrationKinds, true
 	case "verify":
 		return []string{reports.KindVerify, reports.KindGate}, true
 	case "repair": // without --apply it compares nothing, and has nothing to report

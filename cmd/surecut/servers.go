@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"slices"
 
 	"surecut/internal/endpoint"
@@ -12,15 +11,9 @@ import (
 	"surecut/verifier"
 )
 
-// serversOf asks both sides which servers they are; a side that could not be opened has none.
-func serversOf(ctx context.Context, source, target preflight.Side) (s verifier.Servers, err error) {
-	if s.Source, err = source.Deployment.Identity(ctx); err != nil {
-		return s, fmt.Errorf("source: %w", err)
-	}
-	if s.Target, err = target.Deployment.Identity(ctx); err != nil {
-		return s, fmt.Errorf("target: %w", err)
-	}
-	return s, nil
+// serversOf asks both sides of a check which servers they are. A side that could not be opened has none.
+func serversOf(ctx context.Context, source, target preflight.Side) (verifier.Servers, error) {
+	return pairOf(ctx, verifier.Sides{Source: source.Deployment, Target: target.Deployment})
 }
 
 // withServers names the servers of both sides in the head of a report.
