@@ -9,10 +9,12 @@ GOLANGCI_LINT := v2.15.0
 STATICCHECK := v0.8.2
 BIN := $(CURDIR)/bin
 FUZZTIME ?= 20s
+# How many schedules of writes, lag and readings make torture plays against the verifier's judging; some 400,000 take a minute.
+SCHEDULES ?= 5000000
 # A test binary that hangs must not take the build with it.
 TEST := go test -race -timeout 25m
 
-.PHONY: demo build test check lint unit servers browser e2e bench images fuzz clean
+.PHONY: demo build test check lint unit servers browser e2e bench images fuzz torture clean
 
 build:
 	CGO_ENABLED=0 go build -trimpath -ldflags "-X main.Version=$(VERSION)" -o surecut ./cmd/surecut
@@ -74,6 +76,10 @@ bench:
 # Every fuzz target of every package, FUZZTIME each.
 fuzz:
 	scripts/fuzz.sh $(FUZZTIME)
+
+# What takes long and seldom finds anything: millions of schedules for the judging, then every fuzz target.
+torture: fuzz
+	SURECUT_SCHEDULES=$(SCHEDULES) go test -count=1 -timeout 3h -v -run 'TestSchedules$$' ./verifier
 
 clean:
 	rm -rf $(BIN) surecut out demo-out
