@@ -4,13 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strconv"
 	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
-	"surecut/internal/endpoint"
 	"surecut/internal/writes"
 )
 
@@ -62,6 +60,7 @@ type sourceFeed struct {
 
 // nodeFeed follows one node.
 type nodeFeed struct {
+	source   *side
 	node     *node
 	opts     *Options
 	replica  *writes.Replica
@@ -93,7 +92,7 @@ func (f *sourceFeed) begin(ctx context.Context) ([]nodePosition, error) {
 	for _, n := range f.source.known() {
 		nf := f.nodes[n.addr()]
 		if nf == nil {
-			nf = &nodeFeed{node: n, opts: f.source.opts}
+			nf = &nodeFeed{source: f.source, node: n, opts: f.source.opts}
 			f.nodes[n.addr()] = nf
 		}
 		g.Go(func() error {
@@ -231,66 +230,33 @@ func (n *nodeFeed) catchUp(ctx context.Context, set *writes.Set) string {
 	return byRereading
 }
 
-// standsNow asks where the node stands. A replica must have come to where its primary stands: whoever feeds the target from the primary
-// may be ahead of it, and a write that only the target has would not be in the list. Beside a migration the target is fed from the node
-// that is read, and cannot be ahead.
+// standsNow asks where the node stands. A replica must first have come to where its primary stands: whoever feeds the target from the
+// primary may be ahead of the replica, and a write that only the target has would not be in the set. Beside a migration the target is
+// fed from the node that is read, and cannot be ahead of it.
 func (n *nodeFeed) standsNow(ctx context.Context, set *writes.Set) (*counters, error) {
-	after, err := countersOf(ctx, n.node)
-	if err != nil || !n.mayFollowTarget(after) {
-		return after, err
+	stands, err := countersOf(ctx, n.node)
+	if err != nil || !n.mayFollowTarget(stands) {
+		return stands, err
 	}
-	goal, err := n.primaryOffset(ctx, after)
-	if err != nil {
-		set.AddAll(fmt.Sprintf("the replica %s was read, and how far its primary is ahead is not known: %v", n.node.addr(), err))
-		return after, nil
+	if err := n.reachPrimary(ctx); err != nil {
+		set.AddAll(fmt.Sprintf("the replica %s was read, and whether it holds all that its primary holds is not known: %v", n.node.addr(), err))
+		return stands, nil
 	}
-	after, reached, err := n.comesTo(ctx, goal)
-	if err == nil && !reached {
-		set.AddAll(fmt.Sprintf("the replica %s was read, and does not come to where its primary is", n.node.addr()))
-	}
-	return after, err
+	return countersOf(ctx, n.node)
 }
 
-// comesTo waits until the node has come to an offset, as long as the context allows. It returns what the node said last.
-func (n *nodeFeed) comesTo(ctx context.Context, goal int64) (at *counters, reached bool, err error) {
-	for {
-		if at, err = countersOf(ctx, n.node); err != nil {
-			return nil, false, err
-		}
-		if at.position.Offset >= goal {
-			return at, true, nil
-		}
-		select {
-		case <-time.After(appliedPoll):
-		case <-ctx.Done():
-			return at, false, nil
-		}
+// reachPrimary waits until a replica holds all that its primary holds now. A primary that could not be found cannot be asked; the
+// replica is then given the time that the target may lag.
+func (n *nodeFeed) reachPrimary(ctx context.Context) error {
+	if n.node.follows == "" {
+		return sleep(ctx, max(n.opts.Interval, leastLead))
 	}
+	return n.source.current(ctx, n.node.addr(), n.node.follows)
 }
 
 // mayFollowTarget says whether the target may have what the node has not: it is a replica, and its primary feeds the target.
 func (n *nodeFeed) mayFollowTarget(c *counters) bool {
 	return n.opts.Applier == nil && (c == nil || c.info["role"] == "slave")
-}
-
-// primaryOffset asks the primary of a replica where it stands. One that is not known, as that of a replica which the user names by
-// itself, is given the time that the target may lag.
-func (n *nodeFeed) primaryOffset(ctx context.Context, replica *counters) (int64, error) {
-	if n.node.primary == n.node.addr() || !n.node.facts.OneStream { // before 4.0 a replica counts offsets of its own
-		return 0, sleep(ctx, max(n.opts.Interval, leastLead))
-	}
-	client, err := n.node.dep.Client(ctx, n.node.primary, 0)
-	if err != nil {
-		return 0, err
-	}
-	info, err := endpoint.Info(ctx, client, "replication")
-	if err != nil {
-		return 0, err
-	}
-	if info["master_replid"] != "" && info["master_replid"] != replica.position.ReplID {
-		return 0, errors.New("it follows another stream than its primary's")
-	}
-	return strconv.ParseInt(info["master_repl_offset"], 10, 64)
 }
 
 // sum takes an end of a window into what is reported. It needs mu.
