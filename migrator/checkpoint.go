@@ -100,7 +100,7 @@ func (t *target) verifyUnits(ctx context.Context, link string, units map[unit]in
 	})
 }
 
-// verifyOn gives the units that the node could not speak of.
+// verifyOn returns the units that the node could not speak of.
 func (t *target) verifyOn(ctx context.Context, addr, link string, us []unit, units map[unit]int64) (left []unit, again, err error) {
 	client, err := t.d.Client(ctx, addr, t.ownDB())
 	if err != nil {

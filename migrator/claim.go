@@ -191,7 +191,7 @@ func (c *claim) fields(state string, now int64) []string {
 		"heartbeat_ms", strconv.FormatInt(time.Now().UnixMilli(), 10), "seen_ms", strconv.FormatInt(now, 10)}
 }
 
-// change writes the record if may allows it for what is there, and gives what was there. Nobody else changes it in between.
+// change writes the record if may allows it for what is there, and returns what was there. Nobody else changes it in between.
 func (c *claim) change(ctx context.Context, state string, may func(r record, elsewhere bool) error) (before map[string]string, err error) {
 	sent := time.Now()
 	err = c.t.retry(ctx, func() (again, err error) {

@@ -90,7 +90,7 @@ func (s *sourceReader) readOnce(ctx context.Context, addr string, keys []keyspac
 	return out, nil
 }
 
-// position gives the replication offset where the node stands.
+// position returns the replication offset where the node stands.
 func (s *sourceReader) position(ctx context.Context) (int64, error) {
 	addr := s.node()
 	facts, err := s.d.Server(ctx, addr)
@@ -214,7 +214,7 @@ func parseRead(addr string, keys []keyspace.Key, replies []rueidis.RedisMessage,
 	return out, nil
 }
 
-// parseTime gives a reply of TIME as Unix ms.
+// parseTime returns a reply of TIME as Unix ms.
 func parseTime(m rueidis.RedisMessage) (int64, error) {
 	parts, err := m.AsStrSlice()
 	if err != nil || len(parts) != 2 {

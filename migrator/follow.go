@@ -101,7 +101,7 @@ func (l *link) firstSlot() uint16 {
 	return l.shard.Slots[0].First
 }
 
-// seek gives the node to receive from. In the first session it is the one that New has chosen; afterwards the same as
+// seek returns the node to receive from. In the first session it is the one that New has chosen; afterwards the same as
 // long as it belongs to the shard and is at work.
 func (l *link) seek(ctx context.Context) (string, error) {
 	at := l.node()

@@ -46,7 +46,7 @@ func (g sentinelGroup) primary(t *testing.T) *servers.Server {
 	return nil
 }
 
-// writes counts up keys on whatever is the primary, through failovers, until the function that it gives is called.
+// writes counts up keys on whatever is the primary, through failovers, until the function that it returns is called.
 func writes(t *testing.T, primary func() *servers.Server) (stop func()) {
 	t.Helper()
 	var over atomic.Bool

@@ -95,7 +95,7 @@ func (m *Migration) Freeze(ctx context.Context, link int) (*Frame, error) {
 	return f, nil
 }
 
-// awaitCaughtUp gives the dispatcher of a link that has caught up, or does so soon: it may lag for a moment.
+// awaitCaughtUp returns the dispatcher of a link that has caught up, or does so soon: it may lag for a moment.
 func (l *link) awaitCaughtUp(ctx context.Context) (*dispatcher, error) {
 	deadline := time.NewTimer(mostAwaited)
 	defer deadline.Stop()

@@ -536,7 +536,7 @@ func (l *link) brings(db int, name string) (keyspace.Key, bool) {
 	return k, l.match(k) && l.owns(l.filter.SourceName(k.DB, name))
 }
 
-// mapped gives the target's database for one of the source's; -1 where the target has none.
+// mapped returns the target's database for one of the source's; -1 where the target has none.
 func (l *link) mapped(db int) int {
 	to, ok := l.m.target.mapDB(l.filter, db)
 	if !ok {

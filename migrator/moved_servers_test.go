@@ -134,7 +134,7 @@ func contains(slots []uint16, slot uint16) bool {
 	return false
 }
 
-// traffic counts up keys on all shards until the function that it gives is called.
+// traffic counts up keys on all shards until the function that it returns is called.
 func (c *clusterTest) traffic() (stop func()) {
 	c.t.Helper()
 	over, done := make(chan struct{}), make(chan struct{})

@@ -153,7 +153,7 @@ func (d *dispatcher) settleUnsent(c *sourceCommand, j judgement) error {
 	return nil
 }
 
-// whole gives the pieces of a command that is passed on with all its keys, as these calls.
+// whole returns the pieces of a command that is passed on with all its keys, as these calls.
 func (d *dispatcher) whole(c *sourceCommand, spec *command.Spec, calls [][][]byte, relative bool) []piece {
 	db, _ := d.l.m.target.mapDB(d.l.filter, c.db)
 	slots := make([]uint16, 0, 4)
@@ -214,7 +214,7 @@ func (d *dispatcher) reads(c *sourceCommand, spec *command.Spec) (reads bool, mo
 	return true, d.names(c, 1)
 }
 
-// names gives the keys of a command from the i-th on.
+// names returns the keys of a command from the i-th on.
 func (d *dispatcher) names(c *sourceCommand, i int) []string {
 	if i >= len(d.keys) {
 		return nil
@@ -252,7 +252,7 @@ func (d *dispatcher) split(c *sourceCommand, spec *command.Spec) []piece {
 	return pieces
 }
 
-// changed gives the indexes of the keys that a command may have changed.
+// changed returns the indexes of the keys that a command may have changed.
 func (d *dispatcher) changed(spec *command.Spec) []int {
 	switch name := spec.Name; {
 	case len(d.keys) == 0:

@@ -67,7 +67,7 @@ type named struct {
 	names []string
 }
 
-// loadScan loads what a scan gives; of keys, where they are not nil. It gives those of keys that the server has not.
+// loadScan loads what a scan gives; of keys, where they are not nil. It returns those of keys that the server has not.
 func (l *link) loadScan(ctx context.Context, ld *loader, keys []keyspace.Key) (gone []keyspace.Key, err error) {
 	s := &scan{l: l, keys: keys, out: make(chan []scanned, 2)}
 	g, ctx := errgroup.WithContext(ctx)
@@ -123,7 +123,7 @@ func send[T any](ctx context.Context, to chan<- T, x T) error {
 	}
 }
 
-// functions gives the libraries of a server that lets them be listed.
+// functions returns the libraries of a server that lets them be listed.
 func (s *scan) functions(ctx context.Context) error {
 	client, err := s.l.source.d.Client(ctx, s.l.reads, 0)
 	if err != nil {
@@ -329,7 +329,7 @@ func (e *scanned) take(dump, expiry rueidis.RedisResult, base, big int64) (gone 
 	return false, nil
 }
 
-// Next gives the next key.
+// Next returns the next key.
 func (s *scan) Next() (*rdb.Entry, error) {
 	for {
 		for len(s.batch) > 0 {

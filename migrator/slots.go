@@ -197,7 +197,7 @@ func findHome(known []holding, i int, now []endpoint.Shard, owners []int) home {
 	return home{shard: -1}
 }
 
-// ownersOf gives the link that knows each slot as its own; -1: none does.
+// ownersOf returns the link that knows each slot as its own; -1: none does.
 func ownersOf(known []holding) []int {
 	ranges := make([][]endpoint.SlotRange, len(known))
 	for i, h := range known {
@@ -206,7 +206,7 @@ func ownersOf(known []holding) []int {
 	return indexSlots(ranges)
 }
 
-// shardOwners gives the shard that holds each slot; -1: none does.
+// shardOwners returns the shard that holds each slot; -1: none does.
 func shardOwners(shards []endpoint.Shard) []int {
 	ranges := make([][]endpoint.SlotRange, len(shards))
 	for i, s := range shards {
@@ -254,7 +254,7 @@ func (m *Migration) holdings() ([]holding, error) {
 	return known, nil
 }
 
-// bindShards gives the shard of each link, in the order of the links. A migration that begins takes the source as it is; one that is
+// bindShards returns the shard of each link, in the order of the links. A migration that begins takes the source as it is; one that is
 // resumed finds its shards again, and refuses a source whose slots have moved since.
 func (m *Migration) bindShards(ctx context.Context) ([]endpoint.Shard, error) {
 	shards := m.cfg.Sides.Source.Shards()

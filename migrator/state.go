@@ -130,7 +130,7 @@ func (s *state) validate() error {
 	return nil
 }
 
-// StateID gives the ID of the migration that a state directory holds; "" where it holds none.
+// StateID returns the ID of the migration that a state directory holds; "" where it holds none.
 func StateID(dir string) string { return peek(dir).ID }
 
 // peek reads a state without taking hold of its directory; what is not there or damaged is empty.

@@ -79,7 +79,7 @@ func newTarget(ctx context.Context, cfg Config, id string) (*target, error) {
 	return t, err
 }
 
-// countDatabases gives the number of databases of a node that is alone. Where CONFIG is refused, SELECT tells. A SELECT that fails
+// countDatabases returns the number of databases of a node that is alone. Where CONFIG is refused, SELECT tells. A SELECT that fails
 // in a transaction would let the commands behind it run in another database.
 func (t *target) countDatabases(ctx context.Context, addr string, s endpoint.Server) (int, error) {
 	if s.DatabasesKnown {
@@ -180,7 +180,7 @@ func (t *target) primaries() []string {
 	return addrs
 }
 
-// mapDB gives the target's database for one of the source's; false where the target has none.
+// mapDB returns the target's database for one of the source's; false where the target has none.
 func (t *target) mapDB(f keyspace.Filter, db int) (int, bool) {
 	to := f.Map(db)
 	if t.db >= 0 && len(f.DBMap) == 0 && (!t.oneDB || db == 0 || len(f.DBs) == 1 || f.DBPrefix[db] != "") {
@@ -189,7 +189,7 @@ func (t *target) mapDB(f keyspace.Filter, db int) (int, bool) {
 	return to, (!t.oneDB || to == t.db) && (t.dbs == 0 || to < t.dbs)
 }
 
-// slot gives the slot of a key on the target.
+// slot returns the slot of a key on the target.
 func (t *target) slot(name string) uint16 { return t.d.Slot(name) }
 
 // ownDB is the database of surecut's own keys.
@@ -259,7 +259,7 @@ func (w *writer) node(slot uint16) (string, error) {
 	return n.Addr, nil
 }
 
-// primaryOf gives the node to which a slot is written.
+// primaryOf returns the node to which a slot is written.
 func (t *target) primaryOf(slot uint16) (endpoint.Node, bool) {
 	if t.via != nil {
 		return endpoint.Node{Addr: t.via.at()}, true
@@ -267,7 +267,7 @@ func (t *target) primaryOf(slot uint16) (endpoint.Node, bool) {
 	return t.d.PrimaryOf(slot)
 }
 
-// conn gives the writer's connection to a node, and only while this run may write.
+// conn returns the writer's connection to a node, and only while this run may write.
 func (w *writer) conn(ctx context.Context, addr string) (*conn, error) {
 	if err := w.t.claim.hold(ctx); err != nil {
 		return nil, err
@@ -327,7 +327,7 @@ func (w *writer) connect(ctx context.Context, addr string) (*conn, error) {
 // clientName marks every connection that writes for a migration.
 func clientName(id string) string { return "surecut-" + id }
 
-// firstLoss gives the first failure that is no reply of the server.
+// firstLoss returns the first failure that is no reply of the server.
 func firstLoss(res []rueidis.RedisResult) error {
 	for _, r := range res {
 		if err := r.NonRedisError(); err != nil {

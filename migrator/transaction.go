@@ -298,7 +298,7 @@ func (w *writer) encode(c *conn, x *transaction) {
 	x.sent = time.Now()
 }
 
-// checkpointOf gives the commands that write the checkpoint of a unit. The reply of the first one says how many of its fields are new: all
+// checkpointOf returns the commands that write the checkpoint of a unit. The reply of the first one says how many of its fields are new: all
 // of them, where the checkpoint was not there. HSET takes several fields since 4.0.
 func (w *writer) checkpointOf(x *transaction, u unit) (cmds [][]string, fields int64) {
 	args := []string{"HSET", w.t.checkpointKey(x.link.name, u), fieldOffset, strconv.FormatInt(x.end, 10)}
@@ -453,7 +453,7 @@ func (x *transaction) refused(res []rueidis.RedisResult, exec error) (again, err
 	return exec, nil
 }
 
-// abortCode gives the code within "EXECABORT Transaction discarded because of: <error>", by which EXEC says since 6.2
+// abortCode returns the code within "EXECABORT Transaction discarded because of: <error>", by which EXEC says since 6.2
 // that the server's state forbids what was queued while it still allowed it; "" for every other reply.
 func abortCode(err error) string {
 	if endpoint.Code(err) != "EXECABORT" {

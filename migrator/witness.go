@@ -72,7 +72,7 @@ func (t *target) wroteTo(db int) {
 	t.writtenDBs[db] = true
 }
 
-// missingWitnesses gives those that should stand beside the ones that there are.
+// missingWitnesses returns those that should stand beside the ones that there are.
 func (m *Migration) missingWitnesses(have []witness) (more []witness) {
 	t := m.target
 	add := func(w witness) {

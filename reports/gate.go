@@ -88,7 +88,7 @@ const maxContradictions = 10
 // clockSlack is how far the clocks of the machines that make and judge reports may be apart.
 const clockSlack = 5 * time.Minute
 
-// judge gives the reasons of one report against GO.
+// judge returns the reasons of one report against GO.
 func judge(now time.Time, p Policy, r Report) []string {
 	against := []string{}
 	made, err := time.Parse(time.RFC3339, r.header().GeneratedAt)

@@ -13,7 +13,7 @@ import (
 	"surecut/verifier"
 )
 
-// bodyOf gives what the template of the kind shows, and what the script needs: the slots of the map.
+// bodyOf returns what the template of the kind shows, and what the script needs: the slots of the map.
 func bodyOf(r Report) (body, data any, err error) {
 	switch r := r.(type) {
 	case *Check:

@@ -16,7 +16,7 @@ import (
 	"surecut/verifier"
 )
 
-// encode gives the JSON form: indented, in the order of the fields, [] and never null for an empty list, with a newline at the end.
+// encode returns the JSON form: indented, in the order of the fields, [] and never null for an empty list, with a newline at the end.
 func encode(r Report) ([]byte, error) {
 	var b bytes.Buffer
 	e := json.NewEncoder(&b)

@@ -136,7 +136,7 @@ func DefaultPolicy() Policy {
 	return p
 }
 
-// DefaultPolicyYAML gives the text of the default policy with its explanations, to start an own one from.
+// DefaultPolicyYAML returns the text of the default policy with its explanations, to start an own one from.
 func DefaultPolicyYAML() string { return string(defaultPolicyYAML) }
 
 // LoadPolicy reads a policy file; what it does not set stays as in the default policy.

@@ -125,7 +125,7 @@ func (*BigKeys) Kind() string { return KindBigKeys }
 // Kind is "gate".
 func (*Gate) Kind() string { return KindGate }
 
-// empty gives a report of the kind to decode into, nil for an unknown kind.
+// empty returns a report of the kind to decode into, nil for an unknown kind.
 func empty(kind string) Report {
 	switch kind {
 	case KindCheck:

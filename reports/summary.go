@@ -62,7 +62,7 @@ func summarizeKind(r Report) summary {
 	panic(fmt.Sprintf("reports: no summary of a %T", r))
 }
 
-// toneIf gives the tone where there is something to count.
+// toneIf returns the tone where there is something to count.
 func toneIf(n int64, t tone) tone {
 	if n > 0 {
 		return t

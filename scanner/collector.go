@@ -97,7 +97,7 @@ func (c *Collector) Write(shard string, db int, args [][]byte, at time.Time) {
 	}
 }
 
-// Result gives what was scanned; nil unless a whole snapshot came of every shard of which anything came.
+// Result returns what was scanned; nil unless a whole snapshot came of every shard of which anything came.
 func (c *Collector) Result() *BigKeys {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -190,7 +190,7 @@ type hitter struct {
 	bytes int64
 }
 
-// sorted gives the keys, those with the most bytes first.
+// sorted returns the keys, those with the most bytes first.
 func (h hitters) sorted() []hitter {
 	list := make([]hitter, 0, len(h))
 	for k, bytes := range h {

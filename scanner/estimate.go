@@ -32,7 +32,7 @@ func sampleCommand(t keyspace.Type, name string, n int) []string {
 	return []string{"TYPE", name}
 }
 
-// sampleLengths gives the lengths of the strings of a sample, those of a stream entry in one; nothing where it was refused.
+// sampleLengths returns the lengths of the strings of a sample, those of a stream entry in one; nothing where it was refused.
 func sampleLengths(t keyspace.Type, reply rueidis.RedisResult) (lengths []int64) {
 	list, err := reply.ToArray()
 	if err != nil {

@@ -81,7 +81,7 @@ type liveScan struct {
 	firstErr error // of a key that could not be read
 }
 
-// slotsOf gives the slots whose keys belong to a shard; none where it holds all.
+// slotsOf returns the slots whose keys belong to a shard; none where it holds all.
 func slotsOf(d *endpoint.Deployment, shard endpoint.Shard) (ranges []SlotRange) {
 	if d.Kind() == endpoint.Cluster {
 		for _, r := range shard.Slots {
@@ -213,7 +213,7 @@ const (
 	sinceNoTouch     = 70200
 )
 
-// databases gives the databases that hold keys, with the number of these.
+// databases returns the databases that hold keys, with the number of these.
 func (l *liveScan) databases(ctx context.Context, addr string) (map[int]int64, error) {
 	client, err := l.d.Client(ctx, addr, 0)
 	if err != nil {

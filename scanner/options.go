@@ -46,7 +46,7 @@ type Options struct {
 	Now func() time.Time
 }
 
-// DefaultOptions gives what a scan uses unless told otherwise.
+// DefaultOptions returns what a scan uses unless told otherwise.
 func DefaultOptions() Options {
 	return Options{Top: 100, Prefixes: 100, Samples: 5, ReadFrom: FromReplica, Cutover: 24 * time.Hour, Block: 100 * time.Millisecond,
 		TargetShare: 10, CopyRate: 50 << 20}

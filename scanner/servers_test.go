@@ -141,7 +141,7 @@ func counts(groups []Group) (out []string) {
 	return out
 }
 
-// snapshotOf gives a path of an RDB with what the server holds.
+// snapshotOf returns a path of an RDB with what the server holds.
 func snapshotOf(t *testing.T, s *servers.Server) string {
 	t.Helper()
 	ctx := context.Background()

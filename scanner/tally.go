@@ -140,7 +140,7 @@ func (t *tally) encodingOf(typ keyspace.Type, encoding string) *Group {
 	return g
 }
 
-// database gives the group of a database; those that no server has by default share one.
+// database returns the group of a database; those that no server has by default share one.
 func (t *tally) database(db int) *Group {
 	if t.lastDB != nil && t.lastDBOf == db {
 		return t.lastDB
@@ -311,7 +311,7 @@ func (t *tally) result(o Options) *BigKeys {
 	return out
 }
 
-// list gives the keys of one ranking.
+// list returns the keys of one ranking.
 func (t *tally) list(ranking int, o Options) []BigKey {
 	list := []BigKey{}
 	for _, e := range t.tops[ranking].sorted() {

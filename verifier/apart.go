@@ -60,7 +60,7 @@ func (r *reader) apart(ctx context.Context, names []string, out []reading, keep 
 	return nil
 }
 
-// outputLimit gives the output buffer limits of normal clients in words, "" where there are none or the server does not tell.
+// outputLimit returns the output buffer limits of normal clients in words, "" where there are none or the server does not tell.
 func (r *reader) outputLimit(ctx context.Context) string {
 	m, err := r.one(ctx, "CONFIG", "GET", "client-output-buffer-limit")
 	if err != nil {

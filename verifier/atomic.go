@@ -39,7 +39,7 @@ func (a atomicReader) readAt(ctx context.Context, link AppliedLink, keys []recor
 	return out, offset, err
 }
 
-// linkNode gives the node whose offsets a link counts.
+// linkNode returns the node whose offsets a link counts.
 func (s *side) linkNode(link AppliedLink) (*node, error) {
 	for _, n := range s.nodes {
 		if n.addr() == link.Reads {
@@ -234,7 +234,7 @@ func (r *reader) transaction(ctx context.Context, keys []record) ([]reading, int
 	return out, offset, err
 }
 
-// execReplies gives the replies of the commands between MULTI and EXEC. A command that was refused when it was queued names itself.
+// execReplies returns the replies of the commands between MULTI and EXEC. A command that was refused when it was queued names itself.
 func execReplies(results []rueidis.RedisResult) ([]rueidis.RedisMessage, error) {
 	for i := range results[:len(results)-1] {
 		if err := results[i].Error(); err != nil {
@@ -279,7 +279,7 @@ func (r *reader) fieldNames(ctx context.Context, keys []record) ([][]string, err
 	return names, nil
 }
 
-// wholeRead gives the commands that read a whole value of the type that the key is thought to have.
+// wholeRead returns the commands that read a whole value of the type that the key is thought to have.
 func (r *reader) wholeRead(k *record, fields []string) [][]string {
 	if r.depth == DepthKeys {
 		return nil

@@ -67,7 +67,7 @@ func (d *difference) at(reason, source, target string) {
 	}
 }
 
-// text gives the reason; "" where nothing differs.
+// text returns the reason; "" where nothing differs.
 func (d *difference) text() string {
 	if d.places <= 1 {
 		return d.Reason

@@ -23,7 +23,7 @@ type heldHash struct {
 	page []rueidis.RedisMessage
 }
 
-// wholeHash gives the fields of a hash that one reply held, of HGETALL where it was asked for whole or else of HSCAN; nil where it
+// wholeHash returns the fields of a hash that one reply held, of HGETALL where it was asked for whole or else of HSCAN; nil where it
 // did not.
 func wholeHash(result rueidis.RedisResult, whole bool) []rueidis.RedisMessage {
 	m, err := result.ToMessage()
@@ -44,7 +44,7 @@ func wholeHash(result rueidis.RedisResult, whole bool) []rueidis.RedisMessage {
 	return page
 }
 
-// namesOf gives the fields of a page of fields and values in turn.
+// namesOf returns the fields of a page of fields and values in turn.
 func namesOf(page []rueidis.RedisMessage) ([]string, error) {
 	fields := make([]string, 0, len(page)/2)
 	for i := 0; i+1 < len(page); i += 2 {

@@ -43,7 +43,7 @@ type fileKey struct {
 	*reading
 }
 
-// eachKey gives the keys of the side's files that match the filter and that a server which loads them now would hold. wanted, if
+// eachKey passes on the keys of the side's files that match the filter and that a server which loads them now would hold. wanted, if
 // not nil, says which of them are read; keep collects whole values up to so many bytes.
 func (s *side) eachKey(ctx context.Context, path string, keep int64, wanted func(db int, name string) bool, give func(fileKey) error) error {
 	hasher := keyspace.NewHasher()
@@ -60,7 +60,7 @@ func (s *side) eachKey(ctx context.Context, path string, keep int64, wanted func
 	})
 }
 
-// eachEntry gives the keys as they stand in a file; values over the limit are not held.
+// eachEntry passes on the keys as they stand in a file; values over the limit are not held.
 func (s *side) eachEntry(ctx context.Context, path string, limit int64, wanted func(db int, name string) bool, give func(r *rdb.Reader, e *rdb.Entry, now int64) error) error {
 	file, err := files.OpenRDB(path)
 	if err != nil {
@@ -192,7 +192,7 @@ func (e *entry) suspectOfFile(id keyID) *record {
 	return &r
 }
 
-// ofFile gives what the file says of a suspect at this moment.
+// ofFile returns what the file says of a suspect at this moment.
 func (r *record) ofFile(now time.Time) reading {
 	switch {
 	case r.t == keyspace.None, r.expireAt > 0 && r.expireAt <= now.UnixMilli():

@@ -90,7 +90,7 @@ func (v *verification) locateSource(id keyID, onSource bool) (at keyID, several 
 	return id, len(dbs) > 1
 }
 
-// origins gives the databases of the source that a key of the target may come from.
+// origins returns the databases of the source that a key of the target may come from.
 func (v *verification) origins(id keyID) []int {
 	f := &v.opts.Filter
 	if len(f.DBPrefix) > 0 {
@@ -228,7 +228,7 @@ func (e *entry) pair() (p pair) {
 	return p
 }
 
-// reading gives a record as it was read.
+// reading returns a record as it was read.
 func (r *record) reading() reading {
 	if r.flags&unread != 0 {
 		return reading{Err: errChanged}

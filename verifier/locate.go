@@ -42,7 +42,7 @@ func (v *verification) locate(ctx context.Context) error {
 	return nil
 }
 
-// locateBatch gives the findings whose values were too large to be held.
+// locateBatch returns the findings whose values were too large to be held.
 func (v *verification) locateBatch(ctx context.Context, batch []int, keep int64) (large []int, err error) {
 	if len(batch) == 0 {
 		return nil, nil

@@ -52,7 +52,7 @@ type locator struct {
 	sourceName, targetName string
 }
 
-// nameOn gives the name of the key on the side that a reader reads.
+// nameOn returns the name of the key on the side that a reader reads.
 func (l *locator) nameOn(r *reader) string {
 	if r == l.source {
 		return l.sourceName
@@ -130,7 +130,7 @@ func (l *locator) lists() error {
 	return nil
 }
 
-// alike counts elements that both lists have from their beginnings or ends, and gives the first that differ, "" past an end.
+// alike counts elements that both lists have from their beginnings or ends, and returns the first that differ, "" past an end.
 func (l *locator) alike(backwards bool, most int) (n int, source, target string, err error) {
 	pages, err := l.pages(l.source, keyspace.List)
 	if err != nil {
@@ -318,7 +318,7 @@ func (l *locator) compareTimes(page []string) error {
 	return nil
 }
 
-// entries gives the entries of a stream one after the other.
+// entries returns the entries of a stream one after the other.
 type entries struct {
 	l     *locator
 	r     *reader

@@ -8,7 +8,7 @@ import (
 	"surecut/internal/endpoint"
 )
 
-// places gives the node that serves each slot, as last discovered; nil where slots do not decide on the server of a key.
+// places returns the node that serves each slot, as last discovered; nil where slots do not decide on the server of a key.
 func (s *side) places() []string {
 	if !s.dep.Sharded() {
 		return nil

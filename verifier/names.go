@@ -46,7 +46,7 @@ func (f *Finding) isLong() bool {
 // Named says whether the exact name of the key is known: that of a long one is while it is kept in memory, and not in a report.
 func (f *Finding) Named() bool { return !f.isLong() || f.long != nil }
 
-// keyOf gives the exact name of a finding's key, where it is Named.
+// keyOf returns the exact name of a finding's key, where it is Named.
 func keyOf(f *Finding) string {
 	if f.long != nil {
 		return f.long.source
@@ -58,7 +58,7 @@ func keyOf(f *Finding) string {
 	return string(name)
 }
 
-// targetName gives the exact name of the key on the target, where it is Named.
+// targetName returns the exact name of the key on the target, where it is Named.
 func (f *Finding) targetName() string {
 	switch {
 	case f.long != nil:
@@ -84,7 +84,7 @@ func (f *Finding) sortName() string {
 	return f.Key + f.KeyDigest
 }
 
-// Name gives the key as the source names it; its database is below 0 where none of the source's maps to that of the target. It is
+// Name returns the key as the source names it; its database is below 0 where none of the source's maps to that of the target. It is
 // empty where the key is not Named.
 func (f *Finding) Name() keyspace.Key {
 	if f.Unmapped {
@@ -151,7 +151,7 @@ func (v *verification) findLong(ctx context.Context, findings []Finding) error {
 	})
 }
 
-// eachName gives the names of all keys of a side, one node after the other.
+// eachName passes on the names of all keys of a side, one node after the other.
 func (s *side) eachName(ctx context.Context, give func(db int, name string)) error {
 	for _, n := range s.nodes {
 		dbs, _, err := n.keyspace(ctx)

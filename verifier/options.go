@@ -51,7 +51,7 @@ const (
 	FromReplica ReadFrom = "replica"
 )
 
-// DefaultOptions gives the options that the command line starts from.
+// DefaultOptions returns the options that the command line starts from.
 func DefaultOptions() Options {
 	return Options{
 		ReadFrom: FromPrimary, Depth: DepthValue, Rounds: 3, Interval: time.Second, Workers: 4,

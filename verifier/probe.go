@@ -20,7 +20,7 @@ type place struct {
 	db   int
 }
 
-// probe gives a reading per key. Its error is that of a run that was interrupted; what a node fails to give is in the readings.
+// probe returns a reading per key. Its error is that of a run that was interrupted; what a node fails to give is in the readings.
 func (s sideProber) probe(ctx context.Context, keys []keyID, keep int64) ([]reading, error) {
 	out := make([]reading, len(keys))
 	places := map[place][]int{}
@@ -106,7 +106,7 @@ func (s *side) refresh(ctx context.Context) error {
 	return nil
 }
 
-// nodeOf gives the node that a key is read from: its slot's primary, or the replica that was chosen for that shard.
+// nodeOf returns the node that a key is read from: its slot's primary, or the replica that was chosen for that shard.
 func (s *side) nodeOf(name string) (*node, error) {
 	s.mu.Lock()
 	nodes := s.nodes

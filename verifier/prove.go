@@ -212,7 +212,7 @@ func withoutLater(group []record, source []reading) (now []record, read []readin
 	return now, read, later
 }
 
-// settleInstant brings the target to an instant, and settles what it can. It gives what must be tried again, after an error too.
+// settleInstant brings the target to an instant, and settles what it can. It returns what must be tried again, after an error too.
 func (v *verification) settleInstant(ctx context.Context, link AppliedLink, frozen Frame, at *instant) (again []record, err error) {
 	if err := frozen.ApplyTo(ctx, at.offset); err != nil {
 		return at.keys, fmt.Errorf("apply what %s sent up to offset %d: %w", link.Shard, at.offset, err)

@@ -282,7 +282,7 @@ func (r *reader) readHLLs(ctx context.Context, names []string, out []reading) er
 	return nil
 }
 
-// readBeginnings gives the first bytes of strings.
+// readBeginnings returns the first bytes of strings.
 func (r *reader) readBeginnings(ctx context.Context, names []string, out []reading, some []int, bytes int64, give func(i int, p []byte)) error {
 	results, err := r.ask(ctx, int64(len(some))*(bytes+headBytes), func(b rueidis.Builder) rueidis.Commands {
 		cmds := make(rueidis.Commands, len(some))

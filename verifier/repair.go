@@ -290,7 +290,7 @@ func refuseModule(rdbType byte, target *node) error {
 	return fmt.Errorf("a value of a module is not restored on %s %s, which ends its process where it has not loaded the module", target.facts.Flavor, target.facts.Version)
 }
 
-// forTarget gives the payload in an encoding that an older target reads.
+// forTarget returns the payload in an encoding that an older target reads.
 func (v *verification) forTarget(ctx context.Context, payload string, from *node, to *reader) (string, error) {
 	source, target := from.facts, to.node.facts
 	if len(payload) > 0 {

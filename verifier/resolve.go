@@ -127,7 +127,7 @@ func changedReason(changes, rounds int) string {
 	return fmt.Sprintf("it was written in %d of %d rounds", changes, rounds)
 }
 
-// expiring gives how long until the pair is past the expiry that decides it, 0 where none is near.
+// expiring returns how long until the pair is past the expiry that decides it, 0 where none is near.
 func (u *rules) expiring(p *pair, now time.Time) time.Duration {
 	wait := time.Duration(0)
 	near := func(r *reading, skew time.Duration) {

@@ -355,7 +355,7 @@ func (p *progress) begin(phase string, round int, suspects int64) {
 	p.settled.Store(0)
 }
 
-// run calls show now and then, until the function that it gives is called.
+// run calls show now and then, until the function that it returns is called.
 func (p *progress) run(show func(Progress), v *verification) (stop func()) {
 	if show == nil {
 		return func() {}

@@ -59,7 +59,7 @@ func newSide(ctx context.Context, name string, dep *endpoint.Deployment, o *Opti
 	return s, nil
 }
 
-// servers gives the servers of the side, those that are read marked.
+// servers returns the servers of the side, those that are read marked.
 func (s *side) servers() endpoint.Identity {
 	who := slices.Clone(s.who)
 	for i := range who {
@@ -100,7 +100,7 @@ func (s *side) hasCounters() bool {
 	return true
 }
 
-// pairDB gives the database of the target that a database of this side pairs in, false where it is left out.
+// pairDB returns the database of the target that a database of this side pairs in, false where it is left out.
 func (s *side) pairDB(db int) (int, bool) {
 	f := &s.opts.Filter
 	if s.name == "source" {
@@ -109,7 +109,7 @@ func (s *side) pairDB(db int) (int, bool) {
 	return db, f.Covers(db)
 }
 
-// named gives the name that a key has on this side.
+// named returns the name that a key has on this side.
 func (s *side) named(k keyID) string {
 	if s.name == "source" {
 		return s.opts.Filter.SourceName(k.db, k.name)
@@ -117,7 +117,7 @@ func (s *side) named(k keyID) string {
 	return k.name
 }
 
-// compared gives what a key that was found on this side is compared as; false where it is left out.
+// compared returns what a key that was found on this side is compared as; false where it is left out.
 func (s *side) compared(db int, name string) (keyID, bool) {
 	f := &s.opts.Filter
 	pair, ok := s.pairDB(db)
@@ -162,7 +162,7 @@ func (s *side) shortfall() []string {
 	return out
 }
 
-// borrow gives a reader of one database of one node; the caller gives it back. It waits while as many of the node are in use as the
+// borrow returns a reader of one database of one node; the caller gives it back. It waits while as many of the node are in use as the
 // settings allow, whatever the number of databases: a server has other clients, too. Whoever borrows of both sides begins with the source.
 func (s *side) borrow(n *node, db int) *reader {
 	n.readers <- struct{}{}
@@ -196,7 +196,7 @@ func (s *side) close() {
 	s.idle = map[*node][]*reader{}
 }
 
-// keyspace gives the databases of a node that hold keys, with DBSIZE and the number of keys that expire, and the whole of INFO.
+// keyspace returns the databases of a node that hold keys, with DBSIZE and the number of keys that expire, and the whole of INFO.
 func (n *node) keyspace(ctx context.Context) (map[int]dbInfo, map[string]string, error) {
 	info, err := n.info(ctx)
 	if err != nil {
@@ -244,7 +244,7 @@ func (n *node) info(ctx context.Context, sections ...string) (map[string]string,
 	return info, err
 }
 
-// clockSkew gives how far the first node's clock is ahead of ours.
+// clockSkew returns how far the first node's clock is ahead of ours.
 func (s *side) clockSkew(ctx context.Context) (time.Duration, error) {
 	if s.isFile() {
 		return 0, nil

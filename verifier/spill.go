@@ -235,7 +235,7 @@ func (s *spill) add(r *record) error {
 	return nil
 }
 
-// count gives how many records were added.
+// count returns how many records were added.
 func (s *spill) count() (n int64) {
 	for i := range s.parts {
 		n += s.parts[i].count
@@ -243,7 +243,7 @@ func (s *spill) count() (n int64) {
 	return n
 }
 
-// each gives the records of a part, a block at a time. No record may be added to the part meanwhile.
+// each passes on the records of a part, a block at a time. No record may be added to the part meanwhile.
 func (s *spill) each(i int, block func([]record) error) error {
 	part := &s.parts[i]
 	for k := range len(part.blocks) + 1 {

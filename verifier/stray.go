@@ -109,7 +109,7 @@ func (v *verification) settleStrays() {
 	v.target.astray = 0
 }
 
-// listedStrays gives the strays of a side as the report lists them, and the sentence that says so.
+// listedStrays returns the strays of a side as the report lists them, and the sentence that says so.
 func (s *side) listedStrays() (list []Stray, sentence string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -156,7 +156,7 @@ func addrsOf(nodes []*node) []string {
 	return addrs
 }
 
-// straysOf gives the nodes of the target that hold a key which the proxy looks for on another one.
+// straysOf returns the nodes of the target that hold a key which the proxy looks for on another one.
 func (v *verification) straysOf(ctx context.Context, k keyID) (nodes []*node, err error) {
 	for _, n := range v.target.nodes {
 		if v.target.dep.Holds(n.primary, k.name) {

@@ -51,7 +51,7 @@ func (r *reader) readStream(ctx context.Context, name string, size int64, sink *
 // pendingMemory is about what a server takes for a pending entry.
 const pendingMemory = 150
 
-// pendingOf gives how many pending entries a stream has, and the length of the longest name of a consumer: each pending entry is
+// pendingOf returns how many pending entries a stream has, and the length of the longest name of a consumer: each pending entry is
 // listed with that of its own.
 func (r *reader) pendingOf(ctx context.Context, name string, groups []rueidis.RedisMessage) (pending, longest int64, err error) {
 	for i := range groups {

@@ -151,7 +151,7 @@ func (t *tally) trim() {
 	}
 }
 
-// slotResults gives the slots that hold keys.
+// slotResults returns the slots that hold keys.
 func (t *tally) slotResults() []SlotResult {
 	out := []SlotResult{}
 	for i := range t.slots {

@@ -60,7 +60,7 @@ func (r *reader) readValues(ctx context.Context, names []string, out []reading, 
 	return nil
 }
 
-// fits gives how many of the keys may be asked for at a time, at least one, by what each is expected to take.
+// fits returns how many of the keys may be asked for at a time, at least one, by what each is expected to take.
 func (r *reader) fits(out []reading, expect func(i int) int64) int {
 	room := r.node.flight.ask.Load()
 	for i := range out {
@@ -71,7 +71,7 @@ func (r *reader) fits(out []reading, expect func(i int) int64) int {
 	return len(out)
 }
 
-// readPieces reads the beginning of strings and finishes those that are no longer than that; it gives the others. Of all else it asks
+// readPieces reads the beginning of strings and finishes those that are no longer than that; it returns the others. Of all else it asks
 // what it takes.
 func (r *reader) readPieces(ctx context.Context, names []string, out []reading, sizes []int64, keep int64) (long []int, err error) {
 	asked := make([]int, 0, len(names))
@@ -137,7 +137,7 @@ func (r *reader) takeSize(result rueidis.RedisResult) int64 {
 	return unknownSize
 }
 
-// readLong reads strings that were longer than their first piece: as many at a time as their lengths allow. It gives those that are
+// readLong reads strings that were longer than their first piece: as many at a time as their lengths allow. It returns those that are
 // read in windows.
 func (r *reader) readLong(ctx context.Context, names []string, out []reading, sizes []int64, long []int, keep int64) (large []int, err error) {
 	results, err := r.do(ctx, func(b rueidis.Builder) rueidis.Commands {
@@ -175,7 +175,7 @@ func (r *reader) readLong(ctx context.Context, names []string, out []reading, si
 	return large, nil
 }
 
-// readStrings reads whole strings of known lengths. It gives those that have another length by now.
+// readStrings reads whole strings of known lengths. It returns those that have another length by now.
 func (r *reader) readStrings(ctx context.Context, names []string, out []reading, sizes []int64, some []int, keep int64) (grown []int, err error) {
 	bytes := int64(0)
 	for _, i := range some {
@@ -210,7 +210,7 @@ func (r *reader) readStrings(ctx context.Context, names []string, out []reading,
 	return grown, nil
 }
 
-// readCollections reads all that is no string: what takes little whole, and many at a time. It gives the rest.
+// readCollections reads all that is no string: what takes little whole, and many at a time. It returns the rest.
 func (r *reader) readCollections(ctx context.Context, names []string, out []reading, sizes []int64, keep int64) (rest []int, err error) {
 	var small []int
 	for i := range out {
@@ -242,7 +242,7 @@ func (r *reader) expect(t keyspace.Type, size int64) int64 {
 	return headBytes + int64(float64(size)*r.swell[t])
 }
 
-// readSmall reads collections, whole where their sizes are known, and otherwise their first elements. It gives those that have more.
+// readSmall reads collections, whole where their sizes are known, and otherwise their first elements. It returns those that have more.
 func (r *reader) readSmall(ctx context.Context, names []string, out []reading, sizes []int64, some []int, keep int64) (rest []int, err error) {
 	hashes, bytes := false, int64(0)
 	for _, i := range some {

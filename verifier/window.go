@@ -262,7 +262,7 @@ func (r *reader) readCollection(ctx context.Context, name string, out *reading, 
 	return r.feedCollection(ctx, name, out.Type, page, expiring, sink)
 }
 
-// scanCollection gives how many bytes it has read.
+// scanCollection returns how many bytes it has read.
 func (r *reader) scanCollection(ctx context.Context, name string, out *reading, pages *pager, expiring bool, sink *sink) (int64, error) {
 	step := 2
 	if out.Type == keyspace.Set {
@@ -304,7 +304,7 @@ func (r *reader) integer(ctx context.Context, args ...string) (int64, error) {
 	return m.ToInt64()
 }
 
-// page gives a page of a large value.
+// page returns a page of a large value.
 func (r *reader) page(ctx context.Context, args ...string) ([]rueidis.RedisMessage, error) {
 	m, err := r.askOne(ctx, r.node.flight.window(), args...)
 	if err != nil {
@@ -313,7 +313,7 @@ func (r *reader) page(ctx context.Context, args ...string) ([]rueidis.RedisMessa
 	return arrayOf(&m)
 }
 
-// array gives an array reply; nil is an empty one.
+// array returns an array reply; nil is an empty one.
 func (r *reader) array(ctx context.Context, args ...string) ([]rueidis.RedisMessage, error) {
 	m, err := r.one(ctx, args...)
 	if err != nil {

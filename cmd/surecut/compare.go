@@ -95,7 +95,7 @@ func (r *migration) awaitApplied(ctx context.Context, report *quiet.Report) erro
 	}
 }
 
-// noteApplied notes how far the target has applied each node, and gives those that are quiet and not applied. The links of a source that
+// noteApplied notes how far the target has applied each node, and returns those that are quiet and not applied. The links of a source that
 // is scanned, or that has no PSYNC, count no offsets of the source.
 func (r *migration) noteApplied(report *quiet.Report) (behind []*quiet.Node) {
 	links := r.m.Report().Links

@@ -239,7 +239,7 @@ func (l *demoLoad) fill(ctx context.Context, keys int) error {
 	return nil
 }
 
-// build gives the commands that write key number i for the first time.
+// build returns the commands that write key number i for the first time.
 func (l *demoLoad) build(i int) []rueidis.Completed {
 	n := strconv.Itoa(i)
 	cmd := func(args ...string) rueidis.Completed { return l.client.B().Arbitrary(args...).Build() }

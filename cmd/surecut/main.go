@@ -86,7 +86,7 @@ func newApp(stdout, stderr io.Writer) *cli.App {
 	return app
 }
 
-// prepare gives a command and its subcommands the config file, and usage errors their exit status.
+// prepare lets a command and its subcommands read the config file, and gives usage errors their exit status.
 func prepare(cmd *cli.Command, path string) {
 	cmd.OnUsageError = func(_ *cli.Context, err error, _ bool) error {
 		return usageError("%s; see surecut %s --help", flagTrouble(err, cmd.Flags), path)

@@ -136,7 +136,7 @@ func (r *migration) verify(ctx context.Context) (*reports.Verify, error) {
 	return &reports.Verify{Header: withServers(r.o.header(reports.KindVerify), result.Servers), Report: *result}, nil
 }
 
-// report writes what there is to report, and gives the exit status.
+// report writes what there is to report, and returns the exit status.
 func (r *migration) report(ctx context.Context, stdout io.Writer, verified *reports.Verify, failed error) error {
 	end := r.ending(ctx, verified, failed)
 	migrated := r.migrated(end, verified, failed)
@@ -197,7 +197,7 @@ func (r *migration) ending(ctx context.Context, verified *reports.Verify, failed
 	return e
 }
 
-// end gives the exit status. Where the goal is reached that ends a migration, nothing of ours is left behind.
+// end returns the exit status. Where the goal is reached that ends a migration, nothing of ours is left behind.
 func (r *migration) end(ctx context.Context, e ending, err error) error {
 	status := e.status()
 	switch {

@@ -75,7 +75,7 @@ func (r *migration) agree(ctx context.Context) (agreed *reports.Verify, err erro
 	}
 }
 
-// outdated gives the keys that the target does not hold as the source does. One in a database that comes from none of the source's
+// outdated returns the keys that the target does not hold as the source does. One in a database that comes from none of the source's
 // is left alone.
 func outdated(findings []verifier.Finding, round *migrator.Round) []migrator.Outdated {
 	var keys []migrator.Outdated

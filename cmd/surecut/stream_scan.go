@@ -17,7 +17,7 @@ import (
 	"surecut/scanner/compat"
 )
 
-// scanRules gives the rules of migrate --scan: those of the target's kind, or of the kind that --scan-to names; nil where the
+// scanRules returns the rules of migrate --scan: those of the target's kind, or of the kind that --scan-to names; nil where the
 // target runs whatever it is sent, so that only big keys are looked for.
 func scanRules(c *cli.Context, target endpoint.Spec) (*profile.Profile, error) {
 	kind := c.String("scan-to")
@@ -77,7 +77,7 @@ func (s *streamScan) observe(shard string, db int, args [][]byte, at time.Time) 
 	w.Add(db, args, at)
 }
 
-// reports gives what there is to report; what there is not goes to stderr.
+// reports returns what there is to report; what there is not goes to stderr.
 func (s *streamScan) reports(o MigrateOptions, moved *keyspace.Selection, stderr io.Writer) (list []reports.Report) {
 	header := func(kind string) reports.Header {
 		return reports.NewHeader(kind, Version, o.Endpoints.Source.String(), "")

@@ -131,7 +131,7 @@ func runVerify(ctx context.Context, o VerifyOptions, stdout, stderr io.Writer) e
 	return deliverVerify(o.Endpoints, found, o.Out, o.Format, stdout, stderr)
 }
 
-// deliverVerify writes and renders the report, and gives the exit status of its verdict.
+// deliverVerify writes and renders the report, and returns the exit status of its verdict.
 func deliverVerify(e endpoints, found *verifier.Report, out, format string, stdout, stderr io.Writer) error {
 	report := &reports.Verify{
 		Header: withServers(reports.NewHeader(reports.KindVerify, Version, e.Source.String(), e.Target.String()), found.Servers),

@@ -130,24 +130,24 @@ func (d *Deployment) greetAll(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// Spec gives the endpoint as it was named, password included.
+// Spec returns the endpoint as it was named, password included.
 func (d *Deployment) Spec() Spec {
 	s := d.spec
 	s.Addrs = slices.Clone(s.Addrs)
 	return s
 }
 
-// Kind gives the kind of the endpoint.
+// Kind returns the kind of the endpoint.
 func (d *Deployment) Kind() Kind { return d.spec.Kind }
 
-// Shards gives the shards as last discovered, in the order of their lowest slot, then address. It is a copy.
+// Shards returns the shards as last discovered, in the order of their lowest slot, then address. It is a copy.
 func (d *Deployment) Shards() []Shard {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return cloneShards(d.shards)
 }
 
-// Failed gives the nodes of a cluster that it calls failed and that are in no shard as last discovered: replicas that are down, and
+// Failed returns the nodes of a cluster that it calls failed and that are in no shard as last discovered: replicas that are down, and
 // primaries that were replaced. It is a copy.
 func (d *Deployment) Failed() []string {
 	d.mu.Lock()
@@ -155,7 +155,7 @@ func (d *Deployment) Failed() []string {
 	return slices.Clone(d.failed)
 }
 
-// PrimaryOf gives the primary that owns a slot, false where none does. A standalone endpoint has one primary for all.
+// PrimaryOf returns the primary that owns a slot, false where none does. A standalone endpoint has one primary for all.
 func (d *Deployment) PrimaryOf(slot uint16) (Node, bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -172,7 +172,7 @@ func (d *Deployment) PrimaryOf(slot uint16) (Node, bool) {
 	return d.shards[i].Primary, true
 }
 
-// Server gives the facts of one node. They are read once; Refresh forgets them.
+// Server returns the facts of one node. They are read once; Refresh forgets them.
 func (d *Deployment) Server(ctx context.Context, addr string) (Server, error) {
 	d.mu.Lock()
 	s, ok := d.servers[addr]
@@ -221,7 +221,7 @@ func (s Server) databases(ctx context.Context, c rueidis.Client) (n int, known b
 	return 16, false
 }
 
-// Client gives a client of ONE node with the database selected. It is made once per address and database and
+// Client returns a client of ONE node with the database selected. It is made once per address and database and
 // closed by Close. It speaks RESP2, so that every version since 2.8 gives the same replies, caches nothing and
 // retries nothing; MOVED comes back as an error.
 //

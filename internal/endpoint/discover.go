@@ -172,7 +172,7 @@ func (d *Deployment) discoverCluster(ctx context.Context, addr string) (shards [
 	return shards, failedNodes(nodes, endpoints), nil
 }
 
-// preferredEndpoints gives the addresses that the cluster wants its clients to use (since 7.0 they may be host
+// preferredEndpoints returns the addresses that the cluster wants its clients to use (since 7.0 they may be host
 // names), by node ID. CLUSTER NODES has IP addresses always, so this is a refinement: what cannot be read is left out.
 func preferredEndpoints(ctx context.Context, c rueidis.Client, asked string) map[string]string {
 	ranges, err := c.Do(ctx, c.B().Arbitrary("CLUSTER", "SLOTS").Build()).ToArray()

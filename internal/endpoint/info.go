@@ -152,7 +152,7 @@ func ParseVersion(text string) (int, error) {
 	return parts[0]*10000 + parts[1]*100 + parts[2], nil
 }
 
-// rdbVersions gives the RDB version by release, the newest first. Releases that are newer than the table
+// rdbVersions returns the RDB version by release, the newest first. Releases that are newer than the table
 // take its first line: what they write is said by their snapshots, and they read older ones.
 var rdbVersions = []struct {
 	flavor string

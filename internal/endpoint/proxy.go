@@ -74,7 +74,7 @@ func (d *Deployment) IsProxy(addr string) bool {
 	return d.proxy != nil && slices.Contains(d.spec.Addrs, addr)
 }
 
-// Proxies gives the addresses of the proxies; none where there are none, as for a source that is files and no Deployment.
+// Proxies returns the addresses of the proxies; none where there are none, as for a source that is files and no Deployment.
 func (d *Deployment) Proxies() []string {
 	if d == nil || d.proxy == nil {
 		return nil
@@ -82,7 +82,7 @@ func (d *Deployment) Proxies() []string {
 	return slices.Clone(d.spec.Addrs)
 }
 
-// Proxy gives a proxy that answers now.
+// Proxy returns a proxy that answers now.
 func (d *Deployment) Proxy(ctx context.Context) (string, error) {
 	var errs []error
 	for _, addr := range d.Proxies() {
@@ -111,7 +111,7 @@ func (d *Deployment) dialQuiet(ctx context.Context, addr string) (net.Conn, erro
 	return &quietConn{Conn: conn}, nil
 }
 
-// Slot gives the slot of a key: of a Redis Cluster its own, of Codis one of its 1024, of twemproxy one within the share of
+// Slot returns the slot of a key: of a Redis Cluster its own, of Codis one of its 1024, of twemproxy one within the share of
 // the server that holds the key. All keys of a slot live on one server, which PrimaryOf names. Where one server holds all
 // keys a slot means nothing but a way to spread them.
 func (d *Deployment) Slot(name string) uint16 {
@@ -124,7 +124,7 @@ func (d *Deployment) Slot(name string) uint16 {
 	return sharding.CodisSlot(name)
 }
 
-// Slots gives the number of slots.
+// Slots returns the number of slots.
 func (d *Deployment) Slots() int {
 	switch {
 	case d.proxy == nil:
@@ -138,7 +138,7 @@ func (d *Deployment) Slots() int {
 // Sharded says whether slots decide on the server of a key, so that a command of several keys needs all of them in one.
 func (d *Deployment) Sharded() bool { return d.spec.Kind == Cluster || d.proxy != nil }
 
-// OneDatabase gives the only database that there is; false where there are several.
+// OneDatabase returns the only database that there is; false where there are several.
 func (d *Deployment) OneDatabase() (db int, one bool) {
 	switch d.spec.Kind {
 	case Cluster:
@@ -180,7 +180,7 @@ func (d *Deployment) Sharding() string {
 // Ejects says whether the proxy gives the keys of a server that is down to others, so that keys may lie anywhere.
 func (d *Deployment) Ejects() bool { return d.proxy != nil && d.proxy.pool.Ejects }
 
-// Moving gives how many slots of a Codis were on the move when its topology was read.
+// Moving returns how many slots of a Codis were on the move when its topology was read.
 func (d *Deployment) Moving() int {
 	d.mu.Lock()
 	defer d.mu.Unlock()

@@ -141,7 +141,7 @@ func ParseListed(raw string, nodes []ListedNode) (Spec, error) {
 	return spec, nil
 }
 
-// Shown gives what may be printed of a text that may hold credentials.
+// Shown returns what may be printed of a text that may hold credentials.
 func Shown(raw string) string {
 	if strings.Contains(raw, "@") {
 		return fmt.Sprintf("%q (what stands before @ is not shown)", raw[strings.LastIndexByte(raw, '@')+1:])
@@ -418,7 +418,7 @@ func (s *Spec) pool() sharding.Pool {
 	return p
 }
 
-// String gives the URL without the password.
+// String returns the URL without the password.
 func (s Spec) String() string {
 	if s.Kind == RDB || s.Kind == AOF {
 		return string(s.Kind) + ":" + s.Path

@@ -160,7 +160,7 @@ func (s *twinSum) add(o twinSum) {
 
 var _ Visitor = (*Hasher)(nil)
 
-// NewHasher gives a Hasher that is ready for a value.
+// NewHasher returns a Hasher that is ready for a value.
 func NewHasher() *Hasher {
 	h := new(Hasher)
 	h.Reset()
@@ -174,7 +174,7 @@ func (h *Hasher) Reset() {
 	h.elem.Reset()
 }
 
-// Sum gives the fingerprint of the pieces visited since Reset; of none, the zero Fingerprint.
+// Sum returns the fingerprint of the pieces visited since Reset; of none, the zero Fingerprint.
 func (h *Hasher) Sum() Fingerprint {
 	if h.kind == None {
 		return Fingerprint{}

@@ -46,7 +46,7 @@ func (m *hll) write(p []byte, plain *twin) {
 	}
 }
 
-// sum gives the hash and the length to count: of a HyperLogLog those of its dense form.
+// sum returns the hash and the length to count: of a HyperLogLog those of its dense form.
 func (m *hll) sum(size int64, plain *twin) (hash twinSum, length int64) {
 	if m.over || len(m.held) < hllHeader {
 		return plain.sum(), size
@@ -65,7 +65,7 @@ func (m *hll) sum(size int64, plain *twin) (hash twinSum, length int64) {
 	return d.sum(), hllDense
 }
 
-// readHLL gives the registers of a whole HyperLogLog; false where p is none.
+// readHLL returns the registers of a whole HyperLogLog; false where p is none.
 func readHLL(p []byte, registers *[hllRegisters]byte) bool {
 	if p[4] == 0 {
 		if len(p) != hllDense {

@@ -258,7 +258,7 @@ func localDisk(_ context.Context, r *run) []Check {
 	return []Check{pass("local", bytesText(free)+" free at "+dir, wanted)}
 }
 
-// freeSpace gives what a user may still write at path, or at the nearest directory above it that exists.
+// freeSpace returns what a user may still write at path, or at the nearest directory above it that exists.
 func freeSpace(path string) (dir string, free int64, err error) {
 	if dir, err = filepath.Abs(path); err != nil {
 		return "", 0, fmt.Errorf("state directory: %w", err)

@@ -207,7 +207,7 @@ func aclRule(name string) string {
 	return "+" + name
 }
 
-// LeastACL gives the ACL rule of a user who may do what surecut needs on such a server and nothing more.
+// LeastACL returns the ACL rule of a user who may do what surecut needs on such a server and nothing more.
 // Servers before 6.0 have none.
 func LeastACL(s endpoint.Server, side string) string {
 	if s.Number < 60000 {

@@ -96,7 +96,7 @@ func (c Config) reads(db int) bool {
 	return c.Filter.MatchDB(db)
 }
 
-// mapped gives the target database of a source database.
+// mapped returns the target database of a source database.
 func (c Config) mapped(db int) int {
 	onlyOne := c.Target.Spec.Kind == endpoint.Standalone || c.Target.Spec.Kind == endpoint.Sentinel
 	if only := c.Target.Spec.DB; len(c.Filter.DBMap) == 0 && only >= 0 && onlyOne {

@@ -50,7 +50,7 @@ func judgeFailed(addr string, resumed bool, wanted string) Check {
 	return fail(addr, found, wanted, remedy)
 }
 
-// oneLine gives an error as one line; joined errors have several.
+// oneLine returns an error as one line; joined errors have several.
 func oneLine(err error) string { return strings.ReplaceAll(err.Error(), "\n", "; ") }
 
 func authentication(ctx context.Context, r *run) []Check {
@@ -87,7 +87,7 @@ func judgeOpen(addr string, sourceSecured bool, wanted string) Check {
 	return note("", "anyone who reaches it may use it", wanted, remedy)
 }
 
-// cliAddr gives an address as redis-cli takes it.
+// cliAddr returns an address as redis-cli takes it.
 func cliAddr(addr string) string {
 	colon := strings.LastIndexByte(addr, ':')
 	return "-h " + strings.Trim(addr[:colon], "[]") + " -p " + addr[colon+1:]

@@ -37,7 +37,7 @@ func (s *side) throughProxy() bool {
 	return s.name == "target" && (s.spec.Kind == endpoint.Codis || s.spec.ViaProxy)
 }
 
-// fronted gives the proxy that stands for all nodes of a cluster; nil where there is none.
+// fronted returns the proxy that stands for all nodes of a cluster; nil where there is none.
 func (s *side) fronted() *profile.Profile { return command.ProxyOf(s.spec.Proxy) }
 
 func (s *side) cluster() bool { return s.spec.Kind == endpoint.Cluster }
@@ -243,7 +243,7 @@ func (n *node) readClock(ctx context.Context) {
 	n.skew, n.skewErr = skewOf(parts, sent, back)
 }
 
-// skewOf gives how far a TIME reply is ahead of the middle between asking and hearing.
+// skewOf returns how far a TIME reply is ahead of the middle between asking and hearing.
 func skewOf(parts []string, sent, back time.Time) (time.Duration, error) {
 	if len(parts) != 2 {
 		return 0, fmt.Errorf("TIME gave %d values, want 2", len(parts))
@@ -257,7 +257,7 @@ func skewOf(parts []string, sent, back time.Time) (time.Duration, error) {
 	return time.Unix(sec, usec*1000).Sub(middle), nil
 }
 
-// num gives a field of INFO as a number.
+// num returns a field of INFO as a number.
 func (n *node) num(field string, otherwise float64) float64 {
 	v, err := strconv.ParseFloat(n.info[field], 64)
 	if err != nil {
@@ -266,7 +266,7 @@ func (n *node) num(field string, otherwise float64) float64 {
 	return v
 }
 
-// setting gives a value of CONFIG GET, or why there is none.
+// setting returns a value of CONFIG GET, or why there is none.
 func (n *node) setting(names ...string) (value, reason string) {
 	for _, name := range names {
 		if v, ok := n.config[name]; ok {
@@ -279,7 +279,7 @@ func (n *node) setting(names ...string) (value, reason string) {
 	return "", fmt.Sprintf("the server has no setting %s", names[0])
 }
 
-// bytesSetting gives a setting that is a number of bytes or seconds.
+// bytesSetting returns a setting that is a number of bytes or seconds.
 func (n *node) number(name string) (value int64, reason string) {
 	text, reason := n.setting(name)
 	if reason != "" {
@@ -292,7 +292,7 @@ func (n *node) number(name string) (value int64, reason string) {
 	return v, ""
 }
 
-// primaries gives the primaries of a side, those that do not answer included.
+// primaries returns the primaries of a side, those that do not answer included.
 func (s *side) primaries() []*node {
 	var out []*node
 	for _, n := range s.nodes {
@@ -303,7 +303,7 @@ func (s *side) primaries() []*node {
 	return out
 }
 
-// readers gives the nodes that the links will read from: of each shard a replica where ReadFrom allows it and
+// readers returns the nodes that the links will read from: of each shard a replica where ReadFrom allows it and
 // one answers and can be read at an offset, else the primary.
 func (r *run) readers() []*node {
 	chosen := map[int]*node{}

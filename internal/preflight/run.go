@@ -76,7 +76,7 @@ func definitions() []definition {
 // ofReplication are the checks of what a scan of the source does not need.
 var ofReplication = []string{"source_is_replica", "output_buffer", "backlog", "repl_timeout", "rdb_directory", "local_disk"}
 
-// IDs gives the IDs of all checks in the order of the report.
+// IDs returns the IDs of all checks in the order of the report.
 func IDs() []string {
 	var ids []string
 	for _, d := range definitions() {

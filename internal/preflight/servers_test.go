@@ -91,7 +91,7 @@ func check(t *testing.T, u urls, change func(*Config)) Report {
 	return rep
 }
 
-// worst gives the row of a check that matters most.
+// worst returns the row of a check that matters most.
 func worst(rep Report, id string) (out Check) {
 	order := []Result{"", Skipped, Pass, Note, Alarm, Fail}
 	for _, c := range rep.Checks {

@@ -420,7 +420,7 @@ func judgeDatabases(used map[int]int64, prefixes map[int]string, mapped func(int
 	return pass("target", text, wanted)
 }
 
-// moduleCommands gives the prefixes of the commands, and the names of the types, that belong to well-known modules.
+// moduleCommands returns the prefixes of the commands, and the names of the types, that belong to well-known modules.
 var moduleCommands = map[string]struct{ prefixes, types []string }{
 	"bf":         {[]string{"bf.", "cf.", "cms.", "topk.", "tdigest."}, []string{"MBbloom--", "MBbloomCF", "CMSk-TYPE", "TopK-TYPE", "TDIS-TYPE"}},
 	"ReJSON":     {[]string{"json."}, []string{"ReJSON-RL"}},

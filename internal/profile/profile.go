@@ -229,7 +229,7 @@ func ParseVersion(text string) (int, error) {
 	return n, nil
 }
 
-// Rule gives the rule that holds for a command ("XGROUP CREATE") under a condition on a target of that version (80000 for
+// Rule returns the rule that holds for a command ("XGROUP CREATE") under a condition on a target of that version (80000 for
 // 8.0; 0: any, so that the rules of all versions count). nil: none.
 func (p *Profile) Rule(when Condition, command string, version int) *Rule {
 	for i := range p.Rules {

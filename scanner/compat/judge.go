@@ -52,7 +52,7 @@ func (o Options) version() int {
 
 func versionText(n int) string { return fmt.Sprintf("%d.%d", n/10000, n/100%100) }
 
-// tooNew gives the version that brought a command which the target's servers lack; 0 where they have it, or where nothing
+// tooNew returns the version that brought a command which the target's servers lack; 0 where they have it, or where nothing
 // is known of them.
 func tooNew(s *command.Spec, o Options) int {
 	version := o.version()

@@ -106,7 +106,7 @@ type period struct {
 	pings                  []time.Duration
 }
 
-// since gives the commands a second that were run since the period was as before.
+// since returns the commands a second that were run since the period was as before.
 func (p period) since(before period) float64 {
 	return (p.commands - before.commands) / max(p.seconds-before.seconds, 0.001)
 }
@@ -308,7 +308,7 @@ func (w *watch) probe(ctx context.Context, id string, ended <-chan struct{}, con
 	}
 }
 
-// waiting gives the bytes that wait in the server for our connection (CLIENT LIST ID, since 6.2).
+// waiting returns the bytes that wait in the server for our connection (CLIENT LIST ID, since 6.2).
 func (w *watch) waiting(ctx context.Context, id string) int64 {
 	if _, err := strconv.ParseInt(id, 10, 64); err != nil {
 		return 0

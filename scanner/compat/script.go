@@ -56,7 +56,7 @@ func (a *call) strict() bool {
 	return line != nil && !bytes.Contains(line, []byte("allow-cross-slot-keys"))
 }
 
-// shebang gives the first line of a script that begins with one; nil where it does not, or is not seen.
+// shebang returns the first line of a script that begins with one; nil where it does not, or is not seen.
 func (a *call) shebang() []byte {
 	if a.name != "EVAL" && a.name != "EVAL_RO" || !bytes.HasPrefix(a.Args[1], []byte("#!")) {
 		return nil

@@ -103,7 +103,7 @@ func TestCorpusOnTwemproxy(t *testing.T) {
 	}
 }
 
-// versionOf gives the version of an image, as --to-version takes it, and its number.
+// versionOf returns the version of an image, as --to-version takes it, and its number.
 func versionOf(image string) (version, number string) {
 	flavor, number, _ := strings.Cut(image, ":")
 	if flavor == "redis" {
@@ -128,7 +128,7 @@ func quoted(f Finding, replies map[string][]string) bool {
 	})
 }
 
-// repliesTo gives the errors that a finding is about.
+// repliesTo returns the errors that a finding is about.
 func repliesTo(f Finding, replies map[string][]string) []string {
 	switch {
 	case strings.HasPrefix(f.Command, "db"): // one gets there by SELECT

@@ -103,7 +103,7 @@ func router(o Options) func(key string) uint32 {
 	return func(key string) uint32 { return uint32(keyspace.Slot(key)) }
 }
 
-// tagged gives the part of a key that decides where it lies, by twemproxy's rule: between the first opening byte and the
+// tagged returns the part of a key that decides where it lies, by twemproxy's rule: between the first opening byte and the
 // next closing one, unless that is empty.
 func tagged(key, tag string) string {
 	if len(tag) != 2 {
