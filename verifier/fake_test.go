@@ -93,7 +93,7 @@ type worldView map[string]bool
 
 func (v worldView) still() bool { return len(v) == 0 }
 
-func (v worldView) writing(name string) writing {
+func (v worldView) writing(name string, _ keyspace.Type) writing {
 	if v[name] {
 		return written
 	}

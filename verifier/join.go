@@ -44,7 +44,7 @@ func (v *verification) joinPart(s spills, i int, seen sighting, suspects *spill)
 			e := &j.entries[k]
 			p := e.pair()
 			if verdict, _ := v.rules.judge(&p); verdict == Same && e.source.flags&clash == 0 {
-				if w, _ := seen.of(e.id()); v.judges.clears(w) {
+				if w, _ := seen.of(e.id(), &p); v.judges.clears(w) {
 					v.trusts(&decision{Verdict: Same}, w, seen.still)
 					t.same(e.id(), &p)
 					continue

@@ -10,7 +10,7 @@ import (
 	"surecut/internal/keyspace"
 )
 
-var nothingWritten = sighting{still: true, of: func(keyID) (writing, bool) { return unwritten, false }}
+var nothingWritten = sighting{still: true, of: func(keyID, *pair) (writing, bool) { return unwritten, false }}
 
 // A key that SCAN gives twice must neither cancel a loss nor count as two.
 func TestJoin(t *testing.T) {

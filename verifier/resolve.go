@@ -269,7 +269,7 @@ func (v *verification) roundBatch(ctx context.Context, batch []record, rest *spi
 		for i := range batch {
 			r := &batch[i]
 			r.flags &^= behind
-			w, late := seen.of(r.keyID)
+			w, late := seen.of(r.keyID, &pair{observed[i].Before, observed[i].Target})
 			if late {
 				r.flags |= behind
 			}

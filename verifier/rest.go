@@ -18,6 +18,7 @@ type counters struct {
 	info     map[string]string
 	writes   string // calls of commands that may write, "" where INFO commandstats is refused
 	swaps    string // calls of SWAPDB
+	groups   string // calls that may change the groups of a stream, see changesGroups
 }
 
 // restFields stand still while nobody writes: whatever changes a key counts in rdb_changes_since_last_save, which a save resets; keys
@@ -36,15 +37,19 @@ func countersOf(ctx context.Context, n *node) (*counters, error) {
 		c.info[f] = info[f]
 	}
 	calls := endpoint.CommandCalls(info)
-	var writes []string
+	var writes, groups []string
 	for _, name := range slices.Sorted(maps.Keys(calls)) {
 		if mayWrite(name) {
 			writes = append(writes, fmt.Sprintf("%s=%d", name, calls[name]))
+		}
+		if changesGroups(name) {
+			groups = append(groups, fmt.Sprintf("%s=%d", name, calls[name]))
 		}
 		if name == "swapdb" {
 			c.swaps = strconv.FormatInt(calls[name], 10)
 		}
 	}
+	c.groups = strings.Join(groups, " ")
 	if c.writes = strings.Join(writes, " "); len(calls) > 0 {
 		c.writes += " "
 	}
@@ -57,6 +62,18 @@ func countersOf(ctx context.Context, n *node) (*counters, error) {
 		c.position = Position{}
 	}
 	return c, nil
+}
+
+// changesGroups goes by the name in INFO commandstats. The commands that change the groups of a stream, its pending entries or its last
+// ID invalidate no key for CLIENT TRACKING (seen from Redis 6.0 to 8.0, and in Valkey 8.1). Those that change its entries do. A command
+// on streams that is not known here may be of either kind; XGROUP stands without its subcommand before 7.0.
+func changesGroups(name string) bool {
+	command, _, _ := strings.Cut(name, "|")
+	switch command {
+	case "xadd", "xdel", "xtrim", "xlen", "xrange", "xrevrange", "xread", "xinfo", "xpending":
+		return false
+	}
+	return strings.HasPrefix(command, "x")
 }
 
 // mayWrite says whether a command, as INFO commandstats names it, may change data: one that is not known may.

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"strconv"
+
+	"surecut/internal/keyspace"
 )
 
 // simSource and simTarget read keys one by one, at arbitrary instants.
@@ -201,7 +203,7 @@ type simView struct {
 
 func (v *simView) still() bool { return v.kind != simUntold && !v.any }
 
-func (v *simView) writing(name string) writing {
+func (v *simView) writing(name string, _ keyspace.Type) writing {
 	switch {
 	case v.kind == simUntold || v.kind == simRest && v.any:
 		if v.replica {

@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"surecut/internal/keyspace"
 	"surecut/internal/writes"
 )
 
@@ -178,7 +179,7 @@ func (n *nodeFeed) close() {
 func (f *sourceFeed) end(ctx context.Context) (view, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	v := &sourceView{source: f.source, set: f.set, known: map[string]string{}, ahead: map[string]bool{}}
+	v := &sourceView{source: f.source, set: f.set, known: map[string]string{}, ahead: map[string]bool{}, groups: map[string]bool{}}
 	var mu sync.Mutex
 	var g errgroup.Group
 	for _, nf := range f.nodes {
@@ -188,6 +189,7 @@ func (f *sourceFeed) end(ctx context.Context) (view, error) {
 			defer mu.Unlock()
 			v.known[nf.node.addr()] = by
 			v.ahead[nf.node.addr()] = nf.mayFollowTarget(nf.after)
+			v.groups[nf.node.addr()] = by == byTracking && nf.before.groups != nf.after.groups
 			return nil
 		})
 	}
@@ -317,10 +319,11 @@ type sourceView struct {
 	source *side
 	set    *writes.Set
 	known  map[string]string // by what, by address of the node
+	groups map[string]bool   // groups of streams were changed, of which streams was not told
 	ahead  map[string]bool   // the target may be ahead of the node: reading it again says nothing of what its primary has written
 }
 
-func (v *sourceView) writing(name string) writing {
+func (v *sourceView) writing(name string, t keyspace.Type) writing {
 	if v.set.Has(name) {
 		return written
 	}
@@ -335,12 +338,20 @@ func (v *sourceView) writing(name string) writing {
 		}
 		return untold
 	}
+	if t == keyspace.Stream && v.groups[n.addr()] {
+		return written
+	}
 	return unwritten
 }
 
 func (v *sourceView) still() bool {
 	for _, by := range v.known {
 		if by == byRereading {
+			return false
+		}
+	}
+	for _, changed := range v.groups {
+		if changed {
 			return false
 		}
 	}

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"surecut/internal/keyspace"
 )
 
 // leastLead is the least time that a key of the source must have been unwritten before the target is read, where nobody says how far
@@ -40,7 +42,8 @@ type nodePosition struct {
 
 // view is what was written in a window, up to one call of end.
 type view interface {
-	writing(name string) writing
+	// writing says it of a key that was read as a type on both sides, None where that is not so.
+	writing(name string, t keyspace.Type) writing
 	// still says that nothing at all was written.
 	still() bool
 }
@@ -136,7 +139,7 @@ func (v *verification) awaitApplied(ctx context.Context, link int, l *AppliedLin
 // endWindow returns what was written in the window up to now.
 func (v *verification) endWindow(ctx context.Context) (sighting, error) {
 	if v.fixed {
-		return sighting{still: true, of: func(keyID) (writing, bool) { return unwritten, false }}, nil
+		return sighting{still: true, of: func(keyID, *pair) (writing, bool) { return unwritten, false }}, nil
 	}
 	seen, err := v.feed.end(ctx)
 	if err != nil {
@@ -147,7 +150,7 @@ func (v *verification) endWindow(ctx context.Context) (sighting, error) {
 		links = v.opts.Applier.Links()
 	}
 	behind := v.behind
-	return sighting{still: seen.still(), of: func(id keyID) (w writing, late bool) {
+	return sighting{still: seen.still(), of: func(id keyID, p *pair) (w writing, late bool) {
 		name := v.source.named(id)
 		if links != nil {
 			link := linkOf(links, v.source.dep.Slot(name))
@@ -155,14 +158,23 @@ func (v *verification) endWindow(ctx context.Context) (sighting, error) {
 				return written, true
 			}
 		}
-		return seen.writing(name), false
+		return seen.writing(name, v.sharedType(p)), false
 	}}, nil
+}
+
+// sharedType returns the type of a key whose whole values were compared. Where one side lacks it, or where only its length was compared,
+// what changes nothing but the groups of a stream changes no verdict.
+func (v *verification) sharedType(p *pair) keyspace.Type {
+	if v.opts.Depth != DepthValue || p.Source.Type != p.Target.Type {
+		return keyspace.None
+	}
+	return p.Source.Type
 }
 
 // sighting is what a window has seen of writes, up to its end.
 type sighting struct {
-	still bool                               // nothing was written
-	of    func(keyID) (w writing, late bool) // of one key; late: its link was behind the beginning of the window
+	still bool                                      // nothing was written
+	of    func(keyID, *pair) (w writing, late bool) // of one key as it was read; late: its link was behind the beginning of the window
 }
 
 // setFrameError keeps why something could not be compared at one offset.
