@@ -49,6 +49,10 @@ type claim struct {
 	host  string
 	place string // host and state directory, whose lock keeps a second process away
 
+	resumed bool   // an earlier run of this migration has held the target
+	whole   bool   // what the earlier run has left shows that the target has not lost its keys
+	later   record // of a migration in another database that overlaps, the one that was renewed last
+
 	renewing sync.Mutex
 	mu       sync.Mutex
 	held     bool      // guarded by mu
@@ -75,7 +79,12 @@ func newClaim(t *target, stateDir string) (*claim, error) {
 // acquire takes the target, or says whose it is. Connections of the run that held it before are ended, and so are those that a killed run
 // of this migration may have left behind.
 func (c *claim) acquire(ctx context.Context) error {
-	before, err := c.change(ctx, "running", c.mayAcquire)
+	before, err := c.change(ctx, "running", func(r record, elsewhere bool) error {
+		if err := c.mayAcquire(r, elsewhere); err != nil {
+			return err
+		}
+		return c.stillOurs(r, elsewhere)
+	})
 	if err != nil {
 		return err
 	}
@@ -209,7 +218,7 @@ func (c *claim) change(ctx context.Context, state string, may func(r record, els
 		} else {
 			before, err = c.changeWatched(ctx, client, state, may)
 		}
-		if errors.Is(err, errClaimed) {
+		if errors.Is(err, errClaimed) || errors.Is(err, errGivenAway) {
 			return nil, fmt.Errorf("target %s: %w", n.Addr, err)
 		}
 		if errors.Is(err, errOvertaken) {

@@ -72,8 +72,10 @@ func New(ctx context.Context, cfg Config) (*Migration, error) {
 
 func (m *Migration) prepare(ctx context.Context) error {
 	source, target := identity(m.cfg.Sides.Source), identity(m.cfg.Sides.Target)
-	if m.resumed && (m.state.Source != source || m.state.Target != target) {
-		return fmt.Errorf("--state %s belongs to the migration from %s to %s: name another directory", m.cfg.StateDir, m.state.Source, m.state.Target)
+	if m.resumed {
+		if err := m.state.refuseOthers(ctx, m.cfg.StateDir, m.cfg.Sides); err != nil {
+			return err
+		}
 	}
 	if m.resumed && !maps.Equal(m.state.DBPrefix, m.cfg.Filter.DBPrefix) {
 		return fmt.Errorf("--state %s: the migration began with --db-prefix %v, not %v: say the same, or start again with an empty target and a new --state",
@@ -233,6 +235,7 @@ func (m *Migration) Run(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	m.claim.resumed, m.claim.whole = m.resumed, len(m.witnesses()) > 0 && len(lost) == 0
 	if err := m.claim.acquire(ctx); err != nil {
 		return err
 	}

@@ -269,6 +269,9 @@ func (m *Migration) mend(ctx context.Context) error {
 		return why
 	}
 	slog.Warn("the target has lost keys; they are copied again", "reason", why)
+	if err := m.claim.renew(ctx, "running"); err != nil { // its record may be lost, too
+		return err
+	}
 	if err := m.placeWitnesses(ctx, lost); err != nil {
 		return err
 	}
@@ -324,6 +327,12 @@ func (m *Migration) lookBack(ctx context.Context) (lost []witness, err error) {
 		}
 		if !mendable {
 			return nil, m.lossOf(lost)
+		}
+		switch where, err := m.refilled(ctx, lost); {
+		case err != nil:
+			return nil, err
+		case where != "":
+			return nil, fmt.Errorf("%w; %s holds keys again, which nobody knows the origin of, so nothing is copied there", m.lossOf(lost), where)
 		}
 		slog.Warn("the target has lost keys; they are copied again", "reason", m.lossOf(lost))
 	case !mendable: // what an earlier run missed is there again: the server has come back with its data, and its checkpoints say with which

@@ -209,7 +209,11 @@ func runMigrate(ctx context.Context, o MigrateOptions, stdout, stderr io.Writer)
 	source, target := preflight.Connect(ctx, o.Endpoints.Source), preflight.Connect(ctx, o.Endpoints.Target)
 	defer source.Close()
 	defer target.Close()
-	var err error
+	o.Config.Sides = migrator.Sides{Source: source.Deployment, Target: target.Deployment}
+	err := migrator.CheckState(ctx, o.Config.StateDir, o.Config.Sides)
+	if err := unlessStopped(ctx, err); err != nil {
+		return err
+	}
 	if o.servers, err = serversOf(ctx, source, target); err != nil {
 		return err
 	}
@@ -222,7 +226,6 @@ func runMigrate(ctx context.Context, o MigrateOptions, stdout, stderr io.Writer)
 			return err
 		}
 	}
-	o.Config.Sides = migrator.Sides{Source: source.Deployment, Target: target.Deployment}
 	o.Config.AcceptCut = o.AcceptAlarms || slices.Contains(o.Accept, "source_file")
 	var scan *streamScan
 	if o.Scan {

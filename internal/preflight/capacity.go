@@ -40,15 +40,17 @@ func targetEmpty(ctx context.Context, r *run) []Check {
 	if len(where) > 4 {
 		where = append(where[:4], fmt.Sprintf("and %d more places", len(where)-4))
 	}
-	record, _ := r.target.migrationRecord(ctx) // what it cannot tell, target_state reports
+	record, err := r.target.migrationRecord(ctx) // what it cannot tell, target_state reports
 	resumed := r.cfg.Resume != "" && record["id"] == r.cfg.Resume
-	return []Check{judgeEmpty(targetKeys{foreign, own, where, resumed}, r.cfg.OnExisting, wanted)}
+	unrecorded := r.cfg.Resume != "" && err == nil && record["id"] == ""
+	return []Check{judgeEmpty(targetKeys{foreign, own, where, resumed, unrecorded}, r.cfg.OnExisting, wanted)}
 }
 
 type targetKeys struct {
 	foreign, own int64
 	where        []string
 	resumed      bool // the migration that is resumed has written them
+	unrecorded   bool // a migration is resumed, and its record is gone from the target
 }
 
 func judgeEmpty(k targetKeys, onExisting, wanted string) Check {
@@ -70,6 +72,8 @@ func judgeEmpty(k targetKeys, onExisting, wanted string) Check {
 	switch {
 	case k.resumed:
 		return pass("target", found+", written by the migration that is resumed", wanted)
+	case k.unrecorded: // whether it is mended or refused is decided by the migration, which knows what each node should hold
+		return note("target", found+"; the record of the migration that is resumed is gone, so the target has lost data, or another migration was there", wanted, "")
 	case onExisting == "replace":
 		return alarm("target", found+"; --on-existing replace overwrites those of the same name, the others stay", wanted, "empty the target yourself: redis-cli flushall")
 	case onExisting == "keep":

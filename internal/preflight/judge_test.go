@@ -132,6 +132,7 @@ func judged() []struct {
 		{"target_empty", "own keys", "left by an earlier run", judgeEmpty(targetKeys{own: 3}, "fail", ""), Pass, "3 of surecut"},
 		{"target_empty", "foreign keys", "nobody said what to do with them", judgeEmpty(targetKeys{foreign: 1}, "fail", ""), Fail, "1 keys"},
 		{"target_empty", "keep", "the user knows", judgeEmpty(targetKeys{foreign: 1}, "keep", ""), Alarm, "keep"},
+		{"target_empty", "resumed, and its record is lost", "the migration names the node that has lost data, which is not to be emptied", judgeEmpty(targetKeys{foreign: 1, unrecorded: true}, "fail", ""), Note, "record of the migration that is resumed is gone"},
 		{"target_empty", "resumed", "they are the migration's own", judgeEmpty(targetKeys{foreign: 1, resumed: true}, "fail", ""), Pass, "resumed"},
 
 		{"database_count", "in range", "", judgeDatabases(map[int]int64{0: 1, 15: 2}, nil, same, databaseLimit{16, true, false}), Pass, "15 (2 keys)"},
