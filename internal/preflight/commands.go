@@ -85,6 +85,8 @@ func common() []Command {
 		{Args: []string{"CLUSTER", "SLOTS"}, ACL: "cluster|slots", Only: clusterOnly},
 		{Args: []string{"CLUSTER", "INFO"}, ACL: "cluster|info", Only: clusterOnly},
 		{Args: []string{"READONLY"}, Only: clusterOnly},
+		{Args: []string{"CLIENT", "NO-TOUCH", "ON"}, ACL: "client|no-touch", Since: 70200, Optional: true}, // keys that are read do not look used
+		{Args: []string{"FUNCTION", "LIST"}, ACL: "function|list", Since: 70000, Optional: true},           // to say what was not compared
 		{Args: []string{"MULTI"}, Direct: true},
 		{Args: []string{"EXEC"}, Direct: true},
 		{Args: []string{"DISCARD"}, Direct: true},
@@ -124,11 +126,16 @@ func common() []Command {
 	return commands
 }
 
-// SourceCommands is every command that surecut sends to a source.
+// SourceCommands is every command that surecut sends to a source, except for those of --tune-source and --pause-writes.
 func SourceCommands() []Command {
 	return append(common(),
 		Command{Args: []string{"PSYNC", "?", "-1"}, Since: 20800},
 		Command{Args: []string{"REPLCONF", "capa", "psync2"}, Direct: true},
+		// A comparison learns by these what is written meanwhile, reads large values at one offset, and names who still writes.
+		Command{Args: []string{"CLIENT", "TRACKING", "OFF"}, ACL: "client|tracking", Since: 60000, Optional: true, Reads: true},
+		Command{Args: []string{"ECHO", "1"}, Optional: true, Reads: true},
+		Command{Args: []string{"WATCH", probeKey}, Direct: true, Optional: true},
+		Command{Args: []string{"CLIENT", "LIST"}, ACL: "client|list", Optional: true, Reads: true},
 	)
 }
 

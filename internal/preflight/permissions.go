@@ -227,7 +227,7 @@ func (p *prober) judge(acl string, asked int) Check {
 	say("refused: ", p.denied)
 	say("unknown to the server (renamed or disabled): ", p.unknown)
 	say("not checked, since ACL DRYRUN is refused: ", p.unchecked)
-	say("refused, so that some checks are skipped: ", p.optional)
+	say("refused, so that some checks or ways of comparing are left out: ", p.optional)
 	if p.untyped {
 		found = append(found, "DUMP is refused: keys are read by the commands of their types, and values of modules cannot be read")
 	}
