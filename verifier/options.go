@@ -34,7 +34,7 @@ type Options struct {
 	MaxFindings  int           // the report lists no more; totals count all
 	Patience     time.Duration // how long one node's failures are retried before its keys are unchecked
 	Silence      time.Duration // how long one node may leave a command without any answer before its keys are unchecked
-	TempDir      string        // for the records of the enumeration, about 50 bytes and the name per key and side; "": os.TempDir
+	TempDir      string        // for the records of the enumeration, 30 to 50 bytes and the name per key and side; "": os.TempDir
 	Applier      Applier       // the migration that feeds the target, or nil
 	Progress     func(Progress)
 }

@@ -25,11 +25,11 @@ func newVerifyCommand() *cli.Command {
 	flags = append(flags, filterFlags()...)
 	flags = append(flags,
 		&cli.StringFlag{Name: "depth", Value: string(d.Depth), Usage: "keys: presence and type; length: and length and expiry; value: everything"},
-		&cli.IntFlag{Name: "rounds", Value: d.Rounds, Usage: "how often a key in doubt is read before it counts as different"},
-		&cli.DurationFlag{Name: "interval", Value: d.Interval, Usage: "between rounds, at least 1s; longer than the target may lag: a key counts only if it was unwritten for so long before the target was read, unless --state says how far the target has come"},
+		&cli.IntFlag{Name: "rounds", Value: d.Rounds, Usage: "in how many rounds in a row a key must differ, unchanged, before it counts as different"},
+		&cli.DurationFlag{Name: "interval", Value: d.Interval, Usage: "time between rounds, longer than the target may lag: without --state a key counts only if nobody wrote it for so long (at least 1s) before the target was read"},
 		&cli.IntFlag{Name: "workers", Value: d.Workers, Usage: "connections that read, per node"},
 		&cli.StringFlag{Name: "read-from", Value: string(d.ReadFrom), Usage: "read the source's shards from their primary, or from a replica, where there is one that holds all that its primary holds"},
-		&cli.DurationFlag{Name: "ttl-tolerance", Value: d.TTLTolerance, Usage: "expiries no further apart than this are the same"},
+		&cli.DurationFlag{Name: "ttl-tolerance", Value: d.TTLTolerance, Usage: "expiries that are no further apart than this count as the same"},
 		&cli.StringFlag{Name: "state", Usage: "`DIR` of the migration that feeds the target, running on this machine: keys in doubt are then compared at one offset"},
 		&cli.IntFlag{Name: "max-findings", Value: d.MaxFindings, Usage: "list no more keys than this; totals count all"},
 		&cli.StringFlag{Name: "out", Usage: "`DIR` for verify.json, verify.html, verify.md and verify.xml"},
@@ -45,7 +45,7 @@ func newVerifyCommand() *cli.Command {
 			"could not be compared is unchecked, never the same.\n" +
 			"The source may be RDB files (rdb:PATH): their keys are decoded here; what has expired by now is left out.\n" +
 			"Exit status: 0 same, 3 different, 4 something unchecked, 1 the run failed. The records of the run go to a temporary\n" +
-			"file in $TMPDIR: about 40 bytes and the name per key and side.",
+			"file in $TMPDIR: 30 to 50 bytes and the name per key and side.",
 		Flags: flags,
 		Action: func(c *cli.Context) error {
 			opts, err := verifyOptions(c)
