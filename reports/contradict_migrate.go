@@ -18,6 +18,9 @@ func contradictionsOfMigrate(m *Migrate) []string {
 	if m.State == "failed" && m.Error == "" || m.State != "failed" && m.Error != "" {
 		no.found("Its state is %s, and its error is %s", m.State, orNothing(visible(m.Error)))
 	}
+	if m.AllRuns.Runs < 1 {
+		no.found("It is the report of a run, and counts %s", plural(int64(m.AllRuns.Runs), "run"))
+	}
 	contradictionsOfLinks(m, &no)
 	if live || m.State == "failed" { // some commands are on their way, or were
 		return no

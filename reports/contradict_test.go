@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"surecut/internal/preflight"
+	"surecut/internal/quiet"
 	"surecut/scanner/compat"
 	"surecut/verifier"
 )
@@ -98,6 +99,20 @@ func TestContradictions(t *testing.T) {
 		{"no rounds", func(s *set) { s.verify.History, s.verify.Rounds = nil, 0 }, "Its rounds confirmed 0 differences"},
 		{"more rounds than are told of", func(s *set) { s.same.Rounds = 9 }, "It made 9 rounds, and tells of 3"},
 		{"rounds in another order", func(s *set) { s.same.History[0], s.same.History[1] = s.same.History[1], s.same.History[0] }, "Round 2 had"},
+		{"written by nobody, and keys that were", func(s *set) { s.same.Writes.Written, s.same.Writes.Keys, s.same.Proof = false, 3, "offset" }, "that the source was not written, and that keys of it were"},
+		{"written by nobody, and every key was", func(s *set) {
+			s.same.Writes.Written, s.same.Writes.Keys, s.same.Proof = false, 0, "offset"
+
+		}, "that the source was not written, and that keys of it were"},
+		{"every key written, for no reason", func(s *set) { s.same.Writes.Why = "" }, "Whether every key may have been changed is true"},
+		{"writes known by a word that there is not", func(s *set) { s.same.Writes.KnownBy = "luck" }, "by \"luck\""},
+		{"writes known better than of a node", func(s *set) { s.same.Writes.Nodes = []verifier.NodeOfWrites{{Addr: "a", KnownBy: "rereading"}} }, "and those of its nodes otherwise"},
+		{"a proof by rounds over a source at rest", func(s *set) { s.same.Writes.Written, s.same.Writes.Keys, s.same.Proof = false, 0, "rounds" }, "calls its proof one by rounds"},
+		{"a file that is written", func(s *set) { s.same.Writes.KnownBy, s.same.Writes.Written = "file", true }, "the source is a file, and tells of writes"},
+		{"migrate: no run", func(s *set) { s.done.AllRuns.Runs = 0 }, "counts 0 runs"},
+		{"migrate: quiet for less than no time", func(s *set) {
+			s.done.Quiet = &quiet.Report{Quiet: true, ForMs: -1, Nodes: []quiet.Node{{Addr: "a"}}}
+		}, "less than no time"},
 		{"no server that was read", func(s *set) { s.same.TargetServers[0].Read = false }, "none that it has read"},
 
 		{"check: verdict", func(s *set) { s.check.Verdict = preflight.Alarm }, "Its verdict is alarm, although its checks come to pass"},

@@ -26,6 +26,7 @@ func contradictionsOfVerify(v *Verify) []string {
 	roundsAddUp(v, f, &no)
 	slotsAddUp(v, f, &no)
 	serversAreRead(v, &no)
+	writesAddUp(v, &no)
 	return no
 }
 

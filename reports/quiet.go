@@ -25,6 +25,9 @@ func quietContradicts(m *Migrate) []string {
 	if len(m.Quiet.Nodes) == 0 {
 		return []string{"It calls the source quiet and looked at none of its nodes: the report contradicts itself."}
 	}
+	if m.Quiet.ForMs < 0 || m.Quiet.PausedMs < 0 {
+		return []string{"It calls the source quiet for less than no time: the report contradicts itself."}
+	}
 	for _, n := range m.Quiet.Nodes {
 		if n.Writes != 0 || n.Reason != "" || n.OffsetEnd < n.OffsetBegin {
 			return []string{"It calls the source quiet, and tells of writes to " + visible(n.Addr) + ": the report contradicts itself."}

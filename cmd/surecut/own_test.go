@@ -31,7 +31,7 @@ func goodNight(t *testing.T) string {
 	one := func(kind string) reports.Header { return reports.NewHeader(kind, "test", nobody, "") }
 	for _, r := range []reports.Report{
 		&reports.Check{Header: two(reports.KindCheck), Report: everyCheck()},
-		&reports.Migrate{Header: two(reports.KindMigrate), Report: migrator.Report{State: "done", Level: "exactly_once", Links: []migrator.Link{{Shard: "127.0.0.1:1", Phase: "done"}}}},
+		&reports.Migrate{Header: two(reports.KindMigrate), Report: migrator.Report{State: "done", Level: "exactly_once", AllRuns: migrator.AllRuns{Runs: 1}, Links: []migrator.Link{{Shard: "127.0.0.1:1", Phase: "done"}}}},
 		&reports.Verify{Header: two(reports.KindVerify), Report: comparison(verifier.Same, "offset", verifier.Totals{SourceKeys: 5, TargetKeys: 5, Same: 5})},
 		&reports.BigKeys{Header: one(reports.KindBigKeys), BigKeys: scanner.BigKeys{Totals: scanner.BigTotals{SizeBy: scanner.SizeByMemoryUsage}}},
 		&reports.Compat{Header: one(reports.KindCompat), Result: compat.Result{TargetKind: "cluster", Verdict: compat.Compatible}},

@@ -24,7 +24,7 @@ func everyCheck() preflight.Report {
 func comparison(verdict verifier.Verdict, proof string, t verifier.Totals) verifier.Report {
 	const tag = "{orders}"
 	r := verifier.Report{Verdict: verdict, Depth: "value", Proof: proof, Totals: t, ByType: []verifier.TypeTotal{{Type: "string", Keys: t.SourceKeys}},
-		Writes: &verifier.Writes{KnownBy: "rest", Clients: verifier.ClientsNone}}
+		Writes: &verifier.Writes{KnownBy: "rest", Written: proof == "rounds", Clients: verifier.ClientsNone}}
 	slot := verifier.SlotResult{Slot: keyspace.Slot(tag), SourceKeys: t.SourceKeys, TargetKeys: t.TargetKeys, Verdict: verifier.Same,
 		SourceDigest: "00000000000000aa/00000000000000aa", TargetDigest: "00000000000000aa/00000000000000aa"}
 	for i := range t.Missing {

@@ -1,0 +1,42 @@
+package reports
+
+import (
+	"slices"
+
+	"surecut/verifier"
+)
+
+// knownByWeakest lists how writes can become known, the weakest first.
+var knownByWeakest = []string{"rereading", "rest", "tracking", "replication"}
+
+// writesAddUp: what a report says of the source's writes as a whole is what it says of the source's nodes, and what its proof rests on.
+func writesAddUp(v *Verify, no *contradicted) {
+	w := v.Writes
+	if w == nil { // of a repair, or of a version that did not look
+		return
+	}
+	if _, known := knownByWords[w.KnownBy]; !known || w.Keys < 0 {
+		no.found("It knows %s by %q", plural(w.Keys, "key that was written|keys that were written"), visible(w.KnownBy))
+	}
+	if w.Everything != (w.Why != "") {
+		no.found("Whether every key may have been changed is %v, and why is %q", w.Everything, visible(w.Why))
+	}
+	if !w.Written && (w.Keys > 0 || w.Everything || w.Clients == "some") {
+		no.found("It says that the source was not written, and that keys of it were")
+	}
+	if v.Verdict == verifier.Same && v.Proof == "rounds" && !w.Written {
+		no.found("It says that the source was not written, and calls its proof one by rounds, which only a source that is written needs")
+	}
+	weakest := len(knownByWeakest)
+	for _, n := range w.Nodes {
+		weakest = min(weakest, slices.Index(knownByWeakest, n.KnownBy))
+	}
+	switch {
+	case w.KnownBy == "file":
+		if len(w.Nodes) > 0 || w.Written {
+			no.found("It says that the source is a file, and tells of writes to it")
+		}
+	case len(w.Nodes) > 0 && (weakest < 0 || knownByWeakest[weakest] != w.KnownBy):
+		no.found("The writes of the source are known by %s, and those of its nodes otherwise", visible(w.KnownBy))
+	}
+}
