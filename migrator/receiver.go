@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"sync"
 	"time"
 
@@ -43,7 +44,7 @@ func (l *link) receive(ctx context.Context, ready chan struct{}) error {
 		case errors.As(err, &disk):
 			return disk
 		}
-		if !psync.Retryable(err) || errors.Is(err, errResync) || errors.Is(err, errMixed) || errors.Is(err, errSyncLost) || errors.Is(err, errFailedOver) || errors.Is(err, errResharded) || errors.Is(err, errStranger) || errors.Is(err, spool.ErrFull) || errors.Is(err, errCut) || time.Since(progress) > l.m.cfg.RetryFor {
+		if !psync.Retryable(err) || endsReceiving(err) || time.Since(progress) > l.m.cfg.RetryFor {
 			return fmt.Errorf("source %s: %w", l.node(), err)
 		}
 		l.log.Warn("the source is lost; trying again", "error", err, "in", pause)
@@ -53,6 +54,12 @@ func (l *link) receive(ctx context.Context, ready chan struct{}) error {
 		}
 		pause = min(pause*2, 5*time.Second)
 	}
+}
+
+// endsReceiving says whether an error is one that another connection to the source cannot mend.
+func endsReceiving(err error) bool {
+	return slices.ContainsFunc([]error{errResync, errMixed, errSyncLost, errFailedOver, errResharded, errStranger, errCut, spool.ErrFull},
+		func(end error) bool { return errors.Is(err, end) })
 }
 
 // diskError is a failure of the spool's disk. To connect to the source again would not mend it, and what the source sends meanwhile
@@ -83,18 +90,27 @@ func (l *link) resumeSnapshot(ready chan struct{}) chan struct{} {
 	return nil
 }
 
+// prepareTarget deletes from the target what was loaded of a snapshot that was cut off. Keys may be deleted on behalf of the next
+// snapshot, too, so that the source must first have shown that its slots are where they were.
+func (l *link) prepareTarget(ctx context.Context) error {
+	if l.st.Again || l.snapshotStage() == snapshotReceiving {
+		if err := l.m.proveSlots(ctx); err != nil {
+			return err
+		}
+	}
+	if err := l.takeBack(ctx); err != nil {
+		return fmt.Errorf("take back what was loaded of a snapshot that was cut off: %w", err)
+	}
+	return nil
+}
+
 // session is one connection to the source, from handshake to loss.
 func (l *link) session(ctx context.Context, ready *chan struct{}) error {
 	if l.noOffsets.Load() && l.snap != nil { // to ask for SYNC again would have the source make a snapshot for nothing
 		return errSyncLost
 	}
-	if stage := l.snapshotStage(); l.st.Again || stage == snapshotReceiving { // keys of the target may be deleted on behalf of what comes now
-		if err := l.m.proveSlots(ctx); err != nil {
-			return err
-		}
-	}
-	if err := l.takeBack(ctx); err != nil { // before the source has something for us: it would wait
-		return fmt.Errorf("take back what was loaded of a snapshot that was cut off: %w", err)
+	if err := l.prepareTarget(ctx); err != nil { // before the source has something for us: it would wait
+		return err
 	}
 	at, err := l.seek(ctx)
 	if err != nil {

@@ -1,0 +1,278 @@
+package migrator
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"surecut/internal/endpoint"
+	"surecut/internal/keyspace"
+)
+
+// A migration looks at the slots of a source cluster when it begins or is resumed, every second while it runs, before it deletes keys
+// on behalf of a snapshot, and at its end. slots.go says what counts as a move.
+
+// movableSlots says whether a source is a cluster whose slots may move. A cluster behind one address shows neither nodes nor moves.
+func movableSlots(source *endpoint.Deployment) bool {
+	if source.Kind() != endpoint.Cluster {
+		return false
+	}
+	return !slices.ContainsFunc(source.Shards(), func(s endpoint.Shard) bool { return s.Primary.ID == "" })
+}
+
+// holdings is what the links know of their shards.
+func (m *Migration) holdings() ([]holding, error) {
+	m.stateMu.Lock()
+	defer m.stateMu.Unlock()
+	known := make([]holding, len(m.state.Links))
+	for i, st := range m.state.Links {
+		slots, err := parseSlotText(st.Slots)
+		if err != nil {
+			return nil, fmt.Errorf("--state: link %d: %w", i, err)
+		}
+		primary := st.Primary
+		if primary == "" {
+			primary = st.Shard
+		}
+		known[i] = holding{primary: primary, nodes: slices.Clone(st.Nodes), slots: slots}
+	}
+	return known, nil
+}
+
+// bindShards returns the shard of each link, in the order of the links. A migration that begins takes the source as it is; one that is
+// resumed finds its shards again, and refuses a source whose slots have moved since.
+func (m *Migration) bindShards(ctx context.Context) ([]endpoint.Shard, error) {
+	shards := m.cfg.Sides.Source.Shards()
+	if m.slotted && m.resumed && m.state.Links[0].Slots != "" {
+		if err := m.confirmSlots(ctx); err != nil {
+			return nil, err
+		}
+		return m.shardsInOrder()
+	}
+	if len(shards) != len(m.state.Links) {
+		return nil, fmt.Errorf("the source has %d shards now, and had %d when this migration began: start again with a new --state", len(shards), len(m.state.Links))
+	}
+	if !m.slotted {
+		return shards, nil
+	}
+	for i, s := range shards {
+		m.state.Links[i].Slots, m.state.Links[i].Nodes = slotText(s.Slots), nodeIDs(s)
+	}
+	return shards, m.confirmSlots(ctx)
+}
+
+func (m *Migration) shardsInOrder() ([]endpoint.Shard, error) {
+	known, err := m.holdings()
+	if err != nil {
+		return nil, err
+	}
+	now := m.cfg.Sides.Source.Shards()
+	homes, moves := compareSlots(known, now)
+	if len(moves) > 0 {
+		return nil, &reshardError{moves}
+	}
+	shards := make([]endpoint.Shard, len(homes))
+	for i, h := range homes {
+		shards[i] = now[h.shard] // a link whose slots are all in place has a home
+	}
+	return shards, nil
+}
+
+func nodeIDs(s endpoint.Shard) []string {
+	ids := []string{s.Primary.ID}
+	for _, r := range s.Replicas {
+		ids = append(ids, r.ID)
+	}
+	return ids
+}
+
+// lookAtSlots compares the slots of the source, as the cluster shows them now, with what the links know. Its error is a
+// reshardError, or says why the source could not be asked.
+func (m *Migration) lookAtSlots(ctx context.Context) error {
+	if err := m.refreshSource(ctx); err != nil {
+		return err
+	}
+	known, err := m.holdings()
+	if err != nil {
+		return err
+	}
+	now := m.cfg.Sides.Source.Shards()
+	homes, moves := compareSlots(known, now)
+	if len(moves) == 0 {
+		moves = m.beginnings(ctx, now)
+	}
+	if len(moves) > 0 {
+		return &reshardError{moves}
+	}
+	return m.learnNodes(homes, now)
+}
+
+// beginnings finds slots whose keys are being moved. Only the two nodes concerned show that, so each primary is asked; one that does
+// not answer now is asked again by the next look.
+func (m *Migration) beginnings(ctx context.Context, shards []endpoint.Shard) (moves []slotMove) {
+	for _, s := range shards {
+		nodes, err := m.askNodes(ctx, s.Primary.Addr)
+		if err != nil {
+			continue
+		}
+		addrs := map[string]string{}
+		for _, n := range nodes {
+			addrs[n.ID] = n.Addr
+		}
+		for _, n := range nodes {
+			for slot, to := range n.Migrating {
+				moves = append(moves, slotMove{slot, s.Primary.Addr, addrs[to], true})
+			}
+			for slot, from := range n.Importing {
+				moves = append(moves, slotMove{slot, addrs[from], s.Primary.Addr, true})
+			}
+		}
+	}
+	slices.SortFunc(moves, func(a, b slotMove) int { return int(a.slot) - int(b.slot) })
+	return slices.Compact(moves) // both nodes may show it
+}
+
+func (m *Migration) askNodes(ctx context.Context, addr string) ([]endpoint.ClusterNode, error) {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	c, err := m.cfg.Sides.Source.Client(ctx, addr, 0)
+	if err != nil {
+		return nil, err
+	}
+	text, err := c.Do(ctx, arbitrary(c, "CLUSTER", "NODES")).ToString()
+	if err != nil {
+		return nil, err
+	}
+	return endpoint.ParseClusterNodes(text, addr)
+}
+
+// learnNodes adds the nodes that the shards have now to what the links know of them. A node that is out of sight stays known, since
+// it may come back and be promoted; one that has joined another shard does not.
+func (m *Migration) learnNodes(homes []home, now []endpoint.Shard) error {
+	changed := false
+	m.update(func() {
+		for i := range m.state.Links {
+			if !homes[i].proven {
+				continue
+			}
+			st := &m.state.Links[i]
+			nodes := slices.DeleteFunc(slices.Clone(st.Nodes), func(id string) bool {
+				return slices.ContainsFunc(now, func(s endpoint.Shard) bool {
+					return s.Primary.ID != now[homes[i].shard].Primary.ID && slices.Contains(nodeIDs(s), id)
+				})
+			})
+			for _, id := range nodeIDs(now[homes[i].shard]) {
+				if !slices.Contains(nodes, id) {
+					nodes = append(nodes, id)
+				}
+			}
+			if slices.Sort(nodes); !slices.Equal(nodes, st.Nodes) {
+				st.Nodes, changed = nodes, true
+			}
+		}
+	})
+	if !changed || !m.running.Load() { // a migration that has not begun writes nothing
+		return nil
+	}
+	return m.saveState()
+}
+
+// slotPoll is how often the source is asked for its slots.
+const slotPoll = time.Second
+
+// watchSlots ends with an error when slots of the source move. A node that has just restarted may show slots as they were long ago,
+// so slots that changed hands must be seen twice; keys on the move are told by the node itself, and need not.
+func (m *Migration) watchSlots(ctx context.Context) error {
+	if !m.slotted {
+		return nil
+	}
+	tick := time.NewTicker(slotPoll)
+	defer tick.Stop()
+	seen := false
+	for {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return nil
+		}
+		err := m.lookAtSlots(ctx)
+		var moved *reshardError
+		if ctx.Err() != nil {
+			return nil
+		}
+		if errors.As(err, &moved) && (seen || moved.began()) {
+			return err
+		}
+		seen = moved != nil
+	}
+}
+
+// confirmSlots is one look, repeated where it shows that slots have changed hands.
+func (m *Migration) confirmSlots(ctx context.Context) error {
+	m.refresh.Lock()
+	m.refreshed = time.Time{} // what was seen up to a second ago is not enough
+	m.refresh.Unlock()
+	err := m.lookAtSlots(ctx)
+	var moved *reshardError
+	if !errors.As(err, &moved) || moved.began() {
+		return err
+	}
+	if err := pause(ctx, slotPoll); err != nil {
+		return err
+	}
+	return m.lookAtSlots(ctx)
+}
+
+// proveSlots returns nil once the source has shown that every slot is where the links know it to be. It waits for a source that does
+// not answer: without that proof nothing may be deleted.
+func (m *Migration) proveSlots(ctx context.Context) error {
+	if !m.slotted {
+		return nil
+	}
+	for begun := time.Now(); ; {
+		err := m.confirmSlots(ctx)
+		if err == nil || errors.Is(err, errResharded) || ctx.Err() != nil || time.Since(begun) > m.cfg.RetryFor {
+			return err
+		}
+		if err := pause(ctx, slotPoll); err != nil {
+			return err
+		}
+	}
+}
+
+// lastLook looks once more at the end of a run, however it ended: what moved in its last second is not missed, and a link that failed
+// because of it says so.
+func (m *Migration) lastLook(ctx context.Context, ended error) error {
+	var told *reshardError
+	if !m.slotted || errors.As(ended, &told) || ctx.Err() != nil {
+		return ended
+	}
+	err := m.confirmSlots(ctx)
+	switch {
+	case !errors.Is(err, errResharded):
+		return ended
+	case ended == nil, errors.Is(ended, errResharded): // the stream alone does not tell where the slot came from
+		return err
+	}
+	return fmt.Errorf("%w (so it ended: %w)", err, ended)
+}
+
+// imported refuses a command by which a cluster moves slots: RESTORE-ASKING brings a key into a slot that moves, TRIMSLOTS (Redis 8.4)
+// and CLUSTER SYNCSLOTS (Valkey 9) belong to slots that move as a whole. It may be all that is left to be seen of a slot that went
+// and came back.
+func (l *link) imported(c *sourceCommand) error {
+	if !l.m.slotted {
+		return nil
+	}
+	switch name := strings.ToUpper(c.name()); {
+	case name == "RESTORE-ASKING" && len(c.args) > 1:
+		key := l.filter.SourceName(c.db, string(c.args[1]))
+		return fmt.Errorf("slot %d of the source moved to %s (a key came by RESTORE-ASKING): %w", keyspace.Slot(key), l.primary(), errResharded)
+	case name == "TRIMSLOTS", name == "CLUSTER":
+		return fmt.Errorf("slots of the source moved at %s (it sent %s): %w", l.primary(), name, errResharded)
+	}
+	return nil
+}
