@@ -3,7 +3,9 @@
 package e2e
 
 import (
+	"errors"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -116,7 +118,7 @@ const (
 func TestEndings(t *testing.T) {
 	t.Parallel()
 	n := newNight(t)
-	const interrupt, terminate = syscall.SIGINT, syscall.SIGTERM
+	const interrupt, terminate, hangUp = syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP
 	for _, c := range []struct {
 		name   string
 		args   []string
@@ -139,6 +141,9 @@ func TestEndings(t *testing.T) {
 		{"until same, one signal while it verifies", []string{"--until", "same", never}, says("verifying"), []syscall.Signal{terminate}, 130, "interrupted", "stopped"},
 		{"until same, two signals while it verifies", []string{"--until", "same", never}, says("verifying"), []syscall.Signal{interrupt, terminate}, 130, "interrupted", "stopped"},
 		{"until same, one signal in the quiet time", []string{"--until", "same", never}, says("nobody writes to"), []syscall.Signal{terminate}, 130, "interrupted", "stopped"},
+		{"no goal, the terminal is closed in the snapshot", []string{slow}, (*surecut).waitSnapshot, []syscall.Signal{hangUp, hangUp}, 130, "interrupted", "stopped"},
+		{"no goal, the terminal is closed when caught up", nil, caughtUp, []syscall.Signal{hangUp, hangUp}, 0, "complete", "stopped"},
+		{"until same, the terminal is closed in the quiet time", []string{"--until", "same", never}, says("nobody writes to"), []syscall.Signal{hangUp, hangUp}, 130, "interrupted", "stopped"},
 		{"until same, two signals in the quiet time", []string{"--until", "same", never}, says("nobody writes to"), []syscall.Signal{interrupt, terminate}, 130, "interrupted", "stopped"},
 		{"scanned, both sides agree", []string{"--capture", "scan"}, nil, nil, 0, "complete", "done"},
 		{"scanned until same, one signal in the quiet time", []string{"--capture", "scan", "--until", "same", never}, says("nobody writes to"), []syscall.Signal{terminate}, 130, "interrupted", "stopped"},
@@ -154,6 +159,49 @@ func TestEndings(t *testing.T) {
 			n.ends(s, c.status, c.ended, c.state)
 			note("endings: migrate, %-55s %3d %s", c.name, c.status, c.ended)
 		})
+	}
+}
+
+// TestNobodyReads: the reader of surecut's output ends while it migrates. The migration goes on to its goal, and says what it has reached
+// in its reports; without a report on stdout, the status is not that of the goal.
+func TestNobodyReads(t *testing.T) {
+	t.Parallel()
+	n := newNight(t)
+	for _, c := range []struct {
+		name           string
+		stdout, stderr bool // is cut off
+		status         int
+	}{{"stderr", false, true, 0}, {"stdout", true, false, 1}, {"both", true, true, 1}} {
+		n.target.Must("FLUSHALL")
+		out := filepath.Join(t.TempDir(), "out")
+		cmd := exec.Command(binary, "migrate", "--source", n.source.URL(), "--target", n.target.URL(), "--accept-alarms", "--progress", "json", slow,
+			"--until", "caught-up", "--state", t.TempDir(), "--out", out)
+		reader, writer, err := os.Pipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if c.stdout {
+			cmd.Stdout = writer
+		}
+		if c.stderr {
+			cmd.Stderr = writer
+		}
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		if err := errors.Join(reader.Close(), writer.Close()); err != nil {
+			t.Fatal(err)
+		}
+		timer := time.AfterFunc(2*time.Minute, func() { _ = cmd.Process.Kill() })
+		_ = cmd.Wait() // the exit status is in ProcessState
+		timer.Stop()
+		if status := cmd.ProcessState.ExitCode(); status != c.status {
+			t.Errorf("%s is not read: status %d, want %d (%v)", c.name, status, c.status, cmd.ProcessState)
+		}
+		var report struct{ Ended string }
+		if readJSON(t, filepath.Join(out, "migrate.json"), &report); report.Ended != "complete" {
+			t.Errorf("%s is not read: the report says %q", c.name, report.Ended)
+		}
 	}
 }
 

@@ -12,7 +12,6 @@ import (
 	"runtime/debug"
 	"slices"
 	"strings"
-	"syscall"
 
 	"github.com/urfave/cli/v2"
 
@@ -37,8 +36,9 @@ func tuneMemory() {
 
 // run is main without the process around it; it gives the exit status.
 func run(args []string, stdout, stderr io.Writer) int {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	ctx, stop := signal.NotifyContext(context.Background(), stopSignals()...)
 	defer stop()
+	defer outliveReaders()()
 	err := newApp(stdout, stderr).RunContext(ctx, args)
 	if err == nil {
 		return exitOK
