@@ -8,6 +8,7 @@ import (
 	"errors"
 	"net"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -38,6 +39,9 @@ func (t *talk) String() string {
 // TestDemoLeavesNothingBehind: whatever ends it, its servers and their directory are gone, and no verdict is given.
 func TestDemoLeavesNothingBehind(t *testing.T) {
 	hangUp := func(context.CancelFunc) { _ = syscall.Kill(os.Getpid(), syscall.SIGHUP) }
+	heard := make(chan os.Signal, 1) // tests that were started under nohup do not hear of it otherwise
+	signal.Notify(heard, syscall.SIGHUP)
+	defer signal.Stop(heard)
 	for _, tt := range []struct {
 		name, at string
 		end      func(context.CancelFunc)

@@ -572,7 +572,7 @@ func TestMonitorMeasures(t *testing.T) {
 		t.Fatal(err)
 	}
 	e := ta.Result().Coverage.Evidence[0]
-	if c := e.Cost; ta.commands["GET"].examined != 100 || c == nil || c.Windows != 2 || c.Bytes < 100*40 || c.LatencyOffUs <= 0 || c.Stopped != "" || c.OpsOff <= 0 {
+	if c := e.Cost; ta.commands["GET"].examined != 100 || c == nil || c.Windows != 2 || c.Bytes < 100*40 || c.LatencyOffUs <= 0 || c.Stopped != "" || c.OpsOff < 0 { // between the windows nobody but the measuring itself sends anything
 		t.Errorf("%d calls, cost %+v", e.Calls, e.Cost)
 	}
 	ta = newClusterTally(t)
