@@ -18,10 +18,10 @@ import (
 
 // A target can lose what it holds and say nothing: FLUSHALL on one node, a node that comes back empty, a replica that was promoted
 // without data. Checkpoints alone do not show it: those of slots that nobody writes to are not asked for, and one that is written again
-// looks as if nothing had happened. So every node holds a witness, a key of surecut's own that is written once. Where it is gone, its node has lost
-// keys. In a cluster it stands in one of the node's slots and moves with it; a node that is left without one gets another. A
-// server with several databases has one in each that was written to. Through a proxy, which does not show its servers, many names are
-// spread over them.
+// looks as if nothing had happened. So every node holds a witness, a key of surecut's own that is written once. Where the witness is
+// gone, its node has lost keys. In a cluster it stands in one of the node's slots and moves with that slot; a node that is left without
+// a witness gets another one. A server with several databases has one in each database that was written to. A proxy does not show its
+// servers, so there the names of many witnesses are spread over them.
 //
 // Witnesses are looked at every two seconds, at the end of a run and before a run that is resumed writes anything.
 
@@ -223,8 +223,8 @@ func (m *Migration) lossOf(lost []witness) error {
 	return fmt.Errorf("the target has lost keys at %s: %w", strings.Join(nodes, ", "), errLost)
 }
 
-// watchWitnesses looks for the witnesses until ctx ends, and gives one to nodes and databases that are new. A loss that new snapshots can mend is told to the
-// links; any other is its error.
+// watchWitnesses looks for the witnesses until ctx ends, and places one on nodes and in databases that are new. A loss that new snapshots
+// can mend is passed to the links; any other loss is its error.
 func (m *Migration) watchWitnesses(ctx context.Context) error {
 	tick := time.NewTicker(witnessPoll)
 	defer tick.Stop()
@@ -295,9 +295,10 @@ func (m *Migration) noteLoss() error {
 	return m.saveState()
 }
 
-// mendable says whether new snapshots put back what the target has lost. While snapshots are being loaded, they are loaded again. Afterwards
-// it takes a target whose keys all come from this migration, and of which a part is lost or another node has taken the place: one server
-// that lost everything is not filled again behind its owner's back.
+// mendable says whether new snapshots may put back what the target has lost. Snapshots that are still being loaded are loaded again.
+// Afterwards it is allowed only at a target whose keys all come from this migration, and which is a cluster or a group under sentinels,
+// so that only a part is lost or another node has taken the place. A single server that lost everything is not filled again without
+// its owner's knowledge.
 func (m *Migration) mendable() bool {
 	m.stateMu.Lock()
 	loading := !slices.ContainsFunc(m.state.Links, func(st linkState) bool { return st.Snapshot == snapshotLoaded })

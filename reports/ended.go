@@ -17,7 +17,7 @@ const (
 	Failed      = "failed"
 )
 
-// Unfinished makes the report of a run that ended before it had anything to report: it says how the run ended and why, and holds
+// Unfinished returns the report of a run that ended before it had anything to report: it says how the run ended and why, and holds
 // nothing that could be taken for evidence. The header's kind must be one that surecut writes.
 func Unfinished(h Header, ended, why string) Report {
 	h.Ended, h.EndedWhy = ended, why
@@ -39,7 +39,7 @@ func Unfinished(h Header, ended, why string) Report {
 	panic("reports: no unfinished report of schema " + h.Schema)
 }
 
-// unfinished says of a run that did not come to its end that it did not, and why, before anything that it found.
+// unfinished makes the summary of a run that did not come to its end say so first, with the reason, before anything that it found.
 func (s *summary) unfinished(h *Header) {
 	reasons := []string{s.Headline}
 	for _, r := range s.Reasons {

@@ -15,8 +15,8 @@ func selectionOf(r Report) (*keyspace.Selection, bool) {
 	return nil, false
 }
 
-// partOfScan says which part of the source a scan of big keys has left the rest of, where the policy does not name it: it has looked at
-// the part that is moved, or at the databases of that part.
+// partOfScan returns, in words, the part of the source that a scan of big keys has looked at. It is "" where that is enough: where the
+// scan has looked at all keys, at the part that the policy names, or at the databases of that part.
 func partOfScan(p Policy, b *BigKeys) string {
 	if b.Selection.Part() == p.Selection.Part() {
 		return ""

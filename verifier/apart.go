@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// cutAttempts is how often a single key is read whose reply the server does not send to its end.
+// cutAttempts is how often a single key is read when the server closes the connection before it has sent the whole reply.
 const cutAttempts = 3
 
 // cutError says that the server closes the connection whenever it is asked for a key, and answers otherwise.
@@ -26,7 +26,7 @@ func (e *cutError) Error() string {
 
 func (e *cutError) Unwrap() error { return e.err }
 
-// alive says whether the node answers on a new connection, so that one that broke tells of what was asked for on it.
+// alive says whether the node answers on a new connection. If it does, the one that broke was closed for what was asked on it.
 func (r *reader) alive(ctx context.Context) bool {
 	_, err := r.one(ctx, "TIME")
 	return err == nil

@@ -20,7 +20,7 @@ type node struct {
 	facts       endpoint.Server
 	primary     string // address of its shard's primary
 	replica     bool   // of a cluster: needs READONLY to answer for its slots
-	follows     string // address of the primary that the node is read in the place of; "": it is none's replica
+	follows     string // address of the primary in whose place the node is read; "": it is not read as a replica
 	expireTimes bool   // has PEXPIRETIME (since 7.0); whether it may be called shows when it is
 	fieldTTLs   bool   // the fields of its hashes can expire (Redis since 7.4, Valkey since 9.0)
 	fullStreams bool   // has XINFO STREAM FULL (since 6.0)

@@ -74,7 +74,7 @@ func numbers[V any](dbs map[int]V) string {
 	return strings.Join(words, ", ")
 }
 
-// notLookedAt tells of databases that hold keys and were not asked for.
+// notLookedAt names the databases that hold keys and were not asked for.
 func (s *side) notLookedAt() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()

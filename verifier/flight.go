@@ -86,7 +86,7 @@ func (c *conn) look(ctx context.Context) error {
 	return nil
 }
 
-// isTight says that little is left up to maxmemory; so it is where either is not told.
+// isTight says that a server may be close to its maxmemory: little is left up to it, or the server does not tell.
 func isTight(used, most string) bool {
 	u, err1 := strconv.ParseInt(used, 10, 64)
 	m, err2 := strconv.ParseInt(most, 10, 64)

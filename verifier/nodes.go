@@ -92,7 +92,7 @@ func (s *side) nodeOfLink(ctx context.Context, addr, primary string) (*node, err
 	return n, nil
 }
 
-// takesWrites says that a replica is known to take writes of its own. Most do not, and where CONFIG is refused it is taken for one of them.
+// takesWrites says that a replica is known to take writes of its own. Most do not, and a server that refuses CONFIG counts as one of these.
 func (s *side) takesWrites(ctx context.Context, addr string) bool {
 	ctx, cancel := context.WithTimeout(ctx, s.opts.Silence)
 	defer cancel()

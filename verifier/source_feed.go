@@ -201,7 +201,7 @@ func (f *sourceFeed) end(ctx context.Context) (view, error) {
 	return v, nil
 }
 
-// catchUp returns by what the window's writes of the node are known.
+// catchUp waits until all that the node wrote in the window is in the set, and returns how that became known.
 func (n *nodeFeed) catchUp(ctx context.Context, set *writes.Set) string {
 	ctx, cancel := context.WithTimeoutCause(ctx, feedPatience, errors.New("it did not come in time"))
 	defer cancel()
@@ -256,7 +256,8 @@ func (n *nodeFeed) reachPrimary(ctx context.Context) error {
 	return n.source.current(ctx, n.node.addr(), n.node.follows)
 }
 
-// mayFollowTarget says whether the target may have what the node has not: it is a replica, and its primary feeds the target.
+// mayFollowTarget says whether the target may hold writes that the node does not have yet: the node is a replica, and the target is fed
+// from its primary.
 func (n *nodeFeed) mayFollowTarget(c *counters) bool {
 	return n.opts.Applier == nil && (c == nil || c.info["role"] == "slave")
 }

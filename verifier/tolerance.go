@@ -94,5 +94,6 @@ func onlyTimes(source, target *reading) bool {
 	return source.Type == keyspace.Hash && s.Value == t.Value && s.Length == t.Length && s.FieldExpiries != t.FieldExpiries
 }
 
-// whyTimesUnknown is why a hash is unchecked whose fields expire at other times, too many of them to be compared one by one.
+// whyTimesUnknown is the reason of a hash that stays unchecked: its fields expire at other times on either side, and there are too many
+// of them to compare the times one by one.
 const whyTimesUnknown = "the expiries of fields differ, and of so many it is not known whether they do by more than the tolerance"

@@ -15,7 +15,7 @@ import (
 const (
 	// defaultQuiet is how long nobody may have written to the source after it was compared.
 	defaultQuiet = 5 * time.Second
-	// mostComparisons bounds how often both sides are compared again because the source was written during the comparison, and only then.
+	// mostComparisons bounds how often both sides are compared because the source was written during a comparison and was quiet after it.
 	mostComparisons = 3
 	// mostApplying bounds how long the target may take to apply the last that the source was written.
 	mostApplying = 10 * time.Second

@@ -19,7 +19,8 @@ func newGateCommand() *cli.Command {
 		Description: "REPORT is a JSON report, or a directory: then all its *.json reports.\n" +
 			"GO exits 0, NO-GO 3, a report that cannot be read 1. Without --policy the default policy holds: check and verify\n" +
 			"reports of one pair of endpoints, at most 24 hours old, no failed check, every alarm accepted, every key compared by\n" +
-			"value, no difference, nothing unchecked. --print-policy writes it, with explanations, to start an own one from.",
+			"value, no difference, nothing unchecked, and no client that wrote to the source meanwhile. --print-policy writes it,\n" +
+			"with explanations, to start a policy of your own from.",
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "policy", Usage: "YAML `FILE`; what it does not set stays as in the default policy"},
 			&cli.BoolFlag{Name: "print-policy", Usage: "write the default policy to stdout, and nothing else"},

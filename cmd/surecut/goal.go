@@ -69,7 +69,7 @@ func (e ending) reached() bool {
 	return e.copied && e.settled
 }
 
-// cameToItsEnd is reached before the gate has judged: for GO, the comparison and the quiet time are behind the run.
+// cameToItsEnd says before the gate has judged whether the run came to its end: where the goal is GO, both sides were compared.
 func (e ending) cameToItsEnd() bool {
 	if e.goal == untilGo {
 		return e.verdict != ""

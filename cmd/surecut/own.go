@@ -51,8 +51,8 @@ var migrationKinds = []string{reports.KindMigrate, reports.KindCheck, reports.Ki
 // that does not write there.
 //
 // A check is where a migration begins, so what followed an earlier one goes with it. A migration makes a check of its own, and changes
-// what an earlier comparison has compared. Every command voids the gate's verdict, which rests on all the others. The scans stand
-// beside: they speak of the source, and are voided by their like only.
+// what an earlier comparison has compared. Every command voids the gate's verdict, which rests on all the others. The scans speak
+// of the source alone, so only another scan of the same kind puts them out of date.
 func outKinds(path string, c *cli.Context) (kinds []string, writes bool) {
 	switch path {
 	case "check":

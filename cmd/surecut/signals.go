@@ -73,7 +73,7 @@ func orAbandon(ctx context.Context, work func() error) error {
 	}
 }
 
-// unlessStopped is err, or that a signal has come: what an engine found while its connections were broken off is no finding.
+// unlessStopped returns err, or the error of ctx where a signal has come: an engine whose connections were broken off has found nothing.
 func unlessStopped(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return ctx.Err()

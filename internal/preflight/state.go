@@ -265,7 +265,7 @@ func sourceIsPrimary(_ context.Context, r *run) []Check {
 	})
 }
 
-const wantedPrimary = "the server that applications write to is the one that is named"
+const wantedPrimary = "--source names the server that applications write to"
 
 // judgeNamed judges the server that stands for a shard. A replica that takes writes of its own (replica-read-only no) holds keys which
 // its primary does not have; INFO calls that slave_read_only (since 2.6).
@@ -274,7 +274,7 @@ func judgeNamed(n *node) Check {
 		return pass("", "a primary", wantedPrimary)
 	}
 	primary := net.JoinHostPort(n.info["master_host"], n.info["master_port"])
-	found := fmt.Sprintf("%s is a replica of %s, which is not looked at: writes that have not come through are not migrated, and not missed", n.addr, primary)
+	found := fmt.Sprintf("%s is a replica of %s, which is not looked at: writes that have not reached the replica are not migrated, and no comparison notices it", n.addr, primary)
 	if n.info["slave_read_only"] == "0" {
 		found = fmt.Sprintf("%s is a replica of %s that takes writes of its own (replica-read-only no): keys that the primary does not hold are migrated as well, and differences from it are not seen", n.addr, primary)
 	}

@@ -98,8 +98,9 @@ func wraps(name string) bool {
 	return slices.Contains([]string{"exec", "eval", "evalsha", "fcall"}, name)
 }
 
-// held chooses the clients whose writes a pause is holding back: they will be done as soon as the pause ends. Of a command that may wait
-// for data by itself, it is told by its age whether it came before the pause; CLIENT LIST counts that in seconds.
+// held returns the clients whose writes a pause is holding back: they will be done as soon as the pause ends. A client that waits for
+// data by its own command (BLPOP) is blocked, too. It counts as held only if it has been idle for less time than the pause has lasted,
+// as far as CLIENT LIST tells, which counts in whole seconds.
 func held(clients []Client, paused time.Duration) []Client {
 	chosen := []Client{}
 	for _, c := range clients {

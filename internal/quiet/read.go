@@ -71,7 +71,7 @@ func parseReading(addr string, info map[string]string) Reading {
 	return r
 }
 
-// pollEvery is how often a source is asked during its quiet time, so that a writer is told of at once.
+// pollEvery is how often a source is asked during its quiet time, so that a writer is noticed at once.
 const pollEvery = 500 * time.Millisecond
 
 // toldAfter is how long it takes until CLIENT LIST, which counts idle time in whole seconds, tells a writer from the connections by
