@@ -10,25 +10,11 @@ import (
 	"time"
 
 	"surecut/e2e/servers"
-	"surecut/internal/endpoint"
+	"surecut/internal/endpoint/endpointtest"
 	"surecut/internal/keyspace"
 	"surecut/internal/preflight"
 	"surecut/verifier"
 )
-
-func opened(t *testing.T, url string) *endpoint.Deployment {
-	t.Helper()
-	spec, err := endpoint.Parse(url)
-	if err != nil {
-		t.Fatal(err)
-	}
-	d, err := endpoint.Open(t.Context(), spec)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(d.Close)
-	return d
-}
 
 // consistent fails where a report that surecut has just made contradicts itself.
 func consistent(t *testing.T, r Report) {
@@ -88,7 +74,7 @@ func TestRealReportsAddUp(t *testing.T) {
 			target.Must("FLUSHALL")
 			fill(target, []int{0, 4, 40}[random.IntN(3)])
 			o := verifier.DefaultOptions()
-			o.Sides = verifier.Sides{Source: opened(t, source.URL()), Target: opened(t, d.url)}
+			o.Sides = verifier.Sides{Source: endpointtest.Open(t, source.URL()), Target: endpointtest.Open(t, d.url)}
 			o.Filter, o.MaxFindings, o.Interval, o.Rounds = filter, d.limit, 10*time.Millisecond, 2
 			result, err := verifier.Run(t.Context(), o)
 			if err != nil {
@@ -102,7 +88,7 @@ func TestRealReportsAddUp(t *testing.T) {
 		}
 	}
 	cfg := preflight.DefaultConfig()
-	cfg.Source, cfg.Target = preflight.Opened(opened(t, source.URL())), preflight.Opened(opened(t, "redis+cluster://"+cluster.Addr))
+	cfg.Source, cfg.Target = preflight.Opened(endpointtest.Open(t, source.URL())), preflight.Opened(endpointtest.Open(t, "redis+cluster://"+cluster.Addr))
 	checks, err := preflight.Run(t.Context(), cfg)
 	if err != nil {
 		t.Fatal(err)

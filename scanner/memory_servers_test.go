@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"surecut/e2e/servers"
+	"surecut/internal/endpoint/endpointtest"
 	"surecut/internal/rdb"
 )
 
@@ -135,7 +136,7 @@ func withoutMemoryUsage(t *testing.T, s *servers.Server) *BigKeys {
 	s.Must("ACL", "SETUSER", "limited", "on", ">pw", "~*", "+@all", "-memory")
 	o := DefaultOptions()
 	o.Samples, o.Top = 200, 10_000
-	b, err := ScanLive(t.Context(), open(t, strings.Replace(s.URL(), "redis://", "redis://limited:pw@", 1)), o)
+	b, err := ScanLive(t.Context(), endpointtest.Open(t, strings.Replace(s.URL(), "redis://", "redis://limited:pw@", 1)), o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -151,7 +152,7 @@ func TestMemoryModel(t *testing.T) {
 	for _, image := range servers.Must() {
 		t.Run(image, func(t *testing.T) {
 			s := servers.Standalone(t, image)
-			server, err := open(t, s.URL()).Server(t.Context(), s.Addr)
+			server, err := endpointtest.Open(t, s.URL()).Server(t.Context(), s.Addr)
 			if err != nil {
 				t.Fatal(err)
 			}

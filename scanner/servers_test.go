@@ -15,23 +15,10 @@ import (
 
 	"surecut/e2e/servers"
 	"surecut/internal/endpoint"
+	"surecut/internal/endpoint/endpointtest"
 	"surecut/internal/keyspace"
 	"surecut/internal/psync"
 )
-
-func open(t *testing.T, url string) *endpoint.Deployment {
-	t.Helper()
-	spec, err := endpoint.Parse(url)
-	if err != nil {
-		t.Fatal(err)
-	}
-	d, err := endpoint.Open(context.Background(), spec)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(d.Close)
-	return d
-}
 
 // fill writes keys of every type in two databases: 2000 small strings and one of each collection a hundred times.
 func fill(s *servers.Server, databases ...int) (keys int64) {
@@ -89,7 +76,7 @@ func TestLiveAndRDBAgree(t *testing.T) {
 			want := fill(s, 0, 5)
 			ctx, o := context.Background(), DefaultOptions()
 			o.Touch = true // 2.8 evicts by use
-			live, err := ScanLive(ctx, open(t, s.URL()), o)
+			live, err := ScanLive(ctx, endpointtest.Open(t, s.URL()), o)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -124,7 +111,7 @@ func TestLiveAndRDBAgree(t *testing.T) {
 					t.Errorf("times to live: live %+v, file %+v", live.TTL[i], file.TTL[i])
 				}
 			}
-			named, err := ScanLive(ctx, open(t, s.URL()+"/5"), DefaultOptions())
+			named, err := ScanLive(ctx, endpointtest.Open(t, s.URL()+"/5"), DefaultOptions())
 			if err != nil || named.Totals.Keys != want/2 {
 				t.Errorf("database 5 of the URL: %+v, %v; want %d keys", named, err, want/2)
 			}
@@ -145,7 +132,7 @@ func counts(groups []Group) (out []string) {
 func snapshotOf(t *testing.T, s *servers.Server) string {
 	t.Helper()
 	ctx := context.Background()
-	conn, err := open(t, s.URL()).DialReplica(ctx, s.Addr)
+	conn, err := endpointtest.Open(t, s.URL()).DialReplica(ctx, s.Addr)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -187,7 +174,7 @@ func set(t *testing.T, d *endpoint.Deployment, key string) {
 func TestScanCluster(t *testing.T) {
 	image := servers.Images()[0]
 	nodes := servers.Cluster(t, image, 2, 1)
-	d := open(t, "redis+cluster://"+nodes[0].Addr)
+	d := endpointtest.Open(t, "redis+cluster://"+nodes[0].Addr)
 	ctx := context.Background()
 	var want int64
 	for i := range 500 {
@@ -226,7 +213,7 @@ func TestKeysThatVanishOrHide(t *testing.T) {
 	}
 	time.Sleep(20 * time.Millisecond) // expired, and still in the table of keys
 	s.Must("ACL", "SETUSER", "limited", "on", ">pw", "~open:*", "~__surecut*", "+@all")
-	d := open(t, strings.Replace(s.URL(), "redis://", "redis://limited:pw@", 1))
+	d := endpointtest.Open(t, strings.Replace(s.URL(), "redis://", "redis://limited:pw@", 1))
 	b, err := ScanLive(context.Background(), d, DefaultOptions())
 	if err != nil {
 		t.Fatal(err)
@@ -240,7 +227,7 @@ func TestKeysThatVanishOrHide(t *testing.T) {
 	}
 
 	s.Must("ACL", "SETUSER", "limited", "-memory")
-	d = open(t, strings.Replace(s.URL(), "redis://", "redis://limited:pw@", 1))
+	d = endpointtest.Open(t, strings.Replace(s.URL(), "redis://", "redis://limited:pw@", 1))
 	if b, err = ScanLive(context.Background(), d, DefaultOptions()); err != nil {
 		t.Fatal(err)
 	}
@@ -249,7 +236,7 @@ func TestKeysThatVanishOrHide(t *testing.T) {
 	}
 
 	s.Must("ACL", "SETUSER", "limited", "resetkeys", "~nothing")
-	d = open(t, strings.Replace(s.URL(), "redis://", "redis://limited:pw@", 1))
+	d = endpointtest.Open(t, strings.Replace(s.URL(), "redis://", "redis://limited:pw@", 1))
 	if b, err = ScanLive(context.Background(), d, DefaultOptions()); err == nil {
 		t.Errorf("nothing could be read, and that was called a result: %+v", b.Totals)
 	}
@@ -267,7 +254,7 @@ func TestRateAndCancel(t *testing.T) {
 		}
 	}
 	begin := time.Now()
-	b, err := ScanLive(context.Background(), open(t, s.URL()), o)
+	b, err := ScanLive(context.Background(), endpointtest.Open(t, s.URL()), o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -280,7 +267,7 @@ func TestRateAndCancel(t *testing.T) {
 	o.Rate = 10
 	ctx, cancel := context.WithTimeout(context.Background(), 300*time.Millisecond)
 	defer cancel()
-	if b, err := ScanLive(ctx, open(t, s.URL()), o); err == nil {
+	if b, err := ScanLive(ctx, endpointtest.Open(t, s.URL()), o); err == nil {
 		t.Errorf("a canceled scan gave %+v", b.Totals)
 	}
 }
@@ -302,7 +289,7 @@ func TestScanHeatsNoKey(t *testing.T) {
 				return sum
 			}
 			before := used()
-			b, err := ScanLive(t.Context(), open(t, s.URL()), DefaultOptions())
+			b, err := ScanLive(t.Context(), endpointtest.Open(t, s.URL()), DefaultOptions())
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -313,7 +300,7 @@ func TestScanHeatsNoKey(t *testing.T) {
 			if k := b.Top[0]; k.Frequency < 1 || k.IdleSeconds != unknown || k.Encoding == "" || k.Serialized < 1 || k.Node != s.Addr {
 				t.Errorf("the largest key lacks a figure: %+v", k)
 			}
-			server, err := open(t, s.URL()).Server(t.Context(), s.Addr)
+			server, err := endpointtest.Open(t, s.URL()).Server(t.Context(), s.Addr)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -324,17 +311,17 @@ func TestScanHeatsNoKey(t *testing.T) {
 				return
 			}
 			s.Must("ACL", "SETUSER", "limited", "on", ">pw", "~*", "+@all", "-memory")
-			if b, err := ScanLive(t.Context(), open(t, strings.Replace(s.URL(), "redis://", "redis://limited:pw@", 1)), DefaultOptions()); !errors.Is(err, errNoSizes) {
+			if b, err := ScanLive(t.Context(), endpointtest.Open(t, strings.Replace(s.URL(), "redis://", "redis://limited:pw@", 1)), DefaultOptions()); !errors.Is(err, errNoSizes) {
 				t.Errorf("neither sizes nor elements could be read, and that gave %+v, %v", b, err)
 			}
 			s.Must("CONFIG", "SET", "maxmemory", "0")
-			if b, err = ScanLive(t.Context(), open(t, s.URL()), DefaultOptions()); err != nil || b.Totals.Elements <= b.Totals.Keys || len(b.Notes) > 0 {
+			if b, err = ScanLive(t.Context(), endpointtest.Open(t, s.URL()), DefaultOptions()); err != nil || b.Totals.Elements <= b.Totals.Keys || len(b.Notes) > 0 {
 				t.Errorf("nothing is evicted without maxmemory: %+v, %v", b, err)
 			}
 			before = used()
 			o := DefaultOptions()
 			o.Touch = true
-			if b, err = ScanLive(t.Context(), open(t, s.URL()), o); err != nil {
+			if b, err = ScanLive(t.Context(), endpointtest.Open(t, s.URL()), o); err != nil {
 				t.Fatal(err)
 			}
 			if after := used(); after == before || b.Totals.Elements <= b.Totals.Keys || len(b.Notes) > 0 {
@@ -362,7 +349,7 @@ func TestOutputBufferIsReckoned(t *testing.T) {
 	}()
 	o := DefaultOptions()
 	o.CopyRate = 10_000 // 1 MB takes 100 s
-	b, err := ScanLive(t.Context(), open(t, s.URL()), o)
+	b, err := ScanLive(t.Context(), endpointtest.Open(t, s.URL()), o)
 	stop()
 	<-done
 	if err != nil {
@@ -381,7 +368,7 @@ func TestOutputBufferIsReckoned(t *testing.T) {
 // TestForeignKeysAreSetAside: a node may hold keys of slots that it does not own.
 func TestForeignKeysAreSetAside(t *testing.T) {
 	nodes := servers.Cluster(t, servers.Images()[0], 2, 0)
-	d := open(t, "redis+cluster://"+nodes[0].Addr)
+	d := endpointtest.Open(t, "redis+cluster://"+nodes[0].Addr)
 	for i := range 50 {
 		set(t, d, fmt.Sprintf("k:%d", i))
 	}
@@ -403,7 +390,7 @@ func TestForeignKeysAreSetAside(t *testing.T) {
 func TestBatchCountsWhatIsGone(t *testing.T) {
 	s := servers.Standalone(t, servers.Images()[0])
 	s.Must("SET", "here", "x")
-	conn, err := open(t, s.URL()).OpenSession(t.Context(), s.Addr)
+	conn, err := endpointtest.Open(t, s.URL()).OpenSession(t.Context(), s.Addr)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -10,22 +10,8 @@ import (
 	"time"
 
 	"surecut/e2e/servers"
-	"surecut/internal/endpoint"
+	"surecut/internal/endpoint/endpointtest"
 )
-
-func open(t *testing.T, url string) *endpoint.Deployment {
-	t.Helper()
-	spec, err := endpoint.Parse(url)
-	if err != nil {
-		t.Fatal(err)
-	}
-	d, err := endpoint.Open(t.Context(), spec)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(d.Close)
-	return d
-}
 
 func images() []string {
 	if os.Getenv("SURECUT_TEST_ALL") != "" {
@@ -39,7 +25,7 @@ func TestWhatCountsAsWritten(t *testing.T) {
 	for _, image := range images() {
 		t.Run(image, func(t *testing.T) {
 			s := servers.Standalone(t, image)
-			d := open(t, s.URL())
+			d := endpointtest.Open(t, s.URL())
 			s.Must("SET", "string", "5")
 			s.Must("RPUSH", "list", "3", "1")
 			tests := []struct {
@@ -101,7 +87,7 @@ func TestWhatCountsAsWritten(t *testing.T) {
 func TestExpiryIsNoWriter(t *testing.T) {
 	s := servers.Standalone(t, "redis:7.0")
 	servers.Replica(t, s)
-	d := open(t, s.URL())
+	d := endpointtest.Open(t, s.URL())
 	for _, key := range []string{"a", "b", "c"} {
 		s.Must("SET", key, "1", "PX", "300")
 	}
@@ -127,7 +113,7 @@ func TestExpiryIsNoWriter(t *testing.T) {
 // TestWatchNamesTheWriter: who writes is told, with the name that he has given himself; who reads is not.
 func TestWatchNamesTheWriter(t *testing.T) {
 	s := servers.Standalone(t, "redis:7.0")
-	d := open(t, s.URL())
+	d := endpointtest.Open(t, s.URL())
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	write := s.Client(0)
@@ -172,7 +158,7 @@ func TestWatchNamesTheWriter(t *testing.T) {
 // TestPauseHoldsWritesBack: a pause is put back, and who waits for its end is a writer.
 func TestPauseHoldsWritesBack(t *testing.T) {
 	s := servers.Standalone(t, "redis:7.0")
-	d := open(t, s.URL())
+	d := endpointtest.Open(t, s.URL())
 	s.Must("SET", "k", "before")
 	blocked := s.Client(1)
 	go func() { _ = blocked.Do(t.Context(), blocked.B().Arbitrary("BLPOP", "no list", "60").Build()).Error() }()
@@ -222,7 +208,7 @@ func TestPauseHoldsWritesBack(t *testing.T) {
 
 func TestPauseRefusedWhereThereIsNone(t *testing.T) {
 	s := servers.Standalone(t, "redis:6.0")
-	_, err := PauseWrites(t.Context(), open(t, s.URL()), time.Second)
+	_, err := PauseWrites(t.Context(), endpointtest.Open(t, s.URL()), time.Second)
 	if err == nil || !strings.Contains(err.Error(), "came with 6.2") || !strings.Contains(err.Error(), s.Addr) {
 		t.Errorf("%v; want that it is refused, with the version", err)
 	}
@@ -232,7 +218,7 @@ func TestPauseRefusedWhereThereIsNone(t *testing.T) {
 func TestMayNotPause(t *testing.T) {
 	s := servers.Standalone(t, "redis:7.0")
 	s.Must("ACL", "SETUSER", "mover", "on", "nopass", "~*", "+@all", "-client|unpause")
-	_, err := PauseWrites(t.Context(), open(t, "redis://mover:x@"+s.Addr), time.Minute)
+	_, err := PauseWrites(t.Context(), endpointtest.Open(t, "redis://mover:x@"+s.Addr), time.Minute)
 	if err == nil || !strings.Contains(err.Error(), "mover may not run CLIENT UNPAUSE") {
 		t.Errorf("%v; want that the user may not let the writes go again", err)
 	}
@@ -243,7 +229,7 @@ func TestMayNotPause(t *testing.T) {
 func TestWhoIsConnectedIsNotKnown(t *testing.T) {
 	s := servers.Standalone(t, "redis:7.0")
 	s.Must("ACL", "SETUSER", "mover", "on", "nopass", "~*", "+@all", "-client")
-	d := open(t, "redis://mover:x@"+s.Addr)
+	d := endpointtest.Open(t, "redis://mover:x@"+s.Addr)
 	before, err := Read(t.Context(), d)
 	if err != nil {
 		t.Fatal(err)

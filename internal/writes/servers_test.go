@@ -12,6 +12,7 @@ import (
 
 	"surecut/e2e/servers"
 	"surecut/internal/endpoint"
+	"surecut/internal/endpoint/endpointtest"
 )
 
 // Whatever writes a key, it is in the set once the end was awaited; what nobody writes is not.
@@ -22,7 +23,7 @@ func TestWhatServersTell(t *testing.T) {
 			for i := range 50 {
 				s.Must("SET", "rest:"+strconv.Itoa(i), "v")
 			}
-			d := open(t, s)
+			d := endpointtest.Open(t, s.URL())
 			tracked, followed := NewSet(), NewSet()
 			tracking, err := Track(t.Context(), dial(t, d, s), tracked)
 			if err != nil {
@@ -109,20 +110,6 @@ func writeAll(s *servers.Server, rnd *rand.Rand) []string {
 		}
 	}
 	return names
-}
-
-func open(t *testing.T, s *servers.Server) *endpoint.Deployment {
-	t.Helper()
-	spec, err := endpoint.Parse(s.URL())
-	if err != nil {
-		t.Fatal(err)
-	}
-	d, err := endpoint.Open(t.Context(), spec)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(d.Close)
-	return d
 }
 
 func dial(t *testing.T, d *endpoint.Deployment, s *servers.Server) net.Conn {

@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"surecut/e2e/servers"
-	"surecut/internal/endpoint"
+	"surecut/internal/endpoint/endpointtest"
 )
 
 // TestOwnCommandsAreLeftOut: what surecut sends, the probes of MONITOR and a migration that runs meanwhile, is neither a finding nor a
@@ -17,21 +17,13 @@ func TestOwnCommandsAreLeftOut(t *testing.T) {
 	migration := dialRaw(t, server.Addr)
 	defer migration.Close()
 	migration.do([]string{"CLIENT", "SETNAME", "surecut-0a1b2c"})
-	spec, err := endpoint.Parse(server.URL())
-	if err != nil {
-		t.Fatal(err)
-	}
-	d, err := endpoint.Open(t.Context(), spec)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer d.Close()
+	d := endpointtest.Open(t, server.URL())
 	server.Must("CONFIG", "RESETSTAT")
 	ta := newClusterTally(t)
 	if err := ta.Static(t.Context(), d); err != nil {
 		t.Fatal(err)
 	}
-	err = ta.Monitor(t.Context(), d, MonitorOptions{Total: 500 * time.Millisecond, Window: 500 * time.Millisecond, Began: func(string) {
+	err := ta.Monitor(t.Context(), d, MonitorOptions{Total: 500 * time.Millisecond, Window: 500 * time.Millisecond, Began: func(string) {
 		for range 100 {
 			migration.do([]string{"SCAN", "0"})
 			migration.do([]string{"MGET", "a", "b"})

@@ -21,6 +21,7 @@ import (
 	"surecut/e2e/servers"
 	"surecut/internal/command"
 	"surecut/internal/endpoint"
+	"surecut/internal/endpoint/endpointtest"
 	"surecut/internal/keyspace"
 	"surecut/internal/profile"
 )
@@ -162,15 +163,7 @@ func watchWorkload(t *testing.T, server *servers.Server, kind, version string, c
 	if err != nil {
 		t.Fatal(err)
 	}
-	spec, err := endpoint.Parse(server.URL())
-	if err != nil {
-		t.Fatal(err)
-	}
-	d, err := endpoint.Open(t.Context(), spec)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer d.Close()
+	d := endpointtest.Open(t, server.URL())
 	ta := NewTally(Options{Profile: p, Version: number, Valkey: valkey})
 	err = ta.Monitor(t.Context(), d, MonitorOptions{Total: 50 * time.Millisecond, Window: 50 * time.Millisecond, Began: func(string) {
 		replay(t, &oneSide{t: t, addr: server.Addr}, calls)
@@ -412,15 +405,7 @@ func TestFunctionFlags(t *testing.T) {
 		"local function both(keys, args) return redis.call('MGET', keys[1]) and redis.call('GET', args[1]) end\n"+
 		"redis.register_function('held', both)\n"+
 		"redis.register_function{function_name='free', callback=both, flags={'allow-cross-slot-keys'}}\n")
-	spec, err := endpoint.Parse(one.URL())
-	if err != nil {
-		t.Fatal(err)
-	}
-	d, err := endpoint.Open(t.Context(), spec)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer d.Close()
+	d := endpointtest.Open(t, one.URL())
 	for function, want := range map[string]profile.Level{"held": profile.Block, "free": profile.Latent} {
 		ta := newClusterTally(t)
 		if err := ta.Static(t.Context(), d); err != nil {
@@ -512,15 +497,7 @@ func TestStatic(t *testing.T) {
 		if err := one.Client(7).Do(t.Context(), one.Client(7).B().Get().Key("k").Build()).Error(); !rueidis.IsRedisNil(err) { // and stays connected
 			t.Fatal(err)
 		}
-		spec, err := endpoint.Parse(one.URL())
-		if err != nil {
-			t.Fatal(err)
-		}
-		d, err := endpoint.Open(t.Context(), spec)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer d.Close()
+		d := endpointtest.Open(t, one.URL())
 		ta := newClusterTally(t)
 		if err := ta.Static(t.Context(), d); err != nil {
 			t.Fatal(err)
@@ -550,15 +527,7 @@ func TestMonitorMeasures(t *testing.T) {
 	servers.Require(t, image)
 	one := servers.Standalone(t, image)
 	open := func() *endpoint.Deployment {
-		spec, err := endpoint.Parse(one.URL())
-		if err != nil {
-			t.Fatal(err)
-		}
-		d, err := endpoint.Open(t.Context(), spec)
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(d.Close)
+		d := endpointtest.Open(t, one.URL())
 		return d
 	}
 	ta := newClusterTally(t)
@@ -592,15 +561,7 @@ func TestTrial(t *testing.T) {
 	image := "redis:7.0"
 	servers.Require(t, image)
 	nodes := servers.Cluster(t, image, 3, 0)
-	spec, err := endpoint.Parse(nodes[0].URL())
-	if err != nil {
-		t.Fatal(err)
-	}
-	d, err := endpoint.Open(t.Context(), spec)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer d.Close()
+	d := endpointtest.Open(t, nodes[0].URL())
 	ta := newClusterTally(t)
 	if err := ta.Trial(t.Context(), d); err != nil {
 		t.Fatal(err)
@@ -795,15 +756,7 @@ func TestMonitorCostIsTrue(t *testing.T) {
 	image := "redis:7.0"
 	servers.Require(t, image)
 	one := servers.Standalone(t, image)
-	spec, err := endpoint.Parse(one.URL())
-	if err != nil {
-		t.Fatal(err)
-	}
-	d, err := endpoint.Open(t.Context(), spec)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer d.Close()
+	d := endpointtest.Open(t, one.URL())
 	var done atomic.Int64
 	stop, stopped := make(chan struct{}), make(chan struct{})
 	go load(t, one.Addr, &done, stop, stopped)
@@ -818,7 +771,7 @@ func TestMonitorCostIsTrue(t *testing.T) {
 	var waiting sync.WaitGroup
 	start := mark{time.Now(), done.Load()}
 	ta := newClusterTally(t)
-	err = ta.Monitor(t.Context(), d, MonitorOptions{Total: 4 * window, Window: window, Began: func(string) {
+	err := ta.Monitor(t.Context(), d, MonitorOptions{Total: 4 * window, Window: window, Began: func(string) {
 		began = append(began, mark{time.Now(), done.Load()})
 		waiting.Go(func() {
 			time.Sleep(window)
@@ -885,22 +838,14 @@ func TestMonitorStopsWhenTheServerSuffers(t *testing.T) {
 	image := "redis:7.0"
 	servers.Require(t, image)
 	one := servers.Standalone(t, image)
-	spec, err := endpoint.Parse(one.URL())
-	if err != nil {
-		t.Fatal(err)
-	}
-	d, err := endpoint.Open(t.Context(), spec)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer d.Close()
+	d := endpointtest.Open(t, one.URL())
 	ctx, cancel := context.WithCancel(t.Context())
 	var slow sync.WaitGroup
 	defer slow.Wait()
 	defer cancel()
 	ta := newClusterTally(t)
 	begun := time.Now()
-	err = ta.Monitor(ctx, d, MonitorOptions{Total: time.Minute, Window: 3 * time.Second, Began: func(string) {
+	err := ta.Monitor(ctx, d, MonitorOptions{Total: time.Minute, Window: 3 * time.Second, Began: func(string) {
 		slow.Go(func() {
 			for ctx.Err() == nil {
 				one.Do("DEBUG", "SLEEP", "0.2")
