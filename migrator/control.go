@@ -11,6 +11,7 @@ import (
 	"sync"
 
 	"surecut/internal/endpoint"
+	"surecut/internal/keyspace"
 )
 
 // A running migration can be asked by other processes of the same user on the same machine, over a unix socket:
@@ -19,7 +20,7 @@ import (
 //	{"op":"links"}              -> {"links":[{"Shard":...,"Reads":...,"Slots":[...]}]}
 //	{"op":"applied","link":0}   -> {"applied":{"ReplID":...,"Offset":...}}
 //	{"op":"freeze","link":0}    -> {}
-//	{"op":"apply","offset":123} -> {}
+//	{"op":"apply","offset":123} -> {"ahead":[{"db":0,"name":"base64"}]}
 //	{"op":"release"}            -> {}
 type controlRequest struct {
 	Op     string `json:"op"`
@@ -32,6 +33,13 @@ type controlReply struct {
 	Applied *Applied   `json:"applied,omitempty"`
 	Error   string     `json:"error,omitempty"`
 	Lags    bool       `json:"lags,omitempty"` // the error is ErrLags
+	Ahead   []aheadKey `json:"ahead,omitempty"`
+}
+
+// aheadKey is a key that ApplyTo returns. Its name may be any bytes, which JSON has as base64 only.
+type aheadKey struct {
+	DB   int    `json:"db"`
+	Name []byte `json:"name"`
 }
 
 // lagError is ErrLags in the words of the other process.
@@ -122,7 +130,11 @@ func (c *Control) serve(ctx context.Context, conn net.Conn) {
 			frame, err = c.m.Freeze(ctx, q.Link)
 		case "apply":
 			if err = errors.New("nothing is frozen"); frame != nil {
-				err = frame.ApplyTo(ctx, q.Offset)
+				var ahead []keyspace.Key
+				ahead, err = frame.ApplyTo(ctx, q.Offset)
+				for _, k := range ahead {
+					reply.Ahead = append(reply.Ahead, aheadKey{k.DB, []byte(k.Name)})
+				}
 			}
 		case "release":
 			if frame != nil {
@@ -243,9 +255,12 @@ func (f *RemoteFrame) ask(ctx context.Context, q controlRequest) (controlReply, 
 }
 
 // ApplyTo is that of Frame.
-func (f *RemoteFrame) ApplyTo(ctx context.Context, offset int64) error {
-	_, err := f.ask(ctx, controlRequest{Op: "apply", Offset: offset})
-	return err
+func (f *RemoteFrame) ApplyTo(ctx context.Context, offset int64) (ahead []keyspace.Key, err error) {
+	reply, err := f.ask(ctx, controlRequest{Op: "apply", Offset: offset})
+	for _, k := range reply.Ahead {
+		ahead = append(ahead, keyspace.Key{DB: k.DB, Name: string(k.Name)})
+	}
+	return ahead, err
 }
 
 // Release is that of Frame.

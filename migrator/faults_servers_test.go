@@ -18,6 +18,7 @@ import (
 	"surecut/e2e/dataset"
 	"surecut/e2e/servers"
 	"surecut/internal/endpoint"
+	"surecut/internal/keyspace"
 	"surecut/internal/spool"
 )
 
@@ -598,17 +599,68 @@ func TestFreeze(t *testing.T) {
 			return err == nil
 		})
 		want, offset := dump(source)
-		if err := f.ApplyTo(t.Context(), offset); err != nil {
+		if _, err := f.ApplyTo(t.Context(), offset); err != nil {
 			t.Fatal(err)
 		}
 		if got, _ := dump(target); got != want {
 			t.Fatalf("at offset %d the target holds %s, the source held %s", offset, got, want)
 		}
-		if err := f.ApplyTo(t.Context(), offset-100); !errors.Is(err, errPassed) {
+		if _, err := f.ApplyTo(t.Context(), offset-100); !errors.Is(err, errPassed) {
 			t.Fatalf("an offset that is passed: %v", err)
 		}
 		f.Release()
 		f.Release()
+	}
+}
+
+// TestFreezeNamesKeysThatAreAhead: what the target refuses is copied as the source holds it now, which is later than the frame's offset.
+func TestFreezeNamesKeysThatAreAhead(t *testing.T) {
+	source, target := servers.Standalone(t, "redis:7.0"), servers.Standalone(t, "redis:7.0")
+	dir := t.TempDir()
+	r := begin(t, urls{source.URL(), target.URL()}, dir, nil)
+	r.caughtUp()
+	defer r.stop()
+	source.Must("SET", "seen", "1")
+	poll(t, "the target follows", func() bool { return target.Do("GET", "seen").Error() == nil })
+	const name = "l\xff" // JSON does not take it as it is
+	target.Must("SET", name, "no list")
+	control, err := r.m.Listen()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer control.Close()
+	remote, err := Attach(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, err := remote.Freeze(t.Context(), 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Release()
+	source.Must("RPUSH", name, "a")
+	offset, err := strconv.ParseInt(source.Info("replication")["master_repl_offset"], 10, 64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	source.Must("RPUSH", name, "b")
+	ahead, err := f.ApplyTo(t.Context(), offset)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n, err := target.Do("LLEN", name).AsInt64(); err != nil || n != 2 {
+		t.Fatalf("the target's list has %d elements (%v), want the two of now", n, err)
+	}
+	if want := (keyspace.Key{Name: name}); len(ahead) != 1 || ahead[0] != want {
+		t.Errorf("the keys that are ahead are %+v, want %+v", ahead, want)
+	}
+	source.Must("SET", "later", "1")
+	offset, err = strconv.ParseInt(source.Info("replication")["master_repl_offset"], 10, 64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if ahead, err := f.ApplyTo(t.Context(), offset); err != nil || len(ahead) != 0 {
+		t.Errorf("at the offset of the copy still %+v are ahead, %v", ahead, err)
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"surecut/internal/endpoint"
+	"surecut/internal/keyspace"
 )
 
 // mostFrozen bounds how long a frame may stop a link, so that a lost holder cannot stop a migration.
@@ -64,7 +65,12 @@ type Frame struct {
 
 type frameStep struct {
 	offset int64
-	done   chan error
+	done   chan frameEnd
+}
+
+type frameEnd struct {
+	ahead []keyspace.Key
+	err   error
 }
 
 // Freeze stops applying one link at a command boundary, once it has caught up. The caller must Release the frame within 15 seconds,
@@ -117,23 +123,24 @@ func (l *link) awaitCaughtUp(ctx context.Context) (*dispatcher, error) {
 	}
 }
 
-// ApplyTo returns when the target holds exactly what the source held at the offset, which must not lie behind.
-func (f *Frame) ApplyTo(ctx context.Context, offset int64) error {
-	step := frameStep{offset, make(chan error, 1)}
+// ApplyTo returns when the target holds exactly what the source held at the offset, which must not lie behind. Other keys are those
+// that it returns: they were copied again from the source as of a later offset, as the source's database and the target's name.
+func (f *Frame) ApplyTo(ctx context.Context, offset int64) (ahead []keyspace.Key, err error) {
+	step := frameStep{offset, make(chan frameEnd, 1)}
 	select {
 	case f.apply <- step:
 	case <-f.over:
-		return errors.New("the frame was held for too long")
+		return nil, errors.New("the frame was held for too long")
 	case <-ctx.Done():
-		return context.Cause(ctx)
+		return nil, context.Cause(ctx)
 	}
 	select {
-	case err := <-step.done:
-		return err
+	case end := <-step.done:
+		return end.ahead, end.err
 	case <-f.over:
-		return errors.New("the frame was lost")
+		return nil, errors.New("the frame was lost")
 	case <-ctx.Done():
-		return context.Cause(ctx)
+		return nil, context.Cause(ctx)
 	}
 }
 
@@ -161,7 +168,7 @@ func (d *dispatcher) frozen(ctx context.Context, f *Frame) error {
 			return context.Cause(ctx)
 		case step := <-f.apply:
 			err := d.applyTo(ctx, step.offset)
-			step.done <- err
+			step.done <- frameEnd{d.aheadOf(step.offset), err}
 			if err != nil && !errors.Is(err, errStreamEnded) && !errors.Is(err, errPassed) {
 				return err
 			}
@@ -185,5 +192,18 @@ func (d *dispatcher) applyTo(ctx context.Context, offset int64) error {
 	if d.l.holding() {
 		return fmt.Errorf("apply to offset %d: %w: the source was lost meanwhile, and the target holds keys without their expiry", offset, errPassed)
 	}
+	if d.resumedEnd > 0 {
+		return fmt.Errorf("apply to offset %d: %w: the run before has applied some commands up to %d", offset, errPassed, d.resumedEnd)
+	}
 	return d.finish(ctx)
+}
+
+// aheadOf lists the keys that were copied as of a later offset than the one that is dispatched.
+func (d *dispatcher) aheadOf(offset int64) (keys []keyspace.Key) {
+	for k, at := range d.fences {
+		if at > offset {
+			keys = append(keys, k)
+		}
+	}
+	return keys
 }

@@ -41,7 +41,8 @@ type world struct {
 	lag     int               // how many writes the target is behind
 	frozen  bool
 	freezes int
-	fails   error // of Freeze
+	fails   error                   // of Freeze
+	ahead   func(w *world) []string // keys of which ApplyTo says that the target holds later values
 }
 
 func newWorld(data map[string]string) *world {
@@ -150,9 +151,16 @@ func (w *world) Freeze(context.Context, int) (Frame, error) {
 	return w, nil
 }
 
-func (w *world) ApplyTo(_ context.Context, offset int64) error {
+func (w *world) ApplyTo(_ context.Context, offset int64) ([]keyspace.Key, error) {
 	w.applied = offset
-	return nil
+	if w.ahead == nil {
+		return nil, nil
+	}
+	var keys []keyspace.Key
+	for _, name := range w.ahead(w) {
+		keys = append(keys, keyspace.Key{Name: name})
+	}
+	return keys, nil
 }
 
 func (w *world) Release() {

@@ -249,16 +249,16 @@ func (f *follower) Freeze(context.Context, int) (Frame, error) {
 	return f, nil
 }
 
-func (f *follower) ApplyTo(_ context.Context, offset int64) error {
+func (f *follower) ApplyTo(_ context.Context, offset int64) ([]keyspace.Key, error) {
 	f.mu.Lock()
 	if offset < f.limit {
 		f.mu.Unlock()
-		return fmt.Errorf("offset %d is before %d", offset, f.limit)
+		return nil, fmt.Errorf("offset %d is before %d", offset, f.limit)
 	}
 	f.limit = offset
 	f.moved.Broadcast()
 	f.mu.Unlock()
-	return f.wait(offset)
+	return nil, f.wait(offset)
 }
 
 func (f *follower) Release() {

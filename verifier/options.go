@@ -102,8 +102,9 @@ type AppliedLink struct {
 
 // Frame is a link that stands still.
 type Frame interface {
-	// ApplyTo returns when the target holds exactly what the source held at offset.
-	ApplyTo(ctx context.Context, offset int64) error
+	// ApplyTo returns when the target holds exactly what the source held at offset, but for the keys that it returns, by the source's
+	// database and the target's name: of those the target may hold what the source held later.
+	ApplyTo(ctx context.Context, offset int64) (ahead []keyspace.Key, err error)
 	// Release lets the link run on.
 	Release()
 }

@@ -214,8 +214,13 @@ func withoutLater(group []record, source []reading) (now []record, read []readin
 
 // settleInstant brings the target to an instant, and settles what it can. It returns what must be tried again, after an error too.
 func (v *verification) settleInstant(ctx context.Context, link AppliedLink, frozen Frame, at *instant) (again []record, err error) {
-	if err := frozen.ApplyTo(ctx, at.offset); err != nil {
+	ahead, err := frozen.ApplyTo(ctx, at.offset)
+	if err != nil {
 		return at.keys, fmt.Errorf("apply what %s sent up to offset %d: %w", link.Shard, at.offset, err)
+	}
+	passed := at.without(ahead)
+	if len(at.keys) == 0 {
+		return passed, nil
 	}
 	keys := make([]keyID, len(at.keys))
 	for i := range keys {
@@ -223,9 +228,30 @@ func (v *verification) settleInstant(ctx context.Context, link AppliedLink, froz
 	}
 	target, err := v.probers.Target.probe(ctx, keys, frameKeep)
 	if err != nil {
-		return at.keys, err
+		return append(at.keys, passed...), err
 	}
-	return v.judgeFrame(at.keys, at.source, target), nil
+	return append(v.judgeFrame(at.keys, at.source, target), passed...), nil
+}
+
+// without takes out the keys of which the target holds what the source held later, and returns them.
+func (at *instant) without(ahead []keyspace.Key) (out []record) {
+	if len(ahead) == 0 {
+		return nil
+	}
+	later := map[keyspace.Key]bool{}
+	for _, k := range ahead {
+		later[k] = true
+	}
+	keys, source := at.keys, at.source
+	at.keys, at.source = nil, nil
+	for i := range keys {
+		if later[keyspace.Key{DB: keys[i].db, Name: keys[i].name}] {
+			out = append(out, keys[i])
+			continue
+		}
+		at.keys, at.source = append(at.keys, keys[i]), append(at.source, source[i])
+	}
+	return out
 }
 
 func (v *verification) judgeFrame(group []record, source, target []reading) (again []record) {

@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 
 	"github.com/redis/rueidis"
 
 	"surecut/internal/endpoint"
+	"surecut/internal/keyspace"
 )
 
 // job is one remedy that is to be carried out.
@@ -171,11 +173,16 @@ func (v *verification) carryOutFrozen(ctx context.Context, index int, link Appli
 			left, err = append(left, at.jobs...), errors.New("the time for which the link stood still ran out")
 			continue
 		}
-		if aerr := frozen.ApplyTo(ctx, at.offset); aerr != nil {
+		ahead, aerr := frozen.ApplyTo(ctx, at.offset)
+		if aerr != nil {
 			left, err = append(left, at.jobs...), fmt.Errorf("apply what %s sent up to offset %d: %w", link.Shard, at.offset, aerr)
 			continue
 		}
 		for i := range at.jobs {
+			if slices.Contains(ahead, keyspace.Key{DB: at.jobs[i].db, Name: at.jobs[i].name}) { // a copy as of now would take it back
+				left, err = append(left, at.jobs[i]), errors.New("the migration has copied it as of a later offset")
+				continue
+			}
 			werr := v.carryOut(ctx, &at.jobs[i], &at.held[i])
 			if werr != nil && ctx.Err() != nil { // whether it was written is not known, and the link runs on: it is copied anew
 				left, err = append(left, at.jobs[i]), werr

@@ -179,3 +179,28 @@ func TestConclude(t *testing.T) {
 		t.Errorf("keys that a repair has deleted are %s, want same", deleted.Verdict)
 	}
 }
+
+// TestFrameWithKeysThatAreAhead: a migration copies a key again as of a later offset than that of the frame, where the target refused a
+// command. Until the frames have come to that offset, the key is not judged, and others are.
+func TestFrameWithKeysThatAreAhead(t *testing.T) {
+	w := newWorld(map[string]string{"hot": "1", "bad": "1"})
+	w.target["bad"] = "wrong"
+	n := 1
+	w.onRead = func(w *world) { n++; w.write("hot", strconv.Itoa(n)) }
+	judged := 0
+	w.ahead = func(w *world) []string {
+		if judged++; judged < 3 {
+			w.target["hot"] = "later"
+			return []string{"hot"}
+		}
+		delete(w.target, "hot")
+		return nil
+	}
+	r := resolveWorld(t, w, withApplier(w), "hot", "bad")
+	if r.Totals.Same != 1 || r.Totals.Different != 1 || r.Totals.Unchecked != 0 || r.Findings[0].Key != "bad" {
+		t.Errorf("%+v, %+v", r.Totals, r.Findings)
+	}
+	if judged != 3 {
+		t.Errorf("the target was brought to %d offsets, want 3", judged)
+	}
+}

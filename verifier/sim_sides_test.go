@@ -123,10 +123,10 @@ func (w *simWorld) Freeze(context.Context, int) (Frame, error) {
 	return w, nil
 }
 
-func (w *simWorld) ApplyTo(_ context.Context, offset int64) error {
+func (w *simWorld) ApplyTo(_ context.Context, offset int64) ([]keyspace.Key, error) {
 	w.limit = max(w.limit, offset)
 	w.tick()
-	return nil
+	return nil, nil
 }
 
 func (w *simWorld) Release() {

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"surecut/internal/endpoint"
+	"surecut/internal/keyspace"
 )
 
 // simulation judges plays, one after the other.
@@ -325,7 +326,7 @@ type loose struct{ *simWorld }
 
 func (l loose) Freeze(context.Context, int) (Frame, error) { return l, nil }
 
-func (l loose) ApplyTo(context.Context, int64) error { return nil }
+func (l loose) ApplyTo(context.Context, int64) ([]keyspace.Key, error) { return nil, nil }
 
 func (l loose) Release() {}
 
