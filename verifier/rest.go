@@ -53,13 +53,8 @@ func countersOf(ctx context.Context, n *node) (*counters, error) {
 	if c.writes = strings.Join(writes, " "); len(calls) > 0 {
 		c.writes += " "
 	}
-	c.position.ReplID = info["master_replid"]
-	if c.position.ReplID == "" {
-		c.position.ReplID = info["run_id"]
-	}
-	c.position.Offset, err = strconv.ParseInt(info["master_repl_offset"], 10, 64)
-	if err != nil {
-		c.position = Position{}
+	if id, offset, err := endpoint.StreamPosition(info); err == nil { // where it is not known, nothing is compared at an offset
+		c.position = Position{ReplID: id, Offset: offset}
 	}
 	return c, nil
 }

@@ -56,6 +56,19 @@ func (d *Deployment) ReadsAtOffset(ctx context.Context, shard Shard, addr string
 	}
 }
 
+// StreamPosition returns the ID and the offset at which a server's replication stream stands, as INFO says it. Before 4.0 a stream has no
+// ID of its own and is named after the process.
+func StreamPosition(info map[string]string) (id string, offset int64, err error) {
+	if id = info["master_replid"]; id == "" {
+		id = info["run_id"]
+	}
+	offset, err = strconv.ParseInt(info["master_repl_offset"], 10, 64)
+	if err != nil || id == "" {
+		return "", 0, errors.New("INFO does not say where the replication stream stands")
+	}
+	return id, offset, nil
+}
+
 // ParseOffset reads the reply to OffsetCommand.
 func ParseOffset(m rueidis.RedisMessage) (int64, error) {
 	if text, err := m.ToString(); err == nil {

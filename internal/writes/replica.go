@@ -5,11 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"strconv"
 	"strings"
 	"time"
 
+	"surecut/internal/endpoint"
 	"surecut/internal/psync"
 	"surecut/internal/resp"
 )
@@ -69,14 +71,10 @@ func present(info map[string]string) (id string, offset int64, err error) {
 	if info["role"] == "slave" && info["master_link_status"] != "up" {
 		return "", 0, errors.New("the replica is not connected to its primary")
 	}
-	if id = info["master_replid"]; id == "" {
-		id = info["run_id"] // before 4.0 the stream is named after the process
+	if id, offset, err = endpoint.StreamPosition(info); err == nil && len(id) != 40 {
+		err = fmt.Errorf("INFO names the replication stream %q, which is no ID of 40 characters", id)
 	}
-	offset, err = strconv.ParseInt(info["master_repl_offset"], 10, 64)
-	if err != nil || len(id) != 40 {
-		return "", 0, errors.New("INFO does not say where the replication stream stands")
-	}
-	return id, offset, nil
+	return id, offset, err
 }
 
 // Await returns once everything up to the offset is in the set. Its error says that this will not happen.
@@ -146,11 +144,7 @@ func askInfo(ctx context.Context, conn net.Conn) (map[string]string, error) {
 		if err != nil {
 			return nil, fmt.Errorf("INFO %s: %w", section, err)
 		}
-		for line := range strings.Lines(text) {
-			if name, value, ok := strings.Cut(strings.TrimRight(line, "\r\n"), ":"); ok {
-				fields[name] = value
-			}
-		}
+		maps.Copy(fields, endpoint.ParseInfo(text))
 	}
 	return fields, nil
 }
