@@ -235,8 +235,8 @@ func (w *watch) window(ctx context.Context, length time.Duration) error {
 	w.cost.Windows++
 	ended := make(chan struct{})
 	var probing sync.WaitGroup
-	probing.Go(func() { w.probe(ctx, strings.TrimPrefix(id, ":"), ended, conn) })
 	return w.measure(ctx, &w.on, func() error {
+		probing.Go(func() { w.probe(ctx, strings.TrimPrefix(id, ":"), ended, conn) })
 		closed, err := w.read(ctx, conn, time.Now().Add(length))
 		close(ended)
 		probing.Wait()
