@@ -82,7 +82,7 @@ func tallyFindings(v *Verify, no *contradicted) listed {
 			l.target, s.target = l.target+1, s.target+1
 		}
 		findingIsPossible(f, no)
-		if id := fmt.Sprintf("%d %s %q %d %s", f.TargetDB, targetName64(f), f.TargetKey, f.KeyLength, f.KeyDigest); !stray && (f.KeyDigest != "" || !isCut(f)) { // a stray may lie on several servers
+		if id := fmt.Sprintf("%d %s %q %d %s", f.TargetDB, targetName64(f), f.TargetKey, f.KeyLength, f.KeyDigest); !stray && (f.KeyDigest != "" || !f.IsLong()) { // a stray may lie on several servers
 			if seen[id] {
 				no.found("It lists key %s twice", visible(shorten(f.Key, 80)))
 			}
@@ -90,11 +90,6 @@ func tallyFindings(v *Verify, no *contradicted) listed {
 		}
 	}
 	return l
-}
-
-// isCut says whether a finding quotes only the beginning of its key's name, by which neither its slot nor its key can be told.
-func isCut(f *verifier.Finding) bool {
-	return f.KeyLength > 0 || f.TargetKey != "" && f.TargetKeyBase64 == ""
 }
 
 func targetName64(f *verifier.Finding) string {
@@ -125,7 +120,7 @@ func findingIsPossible(f *verifier.Finding, no *contradicted) {
 	switch {
 	case err != nil:
 		no.found("The name of key %s is no base64", key)
-	case !isCut(f) && keyspace.Slot(string(name)) != f.Slot:
+	case !f.IsLong() && keyspace.Slot(string(name)) != f.Slot:
 		no.found("Key %s is listed in slot %d, although its name belongs in slot %d", key, f.Slot, keyspace.Slot(string(name)))
 	}
 }

@@ -38,13 +38,13 @@ func quoteName(name string) (quoted, exact string, length int64, digest string) 
 	return quoted, "", int64(len(name)), hex16(xxhash.Sum64String(name))
 }
 
-// isLong says that the report holds the key's name only in part.
-func (f *Finding) isLong() bool {
+// IsLong says that a report holds the key's name only in part.
+func (f *Finding) IsLong() bool {
 	return f.KeyLength > 0 || f.TargetKey != "" && f.TargetKeyBase64 == ""
 }
 
 // Named says whether the exact name of the key is known: that of a long one is while it is kept in memory, and not in a report.
-func (f *Finding) Named() bool { return !f.isLong() || f.long != nil }
+func (f *Finding) Named() bool { return !f.IsLong() || f.long != nil }
 
 // keyOf returns the exact name of a finding's key, where it is Named.
 func keyOf(f *Finding) string {
@@ -76,7 +76,7 @@ func (f *Finding) targetName() string {
 // sortName orders findings by the names on the target, of long ones by their beginnings.
 func (f *Finding) sortName() string {
 	switch {
-	case !f.isLong():
+	case !f.IsLong():
 		return f.targetName()
 	case f.TargetKey != "":
 		return f.TargetKey + f.KeyDigest
@@ -204,7 +204,7 @@ func (r *reader) scanNames(ctx context.Context, cursor string, pages *pager) (ne
 // prefixOf finds out what a database of the source has its names begin with on the target, by one key's names. Of long names the
 // beginnings tell it.
 func prefixOf(f *Finding) string {
-	if !f.isLong() {
+	if !f.IsLong() {
 		p, _ := strings.CutSuffix(f.targetName(), keyOf(f))
 		if p == f.targetName() && keyOf(f) != "" {
 			return ""

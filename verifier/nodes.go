@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"strconv"
 	"time"
 
@@ -84,29 +83,18 @@ func (s *side) nodeOfLink(ctx context.Context, addr, primary string) (*node, err
 	if err != nil {
 		return nil, err
 	}
-	n.follows = net.JoinHostPort(info["master_host"], info["master_port"])
-	if s.takesWrites(ctx, addr) {
+	n.follows = endpoint.PrimaryNamedIn(info)
+	if endpoint.TakesWrites(info) {
 		s.fellShort("%s %s, from which the migration replicates, is a replica of %s and takes writes of its own (replica-read-only is no): it may hold what its primary does not",
 			s.name, addr, n.follows)
 	}
 	return n, nil
 }
 
-// takesWrites says that a replica is known to take writes of its own. Most do not, and a server that refuses CONFIG counts as one of these.
+// takesWrites says that a replica is known to take writes of its own.
 func (s *side) takesWrites(ctx context.Context, addr string) bool {
-	ctx, cancel := context.WithTimeout(ctx, s.opts.Silence)
-	defer cancel()
-	client, err := s.dep.Client(ctx, addr, 0)
-	if err != nil {
-		return false
-	}
-	for _, name := range []string{"replica-read-only", "slave-read-only"} { // the second before 5.0
-		m, err := client.Do(ctx, client.B().Arbitrary("CONFIG", "GET", name).Build()).AsStrMap()
-		if err == nil && m[name] == "no" {
-			return true
-		}
-	}
-	return false
+	info, err := s.replication(ctx, addr)
+	return err == nil && endpoint.TakesWrites(info)
 }
 
 // replicasOf names the replicas of a shard. Those of a server that is named alone are known from what it says itself.
@@ -138,7 +126,7 @@ func (s *side) primaryOf(ctx context.Context, replica *node) (*node, error) {
 			s.note("The %s %s is a replica; its primary %s was read in its place.", s.name, replica.addr(), at.addr())
 			return at, nil
 		}
-		primary := net.JoinHostPort(info["master_host"], info["master_port"])
+		primary := endpoint.PrimaryNamedIn(info)
 		next, err := newNode(ctx, s.dep, primary, replica.primary, s.opts)
 		if err != nil {
 			s.fellShort("%s %s is a replica of %s, which could not be read in its place (%v); whether it holds what its primary holds is not known",
@@ -231,7 +219,7 @@ func (s *side) stillCurrent(ctx context.Context) {
 		}
 		// Where it does not answer any more, its keys say so.
 		if info, err := n.info(ctx); err == nil && info["role"] == "slave" && n.facts.Role != "slave" {
-			s.fellShort("%s %s became a replica of %s while it was read; verify again", s.name, n.addr(), net.JoinHostPort(info["master_host"], info["master_port"]))
+			s.fellShort("%s %s became a replica of %s while it was read; verify again", s.name, n.addr(), endpoint.PrimaryNamedIn(info))
 		}
 	}
 }

@@ -123,7 +123,7 @@ func (t *tally) list(id keyID, d *decision, f Finding) {
 	f.DB, f.TargetDB, f.Reason = id.db, id.pairDB, d.Reason
 	name := t.filter.SourceName(id.db, id.name)
 	f.setNames(name, id.name)
-	if f.isLong() && t.keptNames+len(name) <= keptNames {
+	if f.IsLong() && t.keptNames+len(name) <= keptNames {
 		t.keptNames += len(name)
 		f.long = &longNames{strings.Clone(name), strings.Clone(id.name)}
 	}

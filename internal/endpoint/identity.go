@@ -104,7 +104,7 @@ func (m *Member) learn(info map[string]string, alone bool) (named Identity) {
 		}
 	}
 	if info["role"] == "slave" {
-		m.Role, m.Link, m.Primary = RoleReplica, LinkDown, net.JoinHostPort(info["master_host"], info["master_port"])
+		m.Role, m.Link, m.Primary = RoleReplica, LinkDown, PrimaryNamedIn(info)
 		if info["master_link_status"] == "up" {
 			m.Link = LinkUp
 		}
@@ -120,6 +120,17 @@ func (m *Member) learn(info map[string]string, alone bool) (named Identity) {
 		named = append(named, replicasNamedIn(info, m.Addr)...)
 	}
 	return named
+}
+
+// PrimaryNamedIn returns the address of the primary that the INFO of a replica names.
+func PrimaryNamedIn(info map[string]string) string {
+	return net.JoinHostPort(info["master_host"], info["master_port"])
+}
+
+// TakesWrites says whether a server is a replica to which clients can write (replica-read-only no, before 5.0 slave-read-only no). INFO
+// calls the setting slave_read_only (since 2.6).
+func TakesWrites(info map[string]string) bool {
+	return info["role"] == "slave" && info["slave_read_only"] == "0"
 }
 
 // replicasNamedIn reads the fields "slave0:ip=10.0.0.2,port=6379,state=online,offset=...,lag=0" of a primary. What replicates on

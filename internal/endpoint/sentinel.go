@@ -138,7 +138,7 @@ func (d *Deployment) verifyPrimary(ctx context.Context, v SentinelView) error {
 	case err != nil:
 		return fmt.Errorf("%s: ask it for its role: %w", named, err)
 	case info["role"] == "slave":
-		return fmt.Errorf("%s, which is a replica of %s", named, net.JoinHostPort(info["master_host"], info["master_port"]))
+		return fmt.Errorf("%s, which is a replica of %s", named, PrimaryNamedIn(info))
 	case info["role"] != "master":
 		return fmt.Errorf("%s, whose role is %q", named, info["role"])
 	}

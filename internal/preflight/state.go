@@ -3,7 +3,6 @@ package preflight
 import (
 	"context"
 	"fmt"
-	"net"
 	"os"
 	"slices"
 	"strconv"
@@ -267,15 +266,15 @@ func sourceIsPrimary(_ context.Context, r *run) []Check {
 
 const wantedPrimary = "--source names the server that applications write to"
 
-// judgeNamed judges the server that stands for a shard. A replica that takes writes of its own (replica-read-only no) holds keys which
-// its primary does not have; INFO calls that slave_read_only (since 2.6).
+// judgeNamed judges the server that stands for a shard. A replica that takes writes of its own holds keys which its primary does not
+// have.
 func judgeNamed(n *node) Check {
 	if n.info["role"] != "slave" {
 		return pass("", "a primary", wantedPrimary)
 	}
-	primary := net.JoinHostPort(n.info["master_host"], n.info["master_port"])
+	primary := endpoint.PrimaryNamedIn(n.info)
 	found := fmt.Sprintf("%s is a replica of %s, which is not looked at: writes that have not reached the replica are not migrated, and no comparison notices it", n.addr, primary)
-	if n.info["slave_read_only"] == "0" {
+	if endpoint.TakesWrites(n.info) {
 		found = fmt.Sprintf("%s is a replica of %s that takes writes of its own (replica-read-only no): keys that the primary does not hold are migrated as well, and differences from it are not seen", n.addr, primary)
 	}
 	return alarm("", found, wantedPrimary, "name the primary: --source redis://"+primary+"; under sentinels or in a cluster a replica is read all the same")
@@ -288,9 +287,9 @@ func targetIsPrimary(_ context.Context, r *run) []Check {
 			return skip("", "INFO replication: "+oneLine(n.infoErr), wanted)
 		}
 		if n.info["role"] != "master" {
-			found := "a replica of " + net.JoinHostPort(n.info["master_host"], n.info["master_port"]) + ": it refuses writes"
-			if n.info["slave_read_only"] == "0" {
-				found = "a replica of " + net.JoinHostPort(n.info["master_host"], n.info["master_port"]) + " that takes writes (replica-read-only no): they are lost at its next synchronisation"
+			found := "a replica of " + endpoint.PrimaryNamedIn(n.info) + ": it refuses writes"
+			if endpoint.TakesWrites(n.info) {
+				found = "a replica of " + endpoint.PrimaryNamedIn(n.info) + " that takes writes (replica-read-only no): they are lost at its next synchronisation"
 			}
 			return fail("", found, wanted,
 				"name its primary as --target, or redis-cli "+cliAddr(n.addr)+" replicaof no one")
