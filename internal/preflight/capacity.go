@@ -41,6 +41,9 @@ func targetEmpty(ctx context.Context, r *run) []Check {
 		where = append(where[:4], fmt.Sprintf("and %d more places", len(where)-4))
 	}
 	record, err := r.target.migrationRecord(ctx) // what it cannot tell, target_state reports
+	if errors.Is(err, context.DeadlineExceeded) {
+		r.silent.Store(true)
+	}
 	resumed := r.cfg.Resume != "" && record["id"] == r.cfg.Resume
 	unrecorded := r.cfg.Resume != "" && err == nil && record["id"] == ""
 	return []Check{judgeEmpty(targetKeys{foreign, own, where, resumed, unrecorded}, r.cfg.OnExisting, wanted)}

@@ -146,6 +146,8 @@ func migrationRecord(ctx context.Context, d *endpoint.Deployment) (map[string]st
 	if !one {
 		home = max(d.Spec().DB, 0)
 	}
+	ctx, cancel := context.WithTimeout(ctx, checkTimeout) // a stopped server would be waited for much longer
+	defer cancel()
 	c, err := d.Client(ctx, addr.Addr, home)
 	if err != nil {
 		return nil, err
