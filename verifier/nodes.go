@@ -124,9 +124,19 @@ func (s *side) primaryOf(ctx context.Context, replica *node) (*node, error) {
 		}
 		if info["role"] != "slave" {
 			s.note("The %s %s is a replica; its primary %s was read in its place.", s.name, replica.addr(), at.addr())
+			if len(s.chain) > 0 {
+				s.chain = append(s.chain, endpoint.Member{Addr: at.addr(), RunID: at.facts.RunID, Role: endpoint.RolePrimary})
+			}
 			return at, nil
 		}
 		primary := endpoint.PrimaryNamedIn(info)
+		if at != replica {
+			link := endpoint.LinkDown
+			if info["master_link_status"] == "up" {
+				link = endpoint.LinkUp
+			}
+			s.chain = append(s.chain, endpoint.Member{Addr: at.addr(), RunID: at.facts.RunID, Role: endpoint.RoleReplica, Link: link, Primary: primary})
+		}
 		next, err := newNode(ctx, s.dep, primary, replica.primary, s.opts)
 		if err != nil {
 			s.fellShort("%s %s is a replica of %s, which could not be read in its place (%v); whether it holds what its primary holds is not known",

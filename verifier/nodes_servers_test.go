@@ -4,6 +4,8 @@ package verifier
 
 import (
 	"context"
+	"fmt"
+	"maps"
 	"strings"
 	"testing"
 	"time"
@@ -189,5 +191,28 @@ func TestDemotedInTheMiddle(t *testing.T) {
 	v.source.stillCurrent(t.Context())
 	if r := v.report(nil); r.Verdict == Same || !strings.Contains(strings.Join(r.Incomplete, " "), "became a replica of "+third.Addr) {
 		t.Errorf("%s, %+v, incomplete %q", r.Verdict, r.Totals, r.Incomplete)
+	}
+}
+
+// TestChainOfReplicas: of a replica of a replica the primary at the end is read, and the report names it and what each server is.
+func TestChainOfReplicas(t *testing.T) {
+	primary := servers.Standalone(t, "redis:7.0")
+	fill(primary, 5)
+	middle := servers.Replica(t, primary)
+	last := servers.Replica(t, middle)
+	other := servers.Standalone(t, "redis:7.0")
+	fill(other, 5)
+	r := runURLs(t, last.URL(), other.URL(), nil)
+	got := map[string]string{}
+	for _, m := range r.Servers.Source {
+		got[m.Addr] = fmt.Sprintf("%s of %q, read %v, told its ID %v", m.Role, m.Primary, m.Read, m.RunID != "")
+	}
+	want := map[string]string{
+		last.Addr:    fmt.Sprintf("replica of %q, read false, told its ID true", middle.Addr),
+		middle.Addr:  fmt.Sprintf("replica of %q, read false, told its ID true", primary.Addr),
+		primary.Addr: `primary of "", read true, told its ID true`,
+	}
+	if r.Verdict != Same || !maps.Equal(got, want) {
+		t.Errorf("%s of %v, want %v", r.Verdict, got, want)
 	}
 }

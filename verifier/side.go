@@ -20,6 +20,7 @@ type side struct {
 	nodes []*node // one per shard
 	opts  *Options
 	who   endpoint.Identity // its servers, as they were when the run began
+	chain endpoint.Identity // servers between a replica that was named and the primary that is read, and that primary
 	bigs  chan struct{}
 
 	keys, total atomic.Int64 // enumerated; by DBSIZE
@@ -62,6 +63,13 @@ func newSide(ctx context.Context, name string, dep *endpoint.Deployment, o *Opti
 // servers returns the servers of the side, those that are read marked.
 func (s *side) servers() endpoint.Identity {
 	who := slices.Clone(s.who)
+	for _, m := range s.chain { // of a chain, the first replica names only the second
+		if i := slices.IndexFunc(who, func(w endpoint.Member) bool { return w.Addr == m.Addr }); i >= 0 {
+			who[i] = m
+		} else {
+			who = append(who, m)
+		}
+	}
 	for i := range who {
 		who[i].Read = slices.ContainsFunc(s.nodes, func(n *node) bool { return n.addr() == who[i].Addr })
 	}
