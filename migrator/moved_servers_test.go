@@ -315,7 +315,7 @@ func TestSlotMovesUnderReads(t *testing.T) {
 			x.nodes[0].Do("SREM", tag+"a", "2")
 		}
 	}()
-	time.Sleep(200 * time.Millisecond)
+	poll(t, "key that is copied from the source", func() bool { return r.m.Report().Counters.CommandsRepaired > 0 })
 	x.move(5426, 0, 1)
 	x.stopsFor(r, "slot 5426", x.nodes[0].Addr, x.nodes[1].Addr)
 	<-done
