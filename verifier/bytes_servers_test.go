@@ -138,3 +138,21 @@ func TestReadingIsNoUse(t *testing.T) {
 		}
 	}
 }
+
+// TestLittleRoom: a source that evicts, and has little room left, keeps its keys: what it is asked for at a time fits into the room.
+func TestLittleRoom(t *testing.T) {
+	source, target := servers.Standalone(t, "redis:7.0", "--maxmemory-policy", "allkeys-lru"), servers.Standalone(t, "redis:7.0")
+	for _, s := range []*servers.Server{source, target} {
+		s.Must("EVAL", `local v=string.rep('x',9000) for i=1,2000 do redis.call('SET','k'..i,v) end v=string.rep('y',100000) for i=1,60 do redis.call('RPUSH','l',v) end`, "0")
+	}
+	used, err := strconv.ParseInt(source.Info("memory")["used_memory"], 10, 64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	source.Must("CONFIG", "SET", "maxmemory", strconv.FormatInt(used+4<<20, 10))
+	var r *Report
+	w := watching(t, source, func() { r = verify(t, source, target, nil) })
+	if w.evicted != 0 || r.Verdict != Same {
+		t.Errorf("%d keys were evicted, and the verdict is %s: %+v", w.evicted, r.Verdict, r.Totals)
+	}
+}

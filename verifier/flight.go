@@ -23,6 +23,7 @@ const (
 // as well: what is asked for without measure makes it evict keys, or refuse its clients.
 type flight struct {
 	room *semaphore.Weighted
+	most atomic.Int64 // of nodeBytes, what the node may be asked for at a time: less where little is left up to its maxmemory
 	ask  atomic.Int64 // bytes of one pipeline: less where the server closes connections that have more to send
 
 	small [keyspace.Module + 1]atomic.Int64 // by type: keys in a row that took little
@@ -32,6 +33,7 @@ type flight struct {
 
 func newFlight() *flight {
 	f := &flight{room: semaphore.NewWeighted(nodeBytes)}
+	f.most.Store(nodeBytes)
 	f.ask.Store(askBytes)
 	f.tight.Store(true)
 	return f
@@ -51,6 +53,7 @@ const (
 	calmKeys    = 4096      // keys in a row that take little, after which a type is taken to have no others
 	spareMemory = 256 << 20 // up to maxmemory
 	lookEvery   = 64        // pipelines
+	lookOften   = 8         // pipelines, where little is left up to maxmemory
 )
 
 // isCalm says that keys of a type are read without asking before what they take. So many of them took little that a large one is rare
@@ -71,7 +74,11 @@ func (f *flight) saw(t keyspace.Type, bytes int64) {
 // look asks the node now and then how far it is from its maxmemory.
 func (c *conn) look(ctx context.Context) error {
 	f := c.node.flight
-	if f.looks.Add(1)%lookEvery != 1 {
+	every := int64(lookEvery)
+	if f.tight.Load() {
+		every = lookOften
+	}
+	if f.looks.Add(1)%every != 1 {
 		return nil
 	}
 	results, err := c.do(ctx, func(b rueidis.Builder) rueidis.Commands {
@@ -83,7 +90,31 @@ func (c *conn) look(ctx context.Context) error {
 	text, _ := results[0].ToString()
 	info := endpoint.ParseInfo(text)
 	f.tight.Store(isTight(info["used_memory"], info["maxmemory"]))
+	f.fit(info["used_memory"], info["maxmemory"])
 	return nil
+}
+
+// shareOfSpare is the part of what is left up to a node's maxmemory that replies may take: their buffers take more than the replies,
+// and so do connections.
+const shareOfSpare = 8
+
+// fit asks a node for less at a time where little is left up to its maxmemory, and never for more again within one pipeline.
+func (f *flight) fit(used, most string) {
+	u, err1 := strconv.ParseInt(used, 10, 64)
+	m, err2 := strconv.ParseInt(most, 10, 64)
+	if err1 != nil || err2 != nil || m <= 0 {
+		return
+	}
+	bytes := min(max((m-u)/shareOfSpare, leastBytes), nodeBytes)
+	f.most.Store(bytes)
+	for ask := f.ask.Load(); ask > max(bytes/2, leastBytes); ask = f.ask.Load() {
+		f.ask.CompareAndSwap(ask, max(bytes/2, leastBytes))
+	}
+}
+
+// weight is how much of the room a reply takes: all of it where it is larger than what the node may be asked for.
+func (f *flight) weight(bytes int64) int64 {
+	return min(max(bytes, 1)*nodeBytes/f.most.Load(), nodeBytes)
 }
 
 // isTight says that a server may be close to its maxmemory: little is left up to it, or the server does not tell.
@@ -96,7 +127,7 @@ func isTight(used, most string) bool {
 // ask sends commands as one pipeline whose replies are expected to have so many bytes. It waits while the node has more to answer
 // than it should; what is larger than all that it may be asked for goes alone.
 func (c *conn) ask(ctx context.Context, bytes int64, build func(b rueidis.Builder) rueidis.Commands) ([]rueidis.RedisResult, error) {
-	bytes = min(max(bytes, 1), nodeBytes)
+	bytes = c.node.flight.weight(bytes)
 	if err := c.node.flight.room.Acquire(ctx, bytes); err != nil {
 		return nil, context.Cause(ctx)
 	}
@@ -106,7 +137,7 @@ func (c *conn) ask(ctx context.Context, bytes int64, build func(b rueidis.Builde
 
 // askOne sends a single command whose reply is expected to have so many bytes.
 func (c *conn) askOne(ctx context.Context, bytes int64, args ...string) (rueidis.RedisMessage, error) {
-	bytes = min(max(bytes, 1), nodeBytes)
+	bytes = c.node.flight.weight(bytes)
 	if err := c.node.flight.room.Acquire(ctx, bytes); err != nil {
 		return rueidis.RedisMessage{}, context.Cause(ctx)
 	}
