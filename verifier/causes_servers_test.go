@@ -89,6 +89,7 @@ func TestCauses(t *testing.T) {
 			url := source.URL()
 			if len(tt.args) > 0 { // the data came by commands that the source has under other names
 				refusing := servers.Replica(t, source, tt.args...)
+				refusing.Must("REPLICAOF", "NO", "ONE") // of a replica the primary would be read
 				url = refusing.URL()
 			}
 			if tt.user != "" {

@@ -63,7 +63,12 @@ func (s *side) enumerateNode(ctx context.Context, n *node, to *spill) error {
 			s.fellShort("the keys of %s %s, database %d, could not all be listed: %v", s.name, n.addr(), db, err)
 		}
 	}
-	after, infoAfter, err := n.keyspace(ctx)
+	var after map[int]dbInfo
+	var infoAfter map[string]string
+	err = n.retry(ctx, s.opts.Patience, func() (err error) { // a server that was restarted has closed the connection
+		after, infoAfter, err = n.keyspace(ctx)
+		return err
+	})
 	if err != nil {
 		s.fellShort("%s %s could not be asked how many keys it holds: %v", s.name, n.addr(), err)
 		return context.Cause(ctx)

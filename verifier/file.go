@@ -141,7 +141,7 @@ func (s *side) readEntry(r *rdb.Reader, e *rdb.Entry, out *reading, hasher *keys
 	case alive.gone > 0 && out.FP.Length == 0:
 		*out = reading{} // with its last field
 	case s.opts.Depth == DepthLength:
-		out.FP = keyspace.Fingerprint{Length: hasher.Size()}
+		out.FP = keyspace.Fingerprint{Length: out.FP.Length}
 	}
 	return nil
 }

@@ -18,7 +18,7 @@ import (
 // A collection that is written while it is scanned is read whole in the end: once, whatever the attempts before have read of it.
 func TestCollectionWrittenMeanwhile(t *testing.T) {
 	s := servers.Standalone(t, "redis:7.0")
-	s.Must("EVAL", "for i=1,5000 do redis.call('HSET','hash',i,string.rep('x',100)) redis.call('SADD','set',i..string.rep('x',100)) end", "0")
+	s.Must("EVAL", "for i=1,5000 do redis.call('HSET','hash',i,string.rep('x',400)) redis.call('SADD','set',i..string.rep('x',400)) end", "0")
 	ctx, cancel := context.WithCancel(context.Background())
 	var wg sync.WaitGroup
 	client := s.Client(0)
@@ -30,7 +30,7 @@ func TestCollectionWrittenMeanwhile(t *testing.T) {
 		}
 	})
 	defer func() { cancel(); wg.Wait() }()
-	o := optionsFor(t, s.URL(), s.URL(), func(o *Options) { o.BigValue = 64 << 10 })
+	o := optionsFor(t, s.URL(), s.URL(), nil) // too large to be read at once before scans have failed, and not too large after that
 	side, err := newSide(context.Background(), "source", o.Source, &o)
 	if err != nil {
 		t.Fatal(err)

@@ -205,9 +205,6 @@ func (h *Hasher) KeyedValue() uint64 {
 	return without.Sum().Keyed
 }
 
-// Size is the length of what was visited as a server tells it: of a HyperLogLog in the encoding that it has.
-func (h *Hasher) Size() int64 { return h.n }
-
 func (h *Hasher) StringChunk(p []byte) error {
 	h.kind = String
 	h.n += int64(len(p))
