@@ -98,8 +98,9 @@ func CallCounts(info map[string]string) map[string]CallCount {
 func AppCalls(info map[string]string) (calls map[string]int64, left int64) {
 	calls = CommandCalls(info)
 	left = min(calls["exec"], calls["role"])
-	for _, name := range []string{"multi", "exec"} {
-		if calls[name] -= left; calls[name] <= 0 {
+	own := map[string]int64{"multi": left, "exec": left, "watch": calls["role"]} // large values are read under WATCH, and ask ROLE as well
+	for name, n := range own {
+		if calls[name] -= n; calls[name] <= 0 {
 			delete(calls, name)
 		}
 	}

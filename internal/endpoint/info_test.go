@@ -49,3 +49,15 @@ func TestCodeOfOtherErrors(t *testing.T) {
 		t.Error("no error has no code and is not nil reply")
 	}
 }
+
+// TestAppCalls: what surecut's own comparing may have made, which asks ROLE each time, is not the application's.
+func TestAppCalls(t *testing.T) {
+	calls, left := AppCalls(map[string]string{"cmdstat_exec": "calls=7", "cmdstat_multi": "calls=7", "cmdstat_watch": "calls=5", "cmdstat_role": "calls=4", "cmdstat_get": "calls=2"})
+	if left != 4 || calls["exec"] != 3 || calls["multi"] != 3 || calls["watch"] != 1 || calls["get"] != 2 {
+		t.Errorf("%v, %d left out", calls, left)
+	}
+	calls, left = AppCalls(map[string]string{"cmdstat_watch": "calls=2", "cmdstat_role": "calls=4"})
+	if _, ok := calls["watch"]; ok || left != 0 {
+		t.Errorf("%v, %d left out", calls, left)
+	}
+}

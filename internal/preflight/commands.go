@@ -75,7 +75,8 @@ func common() []Command {
 		{Args: []string{"SELECT", "0"}},
 		{Args: []string{"INFO"}},
 		{Args: []string{"TIME"}, Since: 20600},
-		{Args: []string{"ROLE"}, Since: 20812},
+		{Args: []string{"ROLE"}, Since: 20812, Direct: true}, // counted, as WATCH is: by that the server's count tells surecut's WATCH from others'
+
 		{Args: []string{"MODULE", "LIST"}, ACL: "module|list", Since: 40000, Optional: true},
 		{Args: []string{"COMMAND"}, Since: 20813},
 		{Args: []string{"CONFIG", "GET", "maxmemory"}, ACL: "config|get", Optional: true},
