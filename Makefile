@@ -53,10 +53,10 @@ unit:
 	scripts/setup.sh cgo
 	$(TEST) ./...
 
-# Every package, its tests against real servers included. Few at a time: each starts servers of its own.
+# Every package, its tests against real servers included. Most of these wait more than they work.
 servers: images
 	scripts/setup.sh cgo redis twemproxy
-	$(TEST) -count=1 -p 2 -tags servers ./...
+	$(TEST) -count=1 -p 4 -tags servers ./...
 
 browser:
 	scripts/setup.sh cgo chromium
