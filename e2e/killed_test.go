@@ -34,7 +34,7 @@ func TestKilled(t *testing.T) {
 func killed(t *testing.T, image string, toCluster bool) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
-	source, targetNodes := servers.Standalone(t, image), deployment(t, image, toCluster)
+	source, targetNodes := servers.Standalone(t, image, "--repl-backlog-size", "256mb"), deployment(t, image, toCluster)
 	pair := dataset.Pair{Source: open(t, []*servers.Server{source}), Target: open(t, targetNodes)}
 	fill := dataset.Options{Seed: seed, Keys: 20_000, BigKeys: 1}
 	if _, err := dataset.Fill(t.Context(), pair.Source, fill); err != nil {

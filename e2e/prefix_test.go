@@ -94,7 +94,7 @@ func TestDatabasePrefix(t *testing.T) {
 	}
 	do("FLUSHDB") // of one database among those that share the target's
 	m.waitDrained(time.Minute)
-	v := run("verify", append(prefixes, "--progress", "none", "--rounds", "1")...)
+	v := run("verify", append(prefixes, "--progress", "none")...)
 	v.want(v.end(2*time.Minute), 0)
 	if _, err := dataset.Fill(t.Context(), pair.Source, dataset.Options{Seed: seed, DBs: []int{3}, Keys: 100, To: pair.Target}); err != nil {
 		t.Fatal(err)
@@ -148,7 +148,7 @@ func mendPrefixed(t *testing.T, pair dataset.Pair, run func(string, ...string) *
 	}
 	r := run("repair", "--report", report, "--apply", "--delete-extra", "--interval", "100ms")
 	r.want(r.end(time.Minute), 0)
-	v = run("verify", append(prefixes, "--progress", "none", "--rounds", "1")...)
+	v = run("verify", append(prefixes, "--progress", "none")...)
 	v.want(v.end(time.Minute), 0)
 }
 

@@ -17,12 +17,19 @@ const (
 	reasonCounters = "the counters of the stream differ"
 )
 
+// expiryJitter bounds how far apart two readings of an expiry are that was not changed, on a busy machine.
+const expiryJitter = 50 * time.Millisecond
+
 // rules say when two readings agree.
 type rules struct {
 	depth     Depth
 	counters  bool          // both sides keep the counters of streams
 	tolerance time.Duration // between expiries
 	skew      time.Duration // the target's clock is ahead of the source's by so much
+
+	// jitter is how far apart two readings of one expiry on one server may be, where it is computed from the remaining time. The
+	// tolerance is wider and no measure here: an expiry that was changed by less has been changed all the same.
+	jitter time.Duration
 
 	sourceClock time.Duration // the source's clock is ahead of ours by so much
 }
@@ -114,8 +121,10 @@ func (u *rules) unchanged(before, after *reading) bool {
 	if before.Err != nil || after.Err != nil || before.Type != after.Type || before.FP != after.FP && !(onlyTimes(before, after) && u.compareTimes(before, after) == timesAgree) {
 		return false
 	}
-	v, _ := u.judgeExpiry(before.ExpireAt, after.ExpireAt)
-	return v == Same
+	if before.ExpireAt == 0 || after.ExpireAt == 0 {
+		return before.ExpireAt == after.ExpireAt
+	}
+	return max(before.ExpireAt-after.ExpireAt, after.ExpireAt-before.ExpireAt) <= u.jitter.Milliseconds()
 }
 
 // counterDifference says what two streams count differently; "" where nothing differs that both servers know.

@@ -192,7 +192,7 @@ func newVerification(ctx context.Context, o *Options) (*verification, error) {
 	if err != nil {
 		return nil, err
 	}
-	v.rules = rules{depth: o.Depth, counters: source.hasCounters() && target.hasCounters(), tolerance: o.TTLTolerance,
+	v.rules = rules{depth: o.Depth, jitter: expiryJitter, counters: source.hasCounters() && target.hasCounters(), tolerance: o.TTLTolerance,
 		skew: targetClock - sourceClock, sourceClock: sourceClock}
 	v.tally = newTally(&v.rules, o.MaxFindings)
 	v.tally.filter = o.Filter
