@@ -29,7 +29,7 @@ func newPool(t *testing.T, image string, n int, settings ...string) *pool {
 	p := &pool{}
 	var texts []string
 	for i := range n {
-		s := servers.Standalone(t, image)
+		s := servers.Standalone(t, image, "--repl-backlog-size", "64mb")
 		p.servers = append(p.servers, s)
 		texts = append(texts, fmt.Sprintf("%s:%d s%d", s.Addr, i+1, i))
 	}
@@ -56,7 +56,7 @@ func newCodis(t *testing.T, image string, n int) codis {
 	t.Helper()
 	var list []*servers.Server
 	for range n {
-		list = append(list, servers.Standalone(t, image))
+		list = append(list, servers.Standalone(t, image, "--repl-backlog-size", "64mb"))
 	}
 	return codis{servers.CodisStandIn(t, list...)}
 }
@@ -88,14 +88,12 @@ func TestTwemproxy(t *testing.T) {
 	behindProxy(t, source, target.url(""), func(t *testing.T) *through { return dial(t, target.proxy.Addr) }, "exactly_once")
 
 	// What lies where the proxy does not look for it is not the same, though both sides have it.
-	name := "k:7"
-	for i, s := range target.servers {
-		if s.Must("EXISTS", name) == int64(1) {
-			s.Must("DEL", name)
-			target.servers[1-i].Must("SET", name, "astray")
-			break
-		}
+	name := target.servers[0].Must("RANDOMKEY").(string)
+	for strings.HasPrefix(name, "__surecut") || target.servers[0].Must("PTTL", name) != int64(-1) {
+		name = target.servers[0].Must("RANDOMKEY").(string)
 	}
+	target.servers[0].Must("DEL", name)
+	target.servers[1].Must("SET", name, "astray")
 	verify(t, 3, source.url(""), target.url(""))
 	verify(t, 3, target.url(""), source.url(""))
 }
@@ -130,7 +128,7 @@ func TestClusterProxy(t *testing.T) {
 	t.Parallel()
 	atOnce <- struct{}{}
 	defer func() { <-atOnce }()
-	source := single{servers.Standalone(t, "redis:7.0")}
+	source := single{servers.Standalone(t, "redis:7.0", "--repl-backlog-size", "64mb")}
 	proxy := servers.ClusterProxyStandIn(t, servers.Cluster(t, "redis:7.0", 3, 0)...)
 	target := "redis+cluster://" + proxy.Addr + "?proxy=tencent"
 	behindProxy(t, source, target, func(t *testing.T) *through { return dial(t, proxy.Addr) }, "exactly_once", dropping{proxy})
