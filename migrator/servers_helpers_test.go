@@ -146,6 +146,11 @@ func (r *run) caughtUp() {
 			return err == nil
 		})
 	}
+	defer func() {
+		if r.t.Failed() {
+			r.t.Logf("waited for the offsets %d: %+v", offsets, r.m.Report().Links)
+		}
+	}()
 	poll(r.t, "end of the lag", func() bool {
 		select {
 		case <-r.ended:

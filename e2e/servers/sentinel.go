@@ -13,7 +13,8 @@ import (
 const SentinelGroup = "main-group"
 
 // Sentinels starts n sentinels in one container that monitor the primary, and waits until they know each other and its
-// replicas. They take a server for down after half a second. Of config, further lines of their configuration.
+// replicas. They take a server for down after two seconds: sooner, one that was just promoted may not have answered on a busy machine,
+// and a second failover would follow the first. The strings in config are further lines of their configuration.
 func Sentinels(t testing.TB, primary *Server, replicas, n int, config ...string) []*Server {
 	t.Helper()
 	sentinels := make([]*Server, n)
@@ -24,7 +25,7 @@ func Sentinels(t testing.TB, primary *Server, replicas, n int, config ...string)
 		lines := []string{
 			"port " + strconv.Itoa(port), "bind 127.0.0.1", "daemonize yes", "dir " + p.dir(), "pidfile " + p.dir() + "/pid", "logfile " + p.dir() + "/log",
 			fmt.Sprintf("sentinel monitor %s 127.0.0.1 %d %d", SentinelGroup, primary.Port, n/2+1),
-			"sentinel down-after-milliseconds " + SentinelGroup + " 500",
+			"sentinel down-after-milliseconds " + SentinelGroup + " 2000",
 			"sentinel failover-timeout " + SentinelGroup + " 3000",
 		}
 		if primary.Password != "" {
