@@ -73,7 +73,7 @@ func (c *claim) stillOurs(r record, elsewhere bool) error {
 
 // overlaps says whether a record in another database of the same server is that of another migration that writes where this one writes.
 func (c *claim) overlaps(r record) bool {
-	return r.fields["id"] != "" && r.fields["id"] != c.t.id && (c.t.db < 0 || r.fields["db"] == allDatabases)
+	return r.fields["id"] != "" && r.fields["id"] != c.t.id && (c.t.dbs.Home < 0 || r.fields["db"] == allDatabases)
 }
 
 // seen is when the record was last renewed, by the clock of the target; 0 where that is not known.

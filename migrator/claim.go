@@ -102,7 +102,7 @@ func (c *claim) mayAcquire(r record, elsewhere bool) error {
 		return nil
 	case r.fields["id"] == c.t.id && (r.fields["run"] == c.run || r.fields["place"] == c.place || r.fields["place"] == "" && r.fields["host"] == c.host):
 		return nil
-	case elsewhere && c.t.db >= 0 && r.fields["db"] != allDatabases: // that one keeps to its own database
+	case elsewhere && c.t.dbs.Home >= 0 && r.fields["db"] != allDatabases: // that one keeps to its own database
 		return nil
 	}
 	return r.refused()
@@ -193,8 +193,8 @@ const allDatabases = "all"
 // fields is the record as this run writes it.
 func (c *claim) fields(state string, now int64) []string {
 	db := allDatabases
-	if c.t.db >= 0 {
-		db = strconv.Itoa(c.t.db)
+	if c.t.dbs.Home >= 0 {
+		db = strconv.Itoa(c.t.dbs.Home)
 	}
 	return []string{"id", c.t.id, "run", c.run, "place", c.place, "state", state, "host", c.host, "db", db,
 		"heartbeat_ms", strconv.FormatInt(time.Now().UnixMilli(), 10), "seen_ms", strconv.FormatInt(now, 10)}
@@ -292,14 +292,14 @@ const mostClaimed = 64
 // others are the databases in which migrations may have their records that overlap with this one.
 func (c *claim) others() (dbs []int) {
 	switch {
-	case c.t.cluster || c.t.oneDB || c.t.via != nil:
+	case c.t.cluster || c.t.dbs.Only || c.t.via != nil:
 		return nil
-	case c.t.db > 0:
+	case c.t.dbs.Home > 0:
 		return []int{0}
-	case c.t.db == 0:
+	case c.t.dbs.Home == 0:
 		return nil
 	}
-	for db := 1; db < min(max(c.t.dbs, 16), mostClaimed); db++ {
+	for db := 1; db < min(max(c.t.dbs.Count, 16), mostClaimed); db++ {
 		dbs = append(dbs, db)
 	}
 	return dbs

@@ -277,7 +277,7 @@ func (d *dispatcher) copyTransactions(got []copied, end int64) (txs []*transacti
 	for _, c := range got {
 		slot := d.l.m.target.slot(c.key.Name)
 		u := d.lane(slot).unitOf(slot)
-		db, ok := t.mapDB(d.l.filter, c.key.DB)
+		db, ok := d.l.mapping.Map(c.key.DB)
 		if !ok {
 			return nil, nil, fmt.Errorf("the target has no database %d; map it with --db-map or --db-prefix", c.key.DB)
 		}

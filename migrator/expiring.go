@@ -374,7 +374,7 @@ func (m *Migration) learnOn(ctx context.Context, addr string, db int) error {
 
 // databases lists those of a node that hold keys.
 func (t *target) databases(ctx context.Context, addr string) ([]int, error) {
-	if t.oneDB {
+	if t.dbs.Only {
 		return []int{t.ownDB()}, nil
 	}
 	client, err := t.d.Client(ctx, addr, 0)

@@ -140,7 +140,7 @@ func (f *fileFeed) run(ctx context.Context, out chan<- group) error {
 
 // part sends the groups of one file. What is behind its last command, annotations and the like, counts with that.
 func (f *fileFeed) part(ctx context.Context, c *files.Commands, end int64, out chan<- group) error {
-	p := &parser{r: c.Reader, room: f.room, filter: &f.l.filter, received: func() int64 { return f.l.st.StartedMs }, offset: f.offset, db: f.db, observe: f.l.observer()}
+	p := &parser{r: c.Reader, room: f.room, filter: &f.l.mapping.Filter, received: func() int64 { return f.l.st.StartedMs }, offset: f.offset, db: f.db, observe: f.l.observer()}
 	for over := false; !over && f.reading.Err() == nil; {
 		g, err := p.next()
 		switch {

@@ -166,7 +166,7 @@ func (ld *loader) key(ctx context.Context, e *rdb.Entry) error {
 		l.count.snapshotFiltered.Add(1)
 		return nil
 	}
-	db, ok := l.m.target.mapDB(l.filter, e.DB)
+	db, ok := l.mapping.Map(e.DB)
 	if !ok {
 		l.reportKey(k, fmt.Sprintf("the target has no database %d; map it with --db-map or --db-prefix", e.DB))
 		return nil
@@ -454,7 +454,7 @@ func (ld *loader) unload(ctx context.Context, r *rdb.Reader) error {
 		}
 		if !over && e.Kind == rdb.KindKey {
 			k := ld.l.arriving(e.DB, string(e.Key))
-			if db, ok := w.t.mapDB(ld.l.filter, e.DB); ok && ld.l.match(k) {
+			if db, ok := ld.l.mapping.Map(e.DB); ok && ld.l.match(k) {
 				keys = append(keys, keyspace.Key{DB: db, Name: k.Name})
 			}
 		}

@@ -102,7 +102,7 @@ func (d *dispatcher) endPostponing(ctx context.Context) error {
 			if !ok {
 				break
 			}
-			db, ok := d.l.m.target.mapDB(d.l.filter, k.DB)
+			db, ok := d.l.mapping.Map(k.DB)
 			if !ok || !d.l.match(k) {
 				continue
 			}

@@ -90,7 +90,7 @@ func (d *dispatcher) suspect(c *sourceCommand, spec *command.Spec) error {
 
 // recheck notes a key to be copied when the link has caught up.
 func (d *dispatcher) recheck(k keyspace.Key) error {
-	if _, ok := d.l.m.target.mapDB(d.l.filter, k.DB); !ok || !d.l.match(k) || !touch(d.suspects, k) {
+	if _, ok := d.l.mapping.Map(k.DB); !ok || !d.l.match(k) || !touch(d.suspects, k) {
 		return nil
 	}
 	if err := d.l.suspects.add(k); err != nil {
@@ -120,7 +120,7 @@ func (d *dispatcher) ask(c *sourceCommand, spec *command.Spec) []piece {
 		return nil
 	}
 	d.noteHeld(c, k.Name)
-	db, _ := d.l.m.target.mapDB(d.l.filter, c.db)
+	db, _ := d.l.mapping.Map(c.db)
 	slot := d.l.m.target.slot(k.Name)
 	return []piece{
 		{slot: slot, end: c.end, call: call{db: db, key: k, args: []string{"EXISTS", k.Name}, renew: always, later: true}},

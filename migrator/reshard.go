@@ -269,7 +269,7 @@ func (l *link) imported(c *sourceCommand) error {
 	}
 	switch name := strings.ToUpper(c.name()); {
 	case name == "RESTORE-ASKING" && len(c.args) > 1:
-		key := l.filter.SourceName(c.db, string(c.args[1]))
+		key := l.mapping.SourceName(c.db, string(c.args[1]))
 		return fmt.Errorf("slot %d of the source moved to %s (a key came by RESTORE-ASKING): %w", keyspace.Slot(key), l.primary(), errResharded)
 	case name == "TRIMSLOTS", name == "CLUSTER":
 		return fmt.Errorf("slots of the source moved at %s (it sent %s): %w", l.primary(), name, errResharded)

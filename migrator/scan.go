@@ -176,7 +176,7 @@ func (s *scan) listAll(ctx context.Context, list chan<- named) error {
 	}
 	for name := range info {
 		db, err := strconv.Atoi(strings.TrimPrefix(name, "db"))
-		if err != nil || !strings.HasPrefix(name, "db") || !s.l.filter.MatchDB(db) {
+		if err != nil || !strings.HasPrefix(name, "db") || !s.l.mapping.MatchDB(db) {
 			continue
 		}
 		if err := s.listDB(ctx, db, list); err != nil {
@@ -457,12 +457,12 @@ func (m *Migration) copyAgain(ctx context.Context, i int, keys []keyspace.Key, k
 	r.Copied += l.count.snapshotApplied.Load()
 	r.Left += l.count.snapshotReported.Load() + l.count.snapshotKept.Load()
 	for _, k := range gone {
-		db, ok := m.target.mapDB(l.filter, k.DB)
+		db, ok := l.mapping.Map(k.DB)
 		if keep[k] || !ok {
 			r.Left++
 			continue
 		}
-		if err := l.aside.remove(ctx, keyspace.Key{DB: db, Name: l.filter.TargetName(k.DB, k.Name)}); err != nil {
+		if err := l.aside.remove(ctx, keyspace.Key{DB: db, Name: l.mapping.TargetName(k.DB, k.Name)}); err != nil {
 			return err
 		}
 		r.Deleted++

@@ -41,7 +41,7 @@ func (d *dispatcher) flush(ctx context.Context, c *sourceCommand, all bool) erro
 	if !d.l.m.state.TargetWasEmpty {
 		return errors.New("the source was flushed, and the target held keys before this migration began: flush what belongs to the source by hand, then start again with a new --state")
 	}
-	if len(d.l.filter.DBMap) > 0 || d.l.m.target.db >= 0 && !d.l.m.target.cluster {
+	if len(d.l.mapping.DBMap) > 0 || d.l.m.target.dbs.Home >= 0 && !d.l.m.target.cluster {
 		return errors.New("the source was flushed, and databases are mapped: which keys of the target that means cannot be told; start again with a new --state")
 	}
 	if len(d.l.m.links) > 1 && d.l.shard.Slots == nil {
@@ -74,14 +74,14 @@ func (d *dispatcher) flush(ctx context.Context, c *sourceCommand, all bool) erro
 // targetDatabases lists the databases of the target that hold what came from a database of the source, or from all.
 func (d *dispatcher) targetDatabases(ctx context.Context, addr string, db int, all bool) ([]int, error) {
 	if !all {
-		to, ok := d.l.m.target.mapDB(d.l.filter, db)
+		to, ok := d.l.mapping.Map(db)
 		if !ok { // nothing of that database has come here
 			return nil, nil
 		}
 		return []int{to}, nil
 	}
 	dbs, err := d.l.m.target.databases(ctx, addr)
-	return slices.DeleteFunc(dbs, func(db int) bool { return !d.l.filter.Covers(db) }), err
+	return slices.DeleteFunc(dbs, func(db int) bool { return !d.l.mapping.Covers(db) }), err
 }
 
 // deleteShard deletes the keys of one database of the target that the link has brought there, as far as they are gone. What was
@@ -150,11 +150,11 @@ func (d *dispatcher) swap(ctx context.Context, c *sourceCommand) error {
 	if err := errors.Join(err1, err2); err != nil {
 		return err
 	}
-	if !d.l.filter.MatchDB(first) && !d.l.filter.MatchDB(second) {
+	if !d.l.mapping.MatchDB(first) && !d.l.mapping.MatchDB(second) {
 		d.l.count.filtered.Add(1)
 		return nil
 	}
-	if t.cluster || t.db >= 0 || len(d.l.filter.DBMap)+len(d.l.filter.DBPrefix)+len(d.l.filter.DBs) > 0 || len(d.l.m.links) > 1 {
+	if t.cluster || t.dbs.Home >= 0 || len(d.l.mapping.DBMap)+len(d.l.mapping.DBPrefix)+len(d.l.mapping.DBs) > 0 || len(d.l.m.links) > 1 {
 		return errors.New("SWAPDB cannot be carried to a cluster, nor where databases are mapped or filtered; start again with a new --state")
 	}
 	args := t.dialect.SwapDB(first, second, 0)

@@ -69,14 +69,14 @@ func (l *link) snapshotHashes(parts, part uint64) ([]uint64, error) {
 		if err != nil {
 			return nil, err
 		}
-		if e.Kind != rdb.KindKey || !l.filter.MatchDB(e.DB) || e.ExpireAt > 0 && e.ExpireAt <= l.st.StartedMs {
+		if e.Kind != rdb.KindKey || !l.mapping.MatchDB(e.DB) || e.ExpireAt > 0 && e.ExpireAt <= l.st.StartedMs {
 			continue
 		}
-		db, ok := l.m.target.mapDB(l.filter, e.DB)
+		db, ok := l.mapping.Map(e.DB)
 		if !ok {
 			continue
 		}
-		if h := hashOf(db, l.filter.TargetName(e.DB, string(e.Key))); h%parts == part {
+		if h := hashOf(db, l.mapping.TargetName(e.DB, string(e.Key))); h%parts == part {
 			hashes = append(hashes, h)
 		}
 	}
@@ -88,7 +88,7 @@ func (l *link) sweepNode(ctx context.Context, addr string, allowed bool, gone fu
 	err = t.retry(ctx, func() (again, err error) {
 		dbs, err := t.databases(ctx, addr)
 		for i := 0; err == nil && i < len(dbs); i++ {
-			if !l.filter.Covers(dbs[i]) || t.db >= 0 && dbs[i] != t.db {
+			if !l.mapping.Covers(dbs[i]) || t.dbs.Home >= 0 && dbs[i] != t.dbs.Home {
 				continue
 			}
 			var n int

@@ -22,13 +22,11 @@ import (
 // target is the deployment that a migration writes to, as all its writers share it.
 type target struct {
 	d        *endpoint.Deployment
-	cluster  bool             // keys are spread over its nodes by slot
-	db       int              // the one database that the URL names, or that there is; -1: all
-	oneDB    bool             // it has no other database than that
+	cluster  bool // keys are spread over its nodes by slot
+	dbs      keyspace.Databases
 	fronted  bool             // a proxy stands for all its nodes: a transaction begins with WATCH, and processes are not told
 	via      *viaProxy        // it is written through a proxy; nil: it is not
 	number   int              // the lowest Redis-compatible version of its nodes, 70015 for 7.0.15
-	dbs      int              // how many databases it has; 0: not known, or a matter of oneDB
 	dialect  *command.Dialect // what all its nodes understand
 	claims   bool             // XCLAIM drops pending entries there (since 7.0) that the source keeps
 	payloads payloads         // values as RESTORE takes them
@@ -48,11 +46,8 @@ type target struct {
 
 func newTarget(ctx context.Context, cfg Config, id string) (*target, error) {
 	d := cfg.Sides.Target
-	t := &target{d: d, cluster: d.Sharded(), fronted: d.Spec().Proxy != "", db: d.Spec().DB, id: id, retryFor: cfg.RetryFor,
+	t := &target{d: d, cluster: d.Sharded(), fronted: d.Spec().Proxy != "", dbs: d.Databases(), id: id, retryFor: cfg.RetryFor,
 		bytes: limiter(cfg.RateBytes), ops: limiter(cfg.RateOps)}
-	if home, one := d.OneDatabase(); one {
-		t.db, t.oneDB = home, true
-	}
 	if d.Kind() == endpoint.Codis || d.Spec().ViaProxy {
 		return t, t.approach(ctx, cfg)
 	}
@@ -64,10 +59,10 @@ func newTarget(ctx context.Context, cfg Config, id string) (*target, error) {
 		if i == 0 || s.Number < t.number {
 			t.number = s.Number
 		}
-		if t.cluster || t.oneDB {
+		if t.cluster || t.dbs.Only {
 			continue
 		}
-		if t.dbs, err = t.countDatabases(ctx, addr, s); err != nil {
+		if t.dbs.Count, err = t.countDatabases(ctx, addr, s); err != nil {
 			return nil, fmt.Errorf("target %s: how many databases it has: %w", addr, err)
 		}
 	}
@@ -180,20 +175,11 @@ func (t *target) primaries() []string {
 	return addrs
 }
 
-// mapDB returns the target's database for one of the source's; false where the target has none.
-func (t *target) mapDB(f keyspace.Filter, db int) (int, bool) {
-	to := f.Map(db)
-	if t.db >= 0 && len(f.DBMap) == 0 && (!t.oneDB || db == 0 || len(f.DBs) == 1 || f.DBPrefix[db] != "") {
-		to = t.db
-	}
-	return to, (!t.oneDB || to == t.db) && (t.dbs == 0 || to < t.dbs)
-}
-
 // slot returns the slot of a key on the target.
 func (t *target) slot(name string) uint16 { return t.d.Slot(name) }
 
 // ownDB is the database of surecut's own keys.
-func (t *target) ownDB() int { return max(t.db, 0) }
+func (t *target) ownDB() int { return max(t.dbs.Home, 0) }
 
 // refreshTopology asks the target where its slots are, at most a few times a second.
 func (t *target) refreshTopology(ctx context.Context) error {

@@ -108,7 +108,7 @@ func (t *target) probeDump(ctx context.Context) error {
 
 // selects says whether connections have to SELECT the database of a key.
 func (t *target) selects() bool {
-	return !t.cluster || t.via != nil && !t.oneDB
+	return !t.cluster || t.via != nil && !t.dbs.Only
 }
 
 // errKeyTooLong is the failure of a call that a nutcracker does not pass: it closes the connection over it.
@@ -624,7 +624,7 @@ func (l *link) doubtReach(ctx context.Context, cp *checkpoint) error {
 	if err := l.source.awaitOffset(ctx, end); err != nil {
 		return err
 	}
-	p, err := newParser(ctx, l.spool, &l.filter, cp.offset, cp.db)
+	p, err := newParser(ctx, l.spool, &l.mapping.Filter, cp.offset, cp.db)
 	if err != nil {
 		return err
 	}
@@ -691,7 +691,7 @@ func (s *sourceReader) awaitOffset(ctx context.Context, offset int64) error {
 func (d *dispatcher) planDoubtful(c *sourceCommand) plan {
 	var keys []keyspace.Key
 	for _, k := range keysOf(c) {
-		_, ok := d.l.m.target.mapDB(d.l.filter, k.DB)
+		_, ok := d.l.mapping.Map(k.DB)
 		if ok && d.l.match(k) && d.fences[k] < c.end && !slices.Contains(keys, k) {
 			keys = append(keys, k)
 		}

@@ -92,21 +92,24 @@ func (v *verification) locateSource(id keyID, onSource bool) (at keyID, several 
 
 // origins returns the databases of the source that a key of the target may come from.
 func (v *verification) origins(id keyID) []int {
-	f := &v.opts.Filter
-	if len(f.DBPrefix) > 0 {
-		db, ok := f.Origin(id.pairDB, id.name, f.Map)
-		if ok && f.DBPrefix[db] != "" {
+	m := &v.opts.mapping
+	if len(m.DBPrefix) > 0 {
+		db, ok := m.Origin(id.pairDB, id.name)
+		if ok && m.DBPrefix[db] != "" {
 			return []int{db}
 		}
 	}
 	dbs := map[int]bool{}
 	add := func(db int) {
-		if f.MatchDB(db) && f.Map(db) == id.pairDB && f.DBPrefix[db] == "" {
+		if to, _ := m.Map(db); m.MatchDB(db) && to == id.pairDB && m.DBPrefix[db] == "" {
 			dbs[db] = true
 		}
 	}
 	add(id.pairDB)
-	for db := range f.DBMap {
+	for db := range m.DBMap {
+		add(db)
+	}
+	for _, db := range m.DBs {
 		add(db)
 	}
 	v.source.mu.Lock()

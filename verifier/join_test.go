@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"surecut/internal/endpoint"
 	"surecut/internal/keyspace"
 )
 
@@ -41,7 +42,7 @@ func TestJoin(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			o := DefaultOptions()
-			o.Filter.DBMap = tt.dbMap
+			o.mapping = keyspace.Filter{DBMap: tt.dbMap}.To(keyspace.Databases{Home: endpoint.AllDBs})
 			v := &verification{opts: &o, judges: theJudges, source: &side{}, target: &side{}, rules: rules{depth: DepthValue}}
 			v.tally = newTally(&v.rules, 10)
 			fill := func(keys []key, pair func(int) int) *spill {
@@ -59,7 +60,7 @@ func TestJoin(t *testing.T) {
 				return s
 			}
 			suspects := fill(nil, nil)
-			s := spills{fill(tt.source, o.Filter.Map), fill(tt.target, func(db int) int { return db })}
+			s := spills{fill(tt.source, func(db int) int { to, _ := o.mapping.Map(db); return to }), fill(tt.target, func(db int) int { return db })}
 			if err := v.join(context.Background(), s, nothingWritten, suspects); err != nil {
 				t.Fatal(err)
 			}

@@ -143,7 +143,7 @@ func (v *verification) findLong(ctx context.Context, findings []Finding) error {
 			return
 		}
 		take(db, name, name)
-		for _, prefix := range v.opts.Filter.DBPrefix {
+		for _, prefix := range v.opts.mapping.DBPrefix {
 			if source, ok := strings.CutPrefix(name, prefix); ok && prefix != "" {
 				take(db, source, name)
 			}

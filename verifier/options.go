@@ -37,6 +37,8 @@ type Options struct {
 	TempDir      string        // for the records of the enumeration, 30 to 50 bytes and the name per key and side; "": os.TempDir
 	Applier      Applier       // the migration that feeds the target, or nil
 	Progress     func(Progress)
+
+	mapping keyspace.Mapping // of Filter, to the databases of the target; made when the run begins
 }
 
 // Sides are the two deployments.

@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 
+	"surecut/internal/endpoint"
 	"surecut/internal/keyspace"
 	"surecut/internal/rdb"
 )
@@ -48,6 +49,7 @@ func Repair(ctx context.Context, o RepairOptions) ([]Repaired, *Report, error) {
 		return nil, nil, err
 	}
 	o.Filter.DBPrefix = prefixesOf(o.Findings)
+	o.mapping = o.Filter.To(keyspace.Databases{Home: endpoint.AllDBs}) // the findings name the databases of both sides
 	v, err := newVerification(ctx, &o.Options)
 	if err != nil {
 		return nil, nil, err

@@ -50,7 +50,7 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 		return nil, err
 	}
 	selection := selectionOf(&o)
-	o.Filter = databaseOf(o)
+	o.mapping = mappingOf(&o)
 	v, err := newVerification(ctx, &o)
 	if err != nil {
 		return nil, err
@@ -125,35 +125,13 @@ func (v *verification) proof() string {
 // servers names those of both sides and marks the ones that were read.
 func (v *verification) servers() Servers { return Servers{v.source.servers(), v.target.servers()} }
 
-// databaseOf narrows the filter to the databases that the URLs name, and maps to the one that the target has as a migration does:
-// where the target's URL names it, every database of the source arrives there; where there is no other, that of the same number,
-// the only one that is asked for, and those with a prefix.
-func databaseOf(o Options) keyspace.Filter {
-	f := o.Filter
-	if db := o.Source.Spec().NamedDB(); db >= 0 && len(f.DBs) == 0 {
-		f.DBs = []int{db}
-	}
+// mappingOf is the mapping that a migration between the two endpoints follows.
+func mappingOf(o *Options) keyspace.Mapping {
+	f := o.Filter.From(o.Source.Spec().NamedDB())
 	if onlyOne(o.Source, f.DBs) { // what the target holds in databases that a cluster cannot have is extra
 		f.DBs = nil
 	}
-	home, one := o.Target.OneDatabase()
-	if !one {
-		home = o.Target.Spec().DB
-	}
-	switch {
-	case home < 0 || len(f.DBMap) > 0:
-	case !one:
-		f.Into = &home
-	default:
-		f.DBMap = map[int]int{0: home}
-		if len(f.DBs) == 1 {
-			f.DBMap[f.DBs[0]] = home
-		}
-		for from := range f.DBPrefix {
-			f.DBMap[from] = home
-		}
-	}
-	return f
+	return f.To(o.Target.Databases())
 }
 
 func newVerification(ctx context.Context, o *Options) (*verification, error) {
@@ -195,7 +173,7 @@ func newVerification(ctx context.Context, o *Options) (*verification, error) {
 	v.rules = rules{depth: o.Depth, jitter: expiryJitter, counters: source.hasCounters() && target.hasCounters(), tolerance: o.TTLTolerance,
 		skew: targetClock - sourceClock, sourceClock: sourceClock}
 	v.tally = newTally(&v.rules, o.MaxFindings)
-	v.tally.filter = o.Filter
+	v.tally.mapping = o.mapping
 	return v, nil
 }
 
@@ -253,7 +231,7 @@ func (v *verification) closeRound(r Round) {
 	v.history = append(v.history, r)
 }
 
-// report says what was found. The selection is that of the user: the filter that the run used also maps what the URLs name.
+// report says what was found. The selection is that of the user: the mapping that the run used also knows what the URLs name.
 func (v *verification) report(selection *keyspace.Selection) *Report {
 	t := v.tally
 	v.settleStrays()

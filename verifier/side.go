@@ -110,37 +110,38 @@ func (s *side) hasCounters() bool {
 
 // pairDB returns the database of the target that a database of this side pairs in, false where it is left out.
 func (s *side) pairDB(db int) (int, bool) {
-	f := &s.opts.Filter
+	m := &s.opts.mapping
 	if s.name == "source" {
-		return f.Map(db), f.MatchDB(db)
+		to, _ := m.Map(db) // a database that the target does not have holds none of the keys there
+		return to, m.MatchDB(db)
 	}
-	return db, f.Covers(db)
+	return db, m.Covers(db)
 }
 
 // named returns the name that a key has on this side.
 func (s *side) named(k keyID) string {
 	if s.name == "source" {
-		return s.opts.Filter.SourceName(k.db, k.name)
+		return s.opts.mapping.SourceName(k.db, k.name)
 	}
 	return k.name
 }
 
 // compared returns what a key that was found on this side is compared as; false where it is left out.
 func (s *side) compared(db int, name string) (keyID, bool) {
-	f := &s.opts.Filter
+	m := &s.opts.mapping
 	pair, ok := s.pairDB(db)
 	k := keyID{db: db, pairDB: pair, name: name}
 	switch {
 	case s.name == "source":
-		k.name = f.TargetName(db, name)
-	case ok && len(f.DBPrefix) > 0:
-		from, known := f.Origin(db, name, f.Map)
+		k.name = m.TargetName(db, name)
+	case ok && len(m.DBPrefix) > 0:
+		from, known := m.Origin(db, name)
 		if !known { // it can only be extra, unless no database was asked for that could have it
-			return k, len(f.DBs) == 0 && f.MatchName(name)
+			return k, len(m.DBs) == 0 && m.MatchName(name)
 		}
-		name = f.SourceName(from, name)
+		name = m.SourceName(from, name)
 	}
-	return k, ok && f.MatchName(name)
+	return k, ok && m.MatchName(name)
 }
 
 // fellShort notes why the enumeration of this side may not be whole.

@@ -83,7 +83,7 @@ func (s *side) takeOutMoved() {
 // nameOf is the name of a stray on its own side.
 func (s *side) nameOf(k stray) string {
 	if s.name == "source" {
-		return s.opts.Filter.SourceName(k.db, k.id.name)
+		return s.opts.mapping.SourceName(k.db, k.id.name)
 	}
 	return k.id.name
 }

@@ -15,7 +15,7 @@ import (
 type tally struct {
 	mu       *sync.Mutex // guards all below
 	rules    *rules
-	filter   keyspace.Filter // names keys of the source
+	mapping  keyspace.Mapping // names keys of the source
 	totals   Totals
 	types    [keyspace.Module + 1]int64 // of the source's keys
 	slots    *[keyspace.Slots]slotTally
@@ -121,7 +121,7 @@ func (t *tally) settle(id keyID, d *decision) {
 // list keeps the first findings in the order of the report, whatever the order in which they come.
 func (t *tally) list(id keyID, d *decision, f Finding) {
 	f.DB, f.TargetDB, f.Reason = id.db, id.pairDB, d.Reason
-	name := t.filter.SourceName(id.db, id.name)
+	name := t.mapping.SourceName(id.db, id.name)
 	f.setNames(name, id.name)
 	if f.IsLong() && t.keptNames+len(name) <= keptNames {
 		t.keptNames += len(name)

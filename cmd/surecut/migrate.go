@@ -117,9 +117,7 @@ func migrateOptions(c *cli.Context) (MigrateOptions, error) {
 	if cfg.Filter, err = filterOf(c); err != nil {
 		errs = append(errs, err)
 	}
-	if db := o.Endpoints.Source.DB; db >= 0 && len(cfg.Filter.DBs) == 0 {
-		cfg.Filter.DBs = []int{db}
-	}
+	cfg.Filter = cfg.Filter.From(o.Endpoints.Source.DB)
 	if err := errors.Join(append(errs, o.Validate())...); err != nil {
 		return o, usageError("%w", err)
 	}

@@ -42,17 +42,11 @@ func refuseItself(s verifier.Servers, e endpoints, f keyspace.Filter) error {
 
 // mapsElsewhere says that no database of the source is compared with itself.
 func mapsElsewhere(e endpoints, f keyspace.Filter) bool {
-	dbs := f.DBs
-	if named := e.Source.NamedDB(); named >= 0 && len(dbs) == 0 {
-		dbs = []int{named}
-	}
-	if home := e.Target.NamedDB(); home >= 0 && len(f.DBMap) == 0 {
-		f.Into = &home
-	}
-	if len(dbs) == 0 {
-		return false
-	}
-	return !slices.ContainsFunc(dbs, func(db int) bool { return f.Map(db) == db && f.DBPrefix[db] == "" })
+	m := f.From(e.Source.NamedDB()).To(keyspace.Databases{Home: e.Target.NamedDB()})
+	return len(m.DBs) > 0 && !slices.ContainsFunc(m.DBs, func(db int) bool {
+		to, _ := m.Map(db)
+		return to == db && m.DBPrefix[db] == ""
+	})
 }
 
 // attach finds the migration that runs with a state directory, if it is one of this pair.

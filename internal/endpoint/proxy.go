@@ -138,15 +138,15 @@ func (d *Deployment) Slots() int {
 // Sharded says whether slots decide on the server of a key, so that a command of several keys needs all of them in one.
 func (d *Deployment) Sharded() bool { return d.spec.Kind == Cluster || d.proxy != nil }
 
-// OneDatabase returns the only database that there is; false where there are several.
-func (d *Deployment) OneDatabase() (db int, one bool) {
+// Databases says which databases the endpoint has, as far as that can be told without asking its servers.
+func (d *Deployment) Databases() keyspace.Databases {
 	switch d.spec.Kind {
 	case Cluster:
-		return 0, true
+		return keyspace.Databases{Home: 0, Only: true}
 	case Twemproxy:
-		return max(d.spec.DB, d.proxy.pool.DB, 0), true
+		return keyspace.Databases{Home: max(d.spec.DB, d.proxy.pool.DB, 0), Only: true}
 	}
-	return 0, false
+	return keyspace.Databases{Home: d.spec.DB}
 }
 
 // Holds says whether a node is the one that a key lives on. A server behind a proxy may hold others: what it was once in

@@ -14,8 +14,18 @@ import (
 
 	"github.com/redis/rueidis"
 
+	"surecut/internal/keyspace"
 	"surecut/internal/sharding"
 )
+
+func TestDatabases(t *testing.T) {
+	for kind, want := range map[Kind]keyspace.Databases{Standalone: {Home: 5}, Sentinel: {Home: 5}, Codis: {Home: 5}, Cluster: {Only: true}} {
+		d := &Deployment{spec: Spec{Kind: kind, DB: 5}}
+		if got := d.Databases(); got != want {
+			t.Errorf("%s: %+v, want %+v", kind, got, want)
+		}
+	}
+}
 
 // TestQuietConn: a server that is told nothing but AUTH and its commands still serves a rueidis client.
 func TestQuietConn(t *testing.T) {
@@ -117,8 +127,8 @@ func TestTwemproxySpecs(t *testing.T) {
 	if err := d.refreshTwemproxy(); err != nil {
 		t.Fatal(err)
 	}
-	if db, one := d.OneDatabase(); db != 3 || !one || d.password("h:1") != "pw" || !d.IsProxy("p:1") || d.IsProxy("h:1") || !d.Sharded() {
-		t.Errorf("database %d, one %v", db, one)
+	if dbs := d.Databases(); dbs != (keyspace.Databases{Home: 3, Only: true}) || d.password("h:1") != "pw" || !d.IsProxy("p:1") || d.IsProxy("h:1") || !d.Sharded() {
+		t.Errorf("databases %+v", dbs)
 	}
 	for i := range 1000 {
 		name := fmt.Sprint("key", i)

@@ -31,10 +31,7 @@ type NamedDatabases struct{ Source, Target int }
 
 // Selection returns what the filter and the URLs select and map, nil where that is every key under its own name.
 func (f *Filter) Selection(named NamedDatabases) *Selection {
-	s := &Selection{Include: slices.Clone(f.Include), Exclude: slices.Clone(f.Exclude), Databases: slices.Clone(f.DBs)}
-	if named.Source >= 0 && len(s.Databases) == 0 {
-		s.Databases = []int{named.Source}
-	}
+	s := &Selection{Include: slices.Clone(f.Include), Exclude: slices.Clone(f.Exclude), Databases: slices.Clone(f.From(named.Source).DBs)}
 	if named.Target >= 0 && len(f.DBMap) == 0 {
 		s.TargetDatabase = &named.Target
 	}

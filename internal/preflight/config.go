@@ -88,33 +88,11 @@ func (c Config) selection() *keyspace.Selection {
 	return f.Selection(keyspace.NamedDatabases{Source: c.Source.Spec.NamedDB(), Target: c.Target.Spec.NamedDB()})
 }
 
+// filter is the filter of the migration, with the database that the source's URL names.
+func (c Config) filter() keyspace.Filter { return c.Filter.From(c.Source.Spec.NamedDB()) }
+
 // reads says whether a source database takes part in the migration.
 func (c Config) reads(db int) bool {
-	if only := c.Source.Spec.DB; only >= 0 && c.Source.Spec.Kind != endpoint.Cluster && len(c.Filter.DBs) == 0 {
-		return db == only
-	}
-	return c.Filter.MatchDB(db)
-}
-
-// mapped returns the target database of a source database.
-func (c Config) mapped(db int) int {
-	onlyOne := c.Target.Spec.Kind == endpoint.Standalone || c.Target.Spec.Kind == endpoint.Sentinel
-	if only := c.Target.Spec.DB; len(c.Filter.DBMap) == 0 && only >= 0 && onlyOne {
-		return only
-	}
-	return c.Filter.Map(db)
-}
-
-// mappedToOne is mapped for a target whose one database has any number: that counts as 0.
-func (c Config) mappedToOne(home int) func(db int) int {
-	return func(db int) int {
-		switch to := c.mapped(db); {
-		case to == home, len(c.Filter.DBMap) == 0 && (db == 0 || len(c.Filter.DBs) == 1 || c.Filter.DBPrefix[db] != ""):
-			return 0
-		case to == 0:
-			return 1
-		default:
-			return to
-		}
-	}
+	f := c.filter()
+	return f.MatchDB(db)
 }

@@ -46,6 +46,8 @@ func kernel(backlog, somaxconn, abort string) fstest.MapFS {
 // prefixed lets database 3 arrive in database 0.
 var prefixed = keyspace.Filter{DBPrefix: map[int]string{3: "app3:"}}
 
+var into0 = keyspace.Filter{DBMap: map[int]int{3: 0}}
+
 func clocks(ahead ...time.Duration) (out []clock) {
 	for i, a := range ahead {
 		out = append(out, clock{string(rune('a' + i)), a})
@@ -135,15 +137,15 @@ func judged() []struct {
 		{"target_empty", "resumed, and its record is lost", "the migration names the node that has lost data, which is not to be emptied", judgeEmpty(targetKeys{foreign: 1, unrecorded: true}, "fail", ""), Note, "record of the migration that is resumed is gone"},
 		{"target_empty", "resumed", "they are the migration's own", judgeEmpty(targetKeys{foreign: 1, resumed: true}, "fail", ""), Pass, "resumed"},
 
-		{"database_count", "in range", "", judgeDatabases(map[int]int64{0: 1, 15: 2}, nil, same, databaseLimit{16, true, false}), Pass, "15 (2 keys)"},
-		{"database_count", "out of range", "the target has 16", judgeDatabases(map[int]int64{16: 1}, nil, same, databaseLimit{16, true, false}), Fail, "lacks 16"},
-		{"database_count", "cluster", "it has one", judgeDatabases(map[int]int64{3: 1}, nil, same, databaseLimit{1, true, true}), Fail, "lacks 3"},
-		{"database_count", "not known", "16 is a guess where CONFIG is refused", judgeDatabases(map[int]int64{20: 1}, nil, same, databaseLimit{16, false, false}), Alarm, "not known"},
-		{"database_count", "mapped", "to one that is there", judgeDatabases(map[int]int64{3: 1}, nil, func(int) int { return 0 }, databaseLimit{1, true, true}), Pass, "to 0"},
-		{"database_count", "prefixed", "the names do not collide", judgeDatabases(map[int]int64{0: 1, 3: 1}, map[int]string{3: "app3:"}, func(int) int { return 0 }, databaseLimit{1, true, true}), Pass, "to 0 as app3:*"},
-		{"database_count", "collision", "both would be one key", judgeCollisions(sample{keys: 2, complete: true, prefixed: []keyspace.Key{{DB: 0, Name: "app3:x"}}}, &prefixed, func(int) int { return 0 }), Fail, `key "app3:x" of database 0 and key "x" of database 3 would both be "app3:x"`},
-		{"database_count", "no collision", "the key goes to another database", judgeCollisions(sample{keys: 2, complete: true, prefixed: []keyspace.Key{{DB: 5, Name: "app3:x"}}}, &prefixed, prefixed.Map), Pass, "none"},
-		{"database_count", "merged", "names may collide", judgeDatabases(map[int]int64{0: 1, 3: 1}, nil, func(int) int { return 0 }, databaseLimit{1, true, true}), Alarm, "merged"},
+		{"database_count", "in range", "", judgeDatabases(map[int]int64{0: 1, 15: 2}, databases(keyspace.Filter{}, 16), true), Pass, "15 (2 keys)"},
+		{"database_count", "out of range", "the target has 16", judgeDatabases(map[int]int64{16: 1}, databases(keyspace.Filter{}, 16), true), Fail, "lacks 16"},
+		{"database_count", "cluster", "it has one", judgeDatabases(map[int]int64{3: 1}, cluster(keyspace.Filter{}), true), Fail, "lacks 3"},
+		{"database_count", "not known", "16 is a guess where CONFIG is refused", judgeDatabases(map[int]int64{20: 1}, databases(keyspace.Filter{}, 16), false), Alarm, "not known"},
+		{"database_count", "mapped", "to one that is there", judgeDatabases(map[int]int64{3: 1}, cluster(into0), true), Pass, "to 0"},
+		{"database_count", "prefixed", "the names do not collide", judgeDatabases(map[int]int64{0: 1, 3: 1}, cluster(prefixed), true), Pass, "to 0 as app3:*"},
+		{"database_count", "collision", "both would be one key", judgeCollisions(sample{keys: 2, complete: true, prefixed: []keyspace.Key{{DB: 0, Name: "app3:x"}}}, cluster(prefixed)), Fail, `key "app3:x" of database 0 and key "x" of database 3 would both be "app3:x"`},
+		{"database_count", "no collision", "the key goes to another database", judgeCollisions(sample{keys: 2, complete: true, prefixed: []keyspace.Key{{DB: 5, Name: "app3:x"}}}, databases(prefixed, 16)), Pass, "none"},
+		{"database_count", "merged", "names may collide", judgeDatabases(map[int]int64{0: 1, 3: 1}, cluster(into0), true), Alarm, "merged"},
 
 		{"modules", "none", "", moduleNeeds{}.judge(""), Pass, "no module"},
 		{"modules", "type seen", "a key of it exists", moduleNeeds{missing: []string{"ReJSON"}, sampled: sample{types: map[string]int{"ReJSON-RL": 1}}}.judge(""), Fail, "ReJSON"},
@@ -206,7 +208,17 @@ func replicaOf(host, port, readOnly string) *node {
 	return &node{addr: "h:1", info: map[string]string{"role": "slave", "master_host": host, "master_port": port, "slave_read_only": readOnly}}
 }
 
-func same(db int) int { return db }
+// databases is a mapping to a target with that many databases.
+func databases(f keyspace.Filter, n int) *keyspace.Mapping {
+	m := f.To(keyspace.Databases{Home: endpoint.AllDBs, Count: n})
+	return &m
+}
+
+// cluster is a mapping to a cluster.
+func cluster(f keyspace.Filter) *keyspace.Mapping {
+	m := f.To(keyspace.Databases{Only: true})
+	return &m
+}
 
 // TestHostOfSource: at the end of a bastion or a proxy 127.0.0.1 is another host, and this one's kernel says nothing of it.
 func TestHostOfSource(t *testing.T) {
@@ -231,9 +243,9 @@ func TestHostOfSource(t *testing.T) {
 // TestDatabasesOfURL: the database of a URL counts under sentinels as it does of one server, and --db wins.
 func TestDatabasesOfURL(t *testing.T) {
 	for _, kind := range []endpoint.Kind{endpoint.Standalone, endpoint.Sentinel} {
-		c := Config{Source: Side{Spec: endpoint.Spec{Kind: kind, DB: 3}}, Target: Side{Spec: endpoint.Spec{Kind: kind, DB: 5}}}
-		if c.reads(0) || !c.reads(3) || c.mapped(3) != 5 {
-			t.Errorf("%s: 0 is read: %v, 3 is read: %v and goes to %d, want 3 alone, to 5", kind, c.reads(0), c.reads(3), c.mapped(3))
+		c := Config{Source: Side{Spec: endpoint.Spec{Kind: kind, DB: 3}}}
+		if c.reads(0) || !c.reads(3) {
+			t.Errorf("%s: 0 is read: %v, 3 is read: %v, want 3 alone", kind, c.reads(0), c.reads(3))
 		}
 		c.Filter.DBs = []int{0}
 		if !c.reads(0) || c.reads(3) {

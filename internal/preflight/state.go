@@ -142,10 +142,7 @@ func migrationRecord(ctx context.Context, d *endpoint.Deployment) (map[string]st
 	if !ok {
 		return nil, fmt.Errorf("no node owns the slot of %s", MigrationKey)
 	}
-	home, one := d.OneDatabase()
-	if !one {
-		home = max(d.Spec().DB, 0)
-	}
+	home := max(d.Databases().Home, 0)
 	ctx, cancel := context.WithTimeout(ctx, checkTimeout) // a stopped server would be waited for much longer
 	defer cancel()
 	c, err := d.Client(ctx, addr.Addr, home)

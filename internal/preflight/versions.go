@@ -310,47 +310,47 @@ func databaseCount(_ context.Context, r *run) []Check {
 
 // databasesFit judges the databases that the source uses, with their keys, by those that the target has.
 func (r *run) databasesFit(used map[int]int64) []Check {
-	if home, one := r.target.d.OneDatabase(); one && !r.target.cluster() {
-		to := r.cfg.mappedToOne(home)
-		return r.collisions(to, judgeDatabases(used, r.cfg.Filter.DBPrefix, to, databaseLimit{1, true, true}))
-	}
-	limit, known := 0, true
+	m := r.cfg.filter().To(r.target.d.Databases())
+	known := true
 	for _, n := range r.target.primaries() {
+		if m.Target.Only {
+			break
+		}
 		if n.err != nil || n.infoErr != nil {
 			return []Check{skip("target", "the databases of "+n.addr+" are not known", "an answer of every primary")}
 		}
-		if limit == 0 || n.server.Databases < limit {
-			limit = n.server.Databases
+		if m.Target.Count == 0 || n.server.Databases < m.Target.Count {
+			m.Target.Count = n.server.Databases
 		}
 		known = known && n.server.DatabasesKnown
 	}
-	return r.collisions(r.cfg.mapped, judgeDatabases(used, r.cfg.Filter.DBPrefix, r.cfg.mapped, databaseLimit{limit, known, r.target.cluster()}))
+	return r.collisions(&m, judgeDatabases(used, &m, known))
 }
 
 // collisions adds to what is said of the databases what the sample shows of keys that --db-prefix would make one.
-func (r *run) collisions(mapped func(int) int, databases Check) []Check {
+func (r *run) collisions(m *keyspace.Mapping, databases Check) []Check {
 	if len(r.cfg.Filter.DBPrefix) == 0 {
 		return []Check{databases}
 	}
 	if r.source.spec.IsFile() {
 		return []Check{databases, skip("source", "the names of a file are looked at as it is loaded; the migration stops at the first such key", wantedNames)}
 	}
-	return []Check{databases, judgeCollisions(r.sample, &r.cfg.Filter, mapped)}
+	return []Check{databases, judgeCollisions(r.sample, m)}
 }
 
 const wantedNames = "no key whose name begins with the prefix of another database"
 
-func judgeCollisions(s sample, f *keyspace.Filter, mapped func(int) int) Check {
+func judgeCollisions(s sample, m *keyspace.Mapping) Check {
 	var found []string
 	count := 0
 	for _, k := range s.prefixed {
-		rival, ok := f.Rival(k, mapped)
+		rival, ok := m.Rival(k)
 		if !ok {
 			continue
 		}
 		if count++; count <= bigShown {
 			found = append(found, fmt.Sprintf("key %s of database %d and key %s of database %d would both be %s",
-				shownKey(k.Name), k.DB, shownKey(rival.Name), rival.DB, shownKey(f.TargetName(k.DB, k.Name))))
+				shownKey(k.Name), k.DB, shownKey(rival.Name), rival.DB, shownKey(m.TargetName(k.DB, k.Name))))
 		}
 	}
 	switch {
@@ -363,16 +363,16 @@ func judgeCollisions(s sample, f *keyspace.Filter, mapped func(int) int) Check {
 	return pass("source", "none in "+s.looked()+"; the migration stops at the first such key", wantedNames)
 }
 
-type databaseLimit struct {
-	count   int
-	known   bool // false: CONFIG is refused and count is the default
-	cluster bool
-}
-
-func judgeDatabases(used map[int]int64, prefixes map[int]string, mapped func(int) int, limit databaseLimit) Check {
-	wanted := fmt.Sprintf("target databases 0 to %d", limit.count-1)
-	if limit.count == 1 {
-		wanted = "database 0 alone: the target has no other"
+// judgeDatabases judges where the databases land that the source uses. If CONFIG is refused, the number of the target's databases is
+// the default and not known.
+func judgeDatabases(used map[int]int64, m *keyspace.Mapping, known bool) Check {
+	home := 0
+	if m.Target.Only {
+		home = m.Target.Home
+	}
+	wanted := fmt.Sprintf("target databases 0 to %d", m.Target.Count-1)
+	if m.Target.Only || m.Target.Count == 1 {
+		wanted = fmt.Sprintf("database %d alone: the target has no other", home)
 	}
 	var found, absent []string
 	type place struct {
@@ -381,9 +381,9 @@ func judgeDatabases(used map[int]int64, prefixes map[int]string, mapped func(int
 	}
 	from := map[place][]int{}
 	for _, db := range slices.Sorted(maps.Keys(used)) {
-		to := mapped(db)
+		to, ok := m.Map(db)
 		text := fmt.Sprintf("%d (%d keys)", db, used[db])
-		prefix := prefixes[db]
+		prefix := m.DBPrefix[db]
 		if prefix != "" {
 			text = fmt.Sprintf("%d (%d keys, to %d as %s*)", db, used[db], to, prefix)
 		} else if to != db {
@@ -391,7 +391,7 @@ func judgeDatabases(used map[int]int64, prefixes map[int]string, mapped func(int
 		}
 		found = append(found, text)
 		from[place{to, prefix}] = append(from[place{to, prefix}], db)
-		if to >= limit.count {
+		if !ok {
 			absent = append(absent, fmt.Sprint(to))
 		}
 	}
@@ -400,12 +400,12 @@ func judgeDatabases(used map[int]int64, prefixes map[int]string, mapped func(int
 	}
 	text := strings.Join(found, ", ")
 	switch {
-	case len(absent) > 0 && !limit.known && !limit.cluster:
+	case len(absent) > 0 && !known:
 		return alarm("target", text+"; whether the target has "+strings.Join(absent, ", ")+" is not known: CONFIG is refused", wanted,
 			"set databases in the target's configuration, or map them: --db-map "+absent[0]+":0, or with names of their own --db-prefix "+absent[0]+":db"+absent[0]+":")
 	case len(absent) > 0:
-		remedy := fmt.Sprintf("--db-map %s:0 to map it, or --db-prefix %s:db%s: where its names occur in other databases, too", absent[0], absent[0], absent[0])
-		if !limit.cluster {
+		remedy := fmt.Sprintf("--db-map %s:%d to map it, or --db-prefix %s:db%s: where its names occur in other databases, too", absent[0], home, absent[0], absent[0])
+		if !m.Target.Only {
 			remedy += "; or databases N in the target's redis.conf and a restart"
 		}
 		return fail("target", text+"; the target lacks "+strings.Join(absent, ", "), wanted, remedy)

@@ -1,0 +1,56 @@
+//go:build servers
+
+package migrator
+
+import (
+	"strconv"
+	"strings"
+	"testing"
+
+	"surecut/e2e/servers"
+)
+
+// TestSweepOfNamedDatabase: what a failover has lost is deleted from the database that the target's URL names, and from no other.
+func TestSweepOfNamedDatabase(t *testing.T) {
+	t.Parallel()
+	g, target := newGroup(t, "redis:7.0"), servers.Standalone(t, "redis:7.0")
+	r := begin(t, urls{g.url(), target.URL() + "/5"}, t.TempDir(), func(c *Config) { c.ReadFrom, c.Filter.DBs = "primary", []int{0} })
+	g.nodes[0].Must("SET", "stays", "1")
+	r.caughtUp()
+	for _, n := range g.nodes[1:] {
+		n.Pause()
+	}
+	big := strings.Repeat("v", 80<<10)
+	for i := range 600 { // the last of these reach the target only: sockets hold a few MiB
+		g.nodes[0].Must("SET", "lost:"+strconv.Itoa(i), big)
+	}
+	r.caughtUp()
+	in := func(db int, args ...string) any {
+		t.Helper()
+		client := target.Client(db)
+		reply, err := client.Do(t.Context(), arbitrary(client, args...)).ToAny()
+		if err != nil {
+			t.Fatalf("%v: %v", args, err)
+		}
+		return reply
+	}
+	in(4, "SET", "lost:599", "foreign")
+	g.nodes[0].Kill()
+	for _, n := range g.nodes[1:] {
+		n.Resume()
+	}
+	now := g.sentinels[0].NewPrimary(g.nodes[0].Port, g.nodes...)
+	now.Must("SET", "after", "v")
+	r.poll("snapshot of the new primary", func() bool { return in(5, "EXISTS", "after") == int64(1) })
+	if now.Must("EXISTS", "lost:599") != int64(0) {
+		t.Fatal("the failover has lost nothing")
+	}
+	r.caughtUp()
+	if in(5, "EXISTS", "lost:599") != int64(0) || in(5, "EXISTS", "stays") != int64(1) {
+		t.Error("the target holds a key that the source has lost, or lacks one that it has")
+	}
+	if in(4, "EXISTS", "lost:599") != int64(1) {
+		t.Error("a key of another database of the target was deleted")
+	}
+	r.stop()
+}
