@@ -63,22 +63,23 @@ func watching(t *testing.T, s *servers.Server, f func()) (w watch) {
 	return w
 }
 
-// hugeElements are values whose lengths tell nothing: each has few elements, or small ones first and huge ones behind them.
+// hugeElements are values whose lengths tell nothing: each has few elements, or small ones first and huge ones behind them. What is
+// there keeps every worker busy, and does not fit into the room that the server has left.
 var hugeElements = []struct{ name, script string }{
-	{"lists", `for k=1,8 do for i=1,100 do redis.call('RPUSH','k'..k,v) end end`},
-	{"lists whose first elements are small", `for k=1,8 do for i=1,20000 do redis.call('RPUSH','k'..k,'small '..i) end for i=1,100 do redis.call('RPUSH','k'..k,v) end end`},
-	{"sets", `for k=1,8 do for i=1,100 do redis.call('SADD','k'..k,v..i) end end`},
-	{"hashes", `for k=1,8 do for i=1,100 do redis.call('HSET','k'..k,'f'..i,v) end end`},
-	{"hashes of few fields", `for k=1,80 do for i=1,10 do redis.call('HSET','k'..k,'f'..i,v) end end`},
-	{"names of fields", `for k=1,8 do for i=1,100 do redis.call('HSET','k'..k,v..i,i) end end`},
-	{"sorted sets", `for k=1,8 do for i=1,100 do redis.call('ZADD','k'..k,i,v..i) end end`},
-	{"sorted sets whose first members are small", `for k=1,8 do for i=1,5000 do redis.call('ZADD','k'..k,i,i) end for i=1,100 do redis.call('ZADD','k'..k,10000+i,v..i) end end`},
-	{"streams", `for k=1,8 do for i=1,100 do redis.call('XADD','k'..k,i..'-1','f',v) end end`},
-	{"streams whose first entries are small", `for k=1,8 do for i=1,5000 do redis.call('XADD','k'..k,i..'-1','f',i) end for i=1,100 do redis.call('XADD','k'..k,(10000+i)..'-1','f',v) end end`},
-	{"strings", `for k=1,8 do redis.call('SET','k'..k,string.rep(v,100)) end`},
-	{"among small keys", `for i=1,20000 do redis.call('RPUSH','s'..i,'a','b') end for k=1,8 do for i=1,100 do redis.call('RPUSH','k'..k,v) end end`},
+	{"lists", `for k=1,4 do for i=1,100 do redis.call('RPUSH','k'..k,v) end end`},
+	{"lists whose first elements are small", `for k=1,4 do for i=1,20000 do redis.call('RPUSH','k'..k,'small '..i) end for i=1,100 do redis.call('RPUSH','k'..k,v) end end`},
+	{"sets", `for k=1,4 do for i=1,100 do redis.call('SADD','k'..k,v..i) end end`},
+	{"hashes", `for k=1,4 do for i=1,100 do redis.call('HSET','k'..k,'f'..i,v) end end`},
+	{"hashes of few fields", `for k=1,40 do for i=1,10 do redis.call('HSET','k'..k,'f'..i,v) end end`},
+	{"names of fields", `for k=1,4 do for i=1,100 do redis.call('HSET','k'..k,v..i,i) end end`},
+	{"sorted sets", `for k=1,4 do for i=1,100 do redis.call('ZADD','k'..k,i,v..i) end end`},
+	{"sorted sets whose first members are small", `for k=1,4 do for i=1,5000 do redis.call('ZADD','k'..k,i,i) end for i=1,100 do redis.call('ZADD','k'..k,10000+i,v..i) end end`},
+	{"streams", `for k=1,4 do for i=1,100 do redis.call('XADD','k'..k,i..'-1','f',v) end end`},
+	{"streams whose first entries are small", `for k=1,4 do for i=1,5000 do redis.call('XADD','k'..k,i..'-1','f',i) end for i=1,100 do redis.call('XADD','k'..k,(10000+i)..'-1','f',v) end end`},
+	{"strings", `for k=1,4 do redis.call('SET','k'..k,string.rep(v,100)) end`},
+	{"among small keys", `for i=1,20000 do redis.call('RPUSH','s'..i,'a','b') end for k=1,4 do for i=1,100 do redis.call('RPUSH','k'..k,v) end end`},
 	{"consumers with long names", `for i=1,200 do redis.call('XADD','k',i..'-1','f',i) end redis.call('XGROUP','CREATE','k','g','0') redis.call('XREADGROUP','GROUP','g',v,'STREAMS','k','>')`},
-	{"names", `for i=1,400 do redis.call('SET',v..i,i) end`},
+	{"names", `for i=1,150 do redis.call('SET',v..i,i) end`},
 }
 
 // TestHugeElements reads elements of 500 KB. A server builds its replies in its own memory: with no room for them it would evict its
@@ -120,6 +121,7 @@ func TestHugeElements(t *testing.T) {
 
 // TestReadingIsNoUse holds that a verification does not decide what the server evicts next (since 7.2).
 func TestReadingIsNoUse(t *testing.T) {
+	t.Parallel()
 	for _, image := range []string{"redis:8.0", "valkey/valkey:8.1"} {
 		s := servers.Standalone(t, image, "--maxmemory-policy", "allkeys-lfu", "--lfu-log-factor", "0")
 		s.Must("EVAL", `for i=1,50 do redis.call('SET','s'..i,i) redis.call('RPUSH','l'..i,i) redis.call('HSET','h'..i,'f',i) end redis.call('SET','big',string.rep('x',3000000))`, "0")

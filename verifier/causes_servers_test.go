@@ -75,8 +75,10 @@ func renamedAway(names []string) (args []string) {
 
 // TestCauses: what could not be read is unchecked, with the true reason, and everything beside it is judged.
 func TestCauses(t *testing.T) {
+	t.Parallel()
 	for _, tt := range causes {
 		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
 			source, target := servers.Standalone(t, tt.image), servers.Standalone(t, tt.image)
 			for _, s := range []*servers.Server{source, target} {
 				for _, c := range tt.both {
@@ -122,6 +124,7 @@ func TestCauses(t *testing.T) {
 // TestReplyThatIsCut: a server closes the connection of a client for which too much waits to be sent. That costs the verdict of the
 // key whose reply it was, and of no other.
 func TestReplyThatIsCut(t *testing.T) {
+	t.Parallel()
 	source, target := servers.Standalone(t, "redis:7.0", "--client-output-buffer-limit", "normal 1mb 0 0"), servers.Standalone(t, "redis:7.0")
 	for _, s := range []*servers.Server{source, target} {
 		fill(s, 400)
@@ -230,6 +233,7 @@ func TestReadAtOffset(t *testing.T) {
 
 // TestReadAtOffsetRefused: a key that may not be read does not cost the others their offset.
 func TestReadAtOffsetRefused(t *testing.T) {
+	t.Parallel()
 	s := servers.Standalone(t, "redis:7.0")
 	servers.Replica(t, s)
 	var keys []record
@@ -258,6 +262,7 @@ func TestReadAtOffsetRefused(t *testing.T) {
 
 // TestWatchedWhileWritten: a large value that is written while it is read under WATCH is not taken for one of an instant.
 func TestWatchedWhileWritten(t *testing.T) {
+	t.Parallel()
 	s := servers.Standalone(t, "redis:7.0")
 	servers.Replica(t, s)
 	s.Must("EVAL", `for i=1,40 do redis.call('RPUSH','list',string.rep('x',300000)) end`, "0")
@@ -270,13 +275,20 @@ func TestWatchedWhileWritten(t *testing.T) {
 	r := side.borrow(side.nodes[0], 0)
 	defer side.giveBack(r)
 	ctx, cancel := context.WithCancel(t.Context())
-	stopped := make(chan struct{})
+	stopped, writes := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(stopped)
-		for ctx.Err() == nil {
+		for first := true; ctx.Err() == nil; first = false {
 			s.Must("LSET", "list", "0", strconv.FormatInt(time.Now().UnixNano(), 10))
+			if first {
+				close(writes)
+			}
 		}
 	}()
+	select {
+	case <-writes:
+	case <-stopped:
+	}
 	out, _, err := r.watched(t.Context(), []string{"list"})
 	cancel()
 	<-stopped

@@ -26,6 +26,7 @@ func sendTo(t *testing.T, s *servers.Server, db int, args ...string) {
 
 // Databases pair as a migration maps them: by what the URLs name, too.
 func TestDatabasesOfURLs(t *testing.T) {
+	t.Parallel()
 	source, target := servers.Standalone(t, "redis:7.0"), servers.Standalone(t, "redis:7.0")
 	cluster := servers.Cluster(t, "redis:7.0", 1, 0)[0]
 	for i := range 50 {
@@ -62,6 +63,7 @@ func TestDatabasesOfURLs(t *testing.T) {
 // What one side cannot have is looked at on the other: a cluster has one database, and what the target holds in others is extra. What
 // was not asked for is named.
 func TestDatabasesThatOneSideLacks(t *testing.T) {
+	t.Parallel()
 	cluster, alone := servers.Cluster(t, "redis:7.0", 1, 0)[0], servers.Standalone(t, "redis:7.0")
 	cluster.Must("SET", "k", "v")
 	sendTo(t, alone, 0, "SET", "k", "v")
@@ -103,6 +105,7 @@ func TestDatabasesThatOneSideLacks(t *testing.T) {
 
 // TestSlotsServedByNobody: what was kept in a slot that no node serves cannot be listed.
 func TestSlotsServedByNobody(t *testing.T) {
+	t.Parallel()
 	nodes, target := servers.Cluster(t, "redis:7.0", 3, 0), servers.Standalone(t, "redis:7.0")
 	for _, n := range nodes {
 		n.Must("CONFIG", "SET", "cluster-require-full-coverage", "no")
@@ -124,6 +127,7 @@ func TestSlotsServedByNobody(t *testing.T) {
 
 // A key that was made behind the scan of the source is in the target's list alone, and may come from any database that is mapped there.
 func TestNewKeysOfSeveralDatabases(t *testing.T) {
+	t.Parallel()
 	source, target := servers.Standalone(t, "redis:7.0"), servers.Standalone(t, "redis:7.0")
 	fill(target, 60_000)
 	fill(source, 60_000)
@@ -151,6 +155,7 @@ func TestNewKeysOfSeveralDatabases(t *testing.T) {
 
 // Repair writes to the database that the report names, whatever the source's number is.
 func TestRepairMappedFromFile(t *testing.T) {
+	t.Parallel()
 	source, target := servers.Standalone(t, "redis:7.0"), servers.Standalone(t, "redis:7.0")
 	sendTo(t, source, 3, "SET", "k", "right")
 	source.Must("SAVE")
@@ -185,6 +190,7 @@ func TestRepairMappedFromFile(t *testing.T) {
 
 // What only the target has, in a database that nothing is mapped to, is not what the source has under the same number.
 func TestRepairUnmappedDatabase(t *testing.T) {
+	t.Parallel()
 	source, target := servers.Standalone(t, "redis:7.0"), servers.Standalone(t, "redis:7.0")
 	sendTo(t, source, 3, "SET", "k", "v")
 	sendTo(t, target, 0, "SET", "k", "v")

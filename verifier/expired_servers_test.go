@@ -11,8 +11,10 @@ import (
 
 // Keys that have expired and that a server still holds count in DBSIZE. They are absent, and no shortfall of the enumeration.
 func TestExpiredKeysAreAbsent(t *testing.T) {
+	t.Parallel()
 	for _, image := range servers.Must() {
 		t.Run(image, func(t *testing.T) {
+			t.Parallel()
 			source, target := servers.Standalone(t, image), servers.Standalone(t, image)
 			source.Must("DEBUG", "SET-ACTIVE-EXPIRE", "0")
 			fill(source, 100)

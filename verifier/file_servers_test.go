@@ -19,8 +19,10 @@ import (
 
 // TestFileAgainstServers compares the RDB of a server with that server, and finds what is changed afterwards.
 func TestFileAgainstServers(t *testing.T) {
+	t.Parallel()
 	for _, image := range servers.Must() {
 		t.Run(strings.NewReplacer("/", "-", ":", "-").Replace(image), func(t *testing.T) {
+			t.Parallel()
 			servers.Require(t, image)
 			s := servers.Standalone(t, image)
 			side, err := dataset.Open(t.Context(), []string{s.Addr}, "")
@@ -100,6 +102,7 @@ func TestFileAgainstServers(t *testing.T) {
 
 // Of a module's value in a file only a vector set is compared, but that the target lacks it, or has another type, is told at any depth.
 func TestFileOfModules(t *testing.T) {
+	t.Parallel()
 	s := servers.Standalone(t, "redis:8.0")
 	s.Must("VADD", "there", "VALUES", "3", "1", "2", "3", "a")
 	s.Must("VADD", "gone", "VALUES", "3", "1", "2", "3", "a")
@@ -131,28 +134,33 @@ func TestFileOfModules(t *testing.T) {
 
 // A key of a file that expires while it is looked for is on neither side, at any depth.
 func TestFileExpiresMeanwhile(t *testing.T) {
-	s := servers.Standalone(t, "redis:7.0")
+	t.Parallel()
 	for _, depth := range []Depth{DepthKeys, DepthLength, DepthValue} {
-		s.Must("SET", "stays", "v")
-		s.Must("SET", "goes", "v", "PX", "4000")
-		s.Must("SAVE")
-		dir := t.TempDir()
-		s.CopyData(dir)
-		s.Must("DEL", "goes")
-		r, err := Run(context.Background(), optionsFor(t, "rdb:"+filepath.Join(dir, "dump.rdb"), s.URL(), func(o *Options) {
-			o.Depth, o.Rounds, o.Interval = depth, 2, 4*time.Second
-		}))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if r.Verdict != Same || r.Totals.Same != 1 {
-			t.Errorf("%s: %s: %+v, %+v", depth, r.Verdict, r.Totals, r.Findings)
-		}
+		t.Run(string(depth), func(t *testing.T) {
+			t.Parallel()
+			s := servers.Standalone(t, "redis:7.0")
+			s.Must("SET", "stays", "v")
+			s.Must("SET", "goes", "v", "PX", "4000")
+			s.Must("SAVE")
+			dir := t.TempDir()
+			s.CopyData(dir)
+			s.Must("DEL", "goes")
+			r, err := Run(context.Background(), optionsFor(t, "rdb:"+filepath.Join(dir, "dump.rdb"), s.URL(), func(o *Options) {
+				o.Depth, o.Rounds, o.Interval = depth, 2, 4*time.Second
+			}))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if r.Verdict != Same || r.Totals.Same != 1 {
+				t.Errorf("%s: %+v, %+v", r.Verdict, r.Totals, r.Findings)
+			}
+		})
 	}
 }
 
 // TestDamagedFile ends a comparison with the byte at which the file is damaged.
 func TestDamagedFile(t *testing.T) {
+	t.Parallel()
 	s := servers.Standalone(t, "redis:7.0")
 	fill(s, 1000)
 	s.Must("SAVE")

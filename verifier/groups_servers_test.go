@@ -13,8 +13,10 @@ import (
 // CLIENT TRACKING does not tell of commands that change only the groups of a stream. A window in which one of them was run has written
 // every stream, and nothing else.
 func TestGroupsOfStreamsAreNotTracked(t *testing.T) {
+	t.Parallel()
 	for _, image := range servers.Must() {
 		t.Run(image, func(t *testing.T) {
+			t.Parallel()
 			source, target := servers.Standalone(t, image), servers.Standalone(t, image)
 			for _, s := range []*servers.Server{source, target} {
 				fill(s, 5)

@@ -87,17 +87,19 @@ func pausedRun(t *testing.T, o Options, victim *servers.Server) (r *Report, took
 // TestSilenceEndsTheWait: a server whose process is stopped keeps its connections open. The wait is paid once and not for each batch, and
 // the report names the node.
 func TestSilenceEndsTheWait(t *testing.T) {
+	t.Parallel()
 	const silence = 2 * time.Second
 	for _, side := range []string{"source", "target"} {
 		t.Run(side, func(t *testing.T) {
+			t.Parallel()
 			source, target := servers.Standalone(t, "redis:7.0"), servers.Standalone(t, "redis:7.0")
-			fill(source, 20_000)
-			fill(target, 20_000)
+			fill(source, 5_000)
+			fill(target, 5_000)
 			victim := map[string]*servers.Server{"source": source, "target": target}[side]
 			r, took := pausedRun(t, optionsFor(t, source.URL(), target.URL(), func(o *Options) {
 				o.Interval, o.Silence = 10*time.Millisecond, silence
 			}), victim)
-			t.Logf("%v after the pause: %s, %+v", took, r.Verdict, r.Totals)
+			t.Logf("%v after the pause: %s, %+v, %+v", took, r.Verdict, r.Totals, r.History)
 			if r.Verdict != Unchecked || r.Totals.Unchecked == 0 || r.Totals.Different+r.Totals.Missing+r.Totals.Extra != 0 {
 				t.Errorf("%s, %+v, want unchecked: no difference was proven", r.Verdict, r.Totals)
 			}
@@ -116,6 +118,7 @@ func TestSilenceEndsTheWait(t *testing.T) {
 
 // TestSilentNodeOfSeveral: what the other nodes hold is compared all the same.
 func TestSilentNodeOfSeveral(t *testing.T) {
+	t.Parallel()
 	source, target := servers.Standalone(t, "redis:7.0"), servers.Cluster(t, "redis:7.0", 3, 0)
 	fill(source, 30_000)
 	for _, n := range target {

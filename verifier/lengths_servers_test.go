@@ -11,6 +11,7 @@ import (
 
 // TestLengthsOfOtherEncodings: at depth length, what is the same has the same length, however each side encodes it.
 func TestLengthsOfOtherEncodings(t *testing.T) {
+	t.Parallel()
 	packed, table := servers.Standalone(t, "redis:7.0"), servers.Standalone(t, "redis:7.0", unpacked...)
 	for _, s := range []*servers.Server{packed, table} {
 		s.Must("PFADD", "hll", "a", "b", "c")

@@ -12,6 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/redis/rueidis"
+
 	"surecut/e2e/servers"
 	"surecut/internal/endpoint"
 	"surecut/internal/keyspace"
@@ -43,6 +45,7 @@ func traffic(t *testing.T, source *servers.Server) {
 
 // Lag is never a difference: a native replica of a source that is written all the time holds what it must.
 func TestReplicaUnderWrites(t *testing.T) {
+	t.Parallel()
 	source := servers.Standalone(t, "redis:7.0")
 	fill(source, 5000)
 	target := servers.Replica(t, source)
@@ -55,6 +58,7 @@ func TestReplicaUnderWrites(t *testing.T) {
 
 // With the link stopped at offsets, keys that never stand still get their verdict: right ones the same, a wrong one different.
 func TestProofAtOffset(t *testing.T) {
+	t.Parallel()
 	source, target := servers.Standalone(t, "redis:7.0"), servers.Standalone(t, "redis:8.0")
 	f := follow(t, source, target)
 	fill(source, 2000)
@@ -79,6 +83,7 @@ func TestProofAtOffset(t *testing.T) {
 
 // A transaction of a cluster reads keys of one slot only: those of many slots take several at one standstill.
 func TestProofAtOffsetOfCluster(t *testing.T) {
+	t.Parallel()
 	source, target := servers.Cluster(t, "redis:7.0", 1, 0)[0], servers.Standalone(t, "redis:7.0")
 	f := follow(t, source, target)
 	f.slots = []endpoint.SlotRange{{First: 0, Last: keyspace.Slots - 1}}
@@ -100,6 +105,7 @@ func TestProofAtOffsetOfCluster(t *testing.T) {
 
 // A cluster's replicas answer for their slots once they are told to.
 func TestClusterFromReplicas(t *testing.T) {
+	t.Parallel()
 	source, target := servers.Cluster(t, "redis:6.0", 3, 1), servers.Cluster(t, "valkey/valkey:8.1", 3, 0)
 	for i := range 300 {
 		key := "k" + strconv.Itoa(i)
@@ -156,12 +162,10 @@ func follow(t *testing.T, source, target *servers.Server) *follower {
 	}
 	f := &follower{reads: source.Addr, id: session.ReplID, at: session.Offset, limit: -1}
 	f.moved = sync.NewCond(&f.mu)
-	client := target.Client(0)
-	done := make(chan struct{})
+	stream, done := make(chan sent, 1000), make(chan struct{})
 	go func() {
-		defer close(done)
-		r := resp.NewReader(session)
-		for {
+		defer close(stream)
+		for r := resp.NewReader(session); ; {
 			args, n, err := r.ReadCommand()
 			if err != nil {
 				f.mu.Lock()
@@ -174,21 +178,12 @@ func follow(t *testing.T, source, target *servers.Server) *follower {
 			for i := range args {
 				words[i] = string(args[i])
 			}
-			f.mu.Lock()
-			for f.limit >= 0 && f.at+n > f.limit {
-				f.moved.Wait()
-			}
-			f.mu.Unlock()
-			switch strings.ToUpper(words[0]) {
-			case "PING", "SELECT", "REPLCONF", "MULTI", "EXEC":
-			default:
-				client.Do(context.Background(), client.B().Arbitrary(words...).Build())
-			}
-			f.mu.Lock()
-			f.at += n
-			f.moved.Broadcast()
-			f.mu.Unlock()
+			stream <- sent{words, n}
 		}
+	}()
+	go func() {
+		defer close(done)
+		f.apply(target.Client(0), stream)
 	}()
 	go func() { // a source drops a replica that has not acknowledged for repl-timeout
 		tick := time.NewTicker(time.Second)
@@ -209,6 +204,50 @@ func follow(t *testing.T, source, target *servers.Server) *follower {
 	}()
 	t.Cleanup(func() { session.Close(); f.Release(); <-done })
 	return f
+}
+
+// sent is a command of the stream, and the bytes that it takes there.
+type sent struct {
+	words []string
+	bytes int64
+}
+
+// apply sends what has arrived to the target, as much at once as the limit lets: one by one, it would not keep up with a source that
+// is written as fast as it can be.
+func (f *follower) apply(client rueidis.Client, stream <-chan sent) {
+	for next, ok := <-stream; ok; {
+		f.mu.Lock()
+		for f.limit >= 0 && f.at+next.bytes > f.limit {
+			f.moved.Wait()
+		}
+		at, limit := f.at, f.limit
+		f.mu.Unlock()
+		var cmds rueidis.Commands
+		for fits := true; fits; {
+			at += next.bytes
+			switch strings.ToUpper(next.words[0]) {
+			case "PING", "SELECT", "REPLCONF", "MULTI", "EXEC":
+			default:
+				cmds = append(cmds, client.B().Arbitrary(next.words...).Build())
+			}
+			select {
+			case next, ok = <-stream:
+				fits = ok && (limit < 0 || at+next.bytes <= limit)
+			default:
+				next.words, fits = nil, false
+			}
+		}
+		if len(cmds) > 0 {
+			client.DoMulti(context.Background(), cmds...)
+		}
+		f.mu.Lock()
+		f.at = at
+		f.moved.Broadcast()
+		f.mu.Unlock()
+		if ok && next.words == nil {
+			next, ok = <-stream
+		}
+	}
 }
 
 func (f *follower) catchUp(t *testing.T, source *servers.Server) {

@@ -17,6 +17,7 @@ import (
 
 // A collection that is written while it is scanned is read whole in the end: once, whatever the attempts before have read of it.
 func TestCollectionWrittenMeanwhile(t *testing.T) {
+	t.Parallel()
 	s := servers.Standalone(t, "redis:7.0")
 	s.Must("EVAL", "for i=1,5000 do redis.call('HSET','hash',i,string.rep('x',400)) redis.call('SADD','set',i..string.rep('x',400)) end", "0")
 	ctx, cancel := context.WithCancel(context.Background())
@@ -53,6 +54,7 @@ func TestCollectionWrittenMeanwhile(t *testing.T) {
 
 // A key that moves from a node that has not listed it to one that is past it is in no list. A comparison that may have missed keys must say so.
 func TestSlotMovesWhileListed(t *testing.T) {
+	t.Parallel()
 	source, target := servers.Cluster(t, "redis:7.0", 3, 0), servers.Standalone(t, "redis:7.0")
 	from, to := source[1], source[0]
 	const slot = keyspace.Slots / 2
@@ -117,6 +119,7 @@ func moveSlot(t *testing.T, from, to *servers.Server, all []*servers.Server, slo
 
 // A slot that is on its way when the listing ends may have hidden keys as well.
 func TestSlotOnTheMove(t *testing.T) {
+	t.Parallel()
 	source, target := servers.Cluster(t, "redis:7.0", 2, 0), servers.Standalone(t, "redis:7.0")
 	for _, s := range []*servers.Server{source[0], target} {
 		s.Must("SET", tagged(5)+"a", "v")
@@ -138,6 +141,7 @@ func TestSlotOnTheMove(t *testing.T) {
 
 // The cursor of SCAN means nothing to a server that has been restarted, and writes must not explain what it left out.
 func TestRestartedWhileListed(t *testing.T) {
+	t.Parallel()
 	source, target := servers.Standalone(t, "redis:7.0", "--appendonly", "yes"), servers.Standalone(t, "redis:7.0")
 	fill(source, 80_000)
 	fill(target, 80_000)

@@ -166,12 +166,14 @@ var unpacked = []string{"--hash-max-ziplist-entries", "0", "--zset-max-ziplist-e
 	"--list-max-ziplist-size", "1", "--stream-node-max-entries", "1", "--hll-sparse-max-bytes", "0"}
 
 func TestMutations(t *testing.T) {
+	t.Parallel()
 	for _, pair := range mutationPairs {
 		name, args := pair.source+" to "+pair.target, []string(nil)
 		if pair.encodings {
 			name, args = name+", other encodings", unpacked
 		}
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			source, target := servers.Standalone(t, pair.source), servers.Standalone(t, pair.target, args...)
 			send := func(s *servers.Server, db int, list commands) {
 				t.Helper()

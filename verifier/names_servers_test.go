@@ -12,6 +12,7 @@ import (
 
 // TestRepairOfLongNames: a report names a long key in part, and repair finds it by its length and digest.
 func TestRepairOfLongNames(t *testing.T) {
+	t.Parallel()
 	source, target := servers.Standalone(t, "redis:7.0"), servers.Standalone(t, "redis:7.0")
 	source.Must("EVAL", `for i=1,5 do redis.call('SET',string.rep('x',100000)..i,i) end redis.call('SET','short','v')`, "0")
 	target.Must("EVAL", `redis.call('SET',string.rep('x',100000)..1,1) redis.call('SET',string.rep('x',100000)..2,'other') redis.call('SET',string.rep('y',100000),'extra')`, "0")

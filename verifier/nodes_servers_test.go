@@ -60,8 +60,10 @@ func runURLs(t *testing.T, source, target string, change func(*Options)) *Report
 // TestReplicaThatIsNotCurrent: the primary is read in place of a replica whose link is down, whether the topology names the replica or the
 // server alone does.
 func TestReplicaThatIsNotCurrent(t *testing.T) {
+	t.Parallel()
 	for _, kind := range []string{"cluster", "standalone"} {
 		t.Run(kind, func(t *testing.T) {
+			t.Parallel()
 			var primary, replica *servers.Server
 			if kind == "cluster" {
 				nodes := servers.Cluster(t, "redis:7.0", 1, 1)
@@ -98,6 +100,7 @@ func TestReplicaThatIsNotCurrent(t *testing.T) {
 
 // TestReplicaThatIsCutOffInTheMiddle: a replica was current when the run began, and is not at its end.
 func TestReplicaThatIsCutOffInTheMiddle(t *testing.T) {
+	t.Parallel()
 	primary := servers.Standalone(t, "redis:7.0")
 	replica, target := servers.Replica(t, primary), servers.Standalone(t, "redis:7.0")
 	primary.Must("SET", "k", "old")
@@ -123,6 +126,7 @@ func TestReplicaThatIsCutOffInTheMiddle(t *testing.T) {
 
 // TestURLOfAReplica: what the URL names is a replica with a key of its own; its primary is what was meant to be moved.
 func TestURLOfAReplica(t *testing.T) {
+	t.Parallel()
 	primary, other := servers.Standalone(t, "redis:7.0"), servers.Standalone(t, "redis:7.0")
 	replica := servers.Replica(t, primary)
 	replica.Must("CONFIG", "SET", "replica-read-only", "no")
@@ -170,6 +174,7 @@ func TestURLOfAReplica(t *testing.T) {
 
 // TestDemotedInTheMiddle: a server that was a primary when the run began, and was made a replica of another one while it was read.
 func TestDemotedInTheMiddle(t *testing.T) {
+	t.Parallel()
 	source, target, third := servers.Standalone(t, "redis:7.0"), servers.Standalone(t, "redis:7.0"), servers.Standalone(t, "redis:7.0")
 	for _, s := range []*servers.Server{source, target, third} {
 		s.Must("SET", "k", "v")
@@ -196,6 +201,7 @@ func TestDemotedInTheMiddle(t *testing.T) {
 
 // TestChainOfReplicas: of a replica of a replica the primary at the end is read, and the report names it and what each server is.
 func TestChainOfReplicas(t *testing.T) {
+	t.Parallel()
 	primary := servers.Standalone(t, "redis:7.0")
 	fill(primary, 5)
 	middle := servers.Replica(t, primary)

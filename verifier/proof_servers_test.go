@@ -48,9 +48,11 @@ func count(t *testing.T, s *servers.Server, key string, perSecond int) (stop fun
 // A counter that is off by one for good is never called the same, however often it is incremented; beside a migration it is different
 // each time.
 func TestCounterOffByOne(t *testing.T) {
+	t.Parallel()
 	for _, rate := range []int{20, 500, 5000} {
 		for _, off := range []string{"1", "-1"} {
 			t.Run(fmt.Sprintf("%d a second, %s", rate, off), func(t *testing.T) {
+				t.Parallel()
 				source, target := servers.Standalone(t, "redis:7.0"), servers.Standalone(t, "redis:7.0")
 				f := follow(t, source, target)
 				fill(source, 200)
@@ -78,8 +80,10 @@ func TestCounterOffByOne(t *testing.T) {
 // A source is told of its writes by what costs it nothing: without a backlog it is never asked for its stream, which would have it
 // make a snapshot.
 func TestHowWritesAreKnown(t *testing.T) {
+	t.Parallel()
 	for _, image := range servers.Must() {
 		t.Run(image, func(t *testing.T) {
+			t.Parallel()
 			source, target := servers.Standalone(t, image), servers.Standalone(t, image)
 			fill(source, 200)
 			fill(target, 200)
@@ -122,6 +126,7 @@ func TestHowWritesAreKnown(t *testing.T) {
 // A user who may neither replicate nor track: the counters say whether anything was written, and where something was, keys are read
 // again.
 func TestNothingTells(t *testing.T) {
+	t.Parallel()
 	source, target := servers.Standalone(t, "redis:7.0"), servers.Standalone(t, "redis:7.0")
 	fill(source, 200)
 	fill(target, 200)
@@ -150,14 +155,16 @@ func TestNothingTells(t *testing.T) {
 
 // An expiry that the target has lost is found while the source's key expires: the target keeps what must go.
 func TestExpiryLostOfAKeyThatExpires(t *testing.T) {
+	t.Parallel()
 	source, target := servers.Standalone(t, "redis:7.0"), servers.Standalone(t, "redis:7.0")
 	for i, left := range []int{200, 1500, 2500, 3500, 4800, 7000} {
 		key := "k" + strconv.Itoa(i)
 		source.Must("SET", key, "v", "PX", strconv.Itoa(left))
 		target.Must("SET", key, "v")
 	}
-	source.Must("SET", "right", "v", "PX", "2500")
-	target.Must("SET", "right", "v", "PX", "2500")
+	at := strconv.FormatInt(time.Now().Add(2500*time.Millisecond).UnixMilli(), 10)
+	source.Must("SET", "right", "v", "PXAT", at)
+	target.Must("SET", "right", "v", "PXAT", at)
 	r := verify(t, source, target, nil)
 	if r.Totals.Different+r.Totals.Extra != 6 || r.Totals.Unchecked != 0 || len(r.Findings) != 6 {
 		t.Errorf("%s: %+v, %+v", r.Verdict, r.Totals, r.Findings)

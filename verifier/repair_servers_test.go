@@ -15,16 +15,18 @@ import (
 
 // What a link has not applied yet is in a copied value already. Repaired while the link stands still, it is not applied twice.
 func TestRepairWhileFed(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct {
 		name    string
-		source  func() *servers.Server
+		source  func(t *testing.T) *servers.Server
 		cluster bool
 	}{
-		{"standalone", func() *servers.Server { return servers.Standalone(t, "redis:6.0") }, false},
-		{"cluster", func() *servers.Server { return servers.Cluster(t, "redis:7.0", 1, 0)[0] }, true},
+		{"standalone", func(t *testing.T) *servers.Server { return servers.Standalone(t, "redis:6.0") }, false},
+		{"cluster", func(t *testing.T) *servers.Server { return servers.Cluster(t, "redis:7.0", 1, 0)[0] }, true},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			source, target := tt.source(), servers.Standalone(t, "redis:7.0")
+			t.Parallel()
+			source, target := tt.source(t), servers.Standalone(t, "redis:7.0")
 			f := follow(t, source, target)
 			if tt.cluster {
 				f.slots = []endpoint.SlotRange{{First: 0, Last: keyspace.Slots - 1}}
@@ -51,7 +53,7 @@ func TestRepairWhileFed(t *testing.T) {
 				}
 			}
 			if again.Verdict != Same || again.Totals.Same != 20 {
-				t.Errorf("%s by %s: %+v, %+v", again.Verdict, again.Proof, again.Totals, again.Findings)
+				t.Errorf("%s by %s: %+v, %q, of %+v", again.Verdict, again.Proof, again.Totals, again.Reasons, done)
 			}
 		})
 	}

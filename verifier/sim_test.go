@@ -206,6 +206,7 @@ func playMany(from uint64, n int, mutate func(v *verification, w *simWorld, f *s
 // No schedule of writes, lag, expiries and readings leads to a false verdict. SURECUT_SCHEDULES asks for more schedules, SURECUT_SEED
 // plays from a seed on.
 func TestSchedules(t *testing.T) {
+	t.Parallel()
 	n, seed := 15_000, rand.Uint64()>>1
 	if text := os.Getenv("SURECUT_SCHEDULES"); text != "" {
 		n, _ = strconv.Atoi(text)
@@ -353,6 +354,7 @@ func (b blind) probe(ctx context.Context, keys []keyID, keep int64) ([]reading, 
 }
 
 func TestScheduleMutations(t *testing.T) {
+	t.Parallel()
 	seed := rand.Uint64() >> 1
 	t.Logf("seed %d", seed)
 	for _, m := range misjudgements {

@@ -47,8 +47,10 @@ func putAstray(t *testing.T, owner, other *servers.Server, key, value string) {
 
 // TestStraysOfACluster: what a node holds beside its slots is named, and the copy of the owner is judged.
 func TestStraysOfACluster(t *testing.T) {
+	t.Parallel()
 	for _, side := range []string{"source", "target"} {
 		t.Run(side, func(t *testing.T) {
+			t.Parallel()
 			cluster, alone := servers.Cluster(t, "redis:7.0", 3, 0), servers.Standalone(t, "redis:7.0")
 			from, to := cluster[0].URL(), alone.URL()
 			if side == "target" {
@@ -104,6 +106,7 @@ func TestStraysOfACluster(t *testing.T) {
 
 // TestImportedKeysAreNoStrays: a slot that is on its way to a node brings its keys there before the node owns it.
 func TestImportedKeysAreNoStrays(t *testing.T) {
+	t.Parallel()
 	cluster, alone := servers.Cluster(t, "redis:7.0", 3, 0), servers.Standalone(t, "redis:7.0")
 	opts := optionsFor(t, cluster[0].URL(), alone.URL(), func(o *Options) { o.Rounds, o.Interval = 1, 0 })
 	owner, other := owners(t, opts.Source, cluster, keyspace.Slot("k"))

@@ -22,6 +22,7 @@ func fill(s *servers.Server, keys int) {
 
 // The copies are the same; what is refused must not become a pass.
 func TestRefusedCommandIsUnchecked(t *testing.T) {
+	t.Parallel()
 	source, target := servers.Standalone(t, "redis:7.0"), servers.Standalone(t, "redis:7.0")
 	fill(source, 1000)
 	fill(target, 1000)
@@ -91,6 +92,7 @@ func TestUnreachableMidwayIsUnchecked(t *testing.T) {
 
 // Nothing is not the same as nothing: what was meant to be compared may be somewhere else.
 func TestNothingComparedIsNotSame(t *testing.T) {
+	t.Parallel()
 	source, target := servers.Standalone(t, "redis:7.0"), servers.Standalone(t, "redis:7.0")
 	nothing := func(name, sourceURL, want string, change func(*Options)) {
 		t.Helper()
@@ -129,6 +131,7 @@ func TestNothingComparedIsNotSame(t *testing.T) {
 
 // Every large value goes through the windows, and must come to the same digest as on a side where it is read otherwise.
 func TestLargeValues(t *testing.T) {
+	t.Parallel()
 	source, target := servers.Standalone(t, "redis:7.0"), servers.Standalone(t, "valkey/valkey:8.1")
 	for _, s := range []*servers.Server{source, target} {
 		s.Must("EVAL", `for i=1,20000 do local v=i..string.rep('x',100)
@@ -163,6 +166,7 @@ func TestLargeValues(t *testing.T) {
 
 // Where values are too large to be held, the place of the first difference is found in windows.
 func TestLocateLarge(t *testing.T) {
+	t.Parallel()
 	source, target := servers.Standalone(t, "redis:7.0"), servers.Standalone(t, "redis:7.0")
 	for _, s := range []*servers.Server{source, target} {
 		s.Must("EVAL", `for i=1,2000 do
@@ -203,6 +207,7 @@ func TestLocateLarge(t *testing.T) {
 }
 
 func TestDatabaseMap(t *testing.T) {
+	t.Parallel()
 	source, target := servers.Standalone(t, "redis:7.0"), servers.Cluster(t, "redis:7.0", 3, 0)
 	set := func(s *servers.Server, db int, args ...string) {
 		t.Helper()
@@ -232,6 +237,7 @@ func TestDatabaseMap(t *testing.T) {
 }
 
 func TestRepair(t *testing.T) {
+	t.Parallel()
 	source, target := servers.Standalone(t, "redis:7.0"), servers.Standalone(t, "redis:7.0")
 	fill(source, 100)
 	fill(target, 100)
@@ -281,6 +287,7 @@ func TestRepair(t *testing.T) {
 
 // TestRepairAstray: a key where the proxy does not look for it is deleted there, and nowhere else.
 func TestRepairAstray(t *testing.T) {
+	t.Parallel()
 	source := servers.Standalone(t, "redis:6.0")
 	behind := []*servers.Server{servers.Standalone(t, "redis:6.0"), servers.Standalone(t, "redis:6.0")}
 	for _, s := range append(behind, source) {
@@ -311,6 +318,7 @@ func TestRepairAstray(t *testing.T) {
 
 // TestRepairOlderTarget: a payload of a newer server is given in an encoding that the target reads.
 func TestRepairOlderTarget(t *testing.T) {
+	t.Parallel()
 	source, target := servers.Standalone(t, "redis:8.0"), servers.Standalone(t, "redis:6.0")
 	source.Must("RPUSH", "list", "a", "b")
 	source.Must("HSET", "hash", "f", "v")
