@@ -90,26 +90,30 @@ func (l leaf) others() []any {
 
 // TestNoEditMakesAGo: whatever single figure, word or switch of a report of differences is edited, the gate does not say GO.
 func TestNoEditMakesAGo(t *testing.T) {
-	edits := 0
-	for _, findings := range [][]verifier.Finding{realFindings()[:1], realFindings()[7:8], realFindings()[11:12], realFindings()[4:8]} {
-		tree := document(t, verifyIn(6000, findings...))
-		var leaves []leaf
-		leavesOf(tree, "", nil, &leaves)
-		for _, l := range leaves {
-			for _, other := range l.others() {
-				l.set(other)
-				edits++
-				if goes, _ := judged(t, tree, passedCheck()); goes {
-					t.Errorf("%s edited from %v to %v: GO", l.path, l.value, other)
+	t.Parallel()
+	for i, findings := range [][]verifier.Finding{realFindings()[:1], realFindings()[7:8], realFindings()[11:12], realFindings()[4:8]} {
+		t.Run(fmt.Sprint(i), func(t *testing.T) {
+			t.Parallel()
+			edits := 0
+			tree := document(t, verifyIn(6000, findings...))
+			var leaves []leaf
+			leavesOf(tree, "", nil, &leaves)
+			for _, l := range leaves {
+				for _, other := range l.others() {
+					l.set(other)
+					edits++
+					if goes, _ := judged(t, tree, passedCheck()); goes {
+						t.Errorf("%s edited from %v to %v: GO", l.path, l.value, other)
+					}
+					l.set(l.value)
 				}
-				l.set(l.value)
 			}
-		}
-		if goes, why := judged(t, tree, passedCheck()); goes || strings.Contains(why, "contradicts itself") {
-			t.Errorf("unedited: %v, %s", goes, why)
-		}
+			if goes, why := judged(t, tree, passedCheck()); goes || strings.Contains(why, "contradicts itself") {
+				t.Errorf("unedited: %v, %s", goes, why)
+			}
+			t.Logf("%d edits", edits)
+		})
 	}
-	t.Logf("%d edits", edits)
 }
 
 // harmless are the fields of a good verify report that may be edited without a word of the gate: they do not bear on its verdict.
