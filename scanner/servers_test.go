@@ -70,8 +70,10 @@ func many(n, words int) (args []string) {
 }
 
 func TestLiveAndRDBAgree(t *testing.T) {
+	t.Parallel()
 	for _, image := range servers.Images() {
 		t.Run(image, func(t *testing.T) {
+			t.Parallel()
 			s := servers.Standalone(t, image)
 			want := fill(s, 0, 5)
 			ctx, o := context.Background(), DefaultOptions()
@@ -172,6 +174,7 @@ func set(t *testing.T, d *endpoint.Deployment, key string) {
 }
 
 func TestScanCluster(t *testing.T) {
+	t.Parallel()
 	image := servers.Images()[0]
 	nodes := servers.Cluster(t, image, 2, 1)
 	d := endpointtest.Open(t, "redis+cluster://"+nodes[0].Addr)
@@ -201,6 +204,7 @@ func TestScanCluster(t *testing.T) {
 }
 
 func TestKeysThatVanishOrHide(t *testing.T) {
+	t.Parallel()
 	image := servers.Images()[len(servers.Images())-1]
 	s := servers.Standalone(t, image)
 	for i := range 300 {
@@ -274,8 +278,10 @@ func TestRateAndCancel(t *testing.T) {
 
 // TestScanHeatsNoKey: a server that evicts by frequency counts every use, so that none may be counted after a scan.
 func TestScanHeatsNoKey(t *testing.T) {
+	t.Parallel()
 	for _, image := range servers.Must() {
 		t.Run(image, func(t *testing.T) {
+			t.Parallel()
 			s := servers.Standalone(t, image, "--maxmemory", "1gb", "--maxmemory-policy", "allkeys-lfu", "--lfu-log-factor", "0", "--lfu-decay-time", "0")
 			fill(s, 0)
 			used := func() (sum int64) {
@@ -367,6 +373,7 @@ func TestOutputBufferIsReckoned(t *testing.T) {
 
 // TestForeignKeysAreSetAside: a node may hold keys of slots that it does not own.
 func TestForeignKeysAreSetAside(t *testing.T) {
+	t.Parallel()
 	nodes := servers.Cluster(t, servers.Images()[0], 2, 0)
 	d := endpointtest.Open(t, "redis+cluster://"+nodes[0].Addr)
 	for i := range 50 {
@@ -388,6 +395,7 @@ func TestForeignKeysAreSetAside(t *testing.T) {
 }
 
 func TestBatchCountsWhatIsGone(t *testing.T) {
+	t.Parallel()
 	s := servers.Standalone(t, servers.Images()[0])
 	s.Must("SET", "here", "x")
 	conn, err := endpointtest.Open(t, s.URL()).OpenSession(t.Context(), s.Addr)
