@@ -51,6 +51,7 @@ func alarms(t *testing.T, rep Report) (ids []string) {
 
 // TestOrdinaryMove: whoever makes the most common move has few things to decide.
 func TestOrdinaryMove(t *testing.T) {
+	t.Parallel()
 	move, source := ordinaryMove(t)
 	fill(t, source, 2000)
 	rep := check(t, move, nil)

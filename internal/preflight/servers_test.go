@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -20,7 +21,7 @@ import (
 
 const password = "pw"
 
-// bench is the servers that the cases share; each case puts back what it changes.
+// bench is the servers that cases share; each case puts back what it changes.
 type bench struct {
 	primary, replica, target *servers.Server
 	sentinels                []*servers.Server // of primary and replica
@@ -350,11 +351,13 @@ func eventually(t *testing.T, what string, ok func() bool) {
 }
 
 func TestEveryCheckPassesAndDoesNot(t *testing.T) {
-	b := newBench(t)
+	t.Parallel()
 	ids := slices.DeleteFunc(IDs(), func(id string) bool { return id == "source_file" }) // made of files only
-	good := check(t, b.good(), nil)
-	passedOrNot := map[string]map[bool]bool{}
+	var mu sync.Mutex
+	passedOrNot := map[string]map[bool]bool{} // guarded by mu
 	saw := func(id string, r Result) {
+		mu.Lock()
+		defer mu.Unlock()
 		if passedOrNot[id] == nil {
 			passedOrNot[id] = map[bool]bool{}
 		}
@@ -368,6 +371,35 @@ func TestEveryCheckPassesAndDoesNot(t *testing.T) {
 				}
 			}
 		}
+	}
+	const benches = 3
+	t.Run("servers", func(t *testing.T) { // it ends when all of its own have
+		for n := range benches {
+			t.Run(strconv.Itoa(n), func(t *testing.T) {
+				t.Parallel()
+				b := newBench(t)
+				if n == 0 {
+					passes(t, b, ids, saw)
+				}
+				for i, id := range ids {
+					if i%benches == n {
+						passesNot(t, b, id, len(ids), saw)
+					}
+				}
+			})
+		}
+	})
+	for _, id := range ids {
+		if !passedOrNot[id][true] || !passedOrNot[id][false] {
+			t.Errorf("%s has no pair: passed %v, did not %v", id, passedOrNot[id][true], passedOrNot[id][false])
+		}
+	}
+}
+
+// passes: every check passes where nothing is wrong.
+func passes(t *testing.T, b *bench, ids []string, saw func(string, Result)) {
+	good := check(t, b.good(), nil)
+	for _, id := range ids {
 		if id == "tcp_kernel" { // this host's kernel is as it is
 			continue
 		}
@@ -379,24 +411,23 @@ func TestEveryCheckPassesAndDoesNot(t *testing.T) {
 			}
 			saw(id, worst(good, id).Result)
 		})
-		for _, tt := range cases[id] {
-			t.Run("not/"+id+"/"+tt.name, func(t *testing.T) {
-				rep := tt.run(t, b)
-				c := worst(rep, id)
-				if c.Result != tt.want || !strings.Contains(c.Found, tt.says) || c.Remedy == "" && tt.want != Note {
-					t.Errorf("%+v, want %s that says %q, with a remedy (%s)", c, tt.want, tt.says, tt.why)
-				}
-				if len(distinct(rep)) != len(ids) {
-					t.Errorf("the report has %d of %d checks", len(distinct(rep)), len(ids))
-				}
-				saw(id, c.Result)
-			})
-		}
 	}
-	for _, id := range ids {
-		if !passedOrNot[id][true] || !passedOrNot[id][false] {
-			t.Errorf("%s has no pair: passed %v, did not %v", id, passedOrNot[id][true], passedOrNot[id][false])
-		}
+}
+
+// passesNot runs the cases of a check, whose reports have so many checks.
+func passesNot(t *testing.T, b *bench, id string, checks int, saw func(string, Result)) {
+	for _, tt := range cases[id] {
+		t.Run("not/"+id+"/"+tt.name, func(t *testing.T) {
+			rep := tt.run(t, b)
+			c := worst(rep, id)
+			if c.Result != tt.want || !strings.Contains(c.Found, tt.says) || c.Remedy == "" && tt.want != Note {
+				t.Errorf("%+v, want %s that says %q, with a remedy (%s)", c, tt.want, tt.says, tt.why)
+			}
+			if len(distinct(rep)) != checks {
+				t.Errorf("the report has %d of %d checks", len(distinct(rep)), checks)
+			}
+			saw(id, c.Result)
+		})
 	}
 }
 
@@ -428,6 +459,7 @@ func behindProxy(t *testing.T, astray bool) string {
 
 // TestPassesBehindProxyAndSentinels: where there is a proxy and sentinels, what is in order passes, and not only what is not there.
 func TestPassesBehindProxyAndSentinels(t *testing.T) {
+	t.Parallel()
 	source := behindProxy(t, false)
 	primary := servers.Standalone(t, "redis:7.0")
 	servers.Replica(t, primary)
@@ -450,8 +482,10 @@ func distinct(rep Report) map[string]bool {
 
 // TestLeastPrivilege makes the user that the remedy says, by running it in a shell as a person would, and nothing is missing.
 func TestLeastPrivilege(t *testing.T) {
+	t.Parallel()
 	for _, image := range servers.Must() {
 		t.Run(image, func(t *testing.T) {
+			t.Parallel()
 			source, target := servers.Standalone(t, image), servers.Standalone(t, image)
 			for _, s := range []*servers.Server{source, target} {
 				s.Must("ACL", "SETUSER", "low", "on", ">"+password, "~*", "+@connection", "+info", "+multi", "+discard")
@@ -488,8 +522,10 @@ func TestLeastPrivilege(t *testing.T) {
 }
 
 func TestEveryMissingCommandIsNamed(t *testing.T) {
+	t.Parallel()
 	for _, image := range servers.Must() {
 		t.Run(image, func(t *testing.T) {
+			t.Parallel()
 			s := servers.Standalone(t, image)
 			target := servers.Standalone(t, image)
 			for _, name := range []string{"psync", "dump", "multi", "exec", "replconf", "role"} {
