@@ -13,8 +13,8 @@ import (
 // reserved starts the tool's own keys.
 const reserved = "__surecut"
 
-// ttlTolerance is how far expiries may lie apart, in ms.
-const ttlTolerance = 2000
+// ttlTolerance is how far expiries may lie apart.
+const ttlTolerance = 2 * time.Second
 
 // Pair is the two deployments of a comparison.
 type Pair struct{ Source, Target *Side }
@@ -23,6 +23,7 @@ type Pair struct{ Source, Target *Side }
 type CompareOptions struct {
 	DBs         map[int]int // source database: target database; nil: every database, each to its own
 	NoFunctions bool
+	Later       time.Duration // how much later one side was made to count relative expiries than the other: they may lie apart as far, too
 }
 
 // Result of a comparison. Differences holds at most 20 of Count.
@@ -63,7 +64,7 @@ func Compare(ctx context.Context, p Pair, o CompareOptions) (*Result, error) {
 		}
 	}
 	for _, db := range slices.Sorted(maps.Keys(dbs)) {
-		if err := compareDB(ctx, p, db, dbs[db], r); err != nil {
+		if err := compareDB(ctx, p, db, dbs[db], ttlTolerance+o.Later, r); err != nil {
 			return r, fmt.Errorf("compare database %d: %w", db, err)
 		}
 	}
@@ -76,8 +77,8 @@ func Compare(ctx context.Context, p Pair, o CompareOptions) (*Result, error) {
 }
 
 // compareDB compares what the source has, and looks for what only the target has.
-func compareDB(ctx context.Context, p Pair, sourceDB, targetDB int, r *Result) error {
-	c := comparer{pair: p, sourceDB: sourceDB, targetDB: targetDB, shape: shapeOf(p.Source, p.Target), result: r}
+func compareDB(ctx context.Context, p Pair, sourceDB, targetDB int, tolerance time.Duration, r *Result) error {
+	c := comparer{pair: p, sourceDB: sourceDB, targetDB: targetDB, shape: shapeOf(p.Source, p.Target), tolerance: tolerance.Milliseconds(), result: r}
 	seen := map[string]bool{}
 	err := eachKeys(ctx, p.Source, sourceDB, func(keys []string) error {
 		fresh := keys[:0]
@@ -135,6 +136,7 @@ type comparer struct {
 	pair               Pair
 	sourceDB, targetDB int
 	shape              shape
+	tolerance          int64 // of expiries, in ms
 	result             *Result
 }
 
@@ -196,7 +198,7 @@ func (c *comparer) pass(ctx context.Context, keys []string) (map[string]suspect,
 			return nil, fmt.Errorf("target: %w", err)
 		}
 		for i, k := range part {
-			if d := difference(&source[i], &target[i]); d != "" {
+			if d := difference(&source[i], &target[i], c.tolerance); d != "" {
 				suspects[k] = suspect{d, source[i].expires() || target[i].expires()}
 			}
 		}
@@ -216,7 +218,7 @@ func (v *value) expires() bool {
 }
 
 // difference says what differs, "" where nothing does.
-func difference(source, target *value) string {
+func difference(source, target *value, tolerance int64) string {
 	switch {
 	case source.kind == target.kind && source.kind == "":
 		return ""
@@ -227,7 +229,7 @@ func difference(source, target *value) string {
 	case source.kind != target.kind:
 		return fmt.Sprintf("%s on the source, %s on the target", source.kind, target.kind)
 	}
-	if d := differentTTL(source.ttl, target.ttl); d != "" {
+	if d := differentTTL(source.ttl, target.ttl, tolerance); d != "" {
 		return d
 	}
 	for i := range max(len(source.lines), len(target.lines)) {
@@ -238,16 +240,16 @@ func difference(source, target *value) string {
 		}
 	}
 	for f, ttl := range source.fields {
-		if d := differentTTL(ttl, target.fields[f]); d != "" {
+		if d := differentTTL(ttl, target.fields[f], tolerance); d != "" {
 			return fmt.Sprintf("field %q: %s", shorten(f), d)
 		}
 	}
 	return ""
 }
 
-func differentTTL(source, target int64) string {
+func differentTTL(source, target, tolerance int64) string {
 	never := func(ttl int64) bool { return ttl == -1 }
-	if never(source) != never(target) || !never(source) && abs(source-target) > ttlTolerance {
+	if never(source) != never(target) || !never(source) && abs(source-target) > tolerance {
 		return fmt.Sprintf("ttl %d ms on the source, %d on the target", source, target)
 	}
 	return ""
