@@ -19,6 +19,7 @@ import (
 	"github.com/redis/rueidis"
 
 	"surecut/internal/endpoint"
+	"surecut/internal/reply"
 )
 
 // A target belongs to one run of one migration at a time. The record __surecut:migration says to which; it is changed only by
@@ -250,7 +251,8 @@ func (c *claim) changeWatched(ctx context.Context, client rueidis.Client, state 
 	}()
 	var now int64
 	if m, err := dc.Do(ctx, arbitrary(dc, "TIME")).ToMessage(); err == nil {
-		now, _ = parseTime(m) // a proxy may not tell it
+		at, _ := reply.Time(&m) // a proxy may not tell it
+		now = at.UnixMilli()
 	}
 	own, others := c.t.ownDB(), c.others()
 	for _, db := range append(others, own) {

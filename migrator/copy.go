@@ -14,6 +14,7 @@ import (
 	"surecut/internal/command"
 	"surecut/internal/endpoint"
 	"surecut/internal/keyspace"
+	"surecut/internal/reply"
 )
 
 // sourceReader reads keys on the node that the link receives from, at known offsets.
@@ -166,7 +167,7 @@ func firstRefusal(res []rueidis.RedisResult, exec error) error {
 
 func parseRead(addr string, keys []keyspace.Key, replies []rueidis.RedisMessage, values bool) (out []copied, err error) {
 	n := len(replies)
-	nowMs, err := parseTime(replies[0])
+	now, err := reply.Time(&replies[0])
 	if err != nil {
 		return nil, fmt.Errorf("source %s: TIME: %w", addr, err)
 	}
@@ -190,7 +191,7 @@ func parseRead(addr string, keys []keyspace.Key, replies []rueidis.RedisMessage,
 		}
 		out[j] = copied{key: k, offset: offset, present: ttl != -2}
 		if ttl >= 0 {
-			out[j].expireAt = max(nowMs+ttl, 1)
+			out[j].expireAt = max(now.UnixMilli()+ttl, 1)
 		}
 	}
 	for j, k := range keys {
@@ -212,17 +213,6 @@ func parseRead(addr string, keys []keyspace.Key, replies []rueidis.RedisMessage,
 		out[j].present = out[j].present && exists
 	}
 	return out, nil
-}
-
-// parseTime returns a reply of TIME as Unix ms.
-func parseTime(m rueidis.RedisMessage) (int64, error) {
-	parts, err := m.AsStrSlice()
-	if err != nil || len(parts) != 2 {
-		return 0, fmt.Errorf("unexpected reply: %w", err)
-	}
-	sec, err1 := strconv.ParseInt(parts[0], 10, 64)
-	usec, err2 := strconv.ParseInt(parts[1], 10, 64)
-	return sec*1000 + usec/1000, errors.Join(err1, err2)
 }
 
 // copyKeys makes the target hold keys as the source holds them now, in place of what the stream says about them up to

@@ -21,5 +21,9 @@
 // A key of the target that expired by itself while nobody applied the stream is noticed at its next change, and copied
 // when the link has caught up.
 //
+// Values of a source that refuses DUMP are read by the commands of their types, in a loop of this package's own. The verifier
+// has another one on purpose: one wrong loop in both would read the same wrong value twice and call it the same. They share
+// the parsing of single replies alone (internal/reply).
+//
 // The package does not compare and does not judge; the counters of its Report add up.
 package migrator

@@ -20,6 +20,7 @@ import (
 	"surecut/internal/files"
 	"surecut/internal/keyspace"
 	"surecut/internal/rdb"
+	"surecut/internal/reply"
 	"surecut/internal/spool"
 )
 
@@ -611,10 +612,10 @@ func (l *link) measureSkew(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("source %s: TIME: %w", addr, err)
 	}
-	now, err := parseTime(m)
+	now, err := reply.Time(&m)
 	if err != nil {
 		return fmt.Errorf("source %s: TIME: %w", addr, err)
 	}
-	l.skew.Store(now - before.Add(time.Since(before)/2).UnixMilli())
+	l.skew.Store(now.UnixMilli() - before.Add(time.Since(before)/2).UnixMilli())
 	return nil
 }

@@ -7,11 +7,13 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/redis/rueidis"
 
 	"surecut/internal/keyspace"
 	"surecut/internal/rdb"
+	"surecut/internal/reply"
 )
 
 // postponement is what is added to every expiry that an AOF gives a key, in ms, some 3000 years: a server expires nothing
@@ -198,8 +200,9 @@ func (w *writer) expireTime(addr string, got []rueidis.RedisResult) (at int64, a
 		return at, again, err
 	}
 	m, err := got[0].ToMessage()
+	var now time.Time
 	if err == nil {
-		at, err = parseTime(m)
+		now, err = reply.Time(&m)
 	}
 	ttl := int64(-1)
 	if err == nil {
@@ -208,5 +211,5 @@ func (w *writer) expireTime(addr string, got []rueidis.RedisResult) (at int64, a
 	if again, err = classify(addr, err); ttl < 0 {
 		return -1, again, err
 	}
-	return at + ttl, again, err
+	return now.UnixMilli() + ttl, again, err
 }

@@ -16,6 +16,7 @@ import (
 	"surecut/internal/endpoint"
 	"surecut/internal/keyspace"
 	"surecut/internal/rdb"
+	"surecut/internal/reply"
 )
 
 // Bounds of what a scan asks for at once.
@@ -279,10 +280,11 @@ func (s *scan) read(ctx context.Context, db int, names []string, expireTimes boo
 	if err != nil {
 		return nil, err
 	}
-	base, err := parseTime(m)
+	now, err := reply.Time(&m)
 	if err != nil {
 		return nil, err
 	}
+	base := now.UnixMilli()
 	if expireTimes {
 		base = 0
 	}

@@ -129,6 +129,9 @@ func TestScanWithoutDump(t *testing.T) {
 					}
 				}
 			}
+			// a stream that is full to its last ID, in whole pages: what comes behind it is not its beginning
+			source.Must("EVAL", `for i=1,ARGV[1]-1 do redis.call('XADD',KEYS[1],i..'-1','f','v') end
+				redis.call('XADD',KEYS[1],'18446744073709551615-18446744073709551615','f','v')`, "1", "stream:used up", fmt.Sprint(typedElements))
 			u := urls{source.URL(), target.URL()}
 			r := begin(t, u, t.TempDir(), func(cfg *Config) { cfg.Capture = CaptureScan })
 			<-r.ended

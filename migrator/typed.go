@@ -13,6 +13,7 @@ import (
 	"surecut/internal/endpoint"
 	"surecut/internal/keyspace"
 	"surecut/internal/rdb"
+	"surecut/internal/reply"
 )
 
 // A source that refuses DUMP is read by the commands of each type. A value of few elements is read at once, and goes on in an
@@ -128,10 +129,11 @@ func (s *scan) readTyped(ctx context.Context, db int, names []string, expireTime
 	if err != nil {
 		return nil, err
 	}
-	base, err := parseTime(m)
+	now, err := reply.Time(&m)
 	if err != nil {
 		return nil, err
 	}
+	base := now.UnixMilli()
 	if expireTimes {
 		base = 0
 	}
@@ -376,11 +378,11 @@ func (t *typed) walkScan(command string, kind keyspace.Type, name string, v keys
 		if err != nil {
 			return err
 		}
-		parts, err := m.ToArray()
-		if err != nil || len(parts) != 2 {
-			return fmt.Errorf("%s gave %d parts: %w", command, len(parts), err)
+		next, page, err := reply.Scan(&m)
+		if err != nil {
+			return fmt.Errorf("%s: %w", command, err)
 		}
-		list, err := parts[1].AsStrSlice()
+		list, err := reply.Texts(page)
 		if err != nil {
 			return err
 		}
@@ -393,13 +395,10 @@ func (t *typed) walkScan(command string, kind keyspace.Type, name string, v keys
 			return err
 		}
 		some = some || len(list) > 0
-		if cursor, err = parts[0].ToString(); err != nil {
-			return err
-		}
-		if cursor == "0" && !some {
+		if next == "0" && !some {
 			return errGone
 		}
-		if cursor == "0" {
+		if cursor = next; cursor == "0" {
 			return nil
 		}
 	}
@@ -439,25 +438,31 @@ func (t *typed) walkStream(name string, v keyspace.Visitor) error {
 		if err != nil {
 			return err
 		}
-		var last keyspace.StreamID
+		var next keyspace.StreamID
+		more := len(entries) == typedElements
 		for i := range entries {
-			if last, err = feedEntry(&entries[i], v); err != nil {
+			e, err := reply.Entry(&entries[i])
+			if err == nil {
+				err = v.StreamEntry(e.ID, e.Fields)
+			}
+			if err != nil {
 				return err
 			}
+			if i == typedElements-1 {
+				next, more = e.ID.Next()
+			}
 		}
-		if length += uint64(len(entries)); len(entries) < typedElements {
+		if length += uint64(len(entries)); !more {
 			break
 		}
-		if last.Seq++; last.Seq == 0 { // exclusive IDs came with 6.2
-			last.Ms++
-		}
-		from = last.String()
+		from = next.String()
 	}
-	info, err := t.pairs("XINFO", "STREAM", name)
+	info, err := t.fields("XINFO", "STREAM", name)
 	if err != nil {
 		return err
 	}
-	meta, err := metaOf(info, length)
+	meta, err := reply.Stream(info)
+	meta.Length = length
 	if err == nil {
 		err = v.StreamMeta(meta)
 	}
@@ -481,91 +486,21 @@ func (t *typed) walkStream(name string, v keyspace.Visitor) error {
 	return err
 }
 
-// feedEntry hands over an entry: its ID, and names and values in turn.
-func feedEntry(m *rueidis.RedisMessage, v keyspace.Visitor) (id keyspace.StreamID, err error) {
-	parts, err := m.ToArray()
-	if err != nil || len(parts) != 2 {
-		return id, fmt.Errorf("an entry of a stream of %d parts: %w", len(parts), err)
-	}
-	if id, err = streamID(&parts[0]); err != nil {
-		return id, err
-	}
-	texts, err := parts[1].AsStrSlice()
-	if err != nil {
-		return id, err
-	}
-	fields := make([][]byte, len(texts))
-	for i := range texts {
-		fields[i] = []byte(texts[i])
-	}
-	return id, v.StreamEntry(id, fields)
-}
-
-func streamID(m *rueidis.RedisMessage) (id keyspace.StreamID, err error) {
-	text, err := m.ToString()
-	if err != nil {
-		return id, err
-	}
-	ms, seq, _ := strings.Cut(text, "-")
-	var err1, err2 error
-	id.Ms, err1 = strconv.ParseUint(ms, 10, 64)
-	id.Seq, err2 = strconv.ParseUint(seq, 10, 64)
-	if errors.Join(err1, err2) != nil {
-		return id, fmt.Errorf("stream ID %q is not like 1-0", text)
-	}
-	return id, nil
-}
-
-// pairs reads names and values in turn, as XINFO gives them.
-func (t *typed) pairs(args ...string) (map[string]rueidis.RedisMessage, error) {
+// fields asks for names and values.
+func (t *typed) fields(args ...string) (reply.Fields, error) {
 	m, err := t.ask(args...)
 	if err != nil {
 		return nil, err
 	}
-	return m.AsMap()
-}
-
-func metaOf(info map[string]rueidis.RedisMessage, length uint64) (meta keyspace.StreamMeta, err error) {
-	meta.Length = length
-	last := info["last-generated-id"]
-	if meta.LastID, err = streamID(&last); err != nil {
-		return meta, err
-	}
-	deleted, ok := info["max-deleted-entry-id"] // since 7.0
-	if !ok {
-		return meta, nil
-	}
-	meta.HasCounters = true
-	if meta.MaxDeletedID, err = streamID(&deleted); err != nil {
-		return meta, err
-	}
-	added := info["entries-added"]
-	n, err := added.AsInt64()
-	meta.EntriesAdded = uint64(n)
-	return meta, err
+	return reply.FieldsOf(&m)
 }
 
 // group reads a group with its consumers and pending entries.
 func (t *typed) group(name string, m *rueidis.RedisMessage) (g keyspace.Group, err error) {
-	info, err := m.AsMap()
-	if err != nil {
+	if g, _, err = reply.Group(m); err != nil {
 		return g, err
 	}
-	title, last := info["name"], info["last-delivered-id"]
-	group, err := title.ToString()
-	if err != nil {
-		return g, err
-	}
-	g.Name, g.EntriesRead = []byte(group), -1
-	if read, ok := info["entries-read"]; ok { // since 7.0; nil where it is not known
-		if n, err := read.AsInt64(); err == nil {
-			g.EntriesRead = n
-		}
-	}
-	if g.LastID, err = streamID(&last); err != nil {
-		return g, err
-	}
-	list, err := t.ask("XINFO", "CONSUMERS", name, group)
+	list, err := t.ask("XINFO", "CONSUMERS", name, string(g.Name))
 	if err != nil {
 		return g, err
 	}
@@ -574,32 +509,27 @@ func (t *typed) group(name string, m *rueidis.RedisMessage) (g keyspace.Group, e
 		return g, err
 	}
 	for i := range consumers {
-		fields, err := consumers[i].AsMap()
+		consumer, err := reply.Consumer(&consumers[i])
 		if err != nil {
 			return g, err
 		}
-		text := fields["name"]
-		consumer, err := text.ToString()
-		if err != nil {
-			return g, err
-		}
-		g.Consumers = append(g.Consumers, keyspace.Consumer{Name: []byte(consumer), ActiveMs: -1})
+		g.Consumers = append(g.Consumers, keyspace.Consumer{Name: consumer, ActiveMs: -1})
 	}
-	return g, t.pending(name, group, &g)
+	return g, t.pending(name, &g)
 }
 
-// pending reads the pending entries of a group; what the server tells is how long ago they were delivered.
-func (t *typed) pending(name, group string, g *keyspace.Group) error {
+// pending reads the pending entries of a group. The server tells how long ago they were delivered.
+func (t *typed) pending(name string, g *keyspace.Group) error {
 	m, err := t.ask("TIME")
 	if err != nil {
 		return err
 	}
-	now, err := parseTime(m)
+	now, err := reply.Time(&m)
 	if err != nil {
 		return err
 	}
 	for from := "-"; ; {
-		m, err := t.ask("XPENDING", name, group, from, "+", strconv.Itoa(typedElements))
+		m, err := t.ask("XPENDING", name, string(g.Name), from, "+", strconv.Itoa(typedElements))
 		if err != nil {
 			return err
 		}
@@ -608,25 +538,19 @@ func (t *typed) pending(name, group string, g *keyspace.Group) error {
 			return err
 		}
 		for i := range page {
-			parts, err := page[i].ToArray()
-			if err != nil || len(parts) != 4 {
-				return fmt.Errorf("a pending entry of %d parts: %w", len(parts), err)
-			}
-			id, err1 := streamID(&parts[0])
-			consumer, err2 := parts[1].ToString()
-			idle, err3 := parts[2].AsInt64()
-			count, err4 := parts[3].AsInt64()
-			if err := errors.Join(err1, err2, err3, err4); err != nil {
+			p, idle, err := reply.Pending(&page[i])
+			if err != nil {
 				return err
 			}
-			g.Pending = append(g.Pending, keyspace.Pending{ID: id, Consumer: []byte(consumer), DeliveryMs: now - idle, DeliveryCount: uint64(count)})
+			p.DeliveryMs = now.UnixMilli() - idle
+			g.Pending = append(g.Pending, p)
 		}
 		if len(page) < typedElements {
 			return nil
 		}
-		next := g.Pending[len(g.Pending)-1].ID
-		if next.Seq++; next.Seq == 0 {
-			next.Ms++
+		next, more := g.Pending[len(g.Pending)-1].ID.Next()
+		if !more {
+			return nil
 		}
 		from = next.String()
 	}

@@ -9,5 +9,9 @@
 // Invariant: "same" is said only of keys that were read on both sides and agreed. What could not be read,
 // kept changing or was not enumerated is unchecked, with the reason.
 //
+// The loops that read values piece by piece are this package's own, and the migrator has others on purpose: one wrong loop in
+// both would read the same wrong value twice and call it the same. They share the parsing of single replies alone
+// (internal/reply).
+//
 // The package never writes, except for Repair.
 package verifier

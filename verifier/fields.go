@@ -9,6 +9,7 @@ import (
 
 	"surecut/internal/endpoint"
 	"surecut/internal/keyspace"
+	"surecut/internal/reply"
 )
 
 // fieldTimeCommands are the ways to read when the fields of a hash expire, the best one first: as times, or as what is left.
@@ -37,7 +38,7 @@ func wholeHash(result rueidis.RedisResult, whole bool) []rueidis.RedisMessage {
 		}
 		return page
 	}
-	cursor, page, err := scanPage(&m)
+	cursor, page, err := reply.Scan(&m)
 	if err != nil || cursor != "0" || len(page) == 0 {
 		return nil
 	}

@@ -13,6 +13,7 @@ import (
 
 	"surecut/internal/endpoint"
 	"surecut/internal/keyspace"
+	"surecut/internal/reply"
 )
 
 // locateLarge finds where and how much two values differ that are too large to be held. Failing that, the finding keeps its reason.
@@ -197,7 +198,7 @@ func (l *locator) scan(t keyspace.Type, from, other *reader) error {
 		if err != nil {
 			return err
 		}
-		next, page, err := scanPage(&m)
+		next, page, err := reply.Scan(&m)
 		if err != nil {
 			return err
 		}
@@ -219,7 +220,7 @@ var probeCommands = map[keyspace.Type]string{keyspace.Set: "SISMEMBER", keyspace
 
 // probe asks the other side for the elements of a page.
 func (l *locator) probe(t keyspace.Type, from, other *reader, page []rueidis.RedisMessage) error {
-	texts, err := textsOf(page)
+	texts, err := reply.Texts(page)
 	if err != nil {
 		return err
 	}
@@ -348,11 +349,10 @@ func (e *entries) fill() error {
 			return err
 		}
 	}
-	if e.held = c.V.Entries; len(page) < e.pages.size {
-		e.ended = true
-	}
+	e.held, e.ended = c.V.Entries, len(page) < e.pages.size
 	if len(page) > 0 {
-		e.from = next(e.held[len(e.held)-1].ID).String()
+		next, more := e.held[len(e.held)-1].ID.Next()
+		e.from, e.ended = next.String(), e.ended || !more
 		e.pages.took(page, len(page))
 	}
 	return nil

@@ -9,6 +9,7 @@ import (
 	"github.com/cespare/xxhash/v2"
 
 	"surecut/internal/keyspace"
+	"surecut/internal/reply"
 )
 
 const (
@@ -191,11 +192,11 @@ func (r *reader) scanNames(ctx context.Context, cursor string, pages *pager) (ne
 	if err != nil {
 		return "", nil, err
 	}
-	next, page, err := scanPage(&m)
+	next, page, err := reply.Scan(&m)
 	if err != nil {
 		return "", nil, err
 	}
-	if names, err = textsOf(page); err == nil {
+	if names, err = reply.Texts(page); err == nil {
 		pages.took(page, len(page))
 	}
 	return next, names, err

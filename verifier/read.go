@@ -3,14 +3,13 @@ package verifier
 import (
 	"context"
 	"errors"
-	"fmt"
 	"slices"
-	"strconv"
 	"time"
 
 	"github.com/redis/rueidis"
 
 	"surecut/internal/keyspace"
+	"surecut/internal/reply"
 )
 
 // The first read of a value is bounded: a string by bytes, a collection by what the server says that it takes, or by elements where
@@ -201,19 +200,8 @@ func serverTime(result rueidis.RedisResult) (int64, error) {
 
 // timeOf reads a reply of TIME as Unix ms.
 func timeOf(m *rueidis.RedisMessage) (int64, error) {
-	parts, err := m.AsStrSlice()
-	if err != nil {
-		return 0, replyError("TIME", err)
-	}
-	if len(parts) != 2 {
-		return 0, fmt.Errorf("TIME gave %d parts, want 2", len(parts))
-	}
-	sec, err1 := strconv.ParseInt(parts[0], 10, 64)
-	usec, err2 := strconv.ParseInt(parts[1], 10, 64)
-	if err1 != nil || err2 != nil {
-		return 0, fmt.Errorf("TIME gave %q", parts)
-	}
-	return sec*1000 + usec/1000, nil
+	now, err := reply.Time(m)
+	return now.UnixMilli(), replyError("TIME", err)
 }
 
 // readLengths reads no values: a fingerprint of depth length holds the length alone.

@@ -199,32 +199,6 @@ func feedModule(typeName string, m *rueidis.RedisMessage, to *sink) error {
 	return to.ModulePayload(p)
 }
 
-func textsOf(list []rueidis.RedisMessage) ([]string, error) {
-	texts := make([]string, len(list))
-	for i := range list {
-		var err error
-		if texts[i], err = list[i].ToString(); err != nil {
-			return nil, err
-		}
-	}
-	return texts, nil
-}
-
-func scanPage(m *rueidis.RedisMessage) (cursor string, page []rueidis.RedisMessage, err error) {
-	parts, err := m.ToArray()
-	if err != nil {
-		return "", nil, err
-	}
-	if len(parts) != 2 {
-		return "", nil, fmt.Errorf("a scan gave %d parts, want 2", len(parts))
-	}
-	if cursor, err = parts[0].ToString(); err != nil {
-		return "", nil, err
-	}
-	page, err = parts[1].ToArray()
-	return cursor, page, err
-}
-
 // fieldsExpire says whether a database may hold hash fields that expire. Where the server does not say, it may.
 func fieldsExpire(result rueidis.RedisResult, db int) bool {
 	text, err := result.ToString()

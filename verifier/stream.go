@@ -4,13 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"strconv"
-	"strings"
 
 	"github.com/redis/rueidis"
 
 	"surecut/internal/keyspace"
+	"surecut/internal/reply"
 )
 
 // fullEntries is how many entries and pending entries a stream may have to be read by one XINFO STREAM FULL.
@@ -55,15 +54,14 @@ const pendingMemory = 150
 // listed with that of its own.
 func (r *reader) pendingOf(ctx context.Context, name string, groups []rueidis.RedisMessage) (pending, longest int64, err error) {
 	for i := range groups {
-		info, err := pairs(&groups[i])
+		g, n, err := reply.Group(&groups[i])
 		if err != nil {
 			return 0, 0, err
 		}
-		n := info.integer("pending")
 		if pending += n; n == 0 {
 			continue
 		}
-		long, err := r.longestConsumer(ctx, name, info.text("name"))
+		long, err := r.longestConsumer(ctx, name, string(g.Name))
 		if err != nil {
 			return 0, 0, err
 		}
@@ -78,11 +76,11 @@ func (r *reader) longestConsumer(ctx context.Context, name, group string) (longe
 		return 0, vanished(err)
 	}
 	for i := range consumers {
-		info, err := pairs(&consumers[i])
+		consumer, err := reply.Consumer(&consumers[i])
 		if err != nil {
 			return 0, err
 		}
-		longest = max(longest, int64(len(info.text("name"))))
+		longest = max(longest, int64(len(consumer)))
 	}
 	return longest, nil
 }
@@ -112,40 +110,46 @@ func vanished(err error) error {
 
 // isWholeStream says whether a reply of XINFO STREAM FULL COUNT holds all entries, and all pending entries.
 func isWholeStream(m *rueidis.RedisMessage) bool {
-	info, err := pairs(m)
-	if err != nil || info.find("length") == nil || info.integer("length") != int64(len(info.array("entries"))) {
+	info, err := reply.FieldsOf(m)
+	if err != nil || !info.Counts("length", "entries") {
 		return false
 	}
-	groups := info.array("groups")
+	groups, err := info.Array("groups")
 	for i := range groups {
-		group, err := pairs(&groups[i])
-		if err != nil || group.find("pel-count") == nil || group.integer("pel-count") != int64(len(group.array("pending"))) {
+		group, err := reply.FieldsOf(&groups[i])
+		if err != nil || !group.Counts("pel-count", "pending") {
 			return false
 		}
 	}
-	return true
+	return err == nil
 }
 
 // feedFullStream feeds the reply of XINFO STREAM FULL.
 func feedFullStream(m *rueidis.RedisMessage, to keyspace.Visitor) error {
-	info, err := pairs(m)
+	info, err := reply.FieldsOf(m)
 	if err != nil {
 		return err
 	}
-	entries := info.array("entries")
+	entries, err := info.Array("entries")
+	if err != nil {
+		return err
+	}
 	for i := range entries {
 		if err := feedEntry(&entries[i], to); err != nil {
 			return err
 		}
 	}
-	meta, err := info.meta()
+	meta, err := reply.Stream(info)
 	if err != nil {
 		return err
 	}
 	if err := to.StreamMeta(meta); err != nil {
 		return err
 	}
-	groups := info.array("groups")
+	groups, err := info.Array("groups")
+	if err != nil {
+		return err
+	}
 	for i := range groups {
 		g, err := fullGroup(&groups[i])
 		if err != nil {
@@ -159,17 +163,20 @@ func feedFullStream(m *rueidis.RedisMessage, to keyspace.Visitor) error {
 }
 
 func fullGroup(m *rueidis.RedisMessage) (keyspace.Group, error) {
-	info, err := pairs(m)
-	if err != nil {
-		return keyspace.Group{}, err
-	}
-	g, err := info.group()
+	g, _, err := reply.Group(m)
 	if err != nil {
 		return g, err
 	}
-	pel := info.array("pending")
+	info, err := reply.FieldsOf(m)
+	if err != nil {
+		return g, err
+	}
+	pel, err := info.Array("pending")
+	if err != nil {
+		return g, err
+	}
 	for i := range pel {
-		p, err := pendingOf(&pel[i])
+		p, _, err := reply.Pending(&pel[i])
 		if err != nil {
 			return g, err
 		}
@@ -193,11 +200,15 @@ func (r *reader) readStreamWindows(ctx context.Context, name string, length, siz
 		if len(page) < pages.size {
 			break
 		}
-		last, err := entryID(&page[len(page)-1])
+		last, err := reply.Entry(&page[len(page)-1])
 		if err != nil {
 			return err
 		}
-		from = next(last).String()
+		next, more := last.ID.Next()
+		if !more {
+			break
+		}
+		from = next.String()
 		pages.took(page, len(page))
 	}
 	return r.readStreamRest(ctx, name, groups, sink)
@@ -209,11 +220,11 @@ func (r *reader) readStreamRest(ctx context.Context, name string, groups []rueid
 	if err != nil {
 		return vanished(err)
 	}
-	info, err := pairs(&m)
+	info, err := reply.FieldsOf(&m)
 	if err != nil {
 		return err
 	}
-	meta, err := info.meta()
+	meta, err := reply.Stream(info)
 	if err != nil {
 		return err
 	}
@@ -228,29 +239,17 @@ func (r *reader) readStreamRest(ctx context.Context, name string, groups []rueid
 	return nil
 }
 
-// next is the ID after id; XRANGE knows exclusive IDs only since 6.2.
-func next(id keyspace.StreamID) keyspace.StreamID {
-	if id.Seq++; id.Seq == 0 {
-		id.Ms++
-	}
-	return id
-}
-
 // pendingBytes is about what the reply about a pending entry takes beside the name of its consumer.
 const pendingBytes = 64
 
 // readGroup reads a group's position and pending entries. The pending entries of one group are held at once:
 // its digest goes by group.
 func (r *reader) readGroup(ctx context.Context, name string, m *rueidis.RedisMessage, to keyspace.Visitor) error {
-	info, err := pairs(m)
+	g, pending, err := reply.Group(m)
 	if err != nil {
 		return err
 	}
-	g, err := info.group()
-	if err != nil {
-		return err
-	}
-	if info.integer("pending") == 0 {
+	if pending == 0 {
 		return to.StreamGroup(g)
 	}
 	longest, err := r.longestConsumer(ctx, name, string(g.Name))
@@ -265,7 +264,7 @@ func (r *reader) readGroup(ctx context.Context, name string, m *rueidis.RedisMes
 			return vanished(err)
 		}
 		for i := range page {
-			p, err := pendingOf(&page[i])
+			p, _, err := reply.Pending(&page[i])
 			if err != nil {
 				return err
 			}
@@ -279,131 +278,19 @@ func (r *reader) readGroup(ctx context.Context, name string, m *rueidis.RedisMes
 		if len(page) < size {
 			break
 		}
-		from = next(g.Pending[len(g.Pending)-1].ID).String()
+		next, more := g.Pending[len(g.Pending)-1].ID.Next()
+		if !more {
+			break
+		}
+		from = next.String()
 	}
 	return to.StreamGroup(g)
 }
 
-func entryID(m *rueidis.RedisMessage) (keyspace.StreamID, error) {
-	parts, err := m.ToArray()
-	if err != nil || len(parts) != 2 {
-		return keyspace.StreamID{}, fmt.Errorf("a stream entry of %d parts: %w", len(parts), err)
-	}
-	return idOf(&parts[0])
-}
-
 func feedEntry(m *rueidis.RedisMessage, to keyspace.Visitor) error {
-	id, err := entryID(m)
+	e, err := reply.Entry(m)
 	if err != nil {
 		return err
 	}
-	parts, _ := m.ToArray()
-	texts, err := parts[1].ToArray()
-	if err != nil {
-		return fmt.Errorf("stream entry %v: %w", id, err)
-	}
-	fields := make([][]byte, len(texts))
-	for i := range texts {
-		if fields[i], err = texts[i].AsBytes(); err != nil {
-			return fmt.Errorf("stream entry %v: %w", id, err)
-		}
-	}
-	return to.StreamEntry(id, fields)
-}
-
-// pendingOf reads ID, consumer, time (since or of delivery; not compared) and delivery count.
-func pendingOf(m *rueidis.RedisMessage) (p keyspace.Pending, err error) {
-	parts, err := m.ToArray()
-	if err != nil || len(parts) != 4 {
-		return p, fmt.Errorf("a pending entry of %d parts: %w", len(parts), err)
-	}
-	if p.ID, err = idOf(&parts[0]); err != nil {
-		return p, err
-	}
-	if p.Consumer, err = parts[1].AsBytes(); err != nil {
-		return p, err
-	}
-	count, err := parts[3].ToInt64()
-	p.DeliveryCount = uint64(count)
-	return p, err
-}
-
-func idOf(m *rueidis.RedisMessage) (keyspace.StreamID, error) {
-	text, err := m.ToString()
-	if err != nil {
-		return keyspace.StreamID{}, err
-	}
-	return parseID(text)
-}
-
-func parseID(text string) (id keyspace.StreamID, err error) {
-	ms, seq, _ := strings.Cut(text, "-")
-	if id.Ms, err = strconv.ParseUint(ms, 10, 64); err == nil {
-		id.Seq, err = strconv.ParseUint(seq, 10, 64)
-	}
-	if err != nil {
-		return id, fmt.Errorf("stream ID %q is not like 1-0", text)
-	}
-	return id, nil
-}
-
-// infoPairs is a reply of names and values in turn, as XINFO gives.
-type infoPairs []rueidis.RedisMessage
-
-func pairs(m *rueidis.RedisMessage) (infoPairs, error) {
-	list, err := m.ToArray()
-	return list, err
-}
-
-func (p infoPairs) find(name string) *rueidis.RedisMessage {
-	for i := 0; i+1 < len(p); i += 2 {
-		if s, _ := p[i].ToString(); s == name {
-			return &p[i+1]
-		}
-	}
-	return nil
-}
-
-func (p infoPairs) text(name string) string {
-	if m := p.find(name); m != nil {
-		s, _ := m.ToString()
-		return s
-	}
-	return ""
-}
-
-func (p infoPairs) integer(name string) int64 {
-	if m := p.find(name); m != nil && m.IsInt64() {
-		n, _ := m.ToInt64()
-		return n
-	}
-	return 0
-}
-
-func (p infoPairs) array(name string) []rueidis.RedisMessage {
-	if m := p.find(name); m != nil {
-		list, _ := m.ToArray()
-		return list
-	}
-	return nil
-}
-
-func (p infoPairs) meta() (m keyspace.StreamMeta, err error) {
-	m.Length = uint64(p.integer("length"))
-	if m.LastID, err = parseID(p.text("last-generated-id")); err != nil {
-		return m, err
-	}
-	if deleted := p.find("max-deleted-entry-id"); deleted != nil {
-		m.HasCounters = true
-		m.EntriesAdded = uint64(p.integer("entries-added"))
-		m.MaxDeletedID, err = idOf(deleted)
-	}
-	return m, err
-}
-
-func (p infoPairs) group() (g keyspace.Group, err error) {
-	g.Name = slices.Clone([]byte(p.text("name")))
-	g.EntriesRead = -1 // not compared
-	g.LastID, err = parseID(p.text("last-delivered-id"))
-	return g, err
+	return to.StreamEntry(e.ID, e.Fields)
 }

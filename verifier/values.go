@@ -8,6 +8,7 @@ import (
 
 	"surecut/internal/endpoint"
 	"surecut/internal/keyspace"
+	"surecut/internal/reply"
 )
 
 const (
@@ -390,7 +391,7 @@ func (r *reader) takeFirst(out *reading, result rueidis.RedisResult, whole bool,
 		if whole {
 			break
 		}
-		cursor, page, err := scanPage(&m)
+		cursor, page, err := reply.Scan(&m)
 		if err != nil || cursor != "0" {
 			return false, err
 		}

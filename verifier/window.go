@@ -10,6 +10,7 @@ import (
 
 	"surecut/internal/endpoint"
 	"surecut/internal/keyspace"
+	"surecut/internal/reply"
 )
 
 // readRest reads a value that its first piece did not hold, from the start, in windows. Pieces of different moments may come
@@ -273,7 +274,7 @@ func (r *reader) scanCollection(ctx context.Context, name string, out *reading, 
 		if err != nil {
 			return pages.read, err
 		}
-		next, page, err := scanPage(&m)
+		next, page, err := reply.Scan(&m)
 		if err != nil {
 			return pages.read, err
 		}

@@ -1,6 +1,10 @@
 package keyspace
 
-import "fmt"
+import (
+	"fmt"
+	"strconv"
+	"strings"
+)
 
 // Prefix starts every key that surecut itself writes on a server.
 const Prefix = "__surecut"
@@ -94,8 +98,28 @@ type VectorElement struct {
 // StreamID is the ID of a stream entry.
 type StreamID struct{ Ms, Seq uint64 }
 
-// String gives the ID as commands take it, "ms-seq".
+// String returns the ID as commands take it, "ms-seq".
 func (id StreamID) String() string { return fmt.Sprintf("%d-%d", id.Ms, id.Seq) }
+
+// ParseStreamID is the inverse of String.
+func ParseStreamID(text string) (id StreamID, err error) {
+	ms, seq, _ := strings.Cut(text, "-")
+	if id.Ms, err = strconv.ParseUint(ms, 10, 64); err == nil {
+		id.Seq, err = strconv.ParseUint(seq, 10, 64)
+	}
+	if err != nil {
+		return StreamID{}, fmt.Errorf("stream ID %q is not like 1-0", text)
+	}
+	return id, nil
+}
+
+// Next returns the ID after this one, and false if this is the last that there is. XRANGE takes exclusive IDs only since 6.2.
+func (id StreamID) Next() (StreamID, bool) {
+	if id.Seq++; id.Seq == 0 {
+		id.Ms++
+	}
+	return id, id != StreamID{}
+}
 
 // Less orders IDs as a stream does.
 func (id StreamID) Less(other StreamID) bool {

@@ -16,6 +16,7 @@ import (
 	"surecut/internal/command"
 	"surecut/internal/endpoint"
 	"surecut/internal/profile"
+	"surecut/internal/reply"
 )
 
 // side is one endpoint with the facts of its nodes.
@@ -234,27 +235,13 @@ func (n *node) readConfig(ctx context.Context) {
 
 func (n *node) readClock(ctx context.Context) {
 	sent := time.Now()
-	parts, err := n.client.Do(ctx, n.client.B().Time().Build()).AsStrSlice()
+	m, err := n.client.Do(ctx, n.client.B().Time().Build()).ToMessage()
 	back := time.Now()
-	if err != nil {
-		n.skewErr = err
-		return
+	var told time.Time
+	if err == nil {
+		told, err = reply.Time(&m)
 	}
-	n.skew, n.skewErr = skewOf(parts, sent, back)
-}
-
-// skewOf returns how far a TIME reply is ahead of the middle between asking and hearing.
-func skewOf(parts []string, sent, back time.Time) (time.Duration, error) {
-	if len(parts) != 2 {
-		return 0, fmt.Errorf("TIME gave %d values, want 2", len(parts))
-	}
-	sec, errSec := strconv.ParseInt(parts[0], 10, 64)
-	usec, errUsec := strconv.ParseInt(parts[1], 10, 64)
-	if errSec != nil || errUsec != nil {
-		return 0, fmt.Errorf("TIME gave %q, want two numbers", parts)
-	}
-	middle := sent.Add(back.Sub(sent) / 2)
-	return time.Unix(sec, usec*1000).Sub(middle), nil
+	n.skew, n.skewErr = told.Sub(sent.Add(back.Sub(sent)/2)), err // ahead of the middle between asking and hearing
 }
 
 // num returns a field of INFO as a number.
