@@ -160,6 +160,32 @@ func TestVerifyPageInBrowser(t *testing.T) {
 		}
 		b.do(t, chromedp.Click(chromedp.CSS(`.chip[data-verdict=""]`)))
 	})
+	t.Run("reason", func(t *testing.T) {
+		pressed := `Array.from(document.querySelectorAll('.tools .chip[aria-pressed="true"]:not([hidden])')).map((c) => c.textContent).join(", ")`
+		if n := b.number(t, `document.querySelectorAll(".chip[data-reason]").length`); n != len(v.ByReason) {
+			t.Errorf("%d chips of reasons, want %d", n, len(v.ByReason))
+		}
+		for _, r := range v.ByReason {
+			chip := chromedp.Click(chromedp.CSS(`.chip[data-reason="` + string(r.Code) + `"]`))
+			b.do(t, chip)
+			if n := b.number(t, shownRows); n != int(r.Keys) {
+				t.Errorf("%d keys of reason %s are shown, want %d", n, r.Code, r.Keys)
+			}
+			if got, want := b.text(t, pressed), fmt.Sprintf("%s %d", r.Code, r.Keys); got != want {
+				t.Errorf("pressed are %q, want %q", got, want)
+			}
+			if r.Keys%2 == 0 { // either way leads back to all
+				chip = chromedp.Click(chromedp.CSS(`.chip[data-verdict=""]`))
+			}
+			b.do(t, chip)
+			if n := b.number(t, shownRows); n != len(v.Findings) || b.text(t, pressed) != "all" {
+				t.Errorf("%d keys are shown after %s was let go, and pressed are %q", n, r.Code, b.text(t, pressed))
+			}
+		}
+		if got := b.text(t, `document.querySelector("#reasons-table").textContent`); !strings.Contains(got, "length_differs") || !strings.Contains(got, "The length is not the same on both sides.") {
+			t.Errorf("the table of reasons reads %q", got)
+		}
+	})
 	t.Run("slot", func(t *testing.T) {
 		slot := int(v.Findings[0].Slot)
 		b.text(t, fmt.Sprintf(`(() => { const c = document.querySelector("#map"), r = c.getBoundingClientRect();

@@ -27,6 +27,9 @@ func TestContradictions(t *testing.T) {
 		i := slices.IndexFunc(v.Slots, func(s verifier.SlotResult) bool { return s.Slot == v.Findings[f].Slot })
 		return &v.Slots[i]
 	}
+	reasonAt := func(v *Verify, code verifier.Reason) int {
+		return slices.IndexFunc(v.Findings, func(f verifier.Finding) bool { return f.Code == code })
+	}
 	tests := []struct {
 		name string
 		edit func(s *set)
@@ -69,6 +72,28 @@ func TestContradictions(t *testing.T) {
 				}
 			}
 		}, "although the finding shows other sides of it"},
+		{"a finding of another reason", func(s *set) {
+			s.verify.Findings[reasonAt(s.verify, verifier.ExpiryOnSourceOnly)].Code = verifier.ExpiryDiffers
+		}, "and lists 0"},
+		{"a finding without its reason", func(s *set) { s.verify.Findings[0].Code = "" }, `It lists 1 finding of reason "", and counts none`},
+		{"findings without their reasons", func(s *set) {
+			for i := range s.verify.Findings {
+				s.verify.Findings[i].Code = ""
+			}
+		}, "and lists 0"},
+		{"a reason of another verdict", func(s *set) {
+			s.verify.Findings[reasonAt(s.verify, verifier.AbsentOnTarget)].Code = verifier.ValueDiffers
+		}, "is missing, although the reason of the finding is value_differs"},
+		{"a reason that is milder than the difference", func(s *set) {
+			i := reasonAt(s.verify, verifier.ExpiryOnSourceOnly)
+			s.verify.Findings[i].Target.Digest = "00000000000000aa"
+		}, "although its values differ"},
+		{"no counts by reason", func(s *set) { s.verify.ByReason = nil }, "and counts none"},
+		{"a reason that is not counted", func(s *set) { s.verify.ByReason = s.verify.ByReason[1:] }, "and counts none"},
+		{"a reason counted twice", func(s *set) { s.verify.ByReason = append(s.verify.ByReason, s.verify.ByReason[0]) }, "and lists 0"},
+		{"more keys of a reason", func(s *set) { s.verify.ByReason[0].Keys++ }, "by their reasons, and 1 in all"},
+		{"fewer than no keys of a reason", func(s *set) { s.verify.ByReason[0].Keys = -1 }, "It counts -1 keys of reason"},
+		{"a reason for none of the findings", func(s *set) { s.same.ByReason = []verifier.ReasonTotal{{Code: verifier.LinkBehind, Keys: 5}} }, "by their reasons, and 0 in all"},
 
 		{"a slot marked different", func(s *set) { s.same.Slots[0].Verdict = verifier.Different }, "1 slot is not the same, although no finding says why"},
 		{"a slot marked unchecked", func(s *set) { s.same.Slots[0].Verdict = verifier.Unchecked }, "although no finding says why"},

@@ -3,7 +3,9 @@ package reports
 import (
 	"encoding/base64"
 	"fmt"
+	"maps"
 	"regexp"
+	"slices"
 
 	"surecut/internal/endpoint"
 	"surecut/internal/keyspace"
@@ -21,6 +23,7 @@ func contradictionsOfVerify(v *Verify) []string {
 	f := tallyFindings(v, &no)
 	verdictFollows(v, &no)
 	findingsAreCounted(v, f, &no)
+	reasonsAreCounted(v, &no)
 	sidesAreCounted(v, f, &no)
 	typesAddUp(v, &no)
 	roundsAddUp(v, f, &no)
@@ -158,6 +161,42 @@ func findingsAreCounted(v *Verify, l listed, no *contradicted) {
 	}
 	if missing != int64(v.Omitted) {
 		no.found("It counts %s that are not the same, lists %s, and says that %s left out", plural(all, "key"), count(int64(len(v.Findings))), plural(int64(v.Omitted), "is|are"))
+	}
+}
+
+// reasonsAreCounted: the counts by reason come to the totals, and to the findings. Reports of versions without reasons have neither.
+func reasonsAreCounted(v *Verify, no *contradicted) {
+	listed, named := map[verifier.Reason]int64{}, false
+	for i := range v.Findings {
+		f := &v.Findings[i]
+		listed[f.Code]++
+		named = named || f.Code != ""
+		if f.Code != "" && f.Code.Verdict() != f.Verdict {
+			no.found("Key %s is %s, although the reason of the finding is %s", visible(shorten(f.Key, 80)), f.Verdict, f.Code)
+		}
+		if f.Code.SparesValue() && f.Source != nil && f.Target != nil && (f.Source.Type != f.Target.Type || f.Source.Length != f.Target.Length || f.Source.Digest != f.Target.Digest) {
+			no.found("The reason of key %s is %s, although its values differ", visible(shorten(f.Key, 80)), f.Code)
+		}
+	}
+	if len(v.ByReason) == 0 && !named {
+		return
+	}
+	verdicts := map[verifier.Verdict]int64{}
+	for _, r := range v.ByReason {
+		verdicts[r.Code.Verdict()] += r.Keys
+		if n := listed[r.Code]; r.Keys <= 0 || n > r.Keys || v.Omitted == 0 && n != r.Keys {
+			no.found("It counts %s of reason %s, and lists %s", plural(r.Keys, "key"), r.Code, count(n))
+		}
+		delete(listed, r.Code)
+	}
+	for _, code := range slices.Sorted(maps.Keys(listed)) {
+		no.found("It lists %s of reason %q, and counts none", plural(listed[code], "finding"), code)
+	}
+	t := v.Totals
+	for verdict, total := range map[verifier.Verdict]int64{verifier.Different: t.Different, verifier.Missing: t.Missing, verifier.Extra: t.Extra, verifier.Unchecked: t.Unchecked} {
+		if verdicts[verdict] != total {
+			no.found("It counts %s by their reasons, and %s in all", plural(verdicts[verdict], string(verdict)+" key"), count(total))
+		}
 	}
 }
 

@@ -7,7 +7,7 @@ import (
 )
 
 // knownByWeakest lists how writes can become known, the weakest first.
-var knownByWeakest = []string{"rereading", "rest", "tracking", "replication"}
+var knownByWeakest = []verifier.KnownBy{verifier.ByRereading, verifier.ByRest, verifier.ByTracking, verifier.ByReplication}
 
 // writesAddUp: what a report says of the source's writes as a whole is what it says of the source's nodes, and what its proof rests on.
 func writesAddUp(v *Verify, no *contradicted) {
@@ -16,15 +16,15 @@ func writesAddUp(v *Verify, no *contradicted) {
 		return
 	}
 	if _, known := knownByWords[w.KnownBy]; !known || w.Keys < 0 {
-		no.found("It knows %s by %q", plural(w.Keys, "key that was written|keys that were written"), visible(w.KnownBy))
+		no.found("It knows %s by %q", plural(w.Keys, "key that was written|keys that were written"), visible(string(w.KnownBy)))
 	}
 	if w.Everything != (w.Why != "") {
 		no.found("Whether every key may have been changed is %v, and why is %q", w.Everything, visible(w.Why))
 	}
-	if !w.Written && (w.Keys > 0 || w.Everything || w.Clients == "some") {
+	if !w.Written && (w.Keys > 0 || w.Everything || w.Clients == verifier.ClientsSome) {
 		no.found("It says that the source was not written, and that keys of it were")
 	}
-	if v.Verdict == verifier.Same && v.Proof == "rounds" && !w.Written {
+	if v.Verdict == verifier.Same && v.Proof == verifier.ProofRounds && !w.Written {
 		no.found("It says that the source was not written, and calls its proof one by rounds, which only a source that is written needs")
 	}
 	weakest := len(knownByWeakest)
@@ -32,11 +32,11 @@ func writesAddUp(v *Verify, no *contradicted) {
 		weakest = min(weakest, slices.Index(knownByWeakest, n.KnownBy))
 	}
 	switch {
-	case w.KnownBy == "file":
+	case w.KnownBy == verifier.ByFile:
 		if len(w.Nodes) > 0 || w.Written {
 			no.found("It says that the source is a file, and tells of writes to it")
 		}
 	case len(w.Nodes) > 0 && (weakest < 0 || knownByWeakest[weakest] != w.KnownBy):
-		no.found("The writes of the source are known by %s, and those of its nodes otherwise", visible(w.KnownBy))
+		no.found("The writes of the source are known by %s, and those of its nodes otherwise", visible(string(w.KnownBy)))
 	}
 }

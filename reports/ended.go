@@ -47,7 +47,9 @@ func (s *summary) unfinished(h *Header) {
 			reasons = append(reasons, r)
 		}
 	}
-	s.Verdict, s.Word, s.Tone = h.Ended, strings.ToUpper(h.Ended), bad
+	s.Verdict = h.Ended
+	s.Word = strings.ToUpper(h.Ended)
+	s.Tone = bad
 	s.Headline, s.Reasons = endedWords(h), reasons
 }
 

@@ -66,13 +66,16 @@ func evaluateAt(now time.Time, p Policy, inputs []Loaded) *Gate {
 			Source: h.Source, Target: h.Target, Verdict: s.Verdict, Summary: s.Headline, Against: own,
 		})
 		if g.Target == "" {
-			g.Source, g.Target, g.SourceServers, g.TargetServers = h.Source, h.Target, h.SourceServers, h.TargetServers
+			g.Source = h.Source
+			g.Target = h.Target
+			g.SourceServers = h.SourceServers
+			g.TargetServers = h.TargetServers
 		}
 		for _, reason := range own {
 			against = append(against, l.Path+": "+reason)
 		}
 		if len(own) == 0 {
-			grounds = append(grounds, fmt.Sprintf("%s: %s", l.Path, s.Headline))
+			grounds = append(grounds, fmt.Sprintf("%s: %s%s", l.Path, s.Headline, toleratedIn(p, l.Report)))
 		}
 	}
 	g.Verdict, g.Reasons = Go, append(g.Reasons, grounds...)
@@ -80,6 +83,14 @@ func evaluateAt(now time.Time, p Policy, inputs []Loaded) *Gate {
 		g.Verdict, g.Reasons = NoGo, against
 	}
 	return g
+}
+
+// toleratedIn says what of a report a GO rests on in spite of.
+func toleratedIn(p Policy, r Report) string {
+	if v, ok := r.(*Verify); ok {
+		return toleratedBy(p.Verify, v).sentence()
+	}
+	return ""
 }
 
 // maxContradictions is how many a gate names of one report: where one figure is wrong, many others do not agree with it.

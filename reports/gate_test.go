@@ -49,7 +49,7 @@ func TestGate(t *testing.T) {
 			v.Totals.Extra, v.Totals.TargetKeys = 1, v.Totals.TargetKeys+1
 		}, want: "contradicts itself"},
 		{name: "lists a missing key", why: "findings win over totals", change: func(_ *Check, v *Verify, _ *Migrate, _ *BigKeys) {
-			v.Findings = append(v.Findings, finding("k", verifier.Missing, "string", "", nil, nil))
+			v.Findings = append(v.Findings, finding("k", verifier.AbsentOnTarget, "string", "", nil, nil))
 		}, want: "lists 1 finding of verdict missing but counts 0"},
 		{name: "fewer judged than enumerated", why: "keys without a verdict were left out", change: func(_ *Check, v *Verify, _ *Migrate, _ *BigKeys) { v.Totals.Same -= 10 }, want: "enumerated 989,282 keys on the source and 989,282 on the target, but judged only 989,272"},
 		{name: "negative", why: "cannot be", change: func(_ *Check, v *Verify, _ *Migrate, _ *BigKeys) { v.Totals.Different = -1 }, want: "contradicts itself"},

@@ -35,17 +35,57 @@ func judgeVerify(p VerifyPolicy, v *Verify) []string {
 	if compared <= 0 && !(p.AllowEmpty && empty) {
 		against = append(against, fmt.Sprintf("It compared no key (source %s, target %s), which proves nothing.", count(t.SourceKeys), count(t.TargetKeys)))
 	}
-	if differences > p.MaxDifferences {
-		against = append(against, fmt.Sprintf("%s of %s compared (%s different, %s missing, %s extra); the policy allows %s.",
-			plural(differences, "key is not the same|keys are not the same"), count(compared), count(t.Different), count(t.Missing), count(t.Extra), count(p.MaxDifferences)))
+	tolerated := toleratedBy(p, v)
+	if differences-tolerated.differences > p.MaxDifferences {
+		against = append(against, fmt.Sprintf("%s of %s compared (%s different, %s missing, %s extra); the policy allows %s%s.",
+			plural(differences, "key is not the same|keys are not the same"), count(compared), count(t.Different), count(t.Missing), count(t.Extra), count(p.MaxDifferences),
+			tolerated.beside(tolerated.differences)))
 	}
-	if t.Unchecked > p.MaxUnchecked {
-		against = append(against, fmt.Sprintf("%s unchecked; the policy allows %s.", plural(t.Unchecked, "key stayed|keys stayed"), count(p.MaxUnchecked)))
+	if t.Unchecked-tolerated.unchecked > p.MaxUnchecked {
+		against = append(against, fmt.Sprintf("%s unchecked; the policy allows %s%s.", plural(t.Unchecked, "key stayed|keys stayed"), count(p.MaxUnchecked),
+			tolerated.beside(tolerated.unchecked)))
 	}
 	if v.Verdict == verifier.Unchecked && t.Unchecked == 0 && !(p.AllowEmpty && empty) && !(p.AllowIncomplete && len(v.Incomplete) > 0) {
 		against = append(against, "The run as a whole stayed unchecked: "+sentence(strings.Join(v.Reasons, " ")))
 	}
 	return against
+}
+
+// tolerated are the keys of a report that its policy does not count, since it names their reasons.
+type tolerated struct {
+	differences, unchecked int64
+	reasons                []string // with how many keys each
+}
+
+func toleratedBy(p VerifyPolicy, v *Verify) (t tolerated) {
+	for _, r := range v.ByReason {
+		if !slices.Contains(p.Tolerate, r.Code) {
+			continue
+		}
+		if r.Code.Verdict() == verifier.Unchecked {
+			t.unchecked += r.Keys
+		} else {
+			t.differences += r.Keys
+		}
+		t.reasons = append(t.reasons, count(r.Keys)+" "+string(r.Code))
+	}
+	return t
+}
+
+// beside says how many keys the policy tolerates beside those that it allows.
+func (t tolerated) beside(n int64) string {
+	if n == 0 {
+		return ""
+	}
+	return fmt.Sprintf(", beside %s that it tolerates for their reasons", count(n))
+}
+
+// sentence says for which reasons keys were not counted; "" where all were.
+func (t tolerated) sentence() string {
+	if len(t.reasons) == 0 {
+		return ""
+	}
+	return fmt.Sprintf(" The policy tolerates %s.", strings.Join(t.reasons, ", "))
 }
 
 // unseen names what the run did not see of either side: keys that were not listed, and servers that may have been behind.

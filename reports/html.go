@@ -48,7 +48,9 @@ func renderHTML(r Report) ([]byte, error) {
 	}
 	h := r.header()
 	p := pageView{summary: summarize(r), Kind: r.Kind(), When: whenWords(h.GeneratedAt), Header: h, Command: commandOf(r), CSS: template.CSS(style), JS: template.JS(script)}
-	p.First, p.Columns, p.Stands = p.Reasons, len(p.Facts), stands(r)
+	p.First = p.Reasons
+	p.Columns = len(p.Facts)
+	p.Stands = stands(r)
 	if p.Columns > 6 {
 		p.Columns = (p.Columns + 1) / 2
 	}

@@ -91,7 +91,7 @@ func bigKeysMap(k *BigKeys) slotMap {
 }
 
 func bigKeysCharts(k *BigKeys) ([]chart, error) {
-	types, ttls, sizes, shards := []bar{}, []bar{}, []bar{}, []bar{}
+	var types, ttls, sizes, shards []bar
 	for _, g := range k.ByType {
 		types = append(types, bar{g.Name, g.Bytes})
 	}

@@ -71,19 +71,21 @@ type legendLine struct {
 }
 
 type verifyBody struct {
-	Depth, DepthWord, ProofWord string
-	Share                       []legendLine
-	Map                         slotMap
-	Findings                    []verifier.Finding
-	FindingsNote, Nothing       string
-	Chips                       []legendLine
-	Charts                      []chart
-	History                     []verifier.Round
+	Depth                 verifier.Depth
+	DepthWord, ProofWord  string
+	Share                 []legendLine
+	Map                   slotMap
+	Findings              []verifier.Finding
+	FindingsNote, Nothing string
+	Chips                 []legendLine
+	ByReason              []verifier.ReasonTotal
+	Charts                []chart
+	History               []verifier.Round
 }
 
 func verifyBodyOf(v *Verify) (verifyBody, error) {
 	t := v.Totals
-	b := verifyBody{Depth: v.Depth, DepthWord: depthWords[v.Depth], ProofWord: proofWords[v.Proof], History: v.History, Map: verifyMap(v)}
+	b := verifyBody{Depth: v.Depth, DepthWord: depthWords[v.Depth], ProofWord: proofWords[v.Proof], History: v.History, ByReason: v.ByReason, Map: verifyMap(v)}
 	for _, s := range []struct {
 		verdict verifier.Verdict
 		n       int64
@@ -179,10 +181,14 @@ func convergence(v *Verify) (chart, error) {
 	var doubt, confirmed []float64
 	var soFar, left int64
 	for _, r := range v.History {
-		labels, doubt, confirmed = append(labels, "round "+strconv.Itoa(r.Round)), append(doubt, float64(r.Suspects)), append(confirmed, float64(soFar))
+		labels = append(labels, "round "+strconv.Itoa(r.Round))
+		doubt = append(doubt, float64(r.Suspects))
+		confirmed = append(confirmed, float64(soFar))
 		soFar, left = soFar+r.Confirmed, max(0, r.Suspects-r.Cleared-r.Confirmed)
 	}
-	labels, doubt, confirmed = append(labels, "end"), append(doubt, float64(left)), append(confirmed, float64(soFar))
+	labels = append(labels, "end")
+	doubt = append(doubt, float64(left))
+	confirmed = append(confirmed, float64(soFar))
 	return lineChart("Convergence of the rounds", fmt.Sprintf("keys in doubt when each round began, and keys confirmed not to be the same by then; %s in all", span(historyMs(v))),
 		labels, []string{"in doubt", "confirmed"}, [][]float64{doubt, confirmed})
 }
@@ -314,6 +320,16 @@ type gateBody struct {
 	Policy []fact
 }
 
+// either returns the one text or the other.
+func either(condition bool, yes, no string) string {
+	if condition {
+		return yes
+	}
+	return no
+}
+
+func yesNo(condition bool) string { return either(condition, "yes", "no") }
+
 // policyLines words a policy for people.
 func policyLines(p Policy) []fact {
 	limit := func(n, any int64) string {
@@ -322,7 +338,6 @@ func policyLines(p Policy) []fact {
 		}
 		return "at most " + count(n)
 	}
-	yes := map[bool]string{true: "yes", false: "no"}
 	accepted := strings.Join(p.Check.Accept, ", ")
 	if p.Check.AcceptAlarms {
 		accepted = "all"
@@ -335,23 +350,24 @@ func policyLines(p Policy) []fact {
 		{Name: "Reports that must be there", Value: visible(orNothing(strings.Join(p.Require, ", ")))},
 		{Name: "Source", Value: visible(cmp.Or(p.Source, "any, the same in all reports"))},
 		{Name: "Target", Value: visible(cmp.Or(p.Target, "any, the same in all reports"))},
-		{Name: "All of the same source and target", Value: yes[p.SameEndpoints]},
-		{Name: "Reports from before and after a restart", Value: map[bool]string{true: "go together", false: "do not go together"}[p.AllowRestarts]},
+		{Name: "All of the same source and target", Value: yesNo(p.SameEndpoints)},
+		{Name: "Reports from before and after a restart", Value: either(p.AllowRestarts, "go together", "do not go together")},
 		{Name: "Age of a report", Value: ageWord(p.MaxAge)},
 		{Name: "Keys that the reports speak of", Value: visible(p.Selection.String())},
 		{Name: "Alarms accepted by the policy", Value: visible(orNothing(accepted))},
 		{Name: "Checks skipped", Value: limit(p.Check.MaxSkipped, -1)},
-		{Name: "Depth of the comparison", Value: "at least " + visible(p.Verify.MinDepth)},
-		{Name: "Proof under live traffic", Value: "at least " + visible(p.Verify.MinProof)},
+		{Name: "Depth of the comparison", Value: "at least " + visible(string(p.Verify.MinDepth))},
+		{Name: "Proof under live traffic", Value: "at least " + visible(string(p.Verify.MinProof))},
 		{Name: "Rounds", Value: "at least " + strconv.Itoa(p.Verify.MinRounds)},
 		{Name: "Keys different, missing or extra", Value: limit(p.Verify.MaxDifferences, -1)},
 		{Name: "Keys unchecked", Value: limit(p.Verify.MaxUnchecked, -1)},
-		{Name: "A comparison of no keys passes", Value: yes[p.Verify.AllowEmpty]},
+		{Name: "Reasons for which keys do not count", Value: visible(orNothing(commas(p.Verify.Tolerate)))},
+		{Name: "A comparison of no keys passes", Value: yesNo(p.Verify.AllowEmpty)},
 		{Name: "Expiries that are taken for the same", Value: "at most " + p.Verify.MaxTTLTolerance.String() + " apart"},
 		{Name: "Comparison before the end of the migration", Value: "at most " + p.Verify.MaxBeforeMigration.String()},
-		{Name: "A run that could not list all keys passes", Value: yes[p.Verify.AllowIncomplete]},
-		{Name: "Replicas whose link was down may be read", Value: yes[p.Verify.AllowStaleReplicas]},
-		{Name: "The source may be written meanwhile", Value: yes[p.Verify.AllowWritten]},
+		{Name: "A run that could not list all keys passes", Value: yesNo(p.Verify.AllowIncomplete)},
+		{Name: "Replicas whose link was down may be read", Value: yesNo(p.Verify.AllowStaleReplicas)},
+		{Name: "The source may be written meanwhile", Value: yesNo(p.Verify.AllowWritten)},
 		{Name: "State of the migration", Value: visible(strings.ReplaceAll(strings.Join(p.Migrate.States, ", "), "_", " "))},
 		{Name: "Level of the migration", Value: "at least " + visible(strings.ReplaceAll(p.Migrate.MinLevel, "_", " "))},
 		{Name: "Keys and commands reported instead of applied", Value: limit(p.Migrate.MaxReported, -1)},
@@ -359,8 +375,8 @@ func policyLines(p Policy) []fact {
 		{Name: "Largest key", Value: largest},
 		{Name: "Keys that could not be read", Value: limit(p.BigKeys.MaxErrors, -1)},
 		{Name: "Levels of compatibility findings that stand against it", Value: visible(orNothing(strings.Join(p.Compat.Deny, ", ")))},
-		{Name: "Possible findings of these levels, too", Value: yes[p.Compat.DenyPossible]},
+		{Name: "Possible findings of these levels, too", Value: yesNo(p.Compat.DenyPossible)},
 		{Name: "Commands accepted as they are", Value: visible(orNothing(strings.Join(p.Compat.Accept, ", ")))},
-		{Name: "A scan that saw no reads passes", Value: yes[p.Compat.AllowUnproven]},
+		{Name: "A scan that saw no reads passes", Value: yesNo(p.Compat.AllowUnproven)},
 	}
 }

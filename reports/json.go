@@ -292,7 +292,7 @@ func (v *Verify) validate() error {
 	if !slices.Contains(proofs, v.Proof) {
 		return fmt.Errorf("proof is %q, want rounds or offset", v.Proof)
 	}
-	if w := v.Writes; w != nil && !slices.Contains([]string{verifier.ClientsNone, verifier.ClientsSome, verifier.ClientsUnknown}, w.Clients) {
+	if w := v.Writes; w != nil && !slices.Contains([]verifier.Clients{verifier.ClientsNone, verifier.ClientsSome, verifier.ClientsUnknown}, w.Clients) {
 		return fmt.Errorf("writes.clients is %q, want none, some or unknown", w.Clients)
 	}
 	for i, s := range v.Slots {
@@ -304,13 +304,30 @@ func (v *Verify) validate() error {
 		if !slices.Contains(keyVerdicts, f.Verdict) {
 			return fmt.Errorf("findings[%d].verdict is %q", i, f.Verdict)
 		}
+		if f.Code != "" && !slices.Contains(verifier.Reasons(), f.Code) { // versions before the codes wrote none
+			return fmt.Errorf("findings[%d].code is %q, want one of %s", i, f.Code, commas(verifier.Reasons()))
+		}
+	}
+	for i, r := range v.ByReason {
+		if !slices.Contains(verifier.Reasons(), r.Code) {
+			return fmt.Errorf("by_reason[%d].code is %q, want one of %s", i, r.Code, commas(verifier.Reasons()))
+		}
 	}
 	return nil
 }
 
+// commas joins names for people.
+func commas[T ~string](names []T) string {
+	words := make([]string, len(names))
+	for i, n := range names {
+		words[i] = string(n)
+	}
+	return strings.Join(words, ", ")
+}
+
 var (
-	depths      = []string{"keys", "length", "value"} // the weakest first
-	proofs      = []string{"rounds", "offset"}        // the weaker first
+	depths      = []verifier.Depth{verifier.DepthKeys, verifier.DepthLength, verifier.DepthValue} // the weakest first
+	proofs      = []verifier.Proof{verifier.ProofRounds, verifier.ProofOffset}                    // the weaker first
 	keyVerdicts = []verifier.Verdict{verifier.Same, verifier.Different, verifier.Missing, verifier.Extra, verifier.Unchecked}
 	states      = []string{"running", "caught_up", "done", "stopped", "failed"}
 	levels      = []string{"exactly_once", "repaired"}

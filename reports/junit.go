@@ -87,7 +87,10 @@ func renderJUnit(r Report) ([]byte, error) {
 		suites.Suites[n-1].add(c)
 	}
 	for _, s := range suites.Suites {
-		suites.Tests, suites.Failures, suites.Errors, suites.Skipped = suites.Tests+s.Tests, suites.Failures+s.Failures, suites.Errors+s.Errors, suites.Skipped+s.Skipped
+		suites.Tests = suites.Tests + s.Tests
+		suites.Failures = suites.Failures + s.Failures
+		suites.Errors = suites.Errors + s.Errors
+		suites.Skipped = suites.Skipped + s.Skipped
 	}
 	var b bytes.Buffer
 	b.WriteString(xml.Header)
@@ -106,6 +109,11 @@ func junitProperties(r Report) []junitProperty {
 	properties := []junitProperty{{"schema", xmlText(h.Schema)}, {"version", xmlText(h.Version)}, {"source", xmlText(h.Source)}, {"target", xmlText(h.Target)}}
 	for _, f := range stands(r) {
 		properties = append(properties, junitProperty{strings.ReplaceAll(strings.ToLower(f.Name), " ", "_"), xmlText(f.Value)})
+	}
+	if v, ok := r.(*Verify); ok {
+		for _, reason := range v.ByReason {
+			properties = append(properties, junitProperty{"reason." + string(reason.Code), count(reason.Keys)})
+		}
 	}
 	return properties
 }
@@ -182,7 +190,7 @@ const (
 )
 
 func verifyCases(v *Verify) []junitCase {
-	verdict := junitCase{ClassName: "surecut.verdict", Name: "source and target are the same at depth " + v.Depth}
+	verdict := junitCase{ClassName: "surecut.verdict", Name: "source and target are the same at depth " + string(v.Depth)}
 	text := strings.Join(append([]string{strings.TrimSuffix(facts(v), "\n")}, v.Reasons...), "\n") + "\n"
 	switch {
 	case v.Verdict == verifier.Different:
@@ -247,7 +255,11 @@ func findingLines(findings []verifier.Finding) string {
 		if f.KeyLength > 0 {
 			exact = fmt.Sprintf("%s bytes, xxhash64 %s", count(f.KeyLength), f.KeyDigest)
 		}
-		fmt.Fprintf(&b, "%s: db %d slot %d %s %s (%s): %s\n", f.Verdict, f.DB, f.Slot, f.Type, visible(f.Key), exact, visible(f.Reason))
+		code := ""
+		if f.Code != "" {
+			code = string(f.Code) + ": "
+		}
+		fmt.Fprintf(&b, "%s: db %d slot %d %s %s (%s): %s%s\n", f.Verdict, f.DB, f.Slot, f.Type, visible(f.Key), exact, code, visible(f.Reason))
 	}
 	if n := len(findings) - junitKeys; n > 0 {
 		fmt.Fprintf(&b, "and %s more\n", count(int64(n)))

@@ -136,15 +136,22 @@ func (m *markdown) verify(v *Verify) {
 	t := v.Totals
 	m.table([]string{"Source keys:", "Target keys:", "Same:", "Different:", "Missing:", "Extra:", "Unchecked:", "Depth", "Proof", "Rounds:"}, 1, [][]string{{
 		count(t.SourceKeys), count(t.TargetKeys), count(t.Same), count(t.Different), count(t.Missing), count(t.Extra), count(t.Unchecked),
-		v.Depth, v.Proof, strconv.Itoa(v.Rounds)}})
+		string(v.Depth), string(v.Proof), strconv.Itoa(v.Rounds)}})
+	var rows [][]string
+	for _, r := range v.ByReason {
+		rows = append(rows, []string{mdCode(string(r.Code)), count(r.Keys), md(r.Code.Text())})
+	}
+	if len(rows) > 0 {
+		m.table([]string{"Reason", "Keys:", "Meaning"}, int64(len(rows)), rows)
+	}
 	if len(v.Findings) == 0 {
 		return
 	}
-	var rows [][]string
+	rows = nil
 	for _, f := range v.Findings[:min(markdownRows, len(v.Findings))] {
 		rows = append(rows, []string{string(f.Verdict), strconv.Itoa(f.DB), strconv.Itoa(int(f.Slot)), md(f.Type), mdCode(shorten(f.Key, 100)), md(shorten(f.Reason, 120))})
 	}
-	m.table([]string{"Verdict", "DB:", "Slot:", "Type", "Key", "Reason"}, int64(len(v.Findings)+v.Omitted), rows)
+	m.table([]string{"Verdict", "DB:", "Slot:", "Type", "Key", "What differs"}, int64(len(v.Findings)+v.Omitted), rows)
 	m.line("")
 	m.line("Next: `surecut repair --report verify.json` shows what it would copy again; `--apply` does it.")
 }

@@ -16,6 +16,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"surecut/internal/keyspace"
+	"surecut/verifier"
 )
 
 //go:embed policy/default.yaml
@@ -49,12 +50,13 @@ type CheckPolicy struct {
 
 // VerifyPolicy holds for verify reports.
 type VerifyPolicy struct {
-	MinDepth       string `yaml:"min_depth" json:"min_depth"`
-	MinProof       string `yaml:"min_proof" json:"min_proof"`
-	MinRounds      int    `yaml:"min_rounds" json:"min_rounds"`
-	MaxDifferences int64  `yaml:"max_differences" json:"max_differences"`
-	MaxUnchecked   int64  `yaml:"max_unchecked" json:"max_unchecked"`
-	AllowEmpty     bool   `yaml:"allow_empty" json:"allow_empty"`
+	MinDepth       verifier.Depth    `yaml:"min_depth" json:"min_depth"`
+	MinProof       verifier.Proof    `yaml:"min_proof" json:"min_proof"`
+	MinRounds      int               `yaml:"min_rounds" json:"min_rounds"`
+	MaxDifferences int64             `yaml:"max_differences" json:"max_differences"`
+	MaxUnchecked   int64             `yaml:"max_unchecked" json:"max_unchecked"`
+	Tolerate       []verifier.Reason `yaml:"tolerate" json:"tolerate,omitempty"` // keys of these reasons do not count
+	AllowEmpty     bool              `yaml:"allow_empty" json:"allow_empty"`
 
 	MaxTTLTolerance    Duration `yaml:"max_ttl_tolerance" json:"max_ttl_tolerance"`
 	MaxBeforeMigration Duration `yaml:"max_before_migration" json:"max_before_migration"`
@@ -179,9 +181,7 @@ func (p *Policy) merge(data []byte) error {
 func (p Policy) Validate() error {
 	var problems []string
 	oneOf := func(setting, value string, known []string) {
-		if !slices.Contains(known, value) {
-			problems = append(problems, fmt.Sprintf("%s: %q is unknown, want %s", setting, value, strings.Join(known, ", ")))
-		}
+		problems = append(problems, unknown(setting, value, known)...)
 	}
 	atLeast := func(setting string, value, least int64) {
 		if value < least {
@@ -196,8 +196,11 @@ func (p Policy) Validate() error {
 	atLeast("verify.max_ttl_tolerance", int64(p.Verify.MaxTTLTolerance), 0)
 	atLeast("verify.max_before_migration", int64(p.Verify.MaxBeforeMigration), 0)
 	atLeast("check.max_skipped", p.Check.MaxSkipped, -1)
-	oneOf("verify.min_depth", p.Verify.MinDepth, depths)
-	oneOf("verify.min_proof", p.Verify.MinProof, proofs)
+	problems = append(problems, unknown("verify.min_depth", p.Verify.MinDepth, depths)...)
+	problems = append(problems, unknown("verify.min_proof", p.Verify.MinProof, proofs)...)
+	for _, r := range p.Verify.Tolerate {
+		problems = append(problems, unknown("verify.tolerate", r, verifier.Reasons())...)
+	}
 	atLeast("verify.min_rounds", int64(p.Verify.MinRounds), 0)
 	atLeast("verify.max_differences", p.Verify.MaxDifferences, 0)
 	atLeast("verify.max_unchecked", p.Verify.MaxUnchecked, 0)
@@ -216,6 +219,14 @@ func (p Policy) Validate() error {
 		return errors.New(strings.Join(problems, "; "))
 	}
 	return nil
+}
+
+// unknown refuses a value that is none of the known ones.
+func unknown[T ~string](setting string, value T, known []T) []string {
+	if slices.Contains(known, value) {
+		return nil
+	}
+	return []string{fmt.Sprintf("%s: %q is unknown, want %s", setting, value, commas(known))}
 }
 
 // selectionProblems names what no report can select.

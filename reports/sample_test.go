@@ -49,10 +49,10 @@ func sampleHeader(kind string) Header {
 }
 
 // finding is one as the verifier makes it: the key escaped, base64 exact.
-func finding(key string, v verifier.Verdict, typ, reason string, source, target *verifier.Side) verifier.Finding {
+func finding(key string, code verifier.Reason, typ, reason string, source, target *verifier.Side) verifier.Finding {
 	q := strconv.Quote(key)
 	return verifier.Finding{Key: q[1 : len(q)-1], KeyBase64: base64.StdEncoding.EncodeToString([]byte(key)), Slot: keyspace.Slot(key),
-		Type: typ, Verdict: v, Reason: reason, Source: source, Target: target}
+		Type: typ, Verdict: code.Verdict(), Code: code, Reason: reason, Source: source, Target: target}
 }
 
 func sideOf(typ string, length int64, digest, detail string, expireAt int64) *verifier.Side {
@@ -61,7 +61,7 @@ func sideOf(typ string, length int64, digest, detail string, expireAt int64) *ve
 
 // rawFinding carries the key as it is, as a forged or foreign report could.
 func rawFinding(key string) verifier.Finding {
-	f := finding(key, verifier.Different, "string", "bytes differ: "+key, sideOf("string", 3, "00000000000000aa", key, 0), sideOf("string", 3, "00000000000000bb", "x", 0))
+	f := finding(key, verifier.ValueDiffers, "string", "bytes differ: "+key, sideOf("string", 3, "00000000000000aa", key, 0), sideOf("string", 3, "00000000000000bb", "x", 0))
 	f.Key = strings.ToValidUTF8(key, "\ufffd")
 	return f
 }
@@ -125,6 +125,7 @@ func verifyIn(n uint16, findings ...verifier.Finding) *Verify {
 	v.ByType = append([]verifier.TypeTotal{{Type: "string", Keys: rest}}, v.ByType...)
 	bad := t.Different + t.Missing + t.Extra
 	last := verifier.Round{Round: 3, Suspects: 8 + bad + t.Unchecked, Cleared: 8, Confirmed: bad, DurationMs: 1840}
+	v.ByReason = reasonsOf(v.Findings)
 	v.History = []verifier.Round{{Round: 1, Suspects: 1873 + last.Suspects, Cleared: 1702, DurationMs: 41_260}, {Round: 2, Suspects: 171 + last.Suspects, Cleared: 171, DurationMs: 5210}, last}
 	if bad > 0 {
 		v.Verdict = verifier.Different
@@ -141,29 +142,45 @@ func verifyIn(n uint16, findings ...verifier.Finding) *Verify {
 	return v
 }
 
+// reasonsOf counts findings by their reasons.
+func reasonsOf(findings []verifier.Finding) (totals []verifier.ReasonTotal) {
+	for _, r := range verifier.Reasons() {
+		n := int64(0)
+		for _, f := range findings {
+			if f.Code == r {
+				n++
+			}
+		}
+		if n > 0 {
+			totals = append(totals, verifier.ReasonTotal{Code: r, Keys: n})
+		}
+	}
+	return totals
+}
+
 // realFindings is what a migration with some ill luck leaves.
 func realFindings() []verifier.Finding {
 	const soon = 1773484013000
 	return []verifier.Finding{
-		finding("session:8f3a2c", verifier.Different, "string", "expires on the source only", sideOf("string", 212, "9c1f6e2b7a405d18", "expires 2026-03-14 10:26:53 UTC", soon), sideOf("string", 212, "9c1f6e2b7a405d18", "never expires", 0)),
-		finding("cart:42017", verifier.Different, "hash", `field "qty:1189" differs`, sideOf("hash", 14, "1b77a0cc2e9d4f03", "qty:1189 = 3", 0), sideOf("hash", 14, "e04426b1c6a85d70", "qty:1189 = 2", 0)),
-		finding("queue:mail:out", verifier.Different, "list", "element 41 of 100", sideOf("list", 100, "5d0e8a1174bb62c9", `[41] {\"id\":90121}`, 0), sideOf("list", 99, "c3fe0247a91b8d65", `[41] {\"id\":90122}`, 0)),
-		finding("leaderboard:2026-03", verifier.Different, "zset", `score of "player:777"`, sideOf("zset", 25_000, "77aa01d2c4e5f690", "player:777 = 1802.5", 0), sideOf("zset", 25_000, "0a12bb34cc56dd78", "player:777 = 1802.4", 0)),
-		finding("events:orders", verifier.Different, "stream", "group billing: last ID", sideOf("stream", 8120, "41c9d2e3f4051627", "1773480000000-3", 0), sideOf("stream", 8120, "aa55cc33ee117799", "1773479990000-0", 0)),
-		finding("invoice:2026:000981", verifier.Missing, "hash", "on the source only", sideOf("hash", 9, "8d3b5f7091a2c4e6", "", 0), nil),
-		finding("user:310077:prefs", verifier.Missing, "hash", "on the source only", sideOf("hash", 22, "3f5e7d9cbb1a2046", "", 0), nil),
-		finding("lock:rebuild", verifier.Extra, "string", "on the target only", nil, sideOf("string", 36, "6b8d0f2143658779", "", soon)),
-		finding("test:foo", verifier.Extra, "string", "on the target only", nil, sideOf("string", 3, "fedcba9876543210", "", 0)),
-		finding("geo:shops", verifier.Different, "zset", `member "shop:91" on the source only`, sideOf("zset", 412, "91a7c5e3d1b2f406", "shop:91 = 3479099956230698", 0), sideOf("zset", 411, "55aa66bb77cc88dd", "", 0)),
-		finding("tags:article:5512", verifier.Different, "set", `member "redis" on the source only`, sideOf("set", 8, "1029384756afbecd", "redis", 0), sideOf("set", 7, "dcebfa6574839201", "", 0)),
-		finding("doc:contract:17", verifier.Unchecked, "module", "ReJSON-RL: no reader for this module type", sideOf("module", 0, "", "", 0), sideOf("module", 0, "", "", 0)),
+		finding("session:8f3a2c", verifier.ExpiryOnSourceOnly, "string", "expires on the source only", sideOf("string", 212, "9c1f6e2b7a405d18", "expires 2026-03-14 10:26:53 UTC", soon), sideOf("string", 212, "9c1f6e2b7a405d18", "never expires", 0)),
+		finding("cart:42017", verifier.ValueDiffers, "hash", `field "qty:1189" differs`, sideOf("hash", 14, "1b77a0cc2e9d4f03", "qty:1189 = 3", 0), sideOf("hash", 14, "e04426b1c6a85d70", "qty:1189 = 2", 0)),
+		finding("queue:mail:out", verifier.LengthDiffers, "list", "element 41 of 100", sideOf("list", 100, "5d0e8a1174bb62c9", `[41] {\"id\":90121}`, 0), sideOf("list", 99, "c3fe0247a91b8d65", `[41] {\"id\":90122}`, 0)),
+		finding("leaderboard:2026-03", verifier.ValueDiffers, "zset", `score of "player:777"`, sideOf("zset", 25_000, "77aa01d2c4e5f690", "player:777 = 1802.5", 0), sideOf("zset", 25_000, "0a12bb34cc56dd78", "player:777 = 1802.4", 0)),
+		finding("events:orders", verifier.ValueDiffers, "stream", "group billing: last ID", sideOf("stream", 8120, "41c9d2e3f4051627", "1773480000000-3", 0), sideOf("stream", 8120, "aa55cc33ee117799", "1773479990000-0", 0)),
+		finding("invoice:2026:000981", verifier.AbsentOnTarget, "hash", "on the source only", sideOf("hash", 9, "8d3b5f7091a2c4e6", "", 0), nil),
+		finding("user:310077:prefs", verifier.AbsentOnTarget, "hash", "on the source only", sideOf("hash", 22, "3f5e7d9cbb1a2046", "", 0), nil),
+		finding("lock:rebuild", verifier.AbsentOnSource, "string", "on the target only", nil, sideOf("string", 36, "6b8d0f2143658779", "", soon)),
+		finding("test:foo", verifier.AbsentOnSource, "string", "on the target only", nil, sideOf("string", 3, "fedcba9876543210", "", 0)),
+		finding("geo:shops", verifier.LengthDiffers, "zset", `member "shop:91" on the source only`, sideOf("zset", 412, "91a7c5e3d1b2f406", "shop:91 = 3479099956230698", 0), sideOf("zset", 411, "55aa66bb77cc88dd", "", 0)),
+		finding("tags:article:5512", verifier.LengthDiffers, "set", `member "redis" on the source only`, sideOf("set", 8, "1029384756afbecd", "redis", 0), sideOf("set", 7, "dcebfa6574839201", "", 0)),
+		finding("doc:contract:17", verifier.ModulePayloadDiffers, "module", "ReJSON-RL: no reader for this module type", sideOf("module", 0, "", "", 0), sideOf("module", 0, "", "", 0)),
 	}
 }
 
 func hostileVerify() *Verify {
 	findings := realFindings()
 	for _, k := range hostileKeys {
-		findings = append(findings, finding(k, verifier.Missing, "string", "on the source only", sideOf("string", 3, "00000000000000aa", "", 0), nil), rawFinding(k+"!"))
+		findings = append(findings, finding(k, verifier.AbsentOnTarget, "string", "on the source only", sideOf("string", 3, "00000000000000aa", "", 0), nil), rawFinding(k+"!"))
 	}
 	v := sampleVerify(findings...)
 	v.Reasons = append(v.Reasons, hostileKeys[0], hostileKeys[3])

@@ -60,11 +60,11 @@ func selectionLine(s *keyspace.Selection) string { return visible(s.String()) }
 
 // comparedHow says how closely keys were compared, and what a key that differs was judged by.
 func comparedHow(v *Verify) string {
-	how := "depth " + v.Depth + " (" + depthWords[v.Depth] + ")"
-	if v.Depth != "keys" {
+	how := fmt.Sprintf("depth %s (%s)", v.Depth, depthWords[v.Depth])
+	if v.Depth != verifier.DepthKeys {
 		how += "; expiries up to " + span(v.TTLToleranceMs) + " apart are the same"
 	}
-	return how + "; proof by " + v.Proof
+	return how + "; proof by " + string(v.Proof)
 }
 
 // serversLine names the servers whose data were read; where the report does not say which these are, all that it knows.
@@ -100,12 +100,12 @@ func serverWords(m endpoint.Member) string {
 	return visible(m.Addr) + " (" + strings.Join(about, ", ") + ")"
 }
 
-var knownByWords = map[string]string{
-	"replication": "as its replication stream tells",
-	"tracking":    "as CLIENT TRACKING tells",
-	"rest":        "as its counters tell",
-	"rereading":   "as reading its keys again tells",
-	"file":        "it is a file",
+var knownByWords = map[verifier.KnownBy]string{
+	verifier.ByReplication: "as its replication stream tells",
+	verifier.ByTracking:    "as CLIENT TRACKING tells",
+	verifier.ByRest:        "as its counters tell",
+	verifier.ByRereading:   "as reading its keys again tells",
+	verifier.ByFile:        "it is a file",
 }
 
 // writtenLine says whether the source was written while it was compared, and what that means for the verdict.
@@ -118,7 +118,7 @@ func writtenLine(v *Verify) string {
 		return "no, " + knownBy(w)
 	case w.Clients == verifier.ClientsNone && !w.Everything:
 		return "by no client; keys expired, " + writtenKeys(w) + knownBy(w)
-	case v.Proof == "rounds":
+	case v.Proof == verifier.ProofRounds:
 		return "yes, " + writtenKeys(w) + knownBy(w) + "; that keys are the same rests on how fast the target follows"
 	}
 	return "yes, " + writtenKeys(w) + knownBy(w)
@@ -128,7 +128,7 @@ func knownBy(w *verifier.Writes) string {
 	if words := knownByWords[w.KnownBy]; words != "" {
 		return words
 	}
-	return "known by " + visible(w.KnownBy)
+	return "known by " + visible(string(w.KnownBy))
 }
 
 func writtenKeys(w *verifier.Writes) string {

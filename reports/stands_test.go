@@ -42,7 +42,7 @@ func TestStandsFor(t *testing.T) {
 func TestWrittenInWords(t *testing.T) {
 	for _, tt := range []struct {
 		writes *verifier.Writes
-		proof  string
+		proof  verifier.Proof
 		want   string
 	}{
 		{nil, "offset", "not known"},

@@ -132,15 +132,15 @@ func summarizeCheck(c *Check) summary {
 	return s
 }
 
-var depthWords = map[string]string{
-	"keys":   "existence of keys only",
-	"length": "type and length, not the content",
-	"value":  "type, every byte of the value, expiry",
+var depthWords = map[verifier.Depth]string{
+	verifier.DepthKeys:   "existence of keys only",
+	verifier.DepthLength: "type and length, not the content",
+	verifier.DepthValue:  "type, every byte of the value, expiry",
 }
 
-var proofWords = map[string]string{
-	"rounds": "it rests on the target following in time",
-	"offset": "both sides were compared at one offset",
+var proofWords = map[verifier.Proof]string{
+	verifier.ProofRounds: "it rests on the target following in time",
+	verifier.ProofOffset: "both sides were compared at one offset",
 }
 
 func summarizeVerify(v *Verify) summary {
@@ -176,8 +176,8 @@ func summarizeVerify(v *Verify) summary {
 		{Name: "Missing", Value: count(t.Missing), Note: "on the source only", Tone: toneIf(t.Missing, bad)},
 		{Name: "Extra", Value: count(t.Extra), Note: "on the target only", Tone: toneIf(t.Extra, bad)},
 		{Name: "Unchecked", Value: count(t.Unchecked), Note: "no verdict", Tone: toneIf(t.Unchecked, warn)},
-		{Name: "Depth", Value: v.Depth, Note: depthWords[v.Depth]},
-		{Name: "Proof", Value: v.Proof, Note: proofWords[v.Proof]},
+		{Name: "Depth", Value: string(v.Depth), Note: depthWords[v.Depth]},
+		{Name: "Proof", Value: string(v.Proof), Note: proofWords[v.Proof]},
 		{Name: "Rounds", Value: count(int64(v.Rounds)), Note: "in " + span(historyMs(v))},
 	}
 	return s
@@ -281,7 +281,9 @@ func summarizeMigrate(m *Migrate) summary {
 	var bytes, lag int64
 	var seconds float64
 	for _, l := range m.Links {
-		bytes, lag, seconds = bytes+l.Bytes, lag+l.LagBytes, max(seconds, l.LagSeconds)
+		bytes = bytes + l.Bytes
+		lag = lag + l.LagBytes
+		seconds = max(seconds, l.LagSeconds)
 	}
 	s.Headline = fmt.Sprintf("%s of the snapshot and %s of the stream arrived over %s; %s.",
 		plural(c.SnapshotApplied, "key"), plural(c.CommandsApplied, "command"), plural(int64(len(m.Links)), "link"),
@@ -427,7 +429,7 @@ func summarizeGate(g *Gate) summary {
 	s.Facts = []fact{
 		{Name: "Reports", Value: count(int64(len(g.Inputs))), Note: "judged"},
 		{Name: "Against", Value: count(against), Note: "reports that do not meet the policy", Tone: toneIf(against, bad)},
-		{Name: "Depth demanded", Value: g.Policy.Verify.MinDepth},
+		{Name: "Depth demanded", Value: string(g.Policy.Verify.MinDepth)},
 		{Name: "Differences allowed", Value: count(g.Policy.Verify.MaxDifferences)},
 		{Name: "Unchecked allowed", Value: count(g.Policy.Verify.MaxUnchecked)},
 		{Name: "Age allowed", Value: ageWord(g.Policy.MaxAge)},

@@ -208,18 +208,27 @@ func verifyTable(w io.Writer, v *Verify) error {
 		{head: "different", right: true}, {head: "missing", right: true}, {head: "extra", right: true}, {head: "unchecked", right: true},
 		{head: "depth"}, {head: "proof"}, {head: "rounds", right: true}},
 		[][]string{{count(t.SourceKeys), count(t.TargetKeys), count(t.Same), count(t.Different), count(t.Missing), count(t.Extra), count(t.Unchecked),
-			v.Depth, v.Proof, strconv.Itoa(v.Rounds)}}); err != nil {
+			string(v.Depth), string(v.Proof), strconv.Itoa(v.Rounds)}}); err != nil {
 		return err
+	}
+	var rows [][]string
+	for _, r := range v.ByReason {
+		rows = append(rows, []string{string(r.Code), count(r.Keys), r.Code.Text()})
+	}
+	if len(rows) > 0 {
+		if err := writeTable(w, []column{{head: "reason"}, {head: "keys", right: true}, {head: "meaning", width: 60}}, rows); err != nil {
+			return err
+		}
 	}
 	if len(v.Findings) == 0 {
 		return nil
 	}
-	var rows [][]string
+	rows = nil
 	for _, f := range v.Findings[:min(rowLimit, len(v.Findings))] {
 		rows = append(rows, []string{string(f.Verdict), strconv.Itoa(f.DB), strconv.Itoa(int(f.Slot)), visible(f.Type), visible(shorten(f.Key, 72)), visible(f.Reason)})
 	}
 	if err := writeTable(w, []column{{head: "verdict"}, {head: "db", right: true}, {head: "slot", right: true}, {head: "type"},
-		{head: "key", width: 32}, {head: "reason", width: 30}}, rows); err != nil {
+		{head: "key", width: 32}, {head: "what differs", width: 30}}, rows); err != nil {
 		return err
 	}
 	return more(w, int64(len(rows)), int64(len(v.Findings)+v.Omitted), v.Kind())

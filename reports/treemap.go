@@ -118,9 +118,13 @@ func squarify(weights []float64, whole float64, in tile) []tile {
 
 // worst is the worst ratio of sides in a row along a side.
 func worst(row []float64, scale, side float64) float64 {
-	sum, least, most := 0.0, math.Inf(1), 0.0
+	sum := 0.0
+	least := math.Inf(1)
+	most := 0.0
 	for _, w := range row {
-		sum, least, most = sum+w*scale, math.Min(least, w*scale), math.Max(most, w*scale)
+		sum += w * scale
+		least = math.Min(least, w*scale)
+		most = math.Max(most, w*scale)
 	}
 	if sum == 0 || least == 0 || side == 0 {
 		return math.Inf(1)

@@ -52,7 +52,9 @@ func (b *breaker) allowance(patience time.Duration) time.Duration {
 func (b *breaker) fail(err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.last, b.rest, b.exhausted = err, time.Now().Add(breakerRest), true
+	b.last = err
+	b.rest = time.Now().Add(breakerRest)
+	b.exhausted = true
 }
 
 // ok takes the node for one that answers.

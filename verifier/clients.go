@@ -9,11 +9,14 @@ import (
 	"surecut/internal/quiet"
 )
 
-// Whether clients wrote to the source while it was compared.
+// Clients says whether clients wrote to the source while it was compared. Keys that expired are nobody's writes.
+type Clients string
+
+// What the counters of commands say of them.
 const (
-	ClientsNone    = "none"
-	ClientsSome    = "some"
-	ClientsUnknown = "unknown"
+	ClientsNone    Clients = "none"
+	ClientsSome    Clients = "some"
+	ClientsUnknown Clients = "unknown"
 )
 
 // mostWriterWait bounds how long the primaries of the source may take to say what they have run.
@@ -21,7 +24,7 @@ const mostWriterWait = 5 * time.Second
 
 // clientWrites compares what the source's primaries say of writing commands with what they said when the run began. It differs from
 // Writes.Written, which also counts keys that expired: their deletion matters for judging keys, and says nothing of clients.
-func (v *verification) clientWrites(ctx context.Context) (answer, why string) {
+func (v *verification) clientWrites(ctx context.Context) (answer Clients, why string) {
 	if v.fixed {
 		return ClientsNone, ""
 	}
@@ -39,7 +42,7 @@ func (v *verification) readWriters(ctx context.Context) []quiet.Reading {
 	return readings
 }
 
-func clientsBetween(before, after []quiet.Reading) (answer, why string) {
+func clientsBetween(before, after []quiet.Reading) (answer Clients, why string) {
 	if len(before) == 0 || len(after) == 0 {
 		return ClientsUnknown, "not all primaries of the source said what they have run"
 	}

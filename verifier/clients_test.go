@@ -19,7 +19,7 @@ func TestClientsBetween(t *testing.T) {
 		name, why string
 		before    []quiet.Reading
 		after     []quiet.Reading
-		want      string
+		want      Clients
 		says      string
 	}{
 		{"at rest", "nothing was called", before, reading(func(r *quiet.Reading) { r.Info = 2 }), ClientsNone, ""},

@@ -1,6 +1,7 @@
 package verifier
 
 import (
+	"errors"
 	"fmt"
 	"time"
 
@@ -10,12 +11,6 @@ import (
 
 // pair is one key as each side was read.
 type pair struct{ Source, Target reading }
-
-// Reasons that say less than the values themselves can: they are looked at once more, to name the place.
-const (
-	reasonFields   = "the expiries of fields differ"
-	reasonCounters = "the counters of the stream differ"
-)
 
 // expiryJitter bounds how far apart two readings of an expiry are that was not changed, on a busy machine.
 const expiryJitter = 50 * time.Millisecond
@@ -34,39 +29,66 @@ type rules struct {
 	sourceClock time.Duration // the source's clock is ahead of ours by so much
 }
 
-// judge gives Same, Different, Missing, Extra or Unchecked, and the reason for everything but Same.
+// judge returns Same, Different, Missing, Extra or Unchecked, and the cause of everything but Same.
 // Two absent keys are the same.
-func (u *rules) judge(p *pair) (Verdict, string) {
+func (u *rules) judge(p *pair) (Verdict, cause) {
 	source, target := &p.Source, &p.Target
 	switch {
 	case source.Err != nil:
-		return Unchecked, "the source could not be read: " + source.Err.Error()
+		return because(unreadReason(source.Err, SourceReadFailed), "the source could not be read: %v", source.Err)
 	case target.Err != nil:
-		return Unchecked, "the target could not be read: " + target.Err.Error()
+		return because(unreadReason(target.Err, TargetReadFailed), "the target could not be read: %v", target.Err)
 	case !source.present() && !target.present():
-		return Same, ""
+		return Same, cause{}
 	case !target.present():
-		return Missing, "on the source only"
+		return because(AbsentOnTarget, "")
 	case !source.present():
-		return Extra, "on the target only"
+		return because(AbsentOnSource, "")
 	case source.Type != target.Type || source.TypeName != target.TypeName:
-		return Different, fmt.Sprintf("the type is %s on the source and %s on the target", source.TypeName, target.TypeName)
+		return because(TypeDiffers, "the type is %s on the source and %s on the target", source.TypeName, target.TypeName)
 	case u.depth == DepthKeys:
-		return Same, ""
-	}
-	if !u.sameValue(source, target) {
-		if source.Type == keyspace.Module && source.FP == (keyspace.Fingerprint{}) {
-			return Unchecked, errModuleInFile.Error()
-		}
-		if source.Type == keyspace.Module && source.TypeName != rdb.VectorSet {
-			return Unchecked, fmt.Sprintf("the payloads of module type %s differ, which may be their encoding alone", source.TypeName)
-		}
-		if onlyTimes(source, target) && u.compareTimes(source, target) == timesUnknown {
-			return Unchecked, whyTimesUnknown
-		}
-		return Different, u.valueReason(source, target)
+		return Same, cause{}
+	case !u.sameValue(source, target):
+		return u.judgeValue(source, target)
 	}
 	return u.judgeExpiry(source.ExpireAt, target.ExpireAt)
+}
+
+// unreadReason is failed, unless the error tells more.
+func unreadReason(err error, failed Reason) Reason {
+	switch {
+	case errors.Is(err, errModuleInFile):
+		return ModuleInFile
+	case errors.Is(err, errChanged):
+		return KeptChanging
+	}
+	return failed
+}
+
+// judgeValue judges values that are not the same, of one type.
+func (u *rules) judgeValue(source, target *reading) (Verdict, cause) {
+	s, t := &source.FP, &target.FP
+	mild := FieldExpiryDiffers
+	switch {
+	case source.Type == keyspace.Module && *s == (keyspace.Fingerprint{}):
+		return because(ModuleInFile, "")
+	case source.Type == keyspace.Module && source.TypeName != rdb.VectorSet:
+		return because(ModulePayloadDiffers, "the payloads of module type %s differ, which may be their encoding alone", source.TypeName)
+	case onlyTimes(source, target) && u.compareTimes(source, target) == timesUnknown:
+		return because(FieldExpiriesTooMany, "")
+	case s.Length != t.Length:
+		return because(LengthDiffers, "the length is %d on the source and %d on the target", s.Length, t.Length)
+	case s.Value == t.Value && s.FieldExpiries != t.FieldExpiries:
+	case s.SameValue(t):
+		mild = StreamCountersDiffer
+	default:
+		return because(ValueDiffers, "")
+	}
+	verdict, why := because(mild, "")
+	if other, expiry := u.judgeExpiry(source.ExpireAt, target.ExpireAt); other != Same {
+		return because(ExpiryAndMoreDiffer, "%v, and %v", why, expiry)
+	}
+	return verdict, why
 }
 
 func (u *rules) sameValue(source, target *reading) bool {
@@ -82,38 +104,22 @@ func (u *rules) sameCounters(source, target *reading) bool {
 	return !u.counters || source.FP.Counters == 0 || target.FP.Counters == 0 || source.FP.SameCounters(&target.FP)
 }
 
-func (u *rules) valueReason(source, target *reading) string {
-	if source.FP.Length != target.FP.Length {
-		return fmt.Sprintf("the length is %d on the source and %d on the target", source.FP.Length, target.FP.Length)
-	}
-	if source.FP.Value == target.FP.Value && source.FP.FieldExpiries != target.FP.FieldExpiries {
-		return reasonFields
-	}
-	if source.FP.SameValue(&target.FP) {
-		return reasonCounters
-	}
-	return "the values differ"
-}
-
 // judgeExpiry takes expiries as the same when the instants are, or when the remaining times are by clocks that differ.
-func (u *rules) judgeExpiry(source, target int64) (Verdict, string) {
+func (u *rules) judgeExpiry(source, target int64) (Verdict, cause) {
 	switch {
-	case source == target:
-		return Same, ""
+	case u.within(source, target):
+		return Same, cause{}
 	case target == 0:
-		return Different, "expires on the source only"
+		return because(ExpiryOnSourceOnly, "")
 	case source == 0:
-		return Different, "expires on the target only"
+		return because(ExpiryOnTargetOnly, "")
 	}
 	apart := time.Duration(target-source) * time.Millisecond
-	if u.within(source, target) {
-		return Same, ""
-	}
 	when := "later"
 	if apart < 0 {
 		when = "earlier"
 	}
-	return Different, fmt.Sprintf("expires %v %s on the target", apart.Abs(), when)
+	return because(ExpiryDiffers, "the key expires %v %s on the target", apart.Abs(), when)
 }
 
 // unchanged says whether one side's key stayed as it was between two readings.

@@ -202,8 +202,8 @@ func TestRepairUnmappedDatabase(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if r.Totals.Extra != 1 || r.Totals.Same != 1 {
-		t.Fatalf("%+v, %q", r.Totals, r.Reasons)
+	if r.Totals.Extra != 1 || r.Totals.Same != 1 || r.Findings[0].Code != DatabaseUnmapped {
+		t.Fatalf("%+v, %q, %+v", r.Totals, r.Reasons, r.Findings)
 	}
 	options.Filter = keyspace.Filter{}
 	for _, tt := range []struct {

@@ -63,7 +63,9 @@ func (d *difference) part(noun, way, label, reason, source, target string) {
 
 func (d *difference) at(reason, source, target string) {
 	if d.places++; d.places == 1 {
-		d.Reason, d.Source, d.Target = reason, source, target
+		d.Reason = reason
+		d.Source = source
+		d.Target = target
 	}
 }
 
@@ -141,9 +143,13 @@ func (d *difference) bytes(source, target []byte, from int64) {
 
 // ends takes in that one string ends before the other.
 func (d *difference) ends(source, target int64, at, other string) {
-	short, n, whole := "target", target, source
+	short := "target"
+	n := target
+	whole := source
 	if source < target {
-		short, n, whole = "source", source, target
+		short = "source"
+		n = source
+		whole = target
 	}
 	same := ""
 	if d.places == 0 {
@@ -154,7 +160,7 @@ func (d *difference) ends(source, target int64, at, other string) {
 
 // of completes the name of the first byte that differs by how many there are.
 func (d *difference) of(length int64) {
-	if strings.HasPrefix(d.Reason, "byte ") {
+	if len(d.counts) > 0 { // bytes are the only part of strings that is counted
 		d.Reason += fmt.Sprintf(" of %d differs", length)
 	}
 }
@@ -179,7 +185,9 @@ func (d *difference) lists(source, target [][]byte) {
 
 // stretch tells of two lists that are the same up to a place, and again behind another one.
 func (d *difference) stretch(before, source, target, after int, piece, other string) {
-	inSource, inTarget, first := source-before-after, target-before-after, before+1
+	inSource := source - before - after
+	inTarget := target - before - after
+	first := before + 1
 	switch {
 	case inSource == 0 && inTarget == 0:
 	case inTarget == 0:

@@ -151,7 +151,9 @@ func (s *side) enumerateDB(ctx context.Context, n *node, db int, t *scanTally, t
 func (s *side) scan(ctx context.Context, n *node, db int, t *scanTally, batches chan<- []string, to *spill) error {
 	c := s.borrow(n, db)
 	defer s.giveBack(c)
-	cursor, batch, bytes := "0", make([]string, 0, batchKeys), 0
+	cursor := "0"
+	batch := make([]string, 0, batchKeys)
+	bytes := 0
 	send := func() error {
 		select {
 		case batches <- batch:

@@ -187,7 +187,7 @@ func (s *side) enumerateFiles(ctx context.Context, to *spill) error {
 func (e *entry) suspectOfFile(id keyID) *record {
 	r := record{keyID: id, flags: e.source.flags&clash | seen}
 	if e.hasSource {
-		r.t, r.fp, r.expireAt, r.module = e.source.t, e.source.fp, e.source.expireAt, e.source.module
+		r.holdAs(&e.source)
 	}
 	return &r
 }

@@ -42,7 +42,7 @@ func TestGroupsOfStreamsAreNotTracked(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				if by := f.report().KnownBy; by != byTracking {
+				if by := f.report().KnownBy; by != ByTracking {
 					t.Fatalf("the writes are known by %s", by)
 				}
 				if w := seen.writing("s", keyspace.Stream); w != written || seen.still() {

@@ -73,7 +73,7 @@ func (v *verification) suspect(e *entry) *record {
 	}
 	if e.hasSource && e.source.flags&unread == 0 {
 		r.flags |= seen
-		r.t, r.fp, r.expireAt, r.module = e.source.t, e.source.fp, e.source.expireAt, e.source.module
+		r.holdAs(&e.source)
 	}
 	return r
 }

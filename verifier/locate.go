@@ -20,8 +20,7 @@ func (v *verification) locate(ctx context.Context) error {
 	var wanted []int
 	for i := range v.tally.findings {
 		f := &v.tally.findings[i]
-		if f.Verdict == Different && f.Named() && f.Source != nil && f.Target != nil && f.Source.Detail+f.Target.Detail == "" && v.opts.Depth == DepthValue && f.Source.Type == f.Target.Type &&
-			(f.Source.Digest != f.Target.Digest || f.Reason == reasonFields || f.Reason == reasonCounters) {
+		if v.opts.Depth == DepthValue && f.Code.ofValue() && f.Named() && f.Source.Detail == "" && f.Target.Detail == "" {
 			wanted = append(wanted, i)
 		}
 	}
@@ -70,14 +69,7 @@ func (v *verification) locateBatch(ctx context.Context, batch []int, keep int64)
 			continue
 		}
 		d := compareValues(values{s.Value, t.Value, v.rules.within})
-		d.into(&v.tally.findings[i])
+		v.tally.findings[i].locate(&d)
 	}
 	return large, nil
-}
-
-func (d *difference) into(f *Finding) {
-	if d.places == 0 {
-		return
-	}
-	f.Reason, f.Source.Detail, f.Target.Detail = d.text(), d.Source, d.Target
 }

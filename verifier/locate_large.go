@@ -39,7 +39,7 @@ func (v *verification) locateLarge(ctx context.Context, f *Finding) {
 		err = l.streams()
 	}
 	if err == nil {
-		l.d.into(f)
+		f.locate(&l.d)
 	}
 }
 

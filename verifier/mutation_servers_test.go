@@ -25,7 +25,8 @@ type mutation struct {
 	target    commands
 	db        int
 	want      Verdict // Same: no finding at all
-	reason    string  // part of it
+	code      Reason  // left out where it follows from the verdict: the key is absent, or its value differs
+	reason    string  // part of the text
 	fieldTTL  bool    // needs HPEXPIRE on both sides
 	since     int     // of both sides
 }
@@ -64,23 +65,25 @@ func mutations() []mutation {
 		{name: "infinite score", source: do("ZADD", "f:zset:inf", "inf", "a"), target: do("ZADD", "f:zset:inf", "-inf", "a"), want: Different, reason: "score of member a"},
 		{name: "a number", source: do("SET", "f:number", "12345"), target: do("SET", "f:number", "12346"), want: Different, reason: "byte 5 of 5"},
 		{name: "register of a HyperLogLog", both: do("PFADD", "f:hll", "a", "b", "c"), target: do("PFADD", "f:hll", "d", "e", "f"), want: Different},
-		{name: "other type", source: do("SADD", "f:type", "a"), target: do("RPUSH", "f:type", "a"), want: Different, reason: "the type is set on the source and list"},
-		{name: "TTL lost", both: do("SET", "f:ttl", "v", "PX", "9000000"), target: do("PERSIST", "f:ttl"), want: Different, reason: "expires on the source only"},
-		{name: "TTL gained", both: do("SET", "f:persist", "v"), target: do("PEXPIREAT", "f:persist", far), want: Different, reason: "expires on the target only"},
-		{name: "TTL 10 % longer", source: do("SET", "f:longer", "v", "PX", "9000000"), target: do("SET", "f:longer", "v", "PX", "9900000"), want: Different, reason: "later on the target"},
-		{name: "field TTL lost", both: commands{{"HSET", "f:field", "a", "1"}, {"HPEXPIREAT", "f:field", far, "FIELDS", "1", "a"}}, target: do("HPERSIST", "f:field", "FIELDS", "1", "a"), want: Different, reason: "the expiry of field a", fieldTTL: true},
-		{name: "field TTL changed", both: commands{{"HSET", "f:field2", "a", "1", "b", "2"}, {"HPEXPIREAT", "f:field2", far, "FIELDS", "1", "a"}}, target: do("HPEXPIREAT", "f:field2", "4102444900000", "FIELDS", "1", "a"), want: Different, reason: "the expiry of field a", fieldTTL: true},
+		{name: "other type", source: do("SADD", "f:type", "a"), target: do("RPUSH", "f:type", "a"), want: Different, code: TypeDiffers, reason: "the type is set on the source and list"},
+		{name: "TTL lost", both: do("SET", "f:ttl", "v", "PX", "9000000"), target: do("PERSIST", "f:ttl"), want: Different, code: ExpiryOnSourceOnly, reason: "the key expires on the source only"},
+		{name: "TTL gained", both: do("SET", "f:persist", "v"), target: do("PEXPIREAT", "f:persist", far), want: Different, code: ExpiryOnTargetOnly, reason: "the key expires on the target only"},
+		{name: "TTL 10 % longer", source: do("SET", "f:longer", "v", "PX", "9000000"), target: do("SET", "f:longer", "v", "PX", "9900000"), want: Different, code: ExpiryDiffers, reason: "later on the target"},
+		{name: "field TTL lost", both: commands{{"HSET", "f:field", "a", "1"}, {"HPEXPIREAT", "f:field", far, "FIELDS", "1", "a"}}, target: do("HPERSIST", "f:field", "FIELDS", "1", "a"), want: Different, code: FieldExpiryDiffers, reason: "the expiry of field a", fieldTTL: true},
+		{name: "field TTL and TTL lost", why: "a policy that tolerates the one does not tolerate the other", both: commands{{"HSET", "f:field:both", "a", "1"}, {"HPEXPIREAT", "f:field:both", far, "FIELDS", "1", "a"}, {"PEXPIREAT", "f:field:both", far}},
+			target: commands{{"HPERSIST", "f:field:both", "FIELDS", "1", "a"}, {"PERSIST", "f:field:both"}}, want: Different, code: ExpiryAndMoreDiffer, reason: "the expiry of field a differs; the expiry of the key differs, too", fieldTTL: true},
+		{name: "field TTL changed", both: commands{{"HSET", "f:field2", "a", "1", "b", "2"}, {"HPEXPIREAT", "f:field2", far, "FIELDS", "1", "a"}}, target: do("HPEXPIREAT", "f:field2", "4102444900000", "FIELDS", "1", "a"), want: Different, code: FieldExpiryDiffers, reason: "the expiry of field a", fieldTTL: true},
 		{name: "field TTL within the tolerance", both: commands{{"HSET", "s:field", "a", "1", "b", "2"}, {"HPEXPIREAT", "s:field", far, "FIELDS", "2", "a", "b"}}, target: do("HPEXPIREAT", "s:field", "4102444800001", "FIELDS", "1", "a"), want: Same, fieldTTL: true},
 		{name: "field TTL at the tolerance", both: commands{{"HSET", "s:field:edge", "a", "1"}, {"HPEXPIREAT", "s:field:edge", far, "FIELDS", "1", "a"}}, target: do("HPEXPIREAT", "s:field:edge", "4102444801000", "FIELDS", "1", "a"), want: Same, fieldTTL: true},
 		{name: "field TTL beyond the tolerance", both: commands{{"HSET", "f:field:edge", "a", "1", "b", "2"}, {"HPEXPIREAT", "f:field:edge", far, "FIELDS", "2", "a", "b"}},
-			target: commands{{"HPEXPIREAT", "f:field:edge", "4102444800900", "FIELDS", "1", "a"}, {"HPEXPIREAT", "f:field:edge", "4102444803000", "FIELDS", "1", "b"}}, want: Different, reason: "the expiry of field b", fieldTTL: true},
+			target: commands{{"HPEXPIREAT", "f:field:edge", "4102444800900", "FIELDS", "1", "a"}, {"HPEXPIREAT", "f:field:edge", "4102444803000", "FIELDS", "1", "b"}}, want: Different, code: FieldExpiryDiffers, reason: "the expiry of field b", fieldTTL: true},
 		{name: "field TTL lost beside one within the tolerance", both: commands{{"HSET", "f:field:lost", "a", "1", "b", "2"}, {"HPEXPIREAT", "f:field:lost", far, "FIELDS", "2", "a", "b"}},
-			target: commands{{"HPEXPIREAT", "f:field:lost", "4102444800001", "FIELDS", "1", "a"}, {"HPERSIST", "f:field:lost", "FIELDS", "1", "b"}}, want: Different, reason: "the expiry of field b", fieldTTL: true},
-		{name: "TTLs of two fields change places", both: commands{{"HSET", "f:field:swap", "a", "1", "b", "2"}}, source: do("HPEXPIREAT", "f:field:swap", far, "FIELDS", "1", "a"), target: do("HPEXPIREAT", "f:field:swap", far, "FIELDS", "1", "b"), want: Different, reason: "the expiry of field", fieldTTL: true},
+			target: commands{{"HPEXPIREAT", "f:field:lost", "4102444800001", "FIELDS", "1", "a"}, {"HPERSIST", "f:field:lost", "FIELDS", "1", "b"}}, want: Different, code: FieldExpiryDiffers, reason: "the expiry of field b", fieldTTL: true},
+		{name: "TTLs of two fields change places", both: commands{{"HSET", "f:field:swap", "a", "1", "b", "2"}}, source: do("HPEXPIREAT", "f:field:swap", far, "FIELDS", "1", "a"), target: do("HPEXPIREAT", "f:field:swap", far, "FIELDS", "1", "b"), want: Different, code: FieldExpiryDiffers, reason: "the expiry of field", fieldTTL: true},
 		{name: "field value beside a TTL within the tolerance", both: commands{{"HSET", "f:field:value", "a", "1", "b", "2"}, {"HPEXPIREAT", "f:field:value", far, "FIELDS", "1", "a"}},
 			target: commands{{"HSET", "f:field:value", "b", "3"}, {"HPEXPIREAT", "f:field:value", "4102444800001", "FIELDS", "1", "a"}}, want: Different, reason: "field b", fieldTTL: true},
 		{name: "field TTLs of a large hash within the tolerance", both: manyFields("s:field:many", far), target: manyFields("s:field:many", "4102444800001"), want: Same, fieldTTL: true},
-		{name: "a field TTL of a large hash lost", both: manyFields("f:field:many", far), target: append(manyFields("f:field:many", "4102444800001"), []string{"HPERSIST", "f:field:many", "FIELDS", "1", "777"}), want: Different, reason: "the expiry of field 777", fieldTTL: true},
+		{name: "a field TTL of a large hash lost", both: manyFields("f:field:many", far), target: append(manyFields("f:field:many", "4102444800001"), []string{"HPERSIST", "f:field:many", "FIELDS", "1", "777"}), want: Different, code: FieldExpiryDiffers, reason: "the expiry of field 777", fieldTTL: true},
 		{name: "last stream entry", both: commands{{"XADD", "f:stream", "1-0", "f", "v"}, {"XADD", "f:stream", "2-0", "f", "v"}}, target: do("XDEL", "f:stream", "2-0"), want: Different, reason: "entry 2-0 is missing"},
 		{name: "stream entry's value", source: do("XADD", "f:value", "1-0", "f", "v"), target: do("XADD", "f:value", "1-0", "f", "w"), want: Different, reason: "entry 1-0 differs"},
 		{name: "stream entry added", source: commands{{"XADD", "f:entry", "1-0", "f", "v"}, {"XADD", "f:entry", "3-0", "f", "v"}},
@@ -93,8 +96,8 @@ func mutations() []mutation {
 		{name: "group position", both: commands{{"XADD", "f:pos", "1-0", "f", "v"}, {"XGROUP", "CREATE", "f:pos", "g", "0"}}, target: do("XGROUP", "SETID", "f:pos", "g", "1-0"), want: Different, reason: "group g: the last delivered ID"},
 		{name: "pending entry", both: commands{{"XADD", "f:pel", "1-0", "f", "v"}, {"XGROUP", "CREATE", "f:pel", "g", "0"}, {"XREADGROUP", "GROUP", "g", "c", "STREAMS", "f:pel", ">"}}, target: do("XACK", "f:pel", "g", "1-0"), want: Different, reason: "group g: pending entry 1-0 is missing"},
 		{name: "pending entry of another consumer", both: commands{{"XADD", "f:owner", "1-0", "f", "v"}, {"XGROUP", "CREATE", "f:owner", "g", "0"}, {"XREADGROUP", "GROUP", "g", "c", "STREAMS", "f:owner", ">"}}, target: do("XCLAIM", "f:owner", "g", "d", "0", "1-0", "JUSTID"), want: Different, reason: "group g: pending entry 1-0 differs"},
-		{name: "highest deleted ID", both: do("XADD", "f:deleted", "2-0", "f", "v"), target: do("XSETID", "f:deleted", "2-0", "ENTRIESADDED", "1", "MAXDELETEDID", "1-0"), want: Different, reason: "highest deleted ID", since: 70000},
-		{name: "entries added", both: do("XADD", "f:added", "1-0", "f", "v"), target: do("XSETID", "f:added", "1-0", "ENTRIESADDED", "7", "MAXDELETEDID", "0-0"), want: Different, reason: "entries added", since: 70000},
+		{name: "highest deleted ID", both: do("XADD", "f:deleted", "2-0", "f", "v"), target: do("XSETID", "f:deleted", "2-0", "ENTRIESADDED", "1", "MAXDELETEDID", "1-0"), want: Different, code: StreamCountersDiffer, reason: "highest deleted ID", since: 70000},
+		{name: "entries added", both: do("XADD", "f:added", "1-0", "f", "v"), target: do("XSETID", "f:added", "1-0", "ENTRIESADDED", "7", "MAXDELETEDID", "0-0"), want: Different, code: StreamCountersDiffer, reason: "entries added", since: 70000},
 		{name: "vector", both: do("VADD", "f:vector", "VALUES", "2", "1", "2", "a"), target: do("VADD", "f:vector", "VALUES", "2", "1", "-2", "a"), want: Different, reason: "the vector of element a differs", since: 80000},
 		{name: "vector of another length", why: "its direction is the same", both: do("VADD", "f:scale", "VALUES", "2", "1", "2", "a"), target: do("VADD", "f:scale", "VALUES", "2", "2", "4", "a"), want: Different, reason: "the vector of element a differs", since: 80000},
 		{name: "attributes of a vector", both: do("VADD", "f:attr", "VALUES", "2", "1", "2", "a", "SETATTR", "{}"), target: do("VSETATTR", "f:attr", "a", `{"x":1}`), want: Different, reason: "the attributes of element a differ", since: 80000},
@@ -222,6 +225,41 @@ func TestMutations(t *testing.T) {
 	}
 }
 
+// codes are the reasons that the mutation may be found for.
+func (m *mutation) codes() []Reason {
+	switch {
+	case m.code != "":
+		return []Reason{m.code}
+	case m.want == Missing:
+		return []Reason{AbsentOnTarget}
+	case m.want == Extra:
+		return []Reason{AbsentOnSource}
+	}
+	return []Reason{ValueDiffers, LengthDiffers}
+}
+
+// TestMutationsCoverTheReasons: each reason is found by a mutation, or by the test that is named beside its seed.
+func TestMutationsCoverTheReasons(t *testing.T) {
+	covered := map[Reason]bool{}
+	for _, m := range mutations() {
+		if m.want != Same {
+			for _, r := range m.codes() {
+				covered[r] = true
+			}
+		}
+	}
+	for _, s := range seeds() {
+		if s.servers != "" {
+			covered[s.reason] = true
+		}
+	}
+	for _, r := range Reasons() {
+		if !covered[r] {
+			t.Errorf("no mutation leads to %s, and no other test is named", r)
+		}
+	}
+}
+
 func checkMutations(t *testing.T, used []mutation, report *Report) {
 	t.Helper()
 	found := map[string]Finding{}
@@ -245,6 +283,8 @@ func checkMutations(t *testing.T, used []mutation, report *Report) {
 			t.Errorf("%s: not found: %s", m.name, m.why)
 		case m.want != Same && (f.Verdict != m.want || !strings.Contains(f.Reason, m.reason)):
 			t.Errorf("%s: found %s (%s), want %s (%s)", m.name, f.Verdict, f.Reason, m.want, m.reason)
+		case m.want != Same && !slices.Contains(m.codes(), f.Code):
+			t.Errorf("%s: the reason is %s, want %v", m.name, f.Code, m.codes())
 		}
 		if m.want != Same {
 			wanted++

@@ -94,9 +94,6 @@ func (f *Finding) Name() keyspace.Key {
 	return keyspace.Key{DB: f.DB, Name: keyOf(f)}
 }
 
-// whyLongName is why a key is left as it is that a report names only in part.
-const whyLongName = "its name is too long for a report, and no key was found that has its length and digest; of a file that is not looked for"
-
 // namedBy is what a report says of a long name.
 type namedBy struct {
 	db     int // of the target

@@ -111,9 +111,21 @@ type Frame interface {
 	Release()
 }
 
+// Phase is one step of a run.
+type Phase string
+
+// They follow each other in this order.
+const (
+	PhaseEnumerate Phase = "enumerate"
+	PhaseJoin      Phase = "join"
+	PhaseResolve   Phase = "resolve"
+	PhaseLocate    Phase = "locate"
+	PhaseDone      Phase = "done"
+)
+
 // Progress is where a run stands. Totals are estimates: they come from DBSIZE.
 type Progress struct {
-	Phase       string  `json:"phase"` // enumerate, join, resolve, locate, done
+	Phase       Phase   `json:"phase"`
 	SourceKeys  int64   `json:"source_keys"`
 	SourceTotal int64   `json:"source_total"`
 	TargetKeys  int64   `json:"target_keys"`

@@ -69,7 +69,7 @@ func TestCounterOffByOne(t *testing.T) {
 				if r.Verdict == Same || r.Totals.Unchecked+r.Totals.Different != 1 {
 					t.Errorf("without: %s by %s: %+v, %q", r.Verdict, r.Proof, r.Totals, r.Reasons)
 				}
-				if r.Writes.KnownBy != byReplication || !r.Writes.Written {
+				if r.Writes.KnownBy != ByReplication || !r.Writes.Written {
 					t.Errorf("writes: %+v", r.Writes)
 				}
 			})
@@ -87,13 +87,13 @@ func TestHowWritesAreKnown(t *testing.T) {
 			source, target := servers.Standalone(t, image), servers.Standalone(t, image)
 			fill(source, 200)
 			fill(target, 200)
-			idle := func(want string) {
+			idle := func(want KnownBy) {
 				r := verify(t, source, target, nil)
 				if r.Verdict != Same || r.Writes.KnownBy != want || r.Writes.Written || r.Writes.Clients != ClientsNone || r.Proof != "offset" {
 					t.Errorf("at rest: %s by %s, %+v, %q", r.Verdict, r.Proof, r.Writes, r.Reasons)
 				}
 			}
-			idle(byTracking)
+			idle(ByTracking)
 			if stats := source.Info("stats"); stats["sync_full"] != "0" || stats["sync_partial_ok"] != "0" || stats["latest_fork_usec"] != "0" {
 				t.Errorf("the source was asked for its stream: %v", stats)
 			}
@@ -114,7 +114,7 @@ func TestHowWritesAreKnown(t *testing.T) {
 			}
 			servers.Replica(t, source)
 			before := source.Info("stats")["sync_full"]
-			idle(byReplication)
+			idle(ByReplication)
 			if after := source.Info("stats"); after["sync_full"] != before {
 				t.Errorf("sync_full went from %s to %s", before, after["sync_full"])
 			}
@@ -139,14 +139,17 @@ func TestNothingTells(t *testing.T) {
 		}
 		return r
 	}
-	if r := run(nil); r.Verdict != Same || r.Writes.KnownBy != byRest || r.Proof != "offset" {
+	if r := run(nil); r.Verdict != Same || r.Writes.KnownBy != ByRest || r.Proof != "offset" {
 		t.Errorf("at rest: %s by %s, %+v", r.Verdict, r.Proof, r.Writes)
 	}
 	target.Must("SET", "ctr", "1000000")
 	count(t, source, "ctr", 100)
 	r := run(func(o *Options) { o.Rounds = 2 })
-	if r.Verdict == Same || r.Writes.KnownBy != byRereading || r.Proof != "rounds" || r.Totals.Same < 200 || r.Totals.Unchecked != 1 {
+	if r.Verdict == Same || r.Writes.KnownBy != ByRereading || r.Proof != "rounds" || r.Totals.Same < 200 || r.Totals.Unchecked != 1 {
 		t.Errorf("written: %s by %s, %+v, %+v", r.Verdict, r.Proof, r.Totals, r.Writes)
+	}
+	if len(r.Findings) != 1 || r.Findings[0].Code != KeptChanging {
+		t.Errorf("%+v, want one of %s", r.Findings, KeptChanging)
 	}
 	if !strings.Contains(strings.Join(r.Reasons, " "), "read again") && !strings.Contains(strings.Join(r.Reasons, " "), "Nothing told") {
 		t.Errorf("the limit is not said: %q", r.Reasons)

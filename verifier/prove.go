@@ -258,7 +258,7 @@ func (v *verification) judgeFrame(group []record, source, target []reading) (aga
 	_ = v.tally.batch(func(t *tally) error {
 		for i := range group {
 			d := decision{Pair: pair{source[i], target[i]}}
-			d.Verdict, d.Reason = v.rules.judge(&d.Pair)
+			d.Verdict, d.Why = v.rules.judge(&d.Pair)
 			transient := d.Verdict == Unchecked && !lasting(source[i].Err) && !lasting(target[i].Err) && (source[i].Err != nil || target[i].Err != nil)
 			if transient || d.Verdict != Same && v.rules.expiring(&d.Pair, v.clock.now()) > 0 {
 				learned := group[i]

@@ -38,6 +38,9 @@ type reading struct {
 
 func (r *reading) present() bool { return r.Type != keyspace.None }
 
+// known says that the key was read, and is there.
+func (r *reading) known() bool { return r.Err == nil && r.present() }
+
 // reader reads keys over one connection. It is not safe for concurrent use.
 type reader struct {
 	*conn

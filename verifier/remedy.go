@@ -278,7 +278,9 @@ func (r *reader) parseHeld(jobs []job, replies []rueidis.RedisMessage) ([]held, 
 	if r.expireTimes {
 		now = 0
 	}
-	out, expiries, dumps := make([]held, len(jobs)), replies[1:], replies[1+len(jobs):]
+	out := make([]held, len(jobs))
+	expiries := replies[1:]
+	dumps := replies[1+len(jobs):]
 	for i := range jobs {
 		h := &out[i]
 		h.from = r.node

@@ -102,10 +102,11 @@ func (v *verification) unnamed(findings []Finding) []Repaired {
 	_ = v.tally.batch(func(t *tally) error {
 		for i := range findings {
 			if f := &findings[i]; !f.Named() {
-				done = append(done, Repaired{DB: f.Name().DB, TargetDB: f.TargetDB, Key: cmp.Or(f.TargetKey, f.Key), Remedy: RemedyNone, Why: whyLongName})
+				why := cause{Reason: NameTooLong}
+				done = append(done, Repaired{DB: f.Name().DB, TargetDB: f.TargetDB, Key: cmp.Or(f.TargetKey, f.Key), Remedy: RemedyNone, Why: why.String()})
 				t.totals.Unchecked++
 				t.omitted++
-				t.unchecked[whyLongName]++
+				t.byReason.add(why, 1)
 			}
 		}
 		return nil
@@ -169,7 +170,7 @@ func (v *verification) repairBatch(ctx context.Context, faults []fault, o *Repai
 			}
 		}
 		if len(astray) > 0 {
-			r.Remedy, r.Why = RemedyDelete, liesAstray(addrsOf(astray)...)
+			r.Remedy, r.Why = RemedyDelete, liesAstray(addrsOf(astray)...).String()
 		}
 		if faults[i].extra && r.Remedy != RemedyDelete && r.Remedy != RemedyNone {
 			r.Remedy, r.Why = RemedyNone, whyBack
@@ -256,7 +257,8 @@ func (v *verification) restoreEntry(ctx context.Context, k keyID, e *rdb.Entry) 
 
 // remedy goes by what both sides hold now, not by what the report says they held.
 func (v *verification) remedy(p *pair) (Remedy, string) {
-	verdict, reason := v.rules.judge(p)
+	verdict, why := v.rules.judge(p)
+	reason := why.String()
 	switch {
 	case verdict == Same:
 		return RemedyNone, "it is the same by now"

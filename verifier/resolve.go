@@ -2,7 +2,6 @@ package verifier
 
 import (
 	"context"
-	"fmt"
 	"math/bits"
 	"time"
 
@@ -30,7 +29,7 @@ type observation struct {
 type decision struct {
 	Settled bool
 	Verdict Verdict
-	Reason  string
+	Why     cause
 	Pair    pair
 	Place   *difference // where the values differ, if that is known already
 }
@@ -43,9 +42,11 @@ type decision struct {
 func (r *record) observe(u *rules, o *observation, w writing, n roundOf) decision {
 	d := decision{Pair: pair{o.Before, o.Target}}
 	if r.flags&clash != 0 {
-		return decision{Settled: true, Verdict: Unchecked, Reason: "several keys of the source have this name on the target: their databases are mapped to one", Pair: d.Pair}
+		d.Settled = true
+		d.Verdict, d.Why = because(NamesCollide, "")
+		return d
 	}
-	d.Verdict, d.Reason = u.judge(&d.Pair)
+	d.Verdict, d.Why = u.judge(&d.Pair)
 	if lasting(o.Before.Err) || lasting(o.Target.Err) {
 		d.Settled = true
 		return d
@@ -59,7 +60,7 @@ func (r *record) observe(u *rules, o *observation, w writing, n roundOf) decisio
 	steady := onePoint || w == untold && n.need > 1 && u.unchanged(&o.Before, &o.After)
 	r.count(u, o, &d, steady)
 	if d.Settled = n.decides(r); d.Settled && d.Verdict != Unchecked && int(r.quiet) < n.need {
-		d.Verdict, d.Reason = Unchecked, r.undecided(n)
+		d.Verdict, d.Why = r.undecided(n)
 	}
 	return d
 }
@@ -102,14 +103,16 @@ func (r *record) count(u *rules, o *observation, d *decision, steady bool) {
 }
 
 // undecided says why the last round leaves a suspect without a verdict.
-func (r *record) undecided(n roundOf) string {
+func (r *record) undecided(n roundOf) (Verdict, cause) {
 	switch {
 	case r.flags&behind != 0:
-		return "its link has not caught up, so that the right value may be on its way"
+		return because(LinkBehind, "")
+	case int(r.changes) >= n.need:
+		return because(KeptChanging, "it was written in every round")
 	case r.changes > 0:
-		return changedReason(int(r.changes), n.need)
+		return because(KeptChanging, "it was written in %d of %d rounds", r.changes, n.need)
 	}
-	return "the target did not stay as it was from round to round"
+	return because(TargetUnsteady, "")
 }
 
 // mark is a digest of what was read, for telling whether it is the same later.
@@ -118,13 +121,6 @@ func (r *reading) mark() uint64 {
 		return 0
 	}
 	return r.FP.Value ^ bits.RotateLeft64(r.FP.FieldExpiries, 17) ^ bits.RotateLeft64(uint64(r.FP.Length), 31) ^ uint64(r.Type)<<56 | 1
-}
-
-func changedReason(changes, rounds int) string {
-	if changes >= rounds {
-		return "it was written in every round"
-	}
-	return fmt.Sprintf("it was written in %d of %d rounds", changes, rounds)
 }
 
 // expiring returns how long until the pair is past the expiry that decides it, 0 where none is near.
@@ -190,7 +186,7 @@ func (v *verification) pass(ctx context.Context, suspects *spill) error {
 		defer rest.close()
 		begun := v.clock.now()
 		r := Round{Round: len(v.history) + 1, Suspects: suspects.count()}
-		v.progress.begin("resolve", r.Round, r.Suspects)
+		v.progress.begin(PhaseResolve, r.Round, r.Suspects)
 		if err := step(ctx, suspects, rest); err != nil {
 			return err
 		}

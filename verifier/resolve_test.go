@@ -3,6 +3,7 @@ package verifier
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -61,8 +62,8 @@ func TestObserve(t *testing.T) {
 					}
 					continue
 				}
-				if d.Verdict != tt.verdict || !strings.Contains(d.Reason, tt.reason) {
-					t.Errorf("%s (%s), want %s (%s): %s", d.Verdict, d.Reason, tt.verdict, tt.reason, tt.why)
+				if d.Verdict != tt.verdict || !strings.Contains(d.Why.String(), tt.reason) {
+					t.Errorf("%s (%s), want %s (%s): %s", d.Verdict, d.Why, tt.verdict, tt.reason, tt.why)
 				}
 				return
 			}
@@ -141,7 +142,7 @@ func TestLinkThatLags(t *testing.T) {
 	w.lag = 1
 	w.write("late", "2")
 	r := resolveWorld(t, w, withApplier(w), "late", "right")
-	if n := r.Totals; r.Verdict != Unchecked || n.Unchecked != 2 || !strings.Contains(strings.Join(r.Reasons, " "), "on its way") {
+	if n := r.Totals; r.Verdict != Unchecked || n.Unchecked != 2 || !slices.Equal(r.ByReason, []ReasonTotal{{LinkBehind, 2}}) || !strings.Contains(strings.Join(r.Reasons, " "), "on its way") {
 		t.Errorf("%s: %+v, %q", r.Verdict, n, r.Reasons)
 	}
 }

@@ -27,21 +27,23 @@ type Report struct {
 	Incomplete []string `json:"incomplete"`
 	LeftOut    []string `json:"left_out"` // what the sides hold beside the keys that were compared, one sentence each
 
-	Depth  string  `json:"depth"` // keys, length or value
+	Depth  Depth   `json:"depth"`
 	Rounds int     `json:"rounds"`
-	Proof  string  `json:"proof"`            // "offset": both sides were compared at one offset, or while nothing was written; "rounds": it rests on the lag
+	Proof  Proof   `json:"proof"`
 	Writes *Writes `json:"writes,omitempty"` // what was written on the source meanwhile
 
 	Selection      *keyspace.Selection `json:"selection,omitempty"` // nil: all keys of all databases were compared
 	TTLToleranceMs int64               `json:"ttl_tolerance_ms"`    // expiries that were no further apart than this count as the same
 
-	Totals   Totals       `json:"totals"`
-	ByType   []TypeTotal  `json:"by_type"`
-	History  []Round      `json:"history"`
-	Slots    []SlotResult `json:"slots"`    // only slots that hold keys, in slot order
-	Findings []Finding    `json:"findings"` // every key that is not same, in order of slot, database, key; may be capped
-	Omitted  int          `json:"findings_omitted"`
-	Strays   []Stray      `json:"strays"` // keys on nodes where no client finds them; those of a target behind a proxy are findings
+	Totals Totals      `json:"totals"`
+	ByType []TypeTotal `json:"by_type"`
+	// ByReason counts all keys that are not the same; it is empty where there are none, and in reports of older versions.
+	ByReason []ReasonTotal `json:"by_reason,omitempty"`
+	History  []Round       `json:"history"`
+	Slots    []SlotResult  `json:"slots"`    // only slots that hold keys, in slot order
+	Findings []Finding     `json:"findings"` // every key that is not same, in order of slot, database, key; may be capped
+	Omitted  int           `json:"findings_omitted"`
+	Strays   []Stray       `json:"strays"` // keys on nodes where no client finds them; those of a target behind a proxy are findings
 
 	Servers Servers `json:"-"` // the header of the report names them
 }
@@ -64,6 +66,15 @@ func selectionOf(o *Options) *keyspace.Selection {
 	}
 	return f.Selection(named)
 }
+
+// Proof is what the verdicts of a run rest on.
+type Proof string
+
+// ProofRounds is the weaker one.
+const (
+	ProofRounds Proof = "rounds" // a verdict rests on the target lagging less than the interval
+	ProofOffset Proof = "offset" // every key was compared at one offset of the source, or while nothing was written there
+)
 
 // Totals counts keys.
 type Totals struct {
@@ -99,40 +110,4 @@ type SlotResult struct {
 	SourceDigest string  `json:"source_digest"`
 	TargetDigest string  `json:"target_digest"`
 	Verdict      Verdict `json:"verdict"`
-}
-
-// Finding is one key that is not the same. Key is printable (escaped as Go's %q does without
-// the quotes); KeyBase64 is exact. Both are as the source names the key. Source and Target describe each side in a few words, nil where absent.
-//
-// Of a name of more than 200 bytes, Key is the beginning. Of one of more than 1 KiB, KeyBase64 is empty, and KeyLength and KeyDigest
-// (xxhash64, 16 hexadecimal digits) tell which it is.
-type Finding struct {
-	DB        int    `json:"db"`
-	TargetDB  int    `json:"target_db"`
-	Key       string `json:"key"`
-	KeyBase64 string `json:"key_base64"`
-	KeyLength int64  `json:"key_length,omitempty"`
-	KeyDigest string `json:"key_digest,omitempty"`
-
-	TargetKey       string `json:"target_key,omitempty"` // where the target names it otherwise
-	TargetKeyBase64 string `json:"target_key_base64,omitempty"`
-	Unmapped        bool   `json:"unmapped,omitempty"` // no database of the source is mapped to that of the target; DB is then TargetDB
-
-	Slot    uint16  `json:"slot"`
-	Type    string  `json:"type"`
-	Verdict Verdict `json:"verdict"`
-	Reason  string  `json:"reason"` // what differs and where: "element 41 of 100", "expires on the source only"
-	Source  *Side   `json:"source"`
-	Target  *Side   `json:"target"`
-
-	long *longNames // of a long name, while it is known
-}
-
-// Side is a finding's key on one side.
-type Side struct {
-	Type     string `json:"type"`
-	Length   int64  `json:"length"` // bytes of a string, else elements
-	Digest   string `json:"digest"` // 16 hexadecimal digits
-	ExpireAt int64  `json:"expire_at_ms"`
-	Detail   string `json:"detail,omitempty"` // the differing piece, shortened and escaped
 }

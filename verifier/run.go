@@ -61,7 +61,7 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 	stop := v.progress.run(o.Progress, v)
 	err = v.compare(ctx)
 	if err == nil {
-		v.progress.begin("done", 0, 0)
+		v.progress.begin(PhaseDone, 0, 0)
 	}
 	stop()
 	if err != nil {
@@ -108,18 +108,17 @@ func (v *verification) close() {
 // writes tells what was written on the source meanwhile.
 func (v *verification) writes() *Writes {
 	if v.following == nil {
-		return &Writes{KnownBy: byFile, Nodes: []NodeOfWrites{}}
+		return &Writes{KnownBy: ByFile, Nodes: []NodeOfWrites{}}
 	}
 	return v.following.report()
 }
 
-// proof names what the verdicts rest on: "offset" where every key was compared at one offset of the source, or while nothing was
-// written there at all; "rounds" where a verdict rests on the target lagging less than the interval.
-func (v *verification) proof() string {
+// proof names what the verdicts rest on.
+func (v *verification) proof() Proof {
 	if v.trusting {
-		return "rounds"
+		return ProofRounds
 	}
-	return "offset"
+	return ProofOffset
 }
 
 // servers names those of both sides and marks the ones that were read.
@@ -154,7 +153,7 @@ func newVerification(ctx context.Context, o *Options) (*verification, error) {
 		v.feed = v.following
 		v.begun = v.readWriters(ctx)
 	}
-	v.progress.begin("enumerate", 0, 0)
+	v.progress.begin(PhaseEnumerate, 0, 0)
 	v.probers = probers{
 		Source: sideProber{source, func(k keyID) int { return k.db }},
 		Target: sideProber{target, func(k keyID) int { return k.pairDB }},
@@ -189,13 +188,13 @@ func (v *verification) compare(ctx context.Context) error {
 	if err := v.resolve(ctx, suspects); err != nil {
 		return err
 	}
-	v.progress.begin("locate", 0, int64(len(v.tally.findings)))
+	v.progress.begin(PhaseLocate, 0, int64(len(v.tally.findings)))
 	return v.locate(ctx)
 }
 
 // pair enumerates both sides in one window and joins what they hold.
 func (v *verification) pair(ctx context.Context, suspects *spill) error {
-	v.progress.begin("enumerate", 0, 0)
+	v.progress.begin(PhaseEnumerate, 0, 0)
 	parts := spillParts
 	if v.parts > 0 {
 		parts = v.parts
@@ -221,7 +220,7 @@ func (v *verification) pair(ctx context.Context, suspects *spill) error {
 	if err != nil {
 		return err
 	}
-	v.progress.begin("join", 0, 0)
+	v.progress.begin(PhaseJoin, 0, 0)
 	return v.join(ctx, s, seen, suspects)
 }
 
@@ -236,7 +235,7 @@ func (v *verification) report(selection *keyspace.Selection) *Report {
 	t := v.tally
 	v.settleStrays()
 	t.trim()
-	r := &Report{Depth: string(v.opts.Depth), Rounds: len(v.history), Proof: v.proof(), Totals: t.totals, ByType: t.typeTotals(),
+	r := &Report{Depth: v.opts.Depth, Rounds: len(v.history), Proof: v.proof(), Totals: t.totals, ByType: t.typeTotals(), ByReason: t.byReason.totals(),
 		History: v.history, Slots: t.slotResults(), Findings: t.findings, Omitted: t.omitted}
 	if r.History == nil {
 		r.History = []Round{}
@@ -258,7 +257,7 @@ func (v *verification) report(selection *keyspace.Selection) *Report {
 	}
 	r.Writes = v.writes()
 	r.Incomplete = slices.Concat([]string{}, v.source.shortfall(), v.target.shortfall())
-	r.conclude(t.unchecked, v.holding())
+	r.conclude(t.byReason, v.holding())
 	r.Reasons = append(r.Reasons, v.restsOn()...)
 	if v.frameError != nil && (v.trusting || t.totals.Unchecked > 0) {
 		r.Reasons = append(r.Reasons, fmt.Sprintf("Keys were compared over time and not at one offset, since the migration could not be stopped there: %v.", v.frameError))
@@ -275,16 +274,16 @@ func (v *verification) restsOn() []string {
 	if v.opts.Applier == nil {
 		out = append(out, fmt.Sprintf("The source was written meanwhile: that keys are the same rests on the target following within %v (--interval); with --state DIR of the migration that feeds it they are compared at one offset.", v.lead()))
 	}
-	if w := v.writes(); w.KnownBy == byRereading {
+	if w := v.writes(); w.KnownBy == ByRereading {
 		out = append(out, "Nothing told which keys of the source were written; those that were the same before and after count as not written.")
 	}
 	return out
 }
 
-// conclude gives the report its verdict and reasons. unchecked counts keys by why they were not compared, holding says which databases
+// conclude gives the report its verdict and reasons. holding says which databases
 // hold keys. Nothing is not the same as nothing: where no key was compared the verdict is unchecked, but after a repair, which may have
 // deleted all keys that it speaks of.
-func (r *Report) conclude(unchecked map[string]int64, holding string) {
+func (r *Report) conclude(reasons byReason, holding string) {
 	n := r.Totals
 	say := func(count int64, one, many string) {
 		if count == 1 {
@@ -297,9 +296,7 @@ func (r *Report) conclude(unchecked map[string]int64, holding string) {
 	say(n.Missing, "is missing on the target", "are missing on the target")
 	say(n.Extra, "is on the target only", "are on the target only")
 	say(n.Unchecked, "could not be compared", "could not be compared")
-	for _, why := range sortedKeys(unchecked) {
-		r.Reasons = append(r.Reasons, fmt.Sprintf("Of those, %d: %s.", unchecked[why], why))
-	}
+	r.Reasons = append(r.Reasons, reasons.unchecked()...)
 	for _, s := range r.Incomplete {
 		r.Reasons = append(r.Reasons, "The enumeration was not whole: "+s+".")
 	}
@@ -320,13 +317,13 @@ func (r *Report) conclude(unchecked map[string]int64, holding string) {
 
 // progress is what the run shows of itself.
 type progress struct {
-	phase    atomic.Pointer[string]
+	phase    atomic.Pointer[Phase]
 	round    atomic.Int64
 	suspects atomic.Int64
 	settled  atomic.Int64
 }
 
-func (p *progress) begin(phase string, round int, suspects int64) {
+func (p *progress) begin(phase Phase, round int, suspects int64) {
 	p.phase.Store(&phase)
 	p.round.Store(int64(round))
 	p.suspects.Store(suspects)
@@ -340,7 +337,7 @@ func (p *progress) run(show func(Progress), v *verification) (stop func()) {
 	}
 	begun := time.Now()
 	tell := func() {
-		phase := "enumerate"
+		phase := PhaseEnumerate
 		if s := p.phase.Load(); s != nil {
 			phase = *s
 		}
@@ -358,7 +355,7 @@ func (p *progress) run(show func(Progress), v *verification) (stop func()) {
 			case <-ticker.C:
 				tell()
 			case <-done:
-				if *p.phase.Load() == "done" {
+				if *p.phase.Load() == PhaseDone {
 					tell()
 				}
 				return

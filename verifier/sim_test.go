@@ -67,7 +67,7 @@ func (s *simulation) verification(w *simWorld) *verification {
 		s.tally = newTally(&v.rules, 100)
 	}
 	s.tally.rules, s.tally.totals, s.tally.findings, s.tally.omitted = &v.rules, Totals{}, nil, 0
-	clear(s.tally.unchecked)
+	clear(s.tally.byReason)
 	v.tally = s.tally
 	if s.mutate != nil {
 		s.mutate(v, w, f)
@@ -256,8 +256,8 @@ var misjudgements = []struct {
 	{"the last round takes what differs for a difference", func(v *verification, _ *simWorld, _ *simFeed) {
 		v.judges.observe = func(r *record, u *rules, o *observation, w writing, n roundOf) decision {
 			d := r.observe(u, o, w, n)
-			if verdict, reason := u.judge(&d.Pair); n.round >= n.need && d.Settled && verdict != Same {
-				d.Verdict, d.Reason = verdict, reason
+			if verdict, why := u.judge(&d.Pair); n.round >= n.need && d.Settled && verdict != Same {
+				d.Verdict, d.Why = verdict, why
 			}
 			return d
 		}

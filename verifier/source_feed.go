@@ -13,35 +13,38 @@ import (
 	"surecut/internal/writes"
 )
 
-// How the writes of a run became known. A later word is weaker.
+// KnownBy is how the writes of a run became known.
+type KnownBy string
+
+// Each is weaker than the one before it.
 const (
-	byFile        = "file"        // the source is files, which nobody writes
-	byReplication = "replication" // the stream that the source sends to its replicas
-	byTracking    = "tracking"    // CLIENT TRACKING in broadcasting mode
-	byRest        = "rest"        // the counters of the source stood still
-	byRereading   = "rereading"   // nothing tells: keys were read again after the target
+	ByFile        KnownBy = "file"        // the source is files, which nobody writes
+	ByReplication KnownBy = "replication" // the stream that the source sends to its replicas
+	ByTracking    KnownBy = "tracking"    // CLIENT TRACKING in broadcasting mode
+	ByRest        KnownBy = "rest"        // the counters of the source stood still
+	ByRereading   KnownBy = "rereading"   // nothing tells: keys were read again after the target
 )
 
 // Writes is what was written on the source while it was compared.
 type Writes struct {
-	KnownBy    string         `json:"known_by"`   // replication, tracking, rest, rereading or file; of several nodes the weakest
+	KnownBy    KnownBy        `json:"known_by"`   // of several nodes the weakest
 	Written    bool           `json:"written"`    // something was written, or may have been
 	Keys       int64          `json:"keys"`       // names that were written while both sides were scanned, about
 	Everything bool           `json:"everything"` // something was run then that may have changed every key
 	Why        string         `json:"why,omitempty"`
-	Clients    string         `json:"clients"` // none, some or unknown: whether clients wrote; keys that expired are nobody's writes
+	Clients    Clients        `json:"clients"`
 	ClientsWhy string         `json:"clients_why,omitempty"`
 	Nodes      []NodeOfWrites `json:"nodes"`
 }
 
 // NodeOfWrites is what one node of the source wrote.
 type NodeOfWrites struct {
-	Addr    string `json:"addr"`
-	KnownBy string `json:"known_by"`
-	Why     string `json:"why,omitempty"` // why by nothing better
-	ReplID  string `json:"replication_id,omitempty"`
-	From    int64  `json:"from_offset"`
-	To      int64  `json:"to_offset"`
+	Addr    string  `json:"addr"`
+	KnownBy KnownBy `json:"known_by"`
+	Why     string  `json:"why,omitempty"` // why by nothing better
+	ReplID  string  `json:"replication_id,omitempty"`
+	From    int64   `json:"from_offset"`
+	To      int64   `json:"to_offset"`
 }
 
 // feedPatience bounds how long the end of a window waits for a node's feed to come to where the node stands.
@@ -179,7 +182,7 @@ func (n *nodeFeed) close() {
 func (f *sourceFeed) end(ctx context.Context) (view, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	v := &sourceView{source: f.source, set: f.set, known: map[string]string{}, ahead: map[string]bool{}, groups: map[string]bool{}}
+	v := &sourceView{source: f.source, set: f.set, known: map[string]KnownBy{}, ahead: map[string]bool{}, groups: map[string]bool{}}
 	var mu sync.Mutex
 	var g errgroup.Group
 	for _, nf := range f.nodes {
@@ -189,7 +192,7 @@ func (f *sourceFeed) end(ctx context.Context) (view, error) {
 			defer mu.Unlock()
 			v.known[nf.node.addr()] = by
 			v.ahead[nf.node.addr()] = nf.mayFollowTarget(nf.after)
-			v.groups[nf.node.addr()] = by == byTracking && nf.before.groups != nf.after.groups
+			v.groups[nf.node.addr()] = by == ByTracking && nf.before.groups != nf.after.groups
 			return nil
 		})
 	}
@@ -202,18 +205,18 @@ func (f *sourceFeed) end(ctx context.Context) (view, error) {
 }
 
 // catchUp waits until all that the node wrote in the window is in the set, and returns how that became known.
-func (n *nodeFeed) catchUp(ctx context.Context, set *writes.Set) string {
+func (n *nodeFeed) catchUp(ctx context.Context, set *writes.Set) KnownBy {
 	ctx, cancel := context.WithTimeoutCause(ctx, feedPatience, errors.New("it did not come in time"))
 	defer cancel()
 	after, err := n.standsNow(ctx, set)
 	n.after = after
 	if n.before == nil || err != nil || n.before.info["run_id"] != after.info["run_id"] {
-		return byRereading
+		return ByRereading
 	}
 	switch {
 	case n.replica != nil:
 		if n.replica.Await(ctx, after.position.Offset) == nil && n.before.position.ReplID == after.position.ReplID {
-			return byReplication
+			return ByReplication
 		}
 	case n.tracking != nil:
 		// SWAPDB, and fields of hashes that expire, need not be told.
@@ -223,13 +226,13 @@ func (n *nodeFeed) catchUp(ctx context.Context, set *writes.Set) string {
 			if untold {
 				set.AddAll("SWAPDB may have been run, or fields of hashes have expired")
 			}
-			return byTracking
+			return ByTracking
 		}
 	}
 	if atRest(n.before, after) {
-		return byRest
+		return ByRest
 	}
-	return byRereading
+	return ByRereading
 }
 
 // standsNow asks where the node stands. A replica must first have come to where its primary stands: whoever feeds the target from the
@@ -281,7 +284,7 @@ func (f *sourceFeed) report() *Writes {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	w := f.total
-	w.Written, w.KnownBy = f.wrote, byReplication
+	w.Written, w.KnownBy = f.wrote, ByReplication
 	w.Nodes = []NodeOfWrites{}
 	for _, addr := range sortedKeys(f.nodes) {
 		n := f.nodes[addr]
@@ -290,38 +293,39 @@ func (f *sourceFeed) report() *Writes {
 			w.KnownBy = by
 		}
 		out := NodeOfWrites{Addr: addr, KnownBy: by}
-		if by != byReplication {
+		if by != ByReplication {
 			out.Why = n.why
 		}
 		if n.since != nil && n.after != nil {
-			out.ReplID, out.From, out.To = n.after.position.ReplID, n.since.position.Offset, n.after.position.Offset
+			out.ReplID, out.From = n.after.position.ReplID, n.since.position.Offset
+			out.To = n.after.position.Offset
 		}
 		w.Nodes = append(w.Nodes, out)
 	}
 	return &w
 }
 
-var strength = map[string]int{byReplication: 3, byTracking: 2, byRest: 1}
+var strength = map[KnownBy]int{ByReplication: 3, ByTracking: 2, ByRest: 1}
 
-func (n *nodeFeed) knownBy() string {
+func (n *nodeFeed) knownBy() KnownBy {
 	switch {
 	case n.replica != nil && n.replica.Lost() == nil:
-		return byReplication
+		return ByReplication
 	case n.tracking != nil && n.tracking.Lost() == nil:
-		return byTracking
+		return ByTracking
 	case atRest(n.since, n.after):
-		return byRest
+		return ByRest
 	}
-	return byRereading
+	return ByRereading
 }
 
 // sourceView is what was written in one window up to one end of it.
 type sourceView struct {
 	source *side
 	set    *writes.Set
-	known  map[string]string // by what, by address of the node
-	groups map[string]bool   // groups of streams were changed, of which streams was not told
-	ahead  map[string]bool   // the target may be ahead of the node: reading it again says nothing of what its primary has written
+	known  map[string]KnownBy // by what, by address of the node
+	groups map[string]bool    // groups of streams were changed, of which streams was not told
+	ahead  map[string]bool    // the target may be ahead of the node: reading it again says nothing of what its primary has written
 }
 
 func (v *sourceView) writing(name string, t keyspace.Type) writing {
@@ -333,7 +337,7 @@ func (v *sourceView) writing(name string, t keyspace.Type) writing {
 		return untold
 	}
 	switch v.known[n.addr()] {
-	case "", byRereading:
+	case "", ByRereading:
 		if v.ahead[n.addr()] {
 			return written
 		}
@@ -347,7 +351,7 @@ func (v *sourceView) writing(name string, t keyspace.Type) writing {
 
 func (v *sourceView) still() bool {
 	for _, by := range v.known {
-		if by == byRereading {
+		if by == ByRereading {
 			return false
 		}
 	}

@@ -50,10 +50,21 @@ const (
 
 // hold takes in what a reading says.
 func (r *record) hold(from *reading) {
-	r.t, r.fp, r.expireAt, r.module = from.Type, from.FP, from.ExpireAt, ""
+	r.t = from.Type
+	r.fp = from.FP
+	r.expireAt = from.ExpireAt
+	r.module = ""
 	if r.t == keyspace.Module {
 		r.module = from.TypeName
 	}
+}
+
+// holdAs takes in what another record says of a value.
+func (r *record) holdAs(from *record) {
+	r.t = from.t
+	r.fp = from.fp
+	r.expireAt = from.expireAt
+	r.module = from.module
 }
 
 func (r *record) append(dst []byte) []byte {
@@ -90,7 +101,10 @@ func (r *record) parse(text string) (string, error) {
 	d := decoder{rest: text}
 	*r = record{}
 	r.name = d.cut(d.number())
-	r.t, r.flags, r.changes, r.quiet = keyspace.Type(d.byte()), d.byte(), d.byte(), d.byte()
+	r.t = keyspace.Type(d.byte())
+	r.flags = d.byte()
+	r.changes = d.byte()
+	r.quiet = d.byte()
 	r.db, r.pairDB = int(d.number())-1, int(d.number())
 	r.expireAt, r.fp.Length = int64(d.number()), int64(d.number())
 	r.fp.Value, r.fp.Keyed = d.fixed(), d.fixed()

@@ -99,10 +99,11 @@ func (v *verification) settleStrays() {
 	_ = v.tally.batch(func(t *tally) error {
 		for _, s := range strays {
 			id, _ := v.locateSource(s.id, false)
-			t.settle(id, &decision{Verdict: Extra, Reason: liesAstray(s.node.addr())})
+			t.settle(id, &decision{Verdict: Extra, Why: liesAstray(s.node.addr())})
 		}
 		unlisted := v.target.astray - int64(len(strays))
 		t.totals.Extra += unlisted
+		t.byReason.add(cause{Reason: AstrayOnTarget}, unlisted)
 		t.omitted += int(unlisted)
 		return nil
 	})
@@ -144,8 +145,8 @@ func examplesOf(list []Stray) string {
 	return strings.Join(words, ", ")
 }
 
-func liesAstray(addrs ...string) string {
-	return fmt.Sprintf("it lies on %s, where the proxy does not look for it", strings.Join(addrs, " and "))
+func liesAstray(addrs ...string) cause {
+	return cause{AstrayOnTarget, fmt.Sprintf("it lies on %s, where the proxy does not look for it", strings.Join(addrs, " and "))}
 }
 
 func addrsOf(nodes []*node) []string {

@@ -24,11 +24,9 @@ type tally struct {
 	omitted  int
 	last     int // highest slot among findings that have reached the limit; one beyond it would not be listed
 
-	keptNames int              // bytes of long names that findings hold in memory
-	unchecked map[string]int64 // by reason; the first few reasons only
+	keptNames int // bytes of long names that findings hold in memory
+	byReason  byReason
 }
-
-const uncheckedReasons = 8
 
 type slotTally struct {
 	source, target keyspace.Digest
@@ -36,7 +34,7 @@ type slotTally struct {
 }
 
 func newTally(u *rules, limit int) *tally {
-	return &tally{mu: new(sync.Mutex), rules: u, slots: new([keyspace.Slots]slotTally), limit: limit, last: keyspace.Slots, unchecked: map[string]int64{}}
+	return &tally{mu: new(sync.Mutex), rules: u, slots: new([keyspace.Slots]slotTally), limit: limit, last: keyspace.Slots, byReason: byReason{}}
 }
 
 // batch calls f with the tally locked.
@@ -68,17 +66,20 @@ func (t *tally) same(id keyID, p *pair) {
 
 // settle counts a key by its verdict. Call it from batch.
 func (t *tally) settle(id keyID, d *decision) {
-	p, v := &d.Pair, d.Verdict
-	if v == Same {
+	p := &d.Pair
+	if d.Verdict == Same {
 		t.same(id, p)
 		return
 	}
+	if id.db < 0 && d.Why.Reason == AbsentOnSource {
+		d.Why = cause{Reason: DatabaseUnmapped}
+	}
+	t.byReason.add(d.Why, 1)
 	key := keyspace.Key{DB: id.pairDB, Name: id.name}
 	slot := &t.slots[keyspace.Slot(id.name)]
-	var f Finding
-	count := func(r *reading, keys *int64, d *keyspace.Digest) *Side {
-		if r.Err != nil || !r.present() {
-			return nil
+	count := func(r *reading, keys *int64, d *keyspace.Digest) {
+		if !r.known() {
+			return
 		}
 		*keys++
 		fp := r.FP
@@ -86,15 +87,14 @@ func (t *tally) settle(id keyID, d *decision) {
 			fp.Counters = 0
 		}
 		d.Add(key, r.Type, fp, r.ExpireAt)
-		f.Type = r.TypeName
-		return &Side{Type: r.TypeName, Length: fp.Length, Digest: hex16(fp.Value), ExpireAt: r.ExpireAt}
 	}
-	f.Target = count(&p.Target, &t.totals.TargetKeys, &slot.target)
-	f.Source = count(&p.Source, &t.totals.SourceKeys, &slot.source)
-	if f.Source != nil {
+	count(&p.Target, &t.totals.TargetKeys, &slot.target)
+	count(&p.Source, &t.totals.SourceKeys, &slot.source)
+	if p.Source.known() {
 		t.types[p.Source.Type]++
 	}
-	switch v {
+	slot.worsen(d.Verdict)
+	switch d.Verdict {
 	case Different:
 		t.totals.Different++
 	case Missing:
@@ -103,36 +103,31 @@ func (t *tally) settle(id keyID, d *decision) {
 		t.totals.Extra++
 	default:
 		t.totals.Unchecked++
-		if _, ok := t.unchecked[d.Reason]; ok || len(t.unchecked) < uncheckedReasons {
-			t.unchecked[d.Reason]++
-		}
 	}
-	if slot.worst == "" || slot.worst == Unchecked && v != Unchecked {
-		slot.worst = map[bool]Verdict{true: Unchecked, false: Different}[v == Unchecked]
+	t.list(id, d)
+}
+
+// worsen takes in the verdict of a key that is not the same.
+func (s *slotTally) worsen(v Verdict) {
+	switch {
+	case v != Unchecked:
+		s.worst = Different
+	case s.worst == "":
+		s.worst = Unchecked
 	}
-	f.Slot, f.Verdict = keyspace.Slot(id.name), v
-	if int(f.Slot) > t.last {
-		t.omitted++
-		return
-	}
-	t.list(id, d, f)
 }
 
 // list keeps the first findings in the order of the report, whatever the order in which they come.
-func (t *tally) list(id keyID, d *decision, f Finding) {
-	f.DB, f.TargetDB, f.Reason = id.db, id.pairDB, d.Reason
+func (t *tally) list(id keyID, d *decision) {
+	if int(keyspace.Slot(id.name)) > t.last {
+		t.omitted++
+		return
+	}
 	name := t.mapping.SourceName(id.db, id.name)
-	f.setNames(name, id.name)
+	f := newFinding(id, name, d)
 	if f.IsLong() && t.keptNames+len(name) <= keptNames {
 		t.keptNames += len(name)
 		f.long = &longNames{strings.Clone(name), strings.Clone(id.name)}
-	}
-	if f.DB < 0 {
-		f.DB, f.Unmapped = f.TargetDB, true
-		f.Reason += ", in a database that no database of the source is mapped to"
-	}
-	if d.Place != nil {
-		d.Place.into(&f)
 	}
 	t.findings = append(t.findings, f)
 	if len(t.findings) >= 2*t.limit {

@@ -11,7 +11,7 @@ import (
 func TestFindingsAreCapped(t *testing.T) {
 	t1 := newTally(&rules{}, 10)
 	for i := range 5000 {
-		d := decision{Settled: true, Verdict: Missing, Reason: "on the source only", Pair: pair{Source: text("v")}}
+		d := decision{Settled: true, Verdict: Missing, Why: cause{Reason: AbsentOnTarget}, Pair: pair{Source: text("v")}}
 		t1.settle(keyID{name: fmt.Sprintf("{%s}%d", keyspace.SlotTag(uint16(4999-i)), i)}, &d)
 	}
 	t1.trim()

@@ -93,7 +93,3 @@ func onlyTimes(source, target *reading) bool {
 	s, t := &source.FP, &target.FP
 	return source.Type == keyspace.Hash && s.Value == t.Value && s.Length == t.Length && s.FieldExpiries != t.FieldExpiries
 }
-
-// whyTimesUnknown is the reason of a hash that stays unchecked: its fields expire at other times on either side, and there are too many
-// of them to compare the times one by one.
-const whyTimesUnknown = "the expiries of fields differ, and of so many it is not known whether they do by more than the tolerance"

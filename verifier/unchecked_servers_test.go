@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -53,6 +54,9 @@ func TestRefusedCommandIsUnchecked(t *testing.T) {
 			text := fmt.Sprint(report.Reasons)
 			if len(report.Findings) > 0 {
 				text += report.Findings[0].Reason
+			}
+			if tt.unchecked > 0 && !slices.Equal(report.ByReason, []ReasonTotal{{TargetReadFailed, tt.unchecked}}) {
+				t.Errorf("by reason %v, want %d of %s", report.ByReason, tt.unchecked, TargetReadFailed)
 			}
 			if !strings.Contains(text, tt.names) || !strings.Contains(text, "NOPERM") {
 				t.Errorf("%s must be named: %s", tt.names, text)
@@ -301,8 +305,8 @@ func TestRepairAstray(t *testing.T) {
 		return optionsFor(t, source.URL(), codis, func(o *Options) { o.Rounds, o.Interval = 1, 0 })
 	}
 	before, err := Run(context.Background(), options())
-	if err != nil || before.Totals.Extra != 3 || before.Totals.Same != 1 {
-		t.Fatalf("%+v, %v", before.Totals, err)
+	if err != nil || before.Totals.Extra != 3 || before.Totals.Same != 1 || !slices.Equal(before.ByReason, []ReasonTotal{{AbsentOnSource, 1}, {AstrayOnTarget, 2}}) {
+		t.Fatalf("%+v, %v, %v", before.Totals, before.ByReason, err)
 	}
 	for _, deleteExtra := range []bool{false, true} {
 		done, report, err := Repair(context.Background(), RepairOptions{Options: options(), Findings: before.Findings, Apply: true, DeleteExtra: deleteExtra})

@@ -5,10 +5,12 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 
 	"github.com/urfave/cli/v2"
 
 	"surecut/reports"
+	"surecut/verifier"
 )
 
 func newGateCommand() *cli.Command {
@@ -20,7 +22,8 @@ func newGateCommand() *cli.Command {
 			"GO exits 0, NO-GO 3, a report that cannot be read 1. Without --policy the default policy holds: check and verify\n" +
 			"reports of one pair of endpoints, at most 24 hours old, no failed check, every alarm accepted, every key compared by\n" +
 			"value, no difference, nothing unchecked, and no client that wrote to the source meanwhile. --print-policy writes it,\n" +
-			"with explanations, to start a policy of your own from.",
+			"with explanations, to start a policy of your own from. It may tolerate keys by the reason of their difference\n" +
+			"(verify.tolerate): " + reasonNames() + ".",
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "policy", Usage: "YAML `FILE`; what it does not set stays as in the default policy"},
 			&cli.BoolFlag{Name: "print-policy", Usage: "write the default policy to stdout, and nothing else"},
@@ -39,6 +42,22 @@ func newGateCommand() *cli.Command {
 			return runGate(c.Context, opts, c.App.Writer, c.App.ErrWriter)
 		},
 	}
+}
+
+// reasonNames lists the reasons that a policy can name, a few a line.
+func reasonNames() string {
+	var names strings.Builder
+	for i, r := range verifier.Reasons() {
+		switch {
+		case i == 0:
+		case i%4 == 0:
+			names.WriteString(",\n")
+		default:
+			names.WriteString(", ")
+		}
+		names.WriteString(string(r))
+	}
+	return names.String()
 }
 
 // GateOptions are the flags and arguments of surecut gate.

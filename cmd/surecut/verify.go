@@ -42,7 +42,8 @@ func newVerifyCommand() *cli.Command {
 		Description: "Both sides are scanned and read by typed commands; nothing is written. What differs is read again in rounds, so that\n" +
 			"keys on their way are not taken for differences. A key is the same only where nobody wrote it from before the first\n" +
 			"reading until after the last, which the source's replication stream, CLIENT TRACKING or its counters tell. A key that\n" +
-			"could not be compared is unchecked, never the same.\n" +
+			"could not be compared is unchecked, never the same. Each key that is not the same has a reason with a name, which\n" +
+			"reports count keys by and the gate's policy can tolerate.\n" +
 			"The source may be RDB files (rdb:PATH): their keys are decoded here; what has expired by now is left out.\n" +
 			"Exit status: 0 same, 3 different, 4 something unchecked, 1 the run failed. The records of the run go to a temporary\n" +
 			"file in $TMPDIR: 30 to 50 bytes and the name per key and side.",
@@ -279,7 +280,7 @@ func (p *verifyProgress) update(s verifier.Progress) {
 			fmt.Fprintln(p.w, progressText(s))
 		}
 	case "json":
-		if time.Since(p.last) >= time.Second || s.Phase == "done" {
+		if time.Since(p.last) >= time.Second || s.Phase == verifier.PhaseDone {
 			p.last = time.Now()
 			line, err := json.Marshal(struct {
 				Event string `json:"event"`
@@ -304,7 +305,7 @@ func (p *verifyProgress) end() {
 func progressBar(s verifier.Progress) string {
 	const width = 24
 	done, total := s.SourceKeys+s.TargetKeys, s.SourceTotal+s.TargetTotal
-	if s.Phase == "resolve" || s.Phase == "locate" {
+	if s.Phase == verifier.PhaseResolve || s.Phase == verifier.PhaseLocate {
 		done, total = s.Settled, s.Suspects
 	}
 	filled := width
@@ -317,9 +318,9 @@ func progressBar(s verifier.Progress) string {
 func progressText(s verifier.Progress) string {
 	rate := float64(s.SourceKeys+s.TargetKeys) / max(s.Seconds, 0.001)
 	switch s.Phase {
-	case "enumerate":
+	case verifier.PhaseEnumerate:
 		return fmt.Sprintf("reading: source %d of %d keys, target %d of %d, %.0f keys/s", s.SourceKeys, s.SourceTotal, s.TargetKeys, s.TargetTotal, rate)
-	case "resolve":
+	case verifier.PhaseResolve:
 		return fmt.Sprintf("round %d: %d of %d keys in doubt settled", s.Round, s.Settled, s.Suspects)
 	}
 	return fmt.Sprintf("%s: %d source keys, %d target keys, %.1f s", s.Phase, s.SourceKeys, s.TargetKeys, s.Seconds)

@@ -36,18 +36,19 @@
     });
   }
 
-  // Filters: text, verdict and slot together.
+  // Filters: text, verdict, reason and slot together.
   const filters = [];
   for (const tools of $$(".tools")) {
     const table = document.getElementById(tools.dataset.table);
     const input = $("input", tools), shown = $(".shown", tools), slotChip = $(".slotchip", tools);
-    const state = { verdict: "", slot: null };
+    const state = { verdict: "", reason: "", slot: null };
     const texts = new Map($$("tbody tr", table).map((row) => [row, row.textContent.toLowerCase()]));
     function apply() {
       const words = input.value.toLowerCase().split(/\s+/).filter(Boolean);
       let n = 0;
       for (const [row, text] of texts) {
         const ok = words.every((w) => text.includes(w)) && (!state.verdict || row.dataset.verdict === state.verdict) &&
+          (!state.reason || row.dataset.reason === state.reason) &&
           (state.slot === null || Number(row.dataset.slot) === state.slot);
         row.hidden = !ok;
         if (ok) n++;
@@ -59,12 +60,16 @@
       }
     }
     input.addEventListener("input", apply);
-    for (const chip of $$(".chip[data-verdict]", tools)) {
-      chip.addEventListener("click", () => {
-        state.verdict = chip.dataset.verdict;
-        for (const c of $$(".chip[data-verdict]", tools)) c.setAttribute("aria-pressed", String(c === chip));
-        apply();
-      });
+    function press(verdict, reason) {
+      state.verdict = verdict;
+      state.reason = reason;
+      for (const c of $$(".chip[data-verdict]", tools)) c.setAttribute("aria-pressed", String(!reason && c.dataset.verdict === verdict));
+      for (const c of $$(".chip[data-reason]", tools)) c.setAttribute("aria-pressed", String(c.dataset.reason === reason));
+      apply();
+    }
+    for (const chip of $$(".chip[data-verdict]", tools)) chip.addEventListener("click", () => press(chip.dataset.verdict, ""));
+    for (const chip of $$(".chip[data-reason]", tools)) {
+      chip.addEventListener("click", () => press("", state.reason === chip.dataset.reason ? "" : chip.dataset.reason));
     }
     if (slotChip) slotChip.addEventListener("click", () => setSlot(null));
     filters.push({ state, apply });
