@@ -10,22 +10,22 @@ import (
 
 const (
 	windowSize = 256 << 10
-	windowKeep = 4 << 20  // a larger window is given back once nothing holds it
+	windowKeep = 4 << 20  // a larger window is dropped once nothing holds it
 	pieceSize  = 64 << 10 // the largest piece that is asked for as one slice of the window
 )
 
 // errBig says that a marked value has outgrown the limit. It never leaves the package.
 var errBig = errors.New("value exceeds the limit")
 
-// cursor is a window on the bytes of an RDB, or, without src, on bytes in memory.
-// Bytes from mark on stay in the window while it moves; those before are gone.
+// cursor is a window on the bytes of an RDB, or on bytes in memory if there is no src.
+// The bytes from mark on stay in the window while it moves; those before are gone.
 type cursor struct {
 	src      io.Reader
 	buf      []byte
 	r, w     int   // buf[r:w] is read and not consumed
-	mark     int   // -1: nothing is marked
-	limit    int   // of marked bytes; 0: none
-	window   int   // its size at first
+	mark     int   // -1 if nothing is marked
+	limit    int   // of marked bytes; 0 if there is none
+	window   int   // the size that it begins with
 	base     int64 // offset of buf[0]
 	unsummed bool
 	summed   int // sum covers all bytes before buf[summed]
@@ -39,7 +39,7 @@ func memory(p []byte) cursor { return cursor{buf: p, w: len(p), mark: -1} }
 
 func (c *cursor) offset() int64 { return c.base + int64(c.r) }
 
-// addSum brings sum up to r.
+// addSum extends the checksum to the bytes before r.
 func (c *cursor) addSum() {
 	if c.summed < c.r && !c.unsummed {
 		c.sum = CRC64(c.sum, c.buf[c.summed:c.r])
@@ -76,7 +76,7 @@ func (c *cursor) more() error {
 	return io.ErrNoProgress
 }
 
-// makeRoom moves the window so that it begins at keep, and gives it room for more.
+// makeRoom moves the window so that it begins at keep, and makes room for more behind it.
 func (c *cursor) makeRoom(keep int) {
 	held := c.w - keep
 	if len(c.buf)-c.w > len(c.buf)/2 || held > c.window/4 && c.w < len(c.buf) {
@@ -120,7 +120,7 @@ func (c *cursor) byte() (byte, error) {
 	return b, nil
 }
 
-// fixed gives the next n bytes, at most pieceSize, valid until the cursor moves on.
+// fixed returns the next n bytes, at most pieceSize. They are valid until the cursor moves on.
 func (c *cursor) fixed(n int) ([]byte, error) {
 	if err := c.need(n); err != nil {
 		return nil, err
@@ -145,7 +145,7 @@ func (c *cursor) uint64() (uint64, error) {
 	return binary.LittleEndian.Uint64(b), nil
 }
 
-// skip moves n bytes on.
+// skip moves past n bytes.
 func (c *cursor) skip(n uint64) error {
 	if n <= uint64(c.w-c.r) {
 		c.r += int(n)
@@ -178,7 +178,7 @@ const (
 	encLZF
 )
 
-// length reads a length; encoded says that n is one of the encodings of a string instead.
+// length reads a length. If encoded is true, n is one of the encodings of a string instead.
 func (c *cursor) length() (n uint64, encoded bool, err error) {
 	b, err := c.byte()
 	if err != nil {
@@ -252,7 +252,7 @@ func (c *cursor) skipString() error {
 	return damagedf("unknown string encoding %d", n)
 }
 
-// skipStrings skips n strings; the loop is the hot path of the whole package.
+// skipStrings skips n strings. Its loop is the hot path of the whole package.
 func (c *cursor) skipStrings(n uint64) error {
 	for ; n > 0; n-- {
 		if c.r < c.w {
@@ -269,7 +269,30 @@ func (c *cursor) skipStrings(n uint64) error {
 	return nil
 }
 
-// string reads a string, valid until the cursor moves on. In memory, plain strings stay valid.
+// skipPer reads a count and skips n strings for each of what it counts.
+func (c *cursor) skipPer(n int) error {
+	count, err := c.count()
+	if err != nil {
+		return err
+	}
+	for ; n > 0; n-- { // a hostile count times two must not wrap
+		if err := c.skipStrings(count); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// skipEach reads a count and calls one that many times.
+func (c *cursor) skipEach(one func() error) error {
+	n, err := c.count()
+	for ; err == nil && n > 0; n-- {
+		err = one()
+	}
+	return err
+}
+
+// string reads a string. It is valid until the cursor moves on; in memory, plain strings stay valid.
 func (c *cursor) string() ([]byte, error) {
 	n, encoded, err := c.length()
 	if err != nil {
@@ -284,7 +307,7 @@ func (c *cursor) string() ([]byte, error) {
 	return c.integer(n)
 }
 
-// bytes gives the next n bytes: a part of the window, or, gathered as they arrive, of hold.
+// bytes returns the next n bytes. They are a part of the window, or of hold, in which they are gathered as they arrive.
 func (c *cursor) bytes(n uint64, hold *[]byte) ([]byte, error) {
 	if n <= uint64(c.w-c.r) {
 		c.r += int(n)
@@ -323,7 +346,7 @@ func (c *cursor) lzf() ([]byte, error) {
 	return c.unpacked(packed, n)
 }
 
-// lzfSizes reads what stands before LZF data: its size, and that of what it stands for.
+// lzfSizes reads what stands before LZF data: the size of the data and of the string that it is decompressed to.
 func (c *cursor) lzfSizes() (packed, n uint64, err error) {
 	if packed, err = c.count(); err != nil {
 		return 0, 0, err
@@ -343,7 +366,7 @@ func (c *cursor) unpacked(packed, n uint64) ([]byte, error) {
 		return nil, err
 	}
 	if c.src == nil {
-		return decompressLZF(nil, p, n) // stays valid, as all strings in memory do
+		return decompressLZF(nil, p, n) // the string stays valid, as all strings in memory do
 	}
 	c.plain, err = decompressLZF(c.plain, p, n)
 	return c.plain, err

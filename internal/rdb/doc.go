@@ -7,7 +7,10 @@
 // streams it, element by element, to a keyspace.Visitor. WalkValue does the same with
 // raw bytes in memory, and DecodeDump builds a whole value of a DUMP payload. An
 // Encoder makes payloads that an older server, or one of the other flavor, reads:
-// the same bytes where it knows their type, else the value in an older encoding.
+// the same bytes if it knows their type, else the value in an older encoding.
+//
+// The table in types.go says everything about a type of values: which servers read
+// it, how they hold it in memory, and its layout, which skips and walks the bytes.
 //
 // Invariants: no input makes the package panic or pass unnoticed when it is cut short
 // or damaged; memory grows with the bytes that arrived, never with a length that the

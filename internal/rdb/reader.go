@@ -12,14 +12,34 @@ import (
 	"surecut/internal/keyspace"
 )
 
+// firstChecksumVersion is the first RDB version whose files end with a checksum.
+const firstChecksumVersion = 5
+
+// Opcodes stand where the number of the next value's type would.
+const (
+	opSlotImport    = 243 // Valkey 9; in Redis since 8.6 metadata of modules for a key
+	opSlotInfo      = 244
+	opFunction      = 245
+	opFunctionPreGA = 246
+	opModuleAux     = 247
+	opIdle          = 248
+	opFreq          = 249
+	opAux           = 250
+	opResizeDB      = 251
+	opExpireMs      = 252
+	opExpireSeconds = 253
+	opSelectDB      = 254
+	opEOF           = 255
+)
+
 // Options configures a Reader.
 type Options struct {
-	// MaxValue is the most raw bytes of one value that are held; larger values are streamed. 0: 64 MiB.
+	// MaxValue is the most raw bytes of one value that are held; larger values are streamed. 0 stands for 64 MiB.
 	MaxValue int
-	// Shapes asks for Entry.Shape. With ShapesOnly values of any size are passed over in bounded memory: no entry has
-	// Raw, and none is Big.
+	// Shapes asks for Entry.Shape. With ShapesOnly values of any size are skipped in bounded memory, no entry has Raw, and
+	// none is Big.
 	Shapes, ShapesOnly bool
-	// Unsummed leaves the CRC64 to the caller, who may take it at the same time: see Reader.Verify.
+	// Unsummed leaves the CRC64 to the caller, who may compute it at the same time; see Reader.Verify.
 	Unsummed bool
 }
 
@@ -39,13 +59,13 @@ type Entry struct {
 	Kind     EntryKind
 	DB       int
 	Key      []byte
-	ExpireAt int64 // Unix time in ms; 0: never expires
-	Idle     int64 // seconds; -1: not recorded
-	Freq     int64 // LFU counter; -1: not recorded
+	ExpireAt int64 // Unix time in ms; 0 if the key never expires
+	Idle     int64 // seconds; -1 if it was not recorded
+	Freq     int64 // LFU counter; -1 if it was not recorded
 	Type     byte
-	Raw      []byte // the value's bytes after the type byte; nil when Big
-	Big      bool   // the value exceeds Options.MaxValue: Walk streams it
-	Shape    *Shape // if Options asked for it; that of a Big value is there after Walk, roughly
+	Raw      []byte // the value's bytes after the type byte; nil if Big
+	Big      bool   // the value exceeds Options.MaxValue, and Walk streams it
+	Shape    *Shape // set if Options asked for it; the shape of a Big value is rough and there only after Walk
 
 	Name, Value []byte
 }
@@ -64,11 +84,11 @@ type Reader struct {
 	name    []byte
 	shaper  shaper
 	shape   Shape
-	only    bool   // no values
+	only    bool   // shapes are read and values are not
 	told    uint64 // the checksum at the end
 }
 
-// NewReader reads from r with a buffer of its own, which may take in bytes beyond the RDB; see Rest.
+// NewReader returns a Reader of r. It has a buffer of its own, which may take in bytes beyond the RDB; see Rest.
 func NewReader(r io.Reader, o Options) *Reader {
 	if o.MaxValue <= 0 {
 		o.MaxValue = 64 << 20
@@ -88,18 +108,18 @@ func newReader(r io.Reader, o Options, window int) *Reader {
 // LargestFrom says that from now on no element smaller than n bytes matters as Shape.Largest.
 func (r *Reader) LargestFrom(n int64) { r.shaper.floor = n }
 
-// Version gives the RDB version, after the first Next. Valkey's own versions start at 80.
+// Version returns the RDB version, once Next has been called. Valkey's own versions start at 80.
 func (r *Reader) Version() int { return r.version }
 
-// Consumed gives how many bytes of the RDB have been dealt with.
+// Consumed returns how many bytes of the RDB have been read.
 func (r *Reader) Consumed() int64 { return r.c.offset() }
 
-// Rest gives what follows the RDB (an AOF may begin with one), once Next has returned io.EOF.
+// Rest returns what follows the RDB (an AOF may begin with one), once Next has returned io.EOF.
 func (r *Reader) Rest() io.Reader {
 	return io.MultiReader(bytes.NewReader(r.c.buf[r.c.r:r.c.w]), r.c.src)
 }
 
-// Next gives the next entry, or io.EOF when the RDB has ended and its checksum matched.
+// Next returns the next entry, or io.EOF when the RDB has ended and its checksum matched.
 // Any other error is a *FormatError and final.
 func (r *Reader) Next() (*Entry, error) {
 	if r.err != nil {
@@ -116,8 +136,8 @@ func (r *Reader) Next() (*Entry, error) {
 	return e, nil
 }
 
-// Walk streams the value of the Big entry that Next has just given. An error of v is returned as
-// it is, and does not end the Reader: Next goes on with the entry that follows.
+// Walk streams the value of the Big entry that Next has just returned. An error of v is returned as
+// it is and does not end the Reader: Next goes on with the entry that follows.
 func (r *Reader) Walk(v keyspace.Visitor) error {
 	if r.err != nil {
 		return r.err
@@ -149,7 +169,7 @@ func (r *Reader) next() (*Entry, error) {
 	}
 	if r.big {
 		r.big = false
-		if err := r.c.skipValue(r.e.Type); err != nil {
+		if err := row(r.e.Type).layout.skip(&r.c); err != nil {
 			return nil, err
 		}
 	}
@@ -203,7 +223,7 @@ func magicPrefix(p []byte) bool {
 	return bytes.HasPrefix([]byte("REDIS"), p[:min(len(p), 5)]) || bytes.HasPrefix([]byte("VALKEY"), p[:min(len(p), 6)])
 }
 
-// opcode deals with what stands between the keys; done says that it is an entry of its own.
+// opcode reads what stands between the keys; done says that it is an entry of its own.
 func (r *Reader) opcode(op byte) (done bool, err error) {
 	c := &r.c
 	switch op {
@@ -231,7 +251,7 @@ func (r *Reader) opcode(op byte) (done bool, err error) {
 		return false, err
 	case opExpireMs:
 		ms, err := c.uint64()
-		r.e.ExpireAt = max(1, int64(ms)) // at or before 1970: long gone, which 0 would not say
+		r.e.ExpireAt = max(1, int64(ms)) // an expiry at or before 1970 has passed long ago, which 0 would not say
 		return false, err
 	case opExpireSeconds:
 		s, err := c.uint32()
@@ -247,7 +267,7 @@ func (r *Reader) opcode(op byte) (done bool, err error) {
 	case opEOF:
 		return false, r.end()
 	}
-	return false, damaged(unknownType(op))
+	return false, unknownOpcode(op)
 }
 
 func (r *Reader) aux() error {
@@ -274,7 +294,7 @@ func (r *Reader) moduleAux() error {
 	return r.c.skipModule()
 }
 
-// value reads a key and skips its value, keeping the bytes.
+// value reads a key and skips its value, the bytes of which are kept.
 func (r *Reader) value() (*Entry, error) {
 	if err := refuse(r.e.Type, r.valkey); err != nil {
 		at := r.c.offset() - 1
@@ -308,16 +328,16 @@ func (r *Reader) value() (*Entry, error) {
 	return &r.e, nil
 }
 
-// skip passes over a value, noting its shape if that is wanted.
+// skip skips a value, and notes its shape if that is wanted.
 func (r *Reader) skip() error {
 	if r.shaper.s == nil {
-		return r.c.skipValue(r.e.Type)
+		return row(r.e.Type).layout.skip(&r.c)
 	}
 	r.e.Shape = &r.shape
 	return r.shaper.value(r.e.Type)
 }
 
-// end checks the checksum; its error is io.EOF when all is well.
+// end checks the checksum. Its error is io.EOF if all is well.
 func (r *Reader) end() error {
 	r.e.Key = nil
 	if r.version < firstChecksumVersion {
@@ -344,7 +364,7 @@ func (r *Reader) mismatch(sum uint64) error {
 	return nil
 }
 
-// Summed gives how many bytes the checksum is over, once Next has returned io.EOF; 0 where there is none.
+// Summed returns how many bytes the checksum covers, once Next has returned io.EOF. It returns 0 if there is no checksum.
 func (r *Reader) Summed() int64 {
 	if r.told == 0 {
 		return 0

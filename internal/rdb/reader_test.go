@@ -115,7 +115,7 @@ func TestChecksumOffAndAbsent(t *testing.T) {
 	}
 }
 
-// TestCutShort cuts RDBs at many places: no cut passes, none panics.
+// TestCutShort cuts RDBs at many places, and checks that no cut passes and none panics.
 func TestCutShort(t *testing.T) {
 	for _, f := range fixtures.All(t) {
 		step := len(f.DumpRDB)/20 + 1
@@ -146,7 +146,7 @@ func TestCutShort(t *testing.T) {
 	}
 }
 
-// TestValuesCutShort: no prefix of a value passes for a value.
+// TestValuesCutShort checks that no prefix of a value passes for a value.
 func TestValuesCutShort(t *testing.T) {
 	for _, tt := range valueTests() {
 		for n := 0; n < len(tt.raw); n += 1 + len(tt.raw)/500 {
@@ -162,7 +162,7 @@ func TestValuesCutShort(t *testing.T) {
 	}
 }
 
-// TestFlippedByte: whatever one flipped bit does to the structure, the RDB does not pass.
+// TestFlippedByte checks that an RDB with one flipped bit does not pass, whatever the bit does to the structure.
 func TestFlippedByte(t *testing.T) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
@@ -207,7 +207,7 @@ func TestDecodeDumpSaysWhatIsWrong(t *testing.T) {
 	}
 }
 
-// TestHostileLengths: a claim costs nothing; memory grows with what arrives.
+// TestHostileLengths checks that a claimed length costs nothing, since memory grows with what arrives.
 func TestHostileLengths(t *testing.T) {
 	huge := length64(1 << 61)
 	for _, raw := range [][]byte{
@@ -219,8 +219,8 @@ func TestHostileLengths(t *testing.T) {
 			hostile(t, rdbType, raw)
 		}
 	}
-	for rdbType := range byte(26) {
-		if rdbType != rdb.TypeHashMetadata { // to which it is an expiry and an empty hash
+	for rdbType := range byte(64) {
+		if rdbType != rdb.TypeHashMetadata { // it would read an expiry and an empty hash
 			hostile(t, rdbType, huge)
 		}
 		hostile(t, rdbType, cat(le64(1), huge))
@@ -254,7 +254,7 @@ type failing struct{ keyspace.Collector }
 
 func (failing) ListElement([]byte) error { return errVisitor }
 
-// TestVisitorErrorDoesNotEndTheReader: the caller may report the key and go on.
+// TestVisitorErrorDoesNotEndTheReader checks that the caller may report the key and go on.
 func TestVisitorErrorDoesNotEndTheReader(t *testing.T) {
 	file := rdbFile("REDIS0012", entry(1, "l", cat(length(3), strs("a", "b", "c"))), entry(0, "s", str("v")))
 	r := rdb.NewReader(bytes.NewReader(file), rdb.Options{MaxValue: 2})

@@ -10,48 +10,18 @@ import (
 	"surecut/internal/keyspace"
 )
 
-// since gives by type the first RDB version whose servers read it. Of the versions before, those of 2.8 are the oldest that
-// matter. Redis counts 6 (2.6 to 3.1), 7 (3.2), 8 (4.0), 9 (5.0 to 6.2), 10 (7.0), 11 (7.2, Valkey to 8.1), 12 (7.4); Valkey
-// goes on with 80 (9.0), which has none of Redis' own types.
-var since = map[byte]struct{ redis, valkey int }{
-	TypeString: {}, TypeList: {}, TypeSet: {}, TypeZSet: {}, TypeHash: {},
-	TypeHashZipmap: {}, TypeListZiplist: {}, TypeSetIntset: {}, TypeZSetZiplist: {}, TypeHashZiplist: {},
-	TypeQuicklist:      {redis: 7},
-	TypeZSet2:          {redis: 8},
-	TypeModule:         {redis: 8},
-	TypeStream:         {redis: 9},
-	TypeHashListpack:   {redis: 10},
-	TypeZSetListpack:   {redis: 10},
-	TypeQuicklist2:     {redis: 10},
-	TypeStream2:        {redis: 10},
-	TypeSetListpack:    {redis: 11},
-	TypeStream3:        {redis: 11},
-	TypeHashMetadata:   {redis: 12, valkey: math.MaxInt},
-	TypeHashListpackEx: {redis: 12, valkey: math.MaxInt},
-	TypeValkeyHash2:    {redis: math.MaxInt, valkey: valkeyVersion},
-}
-
-// Reads says whether servers that read RDBs up to a version know a type of values.
-func Reads(rdbVersion int, rdbType byte) bool {
-	first, known := since[rdbType]
-	if rdbVersion >= valkeyVersion {
-		return known && rdbVersion >= first.valkey
-	}
-	return known && rdbVersion >= first.redis
-}
-
 // UnsupportedError says that a value has no encoding that the server reads.
 type UnsupportedError struct {
 	What  string // "streams"
 	Since string // the first version that holds them, "5.0"
 }
 
-// Error says what is needed.
+// Error says which version the target needs.
 func (e *UnsupportedError) Error() string {
 	return e.What + " need a target of version " + e.Since + " or later"
 }
 
-// What an older server has no type for.
+// An older server has no type for these.
 var (
 	errNoStreams  = &UnsupportedError{What: "streams", Since: "5.0"}
 	errNoModules  = &UnsupportedError{What: "values of modules", Since: "4.0"}
@@ -61,17 +31,17 @@ var (
 // ErrTooLarge says that a value would take more than Encoder.Max bytes.
 var ErrTooLarge = errors.New("the re-encoded value exceeds the limit")
 
-// Encoder makes RESTORE payloads for a server that reads RDBs up to a version. What the server reads as it is stays so;
-// the rest is written in the oldest encoding that the server has: collections element by element, streams with their
-// nodes as they are. Then the counters of a stream and of its groups (before 7.0) and the times at which its consumers
-// were active (before 7.2) are left out, since the server keeps none; nothing else is.
+// Encoder makes RESTORE payloads for a server that reads RDBs up to a version. A value that the server reads as it is stays
+// the same bytes. The rest is written in a plainer encoding that the server has: collections element by element, streams with
+// their nodes as they are. What a stream then loses stands in the table of types: the server has no place for it. Nothing else
+// is left out.
 type Encoder struct {
-	Version int // RDB version of the server, the one that its own DUMP writes
-	Max     int // most bytes of a value that was re-encoded: compressed ones grow; 0: no limit
+	Version int // RDB version of the server, which its own DUMP writes
+	Max     int // most bytes of a re-encoded value, since compressed ones grow; 0 if there is no limit
 }
 
 // Append appends the payload for the raw bytes of a value (those behind its type) to dst. Its error is an
-// *UnsupportedError, ErrTooLarge, or a *FormatError; dst is unchanged then.
+// *UnsupportedError, ErrTooLarge, or a *FormatError, and then dst is unchanged.
 func (e Encoder) Append(dst []byte, rdbType byte, raw []byte) ([]byte, error) {
 	if Reads(e.Version, rdbType) {
 		return AppendDump(dst, rdbType, raw, e.Version), nil
@@ -95,11 +65,11 @@ func (e Encoder) Append(dst []byte, rdbType byte, raw []byte) ([]byte, error) {
 	return seal(dst, start, e.Version), nil
 }
 
-// Payload gives a DUMP payload as the server reads it: the same bytes where it reads them as they are.
+// Payload returns a DUMP payload that the server reads: the same bytes if it reads them as they are.
 // Its errors are those of SplitDump and of Append.
 func (e Encoder) Payload(payload []byte) ([]byte, error) {
 	if n := len(payload); n >= 2+8 && int(binary.LittleEndian.Uint16(payload[n-10:])) == e.Version {
-		return payload, nil // whatever it holds
+		return payload, nil // the server reads whatever the payload holds
 	}
 	d, err := SplitDump(payload)
 	if err != nil {
@@ -114,7 +84,7 @@ func (e Encoder) Payload(payload []byte) ([]byte, error) {
 	return e.Append(make([]byte, 0, len(payload)+64), d.Type, d.Raw)
 }
 
-// Restamp gives a payload of FUNCTION DUMP or of DUMP with another RDB version; what it holds stays as it is.
+// Restamp returns a payload of FUNCTION DUMP or of DUMP with another RDB version. What the payload holds stays as it is.
 func Restamp(payload []byte, rdbVersion int) ([]byte, error) {
 	const trailer = 2 + 8
 	if len(payload) < trailer {
@@ -130,8 +100,7 @@ func seal(dst []byte, start, version int) []byte {
 	return binary.LittleEndian.AppendUint64(dst, CRC64(0, dst[start:]))
 }
 
-// appendLength writes a length; those over 32 bits are known since RDB 8, and only streams, which came later, have numbers
-// so large.
+// appendLength writes a length. Servers know lengths over 32 bits since RDB 8, and only streams, which came later, have them.
 func appendLength(dst []byte, n uint64) []byte {
 	switch {
 	case n < 1<<6:
@@ -146,7 +115,7 @@ func appendLength(dst []byte, n uint64) []byte {
 
 func appendString(dst, p []byte) []byte { return append(appendLength(dst, uint64(len(p))), p...) }
 
-// countRoom is what the number of elements takes at most before it is known.
+// countRoom is the most bytes that the number of elements takes. They are reserved, since the number is not known yet.
 const countRoom = 9
 
 // appendCollection writes type, count and elements.
@@ -167,7 +136,7 @@ func (e Encoder) appendCollection(dst []byte, rdbType byte, raw []byte) ([]byte,
 	if err := WalkValue(rdbType, raw, &w); err != nil {
 		return w.out, err
 	}
-	count := appendLength(w.out[head:head], w.n) // within its room
+	count := appendLength(w.out[head:head], w.n) // it fits into its room
 	n := copy(w.out[head+len(count):], w.out[head+countRoom:])
 	return w.out[:head+len(count)+n], nil
 }
@@ -179,7 +148,7 @@ type elementWriter struct {
 	max          int
 	rdbType      byte
 	binaryScores bool
-	earliest     int64 // of the fields' expiries
+	earliest     int64 // expiry of a field
 	n            uint64
 	text         [32]byte
 }
@@ -201,9 +170,9 @@ func (w *elementWriter) plainType(t keyspace.Type) byte {
 	return TypeString
 }
 
-// chooseHash finds the type for a hash whose fields may expire: with expiries only where one does.
+// chooseHash finds the type for a hash whose fields may expire. It has expiries only if a field does expire.
 func (w *elementWriter) chooseHash(version int, rdbType byte, raw []byte) error {
-	if rdbType != TypeHashMetadata && rdbType != TypeHashListpackEx && rdbType != TypeValkeyHash2 {
+	if !FieldsExpire(rdbType) {
 		return nil
 	}
 	var first earliest
@@ -223,13 +192,13 @@ func (w *elementWriter) chooseHash(version int, rdbType byte, raw []byte) error 
 	return nil
 }
 
-// earliest is the first moment at which a field expires; 0: none does.
+// earliest finds the first moment at which a field expires, which is 0 if none does.
 type earliest struct {
 	keyspace.Collector
 	at int64
 }
 
-// HashField looks at the expiry.
+// HashField notes the expiry.
 func (f *earliest) HashField(_, _ []byte, expireAt int64) error {
 	if expireAt > 0 && (f.at == 0 || expireAt < f.at) {
 		f.at = expireAt
@@ -253,7 +222,7 @@ func (w *elementWriter) fits() error {
 func (w *elementWriter) ListElement(p []byte) error { return w.add(p) }
 func (w *elementWriter) SetMember(p []byte) error   { return w.add(p) }
 
-// ZSetMember writes a score whole: as IEEE 754, or as the shortest text that reads back the same.
+// ZSetMember writes the score without loss: as IEEE 754, or as the shortest text that reads back the same.
 func (w *elementWriter) ZSetMember(name []byte, score float64) error {
 	if err := w.add(name); err != nil {
 		return err
@@ -274,7 +243,7 @@ func (w *elementWriter) ZSetMember(name []byte, score float64) error {
 	return nil
 }
 
-// HashField writes a field, with its expiry where the type has one.
+// HashField writes a field, with its expiry if the type has one.
 func (w *elementWriter) HashField(name, value []byte, expireAt int64) error {
 	if w.rdbType == TypeHashMetadata {
 		ttl := uint64(0)
@@ -294,7 +263,7 @@ func (w *elementWriter) HashField(name, value []byte, expireAt int64) error {
 	return w.fits()
 }
 
-// What follows is no collection, and never comes here.
+// The rest belongs to no collection, and these methods are never called.
 
 func (w *elementWriter) StringChunk([]byte) error                      { return errNoCollection }
 func (w *elementWriter) StreamEntry(keyspace.StreamID, [][]byte) error { return errNoCollection }

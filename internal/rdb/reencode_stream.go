@@ -1,16 +1,15 @@
 package rdb
 
-// appendStream writes a stream in the newest form that the server reads: the nodes are the same bytes in all of them.
+import "surecut/internal/keyspace"
+
+// appendStream writes a stream in the newest form that the server reads. The nodes are the same bytes in all forms.
 func (e Encoder) appendStream(dst []byte, rdbType byte, raw []byte) ([]byte, error) {
-	to := byte(TypeStream2)
-	switch {
-	case !Reads(e.Version, TypeStream):
+	to := e.newest(keyspace.Stream)
+	if to == 0 {
 		return dst, errNoStreams
-	case !Reads(e.Version, TypeStream2):
-		to = TypeStream
 	}
 	c := memory(raw)
-	w := streamWriter{c: &c, out: append(dst, to), from: rdbType, to: to}
+	w := streamWriter{c: &c, out: append(dst, to), from: row(rdbType).layout.(*stream), to: row(to).layout.(*stream)}
 	if err := w.stream(); err != nil {
 		return w.out, explain(err, c.offset(), nil)
 	}
@@ -20,14 +19,24 @@ func (e Encoder) appendStream(dst []byte, rdbType byte, raw []byte) ([]byte, err
 	return w.out, nil
 }
 
+// newest returns the last type of a kind that the server reads, and 0 if it reads none.
+func (e Encoder) newest(kind keyspace.Type) (newest byte) {
+	for number, t := range Types {
+		if t.Of == kind && t.ReadBy(e.Version) {
+			newest = number
+		}
+	}
+	return newest
+}
+
 // streamWriter copies a stream and leaves out what the older form has no place for.
 type streamWriter struct {
 	c        *cursor
 	out      []byte
-	from, to byte
+	from, to *stream
 }
 
-// copied appends what f moves past.
+// copied appends the bytes that f moves past.
 func (w *streamWriter) copied(f func() error) error {
 	from := w.c.r
 	if err := f(); err != nil {
@@ -55,7 +64,7 @@ func (w *streamWriter) stream() error {
 	if err := w.copied(func() error { return w.c.skipPer(2) }); err != nil { // nodes
 		return err
 	}
-	keep, had := streamMetaCounts(w.to), streamMetaCounts(w.from)
+	keep, had := w.to.metaCounts(), w.from.metaCounts()
 	if err := w.copied(func() error { return w.c.skipCounts(keep) }); err != nil {
 		return err
 	}
@@ -75,22 +84,16 @@ func (w *streamWriter) group() error {
 	}); err != nil {
 		return err
 	}
-	if w.from != TypeStream { // entries read
+	if w.from.counters { // entries read
 		n, err := c.count()
 		if err != nil {
 			return err
 		}
-		if w.to != TypeStream {
+		if w.to.counters {
 			w.out = appendLength(w.out, n)
 		}
 	}
-	pending := func() error {
-		if err := c.skip(16 + 8); err != nil {
-			return err
-		}
-		return c.skipCounts(1)
-	}
-	if err := w.copied(func() error { return c.skipEach(pending) }); err != nil {
+	if err := w.copied(func() error { return c.skipEach(c.skipPending) }); err != nil {
 		return err
 	}
 	return w.each(w.consumer)
@@ -106,10 +109,10 @@ func (w *streamWriter) consumer() error {
 	}); err != nil {
 		return err
 	}
-	if w.from == TypeStream3 { // last active
+	if w.from.active { // last active
 		if err := c.skip(8); err != nil {
 			return err
 		}
 	}
-	return w.copied(func() error { return c.skipEach(func() error { return c.skip(16) }) })
+	return w.copied(func() error { return c.skipEach(c.skipID) })
 }

@@ -16,34 +16,7 @@ import (
 	"surecut/internal/rdb/fixtures"
 )
 
-// serverVersions are the RDB versions that servers read, with the types of values that the source code of each has.
-var serverVersions = []struct {
-	name    string
-	version int
-	types   []byte
-}{
-	{"2.8", 6, []byte{0, 1, 2, 3, 4, 9, 10, 11, 12, 13}},
-	{"3.2", 7, []byte{0, 1, 2, 3, 4, 9, 10, 11, 12, 13, 14}},
-	{"4.0", 8, []byte{0, 1, 2, 3, 4, 5, 7, 9, 10, 11, 12, 13, 14}},
-	{"5.0", 9, []byte{0, 1, 2, 3, 4, 5, 7, 9, 10, 11, 12, 13, 14, 15}},
-	{"7.0", 10, []byte{0, 1, 2, 3, 4, 5, 7, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19}},
-	{"7.2", 11, []byte{0, 1, 2, 3, 4, 5, 7, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21}},
-	{"7.4", 12, []byte{0, 1, 2, 3, 4, 5, 7, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 24, 25}},
-	{"8.4", 13, []byte{0, 1, 2, 3, 4, 5, 7, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 24, 25}},
-	{"Valkey 9", 80, []byte{0, 1, 2, 3, 4, 5, 7, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22}},
-}
-
-func TestReads(t *testing.T) {
-	for _, s := range serverVersions {
-		for rdbType := range 256 {
-			if got, want := rdb.Reads(s.version, byte(rdbType)), bytes.IndexByte(s.types, byte(rdbType)) >= 0; got != want {
-				t.Errorf("%s reads type %d: %v, want %v", s.name, rdbType, got, want)
-			}
-		}
-	}
-}
-
-// older leaves out what a server of an RDB version does not keep.
+// older returns a value without what a server of an RDB version does not keep.
 func older(v keyspace.Value, version int) keyspace.Value {
 	groups := v.Groups
 	v.Groups = nil
@@ -65,7 +38,7 @@ func older(v keyspace.Value, version int) keyspace.Value {
 	return v
 }
 
-// holds says why a server of an RDB version cannot hold a value; "": it can.
+// holds returns the version that a server needs to hold a value, and "" if one of this RDB version can.
 func holds(v keyspace.Value, version int) string {
 	switch {
 	case v.Type == keyspace.Stream && version < 9:
@@ -126,7 +99,7 @@ func reencode(t *testing.T, key string, rdbType byte, raw []byte) {
 	}
 }
 
-// sameValue compares bit by bit: reflect alone takes -0 for 0.
+// sameValue compares scores bit by bit, since reflect takes -0 for 0.
 func sameValue(a, b keyspace.Value) bool {
 	if len(a.ZSet) != len(b.ZSet) {
 		return false
@@ -241,7 +214,7 @@ func TestRestamp(t *testing.T) {
 	}
 }
 
-// FuzzReencode: what decodes is the same value in every encoding, and what does not is refused by each.
+// FuzzReencode checks that what decodes is the same value in every encoding, and that what does not is refused by each.
 func FuzzReencode(f *testing.F) {
 	for _, tt := range valueTests() {
 		if len(tt.raw) < 2000 {

@@ -10,7 +10,7 @@ import (
 	"surecut/internal/rdb/fixtures"
 )
 
-// shapes reads the shapes of all keys of an RDB.
+// shapes returns the shapes of all keys of an RDB.
 func shapes(t *testing.T, p []byte, o rdb.Options) map[keyspace.Key]rdb.Shape {
 	t.Helper()
 	found := map[keyspace.Key]rdb.Shape{}
@@ -35,7 +35,7 @@ func shapes(t *testing.T, p []byte, o rdb.Options) map[keyspace.Key]rdb.Shape {
 	}
 }
 
-// largestOf is the length of the largest element of a whole value, and how many elements there are.
+// largestOf returns the length of the largest element of a whole value, and how many elements there are.
 func largestOf(v keyspace.Value) (largest, elements int64) {
 	note := func(n int) { largest, elements = max(largest, int64(n)), elements+1 }
 	switch v.Type {
@@ -109,7 +109,7 @@ func TestAllocated(t *testing.T) {
 	}
 }
 
-// FuzzShape: what is noted while skipping agrees with who skips and counts, and no damage makes it panic.
+// FuzzShape checks that what is noted while skipping agrees with a plain skip and a count, and that no damage makes it panic.
 func FuzzShape(f *testing.F) {
 	for _, fixture := range fixtures.All(f) {
 		for r := rdb.NewReader(bytes.NewReader(fixture.DumpRDB), rdb.Options{}); ; {
@@ -131,7 +131,7 @@ func FuzzShape(f *testing.F) {
 		plain, err := rdb.NewReader(bytes.NewReader(file), rdb.Options{}).Next()
 		shaped, shapeErr := rdb.NewReader(bytes.NewReader(file), rdb.Options{ShapesOnly: true}).Next()
 		if shapeErr != nil {
-			return // it looks closer than a skip
+			return // the shape needs more of a value to be undamaged than a skip
 		}
 		if err != nil {
 			t.Fatalf("skipping fails (%v), the shape does not", err)
@@ -145,9 +145,8 @@ func FuzzShape(f *testing.F) {
 			return
 		}
 		_, walked := largestOf(c.V)
-		told, err := rdb.Elements(rdbType, plain.Raw) // by the header, which damage may have changed
-		if err == nil && s.Elements != told && s.Elements != walked && len(c.V.List) == 0 {
-			t.Fatalf("%d elements by the header, %d in truth, the shape has %d", told, walked, s.Elements)
+		if s.Blobs.Count == 0 && c.V.Type != keyspace.Stream && s.Elements != walked { // otherwise a header has the count, which damage may have changed
+			t.Fatalf("the value has %d elements, the shape %d", walked, s.Elements)
 		}
 	})
 }

@@ -8,8 +8,89 @@ import (
 	"surecut/internal/keyspace"
 )
 
-func (d *decoder) stream(rdbType byte) error {
-	if err := d.each(d.streamNode); err != nil {
+// stream is the layout of a stream: nodes, length and IDs, groups of consumers. Each newer form adds to the one before.
+type stream struct {
+	counters bool // entries added, entries read and two more IDs, since 7.0
+	active   bool // the times at which consumers were active, since 7.2
+}
+
+// metaCounts returns the number of lengths between the nodes and the groups: the length and the last ID, and with counters the
+// first ID, the highest deleted ID and the number of entries added.
+func (l *stream) metaCounts() int {
+	if l.counters {
+		return 8
+	}
+	return 3
+}
+
+// groupCounts returns the number of lengths behind the name of a group: the last ID, and with counters the entries read.
+func (l *stream) groupCounts() int {
+	if l.counters {
+		return 3
+	}
+	return 2
+}
+
+// consumerTimes returns the number of bytes behind the name of a consumer: when it was seen, and when it was active.
+func (l *stream) consumerTimes() uint64 {
+	if l.active {
+		return 16
+	}
+	return 8
+}
+
+func (l *stream) skip(c *cursor) error {
+	if err := c.skipPer(2); err != nil { // nodes: first ID, listpack
+		return err
+	}
+	if err := c.skipCounts(l.metaCounts()); err != nil {
+		return err
+	}
+	return c.skipEach(func() error { return l.skipGroup(c) })
+}
+
+func (l *stream) skipGroup(c *cursor) error {
+	if err := c.skipString(); err != nil {
+		return err
+	}
+	if err := c.skipCounts(l.groupCounts()); err != nil {
+		return err
+	}
+	if err := c.skipEach(c.skipPending); err != nil {
+		return err
+	}
+	return c.skipEach(func() error { // consumers
+		if err := c.skipString(); err != nil {
+			return err
+		}
+		if err := c.skip(l.consumerTimes()); err != nil {
+			return err
+		}
+		return c.skipEach(c.skipID)
+	})
+}
+
+// skipPending skips a pending entry of a group: ID, delivery time, delivery count.
+func (c *cursor) skipPending() error {
+	if err := c.skip(16 + 8); err != nil {
+		return err
+	}
+	return c.skipCounts(1)
+}
+
+func (c *cursor) skipID() error { return c.skip(16) }
+
+// streamLength reads how many entries a stream says it has.
+func (c *cursor) streamLength() (uint64, error) {
+	n, err := c.count()
+	if err == nil && n > math.MaxInt64 {
+		err = damagedf("a stream of %d entries", n)
+	}
+	return n, err
+}
+
+func (l *stream) walk(d *decoder) error {
+	if err := d.c.skipEach(d.streamNode); err != nil {
 		return err
 	}
 	var n [8]uint64
@@ -17,20 +98,20 @@ func (d *decoder) stream(rdbType byte) error {
 	if n[0], err = d.c.streamLength(); err != nil {
 		return err
 	}
-	for i := 1; i < streamMetaCounts(rdbType); i++ {
+	for i := 1; i < l.metaCounts(); i++ {
 		if n[i], err = d.c.count(); err != nil {
 			return err
 		}
 	}
 	m := keyspace.StreamMeta{Length: n[0], LastID: keyspace.StreamID{Ms: n[1], Seq: n[2]}}
-	if rdbType != TypeStream { // n[3] and n[4] are the first ID, which the entries tell
+	if l.counters { // n[3] and n[4] are the first ID, which the entries tell
 		m.MaxDeletedID = keyspace.StreamID{Ms: n[5], Seq: n[6]}
 		m.EntriesAdded, m.HasCounters = n[7], true
 	}
 	if err := d.v.StreamMeta(m); err != nil {
 		return err
 	}
-	return d.each(func() error { return d.streamGroup(rdbType) })
+	return d.c.skipEach(func() error { return l.walkGroup(d) })
 }
 
 // Flags of a stream entry.
@@ -41,7 +122,7 @@ const (
 
 const errStreamNode = damaged("a stream's listpack is damaged")
 
-// streamNode: the ID that those of the entries are relative to, and a listpack: valid entries,
+// streamNode reads the ID that those of the entries are relative to, and a listpack: valid entries,
 // deleted entries, number of fields, the fields, 0, and then the entries.
 func (d *decoder) streamNode() error {
 	id, err := d.held()
@@ -82,7 +163,7 @@ func (d *decoder) streamNode() error {
 	if end, err := p.integer(); err != nil || end != 0 {
 		return errStreamNode
 	}
-	p.arena = nil // the texts of the master's integers stay as they are
+	p.arena = nil // the texts of the master's integers must not be overwritten
 	entry := streamFields{p: &p}
 	for range valid + deleted {
 		if err := d.streamEntry(&entry, base, master.all); err != nil {
@@ -95,7 +176,7 @@ func (d *decoder) streamNode() error {
 	return nil
 }
 
-// streamFields gathers elements of a listpack; its integers' texts live in the listpack's arena.
+// streamFields gathers elements of a listpack. The texts of integers are in the listpack's arena.
 type streamFields struct {
 	p   *packed
 	all [][]byte
@@ -112,8 +193,8 @@ func (f *streamFields) add(n int) error {
 	return nil
 }
 
-// streamEntry: flags, ID relative to the node's, unless the fields are the master's their number
-// and names, the values, and the number of elements that it took.
+// streamEntry reads flags, the ID relative to the node's, the fields, and the number of elements that all of these took. The
+// fields are values alone where their names are the master's; otherwise their number, names and values.
 func (d *decoder) streamEntry(f *streamFields, base keyspace.StreamID, master [][]byte) error {
 	f.p.arena, f.all = f.p.arena[:0], f.all[:0]
 	var head [3]int64
@@ -155,8 +236,8 @@ func streamID(p []byte) keyspace.StreamID {
 	return keyspace.StreamID{Ms: binary.BigEndian.Uint64(p), Seq: binary.BigEndian.Uint64(p[8:])}
 }
 
-// streamGroup: name, last ID, entries read (since 7.0), pending entries of all consumers, consumers.
-func (d *decoder) streamGroup(rdbType byte) error {
+// walkGroup reads name, last ID, entries read, the pending entries of all consumers, and the consumers.
+func (l *stream) walkGroup(d *decoder) error {
 	name, err := d.held()
 	if err != nil {
 		return err
@@ -168,7 +249,7 @@ func (d *decoder) streamGroup(rdbType byte) error {
 	if g.LastID.Seq, err = d.c.count(); err != nil {
 		return err
 	}
-	if rdbType != TypeStream {
+	if l.counters {
 		n, err := d.c.count()
 		if err != nil {
 			return err
@@ -178,10 +259,10 @@ func (d *decoder) streamGroup(rdbType byte) error {
 			return damagedf("a group has read %d entries", n)
 		}
 	}
-	if err := d.each(func() error { return d.pending(&g) }); err != nil {
+	if err := d.c.skipEach(func() error { return d.pending(&g) }); err != nil {
 		return err
 	}
-	if err := d.each(func() error { return d.consumer(&g, rdbType) }); err != nil {
+	if err := d.c.skipEach(func() error { return l.walkConsumer(d, &g) }); err != nil {
 		return err
 	}
 	for i := range g.Pending {
@@ -208,8 +289,8 @@ func (d *decoder) pending(g *keyspace.Group) error {
 	return nil
 }
 
-// consumer: name, last seen, last active (since 7.2), the IDs of its pending entries.
-func (d *decoder) consumer(g *keyspace.Group, rdbType byte) error {
+// walkConsumer reads name, last seen, last active, and the IDs of the pending entries.
+func (l *stream) walkConsumer(d *decoder, g *keyspace.Group) error {
 	name, err := d.held()
 	if err != nil {
 		return err
@@ -220,7 +301,7 @@ func (d *decoder) consumer(g *keyspace.Group, rdbType byte) error {
 		return err
 	}
 	c.SeenMs = int64(seen)
-	if rdbType == TypeStream3 {
+	if l.active {
 		active, err := d.c.uint64()
 		if err != nil {
 			return err
@@ -228,7 +309,7 @@ func (d *decoder) consumer(g *keyspace.Group, rdbType byte) error {
 		c.ActiveMs = int64(active)
 	}
 	g.Consumers = append(g.Consumers, c)
-	return d.each(func() error {
+	return d.c.skipEach(func() error {
 		p, err := d.c.fixed(16)
 		if err != nil {
 			return err

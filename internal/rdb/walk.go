@@ -1,7 +1,6 @@
 package rdb
 
 import (
-	"encoding/binary"
 	"math"
 	"strconv"
 	"sync"
@@ -9,7 +8,7 @@ import (
 	"surecut/internal/keyspace"
 )
 
-// WalkValue gives the value that raw holds (the bytes after the type byte) to v, piece by piece.
+// WalkValue hands the value that raw holds (the bytes after the type byte) to v, piece by piece.
 // The slices that v receives are valid only during the call. Errors of v are returned as they are,
 // all others are *FormatErrors, with offsets in raw.
 func WalkValue(rdbType byte, raw []byte, v keyspace.Visitor) error {
@@ -31,7 +30,7 @@ func WalkValue(rdbType byte, raw []byte, v keyspace.Visitor) error {
 	return nil
 }
 
-// walk is what one WalkValue needs, kept for the next.
+// walk is what one call of WalkValue needs. It is kept for the next call.
 type walk struct {
 	cursor
 	guarded
@@ -40,64 +39,20 @@ type walk struct {
 
 var walks = sync.Pool{New: func() any { return new(walk) }}
 
-// decoder walks one value. Buffers are kept over its elements.
+// decoder walks one value, and keeps its buffers from element to element.
 type decoder struct {
-	c     *cursor
-	v     *guarded
-	name  []byte // the first string of a pair, while the second is read
-	arena []byte // texts of packed integers
+	c        *cursor
+	v        *guarded
+	name     []byte // the first string of a pair, while the second is read
+	arena    []byte // texts of packed integers
+	earliest uint64 // expiry of a field of the hash
 }
 
 func (d *decoder) value(rdbType byte) error {
 	if err := refuse(rdbType, true); err != nil {
 		return err
 	}
-	switch rdbType {
-	case TypeString:
-		return d.plainString()
-	case TypeList:
-		return d.each(func() error { return d.one(d.v.ListElement) })
-	case TypeSet:
-		return d.each(func() error { return d.one(d.v.SetMember) })
-	case TypeZSet, TypeZSet2:
-		return d.each(func() error { return d.scored(rdbType) })
-	case TypeHash:
-		return d.each(func() error { return d.field(0) })
-	case TypeValkeyHash2:
-		return d.each(d.valkeyField)
-	case TypeHashMetadata:
-		return d.hashMetadata()
-	case TypeStream, TypeStream2, TypeStream3:
-		return d.stream(rdbType)
-	case TypeModule:
-		return d.module()
-	case TypeQuicklist:
-		return d.each(func() error { return d.packed(ziplistOf, listElements) })
-	case TypeQuicklist2:
-		return d.each(d.quicklistNode)
-	case TypeHashZipmap:
-		return d.zipmap()
-	case TypeSetIntset:
-		return d.intset()
-	case TypeListZiplist:
-		return d.packed(ziplistOf, listElements)
-	case TypeZSetZiplist:
-		return d.packed(ziplistOf, scoredMembers)
-	case TypeHashZiplist:
-		return d.packed(ziplistOf, hashFields)
-	case TypeHashListpack:
-		return d.packed(listpackOf, hashFields)
-	case TypeZSetListpack:
-		return d.packed(listpackOf, scoredMembers)
-	case TypeSetListpack:
-		return d.packed(listpackOf, setMembers)
-	case TypeHashListpackEx:
-		if err := d.c.skip(8); err != nil { // the earliest expiry
-			return err
-		}
-		return d.packed(listpackOf, hashFieldsWithTTL)
-	}
-	return damagedf("%s", unknownType(rdbType))
+	return row(rdbType).layout.walk(d)
 }
 
 // plainString hands out a string in pieces of at most pieceSize.
@@ -119,7 +74,7 @@ func (d *decoder) plainString() error {
 	return d.v.StringChunk(text)
 }
 
-// unfold hands out a compressed string: a small one whole, of a larger one no more is held than what LZF can point back to.
+// unfold hands out a compressed string. A small one is held whole, of a larger one only what LZF can point back to.
 func (d *decoder) unfold(emit func([]byte) error) error {
 	packed, n, err := d.c.lzfSizes()
 	if err != nil {
@@ -135,7 +90,7 @@ func (d *decoder) unfold(emit func([]byte) error) error {
 	return emit(whole)
 }
 
-// pieces hands n bytes to emit; nothing is one empty piece.
+// pieces hands n bytes to emit in pieces. An empty string is one empty piece.
 func (d *decoder) pieces(n uint64, emit func([]byte) error) error {
 	for {
 		step := min(n, pieceSize)
@@ -152,17 +107,23 @@ func (d *decoder) pieces(n uint64, emit func([]byte) error) error {
 	}
 }
 
-func (d *decoder) each(one func() error) error { return d.c.skipEach(one) }
-
-func (d *decoder) one(emit func([]byte) error) error {
+func (d *decoder) listElement() error {
 	p, err := d.c.string()
 	if err != nil {
 		return err
 	}
-	return emit(p)
+	return d.v.ListElement(p)
 }
 
-// held reads a string that stays valid while the next one is read.
+func (d *decoder) setMember() error {
+	p, err := d.c.string()
+	if err != nil {
+		return err
+	}
+	return d.v.SetMember(p)
+}
+
+// held reads a string that stays valid while the next string is read.
 func (d *decoder) held() ([]byte, error) {
 	p, err := d.c.string()
 	if err != nil || d.c.src == nil {
@@ -172,30 +133,35 @@ func (d *decoder) held() ([]byte, error) {
 	return d.name, nil
 }
 
-// Text scores are a length byte and the text, or one of these in place of the length.
+// A text score is a length byte and the text, or one of these in place of the length.
 const (
 	textScoreNaN    = 253
 	textScoreInf    = 254
 	textScoreNegInf = 255
 )
 
-func (d *decoder) scored(rdbType byte) error {
+func (d *decoder) memberTextScore() error {
 	name, err := d.held()
 	if err != nil {
 		return err
 	}
-	var score float64
-	if rdbType == TypeZSet {
-		score, err = d.textScore()
-	} else {
-		var bits uint64
-		bits, err = d.c.uint64()
-		score = math.Float64frombits(bits)
-	}
+	score, err := d.textScore()
 	if err != nil {
 		return err
 	}
 	return d.v.ZSetMember(name, score)
+}
+
+func (d *decoder) memberBinaryScore() error {
+	name, err := d.held()
+	if err != nil {
+		return err
+	}
+	bits, err := d.c.uint64()
+	if err != nil {
+		return err
+	}
+	return d.v.ZSetMember(name, math.Float64frombits(bits))
 }
 
 func (d *decoder) textScore() (float64, error) {
@@ -220,13 +186,15 @@ func (d *decoder) textScore() (float64, error) {
 
 func parseScore(p []byte) (float64, error) {
 	score, err := strconv.ParseFloat(string(p), 64)
-	if err != nil && !math.IsInf(score, 0) { // out of range is infinity, as the server reads it
+	if err != nil && !math.IsInf(score, 0) { // the server too reads what is out of range as infinity
 		return 0, damagedf("%.50q is no score", p)
 	}
 	return score, nil
 }
 
-func (d *decoder) field(expireAt int64) error {
+func (d *decoder) field() error { return d.fieldExpiring(0) }
+
+func (d *decoder) fieldExpiring(at int64) error {
 	name, err := d.held()
 	if err != nil {
 		return err
@@ -235,10 +203,10 @@ func (d *decoder) field(expireAt int64) error {
 	if err != nil {
 		return err
 	}
-	return d.v.HashField(name, value, expireAt)
+	return d.v.HashField(name, value, at)
 }
 
-// valkeyField: field, value, and the expiry in ms, -1 for none.
+// valkeyField reads a field, its value, and the expiry in ms, which is -1 if there is none.
 func (d *decoder) valkeyField() error {
 	name, err := d.held()
 	if err != nil {
@@ -263,235 +231,18 @@ func (d *decoder) valkeyField() error {
 	return d.v.HashField(name, value, int64(at))
 }
 
-// hashMetadata: the earliest expiry, then fields whose expiry is relative to it, plus 1, 0 for none.
-func (d *decoder) hashMetadata() error {
-	earliest, err := d.c.uint64()
+// metadataField reads a field whose expiry is relative to the earliest one.
+func (d *decoder) metadataField() error {
+	ttl, err := d.c.count()
 	if err != nil {
 		return err
 	}
-	return d.each(func() error {
-		ttl, err := d.c.count()
-		if err != nil {
-			return err
-		}
-		if ttl == 0 {
-			return d.field(0)
-		}
-		at := earliest + ttl - 1
-		if at == 0 || at > math.MaxInt64 || at < earliest {
-			return damagedf("a field's expiry, %d ms after %d, is out of range", ttl-1, earliest)
-		}
-		return d.field(int64(at))
-	})
-}
-
-func (d *decoder) quicklistNode() error {
-	container, err := d.c.count()
-	if err != nil {
-		return err
+	if ttl == 0 {
+		return d.field()
 	}
-	switch container {
-	case quicklistNodePlain:
-		return d.one(d.v.ListElement)
-	case quicklistNodePacked:
-		return d.packed(listpackOf, listElements)
+	at := d.earliest + ttl - 1
+	if at == 0 || at > math.MaxInt64 || at < d.earliest {
+		return damagedf("a field's expiry, %d ms after %d, is out of range", ttl-1, d.earliest)
 	}
-	return damagedf("unknown quicklist container %d", container)
-}
-
-// packed reads a string that packs elements and hands them to emit.
-func (d *decoder) packed(open func([]byte) (packed, error), emit func(*decoder, *packed) error) error {
-	blob, err := d.c.string()
-	if err != nil {
-		return err
-	}
-	p, err := open(blob)
-	if err != nil {
-		return err
-	}
-	p.arena = d.arena
-	err = emit(d, &p)
-	d.arena = p.arena
-	return err
-}
-
-func listElements(d *decoder, p *packed) error {
-	for {
-		e, ok, err := p.next()
-		if err != nil || !ok {
-			return err
-		}
-		if err := d.v.ListElement(e); err != nil {
-			return err
-		}
-	}
-}
-
-func setMembers(d *decoder, p *packed) error {
-	for {
-		e, ok, err := p.next()
-		if err != nil || !ok {
-			return err
-		}
-		if err := d.v.SetMember(e); err != nil {
-			return err
-		}
-	}
-}
-
-func hashFields(d *decoder, p *packed) error {
-	for {
-		pair, ok, err := p.group(2)
-		if err != nil || !ok {
-			return err
-		}
-		if err := d.v.HashField(pair[0], pair[1], 0); err != nil {
-			return err
-		}
-	}
-}
-
-func hashFieldsWithTTL(d *decoder, p *packed) error {
-	for {
-		triple, ok, err := p.group(3)
-		if err != nil || !ok {
-			return err
-		}
-		at, err := strconv.ParseInt(string(triple[2]), 10, 64)
-		if err != nil || at < 0 {
-			return damagedf("a field's expiry is %.50q", triple[2])
-		}
-		if err := d.v.HashField(triple[0], triple[1], at); err != nil {
-			return err
-		}
-	}
-}
-
-func scoredMembers(d *decoder, p *packed) error {
-	for {
-		pair, ok, err := p.group(2)
-		if err != nil || !ok {
-			return err
-		}
-		score, err := parseScore(pair[1])
-		if err != nil {
-			return err
-		}
-		if err := d.v.ZSetMember(pair[0], score); err != nil {
-			return err
-		}
-	}
-}
-
-func (d *decoder) zipmap() error {
-	blob, err := d.c.string()
-	if err != nil {
-		return err
-	}
-	return walkZipmap(blob, func(name, value []byte) error { return d.v.HashField(name, value, 0) })
-}
-
-func (d *decoder) intset() error {
-	blob, err := d.c.string()
-	if err != nil {
-		return err
-	}
-	width, n, err := intsetHeader(blob)
-	if err != nil {
-		return err
-	}
-	var text [20]byte
-	for i := range n {
-		var v int64
-		switch p := blob[8+i*width:]; width {
-		case 2:
-			v = int64(int16(binary.LittleEndian.Uint16(p)))
-		case 4:
-			v = int64(int32(binary.LittleEndian.Uint32(p)))
-		default:
-			v = int64(binary.LittleEndian.Uint64(p))
-		}
-		if err := d.v.SetMember(strconv.AppendInt(text[:0], v, 10)); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// module hands out the whole value, its module ID included, in pieces.
-func (d *decoder) module() error {
-	c := d.c
-	c.mark, c.limit = c.r, 0
-	defer func() { c.mark = -1 }()
-	flush := func() error {
-		p := c.buf[c.mark:c.r]
-		c.mark = c.r
-		if len(p) == 0 {
-			return nil
-		}
-		return d.v.ModulePayload(p)
-	}
-	if _, err := c.count(); err != nil {
-		return err
-	}
-	for {
-		op, err := c.count()
-		if err != nil {
-			return err
-		}
-		switch op {
-		case moduleEOF:
-			return flush()
-		case moduleSigned, moduleUnsigned:
-			err = c.skipCounts(1)
-		case moduleFloat:
-			err = c.skip(4)
-		case moduleDouble:
-			err = c.skip(8)
-		case moduleString:
-			err = d.moduleString(flush)
-		default:
-			err = damagedf("unknown opcode %d in a module's value", op)
-		}
-		if err == nil && c.r-c.mark >= pieceSize {
-			err = flush()
-		}
-		if err != nil {
-			return err
-		}
-	}
-}
-
-// moduleString passes a string on as it is encoded.
-func (d *decoder) moduleString(flush func() error) error {
-	n, encoded, err := d.c.length()
-	if err != nil {
-		return err
-	}
-	if encoded && n <= encInt32 {
-		return d.c.skip(1 << n)
-	}
-	if encoded {
-		if n != encLZF {
-			return damagedf("unknown string encoding %d", n)
-		}
-		if n, err = d.c.count(); err != nil {
-			return err
-		}
-		if err := d.c.skipCounts(1); err != nil {
-			return err
-		}
-	}
-	for n > 0 {
-		step := min(n, pieceSize)
-		if err := d.c.skip(step); err != nil {
-			return err
-		}
-		if n -= step; d.c.r-d.c.mark >= pieceSize {
-			if err := flush(); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
+	return d.fieldExpiring(int64(at))
 }
