@@ -10,11 +10,11 @@ import (
 )
 
 const (
-	leastSamples  = 5  // elements that an estimate looks at, where --samples says 0
-	guessedLength = 16 // of an element of which nothing is known
+	leastSamples  = 5  // an estimate looks at this many elements if --samples says 0
+	guessedLength = 16 // the length of an element of which nothing is known
 )
 
-// sampleCommand reads the first few elements of a value. A server gives all of a packed one.
+// sampleCommand returns the command that reads the first few elements of a value. A server returns all elements of a packed one.
 func sampleCommand(t keyspace.Type, name string, n int) []string {
 	count := strconv.Itoa(n)
 	switch t {
@@ -32,14 +32,15 @@ func sampleCommand(t keyspace.Type, name string, n int) []string {
 	return []string{"TYPE", name}
 }
 
-// sampleLengths returns the lengths of the strings of a sample, those of a stream entry in one; nothing where it was refused.
+// sampleLengths returns the lengths of the strings of a sample, with one sum for an entry of a stream. It returns nothing if the
+// command was refused.
 func sampleLengths(t keyspace.Type, reply rueidis.RedisResult) (lengths []int64) {
 	list, err := reply.ToArray()
 	if err != nil {
 		return nil
 	}
 	switch t {
-	case keyspace.Set, keyspace.ZSet, keyspace.Hash: // a cursor before them
+	case keyspace.Set, keyspace.ZSet, keyspace.Hash: // a cursor stands before them
 		if len(list) != 2 {
 			return nil
 		}
@@ -74,37 +75,20 @@ func sampleLengths(t keyspace.Type, reply rueidis.RedisResult) (lengths []int64)
 	return lengths
 }
 
-// estimate is the model's size of a key of which the encoding, the number of elements and the lengths of a few of their strings are known.
+// estimate returns the model's size of a key of which the encoding, the number of elements and the lengths of a few of their
+// strings are known.
 func (m memoryModel) estimate(r reading, n int64, sample []int64) int64 {
-	s := rdb.Shape{Elements: n, Length: n, Type: rdb.TypeSetListpack}
-	if r.typ == keyspace.String {
-		s.Type, s.Int = rdb.TypeString, r.encoding == "int"
-		if !s.Int {
+	s := rdb.Shape{Elements: n, Length: n, Type: heldAs(r)}
+	strings, length := n, mean(sample)
+	switch s.Type {
+	case rdb.TypeString:
+		if s.Int = r.encoding == "int"; !s.Int {
 			s.Strings = repeated(1, n)
 		}
 		return m.usage(len(r.name), r.ttlMs >= 0, &s)
-	}
-	strings, length := n, mean(sample)
-	switch {
-	case r.typ == keyspace.Module:
-		s.Type, s.Bytes = rdb.TypeModule, 0
-	case r.typ == keyspace.List && r.encoding == "linkedlist":
-		s.Type = rdb.TypeList
-	case r.typ == keyspace.List:
-		s.Type = rdb.TypeQuicklist2
-	case r.typ == keyspace.Stream:
-		s.Type = rdb.TypeStream3
-	case r.encoding == "intset":
-		s.Type = rdb.TypeSetIntset
+	case rdb.TypeSetIntset:
 		s.Blobs = repeated(1, 8+n*intWidth(sample))
 		return m.usage(len(r.name), r.ttlMs >= 0, &s)
-	case isWhole(topKey{reading: r}):
-	case r.typ == keyspace.Set:
-		s.Type = rdb.TypeSet
-	case r.typ == keyspace.Hash:
-		s.Type = rdb.TypeHash
-	case r.typ == keyspace.ZSet:
-		s.Type = rdb.TypeZSet2
 	}
 	switch r.typ {
 	case keyspace.Hash:
@@ -117,14 +101,41 @@ func (m memoryModel) estimate(r reading, n int64, sample []int64) int64 {
 		}
 	}
 	s.Strings = repeated(strings, length)
-	if r.typ != keyspace.Stream && len(sample) > 0 { // rounding makes the mean of the parts another one than the part of the mean
+	if r.typ != keyspace.Stream && len(sample) > 0 { // the mean of rounded lengths is not the rounded mean
 		s.Strings.Held = int64(float64(strings) * meanHeld(sample, s.Type == rdb.TypeZSet2))
 	}
 	m.pack(&s, strings, length)
 	return m.usage(len(r.name), r.ttlMs >= 0, &s)
 }
 
-// pack fills the nodes of a value that is packed.
+// heldAs returns a type whose values a server holds like those of a key's encoding. One type stands for all packed ones.
+func heldAs(r reading) byte {
+	switch {
+	case r.typ == keyspace.String:
+		return rdb.TypeString
+	case r.typ == keyspace.Module:
+		return rdb.TypeModule
+	case r.typ == keyspace.List && r.encoding == "linkedlist":
+		return rdb.TypeList
+	case r.typ == keyspace.List:
+		return rdb.TypeQuicklist2
+	case r.typ == keyspace.Stream:
+		return rdb.TypeStream3
+	case r.encoding == "intset":
+		return rdb.TypeSetIntset
+	case isWhole(topKey{reading: r}):
+		return rdb.TypeSetListpack
+	case r.typ == keyspace.Set:
+		return rdb.TypeSet
+	case r.typ == keyspace.Hash:
+		return rdb.TypeHash
+	case r.typ == keyspace.ZSet:
+		return rdb.TypeZSet2
+	}
+	return rdb.TypeSetListpack
+}
+
+// pack notes the nodes of a value that is packed.
 func (m memoryModel) pack(s *rdb.Shape, strings, length int64) {
 	full, entry := int64(1<<62), length+2
 	switch s.Type {
@@ -153,7 +164,7 @@ func (m memoryModel) pack(s *rdb.Shape, strings, length int64) {
 	}
 }
 
-// repeated is n strings of one length.
+// repeated returns the allocations of n strings of one length.
 func repeated(n, length int64) rdb.Allocations {
 	one := rdb.StringBytes(length)
 	return rdb.Allocations{Count: n, Bytes: n * one, Held: n * rdb.Allocated(one)}
@@ -189,7 +200,7 @@ func everySecond(lengths []int64) (odd []int64) {
 	return odd
 }
 
-// intWidth is the width of the integers of an intset, by their digits.
+// intWidth returns the width of the integers of an intset by the number of their digits.
 func intWidth(lengths []int64) int64 {
 	longest := int64(0)
 	for _, n := range lengths {
@@ -204,7 +215,7 @@ func intWidth(lengths []int64) int64 {
 	return 8
 }
 
-// serialized estimates the bytes of a value in an RDB from its memory.
+// serialized estimates from the memory of a value how many bytes it takes in an RDB.
 func (m memoryModel) serialized(r reading) int64 {
 	name := m.name(int64(len(r.name)))
 	if r.typ == keyspace.String {
@@ -217,15 +228,13 @@ func (m memoryModel) serialized(r reading) int64 {
 	n := max(r.elements, 0)
 	if !isWhole(topKey{reading: r}) {
 		const overhead = 8 // of a string: header, NUL and rounding, less the length before it in the RDB
+		left -= m.structure(&rdb.Shape{Type: heldAs(r), Elements: n})
 		switch r.typ {
-		case keyspace.Set:
-			left -= m.table(n) + overhead*n
+		case keyspace.Set, keyspace.List:
+			left -= overhead * n
 		case keyspace.Hash:
-			left -= m.table(n) + 2*overhead*n
-		case keyspace.ZSet:
-			left -= zsetBytes + m.table(n) + (skiplistNode+overhead-8)*n
-		case keyspace.List:
-			left -= listBytes + (listNode+objectBytes+overhead)*n
+			left -= 2 * overhead * n
+		case keyspace.ZSet: // in the RDB the score takes as much as the overhead
 		}
 	}
 	return max(left, 2*n, 1)
