@@ -16,13 +16,13 @@ import (
 	"surecut/internal/reply"
 )
 
-// postponement is what is added to every expiry that an AOF gives a key, in ms, some 3000 years: a server expires nothing
-// while it loads its AOF, since an expiry that has passed may be renewed further down in the file. The target is a primary
-// that would. It carries the postponed expiry along by its own rules (RENAME, SET, PERSIST), and when the file is in, every
-// key gets its true one. The held list names the keys.
+// postponement is added to every expiry that an AOF gives a key: some 3000 years, in ms. A server expires nothing while it loads
+// its AOF, since an expiry that has passed may be renewed further down in the file. The target is a primary and would expire
+// keys. It carries the postponed expiry along by its own rules (RENAME, SET, PERSIST), and when the file has been applied, every
+// key gets its true expiry. The held list names the keys.
 const postponement = 100_000_000_000_000
 
-// postponed gives the expiry that a key gets while the file is being loaded.
+// postponed returns the expiry that a key gets while the file is being loaded.
 func postponed(at int64) int64 { return min(max(at, 1), math.MaxInt64-postponement) + postponement }
 
 // postpone changes the expiry that a call gives its key.
@@ -32,7 +32,7 @@ func (d *dispatcher) postpone(c *sourceCommand, x call) []call {
 		return []call{x}
 	}
 	d.noteHeld(c, x.args[1])
-	x.expires = 0 // not before the file is in
+	x.expires = 0 // it does not expire before the file has been applied
 	if strings.EqualFold(x.args[0], "RESTORE") {
 		x.args = slices.Clone(x.args)
 		x.args[2] = strconv.FormatInt(postponed(at), 10)
@@ -62,9 +62,9 @@ func (d *dispatcher) notePassedFields(c *sourceCommand, x call) {
 	}
 }
 
-// notePassed is notePassedFields for a hash of the RDB that an AOF begins with.
+// notePassed does what notePassedFields does, for a hash of the RDB that an AOF begins with.
 func (l *link) notePassed(e *rdb.Entry, k keyspace.Key) {
-	if e.Type != rdb.TypeValkeyHash2 && e.Type != rdb.TypeHashMetadata && e.Type != rdb.TypeHashListpackEx {
+	if !rdb.FieldsExpire(e.Type) {
 		return
 	}
 	fields := &passedFields{Hasher: keyspace.NewHasher(), now: l.sourceNow()}
@@ -81,7 +81,7 @@ type passedFields struct {
 	passed int
 }
 
-// HashField looks at the expiry.
+// HashField counts the field if its expiry has passed.
 func (p *passedFields) HashField(_, _ []byte, expireAt int64) error {
 	if expireAt > 0 && expireAt <= p.now {
 		p.passed++
@@ -89,8 +89,8 @@ func (p *passedFields) HashField(_, _ []byte, expireAt int64) error {
 	return nil
 }
 
-// endPostponing gives every key of the held list its true expiry; those that have expired are deleted by that. It may be
-// repeated: what has its true expiry already is left alone.
+// endPostponing gives every key of the held list its true expiry, which deletes those that have expired. It may be repeated: a key
+// that has its true expiry already is left alone.
 func (d *dispatcher) endPostponing(ctx context.Context) error {
 	next := d.l.held.reader()
 	for {
@@ -120,7 +120,7 @@ func (d *dispatcher) endPostponing(ctx context.Context) error {
 	}
 }
 
-// unpostpone takes the postponement from the expiries of keys of the target, which stand by their slots.
+// unpostpone subtracts the postponement from the expiries of keys of the target, which are given by slot.
 func (w *writer) unpostpone(ctx context.Context, left map[uint16][]keyspace.Key) error {
 	return w.t.retry(ctx, func() (again, err error) {
 		byNode := map[string][]keyspace.Key{}
@@ -179,7 +179,7 @@ func (w *writer) unpostponeOn(ctx context.Context, addr string, keys []keyspace.
 		if why != nil || err != nil {
 			return why, err
 		}
-		if expireAt < postponement/2 { // none, or its own by now
+		if expireAt < postponement/2 { // the key has no expiry, or its true one already
 			continue
 		}
 		set = append(sel(set, k.DB), arbitrary(c.dc, "PEXPIREAT", k.Name, strconv.FormatInt(expireAt-postponement, 10)))
@@ -192,7 +192,7 @@ func (w *writer) unpostponeOn(ctx context.Context, addr string, keys []keyspace.
 	return nil, nil
 }
 
-// expireTime reads the answers about one key: Unix ms, or below 0.
+// expireTime reads the replies about one key: Unix time in ms, or a negative number.
 func (w *writer) expireTime(addr string, got []rueidis.RedisResult) (at int64, again, err error) {
 	if w.t.number >= 70000 {
 		at, err = got[0].AsInt64()

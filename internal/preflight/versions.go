@@ -31,8 +31,9 @@ func sourceVersion(_ context.Context, r *run) []Check {
 	})
 }
 
-// judgeSourceVersion: before 6.0 INCRBYFLOAT is replicated as a SET, which takes the expiry from every copy, native replicas included.
-// A VADD that gives an element which is there another vector is not replicated at all by Redis 8.0 (8.0.2 was seen to).
+// judgeSourceVersion knows what a version replicates wrongly. Before 6.0 INCRBYFLOAT is replicated as a SET, which removes the expiry
+// from every copy, native replicas included. Redis 8.0 (seen with 8.0.2) does not replicate a VADD that changes the vector of an
+// element.
 func judgeSourceVersion(s endpoint.Server, calls map[string]int64) Check {
 	found := versionText(s)
 	if s.Number < oldestSource {
@@ -61,7 +62,7 @@ func versionText(s endpoint.Server) string {
 	return fmt.Sprintf("%s %s (RDB version %d)", flavor, s.Version, s.RDBVersion)
 }
 
-// targetVersion says what becomes of the source's types of values on the target, by what its nodes say that they take.
+// targetVersion says what becomes of the source's types of values on the target, according to what the target's nodes accept.
 func targetVersion(ctx context.Context, r *run) []Check {
 	newest, reason := extreme(r.source.nodes, func(a, b endpoint.Server) bool { return a.RDBVersion > b.RDBVersion })
 	if reason != "" {
@@ -88,11 +89,11 @@ func extreme(nodes []*node, better func(a, b endpoint.Server) bool) (best endpoi
 
 const wantedFormat = "the target is not older than the source, and reads its RDB version as it is"
 
-// format is what decides how values arrive.
+// format holds what decides how values arrive.
 type format struct {
 	Source   endpoint.Server
 	Commands *command.Dialect // of the source
-	Sends    bool             // it goes on to send them
+	Sends    bool             // it goes on sending them
 	Holds    holdings
 
 	Target  endpoint.Server
@@ -101,11 +102,11 @@ type format struct {
 	Dialect *command.Dialect // of all nodes of the target
 }
 
-// holdings is what the source is seen to hold at the moment.
+// holdings is what the source holds at the moment, as far as that was seen.
 type holdings struct {
 	types    map[string]int // keys by type, as TYPE names it
-	complete bool           // of all keys
-	fields   int64          // hashes of which fields expire; -1: it does not tell
+	complete bool           // all keys were looked at
+	fields   int64          // hashes of which fields expire; -1 if the source does not tell
 }
 
 // holdings reads the sample and, of fields that expire, "db0:keys=2,expires=0,avg_ttl=0,subexpiry=1" of INFO keyspace (since 7.4).
@@ -128,7 +129,7 @@ func (r *run) holdings() holdings {
 	return h
 }
 
-// judgeFormat asks the target's nodes, and judges.
+// judgeFormat asks the target's nodes what they accept, and judges.
 func (r *run) judgeFormat(ctx context.Context, f format) []Check {
 	oldest, reason := extreme(r.target.primaries(), func(a, b endpoint.Server) bool { return a.RDBVersion < b.RDBVersion })
 	if reason != "" {
@@ -154,7 +155,7 @@ func (r *run) judgeFormat(ctx context.Context, f format) []Check {
 	return []Check{f.judge()}
 }
 
-// judge names the types of values that arrive otherwise than they are, and the commands that do.
+// judge names the types of values that do not arrive as they are, and the commands that do not.
 func (f format) judge() Check {
 	reads := fmt.Sprintf("which takes RDB version %d", f.Reads)
 	if !f.Told {
@@ -182,7 +183,7 @@ func (f format) judge() Check {
 		"migrate to a target of the source's version or later, or accept it: what is refused is reported key by key, what is re-encoded keeps every value")
 }
 
-// older compares releases of one flavor; between forks the numbers say nothing.
+// older says whether the target is an older release of the same flavor. Between forks the numbers say nothing.
 func (f format) older() bool {
 	source, errSource := endpoint.ParseVersion(f.Source.Version)
 	target, errTarget := endpoint.ParseVersion(f.Target.Version)
@@ -205,59 +206,65 @@ func (f format) lacks() (names []string) {
 	return names
 }
 
-// encodings are the types of RDBs that may hold values of a type; expiring fields have some of their own.
-var encodings = []struct {
-	what, kind string // kind as TYPE names it
-	rdbTypes   []byte
-}{
-	{"lists", "list", []byte{rdb.TypeListZiplist, rdb.TypeQuicklist, rdb.TypeQuicklist2}},
-	{"sets", "set", []byte{rdb.TypeSetIntset, rdb.TypeSetListpack}},
-	{"sorted sets", "zset", []byte{rdb.TypeZSetZiplist, rdb.TypeZSet2, rdb.TypeZSetListpack}},
-	{"hashes", "hash", []byte{rdb.TypeHashZiplist, rdb.TypeHashListpack}},
+// reencoded lists the kinds of values that arrive whole in whatever encoding.
+var reencoded = []struct {
+	what string
+	kind keyspace.Type
+}{{"lists", keyspace.List}, {"sets", keyspace.Set}, {"sorted sets", keyspace.ZSet}, {"hashes", keyspace.Hash}}
+
+// encoded is a kind of values whose types are judged together.
+type encoded struct {
+	kind         keyspace.Type
+	fieldsExpire bool
+}
+
+// unread returns the kinds that the source writes in a type that the target does not read, each with what the oldest such type
+// loses when it is re-encoded, and the kinds of which the target reads some type.
+func (f format) unread() (loses map[encoded]string, reads map[encoded]bool) {
+	loses, reads = map[encoded]string{}, map[encoded]bool{}
+	for _, t := range rdb.Types {
+		e := encoded{t.Of, t.FieldsExpire}
+		if t.ReadBy(f.Reads) {
+			reads[e] = true
+		} else if _, noted := loses[e]; !noted && t.ReadBy(f.Source.RDBVersion) {
+			loses[e] = t.Loses
+		}
+	}
+	return loses, reads
 }
 
 // effects says what becomes of types of values that the target does not read as the source writes them, and whether something of
-// them is lost: what is only encoded anew arrives whole.
+// them is lost. What is only re-encoded arrives whole.
 func (f format) effects() (effects []string, loses bool) {
-	unread := func(types ...byte) bool {
-		return slices.ContainsFunc(types, func(t byte) bool { return rdb.Reads(f.Source.RDBVersion, t) && !rdb.Reads(f.Reads, t) })
-	}
-	reads := func(types ...byte) bool {
-		return slices.ContainsFunc(types, func(t byte) bool { return rdb.Reads(f.Reads, t) })
-	}
+	unread, reads := f.unread()
 	say := func(what, now, effect string) { effects = append(effects, what+now+" are "+effect) }
 	refused := func(what, now string) {
 		loses = true
 		say(what, now, "refused")
 	}
 	var again []string
-	for _, e := range encodings {
-		if unread(e.rdbTypes...) {
-			again = append(again, e.what+f.Holds.now(e.kind))
+	for _, r := range reencoded {
+		if _, ok := unread[encoded{kind: r.kind}]; ok {
+			again = append(again, r.what+f.Holds.now(r.kind.String()))
 		}
 	}
 	if len(again) > 0 {
 		say(strings.Join(again, ", "), "", "re-encoded")
 	}
-	expiring := []byte{rdb.TypeHashMetadata, rdb.TypeHashListpackEx, rdb.TypeValkeyHash2}
-	switch hashes := "hashes whose fields expire"; {
-	case !unread(expiring...):
-	case reads(expiring...):
-		say(hashes, f.Holds.expiring(), "re-encoded")
-	default:
-		refused(hashes, f.Holds.expiring())
+	expiring := encoded{keyspace.Hash, true}
+	if _, ok := unread[expiring]; ok && reads[expiring] {
+		say("hashes whose fields expire", f.Holds.expiring(), "re-encoded")
+	} else if ok {
+		refused("hashes whose fields expire", f.Holds.expiring())
 	}
-	switch streams := f.Holds.now("stream"); {
-	case unread(rdb.TypeStream):
-		refused("streams", streams)
-	case unread(rdb.TypeStream2):
+	streams := encoded{kind: keyspace.Stream}
+	if lost, ok := unread[streams]; ok && reads[streams] {
 		loses = true
-		say("streams", streams, "re-encoded without the counters of entries and of groups, and without the times when consumers were active")
-	case unread(rdb.TypeStream3):
-		loses = true
-		say("streams", streams, "re-encoded without the times when consumers were active")
+		say("streams", f.Holds.now("stream"), "re-encoded without "+lost)
+	} else if ok {
+		refused("streams", f.Holds.now("stream"))
 	}
-	if unread(rdb.TypeModule) {
+	if _, ok := unread[encoded{kind: keyspace.Module}]; ok {
 		refused("values of modules", "")
 	}
 	if f.Commands.Knows("VADD") && !f.Dialect.Knows("VADD") {
@@ -327,7 +334,7 @@ func (r *run) databasesFit(used map[int]int64) []Check {
 	return r.collisions(&m, judgeDatabases(used, &m, known))
 }
 
-// collisions adds to what is said of the databases what the sample shows of keys that --db-prefix would make one.
+// collisions adds to the result of the databases the keys of the sample that --db-prefix would make one.
 func (r *run) collisions(m *keyspace.Mapping, databases Check) []Check {
 	if len(r.cfg.Filter.DBPrefix) == 0 {
 		return []Check{databases}
@@ -458,7 +465,7 @@ func modules(_ context.Context, r *run) []Check {
 	return []Check{need.judge(wanted)}
 }
 
-// moduleNeeds is what speaks for and against the use of modules that the target lacks.
+// moduleNeeds holds what shows whether modules that the target lacks are in use.
 type moduleNeeds struct {
 	missing  []string // loaded on the source, not on the target
 	commands []string // that the source has run
@@ -488,7 +495,7 @@ func (m moduleNeeds) judge(wanted string) Check {
 
 func (m moduleNeeds) uses(name string) bool {
 	known, ok := moduleCommands[name]
-	if !ok { // an unknown module: any type that is not built in may be its own
+	if !ok { // any type that is not built in may belong to an unknown module
 		for t := range m.sampled.types {
 			if isModuleType(t) {
 				return true
@@ -540,8 +547,8 @@ func commandCompatibility(_ context.Context, r *run) []Check {
 	})
 }
 
-// judgeCommands holds the commands that the source has run against what the target's kind refuses or answers wrongly. What
-// surecut itself and monitoring send to a source says nothing of the application.
+// judgeCommands compares the commands that the source has run with what the target's kind refuses or answers wrongly. What
+// surecut itself and monitoring send to a source says nothing about the application.
 func judgeCommands(p *profile.Profile, calls map[string]int64, databases int, wanted string) Check {
 	own := map[string]bool{}
 	for _, c := range SourceCommands() {
