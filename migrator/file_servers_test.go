@@ -94,17 +94,23 @@ func TestAOF(t *testing.T) {
 			began := time.Now()
 			r := begin(t, urls{aofOf(dataOf(t, source)), u.target}, t.TempDir(), nil)
 			report := r.done()
+			late := map[string]bool{}
 			for _, p := range report.Problems {
-				// A slow machine loads the file after the first field has expired, and that is reported.
-				if !strings.HasPrefix(p.Reason, "fields of this hash had an expiry that has passed") {
+				// A slow machine loads the file after the first field has expired, which is reported: of the field, or of what renews it.
+				passed := strings.HasPrefix(p.Reason, "fields of this hash had an expiry that has passed")
+				if renewed := p.Command == "HPEXPIREAT" && strings.Contains(p.Reason, errKeyGone.Error()); !passed && !renewed {
 					t.Errorf("problem: %v", p)
 				}
+				late[p.Key] = true
+			}
+			if len(late) > 20 {
+				t.Errorf("%d keys were late", len(late))
 			}
 			if report.Counters.Commands < 1000 {
 				t.Errorf("%d commands", report.Counters.Commands)
 			}
 			source.Must("DEBUG", "LOADAOF") // what a server makes of the file; a relative expiry in it counts from when it is loaded
-			equal(t, u, dataset.CompareOptions{Later: time.Since(began)})
+			equal(t, u, dataset.CompareOptions{Later: time.Since(began), Without: late})
 		})
 	}
 }

@@ -23,7 +23,8 @@ type Pair struct{ Source, Target *Side }
 type CompareOptions struct {
 	DBs         map[int]int // source database: target database; nil: every database, each to its own
 	NoFunctions bool
-	Later       time.Duration // how much later one side was made to count relative expiries than the other: they may lie apart as far, too
+	Without     map[string]bool // names of keys that are not compared
+	Later       time.Duration   // how much later one side was made to count relative expiries than the other: they may lie apart as far, too
 }
 
 // Result of a comparison. Differences holds at most 20 of Count.
@@ -64,7 +65,7 @@ func Compare(ctx context.Context, p Pair, o CompareOptions) (*Result, error) {
 		}
 	}
 	for _, db := range slices.Sorted(maps.Keys(dbs)) {
-		if err := compareDB(ctx, p, db, dbs[db], ttlTolerance+o.Later, r); err != nil {
+		if err := compareDB(ctx, p, db, dbs[db], o, r); err != nil {
 			return r, fmt.Errorf("compare database %d: %w", db, err)
 		}
 	}
@@ -77,9 +78,12 @@ func Compare(ctx context.Context, p Pair, o CompareOptions) (*Result, error) {
 }
 
 // compareDB compares what the source has, and looks for what only the target has.
-func compareDB(ctx context.Context, p Pair, sourceDB, targetDB int, tolerance time.Duration, r *Result) error {
-	c := comparer{pair: p, sourceDB: sourceDB, targetDB: targetDB, shape: shapeOf(p.Source, p.Target), tolerance: tolerance.Milliseconds(), result: r}
-	seen := map[string]bool{}
+func compareDB(ctx context.Context, p Pair, sourceDB, targetDB int, o CompareOptions, r *Result) error {
+	c := comparer{pair: p, sourceDB: sourceDB, targetDB: targetDB, shape: shapeOf(p.Source, p.Target), tolerance: (ttlTolerance + o.Later).Milliseconds(), result: r}
+	seen := maps.Clone(o.Without)
+	if seen == nil {
+		seen = map[string]bool{}
+	}
 	err := eachKeys(ctx, p.Source, sourceDB, func(keys []string) error {
 		fresh := keys[:0]
 		for _, k := range keys {
