@@ -115,7 +115,7 @@ func (l *counted) shapeOne(m *shaper) error {
 			m.s.Expiring++
 		}
 	}
-	if err := m.strings(l.strings); err != nil {
+	if err := m.strings(l.strings); err != nil || l.tail == noTail {
 		return err
 	}
 	if l.tail != fieldExpiry {

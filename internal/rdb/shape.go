@@ -126,18 +126,23 @@ func (m *shaper) length() (n int64, isInt bool, err error) {
 // lzfMost is the most that a compressed string may claim.
 const lzfMost = 1 << 33
 
-// strings skips the n strings of one element, each of which a server allocates on its own.
+// strings skips the string or the two strings of one element, each of which a server allocates on its own.
 func (m *shaper) strings(n int) error {
-	var sum int64
-	for range n {
+	first := int64(0)
+	if n == 2 {
 		length, _, err := m.length()
 		if err != nil {
 			return err
 		}
 		m.s.Strings.add(StringBytes(length))
-		sum += length
+		first = length
 	}
-	m.s.Largest = max(m.s.Largest, sum)
+	length, _, err := m.length()
+	if err != nil {
+		return err
+	}
+	m.s.Strings.add(StringBytes(length))
+	m.s.Largest = max(m.s.Largest, first+length)
 	return nil
 }
 

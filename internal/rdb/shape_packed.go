@@ -7,9 +7,10 @@ import "encoding/binary"
 
 // largest returns the largest sum of the lengths of per entries that belong together, and how many entries there are.
 func (in *packing) largest(p []byte, per int) (largest, entries int64) {
+	next := in.text
 	sum, left := 0, per
 	for len(p) > 0 && p[0] != packedEnd {
-		text, size := in.text(p)
+		text, size := next(p)
 		if size <= 0 || size > len(p) {
 			return largest, entries
 		}
