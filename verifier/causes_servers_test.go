@@ -145,7 +145,7 @@ func TestReplyThatIsCut(t *testing.T) {
 func readAtOffset(t *testing.T, url string, keys ...record) ([]reading, error) {
 	t.Helper()
 	o := optionsFor(t, url, url, nil)
-	s, err := newSide(t.Context(), "source", o.Source, &o)
+	s, err := newSide(t.Context(), endpoint.Source, o.Source, &o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -195,7 +195,7 @@ func TestReadAtOffset(t *testing.T) {
 			}
 			plain := make([]reading, len(keys))
 			o := optionsFor(t, s.URL(), s.URL(), nil)
-			side, err := newSide(t.Context(), "source", o.Source, &o)
+			side, err := newSide(t.Context(), endpoint.Source, o.Source, &o)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -267,7 +267,7 @@ func TestWatchedWhileWritten(t *testing.T) {
 	servers.Replica(t, s)
 	s.Must("EVAL", `for i=1,40 do redis.call('RPUSH','list',string.rep('x',300000)) end`, "0")
 	o := optionsFor(t, s.URL(), s.URL(), nil)
-	side, err := newSide(t.Context(), "source", o.Source, &o)
+	side, err := newSide(t.Context(), endpoint.Source, o.Source, &o)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -175,7 +175,7 @@ func resolveWorld(t *testing.T, w *world, o Options, keys ...string) *Report {
 	o.Workers = 1
 	at := time.Unix(1_700_000_000, 0)
 	quick := clock{func() time.Time { return at }, func(_ context.Context, d time.Duration) error { at = at.Add(d); return nil }}
-	v := &verification{opts: &o, feed: &worldFeed{world: w}, clock: quick, judges: theJudges, source: &side{name: "source", dep: &endpoint.Deployment{}, opts: &o}, target: &side{name: "target", dep: &endpoint.Deployment{}, opts: &o}, progress: &progress{},
+	v := &verification{opts: &o, feed: &worldFeed{world: w}, clock: quick, judges: theJudges, source: &side{name: endpoint.Source, dep: &endpoint.Deployment{}, opts: &o}, target: &side{name: endpoint.Target, dep: &endpoint.Deployment{}, opts: &o}, progress: &progress{},
 		probers: probers{worldSource{w}, worldTarget{w}}, atOffset: worldSource{w}, rules: rules{depth: DepthValue, tolerance: time.Second}}
 	v.tally = newTally(&v.rules, o.MaxFindings)
 	suspects, err := newSpill(o.TempDir, 1)

@@ -72,7 +72,7 @@ func newFeedOf(t *testing.T, s *servers.Server) *sourceFeed {
 	}
 	t.Cleanup(dep.Close)
 	o := optionsFor(t, s.URL(), s.URL(), nil)
-	side, err := newSide(t.Context(), "source", dep, &o)
+	side, err := newSide(t.Context(), endpoint.Source, dep, &o)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"surecut/e2e/servers"
+	"surecut/internal/endpoint"
 	"surecut/internal/keyspace"
 )
 
@@ -32,7 +33,7 @@ func TestCollectionWrittenMeanwhile(t *testing.T) {
 	})
 	defer func() { cancel(); wg.Wait() }()
 	o := optionsFor(t, s.URL(), s.URL(), nil) // too large to be read at once before scans have failed, and not too large after that
-	side, err := newSide(context.Background(), "source", o.Source, &o)
+	side, err := newSide(context.Background(), endpoint.Source, o.Source, &o)
 	if err != nil {
 		t.Fatal(err)
 	}

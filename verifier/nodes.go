@@ -19,7 +19,7 @@ const (
 // choose picks the node of a shard that is read. A replica is read where it was asked for and holds all that its primary holds;
 // otherwise the primary is, and the report says why.
 func (s *side) choose(ctx context.Context, shard endpoint.Shard) (*node, error) {
-	if reads, ok := s.opts.readByLink(shard); ok && s.name == "source" {
+	if reads, ok := s.opts.readByLink(shard); ok && s.name == endpoint.Source {
 		return s.nodeOfLink(ctx, reads, shard.Primary.Addr)
 	}
 	n, err := newNode(ctx, s.dep, shard.Primary.Addr, shard.Primary.Addr, s.opts)
@@ -33,7 +33,7 @@ func (s *side) choose(ctx context.Context, shard endpoint.Shard) (*node, error) 
 			return nil, err
 		}
 	}
-	if s.name != "source" || s.opts.ReadFrom != FromReplica {
+	if s.name != endpoint.Source || s.opts.ReadFrom != FromReplica {
 		return n, nil
 	}
 	for _, addr := range candidates {

@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"surecut/internal/endpoint"
 	"surecut/internal/keyspace"
 	"surecut/internal/quiet"
 )
@@ -137,11 +138,11 @@ func newVerification(ctx context.Context, o *Options) (*verification, error) {
 	if err := checkFile(o); err != nil {
 		return nil, err
 	}
-	source, err := newSide(ctx, "source", o.Source, o)
+	source, err := newSide(ctx, endpoint.Source, o.Source, o)
 	if err != nil {
 		return nil, err
 	}
-	target, err := newSide(ctx, "target", o.Target, o)
+	target, err := newSide(ctx, endpoint.Target, o.Target, o)
 	if err != nil {
 		return nil, err
 	}

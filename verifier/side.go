@@ -15,7 +15,7 @@ import (
 
 // side is one of the two deployments with the nodes that are read.
 type side struct {
-	name  string // source or target
+	name  endpoint.Side
 	dep   *endpoint.Deployment
 	nodes []*node // one per shard
 	opts  *Options
@@ -38,7 +38,7 @@ type side struct {
 	idle        map[*node][]*reader        // guarded by mu: readers that nobody uses
 }
 
-func newSide(ctx context.Context, name string, dep *endpoint.Deployment, o *Options) (*side, error) {
+func newSide(ctx context.Context, name endpoint.Side, dep *endpoint.Deployment, o *Options) (*side, error) {
 	s := &side{name: name, dep: dep, opts: o, bigs: make(chan struct{}, 2), dbs: map[int]bool{}, elsewhere: map[int]int64{}, idle: map[*node][]*reader{}}
 	if s.isFile() {
 		return s, nil
@@ -111,7 +111,7 @@ func (s *side) hasCounters() bool {
 // pairDB returns the database of the target that a database of this side pairs in, false where it is left out.
 func (s *side) pairDB(db int) (int, bool) {
 	m := &s.opts.mapping
-	if s.name == "source" {
+	if s.name == endpoint.Source {
 		to, _ := m.Map(db) // a database that the target does not have holds none of the keys there
 		return to, m.MatchDB(db)
 	}
@@ -120,7 +120,7 @@ func (s *side) pairDB(db int) (int, bool) {
 
 // named returns the name that a key has on this side.
 func (s *side) named(k keyID) string {
-	if s.name == "source" {
+	if s.name == endpoint.Source {
 		return s.opts.mapping.SourceName(k.db, k.name)
 	}
 	return k.name
@@ -132,7 +132,7 @@ func (s *side) compared(db int, name string) (keyID, bool) {
 	pair, ok := s.pairDB(db)
 	k := keyID{db: db, pairDB: pair, name: name}
 	switch {
-	case s.name == "source":
+	case s.name == endpoint.Source:
 		k.name = m.TargetName(db, name)
 	case ok && len(m.DBPrefix) > 0:
 		from, known := m.Origin(db, name)

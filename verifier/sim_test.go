@@ -30,8 +30,8 @@ type simulation struct {
 func newSimulation() *simulation {
 	s := &simulation{opts: DefaultOptions()}
 	s.opts.Workers = 1
-	s.source = &side{name: "source", dep: &endpoint.Deployment{}, opts: &s.opts, dbs: map[int]bool{}}
-	s.target = &side{name: "target", dep: &endpoint.Deployment{}, opts: &s.opts}
+	s.source = &side{name: endpoint.Source, dep: &endpoint.Deployment{}, opts: &s.opts, dbs: map[int]bool{}}
+	s.target = &side{name: endpoint.Target, dep: &endpoint.Deployment{}, opts: &s.opts}
 	return s
 }
 

@@ -82,7 +82,7 @@ func (s *side) takeOutMoved() {
 
 // nameOf is the name of a stray on its own side.
 func (s *side) nameOf(k stray) string {
-	if s.name == "source" {
+	if s.name == endpoint.Source {
 		return s.opts.mapping.SourceName(k.db, k.id.name)
 	}
 	return k.id.name
@@ -116,7 +116,7 @@ func (s *side) listedStrays() (list []Stray, sentence string) {
 	defer s.mu.Unlock()
 	for _, k := range s.strays {
 		name := s.nameOf(k)
-		list = append(list, Stray{Side: s.name, Node: k.node.addr(), DB: k.db, Slot: s.dep.Slot(name), Key: printable(name),
+		list = append(list, Stray{Side: s.name.String(), Node: k.node.addr(), DB: k.db, Slot: s.dep.Slot(name), Key: printable(name),
 			KeyBase64: base64.StdEncoding.EncodeToString([]byte(name))})
 	}
 	if s.astray == 0 {

@@ -15,22 +15,21 @@ import (
 type endpoints struct{ Source, Target endpoint.Spec }
 
 // sourceFlags are the flags that name the source and how to reach it.
-func sourceFlags() []cli.Flag { return append(endpointFlags("source"), bothRouteFlags()...) }
+func sourceFlags() []cli.Flag {
+	return append(endpointFlags("source", "; or rdb:PATH, aof:PATH"), bothRouteFlags()...)
+}
 
 // targetFlags are the flags that name the target and how to reach it.
-func targetFlags() []cli.Flag { return endpointFlags("target") }
+func targetFlags() []cli.Flag { return endpointFlags("target", "") }
 
-func endpointFlags(side string) []cli.Flag {
+// endpointFlags are those of one endpoint: of a side, or of a trial. Beside a URL its flag may take more.
+func endpointFlags(side, beside string) []cli.Flag {
 	category := strings.ToUpper(side[:1]) + side[1:]
 	text := func(name, usage string) cli.Flag {
 		return &cli.StringFlag{Name: side + name, Usage: usage, Category: category}
 	}
-	files := ""
-	if side == "source" {
-		files = "; or rdb:PATH, aof:PATH"
-	}
 	return append([]cli.Flag{
-		text("", "the "+side+"'s `URL`: redis://[user[:password]@]host:port[/db], redis+sentinel://host:port,.../master-name[/db], redis+cluster://host:port,..., redis+twemproxy://proxy:port?config=FILE or redis+codis://proxy:port; rediss for TLS"+files),
+		text("", "the "+side+"'s `URL`: redis://[user[:password]@]host:port[/db], redis+sentinel://host:port,.../master-name[/db], redis+cluster://host:port,..., redis+twemproxy://proxy:port?config=FILE or redis+codis://proxy:port; rediss for TLS"+beside),
 		text("-password-file", "`FILE` whose first line is the password; or set "+passwordVariable(side)),
 		text("-sentinel-user", "`USER` of the "+side+"'s sentinels, which have users and passwords of their own"),
 		text("-sentinel-password-file", "`FILE` whose first line is the password of the "+side+"'s sentinels; or set "+sentinelPasswordVariable(side)),

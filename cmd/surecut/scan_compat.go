@@ -26,7 +26,7 @@ func newScanCompatCommand() *cli.Command {
 			"stops by itself when the server suffers. Files are read in place of a source or beside it. Nothing is written to the\n" +
 			"source; with --trial every call that MONITOR or a file shows is sent to that cluster, too, which has to be empty.\n" +
 			"Exit status: 3 incompatible; 4 risky or unproven; 0 compatible, as far as was looked at.",
-		Flags: append(append(sourceFlags(), endpointFlags("trial")...),
+		Flags: append(append(sourceFlags(), endpointFlags("trial", "")...),
 			&cli.StringFlag{Name: "to", Usage: "`KIND` of the target: " + strings.Join(profile.Names(), ", ")},
 			&cli.StringFlag{Name: "to-version", Usage: "`VERSION` of the target's servers, as in 7.0 or valkey-8.1 (default: the rules of every version count)"},
 			&cli.StringFlag{Name: "hash-tag", Value: "{}", Usage: "for twemproxy: the two bytes of the pool's hash_tag, or none"},

@@ -217,12 +217,12 @@ func aclRule(name string) string {
 
 // LeastACL returns the ACL rule of a user who may do what surecut needs on such a server and nothing more.
 // Servers before 6.0 have none.
-func LeastACL(s endpoint.Server, side string) string {
+func LeastACL(s endpoint.Server, side endpoint.Side) string {
 	if s.Number < 60000 {
 		return ""
 	}
 	commands, rules := SourceCommands(), []string{"ACL SETUSER surecut on '>PASSWORD' resetkeys '~*' -@all"}
-	if side == "target" {
+	if side == endpoint.Target {
 		commands = TargetCommands()
 		if s.Number >= 60200 { // channels are open before
 			rules[0] = strings.Replace(rules[0], "'~*'", "'~*' '&*'", 1)
@@ -230,7 +230,7 @@ func LeastACL(s endpoint.Server, side string) string {
 		rules = append(rules, "+@write")
 	}
 	for _, c := range commands {
-		if c.sentTo(s) && (side == "source" || !c.writes()) {
+		if c.sentTo(s) && (side == endpoint.Source || !c.writes()) {
 			rules = append(rules, aclRule(c.Name()))
 		}
 	}

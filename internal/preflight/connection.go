@@ -15,7 +15,7 @@ func connectivity(_ context.Context, r *run) []Check {
 	var checks []Check
 	for _, s := range []*side{&r.source, &r.target} {
 		if !s.open() {
-			checks = append(checks, fail(s.name, oneLine(s.err), wanted, "surecut check --"+s.name+" URL with a URL and credentials that work"))
+			checks = append(checks, fail(s.name.String(), oneLine(s.err), wanted, "surecut check --"+s.name.String()+" URL with a URL and credentials that work"))
 			continue
 		}
 		var dead []Check
@@ -32,7 +32,7 @@ func connectivity(_ context.Context, r *run) []Check {
 			dead = append(dead, judgeFailed(addr, r.cfg.Resume != "", wanted))
 		}
 		if len(dead) == 0 {
-			dead = []Check{pass(s.name, fmt.Sprintf("%d of %d nodes answer", len(s.nodes), len(s.nodes)), wanted)}
+			dead = []Check{pass(s.name.String(), fmt.Sprintf("%d of %d nodes answer", len(s.nodes), len(s.nodes)), wanted)}
 		}
 		checks = append(checks, dead...)
 	}
@@ -59,7 +59,7 @@ func authentication(ctx context.Context, r *run) []Check {
 	secured := false // some node of the source
 	for _, s := range []*side{&r.source, &r.target} {
 		if !s.open() {
-			checks = append(checks, skip(s.name, "the "+s.name+" could not be opened, see connectivity", wanted))
+			checks = append(checks, skip(s.name.String(), "the "+s.name.String()+" could not be opened, see connectivity", wanted))
 			continue
 		}
 		checks = append(checks, perNode(s, s.nodes, func(n *node) Check {

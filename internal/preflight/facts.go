@@ -21,7 +21,7 @@ import (
 
 // side is one endpoint with the facts of its nodes.
 type side struct {
-	name  string // source or target
+	name  endpoint.Side
 	spec  endpoint.Spec
 	d     *endpoint.Deployment
 	err   error // why it could not be opened
@@ -35,7 +35,7 @@ func (s *side) sharded() bool { return s.open() && s.d.Sharded() }
 
 // throughProxy says that the side is written through a proxy, so that the servers behind it need not be reached for that.
 func (s *side) throughProxy() bool {
-	return s.name == "target" && (s.spec.Kind == endpoint.Codis || s.spec.ViaProxy)
+	return s.name == endpoint.Target && (s.spec.Kind == endpoint.Codis || s.spec.ViaProxy)
 }
 
 // fronted returns the proxy that stands for all nodes of a cluster; nil where there is none.
@@ -74,8 +74,8 @@ func gather(ctx context.Context, cfg Config) *run {
 	ctx, cancel := context.WithTimeout(ctx, sampleTimeout)
 	defer cancel()
 	r := &run{cfg: cfg}
-	r.source = newSide("source", cfg.Source)
-	r.target = newSide("target", cfg.Target)
+	r.source = newSide(endpoint.Source, cfg.Source)
+	r.target = newSide(endpoint.Target, cfg.Target)
 	if r.source.spec.IsFile() && r.source.open() {
 		r.inspect(whole)
 		r.source.nodes = nil
@@ -138,7 +138,7 @@ func (n *node) fellSilent() {
 	n.err = fmt.Errorf("%s has not answered for %v", n.addr, endpoint.Silence)
 }
 
-func newSide(name string, cfg Side) side {
+func newSide(name endpoint.Side, cfg Side) side {
 	s := side{name: name, spec: cfg.Spec, d: cfg.Deployment, err: cfg.Err}
 	if s.d == nil {
 		if s.err == nil {

@@ -82,7 +82,7 @@ func skipped(reason, wanted string) func(context.Context, *run) []Check {
 func fileConnectivity(ctx context.Context, r *run) []Check {
 	checks := connectivity(ctx, r)
 	for i := range checks {
-		if checks[i].Subject == "source" && checks[i].Result == Pass {
+		if checks[i].Subject == endpoint.Source.String() && checks[i].Result == Pass {
 			checks[i].Found, checks[i].Wanted = fmt.Sprintf("files: %d", len(r.files)), "the files are there"
 		}
 	}

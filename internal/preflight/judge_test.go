@@ -103,14 +103,14 @@ func judged() []struct {
 		{"target_state", "cluster down", "it refuses everything", judgeCluster("h:1", map[string]string{"cluster_state": "fail", "cluster_slots_ok": "16384"}, nil), Fail, "cluster_state:fail"},
 		{"target_state", "slot on the move", "its keys are in two places", judgeCluster("h:1", map[string]string{"cluster_state": "ok", "cluster_slots_ok": "16384"},
 			[]endpoint.ClusterNode{{Importing: map[uint16]string{7: "x"}}}), Fail, "1 come"},
-		{"target_state", "other runs", "two would overwrite each other", judgeMigration("target", resumed{host: "h"}, record("a", "running", time.Second), now), Fail, "in progress"},
-		{"target_state", "own runs elsewhere", "two processes of one migration", judgeMigration("target", resumed{"a", "other"}, record("a", "running", time.Second), now), Fail, "another process"},
-		{"target_state", "own was killed just now", "the lock of its state directory is what counts here", judgeMigration("target", resumed{"a", "h"}, record("a", "running", time.Second), now), Pass, ""},
-		{"target_state", "own was killed", "its heartbeat is old", judgeMigration("target", resumed{"a", "other"}, record("a", "running", time.Minute), now), Pass, ""},
-		{"target_state", "other stopped", "its data is there", judgeMigration("target", resumed{host: "h"}, record("a", "stopped", time.Hour), now), Alarm, "stopped before its end"},
-		{"target_state", "other done", "history", judgeMigration("target", resumed{host: "h"}, record("a", "done", time.Hour), now), Pass, ""},
-		{"source_state", "was a target once", "its data is there as it should be", judgeMigration("source", resumed{host: "h"}, record("a", "stopped", time.Hour), now), Pass, ""},
-		{"source_state", "is a target now", "it is not complete", judgeMigration("source", resumed{host: "h"}, record("a", "running", time.Second), now), Fail, "in progress"},
+		{"target_state", "other runs", "two would overwrite each other", judgeMigration(endpoint.Target, resumed{host: "h"}, record("a", "running", time.Second), now), Fail, "in progress"},
+		{"target_state", "own runs elsewhere", "two processes of one migration", judgeMigration(endpoint.Target, resumed{"a", "other"}, record("a", "running", time.Second), now), Fail, "another process"},
+		{"target_state", "own was killed just now", "the lock of its state directory is what counts here", judgeMigration(endpoint.Target, resumed{"a", "h"}, record("a", "running", time.Second), now), Pass, ""},
+		{"target_state", "own was killed", "its heartbeat is old", judgeMigration(endpoint.Target, resumed{"a", "other"}, record("a", "running", time.Minute), now), Pass, ""},
+		{"target_state", "other stopped", "its data is there", judgeMigration(endpoint.Target, resumed{host: "h"}, record("a", "stopped", time.Hour), now), Alarm, "stopped before its end"},
+		{"target_state", "other done", "history", judgeMigration(endpoint.Target, resumed{host: "h"}, record("a", "done", time.Hour), now), Pass, ""},
+		{"source_state", "was a target once", "its data is there as it should be", judgeMigration(endpoint.Source, resumed{host: "h"}, record("a", "stopped", time.Hour), now), Pass, ""},
+		{"source_state", "is a target now", "it is not complete", judgeMigration(endpoint.Source, resumed{host: "h"}, record("a", "running", time.Second), now), Fail, "in progress"},
 
 		{"source_is_replica", "replica", "", judgeReader(reader("slave", "up"), "replica", true, false, ""), Pass, "a replica of"},
 		{"source_is_replica", "replica that stands still", "", judgeReader(reader("slave", "down"), "replica", true, false, ""), Alarm, "stands still"},
@@ -316,7 +316,7 @@ func TestUnaccepted(t *testing.T) {
 }
 
 func TestNodesAreSummed(t *testing.T) {
-	side := &side{name: "source"}
+	side := &side{name: endpoint.Source}
 	nodes := []*node{{addr: "a:1"}, {addr: "b:1"}}
 	by := func(results map[string]Check) func(*node) Check {
 		return func(n *node) Check { return results[n.addr] }
@@ -413,9 +413,9 @@ func TestFreeSpace(t *testing.T) {
 }
 
 func TestLeastACL(t *testing.T) {
-	old := LeastACL(redis("5.0.0", 50000, 9), "source")
-	six := LeastACL(redis("6.0.20", 60020, 9), "target")
-	seven := LeastACL(redis("7.0.15", 70015, 10), "target")
+	old := LeastACL(redis("5.0.0", 50000, 9), endpoint.Source)
+	six := LeastACL(redis("6.0.20", 60020, 9), endpoint.Target)
+	seven := LeastACL(redis("7.0.15", 70015, 10), endpoint.Target)
 	switch {
 	case old != "":
 		t.Errorf("before 6.0 there are no ACLs: %s", old)
@@ -423,15 +423,15 @@ func TestLeastACL(t *testing.T) {
 		t.Errorf("6.0 knows neither rules for channels nor sharded ones: %s", six)
 	case !strings.Contains(seven, "'&*'") || !strings.Contains(seven, " +@write ") || !strings.Contains(seven, "'+script|load'"):
 		t.Errorf("7.0 lacks channels, writes or scripts: %s", seven)
-	case strings.Contains(LeastACL(redis("7.0.15", 70015, 10), "source"), "write"):
+	case strings.Contains(LeastACL(redis("7.0.15", 70015, 10), endpoint.Source), "write"):
 		t.Error("a source is only read")
 	}
 	for _, rule := range []string{" +watch", " +echo", " '+client|tracking'", " '+client|no-touch'", " '+client|list'", " '+function|list'"} {
-		if source := LeastACL(redis("7.2.6", 70206, 10), "source"); !strings.Contains(source, rule) {
+		if source := LeastACL(redis("7.2.6", 70206, 10), endpoint.Source); !strings.Contains(source, rule) {
 			t.Errorf("a comparison of a source uses%s, which the rule does not allow: %s", rule, source)
 		}
 	}
-	if source := LeastACL(redis("6.0.20", 60020, 9), "source"); strings.Contains(source, "no-touch") || strings.Contains(source, "function") {
+	if source := LeastACL(redis("6.0.20", 60020, 9), endpoint.Source); strings.Contains(source, "no-touch") || strings.Contains(source, "function") {
 		t.Errorf("6.0 has neither CLIENT NO-TOUCH nor functions: %s", source)
 	}
 }

@@ -17,15 +17,15 @@ func permissions(ctx context.Context, r *run) []Check {
 	var checks []Check
 	for _, s := range []*side{&r.source, &r.target} {
 		if !s.open() {
-			checks = append(checks, skip(s.name, "the "+s.name+" could not be opened, see connectivity", wantedPermissions))
+			checks = append(checks, skip(s.name.String(), "the "+s.name.String()+" could not be opened, see connectivity", wantedPermissions))
 			continue
 		}
 		if s.fronted() != nil {
-			checks = append(checks, skip(s.name, "the proxy does not tell what a user may run", wantedPermissions))
+			checks = append(checks, skip(s.name.String(), "the proxy does not tell what a user may run", wantedPermissions))
 			continue
 		}
 		nodes := s.nodes
-		if s.name == "target" {
+		if s.name == endpoint.Target {
 			nodes = s.primaries()
 		}
 		checks = append(checks, perNode(s, nodes, func(n *node) Check { return nodePermissions(ctx, s, n, r.cfg.Scans) })...)
@@ -39,13 +39,13 @@ func nodePermissions(ctx context.Context, s *side, n *node, scans bool) Check {
 		server = endpoint.Server{Addr: n.addr, Number: 60000, Cluster: s.cluster(), Flavor: "redis"}
 	}
 	own, stream := SourceCommands(), []Command(nil)
-	if s.name == "target" {
+	if s.name == endpoint.Target {
 		own, stream = TargetCommands(), streamCommands(server)
 	}
 	own = slices.DeleteFunc(own, func(c Command) bool {
 		return c.Proven || !c.sentTo(server) || scans && (c.Args[0] == "PSYNC" || c.Args[0] == "REPLCONF")
 	})
-	p := &prober{client: n.client, addr: n.addr, server: server, user: userName(s.spec), typed: scans && s.name == "source"}
+	p := &prober{client: n.client, addr: n.addr, server: server, user: userName(s.spec), typed: scans && s.name == endpoint.Source}
 	if err := p.probe(ctx, own, stream); err != nil {
 		return skip("", oneLine(err), wantedPermissions)
 	}

@@ -252,7 +252,7 @@ func perNode(s *side, nodes []*node, check func(*node) Check) []Check {
 	}
 	if len(rest) > 1 && len(passed) == 0 && alike(rest) {
 		one := rest[0]
-		one.Subject = s.name
+		one.Subject = s.name.String()
 		one.Found += fmt.Sprintf(", on each of %d nodes", len(rest))
 		if one.Remedy != "" {
 			one.Remedy += fmt.Sprintf("  # the same on the other %d nodes", len(rest)-1)
@@ -263,10 +263,10 @@ func perNode(s *side, nodes []*node, check func(*node) Check) []Check {
 		return rest
 	}
 	if len(passed) == 0 {
-		return []Check{skip(s.name, "no node to ask", "a node")}
+		return []Check{skip(s.name.String(), "no node to ask", "a node")}
 	}
 	one := passed[0]
-	one.Subject = s.name
+	one.Subject = s.name.String()
 	if len(passed) > 1 {
 		one.Found = summary(passed)
 	}

@@ -103,20 +103,20 @@ func judgeSharding(s *side, sample shardingSample) Check {
 	}
 	switch {
 	case sample.moving > 0:
-		return fail(s.name, fmt.Sprintf("%s; %d slots are on the move", described, sample.moving), wantedSharding,
+		return fail(s.name.String(), fmt.Sprintf("%s; %d slots are on the move", described, sample.moving), wantedSharding,
 			"wait for the migration of slots to end (codis-admin --slots-status), and begin none before the cutover")
 	case sample.astray*2 > sample.keys:
-		return fail(s.name, seen, wantedSharding, "correct hash, distribution, tag, weights and names in the URL, or give the proxy's own configuration: ?config=FILE")
+		return fail(s.name.String(), seen, wantedSharding, "correct hash, distribution, tag, weights and names in the URL, or give the proxy's own configuration: ?config=FILE")
 	case sample.unread != nil:
-		return skip(s.name, oneLine(sample.unread), wantedSharding)
-	case sample.silent != nil && (s.name == "target" || s.spec.Kind == endpoint.Codis):
-		return alarm(s.name, described+"; the proxy does not answer: "+oneLine(sample.silent), wantedSharding,
+		return skip(s.name.String(), oneLine(sample.unread), wantedSharding)
+	case sample.silent != nil && (s.name == endpoint.Target || s.spec.Kind == endpoint.Codis):
+		return alarm(s.name.String(), described+"; the proxy does not answer: "+oneLine(sample.silent), wantedSharding,
 			"bring the proxy back, or open the network to it: nothing else proves that it looks for keys where they will be")
 	case sample.astray > 0:
-		return alarm(s.name, seen, wantedSharding, "these keys cannot be seen through the proxy, and are left out: delete them, or write them again through the proxy")
+		return alarm(s.name.String(), seen, wantedSharding, "these keys cannot be seen through the proxy, and are left out: delete them, or write them again through the proxy")
 	case sample.ejects:
-		return alarm(s.name, described+"; auto_eject_hosts is on: when a server is down its keys are looked for on others", wantedSharding,
+		return alarm(s.name.String(), described+"; auto_eject_hosts is on: when a server is down its keys are looked for on others", wantedSharding,
 			"auto_eject_hosts: false in the proxy's configuration, at least until the cutover")
 	}
-	return pass(s.name, seen, wantedSharding)
+	return pass(s.name.String(), seen, wantedSharding)
 }

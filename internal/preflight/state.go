@@ -48,7 +48,7 @@ func nodeState(ctx context.Context, s *side, n *node) Check {
 	if n.infoErr != nil {
 		return skip("", "INFO: "+oneLine(n.infoErr), wantedState)
 	}
-	if trouble := serverTrouble(n, s.name == "target"); trouble.Result != Pass {
+	if trouble := serverTrouble(n, s.name == endpoint.Target); trouble.Result != Pass {
 		return trouble
 	}
 	if !s.cluster() {
@@ -112,7 +112,7 @@ func judgeCluster(addr string, info map[string]string, nodes []endpoint.ClusterN
 func (r *run) otherMigration(ctx context.Context, s *side) *Check {
 	record, err := s.migrationRecord(ctx)
 	if err != nil {
-		c := skip(s.name, "whether another migration runs: "+oneLine(err), wantedState)
+		c := skip(s.name.String(), "whether another migration runs: "+oneLine(err), wantedState)
 		return &c
 	}
 	if record["id"] == "" {
@@ -179,20 +179,20 @@ func hostname() string {
 	return host
 }
 
-func judgeMigration(side string, own resumed, record map[string]string, now time.Time) Check {
+func judgeMigration(side endpoint.Side, own resumed, record map[string]string, now time.Time) Check {
 	id, state := record["id"], record["state"]
 	beat, _ := strconv.ParseInt(record["heartbeat_ms"], 10, 64)
 	age := now.Sub(time.UnixMilli(beat)).Round(time.Second)
 	found := fmt.Sprintf("migration %q on host %q, state %q, last heard of %v ago", id, record["host"], state, age)
 	switch {
 	case state == "running" && age < heartbeatFresh && id != own.id:
-		return fail(side, found+": it is in progress", wantedState, "wait for it, or stop it on its host")
+		return fail(side.String(), found+": it is in progress", wantedState, "wait for it, or stop it on its host")
 	case state == "running" && age < heartbeatFresh && record["host"] != own.host:
-		return fail(side, found+": it is in progress in another process", wantedState, "stop that process, or wait "+heartbeatFresh.String()+" if it was killed")
-	case state == "done" || id == own.id || side == "source":
-		return pass(side, found, wantedState)
+		return fail(side.String(), found+": it is in progress in another process", wantedState, "stop that process, or wait "+heartbeatFresh.String()+" if it was killed")
+	case state == "done" || id == own.id || side == endpoint.Source:
+		return pass(side.String(), found, wantedState)
 	}
-	return alarm(side, found+": it stopped before its end", wantedState,
+	return alarm(side.String(), found+": it stopped before its end", wantedState,
 		"resume it on its host with the --state DIR that it was started with; or begin anew with an empty target")
 }
 
