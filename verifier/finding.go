@@ -80,3 +80,11 @@ func (f *Finding) locate(d *difference) {
 		f.Reason += "; the expiry of the key differs, too"
 	}
 }
+
+// ListAtMost takes the findings beyond the first n out of the report's list, and says so.
+func (r *Report) ListAtMost(n int) {
+	if beyond := len(r.Findings) - n; beyond > 0 {
+		r.Findings = r.Findings[:n]
+		r.Omitted += beyond
+	}
+}

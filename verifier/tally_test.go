@@ -27,3 +27,13 @@ func TestFindingsAreCapped(t *testing.T) {
 		t.Errorf("%d slots", n)
 	}
 }
+
+// TestListAtMost: a list that is cut says how much was left out, else the report contradicts its totals.
+func TestListAtMost(t *testing.T) {
+	for _, tt := range []struct{ n, findings, omitted int }{{5, 3, 7}, {3, 3, 7}, {1, 1, 9}, {0, 0, 10}} {
+		r := Report{Findings: make([]Finding, 3), Omitted: 7}
+		if r.ListAtMost(tt.n); len(r.Findings) != tt.findings || r.Omitted != tt.omitted {
+			t.Errorf("at most %d: %d findings, %d omitted, want %d and %d", tt.n, len(r.Findings), r.Omitted, tt.findings, tt.omitted)
+		}
+	}
+}

@@ -69,7 +69,7 @@ func (r *migration) agree(ctx context.Context) (agreed *reports.Verify, err erro
 			}
 		}
 		if settled {
-			result.Findings = result.Findings[:min(len(result.Findings), verifier.DefaultOptions().MaxFindings)]
+			result.ListAtMost(verifier.DefaultOptions().MaxFindings)
 			return &reports.Verify{Header: withServers(r.o.header(reports.KindVerify), result.Servers), Report: *result}, nil
 		}
 	}
