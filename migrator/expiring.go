@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"maps"
 	"math"
 	"slices"
 	"strconv"
@@ -385,11 +386,6 @@ func (t *target) databases(ctx context.Context, addr string) ([]int, error) {
 	if err != nil {
 		return nil, fmt.Errorf("target %s: INFO keyspace: %w", addr, err)
 	}
-	var dbs []int
-	for name := range info {
-		if n, err := strconv.Atoi(strings.TrimPrefix(name, "db")); err == nil && strings.HasPrefix(name, "db") {
-			dbs = append(dbs, n)
-		}
-	}
-	return dbs, nil
+	dbs, err := endpoint.Keyspace(info)
+	return slices.Collect(maps.Keys(dbs)), err
 }

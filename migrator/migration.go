@@ -378,11 +378,11 @@ func (m *Migration) targetIsEmpty(ctx context.Context) (bool, error) {
 		if err != nil {
 			return false, fmt.Errorf("target %s: INFO keyspace: %w", addr, err)
 		}
-		for name := range info {
-			db, err := strconv.Atoi(strings.TrimPrefix(name, "db"))
-			if err != nil || !strings.HasPrefix(name, "db") {
-				continue
-			}
+		dbs, err := endpoint.Keyspace(info)
+		if err != nil {
+			return false, fmt.Errorf("target %s: %w", addr, err)
+		}
+		for db := range dbs {
 			if foreign, err := m.holdsForeign(ctx, addr, db); foreign || err != nil {
 				return false, err
 			}

@@ -175,9 +175,12 @@ func (s *scan) listAll(ctx context.Context, list chan<- named) error {
 	if err != nil {
 		return fmt.Errorf("source %s: INFO keyspace: %w", s.l.reads, err)
 	}
-	for name := range info {
-		db, err := strconv.Atoi(strings.TrimPrefix(name, "db"))
-		if err != nil || !strings.HasPrefix(name, "db") || !s.l.mapping.MatchDB(db) {
+	dbs, err := endpoint.Keyspace(info)
+	if err != nil {
+		return fmt.Errorf("source %s: %w", s.l.reads, err)
+	}
+	for db := range dbs {
+		if !s.l.mapping.MatchDB(db) {
 			continue
 		}
 		if err := s.listDB(ctx, db, list); err != nil {

@@ -178,6 +178,51 @@ func TestScanWithoutDump(t *testing.T) {
 	}
 }
 
+// TestFieldExpiriesWithoutDump: that one key's slot is another node's, and that a user may not ask, says nothing of whether fields expire.
+func TestFieldExpiriesWithoutDump(t *testing.T) {
+	withoutDump := append(slices.Clone(closedReplication), "--rename-command", "DUMP", "")
+	scan := func(t *testing.T, u urls) *run {
+		r := begin(t, u, t.TempDir(), func(cfg *Config) { cfg.Capture = CaptureScan })
+		<-r.ended
+		return r
+	}
+	t.Run("cluster", func(t *testing.T) {
+		t.Parallel()
+		source, target := servers.Cluster(t, "redis:8.0", 3, 0, withoutDump...), servers.Standalone(t, "redis:8.0")
+		u := urls{source[0].URL(), target.URL()}
+		for _, s := range source {
+			made := false
+			for i := 0; !made; i++ { // the node has a slot of one of these names
+				name := fmt.Sprint("h:", i)
+				made = s.Do("HSET", name, "f", "v", "g", "w").Error() == nil
+				if made {
+					s.Must("HPEXPIRE", name, "900000", "FIELDS", "1", "f")
+				}
+			}
+		}
+		if r := scan(t, u); r.err != nil {
+			t.Fatal(r.err)
+		}
+		equal(t, u, dataset.CompareOptions{})
+	})
+	for name, args := range map[string][]string{"forbidden": nil, "renamed": {"--rename-command", "HPEXPIRETIME", ""}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			source, target := servers.Standalone(t, "redis:8.0", slices.Concat(withoutDump, args)...), servers.Standalone(t, "redis:8.0")
+			source.Must("HSET", "h", "f", "v")
+			source.Must("HPEXPIRE", "h", "900000", "FIELDS", "1", "f")
+			source.Must("ACL", "SETUSER", "scanner", "on", ">pw", "~*", "&*", "+@all")
+			if args == nil {
+				source.Must("ACL", "SETUSER", "scanner", "-hpexpiretime")
+			}
+			r := scan(t, urls{strings.Replace(source.URL(), "redis://", "redis://scanner:pw@", 1), target.URL()})
+			if r.err == nil || !strings.Contains(strings.ToLower(r.err.Error()), "hpexpiretime") {
+				t.Errorf("ended with %v, though the expiry of a field is not known", r.err)
+			}
+		})
+	}
+}
+
 // TestScanKeepsForeign deletes nothing on a target that held keys before.
 func TestScanKeepsForeign(t *testing.T) {
 	source, target := servers.Standalone(t, "redis:7.0"), servers.Standalone(t, "redis:7.0")

@@ -88,26 +88,30 @@ func (t *typed) strings(args ...string) ([]string, error) {
 	return m.AsStrSlice()
 }
 
-// fieldsExpire says whether fields of hashes may expire: the server has HPEXPIRETIME (Redis since 7.4), and does not say of its
-// databases that no field does.
+// fieldsExpire says whether fields of hashes may expire. A server says so of each of its databases (Redis since 7.4). If it does
+// not, then HPEXPIRETIME tells whether it has such fields at all; that this user may not call it, or that the slot is another
+// node's, says nothing.
 func (s *scan) fieldsExpire(ctx context.Context, client rueidis.Client) (bool, error) {
 	err := client.Do(ctx, arbitrary(client, "HPEXPIRETIME", keyProbe+"dump", "FIELDS", "1", "f")).Error()
-	if endpoint.Code(err) != "" {
-		return false, nil
-	}
-	if err != nil && !rueidis.IsRedisNil(err) {
+	code := endpoint.Code(err)
+	if code == "" && err != nil && !rueidis.IsRedisNil(err) {
 		return false, err
 	}
+	known := code != "ERR"
 	info, err := endpoint.Info(ctx, client, "keyspace")
-	if err != nil {
-		return endpoint.Code(err) != "", nil
+	if endpoint.Code(err) != "" {
+		return known, nil
 	}
-	for name, facts := range info {
-		if strings.HasPrefix(name, "db") && !strings.Contains(facts+",", "subexpiry=0,") {
-			return true, nil
+	if err != nil {
+		return false, err
+	}
+	dbs, err := endpoint.Keyspace(info)
+	for _, d := range dbs {
+		if d.Hashes > 0 || d.Hashes < 0 && known {
+			return true, err
 		}
 	}
-	return false, nil
+	return false, err
 }
 
 // readTyped is read without DUMP. A key that has gone is left out, or marked where it was asked for by name.

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 
@@ -146,16 +145,16 @@ func (l *liveScan) node(ctx context.Context, addr string, slots []SlotRange) err
 	if server.Number < sinceScan {
 		return fmt.Errorf("a server of version %s has no SCAN; scan an RDB file of it instead (--source rdb:/path)", server.Version)
 	}
-	keys, err := l.databases(ctx, addr)
+	keyspace, err := l.databases(ctx, addr)
 	if err != nil {
 		return err
 	}
 	var dbs []int
-	for db, n := range keys {
+	for db, d := range keyspace {
 		if l.o.wantsDB(db) {
 			dbs = append(dbs, db)
 			l.mu.Lock()
-			l.expected += n
+			l.expected += d.Keys
 			l.mu.Unlock()
 		}
 	}
@@ -213,8 +212,8 @@ const (
 	sinceNoTouch     = 70200
 )
 
-// databases returns the databases that hold keys, with the number of these.
-func (l *liveScan) databases(ctx context.Context, addr string) (map[int]int64, error) {
+// databases returns the databases that hold keys.
+func (l *liveScan) databases(ctx context.Context, addr string) (map[int]endpoint.Database, error) {
 	client, err := l.d.Client(ctx, addr, 0)
 	if err != nil {
 		return nil, err
@@ -223,21 +222,7 @@ func (l *liveScan) databases(ctx context.Context, addr string) (map[int]int64, e
 	if err != nil {
 		return nil, err
 	}
-	keys := map[int]int64{}
-	for name, value := range info {
-		number, ok := strings.CutPrefix(name, "db")
-		db, err := strconv.Atoi(number)
-		if !ok || err != nil {
-			continue
-		}
-		first, _, _ := strings.Cut(value, ",")
-		n, err := strconv.ParseInt(strings.TrimPrefix(first, "keys="), 10, 64)
-		if err != nil {
-			return nil, fmt.Errorf("INFO keyspace says %q of %s", value, name)
-		}
-		keys[db] = n
-	}
-	return keys, nil
+	return endpoint.Keyspace(info)
 }
 
 // database scans one database over the connection of its node.

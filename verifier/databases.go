@@ -16,7 +16,7 @@ func onlyOne(d *endpoint.Deployment, dbs []int) bool {
 }
 
 // inUse notes the databases of a node that hold keys.
-func (s *side) inUse(dbs map[int]dbInfo) {
+func (s *side) inUse(dbs map[int]endpoint.Database) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for db := range dbs {
@@ -25,12 +25,12 @@ func (s *side) inUse(dbs map[int]dbInfo) {
 }
 
 // passOver notes the databases of a node that hold keys and are not compared.
-func (s *side) passOver(dbs map[int]dbInfo) {
+func (s *side) passOver(dbs map[int]endpoint.Database) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for db, info := range dbs {
 		if _, ok := s.pairDB(db); !ok {
-			s.elsewhere[db] += info.keys
+			s.elsewhere[db] += info.Keys
 		}
 	}
 }
@@ -41,8 +41,8 @@ func (s *side) inFile(db int, seen map[int]bool) {
 		return
 	}
 	seen[db] = true
-	s.inUse(map[int]dbInfo{db: {}})
-	s.passOver(map[int]dbInfo{db: {}})
+	s.inUse(map[int]endpoint.Database{db: {}})
+	s.passOver(map[int]endpoint.Database{db: {}})
 }
 
 // holding says in words which databases hold keys, on either side.

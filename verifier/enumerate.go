@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"surecut/internal/endpoint"
 	"surecut/internal/keyspace"
 )
 
@@ -46,7 +47,7 @@ func (s *side) enumerateNode(ctx context.Context, n *node, to *spill) error {
 	var order []int
 	for db, info := range dbs {
 		if _, ok := s.pairDB(db); ok {
-			s.total.Add(info.keys)
+			s.total.Add(info.Keys)
 			order = append(order, db)
 		}
 	}
@@ -63,7 +64,7 @@ func (s *side) enumerateNode(ctx context.Context, n *node, to *spill) error {
 			s.fellShort("the keys of %s %s, database %d, could not all be listed: %v", s.name, n.addr(), db, err)
 		}
 	}
-	var after map[int]dbInfo
+	var after map[int]endpoint.Database
 	var infoAfter map[string]string
 	err = n.retry(ctx, s.opts.Patience, func() (err error) { // a server that was restarted has closed the connection
 		after, infoAfter, err = n.keyspace(ctx)
@@ -93,17 +94,17 @@ type scanTally struct {
 
 // weigh compares a scan with DBSIZE. Fewer keys than that are explained by keys that expired, were evicted or
 // were written meanwhile, and on a replica by keys that have expired and that it still holds but does not list.
-func (s *side) weigh(n *node, db int, before, after dbInfo, t *scanTally, allowance int64) {
-	missing := min(before.keys, after.keys) - t.scanned.Load() - allowance
+func (s *side) weigh(n *node, db int, before, after endpoint.Database, t *scanTally, allowance int64) {
+	missing := min(before.Keys, after.Keys) - t.scanned.Load() - allowance
 	if n.facts.Role == "slave" {
-		missing -= max(0, after.expires-t.expiring.Load())
+		missing -= max(0, after.Expires-t.expiring.Load())
 	}
 	s.mu.Lock()
 	s.margin += max(0, -missing)
 	s.mu.Unlock()
 	if missing > 0 {
 		s.fellShort("%s %s, database %d: SCAN gave %d keys where DBSIZE says %d, and %d of the difference have no explanation",
-			s.name, n.addr(), db, t.scanned.Load(), min(before.keys, after.keys), missing)
+			s.name, n.addr(), db, t.scanned.Load(), min(before.Keys, after.Keys), missing)
 	}
 }
 

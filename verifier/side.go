@@ -4,8 +4,6 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"strconv"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -206,34 +204,14 @@ func (s *side) close() {
 }
 
 // keyspace returns the databases of a node that hold keys, with DBSIZE and the number of keys that expire, and the whole of INFO.
-func (n *node) keyspace(ctx context.Context) (map[int]dbInfo, map[string]string, error) {
+func (n *node) keyspace(ctx context.Context) (map[int]endpoint.Database, map[string]string, error) {
 	info, err := n.info(ctx)
 	if err != nil {
 		return nil, nil, err
 	}
-	dbs := map[int]dbInfo{}
-	for name, value := range info {
-		db, err := strconv.Atoi(strings.TrimPrefix(name, "db"))
-		if !strings.HasPrefix(name, "db") || err != nil {
-			continue
-		}
-		var d dbInfo
-		for field := range strings.SplitSeq(value, ",") {
-			k, v, _ := strings.Cut(field, "=")
-			n, _ := strconv.ParseInt(v, 10, 64)
-			switch k {
-			case "keys":
-				d.keys = n
-			case "expires":
-				d.expires = n
-			}
-		}
-		dbs[db] = d
-	}
-	return dbs, info, nil
+	dbs, err := endpoint.Keyspace(info)
+	return dbs, info, err
 }
-
-type dbInfo struct{ keys, expires int64 }
 
 // info asks a node for INFO, no longer than it may keep silent; one that is down is not asked.
 func (n *node) info(ctx context.Context, sections ...string) (map[string]string, error) {

@@ -3,7 +3,6 @@ package verifier
 import (
 	"fmt"
 	"strconv"
-	"strings"
 
 	"github.com/redis/rueidis"
 
@@ -205,10 +204,7 @@ func fieldsExpire(result rueidis.RedisResult, db int) bool {
 	if err != nil {
 		return true
 	}
-	_, count, ok := strings.Cut(endpoint.ParseInfo(text)["db"+strconv.Itoa(db)], "subexpiry=")
-	if !ok {
-		return true
-	}
-	count, _, _ = strings.Cut(count, ",")
-	return count != "0"
+	dbs, err := endpoint.Keyspace(endpoint.ParseInfo(text))
+	d, listed := dbs[db]
+	return err != nil || !listed || d.Hashes != 0
 }

@@ -60,6 +60,48 @@ func ParseInfo(text string) map[string]string {
 	return fields
 }
 
+// Database is what INFO keyspace tells of a database that holds keys.
+type Database struct {
+	Keys    int64
+	Expires int64 // keys that expire
+	Hashes  int64 // hashes that have, or have had, fields that expire (since Redis 7.4); -1: the server does not tell
+}
+
+// Keyspace reads the fields "db0:keys=3,expires=1,avg_ttl=0,subexpiry=1" of INFO. A database that holds no key is not listed.
+func Keyspace(info map[string]string) (map[int]Database, error) {
+	dbs := map[int]Database{}
+	for name, value := range info {
+		number, ok := strings.CutPrefix(name, "db")
+		db, err := strconv.ParseUint(number, 10, 31)
+		if !ok || err != nil {
+			continue
+		}
+		d := Database{Keys: -1, Hashes: -1}
+		for field := range strings.SplitSeq(value, ",") {
+			what, count, _ := strings.Cut(field, "=")
+			var to *int64
+			switch what {
+			case "keys":
+				to = &d.Keys
+			case "expires":
+				to = &d.Expires
+			case "subexpiry":
+				to = &d.Hashes
+			default:
+				continue
+			}
+			if *to, err = strconv.ParseInt(count, 10, 64); err != nil || *to < 0 {
+				return nil, fmt.Errorf("INFO keyspace says %q of %s", value, name)
+			}
+		}
+		if d.Keys < 0 {
+			return nil, fmt.Errorf("INFO keyspace says %q of %s", value, name)
+		}
+		dbs[int(db)] = d
+	}
+	return dbs, nil
+}
+
 // CommandCalls returns how many calls of each command did something: calls that failed (counted since 6.2) are left out.
 func CommandCalls(info map[string]string) map[string]int64 {
 	calls := map[string]int64{}

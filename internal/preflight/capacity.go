@@ -87,8 +87,7 @@ func judgeEmpty(k targetKeys, onExisting, wanted string) Check {
 
 // keysOf counts the keys of one server of the target, over one connection.
 func (s *side) keysOf(ctx context.Context, n *node) (found targetKeys, err error) {
-	dbs := keyspaceOf(n.info)
-	if len(dbs) == 0 {
+	if len(n.dbs) == 0 {
 		return found, nil
 	}
 	c, err := s.d.OpenSession(ctx, n.addr)
@@ -96,16 +95,16 @@ func (s *side) keysOf(ctx context.Context, n *node) (found targetKeys, err error
 		return found, err
 	}
 	defer c.Close()
-	for _, db := range slices.Sorted(maps.Keys(dbs)) {
+	for _, db := range slices.Sorted(maps.Keys(n.dbs)) {
 		if only := s.spec.DB; only >= 0 && only != db {
 			continue
 		}
-		mine, err := ownKeys(ctx, c, db, dbs[db])
+		mine, err := ownKeys(ctx, c, db, n.dbs[db].Keys)
 		if err != nil {
 			return found, err
 		}
 		found.own += mine
-		if foreign := dbs[db] - mine; foreign > 0 {
+		if foreign := n.dbs[db].Keys - mine; foreign > 0 {
 			found.foreign += foreign
 			found.where = append(found.where, fmt.Sprintf("%d in database %d of %s", foreign, db, n.addr))
 		}

@@ -54,7 +54,8 @@ type node struct {
 
 	server  endpoint.Server
 	info    map[string]string
-	modules []string          // names, sorted
+	modules []string // names, sorted
+	dbs     map[int]endpoint.Database
 	infoErr error             // INFO is forbidden
 	config  map[string]string // of configNames, those that the server knows
 	confErr error             // CONFIG GET is forbidden
@@ -199,7 +200,9 @@ func (n *node) readInfo(ctx context.Context) error {
 			n.modules = parseModules(text)
 		}
 	}
-	return nil
+	var err error
+	n.dbs, err = endpoint.Keyspace(n.info)
+	return err
 }
 
 // parseModules reads the lines "module:name=bf,ver=80001,..." of INFO modules (since 5.0.5).
@@ -305,29 +308,6 @@ func (r *run) readers() []*node {
 		out = append(out, chosen[i])
 	}
 	return out
-}
-
-// keyspaceOf reads the lines "db0:keys=12,expires=1,avg_ttl=0" of INFO: keys by database.
-func keyspaceOf(info map[string]string) map[int]int64 {
-	dbs := map[int]int64{}
-	for name, value := range info {
-		number, ok := strings.CutPrefix(name, "db")
-		if !ok {
-			continue
-		}
-		db, err := strconv.Atoi(number)
-		if err != nil {
-			continue
-		}
-		for field := range strings.SplitSeq(value, ",") {
-			if keys, ok := strings.CutPrefix(field, "keys="); ok {
-				if n, err := strconv.ParseInt(keys, 10, 64); err == nil {
-					dbs[db] = n
-				}
-			}
-		}
-	}
-	return dbs
 }
 
 // dataBytes is what the data of a node takes in its memory, the server's own needs left out.

@@ -72,8 +72,8 @@ func takeSample(ctx context.Context, r *run) sample {
 			all.complete, all.err = false, fmt.Errorf("the keys of %s cannot be looked at", n.addr)
 			continue
 		}
-		for db, keys := range keyspaceOf(n.info) {
-			if keys > 0 && r.cfg.reads(db) {
+		for db, d := range n.dbs {
+			if d.Keys > 0 && r.cfg.reads(db) {
 				places = append(places, place{n, db})
 			}
 		}

@@ -60,7 +60,7 @@ func (out *shardingSample) look(ctx context.Context, s *side, n *node) {
 		return
 	}
 	defer c.Close()
-	for _, db := range slices.Sorted(maps.Keys(keyspaceOf(n.info))) {
+	for _, db := range slices.Sorted(maps.Keys(n.dbs)) {
 		if err := c.Select(ctx, db); err != nil {
 			out.unread = err
 			continue

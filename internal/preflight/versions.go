@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strconv"
 	"strings"
 
 	"surecut/internal/command"
@@ -113,16 +112,13 @@ type holdings struct {
 func (r *run) holdings() holdings {
 	h := holdings{types: r.sample.types, complete: r.sample.complete && r.sample.err == nil}
 	for _, n := range r.source.primaries() {
-		for db := range keyspaceOf(n.info) {
-			_, count, told := strings.Cut(n.info[fmt.Sprintf("db%d", db)], "subexpiry=")
-			count, _, _ = strings.Cut(count, ",")
-			hashes, err := strconv.ParseInt(count, 10, 64)
-			if !told || err != nil {
+		for db, d := range n.dbs {
+			if d.Hashes < 0 {
 				h.fields = -1
 				return h
 			}
 			if r.cfg.reads(db) {
-				h.fields += hashes
+				h.fields += d.Hashes
 			}
 		}
 	}
@@ -306,9 +302,9 @@ func databaseCount(_ context.Context, r *run) []Check {
 		if n.err != nil || n.infoErr != nil {
 			return []Check{skip("source", "the databases of "+n.addr+" are not known", "INFO keyspace of every primary")}
 		}
-		for db, keys := range keyspaceOf(n.info) {
-			if keys > 0 && r.cfg.reads(db) {
-				used[db] += keys
+		for db, d := range n.dbs {
+			if d.Keys > 0 && r.cfg.reads(db) {
+				used[db] += d.Keys
 			}
 		}
 	}
@@ -543,7 +539,7 @@ func commandCompatibility(_ context.Context, r *run) []Check {
 			return skip("", "INFO commandstats: "+oneLine(n.infoErr), wanted)
 		}
 		calls, _ := endpoint.AppCalls(n.info)
-		return judgeCommands(p, calls, len(keyspaceOf(n.info)), wanted)
+		return judgeCommands(p, calls, len(n.dbs), wanted)
 	})
 }
 
