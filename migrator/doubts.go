@@ -31,12 +31,12 @@ func (l *link) noteDoubts(failed []failure) error {
 	l.doubts = append(l.doubts, failed...)
 	for _, f := range failed {
 		for _, k := range f.call.keys() {
-			if err := l.doubtful.add(k); err != nil {
+			if err := l.doubtful.Add(k); err != nil {
 				return err
 			}
 		}
 	}
-	return l.doubtful.save()
+	return l.doubtful.Save()
 }
 
 // errSpread is the failure of a call that was made with a key in doubt.
@@ -93,24 +93,20 @@ var errInterrupted = errors.New("an earlier run ended before it could copy the k
 
 // resumeDoubts takes up what an earlier run has left unsettled.
 func (l *link) resumeDoubts() error {
-	next := l.doubtful.reader()
-	for {
-		k, ok, err := next()
-		if err != nil || !ok {
-			return err
-		}
+	return l.doubtful.Each(func(k keyspace.Key) error {
 		l.doubts = append(l.doubts, failure{call{key: k}, errInterrupted})
-	}
+		return nil
+	})
 }
 
 // settledDoubts forgets what is settled.
 func (l *link) settledDoubts() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if len(l.doubts) > 0 || l.doubtful.empty() {
+	if len(l.doubts) > 0 || l.doubtful.Empty() {
 		return nil
 	}
-	return l.doubtful.clear()
+	return l.doubtful.Clear()
 }
 
 func (l *link) takeDoubts() []failure {

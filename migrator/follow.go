@@ -331,7 +331,7 @@ func (l *link) startOver(why error) error {
 	case len(l.m.links) > 1 && l.shard.Slots == nil:
 		return fmt.Errorf("%w; which keys of the target come from this shard cannot be told: start again with a new --state", why)
 	}
-	if err := errors.Join(l.held.clear(), l.doubtful.clear(), l.suspects.clear(), l.forgetReleased()); err != nil {
+	if err := errors.Join(l.held.Clear(), l.doubtful.Clear(), l.suspects.Clear(), l.forgetReleased()); err != nil {
 		return err
 	}
 	l.mu.Lock()
@@ -374,11 +374,11 @@ func (l *link) rewind(ctx context.Context, why error) error {
 		return l.startOver(why)
 	}
 	for _, k := range settled {
-		if err := l.doubtful.add(k); err != nil {
+		if err := l.doubtful.Add(k); err != nil {
 			return err
 		}
 	}
-	if err := l.doubtful.save(); err != nil {
+	if err := l.doubtful.Save(); err != nil {
 		return err
 	}
 	return l.holdReleased()

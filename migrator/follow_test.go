@@ -52,7 +52,7 @@ func TestReleasedAgain(t *testing.T) {
 	l.dir = t.TempDir()
 	l.m.state.dir = l.dir
 	k := keyspace.Key{DB: 2, Name: "k"}
-	if err := l.held.add(k); err != nil {
+	if err := l.held.Add(k); err != nil {
 		t.Fatal(err)
 	}
 	l.st.Holding = true
@@ -61,13 +61,13 @@ func TestReleasedAgain(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if l.st.Holding || !l.held.empty() {
+	if l.st.Holding || !l.held.Empty() {
 		t.Fatal("still held")
 	}
 	if err := l.holdReleased(); err != nil {
 		t.Fatal(err)
 	}
-	got, ok, err := l.held.reader()()
+	got, ok, err := l.held.Cursor().Next()
 	if !l.st.Holding || !ok || err != nil || got != k {
 		t.Fatalf("holding %v: %v, %v, %v", l.st.Holding, got, ok, err)
 	}

@@ -1,11 +1,9 @@
 package migrator
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"math"
 	"os"
 	"path/filepath"
@@ -13,6 +11,7 @@ import (
 	"time"
 
 	"surecut/internal/keyspace"
+	"surecut/migrator/internal/keylist"
 )
 
 // holds says whether expiries that come now are held. While the list is being released they are not, unless the
@@ -78,7 +77,7 @@ func (d *dispatcher) keepHeld(c *sourceCommand, x call) []call {
 }
 
 func (d *dispatcher) noteHeld(c *sourceCommand, name string) {
-	if err := d.l.held.add(keyspace.Key{DB: c.db, Name: name}); err != nil {
+	if err := d.l.held.Add(keyspace.Key{DB: c.db, Name: name}); err != nil {
 		d.l.fail(fmt.Errorf("write the list of held keys: %w", err))
 	}
 }
@@ -118,7 +117,7 @@ func renews(name string, at int64) int64 {
 // holdAgain notes keys of a command that an earlier run has applied: it may have ended before the list was saved.
 func (d *dispatcher) holdAgain(c *sourceCommand) error {
 	for _, k := range d.keys {
-		if err := d.l.held.add(keyspace.Key{DB: c.db, Name: view(c.args[k])}); err != nil {
+		if err := d.l.held.Add(keyspace.Key{DB: c.db, Name: view(c.args[k])}); err != nil {
 			return fmt.Errorf("write the list of held keys: %w", err)
 		}
 	}
@@ -134,10 +133,10 @@ func (d *dispatcher) holdCopy(c *copied) error {
 		return nil
 	}
 	c.expireAt = 0
-	if err := d.l.held.add(c.key); err != nil {
+	if err := d.l.held.Add(c.key); err != nil {
 		return fmt.Errorf("write the list of held keys: %w", err)
 	}
-	return d.l.held.save()
+	return d.l.held.Save()
 }
 
 // releaseHeld gives held keys their true expiry, or deletes them where the source has, once the link has nearly caught up.
@@ -199,7 +198,7 @@ func (l *link) beginRelease() error {
 // releaseAtEnd releases what is held when the stream has ended: the target shall not keep for ever what the source does not.
 func (d *dispatcher) releaseAtEnd(ctx context.Context) error {
 	l := d.l
-	if !l.holding() || l.held.empty() && l.suspects.empty() || d.resumedEnd > 0 {
+	if !l.holding() || l.held.Empty() && l.suspects.Empty() || d.resumedEnd > 0 {
 		return nil
 	}
 	if l.file != nil {
@@ -247,11 +246,11 @@ func (d *dispatcher) releaseAtEnd(ctx context.Context) error {
 // nextHeld reads the next keys of the list on the source; none at its end.
 func (d *dispatcher) nextHeld(ctx context.Context) ([]copied, error) {
 	if d.l.releasing == nil {
-		d.l.releasing = d.l.held.reader()
+		d.l.releasing = d.l.held.Cursor()
 	}
 	var keys []keyspace.Key
 	for len(keys) < 500 {
-		k, ok, err := d.l.releasing()
+		k, ok, err := d.l.releasing.Next()
 		if err != nil {
 			return nil, err
 		}
@@ -340,47 +339,37 @@ func (l *link) releasedPath() string { return filepath.Join(l.dir, "released") }
 
 // keepReleased clears the list, and keeps what it held for a target that goes back to where the keys were held.
 func (l *link) keepReleased() error {
-	if l.held.empty() {
+	if l.held.Empty() {
 		return nil
 	}
-	list, err := os.Create(l.releasedPath())
+	if err := l.forgetReleased(); err != nil {
+		return err
+	}
+	if err := copyList(l.held, l.releasedPath()); err != nil {
+		return err
+	}
+	return l.held.Clear()
+}
+
+// copyList adds the keys of a list to the one at a path.
+func copyList(from *keylist.List, path string) error {
+	to, err := keylist.Open(path)
 	if err != nil {
 		return err
 	}
-	err = l.held.copyTo(list)
-	if err = errors.Join(err, list.Close()); err != nil {
-		return err
-	}
-	return l.held.clear()
+	return errors.Join(from.Each(to.Add), to.Close())
 }
 
 // holdReleased puts the keys that were released last on the list again.
 func (l *link) holdReleased() error {
-	data, err := os.Open(l.releasedPath())
-	if errors.Is(err, os.ErrNotExist) {
-		return nil
-	}
+	released, err := keylist.Open(l.releasedPath())
 	if err != nil {
-		return err
+		return fmt.Errorf("hold keys again: %w", err)
 	}
-	defer data.Close()
-	r := bufio.NewReader(data)
-	for {
-		k, err := readHeld(r)
-		if errors.Is(err, io.EOF) {
-			break
-		}
-		if err == nil {
-			err = l.held.add(k)
-		}
-		if err != nil {
-			return fmt.Errorf("hold keys again: %w", err)
-		}
+	if err := errors.Join(released.Each(l.held.Add), released.Close(), l.held.Save()); err != nil {
+		return fmt.Errorf("hold keys again: %w", err)
 	}
-	if err := l.held.save(); err != nil {
-		return err
-	}
-	l.m.update(func() { l.st.Holding = l.st.Holding || !l.held.empty() })
+	l.m.update(func() { l.st.Holding = l.st.Holding || !l.held.Empty() })
 	return l.m.saveState()
 }
 

@@ -22,6 +22,7 @@ import (
 	"surecut/internal/rdb"
 	"surecut/internal/reply"
 	"surecut/internal/spool"
+	"surecut/migrator/internal/keylist"
 )
 
 // phase is where a link stands.
@@ -80,8 +81,8 @@ type link struct {
 	cut       atomic.Int64  // bytes at its end that were dropped
 	spool     *spool.Log
 	snap      *snapshotFile
-	held      *held
-	suspects  *held // keys that may have been changed on the target after it had lost them: to be copied
+	held      *keylist.List // keys that the target holds without their expiry until the link has caught up; see hold.go
+	suspects  *keylist.List // keys that may have been changed on the target after it had lost them: to be copied
 	scripts   *scripts
 	source    *sourceReader
 	aside     *writer // what the dispatcher applies itself
@@ -101,9 +102,9 @@ type link struct {
 	moved    atomic.Pointer[moved] // for the dispatcher
 
 	dispatcher atomic.Pointer[dispatcher]
-	lanes      []*lane                            // guarded by mu
-	releasing  func() (keyspace.Key, bool, error) // of the dispatcher
-	rehold     bool                               // the source was lost: what is held must be released anew; guarded by stateMu
+	lanes      []*lane         // guarded by mu
+	releasing  *keylist.Cursor // of the dispatcher
+	rehold     bool            // the source was lost: what is held must be released anew; guarded by stateMu
 	ended      chan struct{}
 	failed     chan error
 
@@ -118,8 +119,8 @@ type link struct {
 	settledKeys []keyspace.Key // copied because of a refusal: a target that goes back forgets that
 	manySettled bool           // too many to remember
 
-	saving   sync.Mutex // one checkpoint at a time: an older one must not overtake a newer one
-	doubtful *held      // keys of doubts, in a file: a crash must not forget them
+	saving   sync.Mutex    // one checkpoint at a time: an older one must not overtake a newer one
+	doubtful *keylist.List // keys of doubts, in a file: a crash must not forget them
 }
 
 func newLink(m *Migration, i int, shard endpoint.Shard, reads string) *link {
@@ -245,13 +246,13 @@ func (l *link) open() error {
 		return fmt.Errorf("--state: %w", err)
 	}
 	var err error
-	if l.held, err = openHeld(filepath.Join(l.dir, "held")); err != nil {
+	if l.held, err = keylist.Open(filepath.Join(l.dir, "held")); err != nil {
 		return err
 	}
-	if l.doubtful, err = openHeld(filepath.Join(l.dir, "doubts")); err != nil {
+	if l.doubtful, err = keylist.Open(filepath.Join(l.dir, "doubts")); err != nil {
 		return err
 	}
-	if l.suspects, err = openHeld(filepath.Join(l.dir, "suspects")); err != nil {
+	if l.suspects, err = keylist.Open(filepath.Join(l.dir, "suspects")); err != nil {
 		return err
 	}
 	l.aside = l.m.target.newWriter()
@@ -294,7 +295,7 @@ func (l *link) alignSpool(ctx context.Context) error {
 
 func (l *link) close() error {
 	l.aside.close()
-	err := errors.Join(l.held.close(), l.doubtful.close(), l.suspects.close(), l.scripts.close())
+	err := errors.Join(l.held.Close(), l.doubtful.Close(), l.suspects.Close(), l.scripts.close())
 	if l.spool != nil {
 		err = errors.Join(err, l.spool.Close())
 	}

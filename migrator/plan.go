@@ -464,7 +464,7 @@ func (d *dispatcher) planAcrossDatabases(c *sourceCommand, spec *command.Spec, r
 	renamed := d.l.mapping.DBPrefix[c.db]+d.l.mapping.DBPrefix[to] != ""
 	if d.l.holding() { // the first may be held, and takes that along; an earlier run may have ended before it noted that
 		for _, k := range both {
-			if err := d.l.held.add(k); err != nil {
+			if err := d.l.held.Add(k); err != nil {
 				return plan{}, fmt.Errorf("write the list of held keys: %w", err)
 			}
 			if !d.distrusts() {

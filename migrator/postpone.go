@@ -92,12 +92,12 @@ func (p *passedFields) HashField(_, _ []byte, expireAt int64) error {
 // endPostponing gives every key of the held list its true expiry, which deletes those that have expired. It may be repeated: a key
 // that has its true expiry already is left alone.
 func (d *dispatcher) endPostponing(ctx context.Context) error {
-	next := d.l.held.reader()
+	list := d.l.held.Cursor()
 	for {
 		keys := map[uint16][]keyspace.Key{}
 		n := 0
 		for ; n < 500; n++ {
-			k, ok, err := next()
+			k, ok, err := list.Next()
 			if err != nil {
 				return err
 			}

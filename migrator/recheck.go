@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/cespare/xxhash/v2"
-
 	"surecut/internal/command"
 	"surecut/internal/keyspace"
 )
@@ -31,7 +29,7 @@ func (d *dispatcher) distrusts() bool {
 
 // touch says whether a key comes for the first time since the set was cleared.
 func touch(set map[uint64]struct{}, k keyspace.Key) bool {
-	h := xxhash.Sum64(appendHeld(nil, k))
+	h := k.Hash()
 	if _, known := set[h]; known {
 		return false
 	}
@@ -93,7 +91,7 @@ func (d *dispatcher) recheck(k keyspace.Key) error {
 	if _, ok := d.l.mapping.Map(k.DB); !ok || !d.l.match(k) || !touch(d.suspects, k) {
 		return nil
 	}
-	if err := d.l.suspects.add(k); err != nil {
+	if err := d.l.suspects.Add(k); err != nil {
 		return fmt.Errorf("write the list of keys to be copied: %w", err)
 	}
 	return nil
@@ -137,12 +135,12 @@ func (l *link) suspectLater(failed []failure) (now []failure, err error) {
 			continue
 		}
 		later = true
-		if err := l.suspects.add(f.call.key); err != nil {
+		if err := l.suspects.Add(f.call.key); err != nil {
 			return nil, fmt.Errorf("write the list of keys to be copied: %w", err)
 		}
 	}
 	if later {
-		_, err = l.suspects.flush() // a run that is killed must not take it along
+		_, err = l.suspects.Flush() // a run that is killed must not take it along
 	}
 	return now, err
 }
@@ -170,15 +168,15 @@ func (d *dispatcher) passFences(ctx context.Context) error {
 // copySuspects copies the keys that were noted.
 func (d *dispatcher) copySuspects(ctx context.Context) error {
 	l := d.l
-	if l.suspects.empty() {
+	if l.suspects.Empty() {
 		return nil
 	}
-	next := l.suspects.reader()
+	list := l.suspects.Cursor()
 	seen := map[uint64]struct{}{}
 	for over := false; !over; {
 		var keys []keyspace.Key
 		for len(keys) < 100 && !over {
-			k, ok, err := next()
+			k, ok, err := list.Next()
 			if err != nil {
 				return err
 			}
@@ -187,9 +185,9 @@ func (d *dispatcher) copySuspects(ctx context.Context) error {
 			}
 			if !ok {
 				err := d.meet(ctx, d.lanes, func() (err error) { // what the lanes have still to note
-					if k, ok, err = next(); err == nil && !ok {
+					if k, ok, err = list.Next(); err == nil && !ok {
 						over = true
-						err = l.suspects.clear()
+						err = l.suspects.Clear()
 					}
 					return err
 				})

@@ -30,7 +30,7 @@ func TestSuspects(t *testing.T) {
 			{"INCR a", "INCR a", ""}, {"SUNIONSTORE a b", "SUNIONSTORE a b", ""}, {"HPERSIST h FIELDS 1 f", "HPERSIST h FIELDS 1 f", "{0 h}"}}},
 		{"nothing is held", "the link has caught up", func(l *link) { l.st.Holding = false }, []step{
 			{"INCR a", "INCR a", ""}, {"SUNIONSTORE a b", "SUNIONSTORE a b", ""}}},
-		{"being released", "", func(l *link) { l.releasing = l.held.reader() }, []step{{"INCR a", "INCR a", ""}}},
+		{"being released", "", func(l *link) { l.releasing = l.held.Cursor() }, []step{{"INCR a", "INCR a", ""}}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			l := newTestLink(t)
@@ -39,7 +39,7 @@ func TestSuspects(t *testing.T) {
 				c.change(l)
 			}
 			d := newTestDispatcher(l, nil)
-			next := l.suspects.reader()
+			list := l.suspects.Cursor()
 			for _, s := range c.steps {
 				p, err := d.plan(&sourceCommand{end: 1000, args: bytes.Fields([]byte(s.command))}, 50000)
 				if err != nil {
@@ -53,7 +53,7 @@ func TestSuspects(t *testing.T) {
 				}
 				noted := ""
 				for {
-					k, ok, err := next()
+					k, ok, err := list.Next()
 					if err != nil {
 						t.Fatal(err)
 					}
@@ -84,7 +84,7 @@ func TestUnwitnessed(t *testing.T) {
 			t.Fatal(err)
 		}
 		got := ""
-		if err := l.suspects.each(1<<20, func(k keyspace.Key) error { got += fmt.Sprint(k); return nil }); err != nil || got != c.want {
+		if err := l.suspects.Each(func(k keyspace.Key) error { got += fmt.Sprint(k); return nil }); err != nil || got != c.want {
 			t.Errorf("up to %d: noted %q, %v; want %q", c.end, got, err, c.want)
 		}
 	}

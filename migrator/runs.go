@@ -19,8 +19,7 @@ type runs struct {
 func (m *Migration) beginRun() {
 	m.update(func() {
 		r := &m.state.Runs
-		uncounted := m.resumed && r.Begun == 0 // by a surecut that did not count over its runs
-		r.Cut = r.Cut || r.Open || uncounted
+		r.Cut = r.Cut || r.Open
 		r.Begun, r.Open = r.Begun+1, true
 	})
 }

@@ -1,8 +1,6 @@
 package migrator
 
 import (
-	"os"
-	"path/filepath"
 	"testing"
 
 	"surecut/internal/endpoint"
@@ -75,22 +73,6 @@ func TestCountersAreKept(t *testing.T) {
 		t.Errorf("a snapshot that is loaded again: %+v", all)
 	}
 	if err := third.state.close(); err != nil {
-		t.Fatal(err)
-	}
-}
-
-// TestStateOfAnOlderRun: a state that counts nothing yet is resumed; the figures are then not exact.
-func TestStateOfAnOlderRun(t *testing.T) {
-	dir := t.TempDir()
-	old := `{"format":1,"id":"x","source":"redis://a","target":"redis://b","lanes":1,"links":[{"name":"0","snapshot":"loaded"}]}`
-	if err := os.WriteFile(filepath.Join(dir, "migration.json"), []byte(old), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	m := runOf(t, dir)
-	if all := allRunsOf(m); all.Exact {
-		t.Errorf("%+v: the snapshot's keys were never counted", all)
-	}
-	if err := m.state.close(); err != nil {
 		t.Fatal(err)
 	}
 }

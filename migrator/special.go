@@ -166,10 +166,10 @@ func (d *dispatcher) swap(ctx context.Context, c *sourceCommand) error {
 		return d.copySwapped(ctx, first, second, c.end)
 	}
 	if d.l.holding() {
-		if err := d.l.held.swap(first, second); err != nil {
+		if err := d.l.held.Swap(first, second); err != nil {
 			return fmt.Errorf("swap held keys: %w", err)
 		}
-		if err := d.l.suspects.swap(first, second); err != nil {
+		if err := d.l.suspects.Swap(first, second); err != nil {
 			return fmt.Errorf("swap keys to be copied: %w", err)
 		}
 		clear(d.touched)

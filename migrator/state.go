@@ -13,8 +13,9 @@ import (
 	"surecut/internal/endpoint"
 )
 
-// stateFormat is the version of migration.json; a change that an older surecut cannot read raises it.
-const stateFormat = 1
+// stateFormat is the version of the state directory: migration.json and the lists of keys beside it. A change that an older surecut cannot
+// read raises it.
+const stateFormat = 2
 
 // state is what a migration remembers in its directory (migration.json); the target holds the rest.
 type state struct {
@@ -104,7 +105,7 @@ func openState(dir string) (s *state, resumed bool, err error) {
 		return nil, false, fmt.Errorf("--state: read %s: %w", s.path(), err)
 	}
 	if s.Format != stateFormat {
-		return nil, false, fmt.Errorf("--state: %s has format %d, this surecut reads %d", s.path(), s.Format, stateFormat)
+		return nil, false, fmt.Errorf("--state: %s has format %d, and this surecut reads %d: resume it with the surecut that began it, or start again with a new --state", s.path(), s.Format, stateFormat)
 	}
 	if err := s.validate(); err != nil {
 		return nil, false, fmt.Errorf("--state: %s is damaged: %w", s.path(), err)

@@ -8,7 +8,6 @@ import (
 	"slices"
 	"strconv"
 
-	"github.com/cespare/xxhash/v2"
 	"github.com/redis/rueidis"
 
 	"surecut/internal/keyspace"
@@ -53,7 +52,7 @@ func (l *link) sweep(ctx context.Context) error {
 }
 
 func hashOf(db int, name string) uint64 {
-	return xxhash.Sum64(appendHeld(nil, keyspace.Key{DB: db, Name: name}))
+	return keyspace.Key{DB: db, Name: name}.Hash()
 }
 
 // snapshotHashes returns the hashes of the snapshot's keys, as the target names them, that fall into a part; sorted.

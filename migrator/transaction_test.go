@@ -337,7 +337,7 @@ func TestDoubtsOutlive(t *testing.T) {
 	if strings.Join(got, "") != "[{0 a}][{0 b}]" {
 		t.Errorf("resumed with %q", got)
 	}
-	if err := next.settledDoubts(); err != nil || !next.doubtful.empty() {
+	if err := next.settledDoubts(); err != nil || !next.doubtful.Empty() {
 		t.Errorf("settled doubts stay: %v", err)
 	}
 }

@@ -8,7 +8,6 @@ import (
 	"io"
 	"log/slog"
 	"maps"
-	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -28,6 +27,7 @@ import (
 	"surecut/internal/rdb/fixtures"
 	"surecut/internal/resp"
 	"surecut/internal/spool"
+	"surecut/migrator/internal/keylist"
 )
 
 func TestPhases(t *testing.T) {
@@ -169,94 +169,6 @@ func TestParserOnRecordings(t *testing.T) {
 	}
 }
 
-func TestHeldList(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "held")
-	seed := rand.Uint64()
-	t.Logf("seed %d", seed)
-	rng := rand.New(rand.NewPCG(seed, 0))
-	open := func() *held {
-		h, err := openHeld(path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return h
-	}
-	var want []keyspace.Key
-	h := open()
-	add := func() {
-		name := make([]byte, rng.IntN(300))
-		for i := range name {
-			name[i] = byte(rng.Uint32())
-		}
-		k := keyspace.Key{DB: rng.IntN(300), Name: string(name)}
-		want = append(want, k)
-		if err := h.add(k); err != nil {
-			t.Fatal(err)
-		}
-	}
-	read := func(next func() (keyspace.Key, bool, error)) (got []keyspace.Key) {
-		for {
-			k, ok, err := next()
-			if err != nil {
-				t.Fatal(err)
-			}
-			if !ok {
-				return got
-			}
-			got = append(got, k)
-		}
-	}
-	for range 500 {
-		add()
-	}
-	next := h.reader()
-	if got := read(next); !reflect.DeepEqual(got, want) {
-		t.Fatalf("%d keys, want %d", len(got), len(want))
-	}
-	add()
-	if got := read(next); !reflect.DeepEqual(got, want[500:]) {
-		t.Errorf("what was added behind the end: %v", got)
-	}
-	if err := h.close(); err != nil {
-		t.Fatal(err)
-	}
-	whole, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	last := len(appendHeld(nil, want[500]))
-	for cut := 1; cut <= last; cut++ {
-		if err := os.WriteFile(path, whole[:len(whole)-cut], 0o600); err != nil {
-			t.Fatal(err)
-		}
-		h = open()
-		k := keyspace.Key{DB: 1, Name: "behind"}
-		if err := h.add(k); err != nil {
-			t.Fatal(err)
-		}
-		if got := read(h.reader()); !reflect.DeepEqual(got, append(want[:500:500], k)) {
-			t.Fatalf("with %d bytes cut off: %d keys", cut, len(got))
-		}
-		h.close()
-	}
-	h = open()
-	if err := errors.Join(h.clear(), h.add(keyspace.Key{DB: 0, Name: "a"}), h.add(keyspace.Key{DB: 2, Name: "b"}), h.add(keyspace.Key{DB: 4, Name: "c"}), h.swap(0, 2)); err != nil {
-		t.Fatal(err)
-	}
-	if got := fmt.Sprint(read(h.reader())); got != "[{0 a} {2 b} {4 c} {2 a} {0 b}]" {
-		t.Errorf("swapped: %s", got)
-	}
-	for range 100 {
-		if err := h.swap(0, 2); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if got := read(h.reader()); len(got) != 5 {
-		t.Errorf("swapped again and again the list has %d keys", len(got))
-	}
-	h.close()
-}
-
 func TestSnapshotFile(t *testing.T) {
 	const size = 300000
 	data := bytes.Repeat([]byte("0123456789"), size/10)
@@ -309,14 +221,15 @@ func TestSnapshotFile(t *testing.T) {
 }
 
 func TestStateDamage(t *testing.T) {
-	good := `{"format":1,"id":"abc","source":"redis://a","target":"redis://b","lanes":4,"links":[{"name":"0","start":5,"snapshot":"loaded"}]}`
+	good := `{"format":2,"id":"abc","source":"redis://a","target":"redis://b","lanes":4,"links":[{"name":"0","start":5,"snapshot":"loaded"}]}`
 	for _, c := range []struct{ name, why, data, want string }{
 		{"good", "what a run wrote", good, ""},
 		{"empty", "a crash of the file system", "", "migration.json"},
 		{"cut off", "half a file", good[:len(good)/2], "migration.json"},
 		{"no object", "", "[]", "migration.json"},
-		{"other format", "a newer surecut", strings.Replace(good, `"format":1`, `"format":2`, 1), "format 2"},
-		{"nothing in it", "valid JSON is not enough", `{"format":1}`, "damaged"},
+		{"other format", "a newer surecut", strings.Replace(good, `"format":2`, `"format":3`, 1), "format 3"},
+		{"older format", "its lists of keys are others", strings.Replace(good, `"format":2`, `"format":1`, 1), "format 1"},
+		{"nothing in it", "valid JSON is not enough", `{"format":2}`, "damaged"},
 		{"no lanes", "a division by them", strings.Replace(good, `"lanes":4`, `"lanes":0`, 1), "damaged"},
 		{"unknown progress", "", strings.Replace(good, "loaded", "lost", 1), "damaged"},
 		{"name of a link", "it is a path", strings.Replace(good, `"name":"0"`, `"name":"../x"`, 1), "damaged"},
@@ -361,19 +274,19 @@ func newTestLink(t *testing.T) *link {
 	m.links = []*link{l}
 	var err error
 	dir := t.TempDir()
-	if l.held, err = openHeld(filepath.Join(dir, "held")); err != nil {
+	if l.held, err = keylist.Open(filepath.Join(dir, "held")); err != nil {
 		t.Fatal(err)
 	}
-	if l.doubtful, err = openHeld(filepath.Join(dir, "doubts")); err != nil {
+	if l.doubtful, err = keylist.Open(filepath.Join(dir, "doubts")); err != nil {
 		t.Fatal(err)
 	}
-	if l.suspects, err = openHeld(filepath.Join(dir, "suspects")); err != nil {
+	if l.suspects, err = keylist.Open(filepath.Join(dir, "suspects")); err != nil {
 		t.Fatal(err)
 	}
 	if l.scripts, err = openScripts(filepath.Join(dir, "scripts")); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { l.held.close(); l.doubtful.close(); l.suspects.close(); l.scripts.close() })
+	t.Cleanup(func() { l.held.Close(); l.doubtful.Close(); l.suspects.Close(); l.scripts.close() })
 	return l
 }
 
@@ -741,7 +654,7 @@ func TestHeldAgain(t *testing.T) {
 				t.Errorf("%s: would be applied twice", c.command)
 			}
 			got := map[string]bool{}
-			if err := l.held.each(1<<20, func(k keyspace.Key) error { got[fmt.Sprint(k)] = true; return nil }); err != nil {
+			if err := l.held.Each(func(k keyspace.Key) error { got[fmt.Sprint(k)] = true; return nil }); err != nil {
 				t.Fatal(err)
 			}
 			if s := fmt.Sprint(slices.Sorted(maps.Keys(got))); s != c.want {

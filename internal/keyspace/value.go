@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+
+	"github.com/cespare/xxhash/v2"
 )
 
 // Prefix starts every key that surecut itself writes on a server.
@@ -13,6 +15,11 @@ const Prefix = "__surecut"
 type Key struct {
 	DB   int
 	Name string
+}
+
+// Hash returns 64 bits by which sets of many keys are kept in little memory: two keys may share them.
+func (k Key) Hash() uint64 {
+	return xxhash.Sum64String(k.Name) ^ (uint64(k.DB)+1)*0x9e3779b97f4a7c15
 }
 
 // Type is the type of a value as the TYPE command names it.
