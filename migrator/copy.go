@@ -253,7 +253,7 @@ func (d *dispatcher) copyKeys(ctx context.Context, keys []keyspace.Key, end int6
 			d.fences[c.key] = c.offset
 			d.fenceEnd = min(d.fenceEnd, c.offset)
 		}
-		d.l.clean(keys)
+		d.l.doubts.clean(keys)
 		return nil
 	})
 	return lost, err
@@ -364,7 +364,7 @@ func (d *dispatcher) settleDoubts(ctx context.Context, doubts []failure) error {
 			}
 		}
 	}
-	d.l.noteSettled(keys)
+	d.l.doubts.remember(keys)
 	for len(keys) > 0 {
 		n := min(len(keys), 100)
 		lost, err := d.copyKeys(ctx, keys[:n], d.l.dispatchedMark().offset)
@@ -378,5 +378,5 @@ func (d *dispatcher) settleDoubts(ctx context.Context, doubts []failure) error {
 		}
 		keys = keys[n:]
 	}
-	return d.l.settledDoubts()
+	return d.l.doubts.settled()
 }

@@ -273,7 +273,7 @@ func (d *dispatcher) finish(ctx context.Context) error {
 		if d.resumedEnd > 0 {
 			return nil // the next run settles what is in doubt: lanes have been further than the stream is now
 		}
-		doubts := d.l.takeDoubts()
+		doubts := d.l.doubts.take()
 		if len(doubts) == 0 {
 			return nil
 		}
@@ -340,7 +340,7 @@ func (d *dispatcher) chores(ctx context.Context) error {
 		return err
 	}
 	if d.resumedEnd == 0 { // before, a copy would take checkpoints back
-		if doubts := d.l.takeDoubts(); len(doubts) > 0 {
+		if doubts := d.l.doubts.take(); len(doubts) > 0 {
 			if err := d.settleDoubts(ctx, doubts); err != nil {
 				return err
 			}

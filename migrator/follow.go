@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"surecut/internal/endpoint"
@@ -288,9 +287,9 @@ func (l *link) again(ctx context.Context, err error) (bool, error) {
 func (l *link) reset() error {
 	l.dispatcher.Store(nil)
 	l.mu.Lock()
-	l.lanes, l.dispatched, l.saved, l.units, l.doubts = nil, mark{}, mark{}, map[unit]int64{}, nil
-	l.tainted = map[keyspace.Key]bool{}
+	l.lanes, l.dispatched, l.saved, l.units = nil, mark{}, mark{}, map[unit]int64{}
 	l.mu.Unlock()
+	l.doubts.reset()
 	l.releasing, l.resumed, l.seeking, l.insist = nil, true, true, false
 	l.online.Store(offline)
 	if !l.noOffsets.Load() { // its stream does not go on
@@ -331,12 +330,9 @@ func (l *link) startOver(why error) error {
 	case len(l.m.links) > 1 && l.shard.Slots == nil:
 		return fmt.Errorf("%w; which keys of the target come from this shard cannot be told: start again with a new --state", why)
 	}
-	if err := errors.Join(l.held.Clear(), l.doubtful.Clear(), l.suspects.Clear(), l.forgetReleased()); err != nil {
+	if err := errors.Join(l.held.Clear(), l.doubts.clear(), l.forgetReleased()); err != nil {
 		return err
 	}
-	l.mu.Lock()
-	l.settledKeys, l.manySettled = nil, false
-	l.mu.Unlock()
 	l.m.update(func() {
 		l.st.Again, l.st.Snapshot, l.st.Holding, l.st.Released, l.st.Lost = true, "", false, false, false
 	})
@@ -361,11 +357,7 @@ func (l *link) rewind(ctx context.Context, why error) error {
 	if err != nil {
 		return err
 	}
-	l.mu.Lock()
-	settled, many := l.settledKeys, l.manySettled
-	l.settledKeys = nil
-	l.mu.Unlock()
-	switch lost := record["offset"] == "" || many; {
+	switch lost := record["offset"] == "" || !l.doubts.knowsCopies(); {
 	case l.m.target.via != nil: // one server of several has gone back, and its keys have no checkpoints
 		return why
 	case lost && l.m.target.d.Kind() == endpoint.Standalone: // it came up without its data, and nothing took its place
@@ -373,31 +365,10 @@ func (l *link) rewind(ctx context.Context, why error) error {
 	case lost:
 		return l.startOver(why)
 	}
-	for _, k := range settled {
-		if err := l.doubtful.Add(k); err != nil {
-			return err
-		}
-	}
-	if err := l.doubtful.Save(); err != nil {
+	if err := l.doubts.rewind(); err != nil {
 		return err
 	}
 	return l.holdReleased()
-}
-
-// mostSettled bounds the keys that are remembered for a target that goes back.
-const mostSettled = 100_000
-
-// noteSettled remembers keys that were copied because the target had refused a command.
-func (l *link) noteSettled(keys []keyspace.Key) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if len(l.settledKeys)+len(keys) > mostSettled {
-		l.settledKeys, l.manySettled = nil, true
-		return
-	}
-	for _, k := range keys {
-		l.settledKeys = append(l.settledKeys, keyspace.Key{DB: k.DB, Name: strings.Clone(k.Name)})
-	}
 }
 
 // moved tells the dispatcher that the stream goes on under another replication ID behind an offset: what was read from

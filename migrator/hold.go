@@ -198,7 +198,7 @@ func (l *link) beginRelease() error {
 // releaseAtEnd releases what is held when the stream has ended: the target shall not keep for ever what the source does not.
 func (d *dispatcher) releaseAtEnd(ctx context.Context) error {
 	l := d.l
-	if !l.holding() || l.held.Empty() && l.suspects.Empty() || d.resumedEnd > 0 {
+	if !l.holding() || l.held.Empty() && l.doubts.later.Empty() || d.resumedEnd > 0 {
 		return nil
 	}
 	if l.file != nil {

@@ -269,15 +269,11 @@ func (n *lane) commit(ctx context.Context, txs []*transaction, commands int64) e
 	if err := n.w.commit(ctx, txs); err != nil {
 		return err
 	}
-	n.l.spread(txs)
+	n.l.doubts.spread(txs)
 	n.l.count.applied.Add(commands)
 	for _, x := range txs {
 		n.l.touchUnits(x.units, x.end)
-		now, err := n.l.suspectLater(x.failed)
-		if err != nil {
-			return err
-		}
-		if err := n.l.doubt(now); err != nil {
+		if err := n.l.doubt(x.failed); err != nil {
 			return err
 		}
 	}

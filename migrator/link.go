@@ -82,7 +82,7 @@ type link struct {
 	spool     *spool.Log
 	snap      *snapshotFile
 	held      *keylist.List // keys that the target holds without their expiry until the link has caught up; see hold.go
-	suspects  *keylist.List // keys that may have been changed on the target after it had lost them: to be copied
+	doubts    *doubts
 	scripts   *scripts
 	source    *sourceReader
 	aside     *writer // what the dispatcher applies itself
@@ -111,23 +111,17 @@ type link struct {
 	mu         sync.Mutex
 	phase      phase
 	dispatched mark
-	saved      mark // the checkpoint that the target holds
-	doubts     []failure
-	tainted    map[keyspace.Key]bool // keys in doubt that are not copied yet
-	units      map[unit]int64        // the furthest checkpoint of each unit that the target has acknowledged
+	saved      mark           // the checkpoint that the target holds
+	units      map[unit]int64 // the furthest checkpoint of each unit that the target has acknowledged
 
-	settledKeys []keyspace.Key // copied because of a refusal: a target that goes back forgets that
-	manySettled bool           // too many to remember
-
-	saving   sync.Mutex    // one checkpoint at a time: an older one must not overtake a newer one
-	doubtful *keylist.List // keys of doubts, in a file: a crash must not forget them
+	saving sync.Mutex // one checkpoint at a time: an older one must not overtake a newer one
 }
 
 func newLink(m *Migration, i int, shard endpoint.Shard, reads string) *link {
 	st := &m.state.Links[i]
 	l := &link{m: m, name: st.Name, shard: shard, reads: reads, st: st, dir: filepath.Join(m.cfg.StateDir, "link-"+st.Name), resumed: m.resumed,
 		log: slog.With("link", st.Name, "source", shard.Primary.Addr), mapping: m.cfg.Filter.To(m.target.dbs),
-		ended: make(chan struct{}), failed: make(chan error, 1), units: map[unit]int64{}, tainted: map[keyspace.Key]bool{}}
+		ended: make(chan struct{}), failed: make(chan error, 1), units: map[unit]int64{}}
 	l.earlier = st.countedBefore()
 	l.source = &sourceReader{d: m.cfg.Sides.Source, node: l.node, retryFor: m.cfg.RetryFor, filter: &l.mapping.Filter}
 	l.online.Store(offline)
@@ -249,10 +243,7 @@ func (l *link) open() error {
 	if l.held, err = keylist.Open(filepath.Join(l.dir, "held")); err != nil {
 		return err
 	}
-	if l.doubtful, err = keylist.Open(filepath.Join(l.dir, "doubts")); err != nil {
-		return err
-	}
-	if l.suspects, err = keylist.Open(filepath.Join(l.dir, "suspects")); err != nil {
+	if l.doubts, err = openDoubts(l.dir); err != nil {
 		return err
 	}
 	l.aside = l.m.target.newWriter()
@@ -295,7 +286,7 @@ func (l *link) alignSpool(ctx context.Context) error {
 
 func (l *link) close() error {
 	l.aside.close()
-	err := errors.Join(l.held.Close(), l.doubtful.Close(), l.suspects.Close(), l.scripts.close())
+	err := errors.Join(l.held.Close(), l.doubts.close(), l.scripts.close())
 	if l.spool != nil {
 		err = errors.Join(err, l.spool.Close())
 	}
@@ -452,7 +443,7 @@ func (l *link) stream(ctx, receiving context.Context) error {
 			return err
 		}
 	}
-	if err := errors.Join(l.resumeDoubts(), l.doubtReach(ctx, cp)); err != nil {
+	if err := errors.Join(l.doubts.resume(), l.doubtReach(ctx, cp)); err != nil {
 		return err
 	}
 	l.mu.Lock()

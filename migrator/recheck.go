@@ -91,7 +91,7 @@ func (d *dispatcher) recheck(k keyspace.Key) error {
 	if _, ok := d.l.mapping.Map(k.DB); !ok || !d.l.match(k) || !touch(d.suspects, k) {
 		return nil
 	}
-	if err := d.l.suspects.Add(k); err != nil {
+	if err := d.l.doubts.later.Add(k); err != nil {
 		return fmt.Errorf("write the list of keys to be copied: %w", err)
 	}
 	return nil
@@ -126,25 +126,6 @@ func (d *dispatcher) ask(c *sourceCommand, spec *command.Spec) []piece {
 	}
 }
 
-// suspectLater notes the keys of calls that can wait, and gives the rest.
-func (l *link) suspectLater(failed []failure) (now []failure, err error) {
-	later := false
-	for _, f := range failed {
-		if !f.call.later {
-			now = append(now, f)
-			continue
-		}
-		later = true
-		if err := l.suspects.Add(f.call.key); err != nil {
-			return nil, fmt.Errorf("write the list of keys to be copied: %w", err)
-		}
-	}
-	if later {
-		_, err = l.suspects.Flush() // a run that is killed must not take it along
-	}
-	return now, err
-}
-
 // mostFenced bounds the keys that are copied as of later offsets than have been dispatched: all of them are in memory, and in the
 // checkpoints of the target.
 const mostFenced = 10_000
@@ -168,10 +149,10 @@ func (d *dispatcher) passFences(ctx context.Context) error {
 // copySuspects copies the keys that were noted.
 func (d *dispatcher) copySuspects(ctx context.Context) error {
 	l := d.l
-	if l.suspects.Empty() {
+	if l.doubts.later.Empty() {
 		return nil
 	}
-	list := l.suspects.Cursor()
+	list := l.doubts.later.Cursor()
 	seen := map[uint64]struct{}{}
 	for over := false; !over; {
 		var keys []keyspace.Key
@@ -187,7 +168,7 @@ func (d *dispatcher) copySuspects(ctx context.Context) error {
 				err := d.meet(ctx, d.lanes, func() (err error) { // what the lanes have still to note
 					if k, ok, err = list.Next(); err == nil && !ok {
 						over = true
-						err = l.suspects.Clear()
+						err = l.doubts.later.Clear()
 					}
 					return err
 				})

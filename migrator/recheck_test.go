@@ -39,7 +39,7 @@ func TestSuspects(t *testing.T) {
 				c.change(l)
 			}
 			d := newTestDispatcher(l, nil)
-			list := l.suspects.Cursor()
+			list := l.doubts.later.Cursor()
 			for _, s := range c.steps {
 				p, err := d.plan(&sourceCommand{end: 1000, args: bytes.Fields([]byte(s.command))}, 50000)
 				if err != nil {
@@ -84,7 +84,7 @@ func TestUnwitnessed(t *testing.T) {
 			t.Fatal(err)
 		}
 		got := ""
-		if err := l.suspects.Each(func(k keyspace.Key) error { got += fmt.Sprint(k); return nil }); err != nil || got != c.want {
+		if err := l.doubts.later.Each(func(k keyspace.Key) error { got += fmt.Sprint(k); return nil }); err != nil || got != c.want {
 			t.Errorf("up to %d: noted %q, %v; want %q", c.end, got, err, c.want)
 		}
 	}

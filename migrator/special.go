@@ -169,7 +169,7 @@ func (d *dispatcher) swap(ctx context.Context, c *sourceCommand) error {
 		if err := d.l.held.Swap(first, second); err != nil {
 			return fmt.Errorf("swap held keys: %w", err)
 		}
-		if err := d.l.suspects.Swap(first, second); err != nil {
+		if err := d.l.doubts.later.Swap(first, second); err != nil {
 			return fmt.Errorf("swap keys to be copied: %w", err)
 		}
 		clear(d.touched)

@@ -221,7 +221,7 @@ func TestNobodyKnowsItsKeys(t *testing.T) {
 		if err := l.doubt([]failure{{c, errors.New("ERR unknown command")}}); err != nil {
 			t.Fatal(err)
 		}
-		if err := d.settleDoubts(t.Context(), l.takeDoubts()); err != nil {
+		if err := d.settleDoubts(t.Context(), l.doubts.take()); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -269,7 +269,7 @@ func TestDoubtsSpread(t *testing.T) {
 		return x
 	}
 	doubted := func(x *transaction) (got string) {
-		l.spread([]*transaction{x})
+		l.doubts.spread([]*transaction{x})
 		for _, f := range x.failed {
 			if got += " " + strings.Join(f.call.args, " "); f.call.commands != 0 {
 				t.Errorf("%v would be counted twice", f.call.args)
@@ -285,9 +285,9 @@ func TestDoubtsSpread(t *testing.T) {
 	if got, want := doubted(calls("RENAME reunion renamed", "COPY x y", "COPY renamed copy")), " RENAME reunion renamed COPY renamed copy"; got != want {
 		t.Errorf("later%s, want%s", got, want)
 	}
-	l.clean([]keyspace.Key{{Name: "union"}, {Name: "gone"}, {Name: "reunion"}, {Name: "renamed"}, {Name: "copy"}})
-	if got := doubted(calls("COPY union z", "SUNIONSTORE z copy")); got != "" || len(l.tainted) > 0 {
-		t.Errorf("after they were copied%s, %v", got, l.tainted)
+	l.doubts.clean([]keyspace.Key{{Name: "union"}, {Name: "gone"}, {Name: "reunion"}, {Name: "renamed"}, {Name: "copy"}})
+	if got := doubted(calls("COPY union z", "SUNIONSTORE z copy")); got != "" || len(l.doubts.tainted) > 0 {
+		t.Errorf("after they were copied%s, %v", got, l.doubts.tainted)
 	}
 }
 
@@ -325,19 +325,18 @@ func TestDoubtsOutlive(t *testing.T) {
 	if err := l.doubt([]failure{{call{args: []string{"RENAME", "a", "b"}}, errKeyGone}}); err != nil {
 		t.Fatal(err)
 	}
-	next := newTestLink(t)
-	next.doubtful = l.doubtful
-	if err := next.resumeDoubts(); err != nil {
+	next := &doubts{now: l.doubts.now}
+	if err := next.resume(); err != nil {
 		t.Fatal(err)
 	}
 	var got []string
-	for _, f := range next.takeDoubts() {
+	for _, f := range next.take() {
 		got = append(got, sprintKeys(f.call.keys()))
 	}
 	if strings.Join(got, "") != "[{0 a}][{0 b}]" {
 		t.Errorf("resumed with %q", got)
 	}
-	if err := next.settledDoubts(); err != nil || !next.doubtful.Empty() {
+	if err := next.settled(); err != nil || !next.now.Empty() {
 		t.Errorf("settled doubts stay: %v", err)
 	}
 }

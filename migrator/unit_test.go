@@ -270,23 +270,20 @@ func newTestLink(t *testing.T) *link {
 	m := &Migration{cfg: DefaultConfig(), state: &state{Lanes: 3, Links: []linkState{{Name: "0"}}, TargetWasEmpty: true}}
 	m.target = &target{d: &endpoint.Deployment{}, dbs: keyspace.Databases{Home: -1}, number: 80000, dialect: command.DialectOf(80000, 0), held: command.DialectOf(60000, 0), id: "id", bytes: limiter(0), ops: limiter(0), retryFor: time.Second}
 	m.expiring = newExpiring(1)
-	l := &link{m: m, mapping: keyspace.Filter{}.To(m.target.dbs), name: "0", st: &m.state.Links[0], log: slogDiscard(), units: map[unit]int64{}, tainted: map[keyspace.Key]bool{}, failed: make(chan error, 1), source: &sourceReader{d: &endpoint.Deployment{}, node: func() string { return "" }}}
+	l := &link{m: m, mapping: keyspace.Filter{}.To(m.target.dbs), name: "0", st: &m.state.Links[0], log: slogDiscard(), units: map[unit]int64{}, failed: make(chan error, 1), source: &sourceReader{d: &endpoint.Deployment{}, node: func() string { return "" }}}
 	m.links = []*link{l}
 	var err error
 	dir := t.TempDir()
 	if l.held, err = keylist.Open(filepath.Join(dir, "held")); err != nil {
 		t.Fatal(err)
 	}
-	if l.doubtful, err = keylist.Open(filepath.Join(dir, "doubts")); err != nil {
-		t.Fatal(err)
-	}
-	if l.suspects, err = keylist.Open(filepath.Join(dir, "suspects")); err != nil {
+	if l.doubts, err = openDoubts(dir); err != nil {
 		t.Fatal(err)
 	}
 	if l.scripts, err = openScripts(filepath.Join(dir, "scripts")); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { l.held.Close(); l.doubtful.Close(); l.suspects.Close(); l.scripts.close() })
+	t.Cleanup(func() { l.held.Close(); l.doubts.close(); l.scripts.close() })
 	return l
 }
 

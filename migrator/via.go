@@ -648,7 +648,7 @@ func (l *link) doubtReach(ctx context.Context, cp *checkpoint) error {
 		failed = append(failed, failure{call{key: k}, errInterrupted})
 	}
 	l.log.Info("keys that an earlier run may have written beyond its checkpoint are copied again", "keys", len(keys), "from", cp.offset, "to", end)
-	return l.noteDoubts(failed)
+	return l.doubts.note(failed)
 }
 
 // keysOf names the keys that a command of the source names.
