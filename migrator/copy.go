@@ -243,7 +243,7 @@ func (d *dispatcher) copyKeys(ctx context.Context, keys []keyspace.Key, end int6
 			return err
 		}
 		for _, x := range txs {
-			d.l.touchUnits(x.units, x.end)
+			d.l.positions.acknowledge(x.units, x.end)
 			for _, f := range x.failed {
 				d.l.note(f.call.key.DB, f.call.key.Name, f.call.args[0], "the copy was refused by the target: "+f.reply.Error())
 				lost = append(lost, f.call.key)
@@ -367,7 +367,7 @@ func (d *dispatcher) settleDoubts(ctx context.Context, doubts []failure) error {
 	d.l.doubts.remember(keys)
 	for len(keys) > 0 {
 		n := min(len(keys), 100)
-		lost, err := d.copyKeys(ctx, keys[:n], d.l.dispatchedMark().offset)
+		lost, err := d.copyKeys(ctx, keys[:n], d.l.positions.dispatchedTo().offset)
 		if err != nil {
 			return err
 		}

@@ -150,7 +150,7 @@ func (d *dispatcher) step(ctx context.Context, g group) error {
 	}
 	d.l.count.control.Add(g.control)
 	d.l.count.commands.Add(g.control + int64(len(g.commands)))
-	d.l.setDispatched(mark{offset: g.end, db: g.db, received: g.received})
+	d.l.positions.setDispatched(mark{offset: g.end, db: g.db, received: g.received})
 	if n := len(g.commands); n > 0 {
 		d.quiet = g.commands[n-1].end
 	}
@@ -250,7 +250,7 @@ func (d *dispatcher) pushAll(ctx context.Context, it *item) error {
 
 // meet brings all lanes to a stop, runs f, and lets them go on.
 func (d *dispatcher) meet(ctx context.Context, lanes []*lane, f func() error) error {
-	at := d.l.dispatchedMark()
+	at := d.l.positions.dispatchedTo()
 	it := &item{start: at.offset, startDB: at.db, end: at.offset, received: at.received, meet: newMeeting(lanes, nil)}
 	if err := d.pushAll(ctx, it); err != nil {
 		return err

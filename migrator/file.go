@@ -83,7 +83,7 @@ func (l *link) loadFile(ctx, reading context.Context) error {
 		if err := l.stream(ctx, reading); err != nil {
 			return err
 		}
-		if l.applied().offset < l.file.Size()-l.cut.Load() {
+		if l.positions.applied().offset < l.file.Size()-l.cut.Load() {
 			return l.stopped()
 		}
 	}

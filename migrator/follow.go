@@ -286,9 +286,7 @@ func (l *link) again(ctx context.Context, err error) (bool, error) {
 // reset forgets what the last run of the link had in memory.
 func (l *link) reset() error {
 	l.dispatcher.Store(nil)
-	l.mu.Lock()
-	l.lanes, l.dispatched, l.saved, l.units = nil, mark{}, mark{}, map[unit]int64{}
-	l.mu.Unlock()
+	l.positions.reset()
 	l.doubts.reset()
 	l.releasing, l.resumed, l.seeking, l.insist = nil, true, true, false
 	l.online.Store(offline)
@@ -395,6 +393,6 @@ func (d *dispatcher) revise(ctx context.Context) error {
 			keys = append(keys, k)
 		}
 	}
-	_, err := d.copyKeys(ctx, keys, d.l.dispatchedMark().offset)
+	_, err := d.copyKeys(ctx, keys, d.l.positions.dispatchedTo().offset)
 	return err
 }

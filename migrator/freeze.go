@@ -52,7 +52,7 @@ func (m *Migration) Applied(_ context.Context, link int) (Applied, error) {
 	m.stateMu.Lock()
 	id := l.st.ReplID
 	m.stateMu.Unlock()
-	return Applied{ReplID: id, Offset: l.applied().offset}, nil
+	return Applied{ReplID: id, Offset: l.positions.applied().offset}, nil
 }
 
 // Frame is a link that stands still between two commands.
@@ -181,13 +181,13 @@ var errPassed = errors.New("the offset lies behind")
 
 func (d *dispatcher) applyTo(ctx context.Context, offset int64) error {
 	if offset < d.quiet {
-		return fmt.Errorf("apply to offset %d: %w what is applied (%d)", offset, errPassed, d.l.dispatchedMark().offset)
+		return fmt.Errorf("apply to offset %d: %w what is applied (%d)", offset, errPassed, d.l.positions.dispatchedTo().offset)
 	}
 	if err := d.catchUpTo(ctx, offset); err != nil {
 		return err
 	}
 	if offset < d.quiet {
-		return fmt.Errorf("apply to offset %d: %w: it is no boundary between commands (%d is)", offset, errPassed, d.l.dispatchedMark().offset)
+		return fmt.Errorf("apply to offset %d: %w: it is no boundary between commands (%d is)", offset, errPassed, d.l.positions.dispatchedTo().offset)
 	}
 	if d.l.holding() {
 		return fmt.Errorf("apply to offset %d: %w: the source was lost meanwhile, and the target holds keys without their expiry", offset, errPassed)

@@ -202,7 +202,7 @@ func (d *dispatcher) releaseAtEnd(ctx context.Context) error {
 		return nil
 	}
 	if l.file != nil {
-		if l.dispatchedMark().offset < l.file.Size()-l.cut.Load() {
+		if l.positions.dispatchedTo().offset < l.file.Size()-l.cut.Load() {
 			return nil // told to stop; the next run goes on
 		}
 		return d.endPostponing(ctx)
@@ -223,7 +223,7 @@ func (d *dispatcher) releaseAtEnd(ctx context.Context) error {
 		if len(got) == 0 {
 			return d.meet(ctx, d.lanes, l.endHolding)
 		}
-		at := l.dispatchedMark()
+		at := l.positions.dispatchedTo()
 		var pieces []piece
 		var gone []keyspace.Key
 		for _, c := range got {
@@ -299,7 +299,7 @@ func (d *dispatcher) release(c copied, end int64) []piece {
 func (d *dispatcher) catchUpTo(ctx context.Context, offset int64) error {
 	deadline := time.NewTimer(d.l.m.cfg.RetryFor)
 	defer deadline.Stop()
-	for d.l.dispatchedMark().offset < offset {
+	for d.l.positions.dispatchedTo().offset < offset {
 		select {
 		case g, ok := <-d.groups:
 			if !ok {
@@ -314,7 +314,7 @@ func (d *dispatcher) catchUpTo(ctx context.Context, offset int64) error {
 			return context.Cause(ctx)
 		}
 	}
-	m := d.l.dispatchedMark()
+	m := d.l.positions.dispatchedTo()
 	return d.inject(ctx, group{start: m.offset, startDB: m.db, received: m.received})
 }
 

@@ -272,7 +272,7 @@ func (n *lane) commit(ctx context.Context, txs []*transaction, commands int64) e
 	n.l.doubts.spread(txs)
 	n.l.count.applied.Add(commands)
 	for _, x := range txs {
-		n.l.touchUnits(x.units, x.end)
+		n.l.positions.acknowledge(x.units, x.end)
 		if err := n.l.doubt(x.failed); err != nil {
 			return err
 		}

@@ -51,13 +51,6 @@ var transitions = map[phase][]phase{
 	done:      {},
 }
 
-// mark is a point of the stream.
-type mark struct {
-	offset   int64
-	db       int
-	received int64 // Unix ms
-}
-
 // counts are the counters of one link.
 type counts struct {
 	snapshotBytes, snapshotReceived, snapshotTotal                                                   atomic.Int64
@@ -102,26 +95,21 @@ type link struct {
 	moved    atomic.Pointer[moved] // for the dispatcher
 
 	dispatcher atomic.Pointer[dispatcher]
-	lanes      []*lane         // guarded by mu
 	releasing  *keylist.Cursor // of the dispatcher
 	rehold     bool            // the source was lost: what is held must be released anew; guarded by stateMu
 	ended      chan struct{}
 	failed     chan error
 
-	mu         sync.Mutex
-	phase      phase
-	dispatched mark
-	saved      mark           // the checkpoint that the target holds
-	units      map[unit]int64 // the furthest checkpoint of each unit that the target has acknowledged
-
-	saving sync.Mutex // one checkpoint at a time: an older one must not overtake a newer one
+	mu        sync.Mutex
+	phase     phase
+	positions *positions
 }
 
 func newLink(m *Migration, i int, shard endpoint.Shard, reads string) *link {
 	st := &m.state.Links[i]
 	l := &link{m: m, name: st.Name, shard: shard, reads: reads, st: st, dir: filepath.Join(m.cfg.StateDir, "link-"+st.Name), resumed: m.resumed,
 		log: slog.With("link", st.Name, "source", shard.Primary.Addr), mapping: m.cfg.Filter.To(m.target.dbs),
-		ended: make(chan struct{}), failed: make(chan error, 1), units: map[unit]int64{}}
+		ended: make(chan struct{}), failed: make(chan error, 1), positions: newPositions()}
 	l.earlier = st.countedBefore()
 	l.source = &sourceReader{d: m.cfg.Sides.Source, node: l.node, retryFor: m.cfg.RetryFor, filter: &l.mapping.Filter}
 	l.online.Store(offline)
@@ -446,11 +434,7 @@ func (l *link) stream(ctx, receiving context.Context) error {
 	if err := errors.Join(l.doubts.resume(), l.doubtReach(ctx, cp)); err != nil {
 		return err
 	}
-	l.mu.Lock()
-	maps.Copy(l.units, cp.units)
-	l.dispatched = mark{offset: cp.offset, db: cp.db, received: time.Now().UnixMilli()}
-	l.saved = l.dispatched
-	l.mu.Unlock()
+	l.positions.begin(mark{offset: cp.offset, db: cp.db, received: time.Now().UnixMilli()}, cp.units)
 	whole := ctx
 	g, ctx := errgroup.WithContext(ctx)
 	parse := (&fileFeed{l: l, offset: cp.offset, db: cp.db, reading: receiving, room: semaphore.NewWeighted(parsedBytes)}).run
@@ -482,9 +466,7 @@ func (l *link) stream(ctx, receiving context.Context) error {
 	if l.m.target.via != nil && l.resumed && l.file == nil {
 		d.doubtEnd = l.mayHaveReached(ctx)
 	}
-	l.mu.Lock()
-	l.lanes = lanes
-	l.mu.Unlock()
+	l.positions.follow(lanes)
 	l.dispatcher.Store(d)
 	g.Go(func() error { return parse(ctx, groups) })
 	g.Go(func() error { return l.keepCheckpoint(lanesCtx, receiving) })
@@ -494,7 +476,7 @@ func (l *link) stream(ctx, receiving context.Context) error {
 		if err := d.run(ctx); err != nil {
 			return err
 		}
-		return l.saveCheckpoint(ctx, l.applied())
+		return l.saveCheckpoint(ctx, l.positions.applied())
 	})
 	defer stopLanes()
 	if err := g.Wait(); err != nil {

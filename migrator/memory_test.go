@@ -57,17 +57,17 @@ func TestPassFences(t *testing.T) {
 	d := newTestDispatcher(l, &checkpoint{offset: 100})
 	groups := make(chan group, mostFenced)
 	d.groups = groups
-	l.setDispatched(mark{offset: 100})
+	l.positions.setDispatched(mark{offset: 100})
 	for i := range mostFenced - 1 {
 		d.fences[keyspace.Key{Name: strconv.Itoa(i)}] = int64(101 + i%3)
 		groups <- group{start: int64(100 + i), end: int64(101 + i)}
 	}
-	if err := d.passFences(t.Context()); err != nil || len(d.fences) != mostFenced-1 || l.dispatchedMark().offset != 100 {
-		t.Fatalf("%d fences, at %d: %v", len(d.fences), l.dispatchedMark().offset, err)
+	if err := d.passFences(t.Context()); err != nil || len(d.fences) != mostFenced-1 || l.positions.dispatchedTo().offset != 100 {
+		t.Fatalf("%d fences, at %d: %v", len(d.fences), l.positions.dispatchedTo().offset, err)
 	}
 	d.fences[keyspace.Key{Name: "one more"}] = 102
-	if err := d.passFences(t.Context()); err != nil || len(d.fences) != 0 || l.dispatchedMark().offset != 103 {
-		t.Fatalf("%d fences, at %d: %v", len(d.fences), l.dispatchedMark().offset, err)
+	if err := d.passFences(t.Context()); err != nil || len(d.fences) != 0 || l.positions.dispatchedTo().offset != 103 {
+		t.Fatalf("%d fences, at %d: %v", len(d.fences), l.positions.dispatchedTo().offset, err)
 	}
 	close(groups)
 	for range groups {

@@ -345,7 +345,7 @@ func (m *Migration) Forget(ctx context.Context) error {
 	keys := []ownKey{m.target.ownKey(keyMigration)}
 	for _, l := range m.links {
 		keys = append(keys, m.target.ownKey(m.target.linkKey(l.name)))
-		for u := range l.units { // a unit that is still ahead of its link
+		for u := range l.positions.acknowledgedUnits() { // a unit that is still ahead of its link
 			keys = append(keys, m.target.ownUnit(l.name, u))
 		}
 	}

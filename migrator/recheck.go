@@ -180,7 +180,7 @@ func (d *dispatcher) copySuspects(ctx context.Context) error {
 				keys = append(keys, k)
 			}
 		}
-		if _, err := d.copyKeys(ctx, keys, l.dispatchedMark().offset); err != nil {
+		if _, err := d.copyKeys(ctx, keys, l.positions.dispatchedTo().offset); err != nil {
 			return err
 		}
 		if err := d.passFences(ctx); err != nil {

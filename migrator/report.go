@@ -58,7 +58,7 @@ func (l *link) report() Link {
 	}
 	if l.dispatcher.Load() != nil {
 		bytes, age := l.lag()
-		li.Offset, li.AppliedOffset = l.received(), l.applied().offset
+		li.Offset, li.AppliedOffset = l.received(), l.positions.applied().offset
 		li.LagBytes, li.LagSeconds = bytes, age.Seconds()
 	}
 	return li

@@ -29,8 +29,8 @@ func (d *dispatcher) standstill(ctx context.Context, c *sourceCommand, f func() 
 		if err := f(); err != nil {
 			return err
 		}
-		at := mark{offset: c.end, db: c.db, received: d.l.dispatchedMark().received}
-		d.l.setDispatched(at)
+		at := mark{offset: c.end, db: c.db, received: d.l.positions.dispatchedTo().received}
+		d.l.positions.setDispatched(at)
 		return d.l.saveCheckpoint(ctx, at)
 	})
 }
@@ -198,7 +198,7 @@ func (d *dispatcher) swap(ctx context.Context, c *sourceCommand) error {
 		if err := d.l.aside.commit(ctx, []*transaction{x}); err != nil {
 			return err
 		}
-		d.l.touchUnits(x.units, x.end)
+		d.l.positions.acknowledge(x.units, x.end)
 		d.l.m.rememberWitnesses(swapped)
 		if len(x.failed) > 0 {
 			return fmt.Errorf("refused by the target: %w", x.failed[0].reply)

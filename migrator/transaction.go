@@ -217,7 +217,7 @@ func (w *writer) dropApplied(ctx context.Context, c *conn, txs []*transaction) (
 	for i, x := range txs {
 		applied := false
 		for _, u := range x.units {
-			acknowledged := x.link.acknowledged(u)
+			acknowledged := x.link.positions.acknowledged(u)
 			if !x.doubt && (w.seen[u] == c || acknowledged == 0) {
 				continue
 			}
@@ -267,7 +267,7 @@ func (w *writer) encode(c *conn, x *transaction) {
 	x.written = x.written[:0]
 	for _, u := range x.units {
 		args, fields := w.checkpointOf(x, u)
-		if x.link.acknowledged(u) > 0 {
+		if x.link.positions.acknowledged(u) > 0 {
 			x.written = append(x.written, writtenUnit{u, len(w.out) - first, fields})
 		}
 		for _, a := range args {
@@ -302,7 +302,7 @@ func (w *writer) encode(c *conn, x *transaction) {
 // of them, where the checkpoint was not there. HSET takes several fields since 4.0.
 func (w *writer) checkpointOf(x *transaction, u unit) (cmds [][]string, fields int64) {
 	args := []string{"HSET", w.t.checkpointKey(x.link.name, u), fieldOffset, strconv.FormatInt(x.end, 10)}
-	rest := []string{fieldBefore, strconv.FormatInt(x.link.acknowledged(u), 10)}
+	rest := []string{fieldBefore, strconv.FormatInt(x.link.positions.acknowledged(u), 10)}
 	for k, offset := range x.fence {
 		if x.link.m.unitOf(w.t.slot(k.Name)) == u { // where it is forgotten as well
 			rest = append(rest, fenceField(k), strconv.FormatInt(offset, 10))

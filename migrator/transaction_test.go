@@ -171,7 +171,7 @@ func TestSettleGone(t *testing.T) {
 // had the keys.
 func TestUnseen(t *testing.T) {
 	l := newTestLink(t)
-	l.units[1] = 400
+	l.positions.units[1] = 400
 	dc := fakeReplies(t, []string{"$3 / 500"})
 	x := &transaction{link: l, units: []unit{1}, end: 500, doubt: true, calls: []call{{args: []string{"INCR", "a"}}, {args: []string{"RENAME", "b", "c"}, renew: proves("RENAME")}}}
 	left, err := l.m.target.newWriter().dropApplied(t.Context(), &conn{dc: dc, db: 0}, []*transaction{x})
@@ -248,7 +248,7 @@ func TestInDoubt(t *testing.T) {
 			l := newTestLink(t)
 			dc := fakeReplies(t, []string{fmt.Sprintf("$3 / %d", c.stored)})
 			w := l.m.target.newWriter()
-			l.units[1] = c.before
+			l.positions.units[1] = c.before
 			x := &transaction{link: l, units: []unit{1}, end: end, doubt: true}
 			left, err := w.dropApplied(t.Context(), &conn{dc: dc, db: 0}, []*transaction{x})
 			if err != nil || (len(left) == 1) != c.again {

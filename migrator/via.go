@@ -590,7 +590,7 @@ func (l *link) reserve(offset int64) error {
 
 // settleReach takes the reach back to what was applied: nothing is in doubt any more.
 func (l *link) settleReach(d *dispatcher) error {
-	at := l.applied().offset
+	at := l.positions.applied().offset
 	for _, end := range d.fences {
 		at = max(at, end)
 	}

@@ -22,7 +22,7 @@ func (l *link) keepCheckpoint(ctx, receiving context.Context) error {
 			return nil
 		case <-tick.C:
 		}
-		at := l.applied()
+		at := l.positions.applied()
 		if err := l.saveCheckpoint(ctx, at); err != nil && ctx.Err() == nil {
 			return err
 		}
@@ -52,24 +52,10 @@ func (l *link) keepCheckpoint(ctx, receiving context.Context) error {
 	}
 }
 
-// applied gives the point up to which everything has been applied.
-func (l *link) applied() mark {
-	at := l.dispatchedMark() // before the lanes are asked: what comes later lies behind it
-	l.mu.Lock()
-	lanes := l.lanes
-	l.mu.Unlock()
-	for _, n := range lanes {
-		if it := n.oldest(); it != nil && it.start < at.offset {
-			at = mark{offset: it.start, db: it.startDB, received: it.received}
-		}
-	}
-	return at
-}
-
 // appliedTime gives when that was received which is not applied yet, Unix ms: now where there is none. 0: a part of it may have
 // been kept back by the source, so that this says nothing of when the source ran it.
 func (l *link) appliedTime() int64 {
-	now, at := time.Now().UnixMilli(), l.applied()
+	now, at := time.Now().UnixMilli(), l.positions.applied()
 	switch {
 	case at.offset < l.online.Load():
 		return 0
@@ -81,35 +67,20 @@ func (l *link) appliedTime() int64 {
 
 // saveCheckpoint makes the target remember a point, if it lies ahead of what it remembers.
 func (l *link) saveCheckpoint(ctx context.Context, at mark) error {
-	l.saving.Lock()
-	defer l.saving.Unlock()
-	l.mu.Lock()
-	saved := l.saved.offset
-	stale := l.saved.offset >= at.offset && l.saved != mark{}
-	if l.saved == (mark{}) {
-		saved = -1
-	}
-	l.mu.Unlock()
-	if stale {
+	return l.positions.save(at, func(saved int64) error {
+		l.m.stateMu.Lock()
+		replID := l.st.ReplID
+		l.m.stateMu.Unlock()
+		if err := errors.Join(l.held.Save(), l.doubts.later.Save(), l.scripts.save()); err != nil {
+			return err
+		}
+		err := l.m.target.saveLink(ctx, l.name, saved, "replication_id", replID, "offset", fmt.Sprint(at.offset),
+			"db", fmt.Sprint(at.db), "shard", l.primary())
+		if err != nil {
+			return fmt.Errorf("save the checkpoint: %w", err)
+		}
 		return nil
-	}
-	l.m.stateMu.Lock()
-	replID := l.st.ReplID
-	l.m.stateMu.Unlock()
-	if err := errors.Join(l.held.Save(), l.doubts.later.Save(), l.scripts.save()); err != nil {
-		return err
-	}
-	err := l.m.target.saveLink(ctx, l.name, saved, "replication_id", replID, "offset", fmt.Sprint(at.offset),
-		"db", fmt.Sprint(at.db), "shard", l.primary())
-	if err != nil {
-		return fmt.Errorf("save the checkpoint: %w", err)
-	}
-	l.mu.Lock()
-	if l.saved.offset < at.offset || l.saved == (mark{}) {
-		l.saved = at
-	}
-	l.mu.Unlock()
-	return nil
+	})
 }
 
 // compact deletes the checkpoints of units that say no more than the link's own: everything is applied up to there.
@@ -127,57 +98,21 @@ func (l *link) compact(ctx context.Context, d *dispatcher) error {
 		fenced[d.lane(slot).unitOf(slot)] = true
 	}
 	var keys []ownKey
-	l.mu.Lock()
-	for u, offset := range l.units {
-		if offset <= l.saved.offset && !fenced[u] {
-			keys = append(keys, l.m.target.ownUnit(l.name, u))
-			delete(l.units, u)
-		}
+	for _, u := range l.positions.forgetSettled(fenced) {
+		keys = append(keys, l.m.target.ownUnit(l.name, u))
 	}
-	l.mu.Unlock()
 	return l.m.target.forgetOwn(ctx, keys)
 }
 
 // verifyUnits asks the target for every checkpoint that it has acknowledged: a server that restarted without its data,
 // or a replica that was promoted too early, has lost some, and what was applied with them.
 func (l *link) verifyUnits(ctx context.Context) error {
-	l.mu.Lock()
-	units := maps.Clone(l.units)
-	l.mu.Unlock()
-	return l.m.target.verifyUnits(ctx, l.name, units)
-}
-
-// touchUnits notes a checkpoint that the target has acknowledged.
-func (l *link) touchUnits(units []unit, end int64) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	for _, u := range units {
-		l.units[u] = max(l.units[u], end)
-	}
-}
-
-// acknowledged gives the furthest checkpoint of a unit that the target has acknowledged.
-func (l *link) acknowledged(u unit) int64 {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.units[u]
-}
-
-func (l *link) setDispatched(m mark) {
-	l.mu.Lock()
-	l.dispatched = m
-	l.mu.Unlock()
-}
-
-func (l *link) dispatchedMark() mark {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.dispatched
+	return l.m.target.verifyUnits(ctx, l.name, l.positions.acknowledgedUnits())
 }
 
 // lag is what the target has not applied of what was received, in bytes and by age.
 func (l *link) lag() (bytes int64, age time.Duration) {
-	at := l.applied()
+	at := l.positions.applied()
 	bytes = l.received() - at.offset
 	if bytes <= 0 {
 		return 0, 0
@@ -190,7 +125,7 @@ const offline = math.MaxInt64
 
 // nearlyCaughtUp says that the target lags by less than --max-lag behind a source that is connected.
 func (l *link) nearlyCaughtUp() bool {
-	if l.applied().offset < l.online.Load() {
+	if l.positions.applied().offset < l.online.Load() {
 		return false
 	}
 	bytes, age := l.lag()
