@@ -14,9 +14,11 @@ import (
 // dispatcher hands the commands of the stream to the lanes of their keys. All that has to happen between two
 // commands happens here, so that one goroutine decides on the order of everything.
 type dispatcher struct {
-	l      *link
-	lanes  []*lane
-	groups <-chan group
+	l         *link
+	lanes     []*lane
+	stretches <-chan stretch
+	open      stretch // the one that is being dispatched
+	at        int     // of its groups, the next one
 
 	resumed    map[unit]int64         // units that were ahead of the checkpoint when the run began
 	resumedEnd int64                  // the furthest of them
@@ -54,8 +56,8 @@ type piece struct {
 	all      bool // touches keys that nobody can name: every lane meets
 }
 
-func newDispatcher(l *link, lanes []*lane, groups <-chan group, cp *checkpoint) *dispatcher {
-	d := &dispatcher{l: l, lanes: lanes, groups: groups, resumed: map[unit]int64{}, witnessed: cp.witnessed,
+func newDispatcher(l *link, lanes []*lane, stretches <-chan stretch, cp *checkpoint) *dispatcher {
+	d := &dispatcher{l: l, lanes: lanes, stretches: stretches, resumed: map[unit]int64{}, witnessed: cp.witnessed,
 		touched: map[uint64]struct{}{}, suspects: map[uint64]struct{}{}, fences: map[keyspace.Key]int64{}, lacks: map[keyspace.Key]bool{},
 		quiet: cp.offset, freezes: make(chan *Frame), over: make(chan struct{}), wake: make(chan struct{}, 1)}
 	for u, offset := range cp.units {
@@ -72,6 +74,9 @@ func newDispatcher(l *link, lanes []*lane, groups <-chan group, cp *checkpoint) 
 	return d
 }
 
+// groupsBetweenChores is how many groups are dispatched before other things have their turn: the target may be slow.
+const groupsBetweenChores = 64
+
 // run dispatches until the stream ends, and returns once the lanes have applied all of it.
 func (d *dispatcher) run(ctx context.Context) error {
 	tick := time.NewTicker(100 * time.Millisecond)
@@ -80,46 +85,67 @@ func (d *dispatcher) run(ctx context.Context) error {
 		if err := d.chores(ctx); err != nil {
 			return err
 		}
-		g, ok, err := d.next(ctx, tick.C)
+		more, err := d.await(ctx, tick.C)
 		if err != nil {
 			return err
 		}
-		if !ok {
-			if err := d.finish(ctx); err != nil {
+		if !more {
+			break
+		}
+		for n := 0; n < groupsBetweenChores && d.pending(); n++ {
+			if err := d.step(ctx, d.take()); err != nil {
 				return err
 			}
-			if err := d.releaseAtEnd(ctx); err != nil {
-				return err
-			}
-			return d.finish(ctx)
-		}
-		if g == nil {
-			continue
-		}
-		if err := d.step(ctx, *g); err != nil {
-			return err
 		}
 	}
+	if err := d.finish(ctx); err != nil {
+		return err
+	}
+	if err := d.releaseAtEnd(ctx); err != nil {
+		return err
+	}
+	return d.finish(ctx)
 }
 
-// next gives the next group; nil where something else came first; ok is false at the end of the stream.
-func (d *dispatcher) next(ctx context.Context, tick <-chan time.Time) (g *group, ok bool, err error) {
+// await returns when there are groups to dispatch, or something else to do first; false at the end of the stream.
+func (d *dispatcher) await(ctx context.Context, tick <-chan time.Time) (more bool, err error) {
+	if d.pending() {
+		select {
+		case f := <-d.freezes:
+			return true, d.frozen(ctx, f)
+		default:
+			return true, nil
+		}
+	}
 	select {
-	case g, ok := <-d.groups:
-		return &g, ok, nil
+	case c, ok := <-d.stretches:
+		d.open, d.at = c, 0
+		return ok, nil
 	case f := <-d.freezes:
-		return nil, true, d.frozen(ctx, f)
+		return true, d.frozen(ctx, f)
 	case <-d.wake:
 	case <-tick:
 	case <-ctx.Done():
-		return nil, true, context.Cause(ctx)
+		return true, context.Cause(ctx)
 	}
-	return nil, true, nil
+	return true, nil
+}
+
+// pending says whether groups were received that are not dispatched.
+func (d *dispatcher) pending() bool { return d.at < len(d.open.groups) }
+
+// take returns the next group of those that are pending. Its stretch makes room for others with the last one.
+func (d *dispatcher) take() group {
+	g := d.open.groups[d.at]
+	if d.at++; !d.pending() {
+		d.open.done()
+		d.at = 0
+	}
+	return g
 }
 
 // step dispatches one group and counts its bytes as dispatched.
 func (d *dispatcher) step(ctx context.Context, g group) error {
-	defer g.done()
 	if err := d.l.reserve(g.end); err != nil {
 		return err
 	}

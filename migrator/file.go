@@ -120,7 +120,7 @@ type fileFeed struct {
 }
 
 // run sends groups until the file ends, or the migration is told to stop.
-func (f *fileFeed) run(ctx context.Context, out chan<- group) error {
+func (f *fileFeed) run(ctx context.Context, out chan<- stretch) error {
 	defer close(out)
 	for f.reading.Err() == nil {
 		c, end, fresh, err := f.l.file.Commands(f.offset)
@@ -139,8 +139,9 @@ func (f *fileFeed) run(ctx context.Context, out chan<- group) error {
 }
 
 // part sends the groups of one file. What is behind its last command, annotations and the like, counts with that.
-func (f *fileFeed) part(ctx context.Context, c *files.Commands, end int64, out chan<- group) error {
-	p := &parser{r: c.Reader, room: f.room, filter: &f.l.mapping.Filter, received: func() int64 { return f.l.st.StartedMs }, offset: f.offset, db: f.db, observe: f.l.observer()}
+func (f *fileFeed) part(ctx context.Context, c *files.Commands, end int64, out chan<- stretch) (err error) {
+	p := &parser{r: c.Reader, room: f.room, filter: &f.l.mapping.Filter, received: func() int64 { return f.l.st.StartedMs }, offset: f.offset, db: f.db, observe: f.l.observer(), out: out}
+	defer func() { err = errors.Join(err, p.flush(ctx)) }()
 	for over := false; !over && f.reading.Err() == nil; {
 		g, err := p.next()
 		switch {
@@ -155,13 +156,8 @@ func (f *fileFeed) part(ctx context.Context, c *files.Commands, end int64, out c
 		default:
 			f.offset, f.db = g.end, g.db
 		}
-		if err := g.take(ctx, p.room); err != nil {
+		if err := p.add(ctx, g); err != nil {
 			return err
-		}
-		select {
-		case out <- g:
-		case <-ctx.Done():
-			return context.Cause(ctx)
 		}
 	}
 	return nil

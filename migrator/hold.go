@@ -300,14 +300,18 @@ func (d *dispatcher) catchUpTo(ctx context.Context, offset int64) error {
 	deadline := time.NewTimer(d.l.m.cfg.RetryFor)
 	defer deadline.Stop()
 	for d.l.positions.dispatchedTo().offset < offset {
+		if d.pending() {
+			if err := d.step(ctx, d.take()); err != nil {
+				return err
+			}
+			continue
+		}
 		select {
-		case g, ok := <-d.groups:
+		case c, ok := <-d.stretches:
 			if !ok {
 				return errStreamEnded
 			}
-			if err := d.step(ctx, g); err != nil {
-				return err
-			}
+			d.open, d.at = c, 0
 		case <-deadline.C:
 			return fmt.Errorf("offset %d of the source was not received within %v", offset, d.l.m.cfg.RetryFor)
 		case <-ctx.Done():

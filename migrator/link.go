@@ -450,7 +450,7 @@ func (l *link) stream(ctx, receiving context.Context) error {
 		p.observe = l.observer()
 		parse = p.run
 	}
-	groups := make(chan group, 1024)
+	stretches := make(chan stretch, 16)
 	lanes := make([]*lane, l.m.state.Lanes)
 	lanesCtx, stopLanes := context.WithCancel(ctx)
 	for i := range lanes {
@@ -462,13 +462,13 @@ func (l *link) stream(ctx, receiving context.Context) error {
 			return nil
 		})
 	}
-	d := newDispatcher(l, lanes, groups, cp)
+	d := newDispatcher(l, lanes, stretches, cp)
 	if l.m.target.via != nil && l.resumed && l.file == nil {
 		d.doubtEnd = l.mayHaveReached(ctx)
 	}
 	l.positions.follow(lanes)
 	l.dispatcher.Store(d)
-	g.Go(func() error { return parse(ctx, groups) })
+	g.Go(func() error { return parse(ctx, stretches) })
 	g.Go(func() error { return l.keepCheckpoint(lanesCtx, receiving) })
 	g.Go(func() error {
 		defer stopLanes()

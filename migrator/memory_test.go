@@ -22,7 +22,7 @@ func TestParserWaits(t *testing.T) {
 	if err := log.Close(); err != nil {
 		t.Fatal(err)
 	}
-	out, over := make(chan group, 1024), make(chan error, 1)
+	out, over := make(chan stretch, 1024), make(chan error, 1)
 	go func() { over <- p.run(t.Context(), out) }()
 	for deadline := time.Now().Add(10 * time.Second); len(out) < parsedBytes/size-1 && time.Now().Before(deadline); {
 		time.Sleep(time.Millisecond)
@@ -39,11 +39,12 @@ func TestParserWaits(t *testing.T) {
 		}
 	}()
 	defer d.lane(keyspace.Slot("a")).stop()
-	for g := range out {
-		if err := d.step(t.Context(), g); err != nil {
-			t.Fatal(err)
+	for s := range out {
+		for d.open, d.at = s, 0; d.pending(); n++ {
+			if err := d.step(t.Context(), d.take()); err != nil {
+				t.Fatal(err)
+			}
 		}
-		n++
 	}
 	if err := <-over; err != nil || n != values {
 		t.Errorf("%d of %d commands, %v", n, values, err)
@@ -55,12 +56,12 @@ func TestPassFences(t *testing.T) {
 	l := newTestLink(t)
 	l.m.cfg.RetryFor = time.Minute
 	d := newTestDispatcher(l, &checkpoint{offset: 100})
-	groups := make(chan group, mostFenced)
-	d.groups = groups
+	stretches := make(chan stretch, mostFenced)
+	d.stretches = stretches
 	l.positions.setDispatched(mark{offset: 100})
 	for i := range mostFenced - 1 {
 		d.fences[keyspace.Key{Name: strconv.Itoa(i)}] = int64(101 + i%3)
-		groups <- group{start: int64(100 + i), end: int64(101 + i)}
+		stretches <- stretch{groups: []group{{start: int64(100 + i), end: int64(101 + i)}}}
 	}
 	if err := d.passFences(t.Context()); err != nil || len(d.fences) != mostFenced-1 || l.positions.dispatchedTo().offset != 100 {
 		t.Fatalf("%d fences, at %d: %v", len(d.fences), l.positions.dispatchedTo().offset, err)
@@ -69,8 +70,8 @@ func TestPassFences(t *testing.T) {
 	if err := d.passFences(t.Context()); err != nil || len(d.fences) != 0 || l.positions.dispatchedTo().offset != 103 {
 		t.Fatalf("%d fences, at %d: %v", len(d.fences), l.positions.dispatchedTo().offset, err)
 	}
-	close(groups)
-	for range groups {
+	close(stretches)
+	for range stretches {
 	}
 	for i := range mostFenced {
 		d.fences[keyspace.Key{Name: strconv.Itoa(i)}] = 900

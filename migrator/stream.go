@@ -17,7 +17,7 @@ import (
 	"surecut/internal/spool"
 )
 
-// source command of the stream; args belong to it.
+// sourceCommand is a command of the stream. Its args stay as they are for as long as anybody holds them.
 type sourceCommand struct {
 	end  int64 // offset of its last byte
 	db   int
@@ -32,28 +32,38 @@ type group struct {
 	received   int64
 	commands   []sourceCommand
 	control    int64 // PING, SELECT, REPLCONF, MULTI, EXEC
-
-	room   *semaphore.Weighted // what it takes of it is given back once it is dispatched
-	weight int64
 }
 
-// parsedBytes bounds what is parsed and not dispatched: a command may have 512 MiB.
-const parsedBytes = 8 << 20
+// stretch is a part of the stream: groups that were received together. It is what travels from the parser to the dispatcher: to wake a goroutine for
+// every command would cost more than the command.
+type stretch struct {
+	groups []group
+	room   *semaphore.Weighted // nil: it takes none
+	weight int64               // what it takes of the room until it is dispatched
+}
 
-// take waits until there is room for the group; the largest takes all of it.
-func (g *group) take(ctx context.Context, room *semaphore.Weighted) error {
-	g.room, g.weight = room, min(g.end-g.start, parsedBytes)
-	if room.Acquire(ctx, g.weight) != nil {
+// Bounds of what is parsed and not dispatched: a command may have 512 MiB.
+const (
+	parsedBytes   = 8 << 20
+	stretchBytes  = 1 << 20 // a stretch is sent on once its groups have as many
+	stretchGroups = 4096
+)
+
+// take waits until there is room for the stretch; the largest takes all of it.
+func (c *stretch) take(ctx context.Context, room *semaphore.Weighted) error {
+	c.room, c.weight = room, min(c.groups[len(c.groups)-1].end-c.groups[0].start, parsedBytes)
+	if room.Acquire(ctx, c.weight) != nil {
 		return context.Cause(ctx)
 	}
 	return nil
 }
 
 // done gives back what take has taken.
-func (g *group) done() {
-	if g.room != nil {
-		g.room.Release(g.weight)
+func (c *stretch) done() {
+	if c.room != nil {
+		c.room.Release(c.weight)
 	}
+	*c = stretch{}
 }
 
 // parser turns the spooled stream into groups.
@@ -67,6 +77,56 @@ type parser struct {
 	keys     []int // reused
 	observe  func(db int, args [][]byte, at time.Time)
 	close    func()
+
+	out  chan<- stretch
+	open []group // of the next stretch
+	mem  slabs
+}
+
+// slabs are where a parser puts what outlives its reader's buffer. Each is a piece of memory that many commands share, in place of an
+// allocation for each of them; it lives as long as one of them does.
+type slabs struct {
+	bytes    []byte
+	args     [][]byte
+	commands []sourceCommand
+}
+
+// Sizes of slabs. They bound what one command that is held for long keeps in memory beside itself.
+const (
+	slabBytes    = 64 << 10
+	slabArgs     = 1024
+	slabCommands = 256
+)
+
+// keep copies the arguments of a command.
+func (s *slabs) keep(args [][]byte) [][]byte {
+	size := 0
+	for _, a := range args {
+		size += len(a)
+	}
+	if cap(s.bytes)-len(s.bytes) < size {
+		s.bytes = make([]byte, 0, max(size, slabBytes))
+	}
+	if cap(s.args)-len(s.args) < len(args) {
+		s.args = make([][]byte, 0, max(len(args), slabArgs))
+	}
+	first := len(s.args)
+	for _, a := range args {
+		from := len(s.bytes)
+		s.bytes = append(s.bytes, a...)
+		s.args = append(s.args, s.bytes[from:len(s.bytes):len(s.bytes)])
+	}
+	return s.args[first:len(s.args):len(s.args)]
+}
+
+// add appends a command to those of a group, which are the last ones that were added.
+func (s *slabs) add(group []sourceCommand, c sourceCommand) []sourceCommand {
+	if len(s.commands) == cap(s.commands) {
+		s.commands = append(make([]sourceCommand, 0, max(2*len(group), slabCommands)), group...)
+	}
+	s.commands = append(s.commands, c)
+	n := len(s.commands)
+	return s.commands[n-len(group)-1 : n : n]
 }
 
 // commandReader splits a stream into commands.
@@ -80,10 +140,14 @@ type spooled struct {
 	r        *spool.Reader
 	rest     []byte
 	received int64
+	before   func() error // is called before anything is waited for
 }
 
 func (s *spooled) Read(p []byte) (int, error) {
 	if len(s.rest) == 0 {
+		if err := s.before(); err != nil {
+			return 0, err
+		}
 		data, _, received, err := s.r.Next(s.ctx)
 		if err != nil {
 			return 0, err
@@ -101,31 +165,56 @@ func newParser(ctx context.Context, log *spool.Log, filter *keyspace.Filter, off
 		return nil, fmt.Errorf("read the spool from offset %d: %w", offset, err)
 	}
 	from := &spooled{ctx: ctx, r: r}
-	return &parser{r: resp.NewReader(from), room: semaphore.NewWeighted(parsedBytes), filter: filter, received: func() int64 { return from.received }, offset: offset, db: db, close: func() { _ = r.Close() }}, nil
+	p := &parser{r: resp.NewReader(from), room: semaphore.NewWeighted(parsedBytes), filter: filter, received: func() int64 { return from.received }, offset: offset, db: db, close: func() { _ = r.Close() }}
+	from.before = func() error { return p.flush(ctx) }
+	return p, nil
 }
 
-// run sends groups until the spool is closed and read to its last whole command.
-func (p *parser) run(ctx context.Context, out chan<- group) error {
+// run sends the groups until the spool is closed and read to its last whole command.
+func (p *parser) run(ctx context.Context, out chan<- stretch) error {
 	defer close(out)
+	p.out = out
 	for {
 		g, err := p.next()
 		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
-			return nil
+			return p.flush(ctx)
 		}
 		if err != nil {
 			if ctx.Err() != nil {
 				return context.Cause(ctx)
 			}
-			return fmt.Errorf("stream at offset %d: %w", p.offset, err)
+			return errors.Join(p.flush(ctx), fmt.Errorf("stream at offset %d: %w", p.offset, err))
 		}
-		if err := g.take(ctx, p.room); err != nil {
+		if err := p.add(ctx, g); err != nil {
 			return err
 		}
-		select {
-		case out <- g:
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		}
+	}
+}
+
+// add puts a group into the open stretch, and sends that on once it is large enough.
+func (p *parser) add(ctx context.Context, g group) error {
+	p.open = append(p.open, g)
+	if len(p.open) < stretchGroups && g.end-p.open[0].start < stretchBytes {
+		return nil
+	}
+	return p.flush(ctx)
+}
+
+// flush sends the open stretch on, before what follows is waited for.
+func (p *parser) flush(ctx context.Context) error {
+	if len(p.open) == 0 {
+		return nil
+	}
+	c := stretch{groups: p.open}
+	p.open = make([]group, 0, min(2*len(p.open), stretchGroups))
+	if err := c.take(ctx, p.room); err != nil {
+		return err
+	}
+	select {
+	case p.out <- c:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
 	}
 }
 
@@ -173,9 +262,9 @@ func (p *parser) next() (group, error) {
 		case is(args, "PING", 0), is(args, "REPLCONF", 0):
 		default:
 			control = false
-			c := sourceCommand{end: end, db: db, args: copyArgs(args)}
+			c := sourceCommand{end: end, db: db, args: p.mem.keep(args)}
 			p.rename(&c)
-			g.commands = append(g.commands, c)
+			g.commands = p.mem.add(g.commands, c)
 		}
 		if control {
 			g.control++
@@ -211,20 +300,4 @@ func (p *parser) rename(c *sourceCommand) {
 
 func is(args [][]byte, name string, argc int) bool {
 	return len(args[0]) == len(name) && (argc == 0 || len(args) == argc) && bytes.EqualFold(args[0], []byte(name))
-}
-
-// copyArgs gives arguments that outlive the reader's buffer, in one allocation.
-func copyArgs(args [][]byte) [][]byte {
-	size := 0
-	for _, a := range args {
-		size += len(a)
-	}
-	buf := make([]byte, 0, size)
-	out := make([][]byte, len(args))
-	for i, a := range args {
-		from := len(buf)
-		buf = append(buf, a...)
-		out[i] = buf[from:len(buf):len(buf)]
-	}
-	return out
 }

@@ -79,14 +79,14 @@ func groupsOf(t *testing.T, log *spool.Log, db int) ([]group, error) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	out := make(chan group, 100000)
+	out := make(chan stretch, 100000)
 	if err := log.Close(); err != nil {
 		t.Fatal(err)
 	}
 	err = p.run(t.Context(), out)
 	var all []group
-	for g := range out {
-		all = append(all, g)
+	for c := range out {
+		all = append(all, c.groups...)
 	}
 	return all, err
 }
@@ -782,7 +782,7 @@ func TestParserObserves(t *testing.T) {
 	if err := log.Close(); err != nil {
 		t.Fatal(err)
 	}
-	out := make(chan group, 100)
+	out := make(chan stretch, 100)
 	if err := p.run(t.Context(), out); err != nil {
 		t.Fatal(err)
 	}
