@@ -37,8 +37,20 @@ type dispatcher struct {
 
 	doubtEnd int64 // through a proxy: up to here an earlier run may have applied commands
 
-	pieces []piece // reused
-	keys   []int   // reused
+	done  mark      // everything up to here is with the lanes, or waits for handOver
+	ready [][]*item // by lane: what waits for handOver
+
+	items   slab[item]
+	calls   slab[call]
+	strings slab[string]
+
+	// Reused from one command to the next.
+	pieces  []piece
+	planned []piece
+	run1    []call
+	forms   [][][]byte
+	dated   [][][]byte
+	keys    []int
 }
 
 // injection is what the source said of held keys at an offset: it is applied exactly after the command that ends there.
@@ -59,7 +71,7 @@ type piece struct {
 func newDispatcher(l *link, lanes []*lane, stretches <-chan stretch, cp *checkpoint) *dispatcher {
 	d := &dispatcher{l: l, lanes: lanes, stretches: stretches, resumed: map[unit]int64{}, witnessed: cp.witnessed,
 		touched: map[uint64]struct{}{}, suspects: map[uint64]struct{}{}, fences: map[keyspace.Key]int64{}, lacks: map[keyspace.Key]bool{},
-		quiet: cp.offset, freezes: make(chan *Frame), over: make(chan struct{}), wake: make(chan struct{}, 1)}
+		ready: make([][]*item, len(lanes)), quiet: cp.offset, freezes: make(chan *Frame), over: make(chan struct{}), wake: make(chan struct{}, 1)}
 	for u, offset := range cp.units {
 		if offset > cp.offset {
 			d.resumed[u] = offset
@@ -96,6 +108,9 @@ func (d *dispatcher) run(ctx context.Context) error {
 			if err := d.step(ctx, d.take()); err != nil {
 				return err
 			}
+		}
+		if err := d.handOver(ctx); err != nil {
+			return err
 		}
 	}
 	if err := d.finish(ctx); err != nil {
@@ -144,7 +159,7 @@ func (d *dispatcher) take() group {
 	return g
 }
 
-// step dispatches one group and counts its bytes as dispatched.
+// step dispatches one group. Its commands are with the lanes, and count as dispatched, once handOver was called.
 func (d *dispatcher) step(ctx context.Context, g group) error {
 	if err := d.l.reserve(g.end); err != nil {
 		return err
@@ -163,7 +178,7 @@ func (d *dispatcher) step(ctx context.Context, g group) error {
 		if p.act == nil {
 			continue
 		}
-		if err := d.send(ctx, g, d.pieces); err != nil {
+		if err := errors.Join(d.send(ctx, g, d.pieces), d.handOver(ctx)); err != nil {
 			return err
 		}
 		d.pieces = d.pieces[:0]
@@ -176,7 +191,7 @@ func (d *dispatcher) step(ctx context.Context, g group) error {
 	}
 	d.l.count.control.Add(g.control)
 	d.l.count.commands.Add(g.control + int64(len(g.commands)))
-	d.l.positions.setDispatched(mark{offset: g.end, db: g.db, received: g.received})
+	d.done = mark{offset: g.end, db: g.db, received: g.received}
 	if n := len(g.commands); n > 0 {
 		d.quiet = g.commands[n-1].end
 	}
@@ -185,25 +200,49 @@ func (d *dispatcher) step(ctx context.Context, g group) error {
 	return nil
 }
 
-// send queues pieces at their lanes, what belongs together as one item.
+// handOver gives the lanes what waits for them, and counts it as dispatched.
+func (d *dispatcher) handOver(ctx context.Context) error {
+	for i, items := range d.ready {
+		if len(items) == 0 {
+			continue
+		}
+		if err := d.lanes[i].push(ctx, items...); err != nil {
+			return err
+		}
+		clear(items)
+		d.ready[i] = items[:0]
+	}
+	if d.done != (mark{}) {
+		d.l.positions.setDispatched(d.done)
+		d.done = mark{}
+	}
+	return nil
+}
+
+// send queues pieces for their lanes, what belongs together as one item.
 func (d *dispatcher) send(ctx context.Context, g group, pieces []piece) error {
 	if len(pieces) == 0 {
 		return nil
 	}
 	if d.l.m.target.cluster {
-		return d.sendBySlot(ctx, g, pieces)
+		d.sendBySlot(g, pieces)
+		return nil
 	}
-	it := newItem(g, pieces)
+	it := d.item(g, pieces)
 	lanes := d.lanesOf(pieces)
 	if len(lanes) == 1 {
-		return lanes[0].push(ctx, it)
+		d.queue(lanes[0], it)
+		return nil
 	}
 	it.meet = newMeeting(lanes, lanes[0])
 	return d.pushAll(ctx, it)
 }
 
+// queue has an item wait for handOver.
+func (d *dispatcher) queue(n *lane, it *item) { d.ready[n.id] = append(d.ready[n.id], it) }
+
 // sendBySlot makes one item of the pieces of each slot: a cluster's transaction lives in one slot.
-func (d *dispatcher) sendBySlot(ctx context.Context, g group, pieces []piece) error {
+func (d *dispatcher) sendBySlot(g group, pieces []piece) {
 	for len(pieces) > 0 {
 		slot := pieces[0].slot
 		other := func(p piece) bool { return p.slot != slot }
@@ -218,43 +257,52 @@ func (d *dispatcher) sendBySlot(ctx context.Context, g group, pieces []piece) er
 				}
 			}
 		}
-		if err := d.lane(slot).push(ctx, newItem(g, own)); err != nil {
-			return err
-		}
+		d.queue(d.lane(slot), d.item(g, own))
 		pieces = rest
 	}
-	return nil
 }
 
-func newItem(g group, pieces []piece) *item {
-	it := &item{start: g.start, startDB: g.startDB, received: g.received, slot: pieces[0].slot, calls: make([]call, len(pieces))}
-	for i, p := range pieces {
-		it.calls[i] = p.call
-		it.calls[i].commands = p.commands
-		it.end = p.end
-		it.commands += p.commands
+// item puts together the pieces that a lane applies in one go. Those without a command only make its checkpoint speak for a slot.
+func (d *dispatcher) item(g group, pieces []piece) *item {
+	it := &d.items.take(1, slabCalls)[0]
+	*it = item{start: g.start, startDB: g.startDB, received: g.received, slot: pieces[0].slot}
+	n := 0
+	for i := range pieces {
+		it.end = pieces[i].end
+		it.commands += pieces[i].commands
+		if pieces[i].call.args != nil {
+			n++
+		}
+	}
+	it.calls = d.calls.take(n, slabCalls)[:0]
+	for i := range pieces {
+		p := &pieces[i]
+		if p.call.args == nil {
+			continue
+		}
+		it.calls = append(it.calls, p.call)
+		it.calls[len(it.calls)-1].commands = p.commands
 		for _, a := range p.call.args {
 			it.bytes += len(a) + 32
 		}
 	}
-	it.calls = slices.DeleteFunc(it.calls, func(c call) bool { return c.args == nil })
 	return it
 }
 
 func (d *dispatcher) lane(slot uint16) *lane { return d.lanes[int(slot)%len(d.lanes)] }
 
-// lanesOf names the lanes that pieces concern, in their order.
+// lanesOf returns the lanes that pieces concern, in their order.
 func (d *dispatcher) lanesOf(pieces []piece) []*lane {
-	first := d.lane(pieces[0].slot)
+	first := int(pieces[0].slot) % len(d.lanes)
 	one := true
-	for _, p := range pieces {
-		if p.all {
+	for i := range pieces {
+		if pieces[i].all {
 			return d.lanes
 		}
-		one = one && d.lane(p.slot) == first
+		one = one && int(pieces[i].slot)%len(d.lanes) == first
 	}
 	if one {
-		return []*lane{first}
+		return d.lanes[first : first+1]
 	}
 	var lanes []*lane
 	for _, n := range d.lanes {
@@ -265,7 +313,11 @@ func (d *dispatcher) lanesOf(pieces []piece) []*lane {
 	return lanes
 }
 
+// pushAll hands an item over to all lanes that meet for it, behind what waits for them.
 func (d *dispatcher) pushAll(ctx context.Context, it *item) error {
+	if err := d.handOver(ctx); err != nil {
+		return err
+	}
 	for _, n := range it.meet.lanes {
 		if err := n.push(ctx, it); err != nil {
 			return err
@@ -276,6 +328,9 @@ func (d *dispatcher) pushAll(ctx context.Context, it *item) error {
 
 // meet brings all lanes to a stop, runs f, and lets them go on.
 func (d *dispatcher) meet(ctx context.Context, lanes []*lane, f func() error) error {
+	if err := d.handOver(ctx); err != nil {
+		return err
+	}
 	at := d.l.positions.dispatchedTo()
 	it := &item{start: at.offset, startDB: at.db, end: at.offset, received: at.received, meet: newMeeting(lanes, nil)}
 	if err := d.pushAll(ctx, it); err != nil {
@@ -321,7 +376,7 @@ func (d *dispatcher) inject(ctx context.Context, g group) error {
 		for _, c := range in.keys { // not before now: a command before the offset may have had a key copied as of a later one
 			pieces = append(pieces, d.release(c, g.start)...)
 		}
-		if err := d.send(ctx, at, pieces); err != nil {
+		if err := errors.Join(d.send(ctx, at, pieces), d.handOver(ctx)); err != nil {
 			return err
 		}
 	}

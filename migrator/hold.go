@@ -35,45 +35,45 @@ func proves(name string) int64 {
 	return 0
 }
 
-// hold takes the expiry from a call that would let its key expire before the link has caught up; also from one that
+// hold appends a call to run, without its expiry where that would let its key expire before the link has caught up; also from one that
 // was relative, however far away it is, since its date is that of receipt and not that of the command. The target is
 // asked in passing whether it still has the key: what expired there while nobody applied anything is copied again.
-func (d *dispatcher) hold(c *sourceCommand, x call, relative bool) []call {
+func (d *dispatcher) hold(run []call, c *sourceCommand, x call, relative bool) []call {
 	if d.l.file != nil {
-		return d.postpone(c, x)
+		return d.postpone(run, c, x)
 	}
 	if strings.EqualFold(x.args[0], "PERSIST") && len(x.args) == 2 {
 		if !d.holds() {
 			x.renew = always
-			return []call{x}
+			return append(run, x)
 		}
-		return d.keepHeld(c, x)
+		return d.keepHeld(run, c, x)
 	}
 	at, ok := absoluteExpiry(x.args)
 	if !ok {
-		return []call{x}
+		return append(run, x)
 	}
 	if !d.holds() || !relative && at > d.l.sourceNow()+d.l.m.cfg.HoldExpiry.Milliseconds() {
 		x.renew = renews(x.args[0], at)
-		return []call{x}
+		return append(run, x)
 	}
 	if strings.EqualFold(x.args[0], "RESTORE") {
 		d.noteHeld(c, x.args[1])
 		x.args = append([]string(nil), x.args...)
 		x.args[2], x.expires = "0", 0
-		return []call{x}
+		return append(run, x)
 	}
-	return d.keepHeld(c, x)
+	return d.keepHeld(run, c, x)
 }
 
 // keepHeld gives what a key gets in place of its expiry.
-func (d *dispatcher) keepHeld(c *sourceCommand, x call) []call {
+func (d *dispatcher) keepHeld(run []call, c *sourceCommand, x call) []call {
 	d.noteHeld(c, x.args[1])
 	there := x
 	there.args, there.renew, there.expires = []string{"EXISTS", x.args[1]}, always, 0
 	there.commands = 0
 	x.args, x.expires = []string{"PERSIST", x.args[1]}, 0
-	return []call{there, x}
+	return append(run, there, x)
 }
 
 func (d *dispatcher) noteHeld(c *sourceCommand, name string) {
@@ -301,7 +301,7 @@ func (d *dispatcher) catchUpTo(ctx context.Context, offset int64) error {
 	defer deadline.Stop()
 	for d.l.positions.dispatchedTo().offset < offset {
 		if d.pending() {
-			if err := d.step(ctx, d.take()); err != nil {
+			if err := errors.Join(d.step(ctx, d.take()), d.handOver(ctx)); err != nil {
 				return err
 			}
 			continue

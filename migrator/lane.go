@@ -67,6 +67,9 @@ type lane struct {
 	inflight *item // the oldest one that is being applied
 	stopped  bool
 	forget   map[unit][]pastFence
+
+	batch []*item // reused by take
+	calls []call  // reused by apply
 }
 
 // pastFence is a fence that has been dispatched past. Its field may go once the unit's checkpoint says no less.
@@ -81,9 +84,9 @@ func newLane(l *link, id int) *lane {
 	return n
 }
 
-// push queues an item; it waits while the lane has enough to do. A lane that has stopped ends the context too, with the reason.
-func (n *lane) push(ctx context.Context, it *item) error {
-	if !n.queued(it) {
+// push queues items; it waits while the lane has enough to do. A lane that has stopped ends the context too, with the reason.
+func (n *lane) push(ctx context.Context, items ...*item) error {
+	if !n.queued(items...) {
 		<-ctx.Done()
 		return context.Cause(ctx)
 	}
@@ -91,17 +94,20 @@ func (n *lane) push(ctx context.Context, it *item) error {
 }
 
 // queued is push; false where the lane has stopped.
-func (n *lane) queued(it *item) bool {
+func (n *lane) queued(items ...*item) bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	for !n.stopped && len(n.queue) > 0 && (n.bytes > laneQueueBytes || len(n.queue) >= laneQueueItems) {
-		n.changed.Wait()
+	for _, it := range items {
+		for !n.stopped && len(n.queue) > 0 && (n.bytes > laneQueueBytes || len(n.queue) >= laneQueueItems) {
+			n.changed.Broadcast()
+			n.changed.Wait()
+		}
+		if n.stopped {
+			return false
+		}
+		n.queue = append(n.queue, it)
+		n.bytes += it.bytes
 	}
-	if n.stopped {
-		return false
-	}
-	n.queue = append(n.queue, it)
-	n.bytes += it.bytes
 	n.changed.Broadcast()
 	return true
 }
@@ -150,11 +156,11 @@ func (n *lane) take() []*item {
 		bytes += n.queue[count].bytes
 		count++
 	}
-	batch := append([]*item(nil), n.queue[:count]...)
-	clear(n.queue[:count])
-	if n.queue = n.queue[count:]; len(n.queue) == 0 {
-		n.queue = nil
-	}
+	batch := append(n.batch[:0], n.queue[:count]...)
+	n.batch = batch
+	left := copy(n.queue, n.queue[count:])
+	clear(n.queue[left:])
+	n.queue = n.queue[:left]
 	n.bytes -= bytes
 	n.inflight = batch[0]
 	n.changed.Broadcast()
@@ -211,25 +217,36 @@ func (n *lane) attend(ctx context.Context, m *meeting, it *item) error {
 	}
 }
 
-// apply builds one transaction per unit and commits them.
+// apply builds one transaction for each unit and commits them.
 func (n *lane) apply(ctx context.Context, batch []*item) error {
 	var txs []*transaction
 	byUnit := map[unit]*transaction{}
-	commands := int64(0)
+	size := map[unit]int{}
+	commands, total := int64(0), 0
+	for _, it := range batch {
+		size[n.unitOf(it.slot)] += len(it.calls)
+		total += len(it.calls)
+	}
+	if cap(n.calls) < total {
+		n.calls = make([]call, 0, total)
+	}
+	room := n.calls[:0:total]
 	for _, it := range batch {
 		commands += it.commands
 		u := n.unitOf(it.slot)
 		x := byUnit[u]
 		if x == nil {
 			x = n.transaction(it)
+			x.calls, room = room[:0:size[u]], room[size[u]:size[u]:cap(room)]
 			byUnit[u] = x
 			txs = append(txs, x)
-			continue
 		}
 		x.end = it.end
 		x.calls = append(x.calls, it.calls...)
 	}
-	return n.commit(ctx, txs, commands)
+	err := n.commit(ctx, txs, commands)
+	clear(n.calls[:total])
+	return err
 }
 
 func (n *lane) unitOf(slot uint16) unit {

@@ -153,8 +153,8 @@ func (d *dispatcher) settleUnsent(c *sourceCommand, j judgement) error {
 	return nil
 }
 
-// whole returns the pieces of a command that is passed on with all its keys, as these calls.
-func (d *dispatcher) whole(c *sourceCommand, spec *command.Spec, calls [][][]byte, relative bool) []piece {
+// whole appends the pieces of a command that is passed on with all its keys, as these calls.
+func (d *dispatcher) whole(pieces []piece, c *sourceCommand, spec *command.Spec, calls [][][]byte, relative bool) []piece {
 	db, _ := d.l.mapping.Map(c.db)
 	slots := make([]uint16, 0, 4)
 	for _, k := range d.keys {
@@ -168,11 +168,11 @@ func (d *dispatcher) whole(c *sourceCommand, spec *command.Spec, calls [][][]byt
 	} else {
 		slots = append(slots, 0)
 	}
-	var pieces []piece
+	first := len(pieces)
 	for i, args := range calls {
-		x := call{db: db, args: strs(args), key: key, renew: proves(strings.ToUpper(view(args[0]))),
+		x := call{db: db, args: d.strs(args), key: key, renew: proves(strings.ToUpper(view(args[0]))),
 			claims: spec.Name == "XCLAIM" && d.l.m.target.claims}
-		run := []call{x}
+		run := append(d.run1[:0], x)
 		if d.l.file != nil && expiresFields(spec.Name) {
 			d.notePassedFields(c, x)
 		}
@@ -180,7 +180,7 @@ func (d *dispatcher) whole(c *sourceCommand, spec *command.Spec, calls [][][]byt
 			if _, at, ok := command.ExpireAt(args); ok {
 				x.expires = at
 			}
-			run = d.hold(c, x, relative)
+			run = d.hold(run[:0], c, x, relative)
 		}
 		if i == 0 {
 			run[0].reads, run[0].more = d.reads(c, spec)
@@ -192,8 +192,9 @@ func (d *dispatcher) whole(c *sourceCommand, spec *command.Spec, calls [][][]byt
 			pieces = append(pieces, piece{slot: slots[0], end: c.end, call: x})
 		}
 		if i == 0 {
-			pieces[0].commands = 1
+			pieces[first].commands = 1
 		}
+		d.run1 = run
 	}
 	for _, s := range slots[1:] { // so that the lanes of all keys meet
 		pieces = append(pieces, piece{slot: s, end: c.end})
@@ -245,7 +246,7 @@ func (d *dispatcher) split(c *sourceCommand, spec *command.Spec) []piece {
 		if !hasDB || !d.l.match(keyspace.Key{DB: c.db, Name: name}) || !d.wanted(c, name, slot) {
 			continue
 		}
-		args := append([]string{verb}, strs(c.args[k:k+spec.SplitStep])...)
+		args := append([]string{verb}, d.strs(c.args[k:k+spec.SplitStep])...)
 		pieces = append(pieces, piece{slot: slot, end: c.end, call: call{db: db, args: args, key: keyspace.Key{DB: c.db, Name: name}}})
 	}
 	pieces[0].commands = 1
@@ -336,7 +337,7 @@ func (d *dispatcher) message(c *sourceCommand, spec *command.Spec) plan {
 		d.l.count.applied.Add(1)
 		return plan{}
 	}
-	return plan{pieces: []piece{{slot: slot, end: c.end, commands: 1, call: call{db: d.l.m.target.ownDB(), args: strs(c.args), message: true}}}}
+	return plan{pieces: []piece{{slot: slot, end: c.end, commands: 1, call: call{db: d.l.m.target.ownDB(), args: d.strs(c.args), message: true}}}}
 }
 
 // planScript runs a script where it may touch what it does not declare: at a point that all lanes have reached.
@@ -422,7 +423,7 @@ func (d *dispatcher) everyLane(c *sourceCommand) (plan, error) {
 	}
 	all := !d.l.m.target.cluster
 	pieces := []piece{{slot: slot, end: c.end, commands: 1, all: all,
-		call: call{db: db, args: strs(c.args), key: key, unnamed: true, reads: d.l.file == nil && len(d.keys) > 0, more: d.names(c, 1)}}}
+		call: call{db: db, args: d.strs(c.args), key: key, unnamed: true, reads: d.l.file == nil && len(d.keys) > 0, more: d.names(c, 1)}}}
 	for _, name := range d.names(c, 0) {
 		pieces = append(pieces, piece{slot: slot, end: c.end, all: all, call: learn(db, keyspace.Key{DB: c.db, Name: name})})
 	}
@@ -498,7 +499,7 @@ func (d *dispatcher) acrossDatabases(c *sourceCommand, name string, to keyspace.
 	if from == into && name == "MOVE" {
 		return plan{}, fmt.Errorf("databases %d and %d of the source are one on the target", c.db, to.DB)
 	}
-	args := strs(c.args)
+	args := d.strs(c.args)
 	args[at] = strconv.Itoa(into)
 	key := keyspace.Key{DB: c.db, Name: view(c.args[d.keys[0]])}
 	pieces := []piece{{slot: d.l.m.target.slot(key.Name), end: c.end, commands: 1,
@@ -510,16 +511,17 @@ func (d *dispatcher) acrossDatabases(c *sourceCommand, name string, to keyspace.
 	return plan{pieces: pieces}, nil
 }
 
-// view reads bytes as a string without copying; the bytes must not change any more.
-func view(p []byte) string { return unsafe.String(unsafe.SliceData(p), len(p)) }
-
-func strs(args [][]byte) []string {
-	out := make([]string, len(args))
+// strs returns arguments as strings, without copying their bytes.
+func (d *dispatcher) strs(args [][]byte) []string {
+	out := d.strings.take(len(args), slabArgs)
 	for i, a := range args {
 		out[i] = view(a)
 	}
 	return out
 }
+
+// view reads bytes as a string without copying; the bytes must not change any more.
+func view(p []byte) string { return unsafe.String(unsafe.SliceData(p), len(p)) }
 
 // printable shows a key or a command's name without control characters, shortened.
 func printable(s string) string {

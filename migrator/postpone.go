@@ -26,10 +26,10 @@ const postponement = 100_000_000_000_000
 func postponed(at int64) int64 { return min(max(at, 1), math.MaxInt64-postponement) + postponement }
 
 // postpone changes the expiry that a call gives its key.
-func (d *dispatcher) postpone(c *sourceCommand, x call) []call {
+func (d *dispatcher) postpone(run []call, c *sourceCommand, x call) []call {
 	at, ok := absoluteExpiry(x.args)
 	if !ok {
-		return []call{x}
+		return append(run, x)
 	}
 	d.noteHeld(c, x.args[1])
 	x.expires = 0 // it does not expire before the file has been applied
@@ -39,7 +39,7 @@ func (d *dispatcher) postpone(c *sourceCommand, x call) []call {
 	} else {
 		x.args = []string{"PEXPIREAT", x.args[1], strconv.FormatInt(postponed(at), 10)}
 	}
-	return []call{x}
+	return append(run, x)
 }
 
 // notePassedFields reports fields of a hash whose expiry has passed: the target deletes them at once, and cannot renew them.

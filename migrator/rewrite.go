@@ -12,12 +12,14 @@ const mostLacking = 100_000
 // clock, and other forms where the target is older than the source.
 func (d *dispatcher) rewritten(c *sourceCommand, spec *command.Spec, received int64) (calls [][][]byte, relative bool, outcome command.Outcome) {
 	dialect := d.l.m.target.dialect
-	calls = [][][]byte{c.args}
+	d.forms = append(d.forms[:0], c.args)
+	calls = d.forms
 	if spec.Expires {
 		if d.l.holding() {
 			dialect = d.l.m.target.held
 		}
-		if cmds, changed := command.AbsoluteExpiry(nil, c.args, received+d.l.skew.Load(), dialect); changed {
+		cmds, changed := command.AbsoluteExpiry(d.dated[:0], c.args, received+d.l.skew.Load(), dialect)
+		if d.dated = cmds; changed {
 			calls, relative = cmds, true
 		}
 	}
@@ -55,7 +57,8 @@ func (d *dispatcher) planWhole(c *sourceCommand, spec *command.Spec, received in
 		d.l.count.applied.Add(1)
 		return plan{}, nil
 	}
-	return plan{pieces: append(d.ask(c, spec), d.whole(c, spec, calls, relative)...)}, nil
+	d.planned = d.whole(append(d.planned[:0], d.ask(c, spec)...), c, spec, calls, relative)
+	return plan{pieces: d.planned}, nil
 }
 
 // lacking reports a command whose type the target does not have, each key once.

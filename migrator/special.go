@@ -231,7 +231,7 @@ func (d *dispatcher) copySwapped(ctx context.Context, first, second int, end int
 
 // everywhere carries SCRIPT and FUNCTION commands to every primary of the target: they belong to no key.
 func (d *dispatcher) everywhere(ctx context.Context, c *sourceCommand, container, sub string) error {
-	args := strs(c.args)
+	args := d.strs(c.args)
 	if container == "SCRIPT" && sub == "LOAD" && len(args) == 3 {
 		if err := d.l.scripts.add(args[2]); err != nil {
 			return err

@@ -80,53 +80,34 @@ type parser struct {
 
 	out  chan<- stretch
 	open []group // of the next stretch
-	mem  slabs
-}
 
-// slabs are where a parser puts what outlives its reader's buffer. Each is a piece of memory that many commands share, in place of an
-// allocation for each of them; it lives as long as one of them does.
-type slabs struct {
-	bytes    []byte
-	args     [][]byte
+	bytes    slab[byte]
+	args     slab[[]byte]
 	commands []sourceCommand
 }
 
-// Sizes of slabs. They bound what one command that is held for long keeps in memory beside itself.
-const (
-	slabBytes    = 64 << 10
-	slabArgs     = 1024
-	slabCommands = 256
-)
-
-// keep copies the arguments of a command.
-func (s *slabs) keep(args [][]byte) [][]byte {
+// keep copies the arguments of a command out of the reader's buffer.
+func (p *parser) keep(args [][]byte) [][]byte {
 	size := 0
 	for _, a := range args {
 		size += len(a)
 	}
-	if cap(s.bytes)-len(s.bytes) < size {
-		s.bytes = make([]byte, 0, max(size, slabBytes))
+	kept, bytes := p.args.take(len(args), slabArgs), p.bytes.take(size, slabBytes)
+	for i, a := range args {
+		n := copy(bytes, a)
+		kept[i], bytes = bytes[:n:n], bytes[n:]
 	}
-	if cap(s.args)-len(s.args) < len(args) {
-		s.args = make([][]byte, 0, max(len(args), slabArgs))
-	}
-	first := len(s.args)
-	for _, a := range args {
-		from := len(s.bytes)
-		s.bytes = append(s.bytes, a...)
-		s.args = append(s.args, s.bytes[from:len(s.bytes):len(s.bytes)])
-	}
-	return s.args[first:len(s.args):len(s.args)]
+	return kept
 }
 
-// add appends a command to those of a group, which are the last ones that were added.
-func (s *slabs) add(group []sourceCommand, c sourceCommand) []sourceCommand {
-	if len(s.commands) == cap(s.commands) {
-		s.commands = append(make([]sourceCommand, 0, max(2*len(group), slabCommands)), group...)
+// command appends a command to those of a group, which are the last ones that were appended.
+func (p *parser) command(group []sourceCommand, c sourceCommand) []sourceCommand {
+	if len(p.commands) == cap(p.commands) {
+		p.commands = append(make([]sourceCommand, 0, max(2*len(group), slabCommands)), group...)
 	}
-	s.commands = append(s.commands, c)
-	n := len(s.commands)
-	return s.commands[n-len(group)-1 : n : n]
+	p.commands = append(p.commands, c)
+	n := len(p.commands)
+	return p.commands[n-len(group)-1 : n : n]
 }
 
 // commandReader splits a stream into commands.
@@ -262,9 +243,9 @@ func (p *parser) next() (group, error) {
 		case is(args, "PING", 0), is(args, "REPLCONF", 0):
 		default:
 			control = false
-			c := sourceCommand{end: end, db: db, args: p.mem.keep(args)}
+			c := sourceCommand{end: end, db: db, args: p.keep(args)}
 			p.rename(&c)
-			g.commands = p.mem.add(g.commands, c)
+			g.commands = p.command(g.commands, c)
 		}
 		if control {
 			g.control++
