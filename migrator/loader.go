@@ -348,9 +348,9 @@ func (ld *loader) restoreOn(ctx context.Context, w *writer, addr string, b *batc
 	res := p.exchange()
 	var dated []loadKey
 	for i, k := range keys {
-		reply := res[at[i]]
+		reply := res[at[i]].err
 		if at[i] > 0 && reply == nil {
-			if e := res[at[i]-1]; e != nil && (i == 0 || at[i-1] != at[i]-1) {
+			if e := res[at[i]-1].err; e != nil && (i == 0 || at[i-1] != at[i]-1) {
 				return nil, nil, fmt.Errorf("target %s: database %d: %w", addr, k.db, e)
 			}
 		}

@@ -10,8 +10,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/redis/rueidis"
-
 	"surecut/internal/command"
 	"surecut/internal/endpoint"
 	"surecut/internal/keyspace"
@@ -175,20 +173,24 @@ func (w *writer) attemptNode(ctx context.Context, addr string, txs []*transactio
 		w.drop(addr)
 		return txs, err, ctx.Err()
 	}
-	w.out = w.out[:0]
-	ends := make([]int, len(txs))
-	for i, x := range txs {
-		w.encode(c, x)
-		ends[i] = len(w.out)
-	}
-	if err := w.t.claim.hold(ctx); err != nil { // the target may have been waited for meanwhile
+	p, err := w.pipe(ctx, addr)
+	if err != nil {
 		return txs, err, ctx.Err()
 	}
-	res := c.dc.DoMulti(ctx, w.out...)
+	ends := make([]int, len(txs))
+	for i, x := range txs {
+		w.encode(p, x)
+		ends[i] = p.sent
+	}
+	if err := w.t.claim.hold(ctx); err != nil { // the target may have been waited for meanwhile
+		p.forget()
+		return txs, err, ctx.Err()
+	}
+	res := p.exchange()
 	lost, start := false, 0
 	for i, x := range txs {
 		if w.t.fronted {
-			x.watched = res[start].Error()
+			x.watched = res[start].err
 			start++
 		}
 		why, err := x.settle(res[start:ends[i]])
@@ -202,7 +204,7 @@ func (w *writer) attemptNode(ctx context.Context, addr string, txs []*transactio
 			}
 			continue
 		}
-		left, again, lost, c.db = append(left, x), why, lost || x.doubt, -1
+		left, again, lost, p.db = append(left, x), why, lost || x.doubt, -1
 	}
 	if lost {
 		w.drop(addr)
@@ -247,20 +249,19 @@ func (w *writer) dropApplied(ctx context.Context, c *conn, txs []*transaction) (
 }
 
 // encode appends the commands of one transaction, SELECTs where they are needed.
-func (w *writer) encode(c *conn, x *transaction) {
-	add := func(args ...string) { w.out = append(w.out, arbitrary(c.dc, args...)) }
+func (w *writer) encode(p *pipe, x *transaction) {
 	selectDB := func(db int) {
-		if c.db != db {
-			add("SELECT", strconv.Itoa(db))
-			c.db = db
+		if p.db != db {
+			p.add("SELECT", strconv.Itoa(db))
+			p.db = db
 			w.t.wroteTo(db)
 		}
 	}
 	if w.t.fronted {
-		add("WATCH", w.t.checkpointKey(x.link.name, x.units[0]))
+		p.add("WATCH", w.t.checkpointKey(x.link.name, x.units[0]))
 	}
-	first := len(w.out)
-	add("MULTI")
+	first := p.sent
+	p.add("MULTI")
 	if !w.t.cluster {
 		selectDB(w.t.ownDB())
 	}
@@ -268,14 +269,14 @@ func (w *writer) encode(c *conn, x *transaction) {
 	for _, u := range x.units {
 		args, fields := w.checkpointOf(x, u)
 		if x.link.positions.acknowledged(u) > 0 {
-			x.written = append(x.written, writtenUnit{u, len(w.out) - first, fields})
+			x.written = append(x.written, writtenUnit{u, p.sent - first, fields})
 		}
 		for _, a := range args {
-			add(a...)
+			p.add(a...)
 		}
 	}
 	if len(x.forget) > 0 {
-		add(append([]string{"HDEL", w.t.checkpointKey(x.link.name, x.units[0])}, x.forget...)...)
+		p.add(append([]string{"HDEL", w.t.checkpointKey(x.link.name, x.units[0])}, x.forget...)...)
 	}
 	for i := range x.calls {
 		if !w.t.cluster {
@@ -284,17 +285,17 @@ func (w *writer) encode(c *conn, x *transaction) {
 		c := &x.calls[i]
 		c.asked = 0
 		for _, name := range c.gone(x.link.m.expiring) {
-			add("EXISTS", name)
+			p.add("EXISTS", name)
 			c.asked++
 		}
 		if c.expires > 0 {
 			x.link.m.expiring.note(c.db, c.args[1], c.expires)
 		}
 		x.link.m.expiring.learn(c)
-		c.pos = len(w.out) - first
-		add(c.args...)
+		c.pos = p.sent - first
+		p.add(c.args...)
 	}
-	add("EXEC")
+	p.add("EXEC")
 	x.sent = time.Now()
 }
 
@@ -332,75 +333,78 @@ func (c *call) gone(e *expiring) (names []string) {
 
 // settle reads the replies of one transaction. again says why it was not applied and may be sent once more;
 // x.doubt is set where the connection broke and nobody knows.
-func (x *transaction) settle(res []rueidis.RedisResult) (again, err error) {
-	for _, r := range res {
-		if err := r.NonRedisError(); err != nil {
+func (x *transaction) settle(res []answer) (again, err error) {
+	for i := range res {
+		if res[i].kind == answerNone {
 			x.doubt = true
-			return err, nil
+			return res[i].err, nil
 		}
 	}
-	replies, err := res[len(res)-1].ToArray()
-	if rueidis.IsRedisNil(err) && x.link.m.target.fronted { // what it watched has changed, or the proxy has changed servers
+	exec := res[len(res)-1]
+	switch {
+	case exec.kind == answerNil && x.link.m.target.fronted: // what it watched has changed, or the proxy has changed servers
 		return errors.New("a transaction was not run"), nil
+	case exec.kind == answerNil:
+		return x.refused(res, errors.New("EXEC ran nothing"))
+	case exec.kind != answerList:
+		return x.refused(res, exec.err)
 	}
-	if err != nil {
-		return x.refused(res, err)
-	}
+	replies := exec.list
 	for _, u := range x.written {
-		if n, err := replies[u.pos-1].AsInt64(); err == nil && n == u.fields {
+		if m := replies[u.pos-1]; m.kind == answerInt && m.n == u.fields {
 			return nil, fmt.Errorf("checkpoint %d is gone: %w", u.unit, errRegressed)
 		}
 	}
-	now := time.Now().UnixMilli()
 	late := time.Since(x.sent).Milliseconds() > expiryAhead/2 // what has expired meanwhile was not asked for
-	for _, c := range x.calls {
-		if foundGone(replies[c.pos-1-c.asked:c.pos-1]) || late && len(c.gone(x.link.m.expiring)) > 0 {
-			x.failed = append(x.failed, failure{c, errExpired})
-			continue
+	for i := range x.calls {
+		c := &x.calls[i]
+		why := errExpired
+		if !foundGone(replies[c.pos-1-c.asked:c.pos-1]) && (!late || len(c.gone(x.link.m.expiring)) == 0) {
+			why = c.told(&replies[c.pos-1], x.link.m.expiring)
 		}
-		m := replies[c.pos-1]
-		if e := m.Error(); e != nil && !rueidis.IsRedisNil(e) {
-			x.failed = append(x.failed, failure{c, e})
-			continue
-		}
-		n, e := m.AsInt64()
-		if c.learns && e == nil && n > 0 {
-			x.link.m.expiring.note(c.db, c.key.Name, now+n)
-		}
-		if e == nil && n == 0 && c.renew > now || rueidis.IsRedisNil(e) && c.renew == always || c.lacksField(m, now) || c.claims && isEmpty(m) {
-			x.failed = append(x.failed, failure{c, errKeyGone})
+		if why != nil {
+			x.failed = append(x.failed, failure{*c, why})
 		}
 	}
 	return nil, nil
 }
 
+// told returns what the reply to a call says against its key being as it was on the source. What it tells of expiries is remembered.
+func (c *call) told(m *answer, e *expiring) error {
+	now := time.Now().UnixMilli()
+	switch {
+	case m.kind == answerError:
+		return m.err
+	case c.learns && m.kind == answerInt && m.n > 0:
+		e.note(c.db, c.key.Name, now+m.n)
+	}
+	if m.kind == answerInt && m.n == 0 && c.renew > now || m.kind == answerNil && c.renew == always || c.lacksField(m, now) || c.claims && m.kind == answerList && len(m.list) == 0 {
+		return errKeyGone
+	}
+	return nil
+}
+
 // foundGone reads the replies of the EXISTS before a call.
-func foundGone(replies []rueidis.RedisMessage) bool {
-	return slices.ContainsFunc(replies, func(m rueidis.RedisMessage) bool {
-		n, err := m.AsInt64()
-		return err == nil && n == 0
-	})
+func foundGone(replies []answer) bool {
+	return slices.ContainsFunc(replies, func(m answer) bool { return m.kind == answerInt && m.n == 0 })
 }
 
 // lacksField says whether a call renewed or took away the expiry of a field that the target has not (any more).
-func (c *call) lacksField(m rueidis.RedisMessage, now int64) bool {
+func (c *call) lacksField(m *answer, now int64) bool {
+	if m.kind != answerList || len(m.list) == 0 {
+		return false
+	}
+	said := func(n int64) bool {
+		return slices.ContainsFunc(m.list, func(m answer) bool { return m.kind == answerInt && m.n == n })
+	}
 	if strings.EqualFold(c.args[0], "HPERSIST") {
-		replies, err := m.AsIntSlice()
-		return err == nil && (slices.Contains(replies, -2) || len(replies) == 1 && replies[0] == -1) // -1: a new one
+		return said(-2) || len(m.list) == 1 && said(-1) // -1: a new one
 	}
 	if len(c.args) < 3 || !strings.EqualFold(c.args[0], "HPEXPIREAT") {
 		return false
 	}
-	if at, err := strconv.ParseInt(c.args[2], 10, 64); err != nil || at <= now {
-		return false
-	}
-	replies, err := m.AsIntSlice()
-	return err == nil && slices.Contains(replies, -2)
-}
-
-func isEmpty(m rueidis.RedisMessage) bool {
-	list, err := m.ToArray()
-	return err == nil && len(list) == 0
+	at, err := strconv.ParseInt(c.args[2], 10, 64)
+	return err == nil && at > now && said(-2)
 }
 
 // errKeyGone is the failure of a call that renews an expiry, or moves a key: the source had the key, the target has not.
@@ -413,7 +417,7 @@ var errUnseen = errors.New("the connection broke before the reply")
 var errExpired = errors.New("the key may have expired on the target before the command")
 
 // refused finds out why EXEC ran nothing: the queued command that the server did not take, or the server's state.
-func (x *transaction) refused(res []rueidis.RedisResult, exec error) (again, err error) {
+func (x *transaction) refused(res []answer, exec error) (again, err error) {
 	reasons := map[int]error{len(res) - 1: exec}
 	if code := abortCode(exec); code == "OOM" {
 		return nil, errTargetFull
@@ -421,7 +425,7 @@ func (x *transaction) refused(res []rueidis.RedisResult, exec error) (again, err
 		return exec, nil
 	}
 	for i, r := range res[:len(res)-1] {
-		if e := r.Error(); e != nil {
+		if e := r.err; e != nil {
 			reasons[i] = e
 		}
 	}

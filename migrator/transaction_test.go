@@ -18,6 +18,18 @@ import (
 	"surecut/internal/resp"
 )
 
+// repliesTo reads replies as a pipe does; "" closes the connection.
+func repliesTo(texts []string) (out []answer) {
+	r := answers{in: bufio.NewReader(strings.NewReader(strings.ReplaceAll(strings.Join(texts, " / ")+" / ", " / ", "\r\n")))}
+	for _, text := range texts {
+		if text == "" {
+			r.in.Reset(strings.NewReader(""))
+		}
+		out = append(out, r.next())
+	}
+	return out
+}
+
 // fakeReplies is a server that answers each command with the next of its replies; "" closes the connection.
 func fakeReplies(t *testing.T, replies []string) rueidis.DedicatedClient {
 	t.Helper()
@@ -32,7 +44,7 @@ func fakeReplies(t *testing.T, replies []string) rueidis.DedicatedClient {
 			if err != nil {
 				return
 			}
-			wg.Go(func() { answer(conn, replies) })
+			wg.Go(func() { answerEach(conn, replies) })
 		}
 	})
 	c, err := rueidis.NewClient(rueidis.ClientOption{InitAddress: []string{l.Addr().String()}, ForceSingleClient: true, DisableCache: true,
@@ -51,7 +63,7 @@ func fakeReplies(t *testing.T, replies []string) rueidis.DedicatedClient {
 	return dc
 }
 
-func answer(conn net.Conn, replies []string) {
+func answerEach(conn net.Conn, replies []string) {
 	defer conn.Close()
 	in := resp.NewReader(bufio.NewReader(conn))
 	for {
@@ -116,14 +128,11 @@ func TestSettle(t *testing.T) {
 		{name: "EXEC without MULTI", replies: []string{"+OK", q, q, q, "-ERR EXEC without MULTI"}, fatal: true, left: 2},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			dc := fakeReplies(t, c.replies)
 			x := &transaction{link: newTestLink(t), sent: time.Now(), calls: []call{{args: []string{"INCR", "a"}, pos: 2}, {args: []string{"PEXPIREAT", "a", "1"}, pos: 3, renew: future}}}
 			if c.written {
 				x.written = []writtenUnit{{unit: 0, pos: 1, fields: 2}}
 			}
-			cmds := []rueidis.Completed{arbitrary(dc, "MULTI"), arbitrary(dc, "HSET", "cp", "o", "1", "p", "0"), arbitrary(dc, "INCR", "a"),
-				arbitrary(dc, "PEXPIREAT", "a", "1"), arbitrary(dc, "EXEC")}
-			again, err := x.settle(dc.DoMulti(context.Background(), cmds...))
+			again, err := x.settle(repliesTo(c.replies))
 			if (again != nil) != c.again || x.doubt != c.doubt {
 				t.Errorf("%s: again %v, doubt %v; want %v, %v", c.why, again, x.doubt, c.again, c.doubt)
 			}
@@ -156,9 +165,8 @@ func TestSettleGone(t *testing.T) {
 		{"HPERSIST a FIELDS 2 f g", "*2 / :1 / :-2", true}, {"HPERSIST a FIELDS 2 f g", "*2 / :1 / :-1", false},
 	} {
 		args := strings.Fields(c.command)
-		dc := fakeReplies(t, []string{"+OK", "+QUEUED", "*1 / " + c.reply})
 		x := &transaction{link: newTestLink(t), sent: time.Now(), calls: []call{{args: args, pos: 1, renew: proves(args[0])}}}
-		if again, err := x.settle(dc.DoMulti(context.Background(), arbitrary(dc, "MULTI"), arbitrary(dc, args...), arbitrary(dc, "EXEC"))); again != nil || err != nil {
+		if again, err := x.settle(repliesTo([]string{"+OK", "+QUEUED", "*1 / " + c.reply})); again != nil || err != nil {
 			t.Fatal(again, err)
 		}
 		if got := len(x.failed) > 0; got != c.lacks {

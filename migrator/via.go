@@ -240,7 +240,7 @@ func (w *writer) commitVia(ctx context.Context, txs []*transaction) error {
 			if a.hindered() {
 				hindered = c
 			}
-			if why := c.told(a, of[c].link.m.expiring, begun); why != nil {
+			if why := c.answered(a, of[c].link.m.expiring, begun); why != nil {
 				of[c].failed = append(of[c].failed, failure{*c, why})
 			}
 		}
@@ -315,24 +315,21 @@ func (w *writer) repeat(ctx context.Context, calls []*call, of map[*call]*transa
 
 // viaReply is a reply, or why there is none.
 type viaReply struct {
-	reply rueidis.RedisMessage
+	reply answer
 	err   error // nil for the nil reply
 }
 
 func viaReplyOf(r rueidis.RedisResult) viaReply {
-	m, err := r.ToMessage()
-	if rueidis.IsRedisNil(err) {
-		err = nil
-	}
-	return viaReply{m, err}
+	m := answerOf(r)
+	return viaReply{m, m.err}
 }
 
 // count reads a reply that is a number.
 func (a viaReply) count() (int64, error) {
-	if a.err != nil {
-		return 0, a.err
+	if a.err == nil && a.reply.kind != answerInt {
+		return 0, errors.New("the reply is no number")
 	}
-	return a.reply.AsInt64()
+	return a.reply.n, a.err
 }
 
 // hindered says that nobody knows whether the call was run, and that another one would fare no better for now.
@@ -417,25 +414,16 @@ func (w *writer) recover(ctx context.Context, hindered *call) error {
 	})
 }
 
-// told gives what the reply to a call says against the key being as it was on the source. What has expired since the calls
-// were begun with was not asked for.
-func (c *call) told(a viaReply, e *expiring, begun time.Time) error {
-	if a.err != nil {
+// answered returns what an answer through a proxy says against the key of a call being as it was on the source. What has expired since
+// the calls were begun with was not asked for.
+func (c *call) answered(a viaReply, e *expiring, begun time.Time) error {
+	switch {
+	case a.err != nil:
 		return a.err
-	}
-	if text, err := a.reply.ToString(); len(c.there) > 0 && err == nil && text == replyGone ||
-		time.Since(begun).Milliseconds() > expiryAhead/2 && len(c.gone(e)) > 0 {
+	case len(c.there) > 0 && a.reply.text == replyGone, time.Since(begun).Milliseconds() > expiryAhead/2 && len(c.gone(e)) > 0:
 		return errExpired
 	}
-	now := time.Now().UnixMilli()
-	n, err := a.reply.AsInt64()
-	if c.learns && err == nil && n > 0 {
-		e.note(c.db, c.key.Name, now+n)
-	}
-	if err == nil && n == 0 && c.renew > now || rueidis.IsRedisNil(err) && c.renew == always || c.lacksField(a.reply, now) {
-		return errKeyGone
-	}
-	return nil
+	return c.told(&a.reply, e)
 }
 
 // restoreVia writes one batch of the snapshot, in waves.
