@@ -178,6 +178,12 @@ func (l *link) replicateOnce(ctx context.Context) error {
 	receiving, stopReceiving := context.WithCancel(ctx)
 	defer stopReceiving()
 	defer context.AfterFunc(l.m.stopping, stopReceiving)()
+	if err := l.prepareTarget(receiving); err != nil {
+		if receiving.Err() != nil && ctx.Err() == nil {
+			return l.stopped()
+		}
+		return err
+	}
 
 	g, ctx := errgroup.WithContext(ctx)
 	defer context.AfterFunc(ctx, stopReceiving)() // who fails to apply must not leave the receiver running

@@ -5,13 +5,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"slices"
 	"sync"
 	"time"
 
 	"surecut/internal/psync"
-	"surecut/internal/rdb"
 	"surecut/internal/spool"
 )
 
@@ -90,27 +88,10 @@ func (l *link) resumeSnapshot(ready chan struct{}) chan struct{} {
 	return nil
 }
 
-// prepareTarget deletes from the target what was loaded of a snapshot that was cut off. Keys may be deleted on behalf of the next
-// snapshot, too, so that the source must first have shown that its slots are where they were.
-func (l *link) prepareTarget(ctx context.Context) error {
-	if l.st.Again || l.snapshotStage() == snapshotReceiving {
-		if err := l.m.proveSlots(ctx); err != nil {
-			return err
-		}
-	}
-	if err := l.takeBack(ctx); err != nil {
-		return fmt.Errorf("take back what was loaded of a snapshot that was cut off: %w", err)
-	}
-	return nil
-}
-
 // session is one connection to the source, from handshake to loss.
 func (l *link) session(ctx context.Context, ready *chan struct{}) error {
 	if l.noOffsets.Load() && l.snap != nil { // to ask for SYNC again would have the source make a snapshot for nothing
 		return errSyncLost
-	}
-	if err := l.prepareTarget(ctx); err != nil { // before the source has something for us: it would wait
-		return err
 	}
 	at, err := l.seek(ctx)
 	if err != nil {
@@ -207,11 +188,6 @@ func (l *link) receiveSnapshot(ctx context.Context, s *psync.Session, asked int6
 	if l.snap != nil {
 		return errCut
 	}
-	if l.st.Again {
-		if err := l.forgetCheckpoints(ctx); err != nil {
-			return err
-		}
-	}
 	snap, err := createSnapshot(l.snapshotPath(), l.m.cfg.SpoolLimit)
 	if err != nil {
 		return err
@@ -254,33 +230,6 @@ func (l *link) snapshotStage() string {
 	l.m.stateMu.Lock()
 	defer l.m.stateMu.Unlock()
 	return l.st.Snapshot
-}
-
-// errMixed says that keys of a snapshot that was cut off stand among the target's own.
-var errMixed = errors.New("the target held keys of its own before, and which of its keys came from there cannot be told: say --on-existing replace, or remove the source's keys from the target and start again with a new --state")
-
-// takeBack deletes the keys of a snapshot that was cut off from the target: they may be gone at the source by now.
-// Where the target had keys of its own, only --on-existing replace lets it.
-func (l *link) takeBack(ctx context.Context) error {
-	if l.snap != nil || l.st.Again || l.m.cfg.Mode == ModeIncremental || l.snapshotStage() != snapshotReceiving {
-		return nil
-	}
-	f, err := os.Open(l.snapshotPath())
-	if errors.Is(err, os.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	if l.m.cfg.OnExisting != ExistingReplace && !l.m.state.TargetWasEmpty {
-		return errMixed
-	}
-	ld := &loader{l: l}
-	if err := ld.unload(ctx, rdb.NewReader(f, rdb.Options{MaxValue: 1 << 20})); err != nil {
-		return err
-	}
-	return os.Remove(l.snapshotPath()) // or the next session would do it again
 }
 
 // receiveStream spools until the connection is lost, and acknowledges what it has.

@@ -15,9 +15,8 @@ func TestTakenBackFirst(t *testing.T) {
 	if err := os.WriteFile(l.snapshotPath(), []byte("REDIS0011"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	ready := make(chan struct{})
-	if err := l.session(t.Context(), &ready); err == nil || !strings.Contains(err.Error(), "held keys of its own") {
-		t.Errorf("a session began with %v", err)
+	if err := l.prepareTarget(t.Context()); err == nil || !strings.Contains(err.Error(), "held keys of its own") {
+		t.Errorf("the target was prepared: %v", err)
 	}
 	l.m.state.TargetWasEmpty = true
 	if err := l.takeBack(t.Context()); err != nil {
