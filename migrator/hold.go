@@ -7,6 +7,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
 
@@ -99,11 +100,8 @@ func absoluteExpiry(args []string) (at int64, ok bool) {
 	default:
 		return 0, false
 	}
-	var n int64
-	if _, err := fmt.Sscan(args[2], &n); err != nil {
-		return 0, false
-	}
-	return n * unit, true
+	n, err := strconv.ParseInt(args[2], 10, 64)
+	return n * unit, err == nil
 }
 
 // renews gives the expiry where the call succeeds only on a key that exists.

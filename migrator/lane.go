@@ -69,7 +69,12 @@ type lane struct {
 	forget   map[unit][]pastFence
 
 	batch []*item // reused by take
-	calls []call  // reused by apply
+
+	// Reused by transactions.
+	calls  []call
+	txs    []*transaction
+	byUnit map[unit]*transaction
+	sizes  map[unit]int // calls of each unit
 }
 
 // pastFence is a fence that has been dispatched past. Its field may go once the unit's checkpoint says no less.
@@ -79,7 +84,7 @@ type pastFence struct {
 }
 
 func newLane(l *link, id int) *lane {
-	n := &lane{l: l, id: id, w: l.m.target.newWriter(), forget: map[unit][]pastFence{}}
+	n := &lane{l: l, id: id, w: l.m.target.newWriter(), forget: map[unit][]pastFence{}, byUnit: map[unit]*transaction{}, sizes: map[unit]int{}}
 	n.changed = sync.NewCond(&n.mu)
 	return n
 }
@@ -217,36 +222,44 @@ func (n *lane) attend(ctx context.Context, m *meeting, it *item) error {
 	}
 }
 
-// apply builds one transaction for each unit and commits them.
+// apply commits items, in one transaction for each unit.
 func (n *lane) apply(ctx context.Context, batch []*item) error {
-	var txs []*transaction
-	byUnit := map[unit]*transaction{}
-	size := map[unit]int{}
-	commands, total := int64(0), 0
-	for _, it := range batch {
-		size[n.unitOf(it.slot)] += len(it.calls)
-		total += len(it.calls)
-	}
-	if cap(n.calls) < total {
-		n.calls = make([]call, 0, total)
-	}
-	room := n.calls[:0:total]
+	txs, commands := n.transactions(batch)
+	return n.commit(ctx, txs, commands)
+}
+
+// transactions builds one for each unit that items concern. They are valid until the next call.
+func (n *lane) transactions(batch []*item) (txs []*transaction, commands int64) {
+	total := 0
+	clear(n.sizes)
 	for _, it := range batch {
 		commands += it.commands
+		n.sizes[n.unitOf(it.slot)] += len(it.calls)
+		total += len(it.calls)
+	}
+	clear(n.calls) // or they would keep what earlier commands hold
+	if cap(n.calls) < total {
+		n.calls = make([]call, total)
+	}
+	n.calls = n.calls[:total]
+	room := n.calls
+	clear(n.byUnit)
+	txs = n.txs[:0]
+	for _, it := range batch {
 		u := n.unitOf(it.slot)
-		x := byUnit[u]
+		x := n.byUnit[u]
 		if x == nil {
 			x = n.transaction(it)
-			x.calls, room = room[:0:size[u]], room[size[u]:size[u]:cap(room)]
-			byUnit[u] = x
+			size := n.sizes[u]
+			x.calls, room = room[:0:size], room[size:size]
+			n.byUnit[u] = x
 			txs = append(txs, x)
 		}
 		x.end = it.end
 		x.calls = append(x.calls, it.calls...)
 	}
-	err := n.commit(ctx, txs, commands)
-	clear(n.calls[:total])
-	return err
+	n.txs = txs
+	return txs, commands
 }
 
 func (n *lane) unitOf(slot uint16) unit {

@@ -224,6 +224,7 @@ type writer struct {
 	lost  map[string][]*conn // by address: the server may not know yet that they are closed
 	seen  map[unit]*conn     // connection on which the target was last seen to hold a unit's checkpoint
 	out   []rueidis.Completed
+	args  []string // reused
 }
 
 func (t *target) newWriter() *writer {

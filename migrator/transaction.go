@@ -267,12 +267,10 @@ func (w *writer) encode(p *pipe, x *transaction) {
 	}
 	x.written = x.written[:0]
 	for _, u := range x.units {
-		args, fields := w.checkpointOf(x, u)
+		at := p.sent - first
+		fields := w.addCheckpoint(p, x, u)
 		if x.link.positions.acknowledged(u) > 0 {
-			x.written = append(x.written, writtenUnit{u, p.sent - first, fields})
-		}
-		for _, a := range args {
-			p.add(a...)
+			x.written = append(x.written, writtenUnit{u, at, fields})
 		}
 	}
 	if len(x.forget) > 0 {
@@ -299,20 +297,27 @@ func (w *writer) encode(p *pipe, x *transaction) {
 	x.sent = time.Now()
 }
 
-// checkpointOf returns the commands that write the checkpoint of a unit. The reply of the first one says how many of its fields are new: all
+// addCheckpoint queues the commands that write the checkpoint of a unit. The reply to the first one says how many of its fields are new: all
 // of them, where the checkpoint was not there. HSET takes several fields since 4.0.
-func (w *writer) checkpointOf(x *transaction, u unit) (cmds [][]string, fields int64) {
-	args := []string{"HSET", w.t.checkpointKey(x.link.name, u), fieldOffset, strconv.FormatInt(x.end, 10)}
-	rest := []string{fieldBefore, strconv.FormatInt(x.link.positions.acknowledged(u), 10)}
+func (w *writer) addCheckpoint(p *pipe, x *transaction, u unit) (fields int64) {
+	key := w.t.checkpointKey(x.link.name, u)
+	args := append(w.args[:0], "HSET", key, fieldOffset, strconv.FormatInt(x.end, 10))
+	if w.t.number < 40000 {
+		p.add(args...)
+		args = append(args[:0], "HMSET", key)
+	}
+	args = append(args, fieldBefore, strconv.FormatInt(x.link.positions.acknowledged(u), 10))
 	for k, offset := range x.fence {
 		if x.link.m.unitOf(w.t.slot(k.Name)) == u { // where it is forgotten as well
-			rest = append(rest, fenceField(k), strconv.FormatInt(offset, 10))
+			args = append(args, fenceField(k), strconv.FormatInt(offset, 10))
 		}
 	}
+	p.add(args...)
+	w.args = args
 	if w.t.number < 40000 {
-		return [][]string{args, slices.Concat([]string{"HMSET", args[1]}, rest)}, 1
+		return 1
 	}
-	return [][]string{append(args, rest...)}, int64(1 + len(rest)/2)
+	return int64(len(args)-2) / 2
 }
 
 // gone names the keys that a call reads and that may have expired on the target.

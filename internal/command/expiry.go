@@ -53,7 +53,15 @@ var expiryRules = map[string]rewriter{
 //
 // A changed command shares the bytes of args, so it lives as long as they do.
 func AbsoluteExpiry(dst [][][]byte, args [][]byte, nowMs int64, d *Dialect) (cmds [][][]byte, changed bool) {
-	if s, ok := Lookup(args); ok && s.Expires {
+	if s, ok := Lookup(args); ok {
+		return s.AbsoluteExpiry(dst, args, nowMs, d)
+	}
+	return append(dst, args), false
+}
+
+// AbsoluteExpiry is the function of that name for a command that was looked up.
+func (s *Spec) AbsoluteExpiry(dst [][][]byte, args [][]byte, nowMs int64, d *Dialect) (cmds [][][]byte, changed bool) {
+	if s.Expires {
 		if out, changed := expiryRules[s.Name](dst, args, nowMs, d); changed {
 			return out, true
 		}

@@ -1,0 +1,78 @@
+package migrator
+
+import (
+	"fmt"
+	"runtime"
+	"testing"
+
+	"surecut/internal/keyspace"
+)
+
+// mostAllocations is how many allocations a command of the stream may take on its way from the spool to the bytes that are sent.
+const mostAllocations = 0.1
+
+// TestStreamAllocations: in the steady state a command takes no allocation of its own, whatever its kind, since the garbage would cost more
+// than the command.
+func TestStreamAllocations(t *testing.T) {
+	const commands = 60_000
+	for _, kind := range []string{"SET k%d value", "HSET h%d field value", "INCR n%d", "ZADD z%d 1 member", "PEXPIREAT k%d 99999999999999", "DEL k%d"} {
+		t.Run(kind, func(t *testing.T) {
+			lines := make([]string, commands)
+			for i := range lines {
+				lines[i] = fmt.Sprintf(kind, i%5000)
+			}
+			log := spoolOf(t, encode(lines...), 64<<10)
+			p, err := newParser(t.Context(), log, &keyspace.Filter{}, 100, 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer p.close()
+			if err := log.Close(); err != nil {
+				t.Fatal(err)
+			}
+			l := newTestLink(t)
+			l.m.target.dialect = l.m.target.held // as the target's version has it
+			d, w := newTestDispatcher(l, &checkpoint{offset: 100}), l.m.target.newWriter()
+			to, sent := &pipe{}, int64(0)
+			drain := func() {
+				for _, n := range d.lanes {
+					for len(n.queue) > 0 {
+						txs, done := n.transactions(n.take())
+						for _, x := range txs {
+							w.encode(to, x)
+						}
+						to.forget()
+						sent += done
+					}
+				}
+			}
+			out := make(chan stretch, 1)
+			go func() { _ = p.run(t.Context(), out) }()
+			var before, after runtime.MemStats
+			for s := range out {
+				if before.Mallocs == 0 && sent > commands/10 { // buffers have their size by then
+					runtime.ReadMemStats(&before)
+					before.Frees = uint64(sent)
+				}
+				for d.open, d.at = s, 0; d.pending(); {
+					if err := d.step(t.Context(), d.take()); err != nil {
+						t.Fatal(err)
+					}
+				}
+				if err := d.handOver(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+				drain()
+			}
+			runtime.ReadMemStats(&after)
+			if sent != commands {
+				t.Fatalf("%d of %d commands were sent", sent, commands)
+			}
+			each := float64(after.Mallocs-before.Mallocs) / float64(uint64(sent)-before.Frees)
+			t.Logf("%.3f allocations for each command", each)
+			if each > mostAllocations {
+				t.Errorf("%.3f allocations for each command, at most %.1f", each, mostAllocations)
+			}
+		})
+	}
+}
