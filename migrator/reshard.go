@@ -243,6 +243,9 @@ func (m *Migration) proveSlots(ctx context.Context) error {
 	}
 }
 
+// mostDisagreement bounds how long the nodes of a cluster are waited for to agree on a slot that has moved.
+const mostDisagreement = 5 * time.Second
+
 // lastLook looks once more at the end of a run, however it ended: what moved in its last second is not missed, and a link that failed
 // because of it says so.
 func (m *Migration) lastLook(ctx context.Context, ended error) error {
@@ -251,10 +254,14 @@ func (m *Migration) lastLook(ctx context.Context, ended error) error {
 		return ended
 	}
 	err := m.confirmSlots(ctx)
+	moved := errors.Is(ended, errResharded) // as the stream tells, which does not say from where: the cluster does, as soon as its nodes agree
+	for until := time.Now().Add(mostDisagreement); moved && !errors.Is(err, errResharded) && time.Now().Before(until) && pause(ctx, slotPoll) == nil; {
+		err = m.confirmSlots(ctx)
+	}
 	switch {
 	case !errors.Is(err, errResharded):
 		return ended
-	case ended == nil, errors.Is(ended, errResharded): // the stream alone does not tell where the slot came from
+	case ended == nil, moved:
 		return err
 	}
 	return fmt.Errorf("%w (so it ended: %w)", err, ended)
