@@ -34,6 +34,7 @@ check: lint unit
 lint: $(BIN)/golangci-lint-$(GOLANGCI_LINT) $(BIN)/staticcheck-$(STATICCHECK)
 	@files=$$(git ls-files -co --exclude-standard '*.go' | xargs -r ls 2>/dev/null | xargs -r gofmt -l); \
 		if [ -n "$$files" ]; then echo "gofmt -w needed: $$files" >&2; exit 1; fi
+	go mod tidy -diff
 	go vet -tags servers,browser,e2e,bench ./...
 	$(BIN)/staticcheck-$(STATICCHECK) -tags servers,browser,e2e,bench ./...
 	$(BIN)/golangci-lint-$(GOLANGCI_LINT) run --timeout 15m
