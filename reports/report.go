@@ -2,6 +2,7 @@ package reports
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"surecut/internal/endpoint"
@@ -56,6 +57,13 @@ func NewHeader(kind, version, source, target string) Header {
 		Target:      target,
 		Ended:       Complete,
 	}
+}
+
+// NewVerify makes a report of what a verification has found. Source and target are as an endpoint names itself, without passwords.
+func NewVerify(version, source, target string, found *verifier.Report) *Verify {
+	h := NewHeader(KindVerify, version, source, target)
+	h.SourceServers, h.TargetServers = slices.Clone(found.Servers.Source), slices.Clone(found.Servers.Target)
+	return &Verify{Header: h, Report: *found}
 }
 
 func schemaOf(kind string) string { return "surecut." + kind + "/1" }

@@ -133,7 +133,7 @@ func (r *migration) verify(ctx context.Context) (*reports.Verify, error) {
 	if err := unlessStopped(ctx, err); err != nil {
 		return nil, fmt.Errorf("verify: %w", err)
 	}
-	return &reports.Verify{Header: withServers(r.o.header(reports.KindVerify), result.Servers), Report: *result}, nil
+	return reports.NewVerify(Version, r.o.Endpoints.Source.String(), r.o.Endpoints.Target.String(), result), nil
 }
 
 // report writes what there is to report, and returns the exit status.

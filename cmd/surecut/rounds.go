@@ -70,7 +70,7 @@ func (r *migration) agree(ctx context.Context) (agreed *reports.Verify, err erro
 		}
 		if settled {
 			result.ListAtMost(verifier.DefaultOptions().MaxFindings)
-			return &reports.Verify{Header: withServers(r.o.header(reports.KindVerify), result.Servers), Report: *result}, nil
+			return reports.NewVerify(Version, r.o.Endpoints.Source.String(), r.o.Endpoints.Target.String(), result), nil
 		}
 	}
 }

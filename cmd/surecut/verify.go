@@ -134,10 +134,7 @@ func runVerify(ctx context.Context, o VerifyOptions, stdout, stderr io.Writer) e
 
 // deliverVerify writes and renders the report, and returns the exit status of its verdict.
 func deliverVerify(e endpoints, found *verifier.Report, out, format string, stdout, stderr io.Writer) error {
-	report := &reports.Verify{
-		Header: withServers(reports.NewHeader(reports.KindVerify, Version, e.Source.String(), e.Target.String()), found.Servers),
-		Report: *found,
-	}
+	report := reports.NewVerify(Version, e.Source.String(), e.Target.String(), found)
 	if err := publish(report, out, format, stdout, stderr); err != nil {
 		return err
 	}
