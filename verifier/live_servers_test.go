@@ -21,7 +21,8 @@ import (
 	"surecut/internal/resp"
 )
 
-// traffic writes until the test ends: hot counters, a queue, keys that expire at once, transactions.
+// traffic writes until the test ends: hot counters, a queue, keys that expire at once, transactions. It returns once all of its keys were
+// written.
 func traffic(t *testing.T, source *servers.Server) {
 	ctx, cancel := context.WithCancel(context.Background())
 	client := source.Client(0)
@@ -41,6 +42,7 @@ func traffic(t *testing.T, source *servers.Server) {
 		}
 	})
 	t.Cleanup(func() { cancel(); wg.Wait() })
+	waitFor(t, "all keys of the traffic", func() bool { return source.Must("EXISTS", "counter:19") == int64(1) })
 }
 
 // Lag is never a difference: a native replica of a source that is written all the time holds what it must.

@@ -32,7 +32,6 @@ func TestRepairWhileFed(t *testing.T) {
 				f.slots = []endpoint.SlotRange{{First: 0, Last: keyspace.Slots - 1}}
 			}
 			traffic(t, source)
-			time.Sleep(200 * time.Millisecond)
 			f.catchUp(t, source)
 			var findings []Finding
 			for i := range 20 {
