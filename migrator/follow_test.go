@@ -5,7 +5,6 @@ import (
 	"strings"
 	"testing"
 
-	"surecut/internal/endpoint"
 	"surecut/internal/keyspace"
 )
 
@@ -21,7 +20,7 @@ func TestStartOver(t *testing.T) {
 		{"several shards without slots", func(l *link) { l.m.links = append(l.m.links, l) }, "cannot be told"},
 		{"several shards with slots", func(l *link) {
 			l.m.links = append(l.m.links, l)
-			l.shard.Slots = []endpoint.SlotRange{{First: 0, Last: 5}}
+			l.shard.Slots = keyspace.SlotRanges{{First: 0, Last: 5}}
 		}, ""},
 		{"incremental", func(l *link) { l.m.cfg.Mode = ModeIncremental }, "--mode incremental"},
 	}

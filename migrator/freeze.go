@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"time"
 
-	"surecut/internal/endpoint"
 	"surecut/internal/keyspace"
 )
 
@@ -22,7 +21,7 @@ var ErrLags = errors.New("has not caught up")
 // LinkInfo says which shard a link replicates, and at which node its offsets count.
 type LinkInfo struct {
 	Shard, Reads string
-	Slots        []endpoint.SlotRange // nil: all
+	Slots        keyspace.SlotRanges // nil: all
 }
 
 // LinkInfos lists the links in shard order.

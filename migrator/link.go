@@ -534,16 +534,7 @@ func (l *link) collision(k keyspace.Key) error {
 
 // owns says whether a key of this name, as the source has it, comes from this link's shard.
 func (l *link) owns(name string) bool {
-	if l.shard.Slots == nil {
-		return true
-	}
-	slot := l.source.d.Slot(name)
-	for _, r := range l.shard.Slots {
-		if r.First <= slot && slot <= r.Last {
-			return true
-		}
-	}
-	return false
+	return l.shard.Slots == nil || l.shard.Slots.Has(l.source.d.Slot(name))
 }
 
 // fail ends the link with an error found where none can be returned.

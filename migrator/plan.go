@@ -529,6 +529,5 @@ func printable(s string) string {
 	if len(s) > most {
 		s = s[:most] + "..."
 	}
-	q := strconv.Quote(s)
-	return q[1 : len(q)-1]
+	return keyspace.Printable(s)
 }

@@ -29,7 +29,7 @@ func (m *Migration) holdings() ([]holding, error) {
 	defer m.stateMu.Unlock()
 	known := make([]holding, len(m.state.Links))
 	for i, st := range m.state.Links {
-		slots, err := parseSlotText(st.Slots)
+		slots, err := keyspace.ParseSlots(st.Slots)
 		if err != nil {
 			return nil, fmt.Errorf("--state: link %d: %w", i, err)
 		}
@@ -59,7 +59,7 @@ func (m *Migration) bindShards(ctx context.Context) ([]endpoint.Shard, error) {
 		return shards, nil
 	}
 	for i, s := range shards {
-		m.state.Links[i].Slots, m.state.Links[i].Nodes = slotText(s.Slots), nodeIDs(s)
+		m.state.Links[i].Slots, m.state.Links[i].Nodes = s.Slots.String(), nodeIDs(s)
 	}
 	return shards, m.confirmSlots(ctx)
 }

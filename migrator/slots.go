@@ -26,7 +26,7 @@ var errStranger = errors.New("it holds the slots of this shard, but it was not k
 type holding struct {
 	primary string   // address of its primary, as last known
 	nodes   []string // IDs of the nodes that were seen in it
-	slots   []endpoint.SlotRange
+	slots   keyspace.SlotRanges
 }
 
 // slotMove is a slot that one node held, and another one holds now or is about to hold. An empty address stands for nobody.
@@ -107,33 +107,6 @@ func slotList(slots []uint16) string {
 	return strings.Join(parts, ",")
 }
 
-// slotText writes ranges of slots as migration.json holds them: "0-5460,7000-7000".
-func slotText(ranges []endpoint.SlotRange) string {
-	parts := make([]string, len(ranges))
-	for i, r := range ranges {
-		parts[i] = fmt.Sprintf("%d-%d", r.First, r.Last)
-	}
-	return strings.Join(parts, ",")
-}
-
-// parseSlotText reads what slotText has written.
-func parseSlotText(text string) ([]endpoint.SlotRange, error) {
-	if text == "" {
-		return nil, nil
-	}
-	var ranges []endpoint.SlotRange
-	for part := range strings.SplitSeq(text, ",") {
-		first, last, _ := strings.Cut(part, "-")
-		a, errA := strconv.ParseUint(first, 10, 16)
-		b, errB := strconv.ParseUint(last, 10, 16)
-		if errA != nil || errB != nil || a > b || b >= keyspace.Slots {
-			return nil, fmt.Errorf("slots %q cannot be read", text)
-		}
-		ranges = append(ranges, endpoint.SlotRange{First: uint16(a), Last: uint16(b)})
-	}
-	return ranges, nil
-}
-
 // home is the shard that a link finds in a topology.
 type home struct {
 	shard  int  // its index there; -1: there is none
@@ -170,11 +143,9 @@ func compareSlots(known []holding, now []endpoint.Shard) (homes []home, moves []
 // slots of the link, and is not proven.
 func findHome(known []holding, i int, now []endpoint.Shard, owners []int) home {
 	count := make([]int, len(now))
-	for _, r := range known[i].slots {
-		for slot := int(r.First); slot <= int(r.Last); slot++ {
-			if owners[slot] >= 0 {
-				count[owners[slot]]++
-			}
+	for slot := range known[i].slots.All() {
+		if owners[slot] >= 0 {
+			count[owners[slot]]++
 		}
 	}
 	best, most := -1, -1
@@ -188,7 +159,7 @@ func findHome(known []holding, i int, now []endpoint.Shard, owners []int) home {
 	}
 	for j, s := range now {
 		others := slices.ContainsFunc(known, func(h holding) bool { return slices.Contains(h.nodes, s.Primary.ID) })
-		if !others && slotText(s.Slots) == slotText(known[i].slots) {
+		if !others && s.Slots.String() == known[i].slots.String() {
 			return home{j, false}
 		}
 	}
@@ -197,7 +168,7 @@ func findHome(known []holding, i int, now []endpoint.Shard, owners []int) home {
 
 // ownersOf returns the link that knows each slot as its own; -1: none does.
 func ownersOf(known []holding) []int {
-	ranges := make([][]endpoint.SlotRange, len(known))
+	ranges := make([]keyspace.SlotRanges, len(known))
 	for i, h := range known {
 		ranges[i] = h.slots
 	}
@@ -206,20 +177,18 @@ func ownersOf(known []holding) []int {
 
 // shardOwners returns the shard that holds each slot; -1: none does.
 func shardOwners(shards []endpoint.Shard) []int {
-	ranges := make([][]endpoint.SlotRange, len(shards))
+	ranges := make([]keyspace.SlotRanges, len(shards))
 	for i, s := range shards {
 		ranges[i] = s.Slots
 	}
 	return indexSlots(ranges)
 }
 
-func indexSlots(ranges [][]endpoint.SlotRange) []int {
+func indexSlots(ranges []keyspace.SlotRanges) []int {
 	index := slices.Repeat([]int{-1}, keyspace.Slots)
 	for i, rs := range ranges {
-		for _, r := range rs {
-			for slot := int(r.First); slot <= int(r.Last); slot++ {
-				index[slot] = i
-			}
+		for slot := range rs.All() {
+			index[slot] = i
 		}
 	}
 	return index

@@ -14,7 +14,7 @@ import (
 func TestCompareSlots(t *testing.T) {
 	node := func(id string) endpoint.Node { return endpoint.Node{ID: id, Addr: "at-" + id} }
 	shard := func(primary, slots string, replicas ...string) endpoint.Shard {
-		ranges, err := parseSlotText(slots)
+		ranges, err := keyspace.ParseSlots(slots)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -27,7 +27,7 @@ func TestCompareSlots(t *testing.T) {
 	const a, b = "0-8191", "8192-16383"
 	known := []holding{{primary: "at-a1", nodes: []string{"a1", "a2"}}, {primary: "at-b1", nodes: []string{"b1", "b2"}}}
 	for i, text := range []string{a, b} {
-		known[i].slots, _ = parseSlotText(text)
+		known[i].slots, _ = keyspace.ParseSlots(text)
 	}
 	for _, tt := range []struct {
 		name, why string
@@ -71,9 +71,9 @@ func TestCompareSlots(t *testing.T) {
 
 // TestSlotWithoutOwner: a slot that nobody held belongs to no link.
 func TestSlotWithoutOwner(t *testing.T) {
-	half := endpoint.SlotRange{First: 0, Last: 8191}
-	known := []holding{{primary: "at-a", nodes: []string{"a"}, slots: []endpoint.SlotRange{half}}}
-	_, moves := compareSlots(known, []endpoint.Shard{{Primary: endpoint.Node{ID: "a", Addr: "at-a"}, Slots: []endpoint.SlotRange{{First: 0, Last: 8192}}}})
+	half := keyspace.SlotRange{First: 0, Last: 8191}
+	known := []holding{{primary: "at-a", nodes: []string{"a"}, slots: keyspace.SlotRanges{half}}}
+	_, moves := compareSlots(known, []endpoint.Shard{{Primary: endpoint.Node{ID: "a", Addr: "at-a"}, Slots: keyspace.SlotRanges{{First: 0, Last: 8192}}}})
 	if len(moves) != 1 || moves[0].slot != 8192 || moves[0].from != "" {
 		t.Errorf("%+v", moves)
 	}
@@ -92,13 +92,13 @@ func TestManyMoves(t *testing.T) {
 
 func TestSlotText(t *testing.T) {
 	for _, text := range []string{"", "0-16383", "5-5,7-9"} {
-		ranges, err := parseSlotText(text)
-		if got := slotText(ranges); err != nil || got != text {
+		ranges, err := keyspace.ParseSlots(text)
+		if got := ranges.String(); err != nil || got != text {
 			t.Errorf("%q becomes %q, %v", text, got, err)
 		}
 	}
-	for _, text := range []string{"x", "5", "9-5", "0-" + fmt.Sprint(keyspace.Slots), "1-2,"} {
-		if ranges, err := parseSlotText(text); err == nil {
+	for _, text := range []string{"x", "9-5", "0-" + fmt.Sprint(keyspace.Slots), "1-2,"} {
+		if ranges, err := keyspace.ParseSlots(text); err == nil {
 			t.Errorf("%q becomes %v", text, ranges)
 		}
 	}

@@ -205,7 +205,7 @@ func (s *snapshot) key(e *rdb.Entry, b *readings) {
 		b.aside = append(b.aside, aside{e.DB, string(e.Key), typ, reasonExpired})
 		return
 	}
-	if len(s.o.Slots) > 0 && !owns(s.o.Slots, slotOf(e.Key)) {
+	if len(s.o.Slots) > 0 && !s.o.Slots.Has(slotOf(e.Key)) {
 		b.aside = append(b.aside, aside{e.DB, string(e.Key), typ, reasonForeign})
 		return
 	}

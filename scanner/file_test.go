@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"surecut/internal/keyspace"
 	"surecut/internal/rdb"
 	"surecut/internal/rdb/fixtures"
 )
@@ -215,7 +216,7 @@ func TestScanRDBOfFixtures(t *testing.T) {
 				}
 			}
 			whole := b.Totals.Keys
-			b = scanFile(t, path, func(o *Options) { o.Slots = []SlotRange{{0, 8191}} })
+			b = scanFile(t, path, func(o *Options) { o.Slots = keyspace.SlotRanges{{First: 0, Last: 8191}} })
 			if b.Totals.Foreign == 0 || b.Totals.Keys+b.Totals.Expired+b.Totals.Foreign != int64(len(f.Expected)) || b.Totals.Keys >= whole {
 				t.Errorf("of half of the slots: %+v", b.Totals)
 			}

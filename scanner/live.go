@@ -81,13 +81,11 @@ type liveScan struct {
 }
 
 // slotsOf returns the slots whose keys belong to a shard; none where it holds all.
-func slotsOf(d *endpoint.Deployment, shard endpoint.Shard) (ranges []SlotRange) {
+func slotsOf(d *endpoint.Deployment, shard endpoint.Shard) keyspace.SlotRanges {
 	if d.Kind() == endpoint.Cluster {
-		for _, r := range shard.Slots {
-			ranges = append(ranges, SlotRange{r.First, r.Last})
-		}
+		return shard.Slots
 	}
-	return ranges
+	return nil
 }
 
 func (l *liveScan) result() (*BigKeys, error) {
@@ -127,8 +125,8 @@ func (l *liveScan) pick(s endpoint.Shard) string {
 type nodeScan struct {
 	*liveScan
 	server endpoint.Server
-	slots  []SlotRange // whose keys belong to it; none: all
-	use    string      // of batch
+	slots  keyspace.SlotRanges // whose keys belong to it; none: all
+	use    string              // of batch
 	conn   *endpoint.Session
 	counts bool // elements may be counted
 	evicts bool // by use, and this server decides
@@ -137,7 +135,7 @@ type nodeScan struct {
 }
 
 // node scans every wanted database of one server.
-func (l *liveScan) node(ctx context.Context, addr string, slots []SlotRange) error {
+func (l *liveScan) node(ctx context.Context, addr string, slots keyspace.SlotRanges) error {
 	server, err := l.d.Server(ctx, addr)
 	if err != nil {
 		return err
@@ -343,7 +341,7 @@ func (l *nodeScan) mine(db int, names []string) []string {
 		return names
 	}
 	return slices.DeleteFunc(names, func(name string) bool {
-		foreign := !owns(l.slots, keyspace.Slot(name))
+		foreign := len(l.slots) > 0 && !l.slots.Has(keyspace.Slot(name))
 		if foreign {
 			l.mu.Lock()
 			l.t.from(l.server.Addr)

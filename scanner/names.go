@@ -6,6 +6,8 @@ import (
 	"fmt"
 
 	"github.com/cespare/xxhash/v2"
+
+	"surecut/internal/keyspace"
 )
 
 const (
@@ -35,9 +37,9 @@ func (n keptName) compare(o keptName) int {
 // quoted returns the printable name, of more than 200 bytes the beginning.
 func (n keptName) quoted() string {
 	if text := n.text[:min(len(n.text), quotedName)]; n.length > 0 || len(text) < len(n.text) {
-		return printable(text) + "…"
+		return keyspace.Printable(text) + "…"
 	}
-	return printable(n.text)
+	return keyspace.Printable(n.text)
 }
 
 // exact returns the name as base64; "" where it is too long.

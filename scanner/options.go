@@ -3,8 +3,6 @@ package scanner
 import (
 	"errors"
 	"fmt"
-	"strconv"
-	"strings"
 	"time"
 
 	"surecut/internal/keyspace"
@@ -26,7 +24,7 @@ type Options struct {
 	Rate     int    // live: keys a second over all shards; 0: as fast as the servers answer
 	Touch    bool   // live: count elements also where that makes keys look used (before 7.2, on a primary that evicts by use)
 
-	Slots []SlotRange // of an RDB: those that its node owned; keys of others are foreign. None: all
+	Slots keyspace.SlotRanges // of an RDB: those that its node owned; keys of others are foreign. None: all
 
 	Cutover      time.Duration // what will have expired after it is summed
 	Block        time.Duration // a command that blocks a server for longer is a risk
@@ -50,39 +48,6 @@ type Options struct {
 func DefaultOptions() Options {
 	return Options{Top: 100, Prefixes: 100, Samples: 5, ReadFrom: FromReplica, Cutover: 24 * time.Hour, Block: 100 * time.Millisecond,
 		TargetShare: 10, CopyRate: 50 << 20}
-}
-
-// SlotRange is a range of slots, both ends included.
-type SlotRange struct{ First, Last uint16 }
-
-// ParseSlots reads ranges of slots: "0-5460,10923". An empty text is no range.
-func ParseSlots(text string) (ranges []SlotRange, err error) {
-	for part := range strings.SplitSeq(text, ",") {
-		if part == "" {
-			continue
-		}
-		low, high, isRange := strings.Cut(part, "-")
-		if !isRange {
-			high = low
-		}
-		first, err1 := strconv.ParseUint(low, 10, 16)
-		last, err2 := strconv.ParseUint(high, 10, 16)
-		if err1 != nil || err2 != nil || first > last || last >= keyspace.Slots {
-			return nil, fmt.Errorf("%q is no range of slots such as 0-5460", part)
-		}
-		ranges = append(ranges, SlotRange{uint16(first), uint16(last)})
-	}
-	return ranges, nil
-}
-
-// owns says whether a slot is in the ranges, or there are none.
-func owns(ranges []SlotRange, slot uint16) bool {
-	for _, r := range ranges {
-		if r.First <= slot && slot <= r.Last {
-			return true
-		}
-	}
-	return len(ranges) == 0
 }
 
 // Validate joins every problem of the options.

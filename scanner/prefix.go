@@ -83,7 +83,7 @@ func (t *prefixTable) groups(n int) ([]Group, bool) {
 	}
 	all = all[:min(n, len(all)):min(n, len(all))]
 	for i := range all {
-		all[i].Name = printable(all[i].Name)
+		all[i].Name = keyspace.Printable(all[i].Name)
 	}
 	if other.Keys > 0 {
 		all = append(all, other)
@@ -127,7 +127,7 @@ func (t *prefixTable) tree(bytes int64) []PrefixNode {
 			if c.Bytes < least {
 				return
 			}
-			nodes = append(nodes, PrefixNode{Name: printable(c.Name), Parent: parent, Keys: c.Keys, Bytes: c.Bytes})
+			nodes = append(nodes, PrefixNode{Name: keyspace.Printable(c.Name), Parent: parent, Keys: c.Keys, Bytes: c.Bytes})
 			put(c, len(nodes)-1)
 		}
 	}

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"strconv"
 	"time"
-	"unicode/utf8"
 	"unsafe"
 
 	"surecut/internal/keyspace"
@@ -129,7 +128,7 @@ func (t *tally) shards(o Options) []TargetShard {
 				heavy = slot
 			}
 		}
-		s.Load, s.LargestKey = float64(int64(100*float64(s.Bytes)/mean+0.5))/100, printable(string(t.largest[large]))
+		s.Load, s.LargestKey = float64(int64(100*float64(s.Bytes)/mean+0.5))/100, keyspace.Printable(string(t.largest[large]))
 		t.judgeShard(&s, t.slots[large].largest, heavy, o)
 		list[i] = s
 	}
@@ -173,28 +172,6 @@ func size(n int64) string {
 		return fmt.Sprintf("%d B", n)
 	}
 	return fmt.Sprintf("%.1f %s", f, [...]string{"B", "KiB", "MiB", "GiB", "TiB"}[unit])
-}
-
-// printable writes a name such that a terminal shows it and it can be told from any other: what cannot be
-// printed becomes an escape, and a backslash is doubled.
-func printable(name string) string {
-	var out []byte
-	for len(name) > 0 {
-		r, n := utf8.DecodeRuneInString(name)
-		switch {
-		case r == '\\':
-			out = append(out, `\\`...)
-		case r == utf8.RuneError && n == 1, r < 0x20, r == 0x7f:
-			out = fmt.Appendf(out, `\x%02x`, name[0])
-		case strconv.IsPrint(r):
-			out = append(out, name[:n]...)
-		default:
-			q := strconv.QuoteRuneToASCII(r)
-			out = append(out, q[1:len(q)-1]...)
-		}
-		name = name[n:]
-	}
-	return string(out)
 }
 
 // slotOf is keyspace.Slot of a name that need not live on.

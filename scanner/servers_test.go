@@ -381,7 +381,7 @@ func TestForeignKeysAreSetAside(t *testing.T) {
 	}
 	shard := d.Shards()[0]
 	l := &liveScan{d: d, o: DefaultOptions(), t: newTally(DefaultOptions()), limit: limiter(0), sizeBy: SizeByMemoryUsage}
-	if err := l.node(t.Context(), shard.Primary.Addr, []SlotRange{{keyspace.Slot("k:1"), keyspace.Slot("k:1")}, {keyspace.Slot("k:2"), keyspace.Slot("k:2")}, {keyspace.Slot("k:3"), keyspace.Slot("k:3")}}); err != nil {
+	if err := l.node(t.Context(), shard.Primary.Addr, keyspace.SlotRanges{{First: keyspace.Slot("k:1"), Last: keyspace.Slot("k:1")}, {First: keyspace.Slot("k:2"), Last: keyspace.Slot("k:2")}, {First: keyspace.Slot("k:3"), Last: keyspace.Slot("k:3")}}); err != nil {
 		t.Fatal(err)
 	}
 	b, err := l.result()

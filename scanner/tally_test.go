@@ -52,7 +52,7 @@ func FuzzPrefix(f *testing.F) {
 		if len(p) > (prefixDepth+1)*(keyspace.TemplatePart+2) {
 			t.Fatalf("prefix of %d bytes", len(p))
 		}
-		for _, r := range printable(string(p)) {
+		for _, r := range keyspace.Printable(string(p)) {
 			if r < 0x20 || r == 0x7f {
 				t.Fatalf("printable left %q", r)
 			}
@@ -196,22 +196,6 @@ func TestRisks(t *testing.T) {
 	}
 }
 
-func TestPrintable(t *testing.T) {
-	tests := []struct{ name, want string }{
-		{"plain key", "plain key"},
-		{"grün✓", "grün✓"},
-		{"a\x00\x1b[31m\n\x7f", `a\x00\x1b[31m\x0a\x7f`},
-		{"\xff\xfe", `\xff\xfe`},
-		{`back\slash`, `back\\slash`},
-		{"right\u202eleft", `right\u202eleft`},
-	}
-	for _, tt := range tests {
-		if got := printable(tt.name); got != tt.want {
-			t.Errorf("printable(%q) = %s, want %s", tt.name, got, tt.want)
-		}
-	}
-}
-
 func TestOptionsValidate(t *testing.T) {
 	if err := DefaultOptions().Validate(); err != nil {
 		t.Errorf("the defaults: %v", err)
@@ -298,18 +282,6 @@ func TestBufferReckons(t *testing.T) {
 		b.reckon(tt.setting)
 		if b.Needed != tt.needed || (b.Risk == "") != (tt.risk == "") || !strings.Contains(b.Risk, tt.risk) || !strings.Contains(b.Remedy, tt.remedy) {
 			t.Errorf("%s: %+v; want %d needed, risk %q (%s)", tt.name, b, tt.needed, tt.risk, tt.why)
-		}
-	}
-}
-
-func TestParseSlots(t *testing.T) {
-	got, err := ParseSlots("0-5460,10923")
-	if err != nil || !slices.Equal(got, []SlotRange{{0, 5460}, {10923, 10923}}) {
-		t.Errorf("%v, %v", got, err)
-	}
-	for _, bad := range []string{"a", "5-4", "0-16384", "1-2-3", "-1"} {
-		if got, err := ParseSlots(bad); err == nil {
-			t.Errorf("%q gave %v", bad, got)
 		}
 	}
 }

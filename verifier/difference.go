@@ -389,9 +389,9 @@ const pieceBytes = 48
 // short escapes hostile bytes and cuts off what is too long.
 func short(p []byte) string {
 	if len(p) > pieceBytes {
-		return printable(string(p[:pieceBytes])) + "…"
+		return keyspace.Printable(string(p[:pieceBytes])) + "…"
 	}
-	return printable(string(p))
+	return keyspace.Printable(string(p))
 }
 
 // excerpt shows the bytes around a place.

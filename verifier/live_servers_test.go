@@ -88,7 +88,7 @@ func TestProofAtOffsetOfCluster(t *testing.T) {
 	t.Parallel()
 	source, target := servers.Cluster(t, "redis:7.0", 1, 0)[0], servers.Standalone(t, "redis:7.0")
 	f := follow(t, source, target)
-	f.slots = []endpoint.SlotRange{{First: 0, Last: keyspace.Slots - 1}}
+	f.slots = keyspace.SlotRanges{{First: 0, Last: keyspace.Slots - 1}}
 	fill(source, 2000)
 	traffic(t, source)
 	f.catchUp(t, source)
@@ -131,7 +131,7 @@ func tagged(slot uint16) string { return "{" + keyspace.SlotTag(slot) + "}" }
 type follower struct {
 	reads  string
 	id     string
-	slots  []endpoint.SlotRange // of a cluster
+	slots  keyspace.SlotRanges // of a cluster
 	mu     sync.Mutex
 	moved  *sync.Cond
 	at     int64 // applied

@@ -30,7 +30,7 @@ func (f *Finding) setNames(source, target string) {
 }
 
 func quoteName(name string) (quoted, exact string, length int64, digest string) {
-	if quoted = printable(name[:min(len(name), quotedName)]); len(name) > quotedName {
+	if quoted = keyspace.Printable(name[:min(len(name), quotedName)]); len(name) > quotedName {
 		quoted += "…"
 	}
 	if len(name) <= exactName {

@@ -97,9 +97,9 @@ type Position struct {
 
 // AppliedLink is one source shard on its way into the target.
 type AppliedLink struct {
-	Shard string               // address of the shard's primary
-	Reads string               // address of the node whose offsets the link counts
-	Slots []endpoint.SlotRange // of the source; nil: all
+	Shard string              // address of the shard's primary
+	Reads string              // address of the node whose offsets the link counts
+	Slots keyspace.SlotRanges // of the source; nil: all
 }
 
 // Frame is a link that stands still.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"surecut/internal/endpoint"
@@ -66,17 +67,7 @@ func (v *verification) prove(ctx context.Context, suspects, rest *spill) error {
 }
 
 func linkOf(links []AppliedLink, slot uint16) int {
-	for i, l := range links {
-		if len(l.Slots) == 0 {
-			return i
-		}
-		for _, r := range l.Slots {
-			if r.First <= slot && slot <= r.Last {
-				return i
-			}
-		}
-	}
-	return -1
+	return slices.IndexFunc(links, func(l AppliedLink) bool { return len(l.Slots) == 0 || l.Slots.Has(slot) })
 }
 
 // estimate guesses the bytes of a suspect's value from the length that the round before has read.

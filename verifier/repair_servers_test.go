@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"surecut/e2e/servers"
-	"surecut/internal/endpoint"
 	"surecut/internal/keyspace"
 )
 
@@ -29,7 +28,7 @@ func TestRepairWhileFed(t *testing.T) {
 			source, target := tt.source(t), servers.Standalone(t, "redis:7.0")
 			f := follow(t, source, target)
 			if tt.cluster {
-				f.slots = []endpoint.SlotRange{{First: 0, Last: keyspace.Slots - 1}}
+				f.slots = keyspace.SlotRanges{{First: 0, Last: keyspace.Slots - 1}}
 			}
 			traffic(t, source)
 			f.catchUp(t, source)

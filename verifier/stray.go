@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"surecut/internal/endpoint"
+	"surecut/internal/keyspace"
 )
 
 // stray is a key on a server that nobody looks for it on: what a change of the sharding has left behind, or what was written past the
@@ -116,7 +117,7 @@ func (s *side) listedStrays() (list []Stray, sentence string) {
 	defer s.mu.Unlock()
 	for _, k := range s.strays {
 		name := s.nameOf(k)
-		list = append(list, Stray{Side: s.name.String(), Node: k.node.addr(), DB: k.db, Slot: s.dep.Slot(name), Key: printable(name),
+		list = append(list, Stray{Side: s.name.String(), Node: k.node.addr(), DB: k.db, Slot: s.dep.Slot(name), Key: keyspace.Printable(name),
 			KeyBase64: base64.StdEncoding.EncodeToString([]byte(name))})
 	}
 	if s.astray == 0 {

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 
@@ -177,9 +176,3 @@ func (t *tally) typeTotals() []TypeTotal {
 func digestText(d keyspace.Digest) string { return hex16(d.Values) + "/" + hex16(d.Expiries) }
 
 func hex16(v uint64) string { return fmt.Sprintf("%016x", v) }
-
-// printable escapes hostile bytes as %q does, without the quotes.
-func printable(s string) string {
-	q := strconv.Quote(s)
-	return q[1 : len(q)-1]
-}

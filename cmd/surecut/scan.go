@@ -9,6 +9,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"surecut/internal/endpoint"
+	"surecut/internal/keyspace"
 	"surecut/internal/rdb"
 	"surecut/reports"
 	"surecut/scanner"
@@ -78,7 +79,7 @@ func bigKeysOptions(c *cli.Context) (o scanner.Options, err error) {
 	o.Cutover, o.Block = c.Duration("cutover"), c.Duration("block")
 	o.TargetShards, o.TargetShare = c.Int("target-shards"), c.Float64("target-share")
 	var errs []error
-	if o.Slots, err = scanner.ParseSlots(c.String("slots")); err != nil {
+	if o.Slots, err = keyspace.ParseSlots(c.String("slots")); err != nil {
 		errs = append(errs, fmt.Errorf("--slots: %w", err))
 	}
 	for name, to := range map[string]*int64{"target-memory": &o.TargetMemory, "copy-rate": &o.CopyRate} {

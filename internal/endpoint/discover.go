@@ -68,7 +68,7 @@ func (d *Deployment) refreshFronted(ctx context.Context) error {
 		if err := conn.Close(); err != nil {
 			return err
 		}
-		shards := []Shard{{Primary: Node{Addr: addr}, Slots: []SlotRange{{0, keyspace.Slots - 1}}}}
+		shards := []Shard{{Primary: Node{Addr: addr}, Slots: keyspace.SlotRanges{{First: 0, Last: keyspace.Slots - 1}}}}
 		d.mu.Lock()
 		d.shards, d.owners = shards, slotOwners(shards)
 		d.mu.Unlock()

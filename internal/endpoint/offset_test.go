@@ -9,6 +9,7 @@ import (
 
 	"github.com/redis/rueidis"
 
+	"surecut/internal/keyspace"
 	"surecut/internal/resp"
 )
 
@@ -48,7 +49,7 @@ func TestParseOffset(t *testing.T) {
 
 // TestReadsAtOffset: clusters of 3.2 to 5.0 answer EXEC on a replica with MOVED, after they have taken every command before it.
 func TestReadsAtOffset(t *testing.T) {
-	shard := Shard{Slots: []SlotRange{{First: 5461, Last: 10922}}}
+	shard := Shard{Slots: keyspace.SlotRanges{{First: 5461, Last: 10922}}}
 	for _, tt := range []struct {
 		name, exec string
 		shard      Shard

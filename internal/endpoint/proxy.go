@@ -195,7 +195,7 @@ func (d *Deployment) refreshTwemproxy() error {
 	var shards []Shard
 	for i, s := range d.proxy.pool.Servers {
 		first, last := d.proxy.router.Share(i)
-		shards = append(shards, Shard{Primary: Node{Addr: s.Addr}, Slots: []SlotRange{{first, last}}})
+		shards = append(shards, Shard{Primary: Node{Addr: s.Addr}, Slots: keyspace.SlotRanges{{First: first, Last: last}}})
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -257,7 +257,7 @@ func (m *codisMap) shards(named []string) ([]Shard, error) {
 		if r := shards[i].Slots; len(r) > 0 && r[len(r)-1].Last+1 == s {
 			r[len(r)-1].Last = s
 		} else {
-			shards[i].Slots = append(r, SlotRange{s, s})
+			shards[i].Slots = append(r, keyspace.SlotRange{First: s, Last: s})
 		}
 	}
 	return shards, nil

@@ -86,7 +86,7 @@ func TestParseDashboardReply(t *testing.T) {
 	}
 	shards, err := m.shards(nil)
 	if err != nil || len(shards) != 2 || shards[0].Primary.Addr != "a:1" || len(shards[0].Replicas) != 1 || shards[0].Replicas[0].Addr != "b:1" ||
-		len(shards[1].Slots) != 1 || shards[1].Slots[0] != (SlotRange{600, 1023}) {
+		len(shards[1].Slots) != 1 || shards[1].Slots[0] != (keyspace.SlotRange{First: 600, Last: 1023}) {
 		t.Errorf("%+v, %v", shards, err)
 	}
 	if _, err := m.shards([]string{"a:1"}); err == nil || !strings.Contains(err.Error(), "c:1") {

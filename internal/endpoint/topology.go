@@ -14,14 +14,11 @@ import (
 // Node is one server process. ID is the cluster's node ID; empty unless cluster.
 type Node struct{ ID, Addr string }
 
-// SlotRange is the slots from First to Last, both included.
-type SlotRange struct{ First, Last uint16 }
-
 // Shard is one primary with its replicas. Slots is nil unless cluster.
 type Shard struct {
 	Primary  Node
 	Replicas []Node
-	Slots    []SlotRange
+	Slots    keyspace.SlotRanges
 }
 
 // ClusterNode is one line of CLUSTER NODES.
@@ -31,7 +28,7 @@ type ClusterNode struct {
 	Flags     []string
 	PrimaryID string // of a replica; "" for a primary
 	Linked    bool   // link-state is connected
-	Slots     []SlotRange
+	Slots     keyspace.SlotRanges
 	Migrating map[uint16]string // slot to the ID it moves to; only on the line of the node asked
 	Importing map[uint16]string // slot to the ID it comes from; only on the line of the node asked
 }
@@ -146,7 +143,7 @@ func (n *ClusterNode) addSlots(text string) error {
 	if errA != nil || errB != nil || a > b {
 		return fmt.Errorf("slots %q are malformed", text)
 	}
-	n.Slots = append(n.Slots, SlotRange{a, b})
+	n.Slots = append(n.Slots, keyspace.SlotRange{First: a, Last: b})
 	return nil
 }
 
@@ -180,7 +177,7 @@ func shardsOf(nodes []ClusterNode, endpoints map[string]string) ([]Shard, error)
 		}
 		index[n.ID] = len(shards)
 		slots := slices.Clone(n.Slots)
-		slices.SortFunc(slots, func(a, b SlotRange) int { return cmp.Compare(a.First, b.First) })
+		slices.SortFunc(slots, func(a, b keyspace.SlotRange) int { return cmp.Compare(a.First, b.First) })
 		shards = append(shards, Shard{Primary: primary, Slots: slots})
 	}
 	for _, n := range nodes {
@@ -231,17 +228,15 @@ func cloneShards(shards []Shard) []Shard {
 	return out
 }
 
-// slotOwners gives the index of the shard that owns each slot, -1 for none.
+// slotOwners returns the index of the shard that owns each slot, -1 for none.
 func slotOwners(shards []Shard) *[keyspace.Slots]int32 {
 	owners := new([keyspace.Slots]int32)
 	for i := range owners {
 		owners[i] = -1
 	}
 	for i, s := range shards {
-		for _, r := range s.Slots {
-			for slot := int(r.First); slot <= int(r.Last); slot++ {
-				owners[slot] = int32(i)
-			}
+		for slot := range s.Slots.All() {
+			owners[slot] = int32(i)
 		}
 	}
 	return owners

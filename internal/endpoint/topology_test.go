@@ -27,7 +27,7 @@ func TestParseClusterNodes(t *testing.T) {
 		t.Fatal(err)
 	}
 	a, b := nodes[0], nodes[1]
-	if a.Addr != "10.0.0.1:7000" || a.Host != "redis-1" || !a.Has("myself") || !reflect.DeepEqual(a.Slots, []SlotRange{{0, 100}}) {
+	if a.Addr != "10.0.0.1:7000" || a.Host != "redis-1" || !a.Has("myself") || !reflect.DeepEqual(a.Slots, keyspace.SlotRanges{{First: 0, Last: 100}}) {
 		t.Errorf("first node is %+v", a)
 	}
 	if a.Migrating[101] != "bb" || a.Importing[102] != "bb" || len(a.Migrating) != 1 || len(a.Importing) != 1 {
@@ -76,8 +76,8 @@ func TestShardsOf(t *testing.T) {
 	}
 	got, err := shardsOf(nodes, map[string]string{"bb": "redis-2:7000"})
 	want := []Shard{
-		{Primary: Node{"aa", "10.0.0.1:7000"}, Replicas: []Node{{"cc", "10.0.0.3:7000"}}, Slots: []SlotRange{{0, 100}}},
-		{Primary: Node{"bb", "redis-2:7000"}, Slots: []SlotRange{{103, 16383}}},
+		{Primary: Node{"aa", "10.0.0.1:7000"}, Replicas: []Node{{"cc", "10.0.0.3:7000"}}, Slots: keyspace.SlotRanges{{First: 0, Last: 100}}},
+		{Primary: Node{"bb", "redis-2:7000"}, Slots: keyspace.SlotRanges{{First: 103, Last: 16383}}},
 	}
 	if err != nil || !reflect.DeepEqual(got, want) {
 		t.Errorf("shardsOf = %+v, %v, want %+v: the preferred endpoint, no suspect replica, no empty primary", got, err, want)

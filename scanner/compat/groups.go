@@ -376,14 +376,14 @@ func (g *KeyGroup) tagged(kept, cut []*node, part map[*node]int) {
 	for _, n := range kept {
 		v, ok := part[n]
 		if !ok { // nothing is left that it is used with
-			g.Templates = append(g.Templates, TaggedTemplate{Template: printable(n.template), Tagged: printable(n.template), rule: tagRule{template: n.template}})
+			g.Templates = append(g.Templates, TaggedTemplate{Template: keyspace.Printable(n.template), Tagged: keyspace.Printable(n.template), rule: tagRule{template: n.template}})
 			continue
 		}
 		r := tagRule{template: n.template, part: v, like: like, keep: n.hasTag, active: true}
-		g.Templates = append(g.Templates, TaggedTemplate{Template: printable(n.template), Tagged: printable(r.pattern()), rule: r})
+		g.Templates = append(g.Templates, TaggedTemplate{Template: keyspace.Printable(n.template), Tagged: keyspace.Printable(r.pattern()), rule: r})
 	}
 	for _, n := range cut {
-		g.Templates = append(g.Templates, TaggedTemplate{Template: printable(n.template), Why: "its keys are used with keys of different tags; take such calls apart, or keep a copy of it beside each"})
+		g.Templates = append(g.Templates, TaggedTemplate{Template: keyspace.Printable(n.template), Why: "its keys are used with keys of different tags; take such calls apart, or keep a copy of it beside each"})
 	}
 	g.Note = "Each value of the tag has a slot of its own."
 	if len(cut) > 0 {
@@ -434,12 +434,12 @@ func (p *pairing) constant(g *KeyGroup, members []*node, hub map[*node]bool) {
 		g.Note = fmt.Sprintf("All of them lie in one slot then, %d keys that were seen: good for a handful, not for data that grows.", keys)
 	}
 	for _, n := range members {
-		t := TaggedTemplate{Template: printable(n.template), Why: "it is used with many others that have nothing in common"}
+		t := TaggedTemplate{Template: keyspace.Printable(n.template), Why: "it is used with many others that have nothing in common"}
 		if few {
 			t.Why, t.rule = "", tagRule{template: n.template, constant: tag, keep: n.hasTag, active: true}
-			t.Tagged = printable(t.rule.pattern())
+			t.Tagged = keyspace.Printable(t.rule.pattern())
 		} else if len(hub) > 0 && !hub[n] {
-			t.Why, t.Tagged, t.rule = "", printable(n.template), tagRule{template: n.template}
+			t.Why, t.Tagged, t.rule = "", keyspace.Printable(n.template), tagRule{template: n.template}
 		}
 		g.Templates = append(g.Templates, t)
 	}

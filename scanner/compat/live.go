@@ -12,6 +12,7 @@ import (
 
 	"surecut/internal/command"
 	"surecut/internal/endpoint"
+	"surecut/internal/keyspace"
 	"surecut/internal/profile"
 )
 
@@ -138,7 +139,7 @@ func (t *Tally) functions(ctx context.Context, client rueidis.Client, e *Evidenc
 				t.allow(name)
 			}
 			if slices.Contains(flags, "no-cluster") {
-				t.Note(e, profile.FunctionNoCluster, "FCALL "+printable(name), 1, "The function has the flag no-cluster.")
+				t.Note(e, profile.FunctionNoCluster, "FCALL "+keyspace.Printable(name), 1, "The function has the flag no-cluster.")
 			}
 		}
 	}
@@ -196,7 +197,7 @@ func clientWords(f map[string]string) string {
 			words += " " + name
 		}
 	}
-	return printable(words)
+	return keyspace.Printable(words)
 }
 
 // Modules asks a server to describe the commands that the table lacks. The answer for each name is kept.

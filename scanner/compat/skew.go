@@ -103,7 +103,7 @@ func (m *Measurement) Apply(r *Result) {
 				largest, s.LargestTag = *t, tag
 			}
 		}
-		s.LargestTag, s.LargestKeys, s.LargestBytes = printable(s.LargestTag), largest.keys, largest.bytes
+		s.LargestTag, s.LargestKeys, s.LargestBytes = keyspace.Printable(s.LargestTag), largest.keys, largest.bytes
 		var fullest int64
 		for _, n := range g.slots {
 			fullest = max(fullest, n)

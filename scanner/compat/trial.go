@@ -91,7 +91,7 @@ func (t *Tally) End() error {
 	e := t.Evidence(FromTrial, r.d.Spec().String())
 	e.Note = fmt.Sprintf("%d calls were sent there; %d were not: without keys, blocking, or in a transaction that did not end.", r.sent, r.left)
 	if r.other > 0 {
-		e.Note += fmt.Sprintf(" %d failed for other reasons, such as %s: its data is not the source's.", r.other, printable(r.sample))
+		e.Note += fmt.Sprintf(" %d failed for other reasons, such as %s: its data is not the source's.", r.other, keyspace.Printable(r.sample))
 	}
 	for name, f := range r.refuse {
 		key := observedKey{RuleTrial, name}
