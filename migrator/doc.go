@@ -2,7 +2,7 @@
 //
 // A Migration runs one link per source shard. A link has four parts, each with one owner:
 //
-//	receiver   reads the source's socket and nothing else: snapshot and stream go to the spool
+//	receiver   reads the source's socket into the snapshot file and the spool; it writes to no server
 //	loader     reads the snapshot from the spool and writes its values to the target by RESTORE
 //	dispatcher reads the stream from the spool, and hands each command to the lanes of its keys
 //	lanes      apply their commands in order, each transaction together with its checkpoint
@@ -24,6 +24,21 @@
 // Values of a source that refuses DUMP are read by the commands of their types, in a loop of this package's own. The verifier
 // has another one on purpose: one wrong loop in both would read the same wrong value twice and call it the same. They share
 // the parsing of single replies alone (internal/reply).
+//
+// Words:
+//
+//	group     one command of the stream, or all of a MULTI ... EXEC
+//	stretch   groups that were received together, and travel from the parser to the dispatcher as one
+//	piece     what one lane has to do for a command
+//	item      the pieces of one group that a lane applies in one go
+//	meeting   a point of the stream at which several lanes stand still
+//	unit      what one checkpoint speaks of: a slot of a cluster, a lane of a standalone server
+//	fence     the offset as of which a key was copied: commands up to it do not apply to that key
+//	doubt     a key that the target may not hold as the source does, and that is copied from the source
+//	held key  a key that the target holds without its expiry until the link has caught up
+//	witness   a key beside the data that shows that a node of the target has not lost it
+//	claim     the record on the target that says which run may write
+//	reach     through a proxy: the offset up to which a run may have applied commands
 //
 // The package does not compare and does not judge; the counters of its Report add up.
 package migrator
