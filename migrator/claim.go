@@ -20,6 +20,7 @@ import (
 
 	"surecut/internal/endpoint"
 	"surecut/internal/reply"
+	"surecut/internal/retry"
 )
 
 // A target belongs to one run of one migration at a time. The record __surecut:migration says to which; it is changed only by
@@ -360,7 +361,7 @@ func (t *target) disown(ctx context.Context, ids []string) error {
 		return nil
 	}
 	if t.fronted {
-		return pause(ctx, proxyGrace)
+		return retry.Pause(ctx, proxyGrace)
 	}
 	for _, addr := range t.primaries() {
 		client, err := t.d.Client(ctx, addr, 0)

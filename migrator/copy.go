@@ -1,6 +1,7 @@
 package migrator
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -15,6 +16,7 @@ import (
 	"surecut/internal/endpoint"
 	"surecut/internal/keyspace"
 	"surecut/internal/reply"
+	"surecut/internal/retry"
 )
 
 // sourceReader reads keys on the node that the link receives from, at known offsets.
@@ -38,21 +40,22 @@ type copied struct {
 // Without values only presence and expiry are read. A source that is lost, or stands before the offset least, is tried
 // again for a while: it may have failed over.
 func (s *sourceReader) read(ctx context.Context, keys []keyspace.Key, values bool, least int64) (out []copied, err error) {
-	until := time.Now().Add(s.retryFor)
-	for {
+	again, err := sourceRetry(s.retryFor).Do(ctx, func() (again, err error) {
 		out, err = s.readOnce(ctx, s.node(), keys, values)
 		if err == nil && len(out) > 0 && out[0].offset < least {
 			err = fmt.Errorf("source %s stands at offset %d, behind what it has sent (%d)", s.node(), out[0].offset, least)
 		}
-		if code := endpoint.Code(err); err == nil || code != "" && !passing(code) || time.Now().After(until) {
-			return out, err
+		if code := endpoint.Code(err); code == "" || passing(code) {
+			return err, nil
 		}
-		select {
-		case <-ctx.Done():
-			return nil, context.Cause(ctx)
-		case <-time.After(100 * time.Millisecond):
-		}
-	}
+		return nil, err
+	})
+	return out, cmp.Or(again, err)
+}
+
+// sourceRetry is how often a source is asked again that may answer soon.
+func sourceRetry(patience time.Duration) retry.Policy {
+	return retry.Policy{First: 100 * time.Millisecond, Most: 100 * time.Millisecond, For: patience}
 }
 
 func (s *sourceReader) readOnce(ctx context.Context, addr string, keys []keyspace.Key, values bool) (out []copied, err error) {

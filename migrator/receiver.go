@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"surecut/internal/psync"
+	"surecut/internal/retry"
 	"surecut/internal/spool"
 )
 
@@ -46,10 +47,7 @@ func (l *link) receive(ctx context.Context, ready chan struct{}) error {
 			return fmt.Errorf("source %s: %w", l.node(), err)
 		}
 		l.log.Warn("the source is lost; trying again", "error", err, "in", pause)
-		select {
-		case <-time.After(pause):
-		case <-ctx.Done():
-		}
+		_ = retry.Pause(ctx, pause) // the next session sees that it is over
 		pause = min(pause*2, 5*time.Second)
 	}
 }

@@ -10,6 +10,7 @@ import (
 
 	"surecut/internal/endpoint"
 	"surecut/internal/keyspace"
+	"surecut/internal/retry"
 )
 
 // A migration looks at the slots of a source cluster when it begins or is resumed, every second while it runs, before it deletes keys
@@ -220,7 +221,7 @@ func (m *Migration) confirmSlots(ctx context.Context) error {
 	if !errors.As(err, &moved) || moved.began() {
 		return err
 	}
-	if err := pause(ctx, slotPoll); err != nil {
+	if err := retry.Pause(ctx, slotPoll); err != nil {
 		return err
 	}
 	return m.lookAtSlots(ctx)
@@ -237,7 +238,7 @@ func (m *Migration) proveSlots(ctx context.Context) error {
 		if err == nil || errors.Is(err, errResharded) || ctx.Err() != nil || time.Since(begun) > m.cfg.RetryFor {
 			return err
 		}
-		if err := pause(ctx, slotPoll); err != nil {
+		if err := retry.Pause(ctx, slotPoll); err != nil {
 			return err
 		}
 	}
@@ -255,7 +256,7 @@ func (m *Migration) lastLook(ctx context.Context, ended error) error {
 	}
 	err := m.confirmSlots(ctx)
 	moved := errors.Is(ended, errResharded) // as the stream tells, which does not say from where: the cluster does, as soon as its nodes agree
-	for until := time.Now().Add(mostDisagreement); moved && !errors.Is(err, errResharded) && time.Now().Before(until) && pause(ctx, slotPoll) == nil; {
+	for until := time.Now().Add(mostDisagreement); moved && !errors.Is(err, errResharded) && time.Now().Before(until) && retry.Pause(ctx, slotPoll) == nil; {
 		err = m.confirmSlots(ctx)
 	}
 	switch {

@@ -1,6 +1,7 @@
 package migrator
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -217,18 +218,14 @@ func (s *scan) listDB(ctx context.Context, db int, list chan<- named) error {
 
 // retry repeats what fails for want of a connection, for a while.
 func (s *scan) retry(ctx context.Context, try func() error) error {
-	until := time.Now().Add(s.l.m.cfg.RetryFor)
-	for {
-		err := try()
-		if code := endpoint.Code(err); err == nil || code != "" && code != "LOADING" && code != "BUSY" || time.Now().After(until) {
-			return err
+	again, err := sourceRetry(s.l.m.cfg.RetryFor).Do(ctx, func() (again, err error) {
+		err = try()
+		if code := endpoint.Code(err); code == "" || code == "LOADING" || code == "BUSY" {
+			return err, nil
 		}
-		select {
-		case <-time.After(100 * time.Millisecond):
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		}
-	}
+		return nil, err
+	})
+	return cmp.Or(again, err)
 }
 
 func (s *scan) worker(ctx context.Context, list <-chan named, expireTimes bool) error {

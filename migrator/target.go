@@ -17,6 +17,7 @@ import (
 	"surecut/internal/command"
 	"surecut/internal/endpoint"
 	"surecut/internal/keyspace"
+	"surecut/internal/retry"
 )
 
 // target is the deployment that a migration writes to, as all its writers share it.
@@ -330,7 +331,7 @@ func firstLoss(res []rueidis.RedisResult) error {
 // Behind a proxy nobody can be told: so much is waited as such bytes may take.
 func (w *writer) silence(ctx context.Context, c *conn) error {
 	if w.t.fronted && len(w.lost[c.addr]) > 0 {
-		if err := pause(ctx, proxyGrace); err != nil {
+		if err := retry.Pause(ctx, proxyGrace); err != nil {
 			return err
 		}
 	}
@@ -366,15 +367,6 @@ func (w *writer) drop(addr string) {
 	}
 }
 
-func pause(ctx context.Context, d time.Duration) error {
-	select {
-	case <-time.After(d):
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
-}
-
 type builder interface{ B() rueidis.Builder }
 
 // arbitrary builds any command; the arguments are binary.
@@ -394,32 +386,24 @@ func passing(code string) bool {
 
 // retry runs try until it succeeds, fails for good, or retryFor has gone by without progress.
 func (t *target) retry(ctx context.Context, try func() (again error, err error)) error {
-	var since time.Time
-	pause := 20 * time.Millisecond
-	for {
-		again, err := try()
-		if err != nil || again == nil {
-			return err
+	failed := false
+	again, err := retry.Policy{First: 20 * time.Millisecond, Most: time.Second, For: t.retryFor}.Do(ctx, func() (again, err error) {
+		if failed {
+			if err := t.refreshTopology(ctx); err != nil && ctx.Err() != nil {
+				return nil, context.Cause(ctx)
+			}
 		}
-		if errors.Is(again, errClaimed) { // no time will mend that
-			return again
+		failed = true
+		again, err = try()
+		if err == nil && errors.Is(again, errClaimed) { // no time will mend that
+			return nil, again
 		}
-		if since.IsZero() {
-			since = time.Now()
-		}
-		if time.Since(since) > t.retryFor {
-			return fmt.Errorf("the target did not recover within %v: %w", t.retryFor, again)
-		}
-		select {
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		case <-time.After(pause):
-		}
-		pause = min(pause*2, time.Second)
-		if err := t.refreshTopology(ctx); err != nil && ctx.Err() != nil {
-			return context.Cause(ctx)
-		}
+		return again, err
+	})
+	if again != nil {
+		return fmt.Errorf("the target did not recover within %v: %w", t.retryFor, again)
 	}
+	return err
 }
 
 // classify sorts an error of one command: again may be tried once more, err is final.

@@ -16,6 +16,7 @@ import (
 	"surecut/internal/command"
 	"surecut/internal/endpoint"
 	"surecut/internal/keyspace"
+	"surecut/internal/retry"
 )
 
 // A target that is written through a proxy has no MULTI, so that no checkpoint is written together with the data. The link's
@@ -395,10 +396,7 @@ func (w *writer) sendWave(ctx context.Context, wave []*call) []viaReply {
 	}
 	if lost {
 		w.drop(addr)
-		select {
-		case <-time.After(proxyGrace):
-		case <-ctx.Done():
-		}
+		_ = retry.Pause(ctx, proxyGrace) // the answers are told in any case
 	}
 	return answers
 }
@@ -667,10 +665,8 @@ func (s *sourceReader) awaitOffset(ctx context.Context, offset int64) error {
 		case time.Now().After(until):
 			return errors.Join(fmt.Errorf("source %s stands at offset %d, behind %d, which it has sent", s.node(), at, offset), err)
 		}
-		select {
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		case <-time.After(200 * time.Millisecond):
+		if err := retry.Pause(ctx, 200*time.Millisecond); err != nil {
+			return err
 		}
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"surecut/internal/keyspace"
+	"surecut/internal/retry"
 )
 
 // Bounds of a Watch.
@@ -107,10 +108,7 @@ func (w *Watch) lost(ctx context.Context, l *link, why error) {
 	w.mu.Lock()
 	w.seen++
 	w.mu.Unlock()
-	select {
-	case <-time.After(time.Second):
-	case <-ctx.Done():
-	}
+	_ = retry.Pause(ctx, time.Second) // the caller sees that it is over
 }
 
 // parseNotice reads "__keyevent@3__:set" with a key, or "__keyspace@3__:key" with an event.

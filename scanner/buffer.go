@@ -10,6 +10,7 @@ import (
 	"github.com/redis/rueidis"
 
 	"surecut/internal/endpoint"
+	"surecut/internal/retry"
 )
 
 // writeRate returns the bytes a second that clients have written since the first reading, without what this scan has sent; -1 where the
@@ -18,10 +19,7 @@ func writeRate(ctx context.Context, client rueidis.Client, first endpoint.Counte
 	if first.At.IsZero() {
 		return unknown, ""
 	}
-	select {
-	case <-ctx.Done():
-	case <-time.After(time.Until(first.At.Add(endpoint.RateWindow))):
-	}
+	_ = retry.Pause(ctx, time.Until(first.At.Add(endpoint.RateWindow))) // to read the counters fails if it is over
 	last, err := endpoint.ReadCounters(ctx, client)
 	if err != nil {
 		return unknown, ""

@@ -12,6 +12,7 @@ import (
 	"github.com/redis/rueidis"
 
 	"surecut/internal/endpoint"
+	"surecut/internal/retry"
 )
 
 // node is one server of one side and what it can do.
@@ -260,10 +261,8 @@ func (n *node) retry(ctx context.Context, patience time.Duration, try func() err
 			n.breaker.fail(err)
 			return &downError{err}
 		}
-		select {
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		case <-time.After(wait):
+		if err := retry.Pause(ctx, wait); err != nil {
+			return err
 		}
 	}
 }

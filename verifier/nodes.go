@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"surecut/internal/endpoint"
+	"surecut/internal/retry"
 )
 
 const (
@@ -166,10 +167,8 @@ func (s *side) current(ctx context.Context, replica, primary string) error {
 		if time.Now().After(deadline) {
 			return fmt.Errorf("it is %d bytes behind its primary %s, and has not caught up within %v", behind, primary, catchUpPatience)
 		}
-		select {
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		case <-time.After(100 * time.Millisecond):
+		if err := retry.Pause(ctx, 100*time.Millisecond); err != nil {
+			return err
 		}
 	}
 }

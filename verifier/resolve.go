@@ -361,15 +361,3 @@ func (v *verification) observeAll(ctx context.Context, batch []record) ([]observ
 	}
 	return out, nil
 }
-
-func sleep(ctx context.Context, d time.Duration) error {
-	if d <= 0 {
-		return ctx.Err()
-	}
-	select {
-	case <-time.After(d):
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
-}

@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"surecut/internal/keyspace"
+	"surecut/internal/retry"
 	"surecut/internal/writes"
 )
 
@@ -254,7 +255,7 @@ func (n *nodeFeed) standsNow(ctx context.Context, set *writes.Set) (*counters, e
 // replica is then given the time that the target may lag.
 func (n *nodeFeed) reachPrimary(ctx context.Context) error {
 	if n.node.follows == "" {
-		return sleep(ctx, max(n.opts.Interval, leastLead))
+		return retry.Pause(ctx, max(n.opts.Interval, leastLead))
 	}
 	return n.source.current(ctx, n.node.addr(), n.node.follows)
 }

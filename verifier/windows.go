@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"surecut/internal/keyspace"
+	"surecut/internal/retry"
 )
 
 // leastLead is the least time that a key of the source must have been unwritten before the target is read, where nobody says how far
@@ -54,7 +55,7 @@ type clock struct {
 	sleep func(ctx context.Context, d time.Duration) error
 }
 
-var realClock = clock{time.Now, sleep}
+var realClock = clock{time.Now, retry.Pause}
 
 // openWindow begins a window. When it returns, the target has applied what the source had written before the window, as far as a
 // migration says so; where there is none, the target may be read once awaitLead has returned.

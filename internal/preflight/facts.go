@@ -17,6 +17,7 @@ import (
 	"surecut/internal/endpoint"
 	"surecut/internal/profile"
 	"surecut/internal/reply"
+	"surecut/internal/retry"
 )
 
 // side is one endpoint with the facts of its nodes.
@@ -117,10 +118,8 @@ func (s *side) readWriteRates(ctx context.Context) {
 
 // readWriteRate measures how much clients have written since the first reading. Where the node does not tell, that stays 0.
 func (n *node) readWriteRate(ctx context.Context) {
-	select {
-	case <-ctx.Done():
+	if err := retry.Pause(ctx, time.Until(n.first.At.Add(endpoint.RateWindow))); err != nil {
 		return
-	case <-time.After(time.Until(n.first.At.Add(endpoint.RateWindow))):
 	}
 	ctx, cancel := context.WithTimeout(ctx, endpoint.Silence)
 	defer cancel()

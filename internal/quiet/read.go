@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"surecut/internal/endpoint"
+	"surecut/internal/retry"
 )
 
 // Read asks every primary of the deployment, as its topology was last discovered. A node that does not answer is a reading that says
@@ -89,10 +90,8 @@ func Watch(ctx context.Context, d *endpoint.Deployment, before []Reading, quietF
 	}
 	last := first
 	for time.Since(begun) < quietFor {
-		select {
-		case <-time.After(min(pollEvery, quietFor-time.Since(begun))):
-		case <-ctx.Done():
-			return r, false, context.Cause(ctx)
+		if err := retry.Pause(ctx, min(pollEvery, quietFor-time.Since(begun))); err != nil {
+			return r, false, err
 		}
 		if last, err = Read(ctx, d); err != nil {
 			return r, false, err
@@ -103,10 +102,8 @@ func Watch(ctx context.Context, d *endpoint.Deployment, before []Reading, quietF
 		}
 	}
 	if still { // CLIENT LIST tells writers from the connections of the comparison only after a while
-		select {
-		case <-time.After(min(toldAfter, quietFor) - time.Since(begun)):
-		case <-ctx.Done():
-			return r, false, context.Cause(ctx)
+		if err := retry.Pause(ctx, min(toldAfter, quietFor)-time.Since(begun)); err != nil {
+			return r, false, err
 		}
 	}
 	r = Compare(before, last)

@@ -20,6 +20,7 @@ import (
 
 	"surecut/internal/endpoint"
 	"surecut/internal/keyspace"
+	"surecut/internal/retry"
 )
 
 // MonitorOptions bound what MONITOR may do to the servers.
@@ -195,10 +196,8 @@ func (w *watch) pause(ctx context.Context, length time.Duration) error {
 			return err
 		}
 		w.sent++
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-time.After(min(probeInterval, max(0, time.Until(end)))):
+		if err := retry.Pause(ctx, min(probeInterval, time.Until(end))); err != nil {
+			return err
 		}
 	}
 	return nil
