@@ -90,38 +90,26 @@ func (f Fields) Find(name string) *rueidis.RedisMessage {
 	return nil
 }
 
-// need returns the value of a field that every version tells.
-func (f Fields) need(name string) (*rueidis.RedisMessage, error) {
-	if m := f.Find(name); m != nil {
-		return m, nil
+// field reads the value of a field that every version tells.
+func field[T any](f Fields, name string, read func(*rueidis.RedisMessage) (T, error)) (value T, err error) {
+	m := f.Find(name)
+	if m == nil {
+		return value, fmt.Errorf("the server does not tell %s", name)
 	}
-	return nil, fmt.Errorf("the server does not tell %s", name)
+	if value, err = read(m); err != nil {
+		err = fmt.Errorf("%s: %w", name, err)
+	}
+	return value, err
 }
 
 // Int returns a number.
 func (f Fields) Int(name string) (int64, error) {
-	m, err := f.need(name)
-	if err != nil {
-		return 0, err
-	}
-	n, err := m.ToInt64()
-	if err != nil {
-		return 0, fmt.Errorf("%s: %w", name, err)
-	}
-	return n, nil
+	return field(f, name, (*rueidis.RedisMessage).ToInt64)
 }
 
 // Array returns a list.
 func (f Fields) Array(name string) ([]rueidis.RedisMessage, error) {
-	m, err := f.need(name)
-	if err != nil {
-		return nil, err
-	}
-	list, err := m.ToArray()
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", name, err)
-	}
-	return list, nil
+	return field(f, name, (*rueidis.RedisMessage).ToArray)
 }
 
 // Counts says whether one field tells how many elements another one holds. XINFO STREAM FULL leaves out what is beyond its COUNT.
@@ -129,17 +117,4 @@ func (f Fields) Counts(count, list string) bool {
 	n, err1 := f.Int(count)
 	elements, err2 := f.Array(list)
 	return err1 == nil && err2 == nil && n == int64(len(elements))
-}
-
-// bytes returns a string that is kept longer than the reply.
-func (f Fields) bytes(name string) ([]byte, error) {
-	m, err := f.need(name)
-	if err != nil {
-		return nil, err
-	}
-	text, err := m.ToString()
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", name, err)
-	}
-	return []byte(text), nil
 }

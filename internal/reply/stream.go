@@ -17,17 +17,6 @@ func StreamID(m *rueidis.RedisMessage) (keyspace.StreamID, error) {
 	return keyspace.ParseStreamID(text)
 }
 
-func (f Fields) id(name string) (id keyspace.StreamID, err error) {
-	m, err := f.need(name)
-	if err != nil {
-		return id, err
-	}
-	if id, err = StreamID(m); err != nil {
-		return id, fmt.Errorf("%s: %w", name, err)
-	}
-	return id, nil
-}
-
 // Entry reads an entry of XRANGE or of XINFO STREAM FULL.
 func Entry(m *rueidis.RedisMessage) (e keyspace.Entry, err error) {
 	list, err := parts(m, 2)
@@ -78,10 +67,10 @@ func Stream(f Fields) (s keyspace.StreamMeta, err error) {
 		return s, err
 	}
 	s.Length = uint64(length)
-	if s.LastID, err = f.id("last-generated-id"); err != nil || f.Find("max-deleted-entry-id") == nil {
+	if s.LastID, err = field(f, "last-generated-id", StreamID); err != nil || f.Find("max-deleted-entry-id") == nil {
 		return s, err
 	}
-	if s.MaxDeletedID, err = f.id("max-deleted-entry-id"); err != nil {
+	if s.MaxDeletedID, err = field(f, "max-deleted-entry-id", StreamID); err != nil {
 		return s, err
 	}
 	added, err := f.Int("entries-added")
@@ -96,10 +85,10 @@ func Group(m *rueidis.RedisMessage) (g keyspace.Group, pending int64, err error)
 	if err != nil {
 		return g, 0, err
 	}
-	if g.Name, err = f.bytes("name"); err != nil {
+	if g.Name, err = field(f, "name", (*rueidis.RedisMessage).AsBytes); err != nil {
 		return g, 0, err
 	}
-	if g.LastID, err = f.id("last-delivered-id"); err != nil {
+	if g.LastID, err = field(f, "last-delivered-id", StreamID); err != nil {
 		return g, 0, err
 	}
 	g.EntriesRead = -1
@@ -122,5 +111,5 @@ func Consumer(m *rueidis.RedisMessage) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return f.bytes("name")
+	return field(f, "name", (*rueidis.RedisMessage).AsBytes)
 }
