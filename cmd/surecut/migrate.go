@@ -238,6 +238,9 @@ func runMigrate(ctx context.Context, o MigrateOptions, stdout, stderr io.Writer)
 	return run.toTheEnd(ctx, second, stdout)
 }
 
+// startRateWindow is how long a migration that begins waits for a figure of how much is written: check measures it for longer.
+const startRateWindow = 500 * time.Millisecond
+
 // checkFirst runs the checks; what they find stops the migration, or must be accepted.
 func checkFirst(ctx context.Context, o MigrateOptions, source, target preflight.Side, stderr io.Writer) (*reports.Check, error) {
 	cfg := preflight.DefaultConfig()
@@ -245,6 +248,9 @@ func checkFirst(ctx context.Context, o MigrateOptions, source, target preflight.
 	cfg.Filter, cfg.StateDir, cfg.BigValue = o.Config.Filter, o.Config.StateDir, o.Config.BigValue
 	cfg.Scans = o.Config.Capture == migrator.CaptureScan
 	cfg.Accept, cfg.AcceptAlarms, cfg.Resume = o.Accept, o.AcceptAlarms, migrator.StateID(o.Config.StateDir)
+	if cfg.RateWindow = startRateWindow; cfg.Resume != "" {
+		cfg.RateWindow = 0 // the sooner it goes on, the less has to be caught up with
+	}
 	result, err := preflight.Run(ctx, cfg)
 	if err := unlessStopped(ctx, err); err != nil {
 		return nil, err

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"surecut/internal/endpoint"
 	"surecut/internal/keyspace"
@@ -47,13 +48,16 @@ type Config struct {
 	BigValue   int64 // bytes above which a value is big
 	SampleKeys int   // keys looked at on the source
 
+	// RateWindow is how long the source is watched for how much clients write; 0: not at all, and nothing counts as written.
+	RateWindow time.Duration
+
 	Accept       []string // IDs of checks whose alarms are accepted
 	AcceptAlarms bool     // every alarm is accepted
 }
 
 // DefaultConfig is a Config without its sides.
 func DefaultConfig() Config {
-	return Config{OnExisting: "fail", ReadFrom: "replica", BigValue: 16 << 20, SampleKeys: 10000}
+	return Config{OnExisting: "fail", ReadFrom: "replica", BigValue: 16 << 20, SampleKeys: 10000, RateWindow: endpoint.RateWindow}
 }
 
 // Validate joins every problem of the configuration.

@@ -99,26 +99,29 @@ func gather(ctx context.Context, cfg Config) *run {
 	}
 	wg.Wait()
 	if r.source.open() && !r.source.spec.IsFile() {
-		r.source.readWriteRates(ctx) // before the sample is taken, which is traffic of our own
+		r.source.readWriteRates(ctx, cfg.RateWindow) // before the sample is taken, which is traffic of our own
 		r.sample = takeSample(ctx, r)
 	}
 	return r
 }
 
 // readWriteRates measures all nodes in one and the same time.
-func (s *side) readWriteRates(ctx context.Context) {
+func (s *side) readWriteRates(ctx context.Context, window time.Duration) {
+	if window == 0 {
+		return
+	}
 	var wg sync.WaitGroup
 	for _, n := range s.nodes {
 		if n.err == nil && n.infoErr == nil {
-			wg.Go(func() { n.readWriteRate(ctx) })
+			wg.Go(func() { n.readWriteRate(ctx, window) })
 		}
 	}
 	wg.Wait()
 }
 
 // readWriteRate measures how much clients have written since the first reading. Where the node does not tell, that stays 0.
-func (n *node) readWriteRate(ctx context.Context) {
-	if err := retry.Pause(ctx, time.Until(n.first.At.Add(endpoint.RateWindow))); err != nil {
+func (n *node) readWriteRate(ctx context.Context, window time.Duration) {
+	if err := retry.Pause(ctx, time.Until(n.first.At.Add(window))); err != nil {
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, endpoint.Silence)
