@@ -31,7 +31,7 @@ func TestStreamAllocations(t *testing.T) {
 				t.Fatal(err)
 			}
 			l := newTestLink(t)
-			l.m.target.dialect = l.m.target.held // as the target's version has it
+			l.m.slotted = true // of a cluster, each command is looked at for slots that move
 			d, w := newTestDispatcher(l, &checkpoint{offset: 100}), l.m.target.newWriter()
 			to, sent := &pipe{}, int64(0)
 			drain := func() {

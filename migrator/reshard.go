@@ -275,12 +275,12 @@ func (l *link) imported(c *sourceCommand) error {
 	if !l.m.slotted {
 		return nil
 	}
-	switch name := strings.ToUpper(c.name()); {
-	case name == "RESTORE-ASKING" && len(c.args) > 1:
+	switch {
+	case len(c.args) > 1 && is(c.args, "RESTORE-ASKING", 0):
 		key := l.mapping.SourceName(c.db, string(c.args[1]))
 		return fmt.Errorf("slot %d of the source moved to %s (a key came by RESTORE-ASKING): %w", keyspace.Slot(key), l.primary(), errResharded)
-	case name == "TRIMSLOTS", name == "CLUSTER":
-		return fmt.Errorf("slots of the source moved at %s (it sent %s): %w", l.primary(), name, errResharded)
+	case is(c.args, "TRIMSLOTS", 0), is(c.args, "CLUSTER", 0):
+		return fmt.Errorf("slots of the source moved at %s (it sent %s): %w", l.primary(), strings.ToUpper(c.name()), errResharded)
 	}
 	return nil
 }
