@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -22,30 +23,31 @@ func TestPatience(t *testing.T) {
 		{name: "falls silent", why: "what came before does not excuse it", pieces: 3},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			t.Parallel()
-			here, there := net.Pipe()
-			defer there.Close()
-			c := &patientConn{Conn: here}
-			defer c.Close()
-			go func() {
-				for range tt.pieces {
-					time.Sleep(patience / 20)
-					if _, err := there.Write([]byte("x")); err != nil {
-						return
+			synctest.Test(t, func(t *testing.T) { // its clock does not run while anybody works
+				here, there := net.Pipe()
+				defer there.Close()
+				c := &patientConn{Conn: here}
+				defer c.Close()
+				go func() {
+					for range tt.pieces {
+						time.Sleep(patience / 20)
+						if _, err := there.Write([]byte("x")); err != nil {
+							return
+						}
 					}
+					if tt.whole {
+						there.Close()
+					}
+				}()
+				begun := time.Now()
+				if err := c.SetDeadline(begun.Add(patience)); err != nil {
+					t.Fatal(err)
 				}
-				if tt.whole {
-					there.Close()
+				got, err := io.ReadAll(c)
+				if len(got) != tt.pieces || tt.whole != (err == nil) || !tt.whole && !errors.Is(err, os.ErrDeadlineExceeded) {
+					t.Errorf("%d of %d pieces after %v, %v: %s", len(got), tt.pieces, time.Since(begun), err, tt.why)
 				}
-			}()
-			begun := time.Now()
-			if err := c.SetDeadline(begun.Add(patience)); err != nil {
-				t.Fatal(err)
-			}
-			got, err := io.ReadAll(c)
-			if len(got) != tt.pieces || tt.whole != (err == nil) || !tt.whole && !errors.Is(err, os.ErrDeadlineExceeded) {
-				t.Errorf("%d of %d pieces after %v, %v: %s", len(got), tt.pieces, time.Since(begun), err, tt.why)
-			}
+			})
 		})
 	}
 }
