@@ -327,7 +327,8 @@ func TestShardIsMerged(t *testing.T) {
 	x := newClusterTest(t)
 	r := begin(t, x.u, x.dir, nil)
 	r.caughtUp()
-	x.nodes[2].Must("FLUSHALL") // a slot with keys cannot be given away at once
+	x.nodes[2].Must("FLUSHALL")             // a slot with keys cannot be given away at once
+	x.nodes[0].Must("CLUSTER", "BUMPEPOCH") // or what the shard says of itself before it is told would take the slots back
 	for _, n := range []int{0, 2, 1} {
 		client := x.nodes[n].Client(0)
 		var cmds []rueidis.Completed
