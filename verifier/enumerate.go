@@ -93,10 +93,11 @@ type scanTally struct {
 }
 
 // weigh compares a scan with DBSIZE. Fewer keys than that are explained by keys that expired, were evicted or
-// were written meanwhile, and on a replica by keys that have expired and that it still holds but does not list.
+// were written meanwhile, and on a replica, or a primary whose writes are paused, by keys that have expired and that it still holds but
+// does not list.
 func (s *side) weigh(n *node, db int, before, after endpoint.Database, t *scanTally, allowance int64) {
 	missing := min(before.Keys, after.Keys) - t.scanned.Load() - allowance
-	if n.facts.Role == "slave" {
+	if n.facts.Role == "slave" || s.name == endpoint.Source && s.opts.SourcePaused {
 		missing -= max(0, after.Expires-t.expiring.Load())
 	}
 	s.mu.Lock()

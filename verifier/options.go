@@ -37,6 +37,7 @@ type Options struct {
 	TempDir      string        // for the records of the enumeration, 30 to 50 bytes and the name per key and side; "": os.TempDir
 	Applier      Applier       // the migration that feeds the target, or nil
 	Progress     func(Progress)
+	SourcePaused bool // the source's writes are paused (CLIENT PAUSE WRITE, since 6.2): it deletes nothing that expires
 
 	mapping keyspace.Mapping // of Filter, to the databases of the target; made when the run begins
 }

@@ -129,6 +129,7 @@ func (r *migration) verify(ctx context.Context) (*reports.Verify, error) {
 	opts := verifier.DefaultOptions()
 	opts.Sides = verifier.Sides{Source: r.o.Config.Sides.Source, Target: r.o.Config.Sides.Target}
 	opts.Filter, opts.Applier = r.o.Config.Filter, applier[*migrator.Frame]{m: r.m}
+	opts.SourcePaused = r.o.PauseWrites > 0
 	result, err := verifier.Run(ctx, opts)
 	if err := unlessStopped(ctx, err); err != nil {
 		return nil, fmt.Errorf("verify: %w", err)
