@@ -169,22 +169,10 @@ func (r *answers) line() ([]byte, error) {
 }
 
 // number reads a decimal number of a reply.
-func number(p []byte) (n int64, err error) {
-	digits := p
-	if len(digits) > 0 && digits[0] == '-' {
-		digits = digits[1:]
-	}
-	if len(digits) == 0 || len(digits) > 19 {
+func number(p []byte) (int64, error) {
+	n, err := strconv.ParseInt(view(p), 10, 64)
+	if err != nil || p[0] == '+' {
 		return 0, fmt.Errorf("%q is no number of a reply", p)
-	}
-	for _, c := range digits {
-		if c < '0' || c > '9' {
-			return 0, fmt.Errorf("%q is no number of a reply", p)
-		}
-		n = n*10 + int64(c-'0')
-	}
-	if len(digits) < len(p) {
-		n = -n
 	}
 	return n, nil
 }

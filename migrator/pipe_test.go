@@ -109,7 +109,7 @@ func TestAnswers(t *testing.T) {
 	if b.String() != want {
 		t.Errorf("read %s, want %s", b.String(), want)
 	}
-	for _, text := range []string{":\r\n", ":1x\r\n", "$-2\r\n", "$5\r\nab", ":99999999999999999999\r\n", strings.Repeat("*1\r\n", 20), "+OK\n"} {
+	for _, text := range []string{":\r\n", ":1x\r\n", "$-2\r\n", "$5\r\nab", ":99999999999999999999\r\n", ":9999999999999999999\r\n", ":+5\r\n", strings.Repeat("*1\r\n", 20), "+OK\n"} {
 		if got := read(text); got[0].kind != answerNone || got[0].err == nil {
 			t.Errorf("%q was read as %+v", text, got)
 		}
