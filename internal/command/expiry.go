@@ -37,7 +37,7 @@ var expiryRules = map[string]rewriter{
 	"HSETEX":         rewriteFieldSetEx,
 }
 
-// AbsoluteExpiry appends to dst the commands that do to a target what args did to the source at nowMs (Unix
+// AbsoluteExpiry appends to dst the commands that do to a target what args, a call of s, did to the source at nowMs (Unix
 // time in ms by the source's clock), and says whether they differ from args. Relative expiries become absolute
 // ones, in forms that a target of the dialect knows:
 //
@@ -52,14 +52,6 @@ var expiryRules = map[string]rewriter{
 // happened. KEEPTTL stays, for Rewrite to deal with. Conditions of HEXPIRE hold field by field and stay.
 //
 // A changed command shares the bytes of args, so it lives as long as they do.
-func AbsoluteExpiry(dst [][][]byte, args [][]byte, nowMs int64, d *Dialect) (cmds [][][]byte, changed bool) {
-	if s, ok := Lookup(args); ok {
-		return s.AbsoluteExpiry(dst, args, nowMs, d)
-	}
-	return append(dst, args), false
-}
-
-// AbsoluteExpiry is the function of that name for a command that was looked up.
 func (s *Spec) AbsoluteExpiry(dst [][][]byte, args [][]byte, nowMs int64, d *Dialect) (cmds [][][]byte, changed bool) {
 	if s.Expires {
 		if out, changed := expiryRules[s.Name](dst, args, nowMs, d); changed {

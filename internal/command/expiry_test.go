@@ -91,7 +91,7 @@ func TestAbsoluteExpiry(t *testing.T) {
 	for _, tt := range expiryTests {
 		args := words(tt.line)
 		before := [][]byte{[]byte("EARLIER")}
-		cmds, changed := AbsoluteExpiry([][][]byte{before}, args, nowMs, DialectOf(tt.number, 0))
+		cmds, changed := absoluteExpiry([][][]byte{before}, args, nowMs, DialectOf(tt.number, 0))
 		if len(cmds) < 2 || string(cmds[0][0]) != "EARLIER" {
 			t.Fatalf("%s: gave %q, want it appended", tt.line, cmds)
 		}

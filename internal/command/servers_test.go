@@ -135,7 +135,7 @@ func TestServersTakeAbsoluteExpiries(t *testing.T) {
 				}
 				s.Must("SET", "k", "v")
 				now := time.Now().UnixMilli()
-				cmds, changed := AbsoluteExpiry(nil, args, now, DialectOf(number, 0))
+				cmds, changed := absoluteExpiry(nil, args, now, DialectOf(number, 0))
 				if !changed {
 					t.Errorf("%s: not rewritten", line)
 				}
@@ -161,7 +161,7 @@ func fieldExpiries(t *testing.T, s *servers.Server, number int) {
 		for _, target := range []int{70400, number} {
 			s.Must("DEL", "h")
 			s.Must("HSET", "h", "f", "v")
-			cmds, _ := AbsoluteExpiry(nil, words(line), time.Now().UnixMilli(), DialectOf(target, 0))
+			cmds, _ := absoluteExpiry(nil, words(line), time.Now().UnixMilli(), DialectOf(target, 0))
 			for _, c := range cmds {
 				if err := s.Do(texts(c)...).Error(); err != nil {
 					t.Errorf("%s became %q: %v", line, c, err)
