@@ -21,15 +21,7 @@ func TestStreamAllocations(t *testing.T) {
 			for i := range lines {
 				lines[i] = fmt.Sprintf(kind, i%5000)
 			}
-			log := spoolOf(t, encode(lines...), 64<<10)
-			p, err := newParser(t.Context(), log, &keyspace.Filter{}, 100, 0)
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer p.close()
-			if err := log.Close(); err != nil {
-				t.Fatal(err)
-			}
+			p := parserOf(t, spoolOf(t, encode(lines...), 64<<10), &keyspace.Filter{}, 0)
 			l := newTestLink(t)
 			l.m.slotted = true // of a cluster, each command is looked at for slots that move
 			d, w := newTestDispatcher(l, &checkpoint{offset: 100}), l.m.target.newWriter()

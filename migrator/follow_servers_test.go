@@ -118,6 +118,38 @@ func replicasHave(t *testing.T, g sentinelGroup) {
 	}
 }
 
+// writeAlone writes 600 large values to the first node while the others stand still, so that the last of these reach the target only:
+// sockets hold a few MiB. It returns when the target has them. beside runs with each.
+func (g sentinelGroup) writeAlone(r *run, beside func(i int)) {
+	r.t.Helper()
+	for _, n := range g.nodes[1:] {
+		n.Pause()
+	}
+	big := strings.Repeat("v", 80<<10)
+	for i := range 600 {
+		g.nodes[0].Must("SET", "lost:"+strconv.Itoa(i), big)
+		beside(i)
+	}
+	r.caughtUp()
+}
+
+// failOverAlone kills the first node, which alone has what writeAlone wrote, and returns its successor, when the target has a key "after"
+// that was set there.
+func (g sentinelGroup) failOverAlone(r *run, arrived func() bool) *servers.Server {
+	r.t.Helper()
+	g.nodes[0].Kill()
+	for _, n := range g.nodes[1:] {
+		n.Resume()
+	}
+	now := g.sentinels[0].NewPrimary(g.nodes[0].Port, g.nodes...)
+	now.Must("SET", "after", "v")
+	r.poll("snapshot of the new primary", arrived)
+	if now.Must("EXISTS", "lost:599") != int64(0) {
+		r.t.Fatal("the failover has lost nothing")
+	}
+	return now
+}
+
 // knownReplicas are the addresses that a sentinel has in its list.
 func knownReplicas(t *testing.T, sentinel *servers.Server) []string {
 	t.Helper()
@@ -272,25 +304,8 @@ func TestSourceLosesWrites(t *testing.T) {
 	fill(t, g.nodes[0], 2000)
 	r := begin(t, urls{g.url(), target.URL()}, t.TempDir(), func(c *Config) { c.ReadFrom = "primary" })
 	r.caughtUp()
-	for _, n := range g.nodes[1:] {
-		n.Pause()
-	}
-	big := strings.Repeat("v", 80<<10)
-	for i := range 600 { // the last of these reach the target only: sockets hold a few MiB
-		g.nodes[0].Must("SET", "lost:"+strconv.Itoa(i), big)
-		g.nodes[0].Must("DEL", "fill:"+strconv.Itoa(i))
-	}
-	r.caughtUp()
-	g.nodes[0].Kill()
-	for _, n := range g.nodes[1:] {
-		n.Resume()
-	}
-	now := g.sentinels[0].NewPrimary(g.nodes[0].Port, g.nodes...)
-	now.Must("SET", "after", "v")
-	r.poll("snapshot of the new primary", func() bool { return target.Do("GET", "after").Error() == nil })
-	if now.Must("EXISTS", "lost:599") != int64(0) {
-		t.Fatal("the failover has lost nothing")
-	}
+	g.writeAlone(r, func(i int) { g.nodes[0].Must("DEL", "fill:"+strconv.Itoa(i)) })
+	now := g.failOverAlone(r, func() bool { return target.Do("GET", "after").Error() == nil })
 	r.caughtUp()
 	if target.Must("EXISTS", "lost:599") != int64(0) || target.Must("EXISTS", "fill:599") != int64(1) {
 		t.Error("the target holds a key that the source has lost, or lacks one whose deletion was lost")

@@ -3,8 +3,6 @@
 package migrator
 
 import (
-	"strconv"
-	"strings"
 	"testing"
 
 	"surecut/e2e/servers"
@@ -17,14 +15,7 @@ func TestSweepOfNamedDatabase(t *testing.T) {
 	r := begin(t, urls{g.url(), target.URL() + "/5"}, t.TempDir(), func(c *Config) { c.ReadFrom, c.Filter.DBs = "primary", []int{0} })
 	g.nodes[0].Must("SET", "stays", "1")
 	r.caughtUp()
-	for _, n := range g.nodes[1:] {
-		n.Pause()
-	}
-	big := strings.Repeat("v", 80<<10)
-	for i := range 600 { // the last of these reach the target only: sockets hold a few MiB
-		g.nodes[0].Must("SET", "lost:"+strconv.Itoa(i), big)
-	}
-	r.caughtUp()
+	g.writeAlone(r, func(int) {})
 	in := func(db int, args ...string) any {
 		t.Helper()
 		client := target.Client(db)
@@ -35,16 +26,7 @@ func TestSweepOfNamedDatabase(t *testing.T) {
 		return reply
 	}
 	in(4, "SET", "lost:599", "foreign")
-	g.nodes[0].Kill()
-	for _, n := range g.nodes[1:] {
-		n.Resume()
-	}
-	now := g.sentinels[0].NewPrimary(g.nodes[0].Port, g.nodes...)
-	now.Must("SET", "after", "v")
-	r.poll("snapshot of the new primary", func() bool { return in(5, "EXISTS", "after") == int64(1) })
-	if now.Must("EXISTS", "lost:599") != int64(0) {
-		t.Fatal("the failover has lost nothing")
-	}
+	g.failOverAlone(r, func() bool { return in(5, "EXISTS", "after") == int64(1) })
 	r.caughtUp()
 	if in(5, "EXISTS", "lost:599") != int64(0) || in(5, "EXISTS", "stays") != int64(1) {
 		t.Error("the target holds a key that the source has lost, or lacks one that it has")

@@ -72,18 +72,24 @@ func spoolOf(t *testing.T, data []byte, size int) *spool.Log {
 	return log
 }
 
-// groupsOf parses all that a spool holds, as a link that ends does.
-func groupsOf(t *testing.T, log *spool.Log, db int) ([]group, error) {
+// parserOf parses what a spool holds to its end, as that of a link that ends does.
+func parserOf(t *testing.T, log *spool.Log, filter *keyspace.Filter, db int) *parser {
 	t.Helper()
-	p, err := newParser(t.Context(), log, &keyspace.Filter{}, 100, db)
+	p, err := newParser(t.Context(), log, filter, 100, db)
 	if err != nil {
 		t.Fatal(err)
 	}
-	out := make(chan stretch, 100000)
+	t.Cleanup(p.close)
 	if err := log.Close(); err != nil {
 		t.Fatal(err)
 	}
-	err = p.run(t.Context(), out)
+	return p
+}
+
+func groupsOf(t *testing.T, log *spool.Log, db int) ([]group, error) {
+	t.Helper()
+	out := make(chan stretch, 100000)
+	err := parserOf(t, log, &keyspace.Filter{}, db).run(t.Context(), out)
 	var all []group
 	for c := range out {
 		all = append(all, c.groups...)
@@ -770,17 +776,10 @@ func slogDiscard() *slog.Logger { return slog.New(slog.DiscardHandler) }
 // TestParserObserves: whoever watches sees the source's own names, databases and transactions, and no keep-alives.
 func TestParserObserves(t *testing.T) {
 	log := spoolOf(t, encode("SELECT 2", "SET a 1", "PING", "REPLCONF GETACK *", "MULTI", "SET b 1", "SELECT 3", "RENAME b c", "EXEC"), 5)
-	p, err := newParser(t.Context(), log, &keyspace.Filter{DBPrefix: map[int]string{2: "two:"}}, 100, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer p.close()
+	p := parserOf(t, log, &keyspace.Filter{DBPrefix: map[int]string{2: "two:"}}, 0)
 	var seen []string
 	p.observe = func(db int, args [][]byte, at time.Time) {
 		seen = append(seen, fmt.Sprintf("%d %s %d", db, bytes.Join(args, []byte(" ")), at.UnixMilli()))
-	}
-	if err := log.Close(); err != nil {
-		t.Fatal(err)
 	}
 	out := make(chan stretch, 100)
 	if err := p.run(t.Context(), out); err != nil {
