@@ -26,6 +26,7 @@ type rules struct {
 	// tolerance is wider and no measure here: an expiry that was changed by less has been changed all the same.
 	jitter time.Duration
 
+	fieldGuard  time.Duration // a field that expires within it may be there on one side only
 	sourceClock time.Duration // the source's clock is ahead of ours by so much
 }
 
@@ -59,7 +60,7 @@ func unreadReason(err error, failed Reason) Reason {
 	switch {
 	case errors.Is(err, errModuleInFile):
 		return ModuleInFile
-	case errors.Is(err, errChanged):
+	case errors.Is(err, errChanged), errors.Is(err, errFieldsExpired):
 		return KeptChanging
 	}
 	return failed

@@ -15,6 +15,11 @@ import (
 // text is a reading of a string; "" is an absent key.
 func text(value string) reading { return expiring(value, 0) }
 
+// fields is a hash the first of whose fields expires at a time, in Unix ms.
+func fields(at int64) reading {
+	return reading{Type: keyspace.Hash, TypeName: "hash", FieldsAt: at, FP: keyspace.Fingerprint{FieldExpiries: uint64(at)}}
+}
+
 func expiring(value string, at int64) reading {
 	if value == "" {
 		return reading{}

@@ -19,6 +19,10 @@ import (
 // errModuleInFile is why values of modules in an RDB stay unchecked: their encoding there is not the one of DUMP.
 var errModuleInFile = errors.New("values of modules in a file are not compared")
 
+// errFieldsExpired is why a hash of a file that differs stays unchecked once fields of it have expired: the target hides them, and what
+// was read of the file still counts them.
+var errFieldsExpired = errors.New("fields of it have expired since the file was read; compare again")
+
 // mostLocated bounds how many findings of a file are looked at for the place where the values differ: the file is read once for all.
 const mostLocated = 64
 
@@ -199,6 +203,8 @@ func (r *record) ofFile(now time.Time) reading {
 		return reading{}
 	case r.module == keyspace.Module.String(): // it could not be looked into
 		return reading{Err: errModuleInFile}
+	case r.fieldsAt > 0 && r.fieldsAt <= now.UnixMilli():
+		return reading{Err: errFieldsExpired}
 	}
 	return r.reading()
 }

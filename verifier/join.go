@@ -236,5 +236,5 @@ func (r *record) reading() reading {
 	if r.flags&unread != 0 {
 		return reading{Err: errChanged}
 	}
-	return reading{Type: r.t, TypeName: cmp.Or(r.module, r.t.String()), FP: r.fp, ExpireAt: r.expireAt}
+	return reading{Type: r.t, TypeName: cmp.Or(r.module, r.t.String()), FP: r.fp, ExpireAt: r.expireAt, FieldsAt: r.fieldsAt}
 }

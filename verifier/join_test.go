@@ -153,6 +153,8 @@ func FuzzRecord(f *testing.F) {
 	f.Add(full.append(nil))
 	module := record{keyID: keyID{0, 0, "k"}, t: keyspace.Module, module: "ReJSON-RL", fp: keyspace.Fingerprint{Value: 1}}
 	f.Add(module.append(nil))
+	hash := record{t: keyspace.Hash, fp: keyspace.Fingerprint{FieldExpiries: 1}, fieldsAt: 1 << 41}
+	f.Add(hash.append(nil))
 	f.Add([]byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f})
 	f.Fuzz(func(t *testing.T, data []byte) {
 		var r record
@@ -171,8 +173,29 @@ func FuzzRecord(f *testing.F) {
 	})
 }
 
+// A hash of a file whose fields have expired since it was read is not compared with what a server hides by now.
+func TestFieldsOfFileExpire(t *testing.T) {
+	now := time.Now()
+	at := func(d time.Duration) int64 { return now.Add(d).UnixMilli() }
+	for _, tt := range []struct {
+		name   string
+		held   record
+		reason Reason
+	}{
+		{"no field expires", record{t: keyspace.Hash}, ""},
+		{"a field expires later", record{t: keyspace.Hash, fieldsAt: at(time.Second)}, ""},
+		{"a field has expired", record{t: keyspace.Hash, fieldsAt: at(-time.Second)}, KeptChanging},
+	} {
+		file := tt.held.ofFile(now)
+		_, why := (&rules{}).judge(&pair{file, reading{Type: keyspace.Hash, TypeName: "hash"}})
+		if why.Reason != tt.reason {
+			t.Errorf("%s: the reason is %q (%s), want %q", tt.name, why.Reason, why, tt.reason)
+		}
+	}
+}
+
 func TestExpiryGuard(t *testing.T) {
-	u := &rules{tolerance: time.Second, sourceClock: 10 * time.Second, skew: -10 * time.Second}
+	u := &rules{tolerance: time.Second, fieldGuard: fieldGuardFor(time.Second), sourceClock: 10 * time.Second, skew: -10 * time.Second}
 	now := time.Now()
 	at := func(d time.Duration) int64 { return now.Add(d).UnixMilli() }
 	tests := []struct {
@@ -185,6 +208,10 @@ func TestExpiryGuard(t *testing.T) {
 		{"near by the source's clock", pair{expiring("a", at(11*time.Second)), reading{}}, true},
 		{"far by the target's clock", pair{reading{}, expiring("a", at(11*time.Second))}, false},
 		{"past", pair{reading{}, expiring("a", at(-time.Second))}, true},
+		{"a field, far off", pair{fields(at(15 * time.Second)), fields(0)}, false},
+		{"a field, near by the source's clock", pair{fields(at(11 * time.Second)), fields(0)}, true},
+		{"a field, far by the target's clock", pair{fields(0), fields(at(11 * time.Second))}, false},
+		{"a field, past", pair{fields(0), fields(at(-time.Second))}, true},
 	}
 	for _, tt := range tests {
 		if wait := u.expiring(&tt.pair, now); wait > 0 != tt.wait {

@@ -30,6 +30,7 @@ type reading struct {
 	TypeName string        // as the server names it; of a module its own name
 	FP       keyspace.Fingerprint
 	ExpireAt int64           // Unix ms by the server's clock, 0: never
+	FieldsAt int64           // of a hash: when the first of its fields expires, Unix ms by the server's clock, 0: none does
 	Value    *keyspace.Value // whole; only where asked for, and not too large
 	Err      error
 

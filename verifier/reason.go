@@ -61,7 +61,7 @@ var reasons = []struct {
 	{ExpiryDiffers, Different, "The key expires at another time on the target."},
 	{SourceReadFailed, Unchecked, "The source could not be read."},
 	{TargetReadFailed, Unchecked, "The target could not be read."},
-	{KeptChanging, Unchecked, "The key was written whenever it was compared."},
+	{KeptChanging, Unchecked, "The key changed whenever it was compared: it was written, or fields of it expired."},
 	{TargetUnsteady, Unchecked, "The target did not stay as it was from round to round."},
 	{LinkBehind, Unchecked, "Its link has not caught up, so that the right value may be on its way."},
 	{NamesCollide, Unchecked, "Several keys of the source have this name on the target: their databases are mapped to one."},

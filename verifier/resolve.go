@@ -12,6 +12,9 @@ import (
 // one server has removed it and the other has not.
 const expiryGuard = 3 * time.Second
 
+// expirySlack is how far the clocks of two servers may be measured wrongly.
+const expirySlack = 200 * time.Millisecond
+
 // prober reads keys of one side, one reading per key.
 type prober interface {
 	probe(ctx context.Context, keys []keyID, keep int64) ([]reading, error)
@@ -21,9 +24,7 @@ type prober interface {
 type probers struct{ Source, Target prober }
 
 // observation is what one round read of one suspect: the source, then the target, then the source again.
-type observation struct {
-	Before, Target, After reading
-}
+type observation struct{ Before, Target, After reading }
 
 // decision is what a round makes of a suspect. Unless Settled, it is read again.
 type decision struct {
@@ -57,7 +58,7 @@ func (r *record) observe(u *rules, o *observation, w writing, n roundOf) decisio
 		return d
 	}
 	// Of several rounds that agree, the first one stands for what the others find unchanged.
-	steady := onePoint || w == untold && n.need > 1 && u.unchanged(&o.Before, &o.After)
+	steady := !n.fleeting && (onePoint || w == untold && n.need > 1 && u.unchanged(&o.Before, &o.After))
 	r.count(u, o, &d, steady)
 	if d.Settled = n.decides(r); d.Settled && d.Verdict != Unchecked && int(r.quiet) < n.need {
 		d.Verdict, d.Why = r.undecided(n)
@@ -95,7 +96,8 @@ func (r *record) count(u *rules, o *observation, d *decision, steady bool) {
 	if o.After.Err != nil {
 		return
 	}
-	if r.flags&seen != 0 && was.present() && was.ExpireAt != 0 && !o.After.present() {
+	gone := was.ExpireAt != 0 && !o.After.present() || was.FieldsAt != 0 && was.FieldsAt != o.After.FieldsAt
+	if r.flags&seen != 0 && was.present() && gone {
 		r.flags |= expired
 	}
 	r.flags |= seen
@@ -125,18 +127,36 @@ func (r *reading) mark() uint64 {
 
 // expiring returns how long until the pair is past the expiry that decides it, 0 where none is near.
 func (u *rules) expiring(p *pair, now time.Time) time.Duration {
-	wait := time.Duration(0)
-	near := func(r *reading, skew time.Duration) {
-		if !r.present() || r.ExpireAt == 0 {
-			return
+	near := func(r *reading, skew time.Duration) time.Duration {
+		if !r.present() {
+			return 0
 		}
-		if left := time.UnixMilli(r.ExpireAt).Sub(now.Add(skew)); left < expiryGuard {
-			wait = max(wait, left+50*time.Millisecond, 50*time.Millisecond)
-		}
+		return untilPast(r.ExpireAt, now.Add(skew), expiryGuard)
 	}
-	near(&p.Source, u.sourceClock)
-	near(&p.Target, u.sourceClock+u.skew)
-	return wait
+	return max(near(&p.Source, u.sourceClock), near(&p.Target, u.sourceClock+u.skew), u.fleeting(p, now))
+}
+
+// fleeting returns how long until the pair is past the first expiry of a field, 0 where none is near: each side hides a field by its
+// own clock, so that the side which was read first may have shown it and the other not.
+func (u *rules) fleeting(p *pair, now time.Time) time.Duration {
+	return max(untilPast(p.Source.FieldsAt, now.Add(u.sourceClock), u.fieldGuard),
+		untilPast(p.Target.FieldsAt, now.Add(u.sourceClock+u.skew), u.fieldGuard))
+}
+
+// untilPast returns how long an expiry, in Unix ms, needs to have passed; 0 where it is further away than the guard, and for an
+// expiry of 0, which is none.
+func untilPast(expireAt int64, now time.Time, guard time.Duration) time.Duration {
+	left := time.UnixMilli(expireAt).Sub(now)
+	if expireAt == 0 || left >= guard {
+		return 0
+	}
+	return max(left, 0) + 50*time.Millisecond
+}
+
+// fieldGuardFor returns how near the expiry of a field must be to be one that may explain a difference. Expiries that are apart by no
+// more than the tolerance are the same. Fields of one hash can expire all the time, each at another, so that nothing more is waited for.
+func fieldGuardFor(tolerance time.Duration) time.Duration {
+	return min(tolerance+expirySlack, expiryGuard)
 }
 
 // mostPasses bounds how often suspects go through all rounds: once, and once more those whose expiry had to be waited for.
@@ -197,11 +217,12 @@ func (v *verification) pass(ctx context.Context, suspects *spill) error {
 	return nil
 }
 
-// roundOf is one round of a pass.
+// roundOf is one round of a pass, as a suspect goes through it.
 type roundOf struct {
-	round int // from 1 on; 0: it only clears
-	need  int // so many windows in a row prove a difference
-	most  int // no round follows this one
+	round    int  // from 1 on; 0: it only clears
+	need     int  // so many windows in a row prove a difference
+	most     int  // no round follows this one
+	fleeting bool // a field of the suspect expires about now, maybe on one side before the other
 }
 
 // decides says whether a suspect gets its verdict in this round: when as many rounds are over as are asked for. What was written in
@@ -269,6 +290,7 @@ func (v *verification) roundBatch(ctx context.Context, batch []record, rest *spi
 			if late {
 				r.flags |= behind
 			}
+			n.fleeting = v.rules.fleeting(&pair{observed[i].Before, observed[i].Target}, v.clock.now()) > 0
 			d := v.judges.observe(r, &v.rules, &observed[i], w, n)
 			switch {
 			case !d.Settled:
@@ -299,7 +321,7 @@ func (v *verification) awaitsExpiry(r *record, d *decision) bool {
 	if until := now.Add(left); until.After(v.lateUntil) {
 		v.lateUntil = until
 	}
-	*r = record{keyID: r.keyID, flags: r.flags&(clash|unplaced) | waited, t: r.t, fp: r.fp, expireAt: r.expireAt, module: r.module}
+	*r = record{keyID: r.keyID, flags: r.flags&(clash|unplaced) | waited, t: r.t, fp: r.fp, expireAt: r.expireAt, fieldsAt: r.fieldsAt, module: r.module}
 	if v.fixed {
 		r.flags |= seen
 	}

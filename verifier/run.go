@@ -171,7 +171,7 @@ func newVerification(ctx context.Context, o *Options) (*verification, error) {
 		return nil, err
 	}
 	v.rules = rules{depth: o.Depth, jitter: expiryJitter, counters: source.hasCounters() && target.hasCounters(), tolerance: o.TTLTolerance,
-		skew: targetClock - sourceClock, sourceClock: sourceClock}
+		fieldGuard: fieldGuardFor(o.TTLTolerance), skew: targetClock - sourceClock, sourceClock: sourceClock}
 	v.tally = newTally(&v.rules, o.MaxFindings)
 	v.tally.mapping = o.mapping
 	return v, nil

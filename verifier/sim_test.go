@@ -62,7 +62,7 @@ func (s *simulation) verification(w *simWorld) *verification {
 	f := &simFeed{simWorld: w}
 	v := &verification{opts: &s.opts, source: s.source, target: s.target, progress: &progress{}, patience: framePatience, parts: 1,
 		feed: f, clock: w.clock(), judges: theJudges, list: w.list, probers: probers{simSource{w}, simTarget{w}}, atOffset: simSource{w},
-		rules: rules{depth: DepthValue, tolerance: time.Second}}
+		rules: rules{depth: DepthValue, tolerance: time.Second, fieldGuard: fieldGuardFor(time.Second)}}
 	if s.tally == nil {
 		s.tally = newTally(&v.rules, 100)
 	}
@@ -82,9 +82,9 @@ func (t *truth) take(source, target simState) {
 	switch {
 	case source == target:
 		t.same = true
-	case target.value == 0:
+	case !target.present():
 		t.missing = true
-	case source.value == 0:
+	case !source.present():
 		t.extra = true
 	default:
 		t.different = true
@@ -103,7 +103,7 @@ func (w *simWorld) truthOf(key int, began int64) (t truth) {
 		if at := target.expireAtMicros(); at > hi && at <= hi+w.plan.maxLag+simFrozen {
 			t.take(source.at(simStart+hi/1000), simState{}) // the target's own clock is faster than a command that keeps the key
 		}
-		for _, at := range []int64{lo, source.expireAtMicros(), target.expireAtMicros(), hi} {
+		for _, at := range []int64{lo, source.expireAtMicros(), target.expireAtMicros(), source.fieldAtMicros(), target.fieldAtMicros(), hi} {
 			if at >= lo && at <= hi {
 				t.take(source.at(simStart+at/1000), target.at(simStart+at/1000))
 			}
@@ -125,11 +125,16 @@ func (w *simWorld) truthOf(key int, began int64) (t truth) {
 	return t
 }
 
-func (s simState) expireAtMicros() int64 {
-	if s.expireAt == 0 {
+func (s simState) expireAtMicros() int64 { return simMicros(s.expireAt) }
+
+func (s simState) fieldAtMicros() int64 { return simMicros(s.fieldAt) }
+
+// simMicros returns an expiry in µs since the beginning, -1 where there is none.
+func simMicros(at int64) int64 {
+	if at == 0 {
 		return -1
 	}
-	return (s.expireAt - simStart) * 1000
+	return (at - simStart) * 1000
 }
 
 func (s *simulation) check(w *simWorld, began int64, v *verification) error {
@@ -290,6 +295,9 @@ var misjudgements = []struct {
 			r.flags |= waited // so that it is not waited for
 			return r.observe(u, o, w, n)
 		}
+	}},
+	{"a field that expires about now is a difference", func(v *verification, _ *simWorld, _ *simFeed) {
+		v.rules.fieldGuard = -time.Hour
 	}},
 	{"what was not read counts as absent", func(v *verification, _ *simWorld, _ *simFeed) {
 		v.probers = probers{blind{v.probers.Source}, blind{v.probers.Target}}

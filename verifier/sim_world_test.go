@@ -23,16 +23,30 @@ const (
 	simFrozen = int64(2_000_000) // µs that a frame may keep commands back, beyond the lag
 )
 
-// simState is one key on one side.
+// simState is one key on one side: a hash of a field that stays and of one that expires.
 type simState struct {
 	value    int64 // 0: absent
 	expireAt int64 // Unix ms; 0: never
+	field    int64 // 0: absent
+	fieldAt  int64 // Unix ms, when the field expires; 0: there is none
 }
+
+func (s simState) present() bool { return s.value != 0 || s.field != 0 }
 
 // at returns the state as a server answers at an instant: what has expired is absent.
 func (s simState) at(ms int64) simState {
 	if s.expireAt != 0 && s.expireAt <= ms {
 		return simState{}
+	}
+	if s.fieldAt != 0 && s.fieldAt <= ms {
+		return s.withoutField()
+	}
+	return s
+}
+
+func (s simState) withoutField() simState {
+	if s.field, s.fieldAt = 0, 0; s.value == 0 {
+		return simState{} // with its last field
 	}
 	return s
 }
@@ -45,8 +59,10 @@ const (
 	simDel
 	simExpire
 	simPersist
-	simFlush  // of all keys
-	simScript // whose keys are not known: adds to every key
+	simField    // HSETEX
+	simDelField // HDEL
+	simFlush    // of all keys
+	simScript   // whose keys are not known: adds to every key
 )
 
 // simOp is one command of the source's stream.
@@ -56,6 +72,7 @@ type simOp struct {
 	key     int
 	verb    simVerb
 	arg     int64
+	until   int64 // of simField: when it expires, Unix ms
 	applied int64 // when the target applies it, µs
 	copied  int64 // when the replica that is read has it, µs
 	told    int64 // when the feed has read it, µs
@@ -78,10 +95,15 @@ func (op *simOp) run(s simState) simState {
 		}
 		return s
 	case simExpire:
-		if s.value != 0 {
+		if s.present() {
 			s.expireAt = op.arg
 		}
 		return s
+	case simField:
+		s.field, s.fieldAt = op.arg, op.until
+		return s
+	case simDelField:
+		return s.withoutField()
 	case simPersist:
 		s.expireAt = 0
 		return s
@@ -103,7 +125,7 @@ type simKey struct {
 	copy    simState // on the replica
 	held    simState // by the target, so far as it has applied
 	genesis [2]simState
-	gone    int64 // when the source notices that it has expired; 0: nothing to notice
+	gone    int64 // when the source notices that it has expired, or a field of it; 0: nothing to notice
 	touched bool  // a command was run on it
 }
 
@@ -198,16 +220,23 @@ func (w *simWorld) newKey(i int) simKey {
 		k.every, k.verbs, k.toggles = 1_000+w.pick(300_000), []simVerb{simAdd}, true
 	case character == 5:
 		k.every, k.verbs = 100_000+w.pick(3_000_000), []simVerb{simSet, simAdd, simDel}
+	case character == 6:
+		k.every, k.verbs = 1_000+w.pick(1_000_000), []simVerb{simField, simField, simAdd, simSet}
 	default:
 		k.every, k.verbs = 50_000+w.pick(3_000_000), []simVerb{simAdd, simExpire, simPersist, simSet}
 	}
-	if k.every == 0 && k.source.value != 0 && w.pick(2) == 0 {
-		k.source.expireAt, k.expires = simStart+4000+w.pick(14_000), true
+	if k.every == 0 && k.source.value != 0 {
+		switch w.pick(4) {
+		case 0, 1:
+			k.source.expireAt, k.expires = simStart+4000+w.pick(14_000), true
+		case 2:
+			k.source.field, k.source.fieldAt, k.expires = 5, simStart+4000+w.pick(14_000), true
+		}
 	}
 	k.held, k.copy = k.source, k.source
 	if w.pick(2) == 0 {
 		k.faulty = true
-		switch w.pick(4) {
+		switch w.pick(5) {
 		case 0:
 			k.held.value += 1 - 2*w.pick(2)
 		case 1:
@@ -220,6 +249,8 @@ func (w *simWorld) newKey(i int) simKey {
 			} else {
 				k.held.value++
 			}
+		case 4:
+			k.held.field, k.held.fieldAt = 0, 0
 		}
 	}
 	k.genesis = [2]simState{k.source, k.held}
@@ -232,8 +263,14 @@ func (w *simWorld) newKey(i int) simKey {
 
 // notice has the source find out, some time after, that the key has expired: it then sends DEL.
 func (k *simKey) notice(w *simWorld) {
-	if k.gone = 0; k.source.expireAt != 0 {
-		k.gone = (k.source.expireAt-simStart)*1000 + w.pick(400_000)
+	k.gone = 0
+	for _, at := range []int64{k.source.expireAt, k.source.fieldAt} {
+		if at := (at - simStart) * 1000; at > 0 && (k.gone == 0 || at < k.gone) {
+			k.gone = at
+		}
+	}
+	if k.gone > 0 {
+		k.gone += w.pick(400_000)
 	}
 }
 
@@ -296,17 +333,21 @@ func (w *simWorld) happen(key int) {
 		op.arg = 1000 + w.now // never twice the same
 	case simExpire:
 		op.arg = w.ms() + 300 + w.pick(8000)
+	case simField:
+		op.arg, op.until = 1000+w.now, w.ms()+300+w.pick(8000)
 	}
 	w.run(op)
 }
 
-// expire sends DEL where the source finds out that a key has expired.
+// expire sends DEL where the source finds out that a key has expired, and HDEL where a field has.
 func (w *simWorld) expire(key int) {
-	k := &w.keys[key]
-	if k.source.expireAt == 0 || k.source.expireAt > w.ms() {
-		return
+	s := &w.keys[key].source
+	switch {
+	case s.expireAt != 0 && s.expireAt <= w.ms():
+		w.run(simOp{key: key, verb: simDel})
+	case s.fieldAt != 0 && s.fieldAt <= w.ms():
+		w.run(simOp{key: key, verb: simDelField})
 	}
-	w.run(simOp{key: key, verb: simDel})
 }
 
 // run runs a command on the source; it goes on its way to the target and to the feed.
@@ -376,10 +417,16 @@ func (w *simWorld) tick() {
 }
 
 func (s simState) reading() reading {
-	if s.value == 0 {
+	if !s.present() {
 		return reading{}
 	}
-	return reading{Type: keyspace.String, TypeName: "string", ExpireAt: s.expireAt, FP: keyspace.Fingerprint{Value: uint64(s.value) * 0x9e3779b97f4a7c15, Length: 1}}
+	fp := keyspace.Fingerprint{Value: uint64(s.value)*0x9e3779b97f4a7c15 ^ uint64(s.field)*0xff51afd7ed558ccd, FieldExpiries: uint64(s.fieldAt)}
+	for _, field := range []int64{s.value, s.field} {
+		if field != 0 {
+			fp.Length++
+		}
+	}
+	return reading{Type: keyspace.Hash, TypeName: "hash", ExpireAt: s.expireAt, FieldsAt: s.fieldAt, FP: fp}
 }
 
 func (w *simWorld) clock() clock {

@@ -17,6 +17,7 @@ type sink struct {
 	whole *keyspace.Collector // nil: not wanted, or grown too large
 	room  int64
 	times *expiringFields // nil: not wanted
+	first int64           // the first expiry of a field, Unix ms; 0: none
 }
 
 func (r *reader) sink(t keyspace.Type, keep int64) *sink {
@@ -36,7 +37,7 @@ func (s *sink) finish(out *reading) {
 	if out.Err != nil || !out.present() {
 		return
 	}
-	out.FP = s.Sum()
+	out.FP, out.FieldsAt = s.Sum(), s.first
 	if s.times != nil && out.FP.FieldExpiries != 0 {
 		out.times = s.times.finish(s.KeyedValue())
 	}
@@ -87,6 +88,9 @@ func (s *sink) ZSetMember(name []byte, score float64) error {
 }
 
 func (s *sink) HashField(name, value []byte, expireAt int64) error {
+	if expireAt != 0 && (s.first == 0 || expireAt < s.first) {
+		s.first = expireAt
+	}
 	if s.times != nil && expireAt != 0 {
 		s.times.add(name, expireAt)
 	}

@@ -34,6 +34,7 @@ type record struct {
 	quiet    byte // of a suspect: rounds in a row in which both sides stayed as they are, and differed
 	fp       keyspace.Fingerprint
 	expireAt int64
+	fieldsAt int64  // of a hash: when the first of its fields expires; 0: none does
 	target   uint64 // of a suspect: a digest of what the target held in the last round
 }
 
@@ -52,7 +53,7 @@ const (
 func (r *record) hold(from *reading) {
 	r.t = from.Type
 	r.fp = from.FP
-	r.expireAt = from.ExpireAt
+	r.expireAt, r.fieldsAt = from.ExpireAt, from.FieldsAt
 	r.module = ""
 	if r.t == keyspace.Module {
 		r.module = from.TypeName
@@ -63,7 +64,7 @@ func (r *record) hold(from *reading) {
 func (r *record) holdAs(from *record) {
 	r.t = from.t
 	r.fp = from.fp
-	r.expireAt = from.expireAt
+	r.expireAt, r.fieldsAt = from.expireAt, from.fieldsAt
 	r.module = from.module
 }
 
@@ -83,6 +84,7 @@ func (r *record) append(dst []byte) []byte {
 	switch r.t {
 	case keyspace.Hash:
 		dst = binary.LittleEndian.AppendUint64(dst, r.fp.FieldExpiries)
+		dst = binary.AppendUvarint(dst, uint64(r.fieldsAt))
 	case keyspace.Stream:
 		dst = binary.LittleEndian.AppendUint64(dst, r.fp.Counters)
 		dst = binary.LittleEndian.AppendUint64(dst, r.fp.KeyedCounters)
@@ -113,7 +115,7 @@ func (r *record) parse(text string) (string, error) {
 	}
 	switch r.t {
 	case keyspace.Hash:
-		r.fp.FieldExpiries = d.fixed()
+		r.fp.FieldExpiries, r.fieldsAt = d.fixed(), int64(d.number())
 	case keyspace.Stream:
 		r.fp.Counters, r.fp.KeyedCounters = d.fixed(), d.fixed()
 	case keyspace.Module:
