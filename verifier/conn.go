@@ -51,14 +51,14 @@ func (c *conn) open(ctx context.Context) error {
 		}
 		wire, err := c.node.dep.Connect(ctx, c.node.addr())
 		if err != nil {
-			return c.node.failed("a login", err)
+			return c.node.failed(ctx, "a login", err)
 		}
 		c.wire, c.at = wire, 0
 		c.opened++
 		if c.node.noTouch { // reading must not decide what the server evicts next; where it is refused, nothing can be done about it
 			if err := c.exchange(ctx, rueidis.Commands{command(c.wire.B(), "CLIENT", "NO-TOUCH", "ON")})[0].NonRedisError(); err != nil {
 				c.close()
-				return c.node.failed("", err)
+				return c.node.failed(ctx, "", err)
 			}
 		}
 		if c.node.replica {
@@ -83,7 +83,7 @@ func (c *conn) prepare(ctx context.Context, args ...string) error {
 	results := c.exchange(ctx, rueidis.Commands{command(c.wire.B(), args...)})
 	if err := results[0].Error(); err != nil {
 		c.close()
-		return c.node.failed(strings.Join(args, " "), err)
+		return c.node.failed(ctx, strings.Join(args, " "), err)
 	}
 	return nil
 }
@@ -109,7 +109,7 @@ func (c *conn) do(ctx context.Context, build func(b rueidis.Builder) rueidis.Com
 	for i := range results {
 		if err := results[i].NonRedisError(); err != nil {
 			c.close()
-			return nil, c.node.failed("", err)
+			return nil, c.node.failed(ctx, "", err)
 		}
 	}
 	return results, nil
@@ -123,10 +123,14 @@ func (c *conn) exchange(ctx context.Context, cmds rueidis.Commands) []rueidis.Re
 	return c.wire.DoMulti(bounded, cmds...)
 }
 
-// failed tells an error reply to what was asked from a failure of the connection, and a silence from other failures.
-func (n *node) failed(what string, err error) error {
+// failed tells an error reply to what was asked from a failure of the connection, and a silence from other failures. Where the caller's
+// own time was over, or the run was interrupted, nothing follows for the node.
+func (n *node) failed(ctx context.Context, what string, err error) error {
 	if endpoint.Code(err) != "" { // it answers, and refuses
 		return replyError(what, err)
+	}
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
 	}
 	if errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, context.DeadlineExceeded) {
 		err = &connError{fmt.Errorf("%s has not answered for %v", n.addr(), n.silence)}
@@ -247,15 +251,15 @@ func (n *node) retry(ctx context.Context, patience time.Duration, try func() err
 	deadline := time.Now().Add(n.breaker.allowance(patience))
 	for wait := 50 * time.Millisecond; ; wait = min(2*wait, 2*time.Second) {
 		err := try()
+		if err != nil && ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
 		if down := (*downError)(nil); errors.As(err, &down) {
 			return err
 		}
 		if !passing(err) {
 			n.breaker.ok()
 			return err
-		}
-		if ctx.Err() != nil {
-			return context.Cause(ctx)
 		}
 		if n.breaker.allowance(patience) == 0 || time.Now().Add(wait).After(deadline) {
 			n.breaker.fail(err)

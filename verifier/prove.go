@@ -117,6 +117,9 @@ func (v *verification) proveBatch(ctx context.Context, index int, link AppliedLi
 	return nil
 }
 
+// errFrameLong is why a frame ended before everything in it was read: its link must not stand still any longer.
+var errFrameLong = fmt.Errorf("reading both sides at one offset took longer than %v", frameTimeout)
+
 // frame settles what it can of a batch, and gives what must be tried again, after an error too. The link runs on when it returns.
 func (v *verification) frame(ctx context.Context, index int, link AppliedLink, batch []record) (again []record, err error) {
 	frozen, err := v.freeze(ctx, index, link)
@@ -125,7 +128,7 @@ func (v *verification) frame(ctx context.Context, index int, link AppliedLink, b
 	}
 	defer frozen.Release()
 	begun := v.clock.now()
-	fctx, cancel := context.WithTimeout(ctx, frameTimeout)
+	fctx, cancel := context.WithTimeoutCause(ctx, frameTimeout, errFrameLong)
 	defer cancel()
 	read, again, err := v.readInstants(fctx, link, batch, begun.Add(frameTimeout/4))
 	for _, at := range read {

@@ -222,11 +222,11 @@ func (n *node) info(ctx context.Context, sections ...string) (map[string]string,
 	defer cancel()
 	client, err := n.dep.Client(bounded, n.addr(), 0)
 	if err != nil {
-		return nil, n.failed("a login", err)
+		return nil, n.failed(ctx, "a login", err)
 	}
 	info, err := endpoint.Info(bounded, client, sections...)
 	if err != nil && endpoint.Code(err) == "" {
-		return nil, n.failed("", err)
+		return nil, n.failed(ctx, "", err)
 	}
 	return info, err
 }

@@ -34,7 +34,7 @@ var perNode = []struct {
 	{"PUBSUB NUMPAT", "silent", [][]string{{"PSUBSCRIBE", "n*"}}, []string{"PUBSUB", "NUMPAT"}},
 	{"CONFIG SET", "info", [][]string{{"CONFIG", "SET", "maxmemory-samples", "7"}}, []string{"CONFIG", "GET", "maxmemory-samples"}},
 	{"ACL SETUSER", "info", [][]string{{"ACL", "SETUSER", "someone"}}, []string{"ACL", "USERS"}},
-	{"SLOWLOG", "info", [][]string{{"CONFIG", "SET", "slowlog-log-slower-than", "0"}}, []string{"SLOWLOG", "LEN"}},
+	{"SLOWLOG", "info", [][]string{{"2", "CONFIG", "SET", "slowlog-log-slower-than", "-1"}, {"2", "SLOWLOG", "RESET"}, {"CONFIG", "SET", "slowlog-log-slower-than", "0"}}, []string{"SLOWLOG", "LEN"}},
 }
 
 // TestPerNodeOnServers: what the rules call silent, or a matter of one node, is that on real clusters: nothing is refused, and the
