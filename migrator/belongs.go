@@ -84,7 +84,7 @@ func (r record) seen() int64 {
 
 // refilled names a database of the target that has lost keys and holds others by now. To copy again what it has lost would delete them.
 func (m *Migration) refilled(ctx context.Context, lost []witness) (where string, err error) {
-	if m.target.via != nil {
+	if !m.target.can.nodes {
 		return "", nil // a proxy does not show which server holds what
 	}
 	for _, w := range lost {

@@ -76,7 +76,7 @@ func offsetOf(r rueidis.RedisResult) (int64, error) {
 
 // verifyUnits compares the checkpoints that the target holds with those that it has acknowledged.
 func (t *target) verifyUnits(ctx context.Context, link string, units map[unit]int64) error {
-	if t.via != nil { // there are none
+	if !t.can.transactions { // there are none
 		return nil
 	}
 	left := slices.Collect(maps.Keys(units))
@@ -129,7 +129,7 @@ func (t *target) verifyOn(ctx context.Context, addr, link string, us []unit, uni
 // processes names the server processes that hold the target's data: another one may have lost some.
 func (t *target) processes(ctx context.Context) (map[string]string, error) {
 	ids := map[string]string{}
-	if t.via != nil || t.fronted {
+	if !t.can.processes {
 		return ids, nil // a proxy does not tell
 	}
 	for _, addr := range t.primaries() {
@@ -153,7 +153,7 @@ func (t *target) saveLink(ctx context.Context, link string, saved int64, fields 
 	return t.own(ctx, key, func(c rueidis.Client) error {
 		dc, release := c.Dedicate()
 		defer release()
-		reply := dc.Do(ctx, arbitrary(dc, t.via.reading("HGET", key, "offset")...))
+		reply := dc.Do(ctx, arbitrary(dc, t.reading("HGET", key, "offset")...))
 		offset, err := offsetOf(reply)
 		if err != nil {
 			return err
@@ -189,7 +189,7 @@ func (t *target) loadCheckpoint(ctx context.Context, link string, units int) (*c
 		return nil, fmt.Errorf("target key %s: offset %q is no number", t.linkKey(link), record["offset"])
 	}
 	cp.db, _ = strconv.Atoi(record["db"])
-	if t.via != nil {
+	if !t.can.transactions {
 		return cp, nil
 	}
 	byNode := map[string][]unit{}
@@ -271,7 +271,7 @@ func (t *target) ownHash(ctx context.Context, key string) (map[string]string, er
 	var m map[string]string
 	err := t.own(ctx, key, func(c rueidis.Client) error {
 		var err error
-		m, err = c.Do(ctx, arbitrary(c, t.via.reading("HGETALL", key)...)).AsStrMap()
+		m, err = c.Do(ctx, arbitrary(c, t.reading("HGETALL", key)...)).AsStrMap()
 		return err
 	})
 	return m, err

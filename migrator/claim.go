@@ -215,10 +215,10 @@ func (c *claim) change(ctx context.Context, state string, may func(r record, els
 		if err != nil {
 			return classify(n.Addr, err)
 		}
-		if c.t.via != nil {
-			before, err = c.changeByScript(ctx, client, state, may)
-		} else {
+		if c.t.can.transactions {
 			before, err = c.changeWatched(ctx, client, state, may)
+		} else {
+			before, err = c.changeByScript(ctx, client, state, may)
 		}
 		if errors.Is(err, errClaimed) || errors.Is(err, errGivenAway) {
 			return nil, fmt.Errorf("target %s: %w", n.Addr, err)
@@ -295,7 +295,7 @@ const mostClaimed = 64
 // others are the databases in which migrations may have their records that overlap with this one.
 func (c *claim) others() (dbs []int) {
 	switch {
-	case c.t.cluster || c.t.dbs.Only || c.t.via != nil:
+	case c.t.cluster || c.t.dbs.Only:
 		return nil
 	case c.t.dbs.Home > 0:
 		return []int{0}
@@ -315,7 +315,7 @@ redis.call('HMSET', KEYS[1], unpack(ARGV, 4))
 return 1`
 
 func (c *claim) changeByScript(ctx context.Context, client rueidis.Client, state string, may func(record, bool) error) (map[string]string, error) {
-	before, err := client.Do(ctx, arbitrary(client, c.t.via.reading("HGETALL", keyMigration)...)).AsStrMap()
+	before, err := client.Do(ctx, arbitrary(client, c.t.reading("HGETALL", keyMigration)...)).AsStrMap()
 	if err != nil {
 		return nil, err
 	}
@@ -357,10 +357,10 @@ func (m *Migration) keepClaim(ctx context.Context) error {
 // disown ends connections that earlier runs of migrations may have left behind: what still waits in their sockets must not arrive late.
 // Where that is forbidden, nothing can be left behind for longer than the server needs to read it.
 func (t *target) disown(ctx context.Context, ids []string) error {
-	if t.via != nil {
+	if !t.can.transactions { // what arrives late is in doubt, and is copied again
 		return nil
 	}
-	if t.fronted {
+	if !t.can.processes {
 		return retry.Pause(ctx, proxyGrace)
 	}
 	for _, addr := range t.primaries() {

@@ -321,7 +321,7 @@ func (l *link) startOver(why error) error {
 	switch {
 	case l.m.cfg.Mode == ModeIncremental:
 		return fmt.Errorf("%w: a snapshot is needed, which --mode incremental does not take", why)
-	case l.m.target.via != nil:
+	case !l.m.target.can.nodes:
 		return fmt.Errorf("%w; through a proxy nothing tells which keys of the target are to go: start again with a new --state and an empty target", why)
 	case !l.m.state.TargetWasEmpty:
 		return fmt.Errorf("%w; the target held keys before this migration began, so that it cannot be told which of its keys are to go: run verify and repair, or start again with a new --state and --on-existing replace", why)
@@ -356,7 +356,7 @@ func (l *link) rewind(ctx context.Context, why error) error {
 		return err
 	}
 	switch lost := record["offset"] == "" || !l.doubts.knowsCopies(); {
-	case l.m.target.via != nil: // one server of several has gone back, and its keys have no checkpoints
+	case !l.m.target.can.transactions: // one server of several has gone back, and its keys have no checkpoints
 		return why
 	case lost && l.m.target.d.Kind() == endpoint.Standalone: // it came up without its data, and nothing took its place
 		return why

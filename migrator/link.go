@@ -469,7 +469,7 @@ func (l *link) stream(ctx, receiving context.Context) error {
 		})
 	}
 	d := newDispatcher(l, lanes, stretches, cp)
-	if l.m.target.via != nil && l.resumed && l.file == nil {
+	if !l.m.target.can.transactions && l.resumed && l.file == nil {
 		d.doubtEnd = l.mayHaveReached(ctx)
 	}
 	l.positions.follow(lanes)

@@ -131,7 +131,7 @@ func (ld *loader) aux(ctx context.Context, name, value string) error {
 		if err := ld.l.scripts.add(value); err != nil {
 			return err
 		}
-		if ld.l.m.target.via != nil {
+		if !ld.l.m.target.can.nodes {
 			return nil // the target's cache of scripts, to which a proxy gives no way
 		}
 		return ld.everywhere(ctx, "a cached script", "SCRIPT", "LOAD", value)

@@ -367,7 +367,7 @@ func (m *Migration) Forget(ctx context.Context) error {
 func (m *Migration) targetIsEmpty(ctx context.Context) (bool, error) {
 	for _, addr := range m.target.primaries() {
 		c, err := m.target.d.Client(ctx, addr, 0)
-		if err != nil && m.target.via != nil && ctx.Err() == nil {
+		if err != nil && !m.target.can.nodes && ctx.Err() == nil {
 			slog.Warn("whether the target is empty is not known, since a server behind the proxy does not answer; it counts as not empty", "error", err)
 			return false, nil
 		}

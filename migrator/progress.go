@@ -86,7 +86,7 @@ func (l *link) saveCheckpoint(ctx context.Context, at mark) error {
 // compact deletes the checkpoints of units that say no more than the link's own: everything is applied up to there.
 // A unit that is ahead of it, or that holds the fence of a key copied as of a later offset, stays.
 func (l *link) compact(ctx context.Context, d *dispatcher) error {
-	if l.m.target.via != nil { // there are none
+	if !l.m.target.can.transactions { // there are none
 		return l.settleReach(d)
 	}
 	if err := l.verifyUnits(ctx); err != nil {

@@ -2,19 +2,10 @@ package migrator
 
 import "sync/atomic"
 
-// level names what a restart or a lost connection means for the writes that were on their way: each is applied once, or its
-// keys are copied again.
-func (m *Migration) level() string {
-	if m.target.via != nil {
-		return "repaired"
-	}
-	return "exactly_once"
-}
-
 // Report says where the migration stands.
 func (m *Migration) Report() Report {
 	m.mu.Lock()
-	r := Report{State: "running", Level: m.level(), Problems: append([]Problem{}, m.problems...), Selection: m.cfg.selection()}
+	r := Report{State: "running", Level: m.target.level(), Problems: append([]Problem{}, m.problems...), Selection: m.cfg.selection()}
 	ended, err := m.ended, m.err
 	m.mu.Unlock()
 	all := true

@@ -71,7 +71,7 @@ func (d *dispatcher) lacking(c *sourceCommand, spec *command.Spec) {
 		}
 		d.lacks[k] = true
 		why := "the target has not what this writes: " + command.Lacks(c.args)
-		if spec.Name == "PUBLISH" && d.l.m.target.via != nil {
+		if spec.Name == "PUBLISH" && !d.l.m.target.can.messages {
 			why = "the proxy passes no messages on"
 		}
 		d.l.note(k.DB, k.Name, spec.Name, why)

@@ -54,7 +54,7 @@ func (d *dispatcher) flush(ctx context.Context, c *sourceCommand, all bool) erro
 	return d.standstill(ctx, c, func() error {
 		for _, addr := range d.l.m.target.primaries() {
 			dbs, err := d.targetDatabases(ctx, addr, c.db, all)
-			if err != nil && d.l.m.target.via != nil {
+			if err != nil && !d.l.m.target.can.nodes {
 				return fmt.Errorf("the source was flushed, and the servers behind the proxy, which alone can list what came from it, do not answer: make them reachable and run the same command again, or start again with an empty target and a new --state: %w", err)
 			}
 			if err != nil {
@@ -256,7 +256,7 @@ func (d *dispatcher) everywhere(ctx context.Context, c *sourceCommand, container
 			}
 		}
 	}
-	if d.ahead(c.end) || d.l.m.target.via != nil { // through a proxy nothing but SCRIPT comes here: a cache
+	if d.ahead(c.end) || !d.l.m.target.can.nodes { // through a proxy nothing but SCRIPT comes here: a cache
 		d.l.count.applied.Add(1)
 		return nil
 	}

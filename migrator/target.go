@@ -25,7 +25,7 @@ type target struct {
 	d        *endpoint.Deployment
 	cluster  bool // keys are spread over its nodes by slot
 	dbs      keyspace.Databases
-	fronted  bool             // a proxy stands for all its nodes: a transaction begins with WATCH, and processes are not told
+	can      abilities
 	via      *viaProxy        // it is written through a proxy; nil: it is not
 	number   int              // the lowest Redis-compatible version of its nodes, 70015 for 7.0.15
 	dialect  *command.Dialect // what all its nodes understand
@@ -45,9 +45,34 @@ type target struct {
 	last    time.Time
 }
 
+// abilities are what the way to a target's servers allows. Whoever depends on one asks for it, and not for the kind of the target.
+type abilities struct {
+	transactions bool // MULTI, so that a checkpoint is written together with the data that it speaks of
+	processes    bool // a connection tells to which process of a server it leads, and that lists and ends its connections
+	placement    bool // which server holds a key is known
+	nodes        bool // each server is written at an address of its own
+	messages     bool // PUBLISH is passed on
+}
+
+// abilitiesOf returns what can be done with a target whose nodes are written directly. A proxy that stands for all nodes of a cluster is
+// one such node: it passes transactions on, and may change the server behind a connection.
+func abilitiesOf(d *endpoint.Deployment) abilities {
+	shown := d.Spec().Proxy == ""
+	return abilities{transactions: true, processes: shown, placement: shown, nodes: true, messages: true}
+}
+
+// level names what a restart or a lost connection means for the writes that were on their way: each is applied once, or its
+// keys are copied again.
+func (t *target) level() string {
+	if t.can.transactions {
+		return "exactly_once"
+	}
+	return "repaired"
+}
+
 func newTarget(ctx context.Context, cfg Config, id string) (*target, error) {
 	d := cfg.Sides.Target
-	t := &target{d: d, cluster: d.Sharded(), fronted: d.Spec().Proxy != "", dbs: d.Databases(), id: id, retryFor: cfg.RetryFor,
+	t := &target{d: d, cluster: d.Sharded(), can: abilitiesOf(d), dbs: d.Databases(), id: id, retryFor: cfg.RetryFor,
 		bytes: limiter(cfg.RateBytes), ops: limiter(cfg.RateOps)}
 	if d.Kind() == endpoint.Codis || d.Spec().ViaProxy {
 		return t, t.approach(ctx, cfg)
@@ -330,7 +355,7 @@ func firstLoss(res []rueidis.RedisResult) error {
 //
 // Behind a proxy nobody can be told: so much is waited as such bytes may take.
 func (w *writer) silence(ctx context.Context, c *conn) error {
-	if w.t.fronted && len(w.lost[c.addr]) > 0 {
+	if !w.t.can.processes && len(w.lost[c.addr]) > 0 {
 		if err := retry.Pause(ctx, proxyGrace); err != nil {
 			return err
 		}

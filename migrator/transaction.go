@@ -189,7 +189,7 @@ func (w *writer) attemptNode(ctx context.Context, addr string, txs []*transactio
 	res := p.exchange()
 	lost, start := false, 0
 	for i, x := range txs {
-		if w.t.fronted {
+		if !w.t.can.processes {
 			x.watched = res[start].err
 			start++
 		}
@@ -257,7 +257,7 @@ func (w *writer) encode(p *pipe, x *transaction) {
 			w.t.wroteTo(db)
 		}
 	}
-	if w.t.fronted {
+	if !w.t.can.processes {
 		p.add("WATCH", w.t.checkpointKey(x.link.name, x.units[0]))
 	}
 	first := p.sent
@@ -347,7 +347,7 @@ func (x *transaction) settle(res []answer) (again, err error) {
 	}
 	exec := res[len(res)-1]
 	switch {
-	case exec.kind == answerNil && x.link.m.target.fronted: // what it watched has changed, or the proxy has changed servers
+	case exec.kind == answerNil && !x.link.m.target.can.processes: // what it watched has changed, or the proxy has changed servers
 		return errors.New("a transaction was not run"), nil
 	case exec.kind == answerNil:
 		return x.refused(res, errors.New("EXEC ran nothing"))

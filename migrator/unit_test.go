@@ -274,7 +274,7 @@ func TestStateDamage(t *testing.T) {
 func newTestLink(t *testing.T) *link {
 	t.Helper()
 	m := &Migration{cfg: DefaultConfig(), state: &state{Lanes: 3, Links: []linkState{{Name: "0"}}, TargetWasEmpty: true}}
-	m.target = &target{d: &endpoint.Deployment{}, dbs: keyspace.Databases{Home: -1}, number: 80000, dialect: command.DialectOf(80000, 0), held: command.DialectOf(60000, 0), id: "id", bytes: limiter(0), ops: limiter(0), retryFor: time.Second}
+	m.target = &target{d: &endpoint.Deployment{}, dbs: keyspace.Databases{Home: -1}, number: 80000, dialect: command.DialectOf(80000, 0), held: command.DialectOf(60000, 0), id: "id", bytes: limiter(0), ops: limiter(0), retryFor: time.Second, can: abilities{true, true, true, true, true}}
 	m.expiring = newExpiring(1)
 	l := &link{m: m, mapping: keyspace.Filter{}.To(m.target.dbs), name: "0", st: &m.state.Links[0], log: slogDiscard(), positions: newPositions(), failed: make(chan error, 1), source: &sourceReader{d: &endpoint.Deployment{}, node: func() string { return "" }}}
 	m.links = []*link{l}

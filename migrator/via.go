@@ -59,7 +59,7 @@ func (t *target) approach(ctx context.Context, cfg Config) error {
 	if source := cfg.Sides.Source.Spec(); source.Kind == endpoint.AOF {
 		return fmt.Errorf("%s: an AOF cannot be written through a proxy, since its keys cannot be copied where that leaves doubts; make an RDB of it first", source)
 	}
-	t.via = &viaProxy{kind: t.d.Kind()}
+	t.via, t.can = &viaProxy{kind: t.d.Kind()}, abilities{}
 	if err := t.via.choose(ctx, t.d); err != nil {
 		return fmt.Errorf("target: %w", err)
 	}
@@ -166,10 +166,18 @@ func (v *viaProxy) form(c *call) []string {
 	return c.args
 }
 
-// reading gives a command that reads one key as the proxy takes it. Codis sends reads to replicas where it may, and these lag; a
-// script it sends to the primary. Without a proxy the command is as it is.
+// reading returns a command that reads one key in the form in which it is sent to the target.
+func (t *target) reading(args ...string) []string {
+	if t.via == nil {
+		return args
+	}
+	return t.via.reading(args...)
+}
+
+// reading returns a command that reads one key as the proxy takes it. Codis sends reads to replicas where it may, and these lag; a
+// script it sends to the primary.
 func (v *viaProxy) reading(args ...string) []string {
-	if v == nil || v.kind != endpoint.Codis {
+	if v.kind != endpoint.Codis {
 		return args
 	}
 	return append([]string{"EVAL", "return redis.call(unpack(ARGV))", "1", args[1]}, args...)
@@ -559,7 +567,7 @@ func (ld *loader) rebuildVia(ctx context.Context, w *writer, k loadKey, walk fun
 
 // reserve makes durable that what ends at an offset, or before it, may have been applied.
 func (l *link) reserve(offset int64) error {
-	if l.m.target.via == nil {
+	if l.m.target.can.transactions {
 		return nil
 	}
 	far := false
@@ -603,7 +611,7 @@ func (l *link) mayHaveReached(ctx context.Context) int64 {
 // doubtReach notes every key of what an earlier run may have applied beyond the checkpoint, to be copied before anything is
 // applied. Of what is not in the spool any more, the dispatcher copies the keys as it comes.
 func (l *link) doubtReach(ctx context.Context, cp *checkpoint) error {
-	if l.m.target.via == nil || l.st.Reach <= cp.offset || l.file != nil {
+	if l.m.target.can.transactions || l.st.Reach <= cp.offset || l.file != nil {
 		return nil
 	}
 	end := min(l.st.Reach, l.spool.End())

@@ -53,7 +53,7 @@ func (t *target) witnessKey(w witness) string {
 	switch {
 	case t.d.Kind() == endpoint.Cluster:
 		return keyWitness + t.id + ":{" + keyspace.SlotTag(w.Slot) + "}"
-	case t.cluster || t.via != nil:
+	case t.cluster:
 		return keyWitness + t.id + ":" + strconv.Itoa(int(w.Slot))
 	}
 	return keyWitness + t.id
@@ -81,7 +81,7 @@ func (m *Migration) missingWitnesses(have []witness) (more []witness) {
 		}
 	}
 	switch {
-	case t.via != nil || t.fronted && t.cluster:
+	case !t.can.placement:
 		for i := range witnessSpread {
 			add(witness{t.ownDB(), uint16(i * keyspace.Slots / witnessSpread)})
 		}
@@ -182,7 +182,7 @@ func (m *Migration) lostWitnesses(ctx context.Context) (lost []witness, err erro
 		}
 		cmds := make([]rueidis.Completed, len(ws))
 		for i, w := range ws {
-			cmds[i] = arbitrary(c, t.via.reading("GET", t.witnessKey(w))...)
+			cmds[i] = arbitrary(c, t.reading("GET", t.witnessKey(w))...)
 		}
 		for i, r := range c.DoMulti(ctx, cmds...) {
 			value, err := r.ToString()
@@ -212,7 +212,7 @@ func (m *Migration) lossOf(lost []witness) error {
 	for _, w := range lost {
 		n, _ := m.target.primaryOf(w.Slot)
 		name := n.Addr
-		if !m.target.cluster && m.target.via == nil && w.DB != m.target.ownDB() {
+		if !m.target.cluster && w.DB != m.target.ownDB() {
 			name += " (database " + strconv.Itoa(w.DB) + ")"
 		}
 		if !slices.Contains(nodes, name) {
@@ -309,7 +309,7 @@ func (m *Migration) mendable() bool {
 	}
 	kind := m.target.d.Kind()
 	live := !m.scans() && !m.cfg.Sides.Source.Spec().IsFile() && m.cfg.Mode != ModeIncremental
-	return live && empty && m.target.via == nil && (kind == endpoint.Cluster || kind == endpoint.Sentinel)
+	return live && empty && (kind == endpoint.Cluster || kind == endpoint.Sentinel)
 }
 
 // lookBack looks for the witnesses that an earlier run has left, before anything is written. The links of a target that has lost keys
