@@ -25,7 +25,7 @@ func CheckState(ctx context.Context, dir string, sides Sides) error {
 func (s *state) refuseOthers(ctx context.Context, dir string, sides Sides) error {
 	source, target := identity(sides.Source), identity(sides.Target)
 	if s.Source != source || s.Target != target {
-		return fmt.Errorf("--state %s belongs to the migration from %s to %s, not to the one from %s to %s: name another directory",
+		return fmt.Errorf("Config.StateDir %s belongs to the migration from %s to %s, not to the one from %s to %s: name another directory",
 			dir, s.Source, s.Target, source, target)
 	}
 	for _, side := range []struct {
@@ -38,7 +38,7 @@ func (s *state) refuseOthers(ctx context.Context, dir string, sides Sides) error
 			return fmt.Errorf("%s: %w", side.name, err)
 		}
 		if r := now.Recognize(side.then); !r.Same && r.Sure {
-			return fmt.Errorf("--state %s belongs to a migration with another %s than the one that %s leads to now: %s; name another directory, or the %s that it began with",
+			return fmt.Errorf("Config.StateDir %s belongs to a migration with another %s than the one that %s leads to now: %s; name another directory, or the %s that it began with",
 				dir, side.name, side.d.Spec(), r.By, side.name)
 		}
 	}
@@ -46,7 +46,7 @@ func (s *state) refuseOthers(ctx context.Context, dir string, sides Sides) error
 }
 
 // errGivenAway says that the target does not hold what this migration has left there, although it has not lost its keys.
-var errGivenAway = errors.New("what this one has copied may have been overwritten or deleted since: start again with a new --state and an empty target (or --on-existing replace)")
+var errGivenAway = errors.New("what this one has copied may have been overwritten or deleted since: start again with a new Config.StateDir and an empty target (or Config.OnExisting replace)")
 
 // stillOurs judges the record of the target for a migration that is resumed. Another one that held the target since the last run has
 // written to the same keys, whether it has ended or was given up.

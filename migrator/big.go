@@ -162,7 +162,7 @@ func (ld *loader) settleRebuild(ctx context.Context, c *conn, temp string, k loa
 	case ld.l.m.cfg.OnExisting == ExistingKeep:
 		ld.l.count.snapshotKept.Add(1)
 	default:
-		return fmt.Errorf("%s: it exists already: empty the target, or say --on-existing replace or keep", where)
+		return fmt.Errorf("%s: it exists already: empty the target, or say Config.OnExisting replace or keep", where)
 	}
 	return nil
 }

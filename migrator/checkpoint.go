@@ -52,7 +52,7 @@ func tempKey(link, name string) string {
 func fenceField(k keyspace.Key) string { return fieldFence + strconv.Itoa(k.DB) + ":" + k.Name }
 
 // errRegressed says that the target does not hold what it had acknowledged.
-var errRegressed = errors.New("the target has lost writes that it had acknowledged (it restarted without its data, or a replica was promoted that did not have them all): run the same command again if the target is one server that keeps its data on disk, else start again with a new --state and --on-existing replace")
+var errRegressed = errors.New("the target has lost writes that it had acknowledged (it restarted without its data, or a replica was promoted that did not have them all): run the same command again if the target is one server that keeps its data on disk, else start again with a new Config.StateDir and Config.OnExisting replace")
 
 // checkpointOffset reads how far the target has applied one unit; 0: nothing yet.
 func (t *target) checkpointOffset(ctx context.Context, c *conn, link string, u unit) (int64, error) {

@@ -72,7 +72,7 @@ func newClaim(t *target, stateDir string) (*claim, error) {
 	}
 	dir, err := filepath.Abs(stateDir)
 	if err != nil {
-		return nil, fmt.Errorf("--state: %w", err)
+		return nil, fmt.Errorf("Config.StateDir: %w", err)
 	}
 	place := strconv.FormatUint(xxhash.Sum64String(host+"\x00"+dir), 16)
 	return &claim{t: t, run: hex.EncodeToString(id[:]), host: host, place: place}, nil

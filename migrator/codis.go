@@ -9,7 +9,7 @@ import (
 )
 
 // errSlotsMoved says that a source's slots changed servers: two links then speak of the same keys, in no order.
-var errSlotsMoved = errors.New("slots of the Codis source are on the move: wait for that to end (codis-admin --slots-status), empty the target or say --on-existing replace, and start again with a new --state")
+var errSlotsMoved = errors.New("slots of the Codis source are on the move: wait for that to end (codis-admin --slots-status), empty the target or say Config.OnExisting replace, and start again with a new Config.StateDir")
 
 // ofCodis says whether a command is one that only codis-servers know.
 func (l *link) ofCodis(c *sourceCommand) bool {

@@ -112,36 +112,36 @@ func (c Config) Validate() error {
 		}
 		errs = append(errs, fmt.Errorf("%s %q: want one of %v", name, value, allowed))
 	}
-	oneOf("--mode", c.Mode, ModeFullIncremental, ModeFull, ModeIncremental)
-	oneOf("--capture", c.Capture, CapturePSYNC, CaptureScan)
+	oneOf("Config.Mode", c.Mode, ModeFullIncremental, ModeFull, ModeIncremental)
+	oneOf("Config.Capture", c.Capture, CapturePSYNC, CaptureScan)
 	if c.Capture == CaptureScan && c.OnExisting == ExistingKeep {
-		errs = append(errs, errors.New("--on-existing keep: with --capture scan a key that was kept cannot be told from one that is out of date"))
+		errs = append(errs, errors.New("Config.OnExisting keep: with Config.Capture scan a key that was kept cannot be told from one that is out of date"))
 	}
-	oneOf("--read-from", c.ReadFrom, "replica", "primary")
-	oneOf("--on-existing", c.OnExisting, ExistingFail, ExistingReplace, ExistingKeep)
+	oneOf("Config.ReadFrom", c.ReadFrom, "replica", "primary")
+	oneOf("Config.OnExisting", c.OnExisting, ExistingFail, ExistingReplace, ExistingKeep)
 	atLeast := func(name string, value, least int64) {
 		if value < least {
 			errs = append(errs, fmt.Errorf("%s %d: want at least %d", name, value, least))
 		}
 	}
-	atLeast("--lanes", int64(c.Lanes), 1)
+	atLeast("Config.Lanes", int64(c.Lanes), 1)
 	if c.Lanes > mostLanes {
-		errs = append(errs, fmt.Errorf("--lanes %d: want at most %d", c.Lanes, mostLanes))
+		errs = append(errs, fmt.Errorf("Config.Lanes %d: want at most %d", c.Lanes, mostLanes))
 	}
-	atLeast("--big-value", c.BigValue, 64<<10)
-	atLeast("--spool-limit", c.SpoolLimit, 16<<20)
-	atLeast("--rate-limit", c.RateBytes, 0)
-	atLeast("--rate-limit-ops", c.RateOps, 0)
+	atLeast("Config.BigValue", c.BigValue, 64<<10)
+	atLeast("Config.SpoolLimit", c.SpoolLimit, 16<<20)
+	atLeast("Config.RateBytes", c.RateBytes, 0)
+	atLeast("Config.RateOps", c.RateOps, 0)
 	if c.StateDir == "" {
-		errs = append(errs, errors.New("--state: a directory is needed for the spool"))
+		errs = append(errs, errors.New("Config.StateDir: a directory is needed for the spool"))
 	}
-	for name, value := range map[string]time.Duration{"--hold-expiry": c.HoldExpiry, "--retry-for": c.RetryFor} {
+	for name, value := range map[string]time.Duration{"Config.HoldExpiry": c.HoldExpiry, "Config.RetryFor": c.RetryFor} {
 		if value < 0 {
 			errs = append(errs, fmt.Errorf("%s %v: want 0 or more", name, value))
 		}
 	}
 	if c.MaxLag <= 0 {
-		errs = append(errs, fmt.Errorf("--max-lag %v: want more than 0", c.MaxLag))
+		errs = append(errs, fmt.Errorf("Config.MaxLag %v: want more than 0", c.MaxLag))
 	}
 	return errors.Join(errs...)
 }

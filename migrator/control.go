@@ -168,12 +168,12 @@ var ErrNotRunning = errors.New("no migration is running with this state director
 func Attach(stateDir string) (*Attached, error) {
 	state := peek(stateDir)
 	if state.ID == "" {
-		return nil, fmt.Errorf("--state %s: %w", stateDir, ErrNotRunning)
+		return nil, fmt.Errorf("Config.StateDir %s: %w", stateDir, ErrNotRunning)
 	}
 	a := &Attached{path: socketPath(state.ID), source: state.SourceServers, target: state.TargetServers}
 	r, err := a.open(context.Background())
 	if err != nil {
-		return nil, fmt.Errorf("--state %s: %w (%w)", stateDir, ErrNotRunning, err)
+		return nil, fmt.Errorf("Config.StateDir %s: %w (%w)", stateDir, ErrNotRunning, err)
 	}
 	defer r.conn.Close()
 	reply, err := r.ask(context.Background(), controlRequest{Op: "links"})

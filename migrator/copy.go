@@ -272,7 +272,7 @@ func (d *dispatcher) copyTransactions(got []copied, end int64) (txs []*transacti
 		u := d.lane(slot).unitOf(slot)
 		db, ok := d.l.mapping.Map(c.key.DB)
 		if !ok {
-			return nil, nil, fmt.Errorf("the target has no database %d; map it with --db-map or --db-prefix", c.key.DB)
+			return nil, nil, fmt.Errorf("the target has no database %d; map it with Filter.DBMap or Filter.DBPrefix", c.key.DB)
 		}
 		x := byUnit[u]
 		switch {

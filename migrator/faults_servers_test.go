@@ -242,7 +242,7 @@ func TestSpoolFails(t *testing.T) {
 		source.Must("SET", "k"+strconv.Itoa(i), value)
 	}
 	var disk *diskError
-	if err := r.fails(); !errors.As(err, &disk) || !errors.Is(err, fs.ErrNotExist) || !strings.Contains(err.Error(), "--state") {
+	if err := r.fails(); !errors.As(err, &disk) || !errors.Is(err, fs.ErrNotExist) || !strings.Contains(err.Error(), "Config.StateDir") {
 		t.Fatal(err)
 	}
 }

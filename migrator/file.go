@@ -57,7 +57,7 @@ func (l *link) identify() error {
 	}
 	if stage := l.snapshotStage(); stage != "" {
 		if l.st.ReplID != print {
-			return fmt.Errorf("source %s: the file is not the one that this migration has begun with (a server still writes to it, or it was replaced): copy it aside, and start again with a new --state and --on-existing replace", l.reads)
+			return fmt.Errorf("source %s: the file is not the one that this migration has begun with (a server still writes to it, or it was replaced): copy it aside, and start again with a new Config.StateDir and Config.OnExisting replace", l.reads)
 		}
 		return nil
 	}
@@ -170,7 +170,7 @@ func (f *fileFeed) cut(offset, end int64) error {
 		return err
 	}
 	if !f.l.m.cfg.AcceptCut {
-		return fmt.Errorf("%v: look at it, then run the same command again with --accept source_file", cut)
+		return fmt.Errorf("%v: look at it, then run the same command again with Config.AcceptCut", cut)
 	}
 	f.l.log.Warn("the end of the file was dropped", "bytes", cut.Bytes, "from", cut.At, "file", cut.Path)
 	f.l.cut.Store(cut.Bytes)

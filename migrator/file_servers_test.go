@@ -332,7 +332,7 @@ func TestAOFCut(t *testing.T) {
 	writeAOF(t, path, "SELECT 0", "SET a 1", "MULTI", "SET b 1")
 	u, state := urls{"aof:" + path, target.URL()}, t.TempDir()
 	r := begin(t, u, state, nil)
-	if err := r.fails(); !strings.Contains(err.Error(), "--accept source_file") {
+	if err := r.fails(); !strings.Contains(err.Error(), "Config.AcceptCut") {
 		t.Errorf("error %q", err)
 	}
 	report := begin(t, u, state, func(c *Config) { c.AcceptCut = true }).done()

@@ -320,13 +320,13 @@ func (c *counts) settle() {
 func (l *link) startOver(why error) error {
 	switch {
 	case l.m.cfg.Mode == ModeIncremental:
-		return fmt.Errorf("%w: a snapshot is needed, which --mode incremental does not take", why)
+		return fmt.Errorf("%w: a snapshot is needed, which Config.Mode incremental does not take", why)
 	case !l.m.target.can.nodes:
-		return fmt.Errorf("%w; through a proxy nothing tells which keys of the target are to go: start again with a new --state and an empty target", why)
+		return fmt.Errorf("%w; through a proxy nothing tells which keys of the target are to go: start again with a new Config.StateDir and an empty target", why)
 	case !l.m.state.TargetWasEmpty:
-		return fmt.Errorf("%w; the target held keys before this migration began, so that it cannot be told which of its keys are to go: run verify and repair, or start again with a new --state and --on-existing replace", why)
+		return fmt.Errorf("%w; the target held keys before this migration began, so that it cannot be told which of its keys are to go: run verify and repair, or start again with a new Config.StateDir and Config.OnExisting replace", why)
 	case len(l.m.links) > 1 && l.shard.Slots == nil:
-		return fmt.Errorf("%w; which keys of the target come from this shard cannot be told: start again with a new --state", why)
+		return fmt.Errorf("%w; which keys of the target come from this shard cannot be told: start again with a new Config.StateDir", why)
 	}
 	if err := errors.Join(l.held.Clear(), l.doubts.clear(), l.forgetReleased()); err != nil {
 		return err

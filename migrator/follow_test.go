@@ -22,7 +22,7 @@ func TestStartOver(t *testing.T) {
 			l.m.links = append(l.m.links, l)
 			l.shard.Slots = keyspace.SlotRanges{{First: 0, Last: 5}}
 		}, ""},
-		{"incremental", func(l *link) { l.m.cfg.Mode = ModeIncremental }, "--mode incremental"},
+		{"incremental", func(l *link) { l.m.cfg.Mode = ModeIncremental }, "Config.Mode incremental"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

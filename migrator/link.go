@@ -32,7 +32,7 @@ const (
 	handshake phase = iota // agree on replication ID and offset; again after a failover that took something back
 	snapshot               // load the RDB; the stream goes to the spool
 	streaming              // apply the spool
-	caughtUp               // the target lags by less than --max-lag
+	caughtUp               // the target lags by less than Config.MaxLag
 	draining               // told to stop: apply what was received
 	done
 )
@@ -231,7 +231,7 @@ func (l *link) replicateOnce(ctx context.Context) error {
 // open prepares the link's directory; what an earlier run has left there is used.
 func (l *link) open() error {
 	if err := os.MkdirAll(l.dir, 0o700); err != nil {
-		return fmt.Errorf("--state: %w", err)
+		return fmt.Errorf("Config.StateDir: %w", err)
 	}
 	var err error
 	if l.held, err = keylist.Open(filepath.Join(l.dir, "held")); err != nil {
@@ -428,7 +428,7 @@ func (l *link) stream(ctx, receiving context.Context) error {
 		return err
 	}
 	if !cp.present {
-		return fmt.Errorf("the target has lost the checkpoint %s, and with it what was migrated: start again with a new --state", l.m.target.linkKey(l.name))
+		return fmt.Errorf("the target has lost the checkpoint %s, and with it what was migrated: start again with a new Config.StateDir", l.m.target.linkKey(l.name))
 	}
 	if l.resumed && l.m.cfg.HoldExpiry > 0 && l.file == nil {
 		// while nobody applied anything, the target has gone on to expire; and what an earlier run held, it may not have noted
@@ -528,7 +528,7 @@ func (l *link) collision(k keyspace.Key) error {
 	if !ok {
 		return nil
 	}
-	return fmt.Errorf("key %s of database %d and key %s of database %d would be one key of the target, %s: choose another --db-prefix, empty the target and start again with a new --state, or leave one of them out with --exclude",
+	return fmt.Errorf("key %s of database %d and key %s of database %d would be one key of the target, %s: choose another Filter.DBPrefix, empty the target and start again with a new Config.StateDir, or leave one of them out with Filter.Exclude",
 		printable(k.Name), k.DB, printable(rival.Name), rival.DB, printable(l.mapping.TargetName(k.DB, k.Name)))
 }
 

@@ -168,7 +168,7 @@ func (ld *loader) key(ctx context.Context, e *rdb.Entry) error {
 	}
 	db, ok := l.mapping.Map(e.DB)
 	if !ok {
-		l.reportKey(k, fmt.Sprintf("the target has no database %d; map it with --db-map or --db-prefix", e.DB))
+		l.reportKey(k, fmt.Sprintf("the target has no database %d; map it with Filter.DBMap or Filter.DBPrefix", e.DB))
 		return nil
 	}
 	if err := l.collision(k); err != nil {
@@ -395,7 +395,7 @@ func (ld *loader) settle(ctx context.Context, w *writer, addr string, b *batch, 
 		l.count.snapshotKept.Add(1)
 		return nil, nil
 	case code == "BUSYKEY":
-		return nil, fmt.Errorf("target %s: key %s of database %d exists already: empty the target, or say --on-existing replace or keep", addr, printable(k.name), k.db)
+		return nil, fmt.Errorf("target %s: key %s of database %d exists already: empty the target, or say Config.OnExisting replace or keep", addr, printable(k.name), k.db)
 	case code == "NOPERM", code == "NOAUTH", k.restored:
 		return nil, fmt.Errorf("target %s: RESTORE %s: %w", addr, printable(k.name), reply)
 	}

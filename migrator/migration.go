@@ -78,22 +78,22 @@ func (m *Migration) prepare(ctx context.Context) error {
 		}
 	}
 	if m.resumed && !maps.Equal(m.state.DBPrefix, m.cfg.Filter.DBPrefix) {
-		return fmt.Errorf("--state %s: the migration began with --db-prefix %v, not %v: say the same, or start again with an empty target and a new --state",
+		return fmt.Errorf("Config.StateDir %s: the migration began with Filter.DBPrefix %v, not %v: say the same, or start again with an empty target and a new Config.StateDir",
 			m.cfg.StateDir, prefixText(m.state.DBPrefix), prefixText(m.cfg.Filter.DBPrefix))
 	}
 	m.state.DBPrefix = m.cfg.Filter.DBPrefix
 	if m.scans() && (m.cfg.Sides.Source.Spec().IsFile() || m.cfg.Mode != ModeFullIncremental) {
-		return errors.New("--capture scan: the source must be servers, and there is no other --mode")
+		return errors.New("Config.Capture scan: the source must be servers, and there is no other Config.Mode")
 	}
 	if m.cfg.Sides.Source.Spec().IsFile() && m.cfg.Mode != ModeFullIncremental {
-		return fmt.Errorf("--mode %s: a file is always copied to its end; leave --mode out", m.cfg.Mode)
+		return fmt.Errorf("Config.Mode %s: a file is always copied to its end; leave Config.Mode out", m.cfg.Mode)
 	}
 	if n := m.cfg.Sides.Source.Moving(); n > 0 {
 		return fmt.Errorf("%d %w", n, errSlotsMoved)
 	}
 	if !m.resumed {
 		if m.cfg.Mode == ModeIncremental {
-			return fmt.Errorf("--mode incremental: %s holds no migration to continue", m.cfg.StateDir)
+			return fmt.Errorf("Config.Mode incremental: %s holds no migration to continue", m.cfg.StateDir)
 		}
 		m.state.Source, m.state.Target, m.state.Lanes = source, target, m.cfg.Lanes
 		for i, s := range m.cfg.Sides.Source.Shards() {
@@ -141,7 +141,7 @@ func (m *Migration) nameServers(ctx context.Context) (err error) {
 	return nil
 }
 
-// prefixText gives prefixes as --db-prefix takes them.
+// prefixText gives prefixes as Filter.DBPrefix takes them.
 func prefixText(prefixes map[int]string) string {
 	if len(prefixes) == 0 {
 		return "none"

@@ -144,7 +144,7 @@ func (d *dispatcher) wanted(c *sourceCommand, name string, slot uint16) bool {
 func (d *dispatcher) settleUnsent(c *sourceCommand, j judgement) error {
 	switch {
 	case j.noDB > 0:
-		d.l.problem(c.db, "", c.name(), fmt.Sprintf("the target has no database %d; map it with --db-map or --db-prefix", c.db))
+		d.l.problem(c.db, "", c.name(), fmt.Sprintf("the target has no database %d; map it with Filter.DBMap or Filter.DBPrefix", c.db))
 	case j.filtered > 0:
 		d.l.count.filtered.Add(1)
 	default:
@@ -383,7 +383,7 @@ func (d *dispatcher) planScript(c *sourceCommand, spec *command.Spec) (plan, err
 		d.l.problem(c.db, "", c.name(), "a script without declared keys cannot be filtered")
 		return plan{}, nil
 	case renamed:
-		d.l.problem(c.db, "", c.name(), "a script without declared keys cannot have its keys renamed (--db-prefix)")
+		d.l.problem(c.db, "", c.name(), "a script without declared keys cannot have its keys renamed (Filter.DBPrefix)")
 		return plan{}, nil
 	}
 	return d.everyLane(c)
@@ -479,7 +479,7 @@ func (d *dispatcher) planAcrossDatabases(c *sourceCommand, spec *command.Spec, r
 	var changed []keyspace.Key
 	for _, k := range both {
 		if _, ok := d.l.mapping.Map(k.DB); !ok && d.l.match(k) {
-			d.l.note(k.DB, k.Name, c.name(), fmt.Sprintf("the target has no database %d; map it with --db-map or --db-prefix", k.DB))
+			d.l.note(k.DB, k.Name, c.name(), fmt.Sprintf("the target has no database %d; map it with Filter.DBMap or Filter.DBPrefix", k.DB))
 			continue
 		}
 		if d.l.match(k) && !d.applied(d.l.m.target.slot(k.Name), c.end) && (len(d.fences) == 0 || d.fences[k] < c.end) {

@@ -42,10 +42,10 @@ func (l *link) makeRoom(ctx context.Context, stage string) error {
 }
 
 // errMixed says that keys of a snapshot that was cut off stand among the target's own.
-var errMixed = errors.New("the target held keys of its own before, and which of its keys came from there cannot be told: say --on-existing replace, or remove the source's keys from the target and start again with a new --state")
+var errMixed = errors.New("the target held keys of its own before, and which of its keys came from there cannot be told: say Config.OnExisting replace, or remove the source's keys from the target and start again with a new Config.StateDir")
 
 // takeBack deletes the keys of a snapshot that was cut off from the target: they may be gone at the source by now.
-// Where the target had keys of its own, only --on-existing replace lets it.
+// Where the target had keys of its own, only Config.OnExisting replace lets it.
 func (l *link) takeBack(ctx context.Context) error {
 	if l.snap != nil || l.st.Again || l.m.cfg.Mode == ModeIncremental || l.snapshotStage() != snapshotReceiving {
 		return nil

@@ -123,7 +123,7 @@ func (l *link) lag() (bytes int64, age time.Duration) {
 // offline is a position that is never reached.
 const offline = math.MaxInt64
 
-// nearlyCaughtUp says that the target lags by less than --max-lag behind a source that is connected.
+// nearlyCaughtUp says that the target lags by less than Config.MaxLag behind a source that is connected.
 func (l *link) nearlyCaughtUp() bool {
 	if l.positions.applied().offset < l.online.Load() {
 		return false

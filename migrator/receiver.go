@@ -15,7 +15,7 @@ import (
 )
 
 // errResync says that the source can no longer continue where the link stands.
-var errResync = errors.New("the source no longer holds the stream from where this link stands (its repl-backlog-size is too small for the outage, or it was replaced): start again with a new --state and --on-existing replace; keys that were deleted since will show as extra in verify")
+var errResync = errors.New("the source no longer holds the stream from where this link stands (its repl-backlog-size is too small for the outage, or it was replaced): start again with a new Config.StateDir and Config.OnExisting replace; keys that were deleted since will show as extra in verify")
 
 // receive reads the source into the spool until ctx ends. It connects again where that can help. ready is
 // closed once the loader or the dispatcher has something to read.
@@ -63,7 +63,7 @@ func endsReceiving(err error) bool {
 type diskError struct{ err error }
 
 func (e *diskError) Error() string {
-	return e.err.Error() + " (make room or mend the disk under --state, and run the same command again to resume)"
+	return e.err.Error() + " (make room or mend the disk under Config.StateDir, and run the same command again to resume)"
 }
 
 func (e *diskError) Unwrap() error { return e.err }

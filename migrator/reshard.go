@@ -32,7 +32,7 @@ func (m *Migration) holdings() ([]holding, error) {
 	for i, st := range m.state.Links {
 		slots, err := keyspace.ParseSlots(st.Slots)
 		if err != nil {
-			return nil, fmt.Errorf("--state: link %d: %w", i, err)
+			return nil, fmt.Errorf("Config.StateDir: link %d: %w", i, err)
 		}
 		primary := st.Primary
 		if primary == "" {
@@ -54,7 +54,7 @@ func (m *Migration) bindShards(ctx context.Context) ([]endpoint.Shard, error) {
 		return m.shardsInOrder()
 	}
 	if len(shards) != len(m.state.Links) {
-		return nil, fmt.Errorf("the source has %d shards now, and had %d when this migration began: start again with a new --state", len(shards), len(m.state.Links))
+		return nil, fmt.Errorf("the source has %d shards now, and had %d when this migration began: start again with a new Config.StateDir", len(shards), len(m.state.Links))
 	}
 	if !m.slotted {
 		return shards, nil

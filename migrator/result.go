@@ -52,8 +52,8 @@ type Link struct {
 type Counters struct {
 	SnapshotKeys     int64 `json:"snapshot_keys"`     // keys that the snapshots held
 	SnapshotApplied  int64 `json:"snapshot_applied"`  // written to the target
-	SnapshotFiltered int64 `json:"snapshot_filtered"` // left out by --include, --exclude, --db
-	SnapshotKept     int64 `json:"snapshot_kept"`     // left as the target had them (--on-existing keep)
+	SnapshotFiltered int64 `json:"snapshot_filtered"` // left out by Filter.Include, Filter.Exclude, Filter.DBs
+	SnapshotKept     int64 `json:"snapshot_kept"`     // left as the target had them (Config.OnExisting keep)
 	SnapshotExpired  int64 `json:"snapshot_expired"`  // had expired at the source
 	SnapshotReported int64 `json:"snapshot_reported"` // not written; each is a problem
 	Commands         int64 `json:"commands"`          // commands that the streams held, control commands included

@@ -9,7 +9,7 @@ import (
 )
 
 // errSpoolFull says that the disk quota is used up.
-var errSpoolFull = errors.New("the spool has reached --spool-limit: the target is slower than the source writes; raise the limit, or speed up the target, and run the same command again to resume")
+var errSpoolFull = errors.New("the spool has reached Config.SpoolLimit: the target is slower than the source writes; raise the limit, or speed up the target, and run the same command again to resume")
 
 // snapshotFile is a link's RDB on disk: the receiver writes it, the loader follows.
 type snapshotFile struct {

@@ -39,13 +39,13 @@ func (d *dispatcher) standstill(ctx context.Context, c *sourceCommand, f func() 
 // that held keys of its own before is not touched.
 func (d *dispatcher) flush(ctx context.Context, c *sourceCommand, all bool) error {
 	if !d.l.m.state.TargetWasEmpty {
-		return errors.New("the source was flushed, and the target held keys before this migration began: flush what belongs to the source by hand, then start again with a new --state")
+		return errors.New("the source was flushed, and the target held keys before this migration began: flush what belongs to the source by hand, then start again with a new Config.StateDir")
 	}
 	if len(d.l.mapping.DBMap) > 0 || d.l.m.target.dbs.Home >= 0 && !d.l.m.target.cluster {
-		return errors.New("the source was flushed, and databases are mapped: which keys of the target that means cannot be told; start again with a new --state")
+		return errors.New("the source was flushed, and databases are mapped: which keys of the target that means cannot be told; start again with a new Config.StateDir")
 	}
 	if len(d.l.m.links) > 1 && d.l.shard.Slots == nil {
-		return errors.New("the source was flushed, and which keys of the target come from it and which from the other files cannot be told: let a server load it and rewrite it (BGREWRITEAOF), and start again with an empty target and a new --state")
+		return errors.New("the source was flushed, and which keys of the target come from it and which from the other files cannot be told: let a server load it and rewrite it (BGREWRITEAOF), and start again with an empty target and a new Config.StateDir")
 	}
 	d.l.count.applied.Add(1)
 	if d.ahead(c.end) {
@@ -55,7 +55,7 @@ func (d *dispatcher) flush(ctx context.Context, c *sourceCommand, all bool) erro
 		for _, addr := range d.l.m.target.primaries() {
 			dbs, err := d.targetDatabases(ctx, addr, c.db, all)
 			if err != nil && !d.l.m.target.can.nodes {
-				return fmt.Errorf("the source was flushed, and the servers behind the proxy, which alone can list what came from it, do not answer: make them reachable and run the same command again, or start again with an empty target and a new --state: %w", err)
+				return fmt.Errorf("the source was flushed, and the servers behind the proxy, which alone can list what came from it, do not answer: make them reachable and run the same command again, or start again with an empty target and a new Config.StateDir: %w", err)
 			}
 			if err != nil {
 				return err
@@ -155,11 +155,11 @@ func (d *dispatcher) swap(ctx context.Context, c *sourceCommand) error {
 		return nil
 	}
 	if t.cluster || t.dbs.Home >= 0 || len(d.l.mapping.DBMap)+len(d.l.mapping.DBPrefix)+len(d.l.mapping.DBs) > 0 || len(d.l.m.links) > 1 {
-		return errors.New("SWAPDB cannot be carried to a cluster, nor where databases are mapped or filtered; start again with a new --state")
+		return errors.New("SWAPDB cannot be carried to a cluster, nor where databases are mapped or filtered; start again with a new Config.StateDir")
 	}
 	args := t.dialect.SwapDB(first, second, 0)
 	if args == nil {
-		return errors.New("the target has neither SWAPDB (it came with 4.0) nor EVAL; start again with a new --state")
+		return errors.New("the target has neither SWAPDB (it came with 4.0) nor EVAL; start again with a new Config.StateDir")
 	}
 	d.l.count.applied.Add(1)
 	if d.applied(0, c.end) {

@@ -74,11 +74,11 @@ type linkState struct {
 // openState locks the directory, and reads what an earlier run has left there; resumed is false where there is nothing.
 func openState(dir string) (s *state, resumed bool, err error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, false, fmt.Errorf("--state: %w", err)
+		return nil, false, fmt.Errorf("Config.StateDir: %w", err)
 	}
 	s = &state{Format: stateFormat, dir: dir}
 	if s.lock, err = os.OpenFile(filepath.Join(dir, "lock"), os.O_RDWR|os.O_CREATE, 0o600); err != nil {
-		return nil, false, fmt.Errorf("--state: %w", err)
+		return nil, false, fmt.Errorf("Config.StateDir: %w", err)
 	}
 	lock := s.lock
 	defer func() {
@@ -87,7 +87,7 @@ func openState(dir string) (s *state, resumed bool, err error) {
 		}
 	}()
 	if err := syscall.Flock(int(s.lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
-		return nil, false, fmt.Errorf("--state %s: another surecut is using it", dir)
+		return nil, false, fmt.Errorf("Config.StateDir %s: another surecut is using it", dir)
 	}
 	data, err := os.ReadFile(s.path())
 	if errors.Is(err, os.ErrNotExist) {
@@ -102,13 +102,13 @@ func openState(dir string) (s *state, resumed bool, err error) {
 		err = json.Unmarshal(data, s)
 	}
 	if err != nil {
-		return nil, false, fmt.Errorf("--state: read %s: %w", s.path(), err)
+		return nil, false, fmt.Errorf("Config.StateDir: read %s: %w", s.path(), err)
 	}
 	if s.Format != stateFormat {
-		return nil, false, fmt.Errorf("--state: %s has format %d, and this surecut reads %d: resume it with the surecut that began it, or start again with a new --state", s.path(), s.Format, stateFormat)
+		return nil, false, fmt.Errorf("Config.StateDir: %s has format %d, and this surecut reads %d: resume it with the surecut that began it, or start again with a new Config.StateDir", s.path(), s.Format, stateFormat)
 	}
 	if err := s.validate(); err != nil {
-		return nil, false, fmt.Errorf("--state: %s is damaged: %w", s.path(), err)
+		return nil, false, fmt.Errorf("Config.StateDir: %s is damaged: %w", s.path(), err)
 	}
 	return s, true, nil
 }

@@ -103,7 +103,7 @@ func (l *link) sweepNode(ctx context.Context, addr string, allowed bool, gone fu
 }
 
 // errNothingLeft protects the target from a primary that has come up empty.
-var errNothingLeft = errors.New("the new primary of the source holds no keys at all, and the target does: nothing was deleted; if that is as it should be, empty the target and start again with a new --state")
+var errNothingLeft = errors.New("the new primary of the source holds no keys at all, and the target does: nothing was deleted; if that is as it should be, empty the target and start again with a new Config.StateDir")
 
 func (l *link) sweepDatabase(ctx context.Context, addr string, db int, allowed bool, gone func(db int, name string) bool) (deleted int, err error) {
 	c, err := l.m.target.d.Client(ctx, addr, db)

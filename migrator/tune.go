@@ -14,7 +14,7 @@ type tuned struct {
 	Value string `json:"value"`
 }
 
-// sourceSettings are what --tune-source sets: no limit on what the source may hold back for us, and a snapshot
+// sourceSettings are what Config.TuneSource sets: no limit on what the source may hold back for us, and a snapshot
 // that does not touch the source's disk (since 2.8.18).
 var sourceSettings = []struct{ name, value string }{
 	{"client-output-buffer-limit", "slave 0 0 0"},
@@ -32,7 +32,7 @@ func (m *Migration) tune(ctx context.Context) error {
 		for _, s := range sourceSettings {
 			got, err := c.Do(ctx, arbitrary(c, "CONFIG", "GET", s.name)).AsStrMap()
 			if err != nil {
-				return fmt.Errorf("--tune-source: source %s: CONFIG GET %s: %w", addr, s.name, err)
+				return fmt.Errorf("Config.TuneSource: source %s: CONFIG GET %s: %w", addr, s.name, err)
 			}
 			old := tuned{Addr: addr, Name: s.name, Value: got[s.name]}
 			m.update(func() {
@@ -47,7 +47,7 @@ func (m *Migration) tune(ctx context.Context) error {
 				return err
 			}
 			if err := c.Do(ctx, arbitrary(c, "CONFIG", "SET", s.name, s.value)).Error(); err != nil {
-				return fmt.Errorf("--tune-source: source %s: CONFIG SET %s: %w", addr, s.name, err)
+				return fmt.Errorf("Config.TuneSource: source %s: CONFIG SET %s: %w", addr, s.name, err)
 			}
 			slog.Info("source setting changed; it will be put back", "source", addr, "setting", s.name, "from", old.Value, "to", s.value)
 		}

@@ -221,7 +221,7 @@ func TestSnapshotFile(t *testing.T) {
 	}
 	s.close()
 	var disk *diskError
-	if _, err := s.Write(data[:10]); !errors.As(err, &disk) || !strings.Contains(err.Error(), "--state") {
+	if _, err := s.Write(data[:10]); !errors.As(err, &disk) || !strings.Contains(err.Error(), "Config.StateDir") {
 		t.Errorf("a file that cannot be written: %v", err)
 	}
 }

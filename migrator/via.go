@@ -493,7 +493,7 @@ func (ld *loader) settleVia(ctx context.Context, w *writer, addr string, b *batc
 		ld.l.count.snapshotKept.Add(1)
 		return nil, nil
 	case errors.Is(reply, errExists):
-		return nil, fmt.Errorf("target %s: key %s of database %d exists already: empty the target, or say --on-existing replace or keep", addr, printable(k.name), k.db)
+		return nil, fmt.Errorf("target %s: key %s of database %d exists already: empty the target, or say Config.OnExisting replace or keep", addr, printable(k.name), k.db)
 	case endpoint.Unreached(reply):
 		return reply, nil
 	case errors.Is(reply, errKeyTooLong):
@@ -526,7 +526,7 @@ func (ld *loader) rebuildVia(ctx context.Context, w *writer, k loadKey, walk fun
 			ld.l.count.snapshotKept.Add(1)
 			return nil
 		} else if there > 0 {
-			return fmt.Errorf("%s: it exists already: empty the target, or say --on-existing replace or keep", where)
+			return fmt.Errorf("%s: it exists already: empty the target, or say Config.OnExisting replace or keep", where)
 		}
 	}
 	b := newRebuild([]byte(k.name), w.t.dialect, func(args ...[]byte) error {

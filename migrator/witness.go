@@ -44,7 +44,7 @@ var errLost error = lossError{}
 type lossError struct{}
 
 func (lossError) Error() string {
-	return "one of surecut's own keys is gone there, so it was flushed, came back without its data, or evicts keys; what else is gone nobody can tell: start again with a new --state and an empty target (or --on-existing replace)"
+	return "one of surecut's own keys is gone there, so it was flushed, came back without its data, or evicts keys; what else is gone nobody can tell: start again with a new Config.StateDir and an empty target (or Config.OnExisting replace)"
 }
 
 func (lossError) Unwrap() error { return errRegressed }

@@ -10,7 +10,7 @@ import (
 )
 
 const (
-	leastSamples  = 5  // an estimate looks at this many elements if --samples says 0
+	leastSamples  = 5  // an estimate looks at this many elements if Options.Samples is 0
 	guessedLength = 16 // the length of an element of which nothing is known
 )
 

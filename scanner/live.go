@@ -141,7 +141,7 @@ func (l *liveScan) node(ctx context.Context, addr string, slots keyspace.SlotRan
 		return err
 	}
 	if server.Number < sinceScan {
-		return fmt.Errorf("a server of version %s has no SCAN; scan an RDB file of it instead (--source rdb:/path)", server.Version)
+		return fmt.Errorf("a server of version %s has no SCAN; scan an RDB file of it instead (rdb:PATH)", server.Version)
 	}
 	keyspace, err := l.databases(ctx, addr)
 	if err != nil {
@@ -273,7 +273,7 @@ func (n *nodeScan) open(ctx context.Context) (err error) {
 }
 
 // errNoSizes: what could be said of such a server would be misleading.
-var errNoSizes = errors.New("it gives no MEMORY USAGE, and counting elements would make keys look used on a primary that evicts by use: read a replica, say --touch, or scan an RDB file of it (--source rdb:/path)")
+var errNoSizes = errors.New("it gives no MEMORY USAGE, and counting elements would make keys look used on a primary that evicts by use: read a replica, say Options.Touch, or scan an RDB file of it (rdb:PATH)")
 
 // mayCount says whether elements may be counted over the connection without harm.
 func (n *nodeScan) mayCount(ctx context.Context) (bool, error) {
@@ -289,7 +289,7 @@ func (n *nodeScan) mayCount(ctx context.Context) (bool, error) {
 	if n.o.Touch || !n.evicts {
 		return true, nil
 	}
-	n.note("%s evicts by use, or does not tell, and has no CLIENT NO-TOUCH (7.2): elements were not counted there, since that makes keys look used. Read a replica, or say --touch.", n.server.Addr)
+	n.note("%s evicts by use, or does not tell, and has no CLIENT NO-TOUCH (7.2): elements were not counted there, since that makes keys look used. Read a replica, or say Options.Touch.", n.server.Addr)
 	return false, nil
 }
 
@@ -317,7 +317,7 @@ func (l *nodeScan) step(ctx context.Context, b *batch, names []string) error {
 	}
 	for _, piece := range pieces {
 		if err := l.limit.WaitN(ctx, len(piece)); err != nil {
-			return fmt.Errorf("wait for --rate: %w", errors.Join(ctx.Err(), err))
+			return fmt.Errorf("wait for Options.Rate: %w", errors.Join(ctx.Err(), err))
 		}
 		if err := b.read(ctx, piece); err != nil {
 			return err

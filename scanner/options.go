@@ -58,31 +58,31 @@ func (o Options) Validate() error {
 		value     int
 		low, high int
 	}{
-		{"top", o.Top, 1, 100_000},
-		{"prefixes", o.Prefixes, 1, prefixLimit},
-		{"samples", o.Samples, 0, 1 << 30},
-		{"rate", o.Rate, 0, 1 << 30},
-		{"target-shards", o.TargetShards, 0, keyspace.Slots},
+		{"Options.Top", o.Top, 1, 100_000},
+		{"Options.Prefixes", o.Prefixes, 1, prefixLimit},
+		{"Options.Samples", o.Samples, 0, 1 << 30},
+		{"Options.Rate", o.Rate, 0, 1 << 30},
+		{"Options.TargetShards", o.TargetShards, 0, keyspace.Slots},
 	} {
 		if f.value < f.low || f.value > f.high {
 			errs = append(errs, fmt.Errorf("%s is %d, want %d to %d", f.name, f.value, f.low, f.high))
 		}
 	}
 	if o.TargetShare <= 0 || o.TargetShare > 100 {
-		errs = append(errs, fmt.Errorf("target-share is %v, want a percentage over 0", o.TargetShare))
+		errs = append(errs, fmt.Errorf("Options.TargetShare is %v, want a percentage over 0", o.TargetShare))
 	}
-	for name, v := range map[string]int64{"cutover": int64(o.Cutover), "block": int64(o.Block), "target-memory": o.TargetMemory, "copy-rate": o.CopyRate - 1} {
+	for name, v := range map[string]int64{"Options.Cutover": int64(o.Cutover), "Options.Block": int64(o.Block), "Options.TargetMemory": o.TargetMemory, "Options.CopyRate": o.CopyRate - 1} {
 		if v < 0 {
 			errs = append(errs, fmt.Errorf("%s is less than it can be", name))
 		}
 	}
 	for _, db := range o.DBs {
 		if db < 0 {
-			errs = append(errs, fmt.Errorf("db is %d, want 0 or more", db))
+			errs = append(errs, fmt.Errorf("Options.DBs is %d, want 0 or more", db))
 		}
 	}
 	if o.ReadFrom != FromReplica && o.ReadFrom != FromPrimary {
-		errs = append(errs, fmt.Errorf("read-from is %q, want %s or %s", o.ReadFrom, FromReplica, FromPrimary))
+		errs = append(errs, fmt.Errorf("Options.ReadFrom is %q, want %s or %s", o.ReadFrom, FromReplica, FromPrimary))
 	}
 	return errors.Join(errs...)
 }

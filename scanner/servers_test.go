@@ -331,7 +331,7 @@ func TestScanHeatsNoKey(t *testing.T) {
 				t.Fatal(err)
 			}
 			if after := used(); after == before || b.Totals.Elements <= b.Totals.Keys || len(b.Notes) > 0 {
-				t.Errorf("with --touch: used %d times, %d elements, notes %q", after, b.Totals.Elements, b.Notes)
+				t.Errorf("with Touch: used %d times, %d elements, notes %q", after, b.Totals.Elements, b.Notes)
 			}
 		})
 	}

@@ -202,7 +202,7 @@ func TestOptionsValidate(t *testing.T) {
 	}
 	bad := Options{Top: 0, Prefixes: 0, Samples: -1, Rate: -1, DBs: []int{-1}, ReadFrom: "x"}
 	err := bad.Validate()
-	for _, name := range []string{"top", "prefixes", "samples", "rate", "db", "read-from"} {
+	for _, name := range []string{"Options.Top", "Options.Prefixes", "Options.Samples", "Options.Rate", "Options.DBs", "Options.ReadFrom"} {
 		if err == nil || !strings.Contains(err.Error(), name+" is") {
 			t.Errorf("%v does not name %s", err, name)
 		}

@@ -35,7 +35,7 @@ func checkFile(o *Options) error {
 	case kind == endpoint.AOF:
 		return errors.New("an AOF cannot be compared: it holds commands, not keys. Let a server load it and compare with that, or give the source's RDB")
 	case kind == endpoint.RDB && o.Applier != nil:
-		return errors.New("a file feeds no migration: leave --state out")
+		return errors.New("a file feeds no migration: leave Options.Applier out")
 	}
 	return nil
 }

@@ -70,15 +70,15 @@ func (o *Options) Validate() error {
 			errs = append(errs, fmt.Errorf(format, args...))
 		}
 	}
-	bad(o.Depth != DepthKeys && o.Depth != DepthLength && o.Depth != DepthValue, "depth %q: want keys, length or value", o.Depth)
-	bad(o.ReadFrom != FromPrimary && o.ReadFrom != FromReplica, "read from %q: want primary or replica", o.ReadFrom)
-	bad(o.Rounds < 1, "rounds %d: want 1 or more", o.Rounds)
-	bad(o.Interval < 0, "interval %v: want 0 or more", o.Interval)
-	bad(o.Workers < 1 || o.Workers > 32, "workers %d: want 1 to 32", o.Workers)
-	bad(o.TTLTolerance < 0, "ttl tolerance %v: want 0 or more", o.TTLTolerance)
-	bad(o.BigValue < 64<<10, "big value %d: want 65536 bytes or more", o.BigValue)
-	bad(o.Silence < time.Second, "silence %v: want 1s or more", o.Silence)
-	bad(o.MaxFindings < 1, "max findings %d: want 1 or more", o.MaxFindings)
+	bad(o.Depth != DepthKeys && o.Depth != DepthLength && o.Depth != DepthValue, "Options.Depth %q: want keys, length or value", o.Depth)
+	bad(o.ReadFrom != FromPrimary && o.ReadFrom != FromReplica, "Options.ReadFrom %q: want primary or replica", o.ReadFrom)
+	bad(o.Rounds < 1, "Options.Rounds %d: want 1 or more", o.Rounds)
+	bad(o.Interval < 0, "Options.Interval %v: want 0 or more", o.Interval)
+	bad(o.Workers < 1 || o.Workers > 32, "Options.Workers %d: want 1 to 32", o.Workers)
+	bad(o.TTLTolerance < 0, "Options.TTLTolerance %v: want 0 or more", o.TTLTolerance)
+	bad(o.BigValue < 64<<10, "Options.BigValue %d: want 65536 bytes or more", o.BigValue)
+	bad(o.Silence < time.Second, "Options.Silence %v: want 1s or more", o.Silence)
+	bad(o.MaxFindings < 1, "Options.MaxFindings %d: want 1 or more", o.MaxFindings)
 	return errors.Join(errs...)
 }
 

@@ -176,7 +176,7 @@ func (v *verification) repairBatch(ctx context.Context, faults []fault, o *Repai
 			r.Remedy, r.Why = RemedyNone, whyBack
 		}
 		if r.Remedy == RemedyDelete && !o.DeleteExtra {
-			r.Remedy, r.Why = RemedyNone, "on the target only; it is deleted with --delete-extra"
+			r.Remedy, r.Why = RemedyNone, "on the target only; it is deleted with RepairOptions.DeleteExtra"
 		}
 		switch {
 		case !o.Apply || r.Remedy == RemedyNone:

@@ -273,7 +273,7 @@ func (v *verification) restsOn() []string {
 	}
 	var out []string
 	if v.opts.Applier == nil {
-		out = append(out, fmt.Sprintf("The source was written meanwhile: that keys are the same rests on the target following within %v (--interval); with --state DIR of the migration that feeds it they are compared at one offset.", v.lead()))
+		out = append(out, fmt.Sprintf("The source was written meanwhile: that keys are the same rests on the target following within %v (Options.Interval); with the migration that feeds it as Options.Applier they are compared at one offset.", v.lead()))
 	}
 	if w := v.writes(); w.KnownBy == ByRereading {
 		out = append(out, "Nothing told which keys of the source were written; those that were the same before and after count as not written.")

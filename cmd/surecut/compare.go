@@ -130,7 +130,7 @@ func (r *migration) pauseWrites(ctx context.Context) (*quiet.Pause, error) {
 	}
 	pause, err := quiet.PauseWrites(ctx, r.o.Config.Sides.Source, r.o.PauseWrites)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("--pause-writes: %w", err)
 	}
 	fmt.Fprintf(r.stderr, "surecut: all writes to the source are held back, for %v at most (CLIENT PAUSE %d WRITE on %s)\n",
 		r.o.PauseWrites, r.o.PauseWrites.Milliseconds(), strings.Join(pause.Nodes(), ", "))

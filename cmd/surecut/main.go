@@ -160,7 +160,7 @@ func setUpLog(w io.Writer, level, format string) error {
 	if err := l.UnmarshalText([]byte(level)); err != nil {
 		return usageError("--log-level %q: want debug, info, warn or error", level)
 	}
-	opts := &slog.HandlerOptions{Level: l}
+	opts := &slog.HandlerOptions{Level: l, ReplaceAttr: logInFlags}
 	switch format {
 	case "text":
 		slog.SetDefault(slog.New(slog.NewTextHandler(w, opts)))

@@ -221,7 +221,7 @@ func runMigrate(ctx context.Context, o MigrateOptions, stdout, stderr io.Writer)
 	}
 	if o.PauseWrites > 0 {
 		if err := quiet.CanPause(ctx, source.Deployment); err != nil {
-			return err
+			return fmt.Errorf("--pause-writes: %w", err)
 		}
 	}
 	o.Config.AcceptCut = o.AcceptAlarms || slices.Contains(o.Accept, "source_file")
@@ -256,6 +256,7 @@ func checkFirst(ctx context.Context, o MigrateOptions, source, target preflight.
 		return nil, err
 	}
 	report := &reports.Check{Header: o.header(reports.KindCheck), Report: result}
+	sayFlags(report)
 	if o.Out != "" {
 		if _, err := reports.Write(o.Out, report); err != nil {
 			return nil, err

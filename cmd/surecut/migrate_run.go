@@ -175,6 +175,7 @@ func (r *migration) migrated(end ending, verified *reports.Verify, failed error)
 		result.State, result.Error = "stopped", ""
 	}
 	report := &reports.Migrate{Header: r.o.header(reports.KindMigrate), Report: result, Quiet: r.quiet}
+	sayFlags(report)
 	markRead(report.SourceServers, r.m.LinkInfos())
 	switch {
 	case end.failed && !end.aborted:

@@ -144,8 +144,8 @@ func interrupted(format string, args ...any) error {
 	return &statusError{exitInterrupted, fmt.Errorf(format, args...)}
 }
 
-// oneLine is an error's text on one line: joined errors have several.
-func oneLine(err error) string { return strings.ReplaceAll(err.Error(), "\n", "; ") }
+// oneLine is an error's text as the user reads it: on one line, where joined errors have several, and with flags for settings.
+func oneLine(err error) string { return inFlags(strings.ReplaceAll(err.Error(), "\n", "; ")) }
 
 // followReport lets repair read the findings of a report that the run itself has just moved out of its way.
 func followReport(c *cli.Context, dir *outdir.Dir) error {

@@ -97,6 +97,7 @@ func (p *migrateProgress) show(r migrator.Report) {
 }
 
 func (p *migrateProgress) json(phase string, r migrator.Report) {
+	sayFlagsInMigration(&r)
 	line, err := json.Marshal(struct {
 		Event string `json:"event"`
 		Phase string `json:"phase"`

@@ -176,10 +176,10 @@ func repairTable(w io.Writer, done []verifier.Repaired, applied bool) error {
 	t.Header("db", "key", "remedy", "why")
 	for _, d := range done {
 		counts[d.Remedy]++
-		why := d.Why
+		why := inFlags(d.Why)
 		if d.Error != "" {
 			failed++
-			why = "FAILED: " + d.Error
+			why = "FAILED: " + inFlags(d.Error)
 		}
 		if err := t.Append([]string{fmt.Sprint(d.TargetDB), d.Key, string(d.Remedy), why}); err != nil {
 			return err

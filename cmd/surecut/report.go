@@ -108,6 +108,7 @@ func renderFiles(o ReportOptions, inputs []reports.Loaded, stderr io.Writer) err
 // on stdout. The files come first, so that whoever reads a verdict on stdout finds them; where they cannot be written, stdout
 // still has what the run has found, but no GO or NO-GO without its record.
 func publish(r reports.Report, out, format string, stdout, stderr io.Writer) error {
+	sayFlags(r)
 	var failed error
 	if out != "" {
 		paths, err := reports.Write(out, r)

@@ -122,7 +122,7 @@ func runScanBigKeys(ctx context.Context, o ScanBigKeysOptions, stdout, stderr io
 		return ofFile(err)
 	}
 	for _, note := range result.Notes {
-		fmt.Fprintln(stderr, "note:", note)
+		fmt.Fprintln(stderr, "note:", inFlags(note))
 	}
 	report := &reports.BigKeys{Header: reports.NewHeader(reports.KindBigKeys, Version, o.Source.String(), ""), BigKeys: *result}
 	return publish(report, o.Out, o.Format, stdout, stderr)

@@ -78,11 +78,11 @@ func judgeEmpty(k targetKeys, onExisting, wanted string) Check {
 	case k.unrecorded: // whether it is mended or refused is decided by the migration, which knows what each node should hold
 		return note("target", found+"; the record of the migration that is resumed is gone, so the target has lost data, or another migration was there", wanted, "")
 	case onExisting == "replace":
-		return alarm("target", found+"; --on-existing replace overwrites those of the same name, the others stay", wanted, "empty the target yourself: redis-cli flushall")
+		return alarm("target", found+"; Config.OnExisting replace overwrites those of the same name, the others stay", wanted, "empty the target yourself: redis-cli flushall")
 	case onExisting == "keep":
-		return alarm("target", found+"; --on-existing keep leaves those of the same name as they are, the others stay", wanted, "empty the target yourself: redis-cli flushall")
+		return alarm("target", found+"; Config.OnExisting keep leaves those of the same name as they are, the others stay", wanted, "empty the target yourself: redis-cli flushall")
 	}
-	return fail("target", found, wanted, "empty the target yourself (redis-cli flushall), name another, or say --on-existing replace or keep")
+	return fail("target", found, wanted, "empty the target yourself (redis-cli flushall), name another, or say Config.OnExisting replace or keep")
 }
 
 // keysOf counts the keys of one server of the target, over one connection.
@@ -239,7 +239,7 @@ func targetEviction(_ context.Context, r *run) []Check {
 func localDisk(_ context.Context, r *run) []Check {
 	const hour = time.Hour
 	if r.cfg.StateDir == "" {
-		return []Check{skip("local", "no --state DIR is named, so that the spool's place is not known", "room for the snapshot and an hour of stream")}
+		return []Check{skip("local", "no Config.StateDir is named, so that the spool's place is not known", "room for the snapshot and an hour of stream")}
 	}
 	if !r.source.open() {
 		return []Check{skip("local", "the source could not be opened, see connectivity", "room for the snapshot and an hour of stream")}
@@ -257,9 +257,9 @@ func localDisk(_ context.Context, r *run) []Check {
 	dir, free, err := freeSpace(r.cfg.StateDir)
 	switch {
 	case err != nil:
-		return []Check{alarm("local", oneLine(err), wanted, "mkdir -p "+r.cfg.StateDir+", or name a directory that can be written with --state")}
+		return []Check{alarm("local", oneLine(err), wanted, "mkdir -p "+r.cfg.StateDir+", or name a directory that can be written with Config.StateDir")}
 	case free < need:
-		return []Check{alarm("local", bytesText(free)+" free at "+dir, wanted, "name a directory on a larger file system with --state")}
+		return []Check{alarm("local", bytesText(free)+" free at "+dir, wanted, "name a directory on a larger file system with Config.StateDir")}
 	}
 	return []Check{pass("local", bytesText(free)+" free at "+dir, wanted)}
 }

@@ -127,7 +127,7 @@ func common() []Command {
 	return commands
 }
 
-// SourceCommands is every command that surecut sends to a source, except for those of --tune-source and --pause-writes.
+// SourceCommands is every command that surecut sends to a source, except for those of a migration with TuneSource and of package quiet.
 func SourceCommands() []Command {
 	return append(common(),
 		Command{Args: []string{"PSYNC", "?", "-1"}, Since: 20800},

@@ -95,7 +95,7 @@ func cliAddr(addr string) string {
 
 func sameInstance(_ context.Context, r *run) []Check {
 	const wanted = "no server belongs to both sides, and neither replicates the other"
-	const remedy = "name another server as --target"
+	const remedy = "name another server as Config.Target"
 	sources, replicated := map[string]string{}, map[string]string{}
 	asked := 0
 	for _, n := range r.source.nodes {

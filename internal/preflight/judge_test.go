@@ -116,7 +116,7 @@ func judged() []struct {
 		{"source_is_replica", "replica that stands still", "", judgeReader(reader("slave", "down"), "replica", true, false, ""), Alarm, "stands still"},
 		{"source_is_replica", "no replica in the shard", "", judgeReader(reader("master", ""), "replica", true, false, ""), Note, "no replica"},
 		{"source_is_replica", "replicas of 4.0", "EXEC goes to the primary", judgeReader(reader("master", ""), "replica", true, true, ""), Note, "3.2 to 5.0"},
-		{"source_is_replica", "as the user wants it", "", judgeReader(reader("master", ""), "primary", true, false, ""), Note, "--read-from primary"},
+		{"source_is_replica", "as the user wants it", "", judgeReader(reader("master", ""), "primary", true, false, ""), Note, "Config.ReadFrom primary"},
 
 		{"target_space", "exactly", "1.5 times", space{free: 150}.judge(100), Pass, "150 B"},
 		{"target_space", "one byte less", "less than 1.5 times", space{free: 149}.judge(100), Fail, "149 B"},

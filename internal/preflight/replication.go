@@ -109,7 +109,7 @@ func judgeBuffer(addr string, limit bufferLimit, phase fullPhase) Check {
 	over := limit.hard > 0 && phase.pile > limit.hard ||
 		limit.soft > 0 && phase.pile > limit.soft && phase.duration > time.Duration(limit.softSeconds)*time.Second
 	if over {
-		return alarm("", limit.String(), wanted, "redis-cli "+cliAddr(addr)+" config set client-output-buffer-limit 'slave 0 0 0'; or migrate with --tune-source")
+		return alarm("", limit.String(), wanted, "redis-cli "+cliAddr(addr)+" config set client-output-buffer-limit 'slave 0 0 0'; or migrate with Config.TuneSource")
 	}
 	return pass("", limit.String(), wanted)
 }

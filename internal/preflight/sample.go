@@ -316,7 +316,7 @@ func judgeBulk(l bulkLimits, s sample, bigValue int64) Check {
 		return alarm("source", s.longest.String(), wanted, remedy)
 	case bigValue > l.Target:
 		return alarm("source", fmt.Sprintf("values up to %s would be sent in one piece", bytesText(bigValue)), wanted,
-			remedy+fmt.Sprintf("; or --big-value %d", l.Target))
+			remedy+fmt.Sprintf("; or Config.BigValue %d", l.Target))
 	case l.Source <= l.Target:
 		return pass("source", fmt.Sprintf("the source takes none over %s itself", bytesText(l.Source)), wanted)
 	case s.keys == 0 && s.err != nil:

@@ -193,7 +193,7 @@ func judgeMigration(side endpoint.Side, own resumed, record map[string]string, n
 		return pass(side.String(), found, wantedState)
 	}
 	return alarm(side.String(), found+": it stopped before its end", wantedState,
-		"resume it on its host with the --state DIR that it was started with; or begin anew with an empty target")
+		"resume it on its host with the Config.StateDir that it was started with; or begin anew with an empty target")
 }
 
 func sourceIsReplica(_ context.Context, r *run) []Check {
@@ -213,17 +213,17 @@ func judgeReader(n *node, readFrom string, cluster, moves bool, wanted string) C
 	switch {
 	case role == "slave" && n.info["master_link_status"] != "up":
 		return alarm("", "a replica whose link to its primary is down, so that it stands still", wanted,
-			"bring its primary "+n.info["master_host"]+" back, or read from the primary: --read-from primary")
+			"bring its primary "+n.info["master_host"]+" back, or read from the primary: Config.ReadFrom primary")
 	case role == "slave":
 		return pass("", "reads from a replica of "+n.info["master_host"]+":"+n.info["master_port"], wanted)
 	case readFrom == "primary":
-		return note("", "reads from the primary, as --read-from primary says: its fork and its output buffer serve the migration", wanted, "--read-from replica")
+		return note("", "reads from the primary, as Config.ReadFrom primary says: its fork and its output buffer serve the migration", wanted, "Config.ReadFrom replica")
 	case moves:
 		return note("", "reads from the primary: the shard's replicas do not answer EXEC themselves (clusters of 3.2 to 5.0)", wanted,
 			"migrate when the load is low: its fork and its output buffer serve the migration")
 	case cluster:
 		return note("", "this shard has no replica that answers; the link reads from the primary", wanted,
-			"redis-cli --cluster add-node HOST:PORT "+n.addr+" --cluster-slave")
+			fmt.Sprintf("redis-cli --cluster add-node HOST:PORT %s --cluster-slave", n.addr))
 	}
 	var replicas []string
 	for i := 0; n.info[fmt.Sprintf("slave%d", i)] != ""; i++ {
@@ -235,7 +235,7 @@ func judgeReader(n *node, readFrom string, cluster, moves bool, wanted string) C
 		return note("", "a primary without replicas: its fork and its output buffer serve the migration", wanted, "migrate when the load is low")
 	}
 	return note("", "a primary; its replicas are "+strings.Join(replicas, ", "), wanted,
-		"name the group by its sentinels (redis+sentinel://) to read from a replica while the primary stays known; or --source redis://"+replicas[0]+" --accept source_is_primary")
+		"name the group by its sentinels (redis+sentinel://) to read from a replica while the primary stays known; or Config.Source redis://"+replicas[0]+" Config.Accept source_is_primary")
 }
 
 // replicaAddr reads "ip=10.0.0.2,port=6379,state=online,...". Port 0 is a tool that posed as a replica.
@@ -263,7 +263,7 @@ func sourceIsPrimary(_ context.Context, r *run) []Check {
 	})
 }
 
-const wantedPrimary = "--source names the server that applications write to"
+const wantedPrimary = "Config.Source names the server that applications write to"
 
 // judgeNamed judges the server that stands for a shard. A replica that takes writes of its own holds keys which its primary does not
 // have.
@@ -276,7 +276,7 @@ func judgeNamed(n *node) Check {
 	if endpoint.TakesWrites(n.info) {
 		found = fmt.Sprintf("%s is a replica of %s that takes writes of its own (replica-read-only no): keys that the primary does not hold are migrated as well, and differences from it are not seen", n.addr, primary)
 	}
-	return alarm("", found, wantedPrimary, "name the primary: --source redis://"+primary+"; under sentinels or in a cluster a replica is read all the same")
+	return alarm("", found, wantedPrimary, "name the primary: Config.Source redis://"+primary+"; under sentinels or in a cluster a replica is read all the same")
 }
 
 func targetIsPrimary(_ context.Context, r *run) []Check {
@@ -291,7 +291,7 @@ func targetIsPrimary(_ context.Context, r *run) []Check {
 				found = "a replica of " + endpoint.PrimaryNamedIn(n.info) + " that takes writes (replica-read-only no): they are lost at its next synchronisation"
 			}
 			return fail("", found, wanted,
-				"name its primary as --target, or redis-cli "+cliAddr(n.addr)+" replicaof no one")
+				"name its primary as Config.Target, or redis-cli "+cliAddr(n.addr)+" replicaof no one")
 		}
 		least, _ := n.setting("min-replicas-to-write", "min-slaves-to-write")
 		if want, err := strconv.Atoi(least); err == nil && want > 0 && n.num("min_slaves_good_slaves", 0) < float64(want) {

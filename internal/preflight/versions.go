@@ -330,7 +330,7 @@ func (r *run) databasesFit(used map[int]int64) []Check {
 	return r.collisions(&m, judgeDatabases(used, &m, known))
 }
 
-// collisions adds to the result of the databases the keys of the sample that --db-prefix would make one.
+// collisions adds to the result of the databases the keys of the sample that Filter.DBPrefix would make one.
 func (r *run) collisions(m *keyspace.Mapping, databases Check) []Check {
 	if len(r.cfg.Filter.DBPrefix) == 0 {
 		return []Check{databases}
@@ -359,7 +359,7 @@ func judgeCollisions(s sample, m *keyspace.Mapping) Check {
 	switch {
 	case count > 0:
 		return fail("source", fmt.Sprintf("%d in %s: %s", count, s.looked(), strings.Join(found, ", ")), wantedNames,
-			"choose another --db-prefix, or leave the keys out with --exclude")
+			"choose another Filter.DBPrefix, or leave the keys out with Filter.Exclude")
 	case s.keys == 0 && !s.complete:
 		return skip("source", s.looked()+"; the migration stops at the first such key", wantedNames)
 	}
@@ -405,9 +405,9 @@ func judgeDatabases(used map[int]int64, m *keyspace.Mapping, known bool) Check {
 	switch {
 	case len(absent) > 0 && !known:
 		return alarm("target", text+"; whether the target has "+strings.Join(absent, ", ")+" is not known: CONFIG is refused", wanted,
-			"set databases in the target's configuration, or map them: --db-map "+absent[0]+":0, or with names of their own --db-prefix "+absent[0]+":db"+absent[0]+":")
+			"set databases in the target's configuration, or map them: Filter.DBMap "+absent[0]+":0, or with names of their own Filter.DBPrefix "+absent[0]+":db"+absent[0]+":")
 	case len(absent) > 0:
-		remedy := fmt.Sprintf("--db-map %s:%d to map it, or --db-prefix %s:db%s: where its names occur in other databases, too", absent[0], home, absent[0], absent[0])
+		remedy := fmt.Sprintf("Filter.DBMap %s:%d to map it, or Filter.DBPrefix %s:db%s: where its names occur in other databases, too", absent[0], home, absent[0], absent[0])
 		if !m.Target.Only {
 			remedy += "; or databases N in the target's redis.conf and a restart"
 		}
@@ -417,7 +417,7 @@ func judgeDatabases(used map[int]int64, m *keyspace.Mapping, known bool) Check {
 	for _, p := range slices.SortedFunc(maps.Keys(from), byPlace) {
 		if len(from[p]) > 1 {
 			return alarm("target", fmt.Sprintf("databases %v are merged into %d: of keys with the same name one survives", from[p], p.db), wanted,
-				"give each source database one of its own with --db-map, or names of its own with --db-prefix, or make sure that no name occurs twice")
+				"give each source database one of its own with Filter.DBMap, or names of its own with Filter.DBPrefix, or make sure that no name occurs twice")
 		}
 	}
 	return pass("target", text, wanted)

@@ -29,14 +29,14 @@ func CanPause(ctx context.Context, d *endpoint.Deployment) error {
 		addr := s.Primary.Addr
 		facts, err := d.Server(ctx, addr)
 		if err != nil {
-			return fmt.Errorf("--pause-writes: %s: %w", addr, err)
+			return fmt.Errorf("%s: %w", addr, err)
 		}
 		if facts.Number < pauseSince {
-			return fmt.Errorf("--pause-writes: %s is %s %s, and a pause of writes alone came with 6.2: stop the writers yourself", addr, facts.Flavor, facts.Version)
+			return fmt.Errorf("%s is %s %s, and a pause of writes alone came with 6.2: stop the writers yourself", addr, facts.Flavor, facts.Version)
 		}
 		c, err := d.Client(ctx, addr, 0)
 		if err != nil {
-			return fmt.Errorf("--pause-writes: %s: %w", addr, err)
+			return fmt.Errorf("%s: %w", addr, err)
 		}
 		user, err := c.Do(ctx, c.B().Arbitrary("ACL", "WHOAMI").Build()).ToString()
 		if err != nil {
@@ -45,7 +45,7 @@ func CanPause(ctx context.Context, d *endpoint.Deployment) error {
 		for _, args := range [][]string{{"CLIENT", "PAUSE", "1", "WRITE"}, {"CLIENT", "UNPAUSE"}} {
 			answer, err := c.Do(ctx, c.B().Arbitrary("ACL", "DRYRUN", user).Args(args...).Build()).ToString()
 			if err == nil && answer != "OK" {
-				return fmt.Errorf("--pause-writes: %s: user %s may not run CLIENT %s: grant +client|pause and +client|unpause, or stop the writers yourself", addr, user, args[1])
+				return fmt.Errorf("%s: user %s may not run CLIENT %s: grant +client|pause and +client|unpause, or stop the writers yourself", addr, user, args[1])
 			}
 		}
 	}

@@ -26,7 +26,7 @@ func (t *Tally) coverage() Coverage {
 	writes := has[FromAOF] || has[FromStream]
 	say(len(t.evidence) == 0 || !slices.ContainsFunc(t.evidence, func(e *Evidence) bool { return e.Calls > 0 }), "No call was looked at.")
 	say(has[FromStats], "INFO commandstats counts calls, not keys, and since the server's start or the last CONFIG RESETSTAT only; calls made inside scripts count like those of clients.")
-	say(has[FromStats] && !seen, "Whether the keys of one call lie in one slot was not seen for reads: MONITOR shows it (--monitor 30s, or --monitor-file).")
+	say(has[FromStats] && !seen, "Whether the keys of one call lie in one slot was not seen for reads: MONITOR shows it (Tally.Monitor, or Tally.Capture).")
 	say(seen, "MONITOR shows what ran while it was on: jobs of other hours and rare paths are not in it. Commands of administrators and AUTH are hidden.")
 	say(writes, "A write stream shows no reads (MGET, SUNION, XREAD, KEYS, SCAN, WATCH), and blocking commands and scripts only by what they did.")
 	say(has[FromCode] && !seen, "Source code shows what may be called, not how often, and no names that are put together at run time.")

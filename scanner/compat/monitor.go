@@ -227,7 +227,7 @@ func (w *watch) window(ctx context.Context, length time.Duration) error {
 	if reply, err := ask(conn, "MONITOR"); err != nil {
 		return err
 	} else if reply != "+OK" {
-		return fmt.Errorf("the server answers %s; let the user run MONITOR, or give a file that redis-cli MONITOR wrote (--monitor-file)", keyspace.Printable(reply))
+		return fmt.Errorf("the server answers %s; let the user run MONITOR, or give a file that redis-cli MONITOR wrote (Tally.Capture)", keyspace.Printable(reply))
 	}
 	if w.o.Began != nil {
 		w.o.Began(w.addr)
