@@ -27,14 +27,14 @@ func (d *dispatcher) planCodis(c *sourceCommand) (plan, error) {
 	var keys []keyspace.Key
 	for i := 1; i < len(c.args); i += 3 {
 		name := string(c.args[i])
-		if !d.l.owns(name) {
+		if !d.l.scope.owns(name) {
 			return plan{}, fmt.Errorf("%w (key %s came)", errSlotsMoved, printable(name))
 		}
-		k := d.l.arriving(c.db, name)
-		if err := d.l.collision(k); err != nil {
+		k := d.l.scope.arriving(c.db, name)
+		if err := d.l.scope.collision(k); err != nil {
 			return plan{}, err
 		}
-		if d.l.match(k) && d.wanted(c, k.Name, d.l.m.target.slot(k.Name)) {
+		if d.l.scope.carries(k) && d.wanted(c, k.Name, d.l.m.target.slot(k.Name)) {
 			keys = append(keys, k)
 		}
 	}

@@ -270,7 +270,7 @@ func (d *dispatcher) copyTransactions(got []copied, end int64) (txs []*transacti
 	for _, c := range got {
 		slot := d.l.m.target.slot(c.key.Name)
 		u := d.lane(slot).unitOf(slot)
-		db, ok := d.l.mapping.Map(c.key.DB)
+		db, ok := d.l.scope.Map(c.key.DB)
 		if !ok {
 			return nil, nil, fmt.Errorf("the target has no database %d; map it with Filter.DBMap or Filter.DBPrefix", c.key.DB)
 		}
@@ -361,7 +361,7 @@ func (d *dispatcher) settleDoubts(ctx context.Context, doubts []failure) error {
 		d.l.count.repaired.Add(f.call.commands)
 		commands[f.call.key] += f.call.commands
 		for _, k := range f.call.keys() {
-			if !seen[k] && d.l.match(k) {
+			if !seen[k] && d.l.scope.carries(k) {
 				seen[k] = true
 				keys = append(keys, k)
 			}

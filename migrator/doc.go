@@ -7,6 +7,9 @@
 //	dispatcher reads the stream from the spool, and hands each command to the lanes of its keys
 //	lanes      apply their commands in order, each transaction together with its checkpoint
 //
+// What the four share are small types with a lock of their own: scope (which keys a link carries), positions (how far it has come),
+// doubts (which keys it has still to copy).
+//
 // Every key belongs to one lane, by its slot. The target remembers per unit (a slot of a cluster, a lane of
 // a standalone server) the offset up to which it has applied the unit, and that record is written in the
 // transaction that applies the commands. So a crash at any instant, followed by a restart, applies every command once.

@@ -140,7 +140,7 @@ func (f *fileFeed) run(ctx context.Context, out chan<- stretch) error {
 
 // part sends the groups of one file. What is behind its last command, annotations and the like, counts with that.
 func (f *fileFeed) part(ctx context.Context, c *files.Commands, end int64, out chan<- stretch) (err error) {
-	p := &parser{r: c.Reader, room: f.room, filter: &f.l.mapping.Filter, received: func() int64 { return f.l.st.StartedMs }, offset: f.offset, db: f.db, observe: f.l.observer(), out: out}
+	p := &parser{r: c.Reader, room: f.room, filter: &f.l.scope.Filter, received: func() int64 { return f.l.st.StartedMs }, offset: f.offset, db: f.db, observe: f.l.observer(), out: out}
 	defer func() { err = errors.Join(err, p.flush(ctx)) }()
 	for over := false; !over && f.reading.Err() == nil; {
 		g, err := p.next()

@@ -94,10 +94,10 @@ func (l *link) shardNow() (shard endpoint.Shard, proven, ok bool) {
 
 // firstSlot is a slot of the link's shard; without slots any will do.
 func (l *link) firstSlot() uint16 {
-	if len(l.shard.Slots) == 0 {
+	if len(l.scope.slots) == 0 {
 		return 0
 	}
-	return l.shard.Slots[0].First
+	return l.scope.slots[0].First
 }
 
 // seek returns the node to receive from. In the first session it is the one that New has chosen; afterwards the same as
@@ -325,7 +325,7 @@ func (l *link) startOver(why error) error {
 		return fmt.Errorf("%w; through a proxy nothing tells which keys of the target are to go: start again with a new Config.StateDir and an empty target", why)
 	case !l.m.state.TargetWasEmpty:
 		return fmt.Errorf("%w; the target held keys before this migration began, so that it cannot be told which of its keys are to go: run verify and repair, or start again with a new Config.StateDir and Config.OnExisting replace", why)
-	case len(l.m.links) > 1 && l.shard.Slots == nil:
+	case len(l.m.links) > 1 && l.scope.slots == nil:
 		return fmt.Errorf("%w; which keys of the target come from this shard cannot be told: start again with a new Config.StateDir", why)
 	}
 	if err := errors.Join(l.held.Clear(), l.doubts.clear(), l.forgetReleased()); err != nil {

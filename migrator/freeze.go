@@ -28,7 +28,7 @@ type LinkInfo struct {
 func (m *Migration) LinkInfos() []LinkInfo {
 	infos := make([]LinkInfo, len(m.links))
 	for i, l := range m.links {
-		infos[i] = LinkInfo{Shard: l.primary(), Reads: l.node(), Slots: l.shard.Slots}
+		infos[i] = LinkInfo{Shard: l.primary(), Reads: l.node(), Slots: l.scope.slots}
 	}
 	return infos
 }

@@ -225,7 +225,7 @@ func (d *dispatcher) releaseAtEnd(ctx context.Context) error {
 		var pieces []piece
 		var gone []keyspace.Key
 		for _, c := range got {
-			if _, ok := l.mapping.Map(c.key.DB); ok && !c.present && l.match(c.key) {
+			if _, ok := l.scope.Map(c.key.DB); ok && !c.present && l.scope.carries(c.key) {
 				gone = append(gone, c.key)
 				continue
 			}
@@ -268,8 +268,8 @@ func (d *dispatcher) release(c copied, end int64) []piece {
 	if copiedAt, copied := d.fences[c.key]; copied && copiedAt > c.offset {
 		return nil // a copy of later: it holds its expiry, or stands further down in the list
 	}
-	db, ok := d.l.mapping.Map(c.key.DB)
-	if !ok || !d.l.match(c.key) {
+	db, ok := d.l.scope.Map(c.key.DB)
+	if !ok || !d.l.scope.carries(c.key) {
 		return nil
 	}
 	x := call{db: db, key: c.key}

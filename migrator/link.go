@@ -60,14 +60,14 @@ type counts struct {
 
 // link replicates one source shard into the target.
 type link struct {
-	m       *Migration
-	name    string
-	shard   endpoint.Shard // its slots never change; its nodes are guarded by mu
-	reads   string         // address of the node that is received from; guarded by mu
-	st      *linkState     // guarded by m.stateMu for writing; read by the link
-	dir     string
-	log     *slog.Logger
-	mapping keyspace.Mapping
+	m     *Migration
+	name  string
+	shard endpoint.Shard // its nodes are guarded by mu; scope has its slots
+	reads string         // address of the node that is received from; guarded by mu
+	st    *linkState     // guarded by m.stateMu for writing; read by the link
+	dir   string
+	log   *slog.Logger
+	scope scope
 
 	file      *files.Source // where the source is a file; spool, snap and source are nil then
 	whole     atomic.Bool   // all of the file is in the target
@@ -108,10 +108,10 @@ type link struct {
 func newLink(m *Migration, i int, shard endpoint.Shard, reads string) *link {
 	st := &m.state.Links[i]
 	l := &link{m: m, name: st.Name, shard: shard, reads: reads, st: st, dir: filepath.Join(m.cfg.StateDir, "link-"+st.Name), resumed: m.resumed,
-		log: slog.With("link", st.Name, "source", shard.Primary.Addr), mapping: m.cfg.Filter.To(m.target.dbs),
+		log: slog.With("link", st.Name, "source", shard.Primary.Addr), scope: newScope(m.cfg.Filter.To(m.target.dbs), shard, m.cfg.Sides.Source),
 		ended: make(chan struct{}), failed: make(chan error, 1), positions: newPositions()}
 	l.earlier = st.countedBefore()
-	l.source = &sourceReader{d: m.cfg.Sides.Source, node: l.node, retryFor: m.cfg.RetryFor, filter: &l.mapping.Filter}
+	l.source = &sourceReader{d: m.cfg.Sides.Source, node: l.node, retryFor: m.cfg.RetryFor, filter: &l.scope.Filter}
 	l.online.Store(offline)
 	return l
 }
@@ -445,7 +445,7 @@ func (l *link) stream(ctx, receiving context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	parse := (&fileFeed{l: l, offset: cp.offset, db: cp.db, reading: receiving, room: semaphore.NewWeighted(parsedBytes)}).run
 	if l.file == nil {
-		p, err := newParser(ctx, l.spool, &l.mapping.Filter, cp.offset, cp.db)
+		p, err := newParser(ctx, l.spool, &l.scope.Filter, cp.offset, cp.db)
 		if errors.Is(err, spool.ErrClosed) && receiving.Err() != nil { // told to stop before anything was received: the next run goes on here
 			return nil
 		}
@@ -491,52 +491,6 @@ func (l *link) stream(ctx, receiving context.Context) error {
 	return l.compact(whole, d)
 }
 
-// arriving is a key of the source as links speak of it: with the database of the source, and the name of the target. So
-// its slot is that of the target, and it has one name in the source's commands, which the parser renames, and in calls.
-func (l *link) arriving(db int, name string) keyspace.Key {
-	return keyspace.Key{DB: db, Name: l.mapping.TargetName(db, name)}
-}
-
-// match says whether a key is copied by this link: one that the filters select, and of servers behind a proxy only what
-// the proxy finds there.
-func (l *link) match(k keyspace.Key) bool {
-	name := l.mapping.SourceName(k.DB, k.Name)
-	return l.mapping.MatchDB(k.DB) && l.mapping.MatchName(name) && (len(l.source.d.Proxies()) == 0 || l.owns(name))
-}
-
-// brings says whether a key of the target comes from this link's shard, as far as its name tells, and from which database.
-func (l *link) brings(db int, name string) (keyspace.Key, bool) {
-	k := keyspace.Key{DB: db, Name: name}
-	if len(l.mapping.DBPrefix) == 0 {
-		return k, l.mapping.MatchName(name) && l.owns(name)
-	}
-	var ok bool
-	if k.DB, ok = l.mapping.Origin(db, name); !ok {
-		return k, false
-	}
-	return k, l.match(k) && l.owns(l.mapping.SourceName(k.DB, name))
-}
-
-// collision says that a key cannot arrive without becoming one with another: its name is one that a prefix gives to another
-// database.
-func (l *link) collision(k keyspace.Key) error {
-	if len(l.mapping.DBPrefix) == 0 {
-		return nil
-	}
-	k.Name = l.mapping.SourceName(k.DB, k.Name)
-	rival, ok := l.mapping.Rival(k)
-	if !ok {
-		return nil
-	}
-	return fmt.Errorf("key %s of database %d and key %s of database %d would be one key of the target, %s: choose another Filter.DBPrefix, empty the target and start again with a new Config.StateDir, or leave one of them out with Filter.Exclude",
-		printable(k.Name), k.DB, printable(rival.Name), rival.DB, printable(l.mapping.TargetName(k.DB, k.Name)))
-}
-
-// owns says whether a key of this name, as the source has it, comes from this link's shard.
-func (l *link) owns(name string) bool {
-	return l.shard.Slots == nil || l.shard.Slots.Has(l.source.d.Slot(name))
-}
-
 // fail ends the link with an error found where none can be returned.
 func (l *link) fail(err error) {
 	select {
@@ -559,7 +513,7 @@ func (l *link) problem(db int, key, command, reason string) {
 
 // note adds a problem to the report.
 func (l *link) note(db int, key, command, reason string) {
-	key = l.mapping.SourceName(db, key)
+	key = l.scope.SourceName(db, key)
 	l.log.Warn("not carried as it was sent", "db", db, "key", printable(key), "command", command, "reason", reason)
 	l.m.addProblem(Problem{Shard: l.primary(), DB: db, Key: printable(key), Command: command, Reason: reason})
 }

@@ -110,7 +110,7 @@ func (ld *loader) read(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if ld.show != nil && (e.Kind == rdb.KindAux || e.Kind == rdb.KindKey && ld.l.match(keyspace.Key{DB: e.DB, Name: string(e.Key)})) {
+		if ld.show != nil && (e.Kind == rdb.KindAux || e.Kind == rdb.KindKey && ld.l.scope.carries(keyspace.Key{DB: e.DB, Name: string(e.Key)})) {
 			ld.show(e)
 		}
 		ld.l.count.snapshotBytes.Store(ld.r.Consumed())
@@ -161,17 +161,17 @@ func (ld *loader) everywhere(ctx context.Context, what string, args ...string) e
 func (ld *loader) key(ctx context.Context, e *rdb.Entry) error {
 	l := ld.l
 	l.count.snapshotKeys.Add(1)
-	k := l.arriving(e.DB, string(e.Key))
-	if !l.match(k) {
+	k := l.scope.arriving(e.DB, string(e.Key))
+	if !l.scope.carries(k) {
 		l.count.snapshotFiltered.Add(1)
 		return nil
 	}
-	db, ok := l.mapping.Map(e.DB)
+	db, ok := l.scope.Map(e.DB)
 	if !ok {
 		l.reportKey(k, fmt.Sprintf("the target has no database %d; map it with Filter.DBMap or Filter.DBPrefix", e.DB))
 		return nil
 	}
-	if err := l.collision(k); err != nil {
+	if err := l.scope.collision(k); err != nil {
 		return err
 	}
 	postpones := l.file != nil && l.file.AOF
@@ -453,8 +453,8 @@ func (ld *loader) unload(ctx context.Context, r *rdb.Reader) error {
 			return err
 		}
 		if !over && e.Kind == rdb.KindKey {
-			k := ld.l.arriving(e.DB, string(e.Key))
-			if db, ok := ld.l.mapping.Map(e.DB); ok && ld.l.match(k) {
+			k := ld.l.scope.arriving(e.DB, string(e.Key))
+			if db, ok := ld.l.scope.Map(e.DB); ok && ld.l.scope.carries(k) {
 				keys = append(keys, keyspace.Key{DB: db, Name: k.Name})
 			}
 		}

@@ -29,9 +29,9 @@ func (d *dispatcher) plan(c *sourceCommand, received int64) (plan, error) {
 		return plan{}, err
 	}
 	spec, known := command.Lookup(c.args)
-	if known && spec.Class != command.Keyless && len(d.l.mapping.DBPrefix) > 0 {
+	if known && spec.Class != command.Keyless && len(d.l.scope.DBPrefix) > 0 {
 		for _, k := range keysOf(c) {
-			if err := d.l.collision(k); err != nil {
+			if err := d.l.scope.collision(k); err != nil {
 				return plan{}, err
 			}
 		}
@@ -43,7 +43,7 @@ func (d *dispatcher) plan(c *sourceCommand, received int64) (plan, error) {
 		return d.planAcrossDatabases(c, spec, received)
 	}
 	switch {
-	case !d.l.mapping.MatchDB(c.db):
+	case !d.l.scope.MatchDB(c.db):
 		d.l.count.filtered.Add(1)
 		return plan{}, nil
 	case c.end <= d.doubtEnd && known && spec.Class != command.Keyless:
@@ -92,7 +92,7 @@ func (d *dispatcher) planKeyed(c *sourceCommand, spec *command.Spec, received in
 // planSorted settles a SORT by other keys than it names: other lanes write those, and filters and prefixes do not let them arrive
 // as they are. Where nothing can be copied, all lanes meet.
 func (d *dispatcher) planSorted(c *sourceCommand, spec *command.Spec, j judgement) (plan, error) {
-	whole := j.open == len(d.keys) && (j.oneSlot || !d.l.m.target.cluster) && d.l.mapping.DBPrefix[c.db] == ""
+	whole := j.open == len(d.keys) && (j.oneSlot || !d.l.m.target.cluster) && d.l.scope.DBPrefix[c.db] == ""
 	if whole && d.l.cannotCopy() != "" {
 		return d.everyLane(c)
 	}
@@ -110,12 +110,12 @@ type judgement struct {
 func (d *dispatcher) judge(c *sourceCommand, keys []int) judgement {
 	j := judgement{oneSlot: true}
 	var slot uint16
-	_, hasDB := d.l.mapping.Map(c.db)
+	_, hasDB := d.l.scope.Map(c.db)
 	for _, k := range keys {
 		name := view(c.args[k])
 		s := d.l.m.target.slot(name)
 		switch {
-		case !d.l.match(keyspace.Key{DB: c.db, Name: name}):
+		case !d.l.scope.carries(keyspace.Key{DB: c.db, Name: name}):
 			j.filtered++
 			continue
 		case !hasDB:
@@ -155,7 +155,7 @@ func (d *dispatcher) settleUnsent(c *sourceCommand, j judgement) error {
 
 // whole appends the pieces of a command that is passed on with all its keys, as these calls.
 func (d *dispatcher) whole(pieces []piece, c *sourceCommand, spec *command.Spec, calls [][][]byte, relative bool) []piece {
-	db, _ := d.l.mapping.Map(c.db)
+	db, _ := d.l.scope.Map(c.db)
 	slots := make([]uint16, 0, 4)
 	for _, k := range d.keys {
 		if s := d.l.m.target.slot(view(c.args[k])); !slices.Contains(slots, s) {
@@ -234,7 +234,7 @@ func learn(db int, k keyspace.Key) call {
 
 // split gives one piece per key, in order, without the keys that are not wanted.
 func (d *dispatcher) split(c *sourceCommand, spec *command.Spec) []piece {
-	db, hasDB := d.l.mapping.Map(c.db)
+	db, hasDB := d.l.scope.Map(c.db)
 	verb := view(c.args[0])
 	if spec.Name == "UNLINK" && !d.l.m.target.dialect.Knows("UNLINK") {
 		verb = "DEL"
@@ -243,7 +243,7 @@ func (d *dispatcher) split(c *sourceCommand, spec *command.Spec) []piece {
 	for _, k := range d.keys {
 		name := view(c.args[k])
 		slot := d.l.m.target.slot(name)
-		if !hasDB || !d.l.match(keyspace.Key{DB: c.db, Name: name}) || !d.wanted(c, name, slot) {
+		if !hasDB || !d.l.scope.carries(keyspace.Key{DB: c.db, Name: name}) || !d.wanted(c, name, slot) {
 			continue
 		}
 		args := append([]string{verb}, d.strs(c.args[k:k+spec.SplitStep])...)
@@ -270,7 +270,7 @@ func (d *dispatcher) written(c *sourceCommand, spec *command.Spec) []keyspace.Ke
 	var keys []keyspace.Key
 	for _, k := range d.changed(spec) {
 		key := keyspace.Key{DB: c.db, Name: string(c.args[k])}
-		if d.l.match(key) && d.wanted(c, key.Name, d.l.m.target.slot(key.Name)) && !slices.Contains(keys, key) {
+		if d.l.scope.carries(key) && d.wanted(c, key.Name, d.l.m.target.slot(key.Name)) && !slices.Contains(keys, key) {
 			keys = append(keys, key)
 		}
 	}
@@ -360,7 +360,7 @@ func (d *dispatcher) planScript(c *sourceCommand, spec *command.Spec) (plan, err
 		return plan{}, err
 	}
 	j := d.judge(c, keys)
-	renamed := d.l.mapping.DBPrefix[c.db] != ""
+	renamed := d.l.scope.DBPrefix[c.db] != ""
 	if len(keys) > 0 && (j.open < len(keys) || renamed || d.l.m.target.cluster && !j.oneSlot || !d.l.m.target.dialect.Knows("EVAL")) {
 		// an earlier run has applied all of it, or its keys were copied as they are behind it: then what else it did is not in the copies
 		if slices.ContainsFunc(keys, func(k int) bool { return !d.applied(d.l.m.target.slot(view(c.args[k])), c.end) }) && j.filtered+j.noDB < len(keys) {
@@ -379,7 +379,7 @@ func (d *dispatcher) planScript(c *sourceCommand, spec *command.Spec) (plan, err
 	case d.l.m.target.cluster:
 		d.l.problem(c.db, "", c.name(), "a script without declared keys cannot be routed to a slot of the cluster")
 		return plan{}, nil
-	case len(d.l.mapping.Include)+len(d.l.mapping.Exclude) > 0:
+	case len(d.l.scope.Include)+len(d.l.scope.Exclude) > 0:
 		d.l.problem(c.db, "", c.name(), "a script without declared keys cannot be filtered")
 		return plan{}, nil
 	case renamed:
@@ -400,7 +400,7 @@ func (d *dispatcher) noteUndeclared(c *sourceCommand) {
 // planUnknown passes a command that nobody knows to a standalone server of which all lanes have met.
 func (d *dispatcher) planUnknown(c *sourceCommand) (plan, error) {
 	d.keys = d.keys[:0] // those of an earlier command
-	if d.l.m.target.cluster || len(d.l.mapping.Include)+len(d.l.mapping.Exclude) > 0 || d.l.mapping.DBPrefix[c.db] != "" {
+	if d.l.m.target.cluster || len(d.l.scope.Include)+len(d.l.scope.Exclude) > 0 || d.l.scope.DBPrefix[c.db] != "" {
 		d.l.problem(c.db, "", c.name(), "the command is unknown, so its keys cannot be found")
 		return plan{}, nil
 	}
@@ -408,7 +408,7 @@ func (d *dispatcher) planUnknown(c *sourceCommand) (plan, error) {
 }
 
 func (d *dispatcher) everyLane(c *sourceCommand) (plan, error) {
-	db, ok := d.l.mapping.Map(c.db)
+	db, ok := d.l.scope.Map(c.db)
 	if !ok {
 		return plan{}, d.settleUnsent(c, judgement{noDB: 1})
 	}
@@ -447,7 +447,7 @@ func (d *dispatcher) planAcrossDatabases(c *sourceCommand, spec *command.Spec, r
 	}
 	switch {
 	case at > 0 && at < len(c.args):
-	case d.l.mapping.MatchDB(c.db):
+	case d.l.scope.MatchDB(c.db):
 		return d.planKeyed(c, spec, received)
 	default:
 		d.l.count.filtered.Add(1)
@@ -458,11 +458,11 @@ func (d *dispatcher) planAcrossDatabases(c *sourceCommand, spec *command.Spec, r
 		return plan{}, errors.New("no database number where one belongs")
 	}
 	both := []keyspace.Key{{DB: c.db, Name: string(c.args[keys[0]])},
-		d.l.arriving(to, d.l.mapping.SourceName(c.db, string(c.args[keys[len(keys)-1]])))}
-	if err := d.l.collision(both[1]); err != nil {
+		d.l.scope.arriving(to, d.l.scope.SourceName(c.db, string(c.args[keys[len(keys)-1]])))}
+	if err := d.l.scope.collision(both[1]); err != nil {
 		return plan{}, err
 	}
-	renamed := d.l.mapping.DBPrefix[c.db]+d.l.mapping.DBPrefix[to] != ""
+	renamed := d.l.scope.DBPrefix[c.db]+d.l.scope.DBPrefix[to] != ""
 	if d.l.holding() { // the first may be held, and takes that along; an earlier run may have ended before it noted that
 		for _, k := range both {
 			if err := d.l.held.Add(k); err != nil {
@@ -478,11 +478,11 @@ func (d *dispatcher) planAcrossDatabases(c *sourceCommand, spec *command.Spec, r
 	}
 	var changed []keyspace.Key
 	for _, k := range both {
-		if _, ok := d.l.mapping.Map(k.DB); !ok && d.l.match(k) {
+		if _, ok := d.l.scope.Map(k.DB); !ok && d.l.scope.carries(k) {
 			d.l.note(k.DB, k.Name, c.name(), fmt.Sprintf("the target has no database %d; map it with Filter.DBMap or Filter.DBPrefix", k.DB))
 			continue
 		}
-		if d.l.match(k) && !d.applied(d.l.m.target.slot(k.Name), c.end) && (len(d.fences) == 0 || d.fences[k] < c.end) {
+		if d.l.scope.carries(k) && !d.applied(d.l.m.target.slot(k.Name), c.end) && (len(d.fences) == 0 || d.fences[k] < c.end) {
 			changed = append(changed, k)
 		}
 	}
@@ -494,8 +494,8 @@ func (d *dispatcher) planAcrossDatabases(c *sourceCommand, spec *command.Spec, r
 
 // acrossDatabases passes MOVE or COPY on to a standalone server, with the number there of the database that an argument names.
 func (d *dispatcher) acrossDatabases(c *sourceCommand, name string, to keyspace.Key, at int) (plan, error) {
-	from, _ := d.l.mapping.Map(c.db)
-	into, _ := d.l.mapping.Map(to.DB)
+	from, _ := d.l.scope.Map(c.db)
+	into, _ := d.l.scope.Map(to.DB)
 	if from == into && name == "MOVE" {
 		return plan{}, fmt.Errorf("databases %d and %d of the source are one on the target", c.db, to.DB)
 	}

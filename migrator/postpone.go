@@ -104,8 +104,8 @@ func (d *dispatcher) endPostponing(ctx context.Context) error {
 			if !ok {
 				break
 			}
-			db, ok := d.l.mapping.Map(k.DB)
-			if !ok || !d.l.match(k) {
+			db, ok := d.l.scope.Map(k.DB)
+			if !ok || !d.l.scope.carries(k) {
 				continue
 			}
 			slot := d.l.m.target.slot(k.Name)

@@ -88,7 +88,7 @@ func (d *dispatcher) suspect(c *sourceCommand, spec *command.Spec) error {
 
 // recheck notes a key to be copied when the link has caught up.
 func (d *dispatcher) recheck(k keyspace.Key) error {
-	if _, ok := d.l.mapping.Map(k.DB); !ok || !d.l.match(k) || !touch(d.suspects, k) {
+	if _, ok := d.l.scope.Map(k.DB); !ok || !d.l.scope.carries(k) || !touch(d.suspects, k) {
 		return nil
 	}
 	if err := d.l.doubts.later.Add(k); err != nil {
@@ -118,7 +118,7 @@ func (d *dispatcher) ask(c *sourceCommand, spec *command.Spec) []piece {
 		return nil
 	}
 	d.noteHeld(c, k.Name)
-	db, _ := d.l.mapping.Map(c.db)
+	db, _ := d.l.scope.Map(c.db)
 	slot := d.l.m.target.slot(k.Name)
 	return []piece{
 		{slot: slot, end: c.end, call: call{db: db, key: k, args: []string{"EXISTS", k.Name}, renew: always, later: true}},

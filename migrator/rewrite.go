@@ -66,7 +66,7 @@ func (d *dispatcher) lacking(c *sourceCommand, spec *command.Spec) {
 	d.l.count.reported.Add(1)
 	for _, i := range d.keys {
 		k := keyspace.Key{DB: c.db, Name: string(c.args[i])}
-		if !d.l.match(k) || d.lacks[k] || len(d.lacks) >= mostLacking {
+		if !d.l.scope.carries(k) || d.lacks[k] || len(d.lacks) >= mostLacking {
 			continue
 		}
 		d.lacks[k] = true

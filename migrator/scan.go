@@ -181,7 +181,7 @@ func (s *scan) listAll(ctx context.Context, list chan<- named) error {
 		return fmt.Errorf("source %s: %w", s.l.reads, err)
 	}
 	for db := range dbs {
-		if !s.l.mapping.MatchDB(db) {
+		if !s.l.scope.MatchDB(db) {
 			continue
 		}
 		if err := s.listDB(ctx, db, list); err != nil {
@@ -459,12 +459,12 @@ func (m *Migration) copyAgain(ctx context.Context, i int, keys []keyspace.Key, k
 	r.Copied += l.count.snapshotApplied.Load()
 	r.Left += l.count.snapshotReported.Load() + l.count.snapshotKept.Load()
 	for _, k := range gone {
-		db, ok := l.mapping.Map(k.DB)
+		db, ok := l.scope.Map(k.DB)
 		if keep[k] || !ok {
 			r.Left++
 			continue
 		}
-		if err := l.aside.remove(ctx, keyspace.Key{DB: db, Name: l.mapping.TargetName(k.DB, k.Name)}); err != nil {
+		if err := l.aside.remove(ctx, keyspace.Key{DB: db, Name: l.scope.TargetName(k.DB, k.Name)}); err != nil {
 			return err
 		}
 		r.Deleted++

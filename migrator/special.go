@@ -41,10 +41,10 @@ func (d *dispatcher) flush(ctx context.Context, c *sourceCommand, all bool) erro
 	if !d.l.m.state.TargetWasEmpty {
 		return errors.New("the source was flushed, and the target held keys before this migration began: flush what belongs to the source by hand, then start again with a new Config.StateDir")
 	}
-	if len(d.l.mapping.DBMap) > 0 || d.l.m.target.dbs.Home >= 0 && !d.l.m.target.cluster {
+	if len(d.l.scope.DBMap) > 0 || d.l.m.target.dbs.Home >= 0 && !d.l.m.target.cluster {
 		return errors.New("the source was flushed, and databases are mapped: which keys of the target that means cannot be told; start again with a new Config.StateDir")
 	}
-	if len(d.l.m.links) > 1 && d.l.shard.Slots == nil {
+	if len(d.l.m.links) > 1 && d.l.scope.slots == nil {
 		return errors.New("the source was flushed, and which keys of the target come from it and which from the other files cannot be told: let a server load it and rewrite it (BGREWRITEAOF), and start again with an empty target and a new Config.StateDir")
 	}
 	d.l.count.applied.Add(1)
@@ -74,14 +74,14 @@ func (d *dispatcher) flush(ctx context.Context, c *sourceCommand, all bool) erro
 // targetDatabases lists the databases of the target that hold what came from a database of the source, or from all.
 func (d *dispatcher) targetDatabases(ctx context.Context, addr string, db int, all bool) ([]int, error) {
 	if !all {
-		to, ok := d.l.mapping.Map(db)
+		to, ok := d.l.scope.Map(db)
 		if !ok { // nothing of that database has come here
 			return nil, nil
 		}
 		return []int{to}, nil
 	}
 	dbs, err := d.l.m.target.databases(ctx, addr)
-	return slices.DeleteFunc(dbs, func(db int) bool { return !d.l.mapping.Covers(db) }), err
+	return slices.DeleteFunc(dbs, func(db int) bool { return !d.l.scope.Covers(db) }), err
 }
 
 // deleteShard deletes the keys of one database of the target that the link has brought there, as far as they are gone. What was
@@ -98,7 +98,7 @@ func (d *dispatcher) deleteShard(ctx context.Context, addr string, db int, gone 
 			return err
 		}
 		names := slices.DeleteFunc(e.Elements, func(name string) bool {
-			k, ours := d.l.brings(db, name)
+			k, ours := d.l.scope.brings(db, name)
 			return !ours || !gone(k) || !d.l.m.target.d.Holds(addr, name)
 		})
 		if err := d.deleteNames(ctx, client, db, names); err != nil {
@@ -150,11 +150,11 @@ func (d *dispatcher) swap(ctx context.Context, c *sourceCommand) error {
 	if err := errors.Join(err1, err2); err != nil {
 		return err
 	}
-	if !d.l.mapping.MatchDB(first) && !d.l.mapping.MatchDB(second) {
+	if !d.l.scope.MatchDB(first) && !d.l.scope.MatchDB(second) {
 		d.l.count.filtered.Add(1)
 		return nil
 	}
-	if t.cluster || t.dbs.Home >= 0 || len(d.l.mapping.DBMap)+len(d.l.mapping.DBPrefix)+len(d.l.mapping.DBs) > 0 || len(d.l.m.links) > 1 {
+	if t.cluster || t.dbs.Home >= 0 || len(d.l.scope.DBMap)+len(d.l.scope.DBPrefix)+len(d.l.scope.DBs) > 0 || len(d.l.m.links) > 1 {
 		return errors.New("SWAPDB cannot be carried to a cluster, nor where databases are mapped or filtered; start again with a new Config.StateDir")
 	}
 	args := t.dialect.SwapDB(first, second, 0)

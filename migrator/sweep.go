@@ -32,7 +32,7 @@ func (l *link) sweep(ctx context.Context) error {
 			return fmt.Errorf("read the snapshot again: %w", err)
 		}
 		gone := func(db int, name string) bool {
-			if _, ours := l.brings(db, name); !ours {
+			if _, ours := l.scope.brings(db, name); !ours {
 				return false
 			}
 			h := hashOf(db, name)
@@ -68,14 +68,14 @@ func (l *link) snapshotHashes(parts, part uint64) ([]uint64, error) {
 		if err != nil {
 			return nil, err
 		}
-		if e.Kind != rdb.KindKey || !l.mapping.MatchDB(e.DB) || e.ExpireAt > 0 && e.ExpireAt <= l.st.StartedMs {
+		if e.Kind != rdb.KindKey || !l.scope.MatchDB(e.DB) || e.ExpireAt > 0 && e.ExpireAt <= l.st.StartedMs {
 			continue
 		}
-		db, ok := l.mapping.Map(e.DB)
+		db, ok := l.scope.Map(e.DB)
 		if !ok {
 			continue
 		}
-		if h := hashOf(db, l.mapping.TargetName(e.DB, string(e.Key))); h%parts == part {
+		if h := hashOf(db, l.scope.TargetName(e.DB, string(e.Key))); h%parts == part {
 			hashes = append(hashes, h)
 		}
 	}
@@ -87,7 +87,7 @@ func (l *link) sweepNode(ctx context.Context, addr string, allowed bool, gone fu
 	err = t.retry(ctx, func() (again, err error) {
 		dbs, err := t.databases(ctx, addr)
 		for i := 0; err == nil && i < len(dbs); i++ {
-			if !l.mapping.Covers(dbs[i]) || t.dbs.Home >= 0 && dbs[i] != t.dbs.Home {
+			if !l.scope.Covers(dbs[i]) || t.dbs.Home >= 0 && dbs[i] != t.dbs.Home {
 				continue
 			}
 			var n int

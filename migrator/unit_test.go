@@ -276,7 +276,7 @@ func newTestLink(t *testing.T) *link {
 	m := &Migration{cfg: DefaultConfig(), state: &state{Lanes: 3, Links: []linkState{{Name: "0"}}, TargetWasEmpty: true}}
 	m.target = &target{d: &endpoint.Deployment{}, dbs: keyspace.Databases{Home: -1}, number: 80000, dialect: command.DialectOf(80000, 0), held: command.DialectOf(60000, 0), id: "id", bytes: limiter(0), ops: limiter(0), retryFor: time.Second, can: abilities{true, true, true, true, true}}
 	m.expiring = newExpiring(1)
-	l := &link{m: m, mapping: keyspace.Filter{}.To(m.target.dbs), name: "0", st: &m.state.Links[0], log: slogDiscard(), positions: newPositions(), failed: make(chan error, 1), source: &sourceReader{d: &endpoint.Deployment{}, node: func() string { return "" }}}
+	l := &link{m: m, scope: newScope(keyspace.Filter{}.To(m.target.dbs), endpoint.Shard{}, &endpoint.Deployment{}), name: "0", st: &m.state.Links[0], log: slogDiscard(), positions: newPositions(), failed: make(chan error, 1), source: &sourceReader{d: &endpoint.Deployment{}, node: func() string { return "" }}}
 	m.links = []*link{l}
 	var err error
 	dir := t.TempDir()
@@ -308,11 +308,11 @@ func TestPlan(t *testing.T) {
 	const end = 1000
 	cluster := func(l *link) {
 		l.m.target.cluster, l.m.target.dbs = true, keyspace.Databases{Only: true}
-		l.mapping.Target = l.m.target.dbs
+		l.scope.Target = l.m.target.dbs
 	}
-	exclude := func(l *link) { l.mapping.Exclude = []string{"no:*"} }
-	only2 := func(l *link) { l.mapping.DBs, l.mapping.DBMap = []int{2}, map[int]int{2: 7} }
-	few := func(l *link) { l.mapping.Target.Count = 16 }
+	exclude := func(l *link) { l.scope.Exclude = []string{"no:*"} }
+	only2 := func(l *link) { l.scope.DBs, l.scope.DBMap = []int{2}, map[int]int{2: 7} }
+	few := func(l *link) { l.scope.Target.Count = 16 }
 	fromFile := func(l *link) { l.file = &files.Source{} }
 	for _, c := range []struct {
 		name, why, command string

@@ -618,7 +618,7 @@ func (l *link) doubtReach(ctx context.Context, cp *checkpoint) error {
 	if err := l.source.awaitOffset(ctx, end); err != nil {
 		return err
 	}
-	p, err := newParser(ctx, l.spool, &l.mapping.Filter, cp.offset, cp.db)
+	p, err := newParser(ctx, l.spool, &l.scope.Filter, cp.offset, cp.db)
 	if err != nil {
 		return err
 	}
@@ -631,7 +631,7 @@ func (l *link) doubtReach(ctx context.Context, cp *checkpoint) error {
 		}
 		for i := range g.commands {
 			for _, k := range keysOf(&g.commands[i]) {
-				if l.match(k) {
+				if l.scope.carries(k) {
 					keys[k] = true
 				}
 			}
@@ -683,8 +683,8 @@ func (s *sourceReader) awaitOffset(ctx context.Context, offset int64) error {
 func (d *dispatcher) planDoubtful(c *sourceCommand) plan {
 	var keys []keyspace.Key
 	for _, k := range keysOf(c) {
-		_, ok := d.l.mapping.Map(k.DB)
-		if ok && d.l.match(k) && d.fences[k] < c.end && !slices.Contains(keys, k) {
+		_, ok := d.l.scope.Map(k.DB)
+		if ok && d.l.scope.carries(k) && d.fences[k] < c.end && !slices.Contains(keys, k) {
 			keys = append(keys, k)
 		}
 	}
