@@ -26,14 +26,14 @@ func (ld *loader) bigModule(ctx context.Context, k loadKey) error {
 	whole := moduleValue{}
 	if err := ld.r.Walk(&whole); err != nil {
 		if errors.Is(err, rdb.ErrTooLarge) {
-			ld.l.reportKey(keyspace.Key{DB: k.db, Name: k.name}, fmt.Sprintf("a value of a module of more than %d MiB: one command cannot carry it, and several cannot build it", copyLimit>>20))
+			ld.l.ledger.reportKey(keyspace.Key{DB: k.db, Name: k.name}, fmt.Sprintf("a value of a module of more than %d MiB: one command cannot carry it, and several cannot build it", copyLimit>>20))
 			return nil
 		}
 		return fmt.Errorf("snapshot: key %s of database %d: %w", printable(k.name), k.db, err)
 	}
 	payload, err := ld.l.m.target.payloads.appendValue(nil, k.kind, whole.raw, copyLimit)
 	if notRestorable(err) {
-		ld.l.reportKey(keyspace.Key{DB: k.db, Name: k.name}, err.Error())
+		ld.l.ledger.reportKey(keyspace.Key{DB: k.db, Name: k.name}, err.Error())
 		return nil
 	}
 	if err != nil {
@@ -103,13 +103,13 @@ func (ld *loader) rebuild(ctx context.Context, w *writer, k loadKey, walk func(k
 		if err := c.dc.Do(ctx, arbitrary(c.dc, "DEL", temp)).Error(); err != nil {
 			return fmt.Errorf("target %s: delete %s: %w", c.addr, temp, err)
 		}
-		ld.l.count.snapshotExpired.Add(1)
+		ld.l.ledger.snapshotExpired.Add(1)
 		return nil
 	}
 	if err == nil {
 		var built int64
 		if built, err = c.dc.Do(ctx, arbitrary(c.dc, "EXISTS", temp)).AsInt64(); err == nil && built == 0 {
-			ld.l.count.snapshotExpired.Add(1) // the key, or every field of it, has expired meanwhile
+			ld.l.ledger.snapshotExpired.Add(1) // the key, or every field of it, has expired meanwhile
 			return nil
 		}
 	}
@@ -117,7 +117,7 @@ func (ld *loader) rebuild(ctx context.Context, w *writer, k loadKey, walk func(k
 		err = ld.rename(ctx, c, temp, k)
 	}
 	for _, lost := range b.Lost {
-		ld.l.note(k.db, k.name, "", lost)
+		ld.l.ledger.note(k.db, k.name, "", lost)
 	}
 	return ld.settleRebuild(ctx, c, temp, k, err)
 }
@@ -139,7 +139,7 @@ var errExists = errors.New("the key exists already")
 // everything else ends the load.
 func (ld *loader) settleRebuild(ctx context.Context, c *conn, temp string, k loadKey, err error) error {
 	if err == nil {
-		ld.l.count.snapshotApplied.Add(1)
+		ld.l.ledger.snapshotApplied.Add(1)
 		return nil
 	}
 	code := endpoint.Code(err)
@@ -158,9 +158,9 @@ func (ld *loader) settleRebuild(ctx context.Context, c *conn, temp string, k loa
 	}
 	switch {
 	case !errors.Is(err, errExists):
-		ld.l.reportKey(keyspace.Key{DB: k.db, Name: k.name}, err.Error())
+		ld.l.ledger.reportKey(keyspace.Key{DB: k.db, Name: k.name}, err.Error())
 	case ld.l.m.cfg.OnExisting == ExistingKeep:
-		ld.l.count.snapshotKept.Add(1)
+		ld.l.ledger.snapshotKept.Add(1)
 	default:
 		return fmt.Errorf("%s: it exists already: empty the target, or say Config.OnExisting replace or keep", where)
 	}

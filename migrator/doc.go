@@ -8,7 +8,7 @@
 //	lanes      apply their commands in order, each transaction together with its checkpoint
 //
 // What the four share are small types with a lock of their own: scope (which keys a link carries), positions (how far it has come),
-// doubts (which keys it has still to copy).
+// doubts (which keys it has still to copy), ledger (how each key and command has ended).
 //
 // Every key belongs to one lane, by its slot. The target remembers per unit (a slot of a cluster, a lane of
 // a standalone server) the offset up to which it has applied the unit, and that record is written in the

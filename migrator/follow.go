@@ -293,7 +293,7 @@ func (l *link) reset() error {
 	if !l.noOffsets.Load() { // its stream does not go on
 		l.m.expiring.forget() // what the target may have expired is noted for a stream that goes on
 	}
-	l.count.settle()
+	l.ledger.forgetUnsettled()
 	select {
 	case err := <-l.failed: // said by what has ended
 		l.log.Debug("left behind", "error", err)
@@ -308,11 +308,6 @@ func (l *link) reset() error {
 	snap := l.snap
 	l.snap = nil
 	return snap.close()
-}
-
-// settle leaves out of the count the commands that were dispatched and not applied: they come again, or a snapshot has them.
-func (c *counts) settle() {
-	c.commands.Store(c.applied.Load() + c.filtered.Load() + c.control.Load() + c.repaired.Load() + c.reported.Load())
 }
 
 // startOver prepares the link for a snapshot that replaces the earlier one. It is for targets whose keys all come from
@@ -334,7 +329,7 @@ func (l *link) startOver(why error) error {
 	l.m.update(func() {
 		l.st.Again, l.st.Snapshot, l.st.Holding, l.st.Released, l.st.Lost = true, "", false, false, false
 	})
-	l.forgetSnapshot()
+	l.ledger.forgetSnapshot()
 	return l.m.saveState()
 }
 

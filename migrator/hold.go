@@ -215,7 +215,7 @@ func (d *dispatcher) releaseAtEnd(ctx context.Context) error {
 	for {
 		got, err := d.nextHeld(ctx)
 		if err != nil {
-			l.note(0, "", "", "keys are still held without their expiry, since the source could not be asked at the end ("+err.Error()+"): run the same command again")
+			l.ledger.note(0, "", "", "keys are still held without their expiry, since the source could not be asked at the end ("+err.Error()+"): run the same command again")
 			return nil
 		}
 		if len(got) == 0 {

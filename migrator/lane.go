@@ -300,7 +300,7 @@ func (n *lane) commit(ctx context.Context, txs []*transaction, commands int64) e
 		return err
 	}
 	n.l.doubts.spread(txs)
-	n.l.count.applied.Add(commands)
+	n.l.ledger.applied.Add(commands)
 	for _, x := range txs {
 		n.l.positions.acknowledge(x.units, x.end)
 		if err := n.l.doubt(x.failed); err != nil {

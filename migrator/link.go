@@ -18,7 +18,6 @@ import (
 
 	"surecut/internal/endpoint"
 	"surecut/internal/files"
-	"surecut/internal/keyspace"
 	"surecut/internal/rdb"
 	"surecut/internal/reply"
 	"surecut/internal/spool"
@@ -51,23 +50,17 @@ var transitions = map[phase][]phase{
 	done:      {},
 }
 
-// counts are the counters of one link.
-type counts struct {
-	snapshotBytes, snapshotReceived, snapshotTotal                                                   atomic.Int64
-	snapshotKeys, snapshotApplied, snapshotFiltered, snapshotKept, snapshotExpired, snapshotReported atomic.Int64
-	commands, applied, filtered, control, repaired, reported                                         atomic.Int64
-}
-
 // link replicates one source shard into the target.
 type link struct {
-	m     *Migration
-	name  string
-	shard endpoint.Shard // its nodes are guarded by mu; scope has its slots
-	reads string         // address of the node that is received from; guarded by mu
-	st    *linkState     // guarded by m.stateMu for writing; read by the link
-	dir   string
-	log   *slog.Logger
-	scope scope
+	m      *Migration
+	name   string
+	shard  endpoint.Shard // its nodes are guarded by mu; scope has its slots
+	reads  string         // address of the node that is received from; guarded by mu
+	st     *linkState     // guarded by m.stateMu for writing; read by the link
+	dir    string
+	log    *slog.Logger
+	scope  scope
+	ledger *ledger
 
 	file      *files.Source // where the source is a file; spool, snap and source are nil then
 	whole     atomic.Bool   // all of the file is in the target
@@ -82,8 +75,6 @@ type link struct {
 	skew      atomic.Int64
 	noOffsets atomic.Bool  // the source has no PSYNC, and tells no offsets
 	online    atomic.Int64 // where the source stood when it was connected; offline while it is not
-	count     counts
-	earlier   Counters // of earlier runs; guarded by m.stateMu
 
 	resumed bool // an earlier run has left something to go on with
 	seeking bool // of the receiver: the node may have changed since it was chosen
@@ -110,7 +101,7 @@ func newLink(m *Migration, i int, shard endpoint.Shard, reads string) *link {
 	l := &link{m: m, name: st.Name, shard: shard, reads: reads, st: st, dir: filepath.Join(m.cfg.StateDir, "link-"+st.Name), resumed: m.resumed,
 		log: slog.With("link", st.Name, "source", shard.Primary.Addr), scope: newScope(m.cfg.Filter.To(m.target.dbs), shard, m.cfg.Sides.Source),
 		ended: make(chan struct{}), failed: make(chan error, 1), positions: newPositions()}
-	l.earlier = st.countedBefore()
+	l.ledger = &ledger{log: l.log, scope: &l.scope, shard: l.primary, problems: &m.problems, earlier: st.countedBefore()}
 	l.source = &sourceReader{d: m.cfg.Sides.Source, node: l.node, retryFor: m.cfg.RetryFor, filter: &l.scope.Filter}
 	l.online.Store(offline)
 	return l
@@ -386,7 +377,7 @@ func (l *link) loadWhole(ctx context.Context, ld *loader) error {
 		}
 		l.log.Warn("the target has restarted, or lost keys, while the snapshot was loaded; it is loaded again")
 		before, ld.replace = after, true
-		l.forgetSnapshot()
+		l.ledger.forgetSnapshot()
 	}
 	return err
 }
@@ -497,25 +488,6 @@ func (l *link) fail(err error) {
 	case l.failed <- err:
 	default:
 	}
-}
-
-// reportKey reports a key of the snapshot that does not arrive.
-func (l *link) reportKey(k keyspace.Key, reason string) {
-	l.count.snapshotReported.Add(1)
-	l.note(k.DB, k.Name, "", reason)
-}
-
-// problem reports a command that is not applied.
-func (l *link) problem(db int, key, command, reason string) {
-	l.count.reported.Add(1)
-	l.note(db, key, command, reason)
-}
-
-// note adds a problem to the report.
-func (l *link) note(db int, key, command, reason string) {
-	key = l.scope.SourceName(db, key)
-	l.log.Warn("not carried as it was sent", "db", db, "key", printable(key), "command", command, "reason", reason)
-	l.m.addProblem(Problem{Shard: l.primary(), DB: db, Key: printable(key), Command: command, Reason: reason})
 }
 
 // sourceNow is the source's clock in Unix ms.

@@ -85,7 +85,7 @@ func (ld *loader) read(ctx context.Context) error {
 	for {
 		e, err := ld.r.Next()
 		if errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
-			ld.l.count.snapshotBytes.Store(ld.r.Consumed())
+			ld.l.ledger.snapshotBytes.Store(ld.r.Consumed())
 			if ld.l.file != nil { // its commands, if any, begin here
 				ld.l.m.update(func() { ld.l.st.Start = ld.r.Consumed() })
 			}
@@ -113,7 +113,7 @@ func (ld *loader) read(ctx context.Context) error {
 		if ld.show != nil && (e.Kind == rdb.KindAux || e.Kind == rdb.KindKey && ld.l.scope.carries(keyspace.Key{DB: e.DB, Name: string(e.Key)})) {
 			ld.show(e)
 		}
-		ld.l.count.snapshotBytes.Store(ld.r.Consumed())
+		ld.l.ledger.snapshotBytes.Store(ld.r.Consumed())
 	}
 }
 
@@ -141,7 +141,7 @@ func (ld *loader) aux(ctx context.Context, name, value string) error {
 
 func (ld *loader) function(ctx context.Context, code string) error {
 	if !ld.l.m.target.dialect.Knows("FUNCTION") {
-		ld.l.note(0, "", "FUNCTION LOAD", "a function library was not loaded: the target has no functions (they came with 7.0)")
+		ld.l.ledger.note(0, "", "FUNCTION LOAD", "a function library was not loaded: the target has no functions (they came with 7.0)")
 		return nil
 	}
 	return ld.everywhere(ctx, "a function library", "FUNCTION", "LOAD", "REPLACE", code)
@@ -151,7 +151,7 @@ func (ld *loader) everywhere(ctx context.Context, what string, args ...string) e
 	err := ld.l.m.target.everywhere(ctx, args)
 	var refused *refusedError
 	if errors.As(err, &refused) && endpoint.Code(refused.reply) != "NOPERM" {
-		ld.l.note(0, "", args[0]+" LOAD", what+" was not loaded: "+refused.Error())
+		ld.l.ledger.note(0, "", args[0]+" LOAD", what+" was not loaded: "+refused.Error())
 		return nil
 	}
 	return err
@@ -160,15 +160,15 @@ func (ld *loader) everywhere(ctx context.Context, what string, args ...string) e
 // key puts one key of the snapshot on its way.
 func (ld *loader) key(ctx context.Context, e *rdb.Entry) error {
 	l := ld.l
-	l.count.snapshotKeys.Add(1)
+	l.ledger.snapshotKeys.Add(1)
 	k := l.scope.arriving(e.DB, string(e.Key))
 	if !l.scope.carries(k) {
-		l.count.snapshotFiltered.Add(1)
+		l.ledger.snapshotFiltered.Add(1)
 		return nil
 	}
 	db, ok := l.scope.Map(e.DB)
 	if !ok {
-		l.reportKey(k, fmt.Sprintf("the target has no database %d; map it with Filter.DBMap or Filter.DBPrefix", e.DB))
+		l.ledger.reportKey(k, fmt.Sprintf("the target has no database %d; map it with Filter.DBMap or Filter.DBPrefix", e.DB))
 		return nil
 	}
 	if err := l.scope.collision(k); err != nil {
@@ -176,7 +176,7 @@ func (ld *loader) key(ctx context.Context, e *rdb.Entry) error {
 	}
 	postpones := l.file != nil && l.file.AOF
 	if e.ExpireAt > 0 && e.ExpireAt <= l.st.StartedMs && !postpones {
-		l.count.snapshotExpired.Add(1)
+		l.ledger.snapshotExpired.Add(1)
 		return nil
 	}
 	lk := loadKey{db: db, name: k.Name, kind: e.Type, expireAt: e.ExpireAt, idle: e.Idle, freq: e.Freq}
@@ -218,7 +218,7 @@ func (ld *loader) key(ctx context.Context, e *rdb.Entry) error {
 	case errors.Is(err, rdb.ErrTooLarge):
 		return ld.rebuild(ctx, ld.aside, lk, func(v keyspace.Visitor) error { return rdb.WalkValue(e.Type, e.Raw, v) })
 	case notRestorable(err):
-		l.reportKey(k, err.Error())
+		l.ledger.reportKey(k, err.Error())
 		return nil
 	case err != nil:
 		return fmt.Errorf("snapshot: key %s of database %d: %w", printable(k.Name), k.DB, err)
@@ -381,7 +381,7 @@ func (ld *loader) restoreOn(ctx context.Context, w *writer, addr string, b *batc
 func (ld *loader) settle(ctx context.Context, w *writer, addr string, b *batch, k loadKey, reply error) (again, err error) {
 	l := ld.l
 	if reply == nil {
-		l.count.snapshotApplied.Add(1)
+		l.ledger.snapshotApplied.Add(1)
 		return nil, nil
 	}
 	switch code := endpoint.Code(reply); {
@@ -392,7 +392,7 @@ func (ld *loader) settle(ctx context.Context, w *writer, addr string, b *batch, 
 	case code == "OOM":
 		return nil, fmt.Errorf("target %s: %w", addr, errTargetFull)
 	case code == "BUSYKEY" && l.m.cfg.OnExisting == ExistingKeep:
-		l.count.snapshotKept.Add(1)
+		l.ledger.snapshotKept.Add(1)
 		return nil, nil
 	case code == "BUSYKEY":
 		return nil, fmt.Errorf("target %s: key %s of database %d exists already: empty the target, or say Config.OnExisting replace or keep", addr, printable(k.name), k.db)

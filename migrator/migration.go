@@ -46,10 +46,11 @@ type Migration struct {
 	refresh   sync.Mutex // of the source's topology
 	refreshed time.Time  // guarded by refresh
 
-	mu       sync.Mutex
-	problems []Problem
-	err      error
-	ended    bool
+	problems problems
+
+	mu    sync.Mutex
+	err   error
+	ended bool
 }
 
 // New prepares a migration: it reads what an earlier run has left in the state directory and on the target,
@@ -425,15 +426,4 @@ func (m *Migration) saveState() error {
 	defer m.stateMu.Unlock()
 	m.noteCounters()
 	return m.state.save()
-}
-
-// mostProblems bounds the list in the report; the counters stay exact.
-const mostProblems = 1000
-
-func (m *Migration) addProblem(p Problem) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if len(m.problems) < mostProblems {
-		m.problems = append(m.problems, p)
-	}
 }

@@ -44,7 +44,7 @@ func (d *dispatcher) plan(c *sourceCommand, received int64) (plan, error) {
 	}
 	switch {
 	case !d.l.scope.MatchDB(c.db):
-		d.l.count.filtered.Add(1)
+		d.l.ledger.filtered.Add(1)
 		return plan{}, nil
 	case c.end <= d.doubtEnd && known && spec.Class != command.Keyless:
 		return d.planDoubtful(c), nil
@@ -144,11 +144,11 @@ func (d *dispatcher) wanted(c *sourceCommand, name string, slot uint16) bool {
 func (d *dispatcher) settleUnsent(c *sourceCommand, j judgement) error {
 	switch {
 	case j.noDB > 0:
-		d.l.problem(c.db, "", c.name(), fmt.Sprintf("the target has no database %d; map it with Filter.DBMap or Filter.DBPrefix", c.db))
+		d.l.ledger.problem(c.db, "", c.name(), fmt.Sprintf("the target has no database %d; map it with Filter.DBMap or Filter.DBPrefix", c.db))
 	case j.filtered > 0:
-		d.l.count.filtered.Add(1)
+		d.l.ledger.filtered.Add(1)
 	default:
-		d.l.count.applied.Add(1)
+		d.l.ledger.applied.Add(1)
 	}
 	return nil
 }
@@ -280,19 +280,19 @@ func (d *dispatcher) written(c *sourceCommand, spec *command.Spec) []keyspace.Ke
 // planCopy settles a command by copying the keys that it changed, as far as they are wanted.
 func (d *dispatcher) planCopy(c *sourceCommand, keys []keyspace.Key) plan {
 	if len(keys) == 0 {
-		d.l.count.filtered.Add(1)
+		d.l.ledger.filtered.Add(1)
 		return plan{}
 	}
 	if why := d.l.cannotCopy(); why != "" {
-		d.l.problem(c.db, keys[0].Name, c.name(), fmt.Sprintf("the target cannot run it as it is (it lacks the command, its keys lie in several slots or databases, or a filter splits them), and %s: %d keys are not what the source would hold", why, len(keys)))
+		d.l.ledger.problem(c.db, keys[0].Name, c.name(), fmt.Sprintf("the target cannot run it as it is (it lacks the command, its keys lie in several slots or databases, or a filter splits them), and %s: %d keys are not what the source would hold", why, len(keys)))
 		return plan{}
 	}
 	return plan{act: func(ctx context.Context, g group) error {
 		lost, err := d.copyKeys(ctx, keys, c.end)
 		if len(lost) > 0 {
-			d.l.count.reported.Add(1)
+			d.l.ledger.reported.Add(1)
 		} else {
-			d.l.count.repaired.Add(1)
+			d.l.ledger.repaired.Add(1)
 		}
 		return err
 	}}
@@ -304,7 +304,7 @@ func (d *dispatcher) planKeyless(c *sourceCommand, spec *command.Spec) (plan, er
 	switch container {
 	case "PUBLISH", "SPUBLISH":
 		if len(c.args) != 3 || bytes.HasPrefix(c.args[1], []byte("__sentinel__")) {
-			d.l.count.filtered.Add(1)
+			d.l.ledger.filtered.Add(1)
 			return plan{}, nil
 		}
 		return d.message(c, spec), nil
@@ -316,7 +316,7 @@ func (d *dispatcher) planKeyless(c *sourceCommand, spec *command.Spec) (plan, er
 		return plan{act: func(ctx context.Context, g group) error { return d.everywhere(ctx, c, container, sub) }}, nil
 	}
 	if !spec.Write {
-		d.l.count.filtered.Add(1)
+		d.l.ledger.filtered.Add(1)
 		return plan{}, nil
 	}
 	return d.planUnknown(c)
@@ -334,7 +334,7 @@ func (d *dispatcher) message(c *sourceCommand, spec *command.Spec) plan {
 		slot = d.l.m.target.slot(view(c.args[1]))
 	}
 	if d.applied(slot, c.end) {
-		d.l.count.applied.Add(1)
+		d.l.ledger.applied.Add(1)
 		return plan{}
 	}
 	return plan{pieces: []piece{{slot: slot, end: c.end, commands: 1, call: call{db: d.l.m.target.ownDB(), args: d.strs(c.args), message: true}}}}
@@ -374,16 +374,16 @@ func (d *dispatcher) planScript(c *sourceCommand, spec *command.Spec) (plan, err
 	switch {
 	case len(keys) > 0:
 	case !d.l.m.target.dialect.Knows("EVAL"):
-		d.l.problem(c.db, "", c.name(), "the target runs no scripts, and this one does not declare its keys")
+		d.l.ledger.problem(c.db, "", c.name(), "the target runs no scripts, and this one does not declare its keys")
 		return plan{}, nil
 	case d.l.m.target.cluster:
-		d.l.problem(c.db, "", c.name(), "a script without declared keys cannot be routed to a slot of the cluster")
+		d.l.ledger.problem(c.db, "", c.name(), "a script without declared keys cannot be routed to a slot of the cluster")
 		return plan{}, nil
 	case len(d.l.scope.Include)+len(d.l.scope.Exclude) > 0:
-		d.l.problem(c.db, "", c.name(), "a script without declared keys cannot be filtered")
+		d.l.ledger.problem(c.db, "", c.name(), "a script without declared keys cannot be filtered")
 		return plan{}, nil
 	case renamed:
-		d.l.problem(c.db, "", c.name(), "a script without declared keys cannot have its keys renamed (Filter.DBPrefix)")
+		d.l.ledger.problem(c.db, "", c.name(), "a script without declared keys cannot have its keys renamed (Filter.DBPrefix)")
 		return plan{}, nil
 	}
 	return d.everyLane(c)
@@ -394,14 +394,14 @@ func (d *dispatcher) noteUndeclared(c *sourceCommand) {
 	if strings.EqualFold(view(c.args[0]), "EVAL") && command.DeclaresKeys(string(c.args[1])) {
 		return
 	}
-	d.l.note(c.db, "", c.name(), "the script cannot run on the target as it is: its declared keys were copied, keys that it does not declare were not")
+	d.l.ledger.note(c.db, "", c.name(), "the script cannot run on the target as it is: its declared keys were copied, keys that it does not declare were not")
 }
 
 // planUnknown passes a command that nobody knows to a standalone server of which all lanes have met.
 func (d *dispatcher) planUnknown(c *sourceCommand) (plan, error) {
 	d.keys = d.keys[:0] // those of an earlier command
 	if d.l.m.target.cluster || len(d.l.scope.Include)+len(d.l.scope.Exclude) > 0 || d.l.scope.DBPrefix[c.db] != "" {
-		d.l.problem(c.db, "", c.name(), "the command is unknown, so its keys cannot be found")
+		d.l.ledger.problem(c.db, "", c.name(), "the command is unknown, so its keys cannot be found")
 		return plan{}, nil
 	}
 	return d.everyLane(c)
@@ -418,7 +418,7 @@ func (d *dispatcher) everyLane(c *sourceCommand) (plan, error) {
 		slot = d.l.m.target.slot(key.Name)
 	}
 	if d.applied(slot, c.end) {
-		d.l.count.applied.Add(1)
+		d.l.ledger.applied.Add(1)
 		return plan{}, nil
 	}
 	all := !d.l.m.target.cluster
@@ -450,7 +450,7 @@ func (d *dispatcher) planAcrossDatabases(c *sourceCommand, spec *command.Spec, r
 	case d.l.scope.MatchDB(c.db):
 		return d.planKeyed(c, spec, received)
 	default:
-		d.l.count.filtered.Add(1)
+		d.l.ledger.filtered.Add(1)
 		return plan{}, nil
 	}
 	to, err := strconv.Atoi(string(c.args[at]))
@@ -479,7 +479,7 @@ func (d *dispatcher) planAcrossDatabases(c *sourceCommand, spec *command.Spec, r
 	var changed []keyspace.Key
 	for _, k := range both {
 		if _, ok := d.l.scope.Map(k.DB); !ok && d.l.scope.carries(k) {
-			d.l.note(k.DB, k.Name, c.name(), fmt.Sprintf("the target has no database %d; map it with Filter.DBMap or Filter.DBPrefix", k.DB))
+			d.l.ledger.note(k.DB, k.Name, c.name(), fmt.Sprintf("the target has no database %d; map it with Filter.DBMap or Filter.DBPrefix", k.DB))
 			continue
 		}
 		if d.l.scope.carries(k) && !d.applied(d.l.m.target.slot(k.Name), c.end) && (len(d.fences) == 0 || d.fences[k] < c.end) {

@@ -58,7 +58,7 @@ func (d *dispatcher) notePassedFields(c *sourceCommand, x call) {
 		}
 	}
 	if at > 0 && at <= d.l.sourceNow() {
-		d.l.note(c.db, x.args[1], name, "fields of this hash had an expiry that has passed; if the file renews it further down, they are missing")
+		d.l.ledger.note(c.db, x.args[1], name, "fields of this hash had an expiry that has passed; if the file renews it further down, they are missing")
 	}
 }
 
@@ -71,7 +71,7 @@ func (l *link) notePassed(e *rdb.Entry, k keyspace.Key) {
 	if !e.Big && rdb.WalkValue(e.Type, e.Raw, fields) == nil && fields.passed == 0 {
 		return
 	}
-	l.note(k.DB, k.Name, "", "fields of this hash had an expiry that has passed, or it is too large to tell; if the file renews it further down, they are missing")
+	l.ledger.note(k.DB, k.Name, "", "fields of this hash had an expiry that has passed, or it is too large to tell; if the file renews it further down, they are missing")
 }
 
 // passedFields counts fields whose expiry has passed.

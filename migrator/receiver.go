@@ -204,8 +204,8 @@ func (l *link) receiveSnapshot(ctx context.Context, s *psync.Session, asked int6
 	close(*ready)
 	*ready = nil
 	_, err = s.CopySnapshot(ctx, snap, func(received, total int64) {
-		l.count.snapshotReceived.Store(received)
-		l.count.snapshotTotal.Store(total)
+		l.ledger.snapshotReceived.Store(received)
+		l.ledger.snapshotTotal.Store(total)
 	})
 	if err := snap.finish(err); err != nil {
 		if !psync.Retryable(err) {

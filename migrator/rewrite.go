@@ -54,7 +54,7 @@ func (d *dispatcher) planWhole(c *sourceCommand, spec *command.Spec, received in
 		d.lacking(c, spec)
 		return plan{}, nil
 	case len(calls) == 0: // it would change nothing there
-		d.l.count.applied.Add(1)
+		d.l.ledger.applied.Add(1)
 		return plan{}, nil
 	}
 	d.planned = d.whole(append(d.planned[:0], d.ask(c, spec)...), c, spec, calls, relative)
@@ -63,7 +63,7 @@ func (d *dispatcher) planWhole(c *sourceCommand, spec *command.Spec, received in
 
 // lacking reports a command whose type the target does not have, each key once.
 func (d *dispatcher) lacking(c *sourceCommand, spec *command.Spec) {
-	d.l.count.reported.Add(1)
+	d.l.ledger.reported.Add(1)
 	for _, i := range d.keys {
 		k := keyspace.Key{DB: c.db, Name: string(c.args[i])}
 		if !d.l.scope.carries(k) || d.lacks[k] || len(d.lacks) >= mostLacking {
@@ -74,6 +74,6 @@ func (d *dispatcher) lacking(c *sourceCommand, spec *command.Spec) {
 		if spec.Name == "PUBLISH" && !d.l.m.target.can.messages {
 			why = "the proxy passes no messages on"
 		}
-		d.l.note(k.DB, k.Name, spec.Name, why)
+		d.l.ledger.note(k.DB, k.Name, spec.Name, why)
 	}
 }

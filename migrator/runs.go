@@ -37,7 +37,7 @@ func (m *Migration) allRuns(this Counters) AllRuns {
 	defer m.stateMu.Unlock()
 	all := AllRuns{Runs: max(m.state.Runs.Begun, 1), Exact: !m.state.Runs.Cut, Counters: this}
 	for _, l := range m.links {
-		l.earlier.addTo(&all.Counters)
+		l.ledger.beforeThisRun().addTo(&all.Counters)
 	}
 	return all
 }
@@ -45,8 +45,7 @@ func (m *Migration) allRuns(this Counters) AllRuns {
 // noteCounters puts the counters of all runs into the state that is about to be saved. The caller holds stateMu.
 func (m *Migration) noteCounters() {
 	for _, l := range m.links {
-		l.st.Counted = l.earlier
-		l.count.addTo(&l.st.Counted)
+		l.st.Counted = l.ledger.allRuns()
 	}
 }
 
@@ -58,30 +57,4 @@ func (st *linkState) countedBefore() Counters {
 		c.forgetSnapshot()
 	}
 	return c
-}
-
-// forgetSnapshot begins the counting anew for a snapshot that is loaded once more, whichever run has loaded it before.
-func (l *link) forgetSnapshot() {
-	l.count.forgetSnapshot()
-	l.m.update(func() { l.earlier.forgetSnapshot() })
-}
-
-func (c *Counters) forgetSnapshot() {
-	c.SnapshotKeys, c.SnapshotApplied, c.SnapshotFiltered = 0, 0, 0
-	c.SnapshotKept, c.SnapshotExpired, c.SnapshotReported = 0, 0, 0
-}
-
-func (c Counters) addTo(t *Counters) {
-	t.SnapshotKeys += c.SnapshotKeys
-	t.SnapshotApplied += c.SnapshotApplied
-	t.SnapshotFiltered += c.SnapshotFiltered
-	t.SnapshotKept += c.SnapshotKept
-	t.SnapshotExpired += c.SnapshotExpired
-	t.SnapshotReported += c.SnapshotReported
-	t.Commands += c.Commands
-	t.CommandsApplied += c.CommandsApplied
-	t.CommandsFiltered += c.CommandsFiltered
-	t.CommandsControl += c.CommandsControl
-	t.CommandsRepaired += c.CommandsRepaired
-	t.CommandsReported += c.CommandsReported
 }

@@ -133,7 +133,7 @@ func (s *scan) functions(ctx context.Context) error {
 	}
 	libraries, err := client.Do(ctx, arbitrary(client, "FUNCTION", "LIST", "WITHCODE")).ToArray()
 	if err != nil { // and the rest is copied
-		s.l.note(0, "", "FUNCTION LIST", "function libraries are not copied: "+err.Error())
+		s.l.ledger.note(0, "", "FUNCTION LIST", "function libraries are not copied: "+err.Error())
 	}
 	var batch []scanned
 	for _, lib := range libraries {
@@ -456,8 +456,8 @@ func (m *Migration) copyAgain(ctx context.Context, i int, keys []keyspace.Key, k
 	if err != nil {
 		return err
 	}
-	r.Copied += l.count.snapshotApplied.Load()
-	r.Left += l.count.snapshotReported.Load() + l.count.snapshotKept.Load()
+	r.Copied += l.ledger.snapshotApplied.Load()
+	r.Left += l.ledger.snapshotReported.Load() + l.ledger.snapshotKept.Load()
 	for _, k := range gone {
 		db, ok := l.scope.Map(k.DB)
 		if keep[k] || !ok {

@@ -47,7 +47,7 @@ func (d *dispatcher) flush(ctx context.Context, c *sourceCommand, all bool) erro
 	if len(d.l.m.links) > 1 && d.l.scope.slots == nil {
 		return errors.New("the source was flushed, and which keys of the target come from it and which from the other files cannot be told: let a server load it and rewrite it (BGREWRITEAOF), and start again with an empty target and a new Config.StateDir")
 	}
-	d.l.count.applied.Add(1)
+	d.l.ledger.applied.Add(1)
 	if d.ahead(c.end) {
 		return nil
 	}
@@ -151,7 +151,7 @@ func (d *dispatcher) swap(ctx context.Context, c *sourceCommand) error {
 		return err
 	}
 	if !d.l.scope.MatchDB(first) && !d.l.scope.MatchDB(second) {
-		d.l.count.filtered.Add(1)
+		d.l.ledger.filtered.Add(1)
 		return nil
 	}
 	if t.cluster || t.dbs.Home >= 0 || len(d.l.scope.DBMap)+len(d.l.scope.DBPrefix)+len(d.l.scope.DBs) > 0 || len(d.l.m.links) > 1 {
@@ -161,7 +161,7 @@ func (d *dispatcher) swap(ctx context.Context, c *sourceCommand) error {
 	if args == nil {
 		return errors.New("the target has neither SWAPDB (it came with 4.0) nor EVAL; start again with a new Config.StateDir")
 	}
-	d.l.count.applied.Add(1)
+	d.l.ledger.applied.Add(1)
 	if d.applied(0, c.end) {
 		return d.copySwapped(ctx, first, second, c.end)
 	}
@@ -239,7 +239,7 @@ func (d *dispatcher) everywhere(ctx context.Context, c *sourceCommand, container
 	}
 	if container == "FUNCTION" {
 		if !d.l.m.target.dialect.Knows("FUNCTION") {
-			d.l.problem(c.db, "", "FUNCTION "+printable(sub), "the target has no functions (they came with 7.0)")
+			d.l.ledger.problem(c.db, "", "FUNCTION "+printable(sub), "the target has no functions (they came with 7.0)")
 			return nil
 		}
 		// what a restart repeats must have the same outcome
@@ -257,20 +257,20 @@ func (d *dispatcher) everywhere(ctx context.Context, c *sourceCommand, container
 		}
 	}
 	if d.ahead(c.end) || !d.l.m.target.can.nodes { // through a proxy nothing but SCRIPT comes here: a cache
-		d.l.count.applied.Add(1)
+		d.l.ledger.applied.Add(1)
 		return nil
 	}
 	err := d.standstill(ctx, c, func() error { return d.l.m.target.everywhere(ctx, args) })
 	var refused *refusedError
 	if errors.As(err, &refused) {
 		if container == "SCRIPT" || sub == "DELETE" {
-			d.l.count.applied.Add(1) // a cache, or gone already
+			d.l.ledger.applied.Add(1) // a cache, or gone already
 			return nil
 		}
-		d.l.problem(c.db, "", container+" "+printable(sub), err.Error())
+		d.l.ledger.problem(c.db, "", container+" "+printable(sub), err.Error())
 		return nil
 	}
-	d.l.count.applied.Add(1)
+	d.l.ledger.applied.Add(1)
 	return err
 }
 

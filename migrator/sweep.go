@@ -23,7 +23,7 @@ func (l *link) sweep(ctx context.Context) error {
 	if err := l.m.proveSlots(ctx); err != nil {
 		return err
 	}
-	total := l.count.snapshotKeys.Load()
+	total := l.ledger.snapshotKeys.Load()
 	parts := uint64(total/sweepKeys + 1)
 	deleted := 0
 	for part := range parts {

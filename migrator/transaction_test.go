@@ -225,7 +225,7 @@ func TestNobodyKnowsItsKeys(t *testing.T) {
 		}
 		c := p.pieces[0].call
 		c.commands = 1
-		l.count.applied.Add(1)
+		l.ledger.applied.Add(1)
 		if err := l.doubt([]failure{{c, errors.New("ERR unknown command")}}); err != nil {
 			t.Fatal(err)
 		}
@@ -233,8 +233,8 @@ func TestNobodyKnowsItsKeys(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if n := l.count.reported.Load(); n != 2 || l.count.repaired.Load()+l.count.applied.Load() != 0 || len(l.m.problems) != 2 {
-		t.Errorf("reported %d, repaired %d, applied %d: %+v", n, l.count.repaired.Load(), l.count.applied.Load(), l.m.problems)
+	if n := l.ledger.reported.Load(); n != 2 || l.ledger.repaired.Load()+l.ledger.applied.Load() != 0 || len(l.m.problems.all()) != 2 {
+		t.Errorf("reported %d, repaired %d, applied %d: %+v", n, l.ledger.repaired.Load(), l.ledger.applied.Load(), l.m.problems.all())
 	}
 }
 

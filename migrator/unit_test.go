@@ -277,6 +277,7 @@ func newTestLink(t *testing.T) *link {
 	m.target = &target{d: &endpoint.Deployment{}, dbs: keyspace.Databases{Home: -1}, number: 80000, dialect: command.DialectOf(80000, 0), held: command.DialectOf(60000, 0), id: "id", bytes: limiter(0), ops: limiter(0), retryFor: time.Second, can: abilities{true, true, true, true, true}}
 	m.expiring = newExpiring(1)
 	l := &link{m: m, scope: newScope(keyspace.Filter{}.To(m.target.dbs), endpoint.Shard{}, &endpoint.Deployment{}), name: "0", st: &m.state.Links[0], log: slogDiscard(), positions: newPositions(), failed: make(chan error, 1), source: &sourceReader{d: &endpoint.Deployment{}, node: func() string { return "" }}}
+	l.ledger = &ledger{log: l.log, scope: &l.scope, shard: l.primary, problems: &m.problems}
 	m.links = []*link{l}
 	var err error
 	dir := t.TempDir()
@@ -401,7 +402,7 @@ func TestPlan(t *testing.T) {
 			if strings.TrimRight(got, "|") != strings.TrimRight(c.want, "|") {
 				t.Errorf("%s: got %s, want %s", c.why, got, c.want)
 			}
-			counted := strings.Repeat("a", int(l.count.applied.Load())) + strings.Repeat("f", int(l.count.filtered.Load())) + strings.Repeat("r", int(l.count.reported.Load()))
+			counted := strings.Repeat("a", int(l.ledger.applied.Load())) + strings.Repeat("f", int(l.ledger.filtered.Load())) + strings.Repeat("r", int(l.ledger.reported.Load()))
 			if counted != c.counted {
 				t.Errorf("%s: counted %q, want %q", c.why, counted, c.counted)
 			}

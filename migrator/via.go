@@ -490,14 +490,14 @@ func (ld *loader) restoreVia(ctx context.Context, w *writer, addr string, b *bat
 func (ld *loader) settleVia(ctx context.Context, w *writer, addr string, b *batch, k loadKey, reply error) (again, err error) {
 	switch {
 	case errors.Is(reply, errExists) && ld.l.m.cfg.OnExisting == ExistingKeep:
-		ld.l.count.snapshotKept.Add(1)
+		ld.l.ledger.snapshotKept.Add(1)
 		return nil, nil
 	case errors.Is(reply, errExists):
 		return nil, fmt.Errorf("target %s: key %s of database %d exists already: empty the target, or say Config.OnExisting replace or keep", addr, printable(k.name), k.db)
 	case endpoint.Unreached(reply):
 		return reply, nil
 	case errors.Is(reply, errKeyTooLong):
-		ld.l.reportKey(keyspace.Key{DB: k.db, Name: k.name}, reply.Error())
+		ld.l.ledger.reportKey(keyspace.Key{DB: k.db, Name: k.name}, reply.Error())
 		return nil, nil
 	}
 	return ld.settle(ctx, w, addr, b, k, reply)
@@ -514,7 +514,7 @@ func (ld *loader) rebuildVia(ctx context.Context, w *writer, k loadKey, walk fun
 		return w.sendWave(ctx, []*call{{db: k.db, args: args, key: keyspace.Key{DB: k.db, Name: k.name}}})[0].err
 	}
 	if w.t.refuses(ctx, &call{args: []string{"EXISTS", k.name}}) {
-		ld.l.reportKey(keyspace.Key{DB: k.db, Name: k.name}, errKeyTooLong.Error())
+		ld.l.ledger.reportKey(keyspace.Key{DB: k.db, Name: k.name}, errKeyTooLong.Error())
 		return nil
 	}
 	if !ld.replaces(k.attempts > 1) {
@@ -523,7 +523,7 @@ func (ld *loader) rebuildVia(ctx context.Context, w *writer, k loadKey, walk fun
 			return fmt.Errorf("%s: %w", where, err)
 		}
 		if there > 0 && ld.l.m.cfg.OnExisting == ExistingKeep {
-			ld.l.count.snapshotKept.Add(1)
+			ld.l.ledger.snapshotKept.Add(1)
 			return nil
 		} else if there > 0 {
 			return fmt.Errorf("%s: it exists already: empty the target, or say Config.OnExisting replace or keep", where)
@@ -543,15 +543,15 @@ func (ld *loader) rebuildVia(ctx context.Context, w *writer, k loadKey, walk fun
 		}
 	}
 	for _, lost := range b.Lost {
-		ld.l.note(k.db, k.name, "", lost)
+		ld.l.ledger.note(k.db, k.name, "", lost)
 	}
 	if errors.Is(err, errGone) { // from a source that is scanned
-		ld.l.count.snapshotExpired.Add(1)
+		ld.l.ledger.snapshotExpired.Add(1)
 		return send("DEL", k.name)
 	}
 	switch code := endpoint.Code(err); {
 	case err == nil:
-		ld.l.count.snapshotApplied.Add(1)
+		ld.l.ledger.snapshotApplied.Add(1)
 		return nil
 	case code == "OOM":
 		return fmt.Errorf("%s: %w", where, errTargetFull)
@@ -561,7 +561,7 @@ func (ld *loader) rebuildVia(ctx context.Context, w *writer, k loadKey, walk fun
 	if derr := send("DEL", k.name); derr != nil {
 		return fmt.Errorf("%s: delete what was written of it: %w", where, derr)
 	}
-	ld.l.reportKey(keyspace.Key{DB: k.db, Name: k.name}, err.Error())
+	ld.l.ledger.reportKey(keyspace.Key{DB: k.db, Name: k.name}, err.Error())
 	return nil
 }
 
@@ -689,7 +689,7 @@ func (d *dispatcher) planDoubtful(c *sourceCommand) plan {
 		}
 	}
 	if len(keys) == 0 {
-		d.l.count.repaired.Add(1)
+		d.l.ledger.repaired.Add(1)
 		return plan{}
 	}
 	return d.planCopy(c, keys)
