@@ -13,6 +13,8 @@ import (
 
 	"surecut/e2e/dataset"
 	"surecut/e2e/servers"
+
+	"surecut/migrator/internal/receive"
 )
 
 // TestDatabasesOfTheTarget: what the source writes into a database that the target lacks is reported; it must not end up in
@@ -102,7 +104,7 @@ func TestSnapshotCutOff(t *testing.T) {
 	r := begin(t, u, dir, nil)
 	poll(t, "part of the snapshot", func() bool { return r.m.Report().Counters.SnapshotApplied > 5000 })
 	source.Must("CLIENT", "KILL", "TYPE", "replica")
-	if err := r.fails(); !errors.Is(err, errCut) {
+	if err := r.fails(); !errors.Is(err, receive.ErrCut) {
 		t.Fatal(err)
 	}
 	source.Must("CONFIG", "SET", "rdb-key-save-delay", "0")

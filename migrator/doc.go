@@ -2,7 +2,7 @@
 //
 // A Migration runs one link per source shard. A link has four parts, each with one owner:
 //
-//	receiver   reads the source's socket into the snapshot file and the spool; it writes to no server
+//	receiver   reads the source's socket into the snapshot file and the spool (internal/receive); it writes to no server
 //	loader     reads the snapshot from the spool and writes its values to the target by RESTORE
 //	dispatcher reads the stream from the spool, and hands each command to the lanes of its keys
 //	lanes      apply their commands in order, each transaction together with its checkpoint

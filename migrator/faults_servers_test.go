@@ -20,6 +20,8 @@ import (
 	"surecut/internal/endpoint"
 	"surecut/internal/keyspace"
 	"surecut/internal/spool"
+
+	"surecut/migrator/internal/receive"
 )
 
 // TestConnectionsKilled ends connections on both sides again and again in the middle of the stream.
@@ -219,7 +221,7 @@ func TestSourceForgets(t *testing.T) {
 	r.caughtUp()
 	source.Kill()
 	source.Restart()
-	if err := r.fails(); !errors.Is(err, errResync) {
+	if err := r.fails(); !errors.Is(err, receive.ErrNotContinued) {
 		t.Fatal(err)
 	}
 }
@@ -241,7 +243,7 @@ func TestSpoolFails(t *testing.T) {
 	for i := range 200 {
 		source.Must("SET", "k"+strconv.Itoa(i), value)
 	}
-	var disk *diskError
+	var disk *receive.DiskError
 	if err := r.fails(); !errors.As(err, &disk) || !errors.Is(err, fs.ErrNotExist) || !strings.Contains(err.Error(), "Config.StateDir") {
 		t.Fatal(err)
 	}

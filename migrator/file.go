@@ -53,11 +53,11 @@ func (l *link) runFile(ctx context.Context) error {
 func (l *link) identify() error {
 	print, err := l.file.Fingerprint()
 	if err != nil {
-		return fmt.Errorf("source %s: %w", l.reads, err)
+		return fmt.Errorf("source %s: %w", l.shard.Node(), err)
 	}
 	if stage := l.snapshotStage(); stage != "" {
 		if l.st.ReplID != print {
-			return fmt.Errorf("source %s: the file is not the one that this migration has begun with (a server still writes to it, or it was replaced): copy it aside, and start again with a new Config.StateDir and Config.OnExisting replace", l.reads)
+			return fmt.Errorf("source %s: the file is not the one that this migration has begun with (a server still writes to it, or it was replaced): copy it aside, and start again with a new Config.StateDir and Config.OnExisting replace", l.shard.Node())
 		}
 		return nil
 	}
@@ -95,7 +95,7 @@ func (l *link) loadFile(ctx, reading context.Context) error {
 func (l *link) snapshotReader() (io.ReadCloser, error) {
 	switch {
 	case l.file == nil:
-		return io.NopCloser(l.snap.reader()), nil
+		return io.NopCloser(l.receiver.Snapshot().Reader()), nil
 	case !l.file.HasRDB():
 		return nil, nil
 	}

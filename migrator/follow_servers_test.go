@@ -18,6 +18,7 @@ import (
 	"surecut/e2e/dataset"
 	"surecut/e2e/servers"
 	"surecut/internal/endpoint"
+	"surecut/migrator/internal/receive"
 )
 
 // sentinelGroup is a primary with two replicas under three sentinels.
@@ -186,7 +187,7 @@ func (r *run) poll(what string, ok func() bool) {
 func (r *run) under(link int, primary *servers.Server) (yes bool) {
 	l := r.m.links[link]
 	r.m.update(func() { yes = l.st.Primary == primary.Addr })
-	return yes && l.primary() == primary.Addr
+	return yes && l.shard.Primary() == primary.Addr
 }
 
 // has says whether a link has applied all that a primary holds. An offset alone does not tell: after a failover the link may still be in
@@ -233,7 +234,7 @@ func TestSourceFailsOver(t *testing.T) {
 			var was linkState
 			r.m.update(func() { was = *r.m.links[0].st })
 			before.Kill()
-			r.poll("loss of the primary", func() bool { return from == "replica" || r.m.links[0].online.Load() == offline })
+			r.poll("loss of the primary", func() bool { return from == "replica" || r.m.links[0].sourceStood() == receive.Offline })
 			received := r.m.Report().Links[0].Offset
 			now := g.sentinels[0].NewPrimary(before.Port, g.nodes...)
 			r.poll("link under the new primary", func() bool { now = g.primary(t); return r.under(0, now) })
@@ -278,21 +279,21 @@ func TestPromotionIsTakenOver(t *testing.T) {
 	r.caughtUp()
 	l := r.m.links[0]
 	before := g.primary(t)
-	r.poll("replica that is read", func() bool { return l.node() != before.Addr })
+	r.poll("replica that is read", func() bool { return l.shard.Node() != before.Addr })
 	// As if the last session had begun before the promotion: the link knows of a primary that is no more.
 	const gone = "127.0.0.1:1"
-	l.mu.Lock()
-	l.shard.Primary.Addr = gone
-	l.mu.Unlock()
+	nodes := l.shard.Nodes()
+	nodes.Primary.Addr = gone
+	l.shard.Take(nodes)
 	r.m.update(func() { l.st.Primary = gone })
-	node := l.node()
+	node := l.shard.Node()
 	r.poll("what the sentinels say", func() bool {
 		var known string
 		r.m.update(func() { known = l.st.Primary })
-		return l.primary() == before.Addr && known == before.Addr
+		return l.shard.Primary() == before.Addr && known == before.Addr
 	})
-	if l.node() != node {
-		t.Errorf("the link left %s for %s", node, l.node())
+	if l.shard.Node() != node {
+		t.Errorf("the link left %s for %s", node, l.shard.Node())
 	}
 	r.stop()
 }

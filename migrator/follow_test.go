@@ -6,6 +6,8 @@ import (
 	"testing"
 
 	"surecut/internal/keyspace"
+
+	"surecut/migrator/internal/receive"
 )
 
 // TestStartOver: a snapshot replaces an earlier one only where no key of the target can be anybody else's.
@@ -31,14 +33,14 @@ func TestStartOver(t *testing.T) {
 			l.m.state.dir = l.dir
 			l.st.Snapshot = snapshotLoaded
 			tt.change(l)
-			err := l.startOver(errFailedOver)
+			err := l.startOver(receive.ErrFailedOver)
 			if tt.says == "" {
 				if err != nil || !l.st.Again || l.st.Snapshot != "" {
 					t.Fatalf("%v, %+v", err, *l.st)
 				}
 				return
 			}
-			if !errors.Is(err, errFailedOver) || !strings.Contains(err.Error(), tt.says) || l.st.Again || l.st.Snapshot != snapshotLoaded {
+			if !errors.Is(err, receive.ErrFailedOver) || !strings.Contains(err.Error(), tt.says) || l.st.Again || l.st.Snapshot != snapshotLoaded {
 				t.Fatalf("%v, %+v: want an error that says %q", err, *l.st, tt.says)
 			}
 		})

@@ -28,7 +28,7 @@ type LinkInfo struct {
 func (m *Migration) LinkInfos() []LinkInfo {
 	infos := make([]LinkInfo, len(m.links))
 	for i, l := range m.links {
-		infos[i] = LinkInfo{Shard: l.primary(), Reads: l.node(), Slots: l.scope.slots}
+		infos[i] = LinkInfo{Shard: l.shard.Primary(), Reads: l.shard.Node(), Slots: l.scope.slots}
 	}
 	return infos
 }
@@ -46,7 +46,7 @@ func (m *Migration) Applied(_ context.Context, link int) (Applied, error) {
 	}
 	l := m.links[link]
 	if l.noOffsets.Load() || l.dispatcher.Load() == nil {
-		return Applied{}, fmt.Errorf("applied offset: the link of shard %s does not apply a stream with offsets now", l.primary())
+		return Applied{}, fmt.Errorf("applied offset: the link of shard %s does not apply a stream with offsets now", l.shard.Primary())
 	}
 	m.stateMu.Lock()
 	id := l.st.ReplID
@@ -80,7 +80,7 @@ func (m *Migration) Freeze(ctx context.Context, link int) (*Frame, error) {
 	}
 	l := m.links[link]
 	if l.noOffsets.Load() {
-		return nil, fmt.Errorf("freeze: shard %s has no PSYNC (it came with 2.8), so its offsets cannot be asked for", l.shard.Primary.Addr)
+		return nil, fmt.Errorf("freeze: shard %s has no PSYNC (it came with 2.8), so its offsets cannot be asked for", l.shard.Primary())
 	}
 	d, err := l.awaitCaughtUp(ctx)
 	if err != nil {
@@ -90,7 +90,7 @@ func (m *Migration) Freeze(ctx context.Context, link int) (*Frame, error) {
 	select {
 	case d.freezes <- f:
 	case <-d.over:
-		return nil, fmt.Errorf("freeze: the link of shard %s has begun anew", l.primary())
+		return nil, fmt.Errorf("freeze: the link of shard %s has begun anew", l.shard.Primary())
 	case <-l.ended:
 		return nil, errors.New("freeze: the link has ended")
 	case <-ctx.Done():
@@ -113,7 +113,7 @@ func (l *link) awaitCaughtUp(ctx context.Context) (*dispatcher, error) {
 		select {
 		case <-tick.C:
 		case <-deadline.C:
-			return nil, fmt.Errorf("the link of shard %s %w", l.primary(), ErrLags)
+			return nil, fmt.Errorf("the link of shard %s %w", l.shard.Primary(), ErrLags)
 		case <-l.ended:
 			return nil, errors.New("the link has ended")
 		case <-ctx.Done():

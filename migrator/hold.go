@@ -54,7 +54,7 @@ func (d *dispatcher) hold(run []call, c *sourceCommand, x call, relative bool) [
 	if !ok {
 		return append(run, x)
 	}
-	if !d.holds() || !relative && at > d.l.sourceNow()+d.l.m.cfg.HoldExpiry.Milliseconds() {
+	if !d.holds() || !relative && at > d.l.clock.now()+d.l.m.cfg.HoldExpiry.Milliseconds() {
 		x.renew = renews(x.args[0], at)
 		return append(run, x)
 	}
@@ -127,7 +127,7 @@ func carriesExpiry(name string) bool { return name == "RENAME" || name == "RENAM
 
 // holdCopy takes the expiry from a copy of a key: the stream lies behind, and may say before it passes that it was renewed.
 func (d *dispatcher) holdCopy(c *copied) error {
-	if c.expireAt == 0 || !d.holds() || c.expireAt > d.l.sourceNow()+d.l.m.cfg.HoldExpiry.Milliseconds() {
+	if c.expireAt == 0 || !d.holds() || c.expireAt > d.l.clock.now()+d.l.m.cfg.HoldExpiry.Milliseconds() {
 		return nil
 	}
 	c.expireAt = 0

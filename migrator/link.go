@@ -19,9 +19,9 @@ import (
 	"surecut/internal/endpoint"
 	"surecut/internal/files"
 	"surecut/internal/rdb"
-	"surecut/internal/reply"
 	"surecut/internal/spool"
 	"surecut/migrator/internal/keylist"
+	"surecut/migrator/internal/receive"
 )
 
 // phase is where a link stands.
@@ -54,8 +54,7 @@ var transitions = map[phase][]phase{
 type link struct {
 	m      *Migration
 	name   string
-	shard  endpoint.Shard // its nodes are guarded by mu; scope has its slots
-	reads  string         // address of the node that is received from; guarded by mu
+	shard  *receive.Shard // the nodes
 	st     *linkState     // guarded by m.stateMu for writing; read by the link
 	dir    string
 	log    *slog.Logger
@@ -66,24 +65,18 @@ type link struct {
 	whole     atomic.Bool   // all of the file is in the target
 	cut       atomic.Int64  // bytes at its end that were dropped
 	spool     *spool.Log
-	snap      *snapshotFile
-	held      *keylist.List // keys that the target holds without their expiry until the link has caught up; see hold.go
+	receiver  *receive.Receiver // nil where nothing is received
+	held      *keylist.List     // keys that the target holds without their expiry until the link has caught up; see hold.go
 	doubts    *doubts
 	scripts   *scripts
 	source    *sourceReader
 	aside     *writer // what the dispatcher applies itself
-	skew      atomic.Int64
-	noOffsets atomic.Bool  // the source has no PSYNC, and tells no offsets
-	online    atomic.Int64 // where the source stood when it was connected; offline while it is not
+	clock     *sourceClock
+	noOffsets atomic.Bool // the source has no PSYNC, and tells no offsets
 
-	resumed bool // an earlier run has left something to go on with
-	seeking bool // of the receiver: the node may have changed since it was chosen
-	insist  bool // of the receiver: only the primary is asked
-	// stranger says that the primary of the shard was never seen among its nodes, so that only a stream which goes on proves that it
-	// belongs there. Of the receiver.
-	stranger bool
-	cuts     int                   // snapshots in a row that were cut off
-	moved    atomic.Pointer[moved] // for the dispatcher
+	resumed bool                  // an earlier run has left something to go on with
+	cuts    int                   // snapshots in a row that were cut off
+	moved   atomic.Pointer[moved] // for the dispatcher
 
 	dispatcher atomic.Pointer[dispatcher]
 	releasing  *keylist.Cursor // of the dispatcher
@@ -96,15 +89,50 @@ type link struct {
 	positions *positions
 }
 
-func newLink(m *Migration, i int, shard endpoint.Shard, reads string) *link {
+func newLink(m *Migration, i int, nodes endpoint.Shard, node string) *link {
 	st := &m.state.Links[i]
-	l := &link{m: m, name: st.Name, shard: shard, reads: reads, st: st, dir: filepath.Join(m.cfg.StateDir, "link-"+st.Name), resumed: m.resumed,
-		log: slog.With("link", st.Name, "source", shard.Primary.Addr), scope: newScope(m.cfg.Filter.To(m.target.dbs), shard, m.cfg.Sides.Source),
+	source := m.cfg.Sides.Source
+	l := &link{m: m, name: st.Name, st: st, dir: filepath.Join(m.cfg.StateDir, "link-"+st.Name), resumed: m.resumed,
+		log: slog.With("link", st.Name, "source", nodes.Primary.Addr), scope: newScope(m.cfg.Filter.To(m.target.dbs), nodes, source),
 		ended: make(chan struct{}), failed: make(chan error, 1), positions: newPositions()}
-	l.ledger = &ledger{log: l.log, scope: &l.scope, shard: l.primary, problems: &m.problems, earlier: st.countedBefore()}
-	l.source = &sourceReader{d: m.cfg.Sides.Source, node: l.node, retryFor: m.cfg.RetryFor, filter: &l.scope.Filter}
-	l.online.Store(offline)
+	l.clock = &sourceClock{source: source, log: l.log}
+	l.shard = receive.NewShard(nodes, node, receive.ShardConfig{
+		Source:      source,
+		Follows:     source.Kind() == endpoint.Sentinel || source.Kind() == endpoint.Cluster,
+		FromReplica: m.cfg.ReadFrom == "replica",
+		NoSnapshot:  m.cfg.Mode == ModeIncremental,
+		Primaries:   linkRecord{l},
+		Refresh:     m.refreshSource,
+		Find:        func() (endpoint.Shard, bool, bool) { return m.shardNow(l) },
+		Moved:       func(ctx context.Context) error { return l.clock.measure(ctx, l.shard.Node()) },
+		Log:         l.log,
+	})
+	l.ledger = &ledger{log: l.log, scope: &l.scope, shard: l.shard.Primary, problems: &m.problems, earlier: st.countedBefore()}
+	l.source = &sourceReader{d: source, node: l.shard.Node, retryFor: m.cfg.RetryFor, filter: &l.scope.Filter}
 	return l
+}
+
+// newReceiver returns the receiver of a source that is replicated. What it receives lies in the spool, and beside it.
+func (l *link) newReceiver() *receive.Receiver {
+	cfg := &l.m.cfg
+	return receive.New(receive.Config{
+		Nodes:         l.shard,
+		Record:        linkRecord{l},
+		Dial:          cfg.Sides.Source.DialReplica,
+		Offset:        l.source.position,
+		Now:           l.clock.now,
+		Spool:         l.spool,
+		SnapshotPath:  l.snapshotPath(),
+		SnapshotLimit: cfg.SpoolLimit,
+		SnapshotOnly:  cfg.Mode == ModeFull,
+		NoSnapshot:    cfg.Mode == ModeIncremental,
+		RetryFor:      cfg.RetryFor,
+		Received: func(received, total int64) {
+			l.ledger.snapshotReceived.Store(received)
+			l.ledger.snapshotTotal.Store(total)
+		},
+		Log: l.log,
+	})
 }
 
 // advance changes the phase; a step that the table does not hold is a broken invariant of ours.
@@ -146,7 +174,7 @@ func (l *link) run(ctx context.Context) (err error) {
 		return l.runScan(ctx)
 	}
 	if stage := l.snapshotStage(); l.st.Sync && (stage == snapshotReceived || stage == snapshotLoaded) {
-		return errSyncLost
+		return receive.ErrNoPSYNC
 	}
 	for ended := l.lossBefore(); ; ended = nil {
 		if ended == nil {
@@ -160,7 +188,7 @@ func (l *link) run(ctx context.Context) (err error) {
 
 // replicateOnce replicates until it is stopped (nil), or something does not go on as it began.
 func (l *link) replicateOnce(ctx context.Context) error {
-	if err := l.measureSkew(ctx); err != nil && !l.seeking { // later, whoever is found to receive from is asked
+	if err := l.clock.measure(ctx, l.shard.Node()); err != nil && !l.shard.Seeks() { // later, whoever is found to receive from is asked
 		return err
 	}
 	if err := l.alignSpool(ctx); err != nil {
@@ -180,7 +208,7 @@ func (l *link) replicateOnce(ctx context.Context) error {
 	defer context.AfterFunc(ctx, stopReceiving)() // who fails to apply must not leave the receiver running
 	ready := make(chan struct{})                  // the snapshot is on its way, or needs none
 	g.Go(func() error {
-		if err := l.receive(receiving, ready); err != nil {
+		if err := l.receiver.Run(receiving, l.hasReceived(), ready); err != nil {
 			return err // what reads the spool ends with the context, and its errors are not the reason
 		}
 		if ctx.Err() != nil { // another run of the link may go on with the spool
@@ -242,6 +270,7 @@ func (l *link) open() error {
 	if l.spool, err = spool.Open(dir, spool.Options{LimitBytes: l.m.cfg.SpoolLimit}); errors.Is(err, spool.ErrCorrupt) {
 		return fmt.Errorf("%w (the disk returned other bytes than were written; move %s away and run the same command again: the source is asked for that part of the stream once more, as far as its backlog reaches)", err, dir)
 	}
+	l.receiver = l.newReceiver()
 	return err
 }
 
@@ -275,8 +304,8 @@ func (l *link) close() error {
 	if l.spool != nil {
 		err = errors.Join(err, l.spool.Close())
 	}
-	if l.snap != nil {
-		err = errors.Join(err, l.snap.close())
+	if l.receiver != nil {
+		err = errors.Join(err, l.receiver.Reset())
 	}
 	return err
 }
@@ -488,31 +517,4 @@ func (l *link) fail(err error) {
 	case l.failed <- err:
 	default:
 	}
-}
-
-// sourceNow is the source's clock in Unix ms.
-func (l *link) sourceNow() int64 { return time.Now().UnixMilli() + l.skew.Load() }
-
-// measureSkew compares the source's clock with ours.
-func (l *link) measureSkew(ctx context.Context) error {
-	addr := l.node()
-	client, err := l.source.d.Client(ctx, addr, 0)
-	if err != nil {
-		return fmt.Errorf("source %s: %w", addr, err)
-	}
-	before := time.Now()
-	m, err := client.Do(ctx, arbitrary(client, "TIME")).ToMessage()
-	if unknownCommand(err) {
-		l.log.Warn("the source does not tell its time (TIME came with 2.6): relative expiries are dated by the clock of this machine")
-		return nil
-	}
-	if err != nil {
-		return fmt.Errorf("source %s: TIME: %w", addr, err)
-	}
-	now, err := reply.Time(&m)
-	if err != nil {
-		return fmt.Errorf("source %s: TIME: %w", addr, err)
-	}
-	l.skew.Store(now.UnixMilli() - before.Add(time.Since(before)/2).UnixMilli())
-	return nil
 }

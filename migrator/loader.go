@@ -182,7 +182,7 @@ func (ld *loader) key(ctx context.Context, e *rdb.Entry) error {
 	lk := loadKey{db: db, name: k.Name, kind: e.Type, expireAt: e.ExpireAt, idle: e.Idle, freq: e.Freq}
 	// Of a key that stays as the target has it, the source's expiry is nobody's business; which do is known by the reply only.
 	keeps := l.m.cfg.OnExisting == ExistingKeep
-	if ld.hold && !keeps && e.ExpireAt > 0 && e.ExpireAt < l.sourceNow()+l.m.cfg.HoldExpiry.Milliseconds() {
+	if ld.hold && !keeps && e.ExpireAt > 0 && e.ExpireAt < l.clock.now()+l.m.cfg.HoldExpiry.Milliseconds() {
 		if err := l.held.Add(k); err != nil {
 			return fmt.Errorf("write the list of held keys: %w", err)
 		}

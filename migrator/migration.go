@@ -18,6 +18,8 @@ import (
 
 	"surecut/internal/endpoint"
 	"surecut/internal/keyspace"
+
+	"surecut/migrator/internal/receive"
 )
 
 // Migration copies one deployment into another.
@@ -164,30 +166,7 @@ func (m *Migration) chooseNode(ctx context.Context, s endpoint.Shard) (string, e
 	if m.cfg.ReadFrom != "replica" || m.scans() || m.cfg.Sides.Source.Spec().IsFile() {
 		return s.Primary.Addr, nil
 	}
-	for _, r := range s.Replicas {
-		if m.inSync(ctx, s, r.Addr) {
-			return r.Addr, nil
-		}
-	}
-	return s.Primary.Addr, ctx.Err()
-}
-
-// inSync says whether a node is a replica that holds what its primary holds, and that can be read at an offset.
-func (m *Migration) inSync(ctx context.Context, s endpoint.Shard, addr string) bool {
-	source := m.cfg.Sides.Source
-	c, err := source.Client(ctx, addr, 0)
-	if err != nil {
-		return false
-	}
-	info, err := endpoint.Info(ctx, c, "replication")
-	if err != nil || info["role"] != "slave" || info["master_link_status"] != "up" || info["master_sync_in_progress"] == "1" {
-		return false
-	}
-	if source.Kind() != endpoint.Cluster {
-		return true
-	}
-	reads, err := source.ReadsAtOffset(ctx, s, addr)
-	return err == nil && reads
+	return receive.ChooseReplica(ctx, m.cfg.Sides.Source, s)
 }
 
 // unitCount is the number of units that checkpoints may speak of.

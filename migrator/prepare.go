@@ -19,7 +19,7 @@ func (l *link) prepareTarget(ctx context.Context) error {
 		return nil
 	}
 	return l.m.target.retry(ctx, func() (again, err error) {
-		if err = l.makeRoom(ctx, stage); err != nil && psync.Retryable(err) && !endsReceiving(err) {
+		if err = l.makeRoom(ctx, stage); err != nil && psync.Retryable(err) && !errors.Is(err, errMixed) && !errors.Is(err, errResharded) {
 			return err, ctx.Err()
 		}
 		return nil, err
@@ -47,7 +47,7 @@ var errMixed = errors.New("the target held keys of its own before, and which of 
 // takeBack deletes the keys of a snapshot that was cut off from the target: they may be gone at the source by now.
 // Where the target had keys of its own, only Config.OnExisting replace lets it.
 func (l *link) takeBack(ctx context.Context) error {
-	if l.snap != nil || l.st.Again || l.m.cfg.Mode == ModeIncremental || l.snapshotStage() != snapshotReceiving {
+	if l.st.Again || l.m.cfg.Mode == ModeIncremental || l.snapshotStage() != snapshotReceiving {
 		return nil
 	}
 	f, err := os.Open(l.snapshotPath())

@@ -5,10 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"math"
 	"time"
 
 	"surecut/internal/spool"
+
+	"surecut/migrator/internal/receive"
 )
 
 // keepCheckpoint records how far the target has applied everything, and moves the phase along.
@@ -57,7 +58,7 @@ func (l *link) keepCheckpoint(ctx, receiving context.Context) error {
 func (l *link) appliedTime() int64 {
 	now, at := time.Now().UnixMilli(), l.positions.applied()
 	switch {
-	case at.offset < l.online.Load():
+	case at.offset < l.sourceStood():
 		return 0
 	case l.received() <= at.offset:
 		return now
@@ -75,7 +76,7 @@ func (l *link) saveCheckpoint(ctx context.Context, at mark) error {
 			return err
 		}
 		err := l.m.target.saveLink(ctx, l.name, saved, "replication_id", replID, "offset", fmt.Sprint(at.offset),
-			"db", fmt.Sprint(at.db), "shard", l.primary())
+			"db", fmt.Sprint(at.db), "shard", l.shard.Primary())
 		if err != nil {
 			return fmt.Errorf("save the checkpoint: %w", err)
 		}
@@ -120,12 +121,17 @@ func (l *link) lag() (bytes int64, age time.Duration) {
 	return bytes, max(time.Duration(time.Now().UnixMilli()-at.received)*time.Millisecond, 0)
 }
 
-// offline is a position that is never reached.
-const offline = math.MaxInt64
+// sourceStood returns where the source stood when it was connected; receive.Offline while it is not.
+func (l *link) sourceStood() int64 {
+	if l.receiver == nil {
+		return receive.Offline
+	}
+	return l.receiver.Online()
+}
 
 // nearlyCaughtUp says that the target lags by less than Config.MaxLag behind a source that is connected.
 func (l *link) nearlyCaughtUp() bool {
-	if l.positions.applied().offset < l.online.Load() {
+	if l.positions.applied().offset < l.sourceStood() {
 		return false
 	}
 	bytes, age := l.lag()

@@ -37,7 +37,7 @@ func (l *link) report() Link {
 	l.m.stateMu.Lock()
 	st := *l.st
 	l.m.stateMu.Unlock()
-	li := Link{Shard: l.primary(), Reads: l.node(), Phase: p.String(), Keys: l.ledger.keysDone(),
+	li := Link{Shard: l.shard.Primary(), Reads: l.shard.Node(), Phase: p.String(), Keys: l.ledger.keysDone(),
 		Bytes: l.ledger.snapshotBytes.Load(), SnapshotBytes: l.ledger.snapshotReceived.Load(), SnapshotTotal: l.ledger.snapshotTotal.Load(),
 		Commands: l.ledger.commands.Load(), ReplID: st.ReplID, Offset: st.Start, AppliedOffset: st.Start}
 	li.Sync = st.Sync

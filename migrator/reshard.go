@@ -278,9 +278,9 @@ func (l *link) imported(c *sourceCommand) error {
 	switch {
 	case len(c.args) > 1 && is(c.args, "RESTORE-ASKING", 0):
 		key := l.scope.SourceName(c.db, string(c.args[1]))
-		return fmt.Errorf("slot %d of the source moved to %s (a key came by RESTORE-ASKING): %w", keyspace.Slot(key), l.primary(), errResharded)
+		return fmt.Errorf("slot %d of the source moved to %s (a key came by RESTORE-ASKING): %w", keyspace.Slot(key), l.shard.Primary(), errResharded)
 	case is(c.args, "TRIMSLOTS", 0), is(c.args, "CLUSTER", 0):
-		return fmt.Errorf("slots of the source moved at %s (it sent %s): %w", l.primary(), strings.ToUpper(c.name()), errResharded)
+		return fmt.Errorf("slots of the source moved at %s (it sent %s): %w", l.shard.Primary(), strings.ToUpper(c.name()), errResharded)
 	}
 	return nil
 }

@@ -9,7 +9,7 @@ import (
 // runOf opens the state as a run does, with one link.
 func runOf(t *testing.T, dir string) *Migration {
 	t.Helper()
-	m := &Migration{cfg: Config{StateDir: dir}, target: &target{}}
+	m := &Migration{cfg: Config{StateDir: dir, Sides: Sides{Source: &endpoint.Deployment{}}}, target: &target{}}
 	var err error
 	if m.state, m.resumed, err = openState(dir); err != nil {
 		t.Fatal(err)

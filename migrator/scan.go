@@ -86,9 +86,9 @@ func (l *link) loadScan(ctx context.Context, ld *loader, keys []keyspace.Key) (g
 
 // run scans every database, several connections reading what one lists.
 func (s *scan) run(ctx context.Context) error {
-	server, err := s.l.source.d.Server(ctx, s.l.reads)
+	server, err := s.l.source.d.Server(ctx, s.l.shard.Node())
 	if err != nil {
-		return fmt.Errorf("source %s: %w", s.l.reads, err)
+		return fmt.Errorf("source %s: %w", s.l.shard.Node(), err)
 	}
 	if s.keys == nil && server.Number >= 70000 {
 		if err := s.functions(ctx); err != nil {
@@ -99,7 +99,7 @@ func (s *scan) run(ctx context.Context) error {
 		s.noDump, err = s.refusesDump(ctx)
 		return err
 	}); err != nil {
-		return fmt.Errorf("source %s: %w", s.l.reads, err)
+		return fmt.Errorf("source %s: %w", s.l.shard.Node(), err)
 	}
 	list := make(chan named)
 	g, ctx := errgroup.WithContext(ctx)
@@ -127,9 +127,9 @@ func send[T any](ctx context.Context, to chan<- T, x T) error {
 
 // functions returns the libraries of a server that lets them be listed.
 func (s *scan) functions(ctx context.Context) error {
-	client, err := s.l.source.d.Client(ctx, s.l.reads, 0)
+	client, err := s.l.source.d.Client(ctx, s.l.shard.Node(), 0)
 	if err != nil {
-		return fmt.Errorf("source %s: %w", s.l.reads, err)
+		return fmt.Errorf("source %s: %w", s.l.shard.Node(), err)
 	}
 	libraries, err := client.Do(ctx, arbitrary(client, "FUNCTION", "LIST", "WITHCODE")).ToArray()
 	if err != nil { // and the rest is copied
@@ -139,13 +139,13 @@ func (s *scan) functions(ctx context.Context) error {
 	for _, lib := range libraries {
 		fields, err := lib.ToArray()
 		if err != nil {
-			return fmt.Errorf("source %s: FUNCTION LIST: %w", s.l.reads, err)
+			return fmt.Errorf("source %s: FUNCTION LIST: %w", s.l.shard.Node(), err)
 		}
 		for i := 0; i+1 < len(fields); i += 2 {
 			if name, _ := fields[i].ToString(); name == "library_code" {
 				code, err := fields[i+1].ToString()
 				if err != nil {
-					return fmt.Errorf("source %s: FUNCTION LIST: %w", s.l.reads, err)
+					return fmt.Errorf("source %s: FUNCTION LIST: %w", s.l.shard.Node(), err)
 				}
 				batch = append(batch, scanned{Entry: rdb.Entry{Kind: rdb.KindFunction, Value: []byte(code)}})
 			}
@@ -168,17 +168,17 @@ func (s *scan) listKeys(ctx context.Context, list chan<- named) error {
 }
 
 func (s *scan) listAll(ctx context.Context, list chan<- named) error {
-	client, err := s.l.source.d.Client(ctx, s.l.reads, 0)
+	client, err := s.l.source.d.Client(ctx, s.l.shard.Node(), 0)
 	if err != nil {
-		return fmt.Errorf("source %s: %w", s.l.reads, err)
+		return fmt.Errorf("source %s: %w", s.l.shard.Node(), err)
 	}
 	info, err := endpoint.Info(ctx, client, "keyspace")
 	if err != nil {
-		return fmt.Errorf("source %s: INFO keyspace: %w", s.l.reads, err)
+		return fmt.Errorf("source %s: INFO keyspace: %w", s.l.shard.Node(), err)
 	}
 	dbs, err := endpoint.Keyspace(info)
 	if err != nil {
-		return fmt.Errorf("source %s: %w", s.l.reads, err)
+		return fmt.Errorf("source %s: %w", s.l.shard.Node(), err)
 	}
 	for db := range dbs {
 		if !s.l.scope.MatchDB(db) {
@@ -195,14 +195,14 @@ func (s *scan) listDB(ctx context.Context, db int, list chan<- named) error {
 	for cursor := "0"; ; {
 		var page rueidis.ScanEntry
 		err := s.retry(ctx, func() error {
-			client, err := s.l.source.d.Client(ctx, s.l.reads, db)
+			client, err := s.l.source.d.Client(ctx, s.l.shard.Node(), db)
 			if err == nil {
 				page, err = client.Do(ctx, arbitrary(client, "SCAN", cursor, "COUNT", scanCount)).AsScanEntry()
 			}
 			return err
 		})
 		if err != nil {
-			return fmt.Errorf("source %s: SCAN of database %d: %w", s.l.reads, db, err)
+			return fmt.Errorf("source %s: SCAN of database %d: %w", s.l.shard.Node(), db, err)
 		}
 		names := slices.DeleteFunc(page.Elements, func(name string) bool { return strings.HasPrefix(name, keyspace.Prefix) })
 		if len(names) > 0 {
@@ -244,7 +244,7 @@ func (s *scan) worker(ctx context.Context, list <-chan named, expireTimes bool) 
 				return err
 			})
 			if err != nil {
-				return fmt.Errorf("source %s: %w", s.l.reads, err)
+				return fmt.Errorf("source %s: %w", s.l.shard.Node(), err)
 			}
 			bytes := 1
 			for i := range got {
@@ -261,7 +261,7 @@ func (s *scan) worker(ctx context.Context, list <-chan named, expireTimes bool) 
 
 // read gives values and expiries of keys. One that has gone is left out, or marked where it was asked for by name.
 func (s *scan) read(ctx context.Context, db int, names []string, expireTimes bool) ([]scanned, error) {
-	client, err := s.l.source.d.Client(ctx, s.l.reads, db)
+	client, err := s.l.source.d.Client(ctx, s.l.shard.Node(), db)
 	if err != nil {
 		return nil, err
 	}
@@ -373,11 +373,11 @@ func (s *scan) Consumed() int64 { return s.bytes }
 
 // runScan copies a source that is not replicated: its keys as they are found.
 func (l *link) runScan(ctx context.Context) error {
-	if err := l.measureSkew(ctx); err != nil {
+	if err := l.clock.measure(ctx, l.shard.Node()); err != nil {
 		return err
 	}
 	if l.snapshotStage() == "" {
-		l.m.update(func() { l.st.StartedMs, l.st.Snapshot = l.sourceNow(), snapshotReceived })
+		l.m.update(func() { l.st.StartedMs, l.st.Snapshot = l.clock.now(), snapshotReceived })
 		if err := l.m.saveState(); err != nil {
 			return err
 		}
@@ -430,7 +430,7 @@ func (m *Migration) CopyAgain(ctx context.Context, keys []Outdated) (r Recopied,
 		}
 		i := 0
 		if n, ok := m.cfg.Sides.Source.PrimaryOf(m.cfg.Sides.Source.Slot(k.Key.Name)); ok {
-			i = max(slices.IndexFunc(m.links, func(l *link) bool { return l.reads == n.Addr }), 0)
+			i = max(slices.IndexFunc(m.links, func(l *link) bool { return l.shard.Node() == n.Addr }), 0)
 		}
 		byLink[i] = append(byLink[i], k.Key)
 	}
@@ -446,7 +446,7 @@ func (m *Migration) CopyAgain(ctx context.Context, keys []Outdated) (r Recopied,
 }
 
 func (m *Migration) copyAgain(ctx context.Context, i int, keys []keyspace.Key, keep map[keyspace.Key]bool, r *Recopied) (err error) {
-	l := newLink(m, i, m.links[i].shard, m.links[i].reads) // its counters are of their own
+	l := newLink(m, i, m.links[i].shard.Nodes(), m.links[i].shard.Node()) // its counters are of their own
 	if err := l.open(); err != nil {
 		return err
 	}

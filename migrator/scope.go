@@ -53,6 +53,14 @@ func (s *scope) owns(name string) bool {
 	return s.slots == nil || s.slots.Has(s.slotOf(name))
 }
 
+// firstSlot returns a slot of the shard; without slots any will do.
+func (s *scope) firstSlot() uint16 {
+	if len(s.slots) == 0 {
+		return 0
+	}
+	return s.slots[0].First
+}
+
 // collision returns an error for a key that would become one with another key of the target: its name begins with the prefix that
 // the keys of another database get.
 func (s *scope) collision(k keyspace.Key) error {

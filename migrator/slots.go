@@ -19,9 +19,6 @@ import (
 // errResharded says that slots move between the shards of the source.
 var errResharded = errors.New("surecut cannot follow slots that move between shards of the source yet: let the move end, then begin a new migration with a new Config.StateDir and an empty target (or Config.OnExisting replace); the target is not complete")
 
-// errStranger says that nothing proves that a node belongs to the shard whose slots it holds.
-var errStranger = errors.New("it holds the slots of this shard, but it was not known as one of the shard's nodes and cannot continue their stream, so that nothing proves that it was promoted in their place: nothing was deleted; begin a new migration with a new Config.StateDir and an empty target (or Config.OnExisting replace)")
-
 // holding is a shard as a link knows it.
 type holding struct {
 	primary string   // address of its primary, as last known

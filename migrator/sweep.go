@@ -57,7 +57,7 @@ func hashOf(db int, name string) uint64 {
 
 // snapshotHashes returns the hashes of the snapshot's keys, as the target names them, that fall into a part; sorted.
 func (l *link) snapshotHashes(parts, part uint64) ([]uint64, error) {
-	r := rdb.NewReader(l.snap.reader(), rdb.Options{MaxValue: 1 << 20})
+	r := rdb.NewReader(l.receiver.Snapshot().Reader(), rdb.Options{MaxValue: 1 << 20})
 	var hashes []uint64
 	for {
 		e, err := r.Next()

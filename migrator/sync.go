@@ -1,8 +1,6 @@
 package migrator
 
 import (
-	"errors"
-
 	"surecut/internal/endpoint"
 )
 
@@ -10,9 +8,6 @@ import (
 // stream itself, from 0. So nothing read at the source can be put in order with the stream: no key is copied in place of a
 // command, and no expiry is held. A connection that is lost cannot be continued: a new snapshot replaces what the target has. Nor
 // can a run that has ended; that is left to the user, for the target may be in use by then.
-
-// errSyncLost says that the stream of a source without PSYNC cannot be continued.
-var errSyncLost = errors.New("the source has no PSYNC (it came with 2.8), so what was lost or stopped cannot be continued: empty the target, since it holds keys that the source may have deleted meanwhile, and start again with a new Config.StateDir")
 
 // cannotCopy says why keys cannot be copied from the source in place of commands; "" where they can.
 func (l *link) cannotCopy() string {

@@ -9,6 +9,8 @@ import (
 
 	"surecut/e2e/servers"
 	"surecut/internal/rdb/fixtures"
+
+	"surecut/migrator/internal/receive"
 )
 
 // TestSync migrates from a source that has SYNC alone: it arrives as it was sent, says that it cannot be continued, and is not.
@@ -41,7 +43,7 @@ func TestSync(t *testing.T) {
 				t.Error("the report does not say that the source has no PSYNC")
 			}
 			compareFinal(t, target, f, nil)
-			if err := begin(t, u, dir, nil).fails(); !errors.Is(err, errSyncLost) {
+			if err := begin(t, u, dir, nil).fails(); !errors.Is(err, receive.ErrNoPSYNC) {
 				t.Errorf("resumed: %v", err)
 			}
 		})
@@ -86,7 +88,7 @@ func TestSyncLostAmongOthers(t *testing.T) {
 	r := begin(t, urls{"redis://" + p.l.Addr().String(), target.URL()}, t.TempDir(), nil)
 	poll(t, "end of the recording", func() bool { return r.m.Report().Links[0].AppliedOffset >= p.end() })
 	p.cut()
-	if err := r.fails(); !errors.Is(err, errSyncLost) {
+	if err := r.fails(); !errors.Is(err, receive.ErrNoPSYNC) {
 		t.Errorf("%v", err)
 	}
 	if got := target.Must("GET", "other"); got != "of somebody else" || p.syncs.Load() != 1 {

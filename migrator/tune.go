@@ -24,7 +24,7 @@ var sourceSettings = []struct{ name, value string }{
 // tune changes the settings of every node that is read from. The old values are on disk before anything changes.
 func (m *Migration) tune(ctx context.Context) error {
 	for _, l := range m.links {
-		addr := l.node()
+		addr := l.shard.Node()
 		c, err := m.cfg.Sides.Source.Client(ctx, addr, 0)
 		if err != nil {
 			return err

@@ -39,7 +39,7 @@ func elsewhere(err error) bool {
 
 // refusesDump says whether a server takes no DUMP.
 func (s *scan) refusesDump(ctx context.Context) (bool, error) {
-	client, err := s.l.source.d.Client(ctx, s.l.reads, 0)
+	client, err := s.l.source.d.Client(ctx, s.l.shard.Node(), 0)
 	if err != nil {
 		return false, err
 	}
@@ -116,7 +116,7 @@ func (s *scan) fieldsExpire(ctx context.Context, client rueidis.Client) (bool, e
 
 // readTyped is read without DUMP. A key that has gone is left out, or marked where it was asked for by name.
 func (s *scan) readTyped(ctx context.Context, db int, names []string, expireTimes bool) ([]scanned, error) {
-	client, err := s.l.source.d.Client(ctx, s.l.reads, db)
+	client, err := s.l.source.d.Client(ctx, s.l.shard.Node(), db)
 	if err != nil {
 		return nil, err
 	}
@@ -324,7 +324,7 @@ func (t *typed) walk(name, kind string, v keyspace.Visitor) error {
 	case changedType(err), code == "NOGROUP", code == "ERR" && strings.HasPrefix(kind, "stream"): // XINFO says no more of a key that has gone
 		return errGone
 	case code != "": // not to be taken for the target's
-		return fmt.Errorf("source %s: read %s: %s", t.s.l.reads, printable(name), err.Error())
+		return fmt.Errorf("source %s: read %s: %s", t.s.l.shard.Node(), printable(name), err.Error())
 	}
 	return err
 }

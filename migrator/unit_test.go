@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"maps"
 	"os"
@@ -14,7 +13,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -28,6 +26,7 @@ import (
 	"surecut/internal/resp"
 	"surecut/internal/spool"
 	"surecut/migrator/internal/keylist"
+	"surecut/migrator/internal/receive"
 )
 
 func TestPhases(t *testing.T) {
@@ -175,57 +174,6 @@ func TestParserOnRecordings(t *testing.T) {
 	}
 }
 
-func TestSnapshotFile(t *testing.T) {
-	const size = 300000
-	data := bytes.Repeat([]byte("0123456789"), size/10)
-	for _, c := range []struct {
-		name  string
-		limit int64
-		end   error
-	}{
-		{"whole", size, nil}, {"cut off", size, io.ErrUnexpectedEOF}, {"over its limit", size / 2, errSpoolFull},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			s, err := createSnapshot(filepath.Join(t.TempDir(), "s"), c.limit)
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer s.close()
-			var wg sync.WaitGroup
-			wg.Go(func() {
-				for rest := data; len(rest) > 0; rest = rest[min(7001, len(rest)):] {
-					if _, err := s.Write(rest[:min(7001, len(rest))]); err != nil {
-						if !errors.Is(err, errSpoolFull) {
-							t.Error(err)
-						}
-						s.finish(err)
-						return
-					}
-				}
-				s.finish(c.end)
-				s.finish(context.Canceled) // after its end, nothing changes a whole one
-			})
-			got, err := io.ReadAll(s.reader())
-			wg.Wait()
-			if c.end == nil && (err != nil || !bytes.Equal(got, data)) || c.end != nil && err == nil {
-				t.Errorf("read %d bytes, %v", len(got), err)
-			}
-			if !bytes.HasPrefix(data, got) {
-				t.Error("other bytes than were written")
-			}
-		})
-	}
-	s, err := createSnapshot(filepath.Join(t.TempDir(), "s"), size)
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.close()
-	var disk *diskError
-	if _, err := s.Write(data[:10]); !errors.As(err, &disk) || !strings.Contains(err.Error(), "Config.StateDir") {
-		t.Errorf("a file that cannot be written: %v", err)
-	}
-}
-
 func TestStateDamage(t *testing.T) {
 	good := `{"format":2,"id":"abc","source":"redis://a","target":"redis://b","lanes":4,"links":[{"name":"0","start":5,"snapshot":"loaded"}]}`
 	for _, c := range []struct{ name, why, data, want string }{
@@ -276,8 +224,9 @@ func newTestLink(t *testing.T) *link {
 	m := &Migration{cfg: DefaultConfig(), state: &state{Lanes: 3, Links: []linkState{{Name: "0"}}, TargetWasEmpty: true}}
 	m.target = &target{d: &endpoint.Deployment{}, dbs: keyspace.Databases{Home: -1}, number: 80000, dialect: command.DialectOf(80000, 0), held: command.DialectOf(60000, 0), id: "id", bytes: limiter(0), ops: limiter(0), retryFor: time.Second, can: abilities{true, true, true, true, true}}
 	m.expiring = newExpiring(1)
-	l := &link{m: m, scope: newScope(keyspace.Filter{}.To(m.target.dbs), endpoint.Shard{}, &endpoint.Deployment{}), name: "0", st: &m.state.Links[0], log: slogDiscard(), positions: newPositions(), failed: make(chan error, 1), source: &sourceReader{d: &endpoint.Deployment{}, node: func() string { return "" }}}
-	l.ledger = &ledger{log: l.log, scope: &l.scope, shard: l.primary, problems: &m.problems}
+	l := &link{m: m, scope: newScope(keyspace.Filter{}.To(m.target.dbs), endpoint.Shard{}, &endpoint.Deployment{}), name: "0", st: &m.state.Links[0], log: slogDiscard(), positions: newPositions(), failed: make(chan error, 1), source: &sourceReader{d: &endpoint.Deployment{}, node: func() string { return "" }},
+		clock: &sourceClock{}, shard: receive.NewShard(endpoint.Shard{}, "", receive.ShardConfig{}), receiver: &receive.Receiver{}}
+	l.ledger = &ledger{log: l.log, scope: &l.scope, shard: l.shard.Primary, problems: &m.problems}
 	m.links = []*link{l}
 	var err error
 	dir := t.TempDir()

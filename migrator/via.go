@@ -596,7 +596,7 @@ func (l *link) settleReach(d *dispatcher) error {
 // by now. The primary is asked as well: a replica that is read now may be behind the one that was.
 func (l *link) mayHaveReached(ctx context.Context) int64 {
 	at := l.spool.End()
-	for _, node := range []func() string{l.node, l.primary} {
+	for _, node := range []func() string{l.shard.Node, l.shard.Primary} {
 		s := *l.source
 		s.node = node
 		offset, err := s.position(ctx)

@@ -67,13 +67,13 @@ func (m *Migration) Watch(ctx context.Context) (*Watch, error) {
 
 // notices gives the pattern of the channels on which a node tells of every write.
 func (l *link) notices(ctx context.Context) (pattern string, err error) {
-	client, err := l.source.d.Client(ctx, l.reads, 0)
+	client, err := l.source.d.Client(ctx, l.shard.Node(), 0)
 	if err != nil {
-		return "", fmt.Errorf("source %s: %w", l.reads, err)
+		return "", fmt.Errorf("source %s: %w", l.shard.Node(), err)
 	}
 	config, err := client.Do(ctx, arbitrary(client, "CONFIG", "GET", "notify-keyspace-events")).AsStrMap()
 	if err != nil {
-		return "", fmt.Errorf("source %s: CONFIG GET notify-keyspace-events: %w", l.reads, err)
+		return "", fmt.Errorf("source %s: CONFIG GET notify-keyspace-events: %w", l.shard.Node(), err)
 	}
 	flags := config["notify-keyspace-events"]
 	switch {
@@ -82,7 +82,7 @@ func (l *link) notices(ctx context.Context) (pattern string, err error) {
 	case strings.Contains(flags, "A") && strings.Contains(flags, "K"):
 		return "__keyspace@*__:*", nil
 	}
-	return "", fmt.Errorf("source %s: notify-keyspace-events is %q; with AE it would tell of every write", l.reads, flags)
+	return "", fmt.Errorf("source %s: notify-keyspace-events is %q; with AE it would tell of every write", l.shard.Node(), flags)
 }
 
 // listen takes notices in until ctx ends.
@@ -95,7 +95,7 @@ func (w *Watch) listen(ctx context.Context, l *link, pattern string) {
 }
 
 func (w *Watch) receive(ctx context.Context, l *link, pattern string) error {
-	client, err := l.source.d.Client(ctx, l.reads, 0)
+	client, err := l.source.d.Client(ctx, l.shard.Node(), 0)
 	if err != nil {
 		return err
 	}

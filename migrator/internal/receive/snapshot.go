@@ -1,4 +1,4 @@
-package migrator
+package receive
 
 import (
 	"errors"
@@ -8,11 +8,8 @@ import (
 	"sync"
 )
 
-// errSpoolFull says that the disk quota is used up.
-var errSpoolFull = errors.New("the spool has reached Config.SpoolLimit: the target is slower than the source writes; raise the limit, or speed up the target, and run the same command again to resume")
-
-// snapshotFile is a link's RDB on disk: the receiver writes it, the loader follows.
-type snapshotFile struct {
+// Snapshot is a snapshot on disk, an RDB. Readers may follow it while it is being written. It is safe for concurrent use.
+type Snapshot struct {
 	f     *os.File
 	limit int64
 
@@ -23,18 +20,19 @@ type snapshotFile struct {
 	err   error // why it will not become whole
 }
 
-func createSnapshot(path string, limit int64) (*snapshotFile, error) {
+// CreateSnapshot begins a snapshot of at most limit bytes in place of any other one at the path.
+func CreateSnapshot(path string, limit int64) (*Snapshot, error) {
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("spool the snapshot: %w", err)
 	}
-	s := &snapshotFile{f: f, limit: limit}
+	s := &Snapshot{f: f, limit: limit}
 	s.grown = sync.NewCond(&s.mu)
 	return s, nil
 }
 
-// openSnapshot opens one that an earlier run has received, whole or in part.
-func openSnapshot(path string) (*snapshotFile, error) {
+// OpenSnapshot opens a snapshot that an earlier run has received.
+func OpenSnapshot(path string) (*Snapshot, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, fmt.Errorf("open the spooled snapshot: %w", err)
@@ -43,38 +41,31 @@ func openSnapshot(path string) (*snapshotFile, error) {
 	if err != nil {
 		return nil, errors.Join(err, f.Close())
 	}
-	s := &snapshotFile{f: f, size: st.Size(), whole: true}
+	s := &Snapshot{f: f, size: st.Size(), whole: true}
 	s.grown = sync.NewCond(&s.mu)
 	return s, nil
 }
 
-// Write appends; it never waits for the loader.
-func (s *snapshotFile) Write(p []byte) (int, error) {
+// Write appends, and waits for no reader.
+func (s *Snapshot) Write(p []byte) (int, error) {
 	s.mu.Lock()
 	size := s.size
 	s.mu.Unlock()
 	if size+int64(len(p)) > s.limit {
-		return 0, errSpoolFull
+		return 0, ErrFull
 	}
 	n, err := s.f.WriteAt(p, size)
 	s.mu.Lock()
 	s.size += int64(n)
 	s.mu.Unlock()
 	s.grown.Broadcast()
-	return n, snapshotFailed(err)
+	return n, onDisk("spool the snapshot", err)
 }
 
-func snapshotFailed(err error) error {
+// Finish says that no more will come: err is nil if the snapshot is whole, and then it is durable.
+func (s *Snapshot) Finish(err error) error {
 	if err == nil {
-		return nil
-	}
-	return &diskError{fmt.Errorf("spool the snapshot: %w", err)}
-}
-
-// finish says that no more will come: err nil where the snapshot is whole, which is durable then.
-func (s *snapshotFile) finish(err error) error {
-	if err == nil {
-		err = snapshotFailed(s.f.Sync())
+		err = onDisk("spool the snapshot", s.f.Sync())
 	}
 	s.mu.Lock()
 	if s.whole { // what happens to the source afterwards does not matter
@@ -87,8 +78,8 @@ func (s *snapshotFile) finish(err error) error {
 	return err
 }
 
-// close may be called while a reader waits.
-func (s *snapshotFile) close() error {
+// Close may be called while a reader waits.
+func (s *Snapshot) Close() error {
 	s.mu.Lock()
 	if !s.whole && s.err == nil {
 		s.err = os.ErrClosed
@@ -98,15 +89,15 @@ func (s *snapshotFile) close() error {
 	return s.f.Close()
 }
 
-// reader follows the file as it grows, and ends with io.EOF once it is whole.
-func (s *snapshotFile) reader() io.Reader { return &snapshotReader{s: s} }
+// Reader returns a reader from the beginning. It waits for what is still to come, and ends with io.EOF once the snapshot is whole.
+func (s *Snapshot) Reader() io.Reader { return &snapshotCursor{s: s} }
 
-type snapshotReader struct {
-	s   *snapshotFile
+type snapshotCursor struct {
+	s   *Snapshot
 	pos int64
 }
 
-func (r *snapshotReader) Read(p []byte) (int, error) {
+func (r *snapshotCursor) Read(p []byte) (int, error) {
 	s := r.s
 	s.mu.Lock()
 	for r.pos >= s.size && !s.whole && s.err == nil {

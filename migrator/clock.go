@@ -1,0 +1,45 @@
+package migrator
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"sync/atomic"
+	"time"
+
+	"surecut/internal/endpoint"
+	"surecut/internal/reply"
+)
+
+// sourceClock tells the time of a link's source by comparing it with ours.
+type sourceClock struct {
+	source *endpoint.Deployment
+	log    *slog.Logger
+	ahead  atomic.Int64 // ms
+}
+
+// now returns the source's time in Unix ms.
+func (c *sourceClock) now() int64 { return time.Now().UnixMilli() + c.ahead.Load() }
+
+// measure compares the clock of a node of the source with ours.
+func (c *sourceClock) measure(ctx context.Context, addr string) error {
+	client, err := c.source.Client(ctx, addr, 0)
+	if err != nil {
+		return fmt.Errorf("source %s: %w", addr, err)
+	}
+	before := time.Now()
+	m, err := client.Do(ctx, arbitrary(client, "TIME")).ToMessage()
+	if unknownCommand(err) {
+		c.log.Warn("the source does not tell its time (TIME came with 2.6): relative expiries are dated by the clock of this machine")
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("source %s: TIME: %w", addr, err)
+	}
+	now, err := reply.Time(&m)
+	if err != nil {
+		return fmt.Errorf("source %s: TIME: %w", addr, err)
+	}
+	c.ahead.Store(now.UnixMilli() - before.Add(time.Since(before)/2).UnixMilli())
+	return nil
+}

@@ -1,0 +1,183 @@
+package receive
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"surecut/internal/psync"
+)
+
+// session is one connection to the source, from the handshake to the loss.
+func (r *Receiver) session(ctx context.Context) error {
+	if r.legacy && r.snapshot != nil { // to ask for SYNC again would have the source make a snapshot for nothing
+		return ErrNoPSYNC
+	}
+	s, asked, err := r.connect(ctx)
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	if err := r.accept(ctx, s, asked); err != nil {
+		return err
+	}
+	if err := r.locate(ctx); err != nil {
+		return err
+	}
+	return r.receiveStream(ctx, s)
+}
+
+// connect begins a session, and refuses one that offers something else than is needed. It returns when it asked, by the source's clock.
+func (r *Receiver) connect(ctx context.Context) (s *psync.Session, asked int64, err error) {
+	if r.at, err = r.cfg.Nodes.Next(ctx); err != nil {
+		return nil, 0, err
+	}
+	conn, err := r.cfg.Dial(ctx, r.at)
+	if err != nil {
+		return nil, 0, err
+	}
+	from := psync.Config{}
+	if r.begun && r.cfg.Spool.Started() {
+		from.ReplID, from.Offset = r.cfg.Spool.ReplID(), r.cfg.Spool.End()
+	}
+	asked = r.cfg.Now()
+	if s, err = psync.Start(ctx, conn, from); err != nil {
+		return nil, 0, err // Start has closed the connection
+	}
+	r.legacy = r.legacy || s.Legacy
+	switch {
+	case s.Legacy && r.begun:
+		err = ErrNoPSYNC
+	case s.Full && r.begun: // or the spool is gone, whose end the source would have to know
+		err = r.cfg.Nodes.Refuse(r.at)
+	case s.Full && r.cfg.NoSnapshot:
+		err = ErrNotContinued
+	}
+	if err != nil {
+		s.Close()
+		return nil, 0, err
+	}
+	return s, asked, nil
+}
+
+// accept takes what precedes the stream of a session: its snapshot, or that the stream goes on.
+func (r *Receiver) accept(ctx context.Context, s *psync.Session, asked int64) error {
+	if err := r.cfg.Nodes.Settle(ctx, r.at); err != nil {
+		return err
+	}
+	if s.Full {
+		return r.receiveSnapshot(ctx, s, asked)
+	}
+	return r.goOn(s)
+}
+
+// goOn takes over the replication ID, which is another one after a failover.
+func (r *Receiver) goOn(s *psync.Session) error {
+	renamed := s.ReplID != r.cfg.Spool.ReplID()
+	if err := r.cfg.Record.StreamContinues(s.ReplID, s.Offset, renamed); err != nil || !renamed {
+		return err
+	}
+	return onDisk("name the stream in the spool", r.cfg.Spool.SetReplID(s.ReplID))
+}
+
+func (r *Receiver) receiveSnapshot(ctx context.Context, s *psync.Session, asked int64) error {
+	if r.snapshot != nil {
+		return ErrCut
+	}
+	snapshot, err := CreateSnapshot(r.cfg.SnapshotPath, r.cfg.SnapshotLimit)
+	if err != nil {
+		return err
+	}
+	r.snapshot = snapshot
+	if err := r.cfg.Spool.Start(s.ReplID, s.Offset); err != nil {
+		return &DiskError{err}
+	}
+	if err := r.cfg.Record.SnapshotBegins(Beginning{ReplID: s.ReplID, Offset: s.Offset, AskedMs: asked, Legacy: s.Legacy}); err != nil {
+		return err
+	}
+	r.ready()
+	_, err = s.CopySnapshot(ctx, snapshot, r.cfg.Received)
+	if err := snapshot.Finish(err); err != nil {
+		if !psync.Retryable(err) {
+			return fmt.Errorf("spool the snapshot: %w", err)
+		}
+		return errors.Join(ErrCut, err)
+	}
+	if r.cfg.SnapshotOnly {
+		return nil
+	}
+	r.begun = true
+	return r.cfg.Record.SnapshotIsWhole()
+}
+
+// locate notes where the source stands at the beginning of a session.
+func (r *Receiver) locate(ctx context.Context) error {
+	if r.legacy {
+		r.online.Store(0)
+		r.cfg.Log.Warn("the source has no PSYNC (it came with 2.8): if its connection is lost, everything is copied again; nothing can be compared at one offset")
+		return nil
+	}
+	offset, err := r.cfg.Offset(ctx)
+	if err != nil {
+		return err
+	}
+	r.online.Store(offset)
+	return nil
+}
+
+// receiveStream spools until the connection is lost, and acknowledges what it has.
+func (r *Receiver) receiveStream(ctx context.Context, s *psync.Session) (err error) {
+	release := s.CloseOn(ctx)
+	defer release()
+	watching, stop := context.WithCancel(ctx)
+	var beside sync.WaitGroup
+	beside.Go(func() { r.acknowledge(ctx, s) })
+	var left error
+	beside.Go(func() {
+		if left = r.cfg.Nodes.Watch(watching, r.at); left != nil {
+			s.Close()
+		}
+	})
+	defer func() {
+		s.Close()
+		stop()
+		beside.Wait()
+		if left != nil {
+			err = fmt.Errorf("%s: %w", r.at, left)
+		}
+	}()
+	buf := make([]byte, 256<<10)
+	for {
+		n, err := s.Read(buf)
+		if err != nil {
+			return err
+		}
+		if err := r.cfg.Spool.Append(time.Now().UnixMilli(), buf[:n]); err != nil {
+			return &DiskError{err}
+		}
+		if bytes.Contains(buf[:n], []byte("GETACK")) {
+			if err := s.Ack(r.cfg.Spool.End()); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// acknowledge tells the source every second what has been received, as a replica does, until the session ends.
+func (r *Receiver) acknowledge(ctx context.Context, s *psync.Session) {
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for {
+		if err := s.Ack(r.cfg.Spool.End()); err != nil {
+			return
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
