@@ -63,8 +63,10 @@ func (l *link) identify() error {
 	}
 	l.m.update(func() {
 		l.st.ReplID, l.st.StartedMs, l.st.Snapshot = print, time.Now().UnixMilli(), snapshotReceived
-		l.st.Holding = l.file.AOF
 	})
+	if l.file.AOF {
+		l.expiries.begin()
+	}
 	return l.m.saveState()
 }
 

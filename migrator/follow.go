@@ -99,7 +99,8 @@ func (l *link) reset() error {
 	l.dispatcher.Store(nil)
 	l.positions.reset()
 	l.doubts.reset()
-	l.releasing, l.resumed = nil, true
+	l.expiries.restart()
+	l.resumed = true
 	l.shard.Reset()
 	if !l.noOffsets.Load() { // its stream does not go on
 		l.m.expiring.forget() // what the target may have expired is noted for a stream that goes on
@@ -129,11 +130,11 @@ func (l *link) startOver(why error) error {
 	case len(l.m.links) > 1 && l.scope.slots == nil:
 		return fmt.Errorf("%w; which keys of the target come from this shard cannot be told: start again with a new Config.StateDir", why)
 	}
-	if err := errors.Join(l.held.Clear(), l.doubts.clear(), l.forgetReleased()); err != nil {
+	if err := errors.Join(l.expiries.clear(), l.doubts.clear()); err != nil {
 		return err
 	}
 	l.m.update(func() {
-		l.st.Again, l.st.Snapshot, l.st.Holding, l.st.Released, l.st.Lost = true, "", false, false, false
+		l.st.Again, l.st.Snapshot, l.st.Lost = true, "", false
 	})
 	l.ledger.forgetSnapshot()
 	return l.m.saveState()
@@ -167,7 +168,10 @@ func (l *link) rewind(ctx context.Context, why error) error {
 	if err := l.doubts.rewind(); err != nil {
 		return err
 	}
-	return l.holdReleased()
+	if err := l.expiries.takeBack(); err != nil {
+		return err
+	}
+	return l.m.saveState()
 }
 
 // moved tells the dispatcher that the stream goes on under another replication ID behind an offset: what was read from

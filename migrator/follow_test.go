@@ -46,30 +46,3 @@ func TestStartOver(t *testing.T) {
 		})
 	}
 }
-
-// TestReleasedAgain: what was released is held once more by a target that goes back.
-func TestReleasedAgain(t *testing.T) {
-	l := newTestLink(t)
-	l.dir = t.TempDir()
-	l.m.state.dir = l.dir
-	k := keyspace.Key{DB: 2, Name: "k"}
-	if err := l.held.Add(k); err != nil {
-		t.Fatal(err)
-	}
-	l.st.Holding = true
-	for range 2 { // the second time nothing is held
-		if err := l.endHolding(); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if l.st.Holding || !l.held.Empty() {
-		t.Fatal("still held")
-	}
-	if err := l.holdReleased(); err != nil {
-		t.Fatal(err)
-	}
-	got, ok, err := l.held.Cursor().Next()
-	if !l.st.Holding || !ok || err != nil || got != k {
-		t.Fatalf("holding %v: %v, %v, %v", l.st.Holding, got, ok, err)
-	}
-}

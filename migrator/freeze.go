@@ -107,7 +107,7 @@ func (l *link) awaitCaughtUp(ctx context.Context) (*dispatcher, error) {
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		if d := l.dispatcher.Load(); d != nil && l.caughtUp() && !l.holding() {
+		if d := l.dispatcher.Load(); d != nil && l.caughtUp() && !l.expiries.holding() {
 			return d, nil
 		}
 		select {
@@ -188,7 +188,7 @@ func (d *dispatcher) applyTo(ctx context.Context, offset int64) error {
 	if offset < d.quiet {
 		return fmt.Errorf("apply to offset %d: %w: it is no boundary between commands (%d is)", offset, errPassed, d.l.positions.dispatchedTo().offset)
 	}
-	if d.l.holding() {
+	if d.l.expiries.holding() {
 		return fmt.Errorf("apply to offset %d: %w: the source was lost meanwhile, and the target holds keys without their expiry", offset, errPassed)
 	}
 	if d.resumedEnd > 0 {

@@ -57,9 +57,14 @@ func TestFreezeWaits(t *testing.T) {
 	})
 	t.Run("not while keys are held", func(t *testing.T) {
 		l := lagging(t)
-		l.phase, l.st.Holding = caughtUp, true
+		l.phase = caughtUp
+		l.expiries.begin()
 		begun := time.Now()
-		time.AfterFunc(50*time.Millisecond, func() { l.m.update(func() { l.st.Holding = false }) })
+		time.AfterFunc(50*time.Millisecond, func() {
+			if err := l.expiries.end(); err != nil {
+				t.Error(err)
+			}
+		})
 		if _, err := l.awaitCaughtUp(t.Context()); err != nil || time.Since(begun) < 50*time.Millisecond {
 			t.Errorf("%v after %v", err, time.Since(begun))
 		}

@@ -5,23 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
 
 	"surecut/internal/keyspace"
-	"surecut/migrator/internal/keylist"
 )
-
-// holds says whether expiries that come now are held. While the list is being released they are not, unless the
-// source was lost meanwhile: what it kept for us arrives late, and is dated too late where it is relative.
-func (d *dispatcher) holds() bool {
-	d.l.m.stateMu.Lock()
-	defer d.l.m.stateMu.Unlock()
-	return d.l.st.Holding && (d.l.releasing == nil || d.l.rehold)
-}
 
 // always is the renewal of a call whose reply 0 means in any case that the target lacks the key.
 const always = math.MaxInt64
@@ -44,7 +33,7 @@ func (d *dispatcher) hold(run []call, c *sourceCommand, x call, relative bool) [
 		return d.postpone(run, c, x)
 	}
 	if strings.EqualFold(x.args[0], "PERSIST") && len(x.args) == 2 {
-		if !d.holds() {
+		if !d.l.expiries.holds() {
 			x.renew = always
 			return append(run, x)
 		}
@@ -54,7 +43,7 @@ func (d *dispatcher) hold(run []call, c *sourceCommand, x call, relative bool) [
 	if !ok {
 		return append(run, x)
 	}
-	if !d.holds() || !relative && at > d.l.clock.now()+d.l.m.cfg.HoldExpiry.Milliseconds() {
+	if !d.l.expiries.holds() || !relative && at > d.l.clock.now()+d.l.m.cfg.HoldExpiry.Milliseconds() {
 		x.renew = renews(x.args[0], at)
 		return append(run, x)
 	}
@@ -78,8 +67,8 @@ func (d *dispatcher) keepHeld(run []call, c *sourceCommand, x call) []call {
 }
 
 func (d *dispatcher) noteHeld(c *sourceCommand, name string) {
-	if err := d.l.held.Add(keyspace.Key{DB: c.db, Name: name}); err != nil {
-		d.l.fail(fmt.Errorf("write the list of held keys: %w", err))
+	if err := d.l.expiries.hold(keyspace.Key{DB: c.db, Name: name}); err != nil {
+		d.l.fail(err)
 	}
 }
 
@@ -115,8 +104,8 @@ func renews(name string, at int64) int64 {
 // holdAgain notes keys of a command that an earlier run has applied: it may have ended before the list was saved.
 func (d *dispatcher) holdAgain(c *sourceCommand) error {
 	for _, k := range d.keys {
-		if err := d.l.held.Add(keyspace.Key{DB: c.db, Name: view(c.args[k])}); err != nil {
-			return fmt.Errorf("write the list of held keys: %w", err)
+		if err := d.l.expiries.hold(keyspace.Key{DB: c.db, Name: view(c.args[k])}); err != nil {
+			return err
 		}
 	}
 	return nil
@@ -127,14 +116,14 @@ func carriesExpiry(name string) bool { return name == "RENAME" || name == "RENAM
 
 // holdCopy takes the expiry from a copy of a key: the stream lies behind, and may say before it passes that it was renewed.
 func (d *dispatcher) holdCopy(c *copied) error {
-	if c.expireAt == 0 || !d.holds() || c.expireAt > d.l.clock.now()+d.l.m.cfg.HoldExpiry.Milliseconds() {
+	if c.expireAt == 0 || !d.l.expiries.holds() || c.expireAt > d.l.clock.now()+d.l.m.cfg.HoldExpiry.Milliseconds() {
 		return nil
 	}
 	c.expireAt = 0
-	if err := d.l.held.Add(c.key); err != nil {
-		return fmt.Errorf("write the list of held keys: %w", err)
+	if err := d.l.expiries.hold(c.key); err != nil {
+		return err
 	}
-	return d.l.held.Save()
+	return d.l.expiries.list.Save()
 }
 
 // releaseHeld gives held keys their true expiry, or deletes them where the source has, once the link has nearly caught up.
@@ -144,14 +133,7 @@ func (d *dispatcher) releaseHeld(ctx context.Context) error {
 	if l.file != nil {
 		return nil // at its end
 	}
-	var holding bool
-	l.m.update(func() {
-		if l.rehold { // from the beginning, once the source is reached again
-			l.rehold, l.releasing = false, nil
-		}
-		holding = l.st.Holding
-	})
-	if !holding || !l.nearlyCaughtUp() || len(d.injections) > 0 || d.resumedEnd > 0 {
+	if !l.expiries.rewindRelease() || !l.nearlyCaughtUp() || len(d.injections) > 0 || d.resumedEnd > 0 {
 		return nil // until what an earlier run has applied is passed, keys are still added
 	}
 	if err := d.copySuspects(ctx); err != nil {
@@ -160,7 +142,7 @@ func (d *dispatcher) releaseHeld(ctx context.Context) error {
 	if !l.nearlyCaughtUp() {
 		return nil
 	}
-	if err := l.beginRelease(); err != nil {
+	if err := d.beginRelease(); err != nil {
 		return err
 	}
 	got, err := d.nextHeld(ctx)
@@ -168,7 +150,7 @@ func (d *dispatcher) releaseHeld(ctx context.Context) error {
 		return err
 	}
 	if len(got) == 0 {
-		return d.meet(ctx, d.lanes, l.endHolding) // what was injected is applied by then
+		return d.meet(ctx, d.lanes, d.endHolding) // what was injected is applied by then
 	}
 	for _, c := range got { // in the order of their offsets
 		if n := len(d.injections); n == 0 || d.injections[n-1].at < c.offset {
@@ -180,23 +162,26 @@ func (d *dispatcher) releaseHeld(ctx context.Context) error {
 	return d.catchUpTo(ctx, got[len(got)-1].offset)
 }
 
-// beginRelease remembers that from now on the target has expiries of its own.
-func (l *link) beginRelease() error {
-	first := false
-	l.m.update(func() {
-		first = !l.st.Released
-		l.st.Released = true
-	})
-	if !first {
+// beginRelease makes durable that from now on the target has expiries of its own.
+func (d *dispatcher) beginRelease() error {
+	if !d.l.expiries.beginRelease() {
 		return nil
 	}
-	return l.m.saveState()
+	return d.l.m.saveState()
+}
+
+// endHolding makes durable that no key is held any more.
+func (d *dispatcher) endHolding() error {
+	if err := d.l.expiries.end(); err != nil {
+		return err
+	}
+	return d.l.m.saveState()
 }
 
 // releaseAtEnd releases what is held when the stream has ended: the target shall not keep for ever what the source does not.
 func (d *dispatcher) releaseAtEnd(ctx context.Context) error {
 	l := d.l
-	if !l.holding() || l.held.Empty() && l.doubts.later.Empty() || d.resumedEnd > 0 {
+	if !l.expiries.holding() || l.expiries.list.Empty() && l.doubts.later.Empty() || d.resumedEnd > 0 {
 		return nil
 	}
 	if l.file != nil {
@@ -207,9 +192,9 @@ func (d *dispatcher) releaseAtEnd(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
-	l.m.update(func() { l.rehold, l.releasing = false, nil })
+	l.expiries.restart()
 	d.injections = nil
-	if err := errors.Join(d.copySuspects(ctx), l.beginRelease()); err != nil {
+	if err := errors.Join(d.copySuspects(ctx), d.beginRelease()); err != nil {
 		return err
 	}
 	for {
@@ -219,7 +204,7 @@ func (d *dispatcher) releaseAtEnd(ctx context.Context) error {
 			return nil
 		}
 		if len(got) == 0 {
-			return d.meet(ctx, d.lanes, l.endHolding)
+			return d.meet(ctx, d.lanes, d.endHolding)
 		}
 		at := l.positions.dispatchedTo()
 		var pieces []piece
@@ -243,22 +228,9 @@ func (d *dispatcher) releaseAtEnd(ctx context.Context) error {
 
 // nextHeld reads the next keys of the list on the source; none at its end.
 func (d *dispatcher) nextHeld(ctx context.Context) ([]copied, error) {
-	if d.l.releasing == nil {
-		d.l.releasing = d.l.held.Cursor()
-	}
-	var keys []keyspace.Key
-	for len(keys) < 500 {
-		k, ok, err := d.l.releasing.Next()
-		if err != nil {
-			return nil, err
-		}
-		if !ok {
-			break
-		}
-		keys = append(keys, k)
-	}
-	if len(keys) == 0 {
-		return nil, nil
+	keys, err := d.l.expiries.next(500)
+	if err != nil || len(keys) == 0 {
+		return nil, err
 	}
 	return d.l.source.read(ctx, keys, false, 0)
 }
@@ -318,66 +290,4 @@ func (d *dispatcher) catchUpTo(ctx context.Context, offset int64) error {
 	}
 	m := d.l.positions.dispatchedTo()
 	return d.inject(ctx, group{start: m.offset, startDB: m.db, received: m.received})
-}
-
-// holding says whether keys are held without their expiry.
-func (l *link) holding() bool {
-	l.m.stateMu.Lock()
-	defer l.m.stateMu.Unlock()
-	return l.st.Holding
-}
-
-// endHolding forgets the list: every key on it has its true expiry.
-func (l *link) endHolding() error {
-	l.releasing = nil
-	if err := l.keepReleased(); err != nil {
-		return fmt.Errorf("clear the list of held keys: %w", err)
-	}
-	l.m.update(func() { l.st.Holding = l.rehold })
-	return l.m.saveState()
-}
-
-func (l *link) releasedPath() string { return filepath.Join(l.dir, "released") }
-
-// keepReleased clears the list, and keeps what it held for a target that goes back to where the keys were held.
-func (l *link) keepReleased() error {
-	if l.held.Empty() {
-		return nil
-	}
-	if err := l.forgetReleased(); err != nil {
-		return err
-	}
-	if err := copyList(l.held, l.releasedPath()); err != nil {
-		return err
-	}
-	return l.held.Clear()
-}
-
-// copyList adds the keys of a list to the one at a path.
-func copyList(from *keylist.List, path string) error {
-	to, err := keylist.Open(path)
-	if err != nil {
-		return err
-	}
-	return errors.Join(from.Each(to.Add), to.Close())
-}
-
-// holdReleased puts the keys that were released last on the list again.
-func (l *link) holdReleased() error {
-	released, err := keylist.Open(l.releasedPath())
-	if err != nil {
-		return fmt.Errorf("hold keys again: %w", err)
-	}
-	if err := errors.Join(released.Each(l.held.Add), released.Close(), l.held.Save()); err != nil {
-		return fmt.Errorf("hold keys again: %w", err)
-	}
-	l.m.update(func() { l.st.Holding = l.st.Holding || !l.held.Empty() })
-	return l.m.saveState()
-}
-
-func (l *link) forgetReleased() error {
-	if err := os.Remove(l.releasedPath()); !errors.Is(err, os.ErrNotExist) {
-		return err
-	}
-	return nil
 }

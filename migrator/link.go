@@ -20,7 +20,6 @@ import (
 	"surecut/internal/files"
 	"surecut/internal/rdb"
 	"surecut/internal/spool"
-	"surecut/migrator/internal/keylist"
 	"surecut/migrator/internal/receive"
 )
 
@@ -66,7 +65,7 @@ type link struct {
 	cut       atomic.Int64  // bytes at its end that were dropped
 	spool     *spool.Log
 	receiver  *receive.Receiver // nil where nothing is received
-	held      *keylist.List     // keys that the target holds without their expiry until the link has caught up; see hold.go
+	expiries  expiries
 	doubts    *doubts
 	scripts   *scripts
 	source    *sourceReader
@@ -79,8 +78,6 @@ type link struct {
 	moved   atomic.Pointer[moved] // for the dispatcher
 
 	dispatcher atomic.Pointer[dispatcher]
-	releasing  *keylist.Cursor // of the dispatcher
-	rehold     bool            // the source was lost: what is held must be released anew; guarded by stateMu
 	ended      chan struct{}
 	failed     chan error
 
@@ -94,7 +91,7 @@ func newLink(m *Migration, i int, nodes endpoint.Shard, node string) *link {
 	source := m.cfg.Sides.Source
 	l := &link{m: m, name: st.Name, st: st, dir: filepath.Join(m.cfg.StateDir, "link-"+st.Name), resumed: m.resumed,
 		log: slog.With("link", st.Name, "source", nodes.Primary.Addr), scope: newScope(m.cfg.Filter.To(m.target.dbs), nodes, source),
-		ended: make(chan struct{}), failed: make(chan error, 1), positions: newPositions()}
+		ended: make(chan struct{}), failed: make(chan error, 1), positions: newPositions(), expiries: expiries{state: st.Expiries}}
 	l.clock = &sourceClock{source: source, log: l.log}
 	l.shard = receive.NewShard(nodes, node, receive.ShardConfig{
 		Source:      source,
@@ -253,7 +250,7 @@ func (l *link) open() error {
 		return fmt.Errorf("Config.StateDir: %w", err)
 	}
 	var err error
-	if l.held, err = keylist.Open(filepath.Join(l.dir, "held")); err != nil {
+	if err = l.expiries.open(l.dir); err != nil {
 		return err
 	}
 	if l.doubts, err = openDoubts(l.dir); err != nil {
@@ -300,7 +297,7 @@ func (l *link) alignSpool(ctx context.Context) error {
 
 func (l *link) close() error {
 	l.aside.close()
-	err := errors.Join(l.held.Close(), l.doubts.close(), l.scripts.close())
+	err := errors.Join(l.expiries.list.Close(), l.doubts.close(), l.scripts.close())
 	if l.spool != nil {
 		err = errors.Join(err, l.spool.Close())
 	}
@@ -351,7 +348,7 @@ func (l *link) loadSnapshot(ctx, receiving context.Context) error {
 	resumed := l.snapshotStage() == snapshotReceived && l.resumed
 	ld := &loader{l: l, replace: resumed, hold: l.m.cfg.Mode != ModeFull && l.m.cfg.HoldExpiry > 0 && l.spool != nil && !l.noOffsets.Load()}
 	if ld.hold {
-		l.m.update(func() { l.st.Holding = true })
+		l.expiries.begin()
 	}
 	if err := l.loadWhole(ctx, ld); err != nil {
 		return err
@@ -452,7 +449,7 @@ func (l *link) stream(ctx, receiving context.Context) error {
 	}
 	if l.resumed && l.m.cfg.HoldExpiry > 0 && l.file == nil {
 		// while nobody applied anything, the target has gone on to expire; and what an earlier run held, it may not have noted
-		l.m.update(func() { l.st.Holding = true })
+		l.expiries.begin()
 		if err := l.m.saveState(); err != nil {
 			return err
 		}

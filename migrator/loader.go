@@ -78,7 +78,7 @@ func (ld *loader) load(ctx context.Context, from entries) error {
 	if err := g.Wait(); err != nil {
 		return err
 	}
-	return ld.l.held.Save()
+	return ld.l.expiries.list.Save()
 }
 
 func (ld *loader) read(ctx context.Context) error {
@@ -183,8 +183,8 @@ func (ld *loader) key(ctx context.Context, e *rdb.Entry) error {
 	// Of a key that stays as the target has it, the source's expiry is nobody's business; which do is known by the reply only.
 	keeps := l.m.cfg.OnExisting == ExistingKeep
 	if ld.hold && !keeps && e.ExpireAt > 0 && e.ExpireAt < l.clock.now()+l.m.cfg.HoldExpiry.Milliseconds() {
-		if err := l.held.Add(k); err != nil {
-			return fmt.Errorf("write the list of held keys: %w", err)
+		if err := l.expiries.hold(k); err != nil {
+			return err
 		}
 		lk.expireAt = 0
 	}
@@ -192,8 +192,8 @@ func (ld *loader) key(ctx context.Context, e *rdb.Entry) error {
 		l.notePassed(e, k)
 	}
 	if postpones && e.ExpireAt > 0 {
-		if err := l.held.Add(k); err != nil {
-			return fmt.Errorf("write the list of held keys: %w", err)
+		if err := l.expiries.hold(k); err != nil {
+			return err
 		}
 		lk.expireAt = postponed(e.ExpireAt)
 	}

@@ -403,6 +403,6 @@ func (m *Migration) update(f func()) {
 func (m *Migration) saveState() error {
 	m.stateMu.Lock()
 	defer m.stateMu.Unlock()
-	m.noteCounters()
+	m.gather()
 	return m.state.save()
 }

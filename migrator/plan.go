@@ -68,7 +68,7 @@ func (d *dispatcher) planKeyed(c *sourceCommand, spec *command.Spec, received in
 	}
 	d.keys = keys
 	verdict := d.judge(c, keys)
-	if (d.resumedEnd > 0 && (spec.Expires || spec.Name == "PERSIST" || d.asks(c, spec)) || carriesExpiry(spec.Name)) && d.l.holding() {
+	if (d.resumedEnd > 0 && (spec.Expires || spec.Name == "PERSIST" || d.asks(c, spec)) || carriesExpiry(spec.Name)) && d.l.expiries.holding() {
 		if err := d.holdAgain(c); err != nil {
 			return plan{}, err
 		}
@@ -351,7 +351,7 @@ func (d *dispatcher) planScript(c *sourceCommand, spec *command.Spec) (plan, err
 		return plan{}, err
 	}
 	d.keys = keys
-	if d.l.holding() { // it may set or pass on expiries, or have done so in an earlier run
+	if d.l.expiries.holding() { // it may set or pass on expiries, or have done so in an earlier run
 		if err := d.holdAgain(c); err != nil {
 			return plan{}, err
 		}
@@ -463,10 +463,10 @@ func (d *dispatcher) planAcrossDatabases(c *sourceCommand, spec *command.Spec, r
 		return plan{}, err
 	}
 	renamed := d.l.scope.DBPrefix[c.db]+d.l.scope.DBPrefix[to] != ""
-	if d.l.holding() { // the first may be held, and takes that along; an earlier run may have ended before it noted that
+	if d.l.expiries.holding() { // the first may be held, and takes that along; an earlier run may have ended before it noted that
 		for _, k := range both {
-			if err := d.l.held.Add(k); err != nil {
-				return plan{}, fmt.Errorf("write the list of held keys: %w", err)
+			if err := d.l.expiries.hold(k); err != nil {
+				return plan{}, err
 			}
 			if !d.distrusts() {
 				continue

@@ -92,7 +92,7 @@ func (p *passedFields) HashField(_, _ []byte, expireAt int64) error {
 // endPostponing gives every key of the held list its true expiry, which deletes those that have expired. It may be repeated: a key
 // that has its true expiry already is left alone.
 func (d *dispatcher) endPostponing(ctx context.Context) error {
-	list := d.l.held.Cursor()
+	list := d.l.expiries.list.Cursor()
 	for {
 		keys := map[uint16][]keyspace.Key{}
 		n := 0
@@ -112,7 +112,7 @@ func (d *dispatcher) endPostponing(ctx context.Context) error {
 			keys[slot] = append(keys[slot], keyspace.Key{DB: db, Name: k.Name})
 		}
 		if n == 0 {
-			return d.l.endHolding()
+			return d.endHolding()
 		}
 		if err := d.l.aside.unpostpone(ctx, keys); err != nil {
 			return fmt.Errorf("give keys their expiry: %w", err)

@@ -45,9 +45,9 @@ func (l *link) keepCheckpoint(ctx, receiving context.Context) error {
 		switch {
 		case receiving.Err() != nil:
 			l.advance(draining)
-		case l.at(streaming) && l.nearlyCaughtUp() && !l.holding():
+		case l.at(streaming) && l.nearlyCaughtUp() && !l.expiries.holding():
 			l.advance(caughtUp)
-		case l.at(caughtUp) && (!l.nearlyCaughtUp() || l.holding()):
+		case l.at(caughtUp) && (!l.nearlyCaughtUp() || l.expiries.holding()):
 			l.advance(streaming)
 		}
 	}
@@ -72,7 +72,7 @@ func (l *link) saveCheckpoint(ctx context.Context, at mark) error {
 		l.m.stateMu.Lock()
 		replID := l.st.ReplID
 		l.m.stateMu.Unlock()
-		if err := errors.Join(l.held.Save(), l.doubts.later.Save(), l.scripts.save()); err != nil {
+		if err := errors.Join(l.expiries.list.Save(), l.doubts.later.Save(), l.scripts.save()); err != nil {
 			return err
 		}
 		err := l.m.target.saveLink(ctx, l.name, saved, "replication_id", replID, "offset", fmt.Sprint(at.offset),

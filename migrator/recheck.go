@@ -21,10 +21,7 @@ const mostTouched = 1 << 20
 
 // distrusts says whether keys of the target may have expired that the source had when it ran the commands that come now.
 func (d *dispatcher) distrusts() bool {
-	d.l.m.stateMu.Lock()
-	released := d.l.st.Released
-	d.l.m.stateMu.Unlock()
-	return released && d.holds() && d.l.file == nil
+	return d.l.expiries.distrusts() && d.l.file == nil
 }
 
 // touch says whether a key comes for the first time since the set was cleared.
@@ -67,7 +64,7 @@ func expiresFields(name string) bool {
 
 // suspect notes keys that a command makes of others, or that an earlier run changed without having seen the replies.
 func (d *dispatcher) suspect(c *sourceCommand, spec *command.Spec) error {
-	if !d.holds() || d.l.file != nil {
+	if !d.l.expiries.holds() || d.l.file != nil {
 		return nil
 	}
 	several := (spec.Class == command.Script || spec.Class == command.Ordinary && len(d.keys) > 1) && d.distrusts()

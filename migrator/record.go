@@ -31,12 +31,8 @@ func (r linkRecord) SnapshotIsWhole() error {
 // have renewed. What was read from the source beyond the end of a stream that has another name now is void.
 func (r linkRecord) StreamContinues(replID string, offset int64, renamed bool) error {
 	l := r.l
-	holding := l.m.cfg.HoldExpiry > 0
-	l.m.update(func() {
-		l.st.ReplID = replID
-		l.st.Holding = l.st.Holding || holding
-		l.rehold = holding
-	})
+	l.expiries.beginAgain(l.m.cfg.HoldExpiry > 0)
+	l.m.update(func() { l.st.ReplID = replID })
 	if renamed {
 		l.moved.Store(&moved{behind: offset})
 	}

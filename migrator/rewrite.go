@@ -15,7 +15,7 @@ func (d *dispatcher) rewritten(c *sourceCommand, spec *command.Spec, received in
 	d.forms = append(d.forms[:0], c.args)
 	calls = d.forms
 	if spec.Expires {
-		if d.l.holding() {
+		if d.l.expiries.holding() {
 			dialect = d.l.m.target.held
 		}
 		cmds, changed := spec.AbsoluteExpiry(d.dated[:0], c.args, received+d.l.clock.ahead.Load(), dialect)

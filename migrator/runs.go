@@ -42,10 +42,10 @@ func (m *Migration) allRuns(this Counters) AllRuns {
 	return all
 }
 
-// noteCounters puts the counters of all runs into the state that is about to be saved. The caller holds stateMu.
-func (m *Migration) noteCounters() {
+// gather puts into the state that is about to be saved what others keep: counters of all runs, and expiries. The caller holds stateMu.
+func (m *Migration) gather() {
 	for _, l := range m.links {
-		l.st.Counted = l.ledger.allRuns()
+		l.st.Counted, l.st.Expiries = l.ledger.allRuns(), l.expiries.stored()
 	}
 }
 

@@ -4,7 +4,7 @@ package migrator
 // that was stopped while commands were still to be applied, or while keys were held without their expiry.
 func (m *Migration) Settled() bool {
 	for _, l := range m.links {
-		if l.holding() {
+		if l.expiries.holding() {
 			return false
 		}
 		if r := l.report(); r.AppliedOffset < r.Offset {

@@ -165,8 +165,8 @@ func (d *dispatcher) swap(ctx context.Context, c *sourceCommand) error {
 	if d.applied(0, c.end) {
 		return d.copySwapped(ctx, first, second, c.end)
 	}
-	if d.l.holding() {
-		if err := d.l.held.Swap(first, second); err != nil {
+	if d.l.expiries.holding() {
+		if err := d.l.expiries.list.Swap(first, second); err != nil {
 			return fmt.Errorf("swap held keys: %w", err)
 		}
 		if err := d.l.doubts.later.Swap(first, second); err != nil {

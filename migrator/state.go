@@ -14,8 +14,8 @@ import (
 )
 
 // stateFormat is the version of the state directory: migration.json and the lists of keys beside it. A change that an older surecut cannot
-// read raises it.
-const stateFormat = 2
+// read raises it. Format 2 is read as well: upgrade makes it format 3.
+const stateFormat = 3
 
 // state is what a migration remembers in its directory (migration.json); the target holds the rest.
 type state struct {
@@ -49,20 +49,19 @@ const (
 )
 
 type linkState struct {
-	Name      string   `json:"name"`
-	Shard     string   `json:"shard"`
-	ReplID    string   `json:"replication_id"`
-	Start     int64    `json:"start"`          // offset before the first byte of the stream
-	StartedMs int64    `json:"started_ms"`     // source's clock when the snapshot was asked for
-	Sync      bool     `json:"sync,omitempty"` // the source has no PSYNC: its offsets are counted here, from 0
-	StreamDB  int      `json:"stream_db"`      // database selected at Start
-	Snapshot  string   `json:"snapshot"`
-	Holding   bool     `json:"holding"`           // keys are held without their expiry
-	Released  bool     `json:"released"`          // some were not held any more, so that the target may have expired them
-	Primary   string   `json:"primary,omitempty"` // of the shard when the link was last connected
-	Again     bool     `json:"again,omitempty"`   // the next snapshot replaces what an earlier one has brought
-	Counted   Counters `json:"counted"`           // by all runs, when the state was last saved
-	Reach     int64    `json:"reach,omitempty"`   // of a target behind a proxy: how far the stream may have been applied at most
+	Name      string    `json:"name"`
+	Shard     string    `json:"shard"`
+	ReplID    string    `json:"replication_id"`
+	Start     int64     `json:"start"`          // offset before the first byte of the stream
+	StartedMs int64     `json:"started_ms"`     // source's clock when the snapshot was asked for
+	Sync      bool      `json:"sync,omitempty"` // the source has no PSYNC: its offsets are counted here, from 0
+	StreamDB  int       `json:"stream_db"`      // database selected at Start
+	Snapshot  string    `json:"snapshot"`
+	Expiries  heldState `json:"expiries,omitempty"`
+	Primary   string    `json:"primary,omitempty"` // of the shard when the link was last connected
+	Again     bool      `json:"again,omitempty"`   // the next snapshot replaces what an earlier one has brought
+	Counted   Counters  `json:"counted"`           // by all runs, when the state was last saved
+	Reach     int64     `json:"reach,omitempty"`   // of a target behind a proxy: how far the stream may have been applied at most
 
 	// Of a source cluster.
 	Slots string   `json:"slots,omitempty"` // what the shard held when the migration began, "0-5460,7000-7000"
@@ -101,6 +100,9 @@ func openState(dir string) (s *state, resumed bool, err error) {
 	if err == nil {
 		err = json.Unmarshal(data, s)
 	}
+	if err == nil && s.Format == 2 {
+		err = s.upgrade(data)
+	}
 	if err != nil {
 		return nil, false, fmt.Errorf("Config.StateDir: read %s: %w", s.path(), err)
 	}
@@ -113,6 +115,22 @@ func openState(dir string) (s *state, resumed bool, err error) {
 	return s, true, nil
 }
 
+// upgrade reads what format 2 had in other fields.
+func (s *state) upgrade(data []byte) error {
+	var old struct {
+		Links []struct{ Holding, Released bool }
+	}
+	if err := json.Unmarshal(data, &old); err != nil {
+		return err
+	}
+	for i, l := range old.Links {
+		st := &s.Links[i]
+		st.Expiries = map[[2]bool]heldState{{true, false}: heldFirst, {true, true}: heldAgain, {false, true}: allReleased}[[2]bool{l.Holding, l.Released}]
+	}
+	s.Format = stateFormat
+	return nil
+}
+
 // validate refuses what no run has written.
 func (s *state) validate() error {
 	if s.ID == "" || s.Source == "" || s.Target == "" || s.Lanes < 1 || len(s.Links) == 0 {
@@ -123,6 +141,9 @@ func (s *state) validate() error {
 		case "", snapshotReceiving, snapshotReceived, snapshotLoaded:
 		default:
 			return fmt.Errorf("link %d: unknown progress of its snapshot %q", i, l.Snapshot)
+		}
+		if !l.Expiries.valid() {
+			return fmt.Errorf("link %d: unknown state of its expiries %q", i, l.Expiries)
 		}
 		if l.Name == "" || filepath.Base(l.Name) != l.Name || l.Start < 0 || l.StreamDB < 0 {
 			return fmt.Errorf("link %d: name %q, start %d, database %d", i, l.Name, l.Start, l.StreamDB)

@@ -25,7 +25,6 @@ import (
 	"surecut/internal/rdb/fixtures"
 	"surecut/internal/resp"
 	"surecut/internal/spool"
-	"surecut/migrator/internal/keylist"
 	"surecut/migrator/internal/receive"
 )
 
@@ -175,15 +174,16 @@ func TestParserOnRecordings(t *testing.T) {
 }
 
 func TestStateDamage(t *testing.T) {
-	good := `{"format":2,"id":"abc","source":"redis://a","target":"redis://b","lanes":4,"links":[{"name":"0","start":5,"snapshot":"loaded"}]}`
+	good := `{"format":3,"id":"abc","source":"redis://a","target":"redis://b","lanes":4,"links":[{"name":"0","start":5,"snapshot":"loaded"}]}`
 	for _, c := range []struct{ name, why, data, want string }{
 		{"good", "what a run wrote", good, ""},
 		{"empty", "a crash of the file system", "", "migration.json"},
 		{"cut off", "half a file", good[:len(good)/2], "migration.json"},
 		{"no object", "", "[]", "migration.json"},
-		{"other format", "a newer surecut", strings.Replace(good, `"format":2`, `"format":3`, 1), "format 3"},
-		{"older format", "its lists of keys are others", strings.Replace(good, `"format":2`, `"format":1`, 1), "format 1"},
-		{"nothing in it", "valid JSON is not enough", `{"format":2}`, "damaged"},
+		{"other format", "a newer surecut", strings.Replace(good, `"format":3`, `"format":4`, 1), "format 4"},
+		{"older format", "its lists of keys are others", strings.Replace(good, `"format":3`, `"format":1`, 1), "format 1"},
+		{"nothing in it", "valid JSON is not enough", `{"format":3}`, "damaged"},
+		{"unknown expiries", "", strings.Replace(good, `"start":5`, `"start":5,"expiries":"lost"`, 1), "damaged"},
 		{"no lanes", "a division by them", strings.Replace(good, `"lanes":4`, `"lanes":0`, 1), "damaged"},
 		{"unknown progress", "", strings.Replace(good, "loaded", "lost", 1), "damaged"},
 		{"name of a link", "it is a path", strings.Replace(good, `"name":"0"`, `"name":"../x"`, 1), "damaged"},
@@ -230,7 +230,7 @@ func newTestLink(t *testing.T) *link {
 	m.links = []*link{l}
 	var err error
 	dir := t.TempDir()
-	if l.held, err = keylist.Open(filepath.Join(dir, "held")); err != nil {
+	if err = l.expiries.open(dir); err != nil {
 		t.Fatal(err)
 	}
 	if l.doubts, err = openDoubts(dir); err != nil {
@@ -239,7 +239,7 @@ func newTestLink(t *testing.T) *link {
 	if l.scripts, err = openScripts(filepath.Join(dir, "scripts")); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { l.held.Close(); l.doubts.close(); l.scripts.close() })
+	t.Cleanup(func() { l.expiries.list.Close(); l.doubts.close(); l.scripts.close() })
 	return l
 }
 
@@ -315,7 +315,7 @@ func TestPlan(t *testing.T) {
 		{name: "expiry", command: "PEXPIREAT a 4000000000000", want: "0:PEXPIREAT a 4000000000000"},
 		{name: "relative expiry", command: "EXPIRE a 100", want: "0:PEXPIREAT a 150000"},
 		{name: "lower case", command: "set a v ex 100", want: "0:SET a v PXAT 150000"},
-		{name: "held", why: "it may be renewed", command: "SET a v EX 100", change: func(l *link) { l.st.Holding = true }, want: "0:SET a v|0:EXISTS a|0:PERSIST a"},
+		{name: "held", why: "it may be renewed", command: "SET a v EX 100", change: func(l *link) { l.expiries.begin() }, want: "0:SET a v|0:EXISTS a|0:PERSIST a"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			l := newTestLink(t)
@@ -593,7 +593,9 @@ func TestHeldAgain(t *testing.T) {
 		c.command, _, released = strings.Cut(c.command, ",")
 		for _, again := range []bool{false, true} {
 			l := newTestLink(t)
-			l.st.Holding, l.st.Released = true, released
+			if l.expiries.begin(); released {
+				l.expiries.beginRelease()
+			}
 			cp := &checkpoint{offset: 100, units: map[unit]int64{}}
 			if again {
 				cp.units = map[unit]int64{0: 200, 1: 200, 2: 200}
@@ -607,7 +609,7 @@ func TestHeldAgain(t *testing.T) {
 				t.Errorf("%s: would be applied twice", c.command)
 			}
 			got := map[string]bool{}
-			if err := l.held.Each(func(k keyspace.Key) error { got[fmt.Sprint(k)] = true; return nil }); err != nil {
+			if err := l.expiries.list.Each(func(k keyspace.Key) error { got[fmt.Sprint(k)] = true; return nil }); err != nil {
 				t.Fatal(err)
 			}
 			if s := fmt.Sprint(slices.Sorted(maps.Keys(got))); s != c.want {
