@@ -274,14 +274,14 @@ func TestEveryPageInBrowser(t *testing.T) {
 }
 
 // TestScreenshots leaves pictures of every report in the directory SURECUT_SCREENSHOTS, to be looked at by eye.
-func TestScreenshots(t *testing.T) {
+func TestScreenshotsInBrowser(t *testing.T) {
 	dir := os.Getenv("SURECUT_SCREENSHOTS")
 	if dir == "" {
 		return // nothing is claimed: the tests above hold the pages to what they must do
 	}
 	b := newBrowser(t)
 	shots := samples(t)
-	shots["verify-real"] = sampleVerify(realFindings()...)
+	shots["verify-real"] = wholeVerify(realFindings()...)
 	b.open(t, shots["verify-real"]) // docs/verify-report.png of the README
 	b.do(t, chromedp.EmulateViewport(1180, 1420))
 	shot(t, b, filepath.Join(dir, "verify-report.png"), chromedp.CaptureScreenshot())
