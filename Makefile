@@ -11,6 +11,8 @@ BIN := $(CURDIR)/bin
 FUZZTIME ?= 20s
 # How many schedules of writes, lag and readings make torture plays against the verifier's judging; some 400,000 take a minute.
 SCHEDULES ?= 5000000
+# How many elements of 500 KB each key of TestHugeElements has under make torture; make servers has 30.
+HUGE_ELEMENTS ?= 100
 # A test binary that hangs must not take the build with it.
 TEST := go test -race -timeout 25m
 
@@ -79,9 +81,10 @@ bench:
 fuzz:
 	scripts/fuzz.sh $(FUZZTIME)
 
-# What takes long and seldom finds anything: millions of schedules for the judging, then every fuzz target.
-torture: fuzz
+# What takes long and seldom finds anything: every fuzz target, millions of schedules for the judging, then larger values.
+torture: fuzz images
 	SURECUT_SCHEDULES=$(SCHEDULES) go test -count=1 -timeout 3h -v -run 'TestSchedules$$' ./verifier
+	SURECUT_HUGE_ELEMENTS=$(HUGE_ELEMENTS) $(TEST) -count=1 -tags servers -run 'TestHugeElements$$' ./verifier
 
 clean:
 	rm -rf $(BIN) surecut out demo-out
