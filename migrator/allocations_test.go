@@ -24,7 +24,7 @@ func TestStreamAllocations(t *testing.T) {
 			p := parserOf(t, spoolOf(t, encode(lines...), 64<<10), &keyspace.Filter{}, 0)
 			l := newTestLink(t)
 			l.m.slotted = true // of a cluster, each command is looked at for slots that move
-			d, w := newTestDispatcher(l, &checkpoint{offset: 100}), l.m.target.newWriter()
+			d, w := newTestDispatcher(l, &checkpoint{offset: 100}), newTestWriter(l)
 			to, sent := &pipe{}, int64(0)
 			drain := func() {
 				for _, n := range d.lanes {

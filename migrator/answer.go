@@ -8,6 +8,7 @@ import (
 
 	"github.com/redis/rueidis"
 
+	"surecut/internal/endpoint"
 	"surecut/internal/resp"
 )
 
@@ -67,6 +68,31 @@ func messageOf(m *rueidis.RedisMessage) answer {
 		return answer{kind: answerBulk}
 	}
 	return answer{kind: answerStatus, text: text}
+}
+
+// count reads a reply that is a number.
+func (a answer) count() (int64, error) {
+	if a.err == nil && a.kind != answerInt {
+		return 0, errors.New("the reply is no number")
+	}
+	return a.n, a.err
+}
+
+// hindered says that nobody knows whether the call was run, and that another one would fare no better for now.
+func (a answer) hindered() bool {
+	code := endpoint.Code(a.err)
+	return a.err != nil && !errors.Is(a.err, errKeyTooLong) && (code == "" || endpoint.Unreached(a.err) || passing(code))
+}
+
+// final returns the error of a target that takes nothing any more.
+func (a answer) final(addr string) error {
+	switch endpoint.Code(a.err) {
+	case "OOM":
+		return fmt.Errorf("target %s: %w", addr, errTargetFull)
+	case "NOAUTH", "NOPERM", "WRONGPASS":
+		return fmt.Errorf("target %s: %w", addr, a.err)
+	}
+	return nil
 }
 
 // Bounds of what is read of replies.

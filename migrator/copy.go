@@ -242,7 +242,7 @@ func (d *dispatcher) copyKeys(ctx context.Context, keys []keyspace.Key, end int6
 		if txs, lost, err = d.copyTransactions(got, end); err != nil {
 			return err
 		}
-		if err := d.l.aside.commit(ctx, txs); err != nil {
+		if err := d.l.writer.commit(ctx, txs); err != nil {
 			return err
 		}
 		for _, x := range txs {
@@ -282,7 +282,7 @@ func (d *dispatcher) copyTransactions(got []copied, end int64) (txs []*transacti
 			i := slices.IndexFunc(txs, func(x *transaction) bool { return !t.cluster && x.end == reached })
 			if i < 0 {
 				i = len(txs)
-				txs = append(txs, &transaction{link: d.l, slot: slot, end: reached, fence: map[keyspace.Key]int64{}})
+				txs = append(txs, &transaction{slot: slot, end: reached, fence: map[keyspace.Key]int64{}})
 			}
 			x = txs[i]
 			x.units = append(x.units, u)

@@ -10,11 +10,15 @@
 // What the four share are small types with a lock of their own: scope (which keys a link carries), positions (how far it has come),
 // doubts (which keys it has still to copy), ledger (how each key and command has ended).
 //
+// Loader, dispatcher and lanes write to the target by a writer each. There are two: direct writes to each node by itself, in transactions;
+// proxied writes through a proxy, which has none. Which one a target gets is decided where it is opened, and what else depends on that is asked
+// of its abilities.
+//
 // Every key belongs to one lane, by its slot. The target remembers per unit (a slot of a cluster, a lane of
 // a standalone server) the offset up to which it has applied the unit, and that record is written in the
 // transaction that applies the commands. So a crash at any instant, followed by a restart, applies every command once.
 //
-// Through a proxy there is no MULTI, so that nothing can be applied once by itself: see viaProxy.
+// Through a proxy there is no MULTI, so that nothing can be applied once by itself: see proxied.
 //
 // What a target cannot run (a command across slots, a command that failed) is settled by copying the resulting
 // keys: the dispatcher stops between two commands, the source is read at an offset at or after that point, and

@@ -111,8 +111,8 @@ func (l *link) reset() error {
 		l.log.Debug("left behind", "error", err)
 	default:
 	}
-	l.aside.close()
-	l.aside = l.m.target.newWriter()
+	l.writer.close()
+	l.writer = l.newWriter()
 	l.advance(handshake)
 	return l.receiver.Reset()
 }
@@ -144,7 +144,7 @@ func (l *link) startOver(why error) error {
 func (l *link) forgetCheckpoints(ctx context.Context) error {
 	t := l.m.target
 	keys := []ownKey{t.ownKey(t.linkKey(l.name))}
-	for u := range unit(l.m.unitCount()) {
+	for u := range unit(l.m.target.units()) {
 		keys = append(keys, t.ownUnit(l.name, u))
 	}
 	return t.retry(ctx, func() (again, err error) { return t.forgetOwn(ctx, keys), ctx.Err() })

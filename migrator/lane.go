@@ -54,11 +54,20 @@ const (
 	laneBatchItems = 512
 )
 
+// committer applies transactions to the target.
+type committer interface {
+	// commit applies transactions, in their order as far as they share a unit. It returns when the target has answered for all of them; calls
+	// that the target refused are in failed.
+	commit(ctx context.Context, txs []*transaction) error
+
+	close()
+}
+
 // lane applies the commands of its slots, in order.
 type lane struct {
 	l  *link
 	id int
-	w  *writer
+	w  committer
 
 	mu       sync.Mutex
 	changed  *sync.Cond // queue or inflight
@@ -84,7 +93,7 @@ type pastFence struct {
 }
 
 func newLane(l *link, id int) *lane {
-	n := &lane{l: l, id: id, w: l.m.target.newWriter(), forget: map[unit][]pastFence{}, byUnit: map[unit]*transaction{}, sizes: map[unit]int{}}
+	n := &lane{l: l, id: id, w: l.newWriter(), forget: map[unit][]pastFence{}, byUnit: map[unit]*transaction{}, sizes: map[unit]int{}}
 	n.changed = sync.NewCond(&n.mu)
 	return n
 }
@@ -271,7 +280,7 @@ func (n *lane) unitOf(slot uint16) unit {
 
 func (n *lane) transaction(it *item) *transaction {
 	u := n.unitOf(it.slot)
-	x := &transaction{link: n.l, slot: it.slot, units: []unit{u}, end: it.end, calls: it.calls}
+	x := &transaction{slot: it.slot, units: []unit{u}, end: it.end, calls: it.calls}
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.forget[u] = slices.DeleteFunc(n.forget[u], func(f pastFence) bool {

@@ -69,7 +69,7 @@ type link struct {
 	doubts    *doubts
 	scripts   *scripts
 	source    *sourceReader
-	aside     *writer // what the dispatcher applies itself
+	writer    writer // of the dispatcher
 	clock     *sourceClock
 	noOffsets atomic.Bool // the source has no PSYNC, and tells no offsets
 
@@ -256,7 +256,7 @@ func (l *link) open() error {
 	if l.doubts, err = openDoubts(l.dir); err != nil {
 		return err
 	}
-	l.aside = l.m.target.newWriter()
+	l.writer = l.newWriter()
 	if l.scripts, err = openScripts(filepath.Join(l.dir, "scripts")); err != nil {
 		return err
 	}
@@ -296,7 +296,7 @@ func (l *link) alignSpool(ctx context.Context) error {
 }
 
 func (l *link) close() error {
-	l.aside.close()
+	l.writer.close()
 	err := errors.Join(l.expiries.list.Close(), l.doubts.close(), l.scripts.close())
 	if l.spool != nil {
 		err = errors.Join(err, l.spool.Close())
@@ -438,7 +438,7 @@ func (l *link) snapshotPath() string { return filepath.Join(l.dir, "snapshot.rdb
 func (l *link) stream(ctx, receiving context.Context) error {
 	var cp *checkpoint
 	err := l.m.target.retry(ctx, func() (again, err error) {
-		cp, err = l.m.target.loadCheckpoint(ctx, l.name, l.m.unitCount())
+		cp, err = l.m.target.loadCheckpoint(ctx, l.name, l.m.target.units())
 		return classify("", err)
 	})
 	if err != nil {

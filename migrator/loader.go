@@ -6,12 +6,10 @@ import (
 	"fmt"
 	"io"
 	"strconv"
-	"time"
 
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sync/semaphore"
 
-	"surecut/internal/command"
 	"surecut/internal/endpoint"
 	"surecut/internal/keyspace"
 	"surecut/internal/rdb"
@@ -23,6 +21,22 @@ const (
 	loadBatchKeys  = 512
 	loadHeldBytes  = 32 << 20
 )
+
+// restorer writes values of a snapshot to the target, and deletes them. Keys of one call are different ones.
+type restorer interface {
+	// restore writes a batch, and calls settle once for each key: with nil when the target has its value, or with what the target says
+	// against it. Its own error, or that of settle, ends the load.
+	restore(ctx context.Context, b *batch, settle func(k *loadKey, refused *refusedError) error) error
+
+	// rebuild writes a value by commands, in bounded memory, as walk shows it. lost names what of it the target has no form for. The error
+	// is errGone where there is no value any more, and a refusedError where the target takes no such value.
+	rebuild(ctx context.Context, k loadKey, over overwrite, walk func(keyspace.Visitor) error) (lost []string, err error)
+
+	// remove deletes keys, and what was built for them. It does not try again.
+	remove(ctx context.Context, keys []keyspace.Key) error
+
+	close()
+}
 
 // loader writes a snapshot to the target.
 type loader struct {
@@ -36,7 +50,7 @@ type loader struct {
 	work    chan *batch
 	spare   chan *batch       // written, to be filled again
 	open    map[string]*batch // by node, being filled
-	aside   *writer           // for big values and functions
+	single  restorer          // for values that are too large for a batch
 }
 
 // batch is a number of values for one node.
@@ -45,7 +59,11 @@ type batch struct {
 	keys    []loadKey
 	payload []byte // of all keys
 	weight  int64
+	over    overwrite
 }
+
+// value is the payload of a key.
+func (b *batch) value(k *loadKey) []byte { return b.payload[k.from:k.to] }
 
 type loadKey struct {
 	db         int
@@ -65,8 +83,8 @@ func (ld *loader) load(ctx context.Context, from entries) error {
 	ld.work = make(chan *batch, 64)
 	ld.spare = make(chan *batch, 8)
 	ld.open = map[string]*batch{}
-	ld.aside = ld.l.m.target.newWriter()
-	defer ld.aside.close()
+	ld.single = ld.l.newWriter()
+	defer ld.single.close()
 	g, ctx := errgroup.WithContext(ctx)
 	for range ld.l.m.cfg.Lanes {
 		g.Go(func() error { return ld.worker(ctx) })
@@ -203,20 +221,20 @@ func (ld *loader) key(ctx context.Context, e *rdb.Entry) error {
 	if e.Big {
 		return ld.big(ctx, lk)
 	}
-	n, ok := l.m.target.primaryOf(l.m.target.slot(k.Name))
-	if !ok {
-		return fmt.Errorf("target: no node holds slot %d", l.m.target.slot(k.Name))
+	addr, err := l.m.target.addrOf(k.Name)
+	if err != nil {
+		return err
 	}
-	b := ld.open[n.Addr]
+	b := ld.open[addr]
 	if b == nil {
-		b = ld.newBatch(n.Addr)
-		ld.open[n.Addr] = b
+		b = ld.newBatch(addr)
+		ld.open[addr] = b
 	}
 	lk.from = len(b.payload)
 	payload, err := l.m.target.payloads.appendValue(b.payload, e.Type, e.Raw, l.m.cfg.BigValue)
 	switch {
 	case errors.Is(err, rdb.ErrTooLarge):
-		return ld.rebuild(ctx, ld.aside, lk, func(v keyspace.Visitor) error { return rdb.WalkValue(e.Type, e.Raw, v) })
+		return ld.rebuild(ctx, ld.single, lk, func(v keyspace.Visitor) error { return rdb.WalkValue(e.Type, e.Raw, v) })
 	case notRestorable(err):
 		l.ledger.reportKey(k, err.Error())
 		return nil
@@ -235,10 +253,10 @@ func (ld *loader) key(ctx context.Context, e *rdb.Entry) error {
 func (ld *loader) newBatch(addr string) *batch {
 	select {
 	case b := <-ld.spare:
-		*b = batch{addr: addr, keys: b.keys[:0], payload: b.payload[:0]}
+		*b = batch{addr: addr, keys: b.keys[:0], payload: b.payload[:0], over: ld.overwrite()}
 		return b
 	default:
-		return &batch{addr: addr}
+		return &batch{addr: addr, over: ld.overwrite()}
 	}
 }
 
@@ -266,7 +284,7 @@ func (ld *loader) flushAll(ctx context.Context) error {
 }
 
 func (ld *loader) worker(ctx context.Context) error {
-	w := ld.l.m.target.newWriter()
+	w := ld.l.newWriter()
 	defer w.close()
 	for b := range ld.work {
 		if err := ld.restore(ctx, w, b); err != nil {
@@ -281,169 +299,65 @@ func (ld *loader) worker(ctx context.Context) error {
 	return nil
 }
 
-// restore writes one batch; keys whose slot has moved, or whose connection broke, are tried again.
-func (ld *loader) restore(ctx context.Context, w *writer, b *batch) error {
-	if err := errors.Join(wait(ctx, w.t.bytes, len(b.payload)), wait(ctx, w.t.ops, len(b.keys))); err != nil {
-		return err
-	}
-	left := b.keys
-	if len(left) == 0 { // none of its values could be given to the target
+// restore writes one batch.
+func (ld *loader) restore(ctx context.Context, w restorer, b *batch) error {
+	if len(b.keys) == 0 { // none of its values could be given to the target
 		return nil
 	}
-	return w.t.retry(ctx, func() (again, err error) {
-		byNode := map[string][]loadKey{b.addr: left}
-		if left[0].attempts > 0 { // slots may have moved
-			clear(byNode)
-			for _, k := range left {
-				addr, err := w.node(w.t.slot(k.name))
-				if err != nil {
-					return err, nil
-				}
-				byNode[addr] = append(byNode[addr], k)
-			}
+	return w.restore(ctx, b, func(k *loadKey, refused *refusedError) error {
+		switch {
+		case refused == nil:
+			ld.l.ledger.snapshotApplied.Add(1)
+			return nil
+		case !errors.Is(refused, errExists): // a payload that this server does not take: the value is built by commands
+			payload := b.value(k)
+			return ld.rebuild(ctx, w, *k, func(v keyspace.Visitor) error {
+				return rdb.WalkValue(payload[0], payload[1:len(payload)-10], v)
+			})
+		case ld.l.m.cfg.OnExisting == ExistingKeep:
+			ld.l.ledger.snapshotKept.Add(1)
+			return nil
 		}
-		left = nil
-		for addr, keys := range byNode {
-			undone, why, err := ld.restoreOn(ctx, w, addr, b, keys)
-			if err != nil {
-				return nil, err
-			}
-			if left = append(left, undone...); why != nil {
-				again = fmt.Errorf("target %s: %w", addr, why)
-			}
-		}
-		return again, nil
+		return fmt.Errorf("target %s: key %s of database %d exists already: empty the target, or say Config.OnExisting replace or keep", refused.addr, printable(k.name), k.db)
 	})
 }
 
-func (ld *loader) restoreOn(ctx context.Context, w *writer, addr string, b *batch, keys []loadKey) (left []loadKey, again, err error) {
-	for i := range keys {
-		keys[i].attempts++
+// rebuild writes one value by commands, and counts how that ended.
+func (ld *loader) rebuild(ctx context.Context, w restorer, k loadKey, walk func(keyspace.Visitor) error) error {
+	lost, err := w.rebuild(ctx, k, ld.overwrite(), walk)
+	gone := errors.Is(err, errGone)
+	for i := 0; i < len(lost) && !gone; i++ {
+		ld.l.ledger.note(k.db, k.name, "", lost[i])
 	}
-	if w.t.via != nil {
-		return ld.restoreVia(ctx, w, addr, b, keys)
-	}
-	p, err := w.pipe(ctx, addr)
-	if err != nil {
-		return keys, err, ctx.Err()
-	}
-	at := make([]int, len(keys))
-	var args []string
-	for i, k := range keys {
-		if !w.t.cluster && k.db != p.db {
-			p.add("SELECT", strconv.Itoa(k.db))
-			p.db = k.db
-			w.t.wroteTo(k.db)
-		}
-		if k.restored {
-			at[i] = p.add("PEXPIREAT", k.name, strconv.FormatInt(k.expireAt, 10))
-			continue
-		}
-		if ld.replaces(k.attempts > 1) && !w.t.dialect.Has(command.Replace) {
-			p.add("DEL", k.name)
-		}
-		args = ld.restoreArgs(args[:0], k, view(b.payload[k.from:k.to]))
-		at[i] = p.add(args...)
-	}
-	res := p.exchange()
-	var dated []loadKey
-	for i, k := range keys {
-		reply := res[at[i]].err
-		if at[i] > 0 && reply == nil {
-			if e := res[at[i]-1].err; e != nil && (i == 0 || at[i-1] != at[i]-1) {
-				return nil, nil, fmt.Errorf("target %s: database %d: %w", addr, k.db, e)
-			}
-		}
-		if reply == nil && !k.restored && k.expireAt > 0 && !w.t.dialect.Has(command.AbsTTL) {
-			k.restored = true // a key that stays as the target had it must not get the expiry
-			dated = append(dated, k)
-			continue
-		}
-		retry, err := ld.settle(ctx, w, addr, b, k, reply)
-		if err != nil {
-			return nil, nil, err
-		}
-		if retry != nil {
-			left, again = append(left, k), retry
-		}
-	}
-	if again != nil {
-		w.drop(addr)
-		return append(left, dated...), again, ctx.Err()
-	}
-	if len(dated) > 0 {
-		return ld.restoreOn(ctx, w, addr, b, dated)
-	}
-	return left, again, ctx.Err()
-}
-
-// settle decides on one reply of RESTORE, or of the PEXPIREAT that followed it.
-func (ld *loader) settle(ctx context.Context, w *writer, addr string, b *batch, k loadKey, reply error) (again, err error) {
-	l := ld.l
-	if reply == nil {
-		l.ledger.snapshotApplied.Add(1)
-		return nil, nil
-	}
-	switch code := endpoint.Code(reply); {
-	case code == "":
-		return reply, nil
-	case passing(code):
-		return reply, nil
-	case code == "OOM":
-		return nil, fmt.Errorf("target %s: %w", addr, errTargetFull)
-	case code == "BUSYKEY" && l.m.cfg.OnExisting == ExistingKeep:
-		l.ledger.snapshotKept.Add(1)
-		return nil, nil
-	case code == "BUSYKEY":
-		return nil, fmt.Errorf("target %s: key %s of database %d exists already: empty the target, or say Config.OnExisting replace or keep", addr, printable(k.name), k.db)
-	case code == "NOPERM", code == "NOAUTH", k.restored:
-		return nil, fmt.Errorf("target %s: RESTORE %s: %w", addr, printable(k.name), reply)
-	}
-	// a payload that this server does not take: the value is built by commands
-	payload := b.payload[k.from:k.to]
-	if err := ld.rebuild(ctx, w, k, func(v keyspace.Visitor) error {
-		return rdb.WalkValue(payload[0], payload[1:len(payload)-10], v)
-	}); err != nil {
-		return nil, err
-	}
-	return nil, nil
-}
-
-// replaces says whether a key of the target gives way: where an earlier attempt may have written it, only if no key of
-// the target can be anybody else's.
-func (ld *loader) replaces(again bool) bool {
-	m := ld.l.m
-	return ld.renew || m.cfg.OnExisting == ExistingReplace || ld.l.st.Again || (ld.replace || again) && m.cfg.OnExisting == ExistingFail && m.state.TargetWasEmpty
-}
-
-func (ld *loader) restoreArgs(args []string, k loadKey, payload string) []string {
-	dialect := ld.l.m.target.dialect
-	args = append(args, "RESTORE", k.name, "0", payload)
-	if ld.replaces(k.attempts > 1) && dialect.Has(command.Replace) {
-		args = append(args, "REPLACE")
-	}
-	if !dialect.Has(command.AbsTTL) {
-		if k.expireAt > 0 { // until the exact one follows
-			args[2] = strconv.FormatInt(max(k.expireAt-time.Now().UnixMilli(), 1), 10)
-		}
-		return args
-	}
-	if k.expireAt > 0 {
-		args[2] = strconv.FormatInt(k.expireAt, 10)
-		args = append(args, "ABSTTL")
-	}
+	var refused *refusedError
 	switch {
-	case k.freq >= 0:
-		args = append(args, "FREQ", strconv.FormatInt(k.freq, 10))
-	case k.idle > 0:
-		args = append(args, "IDLETIME", strconv.FormatInt(k.idle, 10))
+	case err == nil:
+		ld.l.ledger.snapshotApplied.Add(1)
+	case gone: // from a source that is scanned, or it has expired meanwhile
+		ld.l.ledger.snapshotExpired.Add(1)
+	case !errors.As(err, &refused):
+		return err
+	case !errors.Is(err, errExists): // the target has no type for it
+		ld.l.ledger.reportKey(keyspace.Key{DB: k.db, Name: k.name}, refused.reply.Error())
+	case ld.l.m.cfg.OnExisting == ExistingKeep:
+		ld.l.ledger.snapshotKept.Add(1)
+	default:
+		return fmt.Errorf("target %s: write key %s by commands: it exists already: empty the target, or say Config.OnExisting replace or keep", refused.addr, printable(k.name))
 	}
-	return args
+	return nil
+}
+
+// overwrite says whether keys of the target give way: where an earlier attempt may have written them, only if no key of the target can be
+// anybody else's.
+func (ld *loader) overwrite() overwrite {
+	m := ld.l.m
+	ours := m.cfg.OnExisting == ExistingFail && m.state.TargetWasEmpty
+	return overwrite{first: ld.renew || m.cfg.OnExisting == ExistingReplace || ld.l.st.Again || ld.replace && ours, later: ours}
 }
 
 // unload deletes the keys of a snapshot that was cut off, up to where it ends.
 func (ld *loader) unload(ctx context.Context, r *rdb.Reader) error {
-	w := ld.l.m.target.newWriter()
+	w := ld.l.newWriter()
 	defer w.close()
 	var keys []keyspace.Key // as the target has them
 	for over := false; !over; {
@@ -461,54 +375,10 @@ func (ld *loader) unload(ctx context.Context, r *rdb.Reader) error {
 		if len(keys) < loadBatchKeys && !over {
 			continue
 		}
-		if err := ld.remove(ctx, w, keys); err != nil {
+		if err := w.remove(ctx, keys); err != nil {
 			return err
 		}
 		keys = keys[:0]
-	}
-	return nil
-}
-
-// remove deletes keys, which are different ones, and what was built for them.
-func (ld *loader) remove(ctx context.Context, w *writer, keys []keyspace.Key) error {
-	if w.t.via != nil {
-		wave := make([]*call, len(keys))
-		for i, k := range keys {
-			wave[i] = &call{db: k.DB, args: []string{"DEL", k.Name}, key: k}
-		}
-		for _, a := range w.sendWave(ctx, wave) {
-			if a.err != nil {
-				return fmt.Errorf("target %s: %w", w.t.via.at(), a.err)
-			}
-		}
-		return ctx.Err()
-	}
-	byNode := map[string][]keyspace.Key{}
-	for _, k := range keys {
-		addr, err := w.node(w.t.slot(k.Name))
-		if err != nil {
-			return err
-		}
-		byNode[addr] = append(byNode[addr], k)
-	}
-	for addr, keys := range byNode {
-		c, err := w.conn(ctx, addr)
-		if err != nil {
-			return err
-		}
-		w.out = w.out[:0]
-		for _, k := range keys {
-			if !w.t.cluster && k.DB != c.db {
-				w.out = append(w.out, arbitrary(c.dc, "SELECT", strconv.Itoa(k.DB)))
-				c.db = k.DB
-			}
-			w.out = append(w.out, arbitrary(c.dc, "DEL", k.Name, tempKey(ld.l.name, k.Name)))
-		}
-		for _, r := range c.dc.DoMulti(ctx, w.out...) {
-			if err := r.Error(); err != nil {
-				return fmt.Errorf("target %s: %w", addr, err)
-			}
-		}
 	}
 	return nil
 }

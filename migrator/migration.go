@@ -111,7 +111,7 @@ func (m *Migration) prepare(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if m.target, err = newTarget(ctx, m.cfg, m.state.ID); err != nil {
+	if m.target, err = newTarget(ctx, m.cfg, m.state.ID, m.state.Lanes); err != nil {
 		return err
 	}
 	if m.claim, err = newClaim(m.target, m.cfg.StateDir); err != nil {
@@ -119,6 +119,7 @@ func (m *Migration) prepare(ctx context.Context) error {
 	}
 	m.target.claim = m.claim
 	m.expiring = newExpiring(len(shards))
+	m.target.expiring = m.expiring
 	for i, s := range shards {
 		reads, err := m.chooseNode(ctx, s)
 		if err != nil {
@@ -167,22 +168,6 @@ func (m *Migration) chooseNode(ctx context.Context, s endpoint.Shard) (string, e
 		return s.Primary.Addr, nil
 	}
 	return receive.ChooseReplica(ctx, m.cfg.Sides.Source, s)
-}
-
-// unitCount is the number of units that checkpoints may speak of.
-func (m *Migration) unitCount() int {
-	if m.target.cluster {
-		return m.target.d.Slots()
-	}
-	return m.state.Lanes
-}
-
-// unitOf is the unit that a slot belongs to.
-func (m *Migration) unitOf(slot uint16) unit {
-	if m.target.cluster {
-		return unit(slot)
-	}
-	return unit(int(slot) % m.state.Lanes)
 }
 
 // Stop ends the migration in good order: what has been received is applied, and the target remembers how far.

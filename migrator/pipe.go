@@ -28,7 +28,7 @@ type pipe struct {
 }
 
 // pipe returns the writer's pipe to a node, beside its connection: what a lost one still had on its way is silenced with that.
-func (w *writer) pipe(ctx context.Context, addr string) (*pipe, error) {
+func (w *direct) pipe(ctx context.Context, addr string) (*pipe, error) {
 	c, err := w.conn(ctx, addr)
 	if err != nil {
 		return nil, err

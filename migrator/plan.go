@@ -171,7 +171,7 @@ func (d *dispatcher) whole(pieces []piece, c *sourceCommand, spec *command.Spec,
 	first := len(pieces)
 	for i, args := range calls {
 		x := call{db: db, args: d.strs(args), key: key, renew: proves(strings.ToUpper(view(args[0]))),
-			claims: spec.Name == "XCLAIM" && d.l.m.target.claims}
+			awaits: spec.Name == "XCLAIM" && d.l.m.target.forgets}
 		run := append(d.run1[:0], x)
 		if d.l.file != nil && expiresFields(spec.Name) {
 			d.notePassedFields(c, x)

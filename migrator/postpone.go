@@ -92,6 +92,8 @@ func (p *passedFields) HashField(_, _ []byte, expireAt int64) error {
 // endPostponing gives every key of the held list its true expiry, which deletes those that have expired. It may be repeated: a key
 // that has its true expiry already is left alone.
 func (d *dispatcher) endPostponing(ctx context.Context) error {
+	w := newDirect(d.l.m.target, d.l.name, d.l.positions.acknowledged) // an AOF is not copied through a proxy
+	defer w.close()
 	list := d.l.expiries.list.Cursor()
 	for {
 		keys := map[uint16][]keyspace.Key{}
@@ -114,18 +116,18 @@ func (d *dispatcher) endPostponing(ctx context.Context) error {
 		if n == 0 {
 			return d.endHolding()
 		}
-		if err := d.l.aside.unpostpone(ctx, keys); err != nil {
+		if err := w.unpostpone(ctx, keys); err != nil {
 			return fmt.Errorf("give keys their expiry: %w", err)
 		}
 	}
 }
 
 // unpostpone subtracts the postponement from the expiries of keys of the target, which are given by slot.
-func (w *writer) unpostpone(ctx context.Context, left map[uint16][]keyspace.Key) error {
+func (w *direct) unpostpone(ctx context.Context, left map[uint16][]keyspace.Key) error {
 	return w.t.retry(ctx, func() (again, err error) {
 		byNode := map[string][]keyspace.Key{}
 		for slot, keys := range left {
-			addr, err := w.node(slot)
+			addr, err := w.t.node(slot)
 			if err != nil {
 				return err, nil
 			}
@@ -149,7 +151,7 @@ func (w *writer) unpostpone(ctx context.Context, left map[uint16][]keyspace.Key)
 	})
 }
 
-func (w *writer) unpostponeOn(ctx context.Context, addr string, keys []keyspace.Key) (again, err error) {
+func (w *direct) unpostponeOn(ctx context.Context, addr string, keys []keyspace.Key) (again, err error) {
 	c, err := w.conn(ctx, addr)
 	if err != nil {
 		return err, ctx.Err()
@@ -193,7 +195,7 @@ func (w *writer) unpostponeOn(ctx context.Context, addr string, keys []keyspace.
 }
 
 // expireTime reads the replies about one key: Unix time in ms, or a negative number.
-func (w *writer) expireTime(addr string, got []rueidis.RedisResult) (at int64, again, err error) {
+func (w *direct) expireTime(addr string, got []rueidis.RedisResult) (at int64, again, err error) {
 	if w.t.number >= 70000 {
 		at, err = got[0].AsInt64()
 		again, err = classify(addr, err)

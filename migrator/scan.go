@@ -464,7 +464,7 @@ func (m *Migration) copyAgain(ctx context.Context, i int, keys []keyspace.Key, k
 			r.Left++
 			continue
 		}
-		if err := l.aside.remove(ctx, keyspace.Key{DB: db, Name: l.scope.TargetName(k.DB, k.Name)}); err != nil {
+		if err := l.removeGone(ctx, keyspace.Key{DB: db, Name: l.scope.TargetName(k.DB, k.Name)}); err != nil {
 			return err
 		}
 		r.Deleted++
@@ -472,28 +472,7 @@ func (m *Migration) copyAgain(ctx context.Context, i int, keys []keyspace.Key, k
 	return nil
 }
 
-// remove deletes one key of the target.
-func (w *writer) remove(ctx context.Context, k keyspace.Key) error {
-	return w.t.retry(ctx, func() (again, err error) {
-		addr, err := w.node(w.t.slot(k.Name))
-		if err != nil {
-			return err, nil
-		}
-		c, err := w.conn(ctx, addr)
-		if err != nil {
-			return err, ctx.Err()
-		}
-		var cmds []rueidis.Completed
-		if !w.t.cluster {
-			cmds = append(cmds, arbitrary(c.dc, "SELECT", strconv.Itoa(k.DB)))
-			c.db = k.DB
-		}
-		for _, res := range c.dc.DoMulti(ctx, append(cmds, arbitrary(c.dc, "DEL", k.Name))...) {
-			if again, err = classify(addr, res.Error()); again != nil || err != nil {
-				w.drop(addr)
-				return again, err
-			}
-		}
-		return nil, nil
-	})
+// removeGone deletes a key of the target that the source does not have.
+func (l *link) removeGone(ctx context.Context, k keyspace.Key) error {
+	return l.m.target.retry(ctx, func() (again, err error) { return sorted(l.writer.remove(ctx, []keyspace.Key{k})) })
 }

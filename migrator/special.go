@@ -7,8 +7,6 @@ import (
 	"slices"
 	"strconv"
 
-	"github.com/redis/rueidis"
-
 	"surecut/internal/keyspace"
 	"surecut/internal/rdb"
 )
@@ -101,7 +99,7 @@ func (d *dispatcher) deleteShard(ctx context.Context, addr string, db int, gone 
 			k, ours := d.l.scope.brings(db, name)
 			return !ours || !gone(k) || !d.l.m.target.d.Holds(addr, name)
 		})
-		if err := d.deleteNames(ctx, client, db, names); err != nil {
+		if err := d.deleteNames(ctx, db, names); err != nil {
 			return err
 		}
 		if cursor = e.Cursor; cursor == 0 {
@@ -110,33 +108,13 @@ func (d *dispatcher) deleteShard(ctx context.Context, addr string, db int, gone 
 	}
 }
 
-// deleteNames deletes keys of one server, through the proxy where there is one.
-func (d *dispatcher) deleteNames(ctx context.Context, client rueidis.Client, db int, names []string) error {
-	if d.l.m.target.via != nil {
-		wave := make([]*call, len(names))
-		for i, name := range names {
-			wave[i] = &call{db: db, args: []string{"DEL", name}, key: keyspace.Key{DB: db, Name: name}}
-		}
-		for _, a := range d.l.aside.sendWave(ctx, wave) {
-			if a.err != nil {
-				return a.err
-			}
-		}
-		return ctx.Err()
-	}
-	if err := d.l.m.target.claim.hold(ctx); err != nil {
-		return err
-	}
-	cmds := make([]rueidis.Completed, len(names))
+// deleteNames deletes keys of one database of the target.
+func (d *dispatcher) deleteNames(ctx context.Context, db int, names []string) error {
+	keys := make([]keyspace.Key, len(names))
 	for i, name := range names {
-		cmds[i] = arbitrary(client, "DEL", name)
+		keys[i] = keyspace.Key{DB: db, Name: name}
 	}
-	for _, r := range client.DoMulti(ctx, cmds...) {
-		if err := r.Error(); err != nil {
-			return err
-		}
-	}
-	return nil
+	return d.l.writer.remove(ctx, keys)
 }
 
 // swap carries SWAPDB. surecut's own keys move back in the same transaction.
@@ -175,7 +153,7 @@ func (d *dispatcher) swap(ctx context.Context, c *sourceCommand) error {
 		clear(d.touched)
 		clear(d.suspects)
 	}
-	x := &transaction{link: d.l, end: c.end}
+	x := &transaction{end: c.end}
 	for _, n := range d.lanes {
 		x.units = append(x.units, unit(n.id))
 	}
@@ -195,7 +173,7 @@ func (d *dispatcher) swap(ctx context.Context, c *sourceCommand) error {
 		x.calls = append(x.calls, call{db: w.DB, args: []string{"SET", t.witnessKey(w), w.value()}})
 	}
 	err := d.meet(ctx, d.lanes, func() error {
-		if err := d.l.aside.commit(ctx, []*transaction{x}); err != nil {
+		if err := d.l.writer.commit(ctx, []*transaction{x}); err != nil {
 			return err
 		}
 		d.l.positions.acknowledge(x.units, x.end)
@@ -273,15 +251,6 @@ func (d *dispatcher) everywhere(ctx context.Context, c *sourceCommand, container
 	d.l.ledger.applied.Add(1)
 	return err
 }
-
-// refusedError is an error reply that will not go away.
-type refusedError struct {
-	addr  string
-	reply error
-}
-
-func (e *refusedError) Error() string { return "target " + e.addr + ": " + e.reply.Error() }
-func (e *refusedError) Unwrap() error { return e.reply }
 
 // everywhere runs one command on every primary.
 func (t *target) everywhere(ctx context.Context, args []string) error {

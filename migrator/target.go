@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"sort"
 	"strconv"
-	"strings"
 	"sync"
 	"time"
 
@@ -26,14 +25,16 @@ type target struct {
 	cluster  bool // keys are spread over its nodes by slot
 	dbs      keyspace.Databases
 	can      abilities
-	via      *viaProxy        // it is written through a proxy; nil: it is not
+	way      way
 	number   int              // the lowest Redis-compatible version of its nodes, 70015 for 7.0.15
 	dialect  *command.Dialect // what all its nodes understand
-	claims   bool             // XCLAIM drops pending entries there (since 7.0) that the source keeps
+	forgets  bool             // XCLAIM drops pending entries there (since 7.0) that the source keeps
 	payloads payloads         // values as RESTORE takes them
 	held     *command.Dialect // without the form of SET that hides an expiry which may have to be held
 	id       string
-	claim    *claim // of this run on the target
+	lanes    int       // of each link
+	expiring *expiring // keys that it may have expired by itself
+	claim    *claim    // of this run on the target
 	retryFor time.Duration
 	bytes    *rate.Limiter
 	ops      *rate.Limiter
@@ -54,13 +55,6 @@ type abilities struct {
 	messages     bool // PUBLISH is passed on
 }
 
-// abilitiesOf returns what can be done with a target whose nodes are written directly. A proxy that stands for all nodes of a cluster is
-// one such node: it passes transactions on, and may change the server behind a connection.
-func abilitiesOf(d *endpoint.Deployment) abilities {
-	shown := d.Spec().Proxy == ""
-	return abilities{transactions: true, processes: shown, placement: shown, nodes: true, messages: true}
-}
-
 // level names what a restart or a lost connection means for the writes that were on their way: each is applied once, or its
 // keys are copied again.
 func (t *target) level() string {
@@ -70,34 +64,23 @@ func (t *target) level() string {
 	return "repaired"
 }
 
-func newTarget(ctx context.Context, cfg Config, id string) (*target, error) {
+// way is how a target is written: node by node, or through a proxy. Its constructors are openDirect and openProxied.
+type way interface {
+	primaryOf(slot uint16) (endpoint.Node, bool)
+	refresh(ctx context.Context) error
+	reading(args ...string) []string
+	newWriter(link string, acknowledged func(unit) int64) writer
+}
+
+// newTarget opens the target of a migration of that ID, which has so many lanes.
+func newTarget(ctx context.Context, cfg Config, id string, lanes int) (*target, error) {
 	d := cfg.Sides.Target
-	t := &target{d: d, cluster: d.Sharded(), can: abilitiesOf(d), dbs: d.Databases(), id: id, retryFor: cfg.RetryFor,
+	t := &target{d: d, cluster: d.Sharded(), dbs: d.Databases(), id: id, lanes: lanes, retryFor: cfg.RetryFor,
 		bytes: limiter(cfg.RateBytes), ops: limiter(cfg.RateOps)}
 	if d.Kind() == endpoint.Codis || d.Spec().ViaProxy {
-		return t, t.approach(ctx, cfg)
+		return t, t.openProxied(ctx, cfg.Sides.Source)
 	}
-	for i, addr := range t.primaries() {
-		s, err := d.Server(ctx, addr)
-		if err != nil {
-			return nil, fmt.Errorf("target %s: %w", addr, err)
-		}
-		if i == 0 || s.Number < t.number {
-			t.number = s.Number
-		}
-		if t.cluster || t.dbs.Only {
-			continue
-		}
-		if t.dbs.Count, err = t.countDatabases(ctx, addr, s); err != nil {
-			return nil, fmt.Errorf("target %s: how many databases it has: %w", addr, err)
-		}
-	}
-	if err := t.learn(ctx, cfg.Sides.Source); err != nil {
-		return nil, err
-	}
-	var err error
-	t.payloads, err = newPayloads(ctx, t, cfg.Sides.Source)
-	return t, err
+	return t, t.openDirect(ctx, cfg.Sides.Source)
 }
 
 // countDatabases returns the number of databases of a node that is alone. Where CONFIG is refused, SELECT tells. A SELECT that fails
@@ -162,7 +145,7 @@ func (t *target) learnSource(ctx context.Context, source *endpoint.Deployment) e
 				return fmt.Errorf("source: %w", err)
 			}
 			t.dialect = t.dialect.From(c.Dialect)
-			t.claims = t.dialect.Has(command.StreamCounters) && !c.Dialect.Has(command.StreamCounters)
+			t.forgets = t.dialect.Has(command.StreamCounters) && !c.Dialect.Has(command.StreamCounters)
 		}
 	}
 	t.held = t.dialect.Without(command.SetAbsolute)
@@ -192,6 +175,11 @@ func wait(ctx context.Context, l *rate.Limiter, n int) error {
 	return nil
 }
 
+// take waits until so many bytes and operations may be sent.
+func (t *target) take(ctx context.Context, bytes, ops int) error {
+	return errors.Join(wait(ctx, t.bytes, bytes), wait(ctx, t.ops, ops))
+}
+
 func (t *target) primaries() []string {
 	shards := t.d.Shards()
 	addrs := make([]string, len(shards))
@@ -204,6 +192,22 @@ func (t *target) primaries() []string {
 // slot returns the slot of a key on the target.
 func (t *target) slot(name string) uint16 { return t.d.Slot(name) }
 
+// units is the number of units that the checkpoints of a link may speak of.
+func (t *target) units() int {
+	if t.cluster {
+		return t.d.Slots()
+	}
+	return t.lanes
+}
+
+// unitOf returns the unit that a slot belongs to.
+func (t *target) unitOf(slot uint16) unit {
+	if t.cluster {
+		return unit(slot)
+	}
+	return unit(int(slot) % t.lanes)
+}
+
 // ownDB is the database of surecut's own keys.
 func (t *target) ownDB() int { return max(t.dbs.Home, 0) }
 
@@ -215,10 +219,7 @@ func (t *target) refreshTopology(ctx context.Context) error {
 		return nil
 	}
 	t.last = time.Now()
-	if t.via != nil {
-		return t.via.choose(ctx, t.d)
-	}
-	return t.d.Refresh(ctx)
+	return t.way.refresh(ctx)
 }
 
 // watchSentinels asks the sentinels of the target for its primary: one that was cut off and replaced goes on answering.
@@ -231,165 +232,27 @@ func (t *target) watchSentinels(ctx context.Context) {
 	}
 }
 
-// conn is one connection to one node of the target, owned by one writer.
-type conn struct {
-	addr    string
-	dc      rueidis.DedicatedClient
-	release func()
-	keep    func() bool // undoes that the end of the context closes it
-	id      string      // CLIENT ID; empty before Redis 5.0
-	process string      // run_id of the server
-	db      int         // the selected database; -1 after a failure
-	pipe    *pipe       // beside it, for the values of a snapshot; nil: there is none
-}
+// primaryOf returns the node to which a slot is written.
+func (t *target) primaryOf(slot uint16) (endpoint.Node, bool) { return t.way.primaryOf(slot) }
 
-// writer applies commands to the target over connections of its own. It is not safe for concurrent use.
-type writer struct {
-	t     *target
-	conns map[string]*conn
-	lost  map[string][]*conn // by address: the server may not know yet that they are closed
-	seen  map[unit]*conn     // connection on which the target was last seen to hold a unit's checkpoint
-	out   []rueidis.Completed
-	args  []string // reused
-}
-
-func (t *target) newWriter() *writer {
-	return &writer{t: t, conns: map[string]*conn{}, lost: map[string][]*conn{}, seen: map[unit]*conn{}}
-}
-
-func (w *writer) close() {
-	for addr := range w.conns {
-		w.drop(addr)
-	}
-}
-
-// node names the primary that holds a slot.
-func (w *writer) node(slot uint16) (string, error) {
-	n, ok := w.t.primaryOf(slot)
+// node returns the address at which a slot is written.
+func (t *target) node(slot uint16) (string, error) {
+	n, ok := t.primaryOf(slot)
 	if !ok {
 		return "", fmt.Errorf("target: no node holds slot %d", slot)
 	}
 	return n.Addr, nil
 }
 
-// primaryOf returns the node to which a slot is written.
-func (t *target) primaryOf(slot uint16) (endpoint.Node, bool) {
-	if t.via != nil {
-		return endpoint.Node{Addr: t.via.at()}, true
-	}
-	return t.d.PrimaryOf(slot)
-}
+// addrOf returns the address at which a key is written.
+func (t *target) addrOf(name string) (string, error) { return t.node(t.slot(name)) }
 
-// conn returns the writer's connection to a node, and only while this run may write.
-func (w *writer) conn(ctx context.Context, addr string) (*conn, error) {
-	if err := w.t.claim.hold(ctx); err != nil {
-		return nil, err
-	}
-	if c := w.conns[addr]; c != nil {
-		return c, nil
-	}
-	c, err := w.connect(ctx, addr)
-	if err != nil {
-		return nil, err
-	}
-	// Only now: whoever takes the claim over ends the connections that it finds, and this one is not used if it came too late for that.
-	if err := w.t.claim.verify(ctx); err != nil {
-		w.drop(addr)
-		return nil, err
-	}
-	return c, nil
-}
+// reading returns a command that reads one key in the form in which it is sent to the target.
+func (t *target) reading(args ...string) []string { return t.way.reading(args...) }
 
-func (w *writer) connect(ctx context.Context, addr string) (*conn, error) {
-	home := 0
-	if w.t.cluster && w.t.via == nil {
-		home = w.t.ownDB()
-	}
-	client, err := w.t.d.Client(ctx, addr, home)
-	if err != nil {
-		return nil, fmt.Errorf("target %s: %w", addr, err)
-	}
-	dc, release := client.Dedicate()
-	c := &conn{addr: addr, dc: dc, release: release, db: -1}
-	c.keep = context.AfterFunc(ctx, dc.Close) // a server that stands still must not hold up who gives up
-	if w.t.via != nil {
-		w.conns[addr] = c
-		return c, nil
-	}
-	res := dc.DoMulti(ctx, arbitrary(dc, "CLIENT", "SETNAME", clientName(w.t.id)), arbitrary(dc, "CLIENT", "ID"), arbitrary(dc, "INFO", "server"))
-	if err = firstLoss(res); err == nil {
-		if id, err := res[1].ToInt64(); err == nil {
-			c.id = strconv.FormatInt(id, 10)
-		}
-		if info, err := res[2].ToString(); err == nil {
-			_, c.process, _ = strings.Cut(info, "run_id:")
-			c.process, _, _ = strings.Cut(c.process, "\r\n")
-		}
-		err = w.silence(ctx, c)
-	}
-	if err != nil {
-		c.keep()
-		dc.Close()
-		release()
-		return nil, fmt.Errorf("target %s: %w", addr, err)
-	}
-	w.conns[addr] = c
-	return c, nil
-}
-
-// clientName marks every connection that writes for a migration.
-func clientName(id string) string { return "surecut-" + id }
-
-// firstLoss returns the first failure that is no reply of the server.
-func firstLoss(res []rueidis.RedisResult) error {
-	for _, r := range res {
-		if err := r.NonRedisError(); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// silence makes sure that the server runs nothing more of what it was sent on connections that were dropped: their bytes
-// may still wait in its buffers. Another process under the address has no such buffers, and other clients by these IDs.
-//
-// Behind a proxy nobody can be told: so much is waited as such bytes may take.
-func (w *writer) silence(ctx context.Context, c *conn) error {
-	if !w.t.can.processes && len(w.lost[c.addr]) > 0 {
-		if err := retry.Pause(ctx, proxyGrace); err != nil {
-			return err
-		}
-	}
-	for _, old := range w.lost[c.addr] {
-		if old.id == "" || old.process == "" || old.process != c.process {
-			continue
-		}
-		ids := []string{old.id}
-		if old.pipe != nil && old.pipe.id != "" {
-			ids = append(ids, old.pipe.id)
-		}
-		for _, id := range ids {
-			if err := c.dc.Do(ctx, arbitrary(c.dc, "CLIENT", "KILL", "ID", id)).NonRedisError(); err != nil {
-				return err
-			}
-		}
-	}
-	delete(w.lost, c.addr)
-	return nil
-}
-
-// drop closes a connection for good.
-func (w *writer) drop(addr string) {
-	if c := w.conns[addr]; c != nil {
-		w.lost[addr] = append(w.lost[addr], c)
-		if c.pipe != nil {
-			c.pipe.close()
-		}
-		c.keep()
-		c.dc.Close()
-		c.release()
-		delete(w.conns, addr)
-	}
+// newWriter returns a writer for a link. acknowledged tells the furthest checkpoint of a unit that the target has acknowledged.
+func (t *target) newWriter(link string, acknowledged func(unit) int64) writer {
+	return t.way.newWriter(link, acknowledged)
 }
 
 type builder interface{ B() rueidis.Builder }
@@ -433,15 +296,20 @@ func (t *target) retry(ctx context.Context, try func() (again error, err error))
 
 // classify sorts an error of one command: again may be tried once more, err is final.
 func classify(addr string, failed error) (again, err error) {
-	if failed == nil {
+	switch {
+	case failed == nil:
 		return nil, nil
+	case endpoint.Code(failed) == "OOM":
+		return nil, fmt.Errorf("target %s: %w", addr, errTargetFull)
 	}
-	failed = fmt.Errorf("target %s: %w", addr, failed)
+	return sorted(fmt.Errorf("target %s: %w", addr, failed))
+}
+
+// sorted is classify for an error that names the node already.
+func sorted(failed error) (again, err error) {
 	code := endpoint.Code(failed)
 	switch {
-	case code == "OOM":
-		return nil, fmt.Errorf("target %s: %w", addr, errTargetFull)
-	case errors.Is(failed, errRegressed), errors.Is(failed, errClaimed):
+	case failed == nil, errors.Is(failed, errRegressed), errors.Is(failed, errClaimed):
 		return nil, failed
 	case code == "", passing(code), endpoint.Unreached(failed):
 		return failed, nil

@@ -89,6 +89,9 @@ func answerEach(conn net.Conn, replies []string) {
 	}
 }
 
+// newTestWriter is a writer whose server does not exist.
+func newTestWriter(l *link) *direct { return newDirect(l.m.target, l.name, l.positions.acknowledged) }
+
 // TestSettle: MULTI, HSET, two calls, EXEC; what each sequence of replies means.
 func TestSettle(t *testing.T) {
 	const q = "+QUEUED"
@@ -128,11 +131,12 @@ func TestSettle(t *testing.T) {
 		{name: "EXEC without MULTI", replies: []string{"+OK", q, q, q, "-ERR EXEC without MULTI"}, fatal: true, left: 2},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			x := &transaction{link: newTestLink(t), sent: time.Now(), calls: []call{{args: []string{"INCR", "a"}, pos: 2}, {args: []string{"PEXPIREAT", "a", "1"}, pos: 3, renew: future}}}
+			l := newTestLink(t)
+			x := &transaction{sent: time.Now(), calls: []call{{args: []string{"INCR", "a"}, pos: 2}, {args: []string{"PEXPIREAT", "a", "1"}, pos: 3, renew: future}}}
 			if c.written {
 				x.written = []writtenUnit{{unit: 0, pos: 1, fields: 2}}
 			}
-			again, err := x.settle(repliesTo(c.replies))
+			again, err := newTestWriter(l).settle(x, repliesTo(c.replies))
 			if (again != nil) != c.again || x.doubt != c.doubt {
 				t.Errorf("%s: again %v, doubt %v; want %v, %v", c.why, again, x.doubt, c.again, c.doubt)
 			}
@@ -165,8 +169,9 @@ func TestSettleGone(t *testing.T) {
 		{"HPERSIST a FIELDS 2 f g", "*2 / :1 / :-2", true}, {"HPERSIST a FIELDS 2 f g", "*2 / :1 / :-1", false},
 	} {
 		args := strings.Fields(c.command)
-		x := &transaction{link: newTestLink(t), sent: time.Now(), calls: []call{{args: args, pos: 1, renew: proves(args[0])}}}
-		if again, err := x.settle(repliesTo([]string{"+OK", "+QUEUED", "*1 / " + c.reply})); again != nil || err != nil {
+		l := newTestLink(t)
+		x := &transaction{sent: time.Now(), calls: []call{{args: args, pos: 1, renew: proves(args[0])}}}
+		if again, err := newTestWriter(l).settle(x, repliesTo([]string{"+OK", "+QUEUED", "*1 / " + c.reply})); again != nil || err != nil {
 			t.Fatal(again, err)
 		}
 		if got := len(x.failed) > 0; got != c.lacks {
@@ -181,8 +186,8 @@ func TestUnseen(t *testing.T) {
 	l := newTestLink(t)
 	l.positions.units[1] = 400
 	dc := fakeReplies(t, []string{"$3 / 500"})
-	x := &transaction{link: l, units: []unit{1}, end: 500, doubt: true, calls: []call{{args: []string{"INCR", "a"}}, {args: []string{"RENAME", "b", "c"}, renew: proves("RENAME")}}}
-	left, err := l.m.target.newWriter().dropApplied(t.Context(), &conn{dc: dc, db: 0}, []*transaction{x})
+	x := &transaction{units: []unit{1}, end: 500, doubt: true, calls: []call{{args: []string{"INCR", "a"}}, {args: []string{"RENAME", "b", "c"}, renew: proves("RENAME")}}}
+	left, err := newTestWriter(l).dropApplied(t.Context(), &conn{dc: dc, db: 0}, []*transaction{x})
 	if err != nil || len(left) != 0 || len(x.failed) != 1 || x.failed[0].call.args[1] != "b" {
 		t.Errorf("left %d, failed %v, %v", len(left), x.failed, err)
 	}
@@ -255,9 +260,9 @@ func TestInDoubt(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			l := newTestLink(t)
 			dc := fakeReplies(t, []string{fmt.Sprintf("$3 / %d", c.stored)})
-			w := l.m.target.newWriter()
+			w := newTestWriter(l)
 			l.positions.units[1] = c.before
-			x := &transaction{link: l, units: []unit{1}, end: end, doubt: true}
+			x := &transaction{units: []unit{1}, end: end, doubt: true}
 			left, err := w.dropApplied(t.Context(), &conn{dc: dc, db: 0}, []*transaction{x})
 			if err != nil || (len(left) == 1) != c.again {
 				t.Errorf("%d to be sent again, %v", len(left), err)
@@ -270,7 +275,7 @@ func TestInDoubt(t *testing.T) {
 func TestDoubtsSpread(t *testing.T) {
 	l := newTestLink(t)
 	calls := func(lines ...string) *transaction {
-		x := &transaction{link: l}
+		x := &transaction{}
 		for _, line := range lines {
 			x.calls = append(x.calls, call{args: strings.Fields(line), commands: 1})
 		}

@@ -1,0 +1,362 @@
+package migrator
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"surecut/internal/endpoint"
+	"surecut/internal/retry"
+)
+
+// openDirect prepares for writing to each node of the target by itself. A proxy that stands for all nodes of a cluster is one such node: it
+// passes transactions on, and may change the server behind a connection.
+func (t *target) openDirect(ctx context.Context, source *endpoint.Deployment) error {
+	shown := t.d.Spec().Proxy == ""
+	t.way, t.can = nodeByNode{t}, abilities{transactions: true, processes: shown, placement: shown, nodes: true, messages: true}
+	for i, addr := range t.primaries() {
+		s, err := t.d.Server(ctx, addr)
+		if err != nil {
+			return fmt.Errorf("target %s: %w", addr, err)
+		}
+		if i == 0 || s.Number < t.number {
+			t.number = s.Number
+		}
+		if t.cluster || t.dbs.Only {
+			continue
+		}
+		if t.dbs.Count, err = t.countDatabases(ctx, addr, s); err != nil {
+			return fmt.Errorf("target %s: how many databases it has: %w", addr, err)
+		}
+	}
+	err := t.learn(ctx, source)
+	if err == nil {
+		t.payloads, err = newPayloads(ctx, t, source)
+	}
+	return err
+}
+
+// nodeByNode is the way to the nodes of a target that are written directly.
+type nodeByNode struct{ t *target }
+
+func (n nodeByNode) primaryOf(slot uint16) (endpoint.Node, bool) { return n.t.d.PrimaryOf(slot) }
+func (n nodeByNode) refresh(ctx context.Context) error           { return n.t.d.Refresh(ctx) }
+func (nodeByNode) reading(args ...string) []string               { return args }
+
+func (n nodeByNode) newWriter(link string, acknowledged func(unit) int64) writer {
+	return newDirect(n.t, link, acknowledged)
+}
+
+// direct writes to each node of the target by itself. What belongs together goes in a transaction, with the checkpoint of its units: so it
+// is applied exactly once.
+type direct struct {
+	*connections
+	link         string // its name
+	acknowledged func(unit) int64
+	lost         map[string][]*conn // by address: the server may not know yet that they are closed
+	seen         map[unit]*conn     // connection on which the target was last seen to hold a unit's checkpoint
+	args         []string           // reused
+}
+
+var _ writer = (*direct)(nil)
+
+func newDirect(t *target, link string, acknowledged func(unit) int64) *direct {
+	home := 0
+	if t.cluster {
+		home = t.ownDB()
+	}
+	w := &direct{link: link, acknowledged: acknowledged, lost: map[string][]*conn{}, seen: map[unit]*conn{}}
+	w.connections = &connections{t: t, home: home, greet: w.introduce, open: map[string]*conn{}}
+	return w
+}
+
+// introduce names a new connection, so that whoever finds it left behind can end it.
+func (w *direct) introduce(ctx context.Context, c *conn) error {
+	res := c.dc.DoMulti(ctx, arbitrary(c.dc, "CLIENT", "SETNAME", clientName(w.t.id)), arbitrary(c.dc, "CLIENT", "ID"), arbitrary(c.dc, "INFO", "server"))
+	if err := firstLoss(res); err != nil {
+		return err
+	}
+	if id, err := res[1].ToInt64(); err == nil {
+		c.id = strconv.FormatInt(id, 10)
+	}
+	if info, err := res[2].ToString(); err == nil {
+		_, c.process, _ = strings.Cut(info, "run_id:")
+		c.process, _, _ = strings.Cut(c.process, "\r\n")
+	}
+	return w.silence(ctx, c)
+}
+
+// silence makes sure that the server runs nothing more of what it was sent on connections that were dropped: their bytes
+// may still wait in its buffers. Another process under the address has no such buffers, and other clients by these IDs.
+//
+// Behind a proxy nobody can be told: so much is waited as such bytes may take.
+func (w *direct) silence(ctx context.Context, c *conn) error {
+	if !w.t.can.processes && len(w.lost[c.addr]) > 0 {
+		if err := retry.Pause(ctx, proxyGrace); err != nil {
+			return err
+		}
+	}
+	for _, old := range w.lost[c.addr] {
+		if old.id == "" || old.process == "" || old.process != c.process {
+			continue
+		}
+		ids := []string{old.id}
+		if old.pipe != nil && old.pipe.id != "" {
+			ids = append(ids, old.pipe.id)
+		}
+		for _, id := range ids {
+			if err := c.dc.Do(ctx, arbitrary(c.dc, "CLIENT", "KILL", "ID", id)).NonRedisError(); err != nil {
+				return err
+			}
+		}
+	}
+	delete(w.lost, c.addr)
+	return nil
+}
+
+// drop closes a connection for good, and remembers it until the server is known to have noticed.
+func (w *direct) drop(addr string) {
+	if c := w.open[addr]; c != nil {
+		w.lost[addr] = append(w.lost[addr], c)
+	}
+	w.connections.drop(addr)
+}
+
+// commit applies transactions, each exactly once, in their order as far as they share a unit.
+func (w *direct) commit(ctx context.Context, txs []*transaction) error {
+	if err := w.t.takeFor(ctx, txs); err != nil {
+		return err
+	}
+	pending := txs
+	return w.t.retry(ctx, func() (again, err error) {
+		pending, again, err = w.attempt(ctx, pending)
+		return again, err
+	})
+}
+
+// attempt sends all transactions once, node by node, and gives those that were not applied.
+func (w *direct) attempt(ctx context.Context, txs []*transaction) (left []*transaction, again, err error) {
+	byNode := map[string][]*transaction{}
+	var order []string
+	for _, x := range txs {
+		addr, err := w.t.node(x.slot)
+		if err != nil {
+			return txs, err, nil
+		}
+		if byNode[addr] == nil {
+			order = append(order, addr)
+		}
+		byNode[addr] = append(byNode[addr], x)
+	}
+	for _, addr := range order {
+		undone, why, err := w.attemptNode(ctx, addr, byNode[addr])
+		if err != nil {
+			return nil, nil, fmt.Errorf("target %s: %w", addr, err)
+		}
+		if left = append(left, undone...); why != nil {
+			again = fmt.Errorf("target %s: %w", addr, why)
+		}
+	}
+	return left, again, nil
+}
+
+// attemptNode sends the transactions of one node in one pipeline. They share no unit, so that one which must
+// be tried again is overtaken by nothing that it precedes.
+func (w *direct) attemptNode(ctx context.Context, addr string, txs []*transaction) (left []*transaction, again, err error) {
+	c, err := w.conn(ctx, addr)
+	if err != nil {
+		return txs, err, ctx.Err()
+	}
+	if txs, err = w.dropApplied(ctx, c, txs); errors.Is(err, errRegressed) {
+		return nil, nil, err
+	} else if err != nil {
+		w.drop(addr)
+		return txs, err, ctx.Err()
+	}
+	p, err := w.pipe(ctx, addr)
+	if err != nil {
+		return txs, err, ctx.Err()
+	}
+	ends := make([]int, len(txs))
+	for i, x := range txs {
+		w.encode(p, x)
+		ends[i] = p.sent
+	}
+	if err := w.t.claim.hold(ctx); err != nil { // the target may have been waited for meanwhile
+		p.forget()
+		return txs, err, ctx.Err()
+	}
+	res := p.exchange()
+	lost, start := false, 0
+	for i, x := range txs {
+		if !w.t.can.processes {
+			x.watched = res[start].err
+			start++
+		}
+		why, err := w.settle(x, res[start:ends[i]])
+		start = ends[i]
+		if err != nil {
+			return nil, nil, err
+		}
+		if why == nil {
+			for _, u := range x.units {
+				w.seen[u] = c
+			}
+			continue
+		}
+		left, again, lost, p.db = append(left, x), why, lost || x.doubt, -1
+	}
+	if lost {
+		w.drop(addr)
+	}
+	return left, again, ctx.Err()
+}
+
+// dropApplied asks the target which of the transactions that a broken connection left in doubt it had applied. Of
+// every unit it asks once on each connection whether the target still holds what it has acknowledged.
+func (w *direct) dropApplied(ctx context.Context, c *conn, txs []*transaction) ([]*transaction, error) {
+	var open []*transaction
+	for i, x := range txs {
+		applied := false
+		for _, u := range x.units {
+			acknowledged := w.acknowledged(u)
+			if !x.doubt && (w.seen[u] == c || acknowledged == 0) {
+				continue
+			}
+			offset, err := w.t.checkpointOffset(ctx, c, w.link, u)
+			if err != nil {
+				return append(open, txs[i:]...), err
+			}
+			if offset < acknowledged {
+				return nil, fmt.Errorf("checkpoint %d stands at offset %d, not %d: %w", u, offset, acknowledged, errRegressed)
+			}
+			w.seen[u] = c
+			// where the checkpoint had come as far before, it says nothing of x; but then x is a copy, or what the source said
+			// of held keys, and may be sent twice
+			applied = applied || x.doubt && x.end > acknowledged && offset >= x.end
+		}
+		if x.doubt = false; !applied {
+			open = append(open, x)
+			continue
+		}
+		for _, c := range x.calls { // nobody has seen what they said of keys that the target may lack
+			if c.renew != 0 || c.asked > 0 {
+				x.failed = append(x.failed, failure{c, errUnseen})
+			}
+		}
+	}
+	return open, nil
+}
+
+// encode appends the commands of one transaction, SELECTs where they are needed.
+func (w *direct) encode(p *pipe, x *transaction) {
+	selectDB := func(db int) {
+		if p.db != db {
+			p.add("SELECT", strconv.Itoa(db))
+			p.db = db
+			w.t.wroteTo(db)
+		}
+	}
+	if !w.t.can.processes {
+		p.add("WATCH", w.t.checkpointKey(w.link, x.units[0]))
+	}
+	first := p.sent
+	p.add("MULTI")
+	if !w.t.cluster {
+		selectDB(w.t.ownDB())
+	}
+	x.written = x.written[:0]
+	for _, u := range x.units {
+		at := p.sent - first
+		fields := w.addCheckpoint(p, x, u)
+		if w.acknowledged(u) > 0 {
+			x.written = append(x.written, writtenUnit{u, at, fields})
+		}
+	}
+	if len(x.forget) > 0 {
+		p.add(append([]string{"HDEL", w.t.checkpointKey(w.link, x.units[0])}, x.forget...)...)
+	}
+	for i := range x.calls {
+		if !w.t.cluster {
+			selectDB(x.calls[i].db)
+		}
+		c := &x.calls[i]
+		c.asked = 0
+		for _, name := range c.gone(w.t.expiring) {
+			p.add("EXISTS", name)
+			c.asked++
+		}
+		if c.expires > 0 {
+			w.t.expiring.note(c.db, c.args[1], c.expires)
+		}
+		w.t.expiring.learn(c)
+		c.pos = p.sent - first
+		p.add(c.args...)
+	}
+	p.add("EXEC")
+	x.sent = time.Now()
+}
+
+// addCheckpoint queues the commands that write the checkpoint of a unit. The reply to the first one says how many of its fields are new: all
+// of them, where the checkpoint was not there. HSET takes several fields since 4.0.
+func (w *direct) addCheckpoint(p *pipe, x *transaction, u unit) (fields int64) {
+	key := w.t.checkpointKey(w.link, u)
+	args := append(w.args[:0], "HSET", key, fieldOffset, strconv.FormatInt(x.end, 10))
+	if w.t.number < 40000 {
+		p.add(args...)
+		args = append(args[:0], "HMSET", key)
+	}
+	args = append(args, fieldBefore, strconv.FormatInt(w.acknowledged(u), 10))
+	for k, offset := range x.fence {
+		if w.t.unitOf(w.t.slot(k.Name)) == u { // where it is forgotten as well
+			args = append(args, fenceField(k), strconv.FormatInt(offset, 10))
+		}
+	}
+	p.add(args...)
+	w.args = args
+	if w.t.number < 40000 {
+		return 1
+	}
+	return int64(len(args)-2) / 2
+}
+
+// settle reads the replies of one transaction. again says why it was not applied and may be sent once more;
+// x.doubt is set where the connection broke and nobody knows.
+func (w *direct) settle(x *transaction, res []answer) (again, err error) {
+	for i := range res {
+		if res[i].kind == answerNone {
+			x.doubt = true
+			return res[i].err, nil
+		}
+	}
+	exec := res[len(res)-1]
+	switch {
+	case exec.kind == answerNil && !w.t.can.processes: // what it watched has changed, or the proxy has changed servers
+		return errors.New("a transaction was not run"), nil
+	case exec.kind == answerNil:
+		return x.refused(res, errors.New("EXEC ran nothing"))
+	case exec.kind != answerList:
+		return x.refused(res, exec.err)
+	}
+	replies := exec.list
+	for _, u := range x.written {
+		if m := replies[u.pos-1]; m.kind == answerInt && m.n == u.fields {
+			return nil, fmt.Errorf("checkpoint %d is gone: %w", u.unit, errRegressed)
+		}
+	}
+	late := time.Since(x.sent).Milliseconds() > expiryAhead/2 // what has expired meanwhile was not asked for
+	for i := range x.calls {
+		c := &x.calls[i]
+		why := errExpired
+		if !foundGone(replies[c.pos-1-c.asked:c.pos-1]) && (!late || len(c.gone(w.t.expiring)) == 0) {
+			why = c.disagrees(&replies[c.pos-1], w.t.expiring)
+		}
+		if why != nil {
+			x.failed = append(x.failed, failure{*c, why})
+		}
+	}
+	return nil, nil
+}

@@ -1,0 +1,302 @@
+package migrator
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/redis/rueidis"
+
+	"surecut/internal/command"
+	"surecut/internal/keyspace"
+)
+
+// restore writes one batch; keys whose slot has moved, or whose connection broke, are tried again.
+func (w *direct) restore(ctx context.Context, b *batch, settle func(k *loadKey, refused *refusedError) error) error {
+	if err := w.t.take(ctx, len(b.payload), len(b.keys)); err != nil {
+		return err
+	}
+	left := b.keys
+	return w.t.retry(ctx, func() (again, err error) {
+		byNode, err := w.spread(b.addr, left)
+		if err != nil {
+			return err, nil
+		}
+		left = nil
+		for addr, keys := range byNode {
+			undone, why, err := w.restoreOn(ctx, addr, b, keys, settle)
+			if err != nil {
+				return nil, err
+			}
+			if left = append(left, undone...); why != nil {
+				again = fmt.Errorf("target %s: %w", addr, why)
+			}
+		}
+		return again, nil
+	})
+}
+
+// spread sorts keys by node. Before the first attempt they are all of one, afterwards slots may have moved.
+func (w *direct) spread(addr string, keys []loadKey) (map[string][]loadKey, error) {
+	if keys[0].attempts == 0 {
+		return map[string][]loadKey{addr: keys}, nil
+	}
+	byNode := map[string][]loadKey{}
+	for _, k := range keys {
+		addr, err := w.t.addrOf(k.name)
+		if err != nil {
+			return nil, err
+		}
+		byNode[addr] = append(byNode[addr], k)
+	}
+	return byNode, nil
+}
+
+// restoreOn sends values to one node. left are those that are to be sent again.
+func (w *direct) restoreOn(ctx context.Context, addr string, b *batch, keys []loadKey, settle func(k *loadKey, refused *refusedError) error) (left []loadKey, again, err error) {
+	for i := range keys {
+		keys[i].attempts++
+	}
+	p, err := w.pipe(ctx, addr)
+	if err != nil {
+		return keys, err, ctx.Err()
+	}
+	at := w.queueValues(p, b, keys)
+	res := p.exchange()
+	var dated []loadKey
+	for i := range keys {
+		k := &keys[i]
+		reply := res[at[i]].err
+		if at[i] > 0 && reply == nil {
+			if e := res[at[i]-1].err; e != nil && (i == 0 || at[i-1] != at[i]-1) {
+				return nil, nil, fmt.Errorf("target %s: database %d: %w", addr, k.db, e)
+			}
+		}
+		if reply == nil && !k.restored && k.expireAt > 0 && !w.t.dialect.Has(command.AbsTTL) {
+			k.restored = true // a key that stays as the target had it must not get the expiry
+			dated = append(dated, *k)
+			continue
+		}
+		refused, retry, err := judge(addr, k, reply)
+		if err == nil && retry == nil {
+			err = settle(k, refused)
+		}
+		if err != nil {
+			return nil, nil, err
+		}
+		if retry != nil {
+			left, again = append(left, *k), retry
+		}
+	}
+	if again != nil {
+		w.drop(addr)
+		return append(left, dated...), again, ctx.Err()
+	}
+	if len(dated) > 0 {
+		return w.restoreOn(ctx, addr, b, dated, settle)
+	}
+	return left, again, ctx.Err()
+}
+
+// queueValues queues the commands that write values, and returns the places of those whose replies say how that went.
+func (w *direct) queueValues(p *pipe, b *batch, keys []loadKey) []int {
+	at := make([]int, len(keys))
+	args := w.args
+	for i := range keys {
+		k := &keys[i]
+		if !w.t.cluster && k.db != p.db {
+			p.add("SELECT", strconv.Itoa(k.db))
+			p.db = k.db
+			w.t.wroteTo(k.db)
+		}
+		if k.restored {
+			at[i] = p.add("PEXPIREAT", k.name, strconv.FormatInt(k.expireAt, 10))
+			continue
+		}
+		if b.over.at(k.attempts) && !w.t.dialect.Has(command.Replace) {
+			p.add("DEL", k.name)
+		}
+		args = w.t.restoreArgs(args[:0], k, b.over, view(b.value(k)))
+		at[i] = p.add(args...)
+	}
+	clear(args) // or they would keep the batch
+	w.args = args[:0]
+	return at
+}
+
+// restoreArgs appends the RESTORE of a value.
+func (t *target) restoreArgs(args []string, k *loadKey, over overwrite, payload string) []string {
+	args = append(args, "RESTORE", k.name, "0", payload)
+	if over.at(k.attempts) && t.dialect.Has(command.Replace) {
+		args = append(args, "REPLACE")
+	}
+	if !t.dialect.Has(command.AbsTTL) {
+		if k.expireAt > 0 { // until the exact one follows
+			args[2] = strconv.FormatInt(max(k.expireAt-time.Now().UnixMilli(), 1), 10)
+		}
+		return args
+	}
+	if k.expireAt > 0 {
+		args[2] = strconv.FormatInt(k.expireAt, 10)
+		args = append(args, "ABSTTL")
+	}
+	switch {
+	case k.freq >= 0:
+		args = append(args, "FREQ", strconv.FormatInt(k.freq, 10))
+	case k.idle > 0:
+		args = append(args, "IDLETIME", strconv.FormatInt(k.idle, 10))
+	}
+	return args
+}
+
+// rebuild writes a value by commands in bounded chunks: under a temporary key of the same slot, which then takes
+// the key's name, so that nobody sees half a value.
+func (w *direct) rebuild(ctx context.Context, k loadKey, over overwrite, walk func(keyspace.Visitor) error) (lost []string, err error) {
+	addr, err := w.t.addrOf(k.name)
+	if err != nil {
+		return nil, err
+	}
+	c, err := w.conn(ctx, addr)
+	if err != nil {
+		return nil, err
+	}
+	temp := tempKey(w.link, k.name)
+	lost, err = w.build(ctx, c, temp, k, walk)
+	if err == nil {
+		err = rename(ctx, c, temp, k.name, over.first)
+	}
+	where := fmt.Sprintf("target %s: write key %s by commands", addr, printable(k.name))
+	err = judgeRebuilt(where, addr, err)
+	if errors.Is(err, errGone) || errors.As(err, new(*refusedError)) {
+		if err := c.dc.Do(ctx, arbitrary(c.dc, "DEL", temp)).Error(); err != nil {
+			return lost, fmt.Errorf("target %s: delete %s: %w", addr, temp, err)
+		}
+	}
+	return lost, err
+}
+
+// build writes a value under a temporary key. Its error is errGone where nothing is left of the value.
+func (w *direct) build(ctx context.Context, c *conn, temp string, k loadKey, walk func(keyspace.Visitor) error) (lost []string, err error) {
+	out := &chunks{ctx: ctx, t: w.t, c: c}
+	if !w.t.cluster && c.db != k.db {
+		c.db = k.db
+		if err := out.add("SELECT", strconv.Itoa(k.db)); err != nil {
+			return nil, err
+		}
+	}
+	b := newRebuild([]byte(temp), w.t.dialect, func(args ...[]byte) error { return out.add(copies(args)...) })
+	if err = out.add("DEL", temp); err == nil {
+		if err = walk(b); err == nil {
+			if err = b.Finish(k.expireAt); err == nil {
+				err = out.flush()
+			}
+		}
+	}
+	if err != nil {
+		return b.Lost, err
+	}
+	built, err := c.dc.Do(ctx, arbitrary(c.dc, "EXISTS", temp)).AsInt64()
+	if err == nil && built == 0 { // the key, or every field of it, has expired meanwhile
+		return nil, errGone
+	}
+	return b.Lost, err
+}
+
+// copies returns arguments that outlive those of a rebuild.
+func copies(args [][]byte) []string {
+	out := make([]string, len(args))
+	for i, a := range args {
+		out[i] = string(a)
+	}
+	return out
+}
+
+func rename(ctx context.Context, c *conn, temp, name string, over bool) error {
+	if over {
+		return c.dc.Do(ctx, arbitrary(c.dc, "RENAME", temp, name)).Error()
+	}
+	n, err := c.dc.Do(ctx, arbitrary(c.dc, "RENAMENX", temp, name)).AsInt64()
+	if err == nil && n == 0 {
+		return errExists
+	}
+	return err
+}
+
+// chunks pipelines commands of one connection in bounded portions; the first refusal ends it.
+type chunks struct {
+	ctx   context.Context
+	t     *target
+	c     *conn
+	cmds  []rueidis.Completed
+	bytes int
+}
+
+func (o *chunks) add(args ...string) error {
+	for _, a := range args {
+		o.bytes += len(a)
+	}
+	o.cmds = append(o.cmds, arbitrary(o.c.dc, args...))
+	if o.bytes >= 1<<20 || len(o.cmds) >= 1000 {
+		return o.flush()
+	}
+	return nil
+}
+
+func (o *chunks) flush() error {
+	if len(o.cmds) == 0 {
+		return nil
+	}
+	if err := o.t.take(o.ctx, o.bytes, len(o.cmds)); err != nil {
+		return err
+	}
+	res := o.c.dc.DoMulti(o.ctx, o.cmds...)
+	o.cmds, o.bytes = o.cmds[:0], 0
+	for _, r := range res {
+		if err := r.Error(); err != nil && !rueidis.IsRedisNil(err) {
+			return err
+		}
+	}
+	return nil
+}
+
+// remove deletes keys, which are different ones, and what was built for them.
+func (w *direct) remove(ctx context.Context, keys []keyspace.Key) error {
+	byNode := map[string][]keyspace.Key{}
+	for _, k := range keys {
+		addr, err := w.t.addrOf(k.Name)
+		if err != nil {
+			return err
+		}
+		byNode[addr] = append(byNode[addr], k)
+	}
+	for addr, keys := range byNode {
+		if err := w.removeFrom(ctx, addr, keys); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (w *direct) removeFrom(ctx context.Context, addr string, keys []keyspace.Key) error {
+	c, err := w.conn(ctx, addr)
+	if err != nil {
+		return err
+	}
+	w.out = w.out[:0]
+	for _, k := range keys {
+		if !w.t.cluster && k.DB != c.db {
+			w.out = append(w.out, arbitrary(c.dc, "SELECT", strconv.Itoa(k.DB)))
+			c.db = k.DB
+		}
+		w.out = append(w.out, arbitrary(c.dc, "DEL", k.Name, tempKey(w.link, k.Name)))
+	}
+	for _, r := range c.dc.DoMulti(ctx, w.out...) {
+		if err := r.Error(); err != nil {
+			w.drop(addr) // its database is not known
+			return fmt.Errorf("target %s: %w", addr, err)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,178 @@
+package migrator
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"surecut/internal/command"
+	"surecut/internal/endpoint"
+	"surecut/internal/keyspace"
+)
+
+// proxy is the way to a target that is written through a proxy.
+type proxy struct {
+	t    *target
+	kind endpoint.Kind
+	addr atomic.Pointer[string] // of the proxy that answered last
+
+	passed, refused atomic.Int64 // lengths of keys, in bytes: that long they passed, and from that length on they did not (0: not known)
+}
+
+// proxyGrace is how long a proxy may still pass on what it was sent on a connection that was lost.
+const proxyGrace = time.Second
+
+// openProxied prepares for writing through a proxy. Which values the servers behind it take is told by what they DUMP, of keys that
+// expire within a minute.
+func (t *target) openProxied(ctx context.Context, from *endpoint.Deployment) error {
+	if source := from.Spec(); source.Kind == endpoint.AOF {
+		return fmt.Errorf("%s: an AOF cannot be written through a proxy, since its keys cannot be copied where that leaves doubts; make an RDB of it first", source)
+	}
+	p := &proxy{t: t, kind: t.d.Kind()}
+	t.way, t.can = p, abilities{}
+	if err := p.refresh(ctx); err != nil {
+		return fmt.Errorf("target: %w", err)
+	}
+	if err := p.probeDump(ctx); err != nil {
+		return fmt.Errorf("target %s: %w", p.at(), err)
+	}
+	t.dialect = command.DialectOf(t.number, 0)
+	if p.kind == endpoint.Codis {
+		t.dialect = t.dialect.ThroughCodis()
+	} else {
+		t.dialect = t.dialect.ThroughTwemproxy()
+	}
+	return t.learnSource(ctx, from)
+}
+
+// dumpSince gives the first Redis version of an RDB version.
+var dumpSince = []struct{ rdb, number int }{{13, 80400}, {12, 70400}, {11, 70200}, {10, 70000}, {9, 50000}, {8, 40000}, {7, 30200}, {6, 20800}}
+
+// probeDump finds out which version the oldest server behind the proxy has.
+func (p *proxy) probeDump(ctx context.Context) error {
+	c, err := p.t.d.Client(ctx, p.at(), 0)
+	if err != nil {
+		return err
+	}
+	for i := range probes {
+		name := keyProbe + p.t.id + ":" + strconv.Itoa(i)
+		if err := c.Do(ctx, arbitrary(c, "SETEX", name, "60", "x")).Error(); err != nil {
+			return fmt.Errorf("SETEX: %w", err)
+		}
+		payload, err := c.Do(ctx, arbitrary(c, p.reading("DUMP", name)...)).AsBytes()
+		if err != nil || len(payload) < 10 {
+			return fmt.Errorf("DUMP gave %d bytes: %w", len(payload), err)
+		}
+		if err := c.Do(ctx, arbitrary(c, "DEL", name)).Error(); err != nil {
+			return fmt.Errorf("DEL: %w", err)
+		}
+		if version := int(binary.LittleEndian.Uint16(payload[len(payload)-10:])); p.t.payloads.version == 0 || version < p.t.payloads.version {
+			p.t.payloads.version = version
+		}
+	}
+	i := slices.IndexFunc(dumpSince, func(s struct{ rdb, number int }) bool { return s.rdb <= p.t.payloads.version })
+	if i < 0 {
+		return fmt.Errorf("its servers write RDB version %d, and 6 is the oldest that is supported", p.t.payloads.version)
+	}
+	p.t.number = dumpSince[i].number
+	return nil
+}
+
+// at returns the address of the proxy.
+func (p *proxy) at() string { return *p.addr.Load() }
+
+func (p *proxy) primaryOf(uint16) (endpoint.Node, bool) { return endpoint.Node{Addr: p.at()}, true }
+
+// refresh takes a proxy that answers.
+func (p *proxy) refresh(ctx context.Context) error {
+	addr, err := p.t.d.Proxy(ctx)
+	if err == nil {
+		p.addr.Store(&addr)
+	}
+	return err
+}
+
+func (p *proxy) newWriter(string, func(unit) int64) writer {
+	return &proxied{connections: &connections{t: p.t, open: map[string]*conn{}}, p: p}
+}
+
+// reading returns a command that reads one key as the proxy takes it. Codis sends reads to replicas where it may, and these lag; a
+// script it sends to the primary.
+func (p *proxy) reading(args ...string) []string {
+	if p.kind != endpoint.Codis {
+		return args
+	}
+	return append([]string{"EVAL", "return redis.call(unpack(ARGV))", "1", args[1]}, args...)
+}
+
+// form returns a command as the proxy takes it: Codis has SLOTSRESTORE in place of RESTORE, of the same arguments; it overwrites.
+func (p *proxy) form(c *call) []string {
+	switch {
+	case c.asks:
+		return slices.Concat([]string{"EVAL", ifThere, strconv.Itoa(len(c.needs))}, c.needs)
+	case len(c.needs) > 0:
+		return slices.Concat([]string{"EVAL", ifThere, strconv.Itoa(len(c.needs))}, c.needs, c.args)
+	case p.kind == endpoint.Codis && c.args[0] == "RESTORE" && len(c.args) == 4:
+		return append([]string{"SLOTSRESTORE"}, c.args[1:]...)
+	case c.args[0] == "EXISTS", c.args[0] == "PTTL":
+		return p.reading(c.args...)
+	}
+	return c.args
+}
+
+// restoreCalls returns the commands that put a value in place of whatever a key holds, each to be answered before the next is sent.
+func (p *proxy) restoreCalls(name, payload string, expireAt int64) [][]string {
+	calls := [][]string{{"RESTORE", name, "0", payload}}
+	if p.kind != endpoint.Codis {
+		calls = [][]string{{"DEL", name}, calls[0]}
+	}
+	if expireAt > 0 {
+		calls = append(calls, []string{"PEXPIREAT", name, strconv.FormatInt(expireAt, 10)})
+	}
+	return calls
+}
+
+// errKeyTooLong is the failure of a call that a nutcracker does not pass: it closes the connection over it.
+var errKeyTooLong = errors.New("the name of the key is too long for the proxy (nutcracker takes names that fit into one of its buffers, option --mbuf-size)")
+
+// shortName is a length of names that every nutcracker passes: its smallest buffers have 512 bytes.
+const shortName = 400
+
+// refuses says whether the proxy takes no command on a call's keys. How long they may be is its option, so it is tried out.
+func (p *proxy) refuses(ctx context.Context, c *call) bool {
+	longer := func(text string) bool { return len(text) > shortName }
+	if p.kind != endpoint.Twemproxy || !slices.ContainsFunc(c.args, longer) {
+		return false
+	}
+	return slices.ContainsFunc(c.keys(), func(k keyspace.Key) bool { return longer(k.Name) && !p.passes(ctx, int64(len(k.Name))) })
+}
+
+// passes says whether the proxy takes names of that many bytes. In doubt it does: what is sent says more.
+func (p *proxy) passes(ctx context.Context, n int64) bool {
+	if refused := p.refused.Load(); n <= p.passed.Load() || refused > 0 && n >= refused {
+		return n <= p.passed.Load()
+	}
+	exists := func(n int64) bool {
+		client, err := p.t.d.Client(ctx, p.at(), 0)
+		if err != nil {
+			return false
+		}
+		dc, release := client.Dedicate()
+		defer release()
+		return dc.Do(ctx, arbitrary(dc, "EXISTS", strings.Repeat("k", int(n)))).NonRedisError() == nil
+	}
+	switch {
+	case exists(n):
+		p.passed.Store(max(n, p.passed.Load()))
+	case exists(1):
+		p.refused.Store(n)
+		return false
+	}
+	return true
+}

@@ -1,0 +1,150 @@
+package migrator
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"surecut/internal/command"
+	"surecut/internal/keyspace"
+	"surecut/internal/retry"
+)
+
+// The checkpoint of a link whose target has no transactions is written behind the data. So what was applied beyond it is not known after a
+// restart, and none of it is applied again: its keys are copied from the source. How far that may be is the reach, an offset on disk that is
+// moved ahead before anything beyond it is sent.
+
+// reachStep is how far the reach is moved ahead, in bytes of the stream.
+const reachStep = 1 << 20
+
+// reserve makes durable that what ends at an offset, or before it, may have been applied.
+func (l *link) reserve(offset int64) error {
+	if l.m.target.can.transactions {
+		return nil
+	}
+	far := false
+	l.m.update(func() {
+		if far = offset > l.st.Reach; far {
+			l.st.Reach = offset + reachStep
+		}
+	})
+	if !far {
+		return nil
+	}
+	return l.m.saveState()
+}
+
+// settleReach takes the reach back to what was applied: nothing is in doubt any more.
+func (l *link) settleReach(d *dispatcher) error {
+	at := l.positions.applied().offset
+	for _, end := range d.fences {
+		at = max(at, end)
+	}
+	l.m.update(func() { l.st.Reach = at })
+	return l.m.saveState()
+}
+
+// mayHaveReached gives how far earlier runs may have applied commands: no further than the reach, nor than the source has come
+// by now. The primary is asked as well: a replica that is read now may be behind the one that was.
+func (l *link) mayHaveReached(ctx context.Context) int64 {
+	at := l.spool.End()
+	for _, node := range []func() string{l.shard.Node, l.shard.Primary} {
+		s := *l.source
+		s.node = node
+		offset, err := s.position(ctx)
+		if err != nil {
+			return l.st.Reach
+		}
+		at = max(at, offset)
+	}
+	return min(at, l.st.Reach)
+}
+
+// doubtReach notes every key of what an earlier run may have applied beyond the checkpoint, to be copied before anything is
+// applied. Of what is not in the spool any more, the dispatcher copies the keys as it comes.
+func (l *link) doubtReach(ctx context.Context, cp *checkpoint) error {
+	if l.m.target.can.transactions || l.st.Reach <= cp.offset || l.file != nil {
+		return nil
+	}
+	end := min(l.st.Reach, l.spool.End())
+	if err := l.source.awaitOffset(ctx, end); err != nil {
+		return err
+	}
+	p, err := newParser(ctx, l.spool, &l.scope.Filter, cp.offset, cp.db)
+	if err != nil {
+		return err
+	}
+	defer p.close()
+	keys := map[keyspace.Key]bool{}
+	for p.offset < end {
+		g, err := p.next()
+		if err != nil {
+			return fmt.Errorf("stream at offset %d: %w", p.offset, err)
+		}
+		for i := range g.commands {
+			for _, k := range keysOf(&g.commands[i]) {
+				if l.scope.carries(k) {
+					keys[k] = true
+				}
+			}
+		}
+	}
+	failed := make([]failure, 0, len(keys))
+	for k := range keys {
+		failed = append(failed, failure{call{key: k}, errInterrupted})
+	}
+	l.log.Info("keys that an earlier run may have written beyond its checkpoint are copied again", "keys", len(keys), "from", cp.offset, "to", end)
+	return l.doubts.note(failed)
+}
+
+// keysOf names the keys that a command of the source names.
+func keysOf(c *sourceCommand) []keyspace.Key {
+	spec, known := command.Lookup(c.args)
+	if !known || spec.Class == command.Keyless {
+		return nil
+	}
+	indexes, err := spec.Keys(c.args, nil)
+	if err != nil {
+		return nil
+	}
+	var keys []keyspace.Key
+	for _, i := range indexes {
+		keys = append(keys, keyspace.Key{DB: c.db, Name: string(c.args[i])})
+	}
+	return keys
+}
+
+// awaitOffset returns when the node has reached an offset that a source has sent.
+func (s *sourceReader) awaitOffset(ctx context.Context, offset int64) error {
+	until := time.Now().Add(s.retryFor)
+	for {
+		at, err := s.position(ctx)
+		switch {
+		case err == nil && at >= offset:
+			return nil
+		case time.Now().After(until):
+			return errors.Join(fmt.Errorf("source %s stands at offset %d, behind %d, which it has sent", s.node(), at, offset), err)
+		}
+		if err := retry.Pause(ctx, 200*time.Millisecond); err != nil {
+			return err
+		}
+	}
+}
+
+// planDoubtful copies the keys of a command that an earlier run may have applied.
+func (d *dispatcher) planDoubtful(c *sourceCommand) plan {
+	var keys []keyspace.Key
+	for _, k := range keysOf(c) {
+		_, ok := d.l.scope.Map(k.DB)
+		if ok && d.l.scope.carries(k) && d.fences[k] < c.end && !slices.Contains(keys, k) {
+			keys = append(keys, k)
+		}
+	}
+	if len(keys) == 0 {
+		d.l.ledger.repaired.Add(1)
+		return plan{}
+	}
+	return d.planCopy(c, keys)
+}
