@@ -6,7 +6,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
@@ -349,7 +348,7 @@ func (m *Migration) keepClaim(ctx context.Context) error {
 		case errors.Is(err, errClaimed):
 			return err
 		case err != nil:
-			slog.Warn("the target does not take the heartbeat", "error", err)
+			m.cfg.Log.Warn("the target does not take the heartbeat", "error", err)
 		}
 	}
 }

@@ -3,6 +3,7 @@ package migrator
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"time"
 
 	"surecut/internal/endpoint"
@@ -58,6 +59,11 @@ type Config struct {
 	Capture    string
 	AcceptCut  bool // of an AOF whose end is no whole command, what comes before is enough
 
+	Log *slog.Logger // what happens beside the report; nil: nobody is told
+	// Progress, if set, is called by one goroutine with where a run stands: ten times a second, and a last time when it has ended. It
+	// must not wait for the end of the run.
+	Progress func(Report)
+
 	// Observe, if set, is shown every command of the stream of each shard, as the source sent it and in its order, when the
 	// source sent it; after a lost connection some come again. It is called by one goroutine for each link. The arguments are
 	// valid during the call.
@@ -97,7 +103,7 @@ func DefaultConfig() Config {
 	return Config{
 		Mode: ModeFullIncremental, Capture: CapturePSYNC, ReadFrom: "replica", OnExisting: ExistingFail,
 		Lanes: 4, BigValue: 16 << 20, SpoolLimit: 64 << 30,
-		HoldExpiry: time.Hour, MaxLag: time.Second, RetryFor: 5 * time.Minute,
+		HoldExpiry: time.Hour, MaxLag: time.Second, RetryFor: 5 * time.Minute, Log: slog.New(slog.DiscardHandler),
 	}
 }
 

@@ -3,7 +3,6 @@ package migrator
 import (
 	"context"
 	"fmt"
-	"log/slog"
 	"maps"
 	"math"
 	"slices"
@@ -308,7 +307,7 @@ func (m *Migration) learnExpiries(ctx context.Context) {
 		if !learnt {
 			err := m.learnOnce(ctx)
 			if learnt = err == nil; !learnt && ctx.Err() == nil {
-				slog.Warn("the target does not tell its keys' expiries; it is asked again", "error", err)
+				m.cfg.Log.Warn("the target does not tell its keys' expiries; it is asked again", "error", err)
 				tick.Reset(5 * time.Second)
 			} else {
 				tick.Reset(100 * time.Millisecond)

@@ -90,7 +90,7 @@ func newLink(m *Migration, i int, nodes endpoint.Shard, node string) *link {
 	st := &m.state.Links[i]
 	source := m.cfg.Sides.Source
 	l := &link{m: m, name: st.Name, st: st, dir: filepath.Join(m.cfg.StateDir, "link-"+st.Name), resumed: m.resumed,
-		log: slog.With("link", st.Name, "source", nodes.Primary.Addr), scope: newScope(m.cfg.Filter.To(m.target.dbs), nodes, source),
+		log: m.cfg.Log.With("link", st.Name, "source", nodes.Primary.Addr), scope: newScope(m.cfg.Filter.To(m.target.dbs), nodes, source),
 		ended: make(chan struct{}), failed: make(chan error, 1), positions: newPositions(), expiries: expiries{state: st.Expiries}}
 	l.clock = &sourceClock{source: source, log: l.log}
 	l.shard = receive.NewShard(nodes, node, receive.ShardConfig{

@@ -61,6 +61,9 @@ func New(ctx context.Context, cfg Config) (*Migration, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
 	m := &Migration{cfg: cfg}
 	m.stopping, m.stop = context.WithCancel(context.Background())
 	var err error
@@ -190,6 +193,7 @@ func (m *Migration) Resumed() bool { return m.resumed }
 
 // Run migrates until it is stopped, its mode ends it, or it fails. It returns nil after an end in good order.
 func (m *Migration) Run(ctx context.Context) (err error) {
+	defer m.tellProgress()()
 	defer func() {
 		m.mu.Lock()
 		m.err, m.ended = err, true
@@ -333,7 +337,7 @@ func (m *Migration) targetIsEmpty(ctx context.Context) (bool, error) {
 	for _, addr := range m.target.primaries() {
 		c, err := m.target.d.Client(ctx, addr, 0)
 		if err != nil && !m.target.can.nodes && ctx.Err() == nil {
-			slog.Warn("whether the target is empty is not known, since a server behind the proxy does not answer; it counts as not empty", "error", err)
+			m.cfg.Log.Warn("whether the target is empty is not known, since a server behind the proxy does not answer; it counts as not empty", "error", err)
 			return false, nil
 		}
 		if err != nil {

@@ -1,5 +1,10 @@
 package migrator
 
+import (
+	"sync"
+	"time"
+)
+
 // Report says where the migration stands.
 func (m *Migration) Report() Report {
 	m.mu.Lock()
@@ -28,6 +33,28 @@ func (m *Migration) Report() Report {
 		r.State = "caught_up"
 	}
 	return r
+}
+
+// tellProgress tells where the run stands until the function that it returns is called, which tells how the run has ended.
+func (m *Migration) tellProgress() (end func()) {
+	if m.cfg.Progress == nil {
+		return func() {}
+	}
+	ended := make(chan struct{})
+	var telling sync.WaitGroup
+	telling.Go(func() {
+		tick := time.NewTicker(100 * time.Millisecond)
+		defer tick.Stop()
+		for running := true; running; {
+			select {
+			case <-tick.C:
+			case <-ended:
+				running = false
+			}
+			m.cfg.Progress(m.Report())
+		}
+	})
+	return func() { close(ended); telling.Wait() }
 }
 
 func (l *link) report() Link {

@@ -9,7 +9,8 @@ import (
 // runOf opens the state as a run does, with one link.
 func runOf(t *testing.T, dir string) *Migration {
 	t.Helper()
-	m := &Migration{cfg: Config{StateDir: dir, Sides: Sides{Source: &endpoint.Deployment{}}}, target: &target{}}
+	m := &Migration{cfg: DefaultConfig(), target: &target{}}
+	m.cfg.StateDir, m.cfg.Sides = dir, Sides{Source: &endpoint.Deployment{}}
 	var err error
 	if m.state, m.resumed, err = openState(dir); err != nil {
 		t.Fatal(err)

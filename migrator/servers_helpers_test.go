@@ -52,8 +52,8 @@ func openSide(t testing.TB, url string) *endpoint.Deployment {
 // begin starts a migration; change may adjust its configuration.
 func begin(t testing.TB, u urls, dir string, change func(*Config)) *run {
 	t.Helper()
-	slog.SetDefault(slog.New(slog.NewTextHandler(testLog{t}, &slog.HandlerOptions{Level: slog.LevelWarn})))
 	cfg := DefaultConfig()
+	cfg.Log = slog.New(slog.NewTextHandler(testLog{t}, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	cfg.Sides = Sides{openSide(t, u.source), openSide(t, u.target)}
 	cfg.StateDir = dir
 	cfg.RetryFor = 20 * time.Second

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"strconv"
 
 	"github.com/redis/rueidis"
@@ -29,7 +28,7 @@ func (t *target) proveSharding(ctx context.Context) error {
 	}
 	addr, err := t.d.Proxy(ctx)
 	if err != nil {
-		slog.Warn("the proxy of the target does not answer, so that nothing proves that it looks for keys where they are written", "error", err)
+		t.log.Warn("the proxy of the target does not answer, so that nothing proves that it looks for keys where they are written", "error", err)
 		return nil
 	}
 	proxy, err := t.d.Client(ctx, addr, 0)

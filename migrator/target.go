@@ -35,6 +35,7 @@ type target struct {
 	lanes    int       // of each link
 	expiring *expiring // keys that it may have expired by itself
 	claim    *claim    // of this run on the target
+	log      *slog.Logger
 	retryFor time.Duration
 	bytes    *rate.Limiter
 	ops      *rate.Limiter
@@ -75,7 +76,7 @@ type way interface {
 // newTarget opens the target of a migration of that ID, which has so many lanes.
 func newTarget(ctx context.Context, cfg Config, id string, lanes int) (*target, error) {
 	d := cfg.Sides.Target
-	t := &target{d: d, cluster: d.Sharded(), dbs: d.Databases(), id: id, lanes: lanes, retryFor: cfg.RetryFor,
+	t := &target{d: d, cluster: d.Sharded(), dbs: d.Databases(), id: id, lanes: lanes, log: cfg.Log, retryFor: cfg.RetryFor,
 		bytes: limiter(cfg.RateBytes), ops: limiter(cfg.RateOps)}
 	if d.Kind() == endpoint.Codis || d.Spec().ViaProxy {
 		return t, t.openProxied(ctx, cfg.Sides.Source)
@@ -122,7 +123,7 @@ func (t *target) learn(ctx context.Context, source *endpoint.Deployment) error {
 			return fmt.Errorf("target: %w", err)
 		}
 		if len(c.Guessed) > 0 {
-			slog.Debug("the target's version decides what it did not tell", "target", addr, "guessed", c.Guessed)
+			t.log.Debug("the target's version decides what it did not tell", "target", addr, "guessed", c.Guessed)
 		}
 		if !c.Eval {
 			c.Dialect = c.Dialect.WithoutCommand("EVAL")
@@ -228,7 +229,7 @@ func (t *target) watchSentinels(ctx context.Context) {
 		return
 	}
 	if err := t.refreshTopology(ctx); err != nil && ctx.Err() == nil {
-		slog.Warn("the sentinels of the target cannot be asked", "error", err)
+		t.log.Warn("the sentinels of the target cannot be asked", "error", err)
 	}
 }
 

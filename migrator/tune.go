@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 )
 
 // tuned is a setting of the source that was changed, and what it was before.
@@ -49,7 +48,7 @@ func (m *Migration) tune(ctx context.Context) error {
 			if err := c.Do(ctx, arbitrary(c, "CONFIG", "SET", s.name, s.value)).Error(); err != nil {
 				return fmt.Errorf("Config.TuneSource: source %s: CONFIG SET %s: %w", addr, s.name, err)
 			}
-			slog.Info("source setting changed; it will be put back", "source", addr, "setting", s.name, "from", old.Value, "to", s.value)
+			m.cfg.Log.Info("source setting changed; it will be put back", "source", addr, "setting", s.name, "from", old.Value, "to", s.value)
 		}
 	}
 	return nil
@@ -75,7 +74,7 @@ func (m *Migration) putBack(ctx context.Context) error {
 			errs = append(errs, fmt.Errorf("put back %s '%s' on source %s by hand: %w", t.Name, t.Value, t.Addr, err))
 			continue
 		}
-		slog.Info("source setting put back", "source", t.Addr, "setting", t.Name, "value", t.Value)
+		m.cfg.Log.Info("source setting put back", "source", t.Addr, "setting", t.Name, "value", t.Value)
 	}
 	m.update(func() { m.state.Tuned = left })
 	return errors.Join(append(errs, m.saveState())...)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"slices"
 	"strconv"
 	"strings"
@@ -240,7 +239,7 @@ func (m *Migration) watchWitnesses(ctx context.Context) error {
 		} else if err == nil {
 			err = m.placeWitnesses(ctx, m.missingWitnesses(m.witnesses()))
 		} else if err := m.target.refreshTopology(ctx); err != nil {
-			slog.Debug("the target cannot be asked for its topology", "error", err)
+			m.cfg.Log.Debug("the target cannot be asked for its topology", "error", err)
 		}
 		if ctx.Err() != nil {
 			return nil
@@ -268,7 +267,7 @@ func (m *Migration) mend(ctx context.Context) error {
 	if !mendable {
 		return why
 	}
-	slog.Warn("the target has lost keys; they are copied again", "reason", why)
+	m.cfg.Log.Warn("the target has lost keys; they are copied again", "reason", why)
 	if err := m.claim.renew(ctx, "running"); err != nil { // its record may be lost, too
 		return err
 	}
@@ -335,7 +334,7 @@ func (m *Migration) lookBack(ctx context.Context) (lost []witness, err error) {
 		case where != "":
 			return nil, fmt.Errorf("%w; %s holds keys again, which nobody knows the origin of, so nothing is copied there", m.lossOf(lost), where)
 		}
-		slog.Warn("the target has lost keys; they are copied again", "reason", m.lossOf(lost))
+		m.cfg.Log.Warn("the target has lost keys; they are copied again", "reason", m.lossOf(lost))
 	case !mendable: // what an earlier run missed is there again: the server has come back with its data, and its checkpoints say with which
 		m.update(func() {
 			for i := range m.state.Links {

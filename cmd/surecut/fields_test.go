@@ -100,7 +100,7 @@ func TestReportsSayFlags(t *testing.T) {
 	if err := setUpLog(&log, "info", "text"); err != nil {
 		t.Fatal(err)
 	}
-	slog.Warn(said, "error", errors.New(said), "reason", said)
+	slog.Default().Warn(said, "error", errors.New(said), "reason", said)
 	if strings.Count(log.String(), shown) != 3 {
 		t.Errorf("log: %s", log.String())
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"slices"
 	"strconv"
 	"strings"
@@ -99,6 +100,7 @@ func migrateOptions(c *cli.Context) (MigrateOptions, error) {
 		return o, err
 	}
 	cfg := &o.Config
+	cfg.Log = slog.Default()
 	cfg.Mode, cfg.StateDir, cfg.ReadFrom, cfg.OnExisting = c.String("mode"), c.String("state"), c.String("read-from"), c.String("on-existing")
 	cfg.Lanes, cfg.HoldExpiry, cfg.MaxLag, cfg.RetryFor = c.Int("lanes"), c.Duration("hold-expiry"), c.Duration("max-lag"), c.Duration("retry-for")
 	cfg.Capture = c.String("capture")
@@ -230,11 +232,13 @@ func runMigrate(ctx context.Context, o MigrateOptions, stdout, stderr io.Writer)
 		scan = newStreamScan(o.ScanTo, target.Deployment)
 		o.Config.Observe, o.Config.Snapshots = scan.observe, scan.keys
 	}
-	m, err := migrator.New(ctx, o.Config)
-	if err != nil {
+	run := &migration{stderr: stderr, inputs: []reports.Report{checked}, scan: scan, level: make(chan struct{}, 1)}
+	run.show = newMigrateProgress(o.Progress, stderr)
+	o.Config.Progress = run.progress
+	run.o = o
+	if run.m, err = migrator.New(ctx, o.Config); err != nil {
 		return err
 	}
-	run := &migration{o: o, m: m, stderr: stderr, inputs: []reports.Report{checked}, scan: scan}
 	return run.toTheEnd(ctx, second, stdout)
 }
 

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"sync/atomic"
-	"time"
 
 	"surecut/internal/keyspace"
 	"surecut/internal/quiet"
@@ -23,6 +22,8 @@ type migration struct {
 	inputs []reports.Report // for the gate
 	rounds []migrator.Round // of a source that is scanned
 	scan   *streamScan      // nil without --scan
+	show   *migrateProgress
+	level  chan struct{} // receives while the target has caught up
 
 	aborted  atomic.Bool   // by a second signal
 	caughtUp bool          // --until caught-up was reached
@@ -43,7 +44,6 @@ func (r *migration) toTheEnd(ctx context.Context, second <-chan struct{}, stdout
 		defer close(obeyed)
 		r.obey(ctx, second, abort, over)
 	}()
-	show := newMigrateProgress(r.m, r.o.Progress, r.stderr)
 	failed := make(chan error, 1)
 	running, ended := context.WithCancel(ctx) // a comparison has no meaning once the migration behind it has ended
 	defer ended()
@@ -53,9 +53,9 @@ func (r *migration) toTheEnd(ctx context.Context, second <-chan struct{}, stdout
 		ended()
 	}()
 
-	verified, goalErr := r.reachGoal(running, show, failed)
+	verified, goalErr := r.reachGoal(running, failed)
 	runErr := <-failed
-	show.close()
+	r.show.close()
 	if goalErr == nil && runErr == nil && r.o.Config.Capture == migrator.CaptureScan && ctx.Err() == nil {
 		verified, goalErr = r.agree(ctx)
 	}
@@ -93,20 +93,27 @@ func (r *migration) failure(ctx context.Context, goalErr, runErr error) error {
 	return errors.Join(goalErr, runErr)
 }
 
+// progress shows where the migration stands.
+func (r *migration) progress(now migrator.Report) {
+	r.show.show(now)
+	if now.State == "caught_up" {
+		select {
+		case r.level <- struct{}{}:
+		default:
+		}
+	}
+}
+
 // reachGoal waits for the goal of --until, and then lets the migration finish. Without one it waits for its end.
-func (r *migration) reachGoal(ctx context.Context, show *migrateProgress, failed chan error) (*reports.Verify, error) {
-	tick := time.NewTicker(100 * time.Millisecond)
-	defer tick.Stop()
+func (r *migration) reachGoal(ctx context.Context, failed chan error) (*reports.Verify, error) {
 	for {
 		select {
 		case err := <-failed:
 			failed <- err
 			return nil, nil
-		case <-tick.C:
+		case <-r.level:
 		}
-		report := r.m.Report()
-		show.show(report)
-		if r.o.Until == "" || r.o.Config.Capture == migrator.CaptureScan || report.State != "caught_up" || ctx.Err() != nil {
+		if r.o.Until == "" || r.o.Config.Capture == migrator.CaptureScan || ctx.Err() != nil {
 			continue
 		}
 		if r.o.Until == "caught-up" {

@@ -43,10 +43,8 @@ func progressKind(kind string, w io.Writer) string {
 
 // migrateProgress shows a migration on stderr.
 type migrateProgress struct {
-	m     *migrator.Migration
-	kind  string
-	w     io.Writer
-	begun time.Time
+	kind string
+	w    io.Writer
 
 	last      time.Time // shown
 	lastPhase string
@@ -58,21 +56,25 @@ type migrateProgress struct {
 	text atomic.Value // string, beside the bar
 }
 
-func newMigrateProgress(m *migrator.Migration, kind string, w io.Writer) *migrateProgress {
-	p := &migrateProgress{m: m, kind: progressKind(kind, w), w: w, begun: time.Now()}
-	if p.kind == "bar" {
-		p.bars = mpb.New(mpb.WithOutput(w), mpb.WithWidth(40))
+func newMigrateProgress(kind string, w io.Writer) *migrateProgress {
+	return &migrateProgress{kind: progressKind(kind, w), w: w}
+}
+
+// draw begins the bar.
+func (p *migrateProgress) draw() {
+	if p.bars == nil {
+		p.bars = mpb.New(mpb.WithOutput(p.w), mpb.WithWidth(40))
 		p.text.Store("")
 		p.bar = p.bars.AddBar(0, mpb.AppendDecorators(decor.Any(func(decor.Statistics) string { return " " + p.text.Load().(string) })))
 	}
-	return p
 }
 
-// show is called often, and shows when it is due: at a new phase at once, otherwise every half second as JSON, every five as a line.
+// show is called often, and shows when it is due: at a new phase and at the end at once, otherwise every half second as JSON, every
+// five as a line.
 func (p *migrateProgress) show(r migrator.Report) {
-	phase := overall(r.Links)
+	phase, ended := overall(r.Links), r.State != "running" && r.State != "caught_up"
 	every := map[string]time.Duration{"json": 500 * time.Millisecond, "line": 5 * time.Second, "bar": 100 * time.Millisecond}[p.kind]
-	if p.kind == "none" || phase == p.lastPhase && time.Since(p.last) < every {
+	if p.kind == "none" || !ended && phase == p.lastPhase && time.Since(p.last) < every {
 		return
 	}
 	var keys, bytes, total, lagBytes int64
@@ -90,6 +92,7 @@ func (p *migrateProgress) show(r migrator.Report) {
 	case "line":
 		fmt.Fprintln(p.w, "surecut: "+p.describe(phase, keys, bytes, total, lagBytes, lag, r.Counters.Commands))
 	case "bar":
+		p.draw()
 		p.text.Store(p.describe(phase, keys, bytes, total, lagBytes, lag, r.Counters.Commands))
 		p.bar.SetTotal(max(total, bytes), false)
 		p.bar.SetCurrent(bytes)
@@ -121,10 +124,8 @@ func (p *migrateProgress) describe(phase string, keys, bytes, total, lagBytes in
 	return strings.Join(parts, ", ")
 }
 
-// close ends the display with the last state.
+// close ends the display, where the last state stays.
 func (p *migrateProgress) close() {
-	p.lastPhase += "." // shown in any case
-	p.show(p.m.Report())
 	if p.bars != nil {
 		p.bar.Abort(false)
 		p.bars.Wait()
