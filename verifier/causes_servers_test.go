@@ -183,8 +183,10 @@ func readAtOffset(t *testing.T, url string, keys ...record) ([]reading, error) {
 // TestReadAtOffset: what is read at one offset is the same as what is read otherwise, whatever its size, and of a source that is over
 // its maxmemory, which queues no commands.
 func TestReadAtOffset(t *testing.T) {
+	t.Parallel()
 	for _, image := range []string{"redis:6.0", "redis:7.0", "redis:8.0", "valkey/valkey:8.1"} {
 		t.Run(image, func(t *testing.T) {
+			t.Parallel()
 			s := servers.Standalone(t, image)
 			servers.Replica(t, s) // offsets count
 			s.Must("EVAL", `local v=string.rep('x',300000) for i=1,60 do redis.call('RPUSH','big list',v) redis.call('HSET','big hash','f'..i,v) redis.call('SADD','big set',v..i) redis.call('ZADD','big zset',i,v..i) redis.call('XADD','big stream',i..'-1','f',v) end
