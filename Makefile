@@ -56,10 +56,11 @@ unit:
 	scripts/setup.sh cgo
 	$(TEST) ./...
 
-# Every package, its tests against real servers included. Most of these wait more than they work.
+# Every package, its tests against real servers included. Most of these wait more than they work. The packages that take longest begin
+# first, so that they do not run alone in the end.
 servers: images
 	scripts/setup.sh cgo redis twemproxy
-	$(TEST) -count=1 -p 4 -tags servers ./...
+	$(TEST) -count=1 -p 4 -tags servers ./verifier ./migrator ./...
 
 # Only what needs one: make servers runs the other tests of the package.
 browser:
