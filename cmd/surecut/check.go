@@ -16,33 +16,19 @@ import (
 )
 
 func newCheckCommand() *cli.Command {
-	def := preflight.DefaultConfig()
-	flags := append(sourceFlags(), targetFlags()...)
-	flags = append(flags, filterFlags()...)
+	var o CheckOptions
 	return &cli.Command{
 		Name:  "check",
 		Usage: "check every precondition of the migration, with the remedy of each that is not met",
 		Description: "Reads from both sides and changes nothing. What cannot be checked is skipped, with the reason.\n" +
 			"The source may be files (rdb:PATH, aof:PATH): they are read to their end; what asks a server is skipped.\n" +
 			"Exit status: 3 a check failed; 4 alarms that nobody accepted; 0 otherwise.",
-		Flags: append(flags,
-			&cli.StringFlag{Name: "read-from", Value: def.ReadFrom, Usage: "replica (where a shard has one) or primary"},
-			&cli.StringFlag{Name: "capture", Value: migrator.CapturePSYNC, Usage: "psync, or scan: as the migration will be told"},
-			&cli.StringFlag{Name: "on-existing", Value: def.OnExisting, Usage: "what the migration will do with keys that the target has already: fail, replace or keep"},
-			&cli.StringFlag{Name: "state", Usage: "`DIR` where the migration will keep its spool; of one that is resumed, its own"},
-			&cli.StringFlag{Name: "big-value", Value: "16MiB", Usage: "`SIZE` above which a key is big"},
-			&cli.IntFlag{Name: "sample", Value: def.SampleKeys, Usage: "`KEYS` of the source to look at, for big keys and module types"},
-			&cli.BoolFlag{Name: "accept-alarms", Usage: "accept every alarm"},
-			&cli.StringSliceFlag{Name: "accept", Usage: "accept the alarms of these checks: `ID,ID`"},
-			&cli.StringFlag{Name: "out", Usage: "`DIR` for the report"},
-			&cli.StringFlag{Name: "format", Value: "table", Usage: "of the report on stdout: table, json, markdown, junit or html"},
-		),
+		Flags: checkFlags(&o).flags,
 		Action: func(c *cli.Context) error {
-			opts, err := checkOptions(c)
-			if err != nil {
+			if err := o.complete(c); err != nil {
 				return err
 			}
-			return runCheck(c.Context, opts, c.App.Writer, c.App.ErrWriter)
+			return runCheck(c.Context, o, c.App.Writer, c.App.ErrWriter)
 		},
 	}
 }
@@ -51,43 +37,52 @@ func newCheckCommand() *cli.Command {
 type CheckOptions struct {
 	Endpoints endpoints
 	Config    preflight.Config // without its sides
+	Capture   string           // as the migration will be told
 	Out       string
 	Format    string
+	flags     *binding
 }
 
-func checkOptions(c *cli.Context) (CheckOptions, error) {
-	o := CheckOptions{Config: preflight.DefaultConfig(), Out: c.String("out"), Format: c.String("format")}
-	var err error
+// checkFlags binds the flags to the options, and gives these their defaults.
+func checkFlags(o *CheckOptions) *binding {
+	*o = CheckOptions{Config: preflight.DefaultConfig(), Capture: migrator.CapturePSYNC, Format: "table"}
+	cfg, b := &o.Config, bind(o, sourceFlags(), targetFlags(), filterFlags())
+	o.flags = b
+	b.text("read-from", &cfg.ReadFrom, "replica (where a shard has one) or primary")
+	b.text("capture", &o.Capture, "psync, or scan: as the migration will be told")
+	b.text("on-existing", &cfg.OnExisting, "what the migration will do with keys that the target has already: fail, replace or keep")
+	b.text("state", &cfg.StateDir, "`DIR` where the migration will keep its spool; of one that is resumed, its own")
+	b.bytes("big-value", &cfg.BigValue, "`SIZE` above which a key is big")
+	b.number("sample", &cfg.SampleKeys, "`KEYS` of the source to look at, for big keys and module types")
+	b.yes("accept-alarms", &cfg.AcceptAlarms, "accept every alarm")
+	b.words("accept", &cfg.Accept, "accept the alarms of these checks: `ID,ID`")
+	b.text("out", &o.Out, "`DIR` for the report")
+	b.text("format", &o.Format, "of the report on stdout: table, json, markdown, junit or html")
+	return b
+}
+
+// complete reads what is more than one flag's value.
+func (o *CheckOptions) complete(c *cli.Context) (err error) {
 	if o.Endpoints, err = endpointSpecs(c); err != nil {
-		return o, err
+		return err
 	}
 	cfg := &o.Config
 	if cfg.Filter, err = filterOf(c); err != nil {
-		return o, err
+		return err
 	}
-	cfg.ReadFrom, cfg.OnExisting, cfg.StateDir = c.String("read-from"), c.String("on-existing"), c.String("state")
-	cfg.SampleKeys, cfg.Accept, cfg.AcceptAlarms = c.Int("sample"), c.StringSlice("accept"), c.Bool("accept-alarms")
-	var errSize error
-	switch capture := c.String("capture"); capture {
-	case migrator.CapturePSYNC:
-	case migrator.CaptureScan:
-		cfg.Scans = true
-	default:
-		return o, usageError("--capture %q: want psync or scan", capture)
+	if cfg.Scans = o.Capture == migrator.CaptureScan; !cfg.Scans && o.Capture != migrator.CapturePSYNC {
+		return usageError("--capture %q: want psync or scan", o.Capture)
 	}
 	if source := o.Endpoints.Source; source.Proxy != "" && !cfg.Scans {
-		return o, usageError("%w", errNoPSYNC(source))
-	}
-	if cfg.BigValue, errSize = parseSize(c.String("big-value")); errSize != nil {
-		errSize = fmt.Errorf("--big-value: %w", errSize)
+		return usageError("%w", errNoPSYNC(source))
 	}
 	if cfg.StateDir != "" {
 		cfg.Resume = migrator.StateID(cfg.StateDir)
 	}
-	if err := errors.Join(errSize, o.Validate()); err != nil {
-		return o, usageError("%w", err)
+	if err := errors.Join(o.Validate(), errors.Join(o.flags.wrong...)); err != nil {
+		return usageError("%w", err)
 	}
-	return o, nil
+	return nil
 }
 
 // Validate joins every problem of the options.

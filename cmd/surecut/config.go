@@ -132,9 +132,12 @@ func onCommandLine(c *cli.Context) map[string]bool {
 // configTexts gives a value of the file as the flag takes it on the command line; a list for flags that may be given several times.
 func configTexts(f cli.Flag, value any) ([]string, error) {
 	several := false
-	switch f.(type) {
-	case *cli.StringSliceFlag, *cli.IntSliceFlag, *cli.GenericFlag:
+	switch f := f.(type) {
+	case *cli.StringSliceFlag, *cli.IntSliceFlag:
 		several = true
+	case *cli.GenericFlag:
+		_, one := f.Value.(*sizeValue)
+		several = !one
 	}
 	switch value := value.(type) {
 	case nil:

@@ -135,7 +135,7 @@ func TestUsage(t *testing.T) {
 		{name: "empty pattern", args: []string{"verify", "--source", "redis://h:1", "--target", "redis://h:2", "--exclude", ""}, status: exitUsage, says: "matches no key"},
 		{name: "missing endpoint", args: []string{"migrate", "--target", "redis://h:1"}, status: exitUsage, says: "--source is missing"},
 		{name: "wrong scheme", args: []string{"check", "--source", "mysql://h:1", "--target", "redis://h:1"}, status: exitUsage, says: "mysql"},
-		{name: "bad size", args: []string{"migrate", "--source", "redis://h:1", "--target", "redis://h:2", "--big-value", "lots"}, status: exitUsage, says: "--big-value"},
+		{name: "bad size", args: []string{"migrate", "--source", "redis://h:1", "--target", "redis://h:2", "--big-value", "lots"}, status: exitUsage, says: `--big-value: "lots": want bytes`},
 		{name: "several problems", args: []string{"migrate", "--source", "redis://h:1", "--target", "redis://h:2", "--lanes", "0", "--mode", "half"}, status: exitUsage, says: "--lanes 0"},
 		{name: "unknown check", args: []string{"migrate", "--source", "redis://h:1", "--target", "redis://h:2", "--accept", "everything"}, status: exitUsage, says: "everything"},
 		{name: "no PSYNC through a proxy", args: []string{"check", "--source", "redis+cluster://h:1?proxy=tencent", "--target", "redis://h:2"}, status: exitUsage, says: "passes no PSYNC on"},
@@ -192,15 +192,20 @@ func TestPatternsHoldCommas(t *testing.T) {
 	}
 }
 
-func TestParseSize(t *testing.T) {
+func TestSize(t *testing.T) {
 	for text, want := range map[string]int64{"0": 0, "1048576": 1 << 20, "64KiB": 64 << 10, "16MiB": 16 << 20, "2GiB": 2 << 30, "5MB": 5_000_000} {
-		if got, err := parseSize(text); err != nil || got != want {
-			t.Errorf("parseSize(%q) = %d, %v; want %d", text, got, err, want)
+		var got size
+		if err := got.read(text); err != nil || got != size(want) {
+			t.Errorf("%q is read as %d, %v; want %d", text, got, err, want)
+		}
+		var again size
+		if err := again.read(got.String()); got != 0 && (err != nil || again != got) {
+			t.Errorf("%d is shown as %q, which is read as %d, %v", got, got.String(), again, err)
 		}
 	}
 	for _, text := range []string{"", "-1", "x", "1TiBi", "99999999999GiB", "1.5GiB"} {
-		if got, err := parseSize(text); err == nil {
-			t.Errorf("parseSize(%q) = %d; want an error", text, got)
+		if got := new(size); got.read(text) == nil {
+			t.Errorf("%q is read as %d; want an error", text, *got)
 		}
 	}
 }

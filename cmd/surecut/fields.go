@@ -3,7 +3,9 @@ package main
 import (
 	"cmp"
 	"log/slog"
+	"maps"
 	"regexp"
+	"sync"
 
 	"surecut/migrator"
 	"surecut/reports"
@@ -11,29 +13,25 @@ import (
 
 // The libraries name a setting by its field, as in Config.StateDir. Whoever uses the command line knows it as a flag.
 
-// flagOf holds the flag of each field that a library may name.
-var flagOf = map[string]string{
-	"Config.Source": "--source", "Config.Target": "--target",
-	"Config.Accept": "--accept", "Config.AcceptCut": "--accept source_file",
-	"Config.BigValue": "--big-value", "Config.Capture": "--capture", "Config.HoldExpiry": "--hold-expiry", "Config.Lanes": "--lanes",
-	"Config.MaxLag": "--max-lag", "Config.Mode": "--mode", "Config.OnExisting": "--on-existing", "Config.RateBytes": "--rate-limit",
-	"Config.RateOps": "--rate-limit-ops", "Config.ReadFrom": "--read-from", "Config.RetryFor": "--retry-for", "Config.SampleKeys": "--sample",
-	"Config.SpoolLimit": "--spool-limit", "Config.StateDir": "--state", "Config.TuneSource": "--tune-source",
-	"Filter.DBMap": "--db-map", "Filter.DBPrefix": "--db-prefix", "Filter.DBs": "--db", "Filter.Exclude": "--exclude", "Filter.Include": "--include",
-	"Options.Applier": "--state", "Options.Depth": "--depth", "Options.Interval": "--interval", "Options.MaxFindings": "--max-findings",
-	"Options.ReadFrom": "--read-from", "Options.Rounds": "--rounds", "Options.TTLTolerance": "--ttl-tolerance", "Options.Workers": "--workers",
-	"Options.Block": "--block", "Options.CopyRate": "--copy-rate", "Options.Cutover": "--cutover", "Options.DBs": "--db", "Options.Rate": "--rate",
-	"Options.Samples": "--samples", "Options.TargetMemory": "--target-memory", "Options.TargetShards": "--target-shards",
-	"Options.TargetShare": "--target-share", "Options.Top": "--top", "Options.Touch": "--touch",
-	"RepairOptions.DeleteExtra": "--delete-extra",
-	"Tally.Capture":             "--monitor-file", "Tally.Monitor": "--monitor",
-}
+// flagOf holds the flag of each field that a library may name: those that a flag is bound to, and a few that come from more than that.
+var flagOf = sync.OnceValue(func() map[string]string {
+	flags := map[string]string{
+		"Config.Source": "--source", "Config.Target": "--target", "Config.AcceptCut": "--accept source_file",
+		"Filter.DBMap": "--db-map", "Filter.DBPrefix": "--db-prefix", "Filter.DBs": "--db", "Filter.Exclude": "--exclude", "Filter.Include": "--include",
+		"Options.Applier": "--state", "Options.DBs": "--db", "Tally.Capture": "--monitor-file", "Tally.Monitor": "--monitor",
+	}
+	for _, bound := range []*binding{checkFlags(new(CheckOptions)), migrateFlags(new(MigrateOptions)), verifyFlags(new(VerifyOptions)),
+		repairFlags(new(RepairOptions)), bigKeysFlags(new(ScanBigKeysOptions))} {
+		maps.Copy(flags, bound.flagOf)
+	}
+	return flags
+})
 
 var fieldName = regexp.MustCompile(`\b(?:Config|Filter|Options|RepairOptions|Tally)\.[A-Z]\w*`)
 
 // inFlags returns what a library says, with flags in place of the fields that it names.
 func inFlags(text string) string {
-	return fieldName.ReplaceAllStringFunc(text, func(field string) string { return cmp.Or(flagOf[field], field) })
+	return fieldName.ReplaceAllStringFunc(text, func(field string) string { return cmp.Or(flagOf()[field], field) })
 }
 
 // sayFlags puts flags in place of fields in the sentences of a report. Names and values of keys are left as they are.

@@ -8,10 +8,15 @@ import (
 	"io/fs"
 	"log/slog"
 	"path/filepath"
+	"reflect"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/urfave/cli/v2"
 
 	"surecut/internal/preflight"
 	"surecut/migrator"
@@ -33,13 +38,36 @@ func TestLibrariesNameFields(t *testing.T) {
 			t.Errorf("%s names a flag: %q", place, text)
 		}
 		for _, field := range fieldName.FindAllString(text, -1) {
-			if fields++; flagOf[field] == "" && !withoutFlag[field] {
+			if fields++; flagOf()[field] == "" && !withoutFlag[field] {
 				t.Errorf("%s: %s has no flag", place, field)
 			}
 		}
 	}
 	if fields < 90 {
 		t.Errorf("only %d fields are named: is the source still there?", fields)
+	}
+}
+
+// TestFlagsAreBound: a flag writes into the field of the options that the package takes, begins with its default, and one field has one flag
+// in all commands.
+func TestFlagsAreBound(t *testing.T) {
+	var o MigrateOptions
+	b := migrateFlags(&o)
+	app := &cli.App{Flags: b.flags, Action: func(*cli.Context) error { return nil }}
+	if err := app.Run([]string{"x", "--mode", "full", "--lanes", "7", "--big-value", "1MiB", "--accept", "a, b", "--accept", "c", "--tune-source", "--max-lag", "3s"}); err != nil {
+		t.Fatal(err)
+	}
+	want := migrator.DefaultConfig()
+	want.Mode, want.Lanes, want.BigValue, want.TuneSource, want.MaxLag, want.StateDir = migrator.ModeFull, 7, 1<<20, true, 3*time.Second, "surecut-state"
+	want.Log = o.Config.Log
+	if !reflect.DeepEqual(o.Config, want) || !slices.Equal(o.Accept, []string{"a", "b", "c"}) {
+		t.Errorf("got %+v, %q\nwant %+v", o.Config, o.Accept, want)
+	}
+	for field, flag := range map[string]string{"Config.RateBytes": "--rate-limit", "Options.TTLTolerance": "--ttl-tolerance", "Config.SampleKeys": "--sample",
+		"Options.Top": "--top", "Options.Depth": "--depth", "RepairOptions.DeleteExtra": "--delete-extra", "Config.StateDir": "--state"} {
+		if got := flagOf()[field]; got != flag {
+			t.Errorf("the flag of %s is %q, want %s", field, got, flag)
+		}
 	}
 }
 

@@ -7,7 +7,6 @@ import (
 	"io"
 	"log/slog"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -23,9 +22,7 @@ import (
 )
 
 func newMigrateCommand() *cli.Command {
-	def := migrator.DefaultConfig()
-	flags := append(sourceFlags(), targetFlags()...)
-	flags = append(flags, filterFlags()...)
+	var o MigrateOptions
 	return &cli.Command{
 		Name:  "migrate",
 		Usage: "copy a live source, or its RDB or AOF, into a target",
@@ -37,38 +34,12 @@ func newMigrateCommand() *cli.Command {
 			"Exit status: 0 the goal was reached: GO, caught up, the copy is in, or without --until stopped with all applied; 3 a check\n" +
 			"failed, something did not arrive, or NO-GO; 4 alarms that nobody accepted, or keys that stayed unchecked; 1 the\n" +
 			"migration failed; 130 interrupted before the goal, or by a second signal.",
-		Flags: append(flags,
-			&cli.StringFlag{Name: "mode", Value: def.Mode, Usage: "full+incremental, full (ends when the snapshot is in) or incremental (continues what --state holds)"},
-			&cli.StringFlag{Name: "capture", Value: def.Capture, Usage: "psync; or scan, for a source that cannot be replicated: its keys are copied, and compared and copied again in rounds until both sides agree, for which its writers must stop in the end"},
-			&cli.StringFlag{Name: "until", Usage: "caught-up: end when the target has caught up; same: then also verify, see that nobody writes to the source, and end with the gate's verdict"},
-			&cli.DurationFlag{Name: "quiet-for", Value: defaultQuiet, Usage: "with --until same: GO only if nobody has written to the source from the beginning of the comparison until this long after its end"},
-			&cli.DurationFlag{Name: "pause-writes", Usage: "with --until same: hold back all writes to the source (CLIENT PAUSE, since 6.2) while it is compared, for this `TIME` at most, and let them go at the end"},
-			&cli.StringFlag{Name: "state", Value: "surecut-state", Usage: "`DIR` of spool and progress; giving it again resumes"},
-			&cli.StringFlag{Name: "read-from", Value: def.ReadFrom, Usage: "replica (where a shard has one) or primary"},
-			&cli.StringFlag{Name: "on-existing", Value: def.OnExisting, Usage: "a key of the snapshot that the target has already: fail, replace or keep"},
-			&cli.IntFlag{Name: "lanes", Value: def.Lanes, Usage: "connections per link that write to the target"},
-			&cli.StringFlag{Name: "big-value", Value: "16MiB", Usage: "`SIZE` above which a value is written in chunks"},
-			&cli.StringFlag{Name: "spool-limit", Value: "64GiB", Usage: "`SIZE` that snapshot and stream may take on disk, per link"},
-			&cli.DurationFlag{Name: "hold-expiry", Value: def.HoldExpiry, Usage: "keys that expire within this time are held without expiry until the target has caught up"},
-			&cli.DurationFlag{Name: "max-lag", Value: def.MaxLag, Usage: "the target has caught up once it lags by less than this"},
-			&cli.DurationFlag{Name: "retry-for", Value: def.RetryFor, Usage: "how long a lost source or target is tried again"},
-			&cli.StringFlag{Name: "rate-limit", Usage: "`SIZE` per second written to the target, at most"},
-			&cli.Int64Flag{Name: "rate-limit-ops", Usage: "commands per second written to the target, at most"},
-			&cli.BoolFlag{Name: "tune-source", Usage: "set client-output-buffer-limit and repl-diskless-sync on the source, and put them back at the end"},
-			&cli.BoolFlag{Name: "scan", Usage: "also look at what passes through: big keys of the snapshot, and commands of the stream that the target's kind cannot run; reports bigkeys and compat"},
-			&cli.StringFlag{Name: "scan-to", Usage: "`KIND` that --scan holds them against, where it is not that of the target: " + strings.Join(profile.Names(), ", ")},
-			&cli.BoolFlag{Name: "accept-alarms", Usage: "accept every alarm of the checks"},
-			&cli.StringSliceFlag{Name: "accept", Usage: "accept the alarms of these checks: `ID,ID`"},
-			&cli.StringFlag{Name: "out", Usage: "`DIR` for the reports: check, migrate, and with --until same verify and gate"},
-			&cli.StringFlag{Name: "format", Value: "table", Usage: "of the report on stdout: table, json, markdown, junit or html"},
-			progressFlag(),
-		),
+		Flags: migrateFlags(&o).flags,
 		Action: func(c *cli.Context) error {
-			opts, err := migrateOptions(c)
-			if err != nil {
+			if err := o.complete(c); err != nil {
 				return err
 			}
-			return runMigrate(c.Context, opts, c.App.Writer, c.App.ErrWriter)
+			return runMigrate(c.Context, o, c.App.Writer, c.App.ErrWriter)
 		},
 	}
 }
@@ -88,42 +59,55 @@ type MigrateOptions struct {
 	Scan         bool
 	ScanTo       *profile.Profile // what the stream is held against; nil: nothing
 
+	flags   *binding
 	servers verifier.Servers // of both sides, once they were asked
 }
 
-func migrateOptions(c *cli.Context) (MigrateOptions, error) {
-	o := MigrateOptions{Config: migrator.DefaultConfig(), Until: c.String("until"), Accept: c.StringSlice("accept"),
-		AcceptAlarms: c.Bool("accept-alarms"), Out: c.String("out"), Format: c.String("format"), Progress: c.String("progress"),
-		QuietFor: c.Duration("quiet-for"), PauseWrites: c.Duration("pause-writes")}
-	var err error
+// migrateFlags binds the flags to the options, and gives these their defaults.
+func migrateFlags(o *MigrateOptions) *binding {
+	*o = MigrateOptions{Config: migrator.DefaultConfig(), QuietFor: defaultQuiet, Format: "table"}
+	cfg, b := &o.Config, bind(o, sourceFlags(), targetFlags(), filterFlags())
+	cfg.StateDir, o.flags = "surecut-state", b
+	b.text("mode", &cfg.Mode, "full+incremental, full (ends when the snapshot is in) or incremental (continues what --state holds)")
+	b.text("capture", &cfg.Capture, "psync; or scan, for a source that cannot be replicated: its keys are copied, and compared and copied again in rounds until both sides agree, for which its writers must stop in the end")
+	b.text("until", &o.Until, "caught-up: end when the target has caught up; same: then also verify, see that nobody writes to the source, and end with the gate's verdict")
+	b.duration("quiet-for", &o.QuietFor, "with --until same: GO only if nobody has written to the source from the beginning of the comparison until this long after its end")
+	b.duration("pause-writes", &o.PauseWrites, "with --until same: hold back all writes to the source (CLIENT PAUSE, since 6.2) while it is compared, for this `TIME` at most, and let them go at the end")
+	b.text("state", &cfg.StateDir, "`DIR` of spool and progress; giving it again resumes")
+	b.text("read-from", &cfg.ReadFrom, "replica (where a shard has one) or primary")
+	b.text("on-existing", &cfg.OnExisting, "a key of the snapshot that the target has already: fail, replace or keep")
+	b.number("lanes", &cfg.Lanes, "connections per link that write to the target")
+	b.bytes("big-value", &cfg.BigValue, "`SIZE` above which a value is written in chunks")
+	b.bytes("spool-limit", &cfg.SpoolLimit, "`SIZE` that snapshot and stream may take on disk, per link")
+	b.duration("hold-expiry", &cfg.HoldExpiry, "keys that expire within this time are held without expiry until the target has caught up")
+	b.duration("max-lag", &cfg.MaxLag, "the target has caught up once it lags by less than this")
+	b.duration("retry-for", &cfg.RetryFor, "how long a lost source or target is tried again")
+	b.bytes("rate-limit", &cfg.RateBytes, "`SIZE` per second written to the target, at most")
+	b.add("rate-limit-ops", &cfg.RateOps, &cli.Int64Flag{Name: "rate-limit-ops", Destination: &cfg.RateOps, Usage: "commands per second written to the target, at most"})
+	b.yes("tune-source", &cfg.TuneSource, "set client-output-buffer-limit and repl-diskless-sync on the source, and put them back at the end")
+	b.yes("scan", &o.Scan, "also look at what passes through: big keys of the snapshot, and commands of the stream that the target's kind cannot run; reports bigkeys and compat")
+	b.flags = append(b.flags, &cli.StringFlag{Name: "scan-to", Usage: "`KIND` that --scan holds them against, where it is not that of the target: " + strings.Join(profile.Names(), ", ")})
+	b.yes("accept-alarms", &o.AcceptAlarms, "accept every alarm of the checks")
+	b.words("accept", &o.Accept, "accept the alarms of these checks: `ID,ID`")
+	b.text("out", &o.Out, "`DIR` for the reports: check, migrate, and with --until same verify and gate")
+	b.text("format", &o.Format, "of the report on stdout: table, json, markdown, junit or html")
+	b.progress(&o.Progress)
+	return b
+}
+
+// complete reads what is more than one flag's value.
+func (o *MigrateOptions) complete(c *cli.Context) (err error) {
 	if o.Endpoints, err = endpointSpecs(c); err != nil {
-		return o, err
+		return err
 	}
-	cfg := &o.Config
-	cfg.Log = slog.Default()
-	cfg.Mode, cfg.StateDir, cfg.ReadFrom, cfg.OnExisting = c.String("mode"), c.String("state"), c.String("read-from"), c.String("on-existing")
-	cfg.Lanes, cfg.HoldExpiry, cfg.MaxLag, cfg.RetryFor = c.Int("lanes"), c.Duration("hold-expiry"), c.Duration("max-lag"), c.Duration("retry-for")
-	cfg.Capture = c.String("capture")
-	var errScan error
-	o.Scan = c.Bool("scan")
+	var errScan, errFilter error
 	o.ScanTo, errScan = scanRules(c, o.Endpoints.Target)
-	cfg.RateOps, cfg.TuneSource = c.Int64("rate-limit-ops"), c.Bool("tune-source")
-	errs := []error{errScan}
-	for name, to := range map[string]*int64{"big-value": &cfg.BigValue, "spool-limit": &cfg.SpoolLimit, "rate-limit": &cfg.RateBytes} {
-		if text := c.String(name); text != "" {
-			if *to, err = parseSize(text); err != nil {
-				errs = append(errs, fmt.Errorf("--%s: %w", name, err))
-			}
-		}
+	o.Config.Filter, errFilter = filterOf(c)
+	o.Config.Filter = o.Config.Filter.From(o.Endpoints.Source.DB)
+	if err := errors.Join(errScan, errFilter, o.Validate(), errors.Join(o.flags.wrong...)); err != nil {
+		return usageError("%w", err)
 	}
-	if cfg.Filter, err = filterOf(c); err != nil {
-		errs = append(errs, err)
-	}
-	cfg.Filter = cfg.Filter.From(o.Endpoints.Source.DB)
-	if err := errors.Join(append(errs, o.Validate())...); err != nil {
-		return o, usageError("%w", err)
-	}
-	return o, nil
+	return nil
 }
 
 // Validate joins every problem of the options.
@@ -209,6 +193,7 @@ func runMigrate(ctx context.Context, o MigrateOptions, stdout, stderr io.Writer)
 	source, target := preflight.Connect(ctx, o.Endpoints.Source), preflight.Connect(ctx, o.Endpoints.Target)
 	defer source.Close()
 	defer target.Close()
+	o.Config.Log = slog.Default()
 	o.Config.Sides = migrator.Sides{Source: source.Deployment, Target: target.Deployment}
 	err := migrator.CheckState(ctx, o.Config.StateDir, o.Config.Sides)
 	if err := unlessStopped(ctx, err); err != nil {
@@ -286,19 +271,4 @@ func checkFirst(ctx context.Context, o MigrateOptions, source, target preflight.
 
 func (o MigrateOptions) header(kind string) reports.Header {
 	return withServers(reports.NewHeader(kind, Version, o.Endpoints.Source.String(), o.Endpoints.Target.String()), o.servers)
-}
-
-// parseSize reads bytes with an optional unit: 1048576, 64KiB, 16MiB, 2GiB.
-func parseSize(text string) (int64, error) {
-	number, unit := text, int64(1)
-	for suffix, n := range map[string]int64{"KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "KB": 1000, "MB": 1000_000, "GB": 1000_000_000} {
-		if rest, ok := strings.CutSuffix(text, suffix); ok {
-			number, unit = rest, n
-		}
-	}
-	n, err := strconv.ParseInt(strings.TrimSpace(number), 10, 64)
-	if err != nil || n < 0 || n > (1<<62)/unit {
-		return 0, fmt.Errorf("%q: want bytes, or a number with KiB, MiB or GiB", text)
-	}
-	return n * unit, nil
 }

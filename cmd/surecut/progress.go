@@ -9,7 +9,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/urfave/cli/v2"
 	"github.com/vbauerster/mpb/v8"
 	"github.com/vbauerster/mpb/v8/decor"
 	"golang.org/x/term"
@@ -17,9 +16,9 @@ import (
 	"surecut/migrator"
 )
 
-// progressFlag chooses how a long run shows where it stands, on stderr.
-func progressFlag() cli.Flag {
-	return &cli.StringFlag{Name: "progress", Usage: "bar, line, json or none; bar where stderr is a terminal, else line"}
+// progress is the flag that chooses how a long run shows where it stands, on stderr.
+func (b *binding) progress(kind *string) {
+	b.text("progress", kind, "bar, line, json or none; bar where stderr is a terminal, else line")
 }
 
 func checkProgress(mode string) error {

@@ -16,35 +16,23 @@ import (
 )
 
 func newRepairCommand() *cli.Command {
-	d := verifier.DefaultOptions()
-	flags := append(sourceFlags(), targetFlags()...)
-	flags = append(flags,
-		&cli.StringFlag{Name: "report", Usage: "verify.json `FILE` whose findings are repaired"},
-		&cli.BoolFlag{Name: "apply", Usage: "write to the target; without it, only say what would be done"},
-		&cli.BoolFlag{Name: "delete-extra", Usage: "delete keys that the source does not have"},
-		&cli.StringFlag{Name: "state", Usage: "`DIR` of the migration that feeds the target, running on this machine: keys are then repaired while it stands still at their offset"},
-		&cli.IntFlag{Name: "rounds", Value: d.Rounds, Usage: "how often a repaired key that still differs is read before it counts as different"},
-		&cli.DurationFlag{Name: "interval", Value: d.Interval, Usage: "between rounds"},
-		&cli.DurationFlag{Name: "ttl-tolerance", Value: d.TTLTolerance, Usage: "expiries no further apart than this are the same"},
-		&cli.StringFlag{Name: "out", Usage: "`DIR` for verify.json and so on, of the repaired keys"},
-		&cli.StringFlag{Name: "format", Value: "table", Usage: "of the new report on stdout: table, json, markdown, junit or html"},
-	)
+	var o RepairOptions
 	return &cli.Command{
 		Name:  "repair",
 		Usage: "make the target equal to the source for the findings of a verify report",
 		Description: "Each key is looked at again, and repaired by what both sides hold now: copied by DUMP and RESTORE (from an RDB file, by what it holds), its expiry set, or\n" +
 			"with --delete-extra deleted. With --apply the same keys are verified afterwards: exit status 0 all same, 3 different,\n" +
 			"4 something unchecked. Keys that were unchecked are not touched. While a migration feeds the target, --apply needs its --state DIR.",
-		Flags: flags,
+		Flags: repairFlags(&o).flags,
 		Action: func(c *cli.Context) error {
-			opts, err := repairOptions(c)
-			if err != nil {
+			var err error
+			if o.Endpoints, err = endpointSpecs(c); err != nil {
 				return err
 			}
-			if err := opts.Validate(); err != nil {
+			if err := o.Validate(); err != nil {
 				return usageError("%w; see surecut repair --help", err)
 			}
-			return runRepair(c.Context, opts, c.App.Writer, c.App.ErrWriter)
+			return runRepair(c.Context, o, c.App.Writer, c.App.ErrWriter)
 		},
 	}
 }
@@ -57,19 +45,20 @@ type RepairOptions struct {
 	Repair              verifier.RepairOptions // Source, Target and Findings come with the run
 }
 
-func repairOptions(c *cli.Context) (RepairOptions, error) {
-	o := RepairOptions{Report: c.String("report"), State: c.String("state"), Out: c.String("out"), Format: c.String("format")}
-	var err error
-	if o.Endpoints, err = endpointSpecs(c); err != nil {
-		return o, err
-	}
-	o.Repair.Options = verifier.DefaultOptions()
-	o.Repair.Rounds = c.Int("rounds")
-	o.Repair.Interval = c.Duration("interval")
-	o.Repair.TTLTolerance = c.Duration("ttl-tolerance")
-	o.Repair.Apply = c.Bool("apply")
-	o.Repair.DeleteExtra = c.Bool("delete-extra")
-	return o, nil
+// repairFlags binds the flags to the options, and gives these their defaults.
+func repairFlags(o *RepairOptions) *binding {
+	*o = RepairOptions{Repair: verifier.RepairOptions{Options: verifier.DefaultOptions()}, Format: "table"}
+	r, b := &o.Repair, bind(o, sourceFlags(), targetFlags())
+	b.text("report", &o.Report, "verify.json `FILE` whose findings are repaired")
+	b.yes("apply", &r.Apply, "write to the target; without it, only say what would be done")
+	b.yes("delete-extra", &r.DeleteExtra, "delete keys that the source does not have")
+	b.text("state", &o.State, "`DIR` of the migration that feeds the target, running on this machine: keys are then repaired while it stands still at their offset")
+	b.number("rounds", &r.Rounds, "how often a repaired key that still differs is read before it counts as different")
+	b.duration("interval", &r.Interval, "between rounds")
+	b.duration("ttl-tolerance", &r.TTLTolerance, "expiries no further apart than this are the same")
+	b.text("out", &o.Out, "`DIR` for verify.json and so on, of the repaired keys")
+	b.text("format", &o.Format, "of the new report on stdout: table, json, markdown, junit or html")
+	return b
 }
 
 // Validate names what is wrong with the options.

@@ -30,66 +30,58 @@ func newScanCommand() *cli.Command {
 }
 
 func newScanBigKeysCommand() *cli.Command {
-	def := scanner.DefaultOptions()
+	var o ScanBigKeysOptions
 	return &cli.Command{
 		Name:  "bigkeys",
 		Usage: "sizes by key, type, prefix, slot and time to live; from a live endpoint or an RDB file",
 		Description: "A live endpoint is read by SCAN and MEMORY USAGE, without making keys look used; --source rdb:/path reads a file and\n" +
 			"touches no server: sizes are then what MEMORY USAGE would say, by a model of the encodings.\n" +
 			"Exits 0 when the scan is complete, whatever it found; gate judges the report.",
-		Flags: append(sourceFlags(),
-			&cli.IntFlag{Name: "top", Value: def.Top, Usage: "list the `N` largest keys, by bytes, by elements and by their largest element"},
-			&cli.IntFlag{Name: "samples", Value: def.Samples, Usage: "elements of a collection that MEMORY USAGE looks at, at most 10000, so that no server is held up; 0: as many as that"},
-			&cli.StringFlag{Name: "read-from", Value: def.ReadFrom, Usage: "replica (where a cluster's shard has one) or primary"},
-			&cli.IntFlag{Name: "rate", Usage: "read at most `N` keys a second; 0: as fast as the servers answer"},
-			&cli.IntSliceFlag{Name: "db", Usage: "databases, as in 0,3 (default: all, or the one in the URL)"},
-			&cli.BoolFlag{Name: "touch", Usage: "count elements also where that makes keys look used: before 7.2, on primaries that evict by use"},
-			&cli.StringFlag{Name: "slots", Usage: "of an RDB file: the slots that its node owned, as in 0-5460,10923; keys of others are not counted"},
-			&cli.DurationFlag{Name: "cutover", Value: def.Cutover, Usage: "sum what will have expired after this time"},
-			&cli.DurationFlag{Name: "block", Value: def.Block, Usage: "a DUMP or DEL that blocks a server for longer is a risk"},
-			&cli.IntFlag{Name: "target-shards", Usage: "show how the keys would lie on a cluster of `N` shards"},
-			&cli.StringFlag{Name: "target-memory", Usage: "`SIZE` of the memory of one shard of the target"},
-			&cli.Float64Flag{Name: "target-share", Value: def.TargetShare, Usage: "per cent of --target-memory that one key may take"},
-			&cli.StringFlag{Name: "copy-rate", Value: "50MiB", Usage: "`SIZE` per second that a full phase is taken to move: how long writes pile up in the source's output buffer"},
-			&cli.StringFlag{Name: "out", Usage: "`DIR` for bigkeys.json, bigkeys.html, bigkeys.md, bigkeys.xml and bigkeys.csv"},
-			&cli.StringFlag{Name: "format", Value: "table", Usage: "on stdout: table, json, markdown, junit, html or csv"},
-			progressFlag(),
-		),
+		Flags: bigKeysFlags(&o).flags,
 		Action: func(c *cli.Context) error {
-			source, err := sourceSpec(c)
-			if err != nil {
-				return err
-			}
-			opts := ScanBigKeysOptions{Source: source, Out: c.String("out"), Format: c.String("format"), Progress: c.String("progress")}
-			var errOptions error
-			opts.Scan, errOptions = bigKeysOptions(c)
-			if err := errors.Join(errOptions, opts.Validate()); err != nil {
+			err := o.complete(c)
+			if err := errors.Join(err, o.Validate(), errors.Join(o.flags.wrong...)); err != nil {
 				return usageError("%w; see surecut scan bigkeys --help", err)
 			}
-			return runScanBigKeys(c.Context, opts, c.App.Writer, c.App.ErrWriter)
+			return runScanBigKeys(c.Context, o, c.App.Writer, c.App.ErrWriter)
 		},
 	}
 }
 
-// bigKeysOptions reads the flags of the scan itself.
-func bigKeysOptions(c *cli.Context) (o scanner.Options, err error) {
-	o = scanner.DefaultOptions()
-	o.Top, o.Samples, o.Touch = c.Int("top"), c.Int("samples"), c.Bool("touch")
-	o.ReadFrom, o.Rate, o.DBs = c.String("read-from"), c.Int("rate"), c.IntSlice("db")
-	o.Cutover, o.Block = c.Duration("cutover"), c.Duration("block")
-	o.TargetShards, o.TargetShare = c.Int("target-shards"), c.Float64("target-share")
-	var errs []error
-	if o.Slots, err = keyspace.ParseSlots(c.String("slots")); err != nil {
-		errs = append(errs, fmt.Errorf("--slots: %w", err))
+// bigKeysFlags binds the flags to the options, and gives these their defaults.
+func bigKeysFlags(o *ScanBigKeysOptions) *binding {
+	*o = ScanBigKeysOptions{Scan: scanner.DefaultOptions(), Format: "table"}
+	s, b := &o.Scan, bind(o, sourceFlags())
+	o.flags = b
+	b.number("top", &s.Top, "list the `N` largest keys, by bytes, by elements and by their largest element")
+	b.number("samples", &s.Samples, "elements of a collection that MEMORY USAGE looks at, at most 10000, so that no server is held up; 0: as many as that")
+	b.text("read-from", &s.ReadFrom, "replica (where a cluster's shard has one) or primary")
+	b.number("rate", &s.Rate, "read at most `N` keys a second; 0: as fast as the servers answer")
+	b.flags = append(b.flags, &cli.IntSliceFlag{Name: "db", Usage: "databases, as in 0,3 (default: all, or the one in the URL)"})
+	b.yes("touch", &s.Touch, "count elements also where that makes keys look used: before 7.2, on primaries that evict by use")
+	b.flags = append(b.flags, &cli.StringFlag{Name: "slots", Usage: "of an RDB file: the slots that its node owned, as in 0-5460,10923; keys of others are not counted"})
+	b.duration("cutover", &s.Cutover, "sum what will have expired after this time")
+	b.duration("block", &s.Block, "a DUMP or DEL that blocks a server for longer is a risk")
+	b.number("target-shards", &s.TargetShards, "show how the keys would lie on a cluster of `N` shards")
+	b.bytes("target-memory", &s.TargetMemory, "`SIZE` of the memory of one shard of the target")
+	b.add("target-share", &s.TargetShare, &cli.Float64Flag{Name: "target-share", Value: s.TargetShare, Destination: &s.TargetShare, Usage: "per cent of --target-memory that one key may take"})
+	b.bytes("copy-rate", &s.CopyRate, "`SIZE` per second that a full phase is taken to move: how long writes pile up in the source's output buffer")
+	b.text("out", &o.Out, "`DIR` for bigkeys.json, bigkeys.html, bigkeys.md, bigkeys.xml and bigkeys.csv")
+	b.text("format", &o.Format, "on stdout: table, json, markdown, junit, html or csv")
+	b.progress(&o.Progress)
+	return b
+}
+
+// complete reads what is more than one flag's value.
+func (o *ScanBigKeysOptions) complete(c *cli.Context) (err error) {
+	if o.Source, err = sourceSpec(c); err != nil {
+		return err
 	}
-	for name, to := range map[string]*int64{"target-memory": &o.TargetMemory, "copy-rate": &o.CopyRate} {
-		if text := c.String(name); text != "" {
-			if *to, err = parseSize(text); err != nil {
-				errs = append(errs, fmt.Errorf("--%s: %w", name, err))
-			}
-		}
+	o.Scan.DBs = c.IntSlice("db")
+	if o.Scan.Slots, err = keyspace.ParseSlots(c.String("slots")); err != nil {
+		return fmt.Errorf("--slots: %w", err)
 	}
-	return o, errors.Join(errs...)
+	return nil
 }
 
 // ScanBigKeysOptions are the flags of surecut scan bigkeys.
@@ -98,6 +90,7 @@ type ScanBigKeysOptions struct {
 	Scan        scanner.Options
 	Out, Format string
 	Progress    string // bar, line, json, none; "": as stderr is
+	flags       *binding
 }
 
 // Validate names what is wrong with the options.

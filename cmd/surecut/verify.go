@@ -20,22 +20,7 @@ import (
 )
 
 func newVerifyCommand() *cli.Command {
-	d := verifier.DefaultOptions()
-	flags := append(sourceFlags(), targetFlags()...)
-	flags = append(flags, filterFlags()...)
-	flags = append(flags,
-		&cli.StringFlag{Name: "depth", Value: string(d.Depth), Usage: "keys: presence and type; length: and length and expiry; value: everything"},
-		&cli.IntFlag{Name: "rounds", Value: d.Rounds, Usage: "in how many rounds in a row a key must differ, unchanged, before it counts as different"},
-		&cli.DurationFlag{Name: "interval", Value: d.Interval, Usage: "time between rounds, longer than the target may lag: without --state a key counts only if nobody wrote it for so long (at least 1s) before the target was read"},
-		&cli.IntFlag{Name: "workers", Value: d.Workers, Usage: "connections that read, per node"},
-		&cli.StringFlag{Name: "read-from", Value: string(d.ReadFrom), Usage: "read the source's shards from their primary, or from a replica, where there is one that holds all that its primary holds"},
-		&cli.DurationFlag{Name: "ttl-tolerance", Value: d.TTLTolerance, Usage: "expiries that are no further apart than this count as the same"},
-		&cli.StringFlag{Name: "state", Usage: "`DIR` of the migration that feeds the target, running on this machine: keys in doubt are then compared at one offset"},
-		&cli.IntFlag{Name: "max-findings", Value: d.MaxFindings, Usage: "list no more keys than this; totals count all"},
-		&cli.StringFlag{Name: "out", Usage: "`DIR` for verify.json, verify.html, verify.md and verify.xml"},
-		&cli.StringFlag{Name: "format", Value: "table", Usage: "on stdout: table, json, markdown, junit or html"},
-		progressFlag(),
-	)
+	var o VerifyOptions
 	return &cli.Command{
 		Name:  "verify",
 		Usage: "compare source and target key by key, while both are in use",
@@ -47,16 +32,15 @@ func newVerifyCommand() *cli.Command {
 			"The source may be RDB files (rdb:PATH): their keys are decoded here; what has expired by now is left out.\n" +
 			"Exit status: 0 same, 3 different, 4 something unchecked, 1 the run failed. The records of the run go to a temporary\n" +
 			"file in $TMPDIR: 30 to 50 bytes and the name per key and side.",
-		Flags: flags,
+		Flags: verifyFlags(&o).flags,
 		Action: func(c *cli.Context) error {
-			opts, err := verifyOptions(c)
-			if err != nil {
+			if err := o.complete(c); err != nil {
 				return err
 			}
-			if err := opts.Validate(); err != nil {
+			if err := o.Validate(); err != nil {
 				return usageError("%w; see surecut verify --help", err)
 			}
-			return runVerify(c.Context, opts, c.App.Writer, c.App.ErrWriter)
+			return runVerify(c.Context, o, c.App.Writer, c.App.ErrWriter)
 		},
 	}
 }
@@ -70,26 +54,34 @@ type VerifyOptions struct {
 	Progress    string
 }
 
-func verifyOptions(c *cli.Context) (VerifyOptions, error) {
-	o := VerifyOptions{Verify: verifier.DefaultOptions(), State: c.String("state"), Out: c.String("out"), Format: c.String("format"), Progress: c.String("progress")}
-	var err error
+// verifyFlags binds the flags to the options, and gives these their defaults.
+func verifyFlags(o *VerifyOptions) *binding {
+	*o = VerifyOptions{Verify: verifier.DefaultOptions(), Format: "table"}
+	v, b := &o.Verify, bind(o, sourceFlags(), targetFlags(), filterFlags())
+	b.text("depth", (*string)(&v.Depth), "keys: presence and type; length: and length and expiry; value: everything")
+	b.number("rounds", &v.Rounds, "in how many rounds in a row a key must differ, unchanged, before it counts as different")
+	b.duration("interval", &v.Interval, "time between rounds, longer than the target may lag: without --state a key counts only if nobody wrote it for so long (at least 1s) before the target was read")
+	b.number("workers", &v.Workers, "connections that read, per node")
+	b.text("read-from", (*string)(&v.ReadFrom), "read the source's shards from their primary, or from a replica, where there is one that holds all that its primary holds")
+	b.duration("ttl-tolerance", &v.TTLTolerance, "expiries that are no further apart than this count as the same")
+	b.text("state", &o.State, "`DIR` of the migration that feeds the target, running on this machine: keys in doubt are then compared at one offset")
+	b.number("max-findings", &v.MaxFindings, "list no more keys than this; totals count all")
+	b.text("out", &o.Out, "`DIR` for verify.json, verify.html, verify.md and verify.xml")
+	b.text("format", &o.Format, "on stdout: table, json, markdown, junit or html")
+	b.progress(&o.Progress)
+	return b
+}
+
+// complete reads what is more than one flag's value.
+func (o *VerifyOptions) complete(c *cli.Context) (err error) {
 	if o.Endpoints, err = endpointSpecs(c); err != nil {
-		return o, err
+		return err
 	}
 	if o.Endpoints.Source.IsAOF() {
-		return o, usageError("--source %s: an AOF holds commands, not keys, and cannot be compared; let a server load it and compare with that, or give the source's RDB", o.Endpoints.Source)
+		return usageError("--source %s: an AOF holds commands, not keys, and cannot be compared; let a server load it and compare with that, or give the source's RDB", o.Endpoints.Source)
 	}
-	if o.Verify.Filter, err = filterOf(c); err != nil {
-		return o, err
-	}
-	o.Verify.Depth = verifier.Depth(c.String("depth"))
-	o.Verify.Rounds = c.Int("rounds")
-	o.Verify.Interval = c.Duration("interval")
-	o.Verify.Workers = c.Int("workers")
-	o.Verify.ReadFrom = verifier.ReadFrom(c.String("read-from"))
-	o.Verify.TTLTolerance = c.Duration("ttl-tolerance")
-	o.Verify.MaxFindings = c.Int("max-findings")
-	return o, nil
+	o.Verify.Filter, err = filterOf(c)
+	return err
 }
 
 // Validate names what is wrong with the options.
