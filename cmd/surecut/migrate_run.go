@@ -95,7 +95,7 @@ func (r *migration) failure(ctx context.Context, goalErr, runErr error) error {
 
 // progress shows where the migration stands.
 func (r *migration) progress(now migrator.Report) {
-	r.show.show(now)
+	r.show.report(now)
 	if now.State == "caught_up" {
 		select {
 		case r.level <- struct{}{}:

@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -14,6 +15,7 @@ import (
 	"golang.org/x/term"
 
 	"surecut/migrator"
+	"surecut/verifier"
 )
 
 // progress is the flag that chooses how a long run shows where it stands, on stderr.
@@ -40,74 +42,110 @@ func progressKind(kind string, w io.Writer) string {
 	return "line"
 }
 
-// migrateProgress shows a migration on stderr.
-type migrateProgress struct {
-	kind string
-	w    io.Writer
+// display shows on stderr how far a long run is: as a bar, as a line now and then, or as JSON objects, one a line.
+type display struct {
+	kind     string
+	w        io.Writer
+	keepBar  bool          // when the run has ended
+	jsonTime time.Duration // between two objects
 
-	last      time.Time // shown
-	lastPhase string
-	loading   rate // bytes of the snapshot
-	applying  rate // commands of the stream
-
-	bars *mpb.Progress
-	bar  *mpb.Bar
-	text atomic.Value // string, beside the bar
+	mu    sync.Mutex
+	last  time.Time // shown; guarded by mu
+	phase string    // shown last; guarded by mu
+	bars  *mpb.Progress
+	bar   *mpb.Bar
+	text  atomic.Value // string, beside the bar
 }
 
-func newMigrateProgress(kind string, w io.Writer) *migrateProgress {
-	return &migrateProgress{kind: progressKind(kind, w), w: w}
+// stand is where a run stands.
+type stand struct {
+	phase       string // a new one is shown at once
+	now         bool   // it is to be shown at once
+	done, total int64
+	text        string
+	event       func() any // what follows "event":"progress" as JSON
+}
+
+func newDisplay(kind string, w io.Writer, jsonTime time.Duration) *display {
+	return &display{kind: progressKind(kind, w), w: w, jsonTime: jsonTime, last: time.Now()}
+}
+
+// show is called often, and shows what is due.
+func (d *display) show(s stand) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	every := map[string]time.Duration{"json": d.jsonTime, "line": 5 * time.Second, "bar": 100 * time.Millisecond}[d.kind]
+	if d.kind == "none" || !s.now && s.phase == d.phase && time.Since(d.last) < every {
+		return
+	}
+	d.phase, d.last = s.phase, time.Now()
+	switch d.kind {
+	case "json":
+		if line, err := json.Marshal(s.event()); err == nil {
+			fmt.Fprintf(d.w, "%s\n", line)
+		}
+	case "line":
+		fmt.Fprintln(d.w, "surecut: "+s.text)
+	case "bar":
+		d.draw()
+		d.text.Store(s.text)
+		d.bar.SetTotal(max(s.total, s.done), false)
+		d.bar.SetCurrent(s.done)
+	}
 }
 
 // draw begins the bar.
-func (p *migrateProgress) draw() {
-	if p.bars == nil {
-		p.bars = mpb.New(mpb.WithOutput(p.w), mpb.WithWidth(40))
-		p.text.Store("")
-		p.bar = p.bars.AddBar(0, mpb.AppendDecorators(decor.Any(func(decor.Statistics) string { return " " + p.text.Load().(string) })))
+func (d *display) draw() {
+	if d.bars == nil {
+		d.text.Store("")
+		d.bars = mpb.New(mpb.WithOutput(d.w), mpb.WithWidth(40))
+		d.bar = d.bars.AddBar(0, mpb.AppendDecorators(decor.Any(func(decor.Statistics) string { return " " + d.text.Load().(string) })))
 	}
 }
 
-// show is called often, and shows when it is due: at a new phase and at the end at once, otherwise every half second as JSON, every
-// five as a line.
-func (p *migrateProgress) show(r migrator.Report) {
-	phase, ended := overall(r.Links), r.State != "running" && r.State != "caught_up"
-	every := map[string]time.Duration{"json": 500 * time.Millisecond, "line": 5 * time.Second, "bar": 100 * time.Millisecond}[p.kind]
-	if p.kind == "none" || !ended && phase == p.lastPhase && time.Since(p.last) < every {
-		return
+// close ends the display.
+func (d *display) close() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.bars != nil {
+		d.bar.Abort(!d.keepBar)
+		d.bars.Wait()
 	}
-	var keys, bytes, total, lagBytes int64
+}
+
+// migrateProgress shows a migration.
+type migrateProgress struct {
+	*display
+	loading  rate // bytes of the snapshot
+	applying rate // commands of the stream
+}
+
+func newMigrateProgress(kind string, w io.Writer) *migrateProgress {
+	p := &migrateProgress{display: newDisplay(kind, w, 500*time.Millisecond)}
+	p.keepBar = true
+	return p
+}
+
+func (p *migrateProgress) report(r migrator.Report) {
+	s := stand{phase: overall(r.Links), now: r.State != "running" && r.State != "caught_up"}
+	var keys, lagBytes int64
 	var lag float64
 	for _, l := range r.Links {
-		keys, bytes, lagBytes, lag = keys+l.Keys, bytes+l.Bytes, lagBytes+l.LagBytes, max(lag, l.LagSeconds)
-		total += max(l.SnapshotTotal, 0)
+		keys, s.done, lagBytes, lag = keys+l.Keys, s.done+l.Bytes, lagBytes+l.LagBytes, max(lag, l.LagSeconds)
+		s.total += max(l.SnapshotTotal, 0)
 	}
-	p.loading.add(bytes)
+	p.loading.add(s.done)
 	p.applying.add(r.Counters.CommandsApplied)
-	p.lastPhase, p.last = phase, time.Now()
-	switch p.kind {
-	case "json":
-		p.json(phase, r)
-	case "line":
-		fmt.Fprintln(p.w, "surecut: "+p.describe(phase, keys, bytes, total, lagBytes, lag, r.Counters.Commands))
-	case "bar":
-		p.draw()
-		p.text.Store(p.describe(phase, keys, bytes, total, lagBytes, lag, r.Counters.Commands))
-		p.bar.SetTotal(max(total, bytes), false)
-		p.bar.SetCurrent(bytes)
+	s.text = p.describe(s.phase, keys, s.done, s.total, lagBytes, lag, r.Counters.Commands)
+	s.event = func() any {
+		sayFlagsInMigration(&r)
+		return struct {
+			Event string `json:"event"`
+			Phase string `json:"phase"`
+			migrator.Report
+		}{"progress", s.phase, r}
 	}
-}
-
-func (p *migrateProgress) json(phase string, r migrator.Report) {
-	sayFlagsInMigration(&r)
-	line, err := json.Marshal(struct {
-		Event string `json:"event"`
-		Phase string `json:"phase"`
-		migrator.Report
-	}{"progress", phase, r})
-	if err == nil {
-		fmt.Fprintf(p.w, "%s\n", line)
-	}
+	p.show(s)
 }
 
 func (p *migrateProgress) describe(phase string, keys, bytes, total, lagBytes int64, lag float64, commands int64) string {
@@ -121,14 +159,6 @@ func (p *migrateProgress) describe(phase string, keys, bytes, total, lagBytes in
 		parts = append(parts, fmt.Sprintf("%d commands, %.0f/s, lag %s %.1f s", commands, p.applying.perSecond, sizeText(lagBytes), lag))
 	}
 	return strings.Join(parts, ", ")
-}
-
-// close ends the display, where the last state stays.
-func (p *migrateProgress) close() {
-	if p.bars != nil {
-		p.bar.Abort(false)
-		p.bars.Wait()
-	}
 }
 
 // overall is the phase of the link that is furthest behind.
@@ -172,4 +202,36 @@ func sizeText(n int64) string {
 		value, i = value/unit, i+1
 	}
 	return fmt.Sprintf("%.1f %ciB", value, "KMGT"[i])
+}
+
+// verifyStand is where a verification stands. Its end is told to programs.
+func verifyStand(p verifier.Progress) stand {
+	s := stand{now: p.Phase == verifier.PhaseDone, done: p.SourceKeys + p.TargetKeys, total: p.SourceTotal + p.TargetTotal}
+	if p.Phase == verifier.PhaseResolve || p.Phase == verifier.PhaseLocate {
+		s.done, s.total = p.Settled, p.Suspects
+	}
+	s.event = func() any {
+		return struct {
+			Event string `json:"event"`
+			verifier.Progress
+		}{"progress", p}
+	}
+	switch p.Phase {
+	case verifier.PhaseEnumerate:
+		s.text = fmt.Sprintf("reading: source %d of %d keys, target %d of %d, %.0f keys/s", p.SourceKeys, p.SourceTotal, p.TargetKeys, p.TargetTotal,
+			float64(s.done)/max(p.Seconds, 0.001))
+	case verifier.PhaseResolve:
+		s.text = fmt.Sprintf("round %d: %d of %d keys in doubt settled", p.Round, p.Settled, p.Suspects)
+	default:
+		s.text = fmt.Sprintf("%s: %d source keys, %d target keys, %.1f s", p.Phase, p.SourceKeys, p.TargetKeys, p.Seconds)
+	}
+	return s
+}
+
+// scanStand is where a scan of keys or of bytes stands. Of keys the total is as of the scan's start.
+func scanStand(unit string, done, total int64) stand {
+	total = max(total, done)
+	return stand{done: done, total: total, text: fmt.Sprintf("scanned %d of %d %s", done, total, unit), event: func() any {
+		return map[string]any{"event": "progress", "phase": "scan", "unit": unit, "done": done, "total": total}
+	}}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"time"
 
 	"github.com/urfave/cli/v2"
 
@@ -135,9 +136,9 @@ func scanBigKeys(ctx context.Context, o ScanBigKeysOptions, stderr io.Writer) (*
 	if o.Source.Kind == endpoint.RDB {
 		unit = "bytes"
 	}
-	p := newScanProgress(o.Progress, unit, stderr)
-	defer p.close()
-	o.Scan.Progress = p.show
+	show := newDisplay(o.Progress, stderr, 500*time.Millisecond)
+	defer show.close()
+	o.Scan.Progress = func(done, total int64) { show.show(scanStand(unit, done, total)) }
 	if o.Source.Kind == endpoint.RDB {
 		return scanner.ScanRDB(ctx, o.Source.Path, o.Scan)
 	}

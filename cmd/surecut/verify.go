@@ -2,13 +2,11 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -110,10 +108,10 @@ func runVerify(ctx context.Context, o VerifyOptions, stdout, stderr io.Writer) e
 		}
 		o.Verify.Applier = feeding
 	}
-	show := newVerifyProgress(o.Progress, stderr)
-	o.Verify.Progress = show.update
+	show := newDisplay(o.Progress, stderr, time.Second)
+	o.Verify.Progress = func(p verifier.Progress) { show.show(verifyStand(p)) }
 	found, err := verifier.Run(ctx, o.Verify)
-	show.end()
+	show.close()
 	err = unlessStopped(ctx, err)
 	if err != nil && o.Endpoints.Source.IsFile() {
 		err = ofFile(err)
@@ -241,76 +239,4 @@ func prefixesInto(f *keyspace.Filter, given []string) error {
 		f.DBPrefix[db] = prefix
 	}
 	return nil
-}
-
-// verifyProgress shows a verification on stderr: one line that is rewritten, a line now and then, or JSON objects.
-type verifyProgress struct {
-	mode string
-	w    io.Writer
-	mu   sync.Mutex
-	last time.Time // guarded by mu
-	open bool      // guarded by mu: a rewritten line has not been ended
-}
-
-func newVerifyProgress(mode string, w io.Writer) *verifyProgress {
-	return &verifyProgress{mode: progressKind(mode, w), w: w, last: time.Now()}
-}
-
-func (p *verifyProgress) update(s verifier.Progress) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	switch p.mode {
-	case "bar":
-		fmt.Fprintf(p.w, "\r\x1b[K%s %s", progressBar(s), progressText(s))
-		p.open = true
-	case "line":
-		if time.Since(p.last) >= 3*time.Second {
-			p.last = time.Now()
-			fmt.Fprintln(p.w, progressText(s))
-		}
-	case "json":
-		if time.Since(p.last) >= time.Second || s.Phase == verifier.PhaseDone {
-			p.last = time.Now()
-			line, err := json.Marshal(struct {
-				Event string `json:"event"`
-				verifier.Progress
-			}{"progress", s})
-			if err == nil {
-				fmt.Fprintln(p.w, string(line))
-			}
-		}
-	}
-}
-
-func (p *verifyProgress) end() {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.open {
-		fmt.Fprint(p.w, "\r\x1b[K")
-		p.open = false
-	}
-}
-
-func progressBar(s verifier.Progress) string {
-	const width = 24
-	done, total := s.SourceKeys+s.TargetKeys, s.SourceTotal+s.TargetTotal
-	if s.Phase == verifier.PhaseResolve || s.Phase == verifier.PhaseLocate {
-		done, total = s.Settled, s.Suspects
-	}
-	filled := width
-	if total > 0 {
-		filled = int(min(done, total) * width / total)
-	}
-	return "[" + strings.Repeat("#", filled) + strings.Repeat(".", width-filled) + "]"
-}
-
-func progressText(s verifier.Progress) string {
-	rate := float64(s.SourceKeys+s.TargetKeys) / max(s.Seconds, 0.001)
-	switch s.Phase {
-	case verifier.PhaseEnumerate:
-		return fmt.Sprintf("reading: source %d of %d keys, target %d of %d, %.0f keys/s", s.SourceKeys, s.SourceTotal, s.TargetKeys, s.TargetTotal, rate)
-	case verifier.PhaseResolve:
-		return fmt.Sprintf("round %d: %d of %d keys in doubt settled", s.Round, s.Settled, s.Suspects)
-	}
-	return fmt.Sprintf("%s: %d source keys, %d target keys, %.1f s", s.Phase, s.SourceKeys, s.TargetKeys, s.Seconds)
 }
