@@ -176,7 +176,7 @@ func (ld *loader) everywhere(ctx context.Context, what string, args ...string) e
 }
 
 // key puts one key of the snapshot on its way.
-func (ld *loader) key(ctx context.Context, e *rdb.Entry) error {
+func (ld *loader) key(ctx context.Context, e *rdb.Entry) (err error) {
 	l := ld.l
 	l.ledger.snapshotKeys.Add(1)
 	k := l.scope.arriving(e.DB, string(e.Key))
@@ -192,28 +192,13 @@ func (ld *loader) key(ctx context.Context, e *rdb.Entry) error {
 	if err := l.scope.collision(k); err != nil {
 		return err
 	}
-	postpones := l.file != nil && l.file.AOF
-	if e.ExpireAt > 0 && e.ExpireAt <= l.st.StartedMs && !postpones {
+	if e.ExpireAt > 0 && e.ExpireAt <= l.st.StartedMs && !ld.postpones() {
 		l.ledger.snapshotExpired.Add(1)
 		return nil
 	}
 	lk := loadKey{db: db, name: k.Name, kind: e.Type, expireAt: e.ExpireAt, idle: e.Idle, freq: e.Freq}
-	// Of a key that stays as the target has it, the source's expiry is nobody's business; which do is known by the reply only.
-	keeps := l.m.cfg.OnExisting == ExistingKeep
-	if ld.hold && !keeps && e.ExpireAt > 0 && e.ExpireAt < l.clock.now()+l.m.cfg.HoldExpiry.Milliseconds() {
-		if err := l.expiries.hold(k); err != nil {
-			return err
-		}
-		lk.expireAt = 0
-	}
-	if postpones {
-		l.notePassed(e, k)
-	}
-	if postpones && e.ExpireAt > 0 {
-		if err := l.expiries.hold(k); err != nil {
-			return err
-		}
-		lk.expireAt = postponed(e.ExpireAt)
+	if lk.expireAt, err = ld.expiry(e, k); err != nil {
+		return err
 	}
 	if lk.expireAt > 0 {
 		l.m.expiring.note(db, k.Name, lk.expireAt)
@@ -221,6 +206,34 @@ func (ld *loader) key(ctx context.Context, e *rdb.Entry) error {
 	if e.Big {
 		return ld.big(ctx, lk)
 	}
+	return ld.add(ctx, e, k, lk)
+}
+
+// postpones says whether no key is to expire before all commands are applied: those of an AOF may renew an expiry that has passed by now.
+func (ld *loader) postpones() bool { return ld.l.file != nil && ld.l.file.AOF }
+
+// expiry returns the expiry that a key of the snapshot gets now: its own, or another one until the stream has told whether it was renewed.
+// The expiry of a key that the target may keep as it is concerns nobody, and whether it does is known by the reply only.
+func (ld *loader) expiry(e *rdb.Entry, k keyspace.Key) (expireAt int64, err error) {
+	l := ld.l
+	if ld.postpones() {
+		l.notePassed(e, k)
+	}
+	keeps := l.m.cfg.OnExisting == ExistingKeep
+	switch {
+	case e.ExpireAt <= 0:
+		return e.ExpireAt, nil
+	case ld.postpones():
+		return postponed(e.ExpireAt), l.expiries.hold(k)
+	case ld.hold && !keeps && e.ExpireAt < l.clock.now()+l.m.cfg.HoldExpiry.Milliseconds():
+		return 0, l.expiries.hold(k)
+	}
+	return e.ExpireAt, nil
+}
+
+// add puts a value into the open batch of its node. k is the key as the source has it.
+func (ld *loader) add(ctx context.Context, e *rdb.Entry, k keyspace.Key, lk loadKey) error {
+	l := ld.l
 	addr, err := l.m.target.addrOf(k.Name)
 	if err != nil {
 		return err
