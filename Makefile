@@ -71,7 +71,7 @@ browser:
 e2e: images
 	scripts/setup.sh twemproxy
 	@ledger=$${SURECUT_E2E_LEDGER:-$$(mktemp)}; status=0; \
-		SURECUT_E2E_LEDGER=$$ledger go test -count=1 -timeout 40m -tags e2e ./e2e/... || status=$$?; \
+		SURECUT_E2E_LEDGER=$$ledger go test -count=1 -timeout 40m -parallel 64 -tags e2e ./e2e/... || status=$$?; \
 		if [ -z "$${SURECUT_E2E_LEDGER:-}" ]; then sort -u "$$ledger"; rm "$$ledger"; fi; exit $$status
 
 bench:

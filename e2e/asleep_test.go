@@ -15,7 +15,7 @@ import (
 // TestAsleep stops a migration for longer than its claim on the target lasts, and continues it when another one has the target. The first
 // must end with an error that names the other one, and must not write into what the other one has brought.
 func TestAsleep(t *testing.T) {
-	t.Parallel()
+	beside(t, waiting)
 	old, source := servers.Standalone(t, "redis:7.0", "--repl-backlog-size", "64mb"), servers.Standalone(t, "redis:7.0")
 	target := deployment(t, "redis:7.0", false)
 	pair := dataset.Pair{Source: open(t, []*servers.Server{source}), Target: open(t, target)}

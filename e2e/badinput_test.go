@@ -85,6 +85,7 @@ func closedPort(t *testing.T) string {
 }
 
 func TestBadInput(t *testing.T) {
+	beside(t, waiting)
 	source := servers.Standalone(t, "redis:7.0")
 	target := servers.Standalone(t, "redis:7.0")
 	locked := servers.Standalone(t, "redis:7.0", "--requirepass", "the right one")
@@ -179,6 +180,7 @@ func truncatedRDB(t *testing.T) string {
 // In the middle of a snapshot the target begins to refuse: the migration ends with the target's word, and goes on from there when
 // the cause is gone.
 func TestTargetRefuses(t *testing.T) {
+	beside(t, waiting)
 	for _, c := range []struct {
 		name         string
 		refuse, cure []string

@@ -116,7 +116,7 @@ const (
 
 // TestEndings: the exit status of a migration is that of its goal, whatever ends it and whenever.
 func TestEndings(t *testing.T) {
-	t.Parallel()
+	beside(t, waiting)
 	n := newNight(t)
 	const interrupt, terminate, hangUp = syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP
 	for _, c := range []struct {
@@ -165,7 +165,7 @@ func TestEndings(t *testing.T) {
 // TestNobodyReads: the reader of surecut's output ends while it migrates. The migration goes on to its goal, and says what it has reached
 // in its reports; without a report on stdout, the status is not that of the goal.
 func TestNobodyReads(t *testing.T) {
-	t.Parallel()
+	beside(t, waiting)
 	n := newNight(t)
 	for _, c := range []struct {
 		name           string
@@ -211,7 +211,7 @@ func says(what string) func(*surecut) { return func(s *surecut) { s.waitTalk(wha
 
 // TestEndingsByFault: what is lost or full is a failure, and leaves no verdict.
 func TestEndingsByFault(t *testing.T) {
-	t.Parallel()
+	beside(t, waiting)
 	n := newNight(t)
 	t.Run("a wrong value, and a signal while it verifies", func(t *testing.T) {
 		n.t = t
@@ -287,7 +287,7 @@ func smallDisk(t *testing.T) (dir string, fill func()) {
 // TestEndingsOfOthers: a signal ends each command with 130, while it waits for a server that does not answer as well, and its directory
 // holds that it was interrupted, not the verdict of the run before.
 func TestEndingsOfOthers(t *testing.T) {
-	t.Parallel()
+	beside(t, waiting)
 	n := newNight(t)
 	n.source.Must("SET", "key", "value")
 	out := filepath.Join(t.TempDir(), "night")
@@ -356,7 +356,7 @@ func waitGone(t *testing.T, gate, report, lock string) {
 // TestGoMeansTheWritersAreOff: while somebody writes there is no GO, whoever it is and however little; the report names him. What is
 // nobody's write stands against no GO.
 func TestGoMeansTheWritersAreOff(t *testing.T) {
-	t.Parallel()
+	beside(t, waiting)
 	n := newNight(t)
 	servers.Replica(t, n.source) // so that the offset moves with all that is replicated
 	every := func(period time.Duration, write func(i int)) (stop func()) {

@@ -27,9 +27,7 @@ func TestKilledAgain(t *testing.T) {
 		pace      int // of the writes, relative: a cluster is slower where keys have to be copied
 	}{{"redis:7.0", false, 4}, {"valkey/valkey:8.1", true, 1}} {
 		t.Run(c.image, func(t *testing.T) {
-			t.Parallel()
-			atOnce <- struct{}{}
-			defer func() { <-atOnce }()
+			beside(t, working)
 			killedAgain(t, c.image, c.toCluster, c.pace)
 		})
 	}

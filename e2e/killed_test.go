@@ -23,9 +23,7 @@ func TestKilled(t *testing.T) {
 		toClust bool
 	}{{"redis:6.0", false}, {"redis:7.0", true}, {"redis:8.0", false}, {"valkey/valkey:8.1", true}} {
 		t.Run(fmt.Sprintf("%s to cluster %v", c.image, c.toClust), func(t *testing.T) {
-			t.Parallel()
-			atOnce <- struct{}{}
-			defer func() { <-atOnce }()
+			beside(t, working)
 			killed(t, c.image, c.toClust)
 		})
 	}

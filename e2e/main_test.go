@@ -71,6 +71,21 @@ func note(format string, args ...any) {
 	matrix = append(matrix, fmt.Sprintf(format, args...))
 }
 
+// Tests run side by side, but not all of them: each takes servers, load and the binary on the same few cores. make e2e lets all begin
+// (-parallel), so that these rooms alone bound them.
+var (
+	working = make(chan struct{}, 2) // tests with load
+	waiting = make(chan struct{}, 2) // tests that mostly wait: for a quiet time, a phase or a failure
+)
+
+// beside runs a test beside others, as soon as its room has a place.
+func beside(t *testing.T, room chan struct{}) {
+	t.Helper()
+	t.Parallel()
+	room <- struct{}{}
+	t.Cleanup(func() { <-room })
+}
+
 // surecut is one run of the binary.
 type surecut struct {
 	t      *testing.T

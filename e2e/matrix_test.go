@@ -69,9 +69,6 @@ func cells() []cell {
 	return all
 }
 
-// atOnce bounds the cells that run side by side: each takes servers, load and the binary on the same few cores.
-var atOnce = make(chan struct{}, 2)
-
 func TestMatrix(t *testing.T) {
 	for _, c := range cells() {
 		if absent := c.absent(); len(absent) > 0 {
@@ -79,9 +76,7 @@ func TestMatrix(t *testing.T) {
 			continue
 		}
 		t.Run(c.String(), func(t *testing.T) {
-			t.Parallel()
-			atOnce <- struct{}{}
-			defer func() { <-atOnce }()
+			beside(t, working)
 			began := time.Now()
 			outcome := "FAILED"
 			defer func() { note("cell: %s: %s, %.0f s", c, outcome, time.Since(began).Seconds()) }()

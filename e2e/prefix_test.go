@@ -15,9 +15,7 @@ import (
 
 // TestDatabasePrefix migrates three databases under load into the one of a cluster, each with names of its own.
 func TestDatabasePrefix(t *testing.T) {
-	t.Parallel()
-	atOnce <- struct{}{}
-	defer func() { <-atOnce }()
+	beside(t, working)
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
 	sourceNode, targetNodes := servers.Standalone(t, "redis:7.0"), servers.Cluster(t, "redis:7.0", 3, 0)

@@ -25,9 +25,7 @@ func TestLeastPrivileges(t *testing.T) {
 	}
 	for _, c := range cells {
 		t.Run(c.String(), func(t *testing.T) {
-			t.Parallel()
-			atOnce <- struct{}{}
-			defer func() { <-atOnce }()
+			beside(t, working)
 			leastPrivileges(t, c)
 		})
 	}

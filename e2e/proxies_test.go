@@ -66,9 +66,7 @@ func (c codis) url(more string) string { return "redis+codis://" + c.Addr + more
 
 // TestCodis migrates from behind one Codis to behind another, through its proxy, killed on the way.
 func TestCodis(t *testing.T) {
-	t.Parallel()
-	atOnce <- struct{}{}
-	defer func() { <-atOnce }()
+	beside(t, working)
 	source, target := newCodis(t, "redis:6.0", 2), newCodis(t, "redis:6.0", 3)
 	behindProxy(t, source, target.url(""), func(t *testing.T) *through { return dial(t, target.Addr) }, "repaired")
 	fault := dial(t, target.Addr)
@@ -80,9 +78,7 @@ func TestCodis(t *testing.T) {
 // TestTwemproxy migrates from behind one nutcracker to behind another under load, killed on the way, and wants every write
 // once, where the target's proxy looks for it.
 func TestTwemproxy(t *testing.T) {
-	t.Parallel()
-	atOnce <- struct{}{}
-	defer func() { <-atOnce }()
+	beside(t, working)
 	source := newPool(t, "redis:7.0", 3, "hash: murmur")
 	target := newPool(t, "redis:7.0", 2, "hash: fnv1a_64", "distribution: modula", `hash_tag: "{}"`)
 	behindProxy(t, source, target.url(""), func(t *testing.T) *through { return dial(t, target.proxy.Addr) }, "exactly_once")
@@ -101,9 +97,7 @@ func TestTwemproxy(t *testing.T) {
 // TestThroughTwemproxy writes through nutcracker, which is killed on the way as well as surecut: no write may be lost or
 // applied twice, though there is no MULTI.
 func TestThroughTwemproxy(t *testing.T) {
-	t.Parallel()
-	atOnce <- struct{}{}
-	defer func() { <-atOnce }()
+	beside(t, working)
 	source := newPool(t, "redis:6.0", 2, "hash: crc32a")
 	target := newPool(t, "redis:7.0", 3, "hash: one_at_a_time", `hash_tag: "{}"`)
 	behindProxy(t, source, target.url("&via=proxy"), func(t *testing.T) *through { return dial(t, target.proxy.Addr) }, "repaired", target.proxy)
@@ -125,9 +119,7 @@ func (single) pace() time.Duration { return 10 * time.Millisecond }
 // TestClusterProxy migrates to a cluster behind one address, killed on the way as the proxy's connections are, and wants every
 // write once; then back from there, where there is no replication.
 func TestClusterProxy(t *testing.T) {
-	t.Parallel()
-	atOnce <- struct{}{}
-	defer func() { <-atOnce }()
+	beside(t, working)
 	source := single{servers.Standalone(t, "redis:7.0", "--repl-backlog-size", "64mb")}
 	proxy := servers.ClusterProxyStandIn(t, servers.Cluster(t, "redis:7.0", 3, 0)...)
 	target := "redis+cluster://" + proxy.Addr + "?proxy=tencent"
@@ -153,9 +145,7 @@ func (dropping) Start()  {}
 
 // TestTwemproxyToOne migrates from behind nutcracker to one server.
 func TestTwemproxyToOne(t *testing.T) {
-	t.Parallel()
-	atOnce <- struct{}{}
-	defer func() { <-atOnce }()
+	beside(t, working)
 	source, target := newPool(t, "redis:6.0", 2), servers.Standalone(t, "redis:8.0")
 	behindProxy(t, source, target.URL(), func(t *testing.T) *through { return dial(t, target.Addr) }, "exactly_once")
 	target.Must("SET", "k:1", "another")

@@ -17,6 +17,7 @@ import (
 
 // TestScanned migrates a source that refuses replication while it is written; once the writers stop, the next round is the last.
 func TestScanned(t *testing.T) {
+	beside(t, working)
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
 	source := servers.Standalone(t, "redis:7.0", "--rename-command", "PSYNC", "", "--rename-command", "SYNC", "", "--rename-command", "REPLCONF", "")
@@ -60,6 +61,7 @@ func TestScanned(t *testing.T) {
 
 // TestFiles migrates a server's RDB and its AOF, compares the target with the RDB, and wants every fault named.
 func TestFiles(t *testing.T) {
+	beside(t, working)
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
 	source := servers.Standalone(t, "redis:7.0", "--appendonly", "yes")

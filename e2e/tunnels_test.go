@@ -39,6 +39,7 @@ func hide(t *testing.T, nodes []*servers.Server, b *tunnels.Bastion) string {
 // TestTunnels migrates a cluster whose nodes only a bastion can find to a server behind a SOCKS5 proxy. The bastion
 // is lost on the way.
 func TestTunnels(t *testing.T) {
+	beside(t, working)
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
 	b, p := tunnels.NewBastion(t), tunnels.NewProxy(t)
@@ -101,6 +102,7 @@ func seedDifference(t *testing.T, target *servers.Server, env, way []string) {
 }
 
 func TestTunnelsRefuse(t *testing.T) {
+	beside(t, waiting)
 	b, other, p := tunnels.NewBastion(t), tunnels.NewBastion(t), tunnels.NewProxy(t)
 	s := servers.Standalone(t, "redis:7.0")
 	target := servers.Standalone(t, "redis:7.0").URL()
