@@ -8,7 +8,8 @@
 //	lanes      apply their commands in order, each transaction together with its checkpoint
 //
 // What the four share are small types with a lock of their own: scope (which keys a link carries), positions (how far it has come),
-// doubts (which keys it has still to copy), ledger (how each key and command has ended).
+// doubts (which keys it has still to copy), ledger (how each key and command has ended),
+// expiries (which keys the target holds without theirs). Where a link stands is its stage, which the state on disk remembers.
 //
 // Loader, dispatcher and lanes write to the target by a writer each. There are two: direct writes to each node by itself, in transactions;
 // proxied writes through a proxy, which has none. Which one a target gets is decided where it is opened, and what else depends on that is asked
@@ -34,6 +35,7 @@
 //
 // Words:
 //
+//	stage     how far a link is with snapshot and stream, as the next run finds it
 //	group     one command of the stream, or all of a MULTI ... EXEC
 //	stretch   groups that were received together, and travel from the parser to the dispatcher as one
 //	piece     what one lane has to do for a command

@@ -211,10 +211,12 @@ func (e *expiries) takeBack() error {
 	return nil
 }
 
-// clear forgets everything: the keys are about to be replaced.
-func (e *expiries) clear() error {
+// clear removes all keys from the lists: they are about to be replaced.
+func (e *expiries) clear() error { return errors.Join(e.list.Clear(), e.forgetReleased()) }
+
+// forget has nothing be held any more.
+func (e *expiries) forget() {
 	e.mu.Lock()
+	defer e.mu.Unlock()
 	e.state, e.releasing = neverHeld, nil
-	e.mu.Unlock()
-	return errors.Join(e.list.Clear(), e.forgetReleased())
 }

@@ -3,8 +3,6 @@ package migrator
 import (
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 	"testing"
 
 	"surecut/internal/keyspace"
@@ -57,7 +55,7 @@ func TestHolding(t *testing.T) {
 		}, state: heldAgain},
 		{name: "all is released", do: e.end, state: allReleased},
 		{name: "the target goes back", why: "the key is held there", do: e.takeBack, state: heldAgain, holds: true, distrusted: true},
-		{name: "a new snapshot", do: e.clear, state: neverHeld},
+		{name: "a new snapshot", do: func() error { e.forget(); return e.clear() }, state: neverHeld},
 		{name: "a source that does not hold", do: func() error { e.beginAgain(false); return nil }, state: neverHeld},
 	} {
 		if err := step.do(); err != nil {
@@ -86,31 +84,5 @@ func TestHoldingOutlives(t *testing.T) {
 	again := openExpiries(t, dir, e.stored())
 	if keys, err := again.next(10); err != nil || len(keys) != 1 || keys[0] != k {
 		t.Errorf("%v, %v", keys, err)
-	}
-}
-
-// TestFormat2 reads a state as an older surecut has written it.
-func TestFormat2(t *testing.T) {
-	dir := t.TempDir()
-	data := `{"format":2,"id":"abc","source":"redis://a","target":"redis://b","lanes":4,"links":[
-		{"name":"0","snapshot":"","holding":false,"released":false},
-		{"name":"1","snapshot":"receiving","holding":true,"released":false},
-		{"name":"2","snapshot":"received","holding":true,"released":true},
-		{"name":"3","snapshot":"loaded","holding":false,"released":true}]}`
-	if err := os.WriteFile(filepath.Join(dir, "migration.json"), []byte(data), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	s, resumed, err := openState(dir)
-	if err != nil || !resumed {
-		t.Fatal(resumed, err)
-	}
-	defer s.close()
-	for i, want := range []heldState{neverHeld, heldFirst, heldAgain, allReleased} {
-		if got := s.Links[i].Expiries; got != want {
-			t.Errorf("link %d: %q, want %q", i, got, want)
-		}
-	}
-	if s.Format != stateFormat {
-		t.Errorf("it would be written as format %d", s.Format)
 	}
 }

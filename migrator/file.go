@@ -55,24 +55,24 @@ func (l *link) identify() error {
 	if err != nil {
 		return fmt.Errorf("source %s: %w", l.shard.Node(), err)
 	}
-	if stage := l.snapshotStage(); stage != "" {
+	if l.began != fresh {
 		if l.st.ReplID != print {
 			return fmt.Errorf("source %s: the file is not the one that this migration has begun with (a server still writes to it, or it was replaced): copy it aside, and start again with a new Config.StateDir and Config.OnExisting replace", l.shard.Node())
 		}
 		return nil
 	}
-	l.m.update(func() {
-		l.st.ReplID, l.st.StartedMs, l.st.Snapshot = print, time.Now().UnixMilli(), snapshotReceived
+	return l.advance(received, func(st *linkState) error {
+		st.ReplID, st.StartedMs = print, time.Now().UnixMilli()
+		if l.file.AOF {
+			l.expiries.begin()
+		}
+		return nil
 	})
-	if l.file.AOF {
-		l.expiries.begin()
-	}
-	return l.m.saveState()
 }
 
 func (l *link) loadFile(ctx, reading context.Context) error {
-	if l.snapshotStage() != snapshotLoaded {
-		l.advance(snapshot)
+	l.do(working)
+	if !l.stage().inTarget() {
 		if err := l.loadSnapshot(ctx, reading); err != nil {
 			if reading.Err() != nil && ctx.Err() == nil && errors.Is(err, context.Canceled) {
 				return l.stopped()
@@ -81,7 +81,6 @@ func (l *link) loadFile(ctx, reading context.Context) error {
 		}
 	}
 	if l.file.AOF {
-		l.advance(streaming)
 		if err := l.stream(ctx, reading); err != nil {
 			return err
 		}

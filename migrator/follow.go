@@ -100,9 +100,9 @@ func (l *link) reset() error {
 	l.positions.reset()
 	l.doubts.reset()
 	l.expiries.restart()
-	l.resumed = true
+	l.began = l.stage()
 	l.shard.Reset()
-	if !l.noOffsets.Load() { // its stream does not go on
+	if l.countsOffsets() { // its stream does not go on
 		l.m.expiring.forget() // what the target may have expired is noted for a stream that goes on
 	}
 	l.ledger.forgetUnsettled()
@@ -113,7 +113,7 @@ func (l *link) reset() error {
 	}
 	l.writer.close()
 	l.writer = l.newWriter()
-	l.advance(handshake)
+	l.do(preparing)
 	return l.receiver.Reset()
 }
 
@@ -133,11 +133,12 @@ func (l *link) startOver(why error) error {
 	if err := errors.Join(l.expiries.clear(), l.doubts.clear()); err != nil {
 		return err
 	}
-	l.m.update(func() {
-		l.st.Again, l.st.Snapshot, l.st.Lost = true, "", false
-	})
 	l.ledger.forgetSnapshot()
-	return l.m.saveState()
+	return l.advance(fresh, func(st *linkState) error {
+		st.Again, st.Lost = true, false
+		l.expiries.forget()
+		return nil
+	})
 }
 
 // forgetCheckpoints deletes what the target remembers of the link: the offsets of a new snapshot are other ones.

@@ -31,16 +31,16 @@ func TestStartOver(t *testing.T) {
 			l := newTestLink(t)
 			l.dir = t.TempDir()
 			l.m.state.dir = l.dir
-			l.st.Snapshot = snapshotLoaded
+			l.st.Stage = following
 			tt.change(l)
 			err := l.startOver(receive.ErrFailedOver)
 			if tt.says == "" {
-				if err != nil || !l.st.Again || l.st.Snapshot != "" {
+				if err != nil || !l.st.Again || l.st.Stage != fresh {
 					t.Fatalf("%v, %+v", err, *l.st)
 				}
 				return
 			}
-			if !errors.Is(err, receive.ErrFailedOver) || !strings.Contains(err.Error(), tt.says) || l.st.Again || l.st.Snapshot != snapshotLoaded {
+			if !errors.Is(err, receive.ErrFailedOver) || !strings.Contains(err.Error(), tt.says) || l.st.Again || l.st.Stage != following {
 				t.Fatalf("%v, %+v: want an error that says %q", err, *l.st, tt.says)
 			}
 		})

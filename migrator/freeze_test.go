@@ -15,13 +15,15 @@ func TestFreezeWaits(t *testing.T) {
 	lagging := func(t *testing.T) *link {
 		l := newTestLink(t)
 		l.ended = make(chan struct{})
-		l.phase = streaming
+		l.spool = spoolOf(t, nil, 1)
+		l.st.Stage = following
+		l.do(working)
 		l.dispatcher.Store(&dispatcher{})
 		return l
 	}
 	t.Run("until it has caught up", func(t *testing.T) {
 		l := lagging(t)
-		time.AfterFunc(50*time.Millisecond, func() { l.advance(caughtUp) })
+		time.AfterFunc(50*time.Millisecond, func() { l.positions.setDispatched(mark{offset: 100}) })
 		if d, err := l.awaitCaughtUp(t.Context()); err != nil || d != l.dispatcher.Load() {
 			t.Errorf("%v, %v", d, err)
 		}
@@ -57,7 +59,7 @@ func TestFreezeWaits(t *testing.T) {
 	})
 	t.Run("not while keys are held", func(t *testing.T) {
 		l := lagging(t)
-		l.phase = caughtUp
+		l.positions.setDispatched(mark{offset: 100})
 		l.expiries.begin()
 		begun := time.Now()
 		time.AfterFunc(50*time.Millisecond, func() {

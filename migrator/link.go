@@ -9,7 +9,6 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -23,31 +22,15 @@ import (
 	"surecut/migrator/internal/receive"
 )
 
-// phase is where a link stands.
-type phase uint8
+// activity is what a run does with a link. Where the link stands is its stage.
+type activity int32
 
 const (
-	handshake phase = iota // agree on replication ID and offset; again after a failover that took something back
-	snapshot               // load the RDB; the stream goes to the spool
-	streaming              // apply the spool
-	caughtUp               // the target lags by less than Config.MaxLag
-	draining               // told to stop: apply what was received
-	done
+	preparing activity = iota // to agree with the source on where to begin; again after a failover that took something back
+	working
+	draining // told to stop: to apply what was received
+	ended
 )
-
-var phaseNames = [...]string{"handshake", "snapshot", "streaming", "caught_up", "draining", "done"}
-
-func (p phase) String() string { return phaseNames[p] }
-
-// transitions lists where a link may go from each phase.
-var transitions = map[phase][]phase{
-	handshake: {snapshot, streaming, draining, done},
-	snapshot:  {streaming, draining, done, handshake},
-	streaming: {caughtUp, draining, handshake},
-	caughtUp:  {streaming, draining, handshake},
-	draining:  {done, handshake},
-	done:      {},
-}
 
 // link replicates one source shard into the target.
 type link struct {
@@ -60,36 +43,34 @@ type link struct {
 	scope  scope
 	ledger *ledger
 
-	file      *files.Source // where the source is a file; spool, snap and source are nil then
-	whole     atomic.Bool   // all of the file is in the target
-	cut       atomic.Int64  // bytes at its end that were dropped
-	spool     *spool.Log
-	receiver  *receive.Receiver // nil where nothing is received
-	expiries  expiries
-	doubts    *doubts
-	scripts   *scripts
-	source    *sourceReader
-	writer    writer // of the dispatcher
-	clock     *sourceClock
-	noOffsets atomic.Bool // the source has no PSYNC, and tells no offsets
+	file     *files.Source // where the source is a file; spool, receiver and source are nil then
+	whole    atomic.Bool   // all of the file is in the target
+	cut      atomic.Int64  // bytes at its end that were dropped
+	spool    *spool.Log
+	receiver *receive.Receiver // nil where nothing is received
+	expiries expiries
+	doubts   *doubts
+	scripts  *scripts
+	source   *sourceReader
+	writer   writer // of the dispatcher
+	clock    *sourceClock
 
-	resumed bool                  // an earlier run has left something to go on with
-	cuts    int                   // snapshots in a row that were cut off
-	moved   atomic.Pointer[moved] // for the dispatcher
+	began stage                 // where the link stood when the run began, or began anew after a loss
+	cuts  int                   // snapshots in a row that were cut off
+	moved atomic.Pointer[moved] // for the dispatcher
 
 	dispatcher atomic.Pointer[dispatcher]
 	ended      chan struct{}
 	failed     chan error
 
-	mu        sync.Mutex
-	phase     phase
+	doing     atomic.Int32 // an activity
 	positions *positions
 }
 
 func newLink(m *Migration, i int, nodes endpoint.Shard, node string) *link {
 	st := &m.state.Links[i]
 	source := m.cfg.Sides.Source
-	l := &link{m: m, name: st.Name, st: st, dir: filepath.Join(m.cfg.StateDir, "link-"+st.Name), resumed: m.resumed,
+	l := &link{m: m, name: st.Name, st: st, dir: filepath.Join(m.cfg.StateDir, "link-"+st.Name),
 		log: m.cfg.Log.With("link", st.Name, "source", nodes.Primary.Addr), scope: newScope(m.cfg.Filter.To(m.target.dbs), nodes, source),
 		ended: make(chan struct{}), failed: make(chan error, 1), positions: newPositions(), expiries: expiries{state: st.Expiries}}
 	l.clock = &sourceClock{source: source, log: l.log}
@@ -132,31 +113,6 @@ func (l *link) newReceiver() *receive.Receiver {
 	})
 }
 
-// advance changes the phase; a step that the table does not hold is a broken invariant of ours.
-func (l *link) advance(to phase) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.phase == to {
-		return
-	}
-	for _, p := range transitions[l.phase] {
-		if p == to {
-			l.log.Debug("phase", "from", l.phase.String(), "to", to.String())
-			l.phase = to
-			return
-		}
-	}
-	panic(fmt.Sprintf("migrator: no step from %v to %v", l.phase, to))
-}
-
-func (l *link) at(p phase) bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.phase == p
-}
-
-func (l *link) caughtUp() bool { return l.at(caughtUp) }
-
 // run replicates until it is stopped (nil), or fails. It begins anew where a failover makes that necessary.
 func (l *link) run(ctx context.Context) (err error) {
 	defer close(l.ended)
@@ -164,13 +120,14 @@ func (l *link) run(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, l.close()) }()
+	l.began = l.stage()
 	if l.file != nil {
 		return l.runFile(ctx)
 	}
 	if l.m.scans() {
 		return l.runScan(ctx)
 	}
-	if stage := l.snapshotStage(); l.st.Sync && (stage == snapshotReceived || stage == snapshotLoaded) {
+	if !l.countsOffsets() && (l.began == received || l.began.inTarget()) {
 		return receive.ErrNoPSYNC
 	}
 	for ended := l.lossBefore(); ; ended = nil {
@@ -274,7 +231,7 @@ func (l *link) open() error {
 // alignSpool begins the spool anew where the target is ahead of it, or behind: a power failure may have taken the
 // spool's end, or the target may have gone back to an earlier state. The source may still have the stream from there.
 func (l *link) alignSpool(ctx context.Context) error {
-	if l.st.Snapshot != snapshotLoaded {
+	if !l.stage().inTarget() {
 		return nil
 	}
 	record, err := l.m.target.ownHash(ctx, l.m.target.linkKey(l.name))
@@ -307,17 +264,20 @@ func (l *link) close() error {
 	return err
 }
 
+func (l *link) do(what activity) { l.doing.Store(int32(what)) }
+
+func (l *link) does(what activity) bool { return l.doing.Load() == int32(what) }
+
 // stopped ends a link in good order.
 func (l *link) stopped() error {
-	l.advance(draining)
-	l.advance(done)
+	l.do(ended)
 	return nil
 }
 
 // replicate loads the snapshot and then applies the stream, until the receiver has ended and all is applied.
 func (l *link) replicate(ctx, receiving context.Context, stopReceiving func()) error {
-	if l.snapshotStage() != snapshotLoaded {
-		l.advance(snapshot)
+	l.do(working)
+	if !l.stage().inTarget() {
 		if err := l.loadSnapshot(ctx, receiving); err != nil {
 			if receiving.Err() != nil && ctx.Err() == nil && errors.Is(err, context.Canceled) {
 				return l.stopped()
@@ -329,7 +289,6 @@ func (l *link) replicate(ctx, receiving context.Context, stopReceiving func()) e
 		stopReceiving()
 		return l.stopped()
 	}
-	l.advance(streaming)
 	if err := l.stream(ctx, receiving); err != nil {
 		return err
 	}
@@ -345,8 +304,7 @@ func (l *link) loadSnapshot(ctx, receiving context.Context) error {
 			cancel()
 		}
 	})()
-	resumed := l.snapshotStage() == snapshotReceived && l.resumed
-	ld := &loader{l: l, replace: resumed, hold: l.m.cfg.Mode != ModeFull && l.m.cfg.HoldExpiry > 0 && l.spool != nil && !l.noOffsets.Load()}
+	ld := &loader{l: l, replace: l.began != fresh, hold: l.m.cfg.Mode != ModeFull && l.m.cfg.HoldExpiry > 0 && l.spool != nil && l.countsOffsets()}
 	if ld.hold {
 		l.expiries.begin()
 	}
@@ -363,16 +321,14 @@ func (l *link) loadSnapshot(ctx, receiving context.Context) error {
 		return err
 	}
 	l.cuts = 0
-	lost := false
-	l.m.update(func() {
-		if lost = l.st.Lost; !lost { // in the very last moment
-			l.st.Snapshot, l.st.Again = snapshotLoaded, false
+	err := l.advance(loaded, func(st *linkState) error {
+		if st.Lost { // in the very last moment
+			return errLost
 		}
+		st.Again = false
+		return nil
 	})
-	if lost {
-		return errLost
-	}
-	if err := l.m.saveState(); err != nil || l.spool == nil {
+	if err != nil || l.spool == nil {
 		return err
 	}
 	return os.Remove(l.snapshotPath())
@@ -447,12 +403,12 @@ func (l *link) stream(ctx, receiving context.Context) error {
 	if !cp.present {
 		return fmt.Errorf("the target has lost the checkpoint %s, and with it what was migrated: start again with a new Config.StateDir", l.m.target.linkKey(l.name))
 	}
-	if l.resumed && l.m.cfg.HoldExpiry > 0 && l.file == nil {
+	if l.began != fresh && l.m.cfg.HoldExpiry > 0 && l.file == nil {
 		// while nobody applied anything, the target has gone on to expire; and what an earlier run held, it may not have noted
 		l.expiries.begin()
-		if err := l.m.saveState(); err != nil {
-			return err
-		}
+	}
+	if err := l.advance(following, func(*linkState) error { return nil }); err != nil {
+		return err
 	}
 	if err := errors.Join(l.doubts.resume(), l.doubtReach(ctx, cp)); err != nil {
 		return err
@@ -486,7 +442,7 @@ func (l *link) stream(ctx, receiving context.Context) error {
 		})
 	}
 	d := newDispatcher(l, lanes, stretches, cp)
-	if !l.m.target.can.transactions && l.resumed && l.file == nil {
+	if !l.m.target.can.transactions && l.began != fresh && l.file == nil {
 		d.doubtEnd = l.mayHaveReached(ctx)
 	}
 	l.positions.follow(lanes)

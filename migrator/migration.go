@@ -293,7 +293,7 @@ func (m *Migration) Snapshotted() bool {
 	m.stateMu.Lock()
 	defer m.stateMu.Unlock()
 	for _, st := range m.state.Links {
-		if st.Snapshot != snapshotLoaded {
+		if !st.Stage.inTarget() {
 			return false
 		}
 	}

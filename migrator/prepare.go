@@ -14,8 +14,8 @@ import (
 // checkpoints of one that it replaces. It does so before the source is asked for anything, since a source that has begun to send must not
 // wait for the target.
 func (l *link) prepareTarget(ctx context.Context) error {
-	stage := l.snapshotStage()
-	if stage != "" && stage != snapshotReceiving {
+	stage := l.stage()
+	if stage != fresh && stage != receiving {
 		return nil
 	}
 	return l.m.target.retry(ctx, func() (again, err error) {
@@ -26,8 +26,8 @@ func (l *link) prepareTarget(ctx context.Context) error {
 	})
 }
 
-func (l *link) makeRoom(ctx context.Context, stage string) error {
-	if l.st.Again || stage == snapshotReceiving { // keys may be deleted: the source must first have shown that its slots are where they were
+func (l *link) makeRoom(ctx context.Context, stage stage) error {
+	if l.st.Again || stage == receiving { // keys may be deleted: the source must first have shown that its slots are where they were
 		if err := l.m.proveSlots(ctx); err != nil {
 			return err
 		}
@@ -47,7 +47,7 @@ var errMixed = errors.New("the target held keys of its own before, and which of 
 // takeBack deletes the keys of a snapshot that was cut off from the target: they may be gone at the source by now.
 // Where the target had keys of its own, only Config.OnExisting replace lets it.
 func (l *link) takeBack(ctx context.Context) error {
-	if l.st.Again || l.m.cfg.Mode == ModeIncremental || l.snapshotStage() != snapshotReceiving {
+	if l.st.Again || l.m.cfg.Mode == ModeIncremental || l.stage() != receiving {
 		return nil
 	}
 	f, err := os.Open(l.snapshotPath())

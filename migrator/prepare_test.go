@@ -11,7 +11,7 @@ import (
 // would have to keep meanwhile.
 func TestTakenBackFirst(t *testing.T) {
 	l := newTestLink(t)
-	l.dir, l.st.Snapshot, l.m.state.TargetWasEmpty = t.TempDir(), snapshotReceiving, false
+	l.dir, l.st.Stage, l.m.state.TargetWasEmpty = t.TempDir(), receiving, false
 	if err := os.WriteFile(l.snapshotPath(), []byte("REDIS0011"), 0o600); err != nil {
 		t.Fatal(err)
 	}

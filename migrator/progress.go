@@ -12,8 +12,8 @@ import (
 	"surecut/migrator/internal/receive"
 )
 
-// keepCheckpoint records how far the target has applied everything, and moves the phase along.
-func (l *link) keepCheckpoint(ctx, receiving context.Context) error {
+// keepCheckpoint records how far the target has applied everything. stopping is done once the link is told to stop.
+func (l *link) keepCheckpoint(ctx, stopping context.Context) error {
 	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()
 	processes := map[string]string{}
@@ -42,13 +42,8 @@ func (l *link) keepCheckpoint(ctx, receiving context.Context) error {
 			}
 		}
 		l.m.expiring.pass(l.name, l.appliedTime(), len(l.m.links))
-		switch {
-		case receiving.Err() != nil:
-			l.advance(draining)
-		case l.at(streaming) && l.nearlyCaughtUp() && !l.expiries.holding():
-			l.advance(caughtUp)
-		case l.at(caughtUp) && (!l.nearlyCaughtUp() || l.expiries.holding()):
-			l.advance(streaming)
+		if stopping.Err() != nil {
+			l.do(draining)
 		}
 	}
 }
@@ -136,4 +131,9 @@ func (l *link) nearlyCaughtUp() bool {
 	}
 	bytes, age := l.lag()
 	return bytes == 0 || age < l.m.cfg.MaxLag
+}
+
+// caughtUp says that the target follows the source: it lags little, and no key is without its expiry.
+func (l *link) caughtUp() bool {
+	return l.does(working) && l.dispatcher.Load() != nil && l.nearlyCaughtUp() && !l.expiries.holding()
 }

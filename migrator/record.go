@@ -7,24 +7,20 @@ type linkRecord struct{ l *link }
 
 // SnapshotBegins remembers where the stream begins.
 func (r linkRecord) SnapshotBegins(b receive.Beginning) error {
-	l := r.l
-	l.noOffsets.Store(b.Legacy)
-	l.m.update(func() {
-		l.st.ReplID, l.st.Start, l.st.StartedMs, l.st.Snapshot, l.st.Reach = b.ReplID, b.Offset, b.AskedMs, snapshotReceiving, 0
-		l.st.Sync = b.Legacy
+	return r.l.advance(receiving, func(st *linkState) error {
+		st.ReplID, st.Start, st.StartedMs, st.Reach, st.Sync = b.ReplID, b.Offset, b.AskedMs, 0, b.Legacy
+		return nil
 	})
-	return l.m.saveState()
 }
 
 // SnapshotIsWhole remembers that the snapshot need not be asked for again.
 func (r linkRecord) SnapshotIsWhole() error {
-	l := r.l
-	l.m.update(func() {
-		if l.st.Snapshot == snapshotReceiving { // a small one is loaded by now
-			l.st.Snapshot = snapshotReceived
+	r.l.m.update(func() {
+		if r.l.st.Stage == receiving { // a small one is loaded by now
+			r.l.st.enter(received)
 		}
 	})
-	return l.m.saveState()
+	return r.l.m.saveState()
 }
 
 // StreamContinues remembers the replication ID. While the source was lost, the target has gone on to expire keys that the source may
@@ -52,20 +48,40 @@ func (r linkRecord) RememberPrimary(addr string) error {
 	return r.l.m.saveState()
 }
 
-// snapshotStage says how far the link's snapshot is.
-func (l *link) snapshotStage() string {
+// stage says where the link stands.
+func (l *link) stage() stage {
 	l.m.stateMu.Lock()
 	defer l.m.stateMu.Unlock()
-	return l.st.Snapshot
+	return l.st.Stage
+}
+
+// advance takes the link to a stage, and makes that durable together with what else changes. It does nothing if that is an error.
+func (l *link) advance(to stage, also func(*linkState) error) (err error) {
+	l.m.update(func() {
+		if err = also(l.st); err == nil {
+			l.st.enter(to)
+		}
+	})
+	if err != nil {
+		return err
+	}
+	return l.m.saveState()
 }
 
 // hasReceived says with what an earlier run has left the receiver begins.
 func (l *link) hasReceived() receive.Progress {
-	switch l.snapshotStage() {
-	case snapshotReceived:
+	switch stage := l.stage(); {
+	case stage == received:
 		return receive.Downloaded
-	case snapshotLoaded:
+	case stage.inTarget():
 		return receive.Loaded
 	}
 	return receive.Nothing
+}
+
+// countsOffsets says whether the source tells offsets; one without PSYNC does not.
+func (l *link) countsOffsets() bool {
+	l.m.stateMu.Lock()
+	defer l.m.stateMu.Unlock()
+	return !l.st.Sync
 }

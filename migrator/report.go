@@ -16,7 +16,7 @@ func (m *Migration) Report() Report {
 		li := l.report()
 		r.Links = append(r.Links, li)
 		l.ledger.thisRun().addTo(&r.Counters)
-		all = all && li.Phase == caughtUp.String()
+		all = all && li.Phase == phaseCaughtUp
 	}
 	r.AllRuns = m.allRuns(r.Counters)
 	if m.scans() {
@@ -58,13 +58,10 @@ func (m *Migration) tellProgress() (end func()) {
 }
 
 func (l *link) report() Link {
-	l.mu.Lock()
-	p := l.phase
-	l.mu.Unlock()
 	l.m.stateMu.Lock()
 	st := *l.st
 	l.m.stateMu.Unlock()
-	li := Link{Shard: l.shard.Primary(), Reads: l.shard.Node(), Phase: p.String(), Keys: l.ledger.keysDone(),
+	li := Link{Shard: l.shard.Primary(), Reads: l.shard.Node(), Phase: l.phase(), Keys: l.ledger.keysDone(),
 		Bytes: l.ledger.snapshotBytes.Load(), SnapshotBytes: l.ledger.snapshotReceived.Load(), SnapshotTotal: l.ledger.snapshotTotal.Load(),
 		Commands: l.ledger.commands.Load(), ReplID: st.ReplID, Offset: st.Start, AppliedOffset: st.Start}
 	li.Sync = st.Sync
@@ -78,4 +75,23 @@ func (l *link) report() Link {
 		li.LagBytes, li.LagSeconds = bytes, age.Seconds()
 	}
 	return li
+}
+
+const phaseCaughtUp = "caught_up"
+
+// phase names what the link does, for a report.
+func (l *link) phase() string {
+	switch {
+	case l.does(ended):
+		return "done"
+	case l.does(draining):
+		return "draining"
+	case l.does(preparing):
+		return "handshake"
+	case !l.stage().inTarget():
+		return "snapshot"
+	case l.caughtUp():
+		return phaseCaughtUp
+	}
+	return "streaming"
 }

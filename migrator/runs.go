@@ -53,7 +53,7 @@ func (m *Migration) gather() {
 // again from its beginning, so that its keys are counted again.
 func (st *linkState) countedBefore() Counters {
 	c := st.Counted
-	if st.Snapshot != snapshotLoaded {
+	if !st.Stage.inTarget() {
 		c.forgetSnapshot()
 	}
 	return c

@@ -48,7 +48,7 @@ func TestCountersAreKept(t *testing.T) {
 	second := runOf(t, dir)
 	second.links[0].ledger.snapshotKeys.Store(1000)
 	second.links[0].ledger.snapshotApplied.Store(1000)
-	second.update(func() { second.links[0].st.Snapshot = snapshotLoaded })
+	second.update(func() { second.links[0].st.Stage = loaded })
 	second.links[0].ledger.commands.Store(7)
 	second.links[0].ledger.applied.Store(7)
 	if all := allRunsOf(second); all.Runs != 2 || !all.Exact || all.Counters.SnapshotApplied != 1000 {

@@ -376,17 +376,20 @@ func (l *link) runScan(ctx context.Context) error {
 	if err := l.clock.measure(ctx, l.shard.Node()); err != nil {
 		return err
 	}
-	if l.snapshotStage() == "" {
-		l.m.update(func() { l.st.StartedMs, l.st.Snapshot = l.clock.now(), snapshotReceived })
-		if err := l.m.saveState(); err != nil {
+	if l.began == fresh {
+		err := l.advance(received, func(st *linkState) error {
+			st.StartedMs = l.clock.now()
+			return nil
+		})
+		if err != nil {
 			return err
 		}
 	}
-	if l.snapshotStage() != snapshotLoaded {
+	l.do(working)
+	if !l.stage().inTarget() {
 		reading, stop := context.WithCancel(ctx)
 		defer stop()
 		defer context.AfterFunc(l.m.stopping, stop)()
-		l.advance(snapshot)
 		if err := l.loadSnapshot(ctx, reading); err != nil {
 			if reading.Err() != nil && ctx.Err() == nil && errors.Is(err, context.Canceled) {
 				return l.stopped()

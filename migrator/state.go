@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"syscall"
 
 	"surecut/internal/endpoint"
@@ -41,12 +42,36 @@ type state struct {
 	lock *os.File
 }
 
-// Progress of a link's snapshot.
+// stage is where a link stands. It is written to the state, so that the next run goes on from there.
+type stage string
+
 const (
-	snapshotReceiving = "receiving"
-	snapshotReceived  = "received" // whole on disk
-	snapshotLoaded    = "loaded"   // in the target; the file is gone
+	fresh     stage = ""          // nothing is received that could be used: a snapshot is needed
+	receiving stage = "receiving" // a snapshot is being received; a part of it may be in the target
+	received  stage = "received"  // the snapshot is whole on disk, or is a file or a scan that can be read again; a part of it may be in the target
+	loaded    stage = "loaded"    // the snapshot is in the target; what was on disk is gone
+	following stage = "following" // the stream is being applied
 )
+
+// nextStages lists where a link may go from each stage. It goes back to fresh when a stream is lost that only a new snapshot can replace.
+var nextStages = map[stage][]stage{
+	fresh:     {receiving, received, fresh},
+	receiving: {receiving, received, loaded, fresh}, // a full copy loads its snapshot while that is received
+	received:  {loaded, fresh},
+	loaded:    {following, fresh},
+	following: {following, fresh},
+}
+
+// inTarget says whether the target holds the whole snapshot.
+func (s stage) inTarget() bool { return s == loaded || s == following }
+
+// enter takes the link to a stage; a step that the table does not hold is a broken invariant of ours.
+func (st *linkState) enter(next stage) {
+	if !slices.Contains(nextStages[st.Stage], next) {
+		panic(fmt.Sprintf("migrator: link %s cannot go from stage %q to %q", st.Name, st.Stage, next))
+	}
+	st.Stage = next
+}
 
 type linkState struct {
 	Name      string    `json:"name"`
@@ -56,7 +81,7 @@ type linkState struct {
 	StartedMs int64     `json:"started_ms"`     // source's clock when the snapshot was asked for
 	Sync      bool      `json:"sync,omitempty"` // the source has no PSYNC: its offsets are counted here, from 0
 	StreamDB  int       `json:"stream_db"`      // database selected at Start
-	Snapshot  string    `json:"snapshot"`
+	Stage     stage     `json:"stage"`
 	Expiries  heldState `json:"expiries,omitempty"`
 	Primary   string    `json:"primary,omitempty"` // of the shard when the link was last connected
 	Again     bool      `json:"again,omitempty"`   // the next snapshot replaces what an earlier one has brought
@@ -118,13 +143,17 @@ func openState(dir string) (s *state, resumed bool, err error) {
 // upgrade reads what format 2 had in other fields.
 func (s *state) upgrade(data []byte) error {
 	var old struct {
-		Links []struct{ Holding, Released bool }
+		Links []struct {
+			Snapshot          stage // the words are the same
+			Holding, Released bool
+		}
 	}
 	if err := json.Unmarshal(data, &old); err != nil {
 		return err
 	}
 	for i, l := range old.Links {
 		st := &s.Links[i]
+		st.Stage = l.Snapshot
 		st.Expiries = map[[2]bool]heldState{{true, false}: heldFirst, {true, true}: heldAgain, {false, true}: allReleased}[[2]bool{l.Holding, l.Released}]
 	}
 	s.Format = stateFormat
@@ -137,10 +166,8 @@ func (s *state) validate() error {
 		return errors.New("id, source, target, lanes or links are missing")
 	}
 	for i, l := range s.Links {
-		switch l.Snapshot {
-		case "", snapshotReceiving, snapshotReceived, snapshotLoaded:
-		default:
-			return fmt.Errorf("link %d: unknown progress of its snapshot %q", i, l.Snapshot)
+		if _, known := nextStages[l.Stage]; !known {
+			return fmt.Errorf("link %d: unknown stage %q", i, l.Stage)
 		}
 		if !l.Expiries.valid() {
 			return fmt.Errorf("link %d: unknown state of its expiries %q", i, l.Expiries)

@@ -28,27 +28,6 @@ import (
 	"surecut/migrator/internal/receive"
 )
 
-func TestPhases(t *testing.T) {
-	steps := map[phase]string{handshake: "snapshot streaming draining done", snapshot: "streaming draining done handshake",
-		streaming: "caught_up draining handshake", caughtUp: "streaming draining handshake", draining: "done handshake", done: ""}
-	for from := handshake; from <= done; from++ {
-		for to := handshake; to <= done; to++ {
-			l := newTestLink(t)
-			l.phase = from
-			want := from == to || strings.Contains(" "+steps[from]+" ", " "+to.String()+" ")
-			if got := advances(l, to); got != want {
-				t.Errorf("from %v to %v: %v, want %v", from, to, got, want)
-			}
-		}
-	}
-}
-
-func advances(l *link, to phase) (ok bool) {
-	defer func() { ok = recover() == nil && l.phase == to }()
-	l.advance(to)
-	return true
-}
-
 // stream begins a spool with bytes, in frames of at most size bytes.
 func spoolOf(t *testing.T, data []byte, size int) *spool.Log {
 	t.Helper()
@@ -174,7 +153,7 @@ func TestParserOnRecordings(t *testing.T) {
 }
 
 func TestStateDamage(t *testing.T) {
-	good := `{"format":3,"id":"abc","source":"redis://a","target":"redis://b","lanes":4,"links":[{"name":"0","start":5,"snapshot":"loaded"}]}`
+	good := `{"format":3,"id":"abc","source":"redis://a","target":"redis://b","lanes":4,"links":[{"name":"0","start":5,"stage":"loaded"}]}`
 	for _, c := range []struct{ name, why, data, want string }{
 		{"good", "what a run wrote", good, ""},
 		{"empty", "a crash of the file system", "", "migration.json"},
@@ -185,7 +164,7 @@ func TestStateDamage(t *testing.T) {
 		{"nothing in it", "valid JSON is not enough", `{"format":3}`, "damaged"},
 		{"unknown expiries", "", strings.Replace(good, `"start":5`, `"start":5,"expiries":"lost"`, 1), "damaged"},
 		{"no lanes", "a division by them", strings.Replace(good, `"lanes":4`, `"lanes":0`, 1), "damaged"},
-		{"unknown progress", "", strings.Replace(good, "loaded", "lost", 1), "damaged"},
+		{"unknown stage", "", strings.Replace(good, "loaded", "lost", 1), "damaged"},
 		{"name of a link", "it is a path", strings.Replace(good, `"name":"0"`, `"name":"../x"`, 1), "damaged"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

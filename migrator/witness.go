@@ -275,7 +275,7 @@ func (m *Migration) mend(ctx context.Context) error {
 		return err
 	}
 	for _, l := range m.links {
-		if l.snapshotStage() == snapshotLoaded {
+		if l.stage().inTarget() {
 			l.fail(why)
 		}
 	}
@@ -286,7 +286,7 @@ func (m *Migration) mend(ctx context.Context) error {
 func (m *Migration) noteLoss() error {
 	m.update(func() {
 		for i := range m.state.Links {
-			if st := &m.state.Links[i]; st.Snapshot != "" {
+			if st := &m.state.Links[i]; st.Stage != fresh {
 				st.Lost = true
 			}
 		}
@@ -300,7 +300,7 @@ func (m *Migration) noteLoss() error {
 // its owner's knowledge.
 func (m *Migration) mendable() bool {
 	m.stateMu.Lock()
-	loading := !slices.ContainsFunc(m.state.Links, func(st linkState) bool { return st.Snapshot == snapshotLoaded })
+	loading := !slices.ContainsFunc(m.state.Links, func(st linkState) bool { return st.Stage.inTarget() })
 	empty := m.state.TargetWasEmpty
 	m.stateMu.Unlock()
 	if loading {

@@ -1,0 +1,99 @@
+package migrator
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// TestStages: every step that a link can take stands in the table, and no other can be taken.
+func TestStages(t *testing.T) {
+	all := []stage{fresh, receiving, received, loaded, following}
+	steps := map[stage]string{fresh: "fresh receiving received", receiving: "receiving received loaded fresh", received: "loaded fresh",
+		loaded: "following fresh", following: "following fresh"}
+	for _, from := range all {
+		want := strings.Fields(steps[from])
+		for _, to := range all {
+			name := string(to)
+			if to == fresh {
+				name = "fresh"
+			}
+			st := &linkState{Name: "0", Stage: from}
+			if got := enters(st, to); got != slices.Contains(want, name) {
+				t.Errorf("from %q to %q: %v", from, to, got)
+			}
+		}
+	}
+}
+
+// enters says whether a step is taken. One that is not must leave the stage as it is.
+func enters(st *linkState, to stage) (ok bool) {
+	from := st.Stage
+	defer func() {
+		if recover() != nil {
+			ok = st.Stage != from
+		}
+	}()
+	st.enter(to)
+	return st.Stage == to
+}
+
+// TestPhase: what a report says follows from where the link stands and what it does.
+func TestPhase(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		change func(*link)
+		want   string
+	}{
+		{"nothing is done yet", func(l *link) { l.do(preparing) }, "handshake"},
+		{"while the snapshot is loaded", func(l *link) { l.st.Stage = received }, "snapshot"},
+		{"snapshot is in", func(l *link) { l.st.Stage = loaded }, "streaming"},
+		{"behind", func(l *link) { l.dispatcher.Store(&dispatcher{}) }, "streaming"},
+		{"level", func(l *link) { l.dispatcher.Store(&dispatcher{}); l.positions.setDispatched(mark{offset: 100}) }, "caught_up"},
+		{"level, and keys are held", func(l *link) {
+			l.dispatcher.Store(&dispatcher{})
+			l.positions.setDispatched(mark{offset: 100})
+			l.expiries.begin()
+		}, "streaming"},
+		{"told to stop", func(l *link) { l.do(draining) }, "draining"},
+		{"over", func(l *link) { l.do(ended) }, "done"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			l := newTestLink(t)
+			l.spool, l.st.Stage = spoolOf(t, nil, 1), following
+			l.do(working)
+			if c.change(l); l.phase() != c.want {
+				t.Errorf("%s, want %s", l.phase(), c.want)
+			}
+		})
+	}
+}
+
+// TestFormat2 reads a state as an older surecut has written it.
+func TestFormat2(t *testing.T) {
+	dir := t.TempDir()
+	data := `{"format":2,"id":"abc","source":"redis://a","target":"redis://b","lanes":4,"links":[
+		{"name":"0","snapshot":"","holding":false,"released":false},
+		{"name":"1","snapshot":"receiving","holding":true,"released":false},
+		{"name":"2","snapshot":"received","holding":true,"released":true},
+		{"name":"3","snapshot":"loaded","holding":false,"released":true}]}`
+	if err := os.WriteFile(filepath.Join(dir, "migration.json"), []byte(data), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s, resumed, err := openState(dir)
+	if err != nil || !resumed {
+		t.Fatal(resumed, err)
+	}
+	defer s.close()
+	for i, want := range []heldState{neverHeld, heldFirst, heldAgain, allReleased} {
+		stage := []stage{fresh, receiving, received, loaded}[i]
+		if got := s.Links[i]; got.Expiries != want || got.Stage != stage {
+			t.Errorf("link %d: %q with expiries %q, want %q with %q", i, got.Stage, got.Expiries, stage, want)
+		}
+	}
+	if s.Format != stateFormat {
+		t.Errorf("it would be written as format %d", s.Format)
+	}
+}
