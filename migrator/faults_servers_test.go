@@ -727,7 +727,7 @@ func TestForeignKeys(t *testing.T) {
 				r.fails()
 			} else {
 				poll(t, "part of the snapshot", func() bool {
-					return r.m.Report().Counters.SnapshotApplied > 3000 && r.m.links[0].stage() != receiving
+					return r.m.Report().Counters.SnapshotApplied > 3000 && r.m.links[0].standing.stage() != receiving
 				})
 				source.Must("SET", "later", "v", "EX", "900")
 				target.Must("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")

@@ -61,7 +61,7 @@ func (l *link) identify() error {
 		}
 		return nil
 	}
-	return l.advance(received, func(st *linkState) error {
+	return l.standing.advance(received, func(st *linkState) error {
 		st.ReplID, st.StartedMs = print, time.Now().UnixMilli()
 		if l.file.AOF {
 			l.expiries.begin()
@@ -72,7 +72,7 @@ func (l *link) identify() error {
 
 func (l *link) loadFile(ctx, reading context.Context) error {
 	l.do(working)
-	if !l.stage().inTarget() {
+	if !l.standing.stage().inTarget() {
 		if err := l.loadSnapshot(ctx, reading); err != nil {
 			if reading.Err() != nil && ctx.Err() == nil && errors.Is(err, context.Canceled) {
 				return l.stopped()

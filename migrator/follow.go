@@ -76,7 +76,7 @@ func (l *link) again(ctx context.Context, err error) (bool, error) {
 	case errors.Is(err, receive.ErrFailedOver), errors.Is(err, receive.ErrNoPSYNC):
 		l.log.Warn("a new snapshot replaces what the target has", "reason", err)
 		begun = l.startOver(err)
-	case errors.Is(err, errRegressed) && l.lost():
+	case errors.Is(err, errRegressed) && l.standing.lost():
 		l.log.Warn("a new snapshot replaces what the target has", "reason", err)
 		begun = l.startOver(err)
 	case errors.Is(err, errRegressed) && l.m.target.d.Kind() == endpoint.Cluster: // which of its shards has lost what, the checkpoints do not tell
@@ -100,9 +100,9 @@ func (l *link) reset() error {
 	l.positions.reset()
 	l.doubts.reset()
 	l.expiries.restart()
-	l.began = l.stage()
+	l.began = l.standing.stage()
 	l.shard.Reset()
-	if l.countsOffsets() { // its stream does not go on
+	if l.standing.countsOffsets() { // its stream does not go on
 		l.m.expiring.forget() // what the target may have expired is noted for a stream that goes on
 	}
 	l.ledger.forgetUnsettled()
@@ -134,7 +134,7 @@ func (l *link) startOver(why error) error {
 		return err
 	}
 	l.ledger.forgetSnapshot()
-	return l.advance(fresh, func(st *linkState) error {
+	return l.standing.advance(fresh, func(st *linkState) error {
 		st.Again, st.Lost = true, false
 		l.expiries.forget()
 		return nil

@@ -45,7 +45,7 @@ func (m *Migration) Applied(_ context.Context, link int) (Applied, error) {
 		return Applied{}, fmt.Errorf("applied offset: there is no link %d", link)
 	}
 	l := m.links[link]
-	if !l.countsOffsets() || l.dispatcher.Load() == nil {
+	if !l.standing.countsOffsets() || l.dispatcher.Load() == nil {
 		return Applied{}, fmt.Errorf("applied offset: the link of shard %s does not apply a stream with offsets now", l.shard.Primary())
 	}
 	m.stateMu.Lock()
@@ -79,7 +79,7 @@ func (m *Migration) Freeze(ctx context.Context, link int) (*Frame, error) {
 		return nil, fmt.Errorf("freeze: there is no link %d", link)
 	}
 	l := m.links[link]
-	if !l.countsOffsets() {
+	if !l.standing.countsOffsets() {
 		return nil, fmt.Errorf("freeze: shard %s has no PSYNC (it came with 2.8), so its offsets cannot be asked for", l.shard.Primary())
 	}
 	d, err := l.awaitCaughtUp(ctx)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"maps"
 	"os"
@@ -34,14 +35,15 @@ const (
 
 // link replicates one source shard into the target.
 type link struct {
-	m      *Migration
-	name   string
-	shard  *receive.Shard // the nodes
-	st     *linkState     // guarded by m.stateMu for writing; read by the link
-	dir    string
-	log    *slog.Logger
-	scope  scope
-	ledger *ledger
+	m        *Migration
+	name     string
+	shard    *receive.Shard // the nodes
+	st       *linkState     // guarded by m.stateMu for writing; read by the link
+	dir      string
+	log      *slog.Logger
+	standing standing // of it in the state on disk
+	scope    scope
+	ledger   *ledger
 
 	file     *files.Source // where the source is a file; spool, receiver and source are nil then
 	whole    atomic.Bool   // all of the file is in the target
@@ -72,7 +74,7 @@ func newLink(m *Migration, i int, nodes endpoint.Shard, node string) *link {
 	source := m.cfg.Sides.Source
 	l := &link{m: m, name: st.Name, st: st, dir: filepath.Join(m.cfg.StateDir, "link-"+st.Name),
 		log: m.cfg.Log.With("link", st.Name, "source", nodes.Primary.Addr), scope: newScope(m.cfg.Filter.To(m.target.dbs), nodes, source),
-		ended: make(chan struct{}), failed: make(chan error, 1), positions: newPositions(), expiries: expiries{state: st.Expiries}}
+		ended: make(chan struct{}), failed: make(chan error, 1), positions: newPositions(), expiries: expiries{state: st.Expiries}, standing: standing{m, st}}
 	l.clock = &sourceClock{source: source, log: l.log}
 	l.shard = receive.NewShard(nodes, node, receive.ShardConfig{
 		Source:      source,
@@ -120,21 +122,25 @@ func (l *link) run(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, l.close()) }()
-	l.began = l.stage()
+	l.began = l.standing.stage()
 	if l.file != nil {
 		return l.runFile(ctx)
 	}
 	if l.m.scans() {
 		return l.runScan(ctx)
 	}
-	if !l.countsOffsets() && (l.began == received || l.began.inTarget()) {
+	if !l.standing.countsOffsets() && (l.began == received || l.began.inTarget()) {
 		return receive.ErrNoPSYNC
 	}
-	for ended := l.lossBefore(); ; ended = nil {
-		if ended == nil {
-			ended = l.replicateOnce(ctx)
+	var why error
+	if l.standing.lost() {
+		why = errLost
+	}
+	for ; ; why = nil {
+		if why == nil {
+			why = l.replicateOnce(ctx)
 		}
-		if again, err := l.again(ctx, ended); !again || err != nil {
+		if again, err := l.again(ctx, why); !again || err != nil {
 			return err
 		}
 	}
@@ -162,7 +168,7 @@ func (l *link) replicateOnce(ctx context.Context) error {
 	defer context.AfterFunc(ctx, stopReceiving)() // who fails to apply must not leave the receiver running
 	ready := make(chan struct{})                  // the snapshot is on its way, or needs none
 	g.Go(func() error {
-		if err := l.receiver.Run(receiving, l.hasReceived(), ready); err != nil {
+		if err := l.receiver.Run(receiving, l.standing.hasReceived(), ready); err != nil {
 			return err // what reads the spool ends with the context, and its errors are not the reason
 		}
 		if ctx.Err() != nil { // another run of the link may go on with the spool
@@ -231,7 +237,7 @@ func (l *link) open() error {
 // alignSpool begins the spool anew where the target is ahead of it, or behind: a power failure may have taken the
 // spool's end, or the target may have gone back to an earlier state. The source may still have the stream from there.
 func (l *link) alignSpool(ctx context.Context) error {
-	if !l.stage().inTarget() {
+	if !l.standing.stage().inTarget() {
 		return nil
 	}
 	record, err := l.m.target.ownHash(ctx, l.m.target.linkKey(l.name))
@@ -277,7 +283,7 @@ func (l *link) stopped() error {
 // replicate loads the snapshot and then applies the stream, until the receiver has ended and all is applied.
 func (l *link) replicate(ctx, receiving context.Context, stopReceiving func()) error {
 	l.do(working)
-	if !l.stage().inTarget() {
+	if !l.standing.stage().inTarget() {
 		if err := l.loadSnapshot(ctx, receiving); err != nil {
 			if receiving.Err() != nil && ctx.Err() == nil && errors.Is(err, context.Canceled) {
 				return l.stopped()
@@ -304,7 +310,7 @@ func (l *link) loadSnapshot(ctx, receiving context.Context) error {
 			cancel()
 		}
 	})()
-	ld := &loader{l: l, replace: l.began != fresh, hold: l.m.cfg.Mode != ModeFull && l.m.cfg.HoldExpiry > 0 && l.spool != nil && l.countsOffsets()}
+	ld := &loader{l: l, replace: l.began != fresh, hold: l.m.cfg.Mode != ModeFull && l.m.cfg.HoldExpiry > 0 && l.spool != nil && l.standing.countsOffsets()}
 	if ld.hold {
 		l.expiries.begin()
 	}
@@ -312,7 +318,12 @@ func (l *link) loadSnapshot(ctx, receiving context.Context) error {
 		return err
 	}
 	if l.st.Again {
-		if err := l.sweep(ctx); err != nil {
+		if err := l.m.proveSlots(ctx); err != nil {
+			return err
+		}
+		out := &sweep{target: l.m.target, scope: &l.scope, snapshot: func() io.Reader { return l.receiver.Snapshot().Reader() },
+			asked: l.st.StartedMs, keys: l.ledger.snapshotKeys.Load(), log: l.log}
+		if err := out.run(ctx); err != nil {
 			return err
 		}
 	}
@@ -321,7 +332,7 @@ func (l *link) loadSnapshot(ctx, receiving context.Context) error {
 		return err
 	}
 	l.cuts = 0
-	err := l.advance(loaded, func(st *linkState) error {
+	err := l.standing.advance(loaded, func(st *linkState) error {
 		if st.Lost { // in the very last moment
 			return errLost
 		}
@@ -354,7 +365,7 @@ func (l *link) loadWhole(ctx context.Context, ld *loader) error {
 		if err != nil {
 			return err
 		}
-		if same := maps.Equal(before, after); !l.takeLoss() && same {
+		if same := maps.Equal(before, after); !l.standing.takeLoss() && same {
 			return nil
 		}
 		l.log.Warn("the target has restarted, or lost keys, while the snapshot was loaded; it is loaded again")
@@ -407,7 +418,7 @@ func (l *link) stream(ctx, receiving context.Context) error {
 		// while nobody applied anything, the target has gone on to expire; and what an earlier run held, it may not have noted
 		l.expiries.begin()
 	}
-	if err := l.advance(following, func(*linkState) error { return nil }); err != nil {
+	if err := l.standing.advance(following, func(*linkState) error { return nil }); err != nil {
 		return err
 	}
 	if err := errors.Join(l.doubts.resume(), l.doubtReach(ctx, cp)); err != nil {

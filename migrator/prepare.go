@@ -14,7 +14,7 @@ import (
 // checkpoints of one that it replaces. It does so before the source is asked for anything, since a source that has begun to send must not
 // wait for the target.
 func (l *link) prepareTarget(ctx context.Context) error {
-	stage := l.stage()
+	stage := l.standing.stage()
 	if stage != fresh && stage != receiving {
 		return nil
 	}
@@ -47,7 +47,7 @@ var errMixed = errors.New("the target held keys of its own before, and which of 
 // takeBack deletes the keys of a snapshot that was cut off from the target: they may be gone at the source by now.
 // Where the target had keys of its own, only Config.OnExisting replace lets it.
 func (l *link) takeBack(ctx context.Context) error {
-	if l.st.Again || l.m.cfg.Mode == ModeIncremental || l.stage() != receiving {
+	if l.st.Again || l.m.cfg.Mode == ModeIncremental || l.standing.stage() != receiving {
 		return nil
 	}
 	f, err := os.Open(l.snapshotPath())

@@ -7,7 +7,7 @@ type linkRecord struct{ l *link }
 
 // SnapshotBegins remembers where the stream begins.
 func (r linkRecord) SnapshotBegins(b receive.Beginning) error {
-	return r.l.advance(receiving, func(st *linkState) error {
+	return r.l.standing.advance(receiving, func(st *linkState) error {
 		st.ReplID, st.Start, st.StartedMs, st.Reach, st.Sync = b.ReplID, b.Offset, b.AskedMs, 0, b.Legacy
 		return nil
 	})
@@ -48,29 +48,35 @@ func (r linkRecord) RememberPrimary(addr string) error {
 	return r.l.m.saveState()
 }
 
+// standing is what the state on disk remembers of a link.
+type standing struct {
+	m  *Migration
+	st *linkState // guarded by m.stateMu
+}
+
 // stage says where the link stands.
-func (l *link) stage() stage {
-	l.m.stateMu.Lock()
-	defer l.m.stateMu.Unlock()
-	return l.st.Stage
+func (s *standing) stage() stage {
+	s.m.stateMu.Lock()
+	defer s.m.stateMu.Unlock()
+	return s.st.Stage
 }
 
 // advance takes the link to a stage, and makes that durable together with what else changes. It does nothing if that is an error.
-func (l *link) advance(to stage, also func(*linkState) error) (err error) {
-	l.m.update(func() {
-		if err = also(l.st); err == nil {
-			l.st.enter(to)
+func (s *standing) advance(to stage, also func(*linkState) error) (err error) {
+	s.m.update(func() {
+		if err = also(s.st); err == nil {
+			s.st.enter(to)
 		}
 	})
 	if err != nil {
 		return err
 	}
-	return l.m.saveState()
+	return s.m.saveState()
 }
 
 // hasReceived says with what an earlier run has left the receiver begins.
-func (l *link) hasReceived() receive.Progress {
-	switch stage := l.stage(); {
+func (s *standing) hasReceived() receive.Progress {
+	switch stage := s.stage(); {
 	case stage == received:
 		return receive.Downloaded
 	case stage.inTarget():
@@ -80,8 +86,21 @@ func (l *link) hasReceived() receive.Progress {
 }
 
 // countsOffsets says whether the source tells offsets; one without PSYNC does not.
-func (l *link) countsOffsets() bool {
-	l.m.stateMu.Lock()
-	defer l.m.stateMu.Unlock()
-	return !l.st.Sync
+func (s *standing) countsOffsets() bool {
+	s.m.stateMu.Lock()
+	defer s.m.stateMu.Unlock()
+	return !s.st.Sync
+}
+
+// lost says whether the target has lost what the link has brought.
+func (s *standing) lost() bool {
+	s.m.stateMu.Lock()
+	defer s.m.stateMu.Unlock()
+	return s.st.Lost
+}
+
+// takeLoss says whether the target has lost keys since the loading began, for somebody who loads them again.
+func (s *standing) takeLoss() (lost bool) {
+	s.m.update(func() { lost, s.st.Lost = s.st.Lost, false })
+	return lost
 }

@@ -88,7 +88,7 @@ func (l *link) phase() string {
 		return "draining"
 	case l.does(preparing):
 		return "handshake"
-	case !l.stage().inTarget():
+	case !l.standing.stage().inTarget():
 		return "snapshot"
 	case l.caughtUp():
 		return phaseCaughtUp

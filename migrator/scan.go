@@ -377,7 +377,7 @@ func (l *link) runScan(ctx context.Context) error {
 		return err
 	}
 	if l.began == fresh {
-		err := l.advance(received, func(st *linkState) error {
+		err := l.standing.advance(received, func(st *linkState) error {
 			st.StartedMs = l.clock.now()
 			return nil
 		})
@@ -386,7 +386,7 @@ func (l *link) runScan(ctx context.Context) error {
 		}
 	}
 	l.do(working)
-	if !l.stage().inTarget() {
+	if !l.standing.stage().inTarget() {
 		reading, stop := context.WithCancel(ctx)
 		defer stop()
 		defer context.AfterFunc(l.m.stopping, stop)()

@@ -14,7 +14,7 @@ func (l *link) cannotCopy() string {
 	switch {
 	case l.file != nil:
 		return "a file cannot be asked for its result"
-	case !l.countsOffsets():
+	case !l.standing.countsOffsets():
 		return "a source before 2.8 tells no offset at which its result could be copied"
 	}
 	return ""

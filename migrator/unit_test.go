@@ -208,6 +208,7 @@ func newTestLink(t *testing.T) *link {
 	l := &link{m: m, scope: newScope(keyspace.Filter{}.To(m.target.dbs), endpoint.Shard{}, &endpoint.Deployment{}), name: "0", st: &m.state.Links[0], log: slogDiscard(), positions: newPositions(), failed: make(chan error, 1), source: &sourceReader{d: &endpoint.Deployment{}, node: func() string { return "" }},
 		clock: &sourceClock{}, shard: receive.NewShard(endpoint.Shard{}, "", receive.ShardConfig{}), receiver: &receive.Receiver{}}
 	l.ledger = &ledger{log: l.log, scope: &l.scope, shard: l.shard.Primary, problems: &m.problems}
+	l.standing = standing{m, l.st}
 	m.links = []*link{l}
 	var err error
 	dir := t.TempDir()

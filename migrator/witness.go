@@ -275,7 +275,7 @@ func (m *Migration) mend(ctx context.Context) error {
 		return err
 	}
 	for _, l := range m.links {
-		if l.stage().inTarget() {
+		if l.standing.stage().inTarget() {
 			l.fail(why)
 		}
 	}
@@ -358,27 +358,6 @@ func (m *Migration) lastWitness(ctx context.Context, ended error) error {
 		return nil
 	}
 	return errors.Join(m.lossOf(lost), m.noteLoss())
-}
-
-// lost says whether the target has lost what this link has brought.
-func (l *link) lost() bool {
-	l.m.stateMu.Lock()
-	defer l.m.stateMu.Unlock()
-	return l.st.Lost
-}
-
-// takeLoss says whether the target has lost keys since the loading began, for somebody who loads them again.
-func (l *link) takeLoss() (lost bool) {
-	l.m.update(func() { lost, l.st.Lost = l.st.Lost, false })
-	return lost
-}
-
-// lossBefore is what a link begins with whose target lost keys before.
-func (l *link) lossBefore() error {
-	if !l.lost() {
-		return nil
-	}
-	return errLost
 }
 
 // forgetWitnesses deletes the witnesses.

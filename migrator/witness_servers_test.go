@@ -136,7 +136,7 @@ func TestTargetSlotsMoveWithWitness(t *testing.T) {
 	x.source.Must("SET", "after", "v")
 	r.poll("witness of the node that lost its own", func() bool { return len(r.m.witnesses()) == 4 })
 	r.caughtUp()
-	if !r.m.links[0].stage().inTarget() || r.m.links[0].st.Again {
+	if !r.m.links[0].standing.stage().inTarget() || r.m.links[0].st.Again {
 		t.Error("a slot that moved was taken for a loss")
 	}
 	x.nodes[0].Must("FLUSHALL")
