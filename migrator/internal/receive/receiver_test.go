@@ -75,13 +75,13 @@ func (f *fakeSource) dial(context.Context, string) (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer l.Close()
 	go f.serve(l, answer)
 	return net.Dial("tcp", l.Addr().String())
 }
 
 func (f *fakeSource) serve(l net.Listener, answer string) {
 	conn, err := l.Accept()
+	l.Close() // not before: that would reset a connection which nobody has accepted
 	if err != nil {
 		return
 	}
