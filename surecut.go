@@ -1,7 +1,8 @@
 // Package surecut opens the servers that the packages beside it work on: migrator copies one deployment into another, verifier compares
 // two of them, and reports turns what they found into GO or NO-GO. The command surecut is built of the same packages.
 //
-// examples/library is a program of its own that migrates, verifies and gates.
+// Cutover is where they meet: it compares both sides of a migration that goes on, in rounds where the source was scanned, and says whether
+// applications can be moved. examples/library is a program of its own that migrates, verifies and gates.
 package surecut
 
 import (

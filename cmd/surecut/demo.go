@@ -18,6 +18,7 @@ import (
 	"github.com/redis/rueidis"
 	"github.com/urfave/cli/v2"
 
+	"surecut"
 	"surecut/internal/endpoint"
 	"surecut/migrator"
 	"surecut/reports/outdir"
@@ -138,7 +139,7 @@ func demoNight(ctx context.Context, o DemoOptions, urls [2]string, state string,
 }
 
 func demoMigrate(ctx context.Context, o DemoOptions, urls [2]string, state string, stdout, stderr io.Writer) error {
-	m := MigrateOptions{Config: migrator.DefaultConfig(), Until: "same", QuietFor: defaultQuiet, AcceptAlarms: true, Out: o.Out, Format: "table"}
+	m := MigrateOptions{Config: migrator.DefaultConfig(), Until: "same", QuietFor: surecut.DefaultQuiet, AcceptAlarms: true, Out: o.Out, Format: "table"}
 	m.Config.StateDir = state
 	var err1, err2 error
 	m.Endpoints.Source, err1 = endpoint.Parse(urls[0])

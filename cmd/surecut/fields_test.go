@@ -33,7 +33,7 @@ var withoutFlag = map[string]bool{"Options.BigValue": true, "Options.Prefixes": 
 // TestLibrariesNameFields: what a library says names its fields, and each of them has a flag.
 func TestLibrariesNameFields(t *testing.T) {
 	flag, fields := regexp.MustCompile(`(^|[^-\w])--[a-z]`), 0
-	for place, text := range literals(t, "../../migrator", "../../verifier", "../../scanner", "../../internal") {
+	for place, text := range literals(t, "../../migrator", "../../verifier", "../../scanner", "../../internal", "../../cutover.go", "../../rounds.go") {
 		if flag.MatchString(ofPrograms.ReplaceAllString(text, "")) {
 			t.Errorf("%s names a flag: %q", place, text)
 		}

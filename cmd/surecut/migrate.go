@@ -12,6 +12,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"surecut"
 	"surecut/internal/endpoint"
 	"surecut/internal/preflight"
 	"surecut/internal/profile"
@@ -65,7 +66,7 @@ type MigrateOptions struct {
 
 // migrateFlags binds the flags to the options, and gives these their defaults.
 func migrateFlags(o *MigrateOptions) *binding {
-	*o = MigrateOptions{Config: migrator.DefaultConfig(), QuietFor: defaultQuiet, Format: "table"}
+	*o = MigrateOptions{Config: migrator.DefaultConfig(), QuietFor: surecut.DefaultQuiet, Format: "table"}
 	cfg, b := &o.Config, bind(o, sourceFlags(), targetFlags(), filterFlags())
 	cfg.StateDir, o.flags = "surecut-state", b
 	b.text("mode", &cfg.Mode, "full+incremental, full (ends when the snapshot is in) or incremental (continues what --state holds)")
@@ -224,6 +225,8 @@ func runMigrate(ctx context.Context, o MigrateOptions, stdout, stderr io.Writer)
 	if run.m, err = migrator.New(ctx, o.Config); err != nil {
 		return err
 	}
+	run.cutover = &surecut.Cutover{Migration: run.m, Config: o.Config, QuietFor: o.QuietFor, PauseWrites: o.PauseWrites, MayStayUntold: o.Until != "same",
+		Tell: func(sentence string) { fmt.Fprintln(stderr, "surecut: "+sentence) }}
 	return run.toTheEnd(ctx, second, stdout)
 }
 

@@ -7,8 +7,8 @@ import (
 	"io"
 	"sync/atomic"
 
+	"surecut"
 	"surecut/internal/keyspace"
-	"surecut/internal/quiet"
 	"surecut/migrator"
 	"surecut/reports"
 	"surecut/verifier"
@@ -20,14 +20,13 @@ type migration struct {
 	m      *migrator.Migration
 	stderr io.Writer
 	inputs []reports.Report // for the gate
-	rounds []migrator.Round // of a source that is scanned
 	scan   *streamScan      // nil without --scan
 	show   *migrateProgress
 	level  chan struct{} // receives while the target has caught up
 
-	aborted  atomic.Bool   // by a second signal
-	caughtUp bool          // --until caught-up was reached
-	quiet    *quiet.Report // whether the source was written; nil where nothing was compared
+	aborted  atomic.Bool // by a second signal
+	caughtUp bool        // --until caught-up was reached
+	cutover  *surecut.Cutover
 }
 
 // toTheEnd runs the migration, follows it to its goal, and reports. ctx ends with the first signal.
@@ -57,7 +56,7 @@ func (r *migration) toTheEnd(ctx context.Context, second <-chan struct{}, stdout
 	runErr := <-failed
 	r.show.close()
 	if goalErr == nil && runErr == nil && r.o.Config.Capture == migrator.CaptureScan && ctx.Err() == nil {
-		verified, goalErr = r.agree(ctx)
+		verified, goalErr = r.verified(r.cutover.Agree(ctx))
 	}
 	close(over)
 	<-obeyed
@@ -121,8 +120,8 @@ func (r *migration) reachGoal(ctx context.Context, failed chan error) (*reports.
 			r.m.Finish()
 			return nil, nil
 		}
-		verified, err := r.compare(ctx)
-		if err == nil && verified.Verdict == verifier.Same && r.quiet.Quiet {
+		verified, err := r.verified(r.cutover.Compare(ctx))
+		if err == nil && r.cutover.Ready(&verified.Report) {
 			r.m.Finish()
 		} else {
 			r.m.Stop() // it can be resumed
@@ -131,17 +130,12 @@ func (r *migration) reachGoal(ctx context.Context, failed chan error) (*reports.
 	}
 }
 
-// verify compares while the migration goes on.
-func (r *migration) verify(ctx context.Context) (*reports.Verify, error) {
-	opts := verifier.DefaultOptions()
-	opts.Sides = verifier.Sides{Source: r.o.Config.Sides.Source, Target: r.o.Config.Sides.Target}
-	opts.Filter, opts.Applier = r.o.Config.Filter, applier[*migrator.Frame]{m: r.m}
-	opts.SourcePaused = r.o.PauseWrites > 0
-	result, err := verifier.Run(ctx, opts)
-	if err := unlessStopped(ctx, err); err != nil {
-		return nil, fmt.Errorf("verify: %w", err)
+// verified is the report of a comparison, which there may be beside an error.
+func (r *migration) verified(found *verifier.Report, err error) (*reports.Verify, error) {
+	if found == nil {
+		return nil, err
 	}
-	return reports.NewVerify(Version, r.o.Endpoints.Source.String(), r.o.Endpoints.Target.String(), result), nil
+	return reports.NewVerify(Version, r.o.Endpoints.Source.String(), r.o.Endpoints.Target.String(), found), err
 }
 
 // report writes what there is to report, and returns the exit status.
@@ -173,7 +167,7 @@ func (r *migration) report(ctx context.Context, stdout io.Writer, verified *repo
 // migrated is the report of the migration itself, with how the run ended.
 func (r *migration) migrated(end ending, verified *reports.Verify, failed error) *reports.Migrate {
 	result := r.m.Report()
-	result.Rounds = r.rounds
+	result.Rounds = r.cutover.Rounds
 	same := verified != nil && verified.Verdict == verifier.Same
 	switch {
 	case failed != nil && !end.aborted:
@@ -181,7 +175,7 @@ func (r *migration) migrated(end ending, verified *reports.Verify, failed error)
 	case end.aborted, r.o.Config.Capture == migrator.CaptureScan && result.State == "done" && !same:
 		result.State, result.Error = "stopped", ""
 	}
-	report := &reports.Migrate{Header: r.o.header(reports.KindMigrate), Report: result, Quiet: r.quiet}
+	report := &reports.Migrate{Header: r.o.header(reports.KindMigrate), Report: result, Quiet: r.cutover.Quiet}
 	sayFlags(report)
 	markRead(report.SourceServers, r.m.LinkInfos())
 	switch {
@@ -202,7 +196,7 @@ func (r *migration) ending(ctx context.Context, verified *reports.Verify, failed
 	if verified != nil {
 		e.verdict = verified.Verdict
 	}
-	e.unknown = r.quiet != nil && !r.quiet.Quiet
+	e.unknown = r.cutover.Quiet != nil && !r.cutover.Quiet.Quiet
 	return e
 }
 

@@ -6,6 +6,7 @@ import (
 	"io"
 	"slices"
 
+	"surecut"
 	"surecut/internal/endpoint"
 	"surecut/internal/keyspace"
 	"surecut/migrator"
@@ -59,7 +60,7 @@ func attach(dir string, s verifier.Servers, stderr io.Writer) (verifier.Applier,
 		return nil, err
 	}
 	source, _ := feeding.Servers()
-	return applier[*migrator.RemoteFrame]{m: feeding, names: s.Source.NamesFor(source)}, nil
+	return surecut.FeedingElsewhere(feeding, s.Source.NamesFor(source)), nil
 }
 
 // refuseOtherMigration refuses the state directory of a migration that feeds another target, or reads another source: what it knows of

@@ -1,4 +1,4 @@
-package main
+package surecut
 
 import (
 	"cmp"
@@ -15,6 +15,16 @@ type freezer[F verifier.Frame] interface {
 	LinkInfos() []migrator.LinkInfo
 	Applied(ctx context.Context, link int) (migrator.Applied, error)
 	Freeze(ctx context.Context, link int) (F, error)
+}
+
+// Feeding lets a verification stop a migration of this process for moments, so that keys are compared at one offset of the source: it is the
+// Options.Applier for it.
+func Feeding(m *migrator.Migration) verifier.Applier { return applier[*migrator.Frame]{m: m} }
+
+// FeedingElsewhere is Feeding for a migration of another process on this machine. names holds what its servers are called here, where
+// that is not as it calls them.
+func FeedingElsewhere(m *migrator.Attached, names map[string]string) verifier.Applier {
+	return applier[*migrator.RemoteFrame]{m: m, names: names}
 }
 
 // applier lets the verifier stop a migration for a moment.

@@ -1,4 +1,4 @@
-package main
+package surecut
 
 import (
 	"context"
@@ -7,53 +7,52 @@ import (
 
 	"surecut/internal/quiet"
 	"surecut/migrator"
-	"surecut/reports"
 	"surecut/verifier"
 )
 
 // scannedFindings bounds what one round copies again; what is beyond it, the next one finds.
 const scannedFindings = 200_000
 
-// agree compares a source that was scanned with the target, and copies again what differs, in rounds until both agree. While the
+// Agree compares a source that was scanned with the target, and copies again what differs, in rounds until both agree. While the
 // source is written there is always something; once the writers have stopped, the next round is the last. It ends without
 // agreement where two rounds in a row could mend nothing.
 //
 // Where the source tells of its writes, they are copied as they come, and agreement counts only if it told of none during the round.
-func (r *migration) agree(ctx context.Context) (agreed *reports.Verify, err error) {
+func (c *Cutover) Agree(ctx context.Context) (agreed *verifier.Report, err error) {
 	writes, followed := func() int64 { return 0 }, func() int64 { return 0 }
-	watch, why := r.m.Watch(ctx)
+	watch, why := c.Migration.Watch(ctx)
 	if why != nil {
-		fmt.Fprintf(r.stderr, "surecut: comparing in rounds; the source does not tell of its writes (%v)\n", why)
+		c.tell("comparing in rounds; the source does not tell of its writes (%v)", why)
 	} else {
-		fmt.Fprintln(r.stderr, "surecut: comparing in rounds, and copying what the source tells to be written")
+		c.tell("comparing in rounds, and copying what the source tells to be written")
 		writes, followed = watch.Seen, watch.Copied
 		defer func() { err = errors.Join(err, watch.Close()) }()
 	}
 	idle, untold := 0, 0
 	for n := 1; ; n++ {
-		begun, err := quiet.Read(ctx, r.o.Config.Sides.Source)
+		begun, err := quiet.Read(ctx, c.Config.Sides.Source)
 		if err != nil {
 			return nil, fmt.Errorf("round %d: %w", n, err)
 		}
 		seen, before := writes(), followed()
 		opts := verifier.DefaultOptions()
-		opts.Sides = verifier.Sides{Source: r.o.Config.Sides.Source, Target: r.o.Config.Sides.Target}
-		opts.Filter, opts.Rounds, opts.MaxFindings = r.o.Config.Filter, 2, scannedFindings
+		opts.Sides = verifier.Sides(c.Config.Sides)
+		opts.Filter, opts.Rounds, opts.MaxFindings = c.Config.Filter, 2, scannedFindings
 		result, err := verifier.Run(ctx, opts)
-		if err := unlessStopped(ctx, err); err != nil {
+		if err := orEnded(ctx, err); err != nil {
 			return nil, fmt.Errorf("round %d: %w", n, err)
 		}
 		t := result.Totals
 		round := migrator.Round{Round: n, Same: t.Same, Different: t.Different, Missing: t.Missing, Extra: t.Extra, Unchecked: t.Unchecked}
 		round.Followed = followed() - before
 		if result.Verdict != verifier.Same {
-			round.Recopied, err = r.m.CopyAgain(ctx, outdated(result.Findings, &round))
+			round.Recopied, err = c.Migration.CopyAgain(ctx, outdated(result.Findings, &round))
 		}
-		r.rounds = append(r.rounds, round)
+		c.Rounds = append(c.Rounds, round)
 		if err != nil {
 			return nil, fmt.Errorf("round %d: copy again: %w", n, err)
 		}
-		fmt.Fprintf(r.stderr, "surecut: round %d: %d same, %d different, %d missing, %d extra, %d unchecked; %d copied again, %d deleted, %d followed\n",
+		c.tell("round %d: %d same, %d different, %d missing, %d extra, %d unchecked; %d copied again, %d deleted, %d followed",
 			n, t.Same, t.Different, t.Missing, t.Extra, t.Unchecked, round.Copied, round.Deleted, round.Followed)
 		if idle++; round.Copied+round.Deleted > 0 {
 			idle = 0
@@ -64,13 +63,13 @@ func (r *migration) agree(ctx context.Context) (agreed *reports.Verify, err erro
 		}
 		settled := idle == 2
 		if result.Verdict == verifier.Same {
-			if settled, err = r.scannedQuiet(ctx, begun, &untold); err != nil {
+			if settled, err = c.scannedQuiet(ctx, begun, &untold); err != nil {
 				return nil, fmt.Errorf("round %d: %w", n, err)
 			}
 		}
 		if settled {
 			result.ListAtMost(verifier.DefaultOptions().MaxFindings)
-			return reports.NewVerify(Version, r.o.Endpoints.Source.String(), r.o.Endpoints.Target.String(), result), nil
+			return result, nil
 		}
 	}
 }
