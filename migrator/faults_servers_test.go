@@ -717,7 +717,6 @@ func TestForeignKeys(t *testing.T) {
 				target.Must("SET", "fill:"+strconv.Itoa(i*100), "foreign")
 			}
 			source.Must("SET", "fill:100", "v", "EX", "900") // within --hold-expiry
-			source.Must("SET", "fill:200", "v", "PX", "4000")
 			dir := t.TempDir()
 			slow := func(c *Config) { c.OnExisting, c.RateOps = mode, 20000 }
 			r := begin(t, u, dir, slow)

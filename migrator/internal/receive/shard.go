@@ -202,7 +202,7 @@ func (s *Shard) promoted(ctx context.Context, primary string) error {
 		return nil
 	}
 	info, err := replication(ctx, s.cfg.Source, primary)
-	if err != nil || info["role"] != "master" || info["master_replid"] != replID {
+	if proven := err == nil && info["role"] == "master" && info["master_replid"] == replID; !proven {
 		return nil
 	}
 	s.cfg.Log.Warn("the shard of the source has another primary now, and the stream goes on", "node", s.Node(), "primary", primary)
