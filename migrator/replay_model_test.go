@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// The model behind docs/checkpoints.md: one key, the commands that change it, and the question which of them may be applied again from
+// The model behind docs/proposal-fewer-checkpoints.md: one key, the commands that change it, and the question which of them may be applied again from
 // an earlier point without harm. It knows no server; that servers behave like it is for tests with servers to show.
 
 // modelKey is one key of a server. The zero value is an absent one.

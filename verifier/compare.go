@@ -60,7 +60,7 @@ func unreadReason(err error, failed Reason) Reason {
 	switch {
 	case errors.Is(err, errModuleInFile):
 		return ModuleInFile
-	case errors.Is(err, errChanged), errors.Is(err, errFieldsExpired):
+	case errors.Is(err, errChanged):
 		return KeptChanging
 	}
 	return failed

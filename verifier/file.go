@@ -19,10 +19,6 @@ import (
 // errModuleInFile is why values of modules in an RDB stay unchecked: their encoding there is not the one of DUMP.
 var errModuleInFile = errors.New("values of modules in a file are not compared")
 
-// errFieldsExpired is why a hash of a file that differs stays unchecked once fields of it have expired: the target hides them, and what
-// was read of the file still counts them.
-var errFieldsExpired = errors.New("fields of it have expired since the file was read; compare again")
-
 // mostLocated bounds how many findings of a file are looked at for the place where the values differ: the file is read once for all.
 const mostLocated = 64
 
@@ -203,10 +199,39 @@ func (r *record) ofFile(now time.Time) reading {
 		return reading{}
 	case r.module == keyspace.Module.String(): // it could not be looked into
 		return reading{Err: errModuleInFile}
-	case r.fieldsAt > 0 && r.fieldsAt <= now.UnixMilli():
-		return reading{Err: errFieldsExpired}
 	}
 	return r.reading()
+}
+
+// outdated says that fields of a hash have expired since the file was read. A server hides them, so the file is read again for it.
+func (r *record) outdated(now time.Time) bool {
+	return r.fieldsAt > 0 && r.fieldsAt <= now.UnixMilli()
+}
+
+// observeFile returns what the file says of suspects at this moment.
+func (v *verification) observeFile(ctx context.Context, batch []record) ([]reading, error) {
+	now := v.clock.now()
+	var keys []keyID
+	var of []int
+	for i := range batch {
+		if batch[i].outdated(now) {
+			keys, of = append(keys, batch[i].keyID), append(of, i)
+		}
+	}
+	if len(keys) > 0 {
+		again, err := v.probers.Source.probe(ctx, keys, 0)
+		if err != nil {
+			return nil, err
+		}
+		for j, i := range of {
+			batch[i].hold(&again[j])
+		}
+	}
+	out := make([]reading, len(batch))
+	for i := range batch {
+		out[i] = batch[i].ofFile(now)
+	}
+	return out, nil
 }
 
 // fileProber finds keys in files, with their values.

@@ -158,6 +158,28 @@ func TestFileExpiresMeanwhile(t *testing.T) {
 	}
 }
 
+// TestFieldOfFileExpiresMeanwhile: a field that has expired by the end of the comparison is none, although the file holds it.
+func TestFieldOfFileExpiresMeanwhile(t *testing.T) {
+	t.Parallel()
+	s := servers.Standalone(t, "redis:8.0")
+	s.Must("HSET", "h", "stays", "1", "goes", "2", "later", "3")
+	s.Must("HPEXPIRE", "h", "4000", "FIELDS", "1", "goes")
+	s.Must("HPEXPIRE", "h", "900000", "FIELDS", "1", "later")
+	s.Must("SAVE")
+	dir := t.TempDir()
+	s.CopyData(dir)
+	s.Must("HDEL", "h", "goes")
+	r, err := Run(context.Background(), optionsFor(t, "rdb:"+filepath.Join(dir, "dump.rdb"), s.URL(), func(o *Options) {
+		o.Rounds, o.Interval = 2, 4*time.Second
+	}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r.Verdict != Same || r.Totals.Same != 1 {
+		t.Errorf("%s: %+v, %+v", r.Verdict, r.Totals, r.Findings)
+	}
+}
+
 // TestDamagedFile ends a comparison with the byte at which the file is damaged.
 func TestDamagedFile(t *testing.T) {
 	t.Parallel()

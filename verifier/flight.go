@@ -3,6 +3,7 @@ package verifier
 import (
 	"context"
 	"strconv"
+	"sync"
 	"sync/atomic"
 
 	"github.com/redis/rueidis"
@@ -29,6 +30,9 @@ type flight struct {
 	small [keyspace.Module + 1]atomic.Int64 // by type: keys in a row that took little
 	tight atomic.Bool                       // little is left up to the node's maxmemory, or that is not known
 	looks atomic.Int64
+
+	first  sync.Mutex  // held while the node is looked at for the first time
+	looked atomic.Bool // it has been: until then nothing is known of its room, and nobody asks for values
 }
 
 func newFlight() *flight {
@@ -71,16 +75,30 @@ func (f *flight) saw(t keyspace.Type, bytes int64) {
 	f.small[t].Add(1)
 }
 
-// look asks the node now and then how far it is from its maxmemory.
+// look asks the node now and then how far it is from its maxmemory. Nobody passes before it has answered for the first time.
 func (c *conn) look(ctx context.Context) error {
 	f := c.node.flight
+	if !f.looked.Load() {
+		f.first.Lock()
+		defer f.first.Unlock()
+		if f.looked.Load() {
+			return nil
+		}
+		return c.measureRoom(ctx)
+	}
 	every := int64(lookEvery)
 	if f.tight.Load() {
 		every = lookOften
 	}
-	if f.looks.Add(1)%every != 1 {
+	if f.looks.Add(1)%every != 0 {
 		return nil
 	}
+	return c.measureRoom(ctx)
+}
+
+// measureRoom asks the node how far it is from its maxmemory, and has it be asked for as much as fits.
+func (c *conn) measureRoom(ctx context.Context) error {
+	f := c.node.flight
 	results, err := c.do(ctx, func(b rueidis.Builder) rueidis.Commands {
 		return rueidis.Commands{b.Info().Section("memory").Build()}
 	})
@@ -91,6 +109,7 @@ func (c *conn) look(ctx context.Context) error {
 	info := endpoint.ParseInfo(text)
 	f.tight.Store(isTight(info["used_memory"], info["maxmemory"]))
 	f.fit(info["used_memory"], info["maxmemory"])
+	f.looked.Store(true)
 	return nil
 }
 

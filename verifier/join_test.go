@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -173,25 +174,43 @@ func FuzzRecord(f *testing.F) {
 	})
 }
 
-// A hash of a file whose fields have expired since it was read is not compared with what a server hides by now.
+// Once a field of a hash has expired, the file is read again for it, and not before.
 func TestFieldsOfFileExpire(t *testing.T) {
 	now := time.Now()
-	at := func(d time.Duration) int64 { return now.Add(d).UnixMilli() }
-	for _, tt := range []struct {
-		name   string
-		held   record
-		reason Reason
-	}{
-		{"no field expires", record{t: keyspace.Hash}, ""},
-		{"a field expires later", record{t: keyspace.Hash, fieldsAt: at(time.Second)}, ""},
-		{"a field has expired", record{t: keyspace.Hash, fieldsAt: at(-time.Second)}, KeptChanging},
-	} {
-		file := tt.held.ofFile(now)
-		_, why := (&rules{}).judge(&pair{file, reading{Type: keyspace.Hash, TypeName: "hash"}})
-		if why.Reason != tt.reason {
-			t.Errorf("%s: the reason is %q (%s), want %q", tt.name, why.Reason, why, tt.reason)
-		}
+	batch := []record{
+		{keyID: keyID{name: "never"}, t: keyspace.Hash},
+		{keyID: keyID{name: "later"}, t: keyspace.Hash, fieldsAt: now.Add(time.Second).UnixMilli()},
+		{keyID: keyID{name: "passed"}, t: keyspace.Hash, fieldsAt: now.Add(-time.Second).UnixMilli(), flags: seen},
+		{keyID: keyID{name: "gone"}, t: keyspace.Hash, fieldsAt: now.UnixMilli()},
 	}
+	left := reading{Type: keyspace.Hash, TypeName: "hash", FP: keyspace.Fingerprint{Value: 7, Length: 1}}
+	file := &fileAgain{held: map[string]reading{"passed": left}}
+	v := &verification{probers: probers{Source: file}, clock: clock{now: func() time.Time { return now }}}
+	got, err := v.observeFile(t.Context(), batch)
+	if err != nil || !slices.Equal(file.asked, []string{"passed", "gone"}) {
+		t.Fatalf("the file was read again for %q, %v", file.asked, err)
+	}
+	if got[2] != left || got[3].present() || !got[0].present() || !got[1].present() {
+		t.Errorf("the file says %+v", got)
+	}
+	if batch[2].outdated(now) || batch[2].flags != seen {
+		t.Errorf("the suspect became %+v", batch[2])
+	}
+}
+
+// fileAgain is a file that is read again.
+type fileAgain struct {
+	held  map[string]reading
+	asked []string
+}
+
+func (f *fileAgain) probe(_ context.Context, keys []keyID, _ int64) ([]reading, error) {
+	out := make([]reading, len(keys))
+	for i, k := range keys {
+		f.asked = append(f.asked, k.name)
+		out[i] = f.held[k.name]
+	}
+	return out, nil
 }
 
 func TestExpiryGuard(t *testing.T) {

@@ -367,13 +367,13 @@ func (v *verification) observeAll(ctx context.Context, batch []record) ([]observ
 		{v.probers.Target, func(o *observation) *reading { return &o.Target }},
 		{v.probers.Source, func(o *observation) *reading { return &o.After }},
 	} {
+		var readings []reading
+		var err error
 		if v.fixed && step.side == v.probers.Source {
-			for i := range batch {
-				*step.put(&out[i]) = batch[i].ofFile(v.clock.now())
-			}
-			continue
+			readings, err = v.observeFile(ctx, batch)
+		} else {
+			readings, err = step.side.probe(ctx, keys, 0)
 		}
-		readings, err := step.side.probe(ctx, keys, 0)
 		if err != nil {
 			return nil, err
 		}

@@ -1,6 +1,11 @@
 package command
 
-import "surecut/internal/profile"
+import (
+	"maps"
+	"slices"
+
+	"surecut/internal/profile"
+)
 
 // ThroughTwemproxy is what a server understands when it is spoken to through nutcracker. Options that only 0.5 takes are
 // not among it.
@@ -36,13 +41,20 @@ func (d *Dialect) through(kind string, without ...Form) *Dialect {
 	return NewDialect(names, has)
 }
 
-// ProxyOf gives the rules of a proxy before a Redis Cluster by the name that URLs give it; nil where it is not known. A
+// clusterProxies are the proxies before a Redis Cluster: the kind of their rules by the name that URLs give them.
+var clusterProxies = map[string]string{"tencent": "tencent-proxy"}
+
+// ClusterProxies returns the names that URLs give to proxies before a Redis Cluster, in order.
+func ClusterProxies() []string { return slices.Sorted(maps.Keys(clusterProxies)) }
+
+// ProxyOf returns the rules of a proxy before a Redis Cluster by the name that URLs give it; nil where it is not known. A
 // transaction has to begin with WATCH of one of its keys there, and lives in one slot.
 func ProxyOf(name string) *profile.Profile {
-	if name != "tencent" {
+	kind, known := clusterProxies[name]
+	if !known {
 		return nil
 	}
-	return mustGet("tencent-proxy")
+	return mustGet(kind)
 }
 
 func mustGet(kind string) *profile.Profile {

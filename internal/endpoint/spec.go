@@ -295,7 +295,7 @@ func (s *Spec) parseQuery(query string) error {
 			}
 		case name == "proxy" && s.Kind == Cluster:
 			if command.ProxyOf(value) == nil {
-				return fmt.Errorf("proxy=%s: want tencent", value)
+				return fmt.Errorf("proxy=%s: want %s", value, strings.Join(command.ClusterProxies(), " or "))
 			}
 			s.Proxy = value
 		case name == "dashboard" && s.Kind == Codis:
