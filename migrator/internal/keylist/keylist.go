@@ -16,7 +16,7 @@ import (
 
 const (
 	header     = "SURKEYS\x01"
-	mostName   = 512 << 20 // bytes: no server takes longer names
+	mostName   = 512 << 20 // bytes; no server takes longer names
 	bufferSize = 64 << 10
 )
 
@@ -37,8 +37,8 @@ type List struct {
 	dirty bool   // something was added since the last Save
 }
 
-// Open opens the list at a path, or makes an empty one. What a crash has cut off at its end is removed; anything else that was not
-// written by a List is ErrDamaged.
+// Open opens the list at a path, or creates an empty one. It removes a record at the end that a crash has cut off, or returns ErrDamaged
+// if the file holds anything else that was not written by a List.
 func Open(path string) (*List, error) {
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_APPEND, 0o600)
 	if err != nil {
@@ -51,7 +51,7 @@ func Open(path string) (*List, error) {
 	return l, nil
 }
 
-// recover finds the end of the list, and cuts off what a crash has left behind it.
+// recover finds the end of the list, and cuts off the part of a record, or the zeros, that a crash has left after it.
 func (l *List) recover() error {
 	st, err := l.f.Stat()
 	if err != nil {
@@ -85,7 +85,7 @@ func (l *List) recover() error {
 	return l.f.Truncate(c.at)
 }
 
-// zerosFrom says whether the file holds nothing but zeros from a byte on.
+// zerosFrom says whether the file holds nothing but zeros from offset at on.
 func (l *List) zerosFrom(at int64) bool {
 	r := bufio.NewReaderSize(io.NewSectionReader(l.f, at, l.end-at), bufferSize)
 	for {
@@ -120,7 +120,7 @@ func appendRecord(buf []byte, k keyspace.Key) []byte {
 	return binary.LittleEndian.AppendUint32(buf, crc32.Checksum(buf[from:], castagnoli))
 }
 
-// Save makes durable what was added. It does nothing where nothing was.
+// Save makes durable what was added. It does nothing if nothing was added since the last Save.
 func (l *List) Save() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -164,9 +164,9 @@ func (l *List) Clear() error {
 // Close saves the list and closes its file.
 func (l *List) Close() error { return errors.Join(l.Save(), l.f.Close()) }
 
-// Swap adds each key of two databases under the number of the other one as well, since SWAPDB makes them change places. Under its own
-// number it stays: a crash may come before the target has swapped. Nothing is added twice, or the list would double with each SWAPDB;
-// what is there already is remembered by 8 bytes for each key of the two databases.
+// Swap adds each key of two databases under the number of the other one as well, since SWAPDB has the databases change places. The key also
+// stays under its own number, since a crash may come before the target has swapped. No key is added twice, or the list would double with
+// each SWAPDB: Swap holds a hash of 8 bytes in memory for each key of the two databases.
 func (l *List) Swap(first, second int) error {
 	there := map[uint64]bool{}
 	err := l.Each(func(k keyspace.Key) error {
@@ -194,7 +194,7 @@ func (l *List) Swap(first, second int) error {
 	return errors.Join(err, l.Save())
 }
 
-// Each calls f with every key that the list holds now, in its order. f may add keys: they are not among those.
+// Each calls f with every key that the list holds now, in its order. f may add keys, with which it is not called.
 func (l *List) Each(f func(keyspace.Key) error) error {
 	end, err := l.Flush()
 	if err != nil {
@@ -212,10 +212,10 @@ func (l *List) Each(f func(keyspace.Key) error) error {
 	return nil
 }
 
-// Cursor reads a list from its beginning. It is not safe for concurrent use; the list may be added to meanwhile.
+// Cursor reads a list from its beginning. It is not safe for concurrent use, but keys may be added to the list meanwhile.
 type Cursor struct {
 	l   *List
-	at  int64 // of the next record
+	at  int64 // offset of the next record
 	r   *bufio.Reader
 	buf []byte // reused
 }
@@ -223,7 +223,7 @@ type Cursor struct {
 // Cursor returns a cursor at the beginning of the list.
 func (l *List) Cursor() *Cursor { return &Cursor{l: l, at: int64(len(header))} }
 
-// Next returns the next key. ok is false at the end of the list; when keys are added behind it, they are returned by later calls.
+// Next returns the next key. ok is false at the end of the list. Keys that are added afterwards are returned by later calls.
 func (c *Cursor) Next() (k keyspace.Key, ok bool, err error) {
 	if c.r == nil {
 		end, err := c.l.Flush()
@@ -269,7 +269,7 @@ func (c *Cursor) read() (k keyspace.Key, size int64, err error) {
 	return keyspace.Key{DB: int(db), Name: string(body[head:])}, int64(len(c.buf)), nil
 }
 
-// varintError makes the overflow of a number an error of damage.
+// varintError returns ErrDamaged for a number that overflows, and the end of the file as it is.
 func varintError(err error) error {
 	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 		return err
@@ -277,7 +277,7 @@ func varintError(err error) error {
 	return fmt.Errorf("%w: %w", ErrDamaged, err)
 }
 
-// appendFrom appends n bytes of a reader; a length that is a lie costs no more memory than there are bytes.
+// appendFrom appends n bytes of a reader. If n is wrong, it takes no more memory than the reader has bytes.
 func appendFrom(buf []byte, r io.Reader, n int) ([]byte, error) {
 	for n > 0 {
 		from, step := len(buf), min(n, bufferSize)

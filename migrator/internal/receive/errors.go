@@ -8,15 +8,16 @@ import (
 	"surecut/internal/spool"
 )
 
-// Reasons for which receiving ends although the source can be reached.
+// These errors are reasons for which Run ends.
 var (
-	// ErrNotContinued says that the source can no longer continue the stream where it was left.
+	// ErrNotContinued says that the source cannot continue the stream, since its backlog does not reach back to the end of the spool, or it
+	// has another stream.
 	ErrNotContinued = errors.New("the source no longer holds the stream from where this link stands (its repl-backlog-size is too small for the outage, or it was replaced): start again with a new Config.StateDir and Config.OnExisting replace; keys that were deleted since will show as extra in verify")
 
-	// ErrFailedOver says that a failover of the source has lost the stream where it was left: a new snapshot is needed.
+	// ErrFailedOver says that the source has failed over to a primary that cannot continue the stream, so that a new snapshot is needed.
 	ErrFailedOver = errors.New("the source has failed over to a primary that does not hold the stream from where this link stands")
 
-	// ErrStranger says that nothing proves that a node belongs to the shard whose slots it holds.
+	// ErrStranger says that nothing proves that a node, which holds the slots of the shard, belongs to it.
 	ErrStranger = errors.New("it holds the slots of this shard, but it was not known as one of the shard's nodes and cannot continue their stream, so that nothing proves that it was promoted in their place: nothing was deleted; begin a new migration with a new Config.StateDir and an empty target (or Config.OnExisting replace)")
 
 	// ErrNoPSYNC says that the stream of a source without PSYNC cannot be continued.
@@ -25,34 +26,34 @@ var (
 	// ErrCut says that a snapshot was cut off after parts of it may have been loaded.
 	ErrCut = errors.New("the source was lost before its snapshot was whole: run the same command again; what was loaded of it is then taken back first")
 
-	// ErrFull says that the disk quota is used up.
+	// ErrFull says that snapshot or stream have reached their limit on disk.
 	ErrFull = errors.New("the spool has reached Config.SpoolLimit: the target is slower than the source writes; raise the limit, or speed up the target, and run the same command again to resume")
 )
 
-// errElsewhere says that another node of the shard is to be asked.
+// errElsewhere says that the primary of the shard is to be asked instead.
 var errElsewhere = errors.New("this node cannot continue the stream; the primary of its shard is asked")
 
-// errLeft says that the topology has moved away from the node that was received from.
+// errLeft says that the node from which the shard was received does not belong to it any more, according to the topology.
 var errLeft = errors.New("the node no longer belongs to its shard")
 
-// final says whether an error is one that another connection to the source cannot mend.
+// final says whether connecting to the source again cannot help after an error.
 func final(err error) bool {
 	return slices.ContainsFunc([]error{ErrNotContinued, ErrFailedOver, ErrStranger, ErrNoPSYNC, ErrCut, spool.ErrFull},
 		func(end error) bool { return errors.Is(err, end) })
 }
 
-// DiskError is a failure of the disk that takes what is received. To connect to the source again would not mend it, and what the source
-// sends meanwhile may be more than its backlog holds.
+// DiskError is a failure of the disk to which what is received is written. It ends receiving, since connecting to the source again does not
+// help.
 type DiskError struct{ err error }
 
 func (e *DiskError) Error() string {
 	return e.err.Error() + " (make room or mend the disk under Config.StateDir, and run the same command again to resume)"
 }
 
-// Unwrap returns what the disk reported.
+// Unwrap returns the error of the disk.
 func (e *DiskError) Unwrap() error { return e.err }
 
-// onDisk makes a DiskError of what a write to a file returns.
+// onDisk returns the error of a write to a file as a DiskError, and nil for nil. what says what was to be done.
 func onDisk(what string, err error) error {
 	if err == nil {
 		return nil

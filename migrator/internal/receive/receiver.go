@@ -16,55 +16,55 @@ import (
 	"surecut/internal/spool"
 )
 
-// Progress is what a run has already when it begins to receive.
+// Progress is how much of the snapshot earlier runs have received and loaded.
 type Progress uint8
 
-// What there may be.
+// The values of Progress.
 const (
 	Nothing    Progress = iota // a snapshot is needed
 	Downloaded                 // the snapshot is whole on disk
-	Loaded                     // the snapshot is needed no more
+	Loaded                     // the snapshot is not needed any more
 )
 
-// Nodes are those of the shard.
+// Nodes chooses among the nodes of the shard.
 type Nodes interface {
-	Next(ctx context.Context) (addr string, err error) // the one to connect to
-	Settle(ctx context.Context, addr string) error     // a session with it has begun
-	Refuse(addr string) error                          // it offers a snapshot in place of the rest of the stream: why that is not taken
-	Watch(ctx context.Context, addr string) error      // says why it is to be left, once it is; nil when ctx ends
+	Next(ctx context.Context) (addr string, err error) // returns the node to connect to
+	Settle(ctx context.Context, addr string) error     // notes that a session with a node has begun
+	Refuse(addr string) error                          // returns why the snapshot of a node that cannot continue the stream is not taken
+	Watch(ctx context.Context, addr string) error      // waits until a node is to be left, and returns why; nil when ctx ends
 }
 
-// Beginning is where a stream begins: behind the snapshot that precedes it.
+// Beginning is the point at which a stream begins, and to which the snapshot before it belongs.
 type Beginning struct {
 	ReplID  string
 	Offset  int64 // of the last byte before the stream
 	AskedMs int64 // when the snapshot was asked for, Unix ms by the source's clock
-	Legacy  bool  // the source has no PSYNC, so that its offsets are counted here
+	Legacy  bool  // the source has no PSYNC, so that offsets are counted here
 }
 
-// Record makes durable how far receiving has come. Its methods return once that is so.
+// Record makes durable how far receiving has come. Its methods return once that is durable.
 type Record interface {
 	SnapshotBegins(Beginning) error
 	SnapshotIsWhole() error
-	// StreamContinues says that the stream goes on after a loss, under a replication ID that is another one after a failover (since
-	// 4.0): then what the source said of itself beyond the offset is void.
+	// StreamContinues says that the stream goes on at an offset after a loss. renamed says that its replication ID is a new one, as after a
+	// failover (since 4.0): then what was read from the source at later offsets is void.
 	StreamContinues(replID string, offset int64, renamed bool) error
 }
 
-// Config is what a Receiver works with.
+// Config configures a Receiver.
 type Config struct {
 	Nodes  Nodes
 	Record Record
 	Dial   func(ctx context.Context, addr string) (net.Conn, error)
-	Offset func(ctx context.Context) (int64, error) // where the source stands now
-	Now    func() int64                             // the source's clock, Unix ms
+	Offset func(ctx context.Context) (int64, error) // returns the offset at which the source stands
+	Now    func() int64                             // returns the time by the source's clock, Unix ms
 
 	Spool         *spool.Log
 	SnapshotPath  string
 	SnapshotLimit int64         // bytes
-	SnapshotOnly  bool          // no stream is wanted: whoever loads the snapshot ends the Receiver
-	NoSnapshot    bool          // only a stream that goes on is wanted
-	RetryFor      time.Duration // how long a source is tried again that sends nothing new
+	SnapshotOnly  bool          // the stream is not needed: the caller ends Run once the snapshot is loaded
+	NoSnapshot    bool          // only the rest of a stream is wanted, and no snapshot
+	RetryFor      time.Duration // how long to connect again to a source that sends nothing new
 	Received      func(received, total int64)
 	Log           *slog.Logger
 }
@@ -72,15 +72,15 @@ type Config struct {
 // Receiver receives one shard.
 type Receiver struct {
 	cfg      Config
-	snapshot *Snapshot // nil: none was begun, or what was received is loaded
-	begun    bool      // a snapshot is whole, so that the stream has to go on where the spool ends
+	snapshot *Snapshot // nil: none was begun, or an earlier run has loaded it
+	begun    bool      // the snapshot is whole, so that the stream has to be continued from the end of the spool
 	legacy   bool      // the source has no PSYNC
-	at       string    // the node that was connected last
+	at       string    // address of the node that was connected last
 	ready    func()
 	online   atomic.Int64
 }
 
-// Offline is a position that nobody reaches.
+// Offline is an offset that no target ever reaches.
 const Offline = math.MaxInt64
 
 // New returns a receiver that is not connected.
@@ -90,14 +90,14 @@ func New(cfg Config) *Receiver {
 	return r
 }
 
-// Online returns where the source stood when it was connected; Offline if it is not. Before the target has reached that point, a lag
-// that is measured by what was received says nothing.
+// Online returns the offset at which the source stood when it was connected; Offline if it is not connected. Until the target has reached
+// this offset, its lag behind what was received says nothing about its lag behind the source.
 func (r *Receiver) Online() int64 { return r.online.Load() }
 
-// Snapshot returns the snapshot; nil: there is none. It may be asked for once Run has said that there is something to read.
+// Snapshot returns the snapshot; nil: there is none. It may be called once Run has closed ready.
 func (r *Receiver) Snapshot() *Snapshot { return r.snapshot }
 
-// Reset forgets the last run, which has ended, and closes its snapshot.
+// Reset prepares the Receiver for another Run, after the last one has ended. It closes the snapshot.
 func (r *Receiver) Reset() error {
 	r.online.Store(Offline)
 	snapshot := r.snapshot
@@ -108,8 +108,8 @@ func (r *Receiver) Reset() error {
 	return snapshot.Close()
 }
 
-// Run receives until ctx ends, which is no error. It connects again where that can help. ready is closed once there is something to read
-// in the snapshot, or none is needed.
+// Run receives until ctx ends, and then returns nil. It connects again after errors where that may help. It closes ready once the snapshot
+// can be read, or none is needed.
 func (r *Receiver) Run(ctx context.Context, has Progress, ready chan<- struct{}) error {
 	r.ready = sync.OnceFunc(func() { close(ready) })
 	if err := r.resume(has); err != nil {
@@ -122,7 +122,7 @@ func (r *Receiver) Run(ctx context.Context, has Progress, ready chan<- struct{})
 		r.online.Store(Offline)
 		if ctx.Err() != nil {
 			if r.snapshot != nil {
-				_ = r.snapshot.Finish(context.Canceled) // it returns what it was told
+				_ = r.snapshot.Finish(context.Canceled) // the result is the same error
 			}
 			return nil
 		}
@@ -136,7 +136,7 @@ func (r *Receiver) Run(ctx context.Context, has Progress, ready chan<- struct{})
 	}
 }
 
-// resume takes up what an earlier run has received.
+// resume takes over what an earlier run has received.
 func (r *Receiver) resume(has Progress) error {
 	if has == Nothing {
 		return nil
@@ -153,7 +153,7 @@ func (r *Receiver) resume(has Progress) error {
 	return nil
 }
 
-// lasting returns the error of a session as the end of the run; nil if another session may help.
+// lasting returns the error by which Run ends after a session has ended with err; nil if another session may help.
 func (r *Receiver) lasting(err error, p *patience) error {
 	var disk *DiskError
 	switch {
@@ -168,7 +168,7 @@ func (r *Receiver) lasting(err error, p *patience) error {
 	return nil
 }
 
-// patience is how long a source is tried again.
+// patience says how long to connect again to a source.
 type patience struct {
 	until time.Time
 	pause time.Duration
@@ -182,6 +182,6 @@ func (p *patience) over() bool { return time.Now().After(p.until) }
 
 func (p *patience) wait(ctx context.Context, log *slog.Logger, why error) {
 	log.Warn("the source is lost; trying again", "error", why, "in", p.pause)
-	_ = retry.Pause(ctx, p.pause) // the next session sees that it is over
+	_ = retry.Pause(ctx, p.pause) // the next session notices the end of ctx
 	p.pause = min(p.pause*2, 5*time.Second)
 }

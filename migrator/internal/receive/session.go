@@ -11,9 +11,9 @@ import (
 	"surecut/internal/psync"
 )
 
-// session is one connection to the source, from the handshake to the loss.
+// session receives over one connection to the source, until it is lost.
 func (r *Receiver) session(ctx context.Context) error {
-	if r.legacy && r.snapshot != nil { // to ask for SYNC again would have the source make a snapshot for nothing
+	if r.legacy && r.snapshot != nil { // another SYNC would have the source make a snapshot for nothing
 		return ErrNoPSYNC
 	}
 	s, asked, err := r.connect(ctx)
@@ -30,7 +30,8 @@ func (r *Receiver) session(ctx context.Context) error {
 	return r.receiveStream(ctx, s)
 }
 
-// connect begins a session, and refuses one that offers something else than is needed. It returns when it asked, by the source's clock.
+// connect begins a session, or returns an error if the source offers something else than is needed. asked is when it asked for the stream,
+// in Unix ms by the source's clock.
 func (r *Receiver) connect(ctx context.Context) (s *psync.Session, asked int64, err error) {
 	if r.at, err = r.cfg.Nodes.Next(ctx); err != nil {
 		return nil, 0, err
@@ -51,7 +52,7 @@ func (r *Receiver) connect(ctx context.Context) (s *psync.Session, asked int64, 
 	switch {
 	case s.Legacy && r.begun:
 		err = ErrNoPSYNC
-	case s.Full && r.begun: // or the spool is gone, whose end the source would have to know
+	case s.Full && r.begun: // the source cannot continue the stream, or the spool is gone and its end unknown
 		err = r.cfg.Nodes.Refuse(r.at)
 	case s.Full && r.cfg.NoSnapshot:
 		err = ErrNotContinued
@@ -63,7 +64,7 @@ func (r *Receiver) connect(ctx context.Context) (s *psync.Session, asked int64, 
 	return s, asked, nil
 }
 
-// accept takes what precedes the stream of a session: its snapshot, or that the stream goes on.
+// accept receives the snapshot that precedes the stream of a session, or notes that the stream goes on.
 func (r *Receiver) accept(ctx context.Context, s *psync.Session, asked int64) error {
 	if err := r.cfg.Nodes.Settle(ctx, r.at); err != nil {
 		return err
@@ -74,7 +75,7 @@ func (r *Receiver) accept(ctx context.Context, s *psync.Session, asked int64) er
 	return r.goOn(s)
 }
 
-// goOn takes over the replication ID, which is another one after a failover.
+// goOn records that the stream goes on, and its replication ID, which is a new one after a failover.
 func (r *Receiver) goOn(s *psync.Session) error {
 	renamed := s.ReplID != r.cfg.Spool.ReplID()
 	if err := r.cfg.Record.StreamContinues(s.ReplID, s.Offset, renamed); err != nil || !renamed {
@@ -113,7 +114,7 @@ func (r *Receiver) receiveSnapshot(ctx context.Context, s *psync.Session, asked 
 	return r.cfg.Record.SnapshotIsWhole()
 }
 
-// locate notes where the source stands at the beginning of a session.
+// locate notes the offset at which the source stands at the beginning of a session.
 func (r *Receiver) locate(ctx context.Context) error {
 	if r.legacy {
 		r.online.Store(0)
@@ -128,7 +129,8 @@ func (r *Receiver) locate(ctx context.Context) error {
 	return nil
 }
 
-// receiveStream spools until the connection is lost, and acknowledges what it has.
+// receiveStream writes the stream to the spool until the connection is lost or the node is to be left. It acknowledges what it has
+// received.
 func (r *Receiver) receiveStream(ctx context.Context, s *psync.Session) (err error) {
 	release := s.CloseOn(ctx)
 	defer release()
@@ -166,7 +168,7 @@ func (r *Receiver) receiveStream(ctx context.Context, s *psync.Session) (err err
 	}
 }
 
-// acknowledge tells the source every second what has been received, as a replica does, until the session ends.
+// acknowledge tells the source every second, as a replica does, up to which offset the stream was received, until the session ends.
 func (r *Receiver) acknowledge(ctx context.Context, s *psync.Session) {
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()

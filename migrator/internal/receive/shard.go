@@ -11,56 +11,56 @@ import (
 	"surecut/internal/endpoint"
 )
 
-// Primaries remembers under which primary a shard was received last.
+// Primaries remembers which node was the primary of the shard when it was last received.
 type Primaries interface {
-	LastPrimary() (addr, replID string) // "" for an address that is not known
-	RememberPrimary(addr string) error  // durably
+	LastPrimary() (addr, replID string) // addr "": not known
+	RememberPrimary(addr string) error  // returns once that is durable
 }
 
-// ShardConfig is what a Shard works with.
+// ShardConfig configures a Shard.
 type ShardConfig struct {
 	Source      *endpoint.Deployment
 	Follows     bool // the source has failovers that can be followed
-	FromReplica bool // a replica is received from where there is one
+	FromReplica bool // the shard is received from a replica if there is one
 	NoSnapshot  bool // a lost stream cannot be replaced by a snapshot
 	Primaries   Primaries
-	Refresh     func(ctx context.Context) error // discovers the source again
+	Refresh     func(ctx context.Context) error // discovers the topology of the source again
 	// Find returns the shard in the topology as last discovered. proven says that its primary was known as one of the shard's nodes.
 	Find  func() (shard endpoint.Shard, proven, ok bool)
-	Moved func(ctx context.Context) error // another node than before is received from
+	Moved func(ctx context.Context) error // called when the shard is received from another node than before
 	Log   *slog.Logger
 }
 
-// Shard knows the nodes of a shard and chooses the one to receive from. A failover is followed in this way without a restart: after a
-// loss the topology is asked for, and the stream goes on with the node that the failover has left. It is safe for concurrent use, except
-// that Next, Settle and Refuse belong to one Receiver.
+// Shard knows the nodes of a shard and chooses the one to receive from. It follows a failover without a restart: after a loss it asks for
+// the topology, and chooses a node that belongs to the shard then. It is safe for concurrent use, except that Next, Settle and Refuse must
+// be called by one Receiver.
 type Shard struct {
 	cfg ShardConfig
 
 	mu    sync.Mutex
-	nodes endpoint.Shard // the slots in it do not count
+	nodes endpoint.Shard // its slots are not used
 	node  string
 
-	seeks   bool // the node may have changed since it was chosen
-	insists bool // only the primary is asked
-	// stranger says that the primary of the shard was never seen among its nodes, so that only a stream which goes on proves that it
-	// belongs there.
+	seeks   bool // Next asks for the topology
+	insists bool // Next chooses the primary
+	// stranger says that the primary of the shard was never seen among its nodes, so that it proves that it belongs to the shard only by
+	// continuing the stream.
 	stranger bool
 }
 
-// NewShard returns a shard that is received from a node which has been chosen already.
+// NewShard returns a Shard whose first node to receive from is node.
 func NewShard(nodes endpoint.Shard, node string, cfg ShardConfig) *Shard {
 	return &Shard{cfg: cfg, nodes: nodes, node: node}
 }
 
-// Node is the address of the node that is received from, and whose offsets count.
+// Node returns the address of the node that the shard is received from, and whose offsets count.
 func (s *Shard) Node() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.node
 }
 
-// Primary is the address of the primary, as last known.
+// Primary returns the address of the primary, as last known.
 func (s *Shard) Primary() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -74,7 +74,7 @@ func (s *Shard) Nodes() endpoint.Shard {
 	return s.nodes
 }
 
-// Take takes over the nodes of the shard as they were discovered.
+// Take sets the nodes of the shard, as they were discovered.
 func (s *Shard) Take(nodes endpoint.Shard) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -84,14 +84,14 @@ func (s *Shard) Take(nodes endpoint.Shard) {
 // Follows says whether the source has failovers that can be followed.
 func (s *Shard) Follows() bool { return s.cfg.Follows }
 
-// Seeks says whether Next chooses the node anew.
+// Seeks says whether Next asks for the topology before it chooses a node.
 func (s *Shard) Seeks() bool { return s.seeks }
 
-// Reset has the node be chosen anew.
+// Reset has Next ask for the topology and choose a node anew.
 func (s *Shard) Reset() { s.seeks, s.insists = true, false }
 
-// Next returns the node to receive from. At first it is the one that was chosen before; afterwards the same as long as it belongs to the
-// shard and is at work.
+// Next returns the node to receive from. The first call returns the node given to NewShard. Later calls ask for the topology if the source
+// has failovers that can be followed. They stay with a replica that is in sync, and with the primary unless a replica is wanted.
 func (s *Shard) Next(ctx context.Context) (string, error) {
 	at := s.Node()
 	if !s.Follows() || !s.seeks {
@@ -118,24 +118,25 @@ func (s *Shard) Next(ctx context.Context) (string, error) {
 	return ChooseReplica(ctx, s.cfg.Source, nodes)
 }
 
-// Refuse decides on a node that offers a snapshot where the stream was to be continued.
+// Refuse returns an error for a node that offers a snapshot instead of continuing the stream: errElsewhere if the primary is to be asked,
+// or the reason why nobody can continue it.
 func (s *Shard) Refuse(at string) error {
 	last, _ := s.cfg.Primaries.LastPrimary()
 	switch primary := s.Primary(); {
 	case !s.Follows() || s.cfg.NoSnapshot:
 		return ErrNotContinued
-	case s.stranger: // a replica of a primary that nobody knows is no better
+	case s.stranger: // this also holds for a replica of such a primary
 		return fmt.Errorf("%s: %w", primary, ErrStranger)
-	case at != primary: // its backlog may be young
+	case at != primary: // the backlog of a replica may begin later than that of the primary
 		s.insists = true
 		return errElsewhere
-	case last == "" || last == primary: // it has lost its data, or its backlog was too short: nothing was promoted
+	case last == "" || last == primary: // no failover: the primary has lost its data, or its backlog is too short
 		return ErrNotContinued
 	}
 	return ErrFailedOver
 }
 
-// Settle notes the node of a session that has begun.
+// Settle notes the node of a session that has begun, and saves the primary if it is another one than before.
 func (s *Shard) Settle(ctx context.Context, at string) error {
 	s.mu.Lock()
 	moved := s.node != at
@@ -155,7 +156,8 @@ func (s *Shard) Settle(ctx context.Context, at string) error {
 	return s.cfg.Primaries.RememberPrimary(primary)
 }
 
-// Watch returns why a node is to be left: the topology has left it behind, and a primary that was cut off and replaced does not know.
+// Watch returns an error when a node does not belong to the shard any more, according to the topology: a primary that was cut off and
+// replaced does not notice itself. It returns nil when ctx ends.
 func (s *Shard) Watch(ctx context.Context, at string) error {
 	if !s.Follows() {
 		return nil
@@ -187,15 +189,15 @@ func (s *Shard) Watch(ctx context.Context, at string) error {
 			}
 			continue
 		}
-		if missing++; replaced || missing > 2 { // a replica may be out of sight for a moment
+		if missing++; replaced || missing > 2 { // a replica may be missing in the topology for a moment
 			return errLeft
 		}
 	}
 }
 
-// promoted notes a primary under which the stream goes on that is received from a replica: a failover may end during a session, and
-// without it. The proof is that both have the same replication ID; before 4.0, where each node has a stream of its own, nothing proves
-// it and the next session decides.
+// promoted saves the primary of a shard that is received from a replica, if a failover has changed the primary during the session and the
+// stream goes on. The proof is that the new primary has the stream's replication ID. Before 4.0 each node has a stream of its own and
+// nothing proves it; then the next session decides.
 func (s *Shard) promoted(ctx context.Context, primary string) error {
 	last, replID := s.cfg.Primaries.LastPrimary()
 	if last == primary {
@@ -209,7 +211,7 @@ func (s *Shard) promoted(ctx context.Context, primary string) error {
 	return onDisk("remember the primary", s.cfg.Primaries.RememberPrimary(primary))
 }
 
-// ChooseReplica returns a replica of a shard that can be received from; its primary where there is none.
+// ChooseReplica returns a replica from which the shard can be received; if there is none, its primary.
 func ChooseReplica(ctx context.Context, source *endpoint.Deployment, nodes endpoint.Shard) (string, error) {
 	for _, r := range nodes.Replicas {
 		if inSync(ctx, source, nodes, r.Addr) {
@@ -219,7 +221,7 @@ func ChooseReplica(ctx context.Context, source *endpoint.Deployment, nodes endpo
 	return nodes.Primary.Addr, ctx.Err()
 }
 
-// inSync says whether a node is a replica that holds what its primary holds, and that can be read at an offset.
+// inSync says whether a node is a replica that is in sync with its primary, and from which keys can be read at a known offset.
 func inSync(ctx context.Context, source *endpoint.Deployment, nodes endpoint.Shard, addr string) bool {
 	info, err := replication(ctx, source, addr)
 	if err != nil || info["role"] != "slave" || info["master_link_status"] != "up" || info["master_sync_in_progress"] == "1" {
@@ -232,13 +234,13 @@ func inSync(ctx context.Context, source *endpoint.Deployment, nodes endpoint.Sha
 	return err == nil && reads
 }
 
-// claimsPrimary says whether a node, which the topology does not name as the primary, takes itself for one.
+// claimsPrimary says whether a node has the role of a primary by its own account.
 func claimsPrimary(ctx context.Context, source *endpoint.Deployment, addr string) bool {
 	info, err := replication(ctx, source, addr)
 	return err == nil && info["role"] == "master"
 }
 
-// replication asks a node for its part in the replication.
+// replication returns a node's INFO replication.
 func replication(ctx context.Context, source *endpoint.Deployment, addr string) (map[string]string, error) {
 	c, err := source.Client(ctx, addr, 0)
 	if err != nil {

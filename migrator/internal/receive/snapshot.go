@@ -8,7 +8,7 @@ import (
 	"sync"
 )
 
-// Snapshot is a snapshot on disk, an RDB. Readers may follow it while it is being written. It is safe for concurrent use.
+// Snapshot is the file of a snapshot, an RDB. It can be read while it is being written. It is safe for concurrent use.
 type Snapshot struct {
 	f     *os.File
 	limit int64
@@ -17,10 +17,10 @@ type Snapshot struct {
 	grown *sync.Cond
 	size  int64
 	whole bool
-	err   error // why it will not become whole
+	err   error // why the snapshot will not become whole
 }
 
-// CreateSnapshot begins a snapshot of at most limit bytes in place of any other one at the path.
+// CreateSnapshot creates an empty snapshot, of at most limit bytes, in place of any file at the path.
 func CreateSnapshot(path string, limit int64) (*Snapshot, error) {
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
@@ -31,7 +31,7 @@ func CreateSnapshot(path string, limit int64) (*Snapshot, error) {
 	return s, nil
 }
 
-// OpenSnapshot opens a snapshot that an earlier run has received.
+// OpenSnapshot opens a whole snapshot that an earlier run has received.
 func OpenSnapshot(path string) (*Snapshot, error) {
 	f, err := os.Open(path)
 	if err != nil {
@@ -46,7 +46,7 @@ func OpenSnapshot(path string) (*Snapshot, error) {
 	return s, nil
 }
 
-// Write appends, and waits for no reader.
+// Write appends to the snapshot. It does not wait for readers.
 func (s *Snapshot) Write(p []byte) (int, error) {
 	s.mu.Lock()
 	size := s.size
@@ -62,13 +62,13 @@ func (s *Snapshot) Write(p []byte) (int, error) {
 	return n, onDisk("spool the snapshot", err)
 }
 
-// Finish says that no more will come: err is nil if the snapshot is whole, and then it is durable.
+// Finish ends the writing. err nil says that the snapshot is whole: Finish then makes it durable. It returns err, or why that failed.
 func (s *Snapshot) Finish(err error) error {
 	if err == nil {
 		err = onDisk("spool the snapshot", s.f.Sync())
 	}
 	s.mu.Lock()
-	if s.whole { // what happens to the source afterwards does not matter
+	if s.whole { // an error after the end of the snapshot does not matter
 		s.mu.Unlock()
 		return nil
 	}
@@ -78,7 +78,7 @@ func (s *Snapshot) Finish(err error) error {
 	return err
 }
 
-// Close may be called while a reader waits.
+// Close closes the file. It may be called while a reader waits.
 func (s *Snapshot) Close() error {
 	s.mu.Lock()
 	if !s.whole && s.err == nil {
@@ -89,7 +89,8 @@ func (s *Snapshot) Close() error {
 	return s.f.Close()
 }
 
-// Reader returns a reader from the beginning. It waits for what is still to come, and ends with io.EOF once the snapshot is whole.
+// Reader returns a reader from the beginning of the snapshot. It waits for bytes that are still to come, and returns io.EOF at the end of a
+// whole snapshot.
 func (s *Snapshot) Reader() io.Reader { return &snapshotCursor{s: s} }
 
 type snapshotCursor struct {
