@@ -12,29 +12,29 @@ import (
 	"surecut/internal/resp"
 )
 
-// answer is what a server answered to a command, as far as it tells whether the command did on the target what it had done on the source.
-// What a key holds is not kept.
+// answer is a server's answer to a command, reduced to what tells whether the command did on the target what it did on the source. Values
+// of keys are not kept.
 type answer struct {
 	kind answerKind
 	n    int64    // of answerInt
 	list []answer // of answerList
-	text string   // of answerStatus, where it is neither OK nor QUEUED
-	err  error    // of answerError; of answerNone, why there is none
+	text string   // of answerStatus, if it is neither OK nor QUEUED
+	err  error    // of answerError; for answerNone, why there is no answer
 }
 
 type answerKind byte
 
 const (
-	answerNone answerKind = iota // the connection broke before it
+	answerNone answerKind = iota // the connection broke before the answer
 	answerStatus
 	answerError
 	answerInt
-	answerBulk // a string; also what is none of the others
+	answerBulk // a string, or a reply of a type that is not listed here
 	answerNil
 	answerList
 )
 
-// answerOf is a reply that came through a client.
+// answerOf returns the answer in a reply that came through a client.
 func answerOf(r rueidis.RedisResult) answer {
 	if err := r.NonRedisError(); err != nil {
 		return answer{err: err}
@@ -70,7 +70,7 @@ func messageOf(m *rueidis.RedisMessage) answer {
 	return answer{kind: answerStatus, text: text}
 }
 
-// count reads a reply that is a number.
+// count returns the number that an answer is.
 func (a answer) count() (int64, error) {
 	if a.err == nil && a.kind != answerInt {
 		return 0, errors.New("the reply is no number")
@@ -78,13 +78,13 @@ func (a answer) count() (int64, error) {
 	return a.n, a.err
 }
 
-// hindered says that nobody knows whether the call was run, and that another one would fare no better for now.
+// hindered says whether the answer does not tell if the call was run, and another call would fare no better for now.
 func (a answer) hindered() bool {
 	code := endpoint.Code(a.err)
 	return a.err != nil && !errors.Is(a.err, errKeyTooLong) && (code == "" || endpoint.Unreached(a.err) || passing(code))
 }
 
-// final returns the error of a target that takes nothing any more.
+// final returns an error if the answer shows that the target takes no more calls.
 func (a answer) final(addr string) error {
 	switch endpoint.Code(a.err) {
 	case "OOM":
@@ -98,17 +98,17 @@ func (a answer) final(addr string) error {
 // Bounds of what is read of replies.
 const (
 	mostStatus = 64      // bytes of a status that are kept
-	mostNested = 8       // depth of lists; scripts may return deeper ones, which no server of ours does
-	mostListed = 1 << 20 // elements of a list within a list: more are read past
+	mostNested = 8       // depth of nested lists; no reply to a command of surecut is deeper, only one to a script may be
+	mostListed = 1 << 20 // elements of a list within a list; a longer one is skipped
 )
 
-// answers reads replies off a connection.
+// answers reads replies from a connection.
 type answers struct {
 	in    *bufio.Reader
 	lists slab[answer]
 }
 
-// next reads one reply. Without one, its kind is answerNone, and the connection is of no more use.
+// next reads one reply. If that fails, it returns answerNone, and the connection cannot be used any more.
 func (r *answers) next() answer {
 	got, err := r.read(0)
 	if err != nil {
@@ -152,13 +152,13 @@ func (r *answers) read(depth int) (answer, error) {
 	return r.readList(int(n), depth)
 }
 
-// readList reads the elements of a list. Those of a list that nobody looks into are not kept.
+// readList reads the elements of a list. It keeps only those of a reply, and of the lists directly in it.
 func (r *answers) readList(n, depth int) (answer, error) {
 	out := answer{kind: answerList}
 	keep := depth < 2 && (depth == 0 || n <= mostListed)
 	if keep && n <= 1024 {
 		out.list = r.lists.take(n, 1024)[:0]
-	} // a longer one grows as its elements come: its length may be a lie
+	} // a longer list grows as its elements come, since the length that the reply claims may be wrong
 	for range n {
 		element, err := r.read(depth + 1)
 		if err != nil {
@@ -171,7 +171,7 @@ func (r *answers) readList(n, depth int) (answer, error) {
 	return out, nil
 }
 
-// line reads up to the end of a line, and checks that a reply begins with it.
+// line reads a line, and checks that it is the beginning of a reply.
 func (r *answers) line() ([]byte, error) {
 	line, err := r.in.ReadSlice('\n')
 	if errors.Is(err, bufio.ErrBufferFull) {

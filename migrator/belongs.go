@@ -9,11 +9,11 @@ import (
 	"surecut/internal/endpoint"
 )
 
-// A migration is resumed only between the servers that it was started with, and only at a target that nobody else has been given since.
-// URLs do not tell that: one may lead to another server than yesterday, and another migration may have come and gone.
+// A migration is resumed only between the servers with which it was started, and only if no other migration has held the target since. URLs
+// are no proof: one may lead to another server than before, and another migration may have come and gone.
 
-// CheckState refuses a state directory that belongs to a migration between other servers. It takes no hold of the directory and writes
-// nothing, so it can be asked before the target is looked at. A side that could not be opened is left out.
+// CheckState returns an error if a state directory belongs to a migration between other servers. It does not lock the directory and writes
+// nothing. It returns nil if a side is nil, because it could not be opened.
 func CheckState(ctx context.Context, dir string, sides Sides) error {
 	s := peek(dir)
 	if s.ID == "" || sides.Source == nil || sides.Target == nil {
@@ -45,11 +45,11 @@ func (s *state) refuseOthers(ctx context.Context, dir string, sides Sides) error
 	return nil
 }
 
-// errGivenAway says that the target does not hold what this migration has left there, although it has not lost its keys.
+// errGivenAway says that another migration has held the target, or that the record of this one was removed from it.
 var errGivenAway = errors.New("what this one has copied may have been overwritten or deleted since: start again with a new Config.StateDir and an empty target (or Config.OnExisting replace)")
 
-// stillOurs judges the record of the target for a migration that is resumed. Another one that held the target since the last run has
-// written to the same keys, whether it has ended or was given up.
+// stillOurs judges the records of the target for a migration that is resumed. It refuses a target that another migration has held since the
+// last run: that one may have written to the same keys, even if it has ended since.
 func (c *claim) stillOurs(r record, elsewhere bool) error {
 	if !c.resumed {
 		return nil
@@ -71,18 +71,19 @@ func (c *claim) stillOurs(r record, elsewhere bool) error {
 	return nil
 }
 
-// overlaps says whether a record in another database of the same server is that of another migration that writes where this one writes.
+// overlaps says whether a record in another database of the same server belongs to another migration that writes to the same databases as
+// this one.
 func (c *claim) overlaps(r record) bool {
 	return r.fields["id"] != "" && r.fields["id"] != c.t.id && (c.t.dbs.Home < 0 || r.fields["db"] == allDatabases)
 }
 
-// seen is when the record was last renewed, by the clock of the target; 0 where that is not known.
+// seen returns when the record was last renewed, in Unix ms by the clock of the target; 0 where that is not known.
 func (r record) seen() int64 {
 	ms, _ := strconv.ParseInt(r.fields["seen_ms"], 10, 64)
 	return ms
 }
 
-// refilled names a database of the target that has lost keys and holds others by now. To copy again what it has lost would delete them.
+// refilled returns the place of a lost witness where keys of unknown origin are by now, or "". A new snapshot would delete such keys.
 func (m *Migration) refilled(ctx context.Context, lost []witness) (where string, err error) {
 	if !m.target.can.nodes {
 		return "", nil // a proxy does not show which server holds what

@@ -9,7 +9,7 @@ import (
 	"surecut/internal/rdb"
 )
 
-// big writes a value that is too large to be held, as it streams from the snapshot.
+// big writes a value that is too large to be held in memory, as it is read from the snapshot.
 func (ld *loader) big(ctx context.Context, k loadKey) error {
 	if k.kind == rdb.TypeModule {
 		return ld.bigModule(ctx, k)
@@ -17,7 +17,7 @@ func (ld *loader) big(ctx context.Context, k loadKey) error {
 	return ld.rebuild(ctx, ld.single, k, ld.r.Walk)
 }
 
-// bigModule writes a value of a module. No command builds it, so that it alone is held whole whatever its size, up to copyLimit.
+// bigModule writes a value of a module, which no commands can build. It is held in memory whole, up to copyLimit.
 func (ld *loader) bigModule(ctx context.Context, k loadKey) error {
 	whole := moduleValue{}
 	if err := ld.r.Walk(&whole); err != nil {
@@ -49,7 +49,7 @@ type moduleValue struct {
 	raw []byte
 }
 
-// ModulePayload takes the next piece.
+// ModulePayload appends the next piece of the value.
 func (m *moduleValue) ModulePayload(p []byte) error {
 	if len(m.raw)+len(p) > copyLimit {
 		return rdb.ErrTooLarge

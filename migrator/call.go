@@ -11,32 +11,33 @@ import (
 	"surecut/internal/keyspace"
 )
 
-// call is one command for the target. Args are binary and belong to the call.
+// call is one command for the target. Its arguments are binary and belong to the call.
 type call struct {
 	db    int
 	args  []string
-	key   keyspace.Key  // the key, or one of them, that is copied from the source if the call fails; as the target names it
-	other *keyspace.Key // a key in another database that is copied as well; may be nil
-	renew int64         // the reply 0 means until then (Unix ms) that the target lacks what the source had: the expiry that the call gives; 0: it may mean anything
+	key   keyspace.Key  // the first key that the call names, as scope names it
+	other *keyspace.Key // the key that the call names in another database; nil: there is none
+	renew int64         // Unix ms: until then the reply 0 means that the target lacks a key that the source had; 0: the reply proves nothing
 
-	reads   bool     // what it does depends on what its keys hold
-	more    []string // keys beside the first that it reads
-	needs   []string // through a proxy: keys without which it is not run
-	asks    bool     // through a proxy: it is never run, and only asks for the keys that it needs
-	expires int64    // Unix ms at which its key expires afterwards; 0: never, or as before
-	learns  bool     // PTTL of a key that took over an expiry: the reply is remembered
+	reads   bool     // the effect depends on the values of the keys
+	more    []string // the keys after the first, where reads is set
+	needs   []string // through a proxy: the call is run only if these keys exist
+	asks    bool     // through a proxy: the call is not run, and only asks whether the keys in needs exist
+	expires int64    // Unix ms at which the key expires after the call; 0: never, or as before
+	learns  bool     // PTTL of a key that took over an expiry: the reply is noted
 	awaits  bool     // an empty reply means that the target dropped a pending entry which the source keeps
 
-	commands int64 // commands of the source that are settled with it
-	later    bool  // where it fails, its key is copied only when the link has caught up
+	commands int64 // commands of the source that count as applied with the call
+	later    bool  // if the call fails, its key is copied only once the link has caught up
 	message  bool  // PUBLISH: nothing can be copied in its place
-	unnamed  bool  // it may touch keys that it does not name: nothing can be copied in their place
+	unnamed  bool  // the call may touch keys that it does not name, and that cannot be copied in its place
 
-	pos   int // its place in the transaction as it was sent, MULTI being 0
-	asked int // so many EXISTS stand before it: of keys that may have expired
+	pos   int // index in the transaction as it was sent, MULTI being 0
+	asked int // how many EXISTS directly before the call ask for keys that may have expired
 }
 
-// keys names the keys of a call as the source does: all of them may differ where it was refused. None: nobody knows them.
+// keys returns the keys that a call names, as scope names them: if the call fails, any of them may differ from the source's. It returns nil
+// for a call that names none and may touch others.
 func (c *call) keys() []keyspace.Key {
 	if c.other != nil {
 		return []keyspace.Key{c.key, *c.other}
@@ -64,7 +65,7 @@ func (c *call) keys() []keyspace.Key {
 	return keys
 }
 
-// gone names the keys that a call reads and that may have expired on the target.
+// gone returns those keys that a call reads and that may have expired on the target.
 func (c *call) gone(e *expiring) (names []string) {
 	if !c.reads {
 		return nil
@@ -80,7 +81,8 @@ func (c *call) gone(e *expiring) (names []string) {
 	return names
 }
 
-// disagrees returns what the reply to a call says against its key being as it is on the source. What it tells of expiries is remembered.
+// disagrees returns an error if the reply shows that the call may not have done on the target what it did on the source. If the call
+// learns an expiry, disagrees notes it in e.
 func (c *call) disagrees(m *answer, e *expiring) error {
 	now := time.Now().UnixMilli()
 	switch {
@@ -95,12 +97,12 @@ func (c *call) disagrees(m *answer, e *expiring) error {
 	return nil
 }
 
-// foundGone reads the replies of the EXISTS before a call.
+// foundGone says whether one of the replies to the EXISTS before a call found no key.
 func foundGone(replies []answer) bool {
 	return slices.ContainsFunc(replies, func(m answer) bool { return m.kind == answerInt && m.n == 0 })
 }
 
-// lacksField says whether a call renewed or took away the expiry of a field that the target has not (any more).
+// lacksField says whether the reply shows that the target lacks a field whose expiry the call renewed or removed.
 func (c *call) lacksField(m *answer, now int64) bool {
 	if m.kind != answerList || len(m.list) == 0 {
 		return false
@@ -109,7 +111,7 @@ func (c *call) lacksField(m *answer, now int64) bool {
 		return slices.ContainsFunc(m.list, func(m answer) bool { return m.kind == answerInt && m.n == n })
 	}
 	if strings.EqualFold(c.args[0], "HPERSIST") {
-		return said(-2) || len(m.list) == 1 && said(-1) // -1: a new one
+		return said(-2) || len(m.list) == 1 && said(-1) // -1: the field has no expiry, so it was made anew after it had expired
 	}
 	if len(c.args) < 3 || !strings.EqualFold(c.args[0], "HPEXPIREAT") {
 		return false
@@ -118,16 +120,17 @@ func (c *call) lacksField(m *answer, now int64) bool {
 	return err == nil && at > now && said(-2)
 }
 
-// errKeyGone is the failure of a call that renews an expiry, or moves a key: the source had the key, the target has not.
+// errKeyGone is the failure of a call whose reply shows that the target lacks a key or field, which the source had.
 var errKeyGone = errors.New("the command changed nothing on the target, though it did on the source")
 
-// errUnseen is the failure of such a call whose reply was lost.
+// errUnseen is the failure of a call that was applied, and whose reply, which might have been errKeyGone or errExpired, was lost.
 var errUnseen = errors.New("the connection broke before the reply")
 
-// errExpired is the failure of a call that read a key which had an expiry and is not there.
+// errExpired is the failure of a call that reads a key which may have expired on the target, and was missing or not asked for in time.
 var errExpired = errors.New("the key may have expired on the target before the command")
 
-// failure is a call that the target refused, with its reply.
+// failure is a call whose keys are to be copied from the source: the target refused it, or it may have met another value than on the
+// source. reply is the target's reply, or one of the errors above.
 type failure struct {
 	call  call
 	reply error

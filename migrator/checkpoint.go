@@ -15,15 +15,18 @@ import (
 	"surecut/internal/keyspace"
 )
 
-// surecut's own keys on a target:
+// These are surecut's own keys on a target:
 //
-//	__surecut:migration              hash: id, run, place, state, host, db, heartbeat_ms, seen_ms of the run that the target belongs to; see claim.go
-//	__surecut:witness:<id>...        string: as long as it is there, its node or database has not lost its keys; see witness.go
-//	__surecut:link:<id>:<link>       hash: replication_id, offset, db, shard: all units have applied up to offset
-//	__surecut:cp:<id>:<link>:<unit>  hash: o = offset up to which the unit is applied; p = where it stood before its last transaction; f:<db>:<key> = offset of a copied key
+//	__surecut:migration              hash: id, run, place, state, host, db, heartbeat_ms, seen_ms of the run that holds the target;
+//	                                 see claim.go
+//	__surecut:witness:<id>...        string: while it exists, its node or database has not lost its keys; see witness.go
+//	__surecut:link:<id>:<link>       hash: replication_id, offset, db, shard; all units have applied the stream up to offset
+//	__surecut:cp:<id>:<link>:<unit>  hash: o = offset up to which the unit has applied the stream; p = the value of o before the
+//	                                 unit's last transaction; f:<db>:<key> = fence of a copied key
 //	__surecut:tmp:<link>...          a big value while it is built
 //
-// The migration's id keeps what another one has left from being taken for this one's. A unit's key carries a hash tag that puts it into the slot it speaks of, so that one transaction can write both.
+// <id> is that of the migration, so that keys which another migration has left are not taken for this one's. The key of a unit has a hash
+// tag that puts it into the unit's slot, so that one transaction can write the data and the checkpoint.
 const (
 	keyMigration = keyspace.Prefix + ":migration"
 	keyLink      = keyspace.Prefix + ":link:"
@@ -43,18 +46,18 @@ func (t *target) checkpointKey(link string, u unit) string {
 
 func (t *target) linkKey(link string) string { return keyLink + t.id + ":" + link }
 
-// tempKey is where a big value is built, in the slot of its key. A run that resumes finds the same name again, so that
-// nothing half built stays behind.
+// tempKey returns the key under which the value of another key is built, in the same slot. A run that resumes uses the same name again, so
+// that nothing half built stays behind.
 func tempKey(link, name string) string {
 	return keyTemp + link + ":{" + keyspace.SlotTag(keyspace.Slot(name)) + "}:" + name
 }
 
 func fenceField(k keyspace.Key) string { return fieldFence + strconv.Itoa(k.DB) + ":" + k.Name }
 
-// errRegressed says that the target does not hold what it had acknowledged.
+// errRegressed says that the target does not hold what it has acknowledged.
 var errRegressed = errors.New("the target has lost writes that it had acknowledged (it restarted without its data, or a replica was promoted that did not have them all): run the same command again if the target is one server that keeps its data on disk, else start again with a new Config.StateDir and Config.OnExisting replace")
 
-// checkpointOffset reads how far the target has applied one unit; 0: nothing yet.
+// checkpointOffset reads the offset up to which the target has applied one unit; 0: nothing yet.
 func (t *target) checkpointOffset(ctx context.Context, c *conn, link string, u unit) (int64, error) {
 	if !t.cluster && c.db != t.ownDB() {
 		if err := c.dc.Do(ctx, arbitrary(c.dc, "SELECT", strconv.Itoa(t.ownDB()))).Error(); err != nil {
@@ -65,7 +68,7 @@ func (t *target) checkpointOffset(ctx context.Context, c *conn, link string, u u
 	return offsetOf(c.dc.Do(ctx, arbitrary(c.dc, "HGET", t.checkpointKey(link, u), fieldOffset)))
 }
 
-// offsetOf reads a reply of HGET; 0 where there is no such field.
+// offsetOf reads an offset from a reply of HGET; 0 where there is no such field.
 func offsetOf(r rueidis.RedisResult) (int64, error) {
 	offset, err := r.AsInt64()
 	if rueidis.IsRedisNil(err) {
@@ -74,9 +77,9 @@ func offsetOf(r rueidis.RedisResult) (int64, error) {
 	return offset, err
 }
 
-// verifyUnits compares the checkpoints that the target holds with those that it has acknowledged.
+// verifyUnits returns errRegressed if the target holds a checkpoint below the one that it has acknowledged, as units has it.
 func (t *target) verifyUnits(ctx context.Context, link string, units map[unit]int64) error {
-	if !t.can.transactions { // there are none
+	if !t.can.transactions { // units have no checkpoints then
 		return nil
 	}
 	left := slices.Collect(maps.Keys(units))
@@ -100,7 +103,7 @@ func (t *target) verifyUnits(ctx context.Context, link string, units map[unit]in
 	})
 }
 
-// verifyOn returns the units that the node could not speak of.
+// verifyOn does what verifyUnits does, for the units of one node. left are those for which the node did not answer.
 func (t *target) verifyOn(ctx context.Context, addr, link string, us []unit, units map[unit]int64) (left []unit, again, err error) {
 	client, err := t.d.Client(ctx, addr, t.ownDB())
 	if err != nil {
@@ -126,11 +129,12 @@ func (t *target) verifyOn(ctx context.Context, addr, link string, us []unit, uni
 	return left, again, ctx.Err()
 }
 
-// processes names the server processes that hold the target's data: another one may have lost some.
+// processes returns the run_id of the server process at each primary of the target. A process that takes the place of another may have lost
+// data.
 func (t *target) processes(ctx context.Context) (map[string]string, error) {
 	ids := map[string]string{}
 	if !t.can.processes {
-		return ids, nil // a proxy does not tell
+		return ids, nil // a proxy does not show its servers
 	}
 	for _, addr := range t.primaries() {
 		client, err := t.d.Client(ctx, addr, 0)
@@ -146,8 +150,8 @@ func (t *target) processes(ctx context.Context) (map[string]string, error) {
 	return ids, nil
 }
 
-// saveLink writes a link's record after the one that speaks of the offset saved; -1: there need not be one. Both halves run on one connection,
-// which breaks if the server behind it restarts.
+// saveLink writes a link's record, after it has checked that the target holds a record of at least the offset saved; -1: there need not be
+// one. Both steps use one connection, which breaks if the server restarts in between.
 func (t *target) saveLink(ctx context.Context, link string, saved int64, fields ...string) error {
 	key := t.linkKey(link)
 	return t.own(ctx, key, func(c rueidis.Client) error {
@@ -168,13 +172,13 @@ func (t *target) saveLink(ctx context.Context, link string, saved int64, fields 
 // checkpoint is what the target remembers of one link.
 type checkpoint struct {
 	replID string
-	offset int64 // all units have applied up to here
-	db     int   // database selected in the stream there
-	units  map[unit]int64
+	offset int64          // offset up to which all units have applied the stream
+	db     int            // database that is selected in the stream at offset
+	units  map[unit]int64 // offset of each unit
 
-	witnessed map[unit]int64 // where each unit stood before its last transaction, whose replies nobody may have seen
+	witnessed map[unit]int64 // offset of each unit before its last transaction, whose replies the run may not have seen
 	fences    map[keyspace.Key]int64
-	present   bool
+	present   bool // the target has a record of the link
 }
 
 // loadCheckpoint reads a link's checkpoints from the target.
@@ -208,7 +212,7 @@ func (t *target) loadCheckpoint(ctx context.Context, link string, units int) (*c
 	return cp, nil
 }
 
-// slotOf is a slot of the unit; on a standalone target any will do.
+// slotOf returns a slot of a unit, by which its node is found. A standalone target has one node, so that any slot will do.
 func (t *target) slotOf(u unit) uint16 {
 	if t.cluster {
 		return uint16(u)
@@ -266,7 +270,7 @@ func (cp *checkpoint) add(u unit, fields map[string]string) error {
 	return nil
 }
 
-// ownHash reads one of surecut's own hashes.
+// ownHash reads one of surecut's own hashes; it is empty where the key does not exist.
 func (t *target) ownHash(ctx context.Context, key string) (map[string]string, error) {
 	var m map[string]string
 	err := t.own(ctx, key, func(c rueidis.Client) error {
@@ -277,7 +281,7 @@ func (t *target) ownHash(ctx context.Context, key string) (map[string]string, er
 	return m, err
 }
 
-// own runs f on the node that holds one of surecut's own keys, again where the topology has changed.
+// own runs f on the node that holds one of surecut's own keys, and repeats it where the target may recover or the key has moved.
 func (t *target) own(ctx context.Context, key string, f func(rueidis.Client) error) error {
 	return t.retry(ctx, func() (again, err error) {
 		n, ok := t.primaryOf(t.slot(key))
@@ -292,7 +296,7 @@ func (t *target) own(ctx context.Context, key string, f func(rueidis.Client) err
 	})
 }
 
-// ownKey is a key of surecut's own with the slot whose node holds it. Behind a proxy that need not be the slot of its name.
+// ownKey is a key of surecut's own, with the slot by which its node is found. That need not be the slot of its name.
 type ownKey struct {
 	slot uint16
 	name string
@@ -304,7 +308,7 @@ func (t *target) ownUnit(link string, u unit) ownKey {
 	return ownKey{t.slotOf(u), t.checkpointKey(link, u)}
 }
 
-// forgetOwn deletes keys of surecut's own; they need not exist.
+// forgetOwn deletes keys of surecut's own, which need not exist.
 func (t *target) forgetOwn(ctx context.Context, keys []ownKey) error {
 	for len(keys) > 0 {
 		n := min(len(keys), 1000)

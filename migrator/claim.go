@@ -22,21 +22,22 @@ import (
 	"surecut/internal/retry"
 )
 
-// A target belongs to one run of one migration at a time. The record __surecut:migration says to which; it is changed only by
-// comparing it with what was read, in one transaction (through a proxy, in one script), so that of two runs which begin at once one is
-// refused. The run that holds the record renews it. Whoever finds it not renewed for the length of a lease may take it over.
+// A target belongs to one run of one migration at a time. The record __surecut:migration says to which. A run changes the record only in a
+// transaction (through a proxy, in a script) that fails if the record has changed since it was read, so that of two runs which begin at
+// the same time one is refused. The run that holds the record renews it. Another run may take over a record that was not renewed for the
+// length of a lease.
 //
-// A run can be stopped without noticing (SIGSTOP, a suspended machine) and wake up when the record is another's. So it writes only
-// while its last renewal is recent by both clocks, monotonic and wall; otherwise it renews first, and ends where the record is not its
-// own any more. Whoever takes a record over ends the connections of the run before it, and a new connection is used only after the
-// record was seen to be its own: so what a run had on its way when it was stopped does not arrive late.
+// A run can be stopped without noticing (SIGSTOP, a suspended machine) and go on when another run has taken the record over. So a run
+// writes only while its last renewal is recent by both clocks, monotonic and wall; otherwise it renews first, and ends if the record is no
+// longer its own. A run that takes a record over ends the connections of the run before it, and a run uses a new connection only after it
+// has seen that the record is its own. So commands that a stopped run had on their way do not arrive late.
 
 const (
-	// leaseTime is how long a record counts that nobody renews.
+	// leaseTime is how long a record is valid after its last renewal.
 	leaseTime = 30 * time.Second
-	// leaseRenewal is how often it is renewed.
+	// leaseRenewal is the interval at which the run renews its record.
 	leaseRenewal = 5 * time.Second
-	// leaseTrust is how long after a renewal may be written without another one.
+	// leaseTrust is how long the run may write after a renewal without another one.
 	leaseTrust = 15 * time.Second
 )
 
@@ -46,13 +47,13 @@ var errClaimed = errors.New("two migrations must not write to one target: wait f
 // claim is the hold of this run on the target.
 type claim struct {
 	t     *target
-	run   string // names this run: the same migration may be resumed elsewhere from a copy of its state
+	run   string // ID of this run: the ID of the migration is not enough, since it may be resumed elsewhere from a copy of its state
 	host  string
-	place string // host and state directory, whose lock keeps a second process away
+	place string // hash of host and state directory, whose lock keeps a second process away
 
 	resumed bool   // an earlier run of this migration has held the target
-	whole   bool   // what the earlier run has left shows that the target has not lost its keys
-	later   record // of a migration in another database that overlaps, the one that was renewed last
+	whole   bool   // the witnesses of the earlier run show that the target has not lost its keys
+	later   record // of the overlapping migrations with a record in another database, the one that was renewed last
 
 	renewing sync.Mutex
 	mu       sync.Mutex
@@ -77,8 +78,8 @@ func newClaim(t *target, stateDir string) (*claim, error) {
 	return &claim{t: t, run: hex.EncodeToString(id[:]), host: host, place: place}, nil
 }
 
-// acquire takes the target, or says whose it is. Connections of the run that held it before are ended, and so are those that a killed run
-// of this migration may have left behind.
+// acquire claims the target for this run, or returns an error that says which run holds it. It ends connections that the run which held it
+// before, or a killed run of this migration, may have left behind.
 func (c *claim) acquire(ctx context.Context) error {
 	before, err := c.change(ctx, "running", func(r record, elsewhere bool) error {
 		if err := c.mayAcquire(r, elsewhere); err != nil {
@@ -96,21 +97,22 @@ func (c *claim) acquire(ctx context.Context) error {
 	return c.t.disown(ctx, ids)
 }
 
-// mayAcquire judges a record that this run does not hold yet. elsewhere says that it is in another database of the same server.
+// mayAcquire returns an error if a record keeps this run, which holds no record yet, from claiming the target. elsewhere says that the
+// record is in another database of the same server.
 func (c *claim) mayAcquire(r record, elsewhere bool) error {
 	switch {
 	case r.fields["state"] != "running", r.age() >= leaseTime:
 		return nil
 	case r.fields["id"] == c.t.id && (r.fields["run"] == c.run || r.fields["place"] == c.place || r.fields["place"] == "" && r.fields["host"] == c.host):
 		return nil
-	case elsewhere && c.t.dbs.Home >= 0 && r.fields["db"] != allDatabases: // that one keeps to its own database
+	case elsewhere && c.t.dbs.Home >= 0 && r.fields["db"] != allDatabases: // both migrations keep to one database each
 		return nil
 	}
 	return r.refused()
 }
 
-// mayRenew judges a record that this run held when it last looked. One that is gone is nobody else's: what it means that a target has
-// lost keys is not decided here.
+// mayRenew returns an error if a record that this run held before belongs to another run by now. A record that is gone belongs to nobody,
+// and is written again; the witnesses decide what it means that the target has lost keys.
 func (c *claim) mayRenew(r record, elsewhere bool) error {
 	if elsewhere || r.fields["run"] == c.run || len(r.fields) == 0 {
 		return nil
@@ -118,7 +120,7 @@ func (c *claim) mayRenew(r record, elsewhere bool) error {
 	return r.refused()
 }
 
-// renew extends the claim. While the target does not answer it waits.
+// renew renews the claim. While the target does not answer, it waits.
 func (c *claim) renew(ctx context.Context, state string) error {
 	c.renewing.Lock()
 	defer c.renewing.Unlock()
@@ -126,22 +128,22 @@ func (c *claim) renew(ctx context.Context, state string) error {
 	return err
 }
 
-// hold returns nil while this run may write. It costs nothing as long as the claim is renewed in time.
+// hold returns nil if this run may write. It asks the target only if the last renewal is not recent.
 func (c *claim) hold(ctx context.Context) error {
 	if c == nil || c.trusted() {
 		return nil
 	}
 	c.renewing.Lock()
 	defer c.renewing.Unlock()
-	if c.trusted() { // renewed by somebody else meanwhile
+	if c.trusted() { // another goroutine has renewed the claim meanwhile
 		return nil
 	}
 	_, err := c.change(ctx, "running", c.mayRenew)
 	return err
 }
 
-// trusted says whether the last renewal is recent. The monotonic clock stands still while a machine is suspended, and the wall clock may
-// be set, so both are asked.
+// trusted says whether the last renewal is recent, or no claim is held yet. It asks both clocks: the monotonic one stands still while the
+// machine is suspended, and the wall clock may be set.
 func (c *claim) trusted() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -149,7 +151,7 @@ func (c *claim) trusted() bool {
 	return !c.held || now.Sub(c.renewed) < leaseTrust && now.Round(0).Sub(c.renewed.Round(0)).Abs() < leaseTrust
 }
 
-// verify sees that the record is this run's, before a new connection is used.
+// verify checks that the record still belongs to this run, before a new connection is used.
 func (c *claim) verify(ctx context.Context) error {
 	if c == nil {
 		return nil
@@ -167,13 +169,14 @@ func (c *claim) verify(ctx context.Context) error {
 	return c.mayRenew(record{fields: fields}, false)
 }
 
-// record is what a target says of the migration that it belongs to.
+// record is the record __surecut:migration as it was read.
 type record struct {
 	fields map[string]string
-	now    int64 // the target's clock, Unix ms; 0: it does not tell
+	now    int64 // the target's clock when the record was read, Unix ms; 0: unknown
 }
 
-// age is how long ago the record was renewed: by the clock of the target where it is known, so that two hosts need not agree on the time.
+// age returns how long ago the record was renewed. It goes by the clock of the target where that is known, so that the clocks of two hosts
+// need not agree.
 func (r record) age() time.Duration {
 	seen, err := strconv.ParseInt(r.fields["seen_ms"], 10, 64)
 	if err == nil && seen > 0 && r.now > 0 {
@@ -188,10 +191,10 @@ func (r record) refused() error {
 		r.fields["id"], r.fields["host"], r.age().Round(time.Second), errClaimed)
 }
 
-// allDatabases is the field db of a migration that writes to every database of a server.
+// allDatabases is the value of the field db for a migration that writes to every database of a server.
 const allDatabases = "all"
 
-// fields is the record as this run writes it.
+// fields returns the record as this run writes it, as arguments of HMSET. now is the target's clock; 0: unknown.
 func (c *claim) fields(state string, now int64) []string {
 	db := allDatabases
 	if c.t.dbs.Home >= 0 {
@@ -201,7 +204,8 @@ func (c *claim) fields(state string, now int64) []string {
 		"heartbeat_ms", strconv.FormatInt(time.Now().UnixMilli(), 10), "seen_ms", strconv.FormatInt(now, 10)}
 }
 
-// change writes the record if may allows it for what is there, and returns what was there. Nobody else changes it in between.
+// change reads the record, writes it anew if may returns nil for it, and returns what it read. If another run changes the record in
+// between, it begins again.
 func (c *claim) change(ctx context.Context, state string, may func(r record, elsewhere bool) error) (before map[string]string, err error) {
 	sent := time.Now()
 	err = c.t.retry(ctx, func() (again, err error) {
@@ -236,22 +240,22 @@ func (c *claim) change(ctx context.Context, state string, may func(r record, els
 	return before, nil
 }
 
-// errOvertaken says that the record was changed between reading and writing it.
+// errOvertaken says that another run has changed the record between reading and writing it.
 var errOvertaken = errors.New("the record of the migration was changed by another one at the same time")
 
-// changeWatched does it by WATCH and MULTI. Migrations that write to other databases of the same server have their records there; what
-// overlaps with this one is refused as well.
+// changeWatched does one attempt of change by WATCH and MULTI. It also shows may the records in other databases of the same server, whose
+// migrations may overlap with this one.
 func (c *claim) changeWatched(ctx context.Context, client rueidis.Client, state string, may func(record, bool) error) (before map[string]string, err error) {
 	dc, release := client.Dedicate()
 	defer release()
 	defer func() {
-		if err != nil { // it watches, and may have selected another database
+		if err != nil { // the connection still watches keys, and may have selected another database
 			dc.Close()
 		}
 	}()
 	var now int64
 	if m, err := dc.Do(ctx, arbitrary(dc, "TIME")).ToMessage(); err == nil {
-		at, _ := reply.Time(&m) // a proxy may not tell it
+		at, _ := reply.Time(&m) // a proxy may answer with something else
 		now = at.UnixMilli()
 	}
 	own, others := c.t.ownDB(), c.others()
@@ -288,10 +292,10 @@ func (c *claim) changeWatched(ctx context.Context, client rueidis.Client, state 
 	return before, nil
 }
 
-// mostClaimed bounds the databases that are asked for other migrations. Servers have 16 unless they are told otherwise.
+// mostClaimed bounds the number of databases that are searched for records of other migrations. A server has 16 by default.
 const mostClaimed = 64
 
-// others are the databases in which migrations may have their records that overlap with this one.
+// others returns the other databases that may hold the record of a migration that overlaps with this one.
 func (c *claim) others() (dbs []int) {
 	switch {
 	case c.t.cluster || c.t.dbs.Only:
@@ -307,7 +311,7 @@ func (c *claim) others() (dbs []int) {
 	return dbs
 }
 
-// compareAndSet writes the record if it still is what was read: fields run, state and heartbeat_ms.
+// compareAndSet is a script that writes the record if its fields run, state and heartbeat_ms are still those that were read.
 const compareAndSet = `local is = redis.call('HMGET', KEYS[1], 'run', 'state', 'heartbeat_ms')
 for i = 1, 3 do if (is[i] or '') ~= ARGV[i] then return 0 end end
 redis.call('HMSET', KEYS[1], unpack(ARGV, 4))
@@ -331,7 +335,7 @@ func (c *claim) changeByScript(ctx context.Context, client rueidis.Client, state
 	return before, nil
 }
 
-// keepClaim renews the claim until ctx ends. Its error says that the target belongs to another run by now.
+// keepClaim renews the claim until ctx ends. It returns an error if the target belongs to another run by now.
 func (m *Migration) keepClaim(ctx context.Context) error {
 	tick := time.NewTicker(leaseRenewal)
 	defer tick.Stop()
@@ -353,10 +357,10 @@ func (m *Migration) keepClaim(ctx context.Context) error {
 	}
 }
 
-// disown ends connections that earlier runs of migrations may have left behind: what still waits in their sockets must not arrive late.
-// Where that is forbidden, nothing can be left behind for longer than the server needs to read it.
+// disown ends connections that earlier runs of the migrations with these IDs may have left behind, so that commands in their sockets do not
+// arrive late. Where CLIENT LIST is forbidden it does nothing, and such commands may arrive as long as the server takes to read them.
 func (t *target) disown(ctx context.Context, ids []string) error {
-	if !t.can.transactions { // what arrives late is in doubt, and is copied again
+	if !t.can.transactions { // keys that late commands may change are in doubt, and are copied again
 		return nil
 	}
 	if !t.can.processes {

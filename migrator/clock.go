@@ -11,17 +11,17 @@ import (
 	"surecut/internal/reply"
 )
 
-// sourceClock tells the time of a link's source by comparing it with ours.
+// sourceClock tells the time by the clock of a link's source.
 type sourceClock struct {
 	source *endpoint.Deployment
 	log    *slog.Logger
-	ahead  atomic.Int64 // ms
+	ahead  atomic.Int64 // ms by which the source's clock is ahead of this machine's
 }
 
 // now returns the source's time in Unix ms.
 func (c *sourceClock) now() int64 { return time.Now().UnixMilli() + c.ahead.Load() }
 
-// measure compares the clock of a node of the source with ours.
+// measure compares the clock of a node of the source with this machine's.
 func (c *sourceClock) measure(ctx context.Context, addr string) error {
 	client, err := c.source.Client(ctx, addr, 0)
 	if err != nil {

@@ -8,18 +8,19 @@ import (
 	"surecut/internal/keyspace"
 )
 
-// errSlotsMoved says that a source's slots changed servers: two links then speak of the same keys, in no order.
+// errSlotsMoved says that slots of a Codis source moved between servers. Two links then carry commands for the same keys, in no known
+// order.
 var errSlotsMoved = errors.New("slots of the Codis source are on the move: wait for that to end (codis-admin --slots-status), empty the target or say Config.OnExisting replace, and start again with a new Config.StateDir")
 
-// ofCodis says whether a command is one that only codis-servers know.
+// ofCodis says whether a command, which command.Lookup does not know, is one of the SLOTS... commands of codis-server.
 func (l *link) ofCodis(c *sourceCommand) bool {
 	const prefix = "SLOTS"
 	name := c.args[0]
 	return len(l.source.d.Proxies()) > 0 && len(name) > len(prefix) && strings.EqualFold(view(name[:len(prefix)]), prefix)
 }
 
-// planCodis carries what clients wrote by SLOTSRESTORE, by copying the keys. Everything else of its kind moves slots; so
-// does a SLOTSRESTORE of a key that belongs to another server.
+// planCodis settles a SLOTSRESTORE, by which a client wrote keys, by copying them. It fails for all other SLOTS... commands, and for a
+// SLOTSRESTORE of a key that belongs to another server: those move slots.
 func (d *dispatcher) planCodis(c *sourceCommand) (plan, error) {
 	if name := strings.ToUpper(c.name()); name != "SLOTSRESTORE" || len(c.args)%3 != 1 {
 		return plan{}, fmt.Errorf("%w (%s)", errSlotsMoved, name)

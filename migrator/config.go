@@ -11,12 +11,12 @@ import (
 	"surecut/internal/rdb"
 )
 
-// mostLanes keeps the connections of all links to one node within what a Deployment gives out.
+// mostLanes bounds Config.Lanes, so that a Deployment has enough connections to one node for all links.
 const mostLanes = 64
 
 // Modes of a migration.
 const (
-	ModeFullIncremental = "full+incremental" // snapshot, then the stream until it is told to stop
+	ModeFullIncremental = "full+incremental" // snapshot, then the stream until the migration is told to stop
 	ModeFull            = "full"             // ends when the snapshot is in
 	ModeIncremental     = "incremental"      // from the checkpoint that an earlier run left
 )
@@ -24,7 +24,7 @@ const (
 // How a source is followed.
 const (
 	CapturePSYNC = "psync" // by replication
-	CaptureScan  = "scan"  // not at all: its keys are scanned, and what changes meanwhile is copied again in rounds
+	CaptureScan  = "scan"  // not followed: its keys are scanned, and those that change meanwhile are copied again in rounds
 )
 
 // What to do with a key of the snapshot that the target holds already.
@@ -37,7 +37,7 @@ const (
 // Sides are the two deployments of a migration.
 type Sides struct{ Source, Target *endpoint.Deployment }
 
-// Config is all that a migration can be told.
+// Config configures a migration.
 type Config struct {
 	Sides      Sides
 	Mode       string
@@ -50,55 +50,55 @@ type Config struct {
 	BigValue   int64         // bytes in the snapshot above which a value is written in chunks
 	SpoolLimit int64         // bytes of snapshot and stream on disk
 	HoldExpiry time.Duration // keys that expire within this time are held without expiry until the link has caught up
-	MaxLag     time.Duration // below it a link has caught up
+	MaxLag     time.Duration // a link whose lag is below this has caught up
 	RetryFor   time.Duration // how long a lost source or target is tried again
 
 	RateBytes  int64 // per second; 0: unlimited
 	RateOps    int64 // per second; 0: unlimited
 	TuneSource bool
 	Capture    string
-	AcceptCut  bool // of an AOF whose end is no whole command, what comes before is enough
+	AcceptCut  bool // an AOF whose end is no whole command is applied without that end, instead of being refused
 
-	Log *slog.Logger // what happens beside the report; nil: nobody is told
-	// Progress, if set, is called by one goroutine with where a run stands: ten times a second, and a last time when it has ended. It
-	// must not wait for the end of the run.
+	Log *slog.Logger // gets the messages of the run; nil: they are discarded
+	// Progress, if set, is called by one goroutine with the report of the run: ten times a second, and a last time when the run has ended.
+	// It must not wait for the end of the run.
 	Progress func(Report)
 
-	// Observe, if set, is shown every command of the stream of each shard, as the source sent it and in its order, when the
-	// source sent it; after a lost connection some come again. It is called by one goroutine for each link. The arguments are
+	// Observe, if set, is called with every command of the stream of each shard, as the source sent it, in the order of the stream. at is
+	// when it was received. After a lost connection some commands may come again. There is one goroutine for each link. The arguments are
 	// valid during the call.
 	Observe func(shard string, db int, args [][]byte, at time.Time)
 	// Snapshots, if set, is shown the entries of every snapshot that is loaded.
 	Snapshots Snapshots
 }
 
-// Snapshots looks at the snapshots of the links, each from one goroutine. Not with CaptureScan, which has none.
+// Snapshots is shown the snapshots of the links, each by one goroutine. It is not called with CaptureScan.
 type Snapshots interface {
-	Begin(shard string) // also where a snapshot is loaded again: what came before does not count
-	// Entry is shown each key that the filters select, with the shape of its value, and each fact about the server. It is
+	Begin(shard string) // also called when a snapshot is loaded again; the entries before it do not count then
+	// Entry is called with each key that the filters select, and with the shape of its value, and with each fact about the server. e is
 	// valid during the call.
 	Entry(shard string, e *rdb.Entry)
 	End(shard string)
 }
 
-// selection is the part of the source that is moved, nil where that is all of it.
+// selection returns the part of the source that is moved; nil: all of it.
 func (c Config) selection() *keyspace.Selection {
 	f := c.Filter
 	if c.Sides.Source == nil || c.Sides.Target == nil {
 		return f.Selection(keyspace.NamedDatabases{Source: endpoint.AllDBs, Target: endpoint.AllDBs})
 	}
 	source, target := c.Sides.Source.Spec(), c.Sides.Target.Spec()
-	if source.Kind == endpoint.Cluster { // it has one database, so that naming it selects nothing
+	if source.Kind == endpoint.Cluster { // a cluster has one database, so that naming it leaves nothing out
 		f.DBs = nil
 	}
 	return f.Selection(keyspace.NamedDatabases{Source: source.NamedDB(), Target: target.NamedDB()})
 }
 
-// keepApplied is how many bytes of the stream stay in the spool behind what the target has applied: a replica of the
-// target that is promoted may not have the last of it.
+// keepApplied returns how many bytes of the stream stay in the spool after the target has applied them: a replica of the target that is
+// promoted may lack the last of them.
 func (c Config) keepApplied() int64 { return min(64<<20, c.SpoolLimit/4) }
 
-// DefaultConfig is a Config without its sides and its directory.
+// DefaultConfig returns a Config with default values, to which Sides and StateDir are to be added.
 func DefaultConfig() Config {
 	return Config{
 		Mode: ModeFullIncremental, Capture: CapturePSYNC, ReadFrom: "replica", OnExisting: ExistingFail,
@@ -107,7 +107,7 @@ func DefaultConfig() Config {
 	}
 }
 
-// Validate joins every problem of the configuration, each naming its field and value.
+// Validate returns all problems of the configuration as one error. Each names its field and value.
 func (c Config) Validate() error {
 	var errs []error
 	oneOf := func(name, value string, allowed ...string) {

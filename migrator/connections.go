@@ -12,18 +12,18 @@ type conn struct {
 	addr    string
 	dc      rueidis.DedicatedClient
 	release func()
-	keep    func() bool // undoes that the end of the context closes it
+	keep    func() bool // cancels the closing at the end of the context
 	id      string      // CLIENT ID; empty before Redis 5.0
 	process string      // run_id of the server
 	db      int         // the selected database; -1 after a failure
-	pipe    *pipe       // beside it, for the values of a snapshot; nil: there is none
+	pipe    *pipe       // second connection to the node, for batches of restores and transactions; nil: not open
 }
 
-// connections are those of one writer to the nodes of the target. They are not safe for concurrent use.
+// connections holds the connections of one writer to the nodes of the target. It is not safe for concurrent use.
 type connections struct {
 	t     *target
-	home  int                                      // the database in which they begin
-	greet func(ctx context.Context, c *conn) error // of a new one, before it is used; nil: nothing needs to be said
+	home  int                                      // the database that is selected in a new connection
+	greet func(ctx context.Context, c *conn) error // called with a new connection before it is used; may be nil
 	open  map[string]*conn
 	out   []rueidis.Completed // reused
 }
@@ -53,7 +53,7 @@ func (c *conn) close() {
 	c.release()
 }
 
-// conn returns the connection to a node, and only while this run may write.
+// conn returns the connection to a node, and opens it if needed. It returns an error if this run may not write to the target.
 func (cs *connections) conn(ctx context.Context, addr string) (*conn, error) {
 	if err := cs.t.claim.hold(ctx); err != nil {
 		return nil, err
@@ -65,7 +65,8 @@ func (cs *connections) conn(ctx context.Context, addr string) (*conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	// Only now: whoever takes the claim over ends the connections that it finds, and this one is not used if it came too late for that.
+	// The claim is verified after the connection is open: a run that takes it over ends the connections that it finds, and a connection
+	// that is opened too late to be found is not used.
 	if err := cs.t.claim.verify(ctx); err != nil {
 		cs.drop(addr)
 		return nil, err
@@ -80,7 +81,7 @@ func (cs *connections) connect(ctx context.Context, addr string) (*conn, error) 
 	}
 	dc, release := client.Dedicate()
 	c := &conn{addr: addr, dc: dc, release: release, db: -1}
-	c.keep = context.AfterFunc(ctx, dc.Close) // a server that stands still must not hold up who gives up
+	c.keep = context.AfterFunc(ctx, dc.Close) // a server that does not answer must not delay the end of the run
 	if cs.greet != nil {
 		if err := cs.greet(ctx, c); err != nil {
 			c.close()
@@ -91,10 +92,10 @@ func (cs *connections) connect(ctx context.Context, addr string) (*conn, error) 
 	return c, nil
 }
 
-// clientName marks every connection that writes for a migration.
+// clientName returns the name of every connection that writes for a migration.
 func clientName(id string) string { return "surecut-" + id }
 
-// firstLoss returns the first failure that is no reply of the server.
+// firstLoss returns the first error that is not an error reply of the server.
 func firstLoss(res []rueidis.RedisResult) error {
 	for _, r := range res {
 		if err := r.NonRedisError(); err != nil {

@@ -14,8 +14,8 @@ import (
 	"surecut/internal/keyspace"
 )
 
-// A running migration can be asked by other processes of the same user on the same machine, over a unix socket:
-// one JSON object a line each way. A connection holds one frame at most, and releases it when it is closed.
+// controlRequest is a request to a running migration. Other processes of the same user on the same machine send requests over a unix
+// socket: one JSON object a line in each direction. A connection holds at most one frame, which is released when the connection is closed.
 //
 //	{"op":"links"}              -> {"links":[{"Shard":...,"Reads":...,"Slots":[...]}]}
 //	{"op":"applied","link":0}   -> {"applied":{"ReplID":...,"Offset":...}}
@@ -36,22 +36,22 @@ type controlReply struct {
 	Ahead   []aheadKey `json:"ahead,omitempty"`
 }
 
-// aheadKey is a key that ApplyTo returns. Its name may be any bytes, which JSON has as base64 only.
+// aheadKey is a key that ApplyTo returns. Its name may be any bytes, which JSON can hold only as base64.
 type aheadKey struct {
 	DB   int    `json:"db"`
 	Name []byte `json:"name"`
 }
 
-// lagError is ErrLags in the words of the other process.
+// lagError is ErrLags with the message of the other process.
 type lagError string
 
 func (e lagError) Error() string   { return string(e) }
 func (e lagError) Is(t error) bool { return t == ErrLags }
 
-// socketPath lies outside of the state directory, whose path may be longer than a socket's may.
+// socketPath returns the path of the control socket. It is outside of the state directory, whose path may be too long for a socket.
 func socketPath(id string) string { return filepath.Join(os.TempDir(), "surecut-"+id+".sock") }
 
-// Control serves other processes until it is closed.
+// Control serves the requests of other processes until it is closed.
 type Control struct {
 	m      *Migration
 	l      net.Listener
@@ -59,7 +59,7 @@ type Control struct {
 	wg     sync.WaitGroup
 }
 
-// Listen lets other processes of this machine see and freeze the links.
+// Listen begins to serve the requests of other processes of this machine.
 func (m *Migration) Listen() (*Control, error) {
 	path := socketPath(m.state.ID)
 	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
@@ -93,7 +93,7 @@ func (m *Migration) Listen() (*Control, error) {
 	return c, nil
 }
 
-// Close ends the service and releases what is frozen.
+// Close ends the service and releases its frames.
 func (c *Control) Close() {
 	c.cancel()
 	c.l.Close()
@@ -153,7 +153,7 @@ func (c *Control) serve(ctx context.Context, conn net.Conn) {
 	}
 }
 
-// Attached is a migration of another process of this machine.
+// Attached is a migration that runs in another process of this machine.
 type Attached struct {
 	path  string
 	links []LinkInfo
@@ -161,7 +161,7 @@ type Attached struct {
 	source, target endpoint.Identity
 }
 
-// ErrNotRunning says that no process serves the migration of a state directory.
+// ErrNotRunning says that no process runs the migration of a state directory, or that it cannot be reached.
 var ErrNotRunning = errors.New("no migration is running with this state directory")
 
 // Attach finds the migration that runs with a state directory.
@@ -184,13 +184,13 @@ func Attach(stateDir string) (*Attached, error) {
 	return a, nil
 }
 
-// Servers names the servers that the migration reads and writes, as they were when it was last started.
+// Servers returns the servers that the migration reads and writes, as they were when it was last started.
 func (a *Attached) Servers() (source, target endpoint.Identity) { return a.source, a.target }
 
-// LinkInfos is that of the Migration.
+// LinkInfos returns what Migration.LinkInfos returned when Attach was called.
 func (a *Attached) LinkInfos() []LinkInfo { return a.links }
 
-// Applied is that of the Migration.
+// Applied does what Migration.Applied does.
 func (a *Attached) Applied(ctx context.Context, link int) (Applied, error) {
 	f, err := a.open(ctx)
 	if err != nil {
@@ -207,7 +207,7 @@ func (a *Attached) Applied(ctx context.Context, link int) (Applied, error) {
 	return *reply.Applied, nil
 }
 
-// Freeze is that of the Migration.
+// Freeze does what Migration.Freeze does.
 func (a *Attached) Freeze(ctx context.Context, link int) (*RemoteFrame, error) {
 	f, err := a.open(ctx)
 	if err != nil {
@@ -254,7 +254,7 @@ func (f *RemoteFrame) ask(ctx context.Context, q controlRequest) (controlReply, 
 	return reply, nil
 }
 
-// ApplyTo is that of Frame.
+// ApplyTo does what Frame.ApplyTo does.
 func (f *RemoteFrame) ApplyTo(ctx context.Context, offset int64) (ahead []keyspace.Key, err error) {
 	reply, err := f.ask(ctx, controlRequest{Op: "apply", Offset: offset})
 	for _, k := range reply.Ahead {
@@ -263,5 +263,5 @@ func (f *RemoteFrame) ApplyTo(ctx context.Context, offset int64) (ahead []keyspa
 	return ahead, err
 }
 
-// Release is that of Frame.
+// Release does what Frame.Release does.
 func (f *RemoteFrame) Release() { f.conn.Close() }

@@ -22,23 +22,24 @@ import (
 // sourceReader reads keys on the node that the link receives from, at known offsets.
 type sourceReader struct {
 	d        *endpoint.Deployment
-	node     func() string // its address; another one after a failover
+	node     func() string // returns the address of the node, which changes with a failover
 	retryFor time.Duration
-	filter   *keyspace.Filter // keys come with the target's names
+	filter   *keyspace.Filter // knows the source's name of a key
 }
 
-// copied is one key as the source held it at an offset. Payload is "" where the key is absent.
+// copied is one key as the source held it at an offset.
 type copied struct {
 	key      keyspace.Key
-	payload  string // as DUMP gives it
+	payload  string // as DUMP returned it; "" where the key is absent, or its value was not asked for
 	expireAt int64  // Unix ms; 0: never
 	present  bool
-	offset   int64 // the key was read as of it
+	offset   int64 // replication offset at which the key was read
 }
 
-// read gives keys, each as of an offset, in the order of the offsets: MULTI, TIME, reads, what tells the offset, EXEC. A cluster refuses a transaction over several slots, so each slot gets one of its own.
-// Without values only presence and expiry are read. A source that is lost, or stands before the offset least, is tried
-// again for a while: it may have failed over.
+// read reads keys from the source and returns them in the order of the offsets as of which they were read. It reads them in a transaction
+// that also asks for the offset; a cluster refuses transactions over several slots, so there each slot has one of its own. Without values,
+// only presence and expiry are read. A source that is lost, or stands before the offset least, is tried again for a while: it may have
+// failed over.
 func (s *sourceReader) read(ctx context.Context, keys []keyspace.Key, values bool, least int64) (out []copied, err error) {
 	again, err := sourceRetry(s.retryFor).Do(ctx, func() (again, err error) {
 		out, err = s.readOnce(ctx, s.node(), keys, values)
@@ -53,7 +54,7 @@ func (s *sourceReader) read(ctx context.Context, keys []keyspace.Key, values boo
 	return out, cmp.Or(again, err)
 }
 
-// sourceRetry is how often a source is asked again that may answer soon.
+// sourceRetry is the policy for asking a source again that may answer soon.
 func sourceRetry(patience time.Duration) retry.Policy {
 	return retry.Policy{First: 100 * time.Millisecond, Most: 100 * time.Millisecond, For: patience}
 }
@@ -94,7 +95,7 @@ func (s *sourceReader) readOnce(ctx context.Context, addr string, keys []keyspac
 	return out, nil
 }
 
-// position returns the replication offset where the node stands.
+// position returns the replication offset at which the node stands.
 func (s *sourceReader) position(ctx context.Context) (int64, error) {
 	addr := s.node()
 	facts, err := s.d.Server(ctx, addr)
@@ -112,7 +113,7 @@ func (s *sourceReader) position(ctx context.Context) (int64, error) {
 	return endpoint.ParseOffset(m)
 }
 
-// groups puts keys together that one transaction may read.
+// groups splits keys into groups that one transaction may read: on a cluster one group for each slot, elsewhere a single one.
 func (s *sourceReader) groups(keys []keyspace.Key) [][]keyspace.Key {
 	if s.d.Kind() != endpoint.Cluster {
 		return [][]keyspace.Key{keys}
@@ -132,13 +133,13 @@ func (s *sourceReader) groups(keys []keyspace.Key) [][]keyspace.Key {
 	return groups
 }
 
-// appendRead appends one transaction; its EXEC is the last command but one. The time and what is counted from it come first:
-// DUMP of large values takes a while, in which the server's clock goes on, while that of PTTL may not (7.0).
+// appendRead appends the transaction that reads one group; its EXEC is the last command but one. TIME and PTTL, which counts from it, come
+// before the values: DUMP of large values takes a while, in which the clock of TIME goes on, while that of PTTL stands still since 7.0.
 func (s *sourceReader) appendRead(cmds []rueidis.Completed, b builder, keys []keyspace.Key, values bool, offset []string) []rueidis.Completed {
 	add := func(args ...string) { cmds = append(cmds, arbitrary(b, args...)) }
 	add("MULTI")
 	add("TIME")
-	read := "TYPE" // a source counts EXISTS, which could then be the application's, of several keys
+	read := "TYPE" // not EXISTS: the source counts calls, and preflight would take those for the application's, of several keys
 	if values {
 		read = "DUMP"
 	}
@@ -158,7 +159,7 @@ func (s *sourceReader) appendRead(cmds []rueidis.Completed, b builder, keys []ke
 	return cmds
 }
 
-// firstRefusal says more than the EXECABORT that follows from it.
+// firstRefusal returns the first error reply, which says more than the EXECABORT that follows from it; exec if there is none.
 func firstRefusal(res []rueidis.RedisResult, exec error) error {
 	for _, r := range res {
 		if e := r.Error(); e != nil {
@@ -218,10 +219,10 @@ func parseRead(addr string, keys []keyspace.Key, replies []rueidis.RedisMessage,
 	return out, nil
 }
 
-// copyKeys makes the target hold keys as the source holds them now, in place of what the stream says about them up to
-// end. The lanes stand at that point; the source is read there or later, and commands in between no longer apply
-// to these keys. The target remembers that in the transaction that writes the copies. lost are the keys that the target
-// cannot be given; they are reported, and absent there.
+// copyKeys copies keys from the source to the target, in place of applying the commands to them that the stream holds up to the offset end.
+// While the lanes of the keys stand still, it reads the source at end or later. Commands up to the offset of the copy are then not
+// applied to these keys: the transaction that writes the copies writes this offset as the fence of each key. lost are the keys that the
+// target cannot hold; they are reported, and are absent from the target.
 func (d *dispatcher) copyKeys(ctx context.Context, keys []keyspace.Key, end int64) (lost []keyspace.Key, err error) {
 	if len(keys) == 0 {
 		return nil, nil
@@ -235,7 +236,7 @@ func (d *dispatcher) copyKeys(ctx context.Context, keys []keyspace.Key, end int6
 		if err != nil {
 			return err
 		}
-		if err := d.l.reserve(got[len(got)-1].offset); err != nil { // a restart must not apply what the copies hold already
+		if err := d.l.reserve(got[len(got)-1].offset); err != nil { // a restart must not apply commands whose effect the copies already have
 			return err
 		}
 		var txs []*transaction
@@ -262,8 +263,8 @@ func (d *dispatcher) copyKeys(ctx context.Context, keys []keyspace.Key, end int6
 	return lost, err
 }
 
-// copyTransactions writes all copies of one unit at once: its checkpoint then speaks for all of them. What the
-// target has no encoding for (lost) is deleted there.
+// copyTransactions returns the transactions that write copies. All copies of one unit are in one transaction, so that its checkpoint covers
+// all of them. A key that the target has no encoding for is lost, and deleted there.
 func (d *dispatcher) copyTransactions(got []copied, end int64) (txs []*transaction, lost []keyspace.Key, err error) {
 	t := d.l.m.target
 	byUnit := map[unit]*transaction{}
@@ -311,7 +312,7 @@ func (d *dispatcher) copyTransactions(got []copied, end int64) (txs []*transacti
 	return txs, lost, nil
 }
 
-// restoreArgs is RESTORE with an absolute expiry (ABSTTL since 5.0); older targets get PEXPIREAT behind it.
+// restoreArgs returns a RESTORE with an absolute expiry (ABSTTL, since 5.0). For older targets it is without expiry, and PEXPIREAT follows.
 func restoreArgs(dialect *command.Dialect, key, payload string, expireAt int64) []string {
 	if !dialect.Has(command.AbsTTL) {
 		return []string{"RESTORE", key, "0", payload}
@@ -319,7 +320,7 @@ func restoreArgs(dialect *command.Dialect, key, payload string, expireAt int64) 
 	return []string{"RESTORE", key, strconv.FormatInt(expireAt, 10), payload, "ABSTTL"}
 }
 
-// lostWith says whether nothing can be copied in place of a call that the target refused, and why.
+// lostWith says whether nothing can be copied in place of a call that failed, and why.
 func (d *dispatcher) lostWith(f failure) (why string, lost bool) {
 	why = d.l.cannotCopy()
 	switch {
@@ -333,11 +334,11 @@ func (d *dispatcher) lostWith(f failure) (why string, lost bool) {
 	return "", false
 }
 
-// settleDoubts copies the keys of calls that the target refused.
+// settleDoubts copies the keys of calls that failed, and counts their commands as repaired instead of applied.
 func (d *dispatcher) settleDoubts(ctx context.Context, doubts []failure) error {
 	var keys []keyspace.Key
 	seen := map[keyspace.Key]bool{}
-	commands := map[keyspace.Key]int64{} // that stand behind the copy of a key
+	commands := map[keyspace.Key]int64{} // number of commands that the copy of a key stands for
 	for _, f := range doubts {
 		name := ""
 		if len(f.call.args) > 0 {
@@ -353,7 +354,7 @@ func (d *dispatcher) settleDoubts(ctx context.Context, doubts []failure) error {
 			d.l.ledger.note(f.call.key.DB, "", name, "the target does not know the script, and its text has not been seen: its declared keys were copied, keys that it does not declare were not")
 		}
 		level, reply := slog.LevelWarn, f.reply
-		if errors.Is(reply, errExpired) || errors.Is(reply, errKeyGone) || errors.Is(reply, errInterrupted) { // nothing is wrong
+		if errors.Is(reply, errExpired) || errors.Is(reply, errKeyGone) || errors.Is(reply, errInterrupted) { // to be expected, not a refusal
 			level = slog.LevelDebug
 		}
 		d.l.log.Log(ctx, level, "a command was refused by the target; its keys are copied instead", "command", name,

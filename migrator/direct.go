@@ -12,8 +12,8 @@ import (
 	"surecut/internal/retry"
 )
 
-// openDirect prepares for writing to each node of the target by itself. A proxy that stands for all nodes of a cluster is one such node: it
-// passes transactions on, and may change the server behind a connection.
+// openDirect prepares for writing to each node of the target directly. A proxy that stands for a whole cluster (Spec().Proxy) counts as one
+// node: it passes transactions on, but may change the server behind a connection.
 func (t *target) openDirect(ctx context.Context, source *endpoint.Deployment) error {
 	shown := t.d.Spec().Proxy == ""
 	t.way, t.can = nodeByNode{t}, abilities{transactions: true, processes: shown, placement: shown, nodes: true, messages: true}
@@ -39,7 +39,7 @@ func (t *target) openDirect(ctx context.Context, source *endpoint.Deployment) er
 	return err
 }
 
-// nodeByNode is the way to the nodes of a target that are written directly.
+// nodeByNode is the way to a target whose nodes are written directly.
 type nodeByNode struct{ t *target }
 
 func (n nodeByNode) primaryOf(slot uint16) (endpoint.Node, bool) { return n.t.d.PrimaryOf(slot) }
@@ -50,14 +50,14 @@ func (n nodeByNode) newWriter(link string, acknowledged func(unit) int64) writer
 	return newDirect(n.t, link, acknowledged)
 }
 
-// direct writes to each node of the target by itself. What belongs together goes in a transaction, with the checkpoint of its units: so it
-// is applied exactly once.
+// direct writes to each node of the target by itself. It sends calls in transactions that also write the checkpoints of their units, so
+// that each is applied exactly once.
 type direct struct {
 	*connections
-	link         string // its name
-	acknowledged func(unit) int64
-	lost         map[string][]*conn // by address: the server may not know yet that they are closed
-	seen         map[unit]*conn     // connection on which the target was last seen to hold a unit's checkpoint
+	link         string             // the link's name
+	acknowledged func(unit) int64   // returns the furthest checkpoint of a unit that the target has acknowledged
+	lost         map[string][]*conn // by address: dropped connections, of whose end the server may not know yet
+	seen         map[unit]*conn     // connection on which the target was last seen to hold the checkpoint of a unit
 	args         []string           // reused
 }
 
@@ -73,7 +73,7 @@ func newDirect(t *target, link string, acknowledged func(unit) int64) *direct {
 	return w
 }
 
-// introduce names a new connection, so that whoever finds it left behind can end it.
+// introduce names a new connection, so that a later run can find and end it, and silences the connections that were dropped before.
 func (w *direct) introduce(ctx context.Context, c *conn) error {
 	res := c.dc.DoMulti(ctx, arbitrary(c.dc, "CLIENT", "SETNAME", clientName(w.t.id)), arbitrary(c.dc, "CLIENT", "ID"), arbitrary(c.dc, "INFO", "server"))
 	if err := firstLoss(res); err != nil {
@@ -89,10 +89,11 @@ func (w *direct) introduce(ctx context.Context, c *conn) error {
 	return w.silence(ctx, c)
 }
 
-// silence makes sure that the server runs nothing more of what it was sent on connections that were dropped: their bytes
-// may still wait in its buffers. Another process under the address has no such buffers, and other clients by these IDs.
+// silence makes sure that the server runs no more commands from connections that were dropped: their bytes may still wait in its buffers.
+// It kills them by their client IDs, unless another process has taken over the address: that one has no such buffers, and may have given
+// the same IDs to other clients.
 //
-// Behind a proxy nobody can be told: so much is waited as such bytes may take.
+// Behind a proxy connections cannot be killed, so silence waits for as long as such bytes may be on their way.
 func (w *direct) silence(ctx context.Context, c *conn) error {
 	if !w.t.can.processes && len(w.lost[c.addr]) > 0 {
 		if err := retry.Pause(ctx, proxyGrace); err != nil {
@@ -117,7 +118,7 @@ func (w *direct) silence(ctx context.Context, c *conn) error {
 	return nil
 }
 
-// drop closes a connection for good, and remembers it until the server is known to have noticed.
+// drop closes a connection for good. The next connection to the node silences it.
 func (w *direct) drop(addr string) {
 	if c := w.open[addr]; c != nil {
 		w.lost[addr] = append(w.lost[addr], c)
@@ -125,7 +126,7 @@ func (w *direct) drop(addr string) {
 	w.connections.drop(addr)
 }
 
-// commit applies transactions, each exactly once, in their order as far as they share a unit.
+// commit applies transactions, each exactly once.
 func (w *direct) commit(ctx context.Context, txs []*transaction) error {
 	if err := w.t.takeFor(ctx, txs); err != nil {
 		return err
@@ -137,7 +138,7 @@ func (w *direct) commit(ctx context.Context, txs []*transaction) error {
 	})
 }
 
-// attempt sends all transactions once, node by node, and gives those that were not applied.
+// attempt sends all transactions once, node by node, and returns those that were not applied, or not known to be.
 func (w *direct) attempt(ctx context.Context, txs []*transaction) (left []*transaction, again, err error) {
 	byNode := map[string][]*transaction{}
 	var order []string
@@ -163,8 +164,8 @@ func (w *direct) attempt(ctx context.Context, txs []*transaction) (left []*trans
 	return left, again, nil
 }
 
-// attemptNode sends the transactions of one node in one pipeline. They share no unit, so that one which must
-// be tried again is overtaken by nothing that it precedes.
+// attemptNode sends the transactions of one node in one pipeline. No two of them share a unit, so that their order does not matter if some
+// must be sent again.
 func (w *direct) attemptNode(ctx context.Context, addr string, txs []*transaction) (left []*transaction, again, err error) {
 	c, err := w.conn(ctx, addr)
 	if err != nil {
@@ -185,7 +186,7 @@ func (w *direct) attemptNode(ctx context.Context, addr string, txs []*transactio
 		w.encode(p, x)
 		ends[i] = p.sent
 	}
-	if err := w.t.claim.hold(ctx); err != nil { // the target may have been waited for meanwhile
+	if err := w.t.claim.hold(ctx); err != nil { // waiting for the target may have taken longer than the claim lasts
 		p.forget()
 		return txs, err, ctx.Err()
 	}
@@ -215,8 +216,9 @@ func (w *direct) attemptNode(ctx context.Context, addr string, txs []*transactio
 	return left, again, ctx.Err()
 }
 
-// dropApplied asks the target which of the transactions that a broken connection left in doubt it had applied. Of
-// every unit it asks once on each connection whether the target still holds what it has acknowledged.
+// dropApplied returns the transactions that are still to be applied. It asks the target for the checkpoints of those that a broken
+// connection left in doubt. It also checks, once for each unit on each connection, that the target still holds the checkpoint that it has
+// acknowledged, and returns errRegressed if not.
 func (w *direct) dropApplied(ctx context.Context, c *conn, txs []*transaction) ([]*transaction, error) {
 	var open []*transaction
 	for i, x := range txs {
@@ -234,15 +236,15 @@ func (w *direct) dropApplied(ctx context.Context, c *conn, txs []*transaction) (
 				return nil, fmt.Errorf("checkpoint %d stands at offset %d, not %d: %w", u, offset, acknowledged, errRegressed)
 			}
 			w.seen[u] = c
-			// where the checkpoint had come as far before, it says nothing of x; but then x is a copy, or what the source said
-			// of held keys, and may be sent twice
+			// If the checkpoint had reached x.end before, it does not tell whether x was applied. Such an x copies keys, or releases
+			// held ones, and may be sent twice.
 			applied = applied || x.doubt && x.end > acknowledged && offset >= x.end
 		}
 		if x.doubt = false; !applied {
 			open = append(open, x)
 			continue
 		}
-		for _, c := range x.calls { // nobody has seen what they said of keys that the target may lack
+		for _, c := range x.calls { // the lost replies might have shown that the target lacks keys
 			if c.renew != 0 || c.asked > 0 {
 				x.failed = append(x.failed, failure{c, errUnseen})
 			}
@@ -251,7 +253,7 @@ func (w *direct) dropApplied(ctx context.Context, c *conn, txs []*transaction) (
 	return open, nil
 }
 
-// encode appends the commands of one transaction, SELECTs where they are needed.
+// encode queues the commands of one transaction, with SELECT where the database changes.
 func (w *direct) encode(p *pipe, x *transaction) {
 	selectDB := func(db int) {
 		if p.db != db {
@@ -300,8 +302,9 @@ func (w *direct) encode(p *pipe, x *transaction) {
 	x.sent = time.Now()
 }
 
-// addCheckpoint queues the commands that write the checkpoint of a unit. The reply to the first one says how many of its fields are new: all
-// of them, where the checkpoint was not there. HSET takes several fields since 4.0.
+// addCheckpoint queues the commands that write the checkpoint of a unit, and returns how many fields the first of them writes. The reply
+// to that one says how many of the fields are new: if all are, the checkpoint did not exist. HSET takes several fields since 4.0; older
+// targets get HSET with one field, and HMSET with the others.
 func (w *direct) addCheckpoint(p *pipe, x *transaction, u unit) (fields int64) {
 	key := w.t.checkpointKey(w.link, u)
 	args := append(w.args[:0], "HSET", key, fieldOffset, strconv.FormatInt(x.end, 10))
@@ -311,7 +314,7 @@ func (w *direct) addCheckpoint(p *pipe, x *transaction, u unit) (fields int64) {
 	}
 	args = append(args, fieldBefore, strconv.FormatInt(w.acknowledged(u), 10))
 	for k, offset := range x.fence {
-		if w.t.unitOf(w.t.slot(k.Name)) == u { // where it is forgotten as well
+		if w.t.unitOf(w.t.slot(k.Name)) == u { // pruneFences has the fence deleted at the same unit
 			args = append(args, fenceField(k), strconv.FormatInt(offset, 10))
 		}
 	}
@@ -323,8 +326,8 @@ func (w *direct) addCheckpoint(p *pipe, x *transaction, u unit) (fields int64) {
 	return int64(len(args)-2) / 2
 }
 
-// settle reads the replies of one transaction. again says why it was not applied and may be sent once more;
-// x.doubt is set where the connection broke and nobody knows.
+// settle reads the replies of one transaction. again says why the transaction is to be sent once more. Where the connection broke before
+// all replies had come, settle sets x.doubt.
 func (w *direct) settle(x *transaction, res []answer) (again, err error) {
 	for i := range res {
 		if res[i].kind == answerNone {
@@ -334,7 +337,7 @@ func (w *direct) settle(x *transaction, res []answer) (again, err error) {
 	}
 	exec := res[len(res)-1]
 	switch {
-	case exec.kind == answerNil && !w.t.can.processes: // what it watched has changed, or the proxy has changed servers
+	case exec.kind == answerNil && !w.t.can.processes: // the watched checkpoint has changed, or the proxy has changed the server
 		return errors.New("a transaction was not run"), nil
 	case exec.kind == answerNil:
 		return x.refused(res, errors.New("EXEC ran nothing"))
@@ -347,7 +350,7 @@ func (w *direct) settle(x *transaction, res []answer) (again, err error) {
 			return nil, fmt.Errorf("checkpoint %d is gone: %w", u.unit, errRegressed)
 		}
 	}
-	late := time.Since(x.sent).Milliseconds() > expiryAhead/2 // what has expired meanwhile was not asked for
+	late := time.Since(x.sent).Milliseconds() > expiryAhead/2 // no EXISTS asked for keys that have expired since the transaction was sent
 	for i := range x.calls {
 		c := &x.calls[i]
 		why := errExpired

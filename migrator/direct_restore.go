@@ -13,7 +13,7 @@ import (
 	"surecut/internal/keyspace"
 )
 
-// restore writes one batch; keys whose slot has moved, or whose connection broke, are tried again.
+// restore writes one batch. Keys whose slot has moved, or whose connection broke, are tried again.
 func (w *direct) restore(ctx context.Context, b *batch, settle func(k *loadKey, refused *refusedError) error) error {
 	if err := w.t.take(ctx, len(b.payload), len(b.keys)); err != nil {
 		return err
@@ -38,7 +38,7 @@ func (w *direct) restore(ctx context.Context, b *batch, settle func(k *loadKey, 
 	})
 }
 
-// spread sorts keys by node. Before the first attempt they are all of one, afterwards slots may have moved.
+// spread groups keys by node. At the first attempt all belong to the batch's node; later, slots may have moved.
 func (w *direct) spread(addr string, keys []loadKey) (map[string][]loadKey, error) {
 	if keys[0].attempts == 0 {
 		return map[string][]loadKey{addr: keys}, nil
@@ -54,7 +54,7 @@ func (w *direct) spread(addr string, keys []loadKey) (map[string][]loadKey, erro
 	return byNode, nil
 }
 
-// restoreOn sends values to one node. left are those that are to be sent again.
+// restoreOn sends values to one node. left are the keys that are to be sent again.
 func (w *direct) restoreOn(ctx context.Context, addr string, b *batch, keys []loadKey, settle func(k *loadKey, refused *refusedError) error) (left []loadKey, again, err error) {
 	for i := range keys {
 		keys[i].attempts++
@@ -75,7 +75,7 @@ func (w *direct) restoreOn(ctx context.Context, addr string, b *batch, keys []lo
 			}
 		}
 		if reply == nil && !k.restored && k.expireAt > 0 && !w.t.dialect.Has(command.AbsTTL) {
-			k.restored = true // a key that stays as the target had it must not get the expiry
+			k.restored = true // the exact expiry follows only now, so that a key which the target kept as it was does not get it
 			dated = append(dated, *k)
 			continue
 		}
@@ -100,7 +100,7 @@ func (w *direct) restoreOn(ctx context.Context, addr string, b *batch, keys []lo
 	return left, again, ctx.Err()
 }
 
-// queueValues queues the commands that write values, and returns the places of those whose replies say how that went.
+// queueValues queues the commands that write values, and returns for each key the index of the reply that tells the outcome.
 func (w *direct) queueValues(p *pipe, b *batch, keys []loadKey) []int {
 	at := make([]int, len(keys))
 	args := w.args
@@ -121,7 +121,7 @@ func (w *direct) queueValues(p *pipe, b *batch, keys []loadKey) []int {
 		args = w.t.restoreArgs(args[:0], k, b.over, view(b.value(k)))
 		at[i] = p.add(args...)
 	}
-	clear(args) // or they would keep the batch
+	clear(args) // else they would keep the batch in memory
 	w.args = args[:0]
 	return at
 }
@@ -133,7 +133,7 @@ func (t *target) restoreArgs(args []string, k *loadKey, over overwrite, payload 
 		args = append(args, "REPLACE")
 	}
 	if !t.dialect.Has(command.AbsTTL) {
-		if k.expireAt > 0 { // until the exact one follows
+		if k.expireAt > 0 { // for now; the exact expiry follows
 			args[2] = strconv.FormatInt(max(k.expireAt-time.Now().UnixMilli(), 1), 10)
 		}
 		return args
@@ -151,8 +151,8 @@ func (t *target) restoreArgs(args []string, k *loadKey, over overwrite, payload 
 	return args
 }
 
-// rebuild writes a value by commands in bounded chunks: under a temporary key of the same slot, which then takes
-// the key's name, so that nobody sees half a value.
+// rebuild writes a value by commands in bounded chunks. It builds the value under a temporary key of the same slot, which is then renamed,
+// so that no client sees half a value.
 func (w *direct) rebuild(ctx context.Context, k loadKey, over overwrite, walk func(keyspace.Visitor) error) (lost []string, err error) {
 	addr, err := w.t.addrOf(k.name)
 	if err != nil {
@@ -177,7 +177,7 @@ func (w *direct) rebuild(ctx context.Context, k loadKey, over overwrite, walk fu
 	return lost, err
 }
 
-// build writes a value under a temporary key. Its error is errGone where nothing is left of the value.
+// build writes a value under a temporary key. It returns errGone if nothing is left of the value.
 func (w *direct) build(ctx context.Context, c *conn, temp string, k loadKey, walk func(keyspace.Visitor) error) (lost []string, err error) {
 	out := &chunks{ctx: ctx, t: w.t, c: c}
 	if !w.t.cluster && c.db != k.db {
@@ -198,13 +198,13 @@ func (w *direct) build(ctx context.Context, c *conn, temp string, k loadKey, wal
 		return b.Lost, err
 	}
 	built, err := c.dc.Do(ctx, arbitrary(c.dc, "EXISTS", temp)).AsInt64()
-	if err == nil && built == 0 { // the key, or every field of it, has expired meanwhile
+	if err == nil && built == 0 { // the key, or every field of the hash, has expired meanwhile
 		return nil, errGone
 	}
 	return b.Lost, err
 }
 
-// copies returns arguments that outlive those of a rebuild.
+// copies returns copies of arguments, which a rebuild reuses.
 func copies(args [][]byte) []string {
 	out := make([]string, len(args))
 	for i, a := range args {
@@ -224,7 +224,7 @@ func rename(ctx context.Context, c *conn, temp, name string, over bool) error {
 	return err
 }
 
-// chunks pipelines commands of one connection in bounded portions; the first refusal ends it.
+// chunks sends commands over one connection in pipelines of bounded size. The first refusal ends it.
 type chunks struct {
 	ctx   context.Context
 	t     *target
@@ -261,7 +261,7 @@ func (o *chunks) flush() error {
 	return nil
 }
 
-// remove deletes keys, which are different ones, and what was built for them.
+// remove deletes keys, none of which occurs twice, and their temporary keys.
 func (w *direct) remove(ctx context.Context, keys []keyspace.Key) error {
 	byNode := map[string][]keyspace.Key{}
 	for _, k := range keys {
@@ -294,7 +294,7 @@ func (w *direct) removeFrom(ctx context.Context, addr string, keys []keyspace.Ke
 	}
 	for _, r := range c.dc.DoMulti(ctx, w.out...) {
 		if err := r.Error(); err != nil {
-			w.drop(addr) // its database is not known
+			w.drop(addr) // which database is selected in it is not known
 			return fmt.Errorf("target %s: %w", addr, err)
 		}
 	}

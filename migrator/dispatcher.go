@@ -11,34 +11,34 @@ import (
 	"surecut/internal/keyspace"
 )
 
-// dispatcher hands the commands of the stream to the lanes of their keys. All that has to happen between two
-// commands happens here, so that one goroutine decides on the order of everything.
+// dispatcher hands the commands of the stream to the lanes of their keys. It also does all that has to happen between two commands,
+// so that one goroutine decides on the order of everything.
 type dispatcher struct {
 	l         *link
 	lanes     []*lane
 	stretches <-chan stretch
-	open      stretch // the one that is being dispatched
-	at        int     // of its groups, the next one
+	open      stretch // the stretch that is being dispatched
+	at        int     // index of the next group of open
 
-	resumed    map[unit]int64         // units that were ahead of the checkpoint when the run began
-	resumedEnd int64                  // the furthest of them
-	witnessed  map[unit]int64         // how far each unit had come before the last transaction of an earlier run
-	fences     map[keyspace.Key]int64 // keys, as the source names them, that were copied as of a later offset
-	fenceEnd   int64                  // the lowest offset among them, or lower
-	touched    map[uint64]struct{}    // hashes of keys that the target was asked for, and that do not expire
-	suspects   map[uint64]struct{}    // hashes of keys on the list of the same name
-	injections []injection
-	lacks      map[keyspace.Key]bool // keys that were reported since the target has no type for them
-	quiet      int64                 // from here to what is dispatched the source has sent nothing that changes data
+	resumed    map[unit]int64         // offsets of the units that were ahead of the link's checkpoint when the run began
+	resumedEnd int64                  // the highest offset in resumed; 0: every unit has been passed
+	witnessed  map[unit]int64         // offset of each unit before the last transaction of an earlier run
+	fences     map[keyspace.Key]int64 // keys, as scope names them, that were copied as of an offset ahead of what is dispatched
+	fenceEnd   int64                  // no fence is below this offset
+	touched    map[uint64]struct{}    // hashes of keys whose first change since the source was lost has come; see ask
+	suspects   map[uint64]struct{}    // hashes of keys that were added to doubts.later
+	injections []injection            // in the order of their offsets
+	lacks      map[keyspace.Key]bool  // keys that were reported because the target does not have their type
+	quiet      int64                  // between this offset and what is dispatched, the source has sent nothing that changes data
 
 	freezes chan *Frame
-	over    chan struct{} // closed when it has ended
-	wake    chan struct{} // there are doubts
+	over    chan struct{} // closed when the dispatcher has ended
+	wake    chan struct{} // says that there are doubts to settle
 
-	doubtEnd int64 // through a proxy: up to here an earlier run may have applied commands
+	doubtEnd int64 // through a proxy: the offset up to which an earlier run may have applied commands
 
-	done  mark      // everything up to here is with the lanes, or waits for handOver
-	ready [][]*item // by lane: what waits for handOver
+	done  mark      // everything up to here is with the lanes or in ready; zero after handOver
+	ready [][]*item // by lane: items that wait for handOver
 
 	items   slab[item]
 	calls   slab[call]
@@ -53,19 +53,20 @@ type dispatcher struct {
 	keys    []int
 }
 
-// injection is what the source said of held keys at an offset: it is applied exactly after the command that ends there.
+// injection is what the source said of held keys at an offset. It is applied between the command that ends there and the next one.
 type injection struct {
 	at   int64
 	keys []copied
 }
 
-// piece is one call with the slot that decides on its lane.
+// piece is one call with the slot that decides on its lane. A piece without a call brings the lane of its slot to the meeting, and moves
+// the checkpoint of the slot.
 type piece struct {
 	slot     uint16
 	call     call
 	end      int64
 	commands int64
-	all      bool // touches keys that nobody can name: every lane meets
+	all      bool // the call may touch keys that it does not name, so that all lanes meet for it
 }
 
 func newDispatcher(l *link, lanes []*lane, stretches <-chan stretch, cp *checkpoint) *dispatcher {
@@ -86,7 +87,7 @@ func newDispatcher(l *link, lanes []*lane, stretches <-chan stretch, cp *checkpo
 	return d
 }
 
-// groupsBetweenChores is how many groups are dispatched before other things have their turn: the target may be slow.
+// groupsBetweenChores is how many groups are dispatched before chores and frames have their turn: with a slow target that takes a while.
 const groupsBetweenChores = 64
 
 // run dispatches until the stream ends, and returns once the lanes have applied all of it.
@@ -122,7 +123,7 @@ func (d *dispatcher) run(ctx context.Context) error {
 	return d.finish(ctx)
 }
 
-// await returns when there are groups to dispatch, or something else to do first; false at the end of the stream.
+// await returns when there are groups to dispatch, or something else to do first. more is false at the end of the stream.
 func (d *dispatcher) await(ctx context.Context, tick <-chan time.Time) (more bool, err error) {
 	if d.pending() {
 		select {
@@ -146,10 +147,10 @@ func (d *dispatcher) await(ctx context.Context, tick <-chan time.Time) (more boo
 	return true, nil
 }
 
-// pending says whether groups were received that are not dispatched.
+// pending says whether the open stretch has groups that are not dispatched.
 func (d *dispatcher) pending() bool { return d.at < len(d.open.groups) }
 
-// take returns the next group of those that are pending. Its stretch makes room for others with the last one.
+// take returns the next pending group. With the last group of a stretch, it gives the stretch's room back to the parser.
 func (d *dispatcher) take() group {
 	g := d.open.groups[d.at]
 	if d.at++; !d.pending() {
@@ -159,7 +160,7 @@ func (d *dispatcher) take() group {
 	return g
 }
 
-// step dispatches one group. Its commands are with the lanes, and count as dispatched, once handOver was called.
+// step dispatches one group. Its commands reach the lanes, and count as dispatched, with the next handOver.
 func (d *dispatcher) step(ctx context.Context, g group) error {
 	if err := d.l.reserve(g.end); err != nil {
 		return err
@@ -196,11 +197,11 @@ func (d *dispatcher) step(ctx context.Context, g group) error {
 		d.quiet = g.commands[n-1].end
 	}
 	d.prune(g.end)
-	clear(d.pieces) // they would keep its values in memory
+	clear(d.pieces) // else they would keep the values of the group in memory
 	return nil
 }
 
-// handOver gives the lanes what waits for them, and counts it as dispatched.
+// handOver pushes the items in ready to their lanes, and counts them as dispatched.
 func (d *dispatcher) handOver(ctx context.Context) error {
 	for i, items := range d.ready {
 		if len(items) == 0 {
@@ -219,7 +220,8 @@ func (d *dispatcher) handOver(ctx context.Context) error {
 	return nil
 }
 
-// send queues pieces for their lanes, what belongs together as one item.
+// send queues the pieces of one group for their lanes. On a standalone target they make one item, for which the lanes meet where there are
+// several; on a cluster they make one item for each slot.
 func (d *dispatcher) send(ctx context.Context, g group, pieces []piece) error {
 	if len(pieces) == 0 {
 		return nil
@@ -238,10 +240,10 @@ func (d *dispatcher) send(ctx context.Context, g group, pieces []piece) error {
 	return d.pushAll(ctx, it)
 }
 
-// queue has an item wait for handOver.
+// queue adds an item to those that wait for handOver.
 func (d *dispatcher) queue(n *lane, it *item) { d.ready[n.id] = append(d.ready[n.id], it) }
 
-// sendBySlot makes one item of the pieces of each slot: a cluster's transaction lives in one slot.
+// sendBySlot makes one item of the pieces of each slot: a transaction of a cluster is confined to one slot.
 func (d *dispatcher) sendBySlot(g group, pieces []piece) {
 	for len(pieces) > 0 {
 		slot := pieces[0].slot
@@ -262,7 +264,7 @@ func (d *dispatcher) sendBySlot(g group, pieces []piece) {
 	}
 }
 
-// item puts together the pieces that a lane applies in one go. Those without a command only make its checkpoint speak for a slot.
+// item makes one item of pieces. Pieces without a call add no call to it.
 func (d *dispatcher) item(g group, pieces []piece) *item {
 	it := &d.items.take(1, slabCalls)[0]
 	*it = item{start: g.start, startDB: g.startDB, received: g.received, slot: pieces[0].slot}
@@ -313,7 +315,7 @@ func (d *dispatcher) lanesOf(pieces []piece) []*lane {
 	return lanes
 }
 
-// pushAll hands an item over to all lanes that meet for it, behind what waits for them.
+// pushAll pushes an item to all lanes that meet for it, after the items in ready.
 func (d *dispatcher) pushAll(ctx context.Context, it *item) error {
 	if err := d.handOver(ctx); err != nil {
 		return err
@@ -326,7 +328,7 @@ func (d *dispatcher) pushAll(ctx context.Context, it *item) error {
 	return nil
 }
 
-// meet brings all lanes to a stop, runs f, and lets them go on.
+// meet waits until the lanes have applied all that was dispatched to them, runs f while they stand still, and lets them go on.
 func (d *dispatcher) meet(ctx context.Context, lanes []*lane, f func() error) error {
 	if err := d.handOver(ctx); err != nil {
 		return err
@@ -345,14 +347,14 @@ func (d *dispatcher) meet(ctx context.Context, lanes []*lane, f func() error) er
 	return f()
 }
 
-// finish returns once the lanes have applied all that was dispatched, and what they refused is settled.
+// finish returns once the lanes have applied all that was dispatched, and the doubts that this raised are settled.
 func (d *dispatcher) finish(ctx context.Context) error {
 	for {
 		if err := d.meet(ctx, d.lanes, func() error { return nil }); err != nil {
 			return err
 		}
 		if d.resumedEnd > 0 {
-			return nil // the next run settles what is in doubt: lanes have been further than the stream is now
+			return nil // the stream has not passed all that an earlier run applied, so that the next run settles the doubts
 		}
 		doubts := d.l.doubts.take()
 		if len(doubts) == 0 {
@@ -364,16 +366,16 @@ func (d *dispatcher) finish(ctx context.Context) error {
 	}
 }
 
-// inject sends what must follow a command that has been dispatched and precede the next one.
+// inject sends the injections that are due before a group.
 func (d *dispatcher) inject(ctx context.Context, g group) error {
 	d.dropVoid(d.l.moved.Load())
 	for len(d.injections) > 0 && d.injections[0].at <= g.start {
-		clear(d.touched) // some of them will expire again
+		clear(d.touched) // the injection gives keys their expiry back, so that they may be gone at their next change
 		in := d.injections[0]
 		d.injections = d.injections[1:]
 		at := group{start: g.start, startDB: g.startDB, received: g.received}
 		var pieces []piece
-		for _, c := range in.keys { // not before now: a command before the offset may have had a key copied as of a later one
+		for _, c := range in.keys { // release is called no earlier, since it looks at the fences that commands up to here have added
 			pieces = append(pieces, d.release(c, g.start)...)
 		}
 		if err := errors.Join(d.send(ctx, at, pieces), d.handOver(ctx)); err != nil {
@@ -383,7 +385,7 @@ func (d *dispatcher) inject(ctx context.Context, g group) error {
 	return nil
 }
 
-// prune forgets what lies behind.
+// prune forgets the fences and the resumed units that the stream has passed.
 func (d *dispatcher) prune(offset int64) {
 	if offset >= d.fenceEnd {
 		d.pruneFences(offset)
@@ -410,7 +412,7 @@ func (d *dispatcher) pruneFences(offset int64) {
 	}
 }
 
-// applied says whether an earlier run has applied a command to a slot already.
+// applied says whether an earlier run has already applied the command that ends at an offset to a slot.
 func (d *dispatcher) applied(slot uint16, end int64) bool {
 	return d.resumedEnd > 0 && end <= d.resumed[d.lane(slot).unitOf(slot)]
 }
@@ -420,7 +422,7 @@ func (d *dispatcher) chores(ctx context.Context) error {
 	if err := d.revise(ctx); err != nil {
 		return err
 	}
-	if d.resumedEnd == 0 { // before, a copy would take checkpoints back
+	if d.resumedEnd == 0 { // doubts wait until the stream has passed all that an earlier run applied
 		if doubts := d.l.doubts.take(); len(doubts) > 0 {
 			if err := d.settleDoubts(ctx, doubts); err != nil {
 				return err
@@ -429,10 +431,10 @@ func (d *dispatcher) chores(ctx context.Context) error {
 	}
 	err := d.releaseHeld(ctx)
 	if errors.Is(err, errStreamEnded) {
-		return nil // what is still held stays in the list
+		return nil // keys that are still held stay on the list
 	}
 	return err
 }
 
-// errStreamEnded says that the stream was ended before an offset that was waited for.
+// errStreamEnded says that the stream has ended before an offset that was waited for.
 var errStreamEnded = errors.New("the stream was ended")

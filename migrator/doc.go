@@ -2,52 +2,51 @@
 //
 // A Migration runs one link per source shard. A link has four parts, each with one owner:
 //
-//	receiver   reads the source's socket into the snapshot file and the spool (internal/receive); it writes to no server
-//	loader     reads the snapshot from the spool and writes its values to the target by RESTORE
+//	receiver   reads the source's socket into the snapshot file and the spool (internal/receive), and writes to no server
+//	loader     reads the snapshot from its file and writes its values to the target by RESTORE
 //	dispatcher reads the stream from the spool, and hands each command to the lanes of its keys
 //	lanes      apply their commands in order, each transaction together with its checkpoint
 //
-// What the four share are small types with a lock of their own: scope (which keys a link carries), positions (how far it has come),
-// doubts (which keys it has still to copy), ledger (how each key and command has ended),
-// expiries (which keys the target holds without theirs). Where a link stands is its stage, which the state on disk remembers.
+// The four parts share small types, each with a lock of its own: scope (which keys the link carries), positions (how far the link has
+// come), doubts (which keys are still to be copied from the source), ledger (how each key and command has ended) and expiries (which keys
+// the target holds without their expiry). How far a link has come with snapshot and stream is its stage, which the state on disk remembers.
 //
-// Loader, dispatcher and lanes write to the target by a writer each. There are two: direct writes to each node by itself, in transactions;
-// proxied writes through a proxy, which has none. Which one a target gets is decided where it is opened, and what else depends on that is asked
-// of its abilities.
+// The loader, the dispatcher and each lane have a writer of their own. There are two kinds: direct writes to each node of the target, in
+// transactions; proxied writes through a proxy, which passes no transactions on. newTarget chooses the kind; the rest of the package asks
+// the target's abilities instead of its kind.
 //
-// Every key belongs to one lane, by its slot. The target remembers per unit (a slot of a cluster, a lane of
-// a standalone server) the offset up to which it has applied the unit, and that record is written in the
-// transaction that applies the commands. So a crash at any instant, followed by a restart, applies every command once.
+// Every key belongs to one lane, by its slot. For each unit (a slot of a cluster, a lane of a standalone server) the target holds a
+// checkpoint: the offset up to which the unit's commands are applied. The transaction that applies commands also writes the checkpoint,
+// so that every command is applied exactly once even if the run crashes at any instant and is restarted.
 //
-// Through a proxy there is no MULTI, so that nothing can be applied once by itself: see proxied.
+// A proxy passes no MULTI on, so that after a lost connection or a crash it is not known which commands were applied; proxied says how that
+// is repaired.
 //
-// What a target cannot run (a command across slots, a command that failed) is settled by copying the resulting
-// keys: the dispatcher stops between two commands, the source is read at an offset at or after that point, and
-// commands up to that offset no longer apply to those keys. The same stop serves whoever wants to see source and
-// target at one offset (Freeze).
+// A command that the target cannot run (its keys lie in several slots, or it failed) is settled by copying the keys that it changed: the
+// dispatcher stops between two commands, reads the keys from the source at this offset or a later one, and does not apply
+// commands up to that offset to those keys. Freeze uses the same stop to show source and target at one offset.
 //
-// A key of the target that expired by itself while nobody applied the stream is noticed at its next change, and copied
-// when the link has caught up.
+// A key that expired on the target while nobody applied the stream is noticed at its next change, and copied once the link has caught up.
 //
-// Values of a source that refuses DUMP are read by the commands of their types, in a loop of this package's own. The verifier
-// has another one on purpose: one wrong loop in both would read the same wrong value twice and call it the same. They share
-// the parsing of single replies alone (internal/reply).
+// Values of a source that refuses DUMP are read by the commands of their types. The verifier has an implementation of its own on purpose:
+// if both used the same one, a mistake in it would read the same wrong value twice and call it equal. The two share only the parsing of
+// single replies (internal/reply).
 //
 // Words:
 //
-//	stage     how far a link is with snapshot and stream, as the next run finds it
+//	stage     how far a link has come with snapshot and stream, as the next run finds it
 //	group     one command of the stream, or all of a MULTI ... EXEC
-//	stretch   groups that were received together, and travel from the parser to the dispatcher as one
-//	piece     what one lane has to do for a command
-//	item      the pieces of one group that a lane applies in one go
+//	stretch   groups that were received together and travel together from the parser to the dispatcher
+//	piece     one call for the target, with the slot that decides on its lane
+//	item      the pieces of one group that a lane applies together
 //	meeting   a point of the stream at which several lanes stand still
-//	unit      what one checkpoint speaks of: a slot of a cluster, a lane of a standalone server
-//	fence     the offset as of which a key was copied: commands up to it do not apply to that key
-//	doubt     a key that the target may not hold as the source does, and that is copied from the source
+//	unit      the keys that one checkpoint covers: those of a slot of a cluster, or of a lane of a standalone server
+//	fence     the offset as of which a key was copied: commands up to this offset are not applied to the key
+//	doubt     a key whose value on the target may differ from the source's, and that is therefore copied from the source
 //	held key  a key that the target holds without its expiry until the link has caught up
-//	witness   a key beside the data that shows that a node of the target has not lost it
+//	witness   one of surecut's own keys on the target: while it exists, its node has not lost its data
 //	claim     the record on the target that says which run may write
 //	reach     through a proxy: the offset up to which a run may have applied commands
 //
-// The package does not compare and does not judge; the counters of its Report add up.
+// The package does not compare source and target. Every key and command ends in exactly one counter of its Report.
 package migrator

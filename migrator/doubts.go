@@ -12,22 +12,22 @@ import (
 	"surecut/migrator/internal/keylist"
 )
 
-// doubts are the keys of a link that the target may not hold as the source does: because it refused a command, or because nobody saw its
-// reply. They are copied from the source. What is in doubt now is copied between two commands; what can wait is copied when the link has
-// caught up. Both are on disk, so that a crash does not forget them.
+// doubts are the keys of a link whose values on the target may differ from the source's, because the target refused a command, or because
+// its reply was lost or showed a difference. They are copied from the source: those in now between two commands, those in later once the
+// link has caught up. Both lists are on disk, so that a crash does not forget them.
 type doubts struct {
-	now   *keylist.List // keys of waiting
-	later *keylist.List // keys that are copied when the link has caught up
+	now   *keylist.List // the keys of waiting, and of calls that were taken and are not settled
+	later *keylist.List // keys that are copied once the link has caught up
 
 	mu      sync.Mutex
 	waiting []failure             // calls whose keys the dispatcher has still to copy
 	tainted map[keyspace.Key]bool // keys in doubt that are not copied yet
 
-	copied     []keyspace.Key // keys that were copied since the checkpoints: a target that goes back forgets the copies
-	manyCopied bool           // they were too many to remember
+	copied     []keyspace.Key // keys that were copied in this run: a target that goes back to an earlier state has lost the copies
+	manyCopied bool           // so many keys were copied that copied is not complete
 }
 
-// mostCopied bounds the keys that are remembered for a target that goes back.
+// mostCopied bounds the length of doubts.copied.
 const mostCopied = 100_000
 
 func openDoubts(dir string) (*doubts, error) {
@@ -44,7 +44,7 @@ func openDoubts(dir string) (*doubts, error) {
 
 func (d *doubts) close() error { return errors.Join(d.now.Close(), d.later.Close()) }
 
-// clear forgets all doubts: the keys are about to be replaced.
+// clear empties both lists, and copied, since a new snapshot is about to replace the keys.
 func (d *doubts) clear() error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -52,14 +52,14 @@ func (d *doubts) clear() error {
 	return errors.Join(d.now.Clear(), d.later.Clear())
 }
 
-// reset forgets what is in memory only. The lists stay, and resume reads them.
+// reset forgets the doubts in memory. The lists on disk stay, and resume reads them.
 func (d *doubts) reset() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.waiting, d.tainted = nil, map[keyspace.Key]bool{}
 }
 
-// note makes the keys of failed calls durable, for the dispatcher to copy.
+// note adds failed calls to waiting, and makes their keys durable.
 func (d *doubts) note(failed []failure) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -88,16 +88,16 @@ func (d *doubts) postpone(failed []failure) (now []failure, err error) {
 		}
 	}
 	if postponed {
-		_, err = d.later.Flush() // a run that is killed must not take it along
+		_, err = d.later.Flush() // so that the keys survive if the run is killed
 	}
 	return now, err
 }
 
-// errSpread is the failure of a call that was made with a key in doubt.
+// errSpread is the failure of a call that was applied while one of its keys was in doubt.
 var errSpread = fmt.Errorf("one of its keys is in doubt: %w", errExpired)
 
-// spread doubts what was made of keys in doubt before they could be copied: a union with a key that has failed to be made is
-// no better than that. Lanes call it with what they have applied, before they take up anything else.
+// spread adds calls to the failures of their transactions if they have a key in doubt that is not copied yet: a union with a set that the
+// target failed to write is as wrong as the set. Lanes call it with the transactions that they have applied, before they take others.
 func (d *doubts) spread(txs []*transaction) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -126,14 +126,14 @@ func (d *doubts) spread(txs []*transaction) {
 				for _, k := range keys {
 					d.tainted[k] = true
 				}
-				c.commands, more = 0, true // it was applied
+				c.commands, more = 0, true // the call was applied, so its commands stay counted as applied
 				x.failed = append(x.failed, failure{c, errSpread})
 			}
 		}
 	}
 }
 
-// clean says that keys were copied.
+// clean takes keys out of doubt, since they were copied.
 func (d *doubts) clean(keys []keyspace.Key) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -142,10 +142,10 @@ func (d *doubts) clean(keys []keyspace.Key) {
 	}
 }
 
-// errInterrupted stands for the reply of a refusal that an earlier run could not settle any more.
+// errInterrupted is the failure of a call whose key an earlier run had still to copy when it ended.
 var errInterrupted = errors.New("an earlier run ended before it could copy the key")
 
-// resume takes up what an earlier run has left unsettled.
+// resume adds the keys that an earlier run has left in now to waiting.
 func (d *doubts) resume() error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -155,7 +155,7 @@ func (d *doubts) resume() error {
 	})
 }
 
-// take returns the calls whose keys are to be copied, and leaves none.
+// take returns the calls whose keys are to be copied, and empties waiting.
 func (d *doubts) take() []failure {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -164,7 +164,7 @@ func (d *doubts) take() []failure {
 	return taken
 }
 
-// settled forgets on disk what was taken and copied, unless there are new doubts.
+// settled clears now once all that take returned is copied, unless there are new doubts.
 func (d *doubts) settled() error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -174,7 +174,7 @@ func (d *doubts) settled() error {
 	return d.now.Clear()
 }
 
-// remember keeps the names of keys that are copied because the target had refused a command.
+// remember adds keys that are about to be copied to copied.
 func (d *doubts) remember(keys []keyspace.Key) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -187,14 +187,14 @@ func (d *doubts) remember(keys []keyspace.Key) {
 	}
 }
 
-// knowsCopies says whether all keys that were copied are remembered.
+// knowsCopies says whether copied has all keys that were copied.
 func (d *doubts) knowsCopies() bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return !d.manyCopied
 }
 
-// rewind doubts once more what was copied, for a target that has gone back.
+// rewind puts the copied keys in doubt once more, for a target that has gone back to an earlier state.
 func (d *doubts) rewind() error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -207,7 +207,7 @@ func (d *doubts) rewind() error {
 	return d.now.Save()
 }
 
-// doubt asks the dispatcher to copy the keys of calls that the target refused.
+// doubt notes the keys of calls that failed, and wakes the dispatcher to copy those that cannot wait.
 func (l *link) doubt(failed []failure) error {
 	failed, err := l.doubts.postpone(failed)
 	if err == nil && len(failed) > 0 {

@@ -11,16 +11,16 @@ import (
 	"surecut/migrator/internal/keylist"
 )
 
-// heldState says what the target knows of the expiries that the source gives keys. It is written to the state.
+// heldState says whether keys of the target are without the expiry that the source gave them. It is written to the state on disk.
 type heldState string
 
-// A link begins with neverHeld, and holds expiries while it lags. It releases them once it has nearly caught up, and holds again
-// when the source was lost for a while.
+// A link begins with neverHeld, and holds expiries while it lags. It releases them once it has nearly caught up, and holds expiries again
+// after the source was lost.
 const (
 	neverHeld   heldState = ""         // no expiry was ever held
-	heldFirst   heldState = "held"     // near expiries are held; the target expires no key that was not far from it
+	heldFirst   heldState = "held"     // near expiries are held; no key of the target has had a near expiry yet
 	allReleased heldState = "released" // every key has its true expiry
-	heldAgain   heldState = "again"    // expiries are held, or are being released; the target may have expired keys that had got theirs before
+	heldAgain   heldState = "again"    // expiries are held or being released; keys that had an expiry before may have expired on the target
 )
 
 // valid says whether a run can have written the value.
@@ -28,10 +28,10 @@ func (h heldState) valid() bool {
 	return h == neverHeld || h == heldFirst || h == allReleased || h == heldAgain
 }
 
-// lasts says whether there are keys without their expiry.
+// lasts says whether there may be keys without their expiry.
 func (h heldState) lasts() bool { return h == heldFirst || h == heldAgain }
 
-// begun is what follows when expiries are held from now on.
+// begun returns the state that follows h if expiries are held from now on.
 func (h heldState) begun() heldState {
 	switch h {
 	case neverHeld:
@@ -42,16 +42,16 @@ func (h heldState) begun() heldState {
 	return h
 }
 
-// expiries knows the keys that a link's target holds without their expiry until the link has caught up: the stream may renew an expiry
-// that would pass before that. The list of the keys lies on disk. What is changed of the state is durable once the state is saved.
+// expiries knows the keys that the target holds without their expiry until the link has caught up: the stream may renew an expiry that
+// would pass before that. The list of the keys is a file. Changes of the field state are durable once the state of the migration is saved.
 type expiries struct {
 	list *keylist.List
 	dir  string
 
 	mu        sync.Mutex
 	state     heldState
-	releasing *keylist.Cursor // behind what has been released; nil: the release has not begun
-	anew      bool            // the source was lost meanwhile: the release begins anew
+	releasing *keylist.Cursor // the next key to release; nil: the release has not begun
+	anew      bool            // the source was lost during the release, which therefore begins anew
 }
 
 // open opens the list in the link's directory.
@@ -61,39 +61,39 @@ func (e *expiries) open(dir string) (err error) {
 	return err
 }
 
-// stored returns what the state has to remember.
+// stored returns what the state on disk has to hold.
 func (e *expiries) stored() heldState {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	return e.state
 }
 
-// holding says whether keys are held without their expiry.
+// holding says whether there may be keys without their expiry.
 func (e *expiries) holding() bool { return e.stored().lasts() }
 
-// holds says whether expiries that come now are held. While the list is being released they are not, unless the source was lost
-// meanwhile: what it kept back arrives late, and is dated too late where it is relative.
+// holds says whether expiries that come now are held. While the list is being released they are not, unless the source was lost meanwhile:
+// commands from that time arrive late, so that their expiries are near or, if relative, dated too late.
 func (e *expiries) holds() bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	return e.state.lasts() && (e.releasing == nil || e.anew)
 }
 
-// distrusts says whether the target may have expired keys that the source had when it ran the commands that come now.
+// distrusts says whether the target may have let keys expire that the source still had when it ran the commands that come now.
 func (e *expiries) distrusts() bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	return e.state == heldAgain && (e.releasing == nil || e.anew)
 }
 
-// begin has expiries be held from now on.
+// begin begins to hold expiries.
 func (e *expiries) begin() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.state = e.state.begun()
 }
 
-// beginAgain has expiries be held after the source was lost for a while, if they are held at all. A release begins anew.
+// beginAgain begins to hold expiries after the source was lost, if wanted. A release that is under way then begins anew.
 func (e *expiries) beginAgain(wanted bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -102,7 +102,7 @@ func (e *expiries) beginAgain(wanted bool) {
 	}
 }
 
-// hold puts a key on the list: the target has it without its expiry.
+// hold puts a key on the list of those that the target has without their expiry.
 func (e *expiries) hold(k keyspace.Key) error {
 	if err := e.list.Add(k); err != nil {
 		return fmt.Errorf("write the list of held keys: %w", err)
@@ -110,7 +110,7 @@ func (e *expiries) hold(k keyspace.Key) error {
 	return nil
 }
 
-// rewindRelease forgets how far a release has come if the source was lost since, and says whether there is anything to release.
+// rewindRelease has the release begin anew if the source was lost since it began, and says whether there may be keys to release.
 func (e *expiries) rewindRelease() bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -120,14 +120,14 @@ func (e *expiries) rewindRelease() bool {
 	return e.state.lasts()
 }
 
-// restart forgets how far a release has come.
+// restart has the release begin anew.
 func (e *expiries) restart() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.anew, e.releasing = false, nil
 }
 
-// beginRelease notes that from now on the target has expiries of its own, and says whether that is new.
+// beginRelease notes that held keys get their expiry from now on, so that the target may let them expire, and says whether that is new.
 func (e *expiries) beginRelease() (first bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -138,7 +138,7 @@ func (e *expiries) beginRelease() (first bool) {
 	return first
 }
 
-// next returns the next keys to be released; none at the end of the list.
+// next returns the next keys to be released, at most most of them, and none at the end of the list.
 func (e *expiries) next(most int) (keys []keyspace.Key, err error) {
 	e.mu.Lock()
 	if e.releasing == nil {
@@ -156,7 +156,8 @@ func (e *expiries) next(most int) (keys []keyspace.Key, err error) {
 	return keys, nil
 }
 
-// end clears the list, every key of which has its true expiry, and keeps what it held for a target that goes back.
+// end clears the list, since every key has its true expiry by now. It keeps the keys in another list, for a target that goes back to an
+// earlier state.
 func (e *expiries) end() error {
 	if err := e.keepReleased(); err != nil {
 		return fmt.Errorf("clear the list of held keys: %w", err)
@@ -196,7 +197,8 @@ func (e *expiries) forgetReleased() error {
 	return nil
 }
 
-// takeBack puts the keys that were released last on the list again, for a target that has gone back to where they were held.
+// takeBack puts the keys that were released last on the list again, for a target that has gone back to an earlier state, in which they have
+// no expiry.
 func (e *expiries) takeBack() error {
 	kept, err := keylist.Open(e.releasedPath())
 	if err != nil {
@@ -211,10 +213,10 @@ func (e *expiries) takeBack() error {
 	return nil
 }
 
-// clear removes all keys from the lists: they are about to be replaced.
+// clear removes all keys from both lists, since a new snapshot is about to replace the keys.
 func (e *expiries) clear() error { return errors.Join(e.list.Clear(), e.forgetReleased()) }
 
-// forget has nothing be held any more.
+// forget goes back to neverHeld.
 func (e *expiries) forget() {
 	e.mu.Lock()
 	defer e.mu.Unlock()

@@ -18,31 +18,33 @@ import (
 	"surecut/internal/endpoint"
 )
 
-// Bounds of what is remembered of expiries, in ms.
+// Bounds for the expiries that are remembered, in ms.
 const (
-	expiryAhead = 10_000 // what expires within it may be gone when a command that is sent now is run: clocks differ
-	// expiryBehind is how long a source may have been silent before that counts as lost, and some.
+	// expiryAhead is how far ahead an expiry may be to count as one that may have passed when a command that is sent now is run. It allows
+	// for clocks that differ.
+	expiryAhead = 10_000
+	// expiryBehind is a little more than the time after which a silent source counts as lost.
 	expiryBehind = 90_000
 )
 
-// expiryScales say how exactly the date of an expiry is remembered: the nearer, the more exactly. Together they hold
-// no more than 100 MiB, and that only where expiries lie at every distance. What lies behind, and matters as long as a link lags,
-// holds as much again at most, and 8 MiB for each 9 hours of lag.
+// expiryScales say how exactly the time of an expiry is remembered: the nearer it is, the more exactly. Together they take no more than
+// 100 MiB, and that only where there are expiries at every distance. Expiries that have passed, which matter while a link lags, take as
+// much again at most, and 8 MiB more for every 9 hours of lag.
 var expiryScales = [...]expiryScale{
 	{128_000, 8_000, 256 << 10},
 	{2_048_000, 128_000, 1 << 20},
 	{32_768_000, 2_048_000, 4 << 20},
-	{math.MaxInt64, math.MaxInt64, 8 << 20}, // always due
+	{math.MaxInt64, math.MaxInt64, 8 << 20}, // one period for all that is farther ahead; it is always due
 }
 
-// longPast is the last scale of what lies behind.
+// longPast is the last scale for expiries that have passed.
 var longPast = expiryScale{math.MaxInt64, 32_768_000, 8 << 20}
 
-// expiryScale remembers expiries whose distance is within some ms by periods of a width, in so many bytes each. Widths and
-// bytes of a scale are multiples of those before.
+// expiryScale applies to expiries at a distance from now of at most within ms. It remembers them by periods of width ms, in a set of so
+// many bytes each. The width and the bytes of a scale are multiples of those of the scale before it.
 type expiryScale struct{ within, width, bytes int64 }
 
-// scaleOf gives the scale for a distance from now.
+// scaleOf returns the scale for an expiry that is ahead ms from now; negative: it has passed.
 func scaleOf(ahead int64) expiryScale {
 	distance := max(ahead, -ahead)
 	for i, s := range expiryScales {
@@ -53,38 +55,38 @@ func scaleOf(ahead int64) expiryScale {
 	return longPast
 }
 
-// expiring remembers which keys of the target may have expired there, by its own clock, before a command was run that
-// the source ran while it still had the key. Such a command would begin the key anew: an INCR from zero, an HSET with
-// one field; and what renews the expiry next would find a key, and notice nothing. So a command that depends on what such a
-// key holds asks first whether it is there, and the key is copied again from the source where it is not.
+// expiring remembers which keys may have expired on the target, by its own clock, before it ran a command that the source ran while it
+// still had the key. Such a command would make the key anew: an INCR would count from zero, an HSET would leave one field. A later command
+// that renews the expiry would then find a key, so that nobody would notice. So a command that depends on the value of such a key is
+// preceded by a question whether the key exists, and the key is copied from the source if it does not.
 //
-// Keys are kept as bits of Bloom filters by the date of their expiry. What is remembered for nothing costs a question, and a
-// copy where the key is new.
+// The keys are kept in Bloom filters, one for each period of expiry. A false positive costs a question, and a copy if the key does not
+// exist.
 type expiring struct {
 	mu      sync.RWMutex
 	periods map[expiryPeriod]*bloom
-	due     []*bloom     // of those that have begun
-	chosen  atomic.Int64 // Unix ms when due was
-	unknown atomic.Bool
-	known   map[uint64]struct{} // keys that were made anew, or deleted, since unknown was set: of them all is noted
-	floors  map[string]int64    // by link
-	swapped [][]int             // databases whose keys have changed places
-	began   int64
+	due     []*bloom            // sets of the periods that have begun
+	chosen  atomic.Int64        // Unix ms at which due was computed
+	unknown atomic.Bool         // the target may hold expiries that were not noted
+	known   map[uint64]struct{} // keys that were made anew or deleted since unknown was set, so that all their expiries are noted
+	floors  map[string]int64    // by link, Unix ms: expiries before all of them do not matter any more
+	swapped [][]int             // groups of databases whose keys have changed places
+	began   int64               // Unix ms at which this run began
 }
 
-// expiryPeriod is the expiries from index*width on, width ms long.
+// expiryPeriod is a period of width ms that begins at index*width, in Unix ms.
 type expiryPeriod struct{ width, index int64 }
 
 func newExpiring(links int) *expiring {
 	return &expiring{periods: map[expiryPeriod]*bloom{}, floors: make(map[string]int64, links), began: time.Now().UnixMilli()}
 }
 
-// expiringHash tells keys of the target apart, databases included.
+// expiringHash returns the hash of a key of the target and its database.
 func expiringHash(db int, name string) uint64 {
 	return xxhash.Sum64String(name) ^ uint64(db)*0x9E3779B97F4A7C15
 }
 
-// note remembers that the target lets a key of a database of its own expire at a Unix time in ms.
+// note remembers that a key of the target expires at a Unix time in ms. db is a database of the target.
 func (e *expiring) note(db int, name string, at int64) {
 	now := time.Now().UnixMilli()
 	e.mu.Lock()
@@ -92,7 +94,7 @@ func (e *expiring) note(db int, name string, at int64) {
 	e.period(scaleOf(at-now), at, now).add(expiringHash(db, name))
 }
 
-// period gives the set of the expiries of a scale at a time. The caller holds mu.
+// period returns the set of the period of a scale in which at lies. The caller holds mu.
 func (e *expiring) period(s expiryScale, at, now int64) *bloom {
 	p := expiryPeriod{s.width, at / s.width}
 	b := e.periods[p]
@@ -126,7 +128,7 @@ func (e *expiring) mayBeGone(db int, name string) bool {
 			return true
 		}
 	}
-	if now := time.Now().UnixMilli(); now-e.chosen.Load() > 500 { // pass may have to wait for the target
+	if now := time.Now().UnixMilli(); now-e.chosen.Load() > 500 { // pass was not called for a while, since the target is slow
 		e.mu.Lock()
 		e.choose(now)
 		e.mu.Unlock()
@@ -145,10 +147,10 @@ func (e *expiring) mayBeGone(db int, name string) bool {
 	return false
 }
 
-// mostKnown bounds what is remembered of known keys, 8 bytes each; further ones are asked for.
+// mostKnown bounds the number of known keys, of 8 bytes each. The target is asked for further ones.
 const mostKnown = 1 << 20
 
-// forget says that the target may hold expiries that were not noted.
+// forget notes that the target may hold expiries that were not noted.
 func (e *expiring) forget() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -156,7 +158,7 @@ func (e *expiring) forget() {
 	e.unknown.Store(true)
 }
 
-// learn takes from a call what is certain afterwards: a key that it makes anew or deletes has no expiry but those that are noted.
+// learn adds the keys that a call makes anew or deletes to known: after it they have no expiry other than those that are noted.
 func (e *expiring) learn(c *call) {
 	if !e.unknown.Load() {
 		return
@@ -181,12 +183,12 @@ func (e *expiring) learn(c *call) {
 	}
 }
 
-// swap exchanges what is remembered of two databases, for their keys change places. A filter does not tell what it holds, so
-// keys that may expire of either are from now on looked for in both: at the worst, a question too many.
+// swap has the keys of two databases change places. A Bloom filter does not tell which keys it holds, so a key of either database is from
+// now on looked for as a key of both, which costs a needless question at worst.
 func (e *expiring) swap(first, second int) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if e.known != nil { // these may not be taken for the other's
+	if e.known != nil { // a known key of one database must not count as known in the other
 		e.known = map[uint64]struct{}{}
 	}
 	group := []int{first, second}
@@ -201,7 +203,7 @@ func (e *expiring) swap(first, second int) {
 	e.swapped = append(e.swapped, slices.Compact(group))
 }
 
-// hashes gives the hashes under which an expiry of a key may have been noted. The caller holds mu.
+// hashes returns the hashes under which an expiry of a key may have been noted. The caller holds mu.
 func (e *expiring) hashes(db int, name string) []uint64 {
 	for _, group := range e.swapped {
 		if slices.Contains(group, db) {
@@ -215,8 +217,8 @@ func (e *expiring) hashes(db int, name string) []uint64 {
 	return []uint64{expiringHash(db, name)}
 }
 
-// pass forgets what expired before the source ran what a link has applied, Unix ms by when that was received; 0: that is not
-// known. It is called several times a second.
+// pass is called several times a second for each link. applied is when the commands were received that the link applies now, in Unix ms; 0:
+// that says nothing. Expiries that passed some time before that on all links are forgotten: the source had expired these keys itself.
 func (e *expiring) pass(link string, applied int64, links int) {
 	now := time.Now().UnixMilli()
 	e.mu.Lock()
@@ -245,7 +247,7 @@ func (e *expiring) pass(link string, applied int64, links int) {
 	e.choose(now)
 }
 
-// choose finds the periods that have begun. The caller holds mu.
+// choose computes due. The caller holds mu.
 func (e *expiring) choose(now int64) {
 	e.due = e.due[:0]
 	for p, b := range e.periods {
@@ -256,7 +258,7 @@ func (e *expiring) choose(now int64) {
 	e.chosen.Store(now)
 }
 
-// allPassed says whether every link has caught up since this run began, and nothing of before is under way.
+// allPassed says whether every link has applied all commands that the source ran before this run began.
 func (e *expiring) allPassed(links int) bool {
 	e.mu.RLock()
 	defer e.mu.RUnlock()
@@ -281,7 +283,7 @@ func (b *bloom) add(h uint64) {
 	}
 }
 
-// merge adds what a set of the same size, or of a whole fraction of it, holds.
+// merge adds the hashes of another set, whose size must be that of b or divide it.
 func (b *bloom) merge(other *bloom) {
 	for i := range b.bits {
 		b.bits[i] |= other.bits[i%len(other.bits)]
@@ -298,8 +300,8 @@ func (b *bloom) has(h uint64) bool {
 	return true
 }
 
-// learnExpiries reads the expiries that the target holds from before this run. Until that is done and every link has
-// caught up once, any key may have expired.
+// learnExpiries notes the expiries that the target holds from before this run. Until that is done, and allPassed, any key that is not known
+// may have expired.
 func (m *Migration) learnExpiries(ctx context.Context) {
 	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()
@@ -372,7 +374,7 @@ func (m *Migration) learnOn(ctx context.Context, addr string, db int) error {
 	}
 }
 
-// databases lists those of a node that hold keys.
+// databases returns the databases of a node that hold keys.
 func (t *target) databases(ctx context.Context, addr string) ([]int, error) {
 	if t.dbs.Only {
 		return []int{t.ownDB()}, nil

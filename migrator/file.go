@@ -13,7 +13,7 @@ import (
 	"surecut/internal/files"
 )
 
-// openFile gives what a link reads where the source is a file; nil where it is a server.
+// openFile opens the file of a source that is one. It returns nil where the source is a server.
 func openFile(m *Migration, path string) (*files.Source, error) {
 	switch spec := m.cfg.Sides.Source.Spec(); {
 	case !spec.IsFile():
@@ -24,7 +24,8 @@ func openFile(m *Migration, path string) (*files.Source, error) {
 	return files.OpenRDB(path)
 }
 
-// runFile loads a file into the target: its RDB, then its commands. Offsets are bytes of the source.
+// runFile loads a file into the target: first its RDB, then its commands. Offsets count bytes of the file or, where an AOF has several
+// files, of all of them.
 func (l *link) runFile(ctx context.Context) error {
 	if err := l.identify(); err != nil {
 		return err
@@ -49,7 +50,8 @@ func (l *link) runFile(ctx context.Context) error {
 	return g.Wait()
 }
 
-// identify makes sure that a run which resumes reads what the earlier one has read.
+// identify checks that a run which resumes reads the same file as the earlier one. A first run writes the fingerprint of the file to the
+// state.
 func (l *link) identify() error {
 	print, err := l.file.Fingerprint()
 	if err != nil {
@@ -92,7 +94,7 @@ func (l *link) loadFile(ctx, reading context.Context) error {
 	return l.stopped()
 }
 
-// snapshotReader gives the snapshot from its beginning.
+// snapshotReader returns a reader of the snapshot, from its beginning; nil: an AOF has none.
 func (l *link) snapshotReader() (io.ReadCloser, error) {
 	switch {
 	case l.file == nil:
@@ -103,7 +105,7 @@ func (l *link) snapshotReader() (io.ReadCloser, error) {
 	return l.file.RDB()
 }
 
-// received gives the offset up to which the stream has been received; all of a file has.
+// received returns the offset up to which the stream has been received. A file counts as received to its end.
 func (l *link) received() int64 {
 	if l.file != nil {
 		return l.file.Size()
@@ -139,7 +141,7 @@ func (f *fileFeed) run(ctx context.Context, out chan<- stretch) error {
 	return nil
 }
 
-// part sends the groups of one file. What is behind its last command, annotations and the like, counts with that.
+// part sends the groups of one file of an AOF. What follows its last command, such as annotations, becomes a group without commands.
 func (f *fileFeed) part(ctx context.Context, c *files.Commands, end int64, out chan<- stretch) (err error) {
 	p := &parser{r: c.Reader, room: f.room, filter: &f.l.scope.Filter, received: func() int64 { return f.l.st.StartedMs }, offset: f.offset, db: f.db, observe: f.l.observer(), out: out}
 	defer func() { err = errors.Join(err, p.flush(ctx)) }()
@@ -164,7 +166,7 @@ func (f *fileFeed) part(ctx context.Context, c *files.Commands, end int64, out c
 	return nil
 }
 
-// cut settles a tail that is no whole command: what a server would drop is dropped where that was accepted.
+// cut drops the end of the file, which is no whole command, if Config.AcceptCut is set and a server would drop it too.
 func (f *fileFeed) cut(offset, end int64) error {
 	cut, err := f.l.file.CutAt(offset, end)
 	if err != nil {

@@ -13,15 +13,15 @@ import (
 	"surecut/migrator/internal/receive"
 )
 
-// A failover is followed without a restart. On the source, the link asks for the topology again and continues where it
-// stands with the node of its shard that the failover has left; where the new primary lacks what the link has received,
-// a new snapshot replaces what is in the target. On the target, the checkpoints say what the new primary holds, and the
-// stream is applied again from there.
+// A failover is followed without a restart. After a failover of the source, the link asks for the topology again and continues the stream
+// with a node of its shard; if the new primary lacks a part of what the link has received, a new snapshot replaces what is in the target.
+// After a failover of the target that has lost writes, the stream is applied again from the checkpoints of the new primary. A cluster gets
+// a new snapshot instead, since the checkpoints do not tell what each of its shards has lost.
 
-// mostCuts is how often in a row a snapshot may be cut off before the run gives up.
+// mostCuts is how often in a row a link asks for another snapshot after one was cut off.
 const mostCuts = 3
 
-// refreshSource discovers the source again, at most once a second for all links.
+// refreshSource discovers the topology of the source again, at most once a second for all links.
 func (m *Migration) refreshSource(ctx context.Context) error {
 	m.refresh.Lock()
 	defer m.refresh.Unlock()
@@ -32,9 +32,9 @@ func (m *Migration) refreshSource(ctx context.Context) error {
 	return m.cfg.Sides.Source.Refresh(ctx)
 }
 
-// shardNow finds the shard of a link in the topology as last discovered. In a cluster that is the one of the link's nodes, if it holds
-// the slots that it held before: of a shard whose slots move, watchSlots tells. proven says that its primary was known as one of the
-// shard's nodes.
+// shardNow returns the shard of a link in the topology as last discovered. In a cluster that is the shard whose primary is one of the
+// link's nodes, as long as no slot of the source has moved: if one has, ok is false, and watchSlots reports it. proven says that the
+// primary was known as one of the shard's nodes.
 func (m *Migration) shardNow(l *link) (shard endpoint.Shard, proven, ok bool) {
 	shards := m.cfg.Sides.Source.Shards()
 	if !m.slotted {
@@ -57,8 +57,8 @@ func (m *Migration) shardNow(l *link) (shard endpoint.Shard, proven, ok bool) {
 	return shards[homes[i].shard], homes[i].proven, true
 }
 
-// again says whether a run of the link that ended with err is to be followed by another one, which begins where the
-// target stands now. What it returns ends the link.
+// again says whether the link is to begin anew after replicateOnce has ended with err, and prepares it for that. If it returns an error,
+// that ends the link.
 func (l *link) again(ctx context.Context, err error) (bool, error) {
 	if err == nil || ctx.Err() != nil || l.m.stopping.Err() != nil {
 		return false, err
@@ -79,7 +79,7 @@ func (l *link) again(ctx context.Context, err error) (bool, error) {
 	case errors.Is(err, errRegressed) && l.standing.lost():
 		l.log.Warn("a new snapshot replaces what the target has", "reason", err)
 		begun = l.startOver(err)
-	case errors.Is(err, errRegressed) && l.m.target.d.Kind() == endpoint.Cluster: // which of its shards has lost what, the checkpoints do not tell
+	case errors.Is(err, errRegressed) && l.m.target.d.Kind() == endpoint.Cluster: // checkpoints do not tell what each shard has lost
 		l.log.Warn("a new snapshot replaces what the target has", "reason", err)
 		begun = l.startOver(err)
 	case errors.Is(err, errRegressed) && !l.m.target.cluster:
@@ -94,7 +94,7 @@ func (l *link) again(ctx context.Context, err error) (bool, error) {
 	return true, l.reset()
 }
 
-// reset forgets what the last run of the link had in memory.
+// reset forgets what the link has in memory, before it begins anew.
 func (l *link) reset() error {
 	l.dispatcher.Store(nil)
 	l.positions.reset()
@@ -102,12 +102,12 @@ func (l *link) reset() error {
 	l.expiries.restart()
 	l.began = l.standing.stage()
 	l.shard.Reset()
-	if l.standing.countsOffsets() { // its stream does not go on
-		l.m.expiring.forget() // what the target may have expired is noted for a stream that goes on
+	if l.standing.countsOffsets() { // else a new snapshot replaces what the target has
+		l.m.expiring.forget() // the stream may go back, so that expiries which were forgotten as passed matter again
 	}
 	l.ledger.forgetUnsettled()
 	select {
-	case err := <-l.failed: // said by what has ended
+	case err := <-l.failed: // left by a goroutine of the run that has ended
 		l.log.Debug("left behind", "error", err)
 	default:
 	}
@@ -117,8 +117,9 @@ func (l *link) reset() error {
 	return l.receiver.Reset()
 }
 
-// startOver prepares the link for a snapshot that replaces the earlier one. It is for targets whose keys all come from
-// this migration: nobody could tell otherwise which of them the source does not have any more.
+// startOver prepares the link for a new snapshot that replaces the earlier one. It fails unless all keys of the target come from this
+// migration: otherwise nothing tells which of them are to be deleted because the source does not have them any more. why is the reason for
+// starting over.
 func (l *link) startOver(why error) error {
 	switch {
 	case l.m.cfg.Mode == ModeIncremental:
@@ -141,7 +142,7 @@ func (l *link) startOver(why error) error {
 	})
 }
 
-// forgetCheckpoints deletes what the target remembers of the link: the offsets of a new snapshot are other ones.
+// forgetCheckpoints deletes the link's record and its checkpoints on the target: a new snapshot begins at another offset.
 func (l *link) forgetCheckpoints(ctx context.Context) error {
 	t := l.m.target
 	keys := []ownKey{t.ownKey(t.linkKey(l.name))}
@@ -151,17 +152,17 @@ func (l *link) forgetCheckpoints(ctx context.Context) error {
 	return t.retry(ctx, func() (again, err error) { return t.forgetOwn(ctx, keys), ctx.Err() })
 }
 
-// rewind prepares the link for a target that has gone back to an earlier state, all of it at once: then the checkpoints
-// say what that is. Keys that were settled aside of the stream since are settled once more.
+// rewind prepares the link for a target that has gone back to an earlier state as a whole, so that its checkpoints say which one. Keys that
+// were copied or released since are copied and released once more.
 func (l *link) rewind(ctx context.Context, why error) error {
 	record, err := l.m.target.ownHash(ctx, l.m.target.linkKey(l.name))
 	if err != nil {
 		return err
 	}
 	switch lost := record["offset"] == "" || !l.doubts.knowsCopies(); {
-	case !l.m.target.can.transactions: // one server of several has gone back, and its keys have no checkpoints
+	case !l.m.target.can.transactions: // one of the servers behind the proxy may have gone back, and there are no checkpoints
 		return why
-	case lost && l.m.target.d.Kind() == endpoint.Standalone: // it came up without its data, and nothing took its place
+	case lost && l.m.target.d.Kind() == endpoint.Standalone: // the server came up without its data, and no other one has taken its place
 		return why
 	case lost:
 		return l.startOver(why)
@@ -175,18 +176,18 @@ func (l *link) rewind(ctx context.Context, why error) error {
 	return l.m.saveState()
 }
 
-// moved tells the dispatcher that the stream goes on under another replication ID behind an offset: what was read from
-// the source at later ones is void.
+// moved tells the dispatcher that the stream goes on under another replication ID after the offset behind. What was read from the source at
+// later offsets is void.
 type moved struct{ behind int64 }
 
-// dropVoid forgets what the source said of held keys at offsets that it has not any more. They are held again, and asked for anew.
+// dropVoid drops the injections at offsets that are void. Their keys are still held, and are read from the source again.
 func (d *dispatcher) dropVoid(m *moved) {
 	if m != nil {
 		d.injections = slices.DeleteFunc(d.injections, func(in injection) bool { return in.at > m.behind })
 	}
 }
 
-// revise copies again what was copied as of an offset that the source has not any more.
+// revise copies those keys again that were copied as of an offset that is void.
 func (d *dispatcher) revise(ctx context.Context) error {
 	m := d.l.moved.Swap(nil)
 	if m == nil {

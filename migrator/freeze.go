@@ -9,16 +9,16 @@ import (
 	"surecut/internal/keyspace"
 )
 
-// mostFrozen bounds how long a frame may stop a link, so that a lost holder cannot stop a migration.
+// mostFrozen bounds how long a frame may stop a link, so that a caller who never releases it cannot stop a migration.
 const mostFrozen = 15 * time.Second
 
-// mostAwaited bounds how long Freeze waits for a link that lags.
+// mostAwaited is how long Freeze waits for a link that lags.
 const mostAwaited = 10 * time.Second
 
 // ErrLags says that a link has not caught up, so that it cannot be stopped at an offset of the source.
 var ErrLags = errors.New("has not caught up")
 
-// LinkInfo says which shard a link replicates, and at which node its offsets count.
+// LinkInfo says which shard a link replicates (the address of its primary), and from which node it reads, whose offsets count.
 type LinkInfo struct {
 	Shard, Reads string
 	Slots        keyspace.SlotRanges // nil: all
@@ -33,7 +33,7 @@ func (m *Migration) LinkInfos() []LinkInfo {
 	return infos
 }
 
-// Applied is how far the target has followed one link: it holds everything up to the offset of the stream with this replication ID.
+// Applied is how far the target has followed one link: it has applied the stream with this replication ID up to the offset.
 type Applied struct {
 	ReplID string
 	Offset int64
@@ -100,7 +100,7 @@ func (m *Migration) Freeze(ctx context.Context, link int) (*Frame, error) {
 	return f, nil
 }
 
-// awaitCaughtUp returns the dispatcher of a link that has caught up, or does so soon: it may lag for a moment.
+// awaitCaughtUp waits until a link has caught up, for up to mostAwaited, and returns its dispatcher.
 func (l *link) awaitCaughtUp(ctx context.Context) (*dispatcher, error) {
 	deadline := time.NewTimer(mostAwaited)
 	defer deadline.Stop()
@@ -122,8 +122,9 @@ func (l *link) awaitCaughtUp(ctx context.Context) (*dispatcher, error) {
 	}
 }
 
-// ApplyTo returns when the target holds exactly what the source held at the offset, which must not lie behind. Other keys are those
-// that it returns: they were copied again from the source as of a later offset, as the source's database and the target's name.
+// ApplyTo applies the stream up to an offset, which must not lie behind what is applied, and returns when the target holds exactly what the
+// source held there. The exceptions are the keys that it returns, which were copied from the source as of a later offset. They have
+// the database of the source and the name on the target.
 func (f *Frame) ApplyTo(ctx context.Context, offset int64) (ahead []keyspace.Key, err error) {
 	step := frameStep{offset, make(chan frameEnd, 1)}
 	select {
@@ -197,7 +198,7 @@ func (d *dispatcher) applyTo(ctx context.Context, offset int64) error {
 	return d.finish(ctx)
 }
 
-// aheadOf lists the keys that were copied as of a later offset than the one that is dispatched.
+// aheadOf returns the keys that were copied as of a later offset than this one.
 func (d *dispatcher) aheadOf(offset int64) (keys []keyspace.Key) {
 	for k, at := range d.fences {
 		if at > offset {

@@ -12,11 +12,11 @@ import (
 	"surecut/internal/keyspace"
 )
 
-// always is the renewal of a call whose reply 0 means in any case that the target lacks the key.
+// always is the field renew of a call whose reply 0 means at any time that the target lacks a key that the source had.
 const always = math.MaxInt64
 
-// proves gives the renewal of a command that a source sends only where it changed something, which it does only to keys that exist.
-// RENAME says so by an error; but that may go unseen.
+// proves returns always for a command that a source passes on only if it found its key, so that the reply 0 shows that the target lacks the
+// key. For other commands it returns 0. RENAME replies with an error instead, but if that is lost, its keys are copied because of renew.
 func proves(name string) int64 {
 	switch name {
 	case "COPY", "RENAME", "RENAMENX", "SMOVE", "RPOPLPUSH", "LMOVE", "LPUSHX", "RPUSHX":
@@ -25,9 +25,9 @@ func proves(name string) int64 {
 	return 0
 }
 
-// hold appends a call to run, without its expiry where that would let its key expire before the link has caught up; also from one that
-// was relative, however far away it is, since its date is that of receipt and not that of the command. The target is
-// asked in passing whether it still has the key: what expired there while nobody applied anything is copied again.
+// hold appends to run a call that gives a key an expiry, or removes it. While expiries are held, hold leaves out an expiry that could pass
+// before the link has caught up, and any that was relative at the source: that one was dated by the time of receipt, which may be much
+// later than that of the command. The reply tells whether the target still has the key; one that has expired there is copied again.
 func (d *dispatcher) hold(run []call, c *sourceCommand, x call, relative bool) []call {
 	if d.l.file != nil {
 		return d.postpone(run, c, x)
@@ -56,7 +56,7 @@ func (d *dispatcher) hold(run []call, c *sourceCommand, x call, relative bool) [
 	return d.keepHeld(run, c, x)
 }
 
-// keepHeld gives what a key gets in place of its expiry.
+// keepHeld appends EXISTS and PERSIST in place of a call that changes the expiry of a key, and notes the key as held.
 func (d *dispatcher) keepHeld(run []call, c *sourceCommand, x call) []call {
 	d.noteHeld(c, x.args[1])
 	there := x
@@ -72,8 +72,8 @@ func (d *dispatcher) noteHeld(c *sourceCommand, name string) {
 	}
 }
 
-// absoluteExpiry gives the Unix ms at which a whole key expires by a call: PEXPIREAT, EXPIREAT, or RESTORE ABSTTL.
-// The commands that come here have been rewritten to these forms.
+// absoluteExpiry returns the Unix ms at which a call lets a whole key expire: PEXPIREAT, EXPIREAT, or RESTORE with ABSTTL. Other commands
+// that set the expiry of a key have been rewritten to these forms before.
 func absoluteExpiry(args []string) (at int64, ok bool) {
 	if len(args) < 3 {
 		return 0, false
@@ -93,7 +93,8 @@ func absoluteExpiry(args []string) (at int64, ok bool) {
 	return n * unit, err == nil
 }
 
-// renews gives the expiry where the call succeeds only on a key that exists.
+// renews returns the field renew of a call that gives a key an expiry: at, until which the reply 0 shows that the target lacks the key, or
+// 0 for RESTORE, which makes the key.
 func renews(name string, at int64) int64 {
 	if strings.EqualFold(name, "RESTORE") {
 		return 0
@@ -101,7 +102,8 @@ func renews(name string, at int64) int64 {
 	return at
 }
 
-// holdAgain notes keys of a command that an earlier run has applied: it may have ended before the list was saved.
+// holdAgain notes the keys of a command as held: an earlier run may have applied the command and ended before it saved the list, or the
+// command (see carriesExpiry) makes a key that is without expiry because another one is held.
 func (d *dispatcher) holdAgain(c *sourceCommand) error {
 	for _, k := range d.keys {
 		if err := d.l.expiries.hold(keyspace.Key{DB: c.db, Name: view(c.args[k])}); err != nil {
@@ -114,7 +116,8 @@ func (d *dispatcher) holdAgain(c *sourceCommand) error {
 // carriesExpiry says whether a command gives a key the expiry that another key has.
 func carriesExpiry(name string) bool { return name == "RENAME" || name == "RENAMENX" || name == "COPY" }
 
-// holdCopy takes the expiry from a copy of a key: the stream lies behind, and may say before it passes that it was renewed.
+// holdCopy removes a near expiry from the copy of a key, and notes the key as held: the stream is behind the copy, and might renew the
+// expiry only after the target has let the key expire.
 func (d *dispatcher) holdCopy(c *copied) error {
 	if c.expireAt == 0 || !d.l.expiries.holds() || c.expireAt > d.l.clock.now()+d.l.m.cfg.HoldExpiry.Milliseconds() {
 		return nil
@@ -126,15 +129,15 @@ func (d *dispatcher) holdCopy(c *copied) error {
 	return d.l.expiries.list.Save()
 }
 
-// releaseHeld gives held keys their true expiry, or deletes them where the source has, once the link has nearly caught up.
-// The source is asked, at offsets that the dispatcher has not passed yet, and what it says is applied at those offsets.
+// releaseHeld gives held keys their true expiry, or deletes those that the source does not have any more, once the link has nearly caught
+// up. It reads them on the source, at offsets that the dispatcher has not passed yet, and injects the result at those offsets.
 func (d *dispatcher) releaseHeld(ctx context.Context) error {
 	l := d.l
 	if l.file != nil {
-		return nil // at its end
+		return nil // releaseAtEnd does it
 	}
 	if !l.expiries.rewindRelease() || !l.nearlyCaughtUp() || len(d.injections) > 0 || d.resumedEnd > 0 {
-		return nil // until what an earlier run has applied is passed, keys are still added
+		return nil // until resumedEnd is passed, keys are still added to the list
 	}
 	if err := d.copySuspects(ctx); err != nil {
 		return err
@@ -150,9 +153,9 @@ func (d *dispatcher) releaseHeld(ctx context.Context) error {
 		return err
 	}
 	if len(got) == 0 {
-		return d.meet(ctx, d.lanes, d.endHolding) // what was injected is applied by then
+		return d.meet(ctx, d.lanes, d.endHolding) // the meeting comes after all that was injected
 	}
-	for _, c := range got { // in the order of their offsets
+	for _, c := range got { // they come in the order of their offsets
 		if n := len(d.injections); n == 0 || d.injections[n-1].at < c.offset {
 			d.injections = append(d.injections, injection{at: c.offset})
 		}
@@ -162,7 +165,7 @@ func (d *dispatcher) releaseHeld(ctx context.Context) error {
 	return d.catchUpTo(ctx, got[len(got)-1].offset)
 }
 
-// beginRelease makes durable that from now on the target has expiries of its own.
+// beginRelease makes durable that from now on held keys get their expiry, so that the target may let them expire.
 func (d *dispatcher) beginRelease() error {
 	if !d.l.expiries.beginRelease() {
 		return nil
@@ -178,7 +181,7 @@ func (d *dispatcher) endHolding() error {
 	return d.l.m.saveState()
 }
 
-// releaseAtEnd releases what is held when the stream has ended: the target shall not keep for ever what the source does not.
+// releaseAtEnd releases the held keys when the stream has ended, so that the target does not keep for ever what expires on the source.
 func (d *dispatcher) releaseAtEnd(ctx context.Context) error {
 	l := d.l
 	if !l.expiries.holding() || l.expiries.list.Empty() && l.doubts.later.Empty() || d.resumedEnd > 0 {
@@ -186,7 +189,7 @@ func (d *dispatcher) releaseAtEnd(ctx context.Context) error {
 	}
 	if l.file != nil {
 		if l.positions.dispatchedTo().offset < l.file.Size()-l.cut.Load() {
-			return nil // told to stop; the next run goes on
+			return nil // the run was told to stop before the end of the file; the next one goes on
 		}
 		return d.endPostponing(ctx)
 	}
@@ -216,7 +219,8 @@ func (d *dispatcher) releaseAtEnd(ctx context.Context) error {
 			}
 			pieces = append(pieces, d.release(c, at.offset)...)
 		}
-		// what the next run finds in the stream may still read them: it has to know that they are ahead of it
+		// The source has these keys no longer, but commands that the next run receives may still read them. A copy leaves a fence, which
+		// tells that run that they are ahead of the stream.
 		if _, err := d.copyKeys(ctx, gone, at.offset); err != nil {
 			return err
 		}
@@ -226,7 +230,7 @@ func (d *dispatcher) releaseAtEnd(ctx context.Context) error {
 	}
 }
 
-// nextHeld reads the next keys of the list on the source; none at its end.
+// nextHeld reads the next keys of the list of held keys on the source. It returns none at the end of the list.
 func (d *dispatcher) nextHeld(ctx context.Context) ([]copied, error) {
 	keys, err := d.l.expiries.next(500)
 	if err != nil || len(keys) == 0 {
@@ -235,10 +239,10 @@ func (d *dispatcher) nextHeld(ctx context.Context) ([]copied, error) {
 	return d.l.source.read(ctx, keys, false, 0)
 }
 
-// release gives the calls that make a key's expiry what the source says.
+// release returns the calls that give a key the expiry that the source named, or delete it if the source does not have it.
 func (d *dispatcher) release(c copied, end int64) []piece {
 	if copiedAt, copied := d.fences[c.key]; copied && copiedAt > c.offset {
-		return nil // a copy of later: it holds its expiry, or stands further down in the list
+		return nil // the key was copied later: the copy has its expiry, or has put the key on the list once more
 	}
 	db, ok := d.l.scope.Map(c.key.DB)
 	if !ok || !d.l.scope.carries(c.key) {
@@ -265,7 +269,7 @@ func (d *dispatcher) release(c copied, end int64) []piece {
 	return pieces
 }
 
-// catchUpTo dispatches up to an offset that the source has reached, with what is to be injected there.
+// catchUpTo dispatches up to an offset that the source has reached, including the injections that are due there.
 func (d *dispatcher) catchUpTo(ctx context.Context, offset int64) error {
 	deadline := time.NewTimer(d.l.m.cfg.RetryFor)
 	defer deadline.Stop()

@@ -9,26 +9,26 @@ import (
 	"surecut/internal/keyspace"
 )
 
-// item is what a lane applies in one go: the calls of one command or of one MULTI group that concern it.
+// item holds the calls that a lane applies together, in one transaction: those of one command, or of one MULTI group, that concern it.
 type item struct {
-	start, end int64 // offsets before its first and of its last byte in the stream
+	start, end int64 // offsets in the stream: before its group's first byte, and of its own last byte
 	startDB    int   // database selected in the stream at start
 	received   int64 // Unix ms
 	slot       uint16
 	calls      []call
-	commands   int64 // commands of the source that are settled with it
+	commands   int64 // commands of the source that count as applied once the item is
 	bytes      int
-	meet       *meeting
+	meet       *meeting // for which the lane waits; nil: it applies the item alone
 }
 
-// meeting brings several lanes to one point of the stream. With a leader, that lane applies the item for all of
-// them; without, the dispatcher acts once all have arrived.
+// meeting brings several lanes to one point of the stream. Where there is a leader, this lane applies the item for all of them; otherwise
+// the dispatcher acts once all have arrived.
 type meeting struct {
 	lanes    []*lane
 	leader   *lane
 	missing  atomic.Int32
 	all      chan struct{} // closed when every lane but the leader has arrived
-	released chan struct{}
+	released chan struct{} // closed when the lanes may go on
 }
 
 func newMeeting(lanes []*lane, leader *lane) *meeting {
@@ -46,7 +46,7 @@ func (m *meeting) arrive() {
 	}
 }
 
-// Bounds of what waits in a lane, and of what it applies at once.
+// Bounds of what waits in a lane, and of what the lane applies at once.
 const (
 	laneQueueBytes = 4 << 20
 	laneQueueItems = 8192
@@ -56,8 +56,8 @@ const (
 
 // committer applies transactions to the target.
 type committer interface {
-	// commit applies transactions, in their order as far as they share a unit. It returns when the target has answered for all of them; calls
-	// that the target refused are in failed.
+	// commit applies transactions, no two of which share a unit. It returns when the target has answered for all of them. The calls of
+	// a transaction that the target refused are then in its field failed.
 	commit(ctx context.Context, txs []*transaction) error
 
 	close()
@@ -70,23 +70,24 @@ type lane struct {
 	w  committer
 
 	mu       sync.Mutex
-	changed  *sync.Cond // queue or inflight
+	changed  *sync.Cond // tells that queue, inflight or stopped has changed
 	queue    []*item
 	bytes    int
-	inflight *item // the oldest one that is being applied
+	inflight *item // the oldest item that is being applied
 	stopped  bool
-	forget   map[unit][]pastFence
+	forget   map[unit][]pastFence // fences that the next transactions may delete on the target
 
 	batch []*item // reused by take
 
-	// Reused by transactions.
+	// Reused by the method transactions.
 	calls  []call
 	txs    []*transaction
 	byUnit map[unit]*transaction
-	sizes  map[unit]int // calls of each unit
+	sizes  map[unit]int // number of calls of each unit
 }
 
-// pastFence is a fence that has been dispatched past. Its field may go once the unit's checkpoint says no less.
+// pastFence is a fence that the stream has passed. Its field may be deleted by a transaction that moves the unit's checkpoint to the offset
+// of the fence, or beyond it.
 type pastFence struct {
 	field  string
 	offset int64
@@ -98,7 +99,8 @@ func newLane(l *link, id int) *lane {
 	return n
 }
 
-// push queues items; it waits while the lane has enough to do. A lane that has stopped ends the context too, with the reason.
+// push queues items, and waits while the queue is full. If the lane has stopped, push waits for the end of ctx, which the lane's error ends
+// too, and returns the cause.
 func (n *lane) push(ctx context.Context, items ...*item) error {
 	if !n.queued(items...) {
 		<-ctx.Done()
@@ -107,7 +109,7 @@ func (n *lane) push(ctx context.Context, items ...*item) error {
 	return nil
 }
 
-// queued is push; false where the lane has stopped.
+// queued queues items as push does; it returns false if the lane has stopped.
 func (n *lane) queued(items ...*item) bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -126,7 +128,7 @@ func (n *lane) queued(items ...*item) bool {
 	return true
 }
 
-// stop wakes whoever waits on the lane; what is queued stays unapplied.
+// stop ends the lane and wakes everybody who waits for it. Items that are queued stay unapplied.
 func (n *lane) stop() {
 	n.mu.Lock()
 	n.stopped = true
@@ -134,7 +136,7 @@ func (n *lane) stop() {
 	n.changed.Broadcast()
 }
 
-// oldest gives the first item that is not applied.
+// oldest returns the first item that is not applied yet; nil: there is none.
 func (n *lane) oldest() *item {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -147,7 +149,7 @@ func (n *lane) oldest() *item {
 	return nil
 }
 
-// take gives the next items to apply together: up to a meeting, which comes alone.
+// take waits for the next items to apply together, and returns nil once the lane is stopped. An item with a meeting is returned alone.
 func (n *lane) take() []*item {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -184,7 +186,7 @@ func (n *lane) take() []*item {
 // run applies items until the lane is stopped.
 func (n *lane) run(ctx context.Context) error {
 	defer n.w.close()
-	defer n.stop() // whoever waits for room must not wait for a lane that has failed
+	defer n.stop() // nobody must go on waiting for room in a lane that has failed
 	defer context.AfterFunc(ctx, n.stop)()
 	for {
 		batch := n.take()
@@ -203,7 +205,7 @@ func (n *lane) run(ctx context.Context) error {
 	}
 }
 
-// attend brings the lane to a meeting.
+// attend takes part in a meeting until the lanes may go on. If this lane is the leader, it applies the item once the others have arrived.
 func (n *lane) attend(ctx context.Context, m *meeting, it *item) error {
 	if m.leader == n {
 		select {
@@ -217,7 +219,7 @@ func (n *lane) attend(ctx context.Context, m *meeting, it *item) error {
 			x.units = append(x.units, unit(other.id))
 		}
 		if err := n.commit(ctx, []*transaction{x}, it.commands); err != nil {
-			return err // the others are not released: their checkpoints must not pass what was not applied
+			return err // the other lanes stay in the meeting: their checkpoints must not move beyond an item that was not applied
 		}
 		close(m.released)
 		return nil
@@ -237,7 +239,7 @@ func (n *lane) apply(ctx context.Context, batch []*item) error {
 	return n.commit(ctx, txs, commands)
 }
 
-// transactions builds one for each unit that items concern. They are valid until the next call.
+// transactions returns one transaction for each unit of the items. They are valid until the next call.
 func (n *lane) transactions(batch []*item) (txs []*transaction, commands int64) {
 	total := 0
 	clear(n.sizes)
@@ -246,7 +248,7 @@ func (n *lane) transactions(batch []*item) (txs []*transaction, commands int64) 
 		n.sizes[n.unitOf(it.slot)] += len(it.calls)
 		total += len(it.calls)
 	}
-	clear(n.calls) // or they would keep what earlier commands hold
+	clear(n.calls) // else the calls would keep the values of earlier commands in memory
 	if cap(n.calls) < total {
 		n.calls = make([]call, total)
 	}
@@ -284,7 +286,7 @@ func (n *lane) transaction(it *item) *transaction {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.forget[u] = slices.DeleteFunc(n.forget[u], func(f pastFence) bool {
-		if f.offset > it.end { // what was queued before the fence was passed may be applied after that
+		if f.offset > it.end { // this item was queued before the stream passed the fence
 			return false
 		}
 		x.forget = append(x.forget, f.field)
@@ -296,7 +298,7 @@ func (n *lane) transaction(it *item) *transaction {
 	return x
 }
 
-// keepFence takes back that a fence may be forgotten: its key is being copied again. The lane stands still.
+// keepFence takes back that the fence of a key may be deleted, since the key is being copied again. The lane must stand still.
 func (n *lane) keepFence(u unit, k keyspace.Key) {
 	n.mu.Lock()
 	defer n.mu.Unlock()

@@ -8,8 +8,8 @@ import (
 	"surecut/internal/keyspace"
 )
 
-// ledger says how each key and each command of a link ended. Every one is counted once: when it ends, or as applied when it is sent to
-// the target, which doubts may correct.
+// ledger counts how each key and each command of a link ended. Each is counted once, when it ends. A command that counts as applied may
+// be counted as repaired or reported instead when its doubts are settled.
 type ledger struct {
 	snapshotBytes, snapshotReceived, snapshotTotal                                                   atomic.Int64
 	snapshotKeys, snapshotApplied, snapshotFiltered, snapshotKept, snapshotExpired, snapshotReported atomic.Int64
@@ -21,7 +21,7 @@ type ledger struct {
 	problems *problems
 
 	mu      sync.Mutex
-	earlier Counters // of earlier runs
+	earlier Counters // sums over earlier runs
 }
 
 // reportKey counts a key of the snapshot that does not arrive.
@@ -75,12 +75,12 @@ func (b *ledger) allRuns() Counters {
 	return c
 }
 
-// keysDone is how many keys of the snapshot have been dealt with.
+// keysDone returns how many keys of the snapshot have ended in a counter.
 func (b *ledger) keysDone() int64 {
 	return b.snapshotApplied.Load() + b.snapshotFiltered.Load() + b.snapshotKept.Load() + b.snapshotExpired.Load() + b.snapshotReported.Load()
 }
 
-// forgetSnapshot begins the counting anew for a snapshot that is loaded once more, whichever run has loaded it before.
+// forgetSnapshot sets the counters of the snapshot to zero, also those of earlier runs, since a snapshot is loaded again.
 func (b *ledger) forgetSnapshot() {
 	for _, n := range []*atomic.Int64{&b.snapshotKeys, &b.snapshotApplied, &b.snapshotFiltered, &b.snapshotKept, &b.snapshotExpired, &b.snapshotReported} {
 		n.Store(0)
@@ -90,7 +90,8 @@ func (b *ledger) forgetSnapshot() {
 	b.earlier.forgetSnapshot()
 }
 
-// forgetUnsettled leaves out commands that were dispatched and have not ended: they come again, or a snapshot has what they did.
+// forgetUnsettled takes back the counting of commands that were dispatched and have not ended: they come again, or a new snapshot has their
+// effect.
 func (b *ledger) forgetUnsettled() {
 	b.commands.Store(b.applied.Load() + b.filtered.Load() + b.control.Load() + b.repaired.Load() + b.reported.Load())
 }
@@ -115,10 +116,10 @@ func (c Counters) addTo(t *Counters) {
 	t.CommandsReported += c.CommandsReported
 }
 
-// mostProblems bounds the list in the report; the counters stay exact.
+// mostProblems bounds the list of problems in the report. The counters stay exact.
 const mostProblems = 1000
 
-// problems are those of all links, as far as they are listed.
+// problems is the list of the first problems of all links.
 type problems struct {
 	mu   sync.Mutex
 	list []Problem

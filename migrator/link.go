@@ -23,13 +23,13 @@ import (
 	"surecut/migrator/internal/receive"
 )
 
-// activity is what a run does with a link. Where the link stands is its stage.
+// activity is what the present run does with a link. How far the link has come is its stage.
 type activity int32
 
 const (
-	preparing activity = iota // to agree with the source on where to begin; again after a failover that took something back
+	preparing activity = iota // agrees with the source on where to begin; again where the link begins anew (see link.again)
 	working
-	draining // told to stop: to apply what was received
+	draining // was told to stop, and applies what was received
 	ended
 )
 
@@ -37,35 +37,35 @@ const (
 type link struct {
 	m        *Migration
 	name     string
-	shard    *receive.Shard // the nodes
+	shard    *receive.Shard // the nodes of the source shard
 	st       *linkState     // guarded by m.stateMu for writing; read by the link
 	dir      string
 	log      *slog.Logger
-	standing standing // of it in the state on disk
+	standing standing // what the state on disk remembers of the link
 	scope    scope
 	ledger   *ledger
 
-	file     *files.Source // where the source is a file; spool, receiver and source are nil then
+	file     *files.Source // set where the source is a file; spool and receiver are nil then
 	whole    atomic.Bool   // all of the file is in the target
-	cut      atomic.Int64  // bytes at its end that were dropped
+	cut      atomic.Int64  // bytes at the end of the file that were dropped
 	spool    *spool.Log
-	receiver *receive.Receiver // nil where nothing is received
+	receiver *receive.Receiver // nil where the source is a file, or is scanned
 	expiries expiries
 	doubts   *doubts
 	scripts  *scripts
 	source   *sourceReader
-	writer   writer // of the dispatcher
+	writer   writer // the dispatcher's
 	clock    *sourceClock
 
-	began stage                 // where the link stood when the run began, or began anew after a loss
+	began stage                 // stage of the link when the run began, or last began anew
 	cuts  int                   // snapshots in a row that were cut off
-	moved atomic.Pointer[moved] // for the dispatcher
+	moved atomic.Pointer[moved] // set by the receiver, taken by the dispatcher
 
 	dispatcher atomic.Pointer[dispatcher]
 	ended      chan struct{}
 	failed     chan error
 
-	doing     atomic.Int32 // an activity
+	doing     atomic.Int32 // the activity
 	positions *positions
 }
 
@@ -92,7 +92,7 @@ func newLink(m *Migration, i int, nodes endpoint.Shard, node string) *link {
 	return l
 }
 
-// newReceiver returns the receiver of a source that is replicated. What it receives lies in the spool, and beside it.
+// newReceiver returns the receiver of a source that is replicated. It writes the stream to the spool, and the snapshot to snapshotPath.
 func (l *link) newReceiver() *receive.Receiver {
 	cfg := &l.m.cfg
 	return receive.New(receive.Config{
@@ -115,7 +115,8 @@ func (l *link) newReceiver() *receive.Receiver {
 	})
 }
 
-// run replicates until it is stopped (nil), or fails. It begins anew where a failover makes that necessary.
+// run replicates until it is stopped, and then returns nil, or until it fails. After a failure, l.again decides whether the link begins
+// anew.
 func (l *link) run(ctx context.Context) (err error) {
 	defer close(l.ended)
 	if err := l.open(); err != nil {
@@ -146,9 +147,9 @@ func (l *link) run(ctx context.Context) (err error) {
 	}
 }
 
-// replicateOnce replicates until it is stopped (nil), or something does not go on as it began.
+// replicateOnce replicates until it is stopped, and then returns nil, or until it fails.
 func (l *link) replicateOnce(ctx context.Context) error {
-	if err := l.clock.measure(ctx, l.shard.Node()); err != nil && !l.shard.Seeks() { // later, whoever is found to receive from is asked
+	if err := l.clock.measure(ctx, l.shard.Node()); err != nil && !l.shard.Seeks() { // else ShardConfig.Moved measures it again
 		return err
 	}
 	if err := l.alignSpool(ctx); err != nil {
@@ -165,16 +166,16 @@ func (l *link) replicateOnce(ctx context.Context) error {
 	}
 
 	g, ctx := errgroup.WithContext(ctx)
-	defer context.AfterFunc(ctx, stopReceiving)() // who fails to apply must not leave the receiver running
-	ready := make(chan struct{})                  // the snapshot is on its way, or needs none
+	defer context.AfterFunc(ctx, stopReceiving)() // the receiver must not go on when applying has failed
+	ready := make(chan struct{})                  // closed once the snapshot is on its way, or none is needed
 	g.Go(func() error {
 		if err := l.receiver.Run(receiving, l.standing.hasReceived(), ready); err != nil {
-			return err // what reads the spool ends with the context, and its errors are not the reason
+			return err // this is the reason for the end; the readers of the spool end with the context
 		}
-		if ctx.Err() != nil { // another run of the link may go on with the spool
+		if ctx.Err() != nil { // the spool stays open: another run of the link may go on with it
 			return context.Cause(ctx)
 		}
-		return l.spool.Close() // readers get what is left
+		return l.spool.Close() // its readers still get the rest
 	})
 	over := make(chan struct{})
 	g.Go(func() error {
@@ -207,7 +208,7 @@ func (l *link) replicateOnce(ctx context.Context) error {
 	return g.Wait()
 }
 
-// open prepares the link's directory; what an earlier run has left there is used.
+// open opens the files in the link's directory, including those that an earlier run has left there.
 func (l *link) open() error {
 	if err := os.MkdirAll(l.dir, 0o700); err != nil {
 		return fmt.Errorf("Config.StateDir: %w", err)
@@ -234,8 +235,8 @@ func (l *link) open() error {
 	return err
 }
 
-// alignSpool begins the spool anew where the target is ahead of it, or behind: a power failure may have taken the
-// spool's end, or the target may have gone back to an earlier state. The source may still have the stream from there.
+// alignSpool begins the spool anew at the target's checkpoint where the spool does not hold the stream from there on: a power failure may
+// have taken the end of the spool, or the target may have gone back to an earlier state. The source's backlog may still reach that far.
 func (l *link) alignSpool(ctx context.Context) error {
 	if !l.standing.stage().inTarget() {
 		return nil
@@ -245,7 +246,7 @@ func (l *link) alignSpool(ctx context.Context) error {
 		return err
 	}
 	if record["offset"] == "" {
-		return nil // stream says that the record is missing
+		return nil // l.stream will report that the record is missing
 	}
 	offset, err := strconv.ParseInt(record["offset"], 10, 64)
 	if err != nil {
@@ -274,13 +275,13 @@ func (l *link) do(what activity) { l.doing.Store(int32(what)) }
 
 func (l *link) does(what activity) bool { return l.doing.Load() == int32(what) }
 
-// stopped ends a link in good order.
+// stopped marks the link as ended in good order.
 func (l *link) stopped() error {
 	l.do(ended)
 	return nil
 }
 
-// replicate loads the snapshot and then applies the stream, until the receiver has ended and all is applied.
+// replicate loads the snapshot and then applies the stream, until the receiver has ended and everything received is applied.
 func (l *link) replicate(ctx, receiving context.Context, stopReceiving func()) error {
 	l.do(working)
 	if !l.standing.stage().inTarget() {
@@ -301,12 +302,12 @@ func (l *link) replicate(ctx, receiving context.Context, stopReceiving func()) e
 	return l.stopped()
 }
 
-// loadSnapshot writes the spooled snapshot to the target. receiving ends when the migration is told to stop.
+// loadSnapshot writes the snapshot to the target. receiving ends when the migration is told to stop.
 func (l *link) loadSnapshot(ctx, receiving context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(receiving, func() {
-		if l.m.cfg.Mode != ModeFull { // a full copy ends its receiver itself
+		if l.m.cfg.Mode != ModeFull { // a full copy goes on to the end of what was received of the snapshot
 			cancel()
 		}
 	})()
@@ -333,7 +334,7 @@ func (l *link) loadSnapshot(ctx, receiving context.Context) error {
 	}
 	l.cuts = 0
 	err := l.standing.advance(loaded, func(st *linkState) error {
-		if st.Lost { // in the very last moment
+		if st.Lost { // the target has lost keys since loadWhole looked
 			return errLost
 		}
 		st.Again = false
@@ -345,8 +346,8 @@ func (l *link) loadSnapshot(ctx, receiving context.Context) error {
 	return os.Remove(l.snapshotPath())
 }
 
-// loadWhole loads the snapshot, and once more where a server of the target has been replaced or restarted meanwhile: it may
-// not hold any more what it has acknowledged.
+// loadWhole loads the snapshot until it was loaded without a loss: where a server of the target was restarted or replaced meanwhile, or
+// has lost keys, it may not hold all that it has acknowledged, and the snapshot is loaded again.
 func (l *link) loadWhole(ctx context.Context, ld *loader) error {
 	t := l.m.target
 	processes := func() (ids map[string]string, err error) {
@@ -375,7 +376,7 @@ func (l *link) loadWhole(ctx context.Context, ld *loader) error {
 	return err
 }
 
-// loadOnce loads the snapshot; an AOF may have none.
+// loadOnce loads the snapshot. It does nothing for an AOF that has no RDB at its beginning.
 func (l *link) loadOnce(ctx context.Context, ld *loader) error {
 	if l.m.scans() {
 		_, err := l.loadScan(ctx, ld, nil)
@@ -385,7 +386,7 @@ func (l *link) loadOnce(ctx context.Context, ld *loader) error {
 	if err != nil || from == nil {
 		return err
 	}
-	defer from.Close() // read only: nothing is lost
+	defer from.Close() // it was only read, so the error does not matter
 	watch := l.m.cfg.Snapshots
 	if watch == nil {
 		return ld.load(ctx, rdb.NewReader(from, rdb.Options{MaxValue: int(l.m.cfg.BigValue)}))
@@ -415,7 +416,7 @@ func (l *link) stream(ctx, receiving context.Context) error {
 		return fmt.Errorf("the target has lost the checkpoint %s, and with it what was migrated: start again with a new Config.StateDir", l.m.target.linkKey(l.name))
 	}
 	if l.began != fresh && l.m.cfg.HoldExpiry > 0 && l.file == nil {
-		// while nobody applied anything, the target has gone on to expire; and what an earlier run held, it may not have noted
+		// Between the runs the target has gone on to expire keys, and the earlier run may have ended before it saved all held keys.
 		l.expiries.begin()
 	}
 	if err := l.standing.advance(following, func(*linkState) error { return nil }); err != nil {
@@ -430,7 +431,7 @@ func (l *link) stream(ctx, receiving context.Context) error {
 	parse := (&fileFeed{l: l, offset: cp.offset, db: cp.db, reading: receiving, room: semaphore.NewWeighted(parsedBytes)}).run
 	if l.file == nil {
 		p, err := newParser(ctx, l.spool, &l.scope.Filter, cp.offset, cp.db)
-		if errors.Is(err, spool.ErrClosed) && receiving.Err() != nil { // told to stop before anything was received: the next run goes on here
+		if errors.Is(err, spool.ErrClosed) && receiving.Err() != nil { // told to stop before anything was received; the next run goes on here
 			return nil
 		}
 		if err != nil {
@@ -475,7 +476,7 @@ func (l *link) stream(ctx, receiving context.Context) error {
 	return l.compact(whole, d)
 }
 
-// fail ends the link with an error found where none can be returned.
+// fail ends the link with an error that its finder cannot return.
 func (l *link) fail(err error) {
 	select {
 	case l.failed <- err:

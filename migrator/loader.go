@@ -15,24 +15,25 @@ import (
 	"surecut/internal/rdb"
 )
 
-// Bounds of what the loader sends at once, and of what it holds.
+// Bounds of what the loader sends at once, and of what it holds in memory.
 const (
 	loadBatchBytes = 256 << 10
 	loadBatchKeys  = 512
 	loadHeldBytes  = 32 << 20
 )
 
-// restorer writes values of a snapshot to the target, and deletes them. Keys of one call are different ones.
+// restorer writes values of a snapshot to the target, and deletes them. No key occurs twice in one call.
 type restorer interface {
-	// restore writes a batch, and calls settle once for each key: with nil when the target has its value, or with what the target says
-	// against it. Its own error, or that of settle, ends the load.
+	// restore writes a batch, and calls settle once for each key: with nil when the target has its value, or with the error by which the
+	// target refused it. An error of restore itself, or of settle, ends the load.
 	restore(ctx context.Context, b *batch, settle func(k *loadKey, refused *refusedError) error) error
 
-	// rebuild writes a value by commands, in bounded memory, as walk shows it. lost names what of it the target has no form for. The error
-	// is errGone where there is no value any more, and a refusedError where the target takes no such value.
+	// rebuild writes a value by commands, in bounded memory, while walk hands it over. lost describes the parts of the value that no command
+	// can build. The error is errGone if the source's value has gone or expired meanwhile, and a refusedError if the target does not take
+	// the value.
 	rebuild(ctx context.Context, k loadKey, over overwrite, walk func(keyspace.Visitor) error) (lost []string, err error)
 
-	// remove deletes keys, and what was built for them. It does not try again.
+	// remove deletes keys, and temporary keys that were left by rebuilding them. It does not try again.
 	remove(ctx context.Context, keys []keyspace.Key) error
 
 	close()
@@ -42,22 +43,22 @@ type restorer interface {
 type loader struct {
 	l       *link
 	replace bool // an earlier run may have written some of the keys
-	hold    bool
-	renew   bool // the target's keys are known to be out of date
+	hold    bool // keys that expire soon are written without their expiry
+	renew   bool // the target's keys are known to be out of date, and are overwritten
 	r       entries
-	show    func(*rdb.Entry) // what is read; nil: nobody looks
-	held    *semaphore.Weighted
-	work    chan *batch
-	spare   chan *batch       // written, to be filled again
-	open    map[string]*batch // by node, being filled
-	single  restorer          // for values that are too large for a batch
+	show    func(*rdb.Entry)    // is shown the entries that are read; may be nil
+	held    *semaphore.Weighted // bytes of batches that are in memory
+	work    chan *batch         // batches to be written
+	spare   chan *batch         // batches that were written and can be filled again
+	open    map[string]*batch   // by node: batches that are being filled
+	single  restorer            // writes values that are too large for a batch
 }
 
 // batch is a number of values for one node.
 type batch struct {
 	addr    string
 	keys    []loadKey
-	payload []byte // of all keys
+	payload []byte // the payloads of all keys, one behind the other
 	weight  int64
 	over    overwrite
 }
@@ -73,7 +74,7 @@ type loadKey struct {
 	expireAt   int64
 	idle, freq int64
 	attempts   int
-	restored   bool // the value is there, its exact expiry is not yet: before 5.0 that takes a command of its own
+	restored   bool // the value is written, but not its exact expiry, which takes a command of its own before 5.0 (no ABSTTL)
 }
 
 // load reads the snapshot to its end and returns when the target has answered for every key.
@@ -104,7 +105,7 @@ func (ld *loader) read(ctx context.Context) error {
 		e, err := ld.r.Next()
 		if errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
 			ld.l.ledger.snapshotBytes.Store(ld.r.Consumed())
-			if ld.l.file != nil { // its commands, if any, begin here
+			if ld.l.file != nil { // the commands of an AOF begin here
 				ld.l.m.update(func() { ld.l.st.Start = ld.r.Consumed() })
 			}
 			return ld.flushAll(ctx)
@@ -135,10 +136,10 @@ func (ld *loader) read(ctx context.Context) error {
 	}
 }
 
-// aux takes the two facts that matter: the database of the stream, and cached scripts (until 6.2).
+// aux takes two facts out of a snapshot: the database that is selected in the stream, and cached scripts (which an RDB holds until 6.2).
 func (ld *loader) aux(ctx context.Context, name, value string) error {
 	switch name {
-	case "repl-stream-db": // of a file, no stream follows that goes on with it
+	case "repl-stream-db": // the commands of an AOF do not go on with this database
 		if ld.l.file != nil {
 			return nil
 		}
@@ -150,7 +151,7 @@ func (ld *loader) aux(ctx context.Context, name, value string) error {
 			return err
 		}
 		if !ld.l.m.target.can.nodes {
-			return nil // the target's cache of scripts, to which a proxy gives no way
+			return nil // a proxy gives no access to the script caches of its servers
 		}
 		return ld.everywhere(ctx, "a cached script", "SCRIPT", "LOAD", value)
 	}
@@ -175,7 +176,7 @@ func (ld *loader) everywhere(ctx context.Context, what string, args ...string) e
 	return err
 }
 
-// key puts one key of the snapshot on its way.
+// key writes one key of the snapshot, or adds it to a batch, or counts why it is left out.
 func (ld *loader) key(ctx context.Context, e *rdb.Entry) (err error) {
 	l := ld.l
 	l.ledger.snapshotKeys.Add(1)
@@ -209,11 +210,13 @@ func (ld *loader) key(ctx context.Context, e *rdb.Entry) (err error) {
 	return ld.add(ctx, e, k, lk)
 }
 
-// postpones says whether no key is to expire before all commands are applied: those of an AOF may renew an expiry that has passed by now.
+// postpones says whether no key may expire before all commands are applied. That is so with an AOF, whose commands may renew an expiry that
+// has passed by now.
 func (ld *loader) postpones() bool { return ld.l.file != nil && ld.l.file.AOF }
 
-// expiry returns the expiry that a key of the snapshot gets now: its own, or another one until the stream has told whether it was renewed.
-// The expiry of a key that the target may keep as it is concerns nobody, and whether it does is known by the reply only.
+// expiry returns the expiry that a key of the snapshot gets for now. An expiry that the stream may renew before it passes is held: the key
+// gets none, or a postponed one from an AOF, and is put on the list of held keys. With Config.OnExisting keep only an AOF's keys are held:
+// a key that the target keeps as it was must not get the source's expiry at the end, and only the reply to RESTORE says whether it does.
 func (ld *loader) expiry(e *rdb.Entry, k keyspace.Key) (expireAt int64, err error) {
 	l := ld.l
 	if ld.postpones() {
@@ -231,7 +234,7 @@ func (ld *loader) expiry(e *rdb.Entry, k keyspace.Key) (expireAt int64, err erro
 	return e.ExpireAt, nil
 }
 
-// add puts a value into the open batch of its node. k is the key as the source has it.
+// add puts a value into the open batch of its node. k is the key as scope names it, lk the key of the target.
 func (ld *loader) add(ctx context.Context, e *rdb.Entry, k keyspace.Key, lk loadKey) error {
 	l := ld.l
 	addr, err := l.m.target.addrOf(k.Name)
@@ -314,7 +317,7 @@ func (ld *loader) worker(ctx context.Context) error {
 
 // restore writes one batch.
 func (ld *loader) restore(ctx context.Context, w restorer, b *batch) error {
-	if len(b.keys) == 0 { // none of its values could be given to the target
+	if len(b.keys) == 0 { // the target could take none of its values
 		return nil
 	}
 	return w.restore(ctx, b, func(k *loadKey, refused *refusedError) error {
@@ -322,7 +325,7 @@ func (ld *loader) restore(ctx context.Context, w restorer, b *batch) error {
 		case refused == nil:
 			ld.l.ledger.snapshotApplied.Add(1)
 			return nil
-		case !errors.Is(refused, errExists): // a payload that this server does not take: the value is built by commands
+		case !errors.Is(refused, errExists): // the server does not take this payload, so the value is built by commands
 			payload := b.value(k)
 			return ld.rebuild(ctx, w, *k, func(v keyspace.Visitor) error {
 				return rdb.WalkValue(payload[0], payload[1:len(payload)-10], v)
@@ -335,7 +338,7 @@ func (ld *loader) restore(ctx context.Context, w restorer, b *batch) error {
 	})
 }
 
-// rebuild writes one value by commands, and counts how that ended.
+// rebuild writes one value by commands, and counts the outcome.
 func (ld *loader) rebuild(ctx context.Context, w restorer, k loadKey, walk func(keyspace.Visitor) error) error {
 	lost, err := w.rebuild(ctx, k, ld.overwrite(), walk)
 	gone := errors.Is(err, errGone)
@@ -346,11 +349,11 @@ func (ld *loader) rebuild(ctx context.Context, w restorer, k loadKey, walk func(
 	switch {
 	case err == nil:
 		ld.l.ledger.snapshotApplied.Add(1)
-	case gone: // from a source that is scanned, or it has expired meanwhile
+	case gone: // the value has expired, or a source that is scanned has it no longer
 		ld.l.ledger.snapshotExpired.Add(1)
 	case !errors.As(err, &refused):
 		return err
-	case !errors.Is(err, errExists): // the target has no type for it
+	case !errors.Is(err, errExists): // the target cannot hold such a value
 		ld.l.ledger.reportKey(keyspace.Key{DB: k.db, Name: k.name}, refused.reply.Error())
 	case ld.l.m.cfg.OnExisting == ExistingKeep:
 		ld.l.ledger.snapshotKept.Add(1)
@@ -360,19 +363,19 @@ func (ld *loader) rebuild(ctx context.Context, w restorer, k loadKey, walk func(
 	return nil
 }
 
-// overwrite says whether keys of the target give way: where an earlier attempt may have written them, only if no key of the target can be
-// anybody else's.
+// overwrite says whether a value may take the place of a key that the target has. With Config.OnExisting fail, it may only where an earlier
+// attempt or run may have written the key, and only if the target was empty when the migration began.
 func (ld *loader) overwrite() overwrite {
 	m := ld.l.m
 	ours := m.cfg.OnExisting == ExistingFail && m.state.TargetWasEmpty
 	return overwrite{first: ld.renew || m.cfg.OnExisting == ExistingReplace || ld.l.st.Again || ld.replace && ours, later: ours}
 }
 
-// unload deletes the keys of a snapshot that was cut off, up to where it ends.
+// unload deletes from the target the keys of a snapshot that was cut off, as far as the snapshot goes.
 func (ld *loader) unload(ctx context.Context, r *rdb.Reader) error {
 	w := ld.l.newWriter()
 	defer w.close()
-	var keys []keyspace.Key // as the target has them
+	var keys []keyspace.Key // with databases of the target
 	for over := false; !over; {
 		e, err := r.Next()
 		over = errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)

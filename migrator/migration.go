@@ -35,17 +35,17 @@ type Migration struct {
 
 	running  atomic.Bool // Run was called, so that the state on disk is kept up to date
 	finished atomic.Bool // Finish was called
-	claim    *claim      // of this run on the target
+	claim    *claim      // the hold of this run on the target
 
 	stopping context.Context // done once Stop was called
 	stop     context.CancelFunc
 
 	stateMu sync.Mutex // guards state
-	mending sync.Mutex // one loss of the target at a time
-	again   sync.Mutex // one CopyAgain at a time
+	mending sync.Mutex // held by mend
+	again   sync.Mutex // held by CopyAgain
 	proven  time.Time  // when CopyAgain last saw the slots of the source in place; guarded by again
 
-	refresh   sync.Mutex // of the source's topology
+	refresh   sync.Mutex // held by refreshSource
 	refreshed time.Time  // guarded by refresh
 
 	problems problems
@@ -55,8 +55,8 @@ type Migration struct {
 	ended bool
 }
 
-// New prepares a migration: it reads what an earlier run has left in the state directory and on the target,
-// and chooses the nodes to read from. Nothing is written before Run but, through a proxy, a few keys that are deleted at once.
+// New prepares a migration: it reads what an earlier run has left in the state directory, asks source and target what they can do,
+// and chooses the nodes to read from. It writes nothing to the target, except through a proxy a few keys that it deletes at once.
 func New(ctx context.Context, cfg Config) (*Migration, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
@@ -137,7 +137,7 @@ func (m *Migration) prepare(ctx context.Context) error {
 	return nil
 }
 
-// nameServers writes down which servers the migration has to do with: its URLs may lead elsewhere for another process, or tomorrow.
+// nameServers notes in the state which servers the migration reads and writes: its URLs may lead to others for another process, or later.
 func (m *Migration) nameServers(ctx context.Context) (err error) {
 	if m.state.SourceServers, err = m.cfg.Sides.Source.Identity(ctx); err != nil {
 		return fmt.Errorf("source: %w", err)
@@ -148,7 +148,7 @@ func (m *Migration) nameServers(ctx context.Context) (err error) {
 	return nil
 }
 
-// prefixText gives prefixes as Filter.DBPrefix takes them.
+// prefixText returns prefixes in the form "0:a:,1:b:", or "none".
 func prefixText(prefixes map[int]string) string {
 	if len(prefixes) == 0 {
 		return "none"
@@ -160,12 +160,13 @@ func prefixText(prefixes map[int]string) string {
 	return strings.Join(parts, ",")
 }
 
-// identity is an endpoint as a migration remembers it: its URL, and how its keys are spread where the URL does not tell.
+// identity returns an endpoint as the state remembers it: its URL, and how its keys are spread where the URL does not tell.
 func identity(d *endpoint.Deployment) string {
 	return strings.TrimSpace(d.Spec().String() + " " + d.Sharding())
 }
 
-// chooseNode picks the node of a shard that a link reads from: a replica that is in sync, if one is wanted and there.
+// chooseNode returns the node of a shard that a link reads from: a replica that is in sync, if Config.ReadFrom wants one and there is one,
+// else the primary.
 func (m *Migration) chooseNode(ctx context.Context, s endpoint.Shard) (string, error) {
 	if m.cfg.ReadFrom != "replica" || m.scans() || m.cfg.Sides.Source.Spec().IsFile() {
 		return s.Primary.Addr, nil
@@ -173,22 +174,22 @@ func (m *Migration) chooseNode(ctx context.Context, s endpoint.Shard) (string, e
 	return receive.ChooseReplica(ctx, m.cfg.Sides.Source, s)
 }
 
-// Stop ends the migration in good order: what has been received is applied, and the target remembers how far.
+// Stop ends the migration in good order: it applies what has been received, and saves the checkpoints.
 func (m *Migration) Stop() { m.stop() }
 
-// Finish is Stop for a migration that has reached its goal; its state is done afterwards, not stopped.
+// Finish does what Stop does, for a migration that has reached its goal: the State of its Report is then done, not stopped.
 func (m *Migration) Finish() {
 	m.finished.Store(true)
 	m.stop()
 }
 
-// scans says that the source is not replicated but scanned.
+// scans says whether the source is scanned instead of replicated.
 func (m *Migration) scans() bool { return m.cfg.Capture == CaptureScan }
 
 // TargetWasEmpty says whether the target held no keys when the migration began.
 func (m *Migration) TargetWasEmpty() bool { return m.state.TargetWasEmpty }
 
-// Resumed says whether an earlier run of this migration is continued.
+// Resumed says whether this run continues an earlier one.
 func (m *Migration) Resumed() bool { return m.resumed }
 
 // Run migrates until it is stopped, its mode ends it, or it fails. It returns nil after an end in good order.
@@ -248,7 +249,7 @@ func (m *Migration) Run(ctx context.Context) (err error) {
 	return err
 }
 
-// runLinks runs all links until they have ended, and watches the source beside them.
+// runLinks runs all links until they have ended. Meanwhile it watches the source's slots, renews the claim, and watches the witnesses.
 func (m *Migration) runLinks(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	watching, stopWatching := context.WithCancel(ctx)
@@ -275,7 +276,7 @@ func (m *Migration) runLinks(ctx context.Context) error {
 	return g.Wait()
 }
 
-// leave records how the migration stands. A full copy that is in leaves nothing of ours behind.
+// leave marks the claim as stopped. After a full copy or a file that has reached its end, it removes all that surecut has left instead.
 func (m *Migration) leave(ctx context.Context, failed error) error {
 	if failed == nil && (m.cfg.Mode == ModeFull || m.cfg.Sides.Source.Spec().IsFile()) && m.stopping.Err() == nil {
 		return m.Forget(ctx)
@@ -288,7 +289,7 @@ func (m *Migration) leave(ctx context.Context, failed error) error {
 	return nil
 }
 
-// Snapshotted says whether every snapshot is in the target, and of a file all that it holds.
+// Snapshotted says whether every snapshot, or all of every file, is in the target.
 func (m *Migration) Snapshotted() bool {
 	m.stateMu.Lock()
 	defer m.stateMu.Unlock()
@@ -314,7 +315,7 @@ func (m *Migration) Forget(ctx context.Context) error {
 	keys := []ownKey{m.target.ownKey(keyMigration)}
 	for _, l := range m.links {
 		keys = append(keys, m.target.ownKey(m.target.linkKey(l.name)))
-		for u := range l.positions.acknowledgedUnits() { // a unit that is still ahead of its link
+		for u := range l.positions.acknowledgedUnits() { // units whose checkpoints compact has kept
 			keys = append(keys, m.target.ownUnit(l.name, u))
 		}
 	}
@@ -332,7 +333,7 @@ func (m *Migration) Forget(ctx context.Context) error {
 	return nil
 }
 
-// targetIsEmpty says whether the target holds no keys but ours.
+// targetIsEmpty says whether the target holds no keys other than surecut's own.
 func (m *Migration) targetIsEmpty(ctx context.Context) (bool, error) {
 	for _, addr := range m.target.primaries() {
 		c, err := m.target.d.Client(ctx, addr, 0)
@@ -382,7 +383,7 @@ func (m *Migration) holdsForeign(ctx context.Context, addr string, db int) (bool
 	}
 }
 
-// update changes the state; saveState makes it durable.
+// update changes the state by calling f. saveState makes that durable.
 func (m *Migration) update(f func()) {
 	m.stateMu.Lock()
 	defer m.stateMu.Unlock()

@@ -11,23 +11,24 @@ import (
 	"surecut/internal/resp"
 )
 
-// pipeTimeout bounds a whole batch, as that of other connections: a large RESTORE blocks a server for many seconds.
+// pipeTimeout bounds a whole batch. It is long, since a large RESTORE blocks a server for many seconds.
 const pipeTimeout = 2 * time.Minute
 
-// pipe is a connection for what there is much of: the values of a snapshot, and the transactions of the stream. Of their replies little is
-// looked at: sent as bytes, and read for what matters only, they take much less CPU than through a client.
+// pipe is a connection for the bulk of the traffic: the values of a snapshot, and the transactions of the stream. It appends commands to a
+// buffer, and keeps only those parts of the replies that matter, which takes much less CPU than a client.
 type pipe struct {
 	conn net.Conn
 	in   answers
-	keep func() bool // undoes that the end of the context closes it
+	keep func() bool // cancels the closing at the end of the context
 	id   string      // CLIENT ID; empty before Redis 5.0
 	db   int         // the selected database
 	out  []byte
-	sent int      // commands in out
+	sent int      // number of commands in out
 	res  []answer // reused
 }
 
-// pipe returns the writer's pipe to a node, beside its connection: what a lost one still had on its way is silenced with that.
+// pipe returns the writer's pipe to a node, and opens it if needed. The pipe belongs to the connection to the node: the two are dropped and
+// silenced together.
 func (w *direct) pipe(ctx context.Context, addr string) (*pipe, error) {
 	c, err := w.conn(ctx, addr)
 	if err != nil {
@@ -52,7 +53,7 @@ func openPipe(ctx context.Context, t *target, addr string) (*pipe, error) {
 	}
 	p := &pipe{conn: conn, in: answers{in: bufio.NewReader(conn)}, db: -1}
 	p.keep = context.AfterFunc(ctx, func() { conn.Close() })
-	p.add("CLIENT", "SETNAME", clientName(t.id)) // a run that finds it left behind ends it
+	p.add("CLIENT", "SETNAME", clientName(t.id)) // by which a later run can find and end it
 	p.add("CLIENT", "ID")
 	if err := p.send(); err != nil {
 		p.close()
@@ -75,7 +76,7 @@ func (p *pipe) close() {
 	p.conn.Close()
 }
 
-// add queues a command and gives its place in the batch.
+// add queues a command and returns its index in the batch.
 func (p *pipe) add(args ...string) int {
 	p.out = resp.AppendCommand(p.out, args...)
 	p.sent++
@@ -98,8 +99,8 @@ func (p *pipe) send() error {
 	return err
 }
 
-// exchange sends the batch and returns a reply for each command; they are valid until the next batch. Without a reply the pipe is of no
-// more use.
+// exchange sends the batch and returns an answer for each command, which are valid until the next batch. If one of them is answerNone, the
+// pipe cannot be used any more.
 func (p *pipe) exchange() []answer {
 	n := p.sent
 	lost := p.send()

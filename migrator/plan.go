@@ -15,15 +15,15 @@ import (
 	"surecut/internal/keyspace"
 )
 
-// plan is what becomes of one command of the source.
+// plan is how one command of the source is carried: pieces for the lanes, or an action of the dispatcher, or neither.
 type plan struct {
 	pieces []piece
-	act    func(ctx context.Context, g group) error // by the dispatcher itself, after what came before it
+	act    func(ctx context.Context, g group) error // run by the dispatcher, after the pieces before it were handed over; may be nil
 }
 
 func (c *sourceCommand) name() string { return printable(string(c.args[0])) }
 
-// plan decides on one command. Its counters are settled here or by the lane that applies it.
+// plan decides how one command is carried. The command is counted here, or by the lane that applies it, or by the action.
 func (d *dispatcher) plan(c *sourceCommand, received int64) (plan, error) {
 	if err := d.l.imported(c); err != nil {
 		return plan{}, err
@@ -36,7 +36,7 @@ func (d *dispatcher) plan(c *sourceCommand, received int64) (plan, error) {
 			}
 		}
 	}
-	switch { // what is not confined to the selected database
+	switch { // commands that are not confined to the selected database
 	case known && spec.Class == command.Keyless && spec.Name != "FLUSHDB":
 		return d.planKeyless(c, spec)
 	case known && (spec.Name == "MOVE" || spec.Name == "COPY"):
@@ -60,7 +60,8 @@ func (d *dispatcher) plan(c *sourceCommand, received int64) (plan, error) {
 	return d.planKeyed(c, spec, received)
 }
 
-// planKeyed sends a command to the lane of its keys; takes it apart, or copies its results, where it has several.
+// planKeyed passes a command on whole where its keys allow that. Otherwise it takes the command apart, one piece for each key, or, if that
+// is not possible, has the keys copied that the command changed.
 func (d *dispatcher) planKeyed(c *sourceCommand, spec *command.Spec, received int64) (plan, error) {
 	keys, err := spec.Keys(c.args, d.keys[:0])
 	if err != nil {
@@ -89,8 +90,8 @@ func (d *dispatcher) planKeyed(c *sourceCommand, spec *command.Spec, received in
 	return d.planCopy(c, d.written(c, spec)), nil
 }
 
-// planSorted settles a SORT by other keys than it names: other lanes write those, and filters and prefixes do not let them arrive
-// as they are. Where nothing can be copied, all lanes meet.
+// planSorted settles a SORT ... BY or GET, which reads keys that it does not name, by copying its result: other lanes write these keys, and
+// filters and prefixes may keep them from the target. Where nothing can be copied and the command is passed on, all lanes meet for it.
 func (d *dispatcher) planSorted(c *sourceCommand, spec *command.Spec, j judgement) (plan, error) {
 	whole := j.open == len(d.keys) && (j.oneSlot || !d.l.m.target.cluster) && d.l.scope.DBPrefix[c.db] == ""
 	if whole && d.l.cannotCopy() != "" {
@@ -99,11 +100,11 @@ func (d *dispatcher) planSorted(c *sourceCommand, spec *command.Spec, j judgemen
 	return d.planCopy(c, d.written(c, spec)), nil
 }
 
-// judgement counts what becomes of the keys of a command.
+// judgement counts the keys of a command by what becomes of them.
 type judgement struct {
 	open     int  // to be applied
 	filtered int  // left out by a filter
-	noDB     int  // in a database that the target has not
+	noDB     int  // in a database that the target does not have
 	oneSlot  bool // all open keys share a slot
 }
 
@@ -132,7 +133,8 @@ func (d *dispatcher) judge(c *sourceCommand, keys []int) judgement {
 	return j
 }
 
-// wanted says whether a key still needs a command: an earlier run may have applied it, and a copy of the key may hold it.
+// wanted says whether a command is still to be applied to a key. It is not where an earlier run has applied it, or where a copy of the key
+// already has its effect.
 func (d *dispatcher) wanted(c *sourceCommand, name string, slot uint16) bool {
 	if d.applied(slot, c.end) {
 		return false
@@ -140,7 +142,7 @@ func (d *dispatcher) wanted(c *sourceCommand, name string, slot uint16) bool {
 	return len(d.fences) == 0 || d.fences[keyspace.Key{DB: c.db, Name: name}] < c.end
 }
 
-// settleUnsent counts a command of which nothing is left to apply.
+// settleUnsent counts a command that is to be applied to none of its keys.
 func (d *dispatcher) settleUnsent(c *sourceCommand, j judgement) error {
 	switch {
 	case j.noDB > 0:
@@ -153,7 +155,8 @@ func (d *dispatcher) settleUnsent(c *sourceCommand, j judgement) error {
 	return nil
 }
 
-// whole appends the pieces of a command that is passed on with all its keys, as these calls.
+// whole appends the pieces of a command that is passed on with all its keys, in the form of calls. relative says that its expiry was
+// relative as the source sent it.
 func (d *dispatcher) whole(pieces []piece, c *sourceCommand, spec *command.Spec, calls [][][]byte, relative bool) []piece {
 	db, _ := d.l.scope.Map(c.db)
 	slots := make([]uint16, 0, 4)
@@ -196,18 +199,18 @@ func (d *dispatcher) whole(pieces []piece, c *sourceCommand, spec *command.Spec,
 		}
 		d.run1 = run
 	}
-	for _, s := range slots[1:] { // so that the lanes of all keys meet
+	for _, s := range slots[1:] { // these have the lanes of the other keys meet
 		pieces = append(pieces, piece{slot: s, end: c.end})
 	}
 	return pieces
 }
 
-// answersGone lists the commands that the target refuses, or answers with 0, where the key is gone. What a source passes on
-// of SETNX and MSETNX found no key there.
+// answersGone lists the commands that need no EXISTS before them. The reply to most says that the key is gone: an error, 0, or nil. SETNX
+// and MSETNX do not depend on a key: a source passes them on only if it had none.
 var answersGone = map[string]bool{"EXPIRE": true, "PEXPIRE": true, "EXPIREAT": true, "PEXPIREAT": true, "GETEX": true, "PERSIST": true,
 	"RENAME": true, "RENAMENX": true, "SETNX": true, "MSETNX": true}
 
-// reads says whether what a command does depends on what its keys hold, and gives those beside the first.
+// reads says whether the effect of a command depends on the values of its keys, and returns the keys after the first.
 func (d *dispatcher) reads(c *sourceCommand, spec *command.Spec) (reads bool, more []string) {
 	if d.l.file != nil || len(d.keys) == 0 || answersGone[spec.Name] || overwrites(c, spec) {
 		return false, nil
@@ -215,7 +218,7 @@ func (d *dispatcher) reads(c *sourceCommand, spec *command.Spec) (reads bool, mo
 	return true, d.names(c, 1)
 }
 
-// names returns the keys of a command from the i-th on.
+// names returns the keys of a command from index i on.
 func (d *dispatcher) names(c *sourceCommand, i int) []string {
 	if i >= len(d.keys) {
 		return nil
@@ -227,12 +230,12 @@ func (d *dispatcher) names(c *sourceCommand, i int) []string {
 	return names
 }
 
-// learn asks when a key expires that took its expiry over from another one.
+// learn returns a call that asks when a key expires which has taken over the expiry of another one.
 func learn(db int, k keyspace.Key) call {
 	return call{db: db, args: []string{"PTTL", k.Name}, key: k, learns: true}
 }
 
-// split gives one piece per key, in order, without the keys that are not wanted.
+// split returns one piece for each key of a command that is to be applied to it, in order. There is at least one such key.
 func (d *dispatcher) split(c *sourceCommand, spec *command.Spec) []piece {
 	db, hasDB := d.l.scope.Map(c.db)
 	verb := view(c.args[0])
@@ -265,7 +268,7 @@ func (d *dispatcher) changed(spec *command.Spec) []int {
 	return d.keys
 }
 
-// written names the keys that a command of several keys may have changed.
+// written returns the keys that a command may have changed and that it is to be applied to.
 func (d *dispatcher) written(c *sourceCommand, spec *command.Spec) []keyspace.Key {
 	var keys []keyspace.Key
 	for _, k := range d.changed(spec) {
@@ -277,7 +280,7 @@ func (d *dispatcher) written(c *sourceCommand, spec *command.Spec) []keyspace.Ke
 	return keys
 }
 
-// planCopy settles a command by copying the keys that it changed, as far as they are wanted.
+// planCopy settles a command by copying keys, which are those that it changed. If there are none, the command counts as filtered.
 func (d *dispatcher) planCopy(c *sourceCommand, keys []keyspace.Key) plan {
 	if len(keys) == 0 {
 		d.l.ledger.filtered.Add(1)
@@ -298,7 +301,7 @@ func (d *dispatcher) planCopy(c *sourceCommand, keys []keyspace.Key) plan {
 	}}
 }
 
-// planKeyless handles what acts on the server, on a database, or sends a message.
+// planKeyless plans a command that acts on the server or on a database, or that publishes a message.
 func (d *dispatcher) planKeyless(c *sourceCommand, spec *command.Spec) (plan, error) {
 	container, sub, _ := strings.Cut(spec.Name, " ")
 	switch container {
@@ -322,7 +325,7 @@ func (d *dispatcher) planKeyless(c *sourceCommand, spec *command.Spec) (plan, er
 	return d.planUnknown(c)
 }
 
-// message passes on what was published; a message is not data, so it is sent once at most after a restart.
+// message passes on what was published, unless an earlier run has done so.
 func (d *dispatcher) message(c *sourceCommand, spec *command.Spec) plan {
 	if !d.l.m.target.dialect.Knows(spec.Name) {
 		d.keys = append(d.keys[:0], 1) // the channel
@@ -340,8 +343,8 @@ func (d *dispatcher) message(c *sourceCommand, spec *command.Spec) plan {
 	return plan{pieces: []piece{{slot: slot, end: c.end, commands: 1, call: call{db: d.l.m.target.ownDB(), args: d.strs(c.args), message: true}}}}
 }
 
-// planScript runs a script where it may touch what it does not declare: at a point that all lanes have reached.
-// A cluster can run it only where its declared keys share a slot.
+// planScript has a script run at a meeting of all lanes, since it may touch keys that it does not declare. A cluster can run it only where
+// its declared keys share a slot. A script that the target cannot run is settled by copying its declared keys.
 func (d *dispatcher) planScript(c *sourceCommand, spec *command.Spec) (plan, error) {
 	keys, err := spec.Keys(c.args, d.keys[:0])
 	if err == nil {
@@ -351,7 +354,7 @@ func (d *dispatcher) planScript(c *sourceCommand, spec *command.Spec) (plan, err
 		return plan{}, err
 	}
 	d.keys = keys
-	if d.l.expiries.holding() { // it may set or pass on expiries, or have done so in an earlier run
+	if d.l.expiries.holding() { // the script may give keys an expiry, or may have done so in an earlier run
 		if err := d.holdAgain(c); err != nil {
 			return plan{}, err
 		}
@@ -362,7 +365,7 @@ func (d *dispatcher) planScript(c *sourceCommand, spec *command.Spec) (plan, err
 	j := d.judge(c, keys)
 	renamed := d.l.scope.DBPrefix[c.db] != ""
 	if len(keys) > 0 && (j.open < len(keys) || renamed || d.l.m.target.cluster && !j.oneSlot || !d.l.m.target.dialect.Knows("EVAL")) {
-		// an earlier run has applied all of it, or its keys were copied as they are behind it: then what else it did is not in the copies
+		// If an earlier run has applied the script to all its keys, its undeclared keys are in too. If keys are copied instead, they are not.
 		if slices.ContainsFunc(keys, func(k int) bool { return !d.applied(d.l.m.target.slot(view(c.args[k])), c.end) }) && j.filtered+j.noDB < len(keys) {
 			d.noteUndeclared(c)
 		}
@@ -389,7 +392,7 @@ func (d *dispatcher) planScript(c *sourceCommand, spec *command.Spec) (plan, err
 	return d.everyLane(c)
 }
 
-// noteUndeclared reports a script of which only the declared keys arrive, unless it can be seen to touch no others.
+// noteUndeclared reports a script whose undeclared keys do not arrive, unless its text shows that it has none.
 func (d *dispatcher) noteUndeclared(c *sourceCommand) {
 	if strings.EqualFold(view(c.args[0]), "EVAL") && command.DeclaresKeys(string(c.args[1])) {
 		return
@@ -397,9 +400,9 @@ func (d *dispatcher) noteUndeclared(c *sourceCommand) {
 	d.l.ledger.note(c.db, "", c.name(), "the script cannot run on the target as it is: its declared keys were copied, keys that it does not declare were not")
 }
 
-// planUnknown passes a command that nobody knows to a standalone server of which all lanes have met.
+// planUnknown passes an unknown command on to a standalone server, at a meeting of all lanes: it may touch any key.
 func (d *dispatcher) planUnknown(c *sourceCommand) (plan, error) {
-	d.keys = d.keys[:0] // those of an earlier command
+	d.keys = d.keys[:0] // these are still the keys of an earlier command
 	if d.l.m.target.cluster || len(d.l.scope.Include)+len(d.l.scope.Exclude) > 0 || d.l.scope.DBPrefix[c.db] != "" {
 		d.l.ledger.problem(c.db, "", c.name(), "the command is unknown, so its keys cannot be found")
 		return plan{}, nil
@@ -430,17 +433,17 @@ func (d *dispatcher) everyLane(c *sourceCommand) (plan, error) {
 	return plan{pieces: pieces}, nil
 }
 
-// planAcrossDatabases handles MOVE and COPY ... DB: the key named in a second database.
+// planAcrossDatabases plans MOVE and COPY ... DB, which name a key in a second database.
 func (d *dispatcher) planAcrossDatabases(c *sourceCommand, spec *command.Spec, received int64) (plan, error) {
 	keys, err := spec.Keys(c.args, d.keys[:0])
 	if err != nil {
 		return plan{}, err
 	}
 	d.keys = keys
-	var at int // argument that names the other database
+	var at int // index of the argument that names the other database
 	if spec.Name == "MOVE" {
 		at = 2
-	} else if len(c.args) > 3 { // behind source and destination, which may be called DB
+	} else if len(c.args) > 3 { // the option follows source and destination, which may themselves be called DB
 		if i := slices.IndexFunc(c.args[3:], func(a []byte) bool { return bytes.EqualFold(a, []byte("DB")) }); i >= 0 {
 			at = 3 + i + 1
 		}
@@ -463,7 +466,7 @@ func (d *dispatcher) planAcrossDatabases(c *sourceCommand, spec *command.Spec, r
 		return plan{}, err
 	}
 	renamed := d.l.scope.DBPrefix[c.db]+d.l.scope.DBPrefix[to] != ""
-	if d.l.expiries.holding() { // the first may be held, and takes that along; an earlier run may have ended before it noted that
+	if d.l.expiries.holding() { // where the first key is held, so is the second; an earlier run may have ended before it noted that
 		for _, k := range both {
 			if err := d.l.expiries.hold(k); err != nil {
 				return plan{}, err
@@ -492,7 +495,7 @@ func (d *dispatcher) planAcrossDatabases(c *sourceCommand, spec *command.Spec, r
 	return d.acrossDatabases(c, spec.Name, changed[1], at)
 }
 
-// acrossDatabases passes MOVE or COPY on to a standalone server, with the number there of the database that an argument names.
+// acrossDatabases passes MOVE or COPY on to a standalone server. The argument at index at becomes the number that its database has there.
 func (d *dispatcher) acrossDatabases(c *sourceCommand, name string, to keyspace.Key, at int) (plan, error) {
 	from, _ := d.l.scope.Map(c.db)
 	into, _ := d.l.scope.Map(to.DB)
@@ -523,7 +526,7 @@ func (d *dispatcher) strs(args [][]byte) []string {
 // view reads bytes as a string without copying; the bytes must not change any more.
 func view(p []byte) string { return unsafe.String(unsafe.SliceData(p), len(p)) }
 
-// printable shows a key or a command's name without control characters, shortened.
+// printable returns the name of a key or a command without control characters, and cut after 200 bytes.
 func printable(s string) string {
 	const most = 200
 	if len(s) > most {

@@ -9,24 +9,24 @@ import (
 type mark struct {
 	offset   int64
 	db       int   // database that is selected in the stream there
-	received int64 // Unix ms
+	received int64 // when the command there was received, Unix ms
 }
 
-// positions are how far a link has come in the stream: what was handed to the lanes, what they have applied, and what the target has been
-// made to remember of that.
+// positions say how far a link has come in the stream: what was handed to the lanes, what they have applied, and which checkpoints the
+// target holds.
 type positions struct {
-	saving sync.Mutex // one checkpoint at a time: an older one must not overtake a newer one
+	saving sync.Mutex // held while a checkpoint is saved, so that an older one cannot overtake a newer one
 
 	mu         sync.Mutex
 	dispatched mark
-	saved      mark           // the checkpoint that the target holds; the zero mark: none that is known
+	saved      mark           // the checkpoint of the link that the target holds; the zero mark: none is known
 	units      map[unit]int64 // the furthest checkpoint of each unit that the target has acknowledged
 	lanes      []*lane
 }
 
 func newPositions() *positions { return &positions{units: map[unit]int64{}} }
 
-// begin takes over what the target remembers, from which the stream goes on.
+// begin sets the positions from which the stream goes on: the link's checkpoint, and those of its units.
 func (p *positions) begin(at mark, units map[unit]int64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -34,7 +34,7 @@ func (p *positions) begin(at mark, units map[unit]int64) {
 	p.dispatched, p.saved = at, at
 }
 
-// follow has the items of lanes count as not applied for as long as they hold them.
+// follow sets the lanes, whose items count as not applied.
 func (p *positions) follow(lanes []*lane) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -64,7 +64,7 @@ func (p *positions) setDispatched(at mark) {
 // applied returns the point up to which everything has been applied.
 func (p *positions) applied() mark {
 	p.mu.Lock()
-	at, lanes := p.dispatched, p.lanes // before the lanes are asked: what comes later lies behind it
+	at, lanes := p.dispatched, p.lanes // read before the lanes are asked: items that they get meanwhile begin at this point or later
 	p.mu.Unlock()
 	for _, n := range lanes {
 		if it := n.oldest(); it != nil && it.start < at.offset {
@@ -74,8 +74,8 @@ func (p *positions) applied() mark {
 	return at
 }
 
-// save calls write to make the target remember a point, unless it remembers one that is as far. write is given the offset that the target
-// must remember now; -1: it need not remember any.
+// save calls write to save a checkpoint of the link, unless the one that the target holds is as far. write is given the offset of the
+// checkpoint that the target must hold now; -1: it need not hold one.
 func (p *positions) save(at mark, write func(saved int64) error) error {
 	p.saving.Lock()
 	defer p.saving.Unlock()
@@ -122,7 +122,7 @@ func (p *positions) acknowledgedUnits() map[unit]int64 {
 	return maps.Clone(p.units)
 }
 
-// forgetSettled returns the units whose checkpoints say no more than the link's own, without those to be kept, and forgets them.
+// forgetSettled forgets and returns the units whose checkpoints are not ahead of the link's own, except those in keep.
 func (p *positions) forgetSettled(keep map[unit]bool) (units []unit) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

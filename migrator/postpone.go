@@ -16,23 +16,22 @@ import (
 	"surecut/internal/reply"
 )
 
-// postponement is added to every expiry that an AOF gives a key: some 3000 years, in ms. A server expires nothing while it loads
-// its AOF, since an expiry that has passed may be renewed further down in the file. The target is a primary and would expire
-// keys. It carries the postponed expiry along by its own rules (RENAME, SET, PERSIST), and when the file has been applied, every
-// key gets its true expiry. The held list names the keys.
+// postponement is added to every expiry that an AOF gives a key: some 3000 years, in ms. A server that loads its AOF expires nothing, since
+// an expiry that has passed may be renewed further down in the file, but a target would. Commands like RENAME, SET and PERSIST treat a
+// postponed expiry as any other. Once the file has been applied, every key on the list of held keys gets its true expiry.
 const postponement = 100_000_000_000_000
 
-// postponed returns the expiry that a key gets while the file is being loaded.
+// postponed returns the expiry that a key gets while the file is being loaded, in place of at.
 func postponed(at int64) int64 { return min(max(at, 1), math.MaxInt64-postponement) + postponement }
 
-// postpone changes the expiry that a call gives its key.
+// postpone appends to run a call with its expiry postponed, and notes its key as held.
 func (d *dispatcher) postpone(run []call, c *sourceCommand, x call) []call {
 	at, ok := absoluteExpiry(x.args)
 	if !ok {
 		return append(run, x)
 	}
 	d.noteHeld(c, x.args[1])
-	x.expires = 0 // it does not expire before the file has been applied
+	x.expires = 0 // the key does not expire before the file has been applied
 	if strings.EqualFold(x.args[0], "RESTORE") {
 		x.args = slices.Clone(x.args)
 		x.args[2] = strconv.FormatInt(postponed(at), 10)
@@ -42,7 +41,8 @@ func (d *dispatcher) postpone(run []call, c *sourceCommand, x call) []call {
 	return append(run, x)
 }
 
-// notePassedFields reports fields of a hash whose expiry has passed: the target deletes them at once, and cannot renew them.
+// notePassedFields reports a call that gives fields of a hash an expiry which has passed: the target deletes the fields at once, so that a
+// later command of the file cannot renew it.
 func (d *dispatcher) notePassedFields(c *sourceCommand, x call) {
 	name, at := strings.ToUpper(x.args[0]), int64(-1)
 	switch {
@@ -62,7 +62,7 @@ func (d *dispatcher) notePassedFields(c *sourceCommand, x call) {
 	}
 }
 
-// notePassed does what notePassedFields does, for a hash of the RDB that an AOF begins with.
+// notePassed reports fields whose expiry has passed as notePassedFields does, for a hash of the RDB that an AOF begins with.
 func (l *link) notePassed(e *rdb.Entry, k keyspace.Key) {
 	if !rdb.FieldsExpire(e.Type) {
 		return
@@ -89,10 +89,10 @@ func (p *passedFields) HashField(_, _ []byte, expireAt int64) error {
 	return nil
 }
 
-// endPostponing gives every key of the held list its true expiry, which deletes those that have expired. It may be repeated: a key
-// that has its true expiry already is left alone.
+// endPostponing gives every key on the list of held keys its true expiry, by which the target deletes those that have expired. It may be
+// repeated: a key that has its true expiry already is left alone.
 func (d *dispatcher) endPostponing(ctx context.Context) error {
-	w := newDirect(d.l.m.target, d.l.name, d.l.positions.acknowledged) // an AOF is not copied through a proxy
+	w := newDirect(d.l.m.target, d.l.name, d.l.positions.acknowledged) // openProxied refuses an AOF
 	defer w.close()
 	list := d.l.expiries.list.Cursor()
 	for {
@@ -122,7 +122,7 @@ func (d *dispatcher) endPostponing(ctx context.Context) error {
 	}
 }
 
-// unpostpone subtracts the postponement from the expiries of keys of the target, which are given by slot.
+// unpostpone subtracts the postponement from the expiries of keys of the target. left holds the keys by slot.
 func (w *direct) unpostpone(ctx context.Context, left map[uint16][]keyspace.Key) error {
 	return w.t.retry(ctx, func() (again, err error) {
 		byNode := map[string][]keyspace.Key{}
@@ -194,7 +194,7 @@ func (w *direct) unpostponeOn(ctx context.Context, addr string, keys []keyspace.
 	return nil, nil
 }
 
-// expireTime reads the replies about one key: Unix time in ms, or a negative number.
+// expireTime reads the replies about the expiry of one key. at is in Unix ms, and negative if the key has no expiry or does not exist.
 func (w *direct) expireTime(addr string, got []rueidis.RedisResult) (at int64, again, err error) {
 	if w.t.number >= 70000 {
 		at, err = got[0].AsInt64()

@@ -10,8 +10,8 @@ import (
 	"surecut/internal/rdb"
 )
 
-// prepareTarget removes from the target what stands in the way of the link's next snapshot: what was loaded of one that was cut off, and the
-// checkpoints of one that it replaces. It does so before the source is asked for anything, since a source that has begun to send must not
+// prepareTarget prepares the target for the link's next snapshot: it deletes the keys of a snapshot that was cut off, and the checkpoints
+// of a stream that is not continued. It is called before the source is asked for anything, since a source that has begun to send must not
 // wait for the target.
 func (l *link) prepareTarget(ctx context.Context) error {
 	stage := l.standing.stage()
@@ -27,7 +27,7 @@ func (l *link) prepareTarget(ctx context.Context) error {
 }
 
 func (l *link) makeRoom(ctx context.Context, stage stage) error {
-	if l.st.Again || stage == receiving { // keys may be deleted: the source must first have shown that its slots are where they were
+	if l.st.Again || stage == receiving { // before keys are deleted, the source has to show that its slots have not moved
 		if err := l.m.proveSlots(ctx); err != nil {
 			return err
 		}
@@ -41,11 +41,11 @@ func (l *link) makeRoom(ctx context.Context, stage stage) error {
 	return nil
 }
 
-// errMixed says that keys of a snapshot that was cut off stand among the target's own.
+// errMixed says that the target may hold keys of a snapshot that was cut off among keys of its own.
 var errMixed = errors.New("the target held keys of its own before, and which of its keys came from there cannot be told: say Config.OnExisting replace, or remove the source's keys from the target and start again with a new Config.StateDir")
 
-// takeBack deletes the keys of a snapshot that was cut off from the target: they may be gone at the source by now.
-// Where the target had keys of its own, only Config.OnExisting replace lets it.
+// takeBack deletes from the target the keys of a snapshot that was cut off, since the source may not have them any more. If the target had
+// keys of its own, it does so only with Config.OnExisting replace.
 func (l *link) takeBack(ctx context.Context) error {
 	if l.st.Again || l.m.cfg.Mode == ModeIncremental || l.standing.stage() != receiving {
 		return nil
@@ -65,5 +65,5 @@ func (l *link) takeBack(ctx context.Context) error {
 	if err := ld.unload(ctx, rdb.NewReader(f, rdb.Options{MaxValue: 1 << 20})); err != nil {
 		return err
 	}
-	return os.Remove(l.snapshotPath()) // or the next run would do it again
+	return os.Remove(l.snapshotPath()) // so that the keys are not deleted a second time
 }

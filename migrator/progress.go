@@ -12,7 +12,8 @@ import (
 	"surecut/migrator/internal/receive"
 )
 
-// keepCheckpoint records how far the target has applied everything. stopping is done once the link is told to stop.
+// keepCheckpoint saves the link's checkpoint several times a second until ctx ends. It also looks for restarts and failovers of the target,
+// and trims the spool. stopping is done once the link is told to stop.
 func (l *link) keepCheckpoint(ctx, stopping context.Context) error {
 	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()
@@ -48,8 +49,9 @@ func (l *link) keepCheckpoint(ctx, stopping context.Context) error {
 	}
 }
 
-// appliedTime gives when that was received which is not applied yet, Unix ms: now where there is none. 0: a part of it may have
-// been kept back by the source, so that this says nothing of when the source ran it.
+// appliedTime returns when the oldest command that is not applied was received, in Unix ms, and the present time if there is none. It
+// returns 0 while the source is not connected, or while the link applies commands from before it was: when these were received says nothing
+// of when the source ran them.
 func (l *link) appliedTime() int64 {
 	now, at := time.Now().UnixMilli(), l.positions.applied()
 	switch {
@@ -61,7 +63,7 @@ func (l *link) appliedTime() int64 {
 	return min(at.received, now)
 }
 
-// saveCheckpoint makes the target remember a point, if it lies ahead of what it remembers.
+// saveCheckpoint saves a checkpoint of the link on the target, if it is ahead of the one that the target holds.
 func (l *link) saveCheckpoint(ctx context.Context, at mark) error {
 	return l.positions.save(at, func(saved int64) error {
 		l.m.stateMu.Lock()
@@ -79,10 +81,10 @@ func (l *link) saveCheckpoint(ctx context.Context, at mark) error {
 	})
 }
 
-// compact deletes the checkpoints of units that say no more than the link's own: everything is applied up to there.
-// A unit that is ahead of it, or that holds the fence of a key copied as of a later offset, stays.
+// compact deletes the checkpoints of units that are not ahead of the link's own. It keeps those that hold the fence of a key which was
+// copied as of a later offset.
 func (l *link) compact(ctx context.Context, d *dispatcher) error {
-	if !l.m.target.can.transactions { // there are none
+	if !l.m.target.can.transactions { // units have no checkpoints then
 		return l.settleReach(d)
 	}
 	if err := l.verifyUnits(ctx); err != nil {
@@ -100,13 +102,13 @@ func (l *link) compact(ctx context.Context, d *dispatcher) error {
 	return l.m.target.forgetOwn(ctx, keys)
 }
 
-// verifyUnits asks the target for every checkpoint that it has acknowledged: a server that restarted without its data,
-// or a replica that was promoted too early, has lost some, and what was applied with them.
+// verifyUnits returns errRegressed if the target lacks a checkpoint that it has acknowledged: a server that restarted without its data,
+// or a replica that was promoted too early, has lost it together with the commands that were applied with it.
 func (l *link) verifyUnits(ctx context.Context) error {
 	return l.m.target.verifyUnits(ctx, l.name, l.positions.acknowledgedUnits())
 }
 
-// lag is what the target has not applied of what was received, in bytes and by age.
+// lag returns how much of the received stream the target has not applied, in bytes and by age.
 func (l *link) lag() (bytes int64, age time.Duration) {
 	at := l.positions.applied()
 	bytes = l.received() - at.offset
@@ -116,7 +118,7 @@ func (l *link) lag() (bytes int64, age time.Duration) {
 	return bytes, max(time.Duration(time.Now().UnixMilli()-at.received)*time.Millisecond, 0)
 }
 
-// sourceStood returns where the source stood when it was connected; receive.Offline while it is not.
+// sourceStood returns the offset at which the source stood when it was connected; receive.Offline while it is not connected.
 func (l *link) sourceStood() int64 {
 	if l.receiver == nil {
 		return receive.Offline
@@ -124,7 +126,7 @@ func (l *link) sourceStood() int64 {
 	return l.receiver.Online()
 }
 
-// nearlyCaughtUp says that the target lags by less than Config.MaxLag behind a source that is connected.
+// nearlyCaughtUp says whether the target lags by less than Config.MaxLag behind a source that is connected.
 func (l *link) nearlyCaughtUp() bool {
 	if l.positions.applied().offset < l.sourceStood() {
 		return false
@@ -133,7 +135,7 @@ func (l *link) nearlyCaughtUp() bool {
 	return bytes == 0 || age < l.m.cfg.MaxLag
 }
 
-// caughtUp says that the target follows the source: it lags little, and no key is without its expiry.
+// caughtUp says whether the target follows the source: it has nearly caught up, and no key is without its expiry.
 func (l *link) caughtUp() bool {
 	return l.does(working) && l.dispatcher.Load() != nil && l.nearlyCaughtUp() && !l.expiries.holding()
 }

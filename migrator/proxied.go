@@ -11,12 +11,13 @@ import (
 	"surecut/internal/retry"
 )
 
-// proxied writes through a proxy. There is no MULTI, so that no checkpoint is written together with the data. The link's record is written
-// behind them, and what may have been applied beyond it is not applied again: its keys are copied from the source. That concerns what was on
-// its way when a connection was lost, and after a restart all between the record and the reach (see reach.go).
+// proxied writes through a proxy, which passes no MULTI on, so that no checkpoint can be written together with the data. The link's record
+// is written after the data. A command that may have been applied already is not sent again: its keys are copied from the source instead.
+// That concerns commands that were on their way when a connection was lost and, after a restart, all commands between the record and the
+// reach (see reach.go).
 //
-// Proxies may send the commands of one connection to a server over several. So no key occurs twice in what is sent without an answer: commands
-// go in waves.
+// A proxy may spread the commands of one connection over several connections to a server, which may then run them in another order. So
+// calls are sent in waves, in which no key occurs twice, and the next wave waits for the answers to the one before.
 type proxied struct {
 	*connections
 	p *proxy
@@ -24,8 +25,8 @@ type proxied struct {
 
 var _ writer = (*proxied)(nil)
 
-// commit sends the calls of transactions. Copies may be repeated, and are until they are in. Of other calls those that are
-// refused, or that nobody answered for, are in failed.
+// commit sends the calls of transactions. Calls that copy keys may be repeated, and are until all are answered. Other calls are sent once;
+// those that were refused, or not answered, are then in failed.
 func (w *proxied) commit(ctx context.Context, txs []*transaction) error {
 	if err := w.t.takeFor(ctx, txs); err != nil {
 		return err
@@ -75,19 +76,19 @@ func (w *proxied) commit(ctx context.Context, txs []*transaction) error {
 	return w.repeat(ctx, again, of)
 }
 
-// ifThere is the script that runs a command where its keys are there: a key that has expired on the target would be made anew,
-// and through a proxy nothing but a script does both in one instant. Without a command it only asks.
+// ifThere is a script that runs the command in ARGV if all KEYS exist: otherwise the command would make a key anew that has expired on the
+// target. Through a proxy only a script can check and run in one step. Without a command it only checks.
 const (
 	ifThere = `for i = 1, #KEYS do if redis.call('EXISTS', KEYS[i]) == 0 then return {ok = '` + replyGone + `'} end end
 if #ARGV == 0 then return 1 end
 return redis.pcall(unpack(ARGV))`
 	replyGone = keyspace.Prefix + ":gone"
-	// mostUnpacked bounds the words of a command that Lua takes.
+	// mostUnpacked bounds the words of a command that ifThere runs: Lua's unpack takes a limited number.
 	mostUnpacked = 4000
 )
 
-// guard prepares a call that depends on keys which may have expired on the target: it is run only where they are there. What a
-// script cannot run is preceded by a call that asks. What the call does to expiries is remembered.
+// guard has a call that reads keys which may have expired on the target be run only if they exist (see ifThere). For a call that ifThere
+// cannot run, guard returns one to send before it, which only asks for the keys. It also notes how the call changes expiries.
 func (w *proxied) guard(c *call) (ask *call) {
 	e := w.t.expiring
 	gone := c.gone(e)
@@ -105,7 +106,7 @@ func (w *proxied) guard(c *call) (ask *call) {
 	return nil
 }
 
-// repeat sends copies until every one is answered for. A copy whose value the target refuses is in failed.
+// repeat sends the calls that copy keys until all are answered. Those that the target refuses are then in failed.
 func (w *proxied) repeat(ctx context.Context, calls []*call, of map[*call]*transaction) error {
 	if len(calls) == 0 {
 		return nil
@@ -132,8 +133,8 @@ func (w *proxied) repeat(ctx context.Context, calls []*call, of map[*call]*trans
 	})
 }
 
-// sendWave sends calls without waiting in between, and returns an answer for each. After a lost connection it waits until what
-// was sent on it must have arrived.
+// sendWave sends calls in one pipeline, and returns an answer for each. If the connection is lost, it waits for proxyGrace, after which the
+// proxy passes nothing on any more that was sent on it.
 func (w *proxied) sendWave(ctx context.Context, wave []*call) []answer {
 	addr := w.p.at()
 	answers := make([]answer, len(wave))
@@ -145,7 +146,7 @@ func (w *proxied) sendWave(ctx context.Context, wave []*call) []answer {
 		return answers
 	}
 	w.out = w.out[:0]
-	at, selected := make([]int, len(wave)), make([]int, len(wave)) // of its reply, and of that of a SELECT before it; -1: not sent
+	at, selected := make([]int, len(wave)), make([]int, len(wave)) // index of each call's reply, and of the SELECT's before it; -1: not sent
 	for i, x := range wave {
 		at[i], selected[i] = -1, -1
 		if w.p.refuses(ctx, x) {
@@ -171,19 +172,19 @@ func (w *proxied) sendWave(ctx context.Context, wave []*call) []answer {
 		}
 		answers[i] = answerOf(all[at[i]])
 		if before := selected[i]; before >= 0 && all[before].Error() != nil {
-			answers[i] = answerOf(all[before]) // without its database the call was another key's
+			answers[i] = answerOf(all[before]) // the call ran in another database, so that its own reply says nothing
 			c.db = -1
 		}
 		lost = lost || all[at[i]].NonRedisError() != nil
 	}
 	if lost {
 		w.drop(addr)
-		_ = retry.Pause(ctx, proxyGrace) // the answers are told in any case
+		_ = retry.Pause(ctx, proxyGrace) // the answers are returned even if ctx ends
 	}
 	return answers
 }
 
-// recover returns when the server of a call answers again.
+// recover returns once the server that holds the key of a call answers again.
 func (w *proxied) recover(ctx context.Context, hindered *call) error {
 	return w.t.retry(ctx, func() (again, err error) {
 		ask := &call{db: hindered.db, args: []string{"EXISTS", hindered.key.Name}, key: hindered.key}
@@ -194,8 +195,8 @@ func (w *proxied) recover(ctx context.Context, hindered *call) error {
 	})
 }
 
-// answered returns what an answer says against the key of a call being as it is on the source. What has expired since the calls were begun
-// with was not asked for.
+// answered returns an error if an answer shows that the call may not have done on the target what it did on the source. If too much time
+// has gone by since begun, when guard looked at expiries, keys may have expired that it did not ask for.
 func (w *proxied) answered(c *call, a answer, begun time.Time) error {
 	switch {
 	case a.err != nil:
@@ -206,11 +207,11 @@ func (w *proxied) answered(c *call, a answer, begun time.Time) error {
 	return c.disagrees(&a, w.t.expiring)
 }
 
-// waves puts calls into the order in which they may be sent: those of one wave share no key, and a call comes in a later wave
-// than every call before it that it shares a key with.
+// waves groups calls into waves. No two calls of a wave share a key, and a call is in a later wave than every earlier call with which it
+// shares one.
 func waves(calls []*call) [][]*call {
 	var out [][]*call
-	last := map[keyspace.Key]int{} // the wave behind that in which a key occurs
+	last := map[keyspace.Key]int{} // the first wave in which a key may occur again
 	for _, c := range calls {
 		keys := c.keys()
 		n := 0

@@ -10,7 +10,7 @@ import (
 	"surecut/internal/keyspace"
 )
 
-// restore writes one batch, in waves; keys that nobody answered for are tried again.
+// restore writes one batch, in waves. Keys for which there was no answer are tried again.
 func (w *proxied) restore(ctx context.Context, b *batch, settle func(k *loadKey, refused *refusedError) error) error {
 	if err := w.t.take(ctx, len(b.payload), len(b.keys)); err != nil {
 		return err
@@ -40,7 +40,7 @@ func (w *proxied) restore(ctx context.Context, b *batch, settle func(k *loadKey,
 	})
 }
 
-// judgeProxied is judge for what comes through a proxy: an error reply may say that the server behind it is not reached.
+// judgeProxied does what judge does for an error that comes through a proxy: an error reply may say that the proxy does not reach a server.
 func judgeProxied(addr string, k *loadKey, failed error) (refused *refusedError, again, err error) {
 	if endpoint.Unreached(failed) {
 		return nil, failed, nil
@@ -48,7 +48,7 @@ func judgeProxied(addr string, k *loadKey, failed error) (refused *refusedError,
 	return judge(addr, k, failed)
 }
 
-// attempt sends values once, and returns what failed of each.
+// attempt sends values once, and returns an error for each that failed.
 func (w *proxied) attempt(ctx context.Context, b *batch, keys []loadKey) (failed []error) {
 	failed = w.whatExists(ctx, b, keys)
 	var calls []*call
@@ -76,7 +76,7 @@ func (w *proxied) attempt(ctx context.Context, b *batch, keys []loadKey) (failed
 	return failed
 }
 
-// whatExists returns errExists for the keys that the target has and that must not be overwritten, and why it is not known.
+// whatExists returns errExists for each key that the target has and that must not be overwritten, and another error if that is not known.
 func (w *proxied) whatExists(ctx context.Context, b *batch, keys []loadKey) []error {
 	failed := make([]error, len(keys))
 	var calls []*call
@@ -104,7 +104,7 @@ func (k *loadKey) call(args ...string) *call {
 	return &call{db: k.db, args: args, key: keyspace.Key{DB: k.db, Name: k.name}}
 }
 
-// rebuild writes a value by commands that are answered one by one, under its own name: there is no RENAME through a proxy.
+// rebuild writes a value by commands that are answered one by one, under its own name, since proxies pass no RENAME on.
 func (w *proxied) rebuild(ctx context.Context, k loadKey, over overwrite, walk func(keyspace.Visitor) error) (lost []string, err error) {
 	addr := w.p.at()
 	where := fmt.Sprintf("target %s: write key %s by commands", addr, printable(k.name))
@@ -141,7 +141,7 @@ func (w *proxied) rebuild(ctx context.Context, k loadKey, over overwrite, walk f
 	return b.Lost, err
 }
 
-// remove deletes keys, which are different ones.
+// remove deletes keys, none of which occurs twice.
 func (w *proxied) remove(ctx context.Context, keys []keyspace.Key) error {
 	wave := make([]*call, len(keys))
 	for i, k := range keys {

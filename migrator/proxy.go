@@ -20,16 +20,17 @@ import (
 type proxy struct {
 	t    *target
 	kind endpoint.Kind
-	addr atomic.Pointer[string] // of the proxy that answered last
+	addr atomic.Pointer[string] // address of the proxy that is used
 
-	passed, refused atomic.Int64 // lengths of keys, in bytes: that long they passed, and from that length on they did not (0: not known)
+	// Lengths of names, in bytes: the longest that the proxy passed, and the shortest that it did not pass (0: unknown).
+	passed, refused atomic.Int64
 }
 
-// proxyGrace is how long a proxy may still pass on what it was sent on a connection that was lost.
+// proxyGrace is how long after a connection was lost a proxy may still pass commands on that were sent on it.
 const proxyGrace = time.Second
 
-// openProxied prepares for writing through a proxy. Which values the servers behind it take is told by what they DUMP, of keys that
-// expire within a minute.
+// openProxied prepares for writing through a proxy. The DUMP of probe keys, which expire within a minute, tells which RDB version the
+// servers behind it take.
 func (t *target) openProxied(ctx context.Context, from *endpoint.Deployment) error {
 	if source := from.Spec(); source.Kind == endpoint.AOF {
 		return fmt.Errorf("%s: an AOF cannot be written through a proxy, since its keys cannot be copied where that leaves doubts; make an RDB of it first", source)
@@ -51,10 +52,10 @@ func (t *target) openProxied(ctx context.Context, from *endpoint.Deployment) err
 	return t.learnSource(ctx, from)
 }
 
-// dumpSince gives the first Redis version of an RDB version.
+// dumpSince lists RDB versions, with the first Redis version that writes each.
 var dumpSince = []struct{ rdb, number int }{{13, 80400}, {12, 70400}, {11, 70200}, {10, 70000}, {9, 50000}, {8, 40000}, {7, 30200}, {6, 20800}}
 
-// probeDump finds out which version the oldest server behind the proxy has.
+// probeDump finds the lowest version of the servers behind the proxy, as far as the RDB version tells it.
 func (p *proxy) probeDump(ctx context.Context) error {
 	c, err := p.t.d.Client(ctx, p.at(), 0)
 	if err != nil {
@@ -89,7 +90,7 @@ func (p *proxy) at() string { return *p.addr.Load() }
 
 func (p *proxy) primaryOf(uint16) (endpoint.Node, bool) { return endpoint.Node{Addr: p.at()}, true }
 
-// refresh takes a proxy that answers.
+// refresh chooses a proxy that answers.
 func (p *proxy) refresh(ctx context.Context) error {
 	addr, err := p.t.d.Proxy(ctx)
 	if err == nil {
@@ -102,8 +103,8 @@ func (p *proxy) newWriter(string, func(unit) int64) writer {
 	return &proxied{connections: &connections{t: p.t, open: map[string]*conn{}}, p: p}
 }
 
-// reading returns a command that reads one key as the proxy takes it. Codis sends reads to replicas where it may, and these lag; a
-// script it sends to the primary.
+// reading returns a command that reads one key, in the form in which it is sent. Codis may send reads to replicas, which lag, but sends
+// a script to the primary.
 func (p *proxy) reading(args ...string) []string {
 	if p.kind != endpoint.Codis {
 		return args
@@ -111,7 +112,8 @@ func (p *proxy) reading(args ...string) []string {
 	return append([]string{"EVAL", "return redis.call(unpack(ARGV))", "1", args[1]}, args...)
 }
 
-// form returns a command as the proxy takes it: Codis has SLOTSRESTORE in place of RESTORE, of the same arguments; it overwrites.
+// form returns the command of a call in the form in which it is sent. Codis has SLOTSRESTORE in place of RESTORE; its arguments are the
+// same, and it overwrites.
 func (p *proxy) form(c *call) []string {
 	switch {
 	case c.asks:
@@ -126,7 +128,7 @@ func (p *proxy) form(c *call) []string {
 	return c.args
 }
 
-// restoreCalls returns the commands that put a value in place of whatever a key holds, each to be answered before the next is sent.
+// restoreCalls returns the commands that write a value in place of whatever a key holds. Each must be answered before the next is sent.
 func (p *proxy) restoreCalls(name, payload string, expireAt int64) [][]string {
 	calls := [][]string{{"RESTORE", name, "0", payload}}
 	if p.kind != endpoint.Codis {
@@ -138,13 +140,13 @@ func (p *proxy) restoreCalls(name, payload string, expireAt int64) [][]string {
 	return calls
 }
 
-// errKeyTooLong is the failure of a call that a nutcracker does not pass: it closes the connection over it.
+// errKeyTooLong is the failure of a call that nutcracker (twemproxy) would not pass on, but close the connection for.
 var errKeyTooLong = errors.New("the name of the key is too long for the proxy (nutcracker takes names that fit into one of its buffers, option --mbuf-size)")
 
-// shortName is a length of names that every nutcracker passes: its smallest buffers have 512 bytes.
+// shortName is a length of names that nutcracker passes on with every configuration: its smallest buffers have 512 bytes.
 const shortName = 400
 
-// refuses says whether the proxy takes no command on a call's keys. How long they may be is its option, so it is tried out.
+// refuses says whether a name of a call's keys is too long for the proxy. The limit is an option of the proxy, so refuses tries it out.
 func (p *proxy) refuses(ctx context.Context, c *call) bool {
 	longer := func(text string) bool { return len(text) > shortName }
 	if p.kind != endpoint.Twemproxy || !slices.ContainsFunc(c.args, longer) {
@@ -153,7 +155,7 @@ func (p *proxy) refuses(ctx context.Context, c *call) bool {
 	return slices.ContainsFunc(c.keys(), func(k keyspace.Key) bool { return longer(k.Name) && !p.passes(ctx, int64(len(k.Name))) })
 }
 
-// passes says whether the proxy takes names of that many bytes. In doubt it does: what is sent says more.
+// passes says whether the proxy passes names of n bytes on. If that cannot be found out, it says yes, and the call itself will tell.
 func (p *proxy) passes(ctx context.Context, n int64) bool {
 	if refused := p.refused.Load(); n <= p.passed.Load() || refused > 0 && n >= refused {
 		return n <= p.passed.Load()

@@ -12,14 +12,14 @@ import (
 	"surecut/internal/retry"
 )
 
-// The checkpoint of a link whose target has no transactions is written behind the data. So what was applied beyond it is not known after a
-// restart, and none of it is applied again: its keys are copied from the source. How far that may be is the reach, an offset on disk that is
-// moved ahead before anything beyond it is sent.
+// If the target has no transactions, the checkpoint of a link is written after the data. So after a restart it is not known which commands
+// beyond the checkpoint were applied, and none of them is applied again: their keys are copied from the source. The reach bounds these
+// commands: it is an offset on disk that is moved ahead before any command beyond it is sent.
 
-// reachStep is how far the reach is moved ahead, in bytes of the stream.
+// reachStep is how far ahead the reach is moved, in bytes of the stream.
 const reachStep = 1 << 20
 
-// reserve makes durable that what ends at an offset, or before it, may have been applied.
+// reserve makes durable that commands up to an offset may have been applied.
 func (l *link) reserve(offset int64) error {
 	if l.m.target.can.transactions {
 		return nil
@@ -36,7 +36,8 @@ func (l *link) reserve(offset int64) error {
 	return l.m.saveState()
 }
 
-// settleReach takes the reach back to what was applied: nothing is in doubt any more.
+// settleReach takes the reach back to what was applied, at the end of a run: no command beyond it was sent. Keys may have been copied as of
+// later offsets.
 func (l *link) settleReach(d *dispatcher) error {
 	at := l.positions.applied().offset
 	for _, end := range d.fences {
@@ -46,8 +47,8 @@ func (l *link) settleReach(d *dispatcher) error {
 	return l.m.saveState()
 }
 
-// mayHaveReached gives how far earlier runs may have applied commands: no further than the reach, nor than the source has come
-// by now. The primary is asked as well: a replica that is read now may be behind the one that was.
+// mayHaveReached returns the offset up to which earlier runs may have applied commands: that is neither beyond the reach, nor beyond where
+// the source is by now. The primary is asked as well, since the replica that the link reads now may be behind the one that it read before.
 func (l *link) mayHaveReached(ctx context.Context) int64 {
 	at := l.spool.End()
 	for _, node := range []func() string{l.shard.Node, l.shard.Primary} {
@@ -62,8 +63,8 @@ func (l *link) mayHaveReached(ctx context.Context) int64 {
 	return min(at, l.st.Reach)
 }
 
-// doubtReach notes every key of what an earlier run may have applied beyond the checkpoint, to be copied before anything is
-// applied. Of what is not in the spool any more, the dispatcher copies the keys as it comes.
+// doubtReach notes the keys of all commands in the spool that an earlier run may have applied beyond the checkpoint; they are copied before
+// anything is applied. For commands up to the reach that are not in the spool, planDoubtful copies the keys when they come.
 func (l *link) doubtReach(ctx context.Context, cp *checkpoint) error {
 	if l.m.target.can.transactions || l.st.Reach <= cp.offset || l.file != nil {
 		return nil
@@ -99,7 +100,7 @@ func (l *link) doubtReach(ctx context.Context, cp *checkpoint) error {
 	return l.doubts.note(failed)
 }
 
-// keysOf names the keys that a command of the source names.
+// keysOf returns the keys that a command of the source names; none for a command that is unknown or has no keys.
 func keysOf(c *sourceCommand) []keyspace.Key {
 	spec, known := command.Lookup(c.args)
 	if !known || spec.Class == command.Keyless {
@@ -116,7 +117,7 @@ func keysOf(c *sourceCommand) []keyspace.Key {
 	return keys
 }
 
-// awaitOffset returns when the node has reached an offset that a source has sent.
+// awaitOffset waits until the node stands at an offset that the source has sent, or beyond it.
 func (s *sourceReader) awaitOffset(ctx context.Context, offset int64) error {
 	until := time.Now().Add(s.retryFor)
 	for {
@@ -133,7 +134,7 @@ func (s *sourceReader) awaitOffset(ctx context.Context, offset int64) error {
 	}
 }
 
-// planDoubtful copies the keys of a command that an earlier run may have applied.
+// planDoubtful settles a command that an earlier run may have applied by copying its keys, unless copies already have its effect.
 func (d *dispatcher) planDoubtful(c *sourceCommand) plan {
 	var keys []keyspace.Key
 	for _, k := range keysOf(c) {

@@ -10,8 +10,8 @@ import (
 	"surecut/internal/keyspace"
 )
 
-// A chunk is one command: it ends at whichever limit it reaches first. An element that is larger
-// than chunkBytes is a chunk of its own.
+// A chunk is one command with several elements; it ends at whichever limit it reaches first. An element that is larger than chunkBytes is
+// a chunk of its own.
 const (
 	chunkBytes    = 512 << 10
 	chunkElements = 1000
@@ -27,16 +27,16 @@ func (e *unsupportedError) Error() string {
 	return e.what + " need a target of version " + e.since + " or later"
 }
 
-// What rebuild refuses. The value is left unfinished then.
+// These are the errors by which rebuild refuses a value, which is then left unfinished.
 var (
 	fieldTTLUnsupported = &unsupportedError{what: "expiries of hash fields", since: "7.4"}
 	streamUnsupported   = &unsupportedError{what: "streams", since: "5.0"}
 	moduleUnsupported   = &unsupportedError{what: "values of modules"}
 )
 
-// rebuild is a keyspace.Visitor that builds a value by commands, in chunks of bounded size, under a
-// key that must not exist. Commands leave out what has none: encodings, when a consumer was last
-// seen, and what Lost says. Fields of a hash that have expired already vanish on the way.
+// rebuild is a keyspace.Visitor that builds a value by commands, in chunks of bounded size, under a key that must not exist. It leaves out
+// what no command can set: encodings, when a consumer was last seen, and what Lost lists. Fields of a hash that have expired already are
+// deleted by the target.
 type rebuild struct {
 	Lost []string // what could not be built, for the report
 
@@ -44,11 +44,11 @@ type rebuild struct {
 	dialect *command.Dialect
 	emit    func(args ...[]byte) error
 
-	made     bool   // the key exists
-	command  string // of the open chunk; "" when none is open
-	elements int
+	made     bool     // the key exists
+	command  string   // the command of the open chunk; "": no chunk is open
+	elements int      // number of elements in the open chunk
 	arena    []byte   // arguments of the open chunk, one behind the other
-	ends     []int    // where each ends
+	ends     []int    // the end of each argument in arena
 	args     [][]byte // reused
 	expiring expiringFields
 	stream   streamRebuild
@@ -56,12 +56,13 @@ type rebuild struct {
 
 var _ keyspace.Visitor = (*rebuild)(nil)
 
-// newRebuild builds under key on a target that understands dialect. emit must have sent or copied args when it returns.
+// newRebuild returns a rebuild for a key on a target that understands dialect. emit sends a command; it must not keep args after it
+// returns.
 func newRebuild(key []byte, dialect *command.Dialect, emit func(args ...[]byte) error) *rebuild {
 	return &rebuild{key: append([]byte{}, key...), dialect: dialect, emit: emit}
 }
 
-// Finish sends what is left and sets the expiry (Unix ms; 0: none).
+// Finish sends the open chunk and sets the expiry (Unix ms; 0: none).
 func (b *rebuild) Finish(expireAt int64) error {
 	if err := b.flush(); err != nil {
 		return err
@@ -72,7 +73,7 @@ func (b *rebuild) Finish(expireAt int64) error {
 	return b.send("PEXPIREAT", b.key, strconv.AppendInt(nil, expireAt, 10))
 }
 
-// StringChunk takes a piece of a string.
+// StringChunk adds a piece of a string.
 func (b *rebuild) StringChunk(p []byte) error {
 	for len(p) > chunkBytes {
 		if err := b.StringChunk(p[:chunkBytes]); err != nil {
@@ -97,13 +98,13 @@ func (b *rebuild) StringChunk(p []byte) error {
 	return nil
 }
 
-// ListElement takes the next element.
+// ListElement adds the next element.
 func (b *rebuild) ListElement(p []byte) error { return b.add("RPUSH", p) }
 
-// SetMember takes a member.
+// SetMember adds a member.
 func (b *rebuild) SetMember(p []byte) error { return b.add("SADD", p) }
 
-// ZSetMember takes a member; its score travels as the shortest text that reads back the same.
+// ZSetMember adds a member. Its score is sent as the shortest text that reads back as the same number.
 func (b *rebuild) ZSetMember(name []byte, score float64) error {
 	if math.IsNaN(score) {
 		return fmt.Errorf("member %s of a sorted set: its score is no number", strconv.Quote(string(name)))
@@ -122,7 +123,7 @@ func appendScore(dst []byte, score float64) []byte {
 	return strconv.AppendFloat(dst, score, 'g', -1, 64)
 }
 
-// HashField takes a field.
+// HashField adds a field.
 func (b *rebuild) HashField(name, value []byte, expireAt int64) error {
 	verb := "HSET"
 	if !b.dialect.Has(command.HashSetMany) {
@@ -141,10 +142,10 @@ func (b *rebuild) HashField(name, value []byte, expireAt int64) error {
 	return nil
 }
 
-// ModulePayload refuses.
+// ModulePayload refuses the value of a module.
 func (b *rebuild) ModulePayload([]byte) error { return moduleUnsupported }
 
-// add puts the parts of one element into the open chunk, and sends the chunk when it is full.
+// add adds the parts of one element to the open chunk, and sends the chunk when it is full.
 func (b *rebuild) add(command string, parts ...[]byte) error {
 	size := 0
 	for _, p := range parts {
@@ -155,7 +156,7 @@ func (b *rebuild) add(command string, parts ...[]byte) error {
 			return err
 		}
 	}
-	if size > chunkBytes { // is not copied
+	if size > chunkBytes { // sent at once, without copying it to arena
 		b.made = true
 		if err := b.send(command, append([][]byte{b.key}, parts...)...); err != nil {
 			return err
@@ -173,7 +174,7 @@ func (b *rebuild) add(command string, parts ...[]byte) error {
 	return nil
 }
 
-// flush sends the open chunk, and then the expiries of its fields.
+// flush sends the open chunk, and then the expiries of its hash fields.
 func (b *rebuild) flush() error {
 	if b.command != "" {
 		args := append(b.args[:0], []byte(b.command), b.key)
@@ -194,7 +195,7 @@ func (b *rebuild) send(command string, args ...[]byte) error {
 	return b.emit(append([][]byte{[]byte(command)}, args...)...)
 }
 
-// expiringFields are fields of the open chunk, in runs of the same expiry.
+// expiringFields are the fields of the open chunk that expire, in runs of the same expiry.
 type expiringFields struct {
 	names []byte
 	ends  []int
@@ -233,5 +234,5 @@ func (f *expiringFields) send(b *rebuild) error {
 	return nil
 }
 
-// isUnsupported says that err is one of what rebuild refuses.
+// isUnsupported says whether err refuses a value that cannot be built by commands.
 func isUnsupported(err error) bool { return errors.As(err, new(*unsupportedError)) }

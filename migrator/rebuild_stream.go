@@ -14,12 +14,12 @@ const (
 	placeholderGroupName = "__surecut"
 )
 
-// streamRebuild remembers the IDs of the entries, since a pending entry can be made only of an entry that exists.
+// streamRebuild remembers the IDs of a stream's entries, since a pending entry can be made only for an entry that exists.
 type streamRebuild struct {
 	ids idLog
 }
 
-// StreamEntry takes an entry.
+// StreamEntry adds an entry.
 func (b *rebuild) StreamEntry(id keyspace.StreamID, fields [][]byte) error {
 	if !b.dialect.Knows("XADD") {
 		return streamUnsupported
@@ -29,7 +29,7 @@ func (b *rebuild) StreamEntry(id keyspace.StreamID, fields [][]byte) error {
 	return b.send("XADD", append([][]byte{b.key, []byte(id.String())}, fields...)...)
 }
 
-// StreamMeta makes the stream where it has no entries, and sets its last ID and its counters.
+// StreamMeta creates the stream if it has no entries, and sets its last ID and its counters.
 func (b *rebuild) StreamMeta(m keyspace.StreamMeta) error {
 	if !b.dialect.Knows("XADD") {
 		return streamUnsupported
@@ -44,7 +44,7 @@ func (b *rebuild) StreamMeta(m keyspace.StreamMeta) error {
 	}
 	args := [][]byte{b.key, []byte(m.LastID.String())}
 	if b.dialect.Has(command.StreamCounters) {
-		if !m.HasCounters { // as a server does that loads a stream of an older one
+		if !m.HasCounters { // a server that loads the stream of an older one does the same
 			m.EntriesAdded, m.MaxDeletedID = m.Length, keyspace.StreamID{}
 		}
 		args = append(args, []byte("ENTRIESADDED"), strconv.AppendUint(nil, m.EntriesAdded, 10),
@@ -53,8 +53,8 @@ func (b *rebuild) StreamMeta(m keyspace.StreamMeta) error {
 	return b.send("XSETID", args...)
 }
 
-// makeEmptyStream adds an entry that is trimmed at once. An ID of 0-0 can belong to no entry: then a
-// group makes the stream, and goes.
+// makeEmptyStream creates a stream without entries, by an entry that is trimmed at once. No entry can have the ID 0-0; in that case it
+// creates the stream with a group, which it then deletes.
 func (b *rebuild) makeEmptyStream(last keyspace.StreamID) error {
 	b.made = true
 	if last != (keyspace.StreamID{}) {
@@ -67,7 +67,7 @@ func (b *rebuild) makeEmptyStream(last keyspace.StreamID) error {
 	return b.send("XGROUP", []byte("DESTROY"), b.key, group)
 }
 
-// StreamGroup takes a group with its consumers and pending entries.
+// StreamGroup creates a group with its consumers and pending entries.
 func (b *rebuild) StreamGroup(g keyspace.Group) error {
 	args := [][]byte{[]byte("CREATE"), b.key, g.Name, []byte(g.LastID.String())}
 	if b.dialect.Has(command.StreamCounters) && g.EntriesRead >= 0 {
@@ -84,7 +84,7 @@ func (b *rebuild) StreamGroup(g keyspace.Group) error {
 	return b.claim(g)
 }
 
-// makeConsumer reads the (empty) history of the consumer where no command makes one.
+// makeConsumer creates a consumer: by XGROUP CREATECONSUMER where the target has it, else by reading the consumer's (empty) history.
 func (b *rebuild) makeConsumer(group, name []byte) error {
 	if b.dialect.Has(command.CreateConsumer) {
 		return b.send("XGROUP", []byte("CREATECONSUMER"), b.key, group, name)
@@ -92,7 +92,7 @@ func (b *rebuild) makeConsumer(group, name []byte) error {
 	return b.send("XREADGROUP", []byte("GROUP"), group, name, []byte("COUNT"), []byte("1"), []byte("STREAMS"), b.key, []byte("0"))
 }
 
-// claim makes the pending entries, runs of the same consumer, time and count by one command.
+// claim creates the pending entries of a group, with one command for each run of entries that have the same consumer, time and count.
 func (b *rebuild) claim(g keyspace.Group) error {
 	ids := b.stream.ids.reader()
 	for i := 0; i < len(g.Pending); {
@@ -122,8 +122,8 @@ func (b *rebuild) claim(g keyspace.Group) error {
 	return nil
 }
 
-// idLog holds ascending stream IDs in a few bytes each: the difference of the times, then the
-// sequence number, or its difference where the time is the same.
+// idLog holds ascending stream IDs in a few bytes each: the difference of the times, then the sequence number, or the difference of the
+// sequence numbers if the time is the same.
 type idLog struct {
 	log  []byte
 	last keyspace.StreamID
@@ -143,7 +143,7 @@ func (l *idLog) add(id keyspace.StreamID) {
 
 func (l *idLog) reader() *idReader { return &idReader{rest: l.log} }
 
-// idReader answers for ascending IDs whether the log holds them.
+// idReader tells whether the log holds an ID, for IDs that it is asked for in ascending order.
 type idReader struct {
 	rest []byte
 	at   keyspace.StreamID

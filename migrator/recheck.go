@@ -10,21 +10,21 @@ import (
 	"surecut/internal/keyspace"
 )
 
-// While nobody applies the stream, the target goes on to expire keys, and the source may have changed, read or renewed them
-// before they expired. What the stream then says of such a key makes a new one on the target: INCR counts from 0, and the
-// expiry is gone. So, from when a source is reached again until the link has caught up, the target is asked for each key
-// that is changed for the first time whether it has it, and keeps it from expiring; keys that it has not, and keys that were made of
-// others, are noted, and copied from the source at the end.
+// While nobody applies the stream, the target goes on to expire keys that the source may have changed, read or renewed in time. A command
+// of the stream that changes such a key then makes a new one on the target: INCR counts from 0, and the expiry is gone. So, from when a
+// source is reached again until the link has caught up, the first change of each key is preceded by EXISTS, which tells whether the target
+// has the key, and PERSIST, which keeps it from expiring. Keys that the target lacks, and keys that commands made of other keys, are noted
+// and copied from the source at the end.
 
-// mostTouched bounds what is remembered of touched keys, 8 bytes each; beyond it the target is asked again.
+// mostTouched bounds the number of touched keys that are remembered, with 8 bytes each. Beyond it the target is asked for keys again.
 const mostTouched = 1 << 20
 
-// distrusts says whether keys of the target may have expired that the source had when it ran the commands that come now.
+// distrusts says whether the target may have let keys expire that the source still had when it ran the commands that come now.
 func (d *dispatcher) distrusts() bool {
 	return d.l.expiries.distrusts() && d.l.file == nil
 }
 
-// touch says whether a key comes for the first time since the set was cleared.
+// touch adds a key to a set, and says whether it was not in it.
 func touch(set map[uint64]struct{}, k keyspace.Key) bool {
 	h := k.Hash()
 	if _, known := set[h]; known {
@@ -37,7 +37,7 @@ func touch(set map[uint64]struct{}, k keyspace.Key) bool {
 	return true
 }
 
-// overwrites says whether what a command makes of its key does not depend on what the key was before.
+// overwrites says whether the result of a command does not depend on what its key held before.
 func overwrites(c *sourceCommand, spec *command.Spec) bool {
 	switch spec.Name {
 	case "SET":
@@ -53,7 +53,7 @@ func overwrites(c *sourceCommand, spec *command.Spec) bool {
 	return spec.Class == command.Split
 }
 
-// expiresFields says whether a command concerns the expiry of hash fields, which cannot be held.
+// expiresFields says whether a command concerns the expiry of hash fields. That cannot be held.
 func expiresFields(name string) bool {
 	switch name {
 	case "HEXPIRE", "HPEXPIRE", "HEXPIREAT", "HPEXPIREAT", "HPERSIST", "HGETEX", "HSETEX":
@@ -62,7 +62,8 @@ func expiresFields(name string) bool {
 	return false
 }
 
-// suspect notes keys that a command makes of others, or that an earlier run changed without having seen the replies.
+// suspect notes keys to be copied later: those that a command makes of other keys, hashes whose field expiries it changes, and those that
+// an earlier run changed without having seen the replies.
 func (d *dispatcher) suspect(c *sourceCommand, spec *command.Spec) error {
 	if !d.l.expiries.holds() || d.l.file != nil {
 		return nil
@@ -83,7 +84,7 @@ func (d *dispatcher) suspect(c *sourceCommand, spec *command.Spec) error {
 	return nil
 }
 
-// recheck notes a key to be copied when the link has caught up.
+// recheck notes a key to be copied once the link has caught up.
 func (d *dispatcher) recheck(k keyspace.Key) error {
 	if _, ok := d.l.scope.Map(k.DB); !ok || !d.l.scope.carries(k) || !touch(d.suspects, k) {
 		return nil
@@ -94,18 +95,17 @@ func (d *dispatcher) recheck(k keyspace.Key) error {
 	return nil
 }
 
-// unwitnessed says whether an earlier run sent a command in the last transaction of its unit, and may not have seen the reply.
+// unwitnessed says whether an earlier run has applied a command in the last transaction of its unit, whose replies it may not have seen.
 func (d *dispatcher) unwitnessed(slot uint16, end int64) bool {
 	return d.applied(slot, end) && end > d.witnessed[d.lane(slot).unitOf(slot)]
 }
 
-// asks says whether a command is preceded by a question, if it is the first that changes its key: then the key was kept from
-// expiring as well.
+// asks says whether a command, if it is the first that changes its key, is preceded by the calls that ask returns. They hold the key.
 func (d *dispatcher) asks(c *sourceCommand, spec *command.Spec) bool {
 	return len(d.keys) == 1 && d.distrusts() && !overwrites(c, spec)
 }
 
-// ask gives the calls that precede a command that changes a key for the first time while the target is not trusted.
+// ask returns the calls that precede a command which is the first to change its key while the target is distrusted.
 func (d *dispatcher) ask(c *sourceCommand, spec *command.Spec) []piece {
 	if len(d.keys) != 1 || !d.distrusts() {
 		return nil
@@ -123,11 +123,10 @@ func (d *dispatcher) ask(c *sourceCommand, spec *command.Spec) []piece {
 	}
 }
 
-// mostFenced bounds the keys that are copied as of later offsets than have been dispatched: all of them are in memory, and in the
-// checkpoints of the target.
+// mostFenced bounds the number of fences that are ahead of the stream: all of them are in memory, and in the checkpoints of the target.
 const mostFenced = 10_000
 
-// passFences dispatches up to where nothing is copied ahead, if too much is. At the end of the stream there is no further.
+// passFences dispatches up to the last fence if there are too many of them, or up to the end of the stream.
 func (d *dispatcher) passFences(ctx context.Context) error {
 	if len(d.fences) < mostFenced {
 		return nil
@@ -143,7 +142,7 @@ func (d *dispatcher) passFences(ctx context.Context) error {
 	return err
 }
 
-// copySuspects copies the keys that were noted.
+// copySuspects copies the keys that were noted to be copied once the link has caught up.
 func (d *dispatcher) copySuspects(ctx context.Context) error {
 	l := d.l
 	if l.doubts.later.Empty() {
@@ -162,7 +161,7 @@ func (d *dispatcher) copySuspects(ctx context.Context) error {
 				break
 			}
 			if !ok {
-				err := d.meet(ctx, d.lanes, func() (err error) { // what the lanes have still to note
+				err := d.meet(ctx, d.lanes, func() (err error) { // until they meet, the lanes may add keys to the list
 					if k, ok, err = list.Next(); err == nil && !ok {
 						over = true
 						err = l.doubts.later.Clear()

@@ -2,10 +2,10 @@ package migrator
 
 import "surecut/migrator/internal/receive"
 
-// linkRecord makes durable what a link's receiver tells of, and passes it on to who acts on it.
+// linkRecord makes durable what a link's receiver reports, and passes it on to the parts of the link that act on it.
 type linkRecord struct{ l *link }
 
-// SnapshotBegins remembers where the stream begins.
+// SnapshotBegins saves where the stream begins, and that a snapshot is being received.
 func (r linkRecord) SnapshotBegins(b receive.Beginning) error {
 	return r.l.standing.advance(receiving, func(st *linkState) error {
 		st.ReplID, st.Start, st.StartedMs, st.Reach, st.Sync = b.ReplID, b.Offset, b.AskedMs, 0, b.Legacy
@@ -13,18 +13,18 @@ func (r linkRecord) SnapshotBegins(b receive.Beginning) error {
 	})
 }
 
-// SnapshotIsWhole remembers that the snapshot need not be asked for again.
+// SnapshotIsWhole saves that the snapshot is on disk, so that it need not be asked for again.
 func (r linkRecord) SnapshotIsWhole() error {
 	r.l.m.update(func() {
-		if r.l.st.Stage == receiving { // a small one is loaded by now
+		if r.l.st.Stage == receiving { // a small snapshot may be loaded already
 			r.l.st.enter(received)
 		}
 	})
 	return r.l.m.saveState()
 }
 
-// StreamContinues remembers the replication ID. While the source was lost, the target has gone on to expire keys that the source may
-// have renewed. What was read from the source beyond the end of a stream that has another name now is void.
+// StreamContinues saves the replication ID. While the source was lost, the target has gone on to expire keys that the source may have
+// renewed, so expiries are held again. If the ID has changed, what was read from the source at later offsets than this one is void.
 func (r linkRecord) StreamContinues(replID string, offset int64, renamed bool) error {
 	l := r.l
 	l.expiries.beginAgain(l.m.cfg.HoldExpiry > 0)
@@ -35,14 +35,14 @@ func (r linkRecord) StreamContinues(replID string, offset int64, renamed bool) e
 	return l.m.saveState()
 }
 
-// LastPrimary returns the primary of the shard when the link was last connected, and the stream that it had.
+// LastPrimary returns the primary of the shard when the link was last connected, and the replication ID of its stream.
 func (r linkRecord) LastPrimary() (addr, replID string) {
 	r.l.m.stateMu.Lock()
 	defer r.l.m.stateMu.Unlock()
 	return r.l.st.Primary, r.l.st.ReplID
 }
 
-// RememberPrimary remembers a primary that has the link's stream.
+// RememberPrimary saves the address of a primary that has the link's stream.
 func (r linkRecord) RememberPrimary(addr string) error {
 	r.l.m.update(func() { r.l.st.Primary = addr })
 	return r.l.m.saveState()
@@ -54,14 +54,14 @@ type standing struct {
 	st *linkState // guarded by m.stateMu
 }
 
-// stage says where the link stands.
+// stage returns the stage of the link.
 func (s *standing) stage() stage {
 	s.m.stateMu.Lock()
 	defer s.m.stateMu.Unlock()
 	return s.st.Stage
 }
 
-// advance takes the link to a stage, and makes that durable together with what else changes. It does nothing if that is an error.
+// advance takes the link to a stage, and makes that durable together with what also changes. If also returns an error, nothing is saved.
 func (s *standing) advance(to stage, also func(*linkState) error) (err error) {
 	s.m.update(func() {
 		if err = also(s.st); err == nil {
@@ -74,7 +74,7 @@ func (s *standing) advance(to stage, also func(*linkState) error) (err error) {
 	return s.m.saveState()
 }
 
-// hasReceived says with what an earlier run has left the receiver begins.
+// hasReceived says how much of the snapshot an earlier run has received.
 func (s *standing) hasReceived() receive.Progress {
 	switch stage := s.stage(); {
 	case stage == received:
@@ -85,21 +85,21 @@ func (s *standing) hasReceived() receive.Progress {
 	return receive.Nothing
 }
 
-// countsOffsets says whether the source tells offsets; one without PSYNC does not.
+// countsOffsets says whether the source has offsets that can be asked for. A source without PSYNC has none.
 func (s *standing) countsOffsets() bool {
 	s.m.stateMu.Lock()
 	defer s.m.stateMu.Unlock()
 	return !s.st.Sync
 }
 
-// lost says whether the target has lost what the link has brought.
+// lost says whether the target has lost keys that the link had written.
 func (s *standing) lost() bool {
 	s.m.stateMu.Lock()
 	defer s.m.stateMu.Unlock()
 	return s.st.Lost
 }
 
-// takeLoss says whether the target has lost keys since the loading began, for somebody who loads them again.
+// takeLoss says whether the target has lost keys that the link had written, and forgets the loss: the caller loads them again.
 func (s *standing) takeLoss() (lost bool) {
 	s.m.update(func() { lost, s.st.Lost = s.st.Lost, false })
 	return lost

@@ -10,14 +10,14 @@ import (
 	"surecut/internal/rdb"
 )
 
-// copyLimit is the most that a copied value may take once it is re-encoded.
+// copyLimit bounds the size of a copied value in bytes, once it is re-encoded.
 const copyLimit = 512 << 20
 
-// moduleExitsUntil is the first version that refuses a value of a module that it has not loaded. Those before end their
+// moduleExitsUntil is the first version of a server that refuses a value of a module that it has not loaded. Older servers end their
 // process over it.
 const moduleExitsUntil = 60200
 
-// payloads makes what RESTORE takes on the target.
+// payloads encodes values as RESTORE takes them on the target.
 type payloads struct {
 	version int  // the lowest RDB version that its nodes read
 	modules bool // values of modules may be sent
@@ -33,7 +33,7 @@ func (p payloads) appendValue(dst []byte, rdbType byte, raw []byte, limit int64)
 	return rdb.Encoder{Version: p.version, Max: int(limit)}.Append(dst, rdbType, raw)
 }
 
-// dumped gives a payload that another server's DUMP has made.
+// dumped returns the payload for the target from one that another server's DUMP has returned.
 func (p payloads) dumped(payload string) (string, error) {
 	if len(payload) > 0 && payload[0] == rdb.TypeModule && !p.modules {
 		return "", moduleNotLoaded
@@ -42,12 +42,12 @@ func (p payloads) dumped(payload string) (string, error) {
 	return view(out), err
 }
 
-// notRestorable says that err is one of a value that the target cannot be given.
+// notRestorable says whether err means that the target cannot take a value.
 func notRestorable(err error) bool {
 	return errors.Is(err, rdb.ErrTooLarge) || errors.As(err, new(*rdb.UnsupportedError)) || isUnsupported(err)
 }
 
-// newPayloads asks the target's nodes what they read.
+// newPayloads asks the target's nodes which RDB version they read and, if they are older than 6.2, whether they have the source's modules.
 func newPayloads(ctx context.Context, t *target, source *endpoint.Deployment) (payloads, error) {
 	p := payloads{modules: true}
 	for i, addr := range t.primaries() {
@@ -87,7 +87,7 @@ func newPayloads(ctx context.Context, t *target, source *endpoint.Deployment) (p
 	return p, ctx.Err()
 }
 
-// loadedModules asks MODULE LIST (since 4.0).
+// loadedModules returns the names of a server's modules, by MODULE LIST (since 4.0).
 func loadedModules(ctx context.Context, d *endpoint.Deployment, addr string) ([]string, error) {
 	c, err := d.Client(ctx, addr, 0)
 	if err != nil {

@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// Report says where the migration stands.
+// Report returns how far the migration has come.
 func (m *Migration) Report() Report {
 	m.mu.Lock()
 	r := Report{State: "running", Level: m.target.level(), Problems: m.problems.all(), Selection: m.cfg.selection()}
@@ -35,7 +35,7 @@ func (m *Migration) Report() Report {
 	return r
 }
 
-// tellProgress tells where the run stands until the function that it returns is called, which tells how the run has ended.
+// tellProgress calls Config.Progress with the report until end is called, which has Progress called a last time.
 func (m *Migration) tellProgress() (end func()) {
 	if m.cfg.Progress == nil {
 		return func() {}
@@ -79,7 +79,7 @@ func (l *link) report() Link {
 
 const phaseCaughtUp = "caught_up"
 
-// phase names what the link does, for a report.
+// phase returns what the link does now, as Link.Phase.
 func (l *link) phase() string {
 	switch {
 	case l.does(ended):

@@ -13,10 +13,10 @@ import (
 	"surecut/internal/retry"
 )
 
-// A migration looks at the slots of a source cluster when it begins or is resumed, every second while it runs, before it deletes keys
-// on behalf of a snapshot, and at its end. slots.go says what counts as a move.
+// A migration compares the slots of a source cluster with those that it knows: when it begins or is resumed, every second while it runs,
+// before it deletes keys on behalf of a snapshot, and at its end. slots.go says what counts as a move.
 
-// movableSlots says whether a source is a cluster whose slots may move. A cluster behind one address shows neither nodes nor moves.
+// movableSlots says whether a source is a cluster whose slots may be seen to move. A cluster behind one address shows no nodes.
 func movableSlots(source *endpoint.Deployment) bool {
 	if source.Kind() != endpoint.Cluster {
 		return false
@@ -24,7 +24,7 @@ func movableSlots(source *endpoint.Deployment) bool {
 	return !slices.ContainsFunc(source.Shards(), func(s endpoint.Shard) bool { return s.Primary.ID == "" })
 }
 
-// holdings is what the links know of their shards.
+// holdings returns what the links know of their shards.
 func (m *Migration) holdings() ([]holding, error) {
 	m.stateMu.Lock()
 	defer m.stateMu.Unlock()
@@ -77,7 +77,7 @@ func (m *Migration) shardsInOrder() ([]endpoint.Shard, error) {
 	}
 	shards := make([]endpoint.Shard, len(homes))
 	for i, h := range homes {
-		shards[i] = now[h.shard] // a link whose slots are all in place has a home
+		shards[i] = now[h.shard] // since no slot has moved, every link has a home
 	}
 	return shards, nil
 }
@@ -90,8 +90,8 @@ func nodeIDs(s endpoint.Shard) []string {
 	return ids
 }
 
-// lookAtSlots compares the slots of the source, as the cluster shows them now, with what the links know. Its error is a
-// reshardError, or says why the source could not be asked.
+// lookAtSlots compares the slots of the source, as the cluster shows them now, with what the links know. It returns a reshardError if slots
+// have moved or are moving, and another error if the source could not be asked.
 func (m *Migration) lookAtSlots(ctx context.Context) error {
 	if err := m.refreshSource(ctx); err != nil {
 		return err
@@ -111,8 +111,8 @@ func (m *Migration) lookAtSlots(ctx context.Context) error {
 	return m.learnNodes(homes, now)
 }
 
-// beginnings finds slots whose keys are being moved. Only the two nodes concerned show that, so each primary is asked; one that does
-// not answer now is asked again by the next look.
+// beginnings returns the slots whose keys are being moved. Only the two nodes concerned show that, so each primary is asked; one that does
+// not answer is asked again at the next look.
 func (m *Migration) beginnings(ctx context.Context, shards []endpoint.Shard) (moves []slotMove) {
 	for _, s := range shards {
 		nodes, err := m.askNodes(ctx, s.Primary.Addr)
@@ -133,7 +133,7 @@ func (m *Migration) beginnings(ctx context.Context, shards []endpoint.Shard) (mo
 		}
 	}
 	slices.SortFunc(moves, func(a, b slotMove) int { return int(a.slot) - int(b.slot) })
-	return slices.Compact(moves) // both nodes may show it
+	return slices.Compact(moves) // both nodes may show the same move
 }
 
 func (m *Migration) askNodes(ctx context.Context, addr string) ([]endpoint.ClusterNode, error) {
@@ -150,8 +150,8 @@ func (m *Migration) askNodes(ctx context.Context, addr string) ([]endpoint.Clust
 	return endpoint.ParseClusterNodes(text, addr)
 }
 
-// learnNodes adds the nodes that the shards have now to what the links know of them. A node that is out of sight stays known, since
-// it may come back and be promoted; one that has joined another shard does not.
+// learnNodes adds the nodes that the shards have now to those that the links know. A node that is not seen any more stays known, since it
+// may come back and be promoted, unless it has joined another shard.
 func (m *Migration) learnNodes(homes []home, now []endpoint.Shard) error {
 	changed := false
 	m.update(func() {
@@ -184,8 +184,8 @@ func (m *Migration) learnNodes(homes []home, now []endpoint.Shard) error {
 // slotPoll is how often the source is asked for its slots.
 const slotPoll = time.Second
 
-// watchSlots ends with an error when slots of the source move. A node that has just restarted may show slots as they were long ago,
-// so slots that changed hands must be seen twice; keys on the move are told by the node itself, and need not.
+// watchSlots returns an error when slots of the source move. A node that has just restarted may show slots as they were long ago, so slots
+// that have changed hands must be seen twice. Slots that are moving are shown by the nodes concerned, so that once is enough.
 func (m *Migration) watchSlots(ctx context.Context) error {
 	if !m.slotted {
 		return nil
@@ -211,10 +211,10 @@ func (m *Migration) watchSlots(ctx context.Context) error {
 	}
 }
 
-// confirmSlots is one look, repeated where it shows that slots have changed hands.
+// confirmSlots does what lookAtSlots does, and looks once more if that shows that slots have changed hands.
 func (m *Migration) confirmSlots(ctx context.Context) error {
 	m.refresh.Lock()
-	m.refreshed = time.Time{} // what was seen up to a second ago is not enough
+	m.refreshed = time.Time{} // refreshSource must not be satisfied with a topology that is up to a second old
 	m.refresh.Unlock()
 	err := m.lookAtSlots(ctx)
 	var moved *reshardError
@@ -227,8 +227,8 @@ func (m *Migration) confirmSlots(ctx context.Context) error {
 	return m.lookAtSlots(ctx)
 }
 
-// proveSlots returns nil once the source has shown that every slot is where the links know it to be. It waits for a source that does
-// not answer: without that proof nothing may be deleted.
+// proveSlots returns nil once the source has shown that every slot is where the links know it to be. While the source does not answer, it
+// waits: without that proof nothing may be deleted.
 func (m *Migration) proveSlots(ctx context.Context) error {
 	if !m.slotted {
 		return nil
@@ -244,18 +244,18 @@ func (m *Migration) proveSlots(ctx context.Context) error {
 	}
 }
 
-// mostDisagreement bounds how long the nodes of a cluster are waited for to agree on a slot that has moved.
+// mostDisagreement is how long the nodes of a cluster may take to agree on a slot that has moved.
 const mostDisagreement = 5 * time.Second
 
-// lastLook looks once more at the end of a run, however it ended: what moved in its last second is not missed, and a link that failed
-// because of it says so.
+// lastLook looks at the slots once more at the end of a run, however it ended, so that a move in its last second is not missed, and a link
+// that failed because of a move says so.
 func (m *Migration) lastLook(ctx context.Context, ended error) error {
 	var told *reshardError
 	if !m.slotted || errors.As(ended, &told) || ctx.Err() != nil {
 		return ended
 	}
 	err := m.confirmSlots(ctx)
-	moved := errors.Is(ended, errResharded) // as the stream tells, which does not say from where: the cluster does, as soon as its nodes agree
+	moved := errors.Is(ended, errResharded) // the stream has shown a move, but only the cluster says from where, once its nodes agree
 	for until := time.Now().Add(mostDisagreement); moved && !errors.Is(err, errResharded) && time.Now().Before(until) && retry.Pause(ctx, slotPoll) == nil; {
 		err = m.confirmSlots(ctx)
 	}
@@ -268,9 +268,9 @@ func (m *Migration) lastLook(ctx context.Context, ended error) error {
 	return fmt.Errorf("%w (so it ended: %w)", err, ended)
 }
 
-// imported refuses a command by which a cluster moves slots: RESTORE-ASKING brings a key into a slot that moves, TRIMSLOTS (Redis 8.4)
-// and CLUSTER SYNCSLOTS (Valkey 9) belong to slots that move as a whole. It may be all that is left to be seen of a slot that went
-// and came back.
+// imported returns an error for a command by which a cluster moves slots: RESTORE-ASKING brings a key into a slot that moves, TRIMSLOTS
+// (Redis 8.4) and CLUSTER SYNCSLOTS (Valkey 9) belong to slots that move as a whole. Such a command may be the only trace of a slot that
+// went and came back.
 func (l *link) imported(c *sourceCommand) error {
 	if !l.m.slotted {
 		return nil

@@ -5,11 +5,11 @@ import (
 	"surecut/internal/keyspace"
 )
 
-// mostLacking bounds the keys that are remembered as reported.
+// mostLacking bounds the number of keys in dispatcher.lacks.
 const mostLacking = 100_000
 
-// rewritten gives what the target is sent for a command: expiries made absolute, by the time of receipt and the source's
-// clock, and other forms where the target is older than the source.
+// rewritten returns what the target is sent for a command: relative expiries are made absolute, by the time of receipt and the source's
+// clock, and commands that an older target does not know are sent in other forms. relative says that an expiry was made absolute.
 func (d *dispatcher) rewritten(c *sourceCommand, spec *command.Spec, received int64) (calls [][][]byte, relative bool, outcome command.Outcome) {
 	dialect := d.l.m.target.dialect
 	d.forms = append(d.forms[:0], c.args)
@@ -44,7 +44,7 @@ func (d *dispatcher) rewritten(c *sourceCommand, spec *command.Spec, received in
 	return calls, relative, command.Same
 }
 
-// planWhole passes a command on with all its keys, in the form that the target knows.
+// planWhole passes a command on with all its keys, in a form that the target knows.
 func (d *dispatcher) planWhole(c *sourceCommand, spec *command.Spec, received int64) (plan, error) {
 	calls, relative, outcome := d.rewritten(c, spec, received)
 	switch {
@@ -53,7 +53,7 @@ func (d *dispatcher) planWhole(c *sourceCommand, spec *command.Spec, received in
 	case outcome == command.Lacking:
 		d.lacking(c, spec)
 		return plan{}, nil
-	case len(calls) == 0: // it would change nothing there
+	case len(calls) == 0: // the command would change nothing on the target
 		d.l.ledger.applied.Add(1)
 		return plan{}, nil
 	}
@@ -61,7 +61,7 @@ func (d *dispatcher) planWhole(c *sourceCommand, spec *command.Spec, received in
 	return plan{pieces: d.planned}, nil
 }
 
-// lacking reports a command whose type the target does not have, each key once.
+// lacking reports a command that writes a type which the target does not have. Each key is reported once.
 func (d *dispatcher) lacking(c *sourceCommand, spec *command.Spec) {
 	d.l.ledger.reported.Add(1)
 	for _, i := range d.keys {

@@ -1,18 +1,18 @@
 package migrator
 
-// AllRuns is the migration from its first run on: a run that resumes goes on counting where the last one stopped. The other
-// figures of a Report are those of the present run.
+// AllRuns has the counters of the migration from its first run on: a run that resumes goes on counting where the last one stopped. The
+// other figures of a Report are those of the present run.
 type AllRuns struct {
 	Runs     int      `json:"runs"`  // how often the migration was started
-	Exact    bool     `json:"exact"` // false once a run failed or was killed: what was under way then is missing here, or counted twice
+	Exact    bool     `json:"exact"` // false once a run failed or was killed: commands under way then are missing here, or counted twice
 	Counters Counters `json:"counters"`
 }
 
-// runs is what the state remembers of them; the counters are those of each link.
+// runs is what the state remembers of the runs. Their counters are with each link.
 type runs struct {
 	Begun int  `json:"begun"`
-	Open  bool `json:"open"` // one is going on, or did not end in good order
-	Cut   bool `json:"cut"`  // an earlier one did not
+	Open  bool `json:"open"` // the last run is going on, or did not end in good order
+	Cut   bool `json:"cut"`  // a run before the last did not end in good order
 }
 
 // beginRun notes that a run has begun. Its counters are saved from time to time, and at its end.
@@ -24,14 +24,14 @@ func (m *Migration) beginRun() {
 	})
 }
 
-// endRun saves the counters as they stand at the end. They are exact after an end in good order only: where the run failed or
-// was aborted, commands that were under way come again in the next one.
+// endRun saves the counters at the end of a run. They are exact only after an end in good order: if the run failed or was aborted, commands
+// that were under way come again in the next one.
 func (m *Migration) endRun(failed error) error {
 	m.update(func() { m.state.Runs.Open = failed != nil })
 	return m.saveState()
 }
 
-// allRuns adds what earlier runs have counted to what this one has.
+// allRuns returns the counters of earlier runs, added to those of this run.
 func (m *Migration) allRuns(this Counters) AllRuns {
 	m.stateMu.Lock()
 	defer m.stateMu.Unlock()
@@ -42,7 +42,8 @@ func (m *Migration) allRuns(this Counters) AllRuns {
 	return all
 }
 
-// gather puts into the state that is about to be saved what others keep: counters of all runs, and expiries. The caller holds stateMu.
+// gather copies into the state, which is about to be saved, what other types keep: the counters of all runs, and the state of expiries. The
+// caller holds stateMu.
 func (m *Migration) gather() {
 	for _, l := range m.links {
 		l.st.Counted, l.st.Expiries = l.ledger.allRuns(), l.expiries.stored()

@@ -24,10 +24,10 @@ import (
 const (
 	scanCount      = "512"
 	scanBatchKeys  = 64
-	scanBatchBytes = 4 << 20 // of values, by what the batch before had
+	scanBatchBytes = 4 << 20 // of values, estimated by those of the batch before
 )
 
-// entries is what the loader reads: an RDB, or the keys of a server that are scanned.
+// entries is what the loader reads: an RDB, or the keys of a server that is scanned.
 type entries interface {
 	Next() (*rdb.Entry, error)
 	Walk(keyspace.Visitor) error
@@ -35,17 +35,18 @@ type entries interface {
 	Consumed() int64
 }
 
-// scan reads the keys of one server by SCAN and DUMP, or without DUMP by the commands of their types. What is written meanwhile may be missing or old in it.
+// scan reads the keys of one server by SCAN and DUMP or, if the server refuses DUMP, by the commands of their types. Keys that are written
+// meanwhile may be missing, or have an old value.
 type scan struct {
-	ctx       context.Context // of whoever reads, which may go on when all is listed
+	ctx       context.Context // of the reader, which may go on when all keys are listed
 	l         *link
-	keys      []keyspace.Key // only these; nil: all
+	keys      []keyspace.Key // the keys to read; nil: all
 	out       chan []scanned
-	err       error // why out was closed; nil at the end
-	noDump    bool
-	fieldTTLs bool // fields of hashes may expire; only known where there is no DUMP
+	err       error // why out was closed; nil: all keys were sent
+	noDump    bool  // the server refuses DUMP
+	fieldTTLs bool  // fields of hashes may expire; set only if the server refuses DUMP
 
-	gone []keyspace.Key // of keys: those that the server has not; whoever reads waits for the end
+	gone []keyspace.Key // those of keys that the server does not have; complete once all entries are read
 
 	batch   []scanned
 	current *scanned
@@ -56,20 +57,20 @@ type scanned struct {
 	rdb.Entry
 	version int
 	raw     []byte
-	gone    bool
-	skip    bool // nothing is known of it
+	gone    bool // the server does not have the key
+	skip    bool // nothing is known of the key
 
-	typed *typed // reads the value when it is written; nil: raw is it
-	kind  string // as TYPE names it; "": it has to be asked again
+	typed *typed // reads the value when it is written; nil: raw has the value
+	kind  string // the type, as TYPE names it; "": TYPE has to be asked again
 }
 
-// named are keys of one database.
+// named holds the names of keys of one database.
 type named struct {
 	db    int
 	names []string
 }
 
-// loadScan loads what a scan gives; of keys, where they are not nil. It returns those of keys that the server has not.
+// loadScan scans the source and loads its keys; if keys is not nil, only these. It returns those of keys that the source does not have.
 func (l *link) loadScan(ctx context.Context, ld *loader, keys []keyspace.Key) (gone []keyspace.Key, err error) {
 	s := &scan{l: l, keys: keys, out: make(chan []scanned, 2)}
 	g, ctx := errgroup.WithContext(ctx)
@@ -84,7 +85,7 @@ func (l *link) loadScan(ctx context.Context, ld *loader, keys []keyspace.Key) (g
 	return s.gone, err
 }
 
-// run scans every database, several connections reading what one lists.
+// run scans every database: one connection lists the keys, and several read them.
 func (s *scan) run(ctx context.Context) error {
 	server, err := s.l.source.d.Server(ctx, s.l.shard.Node())
 	if err != nil {
@@ -125,14 +126,14 @@ func send[T any](ctx context.Context, to chan<- T, x T) error {
 	}
 }
 
-// functions returns the libraries of a server that lets them be listed.
+// functions sends the function libraries of the server to out. If it refuses to list them, that is reported.
 func (s *scan) functions(ctx context.Context) error {
 	client, err := s.l.source.d.Client(ctx, s.l.shard.Node(), 0)
 	if err != nil {
 		return fmt.Errorf("source %s: %w", s.l.shard.Node(), err)
 	}
 	libraries, err := client.Do(ctx, arbitrary(client, "FUNCTION", "LIST", "WITHCODE")).ToArray()
-	if err != nil { // and the rest is copied
+	if err != nil { // everything else is copied nevertheless
 		s.l.ledger.note(0, "", "FUNCTION LIST", "function libraries are not copied: "+err.Error())
 	}
 	var batch []scanned
@@ -216,7 +217,7 @@ func (s *scan) listDB(ctx context.Context, db int, list chan<- named) error {
 	}
 }
 
-// retry repeats what fails for want of a connection, for a while.
+// retry repeats try, for up to Config.RetryFor, while the connection is lost, or the server is loading or busy.
 func (s *scan) retry(ctx context.Context, try func() error) error {
 	again, err := sourceRetry(s.l.m.cfg.RetryFor).Do(ctx, func() (again, err error) {
 		err = try()
@@ -259,7 +260,7 @@ func (s *scan) worker(ctx context.Context, list <-chan named, expireTimes bool) 
 	return nil
 }
 
-// read gives values and expiries of keys. One that has gone is left out, or marked where it was asked for by name.
+// read returns the values and expiries of keys. A key that has gone is left out or, if it was asked for by name, marked as gone.
 func (s *scan) read(ctx context.Context, db int, names []string, expireTimes bool) ([]scanned, error) {
 	client, err := s.l.source.d.Client(ctx, s.l.shard.Node(), db)
 	if err != nil {
@@ -293,7 +294,7 @@ func (s *scan) read(ctx context.Context, db int, names []string, expireTimes boo
 		e := scanned{Entry: rdb.Entry{Kind: rdb.KindKey, DB: db, Key: []byte(name), Idle: -1, Freq: -1}}
 		if e.gone, err = e.take(res[1+2*i], res[2+2*i], base, s.l.m.cfg.BigValue); err != nil {
 			if code := endpoint.Code(err); code == "MOVED" || code == "ASK" {
-				continue // the slot is moving: the comparison finds the key
+				continue // the slot is moving, and the later comparison finds the key
 			}
 			return nil, fmt.Errorf("DUMP %s: %w", printable(name), err)
 		}
@@ -304,7 +305,7 @@ func (s *scan) read(ctx context.Context, db int, names []string, expireTimes boo
 	return out, nil
 }
 
-// take reads the replies of DUMP and of PTTL, which counts from base, or of PEXPIRETIME.
+// take reads the replies to DUMP, and to PTTL, which counts from base, or to PEXPIRETIME, with base 0.
 func (e *scanned) take(dump, expiry rueidis.RedisResult, base, big int64) (gone bool, err error) {
 	payload, err := dump.AsBytes()
 	if rueidis.IsRedisNil(err) {
@@ -340,7 +341,7 @@ func (s *scan) Next() (*rdb.Entry, error) {
 			if !s.current.gone {
 				return &s.current.Entry, nil
 			}
-			s.gone = append(s.gone, keyspace.Key{DB: s.current.DB, Name: string(s.current.Key)}) // as the source names it
+			s.gone = append(s.gone, keyspace.Key{DB: s.current.DB, Name: string(s.current.Key)}) // with the source's name
 		}
 		batch, ok := <-s.out
 		if !ok {
@@ -353,7 +354,7 @@ func (s *scan) Next() (*rdb.Entry, error) {
 	}
 }
 
-// Walk takes the current value apart.
+// Walk hands the current value over to v.
 func (s *scan) Walk(v keyspace.Visitor) error {
 	if e := s.current; e.typed != nil {
 		err := e.typed.walk(string(e.Key), e.kind, v)
@@ -365,13 +366,13 @@ func (s *scan) Walk(v keyspace.Visitor) error {
 	return rdb.WalkValue(s.current.Type, s.current.raw, v)
 }
 
-// Version is that of the current value.
+// Version returns the RDB version of the current value.
 func (s *scan) Version() int { return s.current.version }
 
-// Consumed counts the bytes of the values.
+// Consumed returns how many bytes the values had so far.
 func (s *scan) Consumed() int64 { return s.bytes }
 
-// runScan copies a source that is not replicated: its keys as they are found.
+// runScan copies a source that is not replicated, by one scan.
 func (l *link) runScan(ctx context.Context) error {
 	if err := l.clock.measure(ctx, l.shard.Node()); err != nil {
 		return err
@@ -400,26 +401,26 @@ func (l *link) runScan(ctx context.Context) error {
 	return l.stopped()
 }
 
-// Outdated is a key that the target does not hold as the source does.
+// Outdated is a key whose value on the target differs from the source's.
 type Outdated struct {
-	Key   keyspace.Key // as the source names it
-	Extra bool         // on the target only
+	Key   keyspace.Key // with the source's name
+	Extra bool         // only the target has the key
 }
 
-// Recopied says what became of keys that were copied again.
+// Recopied counts what became of keys that were copied again.
 type Recopied struct {
 	Copied  int64 `json:"copied"`
 	Deleted int64 `json:"deleted"` // the source has them no longer
-	Left    int64 `json:"left"`    // not carried, each with its problem; or extra on a target that held keys before
+	Left    int64 `json:"left"`    // not copied, each with a problem; or not deleted, since the target held keys before the migration
 }
 
-// CopyAgain makes keys of the target what the source holds now. The migration must have ended, its capture a scan. Keys
-// that only the target has are deleted where it was empty before. Calls wait for one another: an older copy of a key must not
-// overwrite a newer one.
+// CopyAgain copies keys from the source to the target as they are now. The migration must have ended, and its capture must be a scan. Keys
+// that only the target has are deleted if the target was empty before the migration. Only one call runs at a time, since an older copy of a
+// key must not overwrite a newer one.
 func (m *Migration) CopyAgain(ctx context.Context, keys []Outdated) (r Recopied, err error) {
 	m.again.Lock()
 	defer m.again.Unlock()
-	if time.Since(m.proven) > slotPoll { // what a node does not hold any more because its slot moved would be deleted
+	if time.Since(m.proven) > slotPoll { // a key that a node lacks only because its slot has moved must not be deleted
 		if err := m.proveSlots(ctx); err != nil {
 			return r, err
 		}
@@ -449,7 +450,7 @@ func (m *Migration) CopyAgain(ctx context.Context, keys []Outdated) (r Recopied,
 }
 
 func (m *Migration) copyAgain(ctx context.Context, i int, keys []keyspace.Key, keep map[keyspace.Key]bool, r *Recopied) (err error) {
-	l := newLink(m, i, m.links[i].shard.Nodes(), m.links[i].shard.Node()) // its counters are of their own
+	l := newLink(m, i, m.links[i].shard.Nodes(), m.links[i].shard.Node()) // a link with counters of its own
 	if err := l.open(); err != nil {
 		return err
 	}

@@ -15,12 +15,11 @@ import (
 	"surecut/internal/command"
 )
 
-// mostScripts bounds the texts that are kept, in bytes; the oldest go first.
+// mostScripts bounds the texts of scripts that are kept, in bytes. The oldest are dropped first.
 const mostScripts = 64 << 20
 
-// scripts are the scripts that a source has sent, by their SHA1: until 5.0 a source replicates them as they were called, and
-// names those that a replica must know by their SHA1 alone. They are kept in a file, since a run that resumes will not be sent
-// them again.
+// scripts holds the scripts that a source has sent, by their SHA1. Until 5.0 a source replicates the calls of scripts, and names a script
+// that a replica has seen before by its SHA1 only. The scripts are kept in a file, since a run that resumes does not receive them again.
 //
 // A record is: length of the text (uvarint), text, SHA1 of the text.
 type scripts struct {
@@ -28,11 +27,11 @@ type scripts struct {
 	path  string
 	most  int
 	f     *os.File
-	size  int64 // of the file
+	size  int64 // size of the file
 	dirty bool
 	texts map[scriptID]string
 	order []scriptID // oldest first
-	bytes int        // of the texts
+	bytes int        // total length of the texts
 }
 
 type scriptID [sha1.Size]byte
@@ -49,7 +48,8 @@ func openScripts(path string) (*scripts, error) {
 	return s, nil
 }
 
-// read takes in the records up to one that a crash cut off; what is added must not be read as its rest.
+// read reads the records of the file. It cuts the file before a record that a crash has cut off, so that a new record is not read as the
+// rest of that one.
 func (s *scripts) read() error {
 	r := bufio.NewReader(s.f)
 	for {
@@ -91,7 +91,7 @@ func appendScript(buf []byte, text string) []byte {
 	return append(buf, sum[:]...)
 }
 
-// keep reports whether the script is a new one.
+// keep adds a script, and says whether it is a new one.
 func (s *scripts) keep(id scriptID, text string) bool {
 	if _, known := s.texts[id]; known {
 		return false
@@ -107,7 +107,7 @@ func (s *scripts) keep(id scriptID, text string) bool {
 	return true
 }
 
-// add remembers a script; save makes that durable.
+// add adds a script. save makes that durable.
 func (s *scripts) add(text string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -153,7 +153,7 @@ func (s *scripts) compact() (err error) {
 	return old.Close()
 }
 
-// text gives the script of a SHA1 in hexadecimal digits of any case.
+// text returns the script with a SHA1, which is given in hexadecimal digits of any case.
 func (s *scripts) text(digits []byte) (string, bool) {
 	var id scriptID
 	if len(digits) != 2*len(id) {
@@ -168,7 +168,7 @@ func (s *scripts) text(digits []byte) (string, bool) {
 	return text, ok
 }
 
-// save makes durable what was added: before a checkpoint that relies on it.
+// save makes durable what was added. It is called before a checkpoint is saved.
 func (s *scripts) save() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -184,8 +184,8 @@ func (s *scripts) save() error {
 
 func (s *scripts) close() error { return errors.Join(s.save(), s.f.Close()) }
 
-// byText gives the call of a script by its text: the target, or one of its nodes, may not know it by its SHA1. A script that
-// was never seen stays as it is; where the target does not know it, its declared keys are copied.
+// byText returns a call of a script with its text in place of its SHA1, which the target, or one of its nodes, may not know. The call of a
+// script that was never seen stays as it is; if the target does not know it either, its declared keys are copied.
 func (d *dispatcher) byText(c *sourceCommand, spec *command.Spec) (*sourceCommand, error) {
 	switch {
 	case len(c.args) < 2:

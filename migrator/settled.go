@@ -1,7 +1,7 @@
 package migrator
 
-// Settled says whether the target holds all that was received from the source, each key with its true expiry. It is false of a migration
-// that was stopped while commands were still to be applied, or while keys were held without their expiry.
+// Settled says whether the target holds all that was received from the source, each key with its true expiry. It returns false if the
+// migration was stopped while commands were still to be applied, or while keys were held without their expiry.
 func (m *Migration) Settled() bool {
 	for _, l := range m.links {
 		if l.expiries.holding() {

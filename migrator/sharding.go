@@ -12,16 +12,16 @@ import (
 	"surecut/internal/keyspace"
 )
 
-// keyProbe are keys that are set through a proxy, and looked for behind it; they expire within a minute.
+// keyProbe begins the names of keys that are set through a proxy as a test. They expire within a minute.
 const keyProbe = keyspace.Prefix + ":probe:"
 
 const probes = 64
 
-// errSharding says that a proxy looks for keys elsewhere than they would be written.
+// errSharding says that a proxy looks for keys on other servers than surecut would write them to.
 var errSharding = errors.New("the proxy puts keys on other servers than hash, distribution, tag, weights and names of the URL say: give its own configuration file with ?config=, or correct them")
 
-// proveSharding sets keys through the proxy of a target whose servers are written directly, and sees that each lies where it
-// would be written. A proxy that cannot be reached proves nothing, and is no reason to stop.
+// proveSharding checks that a twemproxy looks for keys on the servers to which surecut writes them directly: it sets keys through the
+// proxy, and looks for each on its server. A proxy that cannot be reached is no reason to stop.
 func (t *target) proveSharding(ctx context.Context) error {
 	if t.d.Kind() != endpoint.Twemproxy {
 		return nil

@@ -11,10 +11,10 @@ import (
 	"surecut/internal/keyspace"
 )
 
-// A shard of a source cluster is identified by the IDs of its nodes, and each link remembers them together with the slots that its
-// shard held when the migration began. A failover keeps a shard's slots and promotes a node that was known as its replica. A slot
-// that moves to another shard is something else: its keys are then spread over the streams of two links, which have no common order.
-// The migration cannot follow that yet, so it watches the slots, stops when they begin to move, and deletes nothing on a guess.
+// A shard of a source cluster is identified by the IDs of its nodes. Each link remembers them, and the slots that its shard held when the
+// migration began. A failover keeps a shard's slots and promotes a node that was known as its replica. When a slot moves to another shard,
+// however, commands for its keys are in the streams of two links, which have no common order. The migration cannot follow that yet, so it
+// watches the slots, and stops when they begin to move. Nothing is deleted before the slots are known to be in place.
 
 // errResharded says that slots move between the shards of the source.
 var errResharded = errors.New("surecut cannot follow slots that move between shards of the source yet: let the move end, then begin a new migration with a new Config.StateDir and an empty target (or Config.OnExisting replace); the target is not complete")
@@ -22,28 +22,28 @@ var errResharded = errors.New("surecut cannot follow slots that move between sha
 // holding is a shard as a link knows it.
 type holding struct {
 	primary string   // address of its primary, as last known
-	nodes   []string // IDs of the nodes that were seen in it
+	nodes   []string // IDs of the nodes that were seen in the shard
 	slots   keyspace.SlotRanges
 }
 
-// slotMove is a slot that one node held, and another one holds now or is about to hold. An empty address stands for nobody.
+// slotMove is a slot that one node held, and another one holds now or is about to hold. An empty address stands for no node.
 type slotMove struct {
 	slot     uint16
 	from, to string
-	began    bool // its keys are on the move; the slot itself has not changed hands yet
+	began    bool // the keys are being moved; the slot itself has not changed hands yet
 }
 
-// reshardError tells which slots of the source moved.
+// reshardError says which slots of the source have moved or are moving.
 type reshardError struct{ moves []slotMove }
 
 func (e *reshardError) Unwrap() error { return errResharded }
 
-// began says that keys may be moving at this instant.
+// began says whether keys may be moving at this instant.
 func (e *reshardError) began() bool {
 	return slices.ContainsFunc(e.moves, func(m slotMove) bool { return m.began })
 }
 
-// mostMoves bounds the moves that an error lists; slots that took the same way count as one.
+// mostMoves bounds the moves that an error lists. Slots that moved between the same nodes count as one.
 const mostMoves = 4
 
 func (e *reshardError) Error() string {
@@ -85,7 +85,7 @@ func orNobody(addr string) string {
 	return addr
 }
 
-// slotList writes slots in ascending order as "5426" or "0-100,5426".
+// slotList returns slots in ascending order, as "5426" or "0-100,5426".
 func slotList(slots []uint16) string {
 	slices.Sort(slots)
 	var parts []string
@@ -106,11 +106,11 @@ func slotList(slots []uint16) string {
 
 // home is the shard that a link finds in a topology.
 type home struct {
-	shard  int  // its index there; -1: there is none
-	proven bool // its primary is a node that was known in the link's shard
+	shard  int  // index of the shard; -1: there is none
+	proven bool // the primary of the shard was known as one of its nodes
 }
 
-// compareSlots finds the shard of each link in a topology, and the slots that are not where the link knows them to be.
+// compareSlots returns the shard of each link in a topology, and the slots that are not where the links know them to be.
 func compareSlots(known []holding, now []endpoint.Shard) (homes []home, moves []slotMove) {
 	before, owners := ownersOf(known), shardOwners(now)
 	for i := range known {
@@ -120,7 +120,7 @@ func compareSlots(known []holding, now []endpoint.Shard) (homes []home, moves []
 		was, is := before[slot], owners[slot]
 		switch {
 		case was < 0 && is < 0:
-		case was < 0: // nobody held it: its keys would belong to no link
+		case was < 0: // no node held the slot, so its keys belong to no link
 			moves = append(moves, slotMove{slot: uint16(slot), to: now[is].Primary.Addr})
 		case is < 0:
 			moves = append(moves, slotMove{slot: uint16(slot), from: known[was].primary})
@@ -135,9 +135,9 @@ func compareSlots(known []holding, now []endpoint.Shard) (homes []home, moves []
 	return homes, moves
 }
 
-// findHome finds the shard of link i: the one whose primary is a node of the link's shard. Of several, since a shard may have been
-// split among its own nodes, it is the one with most of the slots. A primary that nobody knows is taken where it holds exactly the
-// slots of the link, and is not proven.
+// findHome finds the shard of link i: the one whose primary is a known node of the link's shard. If there are several, because the shard
+// was split among its nodes, it takes the one with most of the slots. If there is none, it takes a shard whose primary no link knows and
+// which holds exactly the slots of the link, as not proven.
 func findHome(known []holding, i int, now []endpoint.Shard, owners []int) home {
 	count := make([]int, len(now))
 	for slot := range known[i].slots.All() {
@@ -163,7 +163,7 @@ func findHome(known []holding, i int, now []endpoint.Shard, owners []int) home {
 	return home{shard: -1}
 }
 
-// ownersOf returns the link that knows each slot as its own; -1: none does.
+// ownersOf returns for each slot the index of the link that knows it as its own; -1: none does.
 func ownersOf(known []holding) []int {
 	ranges := make([]keyspace.SlotRanges, len(known))
 	for i, h := range known {
@@ -172,7 +172,7 @@ func ownersOf(known []holding) []int {
 	return indexSlots(ranges)
 }
 
-// shardOwners returns the shard that holds each slot; -1: none does.
+// shardOwners returns for each slot the index of the shard that holds it; -1: none does.
 func shardOwners(shards []endpoint.Shard) []int {
 	ranges := make([]keyspace.SlotRanges, len(shards))
 	for i, s := range shards {

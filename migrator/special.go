@@ -11,7 +11,8 @@ import (
 	"surecut/internal/rdb"
 )
 
-// ahead says that a unit has applied what follows the command: then the command is applied, for all lanes stood still for it.
+// ahead says whether an earlier run has applied the command that ends at an offset and for which all lanes stand still: it has if any unit
+// had come further.
 func (d *dispatcher) ahead(end int64) bool {
 	for _, offset := range d.resumed {
 		if offset > end {
@@ -21,7 +22,7 @@ func (d *dispatcher) ahead(end int64) bool {
 	return false
 }
 
-// standstill runs f while all lanes stand still, and makes the target remember that all is applied up to the end of c.
+// standstill runs f while all lanes stand still, and then saves a checkpoint at the end of c.
 func (d *dispatcher) standstill(ctx context.Context, c *sourceCommand, f func() error) error {
 	return d.meet(ctx, d.lanes, func() error {
 		if err := f(); err != nil {
@@ -33,8 +34,8 @@ func (d *dispatcher) standstill(ctx context.Context, c *sourceCommand, f func() 
 	})
 }
 
-// flush carries FLUSHDB and FLUSHALL: it deletes the keys that the link's shard had, and nothing else. A target
-// that held keys of its own before is not touched.
+// flush carries FLUSHDB and FLUSHALL: it deletes from the target the keys that came from the link's shard, and nothing else. It fails where
+// these cannot be told from others, as at a target that held keys before the migration began.
 func (d *dispatcher) flush(ctx context.Context, c *sourceCommand, all bool) error {
 	if !d.l.m.state.TargetWasEmpty {
 		return errors.New("the source was flushed, and the target held keys before this migration began: flush what belongs to the source by hand, then start again with a new Config.StateDir")
@@ -69,11 +70,11 @@ func (d *dispatcher) flush(ctx context.Context, c *sourceCommand, all bool) erro
 	})
 }
 
-// targetDatabases lists the databases of the target that hold what came from a database of the source, or from all.
+// targetDatabases returns the databases of the target into which a database of the source, or all of them, are copied.
 func (d *dispatcher) targetDatabases(ctx context.Context, addr string, db int, all bool) ([]int, error) {
 	if !all {
 		to, ok := d.l.scope.Map(db)
-		if !ok { // nothing of that database has come here
+		if !ok { // that database is not copied
 			return nil, nil
 		}
 		return []int{to}, nil
@@ -82,8 +83,8 @@ func (d *dispatcher) targetDatabases(ctx context.Context, addr string, db int, a
 	return slices.DeleteFunc(dbs, func(db int) bool { return !d.l.scope.Covers(db) }), err
 }
 
-// deleteShard deletes the keys of one database of the target that the link has brought there, as far as they are gone. What was
-// copied as of after a flush is not.
+// deleteShard deletes from one database of one node of the target the keys that came from the link's shard, if gone says so. That is not so
+// of keys that were copied as of an offset after the flush.
 func (d *dispatcher) deleteShard(ctx context.Context, addr string, db int, gone func(keyspace.Key) bool) error {
 	client, err := d.l.m.target.d.Client(ctx, addr, db)
 	if err != nil {
@@ -117,7 +118,7 @@ func (d *dispatcher) deleteNames(ctx context.Context, db int, names []string) er
 	return d.l.writer.remove(ctx, keys)
 }
 
-// swap carries SWAPDB. surecut's own keys move back in the same transaction.
+// swap carries SWAPDB. The same transaction moves surecut's own keys back to their database.
 func (d *dispatcher) swap(ctx context.Context, c *sourceCommand) error {
 	t := d.l.m.target
 	if len(c.args) != 3 {
@@ -168,7 +169,7 @@ func (d *dispatcher) swap(ctx context.Context, c *sourceCommand) error {
 			x.calls = append(x.calls, call{db: other, args: []string{"MOVE", k, strconv.Itoa(t.ownDB())}})
 		}
 	}
-	swapped := []witness{{DB: first}, {DB: second}} // which may each have had one, or not
+	swapped := []witness{{DB: first}, {DB: second}} // both get a witness, whether or not they had one
 	for _, w := range swapped {
 		x.calls = append(x.calls, call{db: w.DB, args: []string{"SET", t.witnessKey(w), w.value()}})
 	}
@@ -190,7 +191,8 @@ func (d *dispatcher) swap(ctx context.Context, c *sourceCommand) error {
 	return d.copySwapped(ctx, first, second, c.end)
 }
 
-// copySwapped copies keys again that were copied as of after a SWAPDB and then changed places by it.
+// copySwapped copies keys of two databases again after a SWAPDB: those that had been copied as of an offset after it, so that applying it
+// has moved them to the wrong database.
 func (d *dispatcher) copySwapped(ctx context.Context, first, second int, end int64) error {
 	var keys []keyspace.Key
 	for k, offset := range d.fences {
@@ -207,7 +209,7 @@ func (d *dispatcher) copySwapped(ctx context.Context, first, second int, end int
 	return err
 }
 
-// everywhere carries SCRIPT and FUNCTION commands to every primary of the target: they belong to no key.
+// everywhere carries SCRIPT and FUNCTION commands, which belong to no key, to every primary of the target.
 func (d *dispatcher) everywhere(ctx context.Context, c *sourceCommand, container, sub string) error {
 	args := d.strs(c.args)
 	if container == "SCRIPT" && sub == "LOAD" && len(args) == 3 {
@@ -220,7 +222,7 @@ func (d *dispatcher) everywhere(ctx context.Context, c *sourceCommand, container
 			d.l.ledger.problem(c.db, "", "FUNCTION "+printable(sub), "the target has no functions (they came with 7.0)")
 			return nil
 		}
-		// what a restart repeats must have the same outcome
+		// A restart may repeat these commands, which must then succeed again.
 		if sub == "LOAD" {
 			args = []string{"FUNCTION", "LOAD", "REPLACE", args[len(args)-1]}
 		} else if sub == "RESTORE" && len(args) >= 3 {
@@ -234,7 +236,7 @@ func (d *dispatcher) everywhere(ctx context.Context, c *sourceCommand, container
 			}
 		}
 	}
-	if d.ahead(c.end) || !d.l.m.target.can.nodes { // through a proxy nothing but SCRIPT comes here: a cache
+	if d.ahead(c.end) || !d.l.m.target.can.nodes { // through a proxy only SCRIPT comes here, which changes no more than a cache
 		d.l.ledger.applied.Add(1)
 		return nil
 	}
@@ -242,7 +244,7 @@ func (d *dispatcher) everywhere(ctx context.Context, c *sourceCommand, container
 	var refused *refusedError
 	if errors.As(err, &refused) {
 		if container == "SCRIPT" || sub == "DELETE" {
-			d.l.ledger.applied.Add(1) // a cache, or gone already
+			d.l.ledger.applied.Add(1) // SCRIPT changes only a cache, and a library to be deleted may be gone already
 			return nil
 		}
 		d.l.ledger.problem(c.db, "", container+" "+printable(sub), err.Error())
@@ -252,7 +254,7 @@ func (d *dispatcher) everywhere(ctx context.Context, c *sourceCommand, container
 	return err
 }
 
-// everywhere runs one command on every primary.
+// everywhere runs one command on every primary of the target. A final refusal is a refusedError.
 func (t *target) everywhere(ctx context.Context, args []string) error {
 	for _, addr := range t.primaries() {
 		err := t.retry(ctx, func() (again, err error) {

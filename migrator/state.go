@@ -14,11 +14,11 @@ import (
 	"surecut/internal/endpoint"
 )
 
-// stateFormat is the version of the state directory: migration.json and the lists of keys beside it. A change that an older surecut cannot
-// read raises it. Format 2 is read as well: upgrade makes it format 3.
+// stateFormat is the version of the state directory: migration.json, and the lists of keys beside it. It is raised by a change that an
+// older surecut cannot read. Format 2 is read as well, and upgraded to format 3.
 const stateFormat = 3
 
-// state is what a migration remembers in its directory (migration.json); the target holds the rest.
+// state is what a migration remembers in its directory (migration.json). The target holds the checkpoints.
 type state struct {
 	Format         int         `json:"format"`
 	ID             string      `json:"id"`
@@ -31,7 +31,7 @@ type state struct {
 
 	Witnesses []witness `json:"witnesses,omitempty"`
 
-	// The servers of both sides when the migration was last started, so that others can tell whether it is theirs.
+	// The servers of both sides when the migration was last started, by which other processes recognize it.
 	SourceServers endpoint.Identity `json:"source_servers,omitempty"`
 	TargetServers endpoint.Identity `json:"target_servers,omitempty"`
 
@@ -42,21 +42,21 @@ type state struct {
 	lock *os.File
 }
 
-// stage is where a link stands. It is written to the state, so that the next run goes on from there.
+// stage is how far a link has come with snapshot and stream. It is written to the state, so that the next run goes on from there.
 type stage string
 
 const (
-	fresh     stage = ""          // nothing is received that could be used: a snapshot is needed
+	fresh     stage = ""          // a snapshot is needed
 	receiving stage = "receiving" // a snapshot is being received; a part of it may be in the target
-	received  stage = "received"  // the snapshot is whole on disk, or is a file or a scan that can be read again; a part of it may be in the target
-	loaded    stage = "loaded"    // the snapshot is in the target; what was on disk is gone
+	received  stage = "received"  // the snapshot is whole on disk, or can be read again (file, scan); a part of it may be in the target
+	loaded    stage = "loaded"    // the snapshot is in the target, and was deleted from the disk
 	following stage = "following" // the stream is being applied
 )
 
-// nextStages lists where a link may go from each stage. It goes back to fresh when a stream is lost that only a new snapshot can replace.
+// nextStages lists the stages that may follow each stage. A link goes back to fresh when only a new snapshot can replace a lost stream.
 var nextStages = map[stage][]stage{
 	fresh:     {receiving, received, fresh},
-	receiving: {receiving, received, loaded, fresh}, // a full copy loads its snapshot while that is received
+	receiving: {receiving, received, loaded, fresh}, // loaded, because a snapshot may be loaded before it is marked as received
 	received:  {loaded, fresh},
 	loaded:    {following, fresh},
 	following: {following, fresh},
@@ -65,7 +65,7 @@ var nextStages = map[stage][]stage{
 // inTarget says whether the target holds the whole snapshot.
 func (s stage) inTarget() bool { return s == loaded || s == following }
 
-// enter takes the link to a stage; a step that the table does not hold is a broken invariant of ours.
+// enter takes the link to a stage. It panics if that may not follow the present one, which would be a bug.
 func (st *linkState) enter(next stage) {
 	if !slices.Contains(nextStages[st.Stage], next) {
 		panic(fmt.Sprintf("migrator: link %s cannot go from stage %q to %q", st.Name, st.Stage, next))
@@ -78,24 +78,24 @@ type linkState struct {
 	Shard     string    `json:"shard"`
 	ReplID    string    `json:"replication_id"`
 	Start     int64     `json:"start"`          // offset before the first byte of the stream
-	StartedMs int64     `json:"started_ms"`     // source's clock when the snapshot was asked for
-	Sync      bool      `json:"sync,omitempty"` // the source has no PSYNC: its offsets are counted here, from 0
-	StreamDB  int       `json:"stream_db"`      // database selected at Start
+	StartedMs int64     `json:"started_ms"`     // when the snapshot was asked for, Unix ms by the source's clock
+	Sync      bool      `json:"sync,omitempty"` // the source has no PSYNC, so that the link counts offsets itself, from 0
+	StreamDB  int       `json:"stream_db"`      // database that is selected in the stream at Start
 	Stage     stage     `json:"stage"`
 	Expiries  heldState `json:"expiries,omitempty"`
-	Primary   string    `json:"primary,omitempty"` // of the shard when the link was last connected
-	Again     bool      `json:"again,omitempty"`   // the next snapshot replaces what an earlier one has brought
-	Counted   Counters  `json:"counted"`           // by all runs, when the state was last saved
-	Reach     int64     `json:"reach,omitempty"`   // of a target behind a proxy: how far the stream may have been applied at most
+	Primary   string    `json:"primary,omitempty"` // address of the shard's primary when the link was last connected
+	Again     bool      `json:"again,omitempty"`   // the next snapshot replaces an earlier one
+	Counted   Counters  `json:"counted"`           // counters of all runs, when the state was last saved
+	Reach     int64     `json:"reach,omitempty"`   // through a proxy: offset up to which commands may have been applied; see reach.go
 
-	// Of a source cluster.
-	Slots string   `json:"slots,omitempty"` // what the shard held when the migration began, "0-5460,7000-7000"
+	// Set for a source cluster.
+	Slots string   `json:"slots,omitempty"` // slots that the shard held when the migration began, "0-5460,7000-7000"
 	Nodes []string `json:"nodes,omitempty"` // IDs of the nodes that were seen in the shard, sorted
 
-	Lost bool `json:"lost,omitempty"` // the target has lost keys that the link had brought: it has to begin with a new snapshot
+	Lost bool `json:"lost,omitempty"` // the target has lost keys that the link had written, so that a new snapshot is needed
 }
 
-// openState locks the directory, and reads what an earlier run has left there; resumed is false where there is nothing.
+// openState locks the directory and reads the state that an earlier run has left there. resumed is false if there is none.
 func openState(dir string) (s *state, resumed bool, err error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, false, fmt.Errorf("Config.StateDir: %w", err)
@@ -140,11 +140,11 @@ func openState(dir string) (s *state, resumed bool, err error) {
 	return s, true, nil
 }
 
-// upgrade reads what format 2 had in other fields.
+// upgrade reads what format 2 keeps in other fields than format 3.
 func (s *state) upgrade(data []byte) error {
 	var old struct {
 		Links []struct {
-			Snapshot          stage // the words are the same
+			Snapshot          stage // its values are those of Stage
 			Holding, Released bool
 		}
 	}
@@ -160,7 +160,7 @@ func (s *state) upgrade(data []byte) error {
 	return nil
 }
 
-// validate refuses what no run has written.
+// validate returns an error for a state that no run can have written.
 func (s *state) validate() error {
 	if s.ID == "" || s.Source == "" || s.Target == "" || s.Lanes < 1 || len(s.Links) == 0 {
 		return errors.New("id, source, target, lanes or links are missing")
@@ -179,10 +179,10 @@ func (s *state) validate() error {
 	return nil
 }
 
-// StateID returns the ID of the migration that a state directory holds; "" where it holds none.
+// StateID returns the ID of the migration whose state is in a directory; "": there is none.
 func StateID(dir string) string { return peek(dir).ID }
 
-// peek reads a state without taking hold of its directory; what is not there or damaged is empty.
+// peek reads a state without locking its directory. If there is none, or it cannot be parsed, peek returns an empty state.
 func peek(dir string) *state {
 	var s state
 	data, err := os.ReadFile(filepath.Join(dir, "migration.json"))
@@ -194,7 +194,7 @@ func peek(dir string) *state {
 
 func (s *state) path() string { return filepath.Join(s.dir, "migration.json") }
 
-// save writes the state whole or not at all.
+// save writes the state to disk, whole or not at all.
 func (s *state) save() error {
 	data, err := json.MarshalIndent(s, "", "  ")
 	if err != nil {

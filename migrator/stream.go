@@ -17,39 +17,39 @@ import (
 	"surecut/internal/spool"
 )
 
-// sourceCommand is a command of the stream. Its args stay as they are for as long as anybody holds them.
+// sourceCommand is a command of the stream. Nobody changes its args once it is parsed.
 type sourceCommand struct {
 	end  int64 // offset of its last byte
 	db   int
 	args [][]byte
 }
 
-// group is one command, or all of a MULTI ... EXEC, or nothing but control commands.
+// group is one command, or all of a MULTI ... EXEC, or no command but those counted in control.
 type group struct {
 	start, end int64
-	startDB    int // selected before the group
-	db         int // selected after it
+	startDB    int // database selected before the group
+	db         int // database selected after the group
 	received   int64
 	commands   []sourceCommand
-	control    int64 // PING, SELECT, REPLCONF, MULTI, EXEC
+	control    int64 // number of control commands: PING, SELECT, REPLCONF, MULTI, EXEC
 }
 
-// stretch is a part of the stream: groups that were received together. It is what travels from the parser to the dispatcher: to wake a goroutine for
-// every command would cost more than the command.
+// stretch holds groups that were received together. The parser sends stretches to the dispatcher, since waking a goroutine for every
+// command would cost more than the command.
 type stretch struct {
 	groups []group
-	room   *semaphore.Weighted // nil: it takes none
-	weight int64               // what it takes of the room until it is dispatched
+	room   *semaphore.Weighted // from which take has acquired weight; nil: take was not called
+	weight int64
 }
 
-// Bounds of what is parsed and not dispatched: a command may have 512 MiB.
+// Bounds of what is parsed and not dispatched. A single command may have 512 MiB.
 const (
 	parsedBytes   = 8 << 20
-	stretchBytes  = 1 << 20 // a stretch is sent on once its groups have as many
+	stretchBytes  = 1 << 20 // a stretch is sent once its groups have this size
 	stretchGroups = 4096
 )
 
-// take waits until there is room for the stretch; the largest takes all of it.
+// take waits until there is room for the stretch. A stretch that is larger than the whole room takes all of it.
 func (c *stretch) take(ctx context.Context, room *semaphore.Weighted) error {
 	c.room, c.weight = room, min(c.groups[len(c.groups)-1].end-c.groups[0].start, parsedBytes)
 	if room.Acquire(ctx, c.weight) != nil {
@@ -58,7 +58,7 @@ func (c *stretch) take(ctx context.Context, room *semaphore.Weighted) error {
 	return nil
 }
 
-// done gives back what take has taken.
+// done gives back the room that take has acquired, and empties the stretch.
 func (c *stretch) done() {
 	if c.room != nil {
 		c.room.Release(c.weight)
@@ -70,8 +70,8 @@ func (c *stretch) done() {
 type parser struct {
 	r        commandReader
 	room     *semaphore.Weighted
-	filter   *keyspace.Filter // names keys as the target does
-	received func() int64     // when the source sent what was read last, Unix ms
+	filter   *keyspace.Filter // knows the names of keys on the target
+	received func() int64     // returns when the bytes that were read last were received, Unix ms
 	offset   int64
 	db       int
 	keys     []int // reused
@@ -79,7 +79,7 @@ type parser struct {
 	close    func()
 
 	out  chan<- stretch
-	open []group // of the next stretch
+	open []group // groups of the next stretch
 
 	bytes    slab[byte]
 	args     slab[[]byte]
@@ -100,7 +100,7 @@ func (p *parser) keep(args [][]byte) [][]byte {
 	return kept
 }
 
-// command appends a command to those of a group, which are the last ones that were appended.
+// command appends a command to those of a group, which must be the last ones that were appended.
 func (p *parser) command(group []sourceCommand, c sourceCommand) []sourceCommand {
 	if len(p.commands) == cap(p.commands) {
 		p.commands = append(make([]sourceCommand, 0, max(2*len(group), slabCommands)), group...)
@@ -115,13 +115,13 @@ type commandReader interface {
 	ReadCommand() (args [][]byte, n int64, err error)
 }
 
-// spooled reads a spool as a stream of bytes, and knows when the source sent them.
+// spooled reads a spool as a stream of bytes, and knows when they were received.
 type spooled struct {
 	ctx      context.Context
 	r        *spool.Reader
 	rest     []byte
 	received int64
-	before   func() error // is called before anything is waited for
+	before   func() error // called before Read may wait for bytes
 }
 
 func (s *spooled) Read(p []byte) (int, error) {
@@ -151,7 +151,7 @@ func newParser(ctx context.Context, log *spool.Log, filter *keyspace.Filter, off
 	return p, nil
 }
 
-// run sends the groups until the spool is closed and read to its last whole command.
+// run parses groups and sends them to out, until the spool is closed and read up to its last whole command.
 func (p *parser) run(ctx context.Context, out chan<- stretch) error {
 	defer close(out)
 	p.out = out
@@ -172,7 +172,7 @@ func (p *parser) run(ctx context.Context, out chan<- stretch) error {
 	}
 }
 
-// add puts a group into the open stretch, and sends that on once it is large enough.
+// add adds a group to the open stretch, and sends the stretch once it is large enough.
 func (p *parser) add(ctx context.Context, g group) error {
 	p.open = append(p.open, g)
 	if len(p.open) < stretchGroups && g.end-p.open[0].start < stretchBytes {
@@ -181,7 +181,7 @@ func (p *parser) add(ctx context.Context, g group) error {
 	return p.flush(ctx)
 }
 
-// flush sends the open stretch on, before what follows is waited for.
+// flush sends the open stretch. It is also called before the parser waits for bytes.
 func (p *parser) flush(ctx context.Context) error {
 	if len(p.open) == 0 {
 		return nil
@@ -199,7 +199,7 @@ func (p *parser) flush(ctx context.Context) error {
 	}
 }
 
-// observer shows the commands of the link's stream to whoever asked for them; nil: nobody did.
+// observer returns a function that calls Config.Observe with the commands of the link's stream; nil: Observe is not set.
 func (l *link) observer() func(db int, args [][]byte, at time.Time) {
 	if l.m.cfg.Observe == nil {
 		return nil
@@ -207,7 +207,7 @@ func (l *link) observer() func(db int, args [][]byte, at time.Time) {
 	return func(db int, args [][]byte, at time.Time) { l.m.cfg.Observe(l.st.Shard, db, args, at) }
 }
 
-// next reads one group. The bytes of a group that is cut off are not counted.
+// next reads one group. If the group is cut off, the parser's offset stays before it.
 func (p *parser) next() (group, error) {
 	g := group{start: p.offset, startDB: p.db}
 	end, db, inMulti := p.offset, p.db, false
@@ -259,8 +259,8 @@ func (p *parser) next() (group, error) {
 	return g, nil
 }
 
-// rename gives the keys of a command their names on the target. What has no keys that can be found stays as it is: see
-// dispatcher.plan.
+// rename gives the keys of a command their names on the target. A command whose keys cannot be found stays as it is; dispatcher.plan
+// decides on it.
 func (p *parser) rename(c *sourceCommand) {
 	prefix := p.filter.DBPrefix[c.db]
 	if prefix == "" {

@@ -15,21 +15,21 @@ import (
 	"surecut/internal/rdb"
 )
 
-// sweepKeys is how many keys of a snapshot are in memory at once, by 8 bytes each.
+// sweepKeys is for how many keys of a snapshot hashes are in memory at once, 8 bytes each.
 const sweepKeys = 4 << 20
 
-// sweep deletes from the target the keys of a link's shard that a snapshot, which replaces an earlier one, does not hold. The target was
-// empty when the migration began.
+// sweep deletes from the target the keys of a link's shard that are not in a new snapshot, which replaces an earlier one. The target must
+// have been empty when the migration began.
 type sweep struct {
 	target   *target
 	scope    *scope
-	snapshot func() io.Reader // reads it from the beginning
+	snapshot func() io.Reader // returns a reader from the beginning of the snapshot
 	asked    int64            // when the snapshot was asked for, Unix ms
-	keys     int64            // that it holds
+	keys     int64            // number of keys in the snapshot
 	log      *slog.Logger
 }
 
-// run sweeps. The source must have shown before that its slots are where they were.
+// run sweeps the target. The source must have shown before that its slots have not moved (proveSlots).
 func (s *sweep) run(ctx context.Context) error {
 	parts := uint64(s.keys/sweepKeys + 1)
 	deleted := 0
@@ -62,7 +62,7 @@ func hashOf(db int, name string) uint64 {
 	return keyspace.Key{DB: db, Name: name}.Hash()
 }
 
-// hashes returns the hashes of the snapshot's keys, as the target names them, that fall into a part; sorted.
+// hashes returns the hashes, of one part of all, of the snapshot's keys, with their databases and names on the target. They are sorted.
 func (s *sweep) hashes(parts, part uint64) ([]uint64, error) {
 	r := rdb.NewReader(s.snapshot(), rdb.Options{MaxValue: 1 << 20})
 	var hashes []uint64
@@ -88,7 +88,7 @@ func (s *sweep) hashes(parts, part uint64) ([]uint64, error) {
 	}
 }
 
-// node deletes from one primary what is gone.
+// node deletes from one primary the keys for which gone returns true.
 func (s *sweep) node(ctx context.Context, addr string, gone func(db int, name string) bool) (deleted int, err error) {
 	t := s.target
 	err = t.retry(ctx, func() (again, err error) {
@@ -109,10 +109,11 @@ func (s *sweep) node(ctx context.Context, addr string, gone func(db int, name st
 	return deleted, err
 }
 
-// errNothingLeft protects the target from a primary that has come up empty.
+// errNothingLeft protects the target from a source primary that has come up empty.
 var errNothingLeft = errors.New("the new primary of the source holds no keys at all, and the target does: nothing was deleted; if that is as it should be, empty the target and start again with a new Config.StateDir")
 
-// database deletes from one database of a primary what is gone. A snapshot without any key deletes nothing.
+// database deletes from one database of a primary the keys for which gone returns true. For a snapshot without any key, it deletes nothing
+// and returns errNothingLeft.
 func (s *sweep) database(ctx context.Context, addr string, db int, gone func(db int, name string) bool) (deleted int, err error) {
 	c, err := s.target.d.Client(ctx, addr, db)
 	if err != nil {

@@ -4,12 +4,12 @@ import (
 	"surecut/internal/endpoint"
 )
 
-// A source before 2.8 has SYNC and no PSYNC: it tells neither offsets nor a replication ID. The link counts the bytes of the
-// stream itself, from 0. So nothing read at the source can be put in order with the stream: no key is copied in place of a
-// command, and no expiry is held. A connection that is lost cannot be continued: a new snapshot replaces what the target has. Nor
-// can a run that has ended; that is left to the user, for the target may be in use by then.
+// A source before 2.8 has SYNC and no PSYNC, and tells neither offsets nor a replication ID. The link counts the bytes of the stream
+// itself, from 0. So it is not known at which point of the stream a key was read on the source: no key is copied in place of a command, and
+// no expiry is held. A stream whose connection is lost cannot be continued, so that a new snapshot replaces what the target has. A run that
+// has ended cannot be continued either; the user has to begin anew, since the target may be in use by then.
 
-// cannotCopy says why keys cannot be copied from the source in place of commands; "" where they can.
+// cannotCopy returns the reason why keys cannot be copied from the source in place of commands; "": they can.
 func (l *link) cannotCopy() string {
 	switch {
 	case l.file != nil:
@@ -20,5 +20,5 @@ func (l *link) cannotCopy() string {
 	return ""
 }
 
-// unknownCommand says that a server refused a command that it does not have; the reply has no code of its own.
+// unknownCommand says whether err is an error reply with the code ERR, by which a server refuses a command that it does not have.
 func unknownCommand(err error) bool { return endpoint.Code(err) == "ERR" }

@@ -19,7 +19,7 @@ import (
 	"surecut/internal/retry"
 )
 
-// target is the deployment that a migration writes to, as all its writers share it.
+// target is the deployment that a migration writes to. All its writers share it.
 type target struct {
 	d        *endpoint.Deployment
 	cluster  bool // keys are spread over its nodes by slot
@@ -27,14 +27,14 @@ type target struct {
 	can      abilities
 	way      way
 	number   int              // the lowest Redis-compatible version of its nodes, 70015 for 7.0.15
-	dialect  *command.Dialect // what all its nodes understand
-	forgets  bool             // XCLAIM drops pending entries there (since 7.0) that the source keeps
-	payloads payloads         // values as RESTORE takes them
-	held     *command.Dialect // without the form of SET that hides an expiry which may have to be held
-	id       string
-	lanes    int       // of each link
-	expiring *expiring // keys that it may have expired by itself
-	claim    *claim    // of this run on the target
+	dialect  *command.Dialect // the commands that all its nodes understand
+	forgets  bool             // XCLAIM drops pending entries whose message was deleted (since 7.0), and the source keeps them
+	payloads payloads         // encodes values as RESTORE takes them
+	held     *command.Dialect // dialect without SET with an absolute expiry: an expiry that may be held gets a command of its own
+	id       string           // of the migration
+	lanes    int              // number of lanes of each link
+	expiring *expiring        // keys that may have expired on the target
+	claim    *claim           // the hold of this run on the target
 	log      *slog.Logger
 	retryFor time.Duration
 	bytes    *rate.Limiter
@@ -47,17 +47,18 @@ type target struct {
 	last    time.Time
 }
 
-// abilities are what the way to a target's servers allows. Whoever depends on one asks for it, and not for the kind of the target.
+// abilities says what the way to a target's servers allows. Code that depends on an ability asks for it, and not for the kind of the
+// target.
 type abilities struct {
-	transactions bool // MULTI, so that a checkpoint is written together with the data that it speaks of
-	processes    bool // a connection tells to which process of a server it leads, and that lists and ends its connections
-	placement    bool // which server holds a key is known
+	transactions bool // MULTI works, so that a checkpoint is written together with the data
+	processes    bool // a connection leads to one server process, which tells its run_id, and lists and ends its connections
+	placement    bool // it is known which server holds a key
 	nodes        bool // each server is written at an address of its own
 	messages     bool // PUBLISH is passed on
 }
 
-// level names what a restart or a lost connection means for the writes that were on their way: each is applied once, or its
-// keys are copied again.
+// level returns, as Report.Level, what happens after a restart or a lost connection to the writes that were on their way: each is applied
+// exactly once, or its keys are copied again.
 func (t *target) level() string {
 	if t.can.transactions {
 		return "exactly_once"
@@ -73,7 +74,7 @@ type way interface {
 	newWriter(link string, acknowledged func(unit) int64) writer
 }
 
-// newTarget opens the target of a migration of that ID, which has so many lanes.
+// newTarget opens the target of the migration with this ID, each of whose links has so many lanes.
 func newTarget(ctx context.Context, cfg Config, id string, lanes int) (*target, error) {
 	d := cfg.Sides.Target
 	t := &target{d: d, cluster: d.Sharded(), dbs: d.Databases(), id: id, lanes: lanes, log: cfg.Log, retryFor: cfg.RetryFor,
@@ -84,8 +85,8 @@ func newTarget(ctx context.Context, cfg Config, id string, lanes int) (*target, 
 	return t, t.openDirect(ctx, cfg.Sides.Source)
 }
 
-// countDatabases returns the number of databases of a node that is alone. Where CONFIG is refused, SELECT tells. A SELECT that fails
-// in a transaction would let the commands behind it run in another database.
+// countDatabases returns the number of databases of a standalone node. If CONFIG is refused, it tries SELECT. The number must be known,
+// since after a SELECT that fails in a transaction the commands that follow would run in another database.
 func (t *target) countDatabases(ctx context.Context, addr string, s endpoint.Server) (int, error) {
 	if s.DatabasesKnown {
 		return s.Databases, nil
@@ -103,7 +104,7 @@ func (t *target) countDatabases(ctx context.Context, addr string, s endpoint.Ser
 		}
 		return refused == nil
 	}
-	least, most := 1, 2 // it has the one and not the other
+	least, most := 1, 2 // the node has at least least databases, and in the end fewer than most
 	for ; most < mostDatabases && has(most-1); most *= 2 {
 		least = most
 	}
@@ -112,10 +113,10 @@ func (t *target) countDatabases(ctx context.Context, addr string, s endpoint.Ser
 	return n, err
 }
 
-// mostDatabases bounds what is asked for.
+// mostDatabases bounds the numbers that countDatabases tries.
 const mostDatabases = 1 << 24
 
-// learn asks every node what it can do.
+// learn asks every node which commands it has, and sets dialect to those that all have.
 func (t *target) learn(ctx context.Context, source *endpoint.Deployment) error {
 	for i, addr := range t.primaries() {
 		c, err := t.d.Capabilities(ctx, addr, true)
@@ -137,7 +138,7 @@ func (t *target) learn(ctx context.Context, source *endpoint.Deployment) error {
 	return t.learnSource(ctx, source)
 }
 
-// learnSource asks the source what its stream may hold.
+// learnSource asks the source which commands its stream may have.
 func (t *target) learnSource(ctx context.Context, source *endpoint.Deployment) error {
 	if !source.Spec().IsFile() {
 		for _, shard := range source.Shards() {
@@ -153,7 +154,7 @@ func (t *target) learnSource(ctx context.Context, source *endpoint.Deployment) e
 	return nil
 }
 
-// limiter allows bursts of a quarter of a second, so that a limit shapes the traffic and does not chop it.
+// limiter returns a limiter for a rate; 0: unlimited. It allows bursts of a quarter of a second, so that traffic is not chopped.
 func limiter(perSecond int64) *rate.Limiter {
 	if perSecond <= 0 {
 		return rate.NewLimiter(rate.Inf, 0)
@@ -161,7 +162,7 @@ func limiter(perSecond int64) *rate.Limiter {
 	return rate.NewLimiter(rate.Limit(perSecond), int(max(perSecond/4, 1)))
 }
 
-// wait takes n tokens, in as many steps as the burst asks for.
+// wait takes n tokens, in steps of at most the burst.
 func wait(ctx context.Context, l *rate.Limiter, n int) error {
 	if l.Limit() == rate.Inf {
 		return nil
@@ -193,7 +194,7 @@ func (t *target) primaries() []string {
 // slot returns the slot of a key on the target.
 func (t *target) slot(name string) uint16 { return t.d.Slot(name) }
 
-// units is the number of units that the checkpoints of a link may speak of.
+// units returns the number of units that a link may have checkpoints for.
 func (t *target) units() int {
 	if t.cluster {
 		return t.d.Slots()
@@ -209,7 +210,7 @@ func (t *target) unitOf(slot uint16) unit {
 	return unit(int(slot) % t.lanes)
 }
 
-// ownDB is the database of surecut's own keys.
+// ownDB returns the database of surecut's own keys.
 func (t *target) ownDB() int { return max(t.dbs.Home, 0) }
 
 // refreshTopology asks the target where its slots are, at most a few times a second.
@@ -223,7 +224,7 @@ func (t *target) refreshTopology(ctx context.Context) error {
 	return t.way.refresh(ctx)
 }
 
-// watchSentinels asks the sentinels of the target for its primary: one that was cut off and replaced goes on answering.
+// watchSentinels asks the sentinels of the target for its primary, since a primary that was cut off and replaced may go on answering.
 func (t *target) watchSentinels(ctx context.Context) {
 	if t.d.Kind() != endpoint.Sentinel {
 		return
@@ -248,23 +249,23 @@ func (t *target) node(slot uint16) (string, error) {
 // addrOf returns the address at which a key is written.
 func (t *target) addrOf(name string) (string, error) { return t.node(t.slot(name)) }
 
-// reading returns a command that reads one key in the form in which it is sent to the target.
+// reading returns a command that reads one key, in the form in which it is sent to the target.
 func (t *target) reading(args ...string) []string { return t.way.reading(args...) }
 
-// newWriter returns a writer for a link. acknowledged tells the furthest checkpoint of a unit that the target has acknowledged.
+// newWriter returns a writer for a link. acknowledged returns the furthest checkpoint of a unit that the target has acknowledged.
 func (t *target) newWriter(link string, acknowledged func(unit) int64) writer {
 	return t.way.newWriter(link, acknowledged)
 }
 
 type builder interface{ B() rueidis.Builder }
 
-// arbitrary builds any command; the arguments are binary.
+// arbitrary builds any command. Its arguments may be binary.
 func arbitrary(b builder, args ...string) rueidis.Completed { return b.B().Arbitrary(args...).Build() }
 
-// errTargetFull is what a target answers that has no memory left.
+// errTargetFull says that the target has no memory left.
 var errTargetFull = errors.New("the target has no memory left (OOM): raise its maxmemory or make room, then run the same command again to resume")
 
-// passing says whether an error reply will go away by itself or by asking where the slot is now.
+// passing says whether an error with this code will go away by itself, or by asking for the topology.
 func passing(code string) bool {
 	switch code {
 	case "MOVED", "ASK", "TRYAGAIN", "CLUSTERDOWN", "LOADING", "READONLY", "MASTERDOWN", "NOREPLICAS", "BUSY", "MISCONF":
@@ -273,7 +274,7 @@ func passing(code string) bool {
 	return false
 }
 
-// retry runs try until it succeeds, fails for good, or retryFor has gone by without progress.
+// retry repeats try until it succeeds, fails for good, or retryFor has gone by. From the second time on it asks for the topology before.
 func (t *target) retry(ctx context.Context, try func() (again error, err error)) error {
 	failed := false
 	again, err := retry.Policy{First: 20 * time.Millisecond, Most: time.Second, For: t.retryFor}.Do(ctx, func() (again, err error) {
@@ -284,7 +285,7 @@ func (t *target) retry(ctx context.Context, try func() (again error, err error))
 		}
 		failed = true
 		again, err = try()
-		if err == nil && errors.Is(again, errClaimed) { // no time will mend that
+		if err == nil && errors.Is(again, errClaimed) { // waiting does not help
 			return nil, again
 		}
 		return again, err
@@ -295,7 +296,7 @@ func (t *target) retry(ctx context.Context, try func() (again error, err error))
 	return err
 }
 
-// classify sorts an error of one command: again may be tried once more, err is final.
+// classify says whether a command that failed may be tried once more. If so, it returns its error as again, else as err.
 func classify(addr string, failed error) (again, err error) {
 	switch {
 	case failed == nil:
@@ -306,7 +307,7 @@ func classify(addr string, failed error) (again, err error) {
 	return sorted(fmt.Errorf("target %s: %w", addr, failed))
 }
 
-// sorted is classify for an error that names the node already.
+// sorted does what classify does for an error that names the node already.
 func sorted(failed error) (again, err error) {
 	code := endpoint.Code(failed)
 	switch {

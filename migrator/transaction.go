@@ -10,32 +10,32 @@ import (
 	"surecut/internal/keyspace"
 )
 
-// unit is what one checkpoint speaks of: a slot of a cluster, a lane of a standalone server.
+// unit is what one checkpoint covers: the number of a slot of a cluster, or of a lane of a standalone server.
 type unit int
 
-// transaction is what is applied together with the checkpoint of its units, all or nothing.
+// transaction holds calls that are applied together with the checkpoints of their units, all or nothing (but see proxied).
 type transaction struct {
 	slot  uint16
 	units []unit
-	end   int64 // offset that the checkpoints name afterwards
+	end   int64 // offset that the checkpoints hold afterwards
 	calls []call
-	fence map[keyspace.Key]int64 // keys copied as of a later offset: their commands up to it are already in
+	fence map[keyspace.Key]int64 // offsets as of which the transaction copies keys; nil: it copies none
 
-	forget []string // fence fields that have had their time
+	forget []string // fence fields to delete, since the stream has passed their offsets
 
-	written []writtenUnit // checkpoints that must be there already
+	written []writtenUnit // checkpoints that must exist on the target already
 
 	sent    time.Time
-	failed  []failure // calls that the target refused
-	watched error     // why the WATCH before it was refused
-	doubt   bool      // the connection broke before the reply: the target knows whether it is applied
+	failed  []failure // calls that the target refused, or whose keys are to be copied for another reason
+	watched error     // the error reply to the WATCH before the transaction, if any
+	doubt   bool      // the connection broke before the reply, so that only the target knows whether the transaction was applied
 }
 
-// writtenUnit is a checkpoint that a transaction writes over one that the target had acknowledged.
+// writtenUnit is a checkpoint that a transaction writes over one that the target has acknowledged before.
 type writtenUnit struct {
 	unit   unit
-	pos    int   // of the command in the transaction as it was sent, MULTI being 0
-	fields int64 // how many fields it writes
+	pos    int   // index of the command in the transaction as it was sent, MULTI being 0
+	fields int64 // how many fields the command writes
 }
 
 func (x *transaction) size() int {
@@ -48,7 +48,8 @@ func (x *transaction) size() int {
 	return n
 }
 
-// refused finds out why EXEC ran nothing: the queued command that the server did not take, or the server's state.
+// refused finds out why EXEC ran nothing. again says that the transaction is to be sent once more: the server's state may pass, or the
+// calls that the server did not queue have been moved from calls to failed.
 func (x *transaction) refused(res []answer, exec error) (again, err error) {
 	reasons := map[int]error{len(res) - 1: exec}
 	if code := abortCode(exec); code == "OOM" {
@@ -76,7 +77,7 @@ func (x *transaction) refused(res []answer, exec error) (again, err error) {
 			return nil, fmt.Errorf("transaction refused: %w", e)
 		}
 	}
-	// calls that cannot run here: the rest goes in without them
+	// The server refused calls themselves: the others are sent again without them.
 	rest := x.calls[:0:0]
 	for _, c := range x.calls {
 		if e := reasons[c.pos]; e != nil || len(reasons) == 1 {
@@ -89,8 +90,8 @@ func (x *transaction) refused(res []answer, exec error) (again, err error) {
 	return exec, nil
 }
 
-// abortCode returns the code within "EXECABORT Transaction discarded because of: <error>", by which EXEC says since 6.2
-// that the server's state forbids what was queued while it still allowed it; "" for every other reply.
+// abortCode returns the code within "EXECABORT Transaction discarded because of: <error>". Since 6.2, EXEC answers so where the server's
+// state now forbids commands that it allowed when they were queued. For any other reply abortCode returns "".
 func abortCode(err error) string {
 	if endpoint.Code(err) != "EXECABORT" {
 		return ""

@@ -13,14 +13,14 @@ type tuned struct {
 	Value string `json:"value"`
 }
 
-// sourceSettings are what Config.TuneSource sets: no limit on what the source may hold back for us, and a snapshot
-// that does not touch the source's disk (since 2.8.18).
+// sourceSettings are what Config.TuneSource sets: no limit on the output that the source buffers for its replicas, and a snapshot that is
+// not written to the source's disk (since 2.8.18).
 var sourceSettings = []struct{ name, value string }{
 	{"client-output-buffer-limit", "slave 0 0 0"},
 	{"repl-diskless-sync", "yes"},
 }
 
-// tune changes the settings of every node that is read from. The old values are on disk before anything changes.
+// tune changes the settings of every node that is read from. It saves the old values to disk before it changes anything.
 func (m *Migration) tune(ctx context.Context) error {
 	for _, l := range m.links {
 		addr := l.shard.Node()
@@ -37,7 +37,7 @@ func (m *Migration) tune(ctx context.Context) error {
 			m.update(func() {
 				for _, t := range m.state.Tuned {
 					if t.Addr == old.Addr && t.Name == old.Name {
-						return // set by an earlier run, which knew the value before
+						return // an earlier run changed the setting, and has saved the old value
 					}
 				}
 				m.state.Tuned = append(m.state.Tuned, old)

@@ -16,9 +16,9 @@ import (
 	"surecut/internal/reply"
 )
 
-// A source that refuses DUMP is read by the commands of each type. A value of few elements is read at once, and goes on in an
-// encoding of ours; a larger one, or a stream, is read in pieces as it is written. What changes meanwhile may be mixed of several
-// moments: the comparison that follows finds it.
+// Keys of a source that refuses DUMP are read by the commands of their types. A value with few elements is read at once and encoded as in
+// an RDB; a larger one, or a stream, is read in pieces while it is written to the target. A value that changes meanwhile may be a mixture
+// of several moments, which the comparison that follows finds.
 
 // Bounds of what is read at once.
 const (
@@ -26,10 +26,10 @@ const (
 	typedBytes    = 256 << 10 // of a string, and of a piece of one
 )
 
-// errGone says that a key has gone, or changed its type, while it was read.
+// errGone says that a key was deleted, has expired, or has changed its type while it was read.
 var errGone = errors.New("the key went away while it was read")
 
-// errSlotMoving says that the slot of a key is moving: the comparison finds it. Nothing is known of the key.
+// errSlotMoving says that the slot of a key is moving, so that nothing is known of the key. The comparison that follows finds it.
 var errSlotMoving = fmt.Errorf("its slot is moving: %w", errGone)
 
 func elsewhere(err error) bool {
@@ -37,7 +37,7 @@ func elsewhere(err error) bool {
 	return code == "MOVED" || code == "ASK"
 }
 
-// refusesDump says whether a server takes no DUMP.
+// refusesDump says whether the server refuses DUMP. If it does, refusesDump also finds out whether fields of hashes may expire.
 func (s *scan) refusesDump(ctx context.Context) (bool, error) {
 	client, err := s.l.source.d.Client(ctx, s.l.shard.Node(), 0)
 	if err != nil {
@@ -67,7 +67,7 @@ type typed struct {
 	client rueidis.Client
 }
 
-// ask sends one command that reads, again where the connection was lost.
+// ask sends one command that reads, and repeats it if the connection is lost.
 func (t *typed) ask(args ...string) (m rueidis.RedisMessage, err error) {
 	err = t.s.retry(t.ctx, func() error {
 		m, err = t.client.Do(t.ctx, arbitrary(t.client, args...)).ToMessage()
@@ -79,7 +79,7 @@ func (t *typed) ask(args ...string) (m rueidis.RedisMessage, err error) {
 	return m, err
 }
 
-// strings asks for an array of strings.
+// strings sends a command whose reply is an array of strings.
 func (t *typed) strings(args ...string) ([]string, error) {
 	m, err := t.ask(args...)
 	if err != nil {
@@ -88,9 +88,9 @@ func (t *typed) strings(args ...string) ([]string, error) {
 	return m.AsStrSlice()
 }
 
-// fieldsExpire says whether fields of hashes may expire. A server says so of each of its databases (Redis since 7.4). If it does
-// not, then HPEXPIRETIME tells whether it has such fields at all; that this user may not call it, or that the slot is another
-// node's, says nothing.
+// fieldsExpire says whether the server may have fields of hashes that expire. INFO keyspace says so for each database (Redis since 7.4).
+// Where it does not, fieldsExpire tries HPEXPIRETIME: any answer other than that the command is unknown, also that this user may not call
+// it or that the slot is on another node, means that the server may have such fields.
 func (s *scan) fieldsExpire(ctx context.Context, client rueidis.Client) (bool, error) {
 	err := client.Do(ctx, arbitrary(client, "HPEXPIRETIME", keyProbe+"dump", "FIELDS", "1", "f")).Error()
 	code := endpoint.Code(err)
@@ -114,7 +114,7 @@ func (s *scan) fieldsExpire(ctx context.Context, client rueidis.Client) (bool, e
 	return false, err
 }
 
-// readTyped is read without DUMP. A key that has gone is left out, or marked where it was asked for by name.
+// readTyped does what read does, without DUMP.
 func (s *scan) readTyped(ctx context.Context, db int, names []string, expireTimes bool) ([]scanned, error) {
 	client, err := s.l.source.d.Client(ctx, s.l.shard.Node(), db)
 	if err != nil {
@@ -166,10 +166,10 @@ func (s *scan) readTyped(ctx context.Context, db int, names []string, expireTime
 	return slices.DeleteFunc(out, func(e scanned) bool { return e.skip || e.gone && s.keys == nil }), nil
 }
 
-// lengths are the commands that tell how many elements, or bytes, a value has.
+// lengths are the commands that return how many elements, or bytes, a value has.
 var lengths = map[string]string{"string": "STRLEN", "list": "LLEN", "set": "SCARD", "zset": "ZCARD", "hash": "HLEN"}
 
-// takeTyped reads the values that are small, and leaves the others to be read in pieces.
+// takeTyped reads the values that are small. It marks the others to be read in pieces.
 func (s *scan) takeTyped(t *typed, out []scanned, kinds []string) error {
 	var cmds []rueidis.Completed
 	var asked []int
@@ -213,7 +213,7 @@ func (s *scan) takeTyped(t *typed, out []scanned, kinds []string) error {
 			e.skip = true
 			continue
 		case err != nil && changedType(err):
-			e.Big, e.typed, e.kind = true, t, "" // read again, as what it is by then
+			e.Big, e.typed, e.kind = true, t, "" // to be read again, by its new type
 			continue
 		case err != nil:
 			return fmt.Errorf("read %s: %w", printable(string(e.Key)), err)
@@ -242,7 +242,7 @@ func wholeValue(kind, name string) []string {
 	return []string{"GET", name}
 }
 
-// typedValue reads the reply of wholeValue.
+// typedValue returns the value in the reply to the command of wholeValue. It returns errGone if the key is not there.
 func typedValue(kind string, r rueidis.RedisResult) (*keyspace.Value, error) {
 	c := &keyspace.Collector{V: keyspace.Value{Type: keyspace.ParseType(kind)}}
 	if kind == "string" {
@@ -263,7 +263,7 @@ func typedValue(kind string, r rueidis.RedisResult) (*keyspace.Value, error) {
 	return &c.V, err
 }
 
-// feed hands over elements as the commands of their type list them.
+// feed hands elements over to v. They are in a list as the command of their type returns it.
 func feed(t keyspace.Type, list []string, v keyspace.Visitor) (err error) {
 	step := 1
 	if t == keyspace.Hash || t == keyspace.ZSet {
@@ -280,7 +280,7 @@ func feed(t keyspace.Type, list []string, v keyspace.Visitor) (err error) {
 			err = v.HashField(p, []byte(list[i+1]), 0)
 		case keyspace.ZSet:
 			var score float64
-			if score, err = strconv.ParseFloat(list[i+1], 64); err == nil { // printed with as many digits as it takes
+			if score, err = strconv.ParseFloat(list[i+1], 64); err == nil { // a server prints as many digits as are needed
 				err = v.ZSetMember(p, score)
 			}
 		}
@@ -288,7 +288,7 @@ func feed(t keyspace.Type, list []string, v keyspace.Visitor) (err error) {
 	return err
 }
 
-// walk reads a value in pieces, in the order in which a Visitor takes them. Its error is errGone where there is none any more.
+// walk reads a value in pieces, and hands them over to v in the order that a Visitor expects. It returns errGone if the key has gone.
 func (t *typed) walk(name, kind string, v keyspace.Visitor) error {
 	if kind == "" {
 		m, err := t.ask("TYPE", name)
@@ -321,9 +321,9 @@ func (t *typed) walk(name, kind string, v keyspace.Visitor) error {
 	switch code := endpoint.Code(err); {
 	case elsewhere(err):
 		return errSlotMoving
-	case changedType(err), code == "NOGROUP", code == "ERR" && strings.HasPrefix(kind, "stream"): // XINFO says no more of a key that has gone
+	case changedType(err), code == "NOGROUP", code == "ERR" && strings.HasPrefix(kind, "stream"): // XINFO on a key that has gone is an ERR
 		return errGone
-	case code != "": // not to be taken for the target's
+	case code != "": // the error must not be taken for an error reply of the target
 		return fmt.Errorf("source %s: read %s: %s", t.s.l.shard.Node(), printable(name), err.Error())
 	}
 	return err
@@ -339,7 +339,7 @@ func (t *typed) walkString(name string, v keyspace.Visitor) error {
 		if err != nil {
 			return err
 		}
-		if len(p) == 0 && at == 0 { // of an empty string, or of none
+		if len(p) == 0 && at == 0 { // the string is empty, or does not exist
 			m, err := t.ask("EXISTS", name)
 			if err != nil {
 				return err
@@ -374,7 +374,8 @@ func (t *typed) walkList(name string, v keyspace.Visitor) error {
 	}
 }
 
-// walkScan reads a set, a sorted set or a hash. An element may be given twice, which does no harm where it is added.
+// walkScan reads a set, a sorted set or a hash. The server may return an element twice, which does not matter, since it is added to the
+// value.
 func (t *typed) walkScan(command string, kind keyspace.Type, name string, v keyspace.Visitor) error {
 	some := false
 	for cursor := "0"; ; {
@@ -408,7 +409,7 @@ func (t *typed) walkScan(command string, kind keyspace.Type, name string, v keys
 	}
 }
 
-// feedExpiring hands over fields with their expiries: -1 never, -2 gone since.
+// feedExpiring hands fields over with their expiries. HPEXPIRETIME returns -1 for a field that never expires, and -2 for one that has gone.
 func (t *typed) feedExpiring(name string, list []string, v keyspace.Visitor) error {
 	args := []string{"HPEXPIRETIME", name, "FIELDS", strconv.Itoa(len(list) / 2)}
 	for i := 0; i < len(list); i += 2 {
@@ -430,7 +431,8 @@ func (t *typed) feedExpiring(name string, list []string, v keyspace.Visitor) err
 	return err
 }
 
-// walkStream reads the entries in pieces, then what is beside them. A group's pending entries are held at once.
+// walkStream reads the entries of a stream in pieces, then its other properties and its groups. It holds all pending entries of a group in
+// memory.
 func (t *typed) walkStream(name string, v keyspace.Visitor) error {
 	length := uint64(0)
 	for from := "-"; ; {
@@ -490,7 +492,7 @@ func (t *typed) walkStream(name string, v keyspace.Visitor) error {
 	return err
 }
 
-// fields asks for names and values.
+// fields sends a command whose reply is a list of names and values.
 func (t *typed) fields(args ...string) (reply.Fields, error) {
 	m, err := t.ask(args...)
 	if err != nil {
@@ -522,7 +524,7 @@ func (t *typed) group(name string, m *rueidis.RedisMessage) (g keyspace.Group, e
 	return g, t.pending(name, &g)
 }
 
-// pending reads the pending entries of a group. The server tells how long ago they were delivered.
+// pending reads the pending entries of a group. The server tells how long ago each was delivered.
 func (t *typed) pending(name string, g *keyspace.Group) error {
 	m, err := t.ask("TIME")
 	if err != nil {

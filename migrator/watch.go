@@ -17,13 +17,13 @@ import (
 
 // Bounds of a Watch.
 const (
-	mostNotices    = 200_000 // keys waiting to be copied; beyond it the next comparison finds them
+	mostNotices    = 200_000 // keys that wait to be copied; further ones are left to the next comparison
 	noticesAtOnce  = 2000
 	noticeInterval = 200 * time.Millisecond
 )
 
-// Watch copies keys again as the source tells that they were written, by its keyspace notifications. They are no log:
-// what is written while the connection is lost goes untold. So a Watch makes less to be found by comparing; it proves nothing.
+// Watch copies keys again when the source's keyspace notifications say that they were written. Notifications are not a log: those of writes
+// while the connection is lost never come. So a Watch leaves less for the comparisons to find, but proves nothing.
 type Watch struct {
 	m    *Migration
 	stop context.CancelFunc
@@ -31,12 +31,12 @@ type Watch struct {
 
 	mu     sync.Mutex
 	keys   map[keyspace.Key]struct{} // guarded by mu
-	seen   int64                     // guarded by mu: writes that were told of, and losses of the connection
+	seen   int64                     // guarded by mu: number of writes that were notified, and of losses of the connection
 	copied int64                     // guarded by mu
-	err    error                     // guarded by mu: why it has ended
+	err    error                     // guarded by mu: why the watch has ended
 }
 
-// Watch begins to follow the notifications of a source that is scanned. Its error says why there are none to follow.
+// Watch begins to follow the notifications of a source that is scanned. It returns an error if the source does not notify of every write.
 func (m *Migration) Watch(ctx context.Context) (*Watch, error) {
 	patterns := make([]string, len(m.links))
 	for i, l := range m.links {
@@ -65,7 +65,7 @@ func (m *Migration) Watch(ctx context.Context) (*Watch, error) {
 	return w, nil
 }
 
-// notices gives the pattern of the channels on which a node tells of every write.
+// notices returns the pattern of the channels on which the link's node notifies of every write, or an error if it does not.
 func (l *link) notices(ctx context.Context) (pattern string, err error) {
 	client, err := l.source.d.Client(ctx, l.shard.Node(), 0)
 	if err != nil {
@@ -85,7 +85,7 @@ func (l *link) notices(ctx context.Context) (pattern string, err error) {
 	return "", fmt.Errorf("source %s: notify-keyspace-events is %q; with AE it would tell of every write", l.shard.Node(), flags)
 }
 
-// listen takes notices in until ctx ends.
+// listen receives notifications until ctx ends.
 func (w *Watch) listen(ctx context.Context, l *link, pattern string) {
 	for ctx.Err() == nil {
 		if err := w.receive(ctx, l, pattern); ctx.Err() == nil {
@@ -102,13 +102,13 @@ func (w *Watch) receive(ctx context.Context, l *link, pattern string) error {
 	return client.Receive(ctx, client.B().Psubscribe().Pattern(pattern).Build(), func(m rueidis.PubSubMessage) { w.take(m.Channel, m.Message) })
 }
 
-// lost waits before the next try. A lost connection counts as a write: what was written meanwhile is not known.
+// lost waits before the next try. It counts a lost connection as a write, since keys may be written meanwhile.
 func (w *Watch) lost(ctx context.Context, l *link, why error) {
 	l.log.Warn("the source's notifications are lost; trying again", "error", why)
 	w.mu.Lock()
 	w.seen++
 	w.mu.Unlock()
-	_ = retry.Pause(ctx, time.Second) // the caller sees that it is over
+	_ = retry.Pause(ctx, time.Second) // the caller looks at ctx
 }
 
 // parseNotice reads "__keyevent@3__:set" with a key, or "__keyspace@3__:key" with an event.
@@ -135,7 +135,7 @@ func (w *Watch) take(channel, message string) {
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if event != "expired" { // which nobody has written, and the target does by itself
+	if event != "expired" { // an expiry is no write of a client, and the target lets keys expire by itself
 		w.seen++
 	}
 	if len(w.keys) < mostNotices {
@@ -143,7 +143,7 @@ func (w *Watch) take(channel, message string) {
 	}
 }
 
-// next takes keys out.
+// next removes up to noticesAtOnce keys from those that wait, and returns them.
 func (w *Watch) next() []Outdated {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -158,7 +158,7 @@ func (w *Watch) next() []Outdated {
 	return keys
 }
 
-// copy copies what was told of.
+// copy copies the keys that were notified, until ctx ends.
 func (w *Watch) copy(ctx context.Context) error {
 	tick := time.NewTicker(noticeInterval)
 	defer tick.Stop()
@@ -185,22 +185,22 @@ func (w *Watch) copy(ctx context.Context) error {
 	}
 }
 
-// Seen counts the writes that the source has told of. Two equal counts, the connection unbroken between them, say that nobody
-// who is told of has written.
+// Seen returns how many writes the source has notified of. If two calls return the same number, it has notified of no write in between, and
+// no connection was lost.
 func (w *Watch) Seen() int64 {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.seen
 }
 
-// Copied counts the keys that were copied or deleted on the target.
+// Copied returns how many keys were copied to the target or deleted from it.
 func (w *Watch) Copied() int64 {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.copied
 }
 
-// Close ends the watch and waits for its end. Its error is what ended it before.
+// Close ends the watch and waits for its end. It returns the error by which the watch had ended before, if any.
 func (w *Watch) Close() error {
 	w.stop()
 	<-w.over

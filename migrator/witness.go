@@ -15,29 +15,29 @@ import (
 	"surecut/internal/keyspace"
 )
 
-// A target can lose what it holds and say nothing: FLUSHALL on one node, a node that comes back empty, a replica that was promoted
-// without data. Checkpoints alone do not show it: those of slots that nobody writes to are not asked for, and one that is written again
-// looks as if nothing had happened. So every node holds a witness, a key of surecut's own that is written once. Where the witness is
-// gone, its node has lost keys. In a cluster it stands in one of the node's slots and moves with that slot; a node that is left without
-// a witness gets another one. A server with several databases has one in each database that was written to. A proxy does not show its
-// servers, so there the names of many witnesses are spread over them.
+// A target can lose keys without notice: by FLUSHALL on one node, a node that comes back empty, a replica that was promoted without data.
+// Checkpoints alone do not show that: those of slots to which nobody writes are not read, and a checkpoint that is written again looks as
+// if nothing had happened. So every node holds a witness, a key of surecut's own that is written once. If the witness is gone, the node has
+// lost keys. In a cluster the witness is in one of the node's slots and moves with that slot; a node that is left without a witness gets
+// another one. A server with several databases has a witness in each database that was written to. A proxy does not show its servers, so
+// there the names of many witnesses are spread over them.
 //
-// Witnesses are looked at every two seconds, at the end of a run and before a run that is resumed writes anything.
+// The witnesses are checked every two seconds, at the end of a run, and before a run that is resumed writes anything.
 
 const keyWitness = keyspace.Prefix + ":witness:"
 
-// witness is where one of these keys stands. migration.json lists them.
+// witness is the place of a witness. migration.json lists all.
 type witness struct {
 	DB   int    `json:"db"`
-	Slot uint16 `json:"slot"` // of a cluster; through a proxy it is a number that spreads the names
+	Slot uint16 `json:"slot"` // slot of a cluster; through a proxy, a number in the name of the key
 }
 
 const (
 	witnessPoll   = 2 * time.Second
-	witnessSpread = 64 // so many names reach every server behind a proxy
+	witnessSpread = 64 // number of witnesses through a proxy: enough for each server to have one
 )
 
-// errLost says that a node of the target has lost its keys. It is an errRegressed.
+// errLost says that a node of the target has lost its keys. It wraps errRegressed.
 var errLost error = lossError{}
 
 type lossError struct{}
@@ -58,10 +58,10 @@ func (t *target) witnessKey(w witness) string {
 	return keyWitness + t.id
 }
 
-// value is what the key holds: databases that were swapped by somebody else have each other's.
+// value returns the value of the key: the number of its database, which shows if somebody else has swapped databases.
 func (w witness) value() string { return strconv.Itoa(w.DB) }
 
-// wroteTo notes a database of the target that is written to.
+// wroteTo notes that a database of the target is written to.
 func (t *target) wroteTo(db int) {
 	t.written.Lock()
 	defer t.written.Unlock()
@@ -71,7 +71,7 @@ func (t *target) wroteTo(db int) {
 	t.writtenDBs[db] = true
 }
 
-// missingWitnesses returns those that should stand beside the ones that there are.
+// missingWitnesses returns the witnesses that are needed in addition to those in have.
 func (m *Migration) missingWitnesses(have []witness) (more []witness) {
 	t := m.target
 	add := func(w witness) {
@@ -109,14 +109,14 @@ func (m *Migration) missingWitnesses(have []witness) (more []witness) {
 	return more
 }
 
-// witnesses are those that stand.
+// witnesses returns the witnesses that were placed.
 func (m *Migration) witnesses() []witness {
 	m.stateMu.Lock()
 	defer m.stateMu.Unlock()
 	return slices.Clone(m.state.Witnesses)
 }
 
-// placeWitnesses writes witnesses, and then remembers them.
+// placeWitnesses writes witnesses to the target, and then saves their places in the state.
 func (m *Migration) placeWitnesses(ctx context.Context, ws []witness) error {
 	if len(ws) == 0 {
 		return nil
@@ -143,7 +143,7 @@ func (m *Migration) rememberWitnesses(ws []witness) {
 	})
 }
 
-// atWitness runs f at the node of a witness, again where that has changed.
+// atWitness runs f on the node of a witness, and repeats it where the target may recover or the node has changed.
 func (t *target) atWitness(ctx context.Context, w witness, f func(c rueidis.Client, key string) error) error {
 	return t.retry(ctx, func() (again, err error) {
 		n, ok := t.primaryOf(w.Slot)
@@ -158,7 +158,7 @@ func (t *target) atWitness(ctx context.Context, w witness, f func(c rueidis.Clie
 	})
 }
 
-// lostWitnesses looks for all witnesses once.
+// lostWitnesses looks for all witnesses once, and returns those that are gone.
 func (m *Migration) lostWitnesses(ctx context.Context) (lost []witness, err error) {
 	t := m.target
 	type place struct {
@@ -196,7 +196,7 @@ func (m *Migration) lostWitnesses(ctx context.Context) (lost []witness, err erro
 	return lost, nil
 }
 
-// findLost is lostWitnesses for a target that may have to be waited for.
+// findLost does what lostWitnesses does, and waits for a target that does not answer.
 func (m *Migration) findLost(ctx context.Context) (lost []witness, err error) {
 	err = m.target.retry(ctx, func() (again, err error) {
 		lost, again = m.lostWitnesses(ctx)
@@ -205,7 +205,7 @@ func (m *Migration) findLost(ctx context.Context) (lost []witness, err error) {
 	return lost, err
 }
 
-// lossOf names the nodes that have lost keys.
+// lossOf returns an errLost that names the nodes of lost witnesses.
 func (m *Migration) lossOf(lost []witness) error {
 	var nodes []string
 	for _, w := range lost {
@@ -222,8 +222,8 @@ func (m *Migration) lossOf(lost []witness) error {
 	return fmt.Errorf("the target has lost keys at %s: %w", strings.Join(nodes, ", "), errLost)
 }
 
-// watchWitnesses looks for the witnesses until ctx ends, and places one on nodes and in databases that are new. A loss that new snapshots
-// can mend is passed to the links; any other loss is its error.
+// watchWitnesses looks for the witnesses until ctx ends, and places new ones on nodes and in databases that have none. It has mend deal
+// with a loss, and returns an error if new snapshots may not mend it.
 func (m *Migration) watchWitnesses(ctx context.Context) error {
 	tick := time.NewTicker(witnessPoll)
 	defer tick.Stop()
@@ -250,13 +250,14 @@ func (m *Migration) watchWitnesses(ctx context.Context) error {
 	}
 }
 
-// mend has all links take a new snapshot, where that is allowed. The loss is on disk before the witnesses are written again, so that a
-// run which is killed in between does not take the target for whole.
+// mend has the links take a new snapshot, or load the present one again, if witnesses are lost; it returns an error if that is not allowed.
+// It saves the loss to disk before it writes the witnesses again, so that after a crash in between the next run does not take the target
+// for whole.
 func (m *Migration) mend(ctx context.Context) error {
 	m.mending.Lock()
 	defer m.mending.Unlock()
 	lost, err := m.lostWitnesses(ctx)
-	if err != nil || len(lost) == 0 { // a target that does not answer is asked again, and another link may have been here before
+	if err != nil || len(lost) == 0 { // a target that does not answer is asked again later; another caller may have mended the loss
 		return nil
 	}
 	why := m.lossOf(lost)
@@ -268,7 +269,7 @@ func (m *Migration) mend(ctx context.Context) error {
 		return why
 	}
 	m.cfg.Log.Warn("the target has lost keys; they are copied again", "reason", why)
-	if err := m.claim.renew(ctx, "running"); err != nil { // its record may be lost, too
+	if err := m.claim.renew(ctx, "running"); err != nil { // the record of the claim may be lost too
 		return err
 	}
 	if err := m.placeWitnesses(ctx, lost); err != nil {
@@ -282,7 +283,7 @@ func (m *Migration) mend(ctx context.Context) error {
 	return nil
 }
 
-// noteLoss notes that what the links have brought is not whole any more.
+// noteLoss saves that the target has lost keys that the links had written.
 func (m *Migration) noteLoss() error {
 	m.update(func() {
 		for i := range m.state.Links {
@@ -294,10 +295,10 @@ func (m *Migration) noteLoss() error {
 	return m.saveState()
 }
 
-// mendable says whether new snapshots may put back what the target has lost. Snapshots that are still being loaded are loaded again.
-// Afterwards it is allowed only at a target whose keys all come from this migration, and which is a cluster or a group under sentinels,
-// so that only a part is lost or another node has taken the place. A single server that lost everything is not filled again without
-// its owner's knowledge.
+// mendable says whether new snapshots may put back what the target has lost. While all snapshots are still being loaded they may: they are
+// loaded again. Afterwards they may only if all keys of the target come from this migration, and the target is a cluster or a group under
+// sentinels, so that only a part is lost, or another node has taken the place of the lost one. A single server that has lost everything is
+// not filled again without its owner's knowledge.
 func (m *Migration) mendable() bool {
 	m.stateMu.Lock()
 	loading := !slices.ContainsFunc(m.state.Links, func(st linkState) bool { return st.Stage.inTarget() })
@@ -311,8 +312,8 @@ func (m *Migration) mendable() bool {
 	return live && empty && (kind == endpoint.Cluster || kind == endpoint.Sentinel)
 }
 
-// lookBack looks for the witnesses that an earlier run has left, before anything is written. The links of a target that has lost keys
-// begin with a new snapshot, where that is allowed.
+// lookBack looks for the witnesses that an earlier run has left, before anything is written. If some are lost, all links begin with a new
+// snapshot, or lookBack returns an error if that is not allowed.
 func (m *Migration) lookBack(ctx context.Context) (lost []witness, err error) {
 	if !m.resumed || len(m.witnesses()) == 0 {
 		return nil, nil
@@ -335,7 +336,7 @@ func (m *Migration) lookBack(ctx context.Context) (lost []witness, err error) {
 			return nil, fmt.Errorf("%w; %s holds keys again, which nobody knows the origin of, so nothing is copied there", m.lossOf(lost), where)
 		}
 		m.cfg.Log.Warn("the target has lost keys; they are copied again", "reason", m.lossOf(lost))
-	case !mendable: // what an earlier run missed is there again: the server has come back with its data, and its checkpoints say with which
+	case !mendable: // witnesses that an earlier run missed are there again: a server has come back with its data, and its checkpoints
 		m.update(func() {
 			for i := range m.state.Links {
 				m.state.Links[i].Lost = false
@@ -345,7 +346,7 @@ func (m *Migration) lookBack(ctx context.Context) (lost []witness, err error) {
 	return lost, nil
 }
 
-// lastWitness looks for the witnesses at the end of a run that believes that all went well.
+// lastWitness looks for the witnesses at the end of a run in good order, and returns an error if some are lost.
 func (m *Migration) lastWitness(ctx context.Context, ended error) error {
 	if ended != nil || ctx.Err() != nil {
 		return ended
@@ -360,7 +361,7 @@ func (m *Migration) lastWitness(ctx context.Context, ended error) error {
 	return errors.Join(m.lossOf(lost), m.noteLoss())
 }
 
-// forgetWitnesses deletes the witnesses.
+// forgetWitnesses deletes all witnesses from the target and from the state.
 func (m *Migration) forgetWitnesses(ctx context.Context) error {
 	for _, w := range m.witnesses() {
 		err := m.target.atWitness(ctx, w, func(c rueidis.Client, key string) error { return c.Do(ctx, arbitrary(c, "DEL", key)).Error() })

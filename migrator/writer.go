@@ -8,8 +8,8 @@ import (
 	"surecut/internal/endpoint"
 )
 
-// writer is all that a link does to the keys of the target. It keeps connections of its own and is not safe for concurrent use. direct
-// writes to the nodes themselves, proxied through a proxy; which one a target gets is decided where it is opened.
+// writer does all that a link does to the keys of the target. It has connections of its own, and is not safe for concurrent use. There are
+// two kinds: direct writes to the nodes themselves, and proxied through a proxy. newTarget chooses the kind.
 type writer interface {
 	committer
 	restorer
@@ -18,7 +18,7 @@ type writer interface {
 // newWriter returns a writer for the link.
 func (l *link) newWriter() writer { return l.m.target.newWriter(l.name, l.positions.acknowledged) }
 
-// takeFor waits until transactions may be sent.
+// takeFor waits until the rate limits allow transactions to be sent.
 func (t *target) takeFor(ctx context.Context, txs []*transaction) error {
 	size, ops := 0, 0
 	for _, x := range txs {
@@ -28,7 +28,7 @@ func (t *target) takeFor(ctx context.Context, txs []*transaction) error {
 	return t.take(ctx, size, ops)
 }
 
-// refusedError is an error reply that will not go away, or the reason why there could not be another one.
+// refusedError is an error reply by which the target refuses a command for good, or the reason why a command was not sent.
 type refusedError struct {
 	addr  string
 	reply error
@@ -37,19 +37,20 @@ type refusedError struct {
 func (e *refusedError) Error() string { return "target " + e.addr + ": " + e.reply.Error() }
 func (e *refusedError) Unwrap() error { return e.reply }
 
-// errExists refuses a value whose key the target has already.
+// errExists says that a value was not written since the target has its key already.
 var errExists = errors.New("the key exists already")
 
-// overwrite says whether a value takes the place of what its key holds already.
+// overwrite says whether a value takes the place of a key that the target has already.
 type overwrite struct {
-	first bool // always
-	later bool // where an earlier attempt may have written it
+	first bool // at any attempt
+	later bool // at a later attempt, since an earlier one may have written the key
 }
 
-// at returns the answer for an attempt, of which the first has the number 1.
+// at says whether an attempt overwrites. The first attempt has the number 1.
 func (o overwrite) at(attempt int) bool { return o.first || o.later && attempt > 1 }
 
-// judge sorts the failure of one value of a snapshot: again may be tried once more, err ends the load, and refused is of this value alone.
+// judge sorts the failure of writing one value of a snapshot. again: it may be tried once more; err: the load ends; refused: only this
+// value is refused.
 func judge(addr string, k *loadKey, failed error) (refused *refusedError, again, err error) {
 	switch code := endpoint.Code(failed); {
 	case failed == nil:
@@ -67,7 +68,8 @@ func judge(addr string, k *loadKey, failed error) (refused *refusedError, again,
 	return &refusedError{addr, failed}, nil, nil
 }
 
-// judgeRebuilt sorts the failure of a value that was built by commands: a refusedError is of this value alone, others end the load.
+// judgeRebuilt sorts the failure of building a value by commands. It returns a refusedError if only this value is refused; any other error
+// ends the load.
 func judgeRebuilt(where, addr string, failed error) error {
 	switch code := endpoint.Code(failed); {
 	case failed == nil, errors.Is(failed, errGone):
