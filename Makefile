@@ -14,7 +14,7 @@ SCHEDULES ?= 5000000
 # How many elements of 500 KB each key of TestHugeElements has under make torture; make servers has 30.
 HUGE_ELEMENTS ?= 100
 # A test binary that hangs must not take the build with it.
-TEST := go test -race -timeout 25m
+TEST := go test -race -timeout 40m
 
 .PHONY: demo build test check lint unit servers browser e2e bench images fuzz torture clean
 
@@ -56,11 +56,10 @@ unit:
 	scripts/setup.sh cgo
 	$(TEST) ./...
 
-# Every package, its tests against real servers included. Most of these wait more than they work. The packages that take longest begin
-# first, so that they do not run alone in the end.
+# Every package, its tests against real servers included. Most of these wait more than they work.
 servers: images
 	scripts/setup.sh cgo redis twemproxy
-	$(TEST) -count=1 -p 4 -tags servers ./verifier ./migrator ./...
+	$(TEST) -count=1 -p 4 -tags servers ./...
 
 # Only what needs one: make servers runs the other tests of the package.
 browser:
