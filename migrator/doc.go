@@ -3,9 +3,9 @@
 // A Migration runs one link per source shard. A link has four parts, each with one owner:
 //
 //	receiver   reads the source's socket into the snapshot file and the spool (internal/receive), and writes to no server
-//	loader     reads the snapshot from its file and writes its values to the target by RESTORE
+//	loader     reads the snapshot from its file and writes its values to the target by RESTORE, in batches for each node (limits: loader.go)
 //	dispatcher reads the stream from the spool, and hands each command to the lanes of its keys
-//	lanes      apply their commands in order, each transaction together with its checkpoint
+//	lanes      apply their commands in order: what waits in a lane becomes one transaction for each unit (lane.go)
 //
 // The four parts share small types, each with a lock of its own: scope (which keys the link carries), positions (how far the link has
 // come), doubts (which keys are still to be copied from the source), ledger (how each key and command has ended) and expiries (which keys
@@ -16,11 +16,15 @@
 // the target's abilities instead of its kind.
 //
 // Every key belongs to one lane, by its slot. For each unit (a slot of a cluster, a lane of a standalone server) the target holds a
-// checkpoint: the offset up to which the unit's commands are applied. The transaction that applies commands also writes the checkpoint,
-// so that every command is applied exactly once even if the run crashes at any instant and is restarted.
+// checkpoint: the offset up to which the unit's commands are applied. Every transaction also writes the checkpoints of its units
+// (direct.go), so that every command is applied exactly once even if the run crashes at any instant and is restarted.
 //
 // A proxy passes no MULTI on, so that after a lost connection or a crash it is not known which commands were applied; proxied says how that
 // is repaired.
+//
+// An error reply of the target has one of three consequences, on which each writer decides. Out of memory or a missing permission ends the
+// migration, and the same command resumes it. What passes by itself (LOADING, MOVED and the like, see passing in target.go) is waited for.
+// Everything else concerns the command alone.
 //
 // A command that the target cannot run (its keys lie in several slots, or it failed) is settled by copying the keys that it changed: the
 // dispatcher stops between two commands, reads the keys from the source at this offset or a later one, and does not apply
@@ -38,7 +42,8 @@
 //	group     one command of the stream, or all of a MULTI ... EXEC
 //	stretch   groups that were received together and travel together from the parser to the dispatcher
 //	piece     one call for the target, with the slot that decides on its lane
-//	item      the pieces of one group that a lane applies together
+//	item      the pieces of one group for one lane, which are never separated; a lane applies many items at once
+//	transaction  the calls and the checkpoints that one MULTI ... EXEC applies to the target
 //	meeting   a point of the stream at which several lanes stand still
 //	unit      the keys that one checkpoint covers: those of a slot of a cluster, or of a lane of a standalone server
 //	fence     the offset as of which a key was copied: commands up to this offset are not applied to the key
