@@ -10,7 +10,8 @@ import (
 // cutAttempts is how often a single key is read when the server closes the connection before it has sent the whole reply.
 const cutAttempts = 3
 
-// cutError says that the server closes the connection whenever it is asked for a key, and answers otherwise.
+// cutError says that a server closes the connection whenever it is asked for one particular key, although it answers
+// other requests.
 type cutError struct {
 	addr, limit string
 	err         error
@@ -26,14 +27,16 @@ func (e *cutError) Error() string {
 
 func (e *cutError) Unwrap() error { return e.err }
 
-// alive says whether the node answers on a new connection. If it does, the one that broke was closed for what was asked on it.
+// alive says whether the node answers on a new connection. If it does, the old connection was closed because of what
+// was asked on it.
 func (r *reader) alive(ctx context.Context) bool {
 	_, err := r.one(ctx, "TIME")
 	return err == nil
 }
 
-// apart reads keys of a batch that broke the connection in halves, down to the key that does, and asks for less at a time: servers
-// close connections for which more than client-output-buffer-limit waits to be sent.
+// apart splits a batch that broke the connection into halves until it has found the key that breaks it, and asks for
+// fewer bytes at a time from then on: a server closes a connection when more than client-output-buffer-limit waits to
+// be sent on it.
 func (r *reader) apart(ctx context.Context, names []string, out []reading, keep int64, cause error) error {
 	r.node.flight.shrink()
 	if half := len(names) / 2; half > 0 {
@@ -60,7 +63,8 @@ func (r *reader) apart(ctx context.Context, names []string, out []reading, keep 
 	return nil
 }
 
-// outputLimit returns the output buffer limits of normal clients in words, "" where there are none or the server does not tell.
+// outputLimit describes the output buffer limits of normal clients in words. It returns "" where there are none or
+// the server does not tell.
 func (r *reader) outputLimit(ctx context.Context) string {
 	m, err := r.one(ctx, "CONFIG", "GET", "client-output-buffer-limit")
 	if err != nil {

@@ -13,10 +13,12 @@ import (
 	"surecut/internal/keyspace"
 )
 
-// atomicReader reads a source's keys in a transaction that ends with what tells the offset of that instant.
+// atomicReader reads keys of a source in a transaction that ends with a command whose reply tells the offset of that
+// instant.
 type atomicReader struct{ source *side }
 
-// readAt reads keys of one database. Its error is that of the node; what concerns single keys is in their readings.
+// readAt reads keys of one database and returns the offset at which they were read. Its error concerns the node;
+// errors of single keys are in their readings.
 func (a atomicReader) readAt(ctx context.Context, link AppliedLink, keys []record) ([]reading, int64, error) {
 	node, err := a.source.linkNode(link)
 	if err != nil {
@@ -49,12 +51,13 @@ func (s *side) linkNode(link AppliedLink) (*node, error) {
 	return nil, fmt.Errorf("the link of %s reads from %s, which this run does not", link.Shard, link.Reads)
 }
 
-// errLater says that a key was not read, since others fill what may be asked for at a time.
+// errLater says that a key was not read yet, because other keys filled up what may be asked for at a time.
 var errLater = errors.New("it was not read yet: other keys were")
 
-// instant reads what it can of keys as of one offset, with no more bytes at a time than the node may be asked for. What takes little
-// is read in a transaction. Larger values, and all of them where the server takes no transaction, since it is over its maxmemory,
-// are read in pieces under WATCH, which tells whether they stayed as they are. Keys that do not fit have errLater.
+// instant reads as many of the keys as it can as of one offset, without asking for more bytes at a time than the node
+// may be asked for. Small values are read in a transaction. Larger values are read in pieces under WATCH, which tells
+// whether they changed meanwhile. So are all values where the server refuses the transaction because it is over its
+// maxmemory. Keys that do not fit get errLater.
 func (r *reader) instant(ctx context.Context, keys []record) ([]reading, int64, error) {
 	out := make([]reading, len(keys))
 	for i := range out {
@@ -74,7 +77,8 @@ func (r *reader) instant(ctx context.Context, keys []record) ([]reading, int64, 
 	}
 	got, offset, err := r.transaction(ctx, some)
 	if no := (*refusal)(nil); errors.As(err, &no) && !passing(err) {
-		// One refused command fails them all, and a server over its maxmemory queues none. Reads without a transaction tell which.
+		// One refused command makes EXEC fail for all keys, and a server over its maxmemory queues no command. Reading
+		// without a transaction tells which keys are refused.
 		offset, err = r.watchSome(ctx, keys, append(small, large...), out)
 		return out, offset, err
 	}
@@ -87,7 +91,7 @@ func (r *reader) instant(ctx context.Context, keys []record) ([]reading, int64, 
 	return out, offset, nil
 }
 
-// bySize divides keys into those that one transaction may read, and larger ones.
+// bySize divides keys into small ones, which one transaction may read together, and large ones.
 func (r *reader) bySize(ctx context.Context, keys []record) (small, large []int, err error) {
 	sizes, err := r.sizesOf(ctx, keys)
 	if err != nil {
@@ -106,7 +110,7 @@ func (r *reader) bySize(ctx context.Context, keys []record) (small, large []int,
 	return small, large, nil
 }
 
-// sizesOf asks what values take, and estimates it where the server does not say.
+// sizesOf asks how much memory the values take, and estimates it where the server does not say.
 func (r *reader) sizesOf(ctx context.Context, keys []record) ([]int64, error) {
 	sizes := make([]int64, len(keys))
 	for i := range keys {
@@ -133,7 +137,8 @@ func (r *reader) sizesOf(ctx context.Context, keys []record) ([]int64, error) {
 	return sizes, nil
 }
 
-// watchSome reads keys under WATCH, as many of them as have stayed as they are while they were read: all, or half of them, down to one.
+// watchSome reads keys under WATCH: all of them, or half as many again and again, down to one, until none of them
+// changes while it is read.
 func (r *reader) watchSome(ctx context.Context, keys []record, of []int, out []reading) (int64, error) {
 	if len(of) == 0 {
 		return 0, errLater
@@ -165,16 +170,17 @@ func (r *reader) watchSome(ctx context.Context, keys []record, of []int, out []r
 	}
 }
 
-// watched reads keys in pieces, and says at which offset they were all as they were read. errChanged: one of them was written
-// meanwhile. No command is queued, so that a server which is over its maxmemory answers.
+// watched reads keys in pieces under WATCH and returns an offset at which all of them held what was read. It returns
+// errChanged if one of them was written meanwhile. It queues no command between MULTI and EXEC, so that a server over
+// its maxmemory still answers.
 func (r *reader) watched(ctx context.Context, names []string) ([]reading, int64, error) {
 	if _, err := r.one(ctx, append([]string{"WATCH"}, names...)...); err != nil {
 		return nil, 0, err
 	}
-	connection := r.opened // one that is opened anew would watch nothing
+	connection := r.opened // a connection that was opened anew would watch nothing
 	out := make([]reading, len(names))
 	if err := r.try(ctx, names, out, frameKeep); err != nil {
-		r.close() // and with it the watch
+		r.close() // this also ends the watch
 		return nil, 0, err
 	}
 	results, err := r.do(ctx, func(b rueidis.Builder) rueidis.Commands {
@@ -203,7 +209,7 @@ func (r *reader) watched(ctx context.Context, names []string) ([]reading, int64,
 	return out, offset, nil
 }
 
-// transaction reads small values at one instant.
+// transaction reads small values at one instant and returns its offset.
 func (r *reader) transaction(ctx context.Context, keys []record) ([]reading, int64, error) {
 	fields, err := r.fieldNames(ctx, keys)
 	if err != nil {
@@ -234,7 +240,8 @@ func (r *reader) transaction(ctx context.Context, keys []record) ([]reading, int
 	return out, offset, err
 }
 
-// execReplies returns the replies of the commands between MULTI and EXEC. A command that was refused when it was queued names itself.
+// execReplies returns the replies of the commands between MULTI and EXEC. Its error is the reply to the command that
+// was refused when it was queued.
 func execReplies(results []rueidis.RedisResult) ([]rueidis.RedisMessage, error) {
 	for i := range results[:len(results)-1] {
 		if err := results[i].Error(); err != nil {
@@ -258,7 +265,7 @@ func (r *reader) expiryCommand() string {
 	return "PTTL"
 }
 
-// fieldNames asks for the fields of hashes beforehand: HPEXPIRETIME wants them named.
+// fieldNames asks for the fields of hashes before the transaction, because HPEXPIRETIME must name them.
 func (r *reader) fieldNames(ctx context.Context, keys []record) ([][]string, error) {
 	names := make([][]string, len(keys))
 	if !r.node.fieldTTLs || r.depth != DepthValue {
@@ -279,7 +286,7 @@ func (r *reader) fieldNames(ctx context.Context, keys []record) ([][]string, err
 	return names, nil
 }
 
-// wholeRead returns the commands that read a whole value of the type that the key is thought to have.
+// wholeRead returns the commands that read a whole value of the type that the key had when it was last read.
 func (r *reader) wholeRead(k *record, fields []string) [][]string {
 	if r.depth == DepthKeys {
 		return nil
@@ -387,7 +394,8 @@ func (r *reader) takeWhole(out *reading, body []rueidis.RedisMessage, fields []s
 	return err
 }
 
-// feedKnownFields feeds a hash whose fields were asked for before the transaction, if they are still those, in whatever order.
+// feedKnownFields feeds a hash whose field names were asked for before the transaction, provided that it still has
+// exactly those fields, in any order.
 func feedKnownFields(page, expiries []rueidis.RedisMessage, fields []string, to keyspace.Visitor) error {
 	if len(expiries) != 1 || len(page) != 2*len(fields) {
 		return errOtherShape

@@ -6,20 +6,20 @@ import (
 	"time"
 )
 
-// breakerRest is how long a node that is down is left alone before it is asked again.
+// breakerRest is how long a node that is down is left alone before it is asked again whether it answers.
 const breakerRest = 5 * time.Second
 
-// breaker remembers that a node did not answer within the patience that it was given, so that the wait is paid once and not for each
-// batch of its keys.
+// breaker remembers that a node did not answer within the patience it was given, so that the run waits for it once
+// and not for each batch of its keys.
 type breaker struct {
 	mu        sync.Mutex
-	last      error     // guarded by mu: why no connection is opened; nil: one may be
+	last      error     // guarded by mu: why no connection may be opened; nil: one may be
 	rest      time.Time // guarded by mu: until then nobody asks the node again
-	exhausted bool      // guarded by mu: the patience was used up, and no command has succeeded since
+	exhausted bool      // guarded by mu: the patience was used up, and no command has succeeded since then
 }
 
-// down returns why a node is taken for down, nil where it is not. Now and then one caller asks by answers whether the node is there
-// again; the others get the failure meanwhile.
+// down returns why a node counts as down, or nil where it does not. Once every breakerRest, one caller asks the node
+// with answers whether it is back; meanwhile the other callers get the failure.
 func (b *breaker) down(ctx context.Context, answers func(context.Context) error) error {
 	b.mu.Lock()
 	last := b.last
@@ -38,7 +38,8 @@ func (b *breaker) down(ctx context.Context, answers func(context.Context) error)
 	return nil
 }
 
-// allowance is the patience that is left for the node: one attempt, once it was used up.
+// allowance returns the patience that is left for the node: 0, which allows a single attempt, once the patience was
+// used up.
 func (b *breaker) allowance(patience time.Duration) time.Duration {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -48,7 +49,7 @@ func (b *breaker) allowance(patience time.Duration) time.Duration {
 	return patience
 }
 
-// fail takes the node for down.
+// fail marks the node as down.
 func (b *breaker) fail(err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -57,7 +58,7 @@ func (b *breaker) fail(err error) {
 	b.exhausted = true
 }
 
-// ok takes the node for one that answers.
+// ok marks the node as one that answers.
 func (b *breaker) ok() {
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -9,10 +9,11 @@ import (
 	"surecut/internal/quiet"
 )
 
-// Clients says whether clients wrote to the source while it was compared. Keys that expired are nobody's writes.
+// Clients says whether clients wrote to the source while it was compared. A key that expired was not written by a
+// client.
 type Clients string
 
-// What the counters of commands say of them.
+// The values say what the command counters of the source's primaries show.
 const (
 	ClientsNone    Clients = "none"
 	ClientsSome    Clients = "some"
@@ -22,8 +23,9 @@ const (
 // mostWriterWait bounds how long the primaries of the source may take to say what they have run.
 const mostWriterWait = 5 * time.Second
 
-// clientWrites compares what the source's primaries say of writing commands with what they said when the run began. It differs from
-// Writes.Written, which also counts keys that expired: their deletion matters for judging keys, and says nothing of clients.
+// clientWrites compares the counters of writing commands on the source's primaries with those read when the run
+// began. The answer may differ from Writes.Written, which also counts keys that expired: their deletion matters for
+// judging keys but is no write of a client.
 func (v *verification) clientWrites(ctx context.Context) (answer Clients, why string) {
 	if v.fixed {
 		return ClientsNone, ""
@@ -31,7 +33,8 @@ func (v *verification) clientWrites(ctx context.Context) (answer Clients, why st
 	return clientsBetween(v.begun, v.readWriters(ctx))
 }
 
-// readWriters asks the primaries of the source what they have run; none where they do not answer in time.
+// readWriters asks the primaries of the source which writing commands they have run. It returns nil where they do not
+// answer in time.
 func (v *verification) readWriters(ctx context.Context) []quiet.Reading {
 	ctx, cancel := context.WithTimeout(ctx, min(v.opts.Silence, mostWriterWait))
 	defer cancel()

@@ -9,29 +9,30 @@ import (
 	"surecut/internal/rdb"
 )
 
-// pair is one key as each side was read.
+// pair is one key as it was read on each side.
 type pair struct{ Source, Target reading }
 
-// expiryJitter bounds how far apart two readings of an expiry are that was not changed, on a busy machine.
+// expiryJitter bounds how far apart two readings of the same unchanged expiry may be on a busy machine.
 const expiryJitter = 50 * time.Millisecond
 
-// rules say when two readings agree.
+// rules decide when two readings agree.
 type rules struct {
 	depth     Depth
 	counters  bool          // both sides keep the counters of streams
-	tolerance time.Duration // between expiries
-	skew      time.Duration // the target's clock is ahead of the source's by so much
+	tolerance time.Duration // by which expiries may differ
+	skew      time.Duration // how far the target's clock is ahead of the source's
 
-	// jitter is how far apart two readings of one expiry on one server may be, where it is computed from the remaining time. The
-	// tolerance is wider and no measure here: an expiry that was changed by less has been changed all the same.
+	// jitter bounds how far apart two readings of one expiry on one server may be where it is computed from the remaining
+	// time. The tolerance is wider and no substitute here: an expiry that was changed by less than the tolerance has been
+	// changed all the same.
 	jitter time.Duration
 
-	fieldGuard  time.Duration // a field that expires within it may be there on one side only
-	sourceClock time.Duration // the source's clock is ahead of ours by so much
+	fieldGuard  time.Duration // a field that expires within this time may be there on one side only
+	sourceClock time.Duration // how far the source's clock is ahead of ours
 }
 
-// judge returns Same, Different, Missing, Extra or Unchecked, and the cause of everything but Same.
-// Two absent keys are the same.
+// judge returns the verdict, which is Same, Different, Missing, Extra or Unchecked, and the cause of every verdict
+// but Same. Two absent keys are the same.
 func (u *rules) judge(p *pair) (Verdict, cause) {
 	source, target := &p.Source, &p.Target
 	switch {
@@ -55,7 +56,7 @@ func (u *rules) judge(p *pair) (Verdict, cause) {
 	return u.judgeExpiry(source.ExpireAt, target.ExpireAt)
 }
 
-// unreadReason is failed, unless the error tells more.
+// unreadReason returns the given reason, or a more specific one that the error tells.
 func unreadReason(err error, failed Reason) Reason {
 	switch {
 	case errors.Is(err, errModuleInFile):
@@ -66,7 +67,7 @@ func unreadReason(err error, failed Reason) Reason {
 	return failed
 }
 
-// judgeValue judges values that are not the same, of one type.
+// judgeValue judges two values of one type that are not the same.
 func (u *rules) judgeValue(source, target *reading) (Verdict, cause) {
 	s, t := &source.FP, &target.FP
 	mild := FieldExpiryDiffers
@@ -100,12 +101,13 @@ func (u *rules) sameValue(source, target *reading) bool {
 	return s.SameValue(&t) || onlyTimes(source, target) && u.compareTimes(source, target) == timesAgree
 }
 
-// sameCounters compares what streams count, where both servers count.
+// sameCounters compares the counters of two streams, if both servers keep counters.
 func (u *rules) sameCounters(source, target *reading) bool {
 	return !u.counters || source.FP.Counters == 0 || target.FP.Counters == 0 || source.FP.SameCounters(&target.FP)
 }
 
-// judgeExpiry takes expiries as the same when the instants are, or when the remaining times are by clocks that differ.
+// judgeExpiry takes two expiries as the same when the instants agree, or when the remaining times by each server's
+// own clock do.
 func (u *rules) judgeExpiry(source, target int64) (Verdict, cause) {
 	switch {
 	case u.within(source, target):
@@ -134,7 +136,8 @@ func (u *rules) unchanged(before, after *reading) bool {
 	return max(before.ExpireAt-after.ExpireAt, after.ExpireAt-before.ExpireAt) <= u.jitter.Milliseconds()
 }
 
-// counterDifference says what two streams count differently; "" where nothing differs that both servers know.
+// counterDifference says which counters of two streams differ. It returns "" where no counter differs that both
+// servers know.
 func counterDifference(source, target *keyspace.StreamMeta) string {
 	switch {
 	case !source.HasCounters || !target.HasCounters:

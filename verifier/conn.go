@@ -15,14 +15,14 @@ import (
 	"surecut/internal/retry"
 )
 
-// node is one server of one side and what it can do.
+// node is one server of one side, and what it can do.
 type node struct {
 	dep         *endpoint.Deployment
 	facts       endpoint.Server
 	primary     string // address of its shard's primary
-	replica     bool   // of a cluster: needs READONLY to answer for its slots
+	replica     bool   // it is a replica of a cluster, which answers for its slots only after READONLY
 	follows     string // address of the primary in whose place the node is read; "": it is not read as a replica
-	expireTimes bool   // has PEXPIRETIME (since 7.0); whether it may be called shows when it is
+	expireTimes bool   // has PEXPIRETIME (since 7.0); only calling it shows whether the user may
 	fieldTTLs   bool   // the fields of its hashes can expire (Redis since 7.4, Valkey since 9.0)
 	fullStreams bool   // has XINFO STREAM FULL (since 6.0)
 	silence     time.Duration
@@ -34,14 +34,14 @@ type node struct {
 
 func (n *node) addr() string { return n.facts.Addr }
 
-// conn is one connection to one node. It opens when first used, and again after it broke. It asks the database that db names, and
-// changes to it by SELECT: one connection serves all databases of its node.
+// conn is one connection to one node. It opens on first use, and again after it broke. It serves all databases of its
+// node: before each command it changes to the database db by SELECT where necessary.
 type conn struct {
 	node   *node
-	db     int            // that the next command is for
-	at     int            // that the connection has selected
+	db     int            // database that the next command is for
+	at     int            // database that the connection has selected
 	wire   rueidis.Client // never reconnects
-	opened int            // how often it was opened
+	opened int            // how often the connection was opened
 }
 
 func (c *conn) open(ctx context.Context) error {
@@ -55,7 +55,7 @@ func (c *conn) open(ctx context.Context) error {
 		}
 		c.wire, c.at = wire, 0
 		c.opened++
-		if c.node.noTouch { // reading must not decide what the server evicts next; where it is refused, nothing can be done about it
+		if c.node.noTouch { // reading must not decide what the server evicts next; a server that refuses this is read all the same
 			if err := c.exchange(ctx, rueidis.Commands{command(c.wire.B(), "CLIENT", "NO-TOUCH", "ON")})[0].NonRedisError(); err != nil {
 				c.close()
 				return c.node.failed(ctx, "", err)
@@ -70,7 +70,7 @@ func (c *conn) open(ctx context.Context) error {
 	if c.at == c.db {
 		return nil
 	}
-	// Not in one pipeline with what is to be read: where SELECT fails, that would be read from the wrong database.
+	// SELECT is not sent in one pipeline with the reads: where it fails, they would read from the wrong database.
 	if err := c.prepare(ctx, "SELECT", strconv.Itoa(c.db)); err != nil {
 		return err
 	}
@@ -78,7 +78,7 @@ func (c *conn) open(ctx context.Context) error {
 	return nil
 }
 
-// prepare sends a command that the connection cannot be used without.
+// prepare sends a command that must succeed before the connection can be used.
 func (c *conn) prepare(ctx context.Context, args ...string) error {
 	results := c.exchange(ctx, rueidis.Commands{command(c.wire.B(), args...)})
 	if err := results[0].Error(); err != nil {
@@ -95,8 +95,8 @@ func (c *conn) close() {
 	c.wire = nil
 }
 
-// do sends commands as one pipeline. An error reply is in its result; the error is that of the connection,
-// which is opened again with the next call.
+// do sends commands as one pipeline. An error reply to a command is in its result; the returned error concerns the
+// connection, which the next call opens again.
 func (c *conn) do(ctx context.Context, build func(b rueidis.Builder) rueidis.Commands) ([]rueidis.RedisResult, error) {
 	if err := c.open(ctx); err != nil {
 		return nil, err
@@ -115,7 +115,8 @@ func (c *conn) do(ctx context.Context, build func(b rueidis.Builder) rueidis.Com
 	return results, nil
 }
 
-// exchange waits no longer than the node may keep silent; an interruption of the run ends the wait at once.
+// exchange sends commands and waits no longer than the node may keep silent. An interruption of the run ends the wait
+// at once.
 func (c *conn) exchange(ctx context.Context, cmds rueidis.Commands) []rueidis.RedisResult {
 	defer context.AfterFunc(ctx, c.wire.Close)()
 	bounded, cancel := context.WithTimeout(ctx, c.node.silence)
@@ -123,10 +124,11 @@ func (c *conn) exchange(ctx context.Context, cmds rueidis.Commands) []rueidis.Re
 	return c.wire.DoMulti(bounded, cmds...)
 }
 
-// failed tells an error reply to what was asked from a failure of the connection, and a silence from other failures. Where the caller's
-// own time was over, or the run was interrupted, nothing follows for the node.
+// failed turns an error into a refusal where the node answered with an error reply, and otherwise into a failure of
+// the connection, or of a node that kept silent. Where the caller's own time was over, or the run was interrupted,
+// the error says nothing about the node.
 func (n *node) failed(ctx context.Context, what string, err error) error {
-	if endpoint.Code(err) != "" { // it answers, and refuses
+	if endpoint.Code(err) != "" { // the node answers, and refuses
 		return replyError(what, err)
 	}
 	if ctx.Err() != nil {
@@ -159,14 +161,14 @@ func command(b rueidis.Builder, args ...string) rueidis.Completed {
 	return b.Arbitrary(args...).Build()
 }
 
-// refusal is an error reply to a command; it is never data.
+// refusal is an error reply to a command, as opposed to data.
 type refusal struct {
 	command string
 	code    string // first word: NOPERM, MOVED, WRONGTYPE ...
 	err     error
 }
 
-// Error leaves out the arguments that a server repeats of a command that it does not know: they differ from key to key.
+// Error leaves out the arguments that a server repeats when it does not know a command: they differ from key to key.
 func (r *refusal) Error() string {
 	text, _, _ := strings.Cut(r.err.Error(), ", with args beginning with")
 	return r.command + " was answered by: " + text
@@ -183,8 +185,8 @@ func replyError(command string, err error) error {
 	return err
 }
 
-// forbidden says that a server does not let this user call a command, whatever the key: it has another name there, or none, or the
-// user may not use it.
+// forbidden says that a server refuses this user a command whatever the key is: the command was renamed or disabled
+// there, or the user may not call it.
 func forbidden(err error) bool {
 	var r *refusal
 	if !errors.As(err, &r) {
@@ -194,13 +196,13 @@ func forbidden(err error) bool {
 	switch r.code {
 	case "NOPERM":
 		return !strings.Contains(text, "keys")
-	case "ERR": // the reply to a command that is not known has no code of its own
+	case "ERR": // the reply to an unknown command has no code of its own
 		return strings.Contains(text, "unknown command") || strings.Contains(text, "unknown subcommand")
 	}
 	return false
 }
 
-// connError is a failure of the connection rather than a reply.
+// connError is a failure of the connection rather than an error reply.
 type connError struct{ err error }
 
 func (e *connError) Error() string { return e.err.Error() }
@@ -209,13 +211,14 @@ func (e *connError) Unwrap() error { return e.err }
 // errChanged says that a key changed its type or vanished between two commands of one read.
 var errChanged = errors.New("the key changed while it was read")
 
-// downError is the last of a node's failures, when its patience was used up.
+// downError is the last failure of a node whose patience was used up.
 type downError struct{ err error }
 
 func (e *downError) Error() string { return e.err.Error() }
 func (e *downError) Unwrap() error { return e.err }
 
-// lasting says that reading again cannot help: the server refuses the command as such, or did not answer for too long.
+// lasting says that reading again cannot help: the server refuses the command as such, or has not answered for too
+// long.
 func lasting(err error) bool {
 	if down := (*downError)(nil); errors.As(err, &down) {
 		return true
@@ -234,7 +237,8 @@ func lasting(err error) bool {
 	return true
 }
 
-// passing says that the whole node may answer in a moment; a redirection concerns single keys only.
+// passing says that the whole node may answer in a moment. A redirection is not of this kind, because it concerns
+// single keys only.
 func passing(err error) bool {
 	var r *refusal
 	if errors.As(err, &r) {
@@ -244,9 +248,9 @@ func passing(err error) bool {
 	return errors.As(err, &broken)
 }
 
-// retry calls try until it succeeds, gives an error that a retry cannot help, or the node's patience is used up.
-// A node that has kept silent for too long is not waited for a second time, and one that failed for so long gets one attempt a call
-// from then on, so that its many keys do not each wait.
+// retry calls try until it succeeds, returns an error that a retry cannot help, or the node's patience is used up. A
+// node that was once silent for too long is not waited for again, and one whose patience was used up gets a single
+// attempt per call from then on, so that its many keys do not each wait.
 func (n *node) retry(ctx context.Context, patience time.Duration, try func() error) error {
 	deadline := time.Now().Add(n.breaker.allowance(patience))
 	for wait := 50 * time.Millisecond; ; wait = min(2*wait, 2*time.Second) {
@@ -271,7 +275,7 @@ func (n *node) retry(ctx context.Context, patience time.Duration, try func() err
 	}
 }
 
-// answers asks a node that was down whether it is there again.
+// answers returns nil if a node that was down can be connected to again.
 func (n *node) answers(ctx context.Context) error {
 	const soon = 2 * time.Second
 	ctx, cancel := context.WithTimeout(ctx, soon)

@@ -9,13 +9,13 @@ import (
 	"surecut/internal/endpoint"
 )
 
-// onlyOne says whether the databases that were asked for are the one that every cluster has. Asking a cluster for it selects nothing.
-// Since Valkey 9 a cluster may have further ones, which are a selection.
+// onlyOne says whether the databases that were asked for are just the one that every cluster has, so that naming it
+// selects nothing. Since Valkey 9 a cluster may have more databases, and then naming some is a selection.
 func onlyOne(d *endpoint.Deployment, dbs []int) bool {
 	return d.Kind() == endpoint.Cluster && len(dbs) == 1 && dbs[0] == 0
 }
 
-// inUse notes the databases of a node that hold keys.
+// inUse notes which databases of a node hold keys.
 func (s *side) inUse(dbs map[int]endpoint.Database) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -24,7 +24,7 @@ func (s *side) inUse(dbs map[int]endpoint.Database) {
 	}
 }
 
-// passOver notes the databases of a node that hold keys and are not compared.
+// passOver notes which databases of a node hold keys but are not compared.
 func (s *side) passOver(dbs map[int]endpoint.Database) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -35,7 +35,8 @@ func (s *side) passOver(dbs map[int]endpoint.Database) {
 	}
 }
 
-// inFile notes, while a file is read, which databases hold keys; seen is what this reading has noted.
+// inFile notes, while a file is read, that a database holds keys. The map seen holds the databases that this reading
+// has noted already.
 func (s *side) inFile(db int, seen map[int]bool) {
 	if seen[db] {
 		return
@@ -45,7 +46,7 @@ func (s *side) inFile(db int, seen map[int]bool) {
 	s.passOver(map[int]endpoint.Database{db: {}})
 }
 
-// holding says in words which databases hold keys, on either side.
+// holding says in words which databases hold keys on either side.
 func (v *verification) holding() string {
 	source, target := v.source.holds(), v.target.holds()
 	switch {
@@ -74,7 +75,7 @@ func numbers[V any](dbs map[int]V) string {
 	return strings.Join(words, ", ")
 }
 
-// notLookedAt names the databases that hold keys and were not asked for.
+// notLookedAt names the databases that hold keys but were not asked for.
 func (s *side) notLookedAt() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()

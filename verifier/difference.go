@@ -10,13 +10,15 @@ import (
 	"surecut/internal/keyspace"
 )
 
-// values are one key's value as each side holds it, of one type. within says which expiries of fields are the same.
+// values are one key's values on both sides, which have the same type. The function within says whether two expiries
+// of fields are the same.
 type values struct {
 	Source, Target *keyspace.Value
 	within         func(source, target int64) bool
 }
 
-// difference is where two values differ: the first place, what each side holds there, and how many places there are.
+// difference says where two values differ: the first place, what each side holds there, and how many places there
+// are.
 type difference struct {
 	Reason         string
 	Source, Target string // the piece, shortened and escaped; "" where the side has none
@@ -24,9 +26,10 @@ type difference struct {
 	counts         []occurrence
 }
 
-// occurrence is how often two values differ in one way: "551 entries on the source only", and at which place for the last time.
+// occurrence counts how often two values differ in one way, such as "551 entries on the source only", and names the
+// last place.
 type occurrence struct {
-	noun string // of several
+	noun string // of several parts, such as "entries"
 	way  string
 	n    int
 	last string
@@ -43,14 +46,14 @@ func (c *occurrence) String() string {
 	return fmt.Sprintf("1 %s %s (%s)", one, c.way, c.last)
 }
 
-// Ways in which a part of two values differs.
+// These are the ways in which a part of two values differs.
 const (
 	sourceOnly = "on the source only"
 	targetOnly = "on the target only"
 	other      = "differing"
 )
 
-// part takes in that one of many parts differs, which is named by label.
+// part notes that one of many parts differs. The label names this part.
 func (d *difference) part(noun, way, label, reason, source, target string) {
 	d.at(reason, source, target)
 	i := slices.IndexFunc(d.counts, func(c occurrence) bool { return c.noun == noun && c.way == way })
@@ -69,7 +72,7 @@ func (d *difference) at(reason, source, target string) {
 	}
 }
 
-// text returns the reason; "" where nothing differs.
+// text returns the reason, with the number of places where there are several. It returns "" where nothing differs.
 func (d *difference) text() string {
 	if d.places <= 1 {
 		return d.Reason
@@ -94,7 +97,7 @@ const (
 	onSource = "is on the target only"
 )
 
-// compareValues finds where two values of one type differ. The expiries of the keys are not looked at.
+// compareValues finds where two values of one type differ. It ignores the expiries of the keys.
 func compareValues(v values) difference {
 	var d difference
 	switch v.Source.Type {
@@ -124,7 +127,7 @@ func (d *difference) strings(source, target []byte) {
 	d.of(int64(len(source)))
 }
 
-// bytes compares pieces of two strings that begin at the same place, as far as both go.
+// bytes compares pieces of two strings that begin at the same place, up to the end of the shorter one.
 func (d *difference) bytes(source, target []byte, from int64) {
 	for i := range min(len(source), len(target)) {
 		if source[i] == target[i] {
@@ -141,7 +144,7 @@ func (d *difference) bytes(source, target []byte, from int64) {
 	}
 }
 
-// ends takes in that one string ends before the other.
+// ends notes that one string ends before the other.
 func (d *difference) ends(source, target int64, at, other string) {
 	short := "target"
 	n := target
@@ -158,7 +161,7 @@ func (d *difference) ends(source, target int64, at, other string) {
 	d.at(fmt.Sprintf("the %s ends at byte %d of %d: %d bytes are missing there%s", short, n, whole, whole-n, same), at, other)
 }
 
-// of completes the name of the first byte that differs by how many there are.
+// of adds to the reason, which names the first byte that differs, how many bytes the string has.
 func (d *difference) of(length int64) {
 	if len(d.counts) > 0 { // bytes are the only part of strings that is counted
 		d.Reason += fmt.Sprintf(" of %d differs", length)
@@ -183,7 +186,7 @@ func (d *difference) lists(source, target [][]byte) {
 	d.stretch(before, len(source), len(target), after, piece(source), piece(target))
 }
 
-// stretch tells of two lists that are the same up to a place, and again behind another one.
+// stretch describes two lists that are the same before one stretch of elements, and again behind it.
 func (d *difference) stretch(before, source, target, after int, piece, other string) {
 	inSource := source - before - after
 	inTarget := target - before - after
@@ -201,7 +204,7 @@ func (d *difference) stretch(before, source, target, after int, piece, other str
 	}
 }
 
-// more tells how far a stretch of elements goes on.
+// more says in words how far a stretch of elements goes on.
 func more(n, first int) string {
 	if n == 1 {
 		return "; all others are the same"
@@ -272,7 +275,7 @@ func (d *difference) hashes(v values) {
 	}
 }
 
-// vectors compares vector sets, the only values of a module whose elements are known.
+// vectors compares vector sets, the only module values whose elements are known.
 func (d *difference) vectors(source, target []keyspace.VectorElement) {
 	elements := map[string]keyspace.VectorElement{}
 	for _, e := range target {
@@ -320,7 +323,7 @@ func (d *difference) streams(v values) {
 	}
 }
 
-// entries walks both sides in the order of IDs.
+// entries walks the entries of both sides in the order of their IDs.
 func (d *difference) entries(source, target []keyspace.Entry) {
 	for len(source) > 0 || len(target) > 0 {
 		switch {
@@ -339,7 +342,7 @@ func (d *difference) entries(source, target []keyspace.Entry) {
 	}
 }
 
-// groups looks at consumers by their pending entries alone, as the fingerprint does.
+// groups compares consumers by their pending entries alone, as the fingerprint does.
 func (d *difference) groups(source, target keyspace.Group) {
 	in := "group " + short(source.Name) + ": "
 	if source.LastID != target.LastID {
@@ -383,10 +386,10 @@ func fieldsText(fields [][]byte) string {
 	return short(bytes.Join(fields, []byte(" ")))
 }
 
-// pieceBytes is how much of a differing piece a report shows.
+// pieceBytes is how many bytes of a differing piece a report shows.
 const pieceBytes = 48
 
-// short escapes hostile bytes and cuts off what is too long.
+// short escapes unprintable bytes and cuts off what is too long.
 func short(p []byte) string {
 	if len(p) > pieceBytes {
 		return keyspace.Printable(string(p[:pieceBytes])) + "…"
@@ -394,7 +397,7 @@ func short(p []byte) string {
 	return keyspace.Printable(string(p))
 }
 
-// excerpt shows the bytes around a place.
+// excerpt returns the bytes around a place, shortened and escaped.
 func excerpt(p []byte, at int) string {
 	from := max(0, at-8)
 	if from == 0 {

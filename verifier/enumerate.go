@@ -18,8 +18,8 @@ const (
 	batchBytes = 256 << 10 // of names
 )
 
-// enumerate scans every node of the side and puts a record per key into the spill. What a node refuses or fails to give is
-// a shortfall of the side, not an error: the run goes on and ends unchecked.
+// enumerate scans every node of the side and puts a record per key into the spill. Where a node refuses a command or
+// fails, the side notes a shortfall instead of returning an error: the run goes on and ends unchecked.
 func (s *side) enumerate(ctx context.Context, to *spill) error {
 	if s.isFile() {
 		return s.enumerateFiles(ctx, to)
@@ -76,7 +76,8 @@ func (s *side) enumerateNode(ctx context.Context, n *node, to *spill) error {
 	}
 	s.inUse(after)
 	if was, is := before["run_id"], infoAfter["run_id"]; was != is && s.dep.Spec().Proxy == "" {
-		// What SCAN has come to is known to the process alone, and changes since its start explain nothing of before.
+		// Only the process itself knows how far its SCAN has come, and what it counted since its start explains nothing from
+		// before.
 		s.fellShort("%s %s was restarted, or replaced by another server, while its keys were listed; verify again", s.name, n.addr())
 	}
 	allowance := changes(before, infoAfter)
@@ -86,15 +87,16 @@ func (s *side) enumerateNode(ctx context.Context, n *node, to *spill) error {
 	return nil
 }
 
-// scanTally counts what the scan of one database gave. Duplicates count: that SCAN gives a key twice cannot be told here.
+// scanTally counts the keys that the scan of one database returned. A key that SCAN returned twice counts twice,
+// because duplicates cannot be told here.
 type scanTally struct {
 	scanned  atomic.Int64
-	expiring atomic.Int64 // read with an expiry
+	expiring atomic.Int64 // keys that were read with an expiry
 }
 
-// weigh compares a scan with DBSIZE. Fewer keys than that are explained by keys that expired, were evicted or
-// were written meanwhile, and on a replica, or a primary whose writes are paused, by keys that have expired and that it still holds but
-// does not list.
+// weigh compares the number of scanned keys with DBSIZE. A lower number is explained by keys that expired, were
+// evicted or were written meanwhile. On a replica, or on a primary whose writes are paused, it is also explained by
+// keys that have expired: the server still holds them but does not list them.
 func (s *side) weigh(n *node, db int, before, after endpoint.Database, t *scanTally, allowance int64) {
 	missing := min(before.Keys, after.Keys) - t.scanned.Load() - allowance
 	if n.facts.Role == "slave" || s.name == endpoint.Source && s.opts.SourcePaused {
@@ -109,7 +111,7 @@ func (s *side) weigh(n *node, db int, before, after endpoint.Database, t *scanTa
 	}
 }
 
-// changes bounds how many keys may have come or gone between two INFOs.
+// changes bounds how many keys may have come or gone between two replies of INFO.
 func changes(before, after map[string]string) int64 {
 	delta := func(field string) int64 {
 		from, err1 := strconv.ParseInt(before[field], 10, 64)
@@ -117,12 +119,13 @@ func changes(before, after map[string]string) int64 {
 		switch {
 		case err1 != nil || err2 != nil:
 			return 0
-		case to < from: // a save has begun the count anew
+		case to < from: // a save has reset the counter
 			return to
 		}
 		return to - from
 	}
-	// Every change is at least 16 bytes of the replication stream, which counts on when a save resets the other number.
+	// Every change takes at least 16 bytes of the replication stream, whose offset counts on when a save resets the other
+	// counter.
 	written := max(delta("rdb_changes_since_last_save"), delta("master_repl_offset")/16)
 	return written + delta("expired_keys") + delta("evicted_keys")
 }
@@ -149,7 +152,7 @@ func (s *side) enumerateDB(ctx context.Context, n *node, db int, t *scanTally, t
 	return g.Wait()
 }
 
-// scan lists the keys of one database in batches.
+// scan lists the keys of one database and sends them in batches.
 func (s *side) scan(ctx context.Context, n *node, db int, t *scanTally, batches chan<- []string, to *spill) error {
 	c := s.borrow(n, db)
 	defer s.giveBack(c)
@@ -210,7 +213,7 @@ func (s *side) scan(ctx context.Context, n *node, db int, t *scanTally, batches 
 	return nil
 }
 
-// record reads a batch and puts its records into the spill. A key that could not be read is one that is present and unread.
+// record reads a batch and puts its records into the spill. A key that could not be read gets a record that says so.
 func (s *side) record(ctx context.Context, r *reader, names []string, t *scanTally, to *spill) error {
 	out := make([]reading, len(names))
 	if err := r.read(ctx, names, out, 0); err != nil {
@@ -223,7 +226,7 @@ func (s *side) record(ctx context.Context, r *reader, names []string, t *scanTal
 	}
 	for i, name := range names {
 		if !out[i].present() && out[i].Err == nil {
-			continue // it expired, or was deleted since
+			continue // it expired or was deleted after SCAN returned it
 		}
 		id, _ := s.compared(r.db, name)
 		rec := record{keyID: id}

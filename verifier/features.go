@@ -6,12 +6,12 @@ import (
 	"github.com/redis/rueidis"
 )
 
-// fieldCommands are commands of servers on which the fields of a hash can expire. A server that knows one of them has fields that
-// expire, even where the command by which the expiries are read has another name or none.
+// fieldCommands are commands that only servers have whose hash fields can expire. A server that knows one of them may
+// hold expiring fields, even where the command that reads the expiries is renamed or disabled.
 var fieldCommands = []string{"HPEXPIRETIME", "HPTTL", "HPEXPIREAT", "HPEXPIRE", "HEXPIREAT", "HEXPIRE", "HEXPIRETIME", "HTTL", "HPERSIST"}
 
-// learn finds out what a node can do, as far as its version tells it. Whether a command may be called shows when it is called: one
-// that is refused is not taken for one that the server does not have.
+// learn finds out what a node can do as far as its version tells. Only calling a command shows whether the user may
+// call it, so a refused command does not count as one that the server lacks.
 func (n *node) learn(ctx context.Context, client rueidis.Client) {
 	number, flavor := n.facts.Number, n.facts.Flavor
 	n.flight = newFlight()
@@ -22,14 +22,14 @@ func (n *node) learn(ctx context.Context, client rueidis.Client) {
 	if n.fieldTTLs {
 		return
 	}
-	// A fork may have them at any version number. Where COMMAND INFO is refused, the version alone decides.
+	// A fork may have these commands at any version number. Where COMMAND INFO is refused, the version alone decides.
 	info, _ := client.Do(ctx, client.B().Arbitrary("COMMAND", "INFO").Args(fieldCommands...).Build()).ToArray()
 	for i := range info {
 		n.fieldTTLs = n.fieldTTLs || info[i].IsArray()
 	}
 }
 
-// forbids says whether a reply shows that this reader's user may not call a command at all.
+// forbids says whether a reply shows that this reader's user may not call the command at all.
 func forbids(command string, reply error) bool {
 	return reply != nil && forbidden(replyError(command, reply))
 }

@@ -12,20 +12,21 @@ import (
 	"surecut/internal/reply"
 )
 
-// fieldTimeCommands are the ways to read when the fields of a hash expire, the best one first: as times, or as what is left.
+// fieldTimeCommands are the commands that read when the fields of a hash expire, the best one first: one returns
+// times, the other the time that is left.
 var fieldTimeCommands = []string{"HPEXPIRETIME", "HPTTL"}
 
-// fieldGone stands for a field that has gone since its hash was read, in place of the time at which it expires.
+// fieldGone stands in place of an expiry for a field that was removed since its hash was read.
 const fieldGone = -2
 
-// heldHash is a hash whose fields have been read and their expiries not yet.
+// heldHash is a hash whose fields have been read but not yet their expiries.
 type heldHash struct {
 	i    int
 	page []rueidis.RedisMessage
 }
 
-// wholeHash returns the fields of a hash that one reply held, of HGETALL where it was asked for whole or else of HSCAN; nil where it
-// did not.
+// wholeHash returns the fields and values of a hash if one reply held all of them, and nil otherwise. The reply is
+// that of HGETALL where the hash was asked for whole, else that of HSCAN.
 func wholeHash(result rueidis.RedisResult, whole bool) []rueidis.RedisMessage {
 	m, err := result.ToMessage()
 	if err != nil {
@@ -45,7 +46,7 @@ func wholeHash(result rueidis.RedisResult, whole bool) []rueidis.RedisMessage {
 	return page
 }
 
-// namesOf returns the fields of a page of fields and values in turn.
+// namesOf returns the field names of a page that holds fields and values in turn.
 func namesOf(page []rueidis.RedisMessage) ([]string, error) {
 	fields := make([]string, 0, len(page)/2)
 	for i := 0; i+1 < len(page); i += 2 {
@@ -58,7 +59,7 @@ func namesOf(page []rueidis.RedisMessage) ([]string, error) {
 	return fields, nil
 }
 
-// readExpiring asks for the expiries of the fields of many hashes at once.
+// readExpiring asks for the expiries of the fields of many hashes at once, and finishes their readings.
 func (r *reader) readExpiring(ctx context.Context, names []string, out []reading, held []heldHash, keep int64) error {
 	if len(held) == 0 {
 		return nil
@@ -91,7 +92,7 @@ func (r *reader) readExpiring(ctx context.Context, names []string, out []reading
 	return nil
 }
 
-// hashFields are fields of one hash, and what was found out about their expiries.
+// hashFields are fields of one hash and their expiries, once they were asked for.
 type hashFields struct {
 	name   string
 	fields []string
@@ -99,8 +100,9 @@ type hashFields struct {
 	err    error
 }
 
-// readFieldTimes fills in when fields expire. Where the server refuses one command it tries the next; where it refuses them all, the
-// hashes that can hold no expiring field are known by their encoding, and the others carry the refusal.
+// readFieldTimes fills in when fields expire. Where the server refuses one command, it tries the next. Where the
+// server refuses all of them, a hash whose encoding cannot hold expiring fields is known to have none, and the others
+// carry the refusal.
 func (r *reader) readFieldTimes(ctx context.Context, hashes []hashFields) error {
 	results, err := r.do(ctx, func(b rueidis.Builder) rueidis.Commands {
 		cmds := rueidis.Commands{b.Time().Build()}
@@ -140,7 +142,8 @@ func (r *reader) readFieldTimes(ctx context.Context, hashes []hashFields) error 
 	return nil
 }
 
-// takeFieldTimes reads a reply of HPEXPIRETIME, or of HPTTL where now is given: -1 is never, -2 a field that has gone.
+// takeFieldTimes reads a reply of HPEXPIRETIME, or of HPTTL where now is given: -1 means that the field never
+// expires, -2 that it is gone.
 func takeFieldTimes(result rueidis.RedisResult, want int, now int64) ([]int64, error) {
 	list, err := result.ToArray()
 	if endpoint.IsNil(err) || err == nil && len(list) != want {
@@ -164,8 +167,8 @@ func takeFieldTimes(result rueidis.RedisResult, want int, now int64) ([]int64, e
 	return at, nil
 }
 
-// readEncodings clears the refusals of hashes whose encoding has no room for expiries. Servers write a hash in another one as soon as
-// a field of it is to expire.
+// readEncodings clears the refusals of hashes whose encoding has no room for expiries. A server changes the encoding
+// of a hash as soon as one of its fields gets an expiry.
 func (r *reader) readEncodings(ctx context.Context, hashes []hashFields) error {
 	results, err := r.do(ctx, func(b rueidis.Builder) rueidis.Commands {
 		cmds := make(rueidis.Commands, len(hashes))
@@ -185,7 +188,7 @@ func (r *reader) readEncodings(ctx context.Context, hashes []hashFields) error {
 	return nil
 }
 
-// feedExpiring feeds the fields of a hash with the times at which they expire.
+// feedExpiring feeds the fields of a hash with the times at which they expire. It leaves out fields that are gone.
 func feedExpiring(page []rueidis.RedisMessage, at []int64, to keyspace.Visitor) error {
 	for i := range at {
 		if at[i] == fieldGone {
@@ -206,7 +209,7 @@ func feedExpiring(page []rueidis.RedisMessage, at []int64, to keyspace.Visitor) 
 	return nil
 }
 
-// feedHashPage feeds a page of a hash with the expiries of its fields.
+// feedHashPage asks for the expiries of the fields of a page, and feeds the fields with them.
 func (r *reader) feedHashPage(ctx context.Context, name string, page []rueidis.RedisMessage, to keyspace.Visitor) error {
 	fields, err := namesOf(page)
 	if err != nil {

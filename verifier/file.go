@@ -16,16 +16,18 @@ import (
 	"surecut/internal/rdb"
 )
 
-// errModuleInFile is why values of modules in an RDB stay unchecked: their encoding there is not the one of DUMP.
+// errModuleInFile is why module values in an RDB file stay unchecked: their encoding there is not that of DUMP.
 var errModuleInFile = errors.New("values of modules in a file are not compared")
 
-// mostLocated bounds how many findings of a file are looked at for the place where the values differ: the file is read once for all.
+// mostLocated bounds for how many findings of a file the place is looked for where the values differ: the file is
+// read once for all of them.
 const mostLocated = 64
 
-// isFile says that the side is RDB files: they do not change, have no servers, and are read from their beginning.
+// isFile says that the side consists of RDB files: they do not change, have no servers, and are read from their
+// beginning.
 func (s *side) isFile() bool { return s.dep.Kind() == endpoint.RDB }
 
-// checkFile refuses what cannot be compared.
+// checkFile refuses a source that cannot be compared.
 func checkFile(o *Options) error {
 	switch kind := o.Source.Kind(); {
 	case kind == endpoint.AOF:
@@ -36,15 +38,15 @@ func checkFile(o *Options) error {
 	return nil
 }
 
-// fileKey is one key of an RDB, its value read.
+// fileKey is one key of an RDB file with the reading of its value.
 type fileKey struct {
 	name string
 	db   int
 	*reading
 }
 
-// eachKey passes on the keys of the side's files that match the filter and that a server which loads them now would hold. wanted, if
-// not nil, says which of them are read; keep collects whole values up to so many bytes.
+// eachKey passes on the keys of a file that match the filter and that a server which loads the file now would hold.
+// If wanted is not nil, it says which of them are read. Whole values are collected up to keep bytes.
 func (s *side) eachKey(ctx context.Context, path string, keep int64, wanted func(db int, name string) bool, give func(fileKey) error) error {
 	hasher := keyspace.NewHasher()
 	return s.eachEntry(ctx, path, s.opts.BigValue, wanted, func(r *rdb.Reader, e *rdb.Entry, now int64) error {
@@ -60,7 +62,7 @@ func (s *side) eachKey(ctx context.Context, path string, keep int64, wanted func
 	})
 }
 
-// eachEntry passes on the keys as they stand in a file; values over the limit are not held.
+// eachEntry passes on the entries of the keys as they stand in a file. Values over the limit are not held in memory.
 func (s *side) eachEntry(ctx context.Context, path string, limit int64, wanted func(db int, name string) bool, give func(r *rdb.Reader, e *rdb.Entry, now int64) error) error {
 	file, err := files.OpenRDB(path)
 	if err != nil {
@@ -99,11 +101,11 @@ func (s *side) eachEntry(ctx context.Context, path string, limit int64, wanted f
 	}
 }
 
-// readEntry takes the value of an entry into the reading, as deep as is asked for.
+// readEntry reads the value of an entry into the reading, as deep as the options ask for.
 func (s *side) readEntry(r *rdb.Reader, e *rdb.Entry, out *reading, hasher *keyspace.Hasher, keep, now int64) error {
 	if out.Type == keyspace.Module {
 		name, err := rdb.ModuleName(e.Raw)
-		if err != nil { // too large to be held
+		if err != nil { // the value is too large to be held
 			out.Err = fmt.Errorf("%w (%w)", errModuleInFile, err)
 			return nil
 		}
@@ -113,7 +115,7 @@ func (s *side) readEntry(r *rdb.Reader, e *rdb.Entry, out *reading, hasher *keys
 		return nil
 	}
 	if vectors := out.TypeName == rdb.VectorSet && s.opts.Depth == DepthValue; out.Type == keyspace.Module && !vectors {
-		return nil // its payload there is not the one of DUMP
+		return nil // its payload in a file is not that of DUMP
 	}
 	hasher.Reset()
 	to := &sink{Hasher: hasher, room: keep}
@@ -126,7 +128,7 @@ func (s *side) readEntry(r *rdb.Reader, e *rdb.Entry, out *reading, hasher *keys
 	case e.Big:
 		err = r.Walk(alive)
 	case out.Type == keyspace.Module:
-		if err := rdb.WalkVectorSet(e.Raw, to); err != nil { // of an encoding that is not known
+		if err := rdb.WalkVectorSet(e.Raw, to); err != nil { // its encoding is not known
 			out.TypeName, out.Err = out.Type.String(), fmt.Errorf("%w (%w)", errModuleInFile, err)
 			return nil
 		}
@@ -139,21 +141,21 @@ func (s *side) readEntry(r *rdb.Reader, e *rdb.Entry, out *reading, hasher *keys
 	to.finish(out)
 	switch {
 	case alive.gone > 0 && out.FP.Length == 0:
-		*out = reading{} // with its last field
+		*out = reading{} // a hash goes with its last field
 	case s.opts.Depth == DepthLength:
 		out.FP = keyspace.Fingerprint{Length: out.FP.Length}
 	}
 	return nil
 }
 
-// aliveFields leaves out fields of a hash that have expired.
+// aliveFields leaves out the fields of a hash that have expired.
 type aliveFields struct {
 	*sink
 	now  int64
 	gone int
 }
 
-// HashField takes in a field that has not expired.
+// HashField passes on a field that has not expired, and counts the others.
 func (a *aliveFields) HashField(name, value []byte, expireAt int64) error {
 	if expireAt > 0 && expireAt <= a.now {
 		a.gone++
@@ -183,7 +185,7 @@ func (s *side) enumerateFiles(ctx context.Context, to *spill) error {
 	return g.Wait()
 }
 
-// suspectOfFile is a suspect that carries what the file says: it is not read again.
+// suspectOfFile returns a suspect that carries what the file says of the key: the file is not read again.
 func (e *entry) suspectOfFile(id keyID) *record {
 	r := record{keyID: id, flags: e.source.flags&clash | seen}
 	if e.hasSource {
@@ -192,12 +194,12 @@ func (e *entry) suspectOfFile(id keyID) *record {
 	return &r
 }
 
-// ofFile returns what the file says of a suspect at this moment.
+// ofFile returns what a server that loads the file now would hold of a suspect.
 func (r *record) ofFile(now time.Time) reading {
 	switch {
 	case r.t == keyspace.None, r.expireAt > 0 && r.expireAt <= now.UnixMilli():
 		return reading{}
-	case r.module == keyspace.Module.String(): // it could not be looked into
+	case r.module == keyspace.Module.String(): // the value could not be decoded
 		return reading{Err: errModuleInFile}
 	}
 	return r.reading()

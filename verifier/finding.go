@@ -2,12 +2,12 @@ package verifier
 
 import "surecut/internal/keyspace"
 
-// Finding is one key that is not the same. Key is printable (escaped as Go's %q does without
-// the quotes); KeyBase64 is exact. Both are as the source names the key. Source and Target describe each side in a few words; they are nil where the key
-// is absent.
+// Finding is one key that is not the same. Key is printable (escaped as Go's %q does, without the quotes); KeyBase64 is exact. Both
+// are the key's name on the source. Source and Target describe the key on each side in a few words; each is nil where that side
+// does not have the key or could not be read.
 //
-// Of a name of more than 200 bytes, Key is the beginning. Of one of more than 1 KiB, KeyBase64 is empty, and KeyLength and KeyDigest
-// (xxhash64, 16 hexadecimal digits) tell which it is.
+// A name of more than 200 bytes is cut off in Key. For a name of more than 1 KiB, KeyBase64 is empty, and KeyLength and KeyDigest
+// (xxhash64, 16 hexadecimal digits) identify the key.
 type Finding struct {
 	DB        int    `json:"db"`
 	TargetDB  int    `json:"target_db"`
@@ -16,22 +16,22 @@ type Finding struct {
 	KeyLength int64  `json:"key_length,omitempty"`
 	KeyDigest string `json:"key_digest,omitempty"`
 
-	TargetKey       string `json:"target_key,omitempty"` // where the target names it otherwise
+	TargetKey       string `json:"target_key,omitempty"` // where the name on the target differs
 	TargetKeyBase64 string `json:"target_key_base64,omitempty"`
-	Unmapped        bool   `json:"unmapped,omitempty"` // no database of the source is mapped to that of the target; DB is then TargetDB
+	Unmapped        bool   `json:"unmapped,omitempty"` // no database of the source is mapped to the target's database; DB is then TargetDB
 
 	Slot    uint16  `json:"slot"`
 	Type    string  `json:"type"`
 	Verdict Verdict `json:"verdict"`
 	Code    Reason  `json:"code,omitempty"` // empty in reports of older versions
-	Reason  string  `json:"reason"`         // the same in words, with what differs and where: "element 41 of 100 differs"
+	Reason  string  `json:"reason"`         // the code in words, with what differs and where: "element 41 of 100 differs"
 	Source  *Side   `json:"source"`
 	Target  *Side   `json:"target"`
 
-	long *longNames // of a long name, while it is known
+	long *longNames // the names of a key whose name is long, while they are in memory
 }
 
-// Side is a finding's key on one side.
+// Side describes the key of a finding on one side.
 type Side struct {
 	Type     string `json:"type"`
 	Length   int64  `json:"length"` // bytes of a string, else elements
@@ -40,7 +40,7 @@ type Side struct {
 	Detail   string `json:"detail,omitempty"` // the differing piece, shortened and escaped
 }
 
-// newFinding describes a key that is not the same. The names of its key are those on either side.
+// newFinding describes a key that is not the same. It takes the key's name on the source; the target's name is in the ID.
 func newFinding(id keyID, sourceName string, d *decision) Finding {
 	f := Finding{DB: id.db, TargetDB: id.pairDB, Slot: keyspace.Slot(id.name), Verdict: d.Verdict, Code: d.Why.Reason, Reason: d.Why.String(),
 		Source: sideOf(&d.Pair.Source), Target: sideOf(&d.Pair.Target)}
@@ -60,7 +60,7 @@ func newFinding(id keyID, sourceName string, d *decision) Finding {
 	return f
 }
 
-// sideOf returns nil where the key is absent, or could not be read.
+// sideOf describes a reading. It returns nil where the key is absent or could not be read.
 func sideOf(r *reading) *Side {
 	if !r.known() {
 		return nil
@@ -68,7 +68,7 @@ func sideOf(r *reading) *Side {
 	return &Side{Type: r.TypeName, Length: r.FP.Length, Digest: hex16(r.FP.Value), ExpireAt: r.ExpireAt}
 }
 
-// locate says where the values differ, if that was found.
+// locate adds where the values differ, if a place was found.
 func (f *Finding) locate(d *difference) {
 	if d.places == 0 {
 		return
@@ -81,7 +81,7 @@ func (f *Finding) locate(d *difference) {
 	}
 }
 
-// ListAtMost takes the findings beyond the first n out of the report's list, and says so.
+// ListAtMost removes all findings but the first n from the report's list, and counts the removed ones as omitted.
 func (r *Report) ListAtMost(n int) {
 	if beyond := len(r.Findings) - n; beyond > 0 {
 		r.Findings = r.Findings[:n]

@@ -14,21 +14,21 @@ import (
 )
 
 const (
-	nodeBytes   = 4 << 20  // replies that one node is asked for at a time, over all connections
-	askBytes    = 1 << 20  // replies that one pipeline asks for
-	leastBytes  = 64 << 10 // what askBytes may shrink to
-	windowShare = 2        // a window of one value takes this part of what a pipeline may
+	nodeBytes   = 4 << 20  // bytes of replies that one node is asked for at a time, over all connections
+	askBytes    = 1 << 20  // bytes of replies that one pipeline asks for
+	leastBytes  = 64 << 10 // what the bytes of a pipeline may shrink to
+	windowShare = 2        // a window of one value takes the bytes of a pipeline divided by this
 )
 
-// flight bounds the bytes that a node is asked for at one time. A server builds its replies in its own memory, in which its data lie
-// as well: what is asked for without measure makes it evict keys, or refuse its clients.
+// flight bounds the bytes that a node is asked for at one time. A server builds its replies in the memory that also holds its data:
+// requests without a bound would make it evict keys or refuse its clients.
 type flight struct {
 	room *semaphore.Weighted
-	most atomic.Int64 // of nodeBytes, what the node may be asked for at a time: less where little is left up to its maxmemory
+	most atomic.Int64 // bytes that the node may be asked for at a time: nodeBytes, or less where it is close to its maxmemory
 	ask  atomic.Int64 // bytes of one pipeline: less where the server closes connections that have more to send
 
-	small [keyspace.Module + 1]atomic.Int64 // by type: keys in a row that took little
-	tight atomic.Bool                       // little is left up to the node's maxmemory, or that is not known
+	small [keyspace.Module + 1]atomic.Int64 // by type: how many keys in a row had small values
+	tight atomic.Bool                       // the node is close to its maxmemory, or does not tell whether it is
 	looks atomic.Int64
 
 	first  sync.Mutex  // held while the node is looked at for the first time
@@ -43,30 +43,30 @@ func newFlight() *flight {
 	return f
 }
 
-// window is how many bytes of one value are read at a time.
+// window returns how many bytes of one value are read at a time.
 func (f *flight) window() int64 { return f.ask.Load() / windowShare }
 
-// shrink halves what is asked for at a time, and says whether it could.
+// shrink halves the bytes that a pipeline asks for, and says whether it could.
 func (f *flight) shrink() bool {
 	ask := f.ask.Load()
 	return ask > leastBytes && f.ask.CompareAndSwap(ask, ask/2)
 }
 
 const (
-	littleBytes = 4 << 10   // of a key that takes little
-	calmKeys    = 4096      // keys in a row that take little, after which a type is taken to have no others
-	spareMemory = 256 << 20 // up to maxmemory
-	lookEvery   = 64        // pipelines
-	lookOften   = 8         // pipelines, where little is left up to maxmemory
+	littleBytes = 4 << 10   // a value of no more bytes is small
+	calmKeys    = 4096      // after so many small values in a row, a type is assumed to have no others
+	spareMemory = 256 << 20 // a node with less room than this up to its maxmemory is close to it
+	lookEvery   = 64        // how many pipelines pass between two looks at the memory
+	lookOften   = 8         // the same where the node is close to its maxmemory
 )
 
-// isCalm says that keys of a type are read without asking before what they take. So many of them took little that a large one is rare
-// (SCAN gives keys in no order of their sizes), and the server has room for the first elements of one.
+// isCalm says that keys of a type are read without asking first how large they are. So many of its values in a row were small that
+// a large one is rare (SCAN does not order keys by size), and the server has room for the first elements of one.
 func (f *flight) isCalm(t keyspace.Type) bool {
 	return !f.tight.Load() && f.small[t].Load() >= calmKeys
 }
 
-// saw takes in what the value of one key took.
+// saw takes in how many bytes the value of one key took.
 func (f *flight) saw(t keyspace.Type, bytes int64) {
 	if bytes > littleBytes {
 		f.small[t].Store(0)
@@ -75,7 +75,7 @@ func (f *flight) saw(t keyspace.Type, bytes int64) {
 	f.small[t].Add(1)
 }
 
-// look asks the node now and then how far it is from its maxmemory. Nobody passes before it has answered for the first time.
+// look asks the node now and then how close it is to its maxmemory. Nobody passes before it has answered for the first time.
 func (c *conn) look(ctx context.Context) error {
 	f := c.node.flight
 	if !f.looked.Load() {
@@ -113,11 +113,12 @@ func (c *conn) measureRoom(ctx context.Context) error {
 	return nil
 }
 
-// shareOfSpare is the part of what is left up to a node's maxmemory that replies may take: their buffers take more than the replies,
-// and so do connections.
+// shareOfSpare divides the room that is left up to a node's maxmemory; replies may take one such part. Their buffers take more
+// memory than the replies themselves, and so do connections.
 const shareOfSpare = 8
 
-// fit asks a node for less at a time where little is left up to its maxmemory, and never for more again within one pipeline.
+// fit lowers the bytes that a node is asked for at a time where it is close to its maxmemory. The limit of one pipeline is only
+// ever lowered.
 func (f *flight) fit(used, most string) {
 	u, err1 := strconv.ParseInt(used, 10, 64)
 	m, err2 := strconv.ParseInt(most, 10, 64)
@@ -131,20 +132,21 @@ func (f *flight) fit(used, most string) {
 	}
 }
 
-// weight is how much of the room a reply takes: all of it where it is larger than what the node may be asked for.
+// weight returns how much of the semaphore's room a reply takes: all of it where the reply is larger than what the node may be
+// asked for.
 func (f *flight) weight(bytes int64) int64 {
 	return min(max(bytes, 1)*nodeBytes/f.most.Load(), nodeBytes)
 }
 
-// isTight says that a server may be close to its maxmemory: little is left up to it, or the server does not tell.
+// isTight says that a server is close to its maxmemory, or does not tell whether it is.
 func isTight(used, most string) bool {
 	u, err1 := strconv.ParseInt(used, 10, 64)
 	m, err2 := strconv.ParseInt(most, 10, 64)
 	return err1 != nil || err2 != nil || m > 0 && m-u < spareMemory
 }
 
-// ask sends commands as one pipeline whose replies are expected to have so many bytes. It waits while the node has more to answer
-// than it should; what is larger than all that it may be asked for goes alone.
+// ask sends commands as one pipeline whose replies are expected to have the given number of bytes. It waits until the node's other
+// replies leave room for them. A pipeline that is larger than all of the room goes alone.
 func (c *conn) ask(ctx context.Context, bytes int64, build func(b rueidis.Builder) rueidis.Commands) ([]rueidis.RedisResult, error) {
 	bytes = c.node.flight.weight(bytes)
 	if err := c.node.flight.room.Acquire(ctx, bytes); err != nil {
@@ -154,7 +156,7 @@ func (c *conn) ask(ctx context.Context, bytes int64, build func(b rueidis.Builde
 	return c.do(ctx, build)
 }
 
-// askOne sends a single command whose reply is expected to have so many bytes.
+// askOne sends a single command whose reply is expected to have the given number of bytes.
 func (c *conn) askOne(ctx context.Context, bytes int64, args ...string) (rueidis.RedisMessage, error) {
 	bytes = c.node.flight.weight(bytes)
 	if err := c.node.flight.room.Acquire(ctx, bytes); err != nil {

@@ -9,11 +9,11 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// spills are the records of both sides.
+// spills hold the records of both sides.
 type spills struct{ Source, Target *spill }
 
-// join pairs the records of both sides, part by part. What agrees, and was not written since the window began, is counted as the same;
-// the rest goes to the suspects.
+// join pairs the records of both sides, part by part. Keys whose records agree and that were not written since the window began
+// count as the same; all others become suspects.
 func (v *verification) join(ctx context.Context, s spills, seen sighting, suspects *spill) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(2)
@@ -58,10 +58,11 @@ func (v *verification) joinPart(s spills, i int, seen sighting, suspects *spill)
 	})
 }
 
-// clears says whether an equality that the scan has found stands: what was written meanwhile was not read at one point.
+// clears says whether a key whose records agree may count as the same. If it was written meanwhile, the two sides were not read at
+// one point.
 func clears(w writing) bool { return w == unwritten }
 
-// suspect makes a suspect of what the join could not clear, with what the scan has read on the source.
+// suspect makes a suspect of a key that the join could not clear. It carries what the scan has read on the source.
 func (v *verification) suspect(e *entry) *record {
 	id, several := v.locateSource(e.id(), e.hasSource)
 	if v.fixed {
@@ -78,7 +79,8 @@ func (v *verification) suspect(e *entry) *record {
 	return r
 }
 
-// locateSource names the database of the source that a key which only the target has would be in, the lowest where several may hold it.
+// locateSource sets the database of the source in which a key would be that only the target has: the lowest where several may hold
+// it, and -1 where none may.
 func (v *verification) locateSource(id keyID, onSource bool) (at keyID, several bool) {
 	if onSource {
 		return id, false
@@ -120,8 +122,8 @@ func (v *verification) origins(id keyID) []int {
 	return slices.Sorted(maps.Keys(dbs))
 }
 
-// place finds which database of the source holds those of a batch that several may hold: a key that was made behind the scan of the
-// source is listed by the target alone. One that none holds stays as it is.
+// place finds the database of the source for those suspects of a batch that several databases may hold: a key that was created
+// after the scan of the source had passed its place is listed by the target alone. A suspect that no database holds stays as it is.
 func (v *verification) place(ctx context.Context, batch []record) error {
 	var keys []keyID
 	var of []int
@@ -167,7 +169,7 @@ type entry struct {
 type partJoin struct {
 	index   map[pairKey]int32
 	entries []entry
-	twice   [2]int64 // keys that were given twice, by source and target
+	twice   [2]int64 // keys that SCAN returned twice, by source and target
 }
 
 func (j *partJoin) at(r *record) *entry {
@@ -181,7 +183,8 @@ func (j *partJoin) at(r *record) *entry {
 	return &j.entries[i]
 }
 
-// takeSource takes the later record of a key that was given twice: it may have been written in between.
+// takeSource takes the records of the source. Of a key that SCAN returned twice, the later record counts: the key may have been
+// written in between.
 func (j *partJoin) takeSource(records []record) error {
 	for _, r := range records {
 		e := j.at(&r)
@@ -231,7 +234,7 @@ func (e *entry) pair() (p pair) {
 	return p
 }
 
-// reading returns a record as it was read.
+// reading returns what was read when the record was made.
 func (r *record) reading() reading {
 	if r.flags&unread != 0 {
 		return reading{Err: errChanged}

@@ -11,15 +11,15 @@ import (
 	"surecut/internal/keyspace"
 )
 
-// besides is what one side holds beside the keys that are compared.
+// besides is what one side holds apart from the keys that are compared.
 type besides struct {
-	libraries map[string]bool // of functions (since 7.0), by name
-	modules   map[string]bool // loaded, by name
-	scripts   int64           // in the cache of EVALSHA; of several servers the largest number
-	own       int64           // keys of surecut
+	libraries map[string]bool // function libraries (since 7.0), by name
+	modules   map[string]bool // loaded modules, by name
+	scripts   int64           // scripts in the cache of EVALSHA; of several servers the largest number
+	own       int64           // keys of surecut itself
 }
 
-// leftOut names what was not compared, one sentence each, where there is something on either side.
+// leftOut names what was not compared, in one sentence for each kind that either side holds.
 func (v *verification) leftOut(ctx context.Context) []string {
 	source, target := v.source.besides(ctx), v.target.besides(ctx)
 	out := slices.Concat([]string{}, v.source.notLookedAt(), v.target.notLookedAt())
@@ -45,7 +45,7 @@ func namesIn(set map[string]bool) string {
 	return strings.Join(slices.Sorted(maps.Keys(set)), ", ")
 }
 
-// besides asks every node that was read. What a node refuses to tell, or does not know, is counted as nothing.
+// besides asks every node that was read. What a node refuses to tell or does not know counts as nothing.
 func (s *side) besides(ctx context.Context) besides {
 	b := besides{libraries: map[string]bool{}, modules: map[string]bool{}, own: s.own.Load()}
 	for _, n := range s.nodes {
@@ -63,7 +63,7 @@ func (s *side) besides(ctx context.Context) besides {
 	return b
 }
 
-// collectNames adds one field of each entry that a command lists.
+// collectNames adds one field of each entry that a command's reply lists.
 func (s *side) collectNames(ctx context.Context, n *node, to map[string]bool, field string, command ...string) {
 	r := s.borrow(n, 0)
 	defer s.giveBack(r)

@@ -13,8 +13,8 @@ const (
 	locateKeep  = 256 << 10 // bytes per value and side of a batch; larger values are compared piece by piece
 )
 
-// locate finds where the values of different keys differ, for the findings that the report will list. A key that has changed since
-// it was judged keeps the reason that it was given then.
+// locate finds where values differ, for the findings that the report will list. A key that has changed since it was judged keeps
+// the reason that it was given then.
 func (v *verification) locate(ctx context.Context) error {
 	v.tally.trim()
 	var wanted []int
@@ -41,7 +41,7 @@ func (v *verification) locate(ctx context.Context) error {
 	return nil
 }
 
-// locateBatch returns the findings whose values were too large to be held.
+// locateBatch locates a batch of findings. It returns those whose values were too large to be held.
 func (v *verification) locateBatch(ctx context.Context, batch []int, keep int64) (large []int, err error) {
 	if len(batch) == 0 {
 		return nil, nil

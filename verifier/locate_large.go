@@ -16,7 +16,8 @@ import (
 	"surecut/internal/reply"
 )
 
-// locateLarge finds where and how much two values differ that are too large to be held. Failing that, the finding keeps its reason.
+// locateLarge finds where, and in how many places, two values differ that are too large to be held. If it fails, the finding keeps
+// its reason.
 func (v *verification) locateLarge(ctx context.Context, f *Finding) {
 	sourceNode, err1 := v.source.nodeOf(keyOf(f))
 	targetNode, err2 := v.target.nodeOf(f.targetName())
@@ -43,7 +44,7 @@ func (v *verification) locateLarge(ctx context.Context, f *Finding) {
 	}
 }
 
-// locator compares two large values piece by piece, in as little memory as the pieces take.
+// locator compares two large values piece by piece and holds only one piece of each in memory.
 type locator struct {
 	ctx            context.Context
 	rules          *rules
@@ -53,7 +54,7 @@ type locator struct {
 	sourceName, targetName string
 }
 
-// nameOn returns the name of the key on the side that a reader reads.
+// nameOn returns the name of the key on the side that the given reader reads.
 func (l *locator) nameOn(r *reader) string {
 	if r == l.source {
 		return l.sourceName
@@ -61,7 +62,8 @@ func (l *locator) nameOn(r *reader) string {
 	return l.targetName
 }
 
-// pages sizes the pages of the value as a reader's side holds it, in the order in which the server gives them.
+// pages returns a pager for the value that the reader's side holds, whose pages come in the order in which the server lists the
+// elements.
 func (l *locator) pages(r *reader, t keyspace.Type) (*pager, error) {
 	count, err := r.integer(l.ctx, lengthCommands[t], l.nameOn(r))
 	if err != nil {
@@ -108,8 +110,8 @@ func (l *locator) strings() error {
 	return nil
 }
 
-// lists compares from the beginning up to the first element that differs, and from the end back to the last one: so what was put in
-// or taken out is told from what stands behind it.
+// lists compares from the beginning up to the first element that differs, and from the end back to the last one. So elements that
+// were inserted or removed are told from those behind them.
 func (l *locator) lists() error {
 	before, atSource, atTarget, err := l.alike(false, math.MaxInt)
 	if err != nil {
@@ -131,7 +133,8 @@ func (l *locator) lists() error {
 	return nil
 }
 
-// alike counts elements that both lists have from their beginnings or ends, and returns the first that differ, "" past an end.
+// alike counts the elements that both lists share from their beginnings or ends. It returns the first elements that differ, "" for
+// a list that has ended.
 func (l *locator) alike(backwards bool, most int) (n int, source, target string, err error) {
 	pages, err := l.pages(l.source, keyspace.List)
 	if err != nil {
@@ -176,7 +179,8 @@ func textAt(list []rueidis.RedisMessage, i int) (text string, ok bool) {
 	return text, true
 }
 
-// scanned scans the source and asks the target for what each page holds, then the other way round for what only the target has.
+// scanned scans the source and asks the target for the elements of each page, then the other way round to find elements that only
+// the target has.
 func (l *locator) scanned(t keyspace.Type) error {
 	if err := l.scan(t, l.source, l.target); err != nil {
 		return err
@@ -215,10 +219,10 @@ func (l *locator) scan(t keyspace.Type, from, other *reader) error {
 // locatePage is how many elements the other side is asked for at a time.
 const locatePage = 512
 
-// probeCommands ask for one element.
+// probeCommands ask for one element of a collection.
 var probeCommands = map[keyspace.Type]string{keyspace.Set: "SISMEMBER", keyspace.ZSet: "ZSCORE", keyspace.Hash: "HGET"}
 
-// probe asks the other side for the elements of a page.
+// probe asks the other side for the elements of a page and compares them.
 func (l *locator) probe(t keyspace.Type, from, other *reader, page []rueidis.RedisMessage) error {
 	texts, err := reply.Texts(page)
 	if err != nil {
@@ -257,7 +261,7 @@ func (l *locator) probe(t keyspace.Type, from, other *reader, page []rueidis.Red
 	return l.compareTimes(texts)
 }
 
-// compare takes in one element of a page and what the other side has in its place.
+// compare compares one element of a page with what the other side has in its place.
 func (l *locator) compare(t keyspace.Type, isSource bool, name, value string, held *rueidis.RedisMessage) error {
 	noun, shown := "member", short([]byte(name))
 	if t == keyspace.Hash {
@@ -291,7 +295,7 @@ func (l *locator) compare(t keyspace.Type, isSource bool, name, value string, he
 	return nil
 }
 
-// compareTimes compares when the fields of a page of the source expire.
+// compareTimes compares the expiries of those fields that a page of the source lists.
 func (l *locator) compareTimes(page []string) error {
 	if !l.source.node.fieldTTLs || !l.target.node.fieldTTLs || len(page) == 0 {
 		return nil
@@ -319,7 +323,7 @@ func (l *locator) compareTimes(page []string) error {
 	return nil
 }
 
-// entries returns the entries of a stream one after the other.
+// entries reads the entries of a stream one after the other.
 type entries struct {
 	l     *locator
 	r     *reader
@@ -334,7 +338,7 @@ func (l *locator) entriesOf(r *reader) (*entries, error) {
 	return &entries{l: l, r: r, pages: pages, from: "-"}, err
 }
 
-// fill reads on where nothing is held.
+// fill reads the next page where no entry is held.
 func (e *entries) fill() error {
 	if len(e.held) > 0 || e.ended {
 		return nil
@@ -358,7 +362,7 @@ func (e *entries) fill() error {
 	return nil
 }
 
-// streams compares entries in the order of their IDs, then all that is not entries.
+// streams compares the entries in the order of their IDs, then everything else of the stream.
 func (l *locator) streams() error {
 	s, err1 := l.entriesOf(l.source)
 	t, err2 := l.entriesOf(l.target)
@@ -372,7 +376,7 @@ func (l *locator) streams() error {
 		if len(s.held)+len(t.held) == 0 {
 			return l.streamRest()
 		}
-		// What both sides have shown up to here is compared; beyond it, one of them may have more.
+		// Both sides are compared up to the ID that both have reached; beyond it, one side may have more entries.
 		upTo := func(e *entries, bound *entries) int {
 			if bound.ended && len(bound.held) == 0 {
 				return len(e.held)
@@ -386,7 +390,7 @@ func (l *locator) streams() error {
 	}
 }
 
-// restOnly collects what a stream holds beside its entries.
+// restOnly collects everything of a stream but its entries.
 type restOnly struct{ *keyspace.Collector }
 
 func (restOnly) StreamEntry(keyspace.StreamID, [][]byte) error { return nil }

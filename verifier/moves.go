@@ -8,7 +8,8 @@ import (
 	"surecut/internal/endpoint"
 )
 
-// places returns the node that serves each slot, as last discovered; nil where slots do not decide on the server of a key.
+// places returns the node that serves each slot according to the last discovery. It returns nil where slots do not decide on the
+// server of a key.
 func (s *side) places() []string {
 	if !s.dep.Sharded() {
 		return nil
@@ -21,8 +22,8 @@ func (s *side) places() []string {
 	return out
 }
 
-// heldStill looks whether slots stayed where they were while keys were listed. A key that leaves a node before it was listed there,
-// for one whose list was past it, is listed by neither.
+// heldStill checks whether all slots stayed on their nodes while keys were listed. A key is listed by neither node if it leaves one
+// before that node has listed it, for another whose listing has already passed its place.
 func (s *side) heldStill(ctx context.Context, before []string) {
 	if before == nil {
 		return
@@ -51,7 +52,7 @@ func (s *side) heldStill(ctx context.Context, before []string) {
 	}
 }
 
-// servedByNobody notes slots of a cluster that no node serves: what was kept there, nobody can read.
+// servedByNobody notes slots of a cluster that no node serves: nobody can read the keys in them.
 func (s *side) servedByNobody() {
 	if s.dep.Kind() != endpoint.Cluster {
 		return
@@ -69,7 +70,7 @@ func (s *side) servedByNobody() {
 	}
 }
 
-// moving tells of slots that are on their way from one node to another; "" where none is, or it cannot be asked.
+// moving describes slots that are moving from one node to another. It returns "" where none is, or where nobody can be asked.
 func (s *side) moving(ctx context.Context) (text string) {
 	if n := s.dep.Moving(); n > 0 {
 		return fmt.Sprintf("%d slots are on the move", n)
@@ -87,7 +88,7 @@ func (s *side) moving(ctx context.Context) (text string) {
 		if err != nil {
 			continue
 		}
-		for _, line := range nodes { // a node tells of its own slots alone
+		for _, line := range nodes { // a node lists only its own moving slots
 			moves := len(line.Migrating) + len(line.Importing)
 			if moves > 0 && text == "" {
 				text = fmt.Sprintf("%d slots of %s are on the move", moves, addr)
@@ -98,7 +99,7 @@ func (s *side) moving(ctx context.Context) (text string) {
 	return text
 }
 
-// imports notes the slots that are on their way to a primary: it holds keys of them that it will own.
+// imports notes slots that are moving to a primary: it already holds some of their keys.
 func (s *side) imports(primary string, slots map[uint16]string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -113,7 +114,7 @@ func (s *side) imports(primary string, slots map[uint16]string) {
 	}
 }
 
-// clusterNodes asks one primary for CLUSTER NODES; one that hangs does not hold up the others.
+// clusterNodes asks one primary for CLUSTER NODES. It bounds the wait, so that a primary that hangs does not hold up the others.
 func (s *side) clusterNodes(ctx context.Context, addr string) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, min(s.opts.Silence, 5*time.Second))
 	defer cancel()

@@ -14,14 +14,14 @@ import (
 
 const (
 	quotedName = 200      // bytes of a long name that a report quotes
-	exactName  = 1 << 10  // bytes of the longest name that a report holds as it is
-	keptNames  = 16 << 20 // bytes of long names that are kept at a time
+	exactName  = 1 << 10  // bytes of the longest name that a report holds exactly
+	keptNames  = 16 << 20 // bytes of long names that are kept in memory at a time
 )
 
-// longNames are a key's names on both sides, which a report does not hold.
+// longNames are a key's names on both sides, which are too long for a report.
 type longNames struct{ source, target string }
 
-// setNames puts the names of a key into the finding: names that are long only in part.
+// setNames puts the names of a key into the finding. Of a long name it puts in the beginning, the length and the digest.
 func (f *Finding) setNames(source, target string) {
 	f.Key, f.KeyBase64, f.KeyLength, f.KeyDigest = quoteName(source)
 	if source != target {
@@ -39,15 +39,15 @@ func quoteName(name string) (quoted, exact string, length int64, digest string) 
 	return quoted, "", int64(len(name)), hex16(xxhash.Sum64String(name))
 }
 
-// IsLong says that a report holds the key's name only in part.
+// IsLong says that the report does not hold the whole name of the key.
 func (f *Finding) IsLong() bool {
 	return f.KeyLength > 0 || f.TargetKey != "" && f.TargetKeyBase64 == ""
 }
 
-// Named says whether the exact name of the key is known: that of a long one is while it is kept in memory, and not in a report.
+// Named says whether the exact name of the key is known. A long name is known only while it is kept in memory, and not in a report.
 func (f *Finding) Named() bool { return !f.IsLong() || f.long != nil }
 
-// keyOf returns the exact name of a finding's key, where it is Named.
+// keyOf returns the exact name of a finding's key on the source. The finding must be Named.
 func keyOf(f *Finding) string {
 	if f.long != nil {
 		return f.long.source
@@ -59,7 +59,7 @@ func keyOf(f *Finding) string {
 	return string(name)
 }
 
-// targetName returns the exact name of the key on the target, where it is Named.
+// targetName returns the exact name of the key on the target. The finding must be Named.
 func (f *Finding) targetName() string {
 	switch {
 	case f.long != nil:
@@ -74,7 +74,7 @@ func (f *Finding) targetName() string {
 	return string(name)
 }
 
-// sortName orders findings by the names on the target, of long ones by their beginnings.
+// sortName returns what findings are ordered by: the name on the target, or for a long name its beginning and digest.
 func (f *Finding) sortName() string {
 	switch {
 	case !f.IsLong():
@@ -85,8 +85,8 @@ func (f *Finding) sortName() string {
 	return f.Key + f.KeyDigest
 }
 
-// Name returns the key as the source names it; its database is below 0 where none of the source's maps to that of the target. It is
-// empty where the key is not Named.
+// Name returns the key as the source names it. Its database is below 0 where no database of the source is mapped to the target's.
+// The finding must be Named.
 func (f *Finding) Name() keyspace.Key {
 	if f.Unmapped {
 		return keyspace.Key{DB: -1, Name: keyOf(f)}
@@ -94,15 +94,15 @@ func (f *Finding) Name() keyspace.Key {
 	return keyspace.Key{DB: f.DB, Name: keyOf(f)}
 }
 
-// namedBy is what a report says of a long name.
+// namedBy is what a report says of a key with a long name.
 type namedBy struct {
 	db     int // of the target
 	length int64
 	digest string
 }
 
-// findLong looks for the keys of findings whose names a report holds only in part, by scanning the names of both sides, since some are
-// on one of them only. It finds as many as may be kept in memory at a time.
+// findLong looks for the keys of findings whose names a report does not hold completely. It scans the names of both sides, because
+// some keys are only on one of them, and finds as many as may be kept in memory at a time.
 func (v *verification) findLong(ctx context.Context, findings []Finding) error {
 	wanted := map[namedBy]*Finding{}
 	for i := range findings {
@@ -199,8 +199,8 @@ func (r *reader) scanNames(ctx context.Context, cursor string, pages *pager) (ne
 	return next, names, err
 }
 
-// prefixOf finds out what a database of the source has its names begin with on the target, by one key's names. Of long names the
-// beginnings tell it.
+// prefixOf finds the prefix that the names of a source database get on the target, by comparing the two names of one key. Of long
+// names it compares the beginnings.
 func prefixOf(f *Finding) string {
 	if !f.IsLong() {
 		p, _ := strings.CutSuffix(f.targetName(), keyOf(f))

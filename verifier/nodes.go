@@ -12,13 +12,13 @@ import (
 )
 
 const (
-	catchUpPatience  = 10 * time.Second // for a replica to reach what its primary holds
-	replicaSilence   = 30               // seconds without a word of its primary after which a link counts as lost, whatever its state is
-	longestReplicate = 8                // replicas of replicas that are followed to their primary
+	catchUpPatience  = 10 * time.Second // how long a replica may take to reach what its primary holds
+	replicaSilence   = 30               // seconds without a word from the primary after which a link counts as lost, whatever its status is
+	longestReplicate = 8                // how many replicas of replicas are followed to their primary
 )
 
-// choose picks the node of a shard that is read. A replica is read where it was asked for and holds all that its primary holds;
-// otherwise the primary is, and the report says why.
+// choose picks the node of a shard that is read. A replica is picked only where replicas were asked for and it holds all that its
+// primary holds; otherwise the primary is, and the report says why.
 func (s *side) choose(ctx context.Context, shard endpoint.Shard) (*node, error) {
 	if reads, ok := s.opts.readByLink(shard); ok && s.name == endpoint.Source {
 		return s.nodeOfLink(ctx, reads, shard.Primary.Addr)
@@ -28,7 +28,7 @@ func (s *side) choose(ctx context.Context, shard endpoint.Shard) (*node, error) 
 		return nil, err
 	}
 	candidates := s.replicasOf(shard)
-	if n.facts.Role == "slave" && s.dep.Spec().Proxy == "" { // an address alone does not tell what stands there
+	if n.facts.Role == "slave" && s.dep.Spec().Proxy == "" { // the address alone does not tell whether the server there is a primary
 		candidates = []string{n.addr()}
 		if n, err = s.primaryOf(ctx, n); err != nil {
 			return nil, err
@@ -61,7 +61,7 @@ func (s *side) choose(ctx context.Context, shard endpoint.Shard) (*node, error) 
 	return n, nil
 }
 
-// readByLink names the node that the migration's link counts offsets of, where there is a link.
+// readByLink returns the address of the node whose offsets the migration's link counts, if the shard has a link.
 func (o *Options) readByLink(shard endpoint.Shard) (string, bool) {
 	if o.Applier != nil {
 		for _, link := range o.Applier.Links() {
@@ -73,8 +73,8 @@ func (o *Options) readByLink(shard endpoint.Shard) (string, bool) {
 	return "", false
 }
 
-// nodeOfLink is the node that a migration replicates from, which has to be read for its offsets. Where it is a replica, what was compared
-// is the primary's only if the replica has followed it to the end, and has taken no writes of its own.
+// nodeOfLink returns the node that a migration replicates from, which must be read because the link counts its offsets. Where it is
+// a replica, its keys are those of the primary only if it has followed the primary to the end and has taken no writes of its own.
 func (s *side) nodeOfLink(ctx context.Context, addr, primary string) (*node, error) {
 	n, err := newNode(ctx, s.dep, addr, primary, s.opts)
 	if err != nil || n.facts.Role != "slave" {
@@ -92,13 +92,13 @@ func (s *side) nodeOfLink(ctx context.Context, addr, primary string) (*node, err
 	return n, nil
 }
 
-// takesWrites says that a replica is known to take writes of its own.
+// takesWrites says that a replica is known to accept writes from clients.
 func (s *side) takesWrites(ctx context.Context, addr string) bool {
 	info, err := s.replication(ctx, addr)
 	return err == nil && endpoint.TakesWrites(info)
 }
 
-// replicasOf names the replicas of a shard. Those of a server that is named alone are known from what it says itself.
+// replicasOf returns the addresses of a shard's replicas. The replicas of a single server are those that the server itself names.
 func (s *side) replicasOf(shard endpoint.Shard) (addrs []string) {
 	for _, r := range shard.Replicas {
 		addrs = append(addrs, r.Addr)
@@ -114,8 +114,9 @@ func (s *side) replicasOf(shard endpoint.Shard) (addrs []string) {
 	return addrs
 }
 
-// primaryOf follows a replica to its primary, which is read in its place: a replica may be behind, and one that takes writes may hold
-// keys of its own. Where the primary cannot be read, the replica is, and the enumeration of the side is not known to be whole.
+// primaryOf follows a replica to its primary, which is read in its place: a replica may be behind, and one that takes writes may
+// hold keys of its own. Where the primary cannot be read, the replica is read, and the enumeration of the side counts as possibly
+// incomplete.
 func (s *side) primaryOf(ctx context.Context, replica *node) (*node, error) {
 	at := replica
 	for range longestReplicate {
@@ -149,7 +150,8 @@ func (s *side) primaryOf(ctx context.Context, replica *node) (*node, error) {
 	return nil, fmt.Errorf("%s: a replica of a replica of a replica, %d of them, without a primary at their end", replica.addr(), longestReplicate)
 }
 
-// current returns nil once a replica holds all that its primary held when this was called, else why that is not known.
+// current returns nil once a replica holds all that its primary held at the time of the call, else an error that says why that is
+// not known.
 func (s *side) current(ctx context.Context, replica, primary string) error {
 	wanted, err := s.replication(ctx, primary)
 	if err != nil {
@@ -184,10 +186,10 @@ func (s *side) replication(ctx context.Context, addr string) (map[string]string,
 	return endpoint.Info(ctx, client, "replication")
 }
 
-// replicaStanding is what INFO replication says of a replica and of the server that it should follow.
+// replicaStanding is the reply of INFO replication from a replica and from the server that it should follow.
 type replicaStanding struct{ Primary, Replica map[string]string }
 
-// behind returns how many bytes of the stream the replica lacks; an error says that it does not follow.
+// behind returns how many bytes of the stream the replica lacks. An error says why it does not follow.
 func (s replicaStanding) behind() (int64, error) {
 	r := s.Replica
 	if s.Primary["role"] == "slave" {
@@ -216,8 +218,8 @@ func (s replicaStanding) behind() (int64, error) {
 	return wanted - has, nil
 }
 
-// stillCurrent looks at the end of a run whether the nodes are still what they were when it began: a link that went down in the middle
-// leaves a replica behind, and a primary that was demoted may have been filled anew.
+// stillCurrent checks at the end of a run whether each node is still what it was at the beginning: a replica whose link went down
+// in between is behind, and a primary that was demoted may have been filled anew.
 func (s *side) stillCurrent(ctx context.Context) {
 	for _, n := range s.nodes {
 		if n.follows != "" {
@@ -226,21 +228,22 @@ func (s *side) stillCurrent(ctx context.Context) {
 			}
 			continue
 		}
-		// Where it does not answer any more, its keys say so.
+		// A node that no longer answers shows in the readings of its keys.
 		if info, err := n.info(ctx); err == nil && info["role"] == "slave" && n.facts.Role != "slave" {
 			s.fellShort("%s %s became a replica of %s while it was read; verify again", s.name, n.addr(), endpoint.PrimaryNamedIn(info))
 		}
 	}
 }
 
-// note keeps a sentence for the report.
+// note adds a sentence to the report.
 func (s *side) note(format string, args ...any) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.notes = append(s.notes, fmt.Sprintf(format, args...))
 }
 
-// isPrimary refuses to write to a server other than the one that was named.
+// isPrimary returns an error if the side is read from a replica: repairs must not be written to a server other than the one that
+// was named.
 func (s *side) isPrimary() error {
 	for _, n := range s.nodes {
 		if n.addr() != n.primary || n.facts.Role == "slave" {

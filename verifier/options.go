@@ -16,36 +16,36 @@ type Depth string
 // Each depth includes the ones before it.
 const (
 	DepthKeys   Depth = "keys"   // presence and type
-	DepthLength Depth = "length" // and length and expiry
-	DepthValue  Depth = "value"  // and the whole value, field expiries, stream groups
+	DepthLength Depth = "length" // also length and expiry
+	DepthValue  Depth = "value"  // also the whole value, field expiries, stream groups
 )
 
 // Options say what to compare and how. Start from DefaultOptions.
 type Options struct {
 	Sides
-	ReadFrom     ReadFrom // of a source shard that has replicas; an Applier's links say it themselves
+	ReadFrom     ReadFrom // of a source shard that has replicas; an Applier's links name their nodes themselves
 	Depth        Depth
 	Rounds       int           // how often a suspect is read before it counts as different
-	Interval     time.Duration // between rounds; longer than what feeds the target may lag, where that is no Applier
-	Workers      int           // readers per node, which together with the one that lists the keys bound the connections
+	Interval     time.Duration // between rounds; should be longer than the target may lag behind, unless there is an Applier
+	Workers      int           // readers per node; the connections to a node are as many and one more, which lists the keys
 	Filter       keyspace.Filter
 	TTLTolerance time.Duration // expiries that are no further apart are the same
-	BigValue     int64         // bytes; values above are read in windows, so that memory stays bounded
-	MaxFindings  int           // the report lists no more; totals count all
-	Patience     time.Duration // how long one node's failures are retried before its keys are unchecked
-	Silence      time.Duration // how long one node may leave a command without any answer before its keys are unchecked
+	BigValue     int64         // bytes; larger values are read in windows, so that memory stays bounded
+	MaxFindings  int           // how many findings the report lists; totals count all
+	Patience     time.Duration // how long the failures of one node are retried before its keys are unchecked
+	Silence      time.Duration // how long one node may leave a command unanswered before its keys are unchecked
 	TempDir      string        // for the records of the enumeration, 30 to 50 bytes and the name per key and side; "": os.TempDir
 	Applier      Applier       // the migration that feeds the target, or nil
 	Progress     func(Progress)
-	SourcePaused bool // the source's writes are paused (CLIENT PAUSE WRITE, since 6.2): it deletes nothing that expires
+	SourcePaused bool // the source's writes are paused (CLIENT PAUSE WRITE, since 6.2), so that it does not delete keys that expire
 
-	mapping keyspace.Mapping // of Filter, to the databases of the target; made when the run begins
+	mapping keyspace.Mapping // from the Filter to the databases of the target; made when the run begins
 }
 
 // Sides are the two deployments.
 type Sides struct{ Source, Target *endpoint.Deployment }
 
-// ReadFrom names the node of a shard that is read.
+// ReadFrom says which node of a shard is read.
 type ReadFrom string
 
 // A shard without replicas is always read from its primary.
@@ -62,7 +62,7 @@ func DefaultOptions() Options {
 	}
 }
 
-// Validate joins all that is wrong with the options, each naming the field and the value.
+// Validate returns all that is wrong with the options as one joined error. Each part names the field and its value.
 func (o *Options) Validate() error {
 	var errs []error
 	bad := func(wrong bool, format string, args ...any) {
@@ -85,9 +85,9 @@ func (o *Options) Validate() error {
 // Applier is the migration that feeds the target, where one runs in this process or can be reached.
 type Applier interface {
 	Links() []AppliedLink // one per source shard
-	// Applied returns up to where the target holds what the link's source has written, at the moment of the call.
+	// Applied returns the position of the link's source up to which the target has applied the stream at the moment of the call.
 	Applied(ctx context.Context, link int) (Position, error)
-	Freeze(ctx context.Context, link int) (Frame, error) // stops applying this link at a command boundary
+	Freeze(ctx context.Context, link int) (Frame, error) // stops applying this link's stream between two commands
 }
 
 // Position is a point of a server's replication stream.
@@ -100,22 +100,22 @@ type Position struct {
 type AppliedLink struct {
 	Shard string              // address of the shard's primary
 	Reads string              // address of the node whose offsets the link counts
-	Slots keyspace.SlotRanges // of the source; nil: all
+	Slots keyspace.SlotRanges // slots of the source; nil: all
 }
 
-// Frame is a link that stands still.
+// Frame is a link that is stopped.
 type Frame interface {
-	// ApplyTo returns when the target holds exactly what the source held at offset, but for the keys that it returns, by the source's
-	// database and the target's name: of those the target may hold what the source held later.
+	// ApplyTo returns when the target holds exactly what the source held at the offset. The keys in ahead are exceptions, for which the
+	// target may hold what the source held later. They are named by the source's database and the target's name.
 	ApplyTo(ctx context.Context, offset int64) (ahead []keyspace.Key, err error)
-	// Release lets the link run on.
+	// Release lets the link continue.
 	Release()
 }
 
 // Phase is one step of a run.
 type Phase string
 
-// They follow each other in this order.
+// The phases follow each other in this order.
 const (
 	PhaseEnumerate Phase = "enumerate"
 	PhaseJoin      Phase = "join"
@@ -124,7 +124,7 @@ const (
 	PhaseDone      Phase = "done"
 )
 
-// Progress is where a run stands. Totals are estimates: they come from DBSIZE.
+// Progress says how far a run has come. Totals are estimates, because they come from DBSIZE.
 type Progress struct {
 	Phase       Phase   `json:"phase"`
 	SourceKeys  int64   `json:"source_keys"`

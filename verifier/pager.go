@@ -3,21 +3,21 @@ package verifier
 import "github.com/redis/rueidis"
 
 const (
-	mostElements = 4096 // of one page
+	mostElements = 4096 // elements of one page at most
 	carefulPage  = 8    // elements of a page while large ones are known to lie ahead
-	unknownPage  = 32   // elements of a page at most where it is not known what lies ahead
+	unknownPage  = 32   // elements of a page at most while the elements ahead are not known
 	spareBytes   = 2 << 20
 )
 
-// pager sizes the pages in which one value is read. The pages before tell what elements take; what the server says that the whole
-// value takes tells whether larger ones must lie ahead: then pages stay small until those have been read.
+// pager sizes the pages in which one value is read. The pages read so far tell how large elements are. The size of the whole value,
+// which the server tells, shows whether larger elements must lie ahead: if so, pages stay small until those have been read.
 type pager struct {
-	total   int64 // bytes of the whole value as the server measures it; unknownSize
+	total   int64 // bytes of the whole value as the server measures it, or unknownSize
 	left    int64 // elements that have not been read; below 0: not known
-	read    int64 // bytes that were read, about as the server measures them
+	read    int64 // bytes that were read, about as the server would measure them
 	window  int64 // bytes that a page may have
-	ordered bool  // large elements may stand together, and are not scattered as in a hash table
-	beside  int64 // bytes that a server may take for an element beside those of its reply
+	ordered bool  // large elements may be adjacent, because the order is not the random one of a hash table
+	beside  int64 // bytes that a server may take for an element in addition to those in the reply
 	size    int   // elements of the next page
 }
 
@@ -32,13 +32,14 @@ func newPager(total, count, window int64) *pager {
 	return p
 }
 
-// inOrder says that the pages come in an order in which large elements may stand together, each with so many bytes beside its reply's.
+// inOrder says that large elements may be adjacent in the pages, and how many bytes a server takes for an element in addition to
+// those in the reply.
 func (p *pager) inOrder(beside int64) *pager {
 	p.ordered, p.beside = true, beside
 	return p
 }
 
-// took takes in a page of so many elements, and sizes the next one.
+// took takes in a page with the given number of elements, and sizes the next page.
 func (p *pager) took(page []rueidis.RedisMessage, elements int) {
 	bytes, largest := int64(0), int64(0)
 	step := max(len(page)/max(elements, 1), 1)
@@ -52,9 +53,9 @@ func (p *pager) took(page []rueidis.RedisMessage, elements int) {
 	p.learn(elements, bytes, largest)
 }
 
-// learn sizes the next page by how many elements the last one had, by all their bytes and by those of the largest.
+// learn sizes the next page by the number of elements of the last one, by all their bytes and by the bytes of the largest one.
 func (p *pager) learn(elements int, bytes, largest int64) {
-	if elements == 0 { // a stretch of a table that holds none
+	if elements == 0 { // the scan has passed an empty stretch of the table
 		p.size = min(4*p.size, mostElements)
 		return
 	}

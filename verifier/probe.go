@@ -9,10 +9,10 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// sideProber reads suspects of one side, each from the node that has it now.
+// sideProber reads suspects on one side, each from the node that has it now.
 type sideProber struct {
 	*side
-	db func(keyID) int // of this side; -1: the key cannot be there
+	db func(keyID) int // the key's database on this side; -1: the key cannot be there
 }
 
 type place struct {
@@ -20,7 +20,7 @@ type place struct {
 	db   int
 }
 
-// probe returns a reading per key. Its error is that of a run that was interrupted; what a node fails to give is in the readings.
+// probe returns a reading per key. It returns an error only if the run was interrupted; failures of nodes are in the readings.
 func (s sideProber) probe(ctx context.Context, keys []keyID, keep int64) ([]reading, error) {
 	out := make([]reading, len(keys))
 	places := map[place][]int{}
@@ -55,7 +55,7 @@ func (s sideProber) probe(ctx context.Context, keys []keyID, keep int64) ([]read
 	return out, nil
 }
 
-// probePlace says whether the node has sent keys elsewhere.
+// probePlace reads keys of one database of one node. It says whether the node redirected any of them.
 func (s sideProber) probePlace(ctx context.Context, at place, keys []keyID, indexes []int, out []reading, keep int64) (moved bool) {
 	r := s.borrow(at.node, at.db)
 	defer s.giveBack(r)
@@ -78,7 +78,7 @@ func (s sideProber) probePlace(ctx context.Context, at place, keys []keyID, inde
 	return moved
 }
 
-// refresh learns where slots are now, and adds the nodes that were not there before.
+// refresh asks which node serves each slot now, and adds nodes that are new.
 func (s *side) refresh(ctx context.Context) error {
 	asking, cancel := context.WithTimeout(ctx, s.opts.Silence)
 	defer cancel()
@@ -106,7 +106,7 @@ func (s *side) refresh(ctx context.Context) error {
 	return nil
 }
 
-// nodeOf returns the node that a key is read from: its slot's primary, or the replica that was chosen for that shard.
+// nodeOf returns the node that a key is read from: the primary of its slot, or the replica that was chosen for that shard.
 func (s *side) nodeOf(name string) (*node, error) {
 	s.mu.Lock()
 	nodes := s.nodes
@@ -126,7 +126,7 @@ func (s *side) nodeOf(name string) (*node, error) {
 	return nil, fmt.Errorf("no node of the %s is known to serve slot %d", s.name, slot)
 }
 
-// redirected says that a node has sent the key elsewhere.
+// redirected says that a node answered with MOVED or ASK.
 func redirected(err error) bool {
 	var r *refusal
 	return errors.As(err, &r) && (r.code == "MOVED" || r.code == "ASK")

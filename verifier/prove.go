@@ -13,22 +13,22 @@ import (
 
 const (
 	frameKeys     = 256
-	frameBytes    = 4 << 20          // estimated; what one frame reads while the link stands still
-	frameMaxValue = 64 << 20         // estimated; a larger value cannot be read at one instant in bounded memory
-	frameAttempts = 4                // a key may change its type, or its fields, between learning them and the frame
-	frameTimeout  = 10 * time.Second // a link that stands still falls behind; half of it begins nothing new
+	frameBytes    = 4 << 20          // estimated bytes that one frame reads while the link is stopped
+	frameMaxValue = 64 << 20         // estimated bytes; a larger value cannot be read at one instant in bounded memory
+	frameAttempts = 4                // frames in a row may settle no key: a key may change before it is read
+	frameTimeout  = 10 * time.Second // how long a link may be stopped, since it falls behind; nothing begins in the second half
 	frameRetry    = 200 * time.Millisecond
-	framePatience = 20 * time.Second // for links that lag to catch up, in all
+	framePatience = 20 * time.Second // how long all links together may take to catch up
 	frameKeep     = 64 << 10
 )
 
-// offsetReader reads keys of one link's source at one instant, and says which offset of the replication stream that was.
+// offsetReader reads keys of one link's source at one instant, and returns the offset of the replication stream at that instant.
 type offsetReader interface {
 	readAt(ctx context.Context, link AppliedLink, keys []record) ([]reading, int64, error)
 }
 
-// prove settles suspects at one offset: the link stands still, the source is read at offset O, the target is brought to O and read.
-// So a key gets a definite verdict however often it changes. What cannot be proven so goes to rest.
+// prove settles suspects at one offset: the link is stopped, the source is read at offset O, the target is brought to O and read.
+// So a key gets a definite verdict however often it changes. Suspects that cannot be settled in this way go to rest.
 func (v *verification) prove(ctx context.Context, suspects, rest *spill) error {
 	links := v.opts.Applier.Links()
 	pending := make([][]record, len(links))
@@ -70,7 +70,7 @@ func linkOf(links []AppliedLink, slot uint16) int {
 	return slices.IndexFunc(links, func(l AppliedLink) bool { return len(l.Slots) == 0 || l.Slots.Has(slot) })
 }
 
-// estimate guesses the bytes of a suspect's value from the length that the round before has read.
+// estimate guesses the bytes of a suspect's value from the length that the last round read.
 func estimate(r *record) int64 {
 	if r.t == keyspace.String || r.t == keyspace.Module {
 		return r.fp.Length
@@ -86,7 +86,7 @@ func frameFull(batch []record) bool {
 	return len(batch) >= frameKeys || bytes >= frameBytes
 }
 
-// proveBatch tries the keys in frames until each has its verdict, or so many frames in a row have settled none.
+// proveBatch tries keys in frames until each has its verdict, or until frameAttempts frames in a row have settled none.
 func (v *verification) proveBatch(ctx context.Context, index int, link AppliedLink, batch []record, rest *spill) error {
 	lags := false
 	for attempt := 0; attempt < frameAttempts && len(batch) > 0; attempt++ {
@@ -117,10 +117,11 @@ func (v *verification) proveBatch(ctx context.Context, index int, link AppliedLi
 	return nil
 }
 
-// errFrameLong is why a frame ended before everything in it was read: its link must not stand still any longer.
+// errFrameLong is why a frame ended before all its keys were read: its link must not be stopped any longer.
 var errFrameLong = fmt.Errorf("reading both sides at one offset took longer than %v", frameTimeout)
 
-// frame settles what it can of a batch, and gives what must be tried again, after an error too. The link runs on when it returns.
+// frame settles the keys of a batch that it can, and returns those that must be tried again, also when it returns an error. The
+// link continues when frame returns.
 func (v *verification) frame(ctx context.Context, index int, link AppliedLink, batch []record) (again []record, err error) {
 	frozen, err := v.freeze(ctx, index, link)
 	if err != nil {
@@ -142,11 +143,11 @@ func (v *verification) frame(ctx context.Context, index int, link AppliedLink, b
 	return again, err
 }
 
-// ErrLags is what Freeze of an Applier gives for a link that did not catch up while there was patience. What its keys differ in may
-// be on its way then, however often they are read.
+// ErrLags is the error of an Applier's Freeze for a link that did not catch up within the patience. Differences of its keys may
+// then be on their way to the target, however often the keys are read.
 var ErrLags = errors.New("the link has not caught up")
 
-// freeze stops a link once it has caught up. What lags is waited for, since rounds would take the lag for differences.
+// freeze stops a link once it has caught up. It waits for a link that lags, because rounds would take the lag for differences.
 func (v *verification) freeze(ctx context.Context, index int, link AppliedLink) (Frame, error) {
 	begun := v.clock.now()
 	fctx, cancel := context.WithTimeoutCause(ctx, max(v.patience, frameRetry), ErrLags)
@@ -166,9 +167,9 @@ type instant struct {
 	source []reading
 }
 
-// readInstants reads a batch in as few instants as its transactions allow, in the order of offsets. They are all read before the
-// target is brought to any: while it follows to the first, the source writes on, and the others would be further away. It gives too
-// what could not be read until the given time; that is an error only where nothing could.
+// readInstants reads a batch in as few instants as its transactions allow, in the order of offsets. It reads all of them before the
+// target is brought to any: while the target follows to the first, the source writes on, and the others would be further away. It
+// also returns the keys that could not be read by the given time. It returns an error only where nothing could be read.
 func (v *verification) readInstants(ctx context.Context, link AppliedLink, batch []record, until time.Time) (read []instant, again []record, err error) {
 	for _, group := range v.source.transactions(batch) {
 		if len(read) > 0 && v.clock.now().After(until) {
@@ -194,7 +195,7 @@ func (v *verification) readInstants(ctx context.Context, link AppliedLink, batch
 	return read, again, err
 }
 
-// withoutLater takes out the keys that did not fit into what is read at a time.
+// withoutLater separates the keys that were read from those that did not fit into what may be asked for at a time.
 func withoutLater(group []record, source []reading) (now []record, read []reading, later []record) {
 	for i := range group {
 		if errors.Is(source[i].Err, errLater) {
@@ -206,7 +207,8 @@ func withoutLater(group []record, source []reading) (now []record, read []readin
 	return now, read, later
 }
 
-// settleInstant brings the target to an instant, and settles what it can. It returns what must be tried again, after an error too.
+// settleInstant brings the target to the offset of an instant and settles the keys that it can. It returns those that must be tried
+// again, also when it returns an error.
 func (v *verification) settleInstant(ctx context.Context, link AppliedLink, frozen Frame, at *instant) (again []record, err error) {
 	ahead, err := frozen.ApplyTo(ctx, at.offset)
 	if err != nil {
@@ -227,7 +229,7 @@ func (v *verification) settleInstant(ctx context.Context, link AppliedLink, froz
 	return append(v.judgeFrame(at.keys, at.source, target), passed...), nil
 }
 
-// without takes out the keys of which the target holds what the source held later, and returns them.
+// without removes and returns the keys for which the target holds what the source held at a later offset.
 func (at *instant) without(ahead []keyspace.Key) (out []record) {
 	if len(ahead) == 0 {
 		return nil
@@ -273,8 +275,8 @@ func (v *verification) judgeFrame(group []record, source, target []reading) (aga
 	return again
 }
 
-// transactions groups a batch by what one transaction of the source may read: keys of one database and, in a cluster, of one slot
-// (EXEC refuses others with CROSSSLOT, even where one node serves them all).
+// transactions groups a batch into keys that one transaction of the source may read: keys of one database and, in a cluster, of one
+// slot (EXEC refuses keys of several slots with CROSSSLOT, even where one node serves them all).
 func (s *side) transactions(batch []record) [][]record {
 	type place struct {
 		db   int
@@ -297,5 +299,6 @@ func (s *side) transactions(batch []record) [][]record {
 	return groups
 }
 
-// errOtherShape says that a key's type or fields were not what its read was prepared for; Type in its reading says what they are.
+// errOtherShape says that a key's type or fields were not those that its read was prepared for. Type in its reading is the type
+// that it has.
 var errOtherShape = errors.New("the key changed its type or its fields")

@@ -12,34 +12,35 @@ import (
 	"surecut/internal/reply"
 )
 
-// The first read of a value is bounded: a string by bytes, a collection by what the server says that it takes, or by elements where
-// the server does not say.
+// The first read of a value is bounded: a string by bytes, a collection by the memory that the server says it takes, or by elements
+// where the server does not say.
 const (
 	firstBytes    = 4 << 10
-	wholeBytes    = 32 << 10 // a collection that takes no more is read whole, with others
+	wholeBytes    = 32 << 10 // a collection of no more is read whole, together with others
 	firstElements = 16
-	firstEntries  = 16      // of a stream, and pending entries of each of its groups
-	usualString   = 1 << 10 // until some have been read
+	firstEntries  = 16      // of a stream, and as many pending entries of each of its groups
+	usualString   = 1 << 10 // assumed until some strings have been read
 	usualOther    = 64 << 10
-	headBytes     = 64 // of the replies about one key that tell no value
+	headBytes     = 64 // bytes of the replies about one key apart from its value
 )
 
-// reading is what one read found out about one key. Err says why it is not known; then nothing else counts.
+// reading is what one read found out about one key. If Err is set, it says why the key could not be read, and no other field
+// counts.
 type reading struct {
 	Type     keyspace.Type // None: absent, or expired
-	TypeName string        // as the server names it; of a module its own name
+	TypeName string        // as the server names the type; for a module value, the module's own name of it
 	FP       keyspace.Fingerprint
 	ExpireAt int64           // Unix ms by the server's clock, 0: never
-	FieldsAt int64           // of a hash: when the first of its fields expires, Unix ms by the server's clock, 0: none does
-	Value    *keyspace.Value // whole; only where asked for, and not too large
+	FieldsAt int64           // of a hash: when the first of its fields expires, Unix ms by the server's clock; 0: no field does
+	Value    *keyspace.Value // the whole value; only where it was asked for and is not too large
 	Err      error
 
-	times *expiringFields // of a hash; only where asked for
+	times *expiringFields // when the fields of a hash expire; only where it was asked for
 }
 
 func (r *reading) present() bool { return r.Type != keyspace.None }
 
-// known says that the key was read, and is there.
+// known says that the key was read and is present.
 func (r *reading) known() bool { return r.Err == nil && r.present() }
 
 // reader reads keys over one connection. It is not safe for concurrent use.
@@ -52,12 +53,12 @@ type reader struct {
 	hasher   *keyspace.Hasher
 	types    map[string]typeInfo
 
-	expireTimes bool                         // PEXPIRETIME is asked for, and not PTTL
-	fieldTimes  int                          // which of the ways to read expiries of fields is tried
-	timesRoom   int                          // expiring fields whose times are still kept
-	unsized     bool                         // MEMORY USAGE is not there or refused
-	usual       [keyspace.Module + 1]int64   // bytes of the first read of a type lately, where sizes are not known
-	swell       [keyspace.Module + 1]float64 // bytes of a reply for each that the server says the value takes
+	expireTimes bool                         // PEXPIRETIME is used instead of PTTL
+	fieldTimes  int                          // index of the command in fieldTimeCommands that is used
+	timesRoom   int                          // how many more expiring fields may have their times kept
+	unsized     bool                         // the server lacks MEMORY USAGE or refuses it
+	usual       [keyspace.Module + 1]int64   // by type: bytes of recent first reads, where sizes are not known
+	swell       [keyspace.Module + 1]float64 // by type: bytes of a reply per byte that the server says the value takes
 }
 
 type typeInfo struct {
@@ -76,8 +77,8 @@ func newReader(n *node, db int, o *Options, bigs chan struct{}) *reader {
 	return r
 }
 
-// read fills out, one reading per name. keep collects whole values up to so many bytes each. The error is
-// that of the node; what concerns single keys is in their readings.
+// read fills out with one reading per name. Whole values are collected up to keep bytes each. The error concerns the node; errors
+// of single keys are in their readings.
 func (r *reader) read(ctx context.Context, names []string, out []reading, keep int64) error {
 	return r.node.retry(ctx, r.patience, func() error {
 		clear(out)
@@ -102,7 +103,7 @@ func (r *reader) try(ctx context.Context, names []string, out []reading, keep in
 	return r.readValues(ctx, names, out, keep)
 }
 
-// readHeads reads types and expiries.
+// readHeads reads types and, except at depth keys, expiries.
 func (r *reader) readHeads(ctx context.Context, names []string, out []reading) error {
 	perKey := 2
 	if r.depth == DepthKeys {
@@ -145,8 +146,8 @@ func (r *reader) readHeads(ctx context.Context, names []string, out []reading) e
 	return nil
 }
 
-// parseHead reads the replies of TYPE and PEXPIRETIME, or PTTL where now is given. Its error is that of a node
-// that cannot answer now; a refusal of this key is in its reading.
+// parseHead reads the replies of TYPE and of PEXPIRETIME, or of PTTL where now is given. It returns an error where the node cannot
+// answer now; a refusal of this key alone is in its reading.
 func (r *reader) parseHead(out *reading, results []rueidis.RedisResult, now int64) error {
 	var m [2]rueidis.RedisMessage
 	for i := range results {
@@ -174,7 +175,7 @@ func (r *reader) takeHead(out *reading, typeReply, expiry *rueidis.RedisMessage,
 			return out.refused(r.expiryCommand(), err)
 		}
 		switch {
-		case at == -2 || now != 0 && at == 0: // gone, or just expired on a replica before 3.2
+		case at == -2 || now != 0 && at == 0: // the key is gone, or just expired on a replica before 3.2
 			return nil
 		case at >= 0:
 			out.ExpireAt = max(now+at, 1)
@@ -184,7 +185,7 @@ func (r *reader) takeHead(out *reading, typeReply, expiry *rueidis.RedisMessage,
 	return nil
 }
 
-// refused takes an error reply into the reading, or gives it back where the whole node is concerned.
+// refused puts an error reply into the reading, or returns it where it concerns the whole node.
 func (out *reading) refused(command string, err error) error {
 	err = replyError(command, err)
 	if passing(err) {
@@ -202,13 +203,13 @@ func serverTime(result rueidis.RedisResult) (int64, error) {
 	return timeOf(&m)
 }
 
-// timeOf reads a reply of TIME as Unix ms.
+// timeOf converts a reply of TIME to Unix ms.
 func timeOf(m *rueidis.RedisMessage) (int64, error) {
 	now, err := reply.Time(m)
 	return now.UnixMilli(), replyError("TIME", err)
 }
 
-// readLengths reads no values: a fingerprint of depth length holds the length alone.
+// readLengths reads only the lengths of values: at depth length, a fingerprint holds nothing else.
 func (r *reader) readLengths(ctx context.Context, names []string, out []reading) error {
 	var asked []int
 	results, err := r.do(ctx, func(b rueidis.Builder) rueidis.Commands {
@@ -233,7 +234,7 @@ func (r *reader) readLengths(ctx context.Context, names []string, out []reading)
 			continue
 		}
 		if n == 0 && out[i].Type != keyspace.String && out[i].Type != keyspace.Stream {
-			out[i] = reading{} // no other type is empty: it has gone since
+			out[i] = reading{} // a collection of any other type is never empty: it has been deleted since
 			continue
 		}
 		out[i].FP.Length = n
@@ -244,7 +245,7 @@ func (r *reader) readLengths(ctx context.Context, names []string, out []reading)
 // hllPipeline is how many HyperLogLogs are read at a time.
 const hllPipeline = askBytes / keyspace.LongestHLL
 
-// readHLLs gives the HyperLogLogs among strings the length that they have whatever their encoding is: that of the dense one.
+// readHLLs sets the length of each HyperLogLog among the strings to that of the dense encoding, whichever encoding it has.
 func (r *reader) readHLLs(ctx context.Context, names []string, out []reading) error {
 	var asked []int
 	for i := range out {
@@ -274,7 +275,7 @@ func (r *reader) readHLLs(ctx context.Context, names []string, out []reading) er
 	return nil
 }
 
-// readBeginnings returns the first bytes of strings.
+// readBeginnings passes on the first bytes of strings.
 func (r *reader) readBeginnings(ctx context.Context, names []string, out []reading, some []int, bytes int64, give func(i int, p []byte)) error {
 	results, err := r.ask(ctx, int64(len(some))*(bytes+headBytes), func(b rueidis.Builder) rueidis.Commands {
 		cmds := make(rueidis.Commands, len(some))

@@ -6,12 +6,12 @@ import (
 	"strings"
 )
 
-// Reason says why a key is not the same, or why that is not known. Programs compare reasons, which are part of the reports and of the
-// gate's policy and keep their names. What a finding says in words is for people, and may change.
+// Reason says why a key is not the same, or why that is not known. Programs compare reasons: they are part of the reports and of
+// the gate's policy, and keep their names. The wording of a finding is for people and may change.
 type Reason string
 
-// A key has one reason. A milder difference than the reason names may be there as well, but not a graver one; and the reasons that are
-// about expiries and counters alone (from FieldExpiryDiffers to ExpiryDiffers) say that nothing else differs.
+// A key has one reason. A milder difference than the one that the reason names may exist as well, but not a graver one. The reasons
+// that are about expiries and counters alone (from FieldExpiryDiffers to ExpiryDiffers) say that nothing else differs.
 const (
 	AbsentOnTarget Reason = "absent_on_target"
 
@@ -40,7 +40,7 @@ const (
 	NameTooLong          Reason = "name_too_long"
 )
 
-// reasons is every reason with the verdict of the keys that have it, and with the text that a finding shows where it cannot say more.
+// reasons lists every reason with the verdict of its keys, and with the text that a finding shows where nothing more is known.
 var reasons = []struct {
 	reason  Reason
 	verdict Verdict
@@ -80,7 +80,7 @@ func Reasons() []Reason {
 	return out
 }
 
-// Verdict returns the verdict of the keys that have this reason; "" where there is no such reason.
+// Verdict returns the verdict of the keys that have this reason. It returns "" for an unknown reason.
 func (r Reason) Verdict() Verdict {
 	for i := range reasons {
 		if reasons[i].reason == r {
@@ -90,7 +90,7 @@ func (r Reason) Verdict() Verdict {
 	return ""
 }
 
-// Text returns the reason as a sentence; "" where there is no such reason.
+// Text returns the reason as a sentence. It returns "" for an unknown reason.
 func (r Reason) Text() string {
 	for i := range reasons {
 		if reasons[i].reason == r {
@@ -100,28 +100,28 @@ func (r Reason) Text() string {
 	return ""
 }
 
-// SparesValue says that only expiries or counters differ, and the values do not.
+// SparesValue says that the values are the same and only expiries or counters differ.
 func (r Reason) SparesValue() bool {
 	return slices.Contains([]Reason{ExpiryAndMoreDiffer, FieldExpiryDiffers, StreamCountersDiffer, ExpiryOnSourceOnly, ExpiryOnTargetOnly, ExpiryDiffers}, r)
 }
 
-// ofValue says that the values themselves can tell more than the reason does: where they differ.
+// ofValue says that a look at the values can tell more than the reason does, namely where they differ.
 func (r Reason) ofValue() bool {
 	return slices.Contains([]Reason{LengthDiffers, ValueDiffers, ExpiryAndMoreDiffer, FieldExpiryDiffers, StreamCountersDiffer}, r)
 }
 
-// cause is the reason of one key with what is known of this key beyond it.
+// cause is the reason of one key together with what else is known about this key.
 type cause struct {
 	Reason
-	detail string // a clause that can stand for the reason's text; "" where nothing more is known
+	detail string // a clause to show instead of the reason's text; "" where nothing more is known
 }
 
-// because returns the verdict that the reason leads to, and the cause. A format says what is known beyond the reason.
+// because returns the verdict that the reason leads to, and the cause. The format and its arguments make up the cause's detail.
 func because(r Reason, format string, args ...any) (Verdict, cause) {
 	return r.Verdict(), cause{r, fmt.Sprintf(format, args...)}
 }
 
-// String words the cause as a clause, which begins with a small letter and has no stop.
+// String returns the cause as a clause, which begins with a small letter and has no full stop.
 func (c cause) String() string {
 	if c.detail != "" {
 		return c.detail
@@ -133,13 +133,13 @@ func (c cause) String() string {
 	return strings.ToLower(text[:1]) + strings.TrimSuffix(text[1:], ".")
 }
 
-// ReasonTotal counts the keys of one reason, those among them that the report does not list.
+// ReasonTotal counts the keys of one reason, including those that the report does not list.
 type ReasonTotal struct {
 	Code Reason `json:"code"`
 	Keys int64  `json:"keys"`
 }
 
-// mostDetails is how many different details of one reason the sentences of a report show.
+// mostDetails is how many different details of one reason a report's sentences show.
 const mostDetails = 3
 
 // byReason counts keys that are not the same by their reasons.
@@ -147,8 +147,8 @@ type byReason map[Reason]*reasonTally
 
 type reasonTally struct {
 	keys    int64
-	clauses []string // the first few different ones
-	more    bool     // there were others
+	clauses []string // the first different details
+	more    bool     // there were more different details
 }
 
 func (b byReason) add(c cause, keys int64) {
@@ -180,14 +180,14 @@ func (b byReason) totals() []ReasonTotal {
 	return out
 }
 
-// unchecked says why keys could not be compared, one sentence for each reason.
+// unchecked says why keys could not be compared, in one sentence per reason.
 func (b byReason) unchecked() (sentences []string) {
 	for _, r := range Reasons() {
 		t := b[r]
 		if t == nil || r.Verdict() != Unchecked {
 			continue
 		}
-		clauses := slices.Sorted(slices.Values(t.clauses)) // keys are judged side by side, in no order
+		clauses := slices.Sorted(slices.Values(t.clauses)) // keys are judged concurrently, in no fixed order
 		if t.more {
 			clauses = append(clauses, "and others")
 		}

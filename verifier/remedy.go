@@ -13,14 +13,14 @@ import (
 	"surecut/internal/keyspace"
 )
 
-// job is one remedy that is to be carried out.
+// job is one remedy to be carried out.
 type job struct {
 	keyID
 	seen   reading // what the source held when the remedy was found
 	result *Repaired
 }
 
-// fails notes why a job could not be done.
+// fails records why a job could not be done. An error of nil records nothing.
 func (j *job) fails(err error) {
 	if err != nil {
 		j.result.Error = err.Error()
@@ -31,14 +31,14 @@ func (j *job) fails(err error) {
 type held struct {
 	present  bool
 	expireAt int64
-	payload  string // of DUMP, where it is to be copied
+	payload  string // payload of DUMP, where the key is to be copied
 	from     *node
-	err      error // of this key alone
+	err      error // error that concerns this key alone
 }
 
-// carryOutAll does what can be done; the error is that of a run that was interrupted. While a migration feeds the target, a value
-// that is copied lies ahead of what the target was given, and the stream would be applied to it a second time: so then remedies are
-// carried out while the link stands still.
+// carryOutAll carries out the jobs as far as it can. It returns an error only if the run was interrupted. While a migration feeds
+// the target, a copied value would be newer than what the migration has applied, and the stream would be applied to it a second
+// time. So remedies are then carried out while the link is stopped.
 func (v *verification) carryOutAll(ctx context.Context, jobs []job) error {
 	var standing []job
 	for i := range jobs {
@@ -63,7 +63,7 @@ func (v *verification) carryOutAll(ctx context.Context, jobs []job) error {
 	return v.carryOutStanding(ctx, standing)
 }
 
-// carryOutNow carries out a remedy by what the source holds at this moment.
+// carryOutNow carries out a remedy according to what the source holds at this moment.
 func (v *verification) carryOutNow(ctx context.Context, j *job) error {
 	node, err := v.source.nodeOf(v.source.named(j.keyID))
 	if err != nil {
@@ -76,7 +76,7 @@ func (v *verification) carryOutNow(ctx context.Context, j *job) error {
 	return v.carryOut(ctx, j, &got[0])
 }
 
-// standingKeys is how many keys are repaired while a link stands still, at most: fewer where they are large.
+// standingKeys is how many keys are repaired at most while a link is stopped; fewer where they are large.
 const standingKeys = 16
 
 func (v *verification) carryOutStanding(ctx context.Context, jobs []job) error {
@@ -99,9 +99,9 @@ func (v *verification) carryOutStanding(ctx context.Context, jobs []job) error {
 	return nil
 }
 
-// inFrames hands jobs to carry, at most standingKeys at a time, until each is done or has failed. carry returns the jobs for which
-// the link did not stand still long enough, and why. They are tried again, half as many at a time, so that a slow machine needs more
-// frames and loses no key; one that fails alone, frameAttempts times in a row, fails for good.
+// inFrames hands jobs to carry, at most standingKeys at a time, until each is done or has failed. The function carry returns the
+// jobs for which the link was not stopped long enough, and why. These are tried again, half as many at a time, so that a slow
+// machine needs more frames but loses no key. A job that fails alone frameAttempts times in a row fails for good.
 func inFrames(ctx context.Context, jobs []job, carry func([]job) ([]job, error)) error {
 	most, alone := standingKeys, 0
 	for len(jobs) > 0 {
@@ -128,7 +128,7 @@ func inFrames(ctx context.Context, jobs []job, carry func([]job) ([]job, error))
 	return nil
 }
 
-// frameOf returns how many of the jobs, at most so many, fit into one frame by the size of their values.
+// frameOf returns how many of the jobs fit into one frame by the size of their values, and no more than most.
 func frameOf(jobs []job, most int) int {
 	n, bytes := 0, int64(0)
 	for n < min(len(jobs), most) && bytes < frameBytes {
@@ -145,8 +145,8 @@ type standing struct {
 	held   []held
 }
 
-// carryOutFrozen reads the keys on the source, each as of an offset, brings the target to that offset and no further, and writes them.
-// It returns the jobs that it did not come to because the link did not stand still, or not long enough, and the reason.
+// carryOutFrozen reads the keys on the source, each as of an offset, brings the target to exactly that offset, and writes the keys.
+// It returns the jobs that it did not get to, because the link was not stopped or not long enough, and the reason.
 func (v *verification) carryOutFrozen(ctx context.Context, index int, link AppliedLink, jobs []job) (left []job, err error) {
 	node, err := v.source.linkNode(link)
 	if err != nil {
@@ -179,12 +179,12 @@ func (v *verification) carryOutFrozen(ctx context.Context, index int, link Appli
 			continue
 		}
 		for i := range at.jobs {
-			if slices.Contains(ahead, keyspace.Key{DB: at.jobs[i].db, Name: at.jobs[i].name}) { // a copy as of now would take it back
+			if slices.Contains(ahead, keyspace.Key{DB: at.jobs[i].db, Name: at.jobs[i].name}) { // the copy would be older than that
 				left, err = append(left, at.jobs[i]), errors.New("the migration has copied it as of a later offset")
 				continue
 			}
 			werr := v.carryOut(ctx, &at.jobs[i], &at.held[i])
-			if werr != nil && ctx.Err() != nil { // whether it was written is not known, and the link runs on: it is copied anew
+			if werr != nil && ctx.Err() != nil { // the key may or may not have been written: it is copied again
 				left, err = append(left, at.jobs[i]), werr
 				continue
 			}
@@ -194,7 +194,7 @@ func (v *verification) carryOutFrozen(ctx context.Context, index int, link Appli
 	return left, err
 }
 
-// sameTransaction groups jobs by what one transaction of the source may read.
+// sameTransaction groups jobs into those that one transaction of the source may read together.
 func (s *side) sameTransaction(jobs []job) [][]job {
 	records, of := make([]record, len(jobs)), map[keyID]job{}
 	for i := range jobs {
@@ -211,7 +211,8 @@ func (s *side) sameTransaction(jobs []job) [][]job {
 	return out
 }
 
-// hold reads keys of one database, with the payloads of those that are to be copied: at one instant, and where asked for with its offset.
+// hold reads keys of one database at one instant, with the payloads of those that are to be copied, and the offset of that instant
+// if it is asked for.
 func (v *verification) hold(ctx context.Context, node *node, jobs []job, offset bool) (out []held, at int64, err error) {
 	r := v.source.borrow(node, jobs[0].db)
 	defer v.source.giveBack(r)
@@ -223,10 +224,10 @@ func (v *verification) hold(ctx context.Context, node *node, jobs []job, offset 
 }
 
 func (r *reader) hold(ctx context.Context, s *side, jobs []job, offset bool) ([]held, int64, error) {
-	atomic := s.dep.Spec().Proxy == "" // such a proxy refuses MULTI, or wants WATCH before it
+	atomic := s.dep.Spec().Proxy == "" // such a proxy refuses MULTI, or requires WATCH before it
 	results, err := r.do(ctx, func(b rueidis.Builder) rueidis.Commands {
 		cmds := rueidis.Commands{command(b, "TIME")}
-		for i := range jobs { // DUMP of large values takes a while, in which clocks go on
+		for i := range jobs { // expiries are read first: DUMP of large values takes a while, in which the clock goes on
 			cmds = append(cmds, command(b, r.expiryCommand(), s.named(jobs[i].keyID)))
 		}
 		for i := range jobs {
@@ -307,7 +308,7 @@ func (r *reader) parseHeld(jobs []job, replies []rueidis.RedisMessage) ([]held, 
 	return out, nil
 }
 
-// carryOut makes the target's key what the source holds.
+// carryOut makes the target's key equal to what the source holds.
 func (v *verification) carryOut(ctx context.Context, j *job, h *held) error {
 	if h.err != nil {
 		return h.err

@@ -13,13 +13,13 @@ import (
 	"surecut/internal/rdb"
 )
 
-// Remedy is what makes one key of the target equal to the source's.
+// Remedy is the action that makes one key of the target equal to the source's.
 type Remedy string
 
-// What is neither of these leaves the target as it is.
+// Any remedy but the first three leaves the target as it is.
 const (
-	RemedyCopy   Remedy = "copy"   // DUMP on the source, or what its file holds, and RESTORE REPLACE on the target
-	RemedyExpire Remedy = "expire" // the value is right: only the expiry is set or taken away
+	RemedyCopy   Remedy = "copy"   // DUMP on the source, or the value from its file, and RESTORE REPLACE on the target
+	RemedyExpire Remedy = "expire" // the value is right: only the expiry is set or removed
 	RemedyDelete Remedy = "delete" // the source has no such key; needs DeleteExtra
 	RemedyNone   Remedy = "none"
 )
@@ -28,7 +28,7 @@ const (
 type RepairOptions struct {
 	Options               // how the keys are read and verified again
 	Findings    []Finding // of a report
-	Apply       bool      // otherwise only the remedies are found out
+	Apply       bool      // false: the remedies are only determined
 	DeleteExtra bool
 }
 
@@ -42,8 +42,8 @@ type Repaired struct {
 	Error    string `json:"error,omitempty"` // why it could not be done
 }
 
-// Repair looks at every finding again and finds its remedy by what both sides hold now. With Apply it carries the remedies out
-// and compares those keys again; otherwise the report is nil. Keys of surecut's own are never touched.
+// Repair reads the key of every finding again and determines its remedy from what both sides hold now. With Apply it carries the
+// remedies out and compares those keys again; without, the report is nil. It never touches surecut's own keys.
 func Repair(ctx context.Context, o RepairOptions) ([]Repaired, *Report, error) {
 	if err := o.Validate(); err != nil {
 		return nil, nil, err
@@ -68,7 +68,7 @@ func Repair(ctx context.Context, o RepairOptions) ([]Repaired, *Report, error) {
 	done := v.unnamed(o.Findings)
 	at := 64
 	if v.fixed {
-		at = max(len(faults), 1) // the file is read from its beginning each time
+		at = max(len(faults), 1) // each batch reads the file from its beginning
 	}
 	for batch := range slices.Chunk(faults, at) {
 		some, err := v.repairBatch(ctx, batch, &o)
@@ -84,7 +84,7 @@ func Repair(ctx context.Context, o RepairOptions) ([]Repaired, *Report, error) {
 	return done, report, err
 }
 
-// prefixesOf finds out by findings what databases of the source have their names begin with on the target.
+// prefixesOf finds the prefixes that the names of source databases get on the target, by comparing the names in the findings.
 func prefixesOf(findings []Finding) map[int]string {
 	prefixes := map[int]string{}
 	for i := range findings {
@@ -96,7 +96,7 @@ func prefixesOf(findings []Finding) map[int]string {
 	return prefixes
 }
 
-// unnamed takes the keys that were not found for unchecked.
+// unnamed counts the keys whose exact names were not found as unchecked.
 func (v *verification) unnamed(findings []Finding) []Repaired {
 	done := make([]Repaired, 0, len(findings))
 	_ = v.tally.batch(func(t *tally) error {
@@ -118,7 +118,7 @@ func (v *verification) unnamed(findings []Finding) []Repaired {
 type fault struct {
 	keyID
 	extra  bool
-	source reading // as it was when the key was looked at
+	source reading // as the key was when Repair looked at it
 }
 
 func repairable(findings []Finding) []fault {
@@ -182,7 +182,7 @@ func (v *verification) repairBatch(ctx context.Context, faults []fault, o *Repai
 		case !o.Apply || r.Remedy == RemedyNone:
 		case v.fixed && r.Remedy == RemedyCopy:
 			copies[pairKey{k.db, v.source.named(k)}] = fileCopy{k, r}
-		case len(astray) > 0: // no stream goes there
+		case len(astray) > 0: // no migration stream goes to those nodes
 			if err := v.deleteStrays(ctx, k, astray); err != nil {
 				r.Error = err.Error()
 			}
@@ -196,10 +196,10 @@ func (v *verification) repairBatch(ctx context.Context, faults []fault, o *Repai
 	return out, v.copyFromFile(ctx, copies)
 }
 
-// whyBack is why a key is left alone that a report calls extra.
+// whyBack is why a key that a report calls extra is left alone.
 const whyBack = "the source did not have it and has it now; verify again"
 
-// mostRestored is the largest value that is copied from a file: no server takes a larger one by default.
+// mostRestored is the largest value that is copied from a file: by default no server accepts a larger one.
 const mostRestored = 512 << 20
 
 // fileCopy is a key that is to be copied from a file.
@@ -208,7 +208,7 @@ type fileCopy struct {
 	result *Repaired
 }
 
-// copyFromFile restores keys, which are given as the source names them, while the files are read once.
+// copyFromFile restores keys, which are given by their names on the source, while it reads the files once.
 func (v *verification) copyFromFile(ctx context.Context, keys map[pairKey]fileCopy) error {
 	if len(keys) == 0 {
 		return nil
@@ -255,7 +255,7 @@ func (v *verification) restoreEntry(ctx context.Context, k keyID, e *rdb.Entry) 
 	return to.restore(ctx, k.name, string(payload), e.ExpireAt)
 }
 
-// remedy goes by what both sides hold now, not by what the report says they held.
+// remedy decides by what both sides hold now, not by what the report says they held.
 func (v *verification) remedy(p *pair) (Remedy, string) {
 	verdict, why := v.rules.judge(p)
 	reason := why.String()
@@ -274,7 +274,7 @@ func (v *verification) remedy(p *pair) (Remedy, string) {
 	return RemedyCopy, reason
 }
 
-// restore puts a value in place of whatever a key holds.
+// restore replaces whatever a key holds by the value.
 func (r *reader) restore(ctx context.Context, name, payload string, expireAt int64) error {
 	if r.node.facts.Number >= 50000 {
 		_, err := r.one(ctx, "RESTORE", name, strconv.FormatInt(expireAt, 10), payload, "REPLACE", "ABSTTL")
@@ -283,8 +283,8 @@ func (r *reader) restore(ctx context.Context, name, payload string, expireAt int
 	return r.restoreAside(ctx, name, payload, expireAt)
 }
 
-// moduleExitsUntil is the first version that refuses a value of a module that it has not loaded. Those before end their
-// process over it.
+// moduleExitsUntil is the first version that refuses a value of a module that is not loaded. Earlier servers exit when they receive
+// one.
 const moduleExitsUntil = 60200
 
 func refuseModule(rdbType byte, target *node) error {
@@ -294,7 +294,7 @@ func refuseModule(rdbType byte, target *node) error {
 	return fmt.Errorf("a value of a module is not restored on %s %s, which ends its process where it has not loaded the module", target.facts.Flavor, target.facts.Version)
 }
 
-// forTarget returns the payload in an encoding that an older target reads.
+// forTarget returns the payload, in an older encoding where the target needs one.
 func (v *verification) forTarget(ctx context.Context, payload string, from *node, to *reader) (string, error) {
 	source, target := from.facts, to.node.facts
 	if len(payload) > 0 {
@@ -316,8 +316,8 @@ func (v *verification) forTarget(ctx context.Context, payload string, from *node
 	return string(out), nil
 }
 
-// restoreAside restores a key on a server that lacks ABSTTL (since 5.0) or REPLACE (since 3.0): under another name of the same slot,
-// which then takes the key's name, so that a payload that is refused costs nothing.
+// restoreAside restores a key on a server that lacks ABSTTL (since 5.0) or REPLACE (since 3.0). It restores under another name of
+// the same slot, which is then renamed to the key's name, so that a payload that is refused destroys nothing.
 func (r *reader) restoreAside(ctx context.Context, name, payload string, expireAt int64) error {
 	aside := keyspace.Prefix + ":repair:{" + keyspace.SlotTag(keyspace.Slot(name)) + "}:" + name
 	steps := [][]string{{"DEL", aside}, {"RESTORE", aside, "0", payload}}
@@ -332,7 +332,7 @@ func (r *reader) restoreAside(ctx context.Context, name, payload string, expireA
 	return nil
 }
 
-// again compares the keys once more; the report speaks of them alone.
+// again compares the repaired keys once more. The report is about them alone.
 func (v *verification) again(ctx context.Context, faults []fault) (*Report, error) {
 	suspects, err := newSpill(v.opts.TempDir, 1)
 	if err != nil {
@@ -341,7 +341,7 @@ func (v *verification) again(ctx context.Context, faults []fault) (*Report, erro
 	defer suspects.close()
 	for _, f := range faults {
 		r := &record{keyID: f.keyID}
-		if v.fixed { // what the file says is not read again
+		if v.fixed { // the file is not read again
 			r.flags = seen
 			r.hold(&f.source)
 		}

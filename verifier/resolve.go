@@ -8,25 +8,25 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// expiryGuard is how long a key that is about to expire is waited for, rather than judged in the moment in which
-// one server has removed it and the other has not.
+// expiryGuard is how near an expiry must be for its key to be judged only afterwards, rather than at a moment when one server has
+// removed it and the other has not.
 const expiryGuard = 3 * time.Second
 
-// expirySlack is how far the clocks of two servers may be measured wrongly.
+// expirySlack bounds the error with which the difference of two servers' clocks is measured.
 const expirySlack = 200 * time.Millisecond
 
-// prober reads keys of one side, one reading per key.
+// prober reads keys of one side and returns one reading per key.
 type prober interface {
 	probe(ctx context.Context, keys []keyID, keep int64) ([]reading, error)
 }
 
-// probers are the two sides.
+// probers read the two sides.
 type probers struct{ Source, Target prober }
 
-// observation is what one round read of one suspect: the source, then the target, then the source again.
+// observation is what one round read of one suspect: on the source, then on the target, then on the source again.
 type observation struct{ Before, Target, After reading }
 
-// decision is what a round makes of a suspect. Unless Settled, it is read again.
+// decision is the outcome of a round for one suspect. Unless it is Settled, the suspect is read again.
 type decision struct {
 	Settled bool
 	Verdict Verdict
@@ -35,11 +35,11 @@ type decision struct {
 	Place   *difference // where the values differ, if that is known already
 }
 
-// observe takes a round's observation into the suspect's state, and decides. The last round decides.
+// observe takes a round's observation into the suspect's state and decides. The last round decides in any case.
 //
-// Both sides agree only where they were read at one point: the source stayed as it was around the reading of the target, and w says
-// that nobody wrote the key in the window. A difference needs as many windows of that kind in a row as are asked for, in which the
-// target stayed as it was, too: then it has had all that time to follow.
+// Both sides count as the same only where they were read at one point: the source was unchanged around the reading of the target,
+// and w says that nobody wrote the key in the window. A difference needs n.need such windows in a row in which the target was
+// unchanged, too: then the target has had all that time to follow.
 func (r *record) observe(u *rules, o *observation, w writing, n roundOf) decision {
 	d := decision{Pair: pair{o.Before, o.Target}}
 	if r.flags&clash != 0 {
@@ -57,7 +57,7 @@ func (r *record) observe(u *rules, o *observation, w writing, n roundOf) decisio
 		d.Settled = true
 		return d
 	}
-	// Of several rounds that agree, the first one stands for what the others find unchanged.
+	// If several rounds agree, the first one is the reference that the others are compared with.
 	steady := !n.fleeting && (onePoint || w == untold && n.need > 1 && u.unchanged(&o.Before, &o.After))
 	r.count(u, o, &d, steady)
 	if d.Settled = n.decides(r); d.Settled && d.Verdict != Unchecked && int(r.quiet) < n.need {
@@ -66,8 +66,8 @@ func (r *record) observe(u *rules, o *observation, w writing, n roundOf) decisio
 	return d
 }
 
-// onePoint says whether both sides were read at one point of the source. Where nothing tells of writes, the key must be as it was when
-// it was read in the round before, which was long enough ago for the target to follow.
+// onePoint says whether both sides were read at one point of the source. Where nothing tells of writes, the key must be as it was
+// in the round before, which was long enough ago for the target to follow.
 func (r *record) onePoint(u *rules, o *observation, w writing) bool {
 	if w == written || !u.unchanged(&o.Before, &o.After) {
 		return false
@@ -76,7 +76,7 @@ func (r *record) onePoint(u *rules, o *observation, w writing) bool {
 	return w == unwritten || r.flags&seen != 0 && u.unchanged(&was, &o.Before)
 }
 
-// count notes how often in a row both sides stayed as they are, and what the source held last.
+// count notes in how many rounds in a row both sides were unchanged, and what the source held last.
 func (r *record) count(u *rules, o *observation, d *decision, steady bool) {
 	was, target := r.reading(), o.Target.mark()
 	differs := d.Verdict != Same && d.Verdict != Unchecked
@@ -104,7 +104,7 @@ func (r *record) count(u *rules, o *observation, d *decision, steady bool) {
 	r.hold(&o.After)
 }
 
-// undecided says why the last round leaves a suspect without a verdict.
+// undecided says why the last round leaves a suspect without a definite verdict.
 func (r *record) undecided(n roundOf) (Verdict, cause) {
 	switch {
 	case r.flags&behind != 0:
@@ -117,7 +117,7 @@ func (r *record) undecided(n roundOf) (Verdict, cause) {
 	return because(TargetUnsteady, "")
 }
 
-// mark is a digest of what was read, for telling whether it is the same later.
+// mark is a digest of a reading, which shows later whether the key is still the same.
 func (r *reading) mark() uint64 {
 	if r.Err != nil {
 		return 0
@@ -125,7 +125,7 @@ func (r *reading) mark() uint64 {
 	return r.FP.Value ^ bits.RotateLeft64(r.FP.FieldExpiries, 17) ^ bits.RotateLeft64(uint64(r.FP.Length), 31) ^ uint64(r.Type)<<56 | 1
 }
 
-// expiring returns how long until the pair is past the expiry that decides it, 0 where none is near.
+// expiring returns how long to wait until the expiry that decides the pair has passed, 0 where none is near.
 func (u *rules) expiring(p *pair, now time.Time) time.Duration {
 	near := func(r *reading, skew time.Duration) time.Duration {
 		if !r.present() {
@@ -136,15 +136,15 @@ func (u *rules) expiring(p *pair, now time.Time) time.Duration {
 	return max(near(&p.Source, u.sourceClock), near(&p.Target, u.sourceClock+u.skew), u.fleeting(p, now))
 }
 
-// fleeting returns how long until the pair is past the first expiry of a field, 0 where none is near: each side hides a field by its
-// own clock, so that the side which was read first may have shown it and the other not.
+// fleeting returns how long to wait until the first expiry of a field has passed, 0 where none is near. Each side hides a field by
+// its own clock, so that the side which was read first may have shown it and the other not.
 func (u *rules) fleeting(p *pair, now time.Time) time.Duration {
 	return max(untilPast(p.Source.FieldsAt, now.Add(u.sourceClock), u.fieldGuard),
 		untilPast(p.Target.FieldsAt, now.Add(u.sourceClock+u.skew), u.fieldGuard))
 }
 
-// untilPast returns how long an expiry, in Unix ms, needs to have passed; 0 where it is further away than the guard, and for an
-// expiry of 0, which is none.
+// untilPast returns how long to wait until an expiry, in Unix ms, has passed. It returns 0 where the expiry is further away than
+// the guard, and for an expiry of 0, which means none.
 func untilPast(expireAt int64, now time.Time, guard time.Duration) time.Duration {
 	left := time.UnixMilli(expireAt).Sub(now)
 	if expireAt == 0 || left >= guard {
@@ -153,16 +153,17 @@ func untilPast(expireAt int64, now time.Time, guard time.Duration) time.Duration
 	return max(left, 0) + 50*time.Millisecond
 }
 
-// fieldGuardFor returns how near the expiry of a field must be to be one that may explain a difference. Expiries that are apart by no
-// more than the tolerance are the same. Fields of one hash can expire all the time, each at another, so that nothing more is waited for.
+// fieldGuardFor returns how near the expiry of a field must be for it to explain a difference. Expiries that differ by no more than
+// the tolerance are the same. No more than that is waited for, because the fields of one hash may expire all the time, each at
+// another moment.
 func fieldGuardFor(tolerance time.Duration) time.Duration {
 	return min(tolerance+expirySlack, expiryGuard)
 }
 
-// mostPasses bounds how often suspects go through all rounds: once, and once more those whose expiry had to be waited for.
+// mostPasses bounds how often suspects go through all rounds: once, and once more for those whose expiry had to be waited for.
 const mostPasses = 2
 
-// resolve reads the suspects until each has its verdict. Those whose expiry decides them are judged once it has passed.
+// resolve reads the suspects until each has its verdict. A suspect that is about to expire is judged after its expiry has passed.
 func (v *verification) resolve(ctx context.Context, suspects *spill) error {
 	for range mostPasses {
 		late, err := newSpill(v.opts.TempDir, 1)
@@ -184,8 +185,8 @@ func (v *verification) resolve(ctx context.Context, suspects *spill) error {
 	return nil
 }
 
-// pass takes the suspects through all rounds. Where a migration feeds the target, the first round clears what nobody writes, the
-// second one compares at one offset, and what is left over goes through rounds as it does without a migration.
+// pass takes the suspects through all rounds. Where a migration feeds the target, the first round clears the keys that nobody
+// writes, the second step compares keys at one offset, and what is left goes through rounds as it does without a migration.
 func (v *verification) pass(ctx context.Context, suspects *spill) error {
 	most := 2*v.opts.Rounds - 1
 	steps := make([]func(context.Context, *spill, *spill) error, 0, most+2)
@@ -217,16 +218,16 @@ func (v *verification) pass(ctx context.Context, suspects *spill) error {
 	return nil
 }
 
-// roundOf is one round of a pass, as a suspect goes through it.
+// roundOf says which round of a pass a suspect goes through, and by which limits it is judged.
 type roundOf struct {
-	round    int  // from 1 on; 0: it only clears
-	need     int  // so many windows in a row prove a difference
-	most     int  // no round follows this one
-	fleeting bool // a field of the suspect expires about now, maybe on one side before the other
+	round    int  // from 1 on; 0: the round only clears suspects
+	need     int  // how many windows in a row prove a difference
+	most     int  // number of the last round
+	fleeting bool // a field of the suspect expires about now, perhaps on one side before the other
 }
 
-// decides says whether a suspect gets its verdict in this round: when as many rounds are over as are asked for. What was written in
-// one of them, and has stayed as it is since, is given as many more as its difference still needs.
+// decides says whether a suspect gets its verdict in this round: once as many rounds are over as are needed. A suspect that was
+// written in one of them, and has been unchanged since, gets as many more rounds as its difference still needs.
 func (n roundOf) decides(r *record) bool {
 	return n.round == n.most || n.round >= n.need && (r.quiet == 0 || int(r.quiet) >= n.need)
 }
@@ -243,8 +244,8 @@ func (v *verification) roundStep(n roundOf) func(context.Context, *spill, *spill
 	}
 }
 
-// pause keeps rounds apart, so that what is on its way arrives between them. Nothing need arrive before the first one where the target
-// is known to have followed, or where the source is files.
+// pause keeps rounds apart, so that writes on their way to the target arrive in between. No pause is needed before the first round
+// where the target is known to have followed the source, or where the source is files.
 func (v *verification) pause(ctx context.Context) error {
 	if !v.fixed && v.opts.Applier == nil {
 		return v.awaitLead(ctx)
@@ -255,7 +256,7 @@ func (v *verification) pause(ctx context.Context) error {
 	return v.clock.sleep(ctx, v.opts.Interval)
 }
 
-// round reads every suspect once. Those that are not settled go to rest.
+// round reads every suspect once. Suspects that are not settled go to rest.
 func (v *verification) round(ctx context.Context, suspects, rest *spill, n roundOf) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(v.opts.Workers)
@@ -272,7 +273,7 @@ func (v *verification) round(ctx context.Context, suspects, rest *spill, n round
 	return err
 }
 
-// roundBatch reads a batch, learns what was written up to then, and judges.
+// roundBatch reads a batch, learns which keys were written up to then, and judges.
 func (v *verification) roundBatch(ctx context.Context, batch []record, rest *spill, n roundOf) error {
 	observed, err := v.observeAll(ctx, batch)
 	if err != nil {
@@ -310,8 +311,8 @@ func (v *verification) roundBatch(ctx context.Context, batch []record, rest *spi
 	})
 }
 
-// awaitsExpiry says whether a suspect is to be judged when its expiry has passed: it passes now, or has passed between two rounds. It
-// makes the suspect one that nothing is known of yet.
+// awaitsExpiry says whether a suspect must be judged again later because its expiry passes now or has passed between two rounds. If
+// so, it resets the suspect's state.
 func (v *verification) awaitsExpiry(r *record, d *decision) bool {
 	now := v.clock.now()
 	left := v.rules.expiring(&d.Pair, now)
@@ -328,8 +329,8 @@ func (v *verification) awaitsExpiry(r *record, d *decision) bool {
 	return true
 }
 
-// trusts notes that a verdict rests on the target lagging less than the lead, or on a key not coming back to an earlier value, rather
-// than on both sides being known to be at one offset. Call it with the tally locked.
+// trusts notes that a verdict rests on an assumption: that the target lags less than the lead, or that a key does not return to an
+// earlier value. Other verdicts rest on both sides being known to be at one offset. The caller holds the tally's lock.
 func (v *verification) trusts(d *decision, w writing, still bool) {
 	switch {
 	case d.Verdict == Unchecked || v.fixed:

@@ -12,7 +12,7 @@ import (
 	"surecut/internal/endpoint"
 )
 
-// counters is what a node's INFO says of writes at one instant.
+// counters is what a node's INFO says about writes at one instant.
 type counters struct {
 	position Position
 	info     map[string]string
@@ -21,12 +21,12 @@ type counters struct {
 	groups   string // calls that may change the groups of a stream, see changesGroups
 }
 
-// restFields stand still while nobody writes: whatever changes a key counts in rdb_changes_since_last_save, which a save resets; keys
-// and fields that go by themselves count on their own.
+// restFields do not change while nobody writes: whatever changes a key counts in rdb_changes_since_last_save, which a save resets.
+// Keys and fields that expire or are evicted have counters of their own.
 var restFields = []string{"run_id", "rdb_changes_since_last_save", "rdb_last_save_time", "master_repl_offset", "expired_keys",
 	"expired_subkeys", "expired_fields", "evicted_keys", "role"}
 
-// countersOf asks a node. INFO all includes the statistics of commands in every version.
+// countersOf asks a node for INFO all, which includes the command statistics in every version.
 func countersOf(ctx context.Context, n *node) (*counters, error) {
 	info, err := n.info(ctx, "all")
 	if err != nil {
@@ -53,15 +53,16 @@ func countersOf(ctx context.Context, n *node) (*counters, error) {
 	if c.writes = strings.Join(writes, " "); len(calls) > 0 {
 		c.writes += " "
 	}
-	if id, offset, err := endpoint.StreamPosition(info); err == nil { // where it is not known, nothing is compared at an offset
+	if id, offset, err := endpoint.StreamPosition(info); err == nil { // without a position, nothing is compared at an offset
 		c.position = Position{ReplID: id, Offset: offset}
 	}
 	return c, nil
 }
 
-// changesGroups goes by the name in INFO commandstats. The commands that change the groups of a stream, its pending entries or its last
-// ID invalidate no key for CLIENT TRACKING (seen from Redis 6.0 to 8.0, and in Valkey 8.1). Those that change its entries do. A command
-// on streams that is not known here may be of either kind; XGROUP stands without its subcommand before 7.0.
+// changesGroups says whether a command may change the groups of a stream, its pending entries or its last ID, judging by its name
+// in INFO commandstats. Such commands invalidate no key for CLIENT TRACKING (observed from Redis 6.0 to 8.0, and in Valkey 8.1),
+// whereas commands that change its entries do. An unknown command on streams may be of either kind. Before 7.0, XGROUP appears
+// without its subcommand.
 func changesGroups(name string) bool {
 	command, _, _ := strings.Cut(name, "|")
 	switch command {
@@ -71,13 +72,13 @@ func changesGroups(name string) bool {
 	return strings.HasPrefix(command, "x")
 }
 
-// mayWrite says whether a command, as INFO commandstats names it, may change data: one that is not known may.
+// mayWrite says whether a command, as INFO commandstats names it, may change data. An unknown command may.
 func mayWrite(name string) bool {
 	spec, ok := table.LookupName(name)
 	return !ok || spec.Write || spec.Class == table.Script && !strings.HasSuffix(spec.Name, "_RO")
 }
 
-// atRest says that a node ran no write between two instants. A node that counts no changes says nothing.
+// atRest says that a node ran no write between two instants. It returns false for a node that does not count changes.
 func atRest(before, after *counters) bool {
 	if before == nil || after == nil || before.info["rdb_changes_since_last_save"] == "" || before.info["run_id"] == "" {
 		return false

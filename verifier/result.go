@@ -5,7 +5,7 @@ import (
 	"surecut/internal/keyspace"
 )
 
-// Verdict is what is known of one key, one slot or a whole run.
+// Verdict is what is known about one key, one slot or a whole run.
 type Verdict string
 
 // A whole run is never missing or extra: it is same, different or unchecked.
@@ -22,10 +22,10 @@ type Report struct {
 	Verdict Verdict  `json:"verdict"`
 	Reasons []string `json:"reasons"` // why the verdict is what it is, one sentence each
 
-	// Incomplete says why the keys of a side may not all have been listed, so that an extra or a missing key may have been overlooked.
-	// It is empty where the enumeration was whole, whatever the verdict is.
+	// Incomplete says why the keys of a side may not all have been listed, so that extra or missing keys may have been overlooked. It
+	// is empty where the enumeration was complete, whatever the verdict is.
 	Incomplete []string `json:"incomplete"`
-	LeftOut    []string `json:"left_out"` // what the sides hold beside the keys that were compared, one sentence each
+	LeftOut    []string `json:"left_out"` // what the sides hold apart from the compared keys, one sentence each
 
 	Depth  Depth   `json:"depth"`
 	Rounds int     `json:"rounds"`
@@ -37,21 +37,21 @@ type Report struct {
 
 	Totals Totals      `json:"totals"`
 	ByType []TypeTotal `json:"by_type"`
-	// ByReason counts all keys that are not the same; it is empty where there are none, and in reports of older versions.
+	// ByReason counts all keys that are not the same. It is empty where there are none, and in reports of older versions.
 	ByReason []ReasonTotal `json:"by_reason,omitempty"`
 	History  []Round       `json:"history"`
 	Slots    []SlotResult  `json:"slots"`    // only slots that hold keys, in slot order
-	Findings []Finding     `json:"findings"` // every key that is not same, in order of slot, database, key; may be capped
+	Findings []Finding     `json:"findings"` // every key that is not the same, in order of slot, database, key; may be capped
 	Omitted  int           `json:"findings_omitted"`
-	Strays   []Stray       `json:"strays"` // keys on nodes where no client finds them; those of a target behind a proxy are findings
+	Strays   []Stray       `json:"strays"` // keys on nodes where no client finds them; behind a proxy of the target they are findings
 
 	Servers Servers `json:"-"` // the header of the report names them
 }
 
-// Servers are those of both sides; the ones whose keys were read are marked.
+// Servers are the servers of both sides. Those whose keys were read are marked.
 type Servers struct{ Source, Target endpoint.Identity }
 
-// selectionOf returns nil where everything is compared. The database of a cluster that has only one is no selection.
+// selectionOf returns nil where everything is compared. Naming the only database of a cluster selects nothing.
 func selectionOf(o *Options) *keyspace.Selection {
 	f := o.Filter
 	named := keyspace.NamedDatabases{Source: endpoint.AllDBs, Target: endpoint.AllDBs}
@@ -70,7 +70,7 @@ func selectionOf(o *Options) *keyspace.Selection {
 // Proof is what the verdicts of a run rest on.
 type Proof string
 
-// ProofRounds is the weaker one.
+// ProofRounds is weaker than ProofOffset.
 const (
 	ProofRounds Proof = "rounds" // a verdict rests on the target lagging less than the interval
 	ProofOffset Proof = "offset" // every key was compared at one offset of the source, or while nothing was written there
@@ -93,7 +93,7 @@ type TypeTotal struct {
 	Keys int64  `json:"keys"`
 }
 
-// Round is one pass over what was still in doubt.
+// Round is one pass over the keys that were still in doubt.
 type Round struct {
 	Round      int   `json:"round"`
 	Suspects   int64 `json:"suspects"` // keys in doubt when the round began
@@ -102,7 +102,7 @@ type Round struct {
 	DurationMs int64 `json:"duration_ms"`
 }
 
-// SlotResult is one slot; digests are 16 hexadecimal digits (value sum) "/" 16 (sum with expiry).
+// SlotResult is the result of one slot. Each digest is 16 hexadecimal digits (sum of values), "/" and 16 more (sum with expiries).
 type SlotResult struct {
 	Slot         uint16  `json:"slot"`
 	SourceKeys   int64   `json:"source_keys"`

@@ -18,34 +18,34 @@ import (
 type verification struct {
 	opts           *Options
 	source, target *side
-	fixed          bool // the source is files: suspects carry what they say
+	fixed          bool // the source is files: suspects carry what the files say
 	probers        probers
 	atOffset       offsetReader
-	patience       time.Duration // left for links that lag
-	frameError     error         // why a link could not be stopped at an offset, if it could not
+	patience       time.Duration // how long links that lag may still be waited for
+	frameError     error         // why a link could not be stopped at an offset, if one could not
 	rules          rules
 	tally          *tally
 	progress       *progress
 	history        []Round
 	feed           feed
-	following      *sourceFeed // the feed of a source that is servers
+	following      *sourceFeed // the feed of a source that consists of servers
 	clock          clock
 	judges         judges
 	list           listing
-	begun          []quiet.Reading // what the source's primaries said of writes when the run began
+	begun          []quiet.Reading // write counters of the source's primaries when the run began
 	parts          int             // of the spills of the enumeration; 0: spillParts
 
-	leadEnds  time.Time // of the open window
-	behind    []bool    // links whose target had not applied what was written before the open window
+	leadEnds  time.Time // when the target may be read in the open window
+	behind    []bool    // by link: the target had not applied what was written before the open window
 	late      *spill    // suspects whose expiry is waited for
 	lateUntil time.Time // guarded by the tally's lock
-	trusting  bool      // guarded by the tally's lock: a verdict rests on the lag, see trusts
+	trusting  bool      // guarded by the tally's lock: a verdict rests on an assumption, see trusts
 
-	cleared, confirmed int64 // of the round that runs; guarded by the tally's lock
+	cleared, confirmed int64 // in the current round; guarded by the tally's lock
 }
 
-// Run compares both sides. Its error says that the run could not be made or was interrupted; whatever else went wrong, a node that
-// went away included, is in the report and makes its verdict unchecked.
+// Run compares both sides. It returns an error if the run could not be started or was interrupted. Whatever else goes wrong, for
+// example that a node goes away, is in the report and makes its verdict unchecked.
 func Run(ctx context.Context, o Options) (*Report, error) {
 	if err := o.Validate(); err != nil {
 		return nil, err
@@ -76,7 +76,7 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 	return r, nil
 }
 
-// judges are the rules that decide over single keys. Tests weaken them one at a time, to see that their simulator notices.
+// judges are the functions that decide about single keys. Tests weaken them one at a time to see that the simulator notices.
 type judges struct {
 	clears  func(w writing) bool
 	observe func(r *record, u *rules, o *observation, w writing, n roundOf) decision
@@ -84,10 +84,10 @@ type judges struct {
 
 var theJudges = judges{clears, (*record).observe}
 
-// listing enumerates both sides, the target not before lead has returned.
+// listing enumerates both sides. It begins with the target only when lead has returned.
 type listing func(ctx context.Context, s spills, lead func(context.Context) error) error
 
-// listBoth enumerates both sides side by side.
+// listBoth enumerates both sides concurrently.
 func (v *verification) listBoth(ctx context.Context, s spills, lead func(context.Context) error) error {
 	g, gctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return v.source.enumerate(gctx, s.Source) })
@@ -106,7 +106,7 @@ func (v *verification) close() {
 	}
 }
 
-// writes tells what was written on the source meanwhile.
+// writes returns what was written on the source during the run.
 func (v *verification) writes() *Writes {
 	if v.following == nil {
 		return &Writes{KnownBy: ByFile, Nodes: []NodeOfWrites{}}
@@ -114,7 +114,7 @@ func (v *verification) writes() *Writes {
 	return v.following.report()
 }
 
-// proof names what the verdicts rest on.
+// proof returns what the verdicts rest on.
 func (v *verification) proof() Proof {
 	if v.trusting {
 		return ProofRounds
@@ -122,13 +122,13 @@ func (v *verification) proof() Proof {
 	return ProofOffset
 }
 
-// servers names those of both sides and marks the ones that were read.
+// servers returns the servers of both sides and marks those that were read.
 func (v *verification) servers() Servers { return Servers{v.source.servers(), v.target.servers()} }
 
-// mappingOf is the mapping that a migration between the two endpoints follows.
+// mappingOf returns the mapping that a migration between the two endpoints follows.
 func mappingOf(o *Options) keyspace.Mapping {
 	f := o.Filter.From(o.Source.Spec().NamedDB())
-	if onlyOne(o.Source, f.DBs) { // what the target holds in databases that a cluster cannot have is extra
+	if onlyOne(o.Source, f.DBs) { // keys of the target in databases that a cluster cannot have are extra
 		f.DBs = nil
 	}
 	return f.To(o.Target.Databases())
@@ -193,7 +193,7 @@ func (v *verification) compare(ctx context.Context) error {
 	return v.locate(ctx)
 }
 
-// pair enumerates both sides in one window and joins what they hold.
+// pair enumerates both sides in one window and joins their records.
 func (v *verification) pair(ctx context.Context, suspects *spill) error {
 	v.progress.begin(PhaseEnumerate, 0, 0)
 	parts := spillParts
@@ -231,7 +231,8 @@ func (v *verification) closeRound(r Round) {
 	v.history = append(v.history, r)
 }
 
-// report says what was found. The selection is that of the user: the mapping that the run used also knows what the URLs name.
+// report returns what was found. It shows the user's selection: the mapping that the run used also includes the databases that the
+// URLs name.
 func (v *verification) report(selection *keyspace.Selection) *Report {
 	t := v.tally
 	v.settleStrays()
@@ -266,7 +267,7 @@ func (v *verification) report(selection *keyspace.Selection) *Report {
 	return r
 }
 
-// restsOn says what the verdicts rest on beyond what was read.
+// restsOn says which assumptions the verdicts rest on.
 func (v *verification) restsOn() []string {
 	if !v.trusting {
 		return nil
@@ -281,9 +282,8 @@ func (v *verification) restsOn() []string {
 	return out
 }
 
-// conclude gives the report its verdict and reasons. holding says which databases
-// hold keys. Nothing is not the same as nothing: where no key was compared the verdict is unchecked, but after a repair, which may have
-// deleted all keys that it speaks of.
+// conclude gives the report its verdict and reasons. The parameter holding says which databases hold keys. Where no key was
+// compared the verdict is unchecked, not same, except after a repair, which may have deleted all its keys.
 func (r *Report) conclude(reasons byReason, holding string) {
 	n := r.Totals
 	say := func(count int64, one, many string) {
@@ -316,7 +316,7 @@ func (r *Report) conclude(reasons byReason, holding string) {
 	}
 }
 
-// progress is what the run shows of itself.
+// progress holds the figures that the run shows of itself.
 type progress struct {
 	phase    atomic.Pointer[Phase]
 	round    atomic.Int64
@@ -331,7 +331,7 @@ func (p *progress) begin(phase Phase, round int, suspects int64) {
 	p.settled.Store(0)
 }
 
-// run calls show now and then, until the function that it returns is called.
+// run calls show now and then until the returned function is called.
 func (p *progress) run(show func(Progress), v *verification) (stop func()) {
 	if show == nil {
 		return func() {}

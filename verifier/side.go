@@ -11,29 +11,29 @@ import (
 	"surecut/internal/endpoint"
 )
 
-// side is one of the two deployments with the nodes that are read.
+// side is one of the two deployments, with the nodes that are read.
 type side struct {
 	name  endpoint.Side
 	dep   *endpoint.Deployment
 	nodes []*node // one per shard
 	opts  *Options
-	who   endpoint.Identity // its servers, as they were when the run began
-	chain endpoint.Identity // servers between a replica that was named and the primary that is read, and that primary
+	who   endpoint.Identity // the side's servers, as they were when the run began
+	chain endpoint.Identity // servers between a replica that was named and the primary that is read, including that primary
 	bigs  chan struct{}
 
-	keys, total atomic.Int64 // enumerated; by DBSIZE
-	own         atomic.Int64 // keys of surecut itself, which are not compared
+	keys, total atomic.Int64 // keys that were enumerated; keys according to DBSIZE
+	own         atomic.Int64 // surecut's own keys, which are not compared
 	mu          sync.Mutex
-	short       []string                   // guarded by mu: why the enumeration is not known to be whole
-	margin      int64                      // guarded by mu: keys that were scanned beyond what DBSIZE asks for
+	short       []string                   // guarded by mu: why the enumeration may not be complete
+	margin      int64                      // guarded by mu: how many more keys were scanned than DBSIZE requires
 	twice       int64                      // guarded by mu: keys that were scanned more than once
-	strays      []stray                    // guarded by mu: keys where nobody looks for them, no more than findings are listed
-	astray      int64                      // guarded by mu: how many there are
+	strays      []stray                    // guarded by mu: keys on nodes where no client finds them; as many as findings are listed
+	astray      int64                      // guarded by mu: the number of all such keys
 	notes       []string                   // guarded by mu: sentences for the report
-	importing   map[string]map[uint16]bool // guarded by mu: slots that are on their way to a primary
-	dbs         map[int]bool               // guarded by mu: databases that were seen to hold keys
-	elsewhere   map[int]int64              // guarded by mu: keys in databases that are not compared
-	idle        map[*node][]*reader        // guarded by mu: readers that nobody uses
+	importing   map[string]map[uint16]bool // guarded by mu: slots that are moving to a primary
+	dbs         map[int]bool               // guarded by mu: databases that were found to hold keys
+	elsewhere   map[int]int64              // guarded by mu: number of keys in databases that are not compared
+	idle        map[*node][]*reader        // guarded by mu: readers that are not in use
 }
 
 func newSide(ctx context.Context, name endpoint.Side, dep *endpoint.Deployment, o *Options) (*side, error) {
@@ -58,10 +58,10 @@ func newSide(ctx context.Context, name endpoint.Side, dep *endpoint.Deployment, 
 	return s, nil
 }
 
-// servers returns the servers of the side, those that are read marked.
+// servers returns the servers of the side, with those marked that are read.
 func (s *side) servers() endpoint.Identity {
 	who := slices.Clone(s.who)
-	for _, m := range s.chain { // of a chain, the first replica names only the second
+	for _, m := range s.chain { // in a chain, the first replica names only the second
 		if i := slices.IndexFunc(who, func(w endpoint.Member) bool { return w.Addr == m.Addr }); i >= 0 {
 			who[i] = m
 		} else {
@@ -71,7 +71,7 @@ func (s *side) servers() endpoint.Identity {
 	for i := range who {
 		who[i].Read = slices.ContainsFunc(s.nodes, func(n *node) bool { return n.addr() == who[i].Addr })
 	}
-	for _, n := range s.nodes { // a primary that was found by its replica has not told anything yet
+	for _, n := range s.nodes { // a primary that was found through its replica has not been asked for its run ID before
 		if i := slices.IndexFunc(who, func(m endpoint.Member) bool { return m.Addr == n.addr() }); i >= 0 && who[i].RunID == "" && s.dep.Spec().Proxy == "" {
 			who[i].RunID = n.facts.RunID
 		}
@@ -87,7 +87,7 @@ func newNode(ctx context.Context, dep *endpoint.Deployment, addr, primary string
 		return nil, err
 	}
 	n := &node{dep: dep, facts: facts, primary: primary, replica: addr != primary && dep.Kind() == endpoint.Cluster,
-		silence: o.Silence, readers: make(chan struct{}, o.Workers+1)} // the workers, and the one that lists the keys
+		silence: o.Silence, readers: make(chan struct{}, o.Workers+1)} // the workers, and the reader that lists the keys
 	client, err := dep.Client(ctx, addr, 0)
 	if err != nil {
 		return nil, err
@@ -96,7 +96,7 @@ func newNode(ctx context.Context, dep *endpoint.Deployment, addr, primary string
 	return n, nil
 }
 
-// hasCounters says whether every node keeps the counters of streams.
+// hasCounters says whether every node keeps the counters of streams, which servers do since 7.0.
 func (s *side) hasCounters() bool {
 	for _, n := range s.nodes {
 		if n.facts.Number < 70000 {
@@ -106,17 +106,17 @@ func (s *side) hasCounters() bool {
 	return true
 }
 
-// pairDB returns the database of the target that a database of this side pairs in, false where it is left out.
+// pairDB returns the target's database that a database of this side is compared with, and false where the database is left out.
 func (s *side) pairDB(db int) (int, bool) {
 	m := &s.opts.mapping
 	if s.name == endpoint.Source {
-		to, _ := m.Map(db) // a database that the target does not have holds none of the keys there
+		to, _ := m.Map(db) // a key that is mapped to a database which the target does not have is missing there
 		return to, m.MatchDB(db)
 	}
 	return db, m.Covers(db)
 }
 
-// named returns the name that a key has on this side.
+// named returns the key's name on this side.
 func (s *side) named(k keyID) string {
 	if s.name == endpoint.Source {
 		return s.opts.mapping.SourceName(k.db, k.name)
@@ -124,7 +124,7 @@ func (s *side) named(k keyID) string {
 	return k.name
 }
 
-// compared returns what a key that was found on this side is compared as; false where it is left out.
+// compared returns the ID under which a key that was found on this side is compared, and false where the key is left out.
 func (s *side) compared(db int, name string) (keyID, bool) {
 	m := &s.opts.mapping
 	pair, ok := s.pairDB(db)
@@ -134,7 +134,7 @@ func (s *side) compared(db int, name string) (keyID, bool) {
 		k.name = m.TargetName(db, name)
 	case ok && len(m.DBPrefix) > 0:
 		from, known := m.Origin(db, name)
-		if !known { // it can only be extra, unless no database was asked for that could have it
+		if !known { // the key can only be extra, unless only databases were asked for that cannot have it
 			return k, len(m.DBs) == 0 && m.MatchName(name)
 		}
 		name = m.SourceName(from, name)
@@ -142,7 +142,7 @@ func (s *side) compared(db int, name string) (keyID, bool) {
 	return k, ok && m.MatchName(name)
 }
 
-// fellShort notes why the enumeration of this side may not be whole.
+// fellShort notes why the enumeration of this side may not be complete.
 func (s *side) fellShort(format string, args ...any) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -151,26 +151,27 @@ func (s *side) fellShort(format string, args ...any) {
 	}
 }
 
-// addDuplicates takes in how many keys the scan gave twice: so many fewer were there.
+// addDuplicates takes in how many keys the scan returned twice: the side holds that many fewer than were counted.
 func (s *side) addDuplicates(n int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.twice += n
 }
 
-// shortfall gives why the enumeration may not have been whole; none where it was.
+// shortfall returns why the enumeration may not be complete, and nil where it is.
 func (s *side) shortfall() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	out := slices.Sorted(slices.Values(s.short)) // nodes are scanned side by side
+	out := slices.Sorted(slices.Values(s.short)) // nodes are scanned concurrently
 	if s.twice > s.margin {
 		out = append(out, fmt.Sprintf("%s: SCAN gave %d keys twice, so that %d fewer keys were listed than DBSIZE says", s.name, s.twice, s.twice-s.margin))
 	}
 	return out
 }
 
-// borrow returns a reader of one database of one node; the caller gives it back. It waits while as many of the node are in use as the
-// settings allow, whatever the number of databases: a server has other clients, too. Whoever borrows of both sides begins with the source.
+// borrow returns a reader of one database of one node; the caller gives it back. It waits while as many readers of the node are in
+// use as the settings allow, whatever the number of databases, because the server has other clients, too. A caller that borrows on
+// both sides borrows on the source first.
 func (s *side) borrow(n *node, db int) *reader {
 	n.readers <- struct{}{}
 	s.mu.Lock()
@@ -203,7 +204,8 @@ func (s *side) close() {
 	s.idle = map[*node][]*reader{}
 }
 
-// keyspace returns the databases of a node that hold keys, with DBSIZE and the number of keys that expire, and the whole of INFO.
+// keyspace returns the databases of a node that hold keys, with the numbers of their keys and of those that expire, and the whole
+// of INFO.
 func (n *node) keyspace(ctx context.Context) (map[int]endpoint.Database, map[string]string, error) {
 	info, err := n.info(ctx)
 	if err != nil {
@@ -213,7 +215,7 @@ func (n *node) keyspace(ctx context.Context) (map[int]endpoint.Database, map[str
 	return dbs, info, err
 }
 
-// info asks a node for INFO, no longer than it may keep silent; one that is down is not asked.
+// info asks a node for INFO and waits no longer than the node may keep silent. It does not ask a node that is down.
 func (n *node) info(ctx context.Context, sections ...string) (map[string]string, error) {
 	if err := n.breaker.down(ctx, n.answers); err != nil {
 		return nil, err

@@ -11,13 +11,13 @@ import (
 	"surecut/internal/rdb"
 )
 
-// sink takes the pieces of a value: always into the hasher, and into a whole value where one is wanted.
+// sink takes the pieces of a value: it always passes them to the hasher, and also collects the whole value where that is wanted.
 type sink struct {
 	*keyspace.Hasher
-	whole *keyspace.Collector // nil: not wanted, or grown too large
+	whole *keyspace.Collector // nil: the whole value is not wanted, or has grown too large
 	room  int64
-	times *expiringFields // nil: not wanted
-	first int64           // the first expiry of a field, Unix ms; 0: none
+	times *expiringFields // nil: the times are not wanted
+	first int64           // the first expiry of a field, Unix ms; 0: no field expires
 }
 
 func (r *reader) sink(t keyspace.Type, keep int64) *sink {
@@ -32,7 +32,7 @@ func (r *reader) sink(t keyspace.Type, keep int64) *sink {
 	return s
 }
 
-// finish puts what the sink has taken into the reading.
+// finish writes the result of all pieces into the reading.
 func (s *sink) finish(out *reading) {
 	if out.Err != nil || !out.present() {
 		return
@@ -47,7 +47,7 @@ func (s *sink) finish(out *reading) {
 	}
 }
 
-// keep says whether the whole value still has room for so many more bytes.
+// keep says whether the whole value still has room for n more bytes, and takes up that room.
 func (s *sink) keep(n int) bool {
 	if s.whole == nil {
 		return false
@@ -132,7 +132,7 @@ func (s *sink) ModulePayload(p []byte) error {
 	return s.Hasher.ModulePayload(p)
 }
 
-// VectorElement takes in an element; of the shape nothing is kept.
+// VectorElement takes in an element. The shape of a vector set is not kept.
 func (s *sink) VectorElement(e keyspace.VectorElement) error {
 	if s.keep(len(e.Name) + len(e.Vector) + len(e.Attributes)) {
 		_ = s.whole.VectorElement(e)
@@ -140,7 +140,7 @@ func (s *sink) VectorElement(e keyspace.VectorElement) error {
 	return s.Hasher.VectorElement(e)
 }
 
-// feedPage feeds elements of a collection as the commands of its type list them.
+// feedPage feeds the elements of a collection in the form in which the commands of its type list them.
 func feedPage(t keyspace.Type, page []rueidis.RedisMessage, to keyspace.Visitor) error {
 	step := 1
 	if t == keyspace.Hash || t == keyspace.ZSet {
@@ -174,7 +174,8 @@ func feedPage(t keyspace.Type, page []rueidis.RedisMessage, to keyspace.Visitor)
 	return nil
 }
 
-// scoreOf reads a score as text: servers before 7.2 print %.17g, later ones the shortest form; the float is the same.
+// scoreOf reads a score that is sent as text: servers before 7.2 print it by %.17g, later ones in the shortest form; the float is
+// the same.
 func scoreOf(m *rueidis.RedisMessage) (float64, error) {
 	text, err := m.ToString()
 	if err != nil {
@@ -187,7 +188,7 @@ func scoreOf(m *rueidis.RedisMessage) (float64, error) {
 	return score, nil
 }
 
-// feedModule feeds the payload of DUMP without its footer of RDB version and CRC; of a vector set, its elements.
+// feedModule feeds the payload of DUMP without its footer of RDB version and CRC. Of a vector set it feeds the elements.
 func feedModule(typeName string, m *rueidis.RedisMessage, to *sink) error {
 	p, err := m.AsBytes()
 	if err != nil {
@@ -202,7 +203,7 @@ func feedModule(typeName string, m *rueidis.RedisMessage, to *sink) error {
 	return to.ModulePayload(p)
 }
 
-// fieldsExpire says whether a database may hold hash fields that expire. Where the server does not say, it may.
+// fieldsExpire says whether a database may hold hash fields that expire. Where the server does not say, the database may.
 func fieldsExpire(result rueidis.RedisResult, db int) bool {
 	text, err := result.ToString()
 	if err != nil {

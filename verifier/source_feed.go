@@ -14,52 +14,52 @@ import (
 	"surecut/internal/writes"
 )
 
-// KnownBy is how the writes of a run became known.
+// KnownBy says how the writes during a run became known.
 type KnownBy string
 
-// Each is weaker than the one before it.
+// Each of these is weaker than the ones before it.
 const (
 	ByFile        KnownBy = "file"        // the source is files, which nobody writes
 	ByReplication KnownBy = "replication" // the stream that the source sends to its replicas
 	ByTracking    KnownBy = "tracking"    // CLIENT TRACKING in broadcasting mode
-	ByRest        KnownBy = "rest"        // the counters of the source stood still
-	ByRereading   KnownBy = "rereading"   // nothing tells: keys were read again after the target
+	ByRest        KnownBy = "rest"        // the counters of the source did not change
+	ByRereading   KnownBy = "rereading"   // nothing tells of writes: keys were read again after the target
 )
 
-// Writes is what was written on the source while it was compared.
+// Writes says what was written on the source while it was compared.
 type Writes struct {
 	KnownBy    KnownBy        `json:"known_by"`   // of several nodes the weakest
-	Written    bool           `json:"written"`    // something was written, or may have been
-	Keys       int64          `json:"keys"`       // names that were written while both sides were scanned, about
-	Everything bool           `json:"everything"` // something was run then that may have changed every key
+	Written    bool           `json:"written"`    // something was written, or may have been written
+	Keys       int64          `json:"keys"`       // about how many names were written while both sides were scanned
+	Everything bool           `json:"everything"` // a command was run meanwhile that may have changed every key
 	Why        string         `json:"why,omitempty"`
 	Clients    Clients        `json:"clients"`
 	ClientsWhy string         `json:"clients_why,omitempty"`
 	Nodes      []NodeOfWrites `json:"nodes"`
 }
 
-// NodeOfWrites is what one node of the source wrote.
+// NodeOfWrites says what was written on one node of the source.
 type NodeOfWrites struct {
 	Addr    string  `json:"addr"`
 	KnownBy KnownBy `json:"known_by"`
-	Why     string  `json:"why,omitempty"` // why by nothing better
+	Why     string  `json:"why,omitempty"` // why nothing better was available
 	ReplID  string  `json:"replication_id,omitempty"`
 	From    int64   `json:"from_offset"`
 	To      int64   `json:"to_offset"`
 }
 
-// feedPatience bounds how long the end of a window waits for a node's feed to come to where the node stands.
+// feedPatience bounds how long the end of a window waits for a node's feed to reach the node's position.
 const feedPatience = 10 * time.Second
 
-// sourceFeed follows the nodes of the source.
+// sourceFeed follows the nodes of the source to learn which keys are written.
 type sourceFeed struct {
 	source *side
 
-	mu    sync.Mutex // guards all below
+	mu    sync.Mutex // guards all fields below
 	nodes map[string]*nodeFeed
 	set   *writes.Set
 	first bool // a window has been opened
-	wrote bool // in some window something was written
+	wrote bool // something was written in some window
 	total Writes
 }
 
@@ -70,9 +70,9 @@ type nodeFeed struct {
 	opts     *Options
 	replica  *writes.Replica
 	tracking *writes.Tracking
-	why      string    // why by nothing better
+	why      string    // why nothing better was available
 	before   *counters // when the window began
-	after    *counters // at the latest end
+	after    *counters // when the window was last ended
 	since    *counters // when the run began
 }
 
@@ -88,7 +88,7 @@ func (f *sourceFeed) close() {
 	}
 }
 
-// begin puts a new set in place, follows nodes that are not followed yet or no longer, and asks where each stands.
+// begin opens a window with an empty set. It follows nodes that are not followed yet or no longer, and asks each for its position.
 func (f *sourceFeed) begin(ctx context.Context) ([]nodePosition, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -103,7 +103,7 @@ func (f *sourceFeed) begin(ctx context.Context) ([]nodePosition, error) {
 		g.Go(func() error {
 			nf.exchange(f.set)
 			nf.follow(ctx, f.set)
-			nf.before, _ = countersOf(ctx, n) // where that fails, nothing is known of the window
+			nf.before, _ = countersOf(ctx, n) // where that fails, nothing is known about the window
 			if nf.since == nil {
 				nf.since = nf.before
 			}
@@ -123,7 +123,7 @@ func (f *sourceFeed) begin(ctx context.Context) ([]nodePosition, error) {
 	return at, nil
 }
 
-// known returns the nodes that keys are read from now.
+// known returns the nodes that keys are read from at present.
 func (s *side) known() []*node {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -139,14 +139,14 @@ func (n *nodeFeed) exchange(set *writes.Set) {
 	}
 }
 
-// follow sees to it that the node is followed, by the best way that there is: its replication stream where it keeps a backlog, for it
-// would make a snapshot otherwise; then tracking.
+// follow makes sure that the node is followed in the best possible way: by its replication stream if it keeps a backlog (without
+// one, it would make a snapshot), else by tracking.
 func (n *nodeFeed) follow(ctx context.Context, set *writes.Set) {
 	if n.replica != nil && n.replica.Lost() == nil || n.tracking != nil && n.tracking.Lost() == nil {
 		return
 	}
 	n.close()
-	if err := n.node.breaker.down(ctx, n.node.answers); err != nil { // each attempt would wait for it
+	if err := n.node.breaker.down(ctx, n.node.answers); err != nil { // each attempt would wait for the node
 		n.why = err.Error()
 		return
 	}
@@ -179,7 +179,7 @@ func (n *nodeFeed) close() {
 	n.replica, n.tracking = nil, nil
 }
 
-// end asks every node where it stands now, and waits until everything up to there is in the set.
+// end asks every node for its present position, and waits until everything up to there is in the set.
 func (f *sourceFeed) end(ctx context.Context) (view, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -205,7 +205,7 @@ func (f *sourceFeed) end(ctx context.Context) (view, error) {
 	return v, nil
 }
 
-// catchUp waits until all that the node wrote in the window is in the set, and returns how that became known.
+// catchUp waits until everything that the node wrote in the window is in the set, and returns how that became known.
 func (n *nodeFeed) catchUp(ctx context.Context, set *writes.Set) KnownBy {
 	ctx, cancel := context.WithTimeoutCause(ctx, feedPatience, errors.New("it did not come in time"))
 	defer cancel()
@@ -220,7 +220,7 @@ func (n *nodeFeed) catchUp(ctx context.Context, set *writes.Set) KnownBy {
 			return ByReplication
 		}
 	case n.tracking != nil:
-		// SWAPDB, and fields of hashes that expire, need not be told.
+		// Tracking need not tell of SWAPDB and of hash fields that expire.
 		untold := n.before.swaps != after.swaps || after.writes == "" || n.before.info["expired_subkeys"] != after.info["expired_subkeys"] ||
 			n.before.info["expired_fields"] != after.info["expired_fields"]
 		if n.tracking.Await(ctx) == nil {
@@ -236,9 +236,9 @@ func (n *nodeFeed) catchUp(ctx context.Context, set *writes.Set) KnownBy {
 	return ByRereading
 }
 
-// standsNow asks where the node stands. A replica must first have come to where its primary stands: whoever feeds the target from the
-// primary may be ahead of the replica, and a write that only the target has would not be in the set. Beside a migration the target is
-// fed from the node that is read, and cannot be ahead of it.
+// standsNow asks the node for its counters and position. A replica must first have reached its primary's position: if the target is
+// fed from the primary, it may be ahead of the replica, and a write that only the target has would not be in the set. During a
+// migration the target is fed from the node that is read, and cannot be ahead of it.
 func (n *nodeFeed) standsNow(ctx context.Context, set *writes.Set) (*counters, error) {
 	stands, err := countersOf(ctx, n.node)
 	if err != nil || !n.mayFollowTarget(stands) {
@@ -251,8 +251,8 @@ func (n *nodeFeed) standsNow(ctx context.Context, set *writes.Set) (*counters, e
 	return countersOf(ctx, n.node)
 }
 
-// reachPrimary waits until a replica holds all that its primary holds now. A primary that could not be found cannot be asked; the
-// replica is then given the time that the target may lag.
+// reachPrimary waits until a replica holds all that its primary holds now. If the primary is not known, the replica is given the
+// time that the target may lag.
 func (n *nodeFeed) reachPrimary(ctx context.Context) error {
 	if n.node.follows == "" {
 		return retry.Pause(ctx, max(n.opts.Interval, leastLead))
@@ -260,18 +260,18 @@ func (n *nodeFeed) reachPrimary(ctx context.Context) error {
 	return n.source.current(ctx, n.node.addr(), n.node.follows)
 }
 
-// mayFollowTarget says whether the target may hold writes that the node does not have yet: the node is a replica, and the target is fed
-// from its primary.
+// mayFollowTarget says whether the target may hold writes that the node does not have yet: the node is a replica, and the target is
+// fed from its primary.
 func (n *nodeFeed) mayFollowTarget(c *counters) bool {
 	return n.opts.Applier == nil && (c == nil || c.info["role"] == "slave")
 }
 
-// sum takes an end of a window into what is reported. It needs mu.
+// sum adds the end of a window to what is reported. The caller holds mu.
 func (f *sourceFeed) sum(v *sourceView) {
 	if !v.still() {
 		f.wrote = true
 	}
-	if f.first { // the figures are those of the scan, the first window
+	if f.first { // the figures are those of the scan, which is the first window
 		return
 	}
 	f.first = true
@@ -320,13 +320,13 @@ func (n *nodeFeed) knownBy() KnownBy {
 	return ByRereading
 }
 
-// sourceView is what was written in one window up to one end of it.
+// sourceView says what was written in one window up to one end of it.
 type sourceView struct {
 	source *side
 	set    *writes.Set
-	known  map[string]KnownBy // by what, by address of the node
-	groups map[string]bool    // groups of streams were changed, of which streams was not told
-	ahead  map[string]bool    // the target may be ahead of the node: reading it again says nothing of what its primary has written
+	known  map[string]KnownBy // by address of the node
+	groups map[string]bool    // by node: groups of some stream were changed, of which stream is not known
+	ahead  map[string]bool    // by node: the target may be ahead, so that reading the node again does not show what its primary has written
 }
 
 func (v *sourceView) writing(name string, t keyspace.Type) writing {

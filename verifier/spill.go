@@ -17,10 +17,10 @@ const (
 	spillBlock = 16 << 10
 )
 
-// keyID is one key by its database on each side. db is -1 where no database of the source maps to pairDB.
+// keyID is one key with its database on each side and its name on the target. Field db is -1 where no database of the source is mapped to pairDB.
 type keyID struct {
-	db     int // of the source
-	pairDB int // of the target
+	db     int // the source's database
+	pairDB int // the target's database
 	name   string
 }
 
@@ -28,28 +28,28 @@ type keyID struct {
 type record struct {
 	keyID
 	t        keyspace.Type
-	module   string // of a value of a module: its type by its own name
+	module   string // of a module value: the module's own name of its type
 	flags    byte
-	changes  byte // of a suspect: rounds in which the source was written or changed
-	quiet    byte // of a suspect: rounds in a row in which both sides stayed as they are, and differed
+	changes  byte // of a suspect: number of rounds in which the source was written or changed
+	quiet    byte // of a suspect: number of rounds in a row in which both sides were unchanged and differed
 	fp       keyspace.Fingerprint
 	expireAt int64
-	fieldsAt int64  // of a hash: when the first of its fields expires; 0: none does
+	fieldsAt int64  // of a hash: when the first of its fields expires; 0: no field does
 	target   uint64 // of a suspect: a digest of what the target held in the last round
 }
 
 const (
-	unread   = 1 << iota // it was scanned, but could not be read
-	clash                // two databases of the source hold the name and map to one database
-	seen                 // of a suspect: a round has read the source, as the record says
-	behind               // of a suspect: its link could not be stopped at an offset, since it had not caught up
+	unread   = 1 << iota // the key was scanned, but could not be read
+	clash                // two databases of the source hold the name and are mapped to one database
+	seen                 // of a suspect: a round has read the source, and the record holds the result
+	behind               // of a suspect: its link could not be stopped at an offset, because it had not caught up
 	unplaced             // of a suspect: only the target listed it, and several databases of the source may hold it
 	expired              // of a suspect: its expiry passed between two rounds
 	waited               // of a suspect: its expiry was waited for
-	astray               // a node of a cluster holds it that does not own its slot; the copy of the owner counts
+	astray               // the key lies on a node of a cluster that does not own its slot; a copy on the owner takes precedence
 )
 
-// hold takes in what a reading says.
+// hold copies the result of a reading into the record.
 func (r *record) hold(from *reading) {
 	r.t = from.Type
 	r.fp = from.FP
@@ -60,7 +60,7 @@ func (r *record) hold(from *reading) {
 	}
 }
 
-// holdAs takes in what another record says of a value.
+// holdAs copies what another record says of a value.
 func (r *record) holdAs(from *record) {
 	r.t = from.t
 	r.fp = from.fp
@@ -95,10 +95,10 @@ func (r *record) append(dst []byte) []byte {
 	return dst
 }
 
-// errSpill says that the temporary file does not hold what was written to it.
+// errSpill says that the temporary file no longer holds what was written to it.
 var errSpill = errors.New("the temporary file of records is damaged")
 
-// parse reads the record at the start of text, and gives what follows it. The record's name is part of text.
+// parse reads the record at the start of text, and returns the text that follows it. The record's name is part of text.
 func (r *record) parse(text string) (string, error) {
 	d := decoder{rest: text}
 	*r = record{}
@@ -127,7 +127,7 @@ func (r *record) parse(text string) (string, error) {
 	return d.rest, nil
 }
 
-// decoder reads from text; short says that it ended too early.
+// decoder reads from text. Field short says that the text ended too early.
 type decoder struct {
 	rest  string
 	short bool
@@ -170,8 +170,8 @@ func (d *decoder) fixed() (v uint64) {
 	return v
 }
 
-// spill keeps records in a temporary file, in parts by the hash of what pairs them, so that one part at a time fits in memory.
-// The file has no name once it is open: nothing is left behind, however the process ends.
+// spill keeps records in a temporary file, in parts by the hash of what pairs them, so that one part at a time fits in memory. The
+// file has no name once it is open, so that nothing is left behind however the process ends.
 type spill struct {
 	dir   string
 	parts []spillPart
@@ -187,7 +187,7 @@ type spillPart struct {
 	count  int64
 }
 
-// spillExtent is a block of whole records.
+// spillExtent is the place of a block of whole records in the file.
 type spillExtent struct {
 	at   int64
 	size int
@@ -202,7 +202,7 @@ func newSpill(dir string, parts int) (*spill, error) {
 	return &spill{dir: dir, parts: make([]spillPart, parts)}, nil
 }
 
-// reserve returns the file, which it creates when it is first needed, and the place of so many more bytes in it.
+// reserve returns the file, which it creates on first use, and the place of n more bytes in it.
 func (s *spill) reserve(n int) (f *os.File, at int64, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -227,7 +227,7 @@ func (s *spill) close() {
 	}
 }
 
-// add is safe for concurrent use.
+// add adds a record. It is safe for concurrent use.
 func (s *spill) add(r *record) error {
 	part := &s.parts[(xxhash.Sum64String(r.name)+uint64(r.pairDB))%uint64(len(s.parts))]
 	part.mu.Lock()
@@ -245,7 +245,7 @@ func (s *spill) add(r *record) error {
 		return fmt.Errorf("write to the temporary file of records: %w", err)
 	}
 	part.blocks = append(part.blocks, spillExtent{at, len(part.buf)})
-	if part.buf = part.buf[:0]; cap(part.buf) > 4*spillBlock { // a long name has made it grow
+	if part.buf = part.buf[:0]; cap(part.buf) > 4*spillBlock { // a long name has made the buffer grow
 		part.buf = nil
 	}
 	return nil
@@ -259,7 +259,7 @@ func (s *spill) count() (n int64) {
 	return n
 }
 
-// each passes on the records of a part, a block at a time. No record may be added to the part meanwhile.
+// each passes on the records of a part, one block at a time. The caller must not add records to the part meanwhile.
 func (s *spill) each(i int, block func([]record) error) error {
 	part := &s.parts[i]
 	for k := range len(part.blocks) + 1 {

@@ -13,15 +13,15 @@ import (
 	"surecut/internal/keyspace"
 )
 
-// stray is a key on a server that nobody looks for it on: what a change of the sharding has left behind, or what was written past the
-// proxy. Clients go through the proxy, or are sent on to the owner of the slot by a Redis Cluster, and cannot see it.
+// stray is a key on a server where no client finds it: a change of the sharding has left it behind, or it was written past the
+// proxy. Clients go through the proxy, or a Redis Cluster redirects them to the owner of the slot, so that they cannot see the key.
 type stray struct {
 	node *node
-	db   int // of this side
+	db   int // database on this side
 	id   keyID
 }
 
-// Stray is a key on a server where no client finds it.
+// Stray is a key on a server where no client finds it, as the report shows it.
 type Stray struct {
 	Side      string `json:"side"` // source or target
 	Node      string `json:"node"` // host:port
@@ -31,8 +31,8 @@ type Stray struct {
 	KeyBase64 string `json:"key_base64"`
 }
 
-// belongs says whether clients look for a key on the node. On a cluster that is so for the owner of its slot, and for a node to which
-// the slot is on its way.
+// belongs says whether clients look for a key on the node. In a cluster they do so on the owner of its slot only, and not on the
+// node to which the slot is moving.
 func (s *side) belongs(n *node, name string) bool {
 	if !s.strict() {
 		return s.dep.Holds(n.primary, name)
@@ -41,12 +41,12 @@ func (s *side) belongs(n *node, name string) bool {
 	return ok && owner.Addr == n.primary
 }
 
-// strict says that the side is a Redis Cluster whose nodes are known: they refuse keys that are not theirs, and SCAN lists them
-// all the same.
+// strict says that the side is a Redis Cluster whose nodes are known. Such nodes refuse requests for keys of other nodes' slots,
+// but SCAN lists those keys.
 func (s *side) strict() bool { return s.dep.Kind() == endpoint.Cluster && s.dep.Spec().Proxy == "" }
 
-// findAstray notes a key that does not belong to the node. On a cluster it is also a suspect: it may have come with its slot since the
-// topology was read, and then its new node may have been listed before it came.
+// findAstray notes a key that does not belong to the node. In a cluster it becomes a suspect, too: it may have moved here with its
+// slot since the topology was read, and its new node may have been listed before it arrived.
 func (s *side) findAstray(n *node, db int, name string, to *spill) error {
 	s.addStray(n, db, name)
 	if !s.strict() {
@@ -66,7 +66,8 @@ func (s *side) addStray(n *node, db int, name string) {
 	}
 }
 
-// takeOutMoved drops the strays that turned out to be none: their slot was moved while keys were listed, or is on its way to their node.
+// takeOutMoved drops keys that turned out not to be strays: their slot was moved while keys were listed, or is moving to their
+// node.
 func (s *side) takeOutMoved() {
 	if !s.strict() {
 		return
@@ -81,7 +82,7 @@ func (s *side) takeOutMoved() {
 	s.astray -= int64(before - len(s.strays))
 }
 
-// nameOf is the name of a stray on its own side.
+// nameOf returns the name of a stray on its own side.
 func (s *side) nameOf(k stray) string {
 	if s.name == endpoint.Source {
 		return s.opts.mapping.SourceName(k.db, k.id.name)
@@ -89,8 +90,8 @@ func (s *side) nameOf(k stray) string {
 	return k.id.name
 }
 
-// settleStrays counts those of a target behind a proxy as extra: they are in the way of what the proxy will be changed to. Others are
-// listed, and are no part of the data.
+// settleStrays counts the strays of a target behind a proxy as extra: they will be in the way when the sharding is changed. Other
+// strays are only listed and are not part of the data.
 func (v *verification) settleStrays() {
 	if v.target.strict() {
 		return
@@ -111,7 +112,7 @@ func (v *verification) settleStrays() {
 	v.target.astray = 0
 }
 
-// listedStrays returns the strays of a side as the report lists them, and the sentence that says so.
+// listedStrays returns the strays of a side as the report lists them, and the sentence about them.
 func (s *side) listedStrays() (list []Stray, sentence string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -158,7 +159,7 @@ func addrsOf(nodes []*node) []string {
 	return addrs
 }
 
-// straysOf returns the nodes of the target that hold a key which the proxy looks for on another one.
+// straysOf returns the nodes of the target that hold a key which the proxy looks for on another node.
 func (v *verification) straysOf(ctx context.Context, k keyID) (nodes []*node, err error) {
 	for _, n := range v.target.nodes {
 		if v.target.dep.Holds(n.primary, k.name) {
@@ -179,7 +180,7 @@ func (v *verification) straysOf(ctx context.Context, k keyID) (nodes []*node, er
 	return nodes, nil
 }
 
-// deleteStrays deletes a key where the proxy does not look for it, and nowhere else.
+// deleteStrays deletes a key from nodes where the proxy does not look for it, and from no other node.
 func (v *verification) deleteStrays(ctx context.Context, k keyID, on []*node) error {
 	var errs []error
 	for _, n := range on {

@@ -12,10 +12,11 @@ import (
 	"surecut/internal/reply"
 )
 
-// fullEntries is how many entries and pending entries a stream may have to be read by one XINFO STREAM FULL.
+// fullEntries is how many entries, and how many pending entries, a stream may have at most to be read by one XINFO STREAM FULL.
 const fullEntries = 1024
 
-// readStream reads a stream with its groups: at one instant where it is small and the server can (6.0), else in windows.
+// readStream reads a stream with its groups: at one instant where the stream is small and the server supports it (since 6.0), else
+// in windows.
 func (r *reader) readStream(ctx context.Context, name string, size int64, sink *sink) error {
 	length, err := r.integer(ctx, "XLEN", name)
 	if err != nil {
@@ -34,7 +35,7 @@ func (r *reader) readStream(ctx context.Context, name string, size int64, sink *
 		return err
 	}
 	if r.node.fullStreams && small && pending <= fullEntries && pending*longest <= r.node.flight.window() {
-		m, err := r.askOne(ctx, r.node.flight.window(), "XINFO", "STREAM", name, "FULL", "COUNT", "0") // 0: all; without it, ten
+		m, err := r.askOne(ctx, r.node.flight.window(), "XINFO", "STREAM", name, "FULL", "COUNT", "0") // 0: all; without COUNT, ten
 		if err != nil {
 			return vanished(err)
 		}
@@ -47,11 +48,11 @@ func (r *reader) readStream(ctx context.Context, name string, size int64, sink *
 	return r.readStreamWindows(ctx, name, length, entries, groups, sink)
 }
 
-// pendingMemory is about what a server takes for a pending entry.
+// pendingMemory is about how many bytes a server takes for a pending entry.
 const pendingMemory = 150
 
 // pendingOf returns how many pending entries a stream has, and the length of the longest name of a consumer: each pending entry is
-// listed with that of its own.
+// listed with the name of its consumer.
 func (r *reader) pendingOf(ctx context.Context, name string, groups []rueidis.RedisMessage) (pending, longest int64, err error) {
 	for i := range groups {
 		g, n, err := reply.Group(&groups[i])
@@ -85,8 +86,8 @@ func (r *reader) longestConsumer(ctx context.Context, name, group string) (longe
 	return longest, nil
 }
 
-// isSmallStream says whether all entries fit into one reply, by what the server says that the stream takes and by its first entry:
-// the names of fields are kept once for many entries, and listed with each.
+// isSmallStream says whether all entries fit into one reply. It judges by the memory that the stream takes according to the server,
+// and by the size of the first entry: a server keeps the names of fields once for many entries, but lists them with each.
 func (r *reader) isSmallStream(ctx context.Context, name string, length, size int64) (bool, error) {
 	window := r.node.flight.window()
 	if length > fullEntries || size > window || size == unknownSize {
@@ -99,7 +100,7 @@ func (r *reader) isSmallStream(ctx context.Context, name string, length, size in
 	return weight(&page[0])*length <= window, nil
 }
 
-// vanished takes the untyped error of XINFO on a key that is no more, and that of a group that is no more, for a change.
+// vanished turns the error of XINFO for a key or a group that no longer exists into errChanged.
 func vanished(err error) error {
 	var r *refusal
 	if !forbidden(err) && errors.As(err, &r) && (r.code == "ERR" || r.code == "NOGROUP") {
@@ -108,7 +109,7 @@ func vanished(err error) error {
 	return err
 }
 
-// isWholeStream says whether a reply of XINFO STREAM FULL COUNT holds all entries, and all pending entries.
+// isWholeStream says whether a reply of XINFO STREAM FULL COUNT holds all entries and all pending entries.
 func isWholeStream(m *rueidis.RedisMessage) bool {
 	info, err := reply.FieldsOf(m)
 	if err != nil || !info.Counts("length", "entries") {
@@ -214,7 +215,7 @@ func (r *reader) readStreamWindows(ctx context.Context, name string, length, siz
 	return r.readStreamRest(ctx, name, groups, sink)
 }
 
-// readStreamRest reads all of a stream but its entries.
+// readStreamRest reads everything of a stream but its entries.
 func (r *reader) readStreamRest(ctx context.Context, name string, groups []rueidis.RedisMessage, to keyspace.Visitor) error {
 	m, err := r.one(ctx, "XINFO", "STREAM", name)
 	if err != nil {
@@ -239,11 +240,11 @@ func (r *reader) readStreamRest(ctx context.Context, name string, groups []rueid
 	return nil
 }
 
-// pendingBytes is about what the reply about a pending entry takes beside the name of its consumer.
+// pendingBytes is about how many bytes the reply about a pending entry takes, apart from the name of its consumer.
 const pendingBytes = 64
 
-// readGroup reads a group's position and pending entries. The pending entries of one group are held at once:
-// its digest goes by group.
+// readGroup reads a group's position and pending entries. All pending entries of one group are held in memory at once, because the
+// digest covers a whole group.
 func (r *reader) readGroup(ctx context.Context, name string, m *rueidis.RedisMessage, to keyspace.Visitor) error {
 	g, pending, err := reply.Group(m)
 	if err != nil {
@@ -257,7 +258,7 @@ func (r *reader) readGroup(ctx context.Context, name string, m *rueidis.RedisMes
 		return err
 	}
 	size := int(clamp(r.node.flight.window()/(longest+pendingBytes), 1, mostElements))
-	consumers := map[string][]byte{} // each name is kept once, however many entries it has
+	consumers := map[string][]byte{} // each name is kept once, however many entries the consumer has
 	for from := "-"; ; {
 		page, err := r.page(ctx, "XPENDING", name, string(g.Name), from, "+", strconv.Itoa(size))
 		if err != nil {

@@ -12,18 +12,18 @@ import (
 
 // tally counts the keys whose verdict is known, and keeps the findings.
 type tally struct {
-	mu       *sync.Mutex // guards all below
+	mu       *sync.Mutex // guards all fields below
 	rules    *rules
-	mapping  keyspace.Mapping // names keys of the source
+	mapping  keyspace.Mapping // tells the source's names of keys
 	totals   Totals
 	types    [keyspace.Module + 1]int64 // of the source's keys
 	slots    *[keyspace.Slots]slotTally
 	findings []Finding
 	limit    int
 	omitted  int
-	last     int // highest slot among findings that have reached the limit; one beyond it would not be listed
+	last     int // highest slot of the findings once they have reached the limit; a finding of a higher slot would not be listed
 
-	keptNames int // bytes of long names that findings hold in memory
+	keptNames int // bytes of long names that findings keep in memory
 	byReason  byReason
 }
 
@@ -43,7 +43,7 @@ func (t *tally) batch(f func(t *tally) error) error {
 	return f(t)
 }
 
-// same counts a key that agrees; of a pair of absences there is nothing to count. Call it from batch.
+// same counts a key that agrees. A key that is absent on both sides does not count. Call same from batch.
 func (t *tally) same(id keyID, p *pair) {
 	if !p.Source.present() {
 		return
@@ -52,7 +52,7 @@ func (t *tally) same(id keyID, p *pair) {
 	t.totals.SourceKeys++
 	t.totals.TargetKeys++
 	t.types[p.Source.Type]++
-	// What agrees within the tolerance agrees in the digests.
+	// Values that agree within the tolerance must agree in the digests, too.
 	slot := &t.slots[keyspace.Slot(id.name)]
 	fp := p.Source.FP
 	if !t.rules.counters || p.Target.FP.Counters == 0 {
@@ -63,7 +63,7 @@ func (t *tally) same(id keyID, p *pair) {
 	slot.target.Add(key, p.Source.Type, fp, p.Source.ExpireAt)
 }
 
-// settle counts a key by its verdict. Call it from batch.
+// settle counts a key by its verdict. Call settle from batch.
 func (t *tally) settle(id keyID, d *decision) {
 	p := &d.Pair
 	if d.Verdict == Same {
@@ -116,7 +116,7 @@ func (s *slotTally) worsen(v Verdict) {
 	}
 }
 
-// list keeps the first findings in the order of the report, whatever the order in which they come.
+// list keeps the findings that come first in the order of the report, in whatever order they arrive.
 func (t *tally) list(id keyID, d *decision) {
 	if int(keyspace.Slot(id.name)) > t.last {
 		t.omitted++
@@ -145,7 +145,7 @@ func (t *tally) trim() {
 	}
 }
 
-// slotResults returns the slots that hold keys.
+// slotResults returns the results of the slots that hold keys.
 func (t *tally) slotResults() []SlotResult {
 	out := []SlotResult{}
 	for i := range t.slots {

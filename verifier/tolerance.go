@@ -9,25 +9,25 @@ import (
 	"surecut/internal/keyspace"
 )
 
-// mostTimes is how many expiring fields have their times kept while keys in doubt are read, in all.
+// mostTimes is how many expiring fields, of all readers together, have their times kept while suspects are read.
 const mostTimes = 256 << 10
 
-// expiringFields are the fields of a hash that expire, and when. Fingerprints say only whether all times are the same to the
-// millisecond; where they are not, these say whether each is within the tolerance.
+// expiringFields are those fields of a hash that expire, with their times. Fingerprints only show whether all times are the same to
+// the millisecond; where they are not, these times show whether each pair is within the tolerance.
 type expiringFields struct {
 	list  []fieldTime // in order of name
 	value uint64      // Keyed of the fingerprint without the expiries
-	cut   bool        // there were more than could be kept
+	cut   bool        // there were more fields than could be kept
 	room  int
 	took  func(n int)
 }
 
 type fieldTime struct {
-	name uint64 // hash
+	name uint64 // hash of the name
 	at   int64
 }
 
-// fieldSeed makes hashes of names that nobody can aim at.
+// fieldSeed makes the hashes of names unpredictable, so that nobody can construct collisions.
 var fieldSeed = maphash.MakeSeed()
 
 func (e *expiringFields) add(name []byte, at int64) {
@@ -45,24 +45,24 @@ func (e *expiringFields) finish(value uint64) *expiringFields {
 	return e
 }
 
-// keepTimes has the reader keep when fields expire, for so many of them.
+// keepTimes makes the reader keep the expiries of the given number of fields.
 func (r *reader) keepTimes(fields int) { r.timesRoom = fields }
 
 func (r *reader) tookTimes(n int) { r.timesRoom -= n }
 
-// timesLike says how the expiries of the fields of two hashes compare whose fingerprints differ in those alone.
+// timesLike says how the field expiries of two hashes compare whose fingerprints differ in nothing else.
 type timesLike uint8
 
 const (
 	timesDiffer  timesLike = iota
 	timesAgree             // each field that expires on one side expires on the other, within the tolerance
-	timesUnknown           // too many fields expire to keep the times of all
+	timesUnknown           // too many fields expire for all times to be kept
 )
 
 func (u *rules) compareTimes(source, target *reading) timesLike {
 	s, t := source.times, target.times
 	switch {
-	case s == nil || t == nil: // not asked for, or no field expires on one side
+	case s == nil || t == nil: // the times were not asked for, or no field expires on one side
 		return timesDiffer
 	case s.value != t.value:
 		return timesDiffer
@@ -79,7 +79,7 @@ func (u *rules) compareTimes(source, target *reading) timesLike {
 	return timesAgree
 }
 
-// within says whether two expiries are the same: the instants are, or the remaining times are by clocks that differ.
+// within says whether two expiries are the same: either the instants agree, or the remaining times by each server's own clock do.
 func (u *rules) within(source, target int64) bool {
 	if source == 0 || target == 0 {
 		return source == target
@@ -88,7 +88,7 @@ func (u *rules) within(source, target int64) bool {
 	return min(apart.Abs(), (apart-u.skew).Abs()) <= u.tolerance
 }
 
-// onlyTimes says that two readings of a hash differ in the expiries of fields alone.
+// onlyTimes says that two readings of a hash differ in nothing but the expiries of fields.
 func onlyTimes(source, target *reading) bool {
 	s, t := &source.FP, &target.FP
 	return source.Type == keyspace.Hash && s.Value == t.Value && s.Length == t.Length && s.FieldExpiries != t.FieldExpiries

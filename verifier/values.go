@@ -12,17 +12,17 @@ import (
 )
 
 const (
-	// sinceMemoryUsage is the first version that says what a value takes.
+	// sinceMemoryUsage is the first version that has MEMORY USAGE.
 	sinceMemoryUsage = 40000
-	// sizeSamples is how many elements, or nodes of a list, MEMORY USAGE looks at. A collection of no more is measured exactly, and
-	// what takes no more than wholeBytes has no more.
+	// sizeSamples is how many elements, or nodes of a list, MEMORY USAGE looks at. A collection with no more elements is measured
+	// exactly, and a value that takes no more than wholeBytes has no more.
 	sizeSamples = 1024
-	// unknownSize is the size of a value of which the server does not say what it takes.
+	// unknownSize is the size of a value for which the server does not say what it takes.
 	unknownSize = -1
 )
 
-// readValues reads values such that what is asked for at a time is bounded in bytes before it is asked for: the beginning of
-// strings, and what the server says that collections take; then small values whole and many at a time; then large ones one by one.
+// readValues reads values with a bound on the bytes that are asked for at a time. First it reads the beginnings of strings, and
+// asks how much memory collections take; then it reads small values whole and many at a time; then large ones one by one.
 func (r *reader) readValues(ctx context.Context, names []string, out []reading, keep int64) error {
 	if err := r.look(ctx); err != nil {
 		return err
@@ -61,7 +61,7 @@ func (r *reader) readValues(ctx context.Context, names []string, out []reading, 
 	return nil
 }
 
-// fits returns how many of the keys may be asked for at a time, at least one, by what each is expected to take.
+// fits returns how many of the keys, at least one, may be asked for at a time, given how many bytes each is expected to take.
 func (r *reader) fits(out []reading, expect func(i int) int64) int {
 	room := r.node.flight.ask.Load()
 	for i := range out {
@@ -72,8 +72,8 @@ func (r *reader) fits(out []reading, expect func(i int) int64) int {
 	return len(out)
 }
 
-// readPieces reads the beginning of strings and finishes those that are no longer than that; it returns the others. Of all else it asks
-// what it takes.
+// readPieces reads the beginnings of strings and finishes those that are no longer; it returns the others. For keys of other types
+// it asks how much memory they take.
 func (r *reader) readPieces(ctx context.Context, names []string, out []reading, sizes []int64, keep int64) (long []int, err error) {
 	asked := make([]int, 0, len(names))
 	results, err := r.ask(ctx, int64(len(names))*r.usual[keyspace.String], func(b rueidis.Builder) rueidis.Commands {
@@ -111,7 +111,7 @@ func (r *reader) readPieces(ctx context.Context, names []string, out []reading, 
 			continue
 		}
 		strings, bytes = strings+1, bytes+int64(len(p))+headBytes
-		if len(p) == 0 || len(p) == firstBytes { // GETRANGE says "" of an absent key, too
+		if len(p) == 0 || len(p) == firstBytes { // GETRANGE returns "" for an absent key, too
 			long = append(long, i)
 			continue
 		}
@@ -125,21 +125,21 @@ func (r *reader) readPieces(ctx context.Context, names []string, out []reading, 
 	return long, nil
 }
 
-// takeSize reads a reply of MEMORY USAGE. Where it is refused, the read goes on without; why the value itself could not be read is
-// said by the commands that read it.
+// takeSize reads a reply of MEMORY USAGE. Where the command is refused, the read goes on without sizes: if the value itself cannot
+// be read, the commands that read it will say why.
 func (r *reader) takeSize(result rueidis.RedisResult) int64 {
 	n, err := result.AsInt64()
 	if err == nil {
 		return n
 	}
-	if !endpoint.IsNil(err) { // nil: it has gone, and its read will say so
+	if !endpoint.IsNil(err) { // nil: the key is gone, and the next read will show it
 		r.unsized = r.unsized || forbids("MEMORY", err)
 	}
 	return unknownSize
 }
 
-// readLong reads strings that were longer than their first piece: as many at a time as their lengths allow. It returns those that are
-// read in windows.
+// readLong reads strings that are longer than their first piece, as many at a time as their lengths allow. It returns those that
+// must be read in windows.
 func (r *reader) readLong(ctx context.Context, names []string, out []reading, sizes []int64, long []int, keep int64) (large []int, err error) {
 	results, err := r.do(ctx, func(b rueidis.Builder) rueidis.Commands {
 		cmds := make(rueidis.Commands, len(long))
@@ -176,7 +176,7 @@ func (r *reader) readLong(ctx context.Context, names []string, out []reading, si
 	return large, nil
 }
 
-// readStrings reads whole strings of known lengths. It returns those that have another length by now.
+// readStrings reads whole strings of known lengths. It returns those whose length has changed.
 func (r *reader) readStrings(ctx context.Context, names []string, out []reading, sizes []int64, some []int, keep int64) (grown []int, err error) {
 	bytes := int64(0)
 	for _, i := range some {
@@ -185,7 +185,7 @@ func (r *reader) readStrings(ctx context.Context, names []string, out []reading,
 	results, err := r.ask(ctx, bytes, func(b rueidis.Builder) rueidis.Commands {
 		cmds := make(rueidis.Commands, len(some))
 		for j, i := range some {
-			cmds[j] = b.Getrange().Key(names[i]).Start(0).End(sizes[i]).Build() // one byte more than it had
+			cmds[j] = b.Getrange().Key(names[i]).Start(0).End(sizes[i]).Build() // one byte more than the string had
 		}
 		return cmds
 	})
@@ -211,7 +211,7 @@ func (r *reader) readStrings(ctx context.Context, names []string, out []reading,
 	return grown, nil
 }
 
-// readCollections reads all that is no string: what takes little whole, and many at a time. It returns the rest.
+// readCollections reads all values that are no strings: small ones whole and many at a time. It returns the large ones.
 func (r *reader) readCollections(ctx context.Context, names []string, out []reading, sizes []int64, keep int64) (rest []int, err error) {
 	var small []int
 	for i := range out {
@@ -235,7 +235,7 @@ func (r *reader) readCollections(ctx context.Context, names []string, out []read
 	return rest, nil
 }
 
-// expect is how many bytes the first read of a collection is expected to bring.
+// expect returns how many bytes the first read of a collection is expected to bring.
 func (r *reader) expect(t keyspace.Type, size int64) int64 {
 	if size == unknownSize {
 		return r.usual[t]
@@ -243,7 +243,7 @@ func (r *reader) expect(t keyspace.Type, size int64) int64 {
 	return headBytes + int64(float64(size)*r.swell[t])
 }
 
-// readSmall reads collections, whole where their sizes are known, and otherwise their first elements. It returns those that have more.
+// readSmall reads collections: whole where their sizes are known, otherwise their first elements. It returns those that have more.
 func (r *reader) readSmall(ctx context.Context, names []string, out []reading, sizes []int64, some []int, keep int64) (rest []int, err error) {
 	hashes, bytes := false, int64(0)
 	for _, i := range some {
@@ -291,7 +291,7 @@ func (r *reader) readSmall(ctx context.Context, names []string, out []reading, s
 	return rest, r.readExpiring(ctx, names, out, held, keep)
 }
 
-// learn takes in how many bytes a pipeline has brought.
+// learn takes in how many bytes the replies of a pipeline had.
 func (r *reader) learn(out []reading, sizes []int64, asked []int, results []rueidis.RedisResult) {
 	var bytes, keys, told, replies [keyspace.Module + 1]int64
 	for j, i := range asked {
@@ -314,7 +314,7 @@ func (r *reader) learn(out []reading, sizes []int64, asked []int, results []ruei
 	}
 }
 
-// weight is about how many bytes a reply takes.
+// weight returns about how many bytes a reply takes.
 func weight(m *rueidis.RedisMessage) int64 {
 	text, err := m.ToString()
 	if err == nil {
@@ -336,7 +336,7 @@ var firstCommands = map[keyspace.Type]string{
 	keyspace.Hash: "HSCAN", keyspace.Stream: "XINFO", keyspace.Module: "DUMP",
 }
 
-// firstRead is the command that reads a collection: all of it, or its first elements.
+// firstRead returns the command that reads a collection: the whole of it, or its first elements.
 func (r *reader) firstRead(b rueidis.Builder, t keyspace.Type, name string, whole bool) rueidis.Completed {
 	last, count := int64(firstElements-1), int64(firstEntries)
 	if whole {
@@ -359,7 +359,7 @@ func (r *reader) firstRead(b rueidis.Builder, t keyspace.Type, name string, whol
 		return b.Hscan().Key(name).Cursor(0).Count(firstElements).Build()
 	case keyspace.Stream:
 		if r.node.fullStreams {
-			return b.XinfoStream().Key(name).Full().Count(count).Build() // 0: all
+			return b.XinfoStream().Key(name).Full().Count(count).Build() // 0: all entries
 		}
 		return b.Xlen().Key(name).Build()
 	}
@@ -370,11 +370,11 @@ func (r *reader) firstRead(b rueidis.Builder, t keyspace.Type, name string, whol
 func (r *reader) takeFirst(out *reading, result rueidis.RedisResult, whole bool, sink *sink) (bool, error) {
 	m, err := result.ToMessage()
 	if err != nil {
-		if endpoint.IsNil(err) { // DUMP of a key that has gone
+		if endpoint.IsNil(err) { // DUMP of a key that is gone
 			*out = reading{}
 			return true, nil
 		}
-		if out.Type == keyspace.Stream { // it may have gone, which XINFO says by an untyped error
+		if out.Type == keyspace.Stream { // the key may be gone, for which XINFO returns an error without a code of its own
 			return false, nil
 		}
 		return false, err
@@ -411,7 +411,7 @@ func (r *reader) takeFirst(out *reading, result rueidis.RedisResult, whole bool,
 	return true, feedAll(out, page, sink)
 }
 
-// feedAll feeds all elements of a collection; one that has none is one that has gone.
+// feedAll feeds all elements of a collection. A collection without elements no longer exists.
 func feedAll(out *reading, page []rueidis.RedisMessage, sink *sink) error {
 	if len(page) == 0 {
 		*out = reading{}

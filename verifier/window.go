@@ -13,8 +13,9 @@ import (
 	"surecut/internal/reply"
 )
 
-// readRest reads a value that its first piece did not hold, from the start, in windows. Pieces of different moments may come
-// together when the value is being written; that makes it a suspect, never the same. size is what the server says that it takes.
+// readRest reads a value that was not read by its first piece, from the beginning, in windows. If the value is written meanwhile,
+// pieces of different moments may be combined; that makes the key a suspect, never the same. The parameter size is what the server
+// says that the value takes.
 func (r *reader) readRest(ctx context.Context, name string, out *reading, size, keep int64) error {
 	select {
 	case r.bigs <- struct{}{}:
@@ -24,7 +25,7 @@ func (r *reader) readRest(ctx context.Context, name string, out *reading, size, 
 	}
 	switch {
 	case out.Type == keyspace.String:
-	case size == unknownSize, besideOf[out.Type] > 0: // of what comes in order it is asked more exactly
+	case size == unknownSize, besideOf[out.Type] > 0: // the size of a value that is listed in order must be known more exactly
 		size = r.measure(ctx, name, size)
 	}
 	sink := r.sink(out.Type, keep)
@@ -83,7 +84,7 @@ func (r *reader) readString(ctx context.Context, name string, out *reading, sink
 	return nil
 }
 
-// readEmpty tells an empty string from a key that has gone, of which STRLEN says 0 as well.
+// readEmpty tells an empty string from a deleted key, for which STRLEN returns 0 as well.
 func (r *reader) readEmpty(ctx context.Context, name string, out *reading, sink *sink) error {
 	m, err := r.one(ctx, "GET", name)
 	if err != nil {
@@ -100,7 +101,7 @@ func (r *reader) readEmpty(ctx context.Context, name string, out *reading, sink 
 	return sink.StringChunk(p)
 }
 
-// readModule reads a value of a module, which no command gives in pieces.
+// readModule reads a module value, which no command returns in pieces.
 func (r *reader) readModule(ctx context.Context, name string, out *reading, size int64, sink *sink) error {
 	if size == unknownSize {
 		size = nodeBytes
@@ -116,11 +117,11 @@ func (r *reader) readModule(ctx context.Context, name string, out *reading, size
 	return feedModule(out.TypeName, &m, sink)
 }
 
-// deepSamples is how many elements, or nodes of a list or stream, of a large value MEMORY USAGE looks at, so that it tells whether large
-// ones stand somewhere behind small ones. That takes a server some milliseconds.
+// deepSamples is how many elements, or nodes of a list or stream, MEMORY USAGE looks at in a large value, so that the result shows
+// whether large elements stand behind small ones. That takes a server some milliseconds.
 const deepSamples = 1 << 16
 
-// measure asks what a large value takes, more exactly than before.
+// measure asks how much memory a large value takes, more exactly than before.
 func (r *reader) measure(ctx context.Context, name string, size int64) int64 {
 	if r.unsized {
 		return unknownSize
@@ -132,7 +133,7 @@ func (r *reader) measure(ctx context.Context, name string, size int64) int64 {
 	return n
 }
 
-// besideOf is what a server may take for an element beside the bytes of its reply.
+// besideOf is how many bytes a server may take for an element in addition to those in the reply.
 var besideOf = map[keyspace.Type]int64{keyspace.List: 16, keyspace.ZSet: 96, keyspace.Stream: 32}
 
 // readRanges reads a list or a sorted set by ranks.
@@ -146,7 +147,7 @@ func (r *reader) readRanges(ctx context.Context, name string, out *reading, size
 		return err
 	}
 	pages := newPager(size, count, r.node.flight.window()).inOrder(besideOf[out.Type])
-	if out.Type == keyspace.ZSet && count > deepSamples { // what takes most of it may stand behind what was looked at
+	if out.Type == keyspace.ZSet && count > deepSamples { // the largest members may stand behind those that MEMORY USAGE looked at
 		pages.total = unknownSize
 	}
 	for at := 0; ; {
@@ -170,8 +171,8 @@ func (r *reader) readRanges(ctx context.Context, name string, out *reading, size
 	}
 }
 
-// readZSet reads a sorted set by ranks, or by scanning where it has so many members that MEMORY USAGE does not look at all of them:
-// large ones may then stand together by their scores, and are scattered in the order of a scan.
+// readZSet reads a sorted set by ranks, or by scanning where MEMORY USAGE does not look at all of its members: large members may be
+// adjacent in the order of scores, but are scattered in the order of a scan.
 func (r *reader) readZSet(ctx context.Context, name string, out *reading, size int64, sink *sink, keep int64) error {
 	count, err := r.integer(ctx, "ZCARD", name)
 	if err != nil {
@@ -186,22 +187,24 @@ func (r *reader) readZSet(ctx context.Context, name string, out *reading, size i
 	return r.readRanges(ctx, name, out, size, sink)
 }
 
-// scanAttempts is how often a collection is scanned before it is read whole: a scan gives elements twice while the table is resized.
+// scanAttempts is how often a collection is scanned before it is read whole: a scan may return elements twice while the table is
+// resized.
 const scanAttempts = 3
 
 var errResized = errors.New("its table kept being resized while it was scanned, and it is too large to read at once")
 
-// scanCommands list elements in the order of a table.
+// scanCommands list the elements of a collection in the order of its hash table.
 var scanCommands = map[keyspace.Type]string{keyspace.Set: "SSCAN", keyspace.Hash: "HSCAN", keyspace.ZSet: "ZSCAN"}
 
-// readScanned reads a set, a hash or a sorted set: whole where it is small enough, else by scanning, where the count tells elements given twice.
+// readScanned reads a set, a hash or a sorted set: whole where it is small enough, else by scanning. After a scan, the number of
+// elements shows whether some were returned twice.
 func (r *reader) readScanned(ctx context.Context, name string, out *reading, size int64, sink *sink, keep int64) error {
 	expiring, err := r.mayExpire(ctx, out.Type)
 	if err != nil {
 		return err
 	}
 	for attempt := 0; ; attempt++ {
-		*sink = *r.sink(out.Type, keep) // an attempt before may have fed it
+		*sink = *r.sink(out.Type, keep) // an earlier attempt may have fed it
 		count, err := r.integer(ctx, lengthCommands[out.Type], name)
 		if err != nil {
 			return err
@@ -229,7 +232,7 @@ func (r *reader) readScanned(ctx context.Context, name string, out *reading, siz
 	}
 }
 
-// mayExpire says whether fields of a hash in this reader's database may expire.
+// mayExpire says whether hashes in this reader's database may have fields that expire.
 func (r *reader) mayExpire(ctx context.Context, t keyspace.Type) (bool, error) {
 	if t != keyspace.Hash || !r.node.fieldTTLs {
 		return false, nil
@@ -263,7 +266,7 @@ func (r *reader) readCollection(ctx context.Context, name string, out *reading, 
 	return r.feedCollection(ctx, name, out.Type, page, expiring, sink)
 }
 
-// scanCollection returns how many bytes it has read.
+// scanCollection scans a collection once and returns how many bytes it has read.
 func (r *reader) scanCollection(ctx context.Context, name string, out *reading, pages *pager, expiring bool, sink *sink) (int64, error) {
 	step := 2
 	if out.Type == keyspace.Set {
@@ -289,7 +292,7 @@ func (r *reader) scanCollection(ctx context.Context, name string, out *reading, 
 	}
 }
 
-// feedCollection feeds a page of a set or a hash; of a hash with its field expiries, where it may have any.
+// feedCollection feeds a page of a collection. It feeds fields of a hash with their expiries, where they may have any.
 func (r *reader) feedCollection(ctx context.Context, name string, t keyspace.Type, page []rueidis.RedisMessage, expiring bool, sink *sink) error {
 	if !expiring || len(page) == 0 {
 		return feedPage(t, page, sink)
@@ -314,7 +317,7 @@ func (r *reader) page(ctx context.Context, args ...string) ([]rueidis.RedisMessa
 	return arrayOf(&m)
 }
 
-// array returns an array reply; nil is an empty one.
+// array returns an array reply. A nil reply counts as an empty array.
 func (r *reader) array(ctx context.Context, args ...string) ([]rueidis.RedisMessage, error) {
 	m, err := r.one(ctx, args...)
 	if err != nil {

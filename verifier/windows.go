@@ -10,28 +10,28 @@ import (
 	"surecut/internal/retry"
 )
 
-// leastLead is the least time that a key of the source must have been unwritten before the target is read, where nobody says how far
-// the target has come.
+// leastLead is the least time for which a key of the source must have been unwritten before the target is read, where nobody says
+// how far the target has come.
 const leastLead = time.Second
 
 // appliedPoll is how often a migration is asked how far the target has come.
 const appliedPoll = 20 * time.Millisecond
 
-// writing is what is known of one key's writes during a window.
+// writing says what is known about writes of one key during a window.
 type writing uint8
 
 const (
-	unwritten writing = iota // nobody wrote it
-	written                  // it was written, or it may have been
-	untold                   // nothing says; only reading it again can
+	unwritten writing = iota // nobody wrote the key
+	written                  // the key was written, or may have been written
+	untold                   // nothing tells of writes; only reading the key again can
 )
 
 // feed tells which keys of the source are written.
 type feed interface {
-	// begin opens a window: everything that is written from now on belongs to it. It returns where the nodes of the source stand;
-	// what they wrote up to there may belong to the window or not.
+	// begin opens a window: every write from now on belongs to it. It returns the positions of the source's nodes; writes before these
+	// positions may belong to the window or not.
 	begin(ctx context.Context) ([]nodePosition, error)
-	// end returns once everything is known that was written between begin and the call of end. The window stays open.
+	// end returns once all writes between begin and the call of end are known. The window stays open.
 	end(ctx context.Context) (view, error)
 }
 
@@ -41,15 +41,15 @@ type nodePosition struct {
 	at   Position
 }
 
-// view is what was written in a window, up to one call of end.
+// view says what was written in a window, up to one call of end.
 type view interface {
-	// writing says it of a key that was read as a type on both sides, None where that is not so.
+	// writing says whether a key was written. The type is the one that was read on both sides, or None where it does not matter.
 	writing(name string, t keyspace.Type) writing
 	// still says that nothing at all was written.
 	still() bool
 }
 
-// clock is the time of a run.
+// clock tells the time of a run, which tests may simulate.
 type clock struct {
 	now   func() time.Time
 	sleep func(ctx context.Context, d time.Duration) error
@@ -57,8 +57,8 @@ type clock struct {
 
 var realClock = clock{time.Now, retry.Pause}
 
-// openWindow begins a window. When it returns, the target has applied what the source had written before the window, as far as a
-// migration says so; where there is none, the target may be read once awaitLead has returned.
+// openWindow begins a window. Where there is a migration, it returns when the target has applied what the source had written before
+// the window, as far as the migration says so. Where there is none, the target may be read once awaitLead has returned.
 func (v *verification) openWindow(ctx context.Context) error {
 	v.behind = nil
 	if v.fixed {
@@ -87,7 +87,7 @@ func (v *verification) openWindow(ctx context.Context) error {
 	return nil
 }
 
-// lead is how long a key must have been unwritten before the target is read.
+// lead returns how long a key must have been unwritten before the target is read.
 func (v *verification) lead() time.Duration { return max(v.opts.Interval, leastLead) }
 
 // awaitLead returns when the target may be read in the open window.
@@ -101,8 +101,8 @@ func (v *verification) awaitLead(ctx context.Context) error {
 	return nil
 }
 
-// awaitApplied returns once the target has applied what the node of a link had written by an instant. All links together have as
-// much patience as the frames of a run.
+// awaitApplied returns once the target has applied what the node of a link had written by the given position. Its patience, which
+// all links share, is the same as that of the frames.
 func (v *verification) awaitApplied(ctx context.Context, link int, l *AppliedLink, at []nodePosition) error {
 	var goal *nodePosition
 	for i := range at {
@@ -163,8 +163,8 @@ func (v *verification) endWindow(ctx context.Context) (sighting, error) {
 	}}, nil
 }
 
-// sharedType returns the type of a key whose whole values were compared. Where one side lacks it, or where only its length was compared,
-// what changes nothing but the groups of a stream changes no verdict.
+// sharedType returns the type of a key whose whole values were compared on both sides. It returns None where one side lacks the
+// key, or where values were not compared: then a change of nothing but a stream's groups changes no verdict.
 func (v *verification) sharedType(p *pair) keyspace.Type {
 	if v.opts.Depth != DepthValue || p.Source.Type != p.Target.Type {
 		return keyspace.None
@@ -172,13 +172,13 @@ func (v *verification) sharedType(p *pair) keyspace.Type {
 	return p.Source.Type
 }
 
-// sighting is what a window has seen of writes, up to its end.
+// sighting says which writes a window has seen up to its end.
 type sighting struct {
 	still bool                                      // nothing was written
-	of    func(keyID, *pair) (w writing, late bool) // of one key as it was read; late: its link was behind the beginning of the window
+	of    func(keyID, *pair) (w writing, late bool) // for one key as it was read; late: its link was behind the beginning of the window
 }
 
-// setFrameError keeps why something could not be compared at one offset.
+// setFrameError keeps why keys could not be compared at one offset. That a link lags takes precedence.
 func (v *verification) setFrameError(err error) {
 	if v.frameError == nil || errors.Is(err, ErrLags) {
 		v.frameError = err
