@@ -8,14 +8,14 @@ import (
 	"surecut/internal/profile"
 )
 
-// Charge is a rule of a target's kind that a command falls under, or may fall under.
+// Charge is a rule of a target's kind that applies, or may apply, to a command.
 type Charge struct {
 	Rule *profile.Rule
-	Sure bool // true of every call; else it depends on arguments
+	Sure bool // true of every call; false: it depends on the arguments
 }
 
-// Against gives what a kind of target has against a command ("CONFIG GET") of which nothing is known but that it was called.
-// version is that of the target's servers, 80000; 0: any.
+// Against returns the rules of a target's kind against a command ("CONFIG GET") of which only the name is known. The version is
+// that of the target's servers, such as 80000; 0 stands for any.
 func Against(p *profile.Profile, name string, version int) []Charge {
 	words := strings.Fields(name)
 	args := make([][]byte, len(words))
@@ -47,8 +47,8 @@ func Against(p *profile.Profile, name string, version int) []Charge {
 	return out
 }
 
-// againstCall finds the rule against the call as such. Servers before 7.0 count subcommands under their container: where
-// they fare differently, the worst of them counts as possible.
+// againstCall finds the rule against calling the command at all. Servers before 7.0 count subcommands under their container: where
+// the rules for the subcommands differ, the most severe one counts as possible.
 func againstCall(p *profile.Profile, spec *Spec, name string, version int) (Charge, bool) {
 	own := p.Rule(profile.Called, name, version)
 	if spec == nil || !spec.container || len(spec.subs) == 0 {
@@ -68,8 +68,8 @@ func againstCall(p *profile.Profile, spec *Spec, name string, version int) (Char
 	return Charge{worst, !differ}, worst != nil
 }
 
-// possible gives the conditions that calls of the command may meet, depending on their arguments. Databases are not among
-// them: servers tell which are in use.
+// possible returns the conditions that calls of the command may meet, depending on their arguments. Conditions on databases are not
+// among them, because servers tell which databases are in use.
 func (s *Spec) possible() []profile.Condition {
 	var out []profile.Condition
 	if s.Multi() {

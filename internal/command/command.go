@@ -17,43 +17,42 @@ import (
 type Class uint8
 
 const (
-	// Ordinary commands touch the keys that Keys gives, and must run as a whole.
+	// Ordinary commands touch the keys that Keys returns, and must run as a whole.
 	Ordinary Class = iota
-	// Split commands may be taken apart into units of SplitStep arguments, one for each key, without
-	// a change of the outcome: DEL, UNLINK, TOUCH, EXISTS by key, MSET by pair. MSETNX is none.
+	// Split commands may be divided into units of SplitStep arguments, one for each key, without changing the outcome: DEL, UNLINK,
+	// TOUCH, EXISTS by key, MSET by pair. MSETNX is not one of them.
 	Split
-	// Keyless commands have no key: they act on the server, a database or the connection, or send a
-	// message. SPUBLISH is one, though a cluster routes it by the slot of its channel (argument 1).
+	// Keyless commands have no key: they act on the server, a database or the connection, or send a message. SPUBLISH is one, although
+	// a cluster routes it by the slot of its channel (argument 1).
 	Keyless
 	// Script commands (EVAL, EVALSHA, FCALL) may touch more keys than they declare.
 	Script
 )
 
-// String names the class in lower case.
+// String returns the class in lower case.
 func (c Class) String() string {
 	return [...]string{"ordinary", "split", "keyless", "script"}[c&3]
 }
 
-// Spec is one command, or one subcommand where a command is a container of several.
+// Spec is one command, or one subcommand of a container command.
 type Spec struct {
 	Name        string // upper case; "XGROUP CREATE" for a subcommand
-	Write       bool   // the server takes it for a write; scripts are not, since their code decides
-	Movable     bool   // where its keys stand depends on the arguments
+	Write       bool   // the server flags it as a write; scripts are not flagged, because their code decides
+	Movable     bool   // the positions of its keys depend on the arguments
 	Class       Class
-	SplitStep   int  // arguments of one unit of a Split command: 1, or 2 for MSET; else 0
+	SplitStep   int  // arguments in one unit of a Split command: 1, or 2 for MSET; else 0
 	Expires     bool // AbsoluteExpiry may change it
-	Arity       int  // as COMMAND gives it, name included; negative: at least so many
+	Arity       int  // as COMMAND returns it, including the name; negative: the minimum
 	Since       int  // first Redis version, 7*10000+4*100+1 = 70401; 0: not in Redis
-	SinceValkey int  // the same in Valkey's own numbers; those before the fork keep Redis's; 0: not in Valkey
+	SinceValkey int  // the same in Valkey's own version numbers; older commands keep Redis's number; 0: not in Valkey
 
 	container bool
 	subs      map[string]*Spec
 	rules     []keyRule
 }
 
-// Lookup finds the command that args call, the subcommand where there is one, whatever the case of
-// the letters. Of a container whose subcommand is unknown it gives the container itself, whose Keys
-// is an error. It allocates nothing.
+// Lookup finds the command that args call, or the subcommand where there is one, in any case of letters. If the subcommand of a
+// container is unknown, Lookup returns the container itself, whose Keys returns an error. It allocates nothing.
 func Lookup(args [][]byte) (*Spec, bool) {
 	if len(args) == 0 {
 		return nil, false
@@ -69,11 +68,11 @@ func Lookup(args [][]byte) (*Spec, bool) {
 	return s, true
 }
 
-// LookupName finds a command by the name that servers give it in INFO commandstats and CLIENT LIST, as NameArgs reads it.
+// LookupName finds a command by the name that servers show in INFO commandstats and CLIENT LIST. NameArgs describes that name.
 func LookupName(name string) (*Spec, bool) { return Lookup(NameArgs(name)) }
 
-// NameArgs splits a name of INFO commandstats or CLIENT LIST into the arguments that call the command: since 7.0 a subcommand stands
-// behind a bar, as in "config|get".
+// NameArgs splits a name of INFO commandstats or CLIENT LIST into the arguments that call the command: since 7.0, a bar separates a
+// subcommand from its container, as in "config|get".
 func NameArgs(name string) [][]byte {
 	var args [][]byte
 	for word := range strings.SplitSeq(name, "|") {
@@ -82,7 +81,7 @@ func NameArgs(name string) [][]byte {
 	return args
 }
 
-// All gives every command and subcommand, sorted by name.
+// All returns every command and subcommand, sorted by name.
 func All() []*Spec {
 	var all []*Spec
 	for _, s := range table() {
@@ -93,10 +92,10 @@ func All() []*Spec {
 	return all
 }
 
-// nameMax is longer than any name of a command or subcommand; a longer argument is none.
+// nameMax is longer than any name of a command or subcommand; a longer argument is no name.
 const nameMax = 40
 
-// upper gives p in upper case within buf; nothing for what is too long to be a name.
+// upper returns p in upper case, stored in buf, or nil where p is too long to be a name.
 func upper(buf *[nameMax]byte, p []byte) []byte {
 	if len(p) > nameMax {
 		return nil
@@ -116,13 +115,13 @@ var tableText string
 var table = sync.OnceValue(func() map[string]*Spec {
 	t, err := parseTable(tableText)
 	if err != nil {
-		panic("command: the embedded table: " + err.Error()) // generated and committed: our own broken invariant
+		panic("command: the embedded table: " + err.Error()) // the table is generated and embedded: an error is a bug of ours
 	}
 	return t
 })
 
-// parseTable reads lines of name, flags (w writes, m movable, c container), arity, since in Redis,
-// since in Valkey and key rules, separated by tabs. A subcommand comes after its container.
+// parseTable reads lines of name, flags (w writes, m movable, c container), arity, first version of Redis, first version of Valkey
+// and key rules, separated by tabs. A subcommand comes after its container.
 func parseTable(text string) (map[string]*Spec, error) {
 	t := map[string]*Spec{}
 	for n, line := range strings.Split(text, "\n") {
@@ -183,7 +182,7 @@ func parseLine(line string) (*Spec, error) {
 	return s, nil
 }
 
-// classify derives from the name what no server tells.
+// classify sets the class and the expiry flag, which no server tells, by the command's name.
 func (s *Spec) classify() {
 	switch s.Name {
 	case "DEL", "UNLINK", "TOUCH", "EXISTS":
@@ -208,8 +207,8 @@ func (s *Spec) Multi() bool {
 	return len(s.rules) == 1 && (s.rules[0].special != nil || s.rules[0].count || s.rules[0].last != 0 || s.rules[0].keyword != "")
 }
 
-// KeyFirst says whether the first argument is a key in every form of the command, which is what a proxy takes for granted of
-// commands that it does not know. A command without keys has none there.
+// KeyFirst says whether the first argument is a key in every form of the command. A proxy assumes so for commands that it does not
+// know. For a command without keys, KeyFirst returns false.
 func (s *Spec) KeyFirst() bool {
 	if len(s.rules) == 0 {
 		return false
@@ -218,8 +217,8 @@ func (s *Spec) KeyFirst() bool {
 	return r.special != nil && s.Name != "MIGRATE" || r.special == nil && !r.count && r.keyword == "" && r.index == 1
 }
 
-// Described is a command as COMMAND describes it in every version: arity, and its first key, its last (negative: from the
-// end) and the step between; no first key, no keys.
+// Described returns a command as every version of COMMAND describes it: its arity, its first key, its last key (negative: counted
+// from the end) and the step between keys. A first key of 0 means that the command has no keys.
 func Described(name string, arity int, write bool, first, last, step int) *Spec {
 	s := &Spec{Name: name, Write: write, Arity: arity}
 	if first > 0 {

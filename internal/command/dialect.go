@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// Form is an option or a form of a command that came later than the command itself.
+// Form is an option or a form of a command that was added later than the command itself.
 type Form uint8
 
 const (
@@ -22,11 +22,11 @@ const (
 	StreamTrim                 // XADD NOMKSTREAM and MINID, XTRIM MINID, since 6.2
 	CreateConsumer             // XGROUP CREATECONSUMER, since 6.2
 	StreamCounters             // XGROUP ENTRIESREAD and XSETID ENTRIESADDED, since 7.0
-	GeoStoreEmpty              // GEORADIUS STORE deletes its target where the source is not there, since 6.2.6
+	GeoStoreEmpty              // GEORADIUS STORE deletes its destination where the source key does not exist, since 6.2.6
 	forms
 )
 
-// formSince gives the first Redis version of each form. Valkey has them all.
+// formSince is the first Redis version of each form. Valkey has all of them.
 var formSince = [forms]int{
 	Replace: 30000, AbsTTL: 50000, KeepTTL: 60000, SetAbsolute: 60200, HashSetMany: 40000, PushMany: 40000, PopCount: 60200,
 	ZAddFlags: 30002, ZAddCompare: 60200, StreamTrim: 60200, CreateConsumer: 60200, StreamCounters: 70000,
@@ -42,16 +42,16 @@ func Forms() []Form {
 	return all
 }
 
-// Dialect is what a server understands: commands by name, and forms. It does not change once it is made.
+// Dialect says what a server understands: commands by name, and forms. A Dialect does not change once it is made.
 type Dialect struct {
-	names map[string]bool // upper case; of a container the container
+	names map[string]bool // in upper case; of a container only its own name
 	forms [forms]bool
-	rules map[*Spec]rule // of the commands that Rewrite may have to change
+	rules map[*Spec]rule // rules for the commands that Rewrite may have to change
 
-	claims bool // the stream's XCLAIM drops the pending entry of an entry that is gone, as the server's own does not
+	claims bool // the stream's XCLAIM drops a pending entry whose stream entry is gone, but XCLAIM of this server does not
 }
 
-// NewDialect is that of a server that knows commands by these names, in any case of letters, and these forms.
+// NewDialect returns the dialect of a server that knows these commands, in any case of letters, and these forms.
 func NewDialect(names []string, has []Form) *Dialect {
 	d := &Dialect{names: make(map[string]bool, len(names))}
 	for _, n := range names {
@@ -64,8 +64,8 @@ func NewDialect(names []string, has []Form) *Dialect {
 	return d
 }
 
-// DialectOf is that of a server of which the version alone is known: Redis-compatible (70015 for 7.0.15), and Valkey's own,
-// 0 for Redis.
+// DialectOf returns the dialect of a server whose version alone is known. The first version is the Redis-compatible one (70015 for
+// 7.0.15), the second is Valkey's own, or 0 for Redis.
 func DialectOf(redis, valkey int) *Dialect {
 	var names []string
 	for _, s := range All() {
@@ -86,7 +86,7 @@ func DialectOf(redis, valkey int) *Dialect {
 	return NewDialect(names, has)
 }
 
-// Common is what both understand.
+// Common returns what both dialects understand.
 func (d *Dialect) Common(other *Dialect) *Dialect {
 	var names []string
 	for n := range d.names {
@@ -103,7 +103,7 @@ func (d *Dialect) Common(other *Dialect) *Dialect {
 	return NewDialect(names, has)
 }
 
-// Without is the same server as if it did not have a form.
+// Without returns the dialect without one form.
 func (d *Dialect) Without(f Form) *Dialect {
 	other := *d
 	other.forms[f] = false
@@ -111,14 +111,14 @@ func (d *Dialect) Without(f Form) *Dialect {
 	return &other
 }
 
-// From is the same server as the target of a stream that a source of that dialect sends.
+// From returns the dialect for applying a stream that comes from a source of the given dialect.
 func (d *Dialect) From(source *Dialect) *Dialect {
 	other := *d
 	other.claims = source.Has(StreamCounters) && !d.Has(StreamCounters) // both came with 7.0
 	return &other
 }
 
-// WithoutCommand is the same server as if it did not have a command.
+// WithoutCommand returns the dialect without one command.
 func (d *Dialect) WithoutCommand(name string) *Dialect {
 	other := *d
 	other.names = maps.Clone(d.names)
@@ -127,13 +127,13 @@ func (d *Dialect) WithoutCommand(name string) *Dialect {
 	return &other
 }
 
-// Knows says whether the server has a command; of "XGROUP CREATE" whether it has XGROUP.
+// Knows says whether the server has a command. For "XGROUP CREATE" it says whether the server has XGROUP.
 func (d *Dialect) Knows(name string) bool {
 	name, _, _ = strings.Cut(name, " ")
 	return d.names[name]
 }
 
-// Has says whether the server takes a form.
+// Has says whether the server accepts a form.
 func (d *Dialect) Has(f Form) bool { return d.forms[f] }
 
 // Names lists the commands, sorted.

@@ -5,18 +5,18 @@ import (
 	"strconv"
 )
 
-// The words of an expiry.
+// These are the keywords of expiries, and the bounds of their values.
 const (
 	relativeSeconds       = "EX"
 	relativeMillis        = "PX"
 	absoluteSeconds       = "EXAT"
 	absoluteMillis        = "PXAT"
-	maxExpiryMs           = math.MaxInt64 / 4 // beyond it servers refuse; kept off overflow
+	maxExpiryMs           = math.MaxInt64 / 4 // servers refuse larger times; avoids overflow
 	noExpiry        int64 = -1
 )
 
-// rewriter appends the absolute form of args to dst, and says whether that differs from args; where it
-// does not, or where args fit no form of the command, it appends nothing.
+// rewriter appends the absolute form of args to dst, and says whether it differs from args. Where it does not differ, or where args
+// fit no form of the command, the rewriter appends nothing.
 type rewriter func(dst [][][]byte, args [][]byte, nowMs int64, d *Dialect) ([][][]byte, bool)
 
 var expiryRules = map[string]rewriter{
@@ -37,9 +37,9 @@ var expiryRules = map[string]rewriter{
 	"HSETEX":         rewriteFieldSetEx,
 }
 
-// AbsoluteExpiry appends to dst the commands that do to a target what args, a call of s, did to the source at nowMs (Unix
-// time in ms by the source's clock), and says whether they differ from args. Relative expiries become absolute
-// ones, in forms that a target of the dialect knows:
+// AbsoluteExpiry appends to dst the commands that have the same effect on a target as args, a call of s, had on the source at nowMs
+// (Unix time in ms by the source's clock), and says whether they differ from args. Relative expiries become absolute ones, in forms
+// that a target of the dialect knows:
 //
 //   - EXPIRE, PEXPIRE become PEXPIREAT; SET with an expiry, SETEX and PSETEX become SET PXAT (since 6.2), else
 //     SET and PEXPIREAT; GETEX becomes PEXPIREAT or PERSIST; MSETEX becomes one SET for each key, always.
@@ -48,10 +48,10 @@ var expiryRules = map[string]rewriter{
 //   - HEXPIRE, HPEXPIRE and HGETEX become HPEXPIREAT or HPERSIST; HSETEX becomes HSETEX PXAT (since 8.0), else HSET and
 //     HPEXPIREAT. Before 7.4 no form of a field's expiry exists: to Rewrite, what comes out is Lacking.
 //
-// Conditions on a whole key (NX, XX, GT, LT, IFEQ ..., and GET) are dropped, since a source propagates only what
-// happened. KEEPTTL stays, for Rewrite to deal with. Conditions of HEXPIRE hold field by field and stay.
+// Conditions on a whole key (NX, XX, GT, LT, IFEQ ..., and GET) are dropped, because a source propagates only commands that took
+// effect. KEEPTTL stays and is handled by Rewrite. Conditions of HEXPIRE apply to each field and stay.
 //
-// A changed command shares the bytes of args, so it lives as long as they do.
+// A changed command shares the bytes of args, and must not be used longer than args.
 func (s *Spec) AbsoluteExpiry(dst [][][]byte, args [][]byte, nowMs int64, d *Dialect) (cmds [][][]byte, changed bool) {
 	if s.Expires {
 		if out, changed := expiryRules[s.Name](dst, args, nowMs, d); changed {
@@ -61,7 +61,7 @@ func (s *Spec) AbsoluteExpiry(dst [][][]byte, args [][]byte, nowMs int64, d *Dia
 	return append(dst, args), false
 }
 
-// absolute turns the words of an expiry into Unix ms.
+// absolute converts an expiry, given as a keyword and its argument, to Unix ms.
 func absolute(unit string, arg []byte, nowMs int64) (int64, bool) {
 	n, ok := parseInt(arg)
 	if !ok {
@@ -100,7 +100,7 @@ func rewriteExpire(dst [][][]byte, args [][]byte, nowMs int64, _ *Dialect) ([][]
 		unit = relativeSeconds
 	case isWord(args[0], "PEXPIRE"):
 		unit = relativeMillis
-	case len(args) == 3: // absolute, without a condition
+	case len(args) == 3: // an absolute time without a condition
 		return dst, false
 	case isWord(args[0], "EXPIREAT"):
 		unit = absoluteSeconds
@@ -114,12 +114,12 @@ func rewriteExpire(dst [][][]byte, args [][]byte, nowMs int64, _ *Dialect) ([][]
 	return append(dst, expireAt(args[1], at)), true
 }
 
-// setOptions is what the words after key and value say, of SET and of MSETEX.
+// setOptions holds the options behind key and value of SET, or behind the pairs of MSETEX.
 type setOptions struct {
-	unit    string // of the expiry; "": none
-	arg     []byte // its number
+	unit    string // keyword of the expiry; "": none
+	arg     []byte // argument of the expiry
 	keepTTL bool
-	other   bool // conditions, GET
+	other   bool // there are conditions, or GET
 }
 
 func parseSetOptions(args [][]byte) (o setOptions, ok bool) {
@@ -173,7 +173,7 @@ func rewriteSet(dst [][][]byte, args [][]byte, nowMs int64, d *Dialect) ([][][]b
 	return appendSet(dst, args[1], args[2], o.keepTTL, at, d), true
 }
 
-// at is the absolute expiry that the options give; noExpiry where they give none.
+// at returns the absolute expiry that the options set, or noExpiry where they set none.
 func (o setOptions) at(nowMs int64) (int64, bool) {
 	if o.unit == "" {
 		return noExpiry, true
@@ -188,7 +188,7 @@ func appendSet(dst [][][]byte, key, value []byte, keepTTL bool, at int64, d *Dia
 		return append(dst, append(set, word("KEEPTTL")))
 	case at == noExpiry:
 		return append(dst, set)
-	case d.Has(SetAbsolute) && at > 0: // SET refuses times that are not positive; PEXPIREAT does not
+	case d.Has(SetAbsolute) && at > 0: // SET refuses times that are not positive, PEXPIREAT accepts them
 		return append(dst, append(set, word(absoluteMillis), decimal(at)))
 	}
 	return append(dst, set, expireAt(key, at))
@@ -227,7 +227,7 @@ func rewriteGetEx(dst [][][]byte, args [][]byte, nowMs int64, _ *Dialect) ([][][
 	return append(dst, expireAt(args[1], at)), true
 }
 
-// rewriteMSetEx: MSETEX numkeys key value ... [NX|XX] [EX s|PX ms|EXAT s|PXAT ms|KEEPTTL].
+// rewriteMSetEx rewrites MSETEX numkeys key value ... [NX|XX] [EX s|PX ms|EXAT s|PXAT ms|KEEPTTL].
 func rewriteMSetEx(dst [][][]byte, args [][]byte, nowMs int64, d *Dialect) ([][][]byte, bool) {
 	if len(args) < 4 {
 		return dst, false
@@ -251,7 +251,7 @@ func rewriteMSetEx(dst [][][]byte, args [][]byte, nowMs int64, d *Dialect) ([][]
 	return dst, true
 }
 
-// restoreOptions is what the words after key, ttl and payload of RESTORE say.
+// restoreOptions holds the options behind key, ttl and payload of RESTORE.
 type restoreOptions struct {
 	replace, absolute bool
 	aging             [][]byte // IDLETIME or FREQ with its number

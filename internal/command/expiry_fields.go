@@ -1,6 +1,6 @@
 package command
 
-// rewriteFieldExpire: HEXPIRE and HPEXPIRE key n [NX|XX|GT|LT] FIELDS numfields field ...
+// rewriteFieldExpire rewrites HEXPIRE and HPEXPIRE key n [NX|XX|GT|LT] FIELDS numfields field ...
 func rewriteFieldExpire(dst [][][]byte, args [][]byte, nowMs int64, _ *Dialect) ([][][]byte, bool) {
 	if len(args) < 6 {
 		return dst, false
@@ -17,7 +17,7 @@ func rewriteFieldExpire(dst [][][]byte, args [][]byte, nowMs int64, _ *Dialect) 
 	return append(dst, cmd), true
 }
 
-// rewriteFieldGetEx: HGETEX key [EX s|PX ms|EXAT s|PXAT ms|PERSIST] FIELDS numfields field ...
+// rewriteFieldGetEx rewrites HGETEX key [EX s|PX ms|EXAT s|PXAT ms|PERSIST] FIELDS numfields field ...
 func rewriteFieldGetEx(dst [][][]byte, args [][]byte, nowMs int64, _ *Dialect) ([][][]byte, bool) {
 	if len(args) < 6 {
 		return dst, false
@@ -36,8 +36,8 @@ func rewriteFieldGetEx(dst [][][]byte, args [][]byte, nowMs int64, _ *Dialect) (
 	return append(dst, append([][]byte{word("HPEXPIREAT"), args[1], decimal(at)}, args[4:]...)), true
 }
 
-// rewriteFieldSetEx: HSETEX key [FNX|FXX] [EX s|PX ms|EXAT s|PXAT ms|KEEPTTL] FIELDS numfields field value ...
-// Its conditions hold for all fields or none, so what was propagated met them.
+// rewriteFieldSetEx rewrites HSETEX key [FNX|FXX] [EX s|PX ms|EXAT s|PXAT ms|KEEPTTL] FIELDS numfields field value ... The
+// conditions apply to all fields together, so a propagated command met them.
 func rewriteFieldSetEx(dst [][][]byte, args [][]byte, nowMs int64, d *Dialect) ([][][]byte, bool) {
 	if len(args) < 6 {
 		return dst, false

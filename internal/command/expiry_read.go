@@ -1,8 +1,8 @@
 package command
 
-// ExpireAt tells the expiry, in Unix ms, that a command gives to its key, and the key's index in args. It reads
-// absolute forms only, as AbsoluteExpiry writes them: PEXPIREAT, EXPIREAT, SET PXAT and EXAT, GETEX PXAT and
-// EXAT, RESTORE ABSTTL. The expiries of hash fields are none of a key.
+// ExpireAt returns the expiry, in Unix ms, that a command sets on its key, and the key's index in args. It reads only absolute
+// forms, as AbsoluteExpiry writes them: PEXPIREAT, EXPIREAT, SET PXAT and EXAT, GETEX PXAT and EXAT, RESTORE ABSTTL. Expiries of
+// hash fields do not count, because they are not expiries of a key.
 func ExpireAt(args [][]byte) (keyIndex int, at int64, ok bool) {
 	s, known := Lookup(args)
 	if !known || !s.Expires || len(args) < 3 {
@@ -37,8 +37,8 @@ func ExpireAt(args [][]byte) (keyIndex int, at int64, ok bool) {
 	return 1, at, ok
 }
 
-// WithoutExpiry gives args, absolute as ExpireAt reads them, without the expiry, for a key that has to be held
-// past it; nil where the command does nothing else. It gives args themselves where they set no expiry.
+// WithoutExpiry returns args, which are absolute as ExpireAt reads them, without the expiry, for a key that must be kept beyond it.
+// It returns nil where the command does nothing else, and args themselves where they set no expiry.
 func WithoutExpiry(args [][]byte) [][]byte {
 	if _, _, ok := ExpireAt(args); !ok {
 		return args

@@ -7,19 +7,19 @@ import (
 	"strings"
 )
 
-// keyRule is one key specification in the sense of COMMAND since Redis 7.0: where the search begins,
-// and how keys are found from there; or a rule by name, written by hand.
+// keyRule is a key specification as COMMAND describes it since Redis 7.0: where the search begins, and how keys are found from
+// there. Or it is a rule with a name, which is written by hand.
 //
-// As text: "1" is the key at index 1; "1/r-1,2,0" is a range from index 1 to the last argument in steps
-// of 2; "1/n0,1,1" reads a count at index 1 and takes so many keys from the index after it on;
-// "STREAMS>4/r-1,1,2" begins after the first word STREAMS from index 4 on; "@sort" is a rule by name.
+// As text: "1" is the key at index 1; "1/r-1,2,0" is a range from index 1 to the last argument in steps of 2; "1/n0,1,1" reads a
+// count at index 1 and takes that many keys, beginning at the next index; "STREAMS>4/r-1,1,2" begins behind the first word STREAMS
+// at or after index 4; "@sort" is a rule with a name.
 type keyRule struct {
-	index   int    // where the search begins, or from where the keyword is looked for
-	keyword string // "": begins at index
-	count   bool   // keys are counted by an argument; else they are a range
+	index   int    // where the search for keys begins, or where the search for the keyword does
+	keyword string // "": the search begins at index
+	count   bool   // an argument tells the number of keys; otherwise they are a range
 
-	last, step, limit int // range: last is relative to the begin, negative from the end (-1 the last argument); limit n > 1: only the first 1/n
-	countAt, firstAt  int // count: both relative to the begin
+	last, step, limit int // range: last counts from begin, negative from the end (-1: last argument); limit n > 1: only the first 1/n
+	countAt, firstAt  int // count: both relative to the beginning
 
 	special func(s *Spec, args [][]byte, dst []int) ([]int, error)
 }
@@ -68,9 +68,9 @@ func parseRule(text string) (keyRule, error) {
 	return r, nil
 }
 
-// Keys appends to dst the indexes in args of every key that the command names, in the order of its
-// rules; a script's undeclared keys and the keys behind the patterns of SORT BY and GET are not among
-// them. Arguments that fit no form of the command are an error, and dst comes back as it was.
+// Keys appends to dst the indexes in args of every key that the command names, in the order of its rules. It does not return the
+// undeclared keys of a script, nor the keys behind the patterns of SORT BY and GET. Arguments that fit no form of the command are
+// an error, and dst is returned as it was.
 func (s *Spec) Keys(args [][]byte, dst []int) ([]int, error) {
 	if s.container && len(args) > 1 {
 		return dst, s.malformed(args, "unknown subcommand")
@@ -92,7 +92,7 @@ func (s *Spec) Keys(args [][]byte, dst []int) ([]int, error) {
 	return out, nil
 }
 
-// MalformedError says that arguments fit no form of their command. It never holds the arguments.
+// MalformedError says that arguments fit no form of their command. It never contains the arguments.
 type MalformedError struct {
 	Command string
 	Args    int
@@ -120,7 +120,7 @@ func (r *keyRule) find(s *Spec, args [][]byte, dst []int) ([]int, error) {
 			if begin == len(args) {
 				return dst, s.malformed(args, "nothing after "+r.keyword)
 			}
-			return dst, nil // the keyword is optional; Keys sees to it that some key is there
+			return dst, nil // the keyword is optional; Keys makes sure that there is some key
 		}
 	}
 	if r.count {
@@ -172,8 +172,8 @@ var specialRules = map[string]func(s *Spec, args [][]byte, dst []int) ([]int, er
 	"store":   storeKeys,
 }
 
-// sortKeys: SORT key [BY pattern] [LIMIT offset count] [GET pattern ...] [ASC|DESC] [ALPHA] [STORE key].
-// The options stand in any order, and the last STORE holds.
+// sortKeys finds the keys of SORT key [BY pattern] [LIMIT offset count] [GET pattern ...] [ASC|DESC] [ALPHA] [STORE key]. The
+// options come in any order, and the last STORE counts.
 func sortKeys(s *Spec, args [][]byte, dst []int) ([]int, error) {
 	store := 0
 	for i := 2; i < len(args); i++ {
@@ -201,7 +201,7 @@ func sortKeys(s *Spec, args [][]byte, dst []int) ([]int, error) {
 	return dst, nil
 }
 
-// migrateKeys: MIGRATE host port key|"" db timeout [COPY] [REPLACE] [AUTH p | AUTH2 user p] [KEYS key ...].
+// migrateKeys finds the keys of MIGRATE host port key|"" db timeout [COPY] [REPLACE] [AUTH p | AUTH2 user p] [KEYS key ...].
 func migrateKeys(s *Spec, args [][]byte, dst []int) ([]int, error) {
 	for i := 6; i < len(args); i++ {
 		switch {
@@ -222,7 +222,8 @@ func migrateKeys(s *Spec, args [][]byte, dst []int) ([]int, error) {
 	return append(dst, 3), nil
 }
 
-// SortsByKeys says whether a SORT reads other keys than it names: by BY, which but for one without a * is a pattern, or by GET.
+// SortsByKeys says whether a SORT reads other keys than those it names: by GET, or by BY, whose argument is a pattern if it
+// contains a *.
 func SortsByKeys(args [][]byte) bool {
 	for i := 2; i+1 < len(args); i++ {
 		switch a := args[i]; {
@@ -239,7 +240,7 @@ func SortsByKeys(args [][]byte) bool {
 	return false
 }
 
-// storeKeys finds the target of GEORADIUS and GEORADIUSBYMEMBER: the last STORE or STOREDIST among the options.
+// storeKeys finds the destination of GEORADIUS and GEORADIUSBYMEMBER: the key of the last STORE or STOREDIST among the options.
 func storeKeys(s *Spec, args [][]byte, dst []int) ([]int, error) {
 	store := 0
 	for i := -s.Arity; i < len(args); i++ {
@@ -256,7 +257,7 @@ func storeKeys(s *Spec, args [][]byte, dst []int) ([]int, error) {
 	return dst, nil
 }
 
-// isWord compares without regard to case; word is in upper case ASCII.
+// isWord compares p with a word in upper case ASCII, ignoring the case of p.
 func isWord(p []byte, word string) bool {
 	if len(p) != len(word) {
 		return false

@@ -7,19 +7,19 @@ import (
 	"surecut/internal/profile"
 )
 
-// ThroughTwemproxy is what a server understands when it is spoken to through nutcracker. Options that only 0.5 takes are
-// not among it.
+// ThroughTwemproxy returns the part of the dialect that a server understands behind nutcracker. Options that nutcracker accepts
+// only since 0.5 are left out.
 func (d *Dialect) ThroughTwemproxy() *Dialect {
 	return d.through("twemproxy", Replace, AbsTTL, PushMany, PopCount)
 }
 
-// ThroughCodis is what a server understands when it is spoken to through codis-proxy. RESTORE is refused; its twin passes, and
-// is left out as well, since the payload of another version would not.
+// ThroughCodis returns the part of the dialect that a server understands behind codis-proxy. The proxy refuses RESTORE. It forwards
+// RESTORE-ASKING, which is left out as well, because a payload of another version would not be accepted.
 func (d *Dialect) ThroughCodis() *Dialect {
 	return d.through("codis", Replace, AbsTTL).WithoutCommand("RESTORE-ASKING")
 }
 
-// through leaves out what the profile of a proxy says that it refuses, and the forms that do not pass.
+// through removes the commands that the profile of a proxy refuses, and the given forms.
 func (d *Dialect) through(kind string, without ...Form) *Dialect {
 	p := mustGet(kind)
 	var names []string
@@ -47,8 +47,8 @@ var clusterProxies = map[string]string{"tencent": "tencent-proxy"}
 // ClusterProxies returns the names that URLs give to proxies before a Redis Cluster, in order.
 func ClusterProxies() []string { return slices.Sorted(maps.Keys(clusterProxies)) }
 
-// ProxyOf returns the rules of a proxy before a Redis Cluster by the name that URLs give it; nil where it is not known. A
-// transaction has to begin with WATCH of one of its keys there, and lives in one slot.
+// ProxyOf returns the rules of a proxy in front of a Redis Cluster by the name that URLs give it, or nil where the name is unknown.
+// There, a transaction must begin with WATCH of one of its keys and stay in one slot.
 func ProxyOf(name string) *profile.Profile {
 	kind, known := clusterProxies[name]
 	if !known {
@@ -60,7 +60,7 @@ func ProxyOf(name string) *profile.Profile {
 func mustGet(kind string) *profile.Profile {
 	p, err := profile.Get(kind)
 	if err != nil {
-		panic("command: " + err.Error()) // embedded: our own broken invariant
+		panic("command: " + err.Error()) // profiles are embedded: an error is a bug of ours
 	}
 	return p
 }

@@ -8,7 +8,7 @@ import (
 
 var newest = sync.OnceValue(func() *Dialect { return DialectOf(80000, 0) })
 
-// Relative says whether a command gives an expiry that counts from when it is run.
+// Relative says whether a command sets an expiry that counts from the moment when the command runs.
 func Relative(args [][]byte) bool {
 	s, ok := Lookup(args)
 	if !ok || !s.Expires {

@@ -5,28 +5,30 @@ import (
 	"strings"
 )
 
-// Outcome says what becomes of a command on a server of another version.
+// Outcome says how a command is carried out on a server of another version.
 type Outcome uint8
 
 const (
-	// Same: it is sent as it is.
+	// Same: the command is sent unchanged.
 	Same Outcome = iota
-	// Changed: other commands do exactly what it did, together; none where it would change nothing there.
+	// Changed: other commands together have exactly the same effect. There are none where the command would change nothing on that
+	// server.
 	Changed
-	// Copied: nothing does the same; the keys that it wrote must be copied from the source.
+	// Copied: no other command has the same effect, and the keys that it wrote must be copied from the source.
 	Copied
-	// Lacking: the server has no type for what it writes.
+	// Lacking: the server lacks the type that the command writes.
 	Lacking
 )
 
-// String names the outcome in lower case.
+// String returns the outcome in lower case.
 func (o Outcome) String() string { return [...]string{"same", "changed", "copied", "lacking"}[o&3] }
 
-// rule appends to dst what a server of the dialect gets in place of args. Where the outcome is not Changed it appends nothing.
+// rule appends to dst the commands that a server of the dialect gets in place of args. It appends nothing unless the outcome is
+// Changed.
 type rule func(d *Dialect, dst [][][]byte, args [][]byte) ([][][]byte, Outcome)
 
-// rewriteRules are the commands that have a rule of their own. Every other writing command that a server lacks is
-// copied, or lacking where its type came with it.
+// rewriteRules holds the commands that have a rule of their own. Any other writing command that a server lacks is Copied, or
+// Lacking where its type was introduced with it.
 var rewriteRules = map[string]rule{
 	"SET":                   keepTTL,
 	"UNLINK":                renamed("UNLINK", "DEL"),
@@ -57,11 +59,11 @@ var rewriteRules = map[string]rule{
 	"XCLAIM":                claim,
 }
 
-// Rewrite appends to dst the commands by which a server of the dialect does what args did to the source of the stream, and says
-// how. It takes what a replication stream holds: commands that had an effect, with expiries made absolute by
-// AbsoluteExpiry. Commands that read, or that are not in the table, are the Same.
+// Rewrite appends to dst the commands that have the same effect on a server of the dialect as args had on the source of the stream,
+// and returns the outcome. Its input is what a replication stream holds: commands that took effect, with expiries made absolute by
+// AbsoluteExpiry. Commands that only read, or that are not in the table, are the Same.
 //
-// Where only a script does the same, the command becomes an EVAL of a fixed text, if the server has EVAL.
+// Where only a script has the same effect, the command becomes an EVAL of a fixed text, if the server has EVAL.
 func (d *Dialect) Rewrite(dst [][][]byte, args [][]byte) ([][][]byte, Outcome) {
 	spec, known := Lookup(args)
 	if !known {
@@ -74,7 +76,7 @@ func (d *Dialect) Rewrite(dst [][][]byte, args [][]byte) ([][][]byte, Outcome) {
 	return r(d, dst, args)
 }
 
-// Lacks names what the server has not where Rewrite says Lacking: "streams (since 5.0)".
+// Lacks names what the server lacks where Rewrite returns Lacking, such as "streams (since 5.0)".
 func Lacks(args [][]byte) string {
 	spec, known := Lookup(args)
 	if !known {
@@ -108,7 +110,7 @@ func isStream(name string) bool {
 	return false
 }
 
-// chooseRules picks the commands that the server may need in another form, so that the others cost nothing.
+// chooseRules picks the rules of the commands that this server may need in another form, so that all other commands cost nothing.
 func (d *Dialect) chooseRules() map[*Spec]rule {
 	rules := map[*Spec]rule{}
 	for _, s := range All() {
@@ -119,7 +121,7 @@ func (d *Dialect) chooseRules() map[*Spec]rule {
 		case r != nil:
 		case d.Knows(s.Name) || !s.Write && s.Name != "SPUBLISH" || s.container:
 			continue
-		case s.Class == Keyless && s.Name != "SPUBLISH": // belongs to no key, so it is dealt with apart
+		case s.Class == Keyless && s.Name != "SPUBLISH": // belongs to no key, so the callers handle it
 			continue
 		case s.lacks() != "" && !isStream(s.Name):
 			r = lacking
@@ -135,7 +137,7 @@ func lacking(_ *Dialect, dst [][][]byte, _ [][]byte) ([][][]byte, Outcome) { ret
 
 func copied(_ *Dialect, dst [][][]byte, _ [][]byte) ([][][]byte, Outcome) { return dst, Copied }
 
-// renamed replaces a command's name where the server has only the other.
+// renamed replaces a command's name where the server knows only the other name.
 func renamed(name, by string) rule {
 	return func(d *Dialect, dst [][][]byte, args [][]byte) ([][][]byte, Outcome) {
 		if d.Knows(name) {
@@ -145,7 +147,7 @@ func renamed(name, by string) rule {
 	}
 }
 
-// deleting replaces a command that has deleted its one key.
+// deleting replaces a command that has deleted its only key by DEL.
 func deleting(name string) rule {
 	return func(d *Dialect, dst [][][]byte, args [][]byte) ([][][]byte, Outcome) {
 		if d.Knows(name) || len(args) < 2 {
@@ -155,7 +157,7 @@ func deleting(name string) rule {
 	}
 }
 
-// keepTTL: SET key value KEEPTTL.
+// keepTTL rewrites SET key value KEEPTTL.
 func keepTTL(d *Dialect, dst [][][]byte, args [][]byte) ([][][]byte, Outcome) {
 	if len(args) != 4 || d.Has(KeepTTL) || !isWord(args[3], "KEEPTTL") {
 		return dst, Same
@@ -170,7 +172,7 @@ func hashSet(d *Dialect, dst [][][]byte, args [][]byte) ([][][]byte, Outcome) {
 	return append(dst, append([][]byte{word("HMSET")}, args[1:]...)), Changed
 }
 
-// fieldsDeleting: HGETDEL key FIELDS numfields field ...
+// fieldsDeleting rewrites HGETDEL key FIELDS numfields field ...
 func fieldsDeleting(d *Dialect, dst [][][]byte, args [][]byte) ([][][]byte, Outcome) {
 	if d.Knows("HGETDEL") || len(args) < 5 {
 		return dst, Same
@@ -178,7 +180,7 @@ func fieldsDeleting(d *Dialect, dst [][][]byte, args [][]byte) ([][][]byte, Outc
 	return append(dst, append([][]byte{word("HDEL"), args[1]}, args[4:]...)), Changed
 }
 
-// fieldsPersist does nothing where fields have no expiry.
+// fieldsPersist drops HPERSIST where hash fields have no expiries.
 func fieldsPersist(d *Dialect, dst [][][]byte, _ [][]byte) ([][][]byte, Outcome) {
 	if d.Knows("HPERSIST") {
 		return dst, Same
@@ -186,7 +188,7 @@ func fieldsPersist(d *Dialect, dst [][][]byte, _ [][]byte) ([][][]byte, Outcome)
 	return dst, Changed
 }
 
-// listMove: LMOVE source destination LEFT|RIGHT LEFT|RIGHT, and BLMOVE with a timeout behind.
+// listMove rewrites LMOVE source destination LEFT|RIGHT LEFT|RIGHT, and BLMOVE, which has a timeout at the end.
 func listMove(d *Dialect, dst [][][]byte, args [][]byte) ([][][]byte, Outcome) {
 	name := "LMOVE"
 	if isWord(args[0], "BLMOVE") {
@@ -212,7 +214,7 @@ func listMove(d *Dialect, dst [][][]byte, args [][]byte) ([][][]byte, Outcome) {
 	return d.script(dst, listMoveScript, args[1:3], word(pop), word(push))
 }
 
-// popCount: LPOP key count and RPOP key count.
+// popCount rewrites LPOP key count and RPOP key count.
 func popCount(d *Dialect, dst [][][]byte, args [][]byte) ([][][]byte, Outcome) {
 	if len(args) != 3 || d.Has(PopCount) {
 		return dst, Same
@@ -229,10 +231,10 @@ func popCount(d *Dialect, dst [][][]byte, args [][]byte) ([][][]byte, Outcome) {
 	return append(dst, [][]byte{word("LTRIM"), args[1], word("0"), decimal(-n - 1)}), Changed
 }
 
-// maxCount keeps counts off overflow.
+// maxCount bounds counts so that they cannot overflow.
 const maxCount = 1 << 62
 
-// pushMany: LPUSHX key element ..., of a list that was there.
+// pushMany rewrites LPUSHX and RPUSHX key element ..., which took effect, so that the list existed.
 func pushMany(d *Dialect, dst [][][]byte, args [][]byte) ([][][]byte, Outcome) {
 	if len(args) <= 3 || d.Has(PushMany) {
 		return dst, Same
@@ -243,8 +245,8 @@ func pushMany(d *Dialect, dst [][][]byte, args [][]byte) ([][][]byte, Outcome) {
 	return dst, Changed
 }
 
-// zadd: ZADD key [NX|XX] [GT|LT] [CH] [INCR] score member ... What was propagated has changed something: of a single
-// member the conditions were met.
+// zadd rewrites ZADD key [NX|XX] [GT|LT] [CH] [INCR] score member ... A propagated command has changed something, so if it has a
+// single member, its conditions were met.
 func zadd(d *Dialect, dst [][][]byte, args [][]byte) ([][][]byte, Outcome) {
 	i, incr, compare, exists := 2, false, "", ""
 	for ; i < len(args); i++ {
@@ -268,7 +270,7 @@ func zadd(d *Dialect, dst [][][]byte, args [][]byte) ([][][]byte, Outcome) {
 }
 
 type zaddOptions struct {
-	at              int // of the first score
+	at              int // index of the first score
 	incr            bool
 	compare, exists string
 }
@@ -292,7 +294,7 @@ func zaddPairs(d *Dialect, dst [][][]byte, args [][]byte, o zaddOptions) ([][][]
 	return d.script(dst, zaddScript, args[1:2], append([][]byte{word(o.compare), word(o.exists)}, pairs...)...)
 }
 
-// zpop: ZPOPMIN key [count] and ZPOPMAX.
+// zpop rewrites ZPOPMIN key [count] and ZPOPMAX.
 func zpop(d *Dialect, dst [][][]byte, args [][]byte) ([][][]byte, Outcome) {
 	if d.Knows("ZPOPMIN") || len(args) < 2 || len(args) > 3 {
 		return dst, Same
@@ -314,8 +316,9 @@ func zpop(d *Dialect, dst [][][]byte, args [][]byte) ([][][]byte, Outcome) {
 	return append(dst, [][]byte{word("ZREMRANGEBYRANK"), args[1], decimal(from), decimal(to)}), Changed
 }
 
-// geoStore: GEORADIUS source ... STORE target, the same by member, and GEOSEARCHSTORE target source ... Until 6.2.6 a server leaves the
-// target as it is where there is no source; what was propagated has deleted it then.
+// geoStore rewrites GEORADIUS source ... STORE destination, GEORADIUSBYMEMBER likewise, and GEOSEARCHSTORE destination source ...
+// Before 6.2.6, a server leaves the destination unchanged where the source key does not exist; a command that was propagated has
+// deleted the destination then.
 func geoStore(d *Dialect, dst [][][]byte, args [][]byte) ([][][]byte, Outcome) {
 	spec, _ := Lookup(args)
 	if !d.Knows(spec.Name) {

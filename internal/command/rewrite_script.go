@@ -2,8 +2,8 @@ package command
 
 import "strconv"
 
-// script makes an EVAL of a fixed text, which a server of 2.6 and later takes; Copied where the server has no EVAL. The texts
-// read before they write and use no random command, so that every version replicates them.
+// script returns an EVAL of a fixed text, which servers since 2.6 accept, or Copied where the server has no EVAL. The texts read
+// before they write and use no random command, so that every version replicates them.
 func (d *Dialect) script(dst [][][]byte, text string, keys [][]byte, args ...[]byte) ([][][]byte, Outcome) {
 	if !d.Knows("EVAL") {
 		return dst, Copied
@@ -12,8 +12,8 @@ func (d *Dialect) script(dst [][][]byte, text string, keys [][]byte, args ...[]b
 	return append(dst, append(cmd, args...)), Changed
 }
 
-// SwapDB is SWAPDB for a server of the dialect, sent in database home: a script where it has none (before 4.0), which stops
-// the server for as long as it takes to move every key of both databases. Nil where it has no EVAL either.
+// SwapDB returns SWAPDB for a server of the dialect, to be sent in database home. Before 4.0 it is a script, which blocks the
+// server until it has moved every key of both databases. SwapDB returns nil where the server has no EVAL either.
 func (d *Dialect) SwapDB(first, second, home int) []string {
 	a, b := strconv.Itoa(first), strconv.Itoa(second)
 	switch {
@@ -26,7 +26,8 @@ func (d *Dialect) SwapDB(first, second, home int) []string {
 }
 
 const (
-	// swapScript moves every key of two databases to the other. Those that both have step aside under a name that nobody uses.
+	// swapScript moves every key of two databases to the other one. Keys that exist in both are moved aside first, under a name that
+	// nobody uses.
 	swapScript = `redis.call('SELECT',ARGV[2])
 local theirs={}
 local second=redis.call('KEYS','*')
@@ -44,18 +45,18 @@ for _,k in ipairs(first) do if theirs[k] then redis.call('RENAME',aside..k,k) en
 redis.call('SELECT',ARGV[3])
 return #first+#second`
 
-	// keepTTLScript sets a string and keeps its expiry to the millisecond: SETRANGE writes over a value in place. It fails
-	// where the value becomes shorter, which nothing does in place.
+	// keepTTLScript sets a string and keeps its expiry to the millisecond by overwriting the value in place with SETRANGE. It fails
+	// where the value becomes shorter, because no command shortens a value in place.
 	keepTTLScript = `if redis.call('PTTL',KEYS[1])<0 then return redis.call('SET',KEYS[1],ARGV[1]) end
 if redis.call('STRLEN',KEYS[1])>string.len(ARGV[1]) then return redis.error_reply('ERR a shorter value cannot keep its expiry') end
 return redis.call('SETRANGE',KEYS[1],0,ARGV[1])`
 
-	// listMoveScript pops by the first command and pushes by the second.
+	// listMoveScript pops with the first command and pushes with the second.
 	listMoveScript = `local v=redis.call(ARGV[1],KEYS[1])
 if v then redis.call(ARGV[2],KEYS[2],v) end
 return v`
 
-	// zaddScript adds members whose conditions are met: GT or LT, NX or XX, or "".
+	// zaddScript adds the members whose conditions are met: GT, LT or "", and NX, XX or "".
 	zaddScript = `local n=0
 for i=3,#ARGV,2 do
 local old=redis.call('ZSCORE',KEYS[1],ARGV[i+1])
@@ -69,10 +70,10 @@ if ok then n=n+redis.call('ZADD',KEYS[1],ARGV[i],ARGV[i+1]) end
 end
 return n`
 
-	// geoStoreScript runs a command that stores its result over the first key, which is gone before.
+	// geoStoreScript deletes the first key and then runs a command that stores its result there.
 	geoStoreScript = `redis.call('DEL',KEYS[1]) return redis.call(unpack(ARGV))`
 
-	// claimScript claims an entry that is there, and drops the pending entry of one that is not.
+	// claimScript claims an entry that exists, and drops the pending entry of one that does not.
 	claimScript = `if #redis.call('XRANGE',KEYS[1],ARGV[4],ARGV[4])>0 then return redis.call('XCLAIM',KEYS[1],unpack(ARGV)) end
 return redis.call('XACK',KEYS[1],ARGV[1],ARGV[4])`
 

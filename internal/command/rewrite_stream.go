@@ -5,15 +5,15 @@ import (
 	"strconv"
 )
 
-// trimOptions is what stands between the key of XADD or XTRIM and the ID or the end.
+// trimOptions holds the options between the key of XADD or XTRIM and the ID or the end.
 type trimOptions struct {
-	at         int // of what follows
+	at         int // index of what follows the options
 	kind       string
-	exact      bool // "~" is not there
+	exact      bool // there is no "~"
 	threshold  []byte
 	noMkStream bool
 	limit      bool
-	kept       [][]byte // KEEPREF, DELREF, ACKED and idempotency words, since 8.2
+	kept       [][]byte // KEEPREF, DELREF, ACKED and the words for idempotency, since 8.2
 }
 
 func parseTrim(args [][]byte, xadd bool) (o trimOptions, ok bool) {
@@ -43,13 +43,13 @@ func parseTrim(args [][]byte, xadd bool) (o trimOptions, ok bool) {
 	return o, !xadd
 }
 
-// needed says whether a server needs other options than these.
+// needed says whether the options must be changed for a server of the dialect.
 func (o trimOptions) needed(d *Dialect) bool {
 	return o.kind != "" && o.limit || !d.Has(StreamTrim) && (o.noMkStream || o.kind == "MINID")
 }
 
-// words gives the options as a server takes them from a client: a source leaves LIMIT in the stream, which only a replica
-// may be sent beside an exact length.
+// words returns the options in a form that a server accepts from a client. A source leaves LIMIT in the stream, but only replicas
+// accept it together with an exact threshold.
 func (o trimOptions) words(d *Dialect) [][]byte {
 	var out [][]byte
 	if o.noMkStream && d.Has(StreamTrim) {
@@ -66,7 +66,7 @@ func (o trimOptions) words(d *Dialect) [][]byte {
 	return append(out, o.threshold)
 }
 
-// xadd: XADD key [NOMKSTREAM] [MAXLEN|MINID [=|~] threshold [LIMIT count]] id field value ...
+// xadd rewrites XADD key [NOMKSTREAM] [MAXLEN|MINID [=|~] threshold [LIMIT count]] id field value ...
 func xadd(d *Dialect, dst [][][]byte, args [][]byte) ([][][]byte, Outcome) {
 	o, ok := parseTrim(args, true)
 	if !ok || !o.needed(d) {
@@ -78,13 +78,13 @@ func xadd(d *Dialect, dst [][][]byte, args [][]byte) ([][][]byte, Outcome) {
 	}
 	cmd := append([][]byte{args[0], args[1]}, o.words(d)...)
 	dst = append(dst, append(cmd, args[o.at:]...))
-	if minID && o.exact { // "~" allows for trimming nothing
+	if minID && o.exact { // "~" permits trimming nothing
 		return d.script(dst, minIDScript, args[1:2], completeID(o.threshold))
 	}
 	return dst, Changed
 }
 
-// xtrim: XTRIM key MAXLEN|MINID [=|~] threshold [LIMIT count]
+// xtrim rewrites XTRIM key MAXLEN|MINID [=|~] threshold [LIMIT count]
 func xtrim(d *Dialect, dst [][][]byte, args [][]byte) ([][][]byte, Outcome) {
 	o, ok := parseTrim(args, false)
 	switch {
@@ -96,7 +96,7 @@ func xtrim(d *Dialect, dst [][][]byte, args [][]byte) ([][][]byte, Outcome) {
 	return append(dst, append([][]byte{args[0], args[1]}, o.words(d)...)), Changed
 }
 
-// completeID gives an ID as a server prints it; one without a sequence number has the number 0, as MINID understands it.
+// completeID returns an ID as a server prints it. An ID without a sequence number gets the number 0, as MINID understands it.
 func completeID(id []byte) []byte {
 	first, second, both := bytes.Cut(id, []byte("-"))
 	if !both {
@@ -105,12 +105,12 @@ func completeID(id []byte) []byte {
 	ms, err1 := strconv.ParseUint(string(first), 10, 64)
 	seq, err2 := strconv.ParseUint(string(second), 10, 64)
 	if err1 != nil || err2 != nil {
-		return id // which the server will refuse
+		return id // the server will refuse it
 	}
 	return strconv.AppendUint(append(strconv.AppendUint(nil, ms, 10), '-'), seq, 10)
 }
 
-// withoutCounters drops ENTRIESREAD, ENTRIESADDED and MAXDELETEDID with their values.
+// withoutCounters removes ENTRIESREAD, ENTRIESADDED and MAXDELETEDID with their values.
 func withoutCounters(d *Dialect, dst [][][]byte, args [][]byte) ([][][]byte, Outcome) {
 	if d.Has(StreamCounters) {
 		return dst, Same
@@ -136,8 +136,8 @@ func withoutCounters(d *Dialect, dst [][][]byte, args [][]byte) ([][][]byte, Out
 	return append(dst, cmd), Changed
 }
 
-// createConsumer: XGROUP CREATECONSUMER key group consumer, of a consumer that was not there. Reading its pending entries, of
-// which there are none, creates it as well.
+// createConsumer rewrites XGROUP CREATECONSUMER key group consumer, which has created a consumer. Reading the consumer's pending
+// entries, of which there are none, creates it as well.
 func createConsumer(d *Dialect, dst [][][]byte, args [][]byte) ([][][]byte, Outcome) {
 	if d.Has(CreateConsumer) || len(args) != 5 {
 		return dst, Same
@@ -145,8 +145,8 @@ func createConsumer(d *Dialect, dst [][][]byte, args [][]byte) ([][][]byte, Outc
 	return append(dst, [][]byte{word("XREADGROUP"), word("GROUP"), args[3], args[4], word("COUNT"), word("1"), word("STREAMS"), args[2], word("0")}), Changed
 }
 
-// claim: XCLAIM key group consumer min-idle id ..., one ID as a source sends it. Since 7.0 it drops a pending entry whose entry
-// is gone; before, it keeps that.
+// claim rewrites XCLAIM key group consumer min-idle id ..., which a source propagates with one ID. Since 7.0, XCLAIM drops a
+// pending entry whose stream entry is gone; older servers keep the pending entry.
 func claim(d *Dialect, dst [][][]byte, args [][]byte) ([][][]byte, Outcome) {
 	if !d.claims || len(args) < 6 {
 		return dst, Same

@@ -5,15 +5,15 @@ import (
 	"strings"
 )
 
-// DeclaresKeys says whether a script can be seen to touch no key but those that it was given: every call of redis.call and
-// redis.pcall is made by that name, writes its command out, and takes each of its keys from KEYS. Where anything else is possible
-// (names that are put together, calls under another name, KEYS given away) the answer is false.
+// DeclaresKeys says whether a script provably touches no keys but those in KEYS: it uses redis.call and redis.pcall only under
+// these names, writes out each command, and takes each key from KEYS. Where anything else is possible (composed names, calls under
+// another name, KEYS passed on), it returns false.
 func DeclaresKeys(script string) bool {
 	tokens, ok := luaTokens(script)
 	if !ok {
 		return false
 	}
-	depth := 0 // of parentheses and braces
+	depth := 0 // depth of nested parentheses and braces
 	for i, t := range tokens {
 		switch t.text {
 		case "(", "{":
@@ -38,13 +38,13 @@ func DeclaresKeys(script string) bool {
 	return true
 }
 
-// luaEscapes are names by which a script reaches what it does not write out. server is Valkey's other name for redis.
+// luaEscapes are names through which a script can call what it does not write out. The name server is Valkey's alias of redis.
 var luaEscapes = []string{"load", "loadstring", "dofile", "require", "_G", "_ENV", "getfenv", "setfenv", "getmetatable", "setmetatable", "rawget", "rawset", "server", "debug"}
 
 // luaHarmless are members of redis that touch no key.
 var luaHarmless = []string{"log", "sha1hex", "error_reply", "status_reply", "replicate_commands", "LOG_DEBUG", "LOG_VERBOSE", "LOG_NOTICE", "LOG_WARNING"}
 
-// luaRedis looks at what follows the name redis.
+// luaRedis checks the tokens behind the name redis.
 func luaRedis(rest []luaToken) bool {
 	if len(rest) < 3 || !rest[0].is(".") || rest[1].kind != luaName {
 		return false
@@ -59,11 +59,11 @@ func luaRedis(rest []luaToken) bool {
 	return ok && luaDeclared(args)
 }
 
-// luaDeclared says whether a call's keys all come from KEYS.
+// luaDeclared says whether all keys of a call come from KEYS.
 func luaDeclared(args [][]luaToken) bool {
 	words := make([][]byte, len(args))
 	for i, a := range args {
-		words[i] = []byte("?") // no number of keys, no keyword
+		words[i] = []byte("?") // neither a number of keys nor a keyword
 		if len(a) == 1 && (a[0].kind == luaString || a[0].kind == luaNumber) {
 			words[i] = []byte(a[0].text)
 		}
@@ -78,7 +78,7 @@ func luaDeclared(args [][]luaToken) bool {
 	case spec.Class == Keyless:
 		return slices.Contains([]string{"TIME", "PING", "ECHO", "PUBLISH"}, spec.Name)
 	}
-	// the values of the last one may be several
+	// The last argument may expand to several values.
 	if last := args[len(args)-1]; last[len(last)-1].is(")") || last[len(last)-1].is("...") {
 		return false
 	}
@@ -95,8 +95,8 @@ func luaDeclared(args [][]luaToken) bool {
 	return true
 }
 
-// luaReadsKey says whether KEYS at i is counted, or read at an index. Of an assignment to several variables, the values are not told
-// from the variables where that would take a grammar.
+// luaReadsKey says whether the KEYS at token i is only counted, or read at an index. In an assignment to several variables it
+// cannot tell values from variables without a grammar, and returns false.
 func luaReadsKey(tokens []luaToken, i, depth int) bool {
 	if i > 0 && tokens[i-1].is("#") {
 		return true
@@ -118,7 +118,7 @@ func luaReadsKey(tokens []luaToken, i, depth int) bool {
 	return true
 }
 
-// luaIndexEnd gives where the bracket that opens the tokens is closed; -1 where there is none.
+// luaIndexEnd returns the index of the bracket that closes the one at the beginning of the tokens, or -1 where there is none.
 func luaIndexEnd(tokens []luaToken) int {
 	if len(tokens) == 0 || !tokens[0].is("[") {
 		return -1
@@ -137,7 +137,7 @@ func luaIndexEnd(tokens []luaToken) int {
 	return -1
 }
 
-// luaArguments splits what stands behind an opening parenthesis, up to the one that closes it.
+// luaArguments splits the tokens behind an opening parenthesis into arguments, up to the closing parenthesis.
 func luaArguments(tokens []luaToken) (args [][]luaToken, ok bool) {
 	depth, from := 0, 0
 	for i, t := range tokens {
@@ -159,10 +159,10 @@ func luaArguments(tokens []luaToken) (args [][]luaToken, ok bool) {
 	return nil, false
 }
 
-// luaToken is a word of a script.
+// luaToken is a token of a script.
 type luaToken struct {
 	kind luaKind
-	text string // of a string what stands between the quotes, escapes as they are
+	text string // of a string: the text between the quotes, with its escapes unchanged
 }
 
 type luaKind uint8
@@ -176,7 +176,7 @@ const (
 
 func (t luaToken) is(symbol string) bool { return t.kind == luaSymbol && t.text == symbol }
 
-// luaTokens takes a script of Lua 5.1 apart; false where a string or comment does not end.
+// luaTokens splits a script of Lua 5.1 into tokens. It returns false where a string or comment does not end.
 func luaTokens(s string) (tokens []luaToken, ok bool) {
 	for len(s) > 0 {
 		c := s[0]
@@ -229,7 +229,7 @@ func luaRun(s string, part func(byte) bool) int {
 	return n
 }
 
-// luaComment gives the length of the comment that begins s; -1: it does not end.
+// luaComment returns the length of the comment at the beginning of s, or -1 where it does not end.
 func luaComment(s string) int {
 	if rest := s[2:]; luaLevel(rest) >= 0 {
 		if n := luaLong(rest); n >= 0 {
@@ -243,7 +243,7 @@ func luaComment(s string) int {
 	return len(s)
 }
 
-// luaQuoted gives the length of a string with its quotes; -1: it does not end.
+// luaQuoted returns the length of the quoted string at the beginning of s with its quotes, or -1 where it does not end.
 func luaQuoted(s string) int {
 	for i := 1; i < len(s); i++ {
 		switch s[i] {
@@ -256,7 +256,7 @@ func luaQuoted(s string) int {
 	return -1
 }
 
-// luaLevel gives the number of = in the long bracket that begins s, as in [==[; -1 where none does.
+// luaLevel returns the number of = in the long bracket at the beginning of s, as in [==[, or -1 where there is no long bracket.
 func luaLevel(s string) int {
 	if len(s) == 0 || s[0] != '[' {
 		return -1
@@ -271,7 +271,7 @@ func luaLevel(s string) int {
 	return -1
 }
 
-// luaLong gives the length of a string in long brackets; -1: it does not end.
+// luaLong returns the length of a string in long brackets, or -1 where it does not end.
 func luaLong(s string) int {
 	level := luaLevel(s)
 	end := strings.Index(s[level+2:], "]"+strings.Repeat("=", level)+"]")

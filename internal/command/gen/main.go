@@ -2,9 +2,9 @@
 //
 //	redis-server --port 6379 & go run ./gen -servers 127.0.0.1:6379 -extra extra.tsv -out table.tsv
 //
-// Servers must be Redis 7.0 or later, or Valkey: older ones describe no key specifications. Of a command
-// that several servers know, the first version is taken from the first that tells it, and arity and keys
-// from the last, so servers are listed from the oldest to the newest.
+// Servers must be Redis 7.0 or later, or Valkey: older ones describe no key specifications. Where several servers know a command,
+// its first version is taken from the first server that tells it, and its arity and keys from the last one. So list the servers
+// from the oldest to the newest.
 package main
 
 import (
@@ -58,7 +58,7 @@ func generate(ctx context.Context, servers []string, extra, out string) error {
 	return write(out, asked, rows)
 }
 
-// ask adds the commands of one server and gives its name and version.
+// ask adds the commands of one server to rows, and returns the server's name and version.
 func ask(ctx context.Context, addr string, rows map[string]row) (string, error) {
 	client, err := rueidis.NewClient(rueidis.ClientOption{
 		InitAddress: []string{addr}, ForceSingleClient: true, DisableCache: true,
@@ -135,7 +135,7 @@ func collectSince(since map[string]int, name string, doc rueidis.RedisMessage) e
 	return nil
 }
 
-// number turns "7.0.15" into 70015.
+// number converts "7.0.15" to 70015.
 func number(version string) (int, error) {
 	parts := strings.Split(version, ".")
 	n := 0
@@ -203,8 +203,8 @@ func collect(rows map[string]row, since map[string]int, valkey bool, m rueidis.R
 	return nil
 }
 
-// keyRules writes key specifications as package command reads them. Those that mark no key or that no
-// rule describes are left out; extra.tsv has a rule for the latter.
+// keyRules writes key specifications in the form that package command reads. It leaves out those that mark no key, and those that
+// no rule can describe; extra.tsv has a rule for the latter.
 func keyRules(m rueidis.RedisMessage) (string, error) {
 	specs, err := m.ToArray()
 	if err != nil {
@@ -263,7 +263,7 @@ func keyRule(f map[string]rueidis.RedisMessage) (string, error) {
 	return rule, nil
 }
 
-// part gives the type of one half of a key specification and its values as text.
+// part returns the type of one half of a key specification, and its values as text.
 func part(m rueidis.RedisMessage) (string, map[string]string, error) {
 	f, err := m.AsMap()
 	if err != nil {
@@ -289,7 +289,7 @@ func part(m rueidis.RedisMessage) (string, map[string]string, error) {
 	return kind, values, nil
 }
 
-// addExtra joins the lines of extra.tsv: "!" lines replace key rules, others add what no server told.
+// addExtra adds the lines of extra.tsv: "!" lines replace key rules, the others add what no server told.
 func addExtra(path string, rows map[string]row) error {
 	f, err := os.Open(path)
 	if err != nil {
