@@ -9,8 +9,8 @@ import (
 	"surecut/internal/rdb"
 )
 
-// probedVersions are the RDB versions that a server is asked about: those of Redis, of which some are yet to come, and
-// those of Valkey from 9 on. unusedVersion lies between and is nobody's.
+// probedVersions are the RDB versions that a server is asked about: those of Redis, some of which do not exist yet, and those of
+// Valkey since 9. unusedVersion lies in between and belongs to no server.
 const (
 	oldestProbed  = 6
 	newestRedis   = 20
@@ -19,14 +19,14 @@ const (
 	newestValkey  = 90
 )
 
-// noType is the number of no type of values, on no server.
+// noType is a type number of values that no server uses.
 const noType = 200
 
-// AcceptedRDB gives the highest RDB version whose payloads RESTORE takes on a node, by trying: a fork may say another
-// version of itself than the format that it reads. What it tries has the right checksum and no value, so that a server
-// refuses either the version or, behind it, the content: nothing is ever written. probed is false where the node tells nothing
-// that way (RESTORE is forbidden, or it takes any version, or refuses for another reason); then the version is the one
-// that releases of its number read.
+// AcceptedRDB determines, by trying, the highest RDB version whose payloads RESTORE accepts on a node: a fork may report another
+// version than that of the format it reads. The payloads have a correct checksum and no value, so that a server refuses either the
+// version or, after that, the content, and nothing is ever written. The result probed is false where the replies do not tell
+// (RESTORE is forbidden, accepts any version, or is refused for another reason). Then the version is the one that releases of the
+// server's number read.
 func (d *Deployment) AcceptedRDB(ctx context.Context, addr string) (version int, probed bool, err error) {
 	s, err := d.Server(ctx, addr)
 	if err != nil {
@@ -60,7 +60,7 @@ func (d *Deployment) AcceptedRDB(ctx context.Context, addr string) (version int,
 	return s.RDBVersion, false, nil
 }
 
-// probedVersions puts unusedVersion first, and then the highest.
+// probedVersions returns the versions with unusedVersion first, and then from the highest down.
 func probedVersions() []int {
 	versions := []int{unusedVersion}
 	for v := newestValkey; v >= firstValkey; v-- {
@@ -72,7 +72,7 @@ func probedVersions() []int {
 	return versions
 }
 
-// judgeProbe finds the first version whose reply is another than that to a damaged payload. The words of the replies do not
+// judgeProbe finds the first version whose reply differs from the reply to a damaged payload. The wording of the replies does not
 // matter.
 func judgeProbe(versions []int, refused error, replies []error) (version int, ok bool) {
 	if Code(refused) != "ERR" {

@@ -13,23 +13,23 @@ import (
 )
 
 const (
-	sshKeepAlive = 15 * time.Second // between two questions whether the bastion is there
-	sshPatience  = 30 * time.Second // for its answer
+	sshKeepAlive = 15 * time.Second // between two checks whether the bastion answers
+	sshPatience  = 30 * time.Second // how long the bastion may take to answer
 )
 
 type dialFunc func(ctx context.Context, addr string) (net.Conn, error)
 
-// bastion forwards connections over one SSH connection, which is made when it is first needed and again when it
-// was lost. It may be used by several goroutines; close ends them all.
+// bastion forwards connections over one SSH connection, which it makes on first use and again after it was lost. Several goroutines
+// may use it; close ends all connections.
 type bastion struct {
 	ssh      SSH
 	signers  []ssh.Signer
 	base     dialFunc
 	interval time.Duration
 	patience time.Duration
-	limit    time.Duration // for a node to answer
+	limit    time.Duration // how long a node may take to answer
 
-	ctx  context.Context // ends with close
+	ctx  context.Context // ends when close is called
 	stop context.CancelFunc
 	wg   sync.WaitGroup
 
@@ -38,10 +38,10 @@ type bastion struct {
 	login  *login // the last one; guarded by mu
 }
 
-// login is one SSH connection, from the attempt to its end.
+// login is one SSH connection, from the attempt to connect until it ends.
 type login struct {
 	made   chan struct{} // closed when client or err is set
-	lost   chan struct{} // closed when the connection is gone, or could not be made
+	lost   chan struct{} // closed when the connection was lost or could not be made
 	client *ssh.Client
 	err    error
 }
@@ -56,12 +56,12 @@ func newBastion(s SSH, base dialFunc) (*bastion, error) {
 	return b, nil
 }
 
-// dial has the bastion connect to an address.
+// dial connects to an address through the bastion.
 func (b *bastion) dial(ctx context.Context, addr string) (net.Conn, error) {
-	ctx, cancel := context.WithTimeout(ctx, 2*dialTimeout) // one for the bastion, one for the node
+	ctx, cancel := context.WithTimeout(ctx, 2*dialTimeout) // one timeout for the bastion, one for the node
 	defer cancel()
 	var err error
-	for range 2 { // a connection that was lost is noticed by its use
+	for range 2 { // a lost connection is only noticed when it is used
 		var l *login
 		if l, err = b.current(ctx); err != nil {
 			return nil, err
@@ -72,7 +72,7 @@ func (b *bastion) dial(ctx context.Context, addr string) (net.Conn, error) {
 		}
 		var refused *ssh.OpenChannelError
 		if errors.As(err, &refused) || ctx.Err() != nil || errors.Is(err, context.DeadlineExceeded) {
-			break // a node that does not answer says nothing of the bastion, which others use
+			break // a node that does not answer says nothing about the bastion, which other connections use
 		}
 		_ = l.client.Close()
 		<-l.lost
@@ -80,7 +80,7 @@ func (b *bastion) dial(ctx context.Context, addr string) (net.Conn, error) {
 	return nil, b.nodeError(addr, err)
 }
 
-// current gives the connection to the bastion, made anew if need be.
+// current returns the connection to the bastion, which it makes again if necessary.
 func (b *bastion) current(ctx context.Context) (*login, error) {
 	b.mu.Lock()
 	if b.closed {
@@ -98,7 +98,7 @@ func (b *bastion) current(ctx context.Context) (*login, error) {
 	case <-l.made:
 	case <-ctx.Done():
 	}
-	if err := ctx.Err(); err != nil { // also where both have happened
+	if err := ctx.Err(); err != nil { // checked also where both have happened
 		return nil, fmt.Errorf("connect to the SSH bastion %s: %w", b.ssh, err)
 	}
 	return l, l.err
@@ -113,7 +113,7 @@ func isClosed(c chan struct{}) bool {
 	}
 }
 
-// run makes one connection and keeps it alive until it is lost.
+// run makes one SSH connection and keeps it alive until it is lost.
 func (b *bastion) run(l *login) {
 	defer close(l.lost)
 	l.client, l.err = b.connect()
@@ -182,7 +182,7 @@ func (b *bastion) connect() (*ssh.Client, error) {
 	return ssh.NewClient(c, channels, requests), nil
 }
 
-// forward opens a channel, and a pipe over it: a channel has no deadlines, and the clients need them.
+// forward opens a channel and a pipe over it: channels have no deadlines, but the clients need them.
 func (b *bastion) forward(ctx context.Context, client *ssh.Client, addr string) (net.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, b.limit)
 	defer cancel()
@@ -197,7 +197,7 @@ func (b *bastion) forward(ctx context.Context, client *ssh.Client, addr string) 
 		channel.Close()
 		return nil, net.ErrClosed
 	}
-	// Either side's end ends both copies: what was written before it is sent first.
+	// When either side ends, both copies end, but first they send what was written before.
 	b.wg.Go(func() {
 		_, _ = io.Copy(channel, far)
 		channel.Close()
@@ -225,7 +225,7 @@ func (b *bastion) nodeError(addr string, err error) error {
 	return fmt.Errorf("connect to %s through the SSH bastion %s: %w (%s)", addr, b.ssh, refused, hint)
 }
 
-// close ends the SSH connection, and with it all that it carries.
+// close ends the SSH connection and everything that it carries.
 func (b *bastion) close() {
 	b.mu.Lock()
 	b.closed = true

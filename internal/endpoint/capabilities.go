@@ -12,8 +12,8 @@ import (
 	"surecut/internal/keyspace"
 )
 
-// Capabilities is what a server, or a proxy, can be asked for. What it says of itself counts, and the version only where it
-// says nothing.
+// Capabilities says what a server, or a proxy, can do. What the server tells takes precedence; its version decides only where it
+// tells nothing.
 type Capabilities struct {
 	Dialect  *command.Dialect // commands and their forms
 	Multi    bool             // MULTI ... EXEC
@@ -21,10 +21,10 @@ type Capabilities struct {
 	Eval     bool             // EVAL
 	MultiKey bool             // commands over keys of several slots
 
-	Guessed []string // what the server did not tell, so that its version decided: "SET KEEPTTL"
+	Guessed []string // what the server did not tell, so that its version decided, such as "SET KEEPTTL"
 }
 
-// CapabilitiesOf is that of a server of which the facts alone are known.
+// CapabilitiesOf returns the capabilities of a server of which only the facts are known.
 func CapabilitiesOf(s Server) Capabilities {
 	own, err := ParseVersion(s.Version)
 	if s.Flavor != "valkey" || err != nil {
@@ -33,9 +33,9 @@ func CapabilitiesOf(s Server) Capabilities {
 	return Capabilities{Dialect: command.DialectOf(s.Number, own), Multi: true, Select: true, Eval: true, MultiKey: !s.Cluster}
 }
 
-// Capabilities asks one node what it can do, once for each server that is found at the address. Forms are asked of a target
-// only, since they are forms of writing commands: each probe names a key that does not exist, and would change it only if it
-// did. Of a source they are read from the arities of its commands, and from its version what those do not tell.
+// Capabilities asks one node what it can do, once for each server process that is found at the address. It sends probes for forms
+// only to a target, because they are forms of writing commands: each probe names a key that does not exist, and would change the
+// key if it did. For a source it reads the forms from the arities of the commands, and from the version where those do not tell.
 func (d *Deployment) Capabilities(ctx context.Context, addr string, target bool) (Capabilities, error) {
 	s, err := d.Server(ctx, addr)
 	if err != nil {
@@ -51,7 +51,7 @@ func (d *Deployment) Capabilities(ctx context.Context, addr string, target bool)
 	if err != nil {
 		return Capabilities{}, err
 	}
-	dc, release := client.Dedicate() // MULTI and SELECT are the connection's
+	dc, release := client.Dedicate() // the connection keeps the state of MULTI and SELECT
 	defer release()
 	p := prober{ctx: ctx, c: dc, target: target, key: d.probeKey(addr), guess: CapabilitiesOf(s)}
 	c, err := p.probe()
@@ -74,7 +74,7 @@ type probed struct {
 	runID string
 }
 
-// probeKey is a name of surecut's own in a slot that the node holds.
+// probeKey returns a name of surecut's own in a slot that the node serves.
 func (d *Deployment) probeKey(addr string) string {
 	slot := uint16(0)
 	for _, shard := range d.Shards() {
@@ -92,7 +92,7 @@ type prober struct {
 	key    string
 	guess  Capabilities
 	out    Capabilities
-	arity  map[string]int64 // of the commands, where COMMAND told
+	arity  map[string]int64 // arities of the commands; nil where COMMAND did not tell
 }
 
 func (p *prober) probe() (Capabilities, error) {
@@ -112,7 +112,7 @@ func (p *prober) do(args ...string) rueidis.RedisResult {
 	return p.c.Do(p.ctx, p.c.B().Arbitrary(args...).Build())
 }
 
-// names lists the commands: as COMMAND gives them (since 2.8.13), else one by one.
+// names lists the commands of the server: as COMMAND returns them (since 2.8.13), else by trying each.
 func (p *prober) names() ([]string, error) {
 	res := p.do("COMMAND")
 	if err := res.NonRedisError(); err != nil {
@@ -141,8 +141,8 @@ func (p *prober) names() ([]string, error) {
 	return names, nil
 }
 
-// tryNames sends each command that surecut knows without arguments, if it cannot do anything then. A server that has it
-// complains of their number.
+// tryNames sends each command that surecut knows without its arguments, if that cannot have an effect. A server that has the
+// command replies that the number of arguments is wrong.
 func (p *prober) tryNames() ([]string, error) {
 	var names, asked []string
 	var cmds []rueidis.Completed
@@ -152,7 +152,7 @@ func (p *prober) tryNames() ([]string, error) {
 		case s.Class != command.Keyless && (s.Arity > 1 || s.Arity < -1):
 			asked = append(asked, s.Name)
 			cmds = append(cmds, p.c.B().Arbitrary(s.Name).Build())
-		case p.guess.Dialect.Knows(s.Name): // would run
+		case p.guess.Dialect.Knows(s.Name): // the command would run without arguments
 			names = append(names, s.Name)
 		}
 	}
@@ -172,7 +172,8 @@ func (p *prober) tryNames() ([]string, error) {
 	return names, nil
 }
 
-// knows reads the reply to a command without its arguments; told is false where it says neither yes nor no.
+// knows interprets the reply to a command that was sent without its arguments. The result told is false where the reply proves
+// nothing.
 func knows(reply error) (known, told bool) {
 	text := ""
 	if reply != nil {
@@ -187,8 +188,9 @@ func knows(reply error) (known, told bool) {
 	return false, false
 }
 
-// formProbes: each names a key that does not exist, so that a server that takes the form changes nothing, and one that does
-// not complains of the syntax. KEY stands for the key. A refusal that begins with one of took says that the form was taken.
+// formProbes holds the probes of forms. Each names a key that does not exist, so that a server that accepts the form changes
+// nothing, and one that does not replies with a syntax error. KEY stands for the key. A refusal that begins with one of took shows
+// that the form was accepted.
 var formProbes = []struct {
 	form command.Form
 	name string // for Guessed
@@ -207,7 +209,7 @@ var formProbes = []struct {
 	{command.StreamCounters, "XSETID ENTRIESADDED", "XSETID KEY 1-1 ENTRIESADDED 1 MAXDELETEDID 0-0", []string{"no such key"}},
 }
 
-// forms finds the forms that the server takes, of commands that it has.
+// forms finds the forms that the server accepts for the commands that it has.
 func (p *prober) forms(names []string) ([]command.Form, error) {
 	if !p.target {
 		return p.formsOfSource(), nil
@@ -256,11 +258,11 @@ func (p *prober) forms(names []string) ([]command.Form, error) {
 	return has, nil
 }
 
-// byArity are forms that gave a command another arity: what took a fixed number of arguments takes more since.
+// byArity names the commands whose arity shows a form: with the form, a command with a fixed number of arguments accepts more.
 var byArity = map[command.Form]string{command.HashSetMany: "HSET", command.PushMany: "LPUSHX", command.PopCount: "LPOP",
 	command.Replace: "RESTORE", command.StreamCounters: "XSETID"}
 
-// formsOfSource reads the forms from the arities, and from the version what these do not tell.
+// formsOfSource reads the forms from the arities, and from the version where the arities do not tell.
 func (p *prober) formsOfSource() (has []command.Form) {
 	p.out.Guessed = append(p.out.Guessed, "forms")
 	for _, f := range command.Forms() {
@@ -272,7 +274,7 @@ func (p *prober) formsOfSource() (has []command.Form) {
 	return has
 }
 
-// hashSetMany reads the arity of HSET: it refuses a field without a value by the same words before 4.0 and since.
+// hashSetMany reads the arity of HSET: probes do not help, because every version refuses a field without a value by the same words.
 func (p *prober) hashSetMany() bool {
 	if arity, told := p.arity["HSET"]; told {
 		return arity < 0
@@ -281,7 +283,7 @@ func (p *prober) hashSetMany() bool {
 	return p.guess.Dialect.Has(command.HashSetMany)
 }
 
-// createConsumer reads XGROUP HELP: without the key, every subcommand is refused by the same words.
+// createConsumer reads XGROUP HELP: probes do not help, because without the key every subcommand is refused by the same words.
 func (p *prober) createConsumer() bool {
 	lines, err := p.do("XGROUP", "HELP").AsStrSlice()
 	if err != nil {
@@ -291,7 +293,8 @@ func (p *prober) createConsumer() bool {
 	return strings.Contains(strings.ToUpper(strings.Join(lines, "\n")), "CREATECONSUMER")
 }
 
-// geoStoreEmpty reads the reply for a source that is not there: the number of elements stored, or, where nothing is done, an empty list.
+// geoStoreEmpty interprets the reply for a source key that does not exist: the number of stored elements, or an empty list where
+// the server did nothing.
 func (p *prober) geoStoreEmpty() bool {
 	m, err := p.do("GEORADIUS", p.key, "0", "0", "1", "m", "STORE", p.key).ToMessage()
 	if err != nil {
@@ -301,7 +304,7 @@ func (p *prober) geoStoreEmpty() bool {
 	return m.IsInt64()
 }
 
-// takesForm reads the reply to a probe of a form.
+// takesForm interprets the reply to a probe of a form.
 func takesForm(reply error, took []string) (takes, told bool) {
 	if reply == nil || IsNil(reply) {
 		return true, true
@@ -312,13 +315,13 @@ func takesForm(reply error, took []string) (takes, told bool) {
 			return true, true
 		}
 	}
-	if Code(reply) != "ERR" { // no permission, no memory, a replica, another node's slot
+	if Code(reply) != "ERR" { // such as no permission, no memory, a replica, another node's slot
 		return false, false
 	}
 	return false, true
 }
 
-// brackets finds out about MULTI, SELECT, EVAL and keys of several slots.
+// brackets finds out whether MULTI, SELECT, EVAL and commands with keys of several slots work.
 func (p *prober) brackets() (err error) {
 	works := func(what string, guess bool, cmds ...[]string) bool {
 		built := make([]rueidis.Completed, len(cmds))
@@ -331,7 +334,7 @@ func (p *prober) brackets() (err error) {
 				return false
 			}
 			switch reply := r.Error(); Code(reply) {
-			case "": // done, or nil
+			case "": // the command worked, or its reply is nil
 			case "ERR", "CROSSSLOT":
 				return false
 			case "NOPERM":
@@ -349,7 +352,7 @@ func (p *prober) brackets() (err error) {
 	p.out.Multi = works("MULTI", p.guess.Multi, []string{"MULTI"}, []string{"DISCARD"})
 	p.out.Select = works("SELECT", p.guess.Select, []string{"SELECT", "0"})
 	p.out.MultiKey = p.guess.MultiKey
-	if p.target { // the call would be counted, and taken for one of the application
+	if p.target { // a source would count the call, and it would look like one of the application
 		p.out.MultiKey = works("keys", p.guess.MultiKey, []string{"MGET", p.key, p.key + "2", keyspace.Prefix + ":probe"})
 	}
 	p.out.Eval = p.out.Dialect.Knows("EVAL")

@@ -18,17 +18,17 @@ import (
 
 const (
 	keepAlive = 15 * time.Second
-	// replyTimeout bounds a whole pipeline; a RESTORE of hundreds of MiB blocks a server for many seconds.
+	// replyTimeout bounds a whole pipeline. It is long because a RESTORE of hundreds of MiB blocks a server for many seconds.
 	replyTimeout = 2 * time.Minute
 	bufferBytes  = 256 << 10
-	ringScale    = 8 // 256 commands in flight on the shared connection; more wait
+	ringScale    = 8 // 256 commands in flight on the shared connection; further ones wait
 	poolSize     = 1024
 )
 
-// ErrUnsupported is wrapped by Open for the kinds of endpoint that have no connections yet.
+// ErrUnsupported is wrapped by the error of Open for kinds of endpoints that cannot be opened yet.
 var ErrUnsupported = errors.New("not supported yet")
 
-// Deployment is an endpoint that has been opened. It may be used by several goroutines.
+// Deployment is an opened endpoint. Several goroutines may use it.
 type Deployment struct {
 	spec  Spec
 	tls   *tls.Config
@@ -39,12 +39,12 @@ type Deployment struct {
 	closed  bool
 	shards  []Shard                // guarded by mu
 	owners  *[keyspace.Slots]int32 // guarded by mu; nil where one server holds all keys
-	failed  []string               // guarded by mu; nodes that the cluster calls failed, and that are in no shard
-	views   []SentinelView         // guarded by mu; nil unless sentinel
+	failed  []string               // guarded by mu; nodes that the cluster has marked as failed and that are in no shard
+	views   []SentinelView         // guarded by mu; nil unless the endpoint is of kind Sentinel
 	clients map[clientKey]rueidis.Client
 	servers map[string]Server
-	ids     map[string]string // cluster node IDs of listed nodes; guarded by mu
-	listed  map[string]string // the listed address of a node that announces another; guarded by mu
+	ids     map[string]string // guarded by mu; cluster node IDs by listed address
+	listed  map[string]string // guarded by mu; listed addresses of nodes that announce other addresses
 
 	capabilities map[probedNode]probed // guarded by mu
 }
@@ -57,8 +57,8 @@ type clientKey struct {
 // sentinelDB marks the client of a sentinel.
 const sentinelDB = -1
 
-// Open connects to every address that s names, authenticates, and discovers the shards. Its errors name
-// the address, what happened and what to do; the sides that cannot be opened wrap ErrUnsupported.
+// Open connects to every address that s names, authenticates, and discovers the shards. Its errors name the address, what happened
+// and what to do. The error for a kind of endpoint that cannot be opened wraps ErrUnsupported.
 func Open(ctx context.Context, s Spec) (*Deployment, error) {
 	switch s.Kind {
 	case Standalone, Sentinel, Cluster, Codis, Twemproxy:
@@ -86,7 +86,7 @@ func Open(ctx context.Context, s Spec) (*Deployment, error) {
 	return d, nil
 }
 
-// newDeployment reads the files that s names and connects to nothing.
+// newDeployment reads the files that s names. It does not connect yet.
 func newDeployment(s Spec) (*Deployment, error) {
 	cfg, err := s.TLS.tlsConfig()
 	if err != nil {
@@ -102,10 +102,10 @@ func newDeployment(s Spec) (*Deployment, error) {
 	return d, nil
 }
 
-// greetAll proves the named addresses. Of a cluster one seed that answers is enough: a failover must not
-// make a URL useless.
+// greetAll checks that the named addresses answer. Of a cluster one seed that answers is enough: a failover must not make a URL
+// useless.
 func (d *Deployment) greetAll(ctx context.Context) error {
-	if d.spec.Kind == Sentinel { // they are asked for more than a greeting
+	if d.spec.Kind == Sentinel { // sentinels are asked for more than a greeting
 		return nil
 	}
 	addrs := d.spec.Addrs
@@ -130,7 +130,7 @@ func (d *Deployment) greetAll(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// Spec returns the endpoint as it was named, password included.
+// Spec returns the endpoint as it was named, including the password.
 func (d *Deployment) Spec() Spec {
 	s := d.spec
 	s.Addrs = slices.Clone(s.Addrs)
@@ -140,22 +140,22 @@ func (d *Deployment) Spec() Spec {
 // Kind returns the kind of the endpoint.
 func (d *Deployment) Kind() Kind { return d.spec.Kind }
 
-// Shards returns the shards as last discovered, in the order of their lowest slot, then address. It is a copy.
+// Shards returns a copy of the shards as last discovered, in the order of their lowest slot, then of their address.
 func (d *Deployment) Shards() []Shard {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return cloneShards(d.shards)
 }
 
-// Failed returns the nodes of a cluster that it calls failed and that are in no shard as last discovered: replicas that are down, and
-// primaries that were replaced. It is a copy.
+// Failed returns a copy of the list of nodes that the cluster had marked as failed at the last discovery and that are in no shard:
+// replicas that are down, and primaries that were replaced.
 func (d *Deployment) Failed() []string {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return slices.Clone(d.failed)
 }
 
-// PrimaryOf returns the primary that owns a slot, false where none does. A standalone endpoint has one primary for all.
+// PrimaryOf returns the primary that owns a slot, and false where none does. A standalone endpoint has one primary for all slots.
 func (d *Deployment) PrimaryOf(slot uint16) (Node, bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -172,7 +172,7 @@ func (d *Deployment) PrimaryOf(slot uint16) (Node, bool) {
 	return d.shards[i].Primary, true
 }
 
-// Server returns the facts of one node. They are read once; Refresh forgets them.
+// Server returns the facts of one node. It reads them once; Refresh discards them.
 func (d *Deployment) Server(ctx context.Context, addr string) (Server, error) {
 	d.mu.Lock()
 	s, ok := d.servers[addr]
@@ -184,7 +184,7 @@ func (d *Deployment) Server(ctx context.Context, addr string) (Server, error) {
 	if err != nil {
 		return Server{}, err
 	}
-	// Asked as a whole: before 2.8 sections are unknown, and what is refused is refused at once.
+	// INFO is asked as a whole: before 2.8 servers know no sections.
 	info, err := Info(ctx, c)
 	if err != nil {
 		return Server{}, fmt.Errorf("facts of %s: %w", addr, err)
@@ -199,8 +199,8 @@ func (d *Deployment) Server(ctx context.Context, addr string) (Server, error) {
 	return s, nil
 }
 
-// databases asks CONFIG, which managed services and restricted users refuse. A cluster has one database, but for Valkey since 9.0, whose
-// number is configured.
+// databases asks CONFIG for the number of databases, which managed services and restricted users refuse. A cluster has one
+// database, except that Valkey since 9.0 has a configured number.
 func (s Server) databases(ctx context.Context, c rueidis.Client) (n int, known bool) {
 	name := "databases"
 	if s.Cluster {
@@ -221,14 +221,14 @@ func (s Server) databases(ctx context.Context, c rueidis.Client) (n int, known b
 	return 16, false
 }
 
-// Client returns a client of ONE node with the database selected. It is made once per address and database and
-// closed by Close. It speaks RESP2, so that every version since 2.8 gives the same replies, caches nothing and
-// retries nothing; MOVED comes back as an error.
+// Client returns a client of ONE node with the database selected. It is made once per address and database, and closed by Close. It
+// speaks RESP2, so that every version since 2.8 gives the same replies. It caches nothing and retries nothing; MOVED is returned as
+// an error.
 //
-// Do and DoMulti of concurrent callers share one connection, which is good for small commands. Whoever sends
-// values takes a connection of its own by client.Dedicate(): then one large value delays nobody, and a
-// pipeline is answered as one. Each connection costs two buffers of 256 KiB; at most 1024 are dedicated at a
-// time, and Dedicate waits for one to come back.
+// Do and DoMulti of concurrent callers share one connection, which is good for small commands. A caller that sends values should
+// take a connection of its own by client.Dedicate(): then a large value delays nobody else, and a pipeline is answered as a whole.
+// Each connection costs two buffers of 256 KiB. At most 1024 connections are dedicated at a time, and Dedicate waits until one is
+// returned.
 func (d *Deployment) Client(ctx context.Context, addr string, db int) (rueidis.Client, error) {
 	if d.spec.IsFile() {
 		return nil, fmt.Errorf("%s is a file: there is no server to ask", addr)
@@ -253,7 +253,7 @@ func (d *Deployment) clientOf(ctx context.Context, key clientKey) (rueidis.Clien
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if other, ok := d.clients[key]; ok || d.closed { // another goroutine was first, or Close was
+	if other, ok := d.clients[key]; ok || d.closed { // another goroutine was first, or Close was called
 		c.Close()
 		if d.closed {
 			return nil, fmt.Errorf("client of %s: %w", key.addr, rueidis.ErrClosing)
@@ -301,7 +301,7 @@ func (d *Deployment) clientOption(key clientKey) rueidis.ClientOption {
 	}
 }
 
-// opened takes what NewClient returned, and makes its error one that says what was done.
+// opened passes on the result of NewClient, with an error that says which action failed.
 func opened(c rueidis.Client, err error, key clientKey) (rueidis.Client, error) {
 	if err == nil {
 		return c, nil
@@ -315,21 +315,21 @@ func opened(c rueidis.Client, err error, key clientKey) (rueidis.Client, error) 
 	return nil, err
 }
 
-// ErrBroken is the error of every command on a connection of Connect that has failed.
+// ErrBroken is the error of every command on a connection of Connect that has failed before.
 var ErrBroken = errors.New("the connection has failed before")
 
-// Connect opens one connection to one node, with database 0 selected. It belongs to the caller, who closes it. It is never opened again,
+// Connect opens one connection to one node, with database 0 selected. It belongs to the caller, who closes it. It never reconnects,
 // so that what was set on it holds for every command: SELECT, READONLY. It speaks RESP2, caches nothing and retries nothing.
 //
-// It is the way to read many values: unlike a connection from Client and Dedicate it costs one connection of the server's and not two
-// (rueidis opens a second one for subscriptions with each connection of RESP2 that is given back).
+// Use it to read many values: it costs the server one connection, whereas Client with Dedicate costs two (rueidis opens a second
+// one for subscriptions with each RESP2 connection that is returned).
 func (d *Deployment) Connect(ctx context.Context, addr string) (rueidis.Client, error) {
 	key := clientKey{addr: addr}
 	if err := ctx.Err(); err != nil {
 		return nil, fmt.Errorf("connect to %s: %w", addr, err)
 	}
 	option := d.clientOption(key)
-	option.BlockingPipeline = -1 // however long a pipeline is, it goes over this connection
+	option.BlockingPipeline = -1 // a pipeline of any length goes over this connection
 	var dialed atomic.Bool
 	option.DialCtxFn = func(dialing context.Context, addr string, _ *net.Dialer, _ *tls.Config) (net.Conn, error) {
 		if dialed.Swap(true) {
@@ -344,7 +344,7 @@ func (d *Deployment) Connect(ctx context.Context, addr string) (rueidis.Client, 
 	return opened(c, err, key)
 }
 
-// Close closes every client. Connections of DialReplica belong to their callers; those through a bastion end with it.
+// Close closes every client. Connections of DialReplica belong to their callers, but those through a bastion end with it.
 func (d *Deployment) Close() {
 	d.mu.Lock()
 	clients := d.clients

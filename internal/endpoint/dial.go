@@ -18,7 +18,7 @@ import (
 
 const dialTimeout = 10 * time.Second
 
-// tlsConfig reads the certificates that t names.
+// tlsConfig makes the TLS configuration, with the certificates that t names.
 func (t *TLS) tlsConfig() (*tls.Config, error) {
 	if t == nil {
 		return nil, nil
@@ -48,8 +48,8 @@ func (t *TLS) tlsConfig() (*tls.Config, error) {
 	return cfg, nil
 }
 
-// dial opens a connection with TLS done, on the endpoint's route and where NAT says that the node is. Its errors
-// name the address and what to do; a time that ran out here is not taken for the caller's.
+// dial opens a connection, including TLS, on the endpoint's route and to the address that NAT gives for the node. Its errors name
+// the address and what to do. If our own time limit ran out, the error does not look like the end of the caller's context.
 func (d *Deployment) dial(ctx context.Context, addr string) (net.Conn, error) {
 	conn, err := d.open(ctx, addr)
 	if err == nil {
@@ -64,8 +64,9 @@ func (d *Deployment) dial(ctx context.Context, addr string) (net.Conn, error) {
 	return nil, err
 }
 
-// attemptError is an attempt to connect that ended by our own time limit, or with the tunnel that carried it: unlike
-// the end of the caller's context it may be made again, so it wraps neither context.DeadlineExceeded nor net.ErrClosed.
+// attemptError is the failure of an attempt to connect that was ended by our own time limit, or by the end of the tunnel that
+// carried it. Unlike after the end of the caller's context, the attempt may be repeated, so the error wraps neither
+// context.DeadlineExceeded nor net.ErrClosed.
 type attemptError struct{ text string }
 
 func (e *attemptError) Error() string { return e.text }
@@ -92,8 +93,8 @@ func (d *Deployment) open(ctx context.Context, addr string) (net.Conn, error) {
 	return secured, nil
 }
 
-// tlsOf is the configuration for one node. Its certificate must carry the name given for all nodes, else the host of
-// its address; a node that is reached at another address than it announces may carry either host.
+// tlsOf returns the TLS configuration for one node. The node's certificate must carry the server name given for all nodes, else the
+// host of its address. A node that is reached at another address than it announces may carry either host.
 func (d *Deployment) tlsOf(addr, at string) *tls.Config {
 	cfg := d.tls.Clone()
 	if cfg.ServerName != "" {
@@ -101,7 +102,7 @@ func (d *Deployment) tlsOf(addr, at string) *tls.Config {
 	}
 	cfg.ServerName = hostOf(addr)
 	if other := hostOf(at); other != cfg.ServerName && !cfg.InsecureSkipVerify {
-		cfg.InsecureSkipVerify = true // verified below instead, by the same means
+		cfg.InsecureSkipVerify = true // verified below instead, in the same way
 		cfg.VerifyConnection = func(state tls.ConnectionState) error {
 			err := verifyName(cfg.RootCAs, state, hostOf(addr))
 			if err != nil && verifyName(cfg.RootCAs, state, other) == nil {
@@ -122,7 +123,7 @@ func verifyName(roots *x509.CertPool, state tls.ConnectionState, name string) er
 	return err
 }
 
-// reach gives the address at which a node is dialed.
+// reach returns the address at which a node is dialed.
 func (d *Deployment) reach(addr string) string {
 	if to := d.spec.NAT.Reach(addr); to != addr {
 		return to
@@ -135,7 +136,7 @@ func (d *Deployment) reach(addr string) string {
 	return addr
 }
 
-// password gives what a node wants: its own of the node list, else the endpoint's.
+// password returns the password of a node: its own one from the node list, else the endpoint's.
 func (d *Deployment) password(addr string) string {
 	if own, ok := d.spec.Passwords[addr]; ok {
 		return own
@@ -149,7 +150,7 @@ func (d *Deployment) password(addr string) string {
 	return d.spec.Password
 }
 
-// dialError says what failed, as "connect to host:port", and what to do.
+// dialError wraps an error of an action such as "connect to host:port", and adds what to do.
 func dialError(what string, err error) error {
 	var dns *net.DNSError
 	var timeout net.Error
@@ -193,8 +194,8 @@ func tlsError(addr string, err error) error {
 	return fmt.Errorf("TLS with %s: %w (%s)", addr, err, hint)
 }
 
-// alertHint reads what the server objects to in our certificate; "" for any other error. With TLS 1.3 it comes
-// after the handshake, with the first reply. Alerts have no exported type.
+// alertHint says what the server objects to in our certificate, and returns "" for any other error. With TLS 1.3 the objection
+// comes after the handshake, with the first reply. Alerts have no exported type.
 func alertHint(err error) string {
 	var op *net.OpError
 	if !errors.As(err, &op) || op.Op != "remote error" {
@@ -209,8 +210,8 @@ func alertHint(err error) string {
 	return ""
 }
 
-// DialReplica opens a connection of its own to one node, for the replica handshake or for commands that are sent as bytes: TLS and
-// AUTH are done, and nothing of the server's bytes is buffered.
+// DialReplica opens a separate connection to one node, for the replica handshake or for commands that are sent as bytes. TLS and
+// AUTH are done, and no byte from the server is buffered.
 func (d *Deployment) DialReplica(ctx context.Context, addr string) (net.Conn, error) {
 	return d.dialAs(ctx, addr, d.spec.Username, d.password(addr))
 }
@@ -233,7 +234,7 @@ func (d *Deployment) dialAs(ctx context.Context, addr, user, password string) (n
 	return conn, nil
 }
 
-// greet authenticates and proves with PING that a server in working order answers.
+// greet authenticates, and sends PING to check that the server answers.
 func (d *Deployment) greet(ctx context.Context, conn net.Conn, addr, user, password string) error {
 	deadline := time.Now().Add(dialTimeout)
 	if at, ok := ctx.Deadline(); ok && at.Before(deadline) {
@@ -272,10 +273,10 @@ func (d *Deployment) greetError(ctx context.Context, addr, command string, err e
 	case reply.Code() == "NOAUTH":
 		hint = "the server wants a password; put it in the environment, a password file or the URL"
 	case reply.Code() == "NOPERM":
-		// The user may connect and not PING; the permissions check says what it lacks.
+		// The user may connect but not call PING; the permissions check says what the user lacks.
 		return nil
 	case reply.Code() == "LOADING", reply.Code() == "MASTERDOWN", reply.Code() == "BUSY":
-		return nil // it answers; whether it is in order is for the checks
+		return nil // the server answers; the checks find out whether it is in order
 	case reply.Code() == "DENIED":
 		hint = "the server is in protected mode; set a password on it"
 	case isReply:
@@ -283,7 +284,7 @@ func (d *Deployment) greetError(ctx context.Context, addr, command string, err e
 	case alertHint(err) != "":
 		hint = alertHint(err)
 	case d.tls != nil && (errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)):
-		// The alert that says why is lost where the connection is reset before it was read.
+		// The alert that says why is lost if the connection is reset before the alert was read.
 		hint = "it closed the connection after the handshake: most likely it wants a client certificate; name it and its key with the certificate and key flags"
 		if len(d.tls.Certificates) > 0 {
 			hint = "it closed the connection after the handshake: most likely it does not accept the client certificate"
@@ -298,7 +299,7 @@ func (d *Deployment) greetError(ctx context.Context, addr, command string, err e
 
 var errNotRedis = errors.New("the reply is not of the Redis protocol")
 
-// roundTrip sends one command and reads its one-line reply, not a byte more. An error reply is a resp.Error.
+// roundTrip sends one command and reads its one-line reply, without reading beyond it. An error reply is returned as a resp.Error.
 func roundTrip(conn net.Conn, args ...string) error {
 	words := make([][]byte, len(args))
 	for i, a := range args {
@@ -320,7 +321,7 @@ func roundTrip(conn net.Conn, args ...string) error {
 	return errNotRedis
 }
 
-// readLine reads byte by byte, so that nothing behind the line is taken from the connection.
+// readLine reads byte by byte, so that it takes nothing behind the line from the connection.
 func readLine(r io.Reader) (string, error) {
 	const longest = 4096
 	var line []byte
@@ -340,7 +341,7 @@ func readLine(r io.Reader) (string, error) {
 	return "", errNotRedis
 }
 
-// RequiresAuth says whether a node refuses a client that does not authenticate.
+// RequiresAuth says whether a node refuses clients that do not authenticate.
 func (d *Deployment) RequiresAuth(ctx context.Context, addr string) (bool, error) {
 	conn, err := d.dial(ctx, addr)
 	if err != nil {
@@ -357,6 +358,6 @@ func (d *Deployment) RequiresAuth(ctx context.Context, addr string) (bool, error
 	if err != nil && !errors.As(err, &reply) {
 		return false, fmt.Errorf("PING to %s: %w", addr, err)
 	}
-	// Before 2.8 the reply has no code of its own, and any error reply to PING is this one.
+	// Before 2.8 the reply has no code of its own; any error reply to PING means this.
 	return reply.Code() == "NOAUTH" || reply.Code() == "NOPERM" || reply.Code() == "ERR", nil
 }

@@ -13,8 +13,8 @@ import (
 	"surecut/internal/keyspace"
 )
 
-// Refresh discovers the topology again. A cluster is asked node by node, those known last first, then the
-// seeds, until one answers; of sentinels all are asked. On an error the topology stays as it was.
+// Refresh discovers the topology again. It asks the nodes of a cluster one by one, first those last known, then the seeds, until
+// one answers. It asks all sentinels. On an error the topology stays as it was.
 func (d *Deployment) Refresh(ctx context.Context) error {
 	d.mu.Lock()
 	clear(d.servers)
@@ -38,7 +38,7 @@ func (d *Deployment) Refresh(ctx context.Context) error {
 func (d *Deployment) refreshCluster(ctx context.Context) error {
 	var errs []error
 	for _, addr := range d.candidates() {
-		// A node that hangs must not keep the others from being asked.
+		// A node that hangs must not prevent the others from being asked.
 		one, cancel := context.WithTimeout(ctx, dialTimeout)
 		shards, failed, err := d.discoverCluster(one, addr)
 		cancel()
@@ -56,7 +56,7 @@ func (d *Deployment) refreshCluster(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// refreshFronted takes the first proxy that answers for the one node of the cluster, whatever it says of others.
+// refreshFronted uses the first proxy that answers as the only node of the cluster, whatever it says about other nodes.
 func (d *Deployment) refreshFronted(ctx context.Context) error {
 	var errs []error
 	for _, addr := range d.candidates() {
@@ -96,7 +96,7 @@ func (d *Deployment) candidates() []string {
 	return addrs
 }
 
-// errKind: the server is not of the kind that the URL says; asking another node would not help.
+// errKind says that the server is not of the kind that the URL names, so that asking another node would not help.
 var errKind = errors.New("the URL is of another kind than the server")
 
 func (d *Deployment) refreshStandalone(ctx context.Context) error {
@@ -109,7 +109,7 @@ func (d *Deployment) refreshStandalone(ctx context.Context) error {
 		return fmt.Errorf("%s is a node of a cluster; name it as redis+cluster://%s (%w)", addr, addr, errKind)
 	}
 	if d.spec.DB > 0 {
-		if _, err := d.Client(ctx, addr, d.spec.DB); err != nil { // a database that is not there is said here
+		if _, err := d.Client(ctx, addr, d.spec.DB); err != nil { // the error tells that the database does not exist
 			return err
 		}
 	}
@@ -119,7 +119,7 @@ func (d *Deployment) refreshStandalone(ctx context.Context) error {
 	return nil
 }
 
-// clusterEnabled tells by INFO, and where that is forbidden by how CLUSTER INFO is answered.
+// clusterEnabled asks INFO or, where that is forbidden, judges by the reply to CLUSTER INFO.
 func (d *Deployment) clusterEnabled(ctx context.Context, addr string) (bool, error) {
 	c, err := d.Client(ctx, addr, 0)
 	if err != nil {
@@ -131,7 +131,7 @@ func (d *Deployment) clusterEnabled(ctx context.Context, addr string) (bool, err
 		return info["cluster_enabled"] == "1" || info["redis_mode"] == "cluster", nil
 	case Code(err) == "NOPERM":
 		if err := c.Do(ctx, c.B().Arbitrary("CLUSTER", "INFO").Build()).Error(); Code(err) == "NOPERM" {
-			return d.spec.Kind == Cluster, nil // nothing is known: believe the URL
+			return d.spec.Kind == Cluster, nil // nothing is known, so the URL decides
 		} else if err != nil && Code(err) == "" {
 			return false, fmt.Errorf("CLUSTER INFO of %s: %w", addr, err)
 		} else {
@@ -141,7 +141,8 @@ func (d *Deployment) clusterEnabled(ctx context.Context, addr string) (bool, err
 	return false, fmt.Errorf("ask %s for its kind: %w", addr, err)
 }
 
-// discoverCluster asks one node for the shards, and for the nodes that are none of them because the cluster calls them failed.
+// discoverCluster asks one node for the shards, and for the nodes that are in no shard because the cluster has marked them as
+// failed.
 func (d *Deployment) discoverCluster(ctx context.Context, addr string) (shards []Shard, failed []string, err error) {
 	cluster, err := d.clusterEnabled(ctx, addr)
 	if err != nil {
@@ -172,8 +173,8 @@ func (d *Deployment) discoverCluster(ctx context.Context, addr string) (shards [
 	return shards, failedNodes(nodes, endpoints), nil
 }
 
-// preferredEndpoints returns the addresses that the cluster wants its clients to use (since 7.0 they may be host
-// names), by node ID. CLUSTER NODES has IP addresses always, so this is a refinement: what cannot be read is left out.
+// preferredEndpoints returns, by node ID, the addresses that the cluster wants its clients to use (since 7.0 they may be host
+// names). CLUSTER NODES always has IP addresses, so this is only a refinement, and entries that cannot be read are left out.
 func preferredEndpoints(ctx context.Context, c rueidis.Client, asked string) map[string]string {
 	ranges, err := c.Do(ctx, c.B().Arbitrary("CLUSTER", "SLOTS").Build()).ToArray()
 	if err != nil {
@@ -194,7 +195,7 @@ func preferredEndpoints(ctx context.Context, c rueidis.Client, asked string) map
 	return endpoints
 }
 
-// slotsEndpoint reads one node of CLUSTER SLOTS: endpoint, port, ID (since 4.0), further facts (since 7.0).
+// slotsEndpoint reads one node of CLUSTER SLOTS: its endpoint, port, ID (since 4.0) and further facts (since 7.0).
 func slotsEndpoint(m rueidis.RedisMessage, asked string) (id, addr string, ok bool) {
 	node, err := m.ToArray()
 	if err != nil || len(node) < 3 {
@@ -202,7 +203,7 @@ func slotsEndpoint(m rueidis.RedisMessage, asked string) (id, addr string, ok bo
 	}
 	host, err := node[0].ToString()
 	if IsNil(err) || err == nil && host == "" {
-		host = hostOf(asked) // nil: the node is reached as the one asked
+		host = hostOf(asked) // nil: the node has the host of the node that was asked
 	} else if err != nil || host == "?" {
 		return "", "", false
 	}

@@ -8,8 +8,8 @@ import (
 	"github.com/redis/rueidis"
 )
 
-// replyCodes are the first words by which servers type their error replies, other than ERR. rueidis cuts
-// "ERR " off a reply, so that its first word may be a word of the sentence; only these are codes.
+// replyCodes are the first words that mark the kind of an error reply, other than ERR. rueidis removes "ERR " from a reply, so that
+// its first word may be an ordinary word; only the words listed here are codes.
 var replyCodes = map[string]bool{
 	"ASK": true, "BUSY": true, "BUSYGROUP": true, "BUSYKEY": true, "CLUSTERDOWN": true, "CROSSSLOT": true,
 	"DENIED": true, "EXECABORT": true, "IDONTKNOW": true, "INPROG": true, "IOERR": true, "LOADING": true, "MASTERDOWN": true,
@@ -19,8 +19,8 @@ var replyCodes = map[string]bool{
 	"UNKILLABLE": true, "WRONGPASS": true, "WRONGTYPE": true,
 }
 
-// Code gives the code of the error reply that err holds or wraps: "MOVED", "NOPERM", "OOM", and "ERR" for a
-// reply without a code of its own. It is "" for every other error, and for the nil reply.
+// Code returns the code of the error reply that err holds or wraps: "MOVED", "NOPERM", "OOM", or "ERR" for a reply without a code
+// of its own. It returns "" for every other error, and for the nil reply.
 func Code(err error) string {
 	var coded interface{ Code() string } // resp.Error
 	if errors.As(err, &coded) {
@@ -42,16 +42,16 @@ func IsNil(err error) bool {
 	return errors.As(err, &reply) && reply.IsNil()
 }
 
-// proxyTroubles begin the error replies by which a proxy says that it did not reach the server behind it: nutcracker gives the
-// system's words for it, codis-proxy says what it was doing.
+// proxyTroubles are the beginnings of error replies in which a proxy says that it did not reach the server behind it: nutcracker
+// uses the words of the operating system, codis-proxy says what it was doing.
 var proxyTroubles = []string{"Connection refused", "Connection timed out", "Connection reset by peer", "Host is down", "No route to host",
 	"Network is unreachable", "Broken pipe", "Server is not available", "handle response", "handle request, slot", "router is not online"}
 
-// lostServer are the whole replies by which nutcracker says that a connection to a server was closed which it still waited on.
+// lostServer are the whole replies by which nutcracker says that the connection to a server was closed while it waited for a reply.
 var lostServer = []string{"Invalid argument", "unknown"}
 
-// Unreached says that err holds or wraps the reply of a proxy that did not reach its server, so that nobody knows whether
-// the command was run.
+// Unreached says that err holds or wraps the reply of a proxy that did not reach its server, so that nobody knows whether the
+// command ran.
 func Unreached(err error) bool {
 	var reply *rueidis.RedisError
 	if !errors.As(err, &reply) || reply.IsNil() {

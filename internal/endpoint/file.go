@@ -6,14 +6,14 @@ import (
 	"surecut/internal/files"
 )
 
-// openFiles gives a Deployment whose shards are files: the address of each primary is a path. It has no servers and no clients.
+// openFiles returns a Deployment whose shards are files: the address of each primary is a path. It has no servers and no clients.
 func openFiles(s Spec) (*Deployment, error) {
 	open := files.OpenRDB
 	if s.IsAOF() {
 		open = files.OpenAOF
 	}
 	paths := []string{s.Path}
-	if _, err := open(s.Path); err != nil { // or a list
+	if _, err := open(s.Path); err != nil { // it may be a list of files
 		if paths, err = files.Expand(s.Path); err != nil {
 			return nil, fmt.Errorf("%s: %w", s.Kind, err)
 		}

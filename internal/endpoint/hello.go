@@ -6,14 +6,15 @@ import (
 	"sync"
 )
 
-// quietConn is a connection to a proxy that must not see the HELLO with which rueidis opens every connection: nutcracker
-// closes it on a command that it does not know. HELLO is answered here as a server older than 6.0 does.
+// quietConn is a connection to a proxy that must not receive the HELLO with which rueidis opens every connection, because
+// nutcracker closes the connection on a command that it does not know. quietConn answers HELLO itself, as a server older than 6.0
+// does.
 type quietConn struct {
 	net.Conn
 
 	mu     sync.Mutex
-	opened bool   // the first write is through
-	answer []byte // still to be read, after as many lines
+	opened bool   // the first write is done
+	answer []byte // the rest of the answer to HELLO, to be read after as many lines
 	lines  int
 }
 
@@ -22,8 +23,8 @@ var (
 	helloAnswer  = []byte("-ERR unknown command 'HELLO'\r\n")
 )
 
-// Write sends p without the HELLO in it. rueidis writes AUTH, HELLO and SELECT at once, as the first bytes of a connection;
-// each of those before HELLO is answered by one line.
+// Write sends p without HELLO. rueidis writes AUTH, HELLO and SELECT together as the first bytes of a connection; each command
+// before HELLO is answered by one line.
 func (c *quietConn) Write(p []byte) (int, error) {
 	c.mu.Lock()
 	first := !c.opened
@@ -47,14 +48,14 @@ func (c *quietConn) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// Read gives the answer to HELLO in its place.
+// Read returns the answer to HELLO at its place among the replies.
 func (c *quietConn) Read(p []byte) (int, error) {
 	c.mu.Lock()
 	if c.answer == nil {
 		c.mu.Unlock()
 		return c.Conn.Read(p)
 	}
-	if c.lines > 0 && len(p) > 0 { // byte by byte, so that nothing behind the line is taken
+	if c.lines > 0 && len(p) > 0 { // byte by byte, so that nothing behind the line is read
 		c.mu.Unlock()
 		n, err := c.Conn.Read(p[:1])
 		if n == 1 && p[0] == '\n' {

@@ -11,42 +11,43 @@ import (
 	"time"
 )
 
-// identityTimeout bounds what one server is waited for while the identity of its deployment is read.
+// identityTimeout bounds how long one server may take to answer while the identity of its deployment is read.
 const identityTimeout = 5 * time.Second
 
-// The roles of a Member.
+// These are the roles of a Member.
 const (
 	RolePrimary = "primary"
 	RoleReplica = "replica"
 	RoleProxy   = "proxy"
 )
 
-// The states of a replica's link to its primary.
+// These are the states of a replica's link to its primary.
 const (
 	LinkUp   = "up"
 	LinkDown = "down"
 )
 
-// Member is one server of a deployment: which process it is, and what it is in its shard. What the server did not tell is empty;
-// a replica that only its primary names, or a server that does not answer, has little more than its address.
+// Member is one server of a deployment: which process it is, and what it is in its shard. Fields that the server did not tell are
+// empty; of a replica that only its primary names, or of a server that does not answer, little more than the address is known.
 type Member struct {
 	Addr    string `json:"addr"`
-	RunID   string `json:"run_id"`  // of the process: another one after each restart
-	NodeID  string `json:"node_id"` // of a cluster: it outlives restarts
+	RunID   string `json:"run_id"`  // ID of the process: it changes with each restart
+	NodeID  string `json:"node_id"` // ID in a cluster: it outlives restarts
 	Role    string `json:"role"`    // primary, replica or proxy
-	Link    string `json:"link"`    // of a replica to its primary: up or down
+	Link    string `json:"link"`    // state of a replica's link to its primary: up or down
 	Primary string `json:"primary"` // address of the primary of a replica
-	// ReplicationIDs are those of the data's history (since 4.0): the present one, and the one before the last failover or restart.
+	// ReplicationIDs identify the history of the data (since 4.0): the present ID, and the one before the last failover or restart.
 	ReplicationIDs []string `json:"replication_ids"`
-	Read           bool     `json:"read"` // its data were read for the report that names it
+	Read           bool     `json:"read"` // its data were read for the report that lists it
 }
 
-// Identity is the servers of one deployment, in the order of its shards, each primary before its replicas. It is empty for files.
+// Identity lists the servers of one deployment, in the order of its shards, each primary before its replicas. It is empty for
+// files.
 type Identity []Member
 
-// Identity asks every known server who it is. A server that does not answer is named without its IDs; the error is that of the context.
-// The servers behind a proxy are named where the topology names them. A cluster behind one address is named as a proxy without a run ID,
-// since each answer may come from another server.
+// Identity asks every known server who it is. A server that does not answer is listed without its IDs; the only error is that of
+// the context. The servers behind a proxy are listed where the topology names them. A cluster behind one address is listed as a
+// proxy without a run ID, because each answer may come from another server.
 func (d *Deployment) Identity(ctx context.Context) (Identity, error) {
 	if d == nil || d.spec.IsFile() {
 		return Identity{}, nil
@@ -80,7 +81,7 @@ func (d *Deployment) Identity(ctx context.Context) (Identity, error) {
 	return withNamed(known, named), nil
 }
 
-// introduce asks one server, and returns the further servers that its reply names.
+// introduce asks one server who it is, and returns the other servers that its reply names.
 func (d *Deployment) introduce(ctx context.Context, m *Member) Identity {
 	ctx, cancel := context.WithTimeout(ctx, identityTimeout)
 	defer cancel()
@@ -95,7 +96,7 @@ func (d *Deployment) introduce(ctx context.Context, m *Member) Identity {
 	return m.learn(info, d.spec.Kind == Standalone)
 }
 
-// learn takes in what INFO says. A server that is named alone tells who its primary and its replicas are, which no topology does.
+// learn takes in the fields of INFO. A standalone server tells who its primary and its replicas are, which no topology does.
 func (m *Member) learn(info map[string]string, alone bool) (named Identity) {
 	m.RunID = info["run_id"]
 	for _, field := range []string{"master_replid", "master_replid2"} {
@@ -122,19 +123,19 @@ func (m *Member) learn(info map[string]string, alone bool) (named Identity) {
 	return named
 }
 
-// PrimaryNamedIn returns the address of the primary that the INFO of a replica names.
+// PrimaryNamedIn returns the address of the primary that a replica names in INFO.
 func PrimaryNamedIn(info map[string]string) string {
 	return net.JoinHostPort(info["master_host"], info["master_port"])
 }
 
-// TakesWrites says whether a server is a replica to which clients can write (replica-read-only no, before 5.0 slave-read-only no). INFO
-// calls the setting slave_read_only (since 2.6).
+// TakesWrites says whether a server is a replica that accepts writes from clients (replica-read-only no, before 5.0 slave-read-only
+// no). INFO has called the setting slave_read_only since 2.6.
 func TakesWrites(info map[string]string) bool {
 	return info["role"] == "slave" && info["slave_read_only"] == "0"
 }
 
-// replicasNamedIn reads the fields "slave0:ip=10.0.0.2,port=6379,state=online,offset=...,lag=0" of a primary. What replicates on
-// port 0 is no server: it only receives the stream, as a migration does.
+// replicasNamedIn reads the fields "slave0:ip=10.0.0.2,port=6379,state=online,offset=...,lag=0" of a primary. A replica on port 0
+// is no server: it only receives the stream, as a migration does.
 func replicasNamedIn(info map[string]string, primary string) (replicas Identity) {
 	for i := 0; ; i++ {
 		text, ok := info["slave"+strconv.Itoa(i)]
@@ -159,7 +160,7 @@ func replicasNamedIn(info map[string]string, primary string) (replicas Identity)
 	return replicas
 }
 
-// withNamed adds the servers that others name and that are not known themselves.
+// withNamed adds the servers that others name and that are not in the list yet.
 func withNamed(known Identity, named []Identity) Identity {
 	all := Identity{}
 	for i, m := range known {
@@ -173,8 +174,8 @@ func withNamed(known Identity, named []Identity) Identity {
 	return all
 }
 
-// SameAs says whether both identities have a server in common, by the run ID of a process or the node ID of a cluster, and which:
-// evidence is part of a sentence, as in "10.0.0.1:6379 and localhost:6379 are one server (run ID 5f0c...)".
+// SameAs says whether two identities share a server, judging by the run ID of a process or the node ID in a cluster. The evidence
+// is part of a sentence, as in "10.0.0.1:6379 and localhost:6379 are one server (run ID 5f0c...)".
 func (id Identity) SameAs(other Identity) (same bool, evidence string) {
 	for _, a := range id {
 		for _, b := range other {

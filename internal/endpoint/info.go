@@ -9,24 +9,24 @@ import (
 	"github.com/redis/rueidis"
 )
 
-// Server is the facts of one server process.
+// Server holds the facts about one server process.
 type Server struct {
 	Addr      string
 	Flavor    string // redis or valkey
-	Version   string // the flavor's own, "8.1.3"
-	Number    int    // Redis-compatible: 7*10000+0*100+15 is 70015; a Valkey says which Redis it is compatible with
+	Version   string // the flavor's own version, such as "8.1.3"
+	Number    int    // Redis-compatible: 7*10000+0*100+15 is 70015; a Valkey tells with which Redis it is compatible
 	RunID     string
 	Cluster   bool
 	Databases int // configured number of databases; 16 where CONFIG is forbidden, 1 on a cluster unless it has more
 	// DatabasesKnown is false where CONFIG GET databases was refused and Databases is the default.
 	DatabasesKnown bool
-	RDBVersion     int    // highest RDB version that it reads, and the one it writes
+	RDBVersion     int    // the highest RDB version that it reads, which is also the one it writes
 	Role           string // master or slave, as INFO names them
-	OneStream      bool   // a replica passes on its primary's stream, with its ID and offsets (since 4.0)
+	OneStream      bool   // a replica passes on its primary's stream with the same ID and offsets (since 4.0)
 }
 
-// Info runs INFO and gives its fields. No section is the server's default set; before 7.0 INFO takes one
-// section only, so several are asked one by one and merged.
+// Info runs INFO and returns its fields. Without sections it asks for the server's default set. Before 7.0 INFO accepts only one
+// section, so several sections are asked for one by one and merged.
 func Info(ctx context.Context, c rueidis.Client, sections ...string) (map[string]string, error) {
 	if len(sections) == 0 {
 		sections = []string{""}
@@ -48,7 +48,7 @@ func Info(ctx context.Context, c rueidis.Client, sections ...string) (map[string
 	return merged, nil
 }
 
-// ParseInfo reads the fields of an INFO reply; comments and lines without a colon are left out.
+// ParseInfo reads the fields of an INFO reply. It ignores comments and lines without a colon.
 func ParseInfo(text string) map[string]string {
 	fields := map[string]string{}
 	for line := range strings.Lines(text) {
@@ -60,11 +60,11 @@ func ParseInfo(text string) map[string]string {
 	return fields
 }
 
-// Database is what INFO keyspace tells of a database that holds keys.
+// Database is what INFO keyspace says about a database that holds keys.
 type Database struct {
 	Keys    int64
 	Expires int64 // keys that expire
-	Hashes  int64 // hashes that have, or have had, fields that expire (since Redis 7.4); -1: the server does not tell
+	Hashes  int64 // hashes that have, or once had, fields that expire (since Redis 7.4); -1: the server does not tell
 }
 
 // Keyspace reads the fields "db0:keys=3,expires=1,avg_ttl=0,subexpiry=1" of INFO. A database that holds no key is not listed.
@@ -102,7 +102,7 @@ func Keyspace(info map[string]string) (map[int]Database, error) {
 	return dbs, nil
 }
 
-// CommandCalls returns how many calls of each command did something: calls that failed (counted since 6.2) are left out.
+// CommandCalls returns how many calls of each command succeeded: it leaves out failed calls, which servers count since 6.2.
 func CommandCalls(info map[string]string) map[string]int64 {
 	calls := map[string]int64{}
 	for name, c := range CallCounts(info) {
@@ -113,11 +113,11 @@ func CommandCalls(info map[string]string) map[string]int64 {
 	return calls
 }
 
-// CallCount is how often a command was called, and how many of those calls failed (counted since 6.2).
+// CallCount counts the calls of a command, and those of them that failed (counted since 6.2).
 type CallCount struct{ All, Failed int64 }
 
-// CallCounts reads the fields "cmdstat_get:calls=3,usec=..." of INFO commandstats, by the name of the command; the name
-// of a subcommand is like "config|get" since 7.0.
+// CallCounts reads the fields "cmdstat_get:calls=3,usec=..." of INFO commandstats, by the name of the command. Since 7.0 the name
+// of a subcommand is like "config|get".
 func CallCounts(info map[string]string) map[string]CallCount {
 	counts := map[string]CallCount{}
 	for name, value := range info {
@@ -135,12 +135,13 @@ func CallCounts(info map[string]string) map[string]CallCount {
 	return counts
 }
 
-// AppCalls returns CommandCalls without the transactions that surecut may have made itself when it read keys at an offset: each of
-// those asks ROLE (see OffsetCommand; before 4.0 it asks INFO, which cannot be told apart). left is how many were left out.
+// AppCalls returns CommandCalls without the transactions that surecut may have run itself to read keys at an offset: each of them
+// contains ROLE (see OffsetCommand; before 4.0 it contains INFO and cannot be told apart). The result left is how many transactions
+// were left out.
 func AppCalls(info map[string]string) (calls map[string]int64, left int64) {
 	calls = CommandCalls(info)
 	left = min(calls["exec"], calls["role"])
-	own := map[string]int64{"multi": left, "exec": left, "watch": calls["role"]} // large values are read under WATCH, and ask ROLE as well
+	own := map[string]int64{"multi": left, "exec": left, "watch": calls["role"]} // large values are read under WATCH, which also asks ROLE
 	for name, n := range own {
 		if calls[name] -= n; calls[name] <= 0 {
 			delete(calls, name)
@@ -149,7 +150,7 @@ func AppCalls(info map[string]string) (calls map[string]int64, left int64) {
 	return calls, left
 }
 
-// serverOf reads the facts that INFO holds.
+// serverOf reads the facts in the fields of INFO.
 func serverOf(addr string, info map[string]string) (Server, error) {
 	s := Server{Addr: addr, Flavor: "redis", Version: info["redis_version"], RunID: info["run_id"],
 		Cluster: info["cluster_enabled"] == "1" || info["redis_mode"] == "cluster", Role: info["role"],
@@ -170,7 +171,7 @@ func serverOf(addr string, info map[string]string) (Server, error) {
 	return s, nil
 }
 
-// ParseVersion gives "7.0.15" as 70015; what follows the third number ("-rc1") does not count.
+// ParseVersion returns "7.0.15" as 70015. It ignores what follows the third number ("-rc1").
 func ParseVersion(text string) (int, error) {
 	var parts [3]int
 	rest := text
@@ -195,8 +196,8 @@ func ParseVersion(text string) (int, error) {
 	return parts[0]*10000 + parts[1]*100 + parts[2], nil
 }
 
-// rdbVersions returns the RDB version by release, the newest first. Releases that are newer than the table
-// take its first line: what they write is said by their snapshots, and they read older ones.
+// rdbVersions holds the RDB version of each release, the newest first. A release that is newer than the table gets the first line
+// of its flavor: its snapshots tell which version it writes, and it reads older ones.
 var rdbVersions = []struct {
 	flavor string
 	from   int

@@ -8,9 +8,8 @@ import (
 	"strings"
 )
 
-// NAT maps the addresses that servers announce to those at which they can be reached. A key is host:port, or a
-// host alone for all its ports; a value is likewise, and without a port keeps that of the address. Reports show
-// the announced addresses.
+// NAT maps the addresses that servers announce to those at which they can be reached. A key is host:port, or a host alone for all
+// its ports. A value is the same; without a port, it keeps the port of the announced address. Reports show the announced addresses.
 type NAT map[string]string
 
 // ParseNAT reads pairs of announced=reachable.
@@ -37,7 +36,7 @@ func ParseNAT(pairs []string) (NAT, error) {
 	return m, nil
 }
 
-// natSide gives host:port or host in the one form that it has in the map: brackets only before a port.
+// natSide returns host:port or host in the form that the map uses: with brackets only before a port.
 func natSide(text string) (string, error) {
 	text = strings.TrimSpace(text)
 	if text == "" {
@@ -51,7 +50,7 @@ func natSide(text string) (string, error) {
 		return ip.String(), nil
 	}
 	hasPort := strings.Contains(text, ":")
-	addr, err := parseAddr(text, "1") // the port is for form's sake where none is named
+	addr, err := parseAddr(text, "1") // parseAddr needs a port; where none is named, it is dropped again below
 	if err != nil {
 		return "", err
 	}
@@ -69,7 +68,7 @@ func canonicalHost(host string) string {
 	return strings.ToLower(host)
 }
 
-// Reach gives the address to dial for an announced one.
+// Reach returns the address to dial for an announced one.
 func (m NAT) Reach(addr string) string {
 	if len(m) == 0 {
 		return addr

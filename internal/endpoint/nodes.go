@@ -13,15 +13,14 @@ import (
 type ListedNode struct {
 	Addr        string // host:port
 	Password    string
-	HasPassword bool // a password of its own, which may be empty; otherwise the endpoint's holds
+	HasPassword bool // the node has a password of its own, which may be empty; otherwise it has the endpoint's
 }
 
-// String gives the node without the password.
+// String returns the node's address, without the password.
 func (n ListedNode) String() string { return n.Addr }
 
-// ParseNodes reads a node list: host:port:password or host:port on each line, IPv6 hosts in brackets. A password
-// may hold colons. Empty lines and those that begin with # are left out. Errors name the line and show no more of
-// it than its host and port.
+// ParseNodes reads a node list: host:port:password or host:port on each line, IPv6 hosts in brackets. A password may contain
+// colons. Empty lines and those that begin with # are ignored. Errors name the line and show nothing of it but its host and port.
 func ParseNodes(text string) ([]ListedNode, error) {
 	var nodes []ListedNode
 	lines := map[string]int{}
@@ -56,7 +55,7 @@ func parseListed(line string) (ListedNode, error) {
 		host += "]"
 	}
 	port, password, own := strings.Cut(rest, ":")
-	if !ok || port == "" || strings.ContainsAny(host, "/@") { // anything might be the password: nothing is shown
+	if !ok || port == "" || strings.ContainsAny(host, "/@") { // any part might be the password, so nothing is shown
 		return ListedNode{}, errors.New("is no node; " + usage)
 	}
 	addr, err := parseAddr(host+":"+port, "")
@@ -66,7 +65,7 @@ func parseListed(line string) (ListedNode, error) {
 	return ListedNode{addr, password, own}, nil
 }
 
-// addNodes takes the nodes of a list.
+// addNodes adds the nodes of a list to the Spec.
 func (s *Spec) addNodes(nodes []ListedNode) {
 	addrs := &s.Addrs
 	switch s.Kind {
@@ -74,7 +73,7 @@ func (s *Spec) addNodes(nodes []ListedNode) {
 		addrs = new([]string)
 	case Codis, Twemproxy:
 		if addrs = &s.Backends; s.Config+s.Dashboard != "" {
-			addrs = new([]string) // they stand there, and the list brings their passwords
+			addrs = new([]string) // the configuration or the dashboard names the servers, and the list only adds their passwords
 		}
 	}
 	for _, n := range nodes {
@@ -92,8 +91,8 @@ func (s *Spec) addNodes(nodes []ListedNode) {
 	}
 }
 
-// findListed finds out which of the listed nodes are the shards' nodes that announce other addresses: they are
-// dialed, and log in, as they are listed. A listed node that does not answer is left to its announced address.
+// findListed finds out which listed nodes are nodes of the shards that announce other addresses: those are dialed, and logged in
+// to, by their listed addresses. If a listed node does not answer, its announced address is used.
 func (d *Deployment) findListed(ctx context.Context, shards []Shard) {
 	byID := map[string]string{}
 	for _, s := range shards {
@@ -120,7 +119,7 @@ func (d *Deployment) findListed(ctx context.Context, shards []Shard) {
 	wg.Wait()
 }
 
-// nodeID gives the cluster's ID of a listed node, asked once; "" where it does not answer.
+// nodeID returns the cluster's ID of a listed node, and "" where the node does not answer. It asks each node once.
 func (d *Deployment) nodeID(ctx context.Context, addr string) string {
 	d.mu.Lock()
 	id := d.ids[addr]

@@ -11,12 +11,12 @@ import (
 	"surecut/internal/keyspace"
 )
 
-// OffsetCommand is the command whose reply, read by ParseOffset, tells where the stream stands that the server sends to its
-// replicas. It may stand in a transaction with reads: then they are as of that offset.
+// OffsetCommand returns the command whose reply, read by ParseOffset, tells the offset of the stream that the server sends to its
+// replicas. It may be part of a transaction with reads: then they are as of that offset.
 //
-// That is ROLE since 4.0. Before, a replica sends a stream of its own, with offsets of its own, while ROLE names the offset of its
-// primary's; and ROLE in a transaction sends MULTI and EXEC to the replicas, which INFO does not (up to 3.0). There is no ROLE before
-// 2.8.12.
+// The command is ROLE since 4.0. Before 4.0, a replica sends a stream of its own, with its own offsets, while its ROLE tells the
+// offset of its primary's stream. Moreover, ROLE in a transaction sends MULTI and EXEC to the replicas, which INFO does not (up to
+// 3.0). Before 2.8.12 there is no ROLE.
 func (s Server) OffsetCommand() []string {
 	if s.OneStream {
 		return []string{"ROLE"}
@@ -25,7 +25,7 @@ func (s Server) OffsetCommand() []string {
 }
 
 // ReadsAtOffset says whether a replica of a cluster answers a transaction of reads that tells its offset. From 3.2 to 5.0 it does
-// not: EXEC is sent on to the primary, READONLY or not. A shard without slots has nothing to read.
+// not: it redirects EXEC to the primary, even after READONLY. A shard without slots has nothing to read.
 func (d *Deployment) ReadsAtOffset(ctx context.Context, shard Shard, addr string) (bool, error) {
 	if len(shard.Slots) == 0 {
 		return true, nil
@@ -56,8 +56,8 @@ func (d *Deployment) ReadsAtOffset(ctx context.Context, shard Shard, addr string
 	}
 }
 
-// StreamPosition returns the ID and the offset at which a server's replication stream stands, as INFO says it. Before 4.0 a stream has no
-// ID of its own and is named after the process.
+// StreamPosition returns the ID and the offset of a server's replication stream from the fields of INFO. Before 4.0 a stream has no
+// ID of its own, and the run ID of the process is used.
 func StreamPosition(info map[string]string) (id string, offset int64, err error) {
 	if id = info["master_replid"]; id == "" {
 		id = info["run_id"]

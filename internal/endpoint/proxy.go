@@ -19,11 +19,11 @@ import (
 	"surecut/internal/sharding"
 )
 
-// proxied is what an endpoint behind a proxy has more than others: the way in which the proxy spreads keys over servers.
+// proxied is what an endpoint behind a proxy has in addition: the way in which the proxy spreads keys over servers.
 type proxied struct {
 	router *sharding.Router // of twemproxy
 	pool   sharding.Configured
-	moving int // Codis: slots that were on the move when the topology was read; guarded by Deployment.mu
+	moving int // Codis: slots that were moving when the topology was read; guarded by Deployment.mu
 }
 
 // newProxied reads the configuration of twemproxy that the URL names.
@@ -50,8 +50,8 @@ func newProxied(s Spec) (*proxied, error) {
 	return p, err
 }
 
-// greeted names the servers without which nothing can be done. Those behind a twemproxy that is written through are not
-// among them, nor is a proxy that only tells where the servers are known already.
+// greeted returns the addresses that must answer before anything can be done. Servers behind a twemproxy that is written through
+// are not among them, nor is a Codis proxy where the dashboard tells the servers.
 func (p *proxied) greeted(s Spec) []string {
 	switch {
 	case s.Kind == Codis && s.Dashboard == "", s.ViaProxy:
@@ -66,15 +66,15 @@ func (p *proxied) greeted(s Spec) []string {
 	return addrs
 }
 
-// anyOf says whether one of those greeted is enough: proxies are alike.
+// anyOf says whether it is enough that one of the greeted addresses answers, because all proxies are alike.
 func (p *proxied) anyOf(s Spec) bool { return s.Kind == Codis || s.ViaProxy }
 
-// IsProxy says whether an address is that of a proxy, which is none of the servers that Shards names.
+// IsProxy says whether an address is that of a proxy, which is not among the servers of Shards.
 func (d *Deployment) IsProxy(addr string) bool {
 	return d.proxy != nil && slices.Contains(d.spec.Addrs, addr)
 }
 
-// Proxies returns the addresses of the proxies; none where there are none, as for a source that is files and no Deployment.
+// Proxies returns the addresses of the proxies. It returns nil where there are none, as for a nil Deployment.
 func (d *Deployment) Proxies() []string {
 	if d == nil || d.proxy == nil {
 		return nil
@@ -98,7 +98,7 @@ func (d *Deployment) Proxy(ctx context.Context) (string, error) {
 	return "", errors.Join(errs...)
 }
 
-// dialQuiet is dial for rueidis.
+// dialQuiet is dial for clients of rueidis.
 func (d *Deployment) dialQuiet(ctx context.Context, addr string) (net.Conn, error) {
 	conn, err := d.dial(ctx, addr)
 	if err != nil {
@@ -111,9 +111,9 @@ func (d *Deployment) dialQuiet(ctx context.Context, addr string) (net.Conn, erro
 	return &quietConn{Conn: conn}, nil
 }
 
-// Slot returns the slot of a key: of a Redis Cluster its own, of Codis one of its 1024, of twemproxy one within the share of
-// the server that holds the key. All keys of a slot live on one server, which PrimaryOf names. Where one server holds all
-// keys a slot means nothing but a way to spread them.
+// Slot returns the slot of a key: in a Redis Cluster the key's own, with Codis one of its 1024, with twemproxy one within the share
+// of the server that holds the key. All keys of a slot are on one server, which PrimaryOf returns. Where one server holds all keys,
+// slots only serve to divide them.
 func (d *Deployment) Slot(name string) uint16 {
 	switch {
 	case d.proxy == nil:
@@ -135,10 +135,10 @@ func (d *Deployment) Slots() int {
 	return sharding.CodisSlots
 }
 
-// Sharded says whether slots decide on the server of a key, so that a command of several keys needs all of them in one.
+// Sharded says whether slots decide which server holds a key, so that all keys of one command must be on the same server.
 func (d *Deployment) Sharded() bool { return d.spec.Kind == Cluster || d.proxy != nil }
 
-// Databases says which databases the endpoint has, as far as that can be told without asking its servers.
+// Databases says which databases the endpoint has, as far as this is known without asking its servers.
 func (d *Deployment) Databases() keyspace.Databases {
 	switch d.spec.Kind {
 	case Cluster:
@@ -149,8 +149,8 @@ func (d *Deployment) Databases() keyspace.Databases {
 	return keyspace.Databases{Home: d.spec.DB}
 }
 
-// Holds says whether a node is the one that a key lives on. A server behind a proxy may hold others: what it was once in
-// charge of, and what nobody finds any more. A Redis Cluster refuses such keys, so there it is always so.
+// Holds says whether a key belongs on a node. A server behind a proxy may hold other keys: keys that it was once responsible for,
+// and that no client finds any more. For a Redis Cluster, Holds always returns true, because its nodes refuse such keys.
 func (d *Deployment) Holds(primary, name string) bool {
 	if d.proxy == nil {
 		return true
@@ -159,8 +159,8 @@ func (d *Deployment) Holds(primary, name string) bool {
 	return ok && n.Addr == primary
 }
 
-// Sharding describes how keys are spread, where the URL alone does not tell it; "" else. Two openings of an endpoint that
-// give the same text have the same slots.
+// Sharding describes how keys are spread where the URL alone does not tell it, and returns "" elsewhere. If it returns the same
+// text for two openings of an endpoint, both have the same slots.
 func (d *Deployment) Sharding() string {
 	if d.proxy == nil || d.proxy.router == nil {
 		return ""
@@ -177,10 +177,10 @@ func (d *Deployment) Sharding() string {
 	return text + " " + strings.Join(servers, ",")
 }
 
-// Ejects says whether the proxy gives the keys of a server that is down to others, so that keys may lie anywhere.
+// Ejects says whether the proxy assigns the keys of a server that is down to other servers, so that keys may be anywhere.
 func (d *Deployment) Ejects() bool { return d.proxy != nil && d.proxy.pool.Ejects }
 
-// Moving returns how many slots of a Codis were on the move when its topology was read.
+// Moving returns how many slots of a Codis were moving when its topology was read.
 func (d *Deployment) Moving() int {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -190,7 +190,7 @@ func (d *Deployment) Moving() int {
 	return d.proxy.moving
 }
 
-// refreshTwemproxy: the topology is that of the configuration.
+// refreshTwemproxy takes the topology from the configuration.
 func (d *Deployment) refreshTwemproxy() error {
 	var shards []Shard
 	for i, s := range d.proxy.pool.Servers {
@@ -225,14 +225,14 @@ func (d *Deployment) refreshCodis(ctx context.Context) error {
 	return nil
 }
 
-// codisMap is which server holds which slot; "" where none does.
+// codisMap says which server holds each slot.
 type codisMap struct {
 	owner    [sharding.CodisSlots]string
 	replicas map[string][]string // by primary
 	moving   int
 }
 
-// shards groups the slots by server. Where the URL names servers, they have to be these.
+// shards groups the slots by server. If the URL names servers, the slots must be on these.
 func (m *codisMap) shards(named []string) ([]Shard, error) {
 	index := map[string]int{}
 	var shards []Shard
@@ -263,7 +263,8 @@ func (m *codisMap) shards(named []string) ([]Shard, error) {
 	return shards, nil
 }
 
-// askProxies reads SLOTSMAPPING of the first proxy that answers: by slot its server, the one that it moves from, and replicas.
+// askProxies reads SLOTSMAPPING of the first proxy that answers: for each slot its server, the server that it moves from, and
+// replicas.
 func (d *Deployment) askProxies(ctx context.Context) (*codisMap, error) {
 	var errs []error
 	for _, addr := range d.spec.Addrs {
@@ -289,7 +290,7 @@ func (d *Deployment) askProxy(ctx context.Context, addr string) (*codisMap, erro
 	for _, item := range list {
 		part, err := item.ToArray()
 		if err != nil || len(part) < 4 {
-			continue // offline
+			continue // the slot is offline
 		}
 		slot, errSlot := part[0].AsInt64()
 		owner, errOwner := part[1].ToString()
@@ -314,7 +315,7 @@ func (d *Deployment) askProxy(ctx context.Context, addr string) (*codisMap, erro
 	return m, nil
 }
 
-// dashboardReply is the part of the dashboard's /topom that is read.
+// dashboardReply is the part of the dashboard's /topom that is used.
 type dashboardReply struct {
 	Stats *struct {
 		Slots []struct {
@@ -335,7 +336,7 @@ type dashboardReply struct {
 	} `json:"stats"`
 }
 
-// askDashboard reads the groups, of each its primary first, and the slots of each group.
+// askDashboard reads the groups, each with its primary first, and the slots of each group.
 func (d *Deployment) askDashboard(ctx context.Context) (*codisMap, error) {
 	ctx, cancel := context.WithTimeout(ctx, 2*dialTimeout)
 	defer cancel()

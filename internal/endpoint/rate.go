@@ -11,20 +11,20 @@ import (
 	"surecut/internal/command"
 )
 
-// RateWindow is how long a rate of writes is measured at least.
+// RateWindow is how long a rate of writes is measured at the least.
 const RateWindow = 2 * time.Second
 
-// Counters is what a server has counted up to one moment.
+// Counters are what a server has counted up to one moment.
 type Counters struct {
 	At      time.Time
 	Stream  int64 // bytes of its replication stream
-	Streams bool  // it makes a replication stream, so that Stream counts every write
-	NetIn   int64 // bytes that clients have sent, ours included; -1 where the server does not count them
-	Calls   int64 // commands run, ours included
-	Writes  int64 // of those, writing ones
+	Streams bool  // the server makes a replication stream, so that Stream counts every write
+	NetIn   int64 // bytes that clients have sent, including ours; -1 where the server does not count them
+	Calls   int64 // commands that were run, including ours
+	Writes  int64 // those of the calls that write
 }
 
-// Traffic is what we have sent to a server ourselves.
+// Traffic counts what we have sent to a server ourselves.
 type Traffic struct{ Calls, Bytes int64 }
 
 // ReadCounters asks a server for its counters.
@@ -36,8 +36,9 @@ func ReadCounters(ctx context.Context, client rueidis.Client) (Counters, error) 
 	return CountersOf(info, time.Now()), nil
 }
 
-// CountersOf reads what INFO says of the stream, and INFO commandstats of the calls. A replica counts its primary's stream. A
-// primary makes none before its first replica comes (repl_backlog_active); since 7.0 its offset goes on by one for each write then.
+// CountersOf reads the stream's offset and the numbers of calls from the fields of INFO. A replica counts its primary's stream. A
+// primary makes no stream before its first replica connects (repl_backlog_active); since 7.0 its offset then grows by one for each
+// write.
 func CountersOf(info map[string]string, at time.Time) Counters {
 	number := func(field string, otherwise int64) int64 {
 		if n, err := strconv.ParseInt(info[field], 10, 64); err == nil {
@@ -62,7 +63,7 @@ func CountersOf(info map[string]string, at time.Time) Counters {
 	return c
 }
 
-// writing says whether a command, as INFO commandstats names it, writes. The commands of modules are not known, and count as writes.
+// writing says whether a command, as INFO commandstats names it, writes. Commands of modules are not known and count as writes.
 func writing(name string) bool {
 	if spec, ok := command.LookupName(name); ok {
 		return spec.Write
@@ -70,15 +71,15 @@ func writing(name string) bool {
 	return strings.Contains(name, ".")
 }
 
-// What calls take on the wire, where the server counts the bytes of all of them in one figure.
+// These are the bytes that calls take on the wire, for servers that count the bytes of all calls in one figure.
 const (
-	readBytes  = 64 // a read of another client, about
-	writeBytes = 32 // a write, at least
+	readBytes  = 64 // about the bytes of a read by another client
+	writeBytes = 32 // the least bytes of a write
 )
 
-// WriteRate returns the bytes per second that clients wrote between two readings; exact says that the replication stream counted
-// them. Of a server that makes no stream it is an estimate from the bytes that clients sent: ours and those of reads are left out,
-// and where nobody wrote it is 0.
+// WriteRate returns the bytes per second that clients wrote between two readings. The result exact says that the replication stream
+// counted them. For a server without a stream the rate is an estimate from the bytes that clients sent, without our own and without
+// those of reads, and it is 0 where nobody wrote.
 func WriteRate(first, last Counters, own Traffic) (perSecond float64, exact bool) {
 	seconds := last.At.Sub(first.At).Seconds()
 	if seconds <= 0 {

@@ -5,16 +5,16 @@ import (
 	"slices"
 )
 
-// Recognition says whether a deployment is the one that was met earlier.
+// Recognition says whether a deployment is the one that was recorded earlier.
 type Recognition struct {
 	Same bool
-	Sure bool   // it rests on more than an address
+	Sure bool   // the answer rests on more than an address
 	By   string // the evidence, part of a sentence
 }
 
-// Recognize holds the servers of a deployment against those that were written down earlier. Run IDs change with each restart, so a new
-// one is no proof of another server: node IDs and the replication IDs of the data outlive restarts and failovers. Where none of them is
-// shared, an address in common leaves it open, and no address in common means another deployment.
+// Recognize compares the servers of a deployment with those that were recorded earlier. A run ID changes with each restart, so a
+// new one does not prove that it is another server; node IDs and the replication IDs of the data outlive restarts and failovers.
+// Where no ID is shared, a common address leaves the answer uncertain, and no common address means another deployment.
 func (id Identity) Recognize(before Identity) Recognition {
 	if same, evidence := id.SameAs(before); same {
 		return Recognition{true, true, evidence}
@@ -34,7 +34,7 @@ func (id Identity) Recognize(before Identity) Recognition {
 	return Recognition{false, len(id) > 0 && len(before) > 0, fmt.Sprintf("%s shares no run ID, node ID, replication ID or address with %s", id.addrs(), before.addrs())}
 }
 
-// NamesFor returns what the servers are called here that others know by other addresses, by those addresses.
+// NamesFor maps the addresses by which others know these servers to the addresses in this identity, where the two differ.
 func (id Identity) NamesFor(others Identity) map[string]string {
 	names := map[string]string{}
 	for _, b := range others {
@@ -47,14 +47,15 @@ func (id Identity) NamesFor(others Identity) map[string]string {
 	return names
 }
 
-// Replicates says whether a server of either side is a replica in the replication of the other, and which: both have one history then.
+// Replicates says whether a server of one side is a replica in the same replication as a server of the other, and which: both then
+// share one history.
 func (id Identity) Replicates(other Identity) (yes bool, evidence string) {
 	for _, a := range id {
 		for _, b := range other {
 			if a.Role != RoleReplica && b.Role != RoleReplica || len(a.ReplicationIDs) == 0 || len(b.ReplicationIDs) == 0 {
 				continue
 			}
-			if a.ReplicationIDs[0] == b.ReplicationIDs[0] { // the present one; those of before are no secret of a replica that was promoted
+			if a.ReplicationIDs[0] == b.ReplicationIDs[0] { // a former ID may be shared by a replica that was promoted
 				return true, fmt.Sprintf("%s and %s replicate one set of data (replication ID %s)", a.Addr, b.Addr, a.ReplicationIDs[0])
 			}
 		}
@@ -69,7 +70,7 @@ func sharedID(a, b []string) string {
 	return ""
 }
 
-// addrs names the servers, a few of them where there are many.
+// addrs names the servers, or the first few of them where there are many.
 func (id Identity) addrs() string {
 	const few = 3
 	text := ""

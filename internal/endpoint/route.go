@@ -12,18 +12,17 @@ import (
 	"golang.org/x/net/proxy"
 )
 
-// SOCKS5 is a proxy through which every connection of an endpoint goes. It resolves the host names.
+// SOCKS5 is a proxy for every connection of an endpoint. The proxy resolves the host names.
 type SOCKS5 struct {
 	Addr     string // host:port
 	User     string // "" without authentication
 	Password string
 }
 
-// String gives the proxy without the password.
+// String returns the proxy's address, without the password.
 func (s SOCKS5) String() string { return s.Addr }
 
-// ParseSOCKS5 reads [socks5://][user[:password]@]host[:port]; the port is 1080 where none is named. Its errors
-// hold no credentials.
+// ParseSOCKS5 reads [socks5://][user[:password]@]host[:port]; the default port is 1080. Its errors contain no credentials.
 func ParseSOCKS5(text string) (SOCKS5, error) {
 	const usage = "write host:port or user@host:port"
 	if scheme, rest, ok := strings.Cut(text, "://"); ok {
@@ -56,7 +55,7 @@ type route struct {
 	bastion *bastion // nil: none
 }
 
-// newRoute reads the key files that s names and connects to nothing yet.
+// newRoute reads the key files that s names. It does not connect yet.
 func newRoute(s Spec) (*route, error) {
 	r := &route{direct: net.Dialer{Timeout: dialTimeout, KeepAlive: keepAlive}, socks: s.SOCKS5}
 	if s.SSH == nil {
@@ -67,7 +66,7 @@ func newRoute(s Spec) (*route, error) {
 	return r, err
 }
 
-// dial connects to an address as far as the route's end sees it. It takes no longer than dialTimeout.
+// dial connects to an address as it is seen from the end of the route. It takes no longer than dialTimeout.
 func (r *route) dial(ctx context.Context, addr string) (net.Conn, error) {
 	if r.bastion == nil {
 		return r.dialBase(ctx, addr)
@@ -75,7 +74,7 @@ func (r *route) dial(ctx context.Context, addr string) (net.Conn, error) {
 	return r.bastion.dial(ctx, addr)
 }
 
-// dialBase connects without the bastion.
+// dialBase connects without using the bastion.
 func (r *route) dialBase(ctx context.Context, addr string) (net.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
 	defer cancel()
@@ -95,7 +94,7 @@ func (r *route) close() {
 	}
 }
 
-// forward reaches the proxy itself, and marks its errors.
+// forward connects to the proxy itself, and marks the errors of doing so.
 type forward struct{ direct *net.Dialer }
 
 type proxyError struct{ error }
@@ -134,7 +133,7 @@ func (s *SOCKS5) dial(ctx context.Context, direct *net.Dialer, addr string) (net
 	return nil, s.refusal(ctx, addr, err)
 }
 
-// refusal says what a proxy that was reached made of a request. What it answers has no types, only words.
+// refusal describes why a proxy that was reached did not connect. Its answers have no types, only words.
 func (s *SOCKS5) refusal(ctx context.Context, addr string, err error) error {
 	var op *net.OpError
 	for errors.As(err, &op) {
@@ -160,7 +159,7 @@ func (s *SOCKS5) refusal(ctx context.Context, addr string, err error) error {
 	return fmt.Errorf("connect to %s through the SOCKS5 proxy %s: %s (%s)", addr, s.Addr, text, hint)
 }
 
-// boundedBy gives the earlier of a time from now and the context's deadline.
+// boundedBy returns the time that is d from now, or the context's deadline if that is earlier.
 func boundedBy(ctx context.Context, d time.Duration) time.Time {
 	deadline := time.Now().Add(d)
 	if at, ok := ctx.Deadline(); ok && at.Before(deadline) {

@@ -15,17 +15,17 @@ import (
 	"github.com/redis/rueidis"
 )
 
-// sentinelTimeout bounds what one sentinel, or the primary that it names, is waited for: the others are asked meanwhile.
+// sentinelTimeout bounds how long one sentinel, or the primary that it names, may take to answer. Others are asked meanwhile.
 const sentinelTimeout = 3 * time.Second
 
-// SentinelView is what one sentinel says of the group that the endpoint names.
+// SentinelView is what one sentinel says about the group that the endpoint names.
 type SentinelView struct {
 	Addr     string
-	Err      error    // it does not answer, or does not know the group; then the rest is empty
+	Err      error    // the sentinel does not answer, or does not know the group; then the other fields are empty
 	Primary  string   // address of the primary
-	Flags    string   // of the primary as it sees it: "master", "master,s_down", "master,o_down,failover_in_progress"
-	Epoch    int64    // of its configuration: a newer one has seen a later failover
-	Quorum   int      // sentinels that have to agree that the primary is down
+	Flags    string   // of the primary as the sentinel sees it: "master", "master,s_down", "master,o_down,failover_in_progress"
+	Epoch    int64    // epoch of its configuration: a newer one knows of a later failover
+	Quorum   int      // how many sentinels must agree that the primary is down
 	Peers    []string // the other sentinels of the group
 	Replicas []SentinelReplica
 }
@@ -34,11 +34,11 @@ type SentinelView struct {
 type SentinelReplica struct {
 	Addr     string
 	Flags    string // "slave", "slave,s_down,disconnected"
-	Role     string // that it reports: "slave", or "master" of one that was replaced and has not been told
-	Priority int    // replica-priority; 0 is never promoted
+	Role     string // the role that it reports: "slave", or "master" for a former primary that was not told yet
+	Priority int    // replica-priority; a replica with 0 is never promoted
 }
 
-// Fit says whether the sentinel sees the replica at work. What replicates on port 0, as surecut itself does, is no server.
+// Fit says whether the sentinel sees the replica at work. A replica on port 0, such as surecut itself, is no server.
 func (r SentinelReplica) Fit() bool {
 	if strings.HasSuffix(r.Addr, ":0") || r.Role == "master" {
 		return false
@@ -52,16 +52,16 @@ func (r SentinelReplica) Fit() bool {
 	return true
 }
 
-// Sentinels gives what each sentinel said when the topology was last discovered: first those that the URL names, then
-// those that they know. It is empty unless the endpoint is of kind Sentinel.
+// Sentinels returns what each sentinel said at the last discovery: first the sentinels that the URL names, then those that they
+// know. It is empty unless the endpoint is of kind Sentinel.
 func (d *Deployment) Sentinels() []SentinelView {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return slices.Clone(d.views)
 }
 
-// refreshSentinel asks every sentinel that is known and takes the primary that the newest configuration names, if its
-// server says that it is one: a sentinel that was cut off may name one that has been replaced.
+// refreshSentinel asks every known sentinel and takes the primary that the newest configuration names, provided that the server
+// itself says that it is a primary: a sentinel that was cut off may name one that has been replaced.
 func (d *Deployment) refreshSentinel(ctx context.Context) error {
 	views := d.askSentinels(ctx)
 	d.mu.Lock()
@@ -105,7 +105,7 @@ func (d *Deployment) refreshSentinel(ctx context.Context) error {
 	return fmt.Errorf("%s: no sentinel leads to a primary: %w", d.spec, errors.Join(errs...))
 }
 
-// firstLook checks once what the URL claims of the data servers.
+// firstLook checks once what the URL says about the data servers.
 func (d *Deployment) firstLook(ctx context.Context, v SentinelView) error {
 	cluster, err := d.clusterEnabled(ctx, v.Primary)
 	if err != nil {
@@ -134,7 +134,7 @@ func (d *Deployment) verifyPrimary(ctx context.Context, v SentinelView) error {
 	info, err := Info(ctx, c, "replication")
 	switch {
 	case Code(err) == "NOPERM":
-		return nil // nothing is known: believe the sentinel
+		return nil // nothing is known, so the sentinel is believed
 	case err != nil:
 		return fmt.Errorf("%s: ask it for its role: %w", named, err)
 	case info["role"] == "slave":
@@ -145,7 +145,7 @@ func (d *Deployment) verifyPrimary(ctx context.Context, v SentinelView) error {
 	return nil
 }
 
-// clientWithin is Client with its connection made within the time of the context.
+// clientWithin is Client, but makes its connection within the time of the context.
 func (d *Deployment) clientWithin(ctx context.Context, addr string) (rueidis.Client, error) {
 	d.mu.Lock()
 	c, ok := d.clients[clientKey{addr: addr}]
@@ -161,7 +161,7 @@ func (d *Deployment) clientWithin(ctx context.Context, addr string) (rueidis.Cli
 	return d.Client(ctx, addr, 0)
 }
 
-// askSentinels asks those of the URL and all that these know, all at once.
+// askSentinels asks the sentinels of the URL and all that were known before, all at once, and then the sentinels that these name.
 func (d *Deployment) askSentinels(ctx context.Context) []SentinelView {
 	var views []SentinelView
 	ask := func(addrs []string) {
@@ -192,7 +192,7 @@ func (d *Deployment) askSentinels(ctx context.Context) []SentinelView {
 	}
 	ask(more)
 	named := d.spec.Addrs
-	return slices.DeleteFunc(views, func(v SentinelView) bool { // what gossip says of one that is gone is nobody's fault
+	return slices.DeleteFunc(views, func(v SentinelView) bool { // gossip may still name a sentinel that no longer exists: that is no error
 		return v.Err != nil && !slices.Contains(named, v.Addr)
 	})
 }
@@ -235,7 +235,7 @@ func (v *SentinelView) ask(ctx context.Context, c rueidis.Client, name string) e
 		return fmt.Errorf("SENTINEL master: %w", err)
 	}
 	v.Flags = facts["flags"]
-	v.Epoch, _ = strconv.ParseInt(facts["config-epoch"], 10, 64) // 0 where there is none
+	v.Epoch, _ = strconv.ParseInt(facts["config-epoch"], 10, 64) // stays 0 where there is none
 	v.Quorum, _ = strconv.Atoi(facts["quorum"])
 	peers, err := mapsOf(do("sentinels", name))
 	if err != nil {
@@ -261,7 +261,7 @@ func (v *SentinelView) ask(ctx context.Context, c rueidis.Client, name string) e
 	return nil
 }
 
-// unknownGroup says which groups a sentinel does know.
+// unknownGroup returns an error that says which groups a sentinel does know.
 func unknownGroup(masters rueidis.RedisResult, name string) error {
 	known, err := mapsOf(masters)
 	if err != nil {
@@ -278,7 +278,7 @@ func unknownGroup(masters rueidis.RedisResult, name string) error {
 	return fmt.Errorf("it knows no primary called %q; it knows %s", name, strings.Join(names, ", "))
 }
 
-// mapsOf reads a list of field-value lists.
+// mapsOf reads a list of which each element is a list of fields and values.
 func mapsOf(r rueidis.RedisResult) ([]map[string]string, error) {
 	rows, err := r.ToArray()
 	if err != nil {
@@ -293,7 +293,7 @@ func mapsOf(r rueidis.RedisResult) ([]map[string]string, error) {
 	return out, nil
 }
 
-// sentinelClient gives a client of a sentinel, which has users and passwords of its own.
+// sentinelClient returns a client of a sentinel. Sentinels have users and passwords of their own.
 func (d *Deployment) sentinelClient(ctx context.Context, addr string) (rueidis.Client, error) {
 	key := clientKey{addr, sentinelDB}
 	d.mu.Lock()
@@ -302,7 +302,7 @@ func (d *Deployment) sentinelClient(ctx context.Context, addr string) (rueidis.C
 	if ok {
 		return c, nil
 	}
-	conn, err := d.dialAs(ctx, addr, d.spec.SentinelUsername, d.spec.SentinelPassword) // within the time of the context
+	conn, err := d.dialAs(ctx, addr, d.spec.SentinelUsername, d.spec.SentinelPassword) // connects within the time of the context
 	switch Code(err) {
 	case "NOAUTH":
 		return nil, fmt.Errorf("sentinels have a password of their own, and none was given for them: %w", err)

@@ -10,9 +10,9 @@ import (
 	"github.com/redis/rueidis"
 )
 
-// Session is one connection to one server that serves all of its databases, for whoever looks at many keys. It is not for several
-// goroutines at a time. Looking does no harm: pages of SCAN are sized by the names that come, and no reply is waited for longer than
-// Silence without a byte of it.
+// Session is one connection to one server that serves all databases of the server, for callers that look at many keys. Only one
+// goroutine may use it at a time. It does not burden the server: pages of SCAN are sized by the names that arrive, and a reply is
+// given up when no byte of it has arrived for Silence.
 type Session struct {
 	Addr   string
 	client rueidis.Client
@@ -21,8 +21,8 @@ type Session struct {
 }
 
 const (
-	pageKeys  = 512       // of one page of SCAN, at most
-	pageBytes = 256 << 10 // of the names of one page, about
+	pageKeys  = 512       // keys on one page of SCAN at most
+	pageBytes = 256 << 10 // about how many bytes the names of one page have
 )
 
 // OpenSession connects to a server.
@@ -40,7 +40,7 @@ func (s *Session) Close() { s.client.Close() }
 // B builds commands.
 func (s *Session) B() rueidis.Builder { return s.client.B() }
 
-// Select changes the database. Servers of a cluster have only 0, where a session begins.
+// Select changes the database. A session begins with database 0; servers of a cluster have no other.
 func (s *Session) Select(ctx context.Context, db int) error {
 	if db == s.db {
 		return nil
@@ -52,7 +52,7 @@ func (s *Session) Select(ctx context.Context, db int) error {
 	return nil
 }
 
-// Do sends commands in one pipeline. Error replies are in the results; the error is that of the connection.
+// Do sends commands in one pipeline. Error replies are in the results; the returned error concerns the connection.
 func (s *Session) Do(ctx context.Context, cmds ...rueidis.Completed) ([]rueidis.RedisResult, error) {
 	defer context.AfterFunc(ctx, s.client.Close)()
 	bounded, cancel := context.WithTimeout(ctx, Silence)
@@ -73,7 +73,7 @@ func (s *Session) Do(ctx context.Context, cmds ...rueidis.Completed) ([]rueidis.
 	return results, nil
 }
 
-// IsSilence says whether a server's answer was given up.
+// IsSilence says whether an error means that a server did not answer in time.
 func IsSilence(err error) bool {
 	return errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, context.DeadlineExceeded)
 }
@@ -89,8 +89,9 @@ func (s *Session) one(ctx context.Context, args ...string) (rueidis.RedisResult,
 	return results[0], nil
 }
 
-// Scan reads a page of names of the present database, those that match a pattern where one is given ("" for none). The first pages are
-// small, and as large as the names allow then: a page of names of a megabyte would make the server hold a reply of that size times COUNT.
+// Scan reads a page of names of the selected database, limited to those that match a pattern unless it is "". The first pages are
+// small and then grow as far as the sizes of the names allow: with names of a megabyte, the server would have to hold a reply of
+// that size times COUNT.
 func (s *Session) Scan(ctx context.Context, cursor, match string) (names []string, next string, err error) {
 	args := []string{"SCAN", cursor, "COUNT", strconv.Itoa(s.count)}
 	if match != "" {
@@ -114,7 +115,7 @@ func (s *Session) Scan(ctx context.Context, cursor, match string) (names []strin
 	return names, next, nil
 }
 
-// size decides the COUNT of the next page by the names of the last one.
+// size sets COUNT for the next page by the names of the last one.
 func (s *Session) size(names []string) {
 	bytes := 0
 	for _, name := range names {
@@ -126,7 +127,8 @@ func (s *Session) size(names []string) {
 	}
 }
 
-// ByNames cuts names into pieces whose commands a server can take in at once: of at most n names, and of few bytes unless it is one name.
+// ByNames divides names into pieces whose commands a server can take in at once. A piece has at most n names, and few bytes unless
+// it is a single name.
 func ByNames(names []string, n int) (pieces [][]string) {
 	for len(names) > 0 {
 		bytes, end := 0, 0

@@ -2,16 +2,16 @@ package endpoint
 
 import "fmt"
 
-// Side says which of the two a deployment is: the one that is read, or the one that is written.
+// Side says which of the two deployments is meant: the source, which is read, or the target, which is written.
 type Side uint8
 
-// The zero value is neither, so that a side that was forgotten does not pass for one.
+// The zero value is neither side, so that a forgotten side is not mistaken for one.
 const (
 	Source Side = iota + 1
 	Target
 )
 
-// String is the word of reports, flags and messages.
+// String returns the word for the side in reports, flags and messages.
 func (s Side) String() string {
 	switch s {
 	case Source:

@@ -6,24 +6,23 @@ import (
 	"time"
 )
 
-// Silence is how long a server may keep silent before its answer is given up. Error replies are answers, whatever they say; and a reply
-// that arrives slowly is none of it: the wait begins again with every piece of it.
+// Silence is how long a server may send nothing before its answer is given up. An error reply is an answer, whatever it says, and a
+// reply that arrives slowly is no silence: the wait begins again with every piece of it.
 const Silence = 30 * time.Second
 
-// patientConn makes the deadlines of its user count from the last byte that arrived, so that a deadline of 30 seconds ends a silence
-// of 30 seconds and not a reply that is large or comes over a slow line. The whole wait stays bounded by replyTimeout. Until the
-// server has answered for the first time no deadline is later than Silence: a stopped process still has its connections accepted, by
-// the system.
+// patientConn makes deadlines count from the last byte that arrived, so that a deadline of 30 seconds ends a silence of 30 seconds,
+// and not a reply that is large or comes over a slow line. The whole wait is bounded by replyTimeout. Until the server has answered
+// for the first time, no deadline is later than Silence: the operating system accepts connections even for a stopped process.
 type patientConn struct {
 	net.Conn
 
 	mu       sync.Mutex
 	answered bool          // guarded by mu
-	patience time.Duration // guarded by mu: of the present deadline; 0: there is none
+	patience time.Duration // guarded by mu: time allowed by the present deadline; 0: there is none
 	latest   time.Time     // guarded by mu: when the whole wait ends
 }
 
-// SetDeadline takes the deadline for the bytes that are still to come.
+// SetDeadline sets the deadline for the bytes that are still to come.
 func (c *patientConn) SetDeadline(t time.Time) error {
 	c.mu.Lock()
 	now := time.Now()
@@ -44,7 +43,7 @@ func (c *patientConn) SetDeadline(t time.Time) error {
 	return c.Conn.SetDeadline(t)
 }
 
-// Read begins the wait again when something has arrived.
+// Read begins the wait again when bytes have arrived.
 func (c *patientConn) Read(p []byte) (int, error) {
 	n, err := c.Conn.Read(p)
 	if n == 0 {
@@ -59,7 +58,7 @@ func (c *patientConn) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// Write begins the wait again with every piece that the server has taken.
+// Write begins the wait again with every piece that was written.
 func (c *patientConn) Write(p []byte) (n int, err error) {
 	for n < len(p) && err == nil {
 		var some int
@@ -72,7 +71,7 @@ func (c *patientConn) Write(p []byte) (n int, err error) {
 	return n, err
 }
 
-// again moves the deadline, where there is one.
+// again moves the deadline, if there is one.
 func (c *patientConn) again() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()

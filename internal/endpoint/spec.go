@@ -13,10 +13,10 @@ import (
 	"surecut/internal/sharding"
 )
 
-// Kind is what an endpoint is.
+// Kind says of what kind an endpoint is.
 type Kind string
 
-// RDB and AOF are files and can be a source only.
+// RDB and AOF are files, and can only be sources.
 const (
 	Standalone Kind = "standalone"
 	Sentinel   Kind = "sentinel"
@@ -34,8 +34,8 @@ const AllDBs = -1
 // the host name of its address.
 type TLS struct {
 	CAFile             string // PEM file of the authorities to trust instead of the system's
-	CertFile, KeyFile  string // PEM files of the client's own certificate and key, both or none
-	ServerName         string // name to verify instead of the address's host
+	CertFile, KeyFile  string // PEM files of the client's own certificate and key, both or neither
+	ServerName         string // name to verify instead of the host of the address
 	InsecureSkipVerify bool
 }
 
@@ -43,35 +43,35 @@ type TLS struct {
 type Spec struct {
 	Kind       Kind
 	Addrs      []string // host:port, IPv6 hosts in brackets; for a cluster the seeds
-	Path       string   // of a file
+	Path       string   // path of a file
 	Username   string   // "" is the default user
 	Password   string
-	DB         int // AllDBs where none is named; 0 for a cluster
+	DB         int // AllDBs where the URL names none; 0 for a cluster
 	MasterName string
 	TLS        *TLS // nil: plain TCP
 
 	SSH       *SSH              // nil: no bastion
-	SOCKS5    *SOCKS5           // nil: no proxy; with a bastion, the bastion is reached through it
-	NAT       NAT               // announced to reachable addresses
-	Listed    []string          // addresses of a node list; a cluster's node is dialed as it is listed
-	Passwords map[string]string // of listed nodes that have one of their own, by address
+	SOCKS5    *SOCKS5           // nil: no proxy; together with a bastion, the bastion is reached through the proxy
+	NAT       NAT               // from announced to reachable addresses
+	Listed    []string          // addresses of a node list; nodes of a cluster are dialed by these
+	Passwords map[string]string // by address: passwords of listed nodes that have one of their own
 
-	SentinelUsername string // of the sentinels, which have users and passwords of their own
+	SentinelUsername string // for the sentinels, which have users and passwords of their own
 	SentinelPassword string
 
-	Proxy string // cluster: what stands before it, "tencent"; its nodes are not asked for, and not reached
+	Proxy string // cluster: the proxy in front of it, "tencent"; the cluster's nodes are not asked for and not reached
 
 	Backends     []string // Codis, twemproxy: the servers behind the proxy, host:port; of twemproxy also "host:port:weight name"
 	Hash         string   // twemproxy: hash function
 	Distribution string   // twemproxy: how keys are spread
 	Tag          string   // twemproxy: the two bytes that enclose a hash tag
-	Config, Pool string   // twemproxy: its configuration file, in place of the four above, and the pool of it that is meant
-	ViaProxy     bool     // twemproxy: written through the proxy, and not to the servers behind it; Codis always is
+	Config, Pool string   // twemproxy: its configuration file, which replaces the four fields above, and the name of the pool in it
+	ViaProxy     bool     // twemproxy: keys are written through the proxy and not to the servers behind it; with Codis they always are
 	Dashboard    string   // Codis: http://host:port of the dashboard
 }
 
-// Rules names the rules (of internal/profile) that hold for what an application sends to such a deployment; "" where one
-// server runs whatever it is sent.
+// Rules names the rules (of internal/profile) for the commands that an application sends to such a deployment. It returns "" where
+// one server runs all commands.
 func (s Spec) Rules() string {
 	switch {
 	case s.Kind == Cluster && s.Proxy != "":
@@ -82,7 +82,7 @@ func (s Spec) Rules() string {
 	return ""
 }
 
-// schemes maps the scheme of a URL to its kind; TLS ones are written with "rediss".
+// schemes maps the scheme of a URL to its kind. Schemes with TLS begin with "rediss" instead.
 var schemes = map[string]Kind{
 	"redis":           Standalone,
 	"redis+sentinel":  Sentinel,
@@ -95,15 +95,14 @@ var schemes = map[string]Kind{
 
 const usage = "write redis://host:port, redis+cluster://host:port,host:port or redis+sentinel://host:port/master-name"
 
-// Parse reads an endpoint URL. Its errors say what is wrong and never hold the user name or the password.
+// Parse reads an endpoint URL. Its errors say what is wrong and never contain the user name or the password.
 //
-// A password may hold any byte; "%" starts a percent escape, and whatever stands before the last "@" is
-// user and password.
+// A password may contain any byte. "%" begins a percent escape, and everything before the last "@" is user and password.
 func Parse(raw string) (Spec, error) { return ParseListed(raw, nil) }
 
-// ParseListed reads an endpoint URL whose nodes stand in a list; the URL may then name no host. The listed nodes of
-// a cluster are its seeds, those of Codis and twemproxy the servers behind the proxy, and a standalone endpoint has
-// one. Those of a sentinel group only bring their passwords.
+// ParseListed reads an endpoint URL whose nodes are in a list; the URL may then name no host. The listed nodes of a cluster are its
+// seeds, those of Codis and twemproxy are the servers behind the proxy, and a standalone endpoint has exactly one. For a sentinel
+// group the list only adds passwords.
 func ParseListed(raw string, nodes []ListedNode) (Spec, error) {
 	scheme, rest, ok := strings.Cut(raw, ":")
 	if !ok {
@@ -141,7 +140,7 @@ func ParseListed(raw string, nodes []ListedNode) (Spec, error) {
 	return spec, nil
 }
 
-// Shown returns what may be printed of a text that may hold credentials.
+// Shown returns the part of a text that may be printed, for texts that may contain credentials.
 func Shown(raw string) string {
 	if strings.Contains(raw, "@") {
 		return fmt.Sprintf("%q (what stands before @ is not shown)", raw[strings.LastIndexByte(raw, '@')+1:])
@@ -149,7 +148,7 @@ func Shown(raw string) string {
 	return strconv.Quote(raw)
 }
 
-// parseServer reads what follows the "//" of a server URL.
+// parseServer reads the part of a server URL behind "//".
 func (s *Spec) parseServer(rest string, nodes []ListedNode) error {
 	if at := strings.LastIndexByte(rest, '@'); at >= 0 {
 		if err := s.parseUser(rest[:at]); err != nil {
@@ -220,7 +219,7 @@ func parseAddrs(list, port string) ([]string, error) {
 	return addrs, nil
 }
 
-// parseAddr gives text as host:port with the default port where it names none.
+// parseAddr returns text as host:port, with the default port where text names none.
 func parseAddr(text, port string) (string, error) {
 	host := text
 	switch {
@@ -324,7 +323,7 @@ func (s *Spec) parseQuery(query string) error {
 	return nil
 }
 
-// parseShards reads servers behind a proxy; those of twemproxy may have a weight and a name, as in its configuration.
+// parseShards reads the servers behind a proxy. For twemproxy they may have a weight and a name, as in its configuration.
 func (s *Spec) parseShards(list string) ([]string, error) {
 	if s.Kind != Twemproxy {
 		return parseAddrs(list, "6379")
@@ -370,7 +369,7 @@ func parseDashboard(text string) (string, error) {
 	return "http://" + u.Host, nil
 }
 
-// complete checks what concerns several parts of the URL.
+// complete checks rules that concern several parts of the URL.
 func (s *Spec) complete() error {
 	switch s.Kind {
 	case Standalone:
@@ -407,11 +406,11 @@ func (s *Spec) completeTwemproxy() error {
 	return err
 }
 
-// pool is the server pool that the parameters of the URL describe.
+// pool returns the server pool that the parameters of the URL describe.
 func (s *Spec) pool() sharding.Pool {
 	p := sharding.Pool{Hash: s.Hash, Distribution: s.Distribution, Tag: s.Tag}
 	for _, text := range s.Backends {
-		if server, err := parseBackend(text); err == nil { // Parse has refused others
+		if server, err := parseBackend(text); err == nil { // Parse has refused malformed ones
 			p.Servers = append(p.Servers, server)
 		}
 	}
@@ -462,7 +461,8 @@ func (s Spec) String() string {
 	return b.String()
 }
 
-// NamedDB is the database that the URL names, -1 where it names none. A cluster has only one, which its URL does not choose.
+// NamedDB returns the database that the URL names, or AllDBs where it names none. A cluster has only one database, which its URL
+// does not choose.
 func (s Spec) NamedDB() int {
 	if s.Kind == Cluster || s.IsFile() {
 		return AllDBs
@@ -470,7 +470,7 @@ func (s Spec) NamedDB() int {
 	return s.DB
 }
 
-// IsFile says that the endpoint is a file and not servers.
+// IsFile says that the endpoint is a file rather than servers.
 func (s Spec) IsFile() bool { return s.Kind == RDB || s.Kind == AOF }
 
 // IsAOF says that the endpoint is a file of commands.

@@ -18,21 +18,21 @@ import (
 	"golang.org/x/crypto/ssh/knownhosts"
 )
 
-// SSH is a bastion: every connection of an endpoint is forwarded by it, and it resolves the host names.
+// SSH is a bastion that forwards every connection of an endpoint. The bastion resolves the host names.
 //
-// It lets us in by the key file; where none is named by the keys of the agent (SSH_AUTH_SOCK) and of ~/.ssh; and
-// by the password, where there is one. Its host key must be a known one.
+// We log in with the key file, or where none is named with the keys of the agent (SSH_AUTH_SOCK) and of ~/.ssh, and also with the
+// password if there is one. The bastion's host key must be a known one.
 type SSH struct {
 	User       string
 	Addr       string // host:port
-	KeyFile    string // private key; "" for those of the agent and of ~/.ssh
-	Passphrase string // of the key file
+	KeyFile    string // private key; "" for the keys of the agent and of ~/.ssh
+	Passphrase string // passphrase of the key file
 	Password   string
 	KnownHosts string // file; "" for ~/.ssh/known_hosts and /etc/ssh/ssh_known_hosts
-	Insecure   bool   // take any host key
+	Insecure   bool   // accept any host key
 }
 
-// String gives user@host:port.
+// String returns user@host:port.
 func (s SSH) String() string { return s.User + "@" + s.Addr }
 
 // ParseSSH reads user@host[:port].
@@ -60,9 +60,9 @@ func (s SSH) signers() ([]ssh.Signer, error) {
 		return []ssh.Signer{signer}, nil
 	}
 	var list []ssh.Signer
-	if home, err := os.UserHomeDir(); err == nil { // else the agent and the password are left
+	if home, err := os.UserHomeDir(); err == nil { // otherwise only the agent and the password are left
 		for _, name := range []string{"id_ed25519", "id_ecdsa", "id_rsa"} {
-			// These were not asked for: one that is not there or is encrypted is none.
+			// These keys were not asked for: one that does not exist or is encrypted is skipped.
 			if signer, err := s.signer(filepath.Join(home, ".ssh", name)); err == nil {
 				list = append(list, signer)
 			}
@@ -90,7 +90,7 @@ func (s SSH) signer(file string) (ssh.Signer, error) {
 	return signer, nil
 }
 
-// methods gives the ways to log in. release ends what they need, after the login.
+// methods returns the ways to log in. The function release frees what they need, and is called after the login.
 func (s SSH) methods(own []ssh.Signer) (methods []ssh.AuthMethod, release func()) {
 	release = func() {}
 	keys := slices.Clone(own)
@@ -118,7 +118,7 @@ func (s SSH) methods(own []ssh.Signer) (methods []ssh.AuthMethod, release func()
 	return methods, release
 }
 
-// hostKeys is the check of the bastion's host key, and the algorithms of the keys that are known of it.
+// hostKeys holds the check of the bastion's host key, and the algorithms of the keys that are known for it.
 type hostKeys struct {
 	check      ssh.HostKeyCallback
 	algorithms []string // nil: any
@@ -139,7 +139,7 @@ func (s SSH) hostKeys() (hostKeys, error) {
 	return hostKeys{check: s.explained(check, files), algorithms: knownAlgorithms(check, s.Addr, authorities)}, nil
 }
 
-// knownFiles gives the files of known hosts that are there, and whether any of them names an authority.
+// knownFiles returns the files of known hosts that exist, and whether any of them names an authority.
 func (s SSH) knownFiles() (files []string, authorities bool, err error) {
 	candidates := []string{s.KnownHosts}
 	if s.KnownHosts == "" {
@@ -162,7 +162,7 @@ func (s SSH) knownFiles() (files []string, authorities bool, err error) {
 	return files, authorities, nil
 }
 
-// explained adds to a refusal what it means and what to do.
+// explained adds to a refusal of the host key what it means and what to do.
 func (s SSH) explained(check ssh.HostKeyCallback, files []string) ssh.HostKeyCallback {
 	return func(host string, remote net.Addr, key ssh.PublicKey) error {
 		err := check(host, remote, key)
@@ -189,8 +189,8 @@ func (s SSH) explained(check ssh.HostKeyCallback, files []string) ssh.HostKeyCal
 	}
 }
 
-// knownAlgorithms gives the algorithms of the host keys that are known of an address, so that a server with keys of
-// several kinds shows one that can be checked. It is nil where nothing is known.
+// knownAlgorithms returns the algorithms of the host keys that are known for an address, so that a server with keys of several
+// kinds presents one that can be checked. It returns nil where no key is known.
 func knownAlgorithms(check ssh.HostKeyCallback, addr string, authorities bool) []string {
 	var unlike *knownhosts.KeyError
 	if err := check(addr, &net.TCPAddr{IP: net.IPv4zero}, noKey{}); !errors.As(err, &unlike) || len(unlike.Want) == 0 {
@@ -213,14 +213,14 @@ func knownAlgorithms(check ssh.HostKeyCallback, addr string, authorities bool) [
 	return list
 }
 
-// noKey is like no key that anybody knows.
+// noKey is a key that matches no known one.
 type noKey struct{}
 
 func (noKey) Type() string                        { return "none" }
 func (noKey) Marshal() []byte                     { return []byte("none") }
 func (noKey) Verify([]byte, *ssh.Signature) error { return errors.New("no key") }
 
-// bastionRefusal says what a bastion that was reached made of us. verified: its host key was accepted.
+// bastionRefusal describes why a bastion that was reached refused us. The parameter verified says that its host key was accepted.
 func bastionRefusal(ctx context.Context, s SSH, verified bool, methods int, err error) error {
 	var timeout net.Error
 	switch {

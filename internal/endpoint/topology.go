@@ -11,10 +11,10 @@ import (
 	"surecut/internal/keyspace"
 )
 
-// Node is one server process. ID is the cluster's node ID; empty unless cluster.
+// Node is one server process. ID is the cluster's node ID, and empty outside of a cluster.
 type Node struct{ ID, Addr string }
 
-// Shard is one primary with its replicas. Slots is nil unless cluster.
+// Shard is one primary with its replicas. Slots is nil outside of a cluster.
 type Shard struct {
 	Primary  Node
 	Replicas []Node
@@ -26,18 +26,18 @@ type ClusterNode struct {
 	Node
 	Host      string // announced host name (since 7.0), or ""
 	Flags     []string
-	PrimaryID string // of a replica; "" for a primary
+	PrimaryID string // ID of a replica's primary; "" for a primary
 	Linked    bool   // link-state is connected
 	Slots     keyspace.SlotRanges
-	Migrating map[uint16]string // slot to the ID it moves to; only on the line of the node asked
-	Importing map[uint16]string // slot to the ID it comes from; only on the line of the node asked
+	Migrating map[uint16]string // slot to the ID of the node it moves to; only on the line of the node that was asked
+	Importing map[uint16]string // slot to the ID of the node it comes from; only on the line of the node that was asked
 }
 
-// Has says whether the node carries a flag: "master", "slave", "myself", "fail", "fail?", "noaddr", "handshake".
+// Has says whether the node has a flag: "master", "slave", "myself", "fail", "fail?", "noaddr", "handshake".
 func (n ClusterNode) Has(flag string) bool { return slices.Contains(n.Flags, flag) }
 
-// ParseClusterNodes reads the reply of CLUSTER NODES. A node that announces no host is at the host of asked,
-// the address that gave the reply; one without any address keeps an empty Addr.
+// ParseClusterNodes reads the reply of CLUSTER NODES. A node that announces no host gets the host of asked, the address that sent
+// the reply. A node without any address has an empty Addr.
 func ParseClusterNodes(text, asked string) ([]ClusterNode, error) {
 	var nodes []ClusterNode
 	for line := range strings.Lines(text) {
@@ -83,7 +83,7 @@ func parseNodeLine(line, asked string) (ClusterNode, error) {
 func parseNodeAddr(text, asked string) (addr, hostname string, err error) {
 	text, aux, _ := strings.Cut(text, ",")
 	hostname, _, _ = strings.Cut(aux, ",")
-	if strings.Contains(hostname, "=") { // an auxiliary field: no host name is announced
+	if strings.Contains(hostname, "=") { // an auxiliary field: the node announces no host name
 		hostname = ""
 	}
 	if at := strings.LastIndexByte(text, '@'); at >= 0 {
@@ -155,9 +155,9 @@ func parseSlot(text string) (uint16, error) {
 	return uint16(n), nil
 }
 
-// shardsOf builds the shards from one node's view. Primaries without slots hold no data and are left out;
-// so are replicas that the node sees as failed or has no address of. endpoints are the preferred addresses by
-// node ID, where the cluster announces any.
+// shardsOf builds the shards from one node's view. It leaves out primaries without slots, which hold no data, and replicas that the
+// node considers failed or has no address of. The map endpoints holds the preferred addresses by node ID, where the cluster
+// announces any.
 func shardsOf(nodes []ClusterNode, endpoints map[string]string) ([]Shard, error) {
 	index := map[string]int{}
 	var shards []Shard
@@ -198,8 +198,8 @@ func shardsOf(nodes []ClusterNode, endpoints map[string]string) ([]Shard, error)
 	return shards, nil
 }
 
-// failedNodes gives the addresses of those that shardsOf leaves out because they are down. A primary that is down and owns slots
-// is not among them: it is a shard's.
+// failedNodes returns the addresses of the nodes that shardsOf leaves out because they are down. A primary that is down and owns
+// slots is not among them, because it is part of a shard.
 func failedNodes(nodes []ClusterNode, endpoints map[string]string) (failed []string) {
 	for _, n := range nodes {
 		down := n.Has("fail") || n.Has("fail?")
@@ -218,7 +218,7 @@ func failedNodes(nodes []ClusterNode, endpoints map[string]string) (failed []str
 	return failed
 }
 
-// cloneShards makes a copy that shares nothing.
+// cloneShards returns a copy that shares no slices with the original.
 func cloneShards(shards []Shard) []Shard {
 	out := slices.Clone(shards)
 	for i := range out {
@@ -228,7 +228,7 @@ func cloneShards(shards []Shard) []Shard {
 	return out
 }
 
-// slotOwners returns the index of the shard that owns each slot, -1 for none.
+// slotOwners returns for each slot the index of the shard that owns it, or -1 where none does.
 func slotOwners(shards []Shard) *[keyspace.Slots]int32 {
 	owners := new([keyspace.Slots]int32)
 	for i := range owners {

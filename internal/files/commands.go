@@ -9,16 +9,16 @@ import (
 	"surecut/internal/resp"
 )
 
-// Commands reads the commands of one part, which begins where the server that loads it has selected database 0.
+// Commands reads the commands of one part. A server that loads the part begins it with database 0 selected.
 type Commands struct {
 	*resp.Reader
 	from io.ReadCloser
 	path string
-	base int64 // byte of the part where reading began
+	base int64 // byte of the part at which reading began
 }
 
-// Commands opens the part that holds what follows a byte of the source; the byte must lie between two commands. end is where
-// the part ends, fresh says that it is at its beginning. At the end of the source it gives nil.
+// Commands opens the part that contains the given byte of the source, which must lie between two commands. The result end is the
+// byte at which the part ends, and fresh says that reading begins at the part's beginning. At the end of the source, c is nil.
 func (s *Source) Commands(offset int64) (c *Commands, end int64, fresh bool, err error) {
 	begin := int64(0)
 	for _, p := range s.Parts {
@@ -35,10 +35,10 @@ func (s *Source) Commands(offset int64) (c *Commands, end int64, fresh bool, err
 	return nil, begin, false, nil
 }
 
-// Close gives the file back.
+// Close closes the file.
 func (c *Commands) Close() error { return c.from.Close() }
 
-// Fail names file and byte of what is wrong with the commands.
+// Fail adds to an error about the commands the file and, for damage, the byte.
 func (c *Commands) Fail(err error) error {
 	var framing *resp.ProtocolError
 	if errors.As(err, &framing) {
@@ -47,10 +47,10 @@ func (c *Commands) Fail(err error) error {
 	return fmt.Errorf("read %s: %w", c.path, err)
 }
 
-// Cut is the end of a source that a server would not load.
+// Cut describes an incomplete end of a source, which a server would not load.
 type Cut struct {
 	Path  string
-	At    int64 // byte of the file from where on it is dropped
+	At    int64 // byte of the file at which the dropped end begins
 	Bytes int64
 }
 
@@ -58,15 +58,15 @@ func (c *Cut) String() string {
 	return fmt.Sprintf("%s ends inside a command or a transaction: its last %d bytes, from byte %d, are no whole command", c.Path, c.Bytes, c.At)
 }
 
-// CutError says that a file that others follow ends inside a command: servers refuse that, too.
+// CutError says that a file ends inside a command although other files follow it. Servers refuse such an AOF, too.
 type CutError struct{ Cut }
 
 func (e *CutError) Error() string {
 	return e.Cut.String() + ", and other files of this AOF follow; copy it again, or mend it with redis-check-aof"
 }
 
-// CutAt judges that the commands of the part that ends at end stop being whole at a byte of the source: in the last part that is a
-// Cut, in others an error.
+// CutAt returns what it means that the part which ends at byte end of the source has no complete command from byte offset on: a Cut
+// in the last part, and an error in any other.
 func (s *Source) CutAt(offset, end int64) (*Cut, error) {
 	cut := Cut{Bytes: end - offset}
 	cut.Path, cut.At = s.Where(offset)
@@ -76,7 +76,7 @@ func (s *Source) CutAt(offset, end int64) (*Cut, error) {
 	return &cut, nil
 }
 
-// isCommand says whether args are a command of this name.
+// isCommand says whether args call the command of the given name.
 func isCommand(args [][]byte, name string) bool {
 	return len(args[0]) == len(name) && bytes.EqualFold(args[0], []byte(name))
 }

@@ -13,37 +13,36 @@ import (
 	"surecut/internal/rdb"
 )
 
-// Facts is what reading a source from its beginning to its end has shown.
+// Facts are what reading a source from beginning to end has shown.
 type Facts struct {
-	RDBVersion int   // of the RDB that it is or begins with; 0: none
-	Keys       int64 // of the RDB
+	RDBVersion int   // of the RDB that the source is or begins with; 0: there is none
+	Keys       int64 // number of keys in the RDB
 	Commands   int64
-	Server     string        // version of the server that wrote the RDB, as that says; "" where it does not (before 3.2)
-	Valkey     bool          // it was Valkey
+	Server     string        // version of the server that wrote the RDB, as the RDB says; "" where it does not (before 3.2)
+	Valkey     bool          // that server was a Valkey
 	Databases  map[int]int64 // keys of the RDB and commands, by database
-	Modules    []string      // types of modules that the RDB has values of, sorted
-	Relative   int64         // commands whose expiry is relative: a server dates them by when it loads the file
-	Big        []BigValue    // values of the RDB over the size asked for
-	Cut        *Cut          // nil where the source ends with a whole command
+	Modules    []string      // module types of which the RDB holds values, sorted
+	Relative   int64         // number of commands with a relative expiry, which a server counts from when it loads the file
+	Big        []BigValue    // values of the RDB that are larger than the given size
+	Cut        *Cut          // nil where the source ends with a complete command
 
 	each func(db int, args [][]byte)
 }
 
-// BigValue is a value of an RDB that is larger than was asked for.
+// BigValue is a value of an RDB that is larger than the given size.
 type BigValue struct {
 	Key   keyspace.Key
 	Type  keyspace.Type
 	Bytes int64 // serialized
 }
 
-// Inspect reads a source whole. big is the size above which values are listed. What is damaged is an error that names file
-// and byte.
+// Inspect reads a whole source. It lists values that are larger than big. Damage is an error that names file and byte.
 func (s *Source) Inspect(ctx context.Context, big int64) (*Facts, error) {
 	return s.InspectCommands(ctx, big, func(int, [][]byte) {})
 }
 
-// InspectCommands is Inspect, and shows every command with the database that it runs in. SELECT, MULTI and EXEC are among
-// them. The arguments are the reader's own.
+// InspectCommands is Inspect, and also passes every command to each, with the database in which it runs. SELECT, MULTI and EXEC are
+// among the commands. The arguments are only valid during the call.
 func (s *Source) InspectCommands(ctx context.Context, big int64, each func(db int, args [][]byte)) (*Facts, error) {
 	f := &Facts{Databases: map[int]int64{}, each: each}
 	offset := int64(0)
@@ -67,7 +66,7 @@ func (f *Facts) readRDB(ctx context.Context, s *Source, big int64) (end int64, e
 	if err != nil {
 		return 0, err
 	}
-	defer from.Close() // read only: nothing is lost
+	defer from.Close() // only read: no error of Close matters
 	r := rdb.NewReader(from, rdb.Options{MaxValue: int(big)})
 	for n := 0; ; n++ {
 		if n%1024 == 0 && ctx.Err() != nil {
@@ -108,13 +107,13 @@ func (f *Facts) readRDB(ctx context.Context, s *Source, big int64) (end int64, e
 	return r.Consumed(), nil
 }
 
-// bigLook decodes a value, and keeps the begin of a module's.
+// bigLook decodes a value, and keeps the beginning of a module value.
 type bigLook struct {
 	*keyspace.Hasher
 	begin []byte
 }
 
-// ModulePayload takes a piece; the first holds the ID of the module.
+// ModulePayload takes a piece of a module value; the first piece begins with the module's ID.
 func (b *bigLook) ModulePayload(p []byte) error {
 	if b.begin == nil {
 		b.begin = slices.Clone(p[:min(len(p), 16)])
@@ -122,7 +121,7 @@ func (b *bigLook) ModulePayload(p []byte) error {
 	return b.Hasher.ModulePayload(p)
 }
 
-// module notes the module that a value is of, if it is of one.
+// module notes the module type of a value, if the value has one.
 func (f *Facts) module(t keyspace.Type, raw []byte) {
 	if t != keyspace.Module {
 		return
@@ -141,7 +140,7 @@ func (f *Facts) aux(name, value string) {
 	}
 }
 
-// readPart reads the commands of one part from a byte on, and gives where it ends.
+// readPart reads the commands of one part, beginning at a byte of the source, and returns where the part ends.
 func (f *Facts) readPart(ctx context.Context, s *Source, offset int64) (end int64, err error) {
 	c, end, _, err := s.Commands(offset)
 	if err != nil {

@@ -10,7 +10,7 @@ import (
 	"strings"
 )
 
-// manifestLine is the longest line that Redis takes, with its end.
+// manifestLine is the longest line of a manifest that Redis accepts, including the line end.
 const manifestLine = 1024
 
 // entry is one line of a manifest.
@@ -20,8 +20,8 @@ type entry struct {
 	kind byte // b: base, i: incremental, h: history, which is not loaded
 }
 
-// parseManifest reads the manifest of an AOF (since 7.0) and gives what is to be loaded, in that order. What Redis
-// refuses is refused; keys that it does not know are passed over, as it does.
+// parseManifest reads the manifest of an AOF (since 7.0) and returns the files to load, in that order. It refuses what Redis
+// refuses, and ignores keys that it does not know, as Redis does.
 func parseManifest(r io.Reader) ([]entry, error) {
 	lines := bufio.NewReaderSize(r, manifestLine)
 	var base, increments []entry
@@ -93,7 +93,7 @@ func parseEntry(line []byte) (entry, error) {
 	return e, nil
 }
 
-// splitWords splits a line at blanks. A word in double quotes may hold escapes, one in single quotes only \'.
+// splitWords splits a line at blanks. A word in double quotes may contain escapes, one in single quotes only \'.
 func splitWords(line []byte) ([]string, error) {
 	var words []string
 	for i := 0; ; {
@@ -122,7 +122,7 @@ func splitWords(line []byte) ([]string, error) {
 	}
 }
 
-// unquote reads the quoted word at the start of p, and gives how many bytes it took.
+// unquote reads the quoted word at the start of p, and returns how many bytes it takes up.
 func unquote(p []byte) (word string, n int, err error) {
 	var out []byte
 	for i := 1; i < len(p); i++ {

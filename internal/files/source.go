@@ -15,10 +15,10 @@ import (
 // Part is one file of a source.
 type Part struct {
 	Path string
-	Size int64 // when the source was opened; what is appended later does not belong to it
+	Size int64 // when the source was opened; bytes that are appended later do not belong to the source
 }
 
-// Source is what one server would load.
+// Source is the data that one server would load.
 type Source struct {
 	Path  string // as it was named
 	AOF   bool
@@ -26,7 +26,7 @@ type Source struct {
 	rdb   bool   // the first part begins with an RDB
 }
 
-// OpenRDB names the one file of an RDB.
+// OpenRDB returns a source that is the RDB file at path.
 func OpenRDB(path string) (*Source, error) {
 	s := &Source{Path: path}
 	if err := s.add(path); err != nil {
@@ -36,8 +36,9 @@ func OpenRDB(path string) (*Source, error) {
 	return s, nil
 }
 
-// OpenAOF finds the parts of an AOF. The path names the one file of servers before 7.0, or the directory or the manifest that
-// they keep since then; appendonly.aof is found in appendonlydir beside it, where Redis puts it.
+// OpenAOF finds the parts of an AOF. The path names the single file of servers before 7.0, or the directory or the manifest that
+// servers keep since 7.0. For a name such as appendonly.aof it also looks in the directory appendonlydir beside it, where Redis
+// puts the manifest.
 func OpenAOF(path string) (*Source, error) {
 	s := &Source{Path: path, AOF: true}
 	file, manifest, err := locate(path)
@@ -61,7 +62,7 @@ func OpenAOF(path string) (*Source, error) {
 	return s, s.lookForRDB()
 }
 
-// locate says which file stands for the AOF, and whether that is a manifest.
+// locate returns the file that represents the AOF, and whether it is a manifest.
 func locate(path string) (file string, manifest bool, err error) {
 	info, err := os.Stat(path)
 	if errors.Is(err, os.ErrNotExist) {
@@ -98,7 +99,7 @@ func manifestIn(dir string) (string, error) {
 	return "", fmt.Errorf("%s holds %d manifests; name one of them: %s", dir, len(found), strings.Join(found, ", "))
 }
 
-// escapeGlob makes a path match itself alone.
+// escapeGlob returns a pattern that matches only the path itself.
 func escapeGlob(path string) string {
 	return strings.NewReplacer(`\`, `\\`, "*", `\*`, "?", `\?`, "[", `\[`).Replace(path)
 }
@@ -157,7 +158,7 @@ func ignoreEnd(err error) error {
 	return err
 }
 
-// Size gives the bytes of all parts.
+// Size returns the number of bytes in all parts.
 func (s *Source) Size() (n int64) {
 	for _, p := range s.Parts {
 		n += p.Size
@@ -168,10 +169,10 @@ func (s *Source) Size() (n int64) {
 // HasRDB says whether the source begins with an RDB.
 func (s *Source) HasRDB() bool { return s.rdb }
 
-// RDB reads the first part from its beginning; of an AOF commands may follow the RDB.
+// RDB reads the first part from its beginning. In an AOF, commands may follow the RDB.
 func (s *Source) RDB() (io.ReadCloser, error) { return s.Parts[0].open(0) }
 
-// open reads a part from a byte to where it ended when the source was opened.
+// open reads a part from a byte to where the part ended when the source was opened.
 func (p Part) open(from int64) (io.ReadCloser, error) {
 	f, err := os.Open(p.Path)
 	if err != nil {
@@ -183,7 +184,7 @@ func (p Part) open(from int64) (io.ReadCloser, error) {
 	}{io.NewSectionReader(f, from, p.Size-from), f}, nil
 }
 
-// Where names the file and the byte in it of a byte of the source.
+// Where converts a byte of the source to a file and a byte of that file.
 func (s *Source) Where(offset int64) (path string, at int64) {
 	for i, p := range s.Parts {
 		if offset < p.Size || i == len(s.Parts)-1 {
@@ -194,8 +195,8 @@ func (s *Source) Where(offset int64) (path string, at int64) {
 	return s.Path, offset
 }
 
-// Fingerprint tells this source from one that has been written or replaced since: it covers the names and sizes of the parts,
-// and their first and last 64 KiB.
+// Fingerprint distinguishes this source from one that has been written or replaced since. It covers the names and sizes of the
+// parts, and their first and last 64 KiB.
 func (s *Source) Fingerprint() (string, error) {
 	sum := xxhash.New()
 	for _, p := range s.Parts {
@@ -216,7 +217,7 @@ func (s *Source) Fingerprint() (string, error) {
 
 const fingerprinted = 64 << 10
 
-// Expand gives the files that a list means: names between commas, each of which may be a pattern as the shell knows them.
+// Expand returns the files that a list names. The list has names between commas, each of which may be a pattern as in the shell.
 func Expand(path string) ([]string, error) {
 	var out []string
 	for part := range strings.SplitSeq(path, ",") {

@@ -8,29 +8,30 @@ import (
 	"github.com/cespare/xxhash/v2"
 )
 
-// Fingerprint stands for one value. Two values are the same when SameValue says so and, where both servers keep them, SameCounters
-// too; a false match has a chance of about 2^-64, for values that were chosen to collide as well.
+// Fingerprint stands for one value. Two values are the same if SameValue says so and, where both servers keep counters,
+// SameCounters does, too. The probability of a false match is about 2^-64, even for values that were chosen to collide.
 //
-// It holds each hash twice. Value, FieldExpiries and Counters are xxhash without a seed, the same in every run, so that reports can be
-// compared. Whoever knows that can make two values with the same hash, and a seed of xxhash would not help: two blocks whose
-// difference cancels out do so whatever the seed is, half of the time. Keyed and KeyedCounters are of another function (hash/maphash)
-// with a key that each process draws anew: what decides over "same" cannot be aimed at.
+// It contains each hash twice. Value, FieldExpiries and Counters are xxhash without a seed, the same in every run, so that reports
+// can be compared. Someone who knows that can construct two values with the same hash, and a seed would not help with xxhash: two
+// blocks whose difference cancels out do so with any seed half of the time. Keyed and KeyedCounters use another function
+// (hash/maphash) with a key that each process draws anew, so that nobody can construct two values that count as the same.
 //
-// It depends on no encoding (of a HyperLogLog neither), order of an unordered collection, chunking or server version, and
-// leaves out what is not data: the cached count of a HyperLogLog, LRU and LFU, idle times, delivery times, when a consumer was
-// last seen. Nor what servers do not tell their own replicas: consumers without pending entries (a read or claim that finds
-// nothing creates one; untold up to 8.0), and how many entries a group has read (untold by 7.0).
+// It does not depend on the encoding (not even of a HyperLogLog), the order of an unordered collection, the division into pieces or
+// the server version. It leaves out what is not data: the cached count of a HyperLogLog, LRU and LFU, idle times, delivery times,
+// and when a consumer was last seen. It also leaves out what servers do not tell their own replicas: consumers without pending
+// entries (a read or claim that finds nothing creates one; not told up to 8.0), and how many entries a group has read (not told by
+// 7.0).
 type Fingerprint struct {
-	Value         uint64 // the canonical value
-	FieldExpiries uint64 // sum over the fields of a hash that expire (since Redis 7.4); 0: none do
-	Counters      uint64 // of a stream: max-deleted ID, entries added; 0: the server keeps none (before 7.0)
+	Value         uint64 // hash of the canonical value
+	FieldExpiries uint64 // sum over those fields of a hash that expire (since Redis 7.4); 0: no field does
+	Counters      uint64 // of a stream: the highest deleted ID and the entries added; 0: the server keeps no counters (before 7.0)
 	Length        int64  // bytes of a string (of a HyperLogLog: in its dense form), module payload or vector set, else elements
 
-	Keyed         uint64 // the canonical value with the expiries of fields, keyed by this process
-	KeyedCounters uint64 // what Counters stands for, keyed by this process
+	Keyed         uint64 // hash of the canonical value with the expiries of fields, keyed by this process
+	KeyedCounters uint64 // hash of what Counters covers, keyed by this process
 }
 
-// SameValue says whether two fingerprints, made by this process, stand for the same value, leaving out the counters of streams.
+// SameValue says whether two fingerprints of this process stand for the same value. It ignores the counters of streams.
 func (f *Fingerprint) SameValue(o *Fingerprint) bool {
 	return f.Value == o.Value && f.Length == o.Length && f.FieldExpiries == o.FieldExpiries && f.Keyed == o.Keyed
 }
@@ -40,15 +41,16 @@ func (f *Fingerprint) SameCounters(o *Fingerprint) bool {
 	return f.Counters == o.Counters && f.KeyedCounters == o.KeyedCounters
 }
 
-// Digest sums up the keys of a slot, or of any other set of keys. Sums wrap around, so that digests of disjoint
-// sets add up in any order; a key that is added twice counts twice and never cancels out, as it would with XOR.
+// Digest is a sum over the keys of a slot, or of any other set of keys. Sums wrap around, so that the digests of disjoint sets may
+// be added in any order. A key that is added twice counts twice, whereas with XOR it would cancel out.
 type Digest struct {
 	Keys     uint64
-	Values   uint64 // over (database, key, type, value)
-	Expiries uint64 // over the same and the expiries
+	Values   uint64 // sum over (database, key, type, value)
+	Expiries uint64 // sum over the same and the expiries
 }
 
-// Add takes in a key. expireAt is Unix ms, 0: never. The caller clears f.Counters where the other side keeps none.
+// Add adds a key. expireAt is Unix ms; 0: the key never expires. The caller clears f.Counters where the other side keeps no
+// counters.
 func (d *Digest) Add(k Key, t Type, f Fingerprint, expireAt int64) {
 	var h xxhash.Digest
 	h.Reset()
@@ -70,25 +72,25 @@ func (d *Digest) Add(k Key, t Type, f Fingerprint, expireAt int64) {
 	d.Expiries += xxhash.Sum64(b[32:56])
 }
 
-// Merge takes in all keys of another digest.
+// Merge adds all keys of another digest.
 func (d *Digest) Merge(o Digest) {
 	d.Keys += o.Keys
 	d.Values += o.Values
 	d.Expiries += o.Expiries
 }
 
-// Hasher is a Visitor that computes the Fingerprint of one value in constant memory. Every piece goes into
-// the hash with its length before it, never with a delimiter after it. Reset starts the next value.
+// Hasher is a Visitor that computes the Fingerprint of one value in constant memory. Every piece is hashed with its length before
+// it, never with a delimiter after it. Reset begins the next value.
 //
-// Of a group it takes name, position and pending entries, each with its consumer and delivery count. Consumers and EntriesRead
-// of a Group are not looked at: a consumer counts by the entries that it holds.
+// Of a group it hashes the name, the position and the pending entries, each with its consumer and delivery count. It ignores
+// Consumers and EntriesRead of a Group: a consumer counts only through the entries that it holds.
 type Hasher struct {
 	kind     Type
 	n        int64 // bytes or elements
 	sum      twinSum
-	fields   twinSum // of field expiries
+	fields   twinSum // of the expiries of fields
 	counters twinSum
-	seq      twin // what has an order: bytes, list elements, stream entries
+	seq      twin // of pieces that have an order: bytes, list elements, stream entries
 	elem     twin
 	scratch  [24]byte
 	hll      hll
@@ -97,7 +99,7 @@ type Hasher struct {
 // key is drawn anew by each process.
 var key = maphash.MakeSeed()
 
-// twin hashes the same bytes twice: without a key, and with one.
+// twin hashes the same bytes twice: once without a key and once with one.
 type twin struct {
 	plain xxhash.Digest
 	keyed blocks
@@ -115,12 +117,12 @@ func (t *twin) Write(p []byte) {
 
 func (t *twin) sum() twinSum { return twinSum{t.plain.Sum64(), t.keyed.sum()} }
 
-// blocks hashes bytes with the process's key, in blocks of one size, so that it does not matter in which pieces they come: a maphash.Hash
-// does the same at a third of the speed. The hashes of the blocks are summed up with a factor for each place; without the key nobody
-// knows them, and so nobody can make two sums agree.
+// blocks hashes bytes with the process's key in blocks of one size, so that the division into pieces does not matter. (A
+// maphash.Hash does the same at a third of the speed.) The hashes of the blocks are summed up with a factor for each position.
+// Without the key nobody knows these hashes, so nobody can make two sums agree.
 type blocks struct {
-	state uint64 // of the whole blocks
-	count int    // of all bytes
+	state uint64 // of the complete blocks
+	count int    // number of all bytes
 	rest  [256]byte
 }
 
@@ -150,7 +152,7 @@ func (b *blocks) sum() uint64 {
 	return (b.state*blockFactor+rest)*blockFactor + uint64(b.count)
 }
 
-// twinSum is what a twin has come to, or the sum of several.
+// twinSum is the result of a twin, or the sum of several results.
 type twinSum struct{ plain, keyed uint64 }
 
 func (s *twinSum) add(o twinSum) {
@@ -167,14 +169,14 @@ func NewHasher() *Hasher {
 	return h
 }
 
-// Reset forgets the value.
+// Reset prepares the Hasher for another value.
 func (h *Hasher) Reset() {
 	*h = Hasher{}
 	h.seq.Reset()
 	h.elem.Reset()
 }
 
-// Sum returns the fingerprint of the pieces visited since Reset; of none, the zero Fingerprint.
+// Sum returns the fingerprint of the pieces visited since Reset. It returns the zero Fingerprint if there were none.
 func (h *Hasher) Sum() Fingerprint {
 	if h.kind == None {
 		return Fingerprint{}
@@ -198,7 +200,7 @@ func (h *Hasher) Sum() Fingerprint {
 	return f
 }
 
-// KeyedValue is Keyed of the Fingerprint without the expiries of fields, so that those may be compared otherwise.
+// KeyedValue returns Keyed of the Fingerprint without the expiries of fields, so that the expiries can be compared in another way.
 func (h *Hasher) KeyedValue() uint64 {
 	without := *h
 	without.fields = twinSum{}
@@ -273,7 +275,7 @@ func (h *Hasher) StreamMeta(m StreamMeta) error {
 		h.id(&h.elem, m.MaxDeletedID)
 		h.number(&h.elem, m.EntriesAdded)
 		h.counters = h.elem.sum()
-		h.counters.plain |= 1 // 0 is taken: it says that there are none
+		h.counters.plain |= 1 // 0 is reserved: it says that there are no counters
 	}
 	return nil
 }
@@ -304,7 +306,7 @@ func (h *Hasher) ModulePayload(p []byte) error {
 	return nil
 }
 
-// VectorShape and VectorElement take in a vector set in place of its payload, which holds a graph that is another on each replica.
+// VectorShape and VectorElement receive a vector set in place of its payload, which contains a graph that differs on each replica.
 func (h *Hasher) VectorShape(s VectorShape) error {
 	h.kind = Module
 	h.n += int64(len(s.Projection))
@@ -315,7 +317,7 @@ func (h *Hasher) VectorShape(s VectorShape) error {
 	return nil
 }
 
-// VectorElement comes in any order.
+// VectorElement receives an element. Elements come in any order.
 func (h *Hasher) VectorElement(e VectorElement) error {
 	h.n += int64(len(e.Name) + len(e.Vector) + len(e.Attributes))
 	h.elem.Reset()
@@ -338,7 +340,7 @@ func (h *Hasher) number(d *twin, v uint64) {
 	d.Write(h.scratch[:8])
 }
 
-// twinNumber feeds each of the two hashes its own number.
+// twinNumber feeds each of the two hashes with its own number.
 func (h *Hasher) twinNumber(d *twin, v twinSum) {
 	binary.LittleEndian.PutUint64(h.scratch[:], v.plain)
 	d.plain.Write(h.scratch[:8])

@@ -5,23 +5,23 @@ import (
 	"strings"
 )
 
-// Filter selects keys of a source, and says how the user wants its databases and names to be mapped. Where a key lands also
-// depends on the target: see Mapping. The zero Filter selects every key and maps every database and name to itself.
+// Filter selects keys of a source, and says how the user wants databases and names to be mapped. On which database a key is mapped
+// also depends on the target: see Mapping. The zero Filter selects every key and maps every database and name to itself.
 type Filter struct {
-	Include  []string       // globs as KEYS takes them; a key must match one of them, none: every key
-	Exclude  []string       // globs; a key that matches one of them is left out, whatever Include says
-	DBs      []int          // databases of the source; none: every database
-	DBMap    map[int]int    // source database -> target database; others keep their number
-	DBPrefix map[int]string // source database -> what its names begin with on the target, in database 0
+	Include  []string       // globs as in KEYS; a key must match one of them; none: every key matches
+	Exclude  []string       // globs; a key that matches one of them is left out, even if it matches Include
+	DBs      []int          // databases of the source; none: every database is selected
+	DBMap    map[int]int    // from source database to target database; others keep their number
+	DBPrefix map[int]string // from source database to the prefix that its names get on the target, in database 0
 }
 
-// Match says whether a key of the source is selected. Keys that surecut itself writes never are.
+// Match says whether a key of the source is selected. Keys that surecut itself writes are never selected.
 func (f *Filter) Match(k Key) bool { return f.MatchDB(k.DB) && f.MatchName(k.Name) }
 
 // MatchDB says whether a database of the source is selected.
 func (f *Filter) MatchDB(db int) bool { return len(f.DBs) == 0 || slices.Contains(f.DBs, db) }
 
-// MatchName says whether a name is selected in a database that is.
+// MatchName says whether a name is selected, given that its database is.
 func (f *Filter) MatchName(name string) bool {
 	if strings.HasPrefix(name, Prefix) {
 		return false
@@ -32,7 +32,7 @@ func (f *Filter) MatchName(name string) bool {
 	return !matchAny(f.Exclude, name)
 }
 
-// TargetName returns the name that a key of a database of the source has on the target.
+// TargetName returns the name that a key of a source database has on the target.
 func (f *Filter) TargetName(db int, name string) string {
 	if p := f.DBPrefix[db]; p != "" {
 		return p + name
@@ -49,15 +49,15 @@ func matchAny(patterns []string, name string) bool {
 	return slices.ContainsFunc(patterns, func(p string) bool { return Glob(p, name) })
 }
 
-// Glob matches bytes as KEYS and SCAN MATCH do: * any run, ? any byte, [abc] [a-z] [^a] a set,
-// \ takes the next byte literally. An unclosed set ends with the pattern; a lone trailing \ is literal.
+// Glob matches bytes as KEYS and SCAN MATCH do: * matches any run of bytes, ? any byte, [abc] [a-z] [^a] one of a set, and \ makes
+// the next byte literal. An unclosed set ends with the pattern; a single trailing \ is literal.
 func Glob(pattern, name string) bool {
 	var hopeless bool
 	return glob(pattern, name, &hopeless)
 }
 
-// glob sets hopeless once the rest after some * matched nowhere: no earlier * can help then,
-// which keeps patterns of many stars from taking exponential time.
+// glob sets hopeless once the pattern behind some * has matched nowhere: then no earlier * can help. This keeps patterns with many
+// stars from taking exponential time.
 func glob(pattern, name string, hopeless *bool) bool {
 	for pattern != "" && name != "" {
 		switch pattern[0] {
@@ -97,7 +97,7 @@ func glob(pattern, name string, hopeless *bool) bool {
 	return name == "" && strings.TrimLeft(pattern, "*") == ""
 }
 
-// globSet matches one byte against a set whose [ has been taken, and gives what follows its ].
+// globSet matches one byte against a set whose [ has been consumed, and returns the pattern behind its ].
 func globSet(set string, c byte) (in bool, rest string) {
 	not := strings.HasPrefix(set, "^")
 	if not {

@@ -5,24 +5,24 @@ const (
 	hllRegisters = 16384
 	hllBits      = 6
 	hllDense     = hllHeader + hllRegisters*hllBits/8 // size of a dense HyperLogLog
-	hllLongest   = hllHeader + 2*hllRegisters         // size that no sparse one exceeds: each run has two bytes at most
+	hllLongest   = hllHeader + 2*hllRegisters         // no sparse HyperLogLog is larger: each run takes two bytes at most
 )
 
-// hll hashes a string that is a HyperLogLog by its registers. Two things are left out and nothing else is: the cached cardinality
-// (bytes 8 to 15), which PFCOUNT rewrites, and the encoding, since servers before 4.0 merge into a dense one what later ones keep
-// sparse. A string that merely starts like a HyperLogLog is hashed as the bytes that it is.
+// hll hashes a string that is a HyperLogLog by its registers. It leaves out two things and nothing else: the cached cardinality
+// (bytes 8 to 15), which PFCOUNT rewrites, and the encoding, because servers before 4.0 merge into a dense HyperLogLog where later
+// ones keep it sparse. A string that merely begins like a HyperLogLog is hashed by its bytes.
 type hll struct {
-	held []byte // all of the string, while it may be one
-	over bool   // it is none
+	held []byte // the whole string, while it may be a HyperLogLog
+	over bool   // the string is no HyperLogLog
 }
 
-// Sizes of a string that may be a HyperLogLog.
+// These bound the size of a string that may be a HyperLogLog.
 const (
 	ShortestHLL = hllHeader + 2
 	LongestHLL  = hllLongest
 )
 
-// MayBeHLL says whether a string that begins so may be a HyperLogLog.
+// MayBeHLL says whether a string that begins with head may be a HyperLogLog.
 func MayBeHLL(head []byte) bool {
 	return len(head) > 4 && string(head[:4]) == "HYLL" && head[4] <= 1
 }
@@ -46,7 +46,7 @@ func (m *hll) write(p []byte, plain *twin) {
 	}
 }
 
-// sum returns the hash and the length to count: of a HyperLogLog those of its dense form.
+// sum returns the hash and the length that count: for a HyperLogLog those of its dense form.
 func (m *hll) sum(size int64, plain *twin) (hash twinSum, length int64) {
 	if m.over || len(m.held) < hllHeader {
 		return plain.sum(), size
@@ -58,14 +58,14 @@ func (m *hll) sum(size int64, plain *twin) (hash twinSum, length int64) {
 	var d twin
 	d.Reset()
 	d.Write([]byte("HYLL"))
-	if unused := m.held[5:8]; string(unused) != "\x00\x00\x00" { // no command of a HyperLogLog writes them: they are data
+	if unused := m.held[5:8]; string(unused) != "\x00\x00\x00" { // no command of HyperLogLogs writes these bytes, so they are data
 		d.Write(unused)
 	}
 	d.Write(registers[:])
 	return d.sum(), hllDense
 }
 
-// readHLL returns the registers of a whole HyperLogLog; false where p is none.
+// readHLL reads the registers of a whole HyperLogLog. It returns false where p is not one.
 func readHLL(p []byte, registers *[hllRegisters]byte) bool {
 	if p[4] == 0 {
 		if len(p) != hllDense {

@@ -6,22 +6,22 @@ import (
 	"strings"
 )
 
-// Databases are those that a target has.
+// Databases describes the databases that a target has.
 type Databases struct {
-	Home  int  // the database that its URL names, or the only one that it has; -1: neither
+	Home  int  // the database that the target's URL names, or the only one that it has; -1: neither
 	Only  bool // surecut uses no other database of the target than Home
-	Count int  // how many databases it has; 0: not known
+	Count int  // number of databases; 0: not known
 }
 
-// Mapping says in which database of the target, and under which name, a key of the source lands. The checks, the migration and
-// the verification each make theirs from the same filter and the same facts, so that they cannot disagree.
+// Mapping says in which database of the target, and under which name, a key of the source is stored. The checks, the migration and
+// the verification each make their Mapping from the same filter and the same facts, so that they cannot disagree.
 type Mapping struct {
 	Filter
 	Target Databases
 }
 
-// From is the filter for a source whose URL names a database, -1 where it names none: that database alone is selected, unless
-// others were asked for.
+// From returns the filter for a source whose URL names a database, or -1 for none. That database alone is selected, unless the
+// filter selects others.
 func (f Filter) From(named int) Filter {
 	if named >= 0 && len(f.DBs) == 0 {
 		f.DBs = []int{named}
@@ -29,12 +29,13 @@ func (f Filter) From(named int) Filter {
 	return f
 }
 
-// To is the mapping of the filter to the databases of a target.
+// To returns the mapping that the filter leads to for the databases of a target.
 func (f Filter) To(target Databases) Mapping { return Mapping{Filter: f, Target: target} }
 
-// Map returns the database of the target in which the keys of a database of the source land, and false if the target has no
-// such database. A map of databases decides alone. Otherwise all keys go to the database that the target's URL names. If the
-// target has no other than that one, then only database 0, the only one that is asked for, and those with a prefix go there.
+// Map returns the database of the target in which the keys of a source database are stored, and false if the target has no such
+// database. If the user mapped databases, that map alone decides. Otherwise all keys go to the database that the target's URL
+// names. If the target has only that database, then only these source databases go there: database 0, the only one that was asked
+// for, and those with a prefix.
 func (m *Mapping) Map(db int) (to int, ok bool) {
 	t := &m.Target
 	prefixed := m.DBPrefix[db] != ""
@@ -49,14 +50,15 @@ func (m *Mapping) Map(db int) (to int, ok bool) {
 	return to, (!t.Only || to == t.Home) && (t.Count == 0 || to < t.Count)
 }
 
-// lands says whether the keys of a selected database of the source land in that database of the target.
+// lands says whether a source database is selected and its keys are stored in the given database of the target.
 func (m *Mapping) lands(db, targetDB int) bool {
 	to, ok := m.Map(db)
 	return ok && to == targetDB && m.MatchDB(db)
 }
 
-// Origin returns the database of the source from which a key of the target comes: of those whose prefix its name begins with,
-// the one with the longest. Other keys come from a database without a prefix, if a selected one lands there.
+// Origin returns the database of the source from which a key of the target comes. Among the databases whose prefix begins the key's
+// name, it is the one with the longest prefix. Other keys come from a selected database without a prefix that is mapped there, if
+// there is one.
 func (m *Mapping) Origin(targetDB int, name string) (db int, ok bool) {
 	db = -1
 	for from, p := range m.DBPrefix {
@@ -75,9 +77,9 @@ func (m *Mapping) Origin(targetDB int, name string) (db int, ok bool) {
 	return candidates[i], true
 }
 
-// Rival returns the key of another database that would have the name of k on the target, because the name of k begins with the
-// prefix of that database. Such names are that database's own, whether or not it holds the key at the moment. Only the key of
-// the shorter prefix, or of none, has a rival.
+// Rival returns the key of another database that would have the name of k on the target, because that name begins with the prefix
+// of the other database. Such names belong to the other database, whether or not it holds the key at the moment. Only the key with
+// the shorter prefix, or with none, has a rival.
 func (m *Mapping) Rival(k Key) (rival Key, ok bool) {
 	to, lands := m.Map(k.DB)
 	if len(m.DBPrefix) == 0 || !lands || !m.Match(k) {
@@ -96,9 +98,9 @@ func (m *Mapping) Rival(k Key) (rival Key, ok bool) {
 	return rival, ok
 }
 
-// Covers says whether the source decides what a database of the target holds. If databases are selected, those are covered in
-// which the selected ones land. If the target's URL names the database for all of them, it alone is covered. Otherwise all
-// are, so that a database in which no database of the source lands must be empty.
+// Covers says whether the source decides what a database of the target holds. If databases are selected, the databases to which
+// they are mapped are covered. If the target's URL names one database for all keys, it alone is covered. Otherwise all databases
+// are covered, so that one to which no source database is mapped must be empty.
 func (m *Mapping) Covers(targetDB int) bool {
 	if len(m.DBs) == 0 {
 		return m.Target.Home < 0 || m.Target.Only || len(m.DBMap) > 0 || targetDB == m.Target.Home

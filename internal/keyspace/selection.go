@@ -10,26 +10,26 @@ import (
 	"strings"
 )
 
-// Selection is what a report says about the part of the keys that its run looked at, and about where those keys land on the
-// target. Every report of one migration must carry the same Selection, and a report without one speaks of every key.
+// Selection is what a report says about the part of the keys that its run covered, and about where those keys are stored on the
+// target. Every report of one migration must have the same Selection. A report without one covers every key.
 //
-// Lists are sorted and hold nothing twice, so that two Selections are equal where they select the same.
+// Lists are sorted and have no repetitions, so that two Selections that select the same are equal.
 type Selection struct {
 	Include        []string `json:"include" yaml:"include"`                                     // patterns of names; none: all names
 	Exclude        []string `json:"exclude" yaml:"exclude"`                                     // patterns of names that are left out
-	Databases      []int    `json:"databases" yaml:"databases"`                                 // of the source; none: all
-	TargetDatabase *int     `json:"target_database,omitempty" yaml:"target_database,omitempty"` // the only one of the target that was looked at
+	Databases      []int    `json:"databases" yaml:"databases"`                                 // databases of the source; none: all
+	TargetDatabase *int     `json:"target_database,omitempty" yaml:"target_database,omitempty"` // the only target database that was covered
 	DBMap          []string `json:"db_map,omitempty" yaml:"db_map,omitempty"`                   // "3:0": database 3 arrives in database 0
-	DBPrefix       []string `json:"db_prefix,omitempty" yaml:"db_prefix,omitempty"`             // "3:app3:": the names of database 3 arrive behind app3:
-	Sample         int64    `json:"sample,omitempty" yaml:"sample,omitempty"`                   // at most so many keys were looked at
-	Repaired       bool     `json:"repaired" yaml:"-"`                                          // only keys that another report found not to be the same, after their repair
+	DBPrefix       []string `json:"db_prefix,omitempty" yaml:"db_prefix,omitempty"`             // "3:app3:": names of database 3 get the prefix app3:
+	Sample         int64    `json:"sample,omitempty" yaml:"sample,omitempty"`                   // at most this many keys were covered
+	Repaired       bool     `json:"repaired" yaml:"-"`                                          // only keys that were repaired
 }
 
-// NamedDatabases are the databases that the URLs of both sides name, -1 where they name none. A cluster's URL names none: it
-// has only one.
+// NamedDatabases are the databases that the URLs of both sides name, or -1 where they name none. The URL of a cluster names none,
+// because a cluster has only one.
 type NamedDatabases struct{ Source, Target int }
 
-// Selection returns what the filter and the URLs select and map, nil where that is every key under its own name.
+// Selection returns what the filter and the URLs select and map. It returns nil where that is every key under its own name.
 func (f *Filter) Selection(named NamedDatabases) *Selection {
 	s := &Selection{Include: slices.Clone(f.Include), Exclude: slices.Clone(f.Exclude), Databases: slices.Clone(f.From(named.Source).DBs)}
 	if named.Target >= 0 && len(f.DBMap) == 0 {
@@ -44,7 +44,8 @@ func (f *Filter) Selection(named NamedDatabases) *Selection {
 	return s.Normal()
 }
 
-// Normal returns the selection with its lists sorted and free of repetitions; nil where it selects and maps nothing.
+// Normal returns the selection with its lists sorted and without repetitions. It returns nil where the selection selects and maps
+// nothing in particular.
 func (s *Selection) Normal() *Selection {
 	if s == nil {
 		return nil
@@ -66,10 +67,11 @@ func asSet[T cmp.Ordered](list []T) []T {
 	return slices.Compact(slices.Sorted(slices.Values(list)))
 }
 
-// Equal says whether two reports speak of the same keys in the same places.
+// Equal says whether two reports cover the same keys in the same places.
 func (s *Selection) Equal(o *Selection) bool { return reflect.DeepEqual(s.Normal(), o.Normal()) }
 
-// Part says in words which keys were selected: `keys of database 0 whose names match "a:*"`. It is empty where every key was.
+// Part says in words which keys were selected: `keys of database 0 whose names match "a:*"`. It returns "" where every key was
+// selected.
 func (s *Selection) Part() string {
 	if s == nil {
 		return ""
@@ -101,7 +103,7 @@ func (s *Selection) Part() string {
 	return "keys" + b.String()
 }
 
-// Mapping says in words where keys land under another number or name; it is empty where each keeps its own.
+// Mapping says in words which keys are stored under another database number or name. It returns "" where each key keeps its own.
 func (s *Selection) Mapping() string {
 	if s == nil {
 		return ""
@@ -118,7 +120,7 @@ func (s *Selection) Mapping() string {
 	return strings.Join(words, ", ")
 }
 
-// String is Part and Mapping together, "all keys" where neither says anything.
+// String returns Part and Mapping together, with "all keys" in place of an empty Part.
 func (s *Selection) String() string {
 	text := cmp.Or(s.Part(), "all keys")
 	if m := s.Mapping(); m != "" {

@@ -9,8 +9,8 @@ import (
 // Slots is the number of hash slots of a Redis Cluster.
 const Slots = 16384
 
-// Slot is the Redis Cluster slot of a key: CRC16 (XMODEM) of its hash tag, or of the
-// whole name where there is none. An empty tag "{}" does not count as one.
+// Slot returns the Redis Cluster slot of a key: CRC16 (XMODEM) of its hash tag, or of the whole name where there is no tag. An
+// empty tag "{}" does not count.
 func Slot(name string) uint16 {
 	if open := strings.IndexByte(name, '{'); open >= 0 {
 		if n := strings.IndexByte(name[open+1:], '}'); n > 0 {
@@ -50,5 +50,5 @@ var slotTags = sync.OnceValue(func() *[Slots]string {
 	return &tags
 })
 
-// SlotTag gives a short hash tag that lies in the slot, so that "{" + tag + "}" puts a key there.
+// SlotTag returns a short hash tag of the slot, so that a name with "{" + tag + "}" is in that slot.
 func SlotTag(slot uint16) string { return slotTags()[slot] }

@@ -7,13 +7,13 @@ import (
 	"strings"
 )
 
-// SlotRange is the slots from First to Last, both included.
+// SlotRange is the range of slots from First to Last, including both.
 type SlotRange struct{ First, Last uint16 }
 
 // SlotRanges are the slots of a node, of a shard or of a link.
 type SlotRanges []SlotRange
 
-// ParseSlots reads ranges of slots: "0-5460,10923". An empty text is no range.
+// ParseSlots reads ranges of slots, such as "0-5460,10923". An empty text has no ranges.
 func ParseSlots(text string) (ranges SlotRanges, err error) {
 	if text == "" {
 		return nil, nil
@@ -33,7 +33,7 @@ func ParseSlots(text string) (ranges SlotRanges, err error) {
 	return ranges, nil
 }
 
-// String writes ranges as ParseSlots reads them, "0-5460,7000-7000".
+// String returns the ranges in the form that ParseSlots reads, such as "0-5460,7000-7000".
 func (r SlotRanges) String() string {
 	parts := make([]string, len(r))
 	for i, s := range r {
@@ -52,7 +52,7 @@ func (r SlotRanges) Has(slot uint16) bool {
 	return false
 }
 
-// All are the slots of the ranges, in their order.
+// All returns the slots of the ranges, in their order.
 func (r SlotRanges) All() iter.Seq[uint16] {
 	return func(yield func(uint16) bool) {
 		for _, s := range r {

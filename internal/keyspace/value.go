@@ -8,7 +8,7 @@ import (
 	"github.com/cespare/xxhash/v2"
 )
 
-// Prefix starts every key that surecut itself writes on a server.
+// Prefix begins the name of every key that surecut itself writes on a server.
 const Prefix = "__surecut"
 
 // Key names one key of a deployment. Name is binary and compared byte by byte.
@@ -17,7 +17,7 @@ type Key struct {
 	Name string
 }
 
-// Hash returns 64 bits by which sets of many keys are kept in little memory: two keys may share them.
+// Hash returns 64 bits that represent the key, for keeping sets of many keys in little memory. Two keys may have the same hash.
 func (k Key) Hash() uint64 {
 	return xxhash.Sum64String(k.Name) ^ (uint64(k.DB)+1)*0x9e3779b97f4a7c15
 }
@@ -25,7 +25,7 @@ func (k Key) Hash() uint64 {
 // Type is the type of a value as the TYPE command names it.
 type Type uint8
 
-// The types in the order in which Redis introduced them. None is an absent key.
+// The types are in the order in which Redis introduced them. None is the type of an absent key.
 const (
 	None Type = iota
 	String
@@ -39,7 +39,7 @@ const (
 
 var typeNames = [...]string{"none", "string", "list", "set", "zset", "hash", "stream", "module"}
 
-// String gives the name that the TYPE command uses.
+// String returns the name that the TYPE command uses.
 func (t Type) String() string {
 	if int(t) < len(typeNames) {
 		return typeNames[t]
@@ -47,8 +47,8 @@ func (t Type) String() string {
 	return fmt.Sprintf("type(%d)", uint8(t))
 }
 
-// ParseType maps a reply of TYPE to a Type. Every name that is not built in
-// belongs to a module (TYPE answers "ReJSON-RL", "MBbloom--" and the like).
+// ParseType converts a reply of TYPE to a Type. Every name that is not built in belongs to a module (TYPE returns "ReJSON-RL",
+// "MBbloom--" and the like).
 func ParseType(name string) Type {
 	for i, n := range typeNames {
 		if n == name {
@@ -87,25 +87,26 @@ type Member struct {
 	Score float64
 }
 
-// VectorShape is what the elements of a vector set (a module's type that Redis has built in since 8.0) have in common.
+// VectorShape is what the elements of a vector set have in common. Vector sets are a module type that is built into Redis since
+// 8.0.
 type VectorShape struct {
 	Dimension      uint64
 	Quantization   uint64 // 0: float32, 1: int8, 2: one bit
-	Links          uint64 // of a node of the graph, at most
-	InputDimension uint64 // of the vectors before they are reduced; 0: they are not
-	Projection     []byte // the matrix that reduces them
+	Links          uint64 // maximum for a node of the graph
+	InputDimension uint64 // dimension of the vectors before they are reduced; 0: they are not reduced
+	Projection     []byte // the matrix that reduces the vectors
 }
 
 // VectorElement is one element of a vector set. Vector is normalized and quantized.
 type VectorElement struct {
-	Name, Vector, Attributes []byte // no attributes: empty
-	Scale                    uint64 // length before it was normalized and, of int8, range of the quantization, as float32 bits
+	Name, Vector, Attributes []byte // Attributes is empty where there are none
+	Scale                    uint64 // length before the vector was normalized and, for int8, the range of the quantization, as float32 bits
 }
 
 // StreamID is the ID of a stream entry.
 type StreamID struct{ Ms, Seq uint64 }
 
-// String returns the ID as commands take it, "ms-seq".
+// String returns the ID in the form that commands use, "ms-seq".
 func (id StreamID) String() string { return fmt.Sprintf("%d-%d", id.Ms, id.Seq) }
 
 // ParseStreamID is the inverse of String.
@@ -120,7 +121,7 @@ func ParseStreamID(text string) (id StreamID, err error) {
 	return id, nil
 }
 
-// Next returns the ID after this one, and false if this is the last that there is. XRANGE takes exclusive IDs only since 6.2.
+// Next returns the ID after this one, and false if this is the highest possible ID. (XRANGE accepts exclusive IDs only since 6.2.)
 func (id StreamID) Next() (StreamID, bool) {
 	if id.Seq++; id.Seq == 0 {
 		id.Ms++
@@ -128,19 +129,19 @@ func (id StreamID) Next() (StreamID, bool) {
 	return id, id != StreamID{}
 }
 
-// Less orders IDs as a stream does.
+// Less orders IDs in the order of a stream.
 func (id StreamID) Less(other StreamID) bool {
 	return id.Ms < other.Ms || id.Ms == other.Ms && id.Seq < other.Seq
 }
 
-// Entry is one entry of a stream; Fields alternates names and values.
+// Entry is one entry of a stream. Fields holds names and values in turn.
 type Entry struct {
 	ID     StreamID
 	Fields [][]byte
 }
 
-// StreamMeta is what a stream knows beyond its entries. HasCounters says whether the
-// source keeps MaxDeletedID and EntriesAdded (since Redis 7.0).
+// StreamMeta is what a stream stores in addition to its entries. HasCounters says whether the server keeps MaxDeletedID and
+// EntriesAdded (since Redis 7.0).
 type StreamMeta struct {
 	Length       uint64
 	LastID       StreamID
@@ -164,7 +165,7 @@ type Consumer struct {
 	SeenMs, ActiveMs int64
 }
 
-// Pending is one delivered and not yet acknowledged entry.
+// Pending is an entry that was delivered but not acknowledged yet.
 type Pending struct {
 	ID            StreamID
 	Consumer      []byte
@@ -248,7 +249,7 @@ func (c *Collector) ModulePayload(p []byte) error {
 	return nil
 }
 
-// VectorShape is not kept: it counts in the Fingerprint alone.
+// VectorShape does nothing: the shape only counts in the Fingerprint.
 func (c *Collector) VectorShape(VectorShape) error { return nil }
 
 func (c *Collector) VectorElement(e VectorElement) error {
@@ -256,7 +257,7 @@ func (c *Collector) VectorElement(e VectorElement) error {
 	return nil
 }
 
-// Clone copies a group with all its bytes.
+// Clone returns a copy of a group that shares no bytes with it.
 func (g Group) Clone() Group {
 	out := g
 	out.Name = clone(g.Name)
