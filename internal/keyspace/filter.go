@@ -5,8 +5,8 @@ import (
 	"strings"
 )
 
-// Filter selects keys of a source, and says how the user wants databases and names to be mapped. On which database a key is mapped
-// also depends on the target: see Mapping. The zero Filter selects every key and maps every database and name to itself.
+// Filter selects keys of a source, and says how the user wants databases and names to be mapped. Where a key is stored also depends
+// on the target: see Mapping. The zero Filter selects every key and maps every database and name to itself.
 type Filter struct {
 	Include  []string       // globs as in KEYS; a key must match one of them; none: every key matches
 	Exclude  []string       // globs; a key that matches one of them is left out, even if it matches Include

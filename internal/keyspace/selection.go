@@ -20,7 +20,7 @@ type Selection struct {
 	Databases      []int    `json:"databases" yaml:"databases"`                                 // databases of the source; none: all
 	TargetDatabase *int     `json:"target_database,omitempty" yaml:"target_database,omitempty"` // the only target database that was covered
 	DBMap          []string `json:"db_map,omitempty" yaml:"db_map,omitempty"`                   // "3:0": database 3 arrives in database 0
-	DBPrefix       []string `json:"db_prefix,omitempty" yaml:"db_prefix,omitempty"`             // "3:app3:": names of database 3 get the prefix app3:
+	DBPrefix       []string `json:"db_prefix,omitempty" yaml:"db_prefix,omitempty"`             // "3:app3:": prefix of database 3's names
 	Sample         int64    `json:"sample,omitempty" yaml:"sample,omitempty"`                   // at most this many keys were covered
 	Repaired       bool     `json:"repaired" yaml:"-"`                                          // only keys that were repaired
 }

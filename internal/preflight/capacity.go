@@ -18,7 +18,7 @@ import (
 	"surecut/internal/keyspace"
 )
 
-// ownScan is how many keys a target database may hold for its keys to be told apart by SCAN.
+// ownScan is how many keys a target database may hold at most for surecut's own keys to be counted by SCAN.
 const ownScan = 100_000
 
 func targetEmpty(ctx context.Context, r *run) []Check {
@@ -40,7 +40,7 @@ func targetEmpty(ctx context.Context, r *run) []Check {
 	if len(where) > 4 {
 		where = append(where[:4], fmt.Sprintf("and %d more places", len(where)-4))
 	}
-	record, err := r.target.migrationRecord(ctx) // what it cannot tell, target_state reports
+	record, err := r.target.migrationRecord(ctx) // target_state reports why the record cannot be read
 	if errors.Is(err, context.DeadlineExceeded) {
 		r.silent.Store(true)
 	}
@@ -52,8 +52,8 @@ func targetEmpty(ctx context.Context, r *run) []Check {
 type targetKeys struct {
 	foreign, own int64
 	where        []string
-	resumed      bool // the migration that is resumed has written them
-	unrecorded   bool // a migration is resumed, and its record is gone from the target
+	resumed      bool // the migration that is resumed has written the keys
+	unrecorded   bool // a migration is resumed, but its record is gone from the target
 }
 
 func judgeEmpty(k targetKeys, onExisting, wanted string) Check {
@@ -75,7 +75,7 @@ func judgeEmpty(k targetKeys, onExisting, wanted string) Check {
 	switch {
 	case k.resumed:
 		return pass("target", found+", written by the migration that is resumed", wanted)
-	case k.unrecorded: // whether it is mended or refused is decided by the migration, which knows what each node should hold
+	case k.unrecorded: // the migration decides whether to mend or to refuse it, because it knows what each node should hold
 		return note("target", found+"; the record of the migration that is resumed is gone, so the target has lost data, or another migration was there", wanted, "")
 	case onExisting == "replace":
 		return alarm("target", found+"; Config.OnExisting replace overwrites those of the same name, the others stay", wanted, "empty the target yourself: redis-cli flushall")
@@ -85,7 +85,7 @@ func judgeEmpty(k targetKeys, onExisting, wanted string) Check {
 	return fail("target", found, wanted, "empty the target yourself (redis-cli flushall), name another, or say Config.OnExisting replace or keep")
 }
 
-// keysOf counts the keys of one server of the target, over one connection.
+// keysOf counts the keys of one server of the target over one connection.
 func (s *side) keysOf(ctx context.Context, n *node) (found targetKeys, err error) {
 	if len(n.dbs) == 0 {
 		return found, nil
@@ -112,7 +112,8 @@ func (s *side) keysOf(ctx context.Context, n *node) (found targetKeys, err error
 	return found, nil
 }
 
-// ownKeys counts surecut's own keys in one database; of a large one it says none, since a target that large is not empty.
+// ownKeys counts surecut's own keys in one database. For a large database it returns 0, since a target that large is not empty
+// anyway.
 func ownKeys(ctx context.Context, c *endpoint.Session, db int, keys int64) (int64, error) {
 	if keys == 0 || keys > ownScan {
 		return 0, nil
@@ -120,7 +121,7 @@ func ownKeys(ctx context.Context, c *endpoint.Session, db int, keys int64) (int6
 	if err := c.Select(ctx, db); err != nil {
 		return 0, err
 	}
-	seen := map[string]bool{} // SCAN may give a key twice
+	seen := map[string]bool{} // SCAN may return a key twice
 	for cursor := "0"; ; {
 		names, next, err := c.Scan(ctx, cursor, keyspace.Prefix+"*")
 		if err != nil {
@@ -159,7 +160,7 @@ func targetSpace(_ context.Context, r *run) []Check {
 	return []Check{s.judge(data)}
 }
 
-// maxmemory is in INFO since 3.2, in CONFIG always.
+// maxmemory returns the setting from INFO (since 3.2) or CONFIG.
 func (n *node) maxmemory() (int64, bool) {
 	if v := n.num("maxmemory", -1); v >= 0 {
 		return int64(v), true
@@ -169,13 +170,13 @@ func (n *node) maxmemory() (int64, bool) {
 }
 
 type space struct {
-	free      int64            // of the nodes that have a limit
-	unlimited []string         // nodes that have none
-	hosts     map[string]int64 // memory of the hosts of those, where INFO tells it (since 3.2)
-	unknown   []string         // why some are not known
+	free      int64            // memory that is free on the nodes that have a limit
+	unlimited []string         // nodes that have no limit
+	hosts     map[string]int64 // memory of those nodes' hosts, where INFO tells it (since 3.2)
+	unknown   []string         // why the memory of some nodes is not known
 }
 
-// host notes the memory of a node's host. Nodes that share a host share its memory.
+// host notes the memory of a node's host. Nodes on the same host share its memory.
 func (s *space) host(n *node) {
 	if s.hosts == nil {
 		s.hosts = map[string]int64{}
@@ -264,7 +265,7 @@ func localDisk(_ context.Context, r *run) []Check {
 	return []Check{pass("local", bytesText(free)+" free at "+dir, wanted)}
 }
 
-// freeSpace returns what a user may still write at path, or at the nearest directory above it that exists.
+// freeSpace returns how many bytes the user may still write at path, or in the nearest existing directory above it.
 func freeSpace(path string) (dir string, free int64, err error) {
 	if dir, err = filepath.Abs(path); err != nil {
 		return "", 0, fmt.Errorf("state directory: %w", err)

@@ -10,28 +10,28 @@ import (
 	"surecut/internal/keyspace"
 )
 
-// probeKey is in the form of surecut's own keys, so that a user who may use some key patterns only is found out.
+// probeKey has the form of surecut's own keys, so that the check notices a user who may access only some key patterns.
 const probeKey = keyspace.Prefix + ":probe"
 
-// Command is one command that surecut sends, with arguments that do no harm.
+// Command is one command that surecut sends, with harmless arguments.
 type Command struct {
 	Args  []string
-	ACL   string // its name in an ACL rule, "config|get"; "": the first of Args in lower case
-	Since int    // Redis-compatible version that has it, 70000; 0: all
-	Until int    // first version that no longer needs it; 0: none
-	Only  needed // where it is sent
+	ACL   string // the command's name in an ACL rule, "config|get"; "": the first of Args in lower case
+	Since int    // Redis-compatible version that introduced the command, such as 70000; 0: all versions have it
+	Until int    // first version for which surecut no longer needs the command; 0: none
+	Only  needed // where the command is sent
 
-	// Optional commands serve checks and fine points; without them something is skipped and said to be.
+	// Optional commands serve checks and refinements; without them something is skipped, which the report says.
 	Optional bool
-	// Reads tells a command that does no harm when it is executed.
+	// Reads says that the command does no harm when it is executed.
 	Reads bool
-	// Direct commands are sent as they are, since a transaction refuses them or tells nothing of them.
+	// Direct commands are sent outside of a transaction, because a transaction refuses them or does not show whether they are allowed.
 	Direct bool
-	// Proven commands have been sent when the connection was opened.
+	// Proven commands were already sent when the connection was opened.
 	Proven bool
 }
 
-// needed says on which deployments a command is sent.
+// needed says to which deployments a command is sent.
 type needed uint8
 
 const (
@@ -39,7 +39,7 @@ const (
 	clusterOnly
 )
 
-// Name is how the command is called in an ACL rule.
+// Name returns the command's name in an ACL rule.
 func (c Command) Name() string {
 	if c.ACL != "" {
 		return c.ACL
@@ -47,7 +47,7 @@ func (c Command) Name() string {
 	return strings.ToLower(c.Args[0])
 }
 
-// writes says whether the rule +@write holds the command. 6.0 refuses a rule for its subcommand after that.
+// writes says whether the rule +@write includes the command. Servers of 6.0 refuse a rule for its subcommand after that one.
 func (c Command) writes() bool {
 	var args [][]byte
 	for _, a := range c.Args {
@@ -57,7 +57,7 @@ func (c Command) writes() bool {
 	return ok && spec.Write
 }
 
-// sentTo tells whether the command is sent to such a server.
+// sentTo says whether the command is sent to a given server.
 func (c Command) sentTo(s endpoint.Server) bool {
 	if s.Number < c.Since || c.Until > 0 && s.Number >= c.Until {
 		return false
@@ -65,7 +65,7 @@ func (c Command) sentTo(s endpoint.Server) bool {
 	return c.Only == anywhere || s.Cluster
 }
 
-// common is what is sent to both sides: connecting, discovery, facts, and reading values for the comparison.
+// common returns the commands that are sent to both sides: for connecting, discovery, facts, and reading values for the comparison.
 func common() []Command {
 	k := probeKey
 	commands := []Command{
@@ -75,7 +75,7 @@ func common() []Command {
 		{Args: []string{"SELECT", "0"}},
 		{Args: []string{"INFO"}},
 		{Args: []string{"TIME"}, Since: 20600},
-		{Args: []string{"ROLE"}, Since: 20812, Direct: true}, // counted, as WATCH is: by that the server's count tells surecut's WATCH from others'
+		{Args: []string{"ROLE"}, Since: 20812, Direct: true}, // tells surecut's WATCH from others' in the server's counters
 
 		{Args: []string{"MODULE", "LIST"}, ACL: "module|list", Since: 40000, Optional: true},
 		{Args: []string{"COMMAND"}, Since: 20813},
@@ -86,7 +86,7 @@ func common() []Command {
 		{Args: []string{"CLUSTER", "SLOTS"}, ACL: "cluster|slots", Only: clusterOnly},
 		{Args: []string{"CLUSTER", "INFO"}, ACL: "cluster|info", Only: clusterOnly},
 		{Args: []string{"READONLY"}, Only: clusterOnly},
-		{Args: []string{"CLIENT", "NO-TOUCH", "ON"}, ACL: "client|no-touch", Since: 70200, Optional: true}, // keys that are read do not look used
+		{Args: []string{"CLIENT", "NO-TOUCH", "ON"}, ACL: "client|no-touch", Since: 70200, Optional: true}, // reading is no use of a key
 		{Args: []string{"FUNCTION", "LIST"}, ACL: "function|list", Since: 70000, Optional: true},           // to say what was not compared
 		{Args: []string{"MULTI"}, Direct: true},
 		{Args: []string{"EXEC"}, Direct: true},
@@ -127,12 +127,13 @@ func common() []Command {
 	return commands
 }
 
-// SourceCommands is every command that surecut sends to a source, except for those of a migration with TuneSource and of package quiet.
+// SourceCommands returns every command that surecut sends to a source, except for those of a migration with TuneSource and of
+// package quiet.
 func SourceCommands() []Command {
 	return append(common(),
 		Command{Args: []string{"PSYNC", "?", "-1"}, Since: 20800},
 		Command{Args: []string{"REPLCONF", "capa", "psync2"}, Direct: true},
-		// A comparison learns by these what is written meanwhile, reads large values at one offset, and names who still writes.
+		// With these a comparison learns what is written meanwhile, reads large values at one offset, and names who still writes.
 		Command{Args: []string{"CLIENT", "TRACKING", "OFF"}, ACL: "client|tracking", Since: 60000, Optional: true, Reads: true},
 		Command{Args: []string{"ECHO", "1"}, Optional: true, Reads: true},
 		Command{Args: []string{"WATCH", probeKey}, Direct: true, Optional: true},
@@ -140,8 +141,8 @@ func SourceCommands() []Command {
 	)
 }
 
-// TargetCommands is every command that surecut itself sends to a target. Beside these it sends what the source's
-// stream holds, see streamCommands.
+// TargetCommands returns every command that surecut itself sends to a target. In addition it sends the commands of the source's
+// stream, see streamCommands.
 func TargetCommands() []Command {
 	k := probeKey
 	return append(common(),
@@ -168,31 +169,31 @@ func TargetCommands() []Command {
 		Command{Args: []string{"HPEXPIREAT", k, "1", "FIELDS", "1", "f"}, Since: 70400},
 		Command{Args: []string{"XADD", k, "*", "f", "v"}, Since: 50000},
 		Command{Args: []string{"XGROUP", "CREATE", k, "g", "$"}, ACL: "xgroup|create", Since: 50000},
-		Command{Args: []string{"XGROUP", "HELP"}, ACL: "xgroup|help", Since: 70000}, // of @write before
+		Command{Args: []string{"XGROUP", "HELP"}, ACL: "xgroup|help", Since: 70000}, // included in @write before 7.0
 		Command{Args: []string{"XCLAIM", k, "g", "c", "0", "1-1"}, Since: 50000},
 		Command{Args: []string{"XSETID", k, "1-1"}, Since: 50000},
 		Command{Args: []string{"FUNCTION", "LOAD", "code"}, ACL: "function|load", Since: 70000},
 		Command{Args: []string{"SCRIPT", "LOAD", "return 1"}, ACL: "script|load"},
 		Command{Args: []string{"EVAL", "return 1", "0"}},
 		Command{Args: []string{"EVALSHA", strings.Repeat("0", 40), "0"}},
-		Command{Args: []string{"PFCOUNT", k}, Since: 20809}, // replicated where it renews the cached count, and not of @write
+		Command{Args: []string{"PFCOUNT", k}, Since: 20809}, // replicated where it renews the cached count, but not in @write
 		Command{Args: []string{"PUBLISH", "c", "m"}},
 		Command{Args: []string{"SPUBLISH", "c", "m"}, Since: 70000},
 	)
 }
 
-// neverStreamed are writing commands that servers propagate as others: blocking ones as what they came to do,
-// MIGRATE as DEL. The last two are for servers among themselves.
+// neverStreamed are writing commands that servers propagate as other commands: blocking commands as what they did in the end,
+// MIGRATE as DEL. Servers use the last two among themselves.
 var neverStreamed = []string{"BLPOP", "BRPOP", "BRPOPLPUSH", "BLMOVE", "BLMPOP", "BZPOPMIN", "BZPOPMAX", "BZMPOP", "MIGRATE", "RESTORE-ASKING", "PFDEBUG"}
 
-// streamCommands is the writing commands that the stream of a source may bring to such a target, with as many
-// arguments as they need at least.
+// streamCommands returns the writing commands that the stream of a source may bring to the given target, each with the least number
+// of arguments.
 func streamCommands(target endpoint.Server) []Command {
 	var out []Command
 	for _, spec := range command.All() {
 		since, number := spec.Since, target.Number
 		if target.Flavor == "valkey" && spec.SinceValkey > 0 {
-			since = 0 // what Valkey does not have yet is an unknown command, which is no matter of permissions
+			since = 0 // a command that Valkey does not have yet is unknown there, which says nothing about permissions
 		}
 		if !spec.Write || since == 0 && spec.SinceValkey == 0 || since > number || slices.Contains(neverStreamed, spec.Name) {
 			continue
@@ -207,7 +208,7 @@ func streamCommands(target endpoint.Server) []Command {
 	return out
 }
 
-// aclRule allows a command, quoted for a shell.
+// aclRule returns the rule that allows a command, quoted for a shell.
 func aclRule(name string) string {
 	if strings.Contains(name, "|") {
 		return "'+" + name + "'"
@@ -215,8 +216,8 @@ func aclRule(name string) string {
 	return "+" + name
 }
 
-// LeastACL returns the ACL rule of a user who may do what surecut needs on such a server and nothing more.
-// Servers before 6.0 have none.
+// LeastACL returns the ACL rule of a user who may do on the given server what surecut needs, and nothing more. Servers before 6.0
+// have no ACL.
 func LeastACL(s endpoint.Server, side endpoint.Side) string {
 	if s.Number < 60000 {
 		return ""
@@ -224,7 +225,7 @@ func LeastACL(s endpoint.Server, side endpoint.Side) string {
 	commands, rules := SourceCommands(), []string{"ACL SETUSER surecut on '>PASSWORD' resetkeys '~*' -@all"}
 	if side == endpoint.Target {
 		commands = TargetCommands()
-		if s.Number >= 60200 { // channels are open before
+		if s.Number >= 60200 { // before 6.2 all channels are open
 			rules[0] = strings.Replace(rules[0], "'~*'", "'~*' '&*'", 1)
 		}
 		rules = append(rules, "+@write")

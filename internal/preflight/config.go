@@ -11,20 +11,20 @@ import (
 	"surecut/internal/keyspace"
 )
 
-// Side is one endpoint of the migration, opened or not.
+// Side is one endpoint of the migration, whether or not it could be opened.
 type Side struct {
 	Spec       endpoint.Spec
 	Deployment *endpoint.Deployment // nil where it could not be opened
-	Err        error                // why it could not
+	Err        error                // why it could not be opened
 }
 
-// Connect opens an endpoint for Run. It never fails: what went wrong is what the connectivity check reports.
+// Connect opens an endpoint for Run. It never fails: the connectivity check reports what went wrong.
 func Connect(ctx context.Context, spec endpoint.Spec) Side {
 	d, err := endpoint.Open(ctx, spec)
 	return Side{Spec: spec, Deployment: d, Err: err}
 }
 
-// Opened is a Side that is connected already.
+// Opened returns the Side of a deployment that is open already.
 func Opened(d *endpoint.Deployment) Side { return Side{Spec: d.Spec(), Deployment: d} }
 
 // Close closes the deployment, if there is one.
@@ -34,33 +34,34 @@ func (s Side) Close() {
 	}
 }
 
-// Config is what the checks must know of the migration.
+// Config says what the checks must know about the migration.
 type Config struct {
 	Source, Target Side
 
 	OnExisting string // fail, replace or keep
-	Scans      bool   // the source is not replicated but scanned
+	Scans      bool   // the source is scanned instead of replicated
 	ReadFrom   string // replica (where there is one) or primary
 	Filter     keyspace.Filter
-	StateDir   string // where the spool will be; "" where it is not known yet
+	StateDir   string // directory of the spool; "" where it is not known yet
 	Resume     string // ID of the migration that is resumed; "" for a new one
 
 	BigValue   int64 // bytes above which a value is big
 	SampleKeys int   // keys looked at on the source
 
-	// RateWindow is how long the source is watched for how much clients write; 0: not at all, and nothing counts as written.
+	// RateWindow is how long the source is observed to measure how much clients write. 0: not at all, and the rate of writes counts as
+	// 0.
 	RateWindow time.Duration
 
 	Accept       []string // IDs of checks whose alarms are accepted
 	AcceptAlarms bool     // every alarm is accepted
 }
 
-// DefaultConfig is a Config without its sides.
+// DefaultConfig returns a Config without its sides.
 func DefaultConfig() Config {
 	return Config{OnExisting: "fail", ReadFrom: "replica", BigValue: 16 << 20, SampleKeys: 10000, RateWindow: endpoint.RateWindow}
 }
 
-// Validate joins every problem of the configuration.
+// Validate returns all problems of the configuration as one joined error.
 func (c Config) Validate() error {
 	var errs []error
 	if !slices.Contains([]string{"fail", "replace", "keep"}, c.OnExisting) {
@@ -83,16 +84,16 @@ func (c Config) Validate() error {
 	return errors.Join(errs...)
 }
 
-// selection is the part of the keys that the migration moves, nil where it moves all.
+// selection returns the part of the keys that the migration copies, and nil where it copies all of them.
 func (c Config) selection() *keyspace.Selection {
 	f := c.Filter
-	if c.Source.Spec.Kind == endpoint.Cluster { // it has one database, so that naming it selects nothing
+	if c.Source.Spec.Kind == endpoint.Cluster { // a cluster has one database, so that naming it selects nothing
 		f.DBs = nil
 	}
 	return f.Selection(keyspace.NamedDatabases{Source: c.Source.Spec.NamedDB(), Target: c.Target.Spec.NamedDB()})
 }
 
-// filter is the filter of the migration, with the database that the source's URL names.
+// filter returns the filter of the migration, including the database that the source's URL names.
 func (c Config) filter() keyspace.Filter { return c.Filter.From(c.Source.Spec.NamedDB()) }
 
 // reads says whether a source database takes part in the migration.

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// maxSkew is how far the clocks of two servers may be apart: expiries travel as absolute times.
+// maxSkew is how far the clocks of two servers may differ: expiries are transferred as absolute times.
 const maxSkew = time.Second
 
 func connectivity(_ context.Context, r *run) []Check {
@@ -39,8 +39,8 @@ func connectivity(_ context.Context, r *run) []Check {
 	return checks
 }
 
-// judgeFailed judges a node that its cluster calls failed. A migration that is resumed may have seen a failover, and goes on without
-// the node that was replaced.
+// judgeFailed judges a node that its cluster has marked as failed. A resumed migration may have seen a failover, and continues
+// without the node that was replaced.
 func judgeFailed(addr string, resumed bool, wanted string) Check {
 	const found = "the cluster calls it failed"
 	remedy := "bring it back, or take it out of the cluster: redis-cli --cluster del-node HOST:PORT NODE-ID"
@@ -50,13 +50,13 @@ func judgeFailed(addr string, resumed bool, wanted string) Check {
 	return fail(addr, found, wanted, remedy)
 }
 
-// oneLine returns an error as one line; joined errors have several.
+// oneLine returns an error as one line; a joined error has several.
 func oneLine(err error) string { return strings.ReplaceAll(err.Error(), "\n", "; ") }
 
 func authentication(ctx context.Context, r *run) []Check {
 	const wanted = "an unauthenticated client is refused"
 	var checks []Check
-	secured := false // some node of the source
+	secured := false // some node of the source requires authentication
 	for _, s := range []*side{&r.source, &r.target} {
 		if !s.open() {
 			checks = append(checks, skip(s.name.String(), "the "+s.name.String()+" could not be opened, see connectivity", wanted))
@@ -77,8 +77,8 @@ func authentication(ctx context.Context, r *run) []Check {
 	return checks
 }
 
-// judgeOpen judges a server that anyone may use. Clients that are used to a password are refused by such a target: AUTH is an error
-// where the default user has none.
+// judgeOpen judges a server that anyone may use. If the source requires a password, its clients are refused by such a target: AUTH
+// is an error where the default user has no password.
 func judgeOpen(addr string, sourceSecured bool, wanted string) Check {
 	remedy := fmt.Sprintf("redis-cli %s config set requirepass PASSWORD", cliAddr(addr))
 	if sourceSecured {
@@ -87,7 +87,7 @@ func judgeOpen(addr string, sourceSecured bool, wanted string) Check {
 	return note("", "anyone who reaches it may use it", wanted, remedy)
 }
 
-// cliAddr returns an address as redis-cli takes it.
+// cliAddr returns an address in the form of redis-cli's options.
 func cliAddr(addr string) string {
 	colon := strings.LastIndexByte(addr, ':')
 	return "-h " + strings.Trim(addr[:colon], "[]") + " -p " + addr[colon+1:]
@@ -103,7 +103,7 @@ func sameInstance(_ context.Context, r *run) []Check {
 			sources[id] = n.addr
 			asked++
 		}
-		if id := n.info["master_replid"]; id != "" { // since 4.0; shared by a primary and all its replicas
+		if id := n.info["master_replid"]; id != "" { // since 4.0; a primary shares it with all its replicas
 			replicated[id] = n.addr
 		}
 	}
@@ -144,7 +144,7 @@ func clockSkew(_ context.Context, r *run) []Check {
 	return []Check{judgeClocks(clocks, wanted)}
 }
 
-// clock is how far a node's clock is ahead of the local one.
+// clock says how far a node's clock is ahead of the local one.
 type clock struct {
 	addr  string
 	ahead time.Duration

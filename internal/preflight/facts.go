@@ -31,48 +31,48 @@ type side struct {
 
 func (s *side) open() bool { return s.d != nil }
 
-// sharded says that the servers hold different keys, so that a command finds its keys on one of them only.
+// sharded says that each server holds different keys, so that all keys of one command must be on the same server.
 func (s *side) sharded() bool { return s.open() && s.d.Sharded() }
 
-// throughProxy says that the side is written through a proxy, so that the servers behind it need not be reached for that.
+// throughProxy says that the side is written through a proxy, so that the servers behind it need not be reached for writing.
 func (s *side) throughProxy() bool {
 	return s.name == endpoint.Target && (s.spec.Kind == endpoint.Codis || s.spec.ViaProxy)
 }
 
-// fronted returns the proxy that stands for all nodes of a cluster; nil where there is none.
+// fronted returns the profile of the proxy that stands in front of all nodes of a cluster, or nil where there is none.
 func (s *side) fronted() *profile.Profile { return command.ProxyOf(s.spec.Proxy) }
 
 func (s *side) cluster() bool { return s.spec.Kind == endpoint.Cluster }
 
-// node is one server with its facts. Where err is set there are none.
+// node is one server with its facts. If err is set, there are no facts.
 type node struct {
 	addr    string
 	shard   int  // index into Shards
 	primary bool // by the topology
 	client  rueidis.Client
-	err     error // it does not answer
-	moves   bool  // a replica that sends reads at an offset on to its primary (a cluster of 3.2 to 5.0)
+	err     error // why the node does not answer
+	moves   bool  // the node is a replica that redirects reads at an offset to its primary (in clusters of 3.2 to 5.0)
 
 	server  endpoint.Server
 	info    map[string]string
-	modules []string // names, sorted
+	modules []string // names of the modules, sorted
 	dbs     map[int]endpoint.Database
-	infoErr error             // INFO is forbidden
-	config  map[string]string // of configNames, those that the server knows
-	confErr error             // CONFIG GET is forbidden
-	skew    time.Duration     // its clock minus the local one
+	infoErr error             // why INFO is refused
+	config  map[string]string // those of configNames that the server knows
+	confErr error             // why CONFIG GET is refused
+	skew    time.Duration     // the node's clock minus the local one
 	skewErr error
-	first   endpoint.Counters // of the first reading
+	first   endpoint.Counters // counters of the first reading
 	written float64           // bytes per second that clients write
 }
 
-// configNames are the settings that the checks read. An unknown one is left out by the server.
+// configNames are the settings that the checks read. A server leaves out those that it does not know.
 var configNames = []string{"maxmemory", "maxmemory-policy", "client-output-buffer-limit", "repl-backlog-size", "repl-timeout",
 	"repl-diskless-sync", "dir", "save", "proto-max-bulk-len", "stop-writes-on-bgsave-error", "min-replicas-to-write", "min-slaves-to-write"}
 
-// gather asks every node of both sides at once.
+// gather asks all nodes of both sides at the same time.
 func gather(ctx context.Context, cfg Config) *run {
-	whole := ctx // a file may be large
+	whole := ctx // without the timeout: a file may be large
 	ctx, cancel := context.WithTimeout(ctx, sampleTimeout)
 	defer cancel()
 	r := &run{cfg: cfg}
@@ -99,13 +99,13 @@ func gather(ctx context.Context, cfg Config) *run {
 	}
 	wg.Wait()
 	if r.source.open() && !r.source.spec.IsFile() {
-		r.source.readWriteRates(ctx, cfg.RateWindow) // before the sample is taken, which is traffic of our own
+		r.source.readWriteRates(ctx, cfg.RateWindow) // before the sample is taken, because that causes traffic of our own
 		r.sample = takeSample(ctx, r)
 	}
 	return r
 }
 
-// readWriteRates measures all nodes in one and the same time.
+// readWriteRates measures all nodes during the same time.
 func (s *side) readWriteRates(ctx context.Context, window time.Duration) {
 	if window == 0 {
 		return
@@ -119,7 +119,7 @@ func (s *side) readWriteRates(ctx context.Context, window time.Duration) {
 	wg.Wait()
 }
 
-// readWriteRate measures how much clients have written since the first reading. Where the node does not tell, that stays 0.
+// readWriteRate measures how much clients have written since the first reading. Where the node does not tell, the rate stays 0.
 func (n *node) readWriteRate(ctx context.Context, window time.Duration) {
 	if err := retry.Pause(ctx, time.Until(n.first.At.Add(window))); err != nil {
 		return
@@ -135,8 +135,8 @@ func (n *node) readWriteRate(ctx context.Context, window time.Duration) {
 	}
 }
 
-// fellSilent takes a node that has kept silent for as long as one is waited for as one that does not answer, so that nothing else waits
-// for it.
+// fellSilent marks a node that has not answered for the longest permitted time as one that does not answer, so that nothing else
+// waits for it.
 func (n *node) fellSilent() {
 	n.err = fmt.Errorf("%s has not answered for %v", n.addr, endpoint.Silence)
 }
@@ -185,13 +185,13 @@ func (n *node) gather(ctx context.Context, d *endpoint.Deployment) {
 
 func (n *node) readInfo(ctx context.Context) error {
 	n.info = map[string]string{}
-	for _, section := range []string{"", "commandstats", "modules"} { // before 7.0 one at a time
+	for _, section := range []string{"", "commandstats", "modules"} { // before 7.0, INFO accepts only one section at a time
 		cmd := n.client.B().Arbitrary("INFO")
 		if section != "" {
 			cmd = cmd.Args(section)
 		}
 		text, err := n.client.Do(ctx, cmd.Build()).ToString()
-		if section != "" && endpoint.Code(err) == "ERR" { // before 2.6 there is one section
+		if section != "" && endpoint.Code(err) == "ERR" { // before 2.6 INFO has no sections
 			continue
 		}
 		if err != nil {
@@ -246,7 +246,7 @@ func (n *node) readClock(ctx context.Context) {
 	if err == nil {
 		told, err = reply.Time(&m)
 	}
-	n.skew, n.skewErr = told.Sub(sent.Add(back.Sub(sent)/2)), err // ahead of the middle between asking and hearing
+	n.skew, n.skewErr = told.Sub(sent.Add(back.Sub(sent)/2)), err // relative to the middle between sending and receiving
 }
 
 // num returns a field of INFO as a number.
@@ -271,7 +271,7 @@ func (n *node) setting(names ...string) (value, reason string) {
 	return "", fmt.Sprintf("the server has no setting %s", names[0])
 }
 
-// bytesSetting returns a setting that is a number of bytes or seconds.
+// number returns a setting that is a number of bytes or seconds.
 func (n *node) number(name string) (value int64, reason string) {
 	text, reason := n.setting(name)
 	if reason != "" {
@@ -284,7 +284,7 @@ func (n *node) number(name string) (value int64, reason string) {
 	return v, ""
 }
 
-// primaries returns the primaries of a side, those that do not answer included.
+// primaries returns the primaries of a side, including those that do not answer.
 func (s *side) primaries() []*node {
 	var out []*node
 	for _, n := range s.nodes {
@@ -295,8 +295,8 @@ func (s *side) primaries() []*node {
 	return out
 }
 
-// readers returns the nodes that the links will read from: of each shard a replica where ReadFrom allows it and
-// one answers and can be read at an offset, else the primary.
+// readers returns the nodes that the links will read from. For each shard that is a replica, where ReadFrom allows it and one
+// answers and can be read at an offset, else the primary.
 func (r *run) readers() []*node {
 	chosen := map[int]*node{}
 	for _, n := range r.source.nodes {
@@ -312,7 +312,7 @@ func (r *run) readers() []*node {
 	return out
 }
 
-// dataBytes is what the data of a node takes in its memory, the server's own needs left out.
+// dataBytes returns how much memory the data of a node takes, without the server's own overhead.
 func (n *node) dataBytes() (int64, bool) {
 	used := n.num("used_memory", -1)
 	if used < 0 {
@@ -324,7 +324,7 @@ func (n *node) dataBytes() (int64, bool) {
 	return max(int64(used), 0), true
 }
 
-// sourceData sums the data of all source primaries that say it.
+// sourceData returns the sum of the data of all primaries of the source, or the reason why it is not known.
 func (r *run) sourceData() (total int64, reason string) {
 	for _, n := range r.source.primaries() {
 		data, ok := n.dataBytes()
@@ -339,7 +339,7 @@ func (r *run) sourceData() (total int64, reason string) {
 	return total, ""
 }
 
-// bytesText gives bytes for people: "1.5 GiB".
+// bytesText returns a number of bytes for people, such as "1.5 GiB".
 func bytesText(n int64) string {
 	const units = "KMGTPE"
 	if n < 1024 && n > -1024 {

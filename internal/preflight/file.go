@@ -11,15 +11,15 @@ import (
 	"surecut/internal/files"
 )
 
-// inspected is what one file of the source was found to hold.
+// inspected is what was found in one file of the source.
 type inspected struct {
 	path  string
 	size  int64
 	facts *files.Facts
-	err   error // why it cannot be loaded; damage names the byte
+	err   error // why the file cannot be loaded; for damage, with the byte
 }
 
-// inspect reads the files of the source whole: damage must not show when half of the data is in the target.
+// inspect reads the files of the source completely, so that damage is found before half of the data is in the target.
 func (r *run) inspect(ctx context.Context) {
 	open := files.OpenRDB
 	if r.source.spec.IsAOF() {
@@ -48,7 +48,7 @@ func (r *run) inspect(ctx context.Context) {
 	}
 }
 
-// ofFile gives how a check is made of a source that is a file.
+// ofFile returns the function that makes a check for a source that is a file.
 func (d definition) ofFile() func(context.Context, *run) []Check {
 	switch d.id {
 	case "source_file", "big_keys":
@@ -78,7 +78,7 @@ func skipped(reason, wanted string) func(context.Context, *run) []Check {
 	return func(context.Context, *run) []Check { return []Check{skip("source", reason, wanted)} }
 }
 
-// fileConnectivity says of the source that its files are there; of the target it asks as ever.
+// fileConnectivity reports for the source that its files exist, and checks the target as usual.
 func fileConnectivity(ctx context.Context, r *run) []Check {
 	checks := connectivity(ctx, r)
 	for i := range checks {
@@ -89,7 +89,7 @@ func fileConnectivity(ctx context.Context, r *run) []Check {
 	return checks
 }
 
-// sourceFile judges what reading the files from their beginning to their end has shown.
+// sourceFile judges what reading the files from beginning to end has shown.
 func sourceFile(_ context.Context, r *run) []Check {
 	const wanted = "a file that a server would load, to its last byte"
 	var checks []Check
@@ -120,7 +120,7 @@ func judgeFile(in inspected, wanted string) Check {
 	return pass(in.path, found, wanted)
 }
 
-// fileVersion compares what wrote the newest RDB with the oldest target.
+// fileVersion compares the server that wrote the newest RDB with the oldest target.
 func fileVersion(ctx context.Context, r *run) []Check {
 	var newest endpoint.Server
 	for _, in := range r.files {
@@ -143,7 +143,7 @@ func fileVersion(ctx context.Context, r *run) []Check {
 	return r.judgeFormat(ctx, format{Source: newest, Commands: endpoint.CapabilitiesOf(newest).Dialect, Sends: r.source.spec.IsAOF(), Holds: holdings{fields: -1}})
 }
 
-// fileDatabases counts what the files hold by database: keys, and commands that run there.
+// fileDatabases counts by database what the files hold: keys, and commands that run there.
 func fileDatabases(_ context.Context, r *run) []Check {
 	used := map[int]int64{}
 	for _, in := range r.files {
@@ -159,7 +159,8 @@ func fileDatabases(_ context.Context, r *run) []Check {
 	return r.databasesFit(used)
 }
 
-// fileModules says which module types the RDB holds; whether the target takes them only its modules can tell.
+// fileModules checks that the target has the module types of the RDB. Only the target's modules can tell whether they accept the
+// values.
 func fileModules(_ context.Context, r *run) []Check {
 	const wanted = "every module whose data the source holds"
 	if r.sample.err != nil {
@@ -178,7 +179,7 @@ func fileModules(_ context.Context, r *run) []Check {
 	return []Check{pass("target", fmt.Sprintf("the file's RDB holds %d types of modules", len(r.sample.types)), wanted)}
 }
 
-// targetHasType says whether every primary of the target has a module that is known for a type.
+// targetHasType says whether every primary of the target has a module that may define the given type.
 func (r *run) targetHasType(name string) bool {
 	for _, n := range r.target.primaries() {
 		has := false

@@ -10,10 +10,10 @@ import (
 	"strings"
 )
 
-// kernelSettings are read below /proc/sys.
+// kernelSettings are files below /proc/sys.
 var kernelSettings = []struct {
 	path    string
-	least   int64 // the lowest value that will do; for exact the value itself
+	least   int64 // the lowest acceptable value, or with exactly the only one
 	exactly bool
 }{
 	{"net/ipv4/tcp_max_syn_backlog", 4096, false},
@@ -59,7 +59,7 @@ func judgeKernel(sys fs.FS) Check {
 	return pass("", strings.Join(found, ", "), wantedKernel)
 }
 
-// sharesHost says whether a node runs on this host. What a bastion or a proxy reaches at 127.0.0.1 is not this host.
+// sharesHost says whether a node runs on this host. A node that a bastion or a proxy reaches at 127.0.0.1 does not.
 func (s *side) sharesHost(ctx context.Context, n *node) (bool, error) {
 	if s.spec.SSH != nil || s.spec.SOCKS5 != nil {
 		return false, nil

@@ -35,7 +35,7 @@ func permissions(ctx context.Context, r *run) []Check {
 
 func nodePermissions(ctx context.Context, s *side, n *node, scans bool) Check {
 	server := n.server
-	if n.infoErr != nil { // the version is not known; INFO itself is missing
+	if n.infoErr != nil { // INFO itself is refused, so the version is not known
 		server = endpoint.Server{Addr: n.addr, Number: 60000, Cluster: s.cluster(), Flavor: "redis"}
 	}
 	own, stream := SourceCommands(), []Command(nil)
@@ -50,7 +50,7 @@ func nodePermissions(ctx context.Context, s *side, n *node, scans bool) Check {
 		return skip("", oneLine(err), wantedPermissions)
 	}
 	acl := LeastACL(server, s.name)
-	for _, name := range p.denied { // what modules write is in no category
+	for _, name := range p.denied { // no category includes the commands of modules that write
 		if acl != "" && ofModule(name) {
 			acl += " " + aclRule(name)
 		}
@@ -65,9 +65,9 @@ func userName(spec endpoint.Spec) string {
 	return spec.Username
 }
 
-// prober finds out what a user may run without running it: commands are queued in a transaction, which a server
-// refuses with NOPERM at once where the user lacks them, and the transaction is discarded. What a transaction
-// takes from nobody is asked of ACL DRYRUN (since 7.0).
+// prober finds out what a user may run without running it: it queues commands in a transaction, which a server refuses at once with
+// NOPERM where the user may not call them, and then discards the transaction. For commands that a transaction always refuses, it
+// asks ACL DRYRUN (since 7.0).
 type prober struct {
 	client rueidis.Client
 	addr   string
@@ -75,17 +75,17 @@ type prober struct {
 	user   string
 
 	typed   bool // keys can be read by the commands of their types
-	untyped bool // and have to be: DUMP is refused
+	untyped bool // keys must be read in that way, because DUMP is refused
 
-	denied    []string // refused by the ACL
-	unknown   []string // the server has no such command: renamed, disabled
-	unchecked []string // neither way tells
-	optional  []string // refused or unknown, and not needed
+	denied    []string // commands that the ACL refuses
+	unknown   []string // commands that the server does not know: renamed or disabled
+	unchecked []string // commands for which neither way tells
+	optional  []string // commands that are refused or unknown, but not needed
 }
 
 func (p *prober) probe(ctx context.Context, own, stream []Command) error {
 	dc, _ := p.client.Dedicate()
-	defer dc.Close() // closed and not given back: it may be left in a transaction
+	defer dc.Close() // closed and not released, because the connection may be inside a transaction
 	var queued []Command
 	for _, c := range own {
 		if !c.Direct {
@@ -99,7 +99,7 @@ func (p *prober) probe(ctx context.Context, own, stream []Command) error {
 	}
 	multi := Command{Args: []string{"MULTI"}}
 	if err := dc.Do(ctx, build(dc, multi)).Error(); err != nil {
-		if err := p.note(multi, err, false); err != nil { // what follows would be executed
+		if err := p.note(multi, err, false); err != nil { // outside of a transaction, the queued commands would be executed
 			return err
 		}
 		return p.withoutTransaction(ctx, dc, queued)
@@ -107,7 +107,7 @@ func (p *prober) probe(ctx context.Context, own, stream []Command) error {
 	return p.queue(ctx, dc, queued, stream)
 }
 
-// withoutTransaction sends what does no harm as it is, and asks for the rest.
+// withoutTransaction sends the harmless commands directly, and asks ACL DRYRUN about the others.
 func (p *prober) withoutTransaction(ctx context.Context, dc rueidis.DedicatedClient, own []Command) error {
 	for _, c := range own {
 		ask := p.dryRun
@@ -124,7 +124,7 @@ func (p *prober) withoutTransaction(ctx context.Context, dc rueidis.DedicatedCli
 	return nil
 }
 
-// queue sends the commands into the open transaction and discards it.
+// queue sends the commands into the open transaction and then discards it.
 func (p *prober) queue(ctx context.Context, dc rueidis.DedicatedClient, own, stream []Command) error {
 	var cmds []rueidis.Completed
 	for _, c := range slices.Concat(own, stream) {
@@ -143,7 +143,7 @@ func (p *prober) queue(ctx context.Context, dc rueidis.DedicatedClient, own, str
 		if err != nil && endpoint.Code(err) == "" && !endpoint.IsNil(err) {
 			return fmt.Errorf("ask %s for permissions: %w", p.addr, err)
 		}
-		if refused(err) { // a command that the server does not know is no matter of permissions
+		if refused(err) { // a command that the server does not know says nothing about permissions
 			p.denied = append(p.denied, c.Name())
 		}
 	}
@@ -151,7 +151,7 @@ func (p *prober) queue(ctx context.Context, dc rueidis.DedicatedClient, own, str
 	return p.note(discard, err, !refused(err))
 }
 
-// refused says that the ACL forbids a command. EXEC has a reply of its own for it.
+// refused says that the ACL forbids a command. For EXEC the server uses another code.
 func refused(err error) bool {
 	return endpoint.Code(err) == "NOPERM" || endpoint.Code(err) == "EXECABORT"
 }
@@ -164,11 +164,11 @@ func (p *prober) queuedReply(ctx context.Context, c Command, err error) error {
 	if endpoint.Code(err) != "ERR" {
 		return p.note(c, err, !refused(err))
 	}
-	// Either there is no such command, or transactions refuse it (since 7.0) before they look at permissions.
+	// Either the command is unknown, or a transaction refuses it (since 7.0) before it checks permissions.
 	return p.dryRun(ctx, c)
 }
 
-// dryRun asks the server whether the user might run a command.
+// dryRun asks the server by ACL DRYRUN whether the user may run a command.
 func (p *prober) dryRun(ctx context.Context, c Command) error {
 	if p.server.Number < 70000 {
 		p.unknown = p.add(p.unknown, c)
@@ -191,7 +191,7 @@ func (p *prober) dryRun(ctx context.Context, c Command) error {
 	return nil
 }
 
-// note takes the outcome of one command. An error that is no reply ends the probing.
+// note records the outcome of one command. An error that is no reply ends the probing.
 func (p *prober) note(c Command, err error, allowed bool) error {
 	switch {
 	case err != nil && endpoint.Code(err) == "" && !endpoint.IsNil(err):
@@ -239,7 +239,7 @@ func (p *prober) judge(acl string, asked int) Check {
 		return fail("", text, wantedPermissions, acl)
 	case len(p.unchecked) > 0:
 		return alarm("", text, wantedPermissions, acl)
-	case len(found) > 0: // whatever is skipped for it says so itself
+	case len(found) > 0: // the checks that are skipped for this say so themselves
 		return note("", text, wantedPermissions, acl)
 	}
 	return pass("", fmt.Sprintf("%d commands may be run", asked), wantedPermissions)

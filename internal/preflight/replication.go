@@ -9,20 +9,20 @@ import (
 )
 
 const (
-	// snapshotRate is assumed for making and sending a snapshot: slow enough to be on the safe side.
+	// snapshotRate is the assumed rate of making and sending a snapshot. It is low, to be on the safe side.
 	snapshotRate = 50 << 20 // bytes per second
-	// leastPile is what a full phase may pile up in any case: a burst while the snapshot is made.
+	// leastPile is how much of the stream may always accumulate during a full phase: a burst of writes while the snapshot is made.
 	leastPile = 1 << 20
-	// reconnectTime is how long a link may be down and still continue where it was.
+	// reconnectTime is how long a link may be down and still be able to continue.
 	reconnectTime = time.Minute
 )
 
-// fullPhase is what the full phase of one link will ask of its source, by estimate.
+// fullPhase estimates what the full phase of one link will require of its source.
 type fullPhase struct {
 	data     int64         // memory of the data; the snapshot is smaller
 	rate     float64       // bytes per second that clients write
 	duration time.Duration // at snapshotRate
-	pile     int64         // stream that waits while the snapshot is made and sent
+	pile     int64         // bytes of the stream that wait while the snapshot is made and sent
 }
 
 func estimate(data int64, rate float64) fullPhase {
@@ -36,7 +36,7 @@ func (p fullPhase) String() string {
 		p.duration.Round(time.Second), bytesText(int64(p.rate)))
 }
 
-// phaseOf estimates for a node.
+// phaseOf estimates the full phase for a node.
 func (n *node) phaseOf() (fullPhase, string) {
 	data, ok := n.dataBytes()
 	if !ok {
@@ -45,7 +45,7 @@ func (n *node) phaseOf() (fullPhase, string) {
 	return estimate(data, n.written), ""
 }
 
-// bufferLimit is one class of client-output-buffer-limit; 0 is no limit.
+// bufferLimit is one class of client-output-buffer-limit. A value of 0 means no limit.
 type bufferLimit struct {
 	hard, soft  int64
 	softSeconds int64
@@ -172,7 +172,7 @@ func rdbDirectory(_ context.Context, r *run) []Check {
 		if n.infoErr != nil {
 			return skip("", "INFO persistence: "+oneLine(n.infoErr), wanted)
 		}
-		diskless, reason := n.setting("repl-diskless-sync") // since 2.8.18
+		diskless, reason := n.setting("repl-diskless-sync") // setting exists since 2.8.18
 		if diskless == "yes" {
 			return pass("", "repl-diskless-sync yes", wanted)
 		}
@@ -181,7 +181,7 @@ func rdbDirectory(_ context.Context, r *run) []Check {
 			dir = "unknown (CONFIG is refused)"
 		}
 		remedy := "redis-cli " + cliAddr(n.addr) + " config set repl-diskless-sync yes; or make the directory writable and prove it with redis-cli bgsave"
-		never := n.info["rdb_last_bgsave_time_sec"] == "-1" // none since the start
+		never := n.info["rdb_last_bgsave_time_sec"] == "-1" // no save since the server's start
 		switch {
 		case n.info["rdb_last_bgsave_status"] == "err":
 			return alarm("", "the last background save failed; directory "+dir, wanted, remedy)

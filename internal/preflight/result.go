@@ -9,8 +9,8 @@ import (
 // Result is the outcome of one check.
 type Result string
 
-// A note tells something that is worth knowing and needs no decision of a person; an alarm needs one. A check that could not be
-// made is skipped, with its reason in Found; it never hides another.
+// A note is worth knowing but needs no decision by a person; an alarm needs one. A check that could not be made is skipped, with
+// the reason in Found; it never hides another one.
 const (
 	Pass    Result = "pass"
 	Note    Result = "note"
@@ -19,7 +19,7 @@ const (
 	Skipped Result = "skipped"
 )
 
-// Check is one precondition of a migration as it was found.
+// Check is the result of checking one precondition of a migration.
 type Check struct {
 	ID       string `json:"id"`
 	Title    string `json:"title"`
@@ -31,15 +31,14 @@ type Check struct {
 	Accepted bool   `json:"accepted,omitempty"` // an alarm that the user accepted
 }
 
-// Report is the outcome of all checks. Verdict is fail if any check failed, else alarm
-// if any alarm was not accepted, else pass.
+// Report is the outcome of all checks. Verdict is fail if any check failed, else alarm if any alarm was not accepted, else pass.
 type Report struct {
 	Verdict   Result              `json:"verdict"`
 	Checks    []Check             `json:"checks"`
-	Selection *keyspace.Selection `json:"selection,omitempty"` // of the migration that the checks are for; nil: all keys
+	Selection *keyspace.Selection `json:"selection,omitempty"` // selection of the migration that is checked; nil: all keys
 }
 
-// Unaccepted returns the IDs of the checks whose alarms nobody has accepted, each once, in the order of the report.
+// Unaccepted returns the IDs of the checks with alarms that were not accepted, each once, in the order of the report.
 func (rep Report) Unaccepted() []string {
 	var ids []string
 	for _, c := range rep.Checks {

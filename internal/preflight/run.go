@@ -13,16 +13,16 @@ import (
 	"surecut/internal/endpoint"
 )
 
-// sampleTimeout bounds the look at the keys of the source.
+// sampleTimeout bounds the time for gathering facts and for sampling the keys of the source.
 const sampleTimeout = 60 * time.Second
 
-// checkTimeout bounds one check: a server that is silent for so long makes it skipped, and the run not endless.
+// checkTimeout bounds one check: if a server is silent for longer, the check is skipped, so that the run ends.
 const checkTimeout = endpoint.Silence
 
-// bounded are checks that read a number of pages, and bound the wait for each of them.
+// bounded are the checks that read many pages, and bound the wait for each page themselves.
 var bounded = []string{"target_empty", "sharding"}
 
-// needs says which sides a check cannot do without.
+// needs says which sides a check requires.
 type needs uint8
 
 const (
@@ -30,14 +30,14 @@ const (
 	needsTarget
 )
 
-// definition is one check. make gives a row for each subject; ID and title are filled in by Run.
+// definition is one check. Function make returns a row for each subject, and Run fills in the ID and the title.
 type definition struct {
 	id, title string
 	needs     needs
 	make      func(ctx context.Context, r *run) []Check
 }
 
-// definitions is every check, in the order of the report.
+// definitions returns every check, in the order of the report.
 func definitions() []definition {
 	const both = needsSource | needsTarget
 	return []definition{
@@ -73,7 +73,7 @@ func definitions() []definition {
 	}
 }
 
-// ofReplication are the checks of what a scan of the source does not need.
+// ofReplication are the checks of things that a scan of the source does not need.
 var ofReplication = []string{"source_is_replica", "output_buffer", "backlog", "repl_timeout", "rdb_directory", "local_disk"}
 
 // IDs returns the IDs of all checks in the order of the report.
@@ -85,16 +85,16 @@ func IDs() []string {
 	return ids
 }
 
-// Known says whether there is a check of this ID.
+// Known says whether there is a check with this ID.
 func Known(id string) bool { return slices.Contains(IDs(), id) }
 
-// run is the state of one Run: the facts, which the checks read and do not change.
+// run is the state of one Run: the facts, which the checks only read.
 type run struct {
 	cfg    Config
 	source side
 	target side
 	sample sample
-	files  []inspected // where the source is a file
+	files  []inspected // set where the source is files
 	silent atomic.Bool // a check has waited for a server in vain
 }
 
@@ -104,8 +104,8 @@ func (r *run) noteSilence(ctx context.Context) {
 	}
 }
 
-// silenced asks every node again where one has kept silent, and fails those that no longer answer: that checks were skipped since is
-// not all there is to say of them.
+// silenced asks every node again if one has kept silent, and fails those that no longer answer: it would not be enough to say that
+// checks were skipped.
 func (r *run) silenced(ctx context.Context) (checks []Check) {
 	if !r.silent.Load() {
 		return nil
@@ -126,7 +126,7 @@ func (r *run) silenced(ctx context.Context) (checks []Check) {
 	return checks
 }
 
-// Run makes every check. Its error is that of ctx or of cfg; what the servers do wrong is in the report.
+// Run makes every check. It returns an error only for cfg or the end of ctx; problems of the servers are in the report.
 func Run(ctx context.Context, cfg Config) (Report, error) {
 	if err := cfg.Validate(); err != nil {
 		return Report{}, err
@@ -135,7 +135,7 @@ func Run(ctx context.Context, cfg Config) (Report, error) {
 	defs := definitions()
 	results := make([][]Check, len(defs))
 	var wg sync.WaitGroup
-	slot := make(chan struct{}, 8) // a few at a time: the checks must not be a load of their own
+	slot := make(chan struct{}, 8) // a few at a time, so that the checks do not burden the servers
 	for i, def := range defs {
 		wg.Go(func() {
 			slot <- struct{}{}
@@ -156,7 +156,7 @@ func Run(ctx context.Context, cfg Config) (Report, error) {
 	return report, nil
 }
 
-// run makes one check, or says why it cannot be made.
+// run makes one check, or returns why it cannot be made.
 func (d definition) run(ctx context.Context, r *run) []Check {
 	if !slices.Contains(bounded, d.id) {
 		var cancel context.CancelFunc
@@ -194,7 +194,7 @@ func (r *run) unopened(n needs) string {
 	return ""
 }
 
-// decide marks the accepted alarms and gives the verdict.
+// decide marks the accepted alarms and sets the verdict.
 func (rep *Report) decide(cfg Config) {
 	rep.Verdict = Pass
 	for i := range rep.Checks {
@@ -215,7 +215,7 @@ func pass(subject, found, wanted string) Check {
 	return Check{Subject: subject, Result: Pass, Found: found, Wanted: wanted}
 }
 
-// note tells what needs no decision. Its remedy says what would be better, and may be empty.
+// note returns a finding that needs no decision. Its remedy says what would be better, and may be empty.
 func note(subject, found, wanted, remedy string) Check {
 	return Check{Subject: subject, Result: Note, Found: found, Wanted: wanted, Remedy: remedy}
 }
@@ -228,13 +228,13 @@ func fail(subject, found, wanted, remedy string) Check {
 	return Check{Subject: subject, Result: Fail, Found: found, Wanted: wanted, Remedy: remedy}
 }
 
-// skip is a check that could not be made; reason says why.
+// skip returns a check that could not be made, with the reason.
 func skip(subject, reason, wanted string) Check {
 	return Check{Subject: subject, Result: Skipped, Found: reason, Wanted: wanted}
 }
 
-// perNode makes a check on each node. Where all pass, or all have the same trouble, it gives one row for the
-// side; else a row for each node that does not pass.
+// perNode makes a check on each node. Where all nodes pass, or all have the same problem, it returns one row for the side, else a
+// row for each node that does not pass.
 func perNode(s *side, nodes []*node, check func(*node) Check) []Check {
 	var passed, rest []Check
 	for _, n := range nodes {
@@ -282,7 +282,7 @@ func alike(checks []Check) bool {
 	return true
 }
 
-// summary joins what nodes were found to have: the common text, or each one's.
+// summary joins the findings of the nodes: the common text, or the text of each node.
 func summary(checks []Check) string {
 	var texts []string
 	same := true

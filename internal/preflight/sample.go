@@ -13,17 +13,17 @@ import (
 	"surecut/internal/keyspace"
 )
 
-// sample is what a bounded look at the source's keys showed.
+// sample is what a bounded look at the source's keys has shown.
 type sample struct {
 	keys     int
 	complete bool // every key was looked at
 	types    map[string]int
-	big      []sampled // over Config.BigValue, the largest first, at most bigShown
+	big      []sampled // values over Config.BigValue, the largest first, bigShown of them at most
 	bigCount int
 	longest  sampled // the longest string
 	prefixed []keyspace.Key
-	unsized  int   // keys whose size the server does not tell; only strings have one then
-	err      error // why there is none, or why it ended early
+	unsized  int   // keys whose size the server does not tell; then only strings have a size
+	err      error // why there is no sample, or why it ended early
 }
 
 type sampled struct {
@@ -37,7 +37,7 @@ func (s sampled) String() string {
 	return fmt.Sprintf("%s %s in database %d (%s)", s.kind, shownKey(s.name), s.db, bytesText(s.bytes))
 }
 
-// shownKey makes a key printable, shortened.
+// shownKey returns a key shortened and in a printable form.
 func shownKey(name string) string {
 	const longest = 60
 	if len(name) > longest {
@@ -48,7 +48,7 @@ func shownKey(name string) string {
 
 const bigShown = 3
 
-// looked says how much was looked at.
+// looked says how many keys were looked at.
 func (s sample) looked() string {
 	switch {
 	case s.err != nil:
@@ -59,7 +59,7 @@ func (s sample) looked() string {
 	return fmt.Sprintf("a sample of %d keys", s.keys)
 }
 
-// takeSample looks at up to SampleKeys keys, as many of each database of each primary.
+// takeSample looks at up to SampleKeys keys, with the same share for each database of each primary.
 func takeSample(ctx context.Context, r *run) sample {
 	all := sample{types: map[string]int{}, complete: true}
 	type place struct {
@@ -87,7 +87,7 @@ func takeSample(ctx context.Context, r *run) sample {
 	}()
 	for _, p := range places {
 		share := max(r.cfg.SampleKeys/len(places), 1)
-		if open == nil || open.Addr != p.n.addr { // one connection to a server, however many databases it has
+		if open == nil || open.Addr != p.n.addr { // one connection per server, even if it has many databases
 			if open != nil {
 				open.Close()
 			}
@@ -137,10 +137,10 @@ func (s *sample) scan(ctx context.Context, r *run, n *node, c *endpoint.Session,
 	}
 }
 
-// measuredAtOnce is how many keys are asked about in one pipeline.
+// measuredAtOnce is how many keys one pipeline asks about.
 const measuredAtOnce = 256
 
-// countsUse says that the server evicts by use, or does not tell: then no command may make a key look used that only looks at it.
+// countsUse says that the server evicts by use, or does not tell. Then the checks must not send commands that make a key look used.
 func (n *node) countsUse() bool {
 	policy := n.info["maxmemory_policy"] // since 4.0
 	if policy == "" {
@@ -149,7 +149,7 @@ func (n *node) countsUse() bool {
 	return policy == "" || strings.Contains(policy, "lru") || strings.Contains(policy, "lfu")
 }
 
-// notePrefixed keeps keys whose name on the target begins with the prefix of another database.
+// notePrefixed keeps those keys whose name on the target begins with the prefix of another database.
 func (s *sample) notePrefixed(f *keyspace.Filter, db int, names []string) {
 	for _, name := range names {
 		for other, p := range f.DBPrefix {
@@ -161,8 +161,8 @@ func (s *sample) notePrefixed(f *keyspace.Filter, db int, names []string) {
 	}
 }
 
-// measure asks for the type and the size of some keys in one pipeline. Neither TYPE nor MEMORY USAGE makes a key look used; STRLEN does,
-// so that of a server that evicts by use the length of a string is taken to be its memory.
+// measure asks for the type and the size of some keys in one pipeline. TYPE and MEMORY USAGE do not make a key look used, but
+// STRLEN does. So on a server that evicts by use, the memory of a string stands for its length.
 func (s *sample) measure(ctx context.Context, c *endpoint.Session, db int, names []string, limit int64, countsUse bool) error {
 	cmds := make([]rueidis.Completed, 0, 2*len(names))
 	for _, k := range names {
@@ -178,7 +178,7 @@ func (s *sample) measure(ctx context.Context, c *endpoint.Session, db int, names
 		if err != nil {
 			return err
 		}
-		if kind == "none" { // gone since the SCAN
+		if kind == "none" { // the key was deleted after SCAN returned it
 			continue
 		}
 		s.keys++
@@ -193,7 +193,7 @@ func (s *sample) measure(ctx context.Context, c *endpoint.Session, db int, names
 		case kind == "string" && (!sized || usage > s.longest.bytes):
 			strings = append(strings, key)
 		case !sized:
-			s.unsized++ // before 4.0, or forbidden
+			s.unsized++ // MEMORY USAGE does not exist before 4.0, or is forbidden
 		}
 		if key.bytes > limit {
 			s.addBig(key)
@@ -202,7 +202,7 @@ func (s *sample) measure(ctx context.Context, c *endpoint.Session, db int, names
 	return s.lengths(ctx, c, strings, limit, countsUse)
 }
 
-// lengths finds the longest of some strings. Those that have no size yet have none of MEMORY USAGE.
+// lengths finds the longest of some strings. A string without a size yet is one for which MEMORY USAGE did not work.
 func (s *sample) lengths(ctx context.Context, c *endpoint.Session, keys []sampled, limit int64, countsUse bool) error {
 	if len(keys) == 0 {
 		return nil
@@ -218,7 +218,7 @@ func (s *sample) lengths(ctx context.Context, c *endpoint.Session, keys []sample
 			return err
 		}
 		for i := range keys {
-			lengths[i], _ = replies[i].AsInt64() // refused, or no string any more: not known
+			lengths[i], _ = replies[i].AsInt64() // stays 0 where it is refused, or the key is no string any more
 		}
 	}
 	for i, k := range keys {
@@ -244,7 +244,7 @@ func (s *sample) addBig(k sampled) {
 	s.big = s.big[:min(len(s.big), bigShown)]
 }
 
-// builtIn are the names that TYPE gives types that are no module's.
+// builtIn are the names that TYPE uses for types that belong to no module.
 var builtIn = []string{"string", "list", "set", "zset", "hash", "stream"}
 
 func isModuleType(name string) bool { return !slices.Contains(builtIn, name) }
@@ -280,7 +280,7 @@ func judgeBigKeys(s sample, limit int64, source string) Check {
 	return pass("source", found, wanted)
 }
 
-// defaultBulk is the limit of servers that have no proto-max-bulk-len (before 4.0), and its default.
+// defaultBulk is the default of proto-max-bulk-len, and the fixed limit of servers before 4.0.
 const defaultBulk = 512 << 20
 
 func bulkLength(_ context.Context, r *run) []Check {
@@ -305,7 +305,7 @@ func (n *node) bulkLimit() int64 {
 	return defaultBulk
 }
 
-// bulkLimits is proto-max-bulk-len: the largest of the source, the smallest of the target.
+// bulkLimits are values of proto-max-bulk-len: the largest of the source and the smallest of the target.
 type bulkLimits struct{ Source, Target int64 }
 
 func judgeBulk(l bulkLimits, s sample, bigValue int64) Check {

@@ -10,7 +10,7 @@ import (
 
 const wantedSentinels = "every sentinel answers and names the same primary, enough of them agree for a failover, and a replica can take over"
 
-// sentinels says how each sentinel sees the group that a URL names.
+// sentinels checks how each sentinel sees the group that a URL names.
 func sentinels(_ context.Context, r *run) []Check {
 	var checks []Check
 	for _, s := range []*side{&r.source, &r.target} {
@@ -28,7 +28,7 @@ func sentinels(_ context.Context, r *run) []Check {
 	return checks
 }
 
-// judgeSentinels gives a row for each sentinel; primary is the server that says that it is one.
+// judgeSentinels returns a row for each sentinel. The parameter primary is the server that itself says that it is the primary.
 func judgeSentinels(views []endpoint.SentinelView, primary string) []Check {
 	answering := 0
 	for _, v := range views {

@@ -13,7 +13,7 @@ import (
 
 const wantedSharding = "keys lie on the servers where the proxy looks for them, and stay there"
 
-// sharding looks on every server behind a proxy whether keys lie where the URL says that the proxy looks for them.
+// sharding checks on every server behind a proxy whether its keys are those that the proxy looks for there, according to the URL.
 func sharding(ctx context.Context, r *run) []Check {
 	var checks []Check
 	for _, s := range []*side{&r.source, &r.target} {
@@ -31,13 +31,13 @@ func sharding(ctx context.Context, r *run) []Check {
 	return checks
 }
 
-// shardingSample is what was seen of a side behind a proxy.
+// shardingSample is what was found on a side behind a proxy.
 type shardingSample struct {
 	silent        error // why no proxy answers
-	moving        int   // slots
+	moving        int   // number of slots that are moving
 	ejects        bool
 	keys, astray  int
-	example, addr string // a key that lies astray, and where
+	example, addr string // a key on a server where the proxy does not look for it, and that server
 	unread        error
 }
 
@@ -52,7 +52,7 @@ func sampleSharding(ctx context.Context, s *side) shardingSample {
 	return out
 }
 
-// look looks at the first keys of each database of a server, over one connection.
+// look samples the first keys of each database of a server over one connection.
 func (out *shardingSample) look(ctx context.Context, s *side, n *node) {
 	c, err := s.d.OpenSession(ctx, n.addr)
 	if err != nil {
@@ -88,7 +88,7 @@ func (out *shardingSample) look(ctx context.Context, s *side, n *node) {
 	}
 }
 
-// lookedAt is how many keys of each database behind a proxy are looked at, about.
+// lookedAt is about how many keys of each database behind a proxy are sampled.
 const lookedAt = 500
 
 func judgeSharding(s *side, sample shardingSample) Check {

@@ -15,11 +15,11 @@ import (
 	"surecut/internal/keyspace"
 )
 
-// MigrationKey is the hash in which a running migration says on its target that it runs: id, state, host and
-// heartbeat_ms. On a standalone target it is in the database that the URL names, or 0.
+// MigrationKey is the hash on the target in which a migration records that it runs: id, state, host and heartbeat_ms. On a
+// standalone target it is in the database that the URL names, or 0.
 const MigrationKey = keyspace.Prefix + ":migration"
 
-// heartbeatFresh is how recent the heartbeat of a migration that runs must be.
+// heartbeatFresh is how old the heartbeat of a running migration may be.
 const heartbeatFresh = 30 * time.Second
 
 const wantedState = "not loading, every slot covered and at rest, no other migration of this tool"
@@ -57,7 +57,7 @@ func nodeState(ctx context.Context, s *side, n *node) Check {
 	return clusterTrouble(ctx, n)
 }
 
-// serverTrouble judges what INFO says of one server.
+// serverTrouble judges what INFO says about one server.
 func serverTrouble(n *node, written bool) Check {
 	for _, field := range []string{"loading", "async_loading"} {
 		if n.info[field] == "1" {
@@ -76,7 +76,7 @@ func serverTrouble(n *node, written bool) Check {
 	return pass("", "", wantedState)
 }
 
-// clusterTrouble asks a primary for the state of its cluster; slots that move are shown only by the nodes concerned.
+// clusterTrouble asks a primary for the state of its cluster. Moving slots are shown only by the nodes that they concern.
 func clusterTrouble(ctx context.Context, n *node) Check {
 	text, err := n.client.Do(ctx, n.client.B().Arbitrary("CLUSTER", "INFO").Build()).ToString()
 	if err != nil {
@@ -108,7 +108,7 @@ func judgeCluster(addr string, info map[string]string, nodes []endpoint.ClusterN
 	return pass("", fmt.Sprintf("cluster_state:ok, %d slots covered and at rest, no other migration", keyspace.Slots), wantedState)
 }
 
-// otherMigration reads the record that a migration keeps on its target. nil: there is none that matters.
+// otherMigration reads the record that a migration keeps on its target. It returns nil where there is no record that matters.
 func (r *run) otherMigration(ctx context.Context, s *side) *Check {
 	record, err := s.migrationRecord(ctx)
 	if err != nil {
@@ -125,7 +125,7 @@ func (r *run) otherMigration(ctx context.Context, s *side) *Check {
 	return &c
 }
 
-// migrationRecord is the record of a side, unless the node that would hold it does not answer.
+// migrationRecord returns the record of a migration on this side, unless the node that would hold it does not answer.
 func (s *side) migrationRecord(ctx context.Context) (map[string]string, error) {
 	if home, ok := s.d.PrimaryOf(s.d.Slot(MigrationKey)); ok {
 		for _, n := range s.nodes {
@@ -143,7 +143,7 @@ func migrationRecord(ctx context.Context, d *endpoint.Deployment) (map[string]st
 		return nil, fmt.Errorf("no node owns the slot of %s", MigrationKey)
 	}
 	home := max(d.Databases().Home, 0)
-	ctx, cancel := context.WithTimeout(ctx, checkTimeout) // a stopped server would be waited for much longer
+	ctx, cancel := context.WithTimeout(ctx, checkTimeout) // a server that is stopped would be waited for much longer
 	defer cancel()
 	c, err := d.Client(ctx, addr.Addr, home)
 	if err != nil {
@@ -156,7 +156,8 @@ func migrationRecord(ctx context.Context, d *endpoint.Deployment) (map[string]st
 	return record, err
 }
 
-// Feeding says which migration writes to a target: one that runs, or one that has stopped and may be resumed. "" is none.
+// Feeding says which migration writes to a target: one that runs, or one that has stopped and may be resumed. It returns "" for
+// none.
 func Feeding(ctx context.Context, target *endpoint.Deployment) (which string, running bool, err error) {
 	record, err := migrationRecord(ctx, target)
 	if err != nil || record["id"] == "" || record["state"] == "done" {
@@ -167,8 +168,8 @@ func Feeding(ctx context.Context, target *endpoint.Deployment) (which string, ru
 	return fmt.Sprintf("%q on host %q", record["id"], record["host"]), running, nil
 }
 
-// resumed is the migration that is to be resumed, and where. On its own host the lock of its state directory keeps
-// a second process away, so that a fresh heartbeat there is that of a process which has died.
+// resumed is the migration that is to be resumed, and the host that resumes it. On the migration's own host the lock of its state
+// directory excludes a second process, so that a fresh heartbeat there is that of a process that has died.
 type resumed struct{ id, host string }
 
 func hostname() string {
@@ -238,7 +239,7 @@ func judgeReader(n *node, readFrom string, cluster, moves bool, wanted string) C
 		"name the group by its sentinels (redis+sentinel://) to read from a replica while the primary stays known; or Config.Source redis://"+replicas[0]+" Config.Accept source_is_primary")
 }
 
-// replicaAddr reads "ip=10.0.0.2,port=6379,state=online,...". Port 0 is a tool that posed as a replica.
+// replicaAddr reads "ip=10.0.0.2,port=6379,state=online,...". Port 0 is a tool that acts as a replica.
 func replicaAddr(text string) string {
 	fields := map[string]string{}
 	for f := range strings.SplitSeq(text, ",") {
@@ -252,8 +253,8 @@ func replicaAddr(text string) string {
 	return fields["ip"] + ":" + fields["port"]
 }
 
-// sourceIsPrimary finds a server that was named as the source and is the replica of another. Where the topology is known (a cluster,
-// sentinels) replicas are read while the primary stays known, which is no trouble.
+// sourceIsPrimary finds a server that was named as the source but is the replica of another. Where the topology is known (a
+// cluster, sentinels) this is not a problem: replicas are read while the primary stays known.
 func sourceIsPrimary(_ context.Context, r *run) []Check {
 	return perNode(&r.source, r.source.primaries(), func(n *node) Check {
 		if n.infoErr != nil {
@@ -265,8 +266,8 @@ func sourceIsPrimary(_ context.Context, r *run) []Check {
 
 const wantedPrimary = "Config.Source names the server that applications write to"
 
-// judgeNamed judges the server that stands for a shard. A replica that takes writes of its own holds keys which its primary does not
-// have.
+// judgeNamed judges the server that was named for a shard. A replica that takes writes of its own holds keys that its primary does
+// not have.
 func judgeNamed(n *node) Check {
 	if n.info["role"] != "slave" {
 		return pass("", "a primary", wantedPrimary)

@@ -15,10 +15,10 @@ import (
 	"surecut/internal/rdb"
 )
 
-// oldestSource is the first version whose replication surecut reads.
+// oldestSource is the first version whose replication stream surecut can read.
 const oldestSource = 20206
 
-// psyncSource is the first version whose stream can be continued.
+// psyncSource is the first version whose stream can be continued after a lost connection.
 const psyncSource = 20800
 
 func sourceVersion(_ context.Context, r *run) []Check {
@@ -30,9 +30,9 @@ func sourceVersion(_ context.Context, r *run) []Check {
 	})
 }
 
-// judgeSourceVersion knows what a version replicates wrongly. Before 6.0 INCRBYFLOAT is replicated as a SET, which removes the expiry
-// from every copy, native replicas included. Redis 8.0 (seen with 8.0.2) does not replicate a VADD that changes the vector of an
-// element.
+// judgeSourceVersion also reports what a version replicates wrongly. Before 6.0 INCRBYFLOAT is replicated as a SET, which removes
+// the expiry on every copy, native replicas included. Redis 8.0 (observed with 8.0.2) does not replicate a VADD that changes the
+// vector of an element.
 func judgeSourceVersion(s endpoint.Server, calls map[string]int64) Check {
 	found := versionText(s)
 	if s.Number < oldestSource {
@@ -61,7 +61,7 @@ func versionText(s endpoint.Server) string {
 	return fmt.Sprintf("%s %s (RDB version %d)", flavor, s.Version, s.RDBVersion)
 }
 
-// targetVersion says what becomes of the source's types of values on the target, according to what the target's nodes accept.
+// targetVersion says what happens to the source's types of values on the target, according to what the target's nodes accept.
 func targetVersion(ctx context.Context, r *run) []Check {
 	newest, reason := extreme(r.source.nodes, func(a, b endpoint.Server) bool { return a.RDBVersion > b.RDBVersion })
 	if reason != "" {
@@ -88,27 +88,27 @@ func extreme(nodes []*node, better func(a, b endpoint.Server) bool) (best endpoi
 
 const wantedFormat = "the target is not older than the source, and reads its RDB version as it is"
 
-// format holds what decides how values arrive.
+// format is what decides in which form values arrive.
 type format struct {
 	Source   endpoint.Server
-	Commands *command.Dialect // of the source
-	Sends    bool             // it goes on sending them
+	Commands *command.Dialect // commands of the source
+	Sends    bool             // the source continues to send them
 	Holds    holdings
 
 	Target  endpoint.Server
-	Reads   int              // the highest RDB version that RESTORE takes on every node of the target
-	Told    bool             // they said so themselves
-	Dialect *command.Dialect // of all nodes of the target
+	Reads   int              // the highest RDB version that RESTORE accepts on every node of the target
+	Told    bool             // the nodes showed that version themselves
+	Dialect *command.Dialect // what all nodes of the target understand
 }
 
-// holdings is what the source holds at the moment, as far as that was seen.
+// holdings are what the source holds at the moment, as far as that is known.
 type holdings struct {
-	types    map[string]int // keys by type, as TYPE names it
+	types    map[string]int // keys by type, under the type's name in TYPE
 	complete bool           // all keys were looked at
-	fields   int64          // hashes of which fields expire; -1 if the source does not tell
+	fields   int64          // hashes with fields that expire; -1 if the source does not tell
 }
 
-// holdings reads the sample and, of fields that expire, "db0:keys=2,expires=0,avg_ttl=0,subexpiry=1" of INFO keyspace (since 7.4).
+// holdings reads the sample and, for fields that expire, "db0:keys=2,expires=0,avg_ttl=0,subexpiry=1" of INFO keyspace (since 7.4).
 func (r *run) holdings() holdings {
 	h := holdings{types: r.sample.types, complete: r.sample.complete && r.sample.err == nil}
 	for _, n := range r.source.primaries() {
@@ -125,7 +125,7 @@ func (r *run) holdings() holdings {
 	return h
 }
 
-// judgeFormat asks the target's nodes what they accept, and judges.
+// judgeFormat asks the target's nodes what they accept, and judges the result.
 func (r *run) judgeFormat(ctx context.Context, f format) []Check {
 	oldest, reason := extreme(r.target.primaries(), func(a, b endpoint.Server) bool { return a.RDBVersion < b.RDBVersion })
 	if reason != "" {
@@ -151,7 +151,7 @@ func (r *run) judgeFormat(ctx context.Context, f format) []Check {
 	return []Check{f.judge()}
 }
 
-// judge names the types of values that do not arrive as they are, and the commands that do not.
+// judge names the types of values, and the commands, that do not arrive unchanged.
 func (f format) judge() Check {
 	reads := fmt.Sprintf("which takes RDB version %d", f.Reads)
 	if !f.Told {
@@ -179,7 +179,7 @@ func (f format) judge() Check {
 		"migrate to a target of the source's version or later, or accept it: what is refused is reported key by key, what is re-encoded keeps every value")
 }
 
-// older says whether the target is an older release of the same flavor. Between forks the numbers say nothing.
+// older says whether the target is an older release of the same flavor. Version numbers of different flavors cannot be compared.
 func (f format) older() bool {
 	source, errSource := endpoint.ParseVersion(f.Source.Version)
 	target, errTarget := endpoint.ParseVersion(f.Target.Version)
@@ -188,7 +188,7 @@ func (f format) older() bool {
 
 const lacksShown = 8
 
-// lacks names the writing commands that the source may send and the target does not have.
+// lacks names the writing commands that the source may send and the target does not know.
 func (f format) lacks() (names []string) {
 	if !f.Sends {
 		return nil
@@ -202,20 +202,20 @@ func (f format) lacks() (names []string) {
 	return names
 }
 
-// reencoded lists the kinds of values that arrive whole in whatever encoding.
+// reencoded lists the kinds of values that arrive complete in any encoding.
 var reencoded = []struct {
 	what string
 	kind keyspace.Type
 }{{"lists", keyspace.List}, {"sets", keyspace.Set}, {"sorted sets", keyspace.ZSet}, {"hashes", keyspace.Hash}}
 
-// encoded is a kind of values whose types are judged together.
+// encoded is a kind of values whose RDB types are judged together.
 type encoded struct {
 	kind         keyspace.Type
 	fieldsExpire bool
 }
 
-// unread returns the kinds that the source writes in a type that the target does not read, each with what the oldest such type
-// loses when it is re-encoded, and the kinds of which the target reads some type.
+// unread returns the kinds that the source writes in an RDB type that the target does not read, each with what its oldest such type
+// loses when it is re-encoded. It also returns the kinds of which the target reads some type.
 func (f format) unread() (loses map[encoded]string, reads map[encoded]bool) {
 	loses, reads = map[encoded]string{}, map[encoded]bool{}
 	for _, t := range rdb.Types {
@@ -229,8 +229,8 @@ func (f format) unread() (loses map[encoded]string, reads map[encoded]bool) {
 	return loses, reads
 }
 
-// effects says what becomes of types of values that the target does not read as the source writes them, and whether something of
-// them is lost. What is only re-encoded arrives whole.
+// effects says what happens to kinds of values that the target does not read as the source writes them, and whether any part of
+// them is lost. Values that are only re-encoded arrive complete.
 func (f format) effects() (effects []string, loses bool) {
 	unread, reads := f.unread()
 	say := func(what, now, effect string) { effects = append(effects, what+now+" are "+effect) }
@@ -272,7 +272,7 @@ func (f format) effects() (effects []string, loses bool) {
 	return effects, loses
 }
 
-// now says how many keys of a type there are, as far as that was looked at.
+// now says how many keys of a type exist, as far as keys were looked at.
 func (h holdings) now(kind string) string {
 	switch n := h.types[kind]; {
 	case n > 0 && h.complete:
@@ -311,7 +311,7 @@ func databaseCount(_ context.Context, r *run) []Check {
 	return r.databasesFit(used)
 }
 
-// databasesFit judges the databases that the source uses, with their keys, by those that the target has.
+// databasesFit compares the databases that the source uses, with their numbers of keys, with those of the target.
 func (r *run) databasesFit(used map[int]int64) []Check {
 	m := r.cfg.filter().To(r.target.d.Databases())
 	known := true
@@ -330,7 +330,7 @@ func (r *run) databasesFit(used map[int]int64) []Check {
 	return r.collisions(&m, judgeDatabases(used, &m, known))
 }
 
-// collisions adds to the result of the databases the keys of the sample that Filter.DBPrefix would make one.
+// collisions adds to the result for the databases the sampled keys that Filter.DBPrefix would give the name of another key.
 func (r *run) collisions(m *keyspace.Mapping, databases Check) []Check {
 	if len(r.cfg.Filter.DBPrefix) == 0 {
 		return []Check{databases}
@@ -366,8 +366,8 @@ func judgeCollisions(s sample, m *keyspace.Mapping) Check {
 	return pass("source", "none in "+s.looked()+"; the migration stops at the first such key", wantedNames)
 }
 
-// judgeDatabases judges where the databases land that the source uses. If CONFIG is refused, the number of the target's databases is
-// the default and not known.
+// judgeDatabases judges to which databases those of the source are mapped. If CONFIG is refused, the number of the target's
+// databases is not known and the default is assumed.
 func judgeDatabases(used map[int]int64, m *keyspace.Mapping, known bool) Check {
 	home := 0
 	if m.Target.Only {
@@ -423,7 +423,7 @@ func judgeDatabases(used map[int]int64, m *keyspace.Mapping, known bool) Check {
 	return pass("target", text, wanted)
 }
 
-// moduleCommands returns the prefixes of the commands, and the names of the types, that belong to well-known modules.
+// moduleCommands holds the prefixes of the commands, and the names of the types, of well-known modules.
 var moduleCommands = map[string]struct{ prefixes, types []string }{
 	"bf":         {[]string{"bf.", "cf.", "cms.", "topk.", "tdigest."}, []string{"MBbloom--", "MBbloomCF", "CMSk-TYPE", "TopK-TYPE", "TDIS-TYPE"}},
 	"ReJSON":     {[]string{"json."}, []string{"ReJSON-RL"}},
@@ -461,10 +461,10 @@ func modules(_ context.Context, r *run) []Check {
 	return []Check{need.judge(wanted)}
 }
 
-// moduleNeeds holds what shows whether modules that the target lacks are in use.
+// moduleNeeds holds the evidence of whether modules that the target lacks are in use.
 type moduleNeeds struct {
-	missing  []string // loaded on the source, not on the target
-	commands []string // that the source has run
+	missing  []string // loaded on the source but not on the target
+	commands []string // commands that the source has run
 	sampled  sample
 }
 
@@ -491,7 +491,7 @@ func (m moduleNeeds) judge(wanted string) Check {
 
 func (m moduleNeeds) uses(name string) bool {
 	known, ok := moduleCommands[name]
-	if !ok { // any type that is not built in may belong to an unknown module
+	if !ok { // any type that is not built in may belong to the unknown module
 		for t := range m.sampled.types {
 			if isModuleType(t) {
 				return true
@@ -543,8 +543,8 @@ func commandCompatibility(_ context.Context, r *run) []Check {
 	})
 }
 
-// judgeCommands compares the commands that the source has run with what the target's kind refuses or answers wrongly. What
-// surecut itself and monitoring send to a source says nothing about the application.
+// judgeCommands compares the commands that the source has run with those that the target's kind refuses or answers wrongly.
+// Commands that surecut itself and monitoring send to a source prove nothing about the application.
 func judgeCommands(p *profile.Profile, calls map[string]int64, databases int, wanted string) Check {
 	own := map[string]bool{}
 	for _, c := range SourceCommands() {

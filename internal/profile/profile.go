@@ -16,85 +16,85 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// Level is how bad it is.
+// Level says how severe the effect of a rule is.
 type Level string
 
-// The levels, the worst first.
+// The levels begin with the most severe one.
 const (
-	Block  Level = "block"  // refused
-	Silent Level = "silent" // another answer, or half of the effect, without an error
-	Latent Level = "latent" // works until there are more shards, or until a limit is met
+	Block  Level = "block"  // the target refuses the command
+	Silent Level = "silent" // the reply differs, or half of the effect is missing, without an error
+	Latent Level = "latent" // works until there are more shards, or until a limit is reached
 	Cost   Level = "cost"   // works at a price
 	Info   Level = "info"
 )
 
-// Levels lists the levels, the worst first.
+// Levels lists the levels, the most severe first.
 func Levels() []Level { return []Level{Block, Silent, Latent, Cost, Info} }
 
-// Condition is what must be true of a call, or of a client, for a rule to apply.
+// Condition is what must be true for a call, or for a client, so that a rule applies.
 type Condition string
 
-// The conditions. Those of transactions and scripts need evidence that shows the order of calls.
+// Conditions of transactions and scripts need evidence that shows the order of calls.
 const (
 	Called               Condition = "called"                 // the command was called
-	CrossSlot            Condition = "cross-slot"             // its keys lie in several slots
-	OtherDatabase        Condition = "other-database"         // it names a database other than 0
+	CrossSlot            Condition = "cross-slot"             // the keys of the command are in several slots
+	OtherDatabase        Condition = "other-database"         // the command names a database other than 0
 	SeveralDatabases     Condition = "several-databases"      // calls or keys in databases other than 0
-	TransactionCrossSlot Condition = "transaction-cross-slot" // the keys of a MULTI ... EXEC lie in several slots
+	TransactionCrossSlot Condition = "transaction-cross-slot" // the keys of a MULTI ... EXEC are in several slots
 	UnwatchedTransaction Condition = "unwatched-transaction"  // a MULTI ... EXEC without a WATCH before it
-	WatchCrossSlot       Condition = "watch-cross-slot"       // keys watched by several WATCH, with those of the transaction, do
+	WatchCrossSlot       Condition = "watch-cross-slot"       // the keys that several WATCH and the transaction name are in several slots
 	NoKeys               Condition = "no-keys"                // a script that declares no keys
-	UndeclaredKey        Condition = "undeclared-key"         // a script touched a key that it had not declared
-	UndeclaredElsewhere  Condition = "undeclared-elsewhere"   // it did, and by their slots its keys lie on several nodes
-	WatchElsewhere       Condition = "watch-elsewhere"        // keys watched by several WATCH, with those of the transaction, lie on several nodes
-	UndeclaredTogether   Condition = "undeclared-together"    // it did, and all of them lie with those that it declared
-	ScriptCrossSlot      Condition = "script-cross-slot"      // one that is held to one slot (a function, a script with a shebang), or a call of one, reached several
+	UndeclaredKey        Condition = "undeclared-key"         // a script touched a key that it did not declare
+	UndeclaredElsewhere  Condition = "undeclared-elsewhere"   // as undeclared-key, and by slots the keys of the script are on several nodes
+	WatchElsewhere       Condition = "watch-elsewhere"        // the keys that several WATCH and the transaction name are on several nodes
+	UndeclaredTogether   Condition = "undeclared-together"    // as undeclared-key, but in one slot with the declared keys
+	ScriptCrossSlot      Condition = "script-cross-slot"      // a script limited to one slot (a function, a shebang), or one call of a script, used several
 	InScript             Condition = "in-script"              // a script called the command
-	Pattern              Condition = "pattern"                // SORT with GET, or with a BY that reaches other keys
-	PatternElsewhere     Condition = "pattern-elsewhere"      // SORT whose BY or GET reaches keys without the sorted key's hash tag
-	Misrouted            Condition = "misrouted"              // its first argument is no key
+	Pattern              Condition = "pattern"                // SORT with GET, or with a BY that reads other keys
+	PatternElsewhere     Condition = "pattern-elsewhere"      // SORT whose BY or GET reads keys without the sorted key's hash tag
+	Misrouted            Condition = "misrouted"              // the first argument of the command is not a key
 	Notifications        Condition = "notifications"          // a subscription to keyspace notifications
-	PlainClient          Condition = "plain-client"           // source code makes a client for one server
-	Clients              Condition = "clients"                // who is connected
-	FunctionNoCluster    Condition = "function-no-cluster"    // a function that forbids to be run on a cluster
+	PlainClient          Condition = "plain-client"           // source code creates a client for a single server
+	Clients              Condition = "clients"                // clients that are connected
+	FunctionNoCluster    Condition = "function-no-cluster"    // a function that forbids running on a cluster
 )
 
 var conditions = []Condition{Called, CrossSlot, OtherDatabase, SeveralDatabases, TransactionCrossSlot, UnwatchedTransaction, WatchCrossSlot, NoKeys, UndeclaredKey,
 	UndeclaredElsewhere, WatchElsewhere, UndeclaredTogether, ScriptCrossSlot, InScript, Pattern, PatternElsewhere, Misrouted, Notifications, PlainClient, Clients, FunctionNoCluster}
 
-// How a kind of target spreads keys.
+// These are the ways in which kinds of targets spread keys.
 const (
 	RouteCluster = "cluster" // CRC16 modulo 16384, hash tag in braces
-	RouteCodis   = "codis"   // CRC32 modulo 1024, hash tag in braces, an empty one counts
-	RouteKey     = "key"     // by the user's configuration: what has not one hash tag may lie apart
+	RouteCodis   = "codis"   // CRC32 modulo 1024, hash tag in braces; an empty tag counts
+	RouteKey     = "key"     // as the user configures it: keys without a common hash tag may be on different servers
 )
 
 // Profile is one kind of target.
 type Profile struct {
 	Kind    string            `yaml:"kind"`
-	Name    string            `yaml:"name"` // the kind, or with the year of its rules
+	Name    string            `yaml:"name"` // the kind, or the kind with the year of its rules
 	Title   string            `yaml:"title"`
-	Version string            `yaml:"version"` // of the product that the rules speak of
-	Dated   string            `yaml:"dated"`   // when they were true, 2006-01-02
-	Default bool              `yaml:"default"` // the one of its kind where no name is given
+	Version string            `yaml:"version"` // version of the product that the rules are about
+	Dated   string            `yaml:"dated"`   // date when they were true, 2006-01-02
+	Default bool              `yaml:"default"` // the profile of its kind that is used where no name is given
 	Routing string            `yaml:"routing"`
-	Engine  string            `yaml:"engine"` // Redis version of the servers, where the kind fixes it: later commands are unknown
-	Gaps    []string          `yaml:"gaps"`   // what the rules do not know, in full sentences
+	Engine  string            `yaml:"engine"` // Redis version of the servers, if the kind fixes it: later commands are unknown
+	Gaps    []string          `yaml:"gaps"`   // what the rules do not cover, in full sentences
 	Sources map[string]string `yaml:"sources"`
 	Rules   []Rule            `yaml:"rules"`
 }
 
-// Rule is one fact.
+// Rule is one fact about a kind of target.
 type Rule struct {
 	ID       string    `yaml:"id"`
 	When     Condition `yaml:"when"`
 	Commands []string  `yaml:"commands"` // upper case; a container stands for its subcommands; "*" for all
 	Except   []string  `yaml:"except"`
-	Since    string    `yaml:"since"` // first and last-but-one version of the target for which it holds
-	Until    string    `yaml:"until"`
+	Since    string    `yaml:"since"` // first version of the target for which the rule applies
+	Until    string    `yaml:"until"` // first version for which it no longer applies
 	Level    Level     `yaml:"level"`
-	Error    string    `yaml:"error"` // a part of the target's own text that all of its versions have
-	Also     []string  `yaml:"also"`  // other texts that the same call may get
+	Error    string    `yaml:"error"` // a part of the target's own error text that is the same in all of its versions
+	Also     []string  `yaml:"also"`  // other error texts that the same call may get
 	Reason   string    `yaml:"reason"`
 	Remedy   string    `yaml:"remedy"`
 	Source   string    `yaml:"source"`
@@ -106,7 +106,7 @@ var data embed.FS
 var all = sync.OnceValue(func() []*Profile {
 	files, err := fs.Glob(data, "data/*.yaml")
 	if err != nil {
-		panic("profile: " + err.Error()) // the pattern is ours
+		panic("profile: " + err.Error()) // the pattern is a constant of ours
 	}
 	var list []*Profile
 	for _, file := range files {
@@ -118,16 +118,16 @@ var all = sync.OnceValue(func() []*Profile {
 			}
 		}
 		if err != nil {
-			panic("profile: " + file + ": " + err.Error()) // embedded and tested: our own broken invariant
+			panic("profile: " + file + ": " + err.Error()) // profiles are embedded and tested: an error is a bug of ours
 		}
 	}
 	return list
 })
 
-// All gives every profile, by name.
+// All returns every profile, by name.
 func All() []*Profile { return all() }
 
-// Names lists what Get takes: kinds, and names where a kind has several generations.
+// Names lists what Get accepts: kinds, and names where a kind has several generations.
 func Names() []string {
 	var names []string
 	for _, p := range all() {
@@ -137,7 +137,7 @@ func Names() []string {
 	return slices.Compact(names)
 }
 
-// Get finds a profile by name, or that of a kind which is the kind's default.
+// Get finds a profile by its name, or by its kind if it is the kind's default.
 func Get(name string) (*Profile, error) {
 	for _, p := range all() {
 		if p.Name == name || p.Kind == name && p.Default {
@@ -147,7 +147,7 @@ func Get(name string) (*Profile, error) {
 	return nil, fmt.Errorf("unknown kind of target %q; want %s", name, strings.Join(Names(), ", "))
 }
 
-// Parse reads a profile and names everything in it that makes no sense.
+// Parse reads a profile. Its error names everything in the profile that makes no sense.
 func Parse(text []byte) (*Profile, error) {
 	d := yaml.NewDecoder(bytes.NewReader(text))
 	d.KnownFields(true)
@@ -209,7 +209,7 @@ func (p *Profile) validate() error {
 	return errors.Join(errs...)
 }
 
-// ParseVersion gives "8.0" as 80000 and "7.0.15" as 70015.
+// ParseVersion returns "8.0" as 80000 and "7.0.15" as 70015.
 func ParseVersion(text string) (int, error) {
 	parts := strings.Split(text, ".")
 	if len(parts) < 2 || len(parts) > 3 {
@@ -229,8 +229,8 @@ func ParseVersion(text string) (int, error) {
 	return n, nil
 }
 
-// Rule returns the rule that holds for a command ("XGROUP CREATE") under a condition on a target of that version (80000 for
-// 8.0; 0: any, so that the rules of all versions count). nil: none.
+// Rule returns the rule that applies to a command ("XGROUP CREATE") under a condition on a target of the given version (80000 for
+// 8.0; with 0 the rules of all versions count). It returns nil where no rule applies.
 func (p *Profile) Rule(when Condition, command string, version int) *Rule {
 	for i := range p.Rules {
 		if r := &p.Rules[i]; r.When == when && r.names(command) && r.holds(version) {
@@ -253,12 +253,12 @@ func (r *Rule) holds(version int) bool {
 	if version == 0 {
 		return true
 	}
-	since, _ := ParseVersion(r.Since) // validated; "" is 0
+	since, _ := ParseVersion(r.Since) // validated before; "" is 0
 	until, err := ParseVersion(r.Until)
 	return version >= since && (err != nil || version < until)
 }
 
-// Refuses says whether the target refuses the command as such, whatever its arguments.
+// Refuses says whether the target refuses the command itself, whatever its arguments.
 func (p *Profile) Refuses(command string) bool {
 	r := p.Rule(Called, command, 0)
 	return r != nil && (r.Error != "" || r.Level == Block) && r.Level != Latent

@@ -14,11 +14,11 @@ import (
 // mostWriters bounds how many clients a report names.
 const mostWriters = 10
 
-// Client is one that is connected to a node, as CLIENT LIST tells of it.
+// Client is a client that is connected to a node, as CLIENT LIST describes it.
 type Client struct {
 	Addr    string `json:"addr"`
 	Name    string `json:"name"`    // as CLIENT SETNAME has set it
-	Command string `json:"command"` // the last one that it has sent
+	Command string `json:"command"` // the last command that it has sent
 	IdleS   int64  `json:"idle_seconds"`
 
 	flags string
@@ -32,7 +32,7 @@ func (c Client) String() string {
 	return fmt.Sprintf("%s, last command %s", text, c.Command)
 }
 
-// nameWriters adds to a node that is not quiet who may have written to it lately, or that its user may not ask.
+// nameWriters adds to a node that is not quiet the clients that may have written to it lately, or that the clients are not known.
 func nameWriters(ctx context.Context, d *endpoint.Deployment, n *Node, since time.Duration) {
 	text, err := clientList(ctx, d, n.Addr)
 	if err != nil {
@@ -77,8 +77,8 @@ func parseClients(text string) []Client {
 	return clients
 }
 
-// writers chooses the clients that may have written, those that were active last first. Replicas do not write. A transaction or a
-// script does not tell by its name what it has done, so it counts where it ran during the quiet time, in which surecut sends none.
+// writers selects the clients that may have written, the most recently active first. Replicas do not write. The name of a transaction
+// or a script does not tell what it has done, so it counts if it ran during the quiet time, because surecut sends none then.
 func writers(clients []Client, since time.Duration) []Client {
 	chosen := []Client{}
 	for _, c := range clients {
@@ -93,14 +93,14 @@ func writers(clients []Client, since time.Duration) []Client {
 	return chosen[:min(mostWriters, len(chosen))]
 }
 
-// wraps says whether a command runs others that may write.
+// wraps says whether a command runs other commands that may write.
 func wraps(name string) bool {
 	return slices.Contains([]string{"exec", "eval", "evalsha", "fcall"}, name)
 }
 
-// held returns the clients whose writes a pause is holding back: they will be done as soon as the pause ends. A client that waits for
-// data by its own command (BLPOP) is blocked, too. It counts as held only if it has been idle for less time than the pause has lasted,
-// as far as CLIENT LIST tells, which counts in whole seconds.
+// held returns the clients whose writes a pause holds back: they will be executed as soon as the pause ends. A client that waits
+// for data by its own command (BLPOP) is blocked, too. It counts as held only if it has been idle for less time than the pause has
+// lasted. CLIENT LIST tells the idle time in whole seconds.
 func held(clients []Client, paused time.Duration) []Client {
 	chosen := []Client{}
 	for _, c := range clients {
@@ -112,5 +112,5 @@ func held(clients []Client, paused time.Duration) []Client {
 	return chosen
 }
 
-// waiting are the commands that write and wait for data.
+// waiting are the commands that write but may wait for data first.
 var waiting = []string{"blpop", "brpop", "brpoplpush", "blmove", "blmpop", "bzpopmin", "bzpopmax", "bzmpop", "xreadgroup"}

@@ -1,11 +1,11 @@
-// Package quiet tells whether anybody writes to the servers of a deployment, and who.
+// Package quiet finds out whether anybody writes to the servers of a deployment, and who.
 //
-// A Reading is what one primary says of its writes at one moment. Two readings of one server process say whether it was written in
-// between, by two witnesses that do not depend on each other: how often commands that write were called (INFO commandstats), and how
-// many changes the data set has seen (rdb_changes_since_last_save). The replication offset is recorded beside them. It also moves
-// where nobody writes: with the PINGs to replicas, with published messages (those of sentinels among them), and with keys that expire
-// or are evicted, whose deletion is replicated but is no client's write. So an offset that moves is no evidence of a writer.
+// A Reading is what one primary says about its writes at one moment. Two readings of the same server process show whether it was
+// written in between, by two independent counters: the calls of writing commands (INFO commandstats), and the changes of the data
+// set (rdb_changes_since_last_save). The replication offset is recorded as well, but it also grows when nobody writes: with the
+// PINGs to replicas, with published messages (including those of sentinels), and with keys that expire or are evicted, whose
+// deletion is replicated but is not a client's write. So a growing offset does not prove a writer.
 //
-// What the witnesses do not tell is never taken for quiet: a server that was restarted, that is no primary any more, or whose counters
-// were reset together with a save in between.
+// A server whose counters do not tell is never taken for quiet: a server that was restarted, that is no longer a primary, or whose
+// counters were reset while it also saved its data.
 package quiet

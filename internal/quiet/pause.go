@@ -10,7 +10,7 @@ import (
 	"surecut/internal/endpoint"
 )
 
-// Pause is a source whose writes are held back for a time.
+// Pause is a pause of the writes to a source.
 type Pause struct {
 	d     *endpoint.Deployment
 	addrs []string
@@ -18,12 +18,13 @@ type Pause struct {
 	most  time.Duration
 }
 
-// pauseSince is the version that came with CLIENT PAUSE ... WRITE and CLIENT UNPAUSE. Before it, a pause stops those who only read as
-// well, surecut among them.
+// pauseSince is the version that introduced CLIENT PAUSE ... WRITE and CLIENT UNPAUSE. Before it, a pause also stops clients that
+// only read, including surecut.
 const pauseSince = 60200
 
-// CanPause says why the writes of a deployment cannot be held back: before a migration begins, and not hours later when it compares.
-// Where the user's permissions cannot be asked for (ACL DRYRUN came with 7.0), they are taken for given.
+// CanPause returns an error that says why the writes of a deployment cannot be held back. It is called before a migration begins,
+// so that this does not turn out hours later, when the data is compared. Where the user's permissions cannot be asked for (ACL
+// DRYRUN exists since 7.0), they are assumed.
 func CanPause(ctx context.Context, d *endpoint.Deployment) error {
 	for _, s := range d.Shards() {
 		addr := s.Primary.Addr
@@ -52,8 +53,8 @@ func CanPause(ctx context.Context, d *endpoint.Deployment) error {
 	return nil
 }
 
-// PauseWrites holds the writes back on every primary, for the time at most: then each server lets them go by itself, whatever becomes
-// of surecut. On an error nothing is paused.
+// PauseWrites holds the writes back on every primary, for the given time at most: after that each server continues by itself,
+// whatever happens to surecut. If it returns an error, nothing is paused.
 func PauseWrites(ctx context.Context, d *endpoint.Deployment, most time.Duration) (*Pause, error) {
 	p := &Pause{d: d, begun: time.Now(), most: most}
 	if err := CanPause(ctx, d); err != nil {
@@ -68,7 +69,7 @@ func PauseWrites(ctx context.Context, d *endpoint.Deployment, most time.Duration
 	return p, nil
 }
 
-// Nodes are the addresses that are paused.
+// Nodes returns the addresses of the servers that are paused.
 func (p *Pause) Nodes() []string { return p.addrs }
 
 func (p *Pause) send(ctx context.Context, addr string, args ...string) error {
@@ -82,7 +83,8 @@ func (p *Pause) send(ctx context.Context, addr string, args ...string) error {
 	return nil
 }
 
-// End lets the writes go. It does not heed the end of the run's context, since a source must not stay paused because a signal came.
+// End lets the writes continue. It ignores the context of the run, because a source must not stay paused when a signal ends the
+// run.
 func (p *Pause) End() error {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
@@ -95,8 +97,7 @@ func (p *Pause) End() error {
 	return errors.Join(errs...)
 }
 
-// Judge adds to a report what the pause means for it: that a pause which has ended in between proves nothing by itself, and that
-// clients whose writes are held back will write as soon as it ends.
+// Judge records the pause in a report, and adds that clients whose writes are held back will write as soon as the pause ends: such a node is not quiet.
 func (p *Pause) Judge(ctx context.Context, r *Report) {
 	r.PausedMs = p.most.Milliseconds()
 	for i := range r.Nodes {

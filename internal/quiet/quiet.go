@@ -9,24 +9,24 @@ import (
 	"surecut/internal/command"
 )
 
-// Reading is what a primary says of its writes at one moment.
+// Reading is what a primary says about its writes at one moment.
 type Reading struct {
 	Addr     string
 	RunID    string
 	Role     string           // master or slave, as INFO names them
 	ReplID   string           // "" before 4.0
 	Offset   int64            // master_repl_offset
-	Calls    map[string]int64 // of commands that write, by name in lower case; nil where the server does not count calls
-	Info     int64            // calls of INFO, which every reading makes: a number that falls tells that the counters were reset
-	Changes  int64            // rdb_changes_since_last_save; -1: not told
-	LastSave string           // rdb_last_save_time: a save sets Changes back
+	Calls    map[string]int64 // by name in lower case: calls of commands that write; nil where the server does not count calls
+	Info     int64            // calls of INFO, which every reading makes: a lower number shows that the counters were reset
+	Changes  int64            // rdb_changes_since_last_save; -1: the server does not tell
+	LastSave string           // rdb_last_save_time: a save resets Changes
 	Silent   string           // why the node did not answer; "" where it did
 }
 
-// Report is how a deployment was found between the beginning of a comparison and the end of the quiet time after it.
+// Report says what was found on a deployment between the beginning of a comparison and the end of the quiet time after it.
 type Report struct {
 	ForMs    int64  `json:"for_ms"`    // the quiet time that was asked for
-	PausedMs int64  `json:"paused_ms"` // the time for which the source's writes were paused at most; 0: not at all
+	PausedMs int64  `json:"paused_ms"` // the longest time for which the source's writes were paused; 0: they were not paused
 	Quiet    bool   `json:"quiet"`     // nothing was written to any node
 	Nodes    []Node `json:"nodes"`
 }
@@ -36,13 +36,13 @@ type Node struct {
 	Addr          string   `json:"addr"`
 	OffsetBegin   int64    `json:"offset_begin"`   // when the comparison began
 	OffsetEnd     int64    `json:"offset_end"`     // at the end of the quiet time
-	AppliedOffset int64    `json:"applied_offset"` // by the target, at the end; 0 where the source is not replicated
-	Writes        int64    `json:"writes"`         // calls of commands that write, or changes where calls were not counted
+	AppliedOffset int64    `json:"applied_offset"` // offset that the target had applied at the end; 0 where the source is not replicated
+	Writes        int64    `json:"writes"`         // calls of commands that write, or changes of the data where calls were not counted
 	Reason        string   `json:"reason"`         // why the node does not count as quiet; empty where it does
-	Writers       []Client `json:"writers"`        // who may have written: ten at most
+	Writers       []Client `json:"writers"`        // clients that may have written: ten at most
 }
 
-// Reasons says of every node that is not quiet why, and who is connected.
+// Reasons says for every node that is not quiet why it is not, and who is connected.
 func (r *Report) Reasons() []string {
 	var reasons []string
 	for _, n := range r.Nodes {
@@ -62,7 +62,7 @@ func (r *Report) Reasons() []string {
 	return reasons
 }
 
-// Written says that a node is known to have been written.
+// Written says that some node is known to have been written.
 func (r *Report) Written() bool {
 	return slices.ContainsFunc(r.Nodes, func(n Node) bool { return n.Writes > 0 })
 }
@@ -91,7 +91,7 @@ func Compare(before, after []Reading) Report {
 	return r
 }
 
-// judge says how often a node was written between two readings, and why it does not count as quiet; "" where it does.
+// judge returns how often a node was written between two readings, and why it does not count as quiet, or "" where it does.
 func judge(before, after Reading) (writes int64, reason string) {
 	switch {
 	case before.Silent != "", after.Silent != "":
@@ -112,7 +112,7 @@ func judge(before, after Reading) (writes int64, reason string) {
 	switch {
 	case calls > 0:
 		return calls, fmt.Sprintf("it is still written (%d calls of commands that write)", calls)
-	case told && changes > 0: // by a module, which is not counted as a call, or while the counters of calls were reset
+	case told && changes > 0: // by a module, whose calls are not counted, or while the counters of calls were reset
 		return changes, fmt.Sprintf("it is still written (%d changes of its data)", changes)
 	case !told && !counted:
 		return 0, "whether it was written is not known: it does not count calls of commands (or they were reset by CONFIG RESETSTAT), and saved its data meanwhile, which sets its count of changes back"
@@ -120,7 +120,7 @@ func judge(before, after Reading) (writes int64, reason string) {
 	return 0, ""
 }
 
-// changesBetween is how many changes the data set has seen; told is false where a save has set the number back.
+// changesBetween returns how many changes the data set has seen. The result told is false where a save has reset the counter.
 func changesBetween(before, after Reading) (n int64, told bool) {
 	if before.Changes < 0 || after.Changes < before.Changes || before.LastSave != after.LastSave {
 		return 0, false
@@ -128,11 +128,11 @@ func changesBetween(before, after Reading) (n int64, told bool) {
 	return after.Changes - before.Changes, true
 }
 
-// mayRead are commands that servers count among those that write, since some of their forms do: others only read.
+// mayRead are commands that servers count as writing because some of their forms write; other forms only read.
 var mayRead = []string{"sort", "georadius", "georadiusbymember", "bitfield", "getex"}
 
-// callsBetween is how often commands that write were called; counted is false where the counters are not there or were reset. Where the
-// data is known to be unchanged, the forms that only read are left out.
+// callsBetween returns how often commands that write were called. The result counted is false where the counters are missing or
+// were reset. Where the data is known to be unchanged, commands that may only have read are left out.
 func callsBetween(before, after Reading, unchanged bool) (n int64, counted bool) {
 	if before.Calls == nil || after.Calls == nil || after.Info <= before.Info {
 		return 0, false
@@ -157,7 +157,7 @@ func callsBetween(before, after Reading, unchanged bool) (n int64, counted bool)
 }
 
 // writesData says whether a command, as INFO commandstats and CLIENT LIST name it ("set", "xgroup|create"), may change data.
-// The commands of modules are not in the table: what they write shows in the changes of the data.
+// Commands of modules are not in the table: their writes show in the changes of the data.
 func writesData(name string) bool {
 	spec, known := command.LookupName(name)
 	return known && spec.Write

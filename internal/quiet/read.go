@@ -11,8 +11,8 @@ import (
 	"surecut/internal/retry"
 )
 
-// Read asks every primary of the deployment, as its topology was last discovered. A node that does not answer is a reading that says
-// so; the error is that of ctx.
+// Read asks every primary of the deployment, according to the last discovery. For a node that does not answer, the reading says so;
+// the only error is that of ctx.
 func Read(ctx context.Context, d *endpoint.Deployment) ([]Reading, error) {
 	shards := d.Shards()
 	readings := make([]Reading, len(shards))
@@ -50,7 +50,7 @@ func readNode(ctx context.Context, d *endpoint.Deployment, addr string) (Reading
 	return parseReading(addr, info), nil
 }
 
-// parseReading reads the fields of INFO.
+// parseReading makes a reading of the fields of INFO.
 func parseReading(addr string, info map[string]string) Reading {
 	r := Reading{Addr: addr, RunID: info["run_id"], Role: info["role"], ReplID: info["master_replid"], Changes: -1, LastSave: info["rdb_last_save_time"]}
 	if n, err := strconv.ParseInt(info["master_repl_offset"], 10, 64); err == nil {
@@ -66,22 +66,23 @@ func parseReading(addr string, info map[string]string) Reading {
 	r.Info = counts["info"].All
 	for name, c := range counts {
 		if name = strings.ToLower(name); writesData(name) {
-			r.Calls[name] = c.All // a call that failed counts as well: whoever sent it is a writer who is still there
+			r.Calls[name] = c.All // a failed call counts, too: its sender is a writer that is still active
 		}
 	}
 	return r
 }
 
-// pollEvery is how often a source is asked during its quiet time, so that a writer is noticed at once.
+// pollEvery is how often a source is asked during its quiet time, so that a writer is noticed soon.
 const pollEvery = 500 * time.Millisecond
 
-// toldAfter is how long it takes until CLIENT LIST, which counts idle time in whole seconds, tells a writer from the connections by
-// which surecut itself has just read the source.
+// toldAfter is how long it takes until CLIENT LIST, which counts idle time in whole seconds, can tell a writer from the connections
+// over which surecut itself has just read the source.
 const toldAfter = 2500 * time.Millisecond
 
-// Watch waits for the quiet time, or until it sees a write in it. The report covers the whole time since the readings in before, which
-// the caller takes when a comparison begins. still says that the source was written during the quiet time itself, and not only during
-// the comparison. A server that does not answer, or was restarted, ends the waiting too; what was written there is then not known.
+// Watch waits for the quiet time, or until it sees a write. The report covers the whole time since the readings in before, which
+// the caller takes when a comparison begins. The result still says that the source was written during the quiet time itself, and
+// not only during the comparison. A server that does not answer, or that was restarted, ends the wait, too; what was written there
+// is then not known.
 func Watch(ctx context.Context, d *endpoint.Deployment, before []Reading, quietFor time.Duration) (r Report, still bool, err error) {
 	begun := time.Now()
 	first, err := Read(ctx, d)
@@ -101,7 +102,7 @@ func Watch(ctx context.Context, d *endpoint.Deployment, before []Reading, quietF
 			break
 		}
 	}
-	if still { // CLIENT LIST tells writers from the connections of the comparison only after a while
+	if still { // CLIENT LIST can tell writers from the connections of the comparison only after a while
 		if err := retry.Pause(ctx, min(toldAfter, quietFor)-time.Since(begun)); err != nil {
 			return r, false, err
 		}

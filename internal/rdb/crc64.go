@@ -5,10 +5,10 @@ import (
 	"sync"
 )
 
-// crcPoly is the Jones polynomial 0xad93d23594c935a9, bits reversed.
+// crcPoly is the Jones polynomial 0xad93d23594c935a9 with its bits reversed.
 const crcPoly = 0x95ac9329ac4bc9b5
 
-// crcTables lets eight bytes be taken at a time: table k advances a byte by k more zero bytes.
+// crcTables allow the processing of eight bytes at a time: table k advances a byte by k additional zero bytes.
 var crcTables = sync.OnceValue(func() *[8][256]uint64 {
 	var t [8][256]uint64
 	for i := range 256 {
@@ -30,8 +30,8 @@ var crcTables = sync.OnceValue(func() *[8][256]uint64 {
 	return &t
 })
 
-// CRC64 continues the checksum that Redis puts at the end of RDB files and DUMP payloads
-// (Jones polynomial, reflected, no final complement) over p; start with 0.
+// CRC64 continues the checksum that Redis puts at the end of RDB files and DUMP payloads (Jones polynomial, reflected, no final
+// complement) with the bytes of p. The initial value is 0.
 func CRC64(crc uint64, p []byte) uint64 {
 	t := crcTables()
 	for len(p) >= 8 {

@@ -10,28 +10,28 @@ import (
 
 const (
 	windowSize = 256 << 10
-	windowKeep = 4 << 20  // a larger window is dropped once nothing holds it
-	pieceSize  = 64 << 10 // the largest piece that is asked for as one slice of the window
+	windowKeep = 4 << 20  // a larger window is released once it holds little
+	pieceSize  = 64 << 10 // the largest piece that is returned as one slice of the window
 )
 
-// errBig says that a marked value has outgrown the limit. It never leaves the package.
+// errBig says that a marked value is larger than the limit. It is never returned to callers of the package.
 var errBig = errors.New("value exceeds the limit")
 
-// cursor is a window on the bytes of an RDB, or on bytes in memory if there is no src.
-// The bytes from mark on stay in the window while it moves; those before are gone.
+// cursor is a window on the bytes of an RDB, or on bytes in memory if src is nil. When the window moves, it keeps the bytes from
+// mark on, and drops those before.
 type cursor struct {
 	src      io.Reader
 	buf      []byte
-	r, w     int   // buf[r:w] is read and not consumed
+	r, w     int   // buf[r:w] is read but not consumed
 	mark     int   // -1 if nothing is marked
-	limit    int   // of marked bytes; 0 if there is none
-	window   int   // the size that it begins with
+	limit    int   // limit for the marked bytes; 0: there is none
+	window   int   // the initial size of the window
 	base     int64 // offset of buf[0]
 	unsummed bool
 	summed   int // sum covers all bytes before buf[summed]
 	sum      uint64
-	text     [24]byte // of the last int-encoded string
-	plain    []byte   // of the last string that was compressed or larger than the window
+	text     [24]byte // text of the last int-encoded string
+	plain    []byte   // the last string that was compressed or larger than the window
 	packed   []byte   // its compressed form
 }
 
@@ -47,7 +47,7 @@ func (c *cursor) addSum() {
 	}
 }
 
-// more reads at least one byte into the window.
+// more reads at least one more byte into the window.
 func (c *cursor) more() error {
 	if c.src == nil {
 		return io.ErrUnexpectedEOF
@@ -76,7 +76,7 @@ func (c *cursor) more() error {
 	return io.ErrNoProgress
 }
 
-// makeRoom moves the window so that it begins at keep, and makes room for more behind it.
+// makeRoom moves the window so that it begins at keep, and makes room for more bytes at its end.
 func (c *cursor) makeRoom(keep int) {
 	held := c.w - keep
 	if len(c.buf)-c.w > len(c.buf)/2 || held > c.window/4 && c.w < len(c.buf) {
@@ -99,7 +99,7 @@ func (c *cursor) makeRoom(keep int) {
 	}
 }
 
-// need makes n bytes, at most pieceSize, available at buf[r:].
+// need makes n bytes available at buf[r:]; n must not exceed pieceSize.
 func (c *cursor) need(n int) error {
 	for c.w-c.r < n {
 		if err := c.more(); err != nil {
@@ -120,7 +120,7 @@ func (c *cursor) byte() (byte, error) {
 	return b, nil
 }
 
-// fixed returns the next n bytes, at most pieceSize. They are valid until the cursor moves on.
+// fixed returns the next n bytes; n must not exceed pieceSize. They are valid until the cursor moves on.
 func (c *cursor) fixed(n int) ([]byte, error) {
 	if err := c.need(n); err != nil {
 		return nil, err
@@ -170,7 +170,7 @@ func (c *cursor) skip(n uint64) error {
 	}
 }
 
-// Encodings of a string that stand in place of its length.
+// These encodings of a string are written in place of its length.
 const (
 	encInt8 = iota
 	encInt16
@@ -178,7 +178,7 @@ const (
 	encLZF
 )
 
-// length reads a length. If encoded is true, n is one of the encodings of a string instead.
+// length reads a length. If encoded is true, n is a string encoding instead of a length.
 func (c *cursor) length() (n uint64, encoded bool, err error) {
 	b, err := c.byte()
 	if err != nil {
@@ -210,7 +210,7 @@ func (c *cursor) length() (n uint64, encoded bool, err error) {
 	return 0, false, damagedf("%#02x begins no length", b)
 }
 
-// count reads a length that must not be an encoding.
+// count reads a length, and returns an error for a string encoding.
 func (c *cursor) count() (uint64, error) {
 	n, encoded, err := c.length()
 	if err == nil && encoded {
@@ -269,13 +269,13 @@ func (c *cursor) skipStrings(n uint64) error {
 	return nil
 }
 
-// skipPer reads a count and skips n strings for each of what it counts.
+// skipPer reads a count, and skips n strings for each counted item.
 func (c *cursor) skipPer(n int) error {
 	count, err := c.count()
 	if err != nil {
 		return err
 	}
-	for ; n > 0; n-- { // a hostile count times two must not wrap
+	for ; n > 0; n-- { // not n*count strings at once: with a malicious count the product could wrap
 		if err := c.skipStrings(count); err != nil {
 			return err
 		}
@@ -283,7 +283,7 @@ func (c *cursor) skipPer(n int) error {
 	return nil
 }
 
-// skipEach reads a count and calls one that many times.
+// skipEach reads a count, and calls one that many times.
 func (c *cursor) skipEach(one func() error) error {
 	n, err := c.count()
 	for ; err == nil && n > 0; n-- {
@@ -292,7 +292,7 @@ func (c *cursor) skipEach(one func() error) error {
 	return err
 }
 
-// string reads a string. It is valid until the cursor moves on; in memory, plain strings stay valid.
+// string reads a string, which is valid until the cursor moves on. Without a src, plain strings stay valid.
 func (c *cursor) string() ([]byte, error) {
 	n, encoded, err := c.length()
 	if err != nil {
@@ -307,7 +307,7 @@ func (c *cursor) string() ([]byte, error) {
 	return c.integer(n)
 }
 
-// bytes returns the next n bytes. They are a part of the window, or of hold, in which they are gathered as they arrive.
+// bytes returns the next n bytes. They are a part of the window or, where that is too small, collected in hold as they arrive.
 func (c *cursor) bytes(n uint64, hold *[]byte) ([]byte, error) {
 	if n <= uint64(c.w-c.r) {
 		c.r += int(n)
@@ -346,7 +346,7 @@ func (c *cursor) lzf() ([]byte, error) {
 	return c.unpacked(packed, n)
 }
 
-// lzfSizes reads what stands before LZF data: the size of the data and of the string that it is decompressed to.
+// lzfSizes reads the two sizes before LZF data: those of the data and of the decompressed string.
 func (c *cursor) lzfSizes() (packed, n uint64, err error) {
 	if packed, err = c.count(); err != nil {
 		return 0, 0, err
@@ -366,7 +366,7 @@ func (c *cursor) unpacked(packed, n uint64) ([]byte, error) {
 		return nil, err
 	}
 	if c.src == nil {
-		return decompressLZF(nil, p, n) // the string stays valid, as all strings in memory do
+		return decompressLZF(nil, p, n) // the string stays valid, as all strings of a cursor without a src do
 	}
 	c.plain, err = decompressLZF(c.plain, p, n)
 	return c.plain, err
