@@ -7,8 +7,8 @@ import (
 	"surecut/internal/keyspace"
 )
 
-// AppendDump appends the payload that RESTORE takes for a value: its type, its raw bytes, the RDB
-// version (two bytes) and a CRC64 over all of these. A server refuses a version above its own.
+// AppendDump appends the payload that RESTORE accepts for a value: its type, its raw bytes, the RDB version (two bytes) and a CRC64
+// over all of these. A server refuses a version above its own.
 func AppendDump(dst []byte, rdbType byte, raw []byte, rdbVersion int) []byte {
 	start := len(dst)
 	dst = append(dst, rdbType)
@@ -17,20 +17,21 @@ func AppendDump(dst []byte, rdbType byte, raw []byte, rdbVersion int) []byte {
 	return binary.LittleEndian.AppendUint64(dst, CRC64(0, dst[start:]))
 }
 
-// newestVersion is the highest RDB version of Redis that is known; Valkey counts from 80.
+// These are the highest RDB versions that are known. Valkey's own versions begin with 80.
 const (
 	newestRedis  = 14
 	newestValkey = 89
 )
 
-// Dump is a DUMP payload taken apart.
+// Dump is a DUMP payload divided into its parts.
 type Dump struct {
 	Type    byte
 	Raw     []byte // a part of the payload
 	Version int
 }
 
-// SplitDump takes a payload apart and checks it. Its error wraps ErrChecksum or ErrVersion where that is what is wrong.
+// SplitDump divides a payload into its parts and checks it. Its error wraps ErrChecksum or ErrVersion where one of these is the
+// reason.
 func SplitDump(payload []byte) (Dump, error) {
 	const trailer = 2 + 8
 	if len(payload) < 1+trailer {

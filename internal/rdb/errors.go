@@ -6,15 +6,14 @@ import (
 	"io"
 )
 
-// ErrChecksum is wrapped by every error that says that a CRC64 did not match.
+// ErrChecksum is wrapped by every error that says that a CRC64 does not match.
 var ErrChecksum = errors.New("checksum does not match")
 
-// ErrVersion is wrapped when a DUMP payload carries an RDB version that is not known here.
+// ErrVersion is wrapped where a DUMP payload has an RDB version that this package does not know.
 var ErrVersion = errors.New("unknown RDB version")
 
-// FormatError says that the bytes are not what an RDB or a DUMP payload may hold.
-// Err, where there is one, says why: io.ErrUnexpectedEOF when the data was cut short,
-// ErrChecksum, or an error of the reader below.
+// FormatError says that the bytes are not what an RDB or a DUMP payload may hold. Err, if it is set, says why: io.ErrUnexpectedEOF
+// where the data is cut short, ErrChecksum, or an error of the underlying reader.
 type FormatError struct {
 	Offset int64  // in the RDB, or in the raw value
 	Key    []byte // nil outside of values
@@ -37,17 +36,17 @@ func (e *FormatError) Error() string {
 	return s
 }
 
-// Unwrap gives Err.
+// Unwrap returns Err.
 func (e *FormatError) Unwrap() error { return e.Err }
 
-// damaged is a FormatError that does not know yet where it stands; explain completes it.
+// damaged is the message of a FormatError whose place is not known yet; explain completes it.
 type damaged string
 
 func (d damaged) Error() string { return string(d) }
 
 func damagedf(format string, args ...any) error { return damaged(fmt.Sprintf(format, args...)) }
 
-// explain adds place and key to an error of a cursor.
+// explain makes a FormatError of an error of a cursor, with the place and the key.
 func explain(err error, offset int64, key []byte) error {
 	f := &FormatError{Offset: offset, Err: err}
 	if key != nil {

@@ -2,8 +2,8 @@ package rdb
 
 import "surecut/internal/keyspace"
 
-// guarded keeps the first error of a Visitor apart from those of the data. Without stop it takes
-// the rest of the value in silence, so that the stream can go on behind it.
+// guarded keeps the first error of a Visitor separate from errors in the data. Unless stop is set, it drops the rest of the value
+// after such an error, so that reading can continue behind the value.
 type guarded struct {
 	to   keyspace.Visitor
 	stop bool

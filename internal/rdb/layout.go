@@ -1,7 +1,7 @@
 package rdb
 
-// layout is how the bytes of a value are arranged. Several types may share one. A layout is asked only for types that refuse
-// lets pass, and each method leaves the cursor behind the value.
+// layout says how the bytes of a value are arranged. Several types may share one layout. A layout is used only for types that
+// refuse accepts, and each method leaves the cursor behind the value.
 type layout interface {
 	skip(c *cursor) error
 	walk(d *decoder) error // hands the value to the visitor
@@ -15,9 +15,9 @@ func (plain) skip(c *cursor) error  { return c.skipString() }
 func (plain) walk(d *decoder) error { return d.plainString() }
 func (plain) shape(m *shaper) error { return m.plain() }
 
-// counted is the layout of a collection that is not packed: a count, and that many elements. An element is one string or two,
-// and a tail. If expiries are relative, the earliest stands before the count, and each element begins with the distance of its
-// own expiry, plus 1, or with 0 if it never expires.
+// counted is the layout of a collection that is not packed: a count, and that many elements. An element is one string or two, and a
+// tail. If expiries are relative, the earliest one is stored before the count, and each element begins with the distance of its own
+// expiry from that, plus 1, or with 0 if it never expires.
 type counted struct {
 	relative bool
 	strings  int

@@ -1,9 +1,9 @@
 package rdb
 
-// module is the layout of a module's value: the ID of its type, and parts that say what they are.
+// module is the layout of a module value: the ID of its type, and parts that begin with an opcode.
 type module struct{}
 
-// Opcodes of the parts of a module's value.
+// These are the opcodes of the parts of a module value.
 const (
 	moduleEOF = iota
 	moduleSigned
@@ -25,7 +25,7 @@ func (l module) shape(m *shaper) error {
 	return l.skip(m.c)
 }
 
-// walk hands out the whole value, the ID included, in pieces.
+// walk passes on the whole value, including the ID, in pieces.
 func (module) walk(d *decoder) error {
 	c := d.c
 	c.mark, c.limit = c.r, 0
@@ -55,7 +55,7 @@ func (module) walk(d *decoder) error {
 	}
 }
 
-// skipModule skips the parts of a module's value, the end included.
+// skipModule skips the parts of a module value, including its end.
 func (c *cursor) skipModule() error {
 	for {
 		if end, err := c.modulePart(c.skipString); err != nil || end {
@@ -64,7 +64,7 @@ func (c *cursor) skipModule() error {
 	}
 }
 
-// modulePart moves past one part, of which text moves past a string. It returns true at the end of the value.
+// modulePart moves past one part, using text for a string. It returns true at the end of the value.
 func (c *cursor) modulePart(text func() error) (end bool, err error) {
 	op, err := c.count()
 	if err != nil {
@@ -85,7 +85,7 @@ func (c *cursor) modulePart(text func() error) (end bool, err error) {
 	return false, damagedf("unknown opcode %d in a module's value", op)
 }
 
-// moduleString passes a string on as it is encoded.
+// moduleString moves past a string without decoding it, and flushes the pieces of a long one.
 func (d *decoder) moduleString(flush func() error) error {
 	n, encoded, err := d.c.length()
 	if err != nil {
@@ -121,7 +121,7 @@ func (d *decoder) moduleString(flush func() error) error {
 
 const moduleCharset = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 
-// moduleName returns the type name of a module, nine characters, that a module ID holds.
+// moduleName returns the type name of a module, which has nine characters, from a module ID.
 func moduleName(id uint64) string {
 	var name [9]byte
 	id >>= 10 // the encoding version
@@ -132,8 +132,8 @@ func moduleName(id uint64) string {
 	return string(name[:])
 }
 
-// ModuleName returns the name of the module type (nine characters, as TYPE answers) of the raw
-// bytes of a TypeModule value; a prefix of the value will do.
+// ModuleName returns the name of the module type (nine characters, as TYPE returns it) from the raw bytes of a TypeModule value, of
+// which a prefix is enough.
 func ModuleName(raw []byte) (string, error) {
 	c := memory(raw)
 	id, err := c.count()

@@ -5,7 +5,7 @@ import (
 	"strconv"
 )
 
-// packing is a way to pack elements into one string.
+// packing is a format that packs elements into one string.
 type packing struct {
 	header int // bytes before the first entry; the last two are the count
 	open   func(blob []byte) (packed, error)
@@ -19,9 +19,9 @@ var (
 
 // blob is the layout of a collection that is packed into one string.
 type blob struct {
-	earliest bool // the earliest expiry of a field stands before the string
+	earliest bool // the string is preceded by the earliest expiry of a field
 	in       *packing
-	per      int64 // entries of an element
+	per      int64 // entries per element
 	elements func(*decoder, *packed) error
 }
 
@@ -53,8 +53,8 @@ func (l *blob) shape(m *shaper) error {
 	return m.blob(l.in, l.per)
 }
 
-// nodes is the layout of a quicklist: a count, and that many packed lists. With containers, a length before each node says
-// whether it is packed or a single large element.
+// nodes is the layout of a quicklist: a count, and that many packed lists. With containers, each node begins with a number that
+// says whether it is packed or a single large element.
 type nodes struct {
 	in         *packing
 	containers bool
@@ -188,7 +188,7 @@ func (zipmap) shape(m *shaper) error {
 	})
 }
 
-// packed reads a string that packs elements and hands them to emit.
+// packed reads a string that packs elements, and passes them to emit.
 func (d *decoder) packed(in *packing, emit func(*decoder, *packed) error) error {
 	blob, err := d.c.string()
 	if err != nil {

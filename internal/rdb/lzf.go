@@ -3,12 +3,12 @@ package rdb
 const errLZF = damaged("LZF data is damaged")
 
 const (
-	lzfMaxRatio = 88      // the most bytes that one byte of LZF data can stand for: three bytes repeat 264
-	lzfLongest  = 264     // the most bytes that one step gives
-	lzfReach    = 1 << 13 // how far back it can point
+	lzfMaxRatio = 88      // the most bytes that one byte of LZF data can produce: three bytes repeat 264
+	lzfLongest  = 264     // the most bytes that one step produces
+	lzfReach    = 1 << 13 // the longest distance back that a step can refer to
 )
 
-// decompressLZF gives the n bytes that src stands for, in dst's memory if that is large enough.
+// decompressLZF returns the n bytes that src decompresses to, in dst's memory if that is large enough.
 func decompressLZF(dst, src []byte, n uint64) ([]byte, error) {
 	if n > uint64(len(src))*lzfMaxRatio {
 		return dst, errLZF
@@ -49,7 +49,7 @@ func decompressLZF(dst, src []byte, n uint64) ([]byte, error) {
 			dst = append(dst, dst[from:from+length]...)
 			continue
 		}
-		for ; length > 0; length-- { // the copy overlaps itself: a run
+		for ; length > 0; length-- { // the copy overlaps itself, which repeats a run
 			dst = append(dst, dst[from])
 			from++
 		}
@@ -60,13 +60,13 @@ func decompressLZF(dst, src []byte, n uint64) ([]byte, error) {
 	return dst, nil
 }
 
-// inflate hands out the n bytes that packed bytes of LZF data stand for, in pieces of at most pieceSize.
+// inflate decompresses the next packed bytes of LZF data to n bytes, and passes these on in pieces of at most pieceSize.
 func (c *cursor) inflate(packed, n uint64, emit func([]byte) error) error {
 	if n > packed*lzfMaxRatio {
 		return errLZF
 	}
 	out := make([]byte, 0, lzfReach+pieceSize)
-	done := 0 // of out, handed out already
+	done := 0 // bytes of out that were passed on already
 	for packed > 0 {
 		if len(out)-done+lzfLongest > pieceSize {
 			if err := emit(out[done:]); err != nil {
@@ -89,7 +89,8 @@ func (c *cursor) inflate(packed, n uint64, emit func([]byte) error) error {
 	return emit(out[done:])
 }
 
-// inflateStep appends to out what the next step of LZF data gives, at most n bytes; took is what it is long, at most left.
+// inflateStep appends to out the result of the next step of LZF data, n bytes of it at most. The result took is the length of the
+// step's data, left at most.
 func (c *cursor) inflateStep(out []byte, left, n uint64) (took uint64, next []byte, err error) {
 	ctrl, err := c.byte()
 	if err != nil {
@@ -122,14 +123,15 @@ func (c *cursor) inflateStep(out []byte, left, n uint64) (took uint64, next []by
 	if from < 0 || uint64(length) > n {
 		return 0, nil, errLZF
 	}
-	for ; length > 0; length-- { // what is copied may be its own source: a run
+	for ; length > 0; length-- { // the copy may overlap itself, which repeats a run
 		out = append(out, out[from])
 		from++
 	}
 	return uint64(1 + more), out, nil
 }
 
-// beginLZF gives the first n bytes or a few more of what src stands for, in dst's memory if that is large enough; less where src is damaged.
+// beginLZF returns the first n bytes of what src decompresses to, or a few more, in dst's memory if that is large enough. It
+// returns fewer where src is damaged.
 func beginLZF(dst, src []byte, n int) []byte {
 	dst = dst[:0]
 	for i := 0; i < len(src) && len(dst) < n; {

@@ -9,16 +9,16 @@ import (
 type packed struct {
 	rest  []byte
 	entry func(rest []byte) (element, error)
-	arena []byte    // texts of integers, until the next call of next or group
-	held  [3][]byte // what group gives
+	arena []byte    // texts of integers, valid until the next call of next or group
+	held  [3][]byte // the result of group
 }
 
-// element is one element as it is stored: text, or an integer.
+// element is one element as it is stored: a text or an integer.
 type element struct {
 	text   []byte
 	number int64
 	isInt  bool
-	size   int // bytes that it takes, its own bookkeeping included
+	size   int // bytes that the element takes, including its own bookkeeping
 }
 
 const packedEnd = 0xff
@@ -34,7 +34,7 @@ const (
 	listpackHeader = 6
 )
 
-// ziplistOf: total bytes, offset of the last entry, count (65535: unknown), then the entries.
+// ziplistOf opens a ziplist: total bytes, offset of the last entry, count (65535: unknown), then the entries.
 func ziplistOf(blob []byte) (packed, error) {
 	if len(blob) < ziplistHeader+1 || uint64(binary.LittleEndian.Uint32(blob)) != uint64(len(blob)) {
 		return packed{}, errZiplist
@@ -42,7 +42,7 @@ func ziplistOf(blob []byte) (packed, error) {
 	return packed{rest: blob[ziplistHeader:], entry: ziplistEntry}, nil
 }
 
-// listpackOf: total bytes, count (65535: unknown), then the entries.
+// listpackOf opens a listpack: total bytes, count (65535: unknown), then the entries.
 func listpackOf(blob []byte) (packed, error) {
 	if len(blob) < listpackHeader+1 || uint64(binary.LittleEndian.Uint32(blob)) != uint64(len(blob)) {
 		return packed{}, errListpack
@@ -50,7 +50,7 @@ func listpackOf(blob []byte) (packed, error) {
 	return packed{rest: blob[listpackHeader:], entry: listpackEntry}, nil
 }
 
-// take gives the next element as it is stored; ok is false at the end.
+// take returns the next element as it is stored. ok is false at the end.
 func (p *packed) take() (e element, ok bool, err error) {
 	if len(p.rest) == 1 && p.rest[0] == packedEnd {
 		return element{}, false, nil
@@ -75,7 +75,7 @@ func (p *packed) text(e element) []byte {
 	return p.arena[n:len(p.arena):len(p.arena)]
 }
 
-// next gives the next element as text, valid until the next call.
+// next returns the next element as text, which is valid until the next call.
 func (p *packed) next() ([]byte, bool, error) {
 	e, ok, err := p.take()
 	if err != nil || !ok {
@@ -85,7 +85,7 @@ func (p *packed) next() ([]byte, bool, error) {
 	return p.text(e), true, nil
 }
 
-// group gives the next n elements (at most 3), valid until the next call.
+// group returns the next n elements (at most 3), which are valid until the next call.
 func (p *packed) group(n int) ([][]byte, bool, error) {
 	p.arena = p.arena[:0]
 	for i := range n {
@@ -104,7 +104,7 @@ func (p *packed) group(n int) ([][]byte, bool, error) {
 	return p.held[:n], true, nil
 }
 
-// integer takes the next element, which must be one.
+// integer returns the next element, which must be an integer.
 func (p *packed) integer() (int64, error) {
 	e, ok, err := p.take()
 	if err == nil && (!ok || !e.isInt) {
@@ -113,7 +113,7 @@ func (p *packed) integer() (int64, error) {
 	return e.number, err
 }
 
-// ziplistEntry: the length of the entry before (one byte, or 0xFE and four), encoding, content.
+// ziplistEntry reads an entry: the length of the entry before (one byte, or 0xFE and four), encoding, content.
 func ziplistEntry(rest []byte) (element, error) {
 	at := 1
 	if rest[0] == 0xfe {
@@ -171,7 +171,7 @@ func ziplistEntry(rest []byte) (element, error) {
 	return element{number: littleEndian(rest[at : at+width]), isInt: true, size: at + width}, nil
 }
 
-// listpackEntry: encoding, content, and the length of both, 7 bits a byte.
+// listpackEntry reads an entry: encoding, content, and the length of both in 7 bits per byte.
 func listpackEntry(rest []byte) (element, error) {
 	code := rest[0]
 	var e element
@@ -225,8 +225,8 @@ func listpackEntry(rest []byte) (element, error) {
 	return e, nil
 }
 
-// backLength is the number of bytes that the length n takes behind a listpack entry. The limits
-// are the server's own, where those of two and more bytes are one less than they could be.
+// backLength returns how many bytes the length n takes at the end of a listpack entry. The limits are those of the server, where
+// those for two and more bytes are one lower than they could be.
 func backLength(n int) int {
 	switch {
 	case n <= 127:
@@ -251,7 +251,7 @@ func littleEndian(p []byte) int64 {
 	return int64(v<<shift) >> shift
 }
 
-// intsetHeader: width of an integer, count, then the integers.
+// intsetHeader reads the header of an intset: width of an integer, count. The integers follow.
 func intsetHeader(blob []byte) (width, n int, err error) {
 	const bad = damaged("intset is damaged")
 	if len(blob) < 8 {
@@ -264,8 +264,8 @@ func intsetHeader(blob []byte) (width, n int, err error) {
 	return int(w), int(count), nil
 }
 
-// walkZipmap: count (254 and more: unknown), then name and value with their lengths; behind the
-// length of a value stands how many unused bytes follow it.
+// walkZipmap passes on the pairs of a zipmap: count (254 and more: unknown), then names and values with their lengths. Behind the
+// length of a value is the number of unused bytes that follow the value.
 func walkZipmap(blob []byte, emit func(name, value []byte) error) error {
 	const bad = damaged("zipmap is damaged")
 	if len(blob) < 2 {

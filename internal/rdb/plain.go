@@ -7,9 +7,9 @@ import (
 	"surecut/internal/keyspace"
 )
 
-// Encode gives a value that is held whole as an RDB holds it, in the plain type of its kind: strings, lists, sets, sorted sets
-// with binary scores (since 4.0) and hashes, with the expiries of their fields where there are any (as Redis 7.4 has them).
-// Streams and values of modules have no plain type.
+// Encode returns a value in the plain RDB encoding of its kind: strings, lists, sets, sorted sets with binary scores (since 4.0)
+// and hashes, with the expiries of their fields where there are any (in the form of Redis 7.4). Streams and module values have no
+// plain encoding.
 func Encode(v *keyspace.Value) (rdbType byte, raw []byte, err error) {
 	w := elementWriter{binaryScores: true}
 	var n int
@@ -37,7 +37,7 @@ func Encode(v *keyspace.Value) (rdbType byte, raw []byte, err error) {
 	}
 	w.out = appendLength(w.out, uint64(n))
 	for _, p := range v.List {
-		_ = w.ListElement(p) // no limit is set, and nothing else can fail
+		_ = w.ListElement(p) // without a limit, none of these calls can fail
 	}
 	for _, p := range v.Set {
 		_ = w.SetMember(p)

@@ -1,7 +1,7 @@
 package rdb
 
-// RaxUse counts what radix trees are made of: a leaf for each element, branches where elements part, and chains for the bytes
-// that elements share.
+// RaxUse counts the parts of radix trees: a leaf for each element, branches where elements diverge, and chains for the bytes that
+// elements share.
 type RaxUse struct{ Elements, Branches, Chains int64 }
 
 func (u *RaxUse) add(t *raxCount) {
@@ -11,13 +11,13 @@ func (u *RaxUse) add(t *raxCount) {
 	u.Chains += t.chains
 }
 
-// raxCount counts what one radix tree is made of, from its keys in order.
+// raxCount counts the parts of one radix tree from its keys, which are added in order.
 type raxCount struct {
 	elements int64
 	branches int64
 	chains   int64
 	last     []byte
-	open     []int // depths of the places where keys part, on the way to the last key
+	open     []int // depths of the branches on the path to the last key
 }
 
 func (t *raxCount) add(key []byte) {
@@ -37,7 +37,7 @@ func (t *raxCount) add(key []byte) {
 	t.last = append(t.last[:0], key...)
 }
 
-// close counts the ways that lie below a depth, and forgets them.
+// close counts the paths below a depth, and forgets them.
 func (t *raxCount) close(depth int) {
 	bottom := len(t.last)
 	for len(t.open) > 0 && t.open[len(t.open)-1] >= depth {
@@ -53,14 +53,14 @@ func (t *raxCount) close(depth int) {
 	t.way(depth, bottom)
 }
 
-// way counts the bytes between two places as a chain, unless there is only one: that one belongs to the upper place.
+// way counts the bytes between two nodes as a chain, unless there is only one: a single byte belongs to the upper node.
 func (t *raxCount) way(from, to int) {
 	if to-from > 1 {
 		t.chains++
 	}
 }
 
-// end counts the ways to the last key.
+// end counts the paths to the last key.
 func (t *raxCount) end() {
 	if t.elements == 0 {
 		return

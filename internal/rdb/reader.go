@@ -15,9 +15,9 @@ import (
 // firstChecksumVersion is the first RDB version whose files end with a checksum.
 const firstChecksumVersion = 5
 
-// Opcodes stand where the number of the next value's type would.
+// Opcodes take the place of the next value's type number.
 const (
-	opSlotImport    = 243 // Valkey 9; in Redis since 8.6 metadata of modules for a key
+	opSlotImport    = 243 // Valkey 9; in Redis since 8.6: module metadata for a key
 	opSlotInfo      = 244
 	opFunction      = 245
 	opFunctionPreGA = 246
@@ -34,27 +34,27 @@ const (
 
 // Options configures a Reader.
 type Options struct {
-	// MaxValue is the most raw bytes of one value that are held; larger values are streamed. 0 stands for 64 MiB.
+	// MaxValue is the largest number of raw bytes for which a value is held in memory; larger values are streamed. 0 stands for 64 MiB.
 	MaxValue int
-	// Shapes asks for Entry.Shape. With ShapesOnly values of any size are skipped in bounded memory, no entry has Raw, and
-	// none is Big.
+	// Shapes asks for Entry.Shape. With ShapesOnly, values of any size are skipped in bounded memory, no entry has Raw, and none is
+	// Big.
 	Shapes, ShapesOnly bool
-	// Unsummed leaves the CRC64 to the caller, who may compute it at the same time; see Reader.Verify.
+	// Unsummed leaves the CRC64 to the caller, who may compute it concurrently; see Reader.Verify.
 	Unsummed bool
 }
 
-// EntryKind says what an Entry holds.
+// EntryKind says what kind of data an Entry holds.
 type EntryKind uint8
 
-// The kinds of entries.
+// These are the kinds of entries.
 const (
 	KindKey       EntryKind = iota
 	KindAux                 // Name and Value: a fact about the server, "redis-ver", "repl-id" and the like
 	KindFunction            // Value: the code of a function library (since 7.0)
-	KindModuleAux           // Name: the type of the module that wrote the data, which is skipped
+	KindModuleAux           // Name: the type of the module that wrote the data. The data itself is skipped
 )
 
-// Entry is one thing that an RDB holds. Its bytes are valid until the next call of the Reader.
+// Entry is one item of an RDB. Its bytes are valid until the next call of the Reader.
 type Entry struct {
 	Kind     EntryKind
 	DB       int
@@ -65,30 +65,30 @@ type Entry struct {
 	Type     byte
 	Raw      []byte // the value's bytes after the type byte; nil if Big
 	Big      bool   // the value exceeds Options.MaxValue, and Walk streams it
-	Shape    *Shape // set if Options asked for it; the shape of a Big value is rough and there only after Walk
+	Shape    *Shape // set if Options asked for it; for a Big value, the shape is approximate and set only after Walk
 
 	Name, Value []byte
 }
 
-// Reader takes an RDB apart into entries.
+// Reader divides an RDB into entries.
 type Reader struct {
 	c       cursor
 	max     int
 	version int
 	valkey  bool
 	started bool
-	big     bool // a big value stands unread at the cursor
+	big     bool // a big value at the cursor has not been read
 	err     error
 	e       Entry
 	key     []byte
 	name    []byte
 	shaper  shaper
 	shape   Shape
-	only    bool   // shapes are read and values are not
-	told    uint64 // the checksum at the end
+	only    bool   // only shapes are read, and no values
+	told    uint64 // the checksum at the end of the RDB
 }
 
-// NewReader returns a Reader of r. It has a buffer of its own, which may take in bytes beyond the RDB; see Rest.
+// NewReader returns a Reader of r. It has a buffer of its own, which may read beyond the RDB; see Rest.
 func NewReader(r io.Reader, o Options) *Reader {
 	if o.MaxValue <= 0 {
 		o.MaxValue = 64 << 20
@@ -105,22 +105,22 @@ func newReader(r io.Reader, o Options, window int) *Reader {
 	return reader
 }
 
-// LargestFrom says that from now on no element smaller than n bytes matters as Shape.Largest.
+// LargestFrom says that from now on Shape.Largest need not take account of elements that are smaller than n bytes.
 func (r *Reader) LargestFrom(n int64) { r.shaper.floor = n }
 
-// Version returns the RDB version, once Next has been called. Valkey's own versions start at 80.
+// Version returns the RDB version, once Next has been called. Valkey's own versions begin with 80.
 func (r *Reader) Version() int { return r.version }
 
 // Consumed returns how many bytes of the RDB have been read.
 func (r *Reader) Consumed() int64 { return r.c.offset() }
 
-// Rest returns what follows the RDB (an AOF may begin with one), once Next has returned io.EOF.
+// Rest returns the data that follows the RDB (an AOF may begin with an RDB), once Next has returned io.EOF.
 func (r *Reader) Rest() io.Reader {
 	return io.MultiReader(bytes.NewReader(r.c.buf[r.c.r:r.c.w]), r.c.src)
 }
 
-// Next returns the next entry, or io.EOF when the RDB has ended and its checksum matched.
-// Any other error is a *FormatError and final.
+// Next returns the next entry, or io.EOF when the RDB has ended and its checksum matches. Any other error is a *FormatError and
+// final.
 func (r *Reader) Next() (*Entry, error) {
 	if r.err != nil {
 		return nil, r.err
@@ -136,8 +136,8 @@ func (r *Reader) Next() (*Entry, error) {
 	return e, nil
 }
 
-// Walk streams the value of the Big entry that Next has just returned. An error of v is returned as
-// it is and does not end the Reader: Next goes on with the entry that follows.
+// Walk streams the value of the Big entry that Next has just returned. An error of v is returned unchanged and does not end the
+// Reader: Next continues with the entry that follows.
 func (r *Reader) Walk(v keyspace.Visitor) error {
 	if r.err != nil {
 		return r.err
@@ -193,7 +193,7 @@ func (r *Reader) next() (*Entry, error) {
 	}
 }
 
-// header checks the first nine bytes: "REDIS" and four digits, or "VALKEY" and three.
+// header checks the first nine bytes: "REDIS" and four digits, or "VALKEY" and three digits.
 func (r *Reader) header() error {
 	const size = 9
 	for r.c.w-r.c.r < size {
@@ -223,7 +223,7 @@ func magicPrefix(p []byte) bool {
 	return bytes.HasPrefix([]byte("REDIS"), p[:min(len(p), 5)]) || bytes.HasPrefix([]byte("VALKEY"), p[:min(len(p), 6)])
 }
 
-// opcode reads what stands between the keys; done says that it is an entry of its own.
+// opcode reads the data of an opcode between the keys. The result done says that this data is an entry of its own.
 func (r *Reader) opcode(op byte) (done bool, err error) {
 	c := &r.c
 	switch op {
@@ -251,7 +251,7 @@ func (r *Reader) opcode(op byte) (done bool, err error) {
 		return false, err
 	case opExpireMs:
 		ms, err := c.uint64()
-		r.e.ExpireAt = max(1, int64(ms)) // an expiry at or before 1970 has passed long ago, which 0 would not say
+		r.e.ExpireAt = max(1, int64(ms)) // an expiry in 1970 or before has passed long ago, but 0 would mean that there is none
 		return false, err
 	case opExpireSeconds:
 		s, err := c.uint32()
@@ -294,11 +294,11 @@ func (r *Reader) moduleAux() error {
 	return r.c.skipModule()
 }
 
-// value reads a key and skips its value, the bytes of which are kept.
+// value reads a key and skips its value, but keeps the value's bytes.
 func (r *Reader) value() (*Entry, error) {
 	if err := refuse(r.e.Type, r.valkey); err != nil {
 		at := r.c.offset() - 1
-		if key, keyErr := r.c.string(); keyErr == nil { // after every type there is a key
+		if key, keyErr := r.c.string(); keyErr == nil { // every type is followed by a key
 			r.e.Key = key
 		}
 		return nil, damagedf("%v (at byte %d)", err, at)
@@ -328,7 +328,7 @@ func (r *Reader) value() (*Entry, error) {
 	return &r.e, nil
 }
 
-// skip skips a value, and notes its shape if that is wanted.
+// skip skips a value, and determines its shape if that is asked for.
 func (r *Reader) skip() error {
 	if r.shaper.s == nil {
 		return row(r.e.Type).layout.skip(&r.c)
@@ -337,7 +337,7 @@ func (r *Reader) skip() error {
 	return r.shaper.value(r.e.Type)
 }
 
-// end checks the checksum. Its error is io.EOF if all is well.
+// end checks the checksum. It returns io.EOF if the checksum matches.
 func (r *Reader) end() error {
 	r.e.Key = nil
 	if r.version < firstChecksumVersion {
@@ -372,7 +372,7 @@ func (r *Reader) Summed() int64 {
 	return r.c.offset() - 8
 }
 
-// Verify compares the CRC64 of the first Summed bytes with what the RDB says.
+// Verify compares the CRC64 of the first Summed bytes with the checksum of the RDB.
 func (r *Reader) Verify(sum uint64) error {
 	if err := r.mismatch(sum); err != nil {
 		return explain(err, r.c.offset(), nil)

@@ -12,8 +12,8 @@ import (
 
 // UnsupportedError says that a value has no encoding that the server reads.
 type UnsupportedError struct {
-	What  string // "streams"
-	Since string // the first version that holds them, "5.0"
+	What  string // such as "streams"
+	Since string // the first version that supports them, such as "5.0"
 }
 
 // Error says which version the target needs.
@@ -21,7 +21,7 @@ func (e *UnsupportedError) Error() string {
 	return e.What + " need a target of version " + e.Since + " or later"
 }
 
-// An older server has no type for these.
+// These errors are for values for which an older server has no type.
 var (
 	errNoStreams  = &UnsupportedError{What: "streams", Since: "5.0"}
 	errNoModules  = &UnsupportedError{What: "values of modules", Since: "4.0"}
@@ -31,17 +31,17 @@ var (
 // ErrTooLarge says that a value would take more than Encoder.Max bytes.
 var ErrTooLarge = errors.New("the re-encoded value exceeds the limit")
 
-// Encoder makes RESTORE payloads for a server that reads RDBs up to a version. A value that the server reads as it is stays
-// the same bytes. The rest is written in a plainer encoding that the server has: collections element by element, streams with
-// their nodes as they are. What a stream then loses stands in the table of types: the server has no place for it. Nothing else
-// is left out.
+// Encoder makes RESTORE payloads for a server that reads RDBs up to a version. If the server reads a value's encoding, the bytes
+// stay the same. Other values are written in a plainer encoding that the server knows: collections element by element, streams with
+// unchanged nodes. The table of types says what a stream then loses, because the server has no place for it. Nothing else is left
+// out.
 type Encoder struct {
-	Version int // RDB version of the server, which its own DUMP writes
-	Max     int // most bytes of a re-encoded value, since compressed ones grow; 0 if there is no limit
+	Version int // highest RDB version that the server reads, which its own DUMP writes
+	Max     int // largest number of bytes of a re-encoded value, since compressed values grow; 0 if there is no limit
 }
 
-// Append appends the payload for the raw bytes of a value (those behind its type) to dst. Its error is an
-// *UnsupportedError, ErrTooLarge, or a *FormatError, and then dst is unchanged.
+// Append appends the payload for the raw bytes of a value (those behind its type) to dst. Its error is an *UnsupportedError,
+// ErrTooLarge, or a *FormatError; then dst is unchanged.
 func (e Encoder) Append(dst []byte, rdbType byte, raw []byte) ([]byte, error) {
 	if Reads(e.Version, rdbType) {
 		return AppendDump(dst, rdbType, raw, e.Version), nil
@@ -65,11 +65,11 @@ func (e Encoder) Append(dst []byte, rdbType byte, raw []byte) ([]byte, error) {
 	return seal(dst, start, e.Version), nil
 }
 
-// Payload returns a DUMP payload that the server reads: the same bytes if it reads them as they are.
-// Its errors are those of SplitDump and of Append.
+// Payload returns a DUMP payload that the server reads: the given one if the server reads it as it is. Its errors are those of
+// SplitDump and of Append.
 func (e Encoder) Payload(payload []byte) ([]byte, error) {
 	if n := len(payload); n >= 2+8 && int(binary.LittleEndian.Uint16(payload[n-10:])) == e.Version {
-		return payload, nil // the server reads whatever the payload holds
+		return payload, nil // the version is the server's own, so it reads whatever the payload holds
 	}
 	d, err := SplitDump(payload)
 	if err != nil {
@@ -84,7 +84,7 @@ func (e Encoder) Payload(payload []byte) ([]byte, error) {
 	return e.Append(make([]byte, 0, len(payload)+64), d.Type, d.Raw)
 }
 
-// Restamp returns a payload of FUNCTION DUMP or of DUMP with another RDB version. What the payload holds stays as it is.
+// Restamp returns a payload of FUNCTION DUMP or of DUMP with another RDB version, but otherwise unchanged.
 func Restamp(payload []byte, rdbVersion int) ([]byte, error) {
 	const trailer = 2 + 8
 	if len(payload) < trailer {
@@ -94,13 +94,14 @@ func Restamp(payload []byte, rdbVersion int) ([]byte, error) {
 	return seal(append(make([]byte, 0, len(payload)), body...), 0, rdbVersion), nil
 }
 
-// seal ends the payload that begins at start.
+// seal completes the payload that begins at start.
 func seal(dst []byte, start, version int) []byte {
 	dst = binary.LittleEndian.AppendUint16(dst, uint16(version))
 	return binary.LittleEndian.AppendUint64(dst, CRC64(0, dst[start:]))
 }
 
-// appendLength writes a length. Servers know lengths over 32 bits since RDB 8, and only streams, which came later, have them.
+// appendLength writes a length. Servers know lengths over 32 bits since RDB 8, and only streams, which were introduced later, need
+// them.
 func appendLength(dst []byte, n uint64) []byte {
 	switch {
 	case n < 1<<6:
@@ -115,10 +116,10 @@ func appendLength(dst []byte, n uint64) []byte {
 
 func appendString(dst, p []byte) []byte { return append(appendLength(dst, uint64(len(p))), p...) }
 
-// countRoom is the most bytes that the number of elements takes. They are reserved, since the number is not known yet.
+// countRoom is the largest number of bytes that the count of elements takes. They are reserved, since the count is not known yet.
 const countRoom = 9
 
-// appendCollection writes type, count and elements.
+// appendCollection writes the type, the count and the elements.
 func (e Encoder) appendCollection(dst []byte, rdbType byte, raw []byte) ([]byte, error) {
 	w := elementWriter{start: len(dst), max: e.Max, binaryScores: Reads(e.Version, TypeZSet2)}
 	w.rdbType = w.plainType(TypeOf(rdbType))
@@ -148,7 +149,7 @@ type elementWriter struct {
 	max          int
 	rdbType      byte
 	binaryScores bool
-	earliest     int64 // expiry of a field
+	earliest     int64 // the earliest expiry of a field
 	n            uint64
 	text         [32]byte
 }
@@ -170,7 +171,7 @@ func (w *elementWriter) plainType(t keyspace.Type) byte {
 	return TypeString
 }
 
-// chooseHash finds the type for a hash whose fields may expire. It has expiries only if a field does expire.
+// chooseHash picks the type for a hash whose fields may expire. It picks one with expiries only if some field does expire.
 func (w *elementWriter) chooseHash(version int, rdbType byte, raw []byte) error {
 	if !FieldsExpire(rdbType) {
 		return nil
@@ -192,13 +193,13 @@ func (w *elementWriter) chooseHash(version int, rdbType byte, raw []byte) error 
 	return nil
 }
 
-// earliest finds the first moment at which a field expires, which is 0 if none does.
+// earliest finds the first moment at which a field expires, or 0 if no field does.
 type earliest struct {
 	keyspace.Collector
 	at int64
 }
 
-// HashField notes the expiry.
+// HashField notes the expiry of a field.
 func (f *earliest) HashField(_, _ []byte, expireAt int64) error {
 	if expireAt > 0 && (f.at == 0 || expireAt < f.at) {
 		f.at = expireAt
@@ -263,7 +264,7 @@ func (w *elementWriter) HashField(name, value []byte, expireAt int64) error {
 	return w.fits()
 }
 
-// The rest belongs to no collection, and these methods are never called.
+// The other methods of a Visitor are for values that are no collections, and are never called.
 
 func (w *elementWriter) StringChunk([]byte) error                      { return errNoCollection }
 func (w *elementWriter) StreamEntry(keyspace.StreamID, [][]byte) error { return errNoCollection }

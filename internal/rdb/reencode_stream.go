@@ -29,7 +29,7 @@ func (e Encoder) newest(kind keyspace.Type) (newest byte) {
 	return newest
 }
 
-// streamWriter copies a stream and leaves out what the older form has no place for.
+// streamWriter copies a stream, leaving out the parts for which the older form has no place.
 type streamWriter struct {
 	c        *cursor
 	out      []byte

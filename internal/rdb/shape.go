@@ -5,31 +5,31 @@ import (
 	"math/bits"
 )
 
-// Shape is what a value is made of, gathered while it is skipped. It is enough to say what memory a server takes for the value,
-// without the contents.
+// Shape describes the parts of a value, which are determined while it is skipped. It is enough to tell how much memory a server
+// takes for the value, without the contents.
 type Shape struct {
-	Type     byte  // as the RDB numbers it
-	Elements int64 // list elements, members, fields, entries of a stream; 1 for strings and values of modules
-	Bytes    int64 // serialized, without the type byte
+	Type     byte  // type number in the RDB
+	Elements int64 // list elements, members, fields, entries of a stream; 1 for strings and module values
+	Bytes    int64 // serialized size, without the type byte
 
-	// Largest is the length of the largest element: the bytes of a string, a list element or a member, the bytes of name and
-	// value of a field or a stream entry. Packed nodes in which nothing as large as Reader.LargestFrom fits may be left out,
-	// except the first few of a value.
+	// Largest is the size of the largest element: the bytes of a string, a list element or a member, or the bytes of the names and
+	// values of a field or a stream entry. Packed nodes that are too small for an element of Reader.LargestFrom may be left out, except
+	// for the first few of a value.
 	Largest int64
 
-	Length int64 // of a plain string
-	Int    bool  // a plain string that is stored as an integer
+	Length int64 // length of a plain string
+	Int    bool  // set for a plain string that is stored as an integer
 
-	Strings Allocations // strings that a server allocates one by one: elements of what is not packed, and plain strings
+	Strings Allocations // strings that a server allocates separately: plain strings, and elements that are not packed
 	Blobs   Allocations // ziplists, listpacks, intsets
 
-	LastBlob                   int64  // bytes of the last of Blobs, which is the node that a stream still fills
-	Expiring                   int64  // fields with an expiry, where a hash is not packed
+	LastBlob                   int64  // bytes of the last of Blobs, which is the node of a stream that is still being filled
+	Expiring                   int64  // fields with an expiry, if the hash is not packed
 	Groups, Consumers, Pending int64  // of a stream
-	Index                      RaxUse // of a stream: its nodes, groups, consumers and pending entries
+	Index                      RaxUse // of a stream: index of its nodes, groups, consumers and pending entries
 }
 
-// Allocations sums what was allocated: how many, their bytes, and their bytes in the size classes of jemalloc.
+// Allocations sums up allocations: their number, their bytes, and their bytes in the size classes of jemalloc.
 type Allocations struct{ Count, Bytes, Held int64 }
 
 func (a *Allocations) add(n int64) {
@@ -38,7 +38,8 @@ func (a *Allocations) add(n int64) {
 	a.Held += Allocated(n)
 }
 
-// Allocated returns what jemalloc allocates for n bytes: the next of its size classes, of which there are four for each doubling.
+// Allocated returns how many bytes jemalloc allocates for n bytes: the next larger one of its size classes, of which there are four
+// for each doubling.
 func Allocated(n int64) int64 {
 	switch {
 	case n <= 8:
@@ -50,7 +51,8 @@ func Allocated(n int64) int64 {
 	return (n + step - 1) &^ (step - 1)
 }
 
-// StringBytes returns what a string of n bytes takes in a server since 3.2: a header that grows with it, and a NUL.
+// StringBytes returns how many bytes a string of n bytes takes in a server since 3.2: it has a header that grows with the length,
+// and a NUL.
 func StringBytes(n int64) int64 {
 	switch {
 	case n < 1<<5:
@@ -65,18 +67,18 @@ func StringBytes(n int64) int64 {
 	return n + 17 + 1
 }
 
-// shaper skips values and notes their shapes.
+// shaper skips values and determines their shapes.
 type shaper struct {
 	c     *cursor
 	s     *Shape
-	floor int64 // no smaller element is looked for in packed nodes once the peeks are used up
+	floor int64 // once peeks is used up, packed nodes are not searched for smaller elements
 	peeks int
-	head  []byte // of the string that peek skipped last
+	head  []byte // beginning of the string that peek skipped last
 }
 
-const shapePeeks = 16 // packed nodes of a value that are looked into in any case
+const shapePeeks = 16 // packed nodes of a value that are always searched
 
-// value skips a value whose type refuse lets pass, and notes its shape.
+// value skips a value whose type refuse accepts, and determines its shape.
 func (m *shaper) value(rdbType byte) error {
 	*m.s = Shape{Type: rdbType}
 	m.peeks = shapePeeks
@@ -86,7 +88,7 @@ func (m *shaper) value(rdbType byte) error {
 	return err
 }
 
-// length skips a string and returns the length of its text; isInt says that it is stored as an integer.
+// length skips a string and returns the length of its text. The result isInt says that it is stored as an integer.
 func (m *shaper) length() (n int64, isInt bool, err error) {
 	c := m.c
 	if c.r < c.w { // the hot path
@@ -123,10 +125,10 @@ func (m *shaper) length() (n int64, isInt bool, err error) {
 	return 0, false, damagedf("unknown string encoding %d", size)
 }
 
-// lzfMost is the most that a compressed string may claim.
+// lzfMost is the largest size that a compressed string may claim.
 const lzfMost = 1 << 33
 
-// strings skips the string or the two strings of one element, each of which a server allocates on its own.
+// strings skips the one or two strings of an element, each of which a server allocates separately.
 func (m *shaper) strings(n int) error {
 	first := int64(0)
 	if n == 2 {
@@ -146,7 +148,7 @@ func (m *shaper) strings(n int) error {
 	return nil
 }
 
-// longInteger is the length of the longest string that a server keeps as an integer of 64 bits.
+// longInteger is the length of the longest string that a server may store as an integer of 64 bits.
 const longInteger = 20
 
 func (m *shaper) plain() error {
@@ -166,7 +168,7 @@ func (m *shaper) plain() error {
 	return nil
 }
 
-// isInteger says whether a text is an integer of 64 bits, written as the server writes one.
+// isInteger says whether a text is an integer of 64 bits in the form in which a server writes one.
 func isInteger(p []byte) bool {
 	digits := p
 	if p[0] == '-' {
@@ -183,7 +185,7 @@ func isInteger(p []byte) bool {
 	return len(digits) < 19 || string(digits) <= "9223372036854775807"
 }
 
-// blob skips packed elements, each of which takes per entries.
+// blob skips packed elements with per entries each.
 func (m *shaper) blob(in *packing, per int64) error {
 	size, err := m.peek(in.header, true)
 	if err != nil {
@@ -204,14 +206,15 @@ func (m *shaper) blob(in *packing, per int64) error {
 	return nil
 }
 
-const unknownCount = 65535 // in the header of a ziplist or listpack: there are this many entries or more
+const unknownCount = 65535 // in the header of a ziplist or listpack: there are at least this many entries
 
 // wanted says whether a packed node may hold an element that matters.
 func (m *shaper) wanted(size int64) bool {
 	return size > m.s.Largest && (m.peeks > 0 || size > m.floor)
 }
 
-// peek skips a string and leaves the first bytes of it in head, or all of it if it is wanted or its header does not know the count.
+// peek skips a string and keeps its first bytes in head. It keeps the whole string if that is wanted or if the string's header does
+// not tell the count.
 func (m *shaper) peek(first int, look bool) (size int64, err error) {
 	c := m.c
 	n, encoded, err := c.length()

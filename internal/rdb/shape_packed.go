@@ -2,10 +2,10 @@ package rdb
 
 import "encoding/binary"
 
-// What follows reads packed values for the lengths of their entries alone, and trusts what it reads: damage is found by those who
-// decode a value.
+// The functions below read packed values only for the lengths of their entries and trust the data: damage is found when a value is
+// decoded.
 
-// largest returns the largest sum of the lengths of per entries that belong together, and how many entries there are.
+// largest returns the largest sum of the lengths of per adjacent entries that form an element, and the number of entries.
 func (in *packing) largest(p []byte, per int) (largest, entries int64) {
 	next := in.text
 	sum, left := 0, per
@@ -15,7 +15,7 @@ func (in *packing) largest(p []byte, per int) (largest, entries int64) {
 			return largest, entries
 		}
 		entries++
-		if left > 0 && (per < 3 || left > 1) { // the third is a field's expiry
+		if left > 0 && (per < 3 || left > 1) { // the third entry is the expiry of a field
 			sum += text
 		}
 		if left--; left == 0 {
@@ -27,7 +27,7 @@ func (in *packing) largest(p []byte, per int) (largest, entries int64) {
 	return largest, entries
 }
 
-// listpackText returns the length of an entry's text, and of the whole entry; both are 0 if the entry is cut off.
+// listpackText returns the length of an entry's text, and of the whole entry. Both are 0 if the entry is cut off.
 func listpackText(p []byte) (text, size int) {
 	code := p[0]
 	switch {

@@ -91,7 +91,8 @@ func (l *stream) shapeGroup(m *shaper, names *raxCount) error {
 	return err
 }
 
-// largestOfStreamNode returns the size of the largest entry of a stream's node: the names and values of all its fields.
+// largestOfStreamNode returns the size of the largest entry of a stream's node: the sizes of the names and values of all its
+// fields.
 func largestOfStreamNode(blob []byte) (largest int64) {
 	p, err := listpackOf(blob)
 	if err != nil {
@@ -133,7 +134,7 @@ func largestOfStreamNode(blob []byte) (largest int64) {
 			length, _ := take()
 			sum += int64(length)
 		}
-		number() // how many elements the entry took
+		number() // how many elements the entry takes
 		if flags&streamDeleted == 0 {
 			largest = max(largest, sum)
 		}

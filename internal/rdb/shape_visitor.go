@@ -2,8 +2,8 @@ package rdb
 
 import "surecut/internal/keyspace"
 
-// shapeVisitor notes the shape of a value that is decoded anyway, and passes all of it on. What is packed in nodes is
-// noted as if its nodes were full.
+// shapeVisitor determines the shape of a value that is decoded anyway, and passes on everything. Packed elements are counted as if
+// their nodes were full.
 type shapeVisitor struct {
 	to   keyspace.Visitor
 	s    *Shape
@@ -30,7 +30,7 @@ func (v *shapeVisitor) packed(n int64, full int64) {
 	}
 }
 
-// StringChunk is a piece of a string.
+// StringChunk takes a piece of a string.
 func (v *shapeVisitor) StringChunk(p []byte) error {
 	v.s.Length += int64(len(p))
 	v.s.Elements, v.s.Largest = 1, v.s.Length
@@ -39,7 +39,7 @@ func (v *shapeVisitor) StringChunk(p []byte) error {
 	return v.to.StringChunk(p)
 }
 
-// ListElement is packed since 3.2.
+// ListElement takes a list element. Elements are packed since 3.2.
 func (v *shapeVisitor) ListElement(p []byte) error {
 	n := int64(len(p))
 	v.element(n)
@@ -51,21 +51,21 @@ func (v *shapeVisitor) ListElement(p []byte) error {
 	return v.to.ListElement(p)
 }
 
-// SetMember is a string of its own.
+// SetMember takes a member, which is a separate string.
 func (v *shapeVisitor) SetMember(p []byte) error {
 	v.element(int64(len(p)))
 	v.s.Strings.add(StringBytes(int64(len(p))))
 	return v.to.SetMember(p)
 }
 
-// ZSetMember is a string of its own.
+// ZSetMember takes a member, which is a separate string.
 func (v *shapeVisitor) ZSetMember(p []byte, score float64) error {
 	v.element(int64(len(p)))
 	v.s.Strings.add(StringBytes(int64(len(p))))
 	return v.to.ZSetMember(p, score)
 }
 
-// HashField is two strings.
+// HashField takes a field, which is two strings.
 func (v *shapeVisitor) HashField(name, value []byte, expireAt int64) error {
 	v.element(int64(len(name) + len(value)))
 	if expireAt > 0 {
@@ -76,12 +76,12 @@ func (v *shapeVisitor) HashField(name, value []byte, expireAt int64) error {
 	return v.to.HashField(name, value, expireAt)
 }
 
-// StreamEntry is packed.
+// StreamEntry takes an entry, which is packed.
 func (v *shapeVisitor) StreamEntry(id keyspace.StreamID, fields [][]byte) error {
 	var n, packed int64
 	for i, f := range fields {
 		n += int64(len(f))
-		if i%2 == 1 { // names are mostly those of the node
+		if i%2 == 1 { // the names are mostly those of the node
 			packed += int64(len(f)) + 2
 		}
 	}
@@ -90,14 +90,14 @@ func (v *shapeVisitor) StreamEntry(id keyspace.StreamID, fields [][]byte) error 
 	return v.to.StreamEntry(id, fields)
 }
 
-// StreamMeta ends the entries.
+// StreamMeta comes after the last entry.
 func (v *shapeVisitor) StreamMeta(m keyspace.StreamMeta) error {
 	v.s.Index.Elements += v.s.Blobs.Count
 	v.s.Index.Chains += v.s.Blobs.Count
 	return v.to.StreamMeta(m)
 }
 
-// StreamGroup notes its pending entries, which are in the group's index and in a consumer's.
+// StreamGroup counts the group's pending entries, each of which is in the index of the group and in that of a consumer.
 func (v *shapeVisitor) StreamGroup(g keyspace.Group) error {
 	pending := int64(len(g.Pending))
 	v.s.Groups++
@@ -108,7 +108,7 @@ func (v *shapeVisitor) StreamGroup(g keyspace.Group) error {
 	return v.to.StreamGroup(g)
 }
 
-// ModulePayload is opaque.
+// ModulePayload takes an opaque piece of a module value.
 func (v *shapeVisitor) ModulePayload(p []byte) error {
 	v.s.Elements = 1
 	return v.to.ModulePayload(p)

@@ -8,7 +8,7 @@ import (
 	"surecut/internal/keyspace"
 )
 
-// stream is the layout of a stream: nodes, length and IDs, groups of consumers. Each newer form adds to the one before.
+// stream is the layout of a stream: nodes, length and IDs, groups of consumers. Each newer form adds fields to the one before.
 type stream struct {
 	counters bool // entries added, entries read and two more IDs, since 7.0
 	active   bool // the times at which consumers were active, since 7.2
@@ -80,7 +80,7 @@ func (c *cursor) skipPending() error {
 
 func (c *cursor) skipID() error { return c.skip(16) }
 
-// streamLength reads how many entries a stream says it has.
+// streamLength reads the number of entries that a stream claims to have.
 func (c *cursor) streamLength() (uint64, error) {
 	n, err := c.count()
 	if err == nil && n > math.MaxInt64 {
@@ -114,7 +114,7 @@ func (l *stream) walk(d *decoder) error {
 	return d.c.skipEach(func() error { return l.walkGroup(d) })
 }
 
-// Flags of a stream entry.
+// These are flags of a stream entry.
 const (
 	streamDeleted    = 1
 	streamSameFields = 2
@@ -122,8 +122,8 @@ const (
 
 const errStreamNode = damaged("a stream's listpack is damaged")
 
-// streamNode reads the ID that those of the entries are relative to, and a listpack: valid entries,
-// deleted entries, number of fields, the fields, 0, and then the entries.
+// streamNode reads the ID to which the IDs of the entries are relative, and a listpack: number of valid entries, number of deleted
+// entries, number of fields, the fields, 0, and then the entries.
 func (d *decoder) streamNode() error {
 	id, err := d.held()
 	if err != nil {
@@ -163,7 +163,7 @@ func (d *decoder) streamNode() error {
 	if end, err := p.integer(); err != nil || end != 0 {
 		return errStreamNode
 	}
-	p.arena = nil // the texts of the master's integers must not be overwritten
+	p.arena = nil // keeps the texts of the master's integers from being overwritten
 	entry := streamFields{p: &p}
 	for range valid + deleted {
 		if err := d.streamEntry(&entry, base, master.all); err != nil {
@@ -176,7 +176,7 @@ func (d *decoder) streamNode() error {
 	return nil
 }
 
-// streamFields gathers elements of a listpack. The texts of integers are in the listpack's arena.
+// streamFields collects elements of a listpack. The texts of integers are in the listpack's arena.
 type streamFields struct {
 	p   *packed
 	all [][]byte
@@ -193,8 +193,8 @@ func (f *streamFields) add(n int) error {
 	return nil
 }
 
-// streamEntry reads flags, the ID relative to the node's, the fields, and the number of elements that all of these took. The
-// fields are values alone where their names are the master's; otherwise their number, names and values.
+// streamEntry reads flags, the ID relative to the node's, the fields, and the number of elements that all of these take. If the
+// names of the fields are those of the node's master entry, only the values are stored; otherwise their number, names and values.
 func (d *decoder) streamEntry(f *streamFields, base keyspace.StreamID, master [][]byte) error {
 	f.p.arena, f.all = f.p.arena[:0], f.all[:0]
 	var head [3]int64
@@ -236,7 +236,7 @@ func streamID(p []byte) keyspace.StreamID {
 	return keyspace.StreamID{Ms: binary.BigEndian.Uint64(p), Seq: binary.BigEndian.Uint64(p[8:])}
 }
 
-// walkGroup reads name, last ID, entries read, the pending entries of all consumers, and the consumers.
+// walkGroup reads the name, the last ID, the entries read, the pending entries of all consumers, and the consumers.
 func (l *stream) walkGroup(d *decoder) error {
 	name, err := d.held()
 	if err != nil {
@@ -289,7 +289,7 @@ func (d *decoder) pending(g *keyspace.Group) error {
 	return nil
 }
 
-// walkConsumer reads name, last seen, last active, and the IDs of the pending entries.
+// walkConsumer reads the name, the times of last seen and last active, and the IDs of the pending entries.
 func (l *stream) walkConsumer(d *decoder, g *keyspace.Group) error {
 	name, err := d.held()
 	if err != nil {

@@ -6,7 +6,7 @@ import (
 	"surecut/internal/keyspace"
 )
 
-// These are the numbers of the types of values in RDBs and DUMP payloads. What is known about each stands in the table types.
+// These are the numbers of the types of values in RDBs and DUMP payloads. The table types holds what is known about each.
 const (
 	TypeString          = 0
 	TypeList            = 1
@@ -29,14 +29,14 @@ const (
 	TypeStream2         = 19
 	TypeSetListpack     = 20
 	TypeStream3         = 21
-	TypeValkeyHash2     = 22 // Redis used the number in a release candidate of 7.4
+	TypeValkeyHash2     = 22 // Redis used this number in a release candidate of 7.4
 	TypeHashListpackPre = 23
 	TypeHashMetadata    = 24
 	TypeHashListpackEx  = 25
 )
 
-// These are the RDB versions with which Redis got new types. 2.8 reads version 6. Valkey writes version 11 up to 8.1 and counts
-// from 80 since 9.0.
+// These are the RDB versions that introduced new types in Redis. Redis 2.8 reads version 6. Valkey writes version 11 up to 8.1, and
+// counts from 80 since 9.0.
 const (
 	redis3_2 = 7
 	redis4_0 = 8
@@ -49,8 +49,8 @@ const (
 	never         = math.MaxInt
 )
 
-// types is the table of all value types. A new type is a row here, and a new layout only if no row has one that fits. The number
-// of a row is its index, so that two rows with one number do not compile.
+// types is the table of all value types. A new type is a new row here, and a new layout only if no existing one fits. The number of
+// a row is its index, so that two rows with the same number do not compile.
 var types = [...]ValueType{
 	TypeString: {Of: keyspace.String, layout: plain{}},
 	TypeList:   {Of: keyspace.List, layout: &counted{strings: 1, one: (*decoder).listElement}, Memory: linkedList},
@@ -90,34 +90,35 @@ var types = [...]ValueType{
 	27: {refused: "(stream of Redis 8.6 or later) is not supported"},
 }
 
-// ValueType is a row of the table: everything that is known about the values of one number.
+// ValueType is a row of the table: everything that is known about the values with one type number.
 type ValueType struct {
-	Of           keyspace.Type // as the TYPE command names it
+	Of           keyspace.Type // type that the TYPE command returns
 	FieldsExpire bool          // the fields of the hash may have expiries
 	Loses        string        // what re-encoding leaves out, to be read after "re-encoded without"
 	Memory       Memory
 
 	layout        layout // nil if values of the type cannot be read
 	redis, valkey int    // the first RDB version that has the type; 0 stands for 2.8 and for every Valkey
-	refused       string // why values are not read; if there is a layout, only those of Redis are not
+	refused       string // why values are not read; if there is a layout, this applies only to values of Redis
 }
 
-// Memory says how a server of 64 bits holds a value of a type, in bytes and without the object itself.
+// Memory says how a 64-bit server holds a value of a type, in bytes and without the object itself.
 type Memory struct {
-	Encoding    string // as OBJECT ENCODING names it
+	Encoding    string // name in OBJECT ENCODING
 	Fixed       int64
 	PerElement  int64
 	PerNode     int64 // for each node of a quicklist
 	PerExpiring int64 // for each field that expires
-	Table       bool  // a hash table finds the elements
-	Strings     bool  // each string of an element has its own allocation; otherwise the elements are packed
+	Table       bool  // a hash table is used to find the elements
+	Strings     bool  // each string of an element is allocated separately; otherwise the elements are packed
 }
 
 // These are the structures in which servers hold elements that are not all packed together.
 var (
-	linkedList = Memory{Encoding: "linkedlist", Fixed: 48, PerElement: 24 + 16, Strings: true} // a node and an object each
+	linkedList = Memory{Encoding: "linkedlist", Fixed: 48, PerElement: 24 + 16, Strings: true} // a node and an object for each
 	hashTable  = Memory{Encoding: "hashtable", PerExpiring: 18, Table: true, Strings: true}
-	// The header of the skiplist has 32 levels. A fourth of the nodes has a second level, and so on: 53 is the average.
+	// The header of the skiplist has 32 levels. A quarter of the nodes has a second level, a quarter of these a third, and so on: 53 is
+	// the average.
 	skipList = Memory{Encoding: "skiplist", Fixed: 16 + 32 + 640, PerElement: 53, Table: true, Strings: true}
 )
 
@@ -132,7 +133,7 @@ func Types(yield func(number byte, t ValueType) bool) {
 	}
 }
 
-// row returns what is known about a number, and an empty row if nothing is.
+// row returns what is known about a type number, and an empty row where nothing is known.
 func row(rdbType byte) *ValueType {
 	if int(rdbType) < len(types) {
 		return &types[rdbType]
@@ -161,7 +162,7 @@ func (t *ValueType) ReadBy(rdbVersion int) bool {
 	return t.layout != nil && rdbVersion >= first
 }
 
-// refuse returns an error that names the type if values of it cannot be read, and nil otherwise.
+// refuse returns nil if values of the type can be read, and otherwise an error that names the type.
 func refuse(rdbType byte, valkey bool) error {
 	switch t := row(rdbType); {
 	case t.layout != nil && (valkey || t.refused == ""):

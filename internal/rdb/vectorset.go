@@ -2,33 +2,33 @@ package rdb
 
 import "surecut/internal/keyspace"
 
-// VectorSet is what TYPE and ModuleName call a vector set, whose type is a module's that Redis has built in since 8.0.
+// VectorSet is the name of a vector set in TYPE and ModuleName. It is a module type that is built into Redis since 8.0.
 const VectorSet = "vectorset"
 
-// vectorSetVersion is the encoding version in the module ID that WalkVectorSet knows: that of 8.0.
+// vectorSetVersion is the encoding version in the module ID that WalkVectorSet can read: that of 8.0.
 const vectorSetVersion = 0
 
-// Flags of a vector set.
+// These are flags of a vector set.
 const (
-	vectorsProjected  = 1 << iota // the matrix that reduces vectors to the dimension of the set
-	vectorsAttributed             // attributes stand behind each name
+	vectorsProjected  = 1 << iota // there is a matrix that reduces vectors to the dimension of the set
+	vectorsAttributed             // each name is followed by attributes
 )
 
-// vectorsInt8 is the quantization that has a range.
+// vectorsInt8 is the quantization for which each vector has a range.
 const vectorsInt8 = 1
 
-// Vectors takes a vector set. Byte slices are valid only during the call. The first error ends the visit and is returned.
+// Vectors receives a vector set. Byte slices are valid only during the call. The first error ends the visit and is returned.
 type Vectors interface {
 	// VectorShape comes first.
 	VectorShape(s keyspace.VectorShape) error
 	VectorElement(e keyspace.VectorElement) error
 }
 
-// WalkVectorSet gives the vector set that raw (the bytes after TypeModule) holds to v, without its graph: which elements are
-// linked depends on chance and on the order in which they were added, and is another on each replica.
+// WalkVectorSet passes the vector set in raw (the bytes after TypeModule) to v, without its graph: which elements are linked
+// depends on chance and on the order in which they were added, and differs on each replica.
 //
-// Errors of v are returned as they are, all others are *FormatErrors, with offsets in raw; one of them says that the value is
-// of another type, or of an encoding that is not known.
+// Errors of v are returned unchanged. All others are *FormatErrors with offsets in raw; one of them says that the value is of
+// another type, or of an unknown encoding.
 func WalkVectorSet(raw []byte, v Vectors) error {
 	c := memory(raw)
 	w := vectorWalk{moduleValues: moduleValues{c: &c}, to: v}
@@ -45,7 +45,7 @@ func WalkVectorSet(raw []byte, v Vectors) error {
 type vectorWalk struct {
 	moduleValues
 	to       Vectors
-	ranged   bool // each vector has a range of its quantization
+	ranged   bool // each vector has a range for its quantization
 	visitErr error
 }
 
@@ -78,8 +78,8 @@ func (w *vectorWalk) value() error {
 	return w.err
 }
 
-// element reads name, attributes, vector and the parameters of its node. Of these, the last is the vector's length before it was
-// normalized and, of a quantized one, its range; the others are the graph.
+// element reads the name, the attributes, the vector and the parameters of its node. The last parameter is the vector's length
+// before it was normalized and, for a quantized vector, its range; the others are the graph.
 func (w *vectorWalk) element(attributed bool) {
 	e := keyspace.VectorElement{Name: w.bytes()}
 	if attributed {
@@ -89,7 +89,7 @@ func (w *vectorWalk) element(attributed bool) {
 	for n := w.number(); n > 0 && w.err == nil; n-- {
 		e.Scale = w.number()
 	}
-	if !w.ranged { // what stands in the place of the range was never set: it is another on each replica
+	if !w.ranged { // the bytes of the range were never set, and differ on each replica
 		e.Scale = uint64(uint32(e.Scale))
 	}
 	if w.err == nil {
@@ -97,8 +97,8 @@ func (w *vectorWalk) element(attributed bool) {
 	}
 }
 
-// moduleValues reads the annotated part of a module's value, of which the reader knows what comes next. After a failure it
-// gives zeroes.
+// moduleValues reads the annotated parts of a module value, for a caller who knows what comes next. After a failure it returns zero
+// values.
 type moduleValues struct {
 	c   *cursor
 	err error

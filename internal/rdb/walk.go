@@ -8,9 +8,8 @@ import (
 	"surecut/internal/keyspace"
 )
 
-// WalkValue hands the value that raw holds (the bytes after the type byte) to v, piece by piece.
-// The slices that v receives are valid only during the call. Errors of v are returned as they are,
-// all others are *FormatErrors, with offsets in raw.
+// WalkValue passes the value in raw (the bytes after the type byte) to v, piece by piece. The slices that v receives are valid only
+// during the call. Errors of v are returned unchanged; all others are *FormatErrors with offsets in raw.
 func WalkValue(rdbType byte, raw []byte, v keyspace.Visitor) error {
 	w := walks.Get().(*walk)
 	defer walks.Put(w)
@@ -18,7 +17,7 @@ func WalkValue(rdbType byte, raw []byte, v keyspace.Visitor) error {
 	w.decoder.c, w.decoder.v = &w.cursor, &w.guarded
 	err := w.value(rdbType)
 	visitErr, at, left := w.guarded.err, w.offset(), w.w-w.r
-	w.cursor, w.guarded, w.decoder.arena = cursor{}, guarded{}, w.decoder.arena[:0] // lets go of raw and v
+	w.cursor, w.guarded, w.decoder.arena = cursor{}, guarded{}, w.decoder.arena[:0] // releases raw and v
 	switch {
 	case visitErr != nil:
 		return visitErr
@@ -30,7 +29,7 @@ func WalkValue(rdbType byte, raw []byte, v keyspace.Visitor) error {
 	return nil
 }
 
-// walk is what one call of WalkValue needs. It is kept for the next call.
+// walk holds the state of one call of WalkValue. It is reused for later calls.
 type walk struct {
 	cursor
 	guarded
@@ -39,13 +38,13 @@ type walk struct {
 
 var walks = sync.Pool{New: func() any { return new(walk) }}
 
-// decoder walks one value, and keeps its buffers from element to element.
+// decoder walks one value, and reuses its buffers from element to element.
 type decoder struct {
 	c        *cursor
 	v        *guarded
-	name     []byte // the first string of a pair, while the second is read
+	name     []byte // the first string of a pair, kept while the second is read
 	arena    []byte // texts of packed integers
-	earliest uint64 // expiry of a field of the hash
+	earliest uint64 // the earliest expiry of the hash's fields
 }
 
 func (d *decoder) value(rdbType byte) error {
@@ -55,7 +54,7 @@ func (d *decoder) value(rdbType byte) error {
 	return row(rdbType).layout.walk(d)
 }
 
-// plainString hands out a string in pieces of at most pieceSize.
+// plainString passes on a string in pieces of at most pieceSize.
 func (d *decoder) plainString() error {
 	n, encoded, err := d.c.length()
 	if err != nil {
@@ -74,7 +73,8 @@ func (d *decoder) plainString() error {
 	return d.v.StringChunk(text)
 }
 
-// unfold hands out a compressed string. A small one is held whole, of a larger one only what LZF can point back to.
+// unfold passes on a compressed string. It holds a small string as a whole, and of a larger one only the bytes that LZF can refer
+// back to.
 func (d *decoder) unfold(emit func([]byte) error) error {
 	packed, n, err := d.c.lzfSizes()
 	if err != nil {
@@ -90,7 +90,7 @@ func (d *decoder) unfold(emit func([]byte) error) error {
 	return emit(whole)
 }
 
-// pieces hands n bytes to emit in pieces. An empty string is one empty piece.
+// pieces passes n bytes to emit in pieces. An empty string is one empty piece.
 func (d *decoder) pieces(n uint64, emit func([]byte) error) error {
 	for {
 		step := min(n, pieceSize)
@@ -133,7 +133,7 @@ func (d *decoder) held() ([]byte, error) {
 	return d.name, nil
 }
 
-// A text score is a length byte and the text, or one of these in place of the length.
+// A text score is a length byte and the text, or one of these values in place of the length.
 const (
 	textScoreNaN    = 253
 	textScoreInf    = 254
@@ -186,7 +186,7 @@ func (d *decoder) textScore() (float64, error) {
 
 func parseScore(p []byte) (float64, error) {
 	score, err := strconv.ParseFloat(string(p), 64)
-	if err != nil && !math.IsInf(score, 0) { // the server too reads what is out of range as infinity
+	if err != nil && !math.IsInf(score, 0) { // the server, too, reads a number that is out of range as infinity
 		return 0, damagedf("%.50q is no score", p)
 	}
 	return score, nil
@@ -206,7 +206,7 @@ func (d *decoder) fieldExpiring(at int64) error {
 	return d.v.HashField(name, value, at)
 }
 
-// valkeyField reads a field, its value, and the expiry in ms, which is -1 if there is none.
+// valkeyField reads a field, its value, and the expiry in ms, which is -1 where there is none.
 func (d *decoder) valkeyField() error {
 	name, err := d.held()
 	if err != nil {
@@ -216,7 +216,7 @@ func (d *decoder) valkeyField() error {
 	if err != nil {
 		return err
 	}
-	if d.c.src != nil && d.c.w-d.c.r < 8 { // reading on would move the window away from value
+	if d.c.src != nil && d.c.w-d.c.r < 8 { // reading more would move the window away from value
 		value = append([]byte{}, value...)
 	}
 	at, err := d.c.uint64()

@@ -8,7 +8,7 @@ import (
 	"github.com/redis/rueidis"
 )
 
-// parts returns the elements of an array that has a certain number of them.
+// parts returns the elements of an array, which must have the given number of elements.
 func parts(m *rueidis.RedisMessage, want int) ([]rueidis.RedisMessage, error) {
 	list, err := m.ToArray()
 	if err == nil && len(list) != want {
@@ -17,7 +17,7 @@ func parts(m *rueidis.RedisMessage, want int) ([]rueidis.RedisMessage, error) {
 	return list, err
 }
 
-// Time reads a reply of TIME: seconds and microseconds. With an error it returns the beginning of Unix time.
+// Time reads a reply of TIME: seconds and microseconds. If it returns an error, the time is the beginning of Unix time.
 func Time(m *rueidis.RedisMessage) (time.Time, error) {
 	none := time.Unix(0, 0)
 	list, err := parts(m, 2)
@@ -40,7 +40,7 @@ func Time(m *rueidis.RedisMessage) (time.Time, error) {
 	return time.Unix(n[0], n[1]*1000), nil
 }
 
-// Scan reads a page of SCAN, SSCAN, HSCAN or ZSCAN, and the cursor of the next one, which is "0" after the last.
+// Scan reads a page of SCAN, SSCAN, HSCAN or ZSCAN, and the cursor of the next page, which is "0" after the last one.
 func Scan(m *rueidis.RedisMessage) (cursor string, page []rueidis.RedisMessage, err error) {
 	list, err := parts(m, 2)
 	if err != nil {
@@ -68,7 +68,7 @@ func Texts(list []rueidis.RedisMessage) ([]string, error) {
 	return texts, nil
 }
 
-// Fields are names and values in turn, as XINFO lists them.
+// Fields holds names and values in turn, as XINFO lists them.
 type Fields []rueidis.RedisMessage
 
 // FieldsOf reads a reply of names and values.
@@ -80,7 +80,7 @@ func FieldsOf(m *rueidis.RedisMessage) (Fields, error) {
 	return list, err
 }
 
-// Find returns the value of a field, nil if the server does not tell it.
+// Find returns the value of a field, or nil if the server does not tell it.
 func (f Fields) Find(name string) *rueidis.RedisMessage {
 	for i := 0; i+1 < len(f); i += 2 {
 		if s, err := f[i].ToString(); err == nil && s == name {
@@ -90,7 +90,7 @@ func (f Fields) Find(name string) *rueidis.RedisMessage {
 	return nil
 }
 
-// field reads the value of a field that every version tells.
+// field reads the value of a field that every server version tells.
 func field[T any](f Fields, name string, read func(*rueidis.RedisMessage) (T, error)) (value T, err error) {
 	m := f.Find(name)
 	if m == nil {
@@ -102,17 +102,18 @@ func field[T any](f Fields, name string, read func(*rueidis.RedisMessage) (T, er
 	return value, err
 }
 
-// Int returns a number.
+// Int returns the value of a field that is a number.
 func (f Fields) Int(name string) (int64, error) {
 	return field(f, name, (*rueidis.RedisMessage).ToInt64)
 }
 
-// Array returns a list.
+// Array returns the value of a field that is a list.
 func (f Fields) Array(name string) ([]rueidis.RedisMessage, error) {
 	return field(f, name, (*rueidis.RedisMessage).ToArray)
 }
 
-// Counts says whether one field tells how many elements another one holds. XINFO STREAM FULL leaves out what is beyond its COUNT.
+// Counts says whether one field tells the number of elements that another one holds. XINFO STREAM FULL leaves out elements beyond
+// its COUNT.
 func (f Fields) Counts(count, list string) bool {
 	n, err1 := f.Int(count)
 	elements, err2 := f.Array(list)

@@ -17,7 +17,7 @@ func StreamID(m *rueidis.RedisMessage) (keyspace.StreamID, error) {
 	return keyspace.ParseStreamID(text)
 }
 
-// Entry reads an entry of XRANGE or of XINFO STREAM FULL.
+// Entry reads an entry from a reply of XRANGE or XINFO STREAM FULL.
 func Entry(m *rueidis.RedisMessage) (e keyspace.Entry, err error) {
 	list, err := parts(m, 2)
 	if err != nil {
@@ -39,8 +39,8 @@ func Entry(m *rueidis.RedisMessage) (e keyspace.Entry, err error) {
 	return e, nil
 }
 
-// Pending reads a pending entry: its ID, its consumer, a time in milliseconds and how often it was delivered. The time is that
-// since the last delivery in a reply of XPENDING, and that of the last delivery in one of XINFO STREAM FULL.
+// Pending reads a pending entry: its ID, its consumer, a time in milliseconds, and how often it was delivered. In a reply of
+// XPENDING the time is that since the last delivery; in one of XINFO STREAM FULL it is that of the last delivery.
 func Pending(m *rueidis.RedisMessage) (p keyspace.Pending, ms int64, err error) {
 	list, err := parts(m, 4)
 	if err != nil {
@@ -60,7 +60,7 @@ func Pending(m *rueidis.RedisMessage) (p keyspace.Pending, ms int64, err error) 
 	return p, ms, err
 }
 
-// Stream reads what XINFO STREAM tells of a stream beside its entries. The counters came with Redis 7.0.
+// Stream reads what XINFO STREAM tells about a stream apart from its entries. The counters exist since Redis 7.0.
 func Stream(f Fields) (s keyspace.StreamMeta, err error) {
 	length, err := f.Int("length")
 	if err != nil {
@@ -78,8 +78,8 @@ func Stream(f Fields) (s keyspace.StreamMeta, err error) {
 	return s, err
 }
 
-// Group reads what XINFO tells of a group, without its consumers and pending entries, and how many pending entries it has. XINFO GROUPS tells that
-// number as "pending", XINFO STREAM FULL as "pel-count".
+// Group reads what XINFO tells about a group, without its consumers and pending entries, and the number of its pending entries.
+// XINFO GROUPS calls that number "pending", XINFO STREAM FULL "pel-count".
 func Group(m *rueidis.RedisMessage) (g keyspace.Group, pending int64, err error) {
 	f, err := FieldsOf(m)
 	if err != nil {
@@ -92,7 +92,7 @@ func Group(m *rueidis.RedisMessage) (g keyspace.Group, pending int64, err error)
 		return g, 0, err
 	}
 	g.EntriesRead = -1
-	if read := f.Find("entries-read"); read != nil && !read.IsNil() { // since 7.0; nil if the server does not know it
+	if read := f.Find("entries-read"); read != nil && !read.IsNil() { // since 7.0; nil if the server does not know the number
 		if g.EntriesRead, err = f.Int("entries-read"); err != nil {
 			return g, 0, err
 		}
@@ -105,7 +105,7 @@ func Group(m *rueidis.RedisMessage) (g keyspace.Group, pending int64, err error)
 	return g, pending, err
 }
 
-// Consumer reads the name of a consumer in a reply of XINFO CONSUMERS.
+// Consumer reads the name of a consumer from a reply of XINFO CONSUMERS.
 func Consumer(m *rueidis.RedisMessage) ([]byte, error) {
 	f, err := FieldsOf(m)
 	if err != nil {

@@ -2,8 +2,7 @@ package resp
 
 import "strconv"
 
-// AppendCommand appends a command in multibulk form, as clients and replication streams
-// send it.
+// AppendCommand appends a command in multibulk form, as clients and replication streams send it.
 func AppendCommand[A ~[]byte | ~string](dst []byte, args ...A) []byte {
 	dst = appendHeader(dst, '*', len(args))
 	for _, arg := range args {

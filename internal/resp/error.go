@@ -11,19 +11,19 @@ type Error string
 
 func (e Error) Error() string { return string(e) }
 
-// Code gives the first word, by which servers type their errors: "ERR", "MOVED", "OOM",
-// "BUSYKEY", "NOPERM" and so on; "" for an empty reply.
+// Code returns the first word, by which servers type their errors: "ERR", "MOVED", "OOM", "BUSYKEY", "NOPERM" and so on. It returns
+// "" for an empty reply.
 func (e Error) Code() string {
 	code, _, _ := strings.Cut(string(e), " ")
 	return code
 }
 
-// ProtocolError says at which byte of the stream its framing breaks. Offset counts from
-// the first byte that the Reader read, which is byte 0.
+// ProtocolError says at which byte of the stream its framing is broken. Offset counts from the first byte that the Reader read,
+// which is byte 0.
 type ProtocolError struct {
 	Offset int64
 	Wanted string
-	Found  string // what stands there, quoted and shortened
+	Found  string // what is at that byte, quoted and shortened
 }
 
 func (e *ProtocolError) Error() string {

@@ -1,9 +1,8 @@
 package resp
 
-// splitInline splits a line into words as Redis does (sdssplitargs): words are separated
-// by blanks; "..." knows \n \r \t \b \a \xHH and \ before any other byte, '...' knows \'
-// only. A closing quote must end its word. Quoted words are unescaped in place. Not ok:
-// at is the byte of the line that does not fit.
+// splitInline splits a line into words as Redis does (sdssplitargs). Words are separated by blanks. In "..." there are the escapes
+// \n \r \t \b \a \xHH, and \ before any other byte; in '...' there is only \'. A closing quote must end its word. Quoted words are
+// unescaped in place. If ok is false, at is the byte of the line that is wrong.
 func (r *Reader) splitInline(line []byte) (at int, ok bool) {
 	for i := 0; i < len(line); {
 		if line[i] == ' ' || line[i] == '\t' {
@@ -31,7 +30,7 @@ func (r *Reader) splitInline(line []byte) (at int, ok bool) {
 	return 0, true
 }
 
-// unquote copies the quoted part at line[i:] down to line[to:] and returns where both end.
+// unquote copies the quoted part at line[i:] down to line[to:], and returns where each of the two ends.
 func unquote(line []byte, i, to int) (end, out int, ok bool) {
 	quote := line[i]
 	for i++; i < len(line); i++ {

@@ -8,24 +8,24 @@ import (
 )
 
 const (
-	baseBuffer = 64 << 10 // the buffer at the start, and again after a large command
-	keepBuffer = 1 << 20  // a buffer over this is given back once its command is done
+	baseBuffer = 64 << 10 // size of the buffer at the start, and again after a large command
+	keepBuffer = 1 << 20  // a buffer larger than this is released once its command is done
 	keepArgs   = 64 << 10 // the same for the list of arguments
-	minRead    = 16 << 10 // room that a read gets at least
+	minRead    = 16 << 10 // the least room for a read
 	maxHeader  = 20       // digits and sign of a length
 	maxInline  = 64 << 10 // Redis: PROTO_INLINE_MAX_SIZE
 )
 
-// Options bound what a Reader takes. Zero fields get the defaults.
+// Options bound what a Reader accepts. Zero fields stand for the defaults.
 type Options struct {
-	// MaxArgs bounds the arguments of a command. Default 2^31-1, as in Redis since 7.0;
-	// older servers take 1024*1024.
+	// MaxArgs bounds the number of arguments of a command. The default is 2^31-1, as in Redis since 7.0; older servers accept
+	// 1024*1024.
 	MaxArgs int
-	// MaxBulk bounds one argument in bytes. Default 512 MiB, as proto-max-bulk-len.
+	// MaxBulk bounds the bytes of one argument. The default is 512 MiB, like that of proto-max-bulk-len.
 	MaxBulk int64
-	// MaxCommand bounds a whole command in bytes. Default 1 GiB, as client-query-buffer-limit.
+	// MaxCommand bounds the bytes of a whole command. The default is 1 GiB, like that of client-query-buffer-limit.
 	MaxCommand int64
-	// NoInline refuses commands that are sent as a plain line: an AOF has none.
+	// NoInline refuses commands that are sent as a plain line, which an AOF does not contain.
 	NoInline bool
 }
 
@@ -48,16 +48,16 @@ type Reader struct {
 	opt Options
 
 	buf        []byte
-	start, end int   // buf[start:end] has been read and not consumed
+	start, end int   // buf[start:end] has been read but not consumed
 	offset     int64 // bytes of the stream before buf[start]
-	skipped    int64 // of these, the ones that no command has been charged with yet
-	broken     error // the framing is lost, for good
+	skipped    int64 // those of the offset's bytes that no command has been charged with yet
+	broken     error // the framing is lost for good
 
-	// The command in progress. It survives a failed read, so that a read that timed out
-	// can be tried again. Positions are relative to start: the buffer may move.
-	pos   int // parsed up to here
-	left  int // arguments still to come; -1: no multibulk header seen yet
-	bulk  int // length of the argument whose header has been parsed; -1: none
+	// The fields below describe the command in progress. They survive a failed read, so that a read that timed out can be repeated.
+	// Positions are relative to start, because the buffer may move.
+	pos   int // the command is parsed up to here
+	left  int // arguments that are still to come; -1: no multibulk header was parsed yet
+	bulk  int // length of the argument whose header was parsed; -1: none
 	spans []span
 	args  [][]byte
 }
@@ -72,21 +72,19 @@ func NewReaderOptions(src io.Reader, o Options) *Reader {
 	return &Reader{src: src, opt: o.withDefaults(), left: -1, bulk: -1}
 }
 
-// Offset gives the number of bytes of the stream that have been consumed: all commands
-// returned, and the keep-alives seen after them.
+// Offset returns how many bytes of the stream have been consumed: those of all commands that were returned, and of the keep-alives
+// after them.
 func (r *Reader) Offset() int64 { return r.offset }
 
-// Buffered gives the number of bytes that have been read and not consumed.
+// Buffered returns how many bytes have been read but not consumed.
 func (r *Reader) Buffered() int { return r.end - r.start }
 
-// ReadCommand returns the next command, whose name is args[0], and the bytes that it took
-// in the stream, with the keep-alives, annotations and empty commands before it. The args
-// are slices into the Reader's buffer and valid until the next call.
+// ReadCommand returns the next command, whose name is args[0], and the number of bytes that it took in the stream, including
+// keep-alives, annotations and empty commands before it. The args are slices of the Reader's buffer, and valid until the next call.
 //
-// At the end of the stream it returns io.EOF with the bytes of the keep-alives that no
-// command followed; inside a command, an error that wraps io.ErrUnexpectedEOF. A
-// *ProtocolError is final. Any other error is the source's own, wrapped, and the call may
-// be repeated if the source can be read again.
+// At the end of the stream it returns io.EOF and the number of bytes of the keep-alives that no command followed. If the stream
+// ends inside a command, the error wraps io.ErrUnexpectedEOF. A *ProtocolError is final. Any other error is that of the source,
+// wrapped, and the call may be repeated if the source can be read again.
 func (r *Reader) ReadCommand() (args [][]byte, n int64, err error) {
 	if r.broken != nil {
 		return nil, 0, r.broken
@@ -113,7 +111,7 @@ func (r *Reader) ReadCommand() (args [][]byte, n int64, err error) {
 	}
 }
 
-// ended turns the source's error into ours.
+// ended returns the result of ReadCommand for an error of the source.
 func (r *Reader) ended(err error) ([][]byte, int64, error) {
 	at := r.offset + int64(r.end-r.start)
 	switch {
@@ -128,7 +126,7 @@ func (r *Reader) ended(err error) ([][]byte, int64, error) {
 	return nil, n, io.EOF
 }
 
-// take consumes the command that parse found whole.
+// take consumes the command that parse has found to be complete.
 func (r *Reader) take() [][]byte {
 	cmd := r.buf[r.start : r.start+r.pos]
 	r.args = r.args[:0]
@@ -146,7 +144,7 @@ func (r *Reader) consume(n int) {
 	r.skipped += int64(n)
 }
 
-// shrink gives the memory of a large command back.
+// shrink releases the memory of a large command.
 func (r *Reader) shrink() {
 	if len(r.buf) > keepBuffer && r.end-r.start <= baseBuffer {
 		r.moveTo(make([]byte, baseBuffer))
@@ -161,8 +159,8 @@ func (r *Reader) moveTo(buf []byte) {
 	r.start, r.buf = 0, buf
 }
 
-// fill reads at least one byte. The buffer doubles when it is full, so it is never more
-// than twice as large as what has arrived.
+// fill reads at least one byte. A full buffer is doubled, so that it is never more than twice as large as the data that has
+// arrived.
 func (r *Reader) fill() error {
 	if r.start == r.end {
 		r.start, r.end = 0, 0
@@ -179,7 +177,7 @@ func (r *Reader) fill() error {
 		n, err := r.src.Read(r.buf[r.end:])
 		r.end += n
 		if n > 0 {
-			return nil // an error that came along will come again
+			return nil // an error that came with the bytes will come again
 		}
 		if err != nil {
 			return err
@@ -188,7 +186,7 @@ func (r *Reader) fill() error {
 	return io.ErrNoProgress
 }
 
-// parse goes on with the command at start and reports whether it is whole.
+// parse continues with the command at start, and says whether it is complete.
 func (r *Reader) parse() (whole bool, err error) {
 	if r.left < 0 {
 		r.skipKeepAlives()
@@ -202,7 +200,7 @@ func (r *Reader) parse() (whole bool, err error) {
 		if !ok || err != nil {
 			return false, err
 		}
-		r.left = int(max(n, 0)) // "*0" and "*-1" are commands of no words, which Redis skips
+		r.left = int(max(n, 0)) // "*0" and "*-1" are commands without words, which Redis skips
 	}
 	for r.left > 0 {
 		if ok, err := r.parseArg(); !ok || err != nil {
@@ -250,8 +248,8 @@ func (r *Reader) parseArg() (ok bool, err error) {
 	return true, nil
 }
 
-// parseHeader parses marker, a decimal number and "\r\n" at pos, and moves pos behind them;
-// not ok: more bytes are needed.
+// parseHeader parses marker, a decimal number and "\r\n" at pos, and moves pos behind them. If ok is false without an error, more
+// bytes are needed.
 func (r *Reader) parseHeader(marker byte, what string, limit int64) (n int64, ok bool, err error) {
 	b := r.buf[r.start+r.pos : r.end]
 	if len(b) == 0 {
@@ -285,9 +283,8 @@ func (r *Reader) parseHeader(marker byte, what string, limit int64) (n int64, ok
 	return n, true, nil
 }
 
-// parseInline parses one line. Servers send only plain words this way, so the line must
-// begin with a letter: anything else means that the framing is lost, and is not to be
-// taken for a command.
+// parseInline parses one line. Servers send only plain words in this form, so the line must begin with a letter: anything else
+// means that the framing is lost, and must not be taken for a command.
 func (r *Reader) parseInline() (whole bool, err error) {
 	b := r.buf[r.start:r.end]
 	if c := b[0]; c != '#' && (r.opt.NoInline || c|0x20 < 'a' || c|0x20 > 'z') {
@@ -313,7 +310,7 @@ func (r *Reader) parseInline() (whole bool, err error) {
 	return true, nil
 }
 
-// failure describes what stands at pos, relative to start.
+// failure returns an error that shows the bytes at pos, which is relative to start.
 func (r *Reader) failure(pos int, wanted string) error {
 	found := r.buf[r.start+pos : r.end]
 	more := ""

@@ -1,8 +1,8 @@
-// Package retry waits, and tries again what may go better the next time.
+// Package retry waits, and repeats actions that may succeed the next time.
 //
 // Its invariant: a cancelled context ends every wait at once, and its cause is the error.
 //
-// The package does not know which failures pass: its callers say so of each.
+// The package does not know which failures are temporary: its callers say so for each.
 package retry
 
 import (
@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// Pause waits for a time, or until the context is cancelled. A time that has gone by already is no wait.
+// Pause waits for the given duration, or until the context is cancelled. It does not wait for a duration of 0 or less.
 func Pause(ctx context.Context, d time.Duration) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
@@ -26,13 +26,14 @@ func Pause(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// Policy says how often something is tried.
+// Policy says how often and for how long an action is tried.
 type Policy struct {
-	First, Most time.Duration // the pause after the first failure, which doubles with each up to the most
-	For         time.Duration // since the first failure; then it is given up
+	First, Most time.Duration // First is the pause after the first failure; it doubles with each further one, up to Most
+	For         time.Duration // how long after the first failure the action is given up
 }
 
-// Do calls try until that returns no reason to try again, or an error that is final. again is the reason if it was given up.
+// Do calls try until it returns no reason to try again, or an error, which is final. If Do gives up, it returns the last reason as
+// again.
 func (p Policy) Do(ctx context.Context, try func() (again, err error)) (again, err error) {
 	var since time.Time
 	for pause := p.First; ; pause = min(2*pause, p.Most) {

@@ -11,16 +11,16 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// Configured is one pool of a twemproxy configuration, with what else surecut needs to know of it.
+// Configured is one pool of a twemproxy configuration, with everything else that surecut needs from it.
 type Configured struct {
 	Pool
 	Listen   string // host:port on which the proxy serves the pool
-	Password string // redis_auth: of clients, and towards the servers
+	Password string // redis_auth: required from clients, and sent to the servers
 	DB       int    // redis_db
-	Ejects   bool   // auto_eject_hosts: keys of a server that is down go to others
+	Ejects   bool   // auto_eject_hosts: keys of a server that is down are assigned to others
 }
 
-// poolYAML is the part of a pool's configuration that is read; unknown settings are twemproxy's business.
+// poolYAML holds the settings of a pool that are used; others are ignored.
 type poolYAML struct {
 	Listen       string   `yaml:"listen"`
 	Hash         string   `yaml:"hash"`
@@ -33,8 +33,8 @@ type poolYAML struct {
 	Servers      []string `yaml:"servers"`
 }
 
-// ParseConfig reads the pools of a twemproxy configuration and gives the one of a name; of a file with one Redis pool ""
-// names that. The error holds no setting but servers and names.
+// ParseConfig reads the pools of a twemproxy configuration and returns the one with the given name. If the file has a single Redis
+// pool, "" stands for it. The error contains no settings but servers and names.
 func ParseConfig(data []byte, name string) (Configured, error) {
 	pools := map[string]poolYAML{}
 	if err := yaml.Unmarshal(data, &pools); err != nil {
@@ -66,7 +66,7 @@ func ParseConfig(data []byte, name string) (Configured, error) {
 	return out, nil
 }
 
-// ParseServer reads a server as a twemproxy configuration names it: "host:port:weight [name]".
+// ParseServer reads a server in the form of a twemproxy configuration: "host:port:weight [name]".
 func ParseServer(text string) (Server, error) {
 	const want = `want "host:port:weight" or "host:port:weight name"`
 	rest, name, _ := strings.Cut(strings.TrimSpace(text), " ")

@@ -7,8 +7,8 @@ import (
 	"slices"
 )
 
-// hashes are twemproxy's hash functions by their names in its configuration. Where it reads a byte as a signed char, as
-// on x86, so do these.
+// hashes are twemproxy's hash functions by their names in its configuration. Where twemproxy reads a byte as a signed char, as on
+// x86, these functions do, too.
 var hashes = map[string]func(key string) uint32{
 	"one_at_a_time": oneAtATime,
 	"md5":           md5Hash,
@@ -34,7 +34,7 @@ func Hashes() []string {
 	return names
 }
 
-// signed gives a byte as C converts a char of x86 to an unsigned number of 32 bits.
+// signed converts a byte as C on x86 converts a char to an unsigned 32-bit number.
 func signed(b byte) uint32 { return uint32(int32(int8(b))) }
 
 func oneAtATime(key string) uint32 {
@@ -55,7 +55,7 @@ func md5Hash(key string) uint32 {
 	return binary.LittleEndian.Uint32(sum[:])
 }
 
-// crc16 is CRC-16/XMODEM that forgets no bit above the sixteenth.
+// crc16 is CRC-16/XMODEM without dropping the bits above the sixteenth.
 func crc16(key string) uint32 {
 	var crc uint32
 	for i := range len(key) {
@@ -88,7 +88,7 @@ func fnv1x64(key string) uint32 {
 	return uint32(h)
 }
 
-// fnv1ax64 works on 32 bits, as twemproxy does.
+// fnv1ax64 computes with 32 bits, as twemproxy does.
 func fnv1ax64(key string) uint32 {
 	h, prime := uint64(fnv64Init), uint64(fnv64Prime)
 	v := uint32(h)

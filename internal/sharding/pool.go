@@ -14,7 +14,7 @@ import (
 	"surecut/internal/keyspace"
 )
 
-// What a pool's configuration need not say.
+// These are the defaults for settings that a pool's configuration may leave out.
 const (
 	DefaultHash         = "fnv1a_64"
 	DefaultDistribution = "ketama"
@@ -23,12 +23,12 @@ const (
 // Server is one server of a pool.
 type Server struct {
 	Addr   string // host:port
-	Name   string // by which ketama places it; "" where it has none and is placed by its address
+	Name   string // name by which ketama places the server; if it is "", the address is used
 	Weight int    // 1 or more
 }
 
-// Pool is a server pool of twemproxy, as far as it decides where keys live. The order of its servers does not count: twemproxy
-// sorts them by name, the shorter first.
+// Pool is a server pool of twemproxy, with the settings that decide where keys are. The order of its servers does not matter:
+// twemproxy sorts them by name, shorter names first.
 type Pool struct {
 	Servers      []Server
 	Hash         string // "" is DefaultHash
@@ -36,13 +36,13 @@ type Pool struct {
 	Tag          string // the two bytes that enclose a hash tag; "" for none
 }
 
-// Router is a Pool that is ready to route.
+// Router is a Pool that is ready for routing.
 type Router struct {
 	hash   func(string) uint32
 	tag    string
 	ketama bool
 	points []point
-	count  int    // of servers
+	count  int    // number of servers
 	share  uint16 // slots of each server
 }
 
@@ -51,7 +51,7 @@ type point struct {
 	server int
 }
 
-// mostShare bounds the slots of one server: each is a unit of work that may go on beside the others.
+// mostShare bounds the number of slots per server. Each slot is a unit of work that may be done concurrently with others.
 const mostShare = 64
 
 // NewRouter prepares the routing of a pool. Its error names the field that is wrong.
@@ -107,7 +107,7 @@ func (p Pool) validate() error {
 	return errors.Join(errs...)
 }
 
-// ketama places 160 points a server of average weight, as twemproxy does in single precision.
+// ketama places 160 points per server of average weight, computed in single precision as twemproxy does.
 func ketama(servers []Server) []point {
 	total := 0
 	for _, s := range servers {
@@ -131,7 +131,7 @@ func ketama(servers []Server) []point {
 	return points
 }
 
-// byName gives the indexes of servers in twemproxy's order.
+// byName returns the indexes of the servers in twemproxy's order.
 func byName(servers []Server) []int {
 	order := make([]int, len(servers))
 	for i := range order {
@@ -144,7 +144,7 @@ func byName(servers []Server) []int {
 	return order
 }
 
-// placedBy is the server's name, else its address; libmemcached's port is left out of that.
+// placedBy returns the server's name, else its address, without the port if that is libmemcached's default.
 func (s Server) placedBy() string {
 	if s.Name != "" {
 		return s.Name
@@ -159,7 +159,7 @@ func (s Server) placedBy() string {
 	return host + ":" + port
 }
 
-// hashed gives the part of a key that decides on its server: what a tag that is not empty encloses, else all of it.
+// hashed returns the part of a key that decides on its server: the content of a hash tag that is not empty, else the whole key.
 func (r *Router) hashed(key string) string {
 	if r.tag == "" {
 		return key
@@ -172,7 +172,7 @@ func (r *Router) hashed(key string) string {
 	return key
 }
 
-// Server gives the index of the server that a key lives on.
+// Server returns the index of the server that a key is on.
 func (r *Router) Server(key string) int { return r.server(r.hashed(key)) }
 
 func (r *Router) server(part string) int {
@@ -193,16 +193,16 @@ func (r *Router) server(part string) int {
 	return r.points[i].server
 }
 
-// Slot gives the slot of a key.
+// Slot returns the slot of a key.
 func (r *Router) Slot(key string) uint16 {
 	part := r.hashed(key)
 	return uint16(r.server(part))*r.share + uint16(crc16(part))%r.share
 }
 
-// Slots gives the number of slots.
+// Slots returns the number of slots.
 func (r *Router) Slots() int { return r.count * int(r.share) }
 
-// Share gives the first and the last slot of a server.
+// Share returns the first and the last slot of a server.
 func (r *Router) Share(server int) (first, last uint16) {
 	first = uint16(server) * r.share
 	return first, first + r.share - 1

@@ -16,30 +16,30 @@ import (
 	"surecut/internal/resp"
 )
 
-// ackEvery is how often a Replica acknowledges: often enough for a server whose repl-timeout is 30 s (the default is 60 s), and so
-// rarely that the server does not count it among the replicas that min-replicas-max-lag (10 s) asks for most of the time.
+// ackEvery is how often a Replica acknowledges. That is often enough for a server whose repl-timeout is 30 s (the default is 60 s).
+// It is rare enough that most of the time the server does not count it among the good replicas for min-replicas-max-lag (10 s).
 const ackEvery = 15 * time.Second
 
-// handshakeTimeout bounds the questions before the stream flows.
+// handshakeTimeout bounds the requests before the stream begins.
 const handshakeTimeout = 10 * time.Second
 
 // Replica follows the stream that one server sends to its replicas.
 type Replica struct {
 	ReplID string
-	From   int64 // offset at which it began
+	From   int64 // offset at which the stream began
 
-	told    // up to an offset
+	told    // its points are offsets of the stream
 	session *psync.Session
 }
 
-// ErrNoBacklog says that a server keeps no backlog: it would answer PSYNC with a snapshot, so it is not asked.
+// ErrNoBacklog says that a server keeps no backlog. PSYNC is not sent to it, because it would answer with a snapshot.
 var ErrNoBacklog = errors.New("the server keeps no replication backlog (repl_backlog_active is 0), and would make a snapshot")
 
-// Follow asks the server at the other end of conn, which is logged in and on which nothing is pending, for its stream from where it
-// stands now. It owns conn. Names go into the set.
+// Follow asks the server at the other end of conn for its stream from its present offset on. The connection must be logged in with
+// no reply pending; Follow owns it. Names go into the set.
 //
-// The server is asked for a continuation only, and only where it keeps a backlog: it then makes no snapshot. It is told offset 0 in
-// every acknowledgement, so that WAIT never counts what was sent here.
+// The server is only asked to continue a stream, and only if it keeps a backlog, so that it makes no snapshot. Every
+// acknowledgement names offset 0, so that WAIT never counts this Replica.
 func Follow(ctx context.Context, conn net.Conn, set *Set) (*Replica, error) {
 	hctx, cancel := context.WithTimeout(ctx, handshakeTimeout)
 	defer cancel()
@@ -63,7 +63,7 @@ func Follow(ctx context.Context, conn net.Conn, set *Set) (*Replica, error) {
 	return r, nil
 }
 
-// present returns where a server stands, by its INFO.
+// present returns the ID and the offset of a server's stream from its INFO.
 func present(info map[string]string) (id string, offset int64, err error) {
 	if info["repl_backlog_active"] != "1" {
 		return "", 0, ErrNoBacklog
@@ -77,10 +77,10 @@ func present(info map[string]string) (id string, offset int64, err error) {
 	return id, offset, err
 }
 
-// Await returns once everything up to the offset is in the set. Its error says that this will not happen.
+// Await returns once everything up to the offset is in the set. If it returns an error, that will not happen.
 func (r *Replica) Await(ctx context.Context, offset int64) error { return r.await(ctx, offset) }
 
-// Close ends the session; the server forgets the replica.
+// Close ends the session, and the server forgets the replica.
 func (r *Replica) Close() {
 	r.session.Close()
 	<-r.done
@@ -110,7 +110,8 @@ func (r *Replica) read() {
 	}
 }
 
-// tell needs mu. Hashes of long arguments are of no use in a set that was put in place while the command was read.
+// tell puts the keys of a command into the set. The caller holds mu. Hashes of long arguments are useless if the set was exchanged
+// while the command was read.
 func (r *Replica) tell(s *skimmer, seeded bool) {
 	if !seeded && len(s.long) > 0 {
 		r.set.AddAll("a long command was run when the window began")
@@ -132,7 +133,7 @@ func (r *Replica) acknowledge() {
 	}
 }
 
-// askInfo sends INFO and reads its reply, not a byte more.
+// askInfo sends INFO and reads its reply, without reading beyond it.
 func askInfo(ctx context.Context, conn net.Conn) (map[string]string, error) {
 	defer context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })()
 	fields := map[string]string{}

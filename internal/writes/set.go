@@ -6,20 +6,20 @@ import (
 )
 
 const (
-	mostExact = 128 << 10 // names that are remembered one by one; more go into a filter
-	filterLog = 26        // the filter has 2^26 bits, 8 MiB: with five million names, one key in 100 is in it by mistake
+	mostExact = 128 << 10 // names that are remembered exactly; more names go into a filter
+	filterLog = 26        // the filter has 2^26 bits, 8 MiB: with five million names, it has one of 100 other keys by mistake
 	filterUse = 3         // bits per name
 )
 
-// Set has names of keys. It is safe for concurrent use.
+// Set holds names of keys. It is safe for concurrent use.
 type Set struct {
-	seed maphash.Seed // of this set alone, so that nobody can choose names that collide
+	seed maphash.Seed // drawn for this set, so that nobody can choose names that collide
 
-	mu     sync.Mutex // guards all below
+	mu     sync.Mutex // guards all fields below
 	exact  map[uint64]struct{}
-	filter []uint64 // nil as long as exact is enough
+	filter []uint64 // nil while exact is enough
 	keys   int64
-	all    string // why every key is in the set; "" where that is not so
+	all    string // why every key is in the set; "": not every key is
 }
 
 // NewSet returns an empty Set.
@@ -30,7 +30,7 @@ func NewSet() *Set {
 // Add puts a name into the set.
 func (s *Set) Add(name []byte) { s.add(maphash.Bytes(s.seed, name)) }
 
-// AddAll puts every key into the set. Of several reasons the first one is kept.
+// AddAll puts every key into the set, for the given reason. Only the first reason is kept.
 func (s *Set) AddAll(why string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -39,7 +39,7 @@ func (s *Set) AddAll(why string) {
 	}
 }
 
-// Has reports whether a name may have been added.
+// Has says whether a name may have been added.
 func (s *Set) Has(name string) bool {
 	h := maphash.String(s.seed, name)
 	s.mu.Lock()
@@ -54,14 +54,14 @@ func (s *Set) Has(name string) bool {
 	return s.filtered(h)
 }
 
-// Keys returns about how many different names were added, leaving out reasons why every key was.
+// Keys returns about how many different names were added. AddAll does not count.
 func (s *Set) Keys() int64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.keys
 }
 
-// All returns why every key is in the set, "" where that is not so.
+// All returns why every key is in the set, or "" where not every key is.
 func (s *Set) All() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -93,7 +93,7 @@ func (s *Set) add(h uint64) {
 	s.exact = nil
 }
 
-// bit returns the place of one of the bits of a hash. The three take 26 bits of the 64 each, from bit 0, 19 and 38 on.
+// bit returns the place of bit i of a hash. The three bits use 26 of the hash's 64 bits each, beginning at bits 0, 19 and 38.
 func bit(h uint64, i int) (word, mask uint64) {
 	at := h >> (19 * i) & (1<<filterLog - 1)
 	return at / 64, 1 << (at % 64)

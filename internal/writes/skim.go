@@ -13,22 +13,22 @@ import (
 )
 
 const (
-	keptArgument = 16 << 10 // bytes; of a longer argument only the beginning and the hash are kept
+	keptArgument = 16 << 10 // bytes; of a longer argument, only the beginning and a hash are kept
 	keptBegin    = 64
-	keptCommand  = 1 << 20 // bytes of all arguments; a command with more of them counts as one whose keys are not known
-	mostLength   = 1 << 40 // no server sends anything as long
+	keptCommand  = 1 << 20 // bytes of all arguments; the keys of a command with more are not known
+	mostLength   = 1 << 40 // no server sends anything that long
 )
 
-// skimmer reads commands and keeps what tells their keys. Values are passed over, so that one of 500 MB takes no memory.
+// skimmer reads commands and keeps what tells their keys. It skips values, so that a value of 500 MB takes no memory.
 type skimmer struct {
 	in     *bufio.Reader
-	offset int64 // bytes that were read
+	offset int64 // number of bytes read
 
 	seed  maphash.Seed
 	kept  []byte
 	ends  []int
-	long  map[int]uint64 // hashes of the arguments that are not kept whole
-	heavy bool           // not all arguments are kept, not even their beginnings
+	long  map[int]uint64 // by argument: hashes of those that are not kept completely
+	heavy bool           // some arguments are not kept at all, not even their beginnings
 	args  [][]byte
 	keys  []int
 }
@@ -37,7 +37,7 @@ func newSkimmer(r io.Reader) *skimmer {
 	return &skimmer{in: bufio.NewReaderSize(r, 128<<10), seed: maphash.MakeSeed(), long: map[int]uint64{}}
 }
 
-// next reads one command. Long arguments are hashed by the given seed.
+// next reads one command. Long arguments are hashed with the given seed.
 func (s *skimmer) next(seed maphash.Seed) error {
 	s.seed = seed
 	s.kept, s.ends, s.heavy = s.kept[:0], s.ends[:0], false
@@ -118,7 +118,7 @@ func (s *skimmer) argument(i int) error {
 	return err
 }
 
-// pass reads over so many bytes, which go into the hash where there is one. The beginning is kept.
+// pass skips n bytes. If there is a hash, it adds the bytes to it and keeps the beginning.
 func (s *skimmer) pass(n int64, h *maphash.Hash) error {
 	for first := true; n > 0; first = false {
 		p, err := s.in.Peek(int(min(n, 64<<10)))
@@ -140,7 +140,7 @@ func (s *skimmer) pass(n int64, h *maphash.Hash) error {
 	return nil
 }
 
-// tell puts the keys of the command that was read last into the set.
+// tell puts the keys of the last command into the set.
 func (s *skimmer) tell(to *Set) {
 	s.args = s.args[:0]
 	from := 0
@@ -180,7 +180,7 @@ func (s *skimmer) tell(to *Set) {
 	}
 }
 
-// scriptDeclares reports whether a script writes no keys but those that it declares. Only EVAL shows its text.
+// scriptDeclares says whether a script writes only keys that it declares. Only EVAL shows the text of the script.
 func (s *skimmer) scriptDeclares(spec *command.Spec) bool {
 	if spec.Name != "EVAL" || len(s.args) < 2 {
 		return false

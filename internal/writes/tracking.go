@@ -13,23 +13,24 @@ import (
 	"surecut/internal/resp"
 )
 
-// keepAlive is how often a Tracking asks for an echo when nobody else does, so that neither the server's timeout for idle clients nor
-// a firewall cuts its connection.
+// keepAlive is how often a Tracking asks for an echo when nobody else does, so that neither the server's timeout for idle clients
+// nor a firewall ends its connection.
 const keepAlive = 10 * time.Second
 
-// Tracking is told by one server which keys are written, by CLIENT TRACKING in broadcasting mode (since 6.0).
+// Tracking learns from one server which keys are written, by CLIENT TRACKING in broadcasting mode (since 6.0).
 //
-// Why Await is a barrier: the server collects what was written during one cycle of its event loop, and puts the invalidations into the
-// output of its trackers at the end of the cycle, before it sends the cycle's replies. A reply that a caller has received was sent at
-// the end of its cycle; so an ECHO that is sent after it runs in a later cycle, and its reply comes behind the invalidations of all
-// that was written before. SWAPDB alone invalidates nothing: whoever uses a Tracking looks whether it was run.
+// Await is a barrier for this reason: the server collects the keys that were written during one cycle of its event loop. At the end
+// of the cycle it puts the invalidations into the output of its trackers, before it sends the cycle's replies. If a caller has
+// received a reply, the cycle of that reply has ended, so an ECHO that is sent afterwards runs in a later cycle, and its reply
+// comes behind the invalidations of everything written before. Only SWAPDB invalidates nothing: users of a Tracking must check
+// whether SWAPDB was run.
 type Tracking struct {
-	told  // up to an echo; they come back in order
+	told  // its points are the numbers of echoes, which come back in order
 	conn  net.Conn
-	asked int64 // echoes that were asked for; guarded by mu
+	asked int64 // how many echoes were asked for; guarded by mu
 }
 
-// Track turns tracking on for the connection, which is logged in and on which nothing is pending, and owns it.
+// Track turns tracking on for the connection, which must be logged in with no reply pending, and owns it.
 func Track(ctx context.Context, conn net.Conn, set *Set) (*Tracking, error) {
 	t := &Tracking{told: newTold("the connection that tells of writes", set, 0), conn: conn}
 	in := bufio.NewReaderSize(conn, 128<<10)
@@ -73,7 +74,7 @@ func (t *Tracking) send(words ...string) error {
 	return err
 }
 
-// Await returns once everything that the server ran before this call is in the set. Its error says that this will not happen.
+// Await returns once everything that the server ran before this call is in the set. If it returns an error, that will not happen.
 func (t *Tracking) Await(ctx context.Context) error {
 	n, err := t.echo()
 	if err != nil {
@@ -82,7 +83,8 @@ func (t *Tracking) Await(ctx context.Context) error {
 	return t.await(ctx, n)
 }
 
-// echo asks for the next echo. The lock is held while it is sent, so that echoes come back in the order of their numbers.
+// echo asks for the next echo. It holds the lock while it sends the request, so that echoes come back in the order of their
+// numbers.
 func (t *Tracking) echo() (int64, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -117,7 +119,7 @@ func (t *Tracking) read(in *bufio.Reader) {
 	}
 }
 
-// take puts one name of an invalidation into the set; a nil stands for all keys.
+// take puts one name of an invalidation into the set. A nil stands for all keys.
 func (t *Tracking) take(name []byte) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -141,14 +143,14 @@ func (t *Tracking) keepAlive() {
 	}
 }
 
-// reply reads replies of RESP3, as far as trackers get them.
+// reply reads those kinds of RESP3 replies that trackers get.
 type reply struct {
 	in   *bufio.Reader
 	name []byte
 }
 
-// read reads one reply, and gives the elements of the array inside a push to take: the names that were written, or nil for all. It
-// returns the first byte of the reply. An error reply is an error at the outermost level.
+// read reads one reply. It passes the elements of the array inside a push to take: the names that were written, or nil for all
+// keys. It returns the first byte of the reply. An error reply is returned as an error only at the outermost level.
 func (r *reply) read(take func([]byte), depth int) (kind byte, err error) {
 	line, err := r.in.ReadSlice('\n')
 	if err != nil {
@@ -194,7 +196,7 @@ func (r *reply) read(take func([]byte), depth int) (kind byte, err error) {
 	return kind, nil
 }
 
-// bulk reads a string. At depth 2 it is a name in the list of a push.
+// bulk reads a string. At depth 2, the string is a name in the list of a push.
 func (r *reply) bulk(n int, take func([]byte), depth int) error {
 	if n < 0 {
 		return nil
