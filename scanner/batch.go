@@ -12,21 +12,21 @@ import (
 	"surecut/internal/keyspace"
 )
 
-// batch reads a few keys at a time in two pipelines: what describes a key (none of these commands makes it look used), then
-// the elements by a command of the type. What it has read stays until the next read.
+// batch reads a few keys at a time in two pipelines: first what describes a key (none of these commands makes it look used), then
+// the elements by a command of its type. The results stay valid until the next read.
 type batch struct {
 	conn    *endpoint.Session
 	addr    string
 	db      int
 	samples int
 	model   memoryModel
-	use     string // OBJECT FREQ or OBJECT IDLETIME: which of them the server keeps; "": neither
+	use     string // the subcommand of OBJECT that the server supports, FREQ or IDLETIME; "": neither
 	counts  bool   // elements may be counted
 	usage   bool   // MEMORY USAGE works
-	refused error  // why it no longer does, once it does not
+	refused error  // why MEMORY USAGE stopped working
 
 	cmds     []rueidis.Completed
-	sampled  int // keys of which elements are read at once, see sampleBytes
+	sampled  int // number of keys whose elements are read at once, see sampleBytes
 	sent     endpoint.Traffic
 	readings []reading
 	vanished int64
@@ -34,8 +34,8 @@ type batch struct {
 	firstErr error
 }
 
-// mostSamples is how many elements of a collection MEMORY USAGE looks at, at most: SAMPLES 0, all of them, would hold up a server for
-// seconds where there are millions. A collection that has no more of them is measured exactly.
+// mostSamples is the largest number of elements of a collection that MEMORY USAGE looks at: SAMPLES 0, which means all of them,
+// would block a server for seconds where there are millions. A collection with no more elements is measured exactly.
 const mostSamples = 10_000
 
 func looksAt(samples int) int {
@@ -47,7 +47,7 @@ func looksAt(samples int) int {
 
 const attempts = 3 // at a key that changes its type between the two pipelines
 
-// read fills readings; its error is one of the connection, those of keys are counted.
+// read fills readings. It returns an error only for the connection; errors of single keys are counted.
 func (b *batch) read(ctx context.Context, names []string) error {
 	b.readings, b.vanished, b.failed, b.firstErr = b.readings[:0], 0, 0, nil
 	for try := 1; len(names) > 0; try++ {
@@ -59,7 +59,7 @@ func (b *batch) read(ctx context.Context, names []string) error {
 	return nil
 }
 
-// pass reads the keys once and gives those that changed their type meanwhile; on the last pass these fail.
+// pass reads the keys once and returns those that changed their type meanwhile. On the last pass these count as failed.
 func (b *batch) pass(ctx context.Context, names []string, last bool) (again []string, err error) {
 	found, err := b.describe(ctx, names)
 	if err != nil || len(found) == 0 {
@@ -85,11 +85,12 @@ func (b *batch) pass(ctx context.Context, names []string, last bool) (again []st
 	return again, nil
 }
 
-// sampleBytes is how much the elements may take that are read of several keys at once, where sizes are estimated by them. How large the
-// next ones are is not known; those before tell it.
+// sampleBytes bounds the bytes of the elements that are read at once, where sizes are estimated from some elements of each key. The
+// sizes of the next elements are not known; those of the last ones serve as an estimate.
 const sampleBytes = 1 << 20
 
-// count counts the elements of keys, and reads some of them where the server does not say what a key takes.
+// count counts the elements of keys. Where the server does not tell how much memory a key takes, it also reads some of the
+// elements.
 func (b *batch) count(ctx context.Context, found []reading, last bool) (again []string, err error) {
 	b.cmds = b.cmds[:0]
 	per := 1
@@ -119,7 +120,7 @@ func (b *batch) count(ctx context.Context, found []reading, last bool) (again []
 			b.fail(fmt.Errorf("%s: %w", lengthCommand[r.typ], err))
 			continue
 		}
-		if n == 0 && r.typ != keyspace.String && r.typ != keyspace.Stream { // no other type can be empty
+		if n == 0 && r.typ != keyspace.String && r.typ != keyspace.Stream { // a collection of any other type is never empty
 			b.vanished++
 			continue
 		}
@@ -138,7 +139,8 @@ func (b *batch) count(ctx context.Context, found []reading, last bool) (again []
 
 const unknown = -1
 
-// take completes a reading by the number of elements and, where the server does not say what a key takes, by the lengths of some.
+// take completes a reading by the number of elements and, where the server does not tell how much memory the key takes, by the
+// lengths of some elements.
 func (b *batch) take(r reading, n int64, sample []int64) {
 	r.elements, r.largest = n, unknown
 	if r.typ == keyspace.String {
@@ -155,12 +157,12 @@ func (b *batch) take(r reading, n int64, sample []int64) {
 func (b *batch) ask(args ...string) {
 	b.sent.Calls++
 	for _, a := range args {
-		b.sent.Bytes += int64(len(a)) + 6 // "$12\r\n...\r\n", about
+		b.sent.Bytes += int64(len(a)) + 6 // about the bytes of "$12\r\n...\r\n"
 	}
 	b.cmds = append(b.cmds, b.conn.B().Arbitrary(args...).Build())
 }
 
-// describe reads type, expiry, encoding, use and size of each key.
+// describe reads the type, expiry, encoding, use and size of each key.
 func (b *batch) describe(ctx context.Context, names []string) ([]reading, error) {
 	b.cmds = b.cmds[:0]
 	for _, name := range names {
@@ -197,7 +199,7 @@ func (b *batch) describe(ctx context.Context, names []string) ([]reading, error)
 	return found, nil
 }
 
-// described reads the replies of one key. Whoever may read its type but not its size may not use MEMORY USAGE.
+// described reads the replies about one key. If the user may read the type but not the size, the user may not call MEMORY USAGE.
 func (b *batch) described(replies []rueidis.RedisResult) (r reading, gone bool, err error) {
 	r.idle, r.freq = unknown, unknown
 	name, err := replies[0].ToString()
@@ -246,7 +248,7 @@ func (b *batch) described(replies []rueidis.RedisResult) (r reading, gone bool, 
 	return r, false, nil
 }
 
-// Subcommands of OBJECT that say how a key is used.
+// These subcommands of OBJECT tell how a key is used.
 const (
 	useIdle = "IDLETIME"
 	useFreq = "FREQ"
@@ -259,7 +261,7 @@ func (b *batch) fail(err error) {
 	}
 }
 
-// lengthCommand counts the elements of a type; a module's value has none that a server would tell.
+// lengthCommand returns the number of elements of a type. No command returns it for a module value.
 var lengthCommand = [...]string{
 	keyspace.String: "STRLEN", keyspace.List: "LLEN", keyspace.Set: "SCARD", keyspace.ZSet: "ZCARD",
 	keyspace.Hash: "HLEN", keyspace.Stream: "XLEN", keyspace.Module: "TYPE",

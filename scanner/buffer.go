@@ -13,13 +13,13 @@ import (
 	"surecut/internal/retry"
 )
 
-// writeRate returns the bytes a second that clients have written since the first reading, without what this scan has sent; -1 where the
-// server does not tell.
+// writeRate returns the bytes per second that clients have written since the first reading, without those that this scan has sent.
+// It returns -1 where the server does not tell.
 func writeRate(ctx context.Context, client rueidis.Client, first endpoint.Counters, own endpoint.Traffic) (perSecond int64, by string) {
 	if first.At.IsZero() {
 		return unknown, ""
 	}
-	_ = retry.Pause(ctx, time.Until(first.At.Add(endpoint.RateWindow))) // to read the counters fails if it is over
+	_ = retry.Pause(ctx, time.Until(first.At.Add(endpoint.RateWindow))) // if the wait is interrupted, reading the counters fails, too
 	last, err := endpoint.ReadCounters(ctx, client)
 	if err != nil {
 		return unknown, ""
@@ -31,7 +31,7 @@ func writeRate(ctx context.Context, client rueidis.Client, first endpoint.Counte
 	return int64(measured), ByInput
 }
 
-// buffer reckons what the full phase of a replica needs of a node's output buffer, and holds it against the limit.
+// buffer estimates how much output buffer a node needs for the full phase of a replica, and compares it with the limit.
 func (l *liveScan) buffer(ctx context.Context, client rueidis.Client, addr string, first endpoint.Counters, own endpoint.Traffic) {
 	perSecond, by := writeRate(ctx, client, first, own)
 	if perSecond < 0 {
@@ -48,10 +48,11 @@ func (l *liveScan) buffer(ctx context.Context, client rueidis.Client, addr strin
 	l.mu.Unlock()
 }
 
-// defaultLimit is client-output-buffer-limit of replicas where the server does not tell.
+// defaultLimit is the default client-output-buffer-limit of replicas, for servers that do not tell theirs.
 const defaultLimit = "slave 268435456 67108864 60"
 
-// reckon computes what is needed and judges it by a setting such as "normal 0 0 0 slave 268435456 67108864 60 pubsub 1 1 1".
+// reckon computes the buffer that is needed, and judges it by a setting such as "normal 0 0 0 slave 268435456 67108864 60 pubsub 1
+// 1 1".
 func (b *Buffer) reckon(setting string) {
 	b.Seconds = float64(b.Snapshot) / float64(b.CopyRate)
 	b.Needed = int64(float64(b.WriteRate) * b.Seconds)
@@ -75,10 +76,10 @@ func (b *Buffer) reckon(setting string) {
 	b.Remedy = fmt.Sprintf(`CONFIG SET client-output-buffer-limit "slave %d 0 0" on the source for the move (surecut migrate --tune-source does it and puts it back), or move when less is written`, roomFor(b.Needed))
 }
 
-// roomFor is half as much again, in whole MiB.
+// roomFor returns one and a half times n, rounded up to whole MiB.
 func roomFor(n int64) int64 { return (n + n/2 + 1<<20 - 1) >> 20 << 20 }
 
-// replicaLimit reads the limit of replicas from a setting.
+// replicaLimit reads the limit of replicas from a setting. It returns false where the setting has none.
 func replicaLimit(setting string, b *Buffer) bool {
 	words := strings.Fields(setting)
 	for i := 0; i+3 < len(words); i += 4 {

@@ -8,8 +8,8 @@ import (
 	"surecut/internal/rdb"
 )
 
-// checksum takes the CRC64 of a file while it is parsed, which takes as long as all else: all but the last eight bytes, where an
-// RDB that ends with the file has its own.
+// checksum computes the CRC64 of a file while it is parsed, because that takes as long as everything else. It covers all but the
+// last eight bytes, where an RDB that ends with the file has its own checksum.
 type checksum struct {
 	file io.ReaderAt
 	to   int64
@@ -32,11 +32,11 @@ func startChecksum(ctx context.Context, file io.ReaderAt, size int64) *checksum 
 	return c
 }
 
-// verify waits, and holds the sum against the checksum of the RDB that has been read to its end.
+// verify waits for the sum, and compares it with the checksum of the RDB, which must have been read to its end.
 func (c *checksum) verify(ctx context.Context, r *rdb.Reader) error {
 	<-c.done
 	to := r.Summed()
-	if to > 0 && to != c.to { // something follows the RDB
+	if to > 0 && to != c.to { // other data follows the RDB
 		c.sum, c.err = sumOf(ctx, c.file, to)
 	}
 	switch {
@@ -48,7 +48,7 @@ func (c *checksum) verify(ctx context.Context, r *rdb.Reader) error {
 	return r.Verify(c.sum)
 }
 
-// sumOf is the CRC64 of the first bytes of a file.
+// sumOf returns the CRC64 of the first bytes of a file.
 func sumOf(ctx context.Context, file io.ReaderAt, to int64) (sum uint64, err error) {
 	buf := make([]byte, sumPiece)
 	for at := int64(0); at < to && err == nil; {

@@ -12,8 +12,8 @@ import (
 	"surecut/internal/rdb"
 )
 
-// Collector scans the snapshots that a migration receives anyway, and reckons from the streams behind them how much is
-// written to each shard and to the keys that are written most. It may be used by several goroutines.
+// Collector scans the snapshots that a migration receives anyway, and estimates from the streams that follow them how much is
+// written to each shard, and to the keys with the most writes. Several goroutines may use it.
 type Collector struct {
 	o Options
 
@@ -21,19 +21,19 @@ type Collector struct {
 	shards map[string]*collected // guarded by mu
 }
 
-// collected is what came of one shard.
+// collected is what was received from one shard.
 type collected struct {
 	*snapshot
 	batch readings
-	whole bool // the snapshot has ended
+	whole bool // the snapshot is complete
 
-	first, last time.Time // of the stream
-	written     int64     // its bytes
+	first, last time.Time // times of the first and the last command of the stream
+	written     int64     // bytes of the stream
 	keys        hitters
-	at          []int // of the keys of a command
+	at          []int // positions of the keys in a command
 }
 
-// NewCollector makes a collector that has seen nothing.
+// NewCollector returns an empty collector.
 func NewCollector(o Options) *Collector {
 	return &Collector{o: o, shards: map[string]*collected{}}
 }
@@ -47,7 +47,7 @@ func (c *Collector) shard(name string) *collected {
 	return s
 }
 
-// Begin says that a snapshot of the shard begins; what came of an earlier one does not count.
+// Begin says that a snapshot of the shard begins. Data of an earlier snapshot no longer counts.
 func (c *Collector) Begin(shard string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -55,7 +55,7 @@ func (c *Collector) Begin(shard string) {
 	s.snapshot, s.whole = newSnapshot(shard, c.o), false
 }
 
-// Entry takes in an entry of the snapshot, with its shape.
+// Entry takes an entry of the snapshot, with its shape.
 func (c *Collector) Entry(shard string, e *rdb.Entry) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -68,14 +68,14 @@ func (c *Collector) Entry(shard string, e *rdb.Entry) {
 	s.batch.empty()
 }
 
-// End says that the snapshot of the shard is whole.
+// End says that the snapshot of the shard is complete.
 func (c *Collector) End(shard string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.shard(shard).whole = true
 }
 
-// Write takes in a command of the stream.
+// Write takes a command of the stream.
 func (c *Collector) Write(shard string, db int, args [][]byte, at time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -97,7 +97,8 @@ func (c *Collector) Write(shard string, db int, args [][]byte, at time.Time) {
 	}
 }
 
-// Result returns what was scanned; nil unless a whole snapshot came of every shard of which anything came.
+// Result returns the result of the scan. It returns nil unless there is a complete snapshot of every shard from which anything was
+// received.
 func (c *Collector) Result() *BigKeys {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -124,10 +125,10 @@ func (c *Collector) Result() *BigKeys {
 	return out
 }
 
-// leastSeconds is the least time over which a rate is taken from the stream.
+// leastSeconds is the shortest time for which a rate is computed from the stream.
 const leastSeconds = 1
 
-// writes adds what the stream told of a shard.
+// writes adds the results of a shard's stream.
 func (s *collected) writes(name string, o Options, out *BigKeys) {
 	seconds := s.last.Sub(s.first).Seconds()
 	if seconds < leastSeconds {
@@ -155,13 +156,13 @@ func (s *collected) writes(name string, o Options, out *BigKeys) {
 	}
 }
 
-// hitters counts the bytes written to keys, in bounded memory: when there are too many, those with less than the mean go. A
-// key's bytes are never counted too high.
+// hitters counts the bytes written to keys in bounded memory: when there are too many keys, those with fewer bytes than the mean
+// are dropped. The count of a key is never too high.
 type hitters map[keyspace.Key]int64
 
 const (
 	hittersMost = 4096
-	hittersName = 4096 // bytes: keys with longer names are not counted
+	hittersName = 4096 // bytes of a name; keys with longer names are not counted
 )
 
 func (h hitters) add(db int, name []byte, n int64) {
@@ -190,7 +191,7 @@ type hitter struct {
 	bytes int64
 }
 
-// sorted returns the keys, those with the most bytes first.
+// sorted returns the keys, beginning with those with the most bytes.
 func (h hitters) sorted() []hitter {
 	list := make([]hitter, 0, len(h))
 	for k, bytes := range h {

@@ -10,11 +10,11 @@ import (
 )
 
 const (
-	leastSamples  = 5  // an estimate looks at this many elements if Options.Samples is 0
-	guessedLength = 16 // the length of an element of which nothing is known
+	leastSamples  = 5  // number of elements that an estimate looks at if Options.Samples is 0
+	guessedLength = 16 // the length of an element about which nothing is known
 )
 
-// sampleCommand returns the command that reads the first few elements of a value. A server returns all elements of a packed one.
+// sampleCommand returns the command that reads the first few elements of a value. Of a packed value, a server returns all elements.
 func sampleCommand(t keyspace.Type, name string, n int) []string {
 	count := strconv.Itoa(n)
 	switch t {
@@ -32,15 +32,15 @@ func sampleCommand(t keyspace.Type, name string, n int) []string {
 	return []string{"TYPE", name}
 }
 
-// sampleLengths returns the lengths of the strings of a sample, with one sum for an entry of a stream. It returns nothing if the
-// command was refused.
+// sampleLengths returns the lengths of the strings of a sample, and for a stream one sum per entry. It returns nil if the command
+// was refused.
 func sampleLengths(t keyspace.Type, reply rueidis.RedisResult) (lengths []int64) {
 	list, err := reply.ToArray()
 	if err != nil {
 		return nil
 	}
 	switch t {
-	case keyspace.Set, keyspace.ZSet, keyspace.Hash: // a cursor stands before them
+	case keyspace.Set, keyspace.ZSet, keyspace.Hash: // a cursor precedes the elements
 		if len(list) != 2 {
 			return nil
 		}
@@ -75,8 +75,8 @@ func sampleLengths(t keyspace.Type, reply rueidis.RedisResult) (lengths []int64)
 	return lengths
 }
 
-// estimate returns the model's size of a key of which the encoding, the number of elements and the lengths of a few of their
-// strings are known.
+// estimate returns the size of a key according to the model, given its encoding, the number of its elements and the lengths of some
+// of their strings.
 func (m memoryModel) estimate(r reading, n int64, sample []int64) int64 {
 	s := rdb.Shape{Elements: n, Length: n, Type: heldAs(r)}
 	strings, length := n, mean(sample)
@@ -95,7 +95,7 @@ func (m memoryModel) estimate(r reading, n int64, sample []int64) int64 {
 		strings *= 2
 	case keyspace.ZSet:
 		if s.Type == rdb.TypeZSet2 {
-			length = mean(everySecond(sample)) // scores are no strings
+			length = mean(everySecond(sample)) // scores are not strings
 		} else {
 			strings *= 2
 		}
@@ -108,7 +108,8 @@ func (m memoryModel) estimate(r reading, n int64, sample []int64) int64 {
 	return m.usage(len(r.name), r.ttlMs >= 0, &s)
 }
 
-// heldAs returns a type whose values a server holds like those of a key's encoding. One type stands for all packed ones.
+// heldAs returns an RDB type whose values a server holds in the same way as a key's encoding. One type stands for all packed
+// encodings.
 func heldAs(r reading) byte {
 	switch {
 	case r.typ == keyspace.String:
@@ -135,7 +136,7 @@ func heldAs(r reading) byte {
 	return rdb.TypeSetListpack
 }
 
-// pack notes the nodes of a value that is packed.
+// pack computes the nodes of a packed value.
 func (m memoryModel) pack(s *rdb.Shape, strings, length int64) {
 	full, entry := int64(1<<62), length+2
 	switch s.Type {
@@ -164,7 +165,7 @@ func (m memoryModel) pack(s *rdb.Shape, strings, length int64) {
 	}
 }
 
-// repeated returns the allocations of n strings of one length.
+// repeated returns the allocations of n strings of the same length.
 func repeated(n, length int64) rdb.Allocations {
 	one := rdb.StringBytes(length)
 	return rdb.Allocations{Count: n, Bytes: n * one, Held: n * rdb.Allocated(one)}
@@ -192,7 +193,7 @@ func meanHeld(lengths []int64, scored bool) float64 {
 	return float64(sum) / float64(len(lengths))
 }
 
-// everySecond drops the scores from members and scores.
+// everySecond returns the members from a list of members and scores.
 func everySecond(lengths []int64) (odd []int64) {
 	for i := 0; i < len(lengths); i += 2 {
 		odd = append(odd, lengths[i])
@@ -200,7 +201,7 @@ func everySecond(lengths []int64) (odd []int64) {
 	return odd
 }
 
-// intWidth returns the width of the integers of an intset by the number of their digits.
+// intWidth returns the width of the integers of an intset, judging by the number of their digits.
 func intWidth(lengths []int64) int64 {
 	longest := int64(0)
 	for _, n := range lengths {
@@ -215,7 +216,7 @@ func intWidth(lengths []int64) int64 {
 	return 8
 }
 
-// serialized estimates from the memory of a value how many bytes it takes in an RDB.
+// serialized estimates how many bytes a value takes in an RDB, from its size in memory.
 func (m memoryModel) serialized(r reading) int64 {
 	name := m.name(int64(len(r.name)))
 	if r.typ == keyspace.String {
@@ -227,14 +228,14 @@ func (m memoryModel) serialized(r reading) int64 {
 	left := r.bytes - name - objectBytes
 	n := max(r.elements, 0)
 	if !isWhole(topKey{reading: r}) {
-		const overhead = 8 // of a string: header, NUL and rounding, less the length before it in the RDB
+		const overhead = 8 // for a string: header, NUL and rounding, less the length that precedes it in the RDB
 		left -= m.structure(&rdb.Shape{Type: heldAs(r), Elements: n})
 		switch r.typ {
 		case keyspace.Set, keyspace.List:
 			left -= overhead * n
 		case keyspace.Hash:
 			left -= 2 * overhead * n
-		case keyspace.ZSet: // in the RDB the score takes as much as the overhead
+		case keyspace.ZSet: // in the RDB, the score takes as many bytes as the overhead
 		}
 	}
 	return max(left, 2*n, 1)

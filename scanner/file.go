@@ -16,10 +16,10 @@ import (
 	"surecut/internal/rdb"
 )
 
-// ScanRDB reads every key of an RDB file in bounded memory. Sizes are what MEMORY USAGE of the server that wrote it would say,
-// by a model of its encodings. Expiry is judged by the time at which the RDB was written, where it says so (since Redis
-// 3.2). A file that is no RDB, or is cut short or damaged, is an error that names the file and the byte offset, and gives
-// no result.
+// ScanRDB reads every key of an RDB file in bounded memory. Sizes are those that MEMORY USAGE would return on the server that wrote
+// the file, according to a model of its encodings. Expiries are judged by the time at which the RDB was written, if the file tells
+// it (since Redis 3.2). If the file is not an RDB, is cut short or damaged, there is no result, and the error names the file and
+// the byte offset.
 func ScanRDB(ctx context.Context, path string, o Options) (*BigKeys, error) {
 	if err := o.Validate(); err != nil {
 		return nil, err
@@ -28,7 +28,7 @@ func ScanRDB(ctx context.Context, path string, o Options) (*BigKeys, error) {
 	if err != nil {
 		return nil, fmt.Errorf("scan RDB: %w", err)
 	}
-	defer f.Close() // read only: nothing is lost
+	defer f.Close() // only read: no error of Close matters
 	info, err := f.Stat()
 	if err != nil {
 		return nil, fmt.Errorf("scan RDB: %w", err)
@@ -56,8 +56,8 @@ func ScanRDB(ctx context.Context, path string, o Options) (*BigKeys, error) {
 	return out, nil
 }
 
-// fileScan parses a file, while another goroutine sums what was read: batches of readings go round, so that both work at a
-// time in bounded memory.
+// fileScan parses a file while another goroutine sums up the readings. Batches of readings circulate between the two, so that both
+// work concurrently in bounded memory.
 type fileScan struct {
 	*snapshot
 	r    *rdb.Reader
@@ -70,17 +70,17 @@ const (
 	batchCount = 6
 )
 
-// readings is a batch on its way to the tally.
+// readings is a batch that goes to the tally.
 type readings struct {
 	list  []reading
 	names []byte
 	aside []aside
-	floor int64 // below which, as of the last time that it was summed, no largest element matters
+	floor int64 // size below which no largest element mattered when the batch was last summed up
 }
 
 func (b *readings) empty() { b.list, b.names, b.aside = b.list[:0], b.names[:0], b.aside[:0] }
 
-// aside is a key that does not count.
+// aside is a key that is not counted.
 type aside struct {
 	db     int
 	name   string
@@ -145,13 +145,13 @@ func (s *fileScan) progress() {
 	}
 }
 
-// snapshot takes in the entries of one RDB.
+// snapshot processes the entries of one RDB.
 type snapshot struct {
 	o       Options
 	t       *tally
 	model   memoryModel
-	now     int64 // Unix ms by which expiry is judged
-	written int64 // when the RDB was written; 0: unknown
+	now     int64 // the time, in Unix ms, by which expiries are judged
+	written int64 // when the RDB was written; 0: not known
 }
 
 func newSnapshot(node string, o Options) *snapshot {
@@ -161,7 +161,7 @@ func newSnapshot(node string, o Options) *snapshot {
 	return s
 }
 
-// entry adds an entry to a batch.
+// entry adds an entry of the RDB to a batch.
 func (s *snapshot) entry(e *rdb.Entry, b *readings) {
 	switch {
 	case e.Kind == rdb.KindAux:
@@ -184,7 +184,7 @@ func (s *snapshot) sum(b *readings) {
 
 var ownPrefix = []byte(keyspace.Prefix)
 
-// aux takes what the server says of itself.
+// aux reads what the server tells about itself.
 func (s *snapshot) aux(name, value string) {
 	switch name {
 	case "redis-ver":

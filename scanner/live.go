@@ -17,21 +17,21 @@ import (
 )
 
 const (
-	scanCount   = 256 // keys that are asked about at a time
-	scansAtOnce = 8   // shards scanned at a time
+	scanCount   = 256 // number of keys that are asked about at a time
+	scansAtOnce = 8   // number of shards that are scanned at a time
 )
 
-// ScanLive reads every key of a deployment by SCAN, one connection a shard: its type, encoding, time to live, idle time or
-// frequency, size by MEMORY USAGE, and number of elements. It needs Redis 2.8; where MEMORY USAGE is missing (before 4.0) or
-// refused, sizes are estimated and the result says so. SCAN may give a key twice while the table of keys is being resized:
-// the lists of the largest keys hold it once, the sums twice.
+// ScanLive reads every key of a deployment by SCAN, with one connection per shard: its type, encoding, time to live, idle time or
+// frequency, size by MEMORY USAGE, and number of elements. It needs Redis 2.8. Where MEMORY USAGE is missing (before 4.0) or
+// refused, sizes are estimated, and the result says so. SCAN may return a key twice while the table of keys is being resized: then
+// the lists of the largest keys have it once, but the sums count it twice.
 //
-// No key looks used for having been scanned: elements are counted under CLIENT NO-TOUCH (since 7.2); before, only where
-// nothing is evicted by use, or on a replica, whose clock is its own; else they are unknown unless Options.Touch. Where
-// such a server gives no MEMORY USAGE either, the scan fails.
+// No key looks used because it was scanned. Elements are counted under CLIENT NO-TOUCH (since 7.2). Before 7.2 they are counted
+// only on servers that do not evict by use, and on replicas, which keep a clock of their own; elsewhere the numbers are unknown
+// unless Options.Touch is set. If such a server refuses MEMORY USAGE as well, the scan fails.
 //
-// A node that fails ends the scan with an error: half a scan is no evidence. A key that cannot be read is counted
-// in Totals.Errors; one that is gone by then in Totals.Vanished.
+// A node that fails ends the scan with an error, because an incomplete scan proves nothing. A key that cannot be read is counted in
+// Totals.Errors, and one that was deleted meanwhile in Totals.Vanished.
 func ScanLive(ctx context.Context, d *endpoint.Deployment, o Options) (*BigKeys, error) {
 	if err := o.Validate(); err != nil {
 		return nil, err
@@ -68,19 +68,19 @@ func limiter(keysPerSecond int) *rate.Limiter {
 type liveScan struct {
 	d     *endpoint.Deployment
 	o     Options
-	limit *rate.Limiter // in keys
+	limit *rate.Limiter // counts keys
 
 	mu       sync.Mutex
-	t        *tally // guarded by mu, like all below
+	t        *tally // guarded by mu, like the fields below
 	sizeBy   string
 	notes    []string
-	expected int64 // keys that the servers held when their scan began
-	own      int64 // surecut's own keys
+	expected int64 // number of keys that the servers held when their scans began
+	own      int64 // number of surecut's own keys
 	buffers  []Buffer
-	firstErr error // of a key that could not be read
+	firstErr error // of the first key that could not be read
 }
 
-// slotsOf returns the slots whose keys belong to a shard; none where it holds all.
+// slotsOf returns the slots whose keys belong to a shard. It returns nil where a shard has all keys.
 func slotsOf(d *endpoint.Deployment, shard endpoint.Shard) keyspace.SlotRanges {
 	if d.Kind() == endpoint.Cluster {
 		return shard.Slots
@@ -125,16 +125,16 @@ func (l *liveScan) pick(s endpoint.Shard) string {
 type nodeScan struct {
 	*liveScan
 	server endpoint.Server
-	slots  keyspace.SlotRanges // whose keys belong to it; none: all
-	use    string              // of batch
+	slots  keyspace.SlotRanges // slots whose keys belong to it; nil: all
+	use    string              // see batch
 	conn   *endpoint.Session
 	counts bool // elements may be counted
-	evicts bool // by use, and this server decides
+	evicts bool // this server evicts keys by use
 	usage  bool // MEMORY USAGE works
 	sent   endpoint.Traffic
 }
 
-// node scans every wanted database of one server.
+// node scans every selected database of one server.
 func (l *liveScan) node(ctx context.Context, addr string, slots keyspace.SlotRanges) error {
 	server, err := l.d.Server(ctx, addr)
 	if err != nil {
@@ -171,7 +171,7 @@ func (l *liveScan) node(ctx context.Context, addr string, slots keyspace.SlotRan
 	if n.use = useIdle; strings.Contains(policy, "lfu") {
 		n.use = useFreq
 	}
-	first, _ := endpoint.ReadCounters(ctx, client) // where it is refused, no rate is known
+	first, _ := endpoint.ReadCounters(ctx, client) // where this is refused, no rate is known
 	if err := n.open(ctx); err != nil {
 		return err
 	}
@@ -185,8 +185,8 @@ func (l *liveScan) node(ctx context.Context, addr string, slots keyspace.SlotRan
 	return nil
 }
 
-// settingOf is a setting of memory by its name in INFO, or where that does not have it (before 3.2) by its parameter; "" where the
-// server does not tell.
+// settingOf returns a memory setting under its name in INFO, or where INFO lacks it (before 3.2) under its parameter name. It
+// returns "" where the server does not tell.
 func settingOf(ctx context.Context, client rueidis.Client, field, parameter string) string {
 	if info, err := endpoint.Info(ctx, client, "memory"); err == nil && info[field] != "" {
 		return info[field]
@@ -194,7 +194,7 @@ func settingOf(ctx context.Context, client rueidis.Client, field, parameter stri
 	return configOf(ctx, client, parameter)
 }
 
-// configOf is a parameter of the server; "" where it does not tell.
+// configOf returns a parameter of the server, or "" where the server does not tell.
 func configOf(ctx context.Context, client rueidis.Client, name string) string {
 	values, err := client.Do(ctx, client.B().ConfigGet().Parameter(name).Build()).AsStrMap()
 	if err != nil {
@@ -203,7 +203,7 @@ func configOf(ctx context.Context, client rueidis.Client, name string) string {
 	return values[name]
 }
 
-// The Redis versions in which commands came.
+// These Redis versions introduced the commands.
 const (
 	sinceScan        = 20800
 	sinceMemoryUsage = 40000
@@ -250,7 +250,7 @@ func (n *nodeScan) database(ctx context.Context, db int) error {
 	}
 }
 
-// open makes the connection over which all databases of the node are scanned.
+// open makes the connection for scanning all databases of the node.
 func (n *nodeScan) open(ctx context.Context) (err error) {
 	if n.conn, err = n.d.OpenSession(ctx, n.server.Addr); err != nil {
 		return err
@@ -272,10 +272,10 @@ func (n *nodeScan) open(ctx context.Context) (err error) {
 	return err
 }
 
-// errNoSizes: what could be said of such a server would be misleading.
+// errNoSizes says that no size can be determined on a server, and anything else about its keys would be misleading.
 var errNoSizes = errors.New("it gives no MEMORY USAGE, and counting elements would make keys look used on a primary that evicts by use: read a replica, say Options.Touch, or scan an RDB file of it (rdb:PATH)")
 
-// mayCount says whether elements may be counted over the connection without harm.
+// mayCount says whether counting elements over the connection does no harm.
 func (n *nodeScan) mayCount(ctx context.Context) (bool, error) {
 	if n.server.Number >= sinceNoTouch {
 		replies, err := n.conn.Do(ctx, n.conn.B().Arbitrary("CLIENT", "NO-TOUCH", "ON").Build())
@@ -293,7 +293,7 @@ func (n *nodeScan) mayCount(ctx context.Context) (bool, error) {
 	return false, nil
 }
 
-// estimated says, once a node, that sizes are no longer the server's word.
+// estimated notes, once per node, that sizes no longer come from the server.
 func (l *liveScan) estimated(addr, why string) {
 	l.mu.Lock()
 	l.sizeBy = SizeByEstimate
@@ -301,7 +301,7 @@ func (l *liveScan) estimated(addr, why string) {
 	l.note("%s gives no MEMORY USAGE (%s): sizes of its keys are estimated by a model, from their encoding, their number of elements and a few of these. An RDB file tells more.", addr, why)
 }
 
-// step reads the keys of one SCAN reply in pieces that the rate and the length of the names allow.
+// step reads the keys of one SCAN reply, in pieces that fit the rate and the lengths of the names.
 func (l *nodeScan) step(ctx context.Context, b *batch, names []string) error {
 	own := len(names)
 	names = slices.DeleteFunc(names, isOwn)
@@ -309,7 +309,7 @@ func (l *nodeScan) step(ctx context.Context, b *batch, names []string) error {
 	names = l.mine(b.db, names)
 	most := scanCount
 	if l.o.Rate > 0 {
-		most = min(most, max(1, l.o.Rate/4)) // small rates come in small pieces, not in bursts
+		most = min(most, max(1, l.o.Rate/4)) // at a low rate the pieces are small, so that there are no bursts
 	}
 	pieces := endpoint.ByNames(names, most)
 	if len(pieces) == 0 && own > 0 {
@@ -335,7 +335,7 @@ func (l *nodeScan) step(ctx context.Context, b *batch, names []string) error {
 	return nil
 }
 
-// mine sets the keys aside whose slot belongs to another node; a migration of slots may have left them behind.
+// mine sets aside the keys whose slot belongs to another node. A migration of slots may have left them behind.
 func (l *nodeScan) mine(db int, names []string) []string {
 	if len(l.slots) == 0 {
 		return names
@@ -352,7 +352,7 @@ func (l *nodeScan) mine(db int, names []string) []string {
 	})
 }
 
-// account adds what a batch read to the tally.
+// account adds the results of a batch to the tally.
 func (l *liveScan) account(b *batch, own int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -9,17 +9,18 @@ import (
 	"surecut/internal/rdb"
 )
 
-// memoryModel computes from the shape of a value what MEMORY USAGE with SAMPLES 0 would say of its key. It knows the structures
-// of a server of 64 bits with jemalloc; the table of package rdb says which of them a type of values has. docs/memory-model.md
-// has the errors of the model as measured.
+// memoryModel computes from the shape of a value what MEMORY USAGE with SAMPLES 0 would return for its key. It knows the structures
+// of a 64-bit server with jemalloc; the table of package rdb says which structures each type of value has. The measured errors of
+// the model are in docs/memory-model.md.
 type memoryModel struct {
-	strings  bool // strings count in the allocator's size classes, since 6.0
-	blobs    bool // packed values count in the allocator's size classes too, since 7.0
-	listpack bool // a list of one node is that node, since 7.2
-	valkey   bool // tables are made of buckets, and names are inside objects and not counted, since Valkey 8.1
+	strings  bool // strings count in the size classes of the allocator, since 6.0
+	blobs    bool // packed values count in the size classes of the allocator, too, since 7.0
+	listpack bool // a list with a single node is stored as that node, since 7.2
+	valkey   bool // tables consist of buckets, and names are inside objects and not counted, since Valkey 8.1
 }
 
-// modelOf returns the model of a server by its flavor (redis or valkey) and version. An unknown version counts as the newest.
+// modelOf returns the model for a server of the given flavor (redis or valkey) and version. An unknown version counts as the
+// newest.
 func modelOf(flavor, version string) memoryModel {
 	number, err := endpoint.ParseVersion(version)
 	switch {
@@ -37,7 +38,7 @@ const (
 	entryBytes     = 24 // dictEntry
 	pointerBytes   = 8
 	dictBytes      = 56
-	embeddedMost   = 44 // longer strings have an allocation of their own
+	embeddedMost   = 44 // longer strings are allocated separately
 	streamNodeFull = 4096
 	raxElement     = 16
 	raxNode        = 4 + 8*30 // as the server computes it
@@ -56,7 +57,7 @@ func (m memoryModel) usage(name int, expires bool, s *rdb.Shape) int64 {
 	return m.name(int64(name)) + objectBytes + m.value(s)
 }
 
-// name returns what the table of keys takes for a key.
+// name returns the bytes that the table of keys takes for a key.
 func (m memoryModel) name(n int64) int64 {
 	switch n = rdb.StringBytes(n); {
 	case m.valkey:
@@ -69,7 +70,7 @@ func (m memoryModel) name(n int64) int64 {
 
 func (m memoryModel) str(name int64, expires bool, s *rdb.Shape) int64 {
 	embedded := objectBytes + 3 + s.Length + 1
-	if m.valkey { // the name is embedded too, in one cache line
+	if m.valkey { // the name is embedded, too, in one cache line
 		embedded += 1 + rdb.StringBytes(name)
 		if expires {
 			embedded += 8
@@ -82,7 +83,7 @@ func (m memoryModel) str(name int64, expires bool, s *rdb.Shape) int64 {
 		return m.name(name) + rdb.Allocated(embedded)
 	case !m.valkey && s.Length <= embeddedMost:
 		return m.name(name) + objectBytes + s.Length + 2
-	case s.Length <= embeddedMost: // the shape may have counted it as an integer
+	case s.Length <= embeddedMost: // the shape may have counted the string as an integer
 		return objectBytes + rdb.Allocated(rdb.StringBytes(s.Length))
 	}
 	return m.name(name) + objectBytes + m.held(s.Strings)
@@ -102,13 +103,13 @@ func (m memoryModel) packed(s *rdb.Shape) int64 {
 	return s.Blobs.Bytes
 }
 
-// value returns the memory of a value that is no string, without its object.
+// value returns the memory of a value that is not a string, without its object.
 func (m memoryModel) value(s *rdb.Shape) int64 {
 	memory := rdb.MemoryOf(s.Type)
 	switch kind := rdb.TypeOf(s.Type); {
 	case kind == keyspace.Stream:
 		return m.stream(s)
-	case kind == keyspace.Module: // nothing more is known about it
+	case kind == keyspace.Module: // nothing more is known about module values
 		return s.Bytes
 	case m.oneNode(s):
 		return m.packed(s)
@@ -118,7 +119,7 @@ func (m memoryModel) value(s *rdb.Shape) int64 {
 	return m.structure(s) + m.packed(s)
 }
 
-// structure returns what lies around the elements of a value.
+// structure returns the bytes of a value that are not those of its elements.
 func (m memoryModel) structure(s *rdb.Shape) int64 {
 	memory := rdb.MemoryOf(s.Type)
 	n := memory.Fixed + memory.PerElement*s.Elements + memory.PerNode*s.Blobs.Count + memory.PerExpiring*s.Expiring
@@ -128,12 +129,12 @@ func (m memoryModel) structure(s *rdb.Shape) int64 {
 	return n
 }
 
-// oneNode says whether a list is a single packed node, which then needs no quicklist around it.
+// oneNode says whether a list is a single packed node, and so is stored without a quicklist.
 func (m memoryModel) oneNode(s *rdb.Shape) bool {
 	return m.listpack && s.Blobs.Count == 1 && rdb.MemoryOf(s.Type).PerNode > 0
 }
 
-// table returns the bytes of a hash table of n elements, without what its entries point to.
+// table returns the bytes of a hash table of n elements, without the data that its entries point to.
 func (m memoryModel) table(n int64) int64 {
 	if m.valkey {
 		return m.buckets(n)
@@ -141,12 +142,12 @@ func (m memoryModel) table(n int64) int64 {
 	return dictBytes + pointerBytes*powerOfTwo(max(n, 4)) + entryBytes*n
 }
 
-// buckets returns the bytes of a table of Valkey: buckets for five parts in 32 of its elements, and one more behind each that
-// overflows.
+// buckets returns the bytes of a table of Valkey. The table has buckets for 5/32 of its elements, and another one behind each
+// bucket that overflows.
 func (m memoryModel) buckets(n int64) int64 {
 	buckets := powerOfTwo(max(1, (n*5+31)/32))
 	load := float64(n) / float64(buckets)
-	fits, p := 0.0, math.Exp(-load) // elements are distributed over buckets as by Poisson
+	fits, p := 0.0, math.Exp(-load) // the distribution of elements over buckets is Poisson's
 	for i := 1; i <= bucketEntries+1; i++ {
 		fits += p
 		p *= load / float64(i)
@@ -154,15 +155,15 @@ func (m memoryModel) buckets(n int64) int64 {
 	return dictBytes + int64(float64(buckets)*(2-fits)*bucketBytes)
 }
 
-// powerOfTwo returns the least power of two that is not below n.
+// powerOfTwo returns the least power of two that is not less than n.
 func powerOfTwo(n int64) int64 { return 1 << bits.Len64(uint64(n-1)) }
 
 func (m memoryModel) stream(s *rdb.Shape) int64 {
 	n := m.packed(s) + s.Groups*streamGroup + s.Consumers*streamConsumer + s.Pending*streamNACK + s.Strings.Bytes
-	if m.blobs { // the last node is as large as a full one
+	if m.blobs { // the last node is allocated as large as a full one
 		n += max(0, streamNodeFull-rdb.Allocated(s.LastBlob))
 	}
-	if i := s.Index; m.valkey { // what is allocated counts
+	if i := s.Index; m.valkey { // Valkey counts the bytes that are allocated
 		n += 16*i.Elements + 32*i.Chains + 16*i.Branches + pointerBytes*(i.Elements+i.Branches)
 	} else {
 		n += raxElement*i.Elements + raxNode*(i.Elements+i.Branches+i.Chains)
@@ -170,7 +171,7 @@ func (m memoryModel) stream(s *rdb.Shape) int64 {
 	return n
 }
 
-// encoding returns what OBJECT ENCODING would say, and "" if that cannot be told.
+// encoding returns what OBJECT ENCODING would return, and "" where that is not known.
 func (m memoryModel) encoding(s *rdb.Shape) string {
 	switch encoding := rdb.MemoryOf(s.Type).Encoding; {
 	case s.Type == rdb.TypeString:

@@ -8,7 +8,7 @@ import (
 	"surecut/internal/keyspace"
 )
 
-// Where a live scan reads.
+// These say where a live scan reads.
 const (
 	FromReplica = "replica" // a replica of each shard that has one, else its primary
 	FromPrimary = "primary"
@@ -16,41 +16,41 @@ const (
 
 // Options configures a big-key scan.
 type Options struct {
-	Top      int    // how many keys each list of the largest has
-	Prefixes int    // how many prefixes are listed
+	Top      int    // number of keys in each list of the largest keys
+	Prefixes int    // number of prefixes that are listed
 	DBs      []int  // databases; none: all that hold keys, or the one that the endpoint names
-	Samples  int    // live: elements that MEMORY USAGE looks at in each collection, at most 10,000; 0: that many
+	Samples  int    // live: elements of each collection that MEMORY USAGE looks at, at most 10,000; 0 stands for 10,000
 	ReadFrom string // live: FromReplica or FromPrimary
-	Rate     int    // live: keys a second over all shards; 0: as fast as the servers answer
-	Touch    bool   // live: count elements also where that makes keys look used (before 7.2, on a primary that evicts by use)
+	Rate     int    // live: keys per second over all shards; 0: as fast as the servers reply
+	Touch    bool   // live: count elements even where that makes keys look used (before 7.2, on a primary that evicts by use)
 
-	Slots keyspace.SlotRanges // of an RDB: those that its node owned; keys of others are foreign. None: all
+	Slots keyspace.SlotRanges // RDB: the slots that its node owned; keys of other slots are foreign. None: all slots
 
-	Cutover      time.Duration // what will have expired after it is summed
-	Block        time.Duration // a command that blocks a server for longer is a risk
-	TargetShards int           // project the slots on a cluster of so many; 0: do not
-	TargetMemory int64         // bytes of one shard of the target; 0: not known
+	Cutover      time.Duration // keys that will have expired after this time are summed up
+	Block        time.Duration // a command that would block a server for longer is a risk
+	TargetShards int           // number of shards of a cluster for which the distribution of slots is projected; 0: none
+	TargetMemory int64         // bytes that one shard of the target has; 0: not known
 	TargetShare  float64       // per cent of TargetMemory that one key may take
-	CopyRate     int64         // bytes a second that a full phase is taken to move
+	CopyRate     int64         // bytes per second that a full phase is assumed to copy
 
-	// Progress, if set, is called now and then from one goroutine at a time with what was read so far and
-	// what there is, in keys (live; roughly) or in bytes of the file.
+	// Progress, if set, is called now and then, by one goroutine at a time, with the amount that was read so far and the total, in keys
+	// (live; approximate) or in bytes of the file.
 	Progress func(done, total int64)
 
-	// Each, if set, is called for every key with its size, from one goroutine at a time.
+	// Each, if set, is called for every key with its size, by one goroutine at a time.
 	Each func(db int, name string, bytes int64)
 
-	// Now is the clock; nil: the machine's. An RDB that records when it was written is judged by that time.
+	// Now is the clock; nil stands for that of the machine. An RDB that tells when it was written is judged by that time.
 	Now func() time.Time
 }
 
-// DefaultOptions returns what a scan uses unless told otherwise.
+// DefaultOptions returns the options that a scan uses by default.
 func DefaultOptions() Options {
 	return Options{Top: 100, Prefixes: 100, Samples: 5, ReadFrom: FromReplica, Cutover: 24 * time.Hour, Block: 100 * time.Millisecond,
 		TargetShare: 10, CopyRate: 50 << 20}
 }
 
-// Validate joins every problem of the options.
+// Validate returns all problems of the options as one joined error.
 func (o Options) Validate() error {
 	var errs []error
 	for _, f := range []struct {

@@ -7,16 +7,16 @@ import (
 )
 
 const (
-	prefixLimit = 10_000 // prefixes kept after each clearing; twice as many before it
-	prefixDepth = 3      // parts of a name that make its prefix
+	prefixLimit = 10_000 // prefixes that are kept when the table is cleared; it may grow to twice as many
+	prefixDepth = 3      // number of parts of a name that form its prefix
 	otherGroup  = "(other)"
 
-	treeNodes = 400  // of the tree, at most
-	treeShare = 2000 // what has less than one in so many of the bytes is not drawn
+	treeNodes = 400  // largest number of nodes in the tree
+	treeShare = 2000 // prefixes with less than one in so many of the bytes are not drawn
 )
 
-// prefixTable sums keys by folded prefix. When it is full, the smaller half goes to one group for the rest: the
-// sum of all groups is always exact, a prefix that was folded away once is listed too small.
+// prefixTable sums up keys by folded prefix. When it is full, the smaller half of the prefixes goes to one group for the rest. So
+// the sum of all groups is always exact, but a prefix that was once moved to the rest is listed too small.
 type prefixTable struct {
 	byName map[string]*Group
 	other  Group
@@ -37,7 +37,7 @@ func (t *prefixTable) add(name []byte, sum Group) {
 	g.sum(sum)
 }
 
-// group gives the group of a prefix, a new one if need be.
+// group returns the group of a prefix, and creates it if necessary.
 func (t *prefixTable) group(prefix string) *Group {
 	g := t.byName[prefix]
 	if g == nil {
@@ -75,7 +75,7 @@ func (t *prefixTable) clear() {
 	}
 }
 
-// groups gives the n largest, then the rest in one, and whether any prefix was folded away on the way.
+// groups returns the n largest groups, then the rest as one group, and whether any prefix was ever moved to the rest.
 func (t *prefixTable) groups(n int) ([]Group, bool) {
 	all, other := t.sorted(), t.other
 	for _, g := range all[min(n, len(all)):] {
@@ -91,7 +91,7 @@ func (t *prefixTable) groups(n int) ([]Group, bool) {
 	return all, t.folded
 }
 
-// tree gives the prefixes that have a share of the bytes worth drawing, each behind its parent, the largest first.
+// tree returns the prefixes whose share of the bytes is worth drawing, each behind its parent, the largest first.
 func (t *prefixTable) tree(bytes int64) []PrefixNode {
 	type branch struct {
 		Group
@@ -135,7 +135,7 @@ func (t *prefixTable) tree(bytes int64) []PrefixNode {
 	return nodes
 }
 
-// partEnds gives where the parts of a folded prefix end, each with the separator behind it.
+// partEnds returns where the parts of a folded prefix end, each including the separator behind it.
 func partEnds(prefix string) (ends []int) {
 	for i := range len(prefix) - 1 {
 		if keyspace.IsSeparator(prefix[i]) {

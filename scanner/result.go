@@ -6,49 +6,49 @@ import "surecut/internal/keyspace"
 type BigKeys struct {
 	Totals       BigTotals     `json:"totals"`
 	ByType       []Group       `json:"by_type"`
-	ByEncoding   []Group       `json:"by_encoding"` // as OBJECT ENCODING names them, behind the type: "hash/listpack"
+	ByEncoding   []Group       `json:"by_encoding"` // under their names in OBJECT ENCODING, after the type: "hash/listpack"
 	ByDB         []Group       `json:"by_db"`
-	ByNode       []Group       `json:"by_node"`   // servers read, by address; files by path
+	ByNode       []Group       `json:"by_node"`   // servers by address; files by path
 	ByPrefix     []Group       `json:"by_prefix"` // folded, the largest first; the rest in one group "(other)"
 	PrefixTree   []PrefixNode  `json:"prefix_tree"`
 	BySlot       []SlotSize    `json:"by_slot"` // only slots that hold keys, in slot order
 	TTL          []TTLBucket   `json:"ttl"`
 	Cutover      Cutover       `json:"cutover"`
-	Sizes        []SizeBucket  `json:"sizes"`          // only those that hold keys, the smallest first
+	Sizes        []SizeBucket  `json:"sizes"`          // only buckets that hold keys, the smallest first
 	Top          []BigKey      `json:"top"`            // by bytes, the largest first
 	TopElements  []BigKey      `json:"top_elements"`   // by elements
 	TopLargest   []BigKey      `json:"top_largest"`    // by the largest element
-	TargetShards []TargetShard `json:"target_shards"`  // how the keys would lie on a cluster of so many shards; none unless asked for
-	OutputBuffer []Buffer      `json:"output_buffers"` // what a replica's full phase needs, by node; none for files
-	Uncounted    []Uncounted   `json:"uncounted"`      // expired keys and those of foreign slots: the first of them
+	TargetShards []TargetShard `json:"target_shards"`  // distribution of the keys on a cluster of so many shards; empty unless asked for
+	OutputBuffer []Buffer      `json:"output_buffers"` // what the full phase of a replica needs, by node; empty for files
+	Uncounted    []Uncounted   `json:"uncounted"`      // the first expired keys and keys of foreign slots
 	Notes        []string      `json:"notes,omitempty"`
 
-	Selection *keyspace.Selection `json:"selection,omitempty"` // the part of the keys that was looked at; nil: all
+	Selection *keyspace.Selection `json:"selection,omitempty"` // the part of the keys that was scanned; nil: all
 }
 
-// Where the bytes of a scan come from.
+// These say where the sizes of a scan come from.
 const (
 	SizeByMemoryUsage = "memory_usage" // MEMORY USAGE of a live server
-	SizeByModel       = "model"        // what MEMORY USAGE would say, from the encoding of each value in an RDB
-	SizeByEstimate    = "estimate"     // from element counts, where a server does not give MEMORY USAGE
+	SizeByModel       = "model"        // what MEMORY USAGE would return, from the encoding of each value in an RDB
+	SizeByEstimate    = "estimate"     // from the numbers of elements, where a server refuses MEMORY USAGE
 )
 
-// BigTotals sums what was scanned. SizeBy names where bytes come from; it is estimate as soon as one node's are.
-// A string or a module value counts as one element.
+// BigTotals are the sums over all scanned keys. SizeBy says where sizes come from; it is estimate if those of a single node are. A
+// string or a module value counts as one element.
 type BigTotals struct {
 	Keys       int64  `json:"keys"`
 	Bytes      int64  `json:"bytes"`
-	Serialized int64  `json:"serialized"` // bytes of the values in an RDB or a DUMP; of live servers an estimate
+	Serialized int64  `json:"serialized"` // bytes of the values in an RDB or a DUMP; for live servers an estimate
 	Elements   int64  `json:"elements"`
 	NoTTL      int64  `json:"no_ttl"`
-	Expired    int64  `json:"expired"`  // met though past their expiry; not counted elsewhere
-	Foreign    int64  `json:"foreign"`  // met on a node that does not own their slot; not counted elsewhere
-	Vanished   int64  `json:"vanished"` // gone between SCAN and reading
+	Expired    int64  `json:"expired"`  // keys that had expired already; not counted elsewhere
+	Foreign    int64  `json:"foreign"`  // keys on a node that does not own their slot; not counted elsewhere
+	Vanished   int64  `json:"vanished"` // keys that were deleted between SCAN and reading
 	Errors     int64  `json:"errors"`
 	SizeBy     string `json:"size_by"`
 }
 
-// Group sums the keys of one type, database, node or prefix.
+// Group sums up the keys of one type, database, node or prefix.
 type Group struct {
 	Name       string `json:"name"`
 	Keys       int64  `json:"keys"`
@@ -58,52 +58,52 @@ type Group struct {
 	NoTTL      int64  `json:"no_ttl"`
 }
 
-// PrefixNode is one node of the tree of prefixes: the parts of the folded names, each under the part before it. The tree holds
-// what has a share worth drawing; a node's own children need not add up to it.
+// PrefixNode is one node of the tree of prefixes. The parts of folded names are below the parts that precede them. The tree
+// contains only nodes whose share is worth drawing, so the children of a node need not add up to it.
 type PrefixNode struct {
 	Name   string `json:"name"`   // the whole prefix
-	Parent int    `json:"parent"` // index in the list, which precedes this node's; -1: a top part
+	Parent int    `json:"parent"` // index of the parent in the list, which is lower than this node's; -1: a top-level part
 	Keys   int64  `json:"keys"`
 	Bytes  int64  `json:"bytes"`
 }
 
-// SlotSize sums the keys of one slot.
+// SlotSize sums up the keys of one slot.
 type SlotSize struct {
 	Slot  uint16 `json:"slot"`
 	Keys  int64  `json:"keys"`
 	Bytes int64  `json:"bytes"`
 }
 
-// TTLBucket counts the keys whose remaining time to live lies below UpTo and above the bucket before.
+// TTLBucket counts the keys whose remaining time to live is below UpTo and not in the bucket before.
 type TTLBucket struct {
 	UpTo  string `json:"up_to"` // "1m", "10m", "1h", "6h", "1d", "7d", "30d", ">30d", "never"
 	Keys  int64  `json:"keys"`
 	Bytes int64  `json:"bytes"`
 }
 
-// Cutover is what will have expired after a time, unless it is renewed.
+// Cutover counts the keys that will have expired after a given time, unless they are renewed.
 type Cutover struct {
 	AfterMs int64 `json:"after_ms"`
 	Keys    int64 `json:"keys"`
 	Bytes   int64 `json:"bytes"`
 }
 
-// SizeBucket counts the keys of at most UpTo bytes that are over the bound before, half of it or less.
+// SizeBucket counts the keys of at most UpTo bytes that are not in the bucket before, which has half of that bound or less.
 type SizeBucket struct {
 	UpTo  int64 `json:"up_to"`
 	Keys  int64 `json:"keys"`
 	Bytes int64 `json:"bytes"`
 }
 
-// BigKey is one of the largest keys. TTLMs is -1 for a key that never expires; what is -1 elsewhere is not known.
+// BigKey is one of the largest keys. TTLMs is -1 for a key that never expires; in other fields, -1 means not known.
 type BigKey struct {
 	DB             int      `json:"db"`
-	Key            string   `json:"key"`                  // printable; of a name of more than 200 bytes the beginning
-	KeyBase64      string   `json:"key_base64"`           // exact; "" of a name of more than 1 KiB
-	KeyLength      int64    `json:"key_length,omitempty"` // bytes of such a name
-	KeyDigest      string   `json:"key_digest,omitempty"` // its xxhash64, 16 hexadecimal digits
+	Key            string   `json:"key"`                  // printable; the beginning of a name of more than 200 bytes
+	KeyBase64      string   `json:"key_base64"`           // exact; "" for a name of more than 1 KiB
+	KeyLength      int64    `json:"key_length,omitempty"` // length in bytes of such a name
+	KeyDigest      string   `json:"key_digest,omitempty"` // xxhash64 of such a name, 16 hexadecimal digits
 	Type           string   `json:"type"`
-	Encoding       string   `json:"encoding"` // as OBJECT ENCODING names it; "": not known
+	Encoding       string   `json:"encoding"` // as in OBJECT ENCODING; "": not known
 	Slot           uint16   `json:"slot"`
 	Node           string   `json:"node"`
 	Bytes          int64    `json:"bytes"`
@@ -124,35 +124,35 @@ type TargetShard struct {
 	LastSlot   uint16  `json:"last_slot"`
 	Keys       int64   `json:"keys"`
 	Bytes      int64   `json:"bytes"`
-	Load       float64 `json:"load"` // bytes against the mean of all shards: 1 is even
+	Load       float64 `json:"load"` // bytes relative to the mean of all shards: 1 is even
 	LargestKey string  `json:"largest_key"`
 	Risk       string  `json:"risk"`
 	Remedy     string  `json:"remedy"`
 }
 
-// How a write rate was measured.
+// These say how a write rate was measured.
 const (
 	ByStream = "replication_stream"
-	ByInput  = "client_input" // an estimate from what clients sent, reads left out: the server has no replica, and keeps no stream
+	ByInput  = "client_input" // an estimate from what clients sent, without reads: the server has no replica, and so no stream
 )
 
-// Buffer is what a node's output buffer for a replica has to hold while the replica takes in a snapshot.
+// Buffer says what a node's output buffer for a replica must hold while the replica receives a snapshot.
 type Buffer struct {
 	Node        string  `json:"node"`
-	WriteRate   int64   `json:"write_rate"` // bytes a second, as measured while scanning
+	WriteRate   int64   `json:"write_rate"` // bytes per second, as measured during the scan
 	MeasuredBy  string  `json:"measured_by"`
 	Snapshot    int64   `json:"snapshot"`  // bytes, serialized
-	CopyRate    int64   `json:"copy_rate"` // bytes a second that the copy is taken to move
+	CopyRate    int64   `json:"copy_rate"` // bytes per second that the copy is assumed to take
 	Seconds     float64 `json:"seconds"`
 	Needed      int64   `json:"needed"`     // bytes
-	HardLimit   int64   `json:"hard_limit"` // of client-output-buffer-limit for replicas; 0: none, -1: not known
+	HardLimit   int64   `json:"hard_limit"` // client-output-buffer-limit for replicas; 0: none, -1: not known
 	SoftLimit   int64   `json:"soft_limit"`
 	SoftSeconds int64   `json:"soft_seconds"`
 	Risk        string  `json:"risk"`
 	Remedy      string  `json:"remedy"`
 }
 
-// Uncounted is a key that is there and does not count.
+// Uncounted is a key that exists but is not counted.
 type Uncounted struct {
 	DB        int    `json:"db"`
 	Key       string `json:"key"`

@@ -10,20 +10,20 @@ import (
 )
 
 const (
-	bulkLimit = 512 << 20 // proto-max-bulk-len, unless configured otherwise: no argument may be longer
-	shareKeys = 100       // shares of fewer keys than these say nothing
+	bulkLimit = 512 << 20 // default of proto-max-bulk-len: no argument may be longer
+	shareKeys = 100       // with fewer keys than these, the share of one key means nothing
 	unpacked  = 512       // elements: where the encoding is not known, larger collections count as hash tables
 
-	// What one core takes for a part of a key, as measured: each string of its own, and each byte.
+	// This is how long one core takes for a part of a key, as measured: for each separate string, and for each byte.
 	dumpString, dumpByte = 400.0, 2.5 // ns
 	delString, delByte   = 250.0, 0.1
 )
 
-// risk is how a key may disturb the move, and what to do about it.
+// risk says how a key may disturb the migration, and what to do about it.
 type risk struct{ text, remedy string }
 
-// risks are full of figures, and only what the figures prove or, where they say so, estimate. That a key never expires
-// counts only beside another risk: by itself it is how most data is.
+// risks returns only risks that the figures of a key prove, or estimate where the text says so. That a key never expires is a risk
+// only in addition to another one: alone it is true of most data.
 func (t *tally) risks(k topKey, o Options) []risk {
 	risks := append(sizeRisks(k), blockRisks(k, o.Block)...)
 	if t.totals.Keys >= shareKeys {
@@ -51,7 +51,7 @@ func sizeRisks(k topKey) []risk {
 	return nil
 }
 
-// blockRisks estimates for how long commands on the whole key block a server.
+// blockRisks estimates how long commands on the whole key block a server.
 func blockRisks(k topKey, most time.Duration) (risks []risk) {
 	dump, del := blocks(k)
 	if dump > most {
@@ -78,7 +78,7 @@ func blocks(k topKey) (dump, del time.Duration) {
 	return time.Duration(strings*dumpString + bytes*dumpByte), time.Duration(strings*delString + bytes*delByte)
 }
 
-// isWhole says whether a value lies in few allocations.
+// isWhole says whether a value consists of few allocations.
 func isWhole(k topKey) bool {
 	switch k.encoding {
 	case "hashtable", "skiplist", "linkedlist":
@@ -96,7 +96,8 @@ func rounded(d time.Duration) time.Duration {
 	return d.Round(10 * time.Millisecond)
 }
 
-// shares: a cluster spreads slots, not keys, so that one key that outweighs the rest makes its shard outweigh the others.
+// shares returns a risk for a key that has a large share of the bytes: a cluster distributes slots, not keys, so the shard of such
+// a key is larger than the others.
 func (t *tally) shares(k topKey) []risk {
 	const remedy = "split it over keys of several slots, or give its slot a shard with room"
 	if k.bytes*10 > t.totals.Bytes {
@@ -108,7 +109,7 @@ func (t *tally) shares(k topKey) []risk {
 	return nil
 }
 
-// shards gives how the slots would lie on a cluster that divides them evenly, as redis-cli --cluster create does.
+// shards returns the distribution of the slots on a cluster that divides them evenly, as redis-cli --cluster create does.
 func (t *tally) shards(o Options) []TargetShard {
 	list := make([]TargetShard, o.TargetShards)
 	per := float64(keyspace.Slots) / float64(o.TargetShards)
@@ -116,7 +117,7 @@ func (t *tally) shards(o Options) []TargetShard {
 	for i := range list {
 		first, last := int(float64(i)*per+0.5), int(float64(i+1)*per+0.5)-1
 		s := TargetShard{Shard: i + 1, FirstSlot: uint16(first), LastSlot: uint16(last)}
-		large, heavy := first, first // the slots with the largest key and with the most bytes
+		large, heavy := first, first // the slot with the largest key and the slot with the most bytes
 		for slot := first; slot <= last; slot++ {
 			sum := t.slots[slot]
 			s.Keys += sum.keys
@@ -135,7 +136,7 @@ func (t *tally) shards(o Options) []TargetShard {
 	return list
 }
 
-// skewed is the load of a shard from which it is a risk.
+// skewed is the load from which on a shard is a risk.
 const skewed = 1.25
 
 func (t *tally) judgeShard(s *TargetShard, largest int64, slot int, o Options) {
@@ -162,7 +163,7 @@ func percent(part, whole int64) string {
 	return fmt.Sprintf("%.1f %%", 100*float64(part)/float64(max(whole, 1)))
 }
 
-// size writes bytes with a binary unit.
+// size returns a number of bytes with a binary unit.
 func size(n int64) string {
 	unit, f := 0, float64(n)
 	for f >= 1024 && unit < 4 {
@@ -174,7 +175,7 @@ func size(n int64) string {
 	return fmt.Sprintf("%.1f %s", f, [...]string{"B", "KiB", "MiB", "GiB", "TiB"}[unit])
 }
 
-// slotOf is keyspace.Slot of a name that need not live on.
+// slotOf returns keyspace.Slot of a name without keeping the name.
 func slotOf(name []byte) uint16 {
 	return keyspace.Slot(unsafe.String(unsafe.SliceData(name), len(name)))
 }

@@ -10,16 +10,16 @@ import (
 	"surecut/internal/keyspace"
 )
 
-// reading is what a scan learned of one key. Name is valid during the call only.
+// reading is what a scan learned about one key. Name is valid only during the call.
 type reading struct {
 	db         int
 	name       []byte
 	typ        keyspace.Type
-	encoding   string // as OBJECT ENCODING names it; "": not known
+	encoding   string // as in OBJECT ENCODING; "": not known
 	bytes      int64
 	serialized int64
 	elements   int64 // 1 for a string; -1: not counted
-	length     int64 // of a string, in bytes; else 0
+	length     int64 // length of a string in bytes; else 0
 	largest    int64 // bytes of the largest element; -1: not known
 	ttlMs      int64 // -1: never expires
 	idle, freq int64 // -1: not known
@@ -35,18 +35,18 @@ var ttlBounds = []struct {
 
 const (
 	neverExpires = "never"
-	leastSize    = 6   // the first bucket of sizes goes to 64 bytes
-	uncountedMax = 100 // keys listed as uncounted
+	leastSize    = 6   // the first bucket of sizes goes up to 2^6 = 64 bytes
+	uncountedMax = 100 // number of keys that are listed as uncounted
 	databasesMax = 1 << 12
-	shownName    = 512 // bytes of a name that stands for a slot
+	shownName    = 512 // bytes that are kept of the name of a slot's largest key
 )
 
-// slotSum is what is known of a slot: sums, and the bytes of its largest key.
+// slotSum holds the sums of a slot, and the bytes of its largest key.
 type slotSum struct{ keys, bytes, largest int64 }
 
-// tally sums readings in bounded memory. It is for one goroutine.
+// tally sums up readings in bounded memory. Only one goroutine may use it at a time.
 type tally struct {
-	node      *Group // that the readings come from
+	node      *Group // node from which the readings come
 	totals    BigTotals
 	types     [keyspace.Module + 1]Group
 	encodings [keyspace.Module + 1][]encodingSum
@@ -55,17 +55,17 @@ type tally struct {
 	lastDBOf  int
 	nodes     map[string]*Group
 	slots     []slotSum
-	largest   [keyspace.Slots][]byte // name of the largest key of each slot, its first bytes
+	largest   [keyspace.Slots][]byte // by slot: the first bytes of the largest key's name
 	ttl       []TTLBucket
 	cutover   Cutover
 	sizes     [64]SizeBucket
 	prefixes  prefixTable
 	tops      [len(rankings)]topKeys
 	uncounted []Uncounted
-	each      func(db int, name string, bytes int64) // nil: nobody asks
+	each      func(db int, name string, bytes int64) // nil: not wanted
 }
 
-// encodingSum sums the keys of a type that have one encoding.
+// encodingSum sums up the keys of a type that have the same encoding.
 type encodingSum struct {
 	encoding string
 	*Group
@@ -88,7 +88,7 @@ func newTally(o Options) *tally {
 	return t
 }
 
-// from says which node the next readings come from.
+// from sets the node from which the next readings come.
 func (t *tally) from(node string) *Group {
 	if t.node = t.nodes[node]; t.node == nil {
 		t.node = &Group{Name: node}
@@ -140,7 +140,7 @@ func (t *tally) encodingOf(typ keyspace.Type, encoding string) *Group {
 	return g
 }
 
-// database returns the group of a database; those that no server has by default share one.
+// database returns the group of a database. If there are too many databases, the others share one group.
 func (t *tally) database(db int) *Group {
 	if t.lastDB != nil && t.lastDBOf == db {
 		return t.lastDB
@@ -163,7 +163,7 @@ func (t *tally) database(db int) *Group {
 	return g
 }
 
-// setAside notes a key that is there and does not count.
+// setAside notes a key that exists but is not counted.
 func (t *tally) setAside(db int, name []byte, typ keyspace.Type, reason string) {
 	switch reason {
 	case reasonExpired:
@@ -178,7 +178,7 @@ func (t *tally) setAside(db int, name []byte, typ keyspace.Type, reason string) 
 	}
 }
 
-// Why a key is uncounted.
+// These are the reasons why a key is not counted.
 const (
 	reasonExpired = "expired"
 	reasonForeign = "foreign_slot"
@@ -220,7 +220,7 @@ func (t *tally) expiry(r *reading) {
 	b.Bytes += r.bytes
 }
 
-// merge takes in another tally with the same options.
+// merge adds another tally, which must have the same options.
 func (t *tally) merge(o *tally) {
 	t.totals.Keys += o.totals.Keys
 	t.totals.Bytes += o.totals.Bytes
@@ -270,7 +270,7 @@ func (t *tally) merge(o *tally) {
 	t.uncounted = append(t.uncounted, o.uncounted[:min(len(o.uncounted), uncountedMax-len(t.uncounted))]...)
 }
 
-// result ends the tally.
+// result returns the result of the tally.
 func (t *tally) result(o Options) *BigKeys {
 	looked := keyspace.Filter{DBs: o.DBs}
 	out := &BigKeys{Selection: looked.Selection(keyspace.NamedDatabases{Source: -1, Target: -1}), Totals: t.totals, TTL: t.ttl, Cutover: t.cutover, ByType: []Group{}, BySlot: []SlotSize{}, Sizes: []SizeBucket{},
@@ -341,5 +341,5 @@ func largestFirst(a, b Group) int {
 	return cmp.Or(cmp.Compare(b.Bytes, a.Bytes), cmp.Compare(b.Keys, a.Keys), cmp.Compare(a.Name, b.Name))
 }
 
-// largestFloor is the size of an element below which none gets a key into the list by largest elements.
+// largestFloor returns the size below which no element gets a key into the list by largest elements.
 func (t *tally) largestFloor() int64 { return t.tops[2].least }

@@ -6,10 +6,10 @@ import (
 	"slices"
 )
 
-// ranking is the figure by which keys are listed.
+// ranking returns the figure by which keys are ranked.
 type ranking func(*reading) int64
 
-// rankings of the lists of a result, in their order there: by bytes, by elements, by the largest element.
+// rankings are those of the result's lists, in the same order: by bytes, by elements, by the largest element.
 var rankings = [...]ranking{
 	func(r *reading) int64 { return r.bytes },
 	func(r *reading) int64 { return r.elements },
@@ -25,18 +25,18 @@ type topKey struct {
 	rank    int64
 }
 
-// compare orders the largest first, and is total, so that the list does not depend on the order of the scan.
+// compare puts the largest key first. The order is total, so that the list does not depend on the order of the scan.
 func (a topKey) compare(b topKey) int {
 	return cmp.Or(cmp.Compare(b.rank, a.rank), cmp.Compare(b.bytes, a.bytes), cmp.Compare(b.elements, a.elements), cmp.Compare(a.db, b.db),
 		a.name.compare(b.name), cmp.Compare(a.node, b.node))
 }
 
-// topKeys holds the largest keys met so far, each once though SCAN may give it twice.
+// topKeys holds the largest keys so far, each once although SCAN may return it twice.
 type topKeys struct {
 	limit int
 	by    ranking
 	least int64   // no key with less gets into the list
-	heap  topHeap // the smallest at its root
+	heap  topHeap // the smallest key is at its root
 	held  map[topID]bool
 }
 
@@ -96,10 +96,10 @@ func (h topHeap) Len() int           { return len(h) }
 func (h topHeap) Less(i, j int) bool { return h[i].compare(h[j]) > 0 }
 func (h topHeap) Swap(i, j int)      { h[i], h[j] = h[j], h[i] }
 
-// Push is for container/heap.
+// Push implements heap.Interface.
 func (h *topHeap) Push(x any) { *h = append(*h, x.(topKey)) }
 
-// Pop is for container/heap.
+// Pop implements heap.Interface.
 func (h *topHeap) Pop() any {
 	last := (*h)[len(*h)-1]
 	*h = (*h)[:len(*h)-1]

@@ -11,28 +11,29 @@ import (
 	"surecut/internal/profile"
 )
 
-// stream is what one server's calls have brought about so far.
+// stream is the state after the calls of one server so far.
 type stream struct {
 	clients map[string]*session
-	script  *script // the last one called, while its own calls may follow
+	script  *script // the last script that was called, while its own calls may follow
 }
 
-// session is a client in a transaction or with watched keys.
+// session is the state of a client that is in a transaction or watches keys.
 type session struct {
 	multi   bool
 	watched keySet
 	watches int
-	refused bool // a WATCH was, since it names a key of another node
+	refused bool // a WATCH was refused because it names a key of another node
 	touched keySet
 	begun   time.Time
 }
 
-// keySet is keys used together: where the first lies, whether any lies elsewhere, or on another node, and the first of them by name.
+// keySet is a set of keys that are used together: the route of the first key, whether any other has another route or is on another
+// node, and the names of the first keys.
 type keySet struct {
 	n     int
 	route uint32
-	cross bool // in another slot
-	far   bool // in a slot of another node, see nodeOf
+	cross bool // some key is in another slot
+	far   bool // some key is in a slot of another node, see nodeOf
 	names []string
 }
 
@@ -46,14 +47,15 @@ func (s *keySet) add(name string, route uint32) {
 	s.keep(name)
 }
 
-// assumedNodes is how many primaries a target cluster is taken to have, each with as many slots, which is the least that
-// redis-cli --cluster create makes. Keys of slots that lie on different nodes of it are refused where they are only used on one node.
+// assumedNodes is the assumed number of primaries of a target cluster, which have equally many slots. It is the least number that
+// redis-cli --cluster create accepts. Keys in slots of different nodes are refused where they may only be used on one node.
 const assumedNodes = 3
 
-// nodeOf returns the node of a slot as redis-cli --cluster create gives them out: 0 to 5460, 5461 to 10922, 10923 to 16383.
+// nodeOf returns the node of a slot, given the distribution of redis-cli --cluster create: 0 to 5460, 5461 to 10922, 10923 to
+// 16383.
 func nodeOf(slot uint32) uint32 { return (2*slot + 1) * assumedNodes / (2 * keyspace.Slots) }
 
-// keep remembers a name, unless it is too long to be shown or there are enough of them.
+// keep remembers a name, unless it is too long to be shown or enough names are kept.
 func (s *keySet) keep(name string) {
 	if len(name) <= maxName && len(s.names) < maxKeysKept && !slices.Contains(s.names, name) {
 		s.names = append(s.names, name)
@@ -75,7 +77,7 @@ func (s *keySet) addAll(other keySet) {
 	}
 }
 
-// Add judges one call. In write streams (Writes of the evidence's kind) SELECT is the server's own mark and no call.
+// Add judges one call. In write streams (according to the evidence's kind) SELECT is the server's own mark, and not a call.
 func (t *Tally) Add(e *Evidence, c Call) {
 	if len(c.Args) == 0 {
 		return
@@ -105,7 +107,7 @@ func (t *Tally) Add(e *Evidence, c Call) {
 	count.evidence.add(e.Kind)
 	a := call{t: t, e: e, st: st, spec: spec, name: name, from: host(c.Client), Call: c}
 	if a.condition(profile.Called) != nil && t.o.Profile.Refuses(name) {
-		a.transaction(nil) // what it begins or ends is refused with it
+		a.transaction(nil) // a transaction that it begins or ends is refused, too
 		return
 	}
 	if !known || a.unknownThere() {
@@ -114,7 +116,7 @@ func (t *Tally) Add(e *Evidence, c Call) {
 	a.judge()
 }
 
-// covers widens the time that the evidence covers.
+// covers extends the time that the evidence covers.
 func (e *Evidence) covers(at time.Time) {
 	if at.IsZero() {
 		return
@@ -128,7 +130,7 @@ func (e *Evidence) covers(at time.Time) {
 
 func writesOnly(kind string) bool { return kind == FromAOF || kind == FromStream }
 
-// lookup finds a command in the table, else by the server's own description.
+// lookup finds a command in the table, or else by the server's own description.
 func (t *Tally) lookup(args [][]byte) (*command.Spec, bool) {
 	if spec, ok := command.Lookup(args); ok {
 		return spec, true
@@ -140,7 +142,7 @@ func (t *Tally) lookup(args [][]byte) (*command.Spec, bool) {
 	return spec, spec != nil
 }
 
-// commandName is the table's name, or that of the call as far as it looks like one.
+// commandName returns the table's name of a command, or the first 40 bytes of the call's name.
 func commandName(spec *command.Spec, known bool, args [][]byte) string {
 	if known {
 		return spec.Name
@@ -148,7 +150,7 @@ func commandName(spec *command.Spec, known bool, args [][]byte) string {
 	return strings.ToUpper(string(args[0][:min(len(args[0]), 40)]))
 }
 
-// host leaves out the port, so that the connections of a pool are one client.
+// host returns an address without its port, so that all connections of a pool count as one client.
 func host(addr string) string {
 	if i := strings.LastIndexByte(addr, ':'); i > 0 && !strings.HasPrefix(addr, "unix:") {
 		return addr[:i]
@@ -156,7 +158,7 @@ func host(addr string) string {
 	return addr
 }
 
-// call is one call with what is known of its command.
+// call is one call together with its command.
 type call struct {
 	t    *Tally
 	e    *Evidence
@@ -167,7 +169,7 @@ type call struct {
 	Call
 }
 
-// condition notes that the call meets a condition; nil where the profile has nothing against that.
+// condition notes that the call meets a condition. It returns nil where the profile has no rule for it.
 func (a *call) condition(when profile.Condition, keys ...string) *observation {
 	o := a.t.observe(a.e, when, a.name, a.name, a.At, a.from)
 	if o == nil {
@@ -178,7 +180,7 @@ func (a *call) condition(when profile.Condition, keys ...string) *observation {
 	return o
 }
 
-// show keeps templates of the keys, and the keys of the first calls as examples.
+// show keeps templates of the keys, and the keys of the first few calls as examples.
 func (o *observation) show(keys []string) {
 	for _, k := range keys {
 		o.templates.add(template(k))
@@ -190,7 +192,7 @@ func (o *observation) show(keys []string) {
 	}
 }
 
-// unknownThere: the target's servers are older than the command.
+// unknownThere says whether the target's servers lack the command because they are older.
 func (a *call) unknownThere() bool {
 	since := tooNew(a.spec, a.t.o)
 	if since == 0 {
@@ -203,7 +205,7 @@ func (a *call) unknownThere() bool {
 	return true
 }
 
-// judge finds the conditions that the call meets.
+// judge determines the conditions that the call meets.
 func (a *call) judge() {
 	at, err := a.spec.Keys(a.Args, a.t.keys[:0])
 	a.t.keys = at[:0]
@@ -218,7 +220,7 @@ func (a *call) judge() {
 	for _, i := range at {
 		a.use(&keys, i)
 	}
-	if a.spec.Name == "SSUBSCRIBE" || a.spec.Name == "SUNSUBSCRIBE" { // a channel has a slot as a key has
+	if a.spec.Name == "SSUBSCRIBE" || a.spec.Name == "SUNSUBSCRIBE" { // a channel has a slot as a key does
 		for i := 1; i < len(a.Args); i++ {
 			a.use(&keys, i)
 		}
@@ -250,7 +252,7 @@ func (a *call) use(keys *keySet, i int) {
 	keys.add(name, a.t.routes(name))
 }
 
-// arguments looks at what is no key.
+// arguments judges the arguments that are not keys.
 func (a *call) arguments() {
 	switch a.spec.Name {
 	case "SELECT":
@@ -272,8 +274,8 @@ func (a *call) arguments() {
 	}
 }
 
-// sort: BY reaches keys where its pattern holds a "*" that is not in the field behind "->", else it only says not to sort.
-// Servers take every GET for a pattern, though GET # is the element itself.
+// sort judges a SORT. BY reads other keys if its pattern has a "*" that is not in the field behind "->"; otherwise it only says not
+// to sort. Servers treat every GET as a pattern, although GET # is the element itself.
 func (a *call) sort() {
 	key := string(a.Args[1])
 	reaches, elsewhere := false, false
@@ -296,16 +298,16 @@ func (a *call) sort() {
 	}
 }
 
-// tiedTo: the pattern has a hash tag without a "*" in it, and lies with the key.
+// tiedTo says whether the pattern has a hash tag without a "*" in it, and so is in the same slot as the key.
 func (a *call) tiedTo(pattern, key string) bool {
 	other := strings.ReplaceAll(pattern, "*", "0")
 	return a.t.routes(pattern) == a.t.routes(other) && a.t.routes(pattern) == a.t.routes(key)
 }
 
-// transaction follows MULTI, EXEC and WATCH of the call's client. keys is nil where the call was refused.
+// transaction follows MULTI, EXEC and WATCH of the call's client. The keys are nil where the call was refused.
 func (a *call) transaction(keys *keySet) {
 	if a.Client == "" && !writesOnly(a.e.Kind) {
-		return // who is meant cannot be told
+		return // the client of the call is not known
 	}
 	id := a.Client
 	s := a.st.clients[id]
@@ -341,7 +343,7 @@ func (a *call) transaction(keys *keySet) {
 	}
 }
 
-// exec judges a whole transaction.
+// exec judges a complete transaction.
 func (a *call) exec(s *session) {
 	if s.touched.cross {
 		o := a.condition(profile.TransactionCrossSlot, s.touched.names...)
@@ -349,7 +351,7 @@ func (a *call) exec(s *session) {
 			o.details = append(o.details, "A write stream shows a script that wrote several keys as a transaction, too.")
 		}
 	}
-	if s.multi && s.watches == 0 && !writesOnly(a.e.Kind) { // a write stream shows no WATCH
+	if s.multi && s.watches == 0 && !writesOnly(a.e.Kind) { // a write stream does not show WATCH
 		a.condition(profile.UnwatchedTransaction, s.touched.names...)
 	}
 	together := s.touched

@@ -24,7 +24,7 @@ import (
 //go:embed libraries.yaml
 var librariesYAML []byte
 
-// libraries is libraries.yaml.
+// libraries is the content of libraries.yaml.
 type libraries struct {
 	Version   string            `yaml:"version"`
 	Languages []*language       `yaml:"languages"`
@@ -46,10 +46,10 @@ type library struct {
 	Import  string   `yaml:"import"`
 	Plain   []string `yaml:"plain"`
 	Cluster []string `yaml:"cluster"`
-	Holds   []string `yaml:"holds"` // what else names a variable that holds a client
+	Holds   []string `yaml:"holds"` // other patterns of code after which a variable holds a client
 
 	imported              *regexp.Regexp
-	plain, cluster, holds *regexp.Regexp // nil: none
+	plain, cluster, holds *regexp.Regexp // nil: there are none
 }
 
 var knownLibraries = sync.OnceValue(func() *libraries {
@@ -57,7 +57,7 @@ var knownLibraries = sync.OnceValue(func() *libraries {
 	d := yaml.NewDecoder(bytes.NewReader(librariesYAML))
 	d.KnownFields(true)
 	if err := d.Decode(l); err != nil {
-		panic("compat: libraries.yaml: " + err.Error()) // embedded and tested
+		panic("compat: libraries.yaml: " + err.Error()) // the file is embedded and tested
 	}
 	either := func(list []string) *regexp.Regexp {
 		if len(list) == 0 {
@@ -78,11 +78,11 @@ const (
 	maxSources    = 200_000
 )
 
-// skippedDirs hold what is not the application's own.
+// skippedDirs contain code that is not the application's own.
 var skippedDirs = []string{".git", ".hg", ".svn", "node_modules", "vendor", "third_party", "dist", "build", "target", "__pycache__", ".venv", "venv", "site-packages", ".tox"}
 
-// Code reads an application's source code: client libraries, calls with their keys, and Lua. It is read as text, by the names
-// of methods on what looks like a client: what is put together at run time is not seen.
+// Code reads an application's source code: client libraries, calls with their keys, and Lua. It reads the code as text and finds
+// calls by the names of methods on variables that look like clients. It does not see names that are composed at run time.
 func (t *Tally) Code(ctx context.Context, dir string) error {
 	info, err := os.Stat(dir)
 	if err != nil {
@@ -124,7 +124,7 @@ type codeScan struct {
 	e             *Evidence
 	dir           string
 	files, unread int
-	seen          map[string]int // files by library, and how it is used
+	seen          map[string]int // number of files by library and its use
 }
 
 func (c *codeScan) file(path string) {
@@ -165,7 +165,7 @@ func languageOf(path string) *language {
 	return nil
 }
 
-// report says what was read.
+// report writes into the evidence what was read.
 func (c *codeScan) report() {
 	names := make([]string, 0, len(c.seen))
 	for name := range c.seen {
@@ -201,7 +201,7 @@ func (f *codeFile) scan() {
 		f.library(lib)
 	}
 	f.scripts()
-	if !uses && !clientByName().MatchString(f.code) { // the client comes from another file
+	if !uses && !clientByName().MatchString(f.code) { // the client may come from another file
 		return
 	}
 	f.findReceivers()
@@ -209,7 +209,7 @@ func (f *codeFile) scan() {
 	f.databases()
 }
 
-// library notes how the file makes its clients.
+// library notes how the file creates its clients.
 func (f *codeFile) library(lib *library) {
 	how := ""
 	if lib.cluster != nil && lib.cluster.MatchString(f.code) {
@@ -229,7 +229,7 @@ func firstMatch(re *regexp.Regexp, text string) []int {
 	return re.FindStringIndex(text)
 }
 
-// codeNote notes a line of code under a condition that says nothing of keys.
+// codeNote notes a line of code under a condition that does not concern keys.
 func (t *Tally) codeNote(e *Evidence, when profile.Condition, subject, where string) {
 	o := t.observe(e, when, subject, subject, time.Time{}, "")
 	if o != nil {
@@ -247,13 +247,13 @@ var (
 	blockTyped = regexp.MustCompile(`(?:func\((\w+)\s+\*?redis\.|\bas\s+(\w+)\s*:|\bdo\s*\|(\w+)|(\w+)\s*->)`)
 )
 
-// clientByName is a call on what is named as clients are.
+// clientByName matches a call on a variable with the usual name of a client.
 var clientByName = sync.OnceValue(func() *regexp.Regexp {
 	names := strings.ReplaceAll(strings.Join(knownLibraries().Receivers, "|"), "_", "_?")
 	return regexp.MustCompile(`(?i)(?:^|\W)_?(?:` + names + `)(?:\.|->|::|\?\.|&\.)\w+(?:\(|\s)`)
 })
 
-// plainName is a name without regard to case and underscores.
+// plainName returns a name in lower case and without underscores.
 func plainName(name string) string { return strings.ToLower(strings.ReplaceAll(name, "_", "")) }
 
 // findReceivers collects the variables that hold clients, pipelines or transactions.
@@ -275,7 +275,7 @@ func (f *codeFile) findReceivers() {
 			}
 		}
 	}
-	for range 3 { // a client, its pipeline, and what is made of that
+	for range 3 { // finds a client, its pipeline, and what is created from that
 		for _, line := range strings.Split(f.code, "\n") {
 			made := slices.ContainsFunc(makes, func(re *regexp.Regexp) bool { return re.MatchString(line) })
 			for _, m := range assigned.FindAllStringSubmatch(line, -1) {
@@ -298,7 +298,7 @@ var (
 	blockOf = regexp.MustCompile(`(?i)\b(pipeline|pipelined|multi|transaction|txpipelined|watch)\b`)
 )
 
-// ofClient: the first or the last name of a chain but for the method is a client.
+// ofClient says whether the first part of a chain, or the last part before the method, is a client.
 func (f *codeFile) ofClient(chain string) bool {
 	names := strings.FieldsFunc(chain, func(r rune) bool { return strings.ContainsRune(".->:@$?!", r) })
 	for _, n := range names[:max(0, len(names)-1)] {
@@ -311,7 +311,7 @@ func (f *codeFile) ofClient(chain string) bool {
 
 var method = regexp.MustCompile(`([$@\w][\w.$>\-@?!:()]*?)(?:\.|->|::|\?\.|&\.)(\w+)(\(|\s)`)
 
-// calls finds the methods that are commands, and those that are called on what they give back.
+// calls finds the methods that are commands, and those that are called on their results.
 func (f *codeFile) calls() {
 	for _, m := range method.FindAllStringSubmatchIndex(f.code, -1) {
 		chain, name, open := f.code[m[2]:m[3]], m[4:6], m[6]
@@ -319,7 +319,7 @@ func (f *codeFile) calls() {
 			continue
 		}
 		if f.code[open] != '(' {
-			if f.lang.Name == "Ruby" { // a call without parentheses
+			if f.lang.Name == "Ruby" { // Ruby permits calls without parentheses
 				end := open + strings.IndexByte(f.code[open:]+"\n", '\n')
 				f.call(f.code[name[0]:name[1]], strings.Split(f.text[open:end], ","), name[0])
 			}
@@ -342,7 +342,7 @@ func (f *codeFile) calls() {
 	}
 }
 
-// built judges a command of rueidis, which is put together by methods: B().Mget().Key("a", "b").Build().
+// built judges a command of rueidis, which is composed of methods: B().Mget().Key("a", "b").Build().
 func (f *codeFile) built(open int) {
 	var name string
 	var args []string
@@ -389,7 +389,7 @@ func (f *codeFile) call(name string, args []string, at int) {
 		plain = strings.ToLower(alias)
 	}
 	if f.lang.Name == "Python" && plain == "pipeline" && !slices.ContainsFunc(args, func(a string) bool { return strings.Contains(strings.ReplaceAll(a, " ", ""), "transaction=False") }) {
-		plain = "multi" // its pipelines are transactions unless told otherwise
+		plain = "multi" // pipelines in Python are transactions by default
 	}
 	spec := commandNamed(plain)
 	if spec == nil {
@@ -412,12 +412,12 @@ func (f *codeFile) call(name string, args []string, at int) {
 		}
 	}
 	if strings.HasPrefix(spec.Name, "B") && a.unknown > 0 && !a.spread && len(a.keys) > 0 {
-		a.unknown-- // the timeout
+		a.unknown-- // the last argument is the timeout
 	}
 	a.judge()
 }
 
-// noKey is an argument that is a number, a constant, or an option by its name.
+// noKey matches an argument that is a number, a constant, or a named option.
 var noKey = regexp.MustCompile(`(?s)^\s*(?:-?[0-9][0-9_.]*\w*|true|false|True|False|None|nil|null|\w+\s*=[^=].*|\w+:\s.*|\{.*|&?\w+(?:\.\w+)?\{.*|function.*|func\(.*|\(.*=>.*)$`)
 
 var otherDatabase = regexp.MustCompile(`^[1-9][0-9]*$`)
@@ -430,7 +430,7 @@ var commandsByMethod = sync.OnceValue(func() map[string]*command.Spec {
 	return out
 })
 
-// commandNamed finds a command by a method's name, in lower case and without underscores.
+// commandNamed finds a command by the name of a method, in lower case and without underscores.
 func commandNamed(method string) *command.Spec { return commandsByMethod()[method] }
 
 // codeCall is one call in source code.
@@ -438,8 +438,8 @@ type codeCall struct {
 	f       *codeFile
 	spec    *command.Spec
 	at      int
-	keys    []string // templates of what is written there
-	unknown int      // arguments of which nothing is
+	keys    []string // templates of the keys that are written in the code
+	unknown int      // number of arguments that are not written in the code
 	spread  bool
 }
 
@@ -453,14 +453,14 @@ func (a *codeCall) judge() {
 	for _, c := range command.Against(t.o.Profile, name, t.o.Version) {
 		switch c.Rule.When {
 		case profile.Called, profile.Misrouted:
-			if c.Rule.Level == profile.Info { // methods of operators are called like others (sync, shutdown)
+			if c.Rule.Level == profile.Info { // methods for operators have common names (sync, shutdown)
 				continue
 			}
 			a.note(t.observe(e, c.Rule.When, name, name, time.Time{}, ""), a.keys, true)
 		case profile.CrossSlot:
 			a.several()
 		default:
-			// the call alone does not tell
+			// the call alone does not show this condition
 		}
 	}
 	if slices.ContainsFunc(a.keys, func(channel string) bool { return strings.HasPrefix(channel, "__key") }) && (name == "SUBSCRIBE" || name == "PSUBSCRIBE") {
@@ -471,7 +471,8 @@ func (a *codeCall) judge() {
 	}
 }
 
-// several judges a command of several keys: those that are written with one hash tag lie together, one key alone is none.
+// several judges a command of several keys. Keys that are written with the same hash tag are in one slot. A single key cannot cross
+// slots.
 func (a *codeCall) several() {
 	tags := map[string]bool{}
 	for _, k := range a.keys {
@@ -486,7 +487,7 @@ func (a *codeCall) several() {
 	case len(tags) == 1 && !tags[""] && a.unknown == 0:
 		return
 	case many < 2 && !a.spread && (a.spec.Class == command.Split && a.spec.Name != "MSET"):
-		return // DEL of one key
+		return // DEL of a single key
 	case many == 0, many < 2 && len(a.keys) == 1:
 		return
 	case a.spec.Class == command.Script:
@@ -496,13 +497,13 @@ func (a *codeCall) several() {
 	a.note(o, a.keys, len(a.keys) > 1 && a.onlyKeys())
 }
 
-// onlyKeys: every argument of the command is a key, so that two strings are two keys.
+// onlyKeys says that every argument of the command is a key, so that two strings are two keys.
 func (a *codeCall) onlyKeys() bool {
 	return slices.Contains([]string{"MGET", "DEL", "UNLINK", "EXISTS", "TOUCH", "RENAME", "RENAMENX", "SINTER", "SUNION", "SDIFF", "SINTERSTORE", "SUNIONSTORE",
 		"SDIFFSTORE", "RPOPLPUSH", "PFCOUNT", "PFMERGE", "WATCH"}, a.spec.Name)
 }
 
-// note adds the call to its finding; sure where the code alone tells.
+// note adds the call to its finding. The parameter sure says that the code alone is a proof.
 func (a *codeCall) note(o *observation, keys []string, sure bool) {
 	if o == nil {
 		return
@@ -528,7 +529,7 @@ func (a *codeCall) note(o *observation, keys []string, sure bool) {
 
 var databaseOption = regexp.MustCompile(`(?i)\b(?:db|database|setDatabase|withDatabase|selectedDatabase)['"]?\s*(?:=>|[=:(])\s*([1-9][0-9]*)\b|rediss?://[^\s"'` + "`" + `]*/([1-9][0-9]*)\b`)
 
-// databases finds clients that are told to use another database than 0.
+// databases finds clients that are configured to use another database than 0.
 func (f *codeFile) databases() {
 	for _, m := range databaseOption.FindAllStringIndex(f.text, -1) {
 		f.c.t.codeNote(f.c.e, profile.OtherDatabase, "SELECT", f.where(m[0]))

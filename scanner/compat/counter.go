@@ -6,18 +6,18 @@ import (
 	"slices"
 )
 
-// counter counts names in bounded memory (the space-saving algorithm): when it is full a new name takes the place, and
-// the count, of the rarest. Frequent names are always among those that stay.
+// counter counts names in bounded memory (the space-saving algorithm): when it is full, a new name takes the place and the count of
+// the rarest one. Frequent names are always kept.
 type counter struct {
 	room  int
 	names map[string]*counted
-	heap  countedHeap // once it is full: the rarest at its root
+	heap  countedHeap // used once the counter is full: the rarest name is at its root
 }
 
 type counted struct {
 	name string
 	n    int64
-	at   int // in the heap
+	at   int // index in the heap
 }
 
 func newCounter(room int) counter { return counter{room: room} }
@@ -55,7 +55,7 @@ func (c *counter) fill() {
 	heap.Init(&c.heap)
 }
 
-// top gives the n most frequent, ties by name.
+// top returns the n most frequent names. Names with the same count are in alphabetical order.
 func (c *counter) top(n int) []string {
 	out := make([]string, 0, len(c.names))
 	for name := range c.names {
@@ -67,7 +67,7 @@ func (c *counter) top(n int) []string {
 	return out[:min(n, len(out))]
 }
 
-// countedHeap is ordered by count, then by name, so that what stays does not depend on chance.
+// countedHeap is ordered by count, then by name, so that the names that stay do not depend on chance.
 type countedHeap []*counted
 
 func (h countedHeap) Len() int { return len(h) }
@@ -81,10 +81,10 @@ func (h countedHeap) Swap(i, j int) {
 	h[i].at, h[j].at = i, j
 }
 
-// Push is for container/heap; a full counter only exchanges names.
+// Push implements heap.Interface. A full counter only exchanges names.
 func (h *countedHeap) Push(x any) { *h = append(*h, x.(*counted)) }
 
-// Pop is for container/heap.
+// Pop implements heap.Interface.
 func (h *countedHeap) Pop() any {
 	last := (*h)[len(*h)-1]
 	*h = (*h)[:len(*h)-1]

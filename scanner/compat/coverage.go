@@ -9,7 +9,7 @@ import (
 	"surecut/internal/command"
 )
 
-// coverage says what was looked at and what that cannot show.
+// coverage says what was examined, and what that cannot show.
 func (t *Tally) coverage() Coverage {
 	c := Coverage{Evidence: []Evidence{}, Blind: []string{}}
 	has := map[string]bool{}
@@ -38,12 +38,14 @@ func (t *Tally) coverage() Coverage {
 	return c
 }
 
-// housekeeping is what libraries, monitoring, administrators and surecut itself send: it says nothing of what an application does.
+// housekeeping are commands that libraries, monitoring, administrators and surecut itself send: they prove nothing about an
+// application.
 var housekeeping = []string{"ACL", "ASKING", "AUTH", "BGREWRITEAOF", "BGSAVE", "CLIENT", "CLUSTER", "COMMAND", "COMMANDLOG", "CONFIG", "DEBUG", "ECHO", "FAILOVER",
 	"FUNCTION LIST", "FUNCTION STATS", "HELLO", "INFO", "LASTSAVE", "LATENCY", "MEMORY", "MODULE", "MONITOR", "PING", "PSYNC", "QUIT", "READONLY", "READWRITE",
 	"REPLCONF", "REPLICAOF", "RESET", "ROLE", "SAVE", "SELECT", "SLAVEOF", "SLOWLOG", "SYNC", "TIME"}
 
-// add counts calls of a command. What tools send as well tells of an application only where the call itself was seen.
+// add counts calls of a command. A command that tools also send proves something about an application only where the call itself
+// was seen.
 func (e *Evidence) add(name string, calls int64) {
 	e.Calls += calls
 	if e.Kind == FromStats && command.SentByTools(name) {

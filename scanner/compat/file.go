@@ -13,11 +13,11 @@ import (
 	"surecut/internal/files"
 )
 
-// maxLine is how much of one line of MONITOR is looked at; keys behind that are not seen.
+// maxLine is how many bytes of one line of MONITOR are read; keys behind them are not seen.
 const maxLine = 1 << 20
 
-// Capture reads what redis-cli MONITOR has written. A file holds the lines of one server. Lines that are none of MONITOR are
-// counted and told; a file without a single one is an error.
+// Capture reads the output of redis-cli MONITOR from a file, which holds the lines of one server. Other lines are counted and
+// mentioned. A file without a single line of MONITOR is an error.
 func (t *Tally) Capture(ctx context.Context, path string) error {
 	f, err := os.Open(path)
 	if err != nil {
@@ -44,7 +44,7 @@ func (t *Tally) Capture(ctx context.Context, path string) error {
 	return nil
 }
 
-// span is the time between the first and the last call.
+// span returns the time between the first and the last call.
 func span(e *Evidence) time.Duration {
 	first, err1 := time.Parse(time.RFC3339, e.First)
 	last, err2 := time.Parse(time.RFC3339, e.Last)
@@ -54,7 +54,7 @@ func span(e *Evidence) time.Duration {
 	return last.Sub(first)
 }
 
-// lines adds the calls of every line.
+// lines adds the calls of all lines.
 func (t *Tally) lines(ctx context.Context, e *Evidence, r io.Reader, stream string) (lines, other, cut int64, err error) {
 	b := bufio.NewReaderSize(r, 256<<10)
 	var line []byte
@@ -88,7 +88,8 @@ func (t *Tally) lines(ctx context.Context, e *Evidence, r io.Reader, stream stri
 	}
 }
 
-// readLine gives a line without its end, of a long one the first MiB: whole says whether that is all of it.
+// readLine returns a line without its end, and only the first MiB of a longer one. The result whole says whether that is the
+// complete line.
 func readLine(b *bufio.Reader, line []byte) (_ []byte, whole bool, err error) {
 	whole = true
 	for {
@@ -110,7 +111,7 @@ func readLine(b *bufio.Reader, line []byte) (_ []byte, whole bool, err error) {
 	}
 }
 
-// AOF reads the writes of an AOF: one file, or the directory of 7.0 and later. An RDB at its beginning holds no calls.
+// AOF reads the writes from an AOF: from one file, or the directory of 7.0 and later. An RDB at its beginning contains no calls.
 func (t *Tally) AOF(ctx context.Context, path string) error {
 	s, err := files.OpenAOF(path)
 	if err != nil {
@@ -134,10 +135,10 @@ func (t *Tally) AOF(ctx context.Context, path string) error {
 	return nil
 }
 
-// anySize: the values of an RDB are read past, not into memory.
+// anySize is the size above which values of an RDB are skipped instead of held in memory.
 const anySize = 64 << 20
 
-// Writes adds the calls of a write stream, in order.
+// Writes adds the calls of a write stream in order.
 type Writes struct {
 	t      *Tally
 	e      *Evidence
@@ -149,7 +150,7 @@ func (t *Tally) Writes(kind, subject string) *Writes {
 	return &Writes{t: t, e: t.Evidence(kind, subject), stream: subject}
 }
 
-// Add takes one command of the stream, and when it was received where that is known. The arguments are not kept.
+// Add adds one command of the stream, with the time when it was received if that is known. It does not keep the arguments.
 func (w *Writes) Add(db int, args [][]byte, at time.Time) {
 	w.t.Add(w.e, Call{At: at, Stream: w.stream, DB: db, Args: args})
 }

@@ -10,68 +10,68 @@ import (
 	"surecut/internal/keyspace"
 )
 
-// How the keys of a group can be brought into one slot.
+// These are the ways to bring the keys of a group into one slot.
 const (
-	TagVariable = "variable" // by what varies in all of their names alike: many tags, spread over the slots
-	TagConstant = "constant" // by one fixed tag: all of them in one slot
-	TagNone     = "none"     // not at all
+	TagVariable = "variable" // by a part that varies but is the same in all names of keys used together: many tags, spread over the slots
+	TagConstant = "constant" // by one fixed tag: all keys in one slot
+	TagNone     = "none"     // there is no way
 )
 
-// KeyGroup is templates whose keys are used together, directly or through others, and the hash tag that brings those that
-// belong together into one slot.
+// KeyGroup is a set of templates whose keys are used together, directly or through others. It has the hash tag that brings keys
+// which belong together into one slot.
 type KeyGroup struct {
 	Tag       string           `json:"tag"`   // variable, constant, none
-	Calls     int64            `json:"calls"` // that used several keys of the group
+	Calls     int64            `json:"calls"` // calls that used several keys of the group
 	Commands  []string         `json:"commands"`
 	Templates []TaggedTemplate `json:"templates"`
 	Skew      *TagSkew         `json:"skew"` // null where no keys were measured
 	Note      string           `json:"note"`
 }
 
-// TaggedTemplate is one template of a group and what its keys should be called.
+// TaggedTemplate is one template of a group, and the name that its keys should get.
 type TaggedTemplate struct {
 	Template string `json:"template"`
-	Tagged   string `json:"tagged"` // "": no tag helps it
-	Why      string `json:"why"`    // no tag helps it
+	Tagged   string `json:"tagged"` // "": no tag helps
+	Why      string `json:"why"`    // why no tag helps
 
 	rule tagRule
 }
 
 const (
-	maxTemplates = 5000 // that are used together
+	maxTemplates = 5000 // number of templates that are used together
 	maxPairs     = 20000
-	maxFolded    = 8  // folded parts of a name that can become a tag
-	maxGroup     = 60 // templates of a group that are looked at together
+	maxFolded    = 8  // number of folded parts of a name that may become a tag
+	maxGroup     = 60 // largest number of templates of a group that are examined together
 )
 
-// pairing collects which templates are used together, and by which folded parts their keys agreed each time.
+// pairing collects which templates are used together, and which folded parts of their keys were equal each time.
 type pairing struct {
 	nodes   map[string]*node
 	pairs   map[[2]*node]*pair
 	dropped int64
 	sample  map[string]struct{} // distinct keys that were used with others
-	sampled int                 // bytes of these
+	sampled int                 // bytes of the sampled keys
 }
 
-// node is a template.
+// node is one template.
 type node struct {
 	template string
-	folded   int    // parts that were folded, at most maxFolded
-	tag      string // what stands between its braces, folded; "" without
+	folded   int    // number of folded parts, maxFolded at most
+	tag      string // folded text between its braces; "" without braces
 	hasTag   bool
-	tagPart  int // the folded part within its braces, -1: none, or several
+	tagPart  int // index of the folded part within its braces; -1: none, or several
 	calls    int64
 }
 
-// pair is two templates, or one of which two keys were used, the lesser first.
+// pair is two templates whose keys were used together, the lesser one first. Both are the same if two keys of one template were.
 type pair struct {
 	a, b     *node
 	calls    int64
-	agree    [maxFolded]uint8 // of each folded part of a: those of b that were equal every time
+	agree    [maxFolded]uint8 // by folded part of a: bits of the parts of b that were equal every time
 	commands counter
 }
 
-// Bounds of the keys that are remembered to measure the skew that a tag would bring about.
+// These bound the keys that are remembered to measure the skew that a tag would cause.
 const (
 	maxSample  = 50_000
 	maxSampled = 16 << 20 // bytes
@@ -81,8 +81,8 @@ func newPairing() pairing {
 	return pairing{nodes: map[string]*node{}, pairs: map[[2]*node]*pair{}, sample: map[string]struct{}{}}
 }
 
-// use notes that a command used these keys together. Each is held against the first: what all have in common with that, all
-// have in common.
+// use notes that a command used these keys together. Each is compared with the first one: parts that all others share with the
+// first are shared by all.
 func (p *pairing) use(command string, keys []string) {
 	if len(p.sample) < maxSample && p.sampled < maxSampled {
 		for _, k := range keys {
@@ -129,7 +129,7 @@ func (p *pairing) use(command string, keys []string) {
 	}
 }
 
-// node gives the template of a key and the key's folded parts.
+// node returns the template of a key and the key's folded parts.
 func (p *pairing) node(key string) (*node, []string) {
 	text, folded := keyspace.Template(key)
 	var parts []string
@@ -162,7 +162,7 @@ func (p *pairing) node(key string) (*node, []string) {
 	return n, parts
 }
 
-// braces finds the hash tag of a name.
+// braces returns the position of the hash tag in a name.
 func braces(name string) (open, end int, ok bool) {
 	open = strings.IndexByte(name, '{')
 	if open < 0 {
@@ -172,7 +172,7 @@ func braces(name string) (open, end int, ok bool) {
 	return open, open + 1 + n, n > 0
 }
 
-// groups finds the tag of every set of templates that are used together.
+// groups returns the sets of templates that are used together, each with its tag.
 func (p *pairing) groups() []KeyGroup {
 	out := []KeyGroup{}
 	for _, members := range components(slices.Collect(maps.Values(p.nodes)), p.pairs) {
@@ -184,7 +184,7 @@ func (p *pairing) groups() []KeyGroup {
 	return out
 }
 
-// components gives the sets of templates that pairs connect, those of one template only where two of its keys were used.
+// components returns the sets of templates that pairs connect. A template without a pair is in none of them.
 func components(nodes []*node, pairs map[[2]*node]*pair) [][]*node {
 	next := map[*node][]*node{}
 	for k := range pairs {
@@ -216,8 +216,8 @@ func components(nodes []*node, pairs map[[2]*node]*pair) [][]*node {
 
 func byTemplate(a, b *node) int { return cmp.Compare(a.template, b.template) }
 
-// solve finds the tag of a group: by a folded part that all agree on, if need be without the templates that stand in the
-// way, else one tag for all.
+// solve determines the tag of a group: a folded part that is equal in all keys used together, if necessary without the templates
+// that prevent it, else one tag for all keys.
 func (p *pairing) solve(members []*node) KeyGroup {
 	g := KeyGroup{Tag: TagNone, Commands: []string{}}
 	var edges []*pair
@@ -239,7 +239,7 @@ func (p *pairing) solve(members []*node) KeyGroup {
 	g.Commands = append(g.Commands, commands.top(20)...)
 	slices.Sort(g.Commands)
 	kept, cut := slices.Clone(members), []*node(nil)
-	var hub map[*node]bool // what alone holds the others together
+	var hub map[*node]bool // templates that alone connect the others
 	if len(members) <= maxGroup {
 		for len(kept) > 0 {
 			part, ok := assign(kept, edges)
@@ -262,8 +262,8 @@ func (p *pairing) solve(members []*node) KeyGroup {
 	return g
 }
 
-// assign picks for each template the folded part that becomes its tag, such that keys used together always have the same.
-// Templates that are left alone need none.
+// assign picks for each template the folded part that becomes its tag, such that keys that are used together always have the same
+// tag. Templates without a pair need no tag.
 func assign(members []*node, edges []*pair) (map[*node]int, bool) {
 	in := map[*node]bool{}
 	for _, n := range members {
@@ -328,7 +328,7 @@ func assign(members []*node, edges []*pair) (map[*node]int, bool) {
 	return part, sameTags(part)
 }
 
-// sameTags: tags that are there already must read alike, since all others are made like them.
+// sameTags says whether all tags that exist already have the same text, because all new tags follow it.
 func sameTags(part map[*node]int) bool {
 	have := ""
 	for n := range part {
@@ -342,7 +342,8 @@ func sameTags(part map[*node]int) bool {
 	return true
 }
 
-// inTheWay picks the template that keeps the others from a tag: one without a folded part first, then the one with the most pairs.
+// inTheWay returns the template that prevents a tag for the others: preferably one without a folded part, else the one with the
+// most pairs.
 func inTheWay(members []*node, edges []*pair) *node {
 	weight := map[*node]int{}
 	for _, e := range edges {
@@ -364,7 +365,7 @@ func inTheWay(members []*node, edges []*pair) *node {
 	return worst
 }
 
-// tagged writes what a tag by a folded part makes of the templates.
+// tagged writes the templates with their tags by a folded part.
 func (g *KeyGroup) tagged(kept, cut []*node, part map[*node]int) {
 	g.Tag = TagVariable
 	like := ""
@@ -375,7 +376,7 @@ func (g *KeyGroup) tagged(kept, cut []*node, part map[*node]int) {
 	}
 	for _, n := range kept {
 		v, ok := part[n]
-		if !ok { // nothing is left that it is used with
+		if !ok { // all templates that it was used with were cut
 			g.Templates = append(g.Templates, TaggedTemplate{Template: keyspace.Printable(n.template), Tagged: keyspace.Printable(n.template), rule: tagRule{template: n.template}})
 			continue
 		}
@@ -392,11 +393,11 @@ func (g *KeyGroup) tagged(kept, cut []*node, part map[*node]int) {
 	slices.SortFunc(g.Templates, func(a, b TaggedTemplate) int { return cmp.Compare(a.Template, b.Template) })
 }
 
-// smallGroup is how many distinct keys may share one slot without a second thought.
+// smallGroup is how many distinct keys may safely share one slot.
 const smallGroup = 100
 
-// constant gives the group one tag for all of its keys where these are few. Of others only those of the hub are in need: without
-// them the rest is not used together.
+// constant gives all keys of the group one tag if there are few keys. Otherwise only the templates of the hub need a remedy:
+// without them, the others are not used together.
 func (p *pairing) constant(g *KeyGroup, members []*node, hub map[*node]bool) {
 	in := map[string]bool{}
 	tag := ""
@@ -445,7 +446,7 @@ func (p *pairing) constant(g *KeyGroup, members []*node, hub map[*node]bool) {
 	}
 }
 
-// groupName is the first word of the first template.
+// groupName returns the first word of the first template that has one.
 func groupName(members []*node) string {
 	for _, n := range members {
 		word := strings.FieldsFunc(n.template, func(r rune) bool { return strings.ContainsRune(":./|-#*{}", r) })

@@ -11,13 +11,13 @@ import (
 	"surecut/internal/profile"
 )
 
-// sampleEnough is how many calls without a crossing make it likely (19 of 20) that fewer than one in a hundred crosses.
+// sampleEnough is how many calls without a crossing make it likely (at 95 %) that fewer than one call in a hundred crosses.
 const sampleEnough = 300
 
-// RuleUnknown is the rule of commands that came later than the target's servers.
+// RuleUnknown is the rule for commands that were introduced after the target's version.
 const RuleUnknown = "unknown-command"
 
-// unknownRule is made here, since it follows from the table of commands and the target's version.
+// unknownRule returns a rule that is not in a profile, because it follows from the table of commands and the target's version.
 func unknownRule(since int, valkey bool) *profile.Rule {
 	flavor := map[bool]string{false: "Redis", true: "Valkey"}[valkey]
 	reason := fmt.Sprintf("it came with %s %s, and the target's servers are older", flavor, versionText(since))
@@ -28,10 +28,10 @@ func unknownRule(since int, valkey bool) *profile.Rule {
 		Reason: reason, Remedy: "use newer servers, or older commands"}
 }
 
-// never is the version of a command that a flavor does not have.
+// never stands for the version of a command that a flavor lacks.
 const never = 990000
 
-// ParseVersion reads a version of a target's servers: "7.0" of Redis, "valkey-8.1" of Valkey.
+// ParseVersion reads the version of a target's servers, such as "7.0" for Redis or "valkey-8.1" for Valkey.
 func ParseVersion(text string) (version int, valkey bool, err error) {
 	number, valkey := strings.CutPrefix(text, "valkey-")
 	version, err = profile.ParseVersion(number)
@@ -41,19 +41,19 @@ func ParseVersion(text string) (version int, valkey bool, err error) {
 	return version, valkey, err
 }
 
-// version is that of the target's servers; 0: not known.
+// version returns the version of the target's servers, or 0 where it is not known.
 func (o Options) version() int {
 	if o.Version > 0 || o.Profile.Engine == "" {
 		return o.Version
 	}
-	version, _ := profile.ParseVersion(o.Profile.Engine) // validated
+	version, _ := profile.ParseVersion(o.Profile.Engine) // validated before
 	return version + 99
 }
 
 func versionText(n int) string { return fmt.Sprintf("%d.%d", n/10000, n/100%100) }
 
-// tooNew returns the version that brought a command which the target's servers lack; 0 where they have it, or where nothing
-// is known of them.
+// tooNew returns the version that introduced a command which the target's servers lack. It returns 0 where they have the command,
+// or where their version is not known.
 func tooNew(s *command.Spec, o Options) int {
 	version := o.version()
 	since := s.Since
@@ -61,7 +61,7 @@ func tooNew(s *command.Spec, o Options) int {
 		since = s.SinceValkey
 	}
 	switch {
-	case version == 0 || s.Since+s.SinceValkey == 0: // of a module that its server has described
+	case version == 0 || s.Since+s.SinceValkey == 0: // not known, or the command of a module that its server has described
 		return 0
 	case since == 0:
 		return never
@@ -73,23 +73,23 @@ func tooNew(s *command.Spec, o Options) int {
 
 func (t *Tally) unknown(e *Evidence, name string, since int, at time.Time, client string) *observation {
 	o := t.observe(e, profile.Called, name, name, at, client)
-	if o != nil { // the kind refuses it by itself
+	if o != nil { // the profile itself has a rule against it
 		return o
 	}
 	return t.observeRule(e, unknownRule(since, t.o.Valkey), RuleUnknown, name, at, client)
 }
 
-// sinceShebang is the version that brought scripts which begin with a shebang.
+// sinceShebang is the version that introduced scripts with a shebang.
 const sinceShebang = 70000
 
-// shebangRule is made here as unknownRule is.
+// shebangRule is defined here for the same reason as unknownRule.
 var shebangRule = &profile.Rule{ID: RuleShebang, When: profile.Called, Level: profile.Block, Error: "Error compiling script",
 	Reason: "the script begins with #!, which came with 7.0, and the target's servers are older", Remedy: "use newer servers, or take the first line away"}
 
-// RuleShebang is the rule of scripts that the target's servers cannot compile.
+// RuleShebang is the rule for scripts that the target's servers cannot compile.
 const RuleShebang = "unknown-shebang"
 
-// Result judges all that was collected.
+// Result judges everything that was collected.
 func (t *Tally) Result() *Result {
 	for _, st := range t.streams {
 		t.finish(st)
@@ -125,7 +125,7 @@ func worstFirst(a, b Finding) int {
 	)
 }
 
-// judgeCounts finds what follows from how often commands were called.
+// judgeCounts makes the findings that follow from the numbers of calls.
 func (t *Tally) judgeCounts() {
 	names := make([]string, 0, len(t.commands))
 	for name, c := range t.commands {
@@ -156,7 +156,7 @@ func (t *Tally) judgeCount(e *Evidence, name string, c *commandCalls) {
 	for _, charge := range command.Against(t.o.Profile, name, t.o.Version) {
 		tools := charge.Sure && command.SentByTools(name)
 		if tools && charge.Rule.Level == profile.Info {
-			continue // it would be found on every server that is monitored
+			continue // every server that is monitored would have this finding
 		}
 		t.fromCount(e, charge.Rule, name, c, charge.Sure && !tools)
 		if o := t.observed[keyOf(charge.Rule, name)]; o.possible {
@@ -165,8 +165,8 @@ func (t *Tally) judgeCount(e *Evidence, name string, c *commandCalls) {
 	}
 }
 
-// fromCount notes a finding of which only the number of calls is known. Where calls were seen with their arguments, what was
-// seen stands.
+// fromCount notes a finding for which only the number of calls is known. If calls were seen with their arguments, those findings
+// stand.
 func (t *Tally) fromCount(e *Evidence, rule *profile.Rule, name string, c *commandCalls, sure bool) {
 	key := keyOf(rule, name)
 	o := t.observed[key]
@@ -184,7 +184,7 @@ func keyOf(rule *profile.Rule, name string) observedKey {
 	return observedKey{rule.ID + "\x00" + string(rule.When), name}
 }
 
-// finding puts an observation into words.
+// finding makes a Finding of an observation.
 func (t *Tally) finding(o *observation) Finding {
 	r := o.rule
 	f := Finding{Rule: r.ID, Command: o.command, Level: r.Level, Certainty: Proven, Count: o.affected, Affected: o.affected,
@@ -213,8 +213,8 @@ func (t *Tally) finding(o *observation) Finding {
 	return f
 }
 
-// sampled words what the calls that were seen say about those that were only counted. A large sample without a crossing
-// takes the weight from the finding.
+// sampled says what the calls that were seen prove about those that were only counted. A large sample without a crossing lowers the
+// level of the finding.
 func sampled(o *observation, f *Finding) string {
 	switch {
 	case f.Examined == 0 && o.tools:
@@ -234,7 +234,7 @@ func aboutKeys(when profile.Condition) bool {
 		profile.NoKeys, profile.Pattern, profile.PatternElsewhere, profile.OtherDatabase}, when)
 }
 
-// verdict weighs the findings against what was looked at.
+// verdict judges the findings, and whether enough was examined.
 func (t *Tally) verdict(findings []Finding) (Verdict, []string) {
 	var proven, possible, latent int
 	for _, f := range findings {
@@ -272,7 +272,7 @@ func (t *Tally) verdict(findings []Finding) (Verdict, []string) {
 	return Compatible, []string{"Nothing that was looked at is refused or answered otherwise there; the coverage says how much that is."}
 }
 
-// unproven says why the evidence cannot carry a good verdict; "": it can.
+// unproven says why the evidence is too weak for a good verdict. It returns "" where it is not.
 func (t *Tally) unproven() string {
 	var calls, told, reads, written int64
 	for _, e := range t.evidence {

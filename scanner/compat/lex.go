@@ -5,16 +5,16 @@ import (
 	"strings"
 )
 
-// source is the text of a file with what it is, byte by byte.
+// source is the text of a file, divided into code, strings and comments.
 type source struct {
 	text  string
-	code  string // the text with the contents of strings and all of the comments blanked out, line ends kept
+	code  string // the text with the contents of strings and whole comments blanked out, but with line ends kept
 	lang  *language
-	lines []int // where each line begins
+	lines []int // index of the first byte of each line
 }
 
-// lex tells code, strings and comments apart. A string of one line ends with its line, so that a quote that is none (a regular
-// expression, an apostrophe) spoils no more than that.
+// lex distinguishes code, strings and comments. A string in single-line quotes ends with its line, so that a quote which begins no
+// string (in a regular expression, an apostrophe) does no further harm.
 func lex(text string, lang *language) *source {
 	s := &source{text: text, lang: lang, lines: []int{0}}
 	code := []byte(text)
@@ -49,7 +49,7 @@ func lex(text string, lang *language) *source {
 	return s
 }
 
-// line gives the number of the line of a byte, from 1.
+// line returns the number of the line that contains a byte, counted from 1.
 func (s *source) line(at int) int {
 	low, high := 0, len(s.lines)
 	for low+1 < high {
@@ -62,7 +62,7 @@ func (s *source) line(at int) int {
 	return low + 1
 }
 
-// commentAt gives the length of a comment that begins here; 0: none does.
+// commentAt returns the length of the comment that begins here, or 0 where none does.
 func (l *language) commentAt(rest string) int {
 	toLineEnd := func() int {
 		if n := strings.IndexByte(rest, '\n'); n >= 0 {
@@ -98,7 +98,7 @@ func (l *language) quoteAt(rest string) string {
 	return ""
 }
 
-// stringEnd gives where the closing quote stands.
+// stringEnd returns the position of the closing quote.
 func stringEnd(text string, i int, quote string) int {
 	long := len(quote) > 1 || quote == "`" || quote == "]]"
 	for ; i < len(text); i++ {
@@ -114,8 +114,8 @@ func stringEnd(text string, i int, quote string) int {
 	return len(text)
 }
 
-// arguments splits what stands between the parenthesis at open and its match, at commas of the top level. Brackets and braces
-// around a whole list ([a, b], []string{a, b}) are taken for their elements.
+// arguments splits the text between the parenthesis at open and its match at the commas of the top level. A whole list in brackets
+// or braces ([a, b], []string{a, b}) is replaced by its elements.
 func (s *source) arguments(open int) (args []string, end int) {
 	depth, from := 0, open+1
 	for i := open; i < len(s.code) && i < open+4000; i++ {
@@ -139,7 +139,7 @@ func (s *source) arguments(open int) (args []string, end int) {
 	return args, min(open+4000, len(s.code))
 }
 
-// list is an argument that is a list of others, as far as code tells: [..., []string{...}, Arrays.asList(..., array(....
+// list matches an argument that is a list of others, as far as the code shows: [..., []string{...}, Arrays.asList(..., array(....
 var list = regexp.MustCompile(`^\s*(?:[a-z.]*\.)?(?:\[|\[\]string\{|\[\]interface\{\}\{|\[\]any\{|Arrays\.asList\(|List\.of\(|array\(|new String\[\]\s*\{)`)
 
 func (s *source) flatten(from, to int) []string {
@@ -158,8 +158,8 @@ func lastByte(s string) byte {
 	return s[len(s)-1]
 }
 
-// keyOf gives the template of the key that an argument writes: its strings, with "*" for all that is put in at run time.
-// ok is false where no part of it is written there.
+// keyOf returns the template of the key in an argument: its strings, with "*" for everything that is inserted at run time. ok is
+// false where no part of the key is written in the code.
 func (l *language) keyOf(arg string) (key string, ok bool) {
 	s := lex(arg, l)
 	var b strings.Builder
@@ -184,7 +184,7 @@ func (l *language) keyOf(arg string) (key string, ok bool) {
 		text := arg[i+len(quote) : end]
 		if !wrote || !format && !braces {
 			if m := pythonPrefix.FindString(arg[:i]); l.Name == "Python" && m != "" {
-				trimmed := strings.TrimSuffix(b.String(), "*") // the prefix itself
+				trimmed := strings.TrimSuffix(b.String(), "*") // without the "*" for the prefix itself
 				b.Reset()
 				b.WriteString(trimmed)
 				if strings.ContainsAny(m, "fF") {
@@ -194,7 +194,7 @@ func (l *language) keyOf(arg string) (key string, ok bool) {
 				text = l.filled(text, quote, format, braces)
 			}
 			if format && !wrote {
-				b.Reset() // the name of the function that puts it together
+				b.Reset() // drops the name of the formatting function
 			}
 			b.WriteString(text)
 		}
@@ -205,7 +205,7 @@ func (l *language) keyOf(arg string) (key string, ok bool) {
 	return key, wrote && strings.Trim(key, "*") != ""
 }
 
-// pythonPrefix is what stands before a quote and belongs to the string.
+// pythonPrefix matches the letters before a quote that belong to a Python string.
 var pythonPrefix = regexp.MustCompile(`(?i)\b(?:f|b|u|r|rf|fr|rb|br)$`)
 
 var formatted = regexp.MustCompile(`(?i)\b(?:sprintf|format|formatted)\s*\(`)
@@ -214,14 +214,14 @@ func isName(c byte) bool {
 	return c == '_' || 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9'
 }
 
-// star writes one "*" for a run of what is not known.
+// star writes "*" for text that is not known, unless the last byte is one already.
 func star(b *strings.Builder) {
 	if !strings.HasSuffix(b.String(), "*") {
 		b.WriteByte('*')
 	}
 }
 
-// filled puts "*" in place of what a string leaves open.
+// filled puts "*" in place of the parts of a string that are inserted at run time.
 func (l *language) filled(text, quote string, format, braces bool) string {
 	switch {
 	case format:
@@ -231,7 +231,7 @@ func (l *language) filled(text, quote string, format, braces bool) string {
 	case l.Name == "JavaScript" && quote == "`":
 		return dollarBraces.ReplaceAllString(text, "*")
 	case l.Name == "Java":
-		return dollarBraces.ReplaceAllString(text, "*") // Kotlin
+		return dollarBraces.ReplaceAllString(text, "*") // for Kotlin
 	case l.Name == "Ruby" && quote == `"`:
 		return hashBraces.ReplaceAllString(text, "*")
 	case l.Name == "PHP" && quote == `"`:
@@ -247,7 +247,7 @@ var (
 	phpVariable  = regexp.MustCompile(`\{\$[^}]*\}|\$\{[^}]*\}|\$\w+(?:->\w+|\[[^\]]*\])?`)
 )
 
-// interpolated: {name} is put in, {{ and }} are braces themselves.
+// interpolated replaces each {name} by "*". {{ and }} stand for braces.
 func interpolated(text string) string {
 	var b strings.Builder
 	for i := 0; i < len(text); i++ {

@@ -12,10 +12,10 @@ import (
 //	1339518083.107412 [0 127.0.0.1:60866] "KEYS" "user:*"
 //	1339518083.107413 [0 lua] "GET" "a\x00b"
 //
-// The arguments are unescaped in place, and appended to args.
+// It unescapes the arguments in place, and appends them to args.
 func parseLine(line []byte, args [][]byte) (Call, error) {
 	line = bytes.TrimRight(bytes.TrimPrefix(line, []byte("+")), "\r\n")
-	if len(line) > 0 && line[0] == '"' { // redis-cli --csv or --json
+	if len(line) > 0 && line[0] == '"' { // the output of redis-cli --csv or --json
 		whole, err := splitQuoted(line, nil)
 		if err != nil || len(whole) != 1 {
 			return Call{}, errNoLine
@@ -50,7 +50,8 @@ var (
 	errCut    = errors.New("ends within an argument")
 )
 
-// earliest is 2009, when MONITOR came: an earlier time has lost its first digits with what was cut off before it.
+// earliest is in 2009, when MONITOR was introduced: an earlier time has lost its first digits because the line was cut off at its
+// beginning.
 const earliest = 1_230_768_000
 
 func parseStamp(p []byte) (time.Time, error) {
@@ -69,8 +70,8 @@ func parseStamp(p []byte) (time.Time, error) {
 	return time.Unix(s, int64(us)*1000), nil
 }
 
-// splitQuoted reads arguments as servers print them: in double quotes, apart by a space. Of a line that was cut off it gives
-// the whole arguments, with errCut.
+// splitQuoted reads arguments as servers print them: in double quotes and separated by spaces. If the line was cut off, it returns
+// the complete arguments with errCut.
 func splitQuoted(p []byte, args [][]byte) ([][]byte, error) {
 	for i := 0; i < len(p); {
 		if p[i] == ' ' {

@@ -16,9 +16,9 @@ import (
 	"surecut/internal/profile"
 )
 
-// Static asks every server of a deployment what it has counted and who is connected: INFO commandstats and keyspace, CLIENT
-// LIST, functions and cached scripts. What a server refuses to tell is noted in its evidence. A server that cannot be reached
-// is an error for a primary, and a note for a replica.
+// Static asks every server of a deployment what it has counted and who is connected: INFO commandstats and keyspace, CLIENT LIST,
+// functions and cached scripts. The evidence notes what a server refuses to tell. If a server cannot be reached, that is an error
+// for a primary, and a note for a replica.
 func (t *Tally) Static(ctx context.Context, d *endpoint.Deployment) error {
 	for _, shard := range d.Shards() {
 		if err := t.server(ctx, d, shard.Primary.Addr, false); err != nil {
@@ -62,7 +62,7 @@ func (t *Tally) server(ctx context.Context, d *endpoint.Deployment, addr string,
 	return nil
 }
 
-// stats counts the calls of each command. A replica runs the primary's writes, too: of those the primary's count holds.
+// stats counts the calls of each command. A replica also runs the writes of its primary, which are counted only on the primary.
 func (t *Tally) stats(addr string, info map[string]string, replica bool) {
 	e := t.Evidence(FromStats, addr)
 	if uptime, err := strconv.ParseInt(info["uptime_in_seconds"], 10, 64); err == nil {
@@ -90,7 +90,7 @@ func (t *Tally) writes(name string) bool {
 	return ok && spec.Write
 }
 
-// databases notes the databases that hold keys, 0 apart.
+// databases notes databases other than 0 that hold keys.
 func (t *Tally) databases(e *Evidence, info map[string]string) {
 	for name, value := range info {
 		number, ok := strings.CutPrefix(name, "db")
@@ -106,7 +106,7 @@ func (t *Tally) databases(e *Evidence, info map[string]string) {
 	}
 }
 
-// functions notes the functions that a cluster cannot run. Servers before 7.0 have none.
+// functions notes functions that a cluster cannot run. Servers before 7.0 have no functions.
 func (t *Tally) functions(ctx context.Context, client rueidis.Client, e *Evidence) (notes []string) {
 	libraries, err := client.Do(ctx, client.B().FunctionList().Build()).ToArray()
 	if err != nil {
@@ -149,8 +149,8 @@ func (t *Tally) functions(ctx context.Context, client rueidis.Client, e *Evidenc
 	return notes
 }
 
-// clients notes who is connected, apart from ourselves, replicas and monitors, and databases that they use though these hold no
-// keys now. info is what the server says of itself.
+// clients notes who is connected, except for ourselves, replicas and monitors, and databases that clients use although they hold no
+// keys now. The parameter info holds the fields of INFO.
 func (t *Tally) clients(ctx context.Context, client rueidis.Client, e *Evidence, info map[string]string) (notes []string) {
 	text, err := client.Do(ctx, client.B().ClientList().Build()).ToString()
 	if err != nil {
@@ -158,7 +158,7 @@ func (t *Tally) clients(ctx context.Context, client rueidis.Client, e *Evidence,
 	}
 	own, _ := client.Do(ctx, client.B().ClientId().Build()).AsInt64() // before 5.0 we count ourselves
 	if info["cluster_enabled"] == "1" {
-		return nil // they know the cluster protocol already
+		return nil // these clients use the cluster protocol already
 	}
 	for line := range strings.Lines(text) {
 		f := clientFields(line)
@@ -175,7 +175,7 @@ func (t *Tally) clients(ctx context.Context, client rueidis.Client, e *Evidence,
 	return nil
 }
 
-// ownName says whether a connection has the name that a migration of surecut gives to its own.
+// ownName says whether a connection has a name that a migration by surecut gives to its own connections.
 func ownName(name string) bool { return strings.HasPrefix(name, "surecut-") }
 
 // clientFields reads one line of CLIENT LIST: "id=3 addr=10.0.0.1:50001 name=web lib-name=jedis ...".
@@ -189,7 +189,7 @@ func clientFields(line string) map[string]string {
 	return fields
 }
 
-// clientWords is how a client is shown: host, its name where it has one, and its library since 7.2.
+// clientWords describes a client: its host, its name if it has one, and its library (since 7.2).
 func clientWords(f map[string]string) string {
 	words := host(f["addr"])
 	for _, name := range []string{f["name"], strings.TrimSuffix(f["lib-name"]+" "+f["lib-ver"], " ")} {
@@ -200,7 +200,7 @@ func clientWords(f map[string]string) string {
 	return keyspace.Printable(words)
 }
 
-// Modules asks a server to describe the commands that the table lacks. The answer for each name is kept.
+// Modules returns a function that asks a server to describe commands which the table lacks. It keeps the answer for each name.
 func Modules(ctx context.Context, d *endpoint.Deployment) func(name string) *command.Spec {
 	known := map[string]*command.Spec{}
 	return func(name string) *command.Spec {
@@ -219,7 +219,7 @@ func Modules(ctx context.Context, d *endpoint.Deployment) func(name string) *com
 		}
 		fields, err := reply[0].ToArray()
 		if err != nil || len(fields) < 6 {
-			return nil // unknown to the server as well
+			return nil // the server does not know it, either
 		}
 		var n [4]int64 // arity, first key, last key, step
 		for i, at := range []int{1, 3, 4, 5} {

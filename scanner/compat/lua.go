@@ -9,7 +9,7 @@ import (
 	"surecut/internal/profile"
 )
 
-// luaLanguage is how Lua writes strings and comments.
+// luaLanguage describes the strings and comments of Lua.
 var luaLanguage = &language{Name: "Lua", Comments: []string{"dashes"}, Strings: []string{`"`, "'"}}
 
 var (
@@ -19,7 +19,7 @@ var (
 	luaForKeys = regexp.MustCompile(`\bfor\s+\w+\s*,\s*(\w+)\s+in\s+i?pairs\s*\(\s*KEYS\b`)
 )
 
-// scripts finds Lua within strings.
+// scripts finds Lua code in strings.
 func (f *codeFile) scripts() {
 	if !strings.Contains(f.text, "redis.call") && !strings.Contains(f.text, "redis.pcall") {
 		return
@@ -38,7 +38,7 @@ func (f *codeFile) scripts() {
 	}
 }
 
-// lua looks at each call of a script: its keys have to come from KEYS.
+// lua checks each call in a script: its keys must come from KEYS.
 func (c *codeScan) lua(text, file string, lineBefore int) {
 	s := lex(text, luaLanguage)
 	declared := map[string]bool{}
@@ -65,8 +65,8 @@ func (c *codeScan) lua(text, file string, lineBefore int) {
 	}
 }
 
-// strayKey tells a key that does not come from KEYS: one that is written out, put together, or given as ARGV. A variable may
-// hold anything and is let pass.
+// strayKey returns a key that does not come from KEYS, but is a constant, is composed, or comes from ARGV. A variable may hold any
+// key, and is accepted.
 func strayKey(args []string, declared map[string]bool) (string, bool) {
 	if len(args) < 2 {
 		return "", false
@@ -80,7 +80,7 @@ func strayKey(args []string, declared map[string]bool) (string, bool) {
 	for _, a := range args[1:] {
 		word, ok := luaLanguage.keyOf(a)
 		if !ok {
-			word = "1" // whatever it is, also a number of keys
+			word = "1" // stands for any value, including a number of keys
 		}
 		words = append(words, []byte(word))
 	}

@@ -23,44 +23,44 @@ import (
 	"surecut/internal/retry"
 )
 
-// MonitorOptions bound what MONITOR may do to the servers.
+// MonitorOptions bound the load that MONITOR may cause on the servers.
 type MonitorOptions struct {
-	Total  time.Duration // that it is on, on each server
-	Window time.Duration // at a stretch; as much time passes without it before each window, to compare with
+	Total  time.Duration // how long MONITOR is on in total, on each server
+	Window time.Duration // length of one window; before each window, the same time passes without MONITOR for comparison
 
-	// Began, if set, is called when MONITOR is on, from the goroutine of the server; nothing is read before it returns.
+	// Began, if set, is called when MONITOR is on, by the goroutine of the server. Nothing is read before it returns.
 	Began func(addr string)
 }
 
-// DefaultWindow is how long MONITOR is on at a stretch.
+// DefaultWindow is the default length of a window in which MONITOR is on.
 const DefaultWindow = 2 * time.Second
 
-// What ends MONITOR before its time.
+// These limits end MONITOR early.
 const (
-	windowBytes   = 32 << 20              // of one window: it ends early, the next one begins in time
-	bufferLimit   = 64 << 20              // waiting for us in the server
-	slowestPing   = 20 * time.Millisecond // at least this slow, and
-	slowerPing    = 10                    // so many times slower than without MONITOR
+	windowBytes   = 32 << 20              // bytes of one window, which then ends early; the next window begins as planned
+	bufferLimit   = 64 << 20              // bytes that wait for us in the server
+	slowestPing   = 20 * time.Millisecond // PING takes at least this long, and
+	slowerPing    = 10                    // this many times as long as without MONITOR
 	slowInARow    = 3
 	probeInterval = 100 * time.Millisecond
 )
 
-// MonitorCost is what MONITOR cost one server, measured in its windows (on) and in the pauses before them (off).
+// MonitorCost is the cost of MONITOR for one server, as measured in its windows (on) and in the pauses before them (off).
 type MonitorCost struct {
 	Windows      int     `json:"windows"`
-	Bytes        int64   `json:"bytes"`   // that the server sent for it
-	OpsOn        float64 `json:"ops_on"`  // commands a second
-	OpsOff       float64 `json:"ops_off"` //
-	CPUOn        float64 `json:"cpu_on"`  // seconds of CPU a second, of the server's process
+	Bytes        int64   `json:"bytes"`   // that the server sent because of MONITOR
+	OpsOn        float64 `json:"ops_on"`  // commands per second
+	OpsOff       float64 `json:"ops_off"` // the same without MONITOR
+	CPUOn        float64 `json:"cpu_on"`  // CPU seconds per second of the server's process
 	CPUOff       float64 `json:"cpu_off"`
 	LatencyOnUs  int64   `json:"latency_on_us"` // median of PING
 	LatencyOffUs int64   `json:"latency_off_us"`
-	PeakBuffer   int64   `json:"peak_buffer"` // bytes that waited in the server for us; 0 where it does not tell (before 6.2)
-	Stopped      string  `json:"stopped"`     // why it ended before its time; "" where it did not
+	PeakBuffer   int64   `json:"peak_buffer"` // bytes that waited for us in the server; 0 where it does not tell (before 6.2)
+	Stopped      string  `json:"stopped"`     // why MONITOR was ended early; "" where it was not
 }
 
-// Monitor looks at the calls of every server by MONITOR, in windows, on all servers at once. A server that suffers is left
-// alone: its evidence says why.
+// Monitor observes the calls of every server by MONITOR, in windows, on all servers concurrently. It stops on a server that suffers
+// from it, whose evidence says why.
 func (t *Tally) Monitor(ctx context.Context, d *endpoint.Deployment, o MonitorOptions) error {
 	if o.Total <= 0 || o.Window <= 0 {
 		return errors.New("monitor: the time and the window must be more than 0")
@@ -81,7 +81,7 @@ func (t *Tally) Monitor(ctx context.Context, d *endpoint.Deployment, o MonitorOp
 	return g.Wait()
 }
 
-// watch is MONITOR on one server.
+// watch runs MONITOR on one server.
 type watch struct {
 	t    *Tally
 	mu   *sync.Mutex // guards t
@@ -91,32 +91,32 @@ type watch struct {
 	e    *Evidence
 
 	client rueidis.Client
-	own    map[string]bool // our addresses, as the server sees them; none where it does not tell
+	own    map[string]bool // our addresses as the server sees them; empty where it does not tell
 	cost   MonitorCost
 	on     period
 	off    period
-	halt   atomic.Bool // the server suffers: cost.Stopped says how
+	halt   atomic.Bool // the server suffers, as cost.Stopped says
 	cut    int64
 	args   [][]byte
-	sent   float64 // commands of our own, by the goroutine that measures; probe has its own count
-	probed float64 // commands of probe, which has ended when this is read
+	sent   float64 // number of our own commands, sent by the goroutine that measures; probe has a count of its own
+	probed float64 // number of commands of probe, which has ended when this is read
 }
 
-// period sums what was measured with MONITOR on, or off.
+// period sums up what was measured with MONITOR on, or off.
 type period struct {
 	seconds, commands, cpu float64
 	pings                  []time.Duration
 }
 
-// since returns the commands a second that were run since the period was as before.
+// since returns the commands per second that were run since an earlier state of the period.
 func (p period) since(before period) float64 {
 	return (p.commands - before.commands) / max(p.seconds-before.seconds, 0.001)
 }
 
-// busy is how many commands a second make a rate that can fall.
+// busy is the rate, in commands per second, from which on a lower one means something.
 const busy = 1000
 
-// halved: a busy server runs less than half of what it ran without MONITOR.
+// halved says that a busy server runs less than half of the commands that it ran without MONITOR.
 func halved(without, with float64) bool { return without >= busy && with < without/2 }
 
 func (w *watch) run(ctx context.Context) error {
@@ -143,8 +143,8 @@ func (w *watch) run(ctx context.Context) error {
 	return nil
 }
 
-// findOwn learns our address by the ID of our connection (since 5.0), and those of a migration of surecut by their name, so that our
-// own commands are not taken for traffic.
+// findOwn learns our address by the ID of our connection (since 5.0), and those of a migration by surecut by their names, so that
+// our own commands do not count as traffic.
 func (w *watch) findOwn(ctx context.Context) {
 	id, err := w.client.Do(ctx, w.client.B().ClientId().Build()).AsInt64()
 	if err != nil {
@@ -161,13 +161,13 @@ func (w *watch) findOwn(ctx context.Context) {
 	}
 }
 
-// measure runs something and sums what the server did meanwhile.
+// measure calls run, and adds what the server did meanwhile to the period.
 func (w *watch) measure(ctx context.Context, p *period, run func() error) error {
 	before, begun, own := w.figures(ctx), time.Now(), w.sent+w.probed
 	if err := run(); err != nil {
 		return err
 	}
-	own = w.sent + w.probed - own + 2 // the two sections of the reading before are counted behind it
+	own = w.sent + w.probed - own + 2 // the two INFO commands of the reading before are counted only after it
 	after, seconds := w.figures(ctx), time.Since(begun).Seconds()
 	p.seconds += seconds
 	p.commands += max(0, after.commands-before.commands-own)
@@ -189,7 +189,7 @@ func (w *watch) figures(ctx context.Context) figures {
 	return figures{commands: number("total_commands_processed"), cpu: number("used_cpu_sys") + number("used_cpu_user")}
 }
 
-// pause lets time pass, and measures how fast the server answers.
+// pause lets time pass, and measures how fast the server replies.
 func (w *watch) pause(ctx context.Context, length time.Duration) error {
 	for end := time.Now().Add(length); time.Now().Before(end); {
 		if err := w.ping(ctx, &w.off); err != nil {
@@ -213,7 +213,7 @@ func (w *watch) ping(ctx context.Context, p *period) error {
 	return nil
 }
 
-// window has MONITOR on for a while, on a connection of its own.
+// window turns MONITOR on for a while, on a separate connection.
 func (w *watch) window(ctx context.Context, length time.Duration) error {
 	conn, err := w.d.DialReplica(ctx, w.addr)
 	if err != nil {
@@ -247,7 +247,7 @@ func (w *watch) window(ctx context.Context, length time.Duration) error {
 	})
 }
 
-// ask sends a command on the raw connection and gives the line of its reply.
+// ask sends a command on the raw connection, and returns the line of its reply.
 func ask(conn net.Conn, words ...string) (string, error) {
 	var b strings.Builder
 	fmt.Fprintf(&b, "*%d\r\n", len(words))
@@ -274,7 +274,7 @@ func ask(conn net.Conn, words ...string) (string, error) {
 	return "", errors.New("the reply has no end")
 }
 
-// probe watches how the server bears it, and closes the connection when it suffers.
+// probe observes the load on the server, and ends the reading when the server suffers.
 func (w *watch) probe(ctx context.Context, id string, ended <-chan struct{}, conn net.Conn) {
 	slow := 0
 	limit := max(slowestPing, slowerPing*median(w.off.pings))
@@ -287,7 +287,7 @@ func (w *watch) probe(ctx context.Context, id string, ended <-chan struct{}, con
 		if w.ping(ctx, &w.on) != nil {
 			return // the reader finds out
 		}
-		w.probed += 2 // with what waiting asks
+		w.probed += 2 // including the command that waiting sends
 		if last := w.on.pings[len(w.on.pings)-1]; last > limit {
 			slow++
 		} else {
@@ -308,7 +308,7 @@ func (w *watch) probe(ctx context.Context, id string, ended <-chan struct{}, con
 	}
 }
 
-// waiting returns the bytes that wait in the server for our connection (CLIENT LIST ID, since 6.2).
+// waiting returns how many bytes wait in the server for our connection (CLIENT LIST ID, since 6.2).
 func (w *watch) waiting(ctx context.Context, id string) int64 {
 	if _, err := strconv.ParseInt(id, 10, 64); err != nil {
 		return 0
@@ -321,7 +321,8 @@ func (w *watch) waiting(ctx context.Context, id string) int64 {
 	return n
 }
 
-// read takes lines until the end of the window, and once more what has come by then. closed is how the server broke off.
+// read reads lines until the end of the window, and then once more what has arrived by then. The result closed says how the server
+// ended the connection.
 func (w *watch) read(ctx context.Context, conn net.Conn, end time.Time) (closed, err error) {
 	stream := fmt.Sprintf("%s#%d", w.addr, w.cost.Windows)
 	defer func() {
@@ -355,7 +356,7 @@ func (w *watch) read(ctx context.Context, conn net.Conn, end time.Time) (closed,
 	return nil, nil
 }
 
-// lines adds every whole line and gives back the rest. Of a line over 1 MiB the first part is looked at.
+// lines adds all complete lines and returns the rest. Of a line over 1 MiB only the first part is read.
 func (w *watch) lines(stream string, buf []byte) []byte {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -386,7 +387,7 @@ func (w *watch) line(stream string, line []byte) {
 	w.t.Add(w.e, c)
 }
 
-// report writes what was measured into the evidence.
+// report writes the measured cost into the evidence.
 func (w *watch) report() {
 	c := &w.cost
 	c.OpsOn, c.OpsOff = w.on.commands/max(w.on.seconds, 0.001), w.off.commands/max(w.off.seconds, 0.001)

@@ -17,7 +17,7 @@ func template(key string) string {
 	return keyspace.Printable(t + rest)
 }
 
-// shownKeys writes the first keys of a call.
+// shownKeys describes the first keys of a call.
 func shownKeys(keys []string) string {
 	const most = 3
 	var b strings.Builder

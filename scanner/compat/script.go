@@ -10,22 +10,22 @@ import (
 	"surecut/internal/profile"
 )
 
-// script is one call of a script with what it touched.
+// script is one call of a script, with the keys that it touched.
 type script struct {
 	e        *Evidence
 	command  string
 	at       time.Time
 	client   string
-	session  *session // where it runs within a transaction
+	session  *session // set where the script runs in a transaction
 	declared map[string]bool
-	own      keySet   // declared
-	keys     keySet   // declared and touched
-	strays   []string // undeclared
-	strict   bool     // held to one slot for all that it touches
+	own      keySet   // keys that the script declares
+	keys     keySet   // keys that it declares or touches
+	strays   []string // names of keys that it touches without declaring them
+	strict   bool     // all keys that it touches must be in one slot
 	crosses  bool     // one of its calls names keys of several slots
 }
 
-// beginScript begins to follow what a script touches.
+// beginScript begins to record what a script touches.
 func (a *call) beginScript(keys keySet, at []int) {
 	if v := a.t.o.version(); v > 0 && v < sinceShebang && a.shebang() != nil {
 		if o := a.t.observeRule(a.e, shebangRule, RuleShebang, a.name, a.At, a.from); o != nil {
@@ -45,8 +45,8 @@ func (a *call) beginScript(keys keySet, at []int) {
 	a.st.script = s
 }
 
-// strict: functions, and scripts that begin with a shebang (both since 7.0), must not touch keys of several slots, unless
-// they say allow-cross-slot-keys. Of EVALSHA the text is not seen.
+// strict says whether all keys of a script must be in one slot. That is so for functions, and for scripts that begin with a shebang
+// (both since 7.0), unless they specify allow-cross-slot-keys. The text of a script that EVALSHA calls is not seen.
 func (a *call) strict() bool {
 	switch a.name {
 	case "FCALL", "FCALL_RO":
@@ -56,7 +56,7 @@ func (a *call) strict() bool {
 	return line != nil && !bytes.Contains(line, []byte("allow-cross-slot-keys"))
 }
 
-// shebang returns the first line of a script that begins with one; nil where it does not, or is not seen.
+// shebang returns the first line of a script that begins with a shebang. It returns nil where the script does not, or is not seen.
 func (a *call) shebang() []byte {
 	if a.name != "EVAL" && a.name != "EVAL_RO" || !bytes.HasPrefix(a.Args[1], []byte("#!")) {
 		return nil
@@ -65,7 +65,7 @@ func (a *call) shebang() []byte {
 	return line
 }
 
-// addLua notes what a script's call touched. Servers show it right behind the call of the script.
+// addLua records what a call inside a script touched. A server shows such calls directly after the call of the script.
 func (t *Tally) addLua(st *stream, c Call) {
 	s := st.script
 	if s == nil {
@@ -98,7 +98,7 @@ func (t *Tally) addLua(st *stream, c Call) {
 	s.crosses = s.crosses || own.cross
 }
 
-// inScript judges a call of a script by what it is, whatever its keys.
+// inScript judges a call inside a script by its command, regardless of its keys.
 func (a *call) inScript(s *script) {
 	switch a.name {
 	case "SELECT":
@@ -141,8 +141,8 @@ func (t *Tally) finish(st *stream) {
 	}
 }
 
-// undeclared finds what the target's kind has against a script with undeclared keys: that it is refused wherever it runs, that
-// it works while one node holds them all, or nothing much, since they lie with the declared ones.
+// undeclared returns the finding for a script with undeclared keys: the target may refuse the script everywhere, or run it as long
+// as one node holds all of its keys, or the undeclared keys may be in the slot of the declared ones, which does little harm.
 func (t *Tally) undeclared(s *script) *observation {
 	observe := func(when profile.Condition) *observation {
 		return t.observe(s.e, when, s.command, s.command, s.at, s.client)
@@ -171,7 +171,7 @@ func (t *Tally) allow(function string) {
 	t.free[strings.ToLower(function)] = true
 }
 
-// endStream judges what is still open on a stream and forgets it.
+// endStream judges the script that is still open on a stream, and forgets the stream.
 func (t *Tally) endStream(name string) {
 	if st := t.streams[name]; st != nil {
 		t.finish(st)

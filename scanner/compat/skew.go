@@ -6,25 +6,25 @@ import (
 	"surecut/internal/keyspace"
 )
 
-// TagSkew is how the keys of a group would lie once they have their tags.
+// TagSkew says how the keys of a group would be distributed once they have their tags.
 type TagSkew struct {
-	From         string  `json:"from"` // calls: the distinct keys that were seen; bigkeys: every key of the source
+	From         string  `json:"from"` // calls: the distinct keys that were seen in calls; bigkeys: every key of the source
 	Keys         int64   `json:"keys"`
 	Bytes        int64   `json:"bytes"` // 0 where only names are known
-	Tags         int64   `json:"tags"`  // distinct; exact up to 100,000
+	Tags         int64   `json:"tags"`  // number of distinct tags; exact up to 100,000
 	LargestTag   string  `json:"largest_tag"`
 	LargestKeys  int64   `json:"largest_keys"`
 	LargestBytes int64   `json:"largest_bytes"`
-	MaxSlotShare float64 `json:"max_slot_share"` // of the group's keys in its fullest slot, 0 to 1
+	MaxSlotShare float64 `json:"max_slot_share"` // share of the group's keys that are in its fullest slot, 0 to 1
 }
 
-// maxTags bounds the tags that are told apart, maxTag the bytes of one that are remembered.
+// maxTags bounds the number of tags that are distinguished, and maxTag the bytes of one that are remembered.
 const (
 	maxTags = 100_000
 	maxTag  = 256
 )
 
-// Measurement sums the keys of a deployment by the tags that the proposals give them.
+// Measurement sums up the keys of a deployment by the tags that the proposals give them.
 type Measurement struct {
 	from   string
 	rules  map[string]placed
@@ -44,7 +44,7 @@ type groupSize struct {
 
 type tagSize struct{ keys, bytes int64 }
 
-// Measure begins to sum keys for the groups of a result.
+// Measure begins to sum up keys for the groups of a result.
 func (r *Result) Measure(from string) *Measurement {
 	m := &Measurement{from: from, rules: map[string]placed{}}
 	for i, g := range r.KeyGroups {
@@ -58,7 +58,7 @@ func (r *Result) Measure(from string) *Measurement {
 	return m
 }
 
-// Add counts one key.
+// Add adds one key.
 func (m *Measurement) Add(key string, bytes int64) {
 	text, folded := keyspace.Template(key)
 	p, ok := m.rules[text]
@@ -90,7 +90,7 @@ func (m *Measurement) Add(key string, bytes int64) {
 	t.keys, t.bytes = t.keys+1, t.bytes+bytes
 }
 
-// Apply writes what was summed into the result. Groups of which no key was counted keep what they had.
+// Apply writes the sums into the result. A group without a counted key keeps its former figures.
 func (m *Measurement) Apply(r *Result) {
 	for i, g := range m.groups {
 		if g.keys == 0 {

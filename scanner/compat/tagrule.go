@@ -6,17 +6,17 @@ import (
 	"surecut/internal/keyspace"
 )
 
-// tagRule makes the new name of a key of a template.
+// tagRule makes the new names of a template's keys.
 type tagRule struct {
 	template string
-	active   bool   // else the name stays
-	keep     bool   // it has its tag already
-	constant string // the tag of all keys, or
-	part     int    // the folded part that is the tag
-	like     string // the text of tags that are there already, such as "user:#"; "": the part alone
+	active   bool   // false: the names stay as they are
+	keep     bool   // the names have their tag already
+	constant string // the same tag for all keys; "": part is the tag
+	part     int    // index of the folded part that is the tag
+	like     string // the text of tags that exist already, such as "user:#"; "": the part alone
 }
 
-// Retag gives the name that the proposals of a result make of a key; a key that none speaks of keeps its own.
+// Retag returns the name that a key gets by the proposals of a result. A key without a proposal keeps its own.
 func (r *Result) Retag(key string) string {
 	text, folded := keyspace.Template(key)
 	for _, g := range r.KeyGroups {
@@ -49,10 +49,10 @@ func (r tagRule) apply(key string, folded []keyspace.Span) string {
 	return "{" + fill(r.like, key[at.From:at.To]) + "}:" + key
 }
 
-// startsApart: what follows a word does not go on with it.
+// startsApart says whether the text behind a word is not a continuation of the word.
 func startsApart(rest string) bool { return rest == "" || strings.IndexByte(":./|-", rest[0]) >= 0 }
 
-// fill puts a value in place of the folded part of a tag's text.
+// fill replaces the folded part of a tag's text by a value.
 func fill(like, value string) string {
 	if i := strings.IndexAny(like, "#*"); i >= 0 {
 		return like[:i] + value + like[i+1:]
@@ -60,7 +60,7 @@ func fill(like, value string) string {
 	return like
 }
 
-// pattern is what apply makes of the template.
+// pattern returns the result of apply for the template itself.
 func (r tagRule) pattern() string {
 	var folded []keyspace.Span
 	for i := range len(r.template) {

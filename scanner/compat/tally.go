@@ -11,39 +11,39 @@ import (
 	"surecut/internal/sharding"
 )
 
-// Options says what the calls are held against.
+// Options say against which target the calls are judged.
 type Options struct {
 	Profile *profile.Profile
-	Version int    // of the target's servers, 80000 for 8.0; 0: not known, so that the rules of every version count
-	Valkey  bool   // it is Valkey's own number
-	Tag     string // the two bytes that enclose a hash tag where the profile routes by key; "": none
+	Version int    // version of the target's servers, 80000 for 8.0; 0: not known, so that the rules of every version apply
+	Valkey  bool   // Version is Valkey's own number
+	Tag     string // the two bytes that enclose a hash tag, where the profile routes by key; "": there is no hash tag
 
-	// Module finds commands that the table lacks, by the server's own description. nil: none.
+	// Module returns the server's own description of a command that the table lacks. It may be nil.
 	Module func(name string) *command.Spec
 }
 
 // Call is one call as it was seen. Args belong to the caller and are not kept.
 type Call struct {
-	At     time.Time // zero: unknown
-	Stream string    // calls of one stream come in the order in which one server ran them
-	Client string    // address, "" where unknown
+	At     time.Time // zero: not known
+	Stream string    // calls of one stream are in the order in which one server ran them
+	Client string    // address; "": not known
 	DB     int
-	Lua    bool // made by the script that was called before it on this stream
+	Lua    bool // made by the last script that was called on this stream
 	Args   [][]byte
 }
 
-// Limits of what is remembered.
+// These bound what is remembered.
 const (
-	maxClients   = 2000 // in a transaction or with watched keys at a time, by stream
-	maxKeysKept  = 64   // of one call, transaction or script, for templates
-	maxName      = 1024 // bytes of a key that is remembered; of longer ones only the place counts
+	maxClients   = 2000 // by stream: clients in a transaction or with watched keys
+	maxKeysKept  = 64   // keys of one call, transaction or script, for templates
+	maxName      = 1024 // bytes of a key that is remembered; of longer ones only the slot counts
 	maxClient    = 128  // bytes of a client's address
-	maxCommands  = 4000 // names of commands, unknown ones included
-	maxObserved  = 4000 // findings
-	templateRoom = 200  // templates of one finding
+	maxCommands  = 4000 // names of commands, including unknown ones
+	maxObserved  = 4000 // number of findings
+	templateRoom = 200  // number of templates in one finding
 )
 
-// Tally collects evidence and judges it. It serves one goroutine.
+// Tally collects evidence and judges it. Only one goroutine may use it at a time.
 type Tally struct {
 	o        Options
 	routes   func(key string) uint32
@@ -53,29 +53,29 @@ type Tally struct {
 	evidence []*Evidence
 	streams  map[string]*stream
 	pairs    pairing
-	trial    *trial          // nil: none
+	trial    *trial          // nil: there is no trial
 	free     map[string]bool // functions that may touch keys of several slots, in lower case
 
 	malformed, orphans, skipped int64
 	keys                        []int
 }
 
-// commandCalls counts one command.
+// commandCalls counts the calls of one command.
 type commandCalls struct {
-	counted  int64 // by INFO commandstats
-	examined int64 // with arguments
+	counted  int64 // calls by INFO commandstats
+	examined int64 // calls seen with their arguments
 	evidence kinds
 }
 
 type observedKey struct{ rule, command string }
 
-// observation is a finding in the making.
+// observation is a finding that is being collected.
 type observation struct {
 	rule      *profile.Rule
 	command   string
 	affected  int64
-	possible  bool // and never seen in arguments
-	tools     bool // a count that tools may have made
+	possible  bool // possible only: not seen in the arguments of any call
+	tools     bool // a number of calls that tools may have made
 	templates counter
 	examples  []string
 	clients   counter
@@ -85,14 +85,15 @@ type observation struct {
 	details   []string
 }
 
-// NewTally begins a tally.
+// NewTally returns an empty Tally.
 func NewTally(o Options) *Tally {
 	t := &Tally{o: o, commands: map[string]*commandCalls{}, observed: map[observedKey]*observation{}, streams: map[string]*stream{}, pairs: newPairing()}
 	t.routes = router(o)
 	return t
 }
 
-// router gives where a key lies: two keys with one number lie together on every target of the kind.
+// router returns a function that returns a number for a key. Two keys with the same number are together on every target of the
+// kind.
 func router(o Options) func(key string) uint32 {
 	switch o.Profile.Routing {
 	case profile.RouteCodis:
@@ -103,8 +104,8 @@ func router(o Options) func(key string) uint32 {
 	return func(key string) uint32 { return uint32(keyspace.Slot(key)) }
 }
 
-// tagged returns the part of a key that decides where it lies, by twemproxy's rule: between the first opening byte and the
-// next closing one, unless that is empty.
+// tagged returns the part of a key that decides where it is stored, by twemproxy's rule: the text between the first opening byte
+// and the next closing one, unless that is empty.
 func tagged(key, tag string) string {
 	if len(tag) != 2 {
 		return key
@@ -117,7 +118,7 @@ func tagged(key, tag string) string {
 	return key
 }
 
-// keyHash is FNV-1a: keys that are not equal are taken to lie apart.
+// keyHash is FNV-1a. Keys that differ are assumed to be on different servers.
 func keyHash(s string) uint32 {
 	h := uint32(2166136261)
 	for i := range len(s) {
@@ -126,14 +127,14 @@ func keyHash(s string) uint32 {
 	return h
 }
 
-// Evidence begins one piece of evidence; the calls that follow are counted for it.
+// Evidence begins a new piece of evidence, for which later calls are counted.
 func (t *Tally) Evidence(kind, subject string) *Evidence {
 	e := &Evidence{Kind: kind, Subject: subject}
 	t.evidence = append(t.evidence, e)
 	return e
 }
 
-// Count notes that a command, as INFO commandstats names it ("config|get"), was called so often.
+// Count notes how often a command, as INFO commandstats names it ("config|get"), was called.
 func (t *Tally) Count(e *Evidence, name string, calls int64) {
 	name = strings.ToUpper(strings.ReplaceAll(name, "|", " "))
 	e.add(name, calls)
@@ -143,7 +144,8 @@ func (t *Tally) Count(e *Evidence, name string, calls int64) {
 	}
 }
 
-// command finds the counters of a command; nil where there are too many names, which only nonsense can bring about.
+// command returns the counters of a command. It returns nil where there are too many names, which only happens with meaningless
+// input.
 func (t *Tally) command(name string) *commandCalls {
 	c := t.commands[name]
 	if c == nil {
@@ -157,8 +159,8 @@ func (t *Tally) command(name string) *commandCalls {
 	return c
 }
 
-// Note is a finding that does not come from a call: a database in use, a client, a line of source code. It gives nothing
-// where the profile has no rule for it.
+// Note notes a finding that does not come from a call: a database in use, a client, a line of source code. It does nothing where
+// the profile has no rule for it.
 func (t *Tally) Note(e *Evidence, when profile.Condition, what string, n int64, detail string) {
 	o := t.observe(e, when, what, what, time.Time{}, "")
 	if o == nil {
@@ -170,7 +172,8 @@ func (t *Tally) Note(e *Evidence, when profile.Condition, what string, n int64, 
 	}
 }
 
-// observe finds or begins the finding of a condition that a command met; nil where the profile has nothing against it.
+// observe returns the finding for a condition that a command met, and begins it if necessary. It returns nil where the profile has
+// no rule for that.
 func (t *Tally) observe(e *Evidence, when profile.Condition, command, subject string, at time.Time, client string) *observation {
 	rule := t.o.Profile.Rule(when, command, t.o.Version)
 	if rule == nil {
@@ -179,7 +182,7 @@ func (t *Tally) observe(e *Evidence, when profile.Condition, command, subject st
 	return t.observeRule(e, rule, rule.ID+"\x00"+string(when), subject, at, client)
 }
 
-// observeRule finds or begins the finding of a rule about a subject. id tells rules apart.
+// observeRule returns the finding for a rule and a subject, and begins it if necessary. The parameter id identifies the rule.
 func (t *Tally) observeRule(e *Evidence, rule *profile.Rule, id, subject string, at time.Time, client string) *observation {
 	key := observedKey{id, subject}
 	o := t.observed[key]
@@ -206,7 +209,7 @@ func (t *Tally) observeRule(e *Evidence, rule *profile.Rule, id, subject string,
 	return o
 }
 
-// kinds is a small set of kinds of evidence, in the order in which they came.
+// kinds is a small set of kinds of evidence, in the order in which they were added.
 type kinds []string
 
 func (k *kinds) add(kind string) {

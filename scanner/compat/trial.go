@@ -16,33 +16,33 @@ import (
 	"surecut/internal/profile"
 )
 
-// RuleTrial is the rule of findings that a trial cluster has made: it refused the call.
+// RuleTrial is the rule for calls that a trial cluster has refused.
 const RuleTrial = "trial"
 
 const (
-	trialQueue = 4096 // units that wait to be sent; whoever brings more waits
-	trialBatch = 64   // sent at once
+	trialQueue = 4096 // units that wait to be sent; a caller that adds more waits
+	trialBatch = 64   // units that are sent at once
 )
 
 // trial sends the calls that the tally sees to a cluster that may be written to, each to the node of its first key and a
-// transaction as a whole, and keeps what is refused. Tally.Add brings calls, one goroutine sends them.
+// transaction as a whole, and keeps the refusals. Tally.Add queues the calls, and one goroutine sends them.
 type trial struct {
 	d      *endpoint.Deployment
-	open   map[string]*unit // transactions that have begun, by stream and client
+	open   map[string]*unit // by stream and client: transactions that have begun
 	queue  chan *unit
 	ended  chan error
-	left   int64 // calls that were not sent
+	left   int64 // number of calls that were not sent
 	sent   int64
 	refuse map[string]*refusal // by command
-	other  int64               // errors that come of the data
+	other  int64               // number of errors that are caused by the data
 	sample string
 }
 
-// unit is one call, or a transaction.
+// unit is one call, or one transaction.
 type unit struct {
 	node  string
 	calls [][]string
-	keys  [][]string // of each call
+	keys  [][]string // by call
 	names []string
 }
 
@@ -53,8 +53,8 @@ type refusal struct {
 	templates counter
 }
 
-// Trial sends what is added from now on to a cluster as well. It has to be empty, since the calls change it. End waits for
-// the last of them and must be called before Result.
+// Trial also sends everything that is added from now on to a cluster, which must be empty because the calls change it. End waits
+// for the last calls, and must be called before Result.
 func (t *Tally) Trial(ctx context.Context, d *endpoint.Deployment) error {
 	if d.Kind() != endpoint.Cluster {
 		return errors.New("the trial must be a cluster, redis+cluster://host:port")
@@ -107,7 +107,7 @@ func (t *Tally) End() error {
 	return nil
 }
 
-// add queues a call, or keeps it until its transaction ends. at is where its keys stand.
+// add queues a call, or keeps it until its transaction ends. The parameter at holds the positions of its keys.
 func (r *trial) add(c *call, at []int) {
 	id := c.Stream + "\x00" + c.Client
 	u := r.open[id]
@@ -154,7 +154,8 @@ func (r *trial) add(c *call, at []int) {
 	}
 }
 
-// sendable: what names keys and answers at once, and SELECT of another database. What acts on servers is never sent.
+// sendable says whether a call is sent: one that names keys and does not block, or SELECT of another database. A command that acts
+// on servers is never sent.
 func sendable(s *command.Spec, args [][]byte, at []int) bool {
 	if s.Name == "SELECT" {
 		return len(args) == 2 && string(args[1]) != "0"
@@ -175,7 +176,7 @@ func sendable(s *command.Spec, args [][]byte, at []int) bool {
 	return true
 }
 
-// run sends units until the queue is closed. After an error it takes the rest and drops it, so that nobody waits for it.
+// run sends units until the queue is closed. After an error it drops the remaining units, so that nobody waits for them.
 func (r *trial) run(ctx context.Context) (failed error) {
 	conns := map[string]rueidis.DedicatedClient{}
 	var release []func()
@@ -189,7 +190,7 @@ func (r *trial) run(ctx context.Context) (failed error) {
 		for len(batch) < trialBatch && len(r.queue) > 0 {
 			batch = append(batch, <-r.queue)
 		}
-		for len(batch) > 0 && failed == nil { // as long as one node is meant, in one go
+		for len(batch) > 0 && failed == nil { // in one go as long as the node is the same
 			n := 1
 			for n < len(batch) && batch[n].node == batch[0].node {
 				n++
@@ -255,7 +256,7 @@ func (r *trial) send(ctx context.Context, conn rueidis.DedicatedClient, units []
 	return nil
 }
 
-// judgeExec looks at the reply of EXEC: refused itself, or with errors in it.
+// judgeExec judges the reply of EXEC: EXEC itself may be refused, or its array may contain errors.
 func (r *trial) judgeExec(keys []string, reply rueidis.RedisResult) error {
 	list, err := reply.ToArray()
 	if err != nil {
@@ -269,7 +270,8 @@ func (r *trial) judgeExec(keys []string, reply rueidis.RedisResult) error {
 	return nil
 }
 
-// judge sorts an error: the cluster's refusal, one of the data, or of the connection, which ends the trial.
+// judge classifies an error: a refusal by the cluster, an error caused by the data, or a failure of the connection, which ends the
+// trial.
 func (r *trial) judge(name string, keys []string, err error) error {
 	switch {
 	case err == nil || endpoint.IsNil(err):
@@ -296,7 +298,7 @@ func (r *trial) judge(name string, keys []string, err error) error {
 	return nil
 }
 
-// ofCluster tells errors that one server would not give. Before 6.2 those of scripts have no code of their own.
+// ofCluster recognizes errors that a single server would not return. Before 6.2 the errors of scripts have no code of their own.
 func ofCluster(text string) bool {
 	for _, part := range []string{"CROSSSLOT", "MOVED ", "EXECABORT", "cluster mode", "Cluster mode", "non local key", "hash to the same slot", "unknown command", "no-cluster"} {
 		if strings.Contains(text, part) {
