@@ -66,7 +66,8 @@ func newRoute(s Spec) (*route, error) {
 	return r, err
 }
 
-// dial connects to an address as it is seen from the end of the route. It takes no longer than dialTimeout.
+// dial connects to an address as it is seen from the end of the route. It takes no longer than dialTimeout, or twice that through a
+// bastion.
 func (r *route) dial(ctx context.Context, addr string) (net.Conn, error) {
 	if r.bastion == nil {
 		return r.dialBase(ctx, addr)
