@@ -9,8 +9,8 @@ import (
 	"github.com/go-analyze/charts"
 )
 
-// Charts are SVG in the page itself. They are drawn in marker colours that svg replaces by the page's CSS variables,
-// so that one drawing serves light, dark and print.
+// The charts are SVG inside the page. The charting library draws them in the marker colours below, and finish replaces those by the
+// CSS variables of the page, so that the same drawing works in light mode, in dark mode and in print.
 var (
 	inkMark   = charts.Color{R: 1, G: 2, B: 3, A: 255}
 	lineMark  = charts.Color{R: 4, G: 5, B: 6, A: 255}
@@ -28,10 +28,10 @@ var markVariables = strings.NewReplacer(
 
 const (
 	chartWidth = 560
-	barHeight  = 34 // of one bar with its gap
+	barHeight  = 34 // of one bar and the gap below it
 )
 
-// chart is a figure of a page: the drawing and its words, which a screen reader gets too.
+// chart is a figure of a page: the drawing with its title and note, which screen readers read too.
 type chart struct {
 	Title, Note string
 	SVG         template.HTML
@@ -52,11 +52,11 @@ type bar struct {
 	Value int64
 }
 
-// barChart draws horizontal bars, the first at the top, each with its value as format writes it.
+// barChart draws horizontal bars with the first at the top. Each shows its value as written by format.
 func barChart(title, note string, format func(int64) string, bars []bar) (chart, error) {
 	n := len(bars)
 	values, names := make([]float64, n), make([]string, n)
-	for i, b := range bars { // the library counts from the bottom
+	for i, b := range bars { // The library draws the first bar at the bottom, so the order is reversed.
 		values[n-1-i], names[n-1-i] = float64(b.Value), visible(shorten(b.Name, 24))
 	}
 	opt := charts.NewBarChartOptionWithData([][]float64{values})
@@ -76,7 +76,7 @@ func barChart(title, note string, format func(int64) string, bars []bar) (chart,
 	return finish(title, note, p)
 }
 
-// lineChart draws one or two series over labelled points.
+// lineChart draws one or two series over labelled points. Only the points of the first series show their values.
 func lineChart(title, note string, labels, names []string, series [][]float64) (chart, error) {
 	opt := charts.NewLineChartOptionWithData(series)
 	opt.Theme = chartTheme()
@@ -109,6 +109,6 @@ func finish(title, note string, p *charts.Painter) (chart, error) {
 	svg := markVariables.Replace(string(data))
 	svg = svgSize.ReplaceAllString(svg, "<svg$1")
 	svg = strings.Replace(svg, "<svg", `<svg aria-hidden="true" focusable="false"`, 1)
-	// The library escapes the texts that it is given; everything else in the drawing is its own.
+	// The library escapes the texts that it is given, and generates the rest of the drawing itself.
 	return chart{Title: title, Note: note, SVG: template.HTML(svg)}, nil
 }

@@ -16,7 +16,7 @@ type Compat struct {
 	compat.Result
 }
 
-// Kind is "compat".
+// Kind returns "compat".
 func (*Compat) Kind() string { return KindCompat }
 
 var (
@@ -51,7 +51,7 @@ func (c *Compat) validate() error {
 	return nil
 }
 
-// compatTally counts findings by level, possible ones apart.
+// compatTally counts findings by level, separately for proven and possible ones.
 type compatTally struct{ proven, possible map[profile.Level]int64 }
 
 func tallyCompat(c *Compat) compatTally {
@@ -70,7 +70,7 @@ func (t compatTally) all(l profile.Level) int64 { return t.proven[l] + t.possibl
 
 var compatTones = map[compat.Verdict]tone{compat.Incompatible: bad, compat.Risky: warn, compat.Unproven: warn, compat.Compatible: good}
 
-// levelTones colours a finding.
+// levelTones maps the level of a finding to its CSS class.
 var levelTones = map[profile.Level]string{profile.Block: "bad", profile.Silent: "bad", profile.Latent: "warn", profile.Cost: "skip", profile.Info: "skip"}
 
 func summarizeCompat(c *Compat) summary {
@@ -100,7 +100,7 @@ func summarizeCompat(c *Compat) summary {
 	return s
 }
 
-// share words the share of calls that meet a finding.
+// compatShare returns in words how many of the examined calls meet the rule of the finding.
 func compatShare(f compat.Finding) string {
 	switch {
 	case f.CrossSlotShare == nil:
@@ -156,7 +156,7 @@ func compatTable(w io.Writer, c *Compat) error {
 	return nil
 }
 
-// evidenceWords says what one piece of evidence is.
+// evidenceWords describes one piece of evidence.
 func evidenceWords(e compat.Evidence) string {
 	text := fmt.Sprintf("%s of %s: %s", e.Kind, visible(e.Subject), plural(e.Calls, "call"))
 	switch e.Kind {
@@ -179,7 +179,7 @@ func evidenceWords(e compat.Evidence) string {
 	return text
 }
 
-// groupWords says what becomes of a group of keys.
+// groupWords describes what will happen to a group of keys.
 func groupWords(g compat.KeyGroup) string {
 	text := visible(g.Note)
 	for _, t := range g.Templates {
@@ -290,7 +290,7 @@ func compatBodyOf(c *Compat) compatBody {
 	return b
 }
 
-// judgeCompat gives the reasons of a compat report against GO.
+// judgeCompat returns the reasons against GO in a compat report.
 func judgeCompat(p CompatPolicy, c *Compat) []string {
 	var against []string
 	for _, f := range c.Findings {

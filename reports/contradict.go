@@ -10,17 +10,17 @@ import (
 	"surecut/scanner/compat"
 )
 
-// A report is written by one program in one go, so that its figures agree. Where they do not, the file was edited, cut together
-// from several, or written by a program with an error: it proves nothing, whatever it says.
+// A report is written by one program at once, so its figures agree. If they do not, then the file was edited, was put together from
+// several reports, or was written by a program with a bug. Such a report proves nothing.
 
-// contradicted collects what cannot all be true.
+// contradicted collects sentences on figures that cannot all be true.
 type contradicted []string
 
 func (c *contradicted) found(format string, args ...any) {
 	*c = append(*c, fmt.Sprintf(format, args...)+": the report contradicts itself.")
 }
 
-// contradictions returns what cannot be true of a report, as sentences.
+// contradictions returns one sentence for each contradiction within a report.
 func contradictions(r Report) []string {
 	switch r := r.(type) {
 	case *Check:
@@ -37,7 +37,7 @@ func contradictions(r Report) []string {
 	return nil
 }
 
-// contradictionsOfCheck: the verdict follows from the checks, and every check is there.
+// contradictionsOfCheck checks that the verdict follows from the checks, and that no check is missing.
 func contradictionsOfCheck(c *Check) []string {
 	var no contradicted
 	verdict := preflight.Pass
@@ -58,7 +58,7 @@ func contradictionsOfCheck(c *Check) []string {
 	var missing []string
 	for _, id := range preflight.IDs() {
 		there := slices.ContainsFunc(c.Checks, func(check preflight.Check) bool { return check.ID == id })
-		if !there && id != "source_file" { // which only a source has that is a file
+		if !there && id != "source_file" { // source_file is there only if the source is a file.
 			missing = append(missing, id)
 		}
 	}
@@ -68,7 +68,7 @@ func contradictionsOfCheck(c *Check) []string {
 	return no
 }
 
-// contradictionsOfBigKeys: each breakdown sums to the totals, and the largest key is among those listed.
+// contradictionsOfBigKeys checks that each breakdown adds up to the totals, and that the largest key is listed first.
 func contradictionsOfBigKeys(b *BigKeys) []string {
 	var no contradicted
 	var keys, bytes, expiring int64
@@ -106,7 +106,7 @@ func contradictionsOfBigKeys(b *BigKeys) []string {
 	return no
 }
 
-// contradictionsOfCompat: the verdict follows from the findings, and from what was seen.
+// contradictionsOfCompat checks that the verdict follows from the findings.
 func contradictionsOfCompat(c *Compat) []string {
 	var no contradicted
 	var proven, doubtful int

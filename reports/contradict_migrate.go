@@ -7,7 +7,8 @@ import (
 	"surecut/migrator"
 )
 
-// contradictionsOfMigrate: the counters add up in this run and over all runs, links and totals agree, and the state is that of the links.
+// contradictionsOfMigrate checks that the counters add up for this run and for all runs, that the links add up to the totals, and
+// that the state of the migration matches the phases of its links.
 func contradictionsOfMigrate(m *Migrate) []string {
 	var no contradicted
 	if least := slices.Min(append(figures(m.Counters), figures(m.AllRuns.Counters)...)); least < 0 {
@@ -22,7 +23,7 @@ func contradictionsOfMigrate(m *Migrate) []string {
 		no.found("It is the report of a run, and counts %s", plural(int64(m.AllRuns.Runs), "run"))
 	}
 	contradictionsOfLinks(m, &no)
-	if live || m.State == "failed" { // some commands are on their way, or were
+	if live || m.State == "failed" { // Some commands are, or were, still on their way, so the sums do not match.
 		return no
 	}
 	var keys, commands int64
@@ -72,10 +73,10 @@ func contradictionsOfLinks(m *Migrate, no *contradicted) {
 	}
 }
 
-// phaseOf is the phase that every link is in while the migration is in a state.
+// phaseOf maps a state of the migration to the phase that every link must be in.
 var phaseOf = map[string]string{"caught_up": "caught_up", "done": "done", "stopped": "done"}
 
-// figures lists all counters.
+// figures returns all counters.
 func figures(c migrator.Counters) []int64 {
 	return []int64{c.SnapshotKeys, c.SnapshotApplied, c.SnapshotFiltered, c.SnapshotKept, c.SnapshotExpired, c.SnapshotReported,
 		c.Commands, c.CommandsApplied, c.CommandsFiltered, c.CommandsControl, c.CommandsRepaired, c.CommandsReported}

@@ -12,7 +12,7 @@ import (
 	"surecut/verifier"
 )
 
-// contradictionsOfVerify adds everything up: verdict, totals, types, rounds, slots and findings speak of the same keys.
+// contradictionsOfVerify checks that the verdict, the totals, the types, the rounds, the slots and the findings agree.
 func contradictionsOfVerify(v *Verify) []string {
 	var no contradicted
 	t := v.Totals
@@ -33,7 +33,7 @@ func contradictionsOfVerify(v *Verify) []string {
 	return no
 }
 
-// serversAreRead: where a report knows the servers of a side, it says which of them it has read.
+// serversAreRead checks that a report which names servers of a side also says which of them were read.
 func serversAreRead(v *Verify, no *contradicted) {
 	for _, site := range sitesOf(v) {
 		var asked, read bool
@@ -46,17 +46,17 @@ func serversAreRead(v *Verify, no *contradicted) {
 	}
 }
 
-// listed is what the findings of a report come to.
+// listed sums up the findings of a report.
 type listed struct {
 	verdicts       map[verifier.Verdict]int64
-	source, target int64 // keys of either side among them
-	strays         int64 // extra keys where nobody looks for them: they are counted as extra, and not among the target's keys
+	source, target int64 // number of findings that show the key on the source or on the target
+	strays         int64 // extra keys on a node where no client looks for them; they count as extra, but not among the keys of the target
 	slots          map[uint16]*listedSlot
 }
 
 type listedSlot struct{ bad, unchecked, source, target int64 }
 
-// tallyFindings counts the findings, and looks at each.
+// tallyFindings sums up the findings, and checks each of them.
 func tallyFindings(v *Verify, no *contradicted) listed {
 	l := listed{verdicts: map[verifier.Verdict]int64{}, slots: map[uint16]*listedSlot{}}
 	seen := map[string]bool{}
@@ -85,7 +85,8 @@ func tallyFindings(v *Verify, no *contradicted) listed {
 			l.target, s.target = l.target+1, s.target+1
 		}
 		findingIsPossible(f, no)
-		if id := fmt.Sprintf("%d %s %q %d %s", f.TargetDB, targetName64(f), f.TargetKey, f.KeyLength, f.KeyDigest); !stray && (f.KeyDigest != "" || !f.IsLong()) { // a stray may lie on several servers
+		// A stray key may lie on several servers, so it may be listed more than once.
+		if id := fmt.Sprintf("%d %s %q %d %s", f.TargetDB, targetName64(f), f.TargetKey, f.KeyLength, f.KeyDigest); !stray && (f.KeyDigest != "" || !f.IsLong()) {
 			if seen[id] {
 				no.found("It lists key %s twice", visible(shorten(f.Key, 80)))
 			}
@@ -102,7 +103,7 @@ func targetName64(f *verifier.Finding) string {
 	return f.KeyBase64
 }
 
-// findingIsPossible: the sides that a finding shows are those of its verdict, and its slot is that of its key.
+// findingIsPossible checks that a finding shows the sides that its verdict demands, and that its slot is the slot of its key.
 func findingIsPossible(f *verifier.Finding, no *contradicted) {
 	key := visible(shorten(f.Key, 80))
 	possible := true
@@ -128,7 +129,7 @@ func findingIsPossible(f *verifier.Finding, no *contradicted) {
 	}
 }
 
-// verdictFollows: the verdict is that of the totals.
+// verdictFollows checks that the verdict follows from the totals.
 func verdictFollows(v *Verify, no *contradicted) {
 	t := v.Totals
 	bad := t.Different + t.Missing + t.Extra
@@ -144,7 +145,7 @@ func verdictFollows(v *Verify, no *contradicted) {
 	}
 }
 
-// findingsAreCounted: what is not the same is listed, or said to be left out of the list.
+// findingsAreCounted checks that every key that is not the same is either listed or counted as omitted from the list.
 func findingsAreCounted(v *Verify, l listed, no *contradicted) {
 	t := v.Totals
 	var all, missing int64
@@ -164,7 +165,8 @@ func findingsAreCounted(v *Verify, l listed, no *contradicted) {
 	}
 }
 
-// reasonsAreCounted: the counts by reason come to the totals, and to the findings. Reports of versions without reasons have neither.
+// reasonsAreCounted checks that the counts by reason agree with the totals and with the findings. Reports of older versions have no
+// reasons.
 func reasonsAreCounted(v *Verify, no *contradicted) {
 	listed, named := map[verifier.Reason]int64{}, false
 	for i := range v.Findings {
@@ -200,7 +202,7 @@ func reasonsAreCounted(v *Verify, no *contradicted) {
 	}
 }
 
-// sidesAreCounted: every key of a side has a verdict, and is counted on that side.
+// sidesAreCounted checks that every key of a side has a verdict, and is counted on that side.
 func sidesAreCounted(v *Verify, l listed, no *contradicted) {
 	t := v.Totals
 	if judged := t.Same + t.Different + t.Missing + t.Extra + t.Unchecked; judged < max(t.SourceKeys, t.TargetKeys) {
@@ -224,7 +226,7 @@ func sidesAreCounted(v *Verify, l listed, no *contradicted) {
 	}
 }
 
-// typesAddUp: the types are those of the source's keys.
+// typesAddUp checks that the counts by type add up to the keys of the source.
 func typesAddUp(v *Verify, no *contradicted) {
 	var keys int64
 	seen := map[string]bool{}
@@ -239,7 +241,8 @@ func typesAddUp(v *Verify, no *contradicted) {
 	}
 }
 
-// roundsAddUp: what is not the same was confirmed in some round, and a round settles no more keys than were in doubt.
+// roundsAddUp checks that each key that is not the same was confirmed in a round, and that no round settled more keys than were in
+// doubt.
 func roundsAddUp(v *Verify, l listed, no *contradicted) {
 	if v.Rounds != len(v.History) {
 		no.found("It made %s, and tells of %s", plural(int64(v.Rounds), "round"), count(int64(len(v.History))))
@@ -267,7 +270,8 @@ func roundsAddUp(v *Verify, l listed, no *contradicted) {
 
 var slotDigest = regexp.MustCompile(`^[0-9a-f]{16}/[0-9a-f]{16}$`)
 
-// slotsAddUp: the slots hold the keys of the totals, and each has the verdict of its findings.
+// slotsAddUp checks that the keys of the slots add up to the totals, and that each slot has the verdict that follows from its
+// findings.
 func slotsAddUp(v *Verify, l listed, no *contradicted) {
 	var source, target, unlisted, same int64
 	last := -1
@@ -312,7 +316,7 @@ func slotsAddUp(v *Verify, l listed, no *contradicted) {
 	}
 }
 
-// verdict is what the findings of a slot make of it.
+// verdict returns the verdict of a slot that follows from its findings.
 func (s *listedSlot) verdict() verifier.Verdict {
 	switch {
 	case s.bad > 0:

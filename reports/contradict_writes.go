@@ -6,13 +6,14 @@ import (
 	"surecut/verifier"
 )
 
-// knownByWeakest lists how writes can become known, the weakest first.
+// knownByWeakest lists the ways by which writes can become known, with the weakest first.
 var knownByWeakest = []verifier.KnownBy{verifier.ByRereading, verifier.ByRest, verifier.ByTracking, verifier.ByReplication}
 
-// writesAddUp: what a report says of the source's writes as a whole is what it says of the source's nodes, and what its proof rests on.
+// writesAddUp checks that what a report says of the writes to the source agrees with what it says of each node, and with its
+// verdict and proof.
 func writesAddUp(v *Verify, no *contradicted) {
 	w := v.Writes
-	if w == nil { // of a repair, or of a version that did not look
+	if w == nil { // The report is of a repair, or of a version that did not look for writes.
 		return
 	}
 	if _, known := knownByWords[w.KnownBy]; !known || w.Keys < 0 {

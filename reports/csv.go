@@ -12,7 +12,7 @@ import (
 	"surecut/scanner"
 )
 
-// renderCSV is the form for spreadsheets: every key that a big-key report lists, once, the largest first.
+// renderCSV returns the form for spreadsheets. It has every key that a bigkeys report lists once, with the largest first.
 func renderCSV(r Report) ([]byte, error) {
 	b, ok := r.(*BigKeys)
 	if !ok {
@@ -45,7 +45,8 @@ func renderCSV(r Report) ([]byte, error) {
 	return out.Bytes(), nil
 }
 
-// cell makes text from outside safe for a spreadsheet, which would run what begins like a formula, in some languages in full width too.
+// cell makes untrusted text safe for a spreadsheet, which would evaluate a text that begins like a formula. Spreadsheets in some
+// languages also take the full-width forms of these characters.
 func cell(s string) string {
 	if s = visible(s); strings.IndexAny(s, "=+-@＝＋－＠") == 0 {
 		return "'" + s

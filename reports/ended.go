@@ -10,15 +10,15 @@ import (
 	"surecut/verifier"
 )
 
-// How a run ended. Only a complete run stands for what its report says: any other has not looked at all that it was asked to look at.
+// These constants say how a run ended. Only a complete run has examined everything that it was asked to examine.
 const (
 	Complete    = "complete"
 	Interrupted = "interrupted"
 	Failed      = "failed"
 )
 
-// Unfinished returns the report of a run that ended before it had anything to report: it says how the run ended and why, and holds
-// nothing that could be taken for evidence. The header's kind must be one that surecut writes.
+// Unfinished returns the report of a run that ended before it had any result. The report says how the run ended and why, and holds
+// nothing that could be taken for evidence. The kind in the header must be one that surecut writes.
 func Unfinished(h Header, ended, why string) Report {
 	h.Ended, h.EndedWhy = ended, why
 	kind, _, _ := strings.Cut(strings.TrimPrefix(h.Schema, "surecut."), "/")
@@ -39,7 +39,7 @@ func Unfinished(h Header, ended, why string) Report {
 	panic("reports: no unfinished report of schema " + h.Schema)
 }
 
-// unfinished makes the summary of a run that did not come to its end say so first, with the reason, before anything that it found.
+// unfinished changes the summary of a run that did not complete, so that it says so first and why, before any results.
 func (s *summary) unfinished(h *Header) {
 	reasons := []string{s.Headline}
 	for _, r := range s.Reasons {
@@ -53,7 +53,7 @@ func (s *summary) unfinished(h *Header) {
 	s.Headline, s.Reasons = endedWords(h), reasons
 }
 
-// endedWords is one sentence on a run that did not come to its end.
+// endedWords returns one sentence on a run that did not complete.
 func endedWords(h *Header) string {
 	if h.Ended == Interrupted {
 		return "The run was interrupted, so it proves nothing: " + visible(sentence(h.EndedWhy))

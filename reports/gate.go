@@ -15,8 +15,8 @@ const (
 	NoGo = "NO-GO"
 )
 
-// Gate is the report of surecut gate: what the policy makes of the inputs. Reasons are full sentences: of a NO-GO
-// everything that stands against GO, of a GO what it rests on.
+// Gate is the report of surecut gate: the judgement of the policy on the inputs. Reasons are full sentences. For a NO-GO they are
+// everything that stands against GO, for a GO they are what it rests on.
 type Gate struct {
 	Header
 	Verdict string      `json:"verdict"`
@@ -25,7 +25,7 @@ type Gate struct {
 	Policy  Policy      `json:"policy"`
 }
 
-// GateInput is one report that was judged.
+// GateInput is one report that the gate judged.
 type GateInput struct {
 	Path        string   `json:"path"`
 	SHA256      string   `json:"sha256"`
@@ -33,12 +33,12 @@ type GateInput struct {
 	GeneratedAt string   `json:"generated_at"`
 	Source      string   `json:"source"`
 	Target      string   `json:"target"`
-	Verdict     string   `json:"verdict"` // the report's own
+	Verdict     string   `json:"verdict"` // the verdict of the report itself
 	Summary     string   `json:"summary"`
-	Against     []string `json:"against"` // the reasons that this input gives against GO
+	Against     []string `json:"against"` // reasons in this report against GO
 }
 
-// Evaluate judges the inputs by the policy, now. The header's Version is left for the caller to set.
+// Evaluate judges the inputs by the policy, as of now. The caller must set the Version in the header.
 func Evaluate(p Policy, inputs ...Loaded) *Gate { return evaluateAt(time.Now(), p, inputs) }
 
 func evaluateAt(now time.Time, p Policy, inputs []Loaded) *Gate {
@@ -85,7 +85,7 @@ func evaluateAt(now time.Time, p Policy, inputs []Loaded) *Gate {
 	return g
 }
 
-// toleratedIn says what of a report a GO rests on in spite of.
+// toleratedIn returns a sentence on the keys of a report that did not prevent a GO because the policy tolerates them, or "".
 func toleratedIn(p Policy, r Report) string {
 	if v, ok := r.(*Verify); ok {
 		return toleratedBy(p.Verify, v).sentence()
@@ -93,13 +93,13 @@ func toleratedIn(p Policy, r Report) string {
 	return ""
 }
 
-// maxContradictions is how many a gate names of one report: where one figure is wrong, many others do not agree with it.
+// maxContradictions is how many contradictions a gate lists for one report. A single wrong figure can contradict many others.
 const maxContradictions = 10
 
-// clockSlack is how far the clocks of the machines that make and judge reports may be apart.
+// clockSlack is how far apart the clocks of the machines that make reports and judge them may be.
 const clockSlack = 5 * time.Minute
 
-// judge returns the reasons of one report against GO.
+// judge returns the reasons in one report against GO.
 func judge(now time.Time, p Policy, r Report) []string {
 	against := []string{}
 	made, err := time.Parse(time.RFC3339, r.header().GeneratedAt)

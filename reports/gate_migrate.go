@@ -30,7 +30,7 @@ func judgeMigrate(p MigratePolicy, m *Migrate) []string {
 			plural(int64(len(m.Problems)), "problem"), count(p.MaxReported)))
 	}
 	for i, s := range sumsOf(m.Counters) {
-		if live := m.State == "caught_up" && i > 0; s.Total != s.Sum() && !live { // of a live stream some commands are on their way
+		if live := m.State == "caught_up" && i > 0; s.Total != s.Sum() && !live { // commands of a live stream may still be on their way
 			against = append(against, fmt.Sprintf("%s: %s received, but %s accounted for.", s.Name, count(s.Total), count(s.Sum())))
 		}
 	}

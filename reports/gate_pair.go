@@ -10,10 +10,10 @@ import (
 	"surecut/internal/endpoint"
 )
 
-// A gate judges reports of one pair of deployments, and of one part of their keys. This file holds the reports against each other
-// and against what the policy says of the pair.
+// A gate judges reports on one pair of deployments and on one selection of keys. This file compares the reports with each other,
+// and with the pair that the policy names.
 
-// site is one side of a pair as a report names it.
+// site is one side of a pair, as named by a report.
 type site struct {
 	Side    string // source or target
 	URL     string
@@ -29,17 +29,17 @@ func sitesOf(r Report) []site {
 	return sites
 }
 
-// oneSided: the report speaks of a source only.
+// oneSided says whether the report is about a source only.
 func oneSided(r Report) bool { return r.Kind() == KindBigKeys || r.Kind() == KindCompat }
 
-// known says whether the servers can be told from others.
+// known says whether the servers have IDs by which they can be told apart from others.
 func (p site) known() bool {
 	return slices.ContainsFunc(p.Servers, func(m endpoint.Member) bool { return m.RunID != "" || m.NodeID != "" })
 }
 
-// samePair holds every report against the first that speaks of both sides. Servers are told by their run IDs and node IDs: one
-// deployment may have several names, and a name may lead to another server than yesterday. The URLs decide only where a report
-// could not name its servers. The source of a bigkeys or a compat report may also be a file, which no other report names.
+// samePair compares every report with the first one that has both sides. Servers are told apart by their run IDs and node IDs,
+// since a deployment may have several names, and a name may lead to another server than yesterday. URLs decide only if a report has
+// no IDs of its servers. The source of a bigkeys or compat report may also be a file, which no other report names.
 func samePair(p Policy, inputs []Loaded) []string {
 	var against []string
 	var first *Loaded
@@ -65,7 +65,7 @@ func samePair(p Policy, inputs []Loaded) []string {
 	return against
 }
 
-// differentSites says where two reports speak of different servers.
+// differentSites returns a sentence for each side on which two reports are about different servers.
 func differentSites(p Policy, a, b Loaded) []string {
 	var against []string
 	ones, others := sitesOf(a.Report), sitesOf(b.Report)
@@ -100,7 +100,7 @@ func otherURLs(a, b Loaded) string {
 	return fmt.Sprintf("%s speaks of %s, but %s of %s.", b.Path, place(h), a.Path, place(f))
 }
 
-// serverNames names the first servers, each with the ID that tells it from others.
+// serverNames returns the first servers, each with the ID that distinguishes it.
 func serverNames(servers endpoint.Identity) string {
 	const shown = 3
 	var words []string
@@ -115,7 +115,8 @@ func serverNames(servers endpoint.Identity) string {
 	return strings.Join(words, ", ")
 }
 
-// memberID words what tells a server from others: in a cluster the node, which outlives restarts, else the process.
+// memberID returns in words the ID that distinguishes a server: in a cluster the node ID, which survives restarts, otherwise the
+// run ID of the process.
 func memberID(m endpoint.Member) string {
 	switch {
 	case m.NodeID != "":
@@ -126,13 +127,13 @@ func memberID(m endpoint.Member) string {
 	return ""
 }
 
-// wantedSites holds one report against the source and target that the policy names, and against itself.
+// wantedSites compares one report with the source and target that the policy names, and its two sides with each other.
 func wantedSites(p Policy, r Report) []string {
 	var against []string
 	sites := sitesOf(r)
 	for i, wanted := range []string{p.Source, p.Target}[:len(sites)] {
 		if oneSided(r) && !strings.HasPrefix(sites[i].URL, "redis") {
-			continue // a file, which a policy cannot name
+			continue // A policy cannot name a file.
 		}
 		if wanted != "" && !sites[i].is(wanted) {
 			against = append(against, fmt.Sprintf("Its %s is %s (%s); the policy demands %s.", sites[i].Side, visible(sites[i].URL),
@@ -161,7 +162,7 @@ func (p site) is(wanted string) bool {
 	})
 }
 
-// withoutPassword is the URL as reports show it.
+// withoutPassword returns the URL as reports show it, that is without its password.
 func withoutPassword(text string) string {
 	u, err := url.Parse(text)
 	if err != nil || u.Host == "" {
@@ -175,7 +176,8 @@ func withoutPassword(text string) string {
 	return strings.TrimSuffix(u.String(), "/")
 }
 
-// sameSelection refuses what speaks of a part that the policy does not name, and reports that speak of different parts.
+// sameSelection returns reasons against reports on a selection of keys that the policy does not name, and against reports on
+// different selections.
 func sameSelection(p Policy, inputs []Loaded) []string {
 	var against []string
 	var first *Loaded
@@ -211,7 +213,8 @@ func partWords(p Policy, part string) string {
 	}
 }
 
-// staleVerification finds comparisons that were made long before the migration ended: what arrived afterwards was not compared.
+// staleVerification finds comparisons that were made so long before the migration ended that keys which arrived afterwards were not
+// compared.
 func staleVerification(p Policy, inputs []Loaded) []string {
 	var against []string
 	for _, v := range inputs {

@@ -21,7 +21,7 @@ func judgeVerify(p VerifyPolicy, v *Verify) []string {
 	if slices.Index(depths, v.Depth) < slices.Index(depths, p.MinDepth) {
 		against = append(against, fmt.Sprintf("It compared at depth %s; the policy demands %s.", v.Depth, p.MinDepth))
 	}
-	doubted := len(v.History) > 0 // else no key needed a proof, nor a round
+	doubted := len(v.History) > 0 // Otherwise no key needed a proof or a round.
 	if doubted && slices.Index(proofs, v.Proof) < slices.Index(proofs, p.MinProof) {
 		against = append(against, fmt.Sprintf("Its proof is by %s; the policy demands proof by %s.", v.Proof, p.MinProof))
 	}
@@ -31,7 +31,7 @@ func judgeVerify(p VerifyPolicy, v *Verify) []string {
 	if tolerance := time.Duration(v.TTLToleranceMs) * time.Millisecond; tolerance > time.Duration(p.MaxTTLTolerance) {
 		against = append(against, fmt.Sprintf("It took expiries for the same that were up to %s apart; the policy allows %s.", Duration(tolerance), p.MaxTTLTolerance))
 	}
-	empty := t.SourceKeys+t.TargetKeys+compared+t.Unchecked == 0 && v.Selection.Part() == "" // of both sides everything was asked for
+	empty := t.SourceKeys+t.TargetKeys+compared+t.Unchecked == 0 && v.Selection.Part() == "" // and no selection left keys out
 	if compared <= 0 && !(p.AllowEmpty && empty) {
 		against = append(against, fmt.Sprintf("It compared no key (source %s, target %s), which proves nothing.", count(t.SourceKeys), count(t.TargetKeys)))
 	}
@@ -51,10 +51,10 @@ func judgeVerify(p VerifyPolicy, v *Verify) []string {
 	return against
 }
 
-// tolerated are the keys of a report that its policy does not count, since it names their reasons.
+// tolerated counts the keys of a report that the policy does not count against it, because the policy names their reasons.
 type tolerated struct {
 	differences, unchecked int64
-	reasons                []string // with how many keys each
+	reasons                []string // each with its number of keys
 }
 
 func toleratedBy(p VerifyPolicy, v *Verify) (t tolerated) {
@@ -72,7 +72,7 @@ func toleratedBy(p VerifyPolicy, v *Verify) (t tolerated) {
 	return t
 }
 
-// beside says how many keys the policy tolerates beside those that it allows.
+// beside returns words for the n keys that the policy tolerates in addition to those that it allows by number.
 func (t tolerated) beside(n int64) string {
 	if n == 0 {
 		return ""
@@ -80,7 +80,7 @@ func (t tolerated) beside(n int64) string {
 	return fmt.Sprintf(", beside %s that it tolerates for their reasons", count(n))
 }
 
-// sentence says for which reasons keys were not counted; "" where all were.
+// sentence lists the reasons for which keys were not counted. It returns "" if all keys were counted.
 func (t tolerated) sentence() string {
 	if len(t.reasons) == 0 {
 		return ""
@@ -88,7 +88,8 @@ func (t tolerated) sentence() string {
 	return fmt.Sprintf(" The policy tolerates %s.", strings.Join(t.reasons, ", "))
 }
 
-// unseen names what the run did not see of either side: keys that were not listed, and servers that may have been behind.
+// unseen returns a sentence for everything that may be missing from the comparison: keys that were not listed, writes by clients
+// during the run, and replicas that may have been behind.
 func unseen(p VerifyPolicy, v *Verify) []string {
 	var against []string
 	for _, why := range v.Incomplete {
@@ -109,8 +110,8 @@ func unseen(p VerifyPolicy, v *Verify) []string {
 	return against
 }
 
-// writtenByClients says why it is not sure that no client wrote to the source while it was compared; "" where that is sure. What they
-// write after a key was read is not in the verdict, and is lost to the target when the clients move over.
+// writtenByClients returns why it is not certain that no client wrote to the source during the comparison, or "" if it is certain.
+// A client's write to a key that was already read is not covered by the verdict, and is lost when the clients move to the target.
 func writtenByClients(v *Verify) string {
 	const remedy = "stop the writers and verify again, or end the migration with migrate --until same"
 	switch {

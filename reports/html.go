@@ -18,19 +18,19 @@ import (
 //go:embed assets
 var assets embed.FS
 
-// htmlRows bounds the rows of a table, htmlReasons the reasons that show unfolded; the JSON report has them all.
+// htmlRows limits the rows of a table, and htmlReasons the reasons that are shown unfolded. The JSON report has all of them.
 const (
 	htmlRows    = 2000
 	htmlReasons = 12
 )
 
-// pageView is what assets/page.html shows; Body and its template are the kind's own.
+// pageView is the data of assets/page.html. Body and its template depend on the kind of report.
 type pageView struct {
 	summary
 	Kind, When, Command string
 	Header              *Header
 	First, Rest         []string // of the reasons
-	Stands              []fact   // what the report stands for
+	Stands              []fact   // the scope of the report
 	Columns             int      // of the cards
 	CSP                 string
 	CSS                 template.CSS
@@ -39,8 +39,8 @@ type pageView struct {
 	Body                any
 }
 
-// renderHTML is one file without any external part. Its policy lets nothing run but the script that is part of
-// surecut, by hash, so that even a text that escaped from its place could do nothing.
+// renderHTML returns one file that loads nothing from elsewhere. Its content security policy allows only the script that is part of
+// surecut, by its hash, so that a text which escaped its place in the page could still not run anything.
 func renderHTML(r Report) ([]byte, error) {
 	style, script, err := pageAssets()
 	if err != nil {
@@ -98,7 +98,7 @@ var pageFunctions = template.FuncMap{
 	"shortTime": shortTime, "orUnknown": orUnknown, "sizeOrUnknown": sizeOrUnknown, "limit": bufferLimit, "idle": idleWords, "lengthOf": lengthOf, "ttlSort": ttlSort,
 }
 
-// lengthOf words the length of one side: bytes of a string, else elements.
+// lengthOf returns the length of one side in words: in bytes for a string, otherwise in elements.
 func lengthOf(s *verifier.Side) string {
 	switch {
 	case s.Type == "string":
@@ -109,7 +109,7 @@ func lengthOf(s *verifier.Side) string {
 	return plural(s.Length, "element")
 }
 
-// orUnknown words a figure that is -1 where nobody knows it.
+// orUnknown writes a figure, or a dash for -1, which means unknown.
 func orUnknown(n int64) string {
 	if n < 0 {
 		return "–"
@@ -131,7 +131,7 @@ func idleWords(seconds int64) string {
 	return span(seconds * 1000)
 }
 
-// bufferLimit words a limit of an output buffer; 0 is none.
+// bufferLimit writes a limit of an output buffer. 0 means no limit.
 func bufferLimit(n int64) string {
 	if n == 0 {
 		return "none"
@@ -139,7 +139,7 @@ func bufferLimit(n int64) string {
 	return sizeOrUnknown(n)
 }
 
-// ttlSort puts keys that never expire behind those that do.
+// ttlSort returns a sort key that puts keys without an expiry after all others.
 func ttlSort(ms int64) int64 {
 	if ms < 0 {
 		return 1 << 62
@@ -163,7 +163,7 @@ func shortTime(generatedAt string) string {
 	return t.UTC().Format("2 Jan 2006, 15:04 UTC")
 }
 
-// commandOf is the command that makes such a report again. Endpoints in headers hold no passwords.
+// commandOf returns the command that makes such a report again. Endpoints in headers hold no passwords.
 func commandOf(r Report) string {
 	h := r.header()
 	both := " --source '" + visible(h.Source) + "' --target '" + visible(h.Target) + "' --out DIR"
@@ -192,8 +192,8 @@ func commandOf(r Report) string {
 	return ""
 }
 
-// selectionFlags selects the same keys again. Keys that were repaired cannot be selected so, and the databases of URLs are
-// part of these.
+// selectionFlags returns the flags that select the same keys again. There are no flags for the keys of a repair, and databases that
+// were given in URLs are part of the URLs.
 func selectionFlags(s *keyspace.Selection) string {
 	if s == nil {
 		return ""
@@ -217,10 +217,10 @@ func selectionFlags(s *keyspace.Selection) string {
 	return b.String()
 }
 
-// shellWord quotes text so that a shell takes it as one word, whatever it holds.
+// shellWord quotes text so that a shell takes it as one word, whatever it contains.
 func shellWord(text string) string { return "'" + strings.ReplaceAll(visible(text), "'", `'\''`) + "'" }
 
-// compatFlags names what a compat report has looked at: a URL, or files as "aof:PATH,code:DIR".
+// compatFlags returns the flags for what a compat scan looked at: a URL, or files written as "aof:PATH,code:DIR".
 func compatFlags(source string) string {
 	if source == "" || strings.HasPrefix(source, "redis") {
 		return " --source '" + source + "'"

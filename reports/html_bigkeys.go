@@ -33,7 +33,7 @@ type groupTable struct {
 	bytes                 int64
 }
 
-// Share is the part of all bytes.
+// Share returns which part of all bytes the given bytes are.
 func (g groupTable) Share(bytes int64) string { return percent(bytes, g.bytes) }
 
 const foldNote = "digits are folded to #, UUIDs, hashes and the like to *"
@@ -66,7 +66,7 @@ func bigKeysBodyOf(k *BigKeys) (bigKeysBody, error) {
 	return b, err
 }
 
-// setAside words what is there and does not count.
+// setAside describes the keys that exist but do not count.
 func setAside(k *BigKeys) string {
 	text := plural(k.Totals.Expired, "expired key") + ", " + plural(k.Totals.Foreign, "key of a foreign slot|keys of foreign slots")
 	if left := k.Totals.Expired + k.Totals.Foreign - int64(len(k.Uncounted)); left > 0 {
@@ -134,7 +134,7 @@ func bigKeysCharts(k *BigKeys) ([]chart, error) {
 	return list, nil
 }
 
-// cutoverWords says what will be gone by the cutover.
+// cutoverWords describes the keys that will have expired by the cutover.
 func cutoverWords(k *BigKeys) string {
 	return fmt.Sprintf("within %s %s with %s expire, unless they are renewed", span(k.Cutover.AfterMs), plural(k.Cutover.Keys, "key"), size(k.Cutover.Bytes))
 }

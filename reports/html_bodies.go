@@ -13,7 +13,7 @@ import (
 	"surecut/verifier"
 )
 
-// bodyOf returns what the template of the kind shows, and what the script needs: the slots of the map.
+// bodyOf returns the data for the template of the kind, and the data for the script, which are the slots of the map.
 func bodyOf(r Report) (body, data any, err error) {
 	switch r := r.(type) {
 	case *Check:
@@ -34,8 +34,8 @@ func bodyOf(r Report) (body, data any, err error) {
 	return nil, nil, fmt.Errorf("no page for a %T", r)
 }
 
-// scriptData is what assets/report.js reads: a slot is [slot, source keys, target keys, verdict] of a verify report,
-// [slot, keys, bytes] of a bigkeys report; Findings counts them by slot.
+// scriptData is the input of assets/report.js. In a verify report a slot is [slot, source keys, target keys, verdict], in a bigkeys
+// report it is [slot, keys, bytes]. Findings counts the findings by slot.
 type scriptData struct {
 	Kind     string         `json:"kind"`
 	Slots    [][]any        `json:"slots"`
@@ -46,13 +46,13 @@ var nothingForScript = scriptData{Slots: [][]any{}}
 
 type slotMap struct {
 	Title, Note, Label, Hint string
-	Legend                   []legendLine // of verdicts; without it the map shows a ramp from Least to Most
+	Legend                   []legendLine // of the verdicts; without a legend the map shows a scale from Least to Most
 	Least, Most              string
 	SpotsTitle, SpotsMore    string
 	Spots                    []spot
 }
 
-// spot is a slot worth a look, as a button.
+// spot is a button for a slot that deserves a look.
 type spot struct {
 	Slot        uint16
 	Class, Note string
@@ -175,7 +175,8 @@ func verifyCharts(v *Verify) ([]chart, error) {
 	return list, nil
 }
 
-// convergence draws what was in doubt when each round began and at the end, and the differences confirmed by then.
+// convergence draws how many keys were in doubt at the beginning of each round and at the end, and how many differences had been
+// confirmed by then.
 func convergence(v *Verify) (chart, error) {
 	var labels []string
 	var doubt, confirmed []float64
@@ -233,7 +234,7 @@ func checkBodyOf(c *Check) checkBody {
 	return b
 }
 
-// ToneOf is the colour of one check.
+// ToneOf returns the CSS class of one check.
 func (checkBody) ToneOf(c preflight.Check) string {
 	switch c.Result {
 	case preflight.Pass:
@@ -246,7 +247,7 @@ func (checkBody) ToneOf(c preflight.Check) string {
 	return "skip"
 }
 
-// WordOf is its result in a word.
+// WordOf returns the result of one check in a word.
 func (checkBody) WordOf(c preflight.Check) string { return resultWord(c) }
 
 type migrateBody struct {
@@ -320,7 +321,7 @@ type gateBody struct {
 	Policy []fact
 }
 
-// either returns the one text or the other.
+// either returns yes if the condition holds, otherwise no.
 func either(condition bool, yes, no string) string {
 	if condition {
 		return yes
@@ -330,7 +331,7 @@ func either(condition bool, yes, no string) string {
 
 func yesNo(condition bool) string { return either(condition, "yes", "no") }
 
-// policyLines words a policy for people.
+// policyLines describes a policy for people.
 func policyLines(p Policy) []fact {
 	limit := func(n, any int64) string {
 		if n == any {

@@ -16,7 +16,8 @@ import (
 	"surecut/verifier"
 )
 
-// encode returns the JSON form: indented, in the order of the fields, [] and never null for an empty list, with a newline at the end.
+// encode returns the JSON form: indented, with fields in the order of the struct, with [] instead of null for an empty list, and
+// with a newline at the end.
 func encode(r Report) ([]byte, error) {
 	var b bytes.Buffer
 	e := json.NewEncoder(&b)
@@ -27,8 +28,8 @@ func encode(r Report) ([]byte, error) {
 	return b.Bytes(), nil
 }
 
-// clean copies v with every nil slice replaced by an empty one, and with what is no UTF-8 replaced as JSON demands it. The caller's report stays as it is:
-// it may be read by others at the same time.
+// clean returns a copy of v in which every nil slice is replaced by an empty one, and invalid UTF-8 by U+FFFD, as JSON demands. It
+// does not change the caller's report, which others may be reading at the same time.
 func clean(v reflect.Value) reflect.Value {
 	out := reflect.New(v.Type()).Elem()
 	switch v.Kind() {
@@ -58,8 +59,8 @@ func clean(v reflect.Value) reflect.Value {
 	return out
 }
 
-// Load reads one JSON report. Only a whole report of a known schema is taken: a file that was cut short, lacks a
-// field, has one too many, or goes on after its end is refused with an error that names the file and what to do.
+// Load reads one JSON report. It accepts only a complete report of a known schema: a file that was truncated, that lacks a field or
+// has an unknown one, or that has data after its end is refused, with an error that names the file and what to do.
 func Load(path string) (Report, error) {
 	l, err := loadFile(path)
 	return l.Report, err
@@ -118,8 +119,8 @@ func reportFor(schema string) (Report, error) {
 	return r, nil
 }
 
-// matchShape holds a decoded document against the type that it is to fill: encoding/json alone would let missing
-// fields, null for a list and names in another case pass.
+// matchShape compares a decoded document with the type that it will be decoded into. encoding/json alone would accept missing
+// fields, null for a list, and names with different case.
 func matchShape(v any, t reflect.Type, at string) error {
 	switch t.Kind() {
 	case reflect.Pointer:
@@ -196,7 +197,7 @@ type jsonField struct {
 	typ      reflect.Type
 }
 
-// jsonFields lists the fields as encoding/json writes them, those of embedded structs among them.
+// jsonFields lists the fields as encoding/json writes them, including those of embedded structs.
 func jsonFields(t reflect.Type) []jsonField {
 	var fields []jsonField
 	for i := range t.NumField() {
@@ -215,15 +216,15 @@ func jsonFields(t reflect.Type) []jsonField {
 	return fields
 }
 
-// Loaded is a report with the file that it came from.
+// Loaded is a report and the file that it was read from.
 type Loaded struct {
 	Path   string
 	SHA256 string // of the file, hexadecimal
 	Report Report
 }
 
-// LoadAll loads files and directories. Of a directory every *.json is taken in the order of names, except gate
-// reports: they are verdicts on reports, not inputs. What cannot be read is an error, never left out.
+// LoadAll loads files and directories. From a directory it takes every *.json in the order of their names, except gate reports,
+// which are verdicts on reports and not inputs. A file that cannot be read is an error, and is never skipped.
 func LoadAll(paths ...string) ([]Loaded, error) {
 	var all []Loaded
 	for _, path := range paths {
@@ -304,7 +305,7 @@ func (v *Verify) validate() error {
 		if !slices.Contains(keyVerdicts, f.Verdict) {
 			return fmt.Errorf("findings[%d].verdict is %q", i, f.Verdict)
 		}
-		if f.Code != "" && !slices.Contains(verifier.Reasons(), f.Code) { // versions before the codes wrote none
+		if f.Code != "" && !slices.Contains(verifier.Reasons(), f.Code) { // older versions wrote no code
 			return fmt.Errorf("findings[%d].code is %q, want one of %s", i, f.Code, commas(verifier.Reasons()))
 		}
 	}
@@ -316,7 +317,7 @@ func (v *Verify) validate() error {
 	return nil
 }
 
-// commas joins names for people.
+// commas joins names with commas.
 func commas[T ~string](names []T) string {
 	words := make([]string, len(names))
 	for i, n := range names {
@@ -326,8 +327,8 @@ func commas[T ~string](names []T) string {
 }
 
 var (
-	depths      = []verifier.Depth{verifier.DepthKeys, verifier.DepthLength, verifier.DepthValue} // the weakest first
-	proofs      = []verifier.Proof{verifier.ProofRounds, verifier.ProofOffset}                    // the weaker first
+	depths      = []verifier.Depth{verifier.DepthKeys, verifier.DepthLength, verifier.DepthValue} // weakest first
+	proofs      = []verifier.Proof{verifier.ProofRounds, verifier.ProofOffset}                    // weaker first
 	keyVerdicts = []verifier.Verdict{verifier.Same, verifier.Different, verifier.Missing, verifier.Extra, verifier.Unchecked}
 	states      = []string{"running", "caught_up", "done", "stopped", "failed"}
 	levels      = []string{"exactly_once", "repaired"}

@@ -12,8 +12,8 @@ import (
 	"surecut/verifier"
 )
 
-// The JUnit form follows what CI systems show: GitLab shows only class name, name and failure text, so the text
-// carries the facts. There is never a report without a testcase, since CI takes that for "nothing to complain of".
+// The JUnit form is made for what CI systems show. GitLab shows only the class name, the name and the failure text, so the text
+// holds the facts. A report always has a testcase, since CI systems take a report without one for a success.
 
 type junitSuites struct {
 	XMLName  xml.Name     `xml:"testsuites"`
@@ -47,7 +47,7 @@ type junitCase struct {
 	Failure   *junitDetail `xml:"failure"`
 	Error     *junitDetail `xml:"error"`
 	Skipped   *junitDetail `xml:"skipped"`
-	SystemOut string       `xml:"system-out,omitempty"` // what is worth knowing of a testcase that passed
+	SystemOut string       `xml:"system-out,omitempty"` // what is worth knowing about a testcase that passed
 }
 
 type junitDetail struct {
@@ -103,7 +103,7 @@ func renderJUnit(r Report) ([]byte, error) {
 	return b.Bytes(), nil
 }
 
-// junitProperties say what a report is, and what it stands for.
+// junitProperties returns properties that say what a report is, and what its scope is.
 func junitProperties(r Report) []junitProperty {
 	h := r.header()
 	properties := []junitProperty{{"schema", xmlText(h.Schema)}, {"version", xmlText(h.Version)}, {"source", xmlText(h.Source)}, {"target", xmlText(h.Target)}}
@@ -133,8 +133,8 @@ func (s *junitSuite) add(c junitCase) {
 	s.Cases = append(s.Cases, c)
 }
 
-// xmlText keeps line breaks and makes everything else visible that XML 1.0 forbids (most control characters, U+FFFE,
-// U+FFFF, broken UTF-8) or that hides itself.
+// xmlText keeps line breaks, and makes all other characters visible that are invisible or that XML 1.0 forbids: most control
+// characters, U+FFFE, U+FFFF and invalid UTF-8.
 func xmlText(s string) string {
 	if !utf8.ValidString(s) || strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r >= 0x7f }) {
 		lines := strings.Split(s, "\n")
@@ -146,7 +146,7 @@ func xmlText(s string) string {
 	return s
 }
 
-// facts is the run in a few lines, for the text of a failure.
+// facts describes the run in a few lines, for the text of a failure.
 func facts(r Report) string {
 	h, s := r.header(), summarize(r)
 	text := fmt.Sprintf("%s\n%s\ngenerated %s by surecut %s\n", s.Headline, place(h), h.GeneratedAt, h.Version)
@@ -184,9 +184,9 @@ func checkCases(c *Check) []junitCase {
 }
 
 const (
-	junitRanges   = 16   // the slots are localised in this many testcases
+	junitRanges   = 16   // the slots are divided into this many testcases
 	junitPerRange = 1024 // slots
-	junitKeys     = 20   // keys that a failure names
+	junitKeys     = 20   // the most keys that a failure names
 )
 
 func verifyCases(v *Verify) []junitCase {
@@ -201,8 +201,8 @@ func verifyCases(v *Verify) []junitCase {
 	return append([]junitCase{verdict}, slotCases(v)...)
 }
 
-// slotCases gives each range of slots its case. A range fails by its slots' verdicts as well as by its findings,
-// since the list of findings may be capped.
+// slotCases returns one testcase for each range of slots. A range fails because of the verdicts of its slots as well as because of
+// its findings, since the list of findings may be truncated.
 func slotCases(v *Verify) []junitCase {
 	type rangeTally struct {
 		keys, slots                int64

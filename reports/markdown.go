@@ -7,10 +7,10 @@ import (
 	"strings"
 )
 
-// markdownRows bounds each table, so that a report takes at most 60 lines of a pull request.
+// markdownRows limits the rows of each table, so that a report takes at most 60 lines of a pull request.
 const markdownRows = 10
 
-// renderMarkdown is the form for pull requests and chats.
+// renderMarkdown returns the form for pull requests and chats.
 func renderMarkdown(r Report) []byte {
 	s := summarize(r)
 	m := &markdown{}
@@ -57,7 +57,7 @@ func (m *markdown) line(format string, args ...any) {
 	fmt.Fprintf(&m.b, format+"\n", args...)
 }
 
-// table writes at most markdownRows rows; all is how many there are. A head that ends in ":" is aligned right.
+// table writes at most markdownRows rows, and says how many of all rows are left. A head that ends in ":" aligns its column right.
 func (m *markdown) table(heads []string, all int64, rows [][]string) {
 	m.line("")
 	names, rules := make([]string, len(heads)), make([]string, len(heads))
@@ -79,7 +79,7 @@ func (m *markdown) table(heads []string, all int64, rows [][]string) {
 	}
 }
 
-// md escapes text so that Markdown and the HTML in it show it as it is.
+// md escapes text so that Markdown, and the HTML inside it, shows it unchanged.
 func md(s string) string {
 	var b strings.Builder
 	for _, r := range visible(s) {
@@ -90,7 +90,7 @@ func md(s string) string {
 			b.WriteString("&gt;")
 		case r == '&':
 			b.WriteString("&amp;")
-		case r == '@': // would call people
+		case r == '@': // An @ would notify people.
 			b.WriteString("&#64;")
 		case strings.ContainsRune("\\`*_[]|~#!", r):
 			b.WriteByte('\\')
@@ -99,10 +99,10 @@ func md(s string) string {
 			b.WriteRune(r)
 		}
 	}
-	return strings.ReplaceAll(b.String(), "://", ":&#47;&#47;") // no links of hostile making
+	return strings.ReplaceAll(b.String(), "://", ":&#47;&#47;") // Untrusted text must not become a link.
 }
 
-// mdCode shows text as code, in a table cell too. The fence is longer than any run of backticks in the text.
+// mdCode shows text as code, also in a table cell. The fence is longer than any run of backticks in the text.
 func mdCode(s string) string {
 	s = visible(s)
 	fence := "`"
@@ -122,7 +122,7 @@ func (m *markdown) check(c *Check) {
 	var rows [][]string
 	for _, check := range checksByWeight(c) {
 		if check.Result == "pass" {
-			break // they come last and need nobody's attention
+			break // Passed checks come last, and need no attention.
 		}
 		rows = append(rows, []string{resultWord(check), mdCode(check.ID), md(check.Subject), md(shorten(check.Found, 120)), md(shorten(check.Wanted, 120)),
 			mdCode(shorten(strings.ReplaceAll(visibleLines(check.Remedy), "\n", "; "), 160))})

@@ -22,40 +22,40 @@ import (
 //go:embed policy/default.yaml
 var defaultPolicyYAML []byte
 
-// Policy says what reports must show for GO. policy/default.yaml explains each setting.
+// Policy says what reports must show for a GO. policy/default.yaml explains each setting.
 type Policy struct {
 	Require       []string `yaml:"require" json:"require"`
-	Source        string   `yaml:"source" json:"source"` // URL, address, run ID or node ID; empty: any
+	Source        string   `yaml:"source" json:"source"` // URL, address, run ID or node ID; empty for any
 	Target        string   `yaml:"target" json:"target"`
 	SameEndpoints bool     `yaml:"same_endpoints" json:"same_endpoints"`
 	AllowRestarts bool     `yaml:"allow_restarts" json:"allow_restarts"`
-	MaxAge        Duration `yaml:"max_age" json:"max_age"` // 0: any
+	MaxAge        Duration `yaml:"max_age" json:"max_age"` // 0 for any
 
-	// Selection is the part of the keys that the reports must speak of, nil: all.
+	// Selection is the selection of keys that the reports must be about, or nil for all keys.
 	Selection *keyspace.Selection `yaml:"selection" json:"selection,omitempty"`
 
 	Check   CheckPolicy   `yaml:"check" json:"check"`
 	Verify  VerifyPolicy  `yaml:"verify" json:"verify"`
 	Migrate MigratePolicy `yaml:"migrate" json:"migrate"`
 	BigKeys BigKeysPolicy `yaml:"bigkeys" json:"bigkeys"`
-	Compat  CompatPolicy  `yaml:"compat" json:"compat,omitzero"` // absent from gate reports of older versions
+	Compat  CompatPolicy  `yaml:"compat" json:"compat,omitzero"` // missing from gate reports of older versions
 }
 
-// CheckPolicy holds for check reports.
+// CheckPolicy is the policy for check reports.
 type CheckPolicy struct {
 	AcceptAlarms bool     `yaml:"accept_alarms" json:"accept_alarms"`
-	Accept       []string `yaml:"accept" json:"accept"`           // ids of checks
-	MaxSkipped   int64    `yaml:"max_skipped" json:"max_skipped"` // -1: any
+	Accept       []string `yaml:"accept" json:"accept"`           // IDs of checks
+	MaxSkipped   int64    `yaml:"max_skipped" json:"max_skipped"` // -1 for any
 }
 
-// VerifyPolicy holds for verify reports.
+// VerifyPolicy is the policy for verify reports.
 type VerifyPolicy struct {
 	MinDepth       verifier.Depth    `yaml:"min_depth" json:"min_depth"`
 	MinProof       verifier.Proof    `yaml:"min_proof" json:"min_proof"`
 	MinRounds      int               `yaml:"min_rounds" json:"min_rounds"`
 	MaxDifferences int64             `yaml:"max_differences" json:"max_differences"`
 	MaxUnchecked   int64             `yaml:"max_unchecked" json:"max_unchecked"`
-	Tolerate       []verifier.Reason `yaml:"tolerate" json:"tolerate,omitempty"` // keys of these reasons do not count
+	Tolerate       []verifier.Reason `yaml:"tolerate" json:"tolerate,omitempty"` // keys with these reasons do not count
 	AllowEmpty     bool              `yaml:"allow_empty" json:"allow_empty"`
 
 	MaxTTLTolerance    Duration `yaml:"max_ttl_tolerance" json:"max_ttl_tolerance"`
@@ -65,21 +65,21 @@ type VerifyPolicy struct {
 	AllowWritten       bool     `yaml:"allow_written" json:"allow_written"`
 }
 
-// MigratePolicy holds for migrate reports.
+// MigratePolicy is the policy for migrate reports.
 type MigratePolicy struct {
 	States      []string `yaml:"states" json:"states"`
 	MinLevel    string   `yaml:"min_level" json:"min_level"`
 	MaxReported int64    `yaml:"max_reported" json:"max_reported"`
-	MaxLagBytes int64    `yaml:"max_lag_bytes" json:"max_lag_bytes"` // -1: any
+	MaxLagBytes int64    `yaml:"max_lag_bytes" json:"max_lag_bytes"` // -1 for any
 }
 
-// BigKeysPolicy holds for bigkeys reports.
+// BigKeysPolicy is the policy for bigkeys reports.
 type BigKeysPolicy struct {
-	MaxKeyBytes int64 `yaml:"max_key_bytes" json:"max_key_bytes"` // 0: any
-	MaxErrors   int64 `yaml:"max_errors" json:"max_errors"`       // -1: any
+	MaxKeyBytes int64 `yaml:"max_key_bytes" json:"max_key_bytes"` // 0 for any
+	MaxErrors   int64 `yaml:"max_errors" json:"max_errors"`       // -1 for any
 }
 
-// CompatPolicy holds for compat reports.
+// CompatPolicy is the policy for compat reports.
 type CompatPolicy struct {
 	Deny          []string `yaml:"deny" json:"deny"` // levels of findings
 	DenyPossible  bool     `yaml:"deny_possible" json:"deny_possible"`
@@ -87,10 +87,10 @@ type CompatPolicy struct {
 	AllowUnproven bool     `yaml:"allow_unproven" json:"allow_unproven"`
 }
 
-// Duration is a time.Duration that is written as "24h".
+// Duration is a time.Duration that is written like "24h".
 type Duration time.Duration
 
-// UnmarshalYAML takes "24h", "90m" and 0.
+// UnmarshalYAML accepts durations such as "24h" and "90m", and 0.
 func (d *Duration) UnmarshalYAML(n *yaml.Node) error {
 	v, err := time.ParseDuration(n.Value)
 	if err != nil {
@@ -100,10 +100,10 @@ func (d *Duration) UnmarshalYAML(n *yaml.Node) error {
 	return nil
 }
 
-// MarshalJSON writes "24h".
+// MarshalJSON writes the duration like "24h".
 func (d Duration) MarshalJSON() ([]byte, error) { return json.Marshal(d.String()) }
 
-// UnmarshalJSON takes what MarshalJSON writes.
+// UnmarshalJSON reads what MarshalJSON writes.
 func (d *Duration) UnmarshalJSON(p []byte) error {
 	var s string
 	if err := json.Unmarshal(p, &s); err != nil {
@@ -117,7 +117,7 @@ func (d *Duration) UnmarshalJSON(p []byte) error {
 	return nil
 }
 
-// String is time.Duration's without the zero units at its end: "24h", not "24h0m0s".
+// String returns the text of time.Duration without zero units at its end: "24h", not "24h0m0s".
 func (d Duration) String() string {
 	s := time.Duration(d).String()
 	if strings.HasSuffix(s, "m0s") {
@@ -129,7 +129,7 @@ func (d Duration) String() string {
 	return s
 }
 
-// DefaultPolicy is policy/default.yaml.
+// DefaultPolicy returns the policy in policy/default.yaml.
 func DefaultPolicy() Policy {
 	var p Policy
 	if err := p.merge(defaultPolicyYAML); err != nil {
@@ -138,10 +138,10 @@ func DefaultPolicy() Policy {
 	return p
 }
 
-// DefaultPolicyYAML returns the text of the default policy with its explanations, to start an own one from.
+// DefaultPolicyYAML returns the text of the default policy with its explanations, as a start for another policy.
 func DefaultPolicyYAML() string { return string(defaultPolicyYAML) }
 
-// LoadPolicy reads a policy file; what it does not set stays as in the default policy.
+// LoadPolicy reads a policy file. Settings that the file leaves out keep their values from the default policy.
 func LoadPolicy(path string) (Policy, error) {
 	data, err := os.ReadFile(path)
 	if err != nil {
@@ -154,7 +154,7 @@ func LoadPolicy(path string) (Policy, error) {
 	return p, nil
 }
 
-// unknownSetting is how yaml words one, by the name of a type.
+// unknownSetting matches the error text of the yaml package for an unknown setting, which contains the name of a Go type.
 var unknownSetting = regexp.MustCompile(`field (\S+) not found in type \S+`)
 
 func (p *Policy) merge(data []byte) error {
@@ -177,7 +177,7 @@ func (p *Policy) merge(data []byte) error {
 	return nil
 }
 
-// Validate names every setting that makes no sense, with its value.
+// Validate returns an error that names every invalid setting and its value.
 func (p Policy) Validate() error {
 	var problems []string
 	oneOf := func(setting, value string, known []string) {
@@ -221,7 +221,7 @@ func (p Policy) Validate() error {
 	return nil
 }
 
-// unknown refuses a value that is none of the known ones.
+// unknown returns a sentence that refuses a value which is not among the known ones, or nil.
 func unknown[T ~string](setting string, value T, known []T) []string {
 	if slices.Contains(known, value) {
 		return nil
@@ -229,7 +229,7 @@ func unknown[T ~string](setting string, value T, known []T) []string {
 	return []string{fmt.Sprintf("%s: %q is unknown, want %s", setting, value, commas(known))}
 }
 
-// selectionProblems names what no report can select.
+// selectionProblems returns a sentence for each part of a selection that is invalid.
 func selectionProblems(s *keyspace.Selection) (problems []string) {
 	if s == nil {
 		return nil

@@ -2,7 +2,8 @@ package reports
 
 import "strings"
 
-// quietReasons says of a migration that compared both sides why its source does not count as quiet; nothing where it does.
+// quietReasons returns why the source of a migration with a comparison does not count as quiet. It returns nil if the source was
+// quiet, or if nothing was compared.
 func quietReasons(m *Migrate) []string {
 	if m.Quiet == nil || m.Quiet.Quiet {
 		return nil
@@ -17,7 +18,7 @@ func quietReasons(m *Migrate) []string {
 	return reasons
 }
 
-// quietContradicts finds what cannot be true of a source that was quiet.
+// quietContradicts returns what in a report contradicts its claim that the source was quiet.
 func quietContradicts(m *Migrate) []string {
 	if m.Quiet == nil || !m.Quiet.Quiet {
 		return nil
@@ -36,7 +37,7 @@ func quietContradicts(m *Migrate) []string {
 	return nil
 }
 
-// quietCase is the JUnit form of whether the source was written.
+// quietCase returns the testcase for whether the source was written to.
 func quietCase(m *Migrate) junitCase {
 	c := junitCase{ClassName: "surecut.migrate", Name: "nobody has written to the source since the comparison began"}
 	if reasons := quietReasons(m); len(reasons) > 0 {

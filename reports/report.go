@@ -13,7 +13,7 @@ import (
 	"surecut/verifier"
 )
 
-// The kinds of reports; a report of kind k has the schema "surecut.k/1" and the files k.json, k.html, k.md, k.xml.
+// These are the kinds of reports. A report of kind k has the schema "surecut.k/1" and the files k.json, k.html, k.md and k.xml.
 const (
 	KindCheck   = "check"
 	KindVerify  = "verify"
@@ -27,26 +27,27 @@ const (
 type Report interface {
 	Kind() string
 	header() *Header
-	validate() error // what the shape of the JSON does not say: known verdicts, states and the like
+	validate() error // checks what the shape of the JSON does not show, such as known verdicts and states
 }
 
-// Header says what a report is, who made it and when, and which endpoints it speaks of.
+// Header says what a report is, who made it and when, and which endpoints it is about.
 type Header struct {
 	Schema      string `json:"schema"`
 	Tool        string `json:"tool"`         // always "surecut"
 	Version     string `json:"version"`      // of the tool
 	GeneratedAt string `json:"generated_at"` // RFC 3339, UTC
 	Source      string `json:"source"`       // URL without password
-	Target      string `json:"target"`       // URL without password; empty where a report has one side only
-	Ended       string `json:"ended"`        // how the run ended that wrote the report: Complete, Interrupted or Failed
-	EndedWhy    string `json:"ended_why"`    // why it did not come to its end; empty where it is complete
+	Target      string `json:"target"`       // URL without password; empty if the report has only one side
+	Ended       string `json:"ended"`        // how the run that wrote the report ended: Complete, Interrupted or Failed
+	EndedWhy    string `json:"ended_why"`    // why the run did not complete; empty if it did
 
-	// The servers that stand behind the URLs, as they were when the run began; none for files, or where nothing could be asked.
+	// SourceServers and TargetServers are the servers behind the URLs when the run began. They are empty for files, and if no server
+	// could be asked.
 	SourceServers []endpoint.Member `json:"source_servers"`
 	TargetServers []endpoint.Member `json:"target_servers"`
 }
 
-// NewHeader makes the header of a report of the kind by a run that is complete, generated now. The endpoints must hold no passwords.
+// NewHeader returns the header for a report of the kind by a complete run, generated now. The endpoints must not contain passwords.
 func NewHeader(kind, version, source, target string) Header {
 	return Header{
 		Schema:      schemaOf(kind),
@@ -59,7 +60,8 @@ func NewHeader(kind, version, source, target string) Header {
 	}
 }
 
-// NewVerify makes a report of what a verification has found. Source and target are as an endpoint names itself, without passwords.
+// NewVerify returns the report of a verification. The source and the target are the names that the endpoints give themselves,
+// without passwords.
 func NewVerify(version, source, target string, found *verifier.Report) *Verify {
 	h := NewHeader(KindVerify, version, source, target)
 	h.SourceServers, h.TargetServers = slices.Clone(found.Servers.Source), slices.Clone(found.Servers.Target)
@@ -108,7 +110,7 @@ type Verify struct {
 type Migrate struct {
 	Header
 	migrator.Report
-	// Quiet is whether the source was written from the beginning of the comparison on; nil where the run compared nothing.
+	// Quiet says whether the source was written to since the comparison began. It is nil if the run compared nothing.
 	Quiet *quiet.Report `json:"quiet,omitempty"`
 }
 
@@ -118,22 +120,22 @@ type BigKeys struct {
 	scanner.BigKeys
 }
 
-// Kind is "check".
+// Kind returns "check".
 func (*Check) Kind() string { return KindCheck }
 
-// Kind is "verify".
+// Kind returns "verify".
 func (*Verify) Kind() string { return KindVerify }
 
-// Kind is "migrate".
+// Kind returns "migrate".
 func (*Migrate) Kind() string { return KindMigrate }
 
-// Kind is "bigkeys".
+// Kind returns "bigkeys".
 func (*BigKeys) Kind() string { return KindBigKeys }
 
-// Kind is "gate".
+// Kind returns "gate".
 func (*Gate) Kind() string { return KindGate }
 
-// empty returns a report of the kind to decode into, nil for an unknown kind.
+// empty returns an empty report of the kind to decode into, or nil for an unknown kind.
 func empty(kind string) Report {
 	switch kind {
 	case KindCheck:

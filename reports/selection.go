@@ -2,7 +2,8 @@ package reports
 
 import "surecut/internal/keyspace"
 
-// selectionOf returns the part of the keys that a report speaks of, nil for all. It is false of reports that have no selection.
+// selectionOf returns the selection of keys that a report is about, which is nil for all keys. It returns false for reports without a
+// selection.
 func selectionOf(r Report) (*keyspace.Selection, bool) {
 	switch r := r.(type) {
 	case *Check:
@@ -15,8 +16,8 @@ func selectionOf(r Report) (*keyspace.Selection, bool) {
 	return nil, false
 }
 
-// partOfScan returns, in words, the part of the source that a scan of big keys has looked at. It is "" where that is enough: where the
-// scan has looked at all keys, at the part that the policy names, or at the databases of that part.
+// partOfScan returns in words the part of the source that a scan of big keys has looked at. It returns "" if that part is
+// sufficient: if the scan looked at all keys, at the selection in the policy, or at the databases of that selection.
 func partOfScan(p Policy, b *BigKeys) string {
 	if b.Selection.Part() == p.Selection.Part() {
 		return ""

@@ -10,8 +10,8 @@ import (
 	"surecut/verifier"
 )
 
-// stands is what a report stands for, and by that what it does not: it is told before any figure, since a good verdict on a part,
-// on a replica or on a source that is still written is easily taken for more.
+// stands returns the scope of a report, which shows what the report does not cover. It is shown before any figures, since a good
+// verdict on a selection of keys, on a replica, or on a source that is still being written to is easily taken for more than it is.
 func stands(r Report) []fact {
 	h := r.header()
 	facts := []fact{{Name: "Run", Value: runState(h)}}
@@ -58,7 +58,7 @@ func runState(h *Header) string {
 
 func selectionLine(s *keyspace.Selection) string { return visible(s.String()) }
 
-// comparedHow says how closely keys were compared, and what a key that differs was judged by.
+// comparedHow says how deeply keys were compared, and by which proof a difference was confirmed.
 func comparedHow(v *Verify) string {
 	how := fmt.Sprintf("depth %s (%s)", v.Depth, depthWords[v.Depth])
 	if v.Depth != verifier.DepthKeys {
@@ -67,7 +67,7 @@ func comparedHow(v *Verify) string {
 	return how + "; proof by " + string(v.Proof)
 }
 
-// serversLine names the servers whose data were read; where the report does not say which these are, all that it knows.
+// serversLine names the servers whose data were read. If the report does not say which ones were read, it names all servers.
 func serversLine(servers endpoint.Identity) string {
 	const shown = 4
 	read := slices.DeleteFunc(slices.Clone(servers), func(m endpoint.Member) bool { return !m.Read })
@@ -108,7 +108,7 @@ var knownByWords = map[verifier.KnownBy]string{
 	verifier.ByFile:        "it is a file",
 }
 
-// writtenLine says whether the source was written while it was compared, and what that means for the verdict.
+// writtenLine says whether the source was written to during the comparison, and what that means for the verdict.
 func writtenLine(v *Verify) string {
 	w := v.Writes
 	switch {
@@ -141,7 +141,7 @@ func writtenKeys(w *verifier.Writes) string {
 	return "about " + plural(w.Keys, "key") + " while both sides were listed, "
 }
 
-// quietLine says whether the source was written from the beginning of the comparison on.
+// quietLine says whether the source was written to since the comparison began.
 func quietLine(m *Migrate) string {
 	switch {
 	case m.Quiet == nil:

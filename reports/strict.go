@@ -8,8 +8,9 @@ import (
 	"strings"
 )
 
-// parseStrict reads one whole JSON document. encoding/json alone takes a key that stands twice, and keeps the last one: then two
-// readers of one report could see two verdicts. Keys that differ only in case are refused by matchFields, as unknown fields.
+// parseStrict reads one complete JSON document. encoding/json alone accepts an object with the same key twice, and keeps the last
+// value, so two readers of one report could see two different verdicts. Keys that differ only in case are refused by matchFields as
+// unknown fields.
 func parseStrict(data []byte) (tree any, err error) {
 	d := json.NewDecoder(bytes.NewReader(data))
 	d.UseNumber()
@@ -27,7 +28,8 @@ func parseStrict(data []byte) (tree any, err error) {
 	return tree, nil
 }
 
-// refuseTwins reads one value of a document that is known to be whole, and finds the first key that an object holds twice.
+// refuseTwins reads one value of a document that is known to be complete, and returns an error for the first key that an object
+// holds twice.
 func refuseTwins(d *json.Decoder, at string) error {
 	token, err := d.Token()
 	if err != nil {
@@ -59,6 +61,6 @@ func refuseTwins(d *json.Decoder, at string) error {
 	default:
 		return nil
 	}
-	_, err = d.Token() // the end of the object or list
+	_, err = d.Token() // Token reads the end of the object or list.
 	return err
 }

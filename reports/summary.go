@@ -10,7 +10,7 @@ import (
 	"surecut/verifier"
 )
 
-// tone is how good a verdict is, which is its colour.
+// tone says how good a verdict is, and so chooses its colour.
 type tone string
 
 const (
@@ -19,10 +19,10 @@ const (
 	bad  tone = "bad"
 )
 
-// summary is what every form of a report says first.
+// summary is what every form of a report shows first.
 type summary struct {
 	Title    string
-	Verdict  string // as in the JSON; of bigkeys, which has none, what was scanned
+	Verdict  string // as in the JSON; for bigkeys, which has no verdict, what was scanned
 	Word     string // the verdict for a banner
 	Tone     tone
 	Headline string // one sentence with figures
@@ -62,7 +62,7 @@ func summarizeKind(r Report) summary {
 	panic(fmt.Sprintf("reports: no summary of a %T", r))
 }
 
-// toneIf returns the tone where there is something to count.
+// toneIf returns the tone if n is above 0, otherwise no tone.
 func toneIf(n int64, t tone) tone {
 	if n > 0 {
 		return t
@@ -70,7 +70,7 @@ func toneIf(n int64, t tone) tone {
 	return ""
 }
 
-type checkTally struct{ Pass, Note, Alarm, Accepted, Fail, Skipped int64 } // Alarm: those not accepted
+type checkTally struct{ Pass, Note, Alarm, Accepted, Fail, Skipped int64 } // Alarm counts only alarms that were not accepted.
 
 func tally(c *Check) checkTally {
 	var t checkTally
@@ -198,7 +198,7 @@ func visibleAll(list []string) []string {
 	return out
 }
 
-// sum is one counter of a migration with what it is made of.
+// sum is one counter of a migration, and the parts that it consists of.
 type sum struct {
 	Name  string
 	Total int64
@@ -211,7 +211,7 @@ type part struct {
 	Tone       tone
 }
 
-// Sum adds the parts.
+// Sum returns the sum of the parts.
 func (s sum) Sum() (n int64) {
 	for _, p := range s.Parts {
 		n += p.N
@@ -219,8 +219,8 @@ func (s sum) Sum() (n int64) {
 	return n
 }
 
-// moved returns the counters that a report of a migration shows first: those of all its runs. A report that was made before the
-// migration began has none.
+// moved returns the counters that a migrate report shows first, which are those of all runs. A report from before the migration
+// began has no runs, and its own counters are returned.
 func moved(m *Migrate) migrator.Counters {
 	if m.AllRuns.Runs == 0 {
 		return m.Counters
@@ -228,7 +228,7 @@ func moved(m *Migrate) migrator.Counters {
 	return m.AllRuns.Counters
 }
 
-// runsWords says how many runs the figures are of, and what the last of them did; it is empty where there was only one.
+// runsWords says how many runs the figures include, and what the last run did. It returns "" if there was only one run.
 func runsWords(m *Migrate) string {
 	if m.AllRuns.Runs < 2 {
 		return ""
@@ -241,7 +241,7 @@ func runsWords(m *Migrate) string {
 	return words
 }
 
-// sums shows how the counters add up: over all runs, or over the last one where an earlier run could not count to its end.
+// sums shows how the counters add up: over all runs, or over the last run if an earlier one could not count to its end.
 func sums(m *Migrate) []sum {
 	if !m.AllRuns.Exact {
 		return sumsOf(m.Counters)
@@ -367,7 +367,7 @@ func summarizeBigKeys(b *BigKeys) summary {
 	return s
 }
 
-// bigKeysReasons are the risks of servers and shards.
+// bigKeysReasons returns the risks of servers and shards.
 func bigKeysReasons(b *BigKeys) (reasons []string) {
 	for _, o := range b.OutputBuffer {
 		if o.Risk != "" {

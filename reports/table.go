@@ -16,14 +16,14 @@ import (
 	"surecut/scanner"
 )
 
-// tableWidth is what a table may take of a terminal; rowLimit is how many rows one shows before it says how many are left.
+// tableWidth is the width of a table on a terminal. rowLimit is how many rows a table shows before it only says how many are left.
 const (
 	tableWidth  = 100
-	standsWidth = 16 // of the names of what a report stands for
+	standsWidth = 16 // the width of the names in the scope of a report
 	rowLimit    = 20
 )
 
-// renderTable is the form for terminals: the verdict first, then what a reader acts on.
+// renderTable returns the form for terminals: the verdict first, then everything that needs action.
 func renderTable(r Report) ([]byte, error) {
 	var b bytes.Buffer
 	s := summarize(r)
@@ -35,7 +35,7 @@ func renderTable(r Report) ([]byte, error) {
 			fmt.Fprintf(&b, "%-*s%s\n", standsWidth, [2]string{f.Name, ""}[min(i, 1)], line)
 		}
 	}
-	if _, ok := r.(*Check); !ok { // its table says it all
+	if _, ok := r.(*Check); !ok { // The table of a check report shows the reasons.
 		for i, reason := range s.Reasons {
 			if i == rowLimit {
 				fmt.Fprintf(&b, "  and %s\n", plural(int64(len(s.Reasons)-rowLimit), "more reason"))
@@ -69,7 +69,7 @@ func renderTable(r Report) ([]byte, error) {
 
 var trailingSpace = regexp.MustCompile(`(?m) +$`)
 
-// column is one column of a terminal table. Widths are in characters; a cell longer than its column is wrapped.
+// column is one column of a terminal table. Its width is in characters, and longer cells are wrapped.
 type column struct {
 	head  string
 	width int
@@ -117,7 +117,8 @@ func writeTable(w io.Writer, columns []column, rows [][]string) error {
 	return t.Render()
 }
 
-// wrap breaks text into lines of at most width characters, at spaces where it can; width 0 is any. Line breaks stay.
+// wrap breaks text into lines of at most width characters, at spaces if possible. A width of 0 means any width. Existing line
+// breaks stay.
 func wrap(text string, width int) []string {
 	if width <= 0 {
 		return []string{text}
@@ -141,7 +142,7 @@ func wrap(text string, width int) []string {
 	return lines
 }
 
-// more says how many rows were left out, and where they are.
+// more says how many rows were left out, and where to find them.
 func more(w io.Writer, shown, all int64, kind string) error {
 	if all <= shown {
 		return nil
@@ -150,7 +151,7 @@ func more(w io.Writer, shown, all int64, kind string) error {
 	return err
 }
 
-// checksByWeight orders checks as a reader needs them: failed, alarms, notes, skipped, passed.
+// checksByWeight orders checks by their importance to the reader: failed, alarms, accepted alarms, notes, skipped, passed.
 func checksByWeight(c *Check) []preflight.Check {
 	var ordered []preflight.Check
 	for _, weight := range []func(preflight.Check) bool{
@@ -195,7 +196,7 @@ func checkTable(w io.Writer, c *Check) error {
 			titled = true
 		}
 		fmt.Fprintf(w, "  %s (%s):\n", visible(check.ID), visible(check.Subject))
-		for _, line := range strings.Split(visibleLines(check.Remedy), "\n") { // not wrapped: it is to be copied
+		for _, line := range strings.Split(visibleLines(check.Remedy), "\n") { // not wrapped, since it will be copied
 			fmt.Fprintf(w, "    %s\n", line)
 		}
 	}
@@ -321,7 +322,7 @@ func bigKeysTable(w io.Writer, b *BigKeys) error {
 	return writeTable(w, []column{{head: "shard", right: true}, {head: "slots"}, {head: "keys", right: true}, {head: "bytes", right: true}, {head: "load", right: true}, {head: "largest key", width: 36}}, rows)
 }
 
-// remedyLines gives each remedy once, with the number of keys that it is for.
+// remedyLines returns each remedy once, with the number of times that the keys need it.
 func remedyLines(keys []scanner.BigKey) (lines []string) {
 	times := map[string]int64{}
 	for _, k := range keys {

@@ -8,9 +8,9 @@ import (
 	"unicode/utf8"
 )
 
-// visible makes text from outside safe to show: what cannot be seen or turns the direction of writing (control
-// characters, bidi overrides, zero-width and other invisible characters, broken UTF-8) becomes an escape such as
-// \x00 or \u202e. It leaves backslashes alone: keys reach a report with such escapes already.
+// visible makes untrusted text safe to show. Characters that are invisible or change the writing direction (control characters,
+// bidirectional overrides, zero-width characters) and invalid UTF-8 become escapes such as \x00 or \u202e. Backslashes are not
+// escaped, since keys arrive in a report with such escapes already.
 func visible(s string) string {
 	clean := true
 	for i := 0; i < len(s); i++ {
@@ -49,7 +49,7 @@ func visibleLines(s string) string {
 	return strings.Join(lines, "\n")
 }
 
-// shorten cuts s to at most n characters, the last of them an ellipsis.
+// shorten cuts s to at most n characters, with an ellipsis as the last one.
 func shorten(s string, n int) string {
 	if utf8.RuneCountInString(s) <= n {
 		return s
@@ -57,7 +57,7 @@ func shorten(s string, n int) string {
 	return string([]rune(s)[:n-1]) + "…"
 }
 
-// count writes a number with a comma between thousands.
+// count writes a number with commas between thousands.
 func count(n int64) string {
 	s := strconv.FormatInt(n, 10)
 	sign := ""
@@ -70,7 +70,7 @@ func count(n int64) string {
 	return sign + s
 }
 
-// plural is "1 key" or "2 keys"; a word that does not just take an s is given as "alarm is|alarms are".
+// plural returns "1 key" or "2 keys". A word whose plural is more than an added s is given as "alarm is|alarms are".
 func plural(n int64, word string) string {
 	one, many, ok := strings.Cut(word, "|")
 	if !ok {
@@ -82,7 +82,7 @@ func plural(n int64, word string) string {
 	return count(n) + " " + many
 }
 
-// size writes bytes in the unit that people read.
+// size writes a number of bytes in a readable unit.
 func size(n int64) string {
 	units := []string{"B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"}
 	f, u := float64(n), 0
@@ -98,7 +98,7 @@ func size(n int64) string {
 	return fmt.Sprintf("%.1f %s", f, units[u])
 }
 
-// span writes a duration of ms in at most two units.
+// span writes a duration in ms with at most two units. A negative duration is "never".
 func span(ms int64) string {
 	d := time.Duration(ms) * time.Millisecond
 	switch {
@@ -116,7 +116,7 @@ func span(ms int64) string {
 	return fmt.Sprintf("%d d %d h", int(d.Hours())/24, int(d.Hours())%24)
 }
 
-// instant writes Unix ms as a time in UTC; 0 is "never".
+// instant writes a Unix time in ms as a time in UTC. 0 is "never".
 func instant(ms int64) string {
 	if ms == 0 {
 		return "never"
@@ -124,7 +124,7 @@ func instant(ms int64) string {
 	return time.UnixMilli(ms).UTC().Format("2006-01-02 15:04:05.999") + " UTC"
 }
 
-// percent writes part of whole so that only the whole is 100 % and only nothing is 0 %.
+// percent writes the part of the whole, so that only the whole is 100 % and only nothing is 0 %.
 func percent(part, whole int64) string {
 	if whole == 0 {
 		return "–"

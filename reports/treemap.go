@@ -7,42 +7,42 @@ import (
 	"surecut/scanner"
 )
 
-// treemap draws prefixes as nested rectangles whose areas are their bytes.
+// treemap is a drawing of prefixes as nested rectangles, with areas in proportion to their bytes.
 type treemap struct {
 	Width, Height float64
 	Label         string
-	Tiles         []tile // each behind the tile that it lies in
+	Tiles         []tile // each tile after the tile that contains it
 }
 
-// tile is one rectangle; Text is "" where it would not fit.
+// tile is one rectangle. Text is "" if it does not fit.
 type tile struct {
 	X, Y, W, H  float64
 	Depth       int
-	Shade       int // of its top part, which its inner ones share
+	Shade       int // the shade of the top-level tile, shared by all tiles inside it
 	Prefix      string
 	Title, Text string
 	Size        string
 }
 
-// TextX and TextY are where the name begins.
+// TextX returns the left end of the name.
 func (t tile) TextX() float64 { return t.X + 4 }
 
-// TextY is its base line.
+// TextY returns the baseline of the name.
 func (t tile) TextY() float64 { return t.Y + 12.5 }
 
 const (
 	treemapWidth, treemapHeight = 1130, 460
-	tileHead                    = 17 // for the name of a tile that holds others
-	tileLeast                   = 3  // narrower ones are not drawn
+	tileHead                    = 17 // the space for the name of a tile that contains others
+	tileLeast                   = 3  // narrower or lower tiles are not drawn
 	tileShades                  = 8
 	letterWidth                 = 6.6
 )
 
-// prefixTreemap is nil where there is nothing to draw.
+// prefixTreemap returns nil if there is nothing to draw.
 func prefixTreemap(k *BigKeys) *treemap {
 	below := make(map[int][]int)
 	for i, n := range k.PrefixTree {
-		if n.Parent < i { // a report from a file may hold anything
+		if n.Parent < i { // a report from a file may contain any parent
 			below[max(n.Parent, -1)] = append(below[max(n.Parent, -1)], i)
 		}
 	}
@@ -55,7 +55,7 @@ func prefixTreemap(k *BigKeys) *treemap {
 	return m
 }
 
-// put lays the tiles below a node out in a rectangle.
+// put lays out the tiles below a node in a rectangle.
 func (m *treemap) put(k *BigKeys, below map[int][]int, parent, depth, shade int, in tile) {
 	weights := make([]float64, len(below[parent]))
 	for i, n := range below[parent] {
@@ -91,8 +91,8 @@ func (m *treemap) describe(t *tile, n scanner.PrefixNode, whole int64) {
 	}
 }
 
-// squarify divides a rectangle by weights, the largest first, so that the parts are as square as their order allows; what the
-// weights leave of the whole stays empty.
+// squarify divides a rectangle by weights, in their order, into parts that are as square as that order allows. If the weights add
+// up to less than the whole, the rest stays empty.
 func squarify(weights []float64, whole float64, in tile) []tile {
 	out := make([]tile, len(weights))
 	sum := 0.0
@@ -116,7 +116,7 @@ func squarify(weights []float64, whole float64, in tile) []tile {
 	return out
 }
 
-// worst is the worst ratio of sides in a row along a side.
+// worst returns the worst aspect ratio of the tiles in a row along a side.
 func worst(row []float64, scale, side float64) float64 {
 	sum := 0.0
 	least := math.Inf(1)
@@ -132,7 +132,7 @@ func worst(row []float64, scale, side float64) float64 {
 	return math.Max(side*side*most/(sum*sum), sum*sum/(side*side*least))
 }
 
-// layRow puts a row along the shorter side and gives what is left.
+// layRow puts a row along the shorter side of the rectangle, and returns the rest of the rectangle.
 func layRow(out []tile, weights []float64, scale, area float64, in tile) tile {
 	if in.W >= in.H {
 		width, y := 0.0, in.Y

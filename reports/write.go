@@ -10,13 +10,13 @@ import (
 	"strings"
 )
 
-// formats are the names that Render knows.
+// formats are the formats that Render knows for every kind of report.
 var formats = []string{"table", "json", "markdown", "junit", "html"}
 
-// CSV is a further form of bigkeys reports.
+// CSV is an additional format for bigkeys reports.
 const CSV = "csv"
 
-// CheckFormat says whether Render knows the format for every kind of report.
+// CheckFormat returns an error unless Render knows the format for every kind of report.
 func CheckFormat(format string) error {
 	for _, f := range formats {
 		if f == format {
@@ -26,7 +26,7 @@ func CheckFormat(format string) error {
 	return fmt.Errorf("unknown format %q; want %s", format, strings.Join(formats, ", "))
 }
 
-// Render writes one form of the report: table, json, markdown, junit, html, or of big keys csv.
+// Render writes the report in one format: table, json, markdown, junit, html, or csv for a bigkeys report.
 func Render(w io.Writer, r Report, format string) error {
 	data, err := renderBytes(r, format)
 	if err != nil {
@@ -56,10 +56,10 @@ func renderBytes(r Report, format string) ([]byte, error) {
 	return nil, CheckFormat(format)
 }
 
-// Write puts the report into the directory, which it makes where there is none: <kind>.html, <kind>.md, <kind>.xml
-// (JUnit), <kind>.json, and of big keys bigkeys.csv. Everything is rendered and on disk under temporary names before the first file is
-// replaced, so that an error leaves what was there. The JSON file, which the gate reads, comes last.
-// It returns the paths, JSON first.
+// Write puts the report into the directory, which it creates if necessary: <kind>.html, <kind>.md, <kind>.xml (JUnit), <kind>.json,
+// and also bigkeys.csv for a bigkeys report. All files are rendered and on disk under temporary names before the first one is
+// replaced, so an error until then leaves the old files. The JSON file, which the gate reads, is put in place last. Write returns
+// the paths, with JSON first.
 func Write(dir string, r Report) ([]string, error) {
 	forms := []string{"json", "html", "markdown", "junit"}
 	if r.Kind() == KindBigKeys {
@@ -68,7 +68,7 @@ func Write(dir string, r Report) ([]string, error) {
 	return WriteFormats(dir, r, forms...)
 }
 
-// WriteFormats is Write for some of the forms.
+// WriteFormats is Write for some of the formats.
 func WriteFormats(dir string, r Report, forms ...string) (paths []string, err error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, fmt.Errorf("make the directory for reports: %w; give --out a directory that can be written", err)
@@ -109,7 +109,7 @@ func WriteFormats(dir string, r Report, forms ...string) (paths []string, err er
 
 var extensions = map[string]string{"json": ".json", "html": ".html", "markdown": ".md", "junit": ".xml", "table": ".txt", CSV: ".csv"}
 
-// writeTemp puts the data, synced, into a hidden file beside path.
+// writeTemp writes the data into a hidden file next to path, and syncs it.
 func writeTemp(path string, data []byte) (string, error) {
 	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*.tmp")
 	if err != nil {
@@ -134,7 +134,8 @@ func syncDir(dir string) error {
 	return nil
 }
 
-// FileOf says of which kind of report a file with this name is, and in which form (its extension); false where it is none of surecut's.
+// FileOf returns the kind and the format (as an extension) of the report that a file with this name holds. It returns false if no
+// surecut report has that name.
 func FileOf(name string) (kind, extension string, ok bool) {
 	extension = filepath.Ext(name)
 	kind = strings.TrimSuffix(name, extension)
@@ -146,7 +147,7 @@ func FileOf(name string) (kind, extension string, ok bool) {
 	return "", "", false
 }
 
-// IsTemporary says whether a name is that of a file which WriteFormats had not yet put in place.
+// IsTemporary says whether a name is that of a file that WriteFormats had not yet put in place.
 func IsTemporary(name string) bool {
 	name, ok := strings.CutSuffix(name, ".tmp")
 	if !ok || !strings.HasPrefix(name, ".") {

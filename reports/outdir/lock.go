@@ -8,17 +8,16 @@ import (
 	"syscall"
 )
 
-// lockName is the file that a run keeps locked. It is hidden, so that no gate takes it for a report.
+// lockName is the name of the file that a run keeps locked. It is hidden, so that no gate takes it for a report.
 const lockName = ".surecut.lock"
 
-// lock is held through the open file, so that it ends with the process, however that ends. The file that a killed run leaves locks
-// nobody out.
+// lock is held through an open file, so it ends when the process ends in any way. A file that a killed run has left is not locked.
 type lock struct {
 	file *os.File
 	path string
 }
 
-// acquire locks the directory, or fails at once.
+// acquire locks the directory, or fails at once if another process holds the lock.
 func acquire(dir string) (*lock, error) {
 	path := filepath.Join(dir, lockName)
 	for {
@@ -33,7 +32,8 @@ func acquire(dir string) (*lock, error) {
 			}
 			return nil, fmt.Errorf("lock %s: %w", lockName, err)
 		}
-		// The run before may have removed the file between our opening and locking it: then the lock is on a file that is gone.
+		// The previous run may have removed the file after it was opened here and before it was locked. Then the lock is on a deleted
+		// file.
 		if opened, err := f.Stat(); err == nil {
 			if named, err := os.Stat(path); err == nil && os.SameFile(opened, named) {
 				return &lock{file: f, path: path}, nil
@@ -43,7 +43,7 @@ func acquire(dir string) (*lock, error) {
 	}
 }
 
-// release removes the file while it is still locked, so that nobody else's lock can be removed.
+// release removes the file while it is still locked, so that it cannot remove the file of another run's lock.
 func (l *lock) release() {
 	os.Remove(l.path)
 	l.file.Close()

@@ -13,24 +13,24 @@ import (
 	"surecut/reports"
 )
 
-// ErrGo says that a directory holds the record of a GO, which no further run may replace.
+// ErrGo says that a directory holds the record of a GO, which no later run may replace.
 var ErrGo = errors.New("its gate.json says GO, which is the record of a cutover; give --out another directory")
 
 // ErrBusy says that another run is writing into the directory.
 var ErrBusy = errors.New("another surecut is writing into it; wait for its end, or give --out another directory")
 
-// Earlier is the subdirectory that reports of earlier runs are moved into.
+// Earlier is the name of the subdirectory into which reports of earlier runs are moved.
 const Earlier = "earlier"
 
 // Dir is a directory that belongs to one run until it is closed.
 type Dir struct {
 	path  string
 	lock  *lock
-	moved string // where the reports of earlier runs have been moved to; "" where there were none
+	moved string // where the reports of earlier runs were moved; "" if there were none
 }
 
-// Take makes the directory the run's own, and makes it where there is none. Reports of the kinds are moved out of the way, those of
-// a gate first, so that whatever happens afterwards no GO is left.
+// Take reserves the directory for the run, and creates it if necessary. It moves reports of the kinds away, those of a gate first,
+// so that no GO is left even if a later step fails.
 func Take(path string, kinds ...string) (*Dir, error) {
 	if err := os.MkdirAll(path, 0o755); err != nil {
 		return nil, err
@@ -47,7 +47,7 @@ func Take(path string, kinds ...string) (*Dir, error) {
 	return d, nil
 }
 
-// Moved is where reports of earlier runs have been moved to; "" where there were none.
+// Moved returns where reports of earlier runs were moved, or "" if there were none.
 func (d *Dir) Moved() string { return d.moved }
 
 // Has says whether the run has written its report of the kind.
@@ -73,8 +73,8 @@ func (d *Dir) clear(kinds []string) error {
 	return d.canWrite()
 }
 
-// saysGo says whether a file is the report of a gate that said GO. It reads no more of it than that, so that the GO of another
-// version of surecut counts as well.
+// saysGo says whether a file is a gate report with the verdict GO. It reads only the verdict, so that a GO by another version of
+// surecut counts too.
 func saysGo(path string) bool {
 	data, err := os.ReadFile(path)
 	var gate struct {
@@ -83,8 +83,8 @@ func saysGo(path string) bool {
 	return err == nil && json.Unmarshal(data, &gate) == nil && gate.Verdict == reports.Go
 }
 
-// ownFiles lists the files of the reports of the kinds, those of a gate first and JSON, which a gate reads, before the others. It
-// removes temporary files that a run has left which was killed while it wrote its report.
+// ownFiles lists the report files of the kinds: those of a gate first, and JSON files, which a gate reads, before the others. It
+// also removes temporary files of a run that was killed while it wrote its report.
 func (d *Dir) ownFiles(kinds []string) ([]string, error) {
 	entries, err := os.ReadDir(d.path)
 	if err != nil {
@@ -121,8 +121,8 @@ func rank(name string) int {
 	return n
 }
 
-// moveAway moves files into a new directory below earlier/. Where that cannot be made, as on a full disk, they stay beside the new
-// reports under another name, under which nothing takes them for reports.
+// moveAway moves files into a new directory below earlier/. If that directory cannot be created, for example on a full disk, the
+// files stay next to the new reports, with names that nothing takes for reports.
 func (d *Dir) moveAway(names []string) error {
 	if len(names) == 0 {
 		return nil
@@ -144,7 +144,7 @@ func (d *Dir) moveAway(names []string) error {
 	return syncDir(d.path)
 }
 
-// newDir makes a directory that was not there before.
+// newDir creates a directory with a name that did not exist before.
 func newDir(parent, name string) (string, error) {
 	if err := os.MkdirAll(parent, 0o755); err != nil {
 		return "", err
@@ -160,13 +160,13 @@ func newDir(parent, name string) (string, error) {
 	}
 }
 
-// canWrite finds out before the work begins whether there is room for reports.
+// canWrite checks before the work begins that there is room for reports.
 func (d *Dir) canWrite() error {
 	f, err := os.CreateTemp(d.path, ".surecut-*")
 	if err != nil {
 		return err
 	}
-	_, err = f.WriteString(strings.Repeat("surecut\n", 8<<10)) // no report is much smaller
+	_, err = f.WriteString(strings.Repeat("surecut\n", 8<<10)) // 64 KiB, about the size of the files of a small report
 	return errors.Join(err, f.Sync(), f.Close(), os.Remove(f.Name()))
 }
 
@@ -181,7 +181,7 @@ func syncDir(path string) error {
 // HoldsGo says whether the directory holds the record of a GO.
 func HoldsGo(path string) bool { return saysGo(filepath.Join(path, reports.KindGate+".json")) }
 
-// Followed is where a file of the directory lies that was moved out of the way; false where it was not.
+// Followed returns the new path of a file of the directory that was moved away, or false if it was not moved.
 func (d *Dir) Followed(file string) (string, bool) {
 	if _, err := os.Lstat(file); d.moved == "" || !errors.Is(err, os.ErrNotExist) || !sameDir(filepath.Dir(file), d.path) {
 		return "", false
