@@ -10,16 +10,16 @@ import (
 	"github.com/urfave/cli/v2"
 )
 
-// binding makes the flags of a command. A flag writes into the field that it sets, and what the field holds before is the flag's default:
-// a setting has its default, its flag and its place in one line.
+// binding builds the flags of a command. Each flag writes into the field that it is bound to, and the value that the field has
+// before is the flag's default. So one line holds a setting's flag, its field and its usage.
 type binding struct {
-	options reflect.Value // of the command, which hold the fields
+	options reflect.Value // the options struct of the command, which contains the fields
 	flags   []cli.Flag
-	flagOf  map[string]string // the flag of each field, by the type that holds the field: Config.StateDir
-	wrong   []error           // values that cannot be read, beside those that urfave/cli refuses
+	flagOf  map[string]string // the flag of each field, by the field's name with its struct, such as Config.StateDir
+	wrong   []error           // errors for values that cannot be read, in addition to those that urfave/cli refuses
 }
 
-// bind begins the flags of a command whose options are a struct, with those that are bound to no field.
+// bind begins the flags of a command with an options struct. The given flags are bound to no field.
 func bind[O any](options *O, flags ...[]cli.Flag) *binding {
 	b := &binding{options: reflect.ValueOf(options).Elem(), flagOf: map[string]string{}}
 	for _, more := range flags {
@@ -38,7 +38,8 @@ func (b *binding) add(name string, field any, f cli.Flag) {
 	b.flagOf[path] = "--" + name
 }
 
-// pathOf returns the name of a field that lies in a struct or in one of its structs, with the type that holds it; "" where there is none.
+// pathOf returns the name of a field of a struct or of one of its nested structs, preceded by the type that contains the field. It
+// returns "" if there is no such field.
 func pathOf(options, field reflect.Value) string {
 	for i := range options.NumField() {
 		f := options.Field(i)
@@ -70,17 +71,17 @@ func (b *binding) duration(name string, field *time.Duration, usage string) {
 	b.add(name, field, &cli.DurationFlag{Name: name, Value: *field, Destination: field, Usage: usage})
 }
 
-// bytes takes a number of bytes with a unit.
+// bytes adds a flag that takes a number of bytes with a unit.
 func (b *binding) bytes(name string, field *int64, usage string) {
 	b.add(name, field, &cli.GenericFlag{Name: name, Value: &sizeValue{b: b, name: name, field: (*size)(field)}, Usage: usage})
 }
 
-// words takes texts that commas separate, and may be given several times.
+// words adds a flag that takes texts separated by commas, and may be given several times.
 func (b *binding) words(name string, field *[]string, usage string) {
 	b.add(name, field, &cli.GenericFlag{Name: name, Value: (*words)(field), Usage: usage})
 }
 
-// size is a number of bytes, as in 1048576, 64KiB, 16MiB or 2GiB.
+// size is a number of bytes, written like 1048576, 64KiB, 16MiB or 2GiB.
 type size int64
 
 var units = []struct {
@@ -103,7 +104,7 @@ func (s *size) read(text string) error {
 	return nil
 }
 
-// String is empty for none, as --help then names no default.
+// String returns "" for 0, since --help then shows no default.
 func (s *size) String() string {
 	for _, u := range units {
 		if n := int64(*s); n > 0 && n%u.bytes == 0 {
@@ -116,7 +117,8 @@ func (s *size) String() string {
 	return strconv.FormatInt(int64(*s), 10)
 }
 
-// sizeValue is the value of a flag that takes a size. What it cannot read is told with all else that is wrong, in the report as well.
+// sizeValue is the value of a flag that takes a size. A size that it cannot read is collected in the binding, so that it is
+// reported together with all other errors in the options.
 type sizeValue struct {
 	b     *binding
 	name  string
@@ -131,7 +133,7 @@ func (v *sizeValue) Set(text string) error {
 }
 
 func (v *sizeValue) String() string {
-	if v.field == nil { // of a zero value, which the flag package makes
+	if v.field == nil { // The flag package calls String on a zero value.
 		return ""
 	}
 	return v.field.String()

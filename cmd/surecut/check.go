@@ -36,14 +36,14 @@ func newCheckCommand() *cli.Command {
 // CheckOptions are the flags of surecut check.
 type CheckOptions struct {
 	Endpoints endpoints
-	Config    preflight.Config // without its sides
-	Capture   string           // as the migration will be told
+	Config    preflight.Config // without Source and Target
+	Capture   string           // the value that the migration will get
 	Out       string
 	Format    string
 	flags     *binding
 }
 
-// checkFlags binds the flags to the options, and gives these their defaults.
+// checkFlags binds the flags to the options, and sets the defaults.
 func checkFlags(o *CheckOptions) *binding {
 	*o = CheckOptions{Config: preflight.DefaultConfig(), Capture: migrator.CapturePSYNC, Format: "table"}
 	cfg, b := &o.Config, bind(o, sourceFlags(), targetFlags(), filterFlags())
@@ -61,7 +61,7 @@ func checkFlags(o *CheckOptions) *binding {
 	return b
 }
 
-// complete reads what is more than one flag's value.
+// complete fills in the options that need more than the value of one flag, and validates all of them.
 func (o *CheckOptions) complete(c *cli.Context) (err error) {
 	if o.Endpoints, err = endpointSpecs(c); err != nil {
 		return err
@@ -85,7 +85,7 @@ func (o *CheckOptions) complete(c *cli.Context) (err error) {
 	return nil
 }
 
-// Validate joins every problem of the options.
+// Validate returns all problems of the options in one error.
 func (o CheckOptions) Validate() error {
 	errs := []error{reports.CheckFormat(o.Format), o.Config.Validate()}
 	return errors.Join(errs...)
@@ -120,7 +120,7 @@ func runCheck(ctx context.Context, o CheckOptions, stdout, stderr io.Writer) err
 	return verdictStatus(checkStatus(result.Verdict))
 }
 
-// howToAccept is the line to paste where alarms are left that nobody has accepted; "" where there are none.
+// howToAccept returns a line with the --accept flag to paste if there are alarms that were not accepted, otherwise "".
 func howToAccept(result preflight.Report) string {
 	ids := result.Unaccepted()
 	if len(ids) == 0 {
@@ -129,7 +129,7 @@ func howToAccept(result preflight.Report) string {
 	return "alarms that nobody has accepted; look at each, then accept them with: --accept " + strings.Join(ids, ",")
 }
 
-// checkStatus is the exit status of a verdict of the checks.
+// checkStatus returns the exit status for a verdict of the checks.
 func checkStatus(v preflight.Result) int {
 	switch v {
 	case preflight.Pass:

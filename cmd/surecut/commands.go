@@ -2,7 +2,7 @@ package main
 
 import "github.com/urfave/cli/v2"
 
-// commands lists every command in the order of a migration; each has a file of its own.
+// commands returns all commands in the order of a migration. Each is defined in a file of its own.
 func commands() []*cli.Command {
 	return []*cli.Command{
 		newCheckCommand(),

@@ -14,9 +14,9 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// applyConfig sets the flags that the command line left alone from the file named by --config.
-// A key at the top holds for every command that has such a flag; one in a section named as the command
-// ("migrate", "scan bigkeys") holds for that command alone, and wins. A key that no flag answers to is an error.
+// applyConfig sets flags that were not on the command line from the file named by --config. A key at the top level applies to every
+// command that has such a flag. A key in a section with the name of a command ("migrate", "scan bigkeys") applies to that command
+// only, and takes precedence. A key that matches no flag is an error.
 func applyConfig(c *cli.Context, path []string) error {
 	file := c.String("config")
 	if file == "" {
@@ -54,7 +54,8 @@ func applyConfig(c *cli.Context, path []string) error {
 	return setUpLog(c.App.ErrWriter, c.String("log-level"), c.String("log-format"))
 }
 
-// settingsOf gives what the file says for one command, and refuses what no flag answers to, in the sections of the others too.
+// settingsOf returns the settings in the file for one command. A key that matches no flag is an error, also in the sections of
+// other commands.
 func settingsOf(root map[string]any, command string, known map[string]map[string]bool) (map[string]any, error) {
 	settings := map[string]any{}
 	for _, key := range slices.Sorted(maps.Keys(root)) {
@@ -78,7 +79,7 @@ func settingsOf(root map[string]any, command string, known map[string]map[string
 	return settings, nil
 }
 
-// setFromConfig gives one flag its value from the file, unless the command line has set it or the command lacks it.
+// setFromConfig sets one flag to its value in the file, unless it was on the command line or the command does not have it.
 func setFromConfig(c *cli.Context, name string, value any) error {
 	for _, ctx := range c.Lineage() {
 		if ctx.Command == nil {
@@ -111,7 +112,8 @@ func setFromConfig(c *cli.Context, name string, value any) error {
 	return nil
 }
 
-// onCommandLine names the flags that the user gave before the config file was applied; it is taken once.
+// onCommandLine returns the names of the flags that the user gave. The first call, before any flag is set from the config file,
+// records them.
 func onCommandLine(c *cli.Context) map[string]bool {
 	if given, ok := c.App.Metadata["given"].(map[string]bool); ok {
 		return given
@@ -129,7 +131,8 @@ func onCommandLine(c *cli.Context) map[string]bool {
 	return given
 }
 
-// configTexts gives a value of the file as the flag takes it on the command line; a list for flags that may be given several times.
+// configTexts converts a value in the file to texts as on the command line. Only flags that may be given several times accept a
+// list.
 func configTexts(f cli.Flag, value any) ([]string, error) {
 	several := false
 	switch f := f.(type) {
@@ -173,10 +176,10 @@ func textsOf(values []any) ([]string, error) {
 	return texts, nil
 }
 
-// notInConfig are flags that mean nothing in a config file.
+// notInConfig lists the flags that have no meaning in a config file.
 var notInConfig = map[string]bool{"config": true, "help": true, "h": true, "version": true, "v": true}
 
-// flagNames gives the flags of each command path; "" holds those of all.
+// flagNames returns the names of the flags of each command, by the command's path. The key "" has the flags of all commands.
 func flagNames(app *cli.App) map[string]map[string]bool {
 	known := map[string]map[string]bool{"": {}}
 	add := func(path string, flags []cli.Flag) {

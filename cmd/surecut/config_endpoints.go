@@ -9,8 +9,8 @@ import (
 	"github.com/urfave/cli/v2"
 )
 
-// flattenEndpoints replaces an endpoint that is written as a block by the flags that it stands for: in the block
-// "source", url is --source, and ssh-key is --source-ssh-key.
+// flattenEndpoints replaces an endpoint that is written as a block by the flags that it stands for: in the block "source", url
+// stands for --source, and ssh-key for --source-ssh-key.
 func flattenEndpoints(section map[string]any, known map[string]bool) error {
 	for _, side := range []string{"source", "target", "trial"} {
 		block, ok := section[side].(map[string]any)
@@ -42,8 +42,8 @@ func flattenEndpoints(section map[string]any, known map[string]bool) error {
 	return nil
 }
 
-// keepNodes keeps a node list that stands in the config itself, as a list or as a text of several lines; a text of
-// one line is the name of a file.
+// keepNodes keeps a node list that is part of the config itself, as a list or as a text of several lines. It returns false for a
+// text of one line, which is the name of a file.
 func keepNodes(c *cli.Context, side string, value any) bool {
 	list, isList := value.([]any)
 	if !isList {
@@ -58,7 +58,7 @@ func keepNodes(c *cli.Context, side string, value any) bool {
 	return true
 }
 
-// configNodes gives the node list that the config holds for a side, "" for none.
+// configNodes returns the node list for a side in the config, or "" if there is none.
 func configNodes(c *cli.Context, side string) string {
 	text, _ := c.App.Metadata["nodes of "+side].(string)
 	return text

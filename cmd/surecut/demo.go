@@ -42,7 +42,7 @@ func newDemoCommand() *cli.Command {
 			if err := o.Validate(); err != nil {
 				return usageError("%w", err)
 			}
-			if !c.IsSet("out") { // the record of an earlier demo's GO stays
+			if !c.IsSet("out") { // The reports of an earlier demo that ended with GO are kept.
 				o.Out = freshDir(o.Out)
 			}
 			return runDemo(c.Context, o, c.App.Writer, c.App.ErrWriter)
@@ -56,7 +56,7 @@ type DemoOptions struct {
 	Server, Out  string
 }
 
-// Validate joins every problem of the options.
+// Validate returns all problems of the options in one error.
 func (o DemoOptions) Validate() error {
 	var errs []error
 	if o.Out == "" {
@@ -72,7 +72,7 @@ func (o DemoOptions) Validate() error {
 }
 
 func runDemo(ctx context.Context, o DemoOptions, stdout, stderr io.Writer) error {
-	if !signal.Ignored(syscall.SIGHUP) { // a terminal that is closed must not leave the servers behind
+	if !signal.Ignored(syscall.SIGHUP) { // When the terminal is closed, the servers must not keep running.
 		var stop context.CancelFunc
 		ctx, stop = signal.NotifyContext(ctx, syscall.SIGHUP)
 		defer stop()
@@ -115,7 +115,8 @@ func runDemo(ctx context.Context, o DemoOptions, stdout, stderr io.Writer) error
 	return nil
 }
 
-// demoNight migrates twice with one state: while the writers go on, which ends with NO-GO, and again when they have stopped.
+// demoNight migrates twice with the same state: first while the writers go on, which ends with NO-GO, and again after they have
+// stopped.
 func demoNight(ctx context.Context, o DemoOptions, urls [2]string, state string, load *demoLoad, say func(string, ...any), stdout, stderr io.Writer) error {
 	writing, stop := context.WithCancel(ctx)
 	written := make(chan error, 1)
@@ -130,8 +131,8 @@ func demoNight(ctx context.Context, o DemoOptions, urls [2]string, state string,
 	case err == nil && o.Writes > 0:
 		return errors.New("demo: GO, although the writers go on: that is a mistake of surecut's, please report it")
 	case err == nil:
-		return nil // no writers, so nothing stood against a GO
-	case err.Error() != "": // it did not come to a verdict
+		return nil // There were no writers, so nothing stood against a GO.
+	case err.Error() != "": // The migration did not come to a verdict.
 		return err
 	}
 	say("NO-GO, as it should be: the writers went on, %d writes in all. They have stopped now; the same command again", load.writes)
@@ -151,7 +152,7 @@ func demoMigrate(ctx context.Context, o DemoOptions, urls [2]string, state strin
 	return r.hold(stderr, func(*outdir.Dir) error { return runMigrate(ctx, m, stdout, stderr) })
 }
 
-// demoServer is a server process of the demo's own.
+// demoServer is a server process that the demo has started.
 type demoServer struct {
 	program, addr string
 	cmd           *exec.Cmd
@@ -183,7 +184,7 @@ func startDemoServer(ctx context.Context, program, dir string) (*demoServer, err
 	}
 	s := &demoServer{program: program, addr: addr, cmd: exec.Command(program, "--port", port, "--bind", "127.0.0.1",
 		"--save", "", "--appendonly", "no", "--dir", dir, "--repl-diskless-sync", "yes", "--repl-diskless-sync-delay", "0")}
-	s.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL} // where this process is killed
+	s.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL} // The kernel kills the server when the demo is killed.
 	if err := s.cmd.Start(); err != nil {
 		return nil, fmt.Errorf("demo: start %s: %w", program, err)
 	}
@@ -200,7 +201,7 @@ func startDemoServer(ctx context.Context, program, dir string) (*demoServer, err
 }
 
 func (s *demoServer) stop() {
-	// the process is the demo's own and holds nothing that is worth an orderly end
+	// The process belongs to the demo, and has no data that would need an orderly shutdown.
 	_ = s.cmd.Process.Kill()
 	_ = s.cmd.Wait()
 }
@@ -264,7 +265,7 @@ func (l *demoLoad) build(i int) []rueidis.Completed {
 	return []rueidis.Completed{cmd("SET", "counter:"+n, n)}
 }
 
-// change gives one write to data that is there.
+// change returns the commands of one random change to existing data.
 func (l *demoLoad) change() []rueidis.Completed {
 	i := l.rng.IntN(l.keys)
 	n := strconv.Itoa(i)
@@ -288,7 +289,7 @@ func (l *demoLoad) change() []rueidis.Completed {
 	return []rueidis.Completed{cmd("INCR", "counter:"+n), cmd("INCR", "counter:hot")}
 }
 
-// keepWriting writes at a steady rate until ctx ends, for ten minutes at most.
+// keepWriting writes at a steady rate until ctx ends, but for at most ten minutes.
 func (l *demoLoad) keepWriting(ctx context.Context, perSecond int) error {
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()

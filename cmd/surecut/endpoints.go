@@ -11,18 +11,19 @@ import (
 	"surecut/internal/endpoint"
 )
 
-// endpoints is the two sides that a command was given.
+// endpoints is the source and the target that a command was given.
 type endpoints struct{ Source, Target endpoint.Spec }
 
-// sourceFlags are the flags that name the source and how to reach it.
+// sourceFlags returns the flags that name the source and how to reach it.
 func sourceFlags() []cli.Flag {
 	return append(endpointFlags("source", "; or rdb:PATH, aof:PATH"), bothRouteFlags()...)
 }
 
-// targetFlags are the flags that name the target and how to reach it.
+// targetFlags returns the flags that name the target and how to reach it.
 func targetFlags() []cli.Flag { return endpointFlags("target", "") }
 
-// endpointFlags are those of one endpoint: of a side, or of a trial. Beside a URL its flag may take more.
+// endpointFlags returns the flags of one endpoint: of the source, of the target or of a trial. beside ends the usage of the URL
+// flag with what that flag accepts besides URLs.
 func endpointFlags(side, beside string) []cli.Flag {
 	category := strings.ToUpper(side[:1]) + side[1:]
 	text := func(name, usage string) cli.Flag {
@@ -47,7 +48,7 @@ func sentinelPasswordVariable(side string) string {
 	return "SURECUT_" + strings.ToUpper(side) + "_SENTINEL_PASSWORD"
 }
 
-// endpointSpecs reads both sides from the flags; every problem is one of usage.
+// endpointSpecs reads both sides from the flags. Every problem is a usage error.
 func endpointSpecs(c *cli.Context) (endpoints, error) {
 	source, errSource := sourceSpec(c)
 	target, errTarget := endpointSpec(c, "target")
@@ -60,7 +61,7 @@ func endpointSpecs(c *cli.Context) (endpoints, error) {
 	return endpoints{Source: source, Target: target}, nil
 }
 
-// sourceSpec reads the source alone, for commands that have no target.
+// sourceSpec reads only the source, for commands that have no target.
 func sourceSpec(c *cli.Context) (endpoint.Spec, error) {
 	spec, err := endpointSpec(c, "source")
 	if err != nil {
@@ -94,7 +95,8 @@ func endpointSpec(c *cli.Context, side string) (endpoint.Spec, error) {
 	return spec, setTLS(&spec, c, side)
 }
 
-// setPassword takes the password from the file, else from the URL, else from the environment.
+// setPassword sets the password from the file, the URL or the environment, in this order. A password in both the file and the URL
+// is an error.
 func setPassword(spec *endpoint.Spec, c *cli.Context, side string) error {
 	file := c.String(side + "-password-file")
 	switch {
@@ -111,7 +113,8 @@ func setPassword(spec *endpoint.Spec, c *cli.Context, side string) error {
 	return nil
 }
 
-// setSentinel takes what the sentinels want, from the flags, the password else from the environment.
+// setSentinel sets the user and the password for the sentinels from the flags. Without the flag for the password, it comes from the
+// environment.
 func setSentinel(spec *endpoint.Spec, c *cli.Context, side string) (err error) {
 	user, file := c.String(side+"-sentinel-user"), c.String(side+"-sentinel-password-file")
 	if spec.Kind != endpoint.Sentinel {
@@ -129,7 +132,7 @@ func setSentinel(spec *endpoint.Spec, c *cli.Context, side string) (err error) {
 	return nil
 }
 
-// setTLS takes the certificates from the flags; they have no meaning where the URL does not ask for TLS.
+// setTLS sets the certificates from the flags, which are an error if the URL does not ask for TLS.
 func setTLS(spec *endpoint.Spec, c *cli.Context, side string) error {
 	t := endpoint.TLS{
 		CAFile:             c.String(side + "-ca"),

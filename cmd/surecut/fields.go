@@ -11,9 +11,10 @@ import (
 	"surecut/reports"
 )
 
-// The libraries name a setting by its field, as in Config.StateDir. Whoever uses the command line knows it as a flag.
+// Libraries name a setting by its field, such as Config.StateDir. The users of the command line know it as a flag.
 
-// flagOf holds the flag of each field that a library may name: those that a flag is bound to, and a few that come from more than that.
+// flagOf returns the flag for each field that a library may name. Most of these fields are bound to a flag, and a few are derived
+// from flags in other ways.
 var flagOf = sync.OnceValue(func() map[string]string {
 	flags := map[string]string{
 		"Config.Source": "--source", "Config.Target": "--target", "Config.AcceptCut": "--accept source_file",
@@ -29,12 +30,12 @@ var flagOf = sync.OnceValue(func() map[string]string {
 
 var fieldName = regexp.MustCompile(`\b(?:Config|Cutover|Filter|Options|RepairOptions|Tally)\.[A-Z]\w*`)
 
-// inFlags returns what a library says, with flags in place of the fields that it names.
+// inFlags returns a library's text with flags in place of the fields that it names.
 func inFlags(text string) string {
 	return fieldName.ReplaceAllStringFunc(text, func(field string) string { return cmp.Or(flagOf()[field], field) })
 }
 
-// sayFlags puts flags in place of fields in the sentences of a report. Names and values of keys are left as they are.
+// sayFlags replaces fields by flags in the sentences of a report. It does not change the names and values of keys.
 func sayFlags(report reports.Report) {
 	switch r := report.(type) {
 	case *reports.Check:
@@ -68,7 +69,7 @@ func sayFlagsIn(lists ...[]string) {
 	}
 }
 
-// logInFlags does the same for the log.
+// logInFlags replaces fields by flags in the attributes of a log entry.
 func logInFlags(_ []string, a slog.Attr) slog.Attr {
 	switch v := a.Value.Any().(type) {
 	case string:

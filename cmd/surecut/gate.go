@@ -44,7 +44,7 @@ func newGateCommand() *cli.Command {
 	}
 }
 
-// reasonNames lists the reasons that a policy can name, a few a line.
+// reasonNames lists the reasons that a policy can name, with four of them on each line.
 func reasonNames() string {
 	var names strings.Builder
 	for i, r := range verifier.Reasons() {
@@ -66,7 +66,7 @@ type GateOptions struct {
 	Reports             []string
 }
 
-// Validate names what is wrong with the options.
+// Validate returns the first problem of the options.
 func (o GateOptions) Validate() error {
 	if i := slices.IndexFunc(o.Reports, isFlag); i >= 0 {
 		return fmt.Errorf("%s stands after a REPORT; flags come first", o.Reports[i])

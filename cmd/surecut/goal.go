@@ -20,22 +20,22 @@ const (
 // ending is how a run of surecut migrate ended, and what it had reached by then.
 type ending struct {
 	goal      goal
-	signalled bool // a signal had come before the goal was reached
-	aborted   bool // a second signal broke the work off
-	failed    bool // something went wrong that no signal explains
+	signalled bool // a signal had come by the end of the run
+	aborted   bool // a second signal aborted the work
+	failed    bool // an error occurred that no signal explains
 	unwritten bool // a report could not be written
 
-	copied   bool             // every snapshot is in the target, and of files all that they hold
-	settled  bool             // all that was received is applied, and every key has its true expiry
+	copied   bool             // every snapshot is in the target, and for files everything that they contain
+	settled  bool             // everything that was received is applied, and every key has its true expiry
 	caughtUp bool             // --until caught-up was reached
-	verdict  verifier.Verdict // of the comparison; "" where there was none
-	gate     string           // GO or NO-GO; "" where nothing was judged
+	verdict  verifier.Verdict // of the comparison; "" if there was none
+	gate     string           // GO or NO-GO; "" if nothing was judged
 	reported bool             // something did not arrive as it was sent
-	unknown  bool             // whether the source is still written could not be told
+	unknown  bool             // it is not known whether the source is still being written to
 }
 
-// status is the exit status: 0 only where the goal was reached. A second signal is always an interruption, since nobody knows what it
-// has cut off.
+// status returns the exit status, which is 0 only if the goal was reached. A second signal always counts as an interruption, since
+// nobody knows what it has cut off.
 func (e ending) status() int {
 	switch {
 	case e.aborted:
@@ -54,7 +54,7 @@ func (e ending) status() int {
 	return exitOK
 }
 
-// reached says whether the run came as far as it was asked to: for a comparison, to a verdict, whichever it is.
+// reached says whether the run reached its goal. A comparison has reached its goal with any verdict.
 func (e ending) reached() bool {
 	switch e.goal {
 	case untilGo:
@@ -69,7 +69,8 @@ func (e ending) reached() bool {
 	return e.copied && e.settled
 }
 
-// cameToItsEnd says before the gate has judged whether the run came to its end: where the goal is GO, both sides were compared.
+// cameToItsEnd says, before the gate has judged, whether the run completed. If the goal is GO, this means that both sides were
+// compared.
 func (e ending) cameToItsEnd() bool {
 	if e.goal == untilGo {
 		return e.verdict != ""
@@ -77,7 +78,7 @@ func (e ending) cameToItsEnd() bool {
 	return e.reached()
 }
 
-// goalOf is what the options ask for.
+// goalOf returns the goal that the options ask for.
 func goalOf(o MigrateOptions) goal {
 	switch {
 	case o.Until == "same":

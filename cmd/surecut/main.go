@@ -1,4 +1,4 @@
-// Command surecut migrates a live Redis and proves that everything arrived before anyone cuts over.
+// Command surecut migrates a live Redis, and proves that everything arrived before the clients are moved to the target.
 package main
 
 import (
@@ -18,7 +18,7 @@ import (
 	"surecut/internal/endpoint"
 )
 
-// Version is set by the linker.
+// Version is the version of surecut, which the linker sets.
 var Version = "dev"
 
 func main() {
@@ -26,7 +26,8 @@ func main() {
 	os.Exit(run(hidePasswords(os.Args), os.Stdout, os.Stderr))
 }
 
-// tuneMemory trades memory, within a bound that all work keeps to, for fewer collections. GOGC and GOMEMLIMIT win.
+// tuneMemory makes garbage collections less frequent as long as the process uses less than 192 MiB. It does nothing if GOGC or
+// GOMEMLIMIT is set.
 func tuneMemory() {
 	if os.Getenv("GOGC") == "" && os.Getenv("GOMEMLIMIT") == "" {
 		debug.SetGCPercent(200)
@@ -34,7 +35,7 @@ func tuneMemory() {
 	}
 }
 
-// run is main without the process around it; it gives the exit status.
+// run is main without access to the process. It returns the exit status.
 func run(args []string, stdout, stderr io.Writer) int {
 	ctx, stop := signal.NotifyContext(context.Background(), stopSignals()...)
 	defer stop()
@@ -86,7 +87,7 @@ func newApp(stdout, stderr io.Writer) *cli.App {
 	return app
 }
 
-// prepare lets a command and its subcommands read the config file, and gives usage errors their exit status.
+// prepare makes a command and its subcommands read the config file, and gives usage errors their exit status.
 func prepare(cmd *cli.Command, path string) {
 	cmd.OnUsageError = func(_ *cli.Context, err error, _ bool) error {
 		return usageError("%s; see surecut %s --help", flagTrouble(err, cmd.Flags), path)
@@ -95,11 +96,11 @@ func prepare(cmd *cli.Command, path string) {
 	if action := cmd.Action; action != nil {
 		cmd.Action = func(c *cli.Context) error {
 			wrong := applyConfig(c, strings.Fields(path))
-			if len(cmd.Subcommands) == 0 && cmd.ArgsUsage == "" && c.Args().Present() { // flags behind it would not be read
+			if len(cmd.Subcommands) == 0 && cmd.ArgsUsage == "" && c.Args().Present() { // Flags after an argument would not be read.
 				wrong = usageError("%s takes no argument, only flags; found %s; see surecut %s --help", path, endpoint.Shown(c.Args().First()), path)
 			}
 			return owned(path, c, func() error {
-				if wrong != nil { // also said in --out, where an earlier verdict must not stand for this run
+				if wrong != nil { // owned also writes the error into --out, so that no earlier verdict there is taken for one of this run.
 					return wrong
 				}
 				return action(c)
@@ -111,7 +112,7 @@ func prepare(cmd *cli.Command, path string) {
 	}
 }
 
-// unknownCommand names what was asked for, which may be a URL that holds a password, and what was likely meant.
+// unknownCommand names the word that was given, without the password if it is a URL, and the command that was probably meant.
 func unknownCommand(what, name string, commands []*cli.Command, path string) error {
 	var known []string
 	for _, cmd := range commands {
@@ -120,7 +121,8 @@ func unknownCommand(what, name string, commands []*cli.Command, path string) err
 	return usageError("unknown %s %s%s; see %s --help", what, endpoint.Shown(name), nearest(name, known), path)
 }
 
-// flagTrouble words what the flag package says of the command line: with the flag that was likely meant, or with the value that is wanted.
+// flagTrouble rewrites an error of the flag package on the command line, with the flag that was probably meant or with the kind of
+// value that is wanted.
 func flagTrouble(err error, flags []cli.Flag) string {
 	text := err.Error()
 	if name, ok := strings.CutPrefix(text, "flag provided but not defined: -"); ok {
@@ -140,7 +142,7 @@ func flagTrouble(err error, flags []cli.Flag) string {
 	return text
 }
 
-// wantedBy says what a flag takes, where that is no text.
+// wantedBy describes the values that a flag takes if they are not text.
 func wantedBy(f cli.Flag) string {
 	switch f.(type) {
 	case *cli.BoolFlag:
@@ -172,17 +174,17 @@ func setUpLog(w io.Writer, level, format string) error {
 	return nil
 }
 
-// Exit statuses; 2 stays Go's own.
+// These are the exit statuses. Status 2 is left to Go's own runtime errors.
 const (
 	exitOK          = 0
 	exitFailed      = 1
 	exitDifferent   = 3 // differences, failed checks or NO-GO
-	exitUnchecked   = 4 // something stayed unchecked, or alarms that nobody accepted
+	exitUnchecked   = 4 // something stayed unchecked, or there were alarms that nobody accepted
 	exitUsage       = 5
 	exitInterrupted = 130
 )
 
-// statusError carries an exit status. An empty message prints nothing: the verdict is on stdout already.
+// statusError carries an exit status. With an empty message nothing is printed, since the verdict is already on stdout.
 type statusError struct {
 	status int
 	err    error
@@ -197,12 +199,13 @@ func (e *statusError) Error() string {
 
 func (e *statusError) Unwrap() error { return e.err }
 
-// usageError is wrong usage: status 5.
+// usageError returns an error for wrong usage, with exit status 5.
 func usageError(format string, args ...any) error {
 	return &statusError{exitUsage, fmt.Errorf(format, args...)}
 }
 
-// verdictStatus ends a command whose verdict is on stdout with a status and no further message.
+// verdictStatus returns an error that ends a command with a status and without a message, since the verdict is on stdout. It
+// returns nil for status 0.
 func verdictStatus(status int) error {
 	if status == exitOK {
 		return nil

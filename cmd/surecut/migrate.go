@@ -48,23 +48,23 @@ func newMigrateCommand() *cli.Command {
 // MigrateOptions are the flags of surecut migrate.
 type MigrateOptions struct {
 	Endpoints    endpoints
-	Config       migrator.Config // without its sides
+	Config       migrator.Config // without Source and Target
 	Until        string
 	Accept       []string
 	AcceptAlarms bool
 	Out          string
 	Format       string
 	Progress     string
-	QuietFor     time.Duration // of --until same: how long the source must not be written after the comparison
-	PauseWrites  time.Duration // of --until same: how long the source's writes are held back at most; 0: not at all
+	QuietFor     time.Duration // with --until same: how long after the comparison nobody must write to the source
+	PauseWrites  time.Duration // with --until same: how long writes to the source are held back at most; 0 for not at all
 	Scan         bool
-	ScanTo       *profile.Profile // what the stream is held against; nil: nothing
+	ScanTo       *profile.Profile // rules against which the stream is checked; nil for none
 
 	flags   *binding
-	servers verifier.Servers // of both sides, once they were asked
+	servers verifier.Servers // of both sides, once they are known
 }
 
-// migrateFlags binds the flags to the options, and gives these their defaults.
+// migrateFlags binds the flags to the options, and sets the defaults.
 func migrateFlags(o *MigrateOptions) *binding {
 	*o = MigrateOptions{Config: migrator.DefaultConfig(), QuietFor: surecut.DefaultQuiet, Format: "table"}
 	cfg, b := &o.Config, bind(o, sourceFlags(), targetFlags(), filterFlags())
@@ -96,7 +96,7 @@ func migrateFlags(o *MigrateOptions) *binding {
 	return b
 }
 
-// complete reads what is more than one flag's value.
+// complete fills in the options that need more than the value of one flag, and validates all of them.
 func (o *MigrateOptions) complete(c *cli.Context) (err error) {
 	if o.Endpoints, err = endpointSpecs(c); err != nil {
 		return err
@@ -111,7 +111,7 @@ func (o *MigrateOptions) complete(c *cli.Context) (err error) {
 	return nil
 }
 
-// Validate joins every problem of the options.
+// Validate returns all problems of the options in one error.
 func (o MigrateOptions) Validate() error {
 	errs := []error{o.Config.Validate(), reports.CheckFormat(o.Format)}
 	if o.Until != "" && o.Until != "caught-up" && o.Until != "same" {
@@ -142,12 +142,12 @@ func (o MigrateOptions) Validate() error {
 	return errors.Join(append(errs, checkProgress(o.Progress))...)
 }
 
-// errNoPSYNC refuses to replicate a cluster of which the proxy alone is known.
+// errNoPSYNC returns the error for a cluster that cannot be replicated, because only its proxy is known.
 func errNoPSYNC(source endpoint.Spec) error {
 	return fmt.Errorf("--source %s: the proxy passes no PSYNC on: name the cluster's nodes instead, redis+cluster://node:port,node:port, or say --capture scan", source)
 }
 
-// validateFile names the flags that have no meaning where the source is a file.
+// validateFile returns an error for flags that have no meaning if the source is a file.
 func (o MigrateOptions) validateFile() error {
 	var errs []error
 	source := o.Endpoints.Source
@@ -163,7 +163,7 @@ func (o MigrateOptions) validateFile() error {
 	return errors.Join(errs...)
 }
 
-// validateScan names the flags that have no meaning where the source is scanned.
+// validateScan returns an error for flags that have no meaning if the source is scanned.
 func (o MigrateOptions) validateScan() error {
 	var errs []error
 	if o.Config.Mode != migrator.ModeFullIncremental {
@@ -187,7 +187,7 @@ func (o MigrateOptions) validateScan() error {
 	return errors.Join(errs...)
 }
 
-// runMigrate checks, migrates and, with --until same, verifies and judges. ctx ends with the first signal.
+// runMigrate runs the checks and the migration and, with --until same, also verifies and judges. ctx ends with the first signal.
 func runMigrate(ctx context.Context, o MigrateOptions, stdout, stderr io.Writer) error {
 	second, stop := secondSignal()
 	defer stop()
@@ -230,10 +230,10 @@ func runMigrate(ctx context.Context, o MigrateOptions, stdout, stderr io.Writer)
 	return run.toTheEnd(ctx, second, stdout)
 }
 
-// startRateWindow is how long a migration that begins waits for a figure of how much is written: check measures it for longer.
+// startRateWindow is how long a new migration measures the rate of writes before it starts. surecut check measures for longer.
 const startRateWindow = 500 * time.Millisecond
 
-// checkFirst runs the checks; what they find stops the migration, or must be accepted.
+// checkFirst runs the checks. A failed check, or an alarm that was not accepted, stops the migration.
 func checkFirst(ctx context.Context, o MigrateOptions, source, target preflight.Side, stderr io.Writer) (*reports.Check, error) {
 	cfg := preflight.DefaultConfig()
 	cfg.Source, cfg.Target, cfg.OnExisting, cfg.ReadFrom = source, target, o.Config.OnExisting, o.Config.ReadFrom
@@ -241,7 +241,7 @@ func checkFirst(ctx context.Context, o MigrateOptions, source, target preflight.
 	cfg.Scans = o.Config.Capture == migrator.CaptureScan
 	cfg.Accept, cfg.AcceptAlarms, cfg.Resume = o.Accept, o.AcceptAlarms, migrator.StateID(o.Config.StateDir)
 	if cfg.RateWindow = startRateWindow; cfg.Resume != "" {
-		cfg.RateWindow = 0 // the sooner it goes on, the less has to be caught up with
+		cfg.RateWindow = 0 // A resumed migration does not wait, since the sooner it goes on, the less it has to catch up.
 	}
 	result, err := preflight.Run(ctx, cfg)
 	if err := unlessStopped(ctx, err); err != nil {

@@ -14,7 +14,7 @@ import (
 	"surecut/verifier"
 )
 
-// migration is one run of surecut migrate behind its checks.
+// migration is one run of surecut migrate after its checks.
 type migration struct {
 	o      MigrateOptions
 	m      *migrator.Migration
@@ -22,9 +22,9 @@ type migration struct {
 	inputs []reports.Report // for the gate
 	scan   *streamScan      // nil without --scan
 	show   *migrateProgress
-	level  chan struct{} // receives while the target has caught up
+	level  chan struct{} // receives a value when the target has caught up
 
-	aborted  atomic.Bool // by a second signal
+	aborted  atomic.Bool // set by a second signal
 	caughtUp bool        // --until caught-up was reached
 	cutover  *surecut.Cutover
 }
@@ -44,7 +44,7 @@ func (r *migration) toTheEnd(ctx context.Context, second <-chan struct{}, stdout
 		r.obey(ctx, second, abort, over)
 	}()
 	failed := make(chan error, 1)
-	running, ended := context.WithCancel(ctx) // a comparison has no meaning once the migration behind it has ended
+	running, ended := context.WithCancel(ctx) // A comparison has no meaning after its migration has ended.
 	defer ended()
 	go func() {
 		err := r.m.Run(work)
@@ -63,7 +63,7 @@ func (r *migration) toTheEnd(ctx context.Context, second <-chan struct{}, stdout
 	return r.report(ctx, stdout, verified, r.failure(ctx, goalErr, runErr))
 }
 
-// obey turns signals into a stop in good order and, the second one, into an abort.
+// obey turns the first signal into an orderly stop, and the second one into an abort.
 func (r *migration) obey(ctx context.Context, second <-chan struct{}, abort context.CancelCauseFunc, over <-chan struct{}) {
 	select {
 	case <-ctx.Done():
@@ -80,7 +80,8 @@ func (r *migration) obey(ctx context.Context, second <-chan struct{}, abort cont
 	}
 }
 
-// failure is what went wrong that no signal explains. Where the migration has failed, a comparison that was broken off for it says no more.
+// failure returns the error that no signal explains. If the migration has failed, then the error of a comparison that was cancelled
+// for this reason is left out.
 func (r *migration) failure(ctx context.Context, goalErr, runErr error) error {
 	brokenOff := ctx.Err() != nil || runErr != nil
 	if errors.Is(goalErr, context.Canceled) && brokenOff {
@@ -92,7 +93,7 @@ func (r *migration) failure(ctx context.Context, goalErr, runErr error) error {
 	return errors.Join(goalErr, runErr)
 }
 
-// progress shows where the migration stands.
+// progress shows the progress of the migration, and notes when the target has caught up.
 func (r *migration) progress(now migrator.Report) {
 	r.show.report(now)
 	if now.State == "caught_up" {
@@ -103,7 +104,8 @@ func (r *migration) progress(now migrator.Report) {
 	}
 }
 
-// reachGoal waits for the goal of --until, and then lets the migration finish. Without one it waits for its end.
+// reachGoal waits until the goal of --until is reached, and then ends the migration. Without a goal it waits for the migration's
+// own end.
 func (r *migration) reachGoal(ctx context.Context, failed chan error) (*reports.Verify, error) {
 	for {
 		select {
@@ -124,13 +126,13 @@ func (r *migration) reachGoal(ctx context.Context, failed chan error) (*reports.
 		if err == nil && r.cutover.Ready(&verified.Report) {
 			r.m.Finish()
 		} else {
-			r.m.Stop() // it can be resumed
+			r.m.Stop() // A stopped migration can be resumed.
 		}
 		return verified, err
 	}
 }
 
-// verified is the report of a comparison, which there may be beside an error.
+// verified returns the report of a comparison, which may exist together with an error.
 func (r *migration) verified(found *verifier.Report, err error) (*reports.Verify, error) {
 	if found == nil {
 		return nil, err
@@ -138,7 +140,7 @@ func (r *migration) verified(found *verifier.Report, err error) (*reports.Verify
 	return reports.NewVerify(Version, r.o.Endpoints.Source.String(), r.o.Endpoints.Target.String(), found), err
 }
 
-// report writes what there is to report, and returns the exit status.
+// report writes all reports of the run, and returns an error with its exit status.
 func (r *migration) report(ctx context.Context, stdout io.Writer, verified *reports.Verify, failed error) error {
 	end := r.ending(ctx, verified, failed)
 	migrated := r.migrated(end, verified, failed)
@@ -156,7 +158,7 @@ func (r *migration) report(ctx context.Context, stdout io.Writer, verified *repo
 	var unwritten error
 	for _, out := range outputs {
 		if unwritten != nil && out.Kind() == reports.KindGate {
-			break // no verdict without the record of what it rests on
+			break // A verdict must not be published without the reports that it rests on.
 		}
 		unwritten = errors.Join(unwritten, publish(out, r.o.Out, r.o.Format, stdout, r.stderr))
 	}
@@ -164,7 +166,7 @@ func (r *migration) report(ctx context.Context, stdout io.Writer, verified *repo
 	return r.end(ctx, end, errors.Join(failed, unwritten))
 }
 
-// migrated is the report of the migration itself, with how the run ended.
+// migrated returns the report of the migration itself, including how the run ended.
 func (r *migration) migrated(end ending, verified *reports.Verify, failed error) *reports.Migrate {
 	result := r.m.Report()
 	result.Rounds = r.cutover.Rounds
@@ -187,7 +189,7 @@ func (r *migration) migrated(end ending, verified *reports.Verify, failed error)
 	return report
 }
 
-// ending gathers how the run ended.
+// ending returns how the run ended.
 func (r *migration) ending(ctx context.Context, verified *reports.Verify, failed error) ending {
 	result := r.m.Report()
 	e := ending{goal: goalOf(r.o), signalled: ctx.Err() != nil, aborted: r.aborted.Load(), failed: failed != nil,
@@ -200,7 +202,8 @@ func (r *migration) ending(ctx context.Context, verified *reports.Verify, failed
 	return e
 }
 
-// end returns the exit status. Where the goal is reached that ends a migration, nothing of ours is left behind.
+// end returns an error with the exit status. If the run ended with GO, or with both sides agreeing, it also removes surecut's keys
+// from the target and the state.
 func (r *migration) end(ctx context.Context, e ending, err error) error {
 	status := e.status()
 	switch {
@@ -216,7 +219,7 @@ func (r *migration) end(ctx context.Context, e ending, err error) error {
 	return verdictStatus(status)
 }
 
-// interruption says what a run that a signal has ended had reached by then, and how it goes on.
+// interruption describes how far a run that was ended by a signal had come, and how to continue it.
 func (r *migration) interruption(e ending) string {
 	c := r.m.Report().Counters
 	where := "before the snapshot was in"
@@ -245,7 +248,7 @@ func (r *migration) judge(verified *reports.Verify, migrated *reports.Migrate) *
 		inputs = append(inputs, reports.Loaded{Path: in.Kind() + " of this run", Report: in})
 	}
 	policy := reports.DefaultPolicy()
-	policy.Selection = migrated.Selection // the flags of this run name the part that is moved
+	policy.Selection = migrated.Selection // The selection comes from the flags of this run.
 	gate := reports.Evaluate(policy, inputs...)
 	gate.Version = Version
 	return gate

@@ -2,7 +2,7 @@ package main
 
 import "fmt"
 
-// nearest gives " (did you mean X?)" for the known word that is likely meant by one that is not known; "" where none is alike.
+// nearest returns " (did you mean X?)" with the known word that is most similar to an unknown one, or "" if none is similar enough.
 func nearest(word string, known []string) string {
 	best, least := "", max(2, len(word)/3)+1
 	for _, k := range known {
@@ -16,7 +16,7 @@ func nearest(word string, known []string) string {
 	return fmt.Sprintf(" (did you mean %q?)", best)
 }
 
-// distance is how many bytes have to be added, taken away or changed to make b of a.
+// distance returns how many bytes must be added, removed or changed to turn a into b.
 func distance(a, b string) int {
 	row := make([]int, len(b)+1)
 	for j := range row {

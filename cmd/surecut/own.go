@@ -20,13 +20,13 @@ import (
 // outRun is a run that has a directory of its own for its reports.
 type outRun struct {
 	out    string
-	kind   string   // of the report that says how the run ended; "" where the run writes only what it was given
-	clears []string // kinds of reports that it writes itself, or that would be out of date once it has run
-	source string   // as a report may show it
+	kind   string   // of the report that says how the run ended; "" if the run only renders reports that it was given
+	clears []string // kinds of reports that the run writes itself, or that are outdated once it has run
+	source string   // as a report may show it, without a password
 	target string
 }
 
-// owned gives each command that writes into --out its directory for itself, and makes it say there how it ended.
+// owned reserves the directory of --out for a command that writes there, and leaves a report there if the command ends without one.
 func owned(path string, c *cli.Context, work func() error) error {
 	clears, writes := outKinds(path, c)
 	if !writes || c.String("out") == "" {
@@ -44,15 +44,15 @@ func owned(path string, c *cli.Context, work func() error) error {
 	})
 }
 
-// migrationKinds are the kinds of reports that a migration writes or puts out of date, its own first.
+// migrationKinds are the kinds of reports that a migration writes or makes outdated, with its own kind first.
 var migrationKinds = []string{reports.KindMigrate, reports.KindCheck, reports.KindVerify, reports.KindGate}
 
-// outKinds names the kinds of earlier reports that a command moves out of --out before it begins, its own first; false for a command
-// that does not write there.
+// outKinds returns the kinds of earlier reports that a command moves out of --out before it begins, with its own kind first. It
+// returns false for a command that does not write there.
 //
-// A check is where a migration begins, so what followed an earlier one goes with it. A migration makes a check of its own, and changes
-// what an earlier comparison has compared. Every command voids the gate's verdict, which rests on all the others. The scans speak
-// of the source alone, so only another scan of the same kind puts them out of date.
+// A migration begins with a check, so a new check makes the reports that followed an earlier one outdated. A migration runs its own
+// check, and changes the data that an earlier comparison has compared. Every command makes the verdict of the gate outdated, since
+// that rests on all other reports. The scans are about the source only, so only another scan of the same kind makes them outdated.
 func outKinds(path string, c *cli.Context) (kinds []string, writes bool) {
 	switch path {
 	case "check":
@@ -64,7 +64,7 @@ func outKinds(path string, c *cli.Context) (kinds []string, writes bool) {
 		return migrationKinds, true
 	case "verify":
 		return []string{reports.KindVerify, reports.KindGate}, true
-	case "repair": // without --apply it compares nothing, and has nothing to report
+	case "repair": // Without --apply, repair compares nothing and has nothing to report.
 		return []string{reports.KindVerify, reports.KindGate}, c.Bool("apply")
 	case "scan bigkeys":
 		return []string{reports.KindBigKeys, reports.KindGate}, true
@@ -72,13 +72,14 @@ func outKinds(path string, c *cli.Context) (kinds []string, writes bool) {
 		return []string{reports.KindCompat, reports.KindGate}, true
 	case "gate":
 		return []string{reports.KindGate}, !c.Bool("print-policy")
-	case "report": // it renders again what lies there
+	case "report": // report renders the reports that are there.
 		return nil, true
 	}
 	return nil, false
 }
 
-// hold takes the directory for the time of the work, and leaves there how the work ended unless the work has said so itself.
+// hold reserves the directory while the work runs. If the work fails without having written its report, hold leaves a report there
+// that says how the work ended.
 func (r outRun) hold(stderr io.Writer, work func(*outdir.Dir) error) error {
 	dir, err := outdir.Take(r.out, r.clears...)
 	switch {
@@ -95,12 +96,12 @@ func (r outRun) hold(stderr io.Writer, work func(*outdir.Dir) error) error {
 	}
 	err = work(dir)
 	if err == nil || err.Error() == "" || r.kind == "" || dir.Has(r.kind) {
-		return err // a verdict without a message has its report
+		return err // An error without a message carries a verdict, which has its report.
 	}
 	return errors.Join(err, r.leave(err))
 }
 
-// leave writes the report of a run that ended before it had one.
+// leave writes the report of a run that ended before it had written one.
 func (r outRun) leave(why error) error {
 	ended := reports.Failed
 	if exitCode(why) == exitInterrupted {
@@ -113,13 +114,13 @@ func (r outRun) leave(why error) error {
 	return nil
 }
 
-// orCrash leaves a report of a crash before it goes on crashing.
+// orCrash makes work leave a report if it panics, before the panic goes on.
 func (r outRun) orCrash(work func() error) func() error {
 	return func() error {
 		defer func() {
 			if p := recover(); p != nil {
 				if r.kind != "" {
-					_ = r.leave(fmt.Errorf("surecut crashed: %v", p)) // there is nobody left to tell
+					_ = r.leave(fmt.Errorf("surecut crashed: %v", p)) // The process crashes, so the error cannot be handled any more.
 				}
 				panic(p)
 			}
@@ -128,7 +129,7 @@ func (r outRun) orCrash(work func() error) func() error {
 	}
 }
 
-// named says which command a signal has ended, where nothing better is known than that the context was cancelled.
+// named replaces the bare error of a cancelled context by one that says which command a signal has ended.
 func named(path string, work func() error) func() error {
 	return func() error {
 		err := work()
@@ -139,15 +140,15 @@ func named(path string, work func() error) func() error {
 	}
 }
 
-// interrupted ends a command that a signal has kept from its goal.
+// interrupted returns the error of a command that a signal has kept from its goal.
 func interrupted(format string, args ...any) error {
 	return &statusError{exitInterrupted, fmt.Errorf(format, args...)}
 }
 
-// oneLine is an error's text as the user reads it: on one line, where joined errors have several, and with flags for settings.
+// oneLine returns the text of an error as users read it: joined errors on one line, and flags in place of fields.
 func oneLine(err error) string { return inFlags(strings.ReplaceAll(err.Error(), "\n", "; ")) }
 
-// followReport lets repair read the findings of a report that the run itself has just moved out of its way.
+// followReport lets repair read the findings from a report that this run has just moved away.
 func followReport(c *cli.Context, dir *outdir.Dir) error {
 	given := c.String("report")
 	if given == "" || dir.Moved() == "" {
@@ -160,7 +161,7 @@ func followReport(c *cli.Context, dir *outdir.Dir) error {
 	return c.Set("report", moved)
 }
 
-// shownSide is an endpoint of the command line as a report may show it, also where it cannot be read.
+// shownSide returns an endpoint of the command line as a report may show it, without a password, even if it cannot be parsed.
 func shownSide(c *cli.Context, side string) string {
 	raw := c.String(side)
 	if raw == "" {
@@ -173,7 +174,7 @@ func shownSide(c *cli.Context, side string) string {
 	return spec.String()
 }
 
-// freshDir is the directory itself, or where that holds the record of a GO, one beside it with a number.
+// freshDir returns the directory or, if it holds the record of a GO, a numbered one next to it.
 func freshDir(dir string) string {
 	for n := 2; outdir.HoldsGo(dir); n++ {
 		dir = fmt.Sprintf("%s-%d", strings.TrimSuffix(filepath.Clean(dir), fmt.Sprintf("-%d", n-1)), n)

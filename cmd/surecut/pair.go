@@ -14,8 +14,8 @@ import (
 	"surecut/verifier"
 )
 
-// A URL is a name, and names mislead: two of them may lead to one server, and one may lead to another server than yesterday. What a
-// command is about to read or write is told by the servers' IDs.
+// URLs can mislead: two URLs may lead to the same server, and one URL may lead to another server than yesterday. Therefore the IDs
+// of the servers decide what a command is about to read or write.
 
 // pairOf asks both sides which servers they are.
 func pairOf(ctx context.Context, sides verifier.Sides) (s verifier.Servers, err error) {
@@ -28,8 +28,8 @@ func pairOf(ctx context.Context, sides verifier.Sides) (s verifier.Servers, err 
 	return s, nil
 }
 
-// refuseItself refuses a comparison of servers with themselves or with their replicas, which is always the same and proves nothing. It has
-// a meaning where every database that is compared arrives in another one, or under other names.
+// refuseItself refuses to compare servers with themselves or with their replicas, which would always be the same and prove nothing.
+// Such a comparison is accepted if every database is compared with another one, or under other names.
 func refuseItself(s verifier.Servers, e endpoints, f keyspace.Filter) error {
 	one, evidence := s.Source.SameAs(s.Target)
 	if !one {
@@ -41,7 +41,7 @@ func refuseItself(s verifier.Servers, e endpoints, f keyspace.Filter) error {
 	return usageError("source and target are the same data: %s; name the other one, or say to which other database it is compared (--db-map, --db-prefix, or /DATABASE in both URLs)", evidence)
 }
 
-// mapsElsewhere says that no database of the source is compared with itself.
+// mapsElsewhere says whether no database of the source is compared with itself.
 func mapsElsewhere(e endpoints, f keyspace.Filter) bool {
 	m := f.From(e.Source.NamedDB()).To(keyspace.Databases{Home: e.Target.NamedDB()})
 	return len(m.DBs) > 0 && !slices.ContainsFunc(m.DBs, func(db int) bool {
@@ -50,7 +50,7 @@ func mapsElsewhere(e endpoints, f keyspace.Filter) bool {
 	})
 }
 
-// attach finds the migration that runs with a state directory, if it is one of this pair.
+// attach finds the running migration of a state directory, and returns an error if that is a migration of another pair.
 func attach(dir string, s verifier.Servers, stderr io.Writer) (verifier.Applier, error) {
 	feeding, err := migrator.Attach(dir)
 	if err != nil {
@@ -63,8 +63,8 @@ func attach(dir string, s verifier.Servers, stderr io.Writer) (verifier.Applier,
 	return surecut.FeedingElsewhere(feeding, s.Source.NamesFor(source)), nil
 }
 
-// refuseOtherMigration refuses the state directory of a migration that feeds another target, or reads another source: what it knows of
-// its streams says nothing of this pair.
+// refuseOtherMigration refuses the state directory of a migration with another target or another source, since its offsets say
+// nothing about this pair.
 func refuseOtherMigration(dir string, m *migrator.Attached, s verifier.Servers, stderr io.Writer) error {
 	source, target := m.Servers()
 	for _, side := range []struct {
@@ -81,8 +81,8 @@ func refuseOtherMigration(dir string, m *migrator.Attached, s verifier.Servers, 
 	return nil
 }
 
-// refuseOtherReport refuses to repair by a report that speaks of other servers. What stands on the source now decides over what is deleted
-// on the target: with the sides swapped, the real source would be written to.
+// refuseOtherReport refuses to repair by a report about other servers. The current data of the source decide what is deleted on the
+// target, so with the sides swapped the repair would write to the real source.
 func refuseOtherReport(report *reports.Verify, s verifier.Servers, stderr io.Writer) error {
 	reported := verifier.Servers{Source: report.SourceServers, Target: report.TargetServers}
 	if swapped, evidence := s.Target.SameAs(reported.Source); swapped {
@@ -95,7 +95,7 @@ func refuseOtherReport(report *reports.Verify, s verifier.Servers, stderr io.Wri
 		name      string
 		given, of endpoint.Identity
 	}{{"source", s.Source, reported.Source}, {"target", s.Target, reported.Target}} {
-		if len(side.given) == 0 && len(side.of) == 0 { // files
+		if len(side.given) == 0 && len(side.of) == 0 { // Files have no servers.
 			continue
 		}
 		switch r := side.given.Recognize(side.of); {

@@ -18,7 +18,7 @@ import (
 	"surecut/verifier"
 )
 
-// progress is the flag that chooses how a long run shows where it stands, on stderr.
+// progress adds the flag that chooses how a long run shows its progress on stderr.
 func (b *binding) progress(kind *string) {
 	b.text("progress", kind, "bar, line, json or none; bar where stderr is a terminal, else line")
 }
@@ -31,7 +31,7 @@ func checkProgress(mode string) error {
 	return fmt.Errorf("--progress %q: want bar, line, json or none", mode)
 }
 
-// progressKind settles the default: a bar where stderr is a terminal, else lines.
+// progressKind returns the kind or, if that is empty, the default: a bar if stderr is a terminal, otherwise lines.
 func progressKind(kind string, w io.Writer) string {
 	if kind != "" {
 		return kind
@@ -42,35 +42,35 @@ func progressKind(kind string, w io.Writer) string {
 	return "line"
 }
 
-// display shows on stderr how far a long run is: as a bar, as a line now and then, or as JSON objects, one a line.
+// display shows the progress of a long run on stderr: as a bar, as a line from time to time, or as one JSON object per line.
 type display struct {
 	kind     string
 	w        io.Writer
-	keepBar  bool          // when the run has ended
-	jsonTime time.Duration // between two objects
+	keepBar  bool          // after the run has ended
+	jsonTime time.Duration // between two JSON objects
 
 	mu    sync.Mutex
-	last  time.Time // shown; guarded by mu
-	phase string    // shown last; guarded by mu
+	last  time.Time // time of the last output; guarded by mu
+	phase string    // phase in the last output; guarded by mu
 	bars  *mpb.Progress
 	bar   *mpb.Bar
-	text  atomic.Value // string, beside the bar
+	text  atomic.Value // the string next to the bar
 }
 
-// stand is where a run stands.
+// stand is the progress that a run has made.
 type stand struct {
-	phase       string // a new one is shown at once
-	now         bool   // it is to be shown at once
+	phase       string // a new phase is shown at once
+	now         bool   // show this at once
 	done, total int64
 	text        string
-	event       func() any // what follows "event":"progress" as JSON
+	event       func() any // returns the object to print in JSON mode
 }
 
 func newDisplay(kind string, w io.Writer, jsonTime time.Duration) *display {
 	return &display{kind: progressKind(kind, w), w: w, jsonTime: jsonTime, last: time.Now()}
 }
 
-// show is called often, and shows what is due.
+// show may be called often. It prints only when output is due.
 func (d *display) show(s stand) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -94,7 +94,7 @@ func (d *display) show(s stand) {
 	}
 }
 
-// draw begins the bar.
+// draw creates the bar, unless it exists already.
 func (d *display) draw() {
 	if d.bars == nil {
 		d.text.Store("")
@@ -113,7 +113,7 @@ func (d *display) close() {
 	}
 }
 
-// migrateProgress shows a migration.
+// migrateProgress shows the progress of a migration.
 type migrateProgress struct {
 	*display
 	loading  rate // bytes of the snapshot
@@ -161,7 +161,7 @@ func (p *migrateProgress) describe(phase string, keys, bytes, total, lagBytes in
 	return strings.Join(parts, ", ")
 }
 
-// overall is the phase of the link that is furthest behind.
+// overall returns the phase of the link that is furthest behind.
 func overall(links []migrator.Link) string {
 	order := []string{"handshake", "snapshot", "streaming", "caught_up", "draining", "done"}
 	for _, phase := range order {
@@ -174,7 +174,7 @@ func overall(links []migrator.Link) string {
 	return "handshake"
 }
 
-// rate is a moving speed per second.
+// rate is a moving average of a speed per second.
 type rate struct {
 	at        time.Time
 	last      int64
@@ -204,7 +204,7 @@ func sizeText(n int64) string {
 	return fmt.Sprintf("%.1f %ciB", value, "KMGT"[i])
 }
 
-// verifyStand is where a verification stands. Its end is told to programs.
+// verifyStand returns the progress of a verification. Its end is always shown.
 func verifyStand(p verifier.Progress) stand {
 	s := stand{now: p.Phase == verifier.PhaseDone, done: p.SourceKeys + p.TargetKeys, total: p.SourceTotal + p.TargetTotal}
 	if p.Phase == verifier.PhaseResolve || p.Phase == verifier.PhaseLocate {
@@ -228,7 +228,7 @@ func verifyStand(p verifier.Progress) stand {
 	return s
 }
 
-// scanStand is where a scan of keys or of bytes stands. Of keys the total is as of the scan's start.
+// scanStand returns the progress of a scan of keys or of bytes. A total of keys is from the start of the scan.
 func scanStand(unit string, done, total int64) stand {
 	total = max(total, done)
 	return stand{done: done, total: total, text: fmt.Sprintf("scanned %d of %d %s", done, total, unit), event: func() any {

@@ -41,11 +41,11 @@ func newRepairCommand() *cli.Command {
 type RepairOptions struct {
 	Endpoints           endpoints
 	Report, Out, Format string
-	State               string                 // of the migration that feeds the target
-	Repair              verifier.RepairOptions // Source, Target and Findings come with the run
+	State               string                 // state directory of the migration that feeds the target
+	Repair              verifier.RepairOptions // Source, Target and Findings are set by the run
 }
 
-// repairFlags binds the flags to the options, and gives these their defaults.
+// repairFlags binds the flags to the options, and sets the defaults.
 func repairFlags(o *RepairOptions) *binding {
 	*o = RepairOptions{Repair: verifier.RepairOptions{Options: verifier.DefaultOptions()}, Format: "table"}
 	r, b := &o.Repair, bind(o, sourceFlags(), targetFlags())
@@ -61,7 +61,7 @@ func repairFlags(o *RepairOptions) *binding {
 	return b
 }
 
-// Validate names what is wrong with the options.
+// Validate returns all problems of the options in one error.
 func (o RepairOptions) Validate() error {
 	var missing error
 	if o.Report == "" {
@@ -127,8 +127,8 @@ func runRepair(ctx context.Context, o RepairOptions, stdout, stderr io.Writer) e
 	return deliverVerify(o.Endpoints, again, o.Out, o.Format, stdout, stderr)
 }
 
-// feed takes in the migration that feeds the target. What its stream still brings would be applied a second time to a value that is
-// copied beside it, so one that runs has to be named.
+// feed attaches the migration that feeds the target. Without it, a command that is still in the stream could be applied a second
+// time to a value that repair has just copied, so feed returns an error if a migration is running that --state does not name.
 func (o *RepairOptions) feed(ctx context.Context, pair verifier.Servers, stderr io.Writer) error {
 	if o.State != "" {
 		feeding, err := attach(o.State, pair, stderr)
@@ -153,7 +153,7 @@ func (o *RepairOptions) feed(ctx context.Context, pair verifier.Servers, stderr 
 	return nil
 }
 
-// repairTable lists what was done, or would be.
+// repairTable lists what was done, or what would be done.
 func repairTable(w io.Writer, done []verifier.Repaired, applied bool) error {
 	if len(done) == 0 {
 		_, err := fmt.Fprintln(w, "Nothing to repair.")

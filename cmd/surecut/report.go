@@ -40,7 +40,7 @@ type ReportOptions struct {
 	Reports     []string
 }
 
-// Validate names what is wrong with the options.
+// Validate returns the first problem of the options.
 func (o ReportOptions) Validate() error {
 	if i := slices.IndexFunc(o.Reports, isFlag); i >= 0 {
 		return fmt.Errorf("%s stands after a REPORT; flags come first", o.Reports[i])
@@ -54,7 +54,7 @@ func (o ReportOptions) Validate() error {
 	return reports.CheckFormat(o.Format)
 }
 
-// isFlag tells an argument that was meant as a flag: the command line stops to read flags at the first argument.
+// isFlag says whether an argument was meant as a flag. The command line is only searched for flags up to the first argument.
 func isFlag(arg string) bool { return strings.HasPrefix(arg, "-") }
 
 func runReport(_ context.Context, o ReportOptions, stdout, stderr io.Writer) error {
@@ -104,9 +104,9 @@ func renderFiles(o ReportOptions, inputs []reports.Loaded, stderr io.Writer) err
 	return nil
 }
 
-// publish is how a command hands out its report: the files into out, where the user named a directory, and one form
-// on stdout. The files come first, so that whoever reads a verdict on stdout finds them; where they cannot be written, stdout
-// still has what the run has found, but no GO or NO-GO without its record.
+// publish outputs the report of a command: all files into out, if the user named a directory, and one format on stdout. The files
+// come first, so that a reader of the verdict on stdout finds them. If they cannot be written, the report is still written to
+// stdout, except a GO or NO-GO, which must not appear without its record.
 func publish(r reports.Report, out, format string, stdout, stderr io.Writer) error {
 	sayFlags(r)
 	var failed error

@@ -10,10 +10,11 @@ import (
 	"surecut/internal/endpoint"
 )
 
-// bothRouteFlags are the flags that hold for both sides; the same word with a side before it wins for that side.
+// bothRouteFlags returns the route flags that apply to both sides. A flag with the name of a side in front takes precedence for
+// that side.
 func bothRouteFlags() []cli.Flag { return tunnelFlags("", "Both sides", "the servers") }
 
-// routeFlags are the flags that say how one side is reached.
+// routeFlags returns the flags that say how one side is reached.
 func routeFlags(side, category string) []cli.Flag {
 	return append(tunnelFlags(side+"-", category, "the "+side),
 		&cli.StringSliceFlag{Name: side + "-nat", Category: category,
@@ -38,7 +39,7 @@ func tunnelFlags(prefix, category, what string) []cli.Flag {
 	}
 }
 
-// secretVariable names the environment variable of a secret; side "" is that of both.
+// secretVariable returns the name of the environment variable for a secret of a side. The side "" stands for both.
 func secretVariable(side, what string) string {
 	if side == "" {
 		return "SURECUT_" + what
@@ -46,7 +47,7 @@ func secretVariable(side, what string) string {
 	return "SURECUT_" + strings.ToUpper(side) + "_" + what
 }
 
-// secret reads a secret of one side, or else of both, from the environment.
+// secret reads a secret from the environment: that of the side or, if there is none, that of both sides.
 func secret(side, what string) string {
 	if text := os.Getenv(secretVariable(side, what)); text != "" {
 		return text
@@ -54,7 +55,7 @@ func secret(side, what string) string {
 	return os.Getenv(secretVariable("", what))
 }
 
-// ofSide gives the name of the flag that says something about a side: its own, else that of both.
+// ofSide returns the name of the flag that applies to a side: its own flag or, if only that is set, the flag for both sides.
 func ofSide(c *cli.Context, side, name string) string {
 	if c.IsSet(side+"-"+name) || !c.IsSet(name) {
 		return side + "-" + name
@@ -62,7 +63,7 @@ func ofSide(c *cli.Context, side, name string) string {
 	return name
 }
 
-// setRoute takes the bastion, the proxy and the NAT map from the flags.
+// setRoute sets the bastion, the proxy and the NAT map from the flags.
 func setRoute(spec *endpoint.Spec, c *cli.Context, side string) error {
 	if err := setSSH(spec, c, side); err != nil {
 		return err
@@ -123,7 +124,7 @@ func setSSH(spec *endpoint.Spec, c *cli.Context, side string) error {
 	return nil
 }
 
-// listedNodes reads the node list of a side: from its file, or from the config, which may hold the lines themselves.
+// listedNodes reads the node list of a side from its file, or from the config, which may contain the list itself.
 func listedNodes(c *cli.Context, side string) ([]endpoint.ListedNode, error) {
 	text, where := configNodes(c, side), "nodes of the "+side+" in the config"
 	if file := c.String(side + "-nodes"); file != "" {
@@ -142,7 +143,7 @@ func listedNodes(c *cli.Context, side string) ([]endpoint.ListedNode, error) {
 	return nodes, nil
 }
 
-// firstLine reads a secret from a file.
+// firstLine reads a secret from the first line of a file.
 func firstLine(file string) (string, error) {
 	data, err := os.ReadFile(file)
 	if err != nil {

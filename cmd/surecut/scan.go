@@ -49,7 +49,7 @@ func newScanBigKeysCommand() *cli.Command {
 	}
 }
 
-// bigKeysFlags binds the flags to the options, and gives these their defaults.
+// bigKeysFlags binds the flags to the options, and sets the defaults.
 func bigKeysFlags(o *ScanBigKeysOptions) *binding {
 	*o = ScanBigKeysOptions{Scan: scanner.DefaultOptions(), Format: "table"}
 	s, b := &o.Scan, bind(o, sourceFlags())
@@ -73,7 +73,7 @@ func bigKeysFlags(o *ScanBigKeysOptions) *binding {
 	return b
 }
 
-// complete reads what is more than one flag's value.
+// complete fills in the options that need more than the value of one flag.
 func (o *ScanBigKeysOptions) complete(c *cli.Context) (err error) {
 	if o.Source, err = sourceSpec(c); err != nil {
 		return err
@@ -90,11 +90,11 @@ type ScanBigKeysOptions struct {
 	Source      endpoint.Spec
 	Scan        scanner.Options
 	Out, Format string
-	Progress    string // bar, line, json, none; "": as stderr is
+	Progress    string // bar, line, json or none; "" to choose by whether stderr is a terminal
 	flags       *binding
 }
 
-// Validate names what is wrong with the options.
+// Validate returns all problems of the options in one error.
 func (o ScanBigKeysOptions) Validate() error {
 	var errFile error
 	if o.Source.Kind == endpoint.AOF {
@@ -122,7 +122,7 @@ func runScanBigKeys(ctx context.Context, o ScanBigKeysOptions, stdout, stderr io
 	return publish(report, o.Out, o.Format, stdout, stderr)
 }
 
-// ofFile says what to do about an RDB file that is damaged, or none.
+// ofFile adds to an error about a damaged or invalid RDB file what to do about it.
 func ofFile(err error) error {
 	var format *rdb.FormatError
 	if errors.As(err, &format) {

@@ -50,17 +50,17 @@ func newScanCompatCommand() *cli.Command {
 
 // ScanCompatOptions are the flags of surecut scan compat.
 type ScanCompatOptions struct {
-	Source       *endpoint.Spec // nil: files only
+	Source       *endpoint.Spec // nil if only files are scanned
 	To           *profile.Profile
-	Version      int    // of the target's servers; 0: any
-	Valkey       bool   // Version is one of Valkey
-	Tag          string // the two bytes of a hash tag, or ""
+	Version      int    // of the target's servers; 0 for any
+	Valkey       bool   // Version is a version of Valkey
+	Tag          string // the two delimiters of a hash tag, or ""
 	Monitor      time.Duration
 	MonitorFiles []string
 	AOFs         []string
 	Code         []string
-	Trial        *endpoint.Spec // nil: none
-	Sizes        string         // "", source, or rdb:PATH
+	Trial        *endpoint.Spec // nil for none
+	Sizes        string         // "", "source", or "rdb:PATH"
 	Out, Format  string
 }
 
@@ -110,7 +110,7 @@ func scanCompatOptions(c *cli.Context) (ScanCompatOptions, error) {
 	return o, nil
 }
 
-// Validate names what is wrong with the options.
+// Validate returns all problems of the options in one error.
 func (o ScanCompatOptions) Validate() error {
 	var errs []error
 	bad := func(when bool, text string) {
@@ -143,7 +143,7 @@ func runScanCompat(ctx context.Context, o ScanCompatOptions, stdout, stderr io.W
 	return verdictStatus(compatStatus(result.Verdict))
 }
 
-// subject is what was looked at: the source's URL, else the files.
+// subject returns what was scanned: the URL of the source, otherwise the files.
 func (o ScanCompatOptions) subject() string {
 	if o.Source != nil {
 		return o.Source.String()
@@ -161,7 +161,7 @@ func (o ScanCompatOptions) subject() string {
 	return strings.Join(names, ",")
 }
 
-// compatStatus is the exit status of a verdict.
+// compatStatus returns the exit status for a verdict.
 func compatStatus(v compat.Verdict) int {
 	switch v {
 	case compat.Compatible:
@@ -228,7 +228,7 @@ func scanCompat(ctx context.Context, o ScanCompatOptions, stderr io.Writer) (*co
 	return result, measureTags(ctx, o, d, result)
 }
 
-// measureTags counts every key for the groups of the result, by a big-key scan.
+// measureTags counts every key for the groups of the result, with a scan of big keys.
 func measureTags(ctx context.Context, o ScanCompatOptions, d *endpoint.Deployment, result *compat.Result) error {
 	if o.Sizes == "" || len(result.KeyGroups) == 0 {
 		return nil

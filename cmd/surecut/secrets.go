@@ -5,8 +5,8 @@ import (
 	"unsafe"
 )
 
-// hidePasswords gives the arguments of the process as they are, and overwrites the passwords in what the process list shows of
-// them. It is for os.Args alone, which lies in the memory that the system shows and that belongs to the process.
+// hidePasswords returns a copy of the arguments of the process, and overwrites the passwords in the originals, which the process
+// list shows. It must be called with os.Args only, since that memory belongs to the process and may be changed.
 func hidePasswords(args []string) []string {
 	kept := make([]string, len(args))
 	for i, arg := range args {
@@ -20,7 +20,8 @@ func hidePasswords(args []string) []string {
 	return kept
 }
 
-// passwordIn finds the password of a URL, scheme://user:password@host, or of a proxy, user:password@host; equal numbers are none.
+// passwordIn returns where the password begins and ends in a URL, scheme://user:password@host, or in a proxy, user:password@host.
+// Both numbers are 0 if there is none.
 func passwordIn(arg string) (from, to int) {
 	at := strings.LastIndexByte(arg, '@')
 	if at < 0 {

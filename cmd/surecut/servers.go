@@ -16,13 +16,13 @@ func serversOf(ctx context.Context, source, target preflight.Side) (verifier.Ser
 	return pairOf(ctx, verifier.Sides{Source: source.Deployment, Target: target.Deployment})
 }
 
-// withServers names the servers of both sides in the head of a report.
+// withServers adds the servers of both sides to the header of a report.
 func withServers(h reports.Header, s verifier.Servers) reports.Header {
 	h.SourceServers, h.TargetServers = slices.Clone(s.Source), slices.Clone(s.Target)
 	return h
 }
 
-// markRead marks the servers that the links of a migration replicate from.
+// markRead marks the servers from which the links of a migration replicate.
 func markRead(servers []endpoint.Member, links []migrator.LinkInfo) {
 	for i := range servers {
 		servers[i].Read = slices.ContainsFunc(links, func(l migrator.LinkInfo) bool { return l.Reads == servers[i].Addr })

@@ -8,11 +8,11 @@ import (
 	"time"
 )
 
-// graceAfterSecond is how long a command may take to put things in order after a second signal.
+// graceAfterSecond is how long a command may take to clean up after a second signal.
 const graceAfterSecond = 5 * time.Second
 
-// stopSignals are those that stop a command in good order. A terminal that is closed, or a connection to it that is lost, sends SIGHUP;
-// under nohup that is ignored, and stays so.
+// stopSignals returns the signals that stop a command in an orderly way. SIGHUP is sent when a terminal is closed or the connection
+// to it is lost. Under nohup it is ignored, and stays ignored.
 func stopSignals() []os.Signal {
 	signals := []os.Signal{os.Interrupt, syscall.SIGTERM}
 	if !signal.Ignored(syscall.SIGHUP) {
@@ -21,17 +21,16 @@ func stopSignals() []os.Signal {
 	return signals
 }
 
-// outliveReaders keeps the process alive when nobody reads its stdout or stderr any more: writing there fails instead of killing it with
-// SIGPIPE, which would leave no report, and a source whose writes are paused.
+// outliveReaders keeps the process alive when nobody reads its stdout or stderr any more. A write there then fails, and does not
+// kill the process with SIGPIPE, which would leave no report, and a source with paused writes.
 func outliveReaders() (stop func()) {
 	broken := make(chan os.Signal, 1)
 	signal.Notify(broken, syscall.SIGPIPE)
 	return func() { signal.Stop(broken) }
 }
 
-// secondSignal closes its channel when a second signal comes that stops a command. The first one, which ends the context of the command,
-// counts only if it comes after the call, so this is to be called before the work begins. A terminal that is closed may send SIGHUP more
-// than once, which is one signal.
+// secondSignal returns a channel that is closed when the second stop signal arrives. Only signals after the call are counted, so it
+// must be called before the work begins. A closed terminal may send SIGHUP more than once, so all SIGHUPs count as one signal.
 func secondSignal() (second <-chan struct{}, stop func()) {
 	signals, closed, over := make(chan os.Signal, 4), make(chan struct{}), make(chan struct{})
 	signal.Notify(signals, stopSignals()...)
@@ -53,8 +52,8 @@ func secondSignal() (second <-chan struct{}, stop func()) {
 	return closed, func() { signal.Stop(signals); close(over) }
 }
 
-// orAbandon runs a command, which ends by itself when the context does. Where it has not ended some seconds after a second signal, it
-// is left behind: the process ends with it.
+// orAbandon runs a command, which should end when its context ends. If it has not ended graceAfterSecond after a second signal,
+// orAbandon returns without it, and the end of the process ends the command.
 func orAbandon(ctx context.Context, work func() error) error {
 	second, stop := secondSignal()
 	defer stop()
@@ -73,7 +72,8 @@ func orAbandon(ctx context.Context, work func() error) error {
 	}
 }
 
-// unlessStopped returns err, or the error of ctx where a signal has come: an engine whose connections were broken off has found nothing.
+// unlessStopped returns the error of ctx if a signal has come, otherwise err. The error of an engine whose connections were cut by
+// a signal has no meaning.
 func unlessStopped(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return ctx.Err()

@@ -17,8 +17,8 @@ import (
 	"surecut/scanner/compat"
 )
 
-// scanRules returns the rules of migrate --scan: those of the target's kind, or of the kind that --scan-to names; nil where the
-// target runs whatever it is sent, so that only big keys are looked for.
+// scanRules returns the rules for migrate --scan, which are those of the target's kind or of the kind that --scan-to names. It
+// returns nil if the target runs every command, so that only big keys are looked for.
 func scanRules(c *cli.Context, target endpoint.Spec) (*profile.Profile, error) {
 	kind := c.String("scan-to")
 	switch {
@@ -39,16 +39,16 @@ func scanRules(c *cli.Context, target endpoint.Spec) (*profile.Profile, error) {
 	return p, nil
 }
 
-// streamScan looks at the snapshots and the commands that pass through a migration.
+// streamScan examines the snapshots and the commands that pass through a migration.
 type streamScan struct {
 	keys *scanner.Collector
 
 	mu      sync.Mutex
-	t       *compat.Tally             // nil: commands are held against nothing; guarded by mu
+	t       *compat.Tally             // nil if commands are not checked; guarded by mu
 	streams map[string]*compat.Writes // by shard; guarded by mu
 }
 
-// newStreamScan looks for big keys, as they would lie on the target, and holds commands against the rules unless these are nil.
+// newStreamScan looks for keys that are big for the target, and checks commands by the rules unless these are nil.
 func newStreamScan(rules *profile.Profile, target *endpoint.Deployment) *streamScan {
 	o := scanner.DefaultOptions()
 	if target != nil && target.Kind() == endpoint.Cluster {
@@ -61,7 +61,7 @@ func newStreamScan(rules *profile.Profile, target *endpoint.Deployment) *streamS
 	return s
 }
 
-// observe is migrator.Config.Observe.
+// observe is the function for migrator.Config.Observe.
 func (s *streamScan) observe(shard string, db int, args [][]byte, at time.Time) {
 	s.keys.Write(shard, db, args, at)
 	s.mu.Lock()
@@ -77,7 +77,7 @@ func (s *streamScan) observe(shard string, db int, args [][]byte, at time.Time) 
 	w.Add(db, args, at)
 }
 
-// reports returns what there is to report; what there is not goes to stderr.
+// reports returns the reports of the scan. If there is no report of big keys, it says so on stderr.
 func (s *streamScan) reports(o MigrateOptions, moved *keyspace.Selection, stderr io.Writer) (list []reports.Report) {
 	header := func(kind string) reports.Header {
 		return reports.NewHeader(kind, Version, o.Endpoints.Source.String(), "")

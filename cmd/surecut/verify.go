@@ -46,13 +46,13 @@ func newVerifyCommand() *cli.Command {
 // VerifyOptions are the flags of surecut verify.
 type VerifyOptions struct {
 	Endpoints   endpoints
-	Verify      verifier.Options // Source and Target are opened by the run
-	State       string           // of the migration that feeds the target
+	Verify      verifier.Options // Source and Target are set by the run
+	State       string           // state directory of the migration that feeds the target
 	Out, Format string
 	Progress    string
 }
 
-// verifyFlags binds the flags to the options, and gives these their defaults.
+// verifyFlags binds the flags to the options, and sets the defaults.
 func verifyFlags(o *VerifyOptions) *binding {
 	*o = VerifyOptions{Verify: verifier.DefaultOptions(), Format: "table"}
 	v, b := &o.Verify, bind(o, sourceFlags(), targetFlags(), filterFlags())
@@ -70,7 +70,7 @@ func verifyFlags(o *VerifyOptions) *binding {
 	return b
 }
 
-// complete reads what is more than one flag's value.
+// complete fills in the options that need more than the value of one flag.
 func (o *VerifyOptions) complete(c *cli.Context) (err error) {
 	if o.Endpoints, err = endpointSpecs(c); err != nil {
 		return err
@@ -82,7 +82,7 @@ func (o *VerifyOptions) complete(c *cli.Context) (err error) {
 	return err
 }
 
-// Validate names what is wrong with the options.
+// Validate returns all problems of the options in one error.
 func (o VerifyOptions) Validate() error {
 	return errors.Join(o.Verify.Validate(), reports.CheckFormat(o.Format), checkProgress(o.Progress))
 }
@@ -122,7 +122,7 @@ func runVerify(ctx context.Context, o VerifyOptions, stdout, stderr io.Writer) e
 	return deliverVerify(o.Endpoints, found, o.Out, o.Format, stdout, stderr)
 }
 
-// deliverVerify writes and renders the report, and returns the exit status of its verdict.
+// deliverVerify outputs the report, and returns an error with the exit status for its verdict.
 func deliverVerify(e endpoints, found *verifier.Report, out, format string, stdout, stderr io.Writer) error {
 	report := reports.NewVerify(Version, e.Source.String(), e.Target.String(), found)
 	if err := publish(report, out, format, stdout, stderr); err != nil {
@@ -137,7 +137,7 @@ func deliverVerify(e endpoints, found *verifier.Report, out, format string, stdo
 	return verdictStatus(exitDifferent)
 }
 
-// openSides opens both endpoints; the function that it gives closes them.
+// openSides opens both endpoints, and returns a function that closes them.
 func openSides(ctx context.Context, e endpoints) (verifier.Sides, func(), error) {
 	source, err := endpoint.Open(ctx, e.Source)
 	if err != nil {
@@ -151,7 +151,7 @@ func openSides(ctx context.Context, e endpoints) (verifier.Sides, func(), error)
 	return verifier.Sides{Source: source, Target: target}, func() { source.Close(); target.Close() }, nil
 }
 
-// filterFlags are the flags that select keys and map databases.
+// filterFlags returns the flags that select keys and map databases.
 func filterFlags() []cli.Flag {
 	const category = "Selection"
 	return []cli.Flag{
@@ -163,7 +163,8 @@ func filterFlags() []cli.Flag {
 	}
 }
 
-// globs is the value of a flag that may be given several times. Names of keys may hold commas, so that none separates two of them.
+// globs is the value of a flag that may be given several times. Commas do not separate values, since names of keys may contain
+// commas.
 type globs []string
 
 func (g *globs) Set(text string) error {
@@ -183,7 +184,7 @@ func globsOf(c *cli.Context, name string) []string {
 	return nil
 }
 
-// filterOf reads the selection from the flags; every problem is one of usage.
+// filterOf reads the selection from the flags. Every problem is a usage error.
 func filterOf(c *cli.Context) (keyspace.Filter, error) {
 	f := keyspace.Filter{Include: globsOf(c, "include"), Exclude: globsOf(c, "exclude")}
 	for _, text := range c.StringSlice("db") {
@@ -211,7 +212,7 @@ func filterOf(c *cli.Context) (keyspace.Filter, error) {
 	return f, prefixesInto(&f, c.StringSlice("db-prefix"))
 }
 
-// prefixesInto reads what --db-prefix gives.
+// prefixesInto adds the values of --db-prefix to the filter.
 func prefixesInto(f *keyspace.Filter, given []string) error {
 	for _, text := range given {
 		from, prefix, ok := strings.Cut(text, ":")
