@@ -142,7 +142,7 @@ func (m memoryModel) table(n int64) int64 {
 	return dictBytes + pointerBytes*powerOfTwo(max(n, 4)) + entryBytes*n
 }
 
-// buckets returns the bytes of a table of Valkey. The table has buckets for 5/32 of its elements, and another one behind each
+// buckets returns the bytes of a table of Valkey. The table has buckets for 5/32 of its elements, and another one after each
 // bucket that overflows.
 func (m memoryModel) buckets(n int64) int64 {
 	buckets := powerOfTwo(max(1, (n*5+31)/32))

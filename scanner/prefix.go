@@ -91,7 +91,7 @@ func (t *prefixTable) groups(n int) ([]Group, bool) {
 	return all, t.folded
 }
 
-// tree returns the prefixes whose share of the bytes is worth drawing, each behind its parent, the largest first.
+// tree returns the prefixes whose share of the bytes is worth drawing, each after its parent, the largest first.
 func (t *prefixTable) tree(bytes int64) []PrefixNode {
 	type branch struct {
 		Group
@@ -135,7 +135,7 @@ func (t *prefixTable) tree(bytes int64) []PrefixNode {
 	return nodes
 }
 
-// partEnds returns where the parts of a folded prefix end, each including the separator behind it.
+// partEnds returns where the parts of a folded prefix end, each including the separator after it.
 func partEnds(prefix string) (ends []int) {
 	for i := range len(prefix) - 1 {
 		if keyspace.IsSeparator(prefix[i]) {

@@ -186,7 +186,7 @@ func (d *difference) lists(source, target [][]byte) {
 	d.stretch(before, len(source), len(target), after, piece(source), piece(target))
 }
 
-// stretch describes two lists that are the same before one stretch of elements, and again behind it.
+// stretch describes two lists that are the same before one stretch of elements, and again after it.
 func (d *difference) stretch(before, source, target, after int, piece, other string) {
 	inSource := source - before - after
 	inTarget := target - before - after

@@ -10,7 +10,7 @@ import (
 // hold expiring fields, even where the command that reads the expiries is renamed or disabled.
 var fieldCommands = []string{"HPEXPIRETIME", "HPTTL", "HPEXPIREAT", "HPEXPIRE", "HEXPIREAT", "HEXPIRE", "HEXPIRETIME", "HTTL", "HPERSIST"}
 
-// learn finds out what a node can do as far as its version tells. Only calling a command shows whether the user may
+// learn derives from the version of a node what the node can do. Only calling a command shows whether the user may
 // call it, so a refused command does not count as one that the server lacks.
 func (n *node) learn(ctx context.Context, client rueidis.Client) {
 	number, flavor := n.facts.Number, n.facts.Flavor

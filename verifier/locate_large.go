@@ -111,7 +111,7 @@ func (l *locator) strings() error {
 }
 
 // lists compares from the beginning up to the first element that differs, and from the end back to the last one. So elements that
-// were inserted or removed are told from those behind them.
+// were inserted or removed are told from those after them.
 func (l *locator) lists() error {
 	before, atSource, atTarget, err := l.alike(false, math.MaxInt)
 	if err != nil {

@@ -118,7 +118,7 @@ func (r *reader) readModule(ctx context.Context, name string, out *reading, size
 }
 
 // deepSamples is how many elements, or nodes of a list or stream, MEMORY USAGE looks at in a large value, so that the result shows
-// whether large elements stand behind small ones. That takes a server some milliseconds.
+// whether large elements come after small ones. That takes a server some milliseconds.
 const deepSamples = 1 << 16
 
 // measure asks how much memory a large value takes, more exactly than before.
@@ -147,7 +147,7 @@ func (r *reader) readRanges(ctx context.Context, name string, out *reading, size
 		return err
 	}
 	pages := newPager(size, count, r.node.flight.window()).inOrder(besideOf[out.Type])
-	if out.Type == keyspace.ZSet && count > deepSamples { // the largest members may stand behind those that MEMORY USAGE looked at
+	if out.Type == keyspace.ZSet && count > deepSamples { // the largest members may come after those that MEMORY USAGE looked at
 		pages.total = unknownSize
 	}
 	for at := 0; ; {

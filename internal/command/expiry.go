@@ -114,7 +114,7 @@ func rewriteExpire(dst [][][]byte, args [][]byte, nowMs int64, _ *Dialect) ([][]
 	return append(dst, expireAt(args[1], at)), true
 }
 
-// setOptions holds the options behind key and value of SET, or behind the pairs of MSETEX.
+// setOptions holds the options after key and value of SET, or after the pairs of MSETEX.
 type setOptions struct {
 	unit    string // keyword of the expiry; "": none
 	arg     []byte // argument of the expiry
@@ -251,7 +251,7 @@ func rewriteMSetEx(dst [][][]byte, args [][]byte, nowMs int64, d *Dialect) ([][]
 	return dst, true
 }
 
-// restoreOptions holds the options behind key, ttl and payload of RESTORE.
+// restoreOptions holds the options after key, ttl and payload of RESTORE.
 type restoreOptions struct {
 	replace, absolute bool
 	aging             [][]byte // IDLETIME or FREQ with its number

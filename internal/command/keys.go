@@ -11,7 +11,7 @@ import (
 // there. Or it is a rule with a name, which is written by hand.
 //
 // As text: "1" is the key at index 1; "1/r-1,2,0" is a range from index 1 to the last argument in steps of 2; "1/n0,1,1" reads a
-// count at index 1 and takes that many keys, beginning at the next index; "STREAMS>4/r-1,1,2" begins behind the first word STREAMS
+// count at index 1 and takes that many keys, beginning at the next index; "STREAMS>4/r-1,1,2" begins after the first word STREAMS
 // at or after index 4; "@sort" is a rule with a name.
 type keyRule struct {
 	index   int    // where the search for keys begins, or where the search for the keyword does
@@ -69,7 +69,7 @@ func parseRule(text string) (keyRule, error) {
 }
 
 // Keys appends to dst the indexes in args of every key that the command names, in the order of its rules. It does not return the
-// undeclared keys of a script, nor the keys behind the patterns of SORT BY and GET. Arguments that fit no form of the command are
+// undeclared keys of a script, nor the keys that SORT BY and GET read. Arguments that fit no form of the command are
 // an error, and dst is returned as it was.
 func (s *Spec) Keys(args [][]byte, dst []int) ([]int, error) {
 	if s.container && len(args) > 1 {

@@ -44,7 +44,7 @@ var luaEscapes = []string{"load", "loadstring", "dofile", "require", "_G", "_ENV
 // luaHarmless are members of redis that touch no key.
 var luaHarmless = []string{"log", "sha1hex", "error_reply", "status_reply", "replicate_commands", "LOG_DEBUG", "LOG_VERBOSE", "LOG_NOTICE", "LOG_WARNING"}
 
-// luaRedis checks the tokens behind the name redis.
+// luaRedis checks the tokens after the name redis.
 func luaRedis(rest []luaToken) bool {
 	if len(rest) < 3 || !rest[0].is(".") || rest[1].kind != luaName {
 		return false
@@ -137,7 +137,7 @@ func luaIndexEnd(tokens []luaToken) int {
 	return -1
 }
 
-// luaArguments splits the tokens behind an opening parenthesis into arguments, up to the closing parenthesis.
+// luaArguments splits the tokens after an opening parenthesis into arguments, up to the closing parenthesis.
 func luaArguments(tokens []luaToken) (args [][]luaToken, ok bool) {
 	depth, from := 0, 0
 	for i, t := range tokens {

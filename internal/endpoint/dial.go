@@ -321,7 +321,7 @@ func roundTrip(conn net.Conn, args ...string) error {
 	return errNotRedis
 }
 
-// readLine reads byte by byte, so that it takes nothing behind the line from the connection.
+// readLine reads byte by byte, so that it takes nothing after the line from the connection.
 func readLine(r io.Reader) (string, error) {
 	const longest = 4096
 	var line []byte

@@ -55,7 +55,7 @@ func (c *quietConn) Read(p []byte) (int, error) {
 		c.mu.Unlock()
 		return c.Conn.Read(p)
 	}
-	if c.lines > 0 && len(p) > 0 { // byte by byte, so that nothing behind the line is read
+	if c.lines > 0 && len(p) > 0 { // byte by byte, so that nothing after the line is read
 		c.mu.Unlock()
 		n, err := c.Conn.Read(p[:1])
 		if n == 1 && p[0] == '\n' {

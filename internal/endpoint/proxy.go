@@ -138,7 +138,7 @@ func (d *Deployment) Slots() int {
 // Sharded says whether slots decide which server holds a key, so that all keys of one command must be on the same server.
 func (d *Deployment) Sharded() bool { return d.spec.Kind == Cluster || d.proxy != nil }
 
-// Databases says which databases the endpoint has, as far as this is known without asking its servers.
+// Databases returns what is known, without asking the servers, about the databases that the endpoint has.
 func (d *Deployment) Databases() keyspace.Databases {
 	switch d.spec.Kind {
 	case Cluster:

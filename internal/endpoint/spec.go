@@ -148,7 +148,7 @@ func Shown(raw string) string {
 	return strconv.Quote(raw)
 }
 
-// parseServer reads the part of a server URL behind "//".
+// parseServer reads the part of a server URL after "//".
 func (s *Spec) parseServer(rest string, nodes []ListedNode) error {
 	if at := strings.LastIndexByte(rest, '@'); at >= 0 {
 		if err := s.parseUser(rest[:at]); err != nil {

@@ -56,7 +56,7 @@ func Glob(pattern, name string) bool {
 	return glob(pattern, name, &hopeless)
 }
 
-// glob sets hopeless once the pattern behind some * has matched nowhere: then no earlier * can help. This keeps patterns with many
+// glob sets hopeless once the pattern after some * has matched nowhere: then no earlier * can help. This keeps patterns with many
 // stars from taking exponential time.
 func glob(pattern, name string, hopeless *bool) bool {
 	for pattern != "" && name != "" {
@@ -97,7 +97,7 @@ func glob(pattern, name string, hopeless *bool) bool {
 	return name == "" && strings.TrimLeft(pattern, "*") == ""
 }
 
-// globSet matches one byte against a set whose [ has been consumed, and returns the pattern behind its ].
+// globSet matches one byte against a set whose [ has been consumed, and returns the pattern after its ].
 func globSet(set string, c byte) (in bool, rest string) {
 	not := strings.HasPrefix(set, "^")
 	if not {

@@ -19,7 +19,7 @@ func Template(name string) (template string, folded []Span) {
 	return string(out), folded
 }
 
-// fold passes on each replaced part of the name by its first byte and the byte behind its last.
+// fold passes on each replaced part of the name by its first byte and the byte after its last.
 func fold(dst, name []byte, depth int, folded func(from, to int)) []byte {
 	if folded == nil {
 		folded = func(int, int) {}

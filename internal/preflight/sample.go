@@ -162,7 +162,7 @@ func (s *sample) notePrefixed(f *keyspace.Filter, db int, names []string) {
 }
 
 // measure asks for the type and the size of some keys in one pipeline. TYPE and MEMORY USAGE do not make a key look used, but
-// STRLEN does. So on a server that evicts by use, the memory of a string stands for its length.
+// STRLEN does. So on a server that evicts by use, the memory of a string is taken as its length.
 func (s *sample) measure(ctx context.Context, c *endpoint.Session, db int, names []string, limit int64, countsUse bool) error {
 	cmds := make([]rueidis.Completed, 0, 2*len(names))
 	for _, k := range names {

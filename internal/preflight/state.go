@@ -168,8 +168,8 @@ func Feeding(ctx context.Context, target *endpoint.Deployment) (which string, ru
 	return fmt.Sprintf("%q on host %q", record["id"], record["host"]), running, nil
 }
 
-// resumed is the migration that is to be resumed, and the host that resumes it. On the migration's own host the lock of its state
-// directory excludes a second process, so that a fresh heartbeat there is that of a process that has died.
+// resumed is the migration to resume, and the host that resumes it. On the host of the migration itself, the lock of the state
+// directory excludes a second process, so a fresh heartbeat from that host can only come from a process that has died.
 type resumed struct{ id, host string }
 
 func hostname() string {

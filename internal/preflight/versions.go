@@ -101,7 +101,7 @@ type format struct {
 	Dialect *command.Dialect // what all nodes of the target understand
 }
 
-// holdings are what the source holds at the moment, as far as that is known.
+// holdings is the data that the source is known to hold at the moment.
 type holdings struct {
 	types    map[string]int // keys by type, under the type's name in TYPE
 	complete bool           // all keys were looked at
@@ -272,7 +272,7 @@ func (f format) effects() (effects []string, loses bool) {
 	return effects, loses
 }
 
-// now says how many keys of a type exist, as far as keys were looked at.
+// now says how many keys of a type were found: in the whole source, or in the sample of it.
 func (h holdings) now(kind string) string {
 	switch n := h.types[kind]; {
 	case n > 0 && h.complete:
@@ -330,7 +330,8 @@ func (r *run) databasesFit(used map[int]int64) []Check {
 	return r.collisions(&m, judgeDatabases(used, &m, known))
 }
 
-// collisions adds to the result for the databases the sampled keys that Filter.DBPrefix would give the name of another key.
+// collisions returns the result for the databases and, if there is a Filter.DBPrefix, a check that no key gets the name of another key
+// through a prefix. Only sampled keys are checked.
 func (r *run) collisions(m *keyspace.Mapping, databases Check) []Check {
 	if len(r.cfg.Filter.DBPrefix) == 0 {
 		return []Check{databases}

@@ -3,7 +3,7 @@ package rdb
 import "surecut/internal/keyspace"
 
 // guarded keeps the first error of a Visitor separate from errors in the data. Unless stop is set, it drops the rest of the value
-// after such an error, so that reading can continue behind the value.
+// after such an error, so that reading can continue after the value.
 type guarded struct {
 	to   keyspace.Visitor
 	stop bool

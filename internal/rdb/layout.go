@@ -1,7 +1,7 @@
 package rdb
 
 // layout says how the bytes of a value are arranged. Several types may share one layout. A layout is used only for types that
-// refuse accepts, and each method leaves the cursor behind the value.
+// refuse accepts, and each method leaves the cursor after the value.
 type layout interface {
 	skip(c *cursor) error
 	walk(d *decoder) error // hands the value to the visitor

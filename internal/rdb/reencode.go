@@ -40,7 +40,7 @@ type Encoder struct {
 	Max     int // largest number of bytes of a re-encoded value, since compressed values grow; 0 if there is no limit
 }
 
-// Append appends the payload for the raw bytes of a value (those behind its type) to dst. Its error is an *UnsupportedError,
+// Append appends the payload for the raw bytes of a value (those after its type) to dst. Its error is an *UnsupportedError,
 // ErrTooLarge, or a *FormatError; then dst is unchanged.
 func (e Encoder) Append(dst []byte, rdbType byte, raw []byte) ([]byte, error) {
 	if Reads(e.Version, rdbType) {

@@ -23,7 +23,7 @@ func (l *stream) metaCounts() int {
 	return 3
 }
 
-// groupCounts returns the number of lengths behind the name of a group: the last ID, and with counters the entries read.
+// groupCounts returns the number of lengths after the name of a group: the last ID, and with counters the entries read.
 func (l *stream) groupCounts() int {
 	if l.counters {
 		return 3
@@ -31,7 +31,7 @@ func (l *stream) groupCounts() int {
 	return 2
 }
 
-// consumerTimes returns the number of bytes behind the name of a consumer: when it was seen, and when it was active.
+// consumerTimes returns the number of bytes after the name of a consumer: when it was seen, and when it was active.
 func (l *stream) consumerTimes() uint64 {
 	if l.active {
 		return 16

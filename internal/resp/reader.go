@@ -248,7 +248,7 @@ func (r *Reader) parseArg() (ok bool, err error) {
 	return true, nil
 }
 
-// parseHeader parses marker, a decimal number and "\r\n" at pos, and moves pos behind them. If ok is false without an error, more
+// parseHeader parses marker, a decimal number and "\r\n" at pos, and moves pos after them. If ok is false without an error, more
 // bytes are needed.
 func (r *Reader) parseHeader(marker byte, what string, limit int64) (n int64, ok bool, err error) {
 	b := r.buf[r.start+r.pos : r.end]

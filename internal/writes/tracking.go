@@ -22,7 +22,7 @@ const keepAlive = 10 * time.Second
 // Await is a barrier for this reason: the server collects the keys that were written during one cycle of its event loop. At the end
 // of the cycle it puts the invalidations into the output of its trackers, before it sends the cycle's replies. If a caller has
 // received a reply, the cycle of that reply has ended, so an ECHO that is sent afterwards runs in a later cycle, and its reply
-// comes behind the invalidations of everything written before. Only SWAPDB invalidates nothing: users of a Tracking must check
+// comes after the invalidations of everything written before. Only SWAPDB invalidates nothing: users of a Tracking must check
 // whether SWAPDB was run.
 type Tracking struct {
 	told  // its points are the numbers of echoes, which come back in order

@@ -274,7 +274,7 @@ func (a *call) arguments() {
 	}
 }
 
-// sort judges a SORT. BY reads other keys if its pattern has a "*" that is not in the field behind "->"; otherwise it only says not
+// sort judges a SORT. BY reads other keys if its pattern has a "*" that is not in the field after "->"; otherwise it only says not
 // to sort. Servers treat every GET as a pattern, although GET # is the element itself.
 func (a *call) sort() {
 	key := string(a.Args[1])

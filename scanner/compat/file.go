@@ -13,7 +13,7 @@ import (
 	"surecut/internal/files"
 )
 
-// maxLine is how many bytes of one line of MONITOR are read; keys behind them are not seen.
+// maxLine is how many bytes of one line of MONITOR are read; keys after them are not seen.
 const maxLine = 1 << 20
 
 // Capture reads the output of redis-cli MONITOR from a file, which holds the lines of one server. Other lines are counted and

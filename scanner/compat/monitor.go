@@ -261,7 +261,7 @@ func ask(conn net.Conn, words ...string) (string, error) {
 		return "", err
 	}
 	var line []byte
-	one := make([]byte, 1) // nothing behind the line may be taken from the connection
+	one := make([]byte, 1) // nothing after the line may be taken from the connection
 	for len(line) < 4096 {
 		if _, err := conn.Read(one); err != nil {
 			return "", err

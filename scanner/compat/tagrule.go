@@ -49,7 +49,7 @@ func (r tagRule) apply(key string, folded []keyspace.Span) string {
 	return "{" + fill(r.like, key[at.From:at.To]) + "}:" + key
 }
 
-// startsApart says whether the text behind a word is not a continuation of the word.
+// startsApart says whether the text after a word is not a continuation of the word.
 func startsApart(rest string) bool { return rest == "" || strings.IndexByte(":./|-", rest[0]) >= 0 }
 
 // fill replaces the folded part of a tag's text by a value.
