@@ -147,7 +147,7 @@ func (t *target) learnSource(ctx context.Context, source *endpoint.Deployment) e
 				return fmt.Errorf("source: %w", err)
 			}
 			t.dialect = t.dialect.From(c.Dialect)
-			t.forgets = t.dialect.Has(command.StreamCounters) && !c.Dialect.Has(command.StreamCounters)
+			t.forgets = t.forgets || t.dialect.Has(command.StreamCounters) && !c.Dialect.Has(command.StreamCounters)
 		}
 	}
 	t.held = t.dialect.Without(command.SetAbsolute)
