@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"surecut/internal/quiet"
+	"surecut/internal/retry"
 	"surecut/migrator"
 	"surecut/verifier"
 )
@@ -120,8 +121,6 @@ func (c *Cutover) quietSince(ctx context.Context, before []quiet.Reading, pause 
 // awaitApplied waits until the target has applied what the source had at the end of its quiet time, so that the offsets of the report
 // are those at which both sides were the same.
 func (c *Cutover) awaitApplied(ctx context.Context, report *quiet.Report) error {
-	tick := time.NewTicker(20 * time.Millisecond)
-	defer tick.Stop()
 	for deadline := time.Now().Add(mostApplying); ; {
 		behind := c.noteApplied(report)
 		if len(behind) == 0 {
@@ -134,10 +133,8 @@ func (c *Cutover) awaitApplied(ctx context.Context, report *quiet.Report) error 
 			}
 			return nil
 		}
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			return context.Cause(ctx)
+		if err := retry.Pause(ctx, 20*time.Millisecond); err != nil {
+			return err
 		}
 	}
 }
