@@ -81,7 +81,7 @@ func (a answer) count() (int64, error) {
 // hindered says whether the answer does not tell if the call was run, and another call would fare no better for now.
 func (a answer) hindered() bool {
 	code := endpoint.Code(a.err)
-	return a.err != nil && !errors.Is(a.err, errKeyTooLong) && (code == "" || endpoint.Unreached(a.err) || passing(code))
+	return a.err != nil && !errors.Is(a.err, errKeyTooLong) && (code == "" || endpoint.Unreached(a.err) || endpoint.Passing(code))
 }
 
 // final returns an error if the answer shows that the target takes no more calls.

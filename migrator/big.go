@@ -25,7 +25,7 @@ func (ld *loader) bigModule(ctx context.Context, k loadKey) error {
 			ld.l.ledger.reportKey(keyspace.Key{DB: k.db, Name: k.name}, fmt.Sprintf("a value of a module of more than %d MiB: one command cannot carry it, and several cannot build it", copyLimit>>20))
 			return nil
 		}
-		return fmt.Errorf("snapshot: key %s of database %d: %w", printable(k.name), k.db, err)
+		return fmt.Errorf("snapshot: key %s of database %d: %w", keyspace.PrintableShort(k.name), k.db, err)
 	}
 	payload, err := ld.l.m.target.payloads.appendValue(nil, k.kind, whole.raw, copyLimit)
 	if notRestorable(err) {
@@ -33,7 +33,7 @@ func (ld *loader) bigModule(ctx context.Context, k loadKey) error {
 		return nil
 	}
 	if err != nil {
-		return fmt.Errorf("snapshot: key %s of database %d: %w", printable(k.name), k.db, err)
+		return fmt.Errorf("snapshot: key %s of database %d: %w", keyspace.PrintableShort(k.name), k.db, err)
 	}
 	addr, err := ld.l.m.target.addrOf(k.name)
 	if err != nil {

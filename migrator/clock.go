@@ -28,7 +28,7 @@ func (c *sourceClock) measure(ctx context.Context, addr string) error {
 		return fmt.Errorf("source %s: %w", addr, err)
 	}
 	before := time.Now()
-	m, err := client.Do(ctx, arbitrary(client, "TIME")).ToMessage()
+	m, err := client.Do(ctx, endpoint.Arbitrary(client, "TIME")).ToMessage()
 	if unknownCommand(err) {
 		c.log.Warn("the source does not tell its time (TIME came with 2.6): relative expiries are dated by the clock of this machine")
 		return nil

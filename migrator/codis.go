@@ -29,7 +29,7 @@ func (d *dispatcher) planCodis(c *sourceCommand) (plan, error) {
 	for i := 1; i < len(c.args); i += 3 {
 		name := string(c.args[i])
 		if !d.l.scope.owns(name) {
-			return plan{}, fmt.Errorf("%w (key %s came)", errSlotsMoved, printable(name))
+			return plan{}, fmt.Errorf("%w (key %s came)", errSlotsMoved, keyspace.PrintableShort(name))
 		}
 		k := d.l.scope.arriving(c.db, name)
 		if err := d.l.scope.collision(k); err != nil {

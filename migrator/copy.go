@@ -46,7 +46,7 @@ func (s *sourceReader) read(ctx context.Context, keys []keyspace.Key, values boo
 		if err == nil && len(out) > 0 && out[0].offset < least {
 			err = fmt.Errorf("source %s stands at offset %d, behind what it has sent (%d)", s.node(), out[0].offset, least)
 		}
-		if code := endpoint.Code(err); code == "" || passing(code) {
+		if code := endpoint.Code(err); code == "" || endpoint.Passing(code) {
 			return err, nil
 		}
 		return nil, err
@@ -72,7 +72,7 @@ func (s *sourceReader) readOnce(ctx context.Context, addr string, keys []keyspac
 	defer release()
 	var cmds []rueidis.Completed
 	if s.d.Kind() == endpoint.Cluster {
-		cmds = append(cmds, arbitrary(dc, "READONLY"))
+		cmds = append(cmds, endpoint.Arbitrary(dc, "READONLY"))
 	}
 	groups := s.groups(keys)
 	ends := make([]int, len(groups))
@@ -106,7 +106,7 @@ func (s *sourceReader) position(ctx context.Context) (int64, error) {
 	if err != nil {
 		return 0, fmt.Errorf("source %s: %w", addr, err)
 	}
-	m, err := client.Do(ctx, arbitrary(client, facts.OffsetCommand()...)).ToMessage()
+	m, err := client.Do(ctx, endpoint.Arbitrary(client, facts.OffsetCommand()...)).ToMessage()
 	if err != nil {
 		return 0, fmt.Errorf("source %s: ask for its offset: %w", addr, err)
 	}
@@ -135,8 +135,8 @@ func (s *sourceReader) groups(keys []keyspace.Key) [][]keyspace.Key {
 
 // appendRead appends the transaction that reads one group; its EXEC is the last command but one. TIME and PTTL, which counts from it, come
 // before the values: DUMP of large values takes a while, in which the clock of TIME goes on, while that of PTTL stands still since 7.0.
-func (s *sourceReader) appendRead(cmds []rueidis.Completed, b builder, keys []keyspace.Key, values bool, offset []string) []rueidis.Completed {
-	add := func(args ...string) { cmds = append(cmds, arbitrary(b, args...)) }
+func (s *sourceReader) appendRead(cmds []rueidis.Completed, b endpoint.Builder, keys []keyspace.Key, values bool, offset []string) []rueidis.Completed {
+	add := func(args ...string) { cmds = append(cmds, endpoint.Arbitrary(b, args...)) }
 	add("MULTI")
 	add("TIME")
 	read := "TYPE" // not EXISTS: the source counts calls, and preflight would take those for the application's, of several keys
@@ -191,7 +191,7 @@ func parseRead(addr string, keys []keyspace.Key, replies []rueidis.RedisMessage,
 	for j, k := range keys {
 		ttl, err := next(k).AsInt64()
 		if err != nil {
-			return nil, fmt.Errorf("source %s: read key %s: %w", addr, printable(k.Name), err)
+			return nil, fmt.Errorf("source %s: read key %s: %w", addr, keyspace.PrintableShort(k.Name), err)
 		}
 		out[j] = copied{key: k, offset: offset, present: ttl != -2}
 		if ttl >= 0 {
@@ -212,7 +212,7 @@ func parseRead(addr string, keys []keyspace.Key, replies []rueidis.RedisMessage,
 			exists = kind != "none"
 		}
 		if err != nil {
-			return nil, fmt.Errorf("source %s: read key %s: %w", addr, printable(k.Name), err)
+			return nil, fmt.Errorf("source %s: read key %s: %w", addr, keyspace.PrintableShort(k.Name), err)
 		}
 		out[j].present = out[j].present && exists
 	}
@@ -342,7 +342,7 @@ func (d *dispatcher) settleDoubts(ctx context.Context, doubts []failure) error {
 	for _, f := range doubts {
 		name := ""
 		if len(f.call.args) > 0 {
-			name = printable(f.call.args[0])
+			name = keyspace.PrintableShort(f.call.args[0])
 		}
 		d.l.ledger.applied.Add(-f.call.commands)
 		if why, lost := d.lostWith(f); lost {
@@ -358,7 +358,7 @@ func (d *dispatcher) settleDoubts(ctx context.Context, doubts []failure) error {
 			level = slog.LevelDebug
 		}
 		d.l.log.Log(ctx, level, "a command was refused by the target; its keys are copied instead", "command", name,
-			"key", printable(f.call.key.Name), "reply", reply)
+			"key", keyspace.PrintableShort(f.call.key.Name), "reply", reply)
 		d.l.ledger.repaired.Add(f.call.commands)
 		commands[f.call.key] += f.call.commands
 		for _, k := range f.call.keys() {

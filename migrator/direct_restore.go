@@ -167,9 +167,9 @@ func (w *direct) rebuild(ctx context.Context, k loadKey, over overwrite, walk fu
 	if err == nil {
 		err = rename(ctx, c, temp, k.name, over.first)
 	}
-	where := fmt.Sprintf("target %s: write key %s by commands", addr, printable(k.name))
+	where := fmt.Sprintf("target %s: write key %s by commands", addr, keyspace.PrintableShort(k.name))
 	err = judgeRebuilt(where, addr, err)
-	if errors.Is(err, errGone) || errors.As(err, new(*refusedError)) {
+	if errors.Is(err, keyspace.ErrGone) || errors.As(err, new(*refusedError)) {
 		if err := c.dc.Do(ctx, arbitrary(c.dc, "DEL", temp)).Error(); err != nil {
 			return lost, fmt.Errorf("target %s: delete %s: %w", addr, temp, err)
 		}
@@ -177,7 +177,7 @@ func (w *direct) rebuild(ctx context.Context, k loadKey, over overwrite, walk fu
 	return lost, err
 }
 
-// build writes a value under a temporary key. It returns errGone if nothing is left of the value.
+// build writes a value under a temporary key. It returns keyspace.ErrGone if nothing is left of the value.
 func (w *direct) build(ctx context.Context, c *conn, temp string, k loadKey, walk func(keyspace.Visitor) error) (lost []string, err error) {
 	out := &chunks{ctx: ctx, t: w.t, c: c}
 	if !w.t.cluster && c.db != k.db {
@@ -199,7 +199,7 @@ func (w *direct) build(ctx context.Context, c *conn, temp string, k loadKey, wal
 	}
 	built, err := c.dc.Do(ctx, arbitrary(c.dc, "EXISTS", temp)).AsInt64()
 	if err == nil && built == 0 { // the key, or every field of the hash, has expired meanwhile
-		return nil, errGone
+		return nil, keyspace.ErrGone
 	}
 	return b.Lost, err
 }

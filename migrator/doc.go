@@ -23,7 +23,7 @@
 // is repaired.
 //
 // An error reply of the target has one of three consequences, on which each writer decides. Out of memory or a missing permission ends the
-// migration, and the same command resumes it. What passes by itself (LOADING, MOVED and the like, see passing in target.go) is waited for.
+// migration, and the same command resumes it. What passes by itself (LOADING, MOVED and the like, see endpoint.Passing) is waited for.
 // Everything else concerns the command alone.
 //
 // A command that the target cannot run (its keys lie in several slots, or it failed) is settled by copying the keys that it changed: the

@@ -54,11 +54,33 @@ type expiries struct {
 	anew      bool            // the source was lost during the release, which therefore begins anew
 }
 
+// newExpiries returns the expiries of a link, which an earlier run has left in a state.
+func newExpiries(state heldState) *expiries { return &expiries{state: state} }
+
 // open opens the list in the link's directory.
 func (e *expiries) open(dir string) (err error) {
 	e.dir = dir
 	e.list, err = keylist.Open(filepath.Join(dir, "held"))
 	return err
+}
+
+// save makes the list durable.
+func (e *expiries) save() error { return e.list.Save() }
+
+func (e *expiries) close() error { return e.list.Close() }
+
+// empty says whether the list holds no key.
+func (e *expiries) empty() bool { return e.list.Empty() }
+
+// all returns a cursor over the keys of the list.
+func (e *expiries) all() *keylist.Cursor { return e.list.Cursor() }
+
+// swap has the keys of two databases change places.
+func (e *expiries) swap(first, second int) error {
+	if err := e.list.Swap(first, second); err != nil {
+		return fmt.Errorf("swap held keys: %w", err)
+	}
+	return nil
 }
 
 // stored returns what the state on disk has to hold.

@@ -126,7 +126,7 @@ func (d *dispatcher) holdCopy(c *copied) error {
 	if err := d.l.expiries.hold(c.key); err != nil {
 		return err
 	}
-	return d.l.expiries.list.Save()
+	return d.l.expiries.save()
 }
 
 // releaseHeld gives held keys their true expiry, or deletes those that the source does not have any more, once the link has nearly caught
@@ -184,7 +184,7 @@ func (d *dispatcher) endHolding() error {
 // releaseAtEnd releases the held keys when the stream has ended, so that the target does not keep for ever what expires on the source.
 func (d *dispatcher) releaseAtEnd(ctx context.Context) error {
 	l := d.l
-	if !l.expiries.holding() || l.expiries.list.Empty() && l.doubts.later.Empty() || d.resumedEnd > 0 {
+	if !l.expiries.holding() || l.expiries.empty() && l.doubts.later.Empty() || d.resumedEnd > 0 {
 		return nil
 	}
 	if l.file != nil {

@@ -16,12 +16,18 @@ type ledger struct {
 	commands, applied, filtered, control, repaired, reported                                         atomic.Int64
 
 	log      *slog.Logger
-	scope    *scope        // knows the names of keys on the source
-	shard    func() string // names the link's shard
+	names    *keyspace.Filter // knows the names of keys on the source
+	shard    func() string    // names the link's shard
 	problems *problems
 
 	mu      sync.Mutex
 	earlier Counters // sums over earlier runs
+}
+
+// newLedger returns the ledger of a link. names knows the names of keys on the source, and shard returns the name of the link's shard as it
+// is by now. earlier is what earlier runs have counted.
+func newLedger(log *slog.Logger, names *keyspace.Filter, shard func() string, problems *problems, earlier Counters) *ledger {
+	return &ledger{log: log, names: names, shard: shard, problems: problems, earlier: earlier}
 }
 
 // reportKey counts a key of the snapshot that does not arrive.
@@ -38,7 +44,7 @@ func (b *ledger) problem(db int, key, command, reason string) {
 
 // note reports a key, or a command, that does not arrive as the source has it, and counts nothing.
 func (b *ledger) note(db int, key, command, reason string) {
-	key = printable(b.scope.SourceName(db, key))
+	key = keyspace.PrintableShort(b.names.SourceName(db, key))
 	b.log.Warn("not carried as it was sent", "db", db, "key", key, "command", command, "reason", reason)
 	b.problems.add(Problem{Shard: b.shard(), DB: db, Key: key, Command: command, Reason: reason})
 }

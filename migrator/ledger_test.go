@@ -2,23 +2,24 @@ package migrator
 
 import (
 	"fmt"
+	"log/slog"
 	"testing"
 
 	"surecut/internal/keyspace"
 )
 
-func testLedger(scope *scope) *ledger {
-	return &ledger{log: slogDiscard(), scope: scope, shard: func() string { return "a:1" }, problems: &problems{}}
+func testLedger(names *keyspace.Filter) *ledger {
+	return newLedger(slog.New(slog.DiscardHandler), names, func() string { return "a:1" }, &problems{}, Counters{})
 }
 
 func TestLedgerReports(t *testing.T) {
-	b := testLedger(&scope{Mapping: keyspace.Mapping{Filter: keyspace.Filter{DBPrefix: map[int]string{3: "p:"}}}})
+	b := testLedger(&keyspace.Filter{DBPrefix: map[int]string{3: "p:"}})
 	b.reportKey(keyspace.Key{DB: 3, Name: "p:a"}, "too large")
 	b.problem(0, "b\n", "EVAL", "no keys")
 	b.note(0, "", "FUNCTION LOAD", "no functions")
 	want := []Problem{
 		{Shard: "a:1", DB: 3, Key: "a", Reason: "too large"}, // by the name that the source knows
-		{Shard: "a:1", Key: printable("b\n"), Command: "EVAL", Reason: "no keys"},
+		{Shard: "a:1", Key: keyspace.PrintableShort("b\n"), Command: "EVAL", Reason: "no keys"},
 		{Shard: "a:1", Command: "FUNCTION LOAD", Reason: "no functions"},
 	}
 	if got := b.problems.all(); fmt.Sprint(got) != fmt.Sprint(want) {
@@ -36,7 +37,7 @@ func TestLedgerReports(t *testing.T) {
 }
 
 func TestLedgerForgets(t *testing.T) {
-	b := testLedger(&scope{})
+	b := testLedger(&keyspace.Filter{})
 	b.earlier = Counters{SnapshotKeys: 5, SnapshotApplied: 5, Commands: 7, CommandsApplied: 7}
 	b.snapshotKeys.Store(2)
 	b.snapshotKept.Store(1)

@@ -50,7 +50,7 @@ type link struct {
 	cut      atomic.Int64  // bytes at the end of the file that were dropped
 	spool    *spool.Log
 	receiver *receive.Receiver // nil where the source is a file, or is scanned
-	expiries expiries
+	expiries *expiries
 	doubts   *doubts
 	scripts  *scripts
 	source   *sourceReader
@@ -74,7 +74,7 @@ func newLink(m *Migration, i int, nodes endpoint.Shard, node string) *link {
 	source := m.cfg.Sides.Source
 	l := &link{m: m, name: st.Name, st: st, dir: filepath.Join(m.cfg.StateDir, "link-"+st.Name),
 		log: m.cfg.Log.With("link", st.Name, "source", nodes.Primary.Addr), scope: newScope(m.cfg.Filter.To(m.target.dbs), nodes, source),
-		ended: make(chan struct{}), failed: make(chan error, 1), positions: newPositions(), expiries: expiries{state: st.Expiries}, standing: standing{m, st}}
+		ended: make(chan struct{}), failed: make(chan error, 1), positions: newPositions(), expiries: newExpiries(st.Expiries), standing: standing{m, st}}
 	l.clock = &sourceClock{source: source, log: l.log}
 	l.shard = receive.NewShard(nodes, node, receive.ShardConfig{
 		Source:      source,
@@ -87,7 +87,7 @@ func newLink(m *Migration, i int, nodes endpoint.Shard, node string) *link {
 		Moved:       func(ctx context.Context) error { return l.clock.measure(ctx, l.shard.Node()) },
 		Log:         l.log,
 	})
-	l.ledger = &ledger{log: l.log, scope: &l.scope, shard: l.shard.Primary, problems: &m.problems, earlier: st.countedBefore()}
+	l.ledger = newLedger(l.log, &l.scope.Filter, l.shard.Primary, &m.problems, st.countedBefore())
 	l.source = &sourceReader{d: source, node: l.shard.Node, retryFor: m.cfg.RetryFor, filter: &l.scope.Filter}
 	return l
 }
@@ -261,7 +261,7 @@ func (l *link) alignSpool(ctx context.Context) error {
 
 func (l *link) close() error {
 	l.writer.close()
-	err := errors.Join(l.expiries.list.Close(), l.doubts.close(), l.scripts.close())
+	err := errors.Join(l.expiries.close(), l.doubts.close(), l.scripts.close())
 	if l.spool != nil {
 		err = errors.Join(err, l.spool.Close())
 	}

@@ -29,7 +29,7 @@ type restorer interface {
 	restore(ctx context.Context, b *batch, settle func(k *loadKey, refused *refusedError) error) error
 
 	// rebuild writes a value by commands, in bounded memory, while walk hands it over. lost describes the parts of the value that no command
-	// can build. The error is errGone if the source's value has gone or expired meanwhile, and a refusedError if the target does not take
+	// can build. The error is keyspace.ErrGone if the source's value has gone or expired meanwhile, and a refusedError if the target does not take
 	// the value.
 	rebuild(ctx context.Context, k loadKey, over overwrite, walk func(keyspace.Visitor) error) (lost []string, err error)
 
@@ -97,7 +97,7 @@ func (ld *loader) load(ctx context.Context, from entries) error {
 	if err := g.Wait(); err != nil {
 		return err
 	}
-	return ld.l.expiries.list.Save()
+	return ld.l.expiries.save()
 }
 
 func (ld *loader) read(ctx context.Context) error {
@@ -124,7 +124,7 @@ func (ld *loader) read(ctx context.Context) error {
 		case rdb.KindAux:
 			err = ld.aux(ctx, string(e.Name), string(e.Value))
 		case rdb.KindModuleAux:
-			ld.l.log.Info("data that a module keeps outside of keys does not travel", "module", printable(string(e.Name)))
+			ld.l.log.Info("data that a module keeps outside of keys does not travel", "module", keyspace.PrintableShort(string(e.Name)))
 		}
 		if err != nil {
 			return err
@@ -255,7 +255,7 @@ func (ld *loader) add(ctx context.Context, e *rdb.Entry, k keyspace.Key, lk load
 		l.ledger.reportKey(k, err.Error())
 		return nil
 	case err != nil:
-		return fmt.Errorf("snapshot: key %s of database %d: %w", printable(k.Name), k.DB, err)
+		return fmt.Errorf("snapshot: key %s of database %d: %w", keyspace.PrintableShort(k.Name), k.DB, err)
 	}
 	b.payload = payload
 	lk.to = len(b.payload)
@@ -334,14 +334,14 @@ func (ld *loader) restore(ctx context.Context, w restorer, b *batch) error {
 			ld.l.ledger.snapshotKept.Add(1)
 			return nil
 		}
-		return fmt.Errorf("target %s: key %s of database %d exists already: empty the target, or say Config.OnExisting replace or keep", refused.addr, printable(k.name), k.db)
+		return fmt.Errorf("target %s: key %s of database %d exists already: empty the target, or say Config.OnExisting replace or keep", refused.addr, keyspace.PrintableShort(k.name), k.db)
 	})
 }
 
 // rebuild writes one value by commands, and counts the outcome.
 func (ld *loader) rebuild(ctx context.Context, w restorer, k loadKey, walk func(keyspace.Visitor) error) error {
 	lost, err := w.rebuild(ctx, k, ld.overwrite(), walk)
-	gone := errors.Is(err, errGone)
+	gone := errors.Is(err, keyspace.ErrGone)
 	for i := 0; i < len(lost) && !gone; i++ {
 		ld.l.ledger.note(k.db, k.name, "", lost[i])
 	}
@@ -358,7 +358,7 @@ func (ld *loader) rebuild(ctx context.Context, w restorer, k loadKey, walk func(
 	case ld.l.m.cfg.OnExisting == ExistingKeep:
 		ld.l.ledger.snapshotKept.Add(1)
 	default:
-		return fmt.Errorf("target %s: write key %s by commands: it exists already: empty the target, or say Config.OnExisting replace or keep", refused.addr, printable(k.name))
+		return fmt.Errorf("target %s: write key %s by commands: it exists already: empty the target, or say Config.OnExisting replace or keep", refused.addr, keyspace.PrintableShort(k.name))
 	}
 	return nil
 }

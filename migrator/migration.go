@@ -368,7 +368,7 @@ func (m *Migration) holdsForeign(ctx context.Context, addr string, db int) (bool
 		return false, fmt.Errorf("target %s: %w", addr, err)
 	}
 	for cursor := uint64(0); ; {
-		page, err := c.Do(ctx, arbitrary(c, "SCAN", strconv.FormatUint(cursor, 10), "COUNT", "1000")).AsScanEntry()
+		page, err := c.Do(ctx, endpoint.Arbitrary(c, "SCAN", strconv.FormatUint(cursor, 10), "COUNT", "1000")).AsScanEntry()
 		if err != nil {
 			return false, fmt.Errorf("target %s: SCAN: %w", addr, err)
 		}

@@ -21,7 +21,7 @@ type plan struct {
 	act    func(ctx context.Context, g group) error // run by the dispatcher, after the pieces before it were handed over; may be nil
 }
 
-func (c *sourceCommand) name() string { return printable(string(c.args[0])) }
+func (c *sourceCommand) name() string { return keyspace.PrintableShort(string(c.args[0])) }
 
 // plan decides how one command is carried. The command is counted here, or by the lane that applies it, or by the action.
 func (d *dispatcher) plan(c *sourceCommand, received int64) (plan, error) {
@@ -525,12 +525,3 @@ func (d *dispatcher) strs(args [][]byte) []string {
 
 // view reads bytes as a string without copying; the bytes must not change any more.
 func view(p []byte) string { return unsafe.String(unsafe.SliceData(p), len(p)) }
-
-// printable returns the name of a key or a command without control characters, and cut after 200 bytes.
-func printable(s string) string {
-	const most = 200
-	if len(s) > most {
-		s = s[:most] + "..."
-	}
-	return keyspace.Printable(s)
-}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/redis/rueidis"
 
+	"surecut/internal/endpoint"
 	"surecut/internal/keyspace"
 	"surecut/internal/rdb"
 	"surecut/internal/reply"
@@ -94,7 +95,7 @@ func (p *passedFields) HashField(_, _ []byte, expireAt int64) error {
 func (d *dispatcher) endPostponing(ctx context.Context) error {
 	w := newDirect(d.l.m.target, d.l.name, d.l.positions.acknowledged) // openProxied refuses an AOF
 	defer w.close()
-	list := d.l.expiries.list.Cursor()
+	list := d.l.expiries.all()
 	for {
 		keys := map[uint16][]keyspace.Key{}
 		n := 0
@@ -163,15 +164,15 @@ func (w *direct) unpostponeOn(ctx context.Context, addr string, keys []keyspace.
 			return cmds
 		}
 		c.db = db
-		return append(cmds, arbitrary(c.dc, "SELECT", strconv.Itoa(db)))
+		return append(cmds, endpoint.Arbitrary(c.dc, "SELECT", strconv.Itoa(db)))
 	}
 	for i, k := range keys {
 		ask = sel(ask, k.DB)
 		at[i] = len(ask)
 		if w.t.number >= 70000 {
-			ask = append(ask, arbitrary(c.dc, "PEXPIRETIME", k.Name))
+			ask = append(ask, endpoint.Arbitrary(c.dc, "PEXPIRETIME", k.Name))
 		} else {
-			ask = append(ask, arbitrary(c.dc, "TIME"), arbitrary(c.dc, "PTTL", k.Name))
+			ask = append(ask, endpoint.Arbitrary(c.dc, "TIME"), endpoint.Arbitrary(c.dc, "PTTL", k.Name))
 		}
 	}
 	got := c.dc.DoMulti(ctx, ask...)
@@ -184,7 +185,7 @@ func (w *direct) unpostponeOn(ctx context.Context, addr string, keys []keyspace.
 		if expireAt < postponement/2 { // the key has no expiry, or its true one already
 			continue
 		}
-		set = append(sel(set, k.DB), arbitrary(c.dc, "PEXPIREAT", k.Name, strconv.FormatInt(expireAt-postponement, 10)))
+		set = append(sel(set, k.DB), endpoint.Arbitrary(c.dc, "PEXPIREAT", k.Name, strconv.FormatInt(expireAt-postponement, 10)))
 	}
 	for _, r := range c.dc.DoMulti(ctx, set...) {
 		if why, err := classify(addr, r.Error()); why != nil || err != nil {

@@ -69,7 +69,7 @@ func (l *link) saveCheckpoint(ctx context.Context, at mark) error {
 		l.m.stateMu.Lock()
 		replID := l.st.ReplID
 		l.m.stateMu.Unlock()
-		if err := errors.Join(l.expiries.list.Save(), l.doubts.later.Save(), l.scripts.save()); err != nil {
+		if err := errors.Join(l.expiries.save(), l.doubts.later.Save(), l.scripts.save()); err != nil {
 			return err
 		}
 		err := l.m.target.saveLink(ctx, l.name, saved, "replication_id", replID, "offset", fmt.Sprint(at.offset),

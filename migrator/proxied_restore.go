@@ -107,7 +107,7 @@ func (k *loadKey) call(args ...string) *call {
 // rebuild writes a value by commands that are answered one by one, under its own name, since proxies pass no RENAME on.
 func (w *proxied) rebuild(ctx context.Context, k loadKey, over overwrite, walk func(keyspace.Visitor) error) (lost []string, err error) {
 	addr := w.p.at()
-	where := fmt.Sprintf("target %s: write key %s by commands", addr, printable(k.name))
+	where := fmt.Sprintf("target %s: write key %s by commands", addr, keyspace.PrintableShort(k.name))
 	if w.p.refuses(ctx, k.call("EXISTS", k.name)) {
 		return nil, &refusedError{addr, errKeyTooLong}
 	}
@@ -133,7 +133,7 @@ func (w *proxied) rebuild(ctx context.Context, k loadKey, over overwrite, walk f
 		}
 	}
 	err = judgeRebuilt(where, addr, err)
-	if errors.Is(err, errGone) || errors.As(err, new(*refusedError)) {
+	if errors.Is(err, keyspace.ErrGone) || errors.As(err, new(*refusedError)) {
 		if err := send("DEL", k.name); err != nil {
 			return b.Lost, fmt.Errorf("%s: delete what was written of it: %w", where, err)
 		}

@@ -62,7 +62,7 @@ func (p *proxy) probeDump(ctx context.Context) error {
 		return err
 	}
 	for i := range probes {
-		name := keyProbe + p.t.id + ":" + strconv.Itoa(i)
+		name := keyspace.ProbePrefix + p.t.id + ":" + strconv.Itoa(i)
 		if err := c.Do(ctx, arbitrary(c, "SETEX", name, "60", "x")).Error(); err != nil {
 			return fmt.Errorf("SETEX: %w", err)
 		}

@@ -17,21 +17,11 @@ const (
 	chunkElements = 1000
 )
 
-// unsupportedError says that a value has no form in commands that this target knows.
-type unsupportedError struct{ what, since string }
-
-func (e *unsupportedError) Error() string {
-	if e.since == "" {
-		return e.what + " cannot be built by commands"
-	}
-	return e.what + " need a target of version " + e.since + " or later"
-}
-
 // These are the errors by which rebuild refuses a value, which is then left unfinished.
 var (
-	fieldTTLUnsupported = &unsupportedError{what: "expiries of hash fields", since: "7.4"}
-	streamUnsupported   = &unsupportedError{what: "streams", since: "5.0"}
-	moduleUnsupported   = &unsupportedError{what: "values of modules"}
+	fieldTTLUnsupported = &keyspace.UnsupportedError{What: "expiries of hash fields", Since: "7.4"}
+	streamUnsupported   = &keyspace.UnsupportedError{What: "streams", Since: "5.0"}
+	moduleUnsupported   = &keyspace.UnsupportedError{What: "values of modules"}
 )
 
 // rebuild is a keyspace.Visitor that builds a value by commands, in chunks of bounded size, under a key that must not exist. It leaves out
@@ -235,4 +225,4 @@ func (f *expiringFields) send(b *rebuild) error {
 }
 
 // isUnsupported says whether err refuses a value that cannot be built by commands.
-func isUnsupported(err error) bool { return errors.As(err, new(*unsupportedError)) }
+func isUnsupported(err error) bool { return errors.As(err, new(*keyspace.UnsupportedError)) }

@@ -26,15 +26,15 @@ func TestSuspects(t *testing.T) {
 			{"SUNIONSTORE a b c", "SUNIONSTORE a b c", "{0 a}"}, {"SMOVE d e m", "SMOVE d e m", "{0 d}{0 e}"}, {"COPY f g", "COPY f g|PTTL g", "{0 g}"},
 			{"MOVE h 3", "MOVE h 3|PTTL h", "{0 h}{3 h}"}, {"DEL i j", "DEL i|DEL j", ""}, {"SUNIONSTORE a c", "SUNIONSTORE a c", ""}}},
 		{"fields", "their expiry cannot be held", nil, []step{{"HPERSIST h FIELDS 1 f", "EXISTS h|PERSIST h|HPERSIST h FIELDS 1 f", "{0 h}"}}},
-		{"nothing was released yet", "the target has no expiries", func(l *link) { l.expiries.state = heldFirst }, []step{
+		{"nothing was released yet", "the target has no expiries", func(l *link) { hold(t, l, heldFirst) }, []step{
 			{"INCR a", "INCR a", ""}, {"SUNIONSTORE a b", "SUNIONSTORE a b", ""}, {"HPERSIST h FIELDS 1 f", "HPERSIST h FIELDS 1 f", "{0 h}"}}},
-		{"nothing is held", "the link has caught up", func(l *link) { l.expiries.state = allReleased }, []step{
+		{"nothing is held", "the link has caught up", func(l *link) { hold(t, l, allReleased) }, []step{
 			{"INCR a", "INCR a", ""}, {"SUNIONSTORE a b", "SUNIONSTORE a b", ""}}},
-		{"being released", "", func(l *link) { l.expiries.releasing = l.expiries.list.Cursor() }, []step{{"INCR a", "INCR a", ""}}},
+		{"being released", "", func(l *link) { l.expiries.next(0) }, []step{{"INCR a", "INCR a", ""}}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			l := newTestLink(t)
-			l.expiries.state = heldAgain
+			hold(t, l, heldAgain)
 			if c.change != nil {
 				c.change(l)
 			}

@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"surecut/internal/endpoint"
+	"surecut/internal/keyspace"
 	"surecut/internal/rdb"
 )
 
@@ -23,7 +24,7 @@ type payloads struct {
 	modules bool // values of modules may be sent
 }
 
-var moduleNotLoaded = &unsupportedError{what: "values of a module that the target has not loaded (or is not known to have)", since: "6.2, since older ones end their process over them, and then the module"}
+var moduleNotLoaded = &keyspace.UnsupportedError{What: "values of a module that the target has not loaded (or is not known to have)", Since: "6.2, since older ones end their process over them, and then the module"}
 
 // appendValue appends the payload of a snapshot's value of at most limit bytes.
 func (p payloads) appendValue(dst []byte, rdbType byte, raw []byte, limit int64) ([]byte, error) {

@@ -142,7 +142,7 @@ func cannotHold(t *testing.T, s *servers.Server, target int) map[string]bool {
 			ttls, _ := c.Do(context.Background(), arbitrary(c, "HPTTL", k, "FIELDS", "6", "long", "field:1", "a", "b", "keep", "field:700")).AsIntSlice()
 			expires := slices.ContainsFunc(ttls, func(n int64) bool { return n >= 0 })
 			if kind == "stream" && target < 50000 || kind == "hash" && expires && target < 70400 {
-				names[strings.Trim(printable(k), `"`)] = true
+				names[strings.Trim(keyspace.PrintableShort(k), `"`)] = true
 			}
 		}
 	}

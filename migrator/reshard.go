@@ -143,7 +143,7 @@ func (m *Migration) askNodes(ctx context.Context, addr string) ([]endpoint.Clust
 	if err != nil {
 		return nil, err
 	}
-	text, err := c.Do(ctx, arbitrary(c, "CLUSTER", "NODES")).ToString()
+	text, err := c.Do(ctx, endpoint.Arbitrary(c, "CLUSTER", "NODES")).ToString()
 	if err != nil {
 		return nil, err
 	}

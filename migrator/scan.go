@@ -132,7 +132,7 @@ func (s *scan) functions(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("source %s: %w", s.l.shard.Node(), err)
 	}
-	libraries, err := client.Do(ctx, arbitrary(client, "FUNCTION", "LIST", "WITHCODE")).ToArray()
+	libraries, err := client.Do(ctx, endpoint.Arbitrary(client, "FUNCTION", "LIST", "WITHCODE")).ToArray()
 	if err != nil { // everything else is copied nevertheless
 		s.l.ledger.note(0, "", "FUNCTION LIST", "function libraries are not copied: "+err.Error())
 	}
@@ -198,7 +198,7 @@ func (s *scan) listDB(ctx context.Context, db int, list chan<- named) error {
 		err := s.retry(ctx, func() error {
 			client, err := s.l.source.d.Client(ctx, s.l.shard.Node(), db)
 			if err == nil {
-				page, err = client.Do(ctx, arbitrary(client, "SCAN", cursor, "COUNT", scanCount)).AsScanEntry()
+				page, err = client.Do(ctx, endpoint.Arbitrary(client, "SCAN", cursor, "COUNT", scanCount)).AsScanEntry()
 			}
 			return err
 		})
@@ -272,9 +272,9 @@ func (s *scan) read(ctx context.Context, db int, names []string, expireTimes boo
 	if expireTimes {
 		expiry = "PEXPIRETIME"
 	}
-	cmds := []rueidis.Completed{arbitrary(dc, "TIME")}
+	cmds := []rueidis.Completed{endpoint.Arbitrary(dc, "TIME")}
 	for _, name := range names {
-		cmds = append(cmds, arbitrary(dc, "DUMP", name), arbitrary(dc, expiry, name))
+		cmds = append(cmds, endpoint.Arbitrary(dc, "DUMP", name), endpoint.Arbitrary(dc, expiry, name))
 	}
 	res := dc.DoMulti(ctx, cmds...)
 	m, err := res[0].ToMessage()
@@ -296,7 +296,7 @@ func (s *scan) read(ctx context.Context, db int, names []string, expireTimes boo
 			if code := endpoint.Code(err); code == "MOVED" || code == "ASK" {
 				continue // the slot is moving, and the later comparison finds the key
 			}
-			return nil, fmt.Errorf("DUMP %s: %w", printable(name), err)
+			return nil, fmt.Errorf("DUMP %s: %w", keyspace.PrintableShort(name), err)
 		}
 		if !e.gone || s.keys != nil {
 			out = append(out, e)
@@ -358,7 +358,7 @@ func (s *scan) Next() (*rdb.Entry, error) {
 func (s *scan) Walk(v keyspace.Visitor) error {
 	if e := s.current; e.typed != nil {
 		err := e.typed.walk(string(e.Key), e.kind, v)
-		if errors.Is(err, errGone) && !errors.Is(err, errSlotMoving) && s.keys != nil {
+		if errors.Is(err, keyspace.ErrGone) && !errors.Is(err, errSlotMoving) && s.keys != nil {
 			s.gone = append(s.gone, keyspace.Key{DB: e.DB, Name: string(e.Key)})
 		}
 		return err

@@ -12,6 +12,7 @@ import (
 
 	"surecut/e2e/dataset"
 	"surecut/e2e/servers"
+	"surecut/internal/endpoint"
 	"surecut/internal/keyspace"
 )
 
@@ -72,7 +73,7 @@ func TestScan(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				if err := conn.Do(t.Context(), arbitrary(conn, args...)).Error(); err != nil {
+				if err := conn.Do(t.Context(), endpoint.Arbitrary(conn, args...)).Error(); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -124,7 +125,7 @@ func TestScanWithoutDump(t *testing.T) {
 				client := source.Client(db)
 				for _, args := range [][]string{{"XACK", "k:stream:emptied", "g", "7-7"}, {"XACK", "k:stream:groups", "workers", "1001-1", "1002-3"},
 					{"ZREM", "k:zset:scores", "negative zero"}} { // 7.0 and later keep -0 as 0
-					if n, err := client.Do(t.Context(), arbitrary(client, args...)).AsInt64(); err != nil || n == 0 {
+					if n, err := client.Do(t.Context(), endpoint.Arbitrary(client, args...)).AsInt64(); err != nil || n == 0 {
 						t.Fatalf("%v: %d, %v", args, n, err)
 					}
 				}
@@ -148,12 +149,12 @@ func TestScanWithoutDump(t *testing.T) {
 				var got [2]string
 				for i, s := range []*servers.Server{source, target} {
 					client := s.Client(db)
-					pending, err := client.Do(t.Context(), arbitrary(client, "XPENDING", key, "workers")).ToAny()
+					pending, err := client.Do(t.Context(), endpoint.Arbitrary(client, "XPENDING", key, "workers")).ToAny()
 					if err != nil {
 						t.Fatal(err)
 					}
 					got[i] = fmt.Sprint(pending)
-					if err := client.Do(t.Context(), arbitrary(client, "DEL", key)).Error(); err != nil {
+					if err := client.Do(t.Context(), endpoint.Arbitrary(client, "DEL", key)).Error(); err != nil {
 						t.Fatal(err)
 					}
 				}

@@ -73,5 +73,5 @@ func (s *scope) collision(k keyspace.Key) error {
 		return nil
 	}
 	return fmt.Errorf("key %s of database %d and key %s of database %d would be one key of the target, %s: choose another Filter.DBPrefix, empty the target and start again with a new Config.StateDir, or leave one of them out with Filter.Exclude",
-		printable(k.Name), k.DB, printable(rival.Name), rival.DB, printable(s.TargetName(k.DB, k.Name)))
+		keyspace.PrintableShort(k.Name), k.DB, keyspace.PrintableShort(rival.Name), rival.DB, keyspace.PrintableShort(s.TargetName(k.DB, k.Name)))
 }

@@ -12,9 +12,6 @@ import (
 	"surecut/internal/keyspace"
 )
 
-// keyProbe begins the names of keys that are set through a proxy as a test. They expire within a minute.
-const keyProbe = keyspace.Prefix + ":probe:"
-
 const probes = 64
 
 // errSharding says that a proxy looks for keys on other servers than surecut would write them to.
@@ -39,7 +36,7 @@ func (t *target) proveSharding(ctx context.Context) error {
 	set := make([]rueidis.Completed, probes)
 	unset := make([]rueidis.Completed, probes)
 	for i := range names {
-		names[i] = keyProbe + t.id + ":" + strconv.Itoa(i)
+		names[i] = keyspace.ProbePrefix + t.id + ":" + strconv.Itoa(i)
 		set[i] = arbitrary(proxy, "SET", names[i], "", "EX", "60")
 		unset[i] = arbitrary(proxy, "DEL", names[i])
 	}

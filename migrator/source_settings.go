@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+
+	"surecut/internal/endpoint"
 )
 
 // tuned is a setting of the source that was changed, and what it was before.
@@ -29,7 +31,7 @@ func (m *Migration) tune(ctx context.Context) error {
 			return err
 		}
 		for _, s := range sourceSettings {
-			got, err := c.Do(ctx, arbitrary(c, "CONFIG", "GET", s.name)).AsStrMap()
+			got, err := c.Do(ctx, endpoint.Arbitrary(c, "CONFIG", "GET", s.name)).AsStrMap()
 			if err != nil {
 				return fmt.Errorf("Config.TuneSource: source %s: CONFIG GET %s: %w", addr, s.name, err)
 			}
@@ -45,7 +47,7 @@ func (m *Migration) tune(ctx context.Context) error {
 			if err := m.saveState(); err != nil {
 				return err
 			}
-			if err := c.Do(ctx, arbitrary(c, "CONFIG", "SET", s.name, s.value)).Error(); err != nil {
+			if err := c.Do(ctx, endpoint.Arbitrary(c, "CONFIG", "SET", s.name, s.value)).Error(); err != nil {
 				return fmt.Errorf("Config.TuneSource: source %s: CONFIG SET %s: %w", addr, s.name, err)
 			}
 			m.cfg.Log.Info("source setting changed; it will be put back", "source", addr, "setting", s.name, "from", old.Value, "to", s.value)
@@ -67,7 +69,7 @@ func (m *Migration) putBack(ctx context.Context) error {
 	for _, t := range changed {
 		c, err := m.cfg.Sides.Source.Client(ctx, t.Addr, 0)
 		if err == nil {
-			err = c.Do(ctx, arbitrary(c, "CONFIG", "SET", t.Name, t.Value)).Error()
+			err = c.Do(ctx, endpoint.Arbitrary(c, "CONFIG", "SET", t.Name, t.Value)).Error()
 		}
 		if err != nil {
 			left = append(left, t)

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 
+	"surecut/internal/endpoint"
 	"surecut/internal/keyspace"
 	"surecut/internal/rdb"
 )
@@ -92,7 +93,7 @@ func (d *dispatcher) deleteShard(ctx context.Context, addr string, db int, gone 
 	}
 	cursor := uint64(0)
 	for {
-		e, err := client.Do(ctx, arbitrary(client, "SCAN", strconv.FormatUint(cursor, 10), "COUNT", "1000")).AsScanEntry()
+		e, err := client.Do(ctx, endpoint.Arbitrary(client, "SCAN", strconv.FormatUint(cursor, 10), "COUNT", "1000")).AsScanEntry()
 		if err != nil {
 			return err
 		}
@@ -145,8 +146,8 @@ func (d *dispatcher) swap(ctx context.Context, c *sourceCommand) error {
 		return d.copySwapped(ctx, first, second, c.end)
 	}
 	if d.l.expiries.holding() {
-		if err := d.l.expiries.list.Swap(first, second); err != nil {
-			return fmt.Errorf("swap held keys: %w", err)
+		if err := d.l.expiries.swap(first, second); err != nil {
+			return err
 		}
 		if err := d.l.doubts.later.Swap(first, second); err != nil {
 			return fmt.Errorf("swap keys to be copied: %w", err)
@@ -219,7 +220,7 @@ func (d *dispatcher) everywhere(ctx context.Context, c *sourceCommand, container
 	}
 	if container == "FUNCTION" {
 		if !d.l.m.target.dialect.Knows("FUNCTION") {
-			d.l.ledger.problem(c.db, "", "FUNCTION "+printable(sub), "the target has no functions (they came with 7.0)")
+			d.l.ledger.problem(c.db, "", "FUNCTION "+keyspace.PrintableShort(sub), "the target has no functions (they came with 7.0)")
 			return nil
 		}
 		// A restart may repeat these commands, which must then succeed again.
@@ -247,7 +248,7 @@ func (d *dispatcher) everywhere(ctx context.Context, c *sourceCommand, container
 			d.l.ledger.applied.Add(1) // SCRIPT changes only a cache, and a library to be deleted may be gone already
 			return nil
 		}
-		d.l.ledger.problem(c.db, "", container+" "+printable(sub), err.Error())
+		d.l.ledger.problem(c.db, "", container+" "+keyspace.PrintableShort(sub), err.Error())
 		return nil
 	}
 	d.l.ledger.applied.Add(1)
@@ -263,7 +264,7 @@ func (t *target) everywhere(ctx context.Context, args []string) error {
 			}
 			client, err := t.d.Client(ctx, addr, t.ownDB())
 			if err == nil {
-				err = client.Do(ctx, arbitrary(client, args...)).Error()
+				err = client.Do(ctx, endpoint.Arbitrary(client, args...)).Error()
 			}
 			if again, err = classify(addr, err); err != nil && !errors.Is(err, errTargetFull) {
 				err = &refusedError{addr, err}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/redis/rueidis"
 
+	"surecut/internal/endpoint"
 	"surecut/internal/keyspace"
 	"surecut/internal/rdb"
 )
@@ -120,14 +121,14 @@ func (s *sweep) database(ctx context.Context, addr string, db int, gone func(db 
 		return 0, err
 	}
 	for cursor := uint64(0); ; {
-		page, err := c.Do(ctx, arbitrary(c, "SCAN", strconv.FormatUint(cursor, 10), "COUNT", "1000")).AsScanEntry()
+		page, err := c.Do(ctx, endpoint.Arbitrary(c, "SCAN", strconv.FormatUint(cursor, 10), "COUNT", "1000")).AsScanEntry()
 		if err != nil {
 			return deleted, err
 		}
 		var cmds []rueidis.Completed
 		for _, name := range page.Elements {
 			if gone(db, name) {
-				cmds = append(cmds, arbitrary(c, "DEL", name))
+				cmds = append(cmds, endpoint.Arbitrary(c, "DEL", name))
 			}
 		}
 		if len(cmds) > 0 && s.keys == 0 {

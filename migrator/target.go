@@ -265,15 +265,6 @@ func arbitrary(b builder, args ...string) rueidis.Completed { return b.B().Arbit
 // errTargetFull says that the target has no memory left.
 var errTargetFull = errors.New("the target has no memory left (OOM): raise its maxmemory or make room, then run the same command again to resume")
 
-// passing says whether an error with this code will go away by itself, or by asking for the topology.
-func passing(code string) bool {
-	switch code {
-	case "MOVED", "ASK", "TRYAGAIN", "CLUSTERDOWN", "LOADING", "READONLY", "MASTERDOWN", "NOREPLICAS", "BUSY", "MISCONF":
-		return true
-	}
-	return false
-}
-
 // retry repeats try until it succeeds, fails for good, or retryFor has gone by. From the second time on it asks for the topology before.
 func (t *target) retry(ctx context.Context, try func() (again error, err error)) error {
 	failed := false
@@ -313,7 +304,7 @@ func sorted(failed error) (again, err error) {
 	switch {
 	case failed == nil, errors.Is(failed, errRegressed), errors.Is(failed, errClaimed):
 		return nil, failed
-	case code == "", passing(code), endpoint.Unreached(failed):
+	case code == "", endpoint.Passing(code), endpoint.Unreached(failed):
 		return failed, nil
 	}
 	return nil, failed

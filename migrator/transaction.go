@@ -54,7 +54,7 @@ func (x *transaction) refused(res []answer, exec error) (again, err error) {
 	reasons := map[int]error{len(res) - 1: exec}
 	if code := abortCode(exec); code == "OOM" {
 		return nil, errTargetFull
-	} else if passing(code) {
+	} else if endpoint.Passing(code) {
 		return exec, nil
 	}
 	for i, r := range res[:len(res)-1] {
@@ -67,11 +67,11 @@ func (x *transaction) refused(res []answer, exec error) (again, err error) {
 		switch {
 		case code == "OOM":
 			return nil, errTargetFull
-		case passing(code):
+		case endpoint.Passing(code):
 			return e, nil
 		case code == "NOAUTH", code == "WRONGPASS", code == "NOPERM":
 			return nil, e
-		case i < len(res)-1 && !x.isCall(i) && passing(endpoint.Code(x.watched)):
+		case i < len(res)-1 && !x.isCall(i) && endpoint.Passing(endpoint.Code(x.watched)):
 			return x.watched, nil
 		case i < len(res)-1 && !x.isCall(i), i == len(res)-1 && code != "EXECABORT" && code != "CROSSSLOT":
 			return nil, fmt.Errorf("transaction refused: %w", e)

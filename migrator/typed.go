@@ -26,11 +26,8 @@ const (
 	typedBytes    = 256 << 10 // of a string, and of a piece of one
 )
 
-// errGone says that a key was deleted, has expired, or has changed its type while it was read.
-var errGone = errors.New("the key went away while it was read")
-
 // errSlotMoving says that the slot of a key is moving, so that nothing is known of the key. The comparison that follows finds it.
-var errSlotMoving = fmt.Errorf("its slot is moving: %w", errGone)
+var errSlotMoving = fmt.Errorf("its slot is moving: %w", keyspace.ErrGone)
 
 func elsewhere(err error) bool {
 	code := endpoint.Code(err)
@@ -43,7 +40,7 @@ func (s *scan) refusesDump(ctx context.Context) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	err = client.Do(ctx, arbitrary(client, "DUMP", keyProbe+"dump")).Error()
+	err = client.Do(ctx, endpoint.Arbitrary(client, "DUMP", keyspace.ProbePrefix+"dump")).Error()
 	switch code := endpoint.Code(err); {
 	case err == nil, rueidis.IsRedisNil(err), elsewhere(err):
 		return false, nil
@@ -70,7 +67,7 @@ type typed struct {
 // ask sends one command that reads, and repeats it if the connection is lost.
 func (t *typed) ask(args ...string) (m rueidis.RedisMessage, err error) {
 	err = t.s.retry(t.ctx, func() error {
-		m, err = t.client.Do(t.ctx, arbitrary(t.client, args...)).ToMessage()
+		m, err = t.client.Do(t.ctx, endpoint.Arbitrary(t.client, args...)).ToMessage()
 		if rueidis.IsRedisNil(err) {
 			err = nil
 		}
@@ -92,7 +89,7 @@ func (t *typed) strings(args ...string) ([]string, error) {
 // Where it does not, fieldsExpire tries HPEXPIRETIME: any answer other than that the command is unknown, also that this user may not call
 // it or that the slot is on another node, means that the server may have such fields.
 func (s *scan) fieldsExpire(ctx context.Context, client rueidis.Client) (bool, error) {
-	err := client.Do(ctx, arbitrary(client, "HPEXPIRETIME", keyProbe+"dump", "FIELDS", "1", "f")).Error()
+	err := client.Do(ctx, endpoint.Arbitrary(client, "HPEXPIRETIME", keyspace.ProbePrefix+"dump", "FIELDS", "1", "f")).Error()
 	code := endpoint.Code(err)
 	if code == "" && err != nil && !rueidis.IsRedisNil(err) {
 		return false, err
@@ -124,9 +121,9 @@ func (s *scan) readTyped(ctx context.Context, db int, names []string, expireTime
 	if expireTimes {
 		expiry = "PEXPIRETIME"
 	}
-	cmds := []rueidis.Completed{arbitrary(client, "TIME")}
+	cmds := []rueidis.Completed{endpoint.Arbitrary(client, "TIME")}
 	for _, name := range names {
-		cmds = append(cmds, arbitrary(client, "TYPE", name), arbitrary(client, expiry, name))
+		cmds = append(cmds, endpoint.Arbitrary(client, "TYPE", name), endpoint.Arbitrary(client, expiry, name))
 	}
 	res := client.DoMulti(ctx, cmds...)
 	m, err := res[0].ToMessage()
@@ -151,7 +148,7 @@ func (s *scan) readTyped(ctx context.Context, db int, names []string, expireTime
 			if elsewhere(err1) {
 				continue
 			}
-			return nil, fmt.Errorf("TYPE %s: %w", printable(name), err)
+			return nil, fmt.Errorf("TYPE %s: %w", keyspace.PrintableShort(name), err)
 		}
 		if at >= 0 {
 			e.ExpireAt = max(base+at, 1)
@@ -179,7 +176,7 @@ func (s *scan) takeTyped(t *typed, out []scanned, kinds []string) error {
 		switch {
 		case e.gone:
 		case small:
-			cmds, asked = append(cmds, arbitrary(t.client, length, string(e.Key))), append(asked, i)
+			cmds, asked = append(cmds, endpoint.Arbitrary(t.client, length, string(e.Key))), append(asked, i)
 		default:
 			e.Big, e.typed, e.kind = true, t, kinds[i]
 		}
@@ -194,19 +191,19 @@ func (s *scan) takeTyped(t *typed, out []scanned, kinds []string) error {
 			continue
 		}
 		if err != nil && !changedType(err) {
-			return fmt.Errorf("%s %s: %w", lengths[kinds[i]], printable(string(e.Key)), err)
+			return fmt.Errorf("%s %s: %w", lengths[kinds[i]], keyspace.PrintableShort(string(e.Key)), err)
 		}
 		if limit := int64(typedElements); err != nil || n > limit && kinds[i] != "string" || n > typedBytes || kinds[i] == "hash" && t.s.fieldTTLs {
 			e.Big, e.typed, e.kind = true, t, kinds[i]
 			continue
 		}
-		cmds, whole = append(cmds, arbitrary(t.client, wholeValue(kinds[i], string(e.Key))...)), append(whole, i)
+		cmds, whole = append(cmds, endpoint.Arbitrary(t.client, wholeValue(kinds[i], string(e.Key))...)), append(whole, i)
 	}
 	for j, r := range t.client.DoMulti(t.ctx, cmds...) {
 		e := &out[whole[j]]
 		v, err := typedValue(kinds[whole[j]], r)
 		switch {
-		case errors.Is(err, errGone):
+		case errors.Is(err, keyspace.ErrGone):
 			e.gone = true
 			continue
 		case elsewhere(err):
@@ -216,7 +213,7 @@ func (s *scan) takeTyped(t *typed, out []scanned, kinds []string) error {
 			e.Big, e.typed, e.kind = true, t, "" // to be read again, by its new type
 			continue
 		case err != nil:
-			return fmt.Errorf("read %s: %w", printable(string(e.Key)), err)
+			return fmt.Errorf("read %s: %w", keyspace.PrintableShort(string(e.Key)), err)
 		}
 		if e.Type, e.Raw, err = rdb.Encode(v); err != nil {
 			return err
@@ -242,20 +239,20 @@ func wholeValue(kind, name string) []string {
 	return []string{"GET", name}
 }
 
-// typedValue returns the value in the reply to the command of wholeValue. It returns errGone if the key is not there.
+// typedValue returns the value in the reply to the command of wholeValue. It returns keyspace.ErrGone if the key is not there.
 func typedValue(kind string, r rueidis.RedisResult) (*keyspace.Value, error) {
 	c := &keyspace.Collector{V: keyspace.Value{Type: keyspace.ParseType(kind)}}
 	if kind == "string" {
 		text, err := r.ToString()
 		if rueidis.IsRedisNil(err) {
-			err = errGone
+			err = keyspace.ErrGone
 		}
 		c.V.Str = []byte(text)
 		return &c.V, err
 	}
 	list, err := r.AsStrSlice()
 	if err == nil && len(list) == 0 {
-		err = errGone
+		err = keyspace.ErrGone
 	}
 	if err == nil {
 		err = feed(c.V.Type, list, c)
@@ -288,7 +285,7 @@ func feed(t keyspace.Type, list []string, v keyspace.Visitor) (err error) {
 	return err
 }
 
-// walk reads a value in pieces, and hands them over to v in the order that a Visitor expects. It returns errGone if the key has gone.
+// walk reads a value in pieces, and hands them over to v in the order that a Visitor expects. It returns keyspace.ErrGone if the key has gone.
 func (t *typed) walk(name, kind string, v keyspace.Visitor) error {
 	if kind == "" {
 		m, err := t.ask("TYPE", name)
@@ -302,7 +299,7 @@ func (t *typed) walk(name, kind string, v keyspace.Visitor) error {
 	var err error
 	switch kind {
 	case "none":
-		err = errGone
+		err = keyspace.ErrGone
 	case "string":
 		err = t.walkString(name, v)
 	case "list":
@@ -316,15 +313,15 @@ func (t *typed) walk(name, kind string, v keyspace.Visitor) error {
 	case "stream":
 		err = t.walkStream(name, v)
 	default:
-		return &unsupportedError{what: "values of type " + printable(kind) + " of a source that refuses DUMP"}
+		return &keyspace.UnsupportedError{What: "values of type " + keyspace.PrintableShort(kind) + " of a source that refuses DUMP"}
 	}
 	switch code := endpoint.Code(err); {
 	case elsewhere(err):
 		return errSlotMoving
 	case changedType(err), code == "NOGROUP", code == "ERR" && strings.HasPrefix(kind, "stream"): // XINFO on a key that has gone is an ERR
-		return errGone
+		return keyspace.ErrGone
 	case code != "": // the error must not be taken for an error reply of the target
-		return fmt.Errorf("source %s: read %s: %s", t.s.l.shard.Node(), printable(name), err.Error())
+		return fmt.Errorf("source %s: read %s: %s", t.s.l.shard.Node(), keyspace.PrintableShort(name), err.Error())
 	}
 	return err
 }
@@ -345,7 +342,7 @@ func (t *typed) walkString(name string, v keyspace.Visitor) error {
 				return err
 			}
 			if n, err := m.AsInt64(); err != nil || n == 0 {
-				return errors.Join(err, errGone)
+				return errors.Join(err, keyspace.ErrGone)
 			}
 		}
 		if len(p) > 0 || at == 0 {
@@ -363,7 +360,7 @@ func (t *typed) walkList(name string, v keyspace.Visitor) error {
 	for at := 0; ; at += typedElements {
 		list, err := t.strings("LRANGE", name, strconv.Itoa(at), strconv.Itoa(at+typedElements-1))
 		if err == nil && len(list) == 0 && at == 0 {
-			return errGone
+			return keyspace.ErrGone
 		}
 		if err == nil {
 			err = feed(keyspace.List, list, v)
@@ -401,7 +398,7 @@ func (t *typed) walkScan(command string, kind keyspace.Type, name string, v keys
 		}
 		some = some || len(list) > 0
 		if next == "0" && !some {
-			return errGone
+			return keyspace.ErrGone
 		}
 		if cursor = next; cursor == "0" {
 			return nil
@@ -421,7 +418,7 @@ func (t *typed) feedExpiring(name string, list []string, v keyspace.Visitor) err
 	}
 	at, err := m.AsIntSlice()
 	if rueidis.IsRedisNil(err) || err == nil && len(at) != len(list)/2 {
-		return errGone
+		return keyspace.ErrGone
 	}
 	for i := 0; i < len(at) && err == nil; i++ {
 		if at[i] != -2 {

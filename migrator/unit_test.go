@@ -207,22 +207,30 @@ func newTestLink(t *testing.T) *link {
 	m.target.expiring = m.expiring
 	l := &link{m: m, scope: newScope(keyspace.Filter{}.To(m.target.dbs), endpoint.Shard{}, &endpoint.Deployment{}), name: "0", st: &m.state.Links[0], log: slogDiscard(), positions: newPositions(), failed: make(chan error, 1), source: &sourceReader{d: &endpoint.Deployment{}, node: func() string { return "" }},
 		clock: &sourceClock{}, shard: receive.NewShard(endpoint.Shard{}, "", receive.ShardConfig{}), receiver: &receive.Receiver{}}
-	l.ledger = &ledger{log: l.log, scope: &l.scope, shard: l.shard.Primary, problems: &m.problems}
+	l.ledger = newLedger(l.log, &l.scope.Filter, l.shard.Primary, &m.problems, Counters{})
 	l.standing = standing{m, l.st}
 	m.links = []*link{l}
 	var err error
 	dir := t.TempDir()
-	if err = l.expiries.open(dir); err != nil {
-		t.Fatal(err)
-	}
+	hold(t, l, neverHeld)
 	if l.doubts, err = openDoubts(dir); err != nil {
 		t.Fatal(err)
 	}
 	if l.scripts, err = openScripts(filepath.Join(dir, "scripts")); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { l.expiries.list.Close(); l.doubts.close(); l.scripts.close() })
+	t.Cleanup(func() { l.doubts.close(); l.scripts.close() })
 	return l
+}
+
+// hold gives a link expiries in a state, and with no key on the list.
+func hold(t *testing.T, l *link, state heldState) {
+	t.Helper()
+	l.expiries = newExpiries(state)
+	if err := l.expiries.open(t.TempDir()); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.expiries.close() })
 }
 
 func newTestDispatcher(l *link, cp *checkpoint) *dispatcher {
@@ -591,8 +599,12 @@ func TestHeldAgain(t *testing.T) {
 				t.Errorf("%s: would be applied twice", c.command)
 			}
 			got := map[string]bool{}
-			if err := l.expiries.list.Each(func(k keyspace.Key) error { got[fmt.Sprint(k)] = true; return nil }); err != nil {
-				t.Fatal(err)
+			list := l.expiries.all()
+			for k, ok, err := list.Next(); ok || err != nil; k, ok, err = list.Next() {
+				if err != nil {
+					t.Fatal(err)
+				}
+				got[fmt.Sprint(k)] = true
 			}
 			if s := fmt.Sprint(slices.Sorted(maps.Keys(got))); s != c.want {
 				t.Errorf("%s, applied before %v: noted %s, want %s", c.command, again, s, c.want)

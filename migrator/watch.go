@@ -11,6 +11,7 @@ import (
 	"github.com/redis/rueidis"
 	"golang.org/x/sync/errgroup"
 
+	"surecut/internal/endpoint"
 	"surecut/internal/keyspace"
 	"surecut/internal/retry"
 )
@@ -71,7 +72,7 @@ func (l *link) notices(ctx context.Context) (pattern string, err error) {
 	if err != nil {
 		return "", fmt.Errorf("source %s: %w", l.shard.Node(), err)
 	}
-	config, err := client.Do(ctx, arbitrary(client, "CONFIG", "GET", "notify-keyspace-events")).AsStrMap()
+	config, err := client.Do(ctx, endpoint.Arbitrary(client, "CONFIG", "GET", "notify-keyspace-events")).AsStrMap()
 	if err != nil {
 		return "", fmt.Errorf("source %s: CONFIG GET notify-keyspace-events: %w", l.shard.Node(), err)
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"surecut/internal/endpoint"
+	"surecut/internal/keyspace"
 )
 
 // writer does all that a link does to the keys of the target. It has connections of its own, and is not safe for concurrent use. There are
@@ -56,14 +57,14 @@ func judge(addr string, k *loadKey, failed error) (refused *refusedError, again,
 	case failed == nil:
 		return nil, nil, nil
 	case errors.Is(failed, errExists), errors.Is(failed, errKeyTooLong):
-	case code == "", passing(code):
+	case code == "", endpoint.Passing(code):
 		return nil, failed, nil
 	case code == "OOM":
 		return nil, nil, fmt.Errorf("target %s: %w", addr, errTargetFull)
 	case code == "BUSYKEY":
 		failed = errExists
 	case code == "NOPERM", code == "NOAUTH", k.restored:
-		return nil, nil, fmt.Errorf("target %s: RESTORE %s: %w", addr, printable(k.name), failed)
+		return nil, nil, fmt.Errorf("target %s: RESTORE %s: %w", addr, keyspace.PrintableShort(k.name), failed)
 	}
 	return &refusedError{addr, failed}, nil, nil
 }
@@ -72,13 +73,13 @@ func judge(addr string, k *loadKey, failed error) (refused *refusedError, again,
 // ends the load.
 func judgeRebuilt(where, addr string, failed error) error {
 	switch code := endpoint.Code(failed); {
-	case failed == nil, errors.Is(failed, errGone):
+	case failed == nil, errors.Is(failed, keyspace.ErrGone):
 		return failed
 	case code == "OOM":
 		return fmt.Errorf("%s: %w", where, errTargetFull)
 	case code == "NOPERM", code == "NOAUTH":
 		return fmt.Errorf("%s: %w", where, failed)
-	case passing(code), endpoint.Unreached(failed): // nothing is wrong with the value
+	case endpoint.Passing(code), endpoint.Unreached(failed): // nothing is wrong with the value
 	case code != "", errors.Is(failed, errExists), isUnsupported(failed):
 		return &refusedError{addr, failed}
 	}

@@ -223,7 +223,7 @@ func rebuildsOver(t *testing.T, s subject, w writer) {
 }
 
 func rebuildsNothing(t *testing.T, s subject, w writer) {
-	if _, err := w.rebuild(t.Context(), loadKey{name: "fleeting"}, overwrite{}, pieces(errGone)); !errors.Is(err, errGone) {
+	if _, err := w.rebuild(t.Context(), loadKey{name: "fleeting"}, overwrite{}, pieces(keyspace.ErrGone)); !errors.Is(err, keyspace.ErrGone) {
 		t.Errorf("a value that went away: %v", err)
 	}
 	s.holds(t, map[string]string{"fleeting": ""})

@@ -36,6 +36,16 @@ func Code(err error) string {
 	return "ERR"
 }
 
+// Passing says that an error reply with this code may be different when the command is sent again: the state of the server will pass by
+// itself, or another node is to be asked.
+func Passing(code string) bool {
+	switch code {
+	case "MOVED", "ASK", "TRYAGAIN", "CLUSTERDOWN", "LOADING", "READONLY", "MASTERDOWN", "NOREPLICAS", "BUSY", "MISCONF":
+		return true
+	}
+	return false
+}
+
 // IsNil says that err holds or wraps the nil reply.
 func IsNil(err error) bool {
 	var reply *rueidis.RedisError

@@ -7,3 +7,12 @@ func Printable(name string) string {
 	q := strconv.Quote(name)
 	return q[1 : len(q)-1]
 }
+
+// PrintableShort does what Printable does, and cuts a name after 200 bytes.
+func PrintableShort(name string) string {
+	const most = 200
+	if len(name) > most {
+		name = name[:most] + "..."
+	}
+	return Printable(name)
+}

@@ -11,6 +11,9 @@ import (
 // Prefix begins the name of every key that surecut itself writes on a server.
 const Prefix = "__surecut"
 
+// ProbePrefix begins the names of keys that are asked for, or set for a minute, only to find out how a server answers.
+const ProbePrefix = Prefix + ":probe:"
+
 // Key names one key of a deployment. Name is binary and compared byte by byte.
 type Key struct {
 	DB   int
