@@ -55,7 +55,7 @@ func TestBigValues(t *testing.T) {
 			r := begin(t, u, t.TempDir(), func(c *Config) { c.BigValue = 64 << 10 })
 			r.caughtUp()
 			source.Must("APPEND", "big:string", "tail")
-			poll(t, "end of holding", func() bool { return !r.m.links[0].expiries.holding() })
+			poll(t, "end of holding", func() bool { return !r.m.links[0].expiries.Holding() })
 			r.caughtUp()
 			addsUp(t, r.stop())
 			equal(t, u, dataset.CompareOptions{})

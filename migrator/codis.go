@@ -28,14 +28,14 @@ func (d *dispatcher) planCodis(c *sourceCommand) (plan, error) {
 	var keys []keyspace.Key
 	for i := 1; i < len(c.args); i += 3 {
 		name := string(c.args[i])
-		if !d.l.scope.owns(name) {
+		if !d.l.scope.Owns(name) {
 			return plan{}, fmt.Errorf("%w (key %s came)", errSlotsMoved, keyspace.PrintableShort(name))
 		}
-		k := d.l.scope.arriving(c.db, name)
-		if err := d.l.scope.collision(k); err != nil {
+		k := d.l.scope.Arriving(c.db, name)
+		if err := d.l.scope.Collision(k); err != nil {
 			return plan{}, err
 		}
-		if d.l.scope.carries(k) && d.wanted(c, k.Name, d.l.m.target.slot(k.Name)) {
+		if d.l.scope.Carries(k) && d.wanted(c, k.Name, d.l.m.target.slot(k.Name)) {
 			keys = append(keys, k)
 		}
 	}

@@ -249,7 +249,7 @@ func (d *dispatcher) copyKeys(ctx context.Context, keys []keyspace.Key, end int6
 		for _, x := range txs {
 			d.l.positions.acknowledge(x.units, x.end)
 			for _, f := range x.failed {
-				d.l.ledger.note(f.call.key.DB, f.call.key.Name, f.call.args[0], "the copy was refused by the target: "+f.reply.Error())
+				d.l.ledger.Note(f.call.key.DB, f.call.key.Name, f.call.args[0], "the copy was refused by the target: "+f.reply.Error())
 				lost = append(lost, f.call.key)
 			}
 		}
@@ -300,7 +300,7 @@ func (d *dispatcher) copyTransactions(got []copied, end int64) (txs []*transacti
 		}
 		payload, err := t.payloads.dumped(c.payload)
 		if err != nil {
-			d.l.ledger.note(c.key.DB, c.key.Name, "", "not copied: "+err.Error())
+			d.l.ledger.Note(c.key.DB, c.key.Name, "", "not copied: "+err.Error())
 			lost = append(lost, c.key)
 			continue
 		}
@@ -344,14 +344,14 @@ func (d *dispatcher) settleDoubts(ctx context.Context, doubts []failure) error {
 		if len(f.call.args) > 0 {
 			name = keyspace.PrintableShort(f.call.args[0])
 		}
-		d.l.ledger.applied.Add(-f.call.commands)
+		d.l.ledger.Applied.Add(-f.call.commands)
 		if why, lost := d.lostWith(f); lost {
-			d.l.ledger.reported.Add(f.call.commands)
-			d.l.ledger.note(f.call.key.DB, f.call.key.Name, name, "refused by the target: "+f.reply.Error()+why)
+			d.l.ledger.Reported.Add(f.call.commands)
+			d.l.ledger.Note(f.call.key.DB, f.call.key.Name, name, "refused by the target: "+f.reply.Error()+why)
 			continue
 		}
 		if f.call.unnamed && endpoint.Code(f.reply) == "NOSCRIPT" {
-			d.l.ledger.note(f.call.key.DB, "", name, "the target does not know the script, and its text has not been seen: its declared keys were copied, keys that it does not declare were not")
+			d.l.ledger.Note(f.call.key.DB, "", name, "the target does not know the script, and its text has not been seen: its declared keys were copied, keys that it does not declare were not")
 		}
 		level, reply := slog.LevelWarn, f.reply
 		if errors.Is(reply, errExpired) || errors.Is(reply, errKeyGone) || errors.Is(reply, errInterrupted) { // to be expected, not a refusal
@@ -359,10 +359,10 @@ func (d *dispatcher) settleDoubts(ctx context.Context, doubts []failure) error {
 		}
 		d.l.log.Log(ctx, level, "a command was refused by the target; its keys are copied instead", "command", name,
 			"key", keyspace.PrintableShort(f.call.key.Name), "reply", reply)
-		d.l.ledger.repaired.Add(f.call.commands)
+		d.l.ledger.Repaired.Add(f.call.commands)
 		commands[f.call.key] += f.call.commands
 		for _, k := range f.call.keys() {
-			if !seen[k] && d.l.scope.carries(k) {
+			if !seen[k] && d.l.scope.Carries(k) {
 				seen[k] = true
 				keys = append(keys, k)
 			}
@@ -376,8 +376,8 @@ func (d *dispatcher) settleDoubts(ctx context.Context, doubts []failure) error {
 			return err
 		}
 		for _, k := range lost {
-			d.l.ledger.repaired.Add(-commands[k])
-			d.l.ledger.reported.Add(commands[k])
+			d.l.ledger.Repaired.Add(-commands[k])
+			d.l.ledger.Reported.Add(commands[k])
 			delete(commands, k)
 		}
 		keys = keys[n:]

@@ -190,8 +190,8 @@ func (d *dispatcher) step(ctx context.Context, g group) error {
 	if err := d.send(ctx, g, d.pieces); err != nil {
 		return err
 	}
-	d.l.ledger.control.Add(g.control)
-	d.l.ledger.commands.Add(g.control + int64(len(g.commands)))
+	d.l.ledger.Control.Add(g.control)
+	d.l.ledger.Commands.Add(g.control + int64(len(g.commands)))
 	d.done = mark{offset: g.end, db: g.db, received: g.received}
 	if n := len(g.commands); n > 0 {
 		d.quiet = g.commands[n-1].end

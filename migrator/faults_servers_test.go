@@ -358,7 +358,7 @@ func TestExpiries(t *testing.T) {
 				must(fmt.Sprintf("RENAME fresh:%d fresher:%d", i, i))
 			}
 			r.caughtUp()
-			poll(t, "end of holding", func() bool { return !r.m.links[0].expiries.holding() })
+			poll(t, "end of holding", func() bool { return !r.m.links[0].expiries.Holding() })
 			poll(t, "expiry", func() bool { return source.Must("EXISTS", "gone:1").(int64) == 0 })
 			r.caughtUp()
 			addsUp(t, r.stop())
@@ -451,7 +451,7 @@ func TestHeldThroughCrash(t *testing.T) {
 	over.Store(true)
 	<-done
 	r.caughtUp()
-	poll(t, "end of holding", func() bool { return !r.m.links[0].expiries.holding() })
+	poll(t, "end of holding", func() bool { return !r.m.links[0].expiries.Holding() })
 	r.stop()
 	equal(t, u, dataset.CompareOptions{})
 }
@@ -554,7 +554,7 @@ func TestDatabases(t *testing.T) {
 			work(false)
 			stop()
 			r.caughtUp()
-			poll(t, "end of holding", func() bool { return !r.m.links[0].expiries.holding() })
+			poll(t, "end of holding", func() bool { return !r.m.links[0].expiries.Holding() })
 			addsUp(t, r.stop())
 			equal(t, u, dataset.CompareOptions{})
 		})

@@ -66,7 +66,7 @@ func (l *link) identify() error {
 	return l.standing.advance(received, func(st *linkState) error {
 		st.ReplID, st.StartedMs = print, time.Now().UnixMilli()
 		if l.file.AOF {
-			l.expiries.begin()
+			l.expiries.Begin()
 		}
 		return nil
 	})

@@ -24,7 +24,7 @@ func TestFlushOfOneFile(t *testing.T) {
 	l.m.links = append(l.m.links, l)
 	d := newTestDispatcher(l, nil)
 	err := d.flush(t.Context(), &sourceCommand{end: 9, args: [][]byte{[]byte("FLUSHALL")}}, true)
-	if err == nil || !strings.Contains(err.Error(), "BGREWRITEAOF") || l.ledger.applied.Load() != 0 {
+	if err == nil || !strings.Contains(err.Error(), "BGREWRITEAOF") || l.ledger.Applied.Load() != 0 {
 		t.Errorf("FLUSHALL in one of two files: %v", err)
 	}
 }

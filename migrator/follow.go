@@ -38,7 +38,7 @@ func (m *Migration) refreshSource(ctx context.Context) error {
 func (m *Migration) shardNow(l *link) (shard endpoint.Shard, proven, ok bool) {
 	shards := m.cfg.Sides.Source.Shards()
 	if !m.slotted {
-		primary, ok := m.cfg.Sides.Source.PrimaryOf(l.scope.firstSlot())
+		primary, ok := m.cfg.Sides.Source.PrimaryOf(l.scope.FirstSlot())
 		i := slices.IndexFunc(shards, func(s endpoint.Shard) bool { return ok && s.Primary.Addr == primary.Addr })
 		if i < 0 {
 			return shard, false, false
@@ -99,13 +99,13 @@ func (l *link) reset() error {
 	l.dispatcher.Store(nil)
 	l.positions.reset()
 	l.doubts.reset()
-	l.expiries.restart()
+	l.expiries.Restart()
 	l.began = l.standing.stage()
 	l.shard.Reset()
 	if l.standing.countsOffsets() { // else a new snapshot replaces what the target has
 		l.m.expiring.forget() // the stream may go back, so that expiries which were forgotten as passed matter again
 	}
-	l.ledger.forgetUnsettled()
+	l.ledger.ForgetUnsettled()
 	select {
 	case err := <-l.failed: // left by a goroutine of the run that has ended
 		l.log.Debug("left behind", "error", err)
@@ -128,16 +128,16 @@ func (l *link) startOver(why error) error {
 		return fmt.Errorf("%w; through a proxy nothing tells which keys of the target are to go: start again with a new Config.StateDir and an empty target", why)
 	case !l.m.state.TargetWasEmpty:
 		return fmt.Errorf("%w; the target held keys before this migration began, so that it cannot be told which of its keys are to go: run verify and repair, or start again with a new Config.StateDir and Config.OnExisting replace", why)
-	case len(l.m.links) > 1 && l.scope.slots == nil:
+	case len(l.m.links) > 1 && l.scope.Slots == nil:
 		return fmt.Errorf("%w; which keys of the target come from this shard cannot be told: start again with a new Config.StateDir", why)
 	}
-	if err := errors.Join(l.expiries.clear(), l.doubts.clear()); err != nil {
+	if err := errors.Join(l.expiries.Clear(), l.doubts.clear()); err != nil {
 		return err
 	}
-	l.ledger.forgetSnapshot()
+	l.ledger.ForgetSnapshot()
 	return l.standing.advance(fresh, func(st *linkState) error {
 		st.Again, st.Lost = true, false
-		l.expiries.forget()
+		l.expiries.Forget()
 		return nil
 	})
 }
@@ -170,7 +170,7 @@ func (l *link) rewind(ctx context.Context, why error) error {
 	if err := l.doubts.rewind(); err != nil {
 		return err
 	}
-	if err := l.expiries.takeBack(); err != nil {
+	if err := l.expiries.TakeBack(); err != nil {
 		return err
 	}
 	return l.m.saveState()

@@ -208,7 +208,7 @@ func (r *run) matches(source *servers.Server, u urls) {
 	r.t.Helper()
 	r.poll("the source's last write", func() bool { return r.has(0, source) })
 	r.caughtUp()
-	r.poll("end of holding", func() bool { return !r.m.links[0].expiries.holding() })
+	r.poll("end of holding", func() bool { return !r.m.links[0].expiries.Holding() })
 	addsUp(r.t, r.stop())
 	equal(r.t, u, dataset.CompareOptions{})
 }

@@ -22,7 +22,7 @@ func TestStartOver(t *testing.T) {
 		{"several shards without slots", func(l *link) { l.m.links = append(l.m.links, l) }, "cannot be told"},
 		{"several shards with slots", func(l *link) {
 			l.m.links = append(l.m.links, l)
-			l.scope.slots = keyspace.SlotRanges{{First: 0, Last: 5}}
+			l.scope.Slots = keyspace.SlotRanges{{First: 0, Last: 5}}
 		}, ""},
 		{"incremental", func(l *link) { l.m.cfg.Mode = ModeIncremental }, "Config.Mode incremental"},
 	}

@@ -28,7 +28,7 @@ type LinkInfo struct {
 func (m *Migration) LinkInfos() []LinkInfo {
 	infos := make([]LinkInfo, len(m.links))
 	for i, l := range m.links {
-		infos[i] = LinkInfo{Shard: l.shard.Primary(), Reads: l.shard.Node(), Slots: l.scope.slots}
+		infos[i] = LinkInfo{Shard: l.shard.Primary(), Reads: l.shard.Node(), Slots: l.scope.Slots}
 	}
 	return infos
 }
@@ -189,7 +189,7 @@ func (d *dispatcher) applyTo(ctx context.Context, offset int64) error {
 	if offset < d.quiet {
 		return fmt.Errorf("apply to offset %d: %w: it is no boundary between commands (%d is)", offset, errPassed, d.l.positions.dispatchedTo().offset)
 	}
-	if d.l.expiries.holding() {
+	if d.l.expiries.Holding() {
 		return fmt.Errorf("apply to offset %d: %w: the source was lost meanwhile, and the target holds keys without their expiry", offset, errPassed)
 	}
 	if d.resumedEnd > 0 {

@@ -60,10 +60,10 @@ func TestFreezeWaits(t *testing.T) {
 	t.Run("not while keys are held", func(t *testing.T) {
 		l := lagging(t)
 		l.positions.setDispatched(mark{offset: 100})
-		l.expiries.begin()
+		l.expiries.Begin()
 		begun := time.Now()
 		time.AfterFunc(50*time.Millisecond, func() {
-			if err := l.expiries.end(); err != nil {
+			if err := l.expiries.End(); err != nil {
 				t.Error(err)
 			}
 		})

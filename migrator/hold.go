@@ -33,7 +33,7 @@ func (d *dispatcher) hold(run []call, c *sourceCommand, x call, relative bool) [
 		return d.postpone(run, c, x)
 	}
 	if strings.EqualFold(x.args[0], "PERSIST") && len(x.args) == 2 {
-		if !d.l.expiries.holds() {
+		if !d.l.expiries.Holds() {
 			x.renew = always
 			return append(run, x)
 		}
@@ -43,7 +43,7 @@ func (d *dispatcher) hold(run []call, c *sourceCommand, x call, relative bool) [
 	if !ok {
 		return append(run, x)
 	}
-	if !d.l.expiries.holds() || !relative && at > d.l.clock.now()+d.l.m.cfg.HoldExpiry.Milliseconds() {
+	if !d.l.expiries.Holds() || !relative && at > d.l.clock.now()+d.l.m.cfg.HoldExpiry.Milliseconds() {
 		x.renew = renews(x.args[0], at)
 		return append(run, x)
 	}
@@ -67,7 +67,7 @@ func (d *dispatcher) keepHeld(run []call, c *sourceCommand, x call) []call {
 }
 
 func (d *dispatcher) noteHeld(c *sourceCommand, name string) {
-	if err := d.l.expiries.hold(keyspace.Key{DB: c.db, Name: name}); err != nil {
+	if err := d.l.expiries.Hold(keyspace.Key{DB: c.db, Name: name}); err != nil {
 		d.l.fail(err)
 	}
 }
@@ -106,7 +106,7 @@ func renews(name string, at int64) int64 {
 // command (see carriesExpiry) makes a key that is without expiry because another one is held.
 func (d *dispatcher) holdAgain(c *sourceCommand) error {
 	for _, k := range d.keys {
-		if err := d.l.expiries.hold(keyspace.Key{DB: c.db, Name: view(c.args[k])}); err != nil {
+		if err := d.l.expiries.Hold(keyspace.Key{DB: c.db, Name: view(c.args[k])}); err != nil {
 			return err
 		}
 	}
@@ -119,14 +119,14 @@ func carriesExpiry(name string) bool { return name == "RENAME" || name == "RENAM
 // holdCopy removes a near expiry from the copy of a key, and notes the key as held: the stream is behind the copy, and might renew the
 // expiry only after the target has let the key expire.
 func (d *dispatcher) holdCopy(c *copied) error {
-	if c.expireAt == 0 || !d.l.expiries.holds() || c.expireAt > d.l.clock.now()+d.l.m.cfg.HoldExpiry.Milliseconds() {
+	if c.expireAt == 0 || !d.l.expiries.Holds() || c.expireAt > d.l.clock.now()+d.l.m.cfg.HoldExpiry.Milliseconds() {
 		return nil
 	}
 	c.expireAt = 0
-	if err := d.l.expiries.hold(c.key); err != nil {
+	if err := d.l.expiries.Hold(c.key); err != nil {
 		return err
 	}
-	return d.l.expiries.save()
+	return d.l.expiries.Save()
 }
 
 // releaseHeld gives held keys their true expiry, or deletes those that the source does not have any more, once the link has nearly caught
@@ -136,7 +136,7 @@ func (d *dispatcher) releaseHeld(ctx context.Context) error {
 	if l.file != nil {
 		return nil // releaseAtEnd does it
 	}
-	if !l.expiries.rewindRelease() || !l.nearlyCaughtUp() || len(d.injections) > 0 || d.resumedEnd > 0 {
+	if !l.expiries.RewindRelease() || !l.nearlyCaughtUp() || len(d.injections) > 0 || d.resumedEnd > 0 {
 		return nil // until resumedEnd is passed, keys are still added to the list
 	}
 	if err := d.copySuspects(ctx); err != nil {
@@ -165,9 +165,9 @@ func (d *dispatcher) releaseHeld(ctx context.Context) error {
 	return d.catchUpTo(ctx, got[len(got)-1].offset)
 }
 
-// beginRelease makes durable that from now on held keys get their expiry, so that the target may let them expire.
+// BeginRelease makes durable that from now on held keys get their expiry, so that the target may let them expire.
 func (d *dispatcher) beginRelease() error {
-	if !d.l.expiries.beginRelease() {
+	if !d.l.expiries.BeginRelease() {
 		return nil
 	}
 	return d.l.m.saveState()
@@ -175,7 +175,7 @@ func (d *dispatcher) beginRelease() error {
 
 // endHolding makes durable that no key is held any more.
 func (d *dispatcher) endHolding() error {
-	if err := d.l.expiries.end(); err != nil {
+	if err := d.l.expiries.End(); err != nil {
 		return err
 	}
 	return d.l.m.saveState()
@@ -184,7 +184,7 @@ func (d *dispatcher) endHolding() error {
 // releaseAtEnd releases the held keys when the stream has ended, so that the target does not keep for ever what expires on the source.
 func (d *dispatcher) releaseAtEnd(ctx context.Context) error {
 	l := d.l
-	if !l.expiries.holding() || l.expiries.empty() && l.doubts.later.Empty() || d.resumedEnd > 0 {
+	if !l.expiries.Holding() || l.expiries.Empty() && l.doubts.later.Empty() || d.resumedEnd > 0 {
 		return nil
 	}
 	if l.file != nil {
@@ -195,7 +195,7 @@ func (d *dispatcher) releaseAtEnd(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
-	l.expiries.restart()
+	l.expiries.Restart()
 	d.injections = nil
 	if err := errors.Join(d.copySuspects(ctx), d.beginRelease()); err != nil {
 		return err
@@ -203,7 +203,7 @@ func (d *dispatcher) releaseAtEnd(ctx context.Context) error {
 	for {
 		got, err := d.nextHeld(ctx)
 		if err != nil {
-			l.ledger.note(0, "", "", "keys are still held without their expiry, since the source could not be asked at the end ("+err.Error()+"): run the same command again")
+			l.ledger.Note(0, "", "", "keys are still held without their expiry, since the source could not be asked at the end ("+err.Error()+"): run the same command again")
 			return nil
 		}
 		if len(got) == 0 {
@@ -213,7 +213,7 @@ func (d *dispatcher) releaseAtEnd(ctx context.Context) error {
 		var pieces []piece
 		var gone []keyspace.Key
 		for _, c := range got {
-			if _, ok := l.scope.Map(c.key.DB); ok && !c.present && l.scope.carries(c.key) {
+			if _, ok := l.scope.Map(c.key.DB); ok && !c.present && l.scope.Carries(c.key) {
 				gone = append(gone, c.key)
 				continue
 			}
@@ -232,7 +232,7 @@ func (d *dispatcher) releaseAtEnd(ctx context.Context) error {
 
 // nextHeld reads the next keys of the list of held keys on the source. It returns none at the end of the list.
 func (d *dispatcher) nextHeld(ctx context.Context) ([]copied, error) {
-	keys, err := d.l.expiries.next(500)
+	keys, err := d.l.expiries.Next(500)
 	if err != nil || len(keys) == 0 {
 		return nil, err
 	}
@@ -245,7 +245,7 @@ func (d *dispatcher) release(c copied, end int64) []piece {
 		return nil // the key was copied later: the copy has its expiry, or has put the key on the list once more
 	}
 	db, ok := d.l.scope.Map(c.key.DB)
-	if !ok || !d.l.scope.carries(c.key) {
+	if !ok || !d.l.scope.Carries(c.key) {
 		return nil
 	}
 	x := call{db: db, key: c.key}

@@ -311,7 +311,7 @@ func (n *lane) commit(ctx context.Context, txs []*transaction, commands int64) e
 		return err
 	}
 	n.l.doubts.spread(txs)
-	n.l.ledger.applied.Add(commands)
+	n.l.ledger.Applied.Add(commands)
 	for _, x := range txs {
 		n.l.positions.acknowledge(x.units, x.end)
 		if err := n.l.doubt(x.failed); err != nil {

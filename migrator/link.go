@@ -20,7 +20,9 @@ import (
 	"surecut/internal/files"
 	"surecut/internal/rdb"
 	"surecut/internal/spool"
+	"surecut/migrator/internal/ledger"
 	"surecut/migrator/internal/receive"
+	"surecut/migrator/internal/scope"
 )
 
 // activity is what the present run does with a link. How far the link has come is its stage.
@@ -42,15 +44,15 @@ type link struct {
 	dir      string
 	log      *slog.Logger
 	standing standing // what the state on disk remembers of the link
-	scope    scope
-	ledger   *ledger
+	scope    scope.Scope
+	ledger   *ledger.Ledger
 
 	file     *files.Source // set where the source is a file; spool and receiver are nil then
 	whole    atomic.Bool   // all of the file is in the target
 	cut      atomic.Int64  // bytes at the end of the file that were dropped
 	spool    *spool.Log
 	receiver *receive.Receiver // nil where the source is a file, or is scanned
-	expiries *expiries
+	expiries *ledger.Expiries
 	doubts   *doubts
 	scripts  *scripts
 	source   *sourceReader
@@ -73,8 +75,8 @@ func newLink(m *Migration, i int, nodes endpoint.Shard, node string) *link {
 	st := &m.state.Links[i]
 	source := m.cfg.Sides.Source
 	l := &link{m: m, name: st.Name, st: st, dir: filepath.Join(m.cfg.StateDir, "link-"+st.Name),
-		log: m.cfg.Log.With("link", st.Name, "source", nodes.Primary.Addr), scope: newScope(m.cfg.Filter.To(m.target.dbs), nodes, source),
-		ended: make(chan struct{}), failed: make(chan error, 1), positions: newPositions(), expiries: newExpiries(st.Expiries), standing: standing{m, st}}
+		log: m.cfg.Log.With("link", st.Name, "source", nodes.Primary.Addr), scope: scope.New(m.cfg.Filter.To(m.target.dbs), nodes, source),
+		ended: make(chan struct{}), failed: make(chan error, 1), positions: newPositions(), expiries: ledger.NewExpiries(st.Expiries), standing: standing{m, st}}
 	l.clock = &sourceClock{source: source, log: l.log}
 	l.shard = receive.NewShard(nodes, node, receive.ShardConfig{
 		Source:      source,
@@ -87,7 +89,7 @@ func newLink(m *Migration, i int, nodes endpoint.Shard, node string) *link {
 		Moved:       func(ctx context.Context) error { return l.clock.measure(ctx, l.shard.Node()) },
 		Log:         l.log,
 	})
-	l.ledger = newLedger(l.log, &l.scope.Filter, l.shard.Primary, &m.problems, st.countedBefore())
+	l.ledger = ledger.New(l.log, &l.scope.Filter, l.shard.Primary, &m.problems, st.countedBefore())
 	l.source = &sourceReader{d: source, node: l.shard.Node, retryFor: m.cfg.RetryFor, filter: &l.scope.Filter}
 	return l
 }
@@ -108,8 +110,8 @@ func (l *link) newReceiver() *receive.Receiver {
 		NoSnapshot:    cfg.Mode == ModeIncremental,
 		RetryFor:      cfg.RetryFor,
 		Received: func(received, total int64) {
-			l.ledger.snapshotReceived.Store(received)
-			l.ledger.snapshotTotal.Store(total)
+			l.ledger.SnapshotReceived.Store(received)
+			l.ledger.SnapshotTotal.Store(total)
 		},
 		Log: l.log,
 	})
@@ -214,7 +216,7 @@ func (l *link) open() error {
 		return fmt.Errorf("Config.StateDir: %w", err)
 	}
 	var err error
-	if err = l.expiries.open(l.dir); err != nil {
+	if err = l.expiries.Open(l.dir); err != nil {
 		return err
 	}
 	if l.doubts, err = openDoubts(l.dir); err != nil {
@@ -261,7 +263,7 @@ func (l *link) alignSpool(ctx context.Context) error {
 
 func (l *link) close() error {
 	l.writer.close()
-	err := errors.Join(l.expiries.close(), l.doubts.close(), l.scripts.close())
+	err := errors.Join(l.expiries.Close(), l.doubts.close(), l.scripts.close())
 	if l.spool != nil {
 		err = errors.Join(err, l.spool.Close())
 	}
@@ -313,7 +315,7 @@ func (l *link) loadSnapshot(ctx, receiving context.Context) error {
 	})()
 	ld := &loader{l: l, replace: l.began != fresh, hold: l.m.cfg.Mode != ModeFull && l.m.cfg.HoldExpiry > 0 && l.spool != nil && l.standing.countsOffsets()}
 	if ld.hold {
-		l.expiries.begin()
+		l.expiries.Begin()
 	}
 	if err := l.loadWhole(ctx, ld); err != nil {
 		return err
@@ -323,7 +325,7 @@ func (l *link) loadSnapshot(ctx, receiving context.Context) error {
 			return err
 		}
 		out := &sweep{target: l.m.target, scope: &l.scope, snapshot: func() io.Reader { return l.receiver.Snapshot().Reader() },
-			asked: l.st.StartedMs, keys: l.ledger.snapshotKeys.Load(), log: l.log}
+			asked: l.st.StartedMs, keys: l.ledger.SnapshotKeys.Load(), log: l.log}
 		if err := out.run(ctx); err != nil {
 			return err
 		}
@@ -371,7 +373,7 @@ func (l *link) loadWhole(ctx context.Context, ld *loader) error {
 		}
 		l.log.Warn("the target has restarted, or lost keys, while the snapshot was loaded; it is loaded again")
 		before, ld.replace = after, true
-		l.ledger.forgetSnapshot()
+		l.ledger.ForgetSnapshot()
 	}
 	return err
 }
@@ -417,7 +419,7 @@ func (l *link) stream(ctx, receiving context.Context) error {
 	}
 	if l.began != fresh && l.m.cfg.HoldExpiry > 0 && l.file == nil {
 		// Between the runs the target has gone on to expire keys, and the earlier run may have ended before it saved all held keys.
-		l.expiries.begin()
+		l.expiries.Begin()
 	}
 	if err := l.standing.advance(following, func(*linkState) error { return nil }); err != nil {
 		return err

@@ -97,14 +97,14 @@ func (ld *loader) load(ctx context.Context, from entries) error {
 	if err := g.Wait(); err != nil {
 		return err
 	}
-	return ld.l.expiries.save()
+	return ld.l.expiries.Save()
 }
 
 func (ld *loader) read(ctx context.Context) error {
 	for {
 		e, err := ld.r.Next()
 		if errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
-			ld.l.ledger.snapshotBytes.Store(ld.r.Consumed())
+			ld.l.ledger.SnapshotBytes.Store(ld.r.Consumed())
 			if ld.l.file != nil { // the commands of an AOF begin here
 				ld.l.m.update(func() { ld.l.st.Start = ld.r.Consumed() })
 			}
@@ -129,10 +129,10 @@ func (ld *loader) read(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if ld.show != nil && (e.Kind == rdb.KindAux || e.Kind == rdb.KindKey && ld.l.scope.carries(keyspace.Key{DB: e.DB, Name: string(e.Key)})) {
+		if ld.show != nil && (e.Kind == rdb.KindAux || e.Kind == rdb.KindKey && ld.l.scope.Carries(keyspace.Key{DB: e.DB, Name: string(e.Key)})) {
 			ld.show(e)
 		}
-		ld.l.ledger.snapshotBytes.Store(ld.r.Consumed())
+		ld.l.ledger.SnapshotBytes.Store(ld.r.Consumed())
 	}
 }
 
@@ -160,7 +160,7 @@ func (ld *loader) aux(ctx context.Context, name, value string) error {
 
 func (ld *loader) function(ctx context.Context, code string) error {
 	if !ld.l.m.target.dialect.Knows("FUNCTION") {
-		ld.l.ledger.note(0, "", "FUNCTION LOAD", "a function library was not loaded: the target has no functions (they came with 7.0)")
+		ld.l.ledger.Note(0, "", "FUNCTION LOAD", "a function library was not loaded: the target has no functions (they came with 7.0)")
 		return nil
 	}
 	return ld.everywhere(ctx, "a function library", "FUNCTION", "LOAD", "REPLACE", code)
@@ -170,7 +170,7 @@ func (ld *loader) everywhere(ctx context.Context, what string, args ...string) e
 	err := ld.l.m.target.everywhere(ctx, args)
 	var refused *refusedError
 	if errors.As(err, &refused) && endpoint.Code(refused.reply) != "NOPERM" {
-		ld.l.ledger.note(0, "", args[0]+" LOAD", what+" was not loaded: "+refused.Error())
+		ld.l.ledger.Note(0, "", args[0]+" LOAD", what+" was not loaded: "+refused.Error())
 		return nil
 	}
 	return err
@@ -179,22 +179,22 @@ func (ld *loader) everywhere(ctx context.Context, what string, args ...string) e
 // key writes one key of the snapshot, or adds it to a batch, or counts why it is left out.
 func (ld *loader) key(ctx context.Context, e *rdb.Entry) (err error) {
 	l := ld.l
-	l.ledger.snapshotKeys.Add(1)
-	k := l.scope.arriving(e.DB, string(e.Key))
-	if !l.scope.carries(k) {
-		l.ledger.snapshotFiltered.Add(1)
+	l.ledger.SnapshotKeys.Add(1)
+	k := l.scope.Arriving(e.DB, string(e.Key))
+	if !l.scope.Carries(k) {
+		l.ledger.SnapshotFiltered.Add(1)
 		return nil
 	}
 	db, ok := l.scope.Map(e.DB)
 	if !ok {
-		l.ledger.reportKey(k, fmt.Sprintf("the target has no database %d; map it with Filter.DBMap or Filter.DBPrefix", e.DB))
+		l.ledger.ReportKey(k, fmt.Sprintf("the target has no database %d; map it with Filter.DBMap or Filter.DBPrefix", e.DB))
 		return nil
 	}
-	if err := l.scope.collision(k); err != nil {
+	if err := l.scope.Collision(k); err != nil {
 		return err
 	}
 	if e.ExpireAt > 0 && e.ExpireAt <= l.st.StartedMs && !ld.postpones() {
-		l.ledger.snapshotExpired.Add(1)
+		l.ledger.SnapshotExpired.Add(1)
 		return nil
 	}
 	lk := loadKey{db: db, name: k.Name, kind: e.Type, expireAt: e.ExpireAt, idle: e.Idle, freq: e.Freq}
@@ -227,9 +227,9 @@ func (ld *loader) expiry(e *rdb.Entry, k keyspace.Key) (expireAt int64, err erro
 	case e.ExpireAt <= 0:
 		return e.ExpireAt, nil
 	case ld.postpones():
-		return postponed(e.ExpireAt), l.expiries.hold(k)
+		return postponed(e.ExpireAt), l.expiries.Hold(k)
 	case ld.hold && !keeps && e.ExpireAt < l.clock.now()+l.m.cfg.HoldExpiry.Milliseconds():
-		return 0, l.expiries.hold(k)
+		return 0, l.expiries.Hold(k)
 	}
 	return e.ExpireAt, nil
 }
@@ -252,7 +252,7 @@ func (ld *loader) add(ctx context.Context, e *rdb.Entry, k keyspace.Key, lk load
 	case errors.Is(err, rdb.ErrTooLarge):
 		return ld.rebuild(ctx, ld.single, lk, func(v keyspace.Visitor) error { return rdb.WalkValue(e.Type, e.Raw, v) })
 	case notRestorable(err):
-		l.ledger.reportKey(k, err.Error())
+		l.ledger.ReportKey(k, err.Error())
 		return nil
 	case err != nil:
 		return fmt.Errorf("snapshot: key %s of database %d: %w", keyspace.PrintableShort(k.Name), k.DB, err)
@@ -323,7 +323,7 @@ func (ld *loader) restore(ctx context.Context, w restorer, b *batch) error {
 	return w.restore(ctx, b, func(k *loadKey, refused *refusedError) error {
 		switch {
 		case refused == nil:
-			ld.l.ledger.snapshotApplied.Add(1)
+			ld.l.ledger.SnapshotApplied.Add(1)
 			return nil
 		case !errors.Is(refused, errExists): // the server does not take this payload, so the value is built by commands
 			payload := b.value(k)
@@ -331,7 +331,7 @@ func (ld *loader) restore(ctx context.Context, w restorer, b *batch) error {
 				return rdb.WalkValue(payload[0], payload[1:len(payload)-10], v)
 			})
 		case ld.l.m.cfg.OnExisting == ExistingKeep:
-			ld.l.ledger.snapshotKept.Add(1)
+			ld.l.ledger.SnapshotKept.Add(1)
 			return nil
 		}
 		return fmt.Errorf("target %s: key %s of database %d exists already: empty the target, or say Config.OnExisting replace or keep", refused.addr, keyspace.PrintableShort(k.name), k.db)
@@ -343,20 +343,20 @@ func (ld *loader) rebuild(ctx context.Context, w restorer, k loadKey, walk func(
 	lost, err := w.rebuild(ctx, k, ld.overwrite(), walk)
 	gone := errors.Is(err, keyspace.ErrGone)
 	for i := 0; i < len(lost) && !gone; i++ {
-		ld.l.ledger.note(k.db, k.name, "", lost[i])
+		ld.l.ledger.Note(k.db, k.name, "", lost[i])
 	}
 	var refused *refusedError
 	switch {
 	case err == nil:
-		ld.l.ledger.snapshotApplied.Add(1)
+		ld.l.ledger.SnapshotApplied.Add(1)
 	case gone: // the value has expired, or a source that is scanned has it no longer
-		ld.l.ledger.snapshotExpired.Add(1)
+		ld.l.ledger.SnapshotExpired.Add(1)
 	case !errors.As(err, &refused):
 		return err
 	case !errors.Is(err, errExists): // the target cannot hold such a value
-		ld.l.ledger.reportKey(keyspace.Key{DB: k.db, Name: k.name}, refused.reply.Error())
+		ld.l.ledger.ReportKey(keyspace.Key{DB: k.db, Name: k.name}, refused.reply.Error())
 	case ld.l.m.cfg.OnExisting == ExistingKeep:
-		ld.l.ledger.snapshotKept.Add(1)
+		ld.l.ledger.SnapshotKept.Add(1)
 	default:
 		return fmt.Errorf("target %s: write key %s by commands: it exists already: empty the target, or say Config.OnExisting replace or keep", refused.addr, keyspace.PrintableShort(k.name))
 	}
@@ -383,8 +383,8 @@ func (ld *loader) unload(ctx context.Context, r *rdb.Reader) error {
 			return err
 		}
 		if !over && e.Kind == rdb.KindKey {
-			k := ld.l.scope.arriving(e.DB, string(e.Key))
-			if db, ok := ld.l.scope.Map(e.DB); ok && ld.l.scope.carries(k) {
+			k := ld.l.scope.Arriving(e.DB, string(e.Key))
+			if db, ok := ld.l.scope.Map(e.DB); ok && ld.l.scope.Carries(k) {
 				keys = append(keys, keyspace.Key{DB: db, Name: k.Name})
 			}
 		}

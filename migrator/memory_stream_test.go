@@ -57,7 +57,7 @@ func TestStreamToMemory(t *testing.T) {
 			t.Errorf("key %s holds %q, want %q", name, got, want)
 		}
 	}
-	if n := l.ledger.applied.Load(); n != 7 {
+	if n := l.ledger.Applied.Load(); n != 7 {
 		t.Errorf("%d commands count as applied", n)
 	}
 	for u, end := range m.ends {
@@ -105,7 +105,7 @@ func TestFullTargetEndsStream(t *testing.T) {
 	if err := streamed(t, l, &checkpoint{offset: 100}, "SET a 1", "SET b 1"); !errors.Is(err, errTargetFull) {
 		t.Errorf("ended with %v", err)
 	}
-	if n := l.ledger.applied.Load(); n != 0 || l.positions.applied().offset > 100 {
+	if n := l.ledger.Applied.Load(); n != 0 || l.positions.applied().offset > 100 {
 		t.Errorf("%d commands count as applied, up to %d", n, l.positions.applied().offset)
 	}
 }
@@ -155,7 +155,7 @@ func TestLoaderMeetsKeys(t *testing.T) {
 			if got := m.text("a"); got != c.old {
 				t.Errorf("%s: the key holds %q, want %q", c.why, got, c.old)
 			}
-			if applied, kept := l.ledger.snapshotApplied.Load(), l.ledger.snapshotKept.Load(); err == nil && (applied != c.applied || kept != c.kept) {
+			if applied, kept := l.ledger.SnapshotApplied.Load(), l.ledger.SnapshotKept.Load(); err == nil && (applied != c.applied || kept != c.kept) {
 				t.Errorf("%d applied and %d kept, want %d and %d", applied, kept, c.applied, c.kept)
 			}
 		})
@@ -170,14 +170,14 @@ func TestLoaderBuildsWhatIsRefused(t *testing.T) {
 	if err := (&loader{l: l}).load(t.Context(), &snapshotOf{"a", "text"}); err != nil {
 		t.Fatal(err)
 	}
-	if got := m.text("a"); got != "text" || l.ledger.snapshotApplied.Load() != 1 {
-		t.Errorf("the key holds %q, %d applied", got, l.ledger.snapshotApplied.Load())
+	if got := m.text("a"); got != "text" || l.ledger.SnapshotApplied.Load() != 1 {
+		t.Errorf("the key holds %q, %d applied", got, l.ledger.SnapshotApplied.Load())
 	}
 	m.noCommands = resp.Error("ERR unknown command")
 	if err := (&loader{l: l}).load(t.Context(), &snapshotOf{"b", "text"}); err != nil {
 		t.Fatal(err)
 	}
-	if n := len(l.m.problems.all()); n != 1 || l.m.problems.all()[0].Key != "b" || l.ledger.snapshotReported.Load() != 1 {
-		t.Errorf("%d problems: %+v", n, l.m.problems.all())
+	if n := len(l.m.problems.All()); n != 1 || l.m.problems.All()[0].Key != "b" || l.ledger.SnapshotReported.Load() != 1 {
+		t.Errorf("%d problems: %+v", n, l.m.problems.All())
 	}
 }

@@ -19,6 +19,7 @@ import (
 	"surecut/internal/endpoint"
 	"surecut/internal/keyspace"
 
+	"surecut/migrator/internal/ledger"
 	"surecut/migrator/internal/receive"
 )
 
@@ -48,7 +49,7 @@ type Migration struct {
 	refresh   sync.Mutex // held by refreshSource
 	refreshed time.Time  // guarded by refresh
 
-	problems problems
+	problems ledger.Problems
 
 	mu    sync.Mutex
 	err   error

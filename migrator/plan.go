@@ -31,7 +31,7 @@ func (d *dispatcher) plan(c *sourceCommand, received int64) (plan, error) {
 	spec, known := command.Lookup(c.args)
 	if known && spec.Class != command.Keyless && len(d.l.scope.DBPrefix) > 0 {
 		for _, k := range keysOf(c) {
-			if err := d.l.scope.collision(k); err != nil {
+			if err := d.l.scope.Collision(k); err != nil {
 				return plan{}, err
 			}
 		}
@@ -44,7 +44,7 @@ func (d *dispatcher) plan(c *sourceCommand, received int64) (plan, error) {
 	}
 	switch {
 	case !d.l.scope.MatchDB(c.db):
-		d.l.ledger.filtered.Add(1)
+		d.l.ledger.Filtered.Add(1)
 		return plan{}, nil
 	case c.end <= d.doubtEnd && known && spec.Class != command.Keyless:
 		return d.planDoubtful(c), nil
@@ -69,7 +69,7 @@ func (d *dispatcher) planKeyed(c *sourceCommand, spec *command.Spec, received in
 	}
 	d.keys = keys
 	verdict := d.judge(c, keys)
-	if (d.resumedEnd > 0 && (spec.Expires || spec.Name == "PERSIST" || d.asks(c, spec)) || carriesExpiry(spec.Name)) && d.l.expiries.holding() {
+	if (d.resumedEnd > 0 && (spec.Expires || spec.Name == "PERSIST" || d.asks(c, spec)) || carriesExpiry(spec.Name)) && d.l.expiries.Holding() {
 		if err := d.holdAgain(c); err != nil {
 			return plan{}, err
 		}
@@ -116,7 +116,7 @@ func (d *dispatcher) judge(c *sourceCommand, keys []int) judgement {
 		name := view(c.args[k])
 		s := d.l.m.target.slot(name)
 		switch {
-		case !d.l.scope.carries(keyspace.Key{DB: c.db, Name: name}):
+		case !d.l.scope.Carries(keyspace.Key{DB: c.db, Name: name}):
 			j.filtered++
 			continue
 		case !hasDB:
@@ -146,11 +146,11 @@ func (d *dispatcher) wanted(c *sourceCommand, name string, slot uint16) bool {
 func (d *dispatcher) settleUnsent(c *sourceCommand, j judgement) error {
 	switch {
 	case j.noDB > 0:
-		d.l.ledger.problem(c.db, "", c.name(), fmt.Sprintf("the target has no database %d; map it with Filter.DBMap or Filter.DBPrefix", c.db))
+		d.l.ledger.ReportCommand(c.db, "", c.name(), fmt.Sprintf("the target has no database %d; map it with Filter.DBMap or Filter.DBPrefix", c.db))
 	case j.filtered > 0:
-		d.l.ledger.filtered.Add(1)
+		d.l.ledger.Filtered.Add(1)
 	default:
-		d.l.ledger.applied.Add(1)
+		d.l.ledger.Applied.Add(1)
 	}
 	return nil
 }
@@ -246,7 +246,7 @@ func (d *dispatcher) split(c *sourceCommand, spec *command.Spec) []piece {
 	for _, k := range d.keys {
 		name := view(c.args[k])
 		slot := d.l.m.target.slot(name)
-		if !hasDB || !d.l.scope.carries(keyspace.Key{DB: c.db, Name: name}) || !d.wanted(c, name, slot) {
+		if !hasDB || !d.l.scope.Carries(keyspace.Key{DB: c.db, Name: name}) || !d.wanted(c, name, slot) {
 			continue
 		}
 		args := append([]string{verb}, d.strs(c.args[k:k+spec.SplitStep])...)
@@ -273,7 +273,7 @@ func (d *dispatcher) written(c *sourceCommand, spec *command.Spec) []keyspace.Ke
 	var keys []keyspace.Key
 	for _, k := range d.changed(spec) {
 		key := keyspace.Key{DB: c.db, Name: string(c.args[k])}
-		if d.l.scope.carries(key) && d.wanted(c, key.Name, d.l.m.target.slot(key.Name)) && !slices.Contains(keys, key) {
+		if d.l.scope.Carries(key) && d.wanted(c, key.Name, d.l.m.target.slot(key.Name)) && !slices.Contains(keys, key) {
 			keys = append(keys, key)
 		}
 	}
@@ -283,19 +283,19 @@ func (d *dispatcher) written(c *sourceCommand, spec *command.Spec) []keyspace.Ke
 // planCopy settles a command by copying keys, which are those that it changed. If there are none, the command counts as filtered.
 func (d *dispatcher) planCopy(c *sourceCommand, keys []keyspace.Key) plan {
 	if len(keys) == 0 {
-		d.l.ledger.filtered.Add(1)
+		d.l.ledger.Filtered.Add(1)
 		return plan{}
 	}
 	if why := d.l.cannotCopy(); why != "" {
-		d.l.ledger.problem(c.db, keys[0].Name, c.name(), fmt.Sprintf("the target cannot run it as it is (it lacks the command, its keys lie in several slots or databases, or a filter splits them), and %s: %d keys are not what the source would hold", why, len(keys)))
+		d.l.ledger.ReportCommand(c.db, keys[0].Name, c.name(), fmt.Sprintf("the target cannot run it as it is (it lacks the command, its keys lie in several slots or databases, or a filter splits them), and %s: %d keys are not what the source would hold", why, len(keys)))
 		return plan{}
 	}
 	return plan{act: func(ctx context.Context, g group) error {
 		lost, err := d.copyKeys(ctx, keys, c.end)
 		if len(lost) > 0 {
-			d.l.ledger.reported.Add(1)
+			d.l.ledger.Reported.Add(1)
 		} else {
-			d.l.ledger.repaired.Add(1)
+			d.l.ledger.Repaired.Add(1)
 		}
 		return err
 	}}
@@ -307,7 +307,7 @@ func (d *dispatcher) planKeyless(c *sourceCommand, spec *command.Spec) (plan, er
 	switch container {
 	case "PUBLISH", "SPUBLISH":
 		if len(c.args) != 3 || bytes.HasPrefix(c.args[1], []byte("__sentinel__")) {
-			d.l.ledger.filtered.Add(1)
+			d.l.ledger.Filtered.Add(1)
 			return plan{}, nil
 		}
 		return d.message(c, spec), nil
@@ -319,7 +319,7 @@ func (d *dispatcher) planKeyless(c *sourceCommand, spec *command.Spec) (plan, er
 		return plan{act: func(ctx context.Context, g group) error { return d.everywhere(ctx, c, container, sub) }}, nil
 	}
 	if !spec.Write {
-		d.l.ledger.filtered.Add(1)
+		d.l.ledger.Filtered.Add(1)
 		return plan{}, nil
 	}
 	return d.planUnknown(c)
@@ -337,7 +337,7 @@ func (d *dispatcher) message(c *sourceCommand, spec *command.Spec) plan {
 		slot = d.l.m.target.slot(view(c.args[1]))
 	}
 	if d.applied(slot, c.end) {
-		d.l.ledger.applied.Add(1)
+		d.l.ledger.Applied.Add(1)
 		return plan{}
 	}
 	return plan{pieces: []piece{{slot: slot, end: c.end, commands: 1, call: call{db: d.l.m.target.ownDB(), args: d.strs(c.args), message: true}}}}
@@ -354,7 +354,7 @@ func (d *dispatcher) planScript(c *sourceCommand, spec *command.Spec) (plan, err
 		return plan{}, err
 	}
 	d.keys = keys
-	if d.l.expiries.holding() { // the script may give keys an expiry, or may have done so in an earlier run
+	if d.l.expiries.Holding() { // the script may give keys an expiry, or may have done so in an earlier run
 		if err := d.holdAgain(c); err != nil {
 			return plan{}, err
 		}
@@ -377,16 +377,16 @@ func (d *dispatcher) planScript(c *sourceCommand, spec *command.Spec) (plan, err
 	switch {
 	case len(keys) > 0:
 	case !d.l.m.target.dialect.Knows("EVAL"):
-		d.l.ledger.problem(c.db, "", c.name(), "the target runs no scripts, and this one does not declare its keys")
+		d.l.ledger.ReportCommand(c.db, "", c.name(), "the target runs no scripts, and this one does not declare its keys")
 		return plan{}, nil
 	case d.l.m.target.cluster:
-		d.l.ledger.problem(c.db, "", c.name(), "a script without declared keys cannot be routed to a slot of the cluster")
+		d.l.ledger.ReportCommand(c.db, "", c.name(), "a script without declared keys cannot be routed to a slot of the cluster")
 		return plan{}, nil
 	case len(d.l.scope.Include)+len(d.l.scope.Exclude) > 0:
-		d.l.ledger.problem(c.db, "", c.name(), "a script without declared keys cannot be filtered")
+		d.l.ledger.ReportCommand(c.db, "", c.name(), "a script without declared keys cannot be filtered")
 		return plan{}, nil
 	case renamed:
-		d.l.ledger.problem(c.db, "", c.name(), "a script without declared keys cannot have its keys renamed (Filter.DBPrefix)")
+		d.l.ledger.ReportCommand(c.db, "", c.name(), "a script without declared keys cannot have its keys renamed (Filter.DBPrefix)")
 		return plan{}, nil
 	}
 	return d.everyLane(c)
@@ -397,14 +397,14 @@ func (d *dispatcher) noteUndeclared(c *sourceCommand) {
 	if strings.EqualFold(view(c.args[0]), "EVAL") && command.DeclaresKeys(string(c.args[1])) {
 		return
 	}
-	d.l.ledger.note(c.db, "", c.name(), "the script cannot run on the target as it is: its declared keys were copied, keys that it does not declare were not")
+	d.l.ledger.Note(c.db, "", c.name(), "the script cannot run on the target as it is: its declared keys were copied, keys that it does not declare were not")
 }
 
 // planUnknown passes an unknown command on to a standalone server, at a meeting of all lanes: it may touch any key.
 func (d *dispatcher) planUnknown(c *sourceCommand) (plan, error) {
 	d.keys = d.keys[:0] // these are still the keys of an earlier command
 	if d.l.m.target.cluster || len(d.l.scope.Include)+len(d.l.scope.Exclude) > 0 || d.l.scope.DBPrefix[c.db] != "" {
-		d.l.ledger.problem(c.db, "", c.name(), "the command is unknown, so its keys cannot be found")
+		d.l.ledger.ReportCommand(c.db, "", c.name(), "the command is unknown, so its keys cannot be found")
 		return plan{}, nil
 	}
 	return d.everyLane(c)
@@ -421,7 +421,7 @@ func (d *dispatcher) everyLane(c *sourceCommand) (plan, error) {
 		slot = d.l.m.target.slot(key.Name)
 	}
 	if d.applied(slot, c.end) {
-		d.l.ledger.applied.Add(1)
+		d.l.ledger.Applied.Add(1)
 		return plan{}, nil
 	}
 	all := !d.l.m.target.cluster
@@ -453,7 +453,7 @@ func (d *dispatcher) planAcrossDatabases(c *sourceCommand, spec *command.Spec, r
 	case d.l.scope.MatchDB(c.db):
 		return d.planKeyed(c, spec, received)
 	default:
-		d.l.ledger.filtered.Add(1)
+		d.l.ledger.Filtered.Add(1)
 		return plan{}, nil
 	}
 	to, err := strconv.Atoi(string(c.args[at]))
@@ -461,14 +461,14 @@ func (d *dispatcher) planAcrossDatabases(c *sourceCommand, spec *command.Spec, r
 		return plan{}, errors.New("no database number where one belongs")
 	}
 	both := []keyspace.Key{{DB: c.db, Name: string(c.args[keys[0]])},
-		d.l.scope.arriving(to, d.l.scope.SourceName(c.db, string(c.args[keys[len(keys)-1]])))}
-	if err := d.l.scope.collision(both[1]); err != nil {
+		d.l.scope.Arriving(to, d.l.scope.SourceName(c.db, string(c.args[keys[len(keys)-1]])))}
+	if err := d.l.scope.Collision(both[1]); err != nil {
 		return plan{}, err
 	}
 	renamed := d.l.scope.DBPrefix[c.db]+d.l.scope.DBPrefix[to] != ""
-	if d.l.expiries.holding() { // where the first key is held, so is the second; an earlier run may have ended before it noted that
+	if d.l.expiries.Holding() { // where the first key is held, so is the second; an earlier run may have ended before it noted that
 		for _, k := range both {
-			if err := d.l.expiries.hold(k); err != nil {
+			if err := d.l.expiries.Hold(k); err != nil {
 				return plan{}, err
 			}
 			if !d.distrusts() {
@@ -481,11 +481,11 @@ func (d *dispatcher) planAcrossDatabases(c *sourceCommand, spec *command.Spec, r
 	}
 	var changed []keyspace.Key
 	for _, k := range both {
-		if _, ok := d.l.scope.Map(k.DB); !ok && d.l.scope.carries(k) {
-			d.l.ledger.note(k.DB, k.Name, c.name(), fmt.Sprintf("the target has no database %d; map it with Filter.DBMap or Filter.DBPrefix", k.DB))
+		if _, ok := d.l.scope.Map(k.DB); !ok && d.l.scope.Carries(k) {
+			d.l.ledger.Note(k.DB, k.Name, c.name(), fmt.Sprintf("the target has no database %d; map it with Filter.DBMap or Filter.DBPrefix", k.DB))
 			continue
 		}
-		if d.l.scope.carries(k) && !d.applied(d.l.m.target.slot(k.Name), c.end) && (len(d.fences) == 0 || d.fences[k] < c.end) {
+		if d.l.scope.Carries(k) && !d.applied(d.l.m.target.slot(k.Name), c.end) && (len(d.fences) == 0 || d.fences[k] < c.end) {
 			changed = append(changed, k)
 		}
 	}

@@ -59,7 +59,7 @@ func (d *dispatcher) notePassedFields(c *sourceCommand, x call) {
 		}
 	}
 	if at > 0 && at <= d.l.clock.now() {
-		d.l.ledger.note(c.db, x.args[1], name, "fields of this hash had an expiry that has passed; if the file renews it further down, they are missing")
+		d.l.ledger.Note(c.db, x.args[1], name, "fields of this hash had an expiry that has passed; if the file renews it further down, they are missing")
 	}
 }
 
@@ -72,7 +72,7 @@ func (l *link) notePassed(e *rdb.Entry, k keyspace.Key) {
 	if !e.Big && rdb.WalkValue(e.Type, e.Raw, fields) == nil && fields.passed == 0 {
 		return
 	}
-	l.ledger.note(k.DB, k.Name, "", "fields of this hash had an expiry that has passed, or it is too large to tell; if the file renews it further down, they are missing")
+	l.ledger.Note(k.DB, k.Name, "", "fields of this hash had an expiry that has passed, or it is too large to tell; if the file renews it further down, they are missing")
 }
 
 // passedFields counts fields whose expiry has passed.
@@ -95,7 +95,7 @@ func (p *passedFields) HashField(_, _ []byte, expireAt int64) error {
 func (d *dispatcher) endPostponing(ctx context.Context) error {
 	w := newDirect(d.l.m.target, d.l.name, d.l.positions.acknowledged) // openProxied refuses an AOF
 	defer w.close()
-	list := d.l.expiries.all()
+	list := d.l.expiries.All()
 	for {
 		keys := map[uint16][]keyspace.Key{}
 		n := 0
@@ -108,7 +108,7 @@ func (d *dispatcher) endPostponing(ctx context.Context) error {
 				break
 			}
 			db, ok := d.l.scope.Map(k.DB)
-			if !ok || !d.l.scope.carries(k) {
+			if !ok || !d.l.scope.Carries(k) {
 				continue
 			}
 			slot := d.l.m.target.slot(k.Name)

@@ -69,7 +69,7 @@ func (l *link) saveCheckpoint(ctx context.Context, at mark) error {
 		l.m.stateMu.Lock()
 		replID := l.st.ReplID
 		l.m.stateMu.Unlock()
-		if err := errors.Join(l.expiries.save(), l.doubts.later.Save(), l.scripts.save()); err != nil {
+		if err := errors.Join(l.expiries.Save(), l.doubts.later.Save(), l.scripts.save()); err != nil {
 			return err
 		}
 		err := l.m.target.saveLink(ctx, l.name, saved, "replication_id", replID, "offset", fmt.Sprint(at.offset),
@@ -137,5 +137,5 @@ func (l *link) nearlyCaughtUp() bool {
 
 // caughtUp says whether the target follows the source: it has nearly caught up, and no key is without its expiry.
 func (l *link) caughtUp() bool {
-	return l.does(working) && l.dispatcher.Load() != nil && l.nearlyCaughtUp() && !l.expiries.holding()
+	return l.does(working) && l.dispatcher.Load() != nil && l.nearlyCaughtUp() && !l.expiries.Holding()
 }

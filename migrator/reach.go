@@ -86,7 +86,7 @@ func (l *link) doubtReach(ctx context.Context, cp *checkpoint) error {
 		}
 		for i := range g.commands {
 			for _, k := range keysOf(&g.commands[i]) {
-				if l.scope.carries(k) {
+				if l.scope.Carries(k) {
 					keys[k] = true
 				}
 			}
@@ -139,12 +139,12 @@ func (d *dispatcher) planDoubtful(c *sourceCommand) plan {
 	var keys []keyspace.Key
 	for _, k := range keysOf(c) {
 		_, ok := d.l.scope.Map(k.DB)
-		if ok && d.l.scope.carries(k) && d.fences[k] < c.end && !slices.Contains(keys, k) {
+		if ok && d.l.scope.Carries(k) && d.fences[k] < c.end && !slices.Contains(keys, k) {
 			keys = append(keys, k)
 		}
 	}
 	if len(keys) == 0 {
-		d.l.ledger.repaired.Add(1)
+		d.l.ledger.Repaired.Add(1)
 		return plan{}
 	}
 	return d.planCopy(c, keys)

@@ -21,7 +21,7 @@ const mostTouched = 1 << 20
 
 // distrusts says whether the target may have let keys expire that the source still had when it ran the commands that come now.
 func (d *dispatcher) distrusts() bool {
-	return d.l.expiries.distrusts() && d.l.file == nil
+	return d.l.expiries.Distrusts() && d.l.file == nil
 }
 
 // touch adds a key to a set, and says whether it was not in it.
@@ -65,7 +65,7 @@ func expiresFields(name string) bool {
 // suspect notes keys to be copied later: those that a command makes of other keys, hashes whose field expiries it changes, and those that
 // an earlier run changed without having seen the replies.
 func (d *dispatcher) suspect(c *sourceCommand, spec *command.Spec) error {
-	if !d.l.expiries.holds() || d.l.file != nil {
+	if !d.l.expiries.Holds() || d.l.file != nil {
 		return nil
 	}
 	several := (spec.Class == command.Script || spec.Class == command.Ordinary && len(d.keys) > 1) && d.distrusts()
@@ -86,7 +86,7 @@ func (d *dispatcher) suspect(c *sourceCommand, spec *command.Spec) error {
 
 // recheck notes a key to be copied once the link has caught up.
 func (d *dispatcher) recheck(k keyspace.Key) error {
-	if _, ok := d.l.scope.Map(k.DB); !ok || !d.l.scope.carries(k) || !touch(d.suspects, k) {
+	if _, ok := d.l.scope.Map(k.DB); !ok || !d.l.scope.Carries(k) || !touch(d.suspects, k) {
 		return nil
 	}
 	if err := d.l.doubts.later.Add(k); err != nil {

@@ -98,7 +98,7 @@ func stallOutlastsExpiries(t *testing.T, source, target *servers.Server, targetU
 	fill(t, source, 100)
 	r := begin(t, urls{source.URL(), targetURL}, t.TempDir(), nil)
 	r.caughtUp()
-	poll(t, "end of holding", func() bool { return !r.m.links[0].expiries.holding() })
+	poll(t, "end of holding", func() bool { return !r.m.links[0].expiries.Holding() })
 	const n = 20
 	for i := range n {
 		source.Must("SET", fmt.Sprintf("counter:%d", i), "5", "PX", "5000")
@@ -119,7 +119,7 @@ func stallOutlastsExpiries(t *testing.T, source, target *servers.Server, targetU
 	poll(t, "expiry", func() bool { return source.Must("EXISTS", fmt.Sprintf("set:%d", n-1)) == int64(0) })
 	target.Resume()
 	r.caughtUp()
-	poll(t, "end of holding", func() bool { return !r.m.links[0].expiries.holding() })
+	poll(t, "end of holding", func() bool { return !r.m.links[0].expiries.Holding() })
 	addsUp(t, r.stop())
 	equal(t, urls{source.URL(), target.URL()}, dataset.CompareOptions{})
 }
@@ -139,7 +139,7 @@ func TestOutage(t *testing.T) {
 			dir := t.TempDir()
 			r := begin(t, u, dir, nil)
 			r.caughtUp()
-			poll(t, "end of holding", func() bool { return !r.m.links[0].expiries.holding() })
+			poll(t, "end of holding", func() bool { return !r.m.links[0].expiries.Holding() })
 			const n = 20
 			kinds := []string{"counter", "counted", "hash", "list", "set", "zset", "persisted", "renamed"}
 			for i := range n {
@@ -199,7 +199,7 @@ func TestOutage(t *testing.T) {
 			})
 			r = begin(t, u, dir, nil)
 			r.caughtUp()
-			poll(t, "end of holding", func() bool { return !r.m.links[0].expiries.holding() })
+			poll(t, "end of holding", func() bool { return !r.m.links[0].expiries.Holding() })
 			addsUp(t, r.stop())
 			equal(t, u, dataset.CompareOptions{})
 		})

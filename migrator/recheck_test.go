@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"surecut/internal/keyspace"
+	"surecut/migrator/internal/ledger"
 )
 
 // TestSuspects: what the stream says after an outage, of keys that the target may have lost meanwhile.
@@ -26,15 +27,15 @@ func TestSuspects(t *testing.T) {
 			{"SUNIONSTORE a b c", "SUNIONSTORE a b c", "{0 a}"}, {"SMOVE d e m", "SMOVE d e m", "{0 d}{0 e}"}, {"COPY f g", "COPY f g|PTTL g", "{0 g}"},
 			{"MOVE h 3", "MOVE h 3|PTTL h", "{0 h}{3 h}"}, {"DEL i j", "DEL i|DEL j", ""}, {"SUNIONSTORE a c", "SUNIONSTORE a c", ""}}},
 		{"fields", "their expiry cannot be held", nil, []step{{"HPERSIST h FIELDS 1 f", "EXISTS h|PERSIST h|HPERSIST h FIELDS 1 f", "{0 h}"}}},
-		{"nothing was released yet", "the target has no expiries", func(l *link) { hold(t, l, heldFirst) }, []step{
+		{"nothing was released yet", "the target has no expiries", func(l *link) { hold(t, l, ledger.HeldFirst) }, []step{
 			{"INCR a", "INCR a", ""}, {"SUNIONSTORE a b", "SUNIONSTORE a b", ""}, {"HPERSIST h FIELDS 1 f", "HPERSIST h FIELDS 1 f", "{0 h}"}}},
-		{"nothing is held", "the link has caught up", func(l *link) { hold(t, l, allReleased) }, []step{
+		{"nothing is held", "the link has caught up", func(l *link) { hold(t, l, ledger.AllReleased) }, []step{
 			{"INCR a", "INCR a", ""}, {"SUNIONSTORE a b", "SUNIONSTORE a b", ""}}},
-		{"being released", "", func(l *link) { l.expiries.next(0) }, []step{{"INCR a", "INCR a", ""}}},
+		{"being released", "", func(l *link) { l.expiries.Next(0) }, []step{{"INCR a", "INCR a", ""}}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			l := newTestLink(t)
-			hold(t, l, heldAgain)
+			hold(t, l, ledger.HeldAgain)
 			if c.change != nil {
 				c.change(l)
 			}
@@ -73,7 +74,7 @@ func TestSuspects(t *testing.T) {
 // TestUnwitnessed: keys of the last transaction of a run that was killed are copied, for nobody saw its replies.
 func TestUnwitnessed(t *testing.T) {
 	l := newTestLink(t)
-	l.expiries.begin()
+	l.expiries.Begin()
 	d := newTestDispatcher(l, &checkpoint{offset: 100, units: map[unit]int64{0: 300, 1: 300, 2: 300}, witnessed: map[unit]int64{0: 200, 1: 200, 2: 200}})
 	for _, c := range []struct {
 		end  int64

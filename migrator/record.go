@@ -27,7 +27,7 @@ func (r linkRecord) SnapshotIsWhole() error {
 // renewed, so expiries are held again. If the ID has changed, what was read from the source at later offsets than this one is void.
 func (r linkRecord) StreamContinues(replID string, offset int64, renamed bool) error {
 	l := r.l
-	l.expiries.beginAgain(l.m.cfg.HoldExpiry > 0)
+	l.expiries.BeginAgain(l.m.cfg.HoldExpiry > 0)
 	l.m.update(func() { l.st.ReplID = replID })
 	if renamed {
 		l.moved.Store(&moved{behind: offset})

@@ -69,7 +69,7 @@ func TestDown(t *testing.T) {
 			r.caughtUp()
 			poll(t, "copies", func() bool { return r.m.Report().Counters.CommandsRepaired >= int64(restored) })
 			r.caughtUp()
-			poll(t, "end of holding", func() bool { return !r.m.links[0].expiries.holding() })
+			poll(t, "end of holding", func() bool { return !r.m.links[0].expiries.Holding() })
 			addsUp(t, r.stop())
 			if n := versionNumber(t, target); n >= 50000 && n < 60000 { // it has streams, and no command that shows them whole
 				equalDumps(t, source, target)

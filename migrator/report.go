@@ -8,14 +8,14 @@ import (
 // Report returns how far the migration has come.
 func (m *Migration) Report() Report {
 	m.mu.Lock()
-	r := Report{State: "running", Level: m.target.level(), Problems: m.problems.all(), Selection: m.cfg.selection()}
+	r := Report{State: "running", Level: m.target.level(), Problems: m.problems.All(), Selection: m.cfg.selection()}
 	ended, err := m.ended, m.err
 	m.mu.Unlock()
 	all := true
 	for _, l := range m.links {
 		li := l.report()
 		r.Links = append(r.Links, li)
-		l.ledger.thisRun().addTo(&r.Counters)
+		l.ledger.ThisRun().AddTo(&r.Counters)
 		all = all && li.Phase == phaseCaughtUp
 	}
 	r.AllRuns = m.allRuns(r.Counters)
@@ -61,9 +61,9 @@ func (l *link) report() Link {
 	l.m.stateMu.Lock()
 	st := *l.st
 	l.m.stateMu.Unlock()
-	li := Link{Shard: l.shard.Primary(), Reads: l.shard.Node(), Phase: l.phase(), Keys: l.ledger.keysDone(),
-		Bytes: l.ledger.snapshotBytes.Load(), SnapshotBytes: l.ledger.snapshotReceived.Load(), SnapshotTotal: l.ledger.snapshotTotal.Load(),
-		Commands: l.ledger.commands.Load(), ReplID: st.ReplID, Offset: st.Start, AppliedOffset: st.Start}
+	li := Link{Shard: l.shard.Primary(), Reads: l.shard.Node(), Phase: l.phase(), Keys: l.ledger.KeysDone(),
+		Bytes: l.ledger.SnapshotBytes.Load(), SnapshotBytes: l.ledger.SnapshotReceived.Load(), SnapshotTotal: l.ledger.SnapshotTotal.Load(),
+		Commands: l.ledger.Commands.Load(), ReplID: st.ReplID, Offset: st.Start, AppliedOffset: st.Start}
 	li.Sync = st.Sync
 	if l.file != nil {
 		li.CutBytes = l.cut.Load()

@@ -1,16 +1,19 @@
 package migrator
 
-import "surecut/internal/keyspace"
+import (
+	"surecut/internal/keyspace"
+	"surecut/migrator/internal/ledger"
+)
 
 // Report says how far a migration has come, or how it ended. --progress json prints it, and migrate.json holds it.
 type Report struct {
-	State    string    `json:"state"`    // running, caught_up, done, stopped, failed
-	Level    string    `json:"level"`    // exactly_once or repaired
-	Links    []Link    `json:"links"`    // one per source shard, in shard order
-	Counters Counters  `json:"counters"` // sums over the links, of this run
-	AllRuns  AllRuns   `json:"all_runs"` // the counters from the first run of the migration on
-	Problems []Problem `json:"problems"` // what did not arrive as it was sent; capped at 1000, Counters has the exact numbers
-	Error    string    `json:"error,omitempty"`
+	State    string           `json:"state"`    // running, caught_up, done, stopped, failed
+	Level    string           `json:"level"`    // exactly_once or repaired
+	Links    []Link           `json:"links"`    // one per source shard, in shard order
+	Counters ledger.Counters  `json:"counters"` // sums over the links, of this run
+	AllRuns  AllRuns          `json:"all_runs"` // the counters from the first run of the migration on
+	Problems []ledger.Problem `json:"problems"` // what did not arrive as it was sent; capped at 1000, Counters has the exact numbers
+	Error    string           `json:"error,omitempty"`
 
 	Selection *keyspace.Selection `json:"selection,omitempty"` // the part of the source that is moved; nil: all keys
 
@@ -47,3 +50,9 @@ type Link struct {
 	Sync          bool    `json:"sync,omitempty"`      // the source has no PSYNC (before 2.8): offsets are counted from the snapshot on
 	CutBytes      int64   `json:"cut_bytes,omitempty"` // for a file: bytes at its end that are no whole command and were dropped
 }
+
+// Counters says how every key and command ended.
+type Counters = ledger.Counters
+
+// Problem is one key or command that did not arrive as it was sent.
+type Problem = ledger.Problem

@@ -15,7 +15,7 @@ func (d *dispatcher) rewritten(c *sourceCommand, spec *command.Spec, received in
 	d.forms = append(d.forms[:0], c.args)
 	calls = d.forms
 	if spec.Expires {
-		if d.l.expiries.holding() {
+		if d.l.expiries.Holding() {
 			dialect = d.l.m.target.held
 		}
 		cmds, changed := spec.AbsoluteExpiry(d.dated[:0], c.args, received+d.l.clock.ahead.Load(), dialect)
@@ -54,7 +54,7 @@ func (d *dispatcher) planWhole(c *sourceCommand, spec *command.Spec, received in
 		d.lacking(c, spec)
 		return plan{}, nil
 	case len(calls) == 0: // the command would change nothing on the target
-		d.l.ledger.applied.Add(1)
+		d.l.ledger.Applied.Add(1)
 		return plan{}, nil
 	}
 	d.planned = d.whole(append(d.planned[:0], d.ask(c, spec)...), c, spec, calls, relative)
@@ -63,10 +63,10 @@ func (d *dispatcher) planWhole(c *sourceCommand, spec *command.Spec, received in
 
 // lacking reports a command that writes a type which the target does not have. Each key is reported once.
 func (d *dispatcher) lacking(c *sourceCommand, spec *command.Spec) {
-	d.l.ledger.reported.Add(1)
+	d.l.ledger.Reported.Add(1)
 	for _, i := range d.keys {
 		k := keyspace.Key{DB: c.db, Name: string(c.args[i])}
-		if !d.l.scope.carries(k) || d.lacks[k] || len(d.lacks) >= mostLacking {
+		if !d.l.scope.Carries(k) || d.lacks[k] || len(d.lacks) >= mostLacking {
 			continue
 		}
 		d.lacks[k] = true
@@ -74,6 +74,6 @@ func (d *dispatcher) lacking(c *sourceCommand, spec *command.Spec) {
 		if spec.Name == "PUBLISH" && !d.l.m.target.can.messages {
 			why = "the proxy passes no messages on"
 		}
-		d.l.ledger.note(k.DB, k.Name, spec.Name, why)
+		d.l.ledger.Note(k.DB, k.Name, spec.Name, why)
 	}
 }

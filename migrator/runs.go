@@ -1,11 +1,13 @@
 package migrator
 
+import "surecut/migrator/internal/ledger"
+
 // AllRuns has the counters of the migration from its first run on: a run that resumes goes on counting where the last one stopped. The
 // other figures of a Report are those of the present run.
 type AllRuns struct {
-	Runs     int      `json:"runs"`  // how often the migration was started
-	Exact    bool     `json:"exact"` // false once a run failed or was killed: commands under way then are missing here, or counted twice
-	Counters Counters `json:"counters"`
+	Runs     int             `json:"runs"`  // how often the migration was started
+	Exact    bool            `json:"exact"` // false once a run failed or was killed: commands under way then are missing here, or counted twice
+	Counters ledger.Counters `json:"counters"`
 }
 
 // runs is what the state remembers of the runs. Their counters are with each link.
@@ -31,13 +33,13 @@ func (m *Migration) endRun(failed error) error {
 	return m.saveState()
 }
 
-// allRuns returns the counters of earlier runs, added to those of this run.
-func (m *Migration) allRuns(this Counters) AllRuns {
+// AllRuns returns the counters of earlier runs, added to those of this run.
+func (m *Migration) allRuns(this ledger.Counters) AllRuns {
 	m.stateMu.Lock()
 	defer m.stateMu.Unlock()
 	all := AllRuns{Runs: max(m.state.Runs.Begun, 1), Exact: !m.state.Runs.Cut, Counters: this}
 	for _, l := range m.links {
-		l.ledger.beforeThisRun().addTo(&all.Counters)
+		l.ledger.BeforeThisRun().AddTo(&all.Counters)
 	}
 	return all
 }
@@ -46,16 +48,16 @@ func (m *Migration) allRuns(this Counters) AllRuns {
 // caller holds stateMu.
 func (m *Migration) gather() {
 	for _, l := range m.links {
-		l.st.Counted, l.st.Expiries = l.ledger.allRuns(), l.expiries.stored()
+		l.st.Counted, l.st.Expiries = l.ledger.AllRuns(), l.expiries.Stored()
 	}
 }
 
 // countedBefore returns the counters that earlier runs have left for a link. A snapshot that was not loaded to its end is loaded
 // again from its beginning, so that its keys are counted again.
-func (st *linkState) countedBefore() Counters {
+func (st *linkState) countedBefore() ledger.Counters {
 	c := st.Counted
 	if !st.Stage.inTarget() {
-		c.forgetSnapshot()
+		c.ForgetSnapshot()
 	}
 	return c
 }

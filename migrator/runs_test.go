@@ -28,7 +28,7 @@ func runOf(t *testing.T, dir string) *Migration {
 }
 
 func allRunsOf(m *Migration) AllRuns {
-	return m.allRuns(m.links[0].ledger.thisRun())
+	return m.allRuns(m.links[0].ledger.ThisRun())
 }
 
 // TestCountersAreKept: a snapshot that was loaded counts in every later run. One that was not is loaded again, so that its keys
@@ -36,8 +36,8 @@ func allRunsOf(m *Migration) AllRuns {
 func TestCountersAreKept(t *testing.T) {
 	dir := t.TempDir()
 	first := runOf(t, dir)
-	first.links[0].ledger.snapshotKeys.Store(500) // half of the snapshot, then it is stopped
-	first.links[0].ledger.snapshotApplied.Store(500)
+	first.links[0].ledger.SnapshotKeys.Store(500) // half of the snapshot, then it is stopped
+	first.links[0].ledger.SnapshotApplied.Store(500)
 	if err := first.endRun(nil); err != nil {
 		t.Fatal(err)
 	}
@@ -46,11 +46,11 @@ func TestCountersAreKept(t *testing.T) {
 	}
 
 	second := runOf(t, dir)
-	second.links[0].ledger.snapshotKeys.Store(1000)
-	second.links[0].ledger.snapshotApplied.Store(1000)
+	second.links[0].ledger.SnapshotKeys.Store(1000)
+	second.links[0].ledger.SnapshotApplied.Store(1000)
 	second.update(func() { second.links[0].st.Stage = loaded })
-	second.links[0].ledger.commands.Store(7)
-	second.links[0].ledger.applied.Store(7)
+	second.links[0].ledger.Commands.Store(7)
+	second.links[0].ledger.Applied.Store(7)
 	if all := allRunsOf(second); all.Runs != 2 || !all.Exact || all.Counters.SnapshotApplied != 1000 {
 		t.Errorf("the second run: %+v", all)
 	}
@@ -62,12 +62,12 @@ func TestCountersAreKept(t *testing.T) {
 	}
 
 	third := runOf(t, dir)
-	third.links[0].ledger.commands.Store(2)
-	third.links[0].ledger.applied.Store(2)
+	third.links[0].ledger.Commands.Store(2)
+	third.links[0].ledger.Applied.Store(2)
 	if all := allRunsOf(third); all.Runs != 3 || all.Exact || all.Counters.SnapshotApplied != 1000 || all.Counters.CommandsApplied != 9 {
 		t.Errorf("the third run: %+v", all)
 	}
-	third.links[0].ledger.forgetSnapshot() // the source was lost: all of it comes again
+	third.links[0].ledger.ForgetSnapshot() // the source was lost: all of it comes again
 	if all := allRunsOf(third); all.Counters.SnapshotKeys != 0 || all.Counters.Commands != 9 {
 		t.Errorf("a snapshot that is loaded again: %+v", all)
 	}

@@ -134,7 +134,7 @@ func (s *scan) functions(ctx context.Context) error {
 	}
 	libraries, err := client.Do(ctx, endpoint.Arbitrary(client, "FUNCTION", "LIST", "WITHCODE")).ToArray()
 	if err != nil { // everything else is copied nevertheless
-		s.l.ledger.note(0, "", "FUNCTION LIST", "function libraries are not copied: "+err.Error())
+		s.l.ledger.Note(0, "", "FUNCTION LIST", "function libraries are not copied: "+err.Error())
 	}
 	var batch []scanned
 	for _, lib := range libraries {
@@ -460,8 +460,8 @@ func (m *Migration) copyAgain(ctx context.Context, i int, keys []keyspace.Key, k
 	if err != nil {
 		return err
 	}
-	r.Copied += l.ledger.snapshotApplied.Load()
-	r.Left += l.ledger.snapshotReported.Load() + l.ledger.snapshotKept.Load()
+	r.Copied += l.ledger.SnapshotApplied.Load()
+	r.Left += l.ledger.SnapshotReported.Load() + l.ledger.SnapshotKept.Load()
 	for _, k := range gone {
 		db, ok := l.scope.Map(k.DB)
 		if keep[k] || !ok {

@@ -4,7 +4,7 @@ package migrator
 // migration was stopped while commands were still to be applied, or while keys were held without their expiry.
 func (m *Migration) Settled() bool {
 	for _, l := range m.links {
-		if l.expiries.holding() {
+		if l.expiries.Holding() {
 			return false
 		}
 		if r := l.report(); r.AppliedOffset < r.Offset {

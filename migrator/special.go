@@ -44,10 +44,10 @@ func (d *dispatcher) flush(ctx context.Context, c *sourceCommand, all bool) erro
 	if len(d.l.scope.DBMap) > 0 || d.l.m.target.dbs.Home >= 0 && !d.l.m.target.cluster {
 		return errors.New("the source was flushed, and databases are mapped: which keys of the target that means cannot be told; start again with a new Config.StateDir")
 	}
-	if len(d.l.m.links) > 1 && d.l.scope.slots == nil {
+	if len(d.l.m.links) > 1 && d.l.scope.Slots == nil {
 		return errors.New("the source was flushed, and which keys of the target come from it and which from the other files cannot be told: let a server load it and rewrite it (BGREWRITEAOF), and start again with an empty target and a new Config.StateDir")
 	}
-	d.l.ledger.applied.Add(1)
+	d.l.ledger.Applied.Add(1)
 	if d.ahead(c.end) {
 		return nil
 	}
@@ -98,7 +98,7 @@ func (d *dispatcher) deleteShard(ctx context.Context, addr string, db int, gone 
 			return err
 		}
 		names := slices.DeleteFunc(e.Elements, func(name string) bool {
-			k, ours := d.l.scope.brings(db, name)
+			k, ours := d.l.scope.Brings(db, name)
 			return !ours || !gone(k) || !d.l.m.target.d.Holds(addr, name)
 		})
 		if err := d.deleteNames(ctx, db, names); err != nil {
@@ -131,7 +131,7 @@ func (d *dispatcher) swap(ctx context.Context, c *sourceCommand) error {
 		return err
 	}
 	if !d.l.scope.MatchDB(first) && !d.l.scope.MatchDB(second) {
-		d.l.ledger.filtered.Add(1)
+		d.l.ledger.Filtered.Add(1)
 		return nil
 	}
 	if t.cluster || t.dbs.Home >= 0 || len(d.l.scope.DBMap)+len(d.l.scope.DBPrefix)+len(d.l.scope.DBs) > 0 || len(d.l.m.links) > 1 {
@@ -141,12 +141,12 @@ func (d *dispatcher) swap(ctx context.Context, c *sourceCommand) error {
 	if args == nil {
 		return errors.New("the target has neither SWAPDB (it came with 4.0) nor EVAL; start again with a new Config.StateDir")
 	}
-	d.l.ledger.applied.Add(1)
+	d.l.ledger.Applied.Add(1)
 	if d.applied(0, c.end) {
 		return d.copySwapped(ctx, first, second, c.end)
 	}
-	if d.l.expiries.holding() {
-		if err := d.l.expiries.swap(first, second); err != nil {
+	if d.l.expiries.Holding() {
+		if err := d.l.expiries.Swap(first, second); err != nil {
 			return err
 		}
 		if err := d.l.doubts.later.Swap(first, second); err != nil {
@@ -220,7 +220,7 @@ func (d *dispatcher) everywhere(ctx context.Context, c *sourceCommand, container
 	}
 	if container == "FUNCTION" {
 		if !d.l.m.target.dialect.Knows("FUNCTION") {
-			d.l.ledger.problem(c.db, "", "FUNCTION "+keyspace.PrintableShort(sub), "the target has no functions (they came with 7.0)")
+			d.l.ledger.ReportCommand(c.db, "", "FUNCTION "+keyspace.PrintableShort(sub), "the target has no functions (they came with 7.0)")
 			return nil
 		}
 		// A restart may repeat these commands, which must then succeed again.
@@ -238,20 +238,20 @@ func (d *dispatcher) everywhere(ctx context.Context, c *sourceCommand, container
 		}
 	}
 	if d.ahead(c.end) || !d.l.m.target.can.nodes { // through a proxy only SCRIPT comes here, which changes no more than a cache
-		d.l.ledger.applied.Add(1)
+		d.l.ledger.Applied.Add(1)
 		return nil
 	}
 	err := d.standstill(ctx, c, func() error { return d.l.m.target.everywhere(ctx, args) })
 	var refused *refusedError
 	if errors.As(err, &refused) {
 		if container == "SCRIPT" || sub == "DELETE" {
-			d.l.ledger.applied.Add(1) // SCRIPT changes only a cache, and a library to be deleted may be gone already
+			d.l.ledger.Applied.Add(1) // SCRIPT changes only a cache, and a library to be deleted may be gone already
 			return nil
 		}
-		d.l.ledger.problem(c.db, "", container+" "+keyspace.PrintableShort(sub), err.Error())
+		d.l.ledger.ReportCommand(c.db, "", container+" "+keyspace.PrintableShort(sub), err.Error())
 		return nil
 	}
-	d.l.ledger.applied.Add(1)
+	d.l.ledger.Applied.Add(1)
 	return err
 }
 

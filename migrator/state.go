@@ -12,6 +12,7 @@ import (
 	"syscall"
 
 	"surecut/internal/endpoint"
+	"surecut/migrator/internal/ledger"
 )
 
 // stateFormat is the version of the state directory: migration.json, and the lists of keys beside it. It is raised by a change that an
@@ -74,19 +75,19 @@ func (st *linkState) enter(next stage) {
 }
 
 type linkState struct {
-	Name      string    `json:"name"`
-	Shard     string    `json:"shard"`
-	ReplID    string    `json:"replication_id"`
-	Start     int64     `json:"start"`          // offset before the first byte of the stream
-	StartedMs int64     `json:"started_ms"`     // when the snapshot was asked for, Unix ms by the source's clock
-	Sync      bool      `json:"sync,omitempty"` // the source has no PSYNC, so that the link counts offsets itself, from 0
-	StreamDB  int       `json:"stream_db"`      // database that is selected in the stream at Start
-	Stage     stage     `json:"stage"`
-	Expiries  heldState `json:"expiries,omitempty"`
-	Primary   string    `json:"primary,omitempty"` // address of the shard's primary when the link was last connected
-	Again     bool      `json:"again,omitempty"`   // the next snapshot replaces an earlier one
-	Counted   Counters  `json:"counted"`           // counters of all runs, when the state was last saved
-	Reach     int64     `json:"reach,omitempty"`   // through a proxy: offset up to which commands may have been applied; see reach.go
+	Name      string           `json:"name"`
+	Shard     string           `json:"shard"`
+	ReplID    string           `json:"replication_id"`
+	Start     int64            `json:"start"`          // offset before the first byte of the stream
+	StartedMs int64            `json:"started_ms"`     // when the snapshot was asked for, Unix ms by the source's clock
+	Sync      bool             `json:"sync,omitempty"` // the source has no PSYNC, so that the link counts offsets itself, from 0
+	StreamDB  int              `json:"stream_db"`      // database that is selected in the stream at Start
+	Stage     stage            `json:"stage"`
+	Expiries  ledger.HeldState `json:"expiries,omitempty"`
+	Primary   string           `json:"primary,omitempty"` // address of the shard's primary when the link was last connected
+	Again     bool             `json:"again,omitempty"`   // the next snapshot replaces an earlier one
+	Counted   ledger.Counters  `json:"counted"`           // counters of all runs, when the state was last saved
+	Reach     int64            `json:"reach,omitempty"`   // through a proxy: offset up to which commands may have been applied; see reach.go
 
 	// Set for a source cluster.
 	Slots string   `json:"slots,omitempty"` // slots that the shard held when the migration began, "0-5460,7000-7000"
@@ -154,7 +155,7 @@ func (s *state) upgrade(data []byte) error {
 	for i, l := range old.Links {
 		st := &s.Links[i]
 		st.Stage = l.Snapshot
-		st.Expiries = map[[2]bool]heldState{{true, false}: heldFirst, {true, true}: heldAgain, {false, true}: allReleased}[[2]bool{l.Holding, l.Released}]
+		st.Expiries = map[[2]bool]ledger.HeldState{{true, false}: ledger.HeldFirst, {true, true}: ledger.HeldAgain, {false, true}: ledger.AllReleased}[[2]bool{l.Holding, l.Released}]
 	}
 	s.Format = stateFormat
 	return nil
@@ -169,7 +170,7 @@ func (s *state) validate() error {
 		if _, known := nextStages[l.Stage]; !known {
 			return fmt.Errorf("link %d: unknown stage %q", i, l.Stage)
 		}
-		if !l.Expiries.valid() {
+		if !l.Expiries.Valid() {
 			return fmt.Errorf("link %d: unknown state of its expiries %q", i, l.Expiries)
 		}
 		if l.Name == "" || filepath.Base(l.Name) != l.Name || l.Start < 0 || l.StreamDB < 0 {

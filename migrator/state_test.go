@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"surecut/migrator/internal/ledger"
 )
 
 // TestStages: every step that a link can take stands in the table, and no other can be taken.
@@ -55,7 +57,7 @@ func TestPhase(t *testing.T) {
 		{"level, and keys are held", func(l *link) {
 			l.dispatcher.Store(&dispatcher{})
 			l.positions.setDispatched(mark{offset: 100})
-			l.expiries.begin()
+			l.expiries.Begin()
 		}, "streaming"},
 		{"told to stop", func(l *link) { l.do(draining) }, "draining"},
 		{"over", func(l *link) { l.do(ended) }, "done"},
@@ -87,7 +89,7 @@ func TestFormat2(t *testing.T) {
 		t.Fatal(resumed, err)
 	}
 	defer s.close()
-	for i, want := range []heldState{neverHeld, heldFirst, heldAgain, allReleased} {
+	for i, want := range []ledger.HeldState{ledger.NeverHeld, ledger.HeldFirst, ledger.HeldAgain, ledger.AllReleased} {
 		stage := []stage{fresh, receiving, received, loaded}[i]
 		if got := s.Links[i]; got.Expiries != want || got.Stage != stage {
 			t.Errorf("link %d: %q with expiries %q, want %q with %q", i, got.Stage, got.Expiries, stage, want)

@@ -14,6 +14,7 @@ import (
 	"surecut/internal/endpoint"
 	"surecut/internal/keyspace"
 	"surecut/internal/rdb"
+	"surecut/migrator/internal/scope"
 )
 
 // sweepKeys is for how many keys of a snapshot hashes are in memory at once, 8 bytes each.
@@ -23,7 +24,7 @@ const sweepKeys = 4 << 20
 // have been empty when the migration began.
 type sweep struct {
 	target   *target
-	scope    *scope
+	scope    *scope.Scope
 	snapshot func() io.Reader // returns a reader from the beginning of the snapshot
 	asked    int64            // when the snapshot was asked for, Unix ms
 	keys     int64            // number of keys in the snapshot
@@ -40,7 +41,7 @@ func (s *sweep) run(ctx context.Context) error {
 			return fmt.Errorf("read the snapshot again: %w", err)
 		}
 		gone := func(db int, name string) bool {
-			if _, ours := s.scope.brings(db, name); !ours {
+			if _, ours := s.scope.Brings(db, name); !ours {
 				return false
 			}
 			h := hashOf(db, name)

@@ -230,7 +230,7 @@ func TestNobodyKnowsItsKeys(t *testing.T) {
 		}
 		c := p.pieces[0].call
 		c.commands = 1
-		l.ledger.applied.Add(1)
+		l.ledger.Applied.Add(1)
 		if err := l.doubt([]failure{{c, errors.New("ERR unknown command")}}); err != nil {
 			t.Fatal(err)
 		}
@@ -238,8 +238,8 @@ func TestNobodyKnowsItsKeys(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if n := l.ledger.reported.Load(); n != 2 || l.ledger.repaired.Load()+l.ledger.applied.Load() != 0 || len(l.m.problems.all()) != 2 {
-		t.Errorf("reported %d, repaired %d, applied %d: %+v", n, l.ledger.repaired.Load(), l.ledger.applied.Load(), l.m.problems.all())
+	if n := l.ledger.Reported.Load(); n != 2 || l.ledger.Repaired.Load()+l.ledger.Applied.Load() != 0 || len(l.m.problems.All()) != 2 {
+		t.Errorf("reported %d, repaired %d, applied %d: %+v", n, l.ledger.Repaired.Load(), l.ledger.Applied.Load(), l.m.problems.All())
 	}
 }
 

@@ -25,7 +25,9 @@ import (
 	"surecut/internal/rdb/fixtures"
 	"surecut/internal/resp"
 	"surecut/internal/spool"
+	"surecut/migrator/internal/ledger"
 	"surecut/migrator/internal/receive"
+	"surecut/migrator/internal/scope"
 )
 
 // stream begins a spool with bytes, in frames of at most size bytes.
@@ -205,14 +207,14 @@ func newTestLink(t *testing.T) *link {
 	m.target.way = nodeByNode{m.target}
 	m.expiring = newExpiring(1)
 	m.target.expiring = m.expiring
-	l := &link{m: m, scope: newScope(keyspace.Filter{}.To(m.target.dbs), endpoint.Shard{}, &endpoint.Deployment{}), name: "0", st: &m.state.Links[0], log: slogDiscard(), positions: newPositions(), failed: make(chan error, 1), source: &sourceReader{d: &endpoint.Deployment{}, node: func() string { return "" }},
+	l := &link{m: m, scope: scope.New(keyspace.Filter{}.To(m.target.dbs), endpoint.Shard{}, &endpoint.Deployment{}), name: "0", st: &m.state.Links[0], log: slogDiscard(), positions: newPositions(), failed: make(chan error, 1), source: &sourceReader{d: &endpoint.Deployment{}, node: func() string { return "" }},
 		clock: &sourceClock{}, shard: receive.NewShard(endpoint.Shard{}, "", receive.ShardConfig{}), receiver: &receive.Receiver{}}
-	l.ledger = newLedger(l.log, &l.scope.Filter, l.shard.Primary, &m.problems, Counters{})
+	l.ledger = ledger.New(l.log, &l.scope.Filter, l.shard.Primary, &m.problems, ledger.Counters{})
 	l.standing = standing{m, l.st}
 	m.links = []*link{l}
 	var err error
 	dir := t.TempDir()
-	hold(t, l, neverHeld)
+	hold(t, l, ledger.NeverHeld)
 	if l.doubts, err = openDoubts(dir); err != nil {
 		t.Fatal(err)
 	}
@@ -224,13 +226,13 @@ func newTestLink(t *testing.T) *link {
 }
 
 // hold gives a link expiries in a state, and with no key on the list.
-func hold(t *testing.T, l *link, state heldState) {
+func hold(t *testing.T, l *link, state ledger.HeldState) {
 	t.Helper()
-	l.expiries = newExpiries(state)
-	if err := l.expiries.open(t.TempDir()); err != nil {
+	l.expiries = ledger.NewExpiries(state)
+	if err := l.expiries.Open(t.TempDir()); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { l.expiries.close() })
+	t.Cleanup(func() { l.expiries.Close() })
 }
 
 func newTestDispatcher(l *link, cp *checkpoint) *dispatcher {
@@ -305,7 +307,7 @@ func TestPlan(t *testing.T) {
 		{name: "expiry", command: "PEXPIREAT a 4000000000000", want: "0:PEXPIREAT a 4000000000000"},
 		{name: "relative expiry", command: "EXPIRE a 100", want: "0:PEXPIREAT a 150000"},
 		{name: "lower case", command: "set a v ex 100", want: "0:SET a v PXAT 150000"},
-		{name: "held", why: "it may be renewed", command: "SET a v EX 100", change: func(l *link) { l.expiries.begin() }, want: "0:SET a v|0:EXISTS a|0:PERSIST a"},
+		{name: "held", why: "it may be renewed", command: "SET a v EX 100", change: func(l *link) { l.expiries.Begin() }, want: "0:SET a v|0:EXISTS a|0:PERSIST a"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			l := newTestLink(t)
@@ -341,7 +343,7 @@ func TestPlan(t *testing.T) {
 			if strings.TrimRight(got, "|") != strings.TrimRight(c.want, "|") {
 				t.Errorf("%s: got %s, want %s", c.why, got, c.want)
 			}
-			counted := strings.Repeat("a", int(l.ledger.applied.Load())) + strings.Repeat("f", int(l.ledger.filtered.Load())) + strings.Repeat("r", int(l.ledger.reported.Load()))
+			counted := strings.Repeat("a", int(l.ledger.Applied.Load())) + strings.Repeat("f", int(l.ledger.Filtered.Load())) + strings.Repeat("r", int(l.ledger.Reported.Load()))
 			if counted != c.counted {
 				t.Errorf("%s: counted %q, want %q", c.why, counted, c.counted)
 			}
@@ -583,8 +585,8 @@ func TestHeldAgain(t *testing.T) {
 		c.command, _, released = strings.Cut(c.command, ",")
 		for _, again := range []bool{false, true} {
 			l := newTestLink(t)
-			if l.expiries.begin(); released {
-				l.expiries.beginRelease()
+			if l.expiries.Begin(); released {
+				l.expiries.BeginRelease()
 			}
 			cp := &checkpoint{offset: 100, units: map[unit]int64{}}
 			if again {
@@ -599,7 +601,7 @@ func TestHeldAgain(t *testing.T) {
 				t.Errorf("%s: would be applied twice", c.command)
 			}
 			got := map[string]bool{}
-			list := l.expiries.all()
+			list := l.expiries.All()
 			for k, ok, err := list.Next(); ok || err != nil; k, ok, err = list.Next() {
 				if err != nil {
 					t.Fatal(err)

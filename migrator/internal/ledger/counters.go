@@ -1,4 +1,4 @@
-package migrator
+package ledger
 
 // Counters says how every key and command ended. Every key of the snapshots, and every command, that has ended is in one of the counters
 // below its total.

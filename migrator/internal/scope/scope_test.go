@@ -1,4 +1,4 @@
-package migrator
+package scope
 
 import (
 	"strings"
@@ -36,12 +36,12 @@ func TestScope(t *testing.T) {
 			filter: keyspace.Filter{DBPrefix: map[int]string{0: "p:"}}, slots: lower, key: keyspace.Key{Name: "p:" + beside}, carries: true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			s := newScope(c.filter.To(keyspace.Databases{Home: -1}), endpoint.Shard{Slots: c.slots}, &endpoint.Deployment{})
+			s := New(c.filter.To(keyspace.Databases{Home: -1}), endpoint.Shard{Slots: c.slots}, &endpoint.Deployment{})
 			s.proxied = c.proxied
-			if got := s.carries(c.key); got != c.carries {
+			if got := s.Carries(c.key); got != c.carries {
 				t.Errorf("%s: carries %v: %v", c.why, c.key, got)
 			}
-			if k, got := s.brings(c.key.DB, c.key.Name); got != c.brings || got && k != c.key {
+			if k, got := s.Brings(c.key.DB, c.key.Name); got != c.brings || got && k != c.key {
 				t.Errorf("%s: brings %v: %v as %v", c.why, c.key, got, k)
 			}
 		})
@@ -49,17 +49,17 @@ func TestScope(t *testing.T) {
 }
 
 func TestScopeCollision(t *testing.T) {
-	s := newScope(keyspace.Filter{DBPrefix: map[int]string{1: "one:"}}.To(keyspace.Databases{Home: 0, Only: true}), endpoint.Shard{}, &endpoint.Deployment{})
-	if k := s.arriving(1, "a"); k != (keyspace.Key{DB: 1, Name: "one:a"}) {
+	s := New(keyspace.Filter{DBPrefix: map[int]string{1: "one:"}}.To(keyspace.Databases{Home: 0, Only: true}), endpoint.Shard{}, &endpoint.Deployment{})
+	if k := s.Arriving(1, "a"); k != (keyspace.Key{DB: 1, Name: "one:a"}) {
 		t.Errorf("a of database 1 arrives as %v", k)
 	}
-	if err := s.collision(s.arriving(1, "a")); err != nil {
+	if err := s.Collision(s.Arriving(1, "a")); err != nil {
 		t.Errorf("a key with a prefix: %v", err)
 	}
-	if err := s.collision(s.arriving(0, "a")); err != nil {
+	if err := s.Collision(s.Arriving(0, "a")); err != nil {
 		t.Errorf("a key without a prefix: %v", err)
 	}
-	if err := s.collision(s.arriving(0, "one:a")); err == nil || !strings.Contains(err.Error(), "one key of the target, one:a") {
+	if err := s.Collision(s.Arriving(0, "one:a")); err == nil || !strings.Contains(err.Error(), "one key of the target, one:a") {
 		t.Errorf("a name that begins with another database's prefix: %v", err)
 	}
 }

@@ -1,0 +1,77 @@
+package scope
+
+import (
+	"fmt"
+
+	"surecut/internal/endpoint"
+	"surecut/internal/keyspace"
+)
+
+// Scope says which keys a link carries: those of its shard that the filter selects. It also knows their names and databases on the target.
+// It does not change while the link runs.
+//
+// Links name a key by its database on the source and its name on the target. So a key has the same name in the commands of the source,
+// whose keys the parser renames, and in the calls to the target, and its slot is the one on the target.
+type Scope struct {
+	keyspace.Mapping
+	Slots   keyspace.SlotRanges // of the shard; nil: all
+	slotOf  func(name string) uint16
+	proxied bool // the source's servers are behind proxies, which may look for a key on another server than the one that has it
+}
+
+func New(mapping keyspace.Mapping, shard endpoint.Shard, source *endpoint.Deployment) Scope {
+	return Scope{Mapping: mapping, Slots: shard.Slots, slotOf: source.Slot, proxied: len(source.Proxies()) > 0}
+}
+
+// Arriving returns a key of the source as links name it.
+func (s *Scope) Arriving(db int, name string) keyspace.Key {
+	return keyspace.Key{DB: db, Name: s.TargetName(db, name)}
+}
+
+// Carries says whether the link copies a key: the filter must select it and, if the source is behind proxies, these must look for it in the
+// link's shard.
+func (s *Scope) Carries(k keyspace.Key) bool {
+	name := s.SourceName(k.DB, k.Name)
+	return s.MatchDB(k.DB) && s.MatchName(name) && (!s.proxied || s.Owns(name))
+}
+
+// Brings says whether a key of the target comes from the link's shard, as far as its name tells, and returns it as links name it.
+func (s *Scope) Brings(db int, name string) (keyspace.Key, bool) {
+	k := keyspace.Key{DB: db, Name: name}
+	if len(s.DBPrefix) == 0 {
+		return k, s.MatchName(name) && s.Owns(name)
+	}
+	var ok bool
+	if k.DB, ok = s.Origin(db, name); !ok {
+		return k, false
+	}
+	return k, s.Carries(k) && s.Owns(s.SourceName(k.DB, name))
+}
+
+// Owns says whether the key with this name on the source belongs to the link's shard.
+func (s *Scope) Owns(name string) bool {
+	return s.Slots == nil || s.Slots.Has(s.slotOf(name))
+}
+
+// FirstSlot returns the first slot of the shard. If it has no slots, any will do.
+func (s *Scope) FirstSlot() uint16 {
+	if len(s.Slots) == 0 {
+		return 0
+	}
+	return s.Slots[0].First
+}
+
+// Collision returns an error for a key that would have the same name on the target as a key of another database, because its name begins
+// with the prefix that the keys of that database get.
+func (s *Scope) Collision(k keyspace.Key) error {
+	if len(s.DBPrefix) == 0 {
+		return nil
+	}
+	k.Name = s.SourceName(k.DB, k.Name)
+	rival, ok := s.Rival(k)
+	if !ok {
+		return nil
+	}
+	return fmt.Errorf("key %s of database %d and key %s of database %d would be one key of the target, %s: choose another Filter.DBPrefix, empty the target and start again with a new Config.StateDir, or leave one of them out with Filter.Exclude",
+		keyspace.PrintableShort(k.Name), k.DB, keyspace.PrintableShort(rival.Name), rival.DB, keyspace.PrintableShort(s.TargetName(k.DB, k.Name)))
+}
