@@ -18,8 +18,15 @@ type sourceClock struct {
 	ahead  atomic.Int64 // ms by which the source's clock is ahead of this machine's
 }
 
+func newClock(source *endpoint.Deployment, log *slog.Logger) *sourceClock {
+	return &sourceClock{source: source, log: log}
+}
+
 // now returns the source's time in Unix ms.
-func (c *sourceClock) now() int64 { return time.Now().UnixMilli() + c.ahead.Load() }
+func (c *sourceClock) now() int64 { return c.at(time.Now().UnixMilli()) }
+
+// at returns the source's time, in Unix ms, when this machine's was local.
+func (c *sourceClock) at(local int64) int64 { return local + c.ahead.Load() }
 
 // measure compares the clock of a node of the source with this machine's.
 func (c *sourceClock) measure(ctx context.Context, addr string) error {
@@ -29,7 +36,7 @@ func (c *sourceClock) measure(ctx context.Context, addr string) error {
 	}
 	before := time.Now()
 	m, err := client.Do(ctx, endpoint.Arbitrary(client, "TIME")).ToMessage()
-	if unknownCommand(err) {
+	if endpoint.Code(err) == "ERR" {
 		c.log.Warn("the source does not tell its time (TIME came with 2.6): relative expiries are dated by the clock of this machine")
 		return nil
 	}

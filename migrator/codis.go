@@ -16,7 +16,7 @@ var errSlotsMoved = errors.New("slots of the Codis source are on the move: wait 
 func (l *link) ofCodis(c *sourceCommand) bool {
 	const prefix = "SLOTS"
 	name := c.args[0]
-	return len(l.source.d.Proxies()) > 0 && len(name) > len(prefix) && strings.EqualFold(view(name[:len(prefix)]), prefix)
+	return len(l.m.cfg.Sides.Source.Proxies()) > 0 && len(name) > len(prefix) && strings.EqualFold(view(name[:len(prefix)]), prefix)
 }
 
 // planCodis settles a SLOTSRESTORE, by which a client wrote keys, by copying them. It fails for all other SLOTS... commands, and for a

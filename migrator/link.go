@@ -77,7 +77,7 @@ func newLink(m *Migration, i int, nodes endpoint.Shard, node string) *link {
 	l := &link{m: m, name: st.Name, st: st, dir: filepath.Join(m.cfg.StateDir, "link-"+st.Name),
 		log: m.cfg.Log.With("link", st.Name, "source", nodes.Primary.Addr), scope: scope.New(m.cfg.Filter.To(m.target.dbs), nodes, source),
 		ended: make(chan struct{}), failed: make(chan error, 1), positions: newPositions(), expiries: ledger.NewExpiries(st.Expiries), standing: standing{m, st}}
-	l.clock = &sourceClock{source: source, log: l.log}
+	l.clock = newClock(source, l.log)
 	l.shard = receive.NewShard(nodes, node, receive.ShardConfig{
 		Source:      source,
 		Follows:     source.Kind() == endpoint.Sentinel || source.Kind() == endpoint.Cluster,
@@ -90,7 +90,7 @@ func newLink(m *Migration, i int, nodes endpoint.Shard, node string) *link {
 		Log:         l.log,
 	})
 	l.ledger = ledger.New(l.log, &l.scope.Filter, l.shard.Primary, &m.problems, st.countedBefore())
-	l.source = &sourceReader{d: source, node: l.shard.Node, retryFor: m.cfg.RetryFor, filter: &l.scope.Filter}
+	l.source = newReader(source, l.shard.Node, m.cfg.RetryFor, &l.scope.Filter)
 	return l
 }
 

@@ -39,6 +39,13 @@ type restorer interface {
 	close()
 }
 
+// entries is what the loader reads: an RDB, or the keys of a server that is scanned.
+type entries interface {
+	Next() (*rdb.Entry, error)
+	Walk(keyspace.Visitor) error
+	Consumed() int64
+}
+
 // loader writes a snapshot to the target.
 type loader struct {
 	l       *link

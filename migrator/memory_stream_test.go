@@ -123,7 +123,6 @@ func (s *snapshotOf) Next() (*rdb.Entry, error) {
 }
 
 func (*snapshotOf) Walk(keyspace.Visitor) error { return errors.New("no value is that large") }
-func (*snapshotOf) Version() int                { return 11 }
 func (*snapshotOf) Consumed() int64             { return 0 }
 
 // TestLoaderMeetsKeys: what becomes of keys that the target has already, and how that is counted.

@@ -2,14 +2,11 @@ package migrator
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
-	"time"
 
 	"surecut/internal/command"
 	"surecut/internal/keyspace"
-	"surecut/internal/retry"
 )
 
 // If the target has no transactions, the checkpoint of a link is written after the data. So after a restart it is not known which commands
@@ -51,10 +48,8 @@ func (l *link) settleReach(d *dispatcher) error {
 // the source is by now. The primary is asked as well, since the replica that the link reads now may be behind the one that it read before.
 func (l *link) mayHaveReached(ctx context.Context) int64 {
 	at := l.spool.End()
-	for _, node := range []func() string{l.shard.Node, l.shard.Primary} {
-		s := *l.source
-		s.node = node
-		offset, err := s.position(ctx)
+	for _, node := range []string{l.shard.Node(), l.shard.Primary()} {
+		offset, err := l.source.positionOf(ctx, node)
 		if err != nil {
 			return l.st.Reach
 		}
@@ -115,23 +110,6 @@ func keysOf(c *sourceCommand) []keyspace.Key {
 		keys = append(keys, keyspace.Key{DB: c.db, Name: string(c.args[i])})
 	}
 	return keys
-}
-
-// awaitOffset waits until the node stands at an offset that the source has sent, or beyond it.
-func (s *sourceReader) awaitOffset(ctx context.Context, offset int64) error {
-	until := time.Now().Add(s.retryFor)
-	for {
-		at, err := s.position(ctx)
-		switch {
-		case err == nil && at >= offset:
-			return nil
-		case time.Now().After(until):
-			return errors.Join(fmt.Errorf("source %s stands at offset %d, behind %d, which it has sent", s.node(), at, offset), err)
-		}
-		if err := retry.Pause(ctx, 200*time.Millisecond); err != nil {
-			return err
-		}
-	}
 }
 
 // planDoubtful settles a command that an earlier run may have applied by copying its keys, unless copies already have its effect.

@@ -1,9 +1,5 @@
 package migrator
 
-import (
-	"surecut/internal/endpoint"
-)
-
 // A source before 2.8 has SYNC and no PSYNC, and tells neither offsets nor a replication ID. The link counts the bytes of the stream
 // itself, from 0. So it is not known at which point of the stream a key was read on the source: no key is copied in place of a command, and
 // no expiry is held. A stream whose connection is lost cannot be continued, so that a new snapshot replaces what the target has. A run that
@@ -19,6 +15,3 @@ func (l *link) cannotCopy() string {
 	}
 	return ""
 }
-
-// unknownCommand says whether err is an error reply with the code ERR, by which a server refuses a command that it does not have.
-func unknownCommand(err error) bool { return endpoint.Code(err) == "ERR" }

@@ -36,7 +36,7 @@ func elsewhere(err error) bool {
 
 // refusesDump says whether the server refuses DUMP. If it does, refusesDump also finds out whether fields of hashes may expire.
 func (s *scan) refusesDump(ctx context.Context) (bool, error) {
-	client, err := s.l.source.d.Client(ctx, s.l.shard.Node(), 0)
+	client, err := s.cfg.Source.Client(ctx, s.cfg.Node(), 0)
 	if err != nil {
 		return false, err
 	}
@@ -48,8 +48,8 @@ func (s *scan) refusesDump(ctx context.Context) (bool, error) {
 		if s.fieldTTLs, err = s.fieldsExpire(ctx, client); err != nil {
 			return false, err
 		}
-		if s.keys == nil {
-			s.l.log.Warn("the source refuses DUMP: keys are read by the commands of their types")
+		if s.cfg.Keys == nil {
+			s.cfg.Log.Warn("the source refuses DUMP: keys are read by the commands of their types")
 		}
 		return true, nil
 	default:
@@ -113,7 +113,7 @@ func (s *scan) fieldsExpire(ctx context.Context, client rueidis.Client) (bool, e
 
 // readTyped does what read does, without DUMP.
 func (s *scan) readTyped(ctx context.Context, db int, names []string, expireTimes bool) ([]scanned, error) {
-	client, err := s.l.source.d.Client(ctx, s.l.shard.Node(), db)
+	client, err := s.cfg.Source.Client(ctx, s.cfg.Node(), db)
 	if err != nil {
 		return nil, err
 	}
@@ -160,7 +160,7 @@ func (s *scan) readTyped(ctx context.Context, db int, names []string, expireTime
 	if err := s.takeTyped(t, out, kinds); err != nil {
 		return nil, err
 	}
-	return slices.DeleteFunc(out, func(e scanned) bool { return e.skip || e.gone && s.keys == nil }), nil
+	return slices.DeleteFunc(out, func(e scanned) bool { return e.skip || e.gone && s.cfg.Keys == nil }), nil
 }
 
 // lengths are the commands that return how many elements, or bytes, a value has.
@@ -321,7 +321,7 @@ func (t *typed) walk(name, kind string, v keyspace.Visitor) error {
 	case changedType(err), code == "NOGROUP", code == "ERR" && strings.HasPrefix(kind, "stream"): // XINFO on a key that has gone is an ERR
 		return keyspace.ErrGone
 	case code != "": // the error must not be taken for an error reply of the target
-		return fmt.Errorf("source %s: read %s: %s", t.s.l.shard.Node(), keyspace.PrintableShort(name), err.Error())
+		return fmt.Errorf("source %s: read %s: %s", t.s.cfg.Node(), keyspace.PrintableShort(name), err.Error())
 	}
 	return err
 }

@@ -207,8 +207,8 @@ func newTestLink(t *testing.T) *link {
 	m.target.way = nodeByNode{m.target}
 	m.expiring = newExpiring(1)
 	m.target.expiring = m.expiring
-	l := &link{m: m, scope: scope.New(keyspace.Filter{}.To(m.target.dbs), endpoint.Shard{}, &endpoint.Deployment{}), name: "0", st: &m.state.Links[0], log: slogDiscard(), positions: newPositions(), failed: make(chan error, 1), source: &sourceReader{d: &endpoint.Deployment{}, node: func() string { return "" }},
-		clock: &sourceClock{}, shard: receive.NewShard(endpoint.Shard{}, "", receive.ShardConfig{}), receiver: &receive.Receiver{}}
+	l := &link{m: m, scope: scope.New(keyspace.Filter{}.To(m.target.dbs), endpoint.Shard{}, &endpoint.Deployment{}), name: "0", st: &m.state.Links[0], log: slogDiscard(), positions: newPositions(), failed: make(chan error, 1), source: newReader(&endpoint.Deployment{}, func() string { return "" }, 0, nil),
+		clock: newClock(nil, nil), shard: receive.NewShard(endpoint.Shard{}, "", receive.ShardConfig{}), receiver: &receive.Receiver{}}
 	l.ledger = ledger.New(l.log, &l.scope.Filter, l.shard.Primary, &m.problems, ledger.Counters{})
 	l.standing = standing{m, l.st}
 	m.links = []*link{l}

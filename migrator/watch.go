@@ -68,7 +68,7 @@ func (m *Migration) Watch(ctx context.Context) (*Watch, error) {
 
 // notices returns the pattern of the channels on which the link's node notifies of every write, or an error if it does not.
 func (l *link) notices(ctx context.Context) (pattern string, err error) {
-	client, err := l.source.d.Client(ctx, l.shard.Node(), 0)
+	client, err := l.m.cfg.Sides.Source.Client(ctx, l.shard.Node(), 0)
 	if err != nil {
 		return "", fmt.Errorf("source %s: %w", l.shard.Node(), err)
 	}
@@ -96,7 +96,7 @@ func (w *Watch) listen(ctx context.Context, l *link, pattern string) {
 }
 
 func (w *Watch) receive(ctx context.Context, l *link, pattern string) error {
-	client, err := l.source.d.Client(ctx, l.shard.Node(), 0)
+	client, err := l.m.cfg.Sides.Source.Client(ctx, l.shard.Node(), 0)
 	if err != nil {
 		return err
 	}

@@ -1,0 +1,136 @@
+package migrator
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"surecut/internal/keyspace"
+)
+
+// loadScan scans the source and loads its keys; if keys is not nil, only these. It returns those of keys that the source does not have.
+func (l *link) loadScan(ctx context.Context, ld *loader, keys []keyspace.Key) (gone []keyspace.Key, err error) {
+	cfg := &l.m.cfg
+	s := newScan(scanConfig{Source: cfg.Sides.Source, Node: l.shard.Node, Keys: keys, Filter: &l.scope.Filter, Readers: cfg.Lanes,
+		BigValue: cfg.BigValue, RetryFor: cfg.RetryFor, Log: l.log,
+		NoFunctions: func(err error) {
+			l.ledger.Note(0, "", "FUNCTION LIST", "function libraries are not copied: "+err.Error())
+		}})
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return s.run(ctx) })
+	g.Go(func() error { return ld.load(ctx, s) })
+	err = g.Wait()
+	return s.absent(), err
+}
+
+// runScan copies a source that is not replicated, by one scan.
+func (l *link) runScan(ctx context.Context) error {
+	if err := l.clock.measure(ctx, l.shard.Node()); err != nil {
+		return err
+	}
+	if l.began == fresh {
+		err := l.standing.advance(received, func(st *linkState) error {
+			st.StartedMs = l.clock.now()
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	l.do(working)
+	if !l.standing.stage().inTarget() {
+		reading, stop := context.WithCancel(ctx)
+		defer stop()
+		defer context.AfterFunc(l.m.stopping, stop)()
+		if err := l.loadSnapshot(ctx, reading); err != nil {
+			if reading.Err() != nil && ctx.Err() == nil && errors.Is(err, context.Canceled) {
+				return l.stopped()
+			}
+			return err
+		}
+	}
+	return l.stopped()
+}
+
+// Outdated is a key whose value on the target differs from the source's.
+type Outdated struct {
+	Key   keyspace.Key // with the source's name
+	Extra bool         // only the target has the key
+}
+
+// Recopied counts what became of keys that were copied again.
+type Recopied struct {
+	Copied  int64 `json:"copied"`
+	Deleted int64 `json:"deleted"` // the source has them no longer
+	Left    int64 `json:"left"`    // not copied, each with a problem; or not deleted, since the target held keys before the migration
+}
+
+// CopyAgain copies keys from the source to the target as they are now. The migration must have ended, and its capture must be a scan. Keys
+// that only the target has are deleted if the target was empty before the migration. Only one call runs at a time, since an older copy of a
+// key must not overwrite a newer one.
+func (m *Migration) CopyAgain(ctx context.Context, keys []Outdated) (r Recopied, err error) {
+	m.again.Lock()
+	defer m.again.Unlock()
+	if time.Since(m.proven) > slotPoll { // a key that a node lacks only because its slot has moved must not be deleted
+		if err := m.proveSlots(ctx); err != nil {
+			return r, err
+		}
+		m.proven = time.Now()
+	}
+	byLink := make([][]keyspace.Key, len(m.links))
+	keep := map[keyspace.Key]bool{}
+	for _, k := range keys {
+		if k.Extra && !m.state.TargetWasEmpty {
+			keep[k.Key] = true
+		}
+		i := 0
+		if n, ok := m.cfg.Sides.Source.PrimaryOf(m.cfg.Sides.Source.Slot(k.Key.Name)); ok {
+			i = max(slices.IndexFunc(m.links, func(l *link) bool { return l.shard.Node() == n.Addr }), 0)
+		}
+		byLink[i] = append(byLink[i], k.Key)
+	}
+	for i, keys := range byLink {
+		if len(keys) == 0 {
+			continue
+		}
+		if err := m.copyAgain(ctx, i, keys, keep, &r); err != nil {
+			return r, err
+		}
+	}
+	return r, nil
+}
+
+func (m *Migration) copyAgain(ctx context.Context, i int, keys []keyspace.Key, keep map[keyspace.Key]bool, r *Recopied) (err error) {
+	l := newLink(m, i, m.links[i].shard.Nodes(), m.links[i].shard.Node()) // a link with counters of its own
+	if err := l.open(); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, l.close()) }()
+	ld := &loader{l: l, replace: true, renew: true}
+	gone, err := l.loadScan(ctx, ld, keys)
+	if err != nil {
+		return err
+	}
+	r.Copied += l.ledger.SnapshotApplied.Load()
+	r.Left += l.ledger.SnapshotReported.Load() + l.ledger.SnapshotKept.Load()
+	for _, k := range gone {
+		db, ok := l.scope.Map(k.DB)
+		if keep[k] || !ok {
+			r.Left++
+			continue
+		}
+		if err := l.removeGone(ctx, keyspace.Key{DB: db, Name: l.scope.TargetName(k.DB, k.Name)}); err != nil {
+			return err
+		}
+		r.Deleted++
+	}
+	return nil
+}
+
+// removeGone deletes a key of the target that the source does not have.
+func (l *link) removeGone(ctx context.Context, k keyspace.Key) error {
+	return l.m.target.retry(ctx, func() (again, err error) { return sorted(l.writer.remove(ctx, []keyspace.Key{k})) })
+}
