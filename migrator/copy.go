@@ -11,6 +11,7 @@ import (
 	"surecut/internal/command"
 	"surecut/internal/endpoint"
 	"surecut/internal/keyspace"
+	"surecut/migrator/internal/reread"
 )
 
 // copyKeys copies keys from the source to the target, in place of applying the commands to them that the stream holds up to the offset end.
@@ -26,11 +27,11 @@ func (d *dispatcher) copyKeys(ctx context.Context, keys []keyspace.Key, end int6
 		at = append(at, piece{slot: d.l.m.target.slot(k.Name)})
 	}
 	err = d.meet(ctx, d.lanesOf(at), func() error {
-		got, err := d.l.source.read(ctx, keys, true, end)
+		got, err := d.l.source.Read(ctx, keys, true, end)
 		if err != nil {
 			return err
 		}
-		if err := d.l.reserve(got[len(got)-1].offset); err != nil { // a restart must not apply commands whose effect the copies already have
+		if err := d.l.reserve(got[len(got)-1].Offset); err != nil { // a restart must not apply commands whose effect the copies already have
 			return err
 		}
 		var txs []*transaction
@@ -48,8 +49,8 @@ func (d *dispatcher) copyKeys(ctx context.Context, keys []keyspace.Key, end int6
 			}
 		}
 		for _, c := range got {
-			d.fences[c.key] = c.offset
-			d.fenceEnd = min(d.fenceEnd, c.offset)
+			d.fences[c.Key] = c.Offset
+			d.fenceEnd = min(d.fenceEnd, c.Offset)
 		}
 		d.l.doubts.clean(keys)
 		return nil
@@ -59,15 +60,15 @@ func (d *dispatcher) copyKeys(ctx context.Context, keys []keyspace.Key, end int6
 
 // copyTransactions returns the transactions that write copies. All copies of one unit are in one transaction, so that its checkpoint covers
 // all of them. A key that the target has no encoding for is lost, and deleted there.
-func (d *dispatcher) copyTransactions(got []copied, end int64) (txs []*transaction, lost []keyspace.Key, err error) {
+func (d *dispatcher) copyTransactions(got []reread.Copy, end int64) (txs []*transaction, lost []keyspace.Key, err error) {
 	t := d.l.m.target
 	byUnit := map[unit]*transaction{}
 	for _, c := range got {
-		slot := d.l.m.target.slot(c.key.Name)
+		slot := d.l.m.target.slot(c.Key.Name)
 		u := d.lane(slot).unitOf(slot)
-		db, ok := d.l.scope.Map(c.key.DB)
+		db, ok := d.l.scope.Map(c.Key.DB)
 		if !ok {
-			return nil, nil, fmt.Errorf("the target has no database %d; map it with Filter.DBMap or Filter.DBPrefix", c.key.DB)
+			return nil, nil, fmt.Errorf("the target has no database %d; map it with Filter.DBMap or Filter.DBPrefix", c.Key.DB)
 		}
 		x := byUnit[u]
 		switch {
@@ -83,24 +84,24 @@ func (d *dispatcher) copyTransactions(got []copied, end int64) (txs []*transacti
 			x.units = append(x.units, u)
 		}
 		byUnit[u] = x
-		x.fence[c.key] = c.offset
-		d.lane(slot).keepFence(u, c.key)
+		x.fence[c.Key] = c.Offset
+		d.lane(slot).keepFence(u, c.Key)
 		if err := d.holdCopy(&c); err != nil {
 			return nil, nil, err
 		}
-		x.calls = append(x.calls, call{db: db, args: []string{"DEL", c.key.Name}, key: c.key})
-		if !c.present {
+		x.calls = append(x.calls, call{db: db, args: []string{"DEL", c.Key.Name}, key: c.Key})
+		if !c.Present {
 			continue
 		}
-		payload, err := t.payloads.dumped(c.payload)
+		payload, err := t.payloads.dumped(c.Payload)
 		if err != nil {
-			d.l.ledger.Note(c.key.DB, c.key.Name, "", "not copied: "+err.Error())
-			lost = append(lost, c.key)
+			d.l.ledger.Note(c.Key.DB, c.Key.Name, "", "not copied: "+err.Error())
+			lost = append(lost, c.Key)
 			continue
 		}
-		x.calls = append(x.calls, call{db: db, args: restoreArgs(t.dialect, c.key.Name, payload, c.expireAt), key: c.key, expires: c.expireAt})
-		if c.expireAt > 0 && !t.dialect.Has(command.AbsTTL) {
-			x.calls = append(x.calls, call{db: db, args: []string{"PEXPIREAT", c.key.Name, strconv.FormatInt(c.expireAt, 10)}, key: c.key})
+		x.calls = append(x.calls, call{db: db, args: restoreArgs(t.dialect, c.Key.Name, payload, c.ExpireAt), key: c.Key, expires: c.ExpireAt})
+		if c.ExpireAt > 0 && !t.dialect.Has(command.AbsTTL) {
+			x.calls = append(x.calls, call{db: db, args: []string{"PEXPIREAT", c.Key.Name, strconv.FormatInt(c.ExpireAt, 10)}, key: c.Key})
 		}
 	}
 	return txs, lost, nil

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"surecut/internal/keyspace"
+	"surecut/migrator/internal/reread"
 )
 
 // dispatcher hands the commands of the stream to the lanes of their keys. It also does all that has to happen between two commands,
@@ -56,7 +57,7 @@ type dispatcher struct {
 // injection is what the source said of held keys at an offset. It is applied between the command that ends there and the next one.
 type injection struct {
 	at   int64
-	keys []copied
+	keys []reread.Copy
 }
 
 // piece is one call with the slot that decides on its lane. A piece without a call brings the lane of its slot to the meeting, and moves

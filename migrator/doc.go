@@ -7,9 +7,10 @@
 //	dispatcher reads the stream from the spool, and hands each command to the lanes of its keys
 //	lanes      apply their commands in order: what waits in a lane becomes one transaction for each unit (lane.go)
 //
-// The four parts share small types, each with a lock of its own: scope (which keys the link carries), positions (how far the link has
-// come), doubts (which keys are still to be copied from the source), ledger (how each key and command has ended) and expiries (which keys
-// the target holds without their expiry). How far a link has come with snapshot and stream is its stage, which the state on disk remembers.
+// The four parts share small types, each with a lock of its own: positions (how far the link has come), doubts (which keys are still to be
+// copied from the source), the ledger (how each key and command has ended) and expiries (which keys the target holds without their expiry;
+// both in internal/ledger). internal/scope says which keys the link carries, internal/reread reads keys again from the source. How
+// far a link has come with snapshot and stream is its stage, which the state on disk remembers.
 //
 // The loader, the dispatcher and each lane have a writer of their own. There are two kinds: direct writes to each node of the target, in
 // transactions; proxied writes through a proxy, which passes no transactions on. newTarget chooses the kind; the rest of the package asks
@@ -31,10 +32,6 @@
 // commands up to that offset to those keys. Freeze uses the same stop to show source and target at one offset.
 //
 // A key that expired on the target while nobody applied the stream is noticed at its next change, and copied once the link has caught up.
-//
-// Values of a source that refuses DUMP are read by the commands of their types. The verifier has an implementation of its own on purpose:
-// if both used the same one, a mistake in it would read the same wrong value twice and call it equal. The two share only the parsing of
-// single replies (internal/reply).
 //
 // Words:
 //

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"surecut/internal/keyspace"
+	"surecut/migrator/internal/reread"
 )
 
 // always is the field renew of a call whose reply 0 means at any time that the target lacks a key that the source had.
@@ -43,7 +44,7 @@ func (d *dispatcher) hold(run []call, c *sourceCommand, x call, relative bool) [
 	if !ok {
 		return append(run, x)
 	}
-	if !d.l.expiries.Holds() || !relative && at > d.l.clock.now()+d.l.m.cfg.HoldExpiry.Milliseconds() {
+	if !d.l.expiries.Holds() || !relative && at > d.l.clock.Now()+d.l.m.cfg.HoldExpiry.Milliseconds() {
 		x.renew = renews(x.args[0], at)
 		return append(run, x)
 	}
@@ -118,12 +119,12 @@ func carriesExpiry(name string) bool { return name == "RENAME" || name == "RENAM
 
 // holdCopy removes a near expiry from the copy of a key, and notes the key as held: the stream is behind the copy, and might renew the
 // expiry only after the target has let the key expire.
-func (d *dispatcher) holdCopy(c *copied) error {
-	if c.expireAt == 0 || !d.l.expiries.Holds() || c.expireAt > d.l.clock.now()+d.l.m.cfg.HoldExpiry.Milliseconds() {
+func (d *dispatcher) holdCopy(c *reread.Copy) error {
+	if c.ExpireAt == 0 || !d.l.expiries.Holds() || c.ExpireAt > d.l.clock.Now()+d.l.m.cfg.HoldExpiry.Milliseconds() {
 		return nil
 	}
-	c.expireAt = 0
-	if err := d.l.expiries.Hold(c.key); err != nil {
+	c.ExpireAt = 0
+	if err := d.l.expiries.Hold(c.Key); err != nil {
 		return err
 	}
 	return d.l.expiries.Save()
@@ -156,13 +157,13 @@ func (d *dispatcher) releaseHeld(ctx context.Context) error {
 		return d.meet(ctx, d.lanes, d.endHolding) // the meeting comes after all that was injected
 	}
 	for _, c := range got { // they come in the order of their offsets
-		if n := len(d.injections); n == 0 || d.injections[n-1].at < c.offset {
-			d.injections = append(d.injections, injection{at: c.offset})
+		if n := len(d.injections); n == 0 || d.injections[n-1].at < c.Offset {
+			d.injections = append(d.injections, injection{at: c.Offset})
 		}
 		in := &d.injections[len(d.injections)-1]
 		in.keys = append(in.keys, c)
 	}
-	return d.catchUpTo(ctx, got[len(got)-1].offset)
+	return d.catchUpTo(ctx, got[len(got)-1].Offset)
 }
 
 // BeginRelease makes durable that from now on held keys get their expiry, so that the target may let them expire.
@@ -213,8 +214,8 @@ func (d *dispatcher) releaseAtEnd(ctx context.Context) error {
 		var pieces []piece
 		var gone []keyspace.Key
 		for _, c := range got {
-			if _, ok := l.scope.Map(c.key.DB); ok && !c.present && l.scope.Carries(c.key) {
-				gone = append(gone, c.key)
+			if _, ok := l.scope.Map(c.Key.DB); ok && !c.Present && l.scope.Carries(c.Key) {
+				gone = append(gone, c.Key)
 				continue
 			}
 			pieces = append(pieces, d.release(c, at.offset)...)
@@ -231,40 +232,40 @@ func (d *dispatcher) releaseAtEnd(ctx context.Context) error {
 }
 
 // nextHeld reads the next keys of the list of held keys on the source. It returns none at the end of the list.
-func (d *dispatcher) nextHeld(ctx context.Context) ([]copied, error) {
+func (d *dispatcher) nextHeld(ctx context.Context) ([]reread.Copy, error) {
 	keys, err := d.l.expiries.Next(500)
 	if err != nil || len(keys) == 0 {
 		return nil, err
 	}
-	return d.l.source.read(ctx, keys, false, 0)
+	return d.l.source.Read(ctx, keys, false, 0)
 }
 
 // release returns the calls that give a key the expiry that the source named, or delete it if the source does not have it.
-func (d *dispatcher) release(c copied, end int64) []piece {
-	if copiedAt, copied := d.fences[c.key]; copied && copiedAt > c.offset {
+func (d *dispatcher) release(c reread.Copy, end int64) []piece {
+	if copiedAt, copied := d.fences[c.Key]; copied && copiedAt > c.Offset {
 		return nil // the key was copied later: the copy has its expiry, or has put the key on the list once more
 	}
-	db, ok := d.l.scope.Map(c.key.DB)
-	if !ok || !d.l.scope.Carries(c.key) {
+	db, ok := d.l.scope.Map(c.Key.DB)
+	if !ok || !d.l.scope.Carries(c.Key) {
 		return nil
 	}
-	x := call{db: db, key: c.key}
+	x := call{db: db, key: c.Key}
 	there := x
-	there.args, there.renew = []string{"EXISTS", c.key.Name}, always
+	there.args, there.renew = []string{"EXISTS", c.Key.Name}, always
 	calls := []call{there, x}
 	switch last := &calls[1]; {
-	case !c.present:
-		last.args = []string{"DEL", c.key.Name}
+	case !c.Present:
+		last.args = []string{"DEL", c.Key.Name}
 		calls = calls[1:]
-	case c.expireAt == 0:
-		last.args = []string{"PERSIST", c.key.Name}
+	case c.ExpireAt == 0:
+		last.args = []string{"PERSIST", c.Key.Name}
 	default:
-		last.args, last.renew, last.expires = []string{"PEXPIREAT", c.key.Name, fmt.Sprint(c.expireAt)}, c.expireAt, c.expireAt
+		last.args, last.renew, last.expires = []string{"PEXPIREAT", c.Key.Name, fmt.Sprint(c.ExpireAt)}, c.ExpireAt, c.ExpireAt
 		calls = calls[1:]
 	}
 	pieces := make([]piece, len(calls))
 	for i := range calls {
-		pieces[i] = piece{slot: d.l.m.target.slot(c.key.Name), end: end, call: calls[i]}
+		pieces[i] = piece{slot: d.l.m.target.slot(c.Key.Name), end: end, call: calls[i]}
 	}
 	return pieces
 }

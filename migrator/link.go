@@ -22,6 +22,7 @@ import (
 	"surecut/internal/spool"
 	"surecut/migrator/internal/ledger"
 	"surecut/migrator/internal/receive"
+	"surecut/migrator/internal/reread"
 	"surecut/migrator/internal/scope"
 )
 
@@ -55,9 +56,9 @@ type link struct {
 	expiries *ledger.Expiries
 	doubts   *doubts
 	scripts  *scripts
-	source   *sourceReader
+	source   *reread.Reader
 	writer   writer // the dispatcher's
-	clock    *sourceClock
+	clock    *reread.Clock
 
 	began stage                 // stage of the link when the run began, or last began anew
 	cuts  int                   // snapshots in a row that were cut off
@@ -77,7 +78,7 @@ func newLink(m *Migration, i int, nodes endpoint.Shard, node string) *link {
 	l := &link{m: m, name: st.Name, st: st, dir: filepath.Join(m.cfg.StateDir, "link-"+st.Name),
 		log: m.cfg.Log.With("link", st.Name, "source", nodes.Primary.Addr), scope: scope.New(m.cfg.Filter.To(m.target.dbs), nodes, source),
 		ended: make(chan struct{}), failed: make(chan error, 1), positions: newPositions(), expiries: ledger.NewExpiries(st.Expiries), standing: standing{m, st}}
-	l.clock = newClock(source, l.log)
+	l.clock = reread.NewClock(source, l.log)
 	l.shard = receive.NewShard(nodes, node, receive.ShardConfig{
 		Source:      source,
 		Follows:     source.Kind() == endpoint.Sentinel || source.Kind() == endpoint.Cluster,
@@ -86,11 +87,11 @@ func newLink(m *Migration, i int, nodes endpoint.Shard, node string) *link {
 		Primaries:   linkRecord{l},
 		Refresh:     m.refreshSource,
 		Find:        func() (endpoint.Shard, bool, bool) { return m.shardNow(l) },
-		Moved:       func(ctx context.Context) error { return l.clock.measure(ctx, l.shard.Node()) },
+		Moved:       func(ctx context.Context) error { return l.clock.Measure(ctx, l.shard.Node()) },
 		Log:         l.log,
 	})
 	l.ledger = ledger.New(l.log, &l.scope.Filter, l.shard.Primary, &m.problems, st.countedBefore())
-	l.source = newReader(source, l.shard.Node, m.cfg.RetryFor, &l.scope.Filter)
+	l.source = reread.NewReader(source, l.shard.Node, m.cfg.RetryFor, &l.scope.Filter)
 	return l
 }
 
@@ -101,8 +102,8 @@ func (l *link) newReceiver() *receive.Receiver {
 		Nodes:         l.shard,
 		Record:        linkRecord{l},
 		Dial:          cfg.Sides.Source.DialReplica,
-		Offset:        l.source.position,
-		Now:           l.clock.now,
+		Offset:        l.source.Position,
+		Now:           l.clock.Now,
 		Spool:         l.spool,
 		SnapshotPath:  l.snapshotPath(),
 		SnapshotLimit: cfg.SpoolLimit,
@@ -151,7 +152,7 @@ func (l *link) run(ctx context.Context) (err error) {
 
 // replicateOnce replicates until it is stopped, and then returns nil, or until it fails.
 func (l *link) replicateOnce(ctx context.Context) error {
-	if err := l.clock.measure(ctx, l.shard.Node()); err != nil && !l.shard.Seeks() { // else ShardConfig.Moved measures it again
+	if err := l.clock.Measure(ctx, l.shard.Node()); err != nil && !l.shard.Seeks() { // else ShardConfig.Moved measures it again
 		return err
 	}
 	if err := l.alignSpool(ctx); err != nil {

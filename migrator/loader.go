@@ -235,7 +235,7 @@ func (ld *loader) expiry(e *rdb.Entry, k keyspace.Key) (expireAt int64, err erro
 		return e.ExpireAt, nil
 	case ld.postpones():
 		return postponed(e.ExpireAt), l.expiries.Hold(k)
-	case ld.hold && !keeps && e.ExpireAt < l.clock.now()+l.m.cfg.HoldExpiry.Milliseconds():
+	case ld.hold && !keeps && e.ExpireAt < l.clock.Now()+l.m.cfg.HoldExpiry.Milliseconds():
 		return 0, l.expiries.Hold(k)
 	}
 	return e.ExpireAt, nil

@@ -22,7 +22,7 @@ func TestReplicasOwnStream(t *testing.T) {
 			p := serving(t, &primary{f: f, replica: true})
 			r := begin(t, urls{"redis://" + p.l.Addr().String(), target.URL()}, t.TempDir(), func(c *Config) { c.HoldExpiry = 0 })
 			r.caughtUp()
-			if at, err := r.m.links[0].source.position(t.Context()); err != nil || at != p.end() {
+			if at, err := r.m.links[0].source.Position(t.Context()); err != nil || at != p.end() {
 				t.Errorf("the source stands at %d, %v, want %d", at, err, p.end())
 			}
 			addsUp(t, r.stop())

@@ -58,7 +58,7 @@ func (d *dispatcher) notePassedFields(c *sourceCommand, x call) {
 			at *= 1000
 		}
 	}
-	if at > 0 && at <= d.l.clock.now() {
+	if at > 0 && at <= d.l.clock.Now() {
 		d.l.ledger.Note(c.db, x.args[1], name, "fields of this hash had an expiry that has passed; if the file renews it further down, they are missing")
 	}
 }
@@ -68,7 +68,7 @@ func (l *link) notePassed(e *rdb.Entry, k keyspace.Key) {
 	if !rdb.FieldsExpire(e.Type) {
 		return
 	}
-	fields := &passedFields{Hasher: keyspace.NewHasher(), now: l.clock.now()}
+	fields := &passedFields{Hasher: keyspace.NewHasher(), now: l.clock.Now()}
 	if !e.Big && rdb.WalkValue(e.Type, e.Raw, fields) == nil && fields.passed == 0 {
 		return
 	}

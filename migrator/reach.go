@@ -49,7 +49,7 @@ func (l *link) settleReach(d *dispatcher) error {
 func (l *link) mayHaveReached(ctx context.Context) int64 {
 	at := l.spool.End()
 	for _, node := range []string{l.shard.Node(), l.shard.Primary()} {
-		offset, err := l.source.positionOf(ctx, node)
+		offset, err := l.source.PositionOf(ctx, node)
 		if err != nil {
 			return l.st.Reach
 		}
@@ -65,7 +65,7 @@ func (l *link) doubtReach(ctx context.Context, cp *checkpoint) error {
 		return nil
 	}
 	end := min(l.st.Reach, l.spool.End())
-	if err := l.source.awaitOffset(ctx, end); err != nil {
+	if err := l.source.AwaitOffset(ctx, end); err != nil {
 		return err
 	}
 	p, err := newParser(ctx, l.spool, &l.scope.Filter, cp.offset, cp.db)

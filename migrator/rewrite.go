@@ -18,7 +18,7 @@ func (d *dispatcher) rewritten(c *sourceCommand, spec *command.Spec, received in
 		if d.l.expiries.Holding() {
 			dialect = d.l.m.target.held
 		}
-		cmds, changed := spec.AbsoluteExpiry(d.dated[:0], c.args, d.l.clock.at(received), dialect)
+		cmds, changed := spec.AbsoluteExpiry(d.dated[:0], c.args, d.l.clock.At(received), dialect)
 		if d.dated = cmds; changed {
 			calls, relative = cmds, true
 		}

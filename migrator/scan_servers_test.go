@@ -14,6 +14,7 @@ import (
 	"surecut/e2e/servers"
 	"surecut/internal/endpoint"
 	"surecut/internal/keyspace"
+	"surecut/migrator/internal/reread"
 )
 
 // closedReplication is a server as some services offer it.
@@ -132,7 +133,7 @@ func TestScanWithoutDump(t *testing.T) {
 			}
 			// a stream that is full to its last ID, in whole pages: what comes behind it is not its beginning
 			source.Must("EVAL", `for i=1,ARGV[1]-1 do redis.call('XADD',KEYS[1],i..'-1','f','v') end
-				redis.call('XADD',KEYS[1],'18446744073709551615-18446744073709551615','f','v')`, "1", "stream:used up", fmt.Sprint(typedElements))
+				redis.call('XADD',KEYS[1],'18446744073709551615-18446744073709551615','f','v')`, "1", "stream:used up", fmt.Sprint(reread.PageElements))
 			u := urls{source.URL(), target.URL()}
 			r := begin(t, u, t.TempDir(), func(cfg *Config) { cfg.Capture = CaptureScan })
 			<-r.ended

@@ -142,7 +142,7 @@ func (r *run) caughtUp() {
 	for i, l := range r.m.links {
 		poll(r.t, "position of the source", func() (ok bool) { // a failover ends connections
 			var err error
-			offsets[i], err = l.source.position(context.Background())
+			offsets[i], err = l.source.Position(context.Background())
 			return err == nil
 		})
 	}

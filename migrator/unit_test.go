@@ -27,6 +27,7 @@ import (
 	"surecut/internal/spool"
 	"surecut/migrator/internal/ledger"
 	"surecut/migrator/internal/receive"
+	"surecut/migrator/internal/reread"
 	"surecut/migrator/internal/scope"
 )
 
@@ -207,8 +208,8 @@ func newTestLink(t *testing.T) *link {
 	m.target.way = nodeByNode{m.target}
 	m.expiring = newExpiring(1)
 	m.target.expiring = m.expiring
-	l := &link{m: m, scope: scope.New(keyspace.Filter{}.To(m.target.dbs), endpoint.Shard{}, &endpoint.Deployment{}), name: "0", st: &m.state.Links[0], log: slogDiscard(), positions: newPositions(), failed: make(chan error, 1), source: newReader(&endpoint.Deployment{}, func() string { return "" }, 0, nil),
-		clock: newClock(nil, nil), shard: receive.NewShard(endpoint.Shard{}, "", receive.ShardConfig{}), receiver: &receive.Receiver{}}
+	l := &link{m: m, scope: scope.New(keyspace.Filter{}.To(m.target.dbs), endpoint.Shard{}, &endpoint.Deployment{}), name: "0", st: &m.state.Links[0], log: slogDiscard(), positions: newPositions(), failed: make(chan error, 1), source: reread.NewReader(&endpoint.Deployment{}, func() string { return "" }, 0, nil),
+		clock: reread.NewClock(nil, nil), shard: receive.NewShard(endpoint.Shard{}, "", receive.ShardConfig{}), receiver: &receive.Receiver{}}
 	l.ledger = ledger.New(l.log, &l.scope.Filter, l.shard.Primary, &m.problems, ledger.Counters{})
 	l.standing = standing{m, l.st}
 	m.links = []*link{l}
@@ -495,26 +496,26 @@ func TestRelease(t *testing.T) {
 	const asked = 500
 	for _, c := range []struct {
 		name   string
-		held   copied
+		held   reread.Copy
 		copied int64 // offset of a copy that is made before the injection; 0: none
 		want   string
 	}{
-		{"expires", copied{present: true, expireAt: 9000}, 0, "PEXPIREAT k 9000"},
-		{"persists", copied{present: true}, 0, "EXISTS k, PERSIST k"},
-		{"gone", copied{}, 0, "DEL k"},
-		{"copied before", copied{present: true, expireAt: 9000}, asked - 1, "PEXPIREAT k 9000"},
-		{"copied as of the same offset", copied{present: true, expireAt: 9000}, asked, "PEXPIREAT k 9000"},
-		{"expires, copied later", copied{present: true, expireAt: 9000}, asked + 1, ""},
-		{"persists, copied later", copied{present: true}, asked + 1, ""},
-		{"gone, copied later", copied{}, asked + 1, ""},
+		{"expires", reread.Copy{Present: true, ExpireAt: 9000}, 0, "PEXPIREAT k 9000"},
+		{"persists", reread.Copy{Present: true}, 0, "EXISTS k, PERSIST k"},
+		{"gone", reread.Copy{}, 0, "DEL k"},
+		{"copied before", reread.Copy{Present: true, ExpireAt: 9000}, asked - 1, "PEXPIREAT k 9000"},
+		{"copied as of the same offset", reread.Copy{Present: true, ExpireAt: 9000}, asked, "PEXPIREAT k 9000"},
+		{"expires, copied later", reread.Copy{Present: true, ExpireAt: 9000}, asked + 1, ""},
+		{"persists, copied later", reread.Copy{Present: true}, asked + 1, ""},
+		{"gone, copied later", reread.Copy{}, asked + 1, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			l := newTestLink(t)
 			d := newTestDispatcher(l, nil)
-			c.held.key, c.held.offset = keyspace.Key{Name: "k"}, asked
-			d.injections = []injection{{at: asked, keys: []copied{c.held}}}
+			c.held.Key, c.held.Offset = keyspace.Key{Name: "k"}, asked
+			d.injections = []injection{{at: asked, keys: []reread.Copy{c.held}}}
 			if c.copied > 0 {
-				d.fences[c.held.key] = c.copied
+				d.fences[c.held.Key] = c.copied
 			}
 			if err := d.inject(t.Context(), group{start: asked - 1}); err != nil {
 				t.Fatal(err)
@@ -545,7 +546,7 @@ func TestReleaseAfterFailover(t *testing.T) {
 	l := newTestLink(t)
 	d := newTestDispatcher(l, nil)
 	for _, at := range []int64{400, 600} {
-		d.injections = append(d.injections, injection{at: at, keys: []copied{{key: keyspace.Key{Name: "k" + strconv.Itoa(int(at))}, offset: at}}})
+		d.injections = append(d.injections, injection{at: at, keys: []reread.Copy{{Key: keyspace.Key{Name: "k" + strconv.Itoa(int(at))}, Offset: at}}})
 	}
 	l.moved.Store(&moved{behind: 500})
 	if err := d.inject(t.Context(), group{start: 700}); err != nil {

@@ -1,4 +1,4 @@
-package migrator
+package reread
 
 import (
 	"context"
@@ -22,8 +22,8 @@ import (
 
 // Bounds of what is read at once.
 const (
-	typedElements = 512
-	typedBytes    = 256 << 10 // of a string, and of a piece of one
+	PageElements = 512
+	typedBytes   = 256 << 10 // of a string, and of a piece of one
 )
 
 // errSlotMoving says that the slot of a key is moving, so that nothing is known of the key. The comparison that follows finds it.
@@ -35,7 +35,7 @@ func elsewhere(err error) bool {
 }
 
 // refusesDump says whether the server refuses DUMP. If it does, refusesDump also finds out whether fields of hashes may expire.
-func (s *scan) refusesDump(ctx context.Context) (bool, error) {
+func (s *Scan) refusesDump(ctx context.Context) (bool, error) {
 	client, err := s.cfg.Source.Client(ctx, s.cfg.Node(), 0)
 	if err != nil {
 		return false, err
@@ -60,7 +60,7 @@ func (s *scan) refusesDump(ctx context.Context) (bool, error) {
 // typed reads keys of one database by the commands of their types.
 type typed struct {
 	ctx    context.Context
-	s      *scan
+	s      *Scan
 	client rueidis.Client
 }
 
@@ -88,7 +88,7 @@ func (t *typed) strings(args ...string) ([]string, error) {
 // fieldsExpire says whether the server may have fields of hashes that expire. INFO keyspace says so for each database (Redis since 7.4).
 // Where it does not, fieldsExpire tries HPEXPIRETIME: any answer other than that the command is unknown, also that this user may not call
 // it or that the slot is on another node, means that the server may have such fields.
-func (s *scan) fieldsExpire(ctx context.Context, client rueidis.Client) (bool, error) {
+func (s *Scan) fieldsExpire(ctx context.Context, client rueidis.Client) (bool, error) {
 	err := client.Do(ctx, endpoint.Arbitrary(client, "HPEXPIRETIME", keyspace.ProbePrefix+"dump", "FIELDS", "1", "f")).Error()
 	code := endpoint.Code(err)
 	if code == "" && err != nil && !rueidis.IsRedisNil(err) {
@@ -112,7 +112,7 @@ func (s *scan) fieldsExpire(ctx context.Context, client rueidis.Client) (bool, e
 }
 
 // readTyped does what read does, without DUMP.
-func (s *scan) readTyped(ctx context.Context, db int, names []string, expireTimes bool) ([]scanned, error) {
+func (s *Scan) readTyped(ctx context.Context, db int, names []string, expireTimes bool) ([]scanned, error) {
 	client, err := s.cfg.Source.Client(ctx, s.cfg.Node(), db)
 	if err != nil {
 		return nil, err
@@ -167,7 +167,7 @@ func (s *scan) readTyped(ctx context.Context, db int, names []string, expireTime
 var lengths = map[string]string{"string": "STRLEN", "list": "LLEN", "set": "SCARD", "zset": "ZCARD", "hash": "HLEN"}
 
 // takeTyped reads the values that are small. It marks the others to be read in pieces.
-func (s *scan) takeTyped(t *typed, out []scanned, kinds []string) error {
+func (s *Scan) takeTyped(t *typed, out []scanned, kinds []string) error {
 	var cmds []rueidis.Completed
 	var asked []int
 	for i := range out {
@@ -193,7 +193,7 @@ func (s *scan) takeTyped(t *typed, out []scanned, kinds []string) error {
 		if err != nil && !changedType(err) {
 			return fmt.Errorf("%s %s: %w", lengths[kinds[i]], keyspace.PrintableShort(string(e.Key)), err)
 		}
-		if limit := int64(typedElements); err != nil || n > limit && kinds[i] != "string" || n > typedBytes || kinds[i] == "hash" && t.s.fieldTTLs {
+		if limit := int64(PageElements); err != nil || n > limit && kinds[i] != "string" || n > typedBytes || kinds[i] == "hash" && t.s.fieldTTLs {
 			e.Big, e.typed, e.kind = true, t, kinds[i]
 			continue
 		}
@@ -357,15 +357,15 @@ func (t *typed) walkString(name string, v keyspace.Visitor) error {
 }
 
 func (t *typed) walkList(name string, v keyspace.Visitor) error {
-	for at := 0; ; at += typedElements {
-		list, err := t.strings("LRANGE", name, strconv.Itoa(at), strconv.Itoa(at+typedElements-1))
+	for at := 0; ; at += PageElements {
+		list, err := t.strings("LRANGE", name, strconv.Itoa(at), strconv.Itoa(at+PageElements-1))
 		if err == nil && len(list) == 0 && at == 0 {
 			return keyspace.ErrGone
 		}
 		if err == nil {
 			err = feed(keyspace.List, list, v)
 		}
-		if err != nil || len(list) < typedElements {
+		if err != nil || len(list) < PageElements {
 			return err
 		}
 	}
@@ -376,7 +376,7 @@ func (t *typed) walkList(name string, v keyspace.Visitor) error {
 func (t *typed) walkScan(command string, kind keyspace.Type, name string, v keyspace.Visitor) error {
 	some := false
 	for cursor := "0"; ; {
-		m, err := t.ask(command, name, cursor, "COUNT", strconv.Itoa(typedElements))
+		m, err := t.ask(command, name, cursor, "COUNT", strconv.Itoa(PageElements))
 		if err != nil {
 			return err
 		}
@@ -433,7 +433,7 @@ func (t *typed) feedExpiring(name string, list []string, v keyspace.Visitor) err
 func (t *typed) walkStream(name string, v keyspace.Visitor) error {
 	length := uint64(0)
 	for from := "-"; ; {
-		page, err := t.ask("XRANGE", name, from, "+", "COUNT", strconv.Itoa(typedElements))
+		page, err := t.ask("XRANGE", name, from, "+", "COUNT", strconv.Itoa(PageElements))
 		if err != nil {
 			return err
 		}
@@ -442,7 +442,7 @@ func (t *typed) walkStream(name string, v keyspace.Visitor) error {
 			return err
 		}
 		var next keyspace.StreamID
-		more := len(entries) == typedElements
+		more := len(entries) == PageElements
 		for i := range entries {
 			e, err := reply.Entry(&entries[i])
 			if err == nil {
@@ -451,7 +451,7 @@ func (t *typed) walkStream(name string, v keyspace.Visitor) error {
 			if err != nil {
 				return err
 			}
-			if i == typedElements-1 {
+			if i == PageElements-1 {
 				next, more = e.ID.Next()
 			}
 		}
@@ -532,7 +532,7 @@ func (t *typed) pending(name string, g *keyspace.Group) error {
 		return err
 	}
 	for from := "-"; ; {
-		m, err := t.ask("XPENDING", name, string(g.Name), from, "+", strconv.Itoa(typedElements))
+		m, err := t.ask("XPENDING", name, string(g.Name), from, "+", strconv.Itoa(PageElements))
 		if err != nil {
 			return err
 		}
@@ -548,7 +548,7 @@ func (t *typed) pending(name string, g *keyspace.Group) error {
 			p.DeliveryMs = now.UnixMilli() - idle
 			g.Pending = append(g.Pending, p)
 		}
-		if len(page) < typedElements {
+		if len(page) < PageElements {
 			return nil
 		}
 		next, more := g.Pending[len(g.Pending)-1].ID.Next()

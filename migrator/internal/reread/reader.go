@@ -1,4 +1,4 @@
-package migrator
+package reread
 
 import (
 	"cmp"
@@ -16,38 +16,38 @@ import (
 	"surecut/internal/retry"
 )
 
-// sourceReader reads keys on the node that the link receives from, at known offsets.
-type sourceReader struct {
+// Reader reads keys on the node that the link receives from, at known offsets.
+type Reader struct {
 	d        *endpoint.Deployment
 	node     func() string
 	retryFor time.Duration
 	names    *keyspace.Filter
 }
 
-// newReader returns a reader of a source. node returns the address of the node to read from, which changes with a failover; a source that
+// NewReader returns a reader of a source. node returns the address of the node to read from, which changes with a failover; a source that
 // does not answer is asked again for retryFor. names knows the names of keys on the source.
-func newReader(source *endpoint.Deployment, node func() string, retryFor time.Duration, names *keyspace.Filter) *sourceReader {
-	return &sourceReader{d: source, node: node, retryFor: retryFor, names: names}
+func NewReader(source *endpoint.Deployment, node func() string, retryFor time.Duration, names *keyspace.Filter) *Reader {
+	return &Reader{d: source, node: node, retryFor: retryFor, names: names}
 }
 
-// copied is one key as the source held it at an offset.
-type copied struct {
-	key      keyspace.Key
-	payload  string // as DUMP returned it; "" where the key is absent, or its value was not asked for
-	expireAt int64  // Unix ms; 0: never
-	present  bool
-	offset   int64 // replication offset at which the key was read
+// Copy is one key as the source held it at an offset.
+type Copy struct {
+	Key      keyspace.Key
+	Payload  string // as DUMP returned it; "" where the key is absent, or its value was not asked for
+	ExpireAt int64  // Unix ms; 0: never
+	Present  bool
+	Offset   int64 // replication offset at which the key was read
 }
 
-// read reads keys from the source and returns them in the order of the offsets as of which they were read. It reads them in a transaction
+// Read reads keys from the source and returns them in the order of the offsets as of which they were read. It reads them in a transaction
 // that also asks for the offset; a cluster refuses transactions over several slots, so there each slot has one of its own. Without values,
 // only presence and expiry are read. A source that is lost, or stands before the offset least, is tried again for a while: it may have
 // failed over.
-func (s *sourceReader) read(ctx context.Context, keys []keyspace.Key, values bool, least int64) (out []copied, err error) {
+func (s *Reader) Read(ctx context.Context, keys []keyspace.Key, values bool, least int64) (out []Copy, err error) {
 	again, err := sourceRetry(s.retryFor).Do(ctx, func() (again, err error) {
 		out, err = s.readOnce(ctx, s.node(), keys, values)
-		if err == nil && len(out) > 0 && out[0].offset < least {
-			err = fmt.Errorf("source %s stands at offset %d, behind what it has sent (%d)", s.node(), out[0].offset, least)
+		if err == nil && len(out) > 0 && out[0].Offset < least {
+			err = fmt.Errorf("source %s stands at offset %d, behind what it has sent (%d)", s.node(), out[0].Offset, least)
 		}
 		if code := endpoint.Code(err); code == "" || endpoint.Passing(code) {
 			return err, nil
@@ -62,7 +62,7 @@ func sourceRetry(patience time.Duration) retry.Policy {
 	return retry.Policy{First: 100 * time.Millisecond, Most: 100 * time.Millisecond, For: patience}
 }
 
-func (s *sourceReader) readOnce(ctx context.Context, addr string, keys []keyspace.Key, values bool) (out []copied, err error) {
+func (s *Reader) readOnce(ctx context.Context, addr string, keys []keyspace.Key, values bool) (out []Copy, err error) {
 	facts, err := s.d.Server(ctx, addr)
 	if err != nil {
 		return nil, fmt.Errorf("source: %w", err)
@@ -98,13 +98,13 @@ func (s *sourceReader) readOnce(ctx context.Context, addr string, keys []keyspac
 	return out, nil
 }
 
-// position returns the replication offset at which the node of the link stands.
-func (s *sourceReader) position(ctx context.Context) (int64, error) {
-	return s.positionOf(ctx, s.node())
+// Position returns the replication offset at which the node of the link stands.
+func (s *Reader) Position(ctx context.Context) (int64, error) {
+	return s.PositionOf(ctx, s.node())
 }
 
-// positionOf returns the replication offset at which a node stands.
-func (s *sourceReader) positionOf(ctx context.Context, addr string) (int64, error) {
+// PositionOf returns the replication offset at which a node stands.
+func (s *Reader) PositionOf(ctx context.Context, addr string) (int64, error) {
 	facts, err := s.d.Server(ctx, addr)
 	if err != nil {
 		return 0, fmt.Errorf("source: %w", err)
@@ -121,7 +121,7 @@ func (s *sourceReader) positionOf(ctx context.Context, addr string) (int64, erro
 }
 
 // groups splits keys into groups that one transaction may read: on a cluster one group for each slot, elsewhere a single one.
-func (s *sourceReader) groups(keys []keyspace.Key) [][]keyspace.Key {
+func (s *Reader) groups(keys []keyspace.Key) [][]keyspace.Key {
 	if s.d.Kind() != endpoint.Cluster {
 		return [][]keyspace.Key{keys}
 	}
@@ -142,7 +142,7 @@ func (s *sourceReader) groups(keys []keyspace.Key) [][]keyspace.Key {
 
 // appendRead appends the transaction that reads one group; its EXEC is the last command but one. TIME and PTTL, which counts from it, come
 // before the values: DUMP of large values takes a while, in which the clock of TIME goes on, while that of PTTL stands still since 7.0.
-func (s *sourceReader) appendRead(cmds []rueidis.Completed, b endpoint.Builder, keys []keyspace.Key, values bool, offset []string) []rueidis.Completed {
+func (s *Reader) appendRead(cmds []rueidis.Completed, b endpoint.Builder, keys []keyspace.Key, values bool, offset []string) []rueidis.Completed {
 	add := func(args ...string) { cmds = append(cmds, endpoint.Arbitrary(b, args...)) }
 	add("MULTI")
 	add("TIME")
@@ -176,7 +176,7 @@ func firstRefusal(res []rueidis.RedisResult, exec error) error {
 	return exec
 }
 
-func parseRead(addr string, keys []keyspace.Key, replies []rueidis.RedisMessage, values bool) (out []copied, err error) {
+func parseRead(addr string, keys []keyspace.Key, replies []rueidis.RedisMessage, values bool) (out []Copy, err error) {
 	n := len(replies)
 	now, err := reply.Time(&replies[0])
 	if err != nil {
@@ -194,22 +194,22 @@ func parseRead(addr string, keys []keyspace.Key, replies []rueidis.RedisMessage,
 		i++
 		return &replies[i-1]
 	}
-	out = make([]copied, len(keys))
+	out = make([]Copy, len(keys))
 	for j, k := range keys {
 		ttl, err := next(k).AsInt64()
 		if err != nil {
 			return nil, fmt.Errorf("source %s: read key %s: %w", addr, keyspace.PrintableShort(k.Name), err)
 		}
-		out[j] = copied{key: k, offset: offset, present: ttl != -2}
+		out[j] = Copy{Key: k, Offset: offset, Present: ttl != -2}
 		if ttl >= 0 {
-			out[j].expireAt = max(now.UnixMilli()+ttl, 1)
+			out[j].ExpireAt = max(now.UnixMilli()+ttl, 1)
 		}
 	}
 	for j, k := range keys {
 		m := next(k)
 		var exists bool
 		if values {
-			out[j].payload, err = m.ToString()
+			out[j].Payload, err = m.ToString()
 			if exists = err == nil; rueidis.IsRedisNil(err) {
 				err = nil
 			}
@@ -221,16 +221,16 @@ func parseRead(addr string, keys []keyspace.Key, replies []rueidis.RedisMessage,
 		if err != nil {
 			return nil, fmt.Errorf("source %s: read key %s: %w", addr, keyspace.PrintableShort(k.Name), err)
 		}
-		out[j].present = out[j].present && exists
+		out[j].Present = out[j].Present && exists
 	}
 	return out, nil
 }
 
-// awaitOffset waits until the node stands at an offset that the source has sent, or beyond it.
-func (s *sourceReader) awaitOffset(ctx context.Context, offset int64) error {
+// AwaitOffset waits until the node stands at an offset that the source has sent, or beyond it.
+func (s *Reader) AwaitOffset(ctx context.Context, offset int64) error {
 	until := time.Now().Add(s.retryFor)
 	for {
-		at, err := s.position(ctx)
+		at, err := s.Position(ctx)
 		switch {
 		case err == nil && at >= offset:
 			return nil

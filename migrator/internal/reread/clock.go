@@ -1,4 +1,4 @@
-package migrator
+package reread
 
 import (
 	"context"
@@ -11,25 +11,26 @@ import (
 	"surecut/internal/reply"
 )
 
-// sourceClock tells the time by the clock of a link's source.
-type sourceClock struct {
+// Clock tells the time by the clock of a link's source.
+type Clock struct {
 	source *endpoint.Deployment
 	log    *slog.Logger
 	ahead  atomic.Int64 // ms by which the source's clock is ahead of this machine's
 }
 
-func newClock(source *endpoint.Deployment, log *slog.Logger) *sourceClock {
-	return &sourceClock{source: source, log: log}
+// NewClock returns a clock that agrees with this machine's until Measure is called.
+func NewClock(source *endpoint.Deployment, log *slog.Logger) *Clock {
+	return &Clock{source: source, log: log}
 }
 
-// now returns the source's time in Unix ms.
-func (c *sourceClock) now() int64 { return c.at(time.Now().UnixMilli()) }
+// Now returns the source's time in Unix ms.
+func (c *Clock) Now() int64 { return c.At(time.Now().UnixMilli()) }
 
-// at returns the source's time, in Unix ms, when this machine's was local.
-func (c *sourceClock) at(local int64) int64 { return local + c.ahead.Load() }
+// At returns the source's time, in Unix ms, when this machine's was local.
+func (c *Clock) At(local int64) int64 { return local + c.ahead.Load() }
 
-// measure compares the clock of a node of the source with this machine's.
-func (c *sourceClock) measure(ctx context.Context, addr string) error {
+// Measure compares the clock of a node of the source with this machine's.
+func (c *Clock) Measure(ctx context.Context, addr string) error {
 	client, err := c.source.Client(ctx, addr, 0)
 	if err != nil {
 		return fmt.Errorf("source %s: %w", addr, err)

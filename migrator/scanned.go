@@ -9,31 +9,32 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"surecut/internal/keyspace"
+	"surecut/migrator/internal/reread"
 )
 
 // loadScan scans the source and loads its keys; if keys is not nil, only these. It returns those of keys that the source does not have.
 func (l *link) loadScan(ctx context.Context, ld *loader, keys []keyspace.Key) (gone []keyspace.Key, err error) {
 	cfg := &l.m.cfg
-	s := newScan(scanConfig{Source: cfg.Sides.Source, Node: l.shard.Node, Keys: keys, Filter: &l.scope.Filter, Readers: cfg.Lanes,
+	s := reread.NewScan(reread.ScanConfig{Source: cfg.Sides.Source, Node: l.shard.Node, Keys: keys, Filter: &l.scope.Filter, Readers: cfg.Lanes,
 		BigValue: cfg.BigValue, RetryFor: cfg.RetryFor, Log: l.log,
 		NoFunctions: func(err error) {
 			l.ledger.Note(0, "", "FUNCTION LIST", "function libraries are not copied: "+err.Error())
 		}})
 	g, ctx := errgroup.WithContext(ctx)
-	g.Go(func() error { return s.run(ctx) })
+	g.Go(func() error { return s.Run(ctx) })
 	g.Go(func() error { return ld.load(ctx, s) })
 	err = g.Wait()
-	return s.absent(), err
+	return s.Absent(), err
 }
 
 // runScan copies a source that is not replicated, by one scan.
 func (l *link) runScan(ctx context.Context) error {
-	if err := l.clock.measure(ctx, l.shard.Node()); err != nil {
+	if err := l.clock.Measure(ctx, l.shard.Node()); err != nil {
 		return err
 	}
 	if l.began == fresh {
 		err := l.standing.advance(received, func(st *linkState) error {
-			st.StartedMs = l.clock.now()
+			st.StartedMs = l.clock.Now()
 			return nil
 		})
 		if err != nil {

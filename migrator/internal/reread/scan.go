@@ -1,4 +1,4 @@
-package migrator
+package reread
 
 import (
 	"cmp"
@@ -28,11 +28,11 @@ const (
 	scanBatchBytes = 4 << 20 // of values, estimated by those of the batch before
 )
 
-// scan reads the keys of one server by SCAN and DUMP or, if the server refuses DUMP, by the commands of their types. Keys that are written
+// Scan reads the keys of one server by SCAN and DUMP or, if the server refuses DUMP, by the commands of their types. Keys that are written
 // meanwhile may be missing, or have an old value.
-type scan struct {
-	cfg       scanConfig
-	ctx       context.Context // of run
+type Scan struct {
+	cfg       ScanConfig
+	ctx       context.Context // of Run
 	out       chan []scanned
 	err       error // why out was closed; nil: all keys were sent
 	noDump    bool  // the server refuses DUMP
@@ -45,8 +45,8 @@ type scan struct {
 	bytes   int64
 }
 
-// scanConfig configures a scan.
-type scanConfig struct {
+// ScanConfig configures a scan.
+type ScanConfig struct {
 	Source   *endpoint.Deployment
 	Node     func() string    // returns the address of the server, which may change
 	Keys     []keyspace.Key   // the keys to read; nil: all
@@ -60,8 +60,8 @@ type scanConfig struct {
 	NoFunctions func(error)
 }
 
-// newScan returns a scan, whose keys are read with Next while run runs.
-func newScan(cfg scanConfig) *scan { return &scan{cfg: cfg, out: make(chan []scanned, 2)} }
+// NewScan returns a scan, whose keys are read with Next while Run runs.
+func NewScan(cfg ScanConfig) *Scan { return &Scan{cfg: cfg, out: make(chan []scanned, 2)} }
 
 type scanned struct {
 	rdb.Entry
@@ -79,19 +79,19 @@ type named struct {
 	names []string
 }
 
-// run reads the keys and returns when all were passed to Next.
-func (s *scan) run(ctx context.Context) error {
+// Run reads the keys and returns when all were passed to Next.
+func (s *Scan) Run(ctx context.Context) error {
 	defer close(s.out)
 	s.ctx = ctx
 	s.err = s.readAll(ctx)
 	return s.err
 }
 
-// absent returns those of the keys to read that the server does not have. It may be called once Next has returned io.EOF.
-func (s *scan) absent() []keyspace.Key { return s.gone }
+// Absent returns those of the keys to read that the server does not have. It may be called once Next has returned io.EOF.
+func (s *Scan) Absent() []keyspace.Key { return s.gone }
 
 // readAll scans every database: one connection lists the keys, and several read them.
-func (s *scan) readAll(ctx context.Context) error {
+func (s *Scan) readAll(ctx context.Context) error {
 	server, err := s.cfg.Source.Server(ctx, s.cfg.Node())
 	if err != nil {
 		return fmt.Errorf("source %s: %w", s.cfg.Node(), err)
@@ -132,7 +132,7 @@ func send[T any](ctx context.Context, to chan<- T, x T) error {
 }
 
 // functions sends the function libraries of the server to out. If it refuses to list them, that is reported.
-func (s *scan) functions(ctx context.Context) error {
+func (s *Scan) functions(ctx context.Context) error {
 	client, err := s.cfg.Source.Client(ctx, s.cfg.Node(), 0)
 	if err != nil {
 		return fmt.Errorf("source %s: %w", s.cfg.Node(), err)
@@ -160,7 +160,7 @@ func (s *scan) functions(ctx context.Context) error {
 	return send(ctx, s.out, batch)
 }
 
-func (s *scan) listKeys(ctx context.Context, list chan<- named) error {
+func (s *Scan) listKeys(ctx context.Context, list chan<- named) error {
 	byDB := map[int][]string{}
 	for _, k := range s.cfg.Keys {
 		byDB[k.DB] = append(byDB[k.DB], k.Name)
@@ -173,7 +173,7 @@ func (s *scan) listKeys(ctx context.Context, list chan<- named) error {
 	return nil
 }
 
-func (s *scan) listAll(ctx context.Context, list chan<- named) error {
+func (s *Scan) listAll(ctx context.Context, list chan<- named) error {
 	client, err := s.cfg.Source.Client(ctx, s.cfg.Node(), 0)
 	if err != nil {
 		return fmt.Errorf("source %s: %w", s.cfg.Node(), err)
@@ -197,7 +197,7 @@ func (s *scan) listAll(ctx context.Context, list chan<- named) error {
 	return nil
 }
 
-func (s *scan) listDB(ctx context.Context, db int, list chan<- named) error {
+func (s *Scan) listDB(ctx context.Context, db int, list chan<- named) error {
 	for cursor := "0"; ; {
 		var page rueidis.ScanEntry
 		err := s.retry(ctx, func() error {
@@ -223,7 +223,7 @@ func (s *scan) listDB(ctx context.Context, db int, list chan<- named) error {
 }
 
 // retry repeats try, for up to Config.RetryFor, while the connection is lost, or the server is loading or busy.
-func (s *scan) retry(ctx context.Context, try func() error) error {
+func (s *Scan) retry(ctx context.Context, try func() error) error {
 	again, err := sourceRetry(s.cfg.RetryFor).Do(ctx, func() (again, err error) {
 		err = try()
 		if code := endpoint.Code(err); code == "" || code == "LOADING" || code == "BUSY" {
@@ -234,7 +234,7 @@ func (s *scan) retry(ctx context.Context, try func() error) error {
 	return cmp.Or(again, err)
 }
 
-func (s *scan) worker(ctx context.Context, list <-chan named, expireTimes bool) error {
+func (s *Scan) worker(ctx context.Context, list <-chan named, expireTimes bool) error {
 	size := scanBatchKeys
 	for n := range list {
 		for len(n.names) > 0 {
@@ -266,7 +266,7 @@ func (s *scan) worker(ctx context.Context, list <-chan named, expireTimes bool) 
 }
 
 // read returns the values and expiries of keys. A key that has gone is left out or, if it was asked for by name, marked as gone.
-func (s *scan) read(ctx context.Context, db int, names []string, expireTimes bool) ([]scanned, error) {
+func (s *Scan) read(ctx context.Context, db int, names []string, expireTimes bool) ([]scanned, error) {
 	client, err := s.cfg.Source.Client(ctx, s.cfg.Node(), db)
 	if err != nil {
 		return nil, err
@@ -338,7 +338,7 @@ func (e *scanned) take(dump, expiry rueidis.RedisResult, base, big int64) (gone 
 }
 
 // Next returns the next key.
-func (s *scan) Next() (*rdb.Entry, error) {
+func (s *Scan) Next() (*rdb.Entry, error) {
 	for {
 		for len(s.batch) > 0 {
 			s.current, s.batch = &s.batch[0], s.batch[1:]
@@ -360,7 +360,7 @@ func (s *scan) Next() (*rdb.Entry, error) {
 }
 
 // Walk hands the current value over to v.
-func (s *scan) Walk(v keyspace.Visitor) error {
+func (s *Scan) Walk(v keyspace.Visitor) error {
 	if e := s.current; e.typed != nil {
 		err := e.typed.walk(string(e.Key), e.kind, v)
 		if errors.Is(err, keyspace.ErrGone) && !errors.Is(err, errSlotMoving) && s.cfg.Keys != nil {
@@ -372,4 +372,4 @@ func (s *scan) Walk(v keyspace.Visitor) error {
 }
 
 // Consumed returns how many bytes the values had so far.
-func (s *scan) Consumed() int64 { return s.bytes }
+func (s *Scan) Consumed() int64 { return s.bytes }
