@@ -18,7 +18,7 @@ type freezer[F verifier.Frame] interface {
 }
 
 // Feeding lets a verification stop a migration of this process for moments, so that keys are compared at one offset of the source: it is the
-// Options.Applier for it.
+// Config.Applier for it.
 func Feeding(m *migrator.Migration) verifier.Applier { return applier[*migrator.Frame]{m: m} }
 
 // FeedingElsewhere is Feeding for a migration of another process on this machine. names holds what its servers are called here, where

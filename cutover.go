@@ -26,7 +26,6 @@ const (
 // anybody still writes to the source.
 type Cutover struct {
 	Migration   *migrator.Migration
-	Config      migrator.Config       // that the migration was made with
 	QuietFor    time.Duration         // how long nobody may write to the source after the comparison
 	PauseWrites time.Duration         // for how long the source's writes are held back at most (CLIENT PAUSE, since 6.2); 0: they are not
 	Tell        func(sentence string) // what happens; nil: nobody is told
@@ -49,6 +48,37 @@ func (c *Cutover) Ready(found *verifier.Report) bool {
 	return found.Verdict == verifier.Same && c.Quiet != nil && c.Quiet.Quiet
 }
 
+// Run runs the migration and compares both sides: once the target has caught up, or in rounds where the source is scanned. Then it finishes
+// the migration. What surecut keeps on the target and on disk stays, so that the migration can be resumed, until Migration.Forget removes it.
+func (c *Cutover) Run(ctx context.Context) (*verifier.Report, error) {
+	switch cfg := c.Migration.Config(); {
+	case cfg.Capture == migrator.CaptureScan:
+		if err := c.Migration.Run(ctx); err != nil {
+			return nil, err
+		}
+		return c.Agree(ctx)
+	case cfg.Mode == migrator.ModeFull, cfg.Sides.Source.Spec().IsFile():
+		return nil, errors.New("cut over: a migration of a file, or with Config.Mode full, ends by itself; run it, and compare afterwards")
+	}
+	comparing, ended := context.WithCancel(ctx)
+	defer ended()
+	result := make(chan error, 1)
+	go func() {
+		result <- c.Migration.Run(ctx)
+		ended()
+	}()
+	var found *verifier.Report
+	err := c.Migration.AwaitCaughtUp(comparing)
+	if err == nil {
+		found, err = c.Compare(comparing)
+	}
+	c.Migration.Finish()
+	if failed := <-result; failed != nil {
+		return nil, failed
+	}
+	return found, err
+}
+
 // Compare verifies while the migration goes on, and then sees whether the source is still written. What was written after the comparison
 // began may have been read before, so where the writers have stopped meanwhile, everything is compared once more.
 func (c *Cutover) Compare(ctx context.Context) (found *verifier.Report, err error) {
@@ -60,7 +90,7 @@ func (c *Cutover) Compare(ctx context.Context) (found *verifier.Report, err erro
 		defer func() { err = errors.Join(err, c.endPause(pause)) }()
 	}
 	for n := 1; ; n++ {
-		before, err := quiet.Read(ctx, c.Config.Sides.Source)
+		before, err := quiet.Read(ctx, c.Migration.Config().Sides.Source)
 		if err != nil {
 			return nil, err
 		}
@@ -82,9 +112,9 @@ func (c *Cutover) Compare(ctx context.Context) (found *verifier.Report, err erro
 
 // verify compares while the migration goes on.
 func (c *Cutover) verify(ctx context.Context) (*verifier.Report, error) {
-	opts := verifier.DefaultOptions()
-	opts.Sides = verifier.Sides(c.Config.Sides)
-	opts.Filter, opts.Applier, opts.SourcePaused = c.Config.Filter, Feeding(c.Migration), c.PauseWrites > 0
+	opts := verifier.DefaultConfig()
+	opts.Sides = c.Migration.Config().Sides
+	opts.Filter, opts.Applier, opts.SourcePaused = c.Migration.Config().Filter, Feeding(c.Migration), c.PauseWrites > 0
 	found, err := verifier.Run(ctx, opts)
 	if err := orEnded(ctx, err); err != nil {
 		return nil, fmt.Errorf("verify: %w", err)
@@ -104,7 +134,7 @@ func orEnded(ctx context.Context, err error) error {
 // quiet time itself.
 func (c *Cutover) quietSince(ctx context.Context, before []quiet.Reading, pause *quiet.Pause) (still bool, err error) {
 	c.tell("no difference; GO needs a source that nobody writes to for %v", c.QuietFor)
-	report, still, err := quiet.Watch(ctx, c.Config.Sides.Source, before, c.QuietFor)
+	report, still, err := quiet.Watch(ctx, c.Migration.Config().Sides.Source, before, c.QuietFor)
 	if err != nil {
 		return false, err
 	}
@@ -163,7 +193,7 @@ func (c *Cutover) oneStream(reads, primary string) bool {
 	if reads == primary {
 		return true
 	}
-	facts, err := c.Config.Sides.Source.Server(context.Background(), primary)
+	facts, err := c.Migration.Config().Sides.Source.Server(context.Background(), primary)
 	return err == nil && facts.OneStream
 }
 
@@ -172,7 +202,7 @@ func (c *Cutover) pauseWrites(ctx context.Context) (*quiet.Pause, error) {
 	if c.PauseWrites == 0 {
 		return nil, nil
 	}
-	pause, err := quiet.PauseWrites(ctx, c.Config.Sides.Source, c.PauseWrites)
+	pause, err := quiet.PauseWrites(ctx, c.Migration.Config().Sides.Source, c.PauseWrites)
 	if err != nil {
 		return nil, fmt.Errorf("Cutover.PauseWrites: %w", err)
 	}
@@ -192,7 +222,7 @@ func (c *Cutover) endPause(pause *quiet.Pause) error {
 // scannedQuiet says whether the round that has just found both sides the same was made of a source that nobody wrote to, so that it may
 // be the last. Where that cannot be told at all, three rounds are enough to say so.
 func (c *Cutover) scannedQuiet(ctx context.Context, before []quiet.Reading, untold *int) (bool, error) {
-	if c.MayStayUntold && c.Config.Sides.Source.Spec().Proxy != "" {
+	if c.MayStayUntold && c.Migration.Config().Sides.Source.Spec().Proxy != "" {
 		c.tell("both sides agree; whether the source is still written cannot be told through a proxy: see to it that the writers had stopped before this round")
 		return true, nil
 	}

@@ -1,8 +1,10 @@
 package surecut
 
 import (
+	"strings"
 	"testing"
 
+	"surecut/internal/endpoint"
 	"surecut/internal/quiet"
 	"surecut/verifier"
 )
@@ -23,6 +25,26 @@ func TestReady(t *testing.T) {
 	} {
 		if got := (&Cutover{Quiet: row.quiet}).Ready(&verifier.Report{Verdict: row.verdict}); got != row.want {
 			t.Errorf("%s: ready %v", row.name, got)
+		}
+	}
+}
+
+// TestOpenSides: an error says which side is wrong. It holds no password, and no connection stays open.
+func TestOpenSides(t *testing.T) {
+	for _, tt := range []struct {
+		urls URLs
+		want string
+	}{
+		{URLs{Source: "http://a", Target: "redis://b"}, "source: "},
+		{URLs{Source: "redis://a", Target: "redis://u:secret@b:port"}, "target: "},
+		{URLs{Source: "redis://u:secret@127.0.0.1:1", Target: "redis://127.0.0.1:1"}, "source: "},
+	} {
+		sides, err := OpenSides(t.Context(), tt.urls)
+		if err == nil || !strings.HasPrefix(err.Error(), tt.want) || strings.Contains(err.Error(), "secret") {
+			t.Errorf("%+v: %v", tt.urls, err)
+		}
+		if sides != (endpoint.Sides{}) {
+			t.Errorf("%+v: %+v stays open", tt.urls, sides)
 		}
 	}
 }

@@ -30,14 +30,14 @@ func (c *Cutover) Agree(ctx context.Context) (agreed *verifier.Report, err error
 	}
 	idle, untold := 0, 0
 	for n := 1; ; n++ {
-		begun, err := quiet.Read(ctx, c.Config.Sides.Source)
+		begun, err := quiet.Read(ctx, c.Migration.Config().Sides.Source)
 		if err != nil {
 			return nil, fmt.Errorf("round %d: %w", n, err)
 		}
 		seen, before := writes(), followed()
-		opts := verifier.DefaultOptions()
-		opts.Sides = verifier.Sides(c.Config.Sides)
-		opts.Filter, opts.Rounds, opts.MaxFindings = c.Config.Filter, 2, scannedFindings
+		opts := verifier.DefaultConfig()
+		opts.Sides = c.Migration.Config().Sides
+		opts.Filter, opts.Rounds, opts.MaxFindings = c.Migration.Config().Filter, 2, scannedFindings
 		result, err := verifier.Run(ctx, opts)
 		if err := orEnded(ctx, err); err != nil {
 			return nil, fmt.Errorf("round %d: %w", n, err)
@@ -68,7 +68,7 @@ func (c *Cutover) Agree(ctx context.Context) (agreed *verifier.Report, err error
 			}
 		}
 		if settled {
-			result.ListAtMost(verifier.DefaultOptions().MaxFindings)
+			result.ListAtMost(verifier.DefaultConfig().MaxFindings)
 			return result, nil
 		}
 	}

@@ -7,6 +7,7 @@ package surecut
 
 import (
 	"context"
+	"fmt"
 
 	"surecut/internal/endpoint"
 )
@@ -24,4 +25,23 @@ func Open(ctx context.Context, url string) (*Endpoint, error) {
 		return nil, err
 	}
 	return endpoint.Open(ctx, spec)
+}
+
+// Sides are the two open deployments of a migration or a comparison: the Sides of a migrator.Config and of a verifier.Config.
+type Sides = endpoint.Sides
+
+// URLs name a source and a target.
+type URLs = endpoint.URLs
+
+// OpenSides opens a source and a target as Open does. Close the Sides when nothing works on them any more.
+func OpenSides(ctx context.Context, urls URLs) (Sides, error) {
+	source, err := endpoint.Parse(urls.Source)
+	if err != nil {
+		return Sides{}, fmt.Errorf("source: %w", err)
+	}
+	target, err := endpoint.Parse(urls.Target)
+	if err != nil {
+		return Sides{}, fmt.Errorf("target: %w", err)
+	}
+	return endpoint.OpenSides(ctx, endpoint.Specs{Source: source, Target: target})
 }

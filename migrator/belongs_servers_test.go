@@ -70,7 +70,7 @@ func refused(t *testing.T, r *run) {
 	case <-r.ended:
 	case <-time.After(30 * time.Second):
 		t.Error("the migration goes on")
-		r.m.Stop()
+		r.m.Finish()
 	}
 	r.wait()
 	if !errors.Is(r.err, errGivenAway) {
@@ -134,7 +134,7 @@ func TestStateOfOtherServers(t *testing.T) {
 		if err := os.WriteFile(path, []byte(moved), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		sides := Sides{openSide(t, side.u.source), openSide(t, side.u.target)}
+		sides := Sides{Source: openSide(t, side.u.source), Target: openSide(t, side.u.target)}
 		err := CheckState(t.Context(), dir, sides)
 		cfg := DefaultConfig()
 		cfg.Sides, cfg.StateDir = sides, dir
@@ -152,7 +152,7 @@ func TestStateOfOtherServers(t *testing.T) {
 	source.Restart()
 	target.Must("SAVE")
 	target.Restart()
-	if err := CheckState(t.Context(), dir, Sides{openSide(t, u.source), openSide(t, u.target)}); err != nil {
+	if err := CheckState(t.Context(), dir, Sides{Source: openSide(t, u.source), Target: openSide(t, u.target)}); err != nil {
 		t.Errorf("servers that were restarted: %v", err)
 	}
 }

@@ -35,9 +35,9 @@ const (
 )
 
 // Sides are the two deployments of a migration.
-type Sides struct{ Source, Target *endpoint.Deployment }
+type Sides = endpoint.Sides
 
-// Config configures a migration.
+// Config configures a migration. Begin with DefaultConfig.
 type Config struct {
 	Sides      Sides
 	Mode       string
@@ -116,7 +116,7 @@ func (c Config) Validate() error {
 				return
 			}
 		}
-		errs = append(errs, fmt.Errorf("%s %q: want one of %v", name, value, allowed))
+		errs = append(errs, fmt.Errorf("%s %q: must be one of %v", name, value, allowed))
 	}
 	oneOf("Config.Mode", c.Mode, ModeFullIncremental, ModeFull, ModeIncremental)
 	oneOf("Config.Capture", c.Capture, CapturePSYNC, CaptureScan)
@@ -127,12 +127,12 @@ func (c Config) Validate() error {
 	oneOf("Config.OnExisting", c.OnExisting, ExistingFail, ExistingReplace, ExistingKeep)
 	atLeast := func(name string, value, least int64) {
 		if value < least {
-			errs = append(errs, fmt.Errorf("%s %d: want at least %d", name, value, least))
+			errs = append(errs, fmt.Errorf("%s %d: must be at least %d", name, value, least))
 		}
 	}
 	atLeast("Config.Lanes", int64(c.Lanes), 1)
 	if c.Lanes > mostLanes {
-		errs = append(errs, fmt.Errorf("Config.Lanes %d: want at most %d", c.Lanes, mostLanes))
+		errs = append(errs, fmt.Errorf("Config.Lanes %d: must be at most %d", c.Lanes, mostLanes))
 	}
 	atLeast("Config.BigValue", c.BigValue, 64<<10)
 	atLeast("Config.SpoolLimit", c.SpoolLimit, 16<<20)
@@ -143,11 +143,11 @@ func (c Config) Validate() error {
 	}
 	for name, value := range map[string]time.Duration{"Config.HoldExpiry": c.HoldExpiry, "Config.RetryFor": c.RetryFor} {
 		if value < 0 {
-			errs = append(errs, fmt.Errorf("%s %v: want 0 or more", name, value))
+			errs = append(errs, fmt.Errorf("%s %v: must be 0 or more", name, value))
 		}
 	}
 	if c.MaxLag <= 0 {
-		errs = append(errs, fmt.Errorf("Config.MaxLag %v: want more than 0", c.MaxLag))
+		errs = append(errs, fmt.Errorf("Config.MaxLag %v: must be more than 0", c.MaxLag))
 	}
 	return errors.Join(errs...)
 }

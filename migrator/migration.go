@@ -23,7 +23,18 @@ import (
 	"surecut/migrator/internal/receive"
 )
 
-// Migration copies one deployment into another.
+// Migration copies one deployment into another. Run has these ends:
+//
+//	what ends it                       what becomes of the data               Run returns          Report.State
+//	the context of Run                 stops at once, as by a crash           the context's cause  stopped
+//	Finish                             all that was received is applied       nil                  done
+//	Finish before the snapshot is in   what has arrived of it stays           nil                  stopped
+//	ModeFull is done, a file is read   all of it is in the target             nil                  done
+//	an error                           stops at once                          the error            failed
+//
+// A stopped migration is resumed by New with the same StateDir, and so is a failed one, unless its error says otherwise. A migration that
+// Finish has brought to done can be resumed as well, until Forget removes what surecut keeps on the target and on disk. Of a full copy or
+// a file that is done, nothing of surecut is left.
 type Migration struct {
 	cfg     Config
 	slotted bool // the source is a cluster whose slots may move
@@ -34,11 +45,10 @@ type Migration struct {
 
 	expiring *expiring
 
-	running  atomic.Bool // Run was called, so that the state on disk is kept up to date
-	finished atomic.Bool // Finish was called
-	claim    *claim      // the hold of this run on the target
+	running atomic.Bool // Run was called, so that the state on disk is kept up to date
+	claim   *claim      // the hold of this run on the target
 
-	stopping context.Context // done once Stop was called
+	stopping context.Context // done once Finish was called
 	stop     context.CancelFunc
 
 	stateMu sync.Mutex // guards state
@@ -52,14 +62,15 @@ type Migration struct {
 	problems ledger.Problems
 
 	mu    sync.Mutex
-	err   error
-	ended bool
+	err   error // of Run
+	ended bool  // Run has returned
+	cut   bool  // because its context had ended
 }
 
 // New prepares a migration: it reads what an earlier run has left in the state directory, asks source and target what they can do,
 // and chooses the nodes to read from. It writes nothing to the target, except through a proxy a few keys that it deletes at once.
 func New(ctx context.Context, cfg Config) (*Migration, error) {
-	if err := cfg.Validate(); err != nil {
+	if err := errors.Join(cfg.Validate(), cfg.Sides.Validate()); err != nil {
 		return nil, err
 	}
 	if cfg.Log == nil {
@@ -175,13 +186,38 @@ func (m *Migration) chooseNode(ctx context.Context, s endpoint.Shard) (string, e
 	return receive.ChooseReplica(ctx, m.cfg.Sides.Source, s)
 }
 
-// Stop ends the migration in good order: it applies what has been received, and saves the checkpoints.
-func (m *Migration) Stop() { m.stop() }
+// Config returns the configuration that the migration was made with.
+func (m *Migration) Config() Config { return m.cfg }
 
-// Finish does what Stop does, for a migration that has reached its goal: the State of its Report is then done, not stopped.
-func (m *Migration) Finish() {
-	m.finished.Store(true)
-	m.stop()
+// Finish brings the migration to its end: nothing more is received, what has been received is applied, and Run returns. Finish does not
+// wait for that. It may be called at any time, and more than once.
+func (m *Migration) Finish() { m.stop() }
+
+// AwaitCaughtUp waits until every link has caught up with the source. It returns an error if the run or the context has ended before.
+func (m *Migration) AwaitCaughtUp(ctx context.Context) error {
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		switch m.Report().State {
+		case "caught_up":
+			return nil
+		case "running":
+		default:
+			return errors.New("the migration ended before the target had caught up")
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// Servers returns the servers that the migration reads and writes, as they were when it was begun or resumed.
+func (m *Migration) Servers() (source, target endpoint.Identity) {
+	m.stateMu.Lock()
+	defer m.stateMu.Unlock()
+	return m.state.SourceServers, m.state.TargetServers
 }
 
 // scans says whether the source is scanned instead of replicated.
@@ -193,13 +229,11 @@ func (m *Migration) TargetWasEmpty() bool { return m.state.TargetWasEmpty }
 // Resumed says whether this run continues an earlier one.
 func (m *Migration) Resumed() bool { return m.resumed }
 
-// Run migrates until it is stopped, its mode ends it, or it fails. It returns nil after an end in good order.
+// Run migrates until Finish is called, its mode or its context ends it, or it fails; see Migration. It may be called once.
 func (m *Migration) Run(ctx context.Context) (err error) {
 	defer m.tellProgress()()
 	defer func() {
-		m.mu.Lock()
-		m.err, m.ended = err, true
-		m.mu.Unlock()
+		m.endedBy(ctx, err)
 		err = errors.Join(err, m.state.close())
 	}()
 	lost, err := m.lookBack(ctx)
@@ -248,6 +282,13 @@ func (m *Migration) Run(ctx context.Context) (err error) {
 		return context.Cause(ctx)
 	}
 	return err
+}
+
+// endedBy notes how Run has ended, for the report.
+func (m *Migration) endedBy(ctx context.Context, err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.err, m.ended, m.cut = err, true, err != nil && ctx.Err() != nil
 }
 
 // runLinks runs all links until they have ended. Meanwhile it watches the source's slots, renews the claim, and watches the witnesses.
@@ -307,8 +348,8 @@ func (m *Migration) Snapshotted() bool {
 	return true
 }
 
-// Forget removes what surecut has left on the target and on disk: after it, the migration cannot be resumed.
-// The migration must have ended in good order.
+// Forget removes what surecut has left on the target and on disk: after it, the migration cannot be resumed. It may be called only after
+// Run has returned nil.
 func (m *Migration) Forget(ctx context.Context) error {
 	if err := m.forgetWitnesses(ctx); err != nil {
 		return err

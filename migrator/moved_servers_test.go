@@ -86,7 +86,7 @@ func (c *clusterTest) stopsFor(r *run, names ...string) {
 	case <-r.ended:
 	case <-time.After(30 * time.Second):
 		c.t.Error("the migration goes on")
-		r.m.Stop()
+		r.m.Finish()
 	}
 	r.wait()
 	c.named(r.err, names...)
@@ -222,7 +222,7 @@ func TestSlotMovesWhileStopped(t *testing.T) {
 				x.move(10923, 2, 0)
 			}
 			cfg := DefaultConfig()
-			cfg.Sides = Sides{openSide(t, x.u.source), openSide(t, x.u.target)}
+			cfg.Sides = Sides{Source: openSide(t, x.u.source), Target: openSide(t, x.u.target)}
 			cfg.StateDir = x.dir
 			m, err := New(t.Context(), cfg)
 			if err == nil { // what the stream alone tells of is found when it is read
@@ -231,7 +231,7 @@ func TestSlotMovesWhileStopped(t *testing.T) {
 				select {
 				case err = <-ended:
 				case <-time.After(30 * time.Second):
-					m.Stop()
+					m.Finish()
 					t.Error("the migration goes on")
 					err = <-ended
 				}
@@ -291,7 +291,7 @@ func TestSlotMovesBeforeStop(t *testing.T) {
 	r := begin(t, x.u, x.dir, nil)
 	r.caughtUp()
 	x.move(5426, 0, 1)
-	r.m.Stop()
+	r.m.Finish()
 	x.stopsFor(r, "slot 5426", x.nodes[0].Addr, x.nodes[1].Addr)
 	x.holds(5426)
 }

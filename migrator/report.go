@@ -9,7 +9,7 @@ import (
 func (m *Migration) Report() Report {
 	m.mu.Lock()
 	r := Report{State: "running", Level: m.target.level(), Problems: m.problems.All(), Selection: m.cfg.selection()}
-	ended, err := m.ended, m.err
+	ended, cut, err := m.ended, m.cut, m.err
 	m.mu.Unlock()
 	all := true
 	for _, l := range m.links {
@@ -23,9 +23,11 @@ func (m *Migration) Report() Report {
 		r.Level = "repaired"
 	}
 	switch {
+	case cut:
+		r.State = "stopped"
 	case ended && err != nil:
 		r.State, r.Error = "failed", err.Error()
-	case ended && (m.stopping.Err() == nil || m.finished.Load()):
+	case ended && (m.stopping.Err() == nil || m.Snapshotted() && m.Settled()):
 		r.State = "done"
 	case ended:
 		r.State = "stopped"

@@ -54,7 +54,7 @@ func begin(t testing.TB, u urls, dir string, change func(*Config)) *run {
 	t.Helper()
 	cfg := DefaultConfig()
 	cfg.Log = slog.New(slog.NewTextHandler(testLog{t}, &slog.HandlerOptions{Level: slog.LevelWarn}))
-	cfg.Sides = Sides{openSide(t, u.source), openSide(t, u.target)}
+	cfg.Sides = Sides{Source: openSide(t, u.source), Target: openSide(t, u.target)}
 	cfg.StateDir = dir
 	cfg.RetryFor = 20 * time.Second
 	if change != nil {
@@ -106,7 +106,7 @@ func (r *run) wait() {
 // stop ends a run in good order.
 func (r *run) stop() Report {
 	r.t.Helper()
-	r.m.Stop()
+	r.m.Finish()
 	r.wait()
 	if r.err != nil {
 		r.t.Fatalf("stop: %v", r.err)

@@ -112,7 +112,7 @@ func loses(t *testing.T, r *run, node string) {
 	case <-r.ended:
 	case <-time.After(30 * time.Second):
 		t.Error("the migration goes on")
-		r.m.Stop()
+		r.m.Finish()
 	}
 	r.wait()
 	if !errors.Is(r.err, errRegressed) || !strings.Contains(r.err.Error(), node) {
@@ -172,7 +172,7 @@ func TestTargetFlushedBeforeStop(t *testing.T) {
 			default:
 				target.Must(strings.Fields(how)...)
 			}
-			r.m.Stop()
+			r.m.Finish()
 			loses(t, r, target.Addr)
 		})
 	}
@@ -199,7 +199,7 @@ func TestTargetBehindProxyFlushed(t *testing.T) {
 	r := begin(t, urls{source.URL(), "redis+twemproxy://" + proxy.Addr + "?via=proxy&config=" + proxy.Config}, t.TempDir(), nil)
 	r.caughtUp()
 	backends[1].Must("FLUSHALL")
-	r.m.Stop()
+	r.m.Finish()
 	loses(t, r, proxy.Addr)
 }
 

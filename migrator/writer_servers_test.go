@@ -35,7 +35,7 @@ func TestWriters(t *testing.T) {
 func openSubject(t *testing.T, url string) subject {
 	cfg := DefaultConfig()
 	cfg.RetryFor = 20 * time.Second
-	cfg.Sides = Sides{openSide(t, servers.Standalone(t, "redis:6.0").URL()), openSide(t, url)}
+	cfg.Sides = Sides{Source: openSide(t, servers.Standalone(t, "redis:6.0").URL()), Target: openSide(t, url)}
 	t.Cleanup(func() { cfg.Sides.Source.Close(); cfg.Sides.Target.Close() })
 	to, err := newTarget(t.Context(), cfg, "id", 3)
 	if err != nil {

@@ -45,7 +45,7 @@ func TestRealReportsAddUp(t *testing.T) {
 			t.Run(fmt.Sprintf("filter %d, limit %d", i, limit), func(t *testing.T) {
 				t.Parallel()
 				random := rand.New(rand.NewPCG(seed, uint64(2+3*i+j)))
-				o := verifier.DefaultOptions()
+				o := verifier.DefaultConfig()
 				url := "redis+cluster://" + cluster.Addr
 				if limit > 0 {
 					target := servers.Standalone(t, "redis:7.0")

@@ -38,11 +38,20 @@ type GateInput struct {
 	Against     []string `json:"against"` // reasons in this report against GO
 }
 
-// Evaluate judges the inputs by the policy, as of now. The caller must set the Version in the header.
+// Evaluate judges reports that were loaded from files by the policy, as of now.
 func Evaluate(p Policy, inputs ...Loaded) *Gate { return evaluateAt(time.Now(), p, inputs) }
 
+// Judge judges reports that this program has made by the policy, as of now.
+func Judge(p Policy, own ...Report) *Gate {
+	var inputs []Loaded
+	for _, r := range own {
+		inputs = append(inputs, Loaded{Path: r.Kind() + " of this run", Report: r})
+	}
+	return Evaluate(p, inputs...)
+}
+
 func evaluateAt(now time.Time, p Policy, inputs []Loaded) *Gate {
-	g := &Gate{Header: NewHeader(KindGate, "", "", ""), Policy: p, Reasons: []string{}, Inputs: []GateInput{}}
+	g := &Gate{Header: NewHeader(KindGate, moduleVersion(), "", ""), Policy: p, Reasons: []string{}, Inputs: []GateInput{}}
 	g.GeneratedAt = now.UTC().Format(time.RFC3339)
 	var against, grounds []string
 	for _, kind := range p.Require {

@@ -213,6 +213,19 @@ func TestEvaluateIsNow(t *testing.T) {
 	}
 }
 
+// TestJudge: reports of this program are judged as those of files are, and named by their kind.
+func TestJudge(t *testing.T) {
+	v, p := sampleVerify(), DefaultPolicy()
+	v.GeneratedAt = time.Now().UTC().Format(time.RFC3339)
+	p.Require = []string{KindVerify}
+	if g := Judge(p, v); g.Verdict != Go || len(g.Inputs) != 1 || g.Inputs[0].Path != "verify of this run" || g.Version == "" {
+		t.Errorf("%+v", g)
+	}
+	if g := Judge(DefaultPolicy(), v); g.Verdict != NoGo {
+		t.Errorf("the policy requires a check, and the verdict is %s", g.Verdict)
+	}
+}
+
 func TestPolicyFile(t *testing.T) {
 	tests := []struct{ name, why, yaml, want string }{
 		{name: "part", why: "the rest stays", yaml: "verify:\n  max_differences: 7\n"},

@@ -2,6 +2,7 @@ package reports
 
 import (
 	"fmt"
+	"runtime/debug"
 	"slices"
 	"time"
 
@@ -60,12 +61,25 @@ func NewHeader(kind, version, source, target string) Header {
 	}
 }
 
-// NewVerify returns the report of a verification. The source and the target are the names that the endpoints give themselves,
-// without passwords.
-func NewVerify(version, source, target string, found *verifier.Report) *Verify {
-	h := NewHeader(KindVerify, version, source, target)
+// NewVerify returns the report of a verification. Its Version is that of the module surecut in the running program.
+func NewVerify(found *verifier.Report) *Verify {
+	h := NewHeader(KindVerify, moduleVersion(), found.URLs.Source, found.URLs.Target)
 	h.SourceServers, h.TargetServers = slices.Clone(found.Servers.Source), slices.Clone(found.Servers.Target)
 	return &Verify{Header: h, Report: *found}
+}
+
+// moduleVersion returns the version of surecut that the running program was built with, or "unknown".
+func moduleVersion() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "unknown"
+	}
+	for _, m := range append(info.Deps, &info.Main) {
+		if m.Path == "surecut" && m.Version != "" {
+			return m.Version
+		}
+	}
+	return "unknown"
 }
 
 func schemaOf(kind string) string { return "surecut." + kind + "/1" }
@@ -112,6 +126,20 @@ type Migrate struct {
 	migrator.Report
 	// Quiet says whether the source was written to since the comparison began. It is nil if the run compared nothing.
 	Quiet *quiet.Report `json:"quiet,omitempty"`
+}
+
+// NewMigrate returns the report of a migration as it stands, or as it has ended, and of how its source was found, if that is known. Its Version is that of the module surecut in the
+// running program.
+func NewMigrate(m *migrator.Migration, source *quiet.Report) *Migrate {
+	urls := m.Config().Sides.URLs()
+	h := NewHeader(KindMigrate, moduleVersion(), urls.Source, urls.Target)
+	readFrom, writtenTo := m.Servers()
+	h.SourceServers, h.TargetServers = slices.Clone(readFrom), slices.Clone(writtenTo)
+	for i := range h.SourceServers {
+		server := &h.SourceServers[i]
+		server.Read = slices.ContainsFunc(m.LinkInfos(), func(l migrator.LinkInfo) bool { return l.Reads == server.Addr })
+	}
+	return &Migrate{Header: h, Report: m.Report(), Quiet: source}
 }
 
 // BigKeys is the report of surecut scan bigkeys.

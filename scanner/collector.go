@@ -15,7 +15,7 @@ import (
 // Collector scans the snapshots that a migration receives anyway, and estimates from the streams that follow them how much is
 // written to each shard, and to the keys with the most writes. Several goroutines may use it.
 type Collector struct {
-	o Options
+	o Config
 
 	mu     sync.Mutex
 	shards map[string]*collected // guarded by mu
@@ -34,7 +34,7 @@ type collected struct {
 }
 
 // NewCollector returns an empty collector.
-func NewCollector(o Options) *Collector {
+func NewCollector(o Config) *Collector {
 	return &Collector{o: o, shards: map[string]*collected{}}
 }
 
@@ -129,7 +129,7 @@ func (c *Collector) Result() *BigKeys {
 const leastSeconds = 1
 
 // writes adds the results of a shard's stream.
-func (s *collected) writes(name string, o Options, out *BigKeys) {
+func (s *collected) writes(name string, o Config, out *BigKeys) {
 	seconds := s.last.Sub(s.first).Seconds()
 	if seconds < leastSeconds {
 		return

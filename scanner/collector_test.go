@@ -43,9 +43,9 @@ func TestCollectorSeesWhatAFileScanSees(t *testing.T) {
 		if err := os.WriteFile(path, f.DumpRDB, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		now := func(o *Options) { o.Now = func() time.Time { return time.Unix(0, 0) } }
+		now := func(o *Config) { o.Now = func() time.Time { return time.Unix(0, 0) } }
 		want := scanFile(t, path, now)
-		o := DefaultOptions()
+		o := DefaultConfig()
 		now(&o)
 		c := NewCollector(o)
 		collect(t, c, path, f.DumpRDB, rdb.Options{Shapes: true})
@@ -65,7 +65,7 @@ func TestCollectorSeesWhatAFileScanSees(t *testing.T) {
 
 func TestCollectorNeedsWholeSnapshots(t *testing.T) {
 	data := fixtures.All(t)[0].DumpRDB
-	c := NewCollector(DefaultOptions())
+	c := NewCollector(DefaultConfig())
 	if c.Result() != nil {
 		t.Error("a result of nothing")
 	}
@@ -82,7 +82,7 @@ func TestCollectorNeedsWholeSnapshots(t *testing.T) {
 
 // TestCollectorReckonsWrites: what is written to a key that is written all the time fills an output buffer.
 func TestCollectorReckonsWrites(t *testing.T) {
-	o := DefaultOptions()
+	o := DefaultConfig()
 	o.CopyRate = 1 // an hour and more for each key
 	c := NewCollector(o)
 	f := newRDB().db(0).key(rdb.TypeString, "hot", strings.Repeat("x", 1000)).key(rdb.TypeString, "cold", strings.Repeat("x", 1000))

@@ -10,7 +10,7 @@ import (
 )
 
 const (
-	leastSamples  = 5  // number of elements that an estimate looks at if Options.Samples is 0
+	leastSamples  = 5  // number of elements that an estimate looks at if Config.Samples is 0
 	guessedLength = 16 // the length of an element about which nothing is known
 )
 

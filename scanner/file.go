@@ -20,7 +20,7 @@ import (
 // the file, according to a model of its encodings. Expiries are judged by the time at which the RDB was written, if the file tells
 // it (since Redis 3.2). If the file is not an RDB, is cut short or damaged, there is no result, and the error names the file and
 // the byte offset.
-func ScanRDB(ctx context.Context, path string, o Options) (*BigKeys, error) {
+func ScanRDB(ctx context.Context, path string, o Config) (*BigKeys, error) {
 	if err := o.Validate(); err != nil {
 		return nil, err
 	}
@@ -147,14 +147,14 @@ func (s *fileScan) progress() {
 
 // snapshot processes the entries of one RDB.
 type snapshot struct {
-	o       Options
+	o       Config
 	t       *tally
 	model   memoryModel
 	now     int64 // the time, in Unix ms, by which expiries are judged
 	written int64 // when the RDB was written; 0: not known
 }
 
-func newSnapshot(node string, o Options) *snapshot {
+func newSnapshot(node string, o Config) *snapshot {
 	s := &snapshot{o: o, t: newTally(o), model: modelOf("redis", ""), now: o.now().UnixMilli()}
 	s.t.totals.SizeBy = SizeByModel
 	s.t.from(node)

@@ -98,9 +98,9 @@ func sampleRDB() *rdbFile {
 		key(rdb.TypeHash, "h", "f", "v", "g", strings.Repeat("w", 1000))
 }
 
-func scanFile(t *testing.T, path string, change func(*Options)) *BigKeys {
+func scanFile(t *testing.T, path string, change func(*Config)) *BigKeys {
 	t.Helper()
-	o := DefaultOptions()
+	o := DefaultConfig()
 	if change != nil {
 		change(&o)
 	}
@@ -193,7 +193,7 @@ func TestScanRDB(t *testing.T) {
 	if len(b.Notes) != 1 || !strings.Contains(b.Notes[0], "2023-11-14T22:13:20Z") {
 		t.Errorf("notes %q, want when the RDB was written", b.Notes)
 	}
-	only := scanFile(t, sampleRDB().write(t), func(o *Options) { o.DBs = []int{3}; o.Top = 1 })
+	only := scanFile(t, sampleRDB().write(t), func(o *Config) { o.DBs = []int{3}; o.Top = 1 })
 	if only.Totals.Keys != 3 || len(only.Top) != 1 {
 		t.Errorf("database 3 alone: %+v, %d listed", only.Totals, len(only.Top))
 	}
@@ -206,7 +206,7 @@ func TestScanRDBOfFixtures(t *testing.T) {
 			if err := os.WriteFile(path, f.DumpRDB, 0o600); err != nil {
 				t.Fatal(err)
 			}
-			b := scanFile(t, path, func(o *Options) { o.Now = func() time.Time { return time.Unix(0, 0) }; o.Top = 10_000 })
+			b := scanFile(t, path, func(o *Config) { o.Now = func() time.Time { return time.Unix(0, 0) }; o.Top = 10_000 })
 			if met := b.Totals.Keys + b.Totals.Expired; met != int64(len(f.Expected)) || b.Totals.Keys == 0 || b.Totals.Foreign != 0 {
 				t.Errorf("%d keys and %d expired, want %d together", b.Totals.Keys, b.Totals.Expired, len(f.Expected))
 			}
@@ -216,7 +216,7 @@ func TestScanRDBOfFixtures(t *testing.T) {
 				}
 			}
 			whole := b.Totals.Keys
-			b = scanFile(t, path, func(o *Options) { o.Slots = keyspace.SlotRanges{{First: 0, Last: 8191}} })
+			b = scanFile(t, path, func(o *Config) { o.Slots = keyspace.SlotRanges{{First: 0, Last: 8191}} })
 			if b.Totals.Foreign == 0 || b.Totals.Keys+b.Totals.Expired+b.Totals.Foreign != int64(len(f.Expected)) || b.Totals.Keys >= whole {
 				t.Errorf("of half of the slots: %+v", b.Totals)
 			}
@@ -264,7 +264,7 @@ func TestScanRDBDamage(t *testing.T) {
 		if err := os.WriteFile(path, tt.data, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		b, err := ScanRDB(context.Background(), path, DefaultOptions())
+		b, err := ScanRDB(context.Background(), path, DefaultConfig())
 		var format *rdb.FormatError
 		if b != nil || !errors.As(err, &format) {
 			t.Errorf("%s: gave %v, %v; want a FormatError", tt.name, b, err)
@@ -283,15 +283,15 @@ func TestScanRDBDamage(t *testing.T) {
 		t.Fatal(err)
 	}
 	scanFile(t, path, nil)
-	if _, err := ScanRDB(context.Background(), filepath.Join(t.TempDir(), "nosuch"), DefaultOptions()); !errors.Is(err, os.ErrNotExist) {
+	if _, err := ScanRDB(context.Background(), filepath.Join(t.TempDir(), "nosuch"), DefaultConfig()); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("a file that is not there: %v", err)
 	}
-	if _, err := ScanRDB(context.Background(), t.TempDir(), DefaultOptions()); err == nil {
+	if _, err := ScanRDB(context.Background(), t.TempDir(), DefaultConfig()); err == nil {
 		t.Error("a directory was scanned")
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
-	if _, err := ScanRDB(ctx, sampleRDB().write(t), DefaultOptions()); !errors.Is(err, context.Canceled) {
+	if _, err := ScanRDB(ctx, sampleRDB().write(t), DefaultConfig()); !errors.Is(err, context.Canceled) {
 		t.Errorf("canceled: %v", err)
 	}
 }

@@ -28,11 +28,11 @@ const (
 //
 // No key looks used because it was scanned. Elements are counted under CLIENT NO-TOUCH (since 7.2). Before 7.2 they are counted
 // only on servers that do not evict by use, and on replicas, which keep a clock of their own; elsewhere the numbers are unknown
-// unless Options.Touch is set. If such a server refuses MEMORY USAGE as well, the scan fails.
+// unless Config.Touch is set. If such a server refuses MEMORY USAGE as well, the scan fails.
 //
 // A node that fails ends the scan with an error, because an incomplete scan proves nothing. A key that cannot be read is counted in
 // Totals.Errors, and one that was deleted meanwhile in Totals.Vanished.
-func ScanLive(ctx context.Context, d *endpoint.Deployment, o Options) (*BigKeys, error) {
+func ScanLive(ctx context.Context, d *endpoint.Deployment, o Config) (*BigKeys, error) {
 	if err := o.Validate(); err != nil {
 		return nil, err
 	}
@@ -67,7 +67,7 @@ func limiter(keysPerSecond int) *rate.Limiter {
 // liveScan is one scan of all shards.
 type liveScan struct {
 	d     *endpoint.Deployment
-	o     Options
+	o     Config
 	limit *rate.Limiter // counts keys
 
 	mu       sync.Mutex
@@ -273,7 +273,7 @@ func (n *nodeScan) open(ctx context.Context) (err error) {
 }
 
 // errNoSizes says that no size can be determined on a server, and anything else about its keys would be misleading.
-var errNoSizes = errors.New("it gives no MEMORY USAGE, and counting elements would make keys look used on a primary that evicts by use: read a replica, say Options.Touch, or scan an RDB file of it (rdb:PATH)")
+var errNoSizes = errors.New("it gives no MEMORY USAGE, and counting elements would make keys look used on a primary that evicts by use: read a replica, say Config.Touch, or scan an RDB file of it (rdb:PATH)")
 
 // mayCount says whether counting elements over the connection does no harm.
 func (n *nodeScan) mayCount(ctx context.Context) (bool, error) {
@@ -289,7 +289,7 @@ func (n *nodeScan) mayCount(ctx context.Context) (bool, error) {
 	if n.o.Touch || !n.evicts {
 		return true, nil
 	}
-	n.note("%s evicts by use, or does not tell, and has no CLIENT NO-TOUCH (7.2): elements were not counted there, since that makes keys look used. Read a replica, or say Options.Touch.", n.server.Addr)
+	n.note("%s evicts by use, or does not tell, and has no CLIENT NO-TOUCH (7.2): elements were not counted there, since that makes keys look used. Read a replica, or say Config.Touch.", n.server.Addr)
 	return false, nil
 }
 
@@ -317,7 +317,7 @@ func (l *nodeScan) step(ctx context.Context, b *batch, names []string) error {
 	}
 	for _, piece := range pieces {
 		if err := l.limit.WaitN(ctx, len(piece)); err != nil {
-			return fmt.Errorf("wait for Options.Rate: %w", errors.Join(ctx.Err(), err))
+			return fmt.Errorf("wait for Config.Rate: %w", errors.Join(ctx.Err(), err))
 		}
 		if err := b.read(ctx, piece); err != nil {
 			return err

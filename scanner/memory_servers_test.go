@@ -134,7 +134,7 @@ const (
 func withoutMemoryUsage(t *testing.T, s *servers.Server) *BigKeys {
 	t.Helper()
 	s.Must("ACL", "SETUSER", "limited", "on", ">pw", "~*", "+@all", "-memory")
-	o := DefaultOptions()
+	o := DefaultConfig()
 	o.Samples, o.Top = 200, 10_000
 	b, err := ScanLive(t.Context(), endpointtest.Open(t, strings.Replace(s.URL(), "redis://", "redis://limited:pw@", 1)), o)
 	if err != nil {

@@ -9,7 +9,7 @@ import (
 // TestLongNames: what a scan keeps and reports of names does not depend on their length, and keys with long names are still told apart.
 func TestLongNames(t *testing.T) {
 	const megabyte = 1 << 20
-	o := DefaultOptions()
+	o := DefaultConfig()
 	o.Top = 50
 	ta := newTally(o)
 	for i := range 60 {

@@ -24,7 +24,7 @@ type risk struct{ text, remedy string }
 
 // risks returns only risks that the figures of a key prove, or estimate where the text says so. That a key never expires is a risk
 // only in addition to another one: alone it is true of most data.
-func (t *tally) risks(k topKey, o Options) []risk {
+func (t *tally) risks(k topKey, o Config) []risk {
 	risks := append(sizeRisks(k), blockRisks(k, o.Block)...)
 	if t.totals.Keys >= shareKeys {
 		risks = append(risks, t.shares(k)...)
@@ -110,7 +110,7 @@ func (t *tally) shares(k topKey) []risk {
 }
 
 // shards returns the distribution of the slots on a cluster that divides them evenly, as redis-cli --cluster create does.
-func (t *tally) shards(o Options) []TargetShard {
+func (t *tally) shards(o Config) []TargetShard {
 	list := make([]TargetShard, o.TargetShards)
 	per := float64(keyspace.Slots) / float64(o.TargetShards)
 	mean := max(1, float64(t.totals.Bytes)/float64(o.TargetShards))
@@ -139,7 +139,7 @@ func (t *tally) shards(o Options) []TargetShard {
 // skewed is the load from which on a shard is a risk.
 const skewed = 1.25
 
-func (t *tally) judgeShard(s *TargetShard, largest int64, slot int, o Options) {
+func (t *tally) judgeShard(s *TargetShard, largest int64, slot int, o Config) {
 	heaviest := t.slots[slot].bytes
 	switch {
 	case o.TargetMemory > 0 && s.Bytes > o.TargetMemory:

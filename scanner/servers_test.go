@@ -76,7 +76,7 @@ func TestLiveAndRDBAgree(t *testing.T) {
 			t.Parallel()
 			s := servers.Standalone(t, image)
 			want := fill(s, 0, 5)
-			ctx, o := context.Background(), DefaultOptions()
+			ctx, o := context.Background(), DefaultConfig()
 			o.Touch = true // 2.8 evicts by use
 			live, err := ScanLive(ctx, endpointtest.Open(t, s.URL()), o)
 			if err != nil {
@@ -113,7 +113,7 @@ func TestLiveAndRDBAgree(t *testing.T) {
 					t.Errorf("times to live: live %+v, file %+v", live.TTL[i], file.TTL[i])
 				}
 			}
-			named, err := ScanLive(ctx, endpointtest.Open(t, s.URL()+"/5"), DefaultOptions())
+			named, err := ScanLive(ctx, endpointtest.Open(t, s.URL()+"/5"), DefaultConfig())
 			if err != nil || named.Totals.Keys != want/2 {
 				t.Errorf("database 5 of the URL: %+v, %v; want %d keys", named, err, want/2)
 			}
@@ -188,7 +188,7 @@ func TestScanCluster(t *testing.T) {
 	for _, from := range []string{FromPrimary, FromReplica} {
 		deadline := time.Now().Add(time.Minute)
 		for {
-			o := DefaultOptions()
+			o := DefaultConfig()
 			o.ReadFrom = from
 			b, err := ScanLive(ctx, d, o)
 			if err == nil && b.Totals.Keys == want && b.Totals.Errors == 0 {
@@ -218,7 +218,7 @@ func TestKeysThatVanishOrHide(t *testing.T) {
 	time.Sleep(20 * time.Millisecond) // expired, and still in the table of keys
 	s.Must("ACL", "SETUSER", "limited", "on", ">pw", "~open:*", "~__surecut*", "+@all")
 	d := endpointtest.Open(t, strings.Replace(s.URL(), "redis://", "redis://limited:pw@", 1))
-	b, err := ScanLive(context.Background(), d, DefaultOptions())
+	b, err := ScanLive(context.Background(), d, DefaultConfig())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -232,7 +232,7 @@ func TestKeysThatVanishOrHide(t *testing.T) {
 
 	s.Must("ACL", "SETUSER", "limited", "-memory")
 	d = endpointtest.Open(t, strings.Replace(s.URL(), "redis://", "redis://limited:pw@", 1))
-	if b, err = ScanLive(context.Background(), d, DefaultOptions()); err != nil {
+	if b, err = ScanLive(context.Background(), d, DefaultConfig()); err != nil {
 		t.Fatal(err)
 	}
 	if b.Totals.SizeBy != SizeByEstimate || b.Totals.Keys != 300 || b.Totals.Bytes < 300 || len(b.Notes) != 2 || strings.Contains(strings.Join(b.Notes, ""), "pw") {
@@ -241,7 +241,7 @@ func TestKeysThatVanishOrHide(t *testing.T) {
 
 	s.Must("ACL", "SETUSER", "limited", "resetkeys", "~nothing")
 	d = endpointtest.Open(t, strings.Replace(s.URL(), "redis://", "redis://limited:pw@", 1))
-	if b, err = ScanLive(context.Background(), d, DefaultOptions()); err == nil {
+	if b, err = ScanLive(context.Background(), d, DefaultConfig()); err == nil {
 		t.Errorf("nothing could be read, and that was called a result: %+v", b.Totals)
 	}
 }
@@ -249,7 +249,7 @@ func TestKeysThatVanishOrHide(t *testing.T) {
 func TestRateAndCancel(t *testing.T) {
 	s := servers.Standalone(t, servers.Images()[0])
 	fill(s, 0)
-	o := DefaultOptions()
+	o := DefaultConfig()
 	o.Rate = 4000
 	calls := 0
 	o.Progress = func(done, total int64) {
@@ -295,7 +295,7 @@ func TestScanHeatsNoKey(t *testing.T) {
 				return sum
 			}
 			before := used()
-			b, err := ScanLive(t.Context(), endpointtest.Open(t, s.URL()), DefaultOptions())
+			b, err := ScanLive(t.Context(), endpointtest.Open(t, s.URL()), DefaultConfig())
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -317,15 +317,15 @@ func TestScanHeatsNoKey(t *testing.T) {
 				return
 			}
 			s.Must("ACL", "SETUSER", "limited", "on", ">pw", "~*", "+@all", "-memory")
-			if b, err := ScanLive(t.Context(), endpointtest.Open(t, strings.Replace(s.URL(), "redis://", "redis://limited:pw@", 1)), DefaultOptions()); !errors.Is(err, errNoSizes) {
+			if b, err := ScanLive(t.Context(), endpointtest.Open(t, strings.Replace(s.URL(), "redis://", "redis://limited:pw@", 1)), DefaultConfig()); !errors.Is(err, errNoSizes) {
 				t.Errorf("neither sizes nor elements could be read, and that gave %+v, %v", b, err)
 			}
 			s.Must("CONFIG", "SET", "maxmemory", "0")
-			if b, err = ScanLive(t.Context(), endpointtest.Open(t, s.URL()), DefaultOptions()); err != nil || b.Totals.Elements <= b.Totals.Keys || len(b.Notes) > 0 {
+			if b, err = ScanLive(t.Context(), endpointtest.Open(t, s.URL()), DefaultConfig()); err != nil || b.Totals.Elements <= b.Totals.Keys || len(b.Notes) > 0 {
 				t.Errorf("nothing is evicted without maxmemory: %+v, %v", b, err)
 			}
 			before = used()
-			o := DefaultOptions()
+			o := DefaultConfig()
 			o.Touch = true
 			if b, err = ScanLive(t.Context(), endpointtest.Open(t, s.URL()), o); err != nil {
 				t.Fatal(err)
@@ -353,7 +353,7 @@ func TestOutputBufferIsReckoned(t *testing.T) {
 			time.Sleep(time.Millisecond)
 		}
 	}()
-	o := DefaultOptions()
+	o := DefaultConfig()
 	o.CopyRate = 10_000 // 1 MB takes 100 s
 	b, err := ScanLive(t.Context(), endpointtest.Open(t, s.URL()), o)
 	stop()
@@ -380,7 +380,7 @@ func TestForeignKeysAreSetAside(t *testing.T) {
 		set(t, d, fmt.Sprintf("k:%d", i))
 	}
 	shard := d.Shards()[0]
-	l := &liveScan{d: d, o: DefaultOptions(), t: newTally(DefaultOptions()), limit: limiter(0), sizeBy: SizeByMemoryUsage}
+	l := &liveScan{d: d, o: DefaultConfig(), t: newTally(DefaultConfig()), limit: limiter(0), sizeBy: SizeByMemoryUsage}
 	if err := l.node(t.Context(), shard.Primary.Addr, keyspace.SlotRanges{{First: keyspace.Slot("k:1"), Last: keyspace.Slot("k:1")}, {First: keyspace.Slot("k:2"), Last: keyspace.Slot("k:2")}, {First: keyspace.Slot("k:3"), Last: keyspace.Slot("k:3")}}); err != nil {
 		t.Fatal(err)
 	}

@@ -71,7 +71,7 @@ type encodingSum struct {
 	*Group
 }
 
-func newTally(o Options) *tally {
+func newTally(o Config) *tally {
 	t := &tally{slots: make([]slotSum, keyspace.Slots), prefixes: newPrefixTable(),
 		dbs: map[int]*Group{}, nodes: map[string]*Group{}, cutover: Cutover{AfterMs: o.Cutover.Milliseconds()}, each: o.Each}
 	for i := range t.types {
@@ -271,7 +271,7 @@ func (t *tally) merge(o *tally) {
 }
 
 // result returns the result of the tally.
-func (t *tally) result(o Options) *BigKeys {
+func (t *tally) result(o Config) *BigKeys {
 	looked := keyspace.Filter{DBs: o.DBs}
 	out := &BigKeys{Selection: looked.Selection(keyspace.NamedDatabases{Source: -1, Target: -1}), Totals: t.totals, TTL: t.ttl, Cutover: t.cutover, ByType: []Group{}, BySlot: []SlotSize{}, Sizes: []SizeBucket{},
 		TargetShards: []TargetShard{}, OutputBuffer: []Buffer{}, Uncounted: append([]Uncounted{}, t.uncounted...)}
@@ -312,7 +312,7 @@ func (t *tally) result(o Options) *BigKeys {
 }
 
 // list returns the keys of one ranking.
-func (t *tally) list(ranking int, o Options) []BigKey {
+func (t *tally) list(ranking int, o Config) []BigKey {
 	list := []BigKey{}
 	for _, e := range t.tops[ranking].sorted() {
 		k := BigKey{DB: e.db, Key: e.name.quoted(), KeyBase64: e.name.exact(), KeyLength: e.name.length, KeyDigest: e.name.sum(), Type: e.typ.String(),

@@ -61,7 +61,7 @@ func FuzzPrefix(f *testing.F) {
 }
 
 func TestPrefixesStayBounded(t *testing.T) {
-	ty := newTally(Options{Top: 10})
+	ty := newTally(Config{Top: 10})
 	for i := range 5 * prefixLimit {
 		name := "rare" + string(rune('a'+i%26)) + string(rune('a'+i/26%26)) + string(rune('a'+i/26/26%26)) + string(rune('a'+i/26/26/26%26))
 		ty.add(&reading{name: []byte(name), typ: keyspace.String, bytes: 10, elements: 1, ttlMs: -1})
@@ -70,7 +70,7 @@ func TestPrefixesStayBounded(t *testing.T) {
 			t.Fatalf("%d prefixes are held", n)
 		}
 	}
-	b := ty.result(Options{Prefixes: 20})
+	b := ty.result(Config{Prefixes: 20})
 	checkSums(t, b)
 	if len(b.ByPrefix) != 21 || b.ByPrefix[0].Name != "common:#" || b.ByPrefix[0].Keys != 5*prefixLimit || b.ByPrefix[20].Name != otherGroup {
 		t.Errorf("%d prefixes, the first %+v, the last %+v", len(b.ByPrefix), b.ByPrefix[0], b.ByPrefix[len(b.ByPrefix)-1])
@@ -82,7 +82,7 @@ func TestPrefixesStayBounded(t *testing.T) {
 
 // TestNamesStayBounded: there are as many names as slots, and of those that are written often, whatever their length.
 func TestNamesStayBounded(t *testing.T) {
-	ty, h := newTally(Options{Top: 1}), hitters{}
+	ty, h := newTally(Config{Top: 1}), hitters{}
 	long := []byte(strings.Repeat("x", 1<<16))
 	for i := range 100 {
 		name := append([]byte(fmt.Sprintf("{%d}", i)), long...)
@@ -97,7 +97,7 @@ func TestNamesStayBounded(t *testing.T) {
 	if held > 100*2*shownName || len(h) != 1 {
 		t.Errorf("%d bytes of names are held, and %d keys that are written", held, len(h))
 	}
-	if s := ty.result(Options{Prefixes: 1, TargetShards: 1}).TargetShards[0]; !strings.HasPrefix(s.LargestKey, "{") || len(s.LargestKey) != shownName {
+	if s := ty.result(Config{Prefixes: 1, TargetShards: 1}).TargetShards[0]; !strings.HasPrefix(s.LargestKey, "{") || len(s.LargestKey) != shownName {
 		t.Errorf("the largest key is shown as %.20q... of %d bytes", s.LargestKey, len(s.LargestKey))
 	}
 }
@@ -168,7 +168,7 @@ func TestRisks(t *testing.T) {
 		{name: "target has room", why: "a tenth is allowed", key: reading{bytes: 10 * mib, ttlMs: 1}, memory: 100 * mib},
 	}
 	for _, tt := range tests {
-		o := Options{Top: 1000, Prefixes: 10, Block: 100 * time.Millisecond, TargetMemory: tt.memory, TargetShare: 10}
+		o := Config{Top: 1000, Prefixes: 10, Block: 100 * time.Millisecond, TargetMemory: tt.memory, TargetShare: 10}
 		ty := newTally(o)
 		if tt.key.name = []byte("bar{hello}"); tt.key.typ == keyspace.None {
 			tt.key.typ = keyspace.Hash
@@ -196,21 +196,22 @@ func TestRisks(t *testing.T) {
 	}
 }
 
-func TestOptionsValidate(t *testing.T) {
-	if err := DefaultOptions().Validate(); err != nil {
+func TestConfigValidate(t *testing.T) {
+	if err := DefaultConfig().Validate(); err != nil {
 		t.Errorf("the defaults: %v", err)
 	}
-	bad := Options{Top: 0, Prefixes: 0, Samples: -1, Rate: -1, DBs: []int{-1}, ReadFrom: "x"}
+	bad := Config{Samples: -1, Rate: -1, DBs: []int{-1}, ReadFrom: "x", Cutover: -1, Block: -1, TargetMemory: -1}
 	err := bad.Validate()
-	for _, name := range []string{"Options.Top", "Options.Prefixes", "Options.Samples", "Options.Rate", "Options.DBs", "Options.ReadFrom"} {
-		if err == nil || !strings.Contains(err.Error(), name+" is") {
+	for _, name := range []string{"Config.Top", "Config.Prefixes", "Config.Samples", "Config.Rate", "Config.DBs", "Config.ReadFrom",
+		"Config.Cutover", "Config.Block", "Config.TargetMemory", "Config.TargetShare", "Config.CopyRate"} {
+		if err == nil || !strings.Contains(err.Error(), name+" ") {
 			t.Errorf("%v does not name %s", err, name)
 		}
 	}
 }
 
 func TestTargetShards(t *testing.T) {
-	o := Options{Top: 10, Prefixes: 10, TargetShards: 3, TargetMemory: 10_000, TargetShare: 100}
+	o := Config{Top: 10, Prefixes: 10, TargetShards: 3, TargetMemory: 10_000, TargetShare: 100}
 	ty := newTally(o)
 	for i := range 300 {
 		ty.add(&reading{name: fmt.Appendf(nil, "key:%d", i), typ: keyspace.Hash, bytes: 50, ttlMs: -1})
@@ -242,7 +243,7 @@ func TestTallyMerges(t *testing.T) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
 	rnd := rand.New(rand.NewPCG(seed, 0))
-	o := DefaultOptions()
+	o := DefaultConfig()
 	o.Top, o.TargetShards = 20, 4
 	whole, parts := newTally(o), []*tally{newTally(o), newTally(o)}
 	for i := range 3000 {

@@ -30,11 +30,11 @@ func (a atomicReader) readAt(ctx context.Context, link AppliedLink, keys []recor
 	}
 	r := a.source.borrow(node, keys[0].db)
 	defer a.source.giveBack(r)
-	r.keepTimes(mostTimes / a.source.opts.Workers)
+	r.keepTimes(mostTimes / a.source.cfg.Workers)
 	defer r.keepTimes(0)
 	var out []reading
 	var offset int64
-	err = node.retry(ctx, a.source.opts.Patience, func() (err error) {
+	err = node.retry(ctx, a.source.cfg.Patience, func() (err error) {
 		out, offset, err = r.instant(ctx, keys)
 		return err
 	})

@@ -121,7 +121,7 @@ func readHuge(t *testing.T, policy, script string, n int64) {
 	s.Must("CONFIG", "SET", "maxmemory", strconv.FormatInt(used+40<<20, 10))
 	var r *Report
 	w := watching(t, s, func() {
-		r = verify(t, s, s, func(o *Options) { o.Rounds, o.Interval = 1, 0 })
+		r = verify(t, s, s, func(o *Config) { o.Rounds, o.Interval = 1, 0 })
 	})
 	if r.Verdict != Same || r.Totals.Same != keys {
 		t.Errorf("%s: %+v, %q", r.Verdict, r.Totals, r.Reasons)

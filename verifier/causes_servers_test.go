@@ -98,7 +98,7 @@ func TestCauses(t *testing.T) {
 				source.Must(append([]string{"ACL", "SETUSER", "reader", "on", ">pw"}, strings.Fields(tt.user)...)...)
 				url = strings.Replace(url, "redis://", "redis://reader:pw@", 1)
 			}
-			r, err := Run(context.Background(), optionsFor(t, url, target.URL(), func(o *Options) { o.Rounds, o.Interval = 1, 0 }))
+			r, err := Run(context.Background(), configFor(t, url, target.URL(), func(o *Config) { o.Rounds, o.Interval = 1, 0 }))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -130,7 +130,7 @@ func TestReplyThatIsCut(t *testing.T) {
 		fill(s, 400)
 		s.Must("EVAL", `redis.call('RPUSH','cut',string.rep('x',5000000)) for i=1,40 do redis.call('RPUSH','fits',string.rep('x',300000)) end redis.call('SET','string',string.rep('x',9000000))`, "0")
 	}
-	r := verify(t, source, target, func(o *Options) { o.Rounds, o.Interval = 1, 0 })
+	r := verify(t, source, target, func(o *Config) { o.Rounds, o.Interval = 1, 0 })
 	if r.Totals.Unchecked != 1 || r.Totals.Same != r.Totals.TargetKeys-1 {
 		t.Errorf("%+v, %q", r.Totals, r.Reasons)
 	}
@@ -144,7 +144,7 @@ func TestReplyThatIsCut(t *testing.T) {
 // readAtOffset reads keys of a server as a migration's proof does.
 func readAtOffset(t *testing.T, url string, keys ...record) ([]reading, error) {
 	t.Helper()
-	o := optionsFor(t, url, url, nil)
+	o := configFor(t, url, url, nil)
 	s, err := newSide(t.Context(), endpoint.Source, o.Source, &o)
 	if err != nil {
 		t.Fatal(err)
@@ -196,7 +196,7 @@ func TestReadAtOffset(t *testing.T) {
 				keys = append(keys, record{keyID: keyID{name: ty.String()}, t: ty}, record{keyID: keyID{name: "big " + ty.String()}, t: ty})
 			}
 			plain := make([]reading, len(keys))
-			o := optionsFor(t, s.URL(), s.URL(), nil)
+			o := configFor(t, s.URL(), s.URL(), nil)
 			side, err := newSide(t.Context(), endpoint.Source, o.Source, &o)
 			if err != nil {
 				t.Fatal(err)
@@ -268,7 +268,7 @@ func TestWatchedWhileWritten(t *testing.T) {
 	s := servers.Standalone(t, "redis:7.0")
 	servers.Replica(t, s)
 	s.Must("EVAL", `for i=1,40 do redis.call('RPUSH','list',string.rep('x',300000)) end`, "0")
-	o := optionsFor(t, s.URL(), s.URL(), nil)
+	o := configFor(t, s.URL(), s.URL(), nil)
 	side, err := newSide(t.Context(), endpoint.Source, o.Source, &o)
 	if err != nil {
 		t.Fatal(err)

@@ -36,9 +36,9 @@ func (v *verification) clientWrites(ctx context.Context) (answer Clients, why st
 // readWriters asks the primaries of the source which writing commands they have run. It returns nil where they do not
 // answer in time.
 func (v *verification) readWriters(ctx context.Context) []quiet.Reading {
-	ctx, cancel := context.WithTimeout(ctx, min(v.opts.Silence, mostWriterWait))
+	ctx, cancel := context.WithTimeout(ctx, min(v.cfg.Silence, mostWriterWait))
 	defer cancel()
-	readings, err := quiet.Read(ctx, v.opts.Source)
+	readings, err := quiet.Read(ctx, v.cfg.Source)
 	if err != nil {
 		return nil
 	}

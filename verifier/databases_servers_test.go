@@ -49,7 +49,7 @@ func TestDatabasesOfURLs(t *testing.T) {
 		{name: "several to the one that is named", source: source.URL(), dbs: []int{0, 3}, target: target.URL() + "/5", same: 100},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			r, err := Run(context.Background(), optionsFor(t, tt.source, tt.target, func(o *Options) { o.Rounds, o.Filter.DBs = 1, tt.dbs }))
+			r, err := Run(context.Background(), configFor(t, tt.source, tt.target, func(o *Config) { o.Rounds, o.Filter.DBs = 1, tt.dbs }))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -86,7 +86,7 @@ func TestDatabasesThatOneSideLacks(t *testing.T) {
 			leftOut: "Databases of the target that hold keys and were not looked at: 5; 1 keys in all."},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			r, err := Run(context.Background(), optionsFor(t, tt.source, tt.target, func(o *Options) { o.Rounds, o.Interval, o.Filter.DBs = 1, 0, tt.dbs }))
+			r, err := Run(context.Background(), configFor(t, tt.source, tt.target, func(o *Config) { o.Rounds, o.Interval, o.Filter.DBs = 1, 0, tt.dbs }))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -111,12 +111,12 @@ func TestSlotsServedByNobody(t *testing.T) {
 		n.Must("CONFIG", "SET", "cluster-require-full-coverage", "no")
 	}
 	target.Must("SET", "k", "v")
-	opts := optionsFor(t, nodes[0].URL(), target.URL(), func(o *Options) { o.Rounds, o.Interval = 1, 0 })
+	cfg := configFor(t, nodes[0].URL(), target.URL(), func(o *Config) { o.Rounds, o.Interval = 1, 0 })
 	slot := keyspace.Slot("k")
 	for _, n := range nodes {
 		n.Do("CLUSTER", "DELSLOTS", strconv.Itoa(int(slot)))
 	}
-	r, err := Run(context.Background(), opts)
+	r, err := Run(context.Background(), cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -142,7 +142,7 @@ func TestNewKeysOfSeveralDatabases(t *testing.T) {
 			to.Do(ctx, to.B().Arbitrary("SET", key, "v").Build())
 		}
 	})
-	r := verify(t, source, target, func(o *Options) {
+	r := verify(t, source, target, func(o *Config) {
 		o.Interval = 50 * time.Millisecond
 		o.Filter.DBMap = map[int]int{1: 0, 3: 0}
 	})
@@ -162,7 +162,7 @@ func TestRepairMappedFromFile(t *testing.T) {
 	dir := t.TempDir()
 	source.CopyData(dir)
 	sendTo(t, target, 3, "SET", "k", "of somebody else")
-	options := optionsFor(t, "rdb:"+filepath.Join(dir, "dump.rdb"), target.URL(), func(o *Options) {
+	options := configFor(t, "rdb:"+filepath.Join(dir, "dump.rdb"), target.URL(), func(o *Config) {
 		o.Rounds, o.Interval, o.Filter = 1, 0, keyspace.Filter{DBs: []int{3}, DBMap: map[int]int{3: 0}}
 	})
 	r, err := Run(context.Background(), options)
@@ -173,7 +173,7 @@ func TestRepairMappedFromFile(t *testing.T) {
 		t.Fatalf("%+v, %q", r.Totals, r.Reasons)
 	}
 	options.Filter = keyspace.Filter{} // repair goes by the report
-	_, again, err := Repair(context.Background(), RepairOptions{Options: options, Findings: r.Findings, Apply: true})
+	_, again, err := Repair(context.Background(), RepairConfig{Config: options, Findings: r.Findings, Apply: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -195,7 +195,7 @@ func TestRepairUnmappedDatabase(t *testing.T) {
 	sendTo(t, source, 3, "SET", "k", "v")
 	sendTo(t, target, 0, "SET", "k", "v")
 	sendTo(t, target, 3, "SET", "k", "v") // what an earlier copy has left behind
-	options := optionsFor(t, source.URL(), target.URL(), func(o *Options) {
+	options := configFor(t, source.URL(), target.URL(), func(o *Config) {
 		o.Rounds, o.Interval, o.Filter.DBMap = 1, 0, map[int]int{3: 0}
 	})
 	r, err := Run(context.Background(), options)
@@ -210,7 +210,7 @@ func TestRepairUnmappedDatabase(t *testing.T) {
 		delete bool
 		want   Verdict
 	}{{false, Different}, {true, Same}} {
-		_, again, err := Repair(context.Background(), RepairOptions{Options: options, Findings: r.Findings, Apply: true, DeleteExtra: tt.delete})
+		_, again, err := Repair(context.Background(), RepairConfig{Config: options, Findings: r.Findings, Apply: true, DeleteExtra: tt.delete})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -66,7 +66,7 @@ func (s *side) enumerateNode(ctx context.Context, n *node, to *spill) error {
 	}
 	var after map[int]endpoint.Database
 	var infoAfter map[string]string
-	err = n.retry(ctx, s.opts.Patience, func() (err error) { // a server that was restarted has closed the connection
+	err = n.retry(ctx, s.cfg.Patience, func() (err error) { // a server that was restarted has closed the connection
 		after, infoAfter, err = n.keyspace(ctx)
 		return err
 	})
@@ -99,7 +99,7 @@ type scanTally struct {
 // keys that have expired: the server still holds them but does not list them.
 func (s *side) weigh(n *node, db int, before, after endpoint.Database, t *scanTally, allowance int64) {
 	missing := min(before.Keys, after.Keys) - t.scanned.Load() - allowance
-	if n.facts.Role == "slave" || s.name == endpoint.Source && s.opts.SourcePaused {
+	if n.facts.Role == "slave" || s.name == endpoint.Source && s.cfg.SourcePaused {
 		missing -= max(0, after.Expires-t.expiring.Load())
 	}
 	s.mu.Lock()
@@ -132,12 +132,12 @@ func changes(before, after map[string]string) int64 {
 
 func (s *side) enumerateDB(ctx context.Context, n *node, db int, t *scanTally, to *spill) error {
 	g, ctx := errgroup.WithContext(ctx)
-	batches := make(chan []string, s.opts.Workers)
+	batches := make(chan []string, s.cfg.Workers)
 	g.Go(func() error {
 		defer close(batches)
 		return s.scan(ctx, n, db, t, batches, to)
 	})
-	for range s.opts.Workers {
+	for range s.cfg.Workers {
 		g.Go(func() error {
 			r := s.borrow(n, db)
 			defer s.giveBack(r)
@@ -171,7 +171,7 @@ func (s *side) scan(ctx context.Context, n *node, db int, t *scanTally, batches 
 	pages := newPager(unknownSize, -1, batchBytes)
 	for {
 		var page []string
-		err := n.retry(ctx, s.opts.Patience, func() error {
+		err := n.retry(ctx, s.cfg.Patience, func() error {
 			next, names, err := c.scanNames(ctx, cursor, pages)
 			if err == nil {
 				cursor, page = next, names

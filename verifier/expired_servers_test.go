@@ -32,7 +32,7 @@ func TestExpiredKeysAreAbsent(t *testing.T) {
 			}
 			// The replica comes first: it deletes none of them, while reading the primary does.
 			for _, from := range []*servers.Server{replica, source} {
-				r := verify(t, from, target, func(o *Options) { o.Interval = 10 * time.Millisecond })
+				r := verify(t, from, target, func(o *Config) { o.Interval = 10 * time.Millisecond })
 				if r.Verdict != Same || r.Totals.Same != 110 || r.Totals.SourceKeys != 110 {
 					t.Errorf("%s: %s, %+v, %q", from.Addr, r.Verdict, r.Totals, r.Reasons)
 				}

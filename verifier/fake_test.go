@@ -174,13 +174,13 @@ func (w *world) Release() {
 }
 
 // resolveWorld resolves all keys of both sides as suspects.
-func resolveWorld(t *testing.T, w *world, o Options, keys ...string) *Report {
+func resolveWorld(t *testing.T, w *world, o Config, keys ...string) *Report {
 	t.Helper()
 	o.TempDir = t.TempDir()
 	o.Workers = 1
 	at := time.Unix(1_700_000_000, 0)
 	quick := clock{func() time.Time { return at }, func(_ context.Context, d time.Duration) error { at = at.Add(d); return nil }}
-	v := &verification{opts: &o, feed: &worldFeed{world: w}, clock: quick, judges: theJudges, source: &side{name: endpoint.Source, dep: &endpoint.Deployment{}, opts: &o}, target: &side{name: endpoint.Target, dep: &endpoint.Deployment{}, opts: &o}, progress: &progress{},
+	v := &verification{cfg: &o, feed: &worldFeed{world: w}, clock: quick, judges: theJudges, source: &side{name: endpoint.Source, dep: &endpoint.Deployment{}, cfg: &o}, target: &side{name: endpoint.Target, dep: &endpoint.Deployment{}, cfg: &o}, progress: &progress{},
 		probers: probers{worldSource{w}, worldTarget{w}}, atOffset: worldSource{w}, rules: rules{depth: DepthValue, tolerance: time.Second}}
 	v.tally = newTally(&v.rules, o.MaxFindings)
 	suspects, err := newSpill(o.TempDir, 1)
@@ -196,7 +196,7 @@ func resolveWorld(t *testing.T, w *world, o Options, keys ...string) *Report {
 	if err := v.resolve(context.Background(), suspects); err != nil {
 		t.Fatal(err)
 	}
-	return v.report(selectionOf(v.opts))
+	return v.report(selectionOf(v.cfg))
 }
 
 var _ Applier = (*world)(nil)

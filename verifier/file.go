@@ -28,12 +28,12 @@ const mostLocated = 64
 func (s *side) isFile() bool { return s.dep.Kind() == endpoint.RDB }
 
 // checkFile refuses a source that cannot be compared.
-func checkFile(o *Options) error {
+func checkFile(o *Config) error {
 	switch kind := o.Source.Kind(); {
 	case kind == endpoint.AOF:
 		return errors.New("an AOF cannot be compared: it holds commands, not keys. Let a server load it and compare with that, or give the source's RDB")
 	case kind == endpoint.RDB && o.Applier != nil:
-		return errors.New("a file feeds no migration: leave Options.Applier out")
+		return errors.New("a file feeds no migration: leave Config.Applier out")
 	}
 	return nil
 }
@@ -49,7 +49,7 @@ type fileKey struct {
 // If wanted is not nil, it says which of them are read. Whole values are collected up to keep bytes.
 func (s *side) eachKey(ctx context.Context, path string, keep int64, wanted func(db int, name string) bool, give func(fileKey) error) error {
 	hasher := keyspace.NewHasher()
-	return s.eachEntry(ctx, path, s.opts.BigValue, wanted, func(r *rdb.Reader, e *rdb.Entry, now int64) error {
+	return s.eachEntry(ctx, path, s.cfg.BigValue, wanted, func(r *rdb.Reader, e *rdb.Entry, now int64) error {
 		out := &reading{Type: rdb.TypeOf(e.Type), ExpireAt: e.ExpireAt}
 		out.TypeName = out.Type.String()
 		if err := s.readEntry(r, e, out, hasher, keep, now); err != nil {
@@ -111,10 +111,10 @@ func (s *side) readEntry(r *rdb.Reader, e *rdb.Entry, out *reading, hasher *keys
 		}
 		out.TypeName = name
 	}
-	if s.opts.Depth == DepthKeys {
+	if s.cfg.Depth == DepthKeys {
 		return nil
 	}
-	if vectors := out.TypeName == rdb.VectorSet && s.opts.Depth == DepthValue; out.Type == keyspace.Module && !vectors {
+	if vectors := out.TypeName == rdb.VectorSet && s.cfg.Depth == DepthValue; out.Type == keyspace.Module && !vectors {
 		return nil // its payload in a file is not that of DUMP
 	}
 	hasher.Reset()
@@ -142,7 +142,7 @@ func (s *side) readEntry(r *rdb.Reader, e *rdb.Entry, out *reading, hasher *keys
 	switch {
 	case alive.gone > 0 && out.FP.Length == 0:
 		*out = reading{} // a hash goes with its last field
-	case s.opts.Depth == DepthLength:
+	case s.cfg.Depth == DepthLength:
 		out.FP = keyspace.Fingerprint{Length: out.FP.Length}
 	}
 	return nil

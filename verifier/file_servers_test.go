@@ -44,7 +44,7 @@ func TestFileAgainstServers(t *testing.T) {
 			s.CopyData(dir)
 			run := func(depth Depth) *Report {
 				t.Helper()
-				r, err := Run(context.Background(), optionsFor(t, "rdb:"+filepath.Join(dir, "dump.rdb"), s.URL(), func(o *Options) {
+				r, err := Run(context.Background(), configFor(t, "rdb:"+filepath.Join(dir, "dump.rdb"), s.URL(), func(o *Config) {
 					o.Depth, o.Interval, o.BigValue = depth, 10*time.Millisecond, 64<<10
 				}))
 				if err != nil {
@@ -78,7 +78,7 @@ func TestFileAgainstServers(t *testing.T) {
 				}
 			}
 			r = run(DepthValue)
-			done, again, err := Repair(context.Background(), RepairOptions{Options: optionsFor(t, "rdb:"+filepath.Join(dir, "dump.rdb"), s.URL(), func(o *Options) {
+			done, again, err := Repair(context.Background(), RepairConfig{Config: configFor(t, "rdb:"+filepath.Join(dir, "dump.rdb"), s.URL(), func(o *Config) {
 				o.Rounds, o.Interval = 1, 0
 			}), Findings: r.Findings, Apply: true, DeleteExtra: true})
 			if err != nil {
@@ -117,7 +117,7 @@ func TestFileOfModules(t *testing.T) {
 	want := map[Depth]map[string]Verdict{DepthKeys: {"gone": Missing, "other": Different}, DepthLength: {"gone": Missing, "other": Different},
 		DepthValue: {"more": Different, "gone": Missing, "other": Different}}
 	for depth, want := range want {
-		options := optionsFor(t, "rdb:"+filepath.Join(dir, "dump.rdb"), s.URL(), func(o *Options) { o.Depth, o.Rounds, o.Interval = depth, 1, 0 })
+		options := configFor(t, "rdb:"+filepath.Join(dir, "dump.rdb"), s.URL(), func(o *Config) { o.Depth, o.Rounds, o.Interval = depth, 1, 0 })
 		r, err := Run(context.Background(), options)
 		if err != nil {
 			t.Fatal(err)
@@ -145,7 +145,7 @@ func TestFileExpiresMeanwhile(t *testing.T) {
 			dir := t.TempDir()
 			s.CopyData(dir)
 			s.Must("DEL", "goes")
-			r, err := Run(context.Background(), optionsFor(t, "rdb:"+filepath.Join(dir, "dump.rdb"), s.URL(), func(o *Options) {
+			r, err := Run(context.Background(), configFor(t, "rdb:"+filepath.Join(dir, "dump.rdb"), s.URL(), func(o *Config) {
 				o.Depth, o.Rounds, o.Interval = depth, 2, 4*time.Second
 			}))
 			if err != nil {
@@ -169,7 +169,7 @@ func TestFieldOfFileExpiresMeanwhile(t *testing.T) {
 	dir := t.TempDir()
 	s.CopyData(dir)
 	s.Must("HDEL", "h", "goes")
-	r, err := Run(context.Background(), optionsFor(t, "rdb:"+filepath.Join(dir, "dump.rdb"), s.URL(), func(o *Options) {
+	r, err := Run(context.Background(), configFor(t, "rdb:"+filepath.Join(dir, "dump.rdb"), s.URL(), func(o *Config) {
 		o.Rounds, o.Interval = 2, 4*time.Second
 	}))
 	if err != nil {
@@ -192,7 +192,7 @@ func TestDamagedFile(t *testing.T) {
 	if err := os.Truncate(path, 5000); err != nil {
 		t.Fatal(err)
 	}
-	_, err := Run(context.Background(), optionsFor(t, "rdb:"+path, s.URL(), nil))
+	_, err := Run(context.Background(), configFor(t, "rdb:"+path, s.URL(), nil))
 	if err == nil || !strings.Contains(err.Error(), "byte") || !strings.Contains(err.Error(), path) {
 		t.Errorf("error %v", err)
 	}

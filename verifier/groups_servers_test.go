@@ -71,7 +71,7 @@ func newFeedOf(t *testing.T, s *servers.Server) *sourceFeed {
 		t.Fatal(err)
 	}
 	t.Cleanup(dep.Close)
-	o := optionsFor(t, s.URL(), s.URL(), nil)
+	o := configFor(t, s.URL(), s.URL(), nil)
 	side, err := newSide(t.Context(), endpoint.Source, dep, &o)
 	if err != nil {
 		t.Fatal(err)

@@ -50,7 +50,7 @@ func TestConnectionsAreBounded(t *testing.T) {
 		s.Must("EVAL", "for db=0,ARGV[1]-1 do redis.call('SELECT',db) redis.call('SET','k'..db,ARGV[2]) redis.call('SET','same','v') end", "0", strconv.Itoa(databases), s.Addr)
 	}
 	stops := []func() int{most(t, source), most(t, target)}
-	r := verify(t, source, target, func(o *Options) { o.Rounds, o.Interval, o.Workers = 2, 10*time.Millisecond, 3 })
+	r := verify(t, source, target, func(o *Config) { o.Rounds, o.Interval, o.Workers = 2, 10*time.Millisecond, 3 })
 	if r.Totals.Different != databases || r.Totals.Same != databases || r.Verdict != Different {
 		t.Errorf("%s: %+v, %q", r.Verdict, r.Totals, r.Reasons)
 	}
@@ -65,7 +65,7 @@ func TestConnectionsAreBounded(t *testing.T) {
 }
 
 // pausedRun compares, with a server that is stopped when the run has opened its connections and has not read anything yet.
-func pausedRun(t *testing.T, o Options, victim *servers.Server) (r *Report, took time.Duration) {
+func pausedRun(t *testing.T, o Config, victim *servers.Server) (r *Report, took time.Duration) {
 	t.Helper()
 	v, err := newVerification(t.Context(), &o)
 	if err != nil {
@@ -96,7 +96,7 @@ func TestSilenceEndsTheWait(t *testing.T) {
 			fill(source, 5_000)
 			fill(target, 5_000)
 			victim := map[string]*servers.Server{"source": source, "target": target}[side]
-			r, took := pausedRun(t, optionsFor(t, source.URL(), target.URL(), func(o *Options) {
+			r, took := pausedRun(t, configFor(t, source.URL(), target.URL(), func(o *Config) {
 				o.Interval, o.Silence = 10*time.Millisecond, silence
 			}), victim)
 			t.Logf("%v after the pause: %s, %+v, %+v", took, r.Verdict, r.Totals, r.History)
@@ -124,9 +124,9 @@ func TestSilentNodeOfSeveral(t *testing.T) {
 	for _, n := range target {
 		n.Must("CONFIG", "SET", "cluster-node-timeout", "60000")
 	}
-	opts := optionsFor(t, source.URL(), target[0].URL(), func(o *Options) { o.Interval, o.Silence, o.Rounds = 10*time.Millisecond, 2*time.Second, 2 })
-	fillCluster(t, opts.Target, 30_000)
-	r, took := pausedRun(t, opts, target[1])
+	cfg := configFor(t, source.URL(), target[0].URL(), func(o *Config) { o.Interval, o.Silence, o.Rounds = 10*time.Millisecond, 2*time.Second, 2 })
+	fillCluster(t, cfg.Target, 30_000)
+	r, took := pausedRun(t, cfg, target[1])
 	t.Logf("%v after the pause: %s, %+v", took, r.Verdict, r.Totals)
 	if r.Verdict != Unchecked || r.Totals.Same < 15_000 || r.Totals.Unchecked < 8_000 || r.Totals.Missing > 0 {
 		t.Errorf("%s, %+v, %q", r.Verdict, r.Totals, r.Reasons)

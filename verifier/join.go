@@ -94,7 +94,7 @@ func (v *verification) locateSource(id keyID, onSource bool) (at keyID, several 
 
 // origins returns the databases of the source that a key of the target may come from.
 func (v *verification) origins(id keyID) []int {
-	m := &v.opts.mapping
+	m := &v.cfg.mapping
 	if len(m.DBPrefix) > 0 {
 		db, ok := m.Origin(id.pairDB, id.name)
 		if ok && m.DBPrefix[db] != "" {

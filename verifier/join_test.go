@@ -42,9 +42,9 @@ func TestJoin(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			o := DefaultOptions()
+			o := DefaultConfig()
 			o.mapping = keyspace.Filter{DBMap: tt.dbMap}.To(keyspace.Databases{Home: endpoint.AllDBs})
-			v := &verification{opts: &o, judges: theJudges, source: &side{}, target: &side{}, rules: rules{depth: DepthValue}}
+			v := &verification{cfg: &o, judges: theJudges, source: &side{}, target: &side{}, rules: rules{depth: DepthValue}}
 			v.tally = newTally(&v.rules, 10)
 			fill := func(keys []key, pair func(int) int) *spill {
 				s, err := newSpill(t.TempDir(), spillParts)
@@ -87,8 +87,8 @@ func TestJoin(t *testing.T) {
 // Two types of modules under one name are two types, at any depth.
 func TestJoinModules(t *testing.T) {
 	for _, depth := range []Depth{DepthKeys, DepthLength, DepthValue} {
-		o := DefaultOptions()
-		v := &verification{opts: &o, judges: theJudges, source: &side{}, target: &side{}, rules: rules{depth: depth}}
+		o := DefaultConfig()
+		v := &verification{cfg: &o, judges: theJudges, source: &side{}, target: &side{}, rules: rules{depth: depth}}
 		v.tally = newTally(&v.rules, 10)
 		var all [3]*spill
 		for i, module := range []string{"ReJSON-RL", "MBbloom--", ""} {

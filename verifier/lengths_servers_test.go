@@ -25,7 +25,7 @@ func TestLengthsOfOtherEncodings(t *testing.T) {
 		s.Must("XADD", "stream", "1-1", "f", "v")
 	}
 	table.Must("APPEND", "number", "")
-	lengths := func(o *Options) { o.Depth, o.Rounds, o.Interval = DepthLength, 1, 0 }
+	lengths := func(o *Config) { o.Depth, o.Rounds, o.Interval = DepthLength, 1, 0 }
 	if n, _ := packed.Do("STRLEN", "hll").AsInt64(); n >= 12304 {
 		t.Fatalf("the HyperLogLog of the source is not sparse: %d bytes", n)
 	}

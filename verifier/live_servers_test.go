@@ -52,7 +52,7 @@ func TestReplicaUnderWrites(t *testing.T) {
 	fill(source, 5000)
 	target := servers.Replica(t, source)
 	traffic(t, source)
-	r := verify(t, source, target, func(o *Options) { o.Interval = 200 * time.Millisecond })
+	r := verify(t, source, target, func(o *Config) { o.Interval = 200 * time.Millisecond })
 	if n := r.Totals; n.Different+n.Missing+n.Extra != 0 || n.Same < 5500 {
 		t.Errorf("%s: %+v, %q, %+v", r.Verdict, n, r.Reasons, r.Findings)
 	}
@@ -69,7 +69,7 @@ func TestProofAtOffset(t *testing.T) {
 	target.Must("INCRBY", "counter:5", "1000")
 	target.Must("DEL", "k77")
 	target.Must("SET", "rogue", "v")
-	r := verify(t, source, target, func(o *Options) { o.Applier, o.Interval = f, 100*time.Millisecond })
+	r := verify(t, source, target, func(o *Config) { o.Applier, o.Interval = f, 100*time.Millisecond })
 	if r.Proof != "offset" || r.Totals.Unchecked != 0 || r.Totals.Different != 1 || r.Totals.Missing != 1 || r.Totals.Extra != 1 {
 		t.Errorf("%s by %s: %+v, %q", r.Verdict, r.Proof, r.Totals, r.Reasons)
 	}
@@ -96,7 +96,7 @@ func TestProofAtOffsetOfCluster(t *testing.T) {
 		target.Must("SET", "k"+strconv.Itoa(i+1), "wrong")
 	}
 	target.Must("INCRBY", "counter:5", "1000")
-	r := verify(t, source, target, func(o *Options) { o.Applier, o.Interval = f, 100*time.Millisecond })
+	r := verify(t, source, target, func(o *Config) { o.Applier, o.Interval = f, 100*time.Millisecond })
 	if r.Proof != "offset" || r.Totals.Unchecked != 0 || r.Totals.Different != 301 || r.Totals.Missing+r.Totals.Extra != 0 {
 		t.Errorf("%s by %s: %+v, %q", r.Verdict, r.Proof, r.Totals, r.Reasons)
 	}
@@ -119,7 +119,7 @@ func TestClusterFromReplicas(t *testing.T) {
 		s.Must("WAIT", "1", "10000")
 	}
 	target[0].Must("SETRANGE", tagged(0)+"extra", "0", "x")
-	r := verify(t, source[0], target[0], func(o *Options) { o.ReadFrom, o.Rounds = FromReplica, 1 })
+	r := verify(t, source[0], target[0], func(o *Config) { o.ReadFrom, o.Rounds = FromReplica, 1 })
 	if r.Totals.Same != 300 || r.Totals.Extra != 1 || r.Totals.Unchecked != 0 {
 		t.Errorf("%s: %+v, %q, %+v", r.Verdict, r.Totals, r.Reasons, r.Findings)
 	}

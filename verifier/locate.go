@@ -20,7 +20,7 @@ func (v *verification) locate(ctx context.Context) error {
 	var wanted []int
 	for i := range v.tally.findings {
 		f := &v.tally.findings[i]
-		if v.opts.Depth == DepthValue && f.Code.ofValue() && f.Named() && f.Source.Detail == "" && f.Target.Detail == "" {
+		if v.cfg.Depth == DepthValue && f.Code.ofValue() && f.Named() && f.Source.Detail == "" && f.Target.Detail == "" {
 			wanted = append(wanted, i)
 		}
 	}

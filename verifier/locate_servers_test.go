@@ -57,7 +57,7 @@ func TestWhereAndHowMuch(t *testing.T) {
 	}
 	var r *Report
 	w := watching(t, source, func() {
-		r = verify(t, source, target, func(o *Options) { o.Rounds, o.Interval = 1, 0 })
+		r = verify(t, source, target, func(o *Config) { o.Rounds, o.Interval = 1, 0 })
 	})
 	if len(r.Findings) != len(want) {
 		t.Errorf("%d findings, want %d", len(r.Findings), len(want))

@@ -116,7 +116,7 @@ func (s *side) imports(primary string, slots map[uint16]string) {
 
 // clusterNodes asks one primary for CLUSTER NODES. It bounds the wait, so that a primary that hangs does not hold up the others.
 func (s *side) clusterNodes(ctx context.Context, addr string) (string, error) {
-	ctx, cancel := context.WithTimeout(ctx, min(s.opts.Silence, 5*time.Second))
+	ctx, cancel := context.WithTimeout(ctx, min(s.cfg.Silence, 5*time.Second))
 	defer cancel()
 	client, err := s.dep.Client(ctx, addr, 0)
 	if err != nil {

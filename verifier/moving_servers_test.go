@@ -32,7 +32,7 @@ func TestCollectionWrittenMeanwhile(t *testing.T) {
 		}
 	})
 	defer func() { cancel(); wg.Wait() }()
-	o := optionsFor(t, s.URL(), s.URL(), nil) // too large to be read at once before scans have failed, and not too large after that
+	o := configFor(t, s.URL(), s.URL(), nil) // too large to be read at once before scans have failed, and not too large after that
 	side, err := newSide(context.Background(), endpoint.Source, o.Source, &o)
 	if err != nil {
 		t.Fatal(err)
@@ -69,7 +69,7 @@ func TestSlotMovesWhileListed(t *testing.T) {
 	}
 	var once sync.Once
 	moved := make(chan struct{})
-	report, err := Run(context.Background(), optionsFor(t, source[0].URL(), target.URL(), func(o *Options) {
+	report, err := Run(context.Background(), configFor(t, source[0].URL(), target.URL(), func(o *Config) {
 		o.Workers, o.Interval, o.Rounds = 1, 10*time.Millisecond, 2
 		o.Progress = func(p Progress) {
 			if p.Phase == "enumerate" && p.SourceKeys > 5_000 {
@@ -128,14 +128,14 @@ func TestSlotOnTheMove(t *testing.T) {
 	ids := []string{source[0].Must("CLUSTER", "MYID").(string), source[1].Must("CLUSTER", "MYID").(string)}
 	source[1].Must("CLUSTER", "SETSLOT", "7", "IMPORTING", ids[0])
 	source[0].Must("CLUSTER", "SETSLOT", "7", "MIGRATING", ids[1])
-	r := verify(t, source[0], target, func(o *Options) { o.Rounds = 1 })
+	r := verify(t, source[0], target, func(o *Config) { o.Rounds = 1 })
 	if r.Verdict != Unchecked || !strings.Contains(fmt.Sprint(r.Reasons), "on the move") {
 		t.Errorf("%s: %q", r.Verdict, r.Reasons)
 	}
 	for _, s := range source {
 		s.Must("CLUSTER", "SETSLOT", "7", "STABLE")
 	}
-	if r := verify(t, source[0], target, func(o *Options) { o.Rounds = 1 }); r.Verdict != Same {
+	if r := verify(t, source[0], target, func(o *Config) { o.Rounds = 1 }); r.Verdict != Same {
 		t.Errorf("at rest: %s: %q", r.Verdict, r.Reasons)
 	}
 }
@@ -147,7 +147,7 @@ func TestRestartedWhileListed(t *testing.T) {
 	fill(source, 80_000)
 	fill(target, 80_000)
 	var once sync.Once
-	report := verify(t, source, target, func(o *Options) {
+	report := verify(t, source, target, func(o *Config) {
 		o.Workers, o.Interval, o.Patience = 1, 10*time.Millisecond, 30*time.Second
 		o.Progress = func(p Progress) {
 			if p.Phase == "enumerate" && p.SourceKeys > 5_000 {

@@ -216,7 +216,7 @@ func TestMutations(t *testing.T) {
 					}
 				}
 			}
-			report := verify(t, source, target, func(o *Options) { o.Rounds, o.Interval = 2, 100*time.Millisecond })
+			report := verify(t, source, target, func(o *Config) { o.Rounds, o.Interval = 2, 100*time.Millisecond })
 			if report.Verdict != Different {
 				t.Errorf("verdict %s, want different: %q", report.Verdict, report.Reasons)
 			}
@@ -301,18 +301,18 @@ func checkMutations(t *testing.T, used []mutation, report *Report) {
 }
 
 // verify runs a verification of two servers with the options changed.
-func verify(t *testing.T, source, target *servers.Server, change func(*Options)) *Report {
+func verify(t *testing.T, source, target *servers.Server, change func(*Config)) *Report {
 	t.Helper()
-	report, err := Run(context.Background(), optionsFor(t, source.URL(), target.URL(), change))
+	report, err := Run(context.Background(), configFor(t, source.URL(), target.URL(), change))
 	if err != nil {
 		t.Fatal(err)
 	}
 	return report
 }
 
-func optionsFor(t *testing.T, source, target string, change func(*Options)) Options {
+func configFor(t *testing.T, source, target string, change func(*Config)) Config {
 	t.Helper()
-	o := DefaultOptions()
+	o := DefaultConfig()
 	o.Patience = 2 * time.Second
 	o.TempDir = t.TempDir()
 	for _, side := range []struct {

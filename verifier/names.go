@@ -141,7 +141,7 @@ func (v *verification) findLong(ctx context.Context, findings []Finding) error {
 			return
 		}
 		take(db, name, name)
-		for _, prefix := range v.opts.mapping.DBPrefix {
+		for _, prefix := range v.cfg.mapping.DBPrefix {
 			if source, ok := strings.CutPrefix(name, prefix); ok && prefix != "" {
 				take(db, source, name)
 			}

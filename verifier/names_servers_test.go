@@ -16,7 +16,7 @@ func TestRepairOfLongNames(t *testing.T) {
 	source, target := servers.Standalone(t, "redis:7.0"), servers.Standalone(t, "redis:7.0")
 	source.Must("EVAL", `for i=1,5 do redis.call('SET',string.rep('x',100000)..i,i) end redis.call('SET','short','v')`, "0")
 	target.Must("EVAL", `redis.call('SET',string.rep('x',100000)..1,1) redis.call('SET',string.rep('x',100000)..2,'other') redis.call('SET',string.rep('y',100000),'extra')`, "0")
-	quick := func(o *Options) { o.Rounds, o.Interval = 1, 0 }
+	quick := func(o *Config) { o.Rounds, o.Interval = 1, 0 }
 	r := verify(t, source, target, quick)
 	if r.Totals.Same != 1 || r.Totals.Different != 1 || r.Totals.Missing != 4 || r.Totals.Extra != 1 {
 		t.Fatalf("%+v", r.Totals)
@@ -29,7 +29,7 @@ func TestRepairOfLongNames(t *testing.T) {
 	if err := json.Unmarshal(data, &read); err != nil {
 		t.Fatal(err)
 	}
-	_, report, err := Repair(context.Background(), RepairOptions{Options: optionsFor(t, source.URL(), target.URL(), quick), Findings: read, Apply: true, DeleteExtra: true})
+	_, report, err := Repair(context.Background(), RepairConfig{Config: configFor(t, source.URL(), target.URL(), quick), Findings: read, Apply: true, DeleteExtra: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -41,7 +41,7 @@ func TestRepairOfLongNames(t *testing.T) {
 	}
 	source.Must("FLUSHALL")
 	target.Must("FLUSHALL")
-	_, report, err = Repair(context.Background(), RepairOptions{Options: optionsFor(t, source.URL(), target.URL(), quick), Findings: read, Apply: true})
+	_, report, err = Repair(context.Background(), RepairConfig{Config: configFor(t, source.URL(), target.URL(), quick), Findings: read, Apply: true})
 	if err != nil {
 		t.Fatal(err)
 	}

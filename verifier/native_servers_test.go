@@ -47,7 +47,7 @@ func TestNativeReplicas(t *testing.T) {
 			waitFor(t, "offset", func() bool { // before 4.0 a replica's own is another one
 				return replica.Info("replication")["slave_repl_offset"] == source.Info("replication")["master_repl_offset"]
 			})
-			r := verify(t, source, replica, func(o *Options) { o.Rounds, o.Interval = 2, 100*time.Millisecond })
+			r := verify(t, source, replica, func(o *Config) { o.Rounds, o.Interval = 2, 100*time.Millisecond })
 			if r.Verdict != Same || r.Totals.Same < 3000 {
 				t.Errorf("%s: %+v, %q, %+v", r.Verdict, r.Totals, r.Reasons, r.Findings)
 			}

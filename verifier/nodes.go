@@ -20,10 +20,10 @@ const (
 // choose picks the node of a shard that is read. A replica is picked only where replicas were asked for and it holds all that its
 // primary holds; otherwise the primary is, and the report says why.
 func (s *side) choose(ctx context.Context, shard endpoint.Shard) (*node, error) {
-	if reads, ok := s.opts.readByLink(shard); ok && s.name == endpoint.Source {
+	if reads, ok := s.cfg.readByLink(shard); ok && s.name == endpoint.Source {
 		return s.nodeOfLink(ctx, reads, shard.Primary.Addr)
 	}
-	n, err := newNode(ctx, s.dep, shard.Primary.Addr, shard.Primary.Addr, s.opts)
+	n, err := newNode(ctx, s.dep, shard.Primary.Addr, shard.Primary.Addr, s.cfg)
 	if err != nil {
 		return nil, err
 	}
@@ -34,7 +34,7 @@ func (s *side) choose(ctx context.Context, shard endpoint.Shard) (*node, error) 
 			return nil, err
 		}
 	}
-	if s.name != endpoint.Source || s.opts.ReadFrom != FromReplica {
+	if s.name != endpoint.Source || s.cfg.ReadFrom != FromReplica {
 		return n, nil
 	}
 	for _, addr := range candidates {
@@ -45,7 +45,7 @@ func (s *side) choose(ctx context.Context, shard endpoint.Shard) (*node, error) 
 			s.note("The replica %s of the source was not read: %v.", addr, err)
 			continue
 		}
-		replica, err := newNode(ctx, s.dep, addr, shard.Primary.Addr, s.opts)
+		replica, err := newNode(ctx, s.dep, addr, shard.Primary.Addr, s.cfg)
 		if err != nil {
 			s.note("The replica %s of the source was not read: %v.", addr, err)
 			continue
@@ -62,7 +62,7 @@ func (s *side) choose(ctx context.Context, shard endpoint.Shard) (*node, error) 
 }
 
 // readByLink returns the address of the node whose offsets the migration's link counts, if the shard has a link.
-func (o *Options) readByLink(shard endpoint.Shard) (string, bool) {
+func (o *Config) readByLink(shard endpoint.Shard) (string, bool) {
 	if o.Applier != nil {
 		for _, link := range o.Applier.Links() {
 			if link.Shard == shard.Primary.Addr {
@@ -76,7 +76,7 @@ func (o *Options) readByLink(shard endpoint.Shard) (string, bool) {
 // nodeOfLink returns the node that a migration replicates from, which must be read because the link counts its offsets. Where it is
 // a replica, its keys are those of the primary only if it has followed the primary to the end and has taken no writes of its own.
 func (s *side) nodeOfLink(ctx context.Context, addr, primary string) (*node, error) {
-	n, err := newNode(ctx, s.dep, addr, primary, s.opts)
+	n, err := newNode(ctx, s.dep, addr, primary, s.cfg)
 	if err != nil || n.facts.Role != "slave" {
 		return n, err
 	}
@@ -139,7 +139,7 @@ func (s *side) primaryOf(ctx context.Context, replica *node) (*node, error) {
 			}
 			s.chain = append(s.chain, endpoint.Member{Addr: at.addr(), RunID: at.facts.RunID, Role: endpoint.RoleReplica, Link: link, Primary: primary})
 		}
-		next, err := newNode(ctx, s.dep, primary, replica.primary, s.opts)
+		next, err := newNode(ctx, s.dep, primary, replica.primary, s.cfg)
 		if err != nil {
 			s.fellShort("%s %s is a replica of %s, which could not be read in its place (%v); whether it holds what its primary holds is not known",
 				s.name, replica.addr(), primary, err)
@@ -177,7 +177,7 @@ func (s *side) current(ctx context.Context, replica, primary string) error {
 
 // replication asks a server for INFO replication.
 func (s *side) replication(ctx context.Context, addr string) (map[string]string, error) {
-	ctx, cancel := context.WithTimeout(ctx, s.opts.Silence)
+	ctx, cancel := context.WithTimeout(ctx, s.cfg.Silence)
 	defer cancel()
 	client, err := s.dep.Client(ctx, addr, 0)
 	if err != nil {

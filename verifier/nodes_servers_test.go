@@ -43,9 +43,9 @@ func read(id endpoint.Identity) (addrs []string) {
 	return addrs
 }
 
-func runURLs(t *testing.T, source, target string, change func(*Options)) *Report {
+func runURLs(t *testing.T, source, target string, change func(*Config)) *Report {
 	t.Helper()
-	r, err := Run(context.Background(), optionsFor(t, source, target, func(o *Options) {
+	r, err := Run(context.Background(), configFor(t, source, target, func(o *Config) {
 		o.Rounds, o.Interval = 1, 0
 		if change != nil {
 			change(o)
@@ -76,7 +76,7 @@ func TestReplicaThatIsNotCurrent(t *testing.T) {
 			primary.Must("SET", "k", "old")
 			target.Must("SET", "k", "old")
 			primary.Must("WAIT", "1", "10000")
-			fromReplica := func(o *Options) { o.ReadFrom = FromReplica }
+			fromReplica := func(o *Config) { o.ReadFrom = FromReplica }
 			r := runURLs(t, primary.URL(), target.URL(), fromReplica)
 			if got := read(r.Servers.Source); r.Verdict != Same || len(got) != 1 || got[0] != replica.Addr {
 				t.Errorf("current: %s, %q, read %v, want %s", r.Verdict, r.Reasons, got, replica.Addr)
@@ -105,8 +105,8 @@ func TestReplicaThatIsCutOffInTheMiddle(t *testing.T) {
 	replica, target := servers.Replica(t, primary), servers.Standalone(t, "redis:7.0")
 	primary.Must("SET", "k", "old")
 	target.Must("SET", "k", "old")
-	opts := optionsFor(t, primary.URL(), target.URL(), func(o *Options) { o.ReadFrom, o.Rounds, o.Interval = FromReplica, 1, 0 })
-	v, err := newVerification(t.Context(), &opts)
+	cfg := configFor(t, primary.URL(), target.URL(), func(o *Config) { o.ReadFrom, o.Rounds, o.Interval = FromReplica, 1, 0 })
+	v, err := newVerification(t.Context(), &cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -146,7 +146,7 @@ func TestURLOfAReplica(t *testing.T) {
 		{name: "target", source: other.URL(), target: replica.URL(), want: Totals{Same: 1, Missing: 1}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			r := runURLs(t, tt.source, tt.target, func(o *Options) {
+			r := runURLs(t, tt.source, tt.target, func(o *Config) {
 				if tt.from != "" {
 					o.ReadFrom = tt.from
 				}
@@ -160,8 +160,8 @@ func TestURLOfAReplica(t *testing.T) {
 			}
 		})
 	}
-	options := optionsFor(t, other.URL(), replica.URL(), nil)
-	if _, _, err := Repair(t.Context(), RepairOptions{Options: options, Apply: true}); err == nil || !strings.Contains(err.Error(), "is a replica") {
+	options := configFor(t, other.URL(), replica.URL(), nil)
+	if _, _, err := Repair(t.Context(), RepairConfig{Config: options, Apply: true}); err == nil || !strings.Contains(err.Error(), "is a replica") {
 		t.Errorf("a repair of a replica: %v", err)
 	}
 	primary.Kill()
@@ -179,8 +179,8 @@ func TestDemotedInTheMiddle(t *testing.T) {
 	for _, s := range []*servers.Server{source, target, third} {
 		s.Must("SET", "k", "v")
 	}
-	opts := optionsFor(t, source.URL(), target.URL(), func(o *Options) { o.Rounds, o.Interval = 1, 0 })
-	v, err := newVerification(t.Context(), &opts)
+	cfg := configFor(t, source.URL(), target.URL(), func(o *Config) { o.Rounds, o.Interval = 1, 0 })
+	v, err := newVerification(t.Context(), &cfg)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -64,7 +64,7 @@ func (s sideProber) probePlace(ctx context.Context, at place, keys []keyID, inde
 		names[j] = s.named(keys[i])
 	}
 	got := make([]reading, len(names))
-	r.keepTimes(mostTimes / s.opts.Workers)
+	r.keepTimes(mostTimes / s.cfg.Workers)
 	defer r.keepTimes(0)
 	if err := r.read(ctx, names, got, keep); err != nil {
 		for j := range got {
@@ -80,7 +80,7 @@ func (s sideProber) probePlace(ctx context.Context, at place, keys []keyID, inde
 
 // refresh asks which node serves each slot now, and adds nodes that are new.
 func (s *side) refresh(ctx context.Context) error {
-	asking, cancel := context.WithTimeout(ctx, s.opts.Silence)
+	asking, cancel := context.WithTimeout(ctx, s.cfg.Silence)
 	defer cancel()
 	if err := s.dep.Refresh(asking); err != nil {
 		return err
@@ -95,7 +95,7 @@ func (s *side) refresh(ctx context.Context) error {
 		if known[shard.Primary.Addr] {
 			continue
 		}
-		n, err := newNode(ctx, s.dep, shard.Primary.Addr, shard.Primary.Addr, s.opts)
+		n, err := newNode(ctx, s.dep, shard.Primary.Addr, shard.Primary.Addr, s.cfg)
 		if err != nil {
 			continue
 		}

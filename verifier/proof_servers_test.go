@@ -60,12 +60,12 @@ func TestCounterOffByOne(t *testing.T) {
 				f.catchUp(t, source)
 				target.Must("INCRBY", "ctr", off)
 				for range 2 {
-					r := verify(t, source, target, func(o *Options) { o.Applier = f })
+					r := verify(t, source, target, func(o *Config) { o.Applier = f })
 					if r.Verdict != Different || r.Totals.Different != 1 || r.Totals.Unchecked != 0 || r.Proof != "offset" {
 						t.Errorf("beside the migration: %s by %s: %+v, %q", r.Verdict, r.Proof, r.Totals, r.Reasons)
 					}
 				}
-				r := verify(t, source, target, func(o *Options) { o.Rounds = 2 })
+				r := verify(t, source, target, func(o *Config) { o.Rounds = 2 })
 				if r.Verdict == Same || r.Totals.Unchecked+r.Totals.Different != 1 {
 					t.Errorf("without: %s by %s: %+v, %q", r.Verdict, r.Proof, r.Totals, r.Reasons)
 				}
@@ -101,7 +101,7 @@ func TestHowWritesAreKnown(t *testing.T) {
 				t.Errorf("repl_backlog_active is %q", got)
 			}
 			stop := count(t, source, "ctr", 200)
-			r := verify(t, source, target, func(o *Options) { o.Rounds = 2 })
+			r := verify(t, source, target, func(o *Config) { o.Rounds = 2 })
 			if r.Verdict == Same || !r.Writes.Written || r.Writes.Keys < 1 || r.Writes.Clients != ClientsSome || r.Totals.Same < 200 {
 				t.Errorf("written: %s, %+v, %+v, %q", r.Verdict, r.Totals, r.Writes, r.Reasons)
 			}
@@ -132,8 +132,8 @@ func TestNothingTells(t *testing.T) {
 	fill(target, 200)
 	source.Must("ACL", "SETUSER", "reader", "on", ">secret", "~*", "+@all", "-psync", "-sync", "-client|tracking")
 	url := strings.Replace(source.URL(), "redis://", "redis://reader:secret@", 1)
-	run := func(change func(*Options)) *Report {
-		r, err := Run(context.Background(), optionsFor(t, url, target.URL(), change))
+	run := func(change func(*Config)) *Report {
+		r, err := Run(context.Background(), configFor(t, url, target.URL(), change))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -144,7 +144,7 @@ func TestNothingTells(t *testing.T) {
 	}
 	target.Must("SET", "ctr", "1000000")
 	count(t, source, "ctr", 100)
-	r := run(func(o *Options) { o.Rounds = 2 })
+	r := run(func(o *Config) { o.Rounds = 2 })
 	if r.Verdict == Same || r.Writes.KnownBy != ByRereading || r.Proof != "rounds" || r.Totals.Same < 200 || r.Totals.Unchecked != 1 {
 		t.Errorf("written: %s by %s, %+v, %+v", r.Verdict, r.Proof, r.Totals, r.Writes)
 	}

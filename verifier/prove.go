@@ -30,7 +30,7 @@ type offsetReader interface {
 // prove settles suspects at one offset: the link is stopped, the source is read at offset O, the target is brought to O and read.
 // So a key gets a definite verdict however often it changes. Suspects that cannot be settled in this way go to rest.
 func (v *verification) prove(ctx context.Context, suspects, rest *spill) error {
-	links := v.opts.Applier.Links()
+	links := v.cfg.Applier.Links()
 	pending := make([][]record, len(links))
 	drain := func(link int) error {
 		batch := pending[link]
@@ -152,7 +152,7 @@ func (v *verification) freeze(ctx context.Context, index int, link AppliedLink) 
 	begun := v.clock.now()
 	fctx, cancel := context.WithTimeoutCause(ctx, max(v.patience, frameRetry), ErrLags)
 	defer cancel()
-	frozen, err := v.opts.Applier.Freeze(fctx, index)
+	frozen, err := v.cfg.Applier.Freeze(fctx, index)
 	if err != nil {
 		v.patience -= v.clock.now().Sub(begun)
 		return nil, fmt.Errorf("stop applying what %s sends: %w", link.Shard, err)

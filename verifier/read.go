@@ -66,7 +66,7 @@ type typeInfo struct {
 	name string
 }
 
-func newReader(n *node, db int, o *Options, bigs chan struct{}) *reader {
+func newReader(n *node, db int, o *Config, bigs chan struct{}) *reader {
 	r := &reader{conn: &conn{node: n, db: db}, depth: o.Depth, bigValue: o.BigValue, patience: o.Patience,
 		bigs: bigs, hasher: keyspace.NewHasher(), types: map[string]typeInfo{},
 		expireTimes: n.expireTimes, unsized: n.facts.Number < sinceMemoryUsage}

@@ -48,7 +48,7 @@ func (v *verification) carryOutAll(ctx context.Context, jobs []job) error {
 			j.fails(v.carryOut(ctx, j, &held{present: j.seen.present(), expireAt: j.seen.ExpireAt}))
 		case j.db < 0:
 			j.fails(v.carryOut(ctx, j, &held{}))
-		case v.opts.Applier != nil:
+		case v.cfg.Applier != nil:
 			standing = append(standing, *j)
 		default:
 			j.fails(v.carryOutNow(ctx, j))
@@ -80,7 +80,7 @@ func (v *verification) carryOutNow(ctx context.Context, j *job) error {
 const standingKeys = 16
 
 func (v *verification) carryOutStanding(ctx context.Context, jobs []job) error {
-	links := v.opts.Applier.Links()
+	links := v.cfg.Applier.Links()
 	byLink := make([][]job, len(links))
 	for i := range jobs {
 		link := linkOf(links, v.source.dep.Slot(v.source.named(jobs[i].keyID)))
@@ -216,7 +216,7 @@ func (s *side) sameTransaction(jobs []job) [][]job {
 func (v *verification) hold(ctx context.Context, node *node, jobs []job, offset bool) (out []held, at int64, err error) {
 	r := v.source.borrow(node, jobs[0].db)
 	defer v.source.giveBack(r)
-	err = node.retry(ctx, v.opts.Patience, func() (err error) {
+	err = node.retry(ctx, v.cfg.Patience, func() (err error) {
 		out, at, err = r.hold(ctx, v.source, jobs, offset)
 		return err
 	})

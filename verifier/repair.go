@@ -3,6 +3,7 @@ package verifier
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -24,9 +25,9 @@ const (
 	RemedyNone   Remedy = "none"
 )
 
-// RepairOptions say what to repair.
-type RepairOptions struct {
-	Options               // how the keys are read and verified again
+// RepairConfig says what to repair.
+type RepairConfig struct {
+	Config                // how the keys are read and verified again
 	Findings    []Finding // of a report
 	Apply       bool      // false: the remedies are only determined
 	DeleteExtra bool
@@ -44,13 +45,13 @@ type Repaired struct {
 
 // Repair reads the key of every finding again and determines its remedy from what both sides hold now. With Apply it carries the
 // remedies out and compares those keys again; without, the report is nil. It never touches surecut's own keys.
-func Repair(ctx context.Context, o RepairOptions) ([]Repaired, *Report, error) {
-	if err := o.Validate(); err != nil {
+func Repair(ctx context.Context, o RepairConfig) ([]Repaired, *Report, error) {
+	if err := errors.Join(o.Validate(), o.Sides.Validate()); err != nil {
 		return nil, nil, err
 	}
 	o.Filter.DBPrefix = prefixesOf(o.Findings)
 	o.mapping = o.Filter.To(keyspace.Databases{Home: endpoint.AllDBs}) // the findings name the databases of both sides
-	v, err := newVerification(ctx, &o.Options)
+	v, err := newVerification(ctx, &o.Config)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -140,7 +141,7 @@ func repairable(findings []Finding) []fault {
 	return faults
 }
 
-func (v *verification) repairBatch(ctx context.Context, faults []fault, o *RepairOptions) ([]Repaired, error) {
+func (v *verification) repairBatch(ctx context.Context, faults []fault, o *RepairConfig) ([]Repaired, error) {
 	keys := make([]keyID, len(faults))
 	for i := range faults {
 		keys[i] = faults[i].keyID
@@ -176,7 +177,7 @@ func (v *verification) repairBatch(ctx context.Context, faults []fault, o *Repai
 			r.Remedy, r.Why = RemedyNone, whyBack
 		}
 		if r.Remedy == RemedyDelete && !o.DeleteExtra {
-			r.Remedy, r.Why = RemedyNone, "on the target only; it is deleted with RepairOptions.DeleteExtra"
+			r.Remedy, r.Why = RemedyNone, "on the target only; it is deleted with RepairConfig.DeleteExtra"
 		}
 		switch {
 		case !o.Apply || r.Remedy == RemedyNone:
@@ -242,7 +243,7 @@ func (v *verification) restoreEntry(ctx context.Context, k keyID, e *rdb.Entry) 
 	if err := refuseModule(e.Type, node); err != nil {
 		return err
 	}
-	version, _, err := v.opts.Target.AcceptedRDB(ctx, node.addr())
+	version, _, err := v.cfg.Target.AcceptedRDB(ctx, node.addr())
 	if err != nil {
 		return err
 	}
@@ -305,7 +306,7 @@ func (v *verification) forTarget(ctx context.Context, payload string, from *node
 	if source.RDBVersion <= target.RDBVersion {
 		return payload, nil
 	}
-	version, _, err := v.opts.Target.AcceptedRDB(ctx, to.node.addr())
+	version, _, err := v.cfg.Target.AcceptedRDB(ctx, to.node.addr())
 	if err != nil {
 		return "", err
 	}
@@ -334,7 +335,7 @@ func (r *reader) restoreAside(ctx context.Context, name, payload string, expireA
 
 // again compares the repaired keys once more. The report is about them alone.
 func (v *verification) again(ctx context.Context, faults []fault) (*Report, error) {
-	suspects, err := newSpill(v.opts.TempDir, 1)
+	suspects, err := newSpill(v.cfg.TempDir, 1)
 	if err != nil {
 		return nil, err
 	}
@@ -369,6 +370,6 @@ func (v *verification) again(ctx context.Context, faults []fault) (*Report, erro
 	}
 	r := v.report(&keyspace.Selection{Repaired: true})
 	r.Writes.Clients, r.Writes.ClientsWhy = v.clientWrites(ctx)
-	r.Servers, r.LeftOut = v.servers(), []string{}
+	r.URLs, r.Servers, r.LeftOut = v.cfg.URLs(), v.servers(), []string{}
 	return r, nil
 }

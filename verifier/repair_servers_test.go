@@ -40,8 +40,8 @@ func TestRepairWhileFed(t *testing.T) {
 			}
 			target.Must("SET", "extra", "v")
 			findings = append(findings, Finding{Key: "extra", KeyBase64: base64Of("extra"), Verdict: Extra})
-			options := optionsFor(t, source.URL(), target.URL(), func(o *Options) { o.Applier, o.Interval = f, 100*time.Millisecond })
-			done, again, err := Repair(context.Background(), RepairOptions{Options: options, Findings: findings, Apply: true, DeleteExtra: true})
+			options := configFor(t, source.URL(), target.URL(), func(o *Config) { o.Applier, o.Interval = f, 100*time.Millisecond })
+			done, again, err := Repair(context.Background(), RepairConfig{Config: options, Findings: findings, Apply: true, DeleteExtra: true})
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -166,7 +166,7 @@ const mostPasses = 2
 // resolve reads the suspects until each has its verdict. A suspect that is about to expire is judged after its expiry has passed.
 func (v *verification) resolve(ctx context.Context, suspects *spill) error {
 	for range mostPasses {
-		late, err := newSpill(v.opts.TempDir, 1)
+		late, err := newSpill(v.cfg.TempDir, 1)
 		if err != nil {
 			return err
 		}
@@ -188,19 +188,19 @@ func (v *verification) resolve(ctx context.Context, suspects *spill) error {
 // pass takes the suspects through all rounds. Where a migration feeds the target, the first round clears the keys that nobody
 // writes, the second step compares keys at one offset, and what is left goes through rounds as it does without a migration.
 func (v *verification) pass(ctx context.Context, suspects *spill) error {
-	most := 2*v.opts.Rounds - 1
+	most := 2*v.cfg.Rounds - 1
 	steps := make([]func(context.Context, *spill, *spill) error, 0, most+2)
-	if v.opts.Applier != nil {
-		steps = append(steps, v.roundStep(roundOf{need: v.opts.Rounds, most: most}), v.prove)
+	if v.cfg.Applier != nil {
+		steps = append(steps, v.roundStep(roundOf{need: v.cfg.Rounds, most: most}), v.prove)
 	}
 	for n := 1; n <= most; n++ {
-		steps = append(steps, v.roundStep(roundOf{round: n, need: v.opts.Rounds, most: most}))
+		steps = append(steps, v.roundStep(roundOf{round: n, need: v.cfg.Rounds, most: most}))
 	}
 	for _, step := range steps {
 		if suspects.count() == 0 {
 			return nil
 		}
-		rest, err := newSpill(v.opts.TempDir, 1)
+		rest, err := newSpill(v.cfg.TempDir, 1)
 		if err != nil {
 			return err
 		}
@@ -247,19 +247,19 @@ func (v *verification) roundStep(n roundOf) func(context.Context, *spill, *spill
 // pause keeps rounds apart, so that writes on their way to the target arrive in between. No pause is needed before the first round
 // where the target is known to have followed the source, or where the source is files.
 func (v *verification) pause(ctx context.Context) error {
-	if !v.fixed && v.opts.Applier == nil {
+	if !v.fixed && v.cfg.Applier == nil {
 		return v.awaitLead(ctx)
 	}
 	if len(v.history) == 0 {
 		return nil
 	}
-	return v.clock.sleep(ctx, v.opts.Interval)
+	return v.clock.sleep(ctx, v.cfg.Interval)
 }
 
 // round reads every suspect once. Suspects that are not settled go to rest.
 func (v *verification) round(ctx context.Context, suspects, rest *spill, n roundOf) error {
 	g, ctx := errgroup.WithContext(ctx)
-	g.SetLimit(v.opts.Workers)
+	g.SetLimit(v.cfg.Workers)
 	err := suspects.each(0, func(batch []record) error {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
@@ -334,7 +334,7 @@ func (v *verification) awaitsExpiry(r *record, d *decision) bool {
 func (v *verification) trusts(d *decision, w writing, still bool) {
 	switch {
 	case d.Verdict == Unchecked || v.fixed:
-	case w == untold, v.opts.Applier == nil && !still, v.opts.Applier != nil && d.Verdict != Same:
+	case w == untold, v.cfg.Applier == nil && !still, v.cfg.Applier != nil && d.Verdict != Same:
 		v.trusting = true
 	}
 }

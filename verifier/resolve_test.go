@@ -71,8 +71,8 @@ func TestObserve(t *testing.T) {
 	}
 }
 
-func quickOptions() Options {
-	o := DefaultOptions()
+func quickConfig() Config {
+	o := DefaultConfig()
 	o.Rounds, o.Interval = 3, 0
 	return o
 }
@@ -82,7 +82,7 @@ func TestRounds(t *testing.T) {
 	w.target = map[string]string{"bad": "2", "lost": "", "more": "1", "counter": "wrong"}
 	n := 0
 	w.onRead = func(w *world) { n++; w.write("counter", strconv.Itoa(n)) }
-	r := resolveWorld(t, w, quickOptions(), "good", "bad", "lost", "more", "counter")
+	r := resolveWorld(t, w, quickConfig(), "good", "bad", "lost", "more", "counter")
 	want := Totals{SourceKeys: 4, TargetKeys: 4, Same: 1, Different: 1, Missing: 1, Extra: 1, Unchecked: 1}
 	if r.Totals != want || r.Verdict != Different || r.Proof != "rounds" || r.Rounds != 3 {
 		t.Errorf("%s by %s in %d rounds: %+v, want %+v", r.Verdict, r.Proof, r.Rounds, r.Totals, want)
@@ -147,8 +147,8 @@ func TestLinkThatLags(t *testing.T) {
 	}
 }
 
-func withApplier(a Applier) Options {
-	o := quickOptions()
+func withApplier(a Applier) Config {
+	o := quickConfig()
 	o.Applier = a
 	return o
 }

@@ -45,14 +45,15 @@ type Report struct {
 	Omitted  int           `json:"findings_omitted"`
 	Strays   []Stray       `json:"strays"` // keys on nodes where no client finds them; behind a proxy of the target they are findings
 
-	Servers Servers `json:"-"` // the header of the report names them
+	URLs    endpoint.URLs `json:"-"` // the header of the report names them, and the servers behind them
+	Servers Servers       `json:"-"`
 }
 
 // Servers are the servers of both sides. Those whose keys were read are marked.
 type Servers struct{ Source, Target endpoint.Identity }
 
 // selectionOf returns nil where everything is compared. Naming the only database of a cluster selects nothing.
-func selectionOf(o *Options) *keyspace.Selection {
+func selectionOf(o *Config) *keyspace.Selection {
 	f := o.Filter
 	named := keyspace.NamedDatabases{Source: endpoint.AllDBs, Target: endpoint.AllDBs}
 	if o.Source != nil {

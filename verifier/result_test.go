@@ -19,9 +19,20 @@ func TestSelection(t *testing.T) {
 			`keys of databases 0 and 3 whose names match "a*" or "b\n" and whose names do not match "x"`},
 		{"left out", keyspace.Filter{Exclude: []string{"x"}}, `keys whose names do not match "x"`},
 	} {
-		got := selectionOf(&Options{Filter: tt.filter})
+		got := selectionOf(&Config{Filter: tt.filter})
 		if got.Part() != tt.want {
 			t.Errorf("%s: %v, want %q", tt.name, got, tt.want)
 		}
+	}
+}
+
+// TestSidesAreNeeded: a configuration without deployments is an error that names the field, and no panic.
+func TestSidesAreNeeded(t *testing.T) {
+	const want = "Config.Sides: the source and the target must be open"
+	if _, err := Run(t.Context(), DefaultConfig()); err == nil || err.Error() != want {
+		t.Errorf("Run: %v", err)
+	}
+	if _, _, err := Repair(t.Context(), RepairConfig{Config: DefaultConfig()}); err == nil || err.Error() != want {
+		t.Errorf("Repair: %v", err)
 	}
 }

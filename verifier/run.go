@@ -2,6 +2,7 @@ package verifier
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"sync/atomic"
@@ -16,7 +17,7 @@ import (
 
 // verification is one run.
 type verification struct {
-	opts           *Options
+	cfg            *Config
 	source, target *side
 	fixed          bool // the source is files: suspects carry what the files say
 	probers        probers
@@ -46,8 +47,8 @@ type verification struct {
 
 // Run compares both sides. It returns an error if the run could not be started or was interrupted. Whatever else goes wrong, for
 // example that a node goes away, is in the report and makes its verdict unchecked.
-func Run(ctx context.Context, o Options) (*Report, error) {
-	if err := o.Validate(); err != nil {
+func Run(ctx context.Context, o Config) (*Report, error) {
+	if err := errors.Join(o.Validate(), o.Sides.Validate()); err != nil {
 		return nil, err
 	}
 	selection := selectionOf(&o)
@@ -72,7 +73,7 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 	v.target.stillCurrent(ctx)
 	r := v.report(selection)
 	r.Writes.Clients, r.Writes.ClientsWhy = v.clientWrites(ctx)
-	r.Servers, r.LeftOut = v.servers(), v.leftOut(ctx)
+	r.URLs, r.Servers, r.LeftOut = o.URLs(), v.servers(), v.leftOut(ctx)
 	return r, nil
 }
 
@@ -126,7 +127,7 @@ func (v *verification) proof() Proof {
 func (v *verification) servers() Servers { return Servers{v.source.servers(), v.target.servers()} }
 
 // mappingOf returns the mapping that a migration between the two endpoints follows.
-func mappingOf(o *Options) keyspace.Mapping {
+func mappingOf(o *Config) keyspace.Mapping {
 	f := o.Filter.From(o.Source.Spec().NamedDB())
 	if onlyOne(o.Source, f.DBs) { // keys of the target in databases that a cluster cannot have are extra
 		f.DBs = nil
@@ -134,7 +135,7 @@ func mappingOf(o *Options) keyspace.Mapping {
 	return f.To(o.Target.Databases())
 }
 
-func newVerification(ctx context.Context, o *Options) (*verification, error) {
+func newVerification(ctx context.Context, o *Config) (*verification, error) {
 	if err := checkFile(o); err != nil {
 		return nil, err
 	}
@@ -146,7 +147,7 @@ func newVerification(ctx context.Context, o *Options) (*verification, error) {
 	if err != nil {
 		return nil, err
 	}
-	v := &verification{opts: o, source: source, target: target, progress: &progress{}, patience: framePatience, atOffset: atomicReader{source},
+	v := &verification{cfg: o, source: source, target: target, progress: &progress{}, patience: framePatience, atOffset: atomicReader{source},
 		clock: realClock, judges: theJudges}
 	v.list = v.listBoth
 	if !source.isFile() {
@@ -178,7 +179,7 @@ func newVerification(ctx context.Context, o *Options) (*verification, error) {
 }
 
 func (v *verification) compare(ctx context.Context) error {
-	suspects, err := newSpill(v.opts.TempDir, 1)
+	suspects, err := newSpill(v.cfg.TempDir, 1)
 	if err != nil {
 		return err
 	}
@@ -200,12 +201,12 @@ func (v *verification) pair(ctx context.Context, suspects *spill) error {
 	if v.parts > 0 {
 		parts = v.parts
 	}
-	source, err := newSpill(v.opts.TempDir, parts)
+	source, err := newSpill(v.cfg.TempDir, parts)
 	if err != nil {
 		return err
 	}
 	defer source.close()
-	target, err := newSpill(v.opts.TempDir, parts)
+	target, err := newSpill(v.cfg.TempDir, parts)
 	if err != nil {
 		return err
 	}
@@ -237,7 +238,7 @@ func (v *verification) report(selection *keyspace.Selection) *Report {
 	t := v.tally
 	v.settleStrays()
 	t.trim()
-	r := &Report{Depth: v.opts.Depth, Rounds: len(v.history), Proof: v.proof(), Totals: t.totals, ByType: t.typeTotals(), ByReason: t.byReason.totals(),
+	r := &Report{Depth: v.cfg.Depth, Rounds: len(v.history), Proof: v.proof(), Totals: t.totals, ByType: t.typeTotals(), ByReason: t.byReason.totals(),
 		History: v.history, Slots: t.slotResults(), Findings: t.findings, Omitted: t.omitted}
 	if r.History == nil {
 		r.History = []Round{}
@@ -245,7 +246,7 @@ func (v *verification) report(selection *keyspace.Selection) *Report {
 	if r.Findings == nil {
 		r.Findings = []Finding{}
 	}
-	r.Selection, r.TTLToleranceMs = selection, v.opts.TTLTolerance.Milliseconds()
+	r.Selection, r.TTLToleranceMs = selection, v.cfg.TTLTolerance.Milliseconds()
 	if part := selection.Part(); part != "" {
 		r.Reasons = append(r.Reasons, "Only "+part+" were compared.")
 	}
@@ -273,8 +274,8 @@ func (v *verification) restsOn() []string {
 		return nil
 	}
 	var out []string
-	if v.opts.Applier == nil {
-		out = append(out, fmt.Sprintf("The source was written meanwhile: that keys are the same rests on the target following within %v (Options.Interval); with the migration that feeds it as Options.Applier they are compared at one offset.", v.lead()))
+	if v.cfg.Applier == nil {
+		out = append(out, fmt.Sprintf("The source was written meanwhile: that keys are the same rests on the target following within %v (Config.Interval); with the migration that feeds it as Config.Applier they are compared at one offset.", v.lead()))
 	}
 	if w := v.writes(); w.KnownBy == ByRereading {
 		out = append(out, "Nothing told which keys of the source were written; those that were the same before and after count as not written.")

@@ -16,7 +16,7 @@ type side struct {
 	name  endpoint.Side
 	dep   *endpoint.Deployment
 	nodes []*node // one per shard
-	opts  *Options
+	cfg   *Config
 	who   endpoint.Identity // the side's servers, as they were when the run began
 	chain endpoint.Identity // servers between a replica that was named and the primary that is read, including that primary
 	bigs  chan struct{}
@@ -36,8 +36,8 @@ type side struct {
 	idle        map[*node][]*reader        // guarded by mu: readers that are not in use
 }
 
-func newSide(ctx context.Context, name endpoint.Side, dep *endpoint.Deployment, o *Options) (*side, error) {
-	s := &side{name: name, dep: dep, opts: o, bigs: make(chan struct{}, 2), dbs: map[int]bool{}, elsewhere: map[int]int64{}, idle: map[*node][]*reader{}}
+func newSide(ctx context.Context, name endpoint.Side, dep *endpoint.Deployment, o *Config) (*side, error) {
+	s := &side{name: name, dep: dep, cfg: o, bigs: make(chan struct{}, 2), dbs: map[int]bool{}, elsewhere: map[int]int64{}, idle: map[*node][]*reader{}}
 	if s.isFile() {
 		return s, nil
 	}
@@ -79,7 +79,7 @@ func (s *side) servers() endpoint.Identity {
 	return who
 }
 
-func newNode(ctx context.Context, dep *endpoint.Deployment, addr, primary string, o *Options) (*node, error) {
+func newNode(ctx context.Context, dep *endpoint.Deployment, addr, primary string, o *Config) (*node, error) {
 	ctx, cancel := context.WithTimeout(ctx, o.Silence)
 	defer cancel()
 	facts, err := dep.Server(ctx, addr)
@@ -108,7 +108,7 @@ func (s *side) hasCounters() bool {
 
 // pairDB returns the target's database that a database of this side is compared with, and false where the database is left out.
 func (s *side) pairDB(db int) (int, bool) {
-	m := &s.opts.mapping
+	m := &s.cfg.mapping
 	if s.name == endpoint.Source {
 		to, _ := m.Map(db) // a key that is mapped to a database which the target does not have is missing there
 		return to, m.MatchDB(db)
@@ -119,14 +119,14 @@ func (s *side) pairDB(db int) (int, bool) {
 // named returns the key's name on this side.
 func (s *side) named(k keyID) string {
 	if s.name == endpoint.Source {
-		return s.opts.mapping.SourceName(k.db, k.name)
+		return s.cfg.mapping.SourceName(k.db, k.name)
 	}
 	return k.name
 }
 
 // compared returns the ID under which a key that was found on this side is compared, and false where the key is left out.
 func (s *side) compared(db int, name string) (keyID, bool) {
-	m := &s.opts.mapping
+	m := &s.cfg.mapping
 	pair, ok := s.pairDB(db)
 	k := keyID{db: db, pairDB: pair, name: name}
 	switch {
@@ -178,7 +178,7 @@ func (s *side) borrow(n *node, db int) *reader {
 	defer s.mu.Unlock()
 	list := s.idle[n]
 	if len(list) == 0 {
-		return newReader(n, db, s.opts, s.bigs)
+		return newReader(n, db, s.cfg, s.bigs)
 	}
 	r := list[len(list)-1]
 	s.idle[n] = list[:len(list)-1]
@@ -243,7 +243,7 @@ func (s *side) clockSkew(ctx context.Context) (time.Duration, error) {
 	if err != nil {
 		return 0, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, s.opts.Silence)
+	ctx, cancel := context.WithTimeout(ctx, s.cfg.Silence)
 	defer cancel()
 	before := time.Now()
 	ms, err := serverTime(client.Do(ctx, client.B().Time().Build()))

@@ -20,7 +20,7 @@ import (
 
 // simulation judges plays, one after the other.
 type simulation struct {
-	opts   Options
+	cfg    Config
 	source *side
 	target *side
 	tally  *tally
@@ -28,10 +28,10 @@ type simulation struct {
 }
 
 func newSimulation() *simulation {
-	s := &simulation{opts: DefaultOptions()}
-	s.opts.Workers = 1
-	s.source = &side{name: endpoint.Source, dep: &endpoint.Deployment{}, opts: &s.opts, dbs: map[int]bool{}}
-	s.target = &side{name: endpoint.Target, dep: &endpoint.Deployment{}, opts: &s.opts}
+	s := &simulation{cfg: DefaultConfig()}
+	s.cfg.Workers = 1
+	s.source = &side{name: endpoint.Source, dep: &endpoint.Deployment{}, cfg: &s.cfg, dbs: map[int]bool{}}
+	s.target = &side{name: endpoint.Target, dep: &endpoint.Deployment{}, cfg: &s.cfg}
 	return s
 }
 
@@ -55,12 +55,12 @@ func (s *simulation) play(seed uint64) error {
 }
 
 func (s *simulation) verification(w *simWorld) *verification {
-	s.opts.Applier = nil
+	s.cfg.Applier = nil
 	if w.plan.applier {
-		s.opts.Applier = w
+		s.cfg.Applier = w
 	}
 	f := &simFeed{simWorld: w}
-	v := &verification{opts: &s.opts, source: s.source, target: s.target, progress: &progress{}, patience: framePatience, parts: 1,
+	v := &verification{cfg: &s.cfg, source: s.source, target: s.target, progress: &progress{}, patience: framePatience, parts: 1,
 		feed: f, clock: w.clock(), judges: theJudges, list: w.list, probers: probers{simSource{w}, simTarget{w}}, atOffset: simSource{w},
 		rules: rules{depth: DepthValue, tolerance: time.Second, fieldGuard: fieldGuardFor(time.Second)}}
 	if s.tally == nil {
@@ -268,8 +268,8 @@ var misjudgements = []struct {
 		}
 	}},
 	{"the window begins at the source's offset, not at the applied one", func(v *verification, w *simWorld, _ *simFeed) {
-		if v.opts.Applier != nil {
-			v.opts.Applier = appliedAlways{w}
+		if v.cfg.Applier != nil {
+			v.cfg.Applier = appliedAlways{w}
 		}
 	}},
 	{"the target is read at once", func(v *verification, w *simWorld, _ *simFeed) {
@@ -314,8 +314,8 @@ var misjudgements = []struct {
 		}
 	}},
 	{"a frame reads the target where it happens to be", func(v *verification, w *simWorld, _ *simFeed) {
-		if v.opts.Applier != nil {
-			v.opts.Applier = loose{w}
+		if v.cfg.Applier != nil {
+			v.cfg.Applier = loose{w}
 		}
 	}},
 	{"a frame's source is read before its offset", func(v *verification, w *simWorld, _ *simFeed) {

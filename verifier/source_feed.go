@@ -67,7 +67,7 @@ type sourceFeed struct {
 type nodeFeed struct {
 	source   *side
 	node     *node
-	opts     *Options
+	cfg      *Config
 	replica  *writes.Replica
 	tracking *writes.Tracking
 	why      string    // why nothing better was available
@@ -97,7 +97,7 @@ func (f *sourceFeed) begin(ctx context.Context) ([]nodePosition, error) {
 	for _, n := range f.source.known() {
 		nf := f.nodes[n.addr()]
 		if nf == nil {
-			nf = &nodeFeed{source: f.source, node: n, opts: f.source.opts}
+			nf = &nodeFeed{source: f.source, node: n, cfg: f.source.cfg}
 			f.nodes[n.addr()] = nf
 		}
 		g.Go(func() error {
@@ -255,7 +255,7 @@ func (n *nodeFeed) standsNow(ctx context.Context, set *writes.Set) (*counters, e
 // time that the target may lag.
 func (n *nodeFeed) reachPrimary(ctx context.Context) error {
 	if n.node.follows == "" {
-		return retry.Pause(ctx, max(n.opts.Interval, leastLead))
+		return retry.Pause(ctx, max(n.cfg.Interval, leastLead))
 	}
 	return n.source.current(ctx, n.node.addr(), n.node.follows)
 }
@@ -263,7 +263,7 @@ func (n *nodeFeed) reachPrimary(ctx context.Context) error {
 // mayFollowTarget says whether the target may hold writes that the node does not have yet: the node is a replica, and the target is
 // fed from its primary.
 func (n *nodeFeed) mayFollowTarget(c *counters) bool {
-	return n.opts.Applier == nil && (c == nil || c.info["role"] == "slave")
+	return n.cfg.Applier == nil && (c == nil || c.info["role"] == "slave")
 }
 
 // sum adds the end of a window to what is reported. The caller holds mu.

@@ -61,7 +61,7 @@ func (s *side) addStray(n *node, db int, name string) {
 	id.db = -1
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.astray++; len(s.strays) < s.opts.MaxFindings {
+	if s.astray++; len(s.strays) < s.cfg.MaxFindings {
 		s.strays = append(s.strays, stray{n, db, id})
 	}
 }
@@ -85,7 +85,7 @@ func (s *side) takeOutMoved() {
 // nameOf returns the name of a stray on its own side.
 func (s *side) nameOf(k stray) string {
 	if s.name == endpoint.Source {
-		return s.opts.mapping.SourceName(k.db, k.id.name)
+		return s.cfg.mapping.SourceName(k.db, k.id.name)
 	}
 	return k.id.name
 }

@@ -56,8 +56,8 @@ func TestStraysOfACluster(t *testing.T) {
 			if side == "target" {
 				from, to = to, from
 			}
-			options := func() Options {
-				return optionsFor(t, from, to, func(o *Options) { o.Rounds, o.Interval = 1, 0 })
+			options := func() Config {
+				return configFor(t, from, to, func(o *Config) { o.Rounds, o.Interval = 1, 0 })
 			}
 			run := func() *Report {
 				t.Helper()
@@ -67,8 +67,8 @@ func TestStraysOfACluster(t *testing.T) {
 				}
 				return r
 			}
-			opts := options()
-			d := map[string]*endpoint.Deployment{"source": opts.Source, "target": opts.Target}[side]
+			cfg := options()
+			d := map[string]*endpoint.Deployment{"source": cfg.Source, "target": cfg.Target}[side]
 			owner, other := owners(t, d, cluster, keyspace.Slot("k"))
 			for _, s := range []*servers.Server{owner, alone} {
 				s.Must("SET", "k", "v")
@@ -108,8 +108,8 @@ func TestStraysOfACluster(t *testing.T) {
 func TestImportedKeysAreNoStrays(t *testing.T) {
 	t.Parallel()
 	cluster, alone := servers.Cluster(t, "redis:7.0", 3, 0), servers.Standalone(t, "redis:7.0")
-	opts := optionsFor(t, cluster[0].URL(), alone.URL(), func(o *Options) { o.Rounds, o.Interval = 1, 0 })
-	owner, other := owners(t, opts.Source, cluster, keyspace.Slot("k"))
+	cfg := configFor(t, cluster[0].URL(), alone.URL(), func(o *Config) { o.Rounds, o.Interval = 1, 0 })
+	owner, other := owners(t, cfg.Source, cluster, keyspace.Slot("k"))
 	slot := strconv.Itoa(int(keyspace.Slot("k")))
 	owner.Must("SET", "k", "v")
 	alone.Must("SET", "k", "v")
@@ -117,7 +117,7 @@ func TestImportedKeysAreNoStrays(t *testing.T) {
 	owner.Must("CLUSTER", "SETSLOT", slot, "MIGRATING", other.Must("CLUSTER", "MYID").(string))
 	host, port, _ := strings.Cut(other.Addr, ":")
 	owner.Must("MIGRATE", host, port, "k", "0", "5000")
-	r, err := Run(context.Background(), opts)
+	r, err := Run(context.Background(), cfg)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -41,7 +41,7 @@ func TestRefusedCommandIsUnchecked(t *testing.T) {
 			target.Must("ACL", "SETUSER", "reader", "reset", "on", ">pw", "~*", "+@all")
 			target.Must(append([]string{"ACL", "SETUSER", "reader"}, strings.Fields(tt.denied)...)...)
 			url := strings.Replace(target.URL(), "redis://", "redis://reader:pw@", 1)
-			report, err := Run(context.Background(), optionsFor(t, source.URL(), url, func(o *Options) { o.Interval = 10 * time.Millisecond }))
+			report, err := Run(context.Background(), configFor(t, source.URL(), url, func(o *Config) { o.Interval = 10 * time.Millisecond }))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -78,7 +78,7 @@ func TestUnreachableMidwayIsUnchecked(t *testing.T) {
 			fill(target, 100_000)
 			victim := map[string]*servers.Server{"source": source, "target": target}[side]
 			var once sync.Once
-			report := verify(t, source, target, func(o *Options) {
+			report := verify(t, source, target, func(o *Config) {
 				o.Workers, o.Patience, o.Interval = 1, 500*time.Millisecond, 10*time.Millisecond
 				o.Progress = func(p Progress) {
 					if p.Phase == "enumerate" && p.SourceKeys > 0 && p.TargetKeys > 0 {
@@ -100,9 +100,9 @@ func TestUnreachableMidwayIsUnchecked(t *testing.T) {
 func TestNothingComparedIsNotSame(t *testing.T) {
 	t.Parallel()
 	source, target := servers.Standalone(t, "redis:7.0"), servers.Standalone(t, "redis:7.0")
-	nothing := func(name, sourceURL, want string, change func(*Options)) {
+	nothing := func(name, sourceURL, want string, change func(*Config)) {
 		t.Helper()
-		r, err := Run(t.Context(), optionsFor(t, sourceURL, target.URL(), change))
+		r, err := Run(t.Context(), configFor(t, sourceURL, target.URL(), change))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -116,17 +116,17 @@ func TestNothingComparedIsNotSame(t *testing.T) {
 	source.Must("SET", "a", "x")
 	sendTo(t, source, 3, "SET", "a", "x")
 	target.Must("SET", "a", "x")
-	nothing("a database that neither has", source.URL()+"/7", "Nothing was compared; databases that hold keys: 0, 3 of the source, 0 of the target", func(o *Options) {
+	nothing("a database that neither has", source.URL()+"/7", "Nothing was compared; databases that hold keys: 0, 3 of the source, 0 of the target", func(o *Config) {
 		o.Filter.DBMap = map[int]int{7: 7}
 	})
-	nothing("a filter that leaves nothing", source.URL(), "Nothing was compared", func(o *Options) { o.Filter.Include = []string{"nothing*"} })
-	nothing("a database that is not there, by a flag", source.URL(), "Nothing was compared", func(o *Options) {
+	nothing("a filter that leaves nothing", source.URL(), "Nothing was compared", func(o *Config) { o.Filter.Include = []string{"nothing*"} })
+	nothing("a database that is not there, by a flag", source.URL(), "Nothing was compared", func(o *Config) {
 		o.Filter.DBs = []int{9}
 	})
 	source.Must("SAVE")
 	dir := t.TempDir()
 	source.CopyData(dir)
-	nothing("a file without keys of the selection", "rdb:"+filepath.Join(dir, "dump.rdb"), "Nothing was compared; databases that hold keys: 0, 3 of the source", func(o *Options) {
+	nothing("a file without keys of the selection", "rdb:"+filepath.Join(dir, "dump.rdb"), "Nothing was compared; databases that hold keys: 0, 3 of the source", func(o *Config) {
 		o.Filter.DBs = []int{9}
 	})
 	sendTo(t, source, 3, "FLUSHDB")
@@ -147,7 +147,7 @@ func TestLargeValues(t *testing.T) {
 		s.Must("XGROUP", "CREATE", "stream", "g", "0")
 		s.Must("XREADGROUP", "GROUP", "g", "c", "COUNT", "2000", "STREAMS", "stream", ">")
 	}
-	small := func(o *Options) { o.BigValue, o.Rounds, o.Interval = 64<<10, 2, 10*time.Millisecond }
+	small := func(o *Config) { o.BigValue, o.Rounds, o.Interval = 64<<10, 2, 10*time.Millisecond }
 	if r := verify(t, source, target, small); r.Verdict != Same || r.Totals.Same != 6 {
 		t.Fatalf("verdict %s, %+v: %q %+v", r.Verdict, r.Totals, r.Reasons, r.Findings)
 	}
@@ -192,7 +192,7 @@ func TestLocateLarge(t *testing.T) {
 	target.Must("XACK", "stream", "g", "3-1")
 	target.Must("XADD", "stream2", "2001-1", "f", "v")
 	target.Must("SETRANGE", "string", "2000000", "y")
-	o := optionsFor(t, source.URL(), target.URL(), nil)
+	o := configFor(t, source.URL(), target.URL(), nil)
 	v, err := newVerification(t.Context(), &o)
 	if err != nil {
 		t.Fatal(err)
@@ -229,14 +229,14 @@ func TestDatabaseMap(t *testing.T) {
 		slot := keyspace.Slot(key)
 		set(target[int(slot)*3/keyspace.Slots], 0, key, "v")
 	}
-	r := verify(t, source, target[0], func(o *Options) {
+	r := verify(t, source, target[0], func(o *Config) {
 		o.Filter = keyspace.Filter{DBs: []int{3}, DBMap: map[int]int{3: 0}}
 		o.Rounds = 1
 	})
 	if r.Verdict != Same || r.Totals.Same != 100 {
 		t.Errorf("mapped: %s, %+v, %q", r.Verdict, r.Totals, r.Reasons)
 	}
-	r = verify(t, source, target[0], func(o *Options) { o.Rounds = 1 })
+	r = verify(t, source, target[0], func(o *Config) { o.Rounds = 1 })
 	if r.Totals.Missing != 200 || r.Totals.Extra != 100 {
 		t.Errorf("not mapped: %s, %+v, %q: both databases of the source are missing, and database 0 of the target is extra", r.Verdict, r.Totals, r.Reasons)
 	}
@@ -253,11 +253,11 @@ func TestRepair(t *testing.T) {
 	target.Must("SET", "k2", "other")
 	target.Must("SET", "extra", "v")
 	target.Must("SET", keyspace.Prefix+":checkpoint", "v")
-	quick := func(o *Options) { o.Rounds, o.Interval = 1, 0 }
+	quick := func(o *Config) { o.Rounds, o.Interval = 1, 0 }
 	before := verify(t, source, target, quick)
 	repair := func(apply, deleteExtra bool) ([]Repaired, *Report) {
 		t.Helper()
-		done, report, err := Repair(context.Background(), RepairOptions{Options: optionsFor(t, source.URL(), target.URL(), quick),
+		done, report, err := Repair(context.Background(), RepairConfig{Config: configFor(t, source.URL(), target.URL(), quick),
 			Findings: before.Findings, Apply: apply, DeleteExtra: deleteExtra})
 		if err != nil {
 			t.Fatal(err)
@@ -303,15 +303,15 @@ func TestRepairAstray(t *testing.T) {
 		s.Must("SET", "target only", "v") // extra on the one, astray on the other
 	}
 	codis := "redis+codis://" + servers.CodisStandIn(t, behind...).Addr
-	options := func() Options {
-		return optionsFor(t, source.URL(), codis, func(o *Options) { o.Rounds, o.Interval = 1, 0 })
+	options := func() Config {
+		return configFor(t, source.URL(), codis, func(o *Config) { o.Rounds, o.Interval = 1, 0 })
 	}
 	before, err := Run(context.Background(), options())
 	if err != nil || before.Totals.Extra != 3 || before.Totals.Same != 1 || !slices.Equal(before.ByReason, []ReasonTotal{{AbsentOnSource, 1}, {AstrayOnTarget, 2}}) {
 		t.Fatalf("%+v, %v, %v", before.Totals, before.ByReason, err)
 	}
 	for _, deleteExtra := range []bool{false, true} {
-		done, report, err := Repair(context.Background(), RepairOptions{Options: options(), Findings: before.Findings, Apply: true, DeleteExtra: deleteExtra})
+		done, report, err := Repair(context.Background(), RepairConfig{Config: options(), Findings: before.Findings, Apply: true, DeleteExtra: deleteExtra})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -330,12 +330,12 @@ func TestRepairOlderTarget(t *testing.T) {
 	source.Must("HSET", "hash", "f", "v")
 	source.Must("XADD", "stream", "1-1", "f", "v")
 	source.Must("VADD", "vectors", "VALUES", "3", "1", "2", "3", "a")
-	quick := func(o *Options) { o.Rounds, o.Interval = 1, 0 }
+	quick := func(o *Config) { o.Rounds, o.Interval = 1, 0 }
 	missing := verify(t, source, target, quick).Findings
 	for i := range missing {
 		missing[i].Verdict = Missing // also the one that cannot be compared
 	}
-	done, report, err := Repair(context.Background(), RepairOptions{Options: optionsFor(t, source.URL(), target.URL(), quick), Findings: missing, Apply: true})
+	done, report, err := Repair(context.Background(), RepairConfig{Config: configFor(t, source.URL(), target.URL(), quick), Findings: missing, Apply: true})
 	if err != nil {
 		t.Fatal(err)
 	}

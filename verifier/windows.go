@@ -69,10 +69,10 @@ func (v *verification) openWindow(ctx context.Context) error {
 		return err
 	}
 	v.leadEnds = v.clock.now().Add(v.lead())
-	if v.opts.Applier == nil {
+	if v.cfg.Applier == nil {
 		return nil
 	}
-	links := v.opts.Applier.Links()
+	links := v.cfg.Applier.Links()
 	v.behind = make([]bool, len(links))
 	for i := range links {
 		err := v.awaitApplied(ctx, i, &links[i], at)
@@ -88,11 +88,11 @@ func (v *verification) openWindow(ctx context.Context) error {
 }
 
 // lead returns how long a key must have been unwritten before the target is read.
-func (v *verification) lead() time.Duration { return max(v.opts.Interval, leastLead) }
+func (v *verification) lead() time.Duration { return max(v.cfg.Interval, leastLead) }
 
 // awaitLead returns when the target may be read in the open window.
 func (v *verification) awaitLead(ctx context.Context) error {
-	if v.fixed || v.opts.Applier != nil {
+	if v.fixed || v.cfg.Applier != nil {
 		return nil
 	}
 	if left := v.leadEnds.Sub(v.clock.now()); left > 0 {
@@ -116,7 +116,7 @@ func (v *verification) awaitApplied(ctx context.Context, link int, l *AppliedLin
 	begun := v.clock.now()
 	patience := max(v.patience, frameRetry)
 	for {
-		applied, err := v.opts.Applier.Applied(ctx, link)
+		applied, err := v.cfg.Applier.Applied(ctx, link)
 		passed := v.clock.now().Sub(begun)
 		switch {
 		case ctx.Err() != nil:
@@ -147,8 +147,8 @@ func (v *verification) endWindow(ctx context.Context) (sighting, error) {
 		return sighting{}, err
 	}
 	var links []AppliedLink
-	if v.opts.Applier != nil {
-		links = v.opts.Applier.Links()
+	if v.cfg.Applier != nil {
+		links = v.cfg.Applier.Links()
 	}
 	behind := v.behind
 	return sighting{still: seen.still(), of: func(id keyID, p *pair) (w writing, late bool) {
@@ -166,7 +166,7 @@ func (v *verification) endWindow(ctx context.Context) (sighting, error) {
 // sharedType returns the type of a key whose whole values were compared on both sides. It returns None where one side lacks the
 // key, or where values were not compared: then a change of nothing but a stream's groups changes no verdict.
 func (v *verification) sharedType(p *pair) keyspace.Type {
-	if v.opts.Depth != DepthValue || p.Source.Type != p.Target.Type {
+	if v.cfg.Depth != DepthValue || p.Source.Type != p.Target.Type {
 		return keyspace.None
 	}
 	return p.Source.Type

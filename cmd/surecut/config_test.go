@@ -131,7 +131,7 @@ func TestUsage(t *testing.T) {
 		{name: "argument of demo", args: []string{"demo", "x"}, status: exitUsage, says: "demo takes no argument"},
 		{name: "no number", args: []string{"verify", "--rounds", "wibble"}, status: exitUsage, says: `invalid value "wibble" for flag -rounds: want a whole number`},
 		{name: "no time", args: []string{"verify", "--interval", "5"}, status: exitUsage, says: `invalid value "5" for flag -interval: want a time, as in 30s`},
-		{name: "negative times", args: []string{"migrate", "--source", "redis://h:1", "--target", "redis://h:2", "--retry-for", "-1s", "--hold-expiry", "-1h"}, status: exitUsage, says: "--retry-for -1s: want 0 or more"},
+		{name: "negative times", args: []string{"migrate", "--source", "redis://h:1", "--target", "redis://h:2", "--retry-for", "-1s", "--hold-expiry", "-1h"}, status: exitUsage, says: "--retry-for -1s: must be 0 or more"},
 		{name: "empty pattern", args: []string{"verify", "--source", "redis://h:1", "--target", "redis://h:2", "--exclude", ""}, status: exitUsage, says: "matches no key"},
 		{name: "missing endpoint", args: []string{"migrate", "--target", "redis://h:1"}, status: exitUsage, says: "--source is missing"},
 		{name: "wrong scheme", args: []string{"check", "--source", "mysql://h:1", "--target", "redis://h:1"}, status: exitUsage, says: "mysql"},

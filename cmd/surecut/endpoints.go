@@ -12,7 +12,7 @@ import (
 )
 
 // endpoints is the source and the target that a command was given.
-type endpoints struct{ Source, Target endpoint.Spec }
+type endpoints = endpoint.Specs
 
 // sourceFlags returns the flags that name the source and how to reach it.
 func sourceFlags() []cli.Flag {

@@ -19,7 +19,7 @@ var flagOf = sync.OnceValue(func() map[string]string {
 	flags := map[string]string{
 		"Config.Source": "--source", "Config.Target": "--target", "Config.AcceptCut": "--accept source_file",
 		"Filter.DBMap": "--db-map", "Filter.DBPrefix": "--db-prefix", "Filter.DBs": "--db", "Filter.Exclude": "--exclude", "Filter.Include": "--include",
-		"Cutover.PauseWrites": "--pause-writes", "Options.Applier": "--state", "Options.DBs": "--db", "Tally.Capture": "--monitor-file", "Tally.Monitor": "--monitor",
+		"Cutover.PauseWrites": "--pause-writes", "Config.Applier": "--state", "Config.DBs": "--db", "Tally.Capture": "--monitor-file", "Tally.Monitor": "--monitor",
 	}
 	for _, bound := range []*binding{checkFlags(new(CheckOptions)), migrateFlags(new(MigrateOptions)), verifyFlags(new(VerifyOptions)),
 		repairFlags(new(RepairOptions)), bigKeysFlags(new(ScanBigKeysOptions))} {
@@ -28,7 +28,7 @@ var flagOf = sync.OnceValue(func() map[string]string {
 	return flags
 })
 
-var fieldName = regexp.MustCompile(`\b(?:Config|Cutover|Filter|Options|RepairOptions|Tally)\.[A-Z]\w*`)
+var fieldName = regexp.MustCompile(`\b(?:Config|Cutover|Filter|RepairConfig|Tally)\.[A-Z]\w*`)
 
 // inFlags returns a library's text with flags in place of the fields that it names.
 func inFlags(text string) string {

@@ -28,7 +28,7 @@ import (
 var ofPrograms = regexp.MustCompile(`(redis-cli|redis-server|codis-admin|nutcracker|surecut (migrate|scan \w+)) .*`)
 
 // withoutFlag are fields that a library names and no command sets.
-var withoutFlag = map[string]bool{"Options.BigValue": true, "Options.Prefixes": true, "Options.Silence": true}
+var withoutFlag = map[string]bool{"Config.BigValue": true, "Config.Prefixes": true, "Config.Sides": true, "Config.Silence": true}
 
 // TestLibrariesNameFields: what a library says names its fields, and each of them has a flag.
 func TestLibrariesNameFields(t *testing.T) {
@@ -63,8 +63,8 @@ func TestFlagsAreBound(t *testing.T) {
 	if !reflect.DeepEqual(o.Config, want) || !slices.Equal(o.Accept, []string{"a", "b", "c"}) {
 		t.Errorf("got %+v, %q\nwant %+v", o.Config, o.Accept, want)
 	}
-	for field, flag := range map[string]string{"Config.RateBytes": "--rate-limit", "Options.TTLTolerance": "--ttl-tolerance", "Config.SampleKeys": "--sample",
-		"Options.Top": "--top", "Options.Depth": "--depth", "RepairOptions.DeleteExtra": "--delete-extra", "Config.StateDir": "--state"} {
+	for field, flag := range map[string]string{"Config.RateBytes": "--rate-limit", "Config.TTLTolerance": "--ttl-tolerance", "Config.SampleKeys": "--sample",
+		"Config.Top": "--top", "Config.Depth": "--depth", "RepairConfig.DeleteExtra": "--delete-extra", "Config.StateDir": "--state"} {
 		if got := flagOf()[field]; got != flag {
 			t.Errorf("the flag of %s is %q, want %s", field, got, flag)
 		}
@@ -107,7 +107,7 @@ func TestReportsSayFlags(t *testing.T) {
 	const said, shown = "say Config.StateDir or Filter.DBMap 3:0", "say --state or --db-map 3:0"
 	check := &reports.Check{Report: preflight.Report{Checks: []preflight.Check{{Found: said, Wanted: said, Remedy: said}}}}
 	migrate := &reports.Migrate{Report: migrator.Report{Error: said, Problems: []migrator.Problem{{Key: said, Reason: said}}}}
-	verify := reports.NewVerify("", "", "", &verifier.Report{Reasons: []string{said}})
+	verify := reports.NewVerify(&verifier.Report{Reasons: []string{said}})
 	for _, r := range []reports.Report{check, migrate, verify} {
 		sayFlags(r)
 		sayFlags(r) // as where it is written and shown

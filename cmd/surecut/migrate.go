@@ -218,14 +218,14 @@ func runMigrate(ctx context.Context, o MigrateOptions, stdout, stderr io.Writer)
 		scan = newStreamScan(o.ScanTo, target.Deployment)
 		o.Config.Observe, o.Config.Snapshots = scan.observe, scan.keys
 	}
-	run := &migration{stderr: stderr, inputs: []reports.Report{checked}, scan: scan, level: make(chan struct{}, 1)}
+	run := &migration{stderr: stderr, inputs: []reports.Report{checked}, scan: scan}
 	run.show = newMigrateProgress(o.Progress, stderr)
 	o.Config.Progress = run.progress
 	run.o = o
 	if run.m, err = migrator.New(ctx, o.Config); err != nil {
 		return err
 	}
-	run.cutover = &surecut.Cutover{Migration: run.m, Config: o.Config, QuietFor: o.QuietFor, PauseWrites: o.PauseWrites, MayStayUntold: o.Until != "same",
+	run.cutover = &surecut.Cutover{Migration: run.m, QuietFor: o.QuietFor, PauseWrites: o.PauseWrites, MayStayUntold: o.Until != "same",
 		Tell: func(sentence string) { fmt.Fprintln(stderr, "surecut: "+sentence) }}
 	return run.toTheEnd(ctx, second, stdout)
 }

@@ -16,17 +16,17 @@ import (
 
 // migration is one run of surecut migrate after its checks.
 type migration struct {
-	o      MigrateOptions
-	m      *migrator.Migration
-	stderr io.Writer
-	inputs []reports.Report // for the gate
-	scan   *streamScan      // nil without --scan
-	show   *migrateProgress
-	level  chan struct{} // receives a value when the target has caught up
+	o       MigrateOptions
+	m       *migrator.Migration
+	stderr  io.Writer
+	inputs  []reports.Report // for the gate
+	scan    *streamScan      // nil without --scan
+	show    *migrateProgress
+	cutover *surecut.Cutover
 
-	aborted  atomic.Bool // set by a second signal
-	caughtUp bool        // --until caught-up was reached
-	cutover  *surecut.Cutover
+	reached atomic.Bool // the goal of --until was reached
+	stopped atomic.Bool // a first signal came, or the goal turned out not to be reached
+	aborted atomic.Bool // a second signal came
 }
 
 // toTheEnd runs the migration, follows it to its goal, and reports. ctx ends with the first signal.
@@ -52,7 +52,7 @@ func (r *migration) toTheEnd(ctx context.Context, second <-chan struct{}, stdout
 		ended()
 	}()
 
-	verified, goalErr := r.reachGoal(running, failed)
+	verified, goalErr := r.reachGoal(running)
 	runErr := <-failed
 	r.show.close()
 	if goalErr == nil && runErr == nil && r.o.Config.Capture == migrator.CaptureScan && ctx.Err() == nil {
@@ -71,7 +71,8 @@ func (r *migration) obey(ctx context.Context, second <-chan struct{}, abort cont
 		return
 	}
 	fmt.Fprintln(r.stderr, "surecut: stopping: what was received is being applied; once more aborts at once")
-	r.m.Stop()
+	r.stopped.Store(true)
+	r.m.Finish()
 	select {
 	case <-second:
 		r.aborted.Store(true)
@@ -93,43 +94,35 @@ func (r *migration) failure(ctx context.Context, goalErr, runErr error) error {
 	return errors.Join(goalErr, runErr)
 }
 
-// progress shows the progress of the migration, and notes when the target has caught up.
-func (r *migration) progress(now migrator.Report) {
-	r.show.report(now)
-	if now.State == "caught_up" {
-		select {
-		case r.level <- struct{}{}:
-		default:
-		}
+// progress shows the progress of the migration.
+func (r *migration) progress(now migrator.Report) { r.show.report(r.named(now)) }
+
+// named returns a report of the migration in which a run that was ended before its goal is stopped, and not done.
+func (r *migration) named(now migrator.Report) migrator.Report {
+	if now.State == "done" && r.stopped.Load() && !r.reached.Load() {
+		now.State = "stopped"
 	}
+	return now
 }
 
 // reachGoal waits until the goal of --until is reached, and then ends the migration. Without a goal it waits for the migration's
 // own end.
-func (r *migration) reachGoal(ctx context.Context, failed chan error) (*reports.Verify, error) {
-	for {
-		select {
-		case err := <-failed:
-			failed <- err
-			return nil, nil
-		case <-r.level:
-		}
-		if r.o.Until == "" || r.o.Config.Capture == migrator.CaptureScan || ctx.Err() != nil {
-			continue
-		}
-		if r.o.Until == "caught-up" {
-			r.caughtUp = true
-			r.m.Finish()
-			return nil, nil
-		}
-		verified, err := r.verified(r.cutover.Compare(ctx))
-		if err == nil && r.cutover.Ready(&verified.Report) {
-			r.m.Finish()
-		} else {
-			r.m.Stop() // A stopped migration can be resumed.
-		}
-		return verified, err
+func (r *migration) reachGoal(ctx context.Context) (*reports.Verify, error) {
+	if r.o.Until == "" || r.o.Config.Capture == migrator.CaptureScan || r.m.AwaitCaughtUp(ctx) != nil {
+		return nil, nil
 	}
+	defer r.m.Finish()
+	if r.o.Until == "caught-up" {
+		r.reached.Store(true)
+		return nil, nil
+	}
+	verified, err := r.verified(r.cutover.Compare(ctx))
+	if err == nil && r.cutover.Ready(&verified.Report) {
+		r.reached.Store(true)
+	} else {
+		r.stopped.Store(true)
+	}
+	return verified, err
 }
 
 // verified returns the report of a comparison, which may exist together with an error.
@@ -137,7 +130,7 @@ func (r *migration) verified(found *verifier.Report, err error) (*reports.Verify
 	if found == nil {
 		return nil, err
 	}
-	return reports.NewVerify(Version, r.o.Endpoints.Source.String(), r.o.Endpoints.Target.String(), found), err
+	return newVerifyReport(found), err
 }
 
 // report writes all reports of the run, and returns an error with its exit status.
@@ -168,18 +161,16 @@ func (r *migration) report(ctx context.Context, stdout io.Writer, verified *repo
 
 // migrated returns the report of the migration itself, including how the run ended.
 func (r *migration) migrated(end ending, verified *reports.Verify, failed error) *reports.Migrate {
-	result := r.m.Report()
-	result.Rounds = r.cutover.Rounds
+	report := reports.NewMigrate(r.m, r.cutover.Quiet)
+	report.Version, report.Report, report.Rounds = Version, r.named(report.Report), r.cutover.Rounds
 	same := verified != nil && verified.Verdict == verifier.Same
 	switch {
 	case failed != nil && !end.aborted:
-		result.State, result.Error = "failed", failed.Error()
-	case end.aborted, r.o.Config.Capture == migrator.CaptureScan && result.State == "done" && !same:
-		result.State, result.Error = "stopped", ""
+		report.State, report.Error = "failed", failed.Error()
+	case end.aborted, r.o.Config.Capture == migrator.CaptureScan && report.State == "done" && !same:
+		report.State, report.Error = "stopped", ""
 	}
-	report := &reports.Migrate{Header: r.o.header(reports.KindMigrate), Report: result, Quiet: r.cutover.Quiet}
 	sayFlags(report)
-	markRead(report.SourceServers, r.m.LinkInfos())
 	switch {
 	case end.failed && !end.aborted:
 		report.Ended, report.EndedWhy = reports.Failed, oneLine(failed)
@@ -193,7 +184,7 @@ func (r *migration) migrated(end ending, verified *reports.Verify, failed error)
 func (r *migration) ending(ctx context.Context, verified *reports.Verify, failed error) ending {
 	result := r.m.Report()
 	e := ending{goal: goalOf(r.o), signalled: ctx.Err() != nil, aborted: r.aborted.Load(), failed: failed != nil,
-		copied: r.m.Snapshotted(), settled: r.m.Settled(), caughtUp: r.caughtUp,
+		copied: r.m.Snapshotted(), settled: r.m.Settled(), caughtUp: r.reached.Load(),
 		reported: result.Counters.SnapshotReported+result.Counters.CommandsReported+int64(len(result.Problems)) > 0}
 	if verified != nil {
 		e.verdict = verified.Verdict
@@ -243,13 +234,9 @@ func (r *migration) interruption(e ending) string {
 }
 
 func (r *migration) judge(verified *reports.Verify, migrated *reports.Migrate) *reports.Gate {
-	var inputs []reports.Loaded
-	for _, in := range append(r.inputs, verified, migrated) {
-		inputs = append(inputs, reports.Loaded{Path: in.Kind() + " of this run", Report: in})
-	}
 	policy := reports.DefaultPolicy()
 	policy.Selection = migrated.Selection // The selection comes from the flags of this run.
-	gate := reports.Evaluate(policy, inputs...)
+	gate := reports.Judge(policy, append(r.inputs, verified, migrated)...)
 	gate.Version = Version
 	return gate
 }

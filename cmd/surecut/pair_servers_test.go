@@ -141,7 +141,7 @@ func TestStateOfAnotherMigration(t *testing.T) {
 		t.Errorf("another source: %s", said)
 	}
 	verify(0, strings.Replace(source.URL(), "127.0.0.1", "localhost", 1), target.URL())
-	m.Stop()
+	m.Finish()
 	if err := <-ended; err != nil {
 		t.Error(err)
 	}

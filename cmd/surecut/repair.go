@@ -10,6 +10,7 @@ import (
 	"github.com/olekukonko/tablewriter"
 	"github.com/urfave/cli/v2"
 
+	"surecut/internal/endpoint"
 	"surecut/internal/preflight"
 	"surecut/reports"
 	"surecut/verifier"
@@ -41,13 +42,13 @@ func newRepairCommand() *cli.Command {
 type RepairOptions struct {
 	Endpoints           endpoints
 	Report, Out, Format string
-	State               string                 // state directory of the migration that feeds the target
-	Repair              verifier.RepairOptions // Source, Target and Findings are set by the run
+	State               string                // state directory of the migration that feeds the target
+	Repair              verifier.RepairConfig // Source, Target and Findings are set by the run
 }
 
 // repairFlags binds the flags to the options, and sets the defaults.
 func repairFlags(o *RepairOptions) *binding {
-	*o = RepairOptions{Repair: verifier.RepairOptions{Options: verifier.DefaultOptions()}, Format: "table"}
+	*o = RepairOptions{Repair: verifier.RepairConfig{Config: verifier.DefaultConfig()}, Format: "table"}
 	r, b := &o.Repair, bind(o, sourceFlags(), targetFlags())
 	b.text("report", &o.Report, "verify.json `FILE` whose findings are repaired")
 	b.yes("apply", &r.Apply, "write to the target; without it, only say what would be done")
@@ -89,11 +90,11 @@ func runRepair(ctx context.Context, o RepairOptions, stdout, stderr io.Writer) e
 	if report.Omitted > 0 {
 		fmt.Fprintf(stderr, "surecut: the report leaves out %d findings, which are not repaired; verify again afterwards\n", report.Omitted)
 	}
-	sides, closeSides, err := openSides(ctx, o.Endpoints)
+	sides, err := endpoint.OpenSides(ctx, o.Endpoints)
 	if err != nil {
 		return err
 	}
-	defer closeSides()
+	defer sides.Close()
 	o.Repair.Sides = sides
 	o.Repair.Findings = report.Findings
 	pair, err := pairOf(ctx, sides)
@@ -124,7 +125,7 @@ func runRepair(ctx context.Context, o RepairOptions, stdout, stderr io.Writer) e
 	if again == nil {
 		return nil
 	}
-	return deliverVerify(o.Endpoints, again, o.Out, o.Format, stdout, stderr)
+	return deliverVerify(again, o.Out, o.Format, stdout, stderr)
 }
 
 // feed attaches the migration that feeds the target. Without it, a command that is still in the stream could be applied a second

@@ -51,7 +51,7 @@ func newScanBigKeysCommand() *cli.Command {
 
 // bigKeysFlags binds the flags to the options, and sets the defaults.
 func bigKeysFlags(o *ScanBigKeysOptions) *binding {
-	*o = ScanBigKeysOptions{Scan: scanner.DefaultOptions(), Format: "table"}
+	*o = ScanBigKeysOptions{Scan: scanner.DefaultConfig(), Format: "table"}
 	s, b := &o.Scan, bind(o, sourceFlags())
 	o.flags = b
 	b.number("top", &s.Top, "list the `N` largest keys, by bytes, by elements and by their largest element")
@@ -88,7 +88,7 @@ func (o *ScanBigKeysOptions) complete(c *cli.Context) (err error) {
 // ScanBigKeysOptions are the flags of surecut scan bigkeys.
 type ScanBigKeysOptions struct {
 	Source      endpoint.Spec
-	Scan        scanner.Options
+	Scan        scanner.Config
 	Out, Format string
 	Progress    string // bar, line, json or none; "" to choose by whether stderr is a terminal
 	flags       *binding

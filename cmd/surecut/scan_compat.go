@@ -173,7 +173,7 @@ func compatStatus(v compat.Verdict) int {
 }
 
 func scanCompat(ctx context.Context, o ScanCompatOptions, stderr io.Writer) (*compat.Result, error) {
-	opts := compat.Options{Profile: o.To, Version: o.Version, Valkey: o.Valkey, Tag: o.Tag}
+	opts := compat.Config{Profile: o.To, Version: o.Version, Valkey: o.Valkey, Tag: o.Tag}
 	var d *endpoint.Deployment
 	if o.Source != nil {
 		var err error
@@ -202,7 +202,7 @@ func scanCompat(ctx context.Context, o ScanCompatOptions, stderr io.Writer) (*co
 	if o.Monitor > 0 {
 		window := min(compat.DefaultWindow, o.Monitor)
 		fmt.Fprintf(stderr, "surecut: MONITOR is on for %v of about %v\n", o.Monitor, 2*o.Monitor)
-		if err := t.Monitor(ctx, d, compat.MonitorOptions{Total: o.Monitor, Window: window}); err != nil {
+		if err := t.Monitor(ctx, d, compat.MonitorConfig{Total: o.Monitor, Window: window}); err != nil {
 			return nil, err
 		}
 	}
@@ -234,7 +234,7 @@ func measureTags(ctx context.Context, o ScanCompatOptions, d *endpoint.Deploymen
 		return nil
 	}
 	m := result.Measure("bigkeys")
-	scan := scanner.DefaultOptions()
+	scan := scanner.DefaultConfig()
 	scan.Each = func(_ int, name string, bytes int64) { m.Add(name, bytes) }
 	var err error
 	if path, ok := strings.CutPrefix(o.Sizes, "rdb:"); ok {

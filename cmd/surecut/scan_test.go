@@ -73,11 +73,11 @@ func TestScanBigKeysRefuses(t *testing.T) {
 		{name: "no source", args: []string{"bigkeys"}, status: exitUsage, says: []string{"--source"}},
 		{name: "format", args: []string{"bigkeys", "--source", "rdb:" + cut, "--format", "pdf"}, status: exitUsage, says: []string{"pdf"}},
 		{name: "progress", args: []string{"bigkeys", "--source", "rdb:" + cut, "--progress", "dots"}, status: exitUsage, says: []string{"dots"}},
-		{name: "top", args: []string{"bigkeys", "--source", "rdb:" + cut, "--top", "0"}, status: exitUsage, says: []string{"top is 0"}},
+		{name: "top", args: []string{"bigkeys", "--source", "rdb:" + cut, "--top", "0"}, status: exitUsage, says: []string{"--top 0: must be"}},
 		{name: "slots", args: []string{"bigkeys", "--source", "rdb:" + cut, "--slots", "5-1"}, status: exitUsage, says: []string{"--slots", "5-1"}},
 		{name: "slots of a server", args: []string{"bigkeys", "--source", "redis://127.0.0.1:1", "--slots", "0-1"}, status: exitUsage, says: []string{"--slots"}},
 		{name: "target memory", args: []string{"bigkeys", "--source", "rdb:" + cut, "--target-memory", "much"}, status: exitUsage, says: []string{"--target-memory", "much"}},
-		{name: "target shards", args: []string{"bigkeys", "--source", "rdb:" + cut, "--target-shards", "-1"}, status: exitUsage, says: []string{"target-shards is -1"}},
+		{name: "target shards", args: []string{"bigkeys", "--source", "rdb:" + cut, "--target-shards", "-1"}, status: exitUsage, says: []string{"--target-shards -1: must be"}},
 		{name: "argument", args: []string{"bigkeys", "--source", "rdb:" + cut, "more"}, status: exitUsage, says: []string{"more"}},
 		{name: "subcommand", args: []string{"nosuch"}, status: exitUsage, says: []string{"nosuch"}},
 	}

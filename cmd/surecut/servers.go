@@ -4,9 +4,7 @@ import (
 	"context"
 	"slices"
 
-	"surecut/internal/endpoint"
 	"surecut/internal/preflight"
-	"surecut/migrator"
 	"surecut/reports"
 	"surecut/verifier"
 )
@@ -20,11 +18,4 @@ func serversOf(ctx context.Context, source, target preflight.Side) (verifier.Ser
 func withServers(h reports.Header, s verifier.Servers) reports.Header {
 	h.SourceServers, h.TargetServers = slices.Clone(s.Source), slices.Clone(s.Target)
 	return h
-}
-
-// markRead marks the servers from which the links of a migration replicate.
-func markRead(servers []endpoint.Member, links []migrator.LinkInfo) {
-	for i := range servers {
-		servers[i].Read = slices.ContainsFunc(links, func(l migrator.LinkInfo) bool { return l.Reads == servers[i].Addr })
-	}
 }

@@ -50,13 +50,13 @@ type streamScan struct {
 
 // newStreamScan looks for keys that are big for the target, and checks commands by the rules unless these are nil.
 func newStreamScan(rules *profile.Profile, target *endpoint.Deployment) *streamScan {
-	o := scanner.DefaultOptions()
+	o := scanner.DefaultConfig()
 	if target != nil && target.Kind() == endpoint.Cluster {
 		o.TargetShards = len(target.Shards())
 	}
 	s := &streamScan{keys: scanner.NewCollector(o), streams: map[string]*compat.Writes{}}
 	if rules != nil {
-		s.t = compat.NewTally(compat.Options{Profile: rules, Tag: "{}"})
+		s.t = compat.NewTally(compat.Config{Profile: rules, Tag: "{}"})
 	}
 	return s
 }

@@ -46,15 +46,15 @@ func newVerifyCommand() *cli.Command {
 // VerifyOptions are the flags of surecut verify.
 type VerifyOptions struct {
 	Endpoints   endpoints
-	Verify      verifier.Options // Source and Target are set by the run
-	State       string           // state directory of the migration that feeds the target
+	Verify      verifier.Config // Source and Target are set by the run
+	State       string          // state directory of the migration that feeds the target
 	Out, Format string
 	Progress    string
 }
 
 // verifyFlags binds the flags to the options, and sets the defaults.
 func verifyFlags(o *VerifyOptions) *binding {
-	*o = VerifyOptions{Verify: verifier.DefaultOptions(), Format: "table"}
+	*o = VerifyOptions{Verify: verifier.DefaultConfig(), Format: "table"}
 	v, b := &o.Verify, bind(o, sourceFlags(), targetFlags(), filterFlags())
 	b.text("depth", (*string)(&v.Depth), "keys: presence and type; length: and length and expiry; value: everything")
 	b.number("rounds", &v.Rounds, "in how many rounds in a row a key must differ, unchanged, before it counts as different")
@@ -88,11 +88,11 @@ func (o VerifyOptions) Validate() error {
 }
 
 func runVerify(ctx context.Context, o VerifyOptions, stdout, stderr io.Writer) error {
-	sides, closeSides, err := openSides(ctx, o.Endpoints)
+	sides, err := endpoint.OpenSides(ctx, o.Endpoints)
 	if err != nil {
 		return err
 	}
-	defer closeSides()
+	defer sides.Close()
 	o.Verify.Sides = sides
 	pair, err := pairOf(ctx, sides)
 	if err != nil {
@@ -119,13 +119,18 @@ func runVerify(ctx context.Context, o VerifyOptions, stdout, stderr io.Writer) e
 	if err != nil {
 		return fmt.Errorf("verify: %w", err)
 	}
-	return deliverVerify(o.Endpoints, found, o.Out, o.Format, stdout, stderr)
+	return deliverVerify(found, o.Out, o.Format, stdout, stderr)
+}
+
+func newVerifyReport(found *verifier.Report) *reports.Verify {
+	report := reports.NewVerify(found)
+	report.Version = Version
+	return report
 }
 
 // deliverVerify outputs the report, and returns an error with the exit status for its verdict.
-func deliverVerify(e endpoints, found *verifier.Report, out, format string, stdout, stderr io.Writer) error {
-	report := reports.NewVerify(Version, e.Source.String(), e.Target.String(), found)
-	if err := publish(report, out, format, stdout, stderr); err != nil {
+func deliverVerify(found *verifier.Report, out, format string, stdout, stderr io.Writer) error {
+	if err := publish(newVerifyReport(found), out, format, stdout, stderr); err != nil {
 		return err
 	}
 	switch found.Verdict {
@@ -135,20 +140,6 @@ func deliverVerify(e endpoints, found *verifier.Report, out, format string, stdo
 		return verdictStatus(exitUnchecked)
 	}
 	return verdictStatus(exitDifferent)
-}
-
-// openSides opens both endpoints, and returns a function that closes them.
-func openSides(ctx context.Context, e endpoints) (verifier.Sides, func(), error) {
-	source, err := endpoint.Open(ctx, e.Source)
-	if err != nil {
-		return verifier.Sides{}, nil, fmt.Errorf("source: %w", err)
-	}
-	target, err := endpoint.Open(ctx, e.Target)
-	if err != nil {
-		source.Close()
-		return verifier.Sides{}, nil, fmt.Errorf("target: %w", err)
-	}
-	return verifier.Sides{Source: source, Target: target}, func() { source.Close(); target.Close() }, nil
 }
 
 // filterFlags returns the flags that select keys and map databases.

@@ -1,5 +1,5 @@
-// Command library copies one Redis into another, proves that everything arrived, and says GO or NO-GO. It lives outside of surecut's module
-// and imports only what anybody can import.
+// Command library moves a live Redis to another server: it copies everything, follows the writes, proves that both sides are the same while
+// nobody writes to the source, and says GO or NO-GO. It is a module of its own, and imports only what anybody can import.
 //
 //	go run . redis://source:6379 redis://target:6379 /var/tmp/state
 package main
@@ -13,50 +13,43 @@ import (
 	"surecut"
 	"surecut/migrator"
 	"surecut/reports"
-	"surecut/verifier"
 )
 
 func main() {
 	if len(os.Args) != 4 {
 		log.Fatal("usage: library SOURCE TARGET STATE")
 	}
-	verdict, err := move(context.Background(), os.Args[1], os.Args[2], os.Args[3])
+	gate, err := move(context.Background(), surecut.URLs{Source: os.Args[1], Target: os.Args[2]}, os.Args[3])
 	if err != nil {
 		log.Fatal(err)
 	}
-	fmt.Println(verdict)
+	fmt.Println(gate.Verdict, gate.Reasons)
 }
 
-func move(ctx context.Context, sourceURL, targetURL, state string) (verdict string, err error) {
-	source, err := surecut.Open(ctx, sourceURL)
+func move(ctx context.Context, urls surecut.URLs, stateDir string) (*reports.Gate, error) {
+	sides, err := surecut.OpenSides(ctx, urls)
 	if err != nil {
-		return "", err
+		return nil, err
 	}
-	defer source.Close()
-	target, err := surecut.Open(ctx, targetURL)
-	if err != nil {
-		return "", err
-	}
-	defer target.Close()
+	defer sides.Close()
 
 	config := migrator.DefaultConfig()
-	config.Sides, config.StateDir, config.Mode = migrator.Sides{Source: source, Target: target}, state, migrator.ModeFull
+	config.Sides, config.StateDir = sides, stateDir
 	migration, err := migrator.New(ctx, config)
 	if err != nil {
-		return "", err
+		return nil, err
 	}
-	if err := migration.Run(ctx); err != nil {
-		return "", err
+	cutover := surecut.Cutover{Migration: migration, QuietFor: surecut.DefaultQuiet}
+	found, err := cutover.Run(ctx)
+	if err != nil {
+		return nil, err
 	}
 
-	options := verifier.DefaultOptions()
-	options.Sides = verifier.Sides{Source: source, Target: target}
-	found, err := verifier.Run(ctx, options)
-	if err != nil {
-		return "", err
-	}
 	policy := reports.DefaultPolicy()
-	policy.Require = []string{reports.KindVerify}
-	report := reports.NewVerify("library", source.Spec().String(), target.Spec().String(), found)
-	return reports.Evaluate(policy, reports.Loaded{Report: report}).Verdict, nil
+	policy.Require = []string{reports.KindVerify, reports.KindMigrate}
+	gate := reports.Judge(policy, reports.NewVerify(found), reports.NewMigrate(migration, cutover.Quiet))
+	if gate.Verdict == reports.Go {
+		err = migration.Forget(ctx) // after a NO-GO, the same call of move goes on from where this one has ended
+	}
+	return gate, err
 }

@@ -65,16 +65,16 @@ func DefaultConfig() Config {
 func (c Config) Validate() error {
 	var errs []error
 	if !slices.Contains([]string{"fail", "replace", "keep"}, c.OnExisting) {
-		errs = append(errs, fmt.Errorf("Config.OnExisting %q: want fail, replace or keep", c.OnExisting))
+		errs = append(errs, fmt.Errorf("Config.OnExisting %q: must be fail, replace or keep", c.OnExisting))
 	}
 	if !slices.Contains([]string{"replica", "primary"}, c.ReadFrom) {
-		errs = append(errs, fmt.Errorf("Config.ReadFrom %q: want replica or primary", c.ReadFrom))
+		errs = append(errs, fmt.Errorf("Config.ReadFrom %q: must be replica or primary", c.ReadFrom))
 	}
 	if c.BigValue <= 0 {
-		errs = append(errs, fmt.Errorf("Config.BigValue %d: want more than 0", c.BigValue))
+		errs = append(errs, fmt.Errorf("Config.BigValue %d: must be more than 0", c.BigValue))
 	}
 	if c.SampleKeys <= 0 {
-		errs = append(errs, fmt.Errorf("Config.SampleKeys %d: want more than 0", c.SampleKeys))
+		errs = append(errs, fmt.Errorf("Config.SampleKeys %d: must be more than 0", c.SampleKeys))
 	}
 	for _, id := range c.Accept {
 		if !Known(id) {

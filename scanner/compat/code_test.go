@@ -83,7 +83,7 @@ func TestCode(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		ta := NewTally(Options{Profile: p})
+		ta := NewTally(Config{Profile: p})
 		if err := ta.Code(t.Context(), filepath.Join("testdata/code", tt.dir)); err != nil {
 			t.Fatal(err)
 		}
@@ -165,7 +165,7 @@ func FuzzCode(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, text string) {
 		p, _ := profile.Get("cluster")
-		ta := NewTally(Options{Profile: p})
+		ta := NewTally(Config{Profile: p})
 		c := &codeScan{t: ta, e: ta.Evidence(FromCode, "x"), seen: map[string]int{}}
 		for _, lang := range knownLibraries().Languages {
 			file := &codeFile{c: c, name: "x", source: lex(text, lang)}

@@ -84,7 +84,7 @@ func judgeCalls(t testing.TB, kind, version string, calls [][]string) *Result {
 	if err != nil {
 		t.Fatal(err)
 	}
-	o := Options{Profile: p, Tag: "{}"}
+	o := Config{Profile: p, Tag: "{}"}
 	if version != "" {
 		if o.Version, o.Valkey, err = ParseVersion(version); err != nil {
 			t.Fatal(err)

@@ -42,7 +42,7 @@ func ParseVersion(text string) (version int, valkey bool, err error) {
 }
 
 // version returns the version of the target's servers, or 0 where it is not known.
-func (o Options) version() int {
+func (o Config) version() int {
 	if o.Version > 0 || o.Profile.Engine == "" {
 		return o.Version
 	}
@@ -54,7 +54,7 @@ func versionText(n int) string { return fmt.Sprintf("%d.%d", n/10000, n/100%100)
 
 // tooNew returns the version that introduced a command which the target's servers lack. It returns 0 where they have the command,
 // or where their version is not known.
-func tooNew(s *command.Spec, o Options) int {
+func tooNew(s *command.Spec, o Config) int {
 	version := o.version()
 	since := s.Since
 	if o.Valkey {

@@ -84,7 +84,7 @@ func strayKey(args []string, declared map[string]bool) (string, bool) {
 		}
 		words = append(words, []byte(word))
 	}
-	spec, known := NewTally(Options{Profile: profile.All()[0]}).lookup(words)
+	spec, known := NewTally(Config{Profile: profile.All()[0]}).lookup(words)
 	if !known {
 		return "", false
 	}

@@ -23,8 +23,8 @@ import (
 	"surecut/internal/retry"
 )
 
-// MonitorOptions bound the load that MONITOR may cause on the servers.
-type MonitorOptions struct {
+// MonitorConfig bounds the load that MONITOR may cause on the servers.
+type MonitorConfig struct {
 	Total  time.Duration // how long MONITOR is on in total, on each server
 	Window time.Duration // length of one window; before each window, the same time passes without MONITOR for comparison
 
@@ -61,7 +61,7 @@ type MonitorCost struct {
 
 // Monitor observes the calls of every server by MONITOR, in windows, on all servers concurrently. It stops on a server that suffers
 // from it, whose evidence says why.
-func (t *Tally) Monitor(ctx context.Context, d *endpoint.Deployment, o MonitorOptions) error {
+func (t *Tally) Monitor(ctx context.Context, d *endpoint.Deployment, o MonitorConfig) error {
 	if o.Total <= 0 || o.Window <= 0 {
 		return errors.New("monitor: the time and the window must be more than 0")
 	}
@@ -86,7 +86,7 @@ type watch struct {
 	t    *Tally
 	mu   *sync.Mutex // guards t
 	d    *endpoint.Deployment
-	o    MonitorOptions
+	o    MonitorConfig
 	addr string
 	e    *Evidence
 

@@ -23,7 +23,7 @@ func TestOwnCommandsAreLeftOut(t *testing.T) {
 	if err := ta.Static(t.Context(), d); err != nil {
 		t.Fatal(err)
 	}
-	err := ta.Monitor(t.Context(), d, MonitorOptions{Total: 500 * time.Millisecond, Window: 500 * time.Millisecond, Began: func(string) {
+	err := ta.Monitor(t.Context(), d, MonitorConfig{Total: 500 * time.Millisecond, Window: 500 * time.Millisecond, Began: func(string) {
 		for range 100 {
 			migration.do([]string{"SCAN", "0"})
 			migration.do([]string{"MGET", "a", "b"})

@@ -164,8 +164,8 @@ func watchWorkload(t *testing.T, server *servers.Server, kind, version string, c
 		t.Fatal(err)
 	}
 	d := endpointtest.Open(t, server.URL())
-	ta := NewTally(Options{Profile: p, Version: number, Valkey: valkey})
-	err = ta.Monitor(t.Context(), d, MonitorOptions{Total: 50 * time.Millisecond, Window: 50 * time.Millisecond, Began: func(string) {
+	ta := NewTally(Config{Profile: p, Version: number, Valkey: valkey})
+	err = ta.Monitor(t.Context(), d, MonitorConfig{Total: 50 * time.Millisecond, Window: 50 * time.Millisecond, Began: func(string) {
 		replay(t, &oneSide{t: t, addr: server.Addr}, calls)
 		server.Must("PING") // when it is answered, what came before it has been sent to MONITOR
 	}})
@@ -276,7 +276,7 @@ func commandOf(words []string) string {
 	for _, w := range words {
 		args = append(args, []byte(w))
 	}
-	spec, known := NewTally(Options{Profile: profile.All()[0]}).lookup(args)
+	spec, known := NewTally(Config{Profile: profile.All()[0]}).lookup(args)
 	return commandName(spec, known, args)
 }
 
@@ -288,7 +288,7 @@ func firstKey(words []string) string {
 	for _, w := range words {
 		args = append(args, []byte(w))
 	}
-	spec, known := NewTally(Options{Profile: profile.All()[0]}).lookup(args)
+	spec, known := NewTally(Config{Profile: profile.All()[0]}).lookup(args)
 	if !known {
 		return ""
 	}
@@ -411,7 +411,7 @@ func TestFunctionFlags(t *testing.T) {
 		if err := ta.Static(t.Context(), d); err != nil {
 			t.Fatal(err)
 		}
-		err := ta.Monitor(t.Context(), d, MonitorOptions{Total: 50 * time.Millisecond, Window: 50 * time.Millisecond, Began: func(string) {
+		err := ta.Monitor(t.Context(), d, MonitorConfig{Total: 50 * time.Millisecond, Window: 50 * time.Millisecond, Began: func(string) {
 			one.Must("FCALL", function, "1", "f:3", "f:7")
 			one.Must("PING")
 		}})
@@ -472,7 +472,7 @@ func retagCall(r *Result, words []string) []string {
 		args = append(args, []byte(w))
 	}
 	out := slices.Clone(words)
-	spec, _ := NewTally(Options{Profile: profile.All()[0]}).lookup(args)
+	spec, _ := NewTally(Config{Profile: profile.All()[0]}).lookup(args)
 	at, err := spec.Keys(args, nil)
 	if err != nil {
 		return out
@@ -531,7 +531,7 @@ func TestMonitorMeasures(t *testing.T) {
 		return d
 	}
 	ta := newClusterTally(t)
-	err := ta.Monitor(t.Context(), open(), MonitorOptions{Total: 200 * time.Millisecond, Window: 100 * time.Millisecond, Began: func(string) {
+	err := ta.Monitor(t.Context(), open(), MonitorConfig{Total: 200 * time.Millisecond, Window: 100 * time.Millisecond, Began: func(string) {
 		for range 50 {
 			one.Must("GET", "a")
 		}
@@ -545,7 +545,7 @@ func TestMonitorMeasures(t *testing.T) {
 		t.Errorf("%d calls, cost %+v", e.Calls, e.Cost)
 	}
 	ta = newClusterTally(t)
-	err = ta.Monitor(t.Context(), open(), MonitorOptions{Total: time.Minute, Window: 100 * time.Millisecond, Began: func(string) {
+	err = ta.Monitor(t.Context(), open(), MonitorConfig{Total: time.Minute, Window: 100 * time.Millisecond, Began: func(string) {
 		one.Must("CLIENT", "KILL", "TYPE", "normal") // a MONITOR is one of these
 	}})
 	if err != nil {
@@ -771,7 +771,7 @@ func TestMonitorCostIsTrue(t *testing.T) {
 	var waiting sync.WaitGroup
 	start := mark{time.Now(), done.Load()}
 	ta := newClusterTally(t)
-	err := ta.Monitor(t.Context(), d, MonitorOptions{Total: 4 * window, Window: window, Began: func(string) {
+	err := ta.Monitor(t.Context(), d, MonitorConfig{Total: 4 * window, Window: window, Began: func(string) {
 		began = append(began, mark{time.Now(), done.Load()})
 		waiting.Go(func() {
 			time.Sleep(window)
@@ -845,7 +845,7 @@ func TestMonitorStopsWhenTheServerSuffers(t *testing.T) {
 	defer cancel()
 	ta := newClusterTally(t)
 	begun := time.Now()
-	err := ta.Monitor(ctx, d, MonitorOptions{Total: time.Minute, Window: 3 * time.Second, Began: func(string) {
+	err := ta.Monitor(ctx, d, MonitorConfig{Total: time.Minute, Window: 3 * time.Second, Began: func(string) {
 		slow.Go(func() {
 			for ctx.Err() == nil {
 				one.Do("DEBUG", "SLEEP", "0.2")

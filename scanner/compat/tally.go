@@ -11,8 +11,8 @@ import (
 	"surecut/internal/sharding"
 )
 
-// Options say against which target the calls are judged.
-type Options struct {
+// Config says against which target the calls are judged. Only Profile must be set.
+type Config struct {
 	Profile *profile.Profile
 	Version int    // version of the target's servers, 80000 for 8.0; 0: not known, so that the rules of every version apply
 	Valkey  bool   // Version is Valkey's own number
@@ -45,7 +45,7 @@ const (
 
 // Tally collects evidence and judges it. Only one goroutine may use it at a time.
 type Tally struct {
-	o        Options
+	o        Config
 	routes   func(key string) uint32
 	commands map[string]*commandCalls
 	observed map[observedKey]*observation
@@ -86,7 +86,7 @@ type observation struct {
 }
 
 // NewTally returns an empty Tally.
-func NewTally(o Options) *Tally {
+func NewTally(o Config) *Tally {
 	t := &Tally{o: o, commands: map[string]*commandCalls{}, observed: map[observedKey]*observation{}, streams: map[string]*stream{}, pairs: newPairing()}
 	t.routes = router(o)
 	return t
@@ -94,7 +94,7 @@ func NewTally(o Options) *Tally {
 
 // router returns a function that returns a number for a key. Two keys with the same number are together on every target of the
 // kind.
-func router(o Options) func(key string) uint32 {
+func router(o Config) func(key string) uint32 {
 	switch o.Profile.Routing {
 	case profile.RouteCodis:
 		return func(key string) uint32 { return uint32(sharding.CodisSlot(key)) }

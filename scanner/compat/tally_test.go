@@ -17,7 +17,7 @@ func newClusterTally(t testing.TB) *Tally {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return NewTally(Options{Profile: p})
+	return NewTally(Config{Profile: p})
 }
 
 func findingOf(t *testing.T, r *Result, command, rule string) Finding {
@@ -196,7 +196,7 @@ func TestShebang(t *testing.T) {
 // TestNewerCommands: what the target's version lacks is refused there.
 func TestNewerCommands(t *testing.T) {
 	p, _ := profile.Get("cluster")
-	ta := NewTally(Options{Profile: p, Version: 60000})
+	ta := NewTally(Config{Profile: p, Version: 60000})
 	feed(ta, [][]string{{"GETEX", "a"}, {"GET", "a"}})
 	ta.Count(ta.Evidence(FromStats, "a:1"), "lmpop", 3)
 	r := ta.Result()
@@ -212,13 +212,13 @@ func TestNewerCommands(t *testing.T) {
 func TestNewerCommandsOfTools(t *testing.T) {
 	p, _ := profile.Get("cluster")
 	for _, name := range []string{"pexpiretime", "hpexpiretime", "function|list"} {
-		ta := NewTally(Options{Profile: p, Version: 60000})
+		ta := NewTally(Config{Profile: p, Version: 60000})
 		ta.Count(ta.Evidence(FromStats, "a:1"), name, 3)
 		if f := ta.Result().Findings; len(f) != 1 || f[0].Certainty != Possible || !strings.Contains(f[0].Detail, "surecut itself") {
 			t.Errorf("%s, only counted: %+v, want a possible finding", name, f)
 		}
 	}
-	ta := NewTally(Options{Profile: p, Version: 60000})
+	ta := NewTally(Config{Profile: p, Version: 60000})
 	feed(ta, [][]string{{"PEXPIRETIME", "a"}})
 	ta.Count(ta.Evidence(FromStats, "a:1"), "pexpiretime", 3)
 	if f := findingOf(t, ta.Result(), "PEXPIRETIME", RuleUnknown); f.Certainty != Proven {
@@ -240,7 +240,7 @@ func TestCommandsOfFlavors(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		ta := NewTally(Options{Profile: p, Version: version, Valkey: valkey})
+		ta := NewTally(Config{Profile: p, Version: version, Valkey: valkey})
 		feed(ta, [][]string{{tt.command, "k", "FIELDS", "1", "f"}})
 		got := ""
 		for _, f := range ta.Result().Findings {
@@ -262,7 +262,7 @@ func TestCommandsOfFlavors(t *testing.T) {
 // TestModuleCommands: the server's own description gives the keys of what the table lacks.
 func TestModuleCommands(t *testing.T) {
 	p, _ := profile.Get("cluster")
-	ta := NewTally(Options{Profile: p, Module: func(name string) *command.Spec {
+	ta := NewTally(Config{Profile: p, Module: func(name string) *command.Spec {
 		if name == "ACME.JOIN" {
 			return command.Described(name, -2, true, 1, -1, 1)
 		}

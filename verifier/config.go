@@ -20,8 +20,8 @@ const (
 	DepthValue  Depth = "value"  // also the whole value, field expiries, stream groups
 )
 
-// Options say what to compare and how. Start from DefaultOptions.
-type Options struct {
+// Config says what to compare, and how. Begin with DefaultConfig, and add the Sides.
+type Config struct {
 	Sides
 	ReadFrom     ReadFrom // of a source shard that has replicas; an Applier's links name their nodes themselves
 	Depth        Depth
@@ -43,7 +43,7 @@ type Options struct {
 }
 
 // Sides are the two deployments.
-type Sides struct{ Source, Target *endpoint.Deployment }
+type Sides = endpoint.Sides
 
 // ReadFrom says which node of a shard is read.
 type ReadFrom string
@@ -54,31 +54,31 @@ const (
 	FromReplica ReadFrom = "replica"
 )
 
-// DefaultOptions returns the options that the command line starts from.
-func DefaultOptions() Options {
-	return Options{
+// DefaultConfig returns a Config with default values, to which the Sides are to be added.
+func DefaultConfig() Config {
+	return Config{
 		ReadFrom: FromPrimary, Depth: DepthValue, Rounds: 3, Interval: time.Second, Workers: 4,
 		TTLTolerance: time.Second, BigValue: 4 << 20, MaxFindings: 10_000, Patience: 15 * time.Second, Silence: endpoint.Silence,
 	}
 }
 
-// Validate returns all that is wrong with the options as one joined error. Each part names the field and its value.
-func (o *Options) Validate() error {
+// Validate returns all problems of the configuration as one joined error. Each part names the field and its value.
+func (c Config) Validate() error {
 	var errs []error
 	bad := func(wrong bool, format string, args ...any) {
 		if wrong {
 			errs = append(errs, fmt.Errorf(format, args...))
 		}
 	}
-	bad(o.Depth != DepthKeys && o.Depth != DepthLength && o.Depth != DepthValue, "Options.Depth %q: want keys, length or value", o.Depth)
-	bad(o.ReadFrom != FromPrimary && o.ReadFrom != FromReplica, "Options.ReadFrom %q: want primary or replica", o.ReadFrom)
-	bad(o.Rounds < 1, "Options.Rounds %d: want 1 or more", o.Rounds)
-	bad(o.Interval < 0, "Options.Interval %v: want 0 or more", o.Interval)
-	bad(o.Workers < 1 || o.Workers > 32, "Options.Workers %d: want 1 to 32", o.Workers)
-	bad(o.TTLTolerance < 0, "Options.TTLTolerance %v: want 0 or more", o.TTLTolerance)
-	bad(o.BigValue < 64<<10, "Options.BigValue %d: want 65536 bytes or more", o.BigValue)
-	bad(o.Silence < time.Second, "Options.Silence %v: want 1s or more", o.Silence)
-	bad(o.MaxFindings < 1, "Options.MaxFindings %d: want 1 or more", o.MaxFindings)
+	bad(c.Depth != DepthKeys && c.Depth != DepthLength && c.Depth != DepthValue, "Config.Depth %q: must be keys, length or value", c.Depth)
+	bad(c.ReadFrom != FromPrimary && c.ReadFrom != FromReplica, "Config.ReadFrom %q: must be primary or replica", c.ReadFrom)
+	bad(c.Rounds < 1, "Config.Rounds %d: must be 1 or more", c.Rounds)
+	bad(c.Interval < 0, "Config.Interval %v: must be 0 or more", c.Interval)
+	bad(c.Workers < 1 || c.Workers > 32, "Config.Workers %d: must be 1 to 32", c.Workers)
+	bad(c.TTLTolerance < 0, "Config.TTLTolerance %v: must be 0 or more", c.TTLTolerance)
+	bad(c.BigValue < 64<<10, "Config.BigValue %d: must be 65536 bytes or more", c.BigValue)
+	bad(c.Silence < time.Second, "Config.Silence %v: must be 1s or more", c.Silence)
+	bad(c.MaxFindings < 1, "Config.MaxFindings %d: must be 1 or more", c.MaxFindings)
 	return errors.Join(errs...)
 }
 

@@ -14,8 +14,8 @@ const (
 	FromPrimary = "primary"
 )
 
-// Options configures a big-key scan.
-type Options struct {
+// Config configures a scan for big keys. Begin with DefaultConfig.
+type Config struct {
 	Top      int    // number of keys in each list of the largest keys
 	Prefixes int    // number of prefixes that are listed
 	DBs      []int  // databases; none: all that hold keys, or the one that the endpoint names
@@ -44,61 +44,67 @@ type Options struct {
 	Now func() time.Time
 }
 
-// DefaultOptions returns the options that a scan uses by default.
-func DefaultOptions() Options {
-	return Options{Top: 100, Prefixes: 100, Samples: 5, ReadFrom: FromReplica, Cutover: 24 * time.Hour, Block: 100 * time.Millisecond,
+// DefaultConfig returns a Config with default values.
+func DefaultConfig() Config {
+	return Config{Top: 100, Prefixes: 100, Samples: 5, ReadFrom: FromReplica, Cutover: 24 * time.Hour, Block: 100 * time.Millisecond,
 		TargetShare: 10, CopyRate: 50 << 20}
 }
 
-// Validate returns all problems of the options as one joined error.
-func (o Options) Validate() error {
+// Validate returns all problems of the configuration as one joined error. Each part names the field and its value.
+func (c Config) Validate() error {
 	var errs []error
 	for _, f := range []struct {
 		name      string
 		value     int
 		low, high int
 	}{
-		{"Options.Top", o.Top, 1, 100_000},
-		{"Options.Prefixes", o.Prefixes, 1, prefixLimit},
-		{"Options.Samples", o.Samples, 0, 1 << 30},
-		{"Options.Rate", o.Rate, 0, 1 << 30},
-		{"Options.TargetShards", o.TargetShards, 0, keyspace.Slots},
+		{"Config.Top", c.Top, 1, 100_000},
+		{"Config.Prefixes", c.Prefixes, 1, prefixLimit},
+		{"Config.Samples", c.Samples, 0, 1 << 30},
+		{"Config.Rate", c.Rate, 0, 1 << 30},
+		{"Config.TargetShards", c.TargetShards, 0, keyspace.Slots},
 	} {
 		if f.value < f.low || f.value > f.high {
-			errs = append(errs, fmt.Errorf("%s is %d, want %d to %d", f.name, f.value, f.low, f.high))
+			errs = append(errs, fmt.Errorf("%s %d: must be %d to %d", f.name, f.value, f.low, f.high))
 		}
 	}
-	if o.TargetShare <= 0 || o.TargetShare > 100 {
-		errs = append(errs, fmt.Errorf("Options.TargetShare is %v, want a percentage over 0", o.TargetShare))
+	if c.TargetShare <= 0 || c.TargetShare > 100 {
+		errs = append(errs, fmt.Errorf("Config.TargetShare %v: must be a percentage over 0", c.TargetShare))
 	}
-	for name, v := range map[string]int64{"Options.Cutover": int64(o.Cutover), "Options.Block": int64(o.Block), "Options.TargetMemory": o.TargetMemory, "Options.CopyRate": o.CopyRate - 1} {
+	for name, v := range map[string]time.Duration{"Config.Cutover": c.Cutover, "Config.Block": c.Block} {
 		if v < 0 {
-			errs = append(errs, fmt.Errorf("%s is less than it can be", name))
+			errs = append(errs, fmt.Errorf("%s %v: must be 0 or more", name, v))
 		}
 	}
-	for _, db := range o.DBs {
+	if c.TargetMemory < 0 {
+		errs = append(errs, fmt.Errorf("Config.TargetMemory %d: must be 0 or more bytes", c.TargetMemory))
+	}
+	if c.CopyRate < 1 {
+		errs = append(errs, fmt.Errorf("Config.CopyRate %d: must be 1 or more bytes per second", c.CopyRate))
+	}
+	for _, db := range c.DBs {
 		if db < 0 {
-			errs = append(errs, fmt.Errorf("Options.DBs is %d, want 0 or more", db))
+			errs = append(errs, fmt.Errorf("Config.DBs %d: must be 0 or more", db))
 		}
 	}
-	if o.ReadFrom != FromReplica && o.ReadFrom != FromPrimary {
-		errs = append(errs, fmt.Errorf("Options.ReadFrom is %q, want %s or %s", o.ReadFrom, FromReplica, FromPrimary))
+	if c.ReadFrom != FromReplica && c.ReadFrom != FromPrimary {
+		errs = append(errs, fmt.Errorf("Config.ReadFrom %q: must be %s or %s", c.ReadFrom, FromReplica, FromPrimary))
 	}
 	return errors.Join(errs...)
 }
 
-func (o Options) now() time.Time {
-	if o.Now != nil {
-		return o.Now()
+func (c Config) now() time.Time {
+	if c.Now != nil {
+		return c.Now()
 	}
 	return time.Now()
 }
 
-func (o Options) wantsDB(db int) bool {
-	if len(o.DBs) == 0 {
+func (c Config) wantsDB(db int) bool {
+	if len(c.DBs) == 0 {
 		return true
 	}
-	for _, want := range o.DBs {
+	for _, want := range c.DBs {
 		if db == want {
 			return true
 		}
