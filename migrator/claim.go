@@ -78,6 +78,10 @@ func newClaim(t *target, stateDir string) (*claim, error) {
 	return &claim{t: t, run: hex.EncodeToString(id[:]), host: host, place: place}, nil
 }
 
+// resume says that an earlier run of the migration has held the target. whole says whether that run's witnesses show that the target has
+// not lost its keys.
+func (c *claim) resume(whole bool) { c.resumed, c.whole = true, whole }
+
 // acquire claims the target for this run, or returns an error that says which run holds it. It ends connections that the run which held it
 // before, or a killed run of this migration, may have left behind.
 func (c *claim) acquire(ctx context.Context) error {
@@ -335,8 +339,8 @@ func (c *claim) changeByScript(ctx context.Context, client rueidis.Client, state
 	return before, nil
 }
 
-// keepClaim renews the claim until ctx ends. It returns an error if the target belongs to another run by now.
-func (m *Migration) keepClaim(ctx context.Context) error {
+// keep renews the claim until ctx ends. It returns an error if the target belongs to another run by now.
+func (c *claim) keep(ctx context.Context) error {
 	tick := time.NewTicker(leaseRenewal)
 	defer tick.Stop()
 	for {
@@ -345,14 +349,14 @@ func (m *Migration) keepClaim(ctx context.Context) error {
 			return nil
 		case <-tick.C:
 		}
-		err := m.claim.renew(ctx, "running")
+		err := c.renew(ctx, "running")
 		switch {
 		case ctx.Err() != nil:
 			return nil
 		case errors.Is(err, errClaimed):
 			return err
 		case err != nil:
-			m.cfg.Log.Warn("the target does not take the heartbeat", "error", err)
+			c.t.log.Warn("the target does not take the heartbeat", "error", err)
 		}
 	}
 }

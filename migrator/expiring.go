@@ -77,8 +77,8 @@ type expiring struct {
 // expiryPeriod is a period of width ms that begins at index*width, in Unix ms.
 type expiryPeriod struct{ width, index int64 }
 
-func newExpiring(links int) *expiring {
-	return &expiring{periods: map[expiryPeriod]*bloom{}, floors: make(map[string]int64, links), began: time.Now().UnixMilli()}
+func newExpiring() *expiring {
+	return &expiring{periods: map[expiryPeriod]*bloom{}, floors: map[string]int64{}, began: time.Now().UnixMilli()}
 }
 
 // expiringHash returns the hash of a key of the target and its database.
@@ -301,22 +301,22 @@ func (b *bloom) has(h uint64) bool {
 }
 
 // learnExpiries notes the expiries that the target holds from before this run. Until that is done, and allPassed, any key that is not known
-// may have expired.
-func (m *Migration) learnExpiries(ctx context.Context) {
+// may have expired. links is the number of links.
+func (t *target) learnExpiries(ctx context.Context, links int) {
 	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()
 	for learnt := false; ; {
 		if !learnt {
-			err := m.learnOnce(ctx)
+			err := t.learnOnce(ctx)
 			if learnt = err == nil; !learnt && ctx.Err() == nil {
-				m.cfg.Log.Warn("the target does not tell its keys' expiries; it is asked again", "error", err)
+				t.log.Warn("the target does not tell its keys' expiries; it is asked again", "error", err)
 				tick.Reset(5 * time.Second)
 			} else {
 				tick.Reset(100 * time.Millisecond)
 			}
 		}
-		if learnt && m.expiring.allPassed(len(m.links)) {
-			m.expiring.unknown.Store(false)
+		if learnt && t.expiring.allPassed(links) {
+			t.expiring.unknown.Store(false)
 			return
 		}
 		select {
@@ -327,14 +327,14 @@ func (m *Migration) learnExpiries(ctx context.Context) {
 	}
 }
 
-func (m *Migration) learnOnce(ctx context.Context) error {
-	for _, addr := range m.target.primaries() {
-		dbs, err := m.target.databases(ctx, addr)
+func (t *target) learnOnce(ctx context.Context) error {
+	for _, addr := range t.primaries() {
+		dbs, err := t.databases(ctx, addr)
 		if err != nil {
 			return err
 		}
 		for _, db := range dbs {
-			if err := m.learnOn(ctx, addr, db); err != nil {
+			if err := t.learnOn(ctx, addr, db); err != nil {
 				return fmt.Errorf("target %s: read the expiries of database %d: %w", addr, db, err)
 			}
 		}
@@ -342,8 +342,8 @@ func (m *Migration) learnOnce(ctx context.Context) error {
 	return nil
 }
 
-func (m *Migration) learnOn(ctx context.Context, addr string, db int) error {
-	client, err := m.target.d.Client(ctx, addr, db)
+func (t *target) learnOn(ctx context.Context, addr string, db int) error {
+	client, err := t.d.Client(ctx, addr, db)
 	if err != nil {
 		return err
 	}
@@ -365,7 +365,7 @@ func (m *Migration) learnOn(ctx context.Context, addr string, db int) error {
 				return err
 			}
 			if ttl >= 0 {
-				m.expiring.note(db, page.Elements[i], now+ttl)
+				t.expiring.note(db, page.Elements[i], now+ttl)
 			}
 		}
 		if cursor = page.Cursor; cursor == 0 {

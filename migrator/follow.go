@@ -103,7 +103,7 @@ func (l *link) reset() error {
 	l.began = l.standing.stage()
 	l.shard.Reset()
 	if l.standing.countsOffsets() { // else a new snapshot replaces what the target has
-		l.m.expiring.forget() // the stream may go back, so that expiries which were forgotten as passed matter again
+		l.m.target.expiring.forget() // the stream may go back, so that expiries which were forgotten as passed matter again
 	}
 	l.ledger.ForgetUnsettled()
 	select {

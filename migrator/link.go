@@ -238,6 +238,9 @@ func (l *link) open() error {
 	return err
 }
 
+// newWriter returns a writer for the link.
+func (l *link) newWriter() writer { return l.m.target.newWriter(l.name, l.positions.acknowledged) }
+
 // alignSpool begins the spool anew at the target's checkpoint where the spool does not hold the stream from there on: a power failure may
 // have taken the end of the spool, or the target may have gone back to an earlier state. The source's backlog may still reach that far.
 func (l *link) alignSpool(ctx context.Context) error {

@@ -209,7 +209,7 @@ func (ld *loader) key(ctx context.Context, e *rdb.Entry) (err error) {
 		return err
 	}
 	if lk.expireAt > 0 {
-		l.m.expiring.note(db, k.Name, lk.expireAt)
+		l.m.target.expiring.note(db, k.Name, lk.expireAt)
 	}
 	if e.Big {
 		return ld.big(ctx, lk)

@@ -17,7 +17,6 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"surecut/internal/endpoint"
-	"surecut/internal/keyspace"
 
 	"surecut/migrator/internal/ledger"
 	"surecut/migrator/internal/receive"
@@ -43,10 +42,7 @@ type Migration struct {
 	resumed bool
 	links   []*link
 
-	expiring *expiring
-
 	running atomic.Bool // Run was called, so that the state on disk is kept up to date
-	claim   *claim      // the hold of this run on the target
 
 	stopping context.Context // done once Finish was called
 	stop     context.CancelFunc
@@ -126,15 +122,11 @@ func (m *Migration) prepare(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if m.target, err = newTarget(ctx, m.cfg, m.state.ID, m.state.Lanes); err != nil {
+	m.target, err = newTarget(ctx, targetConfig{Target: m.cfg.Sides.Target, Source: m.cfg.Sides.Source, StateDir: m.cfg.StateDir, ID: m.state.ID,
+		Lanes: m.state.Lanes, RetryFor: m.cfg.RetryFor, RateBytes: m.cfg.RateBytes, RateOps: m.cfg.RateOps, Log: m.cfg.Log})
+	if err != nil {
 		return err
 	}
-	if m.claim, err = newClaim(m.target, m.cfg.StateDir); err != nil {
-		return err
-	}
-	m.target.claim = m.claim
-	m.expiring = newExpiring(len(shards))
-	m.target.expiring = m.expiring
 	for i, s := range shards {
 		reads, err := m.chooseNode(ctx, s)
 		if err != nil {
@@ -240,15 +232,17 @@ func (m *Migration) Run(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	m.claim.resumed, m.claim.whole = m.resumed, len(m.witnesses()) > 0 && len(lost) == 0
-	if err := m.claim.acquire(ctx); err != nil {
+	if m.resumed {
+		m.target.claim.resume(len(m.witnesses()) > 0 && len(lost) == 0)
+	}
+	if err := m.target.claim.acquire(ctx); err != nil {
 		return err
 	}
 	if !m.resumed {
 		if err := m.target.proveSharding(ctx); err != nil {
 			return err
 		}
-		if m.state.TargetWasEmpty, err = m.targetIsEmpty(ctx); err != nil {
+		if m.state.TargetWasEmpty, err = m.target.isEmpty(ctx); err != nil {
 			return err
 		}
 	}
@@ -257,7 +251,7 @@ func (m *Migration) Run(ctx context.Context) (err error) {
 	if err := m.saveState(); err != nil {
 		return err
 	}
-	if err := m.placeWitnesses(ctx, append(lost, m.missingWitnesses(m.witnesses())...)); err != nil {
+	if err := m.placeWitnesses(ctx, append(lost, m.target.missingWitnesses(m.witnesses())...)); err != nil {
 		return err
 	}
 	if m.cfg.TuneSource {
@@ -268,8 +262,8 @@ func (m *Migration) Run(ctx context.Context) (err error) {
 	beating, stopBeating := context.WithCancel(ctx)
 	var beside sync.WaitGroup
 	if m.resumed || !m.state.TargetWasEmpty {
-		m.expiring.forget()
-		beside.Go(func() { m.learnExpiries(beating) })
+		m.target.expiring.forget()
+		beside.Go(func() { m.target.learnExpiries(beating, len(m.links)) })
 	}
 	err = m.lastWitness(ctx, m.lastLook(ctx, m.runLinks(ctx)))
 	stopBeating()
@@ -308,7 +302,7 @@ func (m *Migration) runLinks(ctx context.Context) error {
 		})
 	}
 	g.Go(func() error { return m.watchSlots(watching) })
-	g.Go(func() error { return m.keepClaim(watching) })
+	g.Go(func() error { return m.target.claim.keep(watching) })
 	g.Go(func() error { return m.watchWitnesses(watching) })
 	g.Go(func() error {
 		links.Wait()
@@ -325,7 +319,7 @@ func (m *Migration) leave(ctx context.Context, failed error) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
-	if err := m.claim.renew(ctx, "stopped"); err != nil && failed == nil {
+	if err := m.target.claim.renew(ctx, "stopped"); err != nil && failed == nil {
 		return err
 	}
 	return nil
@@ -373,56 +367,6 @@ func (m *Migration) Forget(ctx context.Context) error {
 		return fmt.Errorf("remove the state: %w", err)
 	}
 	return nil
-}
-
-// targetIsEmpty says whether the target holds no keys other than surecut's own.
-func (m *Migration) targetIsEmpty(ctx context.Context) (bool, error) {
-	for _, addr := range m.target.primaries() {
-		c, err := m.target.d.Client(ctx, addr, 0)
-		if err != nil && !m.target.can.nodes && ctx.Err() == nil {
-			m.cfg.Log.Warn("whether the target is empty is not known, since a server behind the proxy does not answer; it counts as not empty", "error", err)
-			return false, nil
-		}
-		if err != nil {
-			return false, fmt.Errorf("target %s: %w", addr, err)
-		}
-		info, err := endpoint.Info(ctx, c, "keyspace")
-		if err != nil {
-			return false, fmt.Errorf("target %s: INFO keyspace: %w", addr, err)
-		}
-		dbs, err := endpoint.Keyspace(info)
-		if err != nil {
-			return false, fmt.Errorf("target %s: %w", addr, err)
-		}
-		for db := range dbs {
-			if foreign, err := m.holdsForeign(ctx, addr, db); foreign || err != nil {
-				return false, err
-			}
-		}
-	}
-	return true, nil
-}
-
-// holdsForeign says whether a database holds a key that is not surecut's own.
-func (m *Migration) holdsForeign(ctx context.Context, addr string, db int) (bool, error) {
-	c, err := m.target.d.Client(ctx, addr, db)
-	if err != nil {
-		return false, fmt.Errorf("target %s: %w", addr, err)
-	}
-	for cursor := uint64(0); ; {
-		page, err := c.Do(ctx, endpoint.Arbitrary(c, "SCAN", strconv.FormatUint(cursor, 10), "COUNT", "1000")).AsScanEntry()
-		if err != nil {
-			return false, fmt.Errorf("target %s: SCAN: %w", addr, err)
-		}
-		for _, name := range page.Elements {
-			if !strings.HasPrefix(name, keyspace.Prefix) {
-				return true, nil
-			}
-		}
-		if cursor = page.Cursor; cursor == 0 {
-			return false, nil
-		}
-	}
 }
 
 // update changes the state by calling f. saveState makes that durable.

@@ -42,7 +42,7 @@ func (l *link) keepCheckpoint(ctx, stopping context.Context) error {
 				return err
 			}
 		}
-		l.m.expiring.pass(l.name, l.appliedTime(), len(l.m.links))
+		l.m.target.expiring.pass(l.name, l.appliedTime(), len(l.m.links))
 		if stopping.Err() != nil {
 			l.do(draining)
 		}

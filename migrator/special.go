@@ -7,7 +7,8 @@ import (
 	"slices"
 	"strconv"
 
-	"surecut/internal/endpoint"
+	"github.com/redis/rueidis"
+
 	"surecut/internal/keyspace"
 	"surecut/internal/rdb"
 )
@@ -87,36 +88,15 @@ func (d *dispatcher) targetDatabases(ctx context.Context, addr string, db int, a
 // deleteShard deletes from one database of one node of the target the keys that came from the link's shard, if gone says so. That is not so
 // of keys that were copied as of an offset after the flush.
 func (d *dispatcher) deleteShard(ctx context.Context, addr string, db int, gone func(keyspace.Key) bool) error {
-	client, err := d.l.m.target.d.Client(ctx, addr, db)
-	if err != nil {
-		return err
-	}
-	cursor := uint64(0)
-	for {
-		e, err := client.Do(ctx, endpoint.Arbitrary(client, "SCAN", strconv.FormatUint(cursor, 10), "COUNT", "1000")).AsScanEntry()
-		if err != nil {
-			return err
+	return d.l.m.target.scan(ctx, addr, db, func(_ rueidis.Client, names []string) error {
+		var keys []keyspace.Key
+		for _, name := range names {
+			if k, ours := d.l.scope.Brings(db, name); ours && gone(k) && d.l.m.target.d.Holds(addr, name) {
+				keys = append(keys, keyspace.Key{DB: db, Name: name})
+			}
 		}
-		names := slices.DeleteFunc(e.Elements, func(name string) bool {
-			k, ours := d.l.scope.Brings(db, name)
-			return !ours || !gone(k) || !d.l.m.target.d.Holds(addr, name)
-		})
-		if err := d.deleteNames(ctx, db, names); err != nil {
-			return err
-		}
-		if cursor = e.Cursor; cursor == 0 {
-			return nil
-		}
-	}
-}
-
-// deleteNames deletes keys of one database of the target.
-func (d *dispatcher) deleteNames(ctx context.Context, db int, names []string) error {
-	keys := make([]keyspace.Key, len(names))
-	for i, name := range names {
-		keys[i] = keyspace.Key{DB: db, Name: name}
-	}
-	return d.l.writer.remove(ctx, keys)
+		return d.l.writer.remove(ctx, keys)
+	})
 }
 
 // swap carries SWAPDB. The same transaction moves surecut's own keys back to their database.
@@ -183,7 +163,7 @@ func (d *dispatcher) swap(ctx context.Context, c *sourceCommand) error {
 		if len(x.failed) > 0 {
 			return fmt.Errorf("refused by the target: %w", x.failed[0].reply)
 		}
-		d.l.m.expiring.swap(first, second)
+		d.l.m.target.expiring.swap(first, second)
 		return nil
 	})
 	if err != nil {
@@ -253,27 +233,4 @@ func (d *dispatcher) everywhere(ctx context.Context, c *sourceCommand, container
 	}
 	d.l.ledger.Applied.Add(1)
 	return err
-}
-
-// everywhere runs one command on every primary of the target. A final refusal is a refusedError.
-func (t *target) everywhere(ctx context.Context, args []string) error {
-	for _, addr := range t.primaries() {
-		err := t.retry(ctx, func() (again, err error) {
-			if err := t.claim.hold(ctx); err != nil {
-				return nil, err
-			}
-			client, err := t.d.Client(ctx, addr, t.ownDB())
-			if err == nil {
-				err = client.Do(ctx, endpoint.Arbitrary(client, args...)).Error()
-			}
-			if again, err = classify(addr, err); err != nil && !errors.Is(err, errTargetFull) {
-				err = &refusedError{addr, err}
-			}
-			return again, err
-		})
-		if err != nil {
-			return err
-		}
-	}
-	return nil
 }

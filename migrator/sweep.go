@@ -7,7 +7,6 @@ import (
 	"io"
 	"log/slog"
 	"slices"
-	"strconv"
 
 	"github.com/redis/rueidis"
 
@@ -117,35 +116,26 @@ var errNothingLeft = errors.New("the new primary of the source holds no keys at 
 // database deletes from one database of a primary the keys for which gone returns true. For a snapshot without any key, it deletes nothing
 // and returns errNothingLeft.
 func (s *sweep) database(ctx context.Context, addr string, db int, gone func(db int, name string) bool) (deleted int, err error) {
-	c, err := s.target.d.Client(ctx, addr, db)
-	if err != nil {
-		return 0, err
-	}
-	for cursor := uint64(0); ; {
-		page, err := c.Do(ctx, endpoint.Arbitrary(c, "SCAN", strconv.FormatUint(cursor, 10), "COUNT", "1000")).AsScanEntry()
-		if err != nil {
-			return deleted, err
-		}
+	err = s.target.scan(ctx, addr, db, func(c rueidis.Client, names []string) error {
 		var cmds []rueidis.Completed
-		for _, name := range page.Elements {
+		for _, name := range names {
 			if gone(db, name) {
 				cmds = append(cmds, endpoint.Arbitrary(c, "DEL", name))
 			}
 		}
 		if len(cmds) > 0 && s.keys == 0 {
-			return deleted, errNothingLeft
+			return errNothingLeft
 		}
 		if err := s.target.claim.hold(ctx); err != nil {
-			return deleted, err
+			return err
 		}
 		for _, r := range c.DoMulti(ctx, cmds...) {
 			if err := r.Error(); err != nil {
-				return deleted, err
+				return err
 			}
 			deleted++
 		}
-		if cursor = page.Cursor; cursor == 0 {
-			return deleted, nil
-		}
-	}
+		return nil
+	})
+	return deleted, err
 }

@@ -74,15 +74,32 @@ type way interface {
 	newWriter(link string, acknowledged func(unit) int64) writer
 }
 
-// newTarget opens the target of the migration with this ID, each of whose links has so many lanes.
-func newTarget(ctx context.Context, cfg Config, id string, lanes int) (*target, error) {
-	d := cfg.Sides.Target
-	t := &target{d: d, cluster: d.Sharded(), dbs: d.Databases(), id: id, lanes: lanes, log: cfg.Log, retryFor: cfg.RetryFor,
-		bytes: limiter(cfg.RateBytes), ops: limiter(cfg.RateOps)}
-	if d.Kind() == endpoint.Codis || d.Spec().ViaProxy {
-		return t, t.openProxied(ctx, cfg.Sides.Source)
+// targetConfig configures a target.
+type targetConfig struct {
+	Target    *endpoint.Deployment
+	Source    *endpoint.Deployment // decides on the commands that come
+	StateDir  string
+	ID        string        // of the migration
+	Lanes     int           // number of lanes of each link
+	RetryFor  time.Duration // how long a target that does not answer is tried again
+	RateBytes int64         // per second; 0: unlimited
+	RateOps   int64         // per second; 0: unlimited
+	Log       *slog.Logger
+}
+
+// newTarget opens the target of a migration. It writes nothing to it, except through a proxy a few keys that it deletes at once.
+func newTarget(ctx context.Context, cfg targetConfig) (*target, error) {
+	d := cfg.Target
+	t := &target{d: d, cluster: d.Sharded(), dbs: d.Databases(), id: cfg.ID, lanes: cfg.Lanes, log: cfg.Log, retryFor: cfg.RetryFor,
+		bytes: limiter(cfg.RateBytes), ops: limiter(cfg.RateOps), expiring: newExpiring()}
+	var err error
+	if t.claim, err = newClaim(t, cfg.StateDir); err != nil {
+		return nil, err
 	}
-	return t, t.openDirect(ctx, cfg.Sides.Source)
+	if d.Kind() == endpoint.Codis || d.Spec().ViaProxy {
+		return t, t.openProxied(ctx, cfg.Source)
+	}
+	return t, t.openDirect(ctx, cfg.Source)
 }
 
 // countDatabases returns the number of databases of a standalone node. If CONFIG is refused, it tries SELECT. The number must be known,
@@ -308,4 +325,27 @@ func sorted(failed error) (again, err error) {
 		return failed, nil
 	}
 	return nil, failed
+}
+
+// everywhere runs one command on every primary of the target. A final refusal is a refusedError.
+func (t *target) everywhere(ctx context.Context, args []string) error {
+	for _, addr := range t.primaries() {
+		err := t.retry(ctx, func() (again, err error) {
+			if err := t.claim.hold(ctx); err != nil {
+				return nil, err
+			}
+			client, err := t.d.Client(ctx, addr, t.ownDB())
+			if err == nil {
+				err = client.Do(ctx, arbitrary(client, args...)).Error()
+			}
+			if again, err = classify(addr, err); err != nil && !errors.Is(err, errTargetFull) {
+				err = &refusedError{addr, err}
+			}
+			return again, err
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }

@@ -16,9 +16,6 @@ type writer interface {
 	restorer
 }
 
-// newWriter returns a writer for the link.
-func (l *link) newWriter() writer { return l.m.target.newWriter(l.name, l.positions.acknowledged) }
-
 // takeFor waits until the rate limits allow transactions to be sent.
 func (t *target) takeFor(ctx context.Context, txs []*transaction) error {
 	size, ops := 0, 0

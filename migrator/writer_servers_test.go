@@ -4,12 +4,14 @@ package migrator
 
 import (
 	"errors"
+	"log/slog"
 	"testing"
 	"time"
 
 	"github.com/redis/rueidis"
 
 	"surecut/e2e/servers"
+	"surecut/internal/endpoint/endpointtest"
 	"surecut/internal/keyspace"
 )
 
@@ -33,15 +35,11 @@ func TestWriters(t *testing.T) {
 
 // openSubject opens a target as a migration does.
 func openSubject(t *testing.T, url string) subject {
-	cfg := DefaultConfig()
-	cfg.RetryFor = 20 * time.Second
-	cfg.Sides = Sides{Source: openSide(t, servers.Standalone(t, "redis:6.0").URL()), Target: openSide(t, url)}
-	t.Cleanup(func() { cfg.Sides.Source.Close(); cfg.Sides.Target.Close() })
-	to, err := newTarget(t.Context(), cfg, "id", 3)
+	to, err := newTarget(t.Context(), targetConfig{Source: endpointtest.Open(t, servers.Standalone(t, "redis:6.0").URL()), Target: endpointtest.Open(t, url),
+		StateDir: t.TempDir(), ID: "id", Lanes: 3, RetryFor: 20 * time.Second, Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}
-	to.expiring = newExpiring(1)
 	s := subject{t: to, get: func(k keyspace.Key) (string, int64, bool) { return read(t, to, k) }}
 	if to.can.transactions {
 		s.end = func(u unit) int64 {

@@ -1,0 +1,191 @@
+package migrator
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"surecut/internal/endpoint"
+)
+
+// witnessPoll is the interval at which the witnesses are looked for.
+const witnessPoll = 2 * time.Second
+
+// witnesses returns the witnesses that were placed.
+func (m *Migration) witnesses() []witness {
+	m.stateMu.Lock()
+	defer m.stateMu.Unlock()
+	return slices.Clone(m.state.Witnesses)
+}
+
+// placeWitnesses writes witnesses to the target, and then saves their places in the state.
+func (m *Migration) placeWitnesses(ctx context.Context, ws []witness) error {
+	if len(ws) == 0 {
+		return nil
+	}
+	if err := m.target.placeWitnesses(ctx, ws); err != nil {
+		return err
+	}
+	m.rememberWitnesses(ws)
+	return m.saveState()
+}
+
+func (m *Migration) rememberWitnesses(ws []witness) {
+	m.update(func() {
+		for _, w := range ws {
+			if !slices.Contains(m.state.Witnesses, w) {
+				m.state.Witnesses = append(m.state.Witnesses, w)
+			}
+		}
+	})
+}
+
+// watchWitnesses looks for the witnesses until ctx ends, and places new ones on nodes and in databases that have none. It has mend deal
+// with a loss, and returns an error if new snapshots may not mend it.
+func (m *Migration) watchWitnesses(ctx context.Context) error {
+	tick := time.NewTicker(witnessPoll)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return nil
+		}
+		lost, err := m.target.lostWitnesses(ctx, m.witnesses())
+		if err == nil && len(lost) > 0 {
+			err = m.mend(ctx)
+		} else if err == nil {
+			err = m.placeWitnesses(ctx, m.target.missingWitnesses(m.witnesses()))
+		} else if err := m.target.refreshTopology(ctx); err != nil {
+			m.cfg.Log.Debug("the target cannot be asked for its topology", "error", err)
+		}
+		if ctx.Err() != nil {
+			return nil
+		}
+		if errors.Is(err, errLost) {
+			return err
+		}
+	}
+}
+
+// mend has the links take a new snapshot, or load the present one again, if witnesses are lost; it returns an error if that is not allowed.
+// It saves the loss to disk before it writes the witnesses again, so that after a crash in between the next run does not take the target
+// for whole.
+func (m *Migration) mend(ctx context.Context) error {
+	m.mending.Lock()
+	defer m.mending.Unlock()
+	lost, err := m.target.lostWitnesses(ctx, m.witnesses())
+	if err != nil || len(lost) == 0 { // a target that does not answer is asked again later; another caller may have mended the loss
+		return nil
+	}
+	why := m.target.lossOf(lost)
+	mendable := m.mendable()
+	if err := m.noteLoss(); err != nil {
+		return err
+	}
+	if !mendable {
+		return why
+	}
+	m.cfg.Log.Warn("the target has lost keys; they are copied again", "reason", why)
+	if err := m.target.claim.renew(ctx, "running"); err != nil { // the record of the claim may be lost too
+		return err
+	}
+	if err := m.placeWitnesses(ctx, lost); err != nil {
+		return err
+	}
+	for _, l := range m.links {
+		if l.standing.stage().inTarget() {
+			l.fail(why)
+		}
+	}
+	return nil
+}
+
+// noteLoss saves that the target has lost keys that the links had written.
+func (m *Migration) noteLoss() error {
+	m.update(func() {
+		for i := range m.state.Links {
+			if st := &m.state.Links[i]; st.Stage != fresh {
+				st.Lost = true
+			}
+		}
+	})
+	return m.saveState()
+}
+
+// mendable says whether new snapshots may put back what the target has lost. While all snapshots are still being loaded they may: they are
+// loaded again. Afterwards they may only if all keys of the target come from this migration, and the target is a cluster or a group under
+// sentinels, so that only a part is lost, or another node has taken the place of the lost one. A single server that has lost everything is
+// not filled again without its owner's knowledge.
+func (m *Migration) mendable() bool {
+	m.stateMu.Lock()
+	loading := !slices.ContainsFunc(m.state.Links, func(st linkState) bool { return st.Stage.inTarget() })
+	empty := m.state.TargetWasEmpty
+	m.stateMu.Unlock()
+	if loading {
+		return true
+	}
+	kind := m.target.d.Kind()
+	live := !m.scans() && !m.cfg.Sides.Source.Spec().IsFile() && m.cfg.Mode != ModeIncremental
+	return live && empty && (kind == endpoint.Cluster || kind == endpoint.Sentinel)
+}
+
+// lookBack looks for the witnesses that an earlier run has left, before anything is written. If some are lost, all links begin with a new
+// snapshot, or lookBack returns an error if that is not allowed.
+func (m *Migration) lookBack(ctx context.Context) (lost []witness, err error) {
+	if !m.resumed || len(m.witnesses()) == 0 {
+		return nil, nil
+	}
+	if lost, err = m.target.findLost(ctx, m.witnesses()); err != nil {
+		return nil, err
+	}
+	switch mendable := m.mendable(); {
+	case len(lost) > 0:
+		if err := m.noteLoss(); err != nil {
+			return nil, err
+		}
+		if !mendable {
+			return nil, m.target.lossOf(lost)
+		}
+		switch where, err := m.target.refilled(ctx, lost); {
+		case err != nil:
+			return nil, err
+		case where != "":
+			return nil, fmt.Errorf("%w; %s holds keys again, which nobody knows the origin of, so nothing is copied there", m.target.lossOf(lost), where)
+		}
+		m.cfg.Log.Warn("the target has lost keys; they are copied again", "reason", m.target.lossOf(lost))
+	case !mendable: // witnesses that an earlier run missed are there again: a server has come back with its data, and its checkpoints
+		m.update(func() {
+			for i := range m.state.Links {
+				m.state.Links[i].Lost = false
+			}
+		})
+	}
+	return lost, nil
+}
+
+// lastWitness looks for the witnesses at the end of a run in good order, and returns an error if some are lost.
+func (m *Migration) lastWitness(ctx context.Context, ended error) error {
+	if ended != nil || ctx.Err() != nil {
+		return ended
+	}
+	lost, err := m.target.findLost(ctx, m.witnesses())
+	if err != nil {
+		return fmt.Errorf("see whether the target still holds what it was given: %w", err)
+	}
+	if len(lost) == 0 {
+		return nil
+	}
+	return errors.Join(m.target.lossOf(lost), m.noteLoss())
+}
+
+// forgetWitnesses deletes all witnesses from the target and from the state.
+func (m *Migration) forgetWitnesses(ctx context.Context) error {
+	if err := m.target.removeWitnesses(ctx, m.witnesses()); err != nil {
+		return err
+	}
+	m.update(func() { m.state.Witnesses = nil })
+	return nil
+}
