@@ -98,7 +98,7 @@ func (s *size) read(text string) error {
 	}
 	n, err := strconv.ParseInt(strings.TrimSpace(number), 10, 64)
 	if err != nil || n < 0 || n > (1<<62)/unit {
-		return fmt.Errorf("%q: want bytes, or a number with KiB, MiB or GiB", text)
+		return fmt.Errorf("%q: must be a number of bytes, or a number with KiB, MiB or GiB", text)
 	}
 	*s = size(n * unit)
 	return nil

@@ -19,10 +19,11 @@ func newCheckCommand() *cli.Command {
 	var o CheckOptions
 	return &cli.Command{
 		Name:  "check",
-		Usage: "check every precondition of the migration, with the remedy of each that is not met",
-		Description: "Reads from both sides and changes nothing. What cannot be checked is skipped, with the reason.\n" +
-			"The source may be files (rdb:PATH, aof:PATH): they are read to their end; what asks a server is skipped.\n" +
-			"Exit status: 3 a check failed; 4 alarms that nobody accepted; 0 otherwise.",
+		Usage: "check whether the migration can succeed, and say what to do about each obstacle",
+		Description: "Reads from both sides and changes nothing. A check that cannot be made is skipped, and the report says why.\n" +
+			"The source may be files (rdb:PATH, aof:PATH): they are read to their end, and the checks that need a\n" +
+			"server are skipped.\n" +
+			"Exit status: 3 a check failed; 4 an alarm was raised that nobody has accepted; 0 otherwise.",
 		Flags: checkFlags(&o).flags,
 		Action: func(c *cli.Context) error {
 			if err := o.complete(c); err != nil {
@@ -48,16 +49,16 @@ func checkFlags(o *CheckOptions) *binding {
 	*o = CheckOptions{Config: preflight.DefaultConfig(), Capture: migrator.CapturePSYNC, Format: "table"}
 	cfg, b := &o.Config, bind(o, sourceFlags(), targetFlags(), filterFlags())
 	o.flags = b
-	b.text("read-from", &cfg.ReadFrom, "replica (where a shard has one) or primary")
-	b.text("capture", &o.Capture, "psync, or scan: as the migration will be told")
-	b.text("on-existing", &cfg.OnExisting, "what the migration will do with keys that the target has already: fail, replace or keep")
-	b.text("state", &cfg.StateDir, "`DIR` where the migration will keep its spool; of one that is resumed, its own")
+	b.text("read-from", &cfg.ReadFrom, "from which node of a shard of the source the migration will read: replica (if it has one) or primary")
+	b.text("capture", &o.Capture, "how the migration will read the source: psync or scan")
+	b.text("on-existing", &cfg.OnExisting, "what the migration will do if the target already holds a key: fail, replace or keep")
+	b.text("state", &cfg.StateDir, "`DIR` where the migration will keep its spool; to resume a migration, the directory that it already has")
 	b.bytes("big-value", &cfg.BigValue, "`SIZE` above which a key is big")
-	b.number("sample", &cfg.SampleKeys, "`KEYS` of the source to look at, for big keys and module types")
+	b.number("sample", &cfg.SampleKeys, "number of `KEYS` of the source that are sampled for big keys and module types")
 	b.yes("accept-alarms", &cfg.AcceptAlarms, "accept every alarm")
 	b.words("accept", &cfg.Accept, "accept the alarms of these checks: `ID,ID`")
 	b.text("out", &o.Out, "`DIR` for the report")
-	b.text("format", &o.Format, "of the report on stdout: table, json, markdown, junit or html")
+	b.text("format", &o.Format, "format of the report on stdout: table, json, markdown, junit or html")
 	return b
 }
 
@@ -71,7 +72,7 @@ func (o *CheckOptions) complete(c *cli.Context) (err error) {
 		return err
 	}
 	if cfg.Scans = o.Capture == migrator.CaptureScan; !cfg.Scans && o.Capture != migrator.CapturePSYNC {
-		return usageError("--capture %q: want psync or scan", o.Capture)
+		return usageError("--capture %q: must be psync or scan", o.Capture)
 	}
 	if source := o.Endpoints.Source; source.Proxy != "" && !cfg.Scans {
 		return usageError("%w", errNoPSYNC(source))
@@ -126,7 +127,7 @@ func howToAccept(result preflight.Report) string {
 	if len(ids) == 0 {
 		return ""
 	}
-	return "alarms that nobody has accepted; look at each, then accept them with: --accept " + strings.Join(ids, ",")
+	return "there are alarms that nobody has accepted; look at each of them, then accept them with: --accept " + strings.Join(ids, ",")
 }
 
 // checkStatus returns the exit status for a verdict of the checks.

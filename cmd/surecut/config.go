@@ -32,7 +32,7 @@ func applyConfig(c *cli.Context, path []string) error {
 		return usageError("--config %s: %v", file, err)
 	}
 	if err := document.Decode(new(any)); !errors.Is(err, io.EOF) {
-		return usageError("--config %s: it holds more than one document; a config is one", file)
+		return usageError("--config %s: the file holds more than one YAML document; only one is allowed", file)
 	}
 	known := flagNames(c.App)
 	for _, section := range append([]any{root}, slices.Collect(maps.Values(root))...) {
@@ -69,7 +69,7 @@ func settingsOf(root map[string]any, command string, known map[string]map[string
 			}
 		case !known[""][key]:
 			likely := append(slices.Sorted(maps.Keys(known[""])), slices.Sorted(maps.Keys(known))...)
-			return nil, fmt.Errorf("unknown key %q%s; keys are the long names of flags, or sections named as commands", key, nearest(key, likely))
+			return nil, fmt.Errorf("unknown key %q%s; a key must be the long name of a flag, or the name of a command that begins a section", key, nearest(key, likely))
 		default:
 			settings[key] = root[key]
 		}
@@ -101,7 +101,7 @@ func setFromConfig(c *cli.Context, name string, value any) error {
 			}
 			for _, text := range texts {
 				if err := ctx.Set(name, text); err != nil && err.Error() == "parse error" {
-					return fmt.Errorf("%q: want %s", text, wantedBy(f))
+					return fmt.Errorf("%q: must be %s", text, wantedBy(f))
 				} else if err != nil {
 					return err
 				}
@@ -144,15 +144,15 @@ func configTexts(f cli.Flag, value any) ([]string, error) {
 	}
 	switch value := value.(type) {
 	case nil:
-		return nil, errors.New("it has no value; give it one, or leave the line out")
+		return nil, errors.New("the setting has no value; add a value, or remove the line")
 	case []any:
 		if !several {
-			return nil, errors.New("it takes one value and no list")
+			return nil, errors.New("the setting takes a single value, not a list")
 		}
 		return textsOf(value)
 	case map[string]any:
 		if !strings.HasSuffix(f.Names()[0], "-nat") {
-			return nil, errors.New("it takes a value and no block of settings")
+			return nil, errors.New("the setting takes a value, not a block of settings")
 		}
 		var texts []string
 		for _, k := range slices.Sorted(maps.Keys(value)) {
@@ -170,7 +170,7 @@ func textsOf(values []any) ([]string, error) {
 		case string, int, int64, uint64, float64, bool:
 			texts[i] = fmt.Sprint(v)
 		default:
-			return nil, fmt.Errorf("%v is no text, number, true or false", v)
+			return nil, fmt.Errorf("%v is not a text, a number, true or false", v)
 		}
 	}
 	return texts, nil

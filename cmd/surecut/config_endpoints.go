@@ -34,7 +34,7 @@ func flattenEndpoints(section map[string]any, known map[string]bool) error {
 				return fmt.Errorf("%s has no setting %q%s; its settings are url and the flags that begin with --%s-", side, key, nearest(key, append(settings, "url")), side)
 			}
 			if _, twice := section[name]; twice {
-				return fmt.Errorf("%s of the block %s stands beside it as %s too; keep one of them", key, side, name)
+				return fmt.Errorf("%s in the block %s is also set outside of it as %s; remove one of the two", key, side, name)
 			}
 			section[name] = block[key]
 		}

@@ -27,15 +27,15 @@ import (
 func newDemoCommand() *cli.Command {
 	return &cli.Command{
 		Name:  "demo",
-		Usage: "two local servers with live traffic, migrated, verified and gated in a minute",
+		Usage: "start two local servers with live traffic, then migrate, verify and gate them in a minute",
 		Description: "Starts two servers on free ports of 127.0.0.1 (redis-server or valkey-server must be installed), fills one with data of\n" +
-			"every type, keeps writing to it, and runs check, migrate, verify and gate as you would: NO-GO while the writers go on, and GO\n" +
-			"when they have stopped. Everything but the reports is gone afterwards.",
+			"every type, keeps writing to it, and runs check, migrate, verify and gate as you would. The verdict is NO-GO while the writers\n" +
+			"go on, and GO when they have stopped. Afterwards everything but the reports is removed.",
 		Flags: []cli.Flag{
-			&cli.IntFlag{Name: "keys", Value: 50_000, Usage: "keys to begin with"},
-			&cli.IntFlag{Name: "writes", Value: 2000, Usage: "writes per second while it runs"},
-			&cli.StringFlag{Name: "server", Usage: "`PROGRAM` to start; default: redis-server or valkey-server"},
-			&cli.StringFlag{Name: "out", Value: "demo-out", Usage: "`DIR` for the reports; where demo-out holds the GO of an earlier demo, demo-out-2 and so on"},
+			&cli.IntFlag{Name: "keys", Value: 50_000, Usage: "number of keys on the source at the beginning"},
+			&cli.IntFlag{Name: "writes", Value: 2000, Usage: "writes per second to the source while the demo runs"},
+			&cli.StringFlag{Name: "server", Usage: "`PROGRAM` that is started as the servers (default: redis-server or valkey-server)"},
+			&cli.StringFlag{Name: "out", Value: "demo-out", Usage: "`DIR` for the reports; if demo-out already holds a GO of an earlier demo, demo-out-2 and so on is used"},
 		},
 		Action: func(c *cli.Context) error {
 			o := DemoOptions{Keys: c.Int("keys"), Writes: c.Int("writes"), Server: c.String("server"), Out: c.String("out")}
@@ -60,13 +60,13 @@ type DemoOptions struct {
 func (o DemoOptions) Validate() error {
 	var errs []error
 	if o.Out == "" {
-		errs = append(errs, errors.New("--out: the reports need a directory"))
+		errs = append(errs, errors.New("--out: name a directory for the reports"))
 	}
 	if o.Keys < 100 || o.Keys > 5_000_000 {
-		errs = append(errs, fmt.Errorf("--keys %d: want 100 to 5000000", o.Keys))
+		errs = append(errs, fmt.Errorf("--keys %d: must be 100 to 5000000", o.Keys))
 	}
 	if o.Writes < 0 || o.Writes > 100_000 {
-		errs = append(errs, fmt.Errorf("--writes %d: want 0 to 100000", o.Writes))
+		errs = append(errs, fmt.Errorf("--writes %d: must be 0 to 100000", o.Writes))
 	}
 	return errors.Join(errs...)
 }
@@ -102,7 +102,7 @@ func runDemo(ctx context.Context, o DemoOptions, stdout, stderr io.Writer) error
 	if err := load.fill(ctx, o.Keys); err != nil {
 		return fmt.Errorf("demo: fill the source: %w", err)
 	}
-	say("the source holds %d keys of every type; %d writes per second go on from now on", o.Keys, o.Writes)
+	say("the source holds %d keys of all types; from now on it is written %d times a second", o.Keys, o.Writes)
 	if err := demoNight(ctx, o, urls, filepath.Join(dir, "state"), load, say, stdout, stderr); err != nil {
 		return err
 	}
@@ -110,7 +110,7 @@ func runDemo(ctx context.Context, o DemoOptions, stdout, stderr io.Writer) error
 	if err := runGate(ctx, GateOptions{Format: "table", Reports: []string{o.Out}}, stdout, stderr); err != nil {
 		return err
 	}
-	say("reports: open %s in a browser; check.html, migrate.html and gate.html lie beside it, and those of the NO-GO below %s",
+	say("the reports: open %s in a browser; check.html, migrate.html and gate.html are in the same directory, and the reports of the NO-GO are below %s",
 		filepath.Join(o.Out, "verify.html"), filepath.Join(o.Out, outdir.Earlier))
 	return nil
 }
@@ -129,13 +129,13 @@ func demoNight(ctx context.Context, o DemoOptions, urls [2]string, state string,
 	}
 	switch {
 	case err == nil && o.Writes > 0:
-		return errors.New("demo: GO, although the writers go on: that is a mistake of surecut's, please report it")
+		return errors.New("demo: the verdict is GO although the source is still being written. This is a bug in surecut; please report it")
 	case err == nil:
 		return nil // There were no writers, so nothing stood against a GO.
 	case err.Error() != "": // The migration did not come to a verdict.
 		return err
 	}
-	say("NO-GO, as it should be: the writers went on, %d writes in all. They have stopped now; the same command again", load.writes)
+	say("NO-GO, as it should be: the source was still being written (%d writes in all). The writers have stopped now, so the same command runs again", load.writes)
 	return demoMigrate(ctx, o, urls, state, stdout, stderr)
 }
 
@@ -168,7 +168,7 @@ func startDemoServer(ctx context.Context, program, dir string) (*demoServer, err
 		}
 	}
 	if program == "" {
-		return nil, errors.New("demo: neither redis-server nor valkey-server is installed: apt-get install redis-server, or name one with --server")
+		return nil, errors.New("demo: neither redis-server nor valkey-server is installed; install one (apt-get install redis-server), or name one with --server")
 	}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("demo: %w", err)

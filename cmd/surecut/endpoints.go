@@ -32,12 +32,12 @@ func endpointFlags(side, beside string) []cli.Flag {
 	return append([]cli.Flag{
 		text("", "the "+side+"'s `URL`: redis://[user[:password]@]host:port[/db], redis+sentinel://host:port,.../master-name[/db], redis+cluster://host:port,..., redis+twemproxy://proxy:port?config=FILE or redis+codis://proxy:port; rediss for TLS"+beside),
 		text("-password-file", "`FILE` whose first line is the password; or set "+passwordVariable(side)),
-		text("-sentinel-user", "`USER` of the "+side+"'s sentinels, which have users and passwords of their own"),
+		text("-sentinel-user", "`USER` of the "+side+"'s sentinels, which have their own users and passwords"),
 		text("-sentinel-password-file", "`FILE` whose first line is the password of the "+side+"'s sentinels; or set "+sentinelPasswordVariable(side)),
-		text("-ca", "PEM `FILE` of the authorities that the "+side+"'s certificate is checked against"),
+		text("-ca", "PEM `FILE` with the certificate authorities that the "+side+"'s certificate is checked against"),
 		text("-cert", "PEM `FILE` of the client's certificate"),
 		text("-key", "PEM `FILE` of the client's key"),
-		text("-server-name", "`NAME` that the "+side+"'s certificate must carry, where it is not the host of the URL"),
+		text("-server-name", "`NAME` that the "+side+"'s certificate must carry, if that is not the host in the URL"),
 		&cli.BoolFlag{Name: side + "-insecure", Usage: "do not check the " + side + "'s certificate", Category: category},
 	}, routeFlags(side, category)...)
 }
@@ -53,7 +53,7 @@ func endpointSpecs(c *cli.Context) (endpoints, error) {
 	source, errSource := sourceSpec(c)
 	target, errTarget := endpointSpec(c, "target")
 	if errTarget == nil && target.IsFile() {
-		errTarget = errors.New("--target: a file can be a source only")
+		errTarget = errors.New("--target: a file can only be a source")
 	}
 	if err := errors.Join(errSource, errTarget); err != nil {
 		return endpoints{}, usageError("%w", err)
@@ -77,7 +77,7 @@ func endpointSpec(c *cli.Context, side string) (endpoint.Spec, error) {
 		return endpoint.Spec{}, err
 	}
 	if raw == "" && len(nodes) > 0 {
-		return endpoint.Spec{}, fmt.Errorf("--%s is missing; say what its nodes are, as in --%s redis+cluster://", side, side)
+		return endpoint.Spec{}, fmt.Errorf("--%s is missing; say what kind of deployment its nodes form, as in --%s redis+cluster://", side, side)
 	}
 	if raw == "" {
 		return endpoint.Spec{}, fmt.Errorf("--%s is missing; give the URL of the %s, as in --%s redis://host:6379", side, side, side)
@@ -101,7 +101,7 @@ func setPassword(spec *endpoint.Spec, c *cli.Context, side string) error {
 	file := c.String(side + "-password-file")
 	switch {
 	case file != "" && spec.Password != "":
-		return fmt.Errorf("--%s holds a password and --%s-password-file is given; keep one of them", side, side)
+		return fmt.Errorf("the URL of --%s contains a password, and --%s-password-file is given as well; use only one of them", side, side)
 	case file != "":
 		var err error
 		if spec.Password, err = firstLine(file); err != nil {
@@ -119,7 +119,7 @@ func setSentinel(spec *endpoint.Spec, c *cli.Context, side string) (err error) {
 	user, file := c.String(side+"-sentinel-user"), c.String(side+"-sentinel-password-file")
 	if spec.Kind != endpoint.Sentinel {
 		if user != "" || file != "" {
-			return fmt.Errorf("the sentinel flags of the %s need a URL redis+sentinel://, and --%s is %s", side, side, spec)
+			return fmt.Errorf("the sentinel flags of the %s need a URL that begins with redis+sentinel://, but --%s is %s", side, side, spec)
 		}
 		return nil
 	}
@@ -144,9 +144,9 @@ func setTLS(spec *endpoint.Spec, c *cli.Context, side string) error {
 	switch {
 	case t == endpoint.TLS{}:
 	case spec.TLS == nil:
-		return fmt.Errorf("the TLS flags of the %s need a URL that begins with rediss, and --%s is %s", side, side, spec)
+		return fmt.Errorf("the TLS flags of the %s need a URL that begins with rediss, but --%s is %s", side, side, spec)
 	case (t.CertFile == "") != (t.KeyFile == ""):
-		return fmt.Errorf("--%s-cert and --%s-key belong together; one of them is missing", side, side)
+		return fmt.Errorf("--%s-cert and --%s-key must be given together; one of them is missing", side, side)
 	default:
 		*spec.TLS = t
 	}

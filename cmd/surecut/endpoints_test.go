@@ -52,10 +52,10 @@ func TestEndpointsAreRefused(t *testing.T) {
 		{"nothing", nil, "--target is missing"},
 		{"no source", []string{"--target", "redis://b"}, "--source is missing"},
 		{"bad URL", []string{"--source", "db1:6379", "--target", "redis://b"}, "known scheme"},
-		{"file as target", []string{"--source", "redis://a", "--target", "rdb:/x"}, "source only"},
+		{"file as target", []string{"--source", "redis://a", "--target", "rdb:/x"}, "can only be a source"},
 		{"CA without TLS", []string{"--source", "redis://a", "--target", "redis://b", "--target-ca", "x"}, "rediss"},
-		{"certificate without key", []string{"--source", "rediss://a", "--target", "redis://b", "--source-cert", "x"}, "belong together"},
-		{"two passwords", []string{"--source", "redis://:s3cr3t@a", "--target", "redis://b", "--source-password-file", empty}, "keep one"},
+		{"certificate without key", []string{"--source", "rediss://a", "--target", "redis://b", "--source-cert", "x"}, "must be given together"},
+		{"two passwords", []string{"--source", "redis://:s3cr3t@a", "--target", "redis://b", "--source-password-file", empty}, "use only one"},
 		{"empty password file", []string{"--source", "redis://a", "--target", "redis://b", "--source-password-file", empty}, "is empty"},
 		{"no password file", []string{"--source", "redis://a", "--target", "redis://b", "--source-password-file", empty + "x"}, "no such file"},
 	}

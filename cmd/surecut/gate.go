@@ -16,19 +16,20 @@ import (
 func newGateCommand() *cli.Command {
 	return &cli.Command{
 		Name:      "gate",
-		Usage:     "GO or NO-GO from reports and a policy file",
+		Usage:     "decide GO or NO-GO by reports and a policy file",
 		ArgsUsage: "REPORT...",
-		Description: "REPORT is a JSON report, or a directory: then all its *.json reports.\n" +
-			"GO exits 0, NO-GO 3, a report that cannot be read 1. Without --policy the default policy holds: check and verify\n" +
-			"reports of one pair of endpoints, at most 24 hours old, no failed check, every alarm accepted, every key compared by\n" +
-			"value, no difference, nothing unchecked, and no client that wrote to the source meanwhile. --print-policy writes it,\n" +
-			"with explanations, to start a policy of your own from. It may tolerate keys by the reason of their difference\n" +
+		Description: "REPORT is a JSON report, or a directory, which stands for all the *.json reports in it.\n" +
+			"Exit status: 0 GO; 3 NO-GO; 1 a report cannot be read.\n" +
+			"Without --policy the default policy applies. It requires a check and a verify report of the same two endpoints, at most 24\n" +
+			"hours old, in which no check failed, every alarm was accepted, every key was compared by value, no key is different or\n" +
+			"unchecked, and no client wrote to the source during the comparison. --print-policy writes it with explanations, as a start\n" +
+			"for a policy of your own. A policy can tolerate keys by the reason why they are not the same\n" +
 			"(verify.tolerate): " + reasonNames() + ".",
 		Flags: []cli.Flag{
-			&cli.StringFlag{Name: "policy", Usage: "YAML `FILE`; what it does not set stays as in the default policy"},
-			&cli.BoolFlag{Name: "print-policy", Usage: "write the default policy to stdout, and nothing else"},
+			&cli.StringFlag{Name: "policy", Usage: "YAML `FILE` of the policy; settings that it leaves out are those of the default policy"},
+			&cli.BoolFlag{Name: "print-policy", Usage: "write the default policy to stdout and do nothing else"},
 			&cli.StringFlag{Name: "out", Usage: "`DIR` for gate.json, gate.html, gate.md and gate.xml"},
-			&cli.StringFlag{Name: "format", Value: "table", Usage: "on stdout: table, json, markdown, junit or html"},
+			&cli.StringFlag{Name: "format", Value: "table", Usage: "format of the report on stdout: table, json, markdown, junit or html"},
 		},
 		Action: func(c *cli.Context) error {
 			if c.Bool("print-policy") {
@@ -69,10 +70,10 @@ type GateOptions struct {
 // Validate returns the first problem of the options.
 func (o GateOptions) Validate() error {
 	if i := slices.IndexFunc(o.Reports, isFlag); i >= 0 {
-		return fmt.Errorf("%s stands after a REPORT; flags come first", o.Reports[i])
+		return fmt.Errorf("the flag %s comes after a REPORT; put all flags first", o.Reports[i])
 	}
 	if len(o.Reports) == 0 {
-		return fmt.Errorf("gate needs a REPORT: the JSON files of check, verify, migrate or scan bigkeys, or their directory")
+		return fmt.Errorf("no REPORT was given; name the JSON reports of check, verify, migrate or scan, or their directory")
 	}
 	return reports.CheckFormat(o.Format)
 }

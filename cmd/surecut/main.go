@@ -59,10 +59,10 @@ func newApp(stdout, stderr io.Writer) *cli.App {
 		Writer:          stdout,
 		ErrWriter:       stderr,
 		HideHelpCommand: true,
-		Description: "Exit status: 0 all well (same, pass, GO); 1 the run failed; 3 differences, failed checks or NO-GO;\n" +
-			"4 something stayed unchecked, or alarms that nobody accepted; 5 wrong usage; 130 interrupted.",
+		Description: "Exit status: 0 success (same, pass, GO); 1 the run failed; 3 differences, failed checks or NO-GO;\n" +
+			"4 something could not be checked, or an alarm was not accepted; 5 wrong usage; 130 interrupted.",
 		Flags: []cli.Flag{
-			&cli.StringFlag{Name: "config", Usage: "YAML `FILE`; every flag can stand in it, flags win"},
+			&cli.StringFlag{Name: "config", Usage: "YAML `FILE` with values for any flags; flags on the command line take precedence"},
 			&cli.StringFlag{Name: "log-level", Value: "info", Usage: "debug, info, warn or error"},
 			&cli.StringFlag{Name: "log-format", Value: "text", Usage: "text or json"},
 		},
@@ -97,7 +97,7 @@ func prepare(cmd *cli.Command, path string) {
 		cmd.Action = func(c *cli.Context) error {
 			wrong := applyConfig(c, strings.Fields(path))
 			if len(cmd.Subcommands) == 0 && cmd.ArgsUsage == "" && c.Args().Present() { // Flags after an argument would not be read.
-				wrong = usageError("%s takes no argument, only flags; found %s; see surecut %s --help", path, endpoint.Shown(c.Args().First()), path)
+				wrong = usageError("%s takes only flags, but was given the argument %s; see surecut %s --help", path, endpoint.Shown(c.Args().First()), path)
 			}
 			return owned(path, c, func() error {
 				if wrong != nil { // owned also writes the error into --out, so that no earlier verdict there is taken for one of this run.
@@ -135,7 +135,7 @@ func flagTrouble(err error, flags []cli.Flag) string {
 	if before, ok := strings.CutSuffix(text, ": parse error"); ok {
 		for _, f := range flags {
 			if slices.ContainsFunc(f.Names(), func(n string) bool { return strings.HasSuffix(before, " for flag -"+n) }) {
-				return before + ": want " + wantedBy(f)
+				return before + ": must be " + wantedBy(f)
 			}
 		}
 	}
@@ -160,7 +160,7 @@ func wantedBy(f cli.Flag) string {
 func setUpLog(w io.Writer, level, format string) error {
 	var l slog.Level
 	if err := l.UnmarshalText([]byte(level)); err != nil {
-		return usageError("--log-level %q: want debug, info, warn or error", level)
+		return usageError("--log-level %q: must be debug, info, warn or error", level)
 	}
 	opts := &slog.HandlerOptions{Level: l, ReplaceAttr: logInFlags}
 	switch format {
@@ -169,7 +169,7 @@ func setUpLog(w io.Writer, level, format string) error {
 	case "json":
 		slog.SetDefault(slog.New(slog.NewJSONHandler(w, opts)))
 	default:
-		return usageError("--log-format %q: want text or json", format)
+		return usageError("--log-format %q: must be text or json", format)
 	}
 	return nil
 }

@@ -26,15 +26,15 @@ func newMigrateCommand() *cli.Command {
 	var o MigrateOptions
 	return &cli.Command{
 		Name:  "migrate",
-		Usage: "copy a live source, or its RDB or AOF, into a target",
-		Description: "The checks run first: a failed one stops the migration, an alarm must be accepted. Then one link per source shard\n" +
-			"copies the snapshot and follows the stream. The first Ctrl-C or SIGTERM applies what was received and stops cleanly;\n" +
-			"the same command with the same --state resumes. The second one aborts at once; that is resumable too.\n" +
-			"The source may be files, rdb:PATH or aof:PATH (or a list or pattern of them, one per shard): then the copy ends when\n" +
-			"all of them are in.\n" +
-			"Exit status: 0 the goal was reached: GO, caught up, the copy is in, or without --until stopped with all applied; 3 a check\n" +
-			"failed, something did not arrive, or NO-GO; 4 alarms that nobody accepted, or keys that stayed unchecked; 1 the\n" +
-			"migration failed; 130 interrupted before the goal, or by a second signal.",
+		Usage: "copy a live source, or an RDB or AOF file, into a target",
+		Description: "The checks run first. A failed check stops the migration, and an alarm must be accepted. Then every shard of the source is copied: first its\n" +
+			"snapshot, then the stream of its writes. After the first Ctrl-C or SIGTERM, what was received is still applied, and the migration stops;\n" +
+			"a second one aborts at once. In both cases the same command with the same --state resumes the migration.\n" +
+			"The source may be files, rdb:PATH or aof:PATH, or a list or pattern of them, one for each shard. Then the migration ends when all of\n" +
+			"them are copied.\n" +
+			"Exit status: 0 the goal was reached (GO, caught up, all copied, or without --until: stopped after all that was received was applied);\n" +
+			"3 a check failed, something did not arrive, or NO-GO; 4 an alarm was not accepted, or keys could not be compared; 1 the migration\n" +
+			"failed; 130 interrupted before the goal was reached, or by a second signal.",
 		Flags: migrateFlags(&o).flags,
 		Action: func(c *cli.Context) error {
 			if err := o.complete(c); err != nil {
@@ -69,29 +69,29 @@ func migrateFlags(o *MigrateOptions) *binding {
 	*o = MigrateOptions{Config: migrator.DefaultConfig(), QuietFor: surecut.DefaultQuiet, Format: "table"}
 	cfg, b := &o.Config, bind(o, sourceFlags(), targetFlags(), filterFlags())
 	cfg.StateDir, o.flags = "surecut-state", b
-	b.text("mode", &cfg.Mode, "full+incremental, full (ends when the snapshot is in) or incremental (continues what --state holds)")
-	b.text("capture", &cfg.Capture, "psync; or scan, for a source that cannot be replicated: its keys are copied, and compared and copied again in rounds until both sides agree, for which its writers must stop in the end")
-	b.text("until", &o.Until, "caught-up: end when the target has caught up; same: then also verify, see that nobody writes to the source, and end with the gate's verdict")
-	b.duration("quiet-for", &o.QuietFor, "with --until same: GO only if nobody has written to the source from the beginning of the comparison until this long after its end")
-	b.duration("pause-writes", &o.PauseWrites, "with --until same: hold back all writes to the source (CLIENT PAUSE, since 6.2) while it is compared, for this `TIME` at most, and let them go at the end")
-	b.text("state", &cfg.StateDir, "`DIR` of spool and progress; giving it again resumes")
-	b.text("read-from", &cfg.ReadFrom, "replica (where a shard has one) or primary")
-	b.text("on-existing", &cfg.OnExisting, "a key of the snapshot that the target has already: fail, replace or keep")
-	b.number("lanes", &cfg.Lanes, "connections per link that write to the target")
+	b.text("mode", &cfg.Mode, "full+incremental, full (ends when the snapshot is copied) or incremental (continues the migration in --state, without a new snapshot)")
+	b.text("capture", &cfg.Capture, "psync; or scan, for a source that cannot be replicated: its keys are scanned and copied, then compared and copied again in rounds until both sides agree. The source's writers must stop for the last round")
+	b.text("until", &o.Until, "when to end: caught-up: when the target has caught up; same: after that, compare both sides, check that nobody writes to the source, and end with the gate's verdict (default: run until a signal)")
+	b.duration("quiet-for", &o.QuietFor, "with --until same: GO only if nobody writes to the source from the beginning of the comparison until this long after its end")
+	b.duration("pause-writes", &o.PauseWrites, "with --until same: hold back all writes to the source (CLIENT PAUSE, since Redis 6.2) during the comparison, for at most this `TIME`")
+	b.text("state", &cfg.StateDir, "`DIR` of the spool and the progress of the migration; the same directory again resumes it")
+	b.text("read-from", &cfg.ReadFrom, "from which node of a shard of the source to read: replica (if it has one) or primary")
+	b.text("on-existing", &cfg.OnExisting, "what to do if the target already holds a key of the snapshot: fail, replace or keep")
+	b.number("lanes", &cfg.Lanes, "number of connections that write to the target, for each shard of the source")
 	b.bytes("big-value", &cfg.BigValue, "`SIZE` above which a value is written in chunks")
-	b.bytes("spool-limit", &cfg.SpoolLimit, "`SIZE` that snapshot and stream may take on disk, per link")
-	b.duration("hold-expiry", &cfg.HoldExpiry, "keys that expire within this time are held without expiry until the target has caught up")
-	b.duration("max-lag", &cfg.MaxLag, "the target has caught up once it lags by less than this")
-	b.duration("retry-for", &cfg.RetryFor, "how long a lost source or target is tried again")
-	b.bytes("rate-limit", &cfg.RateBytes, "`SIZE` per second written to the target, at most")
-	b.add("rate-limit-ops", &cfg.RateOps, &cli.Int64Flag{Name: "rate-limit-ops", Destination: &cfg.RateOps, Usage: "commands per second written to the target, at most"})
-	b.yes("tune-source", &cfg.TuneSource, "set client-output-buffer-limit and repl-diskless-sync on the source, and put them back at the end")
-	b.yes("scan", &o.Scan, "also look at what passes through: big keys of the snapshot, and commands of the stream that the target's kind cannot run; reports bigkeys and compat")
-	b.flags = append(b.flags, &cli.StringFlag{Name: "scan-to", Usage: "`KIND` that --scan holds them against, where it is not that of the target: " + strings.Join(profile.Names(), ", ")})
+	b.bytes("spool-limit", &cfg.SpoolLimit, "`SIZE` that the snapshot and the stream of one shard may take on disk")
+	b.duration("hold-expiry", &cfg.HoldExpiry, "keys that expire within this time are written without their expiry, which they get when the target has caught up")
+	b.duration("max-lag", &cfg.MaxLag, "the target has caught up when it lags behind the source by less than this")
+	b.duration("retry-for", &cfg.RetryFor, "how long to try to reach a source or target that was lost")
+	b.bytes("rate-limit", &cfg.RateBytes, "write at most `SIZE` bytes per second to the target")
+	b.add("rate-limit-ops", &cfg.RateOps, &cli.Int64Flag{Name: "rate-limit-ops", Destination: &cfg.RateOps, Usage: "send at most this many commands per second to the target"})
+	b.yes("tune-source", &cfg.TuneSource, "set client-output-buffer-limit and repl-diskless-sync on the source, and restore them at the end")
+	b.yes("scan", &o.Scan, "also report big keys of the snapshot (bigkeys), and commands of the stream that a target of its kind cannot run (compat)")
+	b.flags = append(b.flags, &cli.StringFlag{Name: "scan-to", Usage: "the `KIND` of target for --scan, if it is not the kind of --target: " + strings.Join(profile.Names(), ", ")})
 	b.yes("accept-alarms", &o.AcceptAlarms, "accept every alarm of the checks")
 	b.words("accept", &o.Accept, "accept the alarms of these checks: `ID,ID`")
 	b.text("out", &o.Out, "`DIR` for the reports: check, migrate, and with --until same verify and gate")
-	b.text("format", &o.Format, "of the report on stdout: table, json, markdown, junit or html")
+	b.text("format", &o.Format, "format of the report on stdout: table, json, markdown, junit or html")
 	b.progress(&o.Progress)
 	return b
 }
@@ -115,20 +115,20 @@ func (o *MigrateOptions) complete(c *cli.Context) (err error) {
 func (o MigrateOptions) Validate() error {
 	errs := []error{o.Config.Validate(), reports.CheckFormat(o.Format)}
 	if o.Until != "" && o.Until != "caught-up" && o.Until != "same" {
-		errs = append(errs, fmt.Errorf("--until %q: want caught-up or same", o.Until))
+		errs = append(errs, fmt.Errorf("--until %q: must be caught-up or same", o.Until))
 	}
 	if o.Until != "" && o.Config.Mode == migrator.ModeFull {
-		errs = append(errs, errors.New("--until: a full copy ends when its snapshot is in"))
+		errs = append(errs, errors.New("--until: a migration with --mode full ends when its snapshot is copied; leave --until out"))
 	}
 	if o.QuietFor < 0 {
-		errs = append(errs, fmt.Errorf("--quiet-for %v: want 0 or more", o.QuietFor))
+		errs = append(errs, fmt.Errorf("--quiet-for %v: must be 0 or more", o.QuietFor))
 	}
 	if o.PauseWrites != 0 && (o.PauseWrites < time.Second || o.Until != "same") {
-		errs = append(errs, fmt.Errorf("--pause-writes %v: want a second or more, and --until same, since it serves the comparison", o.PauseWrites))
+		errs = append(errs, fmt.Errorf("--pause-writes %v: must be a second or more, and needs --until same, because writes are paused for the comparison", o.PauseWrites))
 	}
 	for _, id := range o.Accept {
 		if !preflight.Known(id) {
-			errs = append(errs, fmt.Errorf("--accept %q: there is no check of this name; the checks are %v", id, preflight.IDs()))
+			errs = append(errs, fmt.Errorf("--accept %q: there is no such check; the checks are %v", id, preflight.IDs()))
 		}
 	}
 	if o.Endpoints.Source.IsFile() {
@@ -144,7 +144,7 @@ func (o MigrateOptions) Validate() error {
 
 // errNoPSYNC returns the error for a cluster that cannot be replicated, because only its proxy is known.
 func errNoPSYNC(source endpoint.Spec) error {
-	return fmt.Errorf("--source %s: the proxy passes no PSYNC on: name the cluster's nodes instead, redis+cluster://node:port,node:port, or say --capture scan", source)
+	return fmt.Errorf("--source %s: the proxy does not support PSYNC; name the cluster's nodes instead (redis+cluster://node:port,node:port), or use --capture scan", source)
 }
 
 // validateFile returns an error for flags that have no meaning if the source is a file.
@@ -152,13 +152,13 @@ func (o MigrateOptions) validateFile() error {
 	var errs []error
 	source := o.Endpoints.Source
 	if o.Config.Mode != migrator.ModeFullIncremental {
-		errs = append(errs, fmt.Errorf("--mode %s: %s is always copied to its end; leave --mode out", o.Config.Mode, source))
+		errs = append(errs, fmt.Errorf("--mode %s: the file %s is always copied completely; leave --mode out", o.Config.Mode, source))
 	}
 	if o.Until != "" {
-		errs = append(errs, fmt.Errorf("--until: the copy of %s ends when all of it is in; surecut verify compares an RDB afterwards", source))
+		errs = append(errs, fmt.Errorf("--until: the migration of %s ends when all of it is copied; leave --until out, and compare an RDB afterwards with surecut verify", source))
 	}
 	if o.Config.TuneSource {
-		errs = append(errs, fmt.Errorf("--tune-source: %s is no server", source))
+		errs = append(errs, fmt.Errorf("--tune-source: %s is not a server", source))
 	}
 	return errors.Join(errs...)
 }
@@ -167,22 +167,22 @@ func (o MigrateOptions) validateFile() error {
 func (o MigrateOptions) validateScan() error {
 	var errs []error
 	if o.Config.Mode != migrator.ModeFullIncremental {
-		errs = append(errs, fmt.Errorf("--mode %s: --capture scan has no modes; leave --mode out", o.Config.Mode))
+		errs = append(errs, fmt.Errorf("--mode %s: --capture scan has only one mode; leave --mode out", o.Config.Mode))
 	}
 	if o.Until == "caught-up" {
-		errs = append(errs, errors.New("--until caught-up: --capture scan ends when both sides agree"))
+		errs = append(errs, errors.New("--until caught-up: --capture scan always ends when both sides agree; leave --until out, or use --until same"))
 	}
 	if o.PauseWrites > 0 {
-		errs = append(errs, errors.New("--pause-writes: --capture scan compares in rounds, which take longer than writes should wait; stop the writers yourself"))
+		errs = append(errs, errors.New("--pause-writes: --capture scan compares in rounds, which would hold writes back for too long; stop the writers yourself"))
 	}
 	if o.Config.TuneSource {
-		errs = append(errs, errors.New("--tune-source: --capture scan does not replicate"))
+		errs = append(errs, errors.New("--tune-source: --capture scan does not use replication, so that there is nothing to tune"))
 	}
 	if o.Scan {
-		errs = append(errs, errors.New("--scan: --capture scan has no snapshot and no stream to look at; use surecut scan bigkeys and scan compat"))
+		errs = append(errs, errors.New("--scan: with --capture scan there is no snapshot and no stream to look at; use surecut scan bigkeys and surecut scan compat"))
 	}
 	if o.Endpoints.Source.IsFile() {
-		errs = append(errs, fmt.Errorf("--capture scan: %s is no server", o.Endpoints.Source))
+		errs = append(errs, fmt.Errorf("--capture scan: %s is not a server", o.Endpoints.Source))
 	}
 	return errors.Join(errs...)
 }
@@ -267,7 +267,7 @@ func checkFirst(ctx context.Context, o MigrateOptions, source, target preflight.
 				failed = append(failed, fmt.Sprintf("%s (%s: %s)", c.ID, c.Subject, c.Found))
 			}
 		}
-		return nil, &statusError{exitDifferent, fmt.Errorf("the migration was not started: failed: %s", strings.Join(failed, "; "))}
+		return nil, &statusError{exitDifferent, fmt.Errorf("the migration was not started, because these checks failed: %s", strings.Join(failed, "; "))}
 	}
 	return nil, &statusError{exitUnchecked, errors.New("the migration was not started: " + howToAccept(result))}
 }

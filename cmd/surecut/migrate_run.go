@@ -70,7 +70,7 @@ func (r *migration) obey(ctx context.Context, second <-chan struct{}, abort cont
 	case <-over:
 		return
 	}
-	fmt.Fprintln(r.stderr, "surecut: stopping: what was received is being applied; once more aborts at once")
+	fmt.Fprintln(r.stderr, "surecut: stopping after what was received is applied; a second signal aborts at once")
 	r.stopped.Store(true)
 	r.m.Finish()
 	select {
@@ -204,7 +204,7 @@ func (r *migration) end(ctx context.Context, e ending, err error) error {
 		return err
 	case status == exitOK && (e.goal == untilGo || e.goal == untilAgreed):
 		if err := r.m.Forget(context.WithoutCancel(ctx)); err != nil {
-			fmt.Fprintf(r.stderr, "surecut: the goal is reached, and surecut's own keys (%s*) or its state could not be removed: %s\n", keyspace.Prefix, oneLine(err))
+			fmt.Fprintf(r.stderr, "surecut: the goal is reached, but surecut's own keys on the target (%s*) or its state on disk could not be removed: %s\n", keyspace.Prefix, oneLine(err))
 		}
 	}
 	return verdictStatus(status)
@@ -213,7 +213,7 @@ func (r *migration) end(ctx context.Context, e ending, err error) error {
 // interruption describes how far a run that was ended by a signal had come, and how to continue it.
 func (r *migration) interruption(e ending) string {
 	c := r.m.Report().Counters
-	where := "before the snapshot was in"
+	where := "before the snapshot was copied"
 	switch {
 	case e.aborted && e.copied:
 		where = "by a second signal, which aborts at once"
@@ -221,13 +221,13 @@ func (r *migration) interruption(e ending) string {
 		where = "by a second signal, which aborts at once, " + where
 	case !e.copied:
 	case !e.settled:
-		where = "before all that was received was applied and every key had its expiry"
+		where = "before everything that was received was applied and every key had its expiry"
 	case e.goal == untilGo, e.goal == untilAgreed:
-		where = "before source and target were compared and the source was seen to be quiet"
+		where = "before source and target were compared and the source was found to be no longer written"
 	case e.goal == untilCaughtUp:
 		where = "before the target had caught up"
 	case e.goal == untilCopied:
-		where = "before the copy was brought to its end"
+		where = "before the copy was complete"
 	}
 	return fmt.Sprintf("interrupted %s (%d keys of the snapshot and %d commands were applied in this run); the same command with the same --state goes on from there",
 		where, c.SnapshotApplied, c.CommandsApplied)

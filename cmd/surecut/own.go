@@ -86,9 +86,9 @@ func (r outRun) hold(stderr io.Writer, work func(*outdir.Dir) error) error {
 	case errors.Is(err, outdir.ErrGo), errors.Is(err, outdir.ErrBusy):
 		return usageError("--out %w", err)
 	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
-		return fmt.Errorf("--out: there is no room for a report: %w; make room, or give --out another directory", err)
+		return fmt.Errorf("--out: there is not enough room on the disk for a report: %w; make room, or choose another directory", err)
 	case err != nil:
-		return usageError("--out: no report can be written there: %v", err)
+		return usageError("--out: a report cannot be written there: %v", err)
 	}
 	defer dir.Close()
 	if dir.Moved() != "" {
@@ -136,7 +136,7 @@ func named(path string, work func() error) func() error {
 		if s := (*statusError)(nil); err == nil || errors.As(err, &s) || !errors.Is(err, context.Canceled) {
 			return err
 		}
-		return interrupted("%s was interrupted by a signal before it had a result; nothing was judged, run it again", path)
+		return interrupted("%s was interrupted by a signal before it had a result, so this report says nothing about the data; run it again", path)
 	}
 }
 

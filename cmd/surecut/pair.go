@@ -38,7 +38,7 @@ func refuseItself(s verifier.Servers, e endpoints, f keyspace.Filter) error {
 	if !one || mapsElsewhere(e, f) {
 		return nil
 	}
-	return usageError("source and target are the same data: %s; name the other one, or say to which other database it is compared (--db-map, --db-prefix, or /DATABASE in both URLs)", evidence)
+	return usageError("source and target hold the same data: %s. Correct one of the URLs, or say which databases are to be compared with each other (--db-map, --db-prefix, or /DATABASE in both URLs)", evidence)
 }
 
 // mapsElsewhere says whether no database of the source is compared with itself.
@@ -73,9 +73,9 @@ func refuseOtherMigration(dir string, m *migrator.Attached, s verifier.Servers, 
 	}{{"source", s.Source, source}, {"target", s.Target, target}} {
 		switch r := side.given.Recognize(side.of); {
 		case !r.Same:
-			return usageError("--state %s: its migration has another %s than --%s: %s", dir, side.name, side.name, r.By)
+			return usageError("--state %s: the migration in this directory has another %s than --%s: %s", dir, side.name, side.name, r.By)
 		case !r.Sure:
-			fmt.Fprintf(stderr, "surecut: whether the migration of --state %s has this %s could not be confirmed: %s\n", dir, side.name, r.By)
+			fmt.Fprintf(stderr, "surecut: it could not be confirmed that the migration in --state %s has this %s: %s\n", dir, side.name, r.By)
 		}
 	}
 	return nil
@@ -86,10 +86,10 @@ func refuseOtherMigration(dir string, m *migrator.Attached, s verifier.Servers, 
 func refuseOtherReport(report *reports.Verify, s verifier.Servers, stderr io.Writer) error {
 	reported := verifier.Servers{Source: report.SourceServers, Target: report.TargetServers}
 	if swapped, evidence := s.Target.SameAs(reported.Source); swapped {
-		return usageError("--target is the source that the report speaks of: %s; this would write to the source", evidence)
+		return usageError("--target is the source of the report: %s. A repair would write to the source", evidence)
 	}
 	if swapped, evidence := s.Source.SameAs(reported.Target); swapped {
-		return usageError("--source is the target that the report speaks of: %s; this would copy the wrong way round", evidence)
+		return usageError("--source is the target of the report: %s. A repair would copy in the wrong direction", evidence)
 	}
 	for _, side := range []struct {
 		name      string
@@ -100,9 +100,9 @@ func refuseOtherReport(report *reports.Verify, s verifier.Servers, stderr io.Wri
 		}
 		switch r := side.given.Recognize(side.of); {
 		case !r.Same:
-			return usageError("the report speaks of another %s than --%s: %s; verify this pair, and repair by that report", side.name, side.name, r.By)
+			return usageError("the report is about another %s than --%s: %s. Run surecut verify for these endpoints, and repair with its report", side.name, side.name, r.By)
 		case !r.Sure:
-			fmt.Fprintf(stderr, "surecut: whether the report speaks of this %s could not be confirmed: %s\n", side.name, r.By)
+			fmt.Fprintf(stderr, "surecut: it could not be confirmed that the report is about this %s: %s\n", side.name, r.By)
 		}
 	}
 	return nil

@@ -20,7 +20,7 @@ import (
 
 // progress adds the flag that chooses how a long run shows its progress on stderr.
 func (b *binding) progress(kind *string) {
-	b.text("progress", kind, "bar, line, json or none; bar where stderr is a terminal, else line")
+	b.text("progress", kind, "how progress is shown on stderr: bar, line, json or none (default: bar on a terminal, otherwise line)")
 }
 
 func checkProgress(mode string) error {
@@ -28,7 +28,7 @@ func checkProgress(mode string) error {
 	case "", "bar", "line", "json", "none":
 		return nil
 	}
-	return fmt.Errorf("--progress %q: want bar, line, json or none", mode)
+	return fmt.Errorf("--progress %q: must be bar, line, json or none", mode)
 }
 
 // progressKind returns the kind or, if that is empty, the default: a bar if stderr is a terminal, otherwise lines.
@@ -221,7 +221,7 @@ func verifyStand(p verifier.Progress) stand {
 		s.text = fmt.Sprintf("reading: source %d of %d keys, target %d of %d, %.0f keys/s", p.SourceKeys, p.SourceTotal, p.TargetKeys, p.TargetTotal,
 			float64(s.done)/max(p.Seconds, 0.001))
 	case verifier.PhaseResolve:
-		s.text = fmt.Sprintf("round %d: %d of %d keys in doubt settled", p.Round, p.Settled, p.Suspects)
+		s.text = fmt.Sprintf("round %d: %d of %d keys in doubt are decided", p.Round, p.Settled, p.Suspects)
 	default:
 		s.text = fmt.Sprintf("%s: %d source keys, %d target keys, %.1f s", p.Phase, p.SourceKeys, p.TargetKeys, p.Seconds)
 	}

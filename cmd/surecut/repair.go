@@ -21,9 +21,10 @@ func newRepairCommand() *cli.Command {
 	return &cli.Command{
 		Name:  "repair",
 		Usage: "make the target equal to the source for the findings of a verify report",
-		Description: "Each key is looked at again, and repaired by what both sides hold now: copied by DUMP and RESTORE (from an RDB file, by what it holds), its expiry set, or\n" +
-			"with --delete-extra deleted. With --apply the same keys are verified afterwards: exit status 0 all same, 3 different,\n" +
-			"4 something unchecked. Keys that were unchecked are not touched. While a migration feeds the target, --apply needs its --state DIR.",
+		Description: "Each key is read again on both sides, and repaired by what they hold now: it is copied by DUMP and RESTORE (or from an RDB file), its\n" +
+			"expiry is set, or with --delete-extra it is deleted. Keys that were unchecked are not touched. Without --apply nothing is written.\n" +
+			"With --apply, the same keys are verified afterwards; while a migration writes to the target, --apply needs its --state DIR.\n" +
+			"Exit status with --apply: 0 all of these keys are the same; 3 some are different; 4 some could not be compared; 1 the run failed.",
 		Flags: repairFlags(&o).flags,
 		Action: func(c *cli.Context) error {
 			var err error
@@ -50,15 +51,15 @@ type RepairOptions struct {
 func repairFlags(o *RepairOptions) *binding {
 	*o = RepairOptions{Repair: verifier.RepairConfig{Config: verifier.DefaultConfig()}, Format: "table"}
 	r, b := &o.Repair, bind(o, sourceFlags(), targetFlags())
-	b.text("report", &o.Report, "verify.json `FILE` whose findings are repaired")
-	b.yes("apply", &r.Apply, "write to the target; without it, only say what would be done")
+	b.text("report", &o.Report, "`FILE` verify.json whose findings are repaired")
+	b.yes("apply", &r.Apply, "write to the target; without this flag, only print what would be done")
 	b.yes("delete-extra", &r.DeleteExtra, "delete keys that the source does not have")
-	b.text("state", &o.State, "`DIR` of the migration that feeds the target, running on this machine: keys are then repaired while it stands still at their offset")
-	b.number("rounds", &r.Rounds, "how often a repaired key that still differs is read before it counts as different")
-	b.duration("interval", &r.Interval, "between rounds")
-	b.duration("ttl-tolerance", &r.TTLTolerance, "expiries no further apart than this are the same")
-	b.text("out", &o.Out, "`DIR` for verify.json and so on, of the repaired keys")
-	b.text("format", &o.Format, "of the new report on stdout: table, json, markdown, junit or html")
+	b.text("state", &o.State, "state `DIR` of the migration that writes to the target and runs on this machine; it is stopped for moments at one offset while keys are repaired")
+	b.number("rounds", &r.Rounds, "how often a repaired key that still differs is read again before it counts as different")
+	b.duration("interval", &r.Interval, "time between rounds")
+	b.duration("ttl-tolerance", &r.TTLTolerance, "expiries that are no further apart than this count as the same")
+	b.text("out", &o.Out, "`DIR` for the verify report of the repaired keys")
+	b.text("format", &o.Format, "format of the new report on stdout: table, json, markdown, junit or html")
 	return b
 }
 
@@ -66,7 +67,7 @@ func repairFlags(o *RepairOptions) *binding {
 func (o RepairOptions) Validate() error {
 	var missing error
 	if o.Report == "" {
-		missing = errors.New("--report FILE is needed: the verify.json whose findings are repaired")
+		missing = errors.New("--report is missing; name the verify.json whose findings are to be repaired")
 	}
 	return errors.Join(missing, o.Repair.Validate(), reports.CheckFormat(o.Format))
 }
@@ -78,17 +79,17 @@ func runRepair(ctx context.Context, o RepairOptions, stdout, stderr io.Writer) e
 	}
 	report, ok := loaded.(*reports.Verify)
 	if !ok {
-		return usageError("--report %s is a %s report; repair needs one of verify", o.Report, loaded.Kind())
+		return usageError("--report %s is a %s report; repair needs a verify report", o.Report, loaded.Kind())
 	}
 	s, t := o.Endpoints.Source.String(), o.Endpoints.Target.String()
 	switch {
 	case report.Source == t && report.Target == s && s != t:
-		return usageError("the report speaks of %s -> %s, and this would repair the other way round: it would write to the source", report.Source, report.Target)
+		return usageError("the report is about %s -> %s, so this command would repair in the wrong direction and write to the source; swap --source and --target", report.Source, report.Target)
 	case o.Endpoints.Source.IsFile() && report.Source != s:
-		fmt.Fprintf(stderr, "surecut: the report speaks of %s -> %s; keys are repaired by what %s and %s hold now\n", report.Source, report.Target, s, t)
+		fmt.Fprintf(stderr, "surecut: the report is about %s -> %s; the keys are repaired by what %s and %s hold now\n", report.Source, report.Target, s, t)
 	}
 	if report.Omitted > 0 {
-		fmt.Fprintf(stderr, "surecut: the report leaves out %d findings, which are not repaired; verify again afterwards\n", report.Omitted)
+		fmt.Fprintf(stderr, "surecut: the report does not list %d more findings, which are not repaired; run surecut verify again afterwards\n", report.Omitted)
 	}
 	sides, err := endpoint.OpenSides(ctx, o.Endpoints)
 	if err != nil {
@@ -145,11 +146,11 @@ func (o *RepairOptions) feed(ctx context.Context, pair verifier.Servers, stderr 
 	which, running, err := preflight.Feeding(ctx, o.Repair.Target)
 	switch {
 	case err != nil:
-		fmt.Fprintf(stderr, "surecut: whether a migration feeds the target could not be asked: %v\n", err)
+		fmt.Fprintf(stderr, "surecut: it could not be determined whether a migration writes to the target: %v\n", err)
 	case running:
-		return fmt.Errorf("repair: migration %s writes to the target, and would apply again what a copied value holds already: name its directory with --state, or stop it first (one that was killed counts as running for 30 s)", which)
+		return fmt.Errorf("repair: migration %s writes to the target, and could apply commands a second time to a value that already contains their effect. Name its directory with --state, or stop it first (after it was killed, it counts as running for 30 s)", which)
 	case which != "":
-		fmt.Fprintf(stderr, "surecut: the target belongs to migration %s, which has stopped; if it is resumed, what the source is written since then is applied again to the keys that are copied now. Repair while it runs, with --state, or verify again at its end\n", which)
+		fmt.Fprintf(stderr, "surecut: the target belongs to migration %s, which is stopped. If it is resumed, commands since then are applied again to the keys that are copied now. Repair while it runs, with --state, or run surecut verify again when it has ended\n", which)
 	}
 	return nil
 }
@@ -157,7 +158,7 @@ func (o *RepairOptions) feed(ctx context.Context, pair verifier.Servers, stderr 
 // repairTable lists what was done, or what would be done.
 func repairTable(w io.Writer, done []verifier.Repaired, applied bool) error {
 	if len(done) == 0 {
-		_, err := fmt.Fprintln(w, "Nothing to repair.")
+		_, err := fmt.Fprintln(w, "There is nothing to repair.")
 		return err
 	}
 	counts := map[verifier.Remedy]int{}
@@ -197,7 +198,7 @@ func repairTable(w io.Writer, done []verifier.Repaired, applied bool) error {
 		line += fmt.Sprintf(" %d failed.", failed)
 	}
 	if !applied {
-		line += " Nothing was written; --apply does it."
+		line += " Nothing was written; run again with --apply to write."
 	}
 	_, err := fmt.Fprintln(w, line)
 	return err

@@ -32,7 +32,7 @@ func TestRepairRefuses(t *testing.T) {
 		t.Helper()
 		return call(want, append([]string{"repair", "--source", from, "--target", to, "--report", filepath.Join(out, "verify.json"), "--rounds", "1"}, more...)...)
 	}
-	if said := repair(5, target.URL(), source.URL(), "--apply", "--delete-extra"); !strings.Contains(said, "the other way round") {
+	if said := repair(5, target.URL(), source.URL(), "--apply", "--delete-extra"); !strings.Contains(said, "in the wrong direction") {
 		t.Errorf("the sides are swapped: %s", said)
 	}
 	migration := func(state string, age time.Duration) {

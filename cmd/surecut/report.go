@@ -18,11 +18,11 @@ func newReportCommand() *cli.Command {
 		Name:      "report",
 		Usage:     "render JSON reports again, as HTML, Markdown, JUnit or a table",
 		ArgsUsage: "REPORT...",
-		Description: "REPORT is a JSON report, or a directory: then all its *.json reports except gate.json.\n" +
-			"With --out the files go into DIR, in every format or the one that --format names; else one format goes to stdout.",
+		Description: "REPORT is a JSON report, or a directory, which stands for all the *.json reports in it except gate.json.\n" +
+			"With --out, files are written to DIR in every format, or in the one that --format names. Without it, one format goes to stdout.",
 		Flags: []cli.Flag{
-			&cli.StringFlag{Name: "out", Usage: "`DIR` for the rendered files; reports of one kind would overwrite each other and are refused"},
-			&cli.StringFlag{Name: "format", Usage: "table, json, markdown, junit, html, or of big keys csv (default on stdout: table; with --out: all)"},
+			&cli.StringFlag{Name: "out", Usage: "`DIR` for the files; several reports of the same kind are refused, because they would overwrite each other"},
+			&cli.StringFlag{Name: "format", Usage: "table, json, markdown, junit, html, or csv for big keys (default: table on stdout, all formats with --out)"},
 		},
 		Action: func(c *cli.Context) error {
 			opts := ReportOptions{Out: c.String("out"), Format: c.String("format"), Reports: c.Args().Slice()}
@@ -43,10 +43,10 @@ type ReportOptions struct {
 // Validate returns the first problem of the options.
 func (o ReportOptions) Validate() error {
 	if i := slices.IndexFunc(o.Reports, isFlag); i >= 0 {
-		return fmt.Errorf("%s stands after a REPORT; flags come first", o.Reports[i])
+		return fmt.Errorf("the flag %s comes after a REPORT; put all flags first", o.Reports[i])
 	}
 	if len(o.Reports) == 0 {
-		return fmt.Errorf("report needs a REPORT: a JSON file that surecut wrote, or a directory of such")
+		return fmt.Errorf("no REPORT was given; name a JSON report of surecut, or a directory of reports")
 	}
 	if o.Format == "" || o.Format == reports.CSV {
 		return nil
@@ -84,7 +84,7 @@ func renderFiles(o ReportOptions, inputs []reports.Loaded, stderr io.Writer) err
 	from := map[string]string{}
 	for _, in := range inputs {
 		if other, ok := from[in.Report.Kind()]; ok {
-			return usageError("%s and %s are both %s reports; give each a --out of its own", other, in.Path, in.Report.Kind())
+			return usageError("%s and %s are both %s reports; render them into different directories (--out)", other, in.Path, in.Report.Kind())
 		}
 		from[in.Report.Kind()] = in.Path
 	}

@@ -18,7 +18,7 @@ func bothRouteFlags() []cli.Flag { return tunnelFlags("", "Both sides", "the ser
 func routeFlags(side, category string) []cli.Flag {
 	return append(tunnelFlags(side+"-", category, "the "+side),
 		&cli.StringSliceFlag{Name: side + "-nat", Category: category,
-			Usage: "`ANNOUNCED=REACHABLE`,...: dial another address than a node of the " + side + " announces; each is host:port or a host"},
+			Usage: "`ANNOUNCED=REACHABLE`,...: connect to another address than the one that a node of the " + side + " announces; each is host:port or a host"},
 		&cli.StringFlag{Name: side + "-nodes", Category: category,
 			Usage: "`FILE` of the " + side + "'s nodes, host:port or host:port:password on each line; the URL may then name no host"},
 	)
@@ -31,9 +31,9 @@ func tunnelFlags(prefix, category, what string) []cli.Flag {
 	side := strings.TrimSuffix(prefix, "-")
 	return []cli.Flag{
 		text("ssh", "`USER@BASTION[:PORT]`: reach "+what+" through an SSH server, which resolves the host names"),
-		text("ssh-key", "`FILE` of the private key for the bastion, in place of those of the agent and of ~/.ssh; its passphrase in "+secretVariable(side, "SSH_PASSPHRASE")),
+		text("ssh-key", "`FILE` of the private key for the bastion, instead of the keys of the agent and of ~/.ssh; its passphrase in "+secretVariable(side, "SSH_PASSPHRASE")),
 		text("ssh-password-file", "`FILE` whose first line is the password for the bastion; or set "+secretVariable(side, "SSH_PASSWORD")),
-		text("ssh-known-hosts", "`FILE` of the bastion's host key, in place of ~/.ssh/known_hosts and /etc/ssh/ssh_known_hosts"),
+		text("ssh-known-hosts", "`FILE` with the bastion's host key, instead of ~/.ssh/known_hosts and /etc/ssh/ssh_known_hosts"),
 		&cli.BoolFlag{Name: prefix + "ssh-insecure", Usage: "do not check the bastion's host key", Category: category},
 		text("socks5", "`[USER@]HOST:PORT`: reach "+what+" (or the bastion) through a SOCKS5 proxy; its password in "+secretVariable(side, "SOCKS5_PASSWORD")),
 	}
@@ -84,7 +84,7 @@ func setRoute(spec *endpoint.Spec, c *cli.Context, side string) error {
 	}
 	spec.NAT = nat
 	if spec.IsFile() && (c.String(side+"-ssh") != "" || c.String(side+"-socks5") != "" || len(nat) > 0) {
-		return fmt.Errorf("--%s is a file: there is nothing to reach it through", side)
+		return fmt.Errorf("--%s is a file, so that --ssh, --socks5 and NAT addresses have no meaning for it", side)
 	}
 	return nil
 }
@@ -118,7 +118,7 @@ func setSSH(spec *endpoint.Spec, c *cli.Context, side string) error {
 		}
 	}
 	if s.Insecure && s.KnownHosts != "" {
-		return fmt.Errorf("--%s-ssh-insecure and --%s-ssh-known-hosts exclude each other; keep one of them", side, side)
+		return fmt.Errorf("--%s-ssh-insecure and --%s-ssh-known-hosts cannot be used together; remove one of them", side, side)
 	}
 	spec.SSH = &s
 	return nil

@@ -63,7 +63,7 @@ func TestRoutesAreRefused(t *testing.T) {
 		{"password in the bastion", "cannot stand here", []string{"--ssh", "u:s3cr3t@bastion"}},
 		{"key without bastion", "no meaning without --target-ssh", []string{"--target-ssh-key", "x"}},
 		{"key of both without bastion", "--ssh-key has no meaning without --ssh", []string{"--ssh-key", "x"}},
-		{"checked and not", "exclude each other", []string{"--source-ssh", "u@b", "--source-ssh-insecure", "--source-ssh-known-hosts", "x"}},
+		{"checked and not", "cannot be used together", []string{"--source-ssh", "u@b", "--source-ssh-insecure", "--source-ssh-known-hosts", "x"}},
 		{"no password file", "--source-ssh-password-file", []string{"--source-ssh", "u@b", "--source-ssh-password-file", "/nonexistent"}},
 		{"other proxy", "--source-socks5", []string{"--source-socks5", "http://u:s3cr3t@h"}},
 		{"NAT", "--target-nat", []string{"--target-nat", "x"}},

@@ -19,7 +19,7 @@ import (
 func newScanCommand() *cli.Command {
 	return &cli.Command{
 		Name:        "scan",
-		Usage:       "find what would break the move",
+		Usage:       "find big keys, and commands that the target cannot run",
 		Subcommands: []*cli.Command{newScanBigKeysCommand(), newScanCompatCommand()},
 		Action: func(c *cli.Context) error {
 			if c.Args().Present() {
@@ -34,10 +34,10 @@ func newScanBigKeysCommand() *cli.Command {
 	var o ScanBigKeysOptions
 	return &cli.Command{
 		Name:  "bigkeys",
-		Usage: "sizes by key, type, prefix, slot and time to live; from a live endpoint or an RDB file",
-		Description: "A live endpoint is read by SCAN and MEMORY USAGE, without making keys look used; --source rdb:/path reads a file and\n" +
-			"touches no server: sizes are then what MEMORY USAGE would say, by a model of the encodings.\n" +
-			"Exits 0 when the scan is complete, whatever it found; gate judges the report.",
+		Usage: "find big keys of a live endpoint or an RDB file; sums by type, prefix, slot and time to live",
+		Description: "A live endpoint is read by SCAN and MEMORY USAGE, without changing when keys were last used. --source rdb:/path reads a file and\n" +
+			"asks no server: sizes are then computed by a model of the encodings, as MEMORY USAGE would return them.\n" +
+			"Exit status: 0 when the scan is complete, whatever it found. surecut gate judges the report.",
 		Flags: bigKeysFlags(&o).flags,
 		Action: func(c *cli.Context) error {
 			err := o.complete(c)
@@ -55,20 +55,20 @@ func bigKeysFlags(o *ScanBigKeysOptions) *binding {
 	s, b := &o.Scan, bind(o, sourceFlags())
 	o.flags = b
 	b.number("top", &s.Top, "list the `N` largest keys, by bytes, by elements and by their largest element")
-	b.number("samples", &s.Samples, "elements of a collection that MEMORY USAGE looks at, at most 10000, so that no server is held up; 0: as many as that")
-	b.text("read-from", &s.ReadFrom, "replica (where a cluster's shard has one) or primary")
-	b.number("rate", &s.Rate, "read at most `N` keys a second; 0: as fast as the servers answer")
+	b.number("samples", &s.Samples, "number of elements of a collection that MEMORY USAGE looks at: at most 10000, so that no server is blocked; 0 stands for 10000")
+	b.text("read-from", &s.ReadFrom, "from which node of a shard to read: replica (if it has one) or primary")
+	b.number("rate", &s.Rate, "read at most `N` keys per second; 0: as fast as the servers answer")
 	b.flags = append(b.flags, &cli.IntSliceFlag{Name: "db", Usage: "databases, as in 0,3 (default: all, or the one in the URL)"})
-	b.yes("touch", &s.Touch, "count elements also where that makes keys look used: before 7.2, on primaries that evict by use")
-	b.flags = append(b.flags, &cli.StringFlag{Name: "slots", Usage: "of an RDB file: the slots that its node owned, as in 0-5460,10923; keys of others are not counted"})
-	b.duration("cutover", &s.Cutover, "sum what will have expired after this time")
-	b.duration("block", &s.Block, "a DUMP or DEL that blocks a server for longer is a risk")
-	b.number("target-shards", &s.TargetShards, "show how the keys would lie on a cluster of `N` shards")
+	b.yes("touch", &s.Touch, "also count elements where that changes when a key was last used: before 7.2, on primaries that evict keys by their use")
+	b.flags = append(b.flags, &cli.StringFlag{Name: "slots", Usage: "for an RDB file: the slots that its node owned, as in 0-5460,10923; keys of other slots are not counted"})
+	b.duration("cutover", &s.Cutover, "sum up the keys that will have expired after this time")
+	b.duration("block", &s.Block, "a DUMP or DEL that blocks a server for longer than this is a risk")
+	b.number("target-shards", &s.TargetShards, "show how the keys would be distributed over a cluster of `N` shards")
 	b.bytes("target-memory", &s.TargetMemory, "`SIZE` of the memory of one shard of the target")
-	b.add("target-share", &s.TargetShare, &cli.Float64Flag{Name: "target-share", Value: s.TargetShare, Destination: &s.TargetShare, Usage: "per cent of --target-memory that one key may take"})
-	b.bytes("copy-rate", &s.CopyRate, "`SIZE` per second that a full phase is taken to move: how long writes pile up in the source's output buffer")
+	b.add("target-share", &s.TargetShare, &cli.Float64Flag{Name: "target-share", Value: s.TargetShare, Destination: &s.TargetShare, Usage: "percentage of --target-memory that one key may take"})
+	b.bytes("copy-rate", &s.CopyRate, "`SIZE` per second that the copy of the snapshot is assumed to move; meanwhile writes pile up in the source's output buffer")
 	b.text("out", &o.Out, "`DIR` for bigkeys.json, bigkeys.html, bigkeys.md, bigkeys.xml and bigkeys.csv")
-	b.text("format", &o.Format, "on stdout: table, json, markdown, junit, html or csv")
+	b.text("format", &o.Format, "format of the report on stdout: table, json, markdown, junit, html or csv")
 	b.progress(&o.Progress)
 	return b
 }
@@ -98,10 +98,10 @@ type ScanBigKeysOptions struct {
 func (o ScanBigKeysOptions) Validate() error {
 	var errFile error
 	if o.Source.Kind == endpoint.AOF {
-		errFile = errors.New("--source: scan bigkeys reads a live endpoint or an RDB file, no AOF")
+		errFile = errors.New("--source: scan bigkeys reads a live endpoint or an RDB file, but no AOF")
 	}
 	if len(o.Scan.Slots) > 0 && o.Source.Kind != endpoint.RDB {
-		errFile = errors.Join(errFile, errors.New("--slots: a live server says itself which slots it owns; leave it out"))
+		errFile = errors.Join(errFile, errors.New("--slots: a live server reports which slots it owns; leave --slots out"))
 	}
 	var errFormat error
 	if o.Format != reports.CSV {
@@ -126,7 +126,7 @@ func runScanBigKeys(ctx context.Context, o ScanBigKeysOptions, stdout, stderr io
 func ofFile(err error) error {
 	var format *rdb.FormatError
 	if errors.As(err, &format) {
-		return fmt.Errorf("%w; copy the file from its server again, or look at it with redis-check-rdb", err)
+		return fmt.Errorf("%w; copy the file from its server again, or examine it with redis-check-rdb", err)
 	}
 	return err
 }

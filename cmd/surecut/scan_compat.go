@@ -20,23 +20,23 @@ import (
 func newScanCompatCommand() *cli.Command {
 	return &cli.Command{
 		Name:  "compat",
-		Usage: "commands that the target's kind cannot run; from a live endpoint, MONITOR, a MONITOR file, an AOF or source code",
-		Description: "A live --source is asked what it has counted (INFO commandstats of every node, databases, clients, functions); with --monitor its calls\n" +
-			"are looked at for that long, in windows of 2 s with as much rest before each, so that the cost can be measured: it is printed, and MONITOR\n" +
-			"stops by itself when the server suffers. Files are read in place of a source or beside it. Nothing is written to the\n" +
-			"source; with --trial every call that MONITOR or a file shows is sent to that cluster, too, which has to be empty.\n" +
-			"Exit status: 3 incompatible; 4 risky or unproven; 0 compatible, as far as was looked at.",
+		Usage: "find commands that a target of this kind cannot run, in a live endpoint, a MONITOR file, an AOF or source code",
+		Description: "A live --source is asked for its statistics (INFO commandstats of every node, databases, clients, functions). With --monitor its calls are\n" +
+			"watched for that long, in windows of 2 s with a rest of 2 s before each, so that the cost of MONITOR can be measured. It is printed, and MONITOR\n" +
+			"ends early if the server becomes slow. Files are read instead of a source or in addition to it. Nothing is written to the\n" +
+			"source. With --trial, every call that MONITOR or a file shows is also sent to that cluster, which must be empty.\n" +
+			"Exit status: 3 incompatible; 4 risky or unproven; 0 compatible, as far as the evidence goes.",
 		Flags: append(append(sourceFlags(), endpointFlags("trial", "")...),
 			&cli.StringFlag{Name: "to", Usage: "`KIND` of the target: " + strings.Join(profile.Names(), ", ")},
-			&cli.StringFlag{Name: "to-version", Usage: "`VERSION` of the target's servers, as in 7.0 or valkey-8.1 (default: the rules of every version count)"},
-			&cli.StringFlag{Name: "hash-tag", Value: "{}", Usage: "for twemproxy: the two bytes of the pool's hash_tag, or none"},
-			&cli.DurationFlag{Name: "monitor", Usage: "look at the calls of a live source by MONITOR, on each node for this long in all"},
+			&cli.StringFlag{Name: "to-version", Usage: "`VERSION` of the target's servers, as in 7.0 or valkey-8.1 (default: the rules of all versions apply)"},
+			&cli.StringFlag{Name: "hash-tag", Value: "{}", Usage: "for twemproxy: the two characters of the pool's hash_tag, or none"},
+			&cli.DurationFlag{Name: "monitor", Usage: "watch the calls of a live source by MONITOR, for this long in total on each node"},
 			&cli.StringSliceFlag{Name: "monitor-file", Usage: "`FILE` that redis-cli MONITOR wrote, of one server"},
-			&cli.StringSliceFlag{Name: "aof", Usage: "`PATH` of an AOF: its writes are looked at"},
-			&cli.StringSliceFlag{Name: "code", Usage: "`DIR` of an application's source code: Go, Java, Python, JavaScript, PHP, Ruby and Lua"},
-			&cli.StringFlag{Name: "sizes", Usage: "measure what the proposed hash tags would spread: source (every key is scanned) or rdb:PATH"},
+			&cli.StringSliceFlag{Name: "aof", Usage: "`PATH` of an AOF whose commands are examined"},
+			&cli.StringSliceFlag{Name: "code", Usage: "`DIR` of an application's source code in Go, Java, Python, JavaScript, PHP, Ruby and Lua"},
+			&cli.StringFlag{Name: "sizes", Usage: "measure how the proposed hash tags would distribute the keys: source (every key is scanned) or rdb:PATH"},
 			&cli.StringFlag{Name: "out", Usage: "`DIR` for compat.json, compat.html, compat.md and compat.xml"},
-			&cli.StringFlag{Name: "format", Value: "table", Usage: "on stdout: table, json, markdown, junit or html"},
+			&cli.StringFlag{Name: "format", Value: "table", Usage: "format of the report on stdout: table, json, markdown, junit or html"},
 		),
 		Action: func(c *cli.Context) error {
 			opts, err := scanCompatOptions(c)
@@ -73,7 +73,7 @@ func scanCompatOptions(c *cli.Context) (ScanCompatOptions, error) {
 	}
 	var errs []error
 	if c.String("to") == "" {
-		errs = append(errs, fmt.Errorf("--to is missing; say what the target is: %s", strings.Join(profile.Names(), ", ")))
+		errs = append(errs, fmt.Errorf("--to is missing; name the kind of the target: %s", strings.Join(profile.Names(), ", ")))
 	} else if p, err := profile.Get(c.String("to")); err != nil {
 		errs = append(errs, fmt.Errorf("--to: %w", err))
 	} else {
@@ -118,15 +118,15 @@ func (o ScanCompatOptions) Validate() error {
 			errs = append(errs, errors.New(text))
 		}
 	}
-	bad(o.Source == nil && len(o.MonitorFiles)+len(o.AOFs)+len(o.Code) == 0, "nothing to look at; give --source, --monitor-file, --aof or --code")
-	bad(o.Source != nil && o.Source.Kind == endpoint.RDB, "--source: an RDB file holds no calls; give a live endpoint, --monitor-file or --aof")
+	bad(o.Source == nil && len(o.MonitorFiles)+len(o.AOFs)+len(o.Code) == 0, "there is nothing to examine; give --source, --monitor-file, --aof or --code")
+	bad(o.Source != nil && o.Source.Kind == endpoint.RDB, "--source: an RDB file contains no calls; give a live endpoint, --monitor-file or --aof")
 	bad(o.Monitor < 0, "--monitor: a time cannot be negative")
 	bad(o.Monitor > 0 && o.Source == nil, "--monitor needs a live --source")
-	bad(len(o.Tag) != 0 && len(o.Tag) != 2, "--hash-tag: want two characters, as in {}, or none")
-	bad(o.Sizes != "" && o.Sizes != "source" && !strings.HasPrefix(o.Sizes, "rdb:"), "--sizes: want source or rdb:PATH")
-	bad(o.Trial != nil && o.Trial.Kind != endpoint.Cluster, "--trial: want a cluster, redis+cluster://host:port")
-	bad(o.Trial != nil && o.To != nil && o.To.Kind != "cluster", "--trial is for --to cluster")
-	bad(o.Trial != nil && o.Monitor == 0 && len(o.MonitorFiles)+len(o.AOFs) == 0, "--trial has no calls to send; give --monitor, --monitor-file or --aof")
+	bad(len(o.Tag) != 0 && len(o.Tag) != 2, "--hash-tag: must be two characters, as in {}, or none")
+	bad(o.Sizes != "" && o.Sizes != "source" && !strings.HasPrefix(o.Sizes, "rdb:"), "--sizes: must be source or rdb:PATH")
+	bad(o.Trial != nil && o.Trial.Kind != endpoint.Cluster, "--trial: must be a cluster, redis+cluster://host:port")
+	bad(o.Trial != nil && o.To != nil && o.To.Kind != "cluster", "--trial can only be used with --to cluster")
+	bad(o.Trial != nil && o.Monitor == 0 && len(o.MonitorFiles)+len(o.AOFs) == 0, "--trial: there are no calls to send; give --monitor, --monitor-file or --aof")
 	bad(o.Sizes == "source" && o.Source == nil, "--sizes source needs a live --source")
 	return errors.Join(append(errs, reports.CheckFormat(o.Format))...)
 }

@@ -167,16 +167,16 @@ func TestScanCompatRefuses(t *testing.T) {
 	}{
 		{"--to is missing", exitUsage, []string{"--monitor-file", text}},
 		{"unknown kind of target", exitUsage, []string{"--to", "memcached", "--monitor-file", text}},
-		{"nothing to look at", exitUsage, []string{"--to", "cluster"}},
-		{"holds no calls", exitUsage, []string{"--to", "cluster", "--source", "rdb:" + text}},
+		{"there is nothing to examine", exitUsage, []string{"--to", "cluster"}},
+		{"contains no calls", exitUsage, []string{"--to", "cluster", "--source", "rdb:" + text}},
 		{"needs a live --source", exitUsage, []string{"--to", "cluster", "--monitor", "3s", "--monitor-file", text}},
 		{"--to-version", exitUsage, []string{"--to", "cluster", "--to-version", "seven", "--monitor-file", text}},
 		{"--hash-tag", exitUsage, []string{"--to", "twemproxy", "--hash-tag", "x", "--monitor-file", text}},
 		{"--sizes", exitUsage, []string{"--to", "cluster", "--sizes", "all", "--monitor-file", text}},
-		{"--trial: want a cluster", exitUsage, []string{"--to", "cluster", "--trial", "redis://127.0.0.1:1", "--monitor-file", text}},
+		{"--trial: must be a cluster", exitUsage, []string{"--to", "cluster", "--trial", "redis://127.0.0.1:1", "--monitor-file", text}},
 		{"no calls to send", exitUsage, []string{"--to", "cluster", "--trial", "redis+cluster://127.0.0.1:1", "--code", dir}},
-		{"is for --to cluster", exitUsage, []string{"--to", "codis", "--trial", "redis+cluster://127.0.0.1:1", "--monitor-file", text}},
-		{"takes no argument, only flags", exitUsage, []string{"--to", "cluster", "--monitor-file", text, "more"}},
+		{"only be used with --to cluster", exitUsage, []string{"--to", "codis", "--trial", "redis+cluster://127.0.0.1:1", "--monitor-file", text}},
+		{"takes only flags", exitUsage, []string{"--to", "cluster", "--monitor-file", text, "more"}},
 		{"holds no line of MONITOR", exitFailed, []string{"--to", "cluster", "--monitor-file", text}},
 		{"no such file", exitFailed, []string{"--to", "cluster", "--aof", filepath.Join(dir, "none")}},
 	} {
@@ -193,8 +193,8 @@ func TestMigrateScanRefuses(t *testing.T) {
 		args []string
 	}{
 		{"unknown kind", []string{"--scan", "--scan-to", "memcached"}},
-		{"nothing without --scan", []string{"--scan-to", "cluster"}},
-		{"has no snapshot and no stream", []string{"--scan", "--capture", "scan"}},
+		{"no meaning without --scan", []string{"--scan-to", "cluster"}},
+		{"is no snapshot and no stream", []string{"--scan", "--capture", "scan"}},
 	} {
 		var out, talk bytes.Buffer
 		status := run(append([]string{"surecut", "migrate", "--source", "redis://127.0.0.1:1", "--target", "redis://127.0.0.1:2"}, tt.args...), &out, &talk)

@@ -68,7 +68,7 @@ func orAbandon(ctx context.Context, work func() error) error {
 	case err := <-done:
 		return err
 	case <-time.After(graceAfterSecond):
-		return interrupted("a second signal came, and the work did not end within %v of it; it was left where it stood", graceAfterSecond)
+		return interrupted("the work did not end within %v after the second signal, and was abandoned", graceAfterSecond)
 	}
 }
 

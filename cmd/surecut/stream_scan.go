@@ -23,7 +23,7 @@ func scanRules(c *cli.Context, target endpoint.Spec) (*profile.Profile, error) {
 	kind := c.String("scan-to")
 	switch {
 	case !c.Bool("scan") && kind != "":
-		return nil, errors.New("--scan-to says nothing without --scan")
+		return nil, errors.New("--scan-to has no meaning without --scan")
 	case !c.Bool("scan"):
 		return nil, nil
 	case kind == "":
@@ -86,7 +86,7 @@ func (s *streamScan) reports(o MigrateOptions, moved *keyspace.Selection, stderr
 		keys.Selection = moved
 		list = append(list, &reports.BigKeys{Header: header(reports.KindBigKeys), BigKeys: *keys})
 	} else {
-		fmt.Fprintln(stderr, "surecut: --scan: this run received no whole snapshot, so that there is no report of big keys; use surecut scan bigkeys")
+		fmt.Fprintln(stderr, "surecut: --scan: this run did not receive a complete snapshot, so there is no report of big keys; use surecut scan bigkeys")
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()

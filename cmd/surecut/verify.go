@@ -22,14 +22,13 @@ func newVerifyCommand() *cli.Command {
 	return &cli.Command{
 		Name:  "verify",
 		Usage: "compare source and target key by key, while both are in use",
-		Description: "Both sides are scanned and read by typed commands; nothing is written. What differs is read again in rounds, so that\n" +
-			"keys on their way are not taken for differences. A key is the same only where nobody wrote it from before the first\n" +
-			"reading until after the last, which the source's replication stream, CLIENT TRACKING or its counters tell. A key that\n" +
-			"could not be compared is unchecked, never the same. Each key that is not the same has a reason with a name, which\n" +
-			"reports count keys by and the gate's policy can tolerate.\n" +
-			"The source may be RDB files (rdb:PATH): their keys are decoded here; what has expired by now is left out.\n" +
-			"Exit status: 0 same, 3 different, 4 something unchecked, 1 the run failed. The records of the run go to a temporary\n" +
-			"file in $TMPDIR: 30 to 50 bytes and the name per key and side.",
+		Description: "All keys of both sides are read, and nothing is written. Keys that differ are read again in rounds, so that a change which is still on its\n" +
+			"way to the target is not reported as a difference. A key counts as the same only if nobody wrote it between the first and the last reading;\n" +
+			"this is known from the source's replication stream, from CLIENT TRACKING or from its counters. A key that could not be compared is\n" +
+			"unchecked, never the same. For each key that is not the same, the report names a reason; a policy of the gate can tolerate reasons.\n" +
+			"The source may be RDB files (rdb:PATH), whose keys are decoded by surecut; keys that have expired since are left out.\n" +
+			"The run needs a temporary file in $TMPDIR, of 30 to 50 bytes and the name for each key of each side.\n" +
+			"Exit status: 0 same; 3 different; 4 some keys could not be compared; 1 the run failed.",
 		Flags: verifyFlags(&o).flags,
 		Action: func(c *cli.Context) error {
 			if err := o.complete(c); err != nil {
@@ -56,16 +55,16 @@ type VerifyOptions struct {
 func verifyFlags(o *VerifyOptions) *binding {
 	*o = VerifyOptions{Verify: verifier.DefaultConfig(), Format: "table"}
 	v, b := &o.Verify, bind(o, sourceFlags(), targetFlags(), filterFlags())
-	b.text("depth", (*string)(&v.Depth), "keys: presence and type; length: and length and expiry; value: everything")
+	b.text("depth", (*string)(&v.Depth), "what is compared: keys (presence and type), length (also length and expiry) or value (everything)")
 	b.number("rounds", &v.Rounds, "in how many rounds in a row a key must differ, unchanged, before it counts as different")
-	b.duration("interval", &v.Interval, "time between rounds, longer than the target may lag: without --state a key counts only if nobody wrote it for so long (at least 1s) before the target was read")
-	b.number("workers", &v.Workers, "connections that read, per node")
-	b.text("read-from", (*string)(&v.ReadFrom), "read the source's shards from their primary, or from a replica, where there is one that holds all that its primary holds")
+	b.duration("interval", &v.Interval, "time between rounds. It must be longer than the target lags: without --state, a key counts only if nobody wrote it for this long (at least 1s) before the target was read")
+	b.number("workers", &v.Workers, "number of connections that read from each node")
+	b.text("read-from", (*string)(&v.ReadFrom), "from which node of a shard of the source to read: primary, or replica (if it has one that is up to date)")
 	b.duration("ttl-tolerance", &v.TTLTolerance, "expiries that are no further apart than this count as the same")
-	b.text("state", &o.State, "`DIR` of the migration that feeds the target, running on this machine: keys in doubt are then compared at one offset")
-	b.number("max-findings", &v.MaxFindings, "list no more keys than this; totals count all")
+	b.text("state", &o.State, "state `DIR` of the migration that writes to the target and runs on this machine; keys in doubt are then compared at one offset of the stream")
+	b.number("max-findings", &v.MaxFindings, "list at most this many keys in the report; the totals count all")
 	b.text("out", &o.Out, "`DIR` for verify.json, verify.html, verify.md and verify.xml")
-	b.text("format", &o.Format, "on stdout: table, json, markdown, junit or html")
+	b.text("format", &o.Format, "format of the report on stdout: table, json, markdown, junit or html")
 	b.progress(&o.Progress)
 	return b
 }
@@ -76,7 +75,7 @@ func (o *VerifyOptions) complete(c *cli.Context) (err error) {
 		return err
 	}
 	if o.Endpoints.Source.IsAOF() {
-		return usageError("--source %s: an AOF holds commands, not keys, and cannot be compared; let a server load it and compare with that, or give the source's RDB", o.Endpoints.Source)
+		return usageError("--source %s: an AOF contains commands and no keys, so that it cannot be compared; compare with a server that has loaded it, or with an RDB file", o.Endpoints.Source)
 	}
 	o.Verify.Filter, err = filterOf(c)
 	return err
@@ -146,11 +145,11 @@ func deliverVerify(found *verifier.Report, out, format string, stdout, stderr io
 func filterFlags() []cli.Flag {
 	const category = "Selection"
 	return []cli.Flag{
-		&cli.GenericFlag{Name: "include", Value: new(globs), Category: category, Usage: "only keys that match this `GLOB`, as KEYS takes it; may be given several times"},
-		&cli.GenericFlag{Name: "exclude", Value: new(globs), Category: category, Usage: "no key that matches this `GLOB`; may be given several times, and wins over --include"},
+		&cli.GenericFlag{Name: "include", Value: new(globs), Category: category, Usage: "only keys that match this `GLOB`, in the syntax of KEYS; may be given several times"},
+		&cli.GenericFlag{Name: "exclude", Value: new(globs), Category: category, Usage: "leave out keys that match this `GLOB`, even if --include matches them; may be given several times"},
 		&cli.StringSliceFlag{Name: "db", Category: category, Usage: "only these `DATABASES` of the source, as in 0,3"},
-		&cli.StringSliceFlag{Name: "db-map", Category: category, Usage: "`SOURCE:TARGET` databases, as in 3:0"},
-		&cli.StringSliceFlag{Name: "db-prefix", Category: category, Usage: "`SOURCE:PREFIX`, as in 3:app3: - database 3 arrives in database 0, its keys' names behind app3:"},
+		&cli.StringSliceFlag{Name: "db-map", Category: category, Usage: "map a database, `SOURCE:TARGET`, as in 3:0"},
+		&cli.StringSliceFlag{Name: "db-prefix", Category: category, Usage: "`SOURCE:PREFIX`, as in 3:app3: - database 3 arrives in database 0, with app3: before the name of each key"},
 	}
 }
 
@@ -181,7 +180,7 @@ func filterOf(c *cli.Context) (keyspace.Filter, error) {
 	for _, text := range c.StringSlice("db") {
 		db, err := strconv.Atoi(strings.TrimSpace(text))
 		if err != nil || db < 0 {
-			return f, usageError("--db %q: want database numbers, as in 0,3", text)
+			return f, usageError("--db %q: must be database numbers, as in 0,3", text)
 		}
 		f.DBs = append(f.DBs, db)
 	}
@@ -190,13 +189,13 @@ func filterOf(c *cli.Context) (keyspace.Filter, error) {
 		source, err1 := strconv.Atoi(from)
 		target, err2 := strconv.Atoi(to)
 		if !ok || err1 != nil || err2 != nil || source < 0 || target < 0 {
-			return f, usageError("--db-map %q: want SOURCE:TARGET, as in 3:0", text)
+			return f, usageError("--db-map %q: must be SOURCE:TARGET, as in 3:0", text)
 		}
 		if f.DBMap == nil {
 			f.DBMap = map[int]int{}
 		}
 		if other, twice := f.DBMap[source]; twice && other != target {
-			return f, usageError("--db-map: database %d is mapped to %d and to %d", source, other, target)
+			return f, usageError("--db-map: database %d is mapped twice, to %d and to %d", source, other, target)
 		}
 		f.DBMap[source] = target
 	}
@@ -209,20 +208,20 @@ func prefixesInto(f *keyspace.Filter, given []string) error {
 		from, prefix, ok := strings.Cut(text, ":")
 		db, err := strconv.Atoi(strings.TrimSpace(from))
 		if !ok || err != nil || db < 0 || prefix == "" {
-			return usageError("--db-prefix %q: want SOURCE:PREFIX, as in 3:app3:", text)
+			return usageError("--db-prefix %q: must be SOURCE:PREFIX, as in 3:app3:", text)
 		}
 		if strings.HasPrefix(prefix, keyspace.Prefix) || strings.HasPrefix(keyspace.Prefix, prefix) {
-			return usageError("--db-prefix %q: names that begin with %s are surecut's own", text, keyspace.Prefix)
+			return usageError("--db-prefix %q: names that begin with %s are reserved for surecut's own keys", text, keyspace.Prefix)
 		}
 		if _, mapped := f.DBMap[db]; mapped {
-			return usageError("--db-prefix: database %d has a --db-map already; with a prefix it arrives in database 0", db)
+			return usageError("--db-prefix: database %d also has a --db-map; remove one of them (with a prefix, it arrives in database 0)", db)
 		}
 		if other, twice := f.DBPrefix[db]; twice && other != prefix {
-			return usageError("--db-prefix: database %d has the prefixes %q and %q", db, other, prefix)
+			return usageError("--db-prefix: database %d has two prefixes, %q and %q", db, other, prefix)
 		}
 		for other, same := range f.DBPrefix {
 			if other != db && same == prefix {
-				return usageError("--db-prefix: databases %d and %d have one prefix, %q: keys of the same name would become one", other, db, prefix)
+				return usageError("--db-prefix: databases %d and %d have the same prefix %q, so that their keys of the same name would overwrite each other", other, db, prefix)
 			}
 		}
 		if f.DBPrefix == nil {

@@ -294,7 +294,7 @@ func (s *Spec) parseQuery(query string) error {
 			}
 		case name == "proxy" && s.Kind == Cluster:
 			if command.ProxyOf(value) == nil {
-				return fmt.Errorf("proxy=%s: want %s", value, strings.Join(command.ClusterProxies(), " or "))
+				return fmt.Errorf("proxy=%s: must be %s", value, strings.Join(command.ClusterProxies(), " or "))
 			}
 			s.Proxy = value
 		case name == "dashboard" && s.Kind == Codis:
@@ -307,7 +307,7 @@ func (s *Spec) parseQuery(query string) error {
 			s.Pool = value
 		case name == "via" && s.Kind == Twemproxy:
 			if value != "proxy" && value != "shards" {
-				return fmt.Errorf("via=%s: want proxy or shards", value)
+				return fmt.Errorf("via=%s: must be proxy or shards", value)
 			}
 			s.ViaProxy = value == "proxy"
 		case name == "hash" && s.Kind == Twemproxy:

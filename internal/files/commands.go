@@ -42,7 +42,7 @@ func (c *Commands) Close() error { return c.from.Close() }
 func (c *Commands) Fail(err error) error {
 	var framing *resp.ProtocolError
 	if errors.As(err, &framing) {
-		return fmt.Errorf("%s is damaged at byte %d: want %s, found %s; redis-check-aof shows more", c.path, c.base+framing.Offset, framing.Wanted, framing.Found)
+		return fmt.Errorf("%s is damaged at byte %d: expected %s, found %s; redis-check-aof shows more", c.path, c.base+framing.Offset, framing.Wanted, framing.Found)
 	}
 	return fmt.Errorf("read %s: %w", c.path, err)
 }

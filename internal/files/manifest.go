@@ -82,7 +82,7 @@ func parseEntry(line []byte) (entry, error) {
 			}
 		case "type":
 			if value != "b" && value != "i" && value != "h" {
-				return e, fmt.Errorf("type %q: want b, i or h", value)
+				return e, fmt.Errorf("type %q: must be b, i or h", value)
 			}
 			e.kind = value[0]
 		}

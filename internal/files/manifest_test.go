@@ -31,7 +31,7 @@ func TestManifest(t *testing.T) {
 		{"root", "the same", "file / seq 1 type i\n", "no name of a file"},
 		{"dots", "the same", "file .. seq 1 type b\n", "no name of a file"},
 		{"number", "", "file b seq x type b\n", "no sequence number"},
-		{"type", "", "file b seq 1 type z\n", "want b, i or h"},
+		{"type", "", "file b seq 1 type z\n", "must be b, i or h"},
 		{"odd words", "", "file b seq 1 type\n", "is not file NAME"},
 		{"lacks seq", "", "file b type b type b\n", "lacks file, seq or type"},
 		{"open quote", "", "file \"b seq 1 type b\n", "a quote is not closed"},

@@ -82,17 +82,17 @@ func (p Pool) validate() error {
 		errs = append(errs, fmt.Errorf("servers: %d are more than the 1024 that are supported", n))
 	}
 	if hashes[cmp.Or(p.Hash, DefaultHash)] == nil {
-		errs = append(errs, fmt.Errorf("hash %q: want one of %s", p.Hash, strings.Join(Hashes(), ", ")))
+		errs = append(errs, fmt.Errorf("hash %q: must be one of %s", p.Hash, strings.Join(Hashes(), ", ")))
 	}
 	switch cmp.Or(p.Distribution, DefaultDistribution) {
 	case "ketama", "modula":
 	case "random":
 		errs = append(errs, errors.New("distribution random: it puts a key anywhere, so that nothing tells where keys live; ketama and modula are supported"))
 	default:
-		errs = append(errs, fmt.Errorf("distribution %q: want ketama or modula", p.Distribution))
+		errs = append(errs, fmt.Errorf("distribution %q: must be ketama or modula", p.Distribution))
 	}
 	if len(p.Tag) != 0 && len(p.Tag) != 2 {
-		errs = append(errs, fmt.Errorf("hash_tag %q: want the two characters that enclose a tag, as in {}", p.Tag))
+		errs = append(errs, fmt.Errorf("hash_tag %q: must be the two characters that enclose a tag, as in {}", p.Tag))
 	}
 	names := map[string]bool{}
 	for _, s := range p.Servers {
@@ -101,7 +101,7 @@ func (p Pool) validate() error {
 		}
 		names[s.placedBy()] = true
 		if s.Weight < 1 || s.Weight > 1<<20 {
-			errs = append(errs, fmt.Errorf("server %s: weight %d: want 1 or more", s.Addr, s.Weight))
+			errs = append(errs, fmt.Errorf("server %s: weight %d: must be 1 or more", s.Addr, s.Weight))
 		}
 	}
 	return errors.Join(errs...)
