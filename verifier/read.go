@@ -233,8 +233,8 @@ func (r *reader) readLengths(ctx context.Context, names []string, out []reading)
 			}
 			continue
 		}
-		if n == 0 && out[i].Type != keyspace.String && out[i].Type != keyspace.Stream {
-			out[i] = reading{} // a collection of any other type is never empty: it has been deleted since
+		if n == 0 && neverEmpty(out[i].Type) { // it has been deleted since
+			out[i] = reading{}
 			continue
 		}
 		out[i].FP.Length = n

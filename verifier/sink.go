@@ -32,12 +32,15 @@ func (r *reader) sink(t keyspace.Type, keep int64) *sink {
 	return s
 }
 
-// finish writes the result of all pieces into the reading.
+// finish writes the result of all pieces into the reading. A collection of which no element was left is gone.
 func (s *sink) finish(out *reading) {
 	if out.Err != nil || !out.present() {
 		return
 	}
-	out.FP, out.FieldsAt = s.Sum(), s.first
+	if out.FP, out.FieldsAt = s.Sum(), s.first; out.FP.Length == 0 && neverEmpty(out.Type) {
+		*out = reading{}
+		return
+	}
 	if s.times != nil && out.FP.FieldExpiries != 0 {
 		out.times = s.times.finish(s.KeyedValue())
 	}
@@ -45,6 +48,11 @@ func (s *sink) finish(out *reading) {
 		s.whole.V.ExpireAt = out.ExpireAt
 		out.Value = &s.whole.V
 	}
+}
+
+// neverEmpty says that a server removes a value of this type together with its last element.
+func neverEmpty(t keyspace.Type) bool {
+	return t == keyspace.List || t == keyspace.Set || t == keyspace.ZSet || t == keyspace.Hash
 }
 
 // keep says whether the whole value still has room for n more bytes, and takes up that room.

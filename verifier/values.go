@@ -395,7 +395,7 @@ func (r *reader) takeFirst(out *reading, result rueidis.RedisResult, whole bool,
 		if err != nil || cursor != "0" {
 			return false, err
 		}
-		return true, feedAll(out, page, sink)
+		return true, feedPage(out.Type, page, sink)
 	}
 	page, err := m.ToArray()
 	if err != nil {
@@ -408,14 +408,5 @@ func (r *reader) takeFirst(out *reading, result rueidis.RedisResult, whole bool,
 	if !whole && len(page) >= firstElements*perElement {
 		return false, nil
 	}
-	return true, feedAll(out, page, sink)
-}
-
-// feedAll feeds all elements of a collection. A collection without elements no longer exists.
-func feedAll(out *reading, page []rueidis.RedisMessage, sink *sink) error {
-	if len(page) == 0 {
-		*out = reading{}
-		return nil
-	}
-	return feedPage(out.Type, page, sink)
+	return true, feedPage(out.Type, page, sink)
 }

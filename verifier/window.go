@@ -156,10 +156,6 @@ func (r *reader) readRanges(ctx context.Context, name string, out *reading, size
 		if err != nil {
 			return err
 		}
-		if len(page) == 0 && at == 0 {
-			*out = reading{}
-			return nil
-		}
 		if err := feedPage(out.Type, page, sink); err != nil {
 			return err
 		}
@@ -258,10 +254,6 @@ func (r *reader) readCollection(ctx context.Context, name string, out *reading, 
 	page, err := m.ToArray()
 	if err != nil {
 		return err
-	}
-	if len(page) == 0 {
-		*out = reading{}
-		return nil
 	}
 	return r.feedCollection(ctx, name, out.Type, page, expiring, sink)
 }

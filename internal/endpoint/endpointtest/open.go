@@ -1,4 +1,5 @@
-// Package endpointtest opens endpoints for tests of the packages that work on them.
+// Package endpointtest opens endpoints for tests of the packages that work on them, and plays servers that answer as a test tells
+// them.
 package endpointtest
 
 import (
