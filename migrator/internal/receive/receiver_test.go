@@ -299,7 +299,7 @@ func TestEnds(t *testing.T) {
 func TestResumesSnapshot(t *testing.T) {
 	f := &fakeSource{t: t, answers: []string{"+CONTINUE\r\n123"}}
 	r := newTestReceiver(t, f, nil)
-	s, err := CreateSnapshot(r.cfg.SnapshotPath, 100)
+	s, err := CreateSnapshot(r.cfg.SnapshotPath, 100, true)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -88,7 +88,8 @@ func (r *Receiver) receiveSnapshot(ctx context.Context, s *psync.Session, asked 
 	if r.snapshot != nil {
 		return ErrCut
 	}
-	snapshot, err := CreateSnapshot(r.cfg.SnapshotPath, r.cfg.SnapshotLimit)
+	// Without a stream, another run begins with another snapshot. So this one need not be durable, which takes as long as to write it.
+	snapshot, err := CreateSnapshot(r.cfg.SnapshotPath, r.cfg.SnapshotLimit, !r.cfg.SnapshotOnly)
 	if err != nil {
 		return err
 	}

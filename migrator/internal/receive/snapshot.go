@@ -10,8 +10,9 @@ import (
 
 // Snapshot is the file of a snapshot, an RDB. It can be read while it is being written. It is safe for concurrent use.
 type Snapshot struct {
-	f     *os.File
-	limit int64
+	f       *os.File
+	limit   int64
+	durable bool // Finish makes it durable
 
 	mu    sync.Mutex
 	grown *sync.Cond
@@ -20,13 +21,14 @@ type Snapshot struct {
 	err   error // why the snapshot will not become whole
 }
 
-// CreateSnapshot creates an empty snapshot, of at most limit bytes, in place of any file at the path.
-func CreateSnapshot(path string, limit int64) (*Snapshot, error) {
+// CreateSnapshot creates an empty snapshot, of at most limit bytes, in place of any file at the path. durable says that a later run is to
+// find the whole snapshot, even after a power failure.
+func CreateSnapshot(path string, limit int64, durable bool) (*Snapshot, error) {
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("spool the snapshot: %w", err)
 	}
-	s := &Snapshot{f: f, limit: limit}
+	s := &Snapshot{f: f, limit: limit, durable: durable}
 	s.grown = sync.NewCond(&s.mu)
 	return s, nil
 }
@@ -62,9 +64,10 @@ func (s *Snapshot) Write(p []byte) (int, error) {
 	return n, onDisk("spool the snapshot", err)
 }
 
-// Finish ends the writing. err nil says that the snapshot is whole: Finish then makes it durable. It returns err, or why that failed.
+// Finish ends the writing. err nil says that the snapshot is whole: Finish then makes it durable if that is wanted. It returns err, or why
+// that failed.
 func (s *Snapshot) Finish(err error) error {
-	if err == nil {
+	if err == nil && s.durable {
 		err = onDisk("spool the snapshot", s.f.Sync())
 	}
 	s.mu.Lock()

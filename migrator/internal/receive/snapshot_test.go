@@ -22,7 +22,7 @@ func TestSnapshot(t *testing.T) {
 		{"whole", size, nil}, {"cut off", size, io.ErrUnexpectedEOF}, {"over its limit", size / 2, ErrFull},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			s, err := CreateSnapshot(filepath.Join(t.TempDir(), "s"), c.limit)
+			s, err := CreateSnapshot(filepath.Join(t.TempDir(), "s"), c.limit, true)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -51,7 +51,7 @@ func TestSnapshot(t *testing.T) {
 			}
 		})
 	}
-	s, err := CreateSnapshot(filepath.Join(t.TempDir(), "s"), size)
+	s, err := CreateSnapshot(filepath.Join(t.TempDir(), "s"), size, true)
 	if err != nil {
 		t.Fatal(err)
 	}
