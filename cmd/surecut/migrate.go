@@ -230,7 +230,8 @@ func runMigrate(ctx context.Context, o MigrateOptions, stdout, stderr io.Writer)
 	return run.toTheEnd(ctx, second, stdout)
 }
 
-// startRateWindow is how long a new migration measures the rate of writes before it starts. surecut check measures for longer.
+// startRateWindow is how long a new migration measures the rate of writes before it starts, unless the source is at rest. surecut check
+// measures for longer.
 const startRateWindow = 500 * time.Millisecond
 
 // checkFirst runs the checks. A failed check, or an alarm that was not accepted, stops the migration.

@@ -2,6 +2,7 @@ package endpoint
 
 import (
 	"context"
+	"math"
 	"strconv"
 	"strings"
 	"time"
@@ -22,6 +23,30 @@ type Counters struct {
 	NetIn   int64 // bytes that clients have sent, including ours; -1 where the server does not count them
 	Calls   int64 // commands that were run, including ours
 	Writes  int64 // those of the calls that write
+}
+
+// Bounds of what clients send to a server that is at rest. What a check itself asks counts as well, and stays below.
+const (
+	restBytes = 16 << 10 // per second
+	restCalls = 64       // per second; a script may write more than it takes to call it
+)
+
+// AtRest says whether clients send a server next to nothing, by its own account of the last 1.6 seconds (since 3.0) in the fields of
+// INFO. If so, perSecond is the most that they may write, in bytes.
+func AtRest(info map[string]string) (perSecond float64, rests bool) {
+	field := func(name string) float64 {
+		n, err := strconv.ParseFloat(info[name], 64)
+		if err != nil {
+			return math.Inf(1)
+		}
+		return n
+	}
+	kib := field("instantaneous_input_kbps")
+	if _, apart := info["instantaneous_input_repl_kbps"]; apart { // since 7.0, what a replica receives of its primary is counted apart
+		kib += field("instantaneous_input_repl_kbps")
+	}
+	perSecond = kib * 1024
+	return perSecond, perSecond <= restBytes && field("instantaneous_ops_per_sec") <= restCalls
 }
 
 // Traffic counts what we have sent to a server ourselves.

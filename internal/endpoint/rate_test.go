@@ -1,6 +1,7 @@
 package endpoint
 
 import (
+	"math"
 	"testing"
 	"time"
 )
@@ -45,5 +46,25 @@ func TestWriteRate(t *testing.T) {
 	first, last := at(0, map[string]string{"total_net_input_bytes": "0"}), at(2, map[string]string{"total_net_input_bytes": "1020000", "cmdstat_set": "calls=100", "cmdstat_type": "calls=500"})
 	if got, _ := WriteRate(first, last, Traffic{Calls: 500, Bytes: 1_000_000}); got != 10_000 {
 		t.Errorf("beside 500 calls of our own with long names: %v B/s, want 10000", got)
+	}
+}
+
+// TestAtRest: a server is at rest only by its own account, so that nobody's writes are overlooked to save half a second.
+func TestAtRest(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		info  map[string]string
+		rests bool
+		rate  float64
+	}{
+		{"nobody but the check", map[string]string{"instantaneous_input_kbps": "1.50", "instantaneous_ops_per_sec": "20"}, true, 1536},
+		{"large writes", map[string]string{"instantaneous_input_kbps": "900.00", "instantaneous_ops_per_sec": "1"}, false, 900 << 10},
+		{"many small calls", map[string]string{"instantaneous_input_kbps": "2.00", "instantaneous_ops_per_sec": "90"}, false, 2048},
+		{"a replica whose primary is written", map[string]string{"instantaneous_input_kbps": "0.00", "instantaneous_input_repl_kbps": "500.00", "instantaneous_ops_per_sec": "0"}, false, 500 << 10},
+		{"a server that does not tell", map[string]string{}, false, math.Inf(1)},
+	} {
+		if rate, rests := AtRest(tt.info); rests != tt.rests || rate != tt.rate {
+			t.Errorf("%s: %v B/s, at rest: %v; want %v, %v", tt.name, rate, rests, tt.rate, tt.rests)
+		}
 	}
 }

@@ -48,8 +48,8 @@ type Config struct {
 	BigValue   int64 // bytes above which a value is big
 	SampleKeys int   // keys looked at on the source
 
-	// RateWindow is how long the source is observed to measure how much clients write. 0: not at all, and the rate of writes counts as
-	// 0.
+	// RateWindow is how long a source that is not at rest is observed to measure how much clients write. 0: not at all, and the rate of
+	// writes counts as 0.
 	RateWindow time.Duration
 
 	Accept       []string // IDs of checks whose alarms are accepted

@@ -119,8 +119,13 @@ func (s *side) readWriteRates(ctx context.Context, window time.Duration) {
 	wg.Wait()
 }
 
-// readWriteRate measures how much clients have written since the first reading. Where the node does not tell, the rate stays 0.
+// readWriteRate measures how much clients have written since the first reading. Where the node does not tell, the rate stays 0. A node at
+// rest is not measured: the rate is the most that it can be.
 func (n *node) readWriteRate(ctx context.Context, window time.Duration) {
+	if most, rests := endpoint.AtRest(n.info); rests {
+		n.written = most
+		return
+	}
 	if err := retry.Pause(ctx, time.Until(n.first.At.Add(window))); err != nil {
 		return
 	}
