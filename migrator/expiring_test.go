@@ -77,7 +77,7 @@ func TestExpiringOfALag(t *testing.T) {
 	for _, b := range e.periods {
 		bytes += 8 * len(b.bits)
 	}
-	if bytes > 128<<20 || len(e.due) > 100 {
+	if bytes > 32<<20 || len(e.due) > 100 {
 		t.Errorf("%d MiB in %d sets", bytes>>20, len(e.due))
 	}
 	for at := now - 10*hour; at < now; at += 4000 {
