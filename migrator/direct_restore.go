@@ -11,6 +11,7 @@ import (
 
 	"surecut/internal/command"
 	"surecut/internal/keyspace"
+	"surecut/internal/resp"
 )
 
 // restore writes one batch. Keys whose slot has moved, or whose connection broke, are tried again.
@@ -103,7 +104,7 @@ func (w *direct) restoreOn(ctx context.Context, addr string, b *batch, keys []lo
 // queueValues queues the commands that write values, and returns for each key the index of the reply that tells the outcome.
 func (w *direct) queueValues(p *pipe, b *batch, keys []loadKey) []int {
 	at := make([]int, len(keys))
-	args := w.args
+	replaces, absolute := w.t.dialect.Has(command.Replace), w.t.dialect.Has(command.AbsTTL)
 	for i := range keys {
 		k := &keys[i]
 		if !w.t.cluster && k.db != p.db {
@@ -115,40 +116,53 @@ func (w *direct) queueValues(p *pipe, b *batch, keys []loadKey) []int {
 			at[i] = p.add("PEXPIREAT", k.name, strconv.FormatInt(k.expireAt, 10))
 			continue
 		}
-		if b.over.at(k.attempts) && !w.t.dialect.Has(command.Replace) {
+		over := b.over.at(k.attempts)
+		if over && !replaces {
 			p.add("DEL", k.name)
 		}
-		args = w.t.restoreArgs(args[:0], k, b.over, view(b.value(k)))
-		at[i] = p.add(args...)
+		at[i] = p.restore(k, b.value(k), over && replaces, absolute)
 	}
-	clear(args) // else they would keep the batch in memory
-	w.args = args[:0]
 	return at
 }
 
-// restoreArgs appends the RESTORE of a value.
-func (t *target) restoreArgs(args []string, k *loadKey, over overwrite, payload string) []string {
-	args = append(args, "RESTORE", k.name, "0", payload)
-	if over.at(k.attempts) && t.dialect.Has(command.Replace) {
-		args = append(args, "REPLACE")
-	}
-	if !t.dialect.Has(command.AbsTTL) {
-		if k.expireAt > 0 { // for now; the exact expiry follows
-			args[2] = strconv.FormatInt(max(k.expireAt-time.Now().UnixMilli(), 1), 10)
-		}
-		return args
-	}
-	if k.expireAt > 0 {
-		args[2] = strconv.FormatInt(k.expireAt, 10)
-		args = append(args, "ABSTTL")
+// restore queues the RESTORE of a value and returns its index in the batch. absolute says that the server takes an absolute expiry, and how
+// the value was used (ABSTTL, FREQ and IDLETIME, since 5.0). It writes the bytes of the command itself, since this is done for each key.
+func (p *pipe) restore(k *loadKey, payload []byte, replace, absolute bool) int {
+	expires := k.expireAt > 0
+	words, ttl, usage, used := 4, int64(0), "", int64(0)
+	if replace {
+		words++
 	}
 	switch {
-	case k.freq >= 0:
-		args = append(args, "FREQ", strconv.FormatInt(k.freq, 10))
-	case k.idle > 0:
-		args = append(args, "IDLETIME", strconv.FormatInt(k.idle, 10))
+	case expires && absolute:
+		words, ttl = words+1, k.expireAt
+	case expires: // for now; the exact expiry follows
+		ttl = max(k.expireAt-time.Now().UnixMilli(), 1)
 	}
-	return args
+	switch {
+	case absolute && k.freq >= 0:
+		words, usage, used = words+2, "FREQ", k.freq
+	case absolute && k.idle > 0:
+		words, usage, used = words+2, "IDLETIME", k.idle
+	}
+	out := resp.AppendHeader(p.out, words)
+	out = append(out, "$7\r\nRESTORE\r\n"...)
+	out = resp.AppendArg(out, k.name)
+	out = resp.AppendInt(out, ttl)
+	out = resp.AppendArg(out, payload)
+	if replace {
+		out = append(out, "$7\r\nREPLACE\r\n"...)
+	}
+	if expires && absolute {
+		out = append(out, "$6\r\nABSTTL\r\n"...)
+	}
+	if usage != "" {
+		out = resp.AppendArg(out, usage)
+		out = resp.AppendInt(out, used)
+	}
+	p.out = out
+	p.sent++
+	return p.sent - 1
 }
 
 // rebuild writes a value by commands in bounded chunks. It builds the value under a temporary key of the same slot, which is then renamed,

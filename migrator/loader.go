@@ -19,6 +19,7 @@ import (
 const (
 	loadBatchBytes = 256 << 10
 	loadBatchKeys  = 512
+	loadNameBytes  = 16 << 10 // names that share an allocation; so much is kept in memory with a name that is reported
 	loadHeldBytes  = 32 << 20
 )
 
@@ -58,6 +59,8 @@ type loader struct {
 	work    chan *batch         // batches to be written
 	spare   chan *batch         // batches that were written and can be filled again
 	open    map[string]*batch   // by node: batches that are being filled
+	last    *batch              // the one that the last key was added to; nil once it is flushed
+	names   slab[byte]          // of keys
 	single  restorer            // writes values that are too large for a batch
 }
 
@@ -187,7 +190,7 @@ func (ld *loader) everywhere(ctx context.Context, what string, args ...string) e
 func (ld *loader) key(ctx context.Context, e *rdb.Entry) (err error) {
 	l := ld.l
 	l.ledger.SnapshotKeys.Add(1)
-	k := l.scope.Arriving(e.DB, string(e.Key))
+	k := l.scope.Arriving(e.DB, ld.nameOf(e))
 	if !l.scope.Carries(k) {
 		l.ledger.SnapshotFiltered.Add(1)
 		return nil
@@ -208,13 +211,20 @@ func (ld *loader) key(ctx context.Context, e *rdb.Entry) (err error) {
 	if lk.expireAt, err = ld.expiry(e, k); err != nil {
 		return err
 	}
-	if lk.expireAt > 0 {
+	if lk.expireAt > 0 && l.m.cfg.Mode != ModeFull { // a full copy applies no commands, which alone ask for expiries
 		l.m.target.expiring.note(db, k.Name, lk.expireAt)
 	}
 	if e.Big {
 		return ld.big(ctx, lk)
 	}
 	return ld.add(ctx, e, k, lk)
+}
+
+// nameOf returns a copy of a key's name. Many names share an allocation.
+func (ld *loader) nameOf(e *rdb.Entry) string {
+	name := ld.names.take(len(e.Key), loadNameBytes)
+	copy(name, e.Key)
+	return view(name)
 }
 
 // postpones says whether no key may expire before all commands are applied. That is so with an AOF, whose commands may renew an expiry that
@@ -244,24 +254,20 @@ func (ld *loader) expiry(e *rdb.Entry, k keyspace.Key) (expireAt int64, err erro
 // add puts a value into the open batch of its node. k is the key as scope names it, lk the key of the target.
 func (ld *loader) add(ctx context.Context, e *rdb.Entry, k keyspace.Key, lk loadKey) error {
 	l := ld.l
-	addr, err := l.m.target.addrOf(k.Name)
+	b, err := ld.batchFor(k.Name)
 	if err != nil {
 		return err
-	}
-	b := ld.open[addr]
-	if b == nil {
-		b = ld.newBatch(addr)
-		ld.open[addr] = b
 	}
 	lk.from = len(b.payload)
 	payload, err := l.m.target.payloads.appendValue(b.payload, e.Type, e.Raw, l.m.cfg.BigValue)
 	switch {
+	case err == nil:
 	case errors.Is(err, rdb.ErrTooLarge):
 		return ld.rebuild(ctx, ld.single, lk, func(v keyspace.Visitor) error { return rdb.WalkValue(e.Type, e.Raw, v) })
 	case notRestorable(err):
 		l.ledger.ReportKey(k, err.Error())
 		return nil
-	case err != nil:
+	default:
 		return fmt.Errorf("snapshot: key %s of database %d: %w", keyspace.PrintableShort(k.Name), k.DB, err)
 	}
 	b.payload = payload
@@ -271,6 +277,25 @@ func (ld *loader) add(ctx context.Context, e *rdb.Entry, k keyspace.Key, lk load
 		return ld.flush(ctx, b)
 	}
 	return nil
+}
+
+// batchFor returns the open batch of a key's node.
+func (ld *loader) batchFor(name string) (*batch, error) {
+	t := ld.l.m.target
+	if ld.last != nil && !t.cluster { // all keys have the same node
+		return ld.last, nil
+	}
+	addr, err := t.addrOf(name)
+	if err != nil {
+		return nil, err
+	}
+	b := ld.open[addr]
+	if b == nil {
+		b = ld.newBatch(addr)
+		ld.open[addr] = b
+	}
+	ld.last = b
+	return b, nil
 }
 
 func (ld *loader) newBatch(addr string) *batch {
@@ -285,6 +310,7 @@ func (ld *loader) newBatch(addr string) *batch {
 
 func (ld *loader) flush(ctx context.Context, b *batch) error {
 	delete(ld.open, b.addr)
+	ld.last = nil
 	b.weight = min(int64(cap(b.payload)), loadHeldBytes)
 	if err := ld.held.Acquire(ctx, b.weight); err != nil {
 		return context.Cause(ctx)
@@ -327,10 +353,12 @@ func (ld *loader) restore(ctx context.Context, w restorer, b *batch) error {
 	if len(b.keys) == 0 { // the target could take none of its values
 		return nil
 	}
+	applied := int64(0)
+	defer func() { ld.l.ledger.SnapshotApplied.Add(applied) }()
 	return w.restore(ctx, b, func(k *loadKey, refused *refusedError) error {
 		switch {
 		case refused == nil:
-			ld.l.ledger.SnapshotApplied.Add(1)
+			applied++
 			return nil
 		case !errors.Is(refused, errExists): // the server does not take this payload, so the value is built by commands
 			payload := b.value(k)

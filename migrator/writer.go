@@ -50,9 +50,10 @@ func (o overwrite) at(attempt int) bool { return o.first || o.later && attempt >
 // judge sorts the failure of writing one value of a snapshot. again: it may be tried once more; err: the load ends; refused: only this
 // value is refused.
 func judge(addr string, k *loadKey, failed error) (refused *refusedError, again, err error) {
-	switch code := endpoint.Code(failed); {
-	case failed == nil:
+	if failed == nil {
 		return nil, nil, nil
+	}
+	switch code := endpoint.Code(failed); {
 	case errors.Is(failed, errExists), errors.Is(failed, errKeyTooLong):
 	case code == "", endpoint.Passing(code):
 		return nil, failed, nil
