@@ -22,7 +22,7 @@ import (
 const ownScan = 100_000
 
 func targetEmpty(ctx context.Context, r *run) []Check {
-	const wanted = "no keys but those of surecut itself"
+	const wanted = "no keys except surecut's own"
 	var foreign, own int64
 	var where []string
 	for _, n := range r.target.primaries() {
@@ -59,7 +59,7 @@ type targetKeys struct {
 func judgeEmpty(k targetKeys, onExisting, wanted string) Check {
 	found := "no keys"
 	if k.own > 0 {
-		found = fmt.Sprintf("no keys but %d of surecut itself", k.own)
+		found = fmt.Sprintf("no keys except %d of surecut's own", k.own)
 	}
 	if k.foreign == 0 {
 		return pass("target", found, wanted)
@@ -74,15 +74,15 @@ func judgeEmpty(k targetKeys, onExisting, wanted string) Check {
 	}
 	switch {
 	case k.resumed:
-		return pass("target", found+", written by the migration that is resumed", wanted)
+		return pass("target", found+"; they were written by the migration that is resumed", wanted)
 	case k.unrecorded: // the migration decides whether to mend or to refuse it, because it knows what each node should hold
-		return note("target", found+"; the record of the migration that is resumed is gone, so the target has lost data, or another migration was there", wanted, "")
+		return note("target", found+"; the record of the migration that is resumed is missing, so the target has lost data, or another migration has written to it", wanted, "")
 	case onExisting == "replace":
-		return alarm("target", found+"; Config.OnExisting replace overwrites those of the same name, the others stay", wanted, "empty the target yourself: redis-cli flushall")
+		return alarm("target", found+"; with Config.OnExisting replace, keys that the source also has are overwritten, and all others stay", wanted, "empty the target: redis-cli flushall")
 	case onExisting == "keep":
-		return alarm("target", found+"; Config.OnExisting keep leaves those of the same name as they are, the others stay", wanted, "empty the target yourself: redis-cli flushall")
+		return alarm("target", found+"; with Config.OnExisting keep, keys that the source also has keep their value on the target, and all others stay", wanted, "empty the target: redis-cli flushall")
 	}
-	return fail("target", found, wanted, "empty the target yourself (redis-cli flushall), name another, or say Config.OnExisting replace or keep")
+	return fail("target", found, wanted, "empty the target (redis-cli flushall), choose another target, or set Config.OnExisting replace or keep")
 }
 
 // keysOf counts the keys of one server of the target over one connection.
@@ -149,7 +149,7 @@ func targetSpace(_ context.Context, r *run) []Check {
 		case n.err != nil || n.infoErr != nil || used < 0:
 			return []Check{skip("target", "the memory of "+n.addr+" is not known", "INFO memory")}
 		case !ok:
-			s.unknown = append(s.unknown, n.addr+" does not tell its maxmemory")
+			s.unknown = append(s.unknown, n.addr+" does not report its maxmemory")
 		case limit == 0:
 			s.unlimited = append(s.unlimited, n.addr+" has no maxmemory")
 			s.host(n)
@@ -197,17 +197,17 @@ func (s space) judge(data int64) Check {
 	}
 	switch {
 	case len(s.unknown) > 0:
-		return alarm("target", "free memory cannot be known: "+s.unknown[0]+more(len(s.unknown)-1), wanted,
-			fmt.Sprintf("make sure that the host has the room; redis-cli config set maxmemory BYTES, at least %d, makes it known", need))
+		return alarm("target", "the free memory is not known: "+s.unknown[0]+more(len(s.unknown)-1), wanted,
+			fmt.Sprintf("make sure that the host has enough memory, or set a limit of at least %d bytes: redis-cli config set maxmemory BYTES", need))
 	case len(s.unlimited) > 0 && room < need:
-		return alarm("target", fmt.Sprintf("%s%s, and there are %s in all", s.unlimited[0], more(len(s.unlimited)-1), bytesText(room)), wanted,
-			"use hosts with more memory, or more of them: what does not fit is swapped, or the kernel kills the server")
+		return alarm("target", fmt.Sprintf("%s%s; the hosts have only %s of memory in total", s.unlimited[0], more(len(s.unlimited)-1), bytesText(room)), wanted,
+			"use hosts with more memory, or more hosts; otherwise data is swapped, or the kernel kills the server")
 	case len(s.unlimited) > 0:
-		return note("target", fmt.Sprintf("%s%s: what is free there is not known; the hosts have %s in all", s.unlimited[0], more(len(s.unlimited)-1), bytesText(room)), wanted,
-			fmt.Sprintf("redis-cli config set maxmemory BYTES, at least %d, makes it known", need))
+		return note("target", fmt.Sprintf("%s%s, so it is not known how much memory is free; the hosts have %s in total", s.unlimited[0], more(len(s.unlimited)-1), bytesText(room)), wanted,
+			fmt.Sprintf("set a limit of at least %d bytes: redis-cli config set maxmemory BYTES", need))
 	case s.free < need:
 		return fail("target", bytesText(s.free)+" free below maxmemory", wanted,
-			fmt.Sprintf("redis-cli config set maxmemory BYTES, at least %d more in all", need-s.free))
+			fmt.Sprintf("raise the limit, by at least %d bytes in total: redis-cli config set maxmemory BYTES", need-s.free))
 	}
 	return pass("target", bytesText(s.free)+" free below maxmemory", wanted)
 }
@@ -230,8 +230,8 @@ func targetEviction(_ context.Context, r *run) []Check {
 			}
 		}
 		if policy != "noeviction" {
-			return alarm("", "maxmemory-policy "+policy+": a full target would drop keys instead of refusing them", wanted,
-				"redis-cli "+cliAddr(n.addr)+" config set maxmemory-policy noeviction; put it back after the cutover")
+			return alarm("", "maxmemory-policy "+policy+": when the target is full, it deletes keys instead of refusing writes", wanted,
+				"redis-cli "+cliAddr(n.addr)+" config set maxmemory-policy noeviction; restore the setting after the cutover")
 		}
 		return pass("", "maxmemory-policy noeviction", wanted)
 	})
@@ -240,27 +240,27 @@ func targetEviction(_ context.Context, r *run) []Check {
 func localDisk(_ context.Context, r *run) []Check {
 	const hour = time.Hour
 	if r.cfg.StateDir == "" {
-		return []Check{skip("local", "no Config.StateDir is named, so that the spool's place is not known", "room for the snapshot and an hour of stream")}
+		return []Check{skip("local", "Config.StateDir is not set, so it is not known where the spool will be", "disk space for the snapshot and for one hour of the stream")}
 	}
 	if !r.source.open() {
-		return []Check{skip("local", "the source could not be opened, see connectivity", "room for the snapshot and an hour of stream")}
+		return []Check{skip("local", "the source could not be opened; see the check connectivity", "disk space for the snapshot and for one hour of the stream")}
 	}
 	data, reason := r.sourceData()
 	if reason != "" {
-		return []Check{skip("local", reason, "room for the snapshot and an hour of stream")}
+		return []Check{skip("local", reason, "disk space for the snapshot and for one hour of the stream")}
 	}
 	var rate float64
 	for _, n := range r.source.primaries() {
 		rate += n.written
 	}
 	need := data + int64(rate*hour.Seconds())
-	wanted := fmt.Sprintf("%s: the snapshot (at most %s) and an hour of stream at %s/s", bytesText(need), bytesText(data), bytesText(int64(rate)))
+	wanted := fmt.Sprintf("%s free: the snapshot (at most %s) and one hour of the stream at %s/s", bytesText(need), bytesText(data), bytesText(int64(rate)))
 	dir, free, err := freeSpace(r.cfg.StateDir)
 	switch {
 	case err != nil:
-		return []Check{alarm("local", oneLine(err), wanted, "mkdir -p "+r.cfg.StateDir+", or name a directory that can be written with Config.StateDir")}
+		return []Check{alarm("local", oneLine(err), wanted, "mkdir -p "+r.cfg.StateDir+", or choose a directory that can be written with Config.StateDir")}
 	case free < need:
-		return []Check{alarm("local", bytesText(free)+" free at "+dir, wanted, "name a directory on a larger file system with Config.StateDir")}
+		return []Check{alarm("local", bytesText(free)+" free at "+dir, wanted, "choose a directory on a larger file system with Config.StateDir")}
 	}
 	return []Check{pass("local", bytesText(free)+" free at "+dir, wanted)}
 }

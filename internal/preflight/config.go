@@ -78,7 +78,7 @@ func (c Config) Validate() error {
 	}
 	for _, id := range c.Accept {
 		if !Known(id) {
-			errs = append(errs, fmt.Errorf("Config.Accept %q: there is no check of this name; the checks are %v", id, IDs()))
+			errs = append(errs, fmt.Errorf("Config.Accept %q: there is no such check; the checks are %v", id, IDs()))
 		}
 	}
 	return errors.Join(errs...)

@@ -11,21 +11,21 @@ import (
 const maxSkew = time.Second
 
 func connectivity(_ context.Context, r *run) []Check {
-	const wanted = "every node answers, with TLS and credentials as given"
+	const wanted = "every node answers, with the given TLS settings and credentials"
 	var checks []Check
 	for _, s := range []*side{&r.source, &r.target} {
 		if !s.open() {
-			checks = append(checks, fail(s.name.String(), oneLine(s.err), wanted, "surecut check --"+s.name.String()+" URL with a URL and credentials that work"))
+			checks = append(checks, fail(s.name.String(), oneLine(s.err), wanted, "correct the URL or the credentials: surecut check --"+s.name.String()+" URL"))
 			continue
 		}
 		var dead []Check
 		for _, n := range s.nodes {
 			if n.err != nil {
 				if s.throughProxy() {
-					dead = append(dead, alarm(n.addr, oneLine(n.err), wanted, "open the network to it: the data go through the proxy, but verify and the check of an empty target ask the servers"))
+					dead = append(dead, alarm(n.addr, oneLine(n.err), wanted, "allow connections to it: the data goes through the proxy, but verify and the check target_empty ask the servers themselves"))
 					continue
 				}
-				dead = append(dead, fail(n.addr, oneLine(n.err), wanted, "bring the node back, or open the network to it"))
+				dead = append(dead, fail(n.addr, oneLine(n.err), wanted, "bring the node back, or allow connections to it"))
 			}
 		}
 		for _, addr := range s.d.Failed() {
@@ -42,8 +42,8 @@ func connectivity(_ context.Context, r *run) []Check {
 // judgeFailed judges a node that its cluster has marked as failed. A resumed migration may have seen a failover, and continues
 // without the node that was replaced.
 func judgeFailed(addr string, resumed bool, wanted string) Check {
-	const found = "the cluster calls it failed"
-	remedy := "bring it back, or take it out of the cluster: redis-cli --cluster del-node HOST:PORT NODE-ID"
+	const found = "the cluster has marked this node as failed"
+	remedy := "bring it back, or remove it from the cluster: redis-cli --cluster del-node HOST:PORT NODE-ID"
 	if resumed {
 		return alarm(addr, found, wanted, remedy)
 	}
@@ -54,12 +54,12 @@ func judgeFailed(addr string, resumed bool, wanted string) Check {
 func oneLine(err error) string { return strings.ReplaceAll(err.Error(), "\n", "; ") }
 
 func authentication(ctx context.Context, r *run) []Check {
-	const wanted = "an unauthenticated client is refused"
+	const wanted = "clients that do not authenticate are refused"
 	var checks []Check
 	secured := false // some node of the source requires authentication
 	for _, s := range []*side{&r.source, &r.target} {
 		if !s.open() {
-			checks = append(checks, skip(s.name.String(), "the "+s.name.String()+" could not be opened, see connectivity", wanted))
+			checks = append(checks, skip(s.name.String(), "the "+s.name.String()+" could not be opened; see the check connectivity", wanted))
 			continue
 		}
 		checks = append(checks, perNode(s, s.nodes, func(n *node) Check {
@@ -82,9 +82,9 @@ func authentication(ctx context.Context, r *run) []Check {
 func judgeOpen(addr string, sourceSecured bool, wanted string) Check {
 	remedy := fmt.Sprintf("redis-cli %s config set requirepass PASSWORD", cliAddr(addr))
 	if sourceSecured {
-		return alarm("", "anyone who reaches it may use it, and clients that send the source's password are refused: AUTH is an error there", wanted, remedy)
+		return alarm("", "anyone who can connect may use it, and clients that send the source's password fail, because AUTH is an error without a password", wanted, remedy)
 	}
-	return note("", "anyone who reaches it may use it", wanted, remedy)
+	return note("", "anyone who can connect may use it", wanted, remedy)
 }
 
 // cliAddr returns an address in the form of redis-cli's options.
@@ -94,8 +94,8 @@ func cliAddr(addr string) string {
 }
 
 func sameInstance(_ context.Context, r *run) []Check {
-	const wanted = "no server belongs to both sides, and neither replicates the other"
-	const remedy = "name another server as Config.Target"
+	const wanted = "no server belongs to both sides, and neither side replicates the other"
+	const remedy = "choose another server as Config.Target"
 	sources, replicated := map[string]string{}, map[string]string{}
 	asked := 0
 	for _, n := range r.source.nodes {
@@ -111,7 +111,7 @@ func sameInstance(_ context.Context, r *run) []Check {
 	for _, n := range r.target.nodes {
 		id := n.info["run_id"]
 		if addr, same := sources[id]; same && id != "" {
-			return []Check{fail("target", fmt.Sprintf("%s and %s are one server (run_id %s)", addr, n.addr, id), wanted, remedy)}
+			return []Check{fail("target", fmt.Sprintf("%s and %s are the same server (run_id %s)", addr, n.addr, id), wanted, remedy)}
 		}
 		if addr, same := replicated[n.info["master_replid"]]; same {
 			return []Check{fail("target", fmt.Sprintf("%s and %s replicate the same data (replication ID %s)", addr, n.addr, n.info["master_replid"]), wanted,
@@ -122,13 +122,13 @@ func sameInstance(_ context.Context, r *run) []Check {
 		}
 	}
 	if asked == 0 || targets == 0 {
-		return []Check{skip("target", "INFO gives no run_id on one of the sides", wanted)}
+		return []Check{skip("target", "on one of the sides, INFO contains no run_id", wanted)}
 	}
 	return []Check{pass("target", fmt.Sprintf("%d source and %d target servers, all different", asked, targets), wanted)}
 }
 
 func clockSkew(_ context.Context, r *run) []Check {
-	wanted := fmt.Sprintf("the clocks of all nodes within %v", maxSkew)
+	wanted := fmt.Sprintf("the clocks of all nodes differ by at most %v", maxSkew)
 	var clocks []clock
 	for _, s := range []*side{&r.source, &r.target} {
 		for _, n := range s.nodes {
@@ -152,7 +152,7 @@ type clock struct {
 
 func judgeClocks(clocks []clock, wanted string) Check {
 	if len(clocks) < 2 {
-		return skip("source and target", "fewer than two nodes tell their time", wanted)
+		return skip("source and target", "fewer than two nodes report their time", wanted)
 	}
 	first, last := clocks[0], clocks[0]
 	for _, c := range clocks {
@@ -166,7 +166,7 @@ func judgeClocks(clocks []clock, wanted string) Check {
 	apart := (last.ahead - first.ahead).Round(time.Millisecond)
 	found := fmt.Sprintf("%v between %s and %s", apart, first.addr, last.addr)
 	if last.ahead-first.ahead > maxSkew {
-		return alarm("source and target", found, wanted, "synchronise both hosts: chronyc makestep, or timedatectl set-ntp true; keys would expire early or late by this much")
+		return alarm("source and target", found, wanted, "synchronise the clocks of both hosts (chronyc makestep, or timedatectl set-ntp true); otherwise keys expire too early or too late by this difference")
 	}
 	return pass("source and target", found, wanted)
 }

@@ -62,10 +62,10 @@ func (d definition) ofFile() func(context.Context, *run) []Check {
 	case "modules":
 		return fileModules
 	case "local_disk":
-		return notOfFile("the file is read where it lies, and not spooled")
+		return notOfFile("the file is read directly, so no spool is needed")
 	}
 	if d.needs&needsSource != 0 {
-		return notOfFile("the source is a file, there is no server to ask")
+		return notOfFile("the source is a file, so there is no server to ask")
 	}
 	return d.make
 }
@@ -83,7 +83,7 @@ func fileConnectivity(ctx context.Context, r *run) []Check {
 	checks := connectivity(ctx, r)
 	for i := range checks {
 		if checks[i].Subject == endpoint.Source.String() && checks[i].Result == Pass {
-			checks[i].Found, checks[i].Wanted = fmt.Sprintf("files: %d", len(r.files)), "the files are there"
+			checks[i].Found, checks[i].Wanted = fmt.Sprintf("files: %d", len(r.files)), "every file exists"
 		}
 	}
 	return checks
@@ -91,7 +91,7 @@ func fileConnectivity(ctx context.Context, r *run) []Check {
 
 // sourceFile judges what reading the files from beginning to end has shown.
 func sourceFile(_ context.Context, r *run) []Check {
-	const wanted = "a file that a server would load, to its last byte"
+	const wanted = "a file that a server would load completely"
 	var checks []Check
 	for _, in := range r.files {
 		checks = append(checks, judgeFile(in, wanted))
@@ -101,18 +101,18 @@ func sourceFile(_ context.Context, r *run) []Check {
 
 func judgeFile(in inspected, wanted string) Check {
 	if in.err != nil {
-		return fail(in.path, oneLine(in.err), wanted, "copy it from the server again, or mend it with redis-check-rdb or redis-check-aof")
+		return fail(in.path, oneLine(in.err), wanted, "copy the file from the server again, or repair it with redis-check-rdb or redis-check-aof")
 	}
 	f := in.facts
 	found := fmt.Sprintf("%s, %d keys in the RDB, %d commands", bytesText(in.size), f.Keys, f.Commands)
 	var odd, remedies []string
 	if f.Cut != nil {
 		odd = append(odd, f.Cut.String())
-		remedies = append(remedies, "accept that they are dropped, as a server with aof-load-truncated yes does, or copy the file again while nothing writes to it")
+		remedies = append(remedies, "accept this alarm if these bytes may be dropped, as a server with aof-load-truncated yes does; or copy the file again while no server writes to it")
 	}
 	if f.Relative > 0 {
-		odd = append(odd, fmt.Sprintf("%d commands give an expiry that counts from when they are run", f.Relative))
-		remedies = append(remedies, "accept that it counts from now, as a server that loads the file counts, or give the source's RDB instead")
+		odd = append(odd, fmt.Sprintf("%d commands set an expiry relative to the time at which they are run", f.Relative))
+		remedies = append(remedies, "accept this alarm if the time may count from now, as on a server that loads the file; or use an RDB of the source instead")
 	}
 	if len(odd) > 0 {
 		return alarm(in.path, found+"; "+strings.Join(odd, "; "), wanted, strings.Join(remedies, "; "))
@@ -138,7 +138,7 @@ func fileVersion(ctx context.Context, r *run) []Check {
 		}
 	}
 	if newest.RDBVersion == 0 {
-		return []Check{skip("source", "the AOF holds no RDB that would tell its version", wantedFormat)}
+		return []Check{skip("source", "the AOF contains no RDB, which would tell the version of its server", wantedFormat)}
 	}
 	return r.judgeFormat(ctx, format{Source: newest, Commands: endpoint.CapabilitiesOf(newest).Dialect, Sends: r.source.spec.IsAOF(), Holds: holdings{fields: -1}})
 }
@@ -173,10 +173,10 @@ func fileModules(_ context.Context, r *run) []Check {
 		}
 	}
 	if len(missing) > 0 {
-		return []Check{fail("target", "the file holds values of types that the target's modules are not known to have: "+strings.Join(missing, ", "), wanted,
+		return []Check{fail("target", "the file contains values of types that no module of the target is known to define: "+strings.Join(missing, ", "), wanted,
 			"load the modules on the target: redis-server --loadmodule /path/to/module.so")}
 	}
-	return []Check{pass("target", fmt.Sprintf("the file's RDB holds %d types of modules", len(r.sample.types)), wanted)}
+	return []Check{pass("target", fmt.Sprintf("the RDB contains values of %d module types", len(r.sample.types)), wanted)}
 }
 
 // targetHasType says whether every primary of the target has a module that may define the given type.

@@ -18,7 +18,7 @@ func TestJudgeFile(t *testing.T) {
 		{"whole", "", inspected{path: "a", size: 10, facts: &files.Facts{Keys: 3, Commands: 4}}, Pass, "3 keys in the RDB, 4 commands"},
 		{"damaged", "half of the data would be in the target when it shows", inspected{path: "a", err: errors.New("a is damaged at byte 7")}, Fail, "byte 7"},
 		{"cut off", "a server would drop it, if it is told to", inspected{path: "a", facts: &files.Facts{Cut: &files.Cut{Path: "a", At: 5, Bytes: 9}}}, Alarm, "its last 9 bytes, from byte 5"},
-		{"relative", "when they were run, the file does not say", inspected{path: "a", facts: &files.Facts{Relative: 2}}, Alarm, "2 commands give an expiry that counts from when they are run"},
+		{"relative", "when they were run, the file does not say", inspected{path: "a", facts: &files.Facts{Relative: 2}}, Alarm, "2 commands set an expiry relative to the time at which they are run"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			got := judgeFile(c.in, "whole")

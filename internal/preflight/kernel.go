@@ -30,7 +30,7 @@ func tcpKernel(ctx context.Context, r *run) []Check {
 			return skip("", oneLine(err), wantedKernel)
 		}
 		if !local {
-			return skip("", "the source is on another host; run there: sysctl net.ipv4.tcp_max_syn_backlog net.core.somaxconn net.ipv4.tcp_abort_on_overflow", wantedKernel)
+			return skip("", "the source is on another host, where you can read them with: sysctl net.ipv4.tcp_max_syn_backlog net.core.somaxconn net.ipv4.tcp_abort_on_overflow", wantedKernel)
 		}
 		return judgeKernel(os.DirFS("/proc/sys"))
 	})

@@ -11,7 +11,7 @@ import (
 	"surecut/internal/endpoint"
 )
 
-const wantedPermissions = "every command that surecut sends"
+const wantedPermissions = "the user may run every command that surecut sends"
 
 func permissions(ctx context.Context, r *run) []Check {
 	var checks []Check
@@ -21,7 +21,7 @@ func permissions(ctx context.Context, r *run) []Check {
 			continue
 		}
 		if s.fronted() != nil {
-			checks = append(checks, skip(s.name.String(), "the proxy does not tell what a user may run", wantedPermissions))
+			checks = append(checks, skip(s.name.String(), "the proxy does not report what a user may run", wantedPermissions))
 			continue
 		}
 		nodes := s.nodes
@@ -226,15 +226,15 @@ func (p *prober) judge(acl string, asked int) Check {
 	}
 	say("refused: ", p.denied)
 	say("unknown to the server (renamed or disabled): ", p.unknown)
-	say("not checked, since ACL DRYRUN is refused: ", p.unchecked)
-	say("refused, so that some checks or ways of comparing are left out: ", p.optional)
+	say("not checked, because ACL DRYRUN is refused: ", p.unchecked)
+	say("refused, so some checks or ways of comparing are not available: ", p.optional)
 	if p.untyped {
-		found = append(found, "DUMP is refused: keys are read by the commands of their types, and values of modules cannot be read")
+		found = append(found, "DUMP is refused, so keys are read by the commands of their types, and values of modules cannot be read")
 	}
 	text := strings.Join(found, "; ")
 	switch {
 	case len(p.denied)+len(p.unknown) > 0 && acl == "":
-		return fail("", text, wantedPermissions, "take back the rename-command lines of the server's configuration")
+		return fail("", text, wantedPermissions, "remove the rename-command lines from the server's configuration")
 	case len(p.denied)+len(p.unknown) > 0:
 		return fail("", text, wantedPermissions, acl)
 	case len(p.unchecked) > 0:
@@ -242,5 +242,5 @@ func (p *prober) judge(acl string, asked int) Check {
 	case len(found) > 0: // the checks that are skipped for this say so themselves
 		return note("", text, wantedPermissions, acl)
 	}
-	return pass("", fmt.Sprintf("%d commands may be run", asked), wantedPermissions)
+	return pass("", fmt.Sprintf("the user may run all %d commands", asked), wantedPermissions)
 }

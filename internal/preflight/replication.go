@@ -32,7 +32,7 @@ func estimate(data int64, rate float64) fullPhase {
 }
 
 func (p fullPhase) String() string {
-	return fmt.Sprintf("%s of data at %s/s take %v, and clients write %s/s", bytesText(p.data), bytesText(snapshotRate),
+	return fmt.Sprintf("copying %s of data at %s/s takes %v, and clients write %s/s", bytesText(p.data), bytesText(snapshotRate),
 		p.duration.Round(time.Second), bytesText(int64(p.rate)))
 }
 
@@ -76,18 +76,18 @@ func parseBufferLimit(text string) (bufferLimit, error) {
 		for j := range n {
 			v, err := strconv.ParseInt(words[i+1+j], 10, 64)
 			if err != nil {
-				return bufferLimit{}, fmt.Errorf("client-output-buffer-limit %q: %q is no number", text, words[i+1+j])
+				return bufferLimit{}, fmt.Errorf("client-output-buffer-limit %q: %q is not a number", text, words[i+1+j])
 			}
 			n[j] = v
 		}
 		return bufferLimit{n[0], n[1], n[2]}, nil
 	}
-	return bufferLimit{}, fmt.Errorf("client-output-buffer-limit %q names no replicas", text)
+	return bufferLimit{}, fmt.Errorf("client-output-buffer-limit %q has no limit for replicas", text)
 }
 
 func outputBuffer(_ context.Context, r *run) []Check {
 	return perNode(&r.source, r.readers(), func(n *node) Check {
-		const wanted = "room for what a full phase piles up"
+		const wanted = "room for the writes that accumulate during the full phase"
 		phase, reason := n.phaseOf()
 		if reason != "" {
 			return skip("", reason, wanted)
@@ -105,18 +105,18 @@ func outputBuffer(_ context.Context, r *run) []Check {
 }
 
 func judgeBuffer(addr string, limit bufferLimit, phase fullPhase) Check {
-	wanted := fmt.Sprintf("%s or no limit (%v)", bytesText(phase.pile), phase)
+	wanted := fmt.Sprintf("at least %s, or no limit (%v)", bytesText(phase.pile), phase)
 	over := limit.hard > 0 && phase.pile > limit.hard ||
 		limit.soft > 0 && phase.pile > limit.soft && phase.duration > time.Duration(limit.softSeconds)*time.Second
 	if over {
-		return alarm("", limit.String(), wanted, "redis-cli "+cliAddr(addr)+" config set client-output-buffer-limit 'slave 0 0 0'; or migrate with Config.TuneSource")
+		return alarm("", limit.String(), wanted, "redis-cli "+cliAddr(addr)+" config set client-output-buffer-limit 'slave 0 0 0'; or set Config.TuneSource")
 	}
 	return pass("", limit.String(), wanted)
 }
 
 func backlog(_ context.Context, r *run) []Check {
 	return perNode(&r.source, r.readers(), func(n *node) Check {
-		const wanted = "a minute of writes, at least 1 MiB"
+		const wanted = "room for one minute of writes, at least 1 MiB"
 		size, reason := n.number("repl-backlog-size")
 		if reason != "" {
 			if size = int64(n.num("repl_backlog_size", -1)); size < 0 {
@@ -134,16 +134,16 @@ func backlog(_ context.Context, r *run) []Check {
 func judgeBacklog(addr string, size int64, rate float64) Check {
 	need := max(int64(rate*reconnectTime.Seconds()), 1<<20)
 	found := "repl-backlog-size " + bytesText(size)
-	wanted := fmt.Sprintf("%s: %v of writes at %s/s", bytesText(need), reconnectTime, bytesText(int64(rate)))
+	wanted := fmt.Sprintf("at least %s: %v of writes at %s/s", bytesText(need), reconnectTime, bytesText(int64(rate)))
 	if size < need {
-		return note("", found+": a link that is lost for longer begins again with a snapshot", wanted, fmt.Sprintf("redis-cli %s config set repl-backlog-size %d", cliAddr(addr), need))
+		return note("", found+": after a longer interruption, a link must start again with a new snapshot", wanted, fmt.Sprintf("redis-cli %s config set repl-backlog-size %d", cliAddr(addr), need))
 	}
 	return pass("", found, wanted)
 }
 
 func replTimeout(_ context.Context, r *run) []Check {
 	return perNode(&r.source, r.readers(), func(n *node) Check {
-		const wanted = "the time of a snapshot, at least 60 s"
+		const wanted = "at least the time that a snapshot takes, and at least 60 s"
 		seconds, reason := n.number("repl-timeout")
 		if reason != "" {
 			return skip("", reason, wanted)
@@ -159,7 +159,7 @@ func replTimeout(_ context.Context, r *run) []Check {
 func judgeTimeout(addr string, seconds int64, phase fullPhase) Check {
 	need := max(int64(phase.duration.Seconds()), 60)
 	found := fmt.Sprintf("repl-timeout %d s", seconds)
-	wanted := fmt.Sprintf("%d s (%s of data at %s/s, at least a minute)", need, bytesText(phase.data), bytesText(snapshotRate))
+	wanted := fmt.Sprintf("at least %d s (%s of data at %s/s, and at least a minute)", need, bytesText(phase.data), bytesText(snapshotRate))
 	if seconds < need {
 		return note("", found, wanted, fmt.Sprintf("redis-cli %s config set repl-timeout %d", cliAddr(addr), need))
 	}
@@ -168,7 +168,7 @@ func judgeTimeout(addr string, seconds int64, phase fullPhase) Check {
 
 func rdbDirectory(_ context.Context, r *run) []Check {
 	return perNode(&r.source, r.readers(), func(n *node) Check {
-		const wanted = "snapshots without a file (repl-diskless-sync yes), or a last background save that succeeded"
+		const wanted = "repl-diskless-sync yes, or a successful last background save"
 		if n.infoErr != nil {
 			return skip("", "INFO persistence: "+oneLine(n.infoErr), wanted)
 		}
@@ -180,15 +180,15 @@ func rdbDirectory(_ context.Context, r *run) []Check {
 		if dir == "" {
 			dir = "unknown (CONFIG is refused)"
 		}
-		remedy := "redis-cli " + cliAddr(n.addr) + " config set repl-diskless-sync yes; or make the directory writable and prove it with redis-cli bgsave"
+		remedy := "redis-cli " + cliAddr(n.addr) + " config set repl-diskless-sync yes; or make the directory writable, and test it with redis-cli bgsave"
 		never := n.info["rdb_last_bgsave_time_sec"] == "-1" // no save since the server's start
 		switch {
 		case n.info["rdb_last_bgsave_status"] == "err":
 			return alarm("", "the last background save failed; directory "+dir, wanted, remedy)
 		case never && reason == "":
-			return note("", "repl-diskless-sync no, and no background save since the start proves that it can write to "+dir, wanted, remedy)
+			return note("", "repl-diskless-sync is no, and the server has made no background save since its start, so it is not known whether it can write to "+dir, wanted, remedy)
 		case never:
-			return skip("", reason+"; no background save since the start", wanted)
+			return skip("", reason+"; the server has made no background save since its start", wanted)
 		}
 		return pass("", "the last background save succeeded; directory "+dir, wanted)
 	})

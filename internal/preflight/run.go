@@ -49,27 +49,27 @@ func definitions() []definition {
 		{"same_instance", "Source and target are different servers", both, sameInstance},
 		{"source_state", "The source runs normally", needsSource, sourceState},
 		{"target_state", "The target runs normally", needsTarget, targetState},
-		{"source_is_replica", "The link reads from a replica", needsSource, sourceIsReplica},
-		{"source_is_primary", "The source names its primary", needsSource, sourceIsPrimary},
+		{"source_is_replica", "The migration reads from a replica", needsSource, sourceIsReplica},
+		{"source_is_primary", "The source's URL names the primary", needsSource, sourceIsPrimary},
 		{"target_is_primary", "The target can be written", needsTarget, targetIsPrimary},
 		{"target_empty", "The target is empty", needsTarget, targetEmpty},
 		{"target_space", "The target has room for the data", both, targetSpace},
-		{"target_eviction", "The target evicts nothing", needsTarget, targetEviction},
-		{"sharding", "Keys lie where the proxy looks for them", 0, sharding},
+		{"target_eviction", "The target does not evict keys", needsTarget, targetEviction},
+		{"sharding", "Keys are where the proxy looks for them", 0, sharding},
 		{"sentinels", "The sentinels agree and can fail over", 0, sentinels},
 		{"database_count", "The source's databases exist on the target", both, databaseCount},
 		{"modules", "The target has the modules that the data needs", both, modules},
-		{"output_buffer", "The replica output buffer holds a full phase", needsSource, outputBuffer},
-		{"backlog", "The replication backlog covers a reconnect", needsSource, backlog},
-		{"repl_timeout", "The replication timeout covers a snapshot", needsSource, replTimeout},
+		{"output_buffer", "The replica output buffer is large enough for the full phase", needsSource, outputBuffer},
+		{"backlog", "The replication backlog is large enough for a reconnect", needsSource, backlog},
+		{"repl_timeout", "The replication timeout is long enough for a snapshot", needsSource, replTimeout},
 		{"rdb_directory", "The source can make its snapshot", needsSource, rdbDirectory},
-		{"tcp_kernel", "The source's kernel takes bursts of connections", needsSource, tcpKernel},
-		{"big_keys", "No big keys", needsSource, bigKeys},
+		{"tcp_kernel", "The source's kernel accepts bursts of connections", needsSource, tcpKernel},
+		{"big_keys", "There are no big keys", needsSource, bigKeys},
 		{"command_compatibility", "The target can run the source's commands", both, commandCompatibility},
 		{"clock_skew", "The clocks agree", both, clockSkew},
 		{"bulk_length", "No value is too long for the target", both, bulkLength},
-		{"local_disk", "The spool has room", 0, localDisk},
-		{"source_file", "The source's file is whole", needsSource, sourceFile},
+		{"local_disk", "There is disk space for the spool", 0, localDisk},
+		{"source_file", "The source's file is complete", needsSource, sourceFile},
 	}
 }
 
@@ -118,7 +118,7 @@ func (r *run) silenced(ctx context.Context) (checks []Check) {
 			continue
 		}
 		if err := n.client.Do(ctx, n.client.B().Ping().Build()).Error(); err != nil && endpoint.Code(err) == "" {
-			c := fail(n.addr, fmt.Sprintf("it answered at first, and then no more: no answer for %v", endpoint.Silence), "every node answers all the time", "bring the node back, or open the network to it")
+			c := fail(n.addr, fmt.Sprintf("it answered at first, but has not answered for %v since", endpoint.Silence), "every node answers all the time", "bring the node back, or allow connections to it")
 			c.ID, c.Title = "connectivity", title
 			checks = append(checks, c)
 		}
@@ -171,10 +171,10 @@ func (d definition) run(ctx context.Context, r *run) []Check {
 		return nil
 	}
 	if r.cfg.Scans && slices.Contains(ofReplication, d.id) {
-		d.make = skipped("the source is scanned and not replicated", "a source that is replicated")
+		d.make = skipped("the source is scanned, not replicated", "a source that is replicated")
 	}
 	if missing := r.unopened(d.needs); missing != "" {
-		checks = []Check{skip(missing, "the "+missing+" could not be opened, see connectivity", "a connection")}
+		checks = []Check{skip(missing, "the "+missing+" could not be opened; see the check connectivity", "a connection")}
 	} else if checks = d.make(ctx, r); len(checks) == 0 {
 		panic("preflight: check " + d.id + " gave no result")
 	}
@@ -239,7 +239,7 @@ func perNode(s *side, nodes []*node, check func(*node) Check) []Check {
 	var passed, rest []Check
 	for _, n := range nodes {
 		if n.err != nil {
-			rest = append(rest, skip(n.addr, "no answer, see connectivity", "an answer"))
+			rest = append(rest, skip(n.addr, "it does not answer; see the check connectivity", "an answer"))
 			continue
 		}
 		c := check(n)
@@ -255,7 +255,7 @@ func perNode(s *side, nodes []*node, check func(*node) Check) []Check {
 		one.Subject = s.name.String()
 		one.Found += fmt.Sprintf(", on each of %d nodes", len(rest))
 		if one.Remedy != "" {
-			one.Remedy += fmt.Sprintf("  # the same on the other %d nodes", len(rest)-1)
+			one.Remedy += fmt.Sprintf("  # likewise on the other %d nodes", len(rest)-1)
 		}
 		return []Check{one}
 	}
@@ -263,7 +263,7 @@ func perNode(s *side, nodes []*node, check func(*node) Check) []Check {
 		return rest
 	}
 	if len(passed) == 0 {
-		return []Check{skip(s.name.String(), "no node to ask", "a node")}
+		return []Check{skip(s.name.String(), "there is no node to ask", "a node")}
 	}
 	one := passed[0]
 	one.Subject = s.name.String()

@@ -52,9 +52,9 @@ const bigShown = 3
 func (s sample) looked() string {
 	switch {
 	case s.err != nil:
-		return fmt.Sprintf("a sample of %d keys that ended early: %s", s.keys, oneLine(s.err))
+		return fmt.Sprintf("a sample of %d keys, which ended early: %s", s.keys, oneLine(s.err))
 	case s.complete:
-		return fmt.Sprintf("all %d keys looked at", s.keys)
+		return fmt.Sprintf("all %d keys", s.keys)
 	}
 	return fmt.Sprintf("a sample of %d keys", s.keys)
 }
@@ -69,7 +69,7 @@ func takeSample(ctx context.Context, r *run) sample {
 	var places []place
 	for _, n := range r.source.primaries() {
 		if n.err != nil || n.infoErr != nil {
-			all.complete, all.err = false, fmt.Errorf("the keys of %s cannot be looked at", n.addr)
+			all.complete, all.err = false, fmt.Errorf("the keys of %s cannot be read", n.addr)
 			continue
 		}
 		for db, d := range n.dbs {
@@ -254,7 +254,7 @@ func bigKeys(_ context.Context, r *run) []Check {
 }
 
 func judgeBigKeys(s sample, limit int64, source string) Check {
-	wanted := "no key over " + bytesText(limit)
+	wanted := "no key larger than " + bytesText(limit)
 	scan := "surecut scan bigkeys --source " + source
 	switch {
 	case s.bigCount > 0:
@@ -265,17 +265,17 @@ func judgeBigKeys(s sample, limit int64, source string) Check {
 			}
 			found += k.String()
 		}
-		return note("source", found+"; they are written in chunks", wanted, scan+" lists them all")
+		return note("source", found+"; they will be written in chunks", wanted, "to list all of them: "+scan)
 	case s.err != nil && s.keys == 0:
 		return skip("source", s.looked(), wanted)
 	case s.unsized > 0:
-		return skip("source", fmt.Sprintf("MEMORY USAGE is not available: only strings could be measured, if at all; none is over the limit in %s", s.looked()), wanted)
+		return skip("source", fmt.Sprintf("MEMORY USAGE is not available, so at most strings could be measured; none is larger in %s", s.looked()), wanted)
 	case s.err != nil:
 		return skip("source", "none in "+s.looked(), wanted)
 	}
 	found := "none in " + s.looked()
 	if !s.complete {
-		found += "; " + scan + " looks at all"
+		found += "; to look at all keys: " + scan
 	}
 	return pass("source", found, wanted)
 }
@@ -284,7 +284,7 @@ func judgeBigKeys(s sample, limit int64, source string) Check {
 const defaultBulk = 512 << 20
 
 func bulkLength(_ context.Context, r *run) []Check {
-	const wanted = "no value over the target's proto-max-bulk-len"
+	const wanted = "no value longer than the target's proto-max-bulk-len"
 	limits := bulkLimits{Source: 0, Target: 1 << 62}
 	for _, n := range r.source.primaries() {
 		limits.Source = max(limits.Source, n.bulkLimit())
@@ -309,20 +309,20 @@ func (n *node) bulkLimit() int64 {
 type bulkLimits struct{ Source, Target int64 }
 
 func judgeBulk(l bulkLimits, s sample, bigValue int64) Check {
-	wanted := fmt.Sprintf("no value over the target's proto-max-bulk-len of %s", bytesText(l.Target))
-	remedy := fmt.Sprintf("redis-cli config set proto-max-bulk-len %d on the target", max(l.Source, s.longest.bytes))
+	wanted := fmt.Sprintf("no value longer than the target's proto-max-bulk-len of %s", bytesText(l.Target))
+	remedy := fmt.Sprintf("on the target: redis-cli config set proto-max-bulk-len %d", max(l.Source, s.longest.bytes))
 	switch {
 	case s.longest.bytes > l.Target:
 		return alarm("source", s.longest.String(), wanted, remedy)
 	case bigValue > l.Target:
-		return alarm("source", fmt.Sprintf("values up to %s would be sent in one piece", bytesText(bigValue)), wanted,
+		return alarm("source", fmt.Sprintf("values of up to %s would be sent in one piece", bytesText(bigValue)), wanted,
 			remedy+fmt.Sprintf("; or Config.BigValue %d", l.Target))
 	case l.Source <= l.Target:
-		return pass("source", fmt.Sprintf("the source takes none over %s itself", bytesText(l.Source)), wanted)
+		return pass("source", fmt.Sprintf("the source itself accepts no value longer than %s", bytesText(l.Source)), wanted)
 	case s.keys == 0 && s.err != nil:
 		return skip("source", s.looked(), wanted)
 	case !s.complete:
-		return alarm("source", fmt.Sprintf("the source takes values up to %s; none over the target's limit in %s", bytesText(l.Source), s.looked()), wanted, remedy)
+		return alarm("source", fmt.Sprintf("the source accepts values of up to %s; no value exceeds the target's limit in %s", bytesText(l.Source), s.looked()), wanted, remedy)
 	}
-	return pass("source", fmt.Sprintf("the longest string has %s; %s", bytesText(s.longest.bytes), s.looked()), wanted)
+	return pass("source", fmt.Sprintf("the longest string has %s, in %s", bytesText(s.longest.bytes), s.looked()), wanted)
 }

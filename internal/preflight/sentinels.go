@@ -21,9 +21,9 @@ func sentinels(_ context.Context, r *run) []Check {
 	switch {
 	case len(checks) > 0:
 	case !r.source.open() || !r.target.open():
-		return []Check{skip("source, target", "not both could be opened, see connectivity", wantedSentinels)}
+		return []Check{skip("source, target", "one of them could not be opened; see the check connectivity", wantedSentinels)}
 	default:
-		return []Check{pass("source, target", "neither is under sentinels", wantedSentinels)}
+		return []Check{pass("source, target", "neither side has sentinels", wantedSentinels)}
 	}
 	return checks
 }
@@ -40,7 +40,7 @@ func judgeSentinels(views []endpoint.SentinelView, primary string) []Check {
 	for _, v := range views {
 		subject := "sentinel " + v.Addr
 		if v.Err != nil {
-			checks = append(checks, alarm(subject, oneLine(v.Err), wantedSentinels, "bring the sentinel back, or leave it out of the URL"))
+			checks = append(checks, alarm(subject, oneLine(v.Err), wantedSentinels, "bring the sentinel back, or remove it from the URL"))
 			continue
 		}
 		candidates := 0
@@ -53,12 +53,12 @@ func judgeSentinels(views []endpoint.SentinelView, primary string) []Check {
 		cli := "redis-cli " + cliAddr(v.Addr) + " sentinel "
 		switch {
 		case v.Primary != primary:
-			checks = append(checks, alarm(subject, found+"; the primary is "+primary, wantedSentinels,
-				"wait until the sentinel has caught up with the last failover: "+cli+"masters"))
+			checks = append(checks, alarm(subject, found+"; but the primary is "+primary, wantedSentinels,
+				"wait until the sentinel has noticed the last failover ("+cli+"masters)"))
 		case strings.Contains(v.Flags, "down"), strings.Contains(v.Flags, "failover"):
-			checks = append(checks, alarm(subject, found, wantedSentinels, "wait until the failover is over: "+cli+"masters shows flags master"))
+			checks = append(checks, alarm(subject, found, wantedSentinels, "wait until the failover has ended ("+cli+"masters shows flags master)"))
 		case answering < v.Quorum || 2*answering <= len(v.Peers)+1:
-			checks = append(checks, alarm(subject, fmt.Sprintf("%s, of which %d answer", found, answering), wantedSentinels, "bring the other sentinels back: without a majority nobody is promoted"))
+			checks = append(checks, alarm(subject, fmt.Sprintf("%s, of which %d answer", found, answering), wantedSentinels, "bring the other sentinels back; without a majority, no replica is promoted"))
 		case candidates == 0:
 			checks = append(checks, alarm(subject, found, wantedSentinels, "add a replica whose replica-priority is not 0: "+cli+"replicas NAME"))
 		default:

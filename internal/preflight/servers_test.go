@@ -144,11 +144,11 @@ var cases = map[string][]trouble{
 		}
 		l.Close()
 		return check(t, urls{url(b.replica), "redis://" + l.Addr().String()}, nil)
-	}}, {"a replica that is down", "the cluster no longer counts it", Fail, "calls it failed", func(t *testing.T, b *bench) Report {
+	}}, {"a replica that is down", "the cluster no longer counts it", Fail, "has marked this node as failed", func(t *testing.T, b *bench) Report {
 		nodes := servers.Cluster(t, "redis:7.0", 3, 1)
 		dead := nodes[5]
 		dead.Kill()
-		eventually(t, "the cluster calls it failed", func() bool {
+		eventually(t, "the cluster has marked this node as failed", func() bool {
 			for line := range strings.Lines(nodes[0].Must("CLUSTER", "NODES").(string)) {
 				if strings.Contains(line, dead.Addr) {
 					return strings.Contains(line, "fail")
@@ -183,11 +183,11 @@ var cases = map[string][]trouble{
 	"authentication": {{"open to all", "", Alarm, "anyone", func(t *testing.T, b *bench) Report {
 		return check(t, urls{url(b.replica), url(b.cluster[0])}, nil)
 	}}},
-	"same_instance": {{"itself", "", Fail, "one server", func(t *testing.T, b *bench) Report {
+	"same_instance": {{"itself", "", Fail, "are the same server", func(t *testing.T, b *bench) Report {
 		return check(t, urls{url(b.target), url(b.target)}, nil)
-	}}, {"itself by another name", "names do not tell servers apart", Fail, "one server", func(t *testing.T, b *bench) Report {
+	}}, {"itself by another name", "names do not tell servers apart", Fail, "are the same server", func(t *testing.T, b *bench) Report {
 		return check(t, urls{url(b.target), strings.Replace(url(b.target), "127.0.0.1", "localhost", 1)}, nil)
-	}}, {"a cluster by two of its nodes", "", Fail, "one server", func(t *testing.T, b *bench) Report {
+	}}, {"a cluster by two of its nodes", "", Fail, "are the same server", func(t *testing.T, b *bench) Report {
 		return check(t, urls{url(b.cluster[0]), url(b.cluster[2])}, nil)
 	}}, {"its own primary", "what is written would come back", Fail, "replicate the same data", func(t *testing.T, b *bench) Report {
 		return check(t, urls{url(b.replica), url(b.primary)}, nil)
@@ -196,10 +196,10 @@ var cases = map[string][]trouble{
 		moveSlot(t, b)
 		return check(t, urls{url(b.cluster[0]), url(b.target)}, nil)
 	}}},
-	"target_state": {{"slot comes", "", Fail, "on the move", func(t *testing.T, b *bench) Report {
+	"target_state": {{"slot comes", "", Fail, "being moved", func(t *testing.T, b *bench) Report {
 		moveSlot(t, b)
 		return check(t, urls{url(b.replica), url(b.cluster[0])}, nil)
-	}}, {"another migration", "its heartbeat is fresh", Fail, "in progress", func(t *testing.T, b *bench) Report {
+	}}, {"another migration", "its heartbeat is fresh", Fail, "still running", func(t *testing.T, b *bench) Report {
 		write(t, b.target, "HSET "+MigrationKey+" id x state running host h heartbeat_ms "+strconv.FormatInt(time.Now().UnixMilli(), 10))
 		return check(t, b.good(), nil)
 	}}, {"loading", "its data is not there yet", Fail, "loading", func(t *testing.T, b *bench) Report {
@@ -218,9 +218,9 @@ var cases = map[string][]trouble{
 	}}, {"cluster without replicas", "", Note, "no replica", func(t *testing.T, b *bench) Report {
 		return check(t, urls{url(b.cluster[0]), url(b.target)}, nil)
 	}}},
-	"source_is_primary": {{"a replica", "what its primary has not sent yet is not seen", Alarm, "which is not looked at", func(t *testing.T, b *bench) Report {
+	"source_is_primary": {{"a replica", "what its primary has not sent yet is not seen", Alarm, "have not reached the replica", func(t *testing.T, b *bench) Report {
 		return check(t, urls{url(b.replica), url(b.target)}, nil)
-	}}, {"a replica with a key of its own", "its primary does not hold it", Alarm, "takes writes of its own", func(t *testing.T, b *bench) Report {
+	}}, {"a replica with a key of its own", "its primary does not hold it", Alarm, "accepts writes itself", func(t *testing.T, b *bench) Report {
 		set(t, b.replica, "replica-read-only", "no")
 		b.replica.Must("SET", "own", "1")
 		t.Cleanup(func() { b.replica.Must("DEL", "own") })
@@ -230,12 +230,12 @@ var cases = map[string][]trouble{
 		}
 		return rep
 	}}},
-	"target_is_primary": {{"a replica that takes writes", "they are lost when it is synchronised again", Fail, "lost at its next synchronisation", func(t *testing.T, b *bench) Report {
+	"target_is_primary": {{"a replica that takes writes", "they are lost when it is synchronised again", Fail, "loses them at its next synchronisation", func(t *testing.T, b *bench) Report {
 		set(t, b.replica, "replica-read-only", "no")
 		return check(t, urls{url(b.target), url(b.replica)}, nil)
 	}}, {"replica", "it refuses writes", Fail, "a replica of", func(t *testing.T, b *bench) Report {
 		return check(t, urls{url(b.target), url(b.replica)}, nil)
-	}}, {"too few replicas", "it refuses writes", Fail, "min-replicas-to-write 1", func(t *testing.T, b *bench) Report {
+	}}, {"too few replicas", "it refuses writes", Fail, "min-replicas-to-write is 1", func(t *testing.T, b *bench) Report {
 		set(t, b.target, "min-replicas-to-write", "1")
 		return check(t, b.good(), nil)
 	}}},
@@ -261,7 +261,7 @@ var cases = map[string][]trouble{
 		group := servers.Sentinels(t, servers.Standalone(t, "redis:7.0"), 0, 1)
 		return check(t, urls{url(b.replica), servers.SentinelURL(group)}, nil)
 	}}},
-	"database_count": {{"to a cluster", "", Fail, "lacks 3", func(t *testing.T, b *bench) Report {
+	"database_count": {{"to a cluster", "", Fail, "has no database 3", func(t *testing.T, b *bench) Report {
 		write(t, b.primary, "SET k v", "MOVE k 3")
 		awaitReplica(t, b, "db3")
 		return check(t, urls{url(b.replica), url(b.cluster[0])}, nil)
@@ -296,7 +296,7 @@ var cases = map[string][]trouble{
 		write(t, b.primary, "CONFIG RESETSTAT", "SET a 1", "RENAME a b")
 		return check(t, urls{url(b.primary), url(b.cluster[0])}, nil)
 	}}},
-	"sharding": {{"keys astray", "every key is on the other server", Fail, "lie elsewhere", func(t *testing.T, b *bench) Report {
+	"sharding": {{"keys astray", "every key is on the other server", Fail, "on another server", func(t *testing.T, b *bench) Report {
 		return check(t, urls{behindProxy(t, true), url(b.target)}, nil)
 	}}},
 	"bulk_length": {{"longer than the target takes", "", Alarm, "2.0 MiB", func(t *testing.T, b *bench) Report {
@@ -465,7 +465,7 @@ func TestPassesBehindProxyAndSentinels(t *testing.T) {
 	servers.Replica(t, primary)
 	group := servers.Sentinels(t, primary, 1, 3)
 	rep := check(t, urls{source, servers.SentinelURL(group)}, nil)
-	for id, says := range map[string]string{"sharding": "of 100 keys that were looked at 0 lie elsewhere", "sentinels": "1 replicas that can take over"} {
+	for id, says := range map[string]string{"sharding": "of a sample of 100 keys, 0 are on another server", "sentinels": "1 replicas that can take over"} {
 		if c := worst(rep, id); c.Result != Pass || !strings.Contains(c.Found, says) {
 			t.Errorf("%+v, want it to pass and to say %q", c, says)
 		}

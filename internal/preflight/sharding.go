@@ -11,7 +11,7 @@ import (
 	"surecut/internal/keyspace"
 )
 
-const wantedSharding = "keys lie on the servers where the proxy looks for them, and stay there"
+const wantedSharding = "keys are on the servers where the proxy looks for them, and stay there"
 
 // sharding checks on every server behind a proxy whether its keys are those that the proxy looks for there, according to the URL.
 func sharding(ctx context.Context, r *run) []Check {
@@ -24,9 +24,9 @@ func sharding(ctx context.Context, r *run) []Check {
 	switch {
 	case len(checks) > 0:
 	case !r.source.open() || !r.target.open():
-		return []Check{skip("source, target", "not both could be opened, see connectivity", wantedSharding)}
+		return []Check{skip("source, target", "one of them could not be opened; see the check connectivity", wantedSharding)}
 	default:
-		return []Check{pass("source, target", "neither is behind a proxy", wantedSharding)}
+		return []Check{pass("source, target", "neither side is behind a proxy", wantedSharding)}
 	}
 	return checks
 }
@@ -97,26 +97,26 @@ func judgeSharding(s *side, sample shardingSample) Check {
 		described += ", " + text
 	}
 	described += fmt.Sprintf(", %d servers", len(s.d.Shards()))
-	seen := fmt.Sprintf("%s; of %d keys that were looked at %d lie elsewhere", described, sample.keys, sample.astray)
+	seen := fmt.Sprintf("%s; of a sample of %d keys, %d are on another server", described, sample.keys, sample.astray)
 	if sample.astray > 0 {
-		seen += fmt.Sprintf(", as %s on %s", shownKey(sample.example), sample.addr)
+		seen += fmt.Sprintf(", such as %s on %s", shownKey(sample.example), sample.addr)
 	}
 	switch {
 	case sample.moving > 0:
-		return fail(s.name.String(), fmt.Sprintf("%s; %d slots are on the move", described, sample.moving), wantedSharding,
-			"wait for the migration of slots to end (codis-admin --slots-status), and begin none before the cutover")
+		return fail(s.name.String(), fmt.Sprintf("%s; %d slots are being moved", described, sample.moving), wantedSharding,
+			"wait until the slots are moved (codis-admin --slots-status), and do not move any until the cutover")
 	case sample.astray*2 > sample.keys:
-		return fail(s.name.String(), seen, wantedSharding, "correct hash, distribution, tag, weights and names in the URL, or give the proxy's own configuration: ?config=FILE")
+		return fail(s.name.String(), seen, wantedSharding, "correct hash, distribution, tag, weights and names in the URL, or name the proxy's own configuration: ?config=FILE")
 	case sample.unread != nil:
 		return skip(s.name.String(), oneLine(sample.unread), wantedSharding)
 	case sample.silent != nil && (s.name == endpoint.Target || s.spec.Kind == endpoint.Codis):
 		return alarm(s.name.String(), described+"; the proxy does not answer: "+oneLine(sample.silent), wantedSharding,
-			"bring the proxy back, or open the network to it: nothing else proves that it looks for keys where they will be")
+			"bring the proxy back, or allow connections to it; without it, it is not proven that it will find the keys")
 	case sample.astray > 0:
-		return alarm(s.name.String(), seen, wantedSharding, "these keys cannot be seen through the proxy, and are left out: delete them, or write them again through the proxy")
+		return alarm(s.name.String(), seen, wantedSharding, "these keys cannot be read through the proxy and are not migrated; delete them, or write them again through the proxy")
 	case sample.ejects:
-		return alarm(s.name.String(), described+"; auto_eject_hosts is on: when a server is down its keys are looked for on others", wantedSharding,
-			"auto_eject_hosts: false in the proxy's configuration, at least until the cutover")
+		return alarm(s.name.String(), described+"; auto_eject_hosts is on, so when a server is down, the proxy looks for its keys on other servers", wantedSharding,
+			"set auto_eject_hosts: false in the proxy's configuration, at least until the cutover")
 	}
 	return pass(s.name.String(), seen, wantedSharding)
 }

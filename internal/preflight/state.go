@@ -22,7 +22,7 @@ const MigrationKey = keyspace.Prefix + ":migration"
 // heartbeatFresh is how old the heartbeat of a running migration may be.
 const heartbeatFresh = 30 * time.Second
 
-const wantedState = "not loading, every slot covered and at rest, no other migration of this tool"
+const wantedState = "not loading, every slot covered and none being moved, no other migration by surecut"
 
 func sourceState(ctx context.Context, r *run) []Check {
 	return r.state(ctx, &r.source)
@@ -61,17 +61,17 @@ func nodeState(ctx context.Context, s *side, n *node) Check {
 func serverTrouble(n *node, written bool) Check {
 	for _, field := range []string{"loading", "async_loading"} {
 		if n.info[field] == "1" {
-			return fail("", "it is loading its data set", wantedState, "wait until redis-cli "+cliAddr(n.addr)+" info persistence shows loading:0")
+			return fail("", "it is still loading its data", wantedState, "wait until redis-cli "+cliAddr(n.addr)+" info persistence shows loading:0")
 		}
 	}
 	if n.info["master_sync_in_progress"] == "1" {
-		return fail("", "it is being synchronised from its primary", wantedState, "wait until redis-cli "+cliAddr(n.addr)+" info replication shows master_sync_in_progress:0")
+		return fail("", "it is still being synchronised from its primary", wantedState, "wait until redis-cli "+cliAddr(n.addr)+" info replication shows master_sync_in_progress:0")
 	}
 	stop, _ := n.setting("stop-writes-on-bgsave-error")
 	save, reason := n.setting("save")
 	if written && n.info["rdb_last_bgsave_status"] == "err" && stop == "yes" && (reason != "" || save != "") {
-		return fail("", "its last background save failed, so that it refuses writes (MISCONF)", wantedState,
-			"make its dir writable, then redis-cli "+cliAddr(n.addr)+" bgsave")
+		return fail("", "its last background save failed, so it refuses writes (MISCONF)", wantedState,
+			"make its directory (setting dir) writable, then: redis-cli "+cliAddr(n.addr)+" bgsave")
 	}
 	return pass("", "", wantedState)
 }
@@ -101,18 +101,18 @@ func judgeCluster(addr string, info map[string]string, nodes []endpoint.ClusterN
 	}
 	for _, n := range nodes {
 		if moving := len(n.Migrating) + len(n.Importing); moving > 0 {
-			return fail("", fmt.Sprintf("%d slots are on the move (%d leave, %d come)", moving, len(n.Migrating), len(n.Importing)), wantedState,
-				"wait for the resharding to end, or "+fix)
+			return fail("", fmt.Sprintf("%d slots are being moved (%d leave this node, %d arrive)", moving, len(n.Migrating), len(n.Importing)), wantedState,
+				"wait until the resharding has ended, or: "+fix)
 		}
 	}
-	return pass("", fmt.Sprintf("cluster_state:ok, %d slots covered and at rest, no other migration", keyspace.Slots), wantedState)
+	return pass("", fmt.Sprintf("cluster_state:ok, %d slots covered and none being moved, no other migration", keyspace.Slots), wantedState)
 }
 
 // otherMigration reads the record that a migration keeps on its target. It returns nil where there is no record that matters.
 func (r *run) otherMigration(ctx context.Context, s *side) *Check {
 	record, err := s.migrationRecord(ctx)
 	if err != nil {
-		c := skip(s.name.String(), "whether another migration runs: "+oneLine(err), wantedState)
+		c := skip(s.name.String(), "it is not known whether another migration is running: "+oneLine(err), wantedState)
 		return &c
 	}
 	if record["id"] == "" {
@@ -184,21 +184,21 @@ func judgeMigration(side endpoint.Side, own resumed, record map[string]string, n
 	id, state := record["id"], record["state"]
 	beat, _ := strconv.ParseInt(record["heartbeat_ms"], 10, 64)
 	age := now.Sub(time.UnixMilli(beat)).Round(time.Second)
-	found := fmt.Sprintf("migration %q on host %q, state %q, last heard of %v ago", id, record["host"], state, age)
+	found := fmt.Sprintf("migration %q on host %q, state %q, last active %v ago", id, record["host"], state, age)
 	switch {
 	case state == "running" && age < heartbeatFresh && id != own.id:
-		return fail(side.String(), found+": it is in progress", wantedState, "wait for it, or stop it on its host")
+		return fail(side.String(), found+": it is still running", wantedState, "wait until it has ended, or stop it on its host")
 	case state == "running" && age < heartbeatFresh && record["host"] != own.host:
-		return fail(side.String(), found+": it is in progress in another process", wantedState, "stop that process, or wait "+heartbeatFresh.String()+" if it was killed")
+		return fail(side.String(), found+": it is still running in another process", wantedState, "stop that process; if it was killed, wait "+heartbeatFresh.String())
 	case state == "done" || id == own.id || side == endpoint.Source:
 		return pass(side.String(), found, wantedState)
 	}
-	return alarm(side.String(), found+": it stopped before its end", wantedState,
-		"resume it on its host with the Config.StateDir that it was started with; or begin anew with an empty target")
+	return alarm(side.String(), found+": it was stopped before it was complete", wantedState,
+		"resume it on its host with the Config.StateDir that it was started with, or start a new migration to an empty target")
 }
 
 func sourceIsReplica(_ context.Context, r *run) []Check {
-	const wanted = "each shard is read from a replica"
+	const wanted = "each shard of the source is read from a replica"
 	readers := r.readers()
 	return perNode(&r.source, readers, func(n *node) Check {
 		if n.infoErr != nil {
@@ -213,17 +213,17 @@ func judgeReader(n *node, readFrom string, cluster, moves bool, wanted string) C
 	role := n.info["role"]
 	switch {
 	case role == "slave" && n.info["master_link_status"] != "up":
-		return alarm("", "a replica whose link to its primary is down, so that it stands still", wanted,
-			"bring its primary "+n.info["master_host"]+" back, or read from the primary: Config.ReadFrom primary")
+		return alarm("", "it is a replica whose connection to its primary is down, so it receives no writes", wanted,
+			"bring its primary "+n.info["master_host"]+" back, or read from the primary with Config.ReadFrom primary")
 	case role == "slave":
-		return pass("", "reads from a replica of "+n.info["master_host"]+":"+n.info["master_port"], wanted)
+		return pass("", "the migration reads from a replica of "+n.info["master_host"]+":"+n.info["master_port"], wanted)
 	case readFrom == "primary":
-		return note("", "reads from the primary, as Config.ReadFrom primary says: its fork and its output buffer serve the migration", wanted, "Config.ReadFrom replica")
+		return note("", "the migration reads from the primary, because of Config.ReadFrom primary; the primary must fork, and hold the output buffer for the migration", wanted, "set Config.ReadFrom replica")
 	case moves:
-		return note("", "reads from the primary: the shard's replicas do not answer EXEC themselves (clusters of 3.2 to 5.0)", wanted,
-			"migrate when the load is low: its fork and its output buffer serve the migration")
+		return note("", "the migration reads from the primary, because replicas of this version redirect EXEC (clusters of 3.2 to 5.0)", wanted,
+			"migrate when the load is low: the primary must fork, and hold the output buffer for the migration")
 	case cluster:
-		return note("", "this shard has no replica that answers; the link reads from the primary", wanted,
+		return note("", "this shard has no replica that answers, so the migration reads from the primary", wanted,
 			fmt.Sprintf("redis-cli --cluster add-node HOST:PORT %s --cluster-slave", n.addr))
 	}
 	var replicas []string
@@ -233,10 +233,10 @@ func judgeReader(n *node, readFrom string, cluster, moves bool, wanted string) C
 		}
 	}
 	if len(replicas) == 0 {
-		return note("", "a primary without replicas: its fork and its output buffer serve the migration", wanted, "migrate when the load is low")
+		return note("", "it is a primary without replicas, which must fork, and hold the output buffer for the migration", wanted, "migrate when the load is low")
 	}
-	return note("", "a primary; its replicas are "+strings.Join(replicas, ", "), wanted,
-		"name the group by its sentinels (redis+sentinel://) to read from a replica while the primary stays known; or Config.Source redis://"+replicas[0]+" Config.Accept source_is_primary")
+	return note("", "it is a primary; its replicas are "+strings.Join(replicas, ", "), wanted,
+		"to read from a replica, name the sentinels in the URL (redis+sentinel://), so that the primary stays known; or set Config.Source redis://"+replicas[0]+" Config.Accept source_is_primary")
 }
 
 // replicaAddr reads "ip=10.0.0.2,port=6379,state=online,...". Port 0 is a tool that acts as a replica.
@@ -264,7 +264,7 @@ func sourceIsPrimary(_ context.Context, r *run) []Check {
 	})
 }
 
-const wantedPrimary = "Config.Source names the server that applications write to"
+const wantedPrimary = "the URL of Config.Source names the server that applications write to"
 
 // judgeNamed judges the server that was named for a shard. A replica that takes writes of its own holds keys that its primary does
 // not have.
@@ -273,11 +273,11 @@ func judgeNamed(n *node) Check {
 		return pass("", "a primary", wantedPrimary)
 	}
 	primary := endpoint.PrimaryNamedIn(n.info)
-	found := fmt.Sprintf("%s is a replica of %s, which is not looked at: writes that have not reached the replica are not migrated, and no comparison notices it", n.addr, primary)
+	found := fmt.Sprintf("%s is a replica of %s. Writes that have not reached the replica are not migrated, and no comparison notices that", n.addr, primary)
 	if endpoint.TakesWrites(n.info) {
-		found = fmt.Sprintf("%s is a replica of %s that takes writes of its own (replica-read-only no): keys that the primary does not hold are migrated as well, and differences from it are not seen", n.addr, primary)
+		found = fmt.Sprintf("%s is a replica of %s that accepts writes itself (replica-read-only no). Keys that only the replica holds are migrated as well, and differences from the primary are not noticed", n.addr, primary)
 	}
-	return alarm("", found, wantedPrimary, "name the primary: Config.Source redis://"+primary+"; under sentinels or in a cluster a replica is read all the same")
+	return alarm("", found, wantedPrimary, "name the primary: Config.Source redis://"+primary+". In a cluster or with sentinels, a replica is still used for reading")
 }
 
 func targetIsPrimary(_ context.Context, r *run) []Check {
@@ -287,17 +287,17 @@ func targetIsPrimary(_ context.Context, r *run) []Check {
 			return skip("", "INFO replication: "+oneLine(n.infoErr), wanted)
 		}
 		if n.info["role"] != "master" {
-			found := "a replica of " + endpoint.PrimaryNamedIn(n.info) + ": it refuses writes"
+			found := "it is a replica of " + endpoint.PrimaryNamedIn(n.info) + " and refuses writes"
 			if endpoint.TakesWrites(n.info) {
-				found = "a replica of " + endpoint.PrimaryNamedIn(n.info) + " that takes writes (replica-read-only no): they are lost at its next synchronisation"
+				found = "it is a replica of " + endpoint.PrimaryNamedIn(n.info) + " that accepts writes (replica-read-only no), but loses them at its next synchronisation"
 			}
 			return fail("", found, wanted,
-				"name its primary as Config.Target, or redis-cli "+cliAddr(n.addr)+" replicaof no one")
+				"name its primary as Config.Target, or end the replication: redis-cli "+cliAddr(n.addr)+" replicaof no one")
 		}
 		least, _ := n.setting("min-replicas-to-write", "min-slaves-to-write")
 		if want, err := strconv.Atoi(least); err == nil && want > 0 && n.num("min_slaves_good_slaves", 0) < float64(want) {
-			return fail("", fmt.Sprintf("it refuses writes: %s good replicas, min-replicas-to-write %d", n.info["min_slaves_good_slaves"], want), wanted,
-				"bring its replicas back, or redis-cli "+cliAddr(n.addr)+" config set min-replicas-to-write 0")
+			return fail("", fmt.Sprintf("it refuses writes, because it has %s good replicas and min-replicas-to-write is %d", n.info["min_slaves_good_slaves"], want), wanted,
+				"bring its replicas back, or: redis-cli "+cliAddr(n.addr)+" config set min-replicas-to-write 0")
 		}
 		return pass("", "a primary", wanted)
 	})

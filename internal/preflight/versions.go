@@ -39,16 +39,16 @@ func judgeSourceVersion(s endpoint.Server, calls map[string]int64) Check {
 		return fail("", found, "2.2.6 or later", "upgrade the source to 2.8 or later, or migrate its RDB file")
 	}
 	if s.Number < psyncSource {
-		return alarm("", found+": it has SYNC and no PSYNC, so that after a lost connection everything is copied again, and nothing can be compared at one offset",
-			"2.8 or later", "make a server of 2.8 or later its replica (SLAVEOF), and migrate from that one")
+		return alarm("", found+": it has SYNC but no PSYNC, so after a lost connection everything is copied again, and keys cannot be compared at one offset",
+			"2.8 or later", "make a server of 2.8 or later a replica of it (SLAVEOF), and migrate from that replica")
 	}
 	if floats := calls["incrbyfloat"]; s.Number < 60000 && floats > 0 {
-		return alarm("", fmt.Sprintf("%s, which has run INCRBYFLOAT (%d calls): before 6.0 it sends that as a SET, so that a key with an expiry loses it on every copy, its own replicas included", found, floats),
-			"2.2.6 or later", "do not use INCRBYFLOAT on keys that expire; or stop the writers in the end, verify, and repair what lost its expiry")
+		return alarm("", fmt.Sprintf("%s, which has run INCRBYFLOAT (%d calls). Before 6.0 this is replicated as a SET, so a key loses its expiry on every copy, including the server's own replicas", found, floats),
+			"2.2.6 or later", "do not use INCRBYFLOAT on keys that expire; or stop the writers before the cutover, verify, and repair the keys that lost their expiry")
 	}
 	if added := calls["vadd"]; s.Flavor == "redis" && s.Number/100 == 800 && added > 0 {
-		return alarm("", fmt.Sprintf("%s, which has run VADD (%d calls): 8.0 does not replicate one that changes the vector of an element which is there, so that every copy keeps the old one, its own replicas included", found, added),
-			"2.2.6 or later", "remove an element (VREM) before adding it with another vector; or stop the writers in the end, verify, and repair the vector sets that differ")
+		return alarm("", fmt.Sprintf("%s, which has run VADD (%d calls). Redis 8.0 does not replicate a VADD that changes the vector of an existing element, so every copy keeps the old vector, including the server's own replicas", found, added),
+			"2.2.6 or later", "remove an element (VREM) before adding it with another vector; or stop the writers before the cutover, verify, and repair the vector sets that differ")
 	}
 	return pass("", found, "2.2.6 or later")
 }
@@ -86,7 +86,7 @@ func extreme(nodes []*node, better func(a, b endpoint.Server) bool) (best endpoi
 	return best, ""
 }
 
-const wantedFormat = "the target is not older than the source, and reads its RDB version as it is"
+const wantedFormat = "the target is not older than the source, and accepts values in its RDB version"
 
 // format is what decides in which form values arrive.
 type format struct {
@@ -153,9 +153,9 @@ func (r *run) judgeFormat(ctx context.Context, f format) []Check {
 
 // judge names the types of values, and the commands, that do not arrive unchanged.
 func (f format) judge() Check {
-	reads := fmt.Sprintf("which takes RDB version %d", f.Reads)
+	reads := fmt.Sprintf("which accepts values up to RDB version %d", f.Reads)
 	if !f.Told {
-		reads = fmt.Sprintf("which does not tell what it takes; by its version RDB version %d", f.Reads)
+		reads = fmt.Sprintf("which does not report the RDB version that it accepts; by its own version this is %d", f.Reads)
 	}
 	found := versionText(f.Source) + " to " + versionText(f.Target) + ", " + reads
 	effects, loses := f.effects()
@@ -164,10 +164,10 @@ func (f format) judge() Check {
 		if n := len(lacks) - lacksShown; n > 0 {
 			lacks, more = lacks[:lacksShown], fmt.Sprintf(" and %d more", n)
 		}
-		found += "; rewritten, or their keys copied, since the target has them not: " + strings.Join(lacks, " ") + more
+		found += "; the target lacks these commands, which are sent in another form or replaced by copies of their keys: " + strings.Join(lacks, " ") + more
 	}
 	if f.older() {
-		effects = append(effects, "the target is older: of commands and options that it lacks, others of the same effect are sent, or their keys are copied")
+		effects = append(effects, "the target is older; commands and options that it lacks are sent in another form or replaced by copies of their keys")
 	}
 	if len(effects) == 0 {
 		return pass("target", found, wantedFormat)
@@ -176,7 +176,7 @@ func (f format) judge() Check {
 		return note("target", found+"; "+strings.Join(effects, "; "), wantedFormat, "")
 	}
 	return alarm("target", found+"; "+strings.Join(effects, "; "), wantedFormat,
-		"migrate to a target of the source's version or later, or accept it: what is refused is reported key by key, what is re-encoded keeps every value")
+		"migrate to a target of the source's version or later, or accept this alarm: each key that is refused will be reported, and values that are re-encoded arrive complete")
 }
 
 // older says whether the target is an older release of the same flavor. Version numbers of different flavors cannot be compared.
@@ -300,7 +300,7 @@ func databaseCount(_ context.Context, r *run) []Check {
 	used := map[int]int64{}
 	for _, n := range r.source.primaries() {
 		if n.err != nil || n.infoErr != nil {
-			return []Check{skip("source", "the databases of "+n.addr+" are not known", "INFO keyspace of every primary")}
+			return []Check{skip("source", "the databases of "+n.addr+" are not known", "every primary reports its databases (INFO keyspace)")}
 		}
 		for db, d := range n.dbs {
 			if d.Keys > 0 && r.cfg.reads(db) {
@@ -320,7 +320,7 @@ func (r *run) databasesFit(used map[int]int64) []Check {
 			break
 		}
 		if n.err != nil || n.infoErr != nil {
-			return []Check{skip("target", "the databases of "+n.addr+" are not known", "an answer of every primary")}
+			return []Check{skip("target", "the databases of "+n.addr+" are not known", "every primary answers")}
 		}
 		if m.Target.Count == 0 || n.server.Databases < m.Target.Count {
 			m.Target.Count = n.server.Databases
@@ -337,7 +337,7 @@ func (r *run) collisions(m *keyspace.Mapping, databases Check) []Check {
 		return []Check{databases}
 	}
 	if r.source.spec.IsFile() {
-		return []Check{databases, skip("source", "the names of a file are looked at as it is loaded; the migration stops at the first such key", wantedNames)}
+		return []Check{databases, skip("source", "the names in a file are checked while it is loaded; the migration stops at the first such key", wantedNames)}
 	}
 	return []Check{databases, judgeCollisions(r.sample, m)}
 }
@@ -353,18 +353,18 @@ func judgeCollisions(s sample, m *keyspace.Mapping) Check {
 			continue
 		}
 		if count++; count <= bigShown {
-			found = append(found, fmt.Sprintf("key %s of database %d and key %s of database %d would both be %s",
+			found = append(found, fmt.Sprintf("key %s of database %d and key %s of database %d would both become %s",
 				shownKey(k.Name), k.DB, shownKey(rival.Name), rival.DB, shownKey(m.TargetName(k.DB, k.Name))))
 		}
 	}
 	switch {
 	case count > 0:
 		return fail("source", fmt.Sprintf("%d in %s: %s", count, s.looked(), strings.Join(found, ", ")), wantedNames,
-			"choose another Filter.DBPrefix, or leave the keys out with Filter.Exclude")
+			"choose another Filter.DBPrefix, or exclude the keys with Filter.Exclude")
 	case s.keys == 0 && !s.complete:
-		return skip("source", s.looked()+"; the migration stops at the first such key", wantedNames)
+		return skip("source", s.looked()+"; the migration would stop at the first such key", wantedNames)
 	}
-	return pass("source", "none in "+s.looked()+"; the migration stops at the first such key", wantedNames)
+	return pass("source", "none in "+s.looked()+"; the migration would stop at the first such key", wantedNames)
 }
 
 // judgeDatabases judges to which databases those of the source are mapped. If CONFIG is refused, the number of the target's
@@ -374,9 +374,9 @@ func judgeDatabases(used map[int]int64, m *keyspace.Mapping, known bool) Check {
 	if m.Target.Only {
 		home = m.Target.Home
 	}
-	wanted := fmt.Sprintf("target databases 0 to %d", m.Target.Count-1)
+	wanted := fmt.Sprintf("the target's databases are 0 to %d", m.Target.Count-1)
 	if m.Target.Only || m.Target.Count == 1 {
-		wanted = fmt.Sprintf("database %d alone: the target has no other", home)
+		wanted = fmt.Sprintf("only database %d, because the target has no other", home)
 	}
 	var found, absent []string
 	type place struct {
@@ -400,25 +400,25 @@ func judgeDatabases(used map[int]int64, m *keyspace.Mapping, known bool) Check {
 		}
 	}
 	if len(found) == 0 {
-		found = []string{"none in use"}
+		found = []string{"no database is in use"}
 	}
 	text := strings.Join(found, ", ")
 	switch {
 	case len(absent) > 0 && !known:
-		return alarm("target", text+"; whether the target has "+strings.Join(absent, ", ")+" is not known: CONFIG is refused", wanted,
-			"set databases in the target's configuration, or map them: Filter.DBMap "+absent[0]+":0, or with names of their own Filter.DBPrefix "+absent[0]+":db"+absent[0]+":")
+		return alarm("target", text+"; it is not known whether the target has database "+strings.Join(absent, ", ")+", because CONFIG is refused", wanted,
+			"set databases in the target's configuration, or map them: Filter.DBMap "+absent[0]+":0, or with a prefix before their names: Filter.DBPrefix "+absent[0]+":db"+absent[0]+":")
 	case len(absent) > 0:
-		remedy := fmt.Sprintf("Filter.DBMap %s:%d to map it, or Filter.DBPrefix %s:db%s: where its names occur in other databases, too", absent[0], home, absent[0], absent[0])
+		remedy := fmt.Sprintf("map it with Filter.DBMap %s:%d, or with Filter.DBPrefix %s:db%s: if its names also occur in other databases", absent[0], home, absent[0], absent[0])
 		if !m.Target.Only {
-			remedy += "; or databases N in the target's redis.conf and a restart"
+			remedy += "; or set databases N in the target's redis.conf and restart it"
 		}
-		return fail("target", text+"; the target lacks "+strings.Join(absent, ", "), wanted, remedy)
+		return fail("target", text+"; the target has no database "+strings.Join(absent, ", "), wanted, remedy)
 	}
 	byPlace := func(a, b place) int { return cmp.Or(cmp.Compare(a.db, b.db), cmp.Compare(a.prefix, b.prefix)) }
 	for _, p := range slices.SortedFunc(maps.Keys(from), byPlace) {
 		if len(from[p]) > 1 {
-			return alarm("target", fmt.Sprintf("databases %v are merged into %d: of keys with the same name one survives", from[p], p.db), wanted,
-				"give each source database one of its own with Filter.DBMap, or names of its own with Filter.DBPrefix, or make sure that no name occurs twice")
+			return alarm("target", fmt.Sprintf("databases %v are merged into %d; of several keys with the same name only one remains", from[p], p.db), wanted,
+				"map each source database to a different one with Filter.DBMap, use Filter.DBPrefix, or make sure that no name occurs twice")
 		}
 	}
 	return pass("target", text, wanted)
@@ -435,7 +435,7 @@ var moduleCommands = map[string]struct{ prefixes, types []string }{
 }
 
 func modules(_ context.Context, r *run) []Check {
-	const wanted = "every module whose data the source holds"
+	const wanted = "the target has every module whose data the source holds"
 	have := map[string]bool{}
 	for i, n := range r.target.primaries() {
 		if n.err != nil || n.infoErr != nil {
@@ -479,15 +479,15 @@ func (m moduleNeeds) judge(wanted string) Check {
 	looked := m.sampled.looked()
 	switch {
 	case len(used) > 0:
-		return fail("target", "the source uses and the target lacks "+strings.Join(used, ", "), wanted,
-			"load them on the target: redis-server --loadmodule /path/to/module.so for "+strings.Join(used, ", "))
+		return fail("target", "the source uses modules that the target lacks: "+strings.Join(used, ", "), wanted,
+			"load these modules on the target (redis-server --loadmodule /path/to/module.so): "+strings.Join(used, ", "))
 	case len(m.missing) == 0:
 		return pass("target", "the source has loaded no module that the target lacks", wanted)
 	case m.sampled.complete:
-		return pass("target", "loaded on the source alone and not used: "+strings.Join(m.missing, ", ")+"; "+looked, wanted)
+		return pass("target", "only the source has these modules, and does not use them: "+strings.Join(m.missing, ", ")+" (examined: "+looked+")", wanted)
 	}
-	return alarm("target", "loaded on the source alone: "+strings.Join(m.missing, ", ")+"; no use seen, in the commands since the source's start and in "+looked,
-		wanted, "load them on the target, or make sure that no key needs them: surecut scan bigkeys --source URL lists every type")
+	return alarm("target", "only the source has these modules: "+strings.Join(m.missing, ", ")+"; no use of them was found in the commands since the source's start and in "+looked,
+		wanted, "load them on the target, or make sure that no key needs them (surecut scan bigkeys --source URL lists all types)")
 }
 
 func (m moduleNeeds) uses(name string) bool {
@@ -525,7 +525,7 @@ func ofModule(command string) bool {
 func commandCompatibility(_ context.Context, r *run) []Check {
 	rules := r.target.spec.Rules()
 	if rules == "" || !r.target.sharded() {
-		return []Check{pass("source", "the target is one server and runs what the source runs", "no command that the target cannot run")}
+		return []Check{pass("source", "the target is a single server, which can run what the source runs", "no command that the target cannot run")}
 	}
 	p, err := profile.Get(rules)
 	if err != nil {
@@ -533,7 +533,7 @@ func commandCompatibility(_ context.Context, r *run) []Check {
 	}
 	wanted := "no command that " + p.Title + " cannot run"
 	if r.source.cluster() && r.target.cluster() {
-		return []Check{pass("source", "the source is a cluster already", wanted)}
+		return []Check{pass("source", "the source is also a cluster", wanted)}
 	}
 	return perNode(&r.source, r.source.primaries(), func(n *node) Check {
 		if n.infoErr != nil {
@@ -575,12 +575,12 @@ func judgeCommands(p *profile.Profile, calls map[string]int64, databases int, wa
 		}
 	}
 	if len(reasons) == 0 {
-		return pass("", fmt.Sprintf("none among the %d commands run since the source's start", len(calls)), wanted)
+		return pass("", fmt.Sprintf("there is none among the %d commands that the source has run since its start", len(calls)), wanted)
 	}
 	found := make([]string, len(reasons))
 	for i, reason := range reasons {
 		found[i] = reason + ": " + strings.Join(seen[reason], ", ")
 	}
 	return alarm("", strings.Join(found, "; "), wanted,
-		fmt.Sprintf("find out which calls it is, and what to do about each: surecut scan compat --to %s --source URL --monitor 30s", p.Kind))
+		fmt.Sprintf("find out which calls these are, and what to do about each: surecut scan compat --to %s --source URL --monitor 30s", p.Kind))
 }
