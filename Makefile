@@ -75,7 +75,7 @@ e2e: images
 
 bench:
 	scripts/setup.sh redis
-	scripts/bench.sh
+	scripts/bench.sh $(PART)
 
 # Every fuzz target of every package, FUZZTIME each.
 fuzz:

@@ -5,6 +5,7 @@ package bench
 import (
 	"context"
 	"math/rand/v2"
+	"os/exec"
 	"slices"
 	"strconv"
 	"strings"
@@ -15,26 +16,27 @@ import (
 	"github.com/redis/rueidis"
 )
 
-func (s *server) client(t *testing.T) rueidis.Client {
+func (d *deployment) client(t *testing.T) rueidis.Client {
 	t.Helper()
-	c, err := s.side.Client(0)
+	c, err := d.side.Client(0)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return c
 }
 
-func (s *server) do(t *testing.T, words ...string) {
+func (d *deployment) do(t *testing.T, words ...string) {
 	t.Helper()
-	c := s.client(t)
+	c := d.client(t)
 	if err := c.Do(t.Context(), c.B().Arbitrary(words...).Build()).Error(); err != nil {
 		t.Fatalf("%v: %v", words, err)
 	}
 }
 
-func (s *server) info(t *testing.T, name string) string {
+// info returns a field of INFO replication of a standalone server.
+func (d *deployment) info(t *testing.T, name string) string {
 	t.Helper()
-	c := s.client(t)
+	c := d.client(t)
 	text, err := c.Do(t.Context(), c.B().Info().Section("replication").Build()).ToString()
 	if err != nil {
 		t.Fatal(err)
@@ -47,9 +49,10 @@ func (s *server) info(t *testing.T, name string) string {
 	return ""
 }
 
-func (s *server) size(t *testing.T) int64 {
+// size returns the number of keys of a standalone server.
+func (d *deployment) size(t *testing.T) int64 {
 	t.Helper()
-	c := s.client(t)
+	c := d.client(t)
 	n, err := c.Do(t.Context(), c.B().Dbsize().Build()).AsInt64()
 	if err != nil {
 		t.Fatal(err)
@@ -57,17 +60,26 @@ func (s *server) size(t *testing.T) int64 {
 	return n
 }
 
-// markers are the last writes of a run, spread over the slots, so that a follower that applies keys side by side has
-// applied everything when it has them all.
-const markers = 256
+// load writes so many commands to a deployment, as fast as it takes them.
+type load func(t *testing.T, d *deployment, writes int)
 
-// write sends pipelined writes and gives the time until the source has taken them, and until the follower has.
-func (s *server) write(t *testing.T, writes int, follower *server) (taken, followed time.Duration) {
+// setLoad sends SET of 16 bytes to 100,000 keys, by redis-benchmark, which takes little CPU of its own.
+func setLoad(t *testing.T, d *deployment, writes int) {
+	t.Helper()
+	args := []string{"-p", d.ports[0], "-t", "set", "-n", strconv.Itoa(writes), "-r", "100000", "-d", "16", "-P", "16", "-q"}
+	if len(d.ports) > 1 {
+		args = append(args, "--cluster")
+	}
+	if out, err := exec.Command("redis-benchmark", args...).CombinedOutput(); err != nil {
+		t.Fatalf("redis-benchmark %v: %v\n%s", args, err, out)
+	}
+}
+
+// mixedLoad sends commands of many kinds, in pipelines.
+func mixedLoad(t *testing.T, d *deployment, writes int) {
 	t.Helper()
 	const writers, pipeline = 2, 500
-	c := s.client(t)
-	run := strconv.FormatUint(rand.Uint64(), 36)
-	start := time.Now()
+	c := d.client(t)
 	var wg sync.WaitGroup
 	for w := range writers {
 		wg.Go(func() {
@@ -85,41 +97,6 @@ func (s *server) write(t *testing.T, writes int, follower *server) (taken, follo
 		})
 	}
 	wg.Wait()
-	taken = time.Since(start)
-	cmds := make([]rueidis.Completed, markers)
-	for i := range cmds {
-		cmds[i] = c.B().Set().Key("marker:" + strconv.Itoa(i)).Value(run).Build()
-	}
-	if err := check(t.Context(), c, cmds); err != nil {
-		t.Fatal(err)
-	}
-	if follower != nil {
-		follower.await(t, run)
-	}
-	return taken, time.Since(start)
-}
-
-func (s *server) await(t *testing.T, run string) {
-	t.Helper()
-	c := s.client(t)
-	for deadline := time.Now().Add(10 * time.Minute); ; time.Sleep(5 * time.Millisecond) {
-		missing := 0
-		cmds := make([]rueidis.Completed, markers)
-		for i := range cmds {
-			cmds[i] = c.B().Get().Key("marker:" + strconv.Itoa(i)).Build()
-		}
-		for _, r := range c.DoMulti(t.Context(), cmds...) {
-			if v, err := r.ToString(); err != nil || v != run {
-				missing++
-			}
-		}
-		if missing == 0 {
-			return
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("the follower lacks %d of the last writes after 10 minutes", missing)
-		}
-	}
 }
 
 func mixed(c rueidis.Client, rng *rand.Rand) rueidis.Completed {
@@ -149,11 +126,84 @@ func check(ctx context.Context, c rueidis.Client, cmds []rueidis.Completed) erro
 	return nil
 }
 
-// lag writes at a rate and gives the 99th percentile of the age at which a write shows up at the follower.
-func (s *server) lag(t *testing.T, follower *server, perSecond int, d time.Duration) time.Duration {
+// pursuit is what it took to write to a source while somebody follows it.
+type pursuit struct {
+	taken    time.Duration // until the source had taken all
+	followed time.Duration // until the follower had all
+	source   time.Duration // CPU
+	target   time.Duration // CPU of the follower's servers
+	surecut  time.Duration // CPU; 0 for a native replica
+}
+
+// pursue writes to a source, and waits until its follower has all. follower nil: nobody follows; s nil: a native replica does.
+func pursue(t *testing.T, source, follower *deployment, s *surecut, by load, writes int) (p pursuit) {
 	t.Helper()
-	c, f := s.client(t), follower.client(t)
-	ctx, cancel := context.WithTimeout(t.Context(), d)
+	cpu := func() (sum [3]time.Duration) {
+		sum[0] = source.cpu()
+		if follower != nil {
+			sum[1] = follower.cpu()
+		}
+		if s != nil {
+			sum[2] = s.cpu()
+		}
+		return sum
+	}
+	before := cpu()
+	start := time.Now()
+	by(t, source, writes)
+	p.taken = time.Since(start)
+	run := source.mark(t)
+	if follower != nil {
+		follower.await(t, run)
+	}
+	p.followed = time.Since(start)
+	after := cpu()
+	p.source, p.target, p.surecut = after[0]-before[0], after[1]-before[1], after[2]-before[2]
+	return p
+}
+
+// markers is the number of keys that are written last in a run, spread over the slots. A follower that applies keys side by side has
+// applied everything when it has them all.
+const markers = 256
+
+// mark writes the markers, and returns their value.
+func (d *deployment) mark(t *testing.T) (run string) {
+	t.Helper()
+	c := d.client(t)
+	run = strconv.FormatUint(rand.Uint64(), 36)
+	cmds := make([]rueidis.Completed, markers)
+	for i := range cmds {
+		cmds[i] = c.B().Set().Key("marker:" + strconv.Itoa(i)).Value(run).Build()
+	}
+	if err := check(t.Context(), c, cmds); err != nil {
+		t.Fatal(err)
+	}
+	return run
+}
+
+// await waits until all markers have a value. It asks for one after the other, to leave the server its time.
+func (d *deployment) await(t *testing.T, run string) {
+	t.Helper()
+	c := d.client(t)
+	deadline := time.Now().Add(10 * time.Minute)
+	for i := 0; i < markers; {
+		v, err := c.Do(t.Context(), c.B().Get().Key("marker:"+strconv.Itoa(i)).Build()).ToString()
+		if err == nil && v == run {
+			i++
+			continue
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("the follower lacks some of the last %d writes after 10 minutes", markers-i)
+		}
+		time.Sleep(2 * time.Millisecond)
+	}
+}
+
+// lag writes at a rate, and returns the 99th percentile of the age at which a write shows up at the follower.
+func (d *deployment) lag(t *testing.T, follower *deployment, perSecond int, during time.Duration) time.Duration {
+	t.Helper()
+	c, f := d.client(t), follower.client(t)
+	ctx, cancel := context.WithTimeout(t.Context(), during)
 	defer cancel()
 	var wg sync.WaitGroup
 	wg.Go(func() {

@@ -32,13 +32,13 @@ const (
 )
 
 // scanning compares scan bigkeys of an RDB with reading the file and summing its CRC64.
-func scanning(t *testing.T, rounds int) []budget {
+func (b *bench) scanning(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "dump.rdb")
 	keys := writeRDB(t, path, int64(size("SURECUT_BENCH_RDB_MIB", 1024))<<20)
 	readAndSum(t, path) // into the page cache
 	var plain, ours []time.Duration
 	var peak int64
-	for round := range rounds {
+	for round := range b.rounds {
 		start := time.Now()
 		bytes := readAndSum(t, path)
 		plain = append(plain, time.Since(start))
@@ -50,11 +50,7 @@ func scanning(t *testing.T, rounds int) []budget {
 		t.Logf("scan of %d MiB with %d keys, round %d: reading and CRC64 %v, surecut %v, its peak %d MiB", bytes>>20, keys, round+1,
 			plain[round].Round(time.Millisecond), ours[round].Round(time.Millisecond), s.peak.Load()>>20)
 	}
-	return []budget{
-		{"scan bigkeys of an RDB / reading and CRC64", fmt.Sprintf("%.2f s / %.2f s", median(ours).Seconds(), median(plain).Seconds()),
-			median(ours).Seconds() / median(plain).Seconds(), 1.5, 1.2, 0},
-		{"peak resident memory of scan bigkeys, MiB", "", float64(peak) / (1 << 20), 256, 128, 256},
-	}
+	b.add(ratio("scan bigkeys of an RDB / reading and CRC64", ours, plain, 1.5, 1.2, 0), memory("scan bigkeys", peak, 256, 128))
 }
 
 func readAndSum(t *testing.T, path string) (bytes int64) {
