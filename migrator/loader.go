@@ -20,7 +20,8 @@ const (
 	loadBatchBytes = 256 << 10
 	loadBatchKeys  = 512
 	loadNameBytes  = 16 << 10 // names that share an allocation; so much is kept in memory with a name that is reported
-	loadHeldBytes  = 32 << 20
+	loadHeldBytes  = 16 << 20 // and two values of Config.BigValue
+	loadWaiting    = 16       // batches that wait for a connection; what comes later waits in the file
 )
 
 // restorer writes values of a snapshot to the target, and deletes them. No key occurs twice in one call.
@@ -56,6 +57,7 @@ type loader struct {
 	r       entries
 	show    func(*rdb.Entry)    // is shown the entries that are read; may be nil
 	held    *semaphore.Weighted // bytes of batches that are in memory
+	most    int64               // the capacity of held
 	work    chan *batch         // batches to be written
 	spare   chan *batch         // batches that were written and can be filled again
 	open    map[string]*batch   // by node: batches that are being filled
@@ -90,8 +92,9 @@ type loadKey struct {
 // load reads the snapshot to its end and returns when the target has answered for every key.
 func (ld *loader) load(ctx context.Context, from entries) error {
 	ld.r = from
-	ld.held = semaphore.NewWeighted(loadHeldBytes + 2*ld.l.m.cfg.BigValue)
-	ld.work = make(chan *batch, 64)
+	ld.most = loadHeldBytes + 2*ld.l.m.cfg.BigValue
+	ld.held = semaphore.NewWeighted(ld.most)
+	ld.work = make(chan *batch, loadWaiting)
 	ld.spare = make(chan *batch, 8)
 	ld.open = map[string]*batch{}
 	ld.single = ld.l.newWriter()
@@ -311,7 +314,7 @@ func (ld *loader) newBatch(addr string) *batch {
 func (ld *loader) flush(ctx context.Context, b *batch) error {
 	delete(ld.open, b.addr)
 	ld.last = nil
-	b.weight = min(int64(cap(b.payload)), loadHeldBytes)
+	b.weight = min(int64(cap(b.payload)), ld.most)
 	if err := ld.held.Acquire(ctx, b.weight); err != nil {
 		return context.Cause(ctx)
 	}
@@ -340,6 +343,9 @@ func (ld *loader) worker(ctx context.Context) error {
 			return err
 		}
 		ld.held.Release(b.weight)
+		if cap(b.payload) > 4*loadBatchBytes { // a large value is not to be kept in memory for the small ones that follow
+			continue
+		}
 		select {
 		case ld.spare <- b:
 		default:

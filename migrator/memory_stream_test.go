@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/sync/semaphore"
 
 	"surecut/internal/keyspace"
 	"surecut/internal/rdb"
@@ -178,5 +179,21 @@ func TestLoaderBuildsWhatIsRefused(t *testing.T) {
 	}
 	if n := len(l.m.problems.All()); n != 1 || l.m.problems.All()[0].Key != "b" || l.ledger.SnapshotReported.Load() != 1 {
 		t.Errorf("%d problems: %+v", n, l.m.problems.All())
+	}
+}
+
+// TestLoaderLetsGoOfLargeValues: the room of a large value is not kept for the small ones behind it.
+func TestLoaderLetsGoOfLargeValues(t *testing.T) {
+	l := newTestLink(t)
+	ld := &loader{l: l, work: make(chan *batch, 2), spare: make(chan *batch, 2), held: semaphore.NewWeighted(1)}
+	ld.work <- &batch{payload: make([]byte, 0, 8<<20)}
+	ld.work <- &batch{payload: make([]byte, 0, loadBatchBytes)}
+	close(ld.work)
+	inMemory(l)
+	if err := ld.worker(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if b := <-ld.spare; len(ld.spare) > 0 || cap(b.payload) > loadBatchBytes {
+		t.Errorf("a batch of %d bytes is kept", cap(b.payload))
 	}
 }
