@@ -100,7 +100,7 @@ func (r *reader) bySize(ctx context.Context, keys []record) (small, large []int,
 	room := r.node.flight.ask.Load()
 	for i := range keys {
 		switch {
-		case sizes[i] > r.node.flight.window(), keys[i].t == keyspace.Hash && r.fieldTimes > 0:
+		case sizes[i] > r.node.flight.window(), r.inPieces(keys[i].t):
 			large = append(large, i)
 		case sizes[i]+headBytes <= room || len(small) == 0:
 			room -= sizes[i] + headBytes
@@ -108,6 +108,12 @@ func (r *reader) bySize(ctx context.Context, keys []record) (small, large []int,
 		}
 	}
 	return small, large, nil
+}
+
+// inPieces says that no transaction can read values of a type, whatever their size: times of fields are asked for as what is left of
+// them, or nothing returns a stream with its groups at once (before 6.0).
+func (r *reader) inPieces(t keyspace.Type) bool {
+	return t == keyspace.Hash && r.fieldTimes > 0 || t == keyspace.Stream && r.depth == DepthValue && !r.node.fullStreams
 }
 
 // sizesOf asks how much memory the values take, and estimates it where the server does not say.
@@ -135,78 +141,6 @@ func (r *reader) sizesOf(ctx context.Context, keys []record) ([]int64, error) {
 		}
 	}
 	return sizes, nil
-}
-
-// watchSome reads keys under WATCH: all of them, or half as many again and again, down to one, until none of them
-// changes while it is read.
-func (r *reader) watchSome(ctx context.Context, keys []record, of []int, out []reading) (int64, error) {
-	if len(of) == 0 {
-		return 0, errLater
-	}
-	room := max(r.node.flight.ask.Load()/firstBytes, 1)
-	for group := of[:min(len(of), int(room))]; ; {
-		some := make([]string, len(group))
-		for j, i := range group {
-			some[j] = keys[i].name
-		}
-		got, offset, err := r.watched(ctx, some)
-		switch {
-		case err == nil:
-			for j, i := range group {
-				out[i] = got[j]
-			}
-			return offset, nil
-		case !errors.Is(err, errChanged) && !errors.As(err, new(*refusal)) || passing(err):
-			return 0, err
-		case len(group) > 1:
-			group = group[:len(group)/2]
-			continue
-		}
-		out[group[0]].Err = err
-		if of = of[1:]; len(of) == 0 {
-			return 0, err
-		}
-		group = of[:min(len(of), len(group))]
-	}
-}
-
-// watched reads keys in pieces under WATCH and returns an offset at which all of them held what was read. It returns
-// errChanged if one of them was written meanwhile. It queues no command between MULTI and EXEC, so that a server over
-// its maxmemory still answers.
-func (r *reader) watched(ctx context.Context, names []string) ([]reading, int64, error) {
-	if _, err := r.one(ctx, append([]string{"WATCH"}, names...)...); err != nil {
-		return nil, 0, err
-	}
-	connection := r.opened // a connection that was opened anew would watch nothing
-	out := make([]reading, len(names))
-	if err := r.try(ctx, names, out, frameKeep); err != nil {
-		r.close() // this also ends the watch
-		return nil, 0, err
-	}
-	results, err := r.do(ctx, func(b rueidis.Builder) rueidis.Commands {
-		return rueidis.Commands{command(b, r.node.facts.OffsetCommand()...), command(b, "MULTI"), command(b, "EXEC")}
-	})
-	if err != nil {
-		return nil, 0, err
-	}
-	if r.opened != connection {
-		return nil, 0, &connError{fmt.Errorf("the connection to %s broke while keys were watched on it", r.node.addr())}
-	}
-	at, err := results[0].ToMessage()
-	if err != nil {
-		return nil, 0, replyError(r.node.facts.OffsetCommand()[0], err)
-	}
-	offset, err := endpoint.ParseOffset(at)
-	if err != nil {
-		return nil, 0, fmt.Errorf("ask %s for its offset: %w", r.node.addr(), err)
-	}
-	switch err := results[2].Error(); {
-	case endpoint.IsNil(err):
-		return nil, 0, errChanged
-	case err != nil:
-		return nil, 0, replyError("EXEC", err)
-	}
-	return out, offset, nil
 }
 
 // transaction reads small values at one instant and returns its offset.
@@ -292,10 +226,14 @@ func (r *reader) wholeRead(k *record, fields []string) [][]string {
 		return nil
 	}
 	if r.depth == DepthLength {
-		if c, ok := lengthCommands[k.t]; ok {
-			return [][]string{{c, k.name}}
+		c, ok := lengthCommands[k.t]
+		switch {
+		case !ok:
+			return nil
+		case k.t == keyspace.String && maybeHLL(k.fp.Length): // only its registers tell its length
+			return [][]string{{c, k.name}, {"GETRANGE", k.name, "0", strconv.Itoa(keyspace.LongestHLL - 1)}}
 		}
-		return nil
+		return [][]string{{c, k.name}}
 	}
 	switch k.t {
 	case keyspace.String:
@@ -313,9 +251,7 @@ func (r *reader) wholeRead(k *record, fields []string) [][]string {
 		}
 		return cmds
 	case keyspace.Stream:
-		if r.node.fullStreams {
-			return [][]string{{"XINFO", "STREAM", k.name, "FULL", "COUNT", "0"}}
-		}
+		return [][]string{{"XINFO", "STREAM", k.name, "FULL", "COUNT", "0"}}
 	case keyspace.Module:
 		return [][]string{{"DUMP", k.name}}
 	}
@@ -342,9 +278,12 @@ func (r *reader) parseTransaction(keys []record, fields [][]string, replies []ru
 		if out[i].Err != nil || !out[i].present() || r.depth == DepthKeys {
 			continue
 		}
-		if out[i].Type != keys[i].t || n == 0 {
+		if out[i].Type != keys[i].t {
 			t := out[i].Type
 			out[i] = reading{Type: t, Err: errOtherShape}
+			continue
+		}
+		if n == 0 { // at depth length, nothing tells the length of a module's value
 			continue
 		}
 		if err := r.takeWhole(&out[i], body, fields[i]); err != nil {
@@ -361,9 +300,7 @@ func (r *reader) takeWhole(out *reading, body []rueidis.RedisMessage, fields []s
 		return err
 	}
 	if r.depth == DepthLength {
-		n, err := body[0].ToInt64()
-		out.FP.Length = n
-		return err
+		return r.takeLength(out, body)
 	}
 	sink := r.sink(out.Type, frameKeep)
 	var err error
@@ -394,6 +331,25 @@ func (r *reader) takeWhole(out *reading, body []rueidis.RedisMessage, fields []s
 	return err
 }
 
+// takeLength reads the length of a value, and that of a HyperLogLog as readHLLs does.
+func (r *reader) takeLength(out *reading, body []rueidis.RedisMessage) error {
+	n, err := body[0].ToInt64()
+	if out.FP.Length = n; err != nil || out.Type != keyspace.String || !maybeHLL(n) {
+		return err
+	}
+	if len(body) < 2 {
+		return errOtherShape
+	}
+	p, err := body[1].AsBytes()
+	if err != nil {
+		return err
+	}
+	r.hasher.Reset()
+	_ = r.hasher.StringChunk(p)
+	out.FP.Length = r.hasher.Sum().Length
+	return nil
+}
+
 // feedKnownFields feeds a hash whose field names were asked for before the transaction, provided that it still has
 // exactly those fields, in any order.
 func feedKnownFields(page, expiries []rueidis.RedisMessage, fields []string, to keyspace.Visitor) error {
@@ -412,6 +368,9 @@ func feedKnownFields(page, expiries []rueidis.RedisMessage, fields []string, to 
 		ms, err := at[i].ToInt64()
 		if err != nil {
 			return err
+		}
+		if ms == fieldGone { // HGETALL has listed it: the server's clock went on in between
+			return errOtherShape
 		}
 		byName[name] = max(ms, 0)
 	}

@@ -5,10 +5,61 @@ package verifier
 import (
 	"testing"
 
+	"github.com/redis/rueidis"
+
 	"surecut/e2e/servers"
 	"surecut/internal/endpoint"
 	"surecut/internal/keyspace"
 )
+
+// besidesEntries are commands that change a stream and none of its entries.
+var besidesEntries = [][]string{
+	{"XREADGROUP", "GROUP", "g", "c1", "COUNT", "1", "STREAMS", "s", ">"},
+	{"XCLAIM", "s", "g", "c2", "0", "1-1"},
+	{"XACK", "s", "g", "1-1"},
+	{"XGROUP", "SETID", "s", "g", "2-2"},
+	{"XGROUP", "DESTROY", "s", "g"},
+	{"XGROUP", "CREATE", "s", "g", "0"},
+	{"XSETID", "s", "9-9"},
+}
+
+// TestRestOfStreamUnderWatch: what WATCH does not notice of such commands, the digests before and after show.
+func TestRestOfStreamUnderWatch(t *testing.T) {
+	t.Parallel()
+	for _, image := range servers.Must() {
+		t.Run(image, func(t *testing.T) {
+			t.Parallel()
+			source := servers.Standalone(t, image)
+			source.Must("XADD", "s", "1-1", "f", "v")
+			source.Must("XADD", "s", "2-2", "f", "v")
+			source.Must("XGROUP", "CREATE", "s", "g", "0")
+			side := newFeedOf(t, source).source
+			r := side.borrow(side.nodes[0], 0)
+			defer side.giveBack(r)
+			keys := []record{{keyID: keyID{name: "s"}, t: keyspace.Stream}}
+			for _, c := range append(besidesEntries, []string{"XADD", "s", "10-1", "f", "v"}) {
+				if _, err := r.one(t.Context(), "WATCH", "s"); err != nil {
+					t.Fatal(err)
+				}
+				before, err := r.restsOf(t.Context(), keys)
+				if err != nil {
+					t.Fatal(err)
+				}
+				source.Must(c...)
+				results, err := r.do(t.Context(), func(b rueidis.Builder) rueidis.Commands {
+					return rueidis.Commands{command(b, "MULTI"), command(b, "EXEC")}
+				})
+				if err != nil {
+					t.Fatal(err)
+				}
+				after, err := r.restsOf(t.Context(), keys)
+				if noticed := endpoint.IsNil(results[1].Error()); err != nil || !noticed && before["s"] == after["s"] {
+					t.Errorf("nothing shows that %s was run: %v", c[0], err)
+				}
+			}
+		})
+	}
+}
 
 // CLIENT TRACKING does not tell of commands that change only the groups of a stream. A window in which one of them was run has written
 // every stream, and nothing else.
@@ -25,15 +76,7 @@ func TestGroupsOfStreamsAreNotTracked(t *testing.T) {
 				s.Must("XGROUP", "CREATE", "s", "g", "0")
 			}
 			f := newFeedOf(t, source)
-			for _, c := range [][]string{
-				{"XREADGROUP", "GROUP", "g", "c1", "COUNT", "1", "STREAMS", "s", ">"},
-				{"XCLAIM", "s", "g", "c2", "0", "1-1"},
-				{"XACK", "s", "g", "1-1"},
-				{"XGROUP", "SETID", "s", "g", "1-1"},
-				{"XGROUP", "DESTROY", "s", "g"},
-				{"XGROUP", "CREATE", "s", "g", "0"},
-				{"XSETID", "s", "9-9"},
-			} {
+			for _, c := range besidesEntries {
 				if _, err := f.begin(t.Context()); err != nil {
 					t.Fatal(err)
 				}

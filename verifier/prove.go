@@ -299,6 +299,6 @@ func (s *side) transactions(batch []record) [][]record {
 	return groups
 }
 
-// errOtherShape says that a key's type or fields were not those that its read was prepared for. Type in its reading is the type
-// that it has.
-var errOtherShape = errors.New("the key changed its type or its fields")
+// errOtherShape says that a key's type, fields or length were not those that its read was prepared for. Type in its reading is the
+// type that it has.
+var errOtherShape = errors.New("the key changed its type, its fields or its length")

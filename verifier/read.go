@@ -249,7 +249,7 @@ const hllPipeline = askBytes / keyspace.LongestHLL
 func (r *reader) readHLLs(ctx context.Context, names []string, out []reading) error {
 	var asked []int
 	for i := range out {
-		if n := out[i].FP.Length; out[i].Type == keyspace.String && n >= keyspace.ShortestHLL && n <= keyspace.LongestHLL {
+		if out[i].Type == keyspace.String && maybeHLL(out[i].FP.Length) {
 			asked = append(asked, i)
 		}
 	}
@@ -273,6 +273,11 @@ func (r *reader) readHLLs(ctx context.Context, names []string, out []reading) er
 		}
 	}
 	return nil
+}
+
+// maybeHLL says that a string of this length may be a HyperLogLog.
+func maybeHLL(length int64) bool {
+	return length >= keyspace.ShortestHLL && length <= keyspace.LongestHLL
 }
 
 // readBeginnings passes on the first bytes of strings.
