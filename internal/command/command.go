@@ -49,6 +49,7 @@ type Spec struct {
 	container bool
 	subs      map[string]*Spec
 	rules     []keyRule
+	absolute  func(args [][]byte) bool // nil: no call is absolute
 }
 
 // Lookup finds the command that args call, or the subcommand where there is one, in any case of letters. If the subcommand of a
@@ -182,7 +183,7 @@ func parseLine(line string) (*Spec, error) {
 	return s, nil
 }
 
-// classify sets the class and the expiry flag, which no server tells, by the command's name.
+// classify sets what no server tells: the class, whether expiries are set, and which calls are absolute.
 func (s *Spec) classify() {
 	switch s.Name {
 	case "DEL", "UNLINK", "TOUCH", "EXISTS":
@@ -197,6 +198,7 @@ func (s *Spec) classify() {
 		}
 	}
 	_, s.Expires = expiryRules[s.Name]
+	s.absolute = absoluteRules[s.Name]
 }
 
 // Multi says whether the command may name more than one key.
