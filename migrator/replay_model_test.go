@@ -4,10 +4,12 @@ import (
 	"fmt"
 	"maps"
 	"math/rand/v2"
+	"slices"
+	"strings"
 	"testing"
 )
 
-// The model behind docs/proposal-fewer-checkpoints.md: one key, the commands that change it, and the question which of them may be applied again from
+// The model behind "What goes without a checkpoint" in docs/consistency.md: one key, the commands that change it, and the question which of them may be applied again from
 // an earlier point without harm. It knows no server; that servers behave like it is for tests with servers to show.
 
 // modelKey is one key of a server. The zero value is an absent one.
@@ -169,5 +171,227 @@ func TestOtherCommandsMayNot(t *testing.T) {
 			continue
 		}
 		t.Logf("%s: %v", verb, err)
+	}
+}
+
+// The rest plays the rule as a whole: batches that go bare or in a transaction, runs that are killed, connections that break, a target
+// without memory, and one that goes back to an earlier state.
+
+// modelServer is the target, with what it remembers of one unit.
+type modelServer struct {
+	key        modelKey
+	checkpoint int // of the unit: how many commands are in
+	record     int // of the link, on the same node
+}
+
+// reached returns from where a run goes on that knows nothing else.
+func (s modelServer) reached() int { return max(s.checkpoint, s.record) }
+
+// modelRules are the parts of the rule; each can be left out.
+type modelRules struct {
+	absolute []string // verbs that go bare
+	answered bool     // a transaction waits for the answers to what was sent before it
+	kills    bool     // the old connection is ended before anything is sent again
+	goesBack bool     // a new process has its units go back to their checkpoints
+	seen     bool     // a record passes only what was answered
+}
+
+var theRule = modelRules{absolute: absolute, answered: true, kills: true, goesBack: true, seen: true}
+
+// modelRun applies a history under a rule.
+type modelRun struct {
+	rule    modelRules
+	rng     *rand.Rand
+	sent    []modelCommand
+	server  modelServer
+	history []modelServer  // what a server that goes back may go back to
+	late    []modelCommand // in the buffers of a connection that was not ended
+	done    int            // commands that were answered
+	told    []string
+}
+
+func (r *modelRun) chance(n int) bool { return r.rng.IntN(n) == 0 }
+
+func (r *modelRun) tell(format string, args ...any) {
+	r.told = append(r.told, fmt.Sprintf(format, args...))
+}
+
+// keep notes the state, as a replica or a disk may.
+func (r *modelRun) keep() { r.history = append(r.history, r.server) }
+
+// run runs one command on the server. A server without memory refuses all but deletions and what changes no more than an expiry.
+func (r *modelRun) run(c modelCommand, full bool) (refused bool) {
+	if full && !slices.Contains([]string{"DEL", "HDEL", "PEXPIREAT", "PERSIST"}, c.verb) {
+		return true
+	}
+	r.server.key = c.run(r.server.key)
+	r.keep()
+	return false
+}
+
+func (r *modelRun) bare(end int) bool {
+	for _, c := range r.sent[r.done:end] {
+		if !slices.Contains(r.rule.absolute, c.verb) {
+			return false
+		}
+	}
+	return true
+}
+
+// sendBare sends commands without a checkpoint, and says whether all of them were answered and none was refused for want of memory. If
+// the connection breaks, the server has a part of them, and the rest in its buffers.
+func (r *modelRun) sendBare(end int) bool {
+	full := r.chance(8)
+	breaks := r.chance(4)
+	n := end - r.done
+	if breaks {
+		n = r.rng.IntN(n + 1)
+	}
+	refused := false
+	for _, c := range r.sent[r.done : r.done+n] {
+		refused = r.run(c, full) || refused
+	}
+	r.tell("bare %d to %d, ran %d, full %v", r.done, end, n, full)
+	if breaks && !r.rule.kills {
+		r.late = slices.Clone(r.sent[r.done+n : end])
+	}
+	return !breaks && !refused
+}
+
+// sendTransaction sends commands with their checkpoint; false: the connection broke before the answer.
+func (r *modelRun) sendTransaction(from, end int) bool {
+	breaks := r.chance(4)
+	if breaks && r.chance(2) {
+		r.tell("transaction %d to %d is lost", from, end)
+		return false
+	}
+	for _, c := range r.sent[from:end] {
+		r.server.key = c.run(r.server.key)
+	}
+	r.server.checkpoint = end
+	r.keep()
+	r.tell("transaction %d to %d, answered %v", from, end, !breaks)
+	return !breaks
+}
+
+// arrive runs what waits in the buffers of an old connection.
+func (r *modelRun) arrive() {
+	for _, c := range r.late {
+		r.run(c, false)
+	}
+	if len(r.late) > 0 {
+		r.tell("%d late commands", len(r.late))
+	}
+	r.late = nil
+}
+
+// step sends one batch, and what goes wrong with it.
+func (r *modelRun) step() {
+	if r.chance(8) && r.server.record < r.done {
+		r.server.record = r.done
+		r.keep()
+		r.tell("record %d", r.done)
+	}
+	if r.chance(12) { // another process takes the place of the node
+		r.server = r.history[r.rng.IntN(len(r.history))]
+		r.history = r.history[:0]
+		r.keep()
+		r.late = nil
+		r.tell("goes back to %+v", r.server)
+		if r.rule.goesBack {
+			r.done = r.server.reached()
+		}
+		return
+	}
+	end := min(r.done+1+r.rng.IntN(3), len(r.sent))
+	answered := false
+	switch {
+	case !r.bare(end):
+		answered = r.sendTransaction(r.done, end)
+	case r.rule.answered || end == len(r.sent):
+		answered = r.sendBare(end)
+	default: // the next batch is on its way before the answers are read
+		answered = r.sendBare(end)
+		answered = r.sendTransaction(end, end+1) && answered
+		end++
+	}
+	if answered {
+		r.done = end
+		return
+	}
+	if !r.rule.seen && r.chance(2) {
+		r.server.record = end
+	}
+	r.done = max(r.server.reached(), r.resent()) // the run is killed, or asks for the checkpoint and sends again
+	if r.chance(2) {
+		r.arrive()
+	}
+}
+
+// resent returns where a run goes on whose connection broke: where it was, unless it was killed.
+func (r *modelRun) resent() int {
+	if r.chance(2) {
+		return 0
+	}
+	return r.done
+}
+
+// played plays one history under a rule, and returns an error if it ends otherwise than the source.
+func played(rng *rand.Rand, rule modelRules, verbs []string) error {
+	begun, sent := history(rng, verbs)
+	r := &modelRun{rule: rule, rng: rng, sent: sent, server: modelServer{key: begun}}
+	r.keep()
+	for r.done < len(sent) {
+		r.step()
+	}
+	r.arrive()
+	want := begun
+	for _, c := range sent {
+		want = c.run(want)
+	}
+	if !r.server.key.same(want) {
+		return fmt.Errorf("%+v and %v: %s: %+v, not %+v", begun, sent, strings.Join(r.told, "; "), r.server.key, want)
+	}
+	return nil
+}
+
+// everyVerb are the commands of a source in the model.
+var everyVerb = append([]string{"APPEND", "HINCRBY", "HDEL"}, absolute...)
+
+func TestRuleHolds(t *testing.T) {
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	rng := rand.New(rand.NewPCG(seed, 2))
+	for range 100_000 {
+		if err := played(rng, theRule, everyVerb); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// TestEveryPartOfRuleIsNeeded leaves out one part after the other.
+func TestEveryPartOfRuleIsNeeded(t *testing.T) {
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	for part, change := range map[string]func(*modelRules){
+		"HDEL goes bare":                        func(r *modelRules) { r.absolute = append([]string{"HDEL"}, absolute...) },
+		"HINCRBY goes bare":                     func(r *modelRules) { r.absolute = append([]string{"HINCRBY"}, absolute...) },
+		"a transaction does not wait":           func(r *modelRules) { r.answered = false },
+		"the old connection is not ended":       func(r *modelRules) { r.kills = false },
+		"a new process is not gone back for":    func(r *modelRules) { r.goesBack = false },
+		"a record passes what was not answered": func(r *modelRules) { r.seen = false },
+	} {
+		t.Run(part, func(t *testing.T) {
+			rng, rule := rand.New(rand.NewPCG(seed, 3)), theRule
+			change(&rule)
+			var err error
+			for tries := 0; err == nil && tries < 500_000; tries++ {
+				err = played(rng, rule, everyVerb)
+			}
+			if err == nil {
+				t.Fatal("no history was found that it spoils")
+			}
+			t.Log(err)
+		})
 	}
 }
