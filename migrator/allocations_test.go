@@ -30,13 +30,18 @@ func TestStreamAllocations(t *testing.T) {
 			l := newTestLink(t)
 			l.m.slotted = true // of a cluster, each command is looked at for slots that move
 			d, w := newTestDispatcher(l, &checkpoint{offset: 100}), newTestWriter(l)
-			to, sent := &pipe{}, int64(0)
+			l.instances.begin(map[string]instance{"x": {process: "p"}}, map[string]bool{"x": true})
+			c, to, sent := &conn{addr: "x", server: instance{process: "p"}, ends: true}, &pipe{id: "7"}, int64(0)
 			drain := func() {
 				for _, n := range d.lanes {
 					for len(n.queue) > 0 {
 						txs, done := n.transactions(n.take())
 						for _, x := range txs {
-							w.encode(to, x)
+							if w.mayGoBare(c, to, x) {
+								w.encodeBare(to, x)
+							} else {
+								w.encode(to, x)
+							}
 						}
 						to.forget()
 						sent += done
@@ -101,7 +106,7 @@ type queueing struct {
 	w *direct
 }
 
-func (q queueing) newWriter(string, func(unit) int64) writer {
+func (q queueing) newWriter(writing) writer {
 	return &queueWriter{direct: q.w, to: &pipe{}}
 }
 

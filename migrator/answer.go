@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"errors"
 	"fmt"
+	"io"
 	"strconv"
 
 	"github.com/redis/rueidis"
@@ -99,6 +100,7 @@ func (a answer) final(addr string) error {
 const (
 	mostStatus = 64      // bytes of a status that are kept
 	mostNested = 8       // depth of nested lists; no reply to a command of surecut is deeper, only one to a script may be
+	mostText   = 1 << 20 // bytes of a string that is kept
 	mostListed = 1 << 20 // elements of a list within a list; a longer one is skipped
 )
 
@@ -150,6 +152,28 @@ func (r *answers) read(depth int) (answer, error) {
 		return answer{}, errors.New("a reply is nested too deeply")
 	}
 	return r.readList(int(n), depth)
+}
+
+// text reads a reply that is a string, and "" for a status or an error.
+func (r *answers) text() (string, error) {
+	line, err := r.line()
+	if err != nil || line[0] == '+' || line[0] == '-' {
+		return "", err
+	}
+	n, err := number(line[1:])
+	switch {
+	case err != nil:
+		return "", err
+	case line[0] != '$' || n < 0:
+		return "", errors.New("a reply is no string")
+	case n > mostText:
+		return "", errors.New("a reply is too long")
+	}
+	text := make([]byte, n+2)
+	if _, err := io.ReadFull(r.in, text); err != nil {
+		return "", err
+	}
+	return string(text[:n]), nil
 }
 
 // readList reads the elements of a list. It keeps only those of a reply, and of the lists directly in it.

@@ -19,6 +19,8 @@ type call struct {
 	other *keyspace.Key // the key that the call names in another database; nil: there is none
 	renew int64         // Unix ms: until then the reply 0 means that the target lacks a key that the source had; 0: the reply proves nothing
 
+	absolute bool // the call may be applied again from an earlier point; see command.Spec.Absolute
+
 	reads   bool     // the effect depends on the values of the keys
 	more    []string // the keys after the first, where reads is set
 	needs   []string // through a proxy: the call is run only if these keys exist
@@ -34,6 +36,8 @@ type call struct {
 
 	pos   int // index in the transaction as it was sent, MULTI being 0
 	asked int // how many EXISTS directly before the call ask for keys that may have expired
+
+	failed bool // the call is in the field failed of its transaction
 }
 
 // keys returns the keys that a call names, as scope names them: if the call fails, any of them may differ from the source's. It returns nil

@@ -21,6 +21,7 @@ import (
 //	                                 see claim.go
 //	__surecut:witness:<id>...        string: while it exists, its node or database has not lost its keys; see witness.go
 //	__surecut:link:<id>:<link>       hash: replication_id, offset, db, shard; all units have applied the stream up to offset
+//	__surecut:link:<id>:<link>:{..}  hash: the same, on each node of a cluster
 //	__surecut:cp:<id>:<link>:<unit>  hash: o = offset up to which the unit has applied the stream; p = the value of o before the
 //	                                 unit's last transaction; f:<db>:<key> = fence of a copied key
 //	__surecut:tmp:<link>...          a big value while it is built
@@ -45,6 +46,11 @@ func (t *target) checkpointKey(link string, u unit) string {
 }
 
 func (t *target) linkKey(link string) string { return keyLink + t.id + ":" + link }
+
+// nodeKey returns the name of a link's record in a slot of a cluster.
+func (t *target) nodeKey(link string, slot uint16) string {
+	return t.linkKey(link) + ":{" + keyspace.SlotTag(slot) + "}"
+}
 
 // tempKey returns the key under which the value of another key is built, in the same slot. A run that resumes uses the same name again, so
 // that nothing half built stays behind.
@@ -129,44 +135,97 @@ func (t *target) verifyOn(ctx context.Context, addr, link string, us []unit, uni
 	return left, again, ctx.Err()
 }
 
-// processes returns the run_id of the server process at each primary of the target. A process that takes the place of another may have lost
-// data.
-func (t *target) processes(ctx context.Context) (map[string]string, error) {
-	ids := map[string]string{}
-	if !t.can.processes {
-		return ids, nil // a proxy does not show its servers
-	}
-	for _, addr := range t.primaries() {
-		client, err := t.d.Client(ctx, addr, 0)
-		if err != nil {
-			return nil, fmt.Errorf("target %s: %w", addr, err)
-		}
-		info, err := endpoint.Info(ctx, client, "server")
-		if err != nil {
-			return nil, fmt.Errorf("target %s: INFO server: %w", addr, err)
-		}
-		ids[addr] = info["run_id"]
-	}
-	return ids, nil
+// recordKey is a key that tells up to where all units of a link have applied the stream, where its node remembers it. A cluster has one on each
+// node: the other nodes do not know what this one has lost. It lies in the slot of the node's witness, and moves with it.
+type recordKey struct {
+	name string
+	main bool // the link's own, which is always there
+	must bool // it was written before
 }
 
-// saveLink writes a link's record, after it has checked that the target holds a record of at least the offset saved; -1: there need not be
-// one. Both steps use one connection, which breaks if the server restarts in between.
-func (t *target) saveLink(ctx context.Context, link string, saved int64, fields ...string) error {
-	key := t.linkKey(link)
-	return t.own(ctx, key, func(c rueidis.Client) error {
+// saveRecord writes a record of a link at the offset at, after it has checked that the target holds one of at least the offset saved; -1:
+// there need not be one. A record that is further stays: while one node of a cluster catches up, the units of the others are ahead, and
+// their checkpoints may be gone. All steps use one connection, which breaks if the server restarts in between.
+func (t *target) saveRecord(ctx context.Context, k recordKey, saved, at int64, in *instances, fields ...string) error {
+	return t.own(ctx, k.name, func(addr string, c rueidis.Client) error {
 		dc, release := c.Dedicate()
 		defer release()
-		reply := dc.Do(ctx, arbitrary(dc, t.reading("HGET", key, "offset")...))
-		offset, err := offsetOf(reply)
-		if err != nil {
-			return err
+		var now instance
+		if t.can.ends {
+			var err error
+			if now, err = askInstance(ctx, dc); err != nil {
+				return err
+			}
+			if err := in.check(addr, now); err != nil {
+				return err
+			}
 		}
-		if offset < saved || rueidis.IsRedisNil(reply.Error()) && saved >= 0 {
+		reply := dc.Do(ctx, arbitrary(dc, t.reading("HGET", k.name, "offset")...))
+		offset, err := offsetOf(reply)
+		switch absent := rueidis.IsRedisNil(reply.Error()); {
+		case err != nil:
+			return err
+		case absent && !k.main && !k.must:
+		case offset < saved, absent && saved >= 0:
 			return errRegressed
 		}
-		return dc.Do(ctx, arbitrary(dc, append([]string{"HMSET", key}, fields...)...)).Error()
+		if offset < at || rueidis.IsRedisNil(reply.Error()) {
+			err = dc.Do(ctx, arbitrary(dc, append([]string{"HMSET", k.name, "offset", strconv.FormatInt(at, 10)}, fields...)...)).Error()
+		}
+		if err == nil {
+			in.record(addr, now)
+		}
+		return err
 	})
+}
+
+// records are the records of a link as the nodes of the target hold them.
+type records struct {
+	lowest map[string]string // the one that is furthest behind; empty: the link has none
+	at     map[string]int64  // by address: up to where the node knows the stream to be applied
+	held   map[string]bool   // addresses of the nodes that hold one
+}
+
+// readRecords reads the records of a link. A node that never had one counts as being as far as the link's own.
+func (t *target) readRecords(ctx context.Context, keys []recordKey) (r records, err error) {
+	byNode := map[string]map[string]string{}
+	r.at, r.held = map[string]int64{}, map[string]bool{}
+	var own map[string]string
+	for _, k := range keys {
+		fields, err := t.ownHash(ctx, k.name)
+		switch {
+		case err != nil:
+			return r, err
+		case k.main && len(fields) == 0:
+			return records{}, nil
+		case k.main:
+			own = fields
+		case len(fields) == 0 && k.must:
+			return r, fmt.Errorf("target key %s is gone: %w", k.name, errRegressed)
+		case len(fields) == 0:
+			continue
+		}
+		offset, err := strconv.ParseInt(fields["offset"], 10, 64)
+		if err != nil {
+			return r, fmt.Errorf("target key %s: offset %q is no number", k.name, fields["offset"])
+		}
+		n, _ := t.primaryOf(t.slot(k.name))
+		r.held[n.Addr] = true
+		if at, there := r.at[n.Addr]; !there || offset > at { // each of them is true of the node that holds it now
+			r.at[n.Addr], byNode[n.Addr] = offset, fields
+		}
+	}
+	least := int64(-1)
+	for _, addr := range t.primaries() {
+		if byNode[addr] == nil {
+			byNode[addr] = own
+			r.at[addr], _ = strconv.ParseInt(own["offset"], 10, 64)
+		}
+		if least < 0 || r.at[addr] < least {
+			least, r.lowest = r.at[addr], byNode[addr]
+		}
+	}
+	return r, nil
 }
 
 // checkpoint is what the target remembers of one link.
@@ -176,23 +235,26 @@ type checkpoint struct {
 	db     int            // database that is selected in the stream at offset
 	units  map[unit]int64 // offset of each unit
 
+	recorded map[unit]int64  // offset up to which the record on the unit's node says that all units have applied the stream
+	nodes    map[string]bool // addresses that hold such a record
+
 	witnessed map[unit]int64 // offset of each unit before its last transaction, whose replies the run may not have seen
 	fences    map[keyspace.Key]int64
 	present   bool // the target has a record of the link
 }
 
-// loadCheckpoint reads a link's checkpoints from the target.
-func (t *target) loadCheckpoint(ctx context.Context, link string, units int) (*checkpoint, error) {
-	cp := &checkpoint{units: map[unit]int64{}, witnessed: map[unit]int64{}, fences: map[keyspace.Key]int64{}}
-	record, err := t.ownHash(ctx, t.linkKey(link))
-	if err != nil || len(record) == 0 {
+// loadCheckpoint reads a link's checkpoints and records from the target.
+func (t *target) loadCheckpoint(ctx context.Context, link string, keys []recordKey, units int) (*checkpoint, error) {
+	cp := &checkpoint{units: map[unit]int64{}, recorded: map[unit]int64{}, witnessed: map[unit]int64{}, fences: map[keyspace.Key]int64{}}
+	r, err := t.readRecords(ctx, keys)
+	if err != nil || len(r.lowest) == 0 {
 		return cp, err
 	}
-	cp.present, cp.replID = true, record["replication_id"]
-	if cp.offset, err = strconv.ParseInt(record["offset"], 10, 64); err != nil {
-		return nil, fmt.Errorf("target key %s: offset %q is no number", t.linkKey(link), record["offset"])
+	cp.present, cp.nodes, cp.replID = true, r.held, r.lowest["replication_id"]
+	if cp.offset, err = strconv.ParseInt(r.lowest["offset"], 10, 64); err != nil {
+		return nil, fmt.Errorf("target key %s: offset %q is no number", t.linkKey(link), r.lowest["offset"])
 	}
-	cp.db, _ = strconv.Atoi(record["db"])
+	cp.db, _ = strconv.Atoi(r.lowest["db"])
 	if !t.can.transactions {
 		return cp, nil
 	}
@@ -203,11 +265,17 @@ func (t *target) loadCheckpoint(ctx context.Context, link string, units int) (*c
 			return nil, fmt.Errorf("target: no node holds slot %d", t.slotOf(u))
 		}
 		byNode[n.Addr] = append(byNode[n.Addr], u)
+		if at := r.at[n.Addr]; at > cp.offset {
+			cp.recorded[u] = at
+		}
 	}
 	for addr, us := range byNode {
 		if err := t.loadUnits(ctx, addr, link, us, cp); err != nil {
 			return nil, fmt.Errorf("target %s: read checkpoints: %w", addr, err)
 		}
+	}
+	for u, at := range cp.recorded { // the replies to all that the record covers were seen
+		cp.witnessed[u] = max(cp.witnessed[u], at)
 	}
 	return cp, nil
 }
@@ -273,7 +341,7 @@ func (cp *checkpoint) add(u unit, fields map[string]string) error {
 // ownHash reads one of surecut's own hashes; it is empty where the key does not exist.
 func (t *target) ownHash(ctx context.Context, key string) (map[string]string, error) {
 	var m map[string]string
-	err := t.own(ctx, key, func(c rueidis.Client) error {
+	err := t.own(ctx, key, func(_ string, c rueidis.Client) error {
 		var err error
 		m, err = c.Do(ctx, arbitrary(c, t.reading("HGETALL", key)...)).AsStrMap()
 		return err
@@ -282,7 +350,7 @@ func (t *target) ownHash(ctx context.Context, key string) (map[string]string, er
 }
 
 // own runs f on the node that holds one of surecut's own keys, and repeats it where the target may recover or the key has moved.
-func (t *target) own(ctx context.Context, key string, f func(rueidis.Client) error) error {
+func (t *target) own(ctx context.Context, key string, f func(addr string, c rueidis.Client) error) error {
 	return t.retry(ctx, func() (again, err error) {
 		n, ok := t.primaryOf(t.slot(key))
 		if !ok {
@@ -290,7 +358,7 @@ func (t *target) own(ctx context.Context, key string, f func(rueidis.Client) err
 		}
 		c, err := t.d.Client(ctx, n.Addr, t.ownDB())
 		if err == nil {
-			err = f(c)
+			err = f(n.Addr, c)
 		}
 		return classify(n.Addr, err)
 	})

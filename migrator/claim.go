@@ -362,7 +362,7 @@ func (c *claim) keep(ctx context.Context) error {
 }
 
 // disown ends connections that earlier runs of the migrations with these IDs may have left behind, so that commands in their sockets do not
-// arrive late. Where CLIENT LIST is forbidden it does nothing, and such commands may arrive as long as the server takes to read them.
+// arrive late. Where that is forbidden it does nothing, and such commands may arrive as long as the server takes to read them.
 func (t *target) disown(ctx context.Context, ids []string) error {
 	if !t.can.transactions { // keys that late commands may change are in doubt, and are copied again
 		return nil
@@ -371,20 +371,36 @@ func (t *target) disown(ctx context.Context, ids []string) error {
 		return retry.Pause(ctx, proxyGrace)
 	}
 	for _, addr := range t.primaries() {
-		client, err := t.d.Client(ctx, addr, 0)
+		err := t.retry(ctx, func() (again, err error) {
+			client, err := t.d.Client(ctx, addr, 0)
+			if err == nil {
+				err = t.disownAt(ctx, client, ids)
+			}
+			if !t.can.ends && endpoint.Code(err) != "" {
+				err = nil
+			}
+			return classify(addr, err)
+		})
 		if err != nil {
-			return fmt.Errorf("target %s: %w", addr, err)
+			return err
 		}
-		list, err := client.Do(ctx, arbitrary(client, "CLIENT", "LIST")).ToString()
-		if err != nil {
+	}
+	return nil
+}
+
+// disownAt does what disown does, at one node.
+func (t *target) disownAt(ctx context.Context, c connection, ids []string) error {
+	list, err := c.Do(ctx, arbitrary(c, "CLIENT", "LIST")).ToString()
+	if err != nil {
+		return err
+	}
+	for line := range strings.Lines(list) {
+		if !slices.ContainsFunc(ids, func(id string) bool { return strings.Contains(line, " name="+clientName(id)+" ") }) {
 			continue
 		}
-		for line := range strings.Lines(list) {
-			if !slices.ContainsFunc(ids, func(id string) bool { return strings.Contains(line, " name="+clientName(id)+" ") }) {
-				continue
-			}
-			if _, rest, ok := strings.Cut(line, "addr="); ok {
-				client.Do(ctx, arbitrary(client, "CLIENT", "KILL", strings.Fields(rest)[0]))
+		if _, rest, ok := strings.Cut(line, "addr="); ok { // the reply is an error if the connection has ended meanwhile
+			if err := c.Do(ctx, arbitrary(c, "CLIENT", "KILL", strings.Fields(rest)[0])).NonRedisError(); err != nil {
+				return err
 			}
 		}
 	}

@@ -14,10 +14,13 @@ type conn struct {
 	release func()
 	keep    func() bool // cancels the closing at the end of the context
 	id      string      // CLIENT ID; empty before Redis 5.0
-	process string      // run_id of the server
+	server  instance    // who answers
+	ends    bool        // the server lets connections be ended
 	db      int         // the selected database; -1 after a failure
 	pipe    *pipe       // second connection to the node, for batches of restores and transactions; nil: not open
 }
+
+func (c *conn) process() string { return c.server.process }
 
 // connections holds the connections of one writer to the nodes of the target. It is not safe for concurrent use.
 type connections struct {

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
-	"strings"
 	"time"
 
 	"surecut/internal/endpoint"
@@ -17,6 +16,7 @@ import (
 func (t *target) openDirect(ctx context.Context, source *endpoint.Deployment) error {
 	shown := t.d.Spec().Proxy == ""
 	t.way, t.can = nodeByNode{t}, abilities{transactions: true, processes: shown, placement: shown, nodes: true, messages: true}
+	t.can.ends = shown && (t.d.Kind() == endpoint.Standalone || t.d.Kind() == endpoint.Sentinel || t.d.Kind() == endpoint.Cluster)
 	for i, addr := range t.primaries() {
 		s, err := t.d.Server(ctx, addr)
 		if err != nil {
@@ -24,6 +24,13 @@ func (t *target) openDirect(ctx context.Context, source *endpoint.Deployment) er
 		}
 		if i == 0 || s.Number < t.number {
 			t.number = s.Number
+		}
+		if t.can.ends {
+			client, err := t.d.Client(ctx, addr, 0)
+			if err != nil {
+				return fmt.Errorf("target %s: %w", addr, err)
+			}
+			t.can.ends = endsConnections(ctx, client)
 		}
 		if t.cluster || t.dbs.Only {
 			continue
@@ -46,73 +53,63 @@ func (n nodeByNode) primaryOf(slot uint16) (endpoint.Node, bool) { return n.t.d.
 func (n nodeByNode) refresh(ctx context.Context) error           { return n.t.d.Refresh(ctx) }
 func (nodeByNode) reading(args ...string) []string               { return args }
 
-func (n nodeByNode) newWriter(link string, acknowledged func(unit) int64) writer {
-	return newDirect(n.t, link, acknowledged)
-}
+func (n nodeByNode) newWriter(of writing) writer { return newDirect(n.t, of) }
 
 // direct writes to each node of the target by itself. It sends calls in transactions that also write the checkpoints of their units, so
-// that each is applied exactly once.
+// that each is applied exactly once. Calls that may be applied again go bare: without a transaction, and without a checkpoint.
 type direct struct {
 	*connections
-	link         string             // the link's name
-	acknowledged func(unit) int64   // returns the furthest checkpoint of a unit that the target has acknowledged
-	lost         map[string][]*conn // by address: dropped connections, of whose end the server may not know yet
-	seen         map[unit]*conn     // connection on which the target was last seen to hold the checkpoint of a unit
-	args         []string           // reused
+	writing
+	lost map[string][]*conn // by address: dropped connections, of whose end the server may not know yet
+	seen map[unit]*conn     // connection on which the target was last seen to hold the checkpoint of a unit
+	args []string           // reused
 }
 
 var _ writer = (*direct)(nil)
 
-func newDirect(t *target, link string, acknowledged func(unit) int64) *direct {
+func newDirect(t *target, of writing) *direct {
 	home := 0
 	if t.cluster {
 		home = t.ownDB()
 	}
-	w := &direct{link: link, acknowledged: acknowledged, lost: map[string][]*conn{}, seen: map[unit]*conn{}}
+	w := &direct{writing: of, lost: map[string][]*conn{}, seen: map[unit]*conn{}}
 	w.connections = &connections{t: t, home: home, greet: w.introduce, open: map[string]*conn{}}
 	return w
 }
 
-// introduce names a new connection, so that a later run can find and end it, and silences the connections that were dropped before.
+// introduce names a new connection, so that a later run can find and end it, and silences the connections that were dropped before. It
+// returns errReplaced if the server may lack commands that were sent without a checkpoint.
 func (w *direct) introduce(ctx context.Context, c *conn) error {
-	res := c.dc.DoMulti(ctx, arbitrary(c.dc, "CLIENT", "SETNAME", clientName(w.t.id)), arbitrary(c.dc, "CLIENT", "ID"), arbitrary(c.dc, "INFO", "server"))
+	res := c.dc.DoMulti(ctx, arbitrary(c.dc, "CLIENT", "SETNAME", clientName(w.t.id)), arbitrary(c.dc, "CLIENT", "ID"),
+		arbitrary(c.dc, "INFO", "server"), arbitrary(c.dc, "INFO", "replication"))
 	if err := firstLoss(res); err != nil {
 		return err
 	}
 	if id, err := res[1].ToInt64(); err == nil {
 		c.id = strconv.FormatInt(id, 10)
 	}
-	if info, err := res[2].ToString(); err == nil {
-		_, c.process, _ = strings.Cut(info, "run_id:")
-		c.process, _, _ = strings.Cut(c.process, "\r\n")
+	server, _ := res[2].ToString() // an error reply leaves the instance unknown
+	replication, _ := res[3].ToString()
+	c.server = instanceOf(server, replication)
+	if w.t.can.ends {
+		if err := w.instances.check(c.addr, c.server); err != nil {
+			return err
+		}
+		c.ends = c.id != "" && c.dc.Do(ctx, arbitrary(c.dc, "CLIENT", "KILL", "ID", nobody)).Error() == nil
 	}
 	return w.silence(ctx, c)
 }
 
 // silence makes sure that the server runs no more commands from connections that were dropped: their bytes may still wait in its buffers.
-// It kills them by their client IDs, unless another process has taken over the address: that one has no such buffers, and may have given
-// the same IDs to other clients.
-//
-// Behind a proxy connections cannot be killed, so silence waits for as long as such bytes may be on their way.
+// Behind a proxy connections cannot be ended, so silence waits for as long as such bytes may be on their way.
 func (w *direct) silence(ctx context.Context, c *conn) error {
 	if !w.t.can.processes && len(w.lost[c.addr]) > 0 {
 		if err := retry.Pause(ctx, proxyGrace); err != nil {
 			return err
 		}
 	}
-	for _, old := range w.lost[c.addr] {
-		if old.id == "" || old.process == "" || old.process != c.process {
-			continue
-		}
-		ids := []string{old.id}
-		if old.pipe != nil && old.pipe.id != "" {
-			ids = append(ids, old.pipe.id)
-		}
-		for _, id := range ids {
-			if err := c.dc.Do(ctx, arbitrary(c.dc, "CLIENT", "KILL", "ID", id)).NonRedisError(); err != nil {
-				return err
-			}
-		}
+	if err := w.t.end(ctx, c.dc, w.lost[c.addr], c.process()); err != nil {
+		return err
 	}
 	delete(w.lost, c.addr)
 	return nil
@@ -124,6 +121,15 @@ func (w *direct) drop(addr string) {
 		w.lost[addr] = append(w.lost[addr], c)
 	}
 	w.connections.drop(addr)
+}
+
+// close closes all connections. target.endLeft silences them.
+func (w *direct) close() {
+	for addr := range w.open {
+		w.drop(addr)
+	}
+	w.t.left.add(w.lost)
+	clear(w.lost)
 }
 
 // commit applies transactions, each exactly once.
@@ -168,7 +174,9 @@ func (w *direct) attempt(ctx context.Context, txs []*transaction) (left []*trans
 // must be sent again.
 func (w *direct) attemptNode(ctx context.Context, addr string, txs []*transaction) (left []*transaction, again, err error) {
 	c, err := w.conn(ctx, addr)
-	if err != nil {
+	if errors.Is(err, errRegressed) {
+		return nil, nil, err
+	} else if err != nil {
 		return txs, err, ctx.Err()
 	}
 	if txs, err = w.dropApplied(ctx, c, txs); errors.Is(err, errRegressed) {
@@ -183,7 +191,11 @@ func (w *direct) attemptNode(ctx context.Context, addr string, txs []*transactio
 	}
 	ends := make([]int, len(txs))
 	for i, x := range txs {
-		w.encode(p, x)
+		if x.bare = w.mayGoBare(c, p, x); x.bare {
+			w.encodeBare(p, x)
+		} else {
+			w.encode(p, x)
+		}
 		ends[i] = p.sent
 	}
 	if err := w.t.claim.hold(ctx); err != nil { // waiting for the target may have taken longer than the claim lasts
@@ -197,7 +209,11 @@ func (w *direct) attemptNode(ctx context.Context, addr string, txs []*transactio
 			x.watched = res[start].err
 			start++
 		}
-		why, err := w.settle(x, res[start:ends[i]])
+		settle := w.settle
+		if x.bare {
+			settle = w.settleBare
+		}
+		why, err := settle(x, res[start:ends[i]])
 		start = ends[i]
 		if err != nil {
 			return nil, nil, err
@@ -208,7 +224,7 @@ func (w *direct) attemptNode(ctx context.Context, addr string, txs []*transactio
 			}
 			continue
 		}
-		left, again, lost, p.db = append(left, x), why, lost || x.doubt, -1
+		left, again, lost, p.db = append(left, x), why, lost || x.doubt || turned(endpoint.Code(why)), -1
 	}
 	if lost {
 		w.drop(addr)
@@ -222,6 +238,10 @@ func (w *direct) attemptNode(ctx context.Context, addr string, txs []*transactio
 func (w *direct) dropApplied(ctx context.Context, c *conn, txs []*transaction) ([]*transaction, error) {
 	var open []*transaction
 	for i, x := range txs {
+		if x.doubt && x.bare { // it is sent again, and the replies may then be others than those that were lost
+			x.doubt = false
+			x.failUnseen()
+		}
 		applied := false
 		for _, u := range x.units {
 			acknowledged := w.acknowledged(u)
@@ -244,11 +264,7 @@ func (w *direct) dropApplied(ctx context.Context, c *conn, txs []*transaction) (
 			open = append(open, x)
 			continue
 		}
-		for _, c := range x.calls { // the lost replies might have shown that the target lacks keys
-			if c.renew != 0 || c.asked > 0 {
-				x.failed = append(x.failed, failure{c, errUnseen})
-			}
-		}
+		x.failUnseen()
 	}
 	return open, nil
 }
@@ -291,15 +307,75 @@ func (w *direct) encode(p *pipe, x *transaction) {
 			p.add("EXISTS", name)
 			c.asked++
 		}
-		if c.expires > 0 {
-			w.t.expiring.note(c.db, c.args[1], c.expires)
-		}
 		w.t.expiring.learn(c)
 		c.pos = p.sent - first
 		p.add(c.args...)
 	}
 	p.add("EXEC")
 	x.sent = time.Now()
+}
+
+// mayGoBare says whether a transaction may be sent without a checkpoint, as single commands: all of its calls may be applied again, the
+// node holds a record of the link, and what a connection that breaks leaves there can be kept from arriving late. A call that depends on a
+// key which may have expired must not go bare, since the key may be gone when the call is applied again. Nor may a call for another
+// database than the selected one: if SELECT were refused, it would be run in the wrong one.
+func (w *direct) mayGoBare(c *conn, p *pipe, x *transaction) bool {
+	if !x.absolute || len(x.fence)+len(x.forget) > 0 || !c.ends || p.id == "" {
+		return false
+	}
+	for i := range x.calls {
+		if !w.t.cluster && x.calls[i].db != p.db || len(x.calls[i].gone(w.t.expiring)) > 0 {
+			return false
+		}
+	}
+	return w.instances.goBare(c.addr, c.server)
+}
+
+// encodeBare queues the calls of a transaction as single commands.
+func (w *direct) encodeBare(p *pipe, x *transaction) {
+	for i := range x.calls {
+		c := &x.calls[i]
+		c.asked = 0
+		w.t.expiring.learn(c)
+		p.add(c.args...)
+	}
+	x.sent = time.Now()
+}
+
+// settleBare reads the replies to calls that were sent as single commands. again says why all of them are to be sent once more: some were
+// not run, or the connection broke, and then settleBare sets x.doubt.
+func (w *direct) settleBare(x *transaction, res []answer) (again, err error) {
+	late := x.late()
+	for i := range x.calls {
+		c, m := &x.calls[i], &res[i]
+		switch code := endpoint.Code(m.err); {
+		case m.kind == answerNone:
+			x.doubt = true
+			return m.err, nil
+		case code == "OOM":
+			return nil, errTargetFull
+		case code == "NOAUTH", code == "WRONGPASS", code == "NOPERM":
+			return nil, m.err
+		case endpoint.Passing(code):
+			again = m.err
+		case late && len(c.gone(w.t.expiring)) > 0:
+			x.fail(c, errExpired)
+		default:
+			if why := c.disagrees(m, w.t.expiring); why != nil {
+				x.fail(c, why)
+			}
+		}
+	}
+	return again, nil
+}
+
+// turned says whether an error with this code may come from a server that is no primary any more, and may become one again with other data.
+func turned(code string) bool {
+	switch code {
+	case "MOVED", "READONLY", "LOADING", "MASTERDOWN", "CLUSTERDOWN":
+		return true
+	}
+	return false
 }
 
 // addCheckpoint queues the commands that write the checkpoint of a unit, and returns how many fields the first of them writes. The reply
@@ -350,7 +426,7 @@ func (w *direct) settle(x *transaction, res []answer) (again, err error) {
 			return nil, fmt.Errorf("checkpoint %d is gone: %w", u.unit, errRegressed)
 		}
 	}
-	late := time.Since(x.sent).Milliseconds() > expiryAhead/2 // no EXISTS asked for keys that have expired since the transaction was sent
+	late := x.late()
 	for i := range x.calls {
 		c := &x.calls[i]
 		why := errExpired
@@ -358,7 +434,7 @@ func (w *direct) settle(x *transaction, res []answer) (again, err error) {
 			why = c.disagrees(&replies[c.pos-1], w.t.expiring)
 		}
 		if why != nil {
-			x.failed = append(x.failed, failure{*c, why})
+			x.fail(c, why)
 		}
 	}
 	return nil, nil

@@ -74,10 +74,12 @@ func newDispatcher(l *link, lanes []*lane, stretches <-chan stretch, cp *checkpo
 	d := &dispatcher{l: l, lanes: lanes, stretches: stretches, resumed: map[unit]int64{}, witnessed: cp.witnessed,
 		touched: map[uint64]struct{}{}, suspects: map[uint64]struct{}{}, fences: map[keyspace.Key]int64{}, lacks: map[keyspace.Key]bool{},
 		ready: make([][]*item, len(lanes)), quiet: cp.offset, freezes: make(chan *Frame), over: make(chan struct{}), wake: make(chan struct{}, 1)}
-	for u, offset := range cp.units {
-		if offset > cp.offset {
-			d.resumed[u] = offset
-			d.resumedEnd = max(d.resumedEnd, offset)
+	for _, offsets := range []map[unit]int64{cp.units, cp.recorded} {
+		for u, offset := range offsets {
+			if offset > cp.offset {
+				d.resumed[u] = max(d.resumed[u], offset)
+				d.resumedEnd = max(d.resumedEnd, offset)
+			}
 		}
 	}
 	for k, offset := range cp.fences {
@@ -278,11 +280,13 @@ func (d *dispatcher) item(g group, pieces []piece) *item {
 		}
 	}
 	it.calls = d.calls.take(n, slabCalls)[:0]
+	it.absolute = n == 1 && len(g.commands) == 1 // what a MULTI holds stays together, and so do the parts of a command
 	for i := range pieces {
 		p := &pieces[i]
 		if p.call.args == nil {
 			continue
 		}
+		it.absolute = it.absolute && p.call.absolute
 		it.calls = append(it.calls, p.call)
 		it.calls[len(it.calls)-1].commands = p.commands
 		for _, a := range p.call.args {

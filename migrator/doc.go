@@ -5,7 +5,7 @@
 //	receiver   reads the source's socket into the snapshot file and the spool (internal/receive), and writes to no server
 //	loader     reads the snapshot from its file and writes its values to the target by RESTORE, in batches for each node (limits: loader.go)
 //	dispatcher reads the stream from the spool, and hands each command to the lanes of its keys
-//	lanes      apply their commands in order: what waits in a lane becomes one transaction for each unit (lane.go)
+//	lanes      apply their commands in order: what waits in a lane becomes one transaction for each unit (lane.go), or goes without one
 //
 // The four parts share small types, each with a lock of its own: positions (how far the link has come), doubts (which keys are still to be
 // copied from the source), the ledger (how each key and command has ended) and expiries (which keys the target holds without their expiry;
@@ -18,7 +18,12 @@
 //
 // Every key belongs to one lane, by its slot. For each unit (a slot of a cluster, a lane of a standalone server) the target holds a
 // checkpoint: the offset up to which the unit's commands are applied. Every transaction also writes the checkpoints of its units
-// (direct.go), so that every command is applied exactly once even if the run crashes at any instant and is restarted.
+// (direct.go), so that every command is applied exactly once even if the run crashes at any instant and is restarted. Commands that may be
+// applied again (command.Spec.Absolute) need no checkpoint and go bare, as single commands; the link's record, which is written once they
+// are answered, says from where on they are applied again. docs/consistency.md has the whole rule.
+//
+// A server of the target that comes back with older data, or a replica that is promoted, may lack bare commands. So where another server
+// answers than before (instances.go), the link goes back to the checkpoints and records that the new one holds (follow.go).
 //
 // A proxy passes no MULTI on, so that after a lost connection or a crash it is not known which commands were applied; proxied says how that
 // is repaired.
@@ -40,7 +45,9 @@
 //	stretch   groups that were received together and travel together from the parser to the dispatcher
 //	piece     one call for the target, with the slot that decides on its lane
 //	item      the pieces of one group for one lane, which are never separated; a lane applies many items at once
-//	transaction  the calls and the checkpoints that one MULTI ... EXEC applies to the target
+//	transaction  the calls and the checkpoints that one MULTI ... EXEC applies to the target; or, without checkpoints, calls that go bare
+//	bare      sent as single commands, without a transaction and without a checkpoint
+//	record    the offset up to which all units of a link have applied the stream, as the target holds it; on a cluster, as each node does
 //	meeting   a point of the stream at which several lanes stand still
 //	unit      the keys that one checkpoint covers: those of a slot of a cluster, or of a lane of a standalone server
 //	fence     the offset as of which a key was copied: commands up to this offset are not applied to the key

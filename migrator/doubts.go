@@ -23,8 +23,10 @@ type doubts struct {
 	waiting []failure             // calls whose keys the dispatcher has still to copy
 	tainted map[keyspace.Key]bool // keys in doubt that are not copied yet
 
-	copied     []keyspace.Key // keys that were copied in this run: a target that goes back to an earlier state has lost the copies
-	manyCopied bool           // so many keys were copied that copied is not complete
+	copied []keyspace.Key // the last keys that were copied in this run: a target that goes back to an earlier state has lost the copies
+	first  int            // how many keys were copied before those in copied
+	done   int            // how many keys were copied, and are on the target
+	behind int            // the value of done before the link's last record was written
 }
 
 // mostCopied bounds the length of doubts.copied.
@@ -48,7 +50,7 @@ func (d *doubts) close() error { return errors.Join(d.now.Close(), d.later.Close
 func (d *doubts) clear() error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.copied, d.manyCopied = nil, false
+	d.copied, d.first, d.done, d.behind = nil, 0, 0, 0
 	return errors.Join(d.now.Clear(), d.later.Clear())
 }
 
@@ -168,6 +170,7 @@ func (d *doubts) take() []failure {
 func (d *doubts) settled() error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	d.done = d.first + len(d.copied)
 	if len(d.waiting) > 0 || d.now.Empty() {
 		return nil
 	}
@@ -179,7 +182,8 @@ func (d *doubts) remember(keys []keyspace.Key) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if len(d.copied)+len(keys) > mostCopied {
-		d.copied, d.manyCopied = nil, true
+		d.first += len(d.copied) + len(keys)
+		d.copied = nil
 		return
 	}
 	for _, k := range keys {
@@ -187,23 +191,50 @@ func (d *doubts) remember(keys []keyspace.Key) {
 	}
 }
 
-// knowsCopies says whether copied has all keys that were copied.
-func (d *doubts) knowsCopies() bool {
+// copies returns how many keys were copied.
+func (d *doubts) copies() int {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return !d.manyCopied
+	return d.done
 }
 
-// rewind puts the copied keys in doubt once more, for a target that has gone back to an earlier state.
-func (d *doubts) rewind() error {
+// saved notes that a record of the link was written after so many keys had been copied.
+func (d *doubts) saved(copies int) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	for _, k := range d.copied {
+	d.behind = copies
+}
+
+// since returns how many keys were copied before those that a target has lost: one that is older than the last record, or any other.
+func (d *doubts) since(older bool) int {
+	if older {
+		return 0
+	}
+	return d.behind
+}
+
+// knowsCopies says whether copied has all keys that rewind needs.
+func (d *doubts) knowsCopies(older bool) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.first <= d.since(older)
+}
+
+// rewind puts copied keys in doubt once more, for a target that has gone back to an earlier state: one that is older than the last record,
+// or any other.
+func (d *doubts) rewind(older bool) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	kept := max(d.since(older)-d.first, 0)
+	for _, k := range d.copied[kept:] {
 		if err := d.now.Add(k); err != nil {
 			return err
 		}
 	}
-	d.copied = nil
+	d.copied = d.copied[:kept] // the others are added again when they are copied
+	if d.done = d.first + kept; older {
+		d.first, d.done, d.behind = 0, 0, 0
+	}
 	return d.now.Save()
 }
 

@@ -159,8 +159,12 @@ func (e *expiring) forget() {
 	e.unknown.Store(true)
 }
 
-// learn adds the keys that a call makes anew or deletes to known: after it they have no expiry other than those that are noted.
+// learn notes the expiry that a call sets, and adds the keys that it makes anew or deletes to known: after it they have no expiry other than
+// those that are noted.
 func (e *expiring) learn(c *call) {
+	if c.expires > 0 {
+		e.note(c.db, c.args[1], c.expires)
+	}
 	if !e.unknown.Load() {
 		return
 	}

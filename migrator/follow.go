@@ -15,8 +15,9 @@ import (
 
 // A failover is followed without a restart. After a failover of the source, the link asks for the topology again and continues the stream
 // with a node of its shard; if the new primary lacks a part of what the link has received, a new snapshot replaces what is in the target.
-// After a failover of the target that has lost writes, the stream is applied again from the checkpoints of the new primary. A cluster gets
-// a new snapshot instead, since the checkpoints do not tell what each of its shards has lost.
+// After a failover of the target, the stream is applied again from the checkpoints and records of the new primary, which may have lost
+// writes. A cluster gets a new snapshot instead where its checkpoints are older though no server was replaced, since they do not tell what
+// else is lost.
 
 // mostCuts is how often in a row a link asks for another snapshot after one was cut off.
 const mostCuts = 3
@@ -69,6 +70,7 @@ func (l *link) again(ctx context.Context, err error) (bool, error) {
 		}
 	}
 	var begun error
+	far := true // the stream may go back by more than what was applied since the last record
 	switch {
 	case errors.Is(err, receive.ErrCut) && l.shard.Follows() && l.cuts < mostCuts:
 		l.cuts++
@@ -79,31 +81,36 @@ func (l *link) again(ctx context.Context, err error) (bool, error) {
 	case errors.Is(err, errRegressed) && l.standing.lost():
 		l.log.Warn("a new snapshot replaces what the target has", "reason", err)
 		begun = l.startOver(err)
+	case errors.Is(err, errReplaced):
+		l.log.Warn("a part of the stream is applied again, since a server of the target may lack it", "reason", err)
+		far, begun = l.rewind(ctx, err)
 	case errors.Is(err, errRegressed) && l.m.target.d.Kind() == endpoint.Cluster: // checkpoints do not tell what each shard has lost
 		l.log.Warn("a new snapshot replaces what the target has", "reason", err)
 		begun = l.startOver(err)
 	case errors.Is(err, errRegressed) && !l.m.target.cluster:
 		l.log.Warn("the stream is applied again from where the target stands", "reason", err)
-		begun = l.rewind(ctx, err)
+		_, begun = l.rewind(ctx, err)
 	default:
 		return false, err
 	}
 	if begun != nil {
 		return false, begun
 	}
-	return true, l.reset()
+	return true, l.reset(far)
 }
 
-// reset forgets what the link has in memory, before it begins anew.
-func (l *link) reset() error {
+// reset forgets what the link has in memory, before it begins anew. far says that the stream may go back by more than what was applied since
+// the last record.
+func (l *link) reset(far bool) error {
 	l.dispatcher.Store(nil)
 	l.positions.reset()
+	l.instances.reset()
 	l.doubts.reset()
 	l.expiries.Restart()
 	l.began = l.standing.stage()
 	l.shard.Reset()
-	if l.standing.countsOffsets() { // else a new snapshot replaces what the target has
-		l.m.target.expiring.forget() // the stream may go back, so that expiries which were forgotten as passed matter again
+	if far && l.standing.countsOffsets() { // without offsets, a new snapshot replaces what the target has
+		l.m.target.expiring.forget() // expiries that were forgotten as passed matter again
 	}
 	l.ledger.ForgetUnsettled()
 	select {
@@ -145,35 +152,47 @@ func (l *link) startOver(why error) error {
 // forgetCheckpoints deletes the link's record and its checkpoints on the target: a new snapshot begins at another offset.
 func (l *link) forgetCheckpoints(ctx context.Context) error {
 	t := l.m.target
-	keys := []ownKey{t.ownKey(t.linkKey(l.name))}
+	var keys []ownKey
+	for _, k := range l.recordKeys() {
+		keys = append(keys, t.ownKey(k.name))
+	}
 	for u := range unit(l.m.target.units()) {
 		keys = append(keys, t.ownUnit(l.name, u))
 	}
+	l.m.update(func() { l.st.Recorded = nil })
 	return t.retry(ctx, func() (again, err error) { return t.forgetOwn(ctx, keys), ctx.Err() })
 }
 
-// rewind prepares the link for a target that has gone back to an earlier state as a whole, so that its checkpoints say which one. Keys that
-// were copied or released since are copied and released once more.
-func (l *link) rewind(ctx context.Context, why error) error {
-	record, err := l.m.target.ownHash(ctx, l.m.target.linkKey(l.name))
-	if err != nil {
-		return err
+// rewind prepares the link for a target that has gone back to an earlier state, or a node that may have, if checkpoints and records say
+// which one. Keys that were copied or released since are copied and released once more. If the records are not older than those that the
+// target has acknowledged, that means since the last one; older says whether they are.
+func (l *link) rewind(ctx context.Context, why error) (older bool, err error) {
+	r, err := l.m.target.readRecords(ctx, l.recordKeys())
+	if err != nil && !errors.Is(err, errRegressed) {
+		return true, err
 	}
-	switch lost := record["offset"] == "" || !l.doubts.knowsCopies(); {
+	saved := l.positions.savedTo()
+	older = saved == (mark{})
+	for _, at := range r.at {
+		older = older || at < saved.offset
+	}
+	switch lost := err != nil || len(r.lowest) == 0 || !l.doubts.knowsCopies(older); {
 	case !l.m.target.can.transactions: // one of the servers behind the proxy may have gone back, and there are no checkpoints
-		return why
+		return true, why
 	case lost && l.m.target.d.Kind() == endpoint.Standalone: // the server came up without its data, and no other one has taken its place
-		return why
+		return true, why
 	case lost:
-		return l.startOver(why)
+		return true, l.startOver(why)
 	}
-	if err := l.doubts.rewind(); err != nil {
-		return err
+	if err := l.doubts.rewind(older); err != nil {
+		return true, err
 	}
-	if err := l.expiries.TakeBack(); err != nil {
-		return err
+	if older || l.releases.Load() > l.releasesSaved.Load() {
+		if err := l.expiries.TakeBack(); err != nil {
+			return true, err
+		}
 	}
-	return l.m.saveState()
+	return older, l.m.saveState()
 }
 
 // moved tells the dispatcher that the stream goes on under another replication ID after the offset behind. What was read from the source at

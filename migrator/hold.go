@@ -179,6 +179,7 @@ func (d *dispatcher) endHolding() error {
 	if err := d.l.expiries.End(); err != nil {
 		return err
 	}
+	d.l.releases.Add(1)
 	return d.l.m.saveState()
 }
 

@@ -9,7 +9,7 @@ import (
 	"surecut/internal/keyspace"
 )
 
-// item holds the calls that a lane applies together, in one transaction: those of one command, or of one MULTI group, that concern it.
+// item holds the calls that a lane applies together: those of one command, or of one MULTI group, that concern it.
 type item struct {
 	start, end int64 // offsets in the stream: before its group's first byte, and of its own last byte
 	startDB    int   // database selected in the stream at start
@@ -18,6 +18,7 @@ type item struct {
 	calls      []call
 	commands   int64 // commands of the source that count as applied once the item is
 	bytes      int
+	absolute   bool     // the item is one call that may be applied again from an earlier point
 	meet       *meeting // for which the lane waits; nil: it applies the item alone
 }
 
@@ -214,7 +215,7 @@ func (n *lane) attend(ctx context.Context, m *meeting, it *item) error {
 			return context.Cause(ctx)
 		}
 		x := n.transaction(it)
-		x.units = nil
+		x.units, x.absolute = nil, false
 		for _, other := range m.lanes {
 			x.units = append(x.units, unit(other.id))
 		}
@@ -233,7 +234,7 @@ func (n *lane) attend(ctx context.Context, m *meeting, it *item) error {
 	}
 }
 
-// apply commits items, in one transaction for each unit.
+// apply commits items, in one transaction for each unit. A transaction whose calls are all absolute may go bare (direct.mayGoBare).
 func (n *lane) apply(ctx context.Context, batch []*item) error {
 	txs, commands := n.transactions(batch)
 	return n.commit(ctx, txs, commands)
@@ -266,7 +267,7 @@ func (n *lane) transactions(batch []*item) (txs []*transaction, commands int64) 
 			n.byUnit[u] = x
 			txs = append(txs, x)
 		}
-		x.end = it.end
+		x.end, x.absolute = it.end, x.absolute && it.absolute
 		x.calls = append(x.calls, it.calls...)
 	}
 	n.txs = txs
@@ -282,7 +283,7 @@ func (n *lane) unitOf(slot uint16) unit {
 
 func (n *lane) transaction(it *item) *transaction {
 	u := n.unitOf(it.slot)
-	x := &transaction{slot: it.slot, units: []unit{u}, end: it.end, calls: it.calls}
+	x := &transaction{slot: it.slot, units: []unit{u}, end: it.end, calls: it.calls, absolute: it.absolute}
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.forget[u] = slices.DeleteFunc(n.forget[u], func(f pastFence) bool {
@@ -313,7 +314,9 @@ func (n *lane) commit(ctx context.Context, txs []*transaction, commands int64) e
 	n.l.doubts.spread(txs)
 	n.l.ledger.Applied.Add(commands)
 	for _, x := range txs {
-		n.l.positions.acknowledge(x.units, x.end)
+		if !x.bare { // what is sent without a checkpoint leaves the checkpoint where it was
+			n.l.positions.acknowledge(x.units, x.end)
+		}
 		if err := n.l.doubt(x.failed); err != nil {
 			return err
 		}

@@ -70,6 +70,9 @@ type link struct {
 
 	doing     atomic.Int32 // the activity
 	positions *positions
+	instances instances
+
+	releases, releasesSaved atomic.Int64 // how often all held keys were released; the same when the last record was written
 }
 
 func newLink(m *Migration, i int, nodes endpoint.Shard, node string) *link {
@@ -238,8 +241,10 @@ func (l *link) open() error {
 	return err
 }
 
+func (l *link) writing() writing { return writing{l.name, l.positions.acknowledged, &l.instances} }
+
 // newWriter returns a writer for the link.
-func (l *link) newWriter() writer { return l.m.target.newWriter(l.name, l.positions.acknowledged) }
+func (l *link) newWriter() writer { return l.m.target.way.newWriter(l.writing()) }
 
 // alignSpool begins the spool anew at the target's checkpoint where the spool does not hold the stream from there on: a power failure may
 // have taken the end of the spool, or the target may have gone back to an earlier state. The source's backlog may still reach that far.
@@ -247,10 +252,11 @@ func (l *link) alignSpool(ctx context.Context) error {
 	if !l.standing.stage().inTarget() {
 		return nil
 	}
-	record, err := l.m.target.ownHash(ctx, l.m.target.linkKey(l.name))
+	r, err := l.m.target.readRecords(ctx, l.recordKeys())
 	if err != nil {
 		return err
 	}
+	record := r.lowest
 	if record["offset"] == "" {
 		return nil // l.stream will report that the record is missing
 	}
@@ -356,23 +362,23 @@ func (l *link) loadSnapshot(ctx, receiving context.Context) error {
 // has lost keys, it may not hold all that it has acknowledged, and the snapshot is loaded again.
 func (l *link) loadWhole(ctx context.Context, ld *loader) error {
 	t := l.m.target
-	processes := func() (ids map[string]string, err error) {
+	servers := func() (found map[string]instance, err error) {
 		err = t.retry(ctx, func() (again, err error) {
-			ids, again = t.processes(ctx)
+			found, again = t.instances(ctx)
 			return again, ctx.Err()
 		})
-		return ids, err
+		return found, err
 	}
-	before, err := processes()
+	before, err := servers()
 	for err == nil {
 		if err = l.loadOnce(ctx, ld); err != nil {
 			break
 		}
-		after, err := processes()
+		after, err := servers()
 		if err != nil {
 			return err
 		}
-		if same := maps.Equal(before, after); !l.standing.takeLoss() && same {
+		if same := maps.EqualFunc(before, after, func(a, b instance) bool { return a.process == b.process }); !l.standing.takeLoss() && same {
 			return nil
 		}
 		l.log.Warn("the target has restarted, or lost keys, while the snapshot was loaded; it is loaded again")
@@ -410,11 +416,7 @@ func (l *link) snapshotPath() string { return filepath.Join(l.dir, "snapshot.rdb
 
 // stream applies the spooled stream until the spool is closed and all of it is applied.
 func (l *link) stream(ctx, receiving context.Context) error {
-	var cp *checkpoint
-	err := l.m.target.retry(ctx, func() (again, err error) {
-		cp, err = l.m.target.loadCheckpoint(ctx, l.name, l.m.target.units())
-		return classify("", err)
-	})
+	cp, err := l.loadCheckpoint(ctx)
 	if err != nil {
 		return err
 	}
@@ -480,6 +482,26 @@ func (l *link) stream(ctx, receiving context.Context) error {
 		return err
 	}
 	return l.compact(whole, d)
+}
+
+// loadCheckpoint reads from the target how far it has come. From here on, no server may take the place of another unnoticed, if commands go
+// to it without a checkpoint. None do if the link could not go back (link.again): that of a file, and that of a source without offsets.
+func (l *link) loadCheckpoint(ctx context.Context) (cp *checkpoint, err error) {
+	t := l.m.target
+	if err := t.endLeft(ctx); err != nil {
+		return nil, err
+	}
+	err = t.retry(ctx, func() (again, err error) {
+		servers, err := t.instances(ctx)
+		if err != nil {
+			return err, ctx.Err()
+		}
+		if cp, err = t.loadCheckpoint(ctx, l.name, l.recordKeys(), t.units()); err == nil && t.can.ends && l.file == nil && l.standing.countsOffsets() {
+			l.instances.begin(servers, cp.nodes)
+		}
+		return classify("", err)
+	})
+	return cp, err
 }
 
 // fail ends the link with an error that its finder cannot return.

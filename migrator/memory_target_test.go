@@ -43,7 +43,7 @@ func (m *memory) primaryOf(uint16) (endpoint.Node, bool) { return endpoint.Node{
 func (m *memory) refresh(context.Context) error          { return nil }
 func (m *memory) reading(args ...string) []string        { return args }
 
-func (m *memory) newWriter(string, func(unit) int64) writer { return memoryWriter{m} }
+func (m *memory) newWriter(writing) writer { return memoryWriter{m} }
 
 // get returns what a key holds.
 func (m *memory) get(k keyspace.Key) (memoryValue, bool) {

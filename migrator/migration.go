@@ -345,12 +345,18 @@ func (m *Migration) Snapshotted() bool {
 // Forget removes what surecut has left on the target and on disk: after it, the migration cannot be resumed. It may be called only after
 // Run has returned nil.
 func (m *Migration) Forget(ctx context.Context) error {
+	records := map[*link][]recordKey{}
+	for _, l := range m.links {
+		records[l] = l.recordKeys() // their places are those of the witnesses
+	}
 	if err := m.forgetWitnesses(ctx); err != nil {
 		return err
 	}
 	keys := []ownKey{m.target.ownKey(keyMigration)}
 	for _, l := range m.links {
-		keys = append(keys, m.target.ownKey(m.target.linkKey(l.name)))
+		for _, k := range records[l] {
+			keys = append(keys, m.target.ownKey(k.name))
+		}
 		for u := range l.positions.acknowledgedUnits() { // units whose checkpoints compact has kept
 			keys = append(keys, m.target.ownUnit(l.name, u))
 		}

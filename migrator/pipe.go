@@ -3,6 +3,7 @@ package migrator
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"strconv"
@@ -37,7 +38,11 @@ func (w *direct) pipe(ctx context.Context, addr string) (*pipe, error) {
 	if c.pipe != nil {
 		return c.pipe, nil
 	}
-	p, err := openPipe(ctx, w.t, addr)
+	p, server, err := openPipe(ctx, w.t, addr)
+	if err == nil && server != c.server && w.t.can.ends { // the address leads to another server by now
+		p.close()
+		err = errors.New("two connections reached two servers")
+	}
 	if err != nil {
 		w.drop(addr)
 		return nil, fmt.Errorf("target %s: %w", addr, err)
@@ -46,29 +51,45 @@ func (w *direct) pipe(ctx context.Context, addr string) (*pipe, error) {
 	return p, nil
 }
 
-func openPipe(ctx context.Context, t *target, addr string) (*pipe, error) {
+// openPipe opens a pipe, and says who answers.
+func openPipe(ctx context.Context, t *target, addr string) (p *pipe, server instance, err error) {
 	conn, err := t.d.DialReplica(ctx, addr)
 	if err != nil {
-		return nil, err
+		return nil, server, err
 	}
-	p := &pipe{conn: conn, in: answers{in: bufio.NewReader(conn)}, db: -1}
+	p = &pipe{conn: conn, in: answers{in: bufio.NewReader(conn)}, db: -1}
 	p.keep = context.AfterFunc(ctx, func() { conn.Close() })
 	p.add("CLIENT", "SETNAME", clientName(t.id)) // by which a later run can find and end it
 	p.add("CLIENT", "ID")
-	if err := p.send(); err != nil {
+	p.add("INFO", "server")
+	p.add("INFO", "replication")
+	if server, err = p.introduced(); err != nil {
 		p.close()
-		return nil, err
+		return nil, server, err
+	}
+	return p, server, nil
+}
+
+// introduced sends the first commands of a pipe and reads their replies.
+func (p *pipe) introduced() (server instance, err error) {
+	if err := p.send(); err != nil {
+		return server, err
 	}
 	for range 2 {
 		switch got := p.in.next(); got.kind {
 		case answerNone:
-			p.close()
-			return nil, got.err
+			return server, got.err
 		case answerInt:
 			p.id = strconv.FormatInt(got.n, 10)
 		}
 	}
-	return p, nil
+	var texts [2]string
+	for i := range texts {
+		if texts[i], err = p.in.text(); err != nil {
+			return server, err
+		}
+	}
+	return instanceOf(texts[0], texts[1]), nil
 }
 
 func (p *pipe) close() {

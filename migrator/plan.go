@@ -174,7 +174,7 @@ func (d *dispatcher) whole(pieces []piece, c *sourceCommand, spec *command.Spec,
 	first := len(pieces)
 	for i, args := range calls {
 		x := call{db: db, args: d.strs(args), key: key, renew: proves(strings.ToUpper(view(args[0]))),
-			awaits: spec.Name == "XCLAIM" && d.l.m.target.forgets}
+			awaits: spec.Name == "XCLAIM" && d.l.m.target.forgets, absolute: repeatable(c, spec, args)}
 		run := append(d.run1[:0], x)
 		if d.l.file != nil && expiresFields(spec.Name) {
 			d.notePassedFields(c, x)
@@ -203,6 +203,16 @@ func (d *dispatcher) whole(pieces []piece, c *sourceCommand, spec *command.Spec,
 		pieces = append(pieces, piece{slot: s, end: c.end})
 	}
 	return pieces
+}
+
+// repeatable says whether a command in the form args may be applied again from an earlier point. It has this form for an older target, or is
+// the source's own, which spec describes.
+func repeatable(c *sourceCommand, spec *command.Spec, args [][]byte) bool {
+	if &args[0] == &c.args[0] {
+		return spec.Absolute(args)
+	}
+	form, known := command.Lookup(args)
+	return known && form.Absolute(args)
 }
 
 // answersGone lists the commands that need no EXISTS before them. The reply to most says that the key is gone: an error, 0, or nil. SETNX
@@ -250,7 +260,7 @@ func (d *dispatcher) split(c *sourceCommand, spec *command.Spec) []piece {
 			continue
 		}
 		args := append([]string{verb}, d.strs(c.args[k:k+spec.SplitStep])...)
-		pieces = append(pieces, piece{slot: slot, end: c.end, call: call{db: db, args: args, key: keyspace.Key{DB: c.db, Name: name}}})
+		pieces = append(pieces, piece{slot: slot, end: c.end, call: call{db: db, args: args, key: keyspace.Key{DB: c.db, Name: name}, absolute: spec.Absolute(c.args)}})
 	}
 	pieces[0].commands = 1
 	return pieces

@@ -115,6 +115,13 @@ func (p *positions) acknowledged(u unit) int64 {
 	return p.units[u]
 }
 
+// savedTo returns the checkpoint of the link that the target holds; the zero mark: none is known.
+func (p *positions) savedTo() mark {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.saved
+}
+
 // acknowledgedUnits returns the furthest checkpoint of every unit that the target has acknowledged.
 func (p *positions) acknowledgedUnits() map[unit]int64 {
 	p.mu.Lock()

@@ -93,7 +93,7 @@ func (p *passedFields) HashField(_, _ []byte, expireAt int64) error {
 // endPostponing gives every key on the list of held keys its true expiry, by which the target deletes those that have expired. It may be
 // repeated: a key that has its true expiry already is left alone.
 func (d *dispatcher) endPostponing(ctx context.Context) error {
-	w := newDirect(d.l.m.target, d.l.name, d.l.positions.acknowledged) // openProxied refuses an AOF
+	w := newDirect(d.l.m.target, d.l.writing()) // openProxied refuses an AOF
 	defer w.close()
 	list := d.l.expiries.All()
 	for {

@@ -5,8 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
+	"surecut/internal/endpoint"
 	"surecut/internal/spool"
 
 	"surecut/migrator/internal/receive"
@@ -17,7 +21,7 @@ import (
 func (l *link) keepCheckpoint(ctx, stopping context.Context) error {
 	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()
-	processes := map[string]string{}
+	servers := map[string]instance{}
 	for n := 0; ; n++ {
 		select {
 		case <-ctx.Done():
@@ -30,11 +34,11 @@ func (l *link) keepCheckpoint(ctx, stopping context.Context) error {
 		}
 		if n%10 == 0 {
 			l.m.target.watchSentinels(ctx)
-			if now, err := l.m.target.processes(ctx); err == nil && !maps.Equal(now, processes) {
+			if now, err := l.m.target.instances(ctx); err == nil && !maps.Equal(now, servers) {
 				if err := l.verifyUnits(ctx); err != nil && ctx.Err() == nil {
 					return err
 				}
-				processes = now
+				servers = now
 			}
 		}
 		if n%50 == 0 && l.spool != nil {
@@ -72,13 +76,54 @@ func (l *link) saveCheckpoint(ctx context.Context, at mark) error {
 		if err := errors.Join(l.expiries.Save(), l.doubts.later.Save(), l.scripts.save()); err != nil {
 			return err
 		}
-		err := l.m.target.saveLink(ctx, l.name, saved, "replication_id", replID, "offset", fmt.Sprint(at.offset),
-			"db", fmt.Sprint(at.db), "shard", l.shard.Primary())
-		if err != nil {
+		copies, releases := l.doubts.copies(), l.releases.Load()
+		keys := l.recordKeys()
+		g, ctx := errgroup.WithContext(ctx)
+		for _, k := range keys {
+			g.Go(func() error {
+				return l.m.target.saveRecord(ctx, k, saved, at.offset, &l.instances, "replication_id", replID,
+					"db", fmt.Sprint(at.db), "shard", l.shard.Primary())
+			})
+		}
+		if err := g.Wait(); err != nil {
 			return fmt.Errorf("save the checkpoint: %w", err)
 		}
-		return nil
+		l.doubts.saved(copies)
+		l.releasesSaved.Store(releases)
+		return l.noteRecords(keys)
 	})
+}
+
+// recordKeys returns the keys of the link's records on the target, its own first.
+func (l *link) recordKeys() []recordKey {
+	t := l.m.target
+	keys := []recordKey{{name: t.linkKey(l.name), main: true}}
+	if t.d.Kind() != endpoint.Cluster || !t.can.placement {
+		return keys
+	}
+	l.m.stateMu.Lock()
+	defer l.m.stateMu.Unlock()
+	for _, w := range l.m.state.Witnesses {
+		keys = append(keys, recordKey{name: t.nodeKey(l.name, w.Slot), must: slices.Contains(l.st.Recorded, w.Slot)})
+	}
+	return keys
+}
+
+// noteRecords makes durable which records the target holds by now.
+func (l *link) noteRecords(keys []recordKey) error {
+	if !slices.ContainsFunc(keys, func(k recordKey) bool { return !k.main && !k.must }) {
+		return nil
+	}
+	l.m.update(func() {
+		l.st.Recorded = nil
+		for _, w := range l.m.state.Witnesses {
+			name := l.m.target.nodeKey(l.name, w.Slot)
+			if slices.ContainsFunc(keys, func(k recordKey) bool { return k.name == name }) {
+				l.st.Recorded = append(l.st.Recorded, w.Slot)
+			}
+		}
+	})
+	return l.m.saveState()
 }
 
 // compact deletes the checkpoints of units that are not ahead of the link's own. It keeps those that hold the fence of a key which was
@@ -103,8 +148,24 @@ func (l *link) compact(ctx context.Context, d *dispatcher) error {
 }
 
 // verifyUnits returns errRegressed if the target lacks a checkpoint that it has acknowledged: a server that restarted without its data,
-// or a replica that was promoted too early, has lost it together with the commands that were applied with it.
+// or a replica that was promoted too early, has lost it together with the commands that were applied with it. Where other commands may be
+// lost, which went without a checkpoint, it returns errReplaced.
 func (l *link) verifyUnits(ctx context.Context) error {
+	err := l.m.target.retry(ctx, func() (again, err error) {
+		now, err := l.m.target.instances(ctx)
+		if err != nil {
+			return err, ctx.Err()
+		}
+		for addr, server := range now {
+			if err := l.instances.check(addr, server); err != nil {
+				return nil, err
+			}
+		}
+		return nil, nil
+	})
+	if err != nil {
+		return err
+	}
 	return l.m.target.verifyUnits(ctx, l.name, l.positions.acknowledgedUnits())
 }
 

@@ -99,7 +99,7 @@ func (p *proxy) refresh(ctx context.Context) error {
 	return err
 }
 
-func (p *proxy) newWriter(string, func(unit) int64) writer {
+func (p *proxy) newWriter(writing) writer {
 	return &proxied{connections: &connections{t: p.t, open: map[string]*conn{}}, p: p}
 }
 

@@ -202,7 +202,8 @@ func addsUp(t testing.TB, r Report) {
 	}
 }
 
-// load writes commands whose repetition or loss shows, until the function that it gives is called.
+// load writes commands whose repetition or loss shows, until the function that it gives is called. Most rounds hold only commands that
+// surecut sends without a checkpoint, to the same keys as the others.
 func load(t testing.TB, s *servers.Server, oneSlot bool) (stop func()) {
 	t.Helper()
 	seed := rand.Uint64()
@@ -225,8 +226,13 @@ func load(t testing.TB, s *servers.Server, oneSlot bool) (stop func()) {
 		for n := 0; !over.Load(); n++ {
 			cmds := make([]rueidis.Completed, 0, 64)
 			add := func(args ...string) { cmds = append(cmds, client.B().Arbitrary(args...).Build()) }
+			absolute := rng.IntN(4) > 0
 			for range 16 {
 				k := strconv.Itoa(rng.IntN(50))
+				if absolute {
+					add(absoluteCommand(rng, k, n)...)
+					continue
+				}
 				switch rng.IntN(8) {
 				case 0, 1, 2:
 					add("INCR", "n:"+k)
@@ -240,7 +246,7 @@ func load(t testing.TB, s *servers.Server, oneSlot bool) (stop func()) {
 					add("ZINCRBY", "z:"+k, "1", strconv.Itoa(rng.IntN(9)))
 				}
 			}
-			if tag == "" {
+			if tag == "" && !absolute {
 				add("MULTI")
 				add("INCR", "m:"+strconv.Itoa(rng.IntN(50)))
 				add("INCR", "m:"+strconv.Itoa(rng.IntN(50)))
@@ -262,6 +268,30 @@ func load(t testing.TB, s *servers.Server, oneSlot bool) (stop func()) {
 		<-done
 		t.Logf("%d commands of traffic", written.Load())
 	}
+}
+
+// absoluteCommand is one of those that may be applied again, with a value that occurs once.
+func absoluteCommand(rng *rand.Rand, k string, n int) []string {
+	value, field := strconv.Itoa(n), "f"+strconv.Itoa(rng.IntN(5))
+	switch rng.IntN(10) {
+	case 0:
+		return []string{"DEL", []string{"h:", "z:", "s:", "v:", "n:"}[rng.IntN(5)] + k}
+	case 1, 2:
+		return []string{"HSET", "h:" + k, field, value}
+	case 3:
+		return []string{"ZADD", "z:" + k, value, strconv.Itoa(rng.IntN(9))}
+	case 4:
+		return []string{"SADD", "a:" + k, value}
+	case 5:
+		return []string{"SETRANGE", "s:" + k, strconv.Itoa(rng.IntN(8)), value}
+	case 6:
+		return []string{"PEXPIRE", []string{"h:", "z:", "v:", "n:"}[rng.IntN(4)] + k, strconv.Itoa(10_000_000 + n)}
+	case 7:
+		return []string{"PERSIST", []string{"h:", "z:", "v:", "n:"}[rng.IntN(4)] + k}
+	case 8:
+		return []string{"SET", "n:" + k, value}
+	}
+	return []string{"SET", "v:" + k, value, "PX", strconv.Itoa(10_000_000 + n)}
 }
 
 func image(v string) string {

@@ -13,17 +13,6 @@ import (
 	"surecut/internal/rdb"
 )
 
-// ahead says whether an earlier run has applied the command that ends at an offset and for which all lanes stand still: it has if any unit
-// had come further.
-func (d *dispatcher) ahead(end int64) bool {
-	for _, offset := range d.resumed {
-		if offset > end {
-			return true
-		}
-	}
-	return false
-}
-
 // standstill runs f while all lanes stand still, and then saves a checkpoint at the end of c.
 func (d *dispatcher) standstill(ctx context.Context, c *sourceCommand, f func() error) error {
 	return d.meet(ctx, d.lanes, func() error {
@@ -49,9 +38,6 @@ func (d *dispatcher) flush(ctx context.Context, c *sourceCommand, all bool) erro
 		return errors.New("the source was flushed, and which keys of the target come from it and which from the other files cannot be told: let a server load it and rewrite it (BGREWRITEAOF), and start again with an empty target and a new Config.StateDir")
 	}
 	d.l.ledger.Applied.Add(1)
-	if d.ahead(c.end) {
-		return nil
-	}
 	return d.standstill(ctx, c, func() error {
 		for _, addr := range d.l.m.target.primaries() {
 			dbs, err := d.targetDatabases(ctx, addr, c.db, all)
@@ -61,7 +47,9 @@ func (d *dispatcher) flush(ctx context.Context, c *sourceCommand, all bool) erro
 			if err != nil {
 				return err
 			}
-			gone := func(k keyspace.Key) bool { return (all || k.DB == c.db) && d.fences[k] < c.end }
+			gone := func(k keyspace.Key) bool {
+				return (all || k.DB == c.db) && d.fences[k] < c.end && !d.applied(d.l.m.target.slot(k.Name), c.end)
+			}
 			for _, db := range dbs {
 				if err := d.deleteShard(ctx, addr, db, gone); err != nil {
 					return fmt.Errorf("target %s: the source was flushed; delete what came from it into database %d: %w", addr, db, err)
@@ -86,7 +74,7 @@ func (d *dispatcher) targetDatabases(ctx context.Context, addr string, db int, a
 }
 
 // deleteShard deletes from one database of one node of the target the keys that came from the link's shard, if gone says so. That is not so
-// of keys that were copied as of an offset after the flush.
+// of keys that were copied as of an offset after the flush, nor of those that have the flush already from an earlier run.
 func (d *dispatcher) deleteShard(ctx context.Context, addr string, db int, gone func(keyspace.Key) bool) error {
 	return d.l.m.target.scan(ctx, addr, db, func(_ rueidis.Client, names []string) error {
 		var keys []keyspace.Key
@@ -217,7 +205,7 @@ func (d *dispatcher) everywhere(ctx context.Context, c *sourceCommand, container
 			}
 		}
 	}
-	if d.ahead(c.end) || !d.l.m.target.can.nodes { // through a proxy only SCRIPT comes here, which changes no more than a cache
+	if !d.l.m.target.can.nodes { // through a proxy only SCRIPT comes here, which changes no more than a cache
 		d.l.ledger.Applied.Add(1)
 		return nil
 	}

@@ -93,6 +93,8 @@ type linkState struct {
 	Slots string   `json:"slots,omitempty"` // slots that the shard held when the migration began, "0-5460,7000-7000"
 	Nodes []string `json:"nodes,omitempty"` // IDs of the nodes that were seen in the shard, sorted
 
+	Recorded []uint16 `json:"recorded,omitempty"` // slots of a cluster that hold a record of the link, one on each node
+
 	Lost bool `json:"lost,omitempty"` // the target has lost keys that the link had written, so that a new snapshot is needed
 }
 

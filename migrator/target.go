@@ -40,6 +40,8 @@ type target struct {
 	bytes    *rate.Limiter
 	ops      *rate.Limiter
 
+	left leftBehind // connections that were closed
+
 	written    sync.Mutex
 	writtenDBs map[int]bool // databases that were written to; guarded by written
 
@@ -51,7 +53,8 @@ type target struct {
 // target.
 type abilities struct {
 	transactions bool // MULTI works, so that a checkpoint is written together with the data
-	processes    bool // a connection leads to one server process, which tells its run_id, and lists and ends its connections
+	processes    bool // a connection leads to one server process, which tells its run_id
+	ends         bool // connections of an earlier run, or such that broke, can be found and ended; see endsConnections
 	placement    bool // it is known which server holds a key
 	nodes        bool // each server is written at an address of its own
 	messages     bool // PUBLISH is passed on
@@ -71,7 +74,7 @@ type way interface {
 	primaryOf(slot uint16) (endpoint.Node, bool)
 	refresh(ctx context.Context) error
 	reading(args ...string) []string
-	newWriter(link string, acknowledged func(unit) int64) writer
+	newWriter(of writing) writer
 }
 
 // targetConfig configures a target.
@@ -268,11 +271,6 @@ func (t *target) addrOf(name string) (string, error) { return t.node(t.slot(name
 
 // reading returns a command that reads one key, in the form in which it is sent to the target.
 func (t *target) reading(args ...string) []string { return t.way.reading(args...) }
-
-// newWriter returns a writer for a link. acknowledged returns the furthest checkpoint of a unit that the target has acknowledged.
-func (t *target) newWriter(link string, acknowledged func(unit) int64) writer {
-	return t.way.newWriter(link, acknowledged)
-}
 
 type builder interface{ B() rueidis.Builder }
 

@@ -23,6 +23,9 @@ type transaction struct {
 
 	forget []string // fence fields to delete, since the stream has passed their offsets
 
+	absolute bool // all calls may be applied again from an earlier point, and need not be applied together
+	bare     bool // the calls were last sent as single commands, without a checkpoint
+
 	written []writtenUnit // checkpoints that must exist on the target already
 
 	sent    time.Time
@@ -37,6 +40,26 @@ type writtenUnit struct {
 	pos    int   // index of the command in the transaction as it was sent, MULTI being 0
 	fields int64 // how many fields the command writes
 }
+
+// fail adds a call to failed, unless an earlier attempt has done so.
+func (x *transaction) fail(c *call, why error) {
+	if !c.failed {
+		c.failed = true
+		x.failed = append(x.failed, failure{*c, why})
+	}
+}
+
+// failUnseen adds to failed the calls whose lost replies might have shown that the target lacks keys.
+func (x *transaction) failUnseen() {
+	for i := range x.calls {
+		if c := &x.calls[i]; c.renew != 0 || c.asked > 0 {
+			x.fail(c, errUnseen)
+		}
+	}
+}
+
+// late says whether the replies have come so late that keys may have expired of which that was not expected when the calls were sent.
+func (x *transaction) late() bool { return time.Since(x.sent).Milliseconds() > expiryAhead/2 }
 
 func (x *transaction) size() int {
 	n := 0

@@ -90,7 +90,7 @@ func answerEach(conn net.Conn, replies []string) {
 }
 
 // newTestWriter is a writer whose server does not exist.
-func newTestWriter(l *link) *direct { return newDirect(l.m.target, l.name, l.positions.acknowledged) }
+func newTestWriter(l *link) *direct { return newDirect(l.m.target, l.writing()) }
 
 // TestSettle: MULTI, HSET, two calls, EXEC; what each sequence of replies means.
 func TestSettle(t *testing.T) {
@@ -149,6 +149,139 @@ func TestSettle(t *testing.T) {
 			}
 			if got := strings.Join(failed, " "); got != c.failed || len(x.calls) != c.left {
 				t.Errorf("%s: failed %q and %d calls left, want %q and %d", c.why, got, len(x.calls), c.failed, c.left)
+			}
+		})
+	}
+}
+
+// TestSettleBare: SET and PEXPIREAT as single commands; what each pair of replies means.
+func TestSettleBare(t *testing.T) {
+	future := time.Now().Add(time.Hour).UnixMilli()
+	for _, c := range []struct {
+		name, why string
+		replies   []string
+		again     bool
+		doubt     bool
+		err       error
+		fatal     bool
+		failed    string
+	}{
+		{name: "applied", replies: []string{"+OK", ":1"}},
+		{name: "a renewal finds no key", replies: []string{"+OK", ":0"}, failed: "PEXPIREAT"},
+		{name: "refused", why: "the other one is applied", replies: []string{"-WRONGTYPE x", ":1"}, failed: "SET"},
+		{name: "unknown command", replies: []string{"-ERR unknown command", ":1"}, failed: "SET"},
+		{name: "lost at once", replies: []string{"", ""}, again: true, doubt: true},
+		{name: "lost in between", why: "what the reply showed is not forgotten", replies: []string{"-WRONGTYPE x", ""}, again: true, doubt: true, failed: "SET"},
+		{name: "moved", why: "all of them come again", replies: []string{"+OK", "-MOVED 1 a:1"}, again: true},
+		{name: "moved, and a finding", replies: []string{"-MOVED 1 a:1", ":0"}, again: true, failed: "PEXPIREAT"},
+		{name: "full", why: "the next run applies it", replies: []string{"-OOM x", ":1"}, err: errTargetFull},
+		{name: "no permission", replies: []string{"+OK", "-NOPERM x"}, fatal: true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			x := &transaction{bare: true, sent: time.Now(), calls: []call{{args: []string{"SET", "a", "v"}}, {args: []string{"PEXPIREAT", "a", "1"}, renew: future}}}
+			w := newTestWriter(newTestLink(t))
+			again, err := w.settleBare(x, repliesTo(c.replies))
+			if (again != nil) != c.again || x.doubt != c.doubt || (err != nil) != (c.fatal || c.err != nil) || c.err != nil && !errors.Is(err, c.err) {
+				t.Errorf("%s: again %v, doubt %v, error %v", c.why, again, x.doubt, err)
+			}
+			failed := func() (names string) {
+				for _, f := range x.failed {
+					names += f.call.args[0]
+				}
+				return names
+			}
+			if got := failed(); got != c.failed {
+				t.Errorf("%s: failed %q, want %q", c.why, got, c.failed)
+			}
+			if !c.again {
+				return
+			}
+			// Sent again, the commands may be answered otherwise, and a finding counts once.
+			if _, err := w.dropApplied(t.Context(), &conn{}, []*transaction{x}); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := w.settleBare(x, repliesTo([]string{"+OK", ":1"})); err != nil {
+				t.Fatal(err)
+			}
+			want := c.failed
+			if c.doubt { // the lost reply to PEXPIREAT might have shown that the key was gone
+				want += "PEXPIREAT"
+			}
+			if got := failed(); got != want {
+				t.Errorf("%s: sent again, failed %q, want %q", c.why, got, want)
+			}
+		})
+	}
+}
+
+// TestMayGoBare: what has to hold for a batch to be sent without its checkpoint.
+func TestMayGoBare(t *testing.T) {
+	server := instance{process: "p"}
+	for name, c := range map[string]struct {
+		change func(l *link, c *conn, p *pipe, x *transaction)
+		want   bool
+	}{
+		"absolute":                          {func(*link, *conn, *pipe, *transaction) {}, true},
+		"not absolute":                      {func(_ *link, _ *conn, _ *pipe, x *transaction) { x.absolute = false }, false},
+		"a copy":                            {func(_ *link, _ *conn, _ *pipe, x *transaction) { x.fence = map[keyspace.Key]int64{{}: 1} }, false},
+		"a fence to forget":                 {func(_ *link, _ *conn, _ *pipe, x *transaction) { x.forget = []string{"f:0:a"} }, false},
+		"another database":                  {func(_ *link, _ *conn, _ *pipe, x *transaction) { x.calls[0].db = 1 }, false},
+		"no database yet":                   {func(_ *link, _ *conn, p *pipe, _ *transaction) { p.db = -1 }, false},
+		"a connection that cannot be ended": {func(_ *link, c *conn, _ *pipe, _ *transaction) { c.ends = false }, false},
+		"a pipe that cannot be ended":       {func(_ *link, _ *conn, p *pipe, _ *transaction) { p.id = "" }, false},
+		"another server":                    {func(_ *link, c *conn, _ *pipe, _ *transaction) { c.server.process = "q" }, false},
+		"no record on the node":             {func(l *link, _ *conn, _ *pipe, _ *transaction) { l.instances.recorded = nil }, false},
+		"a key that may have expired": {func(l *link, _ *conn, _ *pipe, _ *transaction) {
+			l.m.target.expiring.note(0, "a", time.Now().UnixMilli()+1000)
+		}, false},
+		"a key that expires later": {func(l *link, _ *conn, _ *pipe, _ *transaction) {
+			l.m.target.expiring.note(0, "a", time.Now().UnixMilli()+3_600_000)
+		}, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			l := newTestLink(t)
+			l.instances.begin(map[string]instance{"x": server}, map[string]bool{"x": true})
+			conn, p := &conn{addr: "x", server: server, ends: true}, &pipe{id: "7"}
+			x := &transaction{absolute: true, calls: []call{{args: []string{"HSET", "a", "f", "v"}, key: keyspace.Key{Name: "a"}, reads: true}}}
+			c.change(l, conn, p, x)
+			if got := newTestWriter(l).mayGoBare(conn, p, x); got != c.want || l.instances.bare != c.want {
+				t.Errorf("may go without a checkpoint: %v, want %v", got, c.want)
+			}
+		})
+	}
+}
+
+// TestAbsoluteItems: what a lane applies at once is absolute if each part of it is one command of its own.
+func TestAbsoluteItems(t *testing.T) {
+	for name, c := range map[string]struct {
+		groups []string // commands, those of a MULTI separated by "; "
+		want   bool
+	}{
+		"one":               {[]string{"SET {a} 1"}, true},
+		"several":           {[]string{"SET {a} 1", "HSET {a}h f v", "DEL {a}", "PEXPIREAT {a}h 99999999999999"}, true},
+		"one that counts":   {[]string{"SET {a} 1", "INCR {a}", "SET {a} 2"}, false},
+		"of a MULTI":        {[]string{"SET {a} 1; SET {a}b 2"}, false},
+		"keys of one slot":  {[]string{"MSET {a} 1 {a}b 2"}, true},
+		"a removed element": {[]string{"HDEL {a}h f"}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			d := newTestDispatcher(newTestLink(t), nil)
+			for i, line := range c.groups {
+				g := group{start: int64(100 + 10*i), end: int64(110 + 10*i)}
+				for _, text := range strings.Split(line, "; ") {
+					var args [][]byte
+					for _, w := range strings.Fields(text) {
+						args = append(args, []byte(w))
+					}
+					g.commands = append(g.commands, sourceCommand{end: g.end, args: args})
+				}
+				if err := errors.Join(d.step(t.Context(), g), d.handOver(t.Context())); err != nil {
+					t.Fatal(err)
+				}
+			}
+			n := d.lane(d.l.m.target.slot("{a}"))
+			if txs, _ := n.transactions(n.take()); len(txs) != 1 || txs[0].absolute != c.want {
+				t.Errorf("%d transactions, absolute %v, want %v", len(txs), txs[0].absolute, c.want)
 			}
 		})
 	}

@@ -16,6 +16,13 @@ type writer interface {
 	restorer
 }
 
+// writing is what a writer knows of the link that it writes for.
+type writing struct {
+	link         string           // the link's name
+	acknowledged func(unit) int64 // returns the furthest checkpoint of a unit that the target has acknowledged
+	instances    *instances       // which servers the target consists of; nil: everything is sent with a checkpoint
+}
+
 // takeFor waits until the rate limits allow transactions to be sent.
 func (t *target) takeFor(ctx context.Context, txs []*transaction) error {
 	size, ops := 0, 0

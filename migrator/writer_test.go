@@ -58,7 +58,7 @@ func contract(t *testing.T, s subject) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Log(c.why)
-			w := s.t.newWriter("0", func(unit) int64 { return 0 })
+			w := s.t.way.newWriter(writing{link: "0", acknowledged: func(unit) int64 { return 0 }})
 			defer w.close()
 			c.test(t, s, w)
 		})

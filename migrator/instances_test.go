@@ -1,0 +1,101 @@
+package migrator
+
+import (
+	"errors"
+	"testing"
+
+	"surecut/internal/keyspace"
+)
+
+func TestInstances(t *testing.T) {
+	first, second := instance{"a", "1"}, instance{"a", "2"} // the same process, promoted
+	in := &instances{}
+	if in.goBare("x", first) || in.check("x", first) != nil {
+		t.Error("one that has not begun finds fault, or lets commands go without a checkpoint")
+	}
+	in.begin(map[string]instance{"x": first, "y": first}, map[string]bool{"x": true})
+	if in.goBare("y", first) || in.goBare("x", second) || in.goBare("x", instance{}) {
+		t.Error("commands go without a checkpoint to a node that holds no record, or to another server")
+	}
+	if err := in.check("x", second); err != nil {
+		t.Errorf("nothing can be lost that no checkpoint tells of: %v", err)
+	}
+	if in.goBare("x", second) {
+		t.Error("the record of the server that was replaced counts")
+	}
+	in.record("x", first) // by a connection that has not noticed
+	if in.goBare("x", second) {
+		t.Error("the record of another server counts")
+	}
+	in.record("x", second)
+	if !in.goBare("x", second) || in.check("x", second) != nil {
+		t.Error("the server that holds the record gets nothing without a checkpoint")
+	}
+	for addr, server := range map[string]instance{"x": first, "y": second, "z": first} { // also one that nobody knows: a replica that was promoted
+		if err := in.check(addr, server); !errors.Is(err, errReplaced) || !errors.Is(err, errRegressed) {
+			t.Errorf("%s: %v", addr, err)
+		}
+	}
+	in.reset()
+	if in.check("x", first) != nil || in.goBare("x", second) {
+		t.Error("something is left after a reset")
+	}
+	var none *instances
+	if none.check("x", first) != nil || none.goBare("x", first) {
+		t.Error("a writer of no link finds fault")
+	}
+}
+
+// TestCopiesSinceRecord: after a node was replaced, only those keys are copied again whose copies may be lost.
+func TestCopiesSinceRecord(t *testing.T) {
+	d := newTestLink(t).doubts
+	copyKeys := func(names ...string) {
+		var keys []keyspace.Key
+		for _, name := range names {
+			keys = append(keys, keyspace.Key{Name: name})
+		}
+		d.remember(keys)
+		if err := d.settled(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	rewound := func(older bool) string {
+		if err := d.rewind(older); err != nil {
+			t.Fatal(err)
+		}
+		d.reset()
+		if err := d.resume(); err != nil {
+			t.Fatal(err)
+		}
+		var got string
+		for _, f := range d.take() {
+			got += f.call.key.Name
+		}
+		if err := d.settled(); err != nil {
+			t.Fatal(err)
+		}
+		return got
+	}
+	copyKeys("a", "b")
+	before := d.copies()
+	copyKeys("c")
+	d.saved(before)
+	if got := rewound(false); got != "c" {
+		t.Errorf("copied again since the record: %q, want c", got)
+	}
+	copyKeys("c")
+	if got := rewound(true); got != "abc" {
+		t.Errorf("copied again after an older state: %q, want abc", got)
+	}
+	d.remember(make([]keyspace.Key, mostCopied+1)) // too many to be remembered
+	if err := d.settled(); err != nil {
+		t.Fatal(err)
+	}
+	if d.knowsCopies(false) || d.knowsCopies(true) {
+		t.Error("copies are known that were dropped")
+	}
+	d.saved(d.copies())
+	if !d.knowsCopies(false) || d.knowsCopies(true) {
+		t.Error("since the record nothing was copied, and before it too much")
+	}
+}
