@@ -13,6 +13,8 @@ FUZZTIME ?= 20s
 SCHEDULES ?= 5000000
 # How many elements of 500 KB each key of TestHugeElements has under make torture; make servers has 30.
 HUGE_ELEMENTS ?= 100
+# How much more often make torture kills migrations than make e2e does.
+KILLS ?= 3
 # A test binary that hangs must not take the build with it.
 TEST := go test -race -timeout 40m
 
@@ -81,10 +83,13 @@ bench:
 fuzz:
 	scripts/fuzz.sh $(FUZZTIME)
 
-# What takes long and seldom finds anything: every fuzz target, millions of schedules for the judging, then larger values.
+# What takes long and seldom finds anything: every fuzz target, millions of schedules for the judging, larger values, migrations that are
+# killed again and again.
 torture: fuzz images
 	SURECUT_SCHEDULES=$(SCHEDULES) go test -count=1 -timeout 3h -v -run 'TestSchedules$$' ./verifier
 	SURECUT_HUGE_ELEMENTS=$(HUGE_ELEMENTS) $(TEST) -count=1 -tags servers -run 'TestHugeElements$$' ./verifier
+	scripts/setup.sh twemproxy
+	SURECUT_KILLS=$(KILLS) go test -count=1 -timeout 3h -v -tags e2e -run 'TestKilled|Twemproxy' ./e2e
 
 clean:
 	rm -rf $(BIN) surecut out demo-out

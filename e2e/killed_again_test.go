@@ -4,6 +4,7 @@ package e2e
 
 import (
 	"math/rand/v2"
+	"os"
 	"strconv"
 	"sync"
 	"testing"
@@ -16,7 +17,18 @@ import (
 )
 
 // killRounds is how often TestKilledAgain kills a migration that had caught up once.
-const killRounds = 5
+const killRounds = 8
+
+// kills returns how often a test kills a migration: n times, or a multiple of that as SURECUT_KILLS says.
+func kills(n int) int { return n * factor() }
+
+func factor() int {
+	n, err := strconv.Atoi(os.Getenv("SURECUT_KILLS"))
+	if err != nil || n < 1 {
+		return 1
+	}
+	return n
+}
 
 // TestKilledAgain kills a migration at random moments after it had caught up, mostly while it is on its way to do so again: what a
 // run had noted of keys and not yet written down, the next one has to find out by itself.
@@ -45,16 +57,31 @@ func killedAgain(t *testing.T, image string, toCluster bool, pace int) {
 	}
 	changes := changeOnce(t, source, seed, 12*time.Millisecond/time.Duration(pace))
 	defer changes.stop()
-	traffic := dataset.StartTraffic(t.Context(), pair.Source, dataset.TrafficOptions{Seed: seed, BulkKeys: fill.Keys, Rate: 120 * pace, MaxTime: 20 * time.Minute})
+	traffic := dataset.StartTraffic(t.Context(), pair.Source, dataset.TrafficOptions{Seed: seed, BulkKeys: fill.Keys, Rate: 120 * pace, MaxTime: time.Duration(factor()) * 20 * time.Minute})
 	defer traffic.Stop()
 
 	state := t.TempDir()
 	run := func() *surecut {
 		return start(t, "migrate", "--source", source.URL(), "--target", targetNodes[0].URL(), "--accept-alarms", "--progress", "json", "--state", state)
 	}
+	s := killAgain(t, rng, run)
+	changed := changes.stop()
+	if err := traffic.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	s.waitDrained(time.Minute)
+	s.waitFor("caught_up", len(s.seen())+1, time.Minute, func(p progress) bool { return p.Phase == "caught_up" })
+	s.want(s.stop(4*time.Minute), 0)
+	t.Logf("%v; %d keys changed once, %d other writes", same(t, pair, dataset.CompareOptions{}), changed, traffic.Writes.Load())
+}
+
+// killAgain runs a migration until it has caught up, then kills it again and again and runs it anew, and returns the last run, which has
+// caught up.
+func killAgain(t *testing.T, rng *rand.Rand, run func() *surecut) *surecut {
+	t.Helper()
 	s := run()
 	s.waitPhase("caught_up", 4*time.Minute)
-	for range killRounds {
+	for range kills(killRounds) {
 		if rng.IntN(3) > 0 { // on its way
 			s.waitFor("stream", 0, 4*time.Minute, func(p progress) bool { return p.Phase == "streaming" || p.Phase == "caught_up" })
 		}
@@ -67,14 +94,32 @@ func killedAgain(t *testing.T, image string, toCluster bool, pace int) {
 		s = run()
 	}
 	s.waitPhase("caught_up", 4*time.Minute)
-	changed := changes.stop()
-	if err := traffic.Stop(); err != nil {
+	return s
+}
+
+// TestKilledThroughProxy kills a migration that writes through nutcracker again and again under load: there are no transactions, so what it
+// had on its way is copied again.
+func TestKilledThroughProxy(t *testing.T) {
+	beside(t, working)
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	source, pool := servers.Standalone(t, "redis:7.0", "--repl-backlog-size", "256mb"), newPool(t, "redis:7.0", 1)
+	pair := dataset.Pair{Source: open(t, []*servers.Server{source}), Target: open(t, pool.servers)}
+	fill := dataset.Options{Seed: seed, Keys: 2000}
+	if _, err := dataset.Fill(t.Context(), pair.Source, fill); err != nil {
 		t.Fatal(err)
 	}
+	load := startLoad(t, source.Addr, seed, 2*time.Millisecond) // of commands that nutcracker knows
+	defer load.stop()
+	state := t.TempDir()
+	s := killAgain(t, rand.New(rand.NewPCG(seed, 9)), func() *surecut {
+		return start(t, "migrate", "--source", source.URL(), "--target", pool.url("&via=proxy"), "--accept-alarms", "--progress", "json", "--state", state)
+	})
+	increments := load.stop()
 	s.waitDrained(time.Minute)
 	s.waitFor("caught_up", len(s.seen())+1, time.Minute, func(p progress) bool { return p.Phase == "caught_up" })
 	s.want(s.stop(4*time.Minute), 0)
-	t.Logf("%v; %d keys changed once, %d other writes", same(t, pair, dataset.CompareOptions{}), changed, traffic.Writes.Load())
+	t.Logf("%v; %d increments", same(t, pair, dataset.CompareOptions{NoFunctions: true}), increments)
 }
 
 // changed changes keys that expire some day, each once, so that whatever is forgotten of one is not made good by its next change.

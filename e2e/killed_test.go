@@ -38,7 +38,7 @@ func killed(t *testing.T, image string, toCluster bool) {
 	if _, err := dataset.Fill(t.Context(), pair.Source, fill); err != nil {
 		t.Fatal(err)
 	}
-	traffic := dataset.StartTraffic(t.Context(), pair.Source, dataset.TrafficOptions{Seed: seed, BulkKeys: fill.Keys, Rate: 3000, MaxTime: 8 * time.Minute})
+	traffic := dataset.StartTraffic(t.Context(), pair.Source, dataset.TrafficOptions{Seed: seed, BulkKeys: fill.Keys, Rate: 3000, MaxTime: time.Duration(factor()) * 8 * time.Minute})
 	defer traffic.Stop()
 	counted := count(t, source)
 	defer counted.stop()
@@ -62,7 +62,7 @@ func killed(t *testing.T, image string, toCluster bool) {
 	kill(s)
 	t.Log("killed in the snapshot")
 
-	for range 3 {
+	for range kills(3) {
 		s = run()
 		s.waitFor("stream", 0, 2*time.Minute, func(p progress) bool { return p.Phase == "streaming" || p.Phase == "caught_up" })
 		time.Sleep(time.Duration(rand.IntN(700)) * time.Millisecond) // any moment will do
@@ -71,14 +71,14 @@ func killed(t *testing.T, image string, toCluster bool) {
 	}
 
 	s = run()
-	s.waitPhase("caught_up", 2*time.Minute)
+	s.waitPhase("caught_up", 4*time.Minute)
 	time.Sleep(2 * time.Second) // so that keys expire on the target by themselves
 	kill(s)
 	t.Log("killed when it had caught up")
 	time.Sleep(3 * time.Second) // what expires on the target now, the source may have renewed, changed or read before
 
 	s = run()
-	s.waitPhase("caught_up", 2*time.Minute)
+	s.waitPhase("caught_up", 4*time.Minute)
 	time.Sleep(time.Second)
 	increments, pushes := counted.stop()
 	if err := traffic.Stop(); err != nil {

@@ -191,7 +191,7 @@ func behindProxy(t *testing.T, source front, target string, open func(*testing.T
 		return start(t, "migrate", "--source", source.url(""), "--target", target, "--accept-alarms", "--progress", "json", "--state", state)
 	}
 	s := run()
-	for range 2 {
+	for range kills(4) {
 		s.waitFor("stream", 0, time.Minute, func(p progress) bool { return p.Phase == "streaming" || p.Phase == "caught_up" })
 		time.Sleep(time.Duration(rand.IntN(700)) * time.Millisecond) // any moment will do
 		if err := s.cmd.Process.Kill(); err != nil {
