@@ -94,7 +94,7 @@ func (c *Cutover) Compare(ctx context.Context) (found *verifier.Report, err erro
 		if err != nil {
 			return nil, err
 		}
-		c.tell("caught up; verifying")
+		c.tell("the target has caught up; verifying")
 		found, err = c.verify(ctx)
 		if err != nil || found.Verdict != verifier.Same {
 			return found, err
@@ -106,7 +106,7 @@ func (c *Cutover) Compare(ctx context.Context) (found *verifier.Report, err erro
 		if c.Quiet.Quiet || still || n == mostComparisons {
 			return found, nil
 		}
-		c.tell("the source was written while it was compared, and is quiet now; comparing again (%s)", strings.Join(c.Quiet.Reasons(), " "))
+		c.tell("the source was written during the comparison, but is no longer written now; comparing again (%s)", strings.Join(c.Quiet.Reasons(), " "))
 	}
 }
 
@@ -133,7 +133,7 @@ func orEnded(ctx context.Context, err error) error {
 // quietSince waits for the quiet time, and notes how the source was found since before. still says that it was written during the
 // quiet time itself.
 func (c *Cutover) quietSince(ctx context.Context, before []quiet.Reading, pause *quiet.Pause) (still bool, err error) {
-	c.tell("no difference; GO needs a source that nobody writes to for %v", c.QuietFor)
+	c.tell("there is no difference; the verdict is GO if nobody writes to the source for another %v", c.QuietFor)
 	report, still, err := quiet.Watch(ctx, c.Migration.Config().Sides.Source, before, c.QuietFor)
 	if err != nil {
 		return false, err
@@ -159,7 +159,7 @@ func (c *Cutover) awaitApplied(ctx context.Context, report *quiet.Report) error 
 		if time.Now().After(deadline) {
 			for _, n := range behind {
 				report.Quiet = false
-				n.Reason = fmt.Sprintf("the target has applied it up to offset %d only, %v after the quiet time", n.AppliedOffset, mostApplying)
+				n.Reason = fmt.Sprintf("the target has applied it only up to offset %d, %v after the quiet time", n.AppliedOffset, mostApplying)
 			}
 			return nil
 		}
@@ -206,16 +206,16 @@ func (c *Cutover) pauseWrites(ctx context.Context) (*quiet.Pause, error) {
 	if err != nil {
 		return nil, fmt.Errorf("Cutover.PauseWrites: %w", err)
 	}
-	c.tell("all writes to the source are held back, for %v at most (CLIENT PAUSE %d WRITE on %s)",
+	c.tell("all writes to the source are held back for at most %v (CLIENT PAUSE %d WRITE on %s)",
 		c.PauseWrites, c.PauseWrites.Milliseconds(), strings.Join(pause.Nodes(), ", "))
 	return pause, nil
 }
 
 func (c *Cutover) endPause(pause *quiet.Pause) error {
 	if err := pause.End(); err != nil {
-		return fmt.Errorf("let the writes to the source go on: %w", err)
+		return fmt.Errorf("end the pause of the source's writes: %w", err)
 	}
-	c.tell("writes to the source go on (CLIENT UNPAUSE on %s)", strings.Join(pause.Nodes(), ", "))
+	c.tell("writes to the source are no longer held back (CLIENT UNPAUSE on %s)", strings.Join(pause.Nodes(), ", "))
 	return nil
 }
 
@@ -223,7 +223,7 @@ func (c *Cutover) endPause(pause *quiet.Pause) error {
 // be the last. Where that cannot be told at all, three rounds are enough to say so.
 func (c *Cutover) scannedQuiet(ctx context.Context, before []quiet.Reading, untold *int) (bool, error) {
 	if c.MayStayUntold && c.Migration.Config().Sides.Source.Spec().Proxy != "" {
-		c.tell("both sides agree; whether the source is still written cannot be told through a proxy: see to it that the writers had stopped before this round")
+		c.tell("both sides agree. Through a proxy it cannot be determined whether the source is still written, so make sure that the writers had stopped before this round")
 		return true, nil
 	}
 	if _, err := c.quietSince(ctx, before, nil); err != nil {
@@ -235,6 +235,6 @@ func (c *Cutover) scannedQuiet(ctx context.Context, before []quiet.Reading, unto
 	if c.Quiet.Quiet || *untold == mostComparisons {
 		return true, nil
 	}
-	c.tell("the round does not count, since the source is not quiet: %s", strings.Join(c.Quiet.Reasons(), " "))
+	c.tell("the round does not count, because the source is still written: %s", strings.Join(c.Quiet.Reasons(), " "))
 	return false, nil
 }

@@ -22,9 +22,9 @@ func (c *Cutover) Agree(ctx context.Context) (agreed *verifier.Report, err error
 	writes, followed := func() int64 { return 0 }, func() int64 { return 0 }
 	watch, why := c.Migration.Watch(ctx)
 	if why != nil {
-		c.tell("comparing in rounds; the source does not tell of its writes (%v)", why)
+		c.tell("comparing in rounds; the source does not report its writes (%v)", why)
 	} else {
-		c.tell("comparing in rounds, and copying what the source tells to be written")
+		c.tell("comparing in rounds, and copying keys when the source reports that they were written")
 		writes, followed = watch.Seen, watch.Copied
 		defer func() { err = errors.Join(err, watch.Close()) }()
 	}

@@ -466,7 +466,7 @@ func TestGoMeansTheWritersAreOff(t *testing.T) {
 		if err := <-wrote; err != nil { // it would wait for five minutes
 			t.Error(err)
 		}
-		if !strings.Contains(s.talk(), "CLIENT UNPAUSE") || !strings.Contains(s.stdout.String(), "wait to write") {
+		if !strings.Contains(s.talk(), "CLIENT UNPAUSE") || !strings.Contains(s.stdout.String(), "are waiting to write") {
 			t.Errorf("it does not say what it did\n%s\n%s", s.talk(), s.stdout.String())
 		}
 		s = n.migrate("--until", "same", "--quiet-for", "10m", "--pause-writes", "10m")

@@ -242,7 +242,7 @@ func TestBigKeysPageInBrowser(t *testing.T) {
 	if got := b.text(t, `Array.from(document.querySelectorAll("#databases-table tbody tr")).map((r) => r.cells[0].textContent).join(" ")`); got != "5 0" {
 		t.Errorf("databases by keys, ascending: %q", got)
 	}
-	if got := b.text(t, `document.querySelector("#top-table tbody tr .risks").textContent`); !strings.Contains(got, "split it over several keys") {
+	if got := b.text(t, `document.querySelector("#top-table tbody tr .risks").textContent`); !strings.Contains(got, "split it into several keys") {
 		t.Errorf("the risks of the first key read %q, without a remedy", got)
 	}
 	if got := b.text(t, `String(window.pwned)`); got != "undefined" {

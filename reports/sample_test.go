@@ -286,7 +286,7 @@ func sampleBigKeys() *BigKeys {
 		}
 		key.Serialized, key.LargestElement, key.IdleSeconds, key.Frequency, key.Encoding, key.Node = key.Bytes*2/3, -1, int64(i*300), -1, []string{"skiplist", "hashtable", "stream", "quicklist"}[i%4], "10.20.0.11:6379"
 		for range key.Risks {
-			key.Remedies = append(key.Remedies, "split it over several keys")
+			key.Remedies = append(key.Remedies, "split it into several keys")
 		}
 		b.Top = append(b.Top, key)
 	}
@@ -303,7 +303,7 @@ func sampleBigKeys() *BigKeys {
 	b.TargetShards = []scanner.TargetShard{{Shard: 1, FirstSlot: 0, LastSlot: 8191, Keys: 510_000, Bytes: 3_476_083_302, Load: 1.27, LargestKey: "leaderboard:2026-03", Risk: "holds 1.27 times the mean", Remedy: "give it fewer slots than the others"},
 		{Shard: 2, FirstSlot: 8192, LastSlot: 16383, Keys: 490_000, Bytes: 2_000_000_000, Load: 0.73, LargestKey: "cart:archive"}}
 	b.OutputBuffer = []scanner.Buffer{{Node: "10.20.0.11:6379", WriteRate: 8 << 20, MeasuredBy: scanner.ByStream, Snapshot: 3_118_220_440, CopyRate: 50 << 20, Seconds: 59.5, Needed: 498_915_270, HardLimit: 256 << 20, SoftLimit: 64 << 20, SoftSeconds: 60,
-		Risk: "a full phase of 59 s at 8.0 MiB/s of writes needs 475.8 MiB of output buffer, over the hard limit of 256.0 MiB: the source cuts the replica off", Remedy: `CONFIG SET client-output-buffer-limit "slave 749731840 0 0" on the source for the move`}}
+		Risk: "a full phase of 59 s, with 8.0 MiB/s of writes, needs an output buffer of 475.8 MiB, which is over the hard limit of 256.0 MiB: the source would close the connection of the replica", Remedy: `CONFIG SET client-output-buffer-limit "slave 749731840 0 0" on the source for the migration`}}
 	b.Uncounted = []scanner.Uncounted{{Key: hostileKeys[0][:8], KeyBase64: "PHNjcmlwdA==", Type: "none", Slot: 12, Node: "10.20.0.11:6379", Reason: "foreign_slot"}, {Key: "old", KeyBase64: "b2xk", Type: "none", Slot: 11, Node: "10.20.0.11:6379", Reason: "foreign_slot"}}
 	return b
 }
@@ -327,23 +327,23 @@ func sampleCompat() *Compat {
 	c.Coverage = compat.Coverage{
 		Evidence: []compat.Evidence{
 			{Kind: compat.FromStats, Subject: "10.20.0.11:6379", Calls: 88_120_331, Seconds: 864_000},
-			{Kind: compat.FromServer, Subject: "10.20.0.11:6379", Note: "3 scripts are cached: what is not loaded again is NOSCRIPT on the target."},
+			{Kind: compat.FromServer, Subject: "10.20.0.11:6379", Note: "3 scripts are cached; EVALSHA of a script that is not loaded again fails with NOSCRIPT on the target."},
 			{Kind: compat.FromMonitor, Subject: "10.20.0.11:6379", Calls: 120_118, Seconds: 30, First: "2026-03-14T09:00:00Z", Last: "2026-03-14T09:01:00Z",
 				Cost: &compat.MonitorCost{Windows: 15, Bytes: 18_220_118, OpsOn: 4004, OpsOff: 4117, CPUOn: 0.21, CPUOff: 0.17, LatencyOnUs: 210, LatencyOffUs: 180, PeakBuffer: 20_504}},
 		},
-		Blind: []string{"MONITOR shows what ran while it was on: jobs of other hours and rare paths are not in it."},
+		Blind: []string{"MONITOR shows only what ran while it was on; jobs at other hours and rare calls are missing."},
 	}
 	c.KeyGroups = []compat.KeyGroup{
 		{Tag: compat.TagVariable, Calls: 346, Commands: []string{"MGET"}, Templates: []compat.TaggedTemplate{{Template: "user:#:mail", Tagged: "user:{#}:mail"}, {Template: "user:#:name", Tagged: "user:{#}:name"}},
-			Skew: &compat.TagSkew{From: "bigkeys", Keys: 400_000, Bytes: 91_118_337, Tags: 200_000, LargestTag: "17", LargestKeys: 2, LargestBytes: 4022, MaxSlotShare: 0.0002}, Note: "Each value of the tag has a slot of its own."},
-		{Tag: compat.TagNone, Calls: 12, Commands: []string{"SUNIONSTORE"}, Templates: []compat.TaggedTemplate{{Template: hostileKeys[0], Why: "it is used with many others that have nothing in common"}}, Note: "Take the calls apart."},
+			Skew: &compat.TagSkew{From: "bigkeys", Keys: 400_000, Bytes: 91_118_337, Tags: 200_000, LargestTag: "17", LargestKeys: 2, LargestBytes: 4022, MaxSlotShare: 0.0002}, Note: "Each value of the tag has its own slot."},
+		{Tag: compat.TagNone, Calls: 12, Commands: []string{"SUNIONSTORE"}, Templates: []compat.TaggedTemplate{{Template: hostileKeys[0], Why: "it is used together with many others that have nothing in common"}}, Note: "Split the calls."},
 	}
 	return c
 }
 
 func goodCompat() *Compat {
 	c := sampleCompat()
-	c.Verdict, c.Reasons, c.KeyGroups = compat.Compatible, []string{"Nothing that was looked at is refused or answered otherwise there; the coverage says how much that is."}, nil
+	c.Verdict, c.Reasons, c.KeyGroups = compat.Compatible, []string{"The target refuses or changes nothing of what was examined; the coverage says how much that is."}, nil
 	c.Findings = c.Findings[4:]
 	return c
 }

@@ -35,7 +35,7 @@ func writeRate(ctx context.Context, client rueidis.Client, first endpoint.Counte
 func (l *liveScan) buffer(ctx context.Context, client rueidis.Client, addr string, first endpoint.Counters, own endpoint.Traffic) {
 	perSecond, by := writeRate(ctx, client, first, own)
 	if perSecond < 0 {
-		l.note("%s does not tell what is written to it: what a full phase needs of its output buffer is not known.", addr)
+		l.note("%s does not report how much is written to it, so it is not known how large an output buffer the full phase needs.", addr)
 		return
 	}
 	b := Buffer{Node: addr, WriteRate: perSecond, MeasuredBy: by, CopyRate: l.o.CopyRate, HardLimit: unknown}
@@ -70,10 +70,10 @@ func (b *Buffer) reckon(setting string) {
 		return
 	}
 	if !told {
-		over += " (the default; the server does not tell its own)"
+		over += " (the default; the server does not report its setting)"
 	}
-	b.Risk = fmt.Sprintf("a full phase of %.0f s at %s/s of writes needs %s of output buffer, over %s: the source cuts the replica off", b.Seconds, size(b.WriteRate), size(b.Needed), over)
-	b.Remedy = fmt.Sprintf(`CONFIG SET client-output-buffer-limit "slave %d 0 0" on the source for the move (surecut migrate --tune-source does it and puts it back), or move when less is written`, roomFor(b.Needed))
+	b.Risk = fmt.Sprintf("a full phase of %.0f s, with %s/s of writes, needs an output buffer of %s, which is over %s: the source would close the connection of the replica", b.Seconds, size(b.WriteRate), size(b.Needed), over)
+	b.Remedy = fmt.Sprintf(`CONFIG SET client-output-buffer-limit "slave %d 0 0" on the source for the migration (surecut migrate --tune-source sets and restores it), or migrate when less is written`, roomFor(b.Needed))
 }
 
 // roomFor returns one and a half times n, rounded up to whole MiB.

@@ -143,8 +143,8 @@ func (s *collected) writes(name string, o Config, out *BigKeys) {
 		if needed <= b.SoftLimit {
 			return
 		}
-		text := fmt.Sprintf("is written at %s/s: a full phase of %.0f s needs %s of output buffer for it alone", size(int64(perSecond)), b.Seconds, size(needed))
-		remedy := "move when it is written less, or set client-output-buffer-limit on the source for the move: " + fmt.Sprintf(`"slave %d 0 0"`, roomFor(max(needed, b.Needed)))
+		text := fmt.Sprintf("is written at %s/s; a full phase of %.0f s needs an output buffer of %s for this key alone", size(int64(perSecond)), b.Seconds, size(needed))
+		remedy := "migrate when it is written less, or set client-output-buffer-limit on the source for the migration: " + fmt.Sprintf(`"slave %d 0 0"`, roomFor(max(needed, b.Needed)))
 		out.Notes = append(out.Notes, fmt.Sprintf("Key %s of database %d %s. Remedy: %s.", keepName([]byte(h.name)).quoted(), h.db, text, remedy))
 		for _, list := range [][]BigKey{out.Top, out.TopElements, out.TopLargest} {
 			for i := range list {

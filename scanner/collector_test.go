@@ -101,7 +101,7 @@ func TestCollectorReckonsWrites(t *testing.T) {
 		t.Errorf("output buffers %+v; want one of about 108 kB/s", b.OutputBuffer)
 	}
 	for _, k := range b.Top {
-		if at := len(k.Risks); (at > 0) != (k.Key == "hot") || at > 0 && !strings.Contains(k.Risks[0], "of output buffer for it alone") || at != len(k.Remedies) {
+		if at := len(k.Risks); (at > 0) != (k.Key == "hot") || at > 0 && !strings.Contains(k.Risks[0], "for this key alone") || at != len(k.Remedies) {
 			t.Errorf("%s: risks %q, remedies %q", k.Key, k.Risks, k.Remedies)
 		}
 	}

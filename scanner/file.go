@@ -34,7 +34,7 @@ func ScanRDB(ctx context.Context, path string, o Config) (*BigKeys, error) {
 		return nil, fmt.Errorf("scan RDB: %w", err)
 	}
 	if !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("scan RDB: %s is no regular file", path)
+		return nil, fmt.Errorf("scan RDB: %s is not a regular file", path)
 	}
 	s := fileScan{r: rdb.NewReader(f, rdb.Options{ShapesOnly: true, Unsummed: true}), size: info.Size(), snapshot: newSnapshot(path, o)}
 	ctx, cancel := context.WithCancel(ctx)

@@ -91,7 +91,7 @@ func slotsOf(d *endpoint.Deployment, shard endpoint.Shard) keyspace.SlotRanges {
 func (l *liveScan) result() (*BigKeys, error) {
 	t := l.t.totals
 	if t.Keys == 0 && t.Errors > 0 {
-		return nil, fmt.Errorf("not one of %d keys could be read: %w", t.Errors, l.firstErr)
+		return nil, fmt.Errorf("none of %d keys could be read: %w", t.Errors, l.firstErr)
 	}
 	l.t.totals.SizeBy = l.sizeBy
 	out := l.t.result(l.o)
@@ -103,7 +103,7 @@ func (l *liveScan) result() (*BigKeys, error) {
 		out.Notes = append(out.Notes, fmt.Sprintf("%d keys could not be read; the first error: %v.", t.Errors, l.firstErr))
 	}
 	if met := t.Keys + t.Vanished + t.Errors + t.Foreign + l.own; met < l.expected-l.expected/20 {
-		out.Notes = append(out.Notes, fmt.Sprintf("SCAN gave %d keys where the servers counted %d at its start; the others were deleted meanwhile, or had expired.", met, l.expected))
+		out.Notes = append(out.Notes, fmt.Sprintf("SCAN returned %d keys, but the servers counted %d at its beginning; the others were deleted or had expired.", met, l.expected))
 	}
 	return out, nil
 }
@@ -273,7 +273,7 @@ func (n *nodeScan) open(ctx context.Context) (err error) {
 }
 
 // errNoSizes says that no size can be determined on a server, and anything else about its keys would be misleading.
-var errNoSizes = errors.New("it gives no MEMORY USAGE, and counting elements would make keys look used on a primary that evicts by use: read a replica, say Config.Touch, or scan an RDB file of it (rdb:PATH)")
+var errNoSizes = errors.New("it has no MEMORY USAGE, and counting elements would change when keys were last used, on a primary that evicts keys by use; read a replica, set Config.Touch, or scan an RDB file of it (rdb:PATH)")
 
 // mayCount says whether counting elements over the connection does no harm.
 func (n *nodeScan) mayCount(ctx context.Context) (bool, error) {
@@ -289,7 +289,7 @@ func (n *nodeScan) mayCount(ctx context.Context) (bool, error) {
 	if n.o.Touch || !n.evicts {
 		return true, nil
 	}
-	n.note("%s evicts by use, or does not tell, and has no CLIENT NO-TOUCH (7.2): elements were not counted there, since that makes keys look used. Read a replica, or say Config.Touch.", n.server.Addr)
+	n.note("%s evicts keys by use (or does not report whether it does), and has no CLIENT NO-TOUCH (since 7.2). Elements were not counted there, because that changes when keys were last used. Read a replica, or set Config.Touch.", n.server.Addr)
 	return false, nil
 }
 
@@ -298,7 +298,7 @@ func (l *liveScan) estimated(addr, why string) {
 	l.mu.Lock()
 	l.sizeBy = SizeByEstimate
 	l.mu.Unlock()
-	l.note("%s gives no MEMORY USAGE (%s): sizes of its keys are estimated by a model, from their encoding, their number of elements and a few of these. An RDB file tells more.", addr, why)
+	l.note("%s has no MEMORY USAGE (%s). The sizes of its keys are estimated by a model, from their encoding, their number of elements and a few of these; an RDB file gives better figures.", addr, why)
 }
 
 // step reads the keys of one SCAN reply, in pieces that fit the rate and the lengths of the names.

@@ -34,7 +34,7 @@ func (t *tally) risks(k topKey, o Config) []risk {
 			"give the shard that gets slot " + strconv.Itoa(int(k.slot)) + " more memory or fewer slots, or split the key"})
 	}
 	if len(risks) > 0 && k.ttlMs < 0 {
-		risks = append(risks, risk{"never expires", "delete it before the move, or give it an expiry, if nobody needs it for ever"})
+		risks = append(risks, risk{"never expires", "delete it before the migration, or give it an expiry, if it is not needed for ever"})
 	}
 	return risks
 }
@@ -42,10 +42,10 @@ func (t *tally) risks(k topKey, o Config) []risk {
 func sizeRisks(k topKey) []risk {
 	switch {
 	case k.length > bulkLimit:
-		return []risk{{fmt.Sprintf("a string of %s is over proto-max-bulk-len (512 MiB): servers with the default setting refuse it", size(k.length)),
-			"split it over several keys, or raise proto-max-bulk-len on the target before the move"}}
+		return []risk{{fmt.Sprintf("a string of %s exceeds proto-max-bulk-len (512 MiB); servers with the default setting refuse it", size(k.length)),
+			"split it into several keys, or raise proto-max-bulk-len on the target before the migration"}}
 	case k.serialized > bulkLimit:
-		return []risk{{fmt.Sprintf("a payload of %s is over proto-max-bulk-len (512 MiB): RESTORE refuses it", size(k.serialized)),
+		return []risk{{fmt.Sprintf("a payload of %s exceeds proto-max-bulk-len (512 MiB); RESTORE refuses it", size(k.serialized)),
 			"copy it in chunks, as surecut migrate does above --big-value, or split it"}}
 	}
 	return nil
@@ -56,11 +56,11 @@ func blockRisks(k topKey, most time.Duration) (risks []risk) {
 	dump, del := blocks(k)
 	if dump > most {
 		risks = append(risks, risk{fmt.Sprintf("DUMP blocks the source for about %s (%s in %d elements, estimated)", rounded(dump), size(k.bytes), max(k.elements, 0)),
-			"let it travel by replication, as surecut migrate does, not by DUMP or MIGRATE; or split it"})
+			"copy it by replication, as surecut migrate does, and not by DUMP or MIGRATE; or split it"})
 	}
 	if del > most {
 		risks = append(risks, risk{fmt.Sprintf("DEL blocks a server for about %s (%d elements, estimated)", rounded(del), max(k.elements, 0)),
-			"use UNLINK (since 4.0), or take its elements away in pieces; set lazyfree-lazy-expire and lazyfree-lazy-server-del on the target"})
+			"use UNLINK (since 4.0), or delete its elements in pieces; set lazyfree-lazy-expire and lazyfree-lazy-server-del on the target"})
 	}
 	return risks
 }
@@ -99,9 +99,9 @@ func rounded(d time.Duration) time.Duration {
 // shares returns a risk for a key that has a large share of the bytes: a cluster distributes slots, not keys, so the shard of such
 // a key is larger than the others.
 func (t *tally) shares(k topKey) []risk {
-	const remedy = "split it over keys of several slots, or give its slot a shard with room"
+	const remedy = "split it into keys of several slots, or move its slot to a shard with enough memory"
 	if k.bytes*10 > t.totals.Bytes {
-		return []risk{{fmt.Sprintf("%s of all bytes: no cluster can spread it", percent(k.bytes, t.totals.Bytes)), remedy}}
+		return []risk{{fmt.Sprintf("%s of all bytes, which no cluster can distribute", percent(k.bytes, t.totals.Bytes)), remedy}}
 	}
 	if slot := t.slots[k.slot]; k.bytes*10 > slot.bytes && slot.bytes*100 > t.totals.Bytes {
 		return []risk{{fmt.Sprintf("%s of slot %d, which holds %s of all bytes", percent(k.bytes, slot.bytes), k.slot, percent(slot.bytes, t.totals.Bytes)), remedy}}
@@ -144,7 +144,7 @@ func (t *tally) judgeShard(s *TargetShard, largest int64, slot int, o Config) {
 	switch {
 	case o.TargetMemory > 0 && s.Bytes > o.TargetMemory:
 		s.Risk = fmt.Sprintf("holds %s, more than the %s of a shard", size(s.Bytes), size(o.TargetMemory))
-		s.Remedy = "give each shard more memory, or take more shards"
+		s.Remedy = "give each shard more memory, or use more shards"
 	case t.totals.Keys >= shareKeys && s.Load > skewed:
 		s.Risk = fmt.Sprintf("holds %.2f times the mean", s.Load)
 		s.Remedy = "give it fewer slots than the others"
@@ -153,9 +153,9 @@ func (t *tally) judgeShard(s *TargetShard, largest int64, slot int, o Config) {
 	}
 	switch {
 	case largest*4 > s.Bytes:
-		s.Remedy += fmt.Sprintf("; its largest key alone has %s: split that", percent(largest, s.Bytes))
+		s.Remedy += fmt.Sprintf("; its largest key alone has %s; split this key", percent(largest, s.Bytes))
 	case heaviest*4 > s.Bytes:
-		s.Remedy += fmt.Sprintf("; slot %d alone has %s: look for a hash tag that too many keys share", slot, percent(heaviest, s.Bytes))
+		s.Remedy += fmt.Sprintf("; slot %d alone has %s; look for a hash tag that too many keys share", slot, percent(heaviest, s.Bytes))
 	}
 }
 

@@ -302,7 +302,7 @@ func (t *tally) result(o Config) *BigKeys {
 	out.PrefixTree = t.prefixes.tree(t.totals.Bytes)
 	var folded bool
 	if out.ByPrefix, folded = t.prefixes.groups(o.Prefixes); folded {
-		out.Notes = append(out.Notes, "There are more prefixes than were kept at a time; rare ones may be listed too small, the difference is in \"(other)\".")
+		out.Notes = append(out.Notes, "There are more prefixes than could be kept at a time, so the figures of rare ones may be too small; the difference is in \"(other)\".")
 	}
 	if o.TargetShards > 0 {
 		out.TargetShards = t.shards(o)

@@ -158,8 +158,8 @@ func TestRisks(t *testing.T) {
 		{name: "forever", why: "and it never goes away", key: reading{bytes: 65 * mib, ttlMs: -1}, want: []string{"DUMP blocks", "never expires"}},
 		{name: "strings", why: "each takes its time", key: reading{bytes: 20 * mib, encoding: "hashtable", elements: 150_000, ttlMs: 1}, want: []string{"DUMP blocks the source for about 170ms (20.0 MiB in 150000 elements"}},
 		{name: "many elements", why: "DEL frees each", key: reading{bytes: mib, elements: 1_000_001, ttlMs: 1}, want: []string{"DUMP blocks", "DEL blocks a server for about 500ms (1000001 elements"}},
-		{name: "payload", why: "RESTORE takes one argument", key: reading{bytes: 513 * mib, serialized: 513 * mib, elements: 3, ttlMs: 1}, want: []string{"a payload of 513.0 MiB is over proto-max-bulk-len", "DUMP blocks"}},
-		{name: "string", why: "SET too", key: reading{typ: keyspace.String, bytes: 514 * mib, length: 513 * mib, ttlMs: 1}, want: []string{"a string of 513.0 MiB is over proto-max-bulk-len", "DUMP blocks"}},
+		{name: "payload", why: "RESTORE takes one argument", key: reading{bytes: 513 * mib, serialized: 513 * mib, elements: 3, ttlMs: 1}, want: []string{"a payload of 513.0 MiB exceeds proto-max-bulk-len", "DUMP blocks"}},
+		{name: "string", why: "SET too", key: reading{typ: keyspace.String, bytes: 514 * mib, length: 513 * mib, ttlMs: 1}, want: []string{"a string of 513.0 MiB exceeds proto-max-bulk-len", "DUMP blocks"}},
 		{name: "share", why: "a cluster spreads slots, not keys", key: reading{bytes: 30 * mib, ttlMs: 1}, others: 200, want: []string{"13.0 % of all bytes"}},
 		{name: "few keys", why: "shares say nothing", key: reading{bytes: 30 * mib, ttlMs: 1}, others: 50},
 		{name: "slot", why: "the heaviest of a heavy slot", key: reading{bytes: 5 * mib, ttlMs: 1}, others: 200, want: []string{"100.0 % of slot 866, which holds 2.4 % of all bytes"}},
@@ -272,11 +272,11 @@ func TestBufferReckons(t *testing.T) {
 	}{
 		{name: "idle", setting: "normal 0 0 0 slave 268435456 67108864 60 pubsub 33554432 8388608 60", snapshot: 10 << 30, why: "nothing is written"},
 		{name: "fits", setting: "normal 0 0 0 replica 268435456 0 0", rate: mib, snapshot: 100 * mib, needed: 10 * mib, why: "10 s at 1 MiB/s"},
-		{name: "hard", setting: "normal 0 0 0 replica 268435456 0 0", rate: 10 * mib, snapshot: 1000 * mib, needed: 1000 * mib, risk: "needs 1000.0 MiB of output buffer, over the hard limit of 256.0 MiB", remedy: "slave 1572864000 0 0", why: "100 s at 10 MiB/s"},
+		{name: "hard", setting: "normal 0 0 0 replica 268435456 0 0", rate: 10 * mib, snapshot: 1000 * mib, needed: 1000 * mib, risk: "needs an output buffer of 1000.0 MiB, which is over the hard limit of 256.0 MiB", remedy: "slave 1572864000 0 0", why: "100 s at 10 MiB/s"},
 		{name: "soft", setting: "slave 0 67108864 60", rate: 2 * mib, snapshot: 1000 * mib, needed: 200 * mib, risk: "the soft limit of 64.0 MiB for more than 60 s", remedy: "slave", why: "over it from second 32 to 100"},
 		{name: "soft, not for long", setting: "slave 0 67108864 90", rate: 2 * mib, snapshot: 1000 * mib, needed: 200 * mib, why: "68 s only"},
 		{name: "no limit", setting: "slave 0 0 0", rate: 100 * mib, snapshot: 1000 * mib, needed: 10000 * mib, why: "never cut off"},
-		{name: "not told", rate: 10 * mib, snapshot: 1000 * mib, needed: 1000 * mib, risk: "the default; the server does not tell", remedy: "slave", why: "CONFIG is refused"},
+		{name: "not told", rate: 10 * mib, snapshot: 1000 * mib, needed: 1000 * mib, risk: "the default; the server does not report its setting", remedy: "slave", why: "CONFIG is refused"},
 	}
 	for _, tt := range tests {
 		b := Buffer{WriteRate: tt.rate, Snapshot: tt.snapshot, CopyRate: 10 * mib}

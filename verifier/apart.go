@@ -18,11 +18,11 @@ type cutError struct {
 }
 
 func (e *cutError) Error() string {
-	why := "the reason is in its log"
+	why := "its log says why"
 	if e.limit != "" {
-		why = "its client-output-buffer-limit for normal clients is " + e.limit + "; raise it"
+		why = "its client-output-buffer-limit for normal clients is " + e.limit + ", which is too low for this key"
 	}
-	return fmt.Sprintf("%s closes the connection each time that it is asked for this key (%s): %v", e.addr, why, e.err)
+	return fmt.Sprintf("%s closes the connection whenever this key is read (%s): %v", e.addr, why, e.err)
 }
 
 func (e *cutError) Unwrap() error { return e.err }

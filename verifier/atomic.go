@@ -48,11 +48,11 @@ func (s *side) linkNode(link AppliedLink) (*node, error) {
 			return n, nil
 		}
 	}
-	return nil, fmt.Errorf("the link of %s reads from %s, which this run does not", link.Shard, link.Reads)
+	return nil, fmt.Errorf("the migration reads the shard of %s from %s, which this comparison does not read", link.Shard, link.Reads)
 }
 
 // errLater says that a key was not read yet, because other keys filled up what may be asked for at a time.
-var errLater = errors.New("it was not read yet: other keys were")
+var errLater = errors.New("it has not been read yet, because other keys were read first")
 
 // instant reads as many of the keys as it can as of one offset, without asking for more bytes at a time than the node
 // may be asked for. Small values are read in a transaction. Larger values are read in pieces under WATCH, which tells
@@ -187,7 +187,7 @@ func execReplies(results []rueidis.RedisResult) ([]rueidis.RedisMessage, error) 
 		return nil, replyError("EXEC", err)
 	}
 	if len(replies) != len(results)-2 {
-		return nil, fmt.Errorf("EXEC gave %d replies, want %d", len(replies), len(results)-2)
+		return nil, fmt.Errorf("EXEC returned %d replies instead of %d", len(replies), len(results)-2)
 	}
 	return replies, nil
 }

@@ -162,7 +162,7 @@ func readAtOffset(t *testing.T, url string, keys ...record) ([]reading, error) {
 		}
 		var again []record
 		for i := range got {
-			if got[i].Err != nil && strings.Contains(got[i].Err.Error(), "not read yet") {
+			if got[i].Err != nil && strings.Contains(got[i].Err.Error(), "not been read yet") {
 				again = append(again, left[i])
 				continue
 			}

@@ -47,7 +47,7 @@ func (v *verification) readWriters(ctx context.Context) []quiet.Reading {
 
 func clientsBetween(before, after []quiet.Reading) (answer Clients, why string) {
 	if len(before) == 0 || len(after) == 0 {
-		return ClientsUnknown, "not all primaries of the source said what they have run"
+		return ClientsUnknown, "not every primary of the source reported which commands it has run"
 	}
 	found := quiet.Compare(before, after)
 	if found.Quiet {

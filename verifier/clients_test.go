@@ -25,9 +25,9 @@ func TestClientsBetween(t *testing.T) {
 		{"at rest", "nothing was called", before, reading(func(r *quiet.Reading) { r.Info = 2 }), ClientsNone, ""},
 		{"expiries", "the offset moves with the deletions", before, reading(func(r *quiet.Reading) { r.Info, r.Offset = 2, 900 }), ClientsNone, ""},
 		{"a write", "a client is there", before, reading(func(r *quiet.Reading) { r.Info, r.Calls = 2, map[string]int64{"set": 8} }), ClientsSome, "s:1 ran 3 commands that write"},
-		{"restarted", "what was written before is not known", before, reading(func(r *quiet.Reading) { r.Info, r.RunID = 2, "c" }), ClientsUnknown, "restarted"},
-		{"nothing read", "silence is not rest", before, nil, ClientsUnknown, "not all primaries"},
-		{"nothing read before", "silence is not rest", nil, before, ClientsUnknown, "not all primaries"},
+		{"restarted", "not known whether it was written before", before, reading(func(r *quiet.Reading) { r.Info, r.RunID = 2, "c" }), ClientsUnknown, "restarted"},
+		{"nothing read", "silence is not rest", before, nil, ClientsUnknown, "not every primary"},
+		{"nothing read before", "silence is not rest", nil, before, ClientsUnknown, "not every primary"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			if got, why := clientsBetween(tt.before, tt.after); got != tt.want || !strings.Contains(why, tt.says) {

@@ -75,7 +75,7 @@ func (u *rules) judgeValue(source, target *reading) (Verdict, cause) {
 	case source.Type == keyspace.Module && *s == (keyspace.Fingerprint{}):
 		return because(ModuleInFile, "")
 	case source.Type == keyspace.Module && source.TypeName != rdb.VectorSet:
-		return because(ModulePayloadDiffers, "the payloads of module type %s differ, which may be their encoding alone", source.TypeName)
+		return because(ModulePayloadDiffers, "the payloads of module type %s differ, but it may be only their encoding that differs", source.TypeName)
 	case onlyTimes(source, target) && u.compareTimes(source, target) == timesUnknown:
 		return because(FieldExpiriesTooMany, "")
 	case s.Length != t.Length:

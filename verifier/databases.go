@@ -53,9 +53,9 @@ func (v *verification) holding() string {
 	case source == "" && target == "":
 		return "neither side holds any key"
 	case source == "":
-		return "the source holds no key, databases of the target that hold keys: " + target
+		return "the source holds no key; databases of the target that hold keys: " + target
 	case target == "":
-		return "databases of the source that hold keys: " + source + "; the target holds none"
+		return "databases of the source that hold keys: " + source + "; the target holds no key"
 	}
 	return "databases that hold keys: " + source + " of the source, " + target + " of the target"
 }
@@ -87,7 +87,7 @@ func (s *side) notLookedAt() []string {
 	case len(s.elsewhere) == 0:
 		return nil
 	case s.isFile():
-		return []string{fmt.Sprintf("Databases of the %s that hold keys and were not looked at: %s.", s.name, numbers(s.elsewhere))}
+		return []string{fmt.Sprintf("These databases of the %s hold keys and were not compared: %s.", s.name, numbers(s.elsewhere))}
 	}
-	return []string{fmt.Sprintf("Databases of the %s that hold keys and were not looked at: %s; %d keys in all.", s.name, numbers(s.elsewhere), keys)}
+	return []string{fmt.Sprintf("These databases of the %s hold keys and were not compared: %s (%d keys in total).", s.name, numbers(s.elsewhere), keys)}
 }

@@ -81,9 +81,9 @@ func TestDatabasesThatOneSideLacks(t *testing.T) {
 		{name: "of several databases to a cluster", source: alone.URL(), target: cluster.URL(), want: Totals{Same: 1, Missing: 1}},
 		{name: "a cluster that does not tell how many it has", source: alone.URL(), target: restricted, want: Totals{Same: 1, Missing: 1}},
 		{name: "one database is asked for", source: alone.URL(), target: cluster.URL(), dbs: []int{0}, want: Totals{Same: 1},
-			leftOut: "Databases of the source that hold keys and were not looked at: 5; 1 keys in all."},
+			leftOut: "These databases of the source hold keys and were not compared: 5 (1 keys in total)."},
 		{name: "the target's URL names one", source: cluster.URL(), target: alone.URL() + "/0", want: Totals{Same: 1},
-			leftOut: "Databases of the target that hold keys and were not looked at: 5; 1 keys in all."},
+			leftOut: "These databases of the target hold keys and were not compared: 5 (1 keys in total)."},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			r, err := Run(context.Background(), configFor(t, tt.source, tt.target, func(o *Config) { o.Rounds, o.Interval, o.Filter.DBs = 1, 0, tt.dbs }))
@@ -120,7 +120,7 @@ func TestSlotsServedByNobody(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if text := strings.Join(r.Incomplete, " "); r.Verdict == Same || !strings.Contains(text, "served by no node, the first of them "+strconv.Itoa(int(slot))) {
+	if text := strings.Join(r.Incomplete, " "); r.Verdict == Same || !strings.Contains(text, "of the slots (the first one is "+strconv.Itoa(int(slot))) {
 		t.Errorf("%s, %+v, incomplete %q", r.Verdict, r.Totals, text)
 	}
 }

@@ -89,7 +89,7 @@ func (d *difference) text() string {
 	if rest > 0 {
 		parts = append(parts, fmt.Sprintf("%d other differences", rest))
 	}
-	return d.Reason + "; in all " + strings.Join(parts, ", ")
+	return d.Reason + "; in total " + strings.Join(parts, ", ")
 }
 
 const (
@@ -156,7 +156,7 @@ func (d *difference) ends(source, target int64, at, other string) {
 	}
 	same := ""
 	if d.places == 0 {
-		same = ", and all up to there is the same"
+		same = "; everything before it is the same"
 	}
 	d.at(fmt.Sprintf("the %s ends at byte %d of %d: %d bytes are missing there%s", short, n, whole, whole-n, same), at, other)
 }
@@ -200,7 +200,7 @@ func (d *difference) stretch(before, source, target, after int, piece, other str
 	case inSource == inTarget:
 		d.at(fmt.Sprintf("element %d of %d differs%s", first, source, more(inSource, first)), piece, other)
 	default:
-		d.at(fmt.Sprintf("element %d of %d differs: %d elements of the source stand where the target has %d; those before and behind are the same", first, source, inSource, inTarget), piece, other)
+		d.at(fmt.Sprintf("element %d of %d differs: the source has %d elements where the target has %d; those before and after are the same", first, source, inSource, inTarget), piece, other)
 	}
 }
 
@@ -209,7 +209,7 @@ func more(n, first int) string {
 	if n == 1 {
 		return "; all others are the same"
 	}
-	return fmt.Sprintf(", and more up to element %d: %d in all; those before and behind are the same", first+n-1, n)
+	return fmt.Sprintf(", and more up to element %d, %d in total; those before and after are the same", first+n-1, n)
 }
 
 func (d *difference) sets(noun string, source, target [][]byte) {

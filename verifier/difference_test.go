@@ -18,7 +18,7 @@ func TestDifferenceIsStable(t *testing.T) {
 	}
 	for range 30 {
 		d := compareValues(values{stream(0), stream(8), nil})
-		if want := "group g: pending entry 1-0 is on the target only; in all 8 pending entries on the target only (the last one 8-0)"; d.text() != want {
+		if want := "group g: pending entry 1-0 is on the target only; in total 8 pending entries on the target only (the last one 8-0)"; d.text() != want {
 			t.Fatalf("%q, want %q", d.text(), want)
 		}
 	}

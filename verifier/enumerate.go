@@ -40,7 +40,7 @@ func (s *side) enumerate(ctx context.Context, to *spill) error {
 func (s *side) enumerateNode(ctx context.Context, n *node, to *spill) error {
 	dbs, before, err := n.keyspace(ctx)
 	if err != nil {
-		s.fellShort("%s %s could not be asked which databases hold keys: %v", s.name, n.addr(), err)
+		s.fellShort("%s %s did not report which databases hold keys: %v", s.name, n.addr(), err)
 		return context.Cause(ctx)
 	}
 	tallies := map[int]*scanTally{}
@@ -61,7 +61,7 @@ func (s *side) enumerateNode(ctx context.Context, n *node, to *spill) error {
 			if ctx.Err() != nil {
 				return context.Cause(ctx)
 			}
-			s.fellShort("the keys of %s %s, database %d, could not all be listed: %v", s.name, n.addr(), db, err)
+			s.fellShort("not all keys of %s %s, database %d, could be listed: %v", s.name, n.addr(), db, err)
 		}
 	}
 	var after map[int]endpoint.Database
@@ -71,7 +71,7 @@ func (s *side) enumerateNode(ctx context.Context, n *node, to *spill) error {
 		return err
 	})
 	if err != nil {
-		s.fellShort("%s %s could not be asked how many keys it holds: %v", s.name, n.addr(), err)
+		s.fellShort("%s %s did not report how many keys it holds: %v", s.name, n.addr(), err)
 		return context.Cause(ctx)
 	}
 	s.inUse(after)
@@ -106,7 +106,7 @@ func (s *side) weigh(n *node, db int, before, after endpoint.Database, t *scanTa
 	s.margin += max(0, -missing)
 	s.mu.Unlock()
 	if missing > 0 {
-		s.fellShort("%s %s, database %d: SCAN gave %d keys where DBSIZE says %d, and %d of the difference have no explanation",
+		s.fellShort("%s %s, database %d: SCAN returned %d keys, but DBSIZE is %d; there is no explanation for %d of the missing keys",
 			s.name, n.addr(), db, t.scanned.Load(), min(before.Keys, after.Keys), missing)
 	}
 }

@@ -147,7 +147,7 @@ func (r *reader) readFieldTimes(ctx context.Context, hashes []hashFields) error 
 func takeFieldTimes(result rueidis.RedisResult, want int, now int64) ([]int64, error) {
 	list, err := result.ToArray()
 	if endpoint.IsNil(err) || err == nil && len(list) != want {
-		return nil, fmt.Errorf("%w: fields of it vanished", errChanged)
+		return nil, fmt.Errorf("%w: some of its fields have disappeared", errChanged)
 	}
 	if err != nil {
 		return nil, err

@@ -31,9 +31,9 @@ func (s *side) isFile() bool { return s.dep.Kind() == endpoint.RDB }
 func checkFile(o *Config) error {
 	switch kind := o.Source.Kind(); {
 	case kind == endpoint.AOF:
-		return errors.New("an AOF cannot be compared: it holds commands, not keys. Let a server load it and compare with that, or give the source's RDB")
+		return errors.New("an AOF cannot be compared, because it contains commands and no keys; compare with a server that has loaded it, or with an RDB file")
 	case kind == endpoint.RDB && o.Applier != nil:
-		return errors.New("a file feeds no migration: leave Config.Applier out")
+		return errors.New("Config.Applier: no migration reads from a file at an offset; leave it out")
 	}
 	return nil
 }

@@ -77,7 +77,7 @@ func (f *Finding) locate(d *difference) {
 	f.Source.Detail = d.Source
 	f.Target.Detail = d.Target
 	if f.Code == ExpiryAndMoreDiffer {
-		f.Reason += "; the expiry of the key differs, too"
+		f.Reason += "; the expiry of the key differs as well"
 	}
 }
 

@@ -25,14 +25,14 @@ func (v *verification) leftOut(ctx context.Context) []string {
 	out := slices.Concat([]string{}, v.source.notLookedAt(), v.target.notLookedAt())
 	counted := func(what string, source, target int64) {
 		if source+target > 0 {
-			out = append(out, fmt.Sprintf("%s are not compared: the source has %d, the target %d.", what, source, target))
+			out = append(out, fmt.Sprintf("%s are not compared: the source has %d and the target has %d.", what, source, target))
 		}
 	}
 	counted("Function libraries", int64(len(source.libraries)), int64(len(target.libraries)))
 	counted("Cached scripts (for EVALSHA)", source.scripts, target.scripts)
-	counted("Keys of surecut itself (names that begin with "+keyspace.Prefix+")", source.own, target.own)
+	counted("surecut's own keys (names that begin with "+keyspace.Prefix+")", source.own, target.own)
 	if len(source.modules)+len(target.modules) > 0 {
-		out = append(out, fmt.Sprintf("What modules keep outside of keys, as indexes, is not compared: the source has %s, the target %s.",
+		out = append(out, fmt.Sprintf("Data that modules keep outside of keys, such as indexes, is not compared: the source has %s, the target has %s.",
 			namesIn(source.modules), namesIn(target.modules)))
 	}
 	return out

@@ -29,7 +29,7 @@ func (s *side) heldStill(ctx context.Context, before []string) {
 		return
 	}
 	if err := s.refresh(ctx); err != nil {
-		s.fellShort("%s: whether slots moved while keys were listed could not be asked: %v", s.name, err)
+		s.fellShort("%s: it is not known whether slots moved while keys were listed: %v", s.name, err)
 		return
 	}
 	moved, first := 0, 0
@@ -42,13 +42,13 @@ func (s *side) heldStill(ctx context.Context, before []string) {
 	}
 	if moved > 0 {
 		now, _ := s.dep.PrimaryOf(uint16(first))
-		s.fellShort("%s: %d slots are served by another node than when the listing of keys began (slot %d by %s, now by %s), so that keys may have been left out; verify again when the topology is at rest",
+		s.fellShort("%s: %d slots are served by another node than when the listing of keys began (slot %d by %s, now by %s), so keys may be missing from the listing; verify again when no slots are moving",
 			s.name, moved, first, before[first], now.Addr)
 	}
 	moving := s.moving(ctx)
 	s.takeOutMoved()
 	if moving != "" {
-		s.fellShort("%s: %s, so that keys may have been left out; verify again when the topology is at rest", s.name, moving)
+		s.fellShort("%s: %s, so keys may be missing from the listing; verify again when no slots are moving", s.name, moving)
 	}
 }
 
@@ -66,14 +66,14 @@ func (s *side) servedByNobody() {
 		}
 	}
 	if n > 0 {
-		s.fellShort("%s: %d slots are served by no node, the first of them %d; assign them (redis-cli --cluster fix), then verify again", s.name, n, first)
+		s.fellShort("%s: no node serves %d of the slots (the first one is %d); assign them (redis-cli --cluster fix), then verify again", s.name, n, first)
 	}
 }
 
 // moving describes slots that are moving from one node to another. It returns "" where none is, or where nobody can be asked.
 func (s *side) moving(ctx context.Context) (text string) {
 	if n := s.dep.Moving(); n > 0 {
-		return fmt.Sprintf("%d slots are on the move", n)
+		return fmt.Sprintf("%d slots are being moved", n)
 	}
 	if s.dep.Kind() != endpoint.Cluster || s.dep.Spec().Proxy != "" {
 		return ""
@@ -91,7 +91,7 @@ func (s *side) moving(ctx context.Context) (text string) {
 		for _, line := range nodes { // a node lists only its own moving slots
 			moves := len(line.Migrating) + len(line.Importing)
 			if moves > 0 && text == "" {
-				text = fmt.Sprintf("%d slots of %s are on the move", moves, addr)
+				text = fmt.Sprintf("%d slots of %s are being moved", moves, addr)
 			}
 			s.imports(addr, line.Importing)
 		}

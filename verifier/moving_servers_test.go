@@ -129,7 +129,7 @@ func TestSlotOnTheMove(t *testing.T) {
 	source[1].Must("CLUSTER", "SETSLOT", "7", "IMPORTING", ids[0])
 	source[0].Must("CLUSTER", "SETSLOT", "7", "MIGRATING", ids[1])
 	r := verify(t, source[0], target, func(o *Config) { o.Rounds = 1 })
-	if r.Verdict != Unchecked || !strings.Contains(fmt.Sprint(r.Reasons), "on the move") {
+	if r.Verdict != Unchecked || !strings.Contains(fmt.Sprint(r.Reasons), "being moved") {
 		t.Errorf("%s: %q", r.Verdict, r.Reasons)
 	}
 	for _, s := range source {

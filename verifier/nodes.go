@@ -51,13 +51,13 @@ func (s *side) choose(ctx context.Context, shard endpoint.Shard) (*node, error) 
 			continue
 		}
 		if s.takesWrites(ctx, addr) {
-			s.note("The replica %s of the source was not read: it takes writes of its own (replica-read-only is no).", addr)
+			s.note("The replica %s of the source was not read: it accepts writes itself (replica-read-only is no).", addr)
 			continue
 		}
 		replica.follows = n.addr()
 		return replica, nil
 	}
-	s.note("The shard of %s has no replica that can be read instead of it; the primary was read.", n.addr())
+	s.note("The shard of %s has no replica that can be read, so its primary was read.", n.addr())
 	return n, nil
 }
 
@@ -86,7 +86,7 @@ func (s *side) nodeOfLink(ctx context.Context, addr, primary string) (*node, err
 	}
 	n.follows = endpoint.PrimaryNamedIn(info)
 	if endpoint.TakesWrites(info) {
-		s.fellShort("%s %s, from which the migration replicates, is a replica of %s and takes writes of its own (replica-read-only is no): it may hold what its primary does not",
+		s.fellShort("%s %s, from which the migration replicates, is a replica of %s that accepts writes itself (replica-read-only is no), so it may hold data that its primary does not have",
 			s.name, addr, n.follows)
 	}
 	return n, nil
@@ -125,7 +125,7 @@ func (s *side) primaryOf(ctx context.Context, replica *node) (*node, error) {
 			return nil, err
 		}
 		if info["role"] != "slave" {
-			s.note("The %s %s is a replica; its primary %s was read in its place.", s.name, replica.addr(), at.addr())
+			s.note("The %s %s is a replica; its primary %s was read instead.", s.name, replica.addr(), at.addr())
 			if len(s.chain) > 0 {
 				s.chain = append(s.chain, endpoint.Member{Addr: at.addr(), RunID: at.facts.RunID, Role: endpoint.RolePrimary})
 			}
@@ -141,13 +141,13 @@ func (s *side) primaryOf(ctx context.Context, replica *node) (*node, error) {
 		}
 		next, err := newNode(ctx, s.dep, primary, replica.primary, s.cfg)
 		if err != nil {
-			s.fellShort("%s %s is a replica of %s, which could not be read in its place (%v); whether it holds what its primary holds is not known",
+			s.fellShort("%s %s is a replica of %s, which could not be read instead (%v); it is not known whether the replica holds all that its primary holds",
 				s.name, replica.addr(), primary, err)
 			return replica, ctx.Err()
 		}
 		at = next
 	}
-	return nil, fmt.Errorf("%s: a replica of a replica of a replica, %d of them, without a primary at their end", replica.addr(), longestReplicate)
+	return nil, fmt.Errorf("%s is the first of a chain of %d replicas that does not lead to a primary", replica.addr(), longestReplicate)
 }
 
 // current returns nil once a replica holds all that its primary held at the time of the call, else an error that says why that is
@@ -155,12 +155,12 @@ func (s *side) primaryOf(ctx context.Context, replica *node) (*node, error) {
 func (s *side) current(ctx context.Context, replica, primary string) error {
 	wanted, err := s.replication(ctx, primary)
 	if err != nil {
-		return fmt.Errorf("its primary %s could not be asked where it stands: %w", primary, err)
+		return fmt.Errorf("its primary %s did not report its offset: %w", primary, err)
 	}
 	for deadline := time.Now().Add(catchUpPatience); ; {
 		found, err := s.replication(ctx, replica)
 		if err != nil {
-			return fmt.Errorf("it could not be asked where it stands: %w", err)
+			return fmt.Errorf("it did not report its offset: %w", err)
 		}
 		behind, err := replicaStanding{Primary: wanted, Replica: found}.behind()
 		if err != nil || behind <= 0 {
@@ -193,22 +193,22 @@ type replicaStanding struct{ Primary, Replica map[string]string }
 func (s replicaStanding) behind() (int64, error) {
 	r := s.Replica
 	if s.Primary["role"] == "slave" {
-		return 0, errors.New("its primary is a replica itself by now")
+		return 0, errors.New("its primary has become a replica")
 	}
 	if r["role"] != "slave" {
-		return 0, errors.New("it is no replica any more")
+		return 0, errors.New("it is no longer a replica")
 	}
 	if r["master_link_status"] != "up" {
-		return 0, errors.New("its link to the primary is down")
+		return 0, errors.New("its connection to the primary is down")
 	}
 	if r["master_sync_in_progress"] == "1" {
-		return 0, errors.New("it is being filled by its primary")
+		return 0, errors.New("it is being synchronised from its primary")
 	}
 	if silent, err := strconv.Atoi(r["master_last_io_seconds_ago"]); err != nil || silent < 0 || silent > replicaSilence {
-		return 0, fmt.Errorf("it has not heard of its primary for %s seconds", r["master_last_io_seconds_ago"])
+		return 0, fmt.Errorf("it has received nothing from its primary for %s seconds", r["master_last_io_seconds_ago"])
 	}
 	if own, theirs := r["master_replid"], s.Primary["master_replid"]; own != theirs {
-		return 0, fmt.Errorf("it replicates another stream (ID %s) than that of the primary (%s)", own, theirs)
+		return 0, fmt.Errorf("it replicates another stream (ID %s) than its primary has (%s)", own, theirs)
 	}
 	wanted, err1 := strconv.ParseInt(s.Primary["master_repl_offset"], 10, 64)
 	has, err2 := strconv.ParseInt(r["slave_repl_offset"], 10, 64)
@@ -224,7 +224,7 @@ func (s *side) stillCurrent(ctx context.Context) {
 	for _, n := range s.nodes {
 		if n.follows != "" {
 			if err := s.current(ctx, n.addr(), n.follows); err != nil {
-				s.fellShort("%s %s was read as a replica of %s, and at the end %v: what was written since is not in what was compared", s.name, n.addr(), n.follows, err)
+				s.fellShort("%s %s was read as a replica of %s, but at the end %v; later writes were not compared", s.name, n.addr(), n.follows, err)
 			}
 			continue
 		}
@@ -247,7 +247,7 @@ func (s *side) note(format string, args ...any) {
 func (s *side) isPrimary() error {
 	for _, n := range s.nodes {
 		if n.addr() != n.primary || n.facts.Role == "slave" {
-			return fmt.Errorf("%s %s is a replica: name its primary, which is the one to be written to", s.name, n.primary)
+			return fmt.Errorf("%s %s is a replica; name its primary, which accepts writes", s.name, n.primary)
 		}
 	}
 	return nil

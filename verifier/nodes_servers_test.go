@@ -87,7 +87,7 @@ func TestReplicaThatIsNotCurrent(t *testing.T) {
 			if got := read(r.Servers.Source); r.Verdict != Different || len(got) != 1 || got[0] != primary.Addr {
 				t.Errorf("cut off: %s, %q, read %v, want different, and %s", r.Verdict, r.Reasons, got, primary.Addr)
 			}
-			want := replica.Addr + " of the source was not read: its link to the primary is down"
+			want := replica.Addr + " of the source was not read: its connection to the primary is down"
 			if kind == "standalone" { // the primary has forgotten it
 				want = "has no replica that can be read"
 			}
@@ -155,7 +155,7 @@ func TestURLOfAReplica(t *testing.T) {
 			if n.Same != tt.want.Same || n.Extra != tt.want.Extra || n.Missing != tt.want.Missing || r.Verdict != Different {
 				t.Errorf("%s, %+v, %q, want %+v", r.Verdict, n, r.Reasons, tt.want)
 			}
-			if text := strings.Join(r.Reasons, " "); !strings.Contains(text, replica.Addr+" is a replica; its primary "+primary.Addr+" was read in its place") {
+			if text := strings.Join(r.Reasons, " "); !strings.Contains(text, replica.Addr+" is a replica; its primary "+primary.Addr+" was read instead") {
 				t.Errorf("%q", text)
 			}
 		})
@@ -167,7 +167,7 @@ func TestURLOfAReplica(t *testing.T) {
 	primary.Kill()
 	waitInfo(t, replica, "master_link_status", "down")
 	r := runURLs(t, replica.URL(), other.URL(), nil)
-	if text := strings.Join(r.Incomplete, " "); r.Verdict != Unchecked || !strings.Contains(text, "could not be read in its place") {
+	if text := strings.Join(r.Incomplete, " "); r.Verdict != Unchecked || !strings.Contains(text, "could not be read instead") {
 		t.Errorf("the primary is gone: %s, %+v, %q", r.Verdict, r.Totals, text)
 	}
 }

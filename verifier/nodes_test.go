@@ -19,12 +19,12 @@ func TestReplicaStanding(t *testing.T) {
 		{name: "caught up", why: "it has all"},
 		{name: "ahead", why: "the primary was asked before", change: map[string]string{"slave_repl_offset": "150"}, behind: -50},
 		{name: "behind", why: "it is waited for", change: map[string]string{"slave_repl_offset": "40"}, behind: 60},
-		{name: "link down", why: "nobody knows how far it is behind", change: map[string]string{"master_link_status": "down"}, want: "its link to the primary is down"},
-		{name: "link up, and silent", why: "a frozen path is up until its time is out", change: map[string]string{"master_last_io_seconds_ago": "31"}, want: "has not heard of its primary"},
-		{name: "link down, last heard -1", why: "what INFO says while it is not connected", change: map[string]string{"master_last_io_seconds_ago": "-1"}, want: "has not heard"},
-		{name: "being filled", why: "it holds what it held before, or a part", change: map[string]string{"master_sync_in_progress": "1"}, want: "being filled"},
+		{name: "link down", why: "nobody knows how far it is behind", change: map[string]string{"master_link_status": "down"}, want: "its connection to the primary is down"},
+		{name: "link up, and silent", why: "a frozen path is up until its time is out", change: map[string]string{"master_last_io_seconds_ago": "31"}, want: "has received nothing from its primary"},
+		{name: "link down, last heard -1", why: "what INFO says while it is not connected", change: map[string]string{"master_last_io_seconds_ago": "-1"}, want: "has received nothing"},
+		{name: "being filled", why: "it holds what it held before, or a part", change: map[string]string{"master_sync_in_progress": "1"}, want: "being synchronised"},
 		{name: "of another primary", why: "its offset counts another stream", change: map[string]string{"master_replid": "b"}, want: "another stream"},
-		{name: "promoted", why: "it takes writes of its own", change: map[string]string{"role": "master"}, want: "no replica any more"},
+		{name: "promoted", why: "it takes writes of its own", change: map[string]string{"role": "master"}, want: "no longer a replica"},
 		{name: "no offset", why: "what is not known is not current", change: map[string]string{"slave_repl_offset": ""}, want: "offset is not known"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -123,7 +123,7 @@ func (s *side) nodeOf(name string) (*node, error) {
 			}
 		}
 	}
-	return nil, fmt.Errorf("no node of the %s is known to serve slot %d", s.name, slot)
+	return nil, fmt.Errorf("it is not known which node of the %s serves slot %d", s.name, slot)
 }
 
 // redirected says that a node answered with MOVED or ASK.

@@ -301,4 +301,4 @@ func (s *side) transactions(batch []record) [][]record {
 
 // errOtherShape says that a key's type, fields or length were not those that its read was prepared for. Type in its reading is the
 // type that it has.
-var errOtherShape = errors.New("the key changed its type, its fields or its length")
+var errOtherShape = errors.New("the type, the fields or the length of the key have changed")

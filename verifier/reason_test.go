@@ -67,7 +67,7 @@ func seeds() []seed {
 		{reason: AbsentOnTarget, judge: judged(text("v"), text(""))},
 		{reason: AbsentOnSource, judge: judged(text(""), text("v"))},
 		{reason: DatabaseUnmapped, db: -1, judge: judged(text(""), text("v")), servers: "TestRepairUnmappedDatabase"},
-		{reason: AstrayOnTarget, judge: func() decision { return decision{Verdict: Extra, Why: liesAstray("a:1", "b:2")} }, says: "it lies on a:1 and b:2", servers: "TestRepairAstray"},
+		{reason: AstrayOnTarget, judge: func() decision { return decision{Verdict: Extra, Why: liesAstray("a:1", "b:2")} }, says: "it is on a:1 and b:2", servers: "TestRepairAstray"},
 		{reason: TypeDiffers, judge: judged(text("v"), hashOf(0, 0)), says: "the type is string on the source and hash on the target"},
 		{reason: LengthDiffers, judge: judged(text("v"), text("vv")), says: "the length is 1 on the source and 2 on the target"},
 		{reason: ValueDiffers, judge: judged(text("v"), text("w"))},
@@ -127,7 +127,7 @@ func TestEveryReasonIsProduced(t *testing.T) {
 func TestUnnamedKeysAreUnchecked(t *testing.T) {
 	v := &verification{tally: newTally(&rules{}, 10)}
 	done := v.unnamed([]Finding{{Key: "begins like this…", KeyLength: 5000, KeyDigest: "00000000000000aa", Verdict: Different, Code: ValueDiffers}})
-	if len(done) != 1 || done[0].Remedy != RemedyNone || !strings.HasPrefix(done[0].Why, "its name is too long for a report") {
+	if len(done) != 1 || done[0].Remedy != RemedyNone || !strings.HasPrefix(done[0].Why, "the name of the key is too long") {
 		t.Errorf("%+v", done)
 	}
 	if got := v.tally.byReason.totals(); len(got) != 1 || got[0] != (ReasonTotal{NameTooLong, 1}) {
@@ -175,7 +175,7 @@ func TestReasonsAreCounted(t *testing.T) {
 	}
 	got := strings.Join(b.unchecked(), "\n")
 	want := "Of those, 100: the target could not be read: node 0 is down; the target could not be read: node 1 is down; the target could not be read: node 2 is down; and others.\n" +
-		"Of those, 3: its link has not caught up, so that the right value may be on its way."
+		"Of those, 3: the migration of this shard has not caught up, so the right value may still be on its way."
 	if got != want {
 		t.Errorf("%s\nwant:\n%s", got, want)
 	}

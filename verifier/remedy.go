@@ -85,7 +85,7 @@ func (v *verification) carryOutStanding(ctx context.Context, jobs []job) error {
 	for i := range jobs {
 		link := linkOf(links, v.source.dep.Slot(v.source.named(jobs[i].keyID)))
 		if link < 0 {
-			jobs[i].fails(errors.New("no link of the migration replicates its slot"))
+			jobs[i].fails(errors.New("no shard of the running migration contains its slot"))
 			continue
 		}
 		byLink[link] = append(byLink[link], jobs[i])
@@ -170,7 +170,7 @@ func (v *verification) carryOutFrozen(ctx context.Context, index int, link Appli
 	}
 	for _, at := range read {
 		if ctx.Err() != nil {
-			left, err = append(left, at.jobs...), errors.New("the time for which the link stood still ran out")
+			left, err = append(left, at.jobs...), errors.New("the migration was not stopped for long enough")
 			continue
 		}
 		ahead, aerr := frozen.ApplyTo(ctx, at.offset)
@@ -180,7 +180,7 @@ func (v *verification) carryOutFrozen(ctx context.Context, index int, link Appli
 		}
 		for i := range at.jobs {
 			if slices.Contains(ahead, keyspace.Key{DB: at.jobs[i].db, Name: at.jobs[i].name}) { // the copy would be older than that
-				left, err = append(left, at.jobs[i]), errors.New("the migration has copied it as of a later offset")
+				left, err = append(left, at.jobs[i]), errors.New("the migration has copied it at a later offset")
 				continue
 			}
 			werr := v.carryOut(ctx, &at.jobs[i], &at.held[i])

@@ -177,7 +177,7 @@ func (v *verification) repairBatch(ctx context.Context, faults []fault, o *Repai
 			r.Remedy, r.Why = RemedyNone, whyBack
 		}
 		if r.Remedy == RemedyDelete && !o.DeleteExtra {
-			r.Remedy, r.Why = RemedyNone, "on the target only; it is deleted with RepairConfig.DeleteExtra"
+			r.Remedy, r.Why = RemedyNone, "it exists only on the target; it is deleted with RepairConfig.DeleteExtra"
 		}
 		switch {
 		case !o.Apply || r.Remedy == RemedyNone:
@@ -198,7 +198,7 @@ func (v *verification) repairBatch(ctx context.Context, faults []fault, o *Repai
 }
 
 // whyBack is why a key that a report calls extra is left alone.
-const whyBack = "the source did not have it and has it now; verify again"
+const whyBack = "the source did not have it before and has it now; verify again"
 
 // mostRestored is the largest value that is copied from a file: by default no server accepts a larger one.
 const mostRestored = 512 << 20
@@ -249,7 +249,7 @@ func (v *verification) restoreEntry(ctx context.Context, k keyID, e *rdb.Entry) 
 	}
 	payload, err := rdb.Encoder{Version: version, Max: mostRestored}.Append(nil, e.Type, e.Raw)
 	if err != nil {
-		return fmt.Errorf("%s %s cannot hold it: %w", node.facts.Flavor, node.facts.Version, err)
+		return fmt.Errorf("%s %s cannot store it: %w", node.facts.Flavor, node.facts.Version, err)
 	}
 	to := v.target.borrow(node, k.pairDB)
 	defer v.target.giveBack(to)
@@ -262,7 +262,7 @@ func (v *verification) remedy(p *pair) (Remedy, string) {
 	reason := why.String()
 	switch {
 	case verdict == Same:
-		return RemedyNone, "it is the same by now"
+		return RemedyNone, "it is the same now"
 	case p.Source.Err != nil || p.Target.Err != nil:
 		return RemedyNone, reason
 	case verdict == Extra:
@@ -292,7 +292,7 @@ func refuseModule(rdbType byte, target *node) error {
 	if rdbType != rdb.TypeModule || target.facts.Number >= moduleExitsUntil {
 		return nil
 	}
-	return fmt.Errorf("a value of a module is not restored on %s %s, which ends its process where it has not loaded the module", target.facts.Flavor, target.facts.Version)
+	return fmt.Errorf("a module value is not restored on %s %s, because a server of this version crashes if it has not loaded the module", target.facts.Flavor, target.facts.Version)
 }
 
 // forTarget returns the payload, in an older encoding where the target needs one.
@@ -312,7 +312,7 @@ func (v *verification) forTarget(ctx context.Context, payload string, from *node
 	}
 	out, err := rdb.Encoder{Version: version, Max: 512 << 20}.Payload([]byte(payload))
 	if err != nil {
-		return "", fmt.Errorf("%s %s cannot hold what %s %s has dumped: %w", target.Flavor, target.Version, source.Flavor, source.Version, err)
+		return "", fmt.Errorf("%s %s cannot store the value that %s %s has dumped: %w", target.Flavor, target.Version, source.Flavor, source.Version, err)
 	}
 	return string(out), nil
 }

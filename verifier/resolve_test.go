@@ -35,7 +35,7 @@ func TestObserve(t *testing.T) {
 		{"changes in a round", "a key on the move is never different", 2, []observation{{text("a"), text("x"), text("b")}, {text("c"), text("y"), text("d")}}, 2, Unchecked, "written in every round"},
 		{"changes between rounds", "it stood still while it was read, but the target had no time to follow", 2, []observation{{text("a"), text("x"), text("a")}, {text("b"), text("a"), text("b")}}, 2, Unchecked, "1 of 2 rounds"},
 		{"deleted and made again", "presence counts as change", 2, []observation{{text("a"), text(""), text("")}, {text("a"), text(""), text("a")}}, 2, Unchecked, "every round"},
-		{"the target moves", "who writes there may bring it right yet", 2, []observation{{text("a"), text("x"), text("a")}, {text("a"), text("y"), text("a")}}, 2, Unchecked, "did not stay"},
+		{"the target moves", "who writes there may bring it right yet", 2, []observation{{text("a"), text("x"), text("a")}, {text("a"), text("y"), text("a")}}, 2, Unchecked, "changed on the target"},
 		{"refused", "asking again does not help", 3, []observation{{failed("NOPERM"), text("a"), failed("NOPERM")}}, 1, Unchecked, "the source could not be read: GET"},
 		{"loading", "asking again does", 2, []observation{{failed("LOADING"), text("a"), failed("LOADING")}, {text("a"), text("a"), text("a")}}, 2, Same, ""},
 		{"deleted under the read", "XINFO then refuses", 2, []observation{{text("a"), reading{Err: vanished(failed("ERR").Err)}, text("a")}, {text("a"), text("a"), text("a")}}, 2, Same, ""},

@@ -263,7 +263,7 @@ func (v *verification) report(selection *keyspace.Selection) *Report {
 	r.conclude(t.byReason, v.holding())
 	r.Reasons = append(r.Reasons, v.restsOn()...)
 	if v.frameError != nil && (v.trusting || t.totals.Unchecked > 0) {
-		r.Reasons = append(r.Reasons, fmt.Sprintf("Keys were compared over time and not at one offset, since the migration could not be stopped there: %v.", v.frameError))
+		r.Reasons = append(r.Reasons, fmt.Sprintf("Keys were compared in rounds instead of at one offset, because the migration could not be stopped there: %v.", v.frameError))
 	}
 	return r
 }
@@ -275,10 +275,10 @@ func (v *verification) restsOn() []string {
 	}
 	var out []string
 	if v.cfg.Applier == nil {
-		out = append(out, fmt.Sprintf("The source was written meanwhile: that keys are the same rests on the target following within %v (Config.Interval); with the migration that feeds it as Config.Applier they are compared at one offset.", v.lead()))
+		out = append(out, fmt.Sprintf("The source was written during the comparison. The verdict assumes that the target lags by less than %v (Config.Interval); with Config.Applier, which names the running migration, keys are compared at one offset and nothing is assumed.", v.lead()))
 	}
 	if w := v.writes(); w.KnownBy == ByRereading {
-		out = append(out, "Nothing told which keys of the source were written; those that were the same before and after count as not written.")
+		out = append(out, "It was not known which keys of the source were written; keys that had the same value before and after count as not written.")
 	}
 	return out
 }
@@ -300,7 +300,7 @@ func (r *Report) conclude(reasons byReason, holding string) {
 	say(n.Unchecked, "could not be compared", "could not be compared")
 	r.Reasons = append(r.Reasons, reasons.unchecked()...)
 	for _, s := range r.Incomplete {
-		r.Reasons = append(r.Reasons, "The enumeration was not whole: "+s+".")
+		r.Reasons = append(r.Reasons, "Not all keys may have been listed: "+s+".")
 	}
 	compared := n.Same + n.Different + n.Missing + n.Extra
 	switch {
@@ -313,7 +313,7 @@ func (r *Report) conclude(reasons byReason, holding string) {
 		r.Reasons = append(r.Reasons, "Nothing was compared; "+holding+".")
 	default:
 		r.Verdict = Same
-		r.Reasons = append(r.Reasons, fmt.Sprintf("All %d keys of both sides agree at depth %s.", n.Same, r.Depth))
+		r.Reasons = append(r.Reasons, fmt.Sprintf("All %d keys are the same on both sides, at depth %s.", n.Same, r.Depth))
 	}
 }
 

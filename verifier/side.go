@@ -164,7 +164,7 @@ func (s *side) shortfall() []string {
 	defer s.mu.Unlock()
 	out := slices.Sorted(slices.Values(s.short)) // nodes are scanned concurrently
 	if s.twice > s.margin {
-		out = append(out, fmt.Sprintf("%s: SCAN gave %d keys twice, so that %d fewer keys were listed than DBSIZE says", s.name, s.twice, s.twice-s.margin))
+		out = append(out, fmt.Sprintf("%s: SCAN returned %d keys twice, so that %d fewer keys were listed than DBSIZE reports", s.name, s.twice, s.twice-s.margin))
 	}
 	return out
 }

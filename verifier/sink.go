@@ -191,7 +191,7 @@ func scoreOf(m *rueidis.RedisMessage) (float64, error) {
 	}
 	score, err := strconv.ParseFloat(text, 64)
 	if err != nil {
-		return 0, fmt.Errorf("score %q is no number", text)
+		return 0, fmt.Errorf("score %q is not a number", text)
 	}
 	return score, nil
 }
@@ -203,7 +203,7 @@ func feedModule(typeName string, m *rueidis.RedisMessage, to *sink) error {
 		return err
 	}
 	if len(p) < 10 {
-		return fmt.Errorf("DUMP gave %d bytes", len(p))
+		return fmt.Errorf("DUMP returned %d bytes", len(p))
 	}
 	if p = p[:len(p)-10]; typeName == rdb.VectorSet {
 		return rdb.WalkVectorSet(p[1:], to)

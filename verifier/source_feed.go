@@ -161,7 +161,7 @@ func (n *nodeFeed) follow(ctx context.Context, set *writes.Set) {
 		if conn, err := n.node.dep.DialReplica(ctx, n.node.addr()); err != nil {
 			errs = append(errs, err)
 		} else if n.tracking, err = writes.Track(ctx, conn, set); err != nil {
-			errs = append(errs, fmt.Errorf("it does not tell of writes: %w", err))
+			errs = append(errs, fmt.Errorf("it does not report writes: %w", err))
 		}
 	}
 	if err := errors.Join(errs...); err != nil {
@@ -207,7 +207,7 @@ func (f *sourceFeed) end(ctx context.Context) (view, error) {
 
 // catchUp waits until everything that the node wrote in the window is in the set, and returns how that became known.
 func (n *nodeFeed) catchUp(ctx context.Context, set *writes.Set) KnownBy {
-	ctx, cancel := context.WithTimeoutCause(ctx, feedPatience, errors.New("it did not come in time"))
+	ctx, cancel := context.WithTimeoutCause(ctx, feedPatience, errors.New("it did not arrive in time"))
 	defer cancel()
 	after, err := n.standsNow(ctx, set)
 	n.after = after
@@ -245,7 +245,7 @@ func (n *nodeFeed) standsNow(ctx context.Context, set *writes.Set) (*counters, e
 		return stands, err
 	}
 	if err := n.reachPrimary(ctx); err != nil {
-		set.AddAll(fmt.Sprintf("the replica %s was read, and whether it holds all that its primary holds is not known: %v", n.node.addr(), err))
+		set.AddAll(fmt.Sprintf("the replica %s was read, but it is not known whether it holds all that its primary holds: %v", n.node.addr(), err))
 		return stands, nil
 	}
 	return countersOf(ctx, n.node)

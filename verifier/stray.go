@@ -131,7 +131,7 @@ func (s *side) listedStrays() (list []Stray, sentence string) {
 	if s.strict() {
 		where = "that do not own their slots"
 	}
-	return list, fmt.Sprintf("Of the %s, %d keys lie on nodes %s; no client finds them there, and they were left out: %s.", s.name, s.astray, where, examplesOf(list))
+	return list, fmt.Sprintf("On the %s, %d keys are on nodes %s. No client finds them there, and they were not compared: %s.", s.name, s.astray, where, examplesOf(list))
 }
 
 // examplesOf names the first strays of a list.
@@ -148,7 +148,7 @@ func examplesOf(list []Stray) string {
 }
 
 func liesAstray(addrs ...string) cause {
-	return cause{AstrayOnTarget, fmt.Sprintf("it lies on %s, where the proxy does not look for it", strings.Join(addrs, " and "))}
+	return cause{AstrayOnTarget, fmt.Sprintf("it is on %s, where the proxy does not look for it", strings.Join(addrs, " and "))}
 }
 
 func addrsOf(nodes []*node) []string {

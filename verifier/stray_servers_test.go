@@ -121,7 +121,7 @@ func TestImportedKeysAreNoStrays(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if text := strings.Join(r.Incomplete, " "); len(r.Strays) != 0 || !strings.Contains(text, "on the move") || r.Verdict != Unchecked {
+	if text := strings.Join(r.Incomplete, " "); len(r.Strays) != 0 || !strings.Contains(text, "being moved") || r.Verdict != Unchecked {
 		t.Errorf("%s, strays %+v, incomplete %q", r.Verdict, r.Strays, text)
 	}
 }

@@ -111,7 +111,7 @@ func (v *verification) awaitApplied(ctx context.Context, link int, l *AppliedLin
 		}
 	}
 	if goal == nil {
-		return fmt.Errorf("the link of %s reads from %s, which this run does not read, or which does not say where its stream stands", l.Shard, l.Reads)
+		return fmt.Errorf("the migration reads the shard of %s from %s, which this comparison does not read, or whose offset is not known", l.Shard, l.Reads)
 	}
 	begun := v.clock.now()
 	patience := max(v.patience, frameRetry)
@@ -129,7 +129,7 @@ func (v *verification) awaitApplied(ctx context.Context, link int, l *AppliedLin
 			return fmt.Errorf("ask how far the target has followed %s: %w", l.Shard, err)
 		case passed > patience:
 			v.patience -= passed
-			return fmt.Errorf("the target follows %s: %w (it is at offset %d, the source was at %d)", l.Shard, ErrLags, applied.Offset, goal.at.Offset)
+			return fmt.Errorf("the target lags behind %s: %w (it has applied offset %d, and the source was at %d)", l.Shard, ErrLags, applied.Offset, goal.at.Offset)
 		}
 		if err := v.clock.sleep(ctx, appliedPoll); err != nil {
 			return err

@@ -177,7 +177,7 @@ func TestScanCompatRefuses(t *testing.T) {
 		{"no calls to send", exitUsage, []string{"--to", "cluster", "--trial", "redis+cluster://127.0.0.1:1", "--code", dir}},
 		{"only be used with --to cluster", exitUsage, []string{"--to", "codis", "--trial", "redis+cluster://127.0.0.1:1", "--monitor-file", text}},
 		{"takes only flags", exitUsage, []string{"--to", "cluster", "--monitor-file", text, "more"}},
-		{"holds no line of MONITOR", exitFailed, []string{"--to", "cluster", "--monitor-file", text}},
+		{"contains no line of MONITOR", exitFailed, []string{"--to", "cluster", "--monitor-file", text}},
 		{"no such file", exitFailed, []string{"--to", "cluster", "--aof", filepath.Join(dir, "none")}},
 	} {
 		status, _, stderr := scanCommand(append([]string{"compat"}, tt.args...)...)

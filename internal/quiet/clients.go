@@ -36,7 +36,7 @@ func (c Client) String() string {
 func nameWriters(ctx context.Context, d *endpoint.Deployment, n *Node, since time.Duration) {
 	text, err := clientList(ctx, d, n.Addr)
 	if err != nil {
-		n.Reason += "; who is connected is not known, since CLIENT LIST could not be asked"
+		n.Reason += "; it is not known who is connected, because CLIENT LIST failed"
 		return
 	}
 	n.Writers = writers(parseClients(text), since)

@@ -33,7 +33,7 @@ func CanPause(ctx context.Context, d *endpoint.Deployment) error {
 			return fmt.Errorf("%s: %w", addr, err)
 		}
 		if facts.Number < pauseSince {
-			return fmt.Errorf("%s is %s %s, and a pause of writes alone came with 6.2: stop the writers yourself", addr, facts.Flavor, facts.Version)
+			return fmt.Errorf("%s is %s %s, but pausing only the writes needs 6.2 or later; stop the writers yourself", addr, facts.Flavor, facts.Version)
 		}
 		c, err := d.Client(ctx, addr, 0)
 		if err != nil {
@@ -46,7 +46,7 @@ func CanPause(ctx context.Context, d *endpoint.Deployment) error {
 		for _, args := range [][]string{{"CLIENT", "PAUSE", "1", "WRITE"}, {"CLIENT", "UNPAUSE"}} {
 			answer, err := c.Do(ctx, c.B().Arbitrary("ACL", "DRYRUN", user).Args(args...).Build()).ToString()
 			if err == nil && answer != "OK" {
-				return fmt.Errorf("%s: user %s may not run CLIENT %s: grant +client|pause and +client|unpause, or stop the writers yourself", addr, user, args[1])
+				return fmt.Errorf("%s: user %s may not run CLIENT %s; grant +client|pause and +client|unpause, or stop the writers yourself", addr, user, args[1])
 			}
 		}
 	}
@@ -91,7 +91,7 @@ func (p *Pause) End() error {
 	var errs []error
 	for _, addr := range p.addrs {
 		if err := p.send(ctx, addr, "CLIENT", "UNPAUSE"); err != nil {
-			errs = append(errs, fmt.Errorf("%w; the pause ends by itself %v after it began", err, p.most))
+			errs = append(errs, fmt.Errorf("%w; the pause ends by itself %v after its beginning", err, p.most))
 		}
 	}
 	return errors.Join(errs...)
@@ -108,7 +108,7 @@ func (p *Pause) Judge(ctx context.Context, r *Report) {
 		}
 		if waiting := held(parseClients(text), time.Since(p.begun)); len(waiting) > 0 {
 			r.Quiet = false
-			n.Reason = fmt.Sprintf("its writes are paused, and %d of its clients wait to write as soon as the pause ends", len(waiting))
+			n.Reason = fmt.Sprintf("its writes are paused, but %d of its clients are waiting to write as soon as the pause ends", len(waiting))
 			n.Writers = waiting[:min(mostWriters, len(waiting))]
 		}
 	}

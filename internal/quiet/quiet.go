@@ -73,7 +73,7 @@ func Compare(before, after []Reading) Report {
 	for _, b := range before {
 		n := Node{Addr: b.Addr, OffsetBegin: b.Offset}
 		if i := slices.IndexFunc(after, func(a Reading) bool { return a.Addr == b.Addr }); i < 0 {
-			n.Reason = "it is no primary of the source any more, so what was written meanwhile is not known"
+			n.Reason = "it is no longer a primary of the source, so it is not known whether it was written"
 		} else {
 			n.OffsetEnd = after[i].Offset
 			n.Writes, n.Reason = judge(b, after[i])
@@ -82,7 +82,7 @@ func Compare(before, after []Reading) Report {
 	}
 	for _, a := range after {
 		if !slices.ContainsFunc(before, func(b Reading) bool { return a.Addr == b.Addr }) {
-			r.Nodes = append(r.Nodes, Node{Addr: a.Addr, OffsetEnd: a.Offset, Reason: "it has become a primary of the source meanwhile, so what it was written before is not known"})
+			r.Nodes = append(r.Nodes, Node{Addr: a.Addr, OffsetEnd: a.Offset, Reason: "it has become a primary of the source since, so it is not known whether it was written before"})
 		}
 	}
 	for _, n := range r.Nodes {
@@ -99,13 +99,13 @@ func judge(before, after Reading) (writes int64, reason string) {
 		if why == "" {
 			why = before.Silent
 		}
-		return 0, "whether it was written could not be asked: " + strings.TrimSuffix(why, ".")
+		return 0, "it did not report whether it was written: " + strings.TrimSuffix(why, ".")
 	case before.RunID != after.RunID:
-		return 0, "it was restarted meanwhile, so what was written before is not known"
+		return 0, "it was restarted, so it is not known whether it was written before"
 	case after.Role != "master":
-		return 0, "it is no primary, so what is written to its primary is not known"
+		return 0, "it is not a primary, so it is not known whether its primary is written"
 	case before.ReplID != after.ReplID:
-		return 0, "its replication ID has changed, so there was a failover, and what was written meanwhile is not known"
+		return 0, "its replication ID has changed, so there was a failover, and it is not known whether it was written"
 	}
 	changes, told := changesBetween(before, after)
 	calls, counted := callsBetween(before, after, told && changes == 0)
@@ -115,7 +115,7 @@ func judge(before, after Reading) (writes int64, reason string) {
 	case told && changes > 0: // by a module, whose calls are not counted, or while the counters of calls were reset
 		return changes, fmt.Sprintf("it is still written (%d changes of its data)", changes)
 	case !told && !counted:
-		return 0, "whether it was written is not known: it does not count calls of commands (or they were reset by CONFIG RESETSTAT), and saved its data meanwhile, which sets its count of changes back"
+		return 0, "it is not known whether it was written: it does not count calls of commands (or CONFIG RESETSTAT has reset the counters), and it saved its data, which resets its count of changes"
 	}
 	return 0, ""
 }

@@ -46,11 +46,11 @@ func TestCompare(t *testing.T) {
 		{name: "counters were reset, and a save", why: "there is no witness left", after: func(r *Reading) { r.Calls, r.Info, r.Changes, r.LastSave = map[string]int64{}, 1, 0, "200" }, says: "is not known"},
 		{name: "calls are not counted", why: "the changes tell", before: func(r *Reading) { r.Calls, r.Info = nil, 0 }, after: func(r *Reading) { r.Calls, r.Info = nil, 0 }},
 		{name: "nothing is told", why: "not known is not quiet", before: func(r *Reading) { r.Calls, r.Info, r.Changes = nil, 0, -1 }, after: func(r *Reading) { r.Calls, r.Info, r.Changes = nil, 0, -1 }, says: "is not known"},
-		{name: "no answer", why: "not known is not quiet", after: func(r *Reading) { *r = Reading{Addr: "a:1", Silent: "connection refused"} }, says: "could not be asked: connection refused"},
+		{name: "no answer", why: "not known is not quiet", after: func(r *Reading) { *r = Reading{Addr: "a:1", Silent: "connection refused"} }, says: "did not report whether it was written: connection refused"},
 		{name: "restarted", why: "counters began anew", after: func(r *Reading) { r.RunID = "other" }, says: "restarted"},
-		{name: "demoted", why: "its successor is written", after: func(r *Reading) { r.Role = "slave" }, says: "it is no primary, so"},
+		{name: "demoted", why: "its successor is written", after: func(r *Reading) { r.Role = "slave" }, says: "it is not a primary, so"},
 		{name: "failover", why: "it was a replica in between", after: func(r *Reading) { r.ReplID = "other" }, says: "failover"},
-		{name: "replaced", why: "the new primary's past is not known", after: func(r *Reading) { r.Addr = "b:2" }, says: "no primary of the source any more"},
+		{name: "replaced", why: "the new primary's past is not known", after: func(r *Reading) { r.Addr = "b:2" }, says: "no longer a primary of the source"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -18,7 +18,7 @@ func Read(ctx context.Context, d *endpoint.Deployment) ([]Reading, error) {
 	readings := make([]Reading, len(shards))
 	if d.Spec().Proxy != "" {
 		for i, s := range shards {
-			readings[i] = Reading{Addr: s.Primary.Addr, Silent: "a proxy hides its servers, and answers INFO for one or another of them"}
+			readings[i] = Reading{Addr: s.Primary.Addr, Silent: "a proxy hides its servers, and answers INFO for any one of them"}
 		}
 		return readings, ctx.Err()
 	}

@@ -195,7 +195,7 @@ func TestPauseHoldsWritesBack(t *testing.T) {
 			t.Fatal("the client that waits is not seen")
 		}
 	}
-	if n := r.Nodes[0]; len(n.Writers) != 1 || n.Writers[0].Command != "set" || !strings.Contains(n.Reason, "1 of its clients wait") {
+	if n := r.Nodes[0]; len(n.Writers) != 1 || n.Writers[0].Command != "set" || !strings.Contains(n.Reason, "1 of its clients are waiting") {
 		t.Errorf("%+v; want the SET that waits, and not the BLPOP", n)
 	}
 	if err := p.End(); err != nil {
@@ -239,7 +239,7 @@ func TestWhoIsConnectedIsNotKnown(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if n := r.Nodes[0]; r.Quiet || len(n.Writers) != 0 || !strings.Contains(n.Reason, "still written") || !strings.Contains(n.Reason, "is not known, since CLIENT LIST") {
+	if n := r.Nodes[0]; r.Quiet || len(n.Writers) != 0 || !strings.Contains(n.Reason, "still written") || !strings.Contains(n.Reason, "not known who is connected, because CLIENT LIST") {
 		t.Errorf("%+v", n)
 	}
 }

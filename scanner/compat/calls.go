@@ -348,7 +348,7 @@ func (a *call) exec(s *session) {
 	if s.touched.cross {
 		o := a.condition(profile.TransactionCrossSlot, s.touched.names...)
 		if o != nil && writesOnly(a.e.Kind) && len(o.details) == 0 {
-			o.details = append(o.details, "A write stream shows a script that wrote several keys as a transaction, too.")
+			o.details = append(o.details, "In a write stream, a script that wrote several keys also appears as a transaction.")
 		}
 	}
 	if s.multi && s.watches == 0 && !writesOnly(a.e.Kind) { // a write stream does not show WATCH

@@ -89,7 +89,7 @@ func (t *Tally) Code(ctx context.Context, dir string) error {
 		return fmt.Errorf("read the source code: %w", err)
 	}
 	if !info.IsDir() {
-		return fmt.Errorf("read the source code: %s is no directory", dir)
+		return fmt.Errorf("read the source code: %s is not a directory", dir)
 	}
 	c := &codeScan{t: t, e: t.Evidence(FromCode, dir), dir: dir, seen: map[string]int{}}
 	err = filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
@@ -113,7 +113,7 @@ func (t *Tally) Code(ctx context.Context, dir string) error {
 		return fmt.Errorf("read the source code: %w", err)
 	}
 	if c.files == 0 {
-		return fmt.Errorf("%s holds no source code that can be read: Go, Java, Python, JavaScript, PHP, Ruby or Lua", dir)
+		return fmt.Errorf("%s contains no source code in Go, Java, Python, JavaScript, PHP, Ruby or Lua", dir)
 	}
 	c.report()
 	return nil
@@ -175,7 +175,7 @@ func (c *codeScan) report() {
 	for i, name := range names {
 		names[i] = fmt.Sprintf("%s in %d", name, c.seen[name])
 	}
-	c.e.Note = fmt.Sprintf("%d files; libraries: %s.", c.files, cmp.Or(strings.Join(names, ", "), "none that is known here"))
+	c.e.Note = fmt.Sprintf("%d files; libraries: %s.", c.files, cmp.Or(strings.Join(names, ", "), "none that surecut knows"))
 	if c.unread > 0 {
 		c.e.Note += fmt.Sprintf(" %d files could not be read, or are larger than 1 MiB.", c.unread)
 	}

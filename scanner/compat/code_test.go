@@ -146,7 +146,7 @@ func TestCodeRefuses(t *testing.T) {
 	if err := os.WriteFile(file, []byte("x"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	for path, want := range map[string]string{dir: "holds no source code", file: "is no directory", filepath.Join(dir, "none"): "no such file"} {
+	for path, want := range map[string]string{dir: "contains no source code", file: "is not a directory", filepath.Join(dir, "none"): "no such file"} {
 		if err := newClusterTally(t).Code(t.Context(), path); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, want an error with %q", path, err, want)
 		}

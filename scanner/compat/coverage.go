@@ -24,16 +24,16 @@ func (t *Tally) coverage() Coverage {
 	}
 	seen := has[FromMonitor] || has[FromCapture]
 	writes := has[FromAOF] || has[FromStream]
-	say(len(t.evidence) == 0 || !slices.ContainsFunc(t.evidence, func(e *Evidence) bool { return e.Calls > 0 }), "No call was looked at.")
-	say(has[FromStats], "INFO commandstats counts calls, not keys, and since the server's start or the last CONFIG RESETSTAT only; calls made inside scripts count like those of clients.")
-	say(has[FromStats] && !seen, "Whether the keys of one call lie in one slot was not seen for reads: MONITOR shows it (Tally.Monitor, or Tally.Capture).")
-	say(seen, "MONITOR shows what ran while it was on: jobs of other hours and rare paths are not in it. Commands of administrators and AUTH are hidden.")
-	say(writes, "A write stream shows no reads (MGET, SUNION, XREAD, KEYS, SCAN, WATCH), and blocking commands and scripts only by what they did.")
-	say(has[FromCode] && !seen, "Source code shows what may be called, not how often, and no names that are put together at run time.")
-	say(t.malformed > 0, "%d calls fitted no form of their command that is known here and were not looked at.", t.malformed)
-	say(t.orphans > 0, "%d calls of scripts came without the call of their script and were not looked at.", t.orphans)
-	say(t.skipped > 0, "%d times something was left out because there was too much to remember.", t.skipped)
-	say(t.pairs.dropped > 0, "%d keys were left out of the groups of templates, of which there were too many.", t.pairs.dropped)
+	say(len(t.evidence) == 0 || !slices.ContainsFunc(t.evidence, func(e *Evidence) bool { return e.Calls > 0 }), "No call was examined.")
+	say(has[FromStats], "INFO commandstats counts calls, not keys, and only since the server's start or the last CONFIG RESETSTAT. Calls made inside scripts count like those of clients.")
+	say(has[FromStats] && !seen, "For reads it was not seen whether the keys of one call are in the same slot; MONITOR shows this (Tally.Monitor, or Tally.Capture).")
+	say(seen, "MONITOR shows only what ran while it was on; jobs at other hours and rare calls are missing. It hides commands of administrators, and AUTH.")
+	say(writes, "A write stream contains no reads (MGET, SUNION, XREAD, KEYS, SCAN, WATCH), and of blocking commands and scripts only what they changed.")
+	say(has[FromCode] && !seen, "Source code shows what may be called, but not how often, and no names that are built at run time.")
+	say(t.malformed > 0, "%d calls have arguments that surecut does not know for their command, and were not examined.", t.malformed)
+	say(t.orphans > 0, "%d calls were made by scripts whose own call was not seen, and were not examined.", t.orphans)
+	say(t.skipped > 0, "%d times, something was left out because there was too much to remember.", t.skipped)
+	say(t.pairs.dropped > 0, "%d keys were left out of the groups of templates, because there were too many templates.", t.pairs.dropped)
 	c.Blind = append(c.Blind, t.o.Profile.Gaps...)
 	return c
 }

@@ -30,15 +30,15 @@ func (t *Tally) Capture(ctx context.Context, path string) error {
 		return fmt.Errorf("read the MONITOR file %s: %w", path, err)
 	}
 	if lines == 0 {
-		return fmt.Errorf("%s holds no line of MONITOR; write it by: redis-cli -h HOST monitor > FILE", path)
+		return fmt.Errorf("%s contains no line of MONITOR; create it with: redis-cli -h HOST monitor > FILE", path)
 	}
 	e.Lasts(span(e))
 	var notes []string
 	if other > 0 {
-		notes = append(notes, fmt.Sprintf("%d lines are none of MONITOR.", other))
+		notes = append(notes, fmt.Sprintf("%d lines are not lines of MONITOR.", other))
 	}
 	if cut > 0 {
-		notes = append(notes, fmt.Sprintf("%d lines are longer than 1 MiB or end within an argument; keys behind that were not seen.", cut))
+		notes = append(notes, fmt.Sprintf("%d lines are longer than 1 MiB or end within an argument; keys after that point were not seen.", cut))
 	}
 	e.Note = strings.Join(notes, " ")
 	return nil
@@ -126,7 +126,7 @@ func (t *Tally) AOF(ctx context.Context, path string) error {
 	}
 	var notes []string
 	if s.HasRDB() {
-		notes = append(notes, fmt.Sprintf("It begins with an RDB of %d keys, which holds no calls.", facts.Keys))
+		notes = append(notes, fmt.Sprintf("It begins with an RDB of %d keys, which contains no calls.", facts.Keys))
 	}
 	if facts.Cut != nil {
 		notes = append(notes, facts.Cut.String()+".")

@@ -384,9 +384,9 @@ func (g *KeyGroup) tagged(kept, cut []*node, part map[*node]int) {
 		g.Templates = append(g.Templates, TaggedTemplate{Template: keyspace.Printable(n.template), Tagged: keyspace.Printable(r.pattern()), rule: r})
 	}
 	for _, n := range cut {
-		g.Templates = append(g.Templates, TaggedTemplate{Template: keyspace.Printable(n.template), Why: "its keys are used with keys of different tags; take such calls apart, or keep a copy of it beside each"})
+		g.Templates = append(g.Templates, TaggedTemplate{Template: keyspace.Printable(n.template), Why: "its keys are used together with keys of different tags; split such calls, or keep a copy of it for each tag"})
 	}
-	g.Note = "Each value of the tag has a slot of its own."
+	g.Note = "Each value of the tag has its own slot."
 	if len(cut) > 0 {
 		g.Note += fmt.Sprintf(" No tag helps %d of the templates.", len(cut))
 	}
@@ -423,19 +423,19 @@ func (p *pairing) constant(g *KeyGroup, members []*node, hub map[*node]bool) {
 	}
 	few := keys <= smallGroup && !foreign
 	g.Tag = TagNone
-	g.Note = fmt.Sprintf("Only one tag for all would bring them together, and so at least %d keys into one slot: take the calls apart, or keep what they need together in one key.", keys)
+	g.Note = fmt.Sprintf("Only a single tag for all keys would bring them together, which puts at least %d keys into one slot. Split the calls, or store what they need together in one key.", keys)
 	if foreign {
-		g.Note = "They have different hash tags already: take the calls apart, or choose tags anew."
+		g.Note = "They already have different hash tags. Split the calls, or choose other tags."
 	}
 	if !few && !foreign && len(hub) > 0 {
 		g.Note += " The templates without a remedy are what the calls have in common; the others need no tag."
 	}
 	if few {
 		g.Tag = TagConstant
-		g.Note = fmt.Sprintf("All of them lie in one slot then, %d keys that were seen: good for a handful, not for data that grows.", keys)
+		g.Note = fmt.Sprintf("Then all of them are in one slot (%d keys were seen), which is acceptable for a few keys, but not for data that grows.", keys)
 	}
 	for _, n := range members {
-		t := TaggedTemplate{Template: keyspace.Printable(n.template), Why: "it is used with many others that have nothing in common"}
+		t := TaggedTemplate{Template: keyspace.Printable(n.template), Why: "it is used together with many others that have nothing in common"}
 		if few {
 			t.Why, t.rule = "", tagRule{template: n.template, constant: tag, keep: n.hasTag, active: true}
 			t.Tagged = keyspace.Printable(t.rule.pattern())

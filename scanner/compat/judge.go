@@ -84,7 +84,7 @@ const sinceShebang = 70000
 
 // shebangRule is defined here for the same reason as unknownRule.
 var shebangRule = &profile.Rule{ID: RuleShebang, When: profile.Called, Level: profile.Block, Error: "Error compiling script",
-	Reason: "the script begins with #!, which came with 7.0, and the target's servers are older", Remedy: "use newer servers, or take the first line away"}
+	Reason: "the script begins with #!, which came with 7.0, and the target's servers are older", Remedy: "use newer servers, or remove the first line"}
 
 // RuleShebang is the rule for scripts that the target's servers cannot compile.
 const RuleShebang = "unknown-shebang"
@@ -204,7 +204,7 @@ func (t *Tally) finding(o *observation) Finding {
 	switch {
 	case o.possible && len(o.evidence) == 1 && o.evidence[0] == FromCode:
 		f.Certainty = Possible
-		details = append(details, "The code does not tell whether its keys lie together.")
+		details = append(details, "The code does not show whether its keys are in the same slot.")
 	case o.possible:
 		f.Certainty = Possible
 		details = append(details, sampled(o, &f))
@@ -218,14 +218,14 @@ func (t *Tally) finding(o *observation) Finding {
 func sampled(o *observation, f *Finding) string {
 	switch {
 	case f.Examined == 0 && o.tools:
-		return "Only counted: monitoring, administrators, sentinels and surecut itself send it, too; MONITOR shows who does."
+		return "Only counts are known. Monitoring, administrators, sentinels and surecut itself send this command as well; MONITOR shows who does."
 	case f.Examined == 0:
-		return "Only counted: no call was seen with its arguments."
+		return "Only counts are known: no call was seen with its arguments."
 	case f.Examined < sampleEnough:
-		return fmt.Sprintf("None of the %d calls that were seen did it; that is too few to say that none does.", f.Examined)
+		return fmt.Sprintf("None of the %d calls that were seen did this, but that is too few to conclude that no call does.", f.Examined)
 	}
 	f.Level = profile.Info
-	return fmt.Sprintf("None of the %d calls that were seen did it, so fewer than %.1f %% do (95 times of 100).", f.Examined, 300/float64(f.Examined))
+	return fmt.Sprintf("None of the %d calls that were seen did this, so fewer than %.1f %% of all calls do (with 95 %% confidence).", f.Examined, 300/float64(f.Examined))
 }
 
 func aboutKeys(when profile.Condition) bool {
@@ -254,9 +254,9 @@ func (t *Tally) verdict(findings []Finding) (Verdict, []string) {
 			reasons = append(reasons, fmt.Sprintf(text, n))
 		}
 	}
-	say(proven, "Refused there, or answered wrongly: %d proven.")
-	say(possible, "Refused there, or answered wrongly, depending on calls that were not seen: %d possible.")
-	say(latent, "Works only until there are more shards, or a limit is met: %d.")
+	say(proven, "Commands that the target refuses or answers wrongly: %d proven.")
+	say(possible, "Commands that the target may refuse or answer wrongly, depending on calls that were not seen: %d possible.")
+	say(latent, "Commands that work only until there are more shards, or a limit is reached: %d.")
 	why := t.unproven()
 	if why != "" {
 		reasons = append(reasons, why)
@@ -269,7 +269,7 @@ func (t *Tally) verdict(findings []Finding) (Verdict, []string) {
 	case why != "":
 		return Unproven, reasons
 	}
-	return Compatible, []string{"Nothing that was looked at is refused or answered otherwise there; the coverage says how much that is."}
+	return Compatible, []string{"The target refuses or changes nothing of what was examined; the coverage says how much that is."}
 }
 
 // unproven says why the evidence is too weak for a good verdict. It returns "" where it is not.
@@ -286,13 +286,13 @@ func (t *Tally) unproven() string {
 	}
 	switch {
 	case calls > written && told == 0:
-		return "No call was seen but those of connections and administrators, which proves nothing."
+		return "The only calls that were seen are those of connections and administrators, which proves nothing."
 	case calls > 0 && calls == written:
 		return "Source code alone does not prove that nothing else is called."
 	case calls == 0:
 		return "No call was seen, which proves nothing."
 	case reads == 0:
-		return "Reads were not looked at: this evidence shows none."
+		return "Reads were not examined, because this evidence contains none."
 	}
 	return ""
 }

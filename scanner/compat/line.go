@@ -46,7 +46,7 @@ func parseLine(line []byte, args [][]byte) (Call, error) {
 }
 
 var (
-	errNoLine = errors.New(`is no line of MONITOR: want 1339518083.107412 [0 127.0.0.1:60866] "command" "argument"`)
+	errNoLine = errors.New(`is not a line of MONITOR; it must be like 1339518083.107412 [0 127.0.0.1:60866] "command" "argument"`)
 	errCut    = errors.New("ends within an argument")
 )
 

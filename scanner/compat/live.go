@@ -54,7 +54,7 @@ func (t *Tally) server(ctx context.Context, d *endpoint.Deployment, addr string,
 	t.databases(e, info)
 	var notes []string
 	if n, _ := strconv.Atoi(info["number_of_cached_scripts"]); n > 0 {
-		notes = append(notes, fmt.Sprintf("%d scripts are cached: what is not loaded again is NOSCRIPT on the target.", n))
+		notes = append(notes, fmt.Sprintf("%d scripts are cached; EVALSHA of a script that is not loaded again fails with NOSCRIPT on the target.", n))
 	}
 	notes = append(notes, t.functions(ctx, client, e)...)
 	notes = append(notes, t.clients(ctx, client, e, info)...)
@@ -77,10 +77,10 @@ func (t *Tally) stats(addr string, info map[string]string, replica bool) {
 	}
 	var notes []string
 	if replica {
-		notes = append(notes, "A replica: its reads alone count.")
+		notes = append(notes, "This is a replica, so only its reads count.")
 	}
 	if left > 0 {
-		notes = append(notes, fmt.Sprintf("%d transactions are left out, which surecut may have made itself: as many asked ROLE.", left))
+		notes = append(notes, fmt.Sprintf("%d transactions are left out, because surecut may have made them itself (as many called ROLE).", left))
 	}
 	e.Note = strings.Join(notes, " ")
 }
@@ -144,7 +144,7 @@ func (t *Tally) functions(ctx context.Context, client rueidis.Client, e *Evidenc
 		}
 	}
 	if count > 0 {
-		notes = append(notes, fmt.Sprintf("%d functions are loaded: each primary of the target needs them.", count))
+		notes = append(notes, fmt.Sprintf("%d functions are loaded; each primary of the target needs them.", count))
 	}
 	return notes
 }

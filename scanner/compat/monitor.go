@@ -227,7 +227,7 @@ func (w *watch) window(ctx context.Context, length time.Duration) error {
 	if reply, err := ask(conn, "MONITOR"); err != nil {
 		return err
 	} else if reply != "+OK" {
-		return fmt.Errorf("the server answers %s; let the user run MONITOR, or give a file that redis-cli MONITOR wrote (Tally.Capture)", keyspace.Printable(reply))
+		return fmt.Errorf("the server answers %s; allow the user to run MONITOR, or use a file that redis-cli MONITOR wrote (Tally.Capture)", keyspace.Printable(reply))
 	}
 	if w.o.Began != nil {
 		w.o.Began(w.addr)
@@ -298,7 +298,7 @@ func (w *watch) probe(ctx context.Context, id string, ended <-chan struct{}, con
 		case slow >= slowInARow:
 			w.cost.Stopped = fmt.Sprintf("PING took more than %v %d times in a row, and %v in the median without MONITOR", limit, slowInARow, median(w.off.pings).Round(time.Microsecond))
 		case w.cost.PeakBuffer > bufferLimit:
-			w.cost.Stopped = fmt.Sprintf("%d bytes waited in the server's buffer for us", w.cost.PeakBuffer)
+			w.cost.Stopped = fmt.Sprintf("%d bytes were waiting in the server's output buffer", w.cost.PeakBuffer)
 		default:
 			continue
 		}
@@ -396,7 +396,7 @@ func (w *watch) report() {
 	w.e.Cost = c
 	w.e.Seconds = w.on.seconds
 	if w.cut > 0 {
-		w.e.Note = fmt.Sprintf("%d lines are longer than 1 MiB; keys behind that were not seen.", w.cut)
+		w.e.Note = fmt.Sprintf("%d lines are longer than 1 MiB; keys after that point were not seen.", w.cut)
 	}
 	if c.Stopped != "" {
 		w.e.Note = strings.TrimSpace(w.e.Note + " It was stopped: " + c.Stopped + ".")

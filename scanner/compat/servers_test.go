@@ -594,7 +594,7 @@ func TestTrial(t *testing.T) {
 	if n := len(nodes[0].Must("KEYS", "*").([]any)) + len(nodes[1].Must("KEYS", "*").([]any)) + len(nodes[2].Must("KEYS", "*").([]any)); n != 5 {
 		t.Errorf("%d keys are there, want a, c, e and two of {t}", n)
 	}
-	if err := newClusterTally(t).Trial(t.Context(), d); err == nil || !strings.Contains(err.Error(), "give an empty cluster") {
+	if err := newClusterTally(t).Trial(t.Context(), d); err == nil || !strings.Contains(err.Error(), "use an empty cluster") {
 		t.Errorf("a cluster with keys: %v", err)
 	}
 }

@@ -136,7 +136,7 @@ func TestInterleaved(t *testing.T) {
 	}
 	ta = newClusterTally(t)
 	feed(ta, [][]string{{"lua", "SET", "a", "1"}, {"GET", "a"}})
-	if r := ta.Result(); len(r.Findings) != 0 || !strings.Contains(strings.Join(r.Coverage.Blind, " "), "without the call of their script") {
+	if r := ta.Result(); len(r.Findings) != 0 || !strings.Contains(strings.Join(r.Coverage.Blind, " "), "made by scripts whose own call was not seen") {
 		t.Errorf("a window that begins within a script: %v, %v", shortFindings(r), r.Coverage.Blind)
 	}
 }
@@ -328,12 +328,12 @@ func TestCapture(t *testing.T) {
 		{"whole", "OK\n" + line + line, 2, "", ""},
 		{"no newline at its end", strings.TrimSpace(line), 1, "", ""},
 		{"windows line ends", strings.ReplaceAll(line, "\n", "\r\n"), 1, "", ""},
-		{"other lines", line + "Error: Server closed the connection\n\n", 1, "", "1 lines are none"},
+		{"other lines", line + "Error: Server closed the connection\n\n", 1, "", "1 lines are not lines"},
 		{"redis-cli --csv", "\"OK\"\n" + `"1339518083.107412 [0 127.0.0.1:60866] \"MGET\" \"a\" \"b\\\\\\x00\""` + "\n", 1, "", ""},
 		{"cut off", line + line[:len(line)-2], 2, "", "1 lines are longer"},
 		{"one long line", line + `1.000001 [0 a:1] "SET" "k" "` + strings.Repeat("x", 2*maxLine) + "\"\n" + line, 3, "", "1 lines are longer"},
-		{"empty", "", 0, "holds no line of MONITOR", ""},
-		{"foreign", "hello\nworld\n", 0, "holds no line of MONITOR", ""},
+		{"empty", "", 0, "contains no line of MONITOR", ""},
+		{"foreign", "hello\nworld\n", 0, "contains no line of MONITOR", ""},
 	} {
 		path := filepath.Join(t.TempDir(), "f")
 		if err := os.WriteFile(path, []byte(tt.text), 0o600); err != nil {

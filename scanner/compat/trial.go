@@ -69,7 +69,7 @@ func (t *Tally) Trial(ctx context.Context, d *endpoint.Deployment) error {
 			return fmt.Errorf("trial: DBSIZE of %s: %w", shard.Primary.Addr, err)
 		}
 		if n > 0 {
-			return fmt.Errorf("trial: %s holds %d keys, which the calls would change; give an empty cluster", shard.Primary.Addr, n)
+			return fmt.Errorf("trial: %s holds %d keys, which the calls would change; use an empty cluster", shard.Primary.Addr, n)
 		}
 	}
 	t.trial = &trial{d: d, open: map[string]*unit{}, queue: make(chan *unit, trialQueue), ended: make(chan error, 1), refuse: map[string]*refusal{}}
@@ -89,9 +89,9 @@ func (t *Tally) End() error {
 	}
 	t.trial = nil
 	e := t.Evidence(FromTrial, r.d.Spec().String())
-	e.Note = fmt.Sprintf("%d calls were sent there; %d were not: without keys, blocking, or in a transaction that did not end.", r.sent, r.left)
+	e.Note = fmt.Sprintf("%d calls were sent to the trial cluster; %d were not, because they have no keys, block, or belong to a transaction that did not end.", r.sent, r.left)
 	if r.other > 0 {
-		e.Note += fmt.Sprintf(" %d failed for other reasons, such as %s: its data is not the source's.", r.other, keyspace.Printable(r.sample))
+		e.Note += fmt.Sprintf(" %d failed for other reasons, such as %s, because the trial cluster does not hold the source's data.", r.other, keyspace.Printable(r.sample))
 	}
 	for name, f := range r.refuse {
 		key := observedKey{RuleTrial, name}
