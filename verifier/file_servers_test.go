@@ -53,7 +53,7 @@ func TestFileAgainstServers(t *testing.T) {
 				return r
 			}
 			for _, depth := range []Depth{DepthKeys, DepthLength, DepthValue} {
-				if r := run(depth); r.Verdict != Same || r.Totals.Same < 900 { // some keys live for seconds only
+				if r := run(depth); r.Verdict != Same || r.Totals.Same < 500 { // many keys live for seconds only
 					t.Errorf("%s: %s: %+v, %q, %+v", depth, r.Verdict, r.Totals, r.Reasons, r.Findings)
 				}
 			}

@@ -212,13 +212,13 @@ func (c *comparer) pass(ctx context.Context, keys []string) (map[string]suspect,
 
 // expires tells whether the value or a part of it ends within the next seconds.
 func (v *value) expires() bool {
-	const soon = 10_000
-	for _, ttl := range v.fields {
-		if ttl != -1 && ttl < soon {
+	soon := time.Now().Add(10 * time.Second).UnixMilli()
+	for _, at := range v.fields {
+		if at != -1 && at < soon {
 			return true
 		}
 	}
-	return v.kind != "" && v.ttl != -1 && v.ttl < soon
+	return v.kind != "" && v.expireAt != -1 && v.expireAt < soon
 }
 
 // difference says what differs, "" where nothing does.
@@ -227,13 +227,13 @@ func difference(source, target *value, tolerance int64) string {
 	case source.kind == target.kind && source.kind == "":
 		return ""
 	case target.kind == "":
-		return fmt.Sprintf("missing on the target (%s, ttl %d)", source.kind, source.ttl)
+		return fmt.Sprintf("missing on the target (%s, expires %s)", source.kind, moment(source.expireAt))
 	case source.kind == "":
-		return fmt.Sprintf("extra on the target (%s, ttl %d)", target.kind, target.ttl)
+		return fmt.Sprintf("extra on the target (%s, expires %s)", target.kind, moment(target.expireAt))
 	case source.kind != target.kind:
 		return fmt.Sprintf("%s on the source, %s on the target", source.kind, target.kind)
 	}
-	if d := differentTTL(source.ttl, target.ttl, tolerance); d != "" {
+	if d := differentExpiry(source.expireAt, target.expireAt, tolerance); d != "" {
 		return d
 	}
 	for i := range max(len(source.lines), len(target.lines)) {
@@ -243,20 +243,28 @@ func difference(source, target *value, tolerance int64) string {
 				source.kind, i, len(source.lines), len(target.lines), piece(s, t), piece(t, s))
 		}
 	}
-	for f, ttl := range source.fields {
-		if d := differentTTL(ttl, target.fields[f], tolerance); d != "" {
+	for f, at := range source.fields {
+		if d := differentExpiry(at, target.fields[f], tolerance); d != "" {
 			return fmt.Sprintf("field %q: %s", shorten(f), d)
 		}
 	}
 	return ""
 }
 
-func differentTTL(source, target, tolerance int64) string {
-	never := func(ttl int64) bool { return ttl == -1 }
+func differentExpiry(source, target, tolerance int64) string {
+	never := func(at int64) bool { return at == -1 }
 	if never(source) != never(target) || !never(source) && abs(source-target) > tolerance {
-		return fmt.Sprintf("ttl %d ms on the source, %d on the target", source, target)
+		return fmt.Sprintf("expires %s on the source, %s on the target", moment(source), moment(target))
 	}
 	return ""
+}
+
+// moment shows an expiry, in Unix ms.
+func moment(at int64) string {
+	if at == -1 {
+		return "never"
+	}
+	return time.UnixMilli(at).UTC().Format("15:04:05.000")
 }
 
 func abs(n int64) int64 { return max(n, -n) }

@@ -4,11 +4,13 @@ import (
 	"bytes"
 	"context"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"math"
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/redis/rueidis"
 )
@@ -16,10 +18,10 @@ import (
 // value is what one key holds, in a form that can be compared: every line is one element, in an order that does not
 // depend on encodings. An absent key has no type.
 type value struct {
-	kind   string
-	ttl    int64 // ms; -1: never expires
-	lines  []string
-	fields map[string]int64 // field's time to live in ms, where the server has such
+	kind     string
+	expireAt int64 // Unix ms by the server's clock; -1: never
+	lines    []string
+	fields   map[string]int64 // when a field expires, as expireAt, where the server has such
 }
 
 // readValues reads keys of one database by typed commands. What the server cannot tell is left out by the caller's
@@ -30,23 +32,45 @@ func readValues(ctx context.Context, s *Side, db int, keys []string, sh shape) (
 		return nil, err
 	}
 	values := make([]value, len(keys))
-	var cmds []rueidis.Completed
-	for _, k := range keys {
-		cmds = append(cmds, c.B().Type().Key(k).Build(), c.B().Pttl().Key(k).Build())
-	}
-	for i, r := range c.DoMulti(ctx, cmds...) {
-		v := &values[i/2]
-		var err error
-		if i%2 == 0 {
-			v.kind, err = r.ToString()
-		} else {
-			v.ttl, err = r.AsInt64()
+	for {
+		began := time.Now()
+		if err := readHeads(ctx, c, s.Has("PEXPIRETIME"), keys, values); err != nil {
+			return nil, err
 		}
-		if err != nil {
-			return nil, fmt.Errorf("read type or expiry of %q: %w", keys[i/2], err)
+		if s.Has("PEXPIRETIME") || time.Since(began) < ttlTolerance/2 {
+			break
 		}
 	}
 	return values, readContents(ctx, c, keys, values, sh)
+}
+
+// readHeads reads types and expiries. A server before 7.0 tells only what is left of an expiry, which is right to as long as it
+// takes to ask for it.
+func readHeads(ctx context.Context, c rueidis.Client, exact bool, keys []string, values []value) error {
+	base := time.Now().UnixMilli() // the servers of tests have the clock of this machine
+	var cmds []rueidis.Completed
+	for _, k := range keys {
+		cmds = append(cmds, c.B().Type().Key(k).Build())
+		if exact {
+			cmds = append(cmds, c.B().Pexpiretime().Key(k).Build())
+		} else {
+			cmds = append(cmds, c.B().Pttl().Key(k).Build())
+		}
+	}
+	replies := c.DoMulti(ctx, cmds...)
+	for i := range values {
+		var err, errExpiry error
+		v := &values[i]
+		v.kind, err = replies[2*i].ToString()
+		v.expireAt, errExpiry = replies[2*i+1].AsInt64()
+		if err := errors.Join(err, errExpiry); err != nil {
+			return fmt.Errorf("read type or expiry of %q: %w", keys[i], err)
+		}
+		if !exact && v.expireAt >= 0 {
+			v.expireAt += base
+		}
+	}
+	return nil
 }
 
 // readContents reads the values of keys whose type is known, in one pipeline; a second reads the fields' expiries.
@@ -82,7 +106,7 @@ func readContents(ctx context.Context, c rueidis.Client, keys []string, values [
 		if err != nil {
 			return fmt.Errorf("read %q: %w", keys[of[n]], err)
 		}
-		if v.kind == "hash" && sh.fieldTTL {
+		if v.kind == "hash" && sh.fieldExpiries {
 			hashes = append(hashes, of[n])
 		}
 	}
@@ -96,7 +120,7 @@ func readContents(ctx context.Context, c rueidis.Client, keys []string, values [
 			return fmt.Errorf("read %q: %w", keys[i], err)
 		}
 	}
-	return readFieldTTLs(ctx, c, keys, values, hashes)
+	return readFieldExpiries(ctx, c, keys, values, hashes)
 }
 
 // readVectors reads a vector set: its shape, and each element's vector as it is stored, and attributes.
@@ -151,20 +175,20 @@ func gone(err error) bool {
 
 // shape says which facts both servers of a comparison hold.
 type shape struct {
-	full      bool // XINFO STREAM FULL: since 6.0
-	counters  bool // entries-added and the like: since 7.0
-	read      bool // entries-read of a group: 7.0 has it, but tells its replicas always only since 7.4, or Valkey 8.0
-	consumers bool // consumers without pending entries: replicated since 7.0
-	fieldTTL  bool
+	full          bool // XINFO STREAM FULL: since 6.0
+	counters      bool // entries-added and the like: since 7.0
+	read          bool // entries-read of a group: 7.0 has it, but tells its replicas always only since 7.4, or Valkey 8.0
+	consumers     bool // consumers without pending entries: replicated since 7.0
+	fieldExpiries bool
 }
 
 func shapeOf(a, b *Side) shape {
 	return shape{
-		full:      a.Number >= 60000 && b.Number >= 60000,
-		counters:  a.Number >= 70000 && b.Number >= 70000,
-		read:      a.Number >= 70000 && b.Number >= 70000 && a.Own >= 70400,
-		consumers: a.Number >= 70000 && b.Number >= 70000,
-		fieldTTL:  a.Has("HPTTL") && b.Has("HPTTL"),
+		full:          a.Number >= 60000 && b.Number >= 60000,
+		counters:      a.Number >= 70000 && b.Number >= 70000,
+		read:          a.Number >= 70000 && b.Number >= 70000 && a.Own >= 70400,
+		consumers:     a.Number >= 70000 && b.Number >= 70000,
+		fieldExpiries: a.Has("HPEXPIRETIME") && b.Has("HPEXPIRETIME"),
 	}
 }
 
@@ -279,21 +303,21 @@ func (v *value) pairs() {
 	v.lines = rows
 }
 
-func readFieldTTLs(ctx context.Context, c rueidis.Client, keys []string, values []value, hashes []int) error {
+func readFieldExpiries(ctx context.Context, c rueidis.Client, keys []string, values []value, hashes []int) error {
 	var cmds []rueidis.Completed
 	names := make([][]string, len(hashes))
 	for n, i := range hashes {
 		names[n] = sortedKeys(values[i].fields)
-		cmds = append(cmds, c.B().Arbitrary("HPTTL").Keys(keys[i]).Args("FIELDS", strconv.Itoa(len(names[n]))).Args(names[n]...).Build())
+		cmds = append(cmds, c.B().Arbitrary("HPEXPIRETIME").Keys(keys[i]).Args("FIELDS", strconv.Itoa(len(names[n]))).Args(names[n]...).Build())
 	}
 	for n, r := range c.DoMulti(ctx, cmds...) {
 		v := &values[hashes[n]]
-		ttls, err := r.AsIntSlice()
+		times, err := r.AsIntSlice()
 		if err != nil {
 			return fmt.Errorf("read expiries of the fields of %q: %w", keys[hashes[n]], err)
 		}
 		for f, name := range names[n] {
-			v.fields[name] = ttls[f]
+			v.fields[name] = times[f]
 		}
 	}
 	return nil
