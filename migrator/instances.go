@@ -62,7 +62,7 @@ func (in *instances) check(addr string, now instance) error {
 	case in.known == nil || in.known[addr] == now:
 		return nil
 	case in.bare:
-		return fmt.Errorf("target %s: %w", addr, errReplaced)
+		return errReplaced
 	}
 	in.known[addr] = now
 	delete(in.recorded, addr)

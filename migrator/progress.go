@@ -158,7 +158,7 @@ func (l *link) verifyUnits(ctx context.Context) error {
 		}
 		for addr, server := range now {
 			if err := l.instances.check(addr, server); err != nil {
-				return nil, err
+				return nil, fmt.Errorf("target %s: %w", addr, err)
 			}
 		}
 		return nil, nil
