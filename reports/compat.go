@@ -28,19 +28,19 @@ var (
 
 func (c *Compat) validate() error {
 	if !slices.Contains(compatVerdicts, c.Verdict) {
-		return fmt.Errorf("verdict is %q, want incompatible, risky, unproven or compatible", c.Verdict)
+		return fmt.Errorf("verdict is %q, must be incompatible, risky, unproven or compatible", c.Verdict)
 	}
 	for i, f := range c.Findings {
 		if !slices.Contains(profile.Levels(), f.Level) {
-			return fmt.Errorf("findings[%d].level is %q, want block, silent, latent, cost or info", i, f.Level)
+			return fmt.Errorf("findings[%d].level is %q, must be block, silent, latent, cost or info", i, f.Level)
 		}
 		if !slices.Contains(certainties, f.Certainty) {
-			return fmt.Errorf("findings[%d].certainty is %q, want proven or possible", i, f.Certainty)
+			return fmt.Errorf("findings[%d].certainty is %q, must be proven or possible", i, f.Certainty)
 		}
 	}
 	for i, g := range c.KeyGroups {
 		if !slices.Contains(tagKinds, g.Tag) {
-			return fmt.Errorf("key_groups[%d].tag is %q, want variable, constant or none", i, g.Tag)
+			return fmt.Errorf("key_groups[%d].tag is %q, must be variable, constant or none", i, g.Tag)
 		}
 	}
 	for i, e := range c.Coverage.Evidence {
@@ -80,18 +80,18 @@ func summarizeCompat(c *Compat) summary {
 	for _, e := range c.Coverage.Evidence {
 		calls += e.Calls
 	}
-	s.Headline = fmt.Sprintf("%s against %s: %s in %s looked at.", plural(int64(len(c.Findings)), "finding"), visible(c.Profile.Title),
-		plural(t.all(profile.Block)+t.all(profile.Silent), "of them refused or answered wrongly|of them refused or answered wrongly"), plural(calls, "call"))
+	s.Headline = fmt.Sprintf("%s against %s: %s, in %s.", plural(int64(len(c.Findings)), "finding"), visible(c.Profile.Title),
+		plural(t.all(profile.Block)+t.all(profile.Silent), "of them is refused or answered wrongly|of them are refused or answered wrongly"), plural(calls, "examined call"))
 	s.Reasons = append(s.Reasons, visibleAll(c.Coverage.Blind)...)
 	note := func(l profile.Level, text string) string {
 		if n := t.possible[l]; n > 0 {
-			return fmt.Sprintf("%s; %s only possible", text, count(n))
+			return fmt.Sprintf("%s; %s of them only possible", text, count(n))
 		}
 		return text
 	}
 	s.Facts = []fact{
 		{Name: "Block", Value: count(t.all(profile.Block)), Note: note(profile.Block, "refused"), Tone: toneIf(t.all(profile.Block), bad)},
-		{Name: "Silent", Value: count(t.all(profile.Silent)), Note: note(profile.Silent, "another answer, no error"), Tone: toneIf(t.all(profile.Silent), bad)},
+		{Name: "Silent", Value: count(t.all(profile.Silent)), Note: note(profile.Silent, "a wrong answer without an error"), Tone: toneIf(t.all(profile.Silent), bad)},
 		{Name: "Latent", Value: count(t.all(profile.Latent)), Note: note(profile.Latent, "works until there are more shards"), Tone: toneIf(t.all(profile.Latent), warn)},
 		{Name: "Cost", Value: count(t.all(profile.Cost))},
 		{Name: "Info", Value: count(t.all(profile.Info))},
@@ -130,7 +130,7 @@ func compatTable(w io.Writer, c *Compat) error {
 	if err := more(w, int64(len(rows)), int64(len(c.Findings)), c.Kind()); err != nil {
 		return err
 	}
-	fmt.Fprintln(w, "\nWhat was looked at")
+	fmt.Fprintln(w, "\nWhat was examined")
 	for _, e := range c.Coverage.Evidence[:min(rowLimit, len(c.Coverage.Evidence))] {
 		for i, line := range wrap(evidenceWords(e), tableWidth-4) {
 			fmt.Fprintf(w, "  %s %s\n", [2]string{"-", " "}[min(i, 1)], line)
@@ -145,7 +145,7 @@ func compatTable(w io.Writer, c *Compat) error {
 			rows = append(rows, []string{fmt.Sprint(i + 1), g.Tag, visible(t.Template), visible(orDash(t.Tagged)), visible(strings.Join(g.Commands, " "))})
 		}
 	}
-	if err := writeTable(w, []column{{head: "group", right: true}, {head: "tag"}, {head: "keys used together", width: 26}, {head: "call them", width: 28}, {head: "by", width: 18}}, rows); err != nil {
+	if err := writeTable(w, []column{{head: "group", right: true}, {head: "tag"}, {head: "keys used together", width: 26}, {head: "new names", width: 28}, {head: "by", width: 18}}, rows); err != nil {
 		return err
 	}
 	for i, g := range c.KeyGroups[:min(rowLimit, len(c.KeyGroups))] {
@@ -219,7 +219,7 @@ func (m *markdown) compat(c *Compat) {
 		}
 	}
 	if len(rows) > 0 {
-		m.table([]string{"Tag", "Keys used together", "Call them", "By"}, all, rows)
+		m.table([]string{"Tag", "Keys used together", "New names", "By"}, all, rows)
 	}
 	m.line("")
 	for _, e := range c.Coverage.Evidence[:min(5, len(c.Coverage.Evidence))] {
@@ -231,7 +231,7 @@ func (m *markdown) compat(c *Compat) {
 }
 
 func compatCases(c *Compat) []junitCase {
-	scan := junitCase{ClassName: "surecut.compat", Name: "calls were looked at, reads as well"}
+	scan := junitCase{ClassName: "surecut.compat", Name: "calls were examined, including reads"}
 	if c.Verdict == compat.Unproven {
 		scan.Error = &junitDetail{"unproven", strings.Join(c.Reasons, " "), strings.Join(c.Coverage.Blind, "\n") + "\n" + facts(c)}
 	}
@@ -280,7 +280,7 @@ func compatBodyOf(c *Compat) compatBody {
 	for _, f := range c.Findings[:min(htmlRows, len(c.Findings))] {
 		b.Findings = append(b.Findings, compatFinding{f, levelTones[f.Level], certain(f), compatShare(f)})
 	}
-	b.FindingsNote = plural(int64(len(c.Findings)), "finding") + ", the worst first; a question mark: only possible, the keys were not seen"
+	b.FindingsNote = plural(int64(len(c.Findings)), "finding") + ", the worst first; a question mark means that it is only possible, because the keys were not seen"
 	for _, e := range c.Coverage.Evidence {
 		b.Evidence = append(b.Evidence, evidenceWords(e))
 	}

@@ -53,7 +53,7 @@ func contradictionsOfCheck(c *Check) []string {
 		}
 	}
 	if c.Verdict != verdict {
-		no.found("Its verdict is %s, although its checks come to %s", c.Verdict, verdict)
+		no.found("Its verdict is %s, although its checks lead to %s", c.Verdict, verdict)
 	}
 	var missing []string
 	for _, id := range preflight.IDs() {
@@ -63,7 +63,7 @@ func contradictionsOfCheck(c *Check) []string {
 		}
 	}
 	if len(missing) > 0 && len(c.Checks) > 0 {
-		no.found("It lacks %s, although every run makes every check or says why it skipped it (%s)", plural(int64(len(missing)), "check"), strings.Join(missing, ", "))
+		no.found("It lacks %s, although every run makes all checks or says why one was skipped (%s)", plural(int64(len(missing)), "check"), strings.Join(missing, ", "))
 	}
 	return no
 }
@@ -79,13 +79,13 @@ func contradictionsOfBigKeys(b *BigKeys) []string {
 		expiring += t.Keys
 	}
 	if keys != b.Totals.Keys || bytes != b.Totals.Bytes {
-		no.found("Its types hold %s in %s bytes, its totals say %s in %s", plural(keys, "key"), count(bytes), count(b.Totals.Keys), count(b.Totals.Bytes))
+		no.found("Its types add up to %s in %s bytes, but its totals are %s in %s", plural(keys, "key"), count(bytes), count(b.Totals.Keys), count(b.Totals.Bytes))
 	}
 	if len(b.TTL) > 0 && expiring != b.Totals.Keys {
-		no.found("Its times to live are of %s, its totals say %s", plural(expiring, "key"), count(b.Totals.Keys))
+		no.found("Its times to live add up to %s, but its totals are %s", plural(expiring, "key"), count(b.Totals.Keys))
 	}
 	if b.Totals.Keys < 0 || b.Totals.Bytes < 0 || b.Totals.Errors < 0 {
-		no.found("It counts fewer than no keys")
+		no.found("It has negative counts of keys")
 	}
 	if len(b.Top) == 0 {
 		if b.Totals.Keys > 0 {

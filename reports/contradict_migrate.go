@@ -32,7 +32,7 @@ func contradictionsOfMigrate(m *Migrate) []string {
 	}
 	c := m.Counters
 	if keys != sumsOf(c)[0].Sum() || commands != c.Commands {
-		no.found("Its links count %s and %s, its totals %s and %s", plural(keys, "key"), plural(commands, "command"), count(sumsOf(c)[0].Sum()), count(c.Commands))
+		no.found("Its links count %s and %s, but its totals are %s and %s", plural(keys, "key"), plural(commands, "command"), count(sumsOf(c)[0].Sum()), count(c.Commands))
 	}
 	if m.AllRuns.Exact {
 		for _, s := range sumsOf(m.AllRuns.Counters) {
@@ -60,12 +60,12 @@ func contradictionsOfLinks(m *Migrate, no *contradicted) {
 		}
 		seen[l.Shard] = true
 		if !slices.Contains(phases, l.Phase) {
-			no.found("The link of %s is in the phase %q, which there is not", shard, visible(l.Phase))
+			no.found("The link of %s is in the phase %q, which does not exist", shard, visible(l.Phase))
 		} else if wanted := phaseOf[m.State]; wanted != "" && l.Phase != wanted {
 			no.found("The migration is %s, but the link of %s is in the phase %s", strings.ReplaceAll(m.State, "_", " "), shard, strings.ReplaceAll(l.Phase, "_", " "))
 		}
 		if min(l.Keys, l.Bytes, l.SnapshotBytes, l.SnapshotTotal, l.Commands, l.LagBytes, l.CutBytes) < 0 || l.LagSeconds < 0 {
-			no.found("The link of %s has figures below 0", shard)
+			no.found("The link of %s has negative figures", shard)
 		}
 		if ended := m.State == "done" || m.State == "stopped"; ended && l.LagBytes != max(l.Offset-l.AppliedOffset, 0) {
 			no.found("The link of %s lags by %s bytes, although it received up to %s and applied up to %s", shard, count(l.LagBytes), count(l.Offset), count(l.AppliedOffset))

@@ -17,7 +17,7 @@ func contradictionsOfVerify(v *Verify) []string {
 	var no contradicted
 	t := v.Totals
 	if min(t.SourceKeys, t.TargetKeys, t.Same, t.Different, t.Missing, t.Extra, t.Unchecked, int64(v.Omitted), v.TTLToleranceMs, int64(v.Rounds)) < 0 {
-		no.found("It counts fewer than no keys")
+		no.found("It has negative counts of keys")
 		return no
 	}
 	f := tallyFindings(v, &no)
@@ -41,7 +41,7 @@ func serversAreRead(v *Verify, no *contradicted) {
 			asked, read = asked || m.Role != endpoint.RoleProxy, read || m.Read
 		}
 		if asked && !read {
-			no.found("It names servers of the %s and none that it has read", site.Side)
+			no.found("It names servers of the %s, but none from which it has read", site.Side)
 		}
 	}
 }
@@ -118,12 +118,12 @@ func findingIsPossible(f *verifier.Finding, no *contradicted) {
 		possible = f.Source == nil
 	}
 	if !possible {
-		no.found("Key %s is %s, although the finding shows other sides of it", key, f.Verdict)
+		no.found("Key %s is %s, although the finding shows something else", key, f.Verdict)
 	}
 	name, err := base64.StdEncoding.DecodeString(targetName64(f))
 	switch {
 	case err != nil:
-		no.found("The name of key %s is no base64", key)
+		no.found("The name of key %s is not valid base64", key)
 	case !f.IsLong() && keyspace.Slot(string(name)) != f.Slot:
 		no.found("Key %s is listed in slot %d, although its name belongs in slot %d", key, f.Slot, keyspace.Slot(string(name)))
 	}
@@ -155,7 +155,7 @@ func findingsAreCounted(v *Verify, l listed, no *contradicted) {
 	}{{verifier.Different, t.Different}, {verifier.Missing, t.Missing}, {verifier.Extra, t.Extra}, {verifier.Unchecked, t.Unchecked}} {
 		n := l.verdicts[c.verdict]
 		if all += c.total; n > c.total {
-			no.found("It lists %s of verdict %s but counts %s", plural(n, "finding"), c.verdict, count(c.total))
+			no.found("It lists %s of verdict %s, but counts %s", plural(n, "finding"), c.verdict, count(c.total))
 		} else {
 			missing += c.total - n
 		}
@@ -187,17 +187,17 @@ func reasonsAreCounted(v *Verify, no *contradicted) {
 	for _, r := range v.ByReason {
 		verdicts[r.Code.Verdict()] += r.Keys
 		if n := listed[r.Code]; r.Keys <= 0 || n > r.Keys || v.Omitted == 0 && n != r.Keys {
-			no.found("It counts %s of reason %s, and lists %s", plural(r.Keys, "key"), r.Code, count(n))
+			no.found("It counts %s of reason %s, but lists %s", plural(r.Keys, "key"), r.Code, count(n))
 		}
 		delete(listed, r.Code)
 	}
 	for _, code := range slices.Sorted(maps.Keys(listed)) {
-		no.found("It lists %s of reason %q, and counts none", plural(listed[code], "finding"), code)
+		no.found("It lists %s of reason %q, but counts none", plural(listed[code], "finding"), code)
 	}
 	t := v.Totals
 	for verdict, total := range map[verifier.Verdict]int64{verifier.Different: t.Different, verifier.Missing: t.Missing, verifier.Extra: t.Extra, verifier.Unchecked: t.Unchecked} {
 		if verdicts[verdict] != total {
-			no.found("It counts %s by their reasons, and %s in all", plural(verdicts[verdict], string(verdict)+" key"), count(total))
+			no.found("It counts %s by their reasons, but %s in total", plural(verdicts[verdict], string(verdict)+" key"), count(total))
 		}
 	}
 }
@@ -221,7 +221,7 @@ func sidesAreCounted(v *Verify, l listed, no *contradicted) {
 		case v.Omitted == 0 && side.keys != t.Same+side.listedKeys:
 			no.found("It counts %s on the %s, although %s the same and its findings show %s there", plural(side.keys, "key"), side.name, plural(t.Same, "is|are"), count(side.listedKeys))
 		case side.keys < side.least || side.keys > side.most-side.strays:
-			no.found("It counts %s on the %s, which its verdicts do not come to", plural(side.keys, "key"), side.name)
+			no.found("It counts %s on the %s, which does not match its verdicts", plural(side.keys, "key"), side.name)
 		}
 	}
 }
@@ -245,7 +245,7 @@ func typesAddUp(v *Verify, no *contradicted) {
 // doubt.
 func roundsAddUp(v *Verify, l listed, no *contradicted) {
 	if v.Rounds != len(v.History) {
-		no.found("It made %s, and tells of %s", plural(int64(v.Rounds), "round"), count(int64(len(v.History))))
+		no.found("It made %s, but reports on %s", plural(int64(v.Rounds), "round"), count(int64(len(v.History))))
 	}
 	var doubted, cleared, confirmed int64
 	for i, r := range v.History {
@@ -260,7 +260,7 @@ func roundsAddUp(v *Verify, l listed, no *contradicted) {
 	t := v.Totals
 	bad := t.Different + t.Missing + t.Extra - l.strays
 	if confirmed > bad || v.Omitted == 0 && confirmed != bad || confirmed < t.Different+t.Missing {
-		no.found("Its rounds confirmed %s, its totals count %s", plural(confirmed, "difference"), count(bad))
+		no.found("Its rounds confirmed %s, but its totals count %s", plural(confirmed, "difference"), count(bad))
 	}
 	if settled := cleared + confirmed + t.Unchecked; settled != doubted {
 		no.found("%s in doubt, and %s settled: %s cleared, %s confirmed, %s unchecked", plural(doubted, "key was|keys were"), plural(settled, "was|were"),
@@ -278,12 +278,12 @@ func slotsAddUp(v *Verify, l listed, no *contradicted) {
 	for i := range v.Slots {
 		s := &v.Slots[i]
 		if int(s.Slot) <= last || int(s.Slot) >= keyspace.Slots || s.SourceKeys < 0 || s.TargetKeys < 0 {
-			no.found("Slot %d stands behind slot %d, or counts fewer than no keys", s.Slot, last)
+			no.found("Slot %d comes after slot %d, or has negative counts of keys", s.Slot, last)
 		}
 		last = int(s.Slot)
 		source, target = source+s.SourceKeys, target+s.TargetKeys
 		if !slotDigest.MatchString(s.SourceDigest) || !slotDigest.MatchString(s.TargetDigest) {
-			no.found("Slot %d has a digest that is none", s.Slot)
+			no.found("Slot %d has a malformed digest", s.Slot)
 		}
 		if s.Verdict == verifier.Same && (s.SourceDigest != s.TargetDigest || s.SourceKeys != s.TargetKeys) {
 			no.found("Slot %d is the same, although its digests or its keys differ", s.Slot)
@@ -299,17 +299,17 @@ func slotsAddUp(v *Verify, l listed, no *contradicted) {
 		same += s.SourceKeys - f.source
 		if wanted := f.verdict(); v.Omitted == 0 && (s.Verdict != wanted || s.SourceKeys-f.source != s.TargetKeys-f.target || s.SourceKeys < f.source) ||
 			v.Omitted > 0 && (s.Verdict == verifier.Same) != (wanted == verifier.Same) && wanted != verifier.Same {
-			no.found("Slot %d is %s with %s on the source and %s on the target, which its findings do not come to", s.Slot, s.Verdict, plural(s.SourceKeys, "key"), count(s.TargetKeys))
+			no.found("Slot %d is %s with %s on the source and %s on the target, which does not match its findings", s.Slot, s.Verdict, plural(s.SourceKeys, "key"), count(s.TargetKeys))
 		}
 	}
 	if source != v.Totals.SourceKeys || target != v.Totals.TargetKeys {
-		no.found("Its slots hold %s of the source and %s of the target, its totals count %s and %s", plural(source, "key"), count(target), count(v.Totals.SourceKeys), count(v.Totals.TargetKeys))
+		no.found("Its slots hold %s of the source and %s of the target, but its totals count %s and %s", plural(source, "key"), count(target), count(v.Totals.SourceKeys), count(v.Totals.TargetKeys))
 	}
 	if v.Omitted == 0 && same != v.Totals.Same {
-		no.found("%s the same by its slots, and %s by its totals", plural(same, "key is|keys are"), count(v.Totals.Same))
+		no.found("%s the same by its slots, but %s by its totals", plural(same, "key is|keys are"), count(v.Totals.Same))
 	}
 	if len(l.slots) > 0 {
-		no.found("It lists findings of %s that it does not list", plural(int64(len(l.slots)), "slot"))
+		no.found("It has findings of %s that it does not list", plural(int64(len(l.slots)), "slot"))
 	}
 	if unlisted > int64(v.Omitted) {
 		no.found("%s not the same, although no finding says why", plural(unlisted, "slot is|slots are"))

@@ -23,10 +23,10 @@ func writesAddUp(v *Verify, no *contradicted) {
 		no.found("Whether every key may have been changed is %v, and why is %q", w.Everything, visible(w.Why))
 	}
 	if !w.Written && (w.Keys > 0 || w.Everything || w.Clients == verifier.ClientsSome) {
-		no.found("It says that the source was not written, and that keys of it were")
+		no.found("It says that the source was not written, but also that keys of it were")
 	}
 	if v.Verdict == verifier.Same && v.Proof == verifier.ProofRounds && !w.Written {
-		no.found("It says that the source was not written, and calls its proof one by rounds, which only a source that is written needs")
+		no.found("It says that the source was not written, but that its proof is by rounds, which only a written source needs")
 	}
 	weakest := len(knownByWeakest)
 	for _, n := range w.Nodes {
@@ -35,9 +35,9 @@ func writesAddUp(v *Verify, no *contradicted) {
 	switch {
 	case w.KnownBy == verifier.ByFile:
 		if len(w.Nodes) > 0 || w.Written {
-			no.found("It says that the source is a file, and tells of writes to it")
+			no.found("It says that the source is a file, but reports writes to it")
 		}
 	case len(w.Nodes) > 0 && (weakest < 0 || knownByWeakest[weakest] != w.KnownBy):
-		no.found("The writes of the source are known by %s, and those of its nodes otherwise", visible(string(w.KnownBy)))
+		no.found("The writes of the source are known by %s, but those of its nodes in another way", visible(string(w.KnownBy)))
 	}
 }

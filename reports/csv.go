@@ -16,7 +16,7 @@ import (
 func renderCSV(r Report) ([]byte, error) {
 	b, ok := r.(*BigKeys)
 	if !ok {
-		return nil, fmt.Errorf("csv is a form of bigkeys reports, this is a %s report; want %s", r.Kind(), strings.Join(formats, ", "))
+		return nil, fmt.Errorf("csv is a form of bigkeys reports, this is a %s report; choose %s", r.Kind(), strings.Join(formats, ", "))
 	}
 	type id struct {
 		node, key string

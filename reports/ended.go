@@ -56,7 +56,7 @@ func (s *summary) unfinished(h *Header) {
 // endedWords returns one sentence on a run that did not complete.
 func endedWords(h *Header) string {
 	if h.Ended == Interrupted {
-		return "The run was interrupted, so it proves nothing: " + visible(sentence(h.EndedWhy))
+		return "The run was interrupted, so its report proves nothing: " + visible(sentence(h.EndedWhy))
 	}
-	return "The run failed, so it proves nothing: " + visible(sentence(h.EndedWhy))
+	return "The run failed, so its report proves nothing: " + visible(sentence(h.EndedWhy))
 }

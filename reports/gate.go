@@ -56,11 +56,11 @@ func evaluateAt(now time.Time, p Policy, inputs []Loaded) *Gate {
 	var against, grounds []string
 	for _, kind := range p.Require {
 		if !slices.ContainsFunc(inputs, func(l Loaded) bool { return l.Report.Kind() == kind }) {
-			against = append(against, fmt.Sprintf("The policy requires a %s report and none was given.", kind))
+			against = append(against, fmt.Sprintf("The policy requires a %s report, but none was given.", kind))
 		}
 	}
 	if len(inputs) == 0 {
-		against = append(against, "No report was given, so nothing is proved.")
+		against = append(against, "No report was given, so nothing is proven.")
 	}
 	if p.SameEndpoints {
 		against = append(against, samePair(p, inputs)...)
@@ -114,9 +114,9 @@ func judge(now time.Time, p Policy, r Report) []string {
 	made, err := time.Parse(time.RFC3339, r.header().GeneratedAt)
 	switch age := now.Sub(made); {
 	case err != nil:
-		against = append(against, "Its time of generation cannot be read.")
+		against = append(against, "The time at which it was generated cannot be read.")
 	case age < -clockSlack:
-		against = append(against, fmt.Sprintf("It was generated at %s, which lies in the future, so its age cannot be told.", r.header().GeneratedAt))
+		against = append(against, fmt.Sprintf("It was generated at %s, which is in the future, so its age is not known.", r.header().GeneratedAt))
 	case p.MaxAge > 0 && age > time.Duration(p.MaxAge):
 		against = append(against, fmt.Sprintf("It is %s old; the policy allows %s.", span(age.Milliseconds()), p.MaxAge))
 	}
@@ -144,13 +144,13 @@ func judge(now time.Time, p Policy, r Report) []string {
 	case *Compat:
 		return append(against, judgeCompat(p.Compat, r)...)
 	}
-	return append(against, fmt.Sprintf("A %s report is no evidence; give check, verify, migrate, bigkeys and compat reports.", r.Kind()))
+	return append(against, fmt.Sprintf("A %s report is not evidence; use check, verify, migrate, bigkeys and compat reports.", r.Kind()))
 }
 
 func judgeCheck(p CheckPolicy, c *Check) []string {
 	var against []string
 	if len(c.Checks) == 0 {
-		return []string{"It holds no checks, so nothing was checked."}
+		return []string{"It contains no checks, so nothing was checked."}
 	}
 	var skipped int64
 	for _, check := range c.Checks {
@@ -179,7 +179,7 @@ func orNothing(s string) string {
 
 func sentence(s string) string {
 	if s == "" {
-		return "it gives no reason."
+		return "no reason is given."
 	}
 	return strings.TrimSuffix(s, ".") + "."
 }

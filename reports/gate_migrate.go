@@ -21,7 +21,7 @@ func judgeMigrate(p MigratePolicy, m *Migrate) []string {
 		against = append(against, "The migration has no link, so nothing was copied.")
 	}
 	if p.MinLevel == "exactly_once" && m.Level != p.MinLevel {
-		against = append(against, fmt.Sprintf("The migration ran at level %s; the policy demands exactly_once.", m.Level))
+		against = append(against, fmt.Sprintf("The migration ran at level %s; the policy requires exactly_once.", m.Level))
 	}
 	c := m.Counters
 	if reported := max(c.SnapshotReported+c.CommandsReported, int64(len(m.Problems))); reported > p.MaxReported {

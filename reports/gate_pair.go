@@ -50,7 +50,7 @@ func samePair(p Policy, inputs []Loaded) []string {
 		h := l.Report.header()
 		switch {
 		case h.Source == "" || h.Target == "":
-			against = append(against, fmt.Sprintf("%s does not name its source and target, so it cannot be told what it proves.", l.Path))
+			against = append(against, fmt.Sprintf("%s does not name its source and target, so it is not known what it proves.", l.Path))
 		case first == nil:
 			first = &inputs[i]
 		default:
@@ -82,8 +82,8 @@ func differentSites(p Policy, a, b Loaded) []string {
 		if one.URL != other.URL {
 			return append(against, otherURLs(a, b))
 		}
-		against = append(against, fmt.Sprintf("%s and %s do not speak of the same servers of the %s, although both call it %s: %s against %s. "+
-			"They were restarted or replaced in between, and may have lost what was compared; make the reports again, or set allow_restarts in the policy.",
+		against = append(against, fmt.Sprintf("%s and %s are not about the same servers of the %s, although both name it %s: %s and %s. "+
+			"The servers were restarted or replaced in between, and may have lost what was compared. Make the reports again, or set allow_restarts in the policy.",
 			a.Path, b.Path, one.Side, visible(one.URL), serverNames(one.Servers), serverNames(other.Servers)))
 	}
 	return against
@@ -92,12 +92,12 @@ func differentSites(p Policy, a, b Loaded) []string {
 func otherURLs(a, b Loaded) string {
 	h, f := b.Report.header(), a.Report.header()
 	if oneSided(b.Report) {
-		return fmt.Sprintf("%s is of %s, but %s has the source %s.", b.Path, visible(h.Source), a.Path, visible(f.Source))
+		return fmt.Sprintf("%s is about %s, but %s has the source %s.", b.Path, visible(h.Source), a.Path, visible(f.Source))
 	}
 	if swapped, _ := endpoint.Identity(h.SourceServers).SameAs(f.TargetServers); swapped || h.Source == f.Target && h.Target == f.Source {
-		return fmt.Sprintf("The source of %s is the target of %s: the two sides were given in turn, so that one of the reports speaks of the wrong direction.", b.Path, a.Path)
+		return fmt.Sprintf("The source of %s is the target of %s. Source and target were swapped for one of the reports.", b.Path, a.Path)
 	}
-	return fmt.Sprintf("%s speaks of %s, but %s of %s.", b.Path, place(h), a.Path, place(f))
+	return fmt.Sprintf("%s is about %s, but %s is about %s.", b.Path, place(h), a.Path, place(f))
 }
 
 // serverNames returns the first servers, each with the ID that distinguishes it.
@@ -136,13 +136,13 @@ func wantedSites(p Policy, r Report) []string {
 			continue // A policy cannot name a file.
 		}
 		if wanted != "" && !sites[i].is(wanted) {
-			against = append(against, fmt.Sprintf("Its %s is %s (%s); the policy demands %s.", sites[i].Side, visible(sites[i].URL),
+			against = append(against, fmt.Sprintf("Its %s is %s (%s); the policy requires %s.", sites[i].Side, visible(sites[i].URL),
 				orNothing(serverNames(sites[i].Servers)), visible(wanted)))
 		}
 	}
 	if len(sites) == 2 {
 		if same, evidence := sites[0].Servers.SameAs(sites[1].Servers); same {
-			against = append(against, fmt.Sprintf("Its source and its target are one deployment: %s.", visible(evidence)))
+			against = append(against, fmt.Sprintf("Its source and its target are the same deployment: %s.", visible(evidence)))
 		}
 	}
 	return against
@@ -189,14 +189,14 @@ func sameSelection(p Policy, inputs []Loaded) []string {
 		if part := s.Part(); part != p.Selection.Part() {
 			against = append(against, l.Path+": "+partWords(p, part))
 		} else if mapping := p.Selection.Mapping(); mapping != "" && mapping != s.Mapping() {
-			against = append(against, fmt.Sprintf("%s: Its mapping is %s; the policy demands %s.", l.Path, orNothing(visible(s.Mapping())), visible(mapping)))
+			against = append(against, fmt.Sprintf("%s: Its mapping is %s; the policy requires %s.", l.Path, orNothing(visible(s.Mapping())), visible(mapping)))
 		}
 		if first == nil {
 			first = &inputs[i]
 			continue
 		}
 		if f, _ := selectionOf(first.Report); !s.Equal(f) {
-			against = append(against, fmt.Sprintf("%s speaks of %s, but %s of %s; one migration has one selection.", l.Path, visible(s.String()), first.Path, visible(f.String())))
+			against = append(against, fmt.Sprintf("%s is about %s, but %s is about %s; all reports of a migration must have the same selection.", l.Path, visible(s.String()), first.Path, visible(f.String())))
 		}
 	}
 	return against
@@ -205,11 +205,11 @@ func sameSelection(p Policy, inputs []Loaded) []string {
 func partWords(p Policy, part string) string {
 	switch wanted := p.Selection.Part(); {
 	case wanted == "":
-		return fmt.Sprintf("Only a part was looked at: %s. Look at all keys, or name this part in the policy's selection.", visible(part))
+		return fmt.Sprintf("It covers only a part of the keys: %s. Make the report for all keys, or name this part in the policy's selection.", visible(part))
 	case part == "":
-		return fmt.Sprintf("It speaks of all keys; the policy's selection is %s.", visible(wanted))
+		return fmt.Sprintf("It covers all keys; the policy's selection is %s.", visible(wanted))
 	default:
-		return fmt.Sprintf("Only a part was looked at: %s; the policy's selection is %s.", visible(part), visible(wanted))
+		return fmt.Sprintf("It covers only a part of the keys: %s; the policy's selection is %s.", visible(part), visible(wanted))
 	}
 }
 
@@ -225,7 +225,7 @@ func staleVerification(p Policy, inputs []Loaded) []string {
 			compared, err := time.Parse(time.RFC3339, v.Report.header().GeneratedAt)
 			moved, err2 := time.Parse(time.RFC3339, m.Report.header().GeneratedAt)
 			if early := moved.Sub(compared); err == nil && err2 == nil && early > time.Duration(p.Verify.MaxBeforeMigration) {
-				against = append(against, fmt.Sprintf("%s was made %s before %s, so that what the migration has moved since was not compared; the policy allows %s. Verify again.",
+				against = append(against, fmt.Sprintf("%s was made %s before %s, so data that the migration has copied since was not compared; the policy allows %s. Verify again.",
 					v.Path, span(early.Milliseconds()), m.Path, p.Verify.MaxBeforeMigration))
 			}
 		}

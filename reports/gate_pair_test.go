@@ -61,7 +61,7 @@ func TestPartIsNotTheWhole(t *testing.T) {
 		want      string
 	}{
 		{name: "all keys", why: "nothing was left out", change: func(*night) {}},
-		{name: "include", why: "10 keys of 60 were missing beside the pattern", change: func(n *night) { n.selected(part) }, want: `Only a part was looked at: keys whose names match "a:*". Look at all keys, or name`},
+		{name: "include", why: "10 keys of 60 were missing beside the pattern", change: func(n *night) { n.selected(part) }, want: `It covers only a part of the keys: keys whose names match "a:*". Make the report for all keys, or name`},
 		{name: "exclude", why: "the same the other way round", change: func(n *night) { n.selected(keyspace.Selection{Exclude: []string{"tmp:*"}}) }, want: `keys whose names do not match "tmp:*"`},
 		{name: "database", why: "other databases were not looked at", change: func(n *night) { n.selected(keyspace.Selection{Databases: []int{0}}) }, want: "keys of database 0"},
 		{name: "database of the target's URL", why: "keys in others would be extra", change: func(n *night) { n.selected(keyspace.Selection{TargetDatabase: &zero}) }, want: "belong in database 0 of the target"},
@@ -81,31 +81,31 @@ func TestPartIsNotTheWhole(t *testing.T) {
 			n.selected(part)
 			n.policy.Selection = &keyspace.Selection{Include: []string{"b:*"}}
 		}, want: `the policy's selection is keys whose names match "b:*"`},
-		{name: "a part named, all looked at", why: "extra keys elsewhere would count", change: func(n *night) { n.policy.Selection = &part }, want: "It speaks of all keys; the policy's selection is"},
+		{name: "a part named, all looked at", why: "extra keys elsewhere would count", change: func(n *night) { n.policy.Selection = &part }, want: "It covers all keys; the policy's selection is"},
 		{name: "repaired keys cannot be named", why: "they are never the whole of a part", change: func(n *night) {
 			n.selected(part)
 			n.policy.Selection = &part
 			n.verify.Selection = &keyspace.Selection{Include: part.Include, Repaired: true}
 		}, want: "repaired"},
 
-		{name: "check of all, verify of a part", why: "they are not of one migration", change: func(n *night) { n.verify.Selection = &part; n.policy.Selection = &part }, want: "check.json: It speaks of all keys"},
-		{name: "migrate of a part, verify of all", why: "the rest cannot have arrived", change: func(n *night) { n.migrate.Selection = &part }, want: `migrate.json speaks of keys whose names match "a:*", but check.json of all keys; one migration has one selection.`},
+		{name: "check of all, verify of a part", why: "they are not of one migration", change: func(n *night) { n.verify.Selection = &part; n.policy.Selection = &part }, want: "check.json: It covers all keys"},
+		{name: "migrate of a part, verify of all", why: "the rest cannot have arrived", change: func(n *night) { n.migrate.Selection = &part }, want: `migrate.json is about keys whose names match "a:*", but check.json is about all keys; all reports of a migration must have the same selection.`},
 
 		{name: "mapped", why: "every key was looked at, where it landed", change: func(n *night) { n.selected(keyspace.Selection{DBMap: []string{"3:0"}}) }},
 		{name: "mapped otherwise", why: "verify looked where nothing was moved to", change: func(n *night) {
 			n.selected(keyspace.Selection{DBMap: []string{"3:0"}})
 			n.verify.Selection = &keyspace.Selection{DBMap: []string{"3:1"}}
-		}, want: "one migration has one selection"},
+		}, want: "must have the same selection"},
 		{name: "prefix forgotten", why: "the check did not look for names that clash", change: func(n *night) {
 			n.selected(keyspace.Selection{DBPrefix: []string{"3:app3:"}})
 			n.check.Selection = nil
-		}, want: "one migration has one selection"},
+		}, want: "must have the same selection"},
 		{name: "mapping named", why: "the policy demands another", change: func(n *night) {
 			n.selected(keyspace.Selection{DBMap: []string{"3:0"}})
 			n.policy.Selection = &keyspace.Selection{DBMap: []string{"4:0"}}
-		}, want: "Its mapping is database 3 arrives in database 0; the policy demands database 4 arrives in database 0."},
+		}, want: "Its mapping is database 3 arrives in database 0; the policy requires database 4 arrives in database 0."},
 
-		{name: "tolerance", why: "an expiry that is 100 hours off is not the same", change: func(n *night) { n.verify.TTLToleranceMs = 360_000_000 }, want: "It took expiries for the same that were up to 100h apart; the policy allows 5s."},
+		{name: "tolerance", why: "an expiry that is 100 hours off is not the same", change: func(n *night) { n.verify.TTLToleranceMs = 360_000_000 }, want: "It accepted expiries as the same that were up to 100h apart; the policy allows 5s."},
 		{name: "tolerance at the limit", why: "the policy allows it", change: func(n *night) { n.verify.TTLToleranceMs = 5000 }},
 		{name: "tolerance just above", why: "the policy does not", change: func(n *night) { n.verify.TTLToleranceMs = 5001 }, want: "up to 5.001s apart"},
 		{name: "tolerance named", why: "the policy allows it", change: func(n *night) {
@@ -117,14 +117,14 @@ func TestPartIsNotTheWhole(t *testing.T) {
 			n.verify = verifyIn(100, realFindings()[7]) // an extra key
 			n.verify.Incomplete = []string{"10.30.0.22:7000 refused SCAN"}
 			n.policy.Verify.MaxDifferences, n.policy.Verify.MaxUnchecked = 1000, 1000
-		}, want: "Not all keys were listed, so that some may have been overlooked: 10.30.0.22:7000 refused SCAN."},
+		}, want: "Not all keys were listed, so some may have been overlooked: 10.30.0.22:7000 refused SCAN."},
 		{name: "not all listed, named", why: "the policy allows it", change: func(n *night) {
 			n.verify.Verdict, n.verify.Incomplete = verifier.Unchecked, []string{"10.30.0.22:7000 refused SCAN"}
 			n.policy.Verify.AllowIncomplete = true
 		}},
 
-		{name: "replica whose link is down", why: "the primary may have gone on", change: func(n *night) { n.verify.SourceServers[1].Link = endpoint.LinkDown }, want: "The source was read from the replica 10.20.0.12:6379, whose link to its primary was down"},
-		{name: "replica of unknown link", why: "nobody knows how far it is", change: func(n *night) { n.verify.SourceServers[1].Link = "" }, want: "may have been behind"},
+		{name: "replica whose link is down", why: "the primary may have gone on", change: func(n *night) { n.verify.SourceServers[1].Link = endpoint.LinkDown }, want: "The source was read from the replica 10.20.0.12:6379, whose connection to its primary was down"},
+		{name: "replica of unknown link", why: "nobody knows how far it is", change: func(n *night) { n.verify.SourceServers[1].Link = "" }, want: "may not have been up to date"},
 		{name: "replica of the target", why: "the same on the other side", change: func(n *night) {
 			n.verify.TargetServers = append(n.verify.TargetServers, endpoint.Member{Addr: "10.30.0.25:7000", RunID: "d0", Role: endpoint.RoleReplica, Link: endpoint.LinkDown, Read: true})
 		}, want: "The target was read from the replica 10.30.0.25:7000"},
@@ -134,14 +134,14 @@ func TestPartIsNotTheWhole(t *testing.T) {
 		{name: "keys expired", why: "that is nobody's write", change: func(n *night) { n.verify.Writes.Written = true }},
 		{name: "clients wrote", why: "what they wrote after a key was read is not in the verdict", change: func(n *night) {
 			n.verify.Writes.Clients, n.verify.Writes.ClientsWhy = verifier.ClientsSome, "10.20.0.11:6379 ran 312 commands that write"
-		}, want: "Clients wrote to the source while it was compared (10.20.0.11:6379 ran 312 commands that write): stop the writers"},
+		}, want: "Clients wrote to the source during the comparison (10.20.0.11:6379 ran 312 commands that write): stop the writers"},
 		{name: "clients wrote, allowed", why: "a rehearsal may be gated", change: func(n *night) {
 			n.verify.Writes.Clients, n.policy.Verify.AllowWritten = verifier.ClientsSome, true
 		}},
 		{name: "not known whether clients wrote", why: "what is not known does not hold", change: func(n *night) {
 			n.verify.Writes.Clients, n.verify.Writes.ClientsWhy = verifier.ClientsUnknown, "it was restarted."
-		}, want: "Whether clients wrote to the source while it was compared is not known (it was restarted): stop the writers"},
-		{name: "nothing said of writes", why: "what is not known does not hold", change: func(n *night) { n.verify.Writes = nil }, want: "is not known (the report does not say)"},
+		}, want: "It is not known whether clients wrote to the source during the comparison (it was restarted): stop the writers"},
+		{name: "nothing said of writes", why: "what is not known does not hold", change: func(n *night) { n.verify.Writes = nil }, want: "the comparison (the report does not say why)"},
 		{name: "stale replica named", why: "the policy allows it", change: func(n *night) {
 			n.verify.SourceServers[1].Link = endpoint.LinkDown
 			n.policy.Verify.AllowStaleReplicas = true
@@ -170,10 +170,10 @@ func TestReportsOfOnePair(t *testing.T) {
 	}{
 		{name: "another name", why: "localhost and 127.0.0.1 are one server", change: func(n *night) { n.verify.Source = "redis://localhost:6379" }},
 		{name: "restarted target", why: "it may have come up empty", change: func(n *night) { restarted(&n.verify.Header) },
-			want: "check.json and verify.json do not speak of the same servers of the target, although both call it redis+cluster://10.30.0.21:7000,10.30.0.22:7000: 10.30.0.21:7000 (node 07c37dfe) against 10.30.0.21:7000 (run 0ther). They were restarted or replaced in between"},
+			want: "check.json and verify.json are not about the same servers of the target, although both name it redis+cluster://10.30.0.21:7000,10.30.0.22:7000: 10.30.0.21:7000 (node 07c37dfe) and 10.30.0.21:7000 (run 0ther). The servers were restarted or replaced in between"},
 		{name: "restarted between check and migrate", why: "the verification alone does not tell", change: func(n *night) { restarted(&n.migrate.Header) }, want: "allow_restarts"},
 		{name: "restart allowed", why: "the policy says so", change: func(n *night) { restarted(&n.verify.Header); n.policy.AllowRestarts = true }},
-		{name: "restart allowed, elsewhere", why: "another URL is another deployment", change: func(n *night) { elsewhere(n.verify); n.policy.AllowRestarts = true }, want: "speaks of"},
+		{name: "restart allowed, elsewhere", why: "another URL is another deployment", change: func(n *night) { elsewhere(n.verify); n.policy.AllowRestarts = true }, want: "is about"},
 		{name: "restarted node of a cluster", why: "its node ID is the same", change: func(n *night) { n.verify.TargetServers[0].RunID = "0ther" }},
 		{name: "failover", why: "the promoted replica was there before", change: func(n *night) {
 			n.check.SourceServers[1].RunID = "b0b"
@@ -187,7 +187,7 @@ func TestReportsOfOnePair(t *testing.T) {
 		{name: "nobody is known, another URL", why: "then the URLs decide", change: func(n *night) {
 			n.verify.SourceServers, n.check.SourceServers, n.migrate.SourceServers = nil, nil, nil
 			n.verify.Source = "redis://10.20.0.99:6379"
-		}, want: "verify.json speaks of redis://10.20.0.99:6379 -> "},
+		}, want: "verify.json is about redis://10.20.0.99:6379 -> "},
 		{name: "the two sides in turn", why: "verify was called the wrong way round", change: func(n *night) {
 			h := &n.verify.Header
 			h.Source, h.Target, h.SourceServers, h.TargetServers = h.Target, h.Source, h.TargetServers, h.SourceServers
@@ -196,7 +196,7 @@ func TestReportsOfOnePair(t *testing.T) {
 			for _, h := range []*Header{&n.check.Header, &n.verify.Header, &n.migrate.Header} {
 				h.Target, h.TargetServers = "redis://localhost:6379", h.SourceServers
 			}
-		}, want: "Its source and its target are one deployment: 10.20.0.11:6379 and 10.20.0.11:6379 are one server (run ID 5f0c1d7e)."},
+		}, want: "Its source and its target are the same deployment: 10.20.0.11:6379 and 10.20.0.11:6379 are one server (run ID 5f0c1d7e)."},
 
 		{name: "wanted by URL", why: "it is that one", change: func(n *night) {
 			n.policy.Source, n.policy.Target = "redis://10.20.0.11:6379", "redis+cluster://10.30.0.21:7000,10.30.0.22:7000"
@@ -205,14 +205,14 @@ func TestReportsOfOnePair(t *testing.T) {
 		{name: "wanted by address", why: "one of its servers", change: func(n *night) { n.policy.Source, n.policy.Target = "10.20.0.12:6379", "redis://10.30.0.21:7000" }},
 		{name: "wanted by run ID and node ID", why: "its servers", change: func(n *night) { n.policy.Source, n.policy.Target = "5f0c1d7e", "07c37dfe" }},
 		{name: "another source", why: "the reports are of the staging system", change: func(n *night) { n.policy.Source = "redis://prod:6379" },
-			want: "verify.json: Its source is redis://10.20.0.11:6379 (10.20.0.11:6379 (run 5f0c1d7e)); the policy demands redis://prod:6379."},
-		{name: "another target", why: "a run ID of another server", change: func(n *night) { n.policy.Target = "deadbeef" }, want: "the policy demands deadbeef"},
-		{name: "source and target in turn", why: "each is on the wrong side", change: func(n *night) { n.policy.Source, n.policy.Target = "07c37dfe", "5f0c1d7e" }, want: "the policy demands 07c37dfe"},
-		{name: "the database is part of the URL", why: "database 5 is not all of it", change: func(n *night) { n.policy.Source = "redis://10.20.0.11:6379/5" }, want: "the policy demands redis://10.20.0.11:6379/5"},
+			want: "verify.json: Its source is redis://10.20.0.11:6379 (10.20.0.11:6379 (run 5f0c1d7e)); the policy requires redis://prod:6379."},
+		{name: "another target", why: "a run ID of another server", change: func(n *night) { n.policy.Target = "deadbeef" }, want: "the policy requires deadbeef"},
+		{name: "source and target in turn", why: "each is on the wrong side", change: func(n *night) { n.policy.Source, n.policy.Target = "07c37dfe", "5f0c1d7e" }, want: "the policy requires 07c37dfe"},
+		{name: "the database is part of the URL", why: "database 5 is not all of it", change: func(n *night) { n.policy.Source = "redis://10.20.0.11:6379/5" }, want: "the policy requires redis://10.20.0.11:6379/5"},
 
 		{name: "compared before the end of the migration", why: "a drain takes its time", change: func(n *night) { n.verify.GeneratedAt = "2026-03-14T09:20:00Z" }},
 		{name: "compared the evening before", why: "what was moved since was not compared", change: func(n *night) { n.verify.GeneratedAt = "2026-03-13T22:00:00Z" },
-			want: "verify.json was made 11 h 26 min before migrate.json, so that what the migration has moved since was not compared; the policy allows 15m."},
+			want: "verify.json was made 11 h 26 min before migrate.json, so data that the migration has copied since was not compared; the policy allows 15m."},
 		{name: "compared after the migration", why: "as it should be", change: func(n *night) { n.migrate.GeneratedAt = "2026-03-13T22:00:00Z" }},
 	}
 	for _, tt := range tests {
@@ -254,9 +254,9 @@ func TestPolicyNamesThePart(t *testing.T) {
 	for _, tt := range []struct{ yaml, want string }{
 		{`selection: {include: ["b", "a"], databases: [3, 0], db_map: ["3:0"], target_database: 2}`, ""},
 		{`selection: {includes: ["a"]}`, "no setting includes"},
-		{`selection: {databases: [-1]}`, "-1 is no database"},
-		{`selection: {db_map: ["3-0"]}`, `want SOURCE:TARGET`},
-		{`selection: {db_prefix: ["app3:"]}`, `want SOURCE:PREFIX`},
+		{`selection: {databases: [-1]}`, "-1 is not a database"},
+		{`selection: {db_map: ["3-0"]}`, `must be SOURCE:TARGET`},
+		{`selection: {db_prefix: ["app3:"]}`, `must be SOURCE:PREFIX`},
 		{`selection: {include: [""]}`, "an empty pattern"},
 		{`verify: {max_ttl_tolerance: -1s}`, "verify.max_ttl_tolerance"},
 	} {
@@ -287,7 +287,7 @@ func TestPartOfAScan(t *testing.T) {
 		want    string
 	}{
 		{"all", nil, nil, ""},
-		{"one database", []int{0}, nil, "Only a part was looked at: keys of database 0."},
+		{"one database", []int{0}, nil, "It covers only a part of the keys: keys of database 0."},
 		{"the database that is moved", []int{3}, &keyspace.Selection{Databases: []int{3}, Include: []string{"a:*"}}, ""},
 		{"another database", []int{0}, &keyspace.Selection{Databases: []int{3}}, "the policy's selection is keys of database 3"},
 		{"more than is moved", nil, &keyspace.Selection{Databases: []int{3}}, ""},

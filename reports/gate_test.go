@@ -37,8 +37,8 @@ func TestGate(t *testing.T) {
 	}{
 		{name: "good", why: "everything holds"},
 		{name: "nothing", why: "no evidence is no proof", reports: func() []Report { return nil }, want: "No report was given"},
-		{name: "no verify", why: "the policy requires it", reports: func() []Report { return []Report{passedCheck()} }, want: "requires a verify report and none was given"},
-		{name: "gate as input", why: "a verdict is no evidence", reports: func() []Report { return []Report{passedCheck(), sampleVerify(), sampleGate(passedCheck())} }, want: "A gate report is no evidence"},
+		{name: "no verify", why: "the policy requires it", reports: func() []Report { return []Report{passedCheck()} }, want: "requires a verify report, but none was given"},
+		{name: "gate as input", why: "a verdict is no evidence", reports: func() []Report { return []Report{passedCheck(), sampleVerify(), sampleGate(passedCheck())} }, want: "A gate report is not evidence"},
 		{name: "different", why: "data differs", change: func(_ *Check, v *Verify, _ *Migrate, _ *BigKeys) {
 			v.Verdict, v.Totals.Different, v.Totals.Same = verifier.Different, 3, v.Totals.Same-3
 		}, want: "3 keys are not the same of 61,675 compared (3 different, 0 missing, 0 extra); the policy allows 0."},
@@ -50,18 +50,18 @@ func TestGate(t *testing.T) {
 		}, want: "contradicts itself"},
 		{name: "lists a missing key", why: "findings win over totals", change: func(_ *Check, v *Verify, _ *Migrate, _ *BigKeys) {
 			v.Findings = append(v.Findings, finding("k", verifier.AbsentOnTarget, "string", "", nil, nil))
-		}, want: "lists 1 finding of verdict missing but counts 0"},
+		}, want: "lists 1 finding of verdict missing, but counts 0"},
 		{name: "fewer judged than enumerated", why: "keys without a verdict were left out", change: func(_ *Check, v *Verify, _ *Migrate, _ *BigKeys) { v.Totals.Same -= 10 }, want: "enumerated 61,675 keys on the source and 61,675 on the target, but judged only 61,665"},
 		{name: "negative", why: "cannot be", change: func(_ *Check, v *Verify, _ *Migrate, _ *BigKeys) { v.Totals.Different = -1 }, want: "contradicts itself"},
 		{name: "unchecked", why: "not known is not same", change: func(_ *Check, v *Verify, _ *Migrate, _ *BigKeys) {
 			v.Verdict, v.Totals.Unchecked, v.Totals.Same = verifier.Unchecked, 1, v.Totals.Same-1
-		}, want: "1 key stayed unchecked; the policy allows 0."},
+		}, want: "1 key is unchecked; the policy allows 0."},
 		{name: "run unchecked", why: "fewer keys than DBSIZE explains", change: func(_ *Check, v *Verify, _ *Migrate, _ *BigKeys) {
 			v.Verdict, v.Reasons = verifier.Unchecked, []string{"SCAN gave 5 keys of 9."}
-		}, want: "stayed unchecked: SCAN gave 5 keys of 9."},
+		}, want: "as a whole is unchecked: SCAN gave 5 keys of 9."},
 		{name: "no keys", why: "an empty comparison proves nothing", change: func(_ *Check, v *Verify, _ *Migrate, _ *BigKeys) { v.Totals = verifier.Totals{} }, want: "compared no key (source 0, target 0)"},
 		{name: "no keys allowed", why: "the policy says so", policy: func(p *Policy) { p.Verify.AllowEmpty = true }, change: func(_ *Check, v *Verify, _ *Migrate, _ *BigKeys) { *v = *emptyVerify() }},
-		{name: "depth", why: "lengths are not values", change: func(_ *Check, v *Verify, _ *Migrate, _ *BigKeys) { v.Depth = "length" }, want: "at depth length; the policy demands value"},
+		{name: "depth", why: "lengths are not values", change: func(_ *Check, v *Verify, _ *Migrate, _ *BigKeys) { v.Depth = "length" }, want: "at depth length; the policy requires value"},
 		{name: "proof", why: "the policy demands more", policy: func(p *Policy) { p.Verify.MinProof = "offset" }, change: func(_ *Check, v *Verify, _ *Migrate, _ *BigKeys) { v.Proof = "rounds" }, want: "proof is by rounds"},
 		{name: "proof of nothing", why: "no key was in doubt, so that none needed one", policy: func(p *Policy) { p.Verify.MinProof = "offset" }, change: func(_ *Check, v *Verify, _ *Migrate, _ *BigKeys) {
 			v.Proof, v.Rounds, v.History = "rounds", 0, nil
@@ -69,8 +69,8 @@ func TestGate(t *testing.T) {
 		{name: "repaired", why: "the other keys were not looked at", change: func(_ *Check, v *Verify, _ *Migrate, _ *BigKeys) { v.Selection = &keyspace.Selection{Repaired: true} }, want: "compared only keys that were repaired"},
 		{name: "selected", why: "a part does not stand for the whole", change: func(_ *Check, v *Verify, _ *Migrate, _ *BigKeys) {
 			v.Selection = &keyspace.Selection{Include: []string{"user:*"}}
-		}, want: `Only a part was looked at: keys whose names match "user:*".`},
-		{name: "rounds", why: "the policy demands more", policy: func(p *Policy) { p.Verify.MinRounds = 5 }, want: "made 3 rounds over the keys in doubt; the policy demands 5"},
+		}, want: `It covers only a part of the keys: keys whose names match "user:*".`},
+		{name: "rounds", why: "the policy demands more", policy: func(p *Policy) { p.Verify.MinRounds = 5 }, want: "made 3 rounds over the keys in doubt; the policy requires 5"},
 		{name: "rounds of nothing", why: "no key was in doubt", policy: func(p *Policy) { p.Verify.MinRounds = 5 }, change: func(_ *Check, v *Verify, _ *Migrate, _ *BigKeys) { v.Rounds, v.History = 0, nil }},
 		{name: "failed check", why: "a failed check stops", change: func(c *Check, _ *Verify, _ *Migrate, _ *BigKeys) {
 			c.Checks[0].Result, c.Checks[0].Found, c.Checks[0].Wanted = preflight.Fail, "5 keys.", "0 keys"
@@ -86,13 +86,13 @@ func TestGate(t *testing.T) {
 		{name: "all alarms", why: "the policy accepts them", policy: func(p *Policy) { p.Check.AcceptAlarms = true }, change: func(c *Check, _ *Verify, _ *Migrate, _ *BigKeys) {
 			c.Verdict, c.Checks[0].Result = preflight.Alarm, preflight.Alarm
 		}},
-		{name: "no checks", why: "nothing was checked", change: func(c *Check, _ *Verify, _ *Migrate, _ *BigKeys) { c.Checks = nil }, want: "holds no checks"},
+		{name: "no checks", why: "nothing was checked", change: func(c *Check, _ *Verify, _ *Migrate, _ *BigKeys) { c.Checks = nil }, want: "contains no checks"},
 		{name: "skipped", why: "the policy allows none", policy: func(p *Policy) { p.Check.MaxSkipped = 0 }, want: "1 check was skipped; the policy allows 0."},
 		{name: "old", why: "the data has moved on", change: func(_ *Check, v *Verify, _ *Migrate, _ *BigKeys) { v.GeneratedAt = "2026-03-13T09:00:00Z" }, want: "It is 25 h 0 min old; the policy allows 24h."},
 		{name: "old allowed", why: "the policy has no limit", policy: func(p *Policy) { p.MaxAge = 0 }, change: func(_ *Check, v *Verify, _ *Migrate, _ *BigKeys) { v.GeneratedAt = "2020-03-13T09:00:00Z" }},
-		{name: "future", why: "its age cannot be told", change: func(_ *Check, v *Verify, _ *Migrate, _ *BigKeys) { v.GeneratedAt = "2026-03-14T10:06:00Z" }, want: "lies in the future"},
+		{name: "future", why: "its age cannot be told", change: func(_ *Check, v *Verify, _ *Migrate, _ *BigKeys) { v.GeneratedAt = "2026-03-14T10:06:00Z" }, want: "is in the future"},
 		{name: "clocks a little apart", why: "machines differ", change: func(_ *Check, v *Verify, _ *Migrate, _ *BigKeys) { v.GeneratedAt = "2026-03-14T10:04:00Z" }},
-		{name: "other target", why: "proves another copy", change: func(_ *Check, v *Verify, _ *Migrate, _ *BigKeys) { elsewhere(v) }, want: "speaks of redis://10.20.0.11:6379 -> redis://staging:6379, but"},
+		{name: "other target", why: "proves another copy", change: func(_ *Check, v *Verify, _ *Migrate, _ *BigKeys) { elsewhere(v) }, want: "is about redis://10.20.0.11:6379 -> redis://staging:6379, but"},
 		{name: "other target allowed", why: "the policy says so", policy: func(p *Policy) { p.SameEndpoints = false }, change: func(_ *Check, v *Verify, _ *Migrate, _ *BigKeys) { elsewhere(v) }},
 		{name: "no endpoints", why: "proves nothing in particular", change: func(_ *Check, v *Verify, _ *Migrate, _ *BigKeys) { v.Target = "" }, want: "does not name its source and target"},
 		{name: "migrate", why: "given, so judged", reports: func() []Report { return []Report{passedCheck(), sampleVerify(), goodMigrate()} }},
@@ -118,27 +118,27 @@ func TestGate(t *testing.T) {
 		{name: "migrate without links", why: "nothing was copied", reports: func() []Report { return []Report{passedCheck(), sampleVerify(), goodMigrate()} },
 			change: func(_ *Check, _ *Verify, m *Migrate, _ *BigKeys) { m.Links = nil }, want: "has no link"},
 		{name: "migrate level", why: "the policy demands more", policy: func(p *Policy) { p.Migrate.MinLevel = "exactly_once" }, reports: func() []Report { return []Report{passedCheck(), sampleVerify(), goodMigrate()} },
-			change: func(_ *Check, _ *Verify, m *Migrate, _ *BigKeys) { m.Level = "repaired" }, want: "demands exactly_once"},
+			change: func(_ *Check, _ *Verify, m *Migrate, _ *BigKeys) { m.Level = "repaired" }, want: "requires exactly_once"},
 		{name: "migrate lag", why: "the policy demands less", policy: func(p *Policy) { p.Migrate.MaxLagBytes = 100 }, reports: func() []Report { return []Report{passedCheck(), sampleVerify(), goodMigrate()} },
 			want: "The link of 10.20.0.11:6379 lags by 218 B (218 bytes); the policy allows 100 B."},
 		{name: "source still written", why: "GO means that the writers are off", reports: func() []Report { return []Report{passedCheck(), sampleVerify(), writtenMigrate()} },
-			want: "The source is not quiet: 10.20.0.11:6379: it is still written (312 calls of commands that write); connected: 10.20.3.7:50112"},
+			want: "The source is still written: 10.20.0.11:6379: it is still written (312 calls of commands that write); connected: 10.20.3.7:50112"},
 		{name: "quiet source", why: "nobody writes", reports: func() []Report { return []Report{passedCheck(), sampleVerify(), writtenMigrate()} },
 			change: func(_ *Check, _ *Verify, m *Migrate, _ *BigKeys) {
 				m.Quiet.Quiet, m.Quiet.Nodes = true, m.Quiet.Nodes[1:]
 			}},
 		{name: "quiet, and written", why: "it contradicts itself", reports: func() []Report { return []Report{passedCheck(), sampleVerify(), writtenMigrate()} },
-			change: func(_ *Check, _ *Verify, m *Migrate, _ *BigKeys) { m.Quiet.Quiet = true }, want: "calls the source quiet, and tells of writes to 10.20.0.11:6379"},
+			change: func(_ *Check, _ *Verify, m *Migrate, _ *BigKeys) { m.Quiet.Quiet = true }, want: "says that the source is quiet, but reports writes to 10.20.0.11:6379"},
 		{name: "quiet, of no node", why: "nobody was asked", reports: func() []Report { return []Report{passedCheck(), sampleVerify(), writtenMigrate()} },
-			change: func(_ *Check, _ *Verify, m *Migrate, _ *BigKeys) { m.Quiet.Quiet, m.Quiet.Nodes = true, nil }, want: "looked at none of its nodes"},
+			change: func(_ *Check, _ *Verify, m *Migrate, _ *BigKeys) { m.Quiet.Quiet, m.Quiet.Nodes = true, nil }, want: "asked none of its nodes"},
 		{name: "not quiet, of no node", why: "somebody has edited it", reports: func() []Report { return []Report{passedCheck(), sampleVerify(), writtenMigrate()} },
-			change: func(_ *Check, _ *Verify, m *Migrate, _ *BigKeys) { m.Quiet.Nodes = nil }, want: "does not say which"},
+			change: func(_ *Check, _ *Verify, m *Migrate, _ *BigKeys) { m.Quiet.Nodes = nil }, want: "does not say on which"},
 		{name: "verify interrupted", why: "it did not look at all keys", change: func(_ *Check, v *Verify, _ *Migrate, _ *BigKeys) {
 			v.Ended, v.EndedWhy = Interrupted, "stopped by a signal"
-		}, want: "The run was interrupted, so it proves nothing: stopped by a signal."},
+		}, want: "The run was interrupted, so its report proves nothing: stopped by a signal."},
 		{name: "verify failed", why: "it did not look at all keys", change: func(_ *Check, v *Verify, _ *Migrate, _ *BigKeys) {
 			v.Ended, v.EndedWhy = Failed, "dial target: connection refused"
-		}, want: "The run failed, so it proves nothing: dial target: connection refused."},
+		}, want: "The run failed, so its report proves nothing: dial target: connection refused."},
 		{name: "migrate interrupted", why: "what was received may not be applied", reports: func() []Report { return []Report{passedCheck(), sampleVerify(), goodMigrate()} },
 			change: func(_ *Check, _ *Verify, m *Migrate, _ *BigKeys) {
 				m.State, m.Ended, m.EndedWhy = "stopped", Interrupted, "stopped by a signal"
@@ -153,7 +153,7 @@ func TestGate(t *testing.T) {
 		{name: "bigkeys of another source", why: "says nothing of this one", reports: func() []Report { return []Report{passedCheck(), sampleVerify(), sampleBigKeys()} },
 			change: func(_ *Check, _ *Verify, _ *Migrate, b *BigKeys) {
 				b.Source, b.SourceServers = "redis://other:6379", nil
-			}, want: "is of redis://other:6379"},
+			}, want: "is about redis://other:6379"},
 		{name: "bigkeys of an RDB", why: "a file has no address", reports: func() []Report { return []Report{passedCheck(), sampleVerify(), sampleBigKeys()} },
 			change: func(_ *Check, _ *Verify, _ *Migrate, b *BigKeys) { b.Source = "rdb:/backup/dump.rdb" }},
 	}
@@ -237,7 +237,7 @@ func TestPolicyFile(t *testing.T) {
 		{name: "kind", why: "unknown", yaml: "require: [verify, proof]\n", want: `require: "proof" is unknown`},
 		{name: "all problems", why: "named at once", yaml: "verify: {min_depth: deep, max_unchecked: -1}\n", want: "verify.max_unchecked: -1 is too low"},
 		{name: "failed migration", why: "never passes", yaml: "migrate: {states: [failed]}\n", want: `"failed" is unknown`},
-		{name: "two documents", why: "the second would be dropped", yaml: "max_age: 1h\n---\nmax_age: 2h\n", want: "more than one document"},
+		{name: "two documents", why: "the second would be dropped", yaml: "max_age: 1h\n---\nmax_age: 2h\n", want: "more than one YAML document"},
 		{name: "no YAML", why: "garbage", yaml: "\t- {", want: "policy"},
 		{name: "type", why: "a list for a number", yaml: "verify: {max_differences: [1]}\n", want: "policy"},
 	}

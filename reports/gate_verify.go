@@ -16,20 +16,20 @@ func judgeVerify(p VerifyPolicy, v *Verify) []string {
 	compared := t.Same + differences
 	against := unseen(p, v)
 	if v.Selection != nil && v.Selection.Repaired {
-		against = append(against, "It compared only keys that were repaired; give the report of a verification of all keys.")
+		against = append(against, "It compared only keys that were repaired; use the report of a verification of all keys.")
 	}
 	if slices.Index(depths, v.Depth) < slices.Index(depths, p.MinDepth) {
-		against = append(against, fmt.Sprintf("It compared at depth %s; the policy demands %s.", v.Depth, p.MinDepth))
+		against = append(against, fmt.Sprintf("It compared at depth %s; the policy requires %s.", v.Depth, p.MinDepth))
 	}
 	doubted := len(v.History) > 0 // Otherwise no key needed a proof or a round.
 	if doubted && slices.Index(proofs, v.Proof) < slices.Index(proofs, p.MinProof) {
-		against = append(against, fmt.Sprintf("Its proof is by %s; the policy demands proof by %s.", v.Proof, p.MinProof))
+		against = append(against, fmt.Sprintf("Its proof is by %s; the policy requires proof by %s.", v.Proof, p.MinProof))
 	}
 	if doubted && v.Rounds < p.MinRounds {
-		against = append(against, fmt.Sprintf("It made %s over the keys in doubt; the policy demands %d.", plural(int64(v.Rounds), "round"), p.MinRounds))
+		against = append(against, fmt.Sprintf("It made %s over the keys in doubt; the policy requires %d.", plural(int64(v.Rounds), "round"), p.MinRounds))
 	}
 	if tolerance := time.Duration(v.TTLToleranceMs) * time.Millisecond; tolerance > time.Duration(p.MaxTTLTolerance) {
-		against = append(against, fmt.Sprintf("It took expiries for the same that were up to %s apart; the policy allows %s.", Duration(tolerance), p.MaxTTLTolerance))
+		against = append(against, fmt.Sprintf("It accepted expiries as the same that were up to %s apart; the policy allows %s.", Duration(tolerance), p.MaxTTLTolerance))
 	}
 	empty := t.SourceKeys+t.TargetKeys+compared+t.Unchecked == 0 && v.Selection.Part() == "" // and no selection left keys out
 	if compared <= 0 && !(p.AllowEmpty && empty) {
@@ -42,11 +42,11 @@ func judgeVerify(p VerifyPolicy, v *Verify) []string {
 			tolerated.beside(tolerated.differences)))
 	}
 	if t.Unchecked-tolerated.unchecked > p.MaxUnchecked {
-		against = append(against, fmt.Sprintf("%s unchecked; the policy allows %s%s.", plural(t.Unchecked, "key stayed|keys stayed"), count(p.MaxUnchecked),
+		against = append(against, fmt.Sprintf("%s unchecked; the policy allows %s%s.", plural(t.Unchecked, "key is|keys are"), count(p.MaxUnchecked),
 			tolerated.beside(tolerated.unchecked)))
 	}
 	if v.Verdict == verifier.Unchecked && t.Unchecked == 0 && !(p.AllowEmpty && empty) && !(p.AllowIncomplete && len(v.Incomplete) > 0) {
-		against = append(against, "The run as a whole stayed unchecked: "+sentence(strings.Join(v.Reasons, " ")))
+		against = append(against, "The comparison as a whole is unchecked: "+sentence(strings.Join(v.Reasons, " ")))
 	}
 	return against
 }
@@ -77,7 +77,7 @@ func (t tolerated) beside(n int64) string {
 	if n == 0 {
 		return ""
 	}
-	return fmt.Sprintf(", beside %s that it tolerates for their reasons", count(n))
+	return fmt.Sprintf(", in addition to %s that it tolerates for their reasons", count(n))
 }
 
 // sentence lists the reasons for which keys were not counted. It returns "" if all keys were counted.
@@ -94,7 +94,7 @@ func unseen(p VerifyPolicy, v *Verify) []string {
 	var against []string
 	for _, why := range v.Incomplete {
 		if !p.AllowIncomplete {
-			against = append(against, "Not all keys were listed, so that some may have been overlooked: "+sentence(visible(why)))
+			against = append(against, "Not all keys were listed, so some may have been overlooked: "+sentence(visible(why)))
 		}
 	}
 	if why := writtenByClients(v); why != "" && !p.AllowWritten {
@@ -103,7 +103,7 @@ func unseen(p VerifyPolicy, v *Verify) []string {
 	for _, site := range sitesOf(v) {
 		for _, m := range site.Servers {
 			if m.Read && m.Role == endpoint.RoleReplica && m.Link != endpoint.LinkUp && !p.AllowStaleReplicas {
-				against = append(against, fmt.Sprintf("The %s was read from the replica %s, whose link to its primary was down, so that it may have been behind.", site.Side, visible(m.Addr)))
+				against = append(against, fmt.Sprintf("The %s was read from the replica %s, whose connection to its primary was down, so it may not have been up to date.", site.Side, visible(m.Addr)))
 			}
 		}
 	}
@@ -116,13 +116,13 @@ func writtenByClients(v *Verify) string {
 	const remedy = "stop the writers and verify again, or end the migration with migrate --until same"
 	switch {
 	case v.Writes == nil || v.Writes.Clients == verifier.ClientsUnknown:
-		why := "the report does not say"
+		why := "the report does not say why"
 		if v.Writes != nil && v.Writes.ClientsWhy != "" {
 			why = strings.TrimSuffix(visible(v.Writes.ClientsWhy), ".")
 		}
-		return fmt.Sprintf("Whether clients wrote to the source while it was compared is not known (%s): %s.", why, remedy)
+		return fmt.Sprintf("It is not known whether clients wrote to the source during the comparison (%s): %s.", why, remedy)
 	case v.Writes.Clients != verifier.ClientsNone:
-		return fmt.Sprintf("Clients wrote to the source while it was compared (%s): %s.", orNothing(visible(v.Writes.ClientsWhy)), remedy)
+		return fmt.Sprintf("Clients wrote to the source during the comparison (%s): %s.", orNothing(visible(v.Writes.ClientsWhy)), remedy)
 	}
 	return ""
 }

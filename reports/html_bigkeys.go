@@ -36,7 +36,7 @@ type groupTable struct {
 // Share returns which part of all bytes the given bytes are.
 func (g groupTable) Share(bytes int64) string { return percent(bytes, g.bytes) }
 
-const foldNote = "digits are folded to #, UUIDs, hashes and the like to *"
+const foldNote = "digits are replaced by #, and UUIDs, hashes and the like by *"
 
 func bigKeysBodyOf(k *BigKeys) (bigKeysBody, error) {
 	b := bigKeysBody{Map: bigKeysMap(k), Treemap: prefixTreemap(k), Shards: k.TargetShards, Buffers: k.OutputBuffer,
@@ -120,7 +120,7 @@ func bigKeysCharts(k *BigKeys) ([]chart, error) {
 		{"Bytes by type", sizeWords(k.Totals.SizeBy), size, types},
 		{"Time to live", "keys by the time that they have left; " + cutoverWords(k), count, ttls},
 		{"Size of keys", "keys by their bytes", count, sizes},
-		{"Shards of the target", "bytes, were the slots divided evenly", size, shards},
+		{"Shards of the target", "bytes, if the slots are divided evenly", size, shards},
 	} {
 		if len(c.bars) == 0 {
 			continue

@@ -102,9 +102,9 @@ func verifyBodyOf(v *Verify) (verifyBody, error) {
 	if left := all - int64(len(b.Findings)); left > 0 {
 		b.FindingsNote += fmt.Sprintf("; the first %s are shown, verify.json lists %s", count(int64(len(b.Findings))), count(int64(len(v.Findings))))
 	}
-	b.Nothing = "No finding: every key that was compared is the same on both sides."
+	b.Nothing = "There are no findings: every key that was compared is the same on both sides."
 	if t.Same == 0 {
-		b.Nothing = "No finding, but no key was compared either."
+		b.Nothing = "There are no findings, because no key was compared."
 	}
 	var err error
 	b.Charts, err = verifyCharts(v)
@@ -214,9 +214,9 @@ func checkBodyOf(c *Check) checkBody {
 	groups := map[string]*checkGroup{
 		"fail":     {ID: "fail", Title: "Failed", Note: "each stops the migration", Tone: "bad"},
 		"alarm":    {ID: "alarm", Title: "Alarms", Note: "each must be remedied or accepted", Tone: "warn"},
-		"accepted": {ID: "accepted", Title: "Accepted alarms", Note: "taken on purpose", Tone: "warn"},
-		"note":     {ID: "note", Title: "Notes", Note: "worth knowing, and no decision of yours is needed", Tone: "skip"},
-		"skipped":  {ID: "skipped", Title: "Skipped", Note: "could not be checked from here", Tone: "skip"},
+		"accepted": {ID: "accepted", Title: "Accepted alarms", Note: "accepted by the user", Tone: "warn"},
+		"note":     {ID: "note", Title: "Notes", Note: "worth knowing; no decision is needed", Tone: "skip"},
+		"skipped":  {ID: "skipped", Title: "Skipped", Note: "could not be checked", Tone: "skip"},
 	}
 	for _, check := range c.Checks {
 		if check.Result == preflight.Pass {
@@ -348,13 +348,13 @@ func policyLines(p Policy) []fact {
 		largest = "at most " + size(p.BigKeys.MaxKeyBytes)
 	}
 	return []fact{
-		{Name: "Reports that must be there", Value: visible(orNothing(strings.Join(p.Require, ", ")))},
+		{Name: "Required reports", Value: visible(orNothing(strings.Join(p.Require, ", ")))},
 		{Name: "Source", Value: visible(cmp.Or(p.Source, "any, the same in all reports"))},
 		{Name: "Target", Value: visible(cmp.Or(p.Target, "any, the same in all reports"))},
-		{Name: "All of the same source and target", Value: yesNo(p.SameEndpoints)},
-		{Name: "Reports from before and after a restart", Value: either(p.AllowRestarts, "go together", "do not go together")},
-		{Name: "Age of a report", Value: ageWord(p.MaxAge)},
-		{Name: "Keys that the reports speak of", Value: visible(p.Selection.String())},
+		{Name: "All reports about the same source and target", Value: yesNo(p.SameEndpoints)},
+		{Name: "Reports from before and after a restart", Value: either(p.AllowRestarts, "accepted together", "not accepted together")},
+		{Name: "Maximum age of a report", Value: ageWord(p.MaxAge)},
+		{Name: "Keys that the reports must cover", Value: visible(p.Selection.String())},
 		{Name: "Alarms accepted by the policy", Value: visible(orNothing(accepted))},
 		{Name: "Checks skipped", Value: limit(p.Check.MaxSkipped, -1)},
 		{Name: "Depth of the comparison", Value: "at least " + visible(string(p.Verify.MinDepth))},
@@ -362,22 +362,22 @@ func policyLines(p Policy) []fact {
 		{Name: "Rounds", Value: "at least " + strconv.Itoa(p.Verify.MinRounds)},
 		{Name: "Keys different, missing or extra", Value: limit(p.Verify.MaxDifferences, -1)},
 		{Name: "Keys unchecked", Value: limit(p.Verify.MaxUnchecked, -1)},
-		{Name: "Reasons for which keys do not count", Value: visible(orNothing(commas(p.Verify.Tolerate)))},
-		{Name: "A comparison of no keys passes", Value: yesNo(p.Verify.AllowEmpty)},
-		{Name: "Expiries that are taken for the same", Value: "at most " + p.Verify.MaxTTLTolerance.String() + " apart"},
+		{Name: "Reasons for which keys are tolerated", Value: visible(orNothing(commas(p.Verify.Tolerate)))},
+		{Name: "A comparison of no keys is accepted", Value: yesNo(p.Verify.AllowEmpty)},
+		{Name: "Expiries that count as the same", Value: "at most " + p.Verify.MaxTTLTolerance.String() + " apart"},
 		{Name: "Comparison before the end of the migration", Value: "at most " + p.Verify.MaxBeforeMigration.String()},
-		{Name: "A run that could not list all keys passes", Value: yesNo(p.Verify.AllowIncomplete)},
-		{Name: "Replicas whose link was down may be read", Value: yesNo(p.Verify.AllowStaleReplicas)},
-		{Name: "The source may be written meanwhile", Value: yesNo(p.Verify.AllowWritten)},
+		{Name: "A run that could not list all keys is accepted", Value: yesNo(p.Verify.AllowIncomplete)},
+		{Name: "Replicas that were disconnected from their primary are accepted", Value: yesNo(p.Verify.AllowStaleReplicas)},
+		{Name: "Writes to the source during the comparison are accepted", Value: yesNo(p.Verify.AllowWritten)},
 		{Name: "State of the migration", Value: visible(strings.ReplaceAll(strings.Join(p.Migrate.States, ", "), "_", " "))},
 		{Name: "Level of the migration", Value: "at least " + visible(strings.ReplaceAll(p.Migrate.MinLevel, "_", " "))},
 		{Name: "Keys and commands reported instead of applied", Value: limit(p.Migrate.MaxReported, -1)},
 		{Name: "Lag of a link in bytes", Value: limit(p.Migrate.MaxLagBytes, -1)},
 		{Name: "Largest key", Value: largest},
 		{Name: "Keys that could not be read", Value: limit(p.BigKeys.MaxErrors, -1)},
-		{Name: "Levels of compatibility findings that stand against it", Value: visible(orNothing(strings.Join(p.Compat.Deny, ", ")))},
-		{Name: "Possible findings of these levels, too", Value: yesNo(p.Compat.DenyPossible)},
-		{Name: "Commands accepted as they are", Value: visible(orNothing(strings.Join(p.Compat.Accept, ", ")))},
-		{Name: "A scan that saw no reads passes", Value: yesNo(p.Compat.AllowUnproven)},
+		{Name: "Levels of compatibility findings that prevent GO", Value: visible(orNothing(strings.Join(p.Compat.Deny, ", ")))},
+		{Name: "Possible findings of these levels prevent GO as well", Value: yesNo(p.Compat.DenyPossible)},
+		{Name: "Commands whose findings are accepted", Value: visible(orNothing(strings.Join(p.Compat.Accept, ", ")))},
+		{Name: "A scan that saw no reads is accepted", Value: yesNo(p.Compat.AllowUnproven)},
 	}
 }

@@ -90,10 +90,10 @@ func decode(data []byte) (Report, error) {
 		return nil, err
 	}
 	if err := matchShape(tree, reflect.TypeOf(r).Elem(), ""); err != nil {
-		return nil, fmt.Errorf("%w; write the report again with this version of surecut", err)
+		return nil, fmt.Errorf("%w; make the report again with this version of surecut", err)
 	}
 	if err := json.Unmarshal(data, r); err != nil {
-		return nil, fmt.Errorf("%w; write the report again with this version of surecut", err)
+		return nil, fmt.Errorf("%w; make the report again with this version of surecut", err)
 	}
 	if err := r.header().validateHeader(); err != nil {
 		return nil, err
@@ -106,7 +106,7 @@ func decode(data []byte) (Report, error) {
 
 func reportFor(schema string) (Report, error) {
 	if schema == "" {
-		return nil, fmt.Errorf(`no "schema": not a report of surecut; give the files that --out wrote`)
+		return nil, fmt.Errorf(`no "schema": this is not a report of surecut; use the files that --out wrote`)
 	}
 	kind, version, _ := strings.Cut(strings.TrimPrefix(schema, "surecut."), "/")
 	r := empty(kind)
@@ -114,7 +114,7 @@ func reportFor(schema string) (Report, error) {
 		return nil, fmt.Errorf("unknown schema %q; this surecut reads check, verify, migrate, bigkeys, compat and gate reports", schema)
 	}
 	if version != "1" {
-		return nil, fmt.Errorf("schema %q is of another version; this surecut reads %s: use the surecut that wrote it, or write it again", schema, schemaOf(kind))
+		return nil, fmt.Errorf("schema %q is of another version; this surecut reads %s. Use the version that wrote it, or make the report again", schema, schemaOf(kind))
 	}
 	return r, nil
 }
@@ -131,13 +131,13 @@ func matchShape(v any, t reflect.Type, at string) error {
 	case reflect.Struct:
 		object, ok := v.(map[string]any)
 		if !ok {
-			return fmt.Errorf("%s is no object", name(at))
+			return fmt.Errorf("%s is not an object", name(at))
 		}
 		return matchFields(object, t, at)
 	case reflect.Slice:
 		list, ok := v.([]any)
 		if !ok {
-			return fmt.Errorf("%s is no list", name(at))
+			return fmt.Errorf("%s is not a list", name(at))
 		}
 		for i, e := range list {
 			if err := matchShape(e, t.Elem(), fmt.Sprintf("%s[%d]", at, i)); err != nil {
@@ -249,7 +249,7 @@ func LoadAll(paths ...string) ([]Loaded, error) {
 			}
 		}
 		if len(all) == before {
-			return nil, fmt.Errorf("directory %s holds no report (*.json); give the directory that --out wrote to", path)
+			return nil, fmt.Errorf("directory %s contains no report (*.json); use the directory that --out wrote to", path)
 		}
 	}
 	return all, nil
@@ -273,11 +273,11 @@ func (c *Check) validate() error {
 	verdicts := []preflight.Result{preflight.Pass, preflight.Alarm, preflight.Fail}
 	results := append(slices.Clone(verdicts), preflight.Note, preflight.Skipped)
 	if !slices.Contains(verdicts, c.Verdict) {
-		return fmt.Errorf("verdict is %q, want pass, alarm or fail", c.Verdict)
+		return fmt.Errorf("verdict is %q, must be pass, alarm or fail", c.Verdict)
 	}
 	for i, check := range c.Checks {
 		if !slices.Contains(results, check.Result) {
-			return fmt.Errorf("checks[%d].result is %q, want pass, note, alarm, fail or skipped", i, check.Result)
+			return fmt.Errorf("checks[%d].result is %q, must be pass, note, alarm, fail or skipped", i, check.Result)
 		}
 	}
 	return nil
@@ -285,16 +285,16 @@ func (c *Check) validate() error {
 
 func (v *Verify) validate() error {
 	if !slices.Contains([]verifier.Verdict{verifier.Same, verifier.Different, verifier.Unchecked}, v.Verdict) {
-		return fmt.Errorf("verdict is %q, want same, different or unchecked", v.Verdict)
+		return fmt.Errorf("verdict is %q, must be same, different or unchecked", v.Verdict)
 	}
 	if !slices.Contains(depths, v.Depth) {
-		return fmt.Errorf("depth is %q, want keys, length or value", v.Depth)
+		return fmt.Errorf("depth is %q, must be keys, length or value", v.Depth)
 	}
 	if !slices.Contains(proofs, v.Proof) {
-		return fmt.Errorf("proof is %q, want rounds or offset", v.Proof)
+		return fmt.Errorf("proof is %q, must be rounds or offset", v.Proof)
 	}
 	if w := v.Writes; w != nil && !slices.Contains([]verifier.Clients{verifier.ClientsNone, verifier.ClientsSome, verifier.ClientsUnknown}, w.Clients) {
-		return fmt.Errorf("writes.clients is %q, want none, some or unknown", w.Clients)
+		return fmt.Errorf("writes.clients is %q, must be none, some or unknown", w.Clients)
 	}
 	for i, s := range v.Slots {
 		if !slices.Contains(keyVerdicts, s.Verdict) {
@@ -306,12 +306,12 @@ func (v *Verify) validate() error {
 			return fmt.Errorf("findings[%d].verdict is %q", i, f.Verdict)
 		}
 		if f.Code != "" && !slices.Contains(verifier.Reasons(), f.Code) { // older versions wrote no code
-			return fmt.Errorf("findings[%d].code is %q, want one of %s", i, f.Code, commas(verifier.Reasons()))
+			return fmt.Errorf("findings[%d].code is %q, must be one of %s", i, f.Code, commas(verifier.Reasons()))
 		}
 	}
 	for i, r := range v.ByReason {
 		if !slices.Contains(verifier.Reasons(), r.Code) {
-			return fmt.Errorf("by_reason[%d].code is %q, want one of %s", i, r.Code, commas(verifier.Reasons()))
+			return fmt.Errorf("by_reason[%d].code is %q, must be one of %s", i, r.Code, commas(verifier.Reasons()))
 		}
 	}
 	return nil
@@ -337,24 +337,24 @@ var (
 
 func (m *Migrate) validate() error {
 	if !slices.Contains(states, m.State) {
-		return fmt.Errorf("state is %q, want one of %s", m.State, strings.Join(states, ", "))
+		return fmt.Errorf("state is %q, must be one of %s", m.State, strings.Join(states, ", "))
 	}
 	if !slices.Contains(levels, m.Level) {
-		return fmt.Errorf("level is %q, want exactly_once or repaired", m.Level)
+		return fmt.Errorf("level is %q, must be exactly_once or repaired", m.Level)
 	}
 	return nil
 }
 
 func (b *BigKeys) validate() error {
 	if !slices.Contains(sizeSources, b.Totals.SizeBy) {
-		return fmt.Errorf("totals.size_by is %q, want one of %s", b.Totals.SizeBy, strings.Join(sizeSources, ", "))
+		return fmt.Errorf("totals.size_by is %q, must be one of %s", b.Totals.SizeBy, strings.Join(sizeSources, ", "))
 	}
 	return nil
 }
 
 func (g *Gate) validate() error {
 	if g.Verdict != Go && g.Verdict != NoGo {
-		return fmt.Errorf("verdict is %q, want GO or NO-GO", g.Verdict)
+		return fmt.Errorf("verdict is %q, must be GO or NO-GO", g.Verdict)
 	}
 	return nil
 }

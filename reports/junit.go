@@ -74,7 +74,7 @@ func renderJUnit(r Report) ([]byte, error) {
 	}
 	h := r.header()
 	if h.Ended != Complete {
-		cases = append([]junitCase{{ClassName: "surecut.run", Name: "the run comes to its end", Error: &junitDetail{h.Ended, endedWords(h), facts(r)}}}, cases...)
+		cases = append([]junitCase{{ClassName: "surecut.run", Name: "the run completed", Error: &junitDetail{h.Ended, endedWords(h), facts(r)}}}, cases...)
 	}
 	suites := junitSuites{Name: "surecut " + r.Kind()}
 	for _, c := range cases {
@@ -268,7 +268,7 @@ func findingLines(findings []verifier.Finding) string {
 }
 
 func migrateCases(m *Migrate) []junitCase {
-	state := junitCase{ClassName: "surecut.migrate", Name: "the migration ended well"}
+	state := junitCase{ClassName: "surecut.migrate", Name: "the migration ended without an error"}
 	switch {
 	case m.State == "failed" || m.Error != "":
 		state.Failure = &junitDetail{"failed", orNothing(m.Error), facts(m)}
@@ -284,7 +284,7 @@ func migrateCases(m *Migrate) []junitCase {
 		reported := s.Parts[len(s.Parts)-1].N
 		switch {
 		case s.Sum() != s.Total:
-			c.Failure = &junitDetail{"lost", fmt.Sprintf("%s received, %s dealt with", count(s.Total), count(s.Sum())), facts(m)}
+			c.Failure = &junitDetail{"lost", fmt.Sprintf("%s received, %s accounted for", count(s.Total), count(s.Sum())), facts(m)}
 		case reported > 0:
 			c.Failure = &junitDetail{"reported", count(reported) + " reported instead of applied", problemLines(m) + facts(m)}
 		}

@@ -153,7 +153,7 @@ func (m *markdown) verify(v *Verify) {
 	}
 	m.table([]string{"Verdict", "DB:", "Slot:", "Type", "Key", "What differs"}, int64(len(v.Findings)+v.Omitted), rows)
 	m.line("")
-	m.line("Next: `surecut repair --report verify.json` shows what it would copy again; `--apply` does it.")
+	m.line("Next: `surecut repair --report verify.json` shows what would be repaired; with `--apply` it is repaired.")
 }
 
 func (m *markdown) migrate(g *Migrate) {

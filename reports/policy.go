@@ -94,7 +94,7 @@ type Duration time.Duration
 func (d *Duration) UnmarshalYAML(n *yaml.Node) error {
 	v, err := time.ParseDuration(n.Value)
 	if err != nil {
-		return fmt.Errorf("line %d: %q is no duration; write it as 24h or 90m", n.Line, n.Value)
+		return fmt.Errorf("line %d: %q is not a duration; write it like 24h or 90m", n.Line, n.Value)
 	}
 	*d = Duration(v)
 	return nil
@@ -162,13 +162,13 @@ func (p *Policy) merge(data []byte) error {
 	d.KnownFields(true)
 	if err := d.Decode(p); err != nil {
 		if errors.Is(err, io.EOF) {
-			return errors.New("is empty; leave --policy out for the default policy")
+			return errors.New("the file is empty; leave --policy out to use the default policy")
 		}
 		text := strings.TrimPrefix(strings.ReplaceAll(strings.TrimPrefix(err.Error(), "yaml: "), "\n", ""), "unmarshal errors:")
-		return errors.New(strings.TrimSpace(unknownSetting.ReplaceAllString(text, `there is no setting $1 there; surecut gate --print-policy shows all`)))
+		return errors.New(strings.TrimSpace(unknownSetting.ReplaceAllString(text, `there is no setting $1 there; surecut gate --print-policy shows all settings`)))
 	}
 	if err := d.Decode(new(any)); !errors.Is(err, io.EOF) {
-		return errors.New("holds more than one document; a policy is one")
+		return errors.New("the file holds more than one YAML document; only one is allowed")
 	}
 	if err := p.Validate(); err != nil {
 		return err
@@ -185,7 +185,7 @@ func (p Policy) Validate() error {
 	}
 	atLeast := func(setting string, value, least int64) {
 		if value < least {
-			problems = append(problems, fmt.Sprintf("%s: %d is too low, the least is %d", setting, value, least))
+			problems = append(problems, fmt.Sprintf("%s: %d is too low; it must be at least %d", setting, value, least))
 		}
 	}
 	for _, k := range p.Require {
@@ -226,7 +226,7 @@ func unknown[T ~string](setting string, value T, known []T) []string {
 	if slices.Contains(known, value) {
 		return nil
 	}
-	return []string{fmt.Sprintf("%s: %q is unknown, want %s", setting, value, commas(known))}
+	return []string{fmt.Sprintf("%s: %q is unknown, choose from %s", setting, value, commas(known))}
 }
 
 // selectionProblems returns a sentence for each part of a selection that is invalid.
@@ -236,24 +236,24 @@ func selectionProblems(s *keyspace.Selection) (problems []string) {
 	}
 	for _, db := range s.Databases {
 		if db < 0 {
-			problems = append(problems, fmt.Sprintf("selection.databases: %d is no database", db))
+			problems = append(problems, fmt.Sprintf("selection.databases: %d is not a database", db))
 		}
 	}
 	for _, m := range s.DBMap {
 		if !databaseMap.MatchString(m) {
-			problems = append(problems, fmt.Sprintf(`selection.db_map: %q, want SOURCE:TARGET as in "3:0"`, m))
+			problems = append(problems, fmt.Sprintf(`selection.db_map: %q, must be SOURCE:TARGET as in "3:0"`, m))
 		}
 	}
 	for _, p := range s.DBPrefix {
 		if !databasePrefix.MatchString(p) {
-			problems = append(problems, fmt.Sprintf(`selection.db_prefix: %q, want SOURCE:PREFIX as in "3:app3:"`, p))
+			problems = append(problems, fmt.Sprintf(`selection.db_prefix: %q, must be SOURCE:PREFIX as in "3:app3:"`, p))
 		}
 	}
 	if slices.Contains(s.Include, "") || slices.Contains(s.Exclude, "") {
 		problems = append(problems, "selection: an empty pattern matches no key")
 	}
 	if s.Sample < 0 {
-		problems = append(problems, fmt.Sprintf("selection.sample: %d is too low, the least is 0", s.Sample))
+		problems = append(problems, fmt.Sprintf("selection.sample: %d is too low; it must be at least 0", s.Sample))
 	}
 	return problems
 }

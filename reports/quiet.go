@@ -10,10 +10,10 @@ func quietReasons(m *Migrate) []string {
 	}
 	reasons := []string{}
 	for _, reason := range m.Quiet.Reasons() {
-		reasons = append(reasons, "The source is not quiet: "+reason)
+		reasons = append(reasons, "The source is still written: "+reason)
 	}
 	if len(reasons) == 0 {
-		reasons = append(reasons, "The source is not quiet, and the report does not say which of its nodes.")
+		reasons = append(reasons, "The source is still written, but the report does not say on which of its nodes.")
 	}
 	return reasons
 }
@@ -24,14 +24,14 @@ func quietContradicts(m *Migrate) []string {
 		return nil
 	}
 	if len(m.Quiet.Nodes) == 0 {
-		return []string{"It calls the source quiet and looked at none of its nodes: the report contradicts itself."}
+		return []string{"It says that the source is quiet, but it asked none of its nodes: the report contradicts itself."}
 	}
 	if m.Quiet.ForMs < 0 || m.Quiet.PausedMs < 0 {
-		return []string{"It calls the source quiet for less than no time: the report contradicts itself."}
+		return []string{"It says that the source was quiet for a negative time: the report contradicts itself."}
 	}
 	for _, n := range m.Quiet.Nodes {
 		if n.Writes != 0 || n.Reason != "" || n.OffsetEnd < n.OffsetBegin {
-			return []string{"It calls the source quiet, and tells of writes to " + visible(n.Addr) + ": the report contradicts itself."}
+			return []string{"It says that the source is quiet, but reports writes to " + visible(n.Addr) + ": the report contradicts itself."}
 		}
 	}
 	return nil

@@ -91,14 +91,14 @@ func TestTolerate(t *testing.T) {
 		{name: "nothing tolerated", findings: []int{expiry}, against: "1 key is not the same of 61,831 compared (1 different, 0 missing, 0 extra); the policy allows 0."},
 		{name: "the reason tolerated", findings: []int{expiry}, policy: VerifyPolicy{Tolerate: []verifier.Reason{verifier.ExpiryOnSourceOnly}}, ground: "The policy tolerates 1 expiry_on_source_only."},
 		{name: "another reason tolerated", why: "the values may differ, a lost expiry is another thing", findings: []int{expiry}, policy: VerifyPolicy{Tolerate: []verifier.Reason{verifier.ValueDiffers}}, against: "the policy allows 0."},
-		{name: "one of two tolerated", findings: []int{expiry, value}, policy: VerifyPolicy{Tolerate: []verifier.Reason{verifier.ExpiryOnSourceOnly}}, against: "2 keys are not the same of 62,413 compared (2 different, 0 missing, 0 extra); the policy allows 0, beside 1 that it tolerates for their reasons."},
+		{name: "one of two tolerated", findings: []int{expiry, value}, policy: VerifyPolicy{Tolerate: []verifier.Reason{verifier.ExpiryOnSourceOnly}}, against: "2 keys are not the same of 62,413 compared (2 different, 0 missing, 0 extra); the policy allows 0, in addition to 1 that it tolerates for their reasons."},
 		{name: "both tolerated", findings: []int{expiry, value}, policy: VerifyPolicy{Tolerate: []verifier.Reason{verifier.ExpiryOnSourceOnly, verifier.ValueDiffers}}, ground: "The policy tolerates 1 value_differs, 1 expiry_on_source_only."},
 		{name: "one tolerated, one allowed", findings: []int{expiry, value}, policy: VerifyPolicy{Tolerate: []verifier.Reason{verifier.ExpiryOnSourceOnly}, MaxDifferences: 1}, ground: "The policy tolerates 1 expiry_on_source_only."},
 		{name: "missing keys", findings: []int{missing}, policy: VerifyPolicy{Tolerate: []verifier.Reason{verifier.AbsentOnSource}}, against: "1 missing, 0 extra); the policy allows 0."},
 		{name: "extra keys", findings: []int{extra}, policy: VerifyPolicy{Tolerate: []verifier.Reason{verifier.AbsentOnSource}}, ground: "The policy tolerates 1 absent_on_source."},
 		{name: "unchecked keys", findings: []int{unchecked}, policy: VerifyPolicy{Tolerate: []verifier.Reason{verifier.ModulePayloadDiffers}}, ground: "The policy tolerates 1 module_payload_differs."},
-		{name: "unchecked for another reason", findings: []int{unchecked}, policy: VerifyPolicy{Tolerate: []verifier.Reason{verifier.ModuleInFile}}, against: "1 key stayed unchecked; the policy allows 0."},
-		{name: "differences do not make room for unchecked keys", findings: []int{expiry, unchecked}, policy: VerifyPolicy{Tolerate: []verifier.Reason{verifier.ExpiryOnSourceOnly}}, against: "1 key stayed unchecked; the policy allows 0."},
+		{name: "unchecked for another reason", findings: []int{unchecked}, policy: VerifyPolicy{Tolerate: []verifier.Reason{verifier.ModuleInFile}}, against: "1 key is unchecked; the policy allows 0."},
+		{name: "differences do not make room for unchecked keys", findings: []int{expiry, unchecked}, policy: VerifyPolicy{Tolerate: []verifier.Reason{verifier.ExpiryOnSourceOnly}}, against: "1 key is unchecked; the policy allows 0."},
 		{name: "a report without codes", why: "it does not say why, so that nothing can be tolerated", old: true, findings: []int{expiry}, policy: VerifyPolicy{Tolerate: verifier.Reasons()}, against: "1 key is not the same of 61,831 compared (1 different, 0 missing, 0 extra); the policy allows 0."},
 		{name: "a report without codes, by number", why: "it is read as ever", old: true, findings: []int{expiry, value}, policy: VerifyPolicy{MaxDifferences: 2}},
 	}
@@ -136,7 +136,7 @@ func TestUnknownReasonsAreRefused(t *testing.T) {
 	if err == nil {
 		t.Fatal("a policy with an unknown reason was taken")
 	}
-	for _, want := range append(verifier.Reasons(), `verify.tolerate: "expiry_difers" is unknown, want absent_on_target, `) {
+	for _, want := range append(verifier.Reasons(), `verify.tolerate: "expiry_difers" is unknown, choose from absent_on_target, `) {
 		if !strings.Contains(err.Error(), string(want)) {
 			t.Errorf("the error does not name %s: %v", want, err)
 		}
@@ -148,7 +148,7 @@ func TestUnknownReasonsAreRefused(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := decode(data); err == nil || !strings.Contains(err.Error(), at+`[0].code is "luck", want one of absent_on_target, `) {
+		if _, err := decode(data); err == nil || !strings.Contains(err.Error(), at+`[0].code is "luck", must be one of absent_on_target, `) {
 			t.Errorf("%s: %v", at, err)
 		}
 	}

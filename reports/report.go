@@ -88,22 +88,22 @@ func (h *Header) header() *Header { return h }
 
 func (h *Header) validateHeader() error {
 	if h.Tool != "surecut" {
-		return fmt.Errorf("tool is %q, want surecut", h.Tool)
+		return fmt.Errorf("tool is %q, must be surecut", h.Tool)
 	}
 	if _, err := time.Parse(time.RFC3339, h.GeneratedAt); err != nil {
-		return fmt.Errorf("generated_at is %q, want a time as in RFC 3339", h.GeneratedAt)
+		return fmt.Errorf("generated_at is %q, must be a time as in RFC 3339", h.GeneratedAt)
 	}
 	switch h.Ended {
 	case Complete:
 		if h.EndedWhy != "" {
-			return fmt.Errorf("ended is complete, and ended_why is %q, which only a run has that did not come to its end", h.EndedWhy)
+			return fmt.Errorf("ended is complete, but ended_why is %q, which only a run has that did not complete", h.EndedWhy)
 		}
 	case Interrupted, Failed:
 		if h.EndedWhy == "" {
-			return fmt.Errorf("ended is %s, and ended_why does not say why", h.Ended)
+			return fmt.Errorf("ended is %s, but ended_why does not say why", h.Ended)
 		}
 	default:
-		return fmt.Errorf("ended is %q, want complete, interrupted or failed", h.Ended)
+		return fmt.Errorf("ended is %q, must be complete, interrupted or failed", h.Ended)
 	}
 	return nil
 }

@@ -191,8 +191,8 @@ func TestWriteReplacesNothingOnError(t *testing.T) {
 	changed := sampleMigrate()
 	changed.State = "done"
 	_, err := Write(dir, changed)
-	if err == nil || !strings.Contains(err.Error(), "migrate.xml is in the way") || strings.Contains(err.Error(), "\n") {
-		t.Errorf("error %v, want one line that names what is in the way", err)
+	if err == nil || !strings.Contains(err.Error(), "migrate.xml is not a regular file") || strings.Contains(err.Error(), "\n") {
+		t.Errorf("error %v, want one line that names what is not a regular file", err)
 	}
 	after, _ := os.ReadFile(filepath.Join(dir, "migrate.json"))
 	if !bytes.Equal(before, after) {
@@ -222,11 +222,11 @@ func TestLoadRefuses(t *testing.T) {
 		return strings.Replace(string(whole), old, new, 1)
 	}
 	tests := []struct{ name, why, data, want string }{
-		{name: "empty", why: "a full disk leaves such files", data: "", want: "not a whole JSON document"},
+		{name: "empty", why: "a full disk leaves such files", data: "", want: "not a complete JSON document"},
 		{name: "null", why: "valid JSON, no report", data: "null\n", want: "no \"schema\""},
 		{name: "list", why: "valid JSON, no report", data: "[]", want: "no \"schema\""},
-		{name: "trailing garbage", why: "two writers, or an append", data: string(whole) + "{}", want: "goes on after its end"},
-		{name: "trailing letters", why: "not even JSON", data: string(whole) + "x", want: "goes on after its end"},
+		{name: "trailing garbage", why: "two writers, or an append", data: string(whole) + "{}", want: "has more data after its end"},
+		{name: "trailing letters", why: "not even JSON", data: string(whole) + "x", want: "has more data after its end"},
 		{name: "unknown kind", why: "from a later surecut", data: edit("surecut.migrate/1", "surecut.teleport/1"), want: "unknown schema"},
 		{name: "foreign", why: "not ours", data: edit("surecut.migrate/1", "migrate/1"), want: "unknown schema"},
 		{name: "later version", why: "its fields may mean something else", data: edit("surecut.migrate/1", "surecut.migrate/2"), want: "of another version"},
@@ -234,19 +234,19 @@ func TestLoadRefuses(t *testing.T) {
 		{name: "missing in a list", why: "would be read as no lag", data: edit(`"lag_bytes": 218,`, ""), want: `links[0] lacks "lag_bytes"`},
 		{name: "unknown field", why: "a slip of the pen must not pass", data: edit(`"state"`, `"stat": 1, "state"`), want: `unknown field "stat"`},
 		{name: "other case", why: "encoding/json would take it", data: edit(`"state"`, `"State"`), want: `lacks "state"`},
-		{name: "a key twice", why: "the last one would win", data: edit(`"state": "caught_up"`, `"state": "failed", "state": "caught_up"`), want: `the report holds "state" twice`},
-		{name: "a key twice, deep", why: "the last one would win", data: edit(`"lag_bytes": 218`, `"lag_bytes": 218, "lag_bytes": 0`), want: `links[0] holds "lag_bytes" twice`},
+		{name: "a key twice", why: "the last one would win", data: edit(`"state": "caught_up"`, `"state": "failed", "state": "caught_up"`), want: `the report contains "state" twice`},
+		{name: "a key twice, deep", why: "the last one would win", data: edit(`"lag_bytes": 218`, `"lag_bytes": 218, "lag_bytes": 0`), want: `links[0] contains "lag_bytes" twice`},
 		{name: "a key twice in two spellings", why: "encoding/json takes both for one field", data: edit(`"state": "caught_up"`, `"state": "caught_up", "STATE": "failed"`), want: `unknown field "STATE"`},
-		{name: "a key twice, escaped", why: "an escape is the same letter", data: edit(`"state": "caught_up"`, `"state": "failed", "st\u0061te": "caught_up"`), want: `holds "state" twice`},
+		{name: "a key twice, escaped", why: "an escape is the same letter", data: edit(`"state": "caught_up"`, `"state": "failed", "st\u0061te": "caught_up"`), want: `contains "state" twice`},
 		{name: "a letter that folds to another", why: "encoding/json folds the long s", data: edit(`"state": "caught_up"`, `"state": "caught_up", "\u017ftate": "failed"`), want: "unknown field"},
 		{name: "a number out of range", why: "would wrap or be cut", data: edit(`"lag_bytes": 218`, `"lag_bytes": 1e30`), want: "lag_bytes"},
-		{name: "a number that is none", why: "compares with nothing", data: edit(`"lag_seconds": 0.02`, `"lag_seconds": NaN`), want: "not a whole JSON document"},
+		{name: "a number that is none", why: "compares with nothing", data: edit(`"lag_seconds": 0.02`, `"lag_seconds": NaN`), want: "not a complete JSON document"},
 		{name: "a float out of range", why: "would be infinite", data: edit(`"lag_seconds": 0.02`, `"lag_seconds": 1e400`), want: "lag_seconds"},
 		{name: "a fraction of a key", why: "keys are counted whole", data: edit(`"lag_bytes": 218`, `"lag_bytes": 0.5`), want: "lag_bytes"},
-		{name: "null list", why: "would be read as no links", data: `{"schema":"surecut.bigkeys/1","tool":"surecut","version":"","generated_at":"2026-03-14T09:26:53Z","source":"","target":"","source_servers":[],"target_servers":[],"ended":"complete","ended_why":"","totals":null}`, want: "totals is no object"},
+		{name: "null list", why: "would be read as no links", data: `{"schema":"surecut.bigkeys/1","tool":"surecut","version":"","generated_at":"2026-03-14T09:26:53Z","source":"","target":"","source_servers":[],"target_servers":[],"ended":"complete","ended_why":"","totals":null}`, want: "totals is not an object"},
 		{name: "no end", why: "whether the run came to its end could not be told", data: edit("\n  \"ended\": \"complete\",", ""), want: `lacks "ended"`},
 		{name: "another end", why: "would match no rule", data: edit(`"ended": "complete"`, `"ended": "almost"`), want: `ended is "almost"`},
-		{name: "complete, and why not", why: "it contradicts itself", data: edit(`"ended_why": ""`, `"ended_why": "killed"`), want: `ended is complete, and ended_why is "killed"`},
+		{name: "complete, and why not", why: "it contradicts itself", data: edit(`"ended_why": ""`, `"ended_why": "killed"`), want: `ended is complete, but ended_why is "killed"`},
 		{name: "interrupted without a reason", why: "somebody has edited it", data: edit(`"ended": "complete"`, `"ended": "interrupted"`), want: "does not say why"},
 		{name: "wrong type", why: "a string is no count", data: edit(`"lag_bytes": 218`, `"lag_bytes": "none"`), want: "lag_bytes"},
 		{name: "unknown state", why: "would match no rule", data: edit(`"state": "caught_up"`, `"state": "fine"`), want: `state is "fine"`},
@@ -289,7 +289,7 @@ func TestLoadRefusesEveryTruncation(t *testing.T) {
 
 func TestLoadAll(t *testing.T) {
 	dir := t.TempDir()
-	if _, err := LoadAll(dir); err == nil || !strings.Contains(err.Error(), "holds no report") {
+	if _, err := LoadAll(dir); err == nil || !strings.Contains(err.Error(), "contains no report") {
 		t.Errorf("empty directory: error %v", err)
 	}
 	for _, r := range []Report{passedCheck(), sampleVerify(), sampleGate(passedCheck())} {

@@ -401,7 +401,7 @@ func samples(t testing.TB) map[string]Report {
 		"migrate-written":    writtenMigrate(),
 		"verify-interrupted": Unfinished(sampleHeader(KindVerify), Interrupted, "stopped by a signal while the source was read"),
 		"check-failed":       Unfinished(sampleHeader(KindCheck), Failed, "write <report>: no space left on device"),
-		"gate-failed":        Unfinished(sampleHeader(KindGate), Failed, "report out/verify.json: not a whole JSON document"),
+		"gate-failed":        Unfinished(sampleHeader(KindGate), Failed, "report out/verify.json: not a complete JSON document"),
 		"migrate-failed":     Unfinished(sampleHeader(KindMigrate), Failed, "dial source: connection refused"),
 		"bigkeys-failed":     Unfinished(sampleHeader(KindBigKeys), Failed, "dial source: connection refused"),
 		"compat-interrupted": Unfinished(sampleHeader(KindCompat), Interrupted, "stopped by a signal"),

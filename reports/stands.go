@@ -30,7 +30,7 @@ func stands(r Report) []fact {
 	case *BigKeys:
 		add("Scanned", selectionLine(r.Selection))
 	case *Gate:
-		add("Demanded", selectionLine(r.Policy.Selection))
+		add("Required", selectionLine(r.Policy.Selection))
 	}
 	servers := "servers"
 	if r.Kind() == KindVerify {
@@ -62,7 +62,7 @@ func selectionLine(s *keyspace.Selection) string { return visible(s.String()) }
 func comparedHow(v *Verify) string {
 	how := fmt.Sprintf("depth %s (%s)", v.Depth, depthWords[v.Depth])
 	if v.Depth != verifier.DepthKeys {
-		how += "; expiries up to " + span(v.TTLToleranceMs) + " apart are the same"
+		how += "; expiries up to " + span(v.TTLToleranceMs) + " apart count as the same"
 	}
 	return how + "; proof by " + string(v.Proof)
 }
@@ -87,9 +87,9 @@ func serversLine(servers endpoint.Identity) string {
 func serverWords(m endpoint.Member) string {
 	about := []string{visible(m.Role)}
 	if m.Role == endpoint.RoleReplica {
-		link := "link to its primary unknown"
+		link := "connection to its primary unknown"
 		if m.Link != "" {
-			link = "link to its primary " + visible(m.Link)
+			link = "connection to its primary " + visible(m.Link)
 		}
 		about = append(about, link)
 	}
@@ -101,10 +101,10 @@ func serverWords(m endpoint.Member) string {
 }
 
 var knownByWords = map[verifier.KnownBy]string{
-	verifier.ByReplication: "as its replication stream tells",
-	verifier.ByTracking:    "as CLIENT TRACKING tells",
-	verifier.ByRest:        "as its counters tell",
-	verifier.ByRereading:   "as reading its keys again tells",
+	verifier.ByReplication: "known from its replication stream",
+	verifier.ByTracking:    "known from CLIENT TRACKING",
+	verifier.ByRest:        "known from its counters",
+	verifier.ByRereading:   "known from reading its keys again",
 	verifier.ByFile:        "it is a file",
 }
 
@@ -117,9 +117,9 @@ func writtenLine(v *Verify) string {
 	case !w.Written:
 		return "no, " + knownBy(w)
 	case w.Clients == verifier.ClientsNone && !w.Everything:
-		return "by no client; keys expired, " + writtenKeys(w) + knownBy(w)
+		return "not by clients; keys expired, " + writtenKeys(w) + knownBy(w)
 	case v.Proof == verifier.ProofRounds:
-		return "yes, " + writtenKeys(w) + knownBy(w) + "; that keys are the same rests on how fast the target follows"
+		return "yes, " + writtenKeys(w) + knownBy(w) + "; the verdict assumes that the target follows fast enough"
 	}
 	return "yes, " + writtenKeys(w) + knownBy(w)
 }

@@ -18,8 +18,8 @@ func TestStandsFor(t *testing.T) {
 	v.TTLToleranceMs, v.Proof = 60_000, "rounds"
 	v.Incomplete = []string{"10.30.0.22:7000 refused SCAN"}
 	v.Writes = &verifier.Writes{KnownBy: "rereading", Written: true, Keys: 12}
-	wanted := []string{"complete", "keys of database 3", "a:", "database 3 arrives in database 0", "depth value", "1 min 0 s apart", "10.20.0.12:6379 (replica, link to its primary down)",
-		"node 07c37dfe", "about 12 keys while both sides were listed", "rests on how fast the target follows", "refused SCAN", "Function libraries are not compared"}
+	wanted := []string{"complete", "keys of database 3", "a:", "database 3 arrives in database 0", "depth value", "1 min 0 s apart", "10.20.0.12:6379 (replica, connection to its primary down)",
+		"node 07c37dfe", "about 12 keys while both sides were listed", "assumes that the target follows fast enough", "refused SCAN", "Function libraries are not compared"}
 	for _, form := range []string{"table", "markdown", "junit", "html"} {
 		var b bytes.Buffer
 		if err := Render(&b, v, form); err != nil {
@@ -46,10 +46,10 @@ func TestWrittenInWords(t *testing.T) {
 		want   string
 	}{
 		{nil, "offset", "not known"},
-		{&verifier.Writes{KnownBy: "rest"}, "offset", "no, as its counters tell"},
+		{&verifier.Writes{KnownBy: "rest"}, "offset", "no, known from its counters"},
 		{&verifier.Writes{KnownBy: "file"}, "offset", "no, it is a file"},
-		{&verifier.Writes{KnownBy: "replication", Written: true, Keys: 1}, "offset", "yes, about 1 key while both sides were listed, as its replication stream tells"},
-		{&verifier.Writes{KnownBy: "tracking", Written: true, Everything: true, Why: "FLUSHALL was run"}, "offset", "yes, every key may have been changed (FLUSHALL was run), as CLIENT TRACKING tells"},
+		{&verifier.Writes{KnownBy: "replication", Written: true, Keys: 1}, "offset", "yes, about 1 key while both sides were listed, known from its replication stream"},
+		{&verifier.Writes{KnownBy: "tracking", Written: true, Everything: true, Why: "FLUSHALL was run"}, "offset", "yes, every key may have been changed (FLUSHALL was run), known from CLIENT TRACKING"},
 	} {
 		v := verifyIn(500)
 		v.Writes, v.Proof = tt.writes, tt.proof

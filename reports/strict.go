@@ -15,10 +15,10 @@ func parseStrict(data []byte) (tree any, err error) {
 	d := json.NewDecoder(bytes.NewReader(data))
 	d.UseNumber()
 	if err := d.Decode(&tree); err != nil {
-		return nil, fmt.Errorf("not a whole JSON document (%w); write the report again, a file that was cut short proves nothing", err)
+		return nil, fmt.Errorf("not a complete JSON document (%w); make the report again, because a truncated file proves nothing", err)
 	}
 	if _, err := d.Token(); err != io.EOF {
-		return nil, fmt.Errorf("goes on after its end at byte %d; write the report again", d.InputOffset())
+		return nil, fmt.Errorf("has more data after its end at byte %d; make the report again", d.InputOffset())
 	}
 	d = json.NewDecoder(bytes.NewReader(data))
 	d.UseNumber()
@@ -33,7 +33,7 @@ func parseStrict(data []byte) (tree any, err error) {
 func refuseTwins(d *json.Decoder, at string) error {
 	token, err := d.Token()
 	if err != nil {
-		return fmt.Errorf("not a whole JSON document (%w)", err)
+		return fmt.Errorf("not a complete JSON document (%w)", err)
 	}
 	switch token {
 	case json.Delim('{'):
@@ -41,11 +41,11 @@ func refuseTwins(d *json.Decoder, at string) error {
 		for d.More() {
 			key, err := d.Token()
 			if err != nil {
-				return fmt.Errorf("not a whole JSON document (%w)", err)
+				return fmt.Errorf("not a complete JSON document (%w)", err)
 			}
 			field := fmt.Sprint(key)
 			if seen[field] {
-				return fmt.Errorf("%s holds %q twice, so that it says two things at once; write the report again", name(at), field)
+				return fmt.Errorf("%s contains %q twice, which is ambiguous; make the report again", name(at), field)
 			}
 			seen[field] = true
 			if err := refuseTwins(d, strings.TrimPrefix(at+"."+field, ".")); err != nil {

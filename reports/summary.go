@@ -123,8 +123,8 @@ func summarizeCheck(c *Check) summary {
 	}
 	s.Facts = []fact{
 		{Name: "Failed", Value: count(t.Fail), Note: "stop the migration", Tone: toneIf(t.Fail, bad)},
-		{Name: "Alarms", Value: count(t.Alarm), Note: "need accepting", Tone: toneIf(t.Alarm, warn)},
-		{Name: "Accepted", Value: count(t.Accepted), Note: "alarms taken on purpose"},
+		{Name: "Alarms", Value: count(t.Alarm), Note: "must be accepted", Tone: toneIf(t.Alarm, warn)},
+		{Name: "Accepted", Value: count(t.Accepted), Note: "alarms accepted by the user"},
 		{Name: "Notes", Value: count(t.Note), Note: "need no decision"},
 		{Name: "Passed", Value: count(t.Pass), Note: "of " + count(int64(len(c.Checks))), Tone: toneIf(t.Pass, good)},
 		{Name: "Skipped", Value: count(t.Skipped), Note: "could not be checked"},
@@ -139,7 +139,7 @@ var depthWords = map[verifier.Depth]string{
 }
 
 var proofWords = map[verifier.Proof]string{
-	verifier.ProofRounds: "it rests on the target following in time",
+	verifier.ProofRounds: "assumes that the target follows fast enough",
 	verifier.ProofOffset: "both sides were compared at one offset",
 }
 
@@ -162,7 +162,7 @@ func summarizeVerify(v *Verify) summary {
 			count(t.Different), count(t.Missing), count(t.Extra), count(t.Unchecked))
 	default:
 		s.Tone = warn
-		s.Headline = fmt.Sprintf("%s compared at depth %s; %s unchecked, so nothing is proved.",
+		s.Headline = fmt.Sprintf("%s compared at depth %s; %s unchecked, so nothing is proven.",
 			plural(t.Same+differences, "key"), v.Depth, count(t.Unchecked))
 	}
 	if t.Same+differences+t.Unchecked == 0 {
@@ -172,7 +172,7 @@ func summarizeVerify(v *Verify) summary {
 		{Name: "Keys on the source", Value: count(t.SourceKeys)},
 		{Name: "Keys on the target", Value: count(t.TargetKeys)},
 		{Name: "Same", Value: count(t.Same), Note: percent(t.Same, t.Same+differences+t.Unchecked), Tone: toneIf(t.Same, good)},
-		{Name: "Different", Value: count(t.Different), Note: "on both sides, not equal", Tone: toneIf(t.Different, bad)},
+		{Name: "Different", Value: count(t.Different), Note: "on both sides, but not equal", Tone: toneIf(t.Different, bad)},
 		{Name: "Missing", Value: count(t.Missing), Note: "on the source only", Tone: toneIf(t.Missing, bad)},
 		{Name: "Extra", Value: count(t.Extra), Note: "on the target only", Tone: toneIf(t.Extra, bad)},
 		{Name: "Unchecked", Value: count(t.Unchecked), Note: "no verdict", Tone: toneIf(t.Unchecked, warn)},
@@ -236,7 +236,7 @@ func runsWords(m *Migrate) string {
 	words := fmt.Sprintf("The migration was started %s; the last run brought %s of the snapshot and %s of the stream.",
 		plural(int64(m.AllRuns.Runs), "time"), plural(m.Counters.SnapshotApplied, "key"), plural(m.Counters.CommandsApplied, "command"))
 	if !m.AllRuns.Exact {
-		words += " A run that failed or was killed could not count to its end, so that the figures of all runs are about right, and those of the last run add up."
+		words += " A run that failed or was killed could not count everything, so the figures of all runs are approximate; those of the last run are exact."
 	}
 	return words
 }
@@ -254,8 +254,8 @@ func sumsOf(c migrator.Counters) []sum {
 		{"Keys of the snapshot", c.SnapshotKeys, []part{
 			{"applied", "written to the target", c.SnapshotApplied, good},
 			{"filtered", "left out by --include, --exclude, --db", c.SnapshotFiltered, ""},
-			{"kept", "left as the target had them", c.SnapshotKept, ""},
-			{"expired", "had expired at the source", c.SnapshotExpired, ""},
+			{"kept", "not changed, because the target already had them", c.SnapshotKept, ""},
+			{"expired", "had already expired", c.SnapshotExpired, ""},
 			{"reported", "not written; each is a problem", c.SnapshotReported, bad},
 		}},
 		{"Commands of the stream", c.Commands, []part{
@@ -300,7 +300,7 @@ func summarizeMigrate(m *Migrate) summary {
 	for _, u := range sums(m) {
 		if u.Sum() != u.Total {
 			s.Tone = bad
-			s.Reasons = append(s.Reasons, fmt.Sprintf("%s: %s received, %s dealt with; they do not add up.", u.Name, count(u.Total), count(u.Sum())))
+			s.Reasons = append(s.Reasons, fmt.Sprintf("%s: %s received, but %s accounted for.", u.Name, count(u.Total), count(u.Sum())))
 		}
 	}
 	s.Facts = []fact{
@@ -308,15 +308,15 @@ func summarizeMigrate(m *Migrate) summary {
 		{Name: "Commands applied", Value: count(c.CommandsApplied), Note: "of " + count(c.Commands) + " in the stream", Tone: toneIf(c.CommandsApplied, good)},
 		{Name: "Loaded", Value: size(bytes), Note: "snapshot"},
 		{Name: "Lag", Value: size(lag), Note: fmt.Sprintf("%.1f s", seconds), Tone: toneIf(lag, warn)},
-		{Name: "Problems", Value: count(reported), Note: "did not arrive as sent", Tone: toneIf(reported, bad)},
+		{Name: "Problems", Value: count(reported), Note: "did not arrive as they were sent", Tone: toneIf(reported, bad)},
 		{Name: "Level", Value: strings.ReplaceAll(m.Level, "_", " "), Note: levelWords[m.Level]},
 	}
 	return s
 }
 
 var levelWords = map[string]string{
-	"exactly_once": "every command applied once",
-	"repaired":     "doubtful keys copied again",
+	"exactly_once": "every command was applied once",
+	"repaired":     "keys in doubt were copied again",
 }
 
 func summarizeBigKeys(b *BigKeys) summary {
@@ -337,11 +337,11 @@ func summarizeBigKeys(b *BigKeys) summary {
 	}
 	if t.Errors > 0 {
 		s.Tone = warn
-		s.Reasons = append(s.Reasons, plural(t.Errors, "key could|keys could")+" not be read and count nowhere else.")
+		s.Reasons = append(s.Reasons, plural(t.Errors, "key could|keys could")+" not be read, and are not counted anywhere else.")
 	}
 	s.Headline = fmt.Sprintf("%s with %s and %s, measured by %s.", plural(t.Keys, "key"), plural(t.Elements, "element"), size(t.Bytes), sizeWords(t.SizeBy))
 	if risky > 0 {
-		s.Reasons = append(s.Reasons, fmt.Sprintf("%s among the %s listed may disturb the move; the column Risks says how.",
+		s.Reasons = append(s.Reasons, fmt.Sprintf("%s among the %s listed may disturb the migration; see the column Risks.",
 			plural(risky, "key"), count(int64(len(b.Top)))))
 	}
 	if b.Cutover.Keys > 0 {
@@ -360,9 +360,9 @@ func summarizeBigKeys(b *BigKeys) summary {
 		{Name: "At risk", Value: count(risky), Note: "of those listed", Tone: toneIf(risky, warn)},
 		{Name: "Serialized", Value: size(t.Serialized), Note: serializedWords(t.SizeBy)},
 		{Name: "Never expire", Value: count(t.NoTTL), Note: percent(t.NoTTL, t.Keys)},
-		{Name: "Not counted", Value: count(t.Expired + t.Foreign), Note: "expired, or of foreign slots"},
+		{Name: "Not counted", Value: count(t.Expired + t.Foreign), Note: "expired, or in slots of other nodes"},
 		{Name: "Vanished", Value: count(t.Vanished), Note: "while being scanned"},
-		{Name: "Errors", Value: count(t.Errors), Note: "keys not read", Tone: toneIf(t.Errors, warn)},
+		{Name: "Errors", Value: count(t.Errors), Note: "keys that could not be read", Tone: toneIf(t.Errors, warn)},
 	}
 	return s
 }
@@ -388,7 +388,7 @@ func serializedWords(by string) string {
 	if by == scanner.SizeByModel {
 		return "in the RDB"
 	}
-	return "about, in an RDB"
+	return "approximately, in an RDB"
 }
 
 func sizeWords(by string) string {
@@ -418,21 +418,21 @@ func summarizeGate(g *Gate) summary {
 			against++
 		}
 	}
-	s.Headline = fmt.Sprintf("%s met the policy: cut over.", plural(int64(len(g.Inputs)), "report"))
+	s.Headline = fmt.Sprintf("%s met the policy. You can cut over.", plural(int64(len(g.Inputs)), "report"))
 	if part := g.Policy.Selection.Part(); part != "" {
-		s.Headline = fmt.Sprintf("%s met the policy for a part only, %s: cut this part over.", plural(int64(len(g.Inputs)), "report"), visible(part))
+		s.Headline = fmt.Sprintf("%s met the policy for only a part of the keys (%s). You can cut over this part.", plural(int64(len(g.Inputs)), "report"), visible(part))
 	}
 	if g.Verdict != Go {
 		s.Tone = bad
-		s.Headline = fmt.Sprintf("Do not cut over: %s against it.", plural(int64(len(g.Reasons)), "reason stands|reasons stand"))
+		s.Headline = fmt.Sprintf("Do not cut over: %s against it.", plural(int64(len(g.Reasons)), "reason speaks|reasons speak"))
 	}
 	s.Facts = []fact{
 		{Name: "Reports", Value: count(int64(len(g.Inputs))), Note: "judged"},
 		{Name: "Against", Value: count(against), Note: "reports that do not meet the policy", Tone: toneIf(against, bad)},
-		{Name: "Depth demanded", Value: string(g.Policy.Verify.MinDepth)},
-		{Name: "Differences allowed", Value: count(g.Policy.Verify.MaxDifferences)},
-		{Name: "Unchecked allowed", Value: count(g.Policy.Verify.MaxUnchecked)},
-		{Name: "Age allowed", Value: ageWord(g.Policy.MaxAge)},
+		{Name: "Required depth", Value: string(g.Policy.Verify.MinDepth)},
+		{Name: "Allowed differences", Value: count(g.Policy.Verify.MaxDifferences)},
+		{Name: "Allowed unchecked keys", Value: count(g.Policy.Verify.MaxUnchecked)},
+		{Name: "Allowed age", Value: ageWord(g.Policy.MaxAge)},
 	}
 	return s
 }

@@ -51,7 +51,7 @@ func prefixTreemap(k *BigKeys) *treemap {
 	if len(m.Tiles) == 0 {
 		return nil
 	}
-	m.Label = fmt.Sprintf("Treemap of %s by bytes; the table of prefixes holds the same facts", plural(int64(len(m.Tiles)), "prefix|prefixes"))
+	m.Label = fmt.Sprintf("Treemap of %s by bytes; the table of prefixes contains the same figures", plural(int64(len(m.Tiles)), "prefix|prefixes"))
 	return m
 }
 

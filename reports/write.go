@@ -23,7 +23,7 @@ func CheckFormat(format string) error {
 			return nil
 		}
 	}
-	return fmt.Errorf("unknown format %q; want %s", format, strings.Join(formats, ", "))
+	return fmt.Errorf("unknown format %q; choose %s", format, strings.Join(formats, ", "))
 }
 
 // Render writes the report in one format: table, json, markdown, junit, html, or csv for a bigkeys report.
@@ -71,7 +71,7 @@ func Write(dir string, r Report) ([]string, error) {
 // WriteFormats is Write for some of the formats.
 func WriteFormats(dir string, r Report, forms ...string) (paths []string, err error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return nil, fmt.Errorf("make the directory for reports: %w; give --out a directory that can be written", err)
+		return nil, fmt.Errorf("make the directory for reports: %w; choose a directory for --out that can be written", err)
 	}
 	temps := make([]string, 0, len(forms))
 	defer func() {
@@ -84,7 +84,7 @@ func WriteFormats(dir string, r Report, forms ...string) (paths []string, err er
 	for _, form := range forms {
 		path := filepath.Join(dir, r.Kind()+extensions[form])
 		if info, err := os.Lstat(path); err == nil && !info.Mode().IsRegular() {
-			return nil, fmt.Errorf("%s is in the way of a report and no regular file; remove it, or give --out another directory", path)
+			return nil, fmt.Errorf("%s is not a regular file, so the report cannot replace it; remove it, or choose another directory for --out", path)
 		}
 		data, err := renderBytes(r, form)
 		if err != nil {
@@ -92,7 +92,7 @@ func WriteFormats(dir string, r Report, forms ...string) (paths []string, err er
 		}
 		temp, err := writeTemp(path, data)
 		if err != nil {
-			return nil, fmt.Errorf("write %s: %w; give --out a directory that can be written", path, err)
+			return nil, fmt.Errorf("write %s: %w; choose a directory for --out that can be written", path, err)
 		}
 		temps, paths = append(temps, temp), append(paths, path)
 	}

@@ -54,7 +54,7 @@ func TestGateAndReportCommands(t *testing.T) {
 		{name: "policy", args: []string{"gate", "--policy", policy, missing}, status: exitOK, stdout: "GO  2"},
 		{name: "json", args: []string{"gate", "--format", "json", same}, status: exitOK, stdout: `"verdict": "GO"`},
 		{name: "one report", args: []string{"gate", filepath.Join(same, "verify.json")}, status: exitDifferent, stdout: "requires a check report"},
-		{name: "cut short", args: []string{"gate", half, same}, status: exitFailed, stderr: "not a whole JSON document"},
+		{name: "cut short", args: []string{"gate", half, same}, status: exitFailed, stderr: "not a complete JSON document"},
 		{name: "not there", args: []string{"gate", filepath.Join(same, "none")}, status: exitFailed, stderr: "no such file"},
 		{name: "nothing", args: []string{"gate"}, status: exitUsage, stderr: "no REPORT was given"},
 		{name: "wrong policy", args: []string{"gate", "--policy", wrong, same}, status: exitUsage, stderr: "max_diferences"},
@@ -67,7 +67,7 @@ func TestGateAndReportCommands(t *testing.T) {
 		{name: "report", args: []string{"report", same}, status: exitOK, stdout: "SAME  5 keys"},
 		{name: "report html", args: []string{"report", "--format", "html", filepath.Join(same, "check.json")}, status: exitOK, stdout: "<!DOCTYPE html>"},
 		{name: "report twice", args: []string{"report", "--out", t.TempDir(), same, missing}, status: exitUsage, stderr: "are both check reports"},
-		{name: "report cut short", args: []string{"report", half}, status: exitFailed, stderr: "not a whole JSON document"},
+		{name: "report cut short", args: []string{"report", half}, status: exitFailed, stderr: "not a complete JSON document"},
 		{name: "report nothing", args: []string{"report"}, status: exitUsage, stderr: "no REPORT was given"},
 	}
 	for _, tt := range tests {
@@ -116,7 +116,7 @@ func TestReportThatCannotBeWritten(t *testing.T) {
 		}
 		var stdout, stderr bytes.Buffer
 		err := publish(tt.report, out, "table", &stdout, &stderr)
-		if err == nil || !strings.Contains(err.Error(), ".xml is in the way") || exitCode(err) != exitFailed {
+		if err == nil || !strings.Contains(err.Error(), ".xml is not a regular file") || exitCode(err) != exitFailed {
 			t.Errorf("%s: %v", tt.report.Kind(), err)
 		}
 		if tt.want == "" && stdout.Len() > 0 || !strings.HasPrefix(stdout.String(), tt.want) {

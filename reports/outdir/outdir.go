@@ -14,10 +14,10 @@ import (
 )
 
 // ErrGo says that a directory holds the record of a GO, which no later run may replace.
-var ErrGo = errors.New("its gate.json says GO, which is the record of a cutover; give --out another directory")
+var ErrGo = errors.New("its gate.json says GO, which makes it the record of a cutover; choose another directory for --out")
 
 // ErrBusy says that another run is writing into the directory.
-var ErrBusy = errors.New("another surecut is writing into it; wait for its end, or give --out another directory")
+var ErrBusy = errors.New("another surecut is writing into it; wait until that has ended, or choose another directory for --out")
 
 // Earlier is the name of the subdirectory into which reports of earlier runs are moved.
 const Earlier = "earlier"
@@ -100,7 +100,7 @@ func (d *Dir) ownFiles(kinds []string) ([]string, error) {
 			}
 		case !ok || !slices.Contains(kinds, kind):
 		case !e.Type().IsRegular():
-			return nil, fmt.Errorf("%s is in the way of a report and no regular file; remove it, or give --out another directory", e.Name())
+			return nil, fmt.Errorf("%s is not a regular file, so the report cannot replace it; remove it, or choose another directory for --out", e.Name())
 		default:
 			names = append(names, e.Name())
 		}
@@ -135,7 +135,7 @@ func (d *Dir) moveAway(names []string) error {
 			to = filepath.Join(d.path, name+"."+Earlier+"-"+stamp)
 		}
 		if err := os.Rename(filepath.Join(d.path, name), to); err != nil {
-			return fmt.Errorf("move an earlier report out of the way: %w", err)
+			return fmt.Errorf("move an earlier report away: %w", err)
 		}
 	}
 	if d.moved = into; err != nil {

@@ -90,8 +90,8 @@ func TestTakeRefuses(t *testing.T) {
 	}{
 		{name: "GO", why: "the record of a cutover stays", files: map[string]string{"gate.json": `{"schema":"surecut.gate/1","verdict":"GO"}`, "verify.json": "x"}, want: ErrGo},
 		{name: "GO of a later version", why: "its other fields are not ours to know", files: map[string]string{"gate.json": `{"schema":"surecut.gate/9","verdict":"GO","x":[1]}`}, want: ErrGo},
-		{name: "a directory in the way", why: "the report could not be put in place at the end", prepare: func(dir string) error { return os.Mkdir(filepath.Join(dir, "verify.xml"), 0o755) }, says: "verify.xml is in the way"},
-		{name: "a link in the way", why: "it may lead to another's record", prepare: func(dir string) error { return os.Symlink("/etc/hostname", filepath.Join(dir, "verify.json")) }, says: "verify.json is in the way"},
+		{name: "a directory in the way", why: "the report could not be put in place at the end", prepare: func(dir string) error { return os.Mkdir(filepath.Join(dir, "verify.xml"), 0o755) }, says: "verify.xml is not a regular file"},
+		{name: "a link in the way", why: "it may lead to another's record", prepare: func(dir string) error { return os.Symlink("/etc/hostname", filepath.Join(dir, "verify.json")) }, says: "verify.json is not a regular file"},
 		{name: "two runs", why: "one would take the other's report for its own", prepare: func(dir string) error { _, err := Take(dir, "check"); return err }, want: ErrBusy},
 	}
 	for _, tt := range tests {
