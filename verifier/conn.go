@@ -194,8 +194,8 @@ func forbidden(err error) bool {
 	}
 	text := strings.ToLower(r.err.Error())
 	switch r.code {
-	case "NOPERM":
-		return !strings.Contains(text, "keys")
+	case "NOPERM": // "... to run the 'get' command", and for a key "... one of the keys ...", since 7.2 "... a key"
+		return strings.Contains(text, "command")
 	case "ERR": // the reply to an unknown command has no code of its own
 		return strings.Contains(text, "unknown command") || strings.Contains(text, "unknown subcommand")
 	}

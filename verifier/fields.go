@@ -124,7 +124,7 @@ func (r *reader) readFieldTimes(ctx context.Context, hashes []hashFields) error 
 		return r.readFieldTimes(ctx, hashes)
 	}
 	now := int64(0)
-	if fieldTimeCommands[r.fieldTimes] == "HPTTL" && !refused {
+	if fieldTimeCommands[r.fieldTimes] == "HPTTL" {
 		if now, err = serverTime(results[0]); err != nil {
 			return err
 		}

@@ -102,6 +102,9 @@ func (l *locator) strings() error {
 		}
 		l.d.bytes(w[0], w[1], at)
 		if both := min(len(w[0]), len(w[1])); len(w[0]) != len(w[1]) {
+			if at+int64(both) != min(lengths[0], lengths[1]) { // one of them was written since its length was asked for
+				return errChanged
+			}
 			l.d.ends(lengths[0], lengths[1], excerpt(w[0], both), excerpt(w[1], both))
 			break
 		}
@@ -124,6 +127,9 @@ func (l *locator) lists() error {
 			return err
 		}
 		lengths[i] = int(n)
+	}
+	if before > min(lengths[0], lengths[1]) { // one of them was written meanwhile
+		return errChanged
 	}
 	after, _, _, err := l.alike(true, min(lengths[0], lengths[1])-before)
 	if err != nil {

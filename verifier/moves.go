@@ -1,6 +1,7 @@
 package verifier
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"time"
@@ -43,7 +44,7 @@ func (s *side) heldStill(ctx context.Context, before []string) {
 	if moved > 0 {
 		now, _ := s.dep.PrimaryOf(uint16(first))
 		s.fellShort("%s: %d slots are served by another node than when the listing of keys began (slot %d by %s, now by %s), so keys may be missing from the listing; verify again when no slots are moving",
-			s.name, moved, first, before[first], now.Addr)
+			s.name, moved, first, before[first], cmp.Or(now.Addr, "no node"))
 	}
 	moving := s.moving(ctx)
 	s.takeOutMoved()

@@ -23,25 +23,37 @@ func (s *side) choose(ctx context.Context, shard endpoint.Shard) (*node, error) 
 	if reads, ok := s.cfg.readByLink(shard); ok && s.name == endpoint.Source {
 		return s.nodeOfLink(ctx, reads, shard.Primary.Addr)
 	}
-	n, err := newNode(ctx, s.dep, shard.Primary.Addr, shard.Primary.Addr, s.cfg)
+	named, err := newNode(ctx, s.dep, shard.Primary.Addr, shard.Primary.Addr, s.cfg)
 	if err != nil {
 		return nil, err
 	}
-	candidates := s.replicasOf(shard)
+	n, candidates := named, s.replicasOf(shard)
 	if n.facts.Role == "slave" && s.dep.Spec().Proxy == "" { // the address alone does not tell whether the server there is a primary
 		candidates = []string{n.addr()}
 		if n, err = s.primaryOf(ctx, n); err != nil {
 			return nil, err
 		}
-	}
-	if s.name != endpoint.Source || s.cfg.ReadFrom != FromReplica {
-		return n, nil
-	}
-	for _, addr := range candidates {
-		if addr == n.addr() {
-			continue
+		if n == named { // its primary could not be read
+			return n, nil
 		}
-		if err := s.current(ctx, addr, n.addr()); err != nil {
+	}
+	if s.name == endpoint.Source && s.cfg.ReadFrom == FromReplica {
+		if replica := s.replicaOf(ctx, n, candidates, shard); replica != nil {
+			return replica, nil
+		}
+		s.note("The shard of %s has no replica that can be read, so its primary was read.", n.addr())
+	}
+	if n != named {
+		s.note("The %s %s is a replica; its primary %s was read instead.", s.name, named.addr(), n.addr())
+	}
+	return n, nil
+}
+
+// replicaOf returns the first of a primary's replicas that may be read in its place. It returns nil where there is none, and the report
+// says why.
+func (s *side) replicaOf(ctx context.Context, primary *node, candidates []string, shard endpoint.Shard) *node {
+	for _, addr := range candidates {
+		if err := s.current(ctx, addr, primary.addr()); err != nil {
 			s.note("The replica %s of the source was not read: %v.", addr, err)
 			continue
 		}
@@ -54,11 +66,10 @@ func (s *side) choose(ctx context.Context, shard endpoint.Shard) (*node, error) 
 			s.note("The replica %s of the source was not read: it accepts writes itself (replica-read-only is no).", addr)
 			continue
 		}
-		replica.follows = n.addr()
-		return replica, nil
+		replica.follows = primary.addr()
+		return replica
 	}
-	s.note("The shard of %s has no replica that can be read, so its primary was read.", n.addr())
-	return n, nil
+	return nil
 }
 
 // readByLink returns the address of the node whose offsets the migration's link counts, if the shard has a link.
@@ -125,7 +136,6 @@ func (s *side) primaryOf(ctx context.Context, replica *node) (*node, error) {
 			return nil, err
 		}
 		if info["role"] != "slave" {
-			s.note("The %s %s is a replica; its primary %s was read instead.", s.name, replica.addr(), at.addr())
 			if len(s.chain) > 0 {
 				s.chain = append(s.chain, endpoint.Member{Addr: at.addr(), RunID: at.facts.RunID, Role: endpoint.RolePrimary})
 			}

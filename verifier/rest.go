@@ -23,7 +23,7 @@ type counters struct {
 
 // restFields do not change while nobody writes: whatever changes a key counts in rdb_changes_since_last_save, which a save resets.
 // Keys and fields that expire or are evicted have counters of their own.
-var restFields = []string{"run_id", "rdb_changes_since_last_save", "rdb_last_save_time", "master_repl_offset", "expired_keys",
+var restFields = []string{"run_id", "master_replid", "rdb_changes_since_last_save", "rdb_last_save_time", "master_repl_offset", "expired_keys",
 	"expired_subkeys", "expired_fields", "evicted_keys", "role"}
 
 // countersOf asks a node for INFO all, which includes the command statistics in every version.

@@ -174,7 +174,7 @@ func TestOffsetUnderFaults(t *testing.T) {
 		{"fewer times than fields", "", small, func(s *endpointtest.Server) { s.Once("HPEXPIRETIME h", "*1\r\n:-1\r\n") }, "value value shape:none"},
 		{"HPEXPIRETIME is refused", "what is left of the time is no point in time: in pieces", small, func(s *endpointtest.Server) { s.Always("HPEXPIRETIME", refusal) }, "value value value"},
 		{"PEXPIRETIME is refused", "", small, func(s *endpointtest.Server) { s.Always("PEXPIRETIME", refusal) }, "value value value"},
-		{"a reply is missing", "none is taken for that of another command", small, func(s *endpointtest.Server) { s.Always("EXEC", "*1\r\n+none\r\n") }, "EXEC gave 1 replies"},
+		{"a reply is missing", "none is taken for that of another command", small, func(s *endpointtest.Server) { s.Always("EXEC", "*1\r\n+none\r\n") }, "EXEC returned 1 replies"},
 		{"hung up", "the transaction is repeated", small, func(s *endpointtest.Server) { s.Once("EXEC", endpointtest.HangUp) }, "value value value"},
 		{"loading", "", small, func(s *endpointtest.Server) { s.Once("EXEC", "-LOADING Redis is loading\r\n") }, "value value value"},
 		{"a replica without its primary", "its offset is that of no instant", small, func(s *endpointtest.Server) {

@@ -324,7 +324,8 @@ func (s *Server) infoText(section string) string {
 			}
 		}
 		for _, name := range slices.Sorted(maps.Keys(s.info)) {
-			if part.name == "commandstats" && strings.HasPrefix(name, "cmdstat_") || part.name == "stats" && strings.HasPrefix(name, "expired_sub") {
+			stats := part.name == "commandstats" && strings.HasPrefix(name, "cmdstat_") || part.name == "stats" && strings.HasPrefix(name, "expired_sub")
+			if stats && s.info[name] != "" {
 				text += name + ":" + s.info[name] + "\r\n"
 			}
 		}

@@ -97,7 +97,7 @@ func Serve(t testing.TB, version string) *Server {
 func (s *Server) URL() string { return "redis://" + s.Addr }
 
 // On has f answer each command that begins with the words, as in "STRLEN k". It is called without locks and may change the server's
-// keys. Where f returns Usual, the next rule is asked, and in the end the server answers as usual. Between MULTI and EXEC a rule
+// keys. The rule that was told last is asked first; where f returns Usual, the next one is, and in the end the server answers as usual. Between MULTI and EXEC a rule
 // answers when the command is queued: a refusal is then the reply to it at once, except WRONGTYPE and ERR, which become known by EXEC
 // only.
 func (s *Server) On(words string, f func(args []string) string) {
@@ -175,19 +175,22 @@ func (s *Server) Tell(fields ...string) {
 	}
 }
 
-// Write sends a command to the replicas of the server, and tells those that track it which of the names were written. It does not
-// execute the command.
+// Write sends a command to the replicas of the server, and tells those that track it which names were written; if none is given, that
+// all keys were. It does not execute the command.
 func (s *Server) Write(args []string, names ...string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	command := resp.AppendCommand(nil, args...)
+	command, told := resp.AppendCommand(nil, args...), Strings(names...)
+	if len(names) == 0 {
+		told = "_\r\n"
+	}
 	s.backlog = append(s.backlog, command...)
 	for c := range s.open {
 		if c.replica {
 			c.send(string(command), true)
 		}
 		if c.tracks {
-			c.send(">2\r\n"+Bulk("invalidate")+Strings(names...), true)
+			c.send(">2\r\n"+Bulk("invalidate")+told, true)
 		}
 	}
 }
@@ -205,16 +208,28 @@ func (s *Server) Calls(words string) (calls []string) {
 }
 
 // Drop closes all connections.
-func (s *Server) Drop() {
+func (s *Server) Drop() { s.drop(func(*client) bool { return true }) }
+
+// DropFollowers closes the connections of replicas and of clients that track writes.
+func (s *Server) DropFollowers() { s.drop(func(c *client) bool { return c.replica || c.tracks }) }
+
+func (s *Server) drop(which func(*client) bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for c := range s.open {
-		c.conn.Close()
+		if which(c) {
+			c.conn.Close()
+		}
 	}
 }
 
-// ReplID returns the ID of the server's replication stream.
-func (s *Server) ReplID() string { return s.id("stream") }
+// ReplID returns the ID of the server's replication stream, which is that of the process before 4.0.
+func (s *Server) ReplID() string {
+	if s.Number < 40000 {
+		return s.id("run")
+	}
+	return s.id("stream")
+}
 
 // id makes an ID of 40 digits.
 func (s *Server) id(of string) string { return fmt.Sprintf("%x", sha1.Sum([]byte(s.Addr+of))) }
@@ -229,7 +244,7 @@ func (s *Server) answerOf(args []string) string {
 	s.runs = append(s.runs, args)
 	told := s.told
 	s.mu.Unlock()
-	for _, r := range told {
+	for _, r := range slices.Backward(told) {
 		if matches(r.words, args) {
 			if reply := r.f(args); reply != Usual {
 				return reply
