@@ -122,7 +122,7 @@ func (s *side) readEntry(r *rdb.Reader, e *rdb.Entry, out *reading, hasher *keys
 	if keep > 0 {
 		to.whole = &keyspace.Collector{V: keyspace.Value{Type: out.Type}}
 	}
-	alive := &aliveFields{sink: to, now: now}
+	alive := aliveFields{to, now}
 	var err error
 	switch {
 	case e.Big:
@@ -138,11 +138,7 @@ func (s *side) readEntry(r *rdb.Reader, e *rdb.Entry, out *reading, hasher *keys
 	if err != nil {
 		return err
 	}
-	to.finish(out)
-	switch {
-	case alive.gone > 0 && out.FP.Length == 0:
-		*out = reading{} // a hash goes with its last field
-	case s.cfg.Depth == DepthLength:
+	if to.finish(out); s.cfg.Depth == DepthLength {
 		out.FP = keyspace.Fingerprint{Length: out.FP.Length}
 	}
 	return nil
@@ -151,14 +147,12 @@ func (s *side) readEntry(r *rdb.Reader, e *rdb.Entry, out *reading, hasher *keys
 // aliveFields leaves out the fields of a hash that have expired.
 type aliveFields struct {
 	*sink
-	now  int64
-	gone int
+	now int64
 }
 
-// HashField passes on a field that has not expired, and counts the others.
-func (a *aliveFields) HashField(name, value []byte, expireAt int64) error {
+// HashField passes on a field that has not expired.
+func (a aliveFields) HashField(name, value []byte, expireAt int64) error {
 	if expireAt > 0 && expireAt <= a.now {
-		a.gone++
 		return nil
 	}
 	return a.sink.HashField(name, value, expireAt)

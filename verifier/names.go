@@ -99,6 +99,7 @@ type namedBy struct {
 	db     int // of the target
 	length int64
 	digest string
+	prefix string // that the name has on the target: databases of the source may hold keys of one name
 }
 
 // findLong looks for the keys of findings whose names a report does not hold completely. It scans the names of both sides, because
@@ -107,7 +108,7 @@ func (v *verification) findLong(ctx context.Context, findings []Finding) error {
 	wanted := map[namedBy]*Finding{}
 	for i := range findings {
 		if f := &findings[i]; !f.Named() {
-			wanted[namedBy{f.TargetDB, f.KeyLength, f.KeyDigest}] = f
+			wanted[namedBy{f.TargetDB, f.KeyLength, f.KeyDigest, prefixOf(f)}] = f
 		}
 	}
 	room := keptNames
@@ -116,7 +117,7 @@ func (v *verification) findLong(ctx context.Context, findings []Finding) error {
 			return
 		}
 		_, _, length, digest := quoteName(source)
-		at := namedBy{db, length, digest}
+		at := namedBy{db, length, digest, strings.TrimSuffix(target, source)}
 		if f := wanted[at]; f != nil {
 			f.long = &longNames{source, target}
 			room -= len(source)

@@ -231,6 +231,13 @@ func (s *Server) ReplID() string {
 	return s.id("stream")
 }
 
+// Offset returns how far the server's replication stream has come.
+func (s *Server) Offset() int64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return int64(s.offset())
+}
+
 // id makes an ID of 40 digits.
 func (s *Server) id(of string) string { return fmt.Sprintf("%x", sha1.Sum([]byte(s.Addr+of))) }
 
