@@ -90,8 +90,9 @@ func newDispatcher(l *link, lanes []*lane, stretches <-chan stretch, cp *checkpo
 	return d
 }
 
-// groupsBetweenChores is how many groups are dispatched before chores and frames have their turn: with a slow target that takes a while.
-const groupsBetweenChores = 64
+// groupsBetweenChores is how many groups are dispatched before they are handed over to the lanes, and chores and frames have their turn:
+// with a slow target that takes a while. Handing over wakes the lanes, which costs more than a command.
+const groupsBetweenChores = 512
 
 // run dispatches until the stream ends, and returns once the lanes have applied all of it.
 func (d *dispatcher) run(ctx context.Context) error {

@@ -52,7 +52,8 @@ const (
 	laneQueueBytes = 4 << 20
 	laneQueueItems = 8192
 	laneBatchBytes = 1 << 20
-	laneBatchItems = 512
+	laneBatchItems = 1024 // of a transaction, which holds up the target while it runs
+	laneBareItems  = 4096 // of items that may be applied one by one
 )
 
 // committer applies transactions to the target.
@@ -162,15 +163,19 @@ func (n *lane) take() []*item {
 	if n.stopped {
 		return nil
 	}
-	count, bytes := 0, 0
-	for count < len(n.queue) && count < laneBatchItems && bytes < laneBatchBytes {
-		if it := n.queue[count]; it.meet != nil {
+	count, bytes, absolute := 0, 0, true
+	for count < min(len(n.queue), laneBareItems) && bytes < laneBatchBytes {
+		it := n.queue[count]
+		if it.meet != nil {
 			if count == 0 {
 				count, bytes = 1, it.bytes
 			}
 			break
 		}
-		bytes += n.queue[count].bytes
+		if absolute = absolute && it.absolute; !absolute && count >= laneBatchItems {
+			break
+		}
+		bytes += it.bytes
 		count++
 	}
 	batch := append(n.batch[:0], n.queue[:count]...)
