@@ -1,6 +1,7 @@
 package receive
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -14,12 +15,21 @@ type Snapshot struct {
 	limit   int64
 	durable bool // Finish makes it durable
 
-	mu    sync.Mutex
-	grown *sync.Cond
-	size  int64
-	whole bool
-	err   error // why the snapshot will not become whole
+	behind sync.WaitGroup // syncBehind
+
+	mu      sync.Mutex
+	grown   *sync.Cond
+	size    int64
+	whole   bool
+	err     error // why the snapshot will not become whole
+	syncing bool  // syncBehind runs
+	synced  int64 // how many bytes are durable
+	syncErr error // why others may not be
 }
+
+// syncBytes is how much of a durable snapshot is written before it is synced. Without that, Finish would have to wait for all that the
+// operating system still holds back, which may be gigabytes, while the source has to keep its stream.
+const syncBytes = 16 << 20
 
 // CreateSnapshot creates an empty snapshot, of at most limit bytes, in place of any file at the path. durable says that a later run is to
 // find the whole snapshot, even after a power failure.
@@ -59,16 +69,34 @@ func (s *Snapshot) Write(p []byte) (int, error) {
 	n, err := s.f.WriteAt(p, size)
 	s.mu.Lock()
 	s.size += int64(n)
+	if s.durable && !s.syncing && s.size-s.synced >= syncBytes {
+		s.syncing = true
+		size := s.size
+		s.behind.Go(func() { s.syncBehind(size) })
+	}
 	s.mu.Unlock()
 	s.grown.Broadcast()
 	return n, onDisk("spool the snapshot", err)
 }
 
+// syncBehind makes the first size bytes durable, while more are written.
+func (s *Snapshot) syncBehind(size int64) {
+	err := s.f.Sync()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.syncing = false; err == nil {
+		s.synced = size
+	} else if s.syncErr == nil { // a later Sync may succeed although these bytes are lost
+		s.syncErr = err
+	}
+}
+
 // Finish ends the writing. err nil says that the snapshot is whole: Finish then makes it durable if that is wanted. It returns err, or why
 // that failed.
 func (s *Snapshot) Finish(err error) error {
+	s.behind.Wait()
 	if err == nil && s.durable {
-		err = onDisk("spool the snapshot", s.f.Sync())
+		err = onDisk("spool the snapshot", cmp.Or(s.syncErr, s.f.Sync()))
 	}
 	s.mu.Lock()
 	if s.whole { // an error after the end of the snapshot does not matter
@@ -89,6 +117,7 @@ func (s *Snapshot) Close() error {
 	}
 	s.mu.Unlock()
 	s.grown.Broadcast()
+	s.behind.Wait()
 	return s.f.Close()
 }
 

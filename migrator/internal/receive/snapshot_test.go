@@ -61,3 +61,27 @@ func TestSnapshot(t *testing.T) {
 		t.Errorf("a file that cannot be written: %v", err)
 	}
 }
+
+// TestSnapshotIsSyncedWhileItArrives: the end of a large snapshot must not wait for the disk to take all of it.
+func TestSnapshotIsSyncedWhileItArrives(t *testing.T) {
+	for _, durable := range []bool{true, false} {
+		s, err := CreateSnapshot(filepath.Join(t.TempDir(), "s"), 2*syncBytes, durable)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer s.Close()
+		for range 2 {
+			if _, err := s.Write(make([]byte, syncBytes)); err != nil {
+				t.Fatal(err)
+			}
+			s.behind.Wait()
+		}
+		if durable && s.synced != s.size || !durable && s.synced > 0 {
+			t.Errorf("durable %v: %d of %d bytes are synced", durable, s.synced, s.size)
+		}
+		s.syncErr = io.ErrShortWrite
+		if err := s.Finish(nil); durable != errors.Is(err, io.ErrShortWrite) {
+			t.Errorf("durable %v: %v, after bytes were lost", durable, err)
+		}
+	}
+}
