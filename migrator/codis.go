@@ -13,31 +13,31 @@ import (
 var errSlotsMoved = errors.New("slots of the Codis source are on the move: wait for that to end (codis-admin --slots-status), empty the target or say Config.OnExisting replace, and start again with a new Config.StateDir")
 
 // ofCodis says whether a command, which command.Lookup does not know, is one of the SLOTS... commands of codis-server.
-func (l *link) ofCodis(c *sourceCommand) bool {
+func (p *planner) ofCodis(c *sourceCommand) bool {
 	const prefix = "SLOTS"
 	name := c.args[0]
-	return len(l.m.cfg.Sides.Source.Proxies()) > 0 && len(name) > len(prefix) && strings.EqualFold(view(name[:len(prefix)]), prefix)
+	return p.Codis && len(name) > len(prefix) && strings.EqualFold(view(name[:len(prefix)]), prefix)
 }
 
 // planCodis settles a SLOTSRESTORE, by which a client wrote keys, by copying them. It fails for all other SLOTS... commands, and for a
 // SLOTSRESTORE of a key that belongs to another server: those move slots.
-func (d *dispatcher) planCodis(c *sourceCommand) (plan, error) {
+func (p *planner) planCodis(c *sourceCommand) (plan, error) {
 	if name := strings.ToUpper(c.name()); name != "SLOTSRESTORE" || len(c.args)%3 != 1 {
 		return plan{}, fmt.Errorf("%w (%s)", errSlotsMoved, name)
 	}
 	var keys []keyspace.Key
 	for i := 1; i < len(c.args); i += 3 {
 		name := string(c.args[i])
-		if !d.l.scope.Owns(name) {
+		if !p.Scope.Owns(name) {
 			return plan{}, fmt.Errorf("%w (key %s came)", errSlotsMoved, keyspace.PrintableShort(name))
 		}
-		k := d.l.scope.Arriving(c.db, name)
-		if err := d.l.scope.Collision(k); err != nil {
+		k := p.Scope.Arriving(c.db, name)
+		if err := p.Scope.Collision(k); err != nil {
 			return plan{}, err
 		}
-		if d.l.scope.Carries(k) && d.wanted(c, k.Name, d.l.m.target.slot(k.Name)) {
+		if p.Scope.Carries(k) && p.ahead.wanted(c, k.Name, p.Target.slot(k.Name)) {
 			keys = append(keys, k)
 		}
 	}
-	return d.planCopy(c, keys), nil
+	return p.planCopy(c, keys), nil
 }

@@ -23,7 +23,7 @@ func TestFlushOfOneFile(t *testing.T) {
 	l := newTestLink(t)
 	l.m.links = append(l.m.links, l)
 	d := newTestDispatcher(l, nil)
-	err := d.flush(t.Context(), &sourceCommand{end: 9, args: [][]byte{[]byte("FLUSHALL")}}, true)
+	err := d.planner.do.flush(t.Context(), &sourceCommand{end: 9, args: [][]byte{[]byte("FLUSHALL")}}, true)
 	if err == nil || !strings.Contains(err.Error(), "BGREWRITEAOF") || l.ledger.Applied.Load() != 0 {
 		t.Errorf("FLUSHALL in one of two files: %v", err)
 	}

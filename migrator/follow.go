@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"surecut/internal/endpoint"
-	"surecut/internal/keyspace"
 
 	"surecut/migrator/internal/receive"
 )
@@ -187,38 +186,10 @@ func (l *link) rewind(ctx context.Context, why error) (older bool, err error) {
 	if err := l.doubts.rewind(older); err != nil {
 		return true, err
 	}
-	if older || l.releases.Load() > l.releasesSaved.Load() {
+	if older || l.expiries.Releases() > l.releasesSaved {
 		if err := l.expiries.TakeBack(); err != nil {
 			return true, err
 		}
 	}
 	return older, l.m.saveState()
-}
-
-// moved tells the dispatcher that the stream goes on under another replication ID after the offset behind. What was read from the source at
-// later offsets is void.
-type moved struct{ behind int64 }
-
-// dropVoid drops the injections at offsets that are void. Their keys are still held, and are read from the source again.
-func (d *dispatcher) dropVoid(m *moved) {
-	if m != nil {
-		d.injections = slices.DeleteFunc(d.injections, func(in injection) bool { return in.at > m.behind })
-	}
-}
-
-// revise copies those keys again that were copied as of an offset that is void.
-func (d *dispatcher) revise(ctx context.Context) error {
-	m := d.l.moved.Swap(nil)
-	if m == nil {
-		return nil
-	}
-	d.dropVoid(m)
-	var keys []keyspace.Key
-	for k, offset := range d.fences {
-		if offset > m.behind {
-			keys = append(keys, k)
-		}
-	}
-	_, err := d.copyKeys(ctx, keys, d.l.positions.dispatchedTo().offset)
-	return err
 }

@@ -304,6 +304,13 @@ func (n *lane) transaction(it *item) *transaction {
 	return x
 }
 
+// passFence notes that the stream has passed the fence of a key.
+func (n *lane) passFence(u unit, k keyspace.Key, offset int64) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.forget[u] = append(n.forget[u], pastFence{fenceField(k), offset})
+}
+
 // keepFence takes back that the fence of a key may be deleted, since the key is being copied again. The lane must stand still.
 func (n *lane) keepFence(u unit, k keyspace.Key) {
 	n.mu.Lock()

@@ -72,7 +72,7 @@ type link struct {
 	positions *positions
 	instances instances
 
-	releases, releasesSaved atomic.Int64 // how often all held keys were released; the same when the last record was written
+	releasesSaved int // how often all held keys had been released when the last record was written; guarded by positions.saving
 }
 
 func newLink(m *Migration, i int, nodes endpoint.Shard, node string) *link {
@@ -461,9 +461,9 @@ func (l *link) stream(ctx, receiving context.Context) error {
 			return nil
 		})
 	}
-	d := newDispatcher(l, lanes, stretches, cp)
+	d := newDispatcher(l.streamConfig(), lanes, stretches, cp)
 	if !l.m.target.can.transactions && l.began != fresh && l.file == nil {
-		d.doubtEnd = l.mayHaveReached(ctx)
+		d.planner.doubtEnd = l.mayHaveReached(ctx)
 	}
 	l.positions.follow(lanes)
 	l.dispatcher.Store(d)

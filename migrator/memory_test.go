@@ -53,23 +53,23 @@ func TestPassFences(t *testing.T) {
 	d.stretches = stretches
 	l.positions.setDispatched(mark{offset: 100})
 	for i := range mostFenced - 1 {
-		d.fences[keyspace.Key{Name: strconv.Itoa(i)}] = int64(101 + i%3)
+		d.ahead.fences[keyspace.Key{Name: strconv.Itoa(i)}] = int64(101 + i%3)
 		stretches <- stretch{groups: []group{{start: int64(100 + i), end: int64(101 + i)}}}
 	}
-	if err := d.passFences(t.Context()); err != nil || len(d.fences) != mostFenced-1 || l.positions.dispatchedTo().offset != 100 {
-		t.Fatalf("%d fences, at %d: %v", len(d.fences), l.positions.dispatchedTo().offset, err)
+	if err := d.releases.passFences(t.Context()); err != nil || len(d.ahead.fences) != mostFenced-1 || l.positions.dispatchedTo().offset != 100 {
+		t.Fatalf("%d fences, at %d: %v", len(d.ahead.fences), l.positions.dispatchedTo().offset, err)
 	}
-	d.fences[keyspace.Key{Name: "one more"}] = 102
-	if err := d.passFences(t.Context()); err != nil || len(d.fences) != 0 || l.positions.dispatchedTo().offset != 103 {
-		t.Fatalf("%d fences, at %d: %v", len(d.fences), l.positions.dispatchedTo().offset, err)
+	d.ahead.fences[keyspace.Key{Name: "one more"}] = 102
+	if err := d.releases.passFences(t.Context()); err != nil || len(d.ahead.fences) != 0 || l.positions.dispatchedTo().offset != 103 {
+		t.Fatalf("%d fences, at %d: %v", len(d.ahead.fences), l.positions.dispatchedTo().offset, err)
 	}
 	close(stretches)
 	for range stretches {
 	}
 	for i := range mostFenced {
-		d.fences[keyspace.Key{Name: strconv.Itoa(i)}] = 900
+		d.ahead.fences[keyspace.Key{Name: strconv.Itoa(i)}] = 900
 	}
-	if err := d.passFences(t.Context()); err != nil {
+	if err := d.releases.passFences(t.Context()); err != nil {
 		t.Errorf("at the end of the stream: %v", err)
 	}
 }

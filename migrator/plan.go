@@ -15,6 +15,38 @@ import (
 	"surecut/internal/keyspace"
 )
 
+// planner decides how the commands of the source are carried: whole, in pieces, in another form, by copying their keys, or not at all.
+type planner struct {
+	*streamConfig
+	ahead *ahead
+	holds *holds
+	do    actions
+
+	doubtEnd int64                 // through a proxy: the offset up to which an earlier run may have applied commands
+	lacks    map[keyspace.Key]bool // keys that were reported because the target does not have their type
+
+	strings slab[string]
+
+	// Reused from one command to the next.
+	keys    []int // indexes of the keys among the arguments
+	planned []piece
+	run1    []call
+	forms   [][][]byte
+	dated   [][][]byte
+}
+
+// actions are what a command may need that is done between it and the next one.
+type actions interface {
+	copyKeys(ctx context.Context, keys []keyspace.Key, end int64) (lost []keyspace.Key, err error)
+	flush(ctx context.Context, c *sourceCommand, all bool) error
+	swap(ctx context.Context, c *sourceCommand) error
+	everywhere(ctx context.Context, c *sourceCommand, container, sub string) error
+}
+
+func newPlanner(cfg *streamConfig, ahead *ahead, holds *holds, do actions) *planner {
+	return &planner{streamConfig: cfg, ahead: ahead, holds: holds, do: do, lacks: map[keyspace.Key]bool{}}
+}
+
 // plan is how one command of the source is carried: pieces for the lanes, or an action of the dispatcher, or neither.
 type plan struct {
 	pieces []piece
@@ -24,80 +56,80 @@ type plan struct {
 func (c *sourceCommand) name() string { return keyspace.PrintableShort(string(c.args[0])) }
 
 // plan decides how one command is carried. The command is counted here, or by the lane that applies it, or by the action.
-func (d *dispatcher) plan(c *sourceCommand, received int64) (plan, error) {
-	if err := d.l.imported(c); err != nil {
+func (p *planner) plan(c *sourceCommand, received int64) (plan, error) {
+	if err := p.Link.CheckSlots(c); err != nil {
 		return plan{}, err
 	}
 	spec, known := command.Lookup(c.args)
-	if known && spec.Class != command.Keyless && len(d.l.scope.DBPrefix) > 0 {
+	if known && spec.Class != command.Keyless && len(p.Scope.DBPrefix) > 0 {
 		for _, k := range keysOf(c) {
-			if err := d.l.scope.Collision(k); err != nil {
+			if err := p.Scope.Collision(k); err != nil {
 				return plan{}, err
 			}
 		}
 	}
 	switch { // commands that are not confined to the selected database
 	case known && spec.Class == command.Keyless && spec.Name != "FLUSHDB":
-		return d.planKeyless(c, spec)
+		return p.planKeyless(c, spec)
 	case known && (spec.Name == "MOVE" || spec.Name == "COPY"):
-		return d.planAcrossDatabases(c, spec, received)
+		return p.planAcrossDatabases(c, spec, received)
 	}
 	switch {
-	case !d.l.scope.MatchDB(c.db):
-		d.l.ledger.Filtered.Add(1)
+	case !p.Scope.MatchDB(c.db):
+		p.Ledger.Filtered.Add(1)
 		return plan{}, nil
-	case c.end <= d.doubtEnd && known && spec.Class != command.Keyless:
-		return d.planDoubtful(c), nil
-	case !known && d.l.ofCodis(c):
-		return d.planCodis(c)
+	case c.end <= p.doubtEnd && known && spec.Class != command.Keyless:
+		return p.planDoubtful(c), nil
+	case !known && p.ofCodis(c):
+		return p.planCodis(c)
 	case !known:
-		return d.planUnknown(c)
+		return p.planUnknown(c)
 	case spec.Class == command.Keyless:
-		return d.planKeyless(c, spec)
+		return p.planKeyless(c, spec)
 	case spec.Class == command.Script:
-		return d.planScript(c, spec)
+		return p.planScript(c, spec)
 	}
-	return d.planKeyed(c, spec, received)
+	return p.planKeyed(c, spec, received)
 }
 
 // planKeyed passes a command on whole where its keys allow that. Otherwise it takes the command apart, one piece for each key, or, if that
 // is not possible, has the keys copied that the command changed.
-func (d *dispatcher) planKeyed(c *sourceCommand, spec *command.Spec, received int64) (plan, error) {
-	keys, err := spec.Keys(c.args, d.keys[:0])
+func (p *planner) planKeyed(c *sourceCommand, spec *command.Spec, received int64) (plan, error) {
+	keys, err := spec.Keys(c.args, p.keys[:0])
 	if err != nil {
 		return plan{}, err
 	}
-	d.keys = keys
-	verdict := d.judge(c, keys)
-	if (d.resumedEnd > 0 && (spec.Expires || spec.Name == "PERSIST" || d.asks(c, spec)) || carriesExpiry(spec.Name)) && d.l.expiries.Holding() {
-		if err := d.holdAgain(c); err != nil {
+	p.keys = keys
+	verdict := p.judge(c, keys)
+	if (p.ahead.resumedEnd > 0 && (spec.Expires || spec.Name == "PERSIST" || p.holds.asks(c, spec, keys)) || carriesExpiry(spec.Name)) && p.Expiries.Holding() {
+		if err := p.holds.holdAgain(c, keys); err != nil {
 			return plan{}, err
 		}
 	}
-	if err := d.suspect(c, spec); err != nil {
+	if err := p.holds.suspect(c, spec, keys); err != nil {
 		return plan{}, err
 	}
 	switch {
 	case verdict.open == 0:
-		return plan{}, d.settleUnsent(c, verdict)
+		return plan{}, p.settleUnsent(c, verdict)
 	case spec.Name == "SORT" && command.SortsByKeys(c.args):
-		return d.planSorted(c, spec, verdict)
-	case verdict.open == len(keys) && (verdict.oneSlot || !d.l.m.target.cluster && spec.Class != command.Split):
-		return d.planWhole(c, spec, received)
+		return p.planSorted(c, spec, verdict)
+	case verdict.open == len(keys) && (verdict.oneSlot || !p.Target.cluster && spec.Class != command.Split):
+		return p.planWhole(c, spec, received)
 	case spec.Class == command.Split:
-		return plan{pieces: d.split(c, spec)}, nil
+		return plan{pieces: p.split(c, spec)}, nil
 	}
-	return d.planCopy(c, d.written(c, spec)), nil
+	return p.planCopy(c, p.written(c, spec)), nil
 }
 
 // planSorted settles a SORT ... BY or GET, which reads keys that it does not name, by copying its result: other lanes write these keys, and
 // filters and prefixes may keep them from the target. Where nothing can be copied and the command is passed on, all lanes meet for it.
-func (d *dispatcher) planSorted(c *sourceCommand, spec *command.Spec, j judgement) (plan, error) {
-	whole := j.open == len(d.keys) && (j.oneSlot || !d.l.m.target.cluster) && d.l.scope.DBPrefix[c.db] == ""
-	if whole && d.l.cannotCopy() != "" {
-		return d.everyLane(c)
+func (p *planner) planSorted(c *sourceCommand, spec *command.Spec, j judgement) (plan, error) {
+	whole := j.open == len(p.keys) && (j.oneSlot || !p.Target.cluster) && p.Scope.DBPrefix[c.db] == ""
+	if whole && p.CannotCopy != "" {
+		return p.everyLane(c)
 	}
-	return d.planCopy(c, d.written(c, spec)), nil
+	return p.planCopy(c, p.written(c, spec)), nil
 }
 
 // judgement counts the keys of a command by what becomes of them.
@@ -108,21 +140,21 @@ type judgement struct {
 	oneSlot  bool // all open keys share a slot
 }
 
-func (d *dispatcher) judge(c *sourceCommand, keys []int) judgement {
+func (p *planner) judge(c *sourceCommand, keys []int) judgement {
 	j := judgement{oneSlot: true}
 	var slot uint16
-	_, hasDB := d.l.scope.Map(c.db)
+	_, hasDB := p.Scope.Map(c.db)
 	for _, k := range keys {
 		name := view(c.args[k])
-		s := d.l.m.target.slot(name)
+		s := p.Target.slot(name)
 		switch {
-		case !d.l.scope.Carries(keyspace.Key{DB: c.db, Name: name}):
+		case !p.Scope.Carries(keyspace.Key{DB: c.db, Name: name}):
 			j.filtered++
 			continue
 		case !hasDB:
 			j.noDB++
 			continue
-		case !d.wanted(c, name, s):
+		case !p.ahead.wanted(c, name, s):
 			continue
 		}
 		if j.open++; j.open == 1 {
@@ -133,63 +165,54 @@ func (d *dispatcher) judge(c *sourceCommand, keys []int) judgement {
 	return j
 }
 
-// wanted says whether a command is still to be applied to a key. It is not where an earlier run has applied it, or where a copy of the key
-// already has its effect.
-func (d *dispatcher) wanted(c *sourceCommand, name string, slot uint16) bool {
-	if d.applied(slot, c.end) {
-		return false
-	}
-	return len(d.fences) == 0 || d.fences[keyspace.Key{DB: c.db, Name: name}] < c.end
-}
-
 // settleUnsent counts a command that is to be applied to none of its keys.
-func (d *dispatcher) settleUnsent(c *sourceCommand, j judgement) error {
+func (p *planner) settleUnsent(c *sourceCommand, j judgement) error {
 	switch {
 	case j.noDB > 0:
-		d.l.ledger.ReportCommand(c.db, "", c.name(), fmt.Sprintf("the target has no database %d; map it with Filter.DBMap or Filter.DBPrefix", c.db))
+		p.Ledger.ReportCommand(c.db, "", c.name(), fmt.Sprintf("the target has no database %d; map it with Filter.DBMap or Filter.DBPrefix", c.db))
 	case j.filtered > 0:
-		d.l.ledger.Filtered.Add(1)
+		p.Ledger.Filtered.Add(1)
 	default:
-		d.l.ledger.Applied.Add(1)
+		p.Ledger.Applied.Add(1)
 	}
 	return nil
 }
 
 // whole appends the pieces of a command that is passed on with all its keys, in the form of calls. relative says that its expiry was
 // relative as the source sent it.
-func (d *dispatcher) whole(pieces []piece, c *sourceCommand, spec *command.Spec, calls [][][]byte, relative bool) []piece {
-	db, _ := d.l.scope.Map(c.db)
+func (p *planner) whole(pieces []piece, c *sourceCommand, spec *command.Spec, calls [][][]byte, relative bool) []piece {
+	db, _ := p.Scope.Map(c.db)
 	slots := make([]uint16, 0, 4)
-	for _, k := range d.keys {
-		if s := d.l.m.target.slot(view(c.args[k])); !slices.Contains(slots, s) {
+	for _, k := range p.keys {
+		if s := p.Target.slot(view(c.args[k])); !slices.Contains(slots, s) {
 			slots = append(slots, s)
 		}
 	}
 	key := keyspace.Key{DB: c.db}
-	if len(d.keys) > 0 {
-		key.Name = view(c.args[d.keys[0]])
+	if len(p.keys) > 0 {
+		key.Name = view(c.args[p.keys[0]])
 	} else {
 		slots = append(slots, 0)
 	}
 	first := len(pieces)
 	for i, args := range calls {
-		x := call{db: db, args: d.strs(args), key: key, renew: proves(strings.ToUpper(view(args[0]))),
-			awaits: spec.Name == "XCLAIM" && d.l.m.target.forgets, absolute: repeatable(c, spec, args)}
-		run := append(d.run1[:0], x)
-		if d.l.file != nil && expiresFields(spec.Name) {
-			d.notePassedFields(c, x)
+		x := call{db: db, args: p.strs(args), key: key, renew: proves(strings.ToUpper(view(args[0]))),
+			awaits: spec.Name == "XCLAIM" && p.Target.forgets, absolute: repeatable(c, spec, args)}
+		run := append(p.run1[:0], x)
+		if p.File && expiresFields(spec.Name) {
+			p.holds.notePassedFields(c, x)
 		}
 		if spec.Expires || spec.Name == "PERSIST" {
 			if _, at, ok := command.ExpireAt(args); ok {
 				x.expires = at
 			}
-			run = d.hold(run[:0], c, x, relative)
+			run = p.holds.hold(run[:0], c, x, relative)
 		}
 		if i == 0 {
-			run[0].reads, run[0].more = d.reads(c, spec)
+			run[0].reads, run[0].more = p.reads(c, spec)
 		}
 		if carriesExpiry(spec.Name) {
-			run = append(run, learn(db, keyspace.Key{DB: c.db, Name: view(c.args[d.keys[1]])}))
+			run = append(run, learn(db, keyspace.Key{DB: c.db, Name: view(c.args[p.keys[1]])}))
 		}
 		for _, x := range run {
 			pieces = append(pieces, piece{slot: slots[0], end: c.end, call: x})
@@ -197,7 +220,7 @@ func (d *dispatcher) whole(pieces []piece, c *sourceCommand, spec *command.Spec,
 		if i == 0 {
 			pieces[first].commands = 1
 		}
-		d.run1 = run
+		p.run1 = run
 	}
 	for _, s := range slots[1:] { // these have the lanes of the other keys meet
 		pieces = append(pieces, piece{slot: s, end: c.end})
@@ -221,20 +244,20 @@ var answersGone = map[string]bool{"EXPIRE": true, "PEXPIRE": true, "EXPIREAT": t
 	"RENAME": true, "RENAMENX": true, "SETNX": true, "MSETNX": true}
 
 // reads says whether the effect of a command depends on the values of its keys, and returns the keys after the first.
-func (d *dispatcher) reads(c *sourceCommand, spec *command.Spec) (reads bool, more []string) {
-	if d.l.file != nil || len(d.keys) == 0 || answersGone[spec.Name] || overwrites(c, spec) {
+func (p *planner) reads(c *sourceCommand, spec *command.Spec) (reads bool, more []string) {
+	if p.File || len(p.keys) == 0 || answersGone[spec.Name] || overwrites(c, spec) {
 		return false, nil
 	}
-	return true, d.names(c, 1)
+	return true, p.names(c, 1)
 }
 
 // names returns the keys of a command from index i on.
-func (d *dispatcher) names(c *sourceCommand, i int) []string {
-	if i >= len(d.keys) {
+func (p *planner) names(c *sourceCommand, i int) []string {
+	if i >= len(p.keys) {
 		return nil
 	}
-	names := make([]string, 0, len(d.keys)-i)
-	for _, k := range d.keys[i:] {
+	names := make([]string, 0, len(p.keys)-i)
+	for _, k := range p.keys[i:] {
 		names = append(names, view(c.args[k]))
 	}
 	return names
@@ -246,44 +269,44 @@ func learn(db int, k keyspace.Key) call {
 }
 
 // split returns one piece for each key of a command that is to be applied to it, in order. There is at least one such key.
-func (d *dispatcher) split(c *sourceCommand, spec *command.Spec) []piece {
-	db, hasDB := d.l.scope.Map(c.db)
+func (p *planner) split(c *sourceCommand, spec *command.Spec) []piece {
+	db, hasDB := p.Scope.Map(c.db)
 	verb := view(c.args[0])
-	if spec.Name == "UNLINK" && !d.l.m.target.dialect.Knows("UNLINK") {
+	if spec.Name == "UNLINK" && !p.Target.dialect.Knows("UNLINK") {
 		verb = "DEL"
 	}
 	var pieces []piece
-	for _, k := range d.keys {
+	for _, k := range p.keys {
 		name := view(c.args[k])
-		slot := d.l.m.target.slot(name)
-		if !hasDB || !d.l.scope.Carries(keyspace.Key{DB: c.db, Name: name}) || !d.wanted(c, name, slot) {
+		slot := p.Target.slot(name)
+		if !hasDB || !p.Scope.Carries(keyspace.Key{DB: c.db, Name: name}) || !p.ahead.wanted(c, name, slot) {
 			continue
 		}
-		args := append([]string{verb}, d.strs(c.args[k:k+spec.SplitStep])...)
+		args := append([]string{verb}, p.strs(c.args[k:k+spec.SplitStep])...)
 		pieces = append(pieces, piece{slot: slot, end: c.end, call: call{db: db, args: args, key: keyspace.Key{DB: c.db, Name: name}, absolute: spec.Absolute(c.args)}})
 	}
 	pieces[0].commands = 1
 	return pieces
 }
 
-// changed returns the indexes of the keys that a command may have changed.
-func (d *dispatcher) changed(spec *command.Spec) []int {
+// changed returns those of the keys of a command, all by their index among the arguments, that it may have changed.
+func changed(spec *command.Spec, keys []int) []int {
 	switch name := spec.Name; {
-	case len(d.keys) == 0:
+	case len(keys) == 0:
 	case strings.HasSuffix(name, "STORE"), name == "BITOP", name == "PFMERGE":
-		return d.keys[:1]
+		return keys[:1]
 	case name == "SORT", name == "GEORADIUS", name == "GEORADIUSBYMEMBER", name == "COPY":
-		return d.keys[len(d.keys)-1:]
+		return keys[len(keys)-1:]
 	}
-	return d.keys
+	return keys
 }
 
 // written returns the keys that a command may have changed and that it is to be applied to.
-func (d *dispatcher) written(c *sourceCommand, spec *command.Spec) []keyspace.Key {
+func (p *planner) written(c *sourceCommand, spec *command.Spec) []keyspace.Key {
 	var keys []keyspace.Key
-	for _, k := range d.changed(spec) {
+	for _, k := range changed(spec, p.keys) {
 		key := keyspace.Key{DB: c.db, Name: string(c.args[k])}
-		if d.l.scope.Carries(key) && d.wanted(c, key.Name, d.l.m.target.slot(key.Name)) && !slices.Contains(keys, key) {
+		if p.Scope.Carries(key) && p.ahead.wanted(c, key.Name, p.Target.slot(key.Name)) && !slices.Contains(keys, key) {
 			keys = append(keys, key)
 		}
 	}
@@ -291,165 +314,165 @@ func (d *dispatcher) written(c *sourceCommand, spec *command.Spec) []keyspace.Ke
 }
 
 // planCopy settles a command by copying keys, which are those that it changed. If there are none, the command counts as filtered.
-func (d *dispatcher) planCopy(c *sourceCommand, keys []keyspace.Key) plan {
+func (p *planner) planCopy(c *sourceCommand, keys []keyspace.Key) plan {
 	if len(keys) == 0 {
-		d.l.ledger.Filtered.Add(1)
+		p.Ledger.Filtered.Add(1)
 		return plan{}
 	}
-	if why := d.l.cannotCopy(); why != "" {
-		d.l.ledger.ReportCommand(c.db, keys[0].Name, c.name(), fmt.Sprintf("the target cannot run it as it is (it lacks the command, its keys lie in several slots or databases, or a filter splits them), and %s: %d keys are not what the source would hold", why, len(keys)))
+	if why := p.CannotCopy; why != "" {
+		p.Ledger.ReportCommand(c.db, keys[0].Name, c.name(), fmt.Sprintf("the target cannot run it as it is (it lacks the command, its keys lie in several slots or databases, or a filter splits them), and %s: %d keys are not what the source would hold", why, len(keys)))
 		return plan{}
 	}
 	return plan{act: func(ctx context.Context, g group) error {
-		lost, err := d.copyKeys(ctx, keys, c.end)
+		lost, err := p.do.copyKeys(ctx, keys, c.end)
 		if len(lost) > 0 {
-			d.l.ledger.Reported.Add(1)
+			p.Ledger.Reported.Add(1)
 		} else {
-			d.l.ledger.Repaired.Add(1)
+			p.Ledger.Repaired.Add(1)
 		}
 		return err
 	}}
 }
 
 // planKeyless plans a command that acts on the server or on a database, or that publishes a message.
-func (d *dispatcher) planKeyless(c *sourceCommand, spec *command.Spec) (plan, error) {
+func (p *planner) planKeyless(c *sourceCommand, spec *command.Spec) (plan, error) {
 	container, sub, _ := strings.Cut(spec.Name, " ")
 	switch container {
 	case "PUBLISH", "SPUBLISH":
 		if len(c.args) != 3 || bytes.HasPrefix(c.args[1], []byte("__sentinel__")) {
-			d.l.ledger.Filtered.Add(1)
+			p.Ledger.Filtered.Add(1)
 			return plan{}, nil
 		}
-		return d.message(c, spec), nil
+		return p.message(c, spec), nil
 	case "FLUSHDB", "FLUSHALL":
-		return plan{act: func(ctx context.Context, g group) error { return d.flush(ctx, c, container == "FLUSHALL") }}, nil
+		return plan{act: func(ctx context.Context, g group) error { return p.do.flush(ctx, c, container == "FLUSHALL") }}, nil
 	case "SWAPDB":
-		return plan{act: func(ctx context.Context, g group) error { return d.swap(ctx, c) }}, nil
+		return plan{act: func(ctx context.Context, g group) error { return p.do.swap(ctx, c) }}, nil
 	case "FUNCTION", "SCRIPT":
-		return plan{act: func(ctx context.Context, g group) error { return d.everywhere(ctx, c, container, sub) }}, nil
+		return plan{act: func(ctx context.Context, g group) error { return p.do.everywhere(ctx, c, container, sub) }}, nil
 	}
 	if !spec.Write {
-		d.l.ledger.Filtered.Add(1)
+		p.Ledger.Filtered.Add(1)
 		return plan{}, nil
 	}
-	return d.planUnknown(c)
+	return p.planUnknown(c)
 }
 
 // message passes on what was published, unless an earlier run has done so.
-func (d *dispatcher) message(c *sourceCommand, spec *command.Spec) plan {
-	if !d.l.m.target.dialect.Knows(spec.Name) {
-		d.keys = append(d.keys[:0], 1) // the channel
-		d.lacking(c, spec)
+func (p *planner) message(c *sourceCommand, spec *command.Spec) plan {
+	if !p.Target.dialect.Knows(spec.Name) {
+		p.keys = append(p.keys[:0], 1) // the channel
+		p.lacking(c, spec)
 		return plan{}
 	}
 	slot := uint16(0)
 	if strings.EqualFold(c.name(), "SPUBLISH") {
-		slot = d.l.m.target.slot(view(c.args[1]))
+		slot = p.Target.slot(view(c.args[1]))
 	}
-	if d.applied(slot, c.end) {
-		d.l.ledger.Applied.Add(1)
+	if p.ahead.applied(slot, c.end) {
+		p.Ledger.Applied.Add(1)
 		return plan{}
 	}
-	return plan{pieces: []piece{{slot: slot, end: c.end, commands: 1, call: call{db: d.l.m.target.ownDB(), args: d.strs(c.args), message: true}}}}
+	return plan{pieces: []piece{{slot: slot, end: c.end, commands: 1, call: call{db: p.Target.ownDB(), args: p.strs(c.args), message: true}}}}
 }
 
 // planScript has a script run at a meeting of all lanes, since it may touch keys that it does not declare. A cluster can run it only where
 // its declared keys share a slot. A script that the target cannot run is settled by copying its declared keys.
-func (d *dispatcher) planScript(c *sourceCommand, spec *command.Spec) (plan, error) {
-	keys, err := spec.Keys(c.args, d.keys[:0])
+func (p *planner) planScript(c *sourceCommand, spec *command.Spec) (plan, error) {
+	keys, err := spec.Keys(c.args, p.keys[:0])
 	if err == nil {
-		c, err = d.byText(c, spec)
+		c, err = p.byText(c, spec)
 	}
 	if err != nil {
 		return plan{}, err
 	}
-	d.keys = keys
-	if d.l.expiries.Holding() { // the script may give keys an expiry, or may have done so in an earlier run
-		if err := d.holdAgain(c); err != nil {
+	p.keys = keys
+	if p.Expiries.Holding() { // the script may give keys an expiry, or may have done so in an earlier run
+		if err := p.holds.holdAgain(c, keys); err != nil {
 			return plan{}, err
 		}
 	}
-	if err := d.suspect(c, spec); err != nil {
+	if err := p.holds.suspect(c, spec, keys); err != nil {
 		return plan{}, err
 	}
-	j := d.judge(c, keys)
-	renamed := d.l.scope.DBPrefix[c.db] != ""
-	if len(keys) > 0 && (j.open < len(keys) || renamed || d.l.m.target.cluster && !j.oneSlot || !d.l.m.target.dialect.Knows("EVAL")) {
+	j := p.judge(c, keys)
+	renamed := p.Scope.DBPrefix[c.db] != ""
+	if len(keys) > 0 && (j.open < len(keys) || renamed || p.Target.cluster && !j.oneSlot || !p.Target.dialect.Knows("EVAL")) {
 		// If an earlier run has applied the script to all its keys, its undeclared keys are in too. If keys are copied instead, they are not.
-		if slices.ContainsFunc(keys, func(k int) bool { return !d.applied(d.l.m.target.slot(view(c.args[k])), c.end) }) && j.filtered+j.noDB < len(keys) {
-			d.noteUndeclared(c)
+		if slices.ContainsFunc(keys, func(k int) bool { return !p.ahead.applied(p.Target.slot(view(c.args[k])), c.end) }) && j.filtered+j.noDB < len(keys) {
+			p.noteUndeclared(c)
 		}
 		if j.open == 0 {
-			return plan{}, d.settleUnsent(c, j)
+			return plan{}, p.settleUnsent(c, j)
 		}
-		return d.planCopy(c, d.written(c, spec)), nil
+		return p.planCopy(c, p.written(c, spec)), nil
 	}
 	switch {
 	case len(keys) > 0:
-	case !d.l.m.target.dialect.Knows("EVAL"):
-		d.l.ledger.ReportCommand(c.db, "", c.name(), "the target runs no scripts, and this one does not declare its keys")
+	case !p.Target.dialect.Knows("EVAL"):
+		p.Ledger.ReportCommand(c.db, "", c.name(), "the target runs no scripts, and this one does not declare its keys")
 		return plan{}, nil
-	case d.l.m.target.cluster:
-		d.l.ledger.ReportCommand(c.db, "", c.name(), "a script without declared keys cannot be routed to a slot of the cluster")
+	case p.Target.cluster:
+		p.Ledger.ReportCommand(c.db, "", c.name(), "a script without declared keys cannot be routed to a slot of the cluster")
 		return plan{}, nil
-	case len(d.l.scope.Include)+len(d.l.scope.Exclude) > 0:
-		d.l.ledger.ReportCommand(c.db, "", c.name(), "a script without declared keys cannot be filtered")
+	case len(p.Scope.Include)+len(p.Scope.Exclude) > 0:
+		p.Ledger.ReportCommand(c.db, "", c.name(), "a script without declared keys cannot be filtered")
 		return plan{}, nil
 	case renamed:
-		d.l.ledger.ReportCommand(c.db, "", c.name(), "a script without declared keys cannot have its keys renamed (Filter.DBPrefix)")
+		p.Ledger.ReportCommand(c.db, "", c.name(), "a script without declared keys cannot have its keys renamed (Filter.DBPrefix)")
 		return plan{}, nil
 	}
-	return d.everyLane(c)
+	return p.everyLane(c)
 }
 
 // noteUndeclared reports a script whose undeclared keys do not arrive, unless its text shows that it has none.
-func (d *dispatcher) noteUndeclared(c *sourceCommand) {
+func (p *planner) noteUndeclared(c *sourceCommand) {
 	if strings.EqualFold(view(c.args[0]), "EVAL") && command.DeclaresKeys(string(c.args[1])) {
 		return
 	}
-	d.l.ledger.Note(c.db, "", c.name(), "the script cannot run on the target as it is: its declared keys were copied, keys that it does not declare were not")
+	p.Ledger.Note(c.db, "", c.name(), "the script cannot run on the target as it is: its declared keys were copied, keys that it does not declare were not")
 }
 
 // planUnknown passes an unknown command on to a standalone server, at a meeting of all lanes: it may touch any key.
-func (d *dispatcher) planUnknown(c *sourceCommand) (plan, error) {
-	d.keys = d.keys[:0] // these are still the keys of an earlier command
-	if d.l.m.target.cluster || len(d.l.scope.Include)+len(d.l.scope.Exclude) > 0 || d.l.scope.DBPrefix[c.db] != "" {
-		d.l.ledger.ReportCommand(c.db, "", c.name(), "the command is unknown, so its keys cannot be found")
+func (p *planner) planUnknown(c *sourceCommand) (plan, error) {
+	p.keys = p.keys[:0] // these are still the keys of an earlier command
+	if p.Target.cluster || len(p.Scope.Include)+len(p.Scope.Exclude) > 0 || p.Scope.DBPrefix[c.db] != "" {
+		p.Ledger.ReportCommand(c.db, "", c.name(), "the command is unknown, so its keys cannot be found")
 		return plan{}, nil
 	}
-	return d.everyLane(c)
+	return p.everyLane(c)
 }
 
-func (d *dispatcher) everyLane(c *sourceCommand) (plan, error) {
-	db, ok := d.l.scope.Map(c.db)
+func (p *planner) everyLane(c *sourceCommand) (plan, error) {
+	db, ok := p.Scope.Map(c.db)
 	if !ok {
-		return plan{}, d.settleUnsent(c, judgement{noDB: 1})
+		return plan{}, p.settleUnsent(c, judgement{noDB: 1})
 	}
 	slot, key := uint16(0), keyspace.Key{DB: c.db}
-	if len(d.keys) > 0 {
-		key.Name = view(c.args[d.keys[0]])
-		slot = d.l.m.target.slot(key.Name)
+	if len(p.keys) > 0 {
+		key.Name = view(c.args[p.keys[0]])
+		slot = p.Target.slot(key.Name)
 	}
-	if d.applied(slot, c.end) {
-		d.l.ledger.Applied.Add(1)
+	if p.ahead.applied(slot, c.end) {
+		p.Ledger.Applied.Add(1)
 		return plan{}, nil
 	}
-	all := !d.l.m.target.cluster
+	all := !p.Target.cluster
 	pieces := []piece{{slot: slot, end: c.end, commands: 1, all: all,
-		call: call{db: db, args: d.strs(c.args), key: key, unnamed: true, reads: d.l.file == nil && len(d.keys) > 0, more: d.names(c, 1)}}}
-	for _, name := range d.names(c, 0) {
+		call: call{db: db, args: p.strs(c.args), key: key, unnamed: true, reads: !p.File && len(p.keys) > 0, more: p.names(c, 1)}}}
+	for _, name := range p.names(c, 0) {
 		pieces = append(pieces, piece{slot: slot, end: c.end, all: all, call: learn(db, keyspace.Key{DB: c.db, Name: name})})
 	}
 	return plan{pieces: pieces}, nil
 }
 
 // planAcrossDatabases plans MOVE and COPY ... DB, which name a key in a second database.
-func (d *dispatcher) planAcrossDatabases(c *sourceCommand, spec *command.Spec, received int64) (plan, error) {
-	keys, err := spec.Keys(c.args, d.keys[:0])
+func (p *planner) planAcrossDatabases(c *sourceCommand, spec *command.Spec, received int64) (plan, error) {
+	keys, err := spec.Keys(c.args, p.keys[:0])
 	if err != nil {
 		return plan{}, err
 	}
-	d.keys = keys
+	p.keys = keys
 	var at int // index of the argument that names the other database
 	if spec.Name == "MOVE" {
 		at = 2
@@ -460,10 +483,10 @@ func (d *dispatcher) planAcrossDatabases(c *sourceCommand, spec *command.Spec, r
 	}
 	switch {
 	case at > 0 && at < len(c.args):
-	case d.l.scope.MatchDB(c.db):
-		return d.planKeyed(c, spec, received)
+	case p.Scope.MatchDB(c.db):
+		return p.planKeyed(c, spec, received)
 	default:
-		d.l.ledger.Filtered.Add(1)
+		p.Ledger.Filtered.Add(1)
 		return plan{}, nil
 	}
 	to, err := strconv.Atoi(string(c.args[at]))
@@ -471,62 +494,62 @@ func (d *dispatcher) planAcrossDatabases(c *sourceCommand, spec *command.Spec, r
 		return plan{}, errors.New("no database number where one belongs")
 	}
 	both := []keyspace.Key{{DB: c.db, Name: string(c.args[keys[0]])},
-		d.l.scope.Arriving(to, d.l.scope.SourceName(c.db, string(c.args[keys[len(keys)-1]])))}
-	if err := d.l.scope.Collision(both[1]); err != nil {
+		p.Scope.Arriving(to, p.Scope.SourceName(c.db, string(c.args[keys[len(keys)-1]])))}
+	if err := p.Scope.Collision(both[1]); err != nil {
 		return plan{}, err
 	}
-	renamed := d.l.scope.DBPrefix[c.db]+d.l.scope.DBPrefix[to] != ""
-	if d.l.expiries.Holding() { // where the first key is held, so is the second; an earlier run may have ended before it noted that
+	renamed := p.Scope.DBPrefix[c.db]+p.Scope.DBPrefix[to] != ""
+	if p.Expiries.Holding() { // where the first key is held, so is the second; an earlier run may have ended before it noted that
 		for _, k := range both {
-			if err := d.l.expiries.Hold(k); err != nil {
+			if err := p.Expiries.Hold(k); err != nil {
 				return plan{}, err
 			}
-			if !d.distrusts() {
+			if !p.holds.distrusts() {
 				continue
 			}
-			if err := d.recheck(k); err != nil {
+			if err := p.holds.recheck(k); err != nil {
 				return plan{}, err
 			}
 		}
 	}
 	var changed []keyspace.Key
 	for _, k := range both {
-		if _, ok := d.l.scope.Map(k.DB); !ok && d.l.scope.Carries(k) {
-			d.l.ledger.Note(k.DB, k.Name, c.name(), fmt.Sprintf("the target has no database %d; map it with Filter.DBMap or Filter.DBPrefix", k.DB))
+		if _, ok := p.Scope.Map(k.DB); !ok && p.Scope.Carries(k) {
+			p.Ledger.Note(k.DB, k.Name, c.name(), fmt.Sprintf("the target has no database %d; map it with Filter.DBMap or Filter.DBPrefix", k.DB))
 			continue
 		}
-		if d.l.scope.Carries(k) && !d.applied(d.l.m.target.slot(k.Name), c.end) && (len(d.fences) == 0 || d.fences[k] < c.end) {
+		if p.Scope.Carries(k) && !p.ahead.applied(p.Target.slot(k.Name), c.end) && (len(p.ahead.fences) == 0 || p.ahead.fences[k] < c.end) {
 			changed = append(changed, k)
 		}
 	}
-	if len(changed) < 2 || renamed || d.l.m.target.cluster || !d.l.m.target.dialect.Knows(spec.Name) {
-		return d.planCopy(c, changed), nil
+	if len(changed) < 2 || renamed || p.Target.cluster || !p.Target.dialect.Knows(spec.Name) {
+		return p.planCopy(c, changed), nil
 	}
-	return d.acrossDatabases(c, spec.Name, changed[1], at)
+	return p.acrossDatabases(c, spec.Name, changed[1], at)
 }
 
 // acrossDatabases passes MOVE or COPY on to a standalone server. The argument at index at becomes the number that its database has there.
-func (d *dispatcher) acrossDatabases(c *sourceCommand, name string, to keyspace.Key, at int) (plan, error) {
-	from, _ := d.l.scope.Map(c.db)
-	into, _ := d.l.scope.Map(to.DB)
+func (p *planner) acrossDatabases(c *sourceCommand, name string, to keyspace.Key, at int) (plan, error) {
+	from, _ := p.Scope.Map(c.db)
+	into, _ := p.Scope.Map(to.DB)
 	if from == into && name == "MOVE" {
 		return plan{}, fmt.Errorf("databases %d and %d of the source are one on the target", c.db, to.DB)
 	}
-	args := d.strs(c.args)
+	args := p.strs(c.args)
 	args[at] = strconv.Itoa(into)
-	key := keyspace.Key{DB: c.db, Name: view(c.args[d.keys[0]])}
-	pieces := []piece{{slot: d.l.m.target.slot(key.Name), end: c.end, commands: 1,
+	key := keyspace.Key{DB: c.db, Name: view(c.args[p.keys[0]])}
+	pieces := []piece{{slot: p.Target.slot(key.Name), end: c.end, commands: 1,
 		call: call{db: from, args: args, key: key, other: &to, renew: math.MaxInt64}}}
 	pieces = append(pieces, piece{slot: pieces[0].slot, end: c.end, call: learn(into, to)})
-	if other := d.l.m.target.slot(to.Name); other != pieces[0].slot {
+	if other := p.Target.slot(to.Name); other != pieces[0].slot {
 		pieces = append(pieces, piece{slot: other, end: c.end})
 	}
 	return plan{pieces: pieces}, nil
 }
 
 // strs returns arguments as strings, without copying their bytes.
-func (d *dispatcher) strs(args [][]byte) []string {
-	out := d.strings.take(len(args), slabArgs)
+func (p *planner) strs(args [][]byte) []string {
+	out := p.strings.take(len(args), slabArgs)
 	for i, a := range args {
 		out[i] = view(a)
 	}
@@ -535,3 +558,19 @@ func (d *dispatcher) strs(args [][]byte) []string {
 
 // view reads bytes as a string without copying; the bytes must not change any more.
 func view(p []byte) string { return unsafe.String(unsafe.SliceData(p), len(p)) }
+
+// planDoubtful settles a command that an earlier run may have applied by copying its keys, unless copies already have its effect.
+func (p *planner) planDoubtful(c *sourceCommand) plan {
+	var keys []keyspace.Key
+	for _, k := range keysOf(c) {
+		_, ok := p.Scope.Map(k.DB)
+		if ok && p.Scope.Carries(k) && p.ahead.fences[k] < c.end && !slices.Contains(keys, k) {
+			keys = append(keys, k)
+		}
+	}
+	if len(keys) == 0 {
+		p.Ledger.Repaired.Add(1)
+		return plan{}
+	}
+	return p.planCopy(c, keys)
+}

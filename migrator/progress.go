@@ -76,7 +76,7 @@ func (l *link) saveCheckpoint(ctx context.Context, at mark) error {
 		if err := errors.Join(l.expiries.Save(), l.doubts.later.Save(), l.scripts.save()); err != nil {
 			return err
 		}
-		copies, releases := l.doubts.copies(), l.releases.Load()
+		copies, releases := l.doubts.copies(), l.expiries.Releases()
 		keys := l.recordKeys()
 		g, ctx := errgroup.WithContext(ctx)
 		for _, k := range keys {
@@ -89,7 +89,7 @@ func (l *link) saveCheckpoint(ctx context.Context, at mark) error {
 			return fmt.Errorf("save the checkpoint: %w", err)
 		}
 		l.doubts.saved(copies)
-		l.releasesSaved.Store(releases)
+		l.releasesSaved = releases
 		return l.noteRecords(keys)
 	})
 }
@@ -135,13 +135,8 @@ func (l *link) compact(ctx context.Context, d *dispatcher) error {
 	if err := l.verifyUnits(ctx); err != nil {
 		return err
 	}
-	fenced := map[unit]bool{}
-	for k := range d.fences {
-		slot := l.m.target.slot(k.Name)
-		fenced[d.lane(slot).unitOf(slot)] = true
-	}
 	var keys []ownKey
-	for _, u := range l.positions.forgetSettled(fenced) {
+	for _, u := range l.positions.forgetSettled(d.ahead.fenced()) {
 		keys = append(keys, l.m.target.ownUnit(l.name, u))
 	}
 	return l.m.target.forgetOwn(ctx, keys)

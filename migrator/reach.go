@@ -3,7 +3,6 @@ package migrator
 import (
 	"context"
 	"fmt"
-	"slices"
 
 	"surecut/internal/command"
 	"surecut/internal/keyspace"
@@ -36,10 +35,7 @@ func (l *link) reserve(offset int64) error {
 // settleReach takes the reach back to what was applied, at the end of a run: no command beyond it was sent. Keys may have been copied as of
 // later offsets.
 func (l *link) settleReach(d *dispatcher) error {
-	at := l.positions.applied().offset
-	for _, end := range d.fences {
-		at = max(at, end)
-	}
+	at := max(l.positions.applied().offset, d.ahead.lastFence())
 	l.m.update(func() { l.st.Reach = at })
 	return l.m.saveState()
 }
@@ -110,20 +106,4 @@ func keysOf(c *sourceCommand) []keyspace.Key {
 		keys = append(keys, keyspace.Key{DB: c.db, Name: string(c.args[i])})
 	}
 	return keys
-}
-
-// planDoubtful settles a command that an earlier run may have applied by copying its keys, unless copies already have its effect.
-func (d *dispatcher) planDoubtful(c *sourceCommand) plan {
-	var keys []keyspace.Key
-	for _, k := range keysOf(c) {
-		_, ok := d.l.scope.Map(k.DB)
-		if ok && d.l.scope.Carries(k) && d.fences[k] < c.end && !slices.Contains(keys, k) {
-			keys = append(keys, k)
-		}
-	}
-	if len(keys) == 0 {
-		d.l.ledger.Repaired.Add(1)
-		return plan{}
-	}
-	return d.planCopy(c, keys)
 }

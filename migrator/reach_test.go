@@ -27,8 +27,8 @@ func TestReachIsAhead(t *testing.T) {
 func TestPlanDoubtful(t *testing.T) {
 	l := newTestLink(t)
 	d := newTestDispatcher(l, &checkpoint{offset: 100})
-	d.doubtEnd = 200
-	d.fences[keyspace.Key{Name: "copied"}] = 300
+	d.planner.doubtEnd = 200
+	d.ahead.fences[keyspace.Key{Name: "copied"}] = 300
 	for _, tt := range []struct {
 		end        int64
 		args       string
@@ -43,7 +43,7 @@ func TestPlanDoubtful(t *testing.T) {
 		var verb, key string
 		fmt.Sscan(tt.args, &verb, &key)
 		args = append(args, []byte(verb), []byte(key))
-		p, err := d.plan(&sourceCommand{end: tt.end, args: args}, 0)
+		p, err := d.planner.plan(&sourceCommand{end: tt.end, args: args}, 0)
 		if err != nil || len(p.pieces) > 0 != tt.sent || p.act != nil != tt.acts {
 			t.Errorf("%s at %d: %d pieces, act %v, %v (%s)", tt.args, tt.end, len(p.pieces), p.act != nil, err, tt.why)
 		}

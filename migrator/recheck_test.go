@@ -42,7 +42,7 @@ func TestSuspects(t *testing.T) {
 			d := newTestDispatcher(l, nil)
 			list := l.doubts.later.Cursor()
 			for _, s := range c.steps {
-				p, err := d.plan(&sourceCommand{end: 1000, args: bytes.Fields([]byte(s.command))}, 50000)
+				p, err := d.planner.plan(&sourceCommand{end: 1000, args: bytes.Fields([]byte(s.command))}, 50000)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -81,7 +81,7 @@ func TestUnwitnessed(t *testing.T) {
 		key  string
 		want string
 	}{{150, "a", ""}, {200, "b", ""}, {201, "c", "{0 c}"}, {300, "d", "{0 c}{0 d}"}, {301, "e", "{0 c}{0 d}"}} {
-		if _, err := d.plan(&sourceCommand{end: c.end, args: bytes.Fields([]byte("INCR " + c.key))}, 50000); err != nil {
+		if _, err := d.planner.plan(&sourceCommand{end: c.end, args: bytes.Fields([]byte("INCR " + c.key))}, 50000); err != nil {
 			t.Fatal(err)
 		}
 		got := ""

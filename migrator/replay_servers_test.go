@@ -132,7 +132,7 @@ func (p *primary) reply(args [][]byte) string {
 		return fmt.Sprintf("$%d\r\n%s\r\n", len(text), text)
 	case "ROLE":
 		if p.replica {
-			return fmt.Sprintf("*5\r\n$5\r\nslave\r\n$9\r\n127.0.0.1\r\n:1\r\n$9\r\nconnected\r\n:%d\r\n", p.end()+ahead)
+			return fmt.Sprintf("*5\r\n$5\r\nslave\r\n$9\r\n127.0.0.1\r\n:1\r\n$9\r\nconnected\r\n:%d\r\n", p.end()+replicaAhead)
 		}
 		return fmt.Sprintf("*3\r\n$6\r\nmaster\r\n:%d\r\n*0\r\n", p.end())
 	case "CONFIG":
@@ -152,8 +152,8 @@ func (p *primary) reply(args [][]byte) string {
 	return "-ERR the stand-in does not know " + string(args[0]) + "\r\n"
 }
 
-// ahead is how far the offsets of a replica's primary are ahead of its own.
-const ahead = 1_000_000
+// replicaAhead is how far the offsets of a replica's primary are ahead of its own.
+const replicaAhead = 1_000_000
 
 func (p *primary) info() string {
 	text := fmt.Sprintf("# Server\r\nredis_version:%s\r\nredis_mode:standalone\r\nrun_id:%040d\r\n# Replication\r\nconnected_slaves:0\r\n", p.version(), 1)
@@ -161,7 +161,7 @@ func (p *primary) info() string {
 	case p.old:
 		return text + "role:master\r\n"
 	case p.replica:
-		text += fmt.Sprintf("role:slave\r\nslave_repl_offset:%d\r\n", p.end()+ahead)
+		text += fmt.Sprintf("role:slave\r\nslave_repl_offset:%d\r\n", p.end()+replicaAhead)
 	default:
 		text += "role:master\r\n"
 	}

@@ -186,13 +186,13 @@ func (s *scripts) close() error { return errors.Join(s.save(), s.f.Close()) }
 
 // byText returns a call of a script with its text in place of its SHA1, which the target, or one of its nodes, may not know. The call of a
 // script that was never seen stays as it is; if the target does not know it either, its declared keys are copied.
-func (d *dispatcher) byText(c *sourceCommand, spec *command.Spec) (*sourceCommand, error) {
+func (p *planner) byText(c *sourceCommand, spec *command.Spec) (*sourceCommand, error) {
 	switch {
 	case len(c.args) < 2:
 	case spec.Name == "EVAL":
-		return c, d.l.scripts.add(string(c.args[1]))
+		return c, p.Scripts.add(string(c.args[1]))
 	case spec.Name == "EVALSHA":
-		if text, ok := d.l.scripts.text(c.args[1]); ok {
+		if text, ok := p.Scripts.text(c.args[1]); ok {
 			by := *c
 			by.args = append([][]byte{[]byte("EVAL"), []byte(text)}, c.args[2:]...)
 			return &by, nil

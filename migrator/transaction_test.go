@@ -279,7 +279,7 @@ func TestAbsoluteItems(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			n := d.lane(d.l.m.target.slot("{a}"))
+			n := d.lane(d.Target.slot("{a}"))
 			if txs, _ := n.transactions(n.take()); len(txs) != 1 || txs[0].absolute != c.want {
 				t.Errorf("%d transactions, absolute %v, want %v", len(txs), txs[0].absolute, c.want)
 			}
@@ -338,7 +338,7 @@ func TestKeysOfACall(t *testing.T) {
 		for _, w := range strings.Fields(line) {
 			args = append(args, []byte(w))
 		}
-		p, err := d.plan(&sourceCommand{end: 9, db: 4, args: args}, 0)
+		p, err := d.planner.plan(&sourceCommand{end: 9, db: 4, args: args}, 0)
 		if err != nil || len(p.pieces) == 0 {
 			t.Fatal(line, err)
 		}
@@ -357,7 +357,7 @@ func TestNobodyKnowsItsKeys(t *testing.T) {
 		for _, w := range strings.Fields(line) {
 			args = append(args, []byte(w))
 		}
-		p, err := d.plan(&sourceCommand{end: 9, args: args}, 0)
+		p, err := d.planner.plan(&sourceCommand{end: 9, args: args}, 0)
 		if err != nil || len(p.pieces) != 1 || !p.pieces[0].all {
 			t.Fatalf("%s: %+v, %v", line, p, err)
 		}
@@ -367,7 +367,7 @@ func TestNobodyKnowsItsKeys(t *testing.T) {
 		if err := l.doubt([]failure{{c, errors.New("ERR unknown command")}}); err != nil {
 			t.Fatal(err)
 		}
-		if err := d.settleDoubts(t.Context(), l.doubts.take()); err != nil {
+		if err := d.copies.settleDoubts(t.Context(), l.doubts.take()); err != nil {
 			t.Fatal(err)
 		}
 	}

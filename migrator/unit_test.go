@@ -204,6 +204,7 @@ func TestStateDamage(t *testing.T) {
 func newTestLink(t *testing.T) *link {
 	t.Helper()
 	m := &Migration{cfg: DefaultConfig(), state: &state{Lanes: 3, Links: []linkState{{Name: "0"}}, TargetWasEmpty: true}}
+	m.cfg.Sides.Source = &endpoint.Deployment{}
 	m.target = &target{d: &endpoint.Deployment{}, dbs: keyspace.Databases{Home: -1}, number: 80000, dialect: command.DialectOf(80000, 0), held: command.DialectOf(60000, 0), id: "id", bytes: limiter(0), ops: limiter(0), retryFor: time.Second, can: abilities{transactions: true, processes: true, placement: true, nodes: true, messages: true, ends: true}, lanes: 3}
 	m.target.way = nodeByNode{m.target}
 	m.target.expiring = newExpiring()
@@ -243,7 +244,7 @@ func newTestDispatcher(l *link, cp *checkpoint) *dispatcher {
 	if cp == nil {
 		cp = &checkpoint{}
 	}
-	return newDispatcher(l, lanes, nil, cp)
+	return newDispatcher(l.streamConfig(), lanes, nil, cp)
 }
 
 func TestPlan(t *testing.T) {
@@ -316,13 +317,13 @@ func TestPlan(t *testing.T) {
 			}
 			d := newTestDispatcher(l, nil)
 			for k, end := range c.fences {
-				d.fences[keyspace.Key{DB: c.db, Name: k}] = end
+				d.ahead.fences[keyspace.Key{DB: c.db, Name: k}] = end
 			}
 			var args [][]byte
 			for _, w := range strings.Fields(c.command) {
 				args = append(args, []byte(w))
 			}
-			p, err := d.plan(&sourceCommand{end: end, db: c.db, args: args}, 50000)
+			p, err := d.planner.plan(&sourceCommand{end: end, db: c.db, args: args}, 50000)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -375,12 +376,12 @@ func TestScriptOfCopiedKeys(t *testing.T) {
 			l := newTestLink(t)
 			d := newTestDispatcher(l, nil)
 			if c.fence > 0 {
-				d.fences[keyspace.Key{Name: "a"}] = c.fence
+				d.ahead.fences[keyspace.Key{Name: "a"}] = c.fence
 			}
 			if c.ahead {
-				d.resumed[d.lane(keyspace.Slot("a")).unitOf(keyspace.Slot("a"))], d.resumedEnd = end, end
+				d.ahead.resumed[d.lane(keyspace.Slot("a")).unitOf(keyspace.Slot("a"))], d.ahead.resumedEnd = end, end
 			}
-			p, err := d.plan(&sourceCommand{end: end, args: [][]byte{[]byte("EVAL"), []byte(c.script), []byte("1"), []byte("a")}}, 50000)
+			p, err := d.planner.plan(&sourceCommand{end: end, args: [][]byte{[]byte("EVAL"), []byte(c.script), []byte("1"), []byte("a")}}, 50000)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -404,21 +405,21 @@ func TestResumedUnits(t *testing.T) {
 	}
 	d := newTestDispatcher(l, &checkpoint{offset: 100, units: map[unit]int64{0: 200, 1: 50}, fences: map[keyspace.Key]int64{{Name: "old"}: 90, {Name: "new"}: 300}})
 	for lane, want := range map[int]bool{0: false, 1: true, 2: true} {
-		if got := d.wanted(&sourceCommand{end: 150}, byLane[lane], keyspace.Slot(byLane[lane])); got != want {
+		if got := d.ahead.wanted(&sourceCommand{end: 150}, byLane[lane], keyspace.Slot(byLane[lane])); got != want {
 			t.Errorf("lane %d: %v", lane, got)
 		}
 	}
-	if len(d.fences) != 1 || d.fences[keyspace.Key{Name: "new"}] != 300 {
-		t.Errorf("fences %v", d.fences)
+	if len(d.ahead.fences) != 1 || d.ahead.fences[keyspace.Key{Name: "new"}] != 300 {
+		t.Errorf("fences %v", d.ahead.fences)
 	}
 	d.prune(200)
-	if d.resumedEnd != 0 || d.applied(0, 150) {
+	if d.ahead.resumedEnd != 0 || d.ahead.applied(0, 150) {
 		t.Error("what lies behind is not forgotten")
 	}
 	d.prune(300)
 	lane := d.lane(keyspace.Slot("new"))
-	if got := lane.forget[unit(lane.id)]; len(d.fences) != 0 || len(got) != 1 || got[0] != (pastFence{"f:0:new", 300}) {
-		t.Errorf("fences %v, to be forgotten %v", d.fences, got)
+	if got := lane.forget[unit(lane.id)]; len(d.ahead.fences) != 0 || len(got) != 1 || got[0] != (pastFence{"f:0:new", 300}) {
+		t.Errorf("fences %v, to be forgotten %v", d.ahead.fences, got)
 	}
 	lane.keepFence(unit(lane.id), keyspace.Key{Name: "new"})
 	if got := lane.forget[unit(lane.id)]; len(got) != 0 {
@@ -434,7 +435,7 @@ func TestFenceForgotten(t *testing.T) {
 	k := keyspace.Key{Name: "k"}
 	slot := keyspace.Slot(k.Name)
 	n := d.lane(slot)
-	d.fences[k] = 300
+	d.ahead.fences[k] = 300
 	d.prune(310) // dispatched, while the lane still has older items
 	for _, c := range []struct {
 		end  int64
@@ -509,17 +510,17 @@ func TestRelease(t *testing.T) {
 			l := newTestLink(t)
 			d := newTestDispatcher(l, nil)
 			c.held.Key, c.held.Offset = keyspace.Key{Name: "k"}, asked
-			d.injections = []injection{{at: asked, keys: []reread.Copy{c.held}}}
+			d.releases.injections = []injection{{at: asked, keys: []reread.Copy{c.held}}}
 			if c.copied > 0 {
-				d.fences[c.held.Key] = c.copied
+				d.ahead.fences[c.held.Key] = c.copied
 			}
-			if err := d.inject(t.Context(), group{start: asked - 1}); err != nil {
+			if err := d.releases.inject(t.Context(), group{start: asked - 1}); err != nil {
 				t.Fatal(err)
 			}
-			if len(d.injections) != 1 {
+			if len(d.releases.injections) != 1 {
 				t.Fatal("injected before its offset")
 			}
-			if err := d.inject(t.Context(), group{start: asked}); err != nil {
+			if err := d.releases.inject(t.Context(), group{start: asked}); err != nil {
 				t.Fatal(err)
 			}
 			var got []string
@@ -542,10 +543,10 @@ func TestReleaseAfterFailover(t *testing.T) {
 	l := newTestLink(t)
 	d := newTestDispatcher(l, nil)
 	for _, at := range []int64{400, 600} {
-		d.injections = append(d.injections, injection{at: at, keys: []reread.Copy{{Key: keyspace.Key{Name: "k" + strconv.Itoa(int(at))}, Offset: at}}})
+		d.releases.injections = append(d.releases.injections, injection{at: at, keys: []reread.Copy{{Key: keyspace.Key{Name: "k" + strconv.Itoa(int(at))}, Offset: at}}})
 	}
 	l.moved.Store(&moved{behind: 500})
-	if err := d.inject(t.Context(), group{start: 700}); err != nil {
+	if err := d.releases.inject(t.Context(), group{start: 700}); err != nil {
 		t.Fatal(err)
 	}
 	var got []string
@@ -554,8 +555,8 @@ func TestReleaseAfterFailover(t *testing.T) {
 			got = append(got, strings.Join(it.calls[0].args, " "))
 		}
 	}
-	if s := strings.Join(got, ", "); s != "DEL k400" || len(d.injections) != 0 {
-		t.Errorf("sent %q, %d left", s, len(d.injections))
+	if s := strings.Join(got, ", "); s != "DEL k400" || len(d.releases.injections) != 0 {
+		t.Errorf("sent %q, %d left", s, len(d.releases.injections))
 	}
 	if l.moved.Load() == nil {
 		t.Error("keys that were copied would not be copied again")
@@ -590,7 +591,7 @@ func TestHeldAgain(t *testing.T) {
 				cp.units = map[unit]int64{0: 200, 1: 200, 2: 200}
 			}
 			d := newTestDispatcher(l, cp)
-			p, err := d.plan(&sourceCommand{end: 150, args: bytes.Fields([]byte(c.command))}, 50000)
+			p, err := d.planner.plan(&sourceCommand{end: 150, args: bytes.Fields([]byte(c.command))}, 50000)
 			if err != nil {
 				t.Fatal(err)
 			}

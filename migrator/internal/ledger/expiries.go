@@ -52,6 +52,7 @@ type Expiries struct {
 	state     HeldState
 	releasing *keylist.Cursor // the next key to release; nil: the release has not begun
 	anew      bool            // the source was lost during the release, which therefore begins anew
+	releases  int             // how often all keys were released
 }
 
 // NewExpiries returns the expiries of a link, which an earlier run has left in a state.
@@ -89,6 +90,13 @@ func (e *Expiries) Stored() HeldState {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	return e.state
+}
+
+// Releases returns how often this run has released all keys.
+func (e *Expiries) Releases() int {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.releases
 }
 
 // Holding says whether there may be keys without their expiry.
@@ -188,6 +196,7 @@ func (e *Expiries) End() error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.releasing = nil
+	e.releases++
 	if !e.anew {
 		e.state = AllReleased
 	}

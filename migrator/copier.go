@@ -14,45 +14,53 @@ import (
 	"surecut/migrator/internal/reread"
 )
 
+// copier copies keys from the source to the target, in place of commands that the target cannot run, or of which it is not known what they
+// did there.
+type copier struct {
+	*streamConfig
+	router *router
+	ahead  *ahead
+	holds  *holds
+}
+
 // copyKeys copies keys from the source to the target, in place of applying the commands to them that the stream holds up to the offset end.
 // While the lanes of the keys stand still, it reads the source at end or later. Commands up to the offset of the copy are then not
 // applied to these keys: the transaction that writes the copies writes this offset as the fence of each key. lost are the keys that the
 // target cannot hold; they are reported, and are absent from the target.
-func (d *dispatcher) copyKeys(ctx context.Context, keys []keyspace.Key, end int64) (lost []keyspace.Key, err error) {
+func (cp *copier) copyKeys(ctx context.Context, keys []keyspace.Key, end int64) (lost []keyspace.Key, err error) {
 	if len(keys) == 0 {
 		return nil, nil
 	}
 	var at []piece
 	for _, k := range keys {
-		at = append(at, piece{slot: d.l.m.target.slot(k.Name)})
+		at = append(at, piece{slot: cp.Target.slot(k.Name)})
 	}
-	err = d.meet(ctx, d.lanesOf(at), func() error {
-		got, err := d.l.source.Read(ctx, keys, true, end)
+	err = cp.router.meet(ctx, cp.router.lanesOf(at), func() error {
+		got, err := cp.Source.Read(ctx, keys, true, end)
 		if err != nil {
 			return err
 		}
-		if err := d.l.reserve(got[len(got)-1].Offset); err != nil { // a restart must not apply commands whose effect the copies already have
+		if err := cp.Link.Reserve(got[len(got)-1].Offset); err != nil { // a restart must not apply commands whose effect the copies already have
 			return err
 		}
 		var txs []*transaction
-		if txs, lost, err = d.copyTransactions(got, end); err != nil {
+		if txs, lost, err = cp.copyTransactions(got, end); err != nil {
 			return err
 		}
-		if err := d.l.writer.commit(ctx, txs); err != nil {
+		if err := cp.Writer.commit(ctx, txs); err != nil {
 			return err
 		}
 		for _, x := range txs {
-			d.l.positions.acknowledge(x.units, x.end)
+			cp.Positions.acknowledge(x.units, x.end)
 			for _, f := range x.failed {
-				d.l.ledger.Note(f.call.key.DB, f.call.key.Name, f.call.args[0], "the copy was refused by the target: "+f.reply.Error())
+				cp.Ledger.Note(f.call.key.DB, f.call.key.Name, f.call.args[0], "the copy was refused by the target: "+f.reply.Error())
 				lost = append(lost, f.call.key)
 			}
 		}
 		for _, c := range got {
-			d.fences[c.Key] = c.Offset
-			d.fenceEnd = min(d.fenceEnd, c.Offset)
+			cp.ahead.fence(c.Key, c.Offset)
 		}
-		d.l.doubts.clean(keys)
+		cp.Doubts.clean(keys)
 		return nil
 	})
 	return lost, err
@@ -60,21 +68,19 @@ func (d *dispatcher) copyKeys(ctx context.Context, keys []keyspace.Key, end int6
 
 // copyTransactions returns the transactions that write copies. All copies of one unit are in one transaction, so that its checkpoint covers
 // all of them. A key that the target has no encoding for is lost, and deleted there.
-func (d *dispatcher) copyTransactions(got []reread.Copy, end int64) (txs []*transaction, lost []keyspace.Key, err error) {
-	t := d.l.m.target
+func (cp *copier) copyTransactions(got []reread.Copy, end int64) (txs []*transaction, lost []keyspace.Key, err error) {
+	t := cp.Target
 	byUnit := map[unit]*transaction{}
 	for _, c := range got {
-		slot := d.l.m.target.slot(c.Key.Name)
-		u := d.lane(slot).unitOf(slot)
-		db, ok := d.l.scope.Map(c.Key.DB)
+		slot := cp.Target.slot(c.Key.Name)
+		u := t.unitOf(slot)
+		db, ok := cp.Scope.Map(c.Key.DB)
 		if !ok {
 			return nil, nil, fmt.Errorf("the target has no database %d; map it with Filter.DBMap or Filter.DBPrefix", c.Key.DB)
 		}
 		x := byUnit[u]
-		switch {
-		case x != nil:
-		default:
-			reached := max(end, d.resumed[u])
+		if x == nil {
+			reached := max(end, cp.ahead.resumed[u])
 			i := slices.IndexFunc(txs, func(x *transaction) bool { return !t.cluster && x.end == reached })
 			if i < 0 {
 				i = len(txs)
@@ -85,8 +91,8 @@ func (d *dispatcher) copyTransactions(got []reread.Copy, end int64) (txs []*tran
 		}
 		byUnit[u] = x
 		x.fence[c.Key] = c.Offset
-		d.lane(slot).keepFence(u, c.Key)
-		if err := d.holdCopy(&c); err != nil {
+		cp.router.lane(slot).keepFence(u, c.Key)
+		if err := cp.holds.holdCopy(&c); err != nil {
 			return nil, nil, err
 		}
 		x.calls = append(x.calls, call{db: db, args: []string{"DEL", c.Key.Name}, key: c.Key})
@@ -95,7 +101,7 @@ func (d *dispatcher) copyTransactions(got []reread.Copy, end int64) (txs []*tran
 		}
 		payload, err := t.payloads.dumped(c.Payload)
 		if err != nil {
-			d.l.ledger.Note(c.Key.DB, c.Key.Name, "", "not copied: "+err.Error())
+			cp.Ledger.Note(c.Key.DB, c.Key.Name, "", "not copied: "+err.Error())
 			lost = append(lost, c.Key)
 			continue
 		}
@@ -116,8 +122,8 @@ func restoreArgs(dialect *command.Dialect, key, payload string, expireAt int64) 
 }
 
 // lostWith says whether nothing can be copied in place of a call that failed, and why.
-func (d *dispatcher) lostWith(f failure) (why string, lost bool) {
-	why = d.l.cannotCopy()
+func (cp *copier) lostWith(f failure) (why string, lost bool) {
+	why = cp.CannotCopy
 	switch {
 	case f.call.message:
 		return "", true
@@ -130,7 +136,7 @@ func (d *dispatcher) lostWith(f failure) (why string, lost bool) {
 }
 
 // settleDoubts copies the keys of calls that failed, and counts their commands as repaired instead of applied.
-func (d *dispatcher) settleDoubts(ctx context.Context, doubts []failure) error {
+func (cp *copier) settleDoubts(ctx context.Context, doubts []failure) error {
 	var keys []keyspace.Key
 	seen := map[keyspace.Key]bool{}
 	commands := map[keyspace.Key]int64{} // number of commands that the copy of a key stands for
@@ -139,43 +145,43 @@ func (d *dispatcher) settleDoubts(ctx context.Context, doubts []failure) error {
 		if len(f.call.args) > 0 {
 			name = keyspace.PrintableShort(f.call.args[0])
 		}
-		d.l.ledger.Applied.Add(-f.call.commands)
-		if why, lost := d.lostWith(f); lost {
-			d.l.ledger.Reported.Add(f.call.commands)
-			d.l.ledger.Note(f.call.key.DB, f.call.key.Name, name, "refused by the target: "+f.reply.Error()+why)
+		cp.Ledger.Applied.Add(-f.call.commands)
+		if why, lost := cp.lostWith(f); lost {
+			cp.Ledger.Reported.Add(f.call.commands)
+			cp.Ledger.Note(f.call.key.DB, f.call.key.Name, name, "refused by the target: "+f.reply.Error()+why)
 			continue
 		}
 		if f.call.unnamed && endpoint.Code(f.reply) == "NOSCRIPT" {
-			d.l.ledger.Note(f.call.key.DB, "", name, "the target does not know the script, and its text has not been seen: its declared keys were copied, keys that it does not declare were not")
+			cp.Ledger.Note(f.call.key.DB, "", name, "the target does not know the script, and its text has not been seen: its declared keys were copied, keys that it does not declare were not")
 		}
 		level, reply := slog.LevelWarn, f.reply
 		if errors.Is(reply, errExpired) || errors.Is(reply, errKeyGone) || errors.Is(reply, errInterrupted) { // to be expected, not a refusal
 			level = slog.LevelDebug
 		}
-		d.l.log.Log(ctx, level, "a command was refused by the target; its keys are copied instead", "command", name,
+		cp.Log.Log(ctx, level, "a command was refused by the target; its keys are copied instead", "command", name,
 			"key", keyspace.PrintableShort(f.call.key.Name), "reply", reply)
-		d.l.ledger.Repaired.Add(f.call.commands)
+		cp.Ledger.Repaired.Add(f.call.commands)
 		commands[f.call.key] += f.call.commands
 		for _, k := range f.call.keys() {
-			if !seen[k] && d.l.scope.Carries(k) {
+			if !seen[k] && cp.Scope.Carries(k) {
 				seen[k] = true
 				keys = append(keys, k)
 			}
 		}
 	}
-	d.l.doubts.remember(keys)
+	cp.Doubts.remember(keys)
 	for len(keys) > 0 {
 		n := min(len(keys), 100)
-		lost, err := d.copyKeys(ctx, keys[:n], d.l.positions.dispatchedTo().offset)
+		lost, err := cp.copyKeys(ctx, keys[:n], cp.Positions.dispatchedTo().offset)
 		if err != nil {
 			return err
 		}
 		for _, k := range lost {
-			d.l.ledger.Repaired.Add(-commands[k])
-			d.l.ledger.Reported.Add(commands[k])
+			cp.Ledger.Repaired.Add(-commands[k])
+			cp.Ledger.Reported.Add(commands[k])
 			delete(commands, k)
 		}
 		keys = keys[n:]
 	}
-	return d.l.doubts.settled()
+	return cp.Doubts.settled()
 }

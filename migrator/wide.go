@@ -13,45 +13,60 @@ import (
 	"surecut/internal/rdb"
 )
 
+// wide carries the commands that concern a whole server, and not keys: all lanes stand still for them.
+type wide struct {
+	*streamConfig
+	router *router
+	ahead  *ahead
+	holds  *holds
+	copies *copier
+}
+
+// betweenCommands does what a plan asks for.
+type betweenCommands struct {
+	*copier
+	*wide
+}
+
 // standstill runs f while all lanes stand still, and then saves a checkpoint at the end of c.
-func (d *dispatcher) standstill(ctx context.Context, c *sourceCommand, f func() error) error {
-	return d.meet(ctx, d.lanes, func() error {
+func (s *wide) standstill(ctx context.Context, c *sourceCommand, f func() error) error {
+	return s.router.meet(ctx, s.router.lanes, func() error {
 		if err := f(); err != nil {
 			return err
 		}
-		at := mark{offset: c.end, db: c.db, received: d.l.positions.dispatchedTo().received}
-		d.l.positions.setDispatched(at)
-		return d.l.saveCheckpoint(ctx, at)
+		at := mark{offset: c.end, db: c.db, received: s.Positions.dispatchedTo().received}
+		s.Positions.setDispatched(at)
+		return s.Link.SaveCheckpoint(ctx, at)
 	})
 }
 
 // flush carries FLUSHDB and FLUSHALL: it deletes from the target the keys that came from the link's shard, and nothing else. It fails where
 // these cannot be told from others, as at a target that held keys before the migration began.
-func (d *dispatcher) flush(ctx context.Context, c *sourceCommand, all bool) error {
-	if !d.l.m.state.TargetWasEmpty {
+func (s *wide) flush(ctx context.Context, c *sourceCommand, all bool) error {
+	if !s.TargetWasEmpty {
 		return errors.New("the source was flushed, and the target held keys before this migration began: flush what belongs to the source by hand, then start again with a new Config.StateDir")
 	}
-	if len(d.l.scope.DBMap) > 0 || d.l.m.target.dbs.Home >= 0 && !d.l.m.target.cluster {
+	if len(s.Scope.DBMap) > 0 || s.Target.dbs.Home >= 0 && !s.Target.cluster {
 		return errors.New("the source was flushed, and databases are mapped: which keys of the target that means cannot be told; start again with a new Config.StateDir")
 	}
-	if len(d.l.m.links) > 1 && d.l.scope.Slots == nil {
+	if !s.Alone && s.Scope.Slots == nil {
 		return errors.New("the source was flushed, and which keys of the target come from it and which from the other files cannot be told: let a server load it and rewrite it (BGREWRITEAOF), and start again with an empty target and a new Config.StateDir")
 	}
-	d.l.ledger.Applied.Add(1)
-	return d.standstill(ctx, c, func() error {
-		for _, addr := range d.l.m.target.primaries() {
-			dbs, err := d.targetDatabases(ctx, addr, c.db, all)
-			if err != nil && !d.l.m.target.can.nodes {
+	s.Ledger.Applied.Add(1)
+	return s.standstill(ctx, c, func() error {
+		for _, addr := range s.Target.primaries() {
+			dbs, err := s.targetDatabases(ctx, addr, c.db, all)
+			if err != nil && !s.Target.can.nodes {
 				return fmt.Errorf("the source was flushed, and the servers behind the proxy, which alone can list what came from it, do not answer: make them reachable and run the same command again, or start again with an empty target and a new Config.StateDir: %w", err)
 			}
 			if err != nil {
 				return err
 			}
 			gone := func(k keyspace.Key) bool {
-				return (all || k.DB == c.db) && d.fences[k] < c.end && !d.applied(d.l.m.target.slot(k.Name), c.end)
+				return (all || k.DB == c.db) && s.ahead.fences[k] < c.end && !s.ahead.applied(s.Target.slot(k.Name), c.end)
 			}
 			for _, db := range dbs {
-				if err := d.deleteShard(ctx, addr, db, gone); err != nil {
+				if err := s.deleteShard(ctx, addr, db, gone); err != nil {
 					return fmt.Errorf("target %s: the source was flushed; delete what came from it into database %d: %w", addr, db, err)
 				}
 			}
@@ -61,35 +76,35 @@ func (d *dispatcher) flush(ctx context.Context, c *sourceCommand, all bool) erro
 }
 
 // targetDatabases returns the databases of the target into which a database of the source, or all of them, are copied.
-func (d *dispatcher) targetDatabases(ctx context.Context, addr string, db int, all bool) ([]int, error) {
+func (s *wide) targetDatabases(ctx context.Context, addr string, db int, all bool) ([]int, error) {
 	if !all {
-		to, ok := d.l.scope.Map(db)
+		to, ok := s.Scope.Map(db)
 		if !ok { // that database is not copied
 			return nil, nil
 		}
 		return []int{to}, nil
 	}
-	dbs, err := d.l.m.target.databases(ctx, addr)
-	return slices.DeleteFunc(dbs, func(db int) bool { return !d.l.scope.Covers(db) }), err
+	dbs, err := s.Target.databases(ctx, addr)
+	return slices.DeleteFunc(dbs, func(db int) bool { return !s.Scope.Covers(db) }), err
 }
 
 // deleteShard deletes from one database of one node of the target the keys that came from the link's shard, if gone says so. That is not so
 // of keys that were copied as of an offset after the flush, nor of those that have the flush already from an earlier run.
-func (d *dispatcher) deleteShard(ctx context.Context, addr string, db int, gone func(keyspace.Key) bool) error {
-	return d.l.m.target.scan(ctx, addr, db, func(_ rueidis.Client, names []string) error {
+func (s *wide) deleteShard(ctx context.Context, addr string, db int, gone func(keyspace.Key) bool) error {
+	return s.Target.scan(ctx, addr, db, func(_ rueidis.Client, names []string) error {
 		var keys []keyspace.Key
 		for _, name := range names {
-			if k, ours := d.l.scope.Brings(db, name); ours && gone(k) && d.l.m.target.d.Holds(addr, name) {
+			if k, ours := s.Scope.Brings(db, name); ours && gone(k) && s.Target.d.Holds(addr, name) {
 				keys = append(keys, keyspace.Key{DB: db, Name: name})
 			}
 		}
-		return d.l.writer.remove(ctx, keys)
+		return s.Writer.remove(ctx, keys)
 	})
 }
 
 // swap carries SWAPDB. The same transaction moves surecut's own keys back to their database.
-func (d *dispatcher) swap(ctx context.Context, c *sourceCommand) error {
-	t := d.l.m.target
+func (s *wide) swap(ctx context.Context, c *sourceCommand) error {
+	t := s.Target
 	if len(c.args) != 3 {
 		return errors.New("SWAPDB names two databases")
 	}
@@ -98,41 +113,40 @@ func (d *dispatcher) swap(ctx context.Context, c *sourceCommand) error {
 	if err := errors.Join(err1, err2); err != nil {
 		return err
 	}
-	if !d.l.scope.MatchDB(first) && !d.l.scope.MatchDB(second) {
-		d.l.ledger.Filtered.Add(1)
+	if !s.Scope.MatchDB(first) && !s.Scope.MatchDB(second) {
+		s.Ledger.Filtered.Add(1)
 		return nil
 	}
-	if t.cluster || t.dbs.Home >= 0 || len(d.l.scope.DBMap)+len(d.l.scope.DBPrefix)+len(d.l.scope.DBs) > 0 || len(d.l.m.links) > 1 {
+	if t.cluster || t.dbs.Home >= 0 || len(s.Scope.DBMap)+len(s.Scope.DBPrefix)+len(s.Scope.DBs) > 0 || !s.Alone {
 		return errors.New("SWAPDB cannot be carried to a cluster, nor where databases are mapped or filtered; start again with a new Config.StateDir")
 	}
 	args := t.dialect.SwapDB(first, second, 0)
 	if args == nil {
 		return errors.New("the target has neither SWAPDB (it came with 4.0) nor EVAL; start again with a new Config.StateDir")
 	}
-	d.l.ledger.Applied.Add(1)
-	if d.applied(0, c.end) {
-		return d.copySwapped(ctx, first, second, c.end)
+	s.Ledger.Applied.Add(1)
+	if s.ahead.applied(0, c.end) {
+		return s.copySwapped(ctx, first, second, c.end)
 	}
-	if d.l.expiries.Holding() {
-		if err := d.l.expiries.Swap(first, second); err != nil {
+	if s.Expiries.Holding() {
+		if err := s.Expiries.Swap(first, second); err != nil {
 			return err
 		}
-		if err := d.l.doubts.later.Swap(first, second); err != nil {
+		if err := s.Doubts.later.Swap(first, second); err != nil {
 			return fmt.Errorf("swap keys to be copied: %w", err)
 		}
-		clear(d.touched)
-		clear(d.suspects)
+		s.holds.forget()
 	}
 	x := &transaction{end: c.end}
-	for _, n := range d.lanes {
+	for _, n := range s.router.lanes {
 		x.units = append(x.units, unit(n.id))
 	}
 	x.calls = []call{{args: args}}
 	if other := first + second; first == t.ownDB() || second == t.ownDB() {
 		other -= t.ownDB()
-		own := []string{keyMigration, t.linkKey(d.l.name)}
+		own := []string{keyMigration, t.linkKey(s.Name)}
 		for _, u := range x.units {
-			own = append(own, t.checkpointKey(d.l.name, u))
+			own = append(own, t.checkpointKey(s.Name, u))
 		}
 		for _, k := range own {
 			x.calls = append(x.calls, call{db: other, args: []string{"MOVE", k, strconv.Itoa(t.ownDB())}})
@@ -142,29 +156,29 @@ func (d *dispatcher) swap(ctx context.Context, c *sourceCommand) error {
 	for _, w := range swapped {
 		x.calls = append(x.calls, call{db: w.DB, args: []string{"SET", t.witnessKey(w), w.value()}})
 	}
-	err := d.meet(ctx, d.lanes, func() error {
-		if err := d.l.writer.commit(ctx, []*transaction{x}); err != nil {
+	err := s.router.meet(ctx, s.router.lanes, func() error {
+		if err := s.Writer.commit(ctx, []*transaction{x}); err != nil {
 			return err
 		}
-		d.l.positions.acknowledge(x.units, x.end)
-		d.l.m.rememberWitnesses(swapped)
+		s.Positions.acknowledge(x.units, x.end)
+		s.Link.RememberWitnesses(swapped)
 		if len(x.failed) > 0 {
 			return fmt.Errorf("refused by the target: %w", x.failed[0].reply)
 		}
-		d.l.m.target.expiring.swap(first, second)
+		s.Target.expiring.swap(first, second)
 		return nil
 	})
 	if err != nil {
 		return err
 	}
-	return d.copySwapped(ctx, first, second, c.end)
+	return s.copySwapped(ctx, first, second, c.end)
 }
 
 // copySwapped copies keys of two databases again after a SWAPDB: those that had been copied as of an offset after it, so that applying it
 // has moved them to the wrong database.
-func (d *dispatcher) copySwapped(ctx context.Context, first, second int, end int64) error {
+func (s *wide) copySwapped(ctx context.Context, first, second int, end int64) error {
 	var keys []keyspace.Key
-	for k, offset := range d.fences {
+	for k, offset := range s.ahead.fences {
 		if offset < end || k.DB != first && k.DB != second {
 			continue
 		}
@@ -174,28 +188,28 @@ func (d *dispatcher) copySwapped(ctx context.Context, first, second int, end int
 			}
 		}
 	}
-	_, err := d.copyKeys(ctx, keys, end)
+	_, err := s.copies.copyKeys(ctx, keys, end)
 	return err
 }
 
 // everywhere carries SCRIPT and FUNCTION commands, which belong to no key, to every primary of the target.
-func (d *dispatcher) everywhere(ctx context.Context, c *sourceCommand, container, sub string) error {
-	args := d.strs(c.args)
+func (s *wide) everywhere(ctx context.Context, c *sourceCommand, container, sub string) error {
+	args := texts(c.args)
 	if container == "SCRIPT" && sub == "LOAD" && len(args) == 3 {
-		if err := d.l.scripts.add(args[2]); err != nil {
+		if err := s.Scripts.add(args[2]); err != nil {
 			return err
 		}
 	}
 	if container == "FUNCTION" {
-		if !d.l.m.target.dialect.Knows("FUNCTION") {
-			d.l.ledger.ReportCommand(c.db, "", "FUNCTION "+keyspace.PrintableShort(sub), "the target has no functions (they came with 7.0)")
+		if !s.Target.dialect.Knows("FUNCTION") {
+			s.Ledger.ReportCommand(c.db, "", "FUNCTION "+keyspace.PrintableShort(sub), "the target has no functions (they came with 7.0)")
 			return nil
 		}
 		// A restart may repeat these commands, which must then succeed again.
 		if sub == "LOAD" {
 			args = []string{"FUNCTION", "LOAD", "REPLACE", args[len(args)-1]}
 		} else if sub == "RESTORE" && len(args) >= 3 {
-			payload, err := rdb.Restamp(c.args[2], d.l.m.target.payloads.version)
+			payload, err := rdb.Restamp(c.args[2], s.Target.payloads.version)
 			if err != nil {
 				return fmt.Errorf("FUNCTION RESTORE: %w", err)
 			}
@@ -205,20 +219,29 @@ func (d *dispatcher) everywhere(ctx context.Context, c *sourceCommand, container
 			}
 		}
 	}
-	if !d.l.m.target.can.nodes { // through a proxy only SCRIPT comes here, which changes no more than a cache
-		d.l.ledger.Applied.Add(1)
+	if !s.Target.can.nodes { // through a proxy only SCRIPT comes here, which changes no more than a cache
+		s.Ledger.Applied.Add(1)
 		return nil
 	}
-	err := d.standstill(ctx, c, func() error { return d.l.m.target.everywhere(ctx, args) })
+	err := s.standstill(ctx, c, func() error { return s.Target.everywhere(ctx, args) })
 	var refused *refusedError
 	if errors.As(err, &refused) {
 		if container == "SCRIPT" || sub == "DELETE" {
-			d.l.ledger.Applied.Add(1) // SCRIPT changes only a cache, and a library to be deleted may be gone already
+			s.Ledger.Applied.Add(1) // SCRIPT changes only a cache, and a library to be deleted may be gone already
 			return nil
 		}
-		d.l.ledger.ReportCommand(c.db, "", container+" "+keyspace.PrintableShort(sub), err.Error())
+		s.Ledger.ReportCommand(c.db, "", container+" "+keyspace.PrintableShort(sub), err.Error())
 		return nil
 	}
-	d.l.ledger.Applied.Add(1)
+	s.Ledger.Applied.Add(1)
 	return err
+}
+
+// texts returns arguments as strings.
+func texts(args [][]byte) []string {
+	out := make([]string, len(args))
+	for i, a := range args {
+		out[i] = string(a)
+	}
+	return out
 }

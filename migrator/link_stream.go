@@ -1,0 +1,30 @@
+package migrator
+
+import "context"
+
+// linkStream is the link as its stream knows it.
+type linkStream struct{ l *link }
+
+var _ streamLink = linkStream{}
+
+func (s linkStream) NearlyCaughtUp() bool       { return s.l.nearlyCaughtUp() }
+func (s linkStream) Reserve(offset int64) error { return s.l.reserve(offset) }
+func (s linkStream) SaveState() error           { return s.l.m.saveState() }
+func (s linkStream) SaveCheckpoint(ctx context.Context, at mark) error {
+	return s.l.saveCheckpoint(ctx, at)
+}
+func (s linkStream) RememberWitnesses(ws []witness)    { s.l.m.rememberWitnesses(ws) }
+func (s linkStream) CheckSlots(c *sourceCommand) error { return s.l.imported(c) }
+func (s linkStream) Fail(err error)                    { s.l.fail(err) }
+func (s linkStream) FileEnd() int64                    { return s.l.file.Size() - s.l.cut.Load() }
+
+// streamConfig returns what the link's stream needs.
+func (l *link) streamConfig() *streamConfig {
+	return &streamConfig{
+		Name: l.name, Target: l.m.target, Scope: &l.scope, Ledger: l.ledger, Expiries: l.expiries, Doubts: l.doubts, Scripts: l.scripts,
+		Positions: l.positions, Source: l.source, Clock: l.clock, Writer: l.writer, Moved: &l.moved, Link: linkStream{l}, Log: l.log,
+		HoldExpiry: l.m.cfg.HoldExpiry, RetryFor: l.m.cfg.RetryFor,
+		File: l.file != nil, Codis: len(l.m.cfg.Sides.Source.Proxies()) > 0, Alone: len(l.m.links) == 1,
+		TargetWasEmpty: l.m.state.TargetWasEmpty, CannotCopy: l.cannotCopy(),
+	}
+}
