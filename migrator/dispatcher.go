@@ -34,12 +34,11 @@ type dispatcher struct {
 
 	freezes chan *Frame
 	over    chan struct{} // closed when the dispatcher has ended
-	wake    chan struct{} // says that there are doubts to settle
 }
 
 func newDispatcher(cfg *streamConfig, lanes []*lane, stretches <-chan stretch, cp *checkpoint) *dispatcher {
 	d := &dispatcher{streamConfig: cfg, router: newRouter(cfg, lanes), ahead: newAhead(cfg.Target, cp), stretches: stretches, quiet: cp.offset,
-		freezes: make(chan *Frame), over: make(chan struct{}), wake: make(chan struct{}, 1)}
+		freezes: make(chan *Frame), over: make(chan struct{})}
 	d.holds = newHolds(cfg, d.ahead)
 	d.copies = &copier{streamConfig: cfg, router: d.router, ahead: d.ahead, holds: d.holds}
 	d.releases = &releaser{streamConfig: cfg, router: d.router, ahead: d.ahead, holds: d.holds, copies: d.copies, catchUpTo: d.catchUpTo}
@@ -101,7 +100,7 @@ func (d *dispatcher) await(ctx context.Context, tick <-chan time.Time) (more boo
 		return ok, nil
 	case f := <-d.freezes:
 		return true, d.frozen(ctx, f)
-	case <-d.wake:
+	case <-d.Doubts.wake:
 	case <-tick:
 	case <-ctx.Done():
 		return true, context.Cause(ctx)

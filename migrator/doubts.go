@@ -18,6 +18,7 @@ import (
 type doubts struct {
 	now   *keylist.List // the keys of waiting, and of calls that were taken and are not settled
 	later *keylist.List // keys that are copied once the link has caught up
+	wake  chan struct{} // says that there are calls in waiting
 
 	mu      sync.Mutex
 	waiting []failure             // calls whose keys the dispatcher has still to copy
@@ -41,7 +42,7 @@ func openDoubts(dir string) (*doubts, error) {
 	if err != nil {
 		return nil, errors.Join(err, now.Close())
 	}
-	return &doubts{now: now, later: later, tainted: map[keyspace.Key]bool{}}, nil
+	return &doubts{now: now, later: later, wake: make(chan struct{}, 1), tainted: map[keyspace.Key]bool{}}, nil
 }
 
 func (d *doubts) close() error { return errors.Join(d.now.Close(), d.later.Close()) }
@@ -59,6 +60,24 @@ func (d *doubts) reset() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.waiting, d.tainted = nil, map[keyspace.Key]bool{}
+}
+
+// add notes the keys of failed calls, and wakes the dispatcher to copy those that cannot wait.
+func (d *doubts) add(failed []failure) error {
+	now, err := d.postpone(failed)
+	if err == nil && len(now) > 0 {
+		err = d.note(now)
+	}
+	if err != nil {
+		return fmt.Errorf("note keys to be copied: %w", err)
+	}
+	if len(now) > 0 {
+		select {
+		case d.wake <- struct{}{}:
+		default:
+		}
+	}
+	return nil
 }
 
 // note adds failed calls to waiting, and makes their keys durable.
@@ -236,22 +255,4 @@ func (d *doubts) rewind(older bool) error {
 		d.first, d.done, d.behind = 0, 0, 0
 	}
 	return d.now.Save()
-}
-
-// doubt notes the keys of calls that failed, and wakes the dispatcher to copy those that cannot wait.
-func (l *link) doubt(failed []failure) error {
-	failed, err := l.doubts.postpone(failed)
-	if err == nil && len(failed) > 0 {
-		err = l.doubts.note(failed)
-	}
-	if err != nil {
-		return fmt.Errorf("note keys to be copied: %w", err)
-	}
-	if d := l.dispatcher.Load(); d != nil && len(failed) > 0 {
-		select {
-		case d.wake <- struct{}{}:
-		default:
-		}
-	}
-	return nil
 }

@@ -67,7 +67,7 @@ type committer interface {
 
 // lane applies the commands of its slots, in order.
 type lane struct {
-	l  *link
+	*streamConfig
 	id int
 	w  committer
 
@@ -95,8 +95,9 @@ type pastFence struct {
 	offset int64
 }
 
-func newLane(l *link, id int) *lane {
-	n := &lane{l: l, id: id, w: l.newWriter(), forget: map[unit][]pastFence{}, byUnit: map[unit]*transaction{}, sizes: map[unit]int{}}
+// newLane returns a lane that applies by a writer, which it closes.
+func newLane(cfg *streamConfig, id int, w committer) *lane {
+	n := &lane{streamConfig: cfg, id: id, w: w, forget: map[unit][]pastFence{}, byUnit: map[unit]*transaction{}, sizes: map[unit]int{}}
 	n.changed = sync.NewCond(&n.mu)
 	return n
 }
@@ -280,7 +281,7 @@ func (n *lane) transactions(batch []*item) (txs []*transaction, commands int64) 
 }
 
 func (n *lane) unitOf(slot uint16) unit {
-	if n.l.m.target.cluster {
+	if n.Target.cluster {
 		return unit(slot)
 	}
 	return unit(n.id)
@@ -323,13 +324,13 @@ func (n *lane) commit(ctx context.Context, txs []*transaction, commands int64) e
 	if err := n.w.commit(ctx, txs); err != nil {
 		return err
 	}
-	n.l.doubts.spread(txs)
-	n.l.ledger.Applied.Add(commands)
+	n.Doubts.spread(txs)
+	n.Ledger.Applied.Add(commands)
 	for _, x := range txs {
 		if !x.bare { // what is sent without a checkpoint leaves the checkpoint where it was
-			n.l.positions.acknowledge(x.units, x.end)
+			n.Positions.acknowledge(x.units, x.end)
 		}
-		if err := n.l.doubt(x.failed); err != nil {
+		if err := n.Doubts.add(x.failed); err != nil {
 			return err
 		}
 	}

@@ -449,11 +449,12 @@ func (l *link) stream(ctx, receiving context.Context) error {
 		p.observe = l.observer()
 		parse = p.run
 	}
+	cfg := l.streamConfig()
 	stretches := make(chan stretch, 16)
 	lanes := make([]*lane, l.m.state.Lanes)
 	lanesCtx, stopLanes := context.WithCancel(ctx)
 	for i := range lanes {
-		lanes[i] = newLane(l, i)
+		lanes[i] = newLane(cfg, i, l.newWriter())
 		g.Go(func() error {
 			if err := lanes[i].run(lanesCtx); ctx.Err() != nil || lanesCtx.Err() == nil {
 				return err
@@ -461,7 +462,7 @@ func (l *link) stream(ctx, receiving context.Context) error {
 			return nil
 		})
 	}
-	d := newDispatcher(l.streamConfig(), lanes, stretches, cp)
+	d := newDispatcher(cfg, lanes, stretches, cp)
 	if !l.m.target.can.transactions && l.began != fresh && l.file == nil {
 		d.planner.doubtEnd = l.mayHaveReached(ctx)
 	}

@@ -364,7 +364,7 @@ func TestNobodyKnowsItsKeys(t *testing.T) {
 		c := p.pieces[0].call
 		c.commands = 1
 		l.ledger.Applied.Add(1)
-		if err := l.doubt([]failure{{c, errors.New("ERR unknown command")}}); err != nil {
+		if err := l.doubts.add([]failure{{c, errors.New("ERR unknown command")}}); err != nil {
 			t.Fatal(err)
 		}
 		if err := d.copies.settleDoubts(t.Context(), l.doubts.take()); err != nil {
@@ -440,7 +440,7 @@ func TestDoubtsSpread(t *testing.T) {
 // TestMeetingThatFails: no other lane goes on where the leader could not apply what all had met for.
 func TestMeetingThatFails(t *testing.T) {
 	l := newTestLink(t)
-	a, b := newLane(l, 0), newLane(l, 1)
+	a, b := newTestLane(l, 0), newTestLane(l, 1)
 	m := newMeeting([]*lane{a, b}, a)
 	it := &item{end: 5, meet: m}
 	ctx, cancel := context.WithCancel(t.Context())
@@ -468,7 +468,7 @@ func TestMeetingThatFails(t *testing.T) {
 // TestDoubtsOutlive: what a run could not settle is settled by the next.
 func TestDoubtsOutlive(t *testing.T) {
 	l := newTestLink(t)
-	if err := l.doubt([]failure{{call{args: []string{"RENAME", "a", "b"}}, errKeyGone}}); err != nil {
+	if err := l.doubts.add([]failure{{call{args: []string{"RENAME", "a", "b"}}, errKeyGone}}); err != nil {
 		t.Fatal(err)
 	}
 	next := &doubts{now: l.doubts.now}

@@ -236,10 +236,12 @@ func hold(t *testing.T, l *link, state ledger.HeldState) {
 	t.Cleanup(func() { l.expiries.Close() })
 }
 
+func newTestLane(l *link, id int) *lane { return newLane(l.streamConfig(), id, l.newWriter()) }
+
 func newTestDispatcher(l *link, cp *checkpoint) *dispatcher {
 	lanes := make([]*lane, 3)
 	for i := range lanes {
-		lanes[i] = newLane(l, i)
+		lanes[i] = newTestLane(l, i)
 	}
 	if cp == nil {
 		cp = &checkpoint{}
@@ -452,7 +454,7 @@ func TestFailedLane(t *testing.T) {
 	l := newTestLink(t)
 	l.m.target.retryFor = time.Millisecond // there is no server
 	l.m.target.last = time.Now().Add(time.Hour)
-	n := newLane(l, 0)
+	n := newTestLane(l, 0)
 	g, ctx := errgroup.WithContext(t.Context())
 	g.Go(func() error {
 		for {
@@ -650,7 +652,7 @@ func TestQuiet(t *testing.T) {
 
 func TestLaneQueue(t *testing.T) {
 	l := newTestLink(t)
-	n := newLane(l, 0)
+	n := newTestLane(l, 0)
 	push := func(it *item) {
 		t.Helper()
 		if err := n.push(t.Context(), it); err != nil {
