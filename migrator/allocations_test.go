@@ -26,7 +26,7 @@ func TestStreamAllocations(t *testing.T) {
 			for i := range lines {
 				lines[i] = fmt.Sprintf(kind, i%5000)
 			}
-			p := parserOf(t, spoolOf(t, encode(lines...), 64<<10), &keyspace.Filter{}, 0)
+			p := feedOf(t, spoolOf(t, encode(lines...), 64<<10), &keyspace.Filter{}, 0)
 			l := newTestLink(t)
 			l.m.slotted = true // of a cluster, each command is looked at for slots that move
 			d, w := newTestDispatcher(l, &checkpoint{offset: 100}), newTestWriter(l)

@@ -166,6 +166,15 @@ func (d *doubts) clean(keys []keyspace.Key) {
 // errInterrupted is the failure of a call whose key an earlier run had still to copy when it ended.
 var errInterrupted = errors.New("an earlier run ended before it could copy the key")
 
+// addInterrupted notes keys of commands that an earlier run may have applied.
+func (d *doubts) addInterrupted(keys []keyspace.Key) error {
+	failed := make([]failure, len(keys))
+	for i, k := range keys {
+		failed[i] = failure{call{key: k}, errInterrupted}
+	}
+	return d.note(failed)
+}
+
 // resume adds the keys that an earlier run has left in now to waiting.
 func (d *doubts) resume() error {
 	d.mu.Lock()

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
-	"golang.org/x/sync/semaphore"
 
 	"surecut/internal/files"
 )
@@ -111,72 +110,4 @@ func (l *link) received() int64 {
 		return l.file.Size()
 	}
 	return l.spool.End()
-}
-
-// fileFeed reads the commands of an AOF in place of a spooled stream.
-type fileFeed struct {
-	l       *link
-	offset  int64
-	db      int
-	reading context.Context // done once the migration is told to stop
-	room    *semaphore.Weighted
-}
-
-// run sends groups until the file ends, or the migration is told to stop.
-func (f *fileFeed) run(ctx context.Context, out chan<- stretch) error {
-	defer close(out)
-	for f.reading.Err() == nil {
-		c, end, fresh, err := f.l.file.Commands(f.offset)
-		if err != nil || c == nil {
-			return err
-		}
-		if fresh || f.offset == f.l.st.Start {
-			f.db = 0
-		}
-		err = f.part(ctx, c, end, out)
-		if err = errors.Join(err, c.Close()); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// part sends the groups of one file of an AOF. What follows its last command, such as annotations, becomes a group without commands.
-func (f *fileFeed) part(ctx context.Context, c *files.Commands, end int64, out chan<- stretch) (err error) {
-	p := &parser{r: c.Reader, room: f.room, filter: &f.l.scope.Filter, received: func() int64 { return f.l.st.StartedMs }, offset: f.offset, db: f.db, observe: f.l.observer(), out: out}
-	defer func() { err = errors.Join(err, p.flush(ctx)) }()
-	for over := false; !over && f.reading.Err() == nil; {
-		g, err := p.next()
-		switch {
-		case err == io.EOF:
-			over = true
-			g = group{start: p.offset, startDB: p.db, db: p.db, end: end}
-			f.offset = end
-		case errors.Is(err, io.ErrUnexpectedEOF):
-			return f.cut(p.offset, end)
-		case err != nil:
-			return c.Fail(err)
-		default:
-			f.offset, f.db = g.end, g.db
-		}
-		if err := p.add(ctx, g); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// cut drops the end of the file, which is no whole command, if Config.AcceptCut is set and a server would drop it too.
-func (f *fileFeed) cut(offset, end int64) error {
-	cut, err := f.l.file.CutAt(offset, end)
-	if err != nil {
-		return err
-	}
-	if !f.l.m.cfg.AcceptCut {
-		return fmt.Errorf("%v: look at it, then run the same command again with Config.AcceptCut", cut)
-	}
-	f.l.log.Warn("the end of the file was dropped", "bytes", cut.Bytes, "from", cut.At, "file", cut.Path)
-	f.l.cut.Store(cut.Bytes)
-	f.offset = f.l.file.Size()
-	return nil
 }

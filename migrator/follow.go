@@ -101,7 +101,7 @@ func (l *link) again(ctx context.Context, err error) (bool, error) {
 // reset forgets what the link has in memory, before it begins anew. far says that the stream may go back by more than what was applied since
 // the last record.
 func (l *link) reset(far bool) error {
-	l.dispatcher.Store(nil)
+	l.applying.Store(nil)
 	l.positions.reset()
 	l.instances.reset()
 	l.doubts.reset()

@@ -42,7 +42,7 @@ func (m *Migration) Applied(_ context.Context, link int) (Applied, error) {
 		return Applied{}, fmt.Errorf("applied offset: there is no link %d", link)
 	}
 	l := m.links[link]
-	if !l.standing.countsOffsets() || l.dispatcher.Load() == nil {
+	if !l.standing.countsOffsets() || l.applying.Load() == nil {
 		return Applied{}, fmt.Errorf("applied offset: the link of shard %s does not apply a stream with offsets now", l.shard.Primary())
 	}
 	m.stateMu.Lock()
@@ -61,26 +61,26 @@ func (m *Migration) Freeze(ctx context.Context, link int) (*Frame, error) {
 	if !l.standing.countsOffsets() {
 		return nil, fmt.Errorf("freeze: shard %s has no PSYNC (it came with 2.8), so its offsets cannot be asked for", l.shard.Primary())
 	}
-	d, err := l.awaitCaughtUp(ctx)
+	s, err := l.awaitCaughtUp(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("freeze: %w", err)
 	}
-	f, err := d.freeze(ctx, l.ended)
+	f, err := s.freeze(ctx, l.ended)
 	if errors.Is(err, errOver) {
 		return nil, fmt.Errorf("freeze: the link of shard %s has begun anew", l.shard.Primary())
 	}
 	return f, err
 }
 
-// awaitCaughtUp waits until a link has caught up, for up to mostAwaited, and returns its dispatcher.
-func (l *link) awaitCaughtUp(ctx context.Context) (*dispatcher, error) {
+// awaitCaughtUp waits until a link has caught up, for up to mostAwaited, and returns its stream.
+func (l *link) awaitCaughtUp(ctx context.Context) (*stream, error) {
 	deadline := time.NewTimer(mostAwaited)
 	defer deadline.Stop()
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		if d := l.dispatcher.Load(); d != nil && l.caughtUp() {
-			return d, nil
+		if s := l.applying.Load(); s != nil && l.caughtUp() {
+			return s, nil
 		}
 		select {
 		case <-tick.C:

@@ -18,13 +18,13 @@ func TestFreezeWaits(t *testing.T) {
 		l.spool = spoolOf(t, nil, 1)
 		l.st.Stage = following
 		l.do(working)
-		l.dispatcher.Store(&dispatcher{})
+		l.applying.Store(&stream{})
 		return l
 	}
 	t.Run("until it has caught up", func(t *testing.T) {
 		l := lagging(t)
 		time.AfterFunc(50*time.Millisecond, func() { l.positions.setDispatched(mark{offset: 100}) })
-		if d, err := l.awaitCaughtUp(t.Context()); err != nil || d != l.dispatcher.Load() {
+		if d, err := l.awaitCaughtUp(t.Context()); err != nil || d != l.applying.Load() {
 			t.Errorf("%v, %v", d, err)
 		}
 	})

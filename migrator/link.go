@@ -14,7 +14,6 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
-	"golang.org/x/sync/semaphore"
 
 	"surecut/internal/endpoint"
 	"surecut/internal/files"
@@ -64,9 +63,9 @@ type link struct {
 	cuts  int                   // snapshots in a row that were cut off
 	moved atomic.Pointer[moved] // set by the receiver, taken by the dispatcher
 
-	dispatcher atomic.Pointer[dispatcher]
-	ended      chan struct{}
-	failed     chan error
+	applying atomic.Pointer[stream] // nil: no stream has begun yet
+	ended    chan struct{}
+	failed   chan error
 
 	doing     atomic.Int32 // the activity
 	positions *positions
@@ -434,55 +433,34 @@ func (l *link) stream(ctx, receiving context.Context) error {
 		return err
 	}
 	l.positions.begin(mark{offset: cp.offset, db: cp.db, received: time.Now().UnixMilli()}, cp.units)
-	whole := ctx
-	g, ctx := errgroup.WithContext(ctx)
-	parse := (&fileFeed{l: l, offset: cp.offset, db: cp.db, reading: receiving, room: semaphore.NewWeighted(parsedBytes)}).run
-	if l.file == nil {
-		p, err := newParser(ctx, l.spool, &l.scope.Filter, cp.offset, cp.db)
-		if errors.Is(err, spool.ErrClosed) && receiving.Err() != nil { // told to stop before anything was received; the next run goes on here
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		defer p.close()
-		p.observe = l.observer()
-		parse = p.run
+	from, err := l.feed(mark{offset: cp.offset, db: cp.db}, receiving)
+	if errors.Is(err, spool.ErrClosed) && receiving.Err() != nil { // told to stop before anything was received; the next run goes on here
+		return nil
 	}
-	cfg := l.streamConfig()
-	stretches := make(chan stretch, 16)
-	lanes := make([]*lane, l.m.state.Lanes)
-	lanesCtx, stopLanes := context.WithCancel(ctx)
-	for i := range lanes {
-		lanes[i] = newLane(cfg, i, l.newWriter())
-		g.Go(func() error {
-			if err := lanes[i].run(lanesCtx); ctx.Err() != nil || lanesCtx.Err() == nil {
-				return err
-			}
-			return nil
-		})
-	}
-	d := newDispatcher(cfg, lanes, stretches, cp)
-	if !l.m.target.can.transactions && l.began != fresh && l.file == nil {
-		d.planner.doubtEnd = l.mayHaveReached(ctx)
-	}
-	l.positions.follow(lanes)
-	l.dispatcher.Store(d)
-	g.Go(func() error { return parse(ctx, stretches) })
-	g.Go(func() error { return l.keepCheckpoint(lanesCtx, receiving) })
-	g.Go(func() error {
-		defer stopLanes()
-		defer close(d.over)
-		if err := d.run(ctx); err != nil {
-			return err
-		}
-		return l.saveCheckpoint(ctx, l.positions.applied())
-	})
-	defer stopLanes()
-	if err := g.Wait(); err != nil {
+	if err != nil {
 		return err
 	}
-	return l.compact(whole, d)
+	defer from.close()
+	s := newStream(l.streamConfig(), l.m.state.Lanes, func() committer { return l.newWriter() }, cp)
+	if !l.m.target.can.transactions && l.began != fresh && l.file == nil {
+		s.doubtUpTo(l.mayHaveReached(ctx))
+	}
+	l.applying.Store(s)
+	if err := s.run(ctx, from, func(ctx context.Context) error { return l.keepCheckpoint(ctx, receiving) }); err != nil {
+		return err
+	}
+	return l.compact(ctx, s)
+}
+
+// feed returns what the stream is read from, beginning at a mark. A file ends early if receiving ends.
+func (l *link) feed(at mark, receiving context.Context) (feed, error) {
+	if l.file == nil {
+		return newSpoolFeed(l.spool, &l.scope.Filter, at, l.observer())
+	}
+	return newFileFeed(fileConfig{
+		File: l.file, Names: &l.scope.Filter, Start: l.st.Start, StartedMs: l.st.StartedMs, Stopped: func() bool { return receiving.Err() != nil },
+		AcceptCut: l.m.cfg.AcceptCut, Cut: l.cut.Store, Observe: l.observer(), Log: l.log,
+	}, at), nil
 }
 
 // loadCheckpoint reads from the target how far it has come. From here on, no server may take the place of another unnoticed, if commands go

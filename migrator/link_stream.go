@@ -1,6 +1,9 @@
 package migrator
 
-import "context"
+import (
+	"context"
+	"time"
+)
 
 // linkStream is the link as its stream knows it.
 type linkStream struct{ l *link }
@@ -13,10 +16,10 @@ func (s linkStream) SaveState() error           { return s.l.m.saveState() }
 func (s linkStream) SaveCheckpoint(ctx context.Context, at mark) error {
 	return s.l.saveCheckpoint(ctx, at)
 }
-func (s linkStream) RememberWitnesses(ws []witness)    { s.l.m.rememberWitnesses(ws) }
-func (s linkStream) CheckSlots(c *sourceCommand) error { return s.l.imported(c) }
-func (s linkStream) Fail(err error)                    { s.l.fail(err) }
-func (s linkStream) FileEnd() int64                    { return s.l.file.Size() - s.l.cut.Load() }
+func (s linkStream) RememberWitnesses(ws []witness)         { s.l.m.rememberWitnesses(ws) }
+func (s linkStream) CheckSlots(db int, args [][]byte) error { return s.l.imported(db, args) }
+func (s linkStream) Fail(err error)                         { s.l.fail(err) }
+func (s linkStream) FileEnd() int64                         { return s.l.file.Size() - s.l.cut.Load() }
 
 // streamConfig returns what the link's stream needs.
 func (l *link) streamConfig() *streamConfig {
@@ -27,4 +30,12 @@ func (l *link) streamConfig() *streamConfig {
 		File: l.file != nil, Codis: len(l.m.cfg.Sides.Source.Proxies()) > 0, Alone: len(l.m.links) == 1,
 		TargetWasEmpty: l.m.state.TargetWasEmpty, CannotCopy: l.cannotCopy(),
 	}
+}
+
+// observer returns a function that calls Config.Observe with the commands of the link's stream; nil: Observe is not set.
+func (l *link) observer() observer {
+	if l.m.cfg.Observe == nil {
+		return nil
+	}
+	return func(db int, args [][]byte, at time.Time) { l.m.cfg.Observe(l.st.Shard, db, args, at) }
 }

@@ -14,7 +14,7 @@ import (
 func TestParserWaits(t *testing.T) {
 	const values, size = 20, 1 << 20
 	log := spoolOf(t, bytes.Repeat(encode("SET a "+strings.Repeat("v", size)), values), 4<<20)
-	p := parserOf(t, log, &keyspace.Filter{}, 0)
+	p := feedOf(t, log, &keyspace.Filter{}, 0)
 	out, over := make(chan stretch, 1024), make(chan error, 1)
 	go func() { over <- p.run(t.Context(), out) }()
 	for deadline := time.Now().Add(10 * time.Second); len(out) < parsedBytes/size-1 && time.Now().Before(deadline); {

@@ -57,7 +57,7 @@ func (c *sourceCommand) name() string { return keyspace.PrintableShort(string(c.
 
 // plan decides how one command is carried. The command is counted here, or by the lane that applies it, or by the action.
 func (p *planner) plan(c *sourceCommand, received int64) (plan, error) {
-	if err := p.Link.CheckSlots(c); err != nil {
+	if err := p.Link.CheckSlots(c.db, c.args); err != nil {
 		return plan{}, err
 	}
 	spec, known := command.Lookup(c.args)
@@ -573,4 +573,21 @@ func (p *planner) planDoubtful(c *sourceCommand) plan {
 		return plan{}
 	}
 	return p.planCopy(c, keys)
+}
+
+// keysOf returns the keys that a command of the source names; none for a command that is unknown or has no keys.
+func keysOf(c *sourceCommand) []keyspace.Key {
+	spec, known := command.Lookup(c.args)
+	if !known || spec.Class == command.Keyless {
+		return nil
+	}
+	indexes, err := spec.Keys(c.args, nil)
+	if err != nil {
+		return nil
+	}
+	var keys []keyspace.Key
+	for _, i := range indexes {
+		keys = append(keys, keyspace.Key{DB: c.db, Name: string(c.args[i])})
+	}
+	return keys
 }

@@ -128,15 +128,15 @@ func (l *link) noteRecords(keys []recordKey) error {
 
 // compact deletes the checkpoints of units that are not ahead of the link's own. It keeps those that hold the fence of a key which was
 // copied as of a later offset.
-func (l *link) compact(ctx context.Context, d *dispatcher) error {
+func (l *link) compact(ctx context.Context, s *stream) error {
 	if !l.m.target.can.transactions { // units have no checkpoints then
-		return l.settleReach(d)
+		return l.settleReach(s)
 	}
 	if err := l.verifyUnits(ctx); err != nil {
 		return err
 	}
 	var keys []ownKey
-	for _, u := range l.positions.forgetSettled(d.ahead.fenced()) {
+	for _, u := range l.positions.forgetSettled(s.fenced()) {
 		keys = append(keys, l.m.target.ownUnit(l.name, u))
 	}
 	return l.m.target.forgetOwn(ctx, keys)
@@ -193,5 +193,5 @@ func (l *link) nearlyCaughtUp() bool {
 
 // caughtUp says whether the target follows the source: it has nearly caught up, and no key is without its expiry.
 func (l *link) caughtUp() bool {
-	return l.does(working) && l.dispatcher.Load() != nil && l.nearlyCaughtUp() && !l.expiries.Holding()
+	return l.does(working) && l.applying.Load() != nil && l.nearlyCaughtUp() && !l.expiries.Holding()
 }

@@ -2,9 +2,9 @@ package migrator
 
 import (
 	"context"
-	"fmt"
+	"maps"
+	"slices"
 
-	"surecut/internal/command"
 	"surecut/internal/keyspace"
 )
 
@@ -34,8 +34,8 @@ func (l *link) reserve(offset int64) error {
 
 // settleReach takes the reach back to what was applied, at the end of a run: no command beyond it was sent. Keys may have been copied as of
 // later offsets.
-func (l *link) settleReach(d *dispatcher) error {
-	at := max(l.positions.applied().offset, d.ahead.lastFence())
+func (l *link) settleReach(s *stream) error {
+	at := max(l.positions.applied().offset, s.lastFence())
 	l.m.update(func() { l.st.Reach = at })
 	return l.m.saveState()
 }
@@ -64,46 +64,20 @@ func (l *link) doubtReach(ctx context.Context, cp *checkpoint) error {
 	if err := l.source.AwaitOffset(ctx, end); err != nil {
 		return err
 	}
-	p, err := newParser(ctx, l.spool, &l.scope.Filter, cp.offset, cp.db)
+	from, err := newSpoolFeed(l.spool, &l.scope.Filter, mark{offset: cp.offset, db: cp.db}, nil)
 	if err != nil {
 		return err
 	}
-	defer p.close()
-	keys := map[keyspace.Key]bool{}
-	for p.offset < end {
-		g, err := p.next()
-		if err != nil {
-			return fmt.Errorf("stream at offset %d: %w", p.offset, err)
+	defer from.close()
+	found := map[keyspace.Key]bool{}
+	err = from.keys(ctx, end, func(k keyspace.Key) {
+		if l.scope.Carries(k) {
+			found[k] = true
 		}
-		for i := range g.commands {
-			for _, k := range keysOf(&g.commands[i]) {
-				if l.scope.Carries(k) {
-					keys[k] = true
-				}
-			}
-		}
-	}
-	failed := make([]failure, 0, len(keys))
-	for k := range keys {
-		failed = append(failed, failure{call{key: k}, errInterrupted})
-	}
-	l.log.Info("keys that an earlier run may have written beyond its checkpoint are copied again", "keys", len(keys), "from", cp.offset, "to", end)
-	return l.doubts.note(failed)
-}
-
-// keysOf returns the keys that a command of the source names; none for a command that is unknown or has no keys.
-func keysOf(c *sourceCommand) []keyspace.Key {
-	spec, known := command.Lookup(c.args)
-	if !known || spec.Class == command.Keyless {
-		return nil
-	}
-	indexes, err := spec.Keys(c.args, nil)
+	})
 	if err != nil {
-		return nil
+		return err
 	}
-	var keys []keyspace.Key
-	for _, i := range indexes {
-		keys = append(keys, keyspace.Key{DB: c.db, Name: string(c.args[i])})
-	}
-	return keys
+	l.log.Info("keys that an earlier run may have written beyond its checkpoint are copied again", "keys", len(found), "from", cp.offset, "to", end)
+	return l.doubts.addInterrupted(slices.Collect(maps.Keys(found)))
 }

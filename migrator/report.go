@@ -71,7 +71,7 @@ func (l *link) report() Link {
 		li.CutBytes = l.cut.Load()
 		li.SnapshotTotal, li.SnapshotBytes = l.file.Size(), l.file.Size()
 	}
-	if l.dispatcher.Load() != nil {
+	if l.applying.Load() != nil {
 		bytes, age := l.lag()
 		li.Offset, li.AppliedOffset = l.received(), l.positions.applied().offset
 		li.LagBytes, li.LagSeconds = bytes, age.Seconds()

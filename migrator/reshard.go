@@ -1,6 +1,7 @@
 package migrator
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -271,16 +272,17 @@ func (m *Migration) lastLook(ctx context.Context, ended error) error {
 // imported returns an error for a command by which a cluster moves slots: RESTORE-ASKING brings a key into a slot that moves, TRIMSLOTS
 // (Redis 8.4) and CLUSTER SYNCSLOTS (Valkey 9) belong to slots that move as a whole. Such a command may be the only trace of a slot that
 // went and came back.
-func (l *link) imported(c *sourceCommand) error {
+func (l *link) imported(db int, args [][]byte) error {
 	if !l.m.slotted {
 		return nil
 	}
+	is := func(name string) bool { return bytes.EqualFold(args[0], []byte(name)) }
 	switch {
-	case len(c.args) > 1 && is(c.args, "RESTORE-ASKING", 0):
-		key := l.scope.SourceName(c.db, string(c.args[1]))
+	case is("RESTORE-ASKING") && len(args) > 1:
+		key := l.scope.SourceName(db, string(args[1]))
 		return fmt.Errorf("slot %d of the source moved to %s (a key came by RESTORE-ASKING): %w", keyspace.Slot(key), l.shard.Primary(), errResharded)
-	case is(c.args, "TRIMSLOTS", 0), is(c.args, "CLUSTER", 0):
-		return fmt.Errorf("slots of the source moved at %s (it sent %s): %w", l.shard.Primary(), strings.ToUpper(c.name()), errResharded)
+	case is("TRIMSLOTS"), is("CLUSTER"):
+		return fmt.Errorf("slots of the source moved at %s (it sent %s): %w", l.shard.Primary(), strings.ToUpper(string(args[0])), errResharded)
 	}
 	return nil
 }

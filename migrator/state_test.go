@@ -52,10 +52,10 @@ func TestPhase(t *testing.T) {
 		{"nothing is done yet", func(l *link) { l.do(preparing) }, "handshake"},
 		{"while the snapshot is loaded", func(l *link) { l.st.Stage = received }, "snapshot"},
 		{"snapshot is in", func(l *link) { l.st.Stage = loaded }, "streaming"},
-		{"behind", func(l *link) { l.dispatcher.Store(&dispatcher{}) }, "streaming"},
-		{"level", func(l *link) { l.dispatcher.Store(&dispatcher{}); l.positions.setDispatched(mark{offset: 100}) }, "caught_up"},
+		{"behind", func(l *link) { l.applying.Store(&stream{}) }, "streaming"},
+		{"level", func(l *link) { l.applying.Store(&stream{}); l.positions.setDispatched(mark{offset: 100}) }, "caught_up"},
 		{"level, and keys are held", func(l *link) {
-			l.dispatcher.Store(&dispatcher{})
+			l.applying.Store(&stream{})
 			l.positions.setDispatched(mark{offset: 100})
 			l.expiries.Begin()
 		}, "streaming"},

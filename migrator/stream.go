@@ -1,284 +1,70 @@
 package migrator
 
 import (
-	"bytes"
 	"context"
-	"errors"
-	"fmt"
-	"io"
-	"strconv"
-	"time"
 
-	"golang.org/x/sync/semaphore"
-
-	"surecut/internal/command"
-	"surecut/internal/keyspace"
-	"surecut/internal/resp"
-	"surecut/internal/spool"
+	"golang.org/x/sync/errgroup"
 )
 
-// sourceCommand is a command of the stream. Nobody changes its args once it is parsed.
-type sourceCommand struct {
-	end  int64 // offset of its last byte
-	db   int
-	args [][]byte
+// stream applies the commands of a link's stream.
+type stream struct {
+	*streamConfig
+	stretches  chan stretch
+	lanes      []*lane
+	dispatcher *dispatcher
 }
 
-// group is one command, or all of a MULTI ... EXEC, or no command but those counted in control.
-type group struct {
-	start, end int64
-	startDB    int // database selected before the group
-	db         int // database selected after the group
-	received   int64
-	commands   []sourceCommand
-	control    int64 // number of control commands: PING, SELECT, REPLCONF, MULTI, EXEC
-}
-
-// stretch holds groups that were received together. The parser sends stretches to the dispatcher, since waking a goroutine for every
-// command would cost more than the command.
-type stretch struct {
-	groups []group
-	room   *semaphore.Weighted // from which take has acquired weight; nil: take was not called
-	weight int64
-}
-
-// Bounds of what is parsed and not dispatched. A single command may have 512 MiB.
-const (
-	parsedBytes   = 8 << 20
-	stretchBytes  = 1 << 20 // a stretch is sent once its groups have this size
-	stretchGroups = 4096
-)
-
-// take waits until there is room for the stretch. A stretch that is larger than the whole room takes all of it.
-func (c *stretch) take(ctx context.Context, room *semaphore.Weighted) error {
-	c.room, c.weight = room, min(c.groups[len(c.groups)-1].end-c.groups[0].start, parsedBytes)
-	if room.Acquire(ctx, c.weight) != nil {
-		return context.Cause(ctx)
+// newStream returns a stream with so many lanes, each with a writer of its own. It goes on behind a checkpoint of the target.
+func newStream(cfg *streamConfig, lanes int, newWriter func() committer, cp *checkpoint) *stream {
+	s := &stream{streamConfig: cfg, stretches: make(chan stretch, 16)}
+	for i := range lanes {
+		s.lanes = append(s.lanes, newLane(cfg, i, newWriter()))
 	}
-	return nil
+	s.dispatcher = newDispatcher(cfg, s.lanes, s.stretches, cp)
+	cfg.Positions.follow(s.lanes)
+	return s
 }
 
-// done gives back the room that take has acquired, and empties the stretch.
-func (c *stretch) done() {
-	if c.room != nil {
-		c.room.Release(c.weight)
-	}
-	*c = stretch{}
-}
+// doubtUpTo has the stream copy the keys of commands up to an offset instead of applying them: an earlier run may have applied them. It is
+// called before run.
+func (s *stream) doubtUpTo(offset int64) { s.dispatcher.planner.doubtEnd = offset }
 
-// parser turns the spooled stream into groups.
-type parser struct {
-	r        commandReader
-	room     *semaphore.Weighted
-	filter   *keyspace.Filter // knows the names of keys on the target
-	received func() int64     // returns when the bytes that were read last were received, Unix ms
-	offset   int64
-	db       int
-	keys     []int // reused
-	observe  func(db int, args [][]byte, at time.Time)
-	close    func()
-
-	out  chan<- stretch
-	open []group // groups of the next stretch
-
-	bytes    slab[byte]
-	args     slab[[]byte]
-	commands []sourceCommand
-}
-
-// keep copies the arguments of a command out of the reader's buffer.
-func (p *parser) keep(args [][]byte) [][]byte {
-	size := 0
-	for _, a := range args {
-		size += len(a)
-	}
-	kept, bytes := p.args.take(len(args), slabArgs), p.bytes.take(size, slabBytes)
-	for i, a := range args {
-		n := copy(bytes, a)
-		kept[i], bytes = bytes[:n:n], bytes[n:]
-	}
-	return kept
-}
-
-// command appends a command to those of a group, which must be the last ones that were appended.
-func (p *parser) command(group []sourceCommand, c sourceCommand) []sourceCommand {
-	if len(p.commands) == cap(p.commands) {
-		p.commands = append(make([]sourceCommand, 0, max(2*len(group), slabCommands)), group...)
-	}
-	p.commands = append(p.commands, c)
-	n := len(p.commands)
-	return p.commands[n-len(group)-1 : n : n]
-}
-
-// commandReader splits a stream into commands.
-type commandReader interface {
-	ReadCommand() (args [][]byte, n int64, err error)
-}
-
-// spooled reads a spool as a stream of bytes, and knows when they were received.
-type spooled struct {
-	ctx      context.Context
-	r        *spool.Reader
-	rest     []byte
-	received int64
-	before   func() error // called before Read may wait for bytes
-}
-
-func (s *spooled) Read(p []byte) (int, error) {
-	if len(s.rest) == 0 {
-		if err := s.before(); err != nil {
-			return 0, err
-		}
-		data, _, received, err := s.r.Next(s.ctx)
-		if err != nil {
-			return 0, err
-		}
-		s.rest, s.received = data, received
-	}
-	n := copy(p, s.rest)
-	s.rest = s.rest[n:]
-	return n, nil
-}
-
-func newParser(ctx context.Context, log *spool.Log, filter *keyspace.Filter, offset int64, db int) (*parser, error) {
-	r, err := log.NewReader(offset)
-	if err != nil {
-		return nil, fmt.Errorf("read the spool from offset %d: %w", offset, err)
-	}
-	from := &spooled{ctx: ctx, r: r}
-	p := &parser{r: resp.NewReader(from), room: semaphore.NewWeighted(parsedBytes), filter: filter, received: func() int64 { return from.received }, offset: offset, db: db, close: func() { _ = r.Close() }}
-	from.before = func() error { return p.flush(ctx) }
-	return p, nil
-}
-
-// run parses groups and sends them to out, until the spool is closed and read up to its last whole command.
-func (p *parser) run(ctx context.Context, out chan<- stretch) error {
-	defer close(out)
-	p.out = out
-	for {
-		g, err := p.next()
-		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
-			return p.flush(ctx)
-		}
-		if err != nil {
-			if ctx.Err() != nil {
-				return context.Cause(ctx)
+// run applies what a feed sends, and returns when the feed has ended and all of it is applied. Meanwhile it runs beside, whose context is
+// done when nothing is applied any more.
+func (s *stream) run(ctx context.Context, from feed, beside func(ctx context.Context) error) error {
+	g, ctx := errgroup.WithContext(ctx)
+	applying, stop := context.WithCancel(ctx)
+	defer stop()
+	for _, n := range s.lanes {
+		g.Go(func() error {
+			if err := n.run(applying); ctx.Err() != nil || applying.Err() == nil {
+				return err
 			}
-			return errors.Join(p.flush(ctx), fmt.Errorf("stream at offset %d: %w", p.offset, err))
-		}
-		if err := p.add(ctx, g); err != nil {
+			return nil
+		})
+	}
+	g.Go(func() error { return from.run(ctx, s.stretches) })
+	g.Go(func() error { return beside(applying) })
+	g.Go(func() error {
+		defer stop()
+		defer close(s.dispatcher.over)
+		if err := s.dispatcher.run(ctx); err != nil {
 			return err
 		}
-	}
+		return s.Link.SaveCheckpoint(ctx, s.Positions.applied())
+	})
+	return g.Wait()
 }
 
-// add adds a group to the open stretch, and sends the stretch once it is large enough.
-func (p *parser) add(ctx context.Context, g group) error {
-	p.open = append(p.open, g)
-	if len(p.open) < stretchGroups && g.end-p.open[0].start < stretchBytes {
-		return nil
-	}
-	return p.flush(ctx)
-}
+// fenced returns the units whose checkpoints hold the fence of a key that was copied as of an offset ahead of the stream. It is called when
+// run has ended.
+func (s *stream) fenced() map[unit]bool { return s.dispatcher.ahead.fenced() }
 
-// flush sends the open stretch. It is also called before the parser waits for bytes.
-func (p *parser) flush(ctx context.Context) error {
-	if len(p.open) == 0 {
-		return nil
-	}
-	c := stretch{groups: p.open}
-	p.open = make([]group, 0, min(2*len(p.open), stretchGroups))
-	if err := c.take(ctx, p.room); err != nil {
-		return err
-	}
-	select {
-	case p.out <- c:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
-}
+// lastFence returns the furthest offset as of which a key was copied ahead of the stream; 0: none was. It is called when run has ended.
+func (s *stream) lastFence() int64 { return s.dispatcher.ahead.lastFence() }
 
-// observer returns a function that calls Config.Observe with the commands of the link's stream; nil: Observe is not set.
-func (l *link) observer() func(db int, args [][]byte, at time.Time) {
-	if l.m.cfg.Observe == nil {
-		return nil
-	}
-	return func(db int, args [][]byte, at time.Time) { l.m.cfg.Observe(l.st.Shard, db, args, at) }
-}
-
-// next reads one group. If the group is cut off, the parser's offset stays before it.
-func (p *parser) next() (group, error) {
-	g := group{start: p.offset, startDB: p.db}
-	end, db, inMulti := p.offset, p.db, false
-	for {
-		args, n, err := p.r.ReadCommand()
-		if inMulti && errors.Is(err, io.EOF) {
-			return g, io.ErrUnexpectedEOF
-		}
-		if err != nil {
-			return g, err
-		}
-		end += n
-		if len(args) == 0 {
-			g.control++
-			if !inMulti {
-				break
-			}
-			continue
-		}
-		control := true
-		if p.observe != nil && !is(args, "PING", 0) && !is(args, "REPLCONF", 0) {
-			p.observe(db, args, time.UnixMilli(p.received()))
-		}
-		switch {
-		case is(args, "SELECT", 2):
-			if db, err = strconv.Atoi(string(args[1])); err != nil {
-				return g, fmt.Errorf("SELECT %q: no database number", args[1])
-			}
-		case is(args, "MULTI", 1):
-			inMulti = true
-		case is(args, "EXEC", 1):
-			inMulti = false
-		case is(args, "PING", 0), is(args, "REPLCONF", 0):
-		default:
-			control = false
-			c := sourceCommand{end: end, db: db, args: p.keep(args)}
-			p.rename(&c)
-			g.commands = p.command(g.commands, c)
-		}
-		if control {
-			g.control++
-		}
-		if !inMulti {
-			break
-		}
-	}
-	g.end, g.db, g.received = end, db, p.received()
-	p.offset, p.db = end, db
-	return g, nil
-}
-
-// rename gives the keys of a command their names on the target. A command whose keys cannot be found stays as it is; dispatcher.plan
-// decides on it.
-func (p *parser) rename(c *sourceCommand) {
-	prefix := p.filter.DBPrefix[c.db]
-	if prefix == "" {
-		return
-	}
-	spec, known := command.Lookup(c.args)
-	if !known || spec.Class == command.Keyless {
-		return
-	}
-	var err error
-	if p.keys, err = spec.Keys(c.args, p.keys[:0]); err != nil {
-		return
-	}
-	for _, k := range p.keys {
-		c.args[k] = append([]byte(prefix), c.args[k]...)
-	}
-}
-
-func is(args [][]byte, name string, argc int) bool {
-	return len(args[0]) == len(name) && (argc == 0 || len(args) == argc) && bytes.EqualFold(args[0], []byte(name))
+// freeze stops the stream between two commands. It returns ErrOver if the stream ends before that. ended is closed when nobody will run the
+// stream any more.
+func (s *stream) freeze(ctx context.Context, ended <-chan struct{}) (*Frame, error) {
+	return s.dispatcher.freeze(ctx, ended)
 }

@@ -55,8 +55,9 @@ type streamLink interface {
 	// RememberWitnesses notes witnesses that were placed on the target.
 	RememberWitnesses(ws []witness)
 
-	// CheckSlots returns an error if a command shows that slots move between the shards of the source.
-	CheckSlots(c *sourceCommand) error
+	// CheckSlots returns an error if a command of a database, with its keys as scope names them, shows that slots move between the shards of
+	// the source.
+	CheckSlots(db int, args [][]byte) error
 
 	// Fail ends the link with an error that its finder cannot return.
 	Fail(err error)

@@ -52,24 +52,24 @@ func spoolOf(t *testing.T, data []byte, size int) *spool.Log {
 	return log
 }
 
-// parserOf parses what a spool holds to its end, as that of a link that ends does.
-func parserOf(t *testing.T, log *spool.Log, filter *keyspace.Filter, db int) *parser {
+// feedOf feeds what a spool holds to its end, as that of a link that ends does.
+func feedOf(t *testing.T, log *spool.Log, filter *keyspace.Filter, db int) *spoolFeed {
 	t.Helper()
-	p, err := newParser(t.Context(), log, filter, 100, db)
+	from, err := newSpoolFeed(log, filter, mark{offset: 100, db: db}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(p.close)
+	t.Cleanup(func() { from.close() })
 	if err := log.Close(); err != nil {
 		t.Fatal(err)
 	}
-	return p
+	return from
 }
 
 func groupsOf(t *testing.T, log *spool.Log, db int) ([]group, error) {
 	t.Helper()
 	out := make(chan stretch, 100000)
-	err := parserOf(t, log, &keyspace.Filter{}, db).run(t.Context(), out)
+	err := feedOf(t, log, &keyspace.Filter{}, db).run(t.Context(), out)
 	var all []group
 	for c := range out {
 		all = append(all, c.groups...)
@@ -724,7 +724,7 @@ func slogDiscard() *slog.Logger { return slog.New(slog.DiscardHandler) }
 // TestParserObserves: whoever watches sees the source's own names, databases and transactions, and no keep-alives.
 func TestParserObserves(t *testing.T) {
 	log := spoolOf(t, encode("SELECT 2", "SET a 1", "PING", "REPLCONF GETACK *", "MULTI", "SET b 1", "SELECT 3", "RENAME b c", "EXEC"), 5)
-	p := parserOf(t, log, &keyspace.Filter{DBPrefix: map[int]string{2: "two:"}}, 0)
+	p := feedOf(t, log, &keyspace.Filter{DBPrefix: map[int]string{2: "two:"}}, 0)
 	var seen []string
 	p.observe = func(db int, args [][]byte, at time.Time) {
 		seen = append(seen, fmt.Sprintf("%d %s %d", db, bytes.Join(args, []byte(" ")), at.UnixMilli()))
