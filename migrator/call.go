@@ -2,6 +2,7 @@ package migrator
 
 import (
 	"errors"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -38,6 +39,19 @@ type call struct {
 	asked int // how many EXISTS directly before the call ask for keys that may have expired
 
 	failed bool // the call is in the field failed of its transaction
+}
+
+// always is the field renew of a call whose reply 0 means at any time that the target lacks a key that the source had.
+const always = math.MaxInt64
+
+// proves returns always for a command that a source passes on only if it found its key, so that the reply 0 shows that the target lacks the
+// key. For other commands it returns 0. RENAME replies with an error instead, but if that is lost, its keys are copied because of renew.
+func proves(name string) int64 {
+	switch name {
+	case "COPY", "RENAME", "RENAMENX", "SMOVE", "RPOPLPUSH", "LMOVE", "LPUSHX", "RPUSHX":
+		return always
+	}
+	return 0
 }
 
 // keys returns the keys that a call names, as scope names them: if the call fails, any of them may differ from the source's. It returns nil

@@ -1,7 +1,6 @@
 package migrator
 
 import (
-	"math"
 	"strconv"
 	"strings"
 
@@ -25,19 +24,6 @@ func newHolds(cfg *streamConfig, ahead *ahead) *holds {
 func (h *holds) forget() {
 	clear(h.touched)
 	clear(h.suspects)
-}
-
-// always is the field renew of a call whose reply 0 means at any time that the target lacks a key that the source had.
-const always = math.MaxInt64
-
-// proves returns always for a command that a source passes on only if it found its key, so that the reply 0 shows that the target lacks the
-// key. For other commands it returns 0. RENAME replies with an error instead, but if that is lost, its keys are copied because of renew.
-func proves(name string) int64 {
-	switch name {
-	case "COPY", "RENAME", "RENAMENX", "SMOVE", "RPOPLPUSH", "LMOVE", "LPUSHX", "RPUSHX":
-		return always
-	}
-	return 0
 }
 
 // hold appends to run a call that gives a key an expiry, or removes it. While expiries are held, hold leaves out an expiry that could pass

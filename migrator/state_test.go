@@ -1,8 +1,10 @@
 package migrator
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -97,5 +99,50 @@ func TestFormat2(t *testing.T) {
 	}
 	if s.Format != stateFormat {
 		t.Errorf("it would be written as format %d", s.Format)
+	}
+}
+
+func TestStateDamage(t *testing.T) {
+	good := `{"format":3,"id":"abc","source":"redis://a","target":"redis://b","lanes":4,"links":[{"name":"0","start":5,"stage":"loaded"}]}`
+	for _, c := range []struct{ name, why, data, want string }{
+		{"good", "what a run wrote", good, ""},
+		{"empty", "a crash of the file system", "", "migration.json"},
+		{"cut off", "half a file", good[:len(good)/2], "migration.json"},
+		{"no object", "", "[]", "migration.json"},
+		{"other format", "a newer surecut", strings.Replace(good, `"format":3`, `"format":4`, 1), "format 4"},
+		{"older format", "its lists of keys are others", strings.Replace(good, `"format":3`, `"format":1`, 1), "format 1"},
+		{"nothing in it", "valid JSON is not enough", `{"format":3}`, "damaged"},
+		{"unknown expiries", "", strings.Replace(good, `"start":5`, `"start":5,"expiries":"lost"`, 1), "damaged"},
+		{"no lanes", "a division by them", strings.Replace(good, `"lanes":4`, `"lanes":0`, 1), "damaged"},
+		{"unknown stage", "", strings.Replace(good, "loaded", "lost", 1), "damaged"},
+		{"name of a link", "it is a path", strings.Replace(good, `"name":"0"`, `"name":"../x"`, 1), "damaged"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			dir := t.TempDir()
+			if err := os.WriteFile(filepath.Join(dir, "migration.json"), []byte(c.data), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			s, resumed, err := openState(dir)
+			if c.want != "" {
+				if err == nil || !strings.Contains(err.Error(), c.want) {
+					t.Fatalf("%s: %v", c.why, err)
+				}
+				return
+			}
+			if err != nil || !resumed {
+				t.Fatal(resumed, err)
+			}
+			if _, _, err := openState(dir); err == nil {
+				t.Error("a directory in use was opened again")
+			}
+			if err := errors.Join(s.save(), s.close()); err != nil {
+				t.Fatal(err)
+			}
+			again, _, err := openState(dir)
+			if err != nil || !reflect.DeepEqual(again.Links, s.Links) || again.ID != s.ID {
+				t.Errorf("written and read: %+v, %v", again, err)
+			}
+			again.close()
+		})
 	}
 }

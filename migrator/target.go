@@ -21,20 +21,13 @@ import (
 
 // target is the deployment that a migration writes to. All its writers share it.
 type target struct {
+	facts
 	d        *endpoint.Deployment
-	cluster  bool // keys are spread over its nodes by slot
-	dbs      keyspace.Databases
-	can      abilities
 	way      way
-	number   int              // the lowest Redis-compatible version of its nodes, 70015 for 7.0.15
-	dialect  *command.Dialect // the commands that all its nodes understand
-	forgets  bool             // XCLAIM drops pending entries whose message was deleted (since 7.0), and the source keeps them
-	payloads payloads         // encodes values as RESTORE takes them
-	held     *command.Dialect // dialect without SET with an absolute expiry: an expiry that may be held gets a command of its own
-	id       string           // of the migration
-	lanes    int              // number of lanes of each link
-	expiring *expiring        // keys that may have expired on the target
-	claim    *claim           // the hold of this run on the target
+	id       string    // of the migration
+	lanes    int       // number of lanes of each link
+	expiring *expiring // keys that may have expired on the target
+	claim    *claim    // the hold of this run on the target
 	log      *slog.Logger
 	retryFor time.Duration
 	bytes    *rate.Limiter
@@ -47,6 +40,18 @@ type target struct {
 
 	refresh sync.Mutex
 	last    time.Time
+}
+
+// facts are what is known of a target once it is open. They do not change.
+type facts struct {
+	cluster  bool // keys are spread over its nodes by slot
+	dbs      keyspace.Databases
+	can      abilities
+	number   int              // the lowest Redis-compatible version of its nodes, 70015 for 7.0.15
+	dialect  *command.Dialect // the commands that all its nodes understand
+	held     *command.Dialect // dialect without SET with an absolute expiry: an expiry that may be held gets a command of its own
+	forgets  bool             // XCLAIM drops pending entries whose message was deleted (since 7.0), and the source keeps them
+	payloads payloads         // encodes values as RESTORE takes them
 }
 
 // abilities says what the way to a target's servers allows. Code that depends on an ability asks for it, and not for the kind of the
@@ -93,7 +98,7 @@ type targetConfig struct {
 // newTarget opens the target of a migration. It writes nothing to it, except through a proxy a few keys that it deletes at once.
 func newTarget(ctx context.Context, cfg targetConfig) (*target, error) {
 	d := cfg.Target
-	t := &target{d: d, cluster: d.Sharded(), dbs: d.Databases(), id: cfg.ID, lanes: cfg.Lanes, log: cfg.Log, retryFor: cfg.RetryFor,
+	t := &target{facts: facts{cluster: d.Sharded(), dbs: d.Databases()}, d: d, id: cfg.ID, lanes: cfg.Lanes, log: cfg.Log, retryFor: cfg.RetryFor,
 		bytes: limiter(cfg.RateBytes), ops: limiter(cfg.RateOps), expiring: newExpiring()}
 	var err error
 	if t.claim, err = newClaim(t, cfg.StateDir); err != nil {

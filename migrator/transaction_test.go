@@ -2,7 +2,6 @@ package migrator
 
 import (
 	"bufio"
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -251,42 +250,6 @@ func TestMayGoBare(t *testing.T) {
 	}
 }
 
-// TestAbsoluteItems: what a lane applies at once is absolute if each part of it is one command of its own.
-func TestAbsoluteItems(t *testing.T) {
-	for name, c := range map[string]struct {
-		groups []string // commands, those of a MULTI separated by "; "
-		want   bool
-	}{
-		"one":               {[]string{"SET {a} 1"}, true},
-		"several":           {[]string{"SET {a} 1", "HSET {a}h f v", "DEL {a}", "PEXPIREAT {a}h 99999999999999"}, true},
-		"one that counts":   {[]string{"SET {a} 1", "INCR {a}", "SET {a} 2"}, false},
-		"of a MULTI":        {[]string{"SET {a} 1; SET {a}b 2"}, false},
-		"keys of one slot":  {[]string{"MSET {a} 1 {a}b 2"}, true},
-		"a removed element": {[]string{"HDEL {a}h f"}, false},
-	} {
-		t.Run(name, func(t *testing.T) {
-			d := newTestDispatcher(newTestLink(t), nil)
-			for i, line := range c.groups {
-				g := group{start: int64(100 + 10*i), end: int64(110 + 10*i)}
-				for _, text := range strings.Split(line, "; ") {
-					var args [][]byte
-					for _, w := range strings.Fields(text) {
-						args = append(args, []byte(w))
-					}
-					g.commands = append(g.commands, sourceCommand{end: g.end, args: args})
-				}
-				if err := errors.Join(d.step(t.Context(), g), d.handOver(t.Context())); err != nil {
-					t.Fatal(err)
-				}
-			}
-			n := d.lane(d.Target.slot("{a}"))
-			if txs, _ := n.transactions(n.take()); len(txs) != 1 || txs[0].absolute != c.want {
-				t.Errorf("%d transactions, absolute %v, want %v", len(txs), txs[0].absolute, c.want)
-			}
-		})
-	}
-}
-
 // TestSettleGone: replies that say that the target had lost what the source still had.
 func TestSettleGone(t *testing.T) {
 	for _, c := range []struct {
@@ -326,56 +289,6 @@ func TestUnseen(t *testing.T) {
 	}
 }
 
-// TestKeysOfACall: where a call was refused, every key that it may have changed on the source is copied.
-func TestKeysOfACall(t *testing.T) {
-	l := newTestLink(t)
-	d := newTestDispatcher(l, nil)
-	for line, want := range map[string]string{
-		"RENAME a b": "[{4 a} {4 b}]", "INCR a": "[{4 a}]", "MOVE a 3": "[{4 a} {3 a}]", "COPY a b DB 3": "[{4 a} {3 b}]",
-		"SUNIONSTORE d a b": "[{4 d} {4 a} {4 b}]", "EVAL s 2 a b x": "[{4 a} {4 b}]", "FROBNICATE a": "[]", "EVAL s 0 a": "[]",
-	} {
-		var args [][]byte
-		for _, w := range strings.Fields(line) {
-			args = append(args, []byte(w))
-		}
-		p, err := d.planner.plan(&sourceCommand{end: 9, db: 4, args: args}, 0)
-		if err != nil || len(p.pieces) == 0 {
-			t.Fatal(line, err)
-		}
-		if got := sprintKeys(p.pieces[0].call.keys()); got != want {
-			t.Errorf("%s: %s, want %s", line, got, want)
-		}
-	}
-}
-
-// TestNobodyKnowsItsKeys: a command that the target refuses is reported where its keys are not known, and not called repaired.
-func TestNobodyKnowsItsKeys(t *testing.T) {
-	l := newTestLink(t)
-	d := newTestDispatcher(l, nil)
-	for _, line := range []string{"FROBNICATE a", "EVALSHA 0123456789012345678901234567890123456789 0"} {
-		var args [][]byte
-		for _, w := range strings.Fields(line) {
-			args = append(args, []byte(w))
-		}
-		p, err := d.planner.plan(&sourceCommand{end: 9, args: args}, 0)
-		if err != nil || len(p.pieces) != 1 || !p.pieces[0].all {
-			t.Fatalf("%s: %+v, %v", line, p, err)
-		}
-		c := p.pieces[0].call
-		c.commands = 1
-		l.ledger.Applied.Add(1)
-		if err := l.doubts.add([]failure{{c, errors.New("ERR unknown command")}}); err != nil {
-			t.Fatal(err)
-		}
-		if err := d.copies.settleDoubts(t.Context(), l.doubts.take()); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if n := l.ledger.Reported.Load(); n != 2 || l.ledger.Repaired.Load()+l.ledger.Applied.Load() != 0 || len(l.m.problems.All()) != 2 {
-		t.Errorf("reported %d, repaired %d, applied %d: %+v", n, l.ledger.Repaired.Load(), l.ledger.Applied.Load(), l.m.problems.All())
-	}
-}
-
 // TestInDoubt: a transaction that a broken connection left in doubt is applied where the unit's checkpoint has moved to
 // its end. Where the checkpoint stood there before, it says nothing: a copy must not be left out for it.
 func TestInDoubt(t *testing.T) {
@@ -403,88 +316,3 @@ func TestInDoubt(t *testing.T) {
 		})
 	}
 }
-
-// TestDoubtsSpread: what is made of a key in doubt is in doubt itself, until the key is copied.
-func TestDoubtsSpread(t *testing.T) {
-	l := newTestLink(t)
-	calls := func(lines ...string) *transaction {
-		x := &transaction{}
-		for _, line := range lines {
-			x.calls = append(x.calls, call{args: strings.Fields(line), commands: 1})
-		}
-		return x
-	}
-	doubted := func(x *transaction) (got string) {
-		l.doubts.spread([]*transaction{x})
-		for _, f := range x.failed {
-			if got += " " + strings.Join(f.call.args, " "); f.call.commands != 0 {
-				t.Errorf("%v would be counted twice", f.call.args)
-			}
-		}
-		return got
-	}
-	first := calls("SUNIONSTORE reunion union", "INCR n", "SUNIONSTORE other set")
-	first.failed = []failure{{call{args: []string{"SUNIONSTORE", "union", "gone"}}, errExpired}}
-	if got, want := doubted(first), " SUNIONSTORE union gone SUNIONSTORE reunion union"; got != want {
-		t.Errorf("doubted%s, want%s", got, want)
-	}
-	if got, want := doubted(calls("RENAME reunion renamed", "COPY x y", "COPY renamed copy")), " RENAME reunion renamed COPY renamed copy"; got != want {
-		t.Errorf("later%s, want%s", got, want)
-	}
-	l.doubts.clean([]keyspace.Key{{Name: "union"}, {Name: "gone"}, {Name: "reunion"}, {Name: "renamed"}, {Name: "copy"}})
-	if got := doubted(calls("COPY union z", "SUNIONSTORE z copy")); got != "" || len(l.doubts.tainted) > 0 {
-		t.Errorf("after they were copied%s, %v", got, l.doubts.tainted)
-	}
-}
-
-// TestMeetingThatFails: no other lane goes on where the leader could not apply what all had met for.
-func TestMeetingThatFails(t *testing.T) {
-	l := newTestLink(t)
-	a, b := newTestLane(l, 0), newTestLane(l, 1)
-	m := newMeeting([]*lane{a, b}, a)
-	it := &item{end: 5, meet: m}
-	ctx, cancel := context.WithCancel(t.Context())
-	other := make(chan error, 1)
-	go func() { other <- b.attend(ctx, m, it) }()
-	failing, fail := context.WithCancel(ctx)
-	<-m.all
-	l.m.target.bytes = limiter(1) // makes commit notice that its context is over
-	it.calls = []call{{args: []string{"SET", "a", "x"}}}
-	fail()
-	if err := a.attend(failing, m, it); err == nil {
-		t.Fatal("a commit with a context that is over succeeded")
-	}
-	select {
-	case err := <-other:
-		t.Fatalf("the other lane was released: %v", err)
-	case <-time.After(20 * time.Millisecond):
-	}
-	cancel()
-	if err := <-other; !errors.Is(err, context.Canceled) {
-		t.Fatal(err)
-	}
-}
-
-// TestDoubtsOutlive: what a run could not settle is settled by the next.
-func TestDoubtsOutlive(t *testing.T) {
-	l := newTestLink(t)
-	if err := l.doubts.add([]failure{{call{args: []string{"RENAME", "a", "b"}}, errKeyGone}}); err != nil {
-		t.Fatal(err)
-	}
-	next := &doubts{now: l.doubts.now}
-	if err := next.resume(); err != nil {
-		t.Fatal(err)
-	}
-	var got []string
-	for _, f := range next.take() {
-		got = append(got, sprintKeys(f.call.keys()))
-	}
-	if strings.Join(got, "") != "[{0 a}][{0 b}]" {
-		t.Errorf("resumed with %q", got)
-	}
-	if err := next.settled(); err != nil || !next.now.Empty() {
-		t.Errorf("settled doubts stay: %v", err)
-	}
-}
-
-func sprintKeys(keys []keyspace.Key) string { return fmt.Sprint(keys) }

@@ -1,115 +1,17 @@
 package migrator
 
 import (
-	"bytes"
 	"errors"
-	"fmt"
 	"io"
 	"strings"
 	"testing"
 
-	"golang.org/x/sync/errgroup"
 	"golang.org/x/sync/semaphore"
 
 	"surecut/internal/keyspace"
 	"surecut/internal/rdb"
 	"surecut/internal/resp"
 )
-
-// streamed dispatches commands to the lanes of a link whose target is in memory, and waits until they have stopped: at the end of the
-// commands, or with an error of a lane.
-func streamed(t *testing.T, l *link, cp *checkpoint, commands ...string) error {
-	t.Helper()
-	d := newTestDispatcher(l, cp)
-	g, ctx := errgroup.WithContext(t.Context())
-	for _, n := range d.lanes {
-		g.Go(func() error { return n.run(ctx) })
-	}
-	l.positions.follow(d.lanes)
-	errEnd := errors.New("the end of the commands")
-	g.Go(func() error {
-		for i, line := range commands {
-			end := int64(101 + i)
-			c := sourceCommand{end: end, args: bytes.Fields([]byte(line))}
-			if err := errors.Join(d.step(ctx, group{start: end - 1, end: end, commands: []sourceCommand{c}}), d.handOver(ctx)); err != nil {
-				return err
-			}
-		}
-		if err := d.meet(ctx, d.lanes, func() error { return nil }); err != nil {
-			return err
-		}
-		return errEnd
-	})
-	if err := g.Wait(); !errors.Is(err, errEnd) {
-		return err
-	}
-	return nil
-}
-
-// TestStreamToMemory: from the plan over the lanes to the writer, every command arrives once, in the order of its key.
-func TestStreamToMemory(t *testing.T) {
-	l := newTestLink(t)
-	m := inMemory(l)
-	if err := streamed(t, l, &checkpoint{offset: 100}, "SET a 1", "SET b x", "APPEND a 2", "RENAME a c", "APPEND c 3", "DEL b", "SET a new"); err != nil {
-		t.Fatal(err)
-	}
-	for name, want := range map[string]string{"a": "new", "b": "", "c": "123"} {
-		if got := m.text(name); got != want {
-			t.Errorf("key %s holds %q, want %q", name, got, want)
-		}
-	}
-	if n := l.ledger.Applied.Load(); n != 7 {
-		t.Errorf("%d commands count as applied", n)
-	}
-	for u, end := range m.ends {
-		if got := l.positions.acknowledged(u); got != end {
-			t.Errorf("unit %d: %d is acknowledged, and its checkpoint stands at %d", u, got, end)
-		}
-	}
-}
-
-// TestStreamGoesOnBehindCheckpoint: what a lane has applied is not sent to it again; other lanes get what they lack.
-func TestStreamGoesOnBehindCheckpoint(t *testing.T) {
-	l := newTestLink(t)
-	m := inMemory(l)
-	ahead := l.m.target.unitOf(l.m.target.slot("a"))
-	other := "b"
-	for i := 0; l.m.target.unitOf(l.m.target.slot(other)) == ahead; i++ {
-		other = fmt.Sprint("b", i)
-	}
-	cp := &checkpoint{offset: 100, units: map[unit]int64{ahead: 102}}
-	if err := streamed(t, l, cp, "APPEND a 1", "APPEND a 2", "APPEND a 3", "APPEND "+other+" 4"); err != nil {
-		t.Fatal(err)
-	}
-	if a, b := m.text("a"), m.text(other); a != "3" || b != "4" {
-		t.Errorf("%q and %q arrived, want 3 and 4", a, b)
-	}
-}
-
-// TestRefusalIsDoubted: a command that the target refuses leaves its key in doubt, and holds up nothing else.
-func TestRefusalIsDoubted(t *testing.T) {
-	l := newTestLink(t)
-	m := inMemory(l)
-	if err := streamed(t, l, &checkpoint{offset: 100}, "SET a 1", "RPUSH a x", "APPEND a 2"); err != nil {
-		t.Fatal(err)
-	}
-	doubts := l.doubts.take()
-	if len(doubts) != 1 || doubts[0].call.key.Name != "a" || m.text("a") != "12" {
-		t.Errorf("in doubt: %+v; the key holds %q", doubts, m.text("a"))
-	}
-}
-
-// TestFullTargetEndsStream: what is not applied is not called so.
-func TestFullTargetEndsStream(t *testing.T) {
-	l := newTestLink(t)
-	inMemory(l).full = errTargetFull
-	if err := streamed(t, l, &checkpoint{offset: 100}, "SET a 1", "SET b 1"); !errors.Is(err, errTargetFull) {
-		t.Errorf("ended with %v", err)
-	}
-	if n := l.ledger.Applied.Load(); n != 0 || l.positions.applied().offset > 100 {
-		t.Errorf("%d commands count as applied, up to %d", n, l.positions.applied().offset)
-	}
-}
 
 // snapshotOf is a snapshot of short strings: names, each with its text behind it.
 type snapshotOf []string
@@ -124,7 +26,8 @@ func (s *snapshotOf) Next() (*rdb.Entry, error) {
 }
 
 func (*snapshotOf) Walk(keyspace.Visitor) error { return errors.New("no value is that large") }
-func (*snapshotOf) Consumed() int64             { return 0 }
+
+func (*snapshotOf) Consumed() int64 { return 0 }
 
 // TestLoaderMeetsKeys: what becomes of keys that the target has already, and how that is counted.
 func TestLoaderMeetsKeys(t *testing.T) {

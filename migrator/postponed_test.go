@@ -2,7 +2,6 @@ package migrator
 
 import (
 	"math"
-	"strings"
 	"testing"
 )
 
@@ -15,16 +14,5 @@ func TestPostponed(t *testing.T) {
 	}
 	if late := postponed(math.MaxInt64); late < postponement {
 		t.Errorf("the last date is postponed to %d", late)
-	}
-}
-
-// TestFlushOfOneFile: of several files nobody knows whose keys the target holds.
-func TestFlushOfOneFile(t *testing.T) {
-	l := newTestLink(t)
-	l.m.links = append(l.m.links, l)
-	d := newTestDispatcher(l, nil)
-	err := d.planner.do.flush(t.Context(), &sourceCommand{end: 9, args: [][]byte{[]byte("FLUSHALL")}}, true)
-	if err == nil || !strings.Contains(err.Error(), "BGREWRITEAOF") || l.ledger.Applied.Load() != 0 {
-		t.Errorf("FLUSHALL in one of two files: %v", err)
 	}
 }
