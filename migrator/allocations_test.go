@@ -13,7 +13,7 @@ import (
 	"surecut/internal/rdb"
 )
 
-// mostAllocations is how many allocations a command of the stream may take on its way from the spool to the bytes that are sent.
+// mostAllocations is how many allocations a command of the stream may take on its way from the spool to the writer.
 const mostAllocations = 0.1
 
 // TestStreamAllocations: in the steady state a command takes no allocation of its own, whatever its kind, since the garbage would cost more
@@ -27,23 +27,12 @@ func TestStreamAllocations(t *testing.T) {
 				lines[i] = fmt.Sprintf(kind, i%5000)
 			}
 			p := feedOf(t, spoolOf(t, encode(lines...), 64<<10), &keyspace.Filter{}, 0)
-			l := newTestLink(t)
-			l.m.slotted = true // of a cluster, each command is looked at for slots that move
-			d, w := newTestDispatcher(l, &checkpoint{offset: 100}), newTestWriter(l)
-			l.instances.begin(map[string]instance{"x": {process: "p"}}, map[string]bool{"x": true})
-			c, to, sent := &conn{addr: "x", server: instance{process: "p"}, ends: true}, &pipe{id: "7"}, int64(0)
+			l := newTestStream(t)
+			d, sent := newTestDispatcher(l, &checkpoint{offset: 100}), int64(0)
 			drain := func() {
 				for _, n := range d.lanes {
 					for len(n.queue) > 0 {
-						txs, done := n.transactions(n.take())
-						for _, x := range txs {
-							if w.mayGoBare(c, to, x) {
-								w.encodeBare(to, x)
-							} else {
-								w.encode(to, x)
-							}
-						}
-						to.forget()
+						_, done := n.transactions(n.take())
 						sent += done
 					}
 				}
@@ -83,7 +72,7 @@ func TestStreamAllocations(t *testing.T) {
 func TestLoadAllocations(t *testing.T) {
 	const keys = 200_000
 	l := newTestLink(t)
-	l.m.target.way = queueing{inMemory(l), newTestWriter(l)}
+	l.m.target.way = queueing{inMemory(l.m.target), newTestWriter(nil)}
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
 	if err := (&loader{l: l}).load(t.Context(), &manyStrings{left: keys}); err != nil {

@@ -15,7 +15,7 @@ import (
 
 // TestResumedUnits: what an earlier run has applied to a lane is not applied again, the rest is.
 func TestResumedUnits(t *testing.T) {
-	l := newTestLink(t)
+	l := newTestStream(t)
 	byLane := map[int]string{}
 	for i := 0; len(byLane) < 3; i++ {
 		k := "k" + strconv.Itoa(i)
@@ -48,7 +48,7 @@ func TestResumedUnits(t *testing.T) {
 // TestFenceForgotten: an item that was queued before a fence was passed must not take the fence away: after a crash, what
 // lies between the two would be applied to a copy that holds it.
 func TestFenceForgotten(t *testing.T) {
-	l := newTestLink(t)
+	l := newTestStream(t)
 	d := newTestDispatcher(l, nil)
 	k := keyspace.Key{Name: "k"}
 	slot := keyspace.Slot(k.Name)
@@ -87,7 +87,7 @@ func TestQuiet(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			d := newTestDispatcher(newTestLink(t), &checkpoint{offset: 100})
+			d := newTestDispatcher(newTestStream(t), &checkpoint{offset: 100})
 			for _, g := range groups {
 				if err := d.step(t.Context(), g); err != nil {
 					t.Fatal(err)
@@ -114,7 +114,7 @@ func TestAbsoluteItems(t *testing.T) {
 		"a removed element": {[]string{"HDEL {a}h f"}, false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			d := newTestDispatcher(newTestLink(t), nil)
+			d := newTestDispatcher(newTestStream(t), nil)
 			for i, line := range c.groups {
 				g := group{start: int64(100 + 10*i), end: int64(110 + 10*i)}
 				for _, text := range strings.Split(line, "; ") {
@@ -138,14 +138,14 @@ func TestAbsoluteItems(t *testing.T) {
 
 // streamed dispatches commands to the lanes of a link whose target is in memory, and waits until they have stopped: at the end of the
 // commands, or with an error of a lane.
-func streamed(t *testing.T, l *link, cp *checkpoint, commands ...string) error {
+func streamed(t *testing.T, l *testStream, cp *checkpoint, commands ...string) error {
 	t.Helper()
 	d := newTestDispatcher(l, cp)
 	g, ctx := errgroup.WithContext(t.Context())
 	for _, n := range d.lanes {
 		g.Go(func() error { return n.run(ctx) })
 	}
-	l.positions.follow(d.lanes)
+	l.Positions.follow(d.lanes)
 	errEnd := errors.New("the end of the commands")
 	g.Go(func() error {
 		for i, line := range commands {
@@ -168,8 +168,8 @@ func streamed(t *testing.T, l *link, cp *checkpoint, commands ...string) error {
 
 // TestStreamToMemory: from the plan over the lanes to the writer, every command arrives once, in the order of its key.
 func TestStreamToMemory(t *testing.T) {
-	l := newTestLink(t)
-	m := inMemory(l)
+	l := newTestStream(t)
+	m := inMemory(l.Target)
 	if err := streamed(t, l, &checkpoint{offset: 100}, "SET a 1", "SET b x", "APPEND a 2", "RENAME a c", "APPEND c 3", "DEL b", "SET a new"); err != nil {
 		t.Fatal(err)
 	}
@@ -178,11 +178,11 @@ func TestStreamToMemory(t *testing.T) {
 			t.Errorf("key %s holds %q, want %q", name, got, want)
 		}
 	}
-	if n := l.ledger.Applied.Load(); n != 7 {
+	if n := l.Ledger.Applied.Load(); n != 7 {
 		t.Errorf("%d commands count as applied", n)
 	}
 	for u, end := range m.ends {
-		if got := l.positions.acknowledged(u); got != end {
+		if got := l.Positions.acknowledged(u); got != end {
 			t.Errorf("unit %d: %d is acknowledged, and its checkpoint stands at %d", u, got, end)
 		}
 	}
@@ -190,11 +190,11 @@ func TestStreamToMemory(t *testing.T) {
 
 // TestStreamGoesOnBehindCheckpoint: what a lane has applied is not sent to it again; other lanes get what they lack.
 func TestStreamGoesOnBehindCheckpoint(t *testing.T) {
-	l := newTestLink(t)
-	m := inMemory(l)
-	ahead := l.m.target.unitOf(l.m.target.slot("a"))
+	l := newTestStream(t)
+	m := inMemory(l.Target)
+	ahead := l.Target.unitOf(l.Target.slot("a"))
 	other := "b"
-	for i := 0; l.m.target.unitOf(l.m.target.slot(other)) == ahead; i++ {
+	for i := 0; l.Target.unitOf(l.Target.slot(other)) == ahead; i++ {
 		other = fmt.Sprint("b", i)
 	}
 	cp := &checkpoint{offset: 100, units: map[unit]int64{ahead: 102}}
@@ -208,12 +208,12 @@ func TestStreamGoesOnBehindCheckpoint(t *testing.T) {
 
 // TestRefusalIsDoubted: a command that the target refuses leaves its key in doubt, and holds up nothing else.
 func TestRefusalIsDoubted(t *testing.T) {
-	l := newTestLink(t)
-	m := inMemory(l)
+	l := newTestStream(t)
+	m := inMemory(l.Target)
 	if err := streamed(t, l, &checkpoint{offset: 100}, "SET a 1", "RPUSH a x", "APPEND a 2"); err != nil {
 		t.Fatal(err)
 	}
-	doubts := l.doubts.take()
+	doubts := l.Doubts.take()
 	if len(doubts) != 1 || doubts[0].call.key.Name != "a" || m.text("a") != "12" {
 		t.Errorf("in doubt: %+v; the key holds %q", doubts, m.text("a"))
 	}
@@ -221,12 +221,12 @@ func TestRefusalIsDoubted(t *testing.T) {
 
 // TestFullTargetEndsStream: what is not applied is not called so.
 func TestFullTargetEndsStream(t *testing.T) {
-	l := newTestLink(t)
-	inMemory(l).full = errTargetFull
+	l := newTestStream(t)
+	inMemory(l.Target).full = errTargetFull
 	if err := streamed(t, l, &checkpoint{offset: 100}, "SET a 1", "SET b 1"); !errors.Is(err, errTargetFull) {
 		t.Errorf("ended with %v", err)
 	}
-	if n := l.ledger.Applied.Load(); n != 0 || l.positions.applied().offset > 100 {
-		t.Errorf("%d commands count as applied, up to %d", n, l.positions.applied().offset)
+	if n := l.Ledger.Applied.Load(); n != 0 || l.Positions.applied().offset > 100 {
+		t.Errorf("%d commands count as applied, up to %d", n, l.Positions.applied().offset)
 	}
 }

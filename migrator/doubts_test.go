@@ -10,7 +10,7 @@ import (
 
 // TestNobodyKnowsItsKeys: a command that the target refuses is reported where its keys are not known, and not called repaired.
 func TestNobodyKnowsItsKeys(t *testing.T) {
-	l := newTestLink(t)
+	l := newTestStream(t)
 	d := newTestDispatcher(l, nil)
 	for _, line := range []string{"FROBNICATE a", "EVALSHA 0123456789012345678901234567890123456789 0"} {
 		var args [][]byte
@@ -23,22 +23,22 @@ func TestNobodyKnowsItsKeys(t *testing.T) {
 		}
 		c := p.pieces[0].call
 		c.commands = 1
-		l.ledger.Applied.Add(1)
-		if err := l.doubts.add([]failure{{c, errors.New("ERR unknown command")}}); err != nil {
+		l.Ledger.Applied.Add(1)
+		if err := l.Doubts.add([]failure{{c, errors.New("ERR unknown command")}}); err != nil {
 			t.Fatal(err)
 		}
-		if err := d.copies.settleDoubts(t.Context(), l.doubts.take()); err != nil {
+		if err := d.copies.settleDoubts(t.Context(), l.Doubts.take()); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if n := l.ledger.Reported.Load(); n != 2 || l.ledger.Repaired.Load()+l.ledger.Applied.Load() != 0 || len(l.m.problems.All()) != 2 {
-		t.Errorf("reported %d, repaired %d, applied %d: %+v", n, l.ledger.Repaired.Load(), l.ledger.Applied.Load(), l.m.problems.All())
+	if n := l.Ledger.Reported.Load(); n != 2 || l.Ledger.Repaired.Load()+l.Ledger.Applied.Load() != 0 || len(l.problems.All()) != 2 {
+		t.Errorf("reported %d, repaired %d, applied %d: %+v", n, l.Ledger.Repaired.Load(), l.Ledger.Applied.Load(), l.problems.All())
 	}
 }
 
 // TestDoubtsSpread: what is made of a key in doubt is in doubt itself, until the key is copied.
 func TestDoubtsSpread(t *testing.T) {
-	l := newTestLink(t)
+	l := newTestStream(t)
 	calls := func(lines ...string) *transaction {
 		x := &transaction{}
 		for _, line := range lines {
@@ -47,7 +47,7 @@ func TestDoubtsSpread(t *testing.T) {
 		return x
 	}
 	doubted := func(x *transaction) (got string) {
-		l.doubts.spread([]*transaction{x})
+		l.Doubts.spread([]*transaction{x})
 		for _, f := range x.failed {
 			if got += " " + strings.Join(f.call.args, " "); f.call.commands != 0 {
 				t.Errorf("%v would be counted twice", f.call.args)
@@ -63,19 +63,19 @@ func TestDoubtsSpread(t *testing.T) {
 	if got, want := doubted(calls("RENAME reunion renamed", "COPY x y", "COPY renamed copy")), " RENAME reunion renamed COPY renamed copy"; got != want {
 		t.Errorf("later%s, want%s", got, want)
 	}
-	l.doubts.clean([]keyspace.Key{{Name: "union"}, {Name: "gone"}, {Name: "reunion"}, {Name: "renamed"}, {Name: "copy"}})
-	if got := doubted(calls("COPY union z", "SUNIONSTORE z copy")); got != "" || len(l.doubts.tainted) > 0 {
-		t.Errorf("after they were copied%s, %v", got, l.doubts.tainted)
+	l.Doubts.clean([]keyspace.Key{{Name: "union"}, {Name: "gone"}, {Name: "reunion"}, {Name: "renamed"}, {Name: "copy"}})
+	if got := doubted(calls("COPY union z", "SUNIONSTORE z copy")); got != "" || len(l.Doubts.tainted) > 0 {
+		t.Errorf("after they were copied%s, %v", got, l.Doubts.tainted)
 	}
 }
 
 // TestDoubtsOutlive: what a run could not settle is settled by the next.
 func TestDoubtsOutlive(t *testing.T) {
-	l := newTestLink(t)
-	if err := l.doubts.add([]failure{{call{args: []string{"RENAME", "a", "b"}}, errKeyGone}}); err != nil {
+	l := newTestStream(t)
+	if err := l.Doubts.add([]failure{{call{args: []string{"RENAME", "a", "b"}}, errKeyGone}}); err != nil {
 		t.Fatal(err)
 	}
-	next := &doubts{now: l.doubts.now}
+	next := &doubts{now: l.Doubts.now}
 	if err := next.resume(); err != nil {
 		t.Fatal(err)
 	}
@@ -88,5 +88,59 @@ func TestDoubtsOutlive(t *testing.T) {
 	}
 	if err := next.settled(); err != nil || !next.now.Empty() {
 		t.Errorf("settled doubts stay: %v", err)
+	}
+}
+
+// TestCopiesSinceRecord: after a node was replaced, only those keys are copied again whose copies may be lost.
+func TestCopiesSinceRecord(t *testing.T) {
+	d := newTestStream(t).Doubts
+	copyKeys := func(names ...string) {
+		var keys []keyspace.Key
+		for _, name := range names {
+			keys = append(keys, keyspace.Key{Name: name})
+		}
+		d.remember(keys)
+		if err := d.settled(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	rewound := func(older bool) string {
+		if err := d.rewind(older); err != nil {
+			t.Fatal(err)
+		}
+		d.reset()
+		if err := d.resume(); err != nil {
+			t.Fatal(err)
+		}
+		var got string
+		for _, f := range d.take() {
+			got += f.call.key.Name
+		}
+		if err := d.settled(); err != nil {
+			t.Fatal(err)
+		}
+		return got
+	}
+	copyKeys("a", "b")
+	before := d.copies()
+	copyKeys("c")
+	d.saved(before)
+	if got := rewound(false); got != "c" {
+		t.Errorf("copied again since the record: %q, want c", got)
+	}
+	copyKeys("c")
+	if got := rewound(true); got != "abc" {
+		t.Errorf("copied again after an older state: %q, want abc", got)
+	}
+	d.remember(make([]keyspace.Key, mostCopied+1)) // too many to be remembered
+	if err := d.settled(); err != nil {
+		t.Fatal(err)
+	}
+	if d.knowsCopies(false) || d.knowsCopies(true) {
+		t.Error("copies are known that were dropped")
+	}
+	d.saved(d.copies())
+	if !d.knowsCopies(false) || d.knowsCopies(true) {
+		t.Error("since the record nothing was copied, and before it too much")
 	}
 }

@@ -3,8 +3,6 @@ package migrator
 import (
 	"errors"
 	"testing"
-
-	"surecut/internal/keyspace"
 )
 
 func TestInstances(t *testing.T) {
@@ -43,59 +41,5 @@ func TestInstances(t *testing.T) {
 	var none *instances
 	if none.check("x", first) != nil || none.goBare("x", first) {
 		t.Error("a writer of no link finds fault")
-	}
-}
-
-// TestCopiesSinceRecord: after a node was replaced, only those keys are copied again whose copies may be lost.
-func TestCopiesSinceRecord(t *testing.T) {
-	d := newTestLink(t).doubts
-	copyKeys := func(names ...string) {
-		var keys []keyspace.Key
-		for _, name := range names {
-			keys = append(keys, keyspace.Key{Name: name})
-		}
-		d.remember(keys)
-		if err := d.settled(); err != nil {
-			t.Fatal(err)
-		}
-	}
-	rewound := func(older bool) string {
-		if err := d.rewind(older); err != nil {
-			t.Fatal(err)
-		}
-		d.reset()
-		if err := d.resume(); err != nil {
-			t.Fatal(err)
-		}
-		var got string
-		for _, f := range d.take() {
-			got += f.call.key.Name
-		}
-		if err := d.settled(); err != nil {
-			t.Fatal(err)
-		}
-		return got
-	}
-	copyKeys("a", "b")
-	before := d.copies()
-	copyKeys("c")
-	d.saved(before)
-	if got := rewound(false); got != "c" {
-		t.Errorf("copied again since the record: %q, want c", got)
-	}
-	copyKeys("c")
-	if got := rewound(true); got != "abc" {
-		t.Errorf("copied again after an older state: %q, want abc", got)
-	}
-	d.remember(make([]keyspace.Key, mostCopied+1)) // too many to be remembered
-	if err := d.settled(); err != nil {
-		t.Fatal(err)
-	}
-	if d.knowsCopies(false) || d.knowsCopies(true) {
-		t.Error("copies are known that were dropped")
-	}
-	d.saved(d.copies())
-	if !d.knowsCopies(false) || d.knowsCopies(true) {
-		t.Error("since the record nothing was copied, and before it too much")
 	}
 }

@@ -11,7 +11,7 @@ import (
 )
 
 func TestLaneQueue(t *testing.T) {
-	l := newTestLink(t)
+	l := newTestStream(t)
 	n := newTestLane(l, 0)
 	push := func(it *item) {
 		t.Helper()
@@ -57,12 +57,17 @@ func TestLaneQueue(t *testing.T) {
 	}
 }
 
+// failing is a committer that applies nothing.
+type failing struct{}
+
+var errNoTarget = errors.New("there is no target")
+
+func (failing) commit(context.Context, []*transaction) error { return errNoTarget }
+func (failing) close()                                       {}
+
 // TestFailedLane: who waits for room in a lane that fails goes on, with the lane's reason.
 func TestFailedLane(t *testing.T) {
-	l := newTestLink(t)
-	l.m.target.retryFor = time.Millisecond // there is no server
-	l.m.target.last = time.Now().Add(time.Hour)
-	n := newTestLane(l, 0)
+	n := newLane(newTestStream(t).streamConfig, 0, failing{})
 	g, ctx := errgroup.WithContext(t.Context())
 	g.Go(func() error {
 		for {
@@ -76,7 +81,7 @@ func TestFailedLane(t *testing.T) {
 	go func() { over <- g.Wait() }()
 	select {
 	case err := <-over:
-		if err == nil || !strings.Contains(err.Error(), "the target did not recover") {
+		if err == nil || !strings.Contains(err.Error(), errNoTarget.Error()) {
 			t.Errorf("ended with %v", err)
 		}
 	case <-time.After(time.Minute):
@@ -86,20 +91,17 @@ func TestFailedLane(t *testing.T) {
 
 // TestMeetingThatFails: no other lane goes on where the leader could not apply what all had met for.
 func TestMeetingThatFails(t *testing.T) {
-	l := newTestLink(t)
-	a, b := newTestLane(l, 0), newTestLane(l, 1)
+	l := newTestStream(t)
+	a, b := newLane(l.streamConfig, 0, failing{}), newLane(l.streamConfig, 1, failing{})
 	m := newMeeting([]*lane{a, b}, a)
 	it := &item{end: 5, meet: m}
 	ctx, cancel := context.WithCancel(t.Context())
 	other := make(chan error, 1)
 	go func() { other <- b.attend(ctx, m, it) }()
-	failing, fail := context.WithCancel(ctx)
 	<-m.all
-	l.m.target.bytes = limiter(1) // makes commit notice that its context is over
 	it.calls = []call{{args: []string{"SET", "a", "x"}}}
-	fail()
-	if err := a.attend(failing, m, it); err == nil {
-		t.Fatal("a commit with a context that is over succeeded")
+	if err := a.attend(ctx, m, it); !errors.Is(err, errNoTarget) {
+		t.Fatalf("the leader applied the item: %v", err)
 	}
 	select {
 	case err := <-other:

@@ -48,7 +48,7 @@ func TestLoaderMeetsKeys(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			l := newTestLink(t)
-			m := inMemory(l)
+			m := inMemory(l.m.target)
 			m.keys[keyspace.Key{Name: "a"}] = memoryValue{text: "old"}
 			l.m.cfg.OnExisting, l.m.state.TargetWasEmpty = c.on, c.empty
 			err := (&loader{l: l, replace: c.again}).load(t.Context(), &snapshotOf{"a", "new", "b", "new"})
@@ -68,7 +68,7 @@ func TestLoaderMeetsKeys(t *testing.T) {
 // TestLoaderBuildsWhatIsRefused: a payload that the target does not take is built by commands; what cannot be built is reported.
 func TestLoaderBuildsWhatIsRefused(t *testing.T) {
 	l := newTestLink(t)
-	m := inMemory(l)
+	m := inMemory(l.m.target)
 	m.noPayloads = resp.Error("ERR Bad data format")
 	if err := (&loader{l: l}).load(t.Context(), &snapshotOf{"a", "text"}); err != nil {
 		t.Fatal(err)
@@ -92,7 +92,7 @@ func TestLoaderLetsGoOfLargeValues(t *testing.T) {
 	ld.work <- &batch{payload: make([]byte, 0, 8<<20)}
 	ld.work <- &batch{payload: make([]byte, 0, loadBatchBytes)}
 	close(ld.work)
-	inMemory(l)
+	inMemory(l.m.target)
 	if err := ld.worker(t.Context()); err != nil {
 		t.Fatal(err)
 	}

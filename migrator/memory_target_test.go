@@ -32,10 +32,10 @@ type memoryValue struct {
 	expireAt int64 // Unix ms; 0: never
 }
 
-// inMemory gives a link a target in memory.
-func inMemory(l *link) *memory {
-	m := &memory{t: l.m.target, keys: map[keyspace.Key]memoryValue{}, ends: map[unit]int64{}}
-	l.m.target.way, l.m.target.payloads = m, payloads{version: 11, modules: true}
+// inMemory has a target live in memory.
+func inMemory(t *target) *memory {
+	m := &memory{t: t, keys: map[keyspace.Key]memoryValue{}, ends: map[unit]int64{}}
+	t.way, t.payloads = m, payloads{version: 11, modules: true}
 	return m
 }
 

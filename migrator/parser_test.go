@@ -176,7 +176,7 @@ func TestParserWaits(t *testing.T) {
 	if n := len(out); n == 0 || n > parsedBytes/size {
 		t.Errorf("%d commands of 1 MiB are waiting", n)
 	}
-	d, n := newTestDispatcher(newTestLink(t), &checkpoint{offset: 100}), 0
+	d, n := newTestDispatcher(newTestStream(t), &checkpoint{offset: 100}), 0
 	go func() {
 		for _, lane := range d.lanes {
 			for lane.take() != nil {

@@ -6,24 +6,23 @@ import (
 	"testing"
 
 	"surecut/internal/command"
-	"surecut/internal/files"
 	"surecut/internal/keyspace"
 )
 
 func TestPlan(t *testing.T) {
 	const end = 1000
-	cluster := func(l *link) {
-		l.m.target.cluster, l.m.target.dbs = true, keyspace.Databases{Only: true}
-		l.scope.Target = l.m.target.dbs
+	cluster := func(l *testStream) {
+		l.Target.cluster, l.Target.dbs = true, keyspace.Databases{Only: true}
+		l.Scope.Target = l.Target.dbs
 	}
-	exclude := func(l *link) { l.scope.Exclude = []string{"no:*"} }
-	only2 := func(l *link) { l.scope.DBs, l.scope.DBMap = []int{2}, map[int]int{2: 7} }
-	few := func(l *link) { l.scope.Target.Count = 16 }
-	fromFile := func(l *link) { l.file = &files.Source{} }
+	exclude := func(l *testStream) { l.Scope.Exclude = []string{"no:*"} }
+	only2 := func(l *testStream) { l.Scope.DBs, l.Scope.DBMap = []int{2}, map[int]int{2: 7} }
+	few := func(l *testStream) { l.Scope.Target.Count = 16 }
+	fromFile := func(l *testStream) { l.File, l.CannotCopy = true, "a file cannot be asked for its result" }
 	for _, c := range []struct {
 		name, why, command string
 		db                 int
-		change             func(*link)
+		change             func(*testStream)
 		fences             map[string]int64
 		want               string // calls, "db:ARGS"; act where the dispatcher acts
 		counted            string // one letter of what was counted at once: a f c r x (repaired: by act)
@@ -71,10 +70,10 @@ func TestPlan(t *testing.T) {
 		{name: "expiry", command: "PEXPIREAT a 4000000000000", want: "0:PEXPIREAT a 4000000000000"},
 		{name: "relative expiry", command: "EXPIRE a 100", want: "0:PEXPIREAT a 150000"},
 		{name: "lower case", command: "set a v ex 100", want: "0:SET a v PXAT 150000"},
-		{name: "held", why: "it may be renewed", command: "SET a v EX 100", change: func(l *link) { l.expiries.Begin() }, want: "0:SET a v|0:EXISTS a|0:PERSIST a"},
+		{name: "held", why: "it may be renewed", command: "SET a v EX 100", change: func(l *testStream) { l.Expiries.Begin() }, want: "0:SET a v|0:EXISTS a|0:PERSIST a"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			l := newTestLink(t)
+			l := newTestStream(t)
 			if c.change != nil {
 				c.change(l)
 			}
@@ -107,7 +106,7 @@ func TestPlan(t *testing.T) {
 			if strings.TrimRight(got, "|") != strings.TrimRight(c.want, "|") {
 				t.Errorf("%s: got %s, want %s", c.why, got, c.want)
 			}
-			counted := strings.Repeat("a", int(l.ledger.Applied.Load())) + strings.Repeat("f", int(l.ledger.Filtered.Load())) + strings.Repeat("r", int(l.ledger.Reported.Load()))
+			counted := strings.Repeat("a", int(l.Ledger.Applied.Load())) + strings.Repeat("f", int(l.Ledger.Filtered.Load())) + strings.Repeat("r", int(l.Ledger.Reported.Load()))
 			if counted != c.counted {
 				t.Errorf("%s: counted %q, want %q", c.why, counted, c.counted)
 			}
@@ -136,7 +135,7 @@ func TestScriptOfCopiedKeys(t *testing.T) {
 		{"applied before", "return redis.call('GET', ARGV[1])", 0, true, 0},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			l := newTestLink(t)
+			l := newTestStream(t)
 			d := newTestDispatcher(l, nil)
 			if c.fence > 0 {
 				d.ahead.fences[keyspace.Key{Name: "a"}] = c.fence
@@ -151,8 +150,8 @@ func TestScriptOfCopiedKeys(t *testing.T) {
 			if unsent := c.fence > 0 || c.ahead; unsent == (len(p.pieces) > 0) {
 				t.Errorf("%d pieces", len(p.pieces))
 			}
-			if n := len(l.m.Report().Problems); n != c.problems {
-				t.Errorf("%d problems, want %d: %+v", n, c.problems, l.m.Report().Problems)
+			if n := len(l.problems.All()); n != c.problems {
+				t.Errorf("%d problems, want %d: %+v", n, c.problems, l.problems.All())
 			}
 		})
 	}
@@ -160,7 +159,7 @@ func TestScriptOfCopiedKeys(t *testing.T) {
 
 // TestPlanDoubtful: what an earlier run may have applied is not sent again; its keys are copied, those once that a copy holds.
 func TestPlanDoubtful(t *testing.T) {
-	l := newTestLink(t)
+	l := newTestStream(t)
 	d := newTestDispatcher(l, &checkpoint{offset: 100})
 	d.planner.doubtEnd = 200
 	d.ahead.fences[keyspace.Key{Name: "copied"}] = 300
@@ -187,7 +186,7 @@ func TestPlanDoubtful(t *testing.T) {
 
 // TestKeysOfACall: where a call was refused, every key that it may have changed on the source is copied.
 func TestKeysOfACall(t *testing.T) {
-	l := newTestLink(t)
+	l := newTestStream(t)
 	d := newTestDispatcher(l, nil)
 	for line, want := range map[string]string{
 		"RENAME a b": "[{4 a} {4 b}]", "INCR a": "[{4 a}]", "MOVE a 3": "[{4 a} {3 a}]", "COPY a b DB 3": "[{4 a} {3 b}]",
@@ -211,11 +210,11 @@ func sprintKeys(keys []keyspace.Key) string { return fmt.Sprint(keys) }
 
 // TestFlushOfOneFile: of several files nobody knows whose keys the target holds.
 func TestFlushOfOneFile(t *testing.T) {
-	l := newTestLink(t)
-	l.m.links = append(l.m.links, l)
+	l := newTestStream(t)
+	l.Alone = false
 	d := newTestDispatcher(l, nil)
 	err := d.planner.do.flush(t.Context(), &sourceCommand{end: 9, args: [][]byte{[]byte("FLUSHALL")}}, true)
-	if err == nil || !strings.Contains(err.Error(), "BGREWRITEAOF") || l.ledger.Applied.Load() != 0 {
+	if err == nil || !strings.Contains(err.Error(), "BGREWRITEAOF") || l.Ledger.Applied.Load() != 0 {
 		t.Errorf("FLUSHALL in one of two files: %v", err)
 	}
 }

@@ -11,7 +11,7 @@ import (
 func TestPositions(t *testing.T) {
 	p := newPositions()
 	p.begin(mark{offset: 100, db: 1}, map[unit]int64{0: 100, 1: 250})
-	lanes := []*lane{newTestLane(newTestLink(t), 0), newTestLane(newTestLink(t), 1)}
+	lanes := []*lane{newTestLane(newTestStream(t), 0), newTestLane(newTestStream(t), 1)}
 	p.follow(lanes)
 	var wrote []int64
 	write := func(saved int64) error { wrote = append(wrote, saved); return nil }

@@ -15,7 +15,7 @@ func TestSuspects(t *testing.T) {
 	type step struct{ command, sent, noted string }
 	for _, c := range []struct {
 		name, why string
-		change    func(*link)
+		change    func(*testStream)
 		steps     []step
 	}{
 		{"first touch", "the key may be gone, and is kept from now on", nil, []step{
@@ -27,20 +27,20 @@ func TestSuspects(t *testing.T) {
 			{"SUNIONSTORE a b c", "SUNIONSTORE a b c", "{0 a}"}, {"SMOVE d e m", "SMOVE d e m", "{0 d}{0 e}"}, {"COPY f g", "COPY f g|PTTL g", "{0 g}"},
 			{"MOVE h 3", "MOVE h 3|PTTL h", "{0 h}{3 h}"}, {"DEL i j", "DEL i|DEL j", ""}, {"SUNIONSTORE a c", "SUNIONSTORE a c", ""}}},
 		{"fields", "their expiry cannot be held", nil, []step{{"HPERSIST h FIELDS 1 f", "EXISTS h|PERSIST h|HPERSIST h FIELDS 1 f", "{0 h}"}}},
-		{"nothing was released yet", "the target has no expiries", func(l *link) { hold(t, l, ledger.HeldFirst) }, []step{
+		{"nothing was released yet", "the target has no expiries", func(l *testStream) { l.hold(t, ledger.HeldFirst) }, []step{
 			{"INCR a", "INCR a", ""}, {"SUNIONSTORE a b", "SUNIONSTORE a b", ""}, {"HPERSIST h FIELDS 1 f", "HPERSIST h FIELDS 1 f", "{0 h}"}}},
-		{"nothing is held", "the link has caught up", func(l *link) { hold(t, l, ledger.AllReleased) }, []step{
+		{"nothing is held", "the link has caught up", func(l *testStream) { l.hold(t, ledger.AllReleased) }, []step{
 			{"INCR a", "INCR a", ""}, {"SUNIONSTORE a b", "SUNIONSTORE a b", ""}}},
-		{"being released", "", func(l *link) { l.expiries.Next(0) }, []step{{"INCR a", "INCR a", ""}}},
+		{"being released", "", func(l *testStream) { l.Expiries.Next(0) }, []step{{"INCR a", "INCR a", ""}}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			l := newTestLink(t)
-			hold(t, l, ledger.HeldAgain)
+			l := newTestStream(t)
+			l.hold(t, ledger.HeldAgain)
 			if c.change != nil {
 				c.change(l)
 			}
 			d := newTestDispatcher(l, nil)
-			list := l.doubts.later.Cursor()
+			list := l.Doubts.later.Cursor()
 			for _, s := range c.steps {
 				p, err := d.planner.plan(&sourceCommand{end: 1000, args: bytes.Fields([]byte(s.command))}, 50000)
 				if err != nil {
@@ -73,8 +73,8 @@ func TestSuspects(t *testing.T) {
 
 // TestUnwitnessed: keys of the last transaction of a run that was killed are copied, for nobody saw its replies.
 func TestUnwitnessed(t *testing.T) {
-	l := newTestLink(t)
-	l.expiries.Begin()
+	l := newTestStream(t)
+	l.Expiries.Begin()
 	d := newTestDispatcher(l, &checkpoint{offset: 100, units: map[unit]int64{0: 300, 1: 300, 2: 300}, witnessed: map[unit]int64{0: 200, 1: 200, 2: 200}})
 	for _, c := range []struct {
 		end  int64
@@ -85,7 +85,7 @@ func TestUnwitnessed(t *testing.T) {
 			t.Fatal(err)
 		}
 		got := ""
-		if err := l.doubts.later.Each(func(k keyspace.Key) error { got += fmt.Sprint(k); return nil }); err != nil || got != c.want {
+		if err := l.Doubts.later.Each(func(k keyspace.Key) error { got += fmt.Sprint(k); return nil }); err != nil || got != c.want {
 			t.Errorf("up to %d: noted %q, %v; want %q", c.end, got, err, c.want)
 		}
 	}

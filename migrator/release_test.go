@@ -34,7 +34,7 @@ func TestRelease(t *testing.T) {
 		{"gone, copied later", reread.Copy{}, asked + 1, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			l := newTestLink(t)
+			l := newTestStream(t)
 			d := newTestDispatcher(l, nil)
 			c.held.Key, c.held.Offset = keyspace.Key{Name: "k"}, asked
 			d.releases.injections = []injection{{at: asked, keys: []reread.Copy{c.held}}}
@@ -67,12 +67,12 @@ func TestRelease(t *testing.T) {
 
 // TestReleaseAfterFailover: what a source said that has failed over meanwhile is void behind the point where the new one goes on.
 func TestReleaseAfterFailover(t *testing.T) {
-	l := newTestLink(t)
+	l := newTestStream(t)
 	d := newTestDispatcher(l, nil)
 	for _, at := range []int64{400, 600} {
 		d.releases.injections = append(d.releases.injections, injection{at: at, keys: []reread.Copy{{Key: keyspace.Key{Name: "k" + strconv.Itoa(int(at))}, Offset: at}}})
 	}
-	l.moved.Store(&moved{behind: 500})
+	l.Moved.Store(&moved{behind: 500})
 	if err := d.releases.inject(t.Context(), group{start: 700}); err != nil {
 		t.Fatal(err)
 	}
@@ -85,7 +85,7 @@ func TestReleaseAfterFailover(t *testing.T) {
 	if s := strings.Join(got, ", "); s != "DEL k400" || len(d.releases.injections) != 0 {
 		t.Errorf("sent %q, %d left", s, len(d.releases.injections))
 	}
-	if l.moved.Load() == nil {
+	if l.Moved.Load() == nil {
 		t.Error("keys that were copied would not be copied again")
 	}
 }
@@ -109,9 +109,9 @@ func TestHeldAgain(t *testing.T) {
 		var released bool
 		c.command, _, released = strings.Cut(c.command, ",")
 		for _, again := range []bool{false, true} {
-			l := newTestLink(t)
-			if l.expiries.Begin(); released {
-				l.expiries.BeginRelease()
+			l := newTestStream(t)
+			if l.Expiries.Begin(); released {
+				l.Expiries.BeginRelease()
 			}
 			cp := &checkpoint{offset: 100, units: map[unit]int64{}}
 			if again {
@@ -126,7 +126,7 @@ func TestHeldAgain(t *testing.T) {
 				t.Errorf("%s: would be applied twice", c.command)
 			}
 			got := map[string]bool{}
-			list := l.expiries.All()
+			list := l.Expiries.All()
 			for k, ok, err := list.Next(); ok || err != nil; k, ok, err = list.Next() {
 				if err != nil {
 					t.Fatal(err)
@@ -142,22 +142,22 @@ func TestHeldAgain(t *testing.T) {
 
 // TestPassFences: where many keys were copied ahead of the stream, it is followed to where none is.
 func TestPassFences(t *testing.T) {
-	l := newTestLink(t)
-	l.m.cfg.RetryFor = time.Minute
+	l := newTestStream(t)
+	l.RetryFor = time.Minute
 	d := newTestDispatcher(l, &checkpoint{offset: 100})
 	stretches := make(chan stretch, mostFenced)
 	d.stretches = stretches
-	l.positions.setDispatched(mark{offset: 100})
+	l.Positions.setDispatched(mark{offset: 100})
 	for i := range mostFenced - 1 {
 		d.ahead.fences[keyspace.Key{Name: strconv.Itoa(i)}] = int64(101 + i%3)
 		stretches <- stretch{groups: []group{{start: int64(100 + i), end: int64(101 + i)}}}
 	}
-	if err := d.releases.passFences(t.Context()); err != nil || len(d.ahead.fences) != mostFenced-1 || l.positions.dispatchedTo().offset != 100 {
-		t.Fatalf("%d fences, at %d: %v", len(d.ahead.fences), l.positions.dispatchedTo().offset, err)
+	if err := d.releases.passFences(t.Context()); err != nil || len(d.ahead.fences) != mostFenced-1 || l.Positions.dispatchedTo().offset != 100 {
+		t.Fatalf("%d fences, at %d: %v", len(d.ahead.fences), l.Positions.dispatchedTo().offset, err)
 	}
 	d.ahead.fences[keyspace.Key{Name: "one more"}] = 102
-	if err := d.releases.passFences(t.Context()); err != nil || len(d.ahead.fences) != 0 || l.positions.dispatchedTo().offset != 103 {
-		t.Fatalf("%d fences, at %d: %v", len(d.ahead.fences), l.positions.dispatchedTo().offset, err)
+	if err := d.releases.passFences(t.Context()); err != nil || len(d.ahead.fences) != 0 || l.Positions.dispatchedTo().offset != 103 {
+		t.Fatalf("%d fences, at %d: %v", len(d.ahead.fences), l.Positions.dispatchedTo().offset, err)
 	}
 	close(stretches)
 	for range stretches {

@@ -89,7 +89,9 @@ func answerEach(conn net.Conn, replies []string) {
 }
 
 // newTestWriter is a writer whose server does not exist.
-func newTestWriter(l *link) *direct { return newDirect(l.m.target, l.writing()) }
+func newTestWriter(acknowledged map[unit]int64) *direct {
+	return newDirect(newTestTarget(), writing{link: "0", acknowledged: func(u unit) int64 { return acknowledged[u] }, instances: &instances{}})
+}
 
 // TestSettle: MULTI, HSET, two calls, EXEC; what each sequence of replies means.
 func TestSettle(t *testing.T) {
@@ -130,12 +132,11 @@ func TestSettle(t *testing.T) {
 		{name: "EXEC without MULTI", replies: []string{"+OK", q, q, q, "-ERR EXEC without MULTI"}, fatal: true, left: 2},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			l := newTestLink(t)
 			x := &transaction{sent: time.Now(), calls: []call{{args: []string{"INCR", "a"}, pos: 2}, {args: []string{"PEXPIREAT", "a", "1"}, pos: 3, renew: future}}}
 			if c.written {
 				x.written = []writtenUnit{{unit: 0, pos: 1, fields: 2}}
 			}
-			again, err := newTestWriter(l).settle(x, repliesTo(c.replies))
+			again, err := newTestWriter(nil).settle(x, repliesTo(c.replies))
 			if (again != nil) != c.again || x.doubt != c.doubt {
 				t.Errorf("%s: again %v, doubt %v; want %v, %v", c.why, again, x.doubt, c.again, c.doubt)
 			}
@@ -178,7 +179,7 @@ func TestSettleBare(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			x := &transaction{bare: true, sent: time.Now(), calls: []call{{args: []string{"SET", "a", "v"}}, {args: []string{"PEXPIREAT", "a", "1"}, renew: future}}}
-			w := newTestWriter(newTestLink(t))
+			w := newTestWriter(nil)
 			again, err := w.settleBare(x, repliesTo(c.replies))
 			if (again != nil) != c.again || x.doubt != c.doubt || (err != nil) != (c.fatal || c.err != nil) || c.err != nil && !errors.Is(err, c.err) {
 				t.Errorf("%s: again %v, doubt %v, error %v", c.why, again, x.doubt, err)
@@ -217,33 +218,33 @@ func TestSettleBare(t *testing.T) {
 func TestMayGoBare(t *testing.T) {
 	server := instance{process: "p"}
 	for name, c := range map[string]struct {
-		change func(l *link, c *conn, p *pipe, x *transaction)
+		change func(w *direct, c *conn, p *pipe, x *transaction)
 		want   bool
 	}{
-		"absolute":                          {func(*link, *conn, *pipe, *transaction) {}, true},
-		"not absolute":                      {func(_ *link, _ *conn, _ *pipe, x *transaction) { x.absolute = false }, false},
-		"a copy":                            {func(_ *link, _ *conn, _ *pipe, x *transaction) { x.fence = map[keyspace.Key]int64{{}: 1} }, false},
-		"a fence to forget":                 {func(_ *link, _ *conn, _ *pipe, x *transaction) { x.forget = []string{"f:0:a"} }, false},
-		"another database":                  {func(_ *link, _ *conn, _ *pipe, x *transaction) { x.calls[0].db = 1 }, false},
-		"no database yet":                   {func(_ *link, _ *conn, p *pipe, _ *transaction) { p.db = -1 }, false},
-		"a connection that cannot be ended": {func(_ *link, c *conn, _ *pipe, _ *transaction) { c.ends = false }, false},
-		"a pipe that cannot be ended":       {func(_ *link, _ *conn, p *pipe, _ *transaction) { p.id = "" }, false},
-		"another server":                    {func(_ *link, c *conn, _ *pipe, _ *transaction) { c.server.process = "q" }, false},
-		"no record on the node":             {func(l *link, _ *conn, _ *pipe, _ *transaction) { l.instances.recorded = nil }, false},
-		"a key that may have expired": {func(l *link, _ *conn, _ *pipe, _ *transaction) {
-			l.m.target.expiring.note(0, "a", time.Now().UnixMilli()+1000)
+		"absolute":                          {func(*direct, *conn, *pipe, *transaction) {}, true},
+		"not absolute":                      {func(_ *direct, _ *conn, _ *pipe, x *transaction) { x.absolute = false }, false},
+		"a copy":                            {func(_ *direct, _ *conn, _ *pipe, x *transaction) { x.fence = map[keyspace.Key]int64{{}: 1} }, false},
+		"a fence to forget":                 {func(_ *direct, _ *conn, _ *pipe, x *transaction) { x.forget = []string{"f:0:a"} }, false},
+		"another database":                  {func(_ *direct, _ *conn, _ *pipe, x *transaction) { x.calls[0].db = 1 }, false},
+		"no database yet":                   {func(_ *direct, _ *conn, p *pipe, _ *transaction) { p.db = -1 }, false},
+		"a connection that cannot be ended": {func(_ *direct, c *conn, _ *pipe, _ *transaction) { c.ends = false }, false},
+		"a pipe that cannot be ended":       {func(_ *direct, _ *conn, p *pipe, _ *transaction) { p.id = "" }, false},
+		"another server":                    {func(_ *direct, c *conn, _ *pipe, _ *transaction) { c.server.process = "q" }, false},
+		"no record on the node":             {func(w *direct, _ *conn, _ *pipe, _ *transaction) { w.instances.recorded = nil }, false},
+		"a key that may have expired": {func(w *direct, _ *conn, _ *pipe, _ *transaction) {
+			w.t.expiring.note(0, "a", time.Now().UnixMilli()+1000)
 		}, false},
-		"a key that expires later": {func(l *link, _ *conn, _ *pipe, _ *transaction) {
-			l.m.target.expiring.note(0, "a", time.Now().UnixMilli()+3_600_000)
+		"a key that expires later": {func(w *direct, _ *conn, _ *pipe, _ *transaction) {
+			w.t.expiring.note(0, "a", time.Now().UnixMilli()+3_600_000)
 		}, true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			l := newTestLink(t)
-			l.instances.begin(map[string]instance{"x": server}, map[string]bool{"x": true})
+			w := newTestWriter(nil)
+			w.instances.begin(map[string]instance{"x": server}, map[string]bool{"x": true})
 			conn, p := &conn{addr: "x", server: server, ends: true}, &pipe{id: "7"}
 			x := &transaction{absolute: true, calls: []call{{args: []string{"HSET", "a", "f", "v"}, key: keyspace.Key{Name: "a"}, reads: true}}}
-			c.change(l, conn, p, x)
-			if got := newTestWriter(l).mayGoBare(conn, p, x); got != c.want || l.instances.bare != c.want {
+			c.change(w, conn, p, x)
+			if got := w.mayGoBare(conn, p, x); got != c.want || w.instances.bare != c.want {
 				t.Errorf("may go without a checkpoint: %v, want %v", got, c.want)
 			}
 		})
@@ -265,9 +266,8 @@ func TestSettleGone(t *testing.T) {
 		{"HPERSIST a FIELDS 2 f g", "*2 / :1 / :-2", true}, {"HPERSIST a FIELDS 2 f g", "*2 / :1 / :-1", false},
 	} {
 		args := strings.Fields(c.command)
-		l := newTestLink(t)
 		x := &transaction{sent: time.Now(), calls: []call{{args: args, pos: 1, renew: proves(args[0])}}}
-		if again, err := newTestWriter(l).settle(x, repliesTo([]string{"+OK", "+QUEUED", "*1 / " + c.reply})); again != nil || err != nil {
+		if again, err := newTestWriter(nil).settle(x, repliesTo([]string{"+OK", "+QUEUED", "*1 / " + c.reply})); again != nil || err != nil {
 			t.Fatal(again, err)
 		}
 		if got := len(x.failed) > 0; got != c.lacks {
@@ -279,11 +279,9 @@ func TestSettleGone(t *testing.T) {
 // TestUnseen: of a transaction that turns out to be applied after its connection broke, nobody knows whether the target
 // had the keys.
 func TestUnseen(t *testing.T) {
-	l := newTestLink(t)
-	l.positions.units[1] = 400
 	dc := fakeReplies(t, []string{"$3 / 500"})
 	x := &transaction{units: []unit{1}, end: 500, doubt: true, calls: []call{{args: []string{"INCR", "a"}}, {args: []string{"RENAME", "b", "c"}, renew: proves("RENAME")}}}
-	left, err := newTestWriter(l).dropApplied(t.Context(), &conn{dc: dc, db: 0}, []*transaction{x})
+	left, err := newTestWriter(map[unit]int64{1: 400}).dropApplied(t.Context(), &conn{dc: dc, db: 0}, []*transaction{x})
 	if err != nil || len(left) != 0 || len(x.failed) != 1 || x.failed[0].call.args[1] != "b" {
 		t.Errorf("left %d, failed %v, %v", len(left), x.failed, err)
 	}
@@ -304,15 +302,31 @@ func TestInDoubt(t *testing.T) {
 		{"the checkpoint had come as far before", end, end, true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			l := newTestLink(t)
 			dc := fakeReplies(t, []string{fmt.Sprintf("$3 / %d", c.stored)})
-			w := newTestWriter(l)
-			l.positions.units[1] = c.before
+			w := newTestWriter(map[unit]int64{1: c.before})
 			x := &transaction{units: []unit{1}, end: end, doubt: true}
 			left, err := w.dropApplied(t.Context(), &conn{dc: dc, db: 0}, []*transaction{x})
 			if err != nil || (len(left) == 1) != c.again {
 				t.Errorf("%d to be sent again, %v", len(left), err)
 			}
 		})
+	}
+}
+
+// TestEncodeAllocations: what is sent of a call is written into a buffer that is used again.
+func TestEncodeAllocations(t *testing.T) {
+	w, to := newTestWriter(nil), &pipe{}
+	x := &transaction{units: []unit{1}}
+	for range 100 {
+		x.calls = append(x.calls, call{args: []string{"SET", "key", "value"}})
+	}
+	for name, encode := range map[string]func(){"in a transaction": func() { w.encode(to, x) }, "bare": func() { w.encodeBare(to, x) }} {
+		each := testing.AllocsPerRun(100, func() {
+			encode()
+			to.forget()
+		}) / float64(len(x.calls))
+		if each > 0.1 {
+			t.Errorf("%s: %.2f allocations for each call", name, each)
+		}
 	}
 }

@@ -279,9 +279,9 @@ func keepsDatabasesApart(t *testing.T, s subject, w writer) {
 
 // TestMemoryWriter: the target in memory, with which other tests work, keeps the contract as well.
 func TestMemoryWriter(t *testing.T) {
-	l := newTestLink(t)
-	m := inMemory(l)
-	contract(t, subject{t: l.m.target,
+	to := newTestTarget()
+	m := inMemory(to)
+	contract(t, subject{t: to,
 		get: func(k keyspace.Key) (string, int64, bool) {
 			v, ok := m.get(k)
 			return v.text, v.expireAt, ok
