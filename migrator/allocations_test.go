@@ -1,16 +1,11 @@
 package migrator
 
 import (
-	"context"
-	"errors"
 	"fmt"
-	"io"
 	"runtime"
-	"strconv"
 	"testing"
 
 	"surecut/internal/keyspace"
-	"surecut/internal/rdb"
 )
 
 // mostAllocations is how many allocations a command of the stream may take on its way from the spool to the writer.
@@ -67,71 +62,3 @@ func TestStreamAllocations(t *testing.T) {
 		})
 	}
 }
-
-// TestLoadAllocations: nor does a key of a snapshot take any, on its way from the RDB to the bytes that are sent.
-func TestLoadAllocations(t *testing.T) {
-	const keys = 200_000
-	l := newTestLink(t)
-	l.m.target.way = queueing{inMemory(l.m.target), newTestWriter(nil)}
-	var before, after runtime.MemStats
-	runtime.ReadMemStats(&before)
-	if err := (&loader{l: l}).load(t.Context(), &manyStrings{left: keys}); err != nil {
-		t.Fatal(err)
-	}
-	runtime.ReadMemStats(&after)
-	if n := l.ledger.SnapshotApplied.Load(); n != keys {
-		t.Fatalf("%d of %d keys were sent", n, keys)
-	}
-	each := float64(after.Mallocs-before.Mallocs) / keys
-	t.Logf("%.3f allocations for each key", each)
-	if each > mostAllocations {
-		t.Errorf("%.3f allocations for each key, at most %.1f", each, mostAllocations)
-	}
-}
-
-// queueing is a target whose writers queue what is restored, and send nothing.
-type queueing struct {
-	*memory
-	w *direct
-}
-
-func (q queueing) newWriter(writing) writer {
-	return &queueWriter{direct: q.w, to: &pipe{}}
-}
-
-type queueWriter struct {
-	*direct
-	to *pipe
-}
-
-func (*queueWriter) close() {}
-
-func (w *queueWriter) restore(_ context.Context, b *batch, settle func(k *loadKey, refused *refusedError) error) error {
-	w.queueValues(w.to, b, b.keys)
-	w.to.forget()
-	for i := range b.keys {
-		if err := settle(&b.keys[i], nil); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// manyStrings is a snapshot of short strings that expire.
-type manyStrings struct {
-	left int
-	e    rdb.Entry
-}
-
-func (s *manyStrings) Next() (*rdb.Entry, error) {
-	if s.left == 0 {
-		return nil, io.EOF
-	}
-	s.left--
-	s.e = rdb.Entry{Kind: rdb.KindKey, Key: strconv.AppendInt(append(s.e.Key[:0], "key:"...), int64(s.left), 10), ExpireAt: 99999999999999, Type: rdb.TypeString, Raw: append(s.e.Raw[:0], "\x05value"...), Idle: -1, Freq: -1}
-	return &s.e, nil
-}
-
-func (*manyStrings) Walk(keyspace.Visitor) error { return errors.New("no value is that large") }
-func (*manyStrings) Version() int                { return 11 }
-func (*manyStrings) Consumed() int64             { return 0 }

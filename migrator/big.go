@@ -22,25 +22,25 @@ func (ld *loader) bigModule(ctx context.Context, k loadKey) error {
 	whole := moduleValue{}
 	if err := ld.r.Walk(&whole); err != nil {
 		if errors.Is(err, rdb.ErrTooLarge) {
-			ld.l.ledger.ReportKey(keyspace.Key{DB: k.db, Name: k.name}, fmt.Sprintf("a value of a module of more than %d MiB: one command cannot carry it, and several cannot build it", copyLimit>>20))
+			ld.Ledger.ReportKey(keyspace.Key{DB: k.db, Name: k.name}, fmt.Sprintf("a value of a module of more than %d MiB: one command cannot carry it, and several cannot build it", copyLimit>>20))
 			return nil
 		}
 		return fmt.Errorf("snapshot: key %s of database %d: %w", keyspace.PrintableShort(k.name), k.db, err)
 	}
-	payload, err := ld.l.m.target.payloads.appendValue(nil, k.kind, whole.raw, copyLimit)
+	payload, err := ld.Target.payloads.appendValue(nil, k.kind, whole.raw, copyLimit)
 	if notRestorable(err) {
-		ld.l.ledger.ReportKey(keyspace.Key{DB: k.db, Name: k.name}, err.Error())
+		ld.Ledger.ReportKey(keyspace.Key{DB: k.db, Name: k.name}, err.Error())
 		return nil
 	}
 	if err != nil {
 		return fmt.Errorf("snapshot: key %s of database %d: %w", keyspace.PrintableShort(k.name), k.db, err)
 	}
-	addr, err := ld.l.m.target.addrOf(k.name)
+	addr, err := ld.Target.addrOf(k.name)
 	if err != nil {
 		return err
 	}
 	k.from, k.to = 0, len(payload)
-	return ld.restore(ctx, ld.single, &batch{addr: addr, keys: []loadKey{k}, payload: payload, over: ld.overwrite()})
+	return ld.restore(ctx, ld.single, &batch{addr: addr, keys: []loadKey{k}, payload: payload, over: ld.Over})
 }
 
 // moduleValue gathers the bytes of a value of a module.

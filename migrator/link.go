@@ -322,8 +322,8 @@ func (l *link) loadSnapshot(ctx, receiving context.Context) error {
 			cancel()
 		}
 	})()
-	ld := &loader{l: l, replace: l.began != fresh, hold: l.m.cfg.Mode != ModeFull && l.m.cfg.HoldExpiry > 0 && l.spool != nil && l.standing.countsOffsets()}
-	if ld.hold {
+	ld := l.loadConfig(l.began != fresh)
+	if ld.Hold = ld.Followed && l.m.cfg.HoldExpiry > 0 && l.spool != nil && l.standing.countsOffsets(); ld.Hold {
 		l.expiries.Begin()
 	}
 	if err := l.loadWhole(ctx, ld); err != nil {
@@ -359,7 +359,7 @@ func (l *link) loadSnapshot(ctx, receiving context.Context) error {
 
 // loadWhole loads the snapshot until it was loaded without a loss: where a server of the target was restarted or replaced meanwhile, or
 // has lost keys, it may not hold all that it has acknowledged, and the snapshot is loaded again.
-func (l *link) loadWhole(ctx context.Context, ld *loader) error {
+func (l *link) loadWhole(ctx context.Context, ld *loadConfig) error {
 	t := l.m.target
 	servers := func() (found map[string]instance, err error) {
 		err = t.retry(ctx, func() (again, err error) {
@@ -381,14 +381,14 @@ func (l *link) loadWhole(ctx context.Context, ld *loader) error {
 			return nil
 		}
 		l.log.Warn("the target has restarted, or lost keys, while the snapshot was loaded; it is loaded again")
-		before, ld.replace = after, true
+		before, ld.Over = after, l.over(true)
 		l.ledger.ForgetSnapshot()
 	}
 	return err
 }
 
 // loadOnce loads the snapshot. It does nothing for an AOF that has no RDB at its beginning.
-func (l *link) loadOnce(ctx context.Context, ld *loader) error {
+func (l *link) loadOnce(ctx context.Context, ld *loadConfig) error {
 	if l.m.scans() {
 		_, err := l.loadScan(ctx, ld, nil)
 		return err
@@ -399,15 +399,20 @@ func (l *link) loadOnce(ctx context.Context, ld *loader) error {
 	}
 	defer from.Close() // it was only read, so the error does not matter
 	watch := l.m.cfg.Snapshots
-	if watch == nil {
-		return ld.load(ctx, rdb.NewReader(from, rdb.Options{MaxValue: int(l.m.cfg.BigValue)}))
+	snapshot := rdb.NewReader(from, rdb.Options{MaxValue: int(l.m.cfg.BigValue), Shapes: watch != nil})
+	if watch != nil {
+		watch.Begin(l.st.Shard)
+		ld.Show = func(e *rdb.Entry) { watch.Entry(l.st.Shard, e) }
 	}
-	watch.Begin(l.st.Shard)
-	ld.show = func(e *rdb.Entry) { watch.Entry(l.st.Shard, e) }
-	if err := ld.load(ctx, rdb.NewReader(from, rdb.Options{MaxValue: int(l.m.cfg.BigValue), Shapes: true})); err != nil {
+	if err := newLoader(ld).load(ctx, snapshot); err != nil {
 		return err
 	}
-	watch.End(l.st.Shard)
+	if l.file != nil { // the commands of an AOF begin here
+		l.m.update(func() { l.st.Start = snapshot.Consumed() })
+	}
+	if watch != nil {
+		watch.End(l.st.Shard)
+	}
 	return nil
 }
 

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"strconv"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sync/semaphore"
@@ -13,6 +15,8 @@ import (
 	"surecut/internal/endpoint"
 	"surecut/internal/keyspace"
 	"surecut/internal/rdb"
+	"surecut/migrator/internal/ledger"
+	"surecut/migrator/internal/scope"
 )
 
 // Bounds of what the loader sends at once, and of what it holds in memory.
@@ -48,59 +52,61 @@ type entries interface {
 	Consumed() int64
 }
 
+// loadConfig is what a loader needs of its link.
+type loadConfig struct {
+	Target    *target
+	Scope     *scope.Scope
+	Ledger    *ledger.Ledger
+	Expiries  *ledger.Expiries
+	NewWriter func() restorer // each worker has a writer of its own
+	Now       func() int64    // returns the source's time in Unix ms
+	Log       *slog.Logger
+
+	Lanes      int           // number of workers
+	BigValue   int64         // bytes above which a value is written in chunks
+	Hold       bool          // keys that expire soon are written without their expiry
+	HoldExpiry time.Duration // how soon that is
+	StartedMs  int64         // when the snapshot was asked for, Unix ms: keys that had expired by then are left out
+	Followed   bool          // commands are applied after the snapshot
+	AOF        bool          // the commands of an AOF follow, which may renew an expiry that has passed by now
+	Keep       bool          // a key that the target has already stays as it is
+	Over       overwrite     // whether other keys give way to the snapshot's
+
+	// Script is called with each cached script of the snapshot, and StreamDB with the database that is selected where the stream begins. nil:
+	// nobody wants to know.
+	Script   func(text string) error
+	StreamDB func(db int)
+
+	Show func(*rdb.Entry) // is shown the entries that are read; nil: nobody wants to see them
+}
+
 // loader writes a snapshot to the target.
 type loader struct {
-	l       *link
-	replace bool // an earlier run may have written some of the keys
-	hold    bool // keys that expire soon are written without their expiry
-	renew   bool // the target's keys are known to be out of date, and are overwritten
-	r       entries
-	show    func(*rdb.Entry)    // is shown the entries that are read; may be nil
-	held    *semaphore.Weighted // bytes of batches that are in memory
-	most    int64               // the capacity of held
-	work    chan *batch         // batches to be written
-	spare   chan *batch         // batches that were written and can be filled again
-	open    map[string]*batch   // by node: batches that are being filled
-	last    *batch              // the one that the last key was added to; nil once it is flushed
-	names   slab[byte]          // of keys
-	single  restorer            // writes values that are too large for a batch
+	*loadConfig
+	r      entries
+	held   *semaphore.Weighted // bytes of batches that are in memory
+	most   int64               // the capacity of held
+	work   chan *batch         // batches to be written
+	spare  chan *batch         // batches that were written and can be filled again
+	open   map[string]*batch   // by node: batches that are being filled
+	last   *batch              // the one that the last key was added to; nil once it is flushed
+	names  slab[byte]          // of keys
+	single restorer            // writes values that are too large for a batch
 }
 
-// batch is a number of values for one node.
-type batch struct {
-	addr    string
-	keys    []loadKey
-	payload []byte // the payloads of all keys, one behind the other
-	weight  int64
-	over    overwrite
-}
-
-// value is the payload of a key.
-func (b *batch) value(k *loadKey) []byte { return b.payload[k.from:k.to] }
-
-type loadKey struct {
-	db         int
-	name       string
-	kind       byte
-	from, to   int // in payload
-	expireAt   int64
-	idle, freq int64
-	attempts   int
-	restored   bool // the value is written, but not its exact expiry, which takes a command of its own before 5.0 (no ABSTTL)
+// newLoader returns a loader for one snapshot.
+func newLoader(cfg *loadConfig) *loader {
+	most := loadHeldBytes + 2*cfg.BigValue
+	return &loader{loadConfig: cfg, held: semaphore.NewWeighted(most), most: most, work: make(chan *batch, loadWaiting), spare: make(chan *batch, 8),
+		open: map[string]*batch{}}
 }
 
 // load reads the snapshot to its end and returns when the target has answered for every key.
 func (ld *loader) load(ctx context.Context, from entries) error {
-	ld.r = from
-	ld.most = loadHeldBytes + 2*ld.l.m.cfg.BigValue
-	ld.held = semaphore.NewWeighted(ld.most)
-	ld.work = make(chan *batch, loadWaiting)
-	ld.spare = make(chan *batch, 8)
-	ld.open = map[string]*batch{}
-	ld.single = ld.l.newWriter()
+	ld.r, ld.single = from, ld.NewWriter()
 	defer ld.single.close()
 	g, ctx := errgroup.WithContext(ctx)
-	for range ld.l.m.cfg.Lanes {
+	for range ld.Lanes {
 		g.Go(func() error { return ld.worker(ctx) })
 	}
 	g.Go(func() error {
@@ -110,17 +116,14 @@ func (ld *loader) load(ctx context.Context, from entries) error {
 	if err := g.Wait(); err != nil {
 		return err
 	}
-	return ld.l.expiries.Save()
+	return ld.Expiries.Save()
 }
 
 func (ld *loader) read(ctx context.Context) error {
 	for {
 		e, err := ld.r.Next()
 		if errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
-			ld.l.ledger.SnapshotBytes.Store(ld.r.Consumed())
-			if ld.l.file != nil { // the commands of an AOF begin here
-				ld.l.m.update(func() { ld.l.st.Start = ld.r.Consumed() })
-			}
+			ld.Ledger.SnapshotBytes.Store(ld.r.Consumed())
 			return ld.flushAll(ctx)
 		}
 		if err == nil && ctx.Err() != nil {
@@ -137,33 +140,32 @@ func (ld *loader) read(ctx context.Context) error {
 		case rdb.KindAux:
 			err = ld.aux(ctx, string(e.Name), string(e.Value))
 		case rdb.KindModuleAux:
-			ld.l.log.Info("data that a module keeps outside of keys does not travel", "module", keyspace.PrintableShort(string(e.Name)))
+			ld.Log.Info("data that a module keeps outside of keys does not travel", "module", keyspace.PrintableShort(string(e.Name)))
 		}
 		if err != nil {
 			return err
 		}
-		if ld.show != nil && (e.Kind == rdb.KindAux || e.Kind == rdb.KindKey && ld.l.scope.Carries(keyspace.Key{DB: e.DB, Name: string(e.Key)})) {
-			ld.show(e)
+		if ld.Show != nil && (e.Kind == rdb.KindAux || e.Kind == rdb.KindKey && ld.Scope.Carries(keyspace.Key{DB: e.DB, Name: string(e.Key)})) {
+			ld.Show(e)
 		}
-		ld.l.ledger.SnapshotBytes.Store(ld.r.Consumed())
+		ld.Ledger.SnapshotBytes.Store(ld.r.Consumed())
 	}
 }
 
 // aux takes two facts out of a snapshot: the database that is selected in the stream, and cached scripts (which an RDB holds until 6.2).
 func (ld *loader) aux(ctx context.Context, name, value string) error {
 	switch name {
-	case "repl-stream-db": // the commands of an AOF do not go on with this database
-		if ld.l.file != nil {
-			return nil
-		}
-		if db, err := strconv.Atoi(value); err == nil && db >= 0 {
-			ld.l.m.update(func() { ld.l.st.StreamDB = db })
+	case "repl-stream-db":
+		if db, err := strconv.Atoi(value); err == nil && db >= 0 && ld.StreamDB != nil {
+			ld.StreamDB(db)
 		}
 	case "lua":
-		if err := ld.l.scripts.add(value); err != nil {
-			return err
+		if ld.Script != nil {
+			if err := ld.Script(value); err != nil {
+				return err
+			}
 		}
-		if !ld.l.m.target.can.nodes {
+		if !ld.Target.can.nodes {
 			return nil // a proxy gives no access to the script caches of its servers
 		}
 		return ld.everywhere(ctx, "a cached script", "SCRIPT", "LOAD", value)
@@ -172,18 +174,18 @@ func (ld *loader) aux(ctx context.Context, name, value string) error {
 }
 
 func (ld *loader) function(ctx context.Context, code string) error {
-	if !ld.l.m.target.dialect.Knows("FUNCTION") {
-		ld.l.ledger.Note(0, "", "FUNCTION LOAD", "a function library was not loaded: the target has no functions (they came with 7.0)")
+	if !ld.Target.dialect.Knows("FUNCTION") {
+		ld.Ledger.Note(0, "", "FUNCTION LOAD", "a function library was not loaded: the target has no functions (they came with 7.0)")
 		return nil
 	}
 	return ld.everywhere(ctx, "a function library", "FUNCTION", "LOAD", "REPLACE", code)
 }
 
 func (ld *loader) everywhere(ctx context.Context, what string, args ...string) error {
-	err := ld.l.m.target.everywhere(ctx, args)
+	err := ld.Target.everywhere(ctx, args)
 	var refused *refusedError
 	if errors.As(err, &refused) && endpoint.Code(refused.reply) != "NOPERM" {
-		ld.l.ledger.Note(0, "", args[0]+" LOAD", what+" was not loaded: "+refused.Error())
+		ld.Ledger.Note(0, "", args[0]+" LOAD", what+" was not loaded: "+refused.Error())
 		return nil
 	}
 	return err
@@ -191,31 +193,30 @@ func (ld *loader) everywhere(ctx context.Context, what string, args ...string) e
 
 // key writes one key of the snapshot, or adds it to a batch, or counts why it is left out.
 func (ld *loader) key(ctx context.Context, e *rdb.Entry) (err error) {
-	l := ld.l
-	l.ledger.SnapshotKeys.Add(1)
-	k := l.scope.Arriving(e.DB, ld.nameOf(e))
-	if !l.scope.Carries(k) {
-		l.ledger.SnapshotFiltered.Add(1)
+	ld.Ledger.SnapshotKeys.Add(1)
+	k := ld.Scope.Arriving(e.DB, ld.nameOf(e))
+	if !ld.Scope.Carries(k) {
+		ld.Ledger.SnapshotFiltered.Add(1)
 		return nil
 	}
-	db, ok := l.scope.Map(e.DB)
+	db, ok := ld.Scope.Map(e.DB)
 	if !ok {
-		l.ledger.ReportKey(k, fmt.Sprintf("the target has no database %d; map it with Filter.DBMap or Filter.DBPrefix", e.DB))
+		ld.Ledger.ReportKey(k, fmt.Sprintf("the target has no database %d; map it with Filter.DBMap or Filter.DBPrefix", e.DB))
 		return nil
 	}
-	if err := l.scope.Collision(k); err != nil {
+	if err := ld.Scope.Collision(k); err != nil {
 		return err
 	}
-	if e.ExpireAt > 0 && e.ExpireAt <= l.st.StartedMs && !ld.postpones() {
-		l.ledger.SnapshotExpired.Add(1)
+	if e.ExpireAt > 0 && e.ExpireAt <= ld.StartedMs && !ld.AOF {
+		ld.Ledger.SnapshotExpired.Add(1)
 		return nil
 	}
 	lk := loadKey{db: db, name: k.Name, kind: e.Type, expireAt: e.ExpireAt, idle: e.Idle, freq: e.Freq}
 	if lk.expireAt, err = ld.expiry(e, k); err != nil {
 		return err
 	}
-	if lk.expireAt > 0 && l.m.cfg.Mode != ModeFull { // a full copy applies no commands, which alone ask for expiries
-		l.m.target.expiring.note(db, k.Name, lk.expireAt)
+	if lk.expireAt > 0 && ld.Followed { // a full copy applies no commands, which alone ask for expiries
+		ld.Target.expiring.note(db, k.Name, lk.expireAt)
 	}
 	if e.Big {
 		return ld.big(ctx, lk)
@@ -230,45 +231,38 @@ func (ld *loader) nameOf(e *rdb.Entry) string {
 	return view(name)
 }
 
-// postpones says whether no key may expire before all commands are applied. That is so with an AOF, whose commands may renew an expiry that
-// has passed by now.
-func (ld *loader) postpones() bool { return ld.l.file != nil && ld.l.file.AOF }
-
 // expiry returns the expiry that a key of the snapshot gets for now. An expiry that the stream may renew before it passes is held: the key
 // gets none, or a postponed one from an AOF, and is put on the list of held keys. With Config.OnExisting keep only an AOF's keys are held:
 // a key that the target keeps as it was must not get the source's expiry at the end, and only the reply to RESTORE says whether it does.
 func (ld *loader) expiry(e *rdb.Entry, k keyspace.Key) (expireAt int64, err error) {
-	l := ld.l
-	if ld.postpones() {
-		l.notePassed(e, k)
+	if ld.AOF {
+		ld.notePassed(e, k)
 	}
-	keeps := l.m.cfg.OnExisting == ExistingKeep
 	switch {
 	case e.ExpireAt <= 0:
 		return e.ExpireAt, nil
-	case ld.postpones():
-		return postponed(e.ExpireAt), l.expiries.Hold(k)
-	case ld.hold && !keeps && e.ExpireAt < l.clock.Now()+l.m.cfg.HoldExpiry.Milliseconds():
-		return 0, l.expiries.Hold(k)
+	case ld.AOF:
+		return postponed(e.ExpireAt), ld.Expiries.Hold(k)
+	case ld.Hold && !ld.Keep && e.ExpireAt < ld.Now()+ld.HoldExpiry.Milliseconds():
+		return 0, ld.Expiries.Hold(k)
 	}
 	return e.ExpireAt, nil
 }
 
 // add puts a value into the open batch of its node. k is the key as scope names it, lk the key of the target.
 func (ld *loader) add(ctx context.Context, e *rdb.Entry, k keyspace.Key, lk loadKey) error {
-	l := ld.l
 	b, err := ld.batchFor(k.Name)
 	if err != nil {
 		return err
 	}
 	lk.from = len(b.payload)
-	payload, err := l.m.target.payloads.appendValue(b.payload, e.Type, e.Raw, l.m.cfg.BigValue)
+	payload, err := ld.Target.payloads.appendValue(b.payload, e.Type, e.Raw, ld.BigValue)
 	switch {
 	case err == nil:
 	case errors.Is(err, rdb.ErrTooLarge):
 		return ld.rebuild(ctx, ld.single, lk, func(v keyspace.Visitor) error { return rdb.WalkValue(e.Type, e.Raw, v) })
 	case notRestorable(err):
-		l.ledger.ReportKey(k, err.Error())
+		ld.Ledger.ReportKey(k, err.Error())
 		return nil
 	default:
 		return fmt.Errorf("snapshot: key %s of database %d: %w", keyspace.PrintableShort(k.Name), k.DB, err)
@@ -284,7 +278,7 @@ func (ld *loader) add(ctx context.Context, e *rdb.Entry, k keyspace.Key, lk load
 
 // batchFor returns the open batch of a key's node.
 func (ld *loader) batchFor(name string) (*batch, error) {
-	t := ld.l.m.target
+	t := ld.Target
 	if ld.last != nil && !t.cluster { // all keys have the same node
 		return ld.last, nil
 	}
@@ -304,10 +298,10 @@ func (ld *loader) batchFor(name string) (*batch, error) {
 func (ld *loader) newBatch(addr string) *batch {
 	select {
 	case b := <-ld.spare:
-		*b = batch{addr: addr, keys: b.keys[:0], payload: b.payload[:0], over: ld.overwrite()}
+		*b = batch{addr: addr, keys: b.keys[:0], payload: b.payload[:0], over: ld.Over}
 		return b
 	default:
-		return &batch{addr: addr, over: ld.overwrite()}
+		return &batch{addr: addr, over: ld.Over}
 	}
 }
 
@@ -336,7 +330,7 @@ func (ld *loader) flushAll(ctx context.Context) error {
 }
 
 func (ld *loader) worker(ctx context.Context) error {
-	w := ld.l.newWriter()
+	w := ld.NewWriter()
 	defer w.close()
 	for b := range ld.work {
 		if err := ld.restore(ctx, w, b); err != nil {
@@ -360,7 +354,7 @@ func (ld *loader) restore(ctx context.Context, w restorer, b *batch) error {
 		return nil
 	}
 	applied := int64(0)
-	defer func() { ld.l.ledger.SnapshotApplied.Add(applied) }()
+	defer func() { ld.Ledger.SnapshotApplied.Add(applied) }()
 	return w.restore(ctx, b, func(k *loadKey, refused *refusedError) error {
 		switch {
 		case refused == nil:
@@ -371,8 +365,8 @@ func (ld *loader) restore(ctx context.Context, w restorer, b *batch) error {
 			return ld.rebuild(ctx, w, *k, func(v keyspace.Visitor) error {
 				return rdb.WalkValue(payload[0], payload[1:len(payload)-10], v)
 			})
-		case ld.l.m.cfg.OnExisting == ExistingKeep:
-			ld.l.ledger.SnapshotKept.Add(1)
+		case ld.Keep:
+			ld.Ledger.SnapshotKept.Add(1)
 			return nil
 		}
 		return fmt.Errorf("target %s: key %s of database %d exists already: empty the target, or say Config.OnExisting replace or keep", refused.addr, keyspace.PrintableShort(k.name), k.db)
@@ -381,40 +375,32 @@ func (ld *loader) restore(ctx context.Context, w restorer, b *batch) error {
 
 // rebuild writes one value by commands, and counts the outcome.
 func (ld *loader) rebuild(ctx context.Context, w restorer, k loadKey, walk func(keyspace.Visitor) error) error {
-	lost, err := w.rebuild(ctx, k, ld.overwrite(), walk)
+	lost, err := w.rebuild(ctx, k, ld.Over, walk)
 	gone := errors.Is(err, keyspace.ErrGone)
 	for i := 0; i < len(lost) && !gone; i++ {
-		ld.l.ledger.Note(k.db, k.name, "", lost[i])
+		ld.Ledger.Note(k.db, k.name, "", lost[i])
 	}
 	var refused *refusedError
 	switch {
 	case err == nil:
-		ld.l.ledger.SnapshotApplied.Add(1)
+		ld.Ledger.SnapshotApplied.Add(1)
 	case gone: // the value has expired, or a source that is scanned has it no longer
-		ld.l.ledger.SnapshotExpired.Add(1)
+		ld.Ledger.SnapshotExpired.Add(1)
 	case !errors.As(err, &refused):
 		return err
 	case !errors.Is(err, errExists): // the target cannot hold such a value
-		ld.l.ledger.ReportKey(keyspace.Key{DB: k.db, Name: k.name}, refused.reply.Error())
-	case ld.l.m.cfg.OnExisting == ExistingKeep:
-		ld.l.ledger.SnapshotKept.Add(1)
+		ld.Ledger.ReportKey(keyspace.Key{DB: k.db, Name: k.name}, refused.reply.Error())
+	case ld.Keep:
+		ld.Ledger.SnapshotKept.Add(1)
 	default:
 		return fmt.Errorf("target %s: write key %s by commands: it exists already: empty the target, or say Config.OnExisting replace or keep", refused.addr, keyspace.PrintableShort(k.name))
 	}
 	return nil
 }
 
-// overwrite says whether a value may take the place of a key that the target has. With Config.OnExisting fail, it may only where an earlier
-// attempt or run may have written the key, and only if the target was empty when the migration began.
-func (ld *loader) overwrite() overwrite {
-	m := ld.l.m
-	ours := m.cfg.OnExisting == ExistingFail && m.state.TargetWasEmpty
-	return overwrite{first: ld.renew || m.cfg.OnExisting == ExistingReplace || ld.l.st.Again || ld.replace && ours, later: ours}
-}
-
 // unload deletes from the target the keys of a snapshot that was cut off, as far as the snapshot goes.
 func (ld *loader) unload(ctx context.Context, r *rdb.Reader) error {
-	w := ld.l.newWriter()
+	w := ld.NewWriter()
 	defer w.close()
 	var keys []keyspace.Key // with databases of the target
 	for over := false; !over; {
@@ -424,8 +410,8 @@ func (ld *loader) unload(ctx context.Context, r *rdb.Reader) error {
 			return err
 		}
 		if !over && e.Kind == rdb.KindKey {
-			k := ld.l.scope.Arriving(e.DB, string(e.Key))
-			if db, ok := ld.l.scope.Map(e.DB); ok && ld.l.scope.Carries(k) {
+			k := ld.Scope.Arriving(e.DB, string(e.Key))
+			if db, ok := ld.Scope.Map(e.DB); ok && ld.Scope.Carries(k) {
 				keys = append(keys, keyspace.Key{DB: db, Name: k.Name})
 			}
 		}
@@ -436,6 +422,34 @@ func (ld *loader) unload(ctx context.Context, r *rdb.Reader) error {
 			return err
 		}
 		keys = keys[:0]
+	}
+	return nil
+}
+
+// notePassed reports a hash of the RDB that an AOF begins with, if expiries of its fields have passed: the target deletes the fields at once, so that
+// a later command of the file cannot renew them.
+func (ld *loader) notePassed(e *rdb.Entry, k keyspace.Key) {
+	if !rdb.FieldsExpire(e.Type) {
+		return
+	}
+	fields := &passedFields{Hasher: keyspace.NewHasher(), now: ld.Now()}
+	if !e.Big && rdb.WalkValue(e.Type, e.Raw, fields) == nil && fields.passed == 0 {
+		return
+	}
+	ld.Ledger.Note(k.DB, k.Name, "", "fields of this hash had an expiry that has passed, or it is too large to tell; if the file renews it further down, they are missing")
+}
+
+// passedFields counts fields whose expiry has passed.
+type passedFields struct {
+	*keyspace.Hasher
+	now    int64
+	passed int
+}
+
+// HashField counts the field if its expiry has passed.
+func (p *passedFields) HashField(_, _ []byte, expireAt int64) error {
+	if expireAt > 0 && expireAt <= p.now {
+		p.passed++
 	}
 	return nil
 }

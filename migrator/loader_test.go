@@ -1,16 +1,24 @@
 package migrator
 
 import (
+	"context"
 	"errors"
 	"io"
+	"log/slog"
+	"runtime"
+	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sync/semaphore"
 
+	"surecut/internal/endpoint"
 	"surecut/internal/keyspace"
 	"surecut/internal/rdb"
 	"surecut/internal/resp"
+	"surecut/migrator/internal/ledger"
+	"surecut/migrator/internal/scope"
 )
 
 // snapshotOf is a snapshot of short strings: names, each with its text behind it.
@@ -29,36 +37,51 @@ func (*snapshotOf) Walk(keyspace.Visitor) error { return errors.New("no value is
 
 func (*snapshotOf) Consumed() int64 { return 0 }
 
+// newTestLoad returns what a loader needs, with a target in memory, and the problems that the loader reports.
+func newTestLoad(t *testing.T) (*loadConfig, *memory, *ledger.Problems) {
+	t.Helper()
+	held := ledger.NewExpiries(ledger.NeverHeld)
+	if err := held.Open(t.TempDir()); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { held.Close() })
+	to := newTestTarget()
+	m := inMemory(to)
+	carried := scope.New(keyspace.Filter{}.To(to.dbs), endpoint.Shard{}, &endpoint.Deployment{})
+	problems, log := &ledger.Problems{}, slog.New(slog.DiscardHandler)
+	return &loadConfig{
+		Target: to, Scope: &carried, Ledger: ledger.New(log, &carried.Filter, func() string { return "" }, problems, ledger.Counters{}),
+		Expiries: held, NewWriter: func() restorer { return memoryWriter{m} }, Now: func() int64 { return time.Now().UnixMilli() }, Log: log,
+		Lanes: 3, BigValue: 1 << 20, Followed: true,
+	}, m, problems
+}
+
 // TestLoaderMeetsKeys: what becomes of keys that the target has already, and how that is counted.
 func TestLoaderMeetsKeys(t *testing.T) {
 	for _, c := range []struct {
-		name, why     string
-		on            string
-		again         bool // an earlier run may have loaded some of the snapshot
-		empty         bool // the target was, when the migration began
-		old           string
+		name          string
+		keep          bool
+		over          overwrite
+		holds         string // what the key holds in the end
 		applied, kept int64
 		fails         string
 	}{
-		{name: "replace", on: ExistingReplace, old: "new", applied: 2},
-		{name: "keep", on: ExistingKeep, old: "old", applied: 1, kept: 1},
-		{name: "fail", why: "a key of somebody else's is not touched", on: ExistingFail, old: "old", fails: "exists already"},
-		{name: "load again", why: "no key can be anybody else's", on: ExistingFail, again: true, empty: true, old: "new", applied: 2},
-		{name: "load again among others", why: "nobody knows whose key it is", on: ExistingFail, again: true, old: "old", fails: "exists already"},
+		{name: "replace", over: overwrite{first: true}, holds: "new", applied: 2},
+		{name: "keep", keep: true, holds: "old", applied: 1, kept: 1},
+		{name: "fail", holds: "old", fails: "exists already"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			l := newTestLink(t)
-			m := inMemory(l.m.target)
+			cfg, m, _ := newTestLoad(t)
 			m.keys[keyspace.Key{Name: "a"}] = memoryValue{text: "old"}
-			l.m.cfg.OnExisting, l.m.state.TargetWasEmpty = c.on, c.empty
-			err := (&loader{l: l, replace: c.again}).load(t.Context(), &snapshotOf{"a", "new", "b", "new"})
+			cfg.Keep, cfg.Over = c.keep, c.over
+			err := newLoader(cfg).load(t.Context(), &snapshotOf{"a", "new", "b", "new"})
 			if (err != nil) != (c.fails != "") || err != nil && !strings.Contains(err.Error(), c.fails) {
-				t.Errorf("%s: %v", c.why, err)
+				t.Error(err)
 			}
-			if got := m.text("a"); got != c.old {
-				t.Errorf("%s: the key holds %q, want %q", c.why, got, c.old)
+			if got := m.text("a"); got != c.holds {
+				t.Errorf("the key holds %q, want %q", got, c.holds)
 			}
-			if applied, kept := l.ledger.SnapshotApplied.Load(), l.ledger.SnapshotKept.Load(); err == nil && (applied != c.applied || kept != c.kept) {
+			if applied, kept := cfg.Ledger.SnapshotApplied.Load(), cfg.Ledger.SnapshotKept.Load(); err == nil && (applied != c.applied || kept != c.kept) {
 				t.Errorf("%d applied and %d kept, want %d and %d", applied, kept, c.applied, c.kept)
 			}
 		})
@@ -67,32 +90,85 @@ func TestLoaderMeetsKeys(t *testing.T) {
 
 // TestLoaderBuildsWhatIsRefused: a payload that the target does not take is built by commands; what cannot be built is reported.
 func TestLoaderBuildsWhatIsRefused(t *testing.T) {
-	l := newTestLink(t)
-	m := inMemory(l.m.target)
+	cfg, m, problems := newTestLoad(t)
 	m.noPayloads = resp.Error("ERR Bad data format")
-	if err := (&loader{l: l}).load(t.Context(), &snapshotOf{"a", "text"}); err != nil {
+	if err := newLoader(cfg).load(t.Context(), &snapshotOf{"a", "text"}); err != nil {
 		t.Fatal(err)
 	}
-	if got := m.text("a"); got != "text" || l.ledger.SnapshotApplied.Load() != 1 {
-		t.Errorf("the key holds %q, %d applied", got, l.ledger.SnapshotApplied.Load())
+	if got := m.text("a"); got != "text" || cfg.Ledger.SnapshotApplied.Load() != 1 {
+		t.Errorf("the key holds %q, %d applied", got, cfg.Ledger.SnapshotApplied.Load())
 	}
 	m.noCommands = resp.Error("ERR unknown command")
-	if err := (&loader{l: l}).load(t.Context(), &snapshotOf{"b", "text"}); err != nil {
+	if err := newLoader(cfg).load(t.Context(), &snapshotOf{"b", "text"}); err != nil {
 		t.Fatal(err)
 	}
-	if n := len(l.m.problems.All()); n != 1 || l.m.problems.All()[0].Key != "b" || l.ledger.SnapshotReported.Load() != 1 {
-		t.Errorf("%d problems: %+v", n, l.m.problems.All())
+	if n := len(problems.All()); n != 1 || problems.All()[0].Key != "b" || cfg.Ledger.SnapshotReported.Load() != 1 {
+		t.Errorf("%d problems: %+v", n, problems.All())
 	}
+}
+
+// TestLoadAllocations: nor does a key of a snapshot take any, on its way from the RDB to the bytes that are sent.
+func TestLoadAllocations(t *testing.T) {
+	const keys = 200_000
+	cfg, _, _ := newTestLoad(t)
+	cfg.NewWriter = func() restorer { return settling{} }
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	if err := newLoader(cfg).load(t.Context(), &manyStrings{left: keys}); err != nil {
+		t.Fatal(err)
+	}
+	runtime.ReadMemStats(&after)
+	if n := cfg.Ledger.SnapshotApplied.Load(); n != keys {
+		t.Fatalf("%d of %d keys were sent", n, keys)
+	}
+	each := float64(after.Mallocs-before.Mallocs) / keys
+	t.Logf("%.3f allocations for each key", each)
+	if each > 0.1 {
+		t.Errorf("%.3f allocations for each key, at most %.1f", each, 0.1)
+	}
+}
+
+// manyStrings is a snapshot of short strings that expire.
+type manyStrings struct {
+	left int
+	e    rdb.Entry
+}
+
+func (s *manyStrings) Next() (*rdb.Entry, error) {
+	if s.left == 0 {
+		return nil, io.EOF
+	}
+	s.left--
+	s.e = rdb.Entry{Kind: rdb.KindKey, Key: strconv.AppendInt(append(s.e.Key[:0], "key:"...), int64(s.left), 10), ExpireAt: 99999999999999, Type: rdb.TypeString, Raw: append(s.e.Raw[:0], "\x05value"...), Idle: -1, Freq: -1}
+	return &s.e, nil
+}
+
+func (*manyStrings) Walk(keyspace.Visitor) error { return errors.New("no value is that large") }
+func (*manyStrings) Version() int                { return 11 }
+func (*manyStrings) Consumed() int64             { return 0 }
+
+// settling is a restorer that sends nothing.
+type settling struct{ restorer }
+
+func (settling) close() {}
+
+func (settling) restore(_ context.Context, b *batch, settle func(k *loadKey, refused *refusedError) error) error {
+	for i := range b.keys {
+		if err := settle(&b.keys[i], nil); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // TestLoaderLetsGoOfLargeValues: the room of a large value is not kept for the small ones behind it.
 func TestLoaderLetsGoOfLargeValues(t *testing.T) {
-	l := newTestLink(t)
-	ld := &loader{l: l, work: make(chan *batch, 2), spare: make(chan *batch, 2), held: semaphore.NewWeighted(1)}
+	cfg, _, _ := newTestLoad(t)
+	ld := newLoader(cfg)
+	ld.work, ld.held = make(chan *batch, 2), semaphore.NewWeighted(1)
 	ld.work <- &batch{payload: make([]byte, 0, 8<<20)}
 	ld.work <- &batch{payload: make([]byte, 0, loadBatchBytes)}
 	close(ld.work)
-	inMemory(l.m.target)
 	if err := ld.worker(t.Context()); err != nil {
 		t.Fatal(err)
 	}

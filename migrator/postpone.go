@@ -5,9 +5,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-
-	"surecut/internal/keyspace"
-	"surecut/internal/rdb"
 )
 
 // postponement is added to every expiry that an AOF gives a key: some 3000 years, in ms. A server that loads its AOF expires nothing, since
@@ -54,31 +51,4 @@ func (h *holds) notePassedFields(c *sourceCommand, x call) {
 	if at > 0 && at <= h.Clock.Now() {
 		h.Ledger.Note(c.db, x.args[1], name, "fields of this hash had an expiry that has passed; if the file renews it further down, they are missing")
 	}
-}
-
-// notePassed reports fields whose expiry has passed as notePassedFields does, for a hash of the RDB that an AOF begins with.
-func (l *link) notePassed(e *rdb.Entry, k keyspace.Key) {
-	if !rdb.FieldsExpire(e.Type) {
-		return
-	}
-	fields := &passedFields{Hasher: keyspace.NewHasher(), now: l.clock.Now()}
-	if !e.Big && rdb.WalkValue(e.Type, e.Raw, fields) == nil && fields.passed == 0 {
-		return
-	}
-	l.ledger.Note(k.DB, k.Name, "", "fields of this hash had an expiry that has passed, or it is too large to tell; if the file renews it further down, they are missing")
-}
-
-// passedFields counts fields whose expiry has passed.
-type passedFields struct {
-	*keyspace.Hasher
-	now    int64
-	passed int
-}
-
-// HashField counts the field if its expiry has passed.
-func (p *passedFields) HashField(_, _ []byte, expireAt int64) error {
-	if expireAt > 0 && expireAt <= p.now {
-		p.passed++
-	}
-	return nil
 }

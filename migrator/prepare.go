@@ -61,8 +61,7 @@ func (l *link) takeBack(ctx context.Context) error {
 	if l.m.cfg.OnExisting != ExistingReplace && !l.m.state.TargetWasEmpty {
 		return errMixed
 	}
-	ld := &loader{l: l}
-	if err := ld.unload(ctx, rdb.NewReader(f, rdb.Options{MaxValue: 1 << 20})); err != nil {
+	if err := newLoader(l.loadConfig(false)).unload(ctx, rdb.NewReader(f, rdb.Options{MaxValue: 1 << 20})); err != nil {
 		return err
 	}
 	return os.Remove(l.snapshotPath()) // so that the keys are not deleted a second time

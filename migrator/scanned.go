@@ -13,7 +13,7 @@ import (
 )
 
 // loadScan scans the source and loads its keys; if keys is not nil, only these. It returns those of keys that the source does not have.
-func (l *link) loadScan(ctx context.Context, ld *loader, keys []keyspace.Key) (gone []keyspace.Key, err error) {
+func (l *link) loadScan(ctx context.Context, ld *loadConfig, keys []keyspace.Key) (gone []keyspace.Key, err error) {
 	cfg := &l.m.cfg
 	s := reread.NewScan(reread.ScanConfig{Source: cfg.Sides.Source, Node: l.shard.Node, Keys: keys, Filter: &l.scope.Filter, Readers: cfg.Lanes,
 		BigValue: cfg.BigValue, RetryFor: cfg.RetryFor, Log: l.log,
@@ -22,7 +22,7 @@ func (l *link) loadScan(ctx context.Context, ld *loader, keys []keyspace.Key) (g
 		}})
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return s.Run(ctx) })
-	g.Go(func() error { return ld.load(ctx, s) })
+	g.Go(func() error { return newLoader(ld).load(ctx, s) })
 	err = g.Wait()
 	return s.Absent(), err
 }
@@ -110,7 +110,8 @@ func (m *Migration) copyAgain(ctx context.Context, i int, keys []keyspace.Key, k
 		return err
 	}
 	defer func() { err = errors.Join(err, l.close()) }()
-	ld := &loader{l: l, replace: true, renew: true}
+	ld := l.loadConfig(true)
+	ld.Over.first = true // the target's keys are known to be out of date
 	gone, err := l.loadScan(ctx, ld, keys)
 	if err != nil {
 		return err

@@ -330,3 +330,18 @@ func TestEncodeAllocations(t *testing.T) {
 		}
 	}
 }
+
+// TestRestoreAllocations: nor does what is sent of a value.
+func TestRestoreAllocations(t *testing.T) {
+	w, to, b := newTestWriter(nil), &pipe{}, &batch{payload: make([]byte, 100)}
+	for range 100 {
+		b.keys = append(b.keys, loadKey{name: "key", to: 100, expireAt: 1e12, idle: -1, freq: -1})
+	}
+	each := testing.AllocsPerRun(100, func() {
+		w.queueValues(to, b, b.keys)
+		to.forget()
+	}) / float64(len(b.keys))
+	if each > 0.1 {
+		t.Errorf("%.2f allocations for each value", each)
+	}
+}

@@ -45,15 +45,6 @@ func (e *refusedError) Unwrap() error { return e.reply }
 // errExists says that a value was not written since the target has its key already.
 var errExists = errors.New("the key exists already")
 
-// overwrite says whether a value takes the place of a key that the target has already.
-type overwrite struct {
-	first bool // at any attempt
-	later bool // at a later attempt, since an earlier one may have written the key
-}
-
-// at says whether an attempt overwrites. The first attempt has the number 1.
-func (o overwrite) at(attempt int) bool { return o.first || o.later && attempt > 1 }
-
 // judge sorts the failure of writing one value of a snapshot. again: it may be tried once more; err: the load ends; refused: only this
 // value is refused.
 func judge(addr string, k *loadKey, failed error) (refused *refusedError, again, err error) {
