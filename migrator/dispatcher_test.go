@@ -169,7 +169,7 @@ func streamed(t *testing.T, l *testStream, cp *checkpoint, commands ...string) e
 // TestStreamToMemory: from the plan over the lanes to the writer, every command arrives once, in the order of its key.
 func TestStreamToMemory(t *testing.T) {
 	l := newTestStream(t)
-	m := inMemory(l.Target)
+	m := l.memory
 	if err := streamed(t, l, &checkpoint{offset: 100}, "SET a 1", "SET b x", "APPEND a 2", "RENAME a c", "APPEND c 3", "DEL b", "SET a new"); err != nil {
 		t.Fatal(err)
 	}
@@ -181,7 +181,7 @@ func TestStreamToMemory(t *testing.T) {
 	if n := l.Ledger.Applied.Load(); n != 7 {
 		t.Errorf("%d commands count as applied", n)
 	}
-	for u, end := range m.ends {
+	for u, end := range m.Ends {
 		if got := l.Positions.acknowledged(u); got != end {
 			t.Errorf("unit %d: %d is acknowledged, and its checkpoint stands at %d", u, got, end)
 		}
@@ -191,7 +191,7 @@ func TestStreamToMemory(t *testing.T) {
 // TestStreamGoesOnBehindCheckpoint: what a lane has applied is not sent to it again; other lanes get what they lack.
 func TestStreamGoesOnBehindCheckpoint(t *testing.T) {
 	l := newTestStream(t)
-	m := inMemory(l.Target)
+	m := l.memory
 	ahead := l.Target.unitOf(l.Target.slot("a"))
 	other := "b"
 	for i := 0; l.Target.unitOf(l.Target.slot(other)) == ahead; i++ {
@@ -209,7 +209,7 @@ func TestStreamGoesOnBehindCheckpoint(t *testing.T) {
 // TestRefusalIsDoubted: a command that the target refuses leaves its key in doubt, and holds up nothing else.
 func TestRefusalIsDoubted(t *testing.T) {
 	l := newTestStream(t)
-	m := inMemory(l.Target)
+	m := l.memory
 	if err := streamed(t, l, &checkpoint{offset: 100}, "SET a 1", "RPUSH a x", "APPEND a 2"); err != nil {
 		t.Fatal(err)
 	}
@@ -222,7 +222,7 @@ func TestRefusalIsDoubted(t *testing.T) {
 // TestFullTargetEndsStream: what is not applied is not called so.
 func TestFullTargetEndsStream(t *testing.T) {
 	l := newTestStream(t)
-	inMemory(l.Target).full = errTargetFull
+	l.memory.Full = errTargetFull
 	if err := streamed(t, l, &checkpoint{offset: 100}, "SET a 1", "SET b 1"); !errors.Is(err, errTargetFull) {
 		t.Errorf("ended with %v", err)
 	}

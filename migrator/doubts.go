@@ -45,6 +45,17 @@ func openDoubts(dir string) (*doubts, error) {
 	return &doubts{now: now, later: later, wake: make(chan struct{}, 1), tainted: map[keyspace.Key]bool{}}, nil
 }
 
+// save makes the keys durable that are copied once the link has caught up.
+func (d *doubts) save() error { return d.later.Save() }
+
+// swap has the keys of two databases change places among those that are copied once the link has caught up.
+func (d *doubts) swap(first, second int) error {
+	if err := d.later.Swap(first, second); err != nil {
+		return fmt.Errorf("swap keys to be copied: %w", err)
+	}
+	return nil
+}
+
 func (d *doubts) close() error { return errors.Join(d.now.Close(), d.later.Close()) }
 
 // clear empties both lists, and copied, since a new snapshot is about to replace the keys.

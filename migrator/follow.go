@@ -83,7 +83,7 @@ func (l *link) again(ctx context.Context, err error) (bool, error) {
 	case errors.Is(err, errReplaced):
 		l.log.Warn("a part of the stream is applied again, since a server of the target may lack it", "reason", err)
 		far, begun = l.rewind(ctx, err)
-	case errors.Is(err, errRegressed) && l.m.target.d.Kind() == endpoint.Cluster: // checkpoints do not tell what each shard has lost
+	case errors.Is(err, errRegressed) && l.m.cfg.Sides.Target.Kind() == endpoint.Cluster: // checkpoints do not tell what each shard has lost
 		l.log.Warn("a new snapshot replaces what the target has", "reason", err)
 		begun = l.startOver(err)
 	case errors.Is(err, errRegressed) && !l.m.target.cluster:
@@ -178,7 +178,7 @@ func (l *link) rewind(ctx context.Context, why error) (older bool, err error) {
 	switch lost := err != nil || len(r.lowest) == 0 || !l.doubts.knowsCopies(older); {
 	case !l.m.target.can.transactions: // one of the servers behind the proxy may have gone back, and there are no checkpoints
 		return true, why
-	case lost && l.m.target.d.Kind() == endpoint.Standalone: // the server came up without its data, and no other one has taken its place
+	case lost && l.m.cfg.Sides.Target.Kind() == endpoint.Standalone: // the server came up without its data, and no other one has taken its place
 		return true, why
 	case lost:
 		return true, l.startOver(why)

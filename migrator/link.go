@@ -243,7 +243,7 @@ func (l *link) open() error {
 func (l *link) writing() writing { return writing{l.name, l.positions.acknowledged, &l.instances} }
 
 // newWriter returns a writer for the link.
-func (l *link) newWriter() writer { return l.m.target.way.newWriter(l.writing()) }
+func (l *link) newWriter() writer { return l.m.target.newWriter(l.writing()) }
 
 // alignSpool begins the spool anew at the target's checkpoint where the spool does not hold the stream from there on: a power failure may
 // have taken the end of the spool, or the target may have gone back to an earlier state. The source's backlog may still reach that far.

@@ -45,13 +45,13 @@ func newTestLoad(t *testing.T) (*loadConfig, *memory, *ledger.Problems) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { held.Close() })
-	to := newTestTarget()
-	m := inMemory(to)
+	m := inMemory()
+	to := m.Target
 	carried := scope.New(keyspace.Filter{}.To(to.dbs), endpoint.Shard{}, &endpoint.Deployment{})
 	problems, log := &ledger.Problems{}, slog.New(slog.DiscardHandler)
 	return &loadConfig{
 		Target: to, Scope: &carried, Ledger: ledger.New(log, &carried.Filter, func() string { return "" }, problems, ledger.Counters{}),
-		Expiries: held, NewWriter: func() restorer { return memoryWriter{m} }, Now: func() int64 { return time.Now().UnixMilli() }, Log: log,
+		Expiries: held, NewWriter: func() restorer { return to.newWriter(writing{link: "0"}) }, Now: func() int64 { return time.Now().UnixMilli() }, Log: log,
 		Lanes: 3, BigValue: 1 << 20, Followed: true,
 	}, m, problems
 }
@@ -72,7 +72,7 @@ func TestLoaderMeetsKeys(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			cfg, m, _ := newTestLoad(t)
-			m.keys[keyspace.Key{Name: "a"}] = memoryValue{text: "old"}
+			m.Keys[keyspace.Key{Name: "a"}] = memoryValue{Text: "old"}
 			cfg.Keep, cfg.Over = c.keep, c.over
 			err := newLoader(cfg).load(t.Context(), &snapshotOf{"a", "new", "b", "new"})
 			if (err != nil) != (c.fails != "") || err != nil && !strings.Contains(err.Error(), c.fails) {
@@ -91,14 +91,14 @@ func TestLoaderMeetsKeys(t *testing.T) {
 // TestLoaderBuildsWhatIsRefused: a payload that the target does not take is built by commands; what cannot be built is reported.
 func TestLoaderBuildsWhatIsRefused(t *testing.T) {
 	cfg, m, problems := newTestLoad(t)
-	m.noPayloads = resp.Error("ERR Bad data format")
+	m.NoPayloads = resp.Error("ERR Bad data format")
 	if err := newLoader(cfg).load(t.Context(), &snapshotOf{"a", "text"}); err != nil {
 		t.Fatal(err)
 	}
 	if got := m.text("a"); got != "text" || cfg.Ledger.SnapshotApplied.Load() != 1 {
 		t.Errorf("the key holds %q, %d applied", got, cfg.Ledger.SnapshotApplied.Load())
 	}
-	m.noCommands = resp.Error("ERR unknown command")
+	m.NoCommands = resp.Error("ERR unknown command")
 	if err := newLoader(cfg).load(t.Context(), &snapshotOf{"b", "text"}); err != nil {
 		t.Fatal(err)
 	}

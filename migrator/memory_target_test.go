@@ -3,11 +3,11 @@ package migrator
 import (
 	"context"
 	"errors"
-	"fmt"
 	"strconv"
 	"strings"
 	"sync"
 
+	"surecut/internal/command"
 	"surecut/internal/endpoint"
 	"surecut/internal/keyspace"
 	"surecut/internal/rdb"
@@ -17,25 +17,30 @@ import (
 // memory is a target that lives in memory, for tests of what stands before a writer. It knows strings and the few commands that are sent
 // by these tests, and refuses all others: what a real server does with a command is asked of real servers.
 type memory struct {
-	t *target
+	Target *target
 
-	mu   sync.Mutex
-	keys map[keyspace.Key]memoryValue
-	ends map[unit]int64 // checkpoints
-	full error          // what commits end with; nil: they are applied
+	Keys map[keyspace.Key]memoryValue // with the databases of the target; read and written while nobody else writes
+	Ends map[unit]int64               // checkpoints
+	Full error                        // what commits end with; nil: they are applied
 
-	noPayloads, noCommands error // replies to RESTORE, and to what builds a value; nil: they do what they are to do
+	NoPayloads, NoCommands error // replies to RESTORE, and to what builds a value; nil: they do what they are to do
+
+	mu sync.Mutex
 }
 
 type memoryValue struct {
-	text     string
-	expireAt int64 // Unix ms; 0: never
+	Text     string
+	ExpireAt int64 // Unix ms; 0: never
 }
 
-// inMemory has a target live in memory.
-func inMemory(t *target) *memory {
-	m := &memory{t: t, keys: map[keyspace.Key]memoryValue{}, ends: map[unit]int64{}}
-	t.way, t.payloads = m, payloads{version: 11, modules: true}
+// inMemory returns a target in memory with the abilities of one server of version 8.0, and three lanes for each link.
+func inMemory() *memory {
+	m := &memory{Keys: map[keyspace.Key]memoryValue{}, Ends: map[unit]int64{}}
+	m.Target = over(m, facts{
+		dbs: keyspace.Databases{Home: -1}, number: 80000, dialect: command.DialectOf(80000, 0), held: command.DialectOf(60000, 0),
+		can:      abilities{transactions: true, processes: true, placement: true, nodes: true, messages: true, ends: true},
+		payloads: payloads{version: 11, modules: true},
+	}, 3)
 	return m
 }
 
@@ -49,30 +54,30 @@ func (m *memory) newWriter(writing) writer { return memoryWriter{m} }
 func (m *memory) get(k keyspace.Key) (memoryValue, bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	v, ok := m.keys[k]
+	v, ok := m.Keys[k]
 	return v, ok
 }
 
 // text returns what a key of database 0 holds; "" where there is none.
 func (m *memory) text(name string) string {
 	v, _ := m.get(keyspace.Key{Name: name})
-	return v.text
+	return v.Text
 }
 
 // run runs one command; m.mu is held.
 func (m *memory) run(db int, args ...string) error {
 	k := keyspace.Key{DB: db, Name: args[1]}
-	v, there := m.keys[k]
-	if m.noPayloads != nil && args[0] == "RESTORE" {
-		return m.noPayloads
+	v, there := m.Keys[k]
+	if m.NoPayloads != nil && args[0] == "RESTORE" {
+		return m.NoPayloads
 	}
 	switch strings.ToUpper(args[0]) {
 	case "SET":
-		v = memoryValue{text: args[2]}
+		v = memoryValue{Text: args[2]}
 	case "APPEND":
-		v.text += args[2]
+		v.Text += args[2]
 	case "PEXPIREAT":
-		v.expireAt, _ = strconv.ParseInt(args[2], 10, 64)
+		v.ExpireAt, _ = strconv.ParseInt(args[2], 10, 64)
 	case "RESTORE":
 		if there {
 			return resp.Error("BUSYKEY Target key name already exists.")
@@ -81,23 +86,23 @@ func (m *memory) run(db int, args ...string) error {
 		if err != nil {
 			return resp.Error("ERR " + err.Error())
 		}
-		v.text = text
-		v.expireAt, _ = strconv.ParseInt(args[2], 10, 64)
+		v.Text = text
+		v.ExpireAt, _ = strconv.ParseInt(args[2], 10, 64)
 	case "RENAME":
 		if !there {
 			return resp.Error("ERR no such key")
 		}
-		delete(m.keys, k)
+		delete(m.Keys, k)
 		k.Name = args[2]
 	case "DEL":
-		delete(m.keys, k)
+		delete(m.Keys, k)
 		return nil
 	case "RPUSH":
 		return resp.Error("WRONGTYPE Operation against a key holding the wrong kind of value")
 	default:
 		return resp.Error("ERR unknown command '" + args[0] + "'")
 	}
-	m.keys[k] = v
+	m.Keys[k] = v
 	return nil
 }
 
@@ -116,7 +121,7 @@ func (memoryWriter) close() {}
 func (w memoryWriter) commit(ctx context.Context, txs []*transaction) error {
 	w.m.mu.Lock()
 	defer w.m.mu.Unlock()
-	if err := errors.Join(context.Cause(ctx), w.m.full); err != nil {
+	if err := errors.Join(context.Cause(ctx), w.m.Full); err != nil {
 		return err
 	}
 	for _, x := range txs {
@@ -126,7 +131,7 @@ func (w memoryWriter) commit(ctx context.Context, txs []*transaction) error {
 			}
 		}
 		for _, u := range x.units {
-			w.m.ends[u] = max(w.m.ends[u], x.end)
+			w.m.Ends[u] = max(w.m.Ends[u], x.end)
 		}
 	}
 	return nil
@@ -136,19 +141,26 @@ func (w memoryWriter) restore(ctx context.Context, b *batch, settle func(k *load
 	for i := range b.keys {
 		k := &b.keys[i]
 		k.attempts++
-		w.m.mu.Lock()
-		if b.over.at(k.attempts) {
-			delete(w.m.keys, keyspace.Key{DB: k.db, Name: k.name})
-		}
-		failed := w.m.run(k.db, "RESTORE", k.name, strconv.FormatInt(k.expireAt, 10), string(b.value(k)))
-		w.m.mu.Unlock()
-		refused, _, err := judge("memory", k, failed)
-		if err = errors.Join(context.Cause(ctx), err); err == nil {
-			err = settle(k, refused)
-		}
-		if err != nil {
+		if err := context.Cause(ctx); err != nil {
 			return err
 		}
+		if err := settle(k, w.restoreOne(k, b.over.at(k.attempts), b.value(k))); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (w memoryWriter) restoreOne(k *loadKey, over bool, payload []byte) *refusedError {
+	w.m.mu.Lock()
+	defer w.m.mu.Unlock()
+	key := keyspace.Key{DB: k.db, Name: k.name}
+	if _, there := w.m.Keys[key]; there && !over {
+		return &refusedError{"memory", errExists}
+	}
+	delete(w.m.Keys, key)
+	if err := w.m.run(k.db, "RESTORE", k.name, strconv.FormatInt(k.expireAt, 10), string(payload)); err != nil {
+		return &refusedError{"memory", err}
 	}
 	return nil
 }
@@ -156,30 +168,34 @@ func (w memoryWriter) restore(ctx context.Context, b *batch, settle func(k *load
 func (w memoryWriter) rebuild(_ context.Context, k loadKey, over overwrite, walk func(keyspace.Visitor) error) (lost []string, err error) {
 	w.m.mu.Lock()
 	defer w.m.mu.Unlock()
-	temp := "temporary"
-	b := newRebuild([]byte(temp), w.m.t.dialect, func(args ...[]byte) error {
-		if w.m.noCommands != nil {
-			return w.m.noCommands
-		}
-		return w.m.run(k.db, copies(args)...)
-	})
-	if err = walk(b); err == nil {
-		err = b.Finish(k.expireAt)
-	}
-	if _, there := w.m.keys[keyspace.Key{DB: k.db, Name: k.name}]; err == nil && there && !over.first {
+	key := keyspace.Key{DB: k.db, Name: k.name}
+	built := &stringOnly{}
+	err = errors.Join(walk(built), w.m.NoCommands)
+	if _, there := w.m.Keys[key]; err == nil && there && !over.first {
 		err = errExists
 	}
-	if err == nil {
-		return b.Lost, w.m.run(k.db, "RENAME", temp, k.name)
+	switch {
+	case errors.Is(err, keyspace.ErrGone):
+		return nil, keyspace.ErrGone
+	case err != nil:
+		return nil, &refusedError{"memory", err}
 	}
-	return b.Lost, errors.Join(judgeRebuilt(fmt.Sprintf("memory: write key %s", k.name), "memory", err), w.m.run(k.db, "DEL", temp))
+	w.m.Keys[key] = memoryValue{string(built.V.Str), k.expireAt}
+	return nil, nil
+}
+
+// stringOnly is a visitor of strings, which are all that the memory knows.
+type stringOnly struct{ keyspace.Collector }
+
+func (stringOnly) ModulePayload([]byte) error {
+	return &keyspace.UnsupportedError{What: "values of modules"}
 }
 
 func (w memoryWriter) remove(_ context.Context, keys []keyspace.Key) error {
 	w.m.mu.Lock()
 	defer w.m.mu.Unlock()
 	for _, k := range keys {
-		delete(w.m.keys, k)
+		delete(w.m.Keys, k)
 	}
 	return nil
 }

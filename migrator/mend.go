@@ -127,7 +127,7 @@ func (m *Migration) mendable() bool {
 	if loading {
 		return true
 	}
-	kind := m.target.d.Kind()
+	kind := m.cfg.Sides.Target.Kind()
 	live := !m.scans() && !m.cfg.Sides.Source.Spec().IsFile() && m.cfg.Mode != ModeIncremental
 	return live && empty && (kind == endpoint.Cluster || kind == endpoint.Sentinel)
 }

@@ -64,6 +64,14 @@ func (c *stretch) done() {
 	*c = stretch{}
 }
 
+// Sizes of slabs, in elements. They bound how much other memory one command keeps in use if it is held for long.
+const (
+	slabBytes    = 64 << 10
+	slabArgs     = 1024
+	slabCommands = 256
+	slabCalls    = 64
+)
+
 // parser turns the spooled stream into groups.
 type parser struct {
 	r        commandReader

@@ -15,6 +15,9 @@ import (
 // pipeTimeout bounds a whole batch. It is long, since a large RESTORE blocks a server for many seconds.
 const pipeTimeout = 2 * time.Minute
 
+// mostKept bounds the size of a buffer that is kept from one batch to the next.
+const mostKept = 1 << 20
+
 // pipe is a connection for the bulk of the traffic: the values of a snapshot, and the transactions of the stream. It appends commands to a
 // buffer, and keeps only those parts of the replies that matter, which takes much less CPU than a client.
 type pipe struct {
@@ -106,7 +109,7 @@ func (p *pipe) add(args ...string) int {
 
 // forget drops the commands that were queued.
 func (p *pipe) forget() {
-	if p.out, p.sent = p.out[:0], 0; cap(p.out) > 4*loadBatchBytes {
+	if p.out, p.sent = p.out[:0], 0; cap(p.out) > mostKept {
 		p.out = nil
 	}
 }

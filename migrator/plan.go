@@ -9,7 +9,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"unsafe"
 
 	"surecut/internal/command"
 	"surecut/internal/keyspace"
@@ -555,9 +554,6 @@ func (p *planner) strs(args [][]byte) []string {
 	}
 	return out
 }
-
-// view reads bytes as a string without copying; the bytes must not change any more.
-func view(p []byte) string { return unsafe.String(unsafe.SliceData(p), len(p)) }
 
 // planDoubtful settles a command that an earlier run may have applied by copying its keys, unless copies already have its effect.
 func (p *planner) planDoubtful(c *sourceCommand) plan {

@@ -1,19 +1,10 @@
 package migrator
 
 import (
-	"math"
 	"slices"
 	"strconv"
 	"strings"
 )
-
-// postponement is added to every expiry that an AOF gives a key: some 3000 years, in ms. A server that loads its AOF expires nothing, since
-// an expiry that has passed may be renewed further down in the file, but a target would. Commands like RENAME, SET and PERSIST treat a
-// postponed expiry as any other. Once the file has been applied, every key on the list of held keys gets its true expiry.
-const postponement = 100_000_000_000_000
-
-// postponed returns the expiry that a key gets while the file is being loaded, in place of at.
-func postponed(at int64) int64 { return min(max(at, 1), math.MaxInt64-postponement) + postponement }
 
 // postpone appends to run a call with its expiry postponed, and notes its key as held.
 func (h *holds) postpone(run []call, c *sourceCommand, x call) []call {

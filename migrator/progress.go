@@ -73,7 +73,7 @@ func (l *link) saveCheckpoint(ctx context.Context, at mark) error {
 		l.m.stateMu.Lock()
 		replID := l.st.ReplID
 		l.m.stateMu.Unlock()
-		if err := errors.Join(l.expiries.Save(), l.doubts.later.Save(), l.scripts.save()); err != nil {
+		if err := errors.Join(l.expiries.Save(), l.doubts.save(), l.scripts.save()); err != nil {
 			return err
 		}
 		copies, releases := l.doubts.copies(), l.expiries.Releases()
@@ -98,7 +98,7 @@ func (l *link) saveCheckpoint(ctx context.Context, at mark) error {
 func (l *link) recordKeys() []recordKey {
 	t := l.m.target
 	keys := []recordKey{{name: t.linkKey(l.name), main: true}}
-	if t.d.Kind() != endpoint.Cluster || !t.can.placement {
+	if l.m.cfg.Sides.Target.Kind() != endpoint.Cluster || !t.can.placement {
 		return keys
 	}
 	l.m.stateMu.Lock()

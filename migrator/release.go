@@ -257,35 +257,23 @@ func (r *releaser) copySuspects(ctx context.Context) error {
 	return nil
 }
 
-// endPostponing gives every key on the list of held keys its true expiry, by which the target deletes those that have expired. It may be
-// repeated: a key that has its true expiry already is left alone.
+// endPostponing gives every key on the list of held keys its true expiry, by which the target deletes those that have expired.
 func (r *releaser) endPostponing(ctx context.Context) error {
-	w := newDirect(r.Target, writing{link: r.Name, acknowledged: r.Positions.acknowledged}) // openProxied refuses an AOF
-	defer w.close()
 	list := r.Expiries.All()
-	for {
-		keys := map[uint16][]keyspace.Key{}
-		n := 0
-		for ; n < 500; n++ {
-			k, ok, err := list.Next()
-			if err != nil {
-				return err
-			}
-			if !ok {
-				break
+	next := func() (k keyspace.Key, ok bool, err error) {
+		for {
+			k, ok, err = list.Next()
+			if err != nil || !ok {
+				return k, false, err
 			}
 			db, ok := r.Scope.Map(k.DB)
-			if !ok || !r.Scope.Carries(k) {
-				continue
+			if ok && r.Scope.Carries(k) {
+				return keyspace.Key{DB: db, Name: k.Name}, true, nil
 			}
-			slot := r.Target.slot(k.Name)
-			keys[slot] = append(keys[slot], keyspace.Key{DB: db, Name: k.Name})
-		}
-		if n == 0 {
-			return r.endHolding()
-		}
-		if err := w.unpostpone(ctx, keys); err != nil {
-			return fmt.Errorf("give keys their expiry: %w", err)
 		}
 	}
+	if err := r.Target.endPostponing(ctx, next); err != nil {
+		return fmt.Errorf("give keys their expiry: %w", err)
+	}
+	return r.endHolding()
 }

@@ -1,5 +1,7 @@
 package migrator
 
+import "unsafe"
+
 // slab hands out parts of large allocations, to save an allocation for each part. The memory of a whole allocation is kept as long as any
 // part of it is in use.
 type slab[T any] struct{ left []T }
@@ -14,10 +16,5 @@ func (s *slab[T]) take(n, size int) []T {
 	return part
 }
 
-// Sizes of slabs, in elements. They bound how much other memory one command keeps in use if it is held for long.
-const (
-	slabBytes    = 64 << 10
-	slabArgs     = 1024
-	slabCommands = 256
-	slabCalls    = 64
-)
+// view reads bytes as a string without copying; the bytes must not change any more.
+func view(p []byte) string { return unsafe.String(unsafe.SliceData(p), len(p)) }

@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"surecut/internal/keyspace"
 	"surecut/migrator/internal/ledger"
 	"surecut/migrator/internal/reread"
 	"surecut/migrator/internal/scope"
@@ -23,7 +24,7 @@ type streamConfig struct {
 	Positions *positions
 	Source    *reread.Reader
 	Clock     *reread.Clock
-	Writer    writer // of the dispatcher; each lane has one of its own
+	Writer    streamWriter // of the dispatcher; each lane has one of its own
 	Moved     *atomic.Pointer[moved]
 	Link      streamLink
 	Log       *slog.Logger
@@ -36,6 +37,14 @@ type streamConfig struct {
 	Alone          bool   // no other link writes to the target
 	TargetWasEmpty bool   // the target held no keys when the migration began
 	CannotCopy     string // why no key can be copied from the source in place of a command; "": keys can be copied
+}
+
+// streamWriter is what the dispatcher writes with.
+type streamWriter interface {
+	committer
+
+	// remove deletes keys, none of which occurs twice. It does not try again.
+	remove(ctx context.Context, keys []keyspace.Key) error
 }
 
 // streamLink is what a stream asks of its link, which knows the other parts of the migration and the state on disk.

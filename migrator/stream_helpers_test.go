@@ -19,6 +19,7 @@ import (
 type testStream struct {
 	*streamConfig
 	problems *ledger.Problems
+	memory   *memory // the target
 }
 
 // testStreamLink is the link of a stream that is tested alone.
@@ -35,9 +36,10 @@ func (*testStreamLink) FileEnd() int64                             { return 0 }
 
 func newTestStream(t *testing.T) *testStream {
 	t.Helper()
-	to := newTestTarget()
+	in := inMemory()
+	to := in.Target
 	carried := scope.New(keyspace.Filter{}.To(to.dbs), endpoint.Shard{}, &endpoint.Deployment{})
-	s := &testStream{problems: &ledger.Problems{}}
+	s := &testStream{problems: &ledger.Problems{}, memory: in}
 	log := slog.New(slog.DiscardHandler)
 	s.streamConfig = &streamConfig{
 		Name: "0", Target: to, Scope: &carried, Ledger: ledger.New(log, &carried.Filter, func() string { return "" }, s.problems, ledger.Counters{}),
@@ -69,7 +71,7 @@ func (s *testStream) hold(t *testing.T, state ledger.HeldState) {
 
 // newWriter returns a writer of the stream's target.
 func (s *testStream) newWriter() writer {
-	return s.Target.way.newWriter(writing{link: s.Name, acknowledged: s.Positions.acknowledged})
+	return s.Target.newWriter(writing{link: s.Name, acknowledged: s.Positions.acknowledged})
 }
 
 func newTestLane(s *testStream, id int) *lane { return newLane(s.streamConfig, id, s.newWriter()) }

@@ -54,6 +54,11 @@ type facts struct {
 	payloads payloads         // encodes values as RESTORE takes them
 }
 
+// over returns a target with known facts that is written by a way of its own, such as one in memory. newTarget finds facts and way out.
+func over(w way, f facts, lanes int) *target {
+	return &target{facts: f, way: w, d: &endpoint.Deployment{}, lanes: lanes, expiring: newExpiring(), bytes: limiter(0), ops: limiter(0)}
+}
+
 // abilities says what the way to a target's servers allows. Code that depends on an ability asks for it, and not for the kind of the
 // target.
 type abilities struct {
@@ -219,6 +224,9 @@ func (t *target) primaries() []string {
 // slot returns the slot of a key on the target.
 func (t *target) slot(name string) uint16 { return t.d.Slot(name) }
 
+// holds says whether a node is the one that holds a key.
+func (t *target) holds(addr, name string) bool { return t.d.Holds(addr, name) }
+
 // units returns the number of units that a link may have checkpoints for.
 func (t *target) units() int {
 	if t.cluster {
@@ -278,6 +286,9 @@ func (t *target) addrOf(name string) (string, error) { return t.node(t.slot(name
 func (t *target) reading(args ...string) []string { return t.way.reading(args...) }
 
 type builder interface{ B() rueidis.Builder }
+
+// newWriter returns a writer for a link.
+func (t *target) newWriter(of writing) writer { return t.way.newWriter(of) }
 
 // arbitrary builds any command. Its arguments may be binary.
 func arbitrary(b builder, args ...string) rueidis.Completed { return b.B().Arbitrary(args...).Build() }

@@ -94,7 +94,7 @@ func (s *wide) deleteShard(ctx context.Context, addr string, db int, gone func(k
 	return s.Target.scan(ctx, addr, db, func(_ rueidis.Client, names []string) error {
 		var keys []keyspace.Key
 		for _, name := range names {
-			if k, ours := s.Scope.Brings(db, name); ours && gone(k) && s.Target.d.Holds(addr, name) {
+			if k, ours := s.Scope.Brings(db, name); ours && gone(k) && s.Target.holds(addr, name) {
 				keys = append(keys, keyspace.Key{DB: db, Name: name})
 			}
 		}
@@ -132,8 +132,8 @@ func (s *wide) swap(ctx context.Context, c *sourceCommand) error {
 		if err := s.Expiries.Swap(first, second); err != nil {
 			return err
 		}
-		if err := s.Doubts.later.Swap(first, second); err != nil {
-			return fmt.Errorf("swap keys to be copied: %w", err)
+		if err := s.Doubts.swap(first, second); err != nil {
+			return err
 		}
 		s.holds.forget()
 	}
@@ -141,21 +141,8 @@ func (s *wide) swap(ctx context.Context, c *sourceCommand) error {
 	for _, n := range s.router.lanes {
 		x.units = append(x.units, unit(n.id))
 	}
-	x.calls = []call{{args: args}}
-	if other := first + second; first == t.ownDB() || second == t.ownDB() {
-		other -= t.ownDB()
-		own := []string{keyMigration, t.linkKey(s.Name)}
-		for _, u := range x.units {
-			own = append(own, t.checkpointKey(s.Name, u))
-		}
-		for _, k := range own {
-			x.calls = append(x.calls, call{db: other, args: []string{"MOVE", k, strconv.Itoa(t.ownDB())}})
-		}
-	}
-	swapped := []witness{{DB: first}, {DB: second}} // both get a witness, whether or not they had one
-	for _, w := range swapped {
-		x.calls = append(x.calls, call{db: w.DB, args: []string{"SET", t.witnessKey(w), w.value()}})
-	}
+	var swapped []witness
+	x.calls, swapped = t.swapCalls(s.Name, x.units, first, second, args)
 	err := s.router.meet(ctx, s.router.lanes, func() error {
 		if err := s.Writer.commit(ctx, []*transaction{x}); err != nil {
 			return err

@@ -10,10 +10,14 @@ import (
 )
 
 // writer does all that a link does to the keys of the target. It has connections of its own, and is not safe for concurrent use. There are
-// two kinds: direct writes to the nodes themselves, and proxied through a proxy. newTarget chooses the kind.
+// two kinds: direct writes to the nodes themselves, and proxied through a proxy. newTarget chooses the kind. What the methods promise is
+// said where they are used.
 type writer interface {
-	committer
-	restorer
+	commit(ctx context.Context, txs []*transaction) error
+	restore(ctx context.Context, b *batch, settle func(k *loadKey, refused *refusedError) error) error
+	rebuild(ctx context.Context, k loadKey, over overwrite, walk func(keyspace.Visitor) error) (lost []string, err error)
+	remove(ctx context.Context, keys []keyspace.Key) error
+	close()
 }
 
 // writing is what a writer knows of the link that it writes for.

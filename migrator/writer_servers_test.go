@@ -11,6 +11,7 @@ import (
 	"github.com/redis/rueidis"
 
 	"surecut/e2e/servers"
+	"surecut/internal/endpoint"
 	"surecut/internal/endpoint/endpointtest"
 	"surecut/internal/keyspace"
 )
@@ -35,17 +36,21 @@ func TestWriters(t *testing.T) {
 
 // openSubject opens a target as a migration does.
 func openSubject(t *testing.T, url string) subject {
-	to, err := newTarget(t.Context(), targetConfig{Source: endpointtest.Open(t, servers.Standalone(t, "redis:6.0").URL()), Target: endpointtest.Open(t, url),
+	d := endpointtest.Open(t, url)
+	to, err := newTarget(t.Context(), targetConfig{Source: endpointtest.Open(t, servers.Standalone(t, "redis:6.0").URL()), Target: d,
 		StateDir: t.TempDir(), ID: "id", Lanes: 3, RetryFor: 20 * time.Second, Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := subject{t: to, get: func(k keyspace.Key) (string, int64, bool) { return read(t, to, k) }}
+	s := subject{Target: to, Get: func(k keyspace.Key) (string, int64, bool) { return read(t, to, d, k) }}
 	if to.can.transactions {
-		s.end = func(u unit) int64 {
-			addr, err := to.node(to.slotOf(u))
-			cp := &checkpoint{units: map[unit]int64{}, witnessed: map[unit]int64{}, fences: map[keyspace.Key]int64{}}
-			if err = errors.Join(err, to.loadUnits(t.Context(), addr, "0", []unit{u}, cp)); err != nil {
+		keys := []recordKey{{name: to.linkKey("0"), main: true}}
+		if err := to.saveRecord(t.Context(), keys[0], -1, 0, nil); err != nil {
+			t.Fatal(err)
+		}
+		s.End = func(u unit) int64 {
+			cp, err := to.loadCheckpoint(t.Context(), "0", keys, to.units())
+			if err != nil {
 				t.Fatal(err)
 			}
 			return cp.units[u]
@@ -55,20 +60,20 @@ func openSubject(t *testing.T, url string) subject {
 }
 
 // read asks a target for a string and its expiry.
-func read(t *testing.T, to *target, k keyspace.Key) (value string, expireAt int64, there bool) {
+func read(t *testing.T, to *target, d *endpoint.Deployment, k keyspace.Key) (value string, expireAt int64, there bool) {
 	addr, err := to.addrOf(k.Name)
 	if err != nil {
 		t.Fatal(err)
 	}
-	c, err := to.d.Client(t.Context(), addr, k.DB)
+	c, err := d.Client(t.Context(), addr, k.DB)
 	if err != nil {
 		t.Fatal(err)
 	}
-	value, err = c.Do(t.Context(), arbitrary(c, to.reading("GET", k.Name)...)).ToString()
+	value, err = c.Do(t.Context(), endpoint.Arbitrary(c, to.reading("GET", k.Name)...)).ToString()
 	if rueidis.IsRedisNil(err) {
 		return "", 0, false
 	}
-	ttl, err2 := c.Do(t.Context(), arbitrary(c, to.reading("PTTL", k.Name)...)).AsInt64()
+	ttl, err2 := c.Do(t.Context(), endpoint.Arbitrary(c, to.reading("PTTL", k.Name)...)).AsInt64()
 	if err = errors.Join(err, err2); err != nil {
 		t.Fatal(err)
 	}

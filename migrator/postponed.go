@@ -2,6 +2,7 @@ package migrator
 
 import (
 	"context"
+	"math"
 	"strconv"
 	"time"
 
@@ -11,6 +12,43 @@ import (
 	"surecut/internal/keyspace"
 	"surecut/internal/reply"
 )
+
+// postponement is added to every expiry that an AOF gives a key: some 3000 years, in ms. A server that loads its AOF expires nothing, since
+// an expiry that has passed may be renewed further down in the file, but a target would. Commands like RENAME, SET and PERSIST treat a
+// postponed expiry as any other. Once the file has been applied, every key on the list of held keys gets its true expiry.
+const postponement = 100_000_000_000_000
+
+// postponed returns the expiry that a key gets while the file is being loaded, in place of at.
+func postponed(at int64) int64 { return min(max(at, 1), math.MaxInt64-postponement) + postponement }
+
+// postponedAtOnce is how many keys get their true expiry at once.
+const postponedAtOnce = 500
+
+// endPostponing gives keys whose expiry was postponed their true one. next returns one key after the other, by its database and name on the
+// target, and ok false at the end. It may be repeated: a key that has its true expiry already is left alone. Postponed expiries are only
+// given to targets that are written directly.
+func (t *target) endPostponing(ctx context.Context, next func() (k keyspace.Key, ok bool, err error)) error {
+	w := newDirect(t, writing{})
+	defer w.close()
+	for more := true; more; {
+		keys, n := map[uint16][]keyspace.Key{}, 0
+		for ; n < postponedAtOnce; n++ {
+			k, ok, err := next()
+			if err != nil {
+				return err
+			}
+			if more = ok; !ok {
+				break
+			}
+			slot := t.slot(k.Name)
+			keys[slot] = append(keys[slot], k)
+		}
+		if err := w.unpostpone(ctx, keys); err != nil {
+			return err
+		}
+	}
+	return nil
+}
 
 // unpostpone subtracts the postponement from the expiries of keys of the target. left holds the keys by slot.
 func (w *direct) unpostpone(ctx context.Context, left map[uint16][]keyspace.Key) error {
