@@ -15,6 +15,7 @@ import (
 
 	"surecut/e2e/dataset"
 	"surecut/e2e/servers"
+	"surecut/internal/endpoint"
 	"surecut/internal/keyspace"
 )
 
@@ -164,18 +165,18 @@ func TestFilters(t *testing.T) {
 	source.Must("SET", "m2", "v")
 	source.Must("MOVE", "m2", "2")
 	for _, args := range [][]string{{"SET", "back", "v"}, {"MOVE", "back", "0"}, {"SET", "never", "v"}, {"COPY", "never", "copied", "DB", "2"}} {
-		if err := one.Do(t.Context(), arbitrary(one, args...)).Error(); err != nil {
+		if err := one.Do(t.Context(), endpoint.Arbitrary(one, args...)).Error(); err != nil {
 			t.Fatal(err)
 		}
 	}
 	for _, args := range [][]string{{"SET", "DB", "v"}, {"COPY", "DB", "DB", "DB", "0"}, {"SET", "x", "v"}, {"EXPIRE", "x", "500"}} {
-		if err := two.Do(t.Context(), arbitrary(two, args...)).Error(); err != nil {
+		if err := two.Do(t.Context(), endpoint.Arbitrary(two, args...)).Error(); err != nil {
 			t.Fatal(err)
 		}
 	}
 	dc, release := two.Dedicate()
 	defer release()
-	for _, res := range dc.DoMulti(t.Context(), arbitrary(dc, "MULTI"), arbitrary(dc, "INCR", "n"), arbitrary(dc, "SET", "no:n", "1"), arbitrary(dc, "SELECT", "0"), arbitrary(dc, "INCR", "n"), arbitrary(dc, "SELECT", "1"), arbitrary(dc, "INCR", "n"), arbitrary(dc, "EXEC"), arbitrary(dc, "SELECT", "2")) {
+	for _, res := range dc.DoMulti(t.Context(), endpoint.Arbitrary(dc, "MULTI"), endpoint.Arbitrary(dc, "INCR", "n"), endpoint.Arbitrary(dc, "SET", "no:n", "1"), endpoint.Arbitrary(dc, "SELECT", "0"), endpoint.Arbitrary(dc, "INCR", "n"), endpoint.Arbitrary(dc, "SELECT", "1"), endpoint.Arbitrary(dc, "INCR", "n"), endpoint.Arbitrary(dc, "EXEC"), endpoint.Arbitrary(dc, "SELECT", "2")) {
 		if res.Error() != nil {
 			t.Fatal(res.Error())
 		}
@@ -184,7 +185,7 @@ func TestFilters(t *testing.T) {
 	addsUp(t, r.stop())
 	for db, want := range map[int]string{0: "DB b back c n", 1: "", 2: "", 5: "DB copied m2 n x"} {
 		c := target.Client(db)
-		names, err := c.Do(t.Context(), arbitrary(c, "KEYS", "*")).AsStrSlice()
+		names, err := c.Do(t.Context(), endpoint.Arbitrary(c, "KEYS", "*")).AsStrSlice()
 		if err != nil {
 			t.Fatal(err)
 		}

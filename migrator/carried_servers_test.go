@@ -13,6 +13,7 @@ import (
 
 	"surecut/e2e/dataset"
 	"surecut/e2e/servers"
+	"surecut/internal/endpoint"
 
 	"surecut/migrator/internal/receive"
 )
@@ -32,7 +33,7 @@ func TestDatabasesOfTheTarget(t *testing.T) {
 			for _, db := range []int{18, 19, 32} {
 				c := source.Client(db)
 				for i := range 3 {
-					if err := c.Do(t.Context(), arbitrary(c, "SET", strconv.Itoa(i), "v")).Error(); err != nil {
+					if err := c.Do(t.Context(), endpoint.Arbitrary(c, "SET", strconv.Itoa(i), "v")).Error(); err != nil {
 						t.Fatal(err)
 					}
 				}
@@ -64,8 +65,8 @@ func TestSortByOtherKeys(t *testing.T) {
 	stop := load(t, source, false)
 	c := source.Client(0)
 	for i := range 500 {
-		cmds := []rueidis.Completed{arbitrary(c, "SET", "w_"+strconv.Itoa(rand.IntN(20)), strconv.Itoa(rand.IntN(1000))),
-			arbitrary(c, "SORT", "list", "BY", "w_*", "GET", "#", "GET", "w_*", "STORE", "sorted:"+strconv.Itoa(i))}
+		cmds := []rueidis.Completed{endpoint.Arbitrary(c, "SET", "w_"+strconv.Itoa(rand.IntN(20)), strconv.Itoa(rand.IntN(1000))),
+			endpoint.Arbitrary(c, "SORT", "list", "BY", "w_*", "GET", "#", "GET", "w_*", "STORE", "sorted:"+strconv.Itoa(i))}
 		for _, res := range c.DoMulti(t.Context(), cmds...) {
 			if err := res.Error(); err != nil {
 				t.Fatal(err)

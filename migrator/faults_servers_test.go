@@ -581,7 +581,7 @@ func TestFreeze(t *testing.T) {
 		cmds := s.Client(0)
 		dc, release := cmds.Dedicate()
 		defer release()
-		res := dc.DoMulti(t.Context(), arbitrary(dc, "MULTI"), arbitrary(dc, "GET", "hot"), arbitrary(dc, "ROLE"), arbitrary(dc, "EXEC"))
+		res := dc.DoMulti(t.Context(), endpoint.Arbitrary(dc, "MULTI"), endpoint.Arbitrary(dc, "GET", "hot"), endpoint.Arbitrary(dc, "ROLE"), endpoint.Arbitrary(dc, "EXEC"))
 		replies, err := res[3].ToArray()
 		if err != nil {
 			t.Fatal(err)

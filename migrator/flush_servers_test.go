@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"surecut/e2e/servers"
+	"surecut/internal/endpoint"
 )
 
 // TestFlushThroughProxy carries FLUSHDB and FLUSHALL to a proxy that has neither: what came from the source goes, by the
@@ -19,7 +20,7 @@ func TestFlushThroughProxy(t *testing.T) {
 	in := func(db int, args ...string) {
 		t.Helper()
 		client := source.Client(db)
-		if err := client.Do(t.Context(), arbitrary(client, args...)).Error(); err != nil {
+		if err := client.Do(t.Context(), endpoint.Arbitrary(client, args...)).Error(); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -32,7 +33,7 @@ func TestFlushThroughProxy(t *testing.T) {
 		var all []string
 		for _, s := range behind {
 			client := s.Client(db)
-			names, err := client.Do(t.Context(), arbitrary(client, "KEYS", "*")).AsStrSlice()
+			names, err := client.Do(t.Context(), endpoint.Arbitrary(client, "KEYS", "*")).AsStrSlice()
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -72,10 +72,10 @@ func writes(t *testing.T, primary func() *servers.Server) (stop func()) {
 			var cmds []rueidis.Completed
 			for i := range 16 {
 				k := strconv.Itoa((n*7 + i) % 97)
-				cmds = append(cmds, arbitrary(client, "INCR", "n:"+k), arbitrary(client, "RPUSH", "l:"+k, strconv.Itoa(n)),
-					arbitrary(client, "SET", "e:"+k, strconv.Itoa(n), "EX", "1000"))
+				cmds = append(cmds, endpoint.Arbitrary(client, "INCR", "n:"+k), endpoint.Arbitrary(client, "RPUSH", "l:"+k, strconv.Itoa(n)),
+					endpoint.Arbitrary(client, "SET", "e:"+k, strconv.Itoa(n), "EX", "1000"))
 			}
-			cmds = append(cmds, arbitrary(client, "DEL", "l:"+strconv.Itoa(n%97)))
+			cmds = append(cmds, endpoint.Arbitrary(client, "DEL", "l:"+strconv.Itoa(n%97)))
 			for _, r := range client.DoMulti(context.Background(), cmds...) {
 				if r.Error() != nil {
 					client.Close()

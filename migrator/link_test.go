@@ -7,6 +7,7 @@ import (
 
 	"surecut/internal/endpoint"
 	"surecut/internal/keyspace"
+	"surecut/internal/spool"
 	"surecut/migrator/internal/ledger"
 	"surecut/migrator/internal/receive"
 	"surecut/migrator/internal/reread"
@@ -41,3 +42,17 @@ func newTestLink(t *testing.T) *link {
 }
 
 func slogDiscard() *slog.Logger { return slog.New(slog.DiscardHandler) }
+
+// emptySpool is a spool that begins at offset 100.
+func emptySpool(t *testing.T) *spool.Log {
+	t.Helper()
+	log, err := spool.Open(t.TempDir(), spool.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { log.Close() })
+	if err := log.Start("id", 100); err != nil {
+		t.Fatal(err)
+	}
+	return log
+}

@@ -13,6 +13,7 @@ import (
 	"github.com/redis/rueidis"
 
 	"surecut/e2e/servers"
+	"surecut/internal/endpoint"
 	"surecut/internal/keyspace"
 )
 
@@ -150,7 +151,7 @@ func (c *clusterTest) traffic() (stop func()) {
 				client := node.Client(0)
 				cmds := make([]rueidis.Completed, 30)
 				for i := range cmds {
-					cmds[i] = arbitrary(client, "INCR", fmt.Sprintf("n:%d", (n*30+i)%5000)) // a third of them are the node's own
+					cmds[i] = endpoint.Arbitrary(client, "INCR", fmt.Sprintf("n:%d", (n*30+i)%5000)) // a third of them are the node's own
 				}
 				client.DoMulti(c.t.Context(), cmds...)
 			}
@@ -333,7 +334,7 @@ func TestShardIsMerged(t *testing.T) {
 		client := x.nodes[n].Client(0)
 		var cmds []rueidis.Completed
 		for slot := 10923; slot < 16384; slot++ {
-			cmds = append(cmds, arbitrary(client, "CLUSTER", "SETSLOT", strconv.Itoa(slot), "NODE", x.ids[0]))
+			cmds = append(cmds, endpoint.Arbitrary(client, "CLUSTER", "SETSLOT", strconv.Itoa(slot), "NODE", x.ids[0]))
 		}
 		for _, res := range client.DoMulti(t.Context(), cmds...) {
 			if err := res.Error(); err != nil && !strings.Contains(err.Error(), "my slots") {

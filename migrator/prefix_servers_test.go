@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"surecut/e2e/servers"
+	"surecut/internal/endpoint"
 )
 
 // TestPrefixToOne: one server takes every command as it is, so that nothing but the names keeps databases apart.
@@ -18,7 +19,7 @@ func TestPrefixToOne(t *testing.T) {
 	in := func(db int, args ...string) {
 		t.Helper()
 		client := source.Client(db)
-		if err := client.Do(t.Context(), arbitrary(client, args...)).Error(); err != nil {
+		if err := client.Do(t.Context(), endpoint.Arbitrary(client, args...)).Error(); err != nil {
 			t.Fatalf("%v: %v", args, err)
 		}
 	}
@@ -37,7 +38,7 @@ func TestPrefixToOne(t *testing.T) {
 	r.caughtUp()
 	names := func(db int) string {
 		client := target.Client(db)
-		list, err := client.Do(t.Context(), arbitrary(client, "KEYS", "*")).AsStrSlice()
+		list, err := client.Do(t.Context(), endpoint.Arbitrary(client, "KEYS", "*")).AsStrSlice()
 		if err != nil {
 			t.Fatal(err)
 		}

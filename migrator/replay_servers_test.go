@@ -18,6 +18,7 @@ import (
 
 	"surecut/e2e/servers"
 	"surecut/internal/command"
+	"surecut/internal/endpoint"
 	"surecut/internal/keyspace"
 	"surecut/internal/rdb"
 	"surecut/internal/rdb/fixtures"
@@ -321,7 +322,7 @@ func compareFinal(t *testing.T, target *servers.Server, f fixtures.Fixture, lost
 	}
 	for db := range 16 {
 		c := target.Client(db)
-		names, err := c.Do(context.Background(), arbitrary(c, "KEYS", "*")).AsStrSlice()
+		names, err := c.Do(context.Background(), endpoint.Arbitrary(c, "KEYS", "*")).AsStrSlice()
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -343,7 +344,7 @@ func tolerance(target *servers.Server) int64 {
 
 // dropAges leaves out what an older server's stream does not keep.
 func dropAges(want, got *keyspace.Value) {
-	comparable(want, got)
+	fixtures.DropCounters(want, got)
 	for _, v := range []*keyspace.Value{want, got} {
 		for i := range v.Groups {
 			g := &v.Groups[i]
@@ -367,7 +368,7 @@ func dropAges(want, got *keyspace.Value) {
 func valueOf(t *testing.T, s *servers.Server, k keyspace.Key) (keyspace.Value, bool) {
 	t.Helper()
 	c := s.Client(k.DB)
-	payload, err := c.Do(context.Background(), arbitrary(c, "DUMP", k.Name)).ToString()
+	payload, err := c.Do(context.Background(), endpoint.Arbitrary(c, "DUMP", k.Name)).ToString()
 	if err != nil {
 		return keyspace.Value{}, false
 	}
@@ -375,9 +376,9 @@ func valueOf(t *testing.T, s *servers.Server, k keyspace.Key) (keyspace.Value, b
 	if err != nil {
 		t.Fatal(err)
 	}
-	at, err := c.Do(context.Background(), arbitrary(c, "PEXPIRETIME", k.Name)).AsInt64()
+	at, err := c.Do(context.Background(), endpoint.Arbitrary(c, "PEXPIRETIME", k.Name)).AsInt64()
 	if err != nil { // before 7.0
-		at, err = c.Do(context.Background(), arbitrary(c, "PTTL", k.Name)).AsInt64()
+		at, err = c.Do(context.Background(), endpoint.Arbitrary(c, "PTTL", k.Name)).AsInt64()
 		if at >= 0 {
 			at += time.Now().UnixMilli()
 		}

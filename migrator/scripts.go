@@ -13,6 +13,7 @@ import (
 	"sync"
 
 	"surecut/internal/command"
+	"surecut/internal/durable"
 )
 
 // mostScripts bounds the texts of scripts that are kept, in bytes. The oldest are dropped first.
@@ -145,7 +146,7 @@ func (s *scripts) compact() (err error) {
 		}
 		size += int64(len(record))
 	}
-	if err := errors.Join(f.Sync(), os.Rename(s.path+".new", s.path), syncDir(filepath.Dir(s.path))); err != nil {
+	if err := errors.Join(f.Sync(), os.Rename(s.path+".new", s.path), durable.SyncDir(filepath.Dir(s.path))); err != nil {
 		return errors.Join(err, f.Close())
 	}
 	old := s.f

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"syscall"
 
+	"surecut/internal/durable"
 	"surecut/internal/endpoint"
 	"surecut/migrator/internal/ledger"
 )
@@ -222,15 +223,7 @@ func writeWhole(path string, data []byte) error {
 	if err != nil {
 		return errors.Join(err, os.Remove(f.Name()))
 	}
-	return syncDir(filepath.Dir(path))
-}
-
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
+	return durable.SyncDir(filepath.Dir(path))
 }
 
 func (s *state) close() error { return s.lock.Close() }

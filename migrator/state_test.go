@@ -66,7 +66,7 @@ func TestPhase(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			l := newTestLink(t)
-			l.spool, l.st.Stage = spoolOf(t, nil, 1), following
+			l.spool, l.st.Stage = emptySpool(t), following
 			l.do(working)
 			if c.change(l); l.phase() != c.want {
 				t.Errorf("%s, want %s", l.phase(), c.want)

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"surecut/e2e/servers"
+	"surecut/internal/endpoint"
 )
 
 // TestSweepOfNamedDatabase: what a failover has lost is deleted from the database that the target's URL names, and from no other.
@@ -19,7 +20,7 @@ func TestSweepOfNamedDatabase(t *testing.T) {
 	in := func(db int, args ...string) any {
 		t.Helper()
 		client := target.Client(db)
-		reply, err := client.Do(t.Context(), arbitrary(client, args...)).ToAny()
+		reply, err := client.Do(t.Context(), endpoint.Arbitrary(client, args...)).ToAny()
 		if err != nil {
 			t.Fatalf("%v: %v", args, err)
 		}

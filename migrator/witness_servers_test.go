@@ -11,6 +11,7 @@ import (
 
 	"surecut/e2e/dataset"
 	"surecut/e2e/servers"
+	"surecut/internal/endpoint"
 	"surecut/internal/keyspace"
 )
 
@@ -151,7 +152,7 @@ func TestTargetFlushedBeforeStop(t *testing.T) {
 			source, target := servers.Standalone(t, "redis:7.0"), servers.Standalone(t, "redis:7.0", "--enable-debug-command", "local")
 			fill(t, source, 100)
 			three := source.Client(3)
-			if err := three.Do(t.Context(), arbitrary(three, "SET", "k", "v")).Error(); err != nil {
+			if err := three.Do(t.Context(), endpoint.Arbitrary(three, "SET", "k", "v")).Error(); err != nil {
 				t.Fatal(err)
 			}
 			r := begin(t, urls{source.URL(), target.URL()}, t.TempDir(), nil)
@@ -160,7 +161,7 @@ func TestTargetFlushedBeforeStop(t *testing.T) {
 			switch how {
 			case "FLUSHDB of another database":
 				client := target.Client(3)
-				if err := client.Do(t.Context(), arbitrary(client, "FLUSHDB")).Error(); err != nil {
+				if err := client.Do(t.Context(), endpoint.Arbitrary(client, "FLUSHDB")).Error(); err != nil {
 					t.Fatal(err)
 				}
 			case "restarted empty":

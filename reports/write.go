@@ -8,6 +8,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"surecut/internal/durable"
 )
 
 // formats are the formats that Render knows for every kind of report.
@@ -101,7 +103,7 @@ func WriteFormats(dir string, r Report, forms ...string) (paths []string, err er
 			return nil, fmt.Errorf("put report in place: %w", err)
 		}
 	}
-	if err := syncDir(dir); err != nil {
+	if err := durable.SyncDir(dir); err != nil {
 		return nil, err
 	}
 	return paths, nil
@@ -121,17 +123,6 @@ func writeTemp(path string, data []byte) (string, error) {
 		return "", errors.Join(err, os.Remove(f.Name()))
 	}
 	return f.Name(), nil
-}
-
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return fmt.Errorf("sync directory of reports: %w", err)
-	}
-	if err := errors.Join(d.Sync(), d.Close()); err != nil {
-		return fmt.Errorf("sync directory of reports: %w", err)
-	}
-	return nil
 }
 
 // FileOf returns the kind and the format (as an extension) of the report that a file with this name holds. It returns false if no

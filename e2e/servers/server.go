@@ -193,6 +193,16 @@ func parseInfo(text string) map[string]string {
 	return facts
 }
 
+// Number returns the Redis-compatible version of the server as a number, 70015 for 7.0.15.
+func (s *Server) Number() int {
+	s.t.Helper()
+	var major, minor, patch int
+	if _, err := fmt.Sscanf(s.Info("server")["redis_version"], "%d.%d.%d", &major, &minor, &patch); err != nil {
+		s.t.Fatal(err)
+	}
+	return major*10000 + minor*100 + patch
+}
+
 func (s *Server) dial(db int) (rueidis.Client, error) {
 	return rueidis.NewClient(rueidis.ClientOption{
 		InitAddress: []string{s.Addr}, SelectDB: db, Password: s.Password,

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"surecut/internal/durable"
 	"surecut/reports"
 )
 
@@ -141,7 +142,7 @@ func (d *Dir) moveAway(names []string) error {
 	if d.moved = into; err != nil {
 		d.moved = filepath.Join(d.path, "*."+Earlier+"-"+stamp)
 	}
-	return syncDir(d.path)
+	return durable.SyncDir(d.path)
 }
 
 // newDir creates a directory with a name that did not exist before.
@@ -168,14 +169,6 @@ func (d *Dir) canWrite() error {
 	}
 	_, err = f.WriteString(strings.Repeat("surecut\n", 8<<10)) // 64 KiB, about the size of the files of a small report
 	return errors.Join(err, f.Sync(), f.Close(), os.Remove(f.Name()))
-}
-
-func syncDir(path string) error {
-	f, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	return errors.Join(f.Sync(), f.Close())
 }
 
 // HoldsGo says whether the directory holds the record of a GO.
