@@ -11,6 +11,7 @@ import (
 
 	"surecut/e2e/dataset"
 	"surecut/e2e/servers"
+	"surecut/internal/endpoint"
 )
 
 // calls counts how often a server has run a command.
@@ -154,7 +155,7 @@ func TestRecordsStay(t *testing.T) {
 	c := source.Client(0)
 	var cmds []rueidis.Completed
 	for i := range 6000 { // several batches of each lane
-		cmds = append(cmds, arbitrary(c, "INCR", "n:"+strconv.Itoa(i)))
+		cmds = append(cmds, endpoint.Arbitrary(c, "INCR", "n:"+strconv.Itoa(i)))
 	}
 	for _, res := range c.DoMulti(t.Context(), cmds...) {
 		if err := res.Error(); err != nil {

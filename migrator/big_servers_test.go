@@ -95,7 +95,7 @@ func TestSlotsMove(t *testing.T) {
 	source := servers.Standalone(t, "redis:7.0", "--repl-backlog-size", "64mb")
 	target := servers.Cluster(t, "redis:7.0", 3, 0)
 	u := urls{source.URL(), target[0].URL()}
-	stop := load(t, source, false)
+	stop := writeTo(t, source, false)
 	r := begin(t, u, t.TempDir(), nil)
 	r.caughtUp()
 	for slot := range 400 { // the keys of the load lie in some of them
@@ -135,7 +135,7 @@ func TestFailover(t *testing.T) {
 	source := servers.Standalone(t, "redis:7.0", "--repl-backlog-size", "64mb")
 	target := servers.Cluster(t, "redis:7.0", 3, 1)
 	u := urls{source.URL(), target[1].URL()}
-	stop := load(t, source, false)
+	stop := writeTo(t, source, false)
 	r := begin(t, u, t.TempDir(), nil)
 	r.caughtUp()
 	target[3].Must("CLUSTER", "FAILOVER")

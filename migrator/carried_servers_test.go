@@ -62,7 +62,7 @@ func TestSortByOtherKeys(t *testing.T) {
 	}
 	r := begin(t, u, t.TempDir(), nil)
 	r.caughtUp()
-	stop := load(t, source, false)
+	stop := writeTo(t, source, false)
 	c := source.Client(0)
 	for i := range 500 {
 		cmds := []rueidis.Completed{endpoint.Arbitrary(c, "SET", "w_"+strconv.Itoa(rand.IntN(20)), strconv.Itoa(rand.IntN(1000))),

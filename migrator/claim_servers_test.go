@@ -133,7 +133,7 @@ func TestMigrationThatWasThoughtDead(t *testing.T) {
 				target = servers.Standalone(t, "redis:7.0")
 				holder = target
 			}
-			stop := load(t, old, true)
+			stop := writeTo(t, old, true)
 			first := begin(t, urls{old.URL(), target.URL()}, t.TempDir(), nil)
 			first.caughtUp()
 			u := urls{source.URL(), target.URL()}

@@ -159,7 +159,7 @@ func (d *doubts) spread(txs []*transaction) {
 					d.tainted[k] = true
 				}
 				c.commands, more = 0, true // the call was applied, so its commands stay counted as applied
-				x.failed = append(x.failed, failure{c, errSpread})
+				x.failed = append(x.failed, failure{call: c, reply: errSpread})
 			}
 		}
 	}
@@ -181,7 +181,7 @@ var errInterrupted = errors.New("an earlier run ended before it could copy the k
 func (d *doubts) addInterrupted(keys []keyspace.Key) error {
 	failed := make([]failure, len(keys))
 	for i, k := range keys {
-		failed[i] = failure{call{key: k}, errInterrupted}
+		failed[i] = failure{call: call{key: k}, reply: errInterrupted}
 	}
 	return d.note(failed)
 }
@@ -191,7 +191,7 @@ func (d *doubts) resume() error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.now.Each(func(k keyspace.Key) error {
-		d.waiting = append(d.waiting, failure{call{key: k}, errInterrupted})
+		d.waiting = append(d.waiting, failure{call: call{key: k}, reply: errInterrupted})
 		return nil
 	})
 }

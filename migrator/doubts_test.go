@@ -24,7 +24,7 @@ func TestNobodyKnowsItsKeys(t *testing.T) {
 		c := p.pieces[0].call
 		c.commands = 1
 		l.Ledger.Applied.Add(1)
-		if err := l.Doubts.add([]failure{{c, errors.New("ERR unknown command")}}); err != nil {
+		if err := l.Doubts.add([]failure{{call: c, reply: errors.New("ERR unknown command")}}); err != nil {
 			t.Fatal(err)
 		}
 		if err := d.copies.settleDoubts(t.Context(), l.Doubts.take()); err != nil {
@@ -56,7 +56,7 @@ func TestDoubtsSpread(t *testing.T) {
 		return got
 	}
 	first := calls("SUNIONSTORE reunion union", "INCR n", "SUNIONSTORE other set")
-	first.failed = []failure{{call{args: []string{"SUNIONSTORE", "union", "gone"}}, errExpired}}
+	first.failed = []failure{{call: call{args: []string{"SUNIONSTORE", "union", "gone"}}, reply: errExpired}}
 	if got, want := doubted(first), " SUNIONSTORE union gone SUNIONSTORE reunion union"; got != want {
 		t.Errorf("doubted%s, want%s", got, want)
 	}
@@ -72,7 +72,7 @@ func TestDoubtsSpread(t *testing.T) {
 // TestDoubtsOutlive: what a run could not settle is settled by the next.
 func TestDoubtsOutlive(t *testing.T) {
 	l := newTestStream(t)
-	if err := l.Doubts.add([]failure{{call{args: []string{"RENAME", "a", "b"}}, errKeyGone}}); err != nil {
+	if err := l.Doubts.add([]failure{{call: call{args: []string{"RENAME", "a", "b"}}, reply: errKeyGone}}); err != nil {
 		t.Fatal(err)
 	}
 	next := &doubts{now: l.Doubts.now}

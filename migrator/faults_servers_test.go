@@ -28,7 +28,7 @@ import (
 func TestConnectionsKilled(t *testing.T) {
 	source, target := servers.Standalone(t, "redis:7.0", "--repl-backlog-size", "64mb"), servers.Standalone(t, "redis:7.0")
 	u := urls{source.URL(), target.URL()}
-	stop := load(t, source, false)
+	stop := writeTo(t, source, false)
 	r := begin(t, u, t.TempDir(), nil)
 	r.caughtUp()
 	for i := range 150 {
@@ -49,7 +49,7 @@ func TestTargetStalls(t *testing.T) {
 	source, target := servers.Standalone(t, "redis:7.0", "--repl-backlog-size", "256mb"), servers.Standalone(t, "redis:7.0")
 	u := urls{source.URL(), target.URL()}
 	dir := t.TempDir()
-	stop := load(t, source, false)
+	stop := writeTo(t, source, false)
 	r := begin(t, u, dir, nil)
 	r.caughtUp()
 	target.Pause()
@@ -78,7 +78,7 @@ func TestCodisReplicasLag(t *testing.T) {
 	r := begin(t, u, dir, nil)
 	r.caughtUp()
 	for range 2 {
-		stop := load(t, source, false)
+		stop := writeTo(t, source, false)
 		time.Sleep(1500 * time.Millisecond) // several checkpoints
 		stop()
 		r.caughtUp()
@@ -120,7 +120,7 @@ func TestBehindNutcracker(t *testing.T) {
 	source := servers.Standalone(t, "redis:6.0", "--repl-backlog-size", "64mb")
 	target := servers.Standalone(t, "redis:6.0", "--appendonly", "yes")
 	proxy := servers.Twemproxy(t, []string{"timeout: 4000"}, target.Addr+":1 one")
-	stop := load(t, source, false)
+	stop := writeTo(t, source, false)
 	r := begin(t, urls{source.URL(), "redis+twemproxy://" + proxy.Addr + "?via=proxy&config=" + proxy.Config}, t.TempDir(), nil)
 	r.caughtUp()
 	for range 3 {
@@ -163,7 +163,7 @@ func TestTargetRestarts(t *testing.T) {
 	t.Run("keeps its data", func(t *testing.T) {
 		source, target := servers.Standalone(t, "redis:7.0"), servers.Standalone(t, "redis:7.0", "--appendonly", "yes")
 		u := urls{source.URL(), target.URL()}
-		stop := load(t, source, false)
+		stop := writeTo(t, source, false)
 		r := begin(t, u, t.TempDir(), nil)
 		r.caughtUp()
 		for range 2 {
@@ -177,7 +177,7 @@ func TestTargetRestarts(t *testing.T) {
 	})
 	t.Run("loses its data", func(t *testing.T) {
 		source, target := servers.Standalone(t, "redis:7.0"), servers.Standalone(t, "redis:7.0")
-		stop := load(t, source, false)
+		stop := writeTo(t, source, false)
 		defer stop()
 		r := begin(t, urls{source.URL(), target.URL()}, t.TempDir(), nil)
 		r.caughtUp()
@@ -189,10 +189,10 @@ func TestTargetRestarts(t *testing.T) {
 	})
 	t.Run("loses its data while nothing is written", func(t *testing.T) {
 		source, target := servers.Standalone(t, "redis:7.0"), servers.Standalone(t, "redis:7.0")
-		load(t, source, false)()
+		writeTo(t, source, false)()
 		r := begin(t, urls{source.URL(), target.URL()}, t.TempDir(), nil)
 		r.caughtUp()
-		load(t, source, false)()
+		writeTo(t, source, false)()
 		r.caughtUp()
 		target.Kill()
 		target.Restart()
@@ -293,7 +293,7 @@ func TestTargetFull(t *testing.T) {
 			source, target := servers.Standalone(t, "redis:7.0", "--repl-backlog-size", "64mb"), servers.Standalone(t, "redis:7.0", "--maxmemory-policy", "noeviction")
 			u := urls{source.URL(), target.URL()}
 			dir := t.TempDir()
-			stop := load(t, source, false)
+			stop := writeTo(t, source, false)
 			full := func() {
 				n, err := strconv.Atoi(target.Info("memory")["used_memory"])
 				if err != nil {
@@ -462,7 +462,7 @@ func TestAcrossSlots(t *testing.T) {
 	target := servers.Cluster(t, "redis:7.0", 3, 0)
 	u := urls{source.URL(), target[0].URL()}
 	dir := t.TempDir()
-	stop := load(t, source, false)
+	stop := writeTo(t, source, false)
 	crossing := func() {
 		for i := range 30 {
 			a, b := strconv.Itoa(i), strconv.Itoa(i*7%30)
@@ -515,7 +515,7 @@ func TestDatabases(t *testing.T) {
 			source, target := servers.Standalone(t, image(v)), servers.Standalone(t, image(v))
 			u := urls{source.URL(), target.URL()}
 			dir := t.TempDir()
-			stop := load(t, source, false)
+			stop := writeTo(t, source, false)
 			one := source.Client(1)
 			other := func(args ...string) {
 				if err := one.Do(t.Context(), one.B().Arbitrary(args...).Build()).NonRedisError(); err != nil {
@@ -566,7 +566,7 @@ func TestFreeze(t *testing.T) {
 	source, target := servers.Standalone(t, "redis:7.0"), servers.Standalone(t, "redis:7.0")
 	r := begin(t, urls{source.URL(), target.URL()}, t.TempDir(), nil)
 	r.caughtUp()
-	stop := load(t, source, false)
+	stop := writeTo(t, source, false)
 	defer stop()
 	var over atomic.Bool
 	done := make(chan struct{})
@@ -671,7 +671,7 @@ func TestStops(t *testing.T) {
 	source, target := servers.Standalone(t, "redis:7.0"), servers.Standalone(t, "redis:7.0")
 	u := urls{source.URL(), target.URL()}
 	fill(t, source, 20000)
-	stop := load(t, source, false)
+	stop := writeTo(t, source, false)
 	dir := t.TempDir()
 	for _, after := range []time.Duration{0, time.Millisecond, 10 * time.Millisecond, 50 * time.Millisecond, 200 * time.Millisecond, time.Second} {
 		r := begin(t, u, dir, func(c *Config) { c.RateOps = 40000 })
@@ -757,7 +757,7 @@ func TestForeignKeys(t *testing.T) {
 func TestEarlierMigration(t *testing.T) {
 	source, target := servers.Standalone(t, "redis:7.0"), servers.Standalone(t, "redis:7.0")
 	u := urls{source.URL(), target.URL()}
-	stop := load(t, source, false)
+	stop := writeTo(t, source, false)
 	r := begin(t, u, t.TempDir(), nil)
 	r.caughtUp()
 	r.abort()
@@ -774,7 +774,7 @@ func TestEarlierMigration(t *testing.T) {
 	}
 	r = begin(t, u, t.TempDir(), replace)
 	r.caughtUp()
-	load(t, source, false)()
+	writeTo(t, source, false)()
 	r.caughtUp()
 	addsUp(t, r.stop())
 	equal(t, u, dataset.CompareOptions{})

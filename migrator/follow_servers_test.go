@@ -367,7 +367,7 @@ func TestClusterFailsOver(t *testing.T) {
 		nodes, target := servers.Cluster(t, "redis:7.0", 3, 1, "--repl-backlog-size", "64mb"), servers.Standalone(t, "redis:7.0")
 		var stops []func()
 		for _, n := range nodes { // who is no primary redirects, which the traffic does not follow
-			stops = append(stops, load(t, n, true))
+			stops = append(stops, writeTo(t, n, true))
 		}
 		u := urls{nodes[0].URL(), target.URL()}
 		r := begin(t, u, t.TempDir(), nil)

@@ -127,7 +127,7 @@ func (w memoryWriter) commit(ctx context.Context, txs []*transaction) error {
 	for _, x := range txs {
 		for _, c := range x.calls {
 			if err := w.m.run(c.db, c.args...); err != nil {
-				x.failed = append(x.failed, failure{c, err})
+				x.failed = append(x.failed, failure{call: c, reply: err})
 			}
 		}
 		for _, u := range x.units {
@@ -156,11 +156,11 @@ func (w memoryWriter) restoreOne(k *loadKey, over bool, payload []byte) *refused
 	defer w.m.mu.Unlock()
 	key := keyspace.Key{DB: k.db, Name: k.name}
 	if _, there := w.m.Keys[key]; there && !over {
-		return &refusedError{"memory", errExists}
+		return &refusedError{addr: "memory", reply: errExists}
 	}
 	delete(w.m.Keys, key)
 	if err := w.m.run(k.db, "RESTORE", k.name, strconv.FormatInt(k.expireAt, 10), string(payload)); err != nil {
-		return &refusedError{"memory", err}
+		return &refusedError{addr: "memory", reply: err}
 	}
 	return nil
 }
@@ -178,7 +178,7 @@ func (w memoryWriter) rebuild(_ context.Context, k loadKey, over overwrite, walk
 	case errors.Is(err, keyspace.ErrGone):
 		return nil, keyspace.ErrGone
 	case err != nil:
-		return nil, &refusedError{"memory", err}
+		return nil, &refusedError{addr: "memory", reply: err}
 	}
 	w.m.Keys[key] = memoryValue{string(built.V.Str), k.expireAt}
 	return nil, nil

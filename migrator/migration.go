@@ -85,7 +85,7 @@ func New(ctx context.Context, cfg Config) (*Migration, error) {
 }
 
 func (m *Migration) prepare(ctx context.Context) error {
-	source, target := identity(m.cfg.Sides.Source), identity(m.cfg.Sides.Target)
+	from, to := identity(m.cfg.Sides.Source), identity(m.cfg.Sides.Target)
 	if m.resumed {
 		if err := m.state.refuseOthers(ctx, m.cfg.StateDir, m.cfg.Sides); err != nil {
 			return err
@@ -109,7 +109,7 @@ func (m *Migration) prepare(ctx context.Context) error {
 		if m.cfg.Mode == ModeIncremental {
 			return fmt.Errorf("Config.Mode incremental: %s holds no migration to continue", m.cfg.StateDir)
 		}
-		m.state.Source, m.state.Target, m.state.Lanes = source, target, m.cfg.Lanes
+		m.state.Source, m.state.Target, m.state.Lanes = from, to, m.cfg.Lanes
 		for i, s := range m.cfg.Sides.Source.Shards() {
 			m.state.Links = append(m.state.Links, linkState{Name: strconv.Itoa(i), Shard: s.Primary.Addr})
 		}

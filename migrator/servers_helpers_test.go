@@ -202,9 +202,9 @@ func addsUp(t testing.TB, r Report) {
 	}
 }
 
-// load writes commands whose repetition or loss shows, until the function that it gives is called. Most rounds hold only commands that
+// writeTo writes commands whose repetition or loss shows, until the function that it gives is called. Most rounds hold only commands that
 // surecut sends without a checkpoint, to the same keys as the others.
-func load(t testing.TB, s *servers.Server, oneSlot bool) (stop func()) {
+func writeTo(t testing.TB, s *servers.Server, oneSlot bool) (stop func()) {
 	t.Helper()
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)

@@ -25,7 +25,7 @@ func TestCrashes(t *testing.T) {
 			}
 			u := urls{source.URL(), target.URL()}
 			fill(t, source, 20000)
-			stop := load(t, source, false)
+			stop := writeTo(t, source, false)
 			dir := t.TempDir()
 			seed := rand.Uint64()
 			t.Logf("seed %d", seed)

@@ -62,7 +62,7 @@ func TestTargetNodeLosesItsKeys(t *testing.T) {
 			case "flushed while idle":
 				x.nodes[1].Must("FLUSHALL")
 			case "flushed under load":
-				stop := load(t, x.source, true)
+				stop := writeTo(t, x.source, true)
 				r.caughtUp()
 				x.nodes[1].Must("FLUSHALL")
 				stop()
