@@ -240,7 +240,9 @@ func (l *link) open() error {
 	return err
 }
 
-func (l *link) writing() writing { return writing{l.name, l.positions.acknowledged, &l.instances} }
+func (l *link) writing() writing {
+	return writing{link: l.name, acknowledged: l.positions.acknowledged, instances: &l.instances}
+}
 
 // newWriter returns a writer for the link.
 func (l *link) newWriter() writer { return l.m.target.newWriter(l.writing()) }
