@@ -112,14 +112,14 @@ func TestNodeGoesBack(t *testing.T) {
 			}
 			write("kept:")
 			back, to := nodes[0], r.m.target
-			if main, _ := to.primaryOf(to.slot(to.linkKey("0"))); c.cluster && main.Addr == back.Addr { // not the one with the link's own record
+			if main, _ := to.PrimaryOf(to.Slot(to.LinkKey("0"))); c.cluster && main.Addr == back.Addr { // not the one with the link's own record
 				back = nodes[1]
 			}
 			back.Must("SAVE")
 			write("lost:")
 			if c.killed {
 				l := r.m.links[0]
-				r.poll("record of all that is applied", func() bool { return l.positions.savedTo().offset >= l.positions.applied().offset })
+				r.poll("record of all that is applied", func() bool { return l.positions.SavedTo().Offset >= l.positions.Applied().Offset })
 				r.abort()
 			}
 			back.Kill()
@@ -164,20 +164,20 @@ func TestRecordsStay(t *testing.T) {
 	}
 	r.caughtUp()
 	r.stop() // in good order, so that the checkpoints of the slots are removed
-	end := r.m.links[0].positions.savedTo().offset
+	end := r.m.links[0].positions.SavedTo().Offset
 	nodes[0].Kill()
 	nodes[0].Restart()
 	r = begin(t, u, dir, func(c *Config) { c.RateOps = 1000 })
 	l := r.m.links[0]
 	first := int64(0)
 	r.poll("record on the way", func() bool {
-		at := l.positions.savedTo().offset
+		at := l.positions.SavedTo().Offset
 		if first == 0 {
 			first = at
 		}
 		return at > first
 	})
-	if at := l.positions.savedTo().offset; at >= end {
+	if at := l.positions.SavedTo().Offset; at >= end {
 		t.Fatalf("the link stands at %d, behind which it was to be killed (%d)", at, end)
 	}
 	r.abort()

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"surecut/e2e/servers"
+	"surecut/migrator/internal/target"
 )
 
 // TestResumeAfterAnotherMigration: a target that was given to another migration since is not gone on with. What the other one has written
@@ -73,7 +74,7 @@ func refused(t *testing.T, r *run) {
 		r.m.Finish()
 	}
 	r.wait()
-	if !errors.Is(r.err, errGivenAway) {
+	if !errors.Is(r.err, target.ErrGivenAway) {
 		t.Fatalf("ended with: %v", r.err)
 	}
 	t.Log(r.err)
@@ -97,7 +98,7 @@ func TestResumeAtTargetThatWasFilledAgain(t *testing.T) {
 	}
 	r = begin(t, x.u, x.dir, nil)
 	r.wait()
-	if !errors.Is(r.err, errLost) || !strings.Contains(r.err.Error(), "holds keys again") {
+	if !errors.Is(r.err, target.ErrLost) || !strings.Contains(r.err.Error(), "holds keys again") {
 		t.Errorf("ended with: %v", r.err)
 	}
 	var n int

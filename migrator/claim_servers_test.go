@@ -14,6 +14,7 @@ import (
 	"surecut/e2e/dataset"
 	"surecut/e2e/servers"
 	"surecut/internal/keyspace"
+	"surecut/migrator/internal/target"
 )
 
 func replaceAll(c *Config) { c.OnExisting = ExistingReplace }
@@ -60,7 +61,7 @@ func TestTwoMigrationsAtOnce(t *testing.T) {
 				}
 				return len(failed) > 0
 			})
-			if len(failed) != 1 || !errors.Is(failed[0], errClaimed) {
+			if len(failed) != 1 || !errors.Is(failed[0], target.ErrClaimed) {
 				t.Fatalf("%v", failed)
 			}
 			t.Log(failed[0])

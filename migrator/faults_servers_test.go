@@ -22,6 +22,7 @@ import (
 	"surecut/internal/spool"
 
 	"surecut/migrator/internal/receive"
+	"surecut/migrator/internal/stream"
 )
 
 // TestConnectionsKilled ends connections on both sides again and again in the middle of the stream.
@@ -594,7 +595,7 @@ func TestFreeze(t *testing.T) {
 		return hot, offset
 	}
 	for range 20 {
-		var f *Frame
+		var f *stream.Frame
 		poll(t, "frame", func() (ok bool) {
 			var err error
 			f, err = r.m.Freeze(t.Context(), 0)
@@ -607,7 +608,7 @@ func TestFreeze(t *testing.T) {
 		if got, _ := dump(target); got != want {
 			t.Fatalf("at offset %d the target holds %s, the source held %s", offset, got, want)
 		}
-		if _, err := f.ApplyTo(t.Context(), offset-100); !errors.Is(err, errPassed) {
+		if _, err := f.ApplyTo(t.Context(), offset-100); !errors.Is(err, stream.ErrPassed) {
 			t.Fatalf("an offset that is passed: %v", err)
 		}
 		f.Release()

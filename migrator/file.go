@@ -85,7 +85,7 @@ func (l *link) loadFile(ctx, reading context.Context) error {
 		if err := l.stream(ctx, reading); err != nil {
 			return err
 		}
-		if l.positions.applied().offset < l.file.Size()-l.cut.Load() {
+		if l.positions.Applied().Offset < l.file.Size()-l.cut.Load() {
 			return l.stopped()
 		}
 	}

@@ -16,6 +16,8 @@ import (
 	"surecut/e2e/dataset"
 	"surecut/e2e/servers"
 	"surecut/internal/rdb/fixtures"
+	"surecut/migrator/internal/stream"
+	"surecut/migrator/internal/target"
 )
 
 // writer of an AOF, in a form that its image knows.
@@ -98,7 +100,7 @@ func TestAOF(t *testing.T) {
 			for _, p := range report.Problems {
 				// A slow machine loads the file after the first field has expired, which is reported: of the field, or of what renews it.
 				passed := strings.HasPrefix(p.Reason, "fields of this hash had an expiry that has passed")
-				if renewed := p.Command == "HPEXPIREAT" && strings.Contains(p.Reason, errKeyGone.Error()); !passed && !renewed {
+				if renewed := p.Command == "HPEXPIREAT" && strings.Contains(p.Reason, target.ErrKeyGone.Error()); !passed && !renewed {
 					t.Errorf("problem: %v", p)
 				}
 				late[p.Key] = true
@@ -252,7 +254,9 @@ func TestAOFResumes(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "appendonly.aof")
 			const keys, rounds = 50, 2000
 			// A stop in good order applies what has been parsed. So the file is longer than that, by long names.
-			name := func(i int) string { return "n:" + strconv.Itoa(i) + strings.Repeat("x", 4*parsedBytes/(keys*rounds)) }
+			name := func(i int) string {
+				return "n:" + strconv.Itoa(i) + strings.Repeat("x", 4*stream.ParsedBytes/(keys*rounds))
+			}
 			lines := []string{"SELECT 0"}
 			for i := range keys * rounds {
 				key := name(i % keys)
@@ -279,7 +283,7 @@ func TestAOFResumes(t *testing.T) {
 						return true
 					default:
 					}
-					return len(r.m.Report().Links) > 0 && r.m.Report().Links[0].AppliedOffset > last+parsedBytes/4
+					return len(r.m.Report().Links) > 0 && r.m.Report().Links[0].AppliedOffset > last+stream.ParsedBytes/4
 				})
 				if n == 1 {
 					if report := r.stop(); report.State != "stopped" || r.m.Snapshotted() {

@@ -10,6 +10,8 @@ import (
 	"surecut/internal/endpoint"
 
 	"surecut/migrator/internal/receive"
+	"surecut/migrator/internal/stream"
+	"surecut/migrator/internal/target"
 )
 
 // A failover is followed without a restart. After a failover of the source, the link asks for the topology again and continues the stream
@@ -63,7 +65,7 @@ func (l *link) again(ctx context.Context, err error) (bool, error) {
 	if err == nil || ctx.Err() != nil || l.m.stopping.Err() != nil {
 		return false, err
 	}
-	if errors.Is(err, errRegressed) {
+	if errors.Is(err, target.ErrRegressed) {
 		if err := l.m.mend(ctx); err != nil { // other links may have lost keys as well
 			return false, err
 		}
@@ -77,16 +79,16 @@ func (l *link) again(ctx context.Context, err error) (bool, error) {
 	case errors.Is(err, receive.ErrFailedOver), errors.Is(err, receive.ErrNoPSYNC):
 		l.log.Warn("a new snapshot replaces what the target has", "reason", err)
 		begun = l.startOver(err)
-	case errors.Is(err, errRegressed) && l.standing.lost():
+	case errors.Is(err, target.ErrRegressed) && l.standing.lost():
 		l.log.Warn("a new snapshot replaces what the target has", "reason", err)
 		begun = l.startOver(err)
-	case errors.Is(err, errReplaced):
+	case errors.Is(err, target.ErrReplaced):
 		l.log.Warn("a part of the stream is applied again, since a server of the target may lack it", "reason", err)
 		far, begun = l.rewind(ctx, err)
-	case errors.Is(err, errRegressed) && l.m.cfg.Sides.Target.Kind() == endpoint.Cluster: // checkpoints do not tell what each shard has lost
+	case errors.Is(err, target.ErrRegressed) && l.m.cfg.Sides.Target.Kind() == endpoint.Cluster: // checkpoints do not tell what each shard has lost
 		l.log.Warn("a new snapshot replaces what the target has", "reason", err)
 		begun = l.startOver(err)
-	case errors.Is(err, errRegressed) && !l.m.target.cluster:
+	case errors.Is(err, target.ErrRegressed) && !l.m.target.Cluster:
 		l.log.Warn("the stream is applied again from where the target stands", "reason", err)
 		_, begun = l.rewind(ctx, err)
 	default:
@@ -102,14 +104,14 @@ func (l *link) again(ctx context.Context, err error) (bool, error) {
 // the last record.
 func (l *link) reset(far bool) error {
 	l.applying.Store(nil)
-	l.positions.reset()
-	l.instances.reset()
-	l.doubts.reset()
+	l.positions.Reset()
+	l.instances.Reset()
+	l.doubts.Reset()
 	l.expiries.Restart()
 	l.began = l.standing.stage()
 	l.shard.Reset()
 	if far && l.standing.countsOffsets() { // without offsets, a new snapshot replaces what the target has
-		l.m.target.expiring.forget() // expiries that were forgotten as passed matter again
+		l.m.target.Expiring.Forget() // expiries that were forgotten as passed matter again
 	}
 	l.ledger.ForgetUnsettled()
 	select {
@@ -117,7 +119,7 @@ func (l *link) reset(far bool) error {
 		l.log.Debug("left behind", "error", err)
 	default:
 	}
-	l.writer.close()
+	l.writer.Close()
 	l.writer = l.newWriter()
 	l.do(preparing)
 	return l.receiver.Reset()
@@ -130,14 +132,14 @@ func (l *link) startOver(why error) error {
 	switch {
 	case l.m.cfg.Mode == ModeIncremental:
 		return fmt.Errorf("%w: a snapshot is needed, which Config.Mode incremental does not take", why)
-	case !l.m.target.can.nodes:
+	case !l.m.target.Can.Nodes:
 		return fmt.Errorf("%w; through a proxy nothing tells which keys of the target are to go: start again with a new Config.StateDir and an empty target", why)
 	case !l.m.state.TargetWasEmpty:
 		return fmt.Errorf("%w; the target held keys before this migration began, so that it cannot be told which of its keys are to go: run verify and repair, or start again with a new Config.StateDir and Config.OnExisting replace", why)
 	case len(l.m.links) > 1 && l.scope.Slots == nil:
 		return fmt.Errorf("%w; which keys of the target come from this shard cannot be told: start again with a new Config.StateDir", why)
 	}
-	if err := errors.Join(l.expiries.Clear(), l.doubts.clear()); err != nil {
+	if err := errors.Join(l.expiries.Clear(), l.doubts.Clear()); err != nil {
 		return err
 	}
 	l.ledger.ForgetSnapshot()
@@ -151,39 +153,39 @@ func (l *link) startOver(why error) error {
 // forgetCheckpoints deletes the link's record and its checkpoints on the target: a new snapshot begins at another offset.
 func (l *link) forgetCheckpoints(ctx context.Context) error {
 	t := l.m.target
-	var keys []ownKey
+	var keys []target.OwnKey
 	for _, k := range l.recordKeys() {
-		keys = append(keys, t.ownKey(k.name))
+		keys = append(keys, t.OwnKey(k.Name))
 	}
-	for u := range unit(l.m.target.units()) {
-		keys = append(keys, t.ownUnit(l.name, u))
+	for u := range target.Unit(l.m.target.Units()) {
+		keys = append(keys, t.OwnUnit(l.name, u))
 	}
 	l.m.update(func() { l.st.Recorded = nil })
-	return t.retry(ctx, func() (again, err error) { return t.forgetOwn(ctx, keys), ctx.Err() })
+	return t.Retry(ctx, func() (again, err error) { return t.ForgetOwn(ctx, keys), ctx.Err() })
 }
 
 // rewind prepares the link for a target that has gone back to an earlier state, or a node that may have, if checkpoints and records say
 // which one. Keys that were copied or released since are copied and released once more. If the records are not older than those that the
 // target has acknowledged, that means since the last one; older says whether they are.
 func (l *link) rewind(ctx context.Context, why error) (older bool, err error) {
-	r, err := l.m.target.readRecords(ctx, l.recordKeys())
-	if err != nil && !errors.Is(err, errRegressed) {
+	r, err := l.m.target.ReadRecords(ctx, l.recordKeys())
+	if err != nil && !errors.Is(err, target.ErrRegressed) {
 		return true, err
 	}
-	saved := l.positions.savedTo()
-	older = saved == (mark{})
-	for _, at := range r.at {
-		older = older || at < saved.offset
+	saved := l.positions.SavedTo()
+	older = saved == (stream.Mark{})
+	for _, at := range r.At {
+		older = older || at < saved.Offset
 	}
-	switch lost := err != nil || len(r.lowest) == 0 || !l.doubts.knowsCopies(older); {
-	case !l.m.target.can.transactions: // one of the servers behind the proxy may have gone back, and there are no checkpoints
+	switch lost := err != nil || len(r.Lowest) == 0 || !l.doubts.KnowsCopies(older); {
+	case !l.m.target.Can.Transactions: // one of the servers behind the proxy may have gone back, and there are no checkpoints
 		return true, why
 	case lost && l.m.cfg.Sides.Target.Kind() == endpoint.Standalone: // the server came up without its data, and no other one has taken its place
 		return true, why
 	case lost:
 		return true, l.startOver(why)
 	}
-	if err := l.doubts.rewind(older); err != nil {
+	if err := l.doubts.Rewind(older); err != nil {
 		return true, err
 	}
 	if older || l.expiries.Releases() > l.releasesSaved {

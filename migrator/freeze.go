@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"surecut/internal/keyspace"
+	"surecut/migrator/internal/stream"
 )
 
 // mostAwaited is how long Freeze waits for a link that lags.
@@ -48,8 +49,11 @@ func (m *Migration) Applied(_ context.Context, link int) (Applied, error) {
 	m.stateMu.Lock()
 	id := l.st.ReplID
 	m.stateMu.Unlock()
-	return Applied{ReplID: id, Offset: l.positions.applied().offset}, nil
+	return Applied{ReplID: id, Offset: l.positions.Applied().Offset}, nil
 }
+
+// Frame is a link that stands still between two commands.
+type Frame = stream.Frame
 
 // Freeze stops applying one link at a command boundary, once it has caught up. The caller must Release the frame within 15 seconds,
 // after which the link goes on by itself and ApplyTo fails.
@@ -65,15 +69,15 @@ func (m *Migration) Freeze(ctx context.Context, link int) (*Frame, error) {
 	if err != nil {
 		return nil, fmt.Errorf("freeze: %w", err)
 	}
-	f, err := s.freeze(ctx, l.ended)
-	if errors.Is(err, errOver) {
+	f, err := s.Freeze(ctx, l.ended)
+	if errors.Is(err, stream.ErrOver) {
 		return nil, fmt.Errorf("freeze: the link of shard %s has begun anew", l.shard.Primary())
 	}
 	return f, err
 }
 
 // awaitCaughtUp waits until a link has caught up, for up to mostAwaited, and returns its stream.
-func (l *link) awaitCaughtUp(ctx context.Context) (*stream, error) {
+func (l *link) awaitCaughtUp(ctx context.Context) (*stream.Stream, error) {
 	deadline := time.NewTimer(mostAwaited)
 	defer deadline.Stop()
 	tick := time.NewTicker(20 * time.Millisecond)

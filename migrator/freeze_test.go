@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"surecut/migrator/internal/stream"
 )
 
 // TestFreezeWaits: a link may lag for a moment; whoever compares then would take the lag for differences.
@@ -18,12 +20,12 @@ func TestFreezeWaits(t *testing.T) {
 		l.spool = emptySpool(t)
 		l.st.Stage = following
 		l.do(working)
-		l.applying.Store(&stream{})
+		l.applying.Store(&stream.Stream{})
 		return l
 	}
 	t.Run("until it has caught up", func(t *testing.T) {
 		l := lagging(t)
-		time.AfterFunc(50*time.Millisecond, func() { l.positions.setDispatched(mark{offset: 100}) })
+		time.AfterFunc(50*time.Millisecond, func() { l.positions.SetDispatched(stream.Mark{Offset: 100}) })
 		if d, err := l.awaitCaughtUp(t.Context()); err != nil || d != l.applying.Load() {
 			t.Errorf("%v, %v", d, err)
 		}
@@ -59,7 +61,7 @@ func TestFreezeWaits(t *testing.T) {
 	})
 	t.Run("not while keys are held", func(t *testing.T) {
 		l := lagging(t)
-		l.positions.setDispatched(mark{offset: 100})
+		l.positions.SetDispatched(stream.Mark{Offset: 100})
 		l.expiries.Begin()
 		begun := time.Now()
 		time.AfterFunc(50*time.Millisecond, func() {

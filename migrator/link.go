@@ -20,9 +20,12 @@ import (
 	"surecut/internal/rdb"
 	"surecut/internal/spool"
 	"surecut/migrator/internal/ledger"
+	"surecut/migrator/internal/load"
 	"surecut/migrator/internal/receive"
 	"surecut/migrator/internal/reread"
 	"surecut/migrator/internal/scope"
+	"surecut/migrator/internal/stream"
+	"surecut/migrator/internal/target"
 )
 
 // activity is what the present run does with a link. How far the link has come is its stage.
@@ -53,23 +56,23 @@ type link struct {
 	spool    *spool.Log
 	receiver *receive.Receiver // nil where the source is a file, or is scanned
 	expiries *ledger.Expiries
-	doubts   *doubts
-	scripts  *scripts
+	doubts   *stream.Doubts
+	scripts  *stream.Scripts
 	source   *reread.Reader
-	writer   writer // the dispatcher's
+	writer   target.Writer // the dispatcher's
 	clock    *reread.Clock
 
-	began stage                 // stage of the link when the run began, or last began anew
-	cuts  int                   // snapshots in a row that were cut off
-	moved atomic.Pointer[moved] // set by the receiver, taken by the dispatcher
+	began stage                        // stage of the link when the run began, or last began anew
+	cuts  int                          // snapshots in a row that were cut off
+	moved atomic.Pointer[stream.Moved] // set by the receiver, taken by the dispatcher
 
-	applying atomic.Pointer[stream] // nil: no stream has begun yet
+	applying atomic.Pointer[stream.Stream] // nil: no stream has begun yet
 	ended    chan struct{}
 	failed   chan error
 
 	doing     atomic.Int32 // the activity
-	positions *positions
-	instances instances
+	positions *stream.Positions
+	instances target.Instances
 
 	releasesSaved int // how often all held keys had been released when the last record was written; guarded by positions.saving
 }
@@ -78,8 +81,8 @@ func newLink(m *Migration, i int, nodes endpoint.Shard, node string) *link {
 	st := &m.state.Links[i]
 	source := m.cfg.Sides.Source
 	l := &link{m: m, name: st.Name, st: st, dir: filepath.Join(m.cfg.StateDir, "link-"+st.Name),
-		log: m.cfg.Log.With("link", st.Name, "source", nodes.Primary.Addr), scope: scope.New(m.cfg.Filter.To(m.target.dbs), nodes, source),
-		ended: make(chan struct{}), failed: make(chan error, 1), positions: newPositions(), expiries: ledger.NewExpiries(st.Expiries), standing: standing{m, st}}
+		log: m.cfg.Log.With("link", st.Name, "source", nodes.Primary.Addr), scope: scope.New(m.cfg.Filter.To(m.target.DBs), nodes, source),
+		ended: make(chan struct{}), failed: make(chan error, 1), positions: stream.NewPositions(), expiries: ledger.NewExpiries(st.Expiries), standing: standing{m, st}}
 	l.clock = reread.NewClock(source, l.log)
 	l.shard = receive.NewShard(nodes, node, receive.ShardConfig{
 		Source:      source,
@@ -140,7 +143,7 @@ func (l *link) run(ctx context.Context) (err error) {
 	}
 	var why error
 	if l.standing.lost() {
-		why = errLost
+		why = target.ErrLost
 	}
 	for ; ; why = nil {
 		if why == nil {
@@ -222,11 +225,11 @@ func (l *link) open() error {
 	if err = l.expiries.Open(l.dir); err != nil {
 		return err
 	}
-	if l.doubts, err = openDoubts(l.dir); err != nil {
+	if l.doubts, err = stream.OpenDoubts(l.dir); err != nil {
 		return err
 	}
 	l.writer = l.newWriter()
-	if l.scripts, err = openScripts(filepath.Join(l.dir, "scripts")); err != nil {
+	if l.scripts, err = stream.OpenScripts(filepath.Join(l.dir, "scripts")); err != nil {
 		return err
 	}
 	if l.file != nil || l.m.scans() {
@@ -240,12 +243,12 @@ func (l *link) open() error {
 	return err
 }
 
-func (l *link) writing() writing {
-	return writing{link: l.name, acknowledged: l.positions.acknowledged, instances: &l.instances}
+func (l *link) writing() target.Writing {
+	return target.Writing{Link: l.name, Acknowledged: l.positions.Acknowledged, Instances: &l.instances}
 }
 
-// newWriter returns a writer for the link.
-func (l *link) newWriter() writer { return l.m.target.newWriter(l.writing()) }
+// NewWriter returns a writer for the link.
+func (l *link) newWriter() target.Writer { return l.m.target.NewWriter(l.writing()) }
 
 // alignSpool begins the spool anew at the target's checkpoint where the spool does not hold the stream from there on: a power failure may
 // have taken the end of the spool, or the target may have gone back to an earlier state. The source's backlog may still reach that far.
@@ -253,17 +256,17 @@ func (l *link) alignSpool(ctx context.Context) error {
 	if !l.standing.stage().inTarget() {
 		return nil
 	}
-	r, err := l.m.target.readRecords(ctx, l.recordKeys())
+	r, err := l.m.target.ReadRecords(ctx, l.recordKeys())
 	if err != nil {
 		return err
 	}
-	record := r.lowest
+	record := r.Lowest
 	if record["offset"] == "" {
 		return nil // l.stream will report that the record is missing
 	}
 	offset, err := strconv.ParseInt(record["offset"], 10, 64)
 	if err != nil {
-		return fmt.Errorf("target key %s: %w", l.m.target.linkKey(l.name), err)
+		return fmt.Errorf("target key %s: %w", l.m.target.LinkKey(l.name), err)
 	}
 	if l.spool.Started() && l.spool.Begin()-1 <= offset && offset <= l.spool.End() {
 		return nil
@@ -273,8 +276,8 @@ func (l *link) alignSpool(ctx context.Context) error {
 }
 
 func (l *link) close() error {
-	l.writer.close()
-	err := errors.Join(l.expiries.Close(), l.doubts.close(), l.scripts.close())
+	l.writer.Close()
+	err := errors.Join(l.expiries.Close(), l.doubts.Close(), l.scripts.Close())
 	if l.spool != nil {
 		err = errors.Join(err, l.spool.Close())
 	}
@@ -341,14 +344,14 @@ func (l *link) loadSnapshot(ctx, receiving context.Context) error {
 			return err
 		}
 	}
-	start := mark{offset: l.st.Start, db: l.st.StreamDB, received: time.Now().UnixMilli()}
+	start := stream.Mark{Offset: l.st.Start, DB: l.st.StreamDB, Received: time.Now().UnixMilli()}
 	if err := l.saveCheckpoint(ctx, start); err != nil {
 		return err
 	}
 	l.cuts = 0
 	err := l.standing.advance(loaded, func(st *linkState) error {
 		if st.Lost { // the target has lost keys since loadWhole looked
-			return errLost
+			return target.ErrLost
 		}
 		st.Again = false
 		return nil
@@ -361,11 +364,11 @@ func (l *link) loadSnapshot(ctx, receiving context.Context) error {
 
 // loadWhole loads the snapshot until it was loaded without a loss: where a server of the target was restarted or replaced meanwhile, or
 // has lost keys, it may not hold all that it has acknowledged, and the snapshot is loaded again.
-func (l *link) loadWhole(ctx context.Context, ld *loadConfig) error {
+func (l *link) loadWhole(ctx context.Context, ld *load.Config) error {
 	t := l.m.target
-	servers := func() (found map[string]instance, err error) {
-		err = t.retry(ctx, func() (again, err error) {
-			found, again = t.instances(ctx)
+	servers := func() (found map[string]target.Instance, err error) {
+		err = t.Retry(ctx, func() (again, err error) {
+			found, again = t.Instances(ctx)
 			return again, ctx.Err()
 		})
 		return found, err
@@ -379,7 +382,7 @@ func (l *link) loadWhole(ctx context.Context, ld *loadConfig) error {
 		if err != nil {
 			return err
 		}
-		if same := maps.EqualFunc(before, after, func(a, b instance) bool { return a.process == b.process }); !l.standing.takeLoss() && same {
+		if same := maps.EqualFunc(before, after, func(a, b target.Instance) bool { return a.Process == b.Process }); !l.standing.takeLoss() && same {
 			return nil
 		}
 		l.log.Warn("the target has restarted, or lost keys, while the snapshot was loaded; it is loaded again")
@@ -390,7 +393,7 @@ func (l *link) loadWhole(ctx context.Context, ld *loadConfig) error {
 }
 
 // loadOnce loads the snapshot. It does nothing for an AOF that has no RDB at its beginning.
-func (l *link) loadOnce(ctx context.Context, ld *loadConfig) error {
+func (l *link) loadOnce(ctx context.Context, ld *load.Config) error {
 	if l.m.scans() {
 		_, err := l.loadScan(ctx, ld, nil)
 		return err
@@ -406,7 +409,7 @@ func (l *link) loadOnce(ctx context.Context, ld *loadConfig) error {
 		watch.Begin(l.st.Shard)
 		ld.Show = func(e *rdb.Entry) { watch.Entry(l.st.Shard, e) }
 	}
-	if err := newLoader(ld).load(ctx, snapshot); err != nil {
+	if err := load.New(ld).Load(ctx, snapshot); err != nil {
 		return err
 	}
 	if l.file != nil { // the commands of an AOF begin here
@@ -426,8 +429,8 @@ func (l *link) stream(ctx, receiving context.Context) error {
 	if err != nil {
 		return err
 	}
-	if !cp.present {
-		return fmt.Errorf("the target has lost the checkpoint %s, and with it what was migrated: start again with a new Config.StateDir", l.m.target.linkKey(l.name))
+	if !cp.Present {
+		return fmt.Errorf("the target has lost the checkpoint %s, and with it what was migrated: start again with a new Config.StateDir", l.m.target.LinkKey(l.name))
 	}
 	if l.began != fresh && l.m.cfg.HoldExpiry > 0 && l.file == nil {
 		// Between the runs the target has gone on to expire keys, and the earlier run may have ended before it saved all held keys.
@@ -436,56 +439,56 @@ func (l *link) stream(ctx, receiving context.Context) error {
 	if err := l.standing.advance(following, func(*linkState) error { return nil }); err != nil {
 		return err
 	}
-	if err := errors.Join(l.doubts.resume(), l.doubtReach(ctx, cp)); err != nil {
+	if err := errors.Join(l.doubts.Resume(), l.doubtReach(ctx, cp)); err != nil {
 		return err
 	}
-	l.positions.begin(mark{offset: cp.offset, db: cp.db, received: time.Now().UnixMilli()}, cp.units)
-	from, err := l.feed(mark{offset: cp.offset, db: cp.db}, receiving)
+	l.positions.Begin(stream.Mark{Offset: cp.Offset, DB: cp.DB, Received: time.Now().UnixMilli()}, cp.Units)
+	from, err := l.feed(stream.Mark{Offset: cp.Offset, DB: cp.DB}, receiving)
 	if errors.Is(err, spool.ErrClosed) && receiving.Err() != nil { // told to stop before anything was received; the next run goes on here
 		return nil
 	}
 	if err != nil {
 		return err
 	}
-	defer from.close()
-	s := newStream(l.streamConfig(), l.m.state.Lanes, func() committer { return l.newWriter() }, cp)
-	if !l.m.target.can.transactions && l.began != fresh && l.file == nil {
-		s.doubtUpTo(l.mayHaveReached(ctx))
+	defer from.Close()
+	s := stream.New(l.streamConfig(), l.m.state.Lanes, func() stream.Committer { return l.newWriter() }, cp)
+	if !l.m.target.Can.Transactions && l.began != fresh && l.file == nil {
+		s.DoubtUpTo(l.mayHaveReached(ctx))
 	}
 	l.applying.Store(s)
-	if err := s.run(ctx, from, func(ctx context.Context) error { return l.keepCheckpoint(ctx, receiving) }); err != nil {
+	if err := s.Run(ctx, from, func(ctx context.Context) error { return l.keepCheckpoint(ctx, receiving) }); err != nil {
 		return err
 	}
 	return l.compact(ctx, s)
 }
 
 // feed returns what the stream is read from, beginning at a mark. A file ends early if receiving ends.
-func (l *link) feed(at mark, receiving context.Context) (feed, error) {
+func (l *link) feed(at stream.Mark, receiving context.Context) (stream.Feed, error) {
 	if l.file == nil {
-		return newSpoolFeed(l.spool, &l.scope.Filter, at, l.observer())
+		return stream.NewSpoolFeed(l.spool, &l.scope.Filter, at, l.observer())
 	}
-	return newFileFeed(fileConfig{
+	return stream.NewFileFeed(stream.FileConfig{
 		File: l.file, Names: &l.scope.Filter, Start: l.st.Start, StartedMs: l.st.StartedMs, Stopped: func() bool { return receiving.Err() != nil },
 		AcceptCut: l.m.cfg.AcceptCut, Cut: l.cut.Store, Observe: l.observer(), Log: l.log,
 	}, at), nil
 }
 
-// loadCheckpoint reads from the target how far it has come. From here on, no server may take the place of another unnoticed, if commands go
+// LoadCheckpoint reads from the target how far it has come. From here on, no server may take the place of another unnoticed, if commands go
 // to it without a checkpoint. None do if the link could not go back (link.again): that of a file, and that of a source without offsets.
-func (l *link) loadCheckpoint(ctx context.Context) (cp *checkpoint, err error) {
+func (l *link) loadCheckpoint(ctx context.Context) (cp *target.Checkpoint, err error) {
 	t := l.m.target
-	if err := t.endLeft(ctx); err != nil {
+	if err := t.EndLeft(ctx); err != nil {
 		return nil, err
 	}
-	err = t.retry(ctx, func() (again, err error) {
-		servers, err := t.instances(ctx)
+	err = t.Retry(ctx, func() (again, err error) {
+		servers, err := t.Instances(ctx)
 		if err != nil {
 			return err, ctx.Err()
 		}
-		if cp, err = t.loadCheckpoint(ctx, l.name, l.recordKeys(), t.units()); err == nil && t.can.ends && l.file == nil && l.standing.countsOffsets() {
-			l.instances.begin(servers, cp.nodes)
+		if cp, err = t.LoadCheckpoint(ctx, l.name, l.recordKeys(), t.Units()); err == nil && t.Can.Ends && l.file == nil && l.standing.countsOffsets() {
+			l.instances.Begin(servers, cp.Nodes)
 		}
-		return classify("", err)
+		return target.Classify("", err)
 	})
 	return cp, err
 }

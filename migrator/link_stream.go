@@ -3,27 +3,30 @@ package migrator
 import (
 	"context"
 	"time"
+
+	"surecut/migrator/internal/stream"
+	"surecut/migrator/internal/target"
 )
 
 // linkStream is the link as its stream knows it.
 type linkStream struct{ l *link }
 
-var _ streamLink = linkStream{}
+var _ stream.Link = linkStream{}
 
 func (s linkStream) NearlyCaughtUp() bool       { return s.l.nearlyCaughtUp() }
 func (s linkStream) Reserve(offset int64) error { return s.l.reserve(offset) }
 func (s linkStream) SaveState() error           { return s.l.m.saveState() }
-func (s linkStream) SaveCheckpoint(ctx context.Context, at mark) error {
+func (s linkStream) SaveCheckpoint(ctx context.Context, at stream.Mark) error {
 	return s.l.saveCheckpoint(ctx, at)
 }
-func (s linkStream) RememberWitnesses(ws []witness)         { s.l.m.rememberWitnesses(ws) }
+func (s linkStream) RememberWitnesses(ws []target.Witness)  { s.l.m.rememberWitnesses(ws) }
 func (s linkStream) CheckSlots(db int, args [][]byte) error { return s.l.imported(db, args) }
 func (s linkStream) Fail(err error)                         { s.l.fail(err) }
 func (s linkStream) FileEnd() int64                         { return s.l.file.Size() - s.l.cut.Load() }
 
-// streamConfig returns what the link's stream needs.
-func (l *link) streamConfig() *streamConfig {
-	return &streamConfig{
+// Config returns what the link's stream needs.
+func (l *link) streamConfig() *stream.Config {
+	return &stream.Config{
 		Name: l.name, Target: l.m.target, Scope: &l.scope, Ledger: l.ledger, Expiries: l.expiries, Doubts: l.doubts, Scripts: l.scripts,
 		Positions: l.positions, Source: l.source, Clock: l.clock, Writer: l.writer, Moved: &l.moved, Link: linkStream{l}, Log: l.log,
 		HoldExpiry: l.m.cfg.HoldExpiry, RetryFor: l.m.cfg.RetryFor,
@@ -33,7 +36,7 @@ func (l *link) streamConfig() *streamConfig {
 }
 
 // observer returns a function that calls Config.Observe with the commands of the link's stream; nil: Observe is not set.
-func (l *link) observer() observer {
+func (l *link) observer() stream.Observer {
 	if l.m.cfg.Observe == nil {
 		return nil
 	}

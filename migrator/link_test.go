@@ -12,6 +12,8 @@ import (
 	"surecut/migrator/internal/receive"
 	"surecut/migrator/internal/reread"
 	"surecut/migrator/internal/scope"
+	"surecut/migrator/internal/stream"
+	"surecut/migrator/internal/target/targettest"
 )
 
 // newTestLink is a link without servers.
@@ -19,8 +21,8 @@ func newTestLink(t *testing.T) *link {
 	t.Helper()
 	m := &Migration{cfg: DefaultConfig(), state: &state{Lanes: 3, Links: []linkState{{Name: "0"}}, TargetWasEmpty: true}}
 	m.cfg.Sides.Source = &endpoint.Deployment{}
-	m.target = inMemory().Target
-	l := &link{m: m, scope: scope.New(keyspace.Filter{}.To(m.target.dbs), endpoint.Shard{}, &endpoint.Deployment{}), name: "0", st: &m.state.Links[0], log: slogDiscard(), positions: newPositions(), failed: make(chan error, 1), source: reread.NewReader(&endpoint.Deployment{}, func() string { return "" }, 0, nil),
+	m.target = targettest.New().Target
+	l := &link{m: m, scope: scope.New(keyspace.Filter{}.To(m.target.DBs), endpoint.Shard{}, &endpoint.Deployment{}), name: "0", st: &m.state.Links[0], log: slogDiscard(), positions: stream.NewPositions(), failed: make(chan error, 1), source: reread.NewReader(&endpoint.Deployment{}, func() string { return "" }, 0, nil),
 		clock: reread.NewClock(nil, nil), shard: receive.NewShard(endpoint.Shard{}, "", receive.ShardConfig{}), receiver: &receive.Receiver{}}
 	l.ledger = ledger.New(l.log, &l.scope.Filter, l.shard.Primary, &m.problems, ledger.Counters{})
 	l.standing = standing{m, l.st}
@@ -31,13 +33,13 @@ func newTestLink(t *testing.T) *link {
 	if err := l.expiries.Open(dir); err != nil {
 		t.Fatal(err)
 	}
-	if l.doubts, err = openDoubts(dir); err != nil {
+	if l.doubts, err = stream.OpenDoubts(dir); err != nil {
 		t.Fatal(err)
 	}
-	if l.scripts, err = openScripts(filepath.Join(dir, "scripts")); err != nil {
+	if l.scripts, err = stream.OpenScripts(filepath.Join(dir, "scripts")); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { l.expiries.Close(); l.doubts.close(); l.scripts.close() })
+	t.Cleanup(func() { l.expiries.Close(); l.doubts.Close(); l.scripts.Close() })
 	return l
 }
 

@@ -8,31 +8,32 @@ import (
 	"time"
 
 	"surecut/internal/endpoint"
+	"surecut/migrator/internal/target"
 )
 
 // witnessPoll is the interval at which the witnesses are looked for.
 const witnessPoll = 2 * time.Second
 
 // witnesses returns the witnesses that were placed.
-func (m *Migration) witnesses() []witness {
+func (m *Migration) witnesses() []target.Witness {
 	m.stateMu.Lock()
 	defer m.stateMu.Unlock()
 	return slices.Clone(m.state.Witnesses)
 }
 
-// placeWitnesses writes witnesses to the target, and then saves their places in the state.
-func (m *Migration) placeWitnesses(ctx context.Context, ws []witness) error {
+// PlaceWitnesses writes witnesses to the target, and then saves their places in the state.
+func (m *Migration) placeWitnesses(ctx context.Context, ws []target.Witness) error {
 	if len(ws) == 0 {
 		return nil
 	}
-	if err := m.target.placeWitnesses(ctx, ws); err != nil {
+	if err := m.target.PlaceWitnesses(ctx, ws); err != nil {
 		return err
 	}
 	m.rememberWitnesses(ws)
 	return m.saveState()
 }
 
-func (m *Migration) rememberWitnesses(ws []witness) {
+func (m *Migration) rememberWitnesses(ws []target.Witness) {
 	m.update(func() {
 		for _, w := range ws {
 			if !slices.Contains(m.state.Witnesses, w) {
@@ -53,18 +54,18 @@ func (m *Migration) watchWitnesses(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		}
-		lost, err := m.target.lostWitnesses(ctx, m.witnesses())
+		lost, err := m.target.LostWitnesses(ctx, m.witnesses())
 		if err == nil && len(lost) > 0 {
 			err = m.mend(ctx)
 		} else if err == nil {
-			err = m.placeWitnesses(ctx, m.target.missingWitnesses(m.witnesses()))
-		} else if err := m.target.refreshTopology(ctx); err != nil {
+			err = m.placeWitnesses(ctx, m.target.MissingWitnesses(m.witnesses()))
+		} else if err := m.target.RefreshTopology(ctx); err != nil {
 			m.cfg.Log.Debug("the target cannot be asked for its topology", "error", err)
 		}
 		if ctx.Err() != nil {
 			return nil
 		}
-		if errors.Is(err, errLost) {
+		if errors.Is(err, target.ErrLost) {
 			return err
 		}
 	}
@@ -76,11 +77,11 @@ func (m *Migration) watchWitnesses(ctx context.Context) error {
 func (m *Migration) mend(ctx context.Context) error {
 	m.mending.Lock()
 	defer m.mending.Unlock()
-	lost, err := m.target.lostWitnesses(ctx, m.witnesses())
+	lost, err := m.target.LostWitnesses(ctx, m.witnesses())
 	if err != nil || len(lost) == 0 { // a target that does not answer is asked again later; another caller may have mended the loss
 		return nil
 	}
-	why := m.target.lossOf(lost)
+	why := m.target.LossOf(lost)
 	mendable := m.mendable()
 	if err := m.noteLoss(); err != nil {
 		return err
@@ -89,7 +90,7 @@ func (m *Migration) mend(ctx context.Context) error {
 		return why
 	}
 	m.cfg.Log.Warn("the target has lost keys; they are copied again", "reason", why)
-	if err := m.target.claim.renew(ctx, "running"); err != nil { // the record of the claim may be lost too
+	if err := m.target.Claim.Renew(ctx, "running"); err != nil { // the record of the claim may be lost too
 		return err
 	}
 	if err := m.placeWitnesses(ctx, lost); err != nil {
@@ -134,11 +135,11 @@ func (m *Migration) mendable() bool {
 
 // lookBack looks for the witnesses that an earlier run has left, before anything is written. If some are lost, all links begin with a new
 // snapshot, or lookBack returns an error if that is not allowed.
-func (m *Migration) lookBack(ctx context.Context) (lost []witness, err error) {
+func (m *Migration) lookBack(ctx context.Context) (lost []target.Witness, err error) {
 	if !m.resumed || len(m.witnesses()) == 0 {
 		return nil, nil
 	}
-	if lost, err = m.target.findLost(ctx, m.witnesses()); err != nil {
+	if lost, err = m.target.FindLost(ctx, m.witnesses()); err != nil {
 		return nil, err
 	}
 	switch mendable := m.mendable(); {
@@ -147,15 +148,15 @@ func (m *Migration) lookBack(ctx context.Context) (lost []witness, err error) {
 			return nil, err
 		}
 		if !mendable {
-			return nil, m.target.lossOf(lost)
+			return nil, m.target.LossOf(lost)
 		}
-		switch where, err := m.target.refilled(ctx, lost); {
+		switch where, err := m.target.Refilled(ctx, lost); {
 		case err != nil:
 			return nil, err
 		case where != "":
-			return nil, fmt.Errorf("%w; %s holds keys again, which nobody knows the origin of, so nothing is copied there", m.target.lossOf(lost), where)
+			return nil, fmt.Errorf("%w; %s holds keys again, which nobody knows the origin of, so nothing is copied there", m.target.LossOf(lost), where)
 		}
-		m.cfg.Log.Warn("the target has lost keys; they are copied again", "reason", m.target.lossOf(lost))
+		m.cfg.Log.Warn("the target has lost keys; they are copied again", "reason", m.target.LossOf(lost))
 	case !mendable: // witnesses that an earlier run missed are there again: a server has come back with its data, and its checkpoints
 		m.update(func() {
 			for i := range m.state.Links {
@@ -171,19 +172,19 @@ func (m *Migration) lastWitness(ctx context.Context, ended error) error {
 	if ended != nil || ctx.Err() != nil {
 		return ended
 	}
-	lost, err := m.target.findLost(ctx, m.witnesses())
+	lost, err := m.target.FindLost(ctx, m.witnesses())
 	if err != nil {
 		return fmt.Errorf("see whether the target still holds what it was given: %w", err)
 	}
 	if len(lost) == 0 {
 		return nil
 	}
-	return errors.Join(m.target.lossOf(lost), m.noteLoss())
+	return errors.Join(m.target.LossOf(lost), m.noteLoss())
 }
 
 // forgetWitnesses deletes all witnesses from the target and from the state.
 func (m *Migration) forgetWitnesses(ctx context.Context) error {
-	if err := m.target.removeWitnesses(ctx, m.witnesses()); err != nil {
+	if err := m.target.RemoveWitnesses(ctx, m.witnesses()); err != nil {
 		return err
 	}
 	m.update(func() { m.state.Witnesses = nil })

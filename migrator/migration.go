@@ -20,6 +20,8 @@ import (
 
 	"surecut/migrator/internal/ledger"
 	"surecut/migrator/internal/receive"
+	"surecut/migrator/internal/stream"
+	"surecut/migrator/internal/target"
 )
 
 // Migration copies one deployment into another. Run has these ends:
@@ -37,7 +39,7 @@ import (
 type Migration struct {
 	cfg     Config
 	slotted bool // the source is a cluster whose slots may move
-	target  *target
+	target  *target.Target
 	state   *state
 	resumed bool
 	links   []*link
@@ -103,7 +105,7 @@ func (m *Migration) prepare(ctx context.Context) error {
 		return fmt.Errorf("Config.Mode %s: a file is always copied to its end; leave Config.Mode out", m.cfg.Mode)
 	}
 	if n := m.cfg.Sides.Source.Moving(); n > 0 {
-		return fmt.Errorf("%d %w", n, errSlotsMoved)
+		return fmt.Errorf("%d %w", n, stream.ErrSlotsMoved)
 	}
 	if !m.resumed {
 		if m.cfg.Mode == ModeIncremental {
@@ -122,7 +124,7 @@ func (m *Migration) prepare(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	m.target, err = newTarget(ctx, targetConfig{Target: m.cfg.Sides.Target, Source: m.cfg.Sides.Source, StateDir: m.cfg.StateDir, ID: m.state.ID,
+	m.target, err = target.Open(ctx, target.Config{Target: m.cfg.Sides.Target, Source: m.cfg.Sides.Source, StateDir: m.cfg.StateDir, ID: m.state.ID,
 		Lanes: m.state.Lanes, RetryFor: m.cfg.RetryFor, RateBytes: m.cfg.RateBytes, RateOps: m.cfg.RateOps, Log: m.cfg.Log})
 	if err != nil {
 		return err
@@ -233,16 +235,16 @@ func (m *Migration) Run(ctx context.Context) (err error) {
 		return err
 	}
 	if m.resumed {
-		m.target.claim.resume(len(m.witnesses()) > 0 && len(lost) == 0)
+		m.target.Claim.Resume(len(m.witnesses()) > 0 && len(lost) == 0)
 	}
-	if err := m.target.claim.acquire(ctx); err != nil {
+	if err := m.target.Claim.Acquire(ctx); err != nil {
 		return err
 	}
 	if !m.resumed {
-		if err := m.target.proveSharding(ctx); err != nil {
+		if err := m.target.ProveSharding(ctx); err != nil {
 			return err
 		}
-		if m.state.TargetWasEmpty, err = m.target.isEmpty(ctx); err != nil {
+		if m.state.TargetWasEmpty, err = m.target.IsEmpty(ctx); err != nil {
 			return err
 		}
 	}
@@ -251,7 +253,7 @@ func (m *Migration) Run(ctx context.Context) (err error) {
 	if err := m.saveState(); err != nil {
 		return err
 	}
-	if err := m.placeWitnesses(ctx, append(lost, m.target.missingWitnesses(m.witnesses())...)); err != nil {
+	if err := m.placeWitnesses(ctx, append(lost, m.target.MissingWitnesses(m.witnesses())...)); err != nil {
 		return err
 	}
 	if m.cfg.TuneSource {
@@ -262,8 +264,8 @@ func (m *Migration) Run(ctx context.Context) (err error) {
 	beating, stopBeating := context.WithCancel(ctx)
 	var beside sync.WaitGroup
 	if m.resumed || !m.state.TargetWasEmpty {
-		m.target.expiring.forget()
-		beside.Go(func() { m.target.learnExpiries(beating, len(m.links)) })
+		m.target.Expiring.Forget()
+		beside.Go(func() { m.target.LearnExpiries(beating, len(m.links)) })
 	}
 	err = m.lastWitness(ctx, m.lastLook(ctx, m.runLinks(ctx)))
 	stopBeating()
@@ -302,7 +304,7 @@ func (m *Migration) runLinks(ctx context.Context) error {
 		})
 	}
 	g.Go(func() error { return m.watchSlots(watching) })
-	g.Go(func() error { return m.target.claim.keep(watching) })
+	g.Go(func() error { return m.target.Claim.Keep(watching) })
 	g.Go(func() error { return m.watchWitnesses(watching) })
 	g.Go(func() error {
 		links.Wait()
@@ -319,7 +321,7 @@ func (m *Migration) leave(ctx context.Context, failed error) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
-	if err := m.target.claim.renew(ctx, "stopped"); err != nil && failed == nil {
+	if err := m.target.Claim.Renew(ctx, "stopped"); err != nil && failed == nil {
 		return err
 	}
 	return nil
@@ -345,23 +347,23 @@ func (m *Migration) Snapshotted() bool {
 // Forget removes what surecut has left on the target and on disk: after it, the migration cannot be resumed. It may be called only after
 // Run has returned nil.
 func (m *Migration) Forget(ctx context.Context) error {
-	records := map[*link][]recordKey{}
+	records := map[*link][]target.RecordKey{}
 	for _, l := range m.links {
 		records[l] = l.recordKeys() // their places are those of the witnesses
 	}
 	if err := m.forgetWitnesses(ctx); err != nil {
 		return err
 	}
-	keys := []ownKey{m.target.ownKey(keyMigration)}
+	keys := []target.OwnKey{m.target.OwnKey(target.KeyMigration)}
 	for _, l := range m.links {
 		for _, k := range records[l] {
-			keys = append(keys, m.target.ownKey(k.name))
+			keys = append(keys, m.target.OwnKey(k.Name))
 		}
-		for u := range l.positions.acknowledgedUnits() { // units whose checkpoints compact has kept
-			keys = append(keys, m.target.ownUnit(l.name, u))
+		for u := range l.positions.AcknowledgedUnits() { // units whose checkpoints compact has kept
+			keys = append(keys, m.target.OwnUnit(l.name, u))
 		}
 	}
-	if err := m.target.forgetOwn(ctx, keys); err != nil {
+	if err := m.target.ForgetOwn(ctx, keys); err != nil {
 		return err
 	}
 	for _, l := range m.links {

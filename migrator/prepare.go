@@ -8,6 +8,7 @@ import (
 
 	"surecut/internal/psync"
 	"surecut/internal/rdb"
+	"surecut/migrator/internal/load"
 )
 
 // prepareTarget prepares the target for the link's next snapshot: it deletes the keys of a snapshot that was cut off, and the checkpoints
@@ -18,7 +19,7 @@ func (l *link) prepareTarget(ctx context.Context) error {
 	if stage != fresh && stage != receiving {
 		return nil
 	}
-	return l.m.target.retry(ctx, func() (again, err error) {
+	return l.m.target.Retry(ctx, func() (again, err error) {
 		if err = l.makeRoom(ctx, stage); err != nil && psync.Retryable(err) && !errors.Is(err, errMixed) && !errors.Is(err, errResharded) {
 			return err, ctx.Err()
 		}
@@ -61,7 +62,7 @@ func (l *link) takeBack(ctx context.Context) error {
 	if l.m.cfg.OnExisting != ExistingReplace && !l.m.state.TargetWasEmpty {
 		return errMixed
 	}
-	if err := newLoader(l.loadConfig(false)).unload(ctx, rdb.NewReader(f, rdb.Options{MaxValue: 1 << 20})); err != nil {
+	if err := load.New(l.loadConfig(false)).Unload(ctx, rdb.NewReader(f, rdb.Options{MaxValue: 1 << 20})); err != nil {
 		return err
 	}
 	return os.Remove(l.snapshotPath()) // so that the keys are not deleted a second time

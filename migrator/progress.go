@@ -14,6 +14,8 @@ import (
 	"surecut/internal/spool"
 
 	"surecut/migrator/internal/receive"
+	"surecut/migrator/internal/stream"
+	"surecut/migrator/internal/target"
 )
 
 // keepCheckpoint saves the link's checkpoint several times a second until ctx ends. It also looks for restarts and failovers of the target,
@@ -21,20 +23,20 @@ import (
 func (l *link) keepCheckpoint(ctx, stopping context.Context) error {
 	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()
-	servers := map[string]instance{}
+	servers := map[string]target.Instance{}
 	for n := 0; ; n++ {
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-tick.C:
 		}
-		at := l.positions.applied()
+		at := l.positions.Applied()
 		if err := l.saveCheckpoint(ctx, at); err != nil && ctx.Err() == nil {
 			return err
 		}
 		if n%10 == 0 {
-			l.m.target.watchSentinels(ctx)
-			if now, err := l.m.target.instances(ctx); err == nil && !maps.Equal(now, servers) {
+			l.m.target.WatchSentinels(ctx)
+			if now, err := l.m.target.Instances(ctx); err == nil && !maps.Equal(now, servers) {
 				if err := l.verifyUnits(ctx); err != nil && ctx.Err() == nil {
 					return err
 				}
@@ -42,11 +44,11 @@ func (l *link) keepCheckpoint(ctx, stopping context.Context) error {
 			}
 		}
 		if n%50 == 0 && l.spool != nil {
-			if err := l.spool.TrimBefore(at.offset - l.m.cfg.keepApplied()); err != nil && !errors.Is(err, spool.ErrClosed) {
+			if err := l.spool.TrimBefore(at.Offset - l.m.cfg.keepApplied()); err != nil && !errors.Is(err, spool.ErrClosed) {
 				return err
 			}
 		}
-		l.m.target.expiring.pass(l.name, l.appliedTime(), len(l.m.links))
+		l.m.target.Expiring.Pass(l.name, l.appliedTime(), len(l.m.links))
 		if stopping.Err() != nil {
 			l.do(draining)
 		}
@@ -57,68 +59,68 @@ func (l *link) keepCheckpoint(ctx, stopping context.Context) error {
 // returns 0 while the source is not connected, or while the link applies commands from before it was: when these were received says nothing
 // of when the source ran them.
 func (l *link) appliedTime() int64 {
-	now, at := time.Now().UnixMilli(), l.positions.applied()
+	now, at := time.Now().UnixMilli(), l.positions.Applied()
 	switch {
-	case at.offset < l.sourceStood():
+	case at.Offset < l.sourceStood():
 		return 0
-	case l.received() <= at.offset:
+	case l.received() <= at.Offset:
 		return now
 	}
-	return min(at.received, now)
+	return min(at.Received, now)
 }
 
 // saveCheckpoint saves a checkpoint of the link on the target, if it is ahead of the one that the target holds.
-func (l *link) saveCheckpoint(ctx context.Context, at mark) error {
-	return l.positions.save(at, func(saved int64) error {
+func (l *link) saveCheckpoint(ctx context.Context, at stream.Mark) error {
+	return l.positions.Save(at, func(saved int64) error {
 		l.m.stateMu.Lock()
 		replID := l.st.ReplID
 		l.m.stateMu.Unlock()
-		if err := errors.Join(l.expiries.Save(), l.doubts.save(), l.scripts.save()); err != nil {
+		if err := errors.Join(l.expiries.Save(), l.doubts.Save(), l.scripts.Save()); err != nil {
 			return err
 		}
-		copies, releases := l.doubts.copies(), l.expiries.Releases()
+		copies, releases := l.doubts.Copies(), l.expiries.Releases()
 		keys := l.recordKeys()
 		g, ctx := errgroup.WithContext(ctx)
 		for _, k := range keys {
 			g.Go(func() error {
-				return l.m.target.saveRecord(ctx, k, saved, at.offset, &l.instances, "replication_id", replID,
-					"db", fmt.Sprint(at.db), "shard", l.shard.Primary())
+				return l.m.target.SaveRecord(ctx, k, saved, at.Offset, &l.instances, "replication_id", replID,
+					"db", fmt.Sprint(at.DB), "shard", l.shard.Primary())
 			})
 		}
 		if err := g.Wait(); err != nil {
 			return fmt.Errorf("save the checkpoint: %w", err)
 		}
-		l.doubts.saved(copies)
+		l.doubts.Saved(copies)
 		l.releasesSaved = releases
 		return l.noteRecords(keys)
 	})
 }
 
 // recordKeys returns the keys of the link's records on the target, its own first.
-func (l *link) recordKeys() []recordKey {
+func (l *link) recordKeys() []target.RecordKey {
 	t := l.m.target
-	keys := []recordKey{{name: t.linkKey(l.name), main: true}}
-	if l.m.cfg.Sides.Target.Kind() != endpoint.Cluster || !t.can.placement {
+	keys := []target.RecordKey{{Name: t.LinkKey(l.name), Main: true}}
+	if l.m.cfg.Sides.Target.Kind() != endpoint.Cluster || !t.Can.Placement {
 		return keys
 	}
 	l.m.stateMu.Lock()
 	defer l.m.stateMu.Unlock()
 	for _, w := range l.m.state.Witnesses {
-		keys = append(keys, recordKey{name: t.nodeKey(l.name, w.Slot), must: slices.Contains(l.st.Recorded, w.Slot)})
+		keys = append(keys, target.RecordKey{Name: t.NodeKey(l.name, w.Slot), Must: slices.Contains(l.st.Recorded, w.Slot)})
 	}
 	return keys
 }
 
 // noteRecords makes durable which records the target holds by now.
-func (l *link) noteRecords(keys []recordKey) error {
-	if !slices.ContainsFunc(keys, func(k recordKey) bool { return !k.main && !k.must }) {
+func (l *link) noteRecords(keys []target.RecordKey) error {
+	if !slices.ContainsFunc(keys, func(k target.RecordKey) bool { return !k.Main && !k.Must }) {
 		return nil
 	}
 	l.m.update(func() {
 		l.st.Recorded = nil
 		for _, w := range l.m.state.Witnesses {
-			name := l.m.target.nodeKey(l.name, w.Slot)
-			if slices.ContainsFunc(keys, func(k recordKey) bool { return k.name == name }) {
+			name := l.m.target.NodeKey(l.name, w.Slot)
+			if slices.ContainsFunc(keys, func(k target.RecordKey) bool { return k.Name == name }) {
 				l.st.Recorded = append(l.st.Recorded, w.Slot)
 			}
 		}
@@ -128,31 +130,31 @@ func (l *link) noteRecords(keys []recordKey) error {
 
 // compact deletes the checkpoints of units that are not ahead of the link's own. It keeps those that hold the fence of a key which was
 // copied as of a later offset.
-func (l *link) compact(ctx context.Context, s *stream) error {
-	if !l.m.target.can.transactions { // units have no checkpoints then
+func (l *link) compact(ctx context.Context, s *stream.Stream) error {
+	if !l.m.target.Can.Transactions { // units have no checkpoints then
 		return l.settleReach(s)
 	}
 	if err := l.verifyUnits(ctx); err != nil {
 		return err
 	}
-	var keys []ownKey
-	for _, u := range l.positions.forgetSettled(s.fenced()) {
-		keys = append(keys, l.m.target.ownUnit(l.name, u))
+	var keys []target.OwnKey
+	for _, u := range l.positions.ForgetSettled(s.Fenced()) {
+		keys = append(keys, l.m.target.OwnUnit(l.name, u))
 	}
-	return l.m.target.forgetOwn(ctx, keys)
+	return l.m.target.ForgetOwn(ctx, keys)
 }
 
-// verifyUnits returns errRegressed if the target lacks a checkpoint that it has acknowledged: a server that restarted without its data,
+// VerifyUnits returns ErrRegressed if the target lacks a checkpoint that it has acknowledged: a server that restarted without its data,
 // or a replica that was promoted too early, has lost it together with the commands that were applied with it. Where other commands may be
-// lost, which went without a checkpoint, it returns errReplaced.
+// lost, which went without a checkpoint, it returns ErrReplaced.
 func (l *link) verifyUnits(ctx context.Context) error {
-	err := l.m.target.retry(ctx, func() (again, err error) {
-		now, err := l.m.target.instances(ctx)
+	err := l.m.target.Retry(ctx, func() (again, err error) {
+		now, err := l.m.target.Instances(ctx)
 		if err != nil {
 			return err, ctx.Err()
 		}
 		for addr, server := range now {
-			if err := l.instances.check(addr, server); err != nil {
+			if err := l.instances.Check(addr, server); err != nil {
 				return nil, fmt.Errorf("target %s: %w", addr, err)
 			}
 		}
@@ -161,17 +163,17 @@ func (l *link) verifyUnits(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return l.m.target.verifyUnits(ctx, l.name, l.positions.acknowledgedUnits())
+	return l.m.target.VerifyUnits(ctx, l.name, l.positions.AcknowledgedUnits())
 }
 
 // lag returns how much of the received stream the target has not applied, in bytes and by age.
 func (l *link) lag() (bytes int64, age time.Duration) {
-	at := l.positions.applied()
-	bytes = l.received() - at.offset
+	at := l.positions.Applied()
+	bytes = l.received() - at.Offset
 	if bytes <= 0 {
 		return 0, 0
 	}
-	return bytes, max(time.Duration(time.Now().UnixMilli()-at.received)*time.Millisecond, 0)
+	return bytes, max(time.Duration(time.Now().UnixMilli()-at.Received)*time.Millisecond, 0)
 }
 
 // sourceStood returns the offset at which the source stood when it was connected; receive.Offline while it is not connected.
@@ -184,7 +186,7 @@ func (l *link) sourceStood() int64 {
 
 // nearlyCaughtUp says whether the target lags by less than Config.MaxLag behind a source that is connected.
 func (l *link) nearlyCaughtUp() bool {
-	if l.positions.applied().offset < l.sourceStood() {
+	if l.positions.Applied().Offset < l.sourceStood() {
 		return false
 	}
 	bytes, age := l.lag()

@@ -6,6 +6,8 @@ import (
 	"slices"
 
 	"surecut/internal/keyspace"
+	"surecut/migrator/internal/stream"
+	"surecut/migrator/internal/target"
 )
 
 // If the target has no transactions, the checkpoint of a link is written after the data. So after a restart it is not known which commands
@@ -17,7 +19,7 @@ const reachStep = 1 << 20
 
 // reserve makes durable that commands up to an offset may have been applied.
 func (l *link) reserve(offset int64) error {
-	if l.m.target.can.transactions {
+	if l.m.target.Can.Transactions {
 		return nil
 	}
 	far := false
@@ -34,8 +36,8 @@ func (l *link) reserve(offset int64) error {
 
 // settleReach takes the reach back to what was applied, at the end of a run: no command beyond it was sent. Keys may have been copied as of
 // later offsets.
-func (l *link) settleReach(s *stream) error {
-	at := max(l.positions.applied().offset, s.lastFence())
+func (l *link) settleReach(s *stream.Stream) error {
+	at := max(l.positions.Applied().Offset, s.LastFence())
 	l.m.update(func() { l.st.Reach = at })
 	return l.m.saveState()
 }
@@ -56,21 +58,21 @@ func (l *link) mayHaveReached(ctx context.Context) int64 {
 
 // doubtReach notes the keys of all commands in the spool that an earlier run may have applied beyond the checkpoint; they are copied before
 // anything is applied. For commands up to the reach that are not in the spool, planDoubtful copies the keys when they come.
-func (l *link) doubtReach(ctx context.Context, cp *checkpoint) error {
-	if l.m.target.can.transactions || l.st.Reach <= cp.offset || l.file != nil {
+func (l *link) doubtReach(ctx context.Context, cp *target.Checkpoint) error {
+	if l.m.target.Can.Transactions || l.st.Reach <= cp.Offset || l.file != nil {
 		return nil
 	}
 	end := min(l.st.Reach, l.spool.End())
 	if err := l.source.AwaitOffset(ctx, end); err != nil {
 		return err
 	}
-	from, err := newSpoolFeed(l.spool, &l.scope.Filter, mark{offset: cp.offset, db: cp.db}, nil)
+	from, err := stream.NewSpoolFeed(l.spool, &l.scope.Filter, stream.Mark{Offset: cp.Offset, DB: cp.DB}, nil)
 	if err != nil {
 		return err
 	}
-	defer from.close()
+	defer from.Close()
 	found := map[keyspace.Key]bool{}
-	err = from.keys(ctx, end, func(k keyspace.Key) {
+	err = from.Keys(ctx, end, func(k keyspace.Key) {
 		if l.scope.Carries(k) {
 			found[k] = true
 		}
@@ -78,6 +80,6 @@ func (l *link) doubtReach(ctx context.Context, cp *checkpoint) error {
 	if err != nil {
 		return err
 	}
-	l.log.Info("keys that an earlier run may have written beyond its checkpoint are copied again", "keys", len(found), "from", cp.offset, "to", end)
-	return l.doubts.addInterrupted(slices.Collect(maps.Keys(found)))
+	l.log.Info("keys that an earlier run may have written beyond its checkpoint are copied again", "keys", len(found), "from", cp.Offset, "to", end)
+	return l.doubts.AddInterrupted(slices.Collect(maps.Keys(found)))
 }

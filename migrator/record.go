@@ -1,6 +1,9 @@
 package migrator
 
-import "surecut/migrator/internal/receive"
+import (
+	"surecut/migrator/internal/receive"
+	"surecut/migrator/internal/stream"
+)
 
 // linkRecord makes durable what a link's receiver reports, and passes it on to the parts of the link that act on it.
 type linkRecord struct{ l *link }
@@ -30,7 +33,7 @@ func (r linkRecord) StreamContinues(replID string, offset int64, renamed bool) e
 	l.expiries.BeginAgain(l.m.cfg.HoldExpiry > 0)
 	l.m.update(func() { l.st.ReplID = replID })
 	if renamed {
-		l.moved.Store(&moved{behind: offset})
+		l.moved.Store(&stream.Moved{Behind: offset})
 	}
 	return l.m.saveState()
 }

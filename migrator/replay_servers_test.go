@@ -264,7 +264,7 @@ func replayInto(t *testing.T, target *servers.Server, f fixtures.Fixture) (repor
 	if report.Counters.CommandsRepaired > 0 {
 		t.Errorf("%d commands were refused", report.Counters.CommandsRepaired)
 	}
-	side := r.m.target.dialect
+	side := r.m.target.Dialect
 	lost := map[keyspace.Key]bool{}
 	for _, problem := range report.Problems {
 		k := keyspace.Key{DB: problem.DB, Name: problem.Key}

@@ -8,7 +8,7 @@ import (
 // Report returns how far the migration has come.
 func (m *Migration) Report() Report {
 	m.mu.Lock()
-	r := Report{State: "running", Level: m.target.level(), Problems: m.problems.All(), Selection: m.cfg.selection()}
+	r := Report{State: "running", Level: m.target.Level(), Problems: m.problems.All(), Selection: m.cfg.selection()}
 	ended, cut, err := m.ended, m.cut, m.err
 	m.mu.Unlock()
 	all := true
@@ -73,7 +73,7 @@ func (l *link) report() Link {
 	}
 	if l.applying.Load() != nil {
 		bytes, age := l.lag()
-		li.Offset, li.AppliedOffset = l.received(), l.positions.applied().offset
+		li.Offset, li.AppliedOffset = l.received(), l.positions.Applied().Offset
 		li.LagBytes, li.LagSeconds = bytes, age.Seconds()
 	}
 	return li

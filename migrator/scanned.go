@@ -9,11 +9,13 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"surecut/internal/keyspace"
+	"surecut/migrator/internal/load"
 	"surecut/migrator/internal/reread"
+	"surecut/migrator/internal/target"
 )
 
 // loadScan scans the source and loads its keys; if keys is not nil, only these. It returns those of keys that the source does not have.
-func (l *link) loadScan(ctx context.Context, ld *loadConfig, keys []keyspace.Key) (gone []keyspace.Key, err error) {
+func (l *link) loadScan(ctx context.Context, ld *load.Config, keys []keyspace.Key) (gone []keyspace.Key, err error) {
 	cfg := &l.m.cfg
 	s := reread.NewScan(reread.ScanConfig{Source: cfg.Sides.Source, Node: l.shard.Node, Keys: keys, Filter: &l.scope.Filter, Readers: cfg.Lanes,
 		BigValue: cfg.BigValue, RetryFor: cfg.RetryFor, Log: l.log,
@@ -22,7 +24,7 @@ func (l *link) loadScan(ctx context.Context, ld *loadConfig, keys []keyspace.Key
 		}})
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return s.Run(ctx) })
-	g.Go(func() error { return newLoader(ld).load(ctx, s) })
+	g.Go(func() error { return load.New(ld).Load(ctx, s) })
 	err = g.Wait()
 	return s.Absent(), err
 }
@@ -111,7 +113,7 @@ func (m *Migration) copyAgain(ctx context.Context, i int, keys []keyspace.Key, k
 	}
 	defer func() { err = errors.Join(err, l.close()) }()
 	ld := l.loadConfig(true)
-	ld.Over.first = true // the target's keys are known to be out of date
+	ld.Over.First = true // the target's keys are known to be out of date
 	gone, err := l.loadScan(ctx, ld, keys)
 	if err != nil {
 		return err
@@ -134,5 +136,5 @@ func (m *Migration) copyAgain(ctx context.Context, i int, keys []keyspace.Key, k
 
 // removeGone deletes a key of the target that the source does not have.
 func (l *link) removeGone(ctx context.Context, k keyspace.Key) error {
-	return l.m.target.retry(ctx, func() (again, err error) { return sorted(l.writer.remove(ctx, []keyspace.Key{k})) })
+	return l.m.target.Retry(ctx, func() (again, err error) { return target.Sorted(l.writer.Remove(ctx, []keyspace.Key{k})) })
 }

@@ -14,6 +14,7 @@ import (
 	"surecut/internal/durable"
 	"surecut/internal/endpoint"
 	"surecut/migrator/internal/ledger"
+	"surecut/migrator/internal/target"
 )
 
 // stateFormat is the version of the state directory: migration.json, and the lists of keys beside it. It is raised by a change that an
@@ -31,7 +32,7 @@ type state struct {
 	Tuned          []tuned     `json:"tuned,omitempty"`
 	Links          []linkState `json:"links"`
 
-	Witnesses []witness `json:"witnesses,omitempty"`
+	Witnesses []target.Witness `json:"witnesses,omitempty"`
 
 	// The servers of both sides when the migration was last started, by which other processes recognize it.
 	SourceServers endpoint.Identity `json:"source_servers,omitempty"`

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"surecut/migrator/internal/ledger"
+	"surecut/migrator/internal/stream"
 )
 
 // TestStages: every step that a link can take stands in the table, and no other can be taken.
@@ -54,11 +55,11 @@ func TestPhase(t *testing.T) {
 		{"nothing is done yet", func(l *link) { l.do(preparing) }, "handshake"},
 		{"while the snapshot is loaded", func(l *link) { l.st.Stage = received }, "snapshot"},
 		{"snapshot is in", func(l *link) { l.st.Stage = loaded }, "streaming"},
-		{"behind", func(l *link) { l.applying.Store(&stream{}) }, "streaming"},
-		{"level", func(l *link) { l.applying.Store(&stream{}); l.positions.setDispatched(mark{offset: 100}) }, "caught_up"},
+		{"behind", func(l *link) { l.applying.Store(&stream.Stream{}) }, "streaming"},
+		{"level", func(l *link) { l.applying.Store(&stream.Stream{}); l.positions.SetDispatched(stream.Mark{Offset: 100}) }, "caught_up"},
 		{"level, and keys are held", func(l *link) {
-			l.applying.Store(&stream{})
-			l.positions.setDispatched(mark{offset: 100})
+			l.applying.Store(&stream.Stream{})
+			l.positions.SetDispatched(stream.Mark{Offset: 100})
 			l.expiries.Begin()
 		}, "streaming"},
 		{"told to stop", func(l *link) { l.do(draining) }, "draining"},

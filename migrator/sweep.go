@@ -14,6 +14,7 @@ import (
 	"surecut/internal/keyspace"
 	"surecut/internal/rdb"
 	"surecut/migrator/internal/scope"
+	"surecut/migrator/internal/target"
 )
 
 // sweepKeys is for how many keys of a snapshot hashes are in memory at once, 8 bytes each.
@@ -22,7 +23,7 @@ const sweepKeys = 4 << 20
 // sweep deletes from the target the keys of a link's shard that are not in a new snapshot, which replaces an earlier one. The target must
 // have been empty when the migration began.
 type sweep struct {
-	target   *target
+	target   *target.Target
 	scope    *scope.Scope
 	snapshot func() io.Reader // returns a reader from the beginning of the snapshot
 	asked    int64            // when the snapshot was asked for, Unix ms
@@ -47,7 +48,7 @@ func (s *sweep) run(ctx context.Context) error {
 			_, found := slices.BinarySearch(there, h)
 			return h%parts == part && !found
 		}
-		for _, addr := range s.target.primaries() {
+		for _, addr := range s.target.Primaries() {
 			n, err := s.node(ctx, addr, gone)
 			if err != nil {
 				return fmt.Errorf("delete what the new snapshot has not: %w", err)
@@ -92,10 +93,10 @@ func (s *sweep) hashes(parts, part uint64) ([]uint64, error) {
 // node deletes from one primary the keys for which gone returns true.
 func (s *sweep) node(ctx context.Context, addr string, gone func(db int, name string) bool) (deleted int, err error) {
 	t := s.target
-	err = t.retry(ctx, func() (again, err error) {
-		dbs, err := t.databases(ctx, addr)
+	err = t.Retry(ctx, func() (again, err error) {
+		dbs, err := t.Databases(ctx, addr)
 		for i := 0; err == nil && i < len(dbs); i++ {
-			if !s.scope.Covers(dbs[i]) || t.dbs.Home >= 0 && dbs[i] != t.dbs.Home {
+			if !s.scope.Covers(dbs[i]) || t.DBs.Home >= 0 && dbs[i] != t.DBs.Home {
 				continue
 			}
 			var n int
@@ -105,7 +106,7 @@ func (s *sweep) node(ctx context.Context, addr string, gone func(db int, name st
 		if errors.Is(err, errNothingLeft) {
 			return nil, err
 		}
-		return classify(addr, err)
+		return target.Classify(addr, err)
 	})
 	return deleted, err
 }
@@ -116,7 +117,7 @@ var errNothingLeft = errors.New("the new primary of the source holds no keys at 
 // database deletes from one database of a primary the keys for which gone returns true. For a snapshot without any key, it deletes nothing
 // and returns errNothingLeft.
 func (s *sweep) database(ctx context.Context, addr string, db int, gone func(db int, name string) bool) (deleted int, err error) {
-	err = s.target.scan(ctx, addr, db, func(c rueidis.Client, names []string) error {
+	err = s.target.Scan(ctx, addr, db, func(c rueidis.Client, names []string) error {
 		var cmds []rueidis.Completed
 		for _, name := range names {
 			if gone(db, name) {
@@ -126,7 +127,7 @@ func (s *sweep) database(ctx context.Context, addr string, db int, gone func(db 
 		if len(cmds) > 0 && s.keys == 0 {
 			return errNothingLeft
 		}
-		if err := s.target.claim.hold(ctx); err != nil {
+		if err := s.target.Claim.Hold(ctx); err != nil {
 			return err
 		}
 		for _, r := range c.DoMulti(ctx, cmds...) {

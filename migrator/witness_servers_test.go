@@ -13,6 +13,7 @@ import (
 	"surecut/e2e/servers"
 	"surecut/internal/endpoint"
 	"surecut/internal/keyspace"
+	"surecut/migrator/internal/target"
 )
 
 // These tests take data away from a target that was acknowledged. It must be noticed: what may be copied again is, and everything else ends
@@ -116,7 +117,7 @@ func loses(t *testing.T, r *run, node string) {
 		r.m.Finish()
 	}
 	r.wait()
-	if !errors.Is(r.err, errRegressed) || !strings.Contains(r.err.Error(), node) {
+	if !errors.Is(r.err, target.ErrRegressed) || !strings.Contains(r.err.Error(), node) {
 		t.Fatalf("ended with: %v", r.err)
 	}
 	t.Log(r.err)

@@ -1,0 +1,188 @@
+package stream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strconv"
+
+	"surecut/internal/command"
+	"surecut/internal/endpoint"
+	"surecut/internal/keyspace"
+	"surecut/migrator/internal/reread"
+	"surecut/migrator/internal/target"
+)
+
+// copier copies keys from the source to the target, in place of commands that the target cannot run, or of which it is not known what they
+// did there.
+type copier struct {
+	*Config
+	router *router
+	ahead  *ahead
+	holds  *holds
+}
+
+// copyKeys copies keys from the source to the target, in place of applying the commands to them that the stream holds up to the offset end.
+// While the lanes of the keys stand still, it reads the source at end or later. Commands up to the offset of the copy are then not
+// applied to these keys: the transaction that writes the copies writes this offset as the fence of each key. lost are the keys that the
+// target cannot hold; they are reported, and are absent from the target.
+func (cp *copier) copyKeys(ctx context.Context, keys []keyspace.Key, end int64) (lost []keyspace.Key, err error) {
+	if len(keys) == 0 {
+		return nil, nil
+	}
+	var at []piece
+	for _, k := range keys {
+		at = append(at, piece{slot: cp.Target.Slot(k.Name)})
+	}
+	err = cp.router.meet(ctx, cp.router.lanesOf(at), func() error {
+		got, err := cp.Source.Read(ctx, keys, true, end)
+		if err != nil {
+			return err
+		}
+		if err := cp.Link.Reserve(got[len(got)-1].Offset); err != nil { // a restart must not apply commands whose effect the copies already have
+			return err
+		}
+		var txs []*target.Transaction
+		if txs, lost, err = cp.copyTransactions(got, end); err != nil {
+			return err
+		}
+		if err := cp.Writer.Commit(ctx, txs); err != nil {
+			return err
+		}
+		for _, x := range txs {
+			cp.Positions.acknowledge(x.Units, x.End)
+			for _, f := range x.Failed {
+				cp.Ledger.Note(f.Call.Key.DB, f.Call.Key.Name, f.Call.Args[0], "the copy was refused by the target: "+f.Reply.Error())
+				lost = append(lost, f.Call.Key)
+			}
+		}
+		for _, c := range got {
+			cp.ahead.fence(c.Key, c.Offset)
+		}
+		cp.Doubts.clean(keys)
+		return nil
+	})
+	return lost, err
+}
+
+// copyTransactions returns the transactions that write copies. All copies of one unit are in one transaction, so that its checkpoint covers
+// all of them. A key that the target has no encoding for is lost, and deleted there.
+func (cp *copier) copyTransactions(got []reread.Copy, end int64) (txs []*target.Transaction, lost []keyspace.Key, err error) {
+	t := cp.Target
+	byUnit := map[target.Unit]*target.Transaction{}
+	for _, c := range got {
+		slot := cp.Target.Slot(c.Key.Name)
+		u := t.UnitOf(slot)
+		db, ok := cp.Scope.Map(c.Key.DB)
+		if !ok {
+			return nil, nil, fmt.Errorf("the target has no database %d; map it with Filter.DBMap or Filter.DBPrefix", c.Key.DB)
+		}
+		x := byUnit[u]
+		if x == nil {
+			reached := max(end, cp.ahead.resumed[u])
+			i := slices.IndexFunc(txs, func(x *target.Transaction) bool { return !t.Cluster && x.End == reached })
+			if i < 0 {
+				i = len(txs)
+				txs = append(txs, &target.Transaction{Slot: slot, End: reached, Fence: map[keyspace.Key]int64{}})
+			}
+			x = txs[i]
+			x.Units = append(x.Units, u)
+		}
+		byUnit[u] = x
+		x.Fence[c.Key] = c.Offset
+		cp.router.lane(slot).keepFence(u, c.Key)
+		if err := cp.holds.holdCopy(&c); err != nil {
+			return nil, nil, err
+		}
+		x.Calls = append(x.Calls, target.Call{DB: db, Args: []string{"DEL", c.Key.Name}, Key: c.Key})
+		if !c.Present {
+			continue
+		}
+		payload, err := t.Payloads.Dumped(c.Payload)
+		if err != nil {
+			cp.Ledger.Note(c.Key.DB, c.Key.Name, "", "not copied: "+err.Error())
+			lost = append(lost, c.Key)
+			continue
+		}
+		x.Calls = append(x.Calls, target.Call{DB: db, Args: restoreArgs(t.Dialect, c.Key.Name, payload, c.ExpireAt), Key: c.Key, Expires: c.ExpireAt})
+		if c.ExpireAt > 0 && !t.Dialect.Has(command.AbsTTL) {
+			x.Calls = append(x.Calls, target.Call{DB: db, Args: []string{"PEXPIREAT", c.Key.Name, strconv.FormatInt(c.ExpireAt, 10)}, Key: c.Key})
+		}
+	}
+	return txs, lost, nil
+}
+
+// restoreArgs returns a RESTORE with an absolute expiry (ABSTTL, since 5.0). For older targets it is without expiry, and PEXPIREAT follows.
+func restoreArgs(dialect *command.Dialect, key, payload string, expireAt int64) []string {
+	if !dialect.Has(command.AbsTTL) {
+		return []string{"RESTORE", key, "0", payload}
+	}
+	return []string{"RESTORE", key, strconv.FormatInt(expireAt, 10), payload, "ABSTTL"}
+}
+
+// lostWith says whether nothing can be copied in place of a call that failed, and why.
+func (cp *copier) lostWith(f target.Failure) (why string, lost bool) {
+	why = cp.CannotCopy
+	switch {
+	case f.Call.Message:
+		return "", true
+	case why != "":
+		return "; " + why, true
+	case f.Call.Unnamed && len(f.Call.Keys()) == 0:
+		return "; which keys it writes is not known, so that they cannot be copied", true
+	}
+	return "", false
+}
+
+// settleDoubts copies the keys of calls that failed, and counts their commands as repaired instead of applied.
+func (cp *copier) settleDoubts(ctx context.Context, doubts []target.Failure) error {
+	var keys []keyspace.Key
+	seen := map[keyspace.Key]bool{}
+	commands := map[keyspace.Key]int64{} // number of commands that the copy of a key stands for
+	for _, f := range doubts {
+		name := ""
+		if len(f.Call.Args) > 0 {
+			name = keyspace.PrintableShort(f.Call.Args[0])
+		}
+		cp.Ledger.Applied.Add(-f.Call.Commands)
+		if why, lost := cp.lostWith(f); lost {
+			cp.Ledger.Reported.Add(f.Call.Commands)
+			cp.Ledger.Note(f.Call.Key.DB, f.Call.Key.Name, name, "refused by the target: "+f.Reply.Error()+why)
+			continue
+		}
+		if f.Call.Unnamed && endpoint.Code(f.Reply) == "NOSCRIPT" {
+			cp.Ledger.Note(f.Call.Key.DB, "", name, "the target does not know the script, and its text has not been seen: its declared keys were copied, keys that it does not declare were not")
+		}
+		level, reply := slog.LevelWarn, f.Reply
+		if errors.Is(reply, target.ErrExpired) || errors.Is(reply, target.ErrKeyGone) || errors.Is(reply, errInterrupted) { // to be expected, not a refusal
+			level = slog.LevelDebug
+		}
+		cp.Log.Log(ctx, level, "a command was refused by the target; its keys are copied instead", "command", name,
+			"key", keyspace.PrintableShort(f.Call.Key.Name), "reply", reply)
+		cp.Ledger.Repaired.Add(f.Call.Commands)
+		commands[f.Call.Key] += f.Call.Commands
+		for _, k := range f.Call.Keys() {
+			if !seen[k] && cp.Scope.Carries(k) {
+				seen[k] = true
+				keys = append(keys, k)
+			}
+		}
+	}
+	cp.Doubts.remember(keys)
+	for len(keys) > 0 {
+		n := min(len(keys), 100)
+		lost, err := cp.copyKeys(ctx, keys[:n], cp.Positions.dispatchedTo().Offset)
+		if err != nil {
+			return err
+		}
+		for _, k := range lost {
+			cp.Ledger.Repaired.Add(-commands[k])
+			cp.Ledger.Reported.Add(commands[k])
+			delete(commands, k)
+		}
+		keys = keys[n:]
+	}
+	return cp.Doubts.settled()
+}

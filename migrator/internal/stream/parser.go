@@ -1,0 +1,247 @@
+package stream
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strconv"
+	"time"
+
+	"golang.org/x/sync/semaphore"
+
+	"surecut/internal/command"
+	"surecut/internal/keyspace"
+	"surecut/migrator/internal/slab"
+)
+
+// sourceCommand is a command of the stream. Nobody changes its args once it is parsed.
+type sourceCommand struct {
+	end  int64 // offset of its last byte
+	db   int
+	args [][]byte
+}
+
+// group is one command, or all of a MULTI ... EXEC, or no command but those counted in control.
+type group struct {
+	start, end int64
+	startDB    int // database selected before the group
+	db         int // database selected after the group
+	received   int64
+	commands   []sourceCommand
+	control    int64 // number of control commands: PING, SELECT, REPLCONF, MULTI, EXEC
+}
+
+// stretch holds groups that were received together. The parser sends stretches to the dispatcher, since waking a goroutine for every
+// command would cost more than the command.
+type stretch struct {
+	groups []group
+	room   *semaphore.Weighted // from which take has acquired weight; nil: take was not called
+	weight int64
+}
+
+// Bounds of what is parsed and not dispatched. A single command may have 512 MiB.
+const (
+	ParsedBytes   = 8 << 20
+	stretchBytes  = 1 << 20 // a stretch is sent once its groups have this size
+	stretchGroups = 4096
+)
+
+// take waits until there is room for the stretch. A stretch that is larger than the whole room takes all of it.
+func (c *stretch) take(ctx context.Context, room *semaphore.Weighted) error {
+	c.room, c.weight = room, min(c.groups[len(c.groups)-1].end-c.groups[0].start, ParsedBytes)
+	if room.Acquire(ctx, c.weight) != nil {
+		return context.Cause(ctx)
+	}
+	return nil
+}
+
+// done gives back the room that take has acquired, and empties the stretch.
+func (c *stretch) done() {
+	if c.room != nil {
+		c.room.Release(c.weight)
+	}
+	*c = stretch{}
+}
+
+// Sizes of slabs, in elements. They bound how much other memory one command keeps in use if it is held for long.
+const (
+	slabBytes    = 64 << 10
+	slabArgs     = 1024
+	slabCommands = 256
+	slabCalls    = 64
+)
+
+// parser turns the spooled stream into groups.
+type parser struct {
+	r        commandReader
+	room     *semaphore.Weighted
+	filter   *keyspace.Filter // knows the names of keys on the target
+	received func() int64     // returns when the bytes that were read last were received, Unix ms
+	offset   int64
+	db       int
+	keys     []int // reused
+	observe  Observer
+
+	out  chan<- stretch
+	open []group // groups of the next stretch
+
+	bytes    slab.Of[byte]
+	args     slab.Of[[]byte]
+	commands []sourceCommand
+}
+
+// keep copies the arguments of a command out of the reader's buffer.
+func (p *parser) keep(args [][]byte) [][]byte {
+	size := 0
+	for _, a := range args {
+		size += len(a)
+	}
+	kept, bytes := p.args.Take(len(args), slabArgs), p.bytes.Take(size, slabBytes)
+	for i, a := range args {
+		n := copy(bytes, a)
+		kept[i], bytes = bytes[:n:n], bytes[n:]
+	}
+	return kept
+}
+
+// command appends a command to those of a group, which must be the last ones that were appended.
+func (p *parser) command(group []sourceCommand, c sourceCommand) []sourceCommand {
+	if len(p.commands) == cap(p.commands) {
+		p.commands = append(make([]sourceCommand, 0, max(2*len(group), slabCommands)), group...)
+	}
+	p.commands = append(p.commands, c)
+	n := len(p.commands)
+	return p.commands[n-len(group)-1 : n : n]
+}
+
+// Observer is called with every command as the source sent it, and with the time of its receipt; nil: nobody wants to know.
+type Observer func(db int, args [][]byte, at time.Time)
+
+// commandReader splits a stream into commands.
+type commandReader interface {
+	ReadCommand() (args [][]byte, n int64, err error)
+}
+
+// run parses groups and sends them, until the spool is closed and read up to its last whole command.
+func (p *parser) run(ctx context.Context) error {
+	for {
+		g, err := p.next()
+		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+			return p.flush(ctx)
+		}
+		if err != nil {
+			if ctx.Err() != nil {
+				return context.Cause(ctx)
+			}
+			return errors.Join(p.flush(ctx), fmt.Errorf("stream at offset %d: %w", p.offset, err))
+		}
+		if err := p.add(ctx, g); err != nil {
+			return err
+		}
+	}
+}
+
+// add adds a group to the open stretch, and sends the stretch once it is large enough.
+func (p *parser) add(ctx context.Context, g group) error {
+	p.open = append(p.open, g)
+	if len(p.open) < stretchGroups && g.end-p.open[0].start < stretchBytes {
+		return nil
+	}
+	return p.flush(ctx)
+}
+
+// flush sends the open stretch. It is also called before the parser waits for bytes.
+func (p *parser) flush(ctx context.Context) error {
+	if len(p.open) == 0 {
+		return nil
+	}
+	c := stretch{groups: p.open}
+	p.open = make([]group, 0, min(2*len(p.open), stretchGroups))
+	if err := c.take(ctx, p.room); err != nil {
+		return err
+	}
+	select {
+	case p.out <- c:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// next reads one group. If the group is cut off, the parser's offset stays before it.
+func (p *parser) next() (group, error) {
+	g := group{start: p.offset, startDB: p.db}
+	end, db, inMulti := p.offset, p.db, false
+	for {
+		args, n, err := p.r.ReadCommand()
+		if inMulti && errors.Is(err, io.EOF) {
+			return g, io.ErrUnexpectedEOF
+		}
+		if err != nil {
+			return g, err
+		}
+		end += n
+		if len(args) == 0 {
+			g.control++
+			if !inMulti {
+				break
+			}
+			continue
+		}
+		control := true
+		if p.observe != nil && !is(args, "PING", 0) && !is(args, "REPLCONF", 0) {
+			p.observe(db, args, time.UnixMilli(p.received()))
+		}
+		switch {
+		case is(args, "SELECT", 2):
+			if db, err = strconv.Atoi(string(args[1])); err != nil {
+				return g, fmt.Errorf("SELECT %q: no database number", args[1])
+			}
+		case is(args, "MULTI", 1):
+			inMulti = true
+		case is(args, "EXEC", 1):
+			inMulti = false
+		case is(args, "PING", 0), is(args, "REPLCONF", 0):
+		default:
+			control = false
+			c := sourceCommand{end: end, db: db, args: p.keep(args)}
+			p.rename(&c)
+			g.commands = p.command(g.commands, c)
+		}
+		if control {
+			g.control++
+		}
+		if !inMulti {
+			break
+		}
+	}
+	g.end, g.db, g.received = end, db, p.received()
+	p.offset, p.db = end, db
+	return g, nil
+}
+
+// rename gives the keys of a command their names on the target. A command whose keys cannot be found stays as it is; dispatcher.plan
+// decides on it.
+func (p *parser) rename(c *sourceCommand) {
+	prefix := p.filter.DBPrefix[c.db]
+	if prefix == "" {
+		return
+	}
+	spec, known := command.Lookup(c.args)
+	if !known || spec.Class == command.Keyless {
+		return
+	}
+	var err error
+	if p.keys, err = spec.Keys(c.args, p.keys[:0]); err != nil {
+		return
+	}
+	for _, k := range p.keys {
+		c.args[k] = append([]byte(prefix), c.args[k]...)
+	}
+}
+
+func is(args [][]byte, name string, argc int) bool {
+	return len(args[0]) == len(name) && (argc == 0 || len(args) == argc) && bytes.EqualFold(args[0], []byte(name))
+}

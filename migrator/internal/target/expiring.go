@@ -1,0 +1,407 @@
+package target
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/cespare/xxhash/v2"
+	"github.com/redis/rueidis"
+
+	"surecut/internal/endpoint"
+)
+
+// Bounds for the expiries that are remembered, in ms.
+const (
+	// expiryAhead is how far ahead an expiry may be to count as one that may have passed when a command that is sent now is run. It allows
+	// for clocks that differ.
+	expiryAhead = 10_000
+	// expiryBehind is a little more than the time after which a silent source counts as lost.
+	expiryBehind = 90_000
+)
+
+// expiryScales say how exactly the time of an expiry is remembered: the nearer it is, the more exactly. Together they take no more than
+// 25 MiB, and that only where there are expiries at every distance. Expiries that have passed, which matter while a link lags, take as much
+// again at most, and 2 MiB more for every 9 hours of lag. With ten million keys that expire within 9 hours, one key in a hundred is taken
+// for one that expires.
+var expiryScales = [...]expiryScale{
+	{128_000, 8_000, 64 << 10},
+	{2_048_000, 128_000, 256 << 10},
+	{32_768_000, 2_048_000, 1 << 20},
+	{math.MaxInt64, math.MaxInt64, 2 << 20}, // one period for all that is farther ahead; it is always due
+}
+
+// longPast is the last scale for expiries that have passed.
+var longPast = expiryScale{math.MaxInt64, 32_768_000, 2 << 20}
+
+// expiryScale applies to expiries at a distance from now of at most within ms. It remembers them by periods of width ms, in a set of so
+// many bytes each. The width and the bytes of a scale are multiples of those of the scale before it.
+type expiryScale struct{ within, width, bytes int64 }
+
+// scaleOf returns the scale for an expiry that is ahead ms from now; negative: it has passed.
+func scaleOf(ahead int64) expiryScale {
+	distance := max(ahead, -ahead)
+	for i, s := range expiryScales {
+		if last := i == len(expiryScales)-1; distance <= s.within && !(last && ahead < 0) {
+			return s
+		}
+	}
+	return longPast
+}
+
+// Expiring remembers which keys may have expired on the target, by its own clock, before it ran a command that the source ran while it
+// still had the key. Such a command would make the key anew: an INCR would count from zero, an HSET would leave one field. A later command
+// that renews the expiry would then find a key, so that nobody would notice. So a command that depends on the value of such a key is
+// preceded by a question whether the key exists, and the key is copied from the source if it does not.
+//
+// The keys are kept in Bloom filters, one for each period of expiry. A false positive costs a question, and a copy if the key does not
+// exist.
+type Expiring struct {
+	mu      sync.RWMutex
+	periods map[expiryPeriod]*bloom
+	due     []*bloom            // sets of the periods that have begun
+	chosen  atomic.Int64        // Unix ms at which due was computed
+	unknown atomic.Bool         // the target may hold expiries that were not noted
+	known   map[uint64]struct{} // keys that were made anew or deleted since unknown was set, so that all their expiries are noted
+	floors  map[string]int64    // by link, Unix ms: expiries before all of them do not matter any more
+	swapped [][]int             // groups of databases whose keys have changed places
+	began   int64               // Unix ms at which this run began
+}
+
+// expiryPeriod is a period of width ms that begins at index*width, in Unix ms.
+type expiryPeriod struct{ width, index int64 }
+
+func newExpiring() *Expiring {
+	return &Expiring{periods: map[expiryPeriod]*bloom{}, floors: map[string]int64{}, began: time.Now().UnixMilli()}
+}
+
+// expiringHash returns the hash of a key of the target and its database.
+func expiringHash(db int, name string) uint64 {
+	return xxhash.Sum64String(name) ^ uint64(db)*0x9E3779B97F4A7C15
+}
+
+// Note remembers that a key of the target expires at a Unix time in ms. db is a database of the target.
+func (e *Expiring) Note(db int, name string, at int64) {
+	now := time.Now().UnixMilli()
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.period(scaleOf(at-now), at, now).add(expiringHash(db, name))
+}
+
+// period returns the set of the period of a scale in which at lies. The caller holds mu.
+func (e *Expiring) period(s expiryScale, at, now int64) *bloom {
+	p := expiryPeriod{s.width, at / s.width}
+	b := e.periods[p]
+	if b == nil {
+		b = &bloom{bits: make([]uint64, s.bytes/8)}
+		e.periods[p] = b
+		if p.begins() <= now+expiryAhead {
+			e.due = append(e.due, b)
+		}
+	}
+	return b
+}
+
+func (p expiryPeriod) begins() int64 { return p.index * p.width }
+
+func (p expiryPeriod) ends() int64 {
+	if p.width == math.MaxInt64 {
+		return math.MaxInt64
+	}
+	return p.begins() + p.width
+}
+
+// mayBeGone says whether the target may lack a key that the source had when it ran a command that has not been applied yet.
+func (e *Expiring) mayBeGone(db int, name string) bool {
+	h := expiringHash(db, name)
+	if e.unknown.Load() {
+		e.mu.RLock()
+		_, known := e.known[h]
+		e.mu.RUnlock()
+		if !known {
+			return true
+		}
+	}
+	if now := time.Now().UnixMilli(); now-e.chosen.Load() > 500 { // pass was not called for a while, since the target is slow
+		e.mu.Lock()
+		e.choose(now)
+		e.mu.Unlock()
+	}
+	e.mu.RLock()
+	defer e.mu.RUnlock()
+	if len(e.due) == 0 {
+		return false
+	}
+	hashes := e.hashes(db, name)
+	for _, b := range e.due {
+		if slices.ContainsFunc(hashes, b.has) {
+			return true
+		}
+	}
+	return false
+}
+
+// mostKnown bounds the number of known keys, of 8 bytes each. The target is asked for further ones.
+const mostKnown = 1 << 20
+
+// Forget notes that the target may hold expiries that were not noted.
+func (e *Expiring) Forget() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.known = map[uint64]struct{}{}
+	e.unknown.Store(true)
+}
+
+// learn notes the expiry that a call sets, and adds the keys that it makes anew or deletes to known: after it they have no expiry other than
+// those that are noted.
+func (e *Expiring) learn(c *Call) {
+	if c.Expires > 0 {
+		e.Note(c.DB, c.Args[1], c.Expires)
+	}
+	if !e.unknown.Load() {
+		return
+	}
+	var names []string
+	switch strings.ToUpper(c.Args[0]) {
+	case "DEL", "UNLINK":
+		names = c.Args[1:]
+	case "RESTORE":
+		names = c.Args[1:2]
+	case "SET":
+		if len(c.Args) == 3 {
+			names = c.Args[1:2]
+		}
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, name := range names {
+		if len(e.known) < mostKnown {
+			e.known[expiringHash(c.DB, name)] = struct{}{}
+		}
+	}
+}
+
+// Swap has the keys of two databases change places. A Bloom filter does not tell which keys it holds, so a key of either database is from
+// now on looked for as a key of both, which costs a needless question at worst.
+func (e *Expiring) Swap(first, second int) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.known != nil { // a known key of one database must not count as known in the other
+		e.known = map[uint64]struct{}{}
+	}
+	group := []int{first, second}
+	e.swapped = slices.DeleteFunc(e.swapped, func(other []int) bool {
+		shared := slices.Contains(other, first) || slices.Contains(other, second)
+		if shared {
+			group = append(group, other...)
+		}
+		return shared
+	})
+	slices.Sort(group)
+	e.swapped = append(e.swapped, slices.Compact(group))
+}
+
+// hashes returns the hashes under which an expiry of a key may have been noted. The caller holds mu.
+func (e *Expiring) hashes(db int, name string) []uint64 {
+	for _, group := range e.swapped {
+		if slices.Contains(group, db) {
+			out := make([]uint64, len(group))
+			for i, other := range group {
+				out[i] = expiringHash(other, name)
+			}
+			return out
+		}
+	}
+	return []uint64{expiringHash(db, name)}
+}
+
+// Pass is called several times a second for each link. applied is when the commands were received that the link applies now, in Unix ms; 0:
+// that says nothing. Expiries that passed some time before that on all links are forgotten: the source had expired these keys itself.
+func (e *Expiring) Pass(link string, applied int64, links int) {
+	now := time.Now().UnixMilli()
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if applied > 0 {
+		e.floors[link] = applied - expiryBehind
+	}
+	floor := int64(0)
+	if len(e.floors) == links {
+		floor = math.MaxInt64
+		for _, f := range e.floors {
+			floor = min(floor, f)
+		}
+	}
+	for p := range e.periods {
+		if p.ends() <= floor {
+			delete(e.periods, p)
+		}
+	}
+	for p, b := range e.periods {
+		if s := scaleOf(p.ends() - now); p.ends() < now && s.width > p.width {
+			delete(e.periods, p)
+			e.period(s, p.begins(), now).merge(b)
+		}
+	}
+	e.choose(now)
+}
+
+// choose computes due. The caller holds mu.
+func (e *Expiring) choose(now int64) {
+	e.due = e.due[:0]
+	for p, b := range e.periods {
+		if p.begins() <= now+expiryAhead {
+			e.due = append(e.due, b)
+		}
+	}
+	e.chosen.Store(now)
+}
+
+// allPassed says whether every link has applied all commands that the source ran before this run began.
+func (e *Expiring) allPassed(links int) bool {
+	e.mu.RLock()
+	defer e.mu.RUnlock()
+	if len(e.floors) < links {
+		return false
+	}
+	for _, f := range e.floors {
+		if f < e.began {
+			return false
+		}
+	}
+	return true
+}
+
+// bloom is a set of hashes with false positives. The bits of a hash lie in one block, which is a line of the processor's cache.
+type bloom struct{ bits []uint64 }
+
+const bloomBlock = 8 // words
+
+// block returns the block of a hash.
+func (b *bloom) block(h uint64) []uint64 {
+	i := h >> 36 % uint64(len(b.bits)/bloomBlock) * bloomBlock
+	return b.bits[i : i+bloomBlock]
+}
+
+func (b *bloom) add(h uint64) {
+	block := b.block(h)
+	for range 4 {
+		block[h>>6%bloomBlock] |= 1 << (h & 63)
+		h >>= 9
+	}
+}
+
+// merge adds the hashes of another set, whose size must be that of b or divide it.
+func (b *bloom) merge(other *bloom) {
+	for i := range b.bits {
+		b.bits[i] |= other.bits[i%len(other.bits)]
+	}
+}
+
+func (b *bloom) has(h uint64) bool {
+	block := b.block(h)
+	for range 4 {
+		if block[h>>6%bloomBlock]&(1<<(h&63)) == 0 {
+			return false
+		}
+		h >>= 9
+	}
+	return true
+}
+
+// LearnExpiries notes the expiries that the target holds from before this run. Until that is done, and allPassed, any key that is not known
+// may have expired. links is the number of links.
+func (t *Target) LearnExpiries(ctx context.Context, links int) {
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	for learnt := false; ; {
+		if !learnt {
+			err := t.learnOnce(ctx)
+			if learnt = err == nil; !learnt && ctx.Err() == nil {
+				t.log.Warn("the target does not tell its keys' expiries; it is asked again", "error", err)
+				tick.Reset(5 * time.Second)
+			} else {
+				tick.Reset(100 * time.Millisecond)
+			}
+		}
+		if learnt && t.Expiring.allPassed(links) {
+			t.Expiring.unknown.Store(false)
+			return
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+func (t *Target) learnOnce(ctx context.Context) error {
+	for _, addr := range t.Primaries() {
+		dbs, err := t.Databases(ctx, addr)
+		if err != nil {
+			return err
+		}
+		for _, db := range dbs {
+			if err := t.learnOn(ctx, addr, db); err != nil {
+				return fmt.Errorf("target %s: read the expiries of database %d: %w", addr, db, err)
+			}
+		}
+	}
+	return nil
+}
+
+func (t *Target) learnOn(ctx context.Context, addr string, db int) error {
+	client, err := t.d.Client(ctx, addr, db)
+	if err != nil {
+		return err
+	}
+	dc, release := client.Dedicate()
+	defer release()
+	for cursor := uint64(0); ; {
+		page, err := dc.Do(ctx, arbitrary(dc, "SCAN", strconv.FormatUint(cursor, 10), "COUNT", "500")).AsScanEntry()
+		if err != nil {
+			return err
+		}
+		cmds := make([]rueidis.Completed, len(page.Elements))
+		for i, name := range page.Elements {
+			cmds[i] = arbitrary(dc, "PTTL", name)
+		}
+		now := time.Now().UnixMilli()
+		for i, r := range dc.DoMulti(ctx, cmds...) {
+			ttl, err := r.AsInt64()
+			if err != nil {
+				return err
+			}
+			if ttl >= 0 {
+				t.Expiring.Note(db, page.Elements[i], now+ttl)
+			}
+		}
+		if cursor = page.Cursor; cursor == 0 {
+			return nil
+		}
+	}
+}
+
+// Databases returns the databases of a node that hold keys.
+func (t *Target) Databases(ctx context.Context, addr string) ([]int, error) {
+	if t.DBs.Only {
+		return []int{t.OwnDB()}, nil
+	}
+	client, err := t.d.Client(ctx, addr, 0)
+	if err != nil {
+		return nil, err
+	}
+	info, err := endpoint.Info(ctx, client, "keyspace")
+	if err != nil {
+		return nil, fmt.Errorf("target %s: INFO keyspace: %w", addr, err)
+	}
+	dbs, err := endpoint.Keyspace(info)
+	return slices.Collect(maps.Keys(dbs)), err
+}

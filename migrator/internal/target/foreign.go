@@ -1,0 +1,99 @@
+package target
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/redis/rueidis"
+
+	"surecut/internal/endpoint"
+	"surecut/internal/keyspace"
+)
+
+// IsEmpty says whether the target holds no keys other than surecut's own.
+func (t *Target) IsEmpty(ctx context.Context) (bool, error) {
+	for _, addr := range t.Primaries() {
+		c, err := t.d.Client(ctx, addr, 0)
+		if err != nil && !t.Can.Nodes && ctx.Err() == nil {
+			t.log.Warn("whether the target is empty is not known, since a server behind the proxy does not answer; it counts as not empty", "error", err)
+			return false, nil
+		}
+		if err != nil {
+			return false, fmt.Errorf("target %s: %w", addr, err)
+		}
+		info, err := endpoint.Info(ctx, c, "keyspace")
+		if err != nil {
+			return false, fmt.Errorf("target %s: INFO keyspace: %w", addr, err)
+		}
+		dbs, err := endpoint.Keyspace(info)
+		if err != nil {
+			return false, fmt.Errorf("target %s: %w", addr, err)
+		}
+		for db := range dbs {
+			if foreign, err := t.holdsForeign(ctx, addr, db); foreign || err != nil {
+				return false, err
+			}
+		}
+	}
+	return true, nil
+}
+
+// holdsForeign says whether a database of a node holds a key that is not surecut's own.
+func (t *Target) holdsForeign(ctx context.Context, addr string, db int) (foreign bool, err error) {
+	err = t.Scan(ctx, addr, db, func(_ rueidis.Client, names []string) error {
+		if slices.ContainsFunc(names, func(name string) bool { return !strings.HasPrefix(name, keyspace.Prefix) }) {
+			foreign = true
+			return errEnough
+		}
+		return nil
+	})
+	if err != nil && !errors.Is(err, errEnough) {
+		return false, fmt.Errorf("target %s: SCAN: %w", addr, err)
+	}
+	return foreign, nil
+}
+
+// errEnough ends a scan whose caller knows what it wanted to know.
+var errEnough = errors.New("enough was seen")
+
+// Scan calls f with the keys of one database of a node, page by page, and with a client of that database.
+func (t *Target) Scan(ctx context.Context, addr string, db int, f func(c rueidis.Client, names []string) error) error {
+	c, err := t.d.Client(ctx, addr, db)
+	if err != nil {
+		return err
+	}
+	for cursor := uint64(0); ; {
+		page, err := c.Do(ctx, arbitrary(c, "SCAN", strconv.FormatUint(cursor, 10), "COUNT", "1000")).AsScanEntry()
+		if err == nil {
+			err = f(c, page.Elements)
+		}
+		if err != nil {
+			return err
+		}
+		if cursor = page.Cursor; cursor == 0 {
+			return nil
+		}
+	}
+}
+
+// Refilled returns the place of a lost witness where keys of unknown origin are by now, or "". A new snapshot would delete such keys.
+func (t *Target) Refilled(ctx context.Context, lost []Witness) (where string, err error) {
+	if !t.Can.Nodes {
+		return "", nil // a proxy does not show which server holds what
+	}
+	for _, w := range lost {
+		n, _ := t.PrimaryOf(w.Slot)
+		foreign, err := t.holdsForeign(ctx, n.Addr, w.DB)
+		if err != nil {
+			return "", err
+		}
+		if foreign {
+			return n.Addr + " (database " + strconv.Itoa(w.DB) + ")", nil
+		}
+	}
+	return "", nil
+}

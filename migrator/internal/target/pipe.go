@@ -1,0 +1,144 @@
+package target
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"strconv"
+	"time"
+
+	"surecut/internal/resp"
+)
+
+// pipeTimeout bounds a whole batch. It is long, since a large RESTORE blocks a server for many seconds.
+const pipeTimeout = 2 * time.Minute
+
+// mostKept bounds the size of a buffer that is kept from one batch to the next.
+const mostKept = 1 << 20
+
+// pipe is a connection for the bulk of the traffic: the values of a snapshot, and the transactions of the stream. It appends commands to a
+// buffer, and keeps only those parts of the replies that matter, which takes much less CPU than a client.
+type pipe struct {
+	conn net.Conn
+	in   answers
+	keep func() bool // cancels the closing at the end of the context
+	id   string      // CLIENT ID; empty before Redis 5.0
+	db   int         // the selected database
+	out  []byte
+	sent int      // number of commands in out
+	res  []answer // reused
+}
+
+// pipe returns the writer's pipe to a node, and opens it if needed. The pipe belongs to the connection to the node: the two are dropped and
+// silenced together.
+func (w *direct) pipe(ctx context.Context, addr string) (*pipe, error) {
+	c, err := w.conn(ctx, addr)
+	if err != nil {
+		return nil, err
+	}
+	if c.pipe != nil {
+		return c.pipe, nil
+	}
+	p, server, err := openPipe(ctx, w.t, addr)
+	if err == nil && server != c.server && w.t.Can.Ends { // the address leads to another server by now
+		p.close()
+		err = errors.New("two connections reached two servers")
+	}
+	if err != nil {
+		w.drop(addr)
+		return nil, fmt.Errorf("target %s: %w", addr, err)
+	}
+	c.pipe = p
+	return p, nil
+}
+
+// openPipe opens a pipe, and says who answers.
+func openPipe(ctx context.Context, t *Target, addr string) (p *pipe, server Instance, err error) {
+	conn, err := t.d.DialReplica(ctx, addr)
+	if err != nil {
+		return nil, server, err
+	}
+	p = &pipe{conn: conn, in: answers{in: bufio.NewReader(conn)}, db: -1}
+	p.keep = context.AfterFunc(ctx, func() { conn.Close() })
+	p.add("CLIENT", "SETNAME", clientName(t.id)) // by which a later run can find and end it
+	p.add("CLIENT", "ID")
+	p.add("INFO", "server")
+	p.add("INFO", "replication")
+	if server, err = p.introduced(); err != nil {
+		p.close()
+		return nil, server, err
+	}
+	return p, server, nil
+}
+
+// introduced sends the first commands of a pipe and reads their replies.
+func (p *pipe) introduced() (server Instance, err error) {
+	if err := p.send(); err != nil {
+		return server, err
+	}
+	for range 2 {
+		switch got := p.in.next(); got.kind {
+		case answerNone:
+			return server, got.err
+		case answerInt:
+			p.id = strconv.FormatInt(got.n, 10)
+		}
+	}
+	var texts [2]string
+	for i := range texts {
+		if texts[i], err = p.in.text(); err != nil {
+			return server, err
+		}
+	}
+	return instanceOf(texts[0], texts[1]), nil
+}
+
+func (p *pipe) close() {
+	p.keep()
+	p.conn.Close()
+}
+
+// add queues a command and returns its index in the batch.
+func (p *pipe) add(args ...string) int {
+	p.out = resp.AppendCommand(p.out, args...)
+	p.sent++
+	return p.sent - 1
+}
+
+// forget drops the commands that were queued.
+func (p *pipe) forget() {
+	if p.out, p.sent = p.out[:0], 0; cap(p.out) > mostKept {
+		p.out = nil
+	}
+}
+
+func (p *pipe) send() error {
+	defer p.forget()
+	if err := p.conn.SetDeadline(time.Now().Add(pipeTimeout)); err != nil {
+		return err
+	}
+	_, err := p.conn.Write(p.out)
+	return err
+}
+
+// exchange sends the batch and returns an answer for each command, which are valid until the next batch. If one of them is answerNone, the
+// pipe cannot be used any more.
+func (p *pipe) exchange() []answer {
+	n := p.sent
+	lost := p.send()
+	p.res = p.res[:0]
+	for range n {
+		if lost != nil {
+			p.res = append(p.res, answer{err: lost})
+			continue
+		}
+		got := p.in.next()
+		if got.kind == answerNone {
+			lost = got.err
+		}
+		p.res = append(p.res, got)
+	}
+	return p.res
+}

@@ -1,0 +1,20 @@
+package target
+
+import (
+	"time"
+
+	"surecut/internal/command"
+	"surecut/internal/endpoint"
+	"surecut/internal/keyspace"
+)
+
+// newTestTarget is a target whose servers do not exist.
+func newTestTarget() *Target {
+	t := &Target{
+		Facts: Facts{DBs: keyspace.Databases{Home: -1}, Number: 80000, Dialect: command.DialectOf(80000, 0), Held: command.DialectOf(60000, 0),
+			Can: Abilities{Transactions: true, Processes: true, Placement: true, Nodes: true, Messages: true, Ends: true}},
+		d: &endpoint.Deployment{}, id: "id", bytes: limiter(0), ops: limiter(0), retryFor: time.Second, lanes: 3, Expiring: newExpiring(),
+	}
+	t.way = nodeByNode{t}
+	return t
+}

@@ -1,0 +1,134 @@
+package target
+
+import (
+	"cmp"
+	"fmt"
+	"strings"
+	"time"
+
+	"surecut/internal/endpoint"
+	"surecut/internal/keyspace"
+)
+
+// Unit is what one checkpoint covers: the number of a slot of a cluster, or of a lane of a standalone server.
+type Unit int
+
+// Transaction holds calls that are applied together with the checkpoints of their units, all or nothing (but see proxied).
+type Transaction struct {
+	Slot  uint16
+	Units []Unit
+	End   int64 // offset that the checkpoints hold afterwards
+	Calls []Call
+	Fence map[keyspace.Key]int64 // offsets as of which the transaction copies keys; nil: it copies none
+
+	Forget []string // fence fields to delete, since the stream has passed their offsets
+
+	Absolute bool // all calls may be applied again from an earlier point, and need not be applied together
+	Bare     bool // the calls were last sent as single commands, without a checkpoint
+
+	written []writtenUnit // checkpoints that must exist on the target already
+
+	sent    time.Time
+	Failed  []Failure // calls that the target refused, or whose keys are to be copied for another reason
+	watched error     // the error reply to the WATCH before the transaction, if any
+	doubt   bool      // the connection broke before the reply, so that only the target knows whether the transaction was applied
+}
+
+// writtenUnit is a checkpoint that a transaction writes over one that the target has acknowledged before.
+type writtenUnit struct {
+	unit   Unit
+	pos    int   // index of the command in the transaction as it was sent, MULTI being 0
+	fields int64 // how many fields the command writes
+}
+
+// fail adds a call to failed, unless an earlier attempt has done so.
+func (x *Transaction) fail(c *Call, why error) {
+	if !c.failed {
+		c.failed = true
+		x.Failed = append(x.Failed, Failure{*c, why})
+	}
+}
+
+// failUnseen adds to failed the calls whose lost replies might have shown that the target lacks keys.
+func (x *Transaction) failUnseen() {
+	for i := range x.Calls {
+		if c := &x.Calls[i]; c.Renew != 0 || c.asked > 0 {
+			x.fail(c, errUnseen)
+		}
+	}
+}
+
+// late says whether the replies have come so late that keys may have expired of which that was not expected when the calls were sent.
+func (x *Transaction) late() bool { return time.Since(x.sent).Milliseconds() > expiryAhead/2 }
+
+func (x *Transaction) size() int {
+	n := 0
+	for i := range x.Calls {
+		for _, a := range x.Calls[i].Args {
+			n += len(a)
+		}
+	}
+	return n
+}
+
+// refused finds out why EXEC ran nothing. again says that the transaction is to be sent once more: the server's state may pass, or the
+// calls that the server did not queue have been moved from calls to failed.
+func (x *Transaction) refused(res []answer, exec error) (again, err error) {
+	reasons := map[int]error{len(res) - 1: exec}
+	if code := abortCode(exec); code == "OOM" {
+		return nil, ErrTargetFull
+	} else if endpoint.Passing(code) {
+		return exec, nil
+	}
+	for i, r := range res[:len(res)-1] {
+		if e := r.err; e != nil {
+			reasons[i] = e
+		}
+	}
+	for i, e := range reasons {
+		code := endpoint.Code(e)
+		switch {
+		case code == "OOM":
+			return nil, ErrTargetFull
+		case endpoint.Passing(code):
+			return e, nil
+		case code == "NOAUTH", code == "WRONGPASS", code == "NOPERM":
+			return nil, e
+		case i < len(res)-1 && !x.isCall(i) && endpoint.Passing(endpoint.Code(x.watched)):
+			return x.watched, nil
+		case i < len(res)-1 && !x.isCall(i), i == len(res)-1 && code != "EXECABORT" && code != "CROSSSLOT":
+			return nil, fmt.Errorf("transaction refused: %w", e)
+		}
+	}
+	// The server refused calls themselves: the others are sent again without them.
+	rest := x.Calls[:0:0]
+	for _, c := range x.Calls {
+		if e := reasons[c.pos]; e != nil || len(reasons) == 1 {
+			x.Failed = append(x.Failed, Failure{c, cmp.Or(e, exec)})
+			continue
+		}
+		rest = append(rest, c)
+	}
+	x.Calls = rest
+	return exec, nil
+}
+
+// abortCode returns the code within "EXECABORT Transaction discarded because of: <error>". Since 6.2, EXEC answers so where the server's
+// state now forbids commands that it allowed when they were queued. For any other reply abortCode returns "".
+func abortCode(err error) string {
+	if endpoint.Code(err) != "EXECABORT" {
+		return ""
+	}
+	_, cause, _ := strings.Cut(err.Error(), "because of: ")
+	code, _, _ := strings.Cut(strings.TrimPrefix(cause, "-"), " ")
+	return code
+}
+
+func (x *Transaction) isCall(pos int) bool {
+	for _, c := range x.Calls {
+		if c.pos == pos {
+			return true
+		}
+	}
+	return false
+}
