@@ -225,6 +225,7 @@ func (r *reader) readLengths(ctx context.Context, names []string, out []reading)
 	if err != nil {
 		return err
 	}
+	var empty []int
 	for j, i := range asked {
 		n, err := results[j].ToInt64()
 		if err != nil {
@@ -237,9 +238,40 @@ func (r *reader) readLengths(ctx context.Context, names []string, out []reading)
 			out[i] = reading{}
 			continue
 		}
-		out[i].FP.Length = n
+		if out[i].FP.Length = n; n == 0 {
+			empty = append(empty, i)
+		}
+	}
+	if err := r.dropGone(ctx, names, out, empty); err != nil {
+		return err
 	}
 	return r.readHLLs(ctx, names, out)
+}
+
+// dropGone tells strings and streams that are empty from those that have been deleted, whose length is 0 as well.
+func (r *reader) dropGone(ctx context.Context, names []string, out []reading, empty []int) error {
+	results, err := r.do(ctx, func(b rueidis.Builder) rueidis.Commands {
+		cmds := make(rueidis.Commands, len(empty))
+		for j, i := range empty {
+			cmds[j] = b.Type().Key(names[i]).Build()
+		}
+		return cmds
+	})
+	if err != nil {
+		return err
+	}
+	for j, i := range empty {
+		name, err := results[j].ToString()
+		if err != nil {
+			err = out[i].refused("TYPE", err)
+		} else if keyspace.ParseType(name) == keyspace.None {
+			out[i] = reading{}
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // hllPipeline is how many HyperLogLogs are read at a time.

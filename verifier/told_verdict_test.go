@@ -91,9 +91,6 @@ func TestNoVerdictByLuck(t *testing.T) {
 		"loading": func(_ *toldPair, s *endpointtest.Server, words string) {
 			s.Once(words, "-LOADING Redis is loading\r\n")
 		},
-		"busy": func(_ *toldPair, s *endpointtest.Server, words string) {
-			s.Once(words, "-BUSY Redis is busy\r\n", "-BUSY Redis is busy\r\n")
-		},
 		"hung up": func(_ *toldPair, s *endpointtest.Server, words string) { s.Once(words, endpointtest.HangUp) },
 		"cut off": func(_ *toldPair, s *endpointtest.Server, words string) {
 			s.Once(words, "$9\r\nabc"+endpointtest.HangUp)
@@ -101,7 +98,6 @@ func TestNoVerdictByLuck(t *testing.T) {
 		"forbidden": func(_ *toldPair, s *endpointtest.Server, words string) {
 			s.Always(words, "-NOPERM this user has no permissions to run the command\r\n")
 		},
-		"no memory": func(_ *toldPair, s *endpointtest.Server, words string) { s.Once(words, "-OOM command not allowed\r\n") },
 		"unknown": func(_ *toldPair, s *endpointtest.Server, words string) {
 			s.Always(words, "-ERR unknown command 'X', with args beginning with: \r\n")
 		},

@@ -88,20 +88,26 @@ func init() {
 
 		"SCARD":    read(keyspace.Set, func(v *keyspace.Value, _ []string) string { return Int(len(v.Set)) }),
 		"SMEMBERS": read(keyspace.Set, func(v *keyspace.Value, _ []string) string { return Strings(v.Set...) }),
-		"SSCAN":    read(keyspace.Set, func(v *keyspace.Value, a []string) string { return page(texts(v.Set), 1, a[2:]) }),
+		"SSCAN": read(keyspace.Set, func(v *keyspace.Value, a []string) string {
+			return page(len(v.Set), func(i, j int) []string { return texts(v.Set[i:j]) }, a[2:])
+		}),
 		"SISMEMBER": read(keyspace.Set, func(v *keyspace.Value, a []string) string {
 			return Int(len(found(texts(v.Set), 1, a[2])))
 		}),
 
 		"ZCARD":  read(keyspace.ZSet, func(v *keyspace.Value, _ []string) string { return Int(len(v.ZSet)) }),
 		"ZRANGE": read(keyspace.ZSet, func(v *keyspace.Value, a []string) string { return Strings(scored(ranged(v.ZSet, a[2], a[3]))...) }),
-		"ZSCAN":  read(keyspace.ZSet, func(v *keyspace.Value, a []string) string { return page(scored(v.ZSet), 2, a[2:]) }),
+		"ZSCAN": read(keyspace.ZSet, func(v *keyspace.Value, a []string) string {
+			return page(len(v.ZSet), func(i, j int) []string { return scored(v.ZSet[i:j]) }, a[2:])
+		}),
 		"ZSCORE": read(keyspace.ZSet, func(v *keyspace.Value, a []string) string { return orNil(found(scored(v.ZSet), 2, a[2])) }),
 
-		"HLEN":         read(keyspace.Hash, func(v *keyspace.Value, _ []string) string { return Int(len(v.Hash)) }),
-		"HKEYS":        read(keyspace.Hash, func(v *keyspace.Value, _ []string) string { return Strings(every(fields(v), 2)...) }),
-		"HGETALL":      read(keyspace.Hash, func(v *keyspace.Value, _ []string) string { return Strings(fields(v)...) }),
-		"HSCAN":        read(keyspace.Hash, func(v *keyspace.Value, a []string) string { return page(fields(v), 2, a[2:]) }),
+		"HLEN":    read(keyspace.Hash, func(v *keyspace.Value, _ []string) string { return Int(len(v.Hash)) }),
+		"HKEYS":   read(keyspace.Hash, func(v *keyspace.Value, _ []string) string { return Strings(every(fields(v), 2)...) }),
+		"HGETALL": read(keyspace.Hash, func(v *keyspace.Value, _ []string) string { return Strings(fields(v)...) }),
+		"HSCAN": read(keyspace.Hash, func(v *keyspace.Value, a []string) string {
+			return page(len(v.Hash), func(i, j int) []string { return fields(&keyspace.Value{Hash: v.Hash[i:j]}) }, a[2:])
+		}),
 		"HGET":         read(keyspace.Hash, func(v *keyspace.Value, a []string) string { return orNil(found(fields(v), 2, a[2])) }),
 		"HPEXPIRETIME": fieldTimes(func(at int64) int64 { return at }),
 		"HPTTL":        fieldTimes(func(at int64) int64 { return max(at-time.Now().UnixMilli(), 0) }),
@@ -223,23 +229,23 @@ func memory(c *client, a []string) string {
 
 // scan lists the names in order. A cursor is the number of names before the page.
 func scan(c *client, a []string) string {
-	names := slices.Sorted(maps.Keys(c.s.keys[c.db]))
-	return page(c.those(names), 1, a[1:])
+	names := c.those(slices.Sorted(maps.Keys(c.s.keys[c.db])))
+	return page(len(names), func(i, j int) []string { return names[i:j] }, a[1:])
 }
 
-// page returns a page of elements that take as many parts each, for a cursor and COUNT.
-func page(parts []string, each int, args []string) string {
+// page returns a page of n elements, for a cursor and COUNT. The function parts returns those from one index up to another.
+func page(n int, parts func(from, to int) []string, args []string) string {
 	count := 10
 	if i := slices.Index(args, "COUNT"); i >= 0 {
 		count = int(number(args[i+1]))
 	}
-	from := min(int(number(args[0]))*each, len(parts))
-	to := min(from+count*each, len(parts))
-	next := to / each
-	if to == len(parts) {
+	from := min(int(number(args[0])), n)
+	to := min(from+count, n)
+	next := to
+	if to == n {
 		next = 0
 	}
-	return Page(strconv.Itoa(next), parts[from:to]...)
+	return Page(strconv.Itoa(next), parts(from, to)...)
 }
 
 func hello(c *client, a []string) string {
