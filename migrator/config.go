@@ -121,7 +121,7 @@ func (c Config) Validate() error {
 	oneOf("Config.Mode", c.Mode, ModeFullIncremental, ModeFull, ModeIncremental)
 	oneOf("Config.Capture", c.Capture, CapturePSYNC, CaptureScan)
 	if c.Capture == CaptureScan && c.OnExisting == ExistingKeep {
-		errs = append(errs, errors.New("Config.OnExisting keep: with Config.Capture scan a key that was kept cannot be told from one that is out of date"))
+		errs = append(errs, errors.New("Config.OnExisting keep: with Config.Capture scan, a key that was kept cannot be distinguished from one that is out of date"))
 	}
 	oneOf("Config.ReadFrom", c.ReadFrom, "replica", "primary")
 	oneOf("Config.OnExisting", c.OnExisting, ExistingFail, ExistingReplace, ExistingKeep)
@@ -139,7 +139,7 @@ func (c Config) Validate() error {
 	atLeast("Config.RateBytes", c.RateBytes, 0)
 	atLeast("Config.RateOps", c.RateOps, 0)
 	if c.StateDir == "" {
-		errs = append(errs, errors.New("Config.StateDir: a directory is needed for the spool"))
+		errs = append(errs, errors.New("Config.StateDir: name a directory for the spool"))
 	}
 	for name, value := range map[string]time.Duration{"Config.HoldExpiry": c.HoldExpiry, "Config.RetryFor": c.RetryFor} {
 		if value < 0 {

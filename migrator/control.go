@@ -202,7 +202,7 @@ func (a *Attached) Applied(ctx context.Context, link int) (Applied, error) {
 		return Applied{}, err
 	}
 	if reply.Applied == nil {
-		return Applied{}, errors.New("the running migration does not say how far the target has come")
+		return Applied{}, errors.New("the running migration does not report how far the target has come")
 	}
 	return *reply.Applied, nil
 }

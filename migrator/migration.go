@@ -94,15 +94,15 @@ func (m *Migration) prepare(ctx context.Context) error {
 		}
 	}
 	if m.resumed && !maps.Equal(m.state.DBPrefix, m.cfg.Filter.DBPrefix) {
-		return fmt.Errorf("Config.StateDir %s: the migration began with Filter.DBPrefix %v, not %v: say the same, or start again with an empty target and a new Config.StateDir",
+		return fmt.Errorf("Config.StateDir %s: the migration began with Filter.DBPrefix %v, not %v: use the same prefixes, or start again with an empty target and a new Config.StateDir",
 			m.cfg.StateDir, prefixText(m.state.DBPrefix), prefixText(m.cfg.Filter.DBPrefix))
 	}
 	m.state.DBPrefix = m.cfg.Filter.DBPrefix
 	if m.scans() && (m.cfg.Sides.Source.Spec().IsFile() || m.cfg.Mode != ModeFullIncremental) {
-		return errors.New("Config.Capture scan: the source must be servers, and there is no other Config.Mode")
+		return errors.New("Config.Capture scan: the source must be servers, and Config.Mode must be full+incremental")
 	}
 	if m.cfg.Sides.Source.Spec().IsFile() && m.cfg.Mode != ModeFullIncremental {
-		return fmt.Errorf("Config.Mode %s: a file is always copied to its end; leave Config.Mode out", m.cfg.Mode)
+		return fmt.Errorf("Config.Mode %s: a file is always copied completely; leave Config.Mode out", m.cfg.Mode)
 	}
 	if n := m.cfg.Sides.Source.Moving(); n > 0 {
 		return fmt.Errorf("%d %w", n, stream.ErrSlotsMoved)

@@ -196,7 +196,7 @@ func TestReportsOfOnePair(t *testing.T) {
 			for _, h := range []*Header{&n.check.Header, &n.verify.Header, &n.migrate.Header} {
 				h.Target, h.TargetServers = "redis://localhost:6379", h.SourceServers
 			}
-		}, want: "Its source and its target are the same deployment: 10.20.0.11:6379 and 10.20.0.11:6379 are one server (run ID 5f0c1d7e)."},
+		}, want: "Its source and its target are the same deployment: 10.20.0.11:6379 and 10.20.0.11:6379 are the same server (run ID 5f0c1d7e)."},
 
 		{name: "wanted by URL", why: "it is that one", change: func(n *night) {
 			n.policy.Source, n.policy.Target = "redis://10.20.0.11:6379", "redis+cluster://10.30.0.21:7000,10.30.0.22:7000"

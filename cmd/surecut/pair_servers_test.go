@@ -49,7 +49,7 @@ func TestVerifyOfItself(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			said := call(t, tt.want, append([]string{"verify", "--source", tt.source, "--target", tt.target, "--rounds", "1", "--interval", "0s", "--progress", "none"}, tt.more...)...)
-			if tt.want == 5 && !strings.Contains(said, "source and target are the same data") {
+			if tt.want == 5 && !strings.Contains(said, "source and target hold the same data") {
 				t.Errorf("%s", said)
 			}
 		})

@@ -60,7 +60,7 @@ func TestRoutesAreRefused(t *testing.T) {
 		args       []string
 	}{
 		{"bastion without user", "names no user", []string{"--source-ssh", "bastion"}},
-		{"password in the bastion", "cannot stand here", []string{"--ssh", "u:s3cr3t@bastion"}},
+		{"password in the bastion", "is not allowed here", []string{"--ssh", "u:s3cr3t@bastion"}},
 		{"key without bastion", "no meaning without --target-ssh", []string{"--target-ssh-key", "x"}},
 		{"key of both without bastion", "--ssh-key has no meaning without --ssh", []string{"--ssh-key", "x"}},
 		{"checked and not", "cannot be used together", []string{"--source-ssh", "u@b", "--source-ssh-insecure", "--source-ssh-known-hosts", "x"}},

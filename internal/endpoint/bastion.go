@@ -218,9 +218,9 @@ func (b *bastion) nodeError(addr string, err error) error {
 		}
 		return fmt.Errorf("connect to %s through the SSH bastion %s: %w", addr, b.ssh, err)
 	}
-	hint := "the bastion cannot reach it; check the address, and the name as the bastion resolves it"
+	hint := "the bastion cannot reach it; check the address, and that the bastion can resolve the name"
 	if refused.Reason == ssh.Prohibited {
-		hint = "the bastion does not forward connections; see AllowTcpForwarding and PermitOpen of its configuration"
+		hint = "the bastion does not forward connections; see AllowTcpForwarding and PermitOpen in its configuration"
 	}
 	return fmt.Errorf("connect to %s through the SSH bastion %s: %w (%s)", addr, b.ssh, refused, hint)
 }

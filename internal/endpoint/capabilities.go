@@ -127,15 +127,15 @@ func (p *prober) names() ([]string, error) {
 	for _, m := range list {
 		facts, err := m.ToArray()
 		if err != nil || len(facts) < 2 {
-			return nil, fmt.Errorf("COMMAND gave an element that is no command: %w", err)
+			return nil, fmt.Errorf("COMMAND returned an element that is not a command: %w", err)
 		}
 		name, err := facts[0].ToString()
 		if err != nil {
-			return nil, fmt.Errorf("COMMAND gave a command without a name: %w", err)
+			return nil, fmt.Errorf("COMMAND returned a command without a name: %w", err)
 		}
 		names = append(names, name)
 		if p.arity[strings.ToUpper(name)], err = facts[1].AsInt64(); err != nil {
-			return nil, fmt.Errorf("COMMAND gave a command without its arity: %w", err)
+			return nil, fmt.Errorf("COMMAND returned a command without an arity: %w", err)
 		}
 	}
 	return names, nil

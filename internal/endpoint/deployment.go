@@ -231,7 +231,7 @@ func (s Server) databases(ctx context.Context, c rueidis.Client) (n int, known b
 // returned.
 func (d *Deployment) Client(ctx context.Context, addr string, db int) (rueidis.Client, error) {
 	if d.spec.IsFile() {
-		return nil, fmt.Errorf("%s is a file: there is no server to ask", addr)
+		return nil, fmt.Errorf("%s is a file, so there is no server to ask", addr)
 	}
 	return d.clientOf(ctx, clientKey{addr, max(db, 0)})
 }

@@ -31,7 +31,7 @@ func (t *TLS) tlsConfig() (*tls.Config, error) {
 		}
 		cfg.RootCAs = x509.NewCertPool()
 		if !cfg.RootCAs.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("the CA file %s holds no PEM certificate", t.CAFile)
+			return nil, fmt.Errorf("the CA file %s contains no PEM certificate", t.CAFile)
 		}
 	}
 	if t.CertFile == "" && t.KeyFile == "" {
@@ -154,14 +154,14 @@ func (d *Deployment) password(addr string) string {
 func dialError(what string, err error) error {
 	var dns *net.DNSError
 	var timeout net.Error
-	hint := "check the address and the network between"
+	hint := "check the address and the network"
 	switch {
 	case errors.Is(err, context.Canceled):
 		return fmt.Errorf("%s: %w", what, err)
 	case errors.As(err, &dns):
-		hint = "the host name does not resolve; check its spelling and DNS"
+		hint = "the host name cannot be resolved; check its spelling and DNS"
 	case errors.Is(err, syscall.ECONNREFUSED):
-		hint = "nothing listens there; check that the server runs, its port, and its bind address"
+		hint = "no server is listening there; check that the server is running, its port, and its bind address"
 	case errors.As(err, &timeout) && timeout.Timeout():
 		hint = "no answer in time; check the address, firewalls and security groups"
 	}
@@ -177,19 +177,19 @@ func tlsError(addr string, err error) error {
 	switch {
 	case errors.Is(err, context.Canceled):
 	case errors.As(err, &header):
-		hint = "the server does not speak TLS on this port; use redis:// in place of rediss://, or its TLS port"
+		hint = "the server does not speak TLS on this port; use redis:// instead of rediss://, or its TLS port"
 	case errors.As(err, &unknown):
-		hint = "its certificate is signed by an authority that is not trusted here; name the authority's file with the CA flag"
+		hint = "its certificate is signed by an authority that is not trusted; name the file of the authority with the CA flag"
 	case errors.As(err, &name):
-		hint = "its certificate is for another name; give that with the server name flag"
+		hint = "its certificate is for another name; set that name with the server name flag"
 	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
-		hint = "its certificate is out of date, or this machine's clock is wrong"
+		hint = "its certificate is not valid now, or this machine's clock is wrong"
 	case alertHint(err) != "":
 		hint = alertHint(err)
 	case errors.Is(err, context.DeadlineExceeded):
-		hint = "no answer to the handshake; it may not speak TLS on this port: use redis:// in place of rediss://, or its TLS port"
+		hint = "no answer to the handshake; it may not speak TLS on this port: use redis:// instead of rediss://, or its TLS port"
 	case errors.Is(err, io.EOF), errors.Is(err, syscall.ECONNRESET):
-		hint = "it closed the connection; it may not speak TLS on this port, or want a client certificate"
+		hint = "it closed the connection; it may not speak TLS on this port, or may require a client certificate"
 	}
 	return fmt.Errorf("TLS with %s: %w (%s)", addr, err, hint)
 }
@@ -203,9 +203,9 @@ func alertHint(err error) string {
 	}
 	switch text := op.Err.Error(); {
 	case strings.Contains(text, "certificate required"), strings.Contains(text, "handshake failure"):
-		return "the server wants a client certificate; name it and its key with the certificate and key flags"
+		return "the server requires a client certificate; name it and its key with the certificate and key flags"
 	case strings.Contains(text, "certificate"):
-		return "the server does not accept the client certificate; it must be in date and signed by an authority that the server trusts"
+		return "the server does not accept the client certificate; it must be valid now and signed by an authority that the server trusts"
 	}
 	return ""
 }
@@ -269,9 +269,9 @@ func (d *Deployment) greetError(ctx context.Context, addr, command string, err e
 	case reply.Code() == "WRONGPASS", isReply && command == "AUTH" && reply.Code() == "ERR" && d.spec.Username == "":
 		hint = "the user or the password is wrong, or the server has no password set"
 	case isReply && command == "AUTH" && reply.Code() == "ERR":
-		hint = "servers before 6.0 know a password and no user name"
+		hint = "servers before 6.0 have only a password and no user names"
 	case reply.Code() == "NOAUTH":
-		hint = "the server wants a password; put it in the environment, a password file or the URL"
+		hint = "the server requires a password; set it in the environment, a password file or the URL"
 	case reply.Code() == "NOPERM":
 		// The user may connect but not call PING; the permissions check says what the user lacks.
 		return nil
@@ -285,19 +285,19 @@ func (d *Deployment) greetError(ctx context.Context, addr, command string, err e
 		hint = alertHint(err)
 	case d.tls != nil && (errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)):
 		// The alert that says why is lost if the connection is reset before the alert was read.
-		hint = "it closed the connection after the handshake: most likely it wants a client certificate; name it and its key with the certificate and key flags"
+		hint = "it closed the connection after the handshake: most likely it requires a client certificate; name it and its key with the certificate and key flags"
 		if len(d.tls.Certificates) > 0 {
 			hint = "it closed the connection after the handshake: most likely it does not accept the client certificate"
 		}
 	case d.tls == nil && (errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, errNotRedis)):
-		hint = "no Redis answers there; if it speaks TLS on this port, use rediss:// in place of redis://"
+		hint = "no Redis answers there; if it speaks TLS on this port, use rediss:// instead of redis://"
 	default:
 		hint = "no reply; check that a Redis server listens there"
 	}
 	return fmt.Errorf("%s to %s: %w (%s)", command, addr, err, hint)
 }
 
-var errNotRedis = errors.New("the reply is not of the Redis protocol")
+var errNotRedis = errors.New("the reply does not follow the Redis protocol")
 
 // roundTrip sends one command and reads its one-line reply, without reading beyond it. An error reply is returned as a resp.Error.
 func roundTrip(conn net.Conn, args ...string) error {

@@ -20,11 +20,11 @@ func fakeServer(t *testing.T, answer string) string {
 
 func TestOpenSaysWhatIsWrong(t *testing.T) {
 	tests := []struct{ name, url, says string }{ // nobody listens on port 1
-		{"refused", "redis://127.0.0.1:1", "nothing listens there"},
+		{"refused", "redis://127.0.0.1:1", "no server is listening there"},
 		{"HTTP", "redis://" + fakeServer(t, "HTTP/1.1 400 Bad Request\r\n\r\n"), "no Redis answers"},
 		{"closes at once", "redis://" + fakeServer(t, ""), "rediss://"},
 		{"plain server for TLS", "rediss://" + fakeServer(t, "-ERR unknown command\r\n"), "does not speak TLS"},
-		{"no password", "redis://" + fakeServer(t, "-NOAUTH Authentication required.\r\n"), "wants a password"},
+		{"no password", "redis://" + fakeServer(t, "-NOAUTH Authentication required.\r\n"), "requires a password"},
 		{"wrong password", "redis://:s3cr3t@" + fakeServer(t, "-WRONGPASS invalid username-password pair\r\n"), "password is wrong"},
 		{"user before 6.0", "redis://u:s3cr3t@" + fakeServer(t, "-ERR wrong number of arguments for 'auth' command\r\n"), "before 6.0"},
 		{"file", "rdb:/x", "no such file"},

@@ -97,7 +97,7 @@ func (d *Deployment) candidates() []string {
 }
 
 // errKind says that the server is not of the kind that the URL names, so that asking another node would not help.
-var errKind = errors.New("the URL is of another kind than the server")
+var errKind = errors.New("the URL is for another kind of server")
 
 func (d *Deployment) refreshStandalone(ctx context.Context) error {
 	addr := d.spec.Addrs[0]

@@ -181,9 +181,9 @@ func (id Identity) SameAs(other Identity) (same bool, evidence string) {
 		for _, b := range other {
 			switch {
 			case a.RunID != "" && a.RunID == b.RunID:
-				return true, fmt.Sprintf("%s and %s are one server (run ID %s)", a.Addr, b.Addr, a.RunID)
+				return true, fmt.Sprintf("%s and %s are the same server (run ID %s)", a.Addr, b.Addr, a.RunID)
 			case a.NodeID != "" && a.NodeID == b.NodeID:
-				return true, fmt.Sprintf("%s and %s are one node of a cluster (node ID %s)", a.Addr, b.Addr, a.NodeID)
+				return true, fmt.Sprintf("%s and %s are the same node of a cluster (node ID %s)", a.Addr, b.Addr, a.NodeID)
 			}
 		}
 	}

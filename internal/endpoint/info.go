@@ -157,7 +157,7 @@ func serverOf(addr string, info map[string]string) (Server, error) {
 		OneStream: info["master_replid"] != ""}
 	number, err := ParseVersion(info["redis_version"])
 	if err != nil {
-		return s, fmt.Errorf("%s: INFO holds no redis_version that can be read: %w", addr, err)
+		return s, fmt.Errorf("%s: INFO contains no valid redis_version: %w", addr, err)
 	}
 	s.Number = number
 	own := number

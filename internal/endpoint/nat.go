@@ -18,7 +18,7 @@ func ParseNAT(pairs []string) (NAT, error) {
 	for _, pair := range pairs {
 		left, right, ok := strings.Cut(pair, "=")
 		if !ok {
-			return nil, fmt.Errorf("%q is no pair; write announced=reachable, as in 10.0.0.5:6379=203.0.113.7:7001", pair)
+			return nil, fmt.Errorf("%q is not a pair; write announced=reachable, as in 10.0.0.5:6379=203.0.113.7:7001", pair)
 		}
 		from, err := natSide(left)
 		if err != nil {
@@ -29,7 +29,7 @@ func ParseNAT(pairs []string) (NAT, error) {
 			return nil, fmt.Errorf("%q: %w", pair, err)
 		}
 		if other, ok := m[from]; ok && other != to {
-			return nil, fmt.Errorf("%s is mapped to %s and to %s", from, other, to)
+			return nil, fmt.Errorf("%s is mapped twice, to %s and to %s", from, other, to)
 		}
 		m[from] = to
 	}

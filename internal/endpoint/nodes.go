@@ -36,13 +36,13 @@ func ParseNodes(text string) ([]ListedNode, error) {
 			return nil, fmt.Errorf("line %d: %w", number, err)
 		}
 		if first, ok := lines[n.Addr]; ok {
-			return nil, fmt.Errorf("line %d: names %s again, which line %d has", number, n.Addr, first)
+			return nil, fmt.Errorf("line %d: names %s again, which is already on line %d", number, n.Addr, first)
 		}
 		lines[n.Addr] = number
 		nodes = append(nodes, n)
 	}
 	if len(nodes) == 0 {
-		return nil, errors.New("names no node; write host:port or host:port:password on each line")
+		return nil, errors.New("contains no node; write host:port or host:port:password on each line")
 	}
 	return nodes, nil
 }
@@ -56,7 +56,7 @@ func parseListed(line string) (ListedNode, error) {
 	}
 	port, password, own := strings.Cut(rest, ":")
 	if !ok || port == "" || strings.ContainsAny(host, "/@") { // any part might be the password, so nothing is shown
-		return ListedNode{}, errors.New("is no node; " + usage)
+		return ListedNode{}, errors.New("is not a node; " + usage)
 	}
 	addr, err := parseAddr(host+":"+port, "")
 	if err != nil {

@@ -30,7 +30,7 @@ func TestNAT(t *testing.T) {
 		}
 	}
 	for pair, says := range map[string]string{
-		"a": "no pair", "=b": "is empty", "a=": "is empty", "a:x=b": "port", "a=b:0": "port", "[::1=b": "bracket", "a b=c": "host name",
+		"a": "not a pair", "=b": "is empty", "a=": "is empty", "a:x=b": "port", "a=b:0": "port", "[::1=b": "bracket", "a b=c": "host name",
 	} {
 		if _, err := ParseNAT([]string{pair}); err == nil || !strings.Contains(err.Error(), says) {
 			t.Errorf("ParseNAT(%q): %v, want %q", pair, err, says)
@@ -48,14 +48,14 @@ func TestParseNodes(t *testing.T) {
 		t.Errorf("ParseNodes = %+v, %v", nodes, err)
 	}
 	for text, says := range map[string]string{
-		"":                       "names no node",
-		"a:1\ns3cr3t":            "line 2: is no node",
-		"a:1\n\nfd00::1:s3cr3t":  "line 3: is no node",
+		"":                       "contains no node",
+		"a:1\ns3cr3t":            "line 2: is not a node",
+		"a:1\n\nfd00::1:s3cr3t":  "line 3: is not a node",
 		"a:s3cr3t:1":             "line 1: its host or port",
 		"redis://:s3cr3t@h:6379": "line 1: its host or port",
 		"a:99999:s3cr3t":         "line 1: its host or port",
 		"[zz]:1:s3cr3t":          "line 1: its host or port",
-		"a:1:s3cr3t\na:01":       "line 2: names a:1 again, which line 1 has",
+		"a:1:s3cr3t\na:01":       "line 2: names a:1 again, which is already on line 1",
 	} {
 		if _, err := ParseNodes(text); err == nil || !strings.Contains(err.Error(), says) || strings.Contains(err.Error(), "s3cr3t") {
 			t.Errorf("ParseNodes(%q): %v, want %q and no password", text, err, says)

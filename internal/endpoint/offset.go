@@ -64,7 +64,7 @@ func StreamPosition(info map[string]string) (id string, offset int64, err error)
 	}
 	offset, err = strconv.ParseInt(info["master_repl_offset"], 10, 64)
 	if err != nil || id == "" {
-		return "", 0, errors.New("INFO does not say where the replication stream stands")
+		return "", 0, errors.New("INFO does not contain the replication offset")
 	}
 	return id, offset, nil
 }

@@ -241,7 +241,7 @@ func (m *codisMap) shards(named []string) ([]Shard, error) {
 			return nil, fmt.Errorf("no server holds slot %d of %d; assign all of them first (codis-admin --slots-assign)", slot, sharding.CodisSlots)
 		}
 		if len(named) > 0 && !slices.Contains(named, addr) {
-			return nil, fmt.Errorf("slot %d is on %s, which shards= does not name; leave shards away, or name all of them as the proxy does", slot, addr)
+			return nil, fmt.Errorf("slot %d is on %s, which shards= does not name; leave shards= out, or name all servers in it as the proxy does", slot, addr)
 		}
 		i, known := index[addr]
 		if !known {
@@ -284,7 +284,7 @@ func (d *Deployment) askProxy(ctx context.Context, addr string) (*codisMap, erro
 	}
 	list, err := c.Do(ctx, c.B().Arbitrary("SLOTSMAPPING").Build()).ToArray()
 	if err != nil {
-		return nil, fmt.Errorf("SLOTSMAPPING of %s: %w (codis-proxy has it since 3.2; for an older one name the dashboard: ?dashboard=http://host:18080)", addr, err)
+		return nil, fmt.Errorf("SLOTSMAPPING of %s: %w (codis-proxy has it since 3.2; for an older version name the dashboard: ?dashboard=http://host:18080)", addr, err)
 	}
 	m := &codisMap{replicas: map[string][]string{}}
 	for _, item := range list {
@@ -370,10 +370,10 @@ func (d *Deployment) askDashboard(ctx context.Context) (*codisMap, error) {
 func parseDashboardReply(data []byte) (*codisMap, error) {
 	var reply dashboardReply
 	if err := json.Unmarshal(data, &reply); err != nil {
-		return nil, fmt.Errorf("its reply is not that of /topom: %w", err)
+		return nil, fmt.Errorf("its reply is not a reply to /topom: %w", err)
 	}
 	if reply.Stats == nil {
-		return nil, errors.New("its reply holds no stats")
+		return nil, errors.New("its reply contains no stats")
 	}
 	m := &codisMap{replicas: map[string][]string{}}
 	primary := map[int]string{}

@@ -138,12 +138,12 @@ func TestTwemproxySpecs(t *testing.T) {
 		}
 	}
 	for raw, says := range map[string]string{
-		"redis+twemproxy://p?config=f&shards=a":            "keep one",
+		"redis+twemproxy://p?config=f&shards=a":            "remove one",
 		"redis+twemproxy://p?shards=a&pool=x":              "no configuration",
 		"redis+twemproxy://p?shards=a&distribution=random": "random",
 		"redis+twemproxy://p?shards=a&via=moon":            "via=moon",
 		"redis+codis://p?dashboard=ftp://x":                "http://",
-		"redis+codis://p?dashboard=http://x:1&shards=a":    "keep one",
+		"redis+codis://p?dashboard=http://x:1&shards=a":    "remove one",
 	} {
 		if _, err := Parse(raw); err == nil || !strings.Contains(err.Error(), says) {
 			t.Errorf("%s: %v, want an error that says %q", raw, err, says)

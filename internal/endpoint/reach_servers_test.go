@@ -116,7 +116,7 @@ func TestClusterOfHiddenNames(t *testing.T) {
 		nat[hostOf(addr)] = "127.0.0.1"
 	}
 	direct := Spec{Kind: Cluster, Addrs: announced[:1]}
-	unreachable(t, "without a tunnel", direct, "does not resolve")
+	unreachable(t, "without a tunnel", direct, "cannot be resolved")
 	overSSH, overProxy, overNAT := direct, direct, direct
 	overSSH.SSH = through(b)
 	reaches(t, overSSH, announced)
@@ -181,7 +181,7 @@ func TestClusterOfOtherPorts(t *testing.T) {
 	unreachable(t, "a wrong password of one node", wrong, announced[2])
 }
 
-// securedArgs are the options of a server that speaks TLS and wants a client certificate.
+// securedArgs are the options of a server that speaks TLS and requires a client certificate.
 func securedArgs(ca *authority, server issued, port string) []string {
 	return []string{"--tls-port", port, "--tls-cert-file", server.CertFile, "--tls-key-file", server.KeyFile,
 		"--tls-ca-cert-file", ca.File, "--tls-auth-clients", "yes"}
@@ -209,9 +209,9 @@ func TestTLSOfEveryVersion(t *testing.T) {
 			if facts, err := d.Server(t.Context(), "127.0.0.1:"+port); err != nil || facts.Version != s.Version {
 				t.Errorf("the server is %+v, %v; want version %s", facts, err, s.Version)
 			}
-			unreachable(t, "other authority", spec(func(c *TLS) { c.CAFile = stranger.File }), "not trusted here")
+			unreachable(t, "other authority", spec(func(c *TLS) { c.CAFile = stranger.File }), "not trusted")
 			unreachable(t, "other name", spec(func(c *TLS) { c.ServerName = "" }), "another name")
-			unreachable(t, "no client certificate", spec(func(c *TLS) { c.CertFile, c.KeyFile = "", "" }), "wants a client certificate")
+			unreachable(t, "no client certificate", spec(func(c *TLS) { c.CertFile, c.KeyFile = "", "" }), "requires a client certificate")
 			unreachable(t, "foreign client certificate", spec(func(c *TLS) { c.CertFile, c.KeyFile = foreign.CertFile, foreign.KeyFile }), "does not accept the client certificate")
 			expired := ca.issue(t, -time.Hour, "redis.test")
 			for from, to := range map[string]string{expired.KeyFile: server.KeyFile, expired.CertFile: server.CertFile} {

@@ -22,13 +22,13 @@ func (id Identity) Recognize(before Identity) Recognition {
 	for _, a := range id {
 		for _, b := range before {
 			if shared := sharedID(a.ReplicationIDs, b.ReplicationIDs); shared != "" {
-				return Recognition{true, true, fmt.Sprintf("%s goes on with the data of %s (replication ID %s)", a.Addr, b.Addr, shared)}
+				return Recognition{true, true, fmt.Sprintf("%s has continued with the data of %s (replication ID %s)", a.Addr, b.Addr, shared)}
 			}
 		}
 	}
 	for _, a := range id {
 		if slices.ContainsFunc(before, func(b Member) bool { return b.Addr == a.Addr }) {
-			return Recognition{true, false, fmt.Sprintf("%s has its address and another run ID: it was restarted, or another server stands there", a.Addr)}
+			return Recognition{true, false, fmt.Sprintf("%s has the same address but another run ID: it was restarted, or it is another server", a.Addr)}
 		}
 	}
 	return Recognition{false, len(id) > 0 && len(before) > 0, fmt.Sprintf("%s shares no run ID, node ID, replication ID or address with %s", id.addrs(), before.addrs())}
@@ -56,7 +56,7 @@ func (id Identity) Replicates(other Identity) (yes bool, evidence string) {
 				continue
 			}
 			if a.ReplicationIDs[0] == b.ReplicationIDs[0] { // a former ID may be shared by a replica that was promoted
-				return true, fmt.Sprintf("%s and %s replicate one set of data (replication ID %s)", a.Addr, b.Addr, a.ReplicationIDs[0])
+				return true, fmt.Sprintf("%s and %s replicate the same data (replication ID %s)", a.Addr, b.Addr, a.ReplicationIDs[0])
 			}
 		}
 	}

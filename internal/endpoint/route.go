@@ -27,7 +27,7 @@ func ParseSOCKS5(text string) (SOCKS5, error) {
 	const usage = "write host:port or user@host:port"
 	if scheme, rest, ok := strings.Cut(text, "://"); ok {
 		if scheme != "socks5" && scheme != "socks5h" {
-			return SOCKS5{}, errors.New("it is of another scheme than socks5; " + usage)
+			return SOCKS5{}, errors.New("its scheme is not socks5; " + usage)
 		}
 		text = strings.TrimSuffix(rest, "/")
 	}
@@ -153,9 +153,9 @@ func (s *SOCKS5) refusal(ctx context.Context, addr string, err error) error {
 	case strings.Contains(text, "ruleset"):
 		hint = "the proxy's rules forbid this address"
 	case strings.Contains(text, "connection refused"):
-		hint = "nothing listens there as the proxy sees it; check the address and the port"
+		hint = "the proxy finds no server listening there; check the address and the port"
 	case strings.Contains(text, "protocol version"), strings.Contains(text, "EOF"):
-		hint = "no SOCKS5 proxy answers there; check its address and port"
+		hint = "no SOCKS5 proxy answers there; check the address and port of the proxy"
 	}
 	return fmt.Errorf("connect to %s through the SOCKS5 proxy %s: %s (%s)", addr, s.Addr, text, hint)
 }

@@ -221,13 +221,13 @@ func (v *SentinelView) ask(ctx context.Context, c rueidis.Client, name string) e
 	case IsNil(err):
 		return unknownGroup(do("masters"), name)
 	case Code(err) == "IDONTKNOW":
-		return fmt.Errorf("it monitors %s and has not reached its primary yet (%w)", name, err)
+		return fmt.Errorf("it monitors %s but has not reached its primary yet (%w)", name, err)
 	case Code(err) == "ERR" && strings.Contains(err.Error(), "unknown command"):
-		return fmt.Errorf("it is no sentinel but a server; name the sentinels, or the server as redis:// (%w)", err)
+		return fmt.Errorf("it is a server and not a sentinel; name the sentinels, or the server as redis:// (%w)", err)
 	case err != nil:
 		return err
 	case len(primary) != 2:
-		return fmt.Errorf("SENTINEL get-master-addr-by-name gave %q, want host and port", primary)
+		return fmt.Errorf("SENTINEL get-master-addr-by-name returned %q instead of host and port", primary)
 	}
 	v.Primary = net.JoinHostPort(primary[0], primary[1])
 	facts, err := do("master", name).AsStrMap()
@@ -305,9 +305,9 @@ func (d *Deployment) sentinelClient(ctx context.Context, addr string) (rueidis.C
 	conn, err := d.dialAs(ctx, addr, d.spec.SentinelUsername, d.spec.SentinelPassword) // connects within the time of the context
 	switch Code(err) {
 	case "NOAUTH":
-		return nil, fmt.Errorf("sentinels have a password of their own, and none was given for them: %w", err)
+		return nil, fmt.Errorf("the sentinels have their own password, which was not given: %w", err)
 	case "WRONGPASS":
-		return nil, fmt.Errorf("the password of the sentinels, which have one of their own, is wrong: %w", err)
+		return nil, fmt.Errorf("the password of the sentinels is wrong (they have their own): %w", err)
 	}
 	if err != nil {
 		return nil, err

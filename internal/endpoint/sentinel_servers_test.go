@@ -97,10 +97,10 @@ func TestSentinelRefuses(t *testing.T) {
 		says      []string
 	}{
 		{"other name", strings.Replace(url, servers.SentinelGroup, "other", 1), password, []string{sentinels[0].Addr, `"other"`, servers.SentinelGroup}},
-		{"no password", url, nil, []string{sentinels[0].Addr, "password of their own"}},
+		{"no password", url, nil, []string{sentinels[0].Addr, "their own password"}},
 		{"wrong password", url, func(s *Spec) { s.SentinelPassword = "wr0ng" }, []string{sentinels[0].Addr, "password of the sentinels"}},
 		{"no sentinel", "redis+sentinel://" + nodes[0].Addr + "/main", nil, []string{nodes[0].Addr, "no sentinel"}},
-		{"nobody there", "redis+sentinel://127.0.0.1:1/main", nil, []string{"127.0.0.1:1", "nothing listens"}},
+		{"nobody there", "redis+sentinel://127.0.0.1:1/main", nil, []string{"127.0.0.1:1", "no server is listening"}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -103,7 +103,7 @@ func (s *Session) Scan(ctx context.Context, cursor, match string) (names []strin
 	}
 	page, err := result.ToArray()
 	if err != nil || len(page) != 2 {
-		return nil, "", fmt.Errorf("SCAN of %s answered %d elements, want a cursor and keys: %w", s.Addr, len(page), err)
+		return nil, "", fmt.Errorf("SCAN of %s returned %d elements instead of a cursor and keys: %w", s.Addr, len(page), err)
 	}
 	if next, err = page[0].ToString(); err != nil {
 		return nil, "", fmt.Errorf("cursor of SCAN of %s: %w", s.Addr, err)

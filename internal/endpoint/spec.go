@@ -129,7 +129,7 @@ func ParseListed(raw string, nodes []ListedNode) (Spec, error) {
 	}
 	rest, ok = strings.CutPrefix(rest, "//")
 	if !ok {
-		return Spec{}, fmt.Errorf("%s: lacks // after the scheme; %s", scheme, usage)
+		return Spec{}, fmt.Errorf("%s: // is missing after the scheme; %s", scheme, usage)
 	}
 	if plain != strings.ToLower(scheme) {
 		spec.TLS = &TLS{}
@@ -184,7 +184,7 @@ func (s *Spec) parseUser(text string) error {
 	s.Username, errUser = url.PathUnescape(user)
 	s.Password, errPassword = url.PathUnescape(password)
 	if errUser != nil || errPassword != nil { // the errors of url quote their input
-		return errors.New("the user or the password holds a % that starts no escape; write %25 for it")
+		return errors.New("the user or the password contains a % that begins no escape; write %25 instead")
 	}
 	return nil
 }
@@ -226,7 +226,7 @@ func parseAddr(text, port string) (string, error) {
 	case strings.HasPrefix(text, "["):
 		end := strings.IndexByte(text, ']')
 		if end < 0 {
-			return "", fmt.Errorf("address %q lacks the closing bracket", text)
+			return "", fmt.Errorf("address %q has no closing bracket", text)
 		}
 		host = text[1:end]
 		if after := text[end+1:]; after != "" {
@@ -236,7 +236,7 @@ func parseAddr(text, port string) (string, error) {
 			port = after[1:]
 		}
 		if net.ParseIP(strings.SplitN(host, "%", 2)[0]) == nil {
-			return "", fmt.Errorf("address %q: %q is no IPv6 address", text, host)
+			return "", fmt.Errorf("address %q: %q is not an IPv6 address", text, host)
 		}
 	case strings.Count(text, ":") > 1:
 		return "", fmt.Errorf("address %q: write an IPv6 address in brackets, [%s]:%s", text, text, port)
@@ -247,7 +247,7 @@ func parseAddr(text, port string) (string, error) {
 		return "", fmt.Errorf("address %q names no host", text)
 	}
 	if i := strings.IndexFunc(host, func(r rune) bool { return r <= ' ' || strings.ContainsRune(`"\<>^{}|[]`, r) || r == 0x7f }); i >= 0 {
-		return "", fmt.Errorf("address %q: %q cannot stand in a host name", text, host[i:i+1])
+		return "", fmt.Errorf("address %q: %q is not allowed in a host name", text, host[i:i+1])
 	}
 	n, err := strconv.ParseUint(port, 10, 16)
 	if err != nil || n == 0 {
@@ -264,7 +264,7 @@ func (s *Spec) parsePath(path string) error {
 		}
 		var err error
 		if s.MasterName, err = url.PathUnescape(name); err != nil {
-			return fmt.Errorf("master name %q: %% starts no escape", name)
+			return fmt.Errorf("master name %q: %% begins no escape", name)
 		}
 		path = db
 	}
@@ -273,7 +273,7 @@ func (s *Spec) parsePath(path string) error {
 	}
 	db, err := strconv.ParseUint(path, 10, 31)
 	if err != nil {
-		return fmt.Errorf("path /%s: a database is a number, as in redis://host:port/3", path)
+		return fmt.Errorf("path /%s: a database must be a number, as in redis://host:port/3", path)
 	}
 	s.DB = int(db)
 	return nil
@@ -282,7 +282,7 @@ func (s *Spec) parsePath(path string) error {
 func (s *Spec) parseQuery(query string) error {
 	values, err := url.ParseQuery(query)
 	if err != nil {
-		return errors.New("the parameters after ? are not name=value joined by &")
+		return errors.New("the parameters after ? must be name=value, joined by &")
 	}
 	for name, list := range values {
 		value := list[len(list)-1]
@@ -374,18 +374,18 @@ func (s *Spec) complete() error {
 	switch s.Kind {
 	case Standalone:
 		if len(s.Addrs) > 1 {
-			return errors.New("names several servers; a cluster is redis+cluster://, a sentinel group redis+sentinel://")
+			return errors.New("names several servers; write redis+cluster:// for a cluster, or redis+sentinel:// for sentinels")
 		}
 	case Cluster:
 		if s.DB > 0 {
-			return fmt.Errorf("a cluster has database 0 only, not %d", s.DB)
+			return fmt.Errorf("a cluster has only database 0, not %d", s.DB)
 		}
 		s.DB = 0
 	case Twemproxy:
 		return s.completeTwemproxy()
 	case Codis:
 		if s.Dashboard != "" && len(s.Backends) > 0 {
-			return errors.New("names shards and a dashboard, which knows them; keep one of the two")
+			return errors.New("names shards and a dashboard, which knows the shards; remove one of the two")
 		}
 	}
 	return nil
@@ -396,9 +396,9 @@ func (s *Spec) completeTwemproxy() error {
 	case s.Config == "" && len(s.Backends) == 0:
 		return errors.New("names no servers behind the proxy; write redis+twemproxy://proxy:port?config=/etc/nutcracker.yml or ?shards=host:port,host:port with hash, distribution and tag")
 	case s.Config != "" && (len(s.Backends) > 0 || s.Hash+s.Distribution+s.Tag != ""):
-		return errors.New("names a configuration file, and shards, hash, distribution or tag, which stand in it; keep one of the two")
+		return errors.New("names a configuration file as well as shards, hash, distribution or tag, which the file contains; remove one of the two")
 	case s.Config == "" && s.Pool != "":
-		return errors.New("names a pool, and no configuration file that it would stand in")
+		return errors.New("names a pool, but no configuration file that contains it")
 	case s.Config != "":
 		return nil
 	}

@@ -65,7 +65,7 @@ func TestParseRefuses(t *testing.T) {
 		{"port words", "redis://a:b", "65535"},
 		{"bare IPv6", "redis://::1", "brackets"},
 		{"open bracket", "redis://[::1", "closing bracket"},
-		{"name in brackets", "redis://[db1]:1", "no IPv6"},
+		{"name in brackets", "redis://[db1]:1", "not an IPv6"},
 		{"space", "redis://a b:1", "host name"},
 		{"database word", "redis://a/x", "number"},
 		{"negative database", "redis://a/-1", "number"},

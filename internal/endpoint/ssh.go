@@ -44,7 +44,7 @@ func ParseSSH(text string) (SSH, error) {
 	}
 	user := text[:at]
 	if strings.ContainsAny(user, ":/") {
-		return SSH{}, errors.New("a password or a scheme cannot stand here; " + usage)
+		return SSH{}, errors.New("a password or a scheme is not allowed here; " + usage)
 	}
 	addr, err := parseAddr(text[at+1:], "22")
 	return SSH{User: user, Addr: addr}, err
@@ -80,7 +80,7 @@ func (s SSH) signer(file string) (ssh.Signer, error) {
 	var locked *ssh.PassphraseMissingError
 	if errors.As(err, &locked) {
 		if s.Passphrase == "" {
-			return nil, fmt.Errorf("the SSH key %s is encrypted; give its passphrase in the environment, or add it to an agent", file)
+			return nil, fmt.Errorf("the SSH key %s is encrypted; set its passphrase in the environment, or add the key to an agent", file)
 		}
 		signer, err = ssh.ParsePrivateKeyWithPassphrase(pem, []byte(s.Passphrase))
 	}
@@ -176,14 +176,14 @@ func (s SSH) explained(check ssh.HostKeyCallback, files []string) ssh.HostKeyCal
 		case errors.As(err, &revoked):
 			return fmt.Errorf("its host key %s is revoked by %s:%d; do not connect to it", seen, revoked.Revoked.Filename, revoked.Revoked.Line)
 		case errors.As(err, &wrong) && len(wrong.Want) > 0:
-			return fmt.Errorf("its host key %s is not the one of %s:%d; either it was replaced, or someone listens in: ask its owner before you change the file",
+			return fmt.Errorf("its host key %s is not the one in %s:%d; either the key was replaced, or somebody is intercepting the connection. Ask the bastion's owner before you change the file",
 				seen, wrong.Want[0].Filename, wrong.Want[0].Line)
 		case errors.As(err, &wrong):
-			where := "there is no file of known hosts"
+			where := "there is no file with known hosts"
 			if len(files) > 0 {
 				where = "it is not in " + strings.Join(files, ", ")
 			}
-			return fmt.Errorf("its host key %s is not known (%s); compare it with what the bastion's owner says and add the line of ssh-keyscan, or name another file", seen, where)
+			return fmt.Errorf("its host key %s is not known (%s); compare it with the key that the bastion's owner names and add the line of ssh-keyscan, or name another file", seen, where)
 		}
 		return fmt.Errorf("its host key %s is refused: %w", seen, err)
 	}

@@ -57,13 +57,13 @@ func TestTLS(t *testing.T) {
 		says            string // "": it works
 	}{
 		{name: "trusted", addr: open, tls: trusted, why: "authority and name are right"},
-		{name: "unknown authority", addr: open, tls: TLS{ServerName: "redis.test"}, says: "not trusted here", why: "verified by default"},
-		{name: "other authority", addr: open, tls: TLS{CAFile: stranger.File, ServerName: "redis.test"}, says: "not trusted here", why: "only the one that is named"},
+		{name: "unknown authority", addr: open, tls: TLS{ServerName: "redis.test"}, says: "not trusted", why: "verified by default"},
+		{name: "other authority", addr: open, tls: TLS{CAFile: stranger.File, ServerName: "redis.test"}, says: "not trusted", why: "only the one that is named"},
 		{name: "other name", addr: open, tls: TLS{CAFile: ca.File}, says: "another name", why: "the certificate is not for 127.0.0.1"},
-		{name: "expired", addr: expired, tls: trusted, says: "out of date", why: "nobody vouches for it any more"},
+		{name: "expired", addr: expired, tls: trusted, says: "not valid now", why: "nobody vouches for it any more"},
 		{name: "unverified", addr: open, tls: TLS{InsecureSkipVerify: true}, why: "the user said so"},
 		{name: "client certificate", addr: wants, tls: with(client), why: "the server knows it"},
-		{name: "no client certificate", addr: wants, tls: trusted, says: "wants a client certificate", why: "with TLS 1.3 the first read tells"},
+		{name: "no client certificate", addr: wants, tls: trusted, says: "requires a client certificate", why: "with TLS 1.3 the first read tells"},
 		{name: "no client certificate, TLS 1.2", addr: wants12, tls: trusted, says: "certificate", why: "the handshake tells"},
 		{name: "foreign client certificate", addr: wants, tls: with(foreign), says: "does not accept the client certificate", why: "another authority signed it"},
 	}

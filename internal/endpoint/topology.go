@@ -58,7 +58,7 @@ func ParseClusterNodes(text, asked string) ([]ClusterNode, error) {
 func parseNodeLine(line, asked string) (ClusterNode, error) {
 	f := strings.Fields(line)
 	if len(f) < 8 {
-		return ClusterNode{}, fmt.Errorf("line %q has %d fields, want 8 or more", line, len(f))
+		return ClusterNode{}, fmt.Errorf("line %q has %d fields instead of 8 or more", line, len(f))
 	}
 	n := ClusterNode{Flags: strings.Split(f[2], ","), Linked: f[7] == "connected"}
 	n.ID = f[0]
@@ -173,7 +173,7 @@ func shardsOf(nodes []ClusterNode, endpoints map[string]string) ([]Shard, error)
 		}
 		primary := node(n)
 		if primary.Addr == "" {
-			return nil, fmt.Errorf("the primary %s owns slots and has no address (flags %s)", n.ID, strings.Join(n.Flags, ","))
+			return nil, fmt.Errorf("the primary %s owns slots but has no address (flags %s)", n.ID, strings.Join(n.Flags, ","))
 		}
 		index[n.ID] = len(shards)
 		slots := slices.Clone(n.Slots)

@@ -55,14 +55,14 @@ type Cut struct {
 }
 
 func (c *Cut) String() string {
-	return fmt.Sprintf("%s ends inside a command or a transaction: its last %d bytes, from byte %d, are no whole command", c.Path, c.Bytes, c.At)
+	return fmt.Sprintf("%s ends inside a command or a transaction: its last %d bytes, from byte %d, are not a complete command", c.Path, c.Bytes, c.At)
 }
 
 // CutError says that a file ends inside a command although other files follow it. Servers refuse such an AOF, too.
 type CutError struct{ Cut }
 
 func (e *CutError) Error() string {
-	return e.Cut.String() + ", and other files of this AOF follow; copy it again, or mend it with redis-check-aof"
+	return e.Cut.String() + ", and other files of this AOF follow; copy it again, or repair it with redis-check-aof"
 }
 
 // CutAt returns what it means that the part which ends at byte end of the source has no complete command from byte offset on: a Cut

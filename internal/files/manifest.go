@@ -65,7 +65,7 @@ func parseEntry(line []byte) (entry, error) {
 		return entry{}, err
 	}
 	if len(words) < 6 || len(words)%2 != 0 {
-		return entry{}, fmt.Errorf("%q is not file NAME seq NUMBER type TYPE", line)
+		return entry{}, fmt.Errorf("%q does not have the form file NAME seq NUMBER type TYPE", line)
 	}
 	var e entry
 	for i := 0; i < len(words); i += 2 {
@@ -73,12 +73,12 @@ func parseEntry(line []byte) (entry, error) {
 		switch strings.ToLower(words[i]) {
 		case "file":
 			if value == "" || strings.ContainsAny(value, "/\\\x00") || value == "." || value == ".." {
-				return e, fmt.Errorf("%q is no name of a file in the manifest's directory", value)
+				return e, fmt.Errorf("%q is not the name of a file in the manifest's directory", value)
 			}
 			e.name = value
 		case "seq":
 			if e.seq, err = strconv.ParseInt(value, 10, 64); err != nil || e.seq < 1 {
-				return e, fmt.Errorf("%q is no sequence number", value)
+				return e, fmt.Errorf("%q is not a sequence number", value)
 			}
 		case "type":
 			if value != "b" && value != "i" && value != "h" {
@@ -116,7 +116,7 @@ func splitWords(line []byte) ([]string, error) {
 			return nil, err
 		}
 		if i += n; i < len(line) && line[i] != ' ' && line[i] != '\t' {
-			return nil, fmt.Errorf("%q: a blank must follow a closing quote", line)
+			return nil, fmt.Errorf("%q: a space must follow a closing quote", line)
 		}
 		words = append(words, word)
 	}
@@ -147,5 +147,5 @@ func unquote(p []byte) (word string, n int, err error) {
 			out = append(out, c)
 		}
 	}
-	return "", 0, fmt.Errorf("%q: a quote is not closed", p)
+	return "", 0, fmt.Errorf("%q: a closing quote is missing", p)
 }

@@ -27,15 +27,15 @@ func TestManifest(t *testing.T) {
 		{"long line", "more than 1024 bytes", strings.Repeat("x", 2000) + "\n", "longer than"},
 		{"two bases", "", base + base, "line 2 of the manifest names a second base"},
 		{"order", "increments count upwards", "file b seq 2 type i\nfile c seq 1 type i\n", "does not follow"},
-		{"path", "a manifest must not lead elsewhere", "file ../b seq 1 type b\n", "no name of a file"},
-		{"root", "the same", "file / seq 1 type i\n", "no name of a file"},
-		{"dots", "the same", "file .. seq 1 type b\n", "no name of a file"},
-		{"number", "", "file b seq x type b\n", "no sequence number"},
+		{"path", "a manifest must not lead elsewhere", "file ../b seq 1 type b\n", "not the name of a file"},
+		{"root", "the same", "file / seq 1 type i\n", "not the name of a file"},
+		{"dots", "the same", "file .. seq 1 type b\n", "not the name of a file"},
+		{"number", "", "file b seq x type b\n", "not a sequence number"},
 		{"type", "", "file b seq 1 type z\n", "must be b, i or h"},
-		{"odd words", "", "file b seq 1 type\n", "is not file NAME"},
+		{"odd words", "", "file b seq 1 type\n", "does not have the form file NAME"},
 		{"lacks seq", "", "file b type b type b\n", "lacks file, seq or type"},
-		{"open quote", "", "file \"b seq 1 type b\n", "a quote is not closed"},
-		{"after a quote", "", "file \"b\"c seq 1 type b\n", "a blank must follow"},
+		{"open quote", "", "file \"b seq 1 type b\n", "a closing quote is missing"},
+		{"after a quote", "", "file \"b\"c seq 1 type b\n", "a space must follow"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			entries, err := parseManifest(strings.NewReader(c.text))

@@ -57,7 +57,7 @@ func OpenAOF(path string) (*Source, error) {
 		}
 	}
 	if len(s.Parts) == 0 {
-		return nil, fmt.Errorf("%s names no file to load", file)
+		return nil, fmt.Errorf("%s names no file that can be loaded", file)
 	}
 	return s, s.lookForRDB()
 }
@@ -80,7 +80,7 @@ func locate(path string) (file string, manifest bool, err error) {
 		return path, true, nil
 	}
 	if at := strings.LastIndex(path, ".aof."); at >= 0 && exists(path[:at+4]+".manifest") {
-		return "", false, fmt.Errorf("%s is one part of an AOF of several files: name their directory, aof:%s", path, filepath.Dir(path))
+		return "", false, fmt.Errorf("%s is one part of an AOF of several files; name the directory: aof:%s", path, filepath.Dir(path))
 	}
 	return path, false, nil
 }
@@ -94,9 +94,9 @@ func manifestIn(dir string) (string, error) {
 	case 1:
 		return found[0], nil
 	case 0:
-		return "", fmt.Errorf("%s holds no manifest of an AOF (*.manifest); name the directory that the server's appenddirname says, or the file of an AOF from before 7.0", dir)
+		return "", fmt.Errorf("%s contains no manifest of an AOF (*.manifest); name the directory of the server's setting appenddirname, or the file of an AOF from before 7.0", dir)
 	}
-	return "", fmt.Errorf("%s holds %d manifests; name one of them: %s", dir, len(found), strings.Join(found, ", "))
+	return "", fmt.Errorf("%s contains %d manifests; name one of them: %s", dir, len(found), strings.Join(found, ", "))
 }
 
 // escapeGlob returns a pattern that matches only the path itself.
@@ -131,7 +131,7 @@ func (s *Source) add(path string) error {
 		return fmt.Errorf("%s: %w", s.Path, err)
 	}
 	if !info.Mode().IsRegular() {
-		return fmt.Errorf("%s is no regular file", path)
+		return fmt.Errorf("%s is not a regular file", path)
 	}
 	s.Parts = append(s.Parts, Part{Path: path, Size: info.Size()})
 	return nil
@@ -222,7 +222,7 @@ func Expand(path string) ([]string, error) {
 	var out []string
 	for part := range strings.SplitSeq(path, ",") {
 		if part = strings.TrimSpace(part); part == "" {
-			return nil, fmt.Errorf("%s: an empty name stands between commas", path)
+			return nil, fmt.Errorf("%s: there is an empty name between commas", path)
 		}
 		found := []string{part}
 		if _, err := os.Stat(part); err != nil && strings.ContainsAny(part, "*?[") {

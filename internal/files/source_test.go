@@ -65,10 +65,10 @@ func TestLocate(t *testing.T) {
 		{"new/appendonlydir", "the directory", 2, ""},
 		{"new/appendonly.aof", "the name that appendfilename says", 2, ""},
 		{"new/appendonlydir/appendonly.aof.manifest", "the manifest", 2, ""},
-		{"new/appendonlydir/appendonly.aof.1.incr.aof", "a part alone is not the data", 0, "name their directory"},
+		{"new/appendonlydir/appendonly.aof.1.incr.aof", "a part alone is not the data", 0, "name the directory"},
 		{"old/appendonly.aof", "one file, before 7.0", 1, ""},
-		{"two", "which of them", 0, "holds 2 manifests"},
-		{"none", "no AOF", 0, "holds no manifest"},
+		{"two", "which of them", 0, "contains 2 manifests"},
+		{"none", "no AOF", 0, "contains no manifest"},
 		{"lost", "the manifest names what is not there", 0, "no such file"},
 		{"nowhere", "", 0, "no such file"},
 	} {

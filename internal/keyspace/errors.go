@@ -3,7 +3,7 @@ package keyspace
 import "errors"
 
 // ErrGone ends the handing over of a value to a Visitor whose key was deleted, has expired, or has changed its type meanwhile.
-var ErrGone = errors.New("the key went away while it was read")
+var ErrGone = errors.New("the key disappeared while it was read")
 
 // UnsupportedError ends the handing over of a value to a Visitor if the value, or a part of it, cannot be built by commands: by none,
 // or not by those of a server before the version Since.

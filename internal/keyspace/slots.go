@@ -26,7 +26,7 @@ func ParseSlots(text string) (ranges SlotRanges, err error) {
 		first, err1 := strconv.ParseUint(low, 10, 16)
 		last, err2 := strconv.ParseUint(high, 10, 16)
 		if err1 != nil || err2 != nil || first > last || last >= Slots {
-			return nil, fmt.Errorf("%q is no range of slots such as 0-5460", part)
+			return nil, fmt.Errorf("%q is not a range of slots such as 0-5460", part)
 		}
 		ranges = append(ranges, SlotRange{uint16(first), uint16(last)})
 	}

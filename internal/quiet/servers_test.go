@@ -209,7 +209,7 @@ func TestPauseHoldsWritesBack(t *testing.T) {
 func TestPauseRefusedWhereThereIsNone(t *testing.T) {
 	s := servers.Standalone(t, "redis:6.0")
 	_, err := PauseWrites(t.Context(), endpointtest.Open(t, s.URL()), time.Second)
-	if err == nil || !strings.Contains(err.Error(), "came with 6.2") || !strings.Contains(err.Error(), s.Addr) {
+	if err == nil || !strings.Contains(err.Error(), "needs 6.2 or later") || !strings.Contains(err.Error(), s.Addr) {
 		t.Errorf("%v; want that it is refused, with the version", err)
 	}
 }

@@ -38,21 +38,21 @@ type poolYAML struct {
 func ParseConfig(data []byte, name string) (Configured, error) {
 	pools := map[string]poolYAML{}
 	if err := yaml.Unmarshal(data, &pools); err != nil {
-		return Configured{}, fmt.Errorf("it is no twemproxy configuration: %w", err)
+		return Configured{}, fmt.Errorf("it is not a twemproxy configuration: %w", err)
 	}
 	maps.DeleteFunc(pools, func(_ string, p poolYAML) bool { return !p.Redis })
 	names := slices.Sorted(maps.Keys(pools))
 	switch {
 	case len(names) == 0:
-		return Configured{}, fmt.Errorf("it holds no pool of Redis servers (redis: true)")
+		return Configured{}, fmt.Errorf("it contains no pool of Redis servers (redis: true)")
 	case name == "" && len(names) > 1:
-		return Configured{}, fmt.Errorf("it holds the pools %s; say which, with &pool=%s", strings.Join(names, ", "), names[0])
+		return Configured{}, fmt.Errorf("it contains the pools %s; choose one, with &pool=%s", strings.Join(names, ", "), names[0])
 	case name == "":
 		name = names[0]
 	}
 	p, ok := pools[name]
 	if !ok {
-		return Configured{}, fmt.Errorf("it holds no pool %q of Redis servers; it holds %s", name, strings.Join(names, ", "))
+		return Configured{}, fmt.Errorf("it contains no pool %q of Redis servers; it contains %s", name, strings.Join(names, ", "))
 	}
 	out := Configured{Pool: Pool{Hash: p.Hash, Distribution: p.Distribution, Tag: p.HashTag},
 		Listen: p.Listen, Password: p.RedisAuth, DB: p.RedisDB, Ejects: p.Eject}
@@ -79,7 +79,7 @@ func ParseServer(text string) (Server, error) {
 	}
 	weight, err := strconv.Atoi(rest[at+1:])
 	if err != nil {
-		return Server{}, fmt.Errorf("server %q: the weight %q is no number; %s", text, rest[at+1:], want)
+		return Server{}, fmt.Errorf("server %q: the weight %q is not a number; %s", text, rest[at+1:], want)
 	}
 	colon := strings.LastIndexByte(rest[:at], ':')
 	if colon < 1 {

@@ -77,7 +77,7 @@ func (p Pool) validate() error {
 	var errs []error
 	switch n := len(p.Servers); {
 	case n == 0:
-		errs = append(errs, errors.New("servers: there are none"))
+		errs = append(errs, errors.New("servers: there is none"))
 	case n > 1024:
 		errs = append(errs, fmt.Errorf("servers: %d are more than the 1024 that are supported", n))
 	}
@@ -87,7 +87,7 @@ func (p Pool) validate() error {
 	switch cmp.Or(p.Distribution, DefaultDistribution) {
 	case "ketama", "modula":
 	case "random":
-		errs = append(errs, errors.New("distribution random: it puts a key anywhere, so that nothing tells where keys live; ketama and modula are supported"))
+		errs = append(errs, errors.New("distribution random: it puts a key on any server, so it is not known where keys are; only ketama and modula are supported"))
 	default:
 		errs = append(errs, fmt.Errorf("distribution %q: must be ketama or modula", p.Distribution))
 	}
@@ -97,7 +97,7 @@ func (p Pool) validate() error {
 	names := map[string]bool{}
 	for _, s := range p.Servers {
 		if names[s.placedBy()] {
-			errs = append(errs, fmt.Errorf("server %s: the name %q stands twice", s.Addr, s.placedBy()))
+			errs = append(errs, fmt.Errorf("server %s: the name %q occurs twice", s.Addr, s.placedBy()))
 		}
 		names[s.placedBy()] = true
 		if s.Weight < 1 || s.Weight > 1<<20 {

@@ -57,7 +57,7 @@ func TestParseConfig(t *testing.T) {
 		t.Errorf("%+v", got)
 	}
 	for _, tt := range []struct{ name, text, pool, says string }{
-		{"no YAML", "\t", "", "no twemproxy configuration"},
+		{"no YAML", "\t", "", "not a twemproxy configuration"},
 		{"no Redis", "a:\n  servers: []\n", "", "no pool of Redis"},
 		{"another pool", config, "beta", "alpha"},
 		{"of memcached", config, "memcache", "alpha"},

@@ -33,7 +33,7 @@ type Replica struct {
 }
 
 // ErrNoBacklog says that a server keeps no backlog. PSYNC is not sent to it, because it would answer with a snapshot.
-var ErrNoBacklog = errors.New("the server keeps no replication backlog (repl_backlog_active is 0), and would make a snapshot")
+var ErrNoBacklog = errors.New("the server keeps no replication backlog (repl_backlog_active is 0), so it would make a snapshot")
 
 // Follow asks the server at the other end of conn for its stream from its present offset on. The connection must be logged in with
 // no reply pending; Follow owns it. Names go into the set.
@@ -72,7 +72,7 @@ func present(info map[string]string) (id string, offset int64, err error) {
 		return "", 0, errors.New("the replica is not connected to its primary")
 	}
 	if id, offset, err = endpoint.StreamPosition(info); err == nil && len(id) != 40 {
-		err = fmt.Errorf("INFO names the replication stream %q, which is no ID of 40 characters", id)
+		err = fmt.Errorf("INFO names the replication ID %q, which does not have 40 characters", id)
 	}
 	return id, offset, err
 }
@@ -114,7 +114,7 @@ func (r *Replica) read() {
 // while the command was read.
 func (r *Replica) tell(s *skimmer, seeded bool) {
 	if !seeded && len(s.long) > 0 {
-		r.set.AddAll("a long command was run when the window began")
+		r.set.AddAll("a long command was running when the window began")
 		return
 	}
 	s.tell(r.set)

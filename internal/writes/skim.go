@@ -154,13 +154,13 @@ func (s *skimmer) tell(to *Set) {
 	spec, ok := command.Lookup(s.args)
 	switch {
 	case !ok:
-		to.AddAll(fmt.Sprintf("the command %.40q was run, whose keys are not known", s.args[0]))
+		to.AddAll(fmt.Sprintf("the command %.40q was run, and its keys are not known", s.args[0]))
 		return
 	case s.heavy:
 		to.AddAll("a " + spec.Name + " with very many arguments was run")
 		return
 	case spec.Class == command.Script && !s.scriptDeclares(spec):
-		to.AddAll("a script was run that may write other keys than it declares")
+		to.AddAll("a script was run that may write keys that it does not declare")
 		return
 	}
 	var err error
