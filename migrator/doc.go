@@ -18,6 +18,9 @@
 // so. What a room asks of its link is a Config of parts and settings, and for stream an interface (link_stream.go); the link wires them
 // (link.go, link_load.go).
 //
+// A link has one of three origins (origin.go): a source that is replicated (replica.go), one that is scanned (scanned.go), or a file (file.go).
+// It loads the snapshot (loading.go) and then applies the stream, and keeps records of that on the target (records.go).
+//
 // Besides the links, a Migration watches three things while it runs (runLinks): the slots of the source (reshard.go), its claim on the target,
 // and the witnesses, which show if the target has lost keys (mend.go). After a loss, or a failover, a link begins anew (follow.go).
 //

@@ -257,7 +257,7 @@ func TestSpoolDamaged(t *testing.T) {
 	r := begin(t, u, dir, nil)
 	r.caughtUp()
 	source.Must("RPUSH", "list", "first")
-	log := r.m.links[0].spool
+	log := r.m.links[0].replica.spool
 	poll(t, "disk", func() bool { return log.End() > 0 && log.Durable() == log.End() })
 	source.Must("RPUSH", "list", "second") // its frame says so
 	r.caughtUp()

@@ -61,68 +61,68 @@ func (m *Migration) shardNow(l *link) (shard endpoint.Shard, proven, ok bool) {
 
 // again says whether the link is to begin anew after replicateOnce has ended with err, and prepares it for that. If it returns an error,
 // that ends the link.
-func (l *link) again(ctx context.Context, err error) (bool, error) {
-	if err == nil || ctx.Err() != nil || l.m.stopping.Err() != nil {
+func (r *replica) again(ctx context.Context, err error) (bool, error) {
+	if err == nil || ctx.Err() != nil || r.l.m.stopping.Err() != nil {
 		return false, err
 	}
 	if errors.Is(err, target.ErrRegressed) {
-		if err := l.m.mend(ctx); err != nil { // other links may have lost keys as well
+		if err := r.l.m.mend(ctx); err != nil { // other links may have lost keys as well
 			return false, err
 		}
 	}
 	var begun error
 	far := true // the stream may go back by more than what was applied since the last record
 	switch {
-	case errors.Is(err, receive.ErrCut) && l.shard.Follows() && l.cuts < mostCuts:
-		l.cuts++
-		l.log.Warn("the source was lost before its snapshot was whole; it is asked for another one", "error", err)
+	case errors.Is(err, receive.ErrCut) && r.l.shard.Follows() && r.cuts < mostCuts:
+		r.cuts++
+		r.l.log.Warn("the source was lost before its snapshot was whole; it is asked for another one", "error", err)
 	case errors.Is(err, receive.ErrFailedOver), errors.Is(err, receive.ErrNoPSYNC):
-		l.log.Warn("a new snapshot replaces what the target has", "reason", err)
-		begun = l.startOver(err)
-	case errors.Is(err, target.ErrRegressed) && l.standing.lost():
-		l.log.Warn("a new snapshot replaces what the target has", "reason", err)
-		begun = l.startOver(err)
+		r.l.log.Warn("a new snapshot replaces what the target has", "reason", err)
+		begun = r.l.startOver(err)
+	case errors.Is(err, target.ErrRegressed) && r.l.standing.lost():
+		r.l.log.Warn("a new snapshot replaces what the target has", "reason", err)
+		begun = r.l.startOver(err)
 	case errors.Is(err, target.ErrReplaced):
-		l.log.Warn("a part of the stream is applied again, since a server of the target may lack it", "reason", err)
-		far, begun = l.rewind(ctx, err)
-	case errors.Is(err, target.ErrRegressed) && l.m.cfg.Sides.Target.Kind() == endpoint.Cluster: // checkpoints do not tell what each shard has lost
-		l.log.Warn("a new snapshot replaces what the target has", "reason", err)
-		begun = l.startOver(err)
-	case errors.Is(err, target.ErrRegressed) && !l.m.target.Cluster:
-		l.log.Warn("the stream is applied again from where the target stands", "reason", err)
-		_, begun = l.rewind(ctx, err)
+		r.l.log.Warn("a part of the stream is applied again, since a server of the target may lack it", "reason", err)
+		far, begun = r.l.rewind(ctx, err)
+	case errors.Is(err, target.ErrRegressed) && r.l.m.cfg.Sides.Target.Kind() == endpoint.Cluster: // checkpoints do not tell what each shard has lost
+		r.l.log.Warn("a new snapshot replaces what the target has", "reason", err)
+		begun = r.l.startOver(err)
+	case errors.Is(err, target.ErrRegressed) && !r.l.m.target.Cluster:
+		r.l.log.Warn("the stream is applied again from where the target stands", "reason", err)
+		_, begun = r.l.rewind(ctx, err)
 	default:
 		return false, err
 	}
 	if begun != nil {
 		return false, begun
 	}
-	return true, l.reset(far)
+	return true, r.reset(far)
 }
 
 // reset forgets what the link has in memory, before it begins anew. far says that the stream may go back by more than what was applied since
 // the last record.
-func (l *link) reset(far bool) error {
-	l.applying.Store(nil)
-	l.positions.Reset()
-	l.instances.Reset()
-	l.doubts.Reset()
-	l.expiries.Restart()
-	l.began = l.standing.stage()
-	l.shard.Reset()
-	if far && l.standing.countsOffsets() { // without offsets, a new snapshot replaces what the target has
-		l.m.target.Expiring.Forget() // expiries that were forgotten as passed matter again
+func (r *replica) reset(far bool) error {
+	r.l.applying.Store(nil)
+	r.l.positions.Reset()
+	r.l.records.instances.Reset()
+	r.l.doubts.Reset()
+	r.l.expiries.Restart()
+	r.l.began = r.l.standing.stage()
+	r.l.shard.Reset()
+	if far && r.l.standing.countsOffsets() { // without offsets, a new snapshot replaces what the target has
+		r.l.m.target.Expiring.Forget() // expiries that were forgotten as passed matter again
 	}
-	l.ledger.ForgetUnsettled()
+	r.l.ledger.ForgetUnsettled()
 	select {
-	case err := <-l.failed: // left by a goroutine of the run that has ended
-		l.log.Debug("left behind", "error", err)
+	case err := <-r.l.failed: // left by a goroutine of the run that has ended
+		r.l.log.Debug("left behind", "error", err)
 	default:
 	}
-	l.writer.Close()
-	l.writer = l.newWriter()
-	l.do(preparing)
-	return l.receiver.Reset()
+	r.l.writer.Close()
+	r.l.writer = r.l.newWriter()
+	r.l.do(preparing)
+	return r.receiver.Reset()
 }
 
 // startOver prepares the link for a new snapshot that replaces the earlier one. It fails unless all keys of the target come from this
@@ -154,7 +154,7 @@ func (l *link) startOver(why error) error {
 func (l *link) forgetCheckpoints(ctx context.Context) error {
 	t := l.m.target
 	var keys []target.OwnKey
-	for _, k := range l.recordKeys() {
+	for _, k := range l.records.keys() {
 		keys = append(keys, t.OwnKey(k.Name))
 	}
 	for u := range target.Unit(l.m.target.Units()) {
@@ -168,7 +168,7 @@ func (l *link) forgetCheckpoints(ctx context.Context) error {
 // which one. Keys that were copied or released since are copied and released once more. If the records are not older than those that the
 // target has acknowledged, that means since the last one; older says whether they are.
 func (l *link) rewind(ctx context.Context, why error) (older bool, err error) {
-	r, err := l.m.target.ReadRecords(ctx, l.recordKeys())
+	r, err := l.m.target.ReadRecords(ctx, l.records.keys())
 	if err != nil && !errors.Is(err, target.ErrRegressed) {
 		return true, err
 	}
@@ -188,7 +188,7 @@ func (l *link) rewind(ctx context.Context, why error) (older bool, err error) {
 	if err := l.doubts.Rewind(older); err != nil {
 		return true, err
 	}
-	if older || l.expiries.Releases() > l.releasesSaved {
+	if older || l.expiries.Releases() > l.records.releasesSaved {
 		if err := l.expiries.TakeBack(); err != nil {
 			return true, err
 		}

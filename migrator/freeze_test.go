@@ -17,7 +17,7 @@ func TestFreezeWaits(t *testing.T) {
 	lagging := func(t *testing.T) *link {
 		l := newTestLink(t)
 		l.ended = make(chan struct{})
-		l.spool = emptySpool(t)
+		l.replica.spool = emptySpool(t)
 		l.st.Stage = following
 		l.do(working)
 		l.applying.Store(&stream.Stream{})

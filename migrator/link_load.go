@@ -11,7 +11,7 @@ func (l *link) loadConfig(replace bool) *load.Config {
 	ld := &load.Config{
 		Target: l.m.target, Scope: &l.scope, Ledger: l.ledger, Expiries: l.expiries, NewWriter: func() load.Writer { return l.newWriter() }, Now: l.clock.Now,
 		Log: l.log, Lanes: cfg.Lanes, BigValue: cfg.BigValue, HoldExpiry: cfg.HoldExpiry, StartedMs: l.st.StartedMs, Followed: cfg.Mode != ModeFull,
-		AOF: l.file != nil && l.file.AOF, Keep: cfg.OnExisting == ExistingKeep, Over: l.over(replace), Script: l.scripts.Add,
+		AOF: l.file != nil && l.file.file.AOF, Keep: cfg.OnExisting == ExistingKeep, Over: l.over(replace), Script: l.scripts.Add,
 	}
 	if l.file == nil { // the commands of an AOF do not go on with the database that its RDB names
 		ld.StreamDB = func(db int) { l.m.update(func() { l.st.StreamDB = db }) }

@@ -14,15 +14,15 @@ type linkStream struct{ l *link }
 var _ stream.Link = linkStream{}
 
 func (s linkStream) NearlyCaughtUp() bool       { return s.l.nearlyCaughtUp() }
-func (s linkStream) Reserve(offset int64) error { return s.l.reserve(offset) }
+func (s linkStream) Reserve(offset int64) error { return s.l.reach.reserve(offset) }
 func (s linkStream) SaveState() error           { return s.l.m.saveState() }
 func (s linkStream) SaveCheckpoint(ctx context.Context, at stream.Mark) error {
-	return s.l.saveCheckpoint(ctx, at)
+	return s.l.records.save(ctx, at)
 }
 func (s linkStream) RememberWitnesses(ws []target.Witness)  { s.l.m.rememberWitnesses(ws) }
 func (s linkStream) CheckSlots(db int, args [][]byte) error { return s.l.imported(db, args) }
 func (s linkStream) Fail(err error)                         { s.l.fail(err) }
-func (s linkStream) FileEnd() int64                         { return s.l.file.Size() - s.l.cut.Load() }
+func (s linkStream) FileEnd() int64                         { return s.l.file.end() }
 
 // Config returns what the link's stream needs.
 func (l *link) streamConfig() *stream.Config {

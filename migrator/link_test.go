@@ -23,9 +23,12 @@ func newTestLink(t *testing.T) *link {
 	m.cfg.Sides.Source = &endpoint.Deployment{}
 	m.target = targettest.New().Target
 	l := &link{m: m, scope: scope.New(keyspace.Filter{}.To(m.target.DBs), endpoint.Shard{}, &endpoint.Deployment{}), name: "0", st: &m.state.Links[0], log: slogDiscard(), positions: stream.NewPositions(), failed: make(chan error, 1), source: reread.NewReader(&endpoint.Deployment{}, func() string { return "" }, 0, nil),
-		clock: reread.NewClock(nil, nil), shard: receive.NewShard(endpoint.Shard{}, "", receive.ShardConfig{}), receiver: &receive.Receiver{}}
+		clock: reread.NewClock(nil, nil), shard: receive.NewShard(endpoint.Shard{}, "", receive.ShardConfig{})}
 	l.ledger = ledger.New(l.log, &l.scope.Filter, l.shard.Primary, &m.problems, ledger.Counters{})
 	l.standing = standing{m, l.st}
+	l.records.l, l.reach.l = l, l
+	l.replica = &replica{l: l, receiver: &receive.Receiver{}}
+	l.origin = l.replica
 	m.links = []*link{l}
 	var err error
 	dir := t.TempDir()

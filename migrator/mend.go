@@ -21,7 +21,7 @@ func (m *Migration) witnesses() []target.Witness {
 	return slices.Clone(m.state.Witnesses)
 }
 
-// PlaceWitnesses writes witnesses to the target, and then saves their places in the state.
+// placeWitnesses writes witnesses to the target, and then saves their places in the state.
 func (m *Migration) placeWitnesses(ctx context.Context, ws []target.Witness) error {
 	if len(ws) == 0 {
 		return nil

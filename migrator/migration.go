@@ -135,7 +135,7 @@ func (m *Migration) prepare(ctx context.Context) error {
 			return err
 		}
 		l := newLink(m, i, s, reads)
-		if l.file, err = openFile(m, reads); err != nil {
+		if err := l.chooseOrigin(reads); err != nil {
 			return err
 		}
 		m.links = append(m.links, l)
@@ -337,7 +337,7 @@ func (m *Migration) Snapshotted() bool {
 		}
 	}
 	for _, l := range m.links {
-		if l.file != nil && !l.whole.Load() {
+		if l.file != nil && !l.file.whole.Load() {
 			return false
 		}
 	}
@@ -349,7 +349,7 @@ func (m *Migration) Snapshotted() bool {
 func (m *Migration) Forget(ctx context.Context) error {
 	records := map[*link][]target.RecordKey{}
 	for _, l := range m.links {
-		records[l] = l.recordKeys() // their places are those of the witnesses
+		records[l] = l.records.keys() // their places are those of the witnesses
 	}
 	if err := m.forgetWitnesses(ctx); err != nil {
 		return err

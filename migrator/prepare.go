@@ -45,7 +45,7 @@ func (l *link) makeRoom(ctx context.Context, stage stage) error {
 // errMixed says that the target may hold keys of a snapshot that was cut off among keys of its own.
 var errMixed = errors.New("the target held keys of its own before, and which of its keys came from there cannot be told: say Config.OnExisting replace, or remove the source's keys from the target and start again with a new Config.StateDir")
 
-// TakeBack deletes from the target the keys of a snapshot that was cut off, since the source may not have them any more. If the target had
+// takeBack deletes from the target the keys of a snapshot that was cut off, since the source may not have them any more. If the target had
 // keys of its own, it does so only with Config.OnExisting replace.
 func (l *link) takeBack(ctx context.Context) error {
 	if l.st.Again || l.m.cfg.Mode == ModeIncremental || l.standing.stage() != receiving {

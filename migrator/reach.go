@@ -17,69 +17,72 @@ import (
 // reachStep is how far ahead the reach is moved, in bytes of the stream.
 const reachStep = 1 << 20
 
+// reach is the offset up to which commands may have been applied. linkState.Reach holds it.
+type reach struct{ l *link }
+
 // reserve makes durable that commands up to an offset may have been applied.
-func (l *link) reserve(offset int64) error {
-	if l.m.target.Can.Transactions {
+func (r *reach) reserve(offset int64) error {
+	if r.l.m.target.Can.Transactions {
 		return nil
 	}
 	far := false
-	l.m.update(func() {
-		if far = offset > l.st.Reach; far {
-			l.st.Reach = offset + reachStep
+	r.l.m.update(func() {
+		if far = offset > r.l.st.Reach; far {
+			r.l.st.Reach = offset + reachStep
 		}
 	})
 	if !far {
 		return nil
 	}
-	return l.m.saveState()
+	return r.l.m.saveState()
 }
 
-// settleReach takes the reach back to what was applied, at the end of a run: no command beyond it was sent. Keys may have been copied as of
+// settle takes the reach back to what was applied, at the end of a run: no command beyond it was sent. Keys may have been copied as of
 // later offsets.
-func (l *link) settleReach(s *stream.Stream) error {
-	at := max(l.positions.Applied().Offset, s.LastFence())
-	l.m.update(func() { l.st.Reach = at })
-	return l.m.saveState()
+func (r *reach) settle(s *stream.Stream) error {
+	at := max(r.l.positions.Applied().Offset, s.LastFence())
+	r.l.m.update(func() { r.l.st.Reach = at })
+	return r.l.m.saveState()
 }
 
-// mayHaveReached returns the offset up to which earlier runs may have applied commands: that is neither beyond the reach, nor beyond where
+// mayBe returns the offset up to which earlier runs may have applied commands: that is neither beyond the reach, nor beyond where
 // the source is by now. The primary is asked as well, since the replica that the link reads now may be behind the one that it read before.
-func (l *link) mayHaveReached(ctx context.Context) int64 {
-	at := l.spool.End()
-	for _, node := range []string{l.shard.Node(), l.shard.Primary()} {
-		offset, err := l.source.PositionOf(ctx, node)
+func (r *reach) mayBe(ctx context.Context) int64 {
+	at := r.l.replica.spool.End()
+	for _, node := range []string{r.l.shard.Node(), r.l.shard.Primary()} {
+		offset, err := r.l.source.PositionOf(ctx, node)
 		if err != nil {
-			return l.st.Reach
+			return r.l.st.Reach
 		}
 		at = max(at, offset)
 	}
-	return min(at, l.st.Reach)
+	return min(at, r.l.st.Reach)
 }
 
-// doubtReach notes the keys of all commands in the spool that an earlier run may have applied beyond the checkpoint; they are copied before
+// doubt notes the keys of all commands in the spool that an earlier run may have applied beyond the checkpoint; they are copied before
 // anything is applied. For commands up to the reach that are not in the spool, planDoubtful copies the keys when they come.
-func (l *link) doubtReach(ctx context.Context, cp *target.Checkpoint) error {
-	if l.m.target.Can.Transactions || l.st.Reach <= cp.Offset || l.file != nil {
+func (r *reach) doubt(ctx context.Context, cp *target.Checkpoint) error {
+	if r.l.m.target.Can.Transactions || r.l.st.Reach <= cp.Offset || r.l.file != nil {
 		return nil
 	}
-	end := min(l.st.Reach, l.spool.End())
-	if err := l.source.AwaitOffset(ctx, end); err != nil {
+	end := min(r.l.st.Reach, r.l.replica.spool.End())
+	if err := r.l.source.AwaitOffset(ctx, end); err != nil {
 		return err
 	}
-	from, err := stream.NewSpoolFeed(l.spool, &l.scope.Filter, stream.Mark{Offset: cp.Offset, DB: cp.DB}, nil)
+	from, err := stream.NewSpoolFeed(r.l.replica.spool, &r.l.scope.Filter, stream.Mark{Offset: cp.Offset, DB: cp.DB}, nil)
 	if err != nil {
 		return err
 	}
 	defer from.Close()
 	found := map[keyspace.Key]bool{}
 	err = from.Keys(ctx, end, func(k keyspace.Key) {
-		if l.scope.Carries(k) {
+		if r.l.scope.Carries(k) {
 			found[k] = true
 		}
 	})
 	if err != nil {
 		return err
 	}
-	l.log.Info("keys that an earlier run may have written beyond its checkpoint are copied again", "keys", len(found), "from", cp.Offset, "to", end)
-	return l.doubts.AddInterrupted(slices.Collect(maps.Keys(found)))
+	r.l.log.Info("keys that an earlier run may have written beyond its checkpoint are copied again", "keys", len(found), "from", cp.Offset, "to", end)
+	return r.l.doubts.AddInterrupted(slices.Collect(maps.Keys(found)))
 }

@@ -68,12 +68,12 @@ func (l *link) report() Link {
 		Commands: l.ledger.Commands.Load(), ReplID: st.ReplID, Offset: st.Start, AppliedOffset: st.Start}
 	li.Sync = st.Sync
 	if l.file != nil {
-		li.CutBytes = l.cut.Load()
-		li.SnapshotTotal, li.SnapshotBytes = l.file.Size(), l.file.Size()
+		li.CutBytes = l.file.cut.Load()
+		li.SnapshotTotal, li.SnapshotBytes = l.file.received(), l.file.received()
 	}
 	if l.applying.Load() != nil {
 		bytes, age := l.lag()
-		li.Offset, li.AppliedOffset = l.received(), l.positions.Applied().Offset
+		li.Offset, li.AppliedOffset = l.origin.received(), l.positions.Applied().Offset
 		li.LagBytes, li.LagSeconds = bytes, age.Seconds()
 	}
 	return li

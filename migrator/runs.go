@@ -33,7 +33,7 @@ func (m *Migration) endRun(failed error) error {
 	return m.saveState()
 }
 
-// AllRuns returns the counters of earlier runs, added to those of this run.
+// allRuns returns the counters of earlier runs, added to those of this run.
 func (m *Migration) allRuns(this ledger.Counters) AllRuns {
 	m.stateMu.Lock()
 	defer m.stateMu.Unlock()

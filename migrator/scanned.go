@@ -11,8 +11,56 @@ import (
 	"surecut/internal/keyspace"
 	"surecut/migrator/internal/load"
 	"surecut/migrator/internal/reread"
+	"surecut/migrator/internal/stream"
 	"surecut/migrator/internal/target"
 )
+
+// scanned is a source that is not replicated: its keys are listed and read.
+type scanned struct{ l *link }
+
+func (scanned) open() error  { return nil }
+func (scanned) close() error { return nil }
+
+// run copies a source that is not replicated, by one scan.
+func (s scanned) run(ctx context.Context) error {
+	if err := s.l.clock.Measure(ctx, s.l.shard.Node()); err != nil {
+		return err
+	}
+	if s.l.began == fresh {
+		err := s.l.standing.advance(received, func(st *linkState) error {
+			st.StartedMs = s.l.clock.Now()
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	s.l.do(working)
+	if !s.l.standing.stage().inTarget() {
+		reading, stop := context.WithCancel(ctx)
+		defer stop()
+		defer context.AfterFunc(s.l.m.stopping, stop)()
+		if err := (&loading{s.l}).run(ctx, reading); err != nil {
+			if reading.Err() != nil && ctx.Err() == nil && errors.Is(err, context.Canceled) {
+				return s.l.stopped()
+			}
+			return err
+		}
+	}
+	return s.l.stopped()
+}
+
+func (s scanned) load(ctx context.Context, ld *load.Config) error {
+	_, err := s.l.loadScan(ctx, ld, nil)
+	return err
+}
+
+// feed returns an error, since no stream follows a scan.
+func (scanned) feed(stream.Mark, context.Context) (stream.Feed, error) {
+	return nil, errors.New("a source that is scanned has no stream")
+}
+
+func (scanned) received() int64 { return 0 }
 
 // loadScan scans the source and loads its keys; if keys is not nil, only these. It returns those of keys that the source does not have.
 func (l *link) loadScan(ctx context.Context, ld *load.Config, keys []keyspace.Key) (gone []keyspace.Key, err error) {
@@ -27,35 +75,6 @@ func (l *link) loadScan(ctx context.Context, ld *load.Config, keys []keyspace.Ke
 	g.Go(func() error { return load.New(ld).Load(ctx, s) })
 	err = g.Wait()
 	return s.Absent(), err
-}
-
-// runScan copies a source that is not replicated, by one scan.
-func (l *link) runScan(ctx context.Context) error {
-	if err := l.clock.Measure(ctx, l.shard.Node()); err != nil {
-		return err
-	}
-	if l.began == fresh {
-		err := l.standing.advance(received, func(st *linkState) error {
-			st.StartedMs = l.clock.Now()
-			return nil
-		})
-		if err != nil {
-			return err
-		}
-	}
-	l.do(working)
-	if !l.standing.stage().inTarget() {
-		reading, stop := context.WithCancel(ctx)
-		defer stop()
-		defer context.AfterFunc(l.m.stopping, stop)()
-		if err := l.loadSnapshot(ctx, reading); err != nil {
-			if reading.Err() != nil && ctx.Err() == nil && errors.Is(err, context.Canceled) {
-				return l.stopped()
-			}
-			return err
-		}
-	}
-	return l.stopped()
 }
 
 // Outdated is a key whose value on the target differs from the source's.
@@ -108,6 +127,9 @@ func (m *Migration) CopyAgain(ctx context.Context, keys []Outdated) (r Recopied,
 
 func (m *Migration) copyAgain(ctx context.Context, i int, keys []keyspace.Key, keep map[keyspace.Key]bool, r *Recopied) (err error) {
 	l := newLink(m, i, m.links[i].shard.Nodes(), m.links[i].shard.Node()) // a link with counters of its own
+	if err := l.chooseOrigin(""); err != nil {
+		return err
+	}
 	if err := l.open(); err != nil {
 		return err
 	}

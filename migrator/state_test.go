@@ -67,7 +67,7 @@ func TestPhase(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			l := newTestLink(t)
-			l.spool, l.st.Stage = emptySpool(t), following
+			l.replica.spool, l.st.Stage = emptySpool(t), following
 			l.do(working)
 			if c.change(l); l.phase() != c.want {
 				t.Errorf("%s, want %s", l.phase(), c.want)

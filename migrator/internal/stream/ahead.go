@@ -61,7 +61,7 @@ func (a *ahead) fence(k keyspace.Key, offset int64) {
 	a.fenceEnd = min(a.fenceEnd, offset)
 }
 
-// LastFence returns the furthest offset as of which a key was copied; 0: no copy is ahead of what is dispatched.
+// lastFence returns the furthest offset as of which a key was copied; 0: no copy is ahead of what is dispatched.
 func (a *ahead) lastFence() int64 {
 	last := int64(0)
 	for _, offset := range a.fences {

@@ -71,7 +71,7 @@ func (s *testStream) hold(t *testing.T, state ledger.HeldState) {
 	t.Cleanup(func() { s.Expiries.Close() })
 }
 
-// NewWriter returns a writer of the stream's target.
+// newWriter returns a writer of the stream's target.
 func (s *testStream) newWriter() target.Writer {
 	return s.Target.NewWriter(target.Writing{Link: s.Name, Acknowledged: s.Positions.Acknowledged})
 }

@@ -66,7 +66,7 @@ func (r *releaser) releaseHeld(ctx context.Context) error {
 	return r.catchUpTo(ctx, got[len(got)-1].Offset)
 }
 
-// BeginRelease makes durable that from now on held keys get their expiry, so that the target may let them expire.
+// beginRelease makes durable that from now on held keys get their expiry, so that the target may let them expire.
 func (r *releaser) beginRelease() error {
 	if !r.Expiries.BeginRelease() {
 		return nil
@@ -258,7 +258,7 @@ func (r *releaser) copySuspects(ctx context.Context) error {
 	return nil
 }
 
-// EndPostponing gives every key on the list of held keys its true expiry, by which the target deletes those that have expired.
+// endPostponing gives every key on the list of held keys its true expiry, by which the target deletes those that have expired.
 func (r *releaser) endPostponing(ctx context.Context) error {
 	list := r.Expiries.All()
 	next := func() (k keyspace.Key, ok bool, err error) {

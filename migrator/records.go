@@ -1,0 +1,139 @@
+package migrator
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"golang.org/x/sync/errgroup"
+
+	"surecut/internal/endpoint"
+	"surecut/migrator/internal/stream"
+	"surecut/migrator/internal/target"
+)
+
+// records keeps what the target remembers of the link: the link's records, and the checkpoints of its units.
+type records struct {
+	l         *link
+	instances target.Instances // the servers that the target consists of
+
+	releasesSaved int // how often all held keys had been released when the last record was written; guarded by the saving of positions
+}
+
+// save saves a checkpoint of the link on the target, if it is ahead of the one that the target holds.
+func (r *records) save(ctx context.Context, at stream.Mark) error {
+	return r.l.positions.Save(at, func(saved int64) error {
+		r.l.m.stateMu.Lock()
+		replID := r.l.st.ReplID
+		r.l.m.stateMu.Unlock()
+		if err := errors.Join(r.l.expiries.Save(), r.l.doubts.Save(), r.l.scripts.Save()); err != nil {
+			return err
+		}
+		copies, releases := r.l.doubts.Copies(), r.l.expiries.Releases()
+		keys := r.keys()
+		g, ctx := errgroup.WithContext(ctx)
+		for _, k := range keys {
+			g.Go(func() error {
+				return r.l.m.target.SaveRecord(ctx, k, saved, at.Offset, &r.instances, "replication_id", replID,
+					"db", fmt.Sprint(at.DB), "shard", r.l.shard.Primary())
+			})
+		}
+		if err := g.Wait(); err != nil {
+			return fmt.Errorf("save the checkpoint: %w", err)
+		}
+		r.l.doubts.Saved(copies)
+		r.releasesSaved = releases
+		return r.note(keys)
+	})
+}
+
+// keys returns the keys of the link's records on the target, its own first.
+func (r *records) keys() []target.RecordKey {
+	t := r.l.m.target
+	keys := []target.RecordKey{{Name: t.LinkKey(r.l.name), Main: true}}
+	if r.l.m.cfg.Sides.Target.Kind() != endpoint.Cluster || !t.Can.Placement {
+		return keys
+	}
+	r.l.m.stateMu.Lock()
+	defer r.l.m.stateMu.Unlock()
+	for _, w := range r.l.m.state.Witnesses {
+		keys = append(keys, target.RecordKey{Name: t.NodeKey(r.l.name, w.Slot), Must: slices.Contains(r.l.st.Recorded, w.Slot)})
+	}
+	return keys
+}
+
+// note makes durable which records the target holds by now.
+func (r *records) note(keys []target.RecordKey) error {
+	if !slices.ContainsFunc(keys, func(k target.RecordKey) bool { return !k.Main && !k.Must }) {
+		return nil
+	}
+	r.l.m.update(func() {
+		r.l.st.Recorded = nil
+		for _, w := range r.l.m.state.Witnesses {
+			name := r.l.m.target.NodeKey(r.l.name, w.Slot)
+			if slices.ContainsFunc(keys, func(k target.RecordKey) bool { return k.Name == name }) {
+				r.l.st.Recorded = append(r.l.st.Recorded, w.Slot)
+			}
+		}
+	})
+	return r.l.m.saveState()
+}
+
+// compact deletes the checkpoints of units that are not ahead of the link's own. It keeps those that hold the fence of a key which was
+// copied as of a later offset.
+func (r *records) compact(ctx context.Context, s *stream.Stream) error {
+	if !r.l.m.target.Can.Transactions { // units have no checkpoints then
+		return r.l.reach.settle(s)
+	}
+	if err := r.verify(ctx); err != nil {
+		return err
+	}
+	var keys []target.OwnKey
+	for _, u := range r.l.positions.ForgetSettled(s.Fenced()) {
+		keys = append(keys, r.l.m.target.OwnUnit(r.l.name, u))
+	}
+	return r.l.m.target.ForgetOwn(ctx, keys)
+}
+
+// verify returns ErrRegressed if the target lacks a checkpoint that it has acknowledged: a server that restarted without its data,
+// or a replica that was promoted too early, has lost it together with the commands that were applied with it. Where other commands may be
+// lost, which went without a checkpoint, it returns ErrReplaced.
+func (r *records) verify(ctx context.Context) error {
+	err := r.l.m.target.Retry(ctx, func() (again, err error) {
+		now, err := r.l.m.target.Instances(ctx)
+		if err != nil {
+			return err, ctx.Err()
+		}
+		for addr, server := range now {
+			if err := r.instances.Check(addr, server); err != nil {
+				return nil, fmt.Errorf("target %s: %w", addr, err)
+			}
+		}
+		return nil, nil
+	})
+	if err != nil {
+		return err
+	}
+	return r.l.m.target.VerifyUnits(ctx, r.l.name, r.l.positions.AcknowledgedUnits())
+}
+
+// load reads from the target how far it has come. From here on, no server may take the place of another unnoticed, if commands go
+// to it without a checkpoint. None do if the link could not go back (link.again): that of a file, and that of a source without offsets.
+func (r *records) load(ctx context.Context) (cp *target.Checkpoint, err error) {
+	t := r.l.m.target
+	if err := t.EndLeft(ctx); err != nil {
+		return nil, err
+	}
+	err = t.Retry(ctx, func() (again, err error) {
+		servers, err := t.Instances(ctx)
+		if err != nil {
+			return err, ctx.Err()
+		}
+		if cp, err = t.LoadCheckpoint(ctx, r.l.name, r.keys(), t.Units()); err == nil && t.Can.Ends && r.l.file == nil && r.l.standing.countsOffsets() {
+			r.instances.Begin(servers, cp.Nodes)
+		}
+		return target.Classify("", err)
+	})
+	return cp, err
+}
