@@ -59,7 +59,7 @@ func (m *Migration) shardNow(l *link) (shard endpoint.Shard, proven, ok bool) {
 	return shards[homes[i].shard], homes[i].proven, true
 }
 
-// again says whether the link is to begin anew after replicateOnce has ended with err, and prepares it for that. If it returns an error,
+// again says whether the link is to begin anew after once has ended with err, and prepares it for that. If it returns an error,
 // that ends the link.
 func (r *replica) again(ctx context.Context, err error) (bool, error) {
 	if err == nil || ctx.Err() != nil || r.l.m.stopping.Err() != nil {

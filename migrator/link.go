@@ -24,7 +24,7 @@ import (
 type activity int32
 
 const (
-	preparing activity = iota // agrees with the source on where to begin; again where the link begins anew (see link.again)
+	preparing activity = iota // agrees with the source on where to begin; again where the link begins anew (see replica.again)
 	working
 	draining // was told to stop, and applies what was received
 	ended

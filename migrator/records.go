@@ -119,7 +119,7 @@ func (r *records) verify(ctx context.Context) error {
 }
 
 // load reads from the target how far it has come. From here on, no server may take the place of another unnoticed, if commands go
-// to it without a checkpoint. None do if the link could not go back (link.again): that of a file, and that of a source without offsets.
+// to it without a checkpoint. None do if the link could not go back (replica.again): that of a file, and that of a source without offsets.
 func (r *records) load(ctx context.Context) (cp *target.Checkpoint, err error) {
 	t := r.l.m.target
 	if err := t.EndLeft(ctx); err != nil {

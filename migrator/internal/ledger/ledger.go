@@ -102,11 +102,13 @@ func (b *Ledger) ForgetUnsettled() {
 	b.Commands.Store(b.Applied.Load() + b.Filtered.Load() + b.Control.Load() + b.Repaired.Load() + b.Reported.Load())
 }
 
+// ForgetSnapshot sets the counters of the snapshot to zero.
 func (c *Counters) ForgetSnapshot() {
 	c.SnapshotKeys, c.SnapshotApplied, c.SnapshotFiltered = 0, 0, 0
 	c.SnapshotKept, c.SnapshotExpired, c.SnapshotReported = 0, 0, 0
 }
 
+// AddTo adds the counters to others.
 func (c Counters) AddTo(t *Counters) {
 	t.SnapshotKeys += c.SnapshotKeys
 	t.SnapshotApplied += c.SnapshotApplied

@@ -19,6 +19,7 @@ type Scope struct {
 	proxied bool // the source's servers are behind proxies, which may look for a key on another server than the one that has it
 }
 
+// New returns the scope of the link of a shard of the source, whose keys land on the target as a mapping says.
 func New(mapping keyspace.Mapping, shard endpoint.Shard, source *endpoint.Deployment) Scope {
 	return Scope{Mapping: mapping, Slots: shard.Slots, slotOf: source.Slot, proxied: len(source.Proxies()) > 0}
 }

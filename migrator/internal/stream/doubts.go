@@ -34,6 +34,7 @@ type Doubts struct {
 // mostCopied bounds the length of doubts.copied.
 const mostCopied = 100_000
 
+// OpenDoubts opens the lists in a link's directory.
 func OpenDoubts(dir string) (*Doubts, error) {
 	now, err := keylist.Open(filepath.Join(dir, "doubts"))
 	if err != nil {
@@ -57,6 +58,7 @@ func (d *Doubts) swap(first, second int) error {
 	return nil
 }
 
+// Close closes the lists.
 func (d *Doubts) Close() error { return errors.Join(d.now.Close(), d.later.Close()) }
 
 // Clear empties both lists, and copied, since a new snapshot is about to replace the keys.

@@ -40,6 +40,7 @@ func NewSpoolFeed(log *spool.Log, names *keyspace.Filter, at Mark, observe Obser
 	return &SpoolFeed{r, names, at, observe}, nil
 }
 
+// Close closes the reader of the spool.
 func (f *SpoolFeed) Close() error { return f.reader.Close() }
 
 func (f *SpoolFeed) run(ctx context.Context, out chan<- stretch) error {
@@ -125,6 +126,7 @@ func NewFileFeed(cfg FileConfig, at Mark) *FileFeed {
 	return &FileFeed{FileConfig: cfg, offset: at.Offset, db: at.DB, room: semaphore.NewWeighted(ParsedBytes)}
 }
 
+// Close does nothing: each part of the file is closed when it is read.
 func (f *FileFeed) Close() error { return nil }
 
 // run sends groups until the file ends, or the migration is told to stop.

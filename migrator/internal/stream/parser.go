@@ -222,7 +222,7 @@ func (p *parser) next() (group, error) {
 	return g, nil
 }
 
-// rename gives the keys of a command their names on the target. A command whose keys cannot be found stays as it is; dispatcher.plan
+// rename gives the keys of a command their names on the target. A command whose keys cannot be found stays as it is; planner.plan
 // decides on it.
 func (p *parser) rename(c *sourceCommand) {
 	prefix := p.filter.DBPrefix[c.db]

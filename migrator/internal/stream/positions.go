@@ -26,6 +26,7 @@ type Positions struct {
 	lanes      []*lane
 }
 
+// NewPositions returns positions that begin at the zero mark.
 func NewPositions() *Positions { return &Positions{units: map[target.Unit]int64{}} }
 
 // Begin sets the positions from which the stream goes on: the link's checkpoint, and those of its units.
@@ -57,6 +58,7 @@ func (p *Positions) dispatchedTo() Mark {
 	return p.dispatched
 }
 
+// SetDispatched notes that everything up to a point was handed to the lanes.
 func (p *Positions) SetDispatched(at Mark) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -5,7 +5,7 @@ import (
 	"surecut/internal/keyspace"
 )
 
-// mostLacking bounds the number of keys in dispatcher.lacks.
+// mostLacking bounds the number of keys in planner.lacks.
 const mostLacking = 100_000
 
 // rewritten returns what the target is sent for a command: relative expiries are made absolute, by the time of receipt and the source's

@@ -37,6 +37,7 @@ type Scripts struct {
 
 type scriptID [sha1.Size]byte
 
+// OpenScripts opens the file with the scripts that were seen before.
 func OpenScripts(path string) (*Scripts, error) {
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
@@ -183,6 +184,7 @@ func (s *Scripts) Save() error {
 	return nil
 }
 
+// Close saves the scripts and closes the file.
 func (s *Scripts) Close() error { return errors.Join(s.Save(), s.f.Close()) }
 
 // byText returns a call of a script with its text in place of its SHA1, which the target, or one of its nodes, may not know. The call of a

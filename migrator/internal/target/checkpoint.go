@@ -45,6 +45,7 @@ func (t *Target) checkpointKey(link string, u Unit) string {
 	return keyUnit + t.id + ":" + link + ":" + strconv.Itoa(int(u))
 }
 
+// LinkKey returns the name of a link's record.
 func (t *Target) LinkKey(link string) string { return keyLink + t.id + ":" + link }
 
 // NodeKey returns the name of a link's record in a slot of a cluster.
@@ -58,6 +59,7 @@ func tempKey(link, name string) string {
 	return keyTemp + link + ":{" + keyspace.SlotTag(keyspace.Slot(name)) + "}:" + name
 }
 
+// FenceField returns the field of a unit's checkpoint that holds the fence of a key.
 func FenceField(k keyspace.Key) string { return fieldFence + strconv.Itoa(k.DB) + ":" + k.Name }
 
 // ErrRegressed says that the target does not hold what it has acknowledged.
@@ -370,8 +372,10 @@ type OwnKey struct {
 	name string
 }
 
+// OwnKey returns a key of surecut's own by its name.
 func (t *Target) OwnKey(name string) OwnKey { return OwnKey{t.Slot(name), name} }
 
+// OwnUnit returns the key of the checkpoint of a unit.
 func (t *Target) OwnUnit(link string, u Unit) OwnKey {
 	return OwnKey{t.slotOf(u), t.checkpointKey(link, u)}
 }

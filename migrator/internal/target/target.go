@@ -212,6 +212,7 @@ func (t *Target) take(ctx context.Context, bytes, ops int) error {
 	return errors.Join(wait(ctx, t.bytes, bytes), wait(ctx, t.ops, ops))
 }
 
+// Primaries returns the addresses of the nodes that are written.
 func (t *Target) Primaries() []string {
 	shards := t.d.Shards()
 	addrs := make([]string, len(shards))

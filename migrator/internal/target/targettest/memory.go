@@ -30,6 +30,7 @@ type Memory struct {
 	mu sync.Mutex
 }
 
+// Value is what a key holds.
 type Value struct {
 	Text     string
 	ExpireAt int64 // Unix ms; 0: never
@@ -46,10 +47,16 @@ func New() *Memory {
 	return m
 }
 
+// PrimaryOf returns a node that does not exist.
 func (m *Memory) PrimaryOf(uint16) (endpoint.Node, bool) { return endpoint.Node{Addr: "memory"}, true }
-func (m *Memory) Refresh(context.Context) error          { return nil }
-func (m *Memory) Reading(args ...string) []string        { return args }
 
+// Refresh does nothing.
+func (m *Memory) Refresh(context.Context) error { return nil }
+
+// Reading returns the command as it is.
+func (m *Memory) Reading(args ...string) []string { return args }
+
+// NewWriter returns a writer to the memory.
 func (m *Memory) NewWriter(target.Writing) target.Writer { return memoryWriter{m} }
 
 // Get returns what a key holds.
