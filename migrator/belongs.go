@@ -14,7 +14,7 @@ import (
 // nothing. It returns nil if a side is nil, because it could not be opened.
 func CheckState(ctx context.Context, dir string, sides Sides) error {
 	s := peek(dir)
-	if s.ID == "" || sides.Source == nil || sides.Target == nil {
+	if s.Source == "" || sides.Source == nil || sides.Target == nil {
 		return nil
 	}
 	return s.refuseOthers(ctx, dir, sides)

@@ -3,6 +3,7 @@
 package migrator
 
 import (
+	"encoding/json"
 	"errors"
 	"os"
 	"path/filepath"
@@ -14,7 +15,6 @@ import (
 	"surecut/e2e/dataset"
 	"surecut/e2e/servers"
 	"surecut/internal/keyspace"
-	"surecut/migrator/internal/target"
 )
 
 func replaceAll(c *Config) { c.OnExisting = ExistingReplace }
@@ -61,7 +61,7 @@ func TestTwoMigrationsAtOnce(t *testing.T) {
 				}
 				return len(failed) > 0
 			})
-			if len(failed) != 1 || !errors.Is(failed[0], target.ErrClaimed) {
+			if len(failed) != 1 || !errors.Is(failed[0], errClaimed) {
 				t.Fatalf("%v", failed)
 			}
 			t.Log(failed[0])
@@ -119,6 +119,48 @@ func TestSecondMigrationIsRefused(t *testing.T) {
 	}
 }
 
+// TestKilledBeforeItBegan: a first run that is killed right after it has claimed the target does not keep the next one out until its claim
+// ends. One that was refused leaves nothing.
+func TestKilledBeforeItBegan(t *testing.T) {
+	t.Parallel()
+	source, target := servers.Standalone(t, "redis:7.0"), servers.Standalone(t, "redis:7.0")
+	u, dir := urls{source.URL(), target.URL()}, t.TempDir()
+	first := begin(t, u, dir, nil)
+	first.caughtUp()
+	first.abort()
+	path := filepath.Join(dir, "migration.json")
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var s map[string]any
+	if err := json.Unmarshal(data, &s); err != nil {
+		t.Fatal(err)
+	}
+	s["begins"] = true // as the file was when the target was claimed
+	if data, err = json.Marshal(s); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	other := t.TempDir()
+	if err := begin(t, u, other, nil).fails(); !errors.Is(err, errClaimed) {
+		t.Errorf("another migration: %v", err)
+	}
+	if id := StateID(other); id != "" {
+		t.Errorf("a migration that was refused has left a state, of %s", id)
+	}
+	source.Must("SET", "k", "v")
+	r := begin(t, u, dir, nil)
+	r.caughtUp()
+	if r.m.Resumed() || r.m.state.ID != first.m.state.ID {
+		t.Errorf("resumed %v, ID %s after %s", r.m.Resumed(), r.m.state.ID, first.m.state.ID)
+	}
+	r.stop()
+	equal(t, u, dataset.CompareOptions{})
+}
+
 // TestMigrationThatWasThoughtDead: its claim is taken over while it writes as fast as it can. It must end, and nothing of what it sends
 // may come after the other one's data.
 func TestMigrationThatWasThoughtDead(t *testing.T) {
@@ -138,7 +180,7 @@ func TestMigrationThatWasThoughtDead(t *testing.T) {
 			first := begin(t, urls{old.URL(), target.URL()}, t.TempDir(), nil)
 			first.caughtUp()
 			u := urls{source.URL(), target.URL()}
-			for _, k := range []string{"n", "l", "s", "h", "z", "m"} { // keys that the first one writes
+			for _, k := range []string{"n", "l", "s", "h", "z", "m", "a", "v"} { // keys that the first one writes
 				for i := range 50 {
 					source.Must("SET", k+":"+strconv.Itoa(i), "of the second")
 				}

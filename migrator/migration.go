@@ -236,8 +236,16 @@ func (m *Migration) Run(ctx context.Context) (err error) {
 	}
 	if m.resumed {
 		m.target.Claim.Resume(len(m.witnesses()) > 0 && len(lost) == 0)
+	} else {
+		m.state.Begins = true
+		if err := m.saveState(); err != nil {
+			return err
+		}
 	}
 	if err := m.target.Claim.Acquire(ctx); err != nil {
+		if m.state.Begins && errors.Is(err, target.ErrClaimed) { // nothing has begun
+			err = errors.Join(err, os.Remove(m.state.path()))
+		}
 		return err
 	}
 	if !m.resumed {
@@ -247,6 +255,7 @@ func (m *Migration) Run(ctx context.Context) (err error) {
 		if m.state.TargetWasEmpty, err = m.target.IsEmpty(ctx); err != nil {
 			return err
 		}
+		m.state.Begins = false
 	}
 	m.beginRun()
 	m.running.Store(true)

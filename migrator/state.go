@@ -32,6 +32,10 @@ type state struct {
 	Tuned          []tuned     `json:"tuned,omitempty"`
 	Links          []linkState `json:"links"`
 
+	// Begins says that the first run has not looked at the target yet, which it claims before. If it is killed there, the next run begins
+	// anew, under the same ID, so that the claim is its own.
+	Begins bool `json:"begins,omitempty"`
+
 	Witnesses []target.Witness `json:"witnesses,omitempty"`
 
 	// The servers of both sides when the migration was last started, by which other processes recognize it.
@@ -100,7 +104,8 @@ type linkState struct {
 	Lost bool `json:"lost,omitempty"` // the target has lost keys that the link had written, so that a new snapshot is needed
 }
 
-// openState locks the directory and reads the state that an earlier run has left there. resumed is false if there is none.
+// openState locks the directory and reads the state that an earlier run has left there. resumed is false if there is none, or if that run
+// was killed before it had done anything.
 func openState(dir string) (s *state, resumed bool, err error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, false, fmt.Errorf("Config.StateDir: %w", err)
@@ -141,6 +146,9 @@ func openState(dir string) (s *state, resumed bool, err error) {
 	}
 	if err := s.validate(); err != nil {
 		return nil, false, fmt.Errorf("Config.StateDir: %s is damaged: %w", s.path(), err)
+	}
+	if s.Begins {
+		return &state{Format: stateFormat, ID: s.ID, dir: dir, lock: lock}, false, nil
 	}
 	return s, true, nil
 }
@@ -187,12 +195,16 @@ func (s *state) validate() error {
 // StateID returns the ID of the migration whose state is in a directory; "": there is none.
 func StateID(dir string) string { return peek(dir).ID }
 
-// peek reads a state without locking its directory. If there is none, or it cannot be parsed, peek returns an empty state.
+// peek reads a state without locking its directory. If there is none, or it cannot be parsed, peek returns an empty state. Of a run that was
+// killed before it had done anything, there is only the ID.
 func peek(dir string) *state {
 	var s state
 	data, err := os.ReadFile(filepath.Join(dir, "migration.json"))
 	if err != nil || json.Unmarshal(data, &s) != nil {
 		return &state{}
+	}
+	if s.Begins {
+		return &state{ID: s.ID}
 	}
 	return &s
 }
