@@ -88,7 +88,7 @@ func (r *Receiver) receiveSnapshot(ctx context.Context, s *psync.Session, asked 
 	if r.snapshot != nil {
 		return ErrCut
 	}
-	// Without a stream, another run begins with another snapshot. So this one need not be durable, which takes as long as to write it.
+	// Without a stream, another run begins with another snapshot. So this one need not be durable, and its end does not wait for the disk.
 	snapshot, err := CreateSnapshot(r.cfg.SnapshotPath, r.cfg.SnapshotLimit, !r.cfg.SnapshotOnly)
 	if err != nil {
 		return err
