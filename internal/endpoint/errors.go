@@ -22,6 +22,9 @@ var replyCodes = map[string]bool{
 // Code returns the code of the error reply that err holds or wraps: "MOVED", "NOPERM", "OOM", or "ERR" for a reply without a code
 // of its own. It returns "" for every other error, and for the nil reply.
 func Code(err error) string {
+	if err == nil { // so it is for nearly every command, for which errors.As would allocate
+		return ""
+	}
 	var coded interface{ Code() string } // resp.Error
 	if errors.As(err, &coded) {
 		return coded.Code()
