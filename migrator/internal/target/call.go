@@ -14,31 +14,29 @@ import (
 
 // Call is one command for the target. Its arguments are binary and belong to the call.
 type Call struct {
-	DB    int
-	Args  []string
-	Key   keyspace.Key  // the first key that the call names, as scope names it
-	Other *keyspace.Key // the key that the call names in another database; nil: there is none
-	Renew int64         // Unix ms: until then the reply 0 means that the target lacks a key that the source had; 0: the reply proves nothing
-
-	Absolute bool // the call may be applied again from an earlier point; see command.Spec.Absolute
-
-	Reads   bool     // the effect depends on the values of the keys
-	More    []string // the keys after the first, where reads is set
-	needs   []string // through a proxy: the call is run only if these keys exist
-	asks    bool     // through a proxy: the call is not run, and only asks whether the keys in needs exist
-	Expires int64    // Unix ms at which the key expires after the call; 0: never, or as before
-	Learns  bool     // PTTL of a key that took over an expiry: the reply is noted
-	Awaits  bool     // an empty reply means that the target dropped a pending entry which the source keeps
-
-	Commands int64 // commands of the source that count as applied with the call
-	Later    bool  // if the call fails, its key is copied only once the link has caught up
-	Message  bool  // PUBLISH: nothing can be copied in its place
-	Unnamed  bool  // the call may touch keys that it does not name, and that cannot be copied in its place
+	DB       int
+	Args     []string
+	Key      keyspace.Key  // the first key that the call names, as scope names it
+	Other    *keyspace.Key // the key that the call names in another database; nil: there is none
+	More     []string      // the keys after the first, where Reads is set
+	Renew    int64         // Unix ms: until then the reply 0 means that the target lacks a key that the source had; 0: the reply proves nothing
+	Expires  int64         // Unix ms at which the key expires after the call; 0: never, or as before
+	Commands int64         // commands of the source that count as applied with the call
+	needs    []string      // through a proxy: the call is run only if these keys exist
 
 	pos   int // index in the transaction as it was sent, MULTI being 0
 	asked int // how many EXISTS directly before the call ask for keys that may have expired
 
-	failed bool // the call is in the field failed of its transaction
+	// Side by side, since a call is made for each command: spread among the other fields, they would make it a quarter larger.
+	Absolute bool // the call may be applied again from an earlier point; see command.Spec.Absolute
+	Reads    bool // the effect depends on the values of the keys
+	Learns   bool // PTTL of a key that took over an expiry: the reply is noted
+	Awaits   bool // an empty reply means that the target dropped a pending entry which the source keeps
+	Later    bool // if the call fails, its key is copied only once the link has caught up
+	Message  bool // PUBLISH: nothing can be copied in its place
+	Unnamed  bool // the call may touch keys that it does not name, and that cannot be copied in its place
+	asks     bool // through a proxy: the call is not run, and only asks whether the keys in needs exist
+	failed   bool // the call is in the field failed of its transaction
 }
 
 // Always is the field renew of a call whose reply 0 means at any time that the target lacks a key that the source had.
