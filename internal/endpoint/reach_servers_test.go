@@ -220,7 +220,7 @@ func TestTLSOfEveryVersion(t *testing.T) {
 				}
 			}
 			s.Must("CONFIG", "SET", "tls-cert-file", server.CertFile) // reads both again
-			unreachable(t, "expired", spec(func(*TLS) {}), "out of date")
+			unreachable(t, "expired", spec(func(*TLS) {}), "not valid now")
 		})
 	}
 }
