@@ -43,7 +43,7 @@ var commands map[string]command
 func init() {
 	commands = map[string]command{
 		"PING": say("+PONG\r\n"), "AUTH": say("+OK\r\n"), "READONLY": say("+OK\r\n").from(30000), "REPLCONF": say("+OK\r\n"),
-		"MODULE": say("*0\r\n").from(40000), "FUNCTION": say("*0\r\n").from(70000), "UNWATCH": say("+OK\r\n"),
+		"MODULE": say("*0\r\n").from(40000), "FUNCTION": say("*0\r\n").from(70000),
 		"EXEC": say(""), "DISCARD": say(""), // see endTransaction
 		"ECHO":   ask(func(_ *client, a []string) string { return Bulk(a[1]) }),
 		"HELLO":  ask(hello).from(60000),
@@ -249,7 +249,6 @@ func page(n int, parts func(from, to int) []string, args []string) string {
 }
 
 func hello(c *client, a []string) string {
-	c.proto = a[1]
 	parts := []string{Bulk("server"), Bulk("redis"), Bulk("version"), Bulk(c.s.info["redis_version"]), Bulk("proto"), ":" + a[1] + "\r\n", Bulk("role"), Bulk("master")}
 	if a[1] == "3" {
 		return fmt.Sprintf("%%%d\r\n%s", len(parts)/2, strings.Join(parts, ""))

@@ -270,7 +270,6 @@ type client struct {
 	out []byte // guarded by mu: replies that are not sent yet
 
 	db              int
-	proto           string // of RESP: "3", or "" for 2
 	queue           []queued
 	multi, refused  bool
 	watched         int // changes of the keys when WATCH was called, below 0: nothing is watched
