@@ -227,10 +227,23 @@ func memory(c *client, a []string) string {
 	return Int(bytes)
 }
 
-// scan lists the names in order. A cursor is the number of names before the page.
+// scan lists the names in the order in which they came. A cursor is the place of the first name of a page, so that a scan lists every
+// key that is there from its beginning to its end, whatever is removed meanwhile.
 func scan(c *client, a []string) string {
-	names := c.those(slices.Sorted(maps.Keys(c.s.keys[c.db])))
-	return page(len(names), func(i, j int) []string { return names[i:j] }, a[1:])
+	names := c.those(slices.Collect(maps.Keys(c.s.keys[c.db])))
+	slices.SortFunc(names, func(x, y string) int { return c.s.place[x] - c.s.place[y] })
+	from := slices.IndexFunc(names, func(name string) bool { return c.s.place[name] >= int(number(a[1])) })
+	count := 10
+	if i := slices.Index(a, "COUNT"); i >= 0 {
+		count = int(number(a[i+1]))
+	}
+	switch {
+	case from < 0:
+		return Page("0")
+	case from+count >= len(names):
+		return Page("0", names[from:]...)
+	}
+	return Page(strconv.Itoa(c.s.place[names[from+count]]), names[from:from+count]...)
 }
 
 // page returns a page of n elements, for a cursor and COUNT. The function parts returns those from one index up to another.

@@ -34,8 +34,9 @@ type Server struct {
 	runs [][]string // commands that were received
 	open map[*client]bool
 
-	changes int    // how often the keys were changed
-	backlog []byte // the replication stream since firstOffset
+	changes int            // how often the keys were changed
+	place   map[string]int // of each name among those that a key ever had
+	backlog []byte         // the replication stream since firstOffset
 }
 
 // firstOffset is the offset of the stream when the server begins.
@@ -57,7 +58,7 @@ const (
 // Serve starts a server of a version such as "7.0.15", or "valkey 8.1.3", which ends with the test.
 func Serve(t testing.TB, version string) *Server {
 	t.Helper()
-	s := &Server{t: t, keys: map[int]map[string]*keyspace.Value{}, info: map[string]string{}, open: map[*client]bool{}}
+	s := &Server{t: t, keys: map[int]map[string]*keyspace.Value{}, info: map[string]string{}, open: map[*client]bool{}, place: map[string]int{}}
 	if own, ok := strings.CutPrefix(version, "valkey "); ok {
 		s.Valkey, version = own, "7.2.4"
 	}
@@ -157,6 +158,9 @@ func (s *Server) put(db int, name string, v *keyspace.Value) {
 		s.keys[db] = map[string]*keyspace.Value{}
 	}
 	s.keys[db][name] = v
+	if _, known := s.place[name]; !known {
+		s.place[name] = len(s.place)
+	}
 }
 
 // Get returns what database 0 holds under a name, or nil.

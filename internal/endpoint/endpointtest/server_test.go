@@ -59,7 +59,11 @@ func TestServer(t *testing.T) {
 		{"refused when executed", func(s *Server) { s.Once("STRLEN k", "-WRONGTYPE no\r\n") }, "MULTI;STRLEN k;TYPE k;EXEC", "+OK +QUEUED +QUEUED *2 -WRONGTYPE no +string"},
 		{"watched and unchanged", nil, "WATCH k;MULTI;EXEC", "+OK +OK *0"},
 		{"watched and changed", func(s *Server) { s.Before("TYPE k", func() { s.Put("k", nil) }) }, "WATCH k;TYPE k;MULTI;EXEC", "+OK +none +OK *-1"},
-		{"pages", func(s *Server) { s.Put("j", text); s.Put("l", text) }, "SCAN 0 COUNT 2;SCAN 2 COUNT 2", "*2 $1 2 *2 $1 j $1 k *2 $1 0 *1 $1 l"},
+		{"pages", func(s *Server) { s.Put("j", text); s.Put("l", text) }, "SCAN 0 COUNT 2;SCAN 2 COUNT 2;SCAN 3", "*2 $1 2 *2 $1 k $1 j *2 $1 0 *1 $1 l *2 $1 0 *0"},
+		{"a key that goes moves no other", func(s *Server) {
+			s.Put("l", text)
+			s.Before("TYPE k", func() { s.Put("k", nil) })
+		}, "SCAN 0 COUNT 1;TYPE k;SCAN 1", "*2 $1 1 *1 $1 k +none *2 $1 0 *1 $1 l"},
 	} {
 		s := Serve(t, "6.2.14")
 		s.Put("k", text)
