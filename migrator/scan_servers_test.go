@@ -13,6 +13,7 @@ import (
 	"surecut/e2e/dataset"
 	"surecut/e2e/servers"
 	"surecut/internal/endpoint"
+	"surecut/internal/endpoint/endpointtest"
 	"surecut/internal/keyspace"
 	"surecut/migrator/internal/reread"
 )
@@ -272,5 +273,35 @@ func TestWatch(t *testing.T) {
 				t.Error(err)
 			}
 		})
+	}
+}
+
+// TestScanReturnsAKeyTwice: a server does so while it resizes its table of keys. The key is not taken for one of the target's own.
+func TestScanReturnsAKeyTwice(t *testing.T) {
+	t.Parallel()
+	source, target := endpointtest.Serve(t, "7.0.15"), servers.Standalone(t, "redis:7.0")
+	for _, k := range []string{"a", "b", "c"} {
+		source.Put(k, &keyspace.Value{Type: keyspace.String, Str: []byte(k)})
+	}
+	page := func(cursor string, names ...string) string {
+		text := fmt.Sprintf("*2\r\n$%d\r\n%s\r\n*%d\r\n", len(cursor), cursor, len(names))
+		for _, n := range names {
+			text += fmt.Sprintf("$%d\r\n%s\r\n", len(n), n)
+		}
+		return text
+	}
+	source.Once("SCAN", page("7", "a", "b"), page("9", "b", "c"), page("0", "a"))
+	r := begin(t, urls{source.URL(), target.URL()}, t.TempDir(), func(cfg *Config) { cfg.Capture = CaptureScan })
+	<-r.ended
+	if r.err != nil {
+		t.Fatal(r.err)
+	}
+	if report := r.m.Report(); report.State != "done" || len(report.Problems) > 0 {
+		t.Errorf("state %s, problems %v", report.State, report.Problems)
+	}
+	for _, k := range []string{"a", "b", "c"} {
+		if got := target.Must("GET", k); got != k {
+			t.Errorf("%s: %v", k, got)
+		}
 	}
 }

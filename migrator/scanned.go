@@ -50,7 +50,9 @@ func (s scanned) run(ctx context.Context) error {
 	return s.l.stopped()
 }
 
+// load lets a key give way to itself: SCAN may return a key twice, while the server's table of keys is being resized.
 func (s scanned) load(ctx context.Context, ld *load.Config) error {
+	ld.Over.First = ld.Over.First || ld.Over.Later
 	_, err := s.l.loadScan(ctx, ld, nil)
 	return err
 }

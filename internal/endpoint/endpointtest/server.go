@@ -10,6 +10,7 @@ import (
 	"sync"
 	"testing"
 
+	table "surecut/internal/command"
 	"surecut/internal/endpoint"
 	"surecut/internal/keyspace"
 	"surecut/internal/resp"
@@ -386,12 +387,12 @@ func (c *client) run(args []string) string {
 	if text := c.unknown(args); text != "" {
 		return text
 	}
+	if spec, known := table.Lookup([][]byte{[]byte(args[0])}); known && len(args) < max(spec.Arity, -spec.Arity) {
+		return "-ERR wrong number of arguments for '" + strings.ToLower(args[0]) + "' command\r\n"
+	}
 	k := commands[strings.ToUpper(args[0])]
 	if k.of == keyspace.None {
 		return k.run(c, nil, args)
-	}
-	if len(args) < 2 {
-		return "-ERR wrong number of arguments for '" + strings.ToLower(args[0]) + "' command\r\n"
 	}
 	v := c.held(args[1])
 	if v != nil && v.Type != k.of {
