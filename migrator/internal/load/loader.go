@@ -47,8 +47,8 @@ type Writer interface {
 	Close()
 }
 
-// entries is what the loader reads: an RDB, or the keys of a server that is scanned.
-type entries interface {
+// Entries is what the loader reads: an RDB, or the keys of a server that is scanned.
+type Entries interface {
 	Next() (*rdb.Entry, error)
 	Walk(keyspace.Visitor) error
 	Consumed() int64
@@ -85,7 +85,7 @@ type Config struct {
 // Loader writes a snapshot to the target.
 type Loader struct {
 	*Config
-	r      entries
+	r      Entries
 	held   *semaphore.Weighted      // bytes of batches that are in memory
 	most   int64                    // the capacity of held
 	work   chan *target.Batch       // batches to be written
@@ -104,7 +104,7 @@ func New(cfg *Config) *Loader {
 }
 
 // Load reads the snapshot to its end and returns when the target has answered for every key.
-func (ld *Loader) Load(ctx context.Context, from entries) error {
+func (ld *Loader) Load(ctx context.Context, from Entries) error {
 	ld.r, ld.single = from, ld.NewWriter()
 	defer ld.single.Close()
 	g, ctx := errgroup.WithContext(ctx)

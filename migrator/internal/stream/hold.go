@@ -96,7 +96,7 @@ func absoluteExpiry(args []string) (at int64, ok bool) {
 	return n * unit, err == nil
 }
 
-// renews returns the field renew of a call that gives a key an expiry: at, until which the reply 0 shows that the target lacks the key, or
+// renews returns the field Renew of a call that gives a key an expiry: at, until which the reply 0 shows that the target lacks the key, or
 // 0 for RESTORE, which makes the key.
 func renews(name string, at int64) int64 {
 	if strings.EqualFold(name, "RESTORE") {

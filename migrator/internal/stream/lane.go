@@ -60,7 +60,7 @@ const (
 // Committer applies transactions to the target.
 type Committer interface {
 	// Commit applies transactions, no two of which share a unit. It returns when the target has answered for all of them. The calls of
-	// a transaction that the target refused are then in its field failed.
+	// a transaction that the target refused are then in its field Failed.
 	Commit(ctx context.Context, txs []*target.Transaction) error
 
 	Close()

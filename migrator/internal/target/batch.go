@@ -2,26 +2,26 @@ package target
 
 // Batch is a number of values for one node.
 type Batch struct {
-	Addr    string
+	Addr    string // of the node, as Target.AddrOf returns it
 	Keys    []Value
 	Payload []byte // the payloads of all keys, one behind the other
-	Weight  int64
+	Weight  int64  // bytes that the batch takes up in memory, for whoever bounds them
 	Over    Overwrite
 }
 
-// Value is the payload of a key.
+// Value returns the payload of a key.
 func (b *Batch) Value(k *Value) []byte { return b.Payload[k.From:k.To] }
 
-// Value is the key of a value, and what goes with it.
+// Value is a value of a snapshot that is to be written: its key, and what goes with it. The payload is in its Batch.
 type Value struct {
-	DB         int
+	DB         int // of the target
 	Name       string
-	Kind       byte
-	From, To   int // in payload
-	ExpireAt   int64
-	Idle, Freq int64
-	Attempts   int
-	restored   bool // the value is written, but not its exact expiry, which takes a command of its own before 5.0 (no ABSTTL)
+	Kind       byte  // RDB type
+	From, To   int   // place of the payload in Batch.Payload
+	ExpireAt   int64 // Unix ms; 0: never
+	Idle, Freq int64 // how the source's server has seen the key used, as RESTORE takes it; -1: not known
+	Attempts   int   // how often the value was sent
+	restored   bool  // the value is written, but not its exact expiry, which takes a command of its own before 5.0 (no ABSTTL)
 }
 
 // Overwrite says whether a value takes the place of a key that the target has already.

@@ -36,14 +36,14 @@ type Call struct {
 	Message  bool // PUBLISH: nothing can be copied in its place
 	Unnamed  bool // the call may touch keys that it does not name, and that cannot be copied in its place
 	asks     bool // through a proxy: the call is not run, and only asks whether the keys in needs exist
-	failed   bool // the call is in the field failed of its transaction
+	failed   bool // the call is in the field Failed of its transaction
 }
 
-// Always is the field renew of a call whose reply 0 means at any time that the target lacks a key that the source had.
+// Always is the field Renew of a call whose reply 0 means at any time that the target lacks a key that the source had.
 const Always = math.MaxInt64
 
-// Proves returns always for a command that a source passes on only if it found its key, so that the reply 0 shows that the target lacks the
-// key. For other commands it returns 0. RENAME replies with an error instead, but if that is lost, its keys are copied because of renew.
+// Proves returns Always for a command that a source passes on only if it found its key, so that the reply 0 shows that the target lacks the
+// key. For other commands it returns 0. RENAME replies with an error instead, but if that is lost, its keys are copied because of Renew.
 func Proves(name string) int64 {
 	switch name {
 	case "COPY", "RENAME", "RENAMENX", "SMOVE", "RPOPLPUSH", "LMOVE", "LPUSHX", "RPUSHX":

@@ -256,7 +256,7 @@ func (w *direct) dropApplied(ctx context.Context, c *conn, txs []*Transaction) (
 				return nil, fmt.Errorf("checkpoint %d stands at offset %d, not %d: %w", u, offset, acknowledged, ErrRegressed)
 			}
 			w.seen[u] = c
-			// If the checkpoint had reached x.end before, it does not tell whether x was applied. Such an x copies keys, or releases
+			// If the checkpoint had reached x.End before, it does not tell whether x was applied. Such an x copies keys, or releases
 			// held ones, and may be sent twice.
 			applied = applied || x.doubt && x.End > acknowledged && offset >= x.End
 		}

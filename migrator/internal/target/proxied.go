@@ -26,7 +26,7 @@ type proxied struct {
 var _ Writer = (*proxied)(nil)
 
 // Commit sends the calls of transactions. Calls that copy keys may be repeated, and are until all are answered. Other calls are sent once;
-// those that were refused, or not answered, are then in failed.
+// those that were refused, or not answered, are then in Failed.
 func (w *proxied) Commit(ctx context.Context, txs []*Transaction) error {
 	if err := w.t.takeFor(ctx, txs); err != nil {
 		return err
@@ -106,7 +106,7 @@ func (w *proxied) guard(c *Call) (ask *Call) {
 	return nil
 }
 
-// repeat sends the calls that copy keys until all are answered. Those that the target refuses are then in failed.
+// repeat sends the calls that copy keys until all are answered. Those that the target refuses are then in Failed.
 func (w *proxied) repeat(ctx context.Context, calls []*Call, of map[*Call]*Transaction) error {
 	if len(calls) == 0 {
 		return nil

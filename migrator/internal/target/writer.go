@@ -10,8 +10,8 @@ import (
 )
 
 // Writer does all that a link does to the keys of the target. It has connections of its own, and is not safe for concurrent use. There are
-// two kinds: direct writes to the nodes themselves, and proxied through a proxy. Open chooses the kind. What the methods promise is
-// said where they are used.
+// two kinds: direct writes to the nodes themselves, and proxied through a proxy. Open chooses the kind. What the methods promise
+// stands where they are used: load.Writer, stream.Committer and stream.Writer.
 type Writer interface {
 	Commit(ctx context.Context, txs []*Transaction) error
 	Restore(ctx context.Context, b *Batch, settle func(k *Value, refused *RefusedError) error) error
