@@ -65,15 +65,30 @@ func FenceField(k keyspace.Key) string { return fieldFence + strconv.Itoa(k.DB) 
 // ErrRegressed says that the target does not hold what it has acknowledged.
 var ErrRegressed = errors.New("the target has lost writes that it had acknowledged (it restarted without its data, or a replica was promoted that did not have them all): run the same command again if the target is one server that keeps its data on disk, else start again with a new Config.StateDir and Config.OnExisting replace")
 
-// checkpointOffset reads the offset up to which the target has applied one unit; 0: nothing yet.
-func (t *Target) checkpointOffset(ctx context.Context, c *conn, link string, u Unit) (int64, error) {
+// checkpointOffsets reads, in one pipeline, the offsets up to which the target has applied units; 0: nothing yet.
+func (t *Target) checkpointOffsets(ctx context.Context, c *conn, link string, us []Unit) (map[Unit]int64, error) {
+	if len(us) == 0 {
+		return nil, nil
+	}
 	if !t.Cluster && c.db != t.OwnDB() {
 		if err := c.dc.Do(ctx, arbitrary(c.dc, "SELECT", strconv.Itoa(t.OwnDB()))).Error(); err != nil {
-			return 0, err
+			return nil, err
 		}
 		c.db = t.OwnDB()
 	}
-	return offsetOf(c.dc.Do(ctx, arbitrary(c.dc, "HGET", t.checkpointKey(link, u), fieldOffset)))
+	cmds := make([]rueidis.Completed, len(us))
+	for i, u := range us {
+		cmds[i] = arbitrary(c.dc, "HGET", t.checkpointKey(link, u), fieldOffset)
+	}
+	offsets := make(map[Unit]int64, len(us))
+	for i, r := range c.dc.DoMulti(ctx, cmds...) {
+		offset, err := offsetOf(r)
+		if err != nil {
+			return nil, err
+		}
+		offsets[us[i]] = offset
+	}
+	return offsets, nil
 }
 
 // offsetOf reads an offset from a reply of HGET; 0 where there is no such field.

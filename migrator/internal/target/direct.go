@@ -236,22 +236,31 @@ func (w *direct) attemptNode(ctx context.Context, addr string, txs []*Transactio
 // connection left in doubt. It also checks, once for each unit on each connection, that the target still holds the checkpoint that it has
 // acknowledged, and returns ErrRegressed if not.
 func (w *direct) dropApplied(ctx context.Context, c *conn, txs []*Transaction) ([]*Transaction, error) {
-	var open []*Transaction
-	for i, x := range txs {
+	var asked []Unit
+	for _, x := range txs {
 		if x.doubt && x.Bare { // it is sent again, and the replies may then be others than those that were lost
 			x.doubt = false
 			x.failUnseen()
 		}
+		for _, u := range x.Units {
+			if x.doubt || w.seen[u] != c && w.Acknowledged(u) != 0 {
+				asked = append(asked, u)
+			}
+		}
+	}
+	offsets, err := w.t.checkpointOffsets(ctx, c, w.Link, asked)
+	if err != nil {
+		return txs, err
+	}
+	var open []*Transaction
+	for _, x := range txs {
 		applied := false
 		for _, u := range x.Units {
-			acknowledged := w.Acknowledged(u)
-			if !x.doubt && (w.seen[u] == c || acknowledged == 0) {
+			offset, told := offsets[u]
+			if !told {
 				continue
 			}
-			offset, err := w.t.checkpointOffset(ctx, c, w.Link, u)
-			if err != nil {
-				return append(open, txs[i:]...), err
-			}
+			acknowledged := w.Acknowledged(u)
 			if offset < acknowledged {
 				return nil, fmt.Errorf("checkpoint %d stands at offset %d, not %d: %w", u, offset, acknowledged, ErrRegressed)
 			}
