@@ -304,7 +304,7 @@ func (r *modelRun) step() {
 		return
 	}
 	end := min(r.done+1+r.rng.IntN(3), len(r.sent))
-	answered := false
+	var answered bool
 	switch {
 	case !r.bare(end):
 		answered = r.sendTransaction(r.done, end)

@@ -101,8 +101,6 @@ func TestTargetNodeLosesKeysOfOthers(t *testing.T) {
 	x.nodes[1].Must("FLUSHALL")
 	loses(t, r, x.nodes[1].Addr)
 	// Nor is it taken for whole afterwards.
-	cfg := DefaultConfig()
-	cfg.OnExisting = ExistingReplace
 	r = begin(t, x.u, x.dir, func(c *Config) { c.OnExisting = ExistingReplace })
 	loses(t, r, x.nodes[1].Addr)
 }
