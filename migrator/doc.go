@@ -1,22 +1,21 @@
 // Package migrator copies a live Redis into another, full then incremental, over the replication protocol.
 //
 // The package is the public face and the life of a migration: a Migration runs one link per source shard, and remembers in its state
-// directory how far each has come (its stage). The work is done in rooms, packages under internal; each has a doc.go, and knows no other
-// room than those below it:
+// directory how far each has come (its stage). The work is done in packages under internal, and each begins with a description:
 //
-//	receive  the source's socket to the snapshot file and the spool; resume and failover of the source. It writes to no server
-//	load     the snapshot to a Writer, in batches
-//	stream   spool or file to commands to a plan to lanes to a Writer
-//	reread   keys read again from the source, at a known offset or by a scan
-//	target   the Writer, direct or through a proxy; checkpoints, payloads, claim, witnesses
+//	receive  reads the source's socket, and writes the snapshot file and the spool; it resumes, and follows failovers of the source
+//	load     writes a snapshot to the target, in batches
+//	stream   reads commands from the spool or a file, plans how each is carried, and sends it to the target through a lane
+//	reread   reads keys again from the source, at a known offset or by a scan
+//	target   writes to the target, directly or through a proxy; keeps checkpoints, the claim and the witnesses
 //	scope    which keys a link carries, and their names and databases on the target
 //	ledger   how each key and command has ended; which keys are held without their expiry
 //	keylist  lists of keys on disk
 //	slab     parts of large allocations
 //
-// The imports run downwards: migrator -> load, stream, receive -> target, reread -> scope, ledger -> keylist, slab. A linter rule keeps it
-// so. What a room asks of its link is a Config of parts and settings, and for stream an interface (link_stream.go); the link wires them
-// (link.go, link_load.go).
+// Imports run downwards: migrator knows all of them; load and stream use target, reread, scope and ledger; these use keylist and slab;
+// receive uses none. A linter rule keeps it so. None of them knows the link: it gives each a Config, and gives stream an interface as well
+// (link_stream.go).
 //
 // A link has one of three origins (origin.go): a source that is replicated (replica.go), one that is scanned (scanned.go), or a file (file.go).
 // It loads the snapshot (loading.go) and then applies the stream, and keeps records of that on the target (records.go).
@@ -31,7 +30,10 @@
 //	held key  a key that the target holds without its expiry until the link has caught up
 //	witness   one of surecut's own keys on the target: while it exists, its node has not lost its data
 //	claim     the record on the target that says which run may write
-//	reach     through a proxy: the offset up to which a run may have applied commands
+//	reach     through a proxy: the offset up to which a run has possibly applied commands
+//
+// Which keys are held is decided in load/loader.go (expiry) for the snapshot, and in stream/hold.go for the stream. loading.go switches it
+// on, and record.go again after the source was lost; stream/release.go gives the keys their expiry back.
 //
 // The package does not compare source and target. Every key and command ends in exactly one counter of its Report.
 package migrator

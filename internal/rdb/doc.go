@@ -6,8 +6,8 @@
 // builds the whole value of a DUMP payload. An Encoder makes payloads for an older server, or one of the other flavor: the same
 // bytes if the server knows their type, else the value in an older encoding.
 //
-// The table in types.go holds everything about each type of values: which servers read it, how they hold it in memory, and its
-// layout, which skips and walks the bytes.
+// The table in types.go has a row for each type of values: which servers read it, how they hold it in memory, and its layout, which
+// skips, walks and measures the bytes. A new encoding of a known data type is a new row; reencode.go writes it for older servers.
 //
 // Invariants: no input makes the package panic, and no input that is cut short or damaged goes unnoticed; memory grows with the
 // bytes that have arrived, never with a length that the input claims; an error names the byte offset and, inside a value, the key.

@@ -1,8 +1,8 @@
 // Package ledger keeps the books of a link: how each of its keys and commands has ended, and which keys the target still holds without
 // their expiry.
 //
-// Every key of the snapshot and every command of the stream ends in exactly one counter, so that the counters of all ends add up to the
-// counters of what came. What did not arrive as it was sent is listed as a problem as well, up to a bound.
+// Every key of the snapshot and every command of the stream ends in exactly one counter, so that what has ended adds up to what has
+// come. What did not arrive as it was sent is listed as a problem as well, up to a bound.
 //
 //	Ledger    the counters of one link
 //	Counters  their values, of one run or of several

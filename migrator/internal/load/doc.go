@@ -7,6 +7,8 @@
 // A value is not decoded on its way: the bytes of the RDB are the payload of RESTORE. Where the target does not take a payload, the value is
 // built by commands. Bounds and sizes of batches are in loader.go.
 //
+// A key that expires soon is written without its expiry, and put on the ledger's list of held keys, if Config.Hold says so (Loader.expiry).
+//
 // Each key of the snapshot ends in one counter of the ledger. The package decides neither which keys are carried (scope) nor how a server is
 // written (target), and applies no command of the stream.
 package load

@@ -1,4 +1,4 @@
-// Package reread reads keys on the source, at another time than the snapshot and the stream bring them.
+// Package reread reads keys from the source by commands, beside the snapshot and the stream that the source sends.
 //
 //	Reader  reads keys at a known offset of the stream, so that what was read can take the place of the commands up to there
 //	Copy    one key as the source held it at an offset

@@ -5,7 +5,7 @@
 //	feed        reads the commands, from the spool or from a file, in stretches
 //	dispatcher  the loop: one goroutine that decides on the order of everything, and acts between two commands
 //	planner     how a command is carried: whole, in pieces, in another form, by copying its keys, or not at all
-//	router      brings the pieces to the lanes of their slots, and has lanes meet
+//	router      brings each call to the lane of its slot, and stops several lanes where a command concerns them all
 //	lane        applies its items in order: what waits in a lane becomes one transaction for each unit
 //
 // and what the dispatcher decides by:
@@ -21,9 +21,11 @@
 //
 // A command that the target cannot run (its keys lie in several slots, or it failed) is settled by copying the keys that it changed: the
 // dispatcher stops between two commands, reads the keys from the source at this offset or a later one, and does not apply
-// commands up to that offset to those keys. A Frame uses the same stop to show source and target at one offset.
+// commands up to that offset to those keys. A Frame uses the same stop to show source and target at one offset to a
+// verification.
 //
-// A key that expired on the target while nobody applied the stream is noticed at its next change, and copied once the link has caught up.
+// The target may have let a key expire while no run applied the stream. The next command for such a key shows it, and the key is copied once
+// the link has caught up.
 //
 // Words:
 //

@@ -6,22 +6,28 @@
 //
 // For each unit the target holds a checkpoint: the offset up to which the unit's commands are applied. Every transaction also writes the
 // checkpoints of its units (direct.go), so that every command is applied exactly once even if the run crashes at any instant and is
-// restarted. Commands that may be applied again (command.Spec.Absolute) need no checkpoint and go bare, as single commands (mayGoBare); the
-// link's record, which is written once they are answered, says from where on they are applied again. docs/consistency.md has the whole rule.
-// Where another server answers than before, bare commands may be lost (instances.go).
+// restarted. Some commands may be applied twice without harm; internal/command/absolute.go lists them. They are sent bare, which means as
+// single commands without a checkpoint, if mayGoBare in direct.go allows it at that moment. The link's record is written only after they
+// have been answered, so that after a crash they are applied again from the offset in that record. A server that comes back with older data
+// may lack bare commands; instances.go notices that another server answers. docs/consistency.md has the whole rule.
 //
 // A proxy passes no MULTI on, so that after a lost connection or a crash it is not known which commands were applied; proxied.go says how
 // that is repaired.
 //
-// An error reply of the target has one of three consequences, on which each writer decides. Out of memory or a missing permission ends the
-// migration, and the same command resumes it (ErrTargetFull). What passes by itself (LOADING, MOVED and the like, see endpoint.Passing) is
-// waited for (Target.Retry). Everything else concerns the command alone.
+// An error reply of the target has one of three consequences. Out of memory or a missing permission ends the migration, and the same command
+// resumes it (ErrTargetFull). What passes by itself (LOADING, MOVED and the like, see endpoint.Passing) is waited for (Target.Retry).
+// Everything else concerns the command alone. An error is sorted where its reply is read: judge and judgeRebuilt for a value of a snapshot
+// (writer.go), Transaction.refused (transaction.go), settleBare for bare commands (direct.go), answer.final for commands through a proxy
+// (answer.go), and Classify for surecut's own commands (target.go). A change of a consequence concerns all of them.
+//
+// Expiring (expiring.go) remembers which keys may have expired on the target before a command on them ran, so that the target is asked
+// whether such a key is still there. It does not decide which keys are held without their expiry: load and stream do.
 //
 // Words:
 //
 //	call         one command for the target, and what its reply must show
 //	unit         the keys that one checkpoint covers: those of a slot of a cluster, or of a lane of a standalone server
-//	transaction  the calls and the checkpoints that one MULTI ... EXEC applies; or, without checkpoints, calls that go bare
+//	transaction  the calls and the checkpoints that one MULTI ... EXEC applies; or several calls that go bare together
 //	bare         sent as single commands, without a transaction and without a checkpoint
 //	record       the offset up to which all units of a link have applied the stream, as the target holds it; on a cluster, as each node does
 //	fence        the offset as of which a key was copied: commands up to this offset are not applied to the key
