@@ -175,18 +175,19 @@ func TestStoppedServerIsTold(t *testing.T) {
 	for _, tt := range []struct {
 		name   string
 		during time.Duration // when it is stopped
+		busy   bool          // clients use the source, since nothing is measured of one at rest
 		args   func(source, target string) []string
 	}{
-		{"check, from the beginning", 0, func(source, target string) []string {
+		{"check, from the beginning", 0, false, func(source, target string) []string {
 			return []string{"check", "--source", source, "--target", target}
 		}},
-		{"check, while rates are measured", time.Second, func(source, target string) []string {
+		{"check, while rates are measured", time.Second, true, func(source, target string) []string {
 			return []string{"check", "--source", source, "--target", target}
 		}},
-		{"scan bigkeys", 2 * time.Second, func(source, _ string) []string {
+		{"scan bigkeys", 2 * time.Second, false, func(source, _ string) []string {
 			return []string{"scan", "bigkeys", "--source", source, "--rate", "100", "--progress", "none"}
 		}},
-		{"scan compat", 0, func(source, _ string) []string {
+		{"scan compat", 0, false, func(source, _ string) []string {
 			return []string{"scan", "compat", "--source", source, "--to", "cluster"}
 		}},
 	} {
@@ -194,6 +195,9 @@ func TestStoppedServerIsTold(t *testing.T) {
 			t.Parallel()
 			source, target := servers.Standalone(t, "redis:7.0"), servers.Standalone(t, "redis:7.0")
 			source.Must("DEBUG", "POPULATE", "5000")
+			if tt.busy {
+				use(t, source)
+			}
 			stopped := make(chan time.Time, 1)
 			go func() {
 				time.Sleep(tt.during)
@@ -213,5 +217,31 @@ func TestStoppedServerIsTold(t *testing.T) {
 				t.Errorf("status %d after %v, want the address and a failure after about 30 s:\n%s%s", status, took, stdout.String(), stderr.String())
 			}
 		})
+	}
+}
+
+// use has a client send commands to a server until the end of the test, and waits until the server's own figures show it.
+func use(t *testing.T, s *servers.Server) {
+	t.Helper()
+	over, ended := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(ended)
+		for {
+			select {
+			case <-over:
+				return
+			default:
+				_ = s.Do("SET", "used", "v") // a server that is stopped does not answer
+			}
+		}
+	}()
+	t.Cleanup(func() { close(over); <-ended })
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(50 * time.Millisecond) {
+		if n, _ := strconv.Atoi(s.Info("stats")["instantaneous_ops_per_sec"]); n > 100 {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("the server does not show that it is used")
+		}
 	}
 }
