@@ -147,6 +147,44 @@ func TestNodeGoesBack(t *testing.T) {
 	}
 }
 
+// TestNodeWithoutRecordGoesBack: the record of a node moves away with the slot of its witness. If the node goes back before it has another
+// one, nothing tells how far, and its keys are copied anew.
+func TestNodeWithoutRecordGoesBack(t *testing.T) {
+	source, nodes := servers.Standalone(t, "redis:7.0", "--repl-backlog-size", "64mb"), servers.Cluster(t, "redis:7.0", 3, 0)
+	u := urls{source.URL(), nodes[0].URL()}
+	fill(t, source, 300)
+	r := begin(t, u, t.TempDir(), nil)
+	r.caughtUp()
+	to := r.m.target
+	main, _ := to.PrimaryOf(to.Slot(to.LinkKey("0")))
+	back, other := nodes[0], nodes[1]
+	if main.Addr == back.Addr {
+		back, other = other, back
+	}
+	slot := -1
+	for _, w := range r.m.witnesses() {
+		if n, _ := to.PrimaryOf(w.Slot); n.Addr == back.Addr {
+			slot = int(w.Slot)
+		}
+	}
+	if slot < 0 {
+		t.Fatal("the node has no witness")
+	}
+	back.Must("SAVE")
+	for i := range 300 {
+		source.Must("SET", "lost:"+strconv.Itoa(i), "v")
+	}
+	r.caughtUp()
+	moveSlot(t, back, other, nodes, slot)
+	back.Kill()
+	back.Restart()
+	source.Must("SET", "later", "v")
+	r.caughtUp()
+	r.poll("end of holding", func() bool { return !r.m.links[0].expiries.Holding() })
+	addsUp(t, r.stop())
+	equal(t, u, dataset.CompareOptions{})
+}
+
 // TestRecordsStay: while one node catches up, the others' records must not fall back to where it is, since their checkpoints may be gone.
 func TestRecordsStay(t *testing.T) {
 	source, nodes := servers.Standalone(t, "redis:7.0"), servers.Cluster(t, "redis:7.0", 3, 0)

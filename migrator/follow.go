@@ -177,7 +177,9 @@ func (l *link) rewind(ctx context.Context, why error) (older bool, err error) {
 	for _, at := range r.At {
 		older = older || at < saved.Offset
 	}
-	switch lost := err != nil || len(r.Lowest) == 0 || !l.doubts.KnowsCopies(older); {
+	// The record of a node goes with the slot of its witness when that moves, and another one is written within seconds.
+	silent := r.Silent && l.m.cfg.Sides.Target.Kind() == endpoint.Cluster
+	switch lost := err != nil || len(r.Lowest) == 0 || silent || !l.doubts.KnowsCopies(older); {
 	case !l.m.target.Can.Transactions: // one of the servers behind the proxy may have gone back, and there are no checkpoints
 		return true, why
 	case lost && l.m.cfg.Sides.Target.Kind() == endpoint.Standalone: // the server came up without its data, and no other one has taken its place

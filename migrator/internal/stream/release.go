@@ -247,10 +247,11 @@ func (r *releaser) copySuspects(ctx context.Context) error {
 				keys = append(keys, k)
 			}
 		}
+		r.Doubts.remember(keys) // a target that goes back may lack the copies
 		if _, err := r.copies.copyKeys(ctx, keys, r.Positions.dispatchedTo().Offset); err != nil {
 			return err
 		}
-		if err := r.passFences(ctx); err != nil {
+		if err := errors.Join(r.Doubts.settled(), r.passFences(ctx)); err != nil {
 			return err
 		}
 	}

@@ -2,6 +2,8 @@ package stream
 
 import (
 	"bytes"
+	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -168,5 +170,23 @@ func TestPassFences(t *testing.T) {
 	}
 	if err := d.releases.passFences(t.Context()); err != nil {
 		t.Errorf("at the end of the stream: %v", err)
+	}
+}
+
+// TestSuspectsAreRemembered: keys that are copied once the link has caught up are copied again if the target goes back to a state that may
+// lack the copies.
+func TestSuspectsAreRemembered(t *testing.T) {
+	s := newTestStream(t)
+	d := newTestDispatcher(s, nil)
+	if err := errors.Join(s.Doubts.later.Add(keyspace.Key{Name: "k"}), s.Doubts.Save()); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel() // no lane runs, so that nothing is copied
+	if err := d.releases.copySuspects(ctx); !errors.Is(err, context.Canceled) {
+		t.Fatal(err)
+	}
+	if n := len(s.Doubts.copied); n != 1 {
+		t.Errorf("%d keys are remembered", n)
 	}
 }

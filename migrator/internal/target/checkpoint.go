@@ -200,6 +200,7 @@ func (t *Target) SaveRecord(ctx context.Context, k RecordKey, saved, at int64, i
 type Records struct {
 	Lowest map[string]string // the one that is furthest behind; empty: the link has none
 	At     map[string]int64  // by address: up to where the node knows the stream to be applied
+	Silent bool              // a node holds none, so that nothing would tell if it had gone back to an earlier state
 	held   map[string]bool   // addresses of the nodes that hold one
 }
 
@@ -235,7 +236,7 @@ func (t *Target) ReadRecords(ctx context.Context, keys []RecordKey) (r Records, 
 	least := int64(-1)
 	for _, addr := range t.Primaries() {
 		if byNode[addr] == nil {
-			byNode[addr] = own
+			r.Silent, byNode[addr] = true, own
 			r.At[addr], _ = strconv.ParseInt(own["offset"], 10, 64)
 		}
 		if least < 0 || r.At[addr] < least {
