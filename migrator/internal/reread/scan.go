@@ -133,11 +133,14 @@ func send[T any](ctx context.Context, to chan<- T, x T) error {
 
 // functions sends the function libraries of the server to out. If it refuses to list them, that is reported.
 func (s *Scan) functions(ctx context.Context) error {
-	client, err := s.cfg.Source.Client(ctx, s.cfg.Node(), 0)
-	if err != nil {
-		return fmt.Errorf("source %s: %w", s.cfg.Node(), err)
-	}
-	libraries, err := client.Do(ctx, endpoint.Arbitrary(client, "FUNCTION", "LIST", "WITHCODE")).ToArray()
+	var libraries []rueidis.RedisMessage
+	err := s.retry(ctx, func() error {
+		client, err := s.cfg.Source.Client(ctx, s.cfg.Node(), 0)
+		if err == nil {
+			libraries, err = client.Do(ctx, endpoint.Arbitrary(client, "FUNCTION", "LIST", "WITHCODE")).ToArray()
+		}
+		return err
+	})
 	if err != nil { // everything else is copied nevertheless
 		s.cfg.NoFunctions(err)
 	}
@@ -174,11 +177,14 @@ func (s *Scan) listKeys(ctx context.Context, list chan<- named) error {
 }
 
 func (s *Scan) listAll(ctx context.Context, list chan<- named) error {
-	client, err := s.cfg.Source.Client(ctx, s.cfg.Node(), 0)
-	if err != nil {
-		return fmt.Errorf("source %s: %w", s.cfg.Node(), err)
-	}
-	info, err := endpoint.Info(ctx, client, "keyspace")
+	var info map[string]string
+	err := s.retry(ctx, func() error {
+		client, err := s.cfg.Source.Client(ctx, s.cfg.Node(), 0)
+		if err == nil {
+			info, err = endpoint.Info(ctx, client, "keyspace")
+		}
+		return err
+	})
 	if err != nil {
 		return fmt.Errorf("source %s: INFO keyspace: %w", s.cfg.Node(), err)
 	}
@@ -222,11 +228,11 @@ func (s *Scan) listDB(ctx context.Context, db int, list chan<- named) error {
 	}
 }
 
-// retry repeats try, for up to Config.RetryFor, while the connection is lost, or the server is loading or busy.
+// retry repeats try, for up to Config.RetryFor, while the connection is lost, the server is loading or busy, or its cluster is down.
 func (s *Scan) retry(ctx context.Context, try func() error) error {
 	again, err := sourceRetry(s.cfg.RetryFor).Do(ctx, func() (again, err error) {
 		err = try()
-		if code := endpoint.Code(err); code == "" || code == "LOADING" || code == "BUSY" {
+		if code := endpoint.Code(err); code == "" || code == "LOADING" || code == "BUSY" || code == "CLUSTERDOWN" {
 			return err, nil
 		}
 		return nil, err
