@@ -145,7 +145,7 @@ func (s *Scan) readTyped(ctx context.Context, db int, names []string, expireTime
 		kind, err1 := res[1+2*i].ToString()
 		at, err2 := res[2+2*i].AsInt64()
 		if err := errors.Join(err1, err2); err != nil {
-			if elsewhere(err1) {
+			if elsewhere(err) {
 				continue
 			}
 			return nil, fmt.Errorf("TYPE %s: %w", keyspace.PrintableShort(name), err)
