@@ -29,6 +29,11 @@ const (
 // errSlotMoving says that the slot of a key is moving, so that nothing is known of the key. The comparison that follows finds it.
 var errSlotMoving = fmt.Errorf("its slot is moving: %w", keyspace.ErrGone)
 
+// sourceError is the failure of a command that was sent to the source, as opposed to one of the visitor.
+type sourceError struct{ error }
+
+func (e sourceError) Unwrap() error { return e.error }
+
 func elsewhere(err error) bool {
 	code := endpoint.Code(err)
 	return code == "MOVED" || code == "ASK"
@@ -73,6 +78,9 @@ func (t *typed) ask(args ...string) (m rueidis.RedisMessage, err error) {
 		}
 		return err
 	})
+	if err != nil {
+		err = sourceError{err}
+	}
 	return m, err
 }
 
@@ -316,6 +324,8 @@ func (t *typed) walk(name, kind string, v keyspace.Visitor) error {
 		return &keyspace.UnsupportedError{What: "values of type " + keyspace.PrintableShort(kind) + " of a source that refuses DUMP"}
 	}
 	switch code := endpoint.Code(err); {
+	case !errors.As(err, new(sourceError)):
+		return err
 	case elsewhere(err):
 		return errSlotMoving
 	case changedType(err), code == "NOGROUP", code == "ERR" && strings.HasPrefix(kind, "stream"): // XINFO on a key that has gone is an ERR

@@ -1,6 +1,7 @@
 package reread
 
 import (
+	"context"
 	"errors"
 	"slices"
 	"strings"
@@ -125,5 +126,48 @@ func TestWhetherFieldsExpire(t *testing.T) {
 		if asks := len(s.Calls("HPEXPIRETIME k")) > 0; asks != tt.asks || !says(f.err, tt.err) || f.err == nil && !f.is("0 k", *valueOf(keyspace.Hash, 2)) {
 			t.Errorf("%s: asks %v, %v, %v, want %v, %q (%s)", tt.name, asks, f.values, f.err, tt.asks, tt.err, tt.why)
 		}
+	}
+}
+
+// refuser is a visitor that refuses every part of a value.
+type refuser struct{ err error }
+
+func (r refuser) StringChunk([]byte) error                      { return r.err }
+func (r refuser) ListElement([]byte) error                      { return r.err }
+func (r refuser) SetMember([]byte) error                        { return r.err }
+func (r refuser) ZSetMember([]byte, float64) error              { return r.err }
+func (r refuser) HashField(_, _ []byte, _ int64) error          { return r.err }
+func (r refuser) StreamEntry(keyspace.StreamID, [][]byte) error { return r.err }
+func (r refuser) StreamMeta(keyspace.StreamMeta) error          { return r.err }
+func (r refuser) StreamGroup(keyspace.Group) error              { return r.err }
+func (r refuser) ModulePayload([]byte) error                    { return r.err }
+
+// coded is an error reply of the target.
+type coded string
+
+func (c coded) Error() string { return string(c) + " x" }
+func (c coded) Code() string  { return string(c) }
+
+// TestVisitorRefuses: the error of whoever takes the value ends the reading at once, and stays what it is.
+func TestVisitorRefuses(t *testing.T) {
+	for _, v := range []*keyspace.Value{valueOf(keyspace.String, 2*typedBytes), valueOf(keyspace.List, 2*PageElements), valueOf(keyspace.Set, 2*PageElements), valueOf(keyspace.ZSet, 2*PageElements),
+		valueOf(keyspace.Hash, 2*PageElements), valueOf(keyspace.Stream, 2*PageElements), grouped(&keyspace.Value{Type: keyspace.Stream}, 1)} {
+		s := refusing(t, "6.2.14", v)
+		sc := toldScan(t, s, nil)
+		ran := make(chan error, 1)
+		ctx, stop := context.WithCancel(t.Context())
+		go func() { ran <- sc.Run(ctx) }()
+		if _, err := sc.Next(); err != nil {
+			t.Fatal(err)
+		}
+		for _, refused := range []error{errors.New("the target is full"), coded("OOM"), coded("MOVED"), coded("WRONGTYPE"), coded("ERR"), coded("NOPERM")} {
+			before := len(s.Calls(""))
+			err := sc.Walk(refuser{refused})
+			if n := len(s.Calls("")) - before; !errors.Is(err, refused) || err.Error() != refused.Error() || n > 2 {
+				t.Errorf("%v: %v after %d commands, want %v", v.Type, err, n, refused)
+			}
+		}
+		stop()
+		<-ran
 	}
 }
