@@ -369,7 +369,7 @@ func (s *Scan) Next() (*rdb.Entry, error) {
 func (s *Scan) Walk(v keyspace.Visitor) error {
 	if e := s.current; e.typed != nil {
 		err := e.typed.walk(string(e.Key), e.kind, v)
-		if errors.Is(err, keyspace.ErrGone) && !errors.Is(err, errSlotMoving) && s.cfg.Keys != nil {
+		if errors.Is(err, keyspace.ErrGone) && !errors.Is(err, errSlotMoving) && !errors.Is(err, errChanged) && s.cfg.Keys != nil {
 			s.gone = append(s.gone, keyspace.Key{DB: e.DB, Name: string(e.Key)})
 		}
 		return err

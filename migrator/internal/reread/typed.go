@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
-	"strings"
 
 	"github.com/redis/rueidis"
 
@@ -26,8 +25,11 @@ const (
 	typedBytes   = 256 << 10 // of a string, and of a piece of one
 )
 
-// errSlotMoving says that the slot of a key is moving, so that nothing is known of the key. The comparison that follows finds it.
-var errSlotMoving = fmt.Errorf("its slot is moving: %w", keyspace.ErrGone)
+// These say that a value cannot be read to its end, though nothing says that its key has gone. The comparison that follows finds the key.
+var (
+	errSlotMoving = fmt.Errorf("its slot is moving: %w", keyspace.ErrGone)
+	errChanged    = fmt.Errorf("it is another value than at the beginning: %w", keyspace.ErrGone)
+)
 
 // sourceError is the failure of a command that was sent to the source, as opposed to one of the visitor.
 type sourceError struct{ error }
@@ -202,7 +204,9 @@ func (s *Scan) takeTyped(t *typed, out []scanned, kinds []string) error {
 			return fmt.Errorf("%s %s: %w", lengths[kinds[i]], keyspace.PrintableShort(string(e.Key)), err)
 		}
 		if limit := int64(PageElements); err != nil || n > limit && kinds[i] != "string" || n > typedBytes || kinds[i] == "hash" && t.s.fieldTTLs {
-			e.Big, e.typed, e.kind = true, t, kinds[i]
+			if e.Big, e.typed = true, t; err == nil { // otherwise its type has to be asked again
+				e.kind = kinds[i]
+			}
 			continue
 		}
 		cmds, whole = append(cmds, endpoint.Arbitrary(t.client, wholeValue(kinds[i], string(e.Key))...)), append(whole, i)
@@ -294,46 +298,70 @@ func feed(t keyspace.Type, list []string, v keyspace.Visitor) (err error) {
 }
 
 // walk reads a value in pieces, and hands them over to v in the order that a Visitor expects. It returns keyspace.ErrGone if the key has gone.
-func (t *typed) walk(name, kind string, v keyspace.Visitor) error {
+func (t *typed) walk(name, kind string, v keyspace.Visitor) (err error) {
 	if kind == "" {
-		m, err := t.ask("TYPE", name)
-		if err == nil {
+		var m rueidis.RedisMessage
+		if m, err = t.ask("TYPE", name); err == nil {
 			kind, err = m.ToString()
 		}
-		if err != nil {
-			return err
-		}
 	}
-	var err error
-	switch kind {
-	case "none":
-		err = keyspace.ErrGone
-	case "string":
-		err = t.walkString(name, v)
-	case "list":
-		err = t.walkList(name, v)
-	case "set":
-		err = t.walkScan("SSCAN", keyspace.Set, name, v)
-	case "zset":
-		err = t.walkScan("ZSCAN", keyspace.ZSet, name, v)
-	case "hash":
-		err = t.walkScan("HSCAN", keyspace.Hash, name, v)
-	case "stream":
-		err = t.walkStream(name, v)
-	default:
-		return &keyspace.UnsupportedError{What: "values of type " + keyspace.PrintableShort(kind) + " of a source that refuses DUMP"}
+	if err == nil {
+		err = t.walkAs(name, kind, v)
+	}
+	switch code := endpoint.Code(err); {
+	case !errors.As(err, new(sourceError)):
+		return err
+	case changedType(err), code == "NOGROUP", code == "ERR" && kind == "stream": // XINFO on a key that has gone is an ERR
+		err = t.ended(name, kind, err)
 	}
 	switch code := endpoint.Code(err); {
 	case !errors.As(err, new(sourceError)):
 		return err
 	case elsewhere(err):
 		return errSlotMoving
-	case changedType(err), code == "NOGROUP", code == "ERR" && strings.HasPrefix(kind, "stream"): // XINFO on a key that has gone is an ERR
-		return keyspace.ErrGone
 	case code != "": // the error must not be taken for an error reply of the target
 		return fmt.Errorf("source %s: read %s: %s", t.s.cfg.Node(), keyspace.PrintableShort(name), err.Error())
 	}
-	return err
+	return fmt.Errorf("source %s: read %s: %w", t.s.cfg.Node(), keyspace.PrintableShort(name), err)
+}
+
+// ended says what has become of a key if the source refused to read it as a value of its type. Only a key that is not there has gone.
+func (t *typed) ended(name, kind string, refused error) error {
+	m, err := t.ask("TYPE", name)
+	if err != nil {
+		return err
+	}
+	now, err := m.ToString()
+	switch {
+	case err != nil:
+		return err
+	case now == "none":
+		return keyspace.ErrGone
+	case now == kind && endpoint.Code(refused) == "ERR":
+		return refused
+	}
+	return errChanged
+}
+
+// walkAs is walk for a type that is known. It passes on the errors of the visitor and, as a sourceError, those of the source.
+func (t *typed) walkAs(name, kind string, v keyspace.Visitor) error {
+	switch kind {
+	case "none":
+		return keyspace.ErrGone
+	case "string":
+		return t.walkString(name, v)
+	case "list":
+		return t.walkList(name, v)
+	case "set":
+		return t.walkScan("SSCAN", keyspace.Set, name, v)
+	case "zset":
+		return t.walkScan("ZSCAN", keyspace.ZSet, name, v)
+	case "hash":
+		return t.walkScan("HSCAN", keyspace.Hash, name, v)
+	case "stream":
+		return t.walkStream(name, v)
+	}
+	return &keyspace.UnsupportedError{What: "values of type " + keyspace.PrintableShort(kind) + " of a source that refuses DUMP"}
 }
 
 func (t *typed) walkString(name string, v keyspace.Visitor) error {
@@ -398,15 +426,16 @@ func (t *typed) walkScan(command string, kind keyspace.Type, name string, v keys
 		if err != nil {
 			return err
 		}
-		if kind == keyspace.Hash && t.s.fieldTTLs && len(list) > 0 {
-			err = t.feedExpiring(name, list, v)
+		fed := len(list) > 0
+		if kind == keyspace.Hash && t.s.fieldTTLs && fed {
+			fed, err = t.feedExpiring(name, list, v)
 		} else {
 			err = feed(kind, list, v)
 		}
 		if err != nil {
 			return err
 		}
-		some = some || len(list) > 0
+		some = some || fed
 		if next == "0" && !some {
 			return keyspace.ErrGone
 		}
@@ -416,26 +445,27 @@ func (t *typed) walkScan(command string, kind keyspace.Type, name string, v keys
 	}
 }
 
-// feedExpiring hands fields over with their expiries. HPEXPIRETIME returns -1 for a field that never expires, and -2 for one that has gone.
-func (t *typed) feedExpiring(name string, list []string, v keyspace.Visitor) error {
+// feedExpiring hands fields over with their expiries, and says whether there were any. HPEXPIRETIME returns -1 for a field that never expires, and -2 for one that has gone.
+func (t *typed) feedExpiring(name string, list []string, v keyspace.Visitor) (some bool, err error) {
 	args := []string{"HPEXPIRETIME", name, "FIELDS", strconv.Itoa(len(list) / 2)}
 	for i := 0; i < len(list); i += 2 {
 		args = append(args, list[i])
 	}
 	m, err := t.ask(args...)
 	if err != nil {
-		return err
+		return false, err
 	}
 	at, err := m.AsIntSlice()
 	if rueidis.IsRedisNil(err) || err == nil && len(at) != len(list)/2 {
-		return keyspace.ErrGone
+		return false, keyspace.ErrGone
 	}
 	for i := 0; i < len(at) && err == nil; i++ {
 		if at[i] != -2 {
+			some = true
 			err = v.HashField([]byte(list[2*i]), []byte(list[2*i+1]), max(at[i], 0))
 		}
 	}
-	return err
+	return some, err
 }
 
 // walkStream reads the entries of a stream in pieces, then its other properties and its groups. It holds all pending entries of a group in
