@@ -279,31 +279,14 @@ func (s *Scan) read(ctx context.Context, db int, names []string, expireTimes boo
 	}
 	dc, release := client.Dedicate()
 	defer release()
-	expiry := "PTTL"
-	if expireTimes {
-		expiry = "PEXPIRETIME"
-	}
-	cmds := []rueidis.Completed{endpoint.Arbitrary(dc, "TIME")}
-	for _, name := range names {
-		cmds = append(cmds, endpoint.Arbitrary(dc, "DUMP", name), endpoint.Arbitrary(dc, expiry, name))
-	}
-	res := dc.DoMulti(ctx, cmds...)
-	m, err := res[0].ToMessage()
+	res, base, err := askOf(ctx, dc, "DUMP", names, expireTimes)
 	if err != nil {
 		return nil, err
-	}
-	now, err := reply.Time(&m)
-	if err != nil {
-		return nil, err
-	}
-	base := now.UnixMilli()
-	if expireTimes {
-		base = 0
 	}
 	var out []scanned
 	for i, name := range names {
 		e := scanned{Entry: rdb.Entry{Kind: rdb.KindKey, DB: db, Key: []byte(name), Idle: -1, Freq: -1}}
-		if e.gone, err = e.take(res[1+2*i], res[2+2*i], base, s.cfg.BigValue); err != nil {
+		if e.gone, err = e.take(res[2*i], res[2*i+1], base, s.cfg.BigValue); err != nil {
 			if code := endpoint.Code(err); code == "MOVED" || code == "ASK" {
 				continue // the slot is moving, and the later comparison finds the key
 			}
@@ -314,6 +297,29 @@ func (s *Scan) read(ctx context.Context, db int, names []string, expireTimes boo
 		}
 	}
 	return out, nil
+}
+
+// askOf asks, in one pipeline, a command and the expiry of each key. It returns two replies for each, and from when on the expiries count,
+// in Unix ms: a server before 7.0 tells only what is left.
+func askOf(ctx context.Context, c rueidis.CoreClient, command string, names []string, expireTimes bool) (res []rueidis.RedisResult, base int64, err error) {
+	expiry := "PTTL"
+	if expireTimes {
+		expiry = "PEXPIRETIME"
+	}
+	cmds := []rueidis.Completed{endpoint.Arbitrary(c, "TIME")}
+	for _, name := range names {
+		cmds = append(cmds, endpoint.Arbitrary(c, command, name), endpoint.Arbitrary(c, expiry, name))
+	}
+	res = c.DoMulti(ctx, cmds...)
+	m, err := res[0].ToMessage()
+	if err != nil {
+		return nil, 0, err
+	}
+	now, err := reply.Time(&m)
+	if err != nil || expireTimes {
+		return res[1:], 0, err
+	}
+	return res[1:], now.UnixMilli(), nil
 }
 
 // take reads the replies to DUMP, and to PTTL, which counts from base, or to PEXPIRETIME, with base 0.

@@ -127,33 +127,16 @@ func (s *Scan) readTyped(ctx context.Context, db int, names []string, expireTime
 	if err != nil {
 		return nil, err
 	}
-	expiry := "PTTL"
-	if expireTimes {
-		expiry = "PEXPIRETIME"
-	}
-	cmds := []rueidis.Completed{endpoint.Arbitrary(client, "TIME")}
-	for _, name := range names {
-		cmds = append(cmds, endpoint.Arbitrary(client, "TYPE", name), endpoint.Arbitrary(client, expiry, name))
-	}
-	res := client.DoMulti(ctx, cmds...)
-	m, err := res[0].ToMessage()
+	res, base, err := askOf(ctx, client, "TYPE", names, expireTimes)
 	if err != nil {
 		return nil, err
-	}
-	now, err := reply.Time(&m)
-	if err != nil {
-		return nil, err
-	}
-	base := now.UnixMilli()
-	if expireTimes {
-		base = 0
 	}
 	out := make([]scanned, 0, len(names))
 	kinds := make([]string, 0, len(names))
 	for i, name := range names {
 		e := scanned{Entry: rdb.Entry{Kind: rdb.KindKey, DB: db, Key: []byte(name), Idle: -1, Freq: -1}}
-		kind, err1 := res[1+2*i].ToString()
-		at, err2 := res[2+2*i].AsInt64()
+		kind, err1 := res[2*i].ToString()
+		at, err2 := res[2*i+1].AsInt64()
 		if err := errors.Join(err1, err2); err != nil {
 			if elsewhere(err) {
 				continue
