@@ -178,7 +178,9 @@ func TestNodeWithoutRecordGoesBack(t *testing.T) {
 	moveSlot(t, back, other, nodes, slot)
 	back.Kill()
 	back.Restart()
-	source.Must("SET", "later", "v")
+	for i := range 300 { // to every node: whoever writes to the one that came back notices it, before the migration is stopped
+		source.Must("SET", "later:"+strconv.Itoa(i), "v")
+	}
 	r.caughtUp()
 	r.poll("end of holding", func() bool { return !r.m.links[0].expiries.Holding() })
 	addsUp(t, r.stop())

@@ -112,7 +112,7 @@ func TestNothingComparedIsNotSame(t *testing.T) {
 	}
 	nothing("two empty servers", source.URL(), "Nothing was compared; neither side holds any key.", nil)
 	target.Must("SET", keyspace.Prefix+":checkpoint", "x")
-	nothing("all keys are surecut's own", source.URL(), "the source holds no key, databases of the target that hold keys: 0", nil)
+	nothing("all keys are surecut's own", source.URL(), "the source holds no key; databases of the target that hold keys: 0", nil)
 	source.Must("SET", "a", "x")
 	sendTo(t, source, 3, "SET", "a", "x")
 	target.Must("SET", "a", "x")
