@@ -63,14 +63,14 @@ type Control struct {
 func (m *Migration) Listen() (*Control, error) {
 	path := socketPath(m.state.ID)
 	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return nil, fmt.Errorf("control socket: %w", err)
+		return nil, fmt.Errorf("open the control socket: %w", err)
 	}
 	l, err := net.Listen("unix", path)
 	if err != nil {
-		return nil, fmt.Errorf("control socket: %w", err)
+		return nil, fmt.Errorf("open the control socket: %w", err)
 	}
 	if err := os.Chmod(path, 0o600); err != nil {
-		return nil, errors.Join(fmt.Errorf("control socket: %w", err), l.Close())
+		return nil, errors.Join(fmt.Errorf("open the control socket: %w", err), l.Close())
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	c := &Control{m: m, l: l, cancel: cancel}
@@ -129,7 +129,7 @@ func (c *Control) serve(ctx context.Context, conn net.Conn) {
 			}
 			frame, err = c.m.Freeze(ctx, q.Link)
 		case "apply":
-			if err = errors.New("nothing is frozen"); frame != nil {
+			if err = fmt.Errorf("apply up to offset %d: no link is frozen", q.Offset); frame != nil {
 				var ahead []keyspace.Key
 				ahead, err = frame.ApplyTo(ctx, q.Offset)
 				for _, k := range ahead {
@@ -142,7 +142,7 @@ func (c *Control) serve(ctx context.Context, conn net.Conn) {
 				frame = nil
 			}
 		default:
-			err = fmt.Errorf("unknown request %q", q.Op)
+			err = fmt.Errorf("the request %q is unknown to this version of surecut", q.Op)
 		}
 		if err != nil {
 			reply.Error, reply.Lags = err.Error(), errors.Is(err, ErrLags)

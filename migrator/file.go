@@ -71,7 +71,7 @@ func (f *fromFile) identify() error {
 	}
 	if f.l.began != fresh {
 		if f.l.st.ReplID != print {
-			return fmt.Errorf("source %s: the file is not the one that this migration has begun with (a server still writes to it, or it was replaced): copy it aside, and start again with a new Config.StateDir and Config.OnExisting replace", f.l.shard.Node())
+			return fmt.Errorf("source %s: the file has changed since this migration began (a server still writes to it, or it was replaced): copy it to another place, and start again with a new Config.StateDir and Config.OnExisting replace", f.l.shard.Node())
 		}
 		return nil
 	}

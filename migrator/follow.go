@@ -75,21 +75,21 @@ func (r *replica) again(ctx context.Context, err error) (bool, error) {
 	switch {
 	case errors.Is(err, receive.ErrCut) && r.l.shard.Follows() && r.cuts < mostCuts:
 		r.cuts++
-		r.l.log.Warn("the source was lost before its snapshot was whole; it is asked for another one", "error", err)
+		r.l.log.Warn("the connection to the source was lost before its snapshot was complete; another snapshot is requested", "error", err)
 	case errors.Is(err, receive.ErrFailedOver), errors.Is(err, receive.ErrNoPSYNC):
-		r.l.log.Warn("a new snapshot replaces what the target has", "reason", err)
+		r.l.log.Warn("a new snapshot will replace what the target holds", "reason", err)
 		begun = r.l.startOver(err)
 	case errors.Is(err, target.ErrRegressed) && r.l.standing.lost():
-		r.l.log.Warn("a new snapshot replaces what the target has", "reason", err)
+		r.l.log.Warn("a new snapshot will replace what the target holds", "reason", err)
 		begun = r.l.startOver(err)
 	case errors.Is(err, target.ErrReplaced):
 		r.l.log.Warn("a part of the stream is applied again, since a server of the target may lack it", "reason", err)
 		far, begun = r.l.rewind(ctx, err)
 	case errors.Is(err, target.ErrRegressed) && r.l.m.cfg.Sides.Target.Kind() == endpoint.Cluster: // checkpoints do not tell what each shard has lost
-		r.l.log.Warn("a new snapshot replaces what the target has", "reason", err)
+		r.l.log.Warn("a new snapshot will replace what the target holds", "reason", err)
 		begun = r.l.startOver(err)
 	case errors.Is(err, target.ErrRegressed) && !r.l.m.target.Cluster:
-		r.l.log.Warn("the stream is applied again from where the target stands", "reason", err)
+		r.l.log.Warn("the stream is applied again from the target's checkpoint on", "reason", err)
 		_, begun = r.l.rewind(ctx, err)
 	default:
 		return false, err
@@ -110,13 +110,13 @@ func (r *replica) reset(far bool) error {
 	r.l.expiries.Restart()
 	r.l.began = r.l.standing.stage()
 	r.l.shard.Reset()
-	if far && r.l.standing.countsOffsets() { // without offsets, a new snapshot replaces what the target has
+	if far && r.l.standing.countsOffsets() { // without offsets, a new snapshot will replace what the target holds
 		r.l.m.target.Expiring.Forget() // expiries that were forgotten as passed matter again
 	}
 	r.l.ledger.ForgetUnsettled()
 	select {
 	case err := <-r.l.failed: // left by a goroutine of the run that has ended
-		r.l.log.Debug("left behind", "error", err)
+		r.l.log.Debug("a goroutine of the last attempt has left this error", "error", err)
 	default:
 	}
 	r.l.writer.Close()
@@ -131,13 +131,13 @@ func (r *replica) reset(far bool) error {
 func (l *link) startOver(why error) error {
 	switch {
 	case l.m.cfg.Mode == ModeIncremental:
-		return fmt.Errorf("%w: a snapshot is needed, which Config.Mode incremental does not take", why)
+		return fmt.Errorf("%w: a new snapshot is needed, but Config.Mode incremental takes none", why)
 	case !l.m.target.Can.Nodes:
-		return fmt.Errorf("%w; through a proxy nothing tells which keys of the target are to go: start again with a new Config.StateDir and an empty target", why)
+		return fmt.Errorf("%w; a new snapshot is needed, but through a proxy it is not known which keys of the target it must replace: start again with a new Config.StateDir and an empty target", why)
 	case !l.m.state.TargetWasEmpty:
-		return fmt.Errorf("%w; the target held keys before this migration began, so that it cannot be told which of its keys are to go: run verify and repair, or start again with a new Config.StateDir and Config.OnExisting replace", why)
+		return fmt.Errorf("%w; a new snapshot is needed, but the target held keys before this migration began, so it is not known which of them the snapshot must replace: run verify and repair, or start again with a new Config.StateDir and Config.OnExisting replace", why)
 	case len(l.m.links) > 1 && l.scope.Slots == nil:
-		return fmt.Errorf("%w; which keys of the target come from this shard cannot be told: start again with a new Config.StateDir", why)
+		return fmt.Errorf("%w; a new snapshot is needed, but it is not known which keys of the target came from this shard: start again with a new Config.StateDir", why)
 	}
 	if err := errors.Join(l.expiries.Clear(), l.doubts.Clear()); err != nil {
 		return err

@@ -19,7 +19,7 @@ func TestStartOver(t *testing.T) {
 	}{
 		{"target was empty", func(*link) {}, ""},
 		{"target held keys", func(l *link) { l.m.state.TargetWasEmpty = false }, "run verify and repair"},
-		{"several shards without slots", func(l *link) { l.m.links = append(l.m.links, l) }, "cannot be told"},
+		{"several shards without slots", func(l *link) { l.m.links = append(l.m.links, l) }, "which keys of the target came from this shard"},
 		{"several shards with slots", func(l *link) {
 			l.m.links = append(l.m.links, l)
 			l.scope.Slots = keyspace.SlotRanges{{First: 0, Last: 5}}

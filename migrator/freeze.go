@@ -44,7 +44,7 @@ func (m *Migration) Applied(_ context.Context, link int) (Applied, error) {
 	}
 	l := m.links[link]
 	if !l.standing.countsOffsets() || l.applying.Load() == nil {
-		return Applied{}, fmt.Errorf("applied offset: the link of shard %s does not apply a stream with offsets now", l.shard.Primary())
+		return Applied{}, fmt.Errorf("applied offset: the link of shard %s has none now, since it is not applying a stream yet, or its source has no offsets (added in Redis 2.8)", l.shard.Primary())
 	}
 	m.stateMu.Lock()
 	id := l.st.ReplID
@@ -63,7 +63,7 @@ func (m *Migration) Freeze(ctx context.Context, link int) (*Frame, error) {
 	}
 	l := m.links[link]
 	if !l.standing.countsOffsets() {
-		return nil, fmt.Errorf("freeze: shard %s has no PSYNC (it came with 2.8), so its offsets cannot be asked for", l.shard.Primary())
+		return nil, fmt.Errorf("freeze: shard %s has no PSYNC (added in Redis 2.8), so its offsets are not known", l.shard.Primary())
 	}
 	s, err := l.awaitCaughtUp(ctx)
 	if err != nil {
@@ -71,7 +71,7 @@ func (m *Migration) Freeze(ctx context.Context, link int) (*Frame, error) {
 	}
 	f, err := s.Freeze(ctx, l.ended)
 	if errors.Is(err, stream.ErrOver) {
-		return nil, fmt.Errorf("freeze: the link of shard %s has begun anew", l.shard.Primary())
+		return nil, fmt.Errorf("freeze: the link of shard %s has started again meanwhile", l.shard.Primary())
 	}
 	return f, err
 }
@@ -91,7 +91,7 @@ func (l *link) awaitCaughtUp(ctx context.Context) (*stream.Stream, error) {
 		case <-deadline.C:
 			return nil, fmt.Errorf("the link of shard %s %w", l.shard.Primary(), ErrLags)
 		case <-l.ended:
-			return nil, errors.New("the link has ended")
+			return nil, fmt.Errorf("the link of shard %s has ended", l.shard.Primary())
 		case <-ctx.Done():
 			return nil, context.Cause(ctx)
 		}

@@ -150,7 +150,7 @@ func (l *link) stream(ctx, receiving context.Context) error {
 		return err
 	}
 	if !cp.Present {
-		return fmt.Errorf("the target has lost the checkpoint %s, and with it what was migrated: start again with a new Config.StateDir", l.m.target.LinkKey(l.name))
+		return fmt.Errorf("the target has lost the checkpoint %s, and so probably the data that was migrated: start again with a new Config.StateDir", l.m.target.LinkKey(l.name))
 	}
 	if l.began != fresh && l.m.cfg.HoldExpiry > 0 && l.file == nil {
 		// Between the runs the target has gone on to expire keys, and the earlier run may have ended before it saved all held keys.

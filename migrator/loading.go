@@ -85,7 +85,7 @@ func (g *loading) whole(ctx context.Context, ld *load.Config) error {
 		if same := maps.EqualFunc(before, after, func(a, b target.Instance) bool { return a.Process == b.Process }); !g.l.standing.takeLoss() && same {
 			return nil
 		}
-		g.l.log.Warn("the target has restarted, or lost keys, while the snapshot was loaded; it is loaded again")
+		g.l.log.Warn("the target was restarted or lost keys while the snapshot was loaded; the snapshot is loaded again")
 		before, ld.Over = after, g.l.over(true)
 		g.l.ledger.ForgetSnapshot()
 	}

@@ -60,7 +60,7 @@ func (m *Migration) watchWitnesses(ctx context.Context) error {
 		} else if err == nil {
 			err = m.placeWitnesses(ctx, m.target.MissingWitnesses(m.witnesses()))
 		} else if err := m.target.RefreshTopology(ctx); err != nil {
-			m.cfg.Log.Debug("the target cannot be asked for its topology", "error", err)
+			m.cfg.Log.Debug("the topology of the target could not be read", "error", err)
 		}
 		if ctx.Err() != nil {
 			return nil
@@ -154,7 +154,7 @@ func (m *Migration) lookBack(ctx context.Context) (lost []target.Witness, err er
 		case err != nil:
 			return nil, err
 		case where != "":
-			return nil, fmt.Errorf("%w; %s holds keys again, which nobody knows the origin of, so nothing is copied there", m.target.LossOf(lost), where)
+			return nil, fmt.Errorf("%w; %s holds keys again whose origin is not known, so nothing is copied there", m.target.LossOf(lost), where)
 		}
 		m.cfg.Log.Warn("the target has lost keys; they are copied again", "reason", m.target.LossOf(lost))
 	case !mendable: // witnesses that an earlier run missed are there again: a server has come back with its data, and its checkpoints
@@ -174,7 +174,7 @@ func (m *Migration) lastWitness(ctx context.Context, ended error) error {
 	}
 	lost, err := m.target.FindLost(ctx, m.witnesses())
 	if err != nil {
-		return fmt.Errorf("see whether the target still holds what it was given: %w", err)
+		return fmt.Errorf("check whether the target still holds what was written to it: %w", err)
 	}
 	if len(lost) == 0 {
 		return nil

@@ -99,7 +99,7 @@ func (m *Migration) prepare(ctx context.Context) error {
 	}
 	m.state.DBPrefix = m.cfg.Filter.DBPrefix
 	if m.scans() && (m.cfg.Sides.Source.Spec().IsFile() || m.cfg.Mode != ModeFullIncremental) {
-		return errors.New("Config.Capture scan: the source must be servers, and Config.Mode must be full+incremental")
+		return errors.New("Config.Capture scan: the source must not be a file, and Config.Mode must be full+incremental")
 	}
 	if m.cfg.Sides.Source.Spec().IsFile() && m.cfg.Mode != ModeFullIncremental {
 		return fmt.Errorf("Config.Mode %s: a file is always copied completely; leave Config.Mode out", m.cfg.Mode)

@@ -34,7 +34,7 @@ func (l *link) makeRoom(ctx context.Context, stage stage) error {
 		}
 	}
 	if err := l.takeBack(ctx); err != nil {
-		return fmt.Errorf("take back what was loaded of a snapshot that was cut off: %w", err)
+		return fmt.Errorf("delete what was loaded of an incomplete snapshot: %w", err)
 	}
 	if l.st.Again {
 		return l.forgetCheckpoints(ctx)
@@ -43,7 +43,7 @@ func (l *link) makeRoom(ctx context.Context, stage stage) error {
 }
 
 // errMixed says that the target may hold keys of a snapshot that was cut off among keys of its own.
-var errMixed = errors.New("the target held keys of its own before, and which of its keys came from there cannot be told: say Config.OnExisting replace, or remove the source's keys from the target and start again with a new Config.StateDir")
+var errMixed = errors.New("the target held keys before this migration began, so it is not known which of its keys came from the snapshot: set Config.OnExisting replace, or remove the source's keys from the target and start again with a new Config.StateDir")
 
 // takeBack deletes from the target the keys of a snapshot that was cut off, since the source may not have them any more. If the target had
 // keys of its own, it does so only with Config.OnExisting replace.

@@ -15,7 +15,7 @@ func TestTakenBackFirst(t *testing.T) {
 	if err := os.WriteFile(l.snapshotPath(), []byte("REDIS0011"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := l.prepareTarget(t.Context()); err == nil || !strings.Contains(err.Error(), "held keys of its own") {
+	if err := l.prepareTarget(t.Context()); err == nil || !strings.Contains(err.Error(), "held keys before this migration began") {
 		t.Errorf("the target was prepared: %v", err)
 	}
 	l.m.state.TargetWasEmpty = true

@@ -164,12 +164,12 @@ func (r *replica) align(ctx context.Context) error {
 	}
 	offset, err := strconv.ParseInt(record["offset"], 10, 64)
 	if err != nil {
-		return fmt.Errorf("target key %s: %w", r.l.m.target.LinkKey(r.l.name), err)
+		return fmt.Errorf("target key %s: offset %q is not a number", r.l.m.target.LinkKey(r.l.name), record["offset"])
 	}
 	if r.spool.Started() && r.spool.Begin()-1 <= offset && offset <= r.spool.End() {
 		return nil
 	}
-	r.l.log.Warn("the spool does not hold the stream from where the target stands; it is asked for again", "spool", r.spool.End(), "applied", offset)
+	r.l.log.Warn("the spool does not hold the stream from the target's checkpoint on; the source is asked for it again", "spool", r.spool.End(), "applied", offset)
 	return r.spool.Start(r.l.st.ReplID, offset)
 }
 

@@ -266,7 +266,7 @@ func (m *Migration) lastLook(ctx context.Context, ended error) error {
 	case ended == nil, moved:
 		return err
 	}
-	return fmt.Errorf("%w (so it ended: %w)", err, ended)
+	return fmt.Errorf("%w (the link ended with this error: %w)", err, ended)
 }
 
 // imported returns an error for a command by which a cluster moves slots: RESTORE-ASKING brings a key into a slot that moves, TRIMSLOTS
@@ -280,9 +280,9 @@ func (l *link) imported(db int, args [][]byte) error {
 	switch {
 	case is("RESTORE-ASKING") && len(args) > 1:
 		key := l.scope.SourceName(db, string(args[1]))
-		return fmt.Errorf("slot %d of the source moved to %s (a key came by RESTORE-ASKING): %w", keyspace.Slot(key), l.shard.Primary(), errResharded)
+		return fmt.Errorf("slot %d of the source moved to %s (which received a key by RESTORE-ASKING): %w", keyspace.Slot(key), l.shard.Primary(), errResharded)
 	case is("TRIMSLOTS"), is("CLUSTER"):
-		return fmt.Errorf("slots of the source moved at %s (it sent %s): %w", l.shard.Primary(), strings.ToUpper(string(args[0])), errResharded)
+		return fmt.Errorf("slots of the source moved to or from %s (its stream contains %s): %w", l.shard.Primary(), strings.ToUpper(string(args[0])), errResharded)
 	}
 	return nil
 }

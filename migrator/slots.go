@@ -17,7 +17,7 @@ import (
 // watches the slots, and stops when they begin to move. Nothing is deleted before the slots are known to be in place.
 
 // errResharded says that slots move between the shards of the source.
-var errResharded = errors.New("surecut cannot follow slots that move between shards of the source yet: let the move end, then begin a new migration with a new Config.StateDir and an empty target (or Config.OnExisting replace); the target is not complete")
+var errResharded = errors.New("surecut cannot yet follow slots that move between shards of the source, so the target is incomplete: wait until the move has ended, then begin a new migration with a new Config.StateDir and an empty target (or Config.OnExisting replace)")
 
 // holding is a shard as a link knows it.
 type holding struct {

@@ -50,7 +50,7 @@ func (m *Migration) tune(ctx context.Context) error {
 			if err := c.Do(ctx, endpoint.Arbitrary(c, "CONFIG", "SET", s.name, s.value)).Error(); err != nil {
 				return fmt.Errorf("Config.TuneSource: source %s: CONFIG SET %s: %w", addr, s.name, err)
 			}
-			m.cfg.Log.Info("source setting changed; it will be put back", "source", addr, "setting", s.name, "from", old.Value, "to", s.value)
+			m.cfg.Log.Info("a setting of the source was changed; it will be put back at the end", "source", addr, "setting", s.name, "from", old.Value, "to", s.value)
 		}
 	}
 	return nil
@@ -73,10 +73,10 @@ func (m *Migration) putBack(ctx context.Context) error {
 		}
 		if err != nil {
 			left = append(left, t)
-			errs = append(errs, fmt.Errorf("put back %s '%s' on source %s by hand: %w", t.Name, t.Value, t.Addr, err))
+			errs = append(errs, fmt.Errorf("source %s: setting %s could not be put back; set it to '%s' by hand: %w", t.Addr, t.Name, t.Value, err))
 			continue
 		}
-		m.cfg.Log.Info("source setting put back", "source", t.Addr, "setting", t.Name, "value", t.Value)
+		m.cfg.Log.Info("a setting of the source was put back", "source", t.Addr, "setting", t.Name, "value", t.Value)
 	}
 	m.update(func() { m.state.Tuned = left })
 	return errors.Join(append(errs, m.saveState())...)

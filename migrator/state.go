@@ -176,17 +176,17 @@ func (s *state) upgrade(data []byte) error {
 // validate returns an error for a state that no run can have written.
 func (s *state) validate() error {
 	if s.ID == "" || s.Source == "" || s.Target == "" || s.Lanes < 1 || len(s.Links) == 0 {
-		return errors.New("id, source, target, lanes or links are missing")
+		return errors.New("its id, source, target, lanes or links are missing")
 	}
 	for i, l := range s.Links {
 		if _, known := nextStages[l.Stage]; !known {
 			return fmt.Errorf("link %d: unknown stage %q", i, l.Stage)
 		}
 		if !l.Expiries.Valid() {
-			return fmt.Errorf("link %d: unknown state of its expiries %q", i, l.Expiries)
+			return fmt.Errorf("link %d: its expiries have the unknown state %q", i, l.Expiries)
 		}
 		if l.Name == "" || filepath.Base(l.Name) != l.Name || l.Start < 0 || l.StreamDB < 0 {
-			return fmt.Errorf("link %d: name %q, start %d, database %d", i, l.Name, l.Start, l.StreamDB)
+			return fmt.Errorf("link %d: its name %q, start %d or database %d is impossible", i, l.Name, l.Start, l.StreamDB)
 		}
 	}
 	return nil

@@ -51,12 +51,12 @@ func (s *sweep) run(ctx context.Context) error {
 		for _, addr := range s.target.Primaries() {
 			n, err := s.node(ctx, addr, gone)
 			if err != nil {
-				return fmt.Errorf("delete what the new snapshot has not: %w", err)
+				return fmt.Errorf("delete the keys that the new snapshot does not contain: %w", err)
 			}
 			deleted += n
 		}
 	}
-	s.log.Info("keys that the new snapshot has not were deleted from the target", "keys", deleted)
+	s.log.Info("keys that the new snapshot does not contain were deleted from the target", "keys", deleted)
 	return nil
 }
 
@@ -112,7 +112,7 @@ func (s *sweep) node(ctx context.Context, addr string, gone func(db int, name st
 }
 
 // errNothingLeft protects the target from a source primary that has come up empty.
-var errNothingLeft = errors.New("the new primary of the source holds no keys at all, and the target does: nothing was deleted; if that is as it should be, empty the target and start again with a new Config.StateDir")
+var errNothingLeft = errors.New("the new primary of the source holds no keys at all, but the target does, so nothing was deleted: if the source is meant to be empty, empty the target and start again with a new Config.StateDir")
 
 // database deletes from one database of a primary the keys for which gone returns true. For a snapshot without any key, it deletes nothing
 // and returns errNothingLeft.

@@ -9,9 +9,9 @@ package migrator
 func (l *link) cannotCopy() string {
 	switch {
 	case l.file != nil:
-		return "a file cannot be asked for its result"
+		return "its result cannot be copied from a file"
 	case !l.standing.countsOffsets():
-		return "a source before 2.8 tells no offset at which its result could be copied"
+		return "its result cannot be copied from a source before 2.8, which has no offsets"
 	}
 	return ""
 }

@@ -83,7 +83,7 @@ func (l *link) notices(ctx context.Context) (pattern string, err error) {
 	case strings.Contains(flags, "A") && strings.Contains(flags, "K"):
 		return "__keyspace@*__:*", nil
 	}
-	return "", fmt.Errorf("source %s: notify-keyspace-events is %q; with AE it would tell of every write", l.shard.Node(), flags)
+	return "", fmt.Errorf("source %s: notify-keyspace-events is %q, which does not notify of every write; AE does", l.shard.Node(), flags)
 }
 
 // listen receives notifications until ctx ends.
@@ -105,7 +105,7 @@ func (w *Watch) receive(ctx context.Context, l *link, pattern string) error {
 
 // lost waits before the next try. It counts a lost connection as a write, since keys may be written meanwhile.
 func (w *Watch) lost(ctx context.Context, l *link, why error) {
-	l.log.Warn("the source's notifications are lost; trying again", "error", why)
+	l.log.Warn("the connection for the source's notifications was lost; connecting again", "error", why)
 	w.mu.Lock()
 	w.seen++
 	w.mu.Unlock()
@@ -178,7 +178,7 @@ func (w *Watch) copy(ctx context.Context) error {
 			return nil
 		}
 		if err != nil {
-			return fmt.Errorf("copy what the source told of: %w", err)
+			return fmt.Errorf("copy the keys that the source's notifications name: %w", err)
 		}
 		w.mu.Lock()
 		w.copied += r.Copied + r.Deleted

@@ -238,7 +238,7 @@ func (c *Cursor) Next() (k keyspace.Key, ok bool, err error) {
 		c.r = nil
 		return keyspace.Key{}, false, nil
 	case err != nil:
-		return keyspace.Key{}, false, fmt.Errorf("%s, behind byte %d: %w", c.l.path, c.at, err)
+		return keyspace.Key{}, false, fmt.Errorf("%s, after byte %d: %w", c.l.path, c.at, err)
 	}
 	c.at += size
 	return k, true, nil
@@ -255,7 +255,7 @@ func (c *Cursor) read() (k keyspace.Key, size int64, err error) {
 		return k, 0, varintError(err)
 	}
 	if n > mostName || db > math.MaxInt32 {
-		return k, 0, fmt.Errorf("a name of %d bytes in database %d: %w", n, db, ErrDamaged)
+		return k, 0, fmt.Errorf("a record claims a name of %d bytes in database %d: %w", n, db, ErrDamaged)
 	}
 	c.buf = binary.AppendUvarint(binary.AppendUvarint(c.buf[:0], db), n)
 	head := len(c.buf)
@@ -264,7 +264,7 @@ func (c *Cursor) read() (k keyspace.Key, size int64, err error) {
 	}
 	body := c.buf[:len(c.buf)-4]
 	if crc32.Checksum(body, castagnoli) != binary.LittleEndian.Uint32(c.buf[len(body):]) {
-		return k, 0, fmt.Errorf("a record has another checksum than was written: %w", ErrDamaged)
+		return k, 0, fmt.Errorf("the checksum of a record does not match: %w", ErrDamaged)
 	}
 	return keyspace.Key{DB: int(db), Name: string(body[head:])}, int64(len(c.buf)), nil
 }

@@ -80,7 +80,7 @@ func (e *Expiries) All() *keylist.Cursor { return e.list.Cursor() }
 // Swap has the keys of two databases change places.
 func (e *Expiries) Swap(first, second int) error {
 	if err := e.list.Swap(first, second); err != nil {
-		return fmt.Errorf("swap held keys: %w", err)
+		return fmt.Errorf("swap databases in the list of held keys: %w", err)
 	}
 	return nil
 }
@@ -234,10 +234,10 @@ func (e *Expiries) forgetReleased() error {
 func (e *Expiries) TakeBack() error {
 	kept, err := keylist.Open(e.releasedPath())
 	if err != nil {
-		return fmt.Errorf("hold keys again: %w", err)
+		return fmt.Errorf("restore the list of held keys: %w", err)
 	}
 	if err := errors.Join(kept.Each(e.list.Add), kept.Close(), e.list.Save()); err != nil {
-		return fmt.Errorf("hold keys again: %w", err)
+		return fmt.Errorf("restore the list of held keys: %w", err)
 	}
 	if !e.list.Empty() {
 		e.Begin()

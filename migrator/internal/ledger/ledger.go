@@ -45,7 +45,7 @@ func (b *Ledger) ReportCommand(db int, key, command, reason string) {
 // Note reports a key, or a command, that does not arrive as the source has it, and counts nothing.
 func (b *Ledger) Note(db int, key, command, reason string) {
 	key = keyspace.PrintableShort(b.names.SourceName(db, key))
-	b.log.Warn("not carried as it was sent", "db", db, "key", key, "command", command, "reason", reason)
+	b.log.Warn("a key or command does not arrive as the source has it", "db", db, "key", key, "command", command, "reason", reason)
 	b.problems.add(Problem{Shard: b.shard(), DB: db, Key: key, Command: command, Reason: reason})
 }
 

@@ -23,7 +23,7 @@ func (ld *Loader) bigModule(ctx context.Context, k target.Value) error {
 	whole := moduleValue{}
 	if err := ld.r.Walk(&whole); err != nil {
 		if errors.Is(err, rdb.ErrTooLarge) {
-			ld.Ledger.ReportKey(keyspace.Key{DB: k.DB, Name: k.Name}, fmt.Sprintf("a value of a module of more than %d MiB: one command cannot carry it, and several cannot build it", target.CopyLimit>>20))
+			ld.Ledger.ReportKey(keyspace.Key{DB: k.DB, Name: k.Name}, fmt.Sprintf("the value belongs to a module and is larger than %d MiB: it is too large for one command, and several commands cannot build it", target.CopyLimit>>20))
 			return nil
 		}
 		return fmt.Errorf("snapshot: key %s of database %d: %w", keyspace.PrintableShort(k.Name), k.DB, err)

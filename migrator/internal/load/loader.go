@@ -142,7 +142,7 @@ func (ld *Loader) read(ctx context.Context) error {
 		case rdb.KindAux:
 			err = ld.aux(ctx, string(e.Name), string(e.Value))
 		case rdb.KindModuleAux:
-			ld.Log.Info("data that a module keeps outside of keys does not travel", "module", keyspace.PrintableShort(string(e.Name)))
+			ld.Log.Info("data that a module keeps outside of keys is not migrated", "module", keyspace.PrintableShort(string(e.Name)))
 		}
 		if err != nil {
 			return err
@@ -177,7 +177,7 @@ func (ld *Loader) aux(ctx context.Context, name, value string) error {
 
 func (ld *Loader) function(ctx context.Context, code string) error {
 	if !ld.Target.Dialect.Knows("FUNCTION") {
-		ld.Ledger.Note(0, "", "FUNCTION LOAD", "a function library was not loaded: the target has no functions (they came with 7.0)")
+		ld.Ledger.Note(0, "", "FUNCTION LOAD", "a function library was not loaded: the target has no functions (added in Redis 7.0)")
 		return nil
 	}
 	return ld.everywhere(ctx, "a function library", "FUNCTION", "LOAD", "REPLACE", code)
@@ -371,7 +371,7 @@ func (ld *Loader) restore(ctx context.Context, w Writer, b *target.Batch) error 
 			ld.Ledger.SnapshotKept.Add(1)
 			return nil
 		}
-		return fmt.Errorf("target %s: key %s of database %d exists already: empty the target, or say Config.OnExisting replace or keep", refused.Addr, keyspace.PrintableShort(k.Name), k.DB)
+		return fmt.Errorf("target %s: key %s of database %d already exists: empty the target, or set Config.OnExisting replace or keep", refused.Addr, keyspace.PrintableShort(k.Name), k.DB)
 	})
 }
 
@@ -395,7 +395,7 @@ func (ld *Loader) rebuild(ctx context.Context, w Writer, k target.Value, walk fu
 	case ld.Keep:
 		ld.Ledger.SnapshotKept.Add(1)
 	default:
-		return fmt.Errorf("target %s: write key %s by commands: it exists already: empty the target, or say Config.OnExisting replace or keep", refused.Addr, keyspace.PrintableShort(k.Name))
+		return fmt.Errorf("target %s: key %s already exists: empty the target, or set Config.OnExisting replace or keep", refused.Addr, keyspace.PrintableShort(k.Name))
 	}
 	return nil
 }
@@ -438,7 +438,7 @@ func (ld *Loader) notePassed(e *rdb.Entry, k keyspace.Key) {
 	if !e.Big && rdb.WalkValue(e.Type, e.Raw, fields) == nil && fields.passed == 0 {
 		return
 	}
-	ld.Ledger.Note(k.DB, k.Name, "", "fields of this hash had an expiry that has passed, or it is too large to tell; if the file renews it further down, they are missing")
+	ld.Ledger.Note(k.DB, k.Name, "", "fields of this hash have already expired, or it is too large to find out; if a later command of the file renews their expiry, they are missing on the target")
 }
 
 // passedFields counts fields whose expiry has passed.

@@ -70,7 +70,7 @@ func TestLoaderMeetsKeys(t *testing.T) {
 	}{
 		{name: "replace", over: target.Overwrite{First: true}, holds: "new", applied: 2},
 		{name: "keep", keep: true, holds: "old", applied: 1, kept: 1},
-		{name: "fail", holds: "old", fails: "exists already"},
+		{name: "fail", holds: "old", fails: "already exists"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			cfg, m, _ := newTestLoad(t)

@@ -18,20 +18,20 @@ var (
 	ErrFailedOver = errors.New("the source has failed over to a primary that does not hold the stream from where this link stands")
 
 	// ErrStranger says that nothing proves that a node, which holds the slots of the shard, belongs to it.
-	ErrStranger = errors.New("it holds the slots of this shard, but it was not known as one of the shard's nodes and cannot continue their stream, so that nothing proves that it was promoted in their place: nothing was deleted; begin a new migration with a new Config.StateDir and an empty target (or Config.OnExisting replace)")
+	ErrStranger = errors.New("this node holds the slots of the shard, but it is not one of the shard's known nodes and cannot continue their stream, so it is not certain that it was promoted in their place, and nothing was deleted: begin a new migration with a new Config.StateDir and an empty target (or Config.OnExisting replace)")
 
 	// ErrNoPSYNC says that the stream of a source without PSYNC cannot be continued.
-	ErrNoPSYNC = errors.New("the source has no PSYNC (it came with 2.8), so what was lost or stopped cannot be continued: empty the target, since it holds keys that the source may have deleted meanwhile, and start again with a new Config.StateDir")
+	ErrNoPSYNC = errors.New("the source has no PSYNC (added in Redis 2.8), so a stream that was lost or stopped cannot be continued: empty the target, which may hold keys that the source has deleted meanwhile, and start again with a new Config.StateDir")
 
 	// ErrCut says that a snapshot was cut off after parts of it may have been loaded.
-	ErrCut = errors.New("the source was lost before its snapshot was whole: run the same command again; what was loaded of it is then taken back first")
+	ErrCut = errors.New("the connection to the source was lost before its snapshot was complete: run the same command again, which first deletes from the target what was loaded of this snapshot")
 
 	// ErrFull says that snapshot or stream have reached their limit on disk.
 	ErrFull = errors.New("the spool has reached Config.SpoolLimit: the target is slower than the source writes; raise the limit, or speed up the target, and run the same command again to resume")
 )
 
 // errElsewhere says that the primary of the shard is to be asked instead.
-var errElsewhere = errors.New("this node cannot continue the stream; the primary of its shard is asked")
+var errElsewhere = errors.New("this node cannot continue the stream; the primary of its shard is asked next")
 
 // errLeft says that the node from which the shard was received does not belong to it any more, according to the topology.
 var errLeft = errors.New("the node no longer belongs to its shard")

@@ -181,7 +181,7 @@ func newPatience(most time.Duration) *patience {
 func (p *patience) over() bool { return time.Now().After(p.until) }
 
 func (p *patience) wait(ctx context.Context, log *slog.Logger, why error) {
-	log.Warn("the source is lost; trying again", "error", why, "in", p.pause)
+	log.Warn("the connection to the source was lost; connecting again", "error", why, "in", p.pause)
 	_ = retry.Pause(ctx, p.pause) // the next session notices the end of ctx
 	p.pause = min(p.pause*2, 5*time.Second)
 }

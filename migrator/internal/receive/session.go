@@ -81,7 +81,7 @@ func (r *Receiver) goOn(s *psync.Session) error {
 	if err := r.cfg.Record.StreamContinues(s.ReplID, s.Offset, renamed); err != nil || !renamed {
 		return err
 	}
-	return onDisk("name the stream in the spool", r.cfg.Spool.SetReplID(s.ReplID))
+	return onDisk("write the new replication ID to the spool", r.cfg.Spool.SetReplID(s.ReplID))
 }
 
 func (r *Receiver) receiveSnapshot(ctx context.Context, s *psync.Session, asked int64) error {
@@ -104,7 +104,7 @@ func (r *Receiver) receiveSnapshot(ctx context.Context, s *psync.Session, asked 
 	_, err = s.CopySnapshot(ctx, snapshot, r.cfg.Received)
 	if err := snapshot.Finish(err); err != nil {
 		if !psync.Retryable(err) {
-			return fmt.Errorf("spool the snapshot: %w", err)
+			return fmt.Errorf("write the snapshot to the spool: %w", err)
 		}
 		return errors.Join(ErrCut, err)
 	}
@@ -119,7 +119,7 @@ func (r *Receiver) receiveSnapshot(ctx context.Context, s *psync.Session, asked 
 func (r *Receiver) locate(ctx context.Context) error {
 	if r.legacy {
 		r.online.Store(0)
-		r.cfg.Log.Warn("the source has no PSYNC (it came with 2.8): if its connection is lost, everything is copied again; nothing can be compared at one offset")
+		r.cfg.Log.Warn("the source has no PSYNC (added in Redis 2.8): if its connection is lost, everything is copied again, and keys cannot be compared at one offset")
 		return nil
 	}
 	offset, err := r.cfg.Offset(ctx)

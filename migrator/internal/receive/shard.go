@@ -99,7 +99,7 @@ func (s *Shard) Next(ctx context.Context) (string, error) {
 		return at, nil
 	}
 	if err := s.cfg.Refresh(ctx); err != nil {
-		s.cfg.Log.Warn("the topology of the source cannot be asked for", "error", err)
+		s.cfg.Log.Warn("the topology of the source could not be read", "error", err)
 	}
 	nodes, proven, ok := s.cfg.Find()
 	if !ok {
@@ -145,7 +145,7 @@ func (s *Shard) Settle(ctx context.Context, at string) error {
 	s.mu.Unlock()
 	s.insists = false
 	if moved {
-		s.cfg.Log.Warn("the source is received from another node now", "node", at, "primary", primary)
+		s.cfg.Log.Warn("the source is now received from another node", "node", at, "primary", primary)
 		if err := s.cfg.Moved(ctx); err != nil {
 			return err
 		}
@@ -207,8 +207,8 @@ func (s *Shard) promoted(ctx context.Context, primary string) error {
 	if proven := err == nil && info["role"] == "master" && info["master_replid"] == replID; !proven {
 		return nil
 	}
-	s.cfg.Log.Warn("the shard of the source has another primary now, and the stream goes on", "node", s.Node(), "primary", primary)
-	return onDisk("remember the primary", s.cfg.Primaries.RememberPrimary(primary))
+	s.cfg.Log.Warn("the shard of the source has a new primary, and its stream continues", "node", s.Node(), "primary", primary)
+	return onDisk("save which node is the primary", s.cfg.Primaries.RememberPrimary(primary))
 }
 
 // ChooseReplica returns a replica from which the shard can be received; if there is none, its primary.

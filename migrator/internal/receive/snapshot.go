@@ -36,7 +36,7 @@ const syncBytes = 16 << 20
 func CreateSnapshot(path string, limit int64, durable bool) (*Snapshot, error) {
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
-		return nil, fmt.Errorf("spool the snapshot: %w", err)
+		return nil, fmt.Errorf("write the snapshot to the spool: %w", err)
 	}
 	s := &Snapshot{f: f, limit: limit, durable: durable}
 	s.grown = sync.NewCond(&s.mu)
@@ -76,7 +76,7 @@ func (s *Snapshot) Write(p []byte) (int, error) {
 	}
 	s.mu.Unlock()
 	s.grown.Broadcast()
-	return n, onDisk("spool the snapshot", err)
+	return n, onDisk("write the snapshot to the spool", err)
 }
 
 // syncBehind makes the first size bytes durable, while more are written.
@@ -96,7 +96,7 @@ func (s *Snapshot) syncBehind(size int64) {
 func (s *Snapshot) Finish(err error) error {
 	s.behind.Wait()
 	if err == nil && s.durable {
-		err = onDisk("spool the snapshot", cmp.Or(s.syncErr, s.f.Sync()))
+		err = onDisk("write the snapshot to the spool", cmp.Or(s.syncErr, s.f.Sync()))
 	}
 	s.mu.Lock()
 	if s.whole { // an error after the end of the snapshot does not matter

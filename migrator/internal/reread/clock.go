@@ -38,7 +38,7 @@ func (c *Clock) Measure(ctx context.Context, addr string) error {
 	before := time.Now()
 	m, err := client.Do(ctx, endpoint.Arbitrary(client, "TIME")).ToMessage()
 	if endpoint.Code(err) == "ERR" {
-		c.log.Warn("the source does not tell its time (TIME came with 2.6): relative expiries are dated by the clock of this machine")
+		c.log.Warn("the source has no TIME (added in Redis 2.6): relative expiries are computed with the clock of this machine")
 		return nil
 	}
 	if err != nil {

@@ -17,7 +17,7 @@ func TestClock(t *testing.T) {
 		warns, err      string
 	}{
 		{"another time", "", endpointtest.Strings("1700000000", "5999"), false, "", ""},
-		{"before 2.6", "there is no TIME", "-ERR unknown command 'TIME'\r\n", true, "does not tell its time", ""},
+		{"before 2.6", "there is no TIME", "-ERR unknown command 'TIME'\r\n", true, "has no TIME", ""},
 		{"forbidden", "expiries would be dated by guess", noPerm, true, "", "TIME: NOPERM"},
 		{"no time", "", endpointtest.Strings("x", "0"), true, "", "TIME: a time of"},
 		{"half a time", "", endpointtest.Strings("1700000000"), true, "", "TIME: a reply of 1 parts"},

@@ -47,7 +47,7 @@ func (s *Reader) Read(ctx context.Context, keys []keyspace.Key, values bool, lea
 	again, err := sourceRetry(s.retryFor).Do(ctx, func() (again, err error) {
 		out, err = s.readOnce(ctx, s.node(), keys, values)
 		if err == nil && len(out) > 0 && out[0].Offset < least {
-			err = fmt.Errorf("source %s stands at offset %d, behind what it has sent (%d)", s.node(), out[0].Offset, least)
+			err = fmt.Errorf("source %s stands at offset %d, although it has already sent its stream up to offset %d", s.node(), out[0].Offset, least)
 		}
 		if code := endpoint.Code(err); code == "" || endpoint.Passing(code) {
 			return err, nil
@@ -235,7 +235,7 @@ func (s *Reader) AwaitOffset(ctx context.Context, offset int64) error {
 		case err == nil && at >= offset:
 			return nil
 		case time.Now().After(until):
-			return errors.Join(fmt.Errorf("source %s stands at offset %d, behind %d, which it has sent", s.node(), at, offset), err)
+			return errors.Join(fmt.Errorf("source %s stands at offset %d, although it has already sent its stream up to offset %d", s.node(), at, offset), err)
 		}
 		if err := retry.Pause(ctx, 200*time.Millisecond); err != nil {
 			return err

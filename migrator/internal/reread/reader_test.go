@@ -103,7 +103,7 @@ func TestReadAsksAgain(t *testing.T) {
 	}{
 		{"as it is", "", func(*endpointtest.Server) {}, 1000, 1, ""},
 		{"behind for a moment", "a replica became the primary", func(s *endpointtest.Server) { s.Once("ROLE", at(7), at(999)) }, 1000, 3, ""},
-		{"behind", "", func(s *endpointtest.Server) { s.Always("ROLE", at(999)) }, 1000, 1, "stands at offset 999, behind what it has sent (1000)"},
+		{"behind", "", func(s *endpointtest.Server) { s.Always("ROLE", at(999)) }, 1000, 1, "stands at offset 999, although it has already sent its stream up to offset 1000"},
 		{"loading", "all of the transaction is refused, and its EXEC says least", func(s *endpointtest.Server) { s.Once("MULTI", loading) }, 0, 2, ""},
 		{"loading for long", "", func(s *endpointtest.Server) { s.Always("MULTI", loading) }, 0, 1, "read 1 keys at one offset: LOADING"},
 		{"down", "", func(s *endpointtest.Server) { s.Once("DUMP", down) }, 0, 2, ""},
@@ -233,7 +233,7 @@ func TestOffsets(t *testing.T) {
 		switch {
 		case tt.want >= 78 && err != nil:
 			t.Errorf("%s: await what has come: %v", tt.name, err)
-		case tt.want < 78 && (!says(err, fmt.Sprintf("source %s stands at offset %d, behind 78, which it has sent", s.Addr, tt.want)) || !says(err, tt.err) && tt.err != ""):
+		case tt.want < 78 && (!says(err, fmt.Sprintf("source %s stands at offset %d, although it has already sent its stream up to offset 78", s.Addr, tt.want)) || !says(err, tt.err) && tt.err != ""):
 			t.Errorf("%s: await what does not come: %v", tt.name, err)
 		}
 	}

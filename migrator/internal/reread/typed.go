@@ -28,7 +28,7 @@ const (
 // These say that a value cannot be read to its end, though nothing says that its key has gone. The comparison that follows finds the key.
 var (
 	errSlotMoving = fmt.Errorf("its slot is moving: %w", keyspace.ErrGone)
-	errChanged    = fmt.Errorf("it is another value than at the beginning: %w", keyspace.ErrGone)
+	errChanged    = fmt.Errorf("the value was replaced while it was read: %w", keyspace.ErrGone)
 )
 
 // sourceError is the failure of a command that was sent to the source, as opposed to one of the visitor.
@@ -208,7 +208,7 @@ func (s *Scan) takeTyped(t *typed, out []scanned, kinds []string) error {
 			e.Big, e.typed, e.kind = true, t, "" // to be read again, by its new type
 			continue
 		case err != nil:
-			return fmt.Errorf("read %s: %w", keyspace.PrintableShort(string(e.Key)), err)
+			return fmt.Errorf("read key %s: %w", keyspace.PrintableShort(string(e.Key)), err)
 		}
 		if e.Type, e.Raw, err = rdb.Encode(v); err != nil {
 			return err
@@ -303,9 +303,9 @@ func (t *typed) walk(name, kind string, v keyspace.Visitor) (err error) {
 	case elsewhere(err):
 		return errSlotMoving
 	case code != "": // the error must not be taken for an error reply of the target
-		return fmt.Errorf("source %s: read %s: %s", t.s.cfg.Node(), keyspace.PrintableShort(name), err.Error())
+		return fmt.Errorf("source %s: read key %s: %s", t.s.cfg.Node(), keyspace.PrintableShort(name), err.Error())
 	}
-	return fmt.Errorf("source %s: read %s: %w", t.s.cfg.Node(), keyspace.PrintableShort(name), err)
+	return fmt.Errorf("source %s: read key %s: %w", t.s.cfg.Node(), keyspace.PrintableShort(name), err)
 }
 
 // ended says what has become of a key if the source refused to read it as a value of its type. Only a key that is not there has gone.

@@ -221,26 +221,26 @@ func TestTypedReplies(t *testing.T) {
 		{"length is no number", "", "6.2.14", stringOf("v"), "STRLEN", "+long\r\n", 0, "STRLEN k: "},
 		{"not even its type", "", "6.2.14", stringOf("v"), "TYPE k", unknown, 0, "TYPE k: "},
 		{"a module's type", "", "6.2.14", stringOf("v"), "TYPE k", "+ReJSON-RL\r\n", 0, "values of type ReJSON-RL of a source that refuses DUMP"},
-		{"a score is no number", "", "6.2.14", valueOf(keyspace.ZSet, 2), "ZRANGE k", endpointtest.Strings("a", "many"), 0, "read k: "},
+		{"a score is no number", "", "6.2.14", valueOf(keyspace.ZSet, 2), "ZRANGE k", endpointtest.Strings("a", "many"), 0, "read key k: "},
 		{"infinite scores", "", "6.2.14", &keyspace.Value{Type: keyspace.ZSet, ZSet: []keyspace.Member{{Name: []byte("a"), Score: math.Inf(-1)}, {Name: []byte("b"), Score: math.Inf(1)}}},
 			"ZRANGE k", endpointtest.Strings("a", "-inf", "b", "inf"), 0, ""},
-		{"no list", "", "6.2.14", valueOf(keyspace.Set, 2), "SMEMBERS k", ":1\r\n", 0, "read k: "},
+		{"no list", "", "6.2.14", valueOf(keyspace.Set, 2), "SMEMBERS k", ":1\r\n", 0, "read key k: "},
 		{"nothing in the only page", "no set is empty", "6.2.14", valueOf(keyspace.Set, PageElements+1), "SSCAN k 0", endpointtest.Page("0"), 0, gone},
 		{"no page", "", "6.2.14", valueOf(keyspace.Set, PageElements+1), "SSCAN k", "*1\r\n$1\r\n0\r\n", 0, "SSCAN: a reply of 1 parts"},
 		{"no cursor", "", "6.2.14", valueOf(keyspace.Hash, PageElements+1), "HSCAN k", endpointtest.Page("x"), 0, "HSCAN: the cursor"},
 		{"a member is nil", "", "6.2.14", valueOf(keyspace.Set, PageElements+1), "SSCAN k", "*2\r\n$1\r\n0\r\n*1\r\n$-1\r\n", 0, "nil"},
 
 		{"fields that expire", "", "7.4.1", expiring, fields, endpointtest.Usual, 0, ""},
-		{"expiries of fields are refused", "a field would be kept forever", "7.4.1", expiring, fields, noPerm, 0, "read k: NOPERM"},
-		{"expiries of fields are unknown", "", "7.4.1", expiring, fields, unknown, 0, "read k: unknown command"},
+		{"expiries of fields are refused", "a field would be kept forever", "7.4.1", expiring, fields, noPerm, 0, "read key k: NOPERM"},
+		{"expiries of fields are unknown", "", "7.4.1", expiring, fields, unknown, 0, "read key k: unknown command"},
 		{"all fields have expired", "no hash is empty", "7.4.1", expiring, fields, endpointtest.Array(":-2\r\n", ":-2\r\n"), 0, gone},
 		{"no expiries", "the key has gone", "7.4.1", expiring, fields, endpointtest.Nil, 0, gone},
 		{"too few expiries", "", "7.4.1", expiring, fields, endpointtest.Array(":-1\r\n"), 0, gone},
 		{"expiries that are no numbers", "", "7.4.1", expiring, fields, endpointtest.Strings("x", "y"), 0, "invalid syntax"},
 
-		{"no properties", "the stream is there, so it has not gone", "6.2.14", valueOf(keyspace.Stream, 2), "XINFO", unknown, 0, "read k: unknown command"},
-		{"no properties of a user", "", "6.2.14", valueOf(keyspace.Stream, 2), "XINFO", noPerm, 0, "read k: NOPERM"},
-		{"no pending entries", "", "6.2.14", grouped(valueOf(keyspace.Stream, 2), 1), "XPENDING", unknown, 0, "read k: unknown command"},
+		{"no properties", "the stream is there, so it has not gone", "6.2.14", valueOf(keyspace.Stream, 2), "XINFO", unknown, 0, "read key k: unknown command"},
+		{"no properties of a user", "", "6.2.14", valueOf(keyspace.Stream, 2), "XINFO", noPerm, 0, "read key k: NOPERM"},
+		{"no pending entries", "", "6.2.14", grouped(valueOf(keyspace.Stream, 2), 1), "XPENDING", unknown, 0, "read key k: unknown command"},
 		{"properties make no sense", "", "6.2.14", valueOf(keyspace.Stream, 2), "XINFO STREAM", endpointtest.Strings("length"), 0, "names and values of 1 parts"},
 		{"no last ID", "", "6.2.14", valueOf(keyspace.Stream, 2), "XINFO STREAM", endpointtest.Array(endpointtest.Bulk("length"), ":2\r\n"), 0, "last-generated-id"},
 		{"an entry makes no sense", "", "6.2.14", valueOf(keyspace.Stream, 2), "XRANGE", endpointtest.Array(endpointtest.Strings("1-1")), 0, "an entry of a stream"},
@@ -298,7 +298,7 @@ func TestTypeAskedAgain(t *testing.T) {
 		{"moved", []string{moved}, false, "its slot is moving"},
 		{"asked elsewhere", []string{ask}, false, "its slot is moving"},
 		{"loading, lost", []string{loading, endpointtest.HangUp, endpointtest.Usual}, false, ""},
-		{"forbidden", []string{noPerm}, false, "read k: NOPERM"},
+		{"forbidden", []string{noPerm}, false, "read key k: NOPERM"},
 	} {
 		for _, began := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s, began %v", tt.name, began), func(t *testing.T) {
@@ -315,7 +315,7 @@ func TestTypeAskedAgain(t *testing.T) {
 				f := drain(t, toldScan(t, s, func(c *ScanConfig) { c.RetryFor, c.Keys = patience, []keyspace.Key{{Name: "k"}} }))
 				err := tt.err
 				if began && err == "" {
-					err = "another value"
+					err = "the value was replaced"
 				}
 				if f.err != nil || !says(f.failed["0 k"], err) || err == "" && !f.is("0 k", *is) || tt.absent != (len(f.absent) == 1) {
 					t.Errorf("%s, absent %q, %v, %v, want %q", short(f.values), f.absent, f.failed, f.err, err)

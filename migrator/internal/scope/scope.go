@@ -73,6 +73,6 @@ func (s *Scope) Collision(k keyspace.Key) error {
 	if !ok {
 		return nil
 	}
-	return fmt.Errorf("key %s of database %d and key %s of database %d would be one key of the target, %s: choose another Filter.DBPrefix, empty the target and start again with a new Config.StateDir, or leave one of them out with Filter.Exclude",
+	return fmt.Errorf("key %s of database %d and key %s of database %d would both become %s on the target: choose another Filter.DBPrefix, empty the target and start again with a new Config.StateDir, or exclude one of them with Filter.Exclude",
 		keyspace.PrintableShort(k.Name), k.DB, keyspace.PrintableShort(rival.Name), rival.DB, keyspace.PrintableShort(s.TargetName(k.DB, k.Name)))
 }

@@ -59,7 +59,7 @@ func TestScopeCollision(t *testing.T) {
 	if err := s.Collision(s.Arriving(0, "a")); err != nil {
 		t.Errorf("a key without a prefix: %v", err)
 	}
-	if err := s.Collision(s.Arriving(0, "one:a")); err == nil || !strings.Contains(err.Error(), "one key of the target, one:a") {
+	if err := s.Collision(s.Arriving(0, "one:a")); err == nil || !strings.Contains(err.Error(), "would both become one:a on the target") {
 		t.Errorf("a name that begins with another database's prefix: %v", err)
 	}
 }

@@ -19,7 +19,7 @@ func TestPlan(t *testing.T) {
 	exclude := func(l *testStream) { l.Scope.Exclude = []string{"no:*"} }
 	only2 := func(l *testStream) { l.Scope.DBs, l.Scope.DBMap = []int{2}, map[int]int{2: 7} }
 	few := func(l *testStream) { l.Scope.Target.Count = 16 }
-	fromFile := func(l *testStream) { l.File, l.CannotCopy = true, "a file cannot be asked for its result" }
+	fromFile := func(l *testStream) { l.File, l.CannotCopy = true, "its result cannot be copied from a file" }
 	for _, c := range []struct {
 		name, why, command string
 		db                 int
