@@ -11,7 +11,7 @@ import (
 
 // ErrSlotsMoved says that slots of a Codis source moved between servers. Two links then carry commands for the same keys, in no known
 // order.
-var ErrSlotsMoved = errors.New("slots of the Codis source are on the move: wait for that to end (codis-admin --slots-status), empty the target or say Config.OnExisting replace, and start again with a new Config.StateDir")
+var ErrSlotsMoved = errors.New("slots of the Codis source are being moved between its servers: wait until that has ended (codis-admin --slots-status), empty the target or set Config.OnExisting replace, and start again with a new Config.StateDir")
 
 // ofCodis says whether a command, which command.Lookup does not know, is one of the SLOTS... commands of codis-server.
 func (p *planner) ofCodis(c *sourceCommand) bool {
@@ -24,13 +24,13 @@ func (p *planner) ofCodis(c *sourceCommand) bool {
 // SLOTSRESTORE of a key that belongs to another server: those move slots.
 func (p *planner) planCodis(c *sourceCommand) (plan, error) {
 	if name := strings.ToUpper(c.name()); name != "SLOTSRESTORE" || len(c.args)%3 != 1 {
-		return plan{}, fmt.Errorf("%w (%s)", ErrSlotsMoved, name)
+		return plan{}, fmt.Errorf("%w (the stream contains %s)", ErrSlotsMoved, name)
 	}
 	var keys []keyspace.Key
 	for i := 1; i < len(c.args); i += 3 {
 		name := string(c.args[i])
 		if !p.Scope.Owns(name) {
-			return plan{}, fmt.Errorf("%w (key %s came)", ErrSlotsMoved, keyspace.PrintableShort(name))
+			return plan{}, fmt.Errorf("%w (the stream contains key %s, which belongs to another server)", ErrSlotsMoved, keyspace.PrintableShort(name))
 		}
 		k := p.Scope.Arriving(c.db, name)
 		if err := p.Scope.Collision(k); err != nil {

@@ -102,7 +102,7 @@ func (cp *copier) copyTransactions(got []reread.Copy, end int64) (txs []*target.
 		}
 		payload, err := t.Payloads.Dumped(c.Payload)
 		if err != nil {
-			cp.Ledger.Note(c.Key.DB, c.Key.Name, "", "not copied: "+err.Error())
+			cp.Ledger.Note(c.Key.DB, c.Key.Name, "", "the key was not copied: "+err.Error())
 			lost = append(lost, c.Key)
 			continue
 		}
@@ -131,7 +131,7 @@ func (cp *copier) lostWith(f target.Failure) (why string, lost bool) {
 	case why != "":
 		return "; " + why, true
 	case f.Call.Unnamed && len(f.Call.Keys()) == 0:
-		return "; which keys it writes is not known, so that they cannot be copied", true
+		return "; it is not known which keys the command writes, so they cannot be copied", true
 	}
 	return "", false
 }
@@ -149,11 +149,11 @@ func (cp *copier) settleDoubts(ctx context.Context, doubts []target.Failure) err
 		cp.Ledger.Applied.Add(-f.Call.Commands)
 		if why, lost := cp.lostWith(f); lost {
 			cp.Ledger.Reported.Add(f.Call.Commands)
-			cp.Ledger.Note(f.Call.Key.DB, f.Call.Key.Name, name, "refused by the target: "+f.Reply.Error()+why)
+			cp.Ledger.Note(f.Call.Key.DB, f.Call.Key.Name, name, "the target refused the command: "+f.Reply.Error()+why)
 			continue
 		}
 		if f.Call.Unnamed && endpoint.Code(f.Reply) == "NOSCRIPT" {
-			cp.Ledger.Note(f.Call.Key.DB, "", name, "the target does not know the script, and its text has not been seen: its declared keys were copied, keys that it does not declare were not")
+			cp.Ledger.Note(f.Call.Key.DB, "", name, "the target does not know the script, and its text has not been seen: the keys that it declares were copied, but keys that it does not declare were not")
 		}
 		level, reply := slog.LevelWarn, f.Reply
 		if errors.Is(reply, target.ErrExpired) || errors.Is(reply, target.ErrKeyGone) || errors.Is(reply, errInterrupted) { // to be expected, not a refusal

@@ -53,7 +53,7 @@ func (d *Doubts) Save() error { return d.later.Save() }
 // swap has the keys of two databases change places among those that are copied once the link has caught up.
 func (d *Doubts) swap(first, second int) error {
 	if err := d.later.Swap(first, second); err != nil {
-		return fmt.Errorf("swap keys to be copied: %w", err)
+		return fmt.Errorf("swap databases in the list of keys to be copied: %w", err)
 	}
 	return nil
 }
@@ -83,7 +83,7 @@ func (d *Doubts) add(failed []target.Failure) error {
 		err = d.note(now)
 	}
 	if err != nil {
-		return fmt.Errorf("note keys to be copied: %w", err)
+		return fmt.Errorf("write the list of keys to be copied: %w", err)
 	}
 	if len(now) > 0 {
 		select {

@@ -180,9 +180,9 @@ func (f *FileFeed) drop(offset, end int64) error {
 		return err
 	}
 	if !f.AcceptCut {
-		return fmt.Errorf("%v: look at it, then run the same command again with Config.AcceptCut", cut)
+		return fmt.Errorf("%v: if these bytes may be dropped, run the same command again with Config.AcceptCut", cut)
 	}
-	f.Log.Warn("the end of the file was dropped", "bytes", cut.Bytes, "from", cut.At, "file", cut.Path)
+	f.Log.Warn("the incomplete end of the file was dropped", "bytes", cut.Bytes, "from", cut.At, "file", cut.Path)
 	f.Cut(cut.Bytes)
 	f.offset = f.File.Size()
 	return nil

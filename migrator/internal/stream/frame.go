@@ -38,7 +38,7 @@ func (f *Frame) ApplyTo(ctx context.Context, offset int64) (ahead []keyspace.Key
 	select {
 	case f.apply <- step:
 	case <-f.over:
-		return nil, errors.New("the frame was held for too long")
+		return nil, errors.New("the link was held still for too long, so it has gone on")
 	case <-ctx.Done():
 		return nil, context.Cause(ctx)
 	}
@@ -46,7 +46,7 @@ func (f *Frame) ApplyTo(ctx context.Context, offset int64) (ahead []keyspace.Key
 	case end := <-step.done:
 		return end.ahead, end.err
 	case <-f.over:
-		return nil, errors.New("the frame was lost")
+		return nil, errors.New("the link has gone on or has ended meanwhile")
 	case <-ctx.Done():
 		return nil, context.Cause(ctx)
 	}
@@ -104,24 +104,24 @@ func (d *dispatcher) frozen(ctx context.Context, f *Frame) error {
 	}
 }
 
-// ErrPassed says that an offset lies behind what is applied.
-var ErrPassed = errors.New("the offset lies behind")
+// ErrPassed says that a link cannot stop at an offset, mostly because more is applied already.
+var ErrPassed = errors.New("the link cannot stop at this offset")
 
 func (d *dispatcher) applyTo(ctx context.Context, offset int64) error {
 	if offset < d.quiet {
-		return fmt.Errorf("apply to offset %d: %w what is applied (%d)", offset, ErrPassed, d.Positions.dispatchedTo().Offset)
+		return fmt.Errorf("apply to offset %d: %w: the stream is already applied up to offset %d", offset, ErrPassed, d.Positions.dispatchedTo().Offset)
 	}
 	if err := d.catchUpTo(ctx, offset); err != nil {
 		return err
 	}
 	if offset < d.quiet {
-		return fmt.Errorf("apply to offset %d: %w: it is no boundary between commands (%d is)", offset, ErrPassed, d.Positions.dispatchedTo().Offset)
+		return fmt.Errorf("apply to offset %d: %w: it lies inside a command or transaction that ends at offset %d", offset, ErrPassed, d.Positions.dispatchedTo().Offset)
 	}
 	if d.Expiries.Holding() {
-		return fmt.Errorf("apply to offset %d: %w: the source was lost meanwhile, and the target holds keys without their expiry", offset, ErrPassed)
+		return fmt.Errorf("apply to offset %d: %w: the connection to the source was lost meanwhile, so some keys of the target are without their expiry", offset, ErrPassed)
 	}
 	if d.ahead.resumedEnd > 0 {
-		return fmt.Errorf("apply to offset %d: %w: the run before has applied some commands up to %d", offset, ErrPassed, d.ahead.resumedEnd)
+		return fmt.Errorf("apply to offset %d: %w: an earlier run has already applied some commands up to offset %d", offset, ErrPassed, d.ahead.resumedEnd)
 	}
 	return d.finish(ctx)
 }

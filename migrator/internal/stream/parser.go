@@ -197,7 +197,7 @@ func (p *parser) next() (group, error) {
 		switch {
 		case is(args, "SELECT", 2):
 			if db, err = strconv.Atoi(string(args[1])); err != nil {
-				return g, fmt.Errorf("SELECT %q: no database number", args[1])
+				return g, fmt.Errorf("SELECT %q: this is not a number of a database", args[1])
 			}
 		case is(args, "MULTI", 1):
 			inMulti = true

@@ -321,7 +321,7 @@ func (p *planner) planCopy(c *sourceCommand, keys []keyspace.Key) plan {
 		return plan{}
 	}
 	if why := p.CannotCopy; why != "" {
-		p.Ledger.ReportCommand(c.db, keys[0].Name, c.name(), fmt.Sprintf("the target cannot run it as it is (it lacks the command, its keys lie in several slots or databases, or a filter splits them), and %s: %d keys are not what the source would hold", why, len(keys)))
+		p.Ledger.ReportCommand(c.db, keys[0].Name, c.name(), fmt.Sprintf("the target cannot run the command as it is (it lacks the command, the keys lie in several slots or databases, or a filter splits them), and %s: %d keys may differ from the source", why, len(keys)))
 		return plan{}
 	}
 	return plan{act: func(ctx context.Context, g group) error {
@@ -411,7 +411,7 @@ func (p *planner) planScript(c *sourceCommand, spec *command.Spec) (plan, error)
 	switch {
 	case len(keys) > 0:
 	case !p.Target.Dialect.Knows("EVAL"):
-		p.Ledger.ReportCommand(c.db, "", c.name(), "the target runs no scripts, and this one does not declare its keys")
+		p.Ledger.ReportCommand(c.db, "", c.name(), "the target runs no scripts, and the keys of this one cannot be copied instead, since it does not declare them")
 		return plan{}, nil
 	case p.Target.Cluster:
 		p.Ledger.ReportCommand(c.db, "", c.name(), "a script without declared keys cannot be routed to a slot of the cluster")
@@ -431,14 +431,14 @@ func (p *planner) noteUndeclared(c *sourceCommand) {
 	if strings.EqualFold(slab.View(c.args[0]), "EVAL") && command.DeclaresKeys(string(c.args[1])) {
 		return
 	}
-	p.Ledger.Note(c.db, "", c.name(), "the script cannot run on the target as it is: its declared keys were copied, keys that it does not declare were not")
+	p.Ledger.Note(c.db, "", c.name(), "the script cannot run on the target as it is: the keys that it declares were copied, but keys that it does not declare were not")
 }
 
 // planUnknown passes an unknown command on to a standalone server, at a meeting of all lanes: it may touch any key.
 func (p *planner) planUnknown(c *sourceCommand) (plan, error) {
 	p.keys = p.keys[:0] // these are still the keys of an earlier command
 	if p.Target.Cluster || len(p.Scope.Include)+len(p.Scope.Exclude) > 0 || p.Scope.DBPrefix[c.db] != "" {
-		p.Ledger.ReportCommand(c.db, "", c.name(), "the command is unknown, so its keys cannot be found")
+		p.Ledger.ReportCommand(c.db, "", c.name(), "surecut does not know this command, so it cannot find the command's keys")
 		return plan{}, nil
 	}
 	return p.everyLane(c)
@@ -492,7 +492,7 @@ func (p *planner) planAcrossDatabases(c *sourceCommand, spec *command.Spec, rece
 	}
 	to, err := strconv.Atoi(string(c.args[at]))
 	if err != nil {
-		return plan{}, errors.New("no database number where one belongs")
+		return plan{}, errors.New("the argument that names a database is not a number")
 	}
 	both := []keyspace.Key{{DB: c.db, Name: string(c.args[keys[0]])},
 		p.Scope.Arriving(to, p.Scope.SourceName(c.db, string(c.args[keys[len(keys)-1]])))}
@@ -534,7 +534,7 @@ func (p *planner) acrossDatabases(c *sourceCommand, name string, to keyspace.Key
 	from, _ := p.Scope.Map(c.db)
 	into, _ := p.Scope.Map(to.DB)
 	if from == into && name == "MOVE" {
-		return plan{}, fmt.Errorf("databases %d and %d of the source are one on the target", c.db, to.DB)
+		return plan{}, fmt.Errorf("databases %d and %d of the source are mapped to the same database of the target", c.db, to.DB)
 	}
 	args := p.strs(c.args)
 	args[at] = strconv.Itoa(into)

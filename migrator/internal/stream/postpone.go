@@ -42,6 +42,6 @@ func (h *holds) notePassedFields(c *sourceCommand, x target.Call) {
 		}
 	}
 	if at > 0 && at <= h.Clock.Now() {
-		h.Ledger.Note(c.db, x.Args[1], name, "fields of this hash had an expiry that has passed; if the file renews it further down, they are missing")
+		h.Ledger.Note(c.db, x.Args[1], name, "fields of this hash have already expired; if a later command of the file renews their expiry, they are missing on the target")
 	}
 }

@@ -70,9 +70,9 @@ func (p *planner) lacking(c *sourceCommand, spec *command.Spec) {
 			continue
 		}
 		p.lacks[k] = true
-		why := "the target has not what this writes: " + command.Lacks(c.args)
+		why := "the target lacks what this command writes: " + command.Lacks(c.args)
 		if spec.Name == "PUBLISH" && !p.Target.Can.Messages {
-			why = "the proxy passes no messages on"
+			why = "the proxy does not forward published messages"
 		}
 		p.Ledger.Note(k.DB, k.Name, spec.Name, why)
 	}

@@ -67,7 +67,7 @@ func (s *Scripts) read() error {
 	}
 }
 
-var errScriptDamaged = errors.New("a script does not have its SHA1")
+var errScriptDamaged = errors.New("the SHA1 of a script does not match its text")
 
 func readScript(r *bufio.Reader) (string, error) {
 	n, err := binary.ReadUvarint(r)
@@ -132,7 +132,7 @@ func (s *Scripts) Add(text string) error {
 func (s *Scripts) compact() (err error) {
 	defer func() {
 		if err != nil {
-			err = fmt.Errorf("write the list of scripts anew: %w", err)
+			err = fmt.Errorf("rewrite the list of scripts: %w", err)
 		}
 	}()
 	f, err := os.OpenFile(s.path+".new", os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o600)

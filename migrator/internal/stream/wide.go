@@ -46,20 +46,20 @@ func (s *wide) standstill(ctx context.Context, c *sourceCommand, f func() error)
 // these cannot be told from others, as at a target that held keys before the migration began.
 func (s *wide) flush(ctx context.Context, c *sourceCommand, all bool) error {
 	if !s.TargetWasEmpty {
-		return errors.New("the source was flushed, and the target held keys before this migration began: flush what belongs to the source by hand, then start again with a new Config.StateDir")
+		return errors.New("the source was flushed, but the target held keys before this migration began: delete the source's keys from the target by hand, then start again with a new Config.StateDir")
 	}
 	if len(s.Scope.DBMap) > 0 || s.Target.DBs.Home >= 0 && !s.Target.Cluster {
-		return errors.New("the source was flushed, and databases are mapped: which keys of the target that means cannot be told; start again with a new Config.StateDir")
+		return errors.New("the source was flushed, but databases are mapped, so it is not known which keys of the target must be deleted: start again with a new Config.StateDir")
 	}
 	if !s.Alone && s.Scope.Slots == nil {
-		return errors.New("the source was flushed, and which keys of the target come from it and which from the other files cannot be told: let a server load it and rewrite it (BGREWRITEAOF), and start again with an empty target and a new Config.StateDir")
+		return errors.New("the source was flushed, but it is not known which keys of the target came from this file and which from the others: let a server load the file and rewrite it (BGREWRITEAOF), and start again with an empty target and a new Config.StateDir")
 	}
 	s.Ledger.Applied.Add(1)
 	return s.standstill(ctx, c, func() error {
 		for _, addr := range s.Target.Primaries() {
 			dbs, err := s.targetDatabases(ctx, addr, c.db, all)
 			if err != nil && !s.Target.Can.Nodes {
-				return fmt.Errorf("the source was flushed, and the servers behind the proxy, which alone can list what came from it, do not answer: make them reachable and run the same command again, or start again with an empty target and a new Config.StateDir: %w", err)
+				return fmt.Errorf("the source was flushed, but the servers behind the proxy, which alone can list the keys to be deleted, do not answer: make them reachable and run the same command again, or start again with an empty target and a new Config.StateDir: %w", err)
 			}
 			if err != nil {
 				return err
@@ -69,7 +69,7 @@ func (s *wide) flush(ctx context.Context, c *sourceCommand, all bool) error {
 			}
 			for _, db := range dbs {
 				if err := s.deleteShard(ctx, addr, db, gone); err != nil {
-					return fmt.Errorf("target %s: the source was flushed; delete what came from it into database %d: %w", addr, db, err)
+					return fmt.Errorf("target %s: the source was flushed, but its keys could not be deleted from database %d: %w", addr, db, err)
 				}
 			}
 		}
@@ -108,7 +108,7 @@ func (s *wide) deleteShard(ctx context.Context, addr string, db int, gone func(k
 func (s *wide) swap(ctx context.Context, c *sourceCommand) error {
 	t := s.Target
 	if len(c.args) != 3 {
-		return errors.New("SWAPDB names two databases")
+		return errors.New("SWAPDB must name two databases")
 	}
 	first, err1 := strconv.Atoi(string(c.args[1]))
 	second, err2 := strconv.Atoi(string(c.args[2]))
@@ -120,11 +120,11 @@ func (s *wide) swap(ctx context.Context, c *sourceCommand) error {
 		return nil
 	}
 	if t.Cluster || t.DBs.Home >= 0 || len(s.Scope.DBMap)+len(s.Scope.DBPrefix)+len(s.Scope.DBs) > 0 || !s.Alone {
-		return errors.New("SWAPDB cannot be carried to a cluster, nor where databases are mapped or filtered; start again with a new Config.StateDir")
+		return errors.New("SWAPDB cannot be carried out on a cluster, or where databases are mapped or filtered: start again with a new Config.StateDir")
 	}
 	args := t.Dialect.SwapDB(first, second, 0)
 	if args == nil {
-		return errors.New("the target has neither SWAPDB (it came with 4.0) nor EVAL; start again with a new Config.StateDir")
+		return errors.New("the target has neither SWAPDB (added in Redis 4.0) nor EVAL: start again with a new Config.StateDir")
 	}
 	s.Ledger.Applied.Add(1)
 	if s.ahead.applied(0, c.end) {
@@ -152,7 +152,7 @@ func (s *wide) swap(ctx context.Context, c *sourceCommand) error {
 		s.Positions.acknowledge(x.Units, x.End)
 		s.Link.RememberWitnesses(swapped)
 		if len(x.Failed) > 0 {
-			return fmt.Errorf("refused by the target: %w", x.Failed[0].Reply)
+			return fmt.Errorf("the target refused the command: %w", x.Failed[0].Reply)
 		}
 		s.Target.Expiring.Swap(first, second)
 		return nil
@@ -191,7 +191,7 @@ func (s *wide) everywhere(ctx context.Context, c *sourceCommand, container, sub 
 	}
 	if container == "FUNCTION" {
 		if !s.Target.Dialect.Knows("FUNCTION") {
-			s.Ledger.ReportCommand(c.db, "", "FUNCTION "+keyspace.PrintableShort(sub), "the target has no functions (they came with 7.0)")
+			s.Ledger.ReportCommand(c.db, "", "FUNCTION "+keyspace.PrintableShort(sub), "the target has no functions (added in Redis 7.0)")
 			return nil
 		}
 		// A restart may repeat these commands, which must then succeed again.

@@ -225,7 +225,7 @@ func (t *Target) ReadRecords(ctx context.Context, keys []RecordKey) (r Records, 
 		}
 		offset, err := strconv.ParseInt(fields["offset"], 10, 64)
 		if err != nil {
-			return r, fmt.Errorf("target key %s: offset %q is no number", k.Name, fields["offset"])
+			return r, fmt.Errorf("target key %s: offset %q is not a number", k.Name, fields["offset"])
 		}
 		n, _ := t.PrimaryOf(t.Slot(k.Name))
 		r.held[n.Addr] = true
@@ -270,7 +270,7 @@ func (t *Target) LoadCheckpoint(ctx context.Context, link string, keys []RecordK
 	}
 	cp.Present, cp.Nodes, cp.ReplID = true, r.held, r.Lowest["replication_id"]
 	if cp.Offset, err = strconv.ParseInt(r.Lowest["offset"], 10, 64); err != nil {
-		return nil, fmt.Errorf("target key %s: offset %q is no number", t.LinkKey(link), r.Lowest["offset"])
+		return nil, fmt.Errorf("target key %s: offset %q is not a number", t.LinkKey(link), r.Lowest["offset"])
 	}
 	cp.DB, _ = strconv.Atoi(r.Lowest["db"])
 	if !t.Can.Transactions {
@@ -335,7 +335,7 @@ func (cp *Checkpoint) add(u Unit, fields map[string]string) error {
 	for f, v := range fields {
 		n, err := strconv.ParseInt(v, 10, 64)
 		if err != nil {
-			return fmt.Errorf("unit %d: field %q: %q is no offset", u, f, v)
+			return fmt.Errorf("unit %d: field %q: %q is not an offset", u, f, v)
 		}
 		if f == fieldOffset {
 			cp.Units[u] = n

@@ -356,7 +356,7 @@ func (c *Claim) Keep(ctx context.Context) error {
 		case errors.Is(err, ErrClaimed):
 			return err
 		case err != nil:
-			c.t.log.Warn("the target does not take the heartbeat", "error", err)
+			c.t.log.Warn("the heartbeat could not be written to the target", "error", err)
 		}
 	}
 }

@@ -7,7 +7,7 @@ import (
 )
 
 // ErrGivenAway says that another migration has held the target, or that the record of this one was removed from it.
-var ErrGivenAway = errors.New("what this one has copied may have been overwritten or deleted since: start again with a new Config.StateDir and an empty target (or Config.OnExisting replace)")
+var ErrGivenAway = errors.New("the data that this migration has copied may have been overwritten or deleted since: start again with a new Config.StateDir and an empty target (or Config.OnExisting replace)")
 
 // stillOurs judges the records of the target for a migration that is resumed. It refuses a target that another migration has held since the
 // last run: that one may have written to the same keys, even if it has ended since.
@@ -25,7 +25,7 @@ func (c *Claim) stillOurs(r record, elsewhere bool) error {
 	case id == "" && c.whole:
 		return fmt.Errorf("the record of this migration (%s) is gone although the target has kept its keys, so another migration has ended there, or somebody has removed it: %w", KeyMigration, ErrGivenAway)
 	case id != "" && id != c.t.id:
-		return fmt.Errorf("the target was given to migration %q on host %q after this one had stopped: %w", id, r.fields["host"], ErrGivenAway)
+		return fmt.Errorf("migration %q on host %q claimed the target after this one had stopped: %w", id, r.fields["host"], ErrGivenAway)
 	case id != "" && c.later.seen() > r.seen():
 		return fmt.Errorf("migration %q on host %q has written to a part of the target after this one had stopped: %w", c.later.fields["id"], c.later.fields["host"], ErrGivenAway)
 	}

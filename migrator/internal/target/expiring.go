@@ -324,7 +324,7 @@ func (t *Target) LearnExpiries(ctx context.Context, links int) {
 		if !learnt {
 			err := t.learnOnce(ctx)
 			if learnt = err == nil; !learnt && ctx.Err() == nil {
-				t.log.Warn("the target does not tell its keys' expiries; it is asked again", "error", err)
+				t.log.Warn("the expiries of the target's keys could not be read; trying again", "error", err)
 				tick.Reset(5 * time.Second)
 			} else {
 				tick.Reset(100 * time.Millisecond)

@@ -19,7 +19,7 @@ func (t *Target) IsEmpty(ctx context.Context) (bool, error) {
 	for _, addr := range t.Primaries() {
 		c, err := t.d.Client(ctx, addr, 0)
 		if err != nil && !t.Can.Nodes && ctx.Err() == nil {
-			t.log.Warn("whether the target is empty is not known, since a server behind the proxy does not answer; it counts as not empty", "error", err)
+			t.log.Warn("a server behind the proxy does not answer, so it is not known whether the target is empty; it counts as not empty", "error", err)
 			return false, nil
 		}
 		if err != nil {

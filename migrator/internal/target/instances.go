@@ -26,7 +26,7 @@ var ErrReplaced error = replacedError{}
 type replacedError struct{}
 
 func (replacedError) Error() string {
-	return "another process has taken the place of the server, or it has become the primary again, so that it may lack what was applied last: run the same command again"
+	return "the server was restarted or replaced, or it has become the primary again, so it may lack the last commands that were applied: run the same command again"
 }
 
 func (replacedError) Unwrap() error { return ErrRegressed }
@@ -213,7 +213,7 @@ func (t *Target) end(ctx context.Context, c connection, dropped []*conn, process
 		for _, id := range ids {
 			err := c.Do(ctx, arbitrary(c, "CLIENT", "KILL", "ID", id)).Error()
 			if err != nil && (endpoint.Code(err) == "" || t.Can.Ends) {
-				return fmt.Errorf("end a connection that broke, whose last commands may arrive late (CLIENT KILL ID): %w", err)
+				return fmt.Errorf("end a broken connection, whose last commands may still arrive (CLIENT KILL ID): %w", err)
 			}
 		}
 	}

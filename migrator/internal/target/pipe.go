@@ -44,7 +44,7 @@ func (w *direct) pipe(ctx context.Context, addr string) (*pipe, error) {
 	p, server, err := openPipe(ctx, w.t, addr)
 	if err == nil && server != c.server && w.t.Can.Ends { // the address leads to another server by now
 		p.close()
-		err = errors.New("two connections reached two servers")
+		err = errors.New("two connections to this address reached two different servers")
 	}
 	if err != nil {
 		w.drop(addr)

@@ -136,7 +136,7 @@ func (w *proxied) Rebuild(ctx context.Context, k Value, over Overwrite, walk fun
 	err = judgeRebuilt(where, addr, err)
 	if errors.Is(err, keyspace.ErrGone) || errors.As(err, new(*RefusedError)) {
 		if err := send("DEL", k.Name); err != nil {
-			return b.Lost, fmt.Errorf("%s: delete what was written of it: %w", where, err)
+			return b.Lost, fmt.Errorf("%s: delete the part of it that was written: %w", where, err)
 		}
 	}
 	return b.Lost, err

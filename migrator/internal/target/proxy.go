@@ -33,7 +33,7 @@ const proxyGrace = time.Second
 // servers behind it take.
 func (t *Target) openProxied(ctx context.Context, from *endpoint.Deployment) error {
 	if source := from.Spec(); source.Kind == endpoint.AOF {
-		return fmt.Errorf("%s: an AOF cannot be written through a proxy, since its keys cannot be copied where that leaves doubts; make an RDB of it first", source)
+		return fmt.Errorf("%s: an AOF cannot be migrated through a proxy, since keys in doubt cannot be copied again from a file: make an RDB of it first", source)
 	}
 	p := &proxy{t: t, kind: t.d.Kind()}
 	t.way, t.Can = p, Abilities{}
@@ -67,8 +67,11 @@ func (p *proxy) probeDump(ctx context.Context) error {
 			return fmt.Errorf("SETEX: %w", err)
 		}
 		payload, err := c.Do(ctx, arbitrary(c, p.Reading("DUMP", name)...)).AsBytes()
-		if err != nil || len(payload) < 10 {
-			return fmt.Errorf("DUMP gave %d bytes: %w", len(payload), err)
+		if err == nil && len(payload) < 10 {
+			err = fmt.Errorf("its payload has only %d bytes", len(payload))
+		}
+		if err != nil {
+			return fmt.Errorf("DUMP: %w", err)
 		}
 		if err := c.Do(ctx, arbitrary(c, "DEL", name)).Error(); err != nil {
 			return fmt.Errorf("DEL: %w", err)
@@ -79,7 +82,7 @@ func (p *proxy) probeDump(ctx context.Context) error {
 	}
 	i := slices.IndexFunc(dumpSince, func(s struct{ rdb, number int }) bool { return s.rdb <= p.t.Payloads.Version })
 	if i < 0 {
-		return fmt.Errorf("its servers write RDB version %d, and 6 is the oldest that is supported", p.t.Payloads.Version)
+		return fmt.Errorf("the servers behind the proxy write RDB version %d, but 6 is the oldest version that is supported", p.t.Payloads.Version)
 	}
 	p.t.Number = dumpSince[i].number
 	return nil
@@ -141,7 +144,7 @@ func (p *proxy) restoreCalls(name, payload string, expireAt int64) [][]string {
 }
 
 // errKeyTooLong is the failure of a call that nutcracker (twemproxy) would not pass on, but close the connection for.
-var errKeyTooLong = errors.New("the name of the key is too long for the proxy (nutcracker takes names that fit into one of its buffers, option --mbuf-size)")
+var errKeyTooLong = errors.New("the name of the key is too long for the proxy (twemproxy takes only names that fit into one of its buffers; their size is its option --mbuf-size)")
 
 // shortName is a length of names that nutcracker passes on with every configuration: its smallest buffers have 512 bytes.
 const shortName = 400

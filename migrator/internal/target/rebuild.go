@@ -97,7 +97,7 @@ func (b *rebuild) SetMember(p []byte) error { return b.add("SADD", p) }
 // ZSetMember adds a member. Its score is sent as the shortest text that reads back as the same number.
 func (b *rebuild) ZSetMember(name []byte, score float64) error {
 	if math.IsNaN(score) {
-		return fmt.Errorf("member %s of a sorted set: its score is no number", strconv.Quote(string(name)))
+		return fmt.Errorf("member %s of a sorted set: its score is not a number", strconv.Quote(string(name)))
 	}
 	var text [32]byte
 	return b.add("ZADD", appendScore(text[:0], score), name)

@@ -105,7 +105,7 @@ func (b *rebuild) claim(g keyspace.Group) error {
 				break
 			}
 			if !ids.has(p.ID) {
-				b.Lost = append(b.Lost, fmt.Sprintf("pending entry %s of consumer %q in group %q, whose message was deleted", p.ID, p.Consumer, g.Name))
+				b.Lost = append(b.Lost, fmt.Sprintf("pending entry %s of consumer %q in group %q is missing on the target, since its message was deleted", p.ID, p.Consumer, g.Name))
 				continue
 			}
 			args = append(args, []byte(p.ID.String()))

@@ -25,7 +25,7 @@ type Payloads struct {
 	Modules bool // values of modules may be sent
 }
 
-var moduleNotLoaded = &keyspace.UnsupportedError{What: "values of a module that the target has not loaded (or is not known to have)", Since: "6.2, since older ones end their process over them, and then the module"}
+var moduleNotLoaded = &keyspace.UnsupportedError{What: "values of a module that the target has not loaded (or may not have loaded)", Since: "6.2 (older servers crash on such values)"}
 
 // AppendValue appends the payload of a snapshot's value of at most limit bytes.
 func (p Payloads) AppendValue(dst []byte, rdbType byte, raw []byte, limit int64) ([]byte, error) {
@@ -55,7 +55,7 @@ func newPayloads(ctx context.Context, t *Target, source *endpoint.Deployment) (P
 	for i, addr := range t.Primaries() {
 		version, _, err := t.d.AcceptedRDB(ctx, addr)
 		if err != nil {
-			return p, fmt.Errorf("target %s: which RDB version it reads: %w", addr, err)
+			return p, fmt.Errorf("target %s: find out which RDB version it reads: %w", addr, err)
 		}
 		if i == 0 || version < p.Version {
 			p.Version = version

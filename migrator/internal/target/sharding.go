@@ -15,7 +15,7 @@ import (
 const probes = 64
 
 // errSharding says that a proxy looks for keys on other servers than surecut would write them to.
-var errSharding = errors.New("the proxy puts keys on other servers than hash, distribution, tag, weights and names of the URL say: give its own configuration file with ?config=, or correct them")
+var errSharding = errors.New("the proxy puts keys on other servers than hash, distribution, tag, weights and names in the URL say: correct them, or name the proxy's own configuration file with ?config=")
 
 // ProveSharding checks that a twemproxy looks for keys on the servers to which surecut writes them directly: it sets keys through the
 // proxy, and looks for each on its server. A proxy that cannot be reached is no reason to stop.
@@ -25,7 +25,7 @@ func (t *Target) ProveSharding(ctx context.Context) error {
 	}
 	addr, err := t.d.Proxy(ctx)
 	if err != nil {
-		t.log.Warn("the proxy of the target does not answer, so that nothing proves that it looks for keys where they are written", "error", err)
+		t.log.Warn("the proxy of the target does not answer, so it is not proven that it looks for keys on the servers to which they are written", "error", err)
 		return nil
 	}
 	proxy, err := t.d.Client(ctx, addr, 0)

@@ -40,7 +40,7 @@ var ErrLost error = lossError{}
 type lossError struct{}
 
 func (lossError) Error() string {
-	return "one of surecut's own keys is gone there, so it was flushed, came back without its data, or evicts keys; what else is gone nobody can tell: start again with a new Config.StateDir and an empty target (or Config.OnExisting replace)"
+	return "one of surecut's own keys is missing there, so the node was flushed, came back without its data, or evicts keys, and other keys may be missing as well: start again with a new Config.StateDir and an empty target (or Config.OnExisting replace)"
 }
 
 func (lossError) Unwrap() error { return ErrRegressed }
