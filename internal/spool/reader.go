@@ -115,6 +115,13 @@ func (r *Reader) Next(ctx context.Context) (data []byte, startOffset, receivedAt
 	}
 }
 
+// Ready says whether the log holds bytes that Next has not delivered, so that Next does not wait.
+func (r *Reader) Ready() bool {
+	r.log.mu.Lock()
+	defer r.log.mu.Unlock()
+	return r.era == r.log.era && r.next <= r.log.end
+}
+
 func (r *Reader) corrupt(reason string) error {
 	return fmt.Errorf("read spool: %w", &CorruptError{File: r.seg.name, At: r.pos - int64(r.hi-r.lo), Reason: reason})
 }

@@ -245,6 +245,9 @@ func TestReaderWaits(t *testing.T) {
 	r, err := l.NewReader(0)
 	must(t, err)
 	defer r.Close()
+	if r.Ready() {
+		t.Error("an empty log has bytes to deliver")
+	}
 
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error)
@@ -288,7 +291,11 @@ func TestReaderDrainsAfterClose(t *testing.T) {
 	defer r.Close()
 	must(t, l.Close())
 	for {
+		ready := r.Ready()
 		_, _, _, err := r.Next(t.Context())
+		if ready == (err == io.EOF) {
+			t.Errorf("ready: %v, and the next bytes: %v", ready, err)
+		}
 		if err == io.EOF {
 			break
 		}
