@@ -87,7 +87,7 @@ func (s *Spec) Keys(args [][]byte, dst []int) ([]int, error) {
 		}
 	}
 	if len(out) == had && len(s.rules) > 0 && s.Class != Script {
-		return dst[:had], s.malformed(args, "no key")
+		return dst[:had], s.malformed(args, "there is no key")
 	}
 	return out, nil
 }
@@ -118,7 +118,7 @@ func (r *keyRule) find(s *Spec, args [][]byte, dst []int) ([]int, error) {
 		}
 		if begin++; begin >= len(args) {
 			if begin == len(args) {
-				return dst, s.malformed(args, "nothing after "+r.keyword)
+				return dst, s.malformed(args, "nothing follows "+r.keyword)
 			}
 			return dst, nil // the keyword is optional; Keys makes sure that there is some key
 		}
@@ -127,7 +127,7 @@ func (r *keyRule) find(s *Spec, args [][]byte, dst []int) ([]int, error) {
 		return r.counted(s, args, begin, dst)
 	}
 	if begin >= len(args) {
-		return dst, s.malformed(args, "key is missing")
+		return dst, s.malformed(args, "the key is missing")
 	}
 	last := begin + r.last
 	if r.last < 0 {
@@ -151,14 +151,14 @@ func (r *keyRule) find(s *Spec, args [][]byte, dst []int) ([]int, error) {
 func (r *keyRule) counted(s *Spec, args [][]byte, begin int, dst []int) ([]int, error) {
 	at, first := begin+r.countAt, begin+r.firstAt
 	if at >= len(args) {
-		return dst, s.malformed(args, "number of keys is missing")
+		return dst, s.malformed(args, "the number of keys is missing")
 	}
 	n, ok := parseInt(args[at])
 	if !ok || n < 0 || n == 0 && s.Class != Script {
-		return dst, s.malformed(args, "number of keys is no positive number")
+		return dst, s.malformed(args, "the number of keys is not a positive number")
 	}
 	if n > int64(len(args)) || int64(first)+n*int64(r.step) > int64(len(args)) {
-		return dst, s.malformed(args, "fewer keys than announced")
+		return dst, s.malformed(args, "there are fewer keys than their number says")
 	}
 	for i := range int(n) {
 		dst = append(dst, first+i*r.step)
@@ -211,7 +211,7 @@ func migrateKeys(s *Spec, args [][]byte, dst []int) ([]int, error) {
 			i += 2
 		case isWord(args[i], "KEYS"):
 			if len(args[3]) != 0 || i+1 == len(args) {
-				return dst, s.malformed(args, "KEYS wants an empty key argument and at least one key")
+				return dst, s.malformed(args, "KEYS needs an empty key argument and at least one key")
 			}
 			for k := i + 1; k < len(args); k++ {
 				dst = append(dst, k)

@@ -63,7 +63,7 @@ type UnexpectedError struct {
 }
 
 func (e *UnexpectedError) Error() string {
-	return fmt.Sprintf("replication handshake: %s: wanted %s, the source replied %s", e.Step, e.Wanted, e.Found)
+	return fmt.Sprintf("replication handshake: %s: expected %s, but the source replied %s", e.Step, e.Wanted, e.Found)
 }
 
 // Retryable tells that err, from Start, CopySnapshot or Read, leaves hope for another

@@ -131,9 +131,9 @@ func (s *Session) fillSnapshot(out *snapshotWriter) error {
 		return err
 	}
 	if out.total > 0 {
-		return fmt.Errorf("copy the snapshot: cut short after %d of %d bytes: %w", out.written, out.total, io.ErrUnexpectedEOF)
+		return fmt.Errorf("copy the snapshot: the source ended it after %d of %d bytes: %w", out.written, out.total, io.ErrUnexpectedEOF)
 	}
-	return fmt.Errorf("copy the snapshot: cut short after %d bytes, before the mark of its end: %w", out.written, io.ErrUnexpectedEOF)
+	return fmt.Errorf("copy the snapshot: the source ended it after %d bytes, without its end mark: %w", out.written, io.ErrUnexpectedEOF)
 }
 
 type snapshotWriter struct {

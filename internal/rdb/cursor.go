@@ -207,14 +207,14 @@ func (c *cursor) length() (n uint64, encoded bool, err error) {
 		}
 		return binary.BigEndian.Uint64(p), false, nil
 	}
-	return 0, false, damagedf("%#02x begins no length", b)
+	return 0, false, damagedf("%#02x is not the beginning of a length", b)
 }
 
 // count reads a length, and returns an error for a string encoding.
 func (c *cursor) count() (uint64, error) {
 	n, encoded, err := c.length()
 	if err == nil && encoded {
-		err = damagedf("a string encoding (%d) stands where a length must be", n)
+		err = damagedf("a string encoding (%d) stands where a length is expected", n)
 	}
 	return n, err
 }
@@ -355,7 +355,7 @@ func (c *cursor) lzfSizes() (packed, n uint64, err error) {
 		return 0, 0, err
 	}
 	if packed > math.MaxInt32 || n > math.MaxInt32*4 {
-		return 0, 0, damagedf("a compressed string claims %d bytes for %d", packed, n)
+		return 0, 0, damagedf("a compressed string claims that %d bytes expand to %d", packed, n)
 	}
 	return packed, n, nil
 }

@@ -39,7 +39,7 @@ func SplitDump(payload []byte) (Dump, error) {
 	}
 	body, sum := payload[:len(payload)-8], binary.LittleEndian.Uint64(payload[len(payload)-8:])
 	if got := CRC64(0, body); got != sum {
-		return Dump{}, fmt.Errorf("DUMP payload: %w: it says %016x, its bytes give %016x", ErrChecksum, sum, got)
+		return Dump{}, fmt.Errorf("DUMP payload: %w: it contains %016x, but its bytes give %016x", ErrChecksum, sum, got)
 	}
 	d := Dump{Type: body[0], Raw: body[1 : len(body)-2], Version: int(binary.LittleEndian.Uint16(body[len(body)-2:]))}
 	if d.Version < 1 || d.Version > newestRedis && d.Version < valkeyVersion || d.Version > newestValkey {

@@ -248,7 +248,7 @@ func hashFieldsWithTTL(d *decoder, p *packed) error {
 		}
 		at, err := strconv.ParseInt(string(triple[2]), 10, 64)
 		if err != nil || at < 0 {
-			return damagedf("a field's expiry is %.50q", triple[2])
+			return damagedf("the expiry %.50q of a field is not valid", triple[2])
 		}
 		if err := d.v.HashField(triple[0], triple[1], at); err != nil {
 			return err

@@ -56,7 +56,7 @@ func (p *packed) take() (e element, ok bool, err error) {
 		return element{}, false, nil
 	}
 	if len(p.rest) == 0 {
-		return element{}, false, damaged("a packed value has no end")
+		return element{}, false, damaged("a packed value lacks its end mark")
 	}
 	e, err = p.entry(p.rest)
 	if err != nil {
@@ -108,7 +108,7 @@ func (p *packed) group(n int) ([][]byte, bool, error) {
 func (p *packed) integer() (int64, error) {
 	e, ok, err := p.take()
 	if err == nil && (!ok || !e.isInt) {
-		err = damaged("a listpack of a stream holds no integer where one must be")
+		err = damaged("a listpack of a stream holds no integer where one is expected")
 	}
 	return e.number, err
 }

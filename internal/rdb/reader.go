@@ -260,7 +260,7 @@ func (r *Reader) opcode(op byte) (done bool, err error) {
 	case opSelectDB:
 		n, err := c.count()
 		if err == nil && n > math.MaxInt32 {
-			err = damagedf("database number %d", n)
+			err = damagedf("the database number %d is too large", n)
 		}
 		r.e.DB = int(n)
 		return false, err
@@ -359,7 +359,7 @@ func (r *Reader) end() error {
 
 func (r *Reader) mismatch(sum uint64) error {
 	if r.told != 0 && r.told != sum {
-		return fmt.Errorf("%w: the RDB says %016x, its bytes give %016x", ErrChecksum, r.told, sum)
+		return fmt.Errorf("%w: the RDB contains %016x, but its bytes give %016x", ErrChecksum, r.told, sum)
 	}
 	return nil
 }

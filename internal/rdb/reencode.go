@@ -272,6 +272,6 @@ func (w *elementWriter) StreamMeta(keyspace.StreamMeta) error          { return 
 func (w *elementWriter) StreamGroup(keyspace.Group) error              { return errNoCollection }
 func (w *elementWriter) ModulePayload([]byte) error                    { return errNoCollection }
 
-const errNoCollection = damaged("the value is no collection")
+const errNoCollection = damaged("the value is not a collection")
 
 var _ keyspace.Visitor = (*elementWriter)(nil)

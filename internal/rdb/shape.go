@@ -118,7 +118,7 @@ func (m *shaper) length() (n int64, isInt bool, err error) {
 			return 0, false, err
 		}
 		if size > lzfMost || packed > lzfMost {
-			return 0, false, damagedf("a compressed string claims %d bytes for %d", packed, size)
+			return 0, false, damagedf("a compressed string claims that %d bytes expand to %d", packed, size)
 		}
 		return int64(size), false, c.skip(packed)
 	}
@@ -239,7 +239,7 @@ func (m *shaper) peek(first int, look bool) (size int64, err error) {
 		return 0, err
 	}
 	if packed > lzfMost || n > lzfMost {
-		return 0, damagedf("a compressed string claims %d bytes for %d", packed, n)
+		return 0, damagedf("a compressed string claims that %d bytes expand to %d", packed, n)
 	}
 	p, err := c.bytes(packed, &c.packed)
 	if err != nil {

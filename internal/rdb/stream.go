@@ -84,7 +84,7 @@ func (c *cursor) skipID() error { return c.skip(16) }
 func (c *cursor) streamLength() (uint64, error) {
 	n, err := c.count()
 	if err == nil && n > math.MaxInt64 {
-		err = damagedf("a stream of %d entries", n)
+		err = damagedf("a stream claims %d entries, which is impossible", n)
 	}
 	return n, err
 }
@@ -256,7 +256,7 @@ func (l *stream) walkGroup(d *decoder) error {
 		}
 		g.EntriesRead = int64(n) // -1 is stored as its two's complement
 		if n > math.MaxInt64 && g.EntriesRead != -1 {
-			return damagedf("a group has read %d entries", n)
+			return damagedf("a group claims to have read %d entries, which is impossible", n)
 		}
 	}
 	if err := d.c.skipEach(func() error { return d.pending(&g) }); err != nil {
@@ -317,7 +317,7 @@ func (l *stream) walkConsumer(d *decoder, g *keyspace.Group) error {
 		id := streamID(p)
 		i := sort.Search(len(g.Pending), func(i int) bool { return !g.Pending[i].ID.Less(id) })
 		if i == len(g.Pending) || g.Pending[i].ID != id || g.Pending[i].Consumer != nil {
-			return damagedf("consumer %.50q holds entry %s, which is not pending or held by another", c.Name, id)
+			return damagedf("consumer %.50q holds entry %s, which is not pending or belongs to another consumer", c.Name, id)
 		}
 		g.Pending[i].Consumer = c.Name
 		return nil

@@ -55,7 +55,7 @@ func (w *vectorWalk) value() error {
 		return err
 	}
 	if name, version := moduleName(id), id&1023; name != VectorSet || version != vectorSetVersion {
-		return damagedf("the value is of the module type %s, encoding %d, and no %s of encoding %d", name, version, VectorSet, vectorSetVersion)
+		return damagedf("the value has the module type %s with encoding %d, not %s with encoding %d", name, version, VectorSet, vectorSetVersion)
 	}
 	dimension, elements, config, flags := w.number(), w.number(), w.number(), w.number()
 	s := keyspace.VectorShape{Dimension: dimension, Quantization: config & 0xff, Links: config >> 8}
@@ -110,7 +110,7 @@ func (m *moduleValues) next(want uint64) bool {
 	}
 	op, err := m.c.count()
 	if err == nil && op != want {
-		err = damagedf("opcode %d in a module's value, not %d", op, want)
+		err = damagedf("a module's value has opcode %d where %d is expected", op, want)
 	}
 	m.err = err
 	return err == nil

@@ -187,7 +187,7 @@ func (d *decoder) textScore() (float64, error) {
 func parseScore(p []byte) (float64, error) {
 	score, err := strconv.ParseFloat(string(p), 64)
 	if err != nil && !math.IsInf(score, 0) { // the server, too, reads a number that is out of range as infinity
-		return 0, damagedf("%.50q is no score", p)
+		return 0, damagedf("%.50q is not a score", p)
 	}
 	return score, nil
 }
@@ -226,7 +226,7 @@ func (d *decoder) valkeyField() error {
 	if at == math.MaxUint64 {
 		at = 0
 	} else if at > math.MaxInt64 {
-		return damagedf("a field's expiry is %d", int64(at))
+		return damagedf("the expiry %d of a field is out of range", int64(at))
 	}
 	return d.v.HashField(name, value, int64(at))
 }
@@ -242,7 +242,7 @@ func (d *decoder) metadataField() error {
 	}
 	at := d.earliest + ttl - 1
 	if at == 0 || at > math.MaxInt64 || at < d.earliest {
-		return damagedf("a field's expiry, %d ms after %d, is out of range", ttl-1, d.earliest)
+		return damagedf("the expiry of a field, %d ms after %d, is out of range", ttl-1, d.earliest)
 	}
 	return d.fieldExpiring(int64(at))
 }

@@ -12,7 +12,7 @@ import (
 func parts(m *rueidis.RedisMessage, want int) ([]rueidis.RedisMessage, error) {
 	list, err := m.ToArray()
 	if err == nil && len(list) != want {
-		err = fmt.Errorf("a reply of %d parts, want %d", len(list), want)
+		err = fmt.Errorf("the reply has %d parts instead of %d", len(list), want)
 	}
 	return list, err
 }
@@ -75,7 +75,7 @@ type Fields []rueidis.RedisMessage
 func FieldsOf(m *rueidis.RedisMessage) (Fields, error) {
 	list, err := m.ToArray()
 	if err == nil && len(list)%2 != 0 {
-		err = fmt.Errorf("names and values of %d parts", len(list))
+		err = fmt.Errorf("the reply has %d parts, which are not pairs of names and values", len(list))
 	}
 	return list, err
 }
@@ -94,7 +94,7 @@ func (f Fields) Find(name string) *rueidis.RedisMessage {
 func field[T any](f Fields, name string, read func(*rueidis.RedisMessage) (T, error)) (value T, err error) {
 	m := f.Find(name)
 	if m == nil {
-		return value, fmt.Errorf("the server does not tell %s", name)
+		return value, fmt.Errorf("the reply of the server lacks %s", name)
 	}
 	if value, err = read(m); err != nil {
 		err = fmt.Errorf("%s: %w", name, err)

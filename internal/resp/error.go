@@ -27,5 +27,5 @@ type ProtocolError struct {
 }
 
 func (e *ProtocolError) Error() string {
-	return fmt.Sprintf("command stream: at byte %d: wanted %s, found %s", e.Offset, e.Wanted, e.Found)
+	return fmt.Sprintf("command stream: at byte %d: expected %s, found %s", e.Offset, e.Wanted, e.Found)
 }

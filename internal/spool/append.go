@@ -10,10 +10,10 @@ import (
 // removed. It is durable when Start returns. replID may be "" for a source that has none.
 func (l *Log) Start(replID string, offset int64) error {
 	if len(replID) > maxReplID {
-		return fmt.Errorf("start spool: a replication ID of %d bytes; at most %d fit", len(replID), maxReplID)
+		return fmt.Errorf("start the spool: the replication ID has %d bytes, but at most %d are allowed", len(replID), maxReplID)
 	}
 	if offset < 0 {
-		return fmt.Errorf("start spool: after the offset %d", offset)
+		return fmt.Errorf("start the spool: the offset %d is negative", offset)
 	}
 	l.appending.Lock()
 	defer l.appending.Unlock()
@@ -25,7 +25,7 @@ func (l *Log) Start(replID string, offset int64) error {
 		return err
 	}
 	if err := l.restart(replID, offset); err != nil {
-		return fmt.Errorf("start spool: %w", err)
+		return fmt.Errorf("start the spool: %w", err)
 	}
 	return nil
 }
@@ -61,7 +61,7 @@ func (l *Log) restart(replID string, offset int64) error {
 // +CONTINUE does when the source was promoted.
 func (l *Log) SetReplID(replID string) error {
 	if len(replID) > maxReplID {
-		return fmt.Errorf("rename spool: a replication ID of %d bytes; at most %d fit", len(replID), maxReplID)
+		return fmt.Errorf("set the replication ID: it has %d bytes, but at most %d are allowed", len(replID), maxReplID)
 	}
 	l.appending.Lock()
 	defer l.appending.Unlock()
@@ -79,14 +79,14 @@ func (l *Log) SetReplID(replID string) error {
 	if active := l.active(); active.last < active.first { // its name is taken: give it a new header
 		h := header{first: active.first, createdAt: time.Now().UnixMilli(), replID: replID}
 		if _, err := active.file.WriteAt(h.appendTo(nil), 0); err != nil {
-			l.failed = fmt.Errorf("rename spool: %w", err)
+			l.failed = fmt.Errorf("set the replication ID: %w", err)
 			return l.failed
 		}
 		active.synced, l.replID = 0, replID
 		return nil
 	}
 	if err := l.rotate(replID); err != nil {
-		return fmt.Errorf("rename spool: %w", err)
+		return fmt.Errorf("set the replication ID: %w", err)
 	}
 	return nil
 }
@@ -102,18 +102,18 @@ func (l *Log) Append(receivedAtMs int64, p []byte) error {
 		return nil
 	}
 	if len(p) > maxAppend {
-		return fmt.Errorf("append to spool: %d bytes at once; at most %d are taken", len(p), maxAppend)
+		return fmt.Errorf("append to the spool: %d bytes are more than the %d that are allowed at once", len(p), maxAppend)
 	}
 	l.appending.Lock()
 	defer l.appending.Unlock()
 	seg, next, err := l.reserve(len(p))
 	if err != nil {
-		return fmt.Errorf("append to spool: %w", err)
+		return fmt.Errorf("append to the spool: %w", err)
 	}
 	next.receivedAt = receivedAtMs
 	size, err := l.writeFrames(seg, next, p)
 	if err != nil {
-		return fmt.Errorf("append to spool: %w", l.undo(seg, err))
+		return fmt.Errorf("append to the spool: %w", l.undo(seg, err))
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()

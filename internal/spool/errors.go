@@ -43,7 +43,7 @@ func (e *CorruptError) Unwrap() error { return ErrCorrupt }
 type RangeError struct{ Offset, Begin, End int64 }
 
 func (e *RangeError) Error() string {
-	return fmt.Sprintf("%v: wanted from byte %d on, it holds %d to %d", ErrRange, e.Offset+1, e.Begin, e.End)
+	return fmt.Sprintf("%v: bytes from %d on were asked for, but it holds bytes %d to %d", ErrRange, e.Offset+1, e.Begin, e.End)
 }
 
 func (e *RangeError) Unwrap() error { return ErrRange }

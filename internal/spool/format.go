@@ -69,13 +69,13 @@ func decodeHeader(b []byte) (header, error) {
 		return header{}, errUnwritten
 	}
 	if string(b[:8]) != magic {
-		return header{}, fmt.Errorf("no segment of a spool: it begins with %q", b[:8])
+		return header{}, fmt.Errorf("this is not a segment of a spool: it begins with %q", b[:8])
 	}
 	if v := binary.LittleEndian.Uint32(b[8:]); v != version {
-		return header{}, fmt.Errorf("%w: version %d, this surecut knows version %d", ErrVersion, v, version)
+		return header{}, fmt.Errorf("%w: it has version %d, and this surecut reads version %d; resume the migration with the surecut that began it", ErrVersion, v, version)
 	}
 	if n := binary.LittleEndian.Uint32(b[12:]); n != headerSize {
-		return header{}, fmt.Errorf("the header says that it has %d bytes", n)
+		return header{}, fmt.Errorf("the header claims a length of %d bytes", n)
 	}
 	if binary.LittleEndian.Uint32(b[172:]) != crc32.Checksum(b[:172], castagnoli) {
 		return header{}, errors.New("the header has a wrong checksum")

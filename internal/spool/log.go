@@ -94,18 +94,18 @@ type segment struct {
 func Open(dir string, o Options) (*Log, error) {
 	o, err := o.withDefaults(dir)
 	if err != nil {
-		return nil, fmt.Errorf("open spool: %w", err)
+		return nil, fmt.Errorf("open the spool: %w", err)
 	}
 	l := &Log{
 		dir: dir, fs: o.FS, opt: o,
 		changed: make(chan struct{}), stop: make(chan struct{}), stopped: make(chan struct{}),
 	}
 	if l.lock, err = l.fs.Lock(); err != nil {
-		return nil, fmt.Errorf("open spool %s: %w", dir, err)
+		return nil, fmt.Errorf("open the spool %s: %w", dir, err)
 	}
 	if err := l.recover(); err != nil {
 		l.lock.Close()
-		return nil, fmt.Errorf("open spool %s: %w", dir, err)
+		return nil, fmt.Errorf("open the spool %s: %w", dir, err)
 	}
 	go l.keepDurable()
 	return l, nil
@@ -170,7 +170,7 @@ func (l *Log) TrimBefore(offset int64) error {
 	}
 	for len(l.segments) > 1 && l.segments[0].last < offset {
 		if err := l.removeFirst(); err != nil {
-			return fmt.Errorf("trim spool: %w", err)
+			return fmt.Errorf("trim the spool: %w", err)
 		}
 	}
 	return nil
@@ -251,7 +251,7 @@ func (l *Log) Close() error {
 	}
 	errs = append(errs, l.lock.Close())
 	if err := errors.Join(errs...); err != nil {
-		return fmt.Errorf("close spool: %w", err)
+		return fmt.Errorf("close the spool: %w", err)
 	}
 	return nil
 }

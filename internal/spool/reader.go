@@ -38,7 +38,7 @@ func (l *Log) NewReader(offset int64) (*Reader, error) {
 	}
 	r := &Reader{log: l, era: l.era, next: offset + 1, buf: make([]byte, windowBytes)}
 	if err := r.enter(l.segmentOf(r.next)); err != nil {
-		return nil, fmt.Errorf("read spool: %w", err)
+		return nil, fmt.Errorf("read the spool: %w", err)
 	}
 	return r, nil
 }
@@ -123,7 +123,7 @@ func (r *Reader) Ready() bool {
 }
 
 func (r *Reader) corrupt(reason string) error {
-	return fmt.Errorf("read spool: %w", &CorruptError{File: r.seg.name, At: r.pos - int64(r.hi-r.lo), Reason: reason})
+	return fmt.Errorf("read the spool: %w", &CorruptError{File: r.seg.name, At: r.pos - int64(r.hi-r.lo), Reason: reason})
 }
 
 // fill reads more of the segment, so that the buffer has room for need bytes at lo, or moves
@@ -147,9 +147,9 @@ func (r *Reader) fill(ctx context.Context, need int) error {
 	r.pos += int64(got)
 	if got < n {
 		if err == io.EOF {
-			return r.corrupt(fmt.Sprintf("the file ends at byte %d; %d were written", r.pos, size))
+			return r.corrupt(fmt.Sprintf("the file ends at byte %d, although %d bytes were written", r.pos, size))
 		}
-		return fmt.Errorf("read spool: %w", err)
+		return fmt.Errorf("read the spool: %w", err)
 	}
 	return nil
 }

@@ -97,7 +97,7 @@ func (l *Log) check(i int, name string) (*segment, *breach, error) {
 		return nil, nil, &CorruptError{File: name, Reason: fmt.Sprintf("the header belongs to a segment that begins with byte %d of the stream", h.first)}
 	case first != expected:
 		return nil, &breach{segment: i, expected: expected,
-			reason: fmt.Sprintf("the segment begins with byte %d of the stream, byte %d comes next", first, expected)}, nil
+			reason: fmt.Sprintf("the segment begins with byte %d of the stream, but byte %d is expected", first, expected)}, nil
 	}
 	l.replID = h.replID
 	scan.skip(headerSize)
@@ -247,7 +247,7 @@ func (s *scanner) frames(last int64) (int64, string, error) {
 		case err != nil:
 			return last, err.Error(), nil
 		case f.start != last+1:
-			return last, fmt.Sprintf("the frame begins with byte %d of the stream, byte %d comes next", f.start, last+1), nil
+			return last, fmt.Sprintf("the frame begins with byte %d of the stream, but byte %d is expected", f.start, last+1), nil
 		}
 		last = f.last()
 		s.skip(n)

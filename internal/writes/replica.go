@@ -33,7 +33,7 @@ type Replica struct {
 }
 
 // ErrNoBacklog says that a server keeps no backlog. PSYNC is not sent to it, because it would answer with a snapshot.
-var ErrNoBacklog = errors.New("the server keeps no replication backlog (repl_backlog_active is 0), so it would make a snapshot")
+var ErrNoBacklog = errors.New("the server keeps no replication backlog (repl_backlog_active is 0), so it would answer PSYNC with a snapshot")
 
 // Follow asks the server at the other end of conn for its stream from its present offset on. The connection must be logged in with
 // no reply pending; Follow owns it. Names go into the set.
@@ -72,7 +72,7 @@ func present(info map[string]string) (id string, offset int64, err error) {
 		return "", 0, errors.New("the replica is not connected to its primary")
 	}
 	if id, offset, err = endpoint.StreamPosition(info); err == nil && len(id) != 40 {
-		err = fmt.Errorf("INFO names the replication ID %q, which does not have 40 characters", id)
+		err = fmt.Errorf("INFO contains the replication ID %q, which does not have 40 characters", id)
 	}
 	return id, offset, err
 }
@@ -157,7 +157,7 @@ func readBulk(r io.Reader) (string, error) {
 			return "", err
 		}
 		if len(head) > 4096 {
-			return "", errors.New("the reply is not of the Redis protocol")
+			return "", errors.New("the reply does not follow the Redis protocol")
 		}
 	}
 	if head[0] == '-' {
@@ -165,7 +165,7 @@ func readBulk(r io.Reader) (string, error) {
 	}
 	n, err := strconv.Atoi(strings.TrimRight(string(head[1:]), "\r\n"))
 	if err != nil || head[0] != '$' || n < 0 || n > 16<<20 {
-		return "", errors.New("the reply is not of the Redis protocol")
+		return "", errors.New("the reply does not follow the Redis protocol")
 	}
 	text := make([]byte, n+2)
 	if _, err := io.ReadFull(r, text); err != nil {

@@ -52,7 +52,7 @@ func (s *skimmer) next(seed maphash.Seed) error {
 			break
 		}
 		if b != '\n' && b != '\r' {
-			return fmt.Errorf("the stream has %q where a command begins", b)
+			return fmt.Errorf("the stream contains %q where a command must begin", b)
 		}
 	}
 	n, err := s.number()
@@ -66,7 +66,7 @@ func (s *skimmer) next(seed maphash.Seed) error {
 		}
 		s.offset++
 		if b != '$' {
-			return fmt.Errorf("the stream has %q where an argument begins", b)
+			return fmt.Errorf("the stream contains %q where an argument must begin", b)
 		}
 		if err := s.argument(i); err != nil {
 			return err
@@ -83,7 +83,7 @@ func (s *skimmer) number() (int64, error) {
 	s.offset += int64(len(line))
 	n, err := strconv.ParseInt(string(bytes.TrimRight(line, "\r\n")), 10, 64)
 	if err != nil || n < 0 || n > mostLength {
-		return 0, fmt.Errorf("the stream has the length %q", line)
+		return 0, fmt.Errorf("the stream contains the length %q, which is not valid", line)
 	}
 	return n, nil
 }

@@ -32,7 +32,7 @@ type Tracking struct {
 
 // Track turns tracking on for the connection, which must be logged in with no reply pending, and owns it.
 func Track(ctx context.Context, conn net.Conn, set *Set) (*Tracking, error) {
-	t := &Tracking{told: newTold("the connection that tells of writes", set, 0), conn: conn}
+	t := &Tracking{told: newTold("the connection for CLIENT TRACKING", set, 0), conn: conn}
 	in := bufio.NewReaderSize(conn, 128<<10)
 	hctx, cancel := context.WithTimeout(ctx, handshakeTimeout)
 	defer cancel()
@@ -157,7 +157,7 @@ func (r *reply) read(take func([]byte), depth int) (kind byte, err error) {
 		return 0, err
 	}
 	if len(line) < 3 {
-		return 0, errors.New("the reply is not of the Redis protocol")
+		return 0, errors.New("the reply does not follow the Redis protocol")
 	}
 	kind = line[0]
 	text := string(line[1 : len(line)-2])
@@ -174,7 +174,7 @@ func (r *reply) read(take func([]byte), depth int) (kind byte, err error) {
 	}
 	n, err := strconv.Atoi(text)
 	if err != nil {
-		return kind, errors.New("the reply is not of the Redis protocol")
+		return kind, errors.New("the reply does not follow the Redis protocol")
 	}
 	switch kind {
 	case '$', '=':
@@ -186,7 +186,7 @@ func (r *reply) read(take func([]byte), depth int) (kind byte, err error) {
 			take(nil)
 		}
 	default:
-		return kind, errors.New("the reply is not of the Redis protocol")
+		return kind, errors.New("the reply does not follow the Redis protocol")
 	}
 	for range n {
 		if _, err := r.read(take, depth+1); err != nil {

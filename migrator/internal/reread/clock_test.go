@@ -20,7 +20,7 @@ func TestClock(t *testing.T) {
 		{"before 2.6", "there is no TIME", "-ERR unknown command 'TIME'\r\n", true, "has no TIME", ""},
 		{"forbidden", "expiries would be dated by guess", noPerm, true, "", "TIME: NOPERM"},
 		{"no time", "", endpointtest.Strings("x", "0"), true, "", "TIME: a time of"},
-		{"half a time", "", endpointtest.Strings("1700000000"), true, "", "TIME: a reply of 1 parts"},
+		{"half a time", "", endpointtest.Strings("1700000000"), true, "", "TIME: the reply has 1 parts"},
 		{"nil", "", endpointtest.Nil, true, "", "TIME: "},
 		{"lost", "", endpointtest.HangUp, true, "", "TIME: "},
 	} {
