@@ -8,7 +8,7 @@ import (
 
 const slots = 16384
 
-// Cluster starts a cluster in one container and waits until every node says cluster_state:ok, covers all slots and
+// Cluster starts a cluster and waits until every node says cluster_state:ok, covers all slots and
 // every replica is synchronized. The primaries come first, in slot order, then the replicas: node i of them follows
 // primary i % primaries.
 func Cluster(t testing.TB, image string, primaries, replicasEach int, args ...string) []*Server {

@@ -1,8 +1,8 @@
 // Package servers starts real Redis and Valkey servers for tests, in containers.
 //
-// A container is one image on the host's network, bound to 127.0.0.1; it holds one server process, or all processes
-// of a cluster, each on a free port. Every container stops at its test's end, stops by itself after an hour, and
-// carries a label, so that what a killed test left behind is removed by the next run.
+// A container is one image on the host's network, bound to 127.0.0.1. A test process has one for each image that it needs; every
+// server is a process in it, on a free port and with a directory of its own, and ends with its test. The container ends with the test
+// process, however that ends.
 //
 // The test's temporary directory (os.TempDir) is mounted at the same path, so a server can be told by its path to
 // load a file from there or to write one.

@@ -1,9 +1,7 @@
 package servers
 
 import (
-	"context"
 	"fmt"
-	"io"
 	"net"
 	"time"
 )
@@ -30,7 +28,7 @@ func (s *Server) Restart() {
 		s.Kill()
 	}
 	s.closeClients()
-	if _, err := run(s.container, s.process.start()); err != nil {
+	if _, err := s.host.run(s.process.start()); err != nil {
 		s.t.Fatalf("restart %s: %v", s.Addr, err)
 	}
 	s.ready()
@@ -48,28 +46,18 @@ func (s *Server) Resume() {
 	s.signal("CONT")
 }
 
-// Log gives the last lines of the server's log. A server that could not read its options has none: then it is what
-// the container printed.
+// Log returns the last lines of the server's log, or why there is none.
 func (s *Server) Log(lines int) string {
-	text, err := run(s.container, fmt.Sprintf("tail -n %d %s/log", lines, s.process.dir()))
-	if err == nil {
-		return text
-	}
-	out, err := s.container.Logs(context.Background())
+	text, err := s.host.run(fmt.Sprintf("tail -n %d %s/log", lines, s.process.dir()))
 	if err != nil {
 		return err.Error()
 	}
-	defer out.Close()
-	printed, err := io.ReadAll(out)
-	if err != nil {
-		return err.Error()
-	}
-	return string(printed)
+	return text
 }
 
 func (s *Server) signal(name string) {
 	s.t.Helper()
-	if _, err := run(s.container, fmt.Sprintf("kill -%s $(cat %s/pid)", name, s.process.dir())); err != nil {
+	if _, err := s.host.run(s.process.signal(name)); err != nil {
 		s.t.Fatalf("%s: %v", s.Addr, err)
 	}
 }

@@ -12,7 +12,7 @@ import (
 // SentinelGroup is the name under which Sentinels monitor their primary.
 const SentinelGroup = "main-group"
 
-// Sentinels starts n sentinels in one container that monitor the primary, and waits until they know each other and its
+// Sentinels starts n sentinels that monitor the primary, and waits until they know each other and its
 // replicas. They take a server for down after two seconds: sooner, one that was just promoted may not have answered on a busy machine,
 // and a second failover would follow the first. The strings in config are further lines of their configuration.
 func Sentinels(t testing.TB, primary *Server, replicas, n int, config ...string) []*Server {

@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"github.com/redis/rueidis"
-	"github.com/testcontainers/testcontainers-go"
 )
 
 // patience bounds every wait for a server; a loaded machine is slow, not broken.
@@ -28,15 +27,15 @@ type Server struct {
 	Password string // of --requirepass; "" without
 	Cluster  bool
 
-	t         testing.TB
-	process   process
-	container *testcontainers.DockerContainer
+	t       testing.TB
+	process process
+	host    *host
 
 	mu      sync.Mutex
 	clients map[int]rueidis.Client // by database; guarded by mu
 }
 
-// Standalone starts one server in a container of its own, which stops at the test's end. args are further options of
+// Standalone starts one server, which ends with the test. args are further options of
 // the server ("--maxmemory", "100mb"); they override the defaults: no persistence, diskless sync without delay, DEBUG
 // allowed.
 func Standalone(t testing.TB, image string, args ...string) *Server {
@@ -59,7 +58,7 @@ func Replica(t testing.TB, of *Server, args ...string) *Server {
 	return r
 }
 
-// start runs one process per list of args, all in one container, and waits until each answers.
+// start runs one process for each list of args, and waits until each answers.
 func start(t testing.TB, image string, args [][]string) []*Server {
 	t.Helper()
 	servers := make([]*Server, len(args))
@@ -78,12 +77,24 @@ func start(t testing.TB, image string, args [][]string) []*Server {
 	return servers
 }
 
-// launch runs the processes of servers in one container, and waits until each answers.
+// launch runs the processes of servers until the test's end, and waits until each answers.
 func launch(t testing.TB, image string, servers []*Server, processes []process) {
 	t.Helper()
-	c := startContainer(t, image, processes)
+	h := hostOf(t, image)
+	starts, ends := make([]string, len(processes)), make([]string, len(processes))
+	for i, p := range processes {
+		starts[i], ends[i] = p.start(), p.end()
+	}
+	t.Cleanup(func() {
+		if _, err := h.run(strings.Join(ends, "\n")); err != nil {
+			t.Error(err)
+		}
+	})
+	if _, err := h.run(strings.Join(starts, " && ")); err != nil {
+		t.Fatal(err)
+	}
 	for _, s := range servers {
-		s.container = c
+		s.host = h
 		t.Cleanup(s.closeClients)
 	}
 	for _, s := range servers {
@@ -290,4 +301,12 @@ func (p process) start() string {
 		quoted = append([]string{file}, quoted...)
 	}
 	return fmt.Sprintf("mkdir -p %s && %s%s %s", p.dir(), config, p.binary, strings.Join(quoted, " "))
+}
+
+// end is the shell command that ends the process, whatever state it is in, and removes its files. Nothing in it is worth a shutdown.
+func (p process) end() string { return fmt.Sprintf("%s; rm -rf %s", p.signal("KILL"), p.dir()) }
+
+// signal is the shell command that sends a signal to the process, unless it is gone and its number is another's by now.
+func (p process) signal(name string) string {
+	return fmt.Sprintf("pid=$(cat %s/pid) && grep -aq %d /proc/$pid/cmdline && kill -%s $pid", p.dir(), p.port, name)
 }
