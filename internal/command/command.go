@@ -50,6 +50,7 @@ type Spec struct {
 	subs      map[string]*Spec
 	rules     []keyRule
 	absolute  func(args [][]byte) bool // nil: no call is absolute
+	expiry    rewriter                 // nil: no call sets an expiry
 }
 
 // Lookup finds the command that args call, or the subcommand where there is one, in any case of letters. If the subcommand of a
@@ -197,7 +198,8 @@ func (s *Spec) classify() {
 			s.Class = Keyless
 		}
 	}
-	_, s.Expires = expiryRules[s.Name]
+	s.expiry = expiryRules[s.Name]
+	s.Expires = s.expiry != nil
 	s.absolute = absoluteRules[s.Name]
 }
 

@@ -54,7 +54,7 @@ var expiryRules = map[string]rewriter{
 // A changed command shares the bytes of args, and must not be used longer than args.
 func (s *Spec) AbsoluteExpiry(dst [][][]byte, args [][]byte, nowMs int64, d *Dialect) (cmds [][][]byte, changed bool) {
 	if s.Expires {
-		if out, changed := expiryRules[s.Name](dst, args, nowMs, d); changed {
+		if out, changed := s.expiry(dst, args, nowMs, d); changed {
 			return out, true
 		}
 	}

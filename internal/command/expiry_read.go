@@ -5,7 +5,15 @@ package command
 // hash fields do not count, because they are not expiries of a key.
 func ExpireAt(args [][]byte) (keyIndex int, at int64, ok bool) {
 	s, known := Lookup(args)
-	if !known || !s.Expires || len(args) < 3 {
+	if !known {
+		return 0, 0, false
+	}
+	return s.ExpireAt(args)
+}
+
+// ExpireAt is what the function of this name returns for a call of s.
+func (s *Spec) ExpireAt(args [][]byte) (keyIndex int, at int64, ok bool) {
+	if !s.Expires || len(args) < 3 {
 		return 0, 0, false
 	}
 	unit, arg := "", []byte(nil)

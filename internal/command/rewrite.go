@@ -69,6 +69,11 @@ func (d *Dialect) Rewrite(dst [][][]byte, args [][]byte) ([][][]byte, Outcome) {
 	if !known {
 		return dst, Same
 	}
+	return d.RewriteCall(spec, dst, args)
+}
+
+// RewriteCall does what Rewrite does for a call of a command that is known already.
+func (d *Dialect) RewriteCall(spec *Spec, dst [][][]byte, args [][]byte) ([][][]byte, Outcome) {
 	r := d.rules[spec]
 	if r == nil {
 		return dst, Same

@@ -131,36 +131,43 @@ func (d *dispatcher) step(ctx context.Context, g group) error {
 	if err := d.releases.inject(ctx, g); err != nil {
 		return err
 	}
-	d.pieces = d.pieces[:0]
+	pieces := d.pieces[:0]
 	for i := range g.commands {
 		c := &g.commands[i]
 		p, err := d.planner.plan(c, g.received)
 		if err != nil {
 			return fmt.Errorf("stream at offset %d: %s: %w", c.end, c.name(), err)
 		}
-		d.pieces = append(d.pieces, p.pieces...)
+		if len(g.commands) == 1 {
+			pieces = p.pieces
+		} else {
+			pieces = append(pieces, p.pieces...)
+			d.pieces = pieces
+		}
 		if p.act == nil {
 			continue
 		}
-		if err := errors.Join(d.send(ctx, g, d.pieces), d.handOver(ctx)); err != nil {
+		if err := errors.Join(d.send(ctx, g, pieces), d.handOver(ctx)); err != nil {
 			return err
 		}
-		d.pieces = d.pieces[:0]
+		pieces = d.pieces[:0]
 		if err := p.act(ctx, g); err != nil {
 			return fmt.Errorf("stream at offset %d: %s: %w", c.end, c.name(), err)
 		}
 	}
-	if err := d.send(ctx, g, d.pieces); err != nil {
+	if err := d.send(ctx, g, pieces); err != nil {
 		return err
 	}
-	d.Ledger.Control.Add(g.control)
+	if g.control > 0 {
+		d.Ledger.Control.Add(g.control)
+	}
 	d.Ledger.Commands.Add(g.control + int64(len(g.commands)))
 	d.done = Mark{Offset: g.end, DB: g.db, Received: g.received}
 	if n := len(g.commands); n > 0 {
 		d.quiet = g.commands[n-1].end
 	}
 	d.prune(g.end)
-	clear(d.pieces) // else they would keep the values of the group in memory
+	clear(pieces) // else they would keep the values of the group in memory
 	return nil
 }
 

@@ -28,6 +28,11 @@ func (h *holds) forget() {
 	clear(h.suspects)
 }
 
+// concerns says whether hold may change a call of a command.
+func (h *holds) concerns(name string) bool {
+	return name == "PERSIST" || name == "PEXPIREAT" || name == "EXPIREAT" || name == "RESTORE"
+}
+
 // hold appends to run a call that gives a key an expiry, or removes it. While expiries are held, hold leaves out an expiry that could pass
 // before the link has caught up, and any that was relative at the source: that one was dated by the time of receipt, which may be much
 // later than that of the command. The reply tells whether the target still has the key; one that has expired there is copied again.

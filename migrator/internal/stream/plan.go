@@ -32,6 +32,7 @@ type planner struct {
 	keys    []int // indexes of the keys among the arguments
 	planned []piece
 	run1    []target.Call
+	slots   []uint16
 	forms   [][][]byte
 	dated   [][][]byte
 }
@@ -116,7 +117,7 @@ func (p *planner) planKeyed(c *sourceCommand, spec *command.Spec, received int64
 	case spec.Name == "SORT" && command.SortsByKeys(c.args):
 		return p.planSorted(c, spec, verdict)
 	case verdict.open == len(keys) && (verdict.oneSlot || !p.Target.Cluster && spec.Class != command.Split):
-		return p.planWhole(c, spec, received)
+		return p.planWhole(c, spec, verdict, received)
 	case spec.Class == command.Split:
 		return plan{pieces: p.split(c, spec)}, nil
 	}
@@ -135,15 +136,15 @@ func (p *planner) planSorted(c *sourceCommand, spec *command.Spec, j judgement) 
 
 // judgement counts the keys of a command by what becomes of them.
 type judgement struct {
-	open     int  // to be applied
-	filtered int  // left out by a filter
-	noDB     int  // in a database that the target does not have
-	oneSlot  bool // all open keys share a slot
+	open     int    // to be applied
+	filtered int    // left out by a filter
+	noDB     int    // in a database that the target does not have
+	oneSlot  bool   // all open keys share a slot
+	slot     uint16 // of the first open key; 0: there is none
 }
 
 func (p *planner) judge(c *sourceCommand, keys []int) judgement {
 	j := judgement{oneSlot: true}
-	var slot uint16
 	_, hasDB := p.Scope.Map(c.db)
 	for _, k := range keys {
 		name := slab.View(c.args[k])
@@ -159,9 +160,9 @@ func (p *planner) judge(c *sourceCommand, keys []int) judgement {
 			continue
 		}
 		if j.open++; j.open == 1 {
-			slot = s
+			j.slot = s
 		}
-		j.oneSlot = j.oneSlot && s == slot
+		j.oneSlot = j.oneSlot && s == j.slot
 	}
 	return j
 }
@@ -179,49 +180,50 @@ func (p *planner) settleUnsent(c *sourceCommand, j judgement) error {
 	return nil
 }
 
-// whole appends the pieces of a command that is passed on with all its keys, in the form of calls. relative says that its expiry was
-// relative as the source sent it.
-func (p *planner) whole(pieces []piece, c *sourceCommand, spec *command.Spec, calls [][][]byte, relative bool) []piece {
+// whole appends the pieces of a command that is passed on with all its keys, which have the judgement j, in the form of calls. relative says
+// that its expiry was relative as the source sent it. A call is filled in where it lies, since it is large.
+func (p *planner) whole(pieces []piece, c *sourceCommand, spec *command.Spec, calls [][][]byte, relative bool, j judgement) []piece {
 	db, _ := p.Scope.Map(c.db)
-	slots := make([]uint16, 0, 4)
-	for _, k := range p.keys {
-		if s := p.Target.Slot(slab.View(c.args[k])); !slices.Contains(slots, s) {
-			slots = append(slots, s)
+	slots := append(p.slots[:0], j.slot)
+	if !j.oneSlot {
+		for _, k := range p.keys {
+			if s := p.Target.Slot(slab.View(c.args[k])); !slices.Contains(slots, s) {
+				slots = append(slots, s)
+			}
 		}
 	}
+	p.slots = slots
 	key := keyspace.Key{DB: c.db}
 	if len(p.keys) > 0 {
 		key.Name = slab.View(c.args[p.keys[0]])
-	} else {
-		slots = append(slots, 0)
 	}
-	first := len(pieces)
 	for i, args := range calls {
-		x := target.Call{DB: db, Args: p.strs(args), Key: key, Renew: target.Proves(strings.ToUpper(slab.View(args[0]))),
-			Awaits: spec.Name == "XCLAIM" && p.Target.Forgets, Absolute: repeatable(c, spec, args)}
-		run := append(p.run1[:0], x)
+		form, at := formOf(c, spec, args), len(pieces)
+		pieces = append(pieces, piece{slot: slots[0], end: c.end})
+		x := &pieces[at].call
+		x.DB, x.Args, x.Key, x.Renew, x.Absolute = db, p.strs(args), key, target.Proves(form.Name), form.Absolute(args)
+		x.Awaits = spec.Name == "XCLAIM" && p.Target.Forgets
 		if p.File && expiresFields(spec.Name) {
-			p.holds.notePassedFields(c, x)
+			p.holds.notePassedFields(c, *x)
 		}
-		if spec.Expires || spec.Name == "PERSIST" {
-			if _, at, ok := command.ExpireAt(args); ok {
-				x.Expires = at
+		if _, expires, ok := form.ExpireAt(args); ok {
+			x.Expires = expires
+		}
+		if p.holds.concerns(form.Name) {
+			p.run1 = p.holds.hold(p.run1[:0], c, *x, relative)
+			pieces = pieces[:at]
+			for _, x := range p.run1 {
+				pieces = append(pieces, piece{slot: slots[0], end: c.end, call: x})
 			}
-			run = p.holds.hold(run[:0], c, x, relative)
 		}
 		if i == 0 {
-			run[0].Reads, run[0].More = p.reads(c, spec)
+			first := &pieces[at]
+			first.commands = 1
+			first.call.Reads, first.call.More = p.reads(c, spec)
 		}
 		if carriesExpiry(spec.Name) {
-			run = append(run, learn(db, keyspace.Key{DB: c.db, Name: slab.View(c.args[p.keys[1]])}))
+			pieces = append(pieces, piece{slot: slots[0], end: c.end, call: learn(db, keyspace.Key{DB: c.db, Name: slab.View(c.args[p.keys[1]])})})
 		}
-		for _, x := range run {
-			pieces = append(pieces, piece{slot: slots[0], end: c.end, call: x})
-		}
-		if i == 0 {
-			pieces[first].commands = 1
-		}
-		p.run1 = run
 	}
 	for _, s := range slots[1:] { // these have the lanes of the other keys meet
 		pieces = append(pieces, piece{slot: s, end: c.end})
@@ -229,24 +231,19 @@ func (p *planner) whole(pieces []piece, c *sourceCommand, spec *command.Spec, ca
 	return pieces
 }
 
-// repeatable says whether a command in the form args may be applied again from an earlier point. It has this form for an older target, or is
-// the source's own, which spec describes.
-func repeatable(c *sourceCommand, spec *command.Spec, args [][]byte) bool {
-	if &args[0] == &c.args[0] {
-		return spec.Absolute(args)
+// needsNoExists says whether a command needs no EXISTS before it. The reply to most of these says that the key is gone: an error, 0, or nil.
+// SETNX and MSETNX do not depend on a key: a source passes them on only if it had none.
+func needsNoExists(name string) bool {
+	switch name {
+	case "EXPIRE", "PEXPIRE", "EXPIREAT", "PEXPIREAT", "GETEX", "PERSIST", "RENAME", "RENAMENX", "SETNX", "MSETNX":
+		return true
 	}
-	form, known := command.Lookup(args)
-	return known && form.Absolute(args)
+	return false
 }
-
-// answersGone lists the commands that need no EXISTS before them. The reply to most says that the key is gone: an error, 0, or nil. SETNX
-// and MSETNX do not depend on a key: a source passes them on only if it had none.
-var answersGone = map[string]bool{"EXPIRE": true, "PEXPIRE": true, "EXPIREAT": true, "PEXPIREAT": true, "GETEX": true, "PERSIST": true,
-	"RENAME": true, "RENAMENX": true, "SETNX": true, "MSETNX": true}
 
 // reads says whether the effect of a command depends on the values of its keys, and returns the keys after the first.
 func (p *planner) reads(c *sourceCommand, spec *command.Spec) (reads bool, more []string) {
-	if p.File || len(p.keys) == 0 || answersGone[spec.Name] || overwrites(c, spec) {
+	if p.File || len(p.keys) == 0 || needsNoExists(spec.Name) || overwrites(c, spec) {
 		return false, nil
 	}
 	return true, p.names(c, 1)

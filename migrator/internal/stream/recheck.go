@@ -65,14 +65,12 @@ func expiresFields(name string) bool {
 // suspect notes keys to be copied later: those that a command makes of other keys, hashes whose field expiries it changes, and those that
 // an earlier run changed without having seen the replies.
 func (h *holds) suspect(c *sourceCommand, spec *command.Spec, keys []int) error {
-	if !h.Expiries.Holds() || h.File {
-		return nil
-	}
-	several := (spec.Class == command.Script || spec.Class == command.Ordinary && len(keys) > 1) && h.distrusts()
+	several := spec.Class == command.Script || spec.Class == command.Ordinary && len(keys) > 1
 	fields := expiresFields(spec.Name)
-	if !several && !fields && h.ahead.resumedEnd == 0 {
+	if !several && !fields && h.ahead.resumedEnd == 0 || !h.Expiries.Holds() || h.File {
 		return nil
 	}
+	several = several && h.distrusts()
 	for _, i := range changed(spec, keys) {
 		k := keyspace.Key{DB: c.db, Name: slab.View(c.args[i])}
 		if several || fields || h.ahead.unwitnessed(h.Target.Slot(k.Name), c.end) {

@@ -25,7 +25,7 @@ func (p *planner) rewritten(c *sourceCommand, spec *command.Spec, received int64
 	}
 	var out [][][]byte
 	for i, args := range calls {
-		cmds, outcome := dialect.Rewrite(nil, args)
+		cmds, outcome := dialect.RewriteCall(formOf(c, spec, args), nil, args)
 		switch {
 		case outcome == command.Copied, outcome == command.Lacking:
 			return nil, relative, outcome
@@ -44,8 +44,19 @@ func (p *planner) rewritten(c *sourceCommand, spec *command.Spec, received int64
 	return calls, relative, command.Same
 }
 
-// planWhole passes a command on with all its keys, in a form that the target knows.
-func (p *planner) planWhole(c *sourceCommand, spec *command.Spec, received int64) (plan, error) {
+// formOf returns what is known of a command in the form args, which is the source's own, as spec describes it, or one for the target.
+func formOf(c *sourceCommand, spec *command.Spec, args [][]byte) *command.Spec {
+	if &args[0] == &c.args[0] {
+		return spec
+	}
+	if form, known := command.Lookup(args); known {
+		return form
+	}
+	return &command.Spec{}
+}
+
+// planWhole passes a command on with all its keys, which have the judgement j, in a form that the target knows.
+func (p *planner) planWhole(c *sourceCommand, spec *command.Spec, j judgement, received int64) (plan, error) {
 	calls, relative, outcome := p.rewritten(c, spec, received)
 	switch {
 	case outcome == command.Copied:
@@ -57,7 +68,7 @@ func (p *planner) planWhole(c *sourceCommand, spec *command.Spec, received int64
 		p.Ledger.Applied.Add(1)
 		return plan{}, nil
 	}
-	p.planned = p.whole(append(p.planned[:0], p.holds.ask(c, spec, p.keys)...), c, spec, calls, relative)
+	p.planned = p.whole(append(p.planned[:0], p.holds.ask(c, spec, p.keys)...), c, spec, calls, relative, j)
 	return plan{pieces: p.planned}, nil
 }
 

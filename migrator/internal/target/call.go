@@ -100,14 +100,21 @@ func (c *Call) gone(e *Expiring) (names []string) {
 // disagrees returns an error if the reply shows that the call may not have done on the target what it did on the source. If the call
 // learns an expiry, disagrees notes it in e.
 func (c *Call) disagrees(m *answer, e *Expiring) error {
-	now := time.Now().UnixMilli()
-	switch {
-	case m.kind == answerError:
+	gone := false
+	switch m.kind { // the clock is asked only where it matters
+	case answerError:
 		return m.err
-	case c.Learns && m.kind == answerInt && m.n > 0:
-		e.Note(c.DB, c.Key.Name, now+m.n)
+	case answerInt:
+		if c.Learns && m.n > 0 {
+			e.Note(c.DB, c.Key.Name, time.Now().UnixMilli()+m.n)
+		}
+		gone = m.n == 0 && c.Renew > 0 && c.Renew > time.Now().UnixMilli()
+	case answerNil:
+		gone = c.Renew == Always
+	case answerList:
+		gone = c.Awaits && len(m.list) == 0 || c.lacksField(m, time.Now().UnixMilli())
 	}
-	if m.kind == answerInt && m.n == 0 && c.Renew > now || m.kind == answerNil && c.Renew == Always || c.lacksField(m, now) || c.Awaits && m.kind == answerList && len(m.list) == 0 {
+	if gone {
 		return ErrKeyGone
 	}
 	return nil
