@@ -12,6 +12,9 @@ import (
 // mostAllocations is how many allocations a command of the stream may take on its way from the spool to the writer.
 const mostAllocations = 0.1
 
+// mostBytes is how many bytes may be allocated for a command: those of its arguments, and the strings that name them.
+const mostBytes = 200
+
 // TestStreamAllocations: in the steady state a command takes no allocation of its own, whatever its kind, since the garbage would cost more
 // than the command.
 func TestStreamAllocations(t *testing.T) {
@@ -28,7 +31,9 @@ func TestStreamAllocations(t *testing.T) {
 			drain := func() {
 				for _, n := range d.lanes {
 					for len(n.queue) > 0 {
-						_, done := n.transactions(n.take())
+						batch := n.take()
+						_, done := n.transactions(batch)
+						n.applied(batch)
 						sent += done
 					}
 				}
@@ -50,13 +55,18 @@ func TestStreamAllocations(t *testing.T) {
 					t.Fatal(err)
 				}
 				drain()
+				d.retire()
 			}
 			runtime.ReadMemStats(&after)
 			if sent != commands {
 				t.Fatalf("%d of %d commands were sent", sent, commands)
 			}
 			each := float64(after.Mallocs-before.Mallocs) / float64(uint64(sent)-before.Frees)
-			t.Logf("%.3f allocations for each command", each)
+			bytes := float64(after.TotalAlloc-before.TotalAlloc) / float64(uint64(sent)-before.Frees)
+			t.Logf("%.3f allocations and %.0f bytes for each command", each, bytes)
+			if bytes > mostBytes {
+				t.Errorf("%.0f bytes are allocated for each command, at most %d", bytes, mostBytes)
+			}
 			if each > mostAllocations {
 				t.Errorf("%.3f allocations for each command, at most %.1f", each, mostAllocations)
 			}

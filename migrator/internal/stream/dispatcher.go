@@ -76,6 +76,9 @@ func (d *dispatcher) run(ctx context.Context) error {
 		if err := d.handOver(ctx); err != nil {
 			return err
 		}
+		if !d.pending() {
+			d.retire()
+		}
 	}
 	if err := d.finish(ctx); err != nil {
 		return err
@@ -113,12 +116,18 @@ func (d *dispatcher) await(ctx context.Context, tick <-chan time.Time) (more boo
 // pending says whether the open stretch has groups that are not dispatched.
 func (d *dispatcher) pending() bool { return d.at < len(d.open.groups) }
 
+// retire gives the open stretch back, all of which is dispatched. It is called only where no command is being dispatched: what is done
+// between two commands may open other stretches.
+func (d *dispatcher) retire() {
+	d.open.giveBack()
+	d.open, d.at = stretch{}, 0
+}
+
 // take returns the next pending group. With the last group of a stretch, it gives the stretch's room back to the parser.
 func (d *dispatcher) take() group {
 	g := d.open.groups[d.at]
 	if d.at++; !d.pending() {
 		d.open.done()
-		d.at = 0
 	}
 	return g
 }

@@ -54,7 +54,7 @@ func (f *SpoolFeed) run(ctx context.Context, out chan<- stretch) error {
 
 func (f *SpoolFeed) parser(ctx context.Context) *parser {
 	from := &spooled{ctx: ctx, r: f.reader}
-	p := &parser{r: resp.NewReader(from), room: semaphore.NewWeighted(ParsedBytes), filter: f.names,
+	p := &parser{r: resp.NewReader(from), blank: make(chan stretch, mostBlank), room: semaphore.NewWeighted(ParsedBytes), filter: f.names,
 		received: func() int64 { return from.received }, offset: f.at.Offset, db: f.at.DB, observe: f.observe}
 	from.before = func() error { return p.flush(ctx) }
 	return p
@@ -163,7 +163,7 @@ func (f *FileFeed) run(ctx context.Context, out chan<- stretch) error {
 
 // part sends the groups of one file of an AOF. What follows its last command, such as annotations, becomes a group without commands.
 func (f *FileFeed) part(ctx context.Context, c *files.Commands, end int64, out chan<- stretch) (err error) {
-	p := &parser{r: c.Reader, room: f.room, filter: f.Names, received: func() int64 { return f.StartedMs }, offset: f.offset, db: f.db, observe: f.Observe, out: out}
+	p := &parser{r: c.Reader, blank: make(chan stretch, mostBlank), room: f.room, filter: f.Names, received: func() int64 { return f.StartedMs }, offset: f.offset, db: f.db, observe: f.Observe, out: out}
 	defer func() { err = errors.Join(err, p.flush(ctx)) }()
 	for over := false; !over && !f.Stopped(); {
 		g, err := p.next()

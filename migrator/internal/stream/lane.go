@@ -11,6 +11,11 @@ import (
 )
 
 // item holds the calls that a lane applies together: those of one command, or of one MULTI group, that concern it.
+//
+// An item belongs to the router, then to the lane that it is pushed to. Once the target has answered for all its calls, the lane blanks it
+// and hands it back, to be used for another command; an item with a meeting, which several lanes hold, is not used again. Only the items
+// themselves and the room for their calls are used again: what a call consists of (names, arguments, their bytes) is never written over, so
+// that a copy of a call, such as in target.Failure, may be kept for as long as anyone likes.
 type item struct {
 	start, end int64 // offsets in the stream: before its group's first byte, and of its own last byte
 	startDB    int   // database selected in the stream at start
@@ -81,6 +86,7 @@ type lane struct {
 	forget   map[target.Unit][]pastFence // fences that the next transactions may delete on the target
 
 	batch []*item // reused by take
+	spare []*item // applied and blank, for the router
 
 	// Reused by the method transactions.
 	calls  []target.Call
@@ -140,25 +146,68 @@ func (n *lane) stop() {
 	n.changed.Broadcast()
 }
 
-// oldest returns the first item that is not applied yet; nil: there is none.
-func (n *lane) oldest() *item {
+// oldest returns the point before the first item that is not applied yet, if there is one.
+func (n *lane) oldest() (before Mark, there bool) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if n.inflight != nil {
-		return n.inflight
+	it := n.inflight
+	if it == nil && len(n.queue) > 0 {
+		it = n.queue[0]
 	}
-	if len(n.queue) > 0 {
-		return n.queue[0]
+	if it == nil {
+		return Mark{}, false
 	}
-	return nil
+	return Mark{Offset: it.start, DB: it.startDB, Received: it.received}, true
+}
+
+// mostSpare bounds the items that wait to be used again, and mostSpareCalls the room of each.
+const (
+	mostSpare      = 4096
+	mostSpareCalls = 64
+)
+
+// blank empties an item that is to be used again, so that it keeps no values in memory.
+func (it *item) blank() {
+	clear(it.calls)
+	calls := it.calls[:0]
+	if cap(calls) > mostSpareCalls {
+		calls = nil
+	}
+	*it = item{calls: calls}
+}
+
+// applied notes that the items of the batch are applied, and blanks those that may be used again.
+func (n *lane) applied(batch []*item) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.inflight = nil
+	if batch[0].meet != nil {
+		return
+	}
+	n.mu.Unlock() // nobody else has the items by now
+	for _, it := range batch {
+		it.blank()
+	}
+	n.mu.Lock()
+	n.spare = append(n.spare, batch[:min(len(batch), max(mostSpare-len(n.spare), 0))]...)
+}
+
+// handBack moves the lane's spare items to those that the router has.
+func (n *lane) handBack(to []*item) []*item {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for len(n.spare) > 0 && len(to) < mostSpare {
+		last := len(n.spare) - 1
+		to = append(to, n.spare[last])
+		n.spare[last], n.spare = nil, n.spare[:last]
+	}
+	return to
 }
 
 // take waits for the next items to apply together, and returns nil once the lane is stopped. An item with a meeting is returned alone.
 func (n *lane) take() []*item {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.inflight = nil
-	n.changed.Broadcast()
 	for !n.stopped && len(n.queue) == 0 {
 		n.changed.Wait()
 	}
@@ -210,6 +259,7 @@ func (n *lane) run(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+		n.applied(batch)
 	}
 }
 
@@ -251,10 +301,14 @@ func (n *lane) apply(ctx context.Context, batch []*item) error {
 func (n *lane) transactions(batch []*item) (txs []*target.Transaction, commands int64) {
 	total := 0
 	clear(n.sizes)
-	for _, it := range batch {
-		commands += it.commands
-		n.sizes[n.unitOf(it.slot)] += len(it.calls)
-		total += len(it.calls)
+	for i := 0; i < len(batch); {
+		u, size := n.unitOf(batch[i].slot), 0
+		for ; i < len(batch) && n.unitOf(batch[i].slot) == u; i++ {
+			commands += batch[i].commands
+			size += len(batch[i].calls)
+		}
+		n.sizes[u] += size
+		total += size
 	}
 	clear(n.calls) // else the calls would keep the values of earlier commands in memory
 	if cap(n.calls) < total {
@@ -264,9 +318,12 @@ func (n *lane) transactions(batch []*item) (txs []*target.Transaction, commands 
 	room := n.calls
 	clear(n.byUnit)
 	txs = n.txs[:0]
+	var x *target.Transaction
 	for _, it := range batch {
 		u := n.unitOf(it.slot)
-		x := n.byUnit[u]
+		if x == nil || x.Units[0] != u {
+			x = n.byUnit[u]
+		}
 		if x == nil {
 			x = n.transaction(it)
 			size := n.sizes[u]

@@ -27,8 +27,8 @@ func TestLaneQueue(t *testing.T) {
 	push(&item{start: 3, meet: newMeeting([]*lane{n}, nil)})
 	push(&item{start: 4})
 	for i, want := range []int{3, 1, 1} {
-		if oldest := n.oldest(); oldest == nil || oldest.start != []int64{0, 0, 3}[i] {
-			t.Errorf("before batch %d the oldest is %+v", i, oldest)
+		if oldest, there := n.oldest(); !there || oldest.Offset != []int64{0, 0, 3}[i] {
+			t.Errorf("before batch %d the oldest is %+v (there: %v)", i, oldest, there)
 		}
 		if got := n.take(); len(got) != want {
 			t.Errorf("batch %d has %d items", i, len(got))

@@ -35,8 +35,15 @@ type group struct {
 
 // stretch holds groups that were received together. The parser sends stretches to the dispatcher, since waking a goroutine for every
 // command would cost more than the command.
+//
+// A stretch belongs to the parser, then to the dispatcher. Between two stretches, when no command is being dispatched, the dispatcher gives
+// it back, and its three lists are filled anew. They are all that is used again: the bytes of the arguments are never written over.
 type stretch struct {
-	groups []group
+	groups   []group
+	commands []sourceCommand // those of the groups; nil: a later stretch has them
+	args     [][]byte        // those of the commands; nil: a later stretch has them
+	home     chan<- stretch  // where blank stretches go; nil: they are not used again
+
 	room   *semaphore.Weighted // from which take has acquired weight; nil: take was not called
 	weight int64
 }
@@ -57,12 +64,33 @@ func (c *stretch) take(ctx context.Context, room *semaphore.Weighted) error {
 	return nil
 }
 
-// done gives back the room that take has acquired, and empties the stretch.
+// done gives back the room that take has acquired.
 func (c *stretch) done() {
 	if c.room != nil {
 		c.room.Release(c.weight)
 	}
-	*c = stretch{}
+	c.room = nil
+}
+
+// giveBack blanks a stretch whose groups are dispatched, and sends it home unless enough others are there.
+func (c *stretch) giveBack() {
+	if c.home == nil {
+		return
+	}
+	s := stretch{groups: blank(c.groups, stretchGroups), commands: blank(c.commands, stretchGroups), args: blank(c.args, mostArgs)}
+	select {
+	case c.home <- s:
+	default:
+	}
+}
+
+// blank clears a list, so that it keeps nothing in memory, and empties it. A list with room for more elements than most is dropped.
+func blank[T any](list []T, most int) []T {
+	clear(list)
+	if cap(list) > most {
+		return nil
+	}
+	return list[:0]
 }
 
 // Sizes of slabs, in elements. They bound how much other memory one command keeps in use if it is held for long.
@@ -70,7 +98,12 @@ const (
 	slabBytes    = 64 << 10
 	slabArgs     = 1024
 	slabCommands = 256
-	slabCalls    = 64
+)
+
+// Bounds of what stretches keep to be used again.
+const (
+	mostBlank = 8                 // stretches
+	mostArgs  = 4 * stretchGroups // arguments in the list of one stretch
 )
 
 // parser turns the spooled stream into groups.
@@ -88,8 +121,10 @@ type parser struct {
 	open []group // groups of the next stretch
 
 	bytes    slab.Of[byte]
-	args     slab.Of[[]byte]
-	commands []sourceCommand
+	args     [][]byte        // of the commands
+	commands []sourceCommand // of open and, if within is set, of the group that is being read
+	within   bool
+	blank    chan stretch // from the dispatcher; nil: none come
 }
 
 // keep copies the arguments of a command out of the reader's buffer.
@@ -98,7 +133,12 @@ func (p *parser) keep(args [][]byte) [][]byte {
 	for _, a := range args {
 		size += len(a)
 	}
-	kept, bytes := p.args.Take(len(args), slabArgs), p.bytes.Take(size, slabBytes)
+	if cap(p.args)-len(p.args) < len(args) {
+		p.args = make([][]byte, 0, max(len(args), slabArgs, min(2*cap(p.args), mostArgs)))
+	}
+	at := len(p.args)
+	p.args = p.args[:at+len(args)]
+	kept, bytes := p.args[at:len(p.args):len(p.args)], p.bytes.Take(size, slabBytes)
 	for i, a := range args {
 		n := copy(bytes, a)
 		kept[i], bytes = bytes[:n:n], bytes[n:]
@@ -109,7 +149,7 @@ func (p *parser) keep(args [][]byte) [][]byte {
 // command appends a command to those of a group, which must be the last ones that were appended.
 func (p *parser) command(group []sourceCommand, c sourceCommand) []sourceCommand {
 	if len(p.commands) == cap(p.commands) {
-		p.commands = append(make([]sourceCommand, 0, max(2*len(group), slabCommands)), group...)
+		p.commands = append(make([]sourceCommand, 0, max(2*len(group), slabCommands, min(2*cap(p.commands), stretchGroups))), group...)
 	}
 	p.commands = append(p.commands, c)
 	n := len(p.commands)
@@ -157,8 +197,18 @@ func (p *parser) flush(ctx context.Context) error {
 	if len(p.open) == 0 {
 		return nil
 	}
-	c := stretch{groups: p.open}
-	p.open = make([]group, 0, min(2*len(p.open), stretchGroups))
+	c := stretch{groups: p.open, home: p.blank}
+	if !p.within { // else the group that is being read goes on in these lists
+		c.commands, c.args, p.commands, p.args = p.commands, p.args, nil, nil
+	}
+	select {
+	case s := <-p.blank:
+		if p.open = s.groups; !p.within {
+			p.commands, p.args = s.commands, s.args
+		}
+	default:
+		p.open = make([]group, 0, min(2*len(p.open), stretchGroups))
+	}
 	if err := c.take(ctx, p.room); err != nil {
 		return err
 	}
@@ -174,7 +224,9 @@ func (p *parser) flush(ctx context.Context) error {
 func (p *parser) next() (group, error) {
 	g := group{start: p.offset, startDB: p.db}
 	end, db, inMulti := p.offset, p.db, false
+	defer func() { p.within = false }()
 	for {
+		p.within = len(g.commands) > 0
 		args, n, err := p.r.ReadCommand()
 		if inMulti && errors.Is(err, io.EOF) {
 			return g, io.ErrUnexpectedEOF

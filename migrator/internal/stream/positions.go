@@ -71,8 +71,8 @@ func (p *Positions) Applied() Mark {
 	at, lanes := p.dispatched, p.lanes // read before the lanes are asked: items that they get meanwhile begin at this point or later
 	p.mu.Unlock()
 	for _, n := range lanes {
-		if it := n.oldest(); it != nil && it.start < at.Offset {
-			at = Mark{Offset: it.start, DB: it.startDB, Received: it.received}
+		if before, there := n.oldest(); there && before.Offset < at.Offset {
+			at = before
 		}
 	}
 	return at

@@ -4,7 +4,6 @@ import (
 	"context"
 	"slices"
 
-	"surecut/migrator/internal/slab"
 	"surecut/migrator/internal/target"
 )
 
@@ -18,8 +17,7 @@ type router struct {
 	done  Mark      // everything up to here is with the lanes or in ready; zero after handOver
 	ready [][]*item // by lane: items that wait for handOver
 
-	items slab.Of[item]
-	calls slab.Of[target.Call]
+	spare []*item // from lanes that have applied them
 }
 
 func newRouter(cfg *Config, lanes []*lane) *router {
@@ -45,6 +43,7 @@ func (r *router) handOver(ctx context.Context) error {
 		if err := r.lanes[i].push(ctx, items...); err != nil {
 			return err
 		}
+		r.spare = r.lanes[i].handBack(r.spare)
 		clear(items)
 		r.ready[i] = items[:0]
 	}
@@ -101,8 +100,8 @@ func (r *router) sendBySlot(g group, pieces []piece) {
 
 // item makes one item of pieces. Pieces without a call add no call to it.
 func (r *router) item(g group, pieces []piece) *item {
-	it := &r.items.Take(1, slabCalls)[0]
-	*it = item{start: g.start, startDB: g.startDB, received: g.received, slot: pieces[0].slot}
+	it := r.blank()
+	it.start, it.startDB, it.received, it.slot = g.start, g.startDB, g.received, pieces[0].slot
 	n := 0
 	for i := range pieces {
 		it.end = pieces[i].end
@@ -111,7 +110,7 @@ func (r *router) item(g group, pieces []piece) *item {
 			n++
 		}
 	}
-	it.calls = r.calls.Take(n, slabCalls)[:0]
+	it.calls = slices.Grow(it.calls, n)
 	it.absolute = n == 1 && len(g.commands) == 1 // what a MULTI holds stays together, and so do the parts of a command
 	for i := range pieces {
 		p := &pieces[i]
@@ -126,6 +125,16 @@ func (r *router) item(g group, pieces []piece) *item {
 		}
 	}
 	return it
+}
+
+// blank returns an item with nothing but room for calls.
+func (r *router) blank() *item {
+	if last := len(r.spare) - 1; last >= 0 {
+		it := r.spare[last]
+		r.spare[last], r.spare = nil, r.spare[:last]
+		return it
+	}
+	return &item{calls: make([]target.Call, 0, 1)}
 }
 
 func (r *router) lane(slot uint16) *lane { return r.lanes[int(slot)%len(r.lanes)] }
