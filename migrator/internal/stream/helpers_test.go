@@ -36,7 +36,7 @@ func (*testStreamLink) CheckSlots(int, [][]byte) error             { return nil 
 func (l *testStreamLink) Fail(err error)                           { l.failed = err }
 func (*testStreamLink) FileEnd() int64                             { return 0 }
 
-func newTestStream(t *testing.T) *testStream {
+func newTestStream(t testing.TB) *testStream {
 	t.Helper()
 	in := targettest.New()
 	to := in.Target
@@ -62,7 +62,7 @@ func newTestStream(t *testing.T) *testStream {
 }
 
 // hold gives the stream expiries in a state, and with no key on the list.
-func (s *testStream) hold(t *testing.T, state ledger.HeldState) {
+func (s *testStream) hold(t testing.TB, state ledger.HeldState) {
 	t.Helper()
 	s.Expiries = ledger.NewExpiries(state)
 	if err := s.Expiries.Open(t.TempDir()); err != nil {
