@@ -61,7 +61,7 @@ unit:
 # Every package, its tests against real servers included. Most of these wait more than they work.
 servers: images
 	scripts/setup.sh cgo redis twemproxy
-	$(TEST) -count=1 -p 4 -tags servers ./...
+	$(TEST) -count=1 -p 4 -parallel 4 -tags servers ./...
 
 # Only what needs one: make servers runs the other tests of the package.
 browser:

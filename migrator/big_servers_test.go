@@ -66,6 +66,7 @@ func TestBigValues(t *testing.T) {
 
 // TestBigVectorSet: no command builds a value of a module, so that it goes whole, as small ones do.
 func TestBigVectorSet(t *testing.T) {
+	t.Parallel()
 	source, target := servers.Standalone(t, "redis:8.0"), servers.Standalone(t, "redis:8.0")
 	vector := make([]byte, 4*512)
 	for i := range 100 {
@@ -92,6 +93,7 @@ func TestBigVectorSet(t *testing.T) {
 
 // TestSlotsMove migrates slots from one primary of the target to another by hand, in the middle of the stream.
 func TestSlotsMove(t *testing.T) {
+	t.Parallel()
 	source := servers.Standalone(t, "redis:7.0", "--repl-backlog-size", "64mb")
 	target := servers.Cluster(t, "redis:7.0", 3, 0)
 	u := urls{source.URL(), target[0].URL()}
@@ -132,6 +134,7 @@ func moveSlot(t *testing.T, from, to *servers.Server, all []*servers.Server, slo
 
 // TestFailover promotes a replica of the target in good order.
 func TestFailover(t *testing.T) {
+	t.Parallel()
 	source := servers.Standalone(t, "redis:7.0", "--repl-backlog-size", "64mb")
 	target := servers.Cluster(t, "redis:7.0", 3, 1)
 	u := urls{source.URL(), target[1].URL()}
@@ -149,6 +152,7 @@ func TestFailover(t *testing.T) {
 
 // TestFilters: groups and commands that a filter splits.
 func TestFilters(t *testing.T) {
+	t.Parallel()
 	source, target := servers.Standalone(t, "redis:7.0"), servers.Standalone(t, "redis:7.0")
 	r := begin(t, urls{source.URL(), target.URL()}, t.TempDir(), func(c *Config) {
 		c.Filter.Exclude = []string{"no:*"}

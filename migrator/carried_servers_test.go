@@ -21,6 +21,7 @@ import (
 // TestDatabasesOfTheTarget: what the source writes into a database that the target lacks is reported; it must not end up in
 // another one.
 func TestDatabasesOfTheTarget(t *testing.T) {
+	t.Parallel()
 	for _, config := range []string{"", "refused"} {
 		t.Run("CONFIG "+config, func(t *testing.T) {
 			source, target := servers.Standalone(t, "redis:7.0", "--databases", "40"), servers.Standalone(t, "redis:7.0", "--databases", "19")
@@ -55,6 +56,7 @@ func TestDatabasesOfTheTarget(t *testing.T) {
 
 // TestSortByOtherKeys: the keys that a SORT reads beside those that it names are written by other lanes.
 func TestSortByOtherKeys(t *testing.T) {
+	t.Parallel()
 	source, target := servers.Standalone(t, "redis:7.0", "--repl-backlog-size", "64mb"), servers.Standalone(t, "redis:7.0")
 	u := urls{source.URL(), target.URL()}
 	for i := range 20 {
@@ -81,6 +83,7 @@ func TestSortByOtherKeys(t *testing.T) {
 
 // TestUnknownCommandRefused: nobody knows the keys of a command that is unknown to surecut and to the target.
 func TestUnknownCommandRefused(t *testing.T) {
+	t.Parallel()
 	source, target := servers.Standalone(t, "redis:7.0", "--rename-command", "INCRBY", "ADDTO"), servers.Standalone(t, "redis:7.0")
 	r := begin(t, urls{source.URL(), target.URL()}, t.TempDir(), nil)
 	r.caughtUp()
@@ -95,6 +98,7 @@ func TestUnknownCommandRefused(t *testing.T) {
 
 // TestSnapshotCutOff: what was loaded of a snapshot that was cut off is taken back before the next one, which may lack it.
 func TestSnapshotCutOff(t *testing.T) {
+	t.Parallel()
 	source, target := servers.Standalone(t, "redis:7.0"), servers.Standalone(t, "redis:7.0")
 	u := urls{source.URL(), target.URL()}
 	fill(t, source, 20000)

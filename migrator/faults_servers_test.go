@@ -27,6 +27,7 @@ import (
 
 // TestConnectionsKilled ends connections on both sides again and again in the middle of the stream.
 func TestConnectionsKilled(t *testing.T) {
+	t.Parallel()
 	source, target := servers.Standalone(t, "redis:7.0", "--repl-backlog-size", "64mb"), servers.Standalone(t, "redis:7.0")
 	u := urls{source.URL(), target.URL()}
 	stop := writeTo(t, source, false)
@@ -72,6 +73,7 @@ func TestTargetStalls(t *testing.T) {
 // TestCodisReplicasLag: codis-proxy gives reads to replicas, and those may be far behind. What has been written is asked for where
 // it was written.
 func TestCodisReplicasLag(t *testing.T) {
+	t.Parallel()
 	source, target, behind := servers.Standalone(t, "redis:6.0"), servers.Standalone(t, "redis:6.0"), servers.Standalone(t, "redis:6.0")
 	u := urls{source.URL(), "redis+codis://" + servers.CodisWithReplica(t, behind, target).Addr}
 	dir := t.TempDir()
@@ -93,6 +95,7 @@ func TestCodisReplicasLag(t *testing.T) {
 
 // TestCodisResumed: what the source writes after a run was killed cannot have been applied by it, and is not copied key by key.
 func TestCodisResumed(t *testing.T) {
+	t.Parallel()
 	source, target := servers.Standalone(t, "redis:6.0"), servers.Standalone(t, "redis:6.0")
 	u := urls{source.URL(), "redis+codis://" + servers.CodisStandIn(t, target).Addr}
 	dir := t.TempDir()
@@ -118,6 +121,7 @@ func TestCodisResumed(t *testing.T) {
 
 // TestBehindNutcracker: a server behind a nutcracker that is lost and comes back is no end, whatever words the proxy finds for it.
 func TestBehindNutcracker(t *testing.T) {
+	t.Parallel()
 	source := servers.Standalone(t, "redis:6.0", "--repl-backlog-size", "64mb")
 	target := servers.Standalone(t, "redis:6.0", "--appendonly", "yes")
 	proxy := servers.Twemproxy(t, []string{"timeout: 4000"}, target.Addr+":1 one")
@@ -137,6 +141,7 @@ func TestBehindNutcracker(t *testing.T) {
 
 // TestNameTooLongForNutcracker: a name that the proxy closes its connection over is reported, and holds up nothing else.
 func TestNameTooLongForNutcracker(t *testing.T) {
+	t.Parallel()
 	source, target := servers.Standalone(t, "redis:6.0"), servers.Standalone(t, "redis:6.0")
 	proxy := servers.Twemproxy(t, nil, target.Addr+":1 one")
 	long, passes := strings.Repeat("x", 16336), strings.Repeat("y", 16335)
@@ -161,6 +166,7 @@ func TestNameTooLongForNutcracker(t *testing.T) {
 
 // TestTargetRestarts: with its data on disk a target is continued with; without, nothing may be called migrated.
 func TestTargetRestarts(t *testing.T) {
+	t.Parallel()
 	t.Run("keeps its data", func(t *testing.T) {
 		source, target := servers.Standalone(t, "redis:7.0"), servers.Standalone(t, "redis:7.0", "--appendonly", "yes")
 		u := urls{source.URL(), target.URL()}
@@ -217,6 +223,7 @@ func TestTargetRestarts(t *testing.T) {
 
 // TestSourceForgets: a source that restarted, or whose backlog is too small, cannot be continued with.
 func TestSourceForgets(t *testing.T) {
+	t.Parallel()
 	source, target := servers.Standalone(t, "redis:7.0"), servers.Standalone(t, "redis:7.0")
 	r := begin(t, urls{source.URL(), target.URL()}, t.TempDir(), nil)
 	r.caughtUp()
@@ -229,6 +236,7 @@ func TestSourceForgets(t *testing.T) {
 
 // TestSpoolFails: a disk that takes no more is not a source that was lost, and is told before the source has gone on for too long.
 func TestSpoolFails(t *testing.T) {
+	t.Parallel()
 	source, target := servers.Standalone(t, "redis:7.0"), servers.Standalone(t, "redis:7.0")
 	dir := t.TempDir()
 	r := begin(t, urls{source.URL(), target.URL()}, dir, func(cfg *Config) { cfg.SpoolLimit = 16 << 20 })
@@ -252,6 +260,7 @@ func TestSpoolFails(t *testing.T) {
 
 // TestSpoolDamaged: what a bad disk has changed is never applied; the source has it still.
 func TestSpoolDamaged(t *testing.T) {
+	t.Parallel()
 	source, target := servers.Standalone(t, "redis:7.0"), servers.Standalone(t, "redis:7.0")
 	u, dir := urls{source.URL(), target.URL()}, t.TempDir()
 	r := begin(t, u, dir, nil)
@@ -289,6 +298,7 @@ func TestSpoolDamaged(t *testing.T) {
 
 // TestTargetFull: a target without memory stops the migration; with more, the same command goes on.
 func TestTargetFull(t *testing.T) {
+	t.Parallel()
 	for _, phase := range []string{"snapshot", "stream"} {
 		t.Run(phase, func(t *testing.T) {
 			source, target := servers.Standalone(t, "redis:7.0", "--repl-backlog-size", "64mb"), servers.Standalone(t, "redis:7.0", "--maxmemory-policy", "noeviction")
@@ -459,6 +469,7 @@ func TestHeldThroughCrash(t *testing.T) {
 
 // TestAcrossSlots: what a cluster cannot run is resolved by copies, under load.
 func TestAcrossSlots(t *testing.T) {
+	t.Parallel()
 	source := servers.Standalone(t, "redis:7.0")
 	target := servers.Cluster(t, "redis:7.0", 3, 0)
 	u := urls{source.URL(), target[0].URL()}
@@ -511,6 +522,7 @@ func TestAcrossSlots(t *testing.T) {
 
 // TestDatabases: MOVE, COPY ... DB, SWAPDB, FLUSHDB and FLUSHALL between databases.
 func TestDatabases(t *testing.T) {
+	t.Parallel()
 	for _, v := range []string{"6.0", "7.0", "8.0"} {
 		t.Run(v, func(t *testing.T) {
 			source, target := servers.Standalone(t, image(v)), servers.Standalone(t, image(v))
@@ -669,6 +681,7 @@ func TestFreezeNamesKeysThatAreAhead(t *testing.T) {
 
 // TestStops: an order to stop ends a migration in every phase.
 func TestStops(t *testing.T) {
+	t.Parallel()
 	source, target := servers.Standalone(t, "redis:7.0"), servers.Standalone(t, "redis:7.0")
 	u := urls{source.URL(), target.URL()}
 	fill(t, source, 20000)
@@ -692,6 +705,7 @@ func TestStops(t *testing.T) {
 
 // TestFullOnly ends with the snapshot and leaves nothing behind.
 func TestFullOnly(t *testing.T) {
+	t.Parallel()
 	source, target := servers.Standalone(t, "redis:7.0"), servers.Standalone(t, "redis:7.0")
 	u := urls{source.URL(), target.URL()}
 	fill(t, source, 10000)
@@ -756,6 +770,7 @@ func TestForeignKeys(t *testing.T) {
 
 // TestEarlierMigration: what another migration has left on the target says nothing about this one.
 func TestEarlierMigration(t *testing.T) {
+	t.Parallel()
 	source, target := servers.Standalone(t, "redis:7.0"), servers.Standalone(t, "redis:7.0")
 	u := urls{source.URL(), target.URL()}
 	stop := writeTo(t, source, false)
@@ -783,6 +798,7 @@ func TestEarlierMigration(t *testing.T) {
 
 // TestRefused: a command that the target refuses has all of its keys copied, and so has one that finds no key there.
 func TestRefused(t *testing.T) {
+	t.Parallel()
 	source, target := servers.Standalone(t, "redis:7.0"), servers.Standalone(t, "redis:7.0")
 	u := urls{source.URL(), target.URL()}
 	r := begin(t, u, t.TempDir(), nil)

@@ -316,6 +316,7 @@ func TestAOFResumes(t *testing.T) {
 
 // TestAOFToCluster reports what a cluster cannot run and no server can be asked for.
 func TestAOFToCluster(t *testing.T) {
+	t.Parallel()
 	target := servers.Cluster(t, "redis:7.0", 2, 0)[0]
 	path := filepath.Join(t.TempDir(), "appendonly.aof")
 	writeAOF(t, path, "SELECT 0", "MSET a 1 b 2 c 3", "DEL a b", "SADD s 1", "SUNIONSTORE u s x", "RENAME c d", "SET {t}1 x", "RENAME {t}1 {t}2")
@@ -333,6 +334,7 @@ func TestAOFToCluster(t *testing.T) {
 
 // TestAOFCut drops a tail that is no whole command only where that was accepted.
 func TestAOFCut(t *testing.T) {
+	t.Parallel()
 	target := servers.Standalone(t, "redis:7.0")
 	path := filepath.Join(t.TempDir(), "appendonly.aof")
 	writeAOF(t, path, "SELECT 0", "SET a 1", "MULTI", "SET b 1")
@@ -352,6 +354,7 @@ func TestAOFCut(t *testing.T) {
 
 // TestRecordedAOFs loads what eleven servers sent to a replica as the AOF that it also is: an RDB with commands behind it.
 func TestRecordedAOFs(t *testing.T) {
+	t.Parallel()
 	target := servers.Standalone(t, "redis:8.0")
 	for _, f := range fixtures.All(t) {
 		t.Run(f.Version, func(t *testing.T) {

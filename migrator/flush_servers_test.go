@@ -14,6 +14,7 @@ import (
 // TestFlushThroughProxy carries FLUSHDB and FLUSHALL to a proxy that has neither: what came from the source goes, by the
 // servers' own lists.
 func TestFlushThroughProxy(t *testing.T) {
+	t.Parallel()
 	source := servers.Standalone(t, "redis:7.0")
 	behind := []*servers.Server{servers.Standalone(t, "redis:7.0"), servers.Standalone(t, "redis:7.0")}
 	u := urls{source.URL(), "redis+codis://" + servers.CodisStandIn(t, behind...).Addr}

@@ -147,6 +147,7 @@ func TestOlderTargets(t *testing.T) {
 // TestVerbatimScripts: a source that replicates scripts as they were called names them by their SHA1, which a node of the target, or
 // a target that was restarted, need not know.
 func TestVerbatimScripts(t *testing.T) {
+	t.Parallel()
 	for _, to := range []string{"standalone", "cluster"} {
 		t.Run(to, func(t *testing.T) {
 			source := servers.Standalone(t, "redis:6.0", "--lua-replicate-commands", "no")
@@ -201,6 +202,7 @@ func TestVerbatimScripts(t *testing.T) {
 
 // TestScriptsAcrossSlots: the keys of a script that a cluster cannot run are copied; that is all of it where the script touches no others.
 func TestScriptsAcrossSlots(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct {
 		name, script string
 		problems     bool

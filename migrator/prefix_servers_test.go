@@ -13,6 +13,7 @@ import (
 
 // TestPrefixToOne: one server takes every command as it is, so that nothing but the names keeps databases apart.
 func TestPrefixToOne(t *testing.T) {
+	t.Parallel()
 	source, target := servers.Standalone(t, "redis:7.0"), servers.Standalone(t, "redis:7.0")
 	r := begin(t, urls{source.URL(), target.URL()}, t.TempDir(), func(c *Config) { c.Filter.DBPrefix = map[int]string{3: "app3:"} })
 	r.caughtUp()

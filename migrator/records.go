@@ -18,7 +18,8 @@ type records struct {
 	l         *link
 	instances target.Instances // the servers that the target consists of
 
-	releasesSaved int // how often all held keys had been released when the last record was written; guarded by the saving of positions
+	releasesSaved int              // how often all held keys had been released when the last record was written; guarded by the saving of positions
+	loaded        map[string]int64 // offset of each record as load found it, until all are written anew; guarded by the saving of positions
 }
 
 // save saves a checkpoint of the link on the target, if it is ahead of the one that the target holds.
@@ -34,8 +35,12 @@ func (r *records) save(ctx context.Context, at stream.Mark) error {
 		keys := r.keys()
 		g, ctx := errgroup.WithContext(ctx)
 		for _, k := range keys {
+			least := saved
+			if offset, ok := r.loaded[k.Name]; ok {
+				least = min(saved, offset)
+			}
 			g.Go(func() error {
-				return r.l.m.target.SaveRecord(ctx, k, saved, at.Offset, &r.instances, "replication_id", replID,
+				return r.l.m.target.SaveRecord(ctx, k, least, at.Offset, &r.instances, "replication_id", replID,
 					"db", fmt.Sprint(at.DB), "shard", r.l.shard.Primary())
 			})
 		}
@@ -43,7 +48,7 @@ func (r *records) save(ctx context.Context, at stream.Mark) error {
 			return fmt.Errorf("save the checkpoint: %w", err)
 		}
 		r.l.doubts.Saved(copies)
-		r.releasesSaved = releases
+		r.releasesSaved, r.loaded = releases, nil
 		return r.note(keys)
 	})
 }
@@ -135,5 +140,8 @@ func (r *records) load(ctx context.Context) (cp *target.Checkpoint, err error) {
 		}
 		return target.Classify("", err)
 	})
+	if err == nil {
+		r.loaded = cp.Records
+	}
 	return cp, err
 }

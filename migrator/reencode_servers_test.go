@@ -185,6 +185,7 @@ func restoreOnSource(t *testing.T, s *servers.Server) int {
 
 // TestModuleValueOfOldTarget: servers before 6.2 end their process over a value of a module that they have not loaded.
 func TestModuleValueOfOldTarget(t *testing.T) {
+	t.Parallel()
 	source, target := servers.Standalone(t, "redis:8.0"), servers.Standalone(t, "redis:6.0")
 	source.Must("VADD", "vectors", "VALUES", "3", "1", "2", "3", "a")
 	source.Must("SET", "s", "v")
@@ -210,6 +211,7 @@ func TestModuleValueOfOldTarget(t *testing.T) {
 
 // TestCompressedValueGrows: a value that is small in the snapshot and large in the target's encoding is written in chunks.
 func TestCompressedValueGrows(t *testing.T) {
+	t.Parallel()
 	source, target := servers.Standalone(t, "redis:8.0"), servers.Standalone(t, "redis:6.0")
 	for i := range 300 {
 		source.Must("RPUSH", "zeros", strings.Repeat("0", 5000), strconv.Itoa(i))
@@ -230,6 +232,7 @@ func TestCompressedValueGrows(t *testing.T) {
 
 // TestAgesGoDown: idle times and frequencies travel on where RESTORE takes them (since 5.0).
 func TestAgesGoDown(t *testing.T) {
+	t.Parallel()
 	for _, policy := range []string{"allkeys-lru", "allkeys-lfu"} {
 		source := servers.Standalone(t, "redis:8.0", "--maxmemory-policy", policy)
 		target := servers.Standalone(t, "redis:6.0", "--maxmemory-policy", policy)

@@ -208,6 +208,7 @@ func resptext(words ...string) string {
 // TestRecordedStreams migrates what eleven servers sent, byte for byte, into every target that is there, older ones included, and
 // compares with what the source held in the end. What the target has no type for must be reported, key by key.
 func TestRecordedStreams(t *testing.T) {
+	t.Parallel()
 	images := servers.Images()
 	cells := map[string]string{}
 	for _, image := range images {

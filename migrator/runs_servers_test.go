@@ -11,6 +11,7 @@ import (
 // TestCountersOfAllRuns: a migration that was resumed still says what it has moved altogether, and what the present run did is
 // told apart. Only after a run that did not end in good order are the figures not exact.
 func TestCountersOfAllRuns(t *testing.T) {
+	t.Parallel()
 	source, target := servers.Standalone(t, "redis:7.0"), servers.Standalone(t, "redis:7.0")
 	fill(t, source, 3000)
 	u, dir := urls{source.URL(), target.URL()}, t.TempDir()

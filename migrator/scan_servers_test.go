@@ -228,6 +228,7 @@ func TestFieldExpiriesWithoutDump(t *testing.T) {
 
 // TestScanKeepsForeign deletes nothing on a target that held keys before.
 func TestScanKeepsForeign(t *testing.T) {
+	t.Parallel()
 	source, target := servers.Standalone(t, "redis:7.0"), servers.Standalone(t, "redis:7.0")
 	source.Must("SET", "a", "1")
 	target.Must("SET", "foreign", "1")

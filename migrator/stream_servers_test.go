@@ -14,6 +14,7 @@ import (
 // TestCrashes ends a migration abruptly again and again, in the snapshot and in the stream, under commands that show
 // whether one was applied twice or never.
 func TestCrashes(t *testing.T) {
+	t.Parallel()
 	for _, to := range []string{"standalone", "cluster"} {
 		t.Run(to, func(t *testing.T) {
 			source := servers.Standalone(t, "redis:7.0")

@@ -15,6 +15,7 @@ import (
 
 // TestSync migrates from a source that has SYNC alone: it arrives as it was sent, says that it cannot be continued, and is not.
 func TestSync(t *testing.T) {
+	t.Parallel()
 	target := servers.Standalone(t, "redis:7.0")
 	for _, f := range fixtures.All(t)[:4] {
 		t.Run(f.Version, func(t *testing.T) {
@@ -52,6 +53,7 @@ func TestSync(t *testing.T) {
 
 // TestSyncLost: where a connection is lost, a new snapshot replaces what the target has, and what the source has deleted meanwhile goes.
 func TestSyncLost(t *testing.T) {
+	t.Parallel()
 	target := servers.Standalone(t, "redis:7.0")
 	f := fixtures.All(t)[0]
 	p := standIn(t, f, true)
@@ -82,6 +84,7 @@ func TestSyncLost(t *testing.T) {
 
 // TestSyncLostAmongOthers: where the target had keys of its own, nobody knows which of them are to go.
 func TestSyncLostAmongOthers(t *testing.T) {
+	t.Parallel()
 	target := servers.Standalone(t, "redis:7.0")
 	target.Must("SET", "other", "of somebody else")
 	p := standIn(t, fixtures.All(t)[0], true)

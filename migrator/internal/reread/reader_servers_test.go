@@ -15,6 +15,7 @@ import (
 
 // TestReadOnSource: presence, value and expiry of keys of several databases, each with its own.
 func TestReadOnSource(t *testing.T) {
+	t.Parallel()
 	for _, v := range []string{"redis:6.0", "redis:8.0"} {
 		source := servers.Standalone(t, v)
 		d := endpointtest.Open(t, source.URL())

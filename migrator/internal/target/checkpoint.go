@@ -202,12 +202,13 @@ type Records struct {
 	At     map[string]int64  // by address: up to where the node knows the stream to be applied
 	Silent bool              // a node holds none, so that nothing would tell if it had gone back to an earlier state
 	held   map[string]bool   // addresses of the nodes that hold one
+	each   map[string]int64  // offset of each record, by its key
 }
 
 // ReadRecords reads the records of a link. A node that never had one counts as being as far as the link's own.
 func (t *Target) ReadRecords(ctx context.Context, keys []RecordKey) (r Records, err error) {
 	byNode := map[string]map[string]string{}
-	r.At, r.held = map[string]int64{}, map[string]bool{}
+	r.At, r.held, r.each = map[string]int64{}, map[string]bool{}, map[string]int64{}
 	var own map[string]string
 	for _, k := range keys {
 		fields, err := t.ownHash(ctx, k.Name)
@@ -228,7 +229,7 @@ func (t *Target) ReadRecords(ctx context.Context, keys []RecordKey) (r Records, 
 			return r, fmt.Errorf("target key %s: offset %q is not a number", k.Name, fields["offset"])
 		}
 		n, _ := t.PrimaryOf(t.Slot(k.Name))
-		r.held[n.Addr] = true
+		r.held[n.Addr], r.each[k.Name] = true, offset
 		if at, there := r.At[n.Addr]; !there || offset > at { // each of them is true of the node that holds it now
 			r.At[n.Addr], byNode[n.Addr] = offset, fields
 		}
@@ -256,6 +257,8 @@ type Checkpoint struct {
 	Recorded map[Unit]int64  // offset up to which the record on the unit's node says that all units have applied the stream
 	Nodes    map[string]bool // addresses that hold such a record
 
+	Records map[string]int64 // offset of each record of the link, by its key. A run that was killed while it wrote them leaves some behind others
+
 	Witnessed map[Unit]int64 // offset of each unit before its last transaction, whose replies the run may not have seen
 	Fences    map[keyspace.Key]int64
 	Present   bool // the target has a record of the link
@@ -268,7 +271,7 @@ func (t *Target) LoadCheckpoint(ctx context.Context, link string, keys []RecordK
 	if err != nil || len(r.Lowest) == 0 {
 		return cp, err
 	}
-	cp.Present, cp.Nodes, cp.ReplID = true, r.held, r.Lowest["replication_id"]
+	cp.Present, cp.Nodes, cp.Records, cp.ReplID = true, r.held, r.each, r.Lowest["replication_id"]
 	if cp.Offset, err = strconv.ParseInt(r.Lowest["offset"], 10, 64); err != nil {
 		return nil, fmt.Errorf("target key %s: offset %q is not a number", t.LinkKey(link), r.Lowest["offset"])
 	}

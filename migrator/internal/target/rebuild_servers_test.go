@@ -23,6 +23,7 @@ import (
 // TestRebuildOnServers builds every value of every fixture that a server can hold by commands, and
 // dumps it: it must be the value that the fixture's server had.
 func TestRebuildOnServers(t *testing.T) {
+	t.Parallel()
 	for _, image := range servers.Images() {
 		t.Run(strings.NewReplacer("/", "-", ":", "-").Replace(image), func(t *testing.T) {
 			s := servers.Standalone(t, image)
@@ -122,6 +123,7 @@ func deliveries(v keyspace.Value) (times []string) {
 
 // TestRebuildOddStreams: what the fixtures' streams do not have.
 func TestRebuildOddStreams(t *testing.T) {
+	t.Parallel()
 	for _, image := range servers.Images() {
 		t.Run(strings.NewReplacer("/", "-", ":", "-").Replace(image), func(t *testing.T) {
 			s := servers.Standalone(t, image)

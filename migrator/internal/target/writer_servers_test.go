@@ -20,6 +20,7 @@ import (
 
 // TestWriters: direct and proxied writers keep the contract, whatever stands behind them.
 func TestWriters(t *testing.T) {
+	t.Parallel()
 	for name, url := range map[string]func(t *testing.T) string{
 		"server":     func(t *testing.T) string { return servers.Standalone(t, "redis:8.0").URL() },
 		"old server": func(t *testing.T) string { return servers.Standalone(t, "redis:6.0").URL() },
