@@ -30,7 +30,7 @@ const (
 type Nodes interface {
 	Next(ctx context.Context) (addr string, err error) // returns the node to connect to
 	Settle(ctx context.Context, addr string) error     // notes that a session with a node has begun
-	Refuse(addr string) error                          // returns why the snapshot of a node that cannot continue the stream is not taken
+	Refuse(ctx context.Context, addr string) error     // returns why the snapshot of a node that cannot continue the stream is not taken
 	Watch(ctx context.Context, addr string) error      // waits until a node is to be left, and returns why; nil when ctx ends
 }
 

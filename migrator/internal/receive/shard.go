@@ -120,7 +120,7 @@ func (s *Shard) Next(ctx context.Context) (string, error) {
 
 // Refuse returns an error for a node that offers a snapshot instead of continuing the stream: errElsewhere if the primary is to be asked,
 // or the reason why nobody can continue it.
-func (s *Shard) Refuse(at string) error {
+func (s *Shard) Refuse(ctx context.Context, at string) error {
 	last, _ := s.cfg.Primaries.LastPrimary()
 	switch primary := s.Primary(); {
 	case !s.Follows() || s.cfg.NoSnapshot:
@@ -130,8 +130,11 @@ func (s *Shard) Refuse(at string) error {
 	case at != primary: // the backlog of a replica may begin later than that of the primary
 		s.insists = true
 		return errElsewhere
-	case last == "" || last == primary: // no failover: the primary has lost its data, or its backlog is too short
-		return ErrNotContinued
+	case last == "" || last == primary: // no failover that the topology knows of
+		if info, err := replication(ctx, s.cfg.Source, at); err == nil && info["role"] != "master" { // the topology is behind
+			return errElsewhere
+		}
+		return ErrNotContinued // the primary has lost its data, or its backlog is too short
 	}
 	return ErrFailedOver
 }
