@@ -133,12 +133,12 @@ func (r *records) load(ctx context.Context) (cp *target.Checkpoint, err error) {
 	err = t.Retry(ctx, func() (again, err error) {
 		servers, err := t.Instances(ctx)
 		if err != nil {
-			return err, ctx.Err()
+			return target.AgainOrEnd("", err)
 		}
 		if cp, err = t.LoadCheckpoint(ctx, r.l.name, r.keys(), t.Units()); err == nil && t.Can.Ends && r.l.file == nil && r.l.standing.countsOffsets() {
 			r.instances.Begin(servers, cp.Nodes)
 		}
-		return target.Classify("", err)
+		return target.AgainOrEnd("", err)
 	})
 	if err == nil {
 		r.loaded = cp.Records

@@ -160,5 +160,5 @@ func (m *Migration) copyAgain(ctx context.Context, i int, keys []keyspace.Key, k
 
 // removeGone deletes a key of the target that the source does not have.
 func (l *link) removeGone(ctx context.Context, k keyspace.Key) error {
-	return l.m.target.Retry(ctx, func() (again, err error) { return target.Sorted(l.writer.Remove(ctx, []keyspace.Key{k})) })
+	return l.m.target.Retry(ctx, func() (again, err error) { return target.AgainOrEnd("", l.writer.Remove(ctx, []keyspace.Key{k})) })
 }

@@ -106,7 +106,7 @@ func (s *sweep) node(ctx context.Context, addr string, gone func(db int, name st
 		if errors.Is(err, errNothingLeft) {
 			return nil, err
 		}
-		return target.Classify(addr, err)
+		return target.AgainOrEnd(addr, err)
 	})
 	return deleted, err
 }

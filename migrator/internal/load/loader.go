@@ -12,7 +12,6 @@ import (
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sync/semaphore"
 
-	"surecut/internal/endpoint"
 	"surecut/internal/keyspace"
 	"surecut/internal/rdb"
 	"surecut/migrator/internal/ledger"
@@ -186,7 +185,7 @@ func (ld *Loader) function(ctx context.Context, code string) error {
 func (ld *Loader) everywhere(ctx context.Context, what string, args ...string) error {
 	err := ld.Target.Everywhere(ctx, args)
 	var refused *target.RefusedError
-	if errors.As(err, &refused) && endpoint.Code(refused.Reply) != "NOPERM" {
+	if errors.As(err, &refused) {
 		ld.Ledger.Note(0, "", args[0]+" LOAD", what+" was not loaded: "+refused.Error())
 		return nil
 	}

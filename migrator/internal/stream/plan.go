@@ -201,7 +201,7 @@ func (p *planner) whole(pieces []piece, c *sourceCommand, spec *command.Spec, ca
 		form, at := formOf(c, spec, args), len(pieces)
 		pieces = append(pieces, piece{slot: slots[0], end: c.end})
 		x := &pieces[at].call
-		x.DB, x.Args, x.Key, x.Renew, x.Absolute = db, p.strs(args), key, target.Proves(form.Name), form.Absolute(args)
+		x.DB, x.Args, x.Key, x.Renew, x.Absolute = db, p.strs(args), key, target.RenewOf(form.Name), form.Absolute(args)
 		x.Awaits = spec.Name == "XCLAIM" && p.Target.Forgets
 		if p.File && expiresFields(spec.Name) {
 			p.holds.notePassedFields(c, *x)

@@ -9,7 +9,6 @@ import (
 
 	"github.com/redis/rueidis"
 
-	"surecut/internal/endpoint"
 	"surecut/internal/resp"
 	"surecut/migrator/internal/slab"
 )
@@ -78,23 +77,6 @@ func (a answer) count() (int64, error) {
 		return 0, errors.New("the reply is no number")
 	}
 	return a.n, a.err
-}
-
-// hindered says whether the answer does not tell if the call was run, and another call would fare no better for now.
-func (a answer) hindered() bool {
-	code := endpoint.Code(a.err)
-	return a.err != nil && !errors.Is(a.err, errKeyTooLong) && (code == "" || endpoint.Unreached(a.err) || endpoint.Passing(code))
-}
-
-// final returns an error if the answer shows that the target takes no more calls.
-func (a answer) final(addr string) error {
-	switch endpoint.Code(a.err) {
-	case "OOM":
-		return fmt.Errorf("target %s: %w", addr, ErrTargetFull)
-	case "NOAUTH", "NOPERM", "WRONGPASS":
-		return fmt.Errorf("target %s: %w", addr, a.err)
-	}
-	return nil
 }
 
 // Bounds of what is read of replies.

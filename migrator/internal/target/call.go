@@ -42,9 +42,9 @@ type Call struct {
 // Always is the field Renew of a call whose reply 0 means at any time that the target lacks a key that the source had.
 const Always = math.MaxInt64
 
-// Proves returns Always for a command that a source passes on only if it found its key, so that the reply 0 shows that the target lacks the
-// key. For other commands it returns 0. RENAME replies with an error instead, but if that is lost, its keys are copied because of Renew.
-func Proves(name string) int64 {
+// RenewOf returns the field Renew of a call of this command: Always for a command that a source passes on only if it found its key, so that
+// the reply 0 shows that the target lacks the key, and 0 for other commands. RENAME replies with an error instead, but if that is lost, its keys are copied because of Renew.
+func RenewOf(name string) int64 {
 	switch name {
 	case "COPY", "RENAME", "RENAMENX", "SMOVE", "RPOPLPUSH", "LMOVE", "LPUSHX", "RPUSHX":
 		return Always

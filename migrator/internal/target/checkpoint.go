@@ -130,7 +130,8 @@ func (t *Target) VerifyUnits(ctx context.Context, link string, units map[Unit]in
 func (t *Target) verifyOn(ctx context.Context, addr, link string, us []Unit, units map[Unit]int64) (left []Unit, again, err error) {
 	client, err := t.d.Client(ctx, addr, t.OwnDB())
 	if err != nil {
-		return us, err, ctx.Err()
+		again, err = AgainOrEnd(addr, err)
+		return us, again, err
 	}
 	for portion := range slices.Chunk(us, 1000) {
 		cmds := make([]rueidis.Completed, len(portion))
@@ -139,7 +140,7 @@ func (t *Target) verifyOn(ctx context.Context, addr, link string, us []Unit, uni
 		}
 		for i, r := range client.DoMulti(ctx, cmds...) {
 			offset, failed := offsetOf(r)
-			switch why, err := Classify(addr, failed); {
+			switch why, err := AgainOrEnd(addr, failed); {
 			case err != nil:
 				return nil, nil, err
 			case why != nil:
@@ -381,7 +382,7 @@ func (t *Target) own(ctx context.Context, key string, f func(addr string, c ruei
 		if err == nil {
 			err = f(n.Addr, c)
 		}
-		return Classify(n.Addr, err)
+		return AgainOrEnd(n.Addr, err)
 	})
 }
 

@@ -220,7 +220,7 @@ func (c *Claim) change(ctx context.Context, state string, may func(r record, els
 		sent = time.Now()
 		client, err := c.t.d.Client(ctx, n.Addr, c.t.OwnDB())
 		if err != nil {
-			return Classify(n.Addr, err)
+			return AgainOrEnd(n.Addr, err)
 		}
 		if c.t.Can.Transactions {
 			before, err = c.changeWatched(ctx, client, state, may)
@@ -233,7 +233,7 @@ func (c *Claim) change(ctx context.Context, state string, may func(r record, els
 		if errors.Is(err, errOvertaken) {
 			return err, nil
 		}
-		return Classify(n.Addr, err)
+		return AgainOrEnd(n.Addr, err)
 	})
 	if err != nil {
 		return nil, err
@@ -379,7 +379,7 @@ func (t *Target) disown(ctx context.Context, ids []string) error {
 			if !t.Can.Ends && endpoint.Code(err) != "" {
 				err = nil
 			}
-			return Classify(addr, err)
+			return AgainOrEnd(addr, err)
 		})
 		if err != nil {
 			return err

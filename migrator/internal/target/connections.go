@@ -56,23 +56,24 @@ func (c *conn) close() {
 	c.release()
 }
 
-// conn returns the connection to a node, and opens it if needed. It returns an error if this run may not write to the target.
+// conn returns the connection to a node, and opens it if needed. It returns an error, which names the node, if this run may not write to
+// the target.
 func (cs *connections) conn(ctx context.Context, addr string) (*conn, error) {
 	if err := cs.t.Claim.Hold(ctx); err != nil {
-		return nil, err
+		return nil, &connectError{err}
 	}
 	if c := cs.open[addr]; c != nil {
 		return c, nil
 	}
 	c, err := cs.connect(ctx, addr)
 	if err != nil {
-		return nil, err
+		return nil, &connectError{err}
 	}
 	// The claim is verified after the connection is open: a run that takes it over ends the connections that it finds, and a connection
 	// that is opened too late to be found is not used.
 	if err := cs.t.Claim.verify(ctx); err != nil {
 		cs.drop(addr)
-		return nil, err
+		return nil, &connectError{err}
 	}
 	return c, nil
 }

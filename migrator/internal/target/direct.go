@@ -161,10 +161,10 @@ func (w *direct) attempt(ctx context.Context, txs []*Transaction) (left []*Trans
 	for _, addr := range order {
 		undone, why, err := w.attemptNode(ctx, addr, byNode[addr])
 		if err != nil {
-			return nil, nil, fmt.Errorf("target %s: %w", addr, err)
+			return nil, nil, err
 		}
 		if left = append(left, undone...); why != nil {
-			again = fmt.Errorf("target %s: %w", addr, why)
+			again = why
 		}
 	}
 	return left, again, nil
@@ -174,20 +174,19 @@ func (w *direct) attempt(ctx context.Context, txs []*Transaction) (left []*Trans
 // must be sent again.
 func (w *direct) attemptNode(ctx context.Context, addr string, txs []*Transaction) (left []*Transaction, again, err error) {
 	c, err := w.conn(ctx, addr)
-	if errors.Is(err, ErrRegressed) {
-		return nil, nil, err
-	} else if err != nil {
-		return txs, err, ctx.Err()
+	if err != nil {
+		again, err = AgainOrEnd("", err)
+		return txs, again, err
 	}
-	if txs, err = w.dropApplied(ctx, c, txs); errors.Is(err, ErrRegressed) {
-		return nil, nil, err
-	} else if err != nil {
+	if txs, err = w.dropApplied(ctx, c, txs); err != nil {
 		w.drop(addr)
-		return txs, err, ctx.Err()
+		again, err = AgainOrEnd(addr, err)
+		return txs, again, err
 	}
 	p, err := w.pipe(ctx, addr)
 	if err != nil {
-		return txs, err, ctx.Err()
+		again, err = AgainOrEnd("", err)
+		return txs, again, err
 	}
 	ends := make([]int, len(txs))
 	for i, x := range txs {
@@ -200,7 +199,8 @@ func (w *direct) attemptNode(ctx context.Context, addr string, txs []*Transactio
 	}
 	if err := w.t.Claim.Hold(ctx); err != nil { // waiting for the target may have taken longer than the claim lasts
 		p.forget()
-		return txs, err, ctx.Err()
+		again, err = AgainOrEnd("", err)
+		return txs, again, err
 	}
 	res := p.exchange()
 	lost, start := false, 0
@@ -216,7 +216,7 @@ func (w *direct) attemptNode(ctx context.Context, addr string, txs []*Transactio
 		why, err := settle(x, res[start:ends[i]])
 		start = ends[i]
 		if err != nil {
-			return nil, nil, err
+			return nil, nil, fmt.Errorf("target %s: %w", addr, err)
 		}
 		if why == nil {
 			for _, u := range x.Units {
@@ -224,7 +224,8 @@ func (w *direct) attemptNode(ctx context.Context, addr string, txs []*Transactio
 			}
 			continue
 		}
-		left, again, lost, p.db = append(left, x), why, lost || x.doubt || turned(endpoint.Code(why)), -1
+		lost = lost || x.doubt || consequenceOf(why, toFollow) == sendElsewhere
+		left, again, p.db = append(left, x), fmt.Errorf("target %s: %w", addr, why), -1
 	}
 	if lost {
 		w.drop(addr)
@@ -354,19 +355,19 @@ func (w *direct) encodeBare(p *pipe, x *Transaction) {
 // settleBare reads the replies to calls that were sent as single commands. again says why all of them are to be sent once more: some were
 // not run, or the connection broke, and then settleBare sets x.doubt.
 func (w *direct) settleBare(x *Transaction, res []answer) (again, err error) {
-	late := x.late()
+	late, greatest := x.late(), noError
 	for i := range x.Calls {
 		c, m := &x.Calls[i], &res[i]
-		switch code := endpoint.Code(m.err); {
-		case m.kind == answerNone:
+		switch is := consequenceOf(m.err, toFollow); {
+		case is == unanswered:
 			x.doubt = true
 			return m.err, nil
-		case code == "OOM":
-			return nil, ErrTargetFull
-		case code == "NOAUTH", code == "WRONGPASS", code == "NOPERM":
-			return nil, m.err
-		case endpoint.Passing(code):
-			again = m.err
+		case is == endsRun:
+			return nil, endOf(m.err)
+		case is.again():
+			if is > greatest {
+				greatest, again = is, m.err
+			}
 		case late && len(c.gone(w.t.Expiring)) > 0:
 			x.fail(c, ErrExpired)
 		default:
@@ -376,15 +377,6 @@ func (w *direct) settleBare(x *Transaction, res []answer) (again, err error) {
 		}
 	}
 	return again, nil
-}
-
-// turned says whether an error with this code may come from a server that is no primary any more, and may become one again with other data.
-func turned(code string) bool {
-	switch code {
-	case "MOVED", "READONLY", "LOADING", "MASTERDOWN", "CLUSTERDOWN":
-		return true
-	}
-	return false
 }
 
 // addCheckpoint queues the commands that write the checkpoint of a unit, and returns how many fields the first of them writes. The reply
@@ -425,7 +417,7 @@ func (w *direct) settle(x *Transaction, res []answer) (again, err error) {
 	case exec.kind == answerNil && !w.t.Can.Processes: // the watched checkpoint has changed, or the proxy has changed the server
 		return errors.New("a transaction was not run"), nil
 	case exec.kind == answerNil:
-		return x.refused(res, errors.New("EXEC ran nothing"))
+		return x.refused(res, errRanNothing)
 	case exec.kind != answerList:
 		return x.refused(res, exec.err)
 	}

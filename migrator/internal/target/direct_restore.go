@@ -32,7 +32,7 @@ func (w *direct) Restore(ctx context.Context, b *Batch, settle func(k *Value, re
 				return nil, err
 			}
 			if left = append(left, undone...); why != nil {
-				again = fmt.Errorf("target %s: %w", addr, why)
+				again = why
 			}
 		}
 		return again, nil
@@ -62,7 +62,8 @@ func (w *direct) restoreOn(ctx context.Context, addr string, b *Batch, keys []Va
 	}
 	p, err := w.pipe(ctx, addr)
 	if err != nil {
-		return keys, err, ctx.Err()
+		again, err = AgainOrEnd("", err)
+		return keys, again, err
 	}
 	at := w.queueValues(p, b, keys)
 	res := p.exchange()
@@ -88,7 +89,7 @@ func (w *direct) restoreOn(ctx context.Context, addr string, b *Batch, keys []Va
 			return nil, nil, err
 		}
 		if retry != nil {
-			left, again = append(left, *k), retry
+			left, again = append(left, *k), fmt.Errorf("target %s: %w", addr, retry)
 		}
 	}
 	if again != nil {
@@ -182,7 +183,7 @@ func (w *direct) Rebuild(ctx context.Context, k Value, over Overwrite, walk func
 		err = rename(ctx, c, temp, k.Name, over.First)
 	}
 	where := fmt.Sprintf("target %s: write key %s by commands", addr, keyspace.PrintableShort(k.Name))
-	err = judgeRebuilt(where, addr, err)
+	err = judgeBuilt(where, addr, err)
 	if errors.Is(err, keyspace.ErrGone) || errors.As(err, new(*RefusedError)) {
 		if err := c.dc.Do(ctx, arbitrary(c.dc, "DEL", temp)).Error(); err != nil {
 			return lost, fmt.Errorf("target %s: delete %s: %w", addr, temp, err)

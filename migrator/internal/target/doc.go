@@ -14,11 +14,10 @@
 // A proxy passes no MULTI on, so that after a lost connection or a crash it is not known which commands were applied; proxied.go says how
 // that is repaired.
 //
-// An error reply of the target has one of three consequences. Out of memory or a missing permission ends the migration, and the same command
-// resumes it (ErrTargetFull). What passes by itself (LOADING, MOVED and the like, see endpoint.Passing) is waited for (Target.Retry).
-// Everything else concerns the command alone. An error is sorted where its reply is read: judge and judgeRebuilt for a value of a snapshot
-// (writer.go), Transaction.refused (transaction.go), settleBare for bare commands (direct.go), answer.final for commands through a proxy
-// (answer.go), and Classify for surecut's own commands (target.go). A change of a consequence concerns all of them.
+// What an error reply of the target leads to is decided in one place, the table in error_replies.go. A missing permission, or a target
+// that is full (OOM), ends the migration, and the same command resumes it. What passes by itself (LOADING, READONLY, MOVED and the like) is
+// waited for, in Target.Retry. Everything else concerns the keys of the command alone. The table also says where it makes a difference
+// what the command was for. Whoever reads a reply asks consequenceOf, or AgainOrEnd for surecut's own commands.
 //
 // Expiring (expiring.go) remembers which keys may have expired on the target before a command on them ran, so that the target is asked
 // whether such a key is still there. It does not decide which keys are held without their expiry: load and stream do.

@@ -191,7 +191,7 @@ func (t *Target) EndLeft(ctx context.Context) error {
 				}
 			}
 			if err != nil {
-				return Classify(addr, err)
+				return AgainOrEnd(addr, err)
 			}
 			delete(t.left.conns, addr)
 		}

@@ -82,7 +82,7 @@ func (w *direct) unpostpone(ctx context.Context, left map[uint16][]keyspace.Key)
 func (w *direct) unpostponeOn(ctx context.Context, addr string, keys []keyspace.Key) (again, err error) {
 	c, err := w.conn(ctx, addr)
 	if err != nil {
-		return err, ctx.Err()
+		return AgainOrEnd("", err)
 	}
 	var ask []rueidis.Completed
 	at := make([]int, len(keys))
@@ -115,7 +115,7 @@ func (w *direct) unpostponeOn(ctx context.Context, addr string, keys []keyspace.
 		set = append(sel(set, k.DB), endpoint.Arbitrary(c.dc, "PEXPIREAT", k.Name, strconv.FormatInt(expireAt-postponement, 10)))
 	}
 	for _, r := range c.dc.DoMulti(ctx, set...) {
-		if why, err := Classify(addr, r.Error()); why != nil || err != nil {
+		if why, err := AgainOrEnd(addr, r.Error()); why != nil || err != nil {
 			return why, err
 		}
 	}
@@ -126,7 +126,7 @@ func (w *direct) unpostponeOn(ctx context.Context, addr string, keys []keyspace.
 func (w *direct) expireTime(addr string, got []rueidis.RedisResult) (at int64, again, err error) {
 	if w.t.Number >= 70000 {
 		at, err = got[0].AsInt64()
-		again, err = Classify(addr, err)
+		again, err = AgainOrEnd(addr, err)
 		return at, again, err
 	}
 	m, err := got[0].ToMessage()
@@ -138,7 +138,7 @@ func (w *direct) expireTime(addr string, got []rueidis.RedisResult) (at int64, a
 	if err == nil {
 		ttl, err = got[1].AsInt64()
 	}
-	if again, err = Classify(addr, err); ttl < 0 {
+	if again, err = AgainOrEnd(addr, err); ttl < 0 {
 		return -1, again, err
 	}
 	return now.UnixMilli() + ttl, again, err

@@ -54,10 +54,10 @@ func (w *proxied) Commit(ctx context.Context, txs []*Transaction) error {
 		var hindered *Call
 		for i, a := range w.sendWave(ctx, wave) {
 			c := wave[i]
-			if err := a.final(w.p.at()); err != nil {
-				return err
-			}
-			if a.hindered() {
+			switch is := consequenceOf(a.err, toFollow); {
+			case is == endsRun:
+				return fmt.Errorf("target %s: %w", w.p.at(), endOf(a.err))
+			case is.again():
 				hindered = c
 			}
 			if why := w.answered(c, a, begun); why != nil {
@@ -119,12 +119,12 @@ func (w *proxied) repeat(ctx context.Context, calls []*Call, of map[*Call]*Trans
 		}
 		for _, wave := range waves(calls) {
 			for i, a := range w.sendWave(ctx, wave) {
-				switch err := a.final(w.p.at()); {
-				case err != nil:
-					return nil, err
-				case a.hindered():
+				switch is := consequenceOf(a.err, toFollow); {
+				case is == endsRun:
+					return nil, fmt.Errorf("target %s: %w", w.p.at(), endOf(a.err))
+				case is.again():
 					return fmt.Errorf("target %s: %w", w.p.at(), a.err), ctx.Err()
-				case a.err != nil:
+				case is == concernsKey:
 					of[wave[i]].Failed = append(of[wave[i]].Failed, Failure{*wave[i], a.err})
 				}
 			}
@@ -188,7 +188,7 @@ func (w *proxied) sendWave(ctx context.Context, wave []*Call) []answer {
 func (w *proxied) recover(ctx context.Context, hindered *Call) error {
 	return w.t.Retry(ctx, func() (again, err error) {
 		ask := &Call{DB: hindered.DB, Args: []string{"EXISTS", hindered.Key.Name}, Key: hindered.Key}
-		if a := w.sendWave(ctx, []*Call{ask})[0]; a.hindered() {
+		if a := w.sendWave(ctx, []*Call{ask})[0]; consequenceOf(a.err, toFollow).again() {
 			again = fmt.Errorf("target %s: %w", w.p.at(), a.err)
 		}
 		return again, ctx.Err()

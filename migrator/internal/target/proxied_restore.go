@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"slices"
 
-	"surecut/internal/endpoint"
 	"surecut/internal/keyspace"
 	"surecut/migrator/internal/slab"
 )
@@ -26,7 +25,7 @@ func (w *proxied) Restore(ctx context.Context, b *Batch, settle func(k *Value, r
 		left = nil
 		for i := range keys {
 			k := &keys[i]
-			refused, why, err := judgeProxied(addr, k, failed[i])
+			refused, why, err := judge(addr, k, failed[i])
 			if err == nil && why == nil {
 				err = settle(k, refused)
 			}
@@ -39,14 +38,6 @@ func (w *proxied) Restore(ctx context.Context, b *Batch, settle func(k *Value, r
 		}
 		return again, ctx.Err()
 	})
-}
-
-// judgeProxied does what judge does for an error that comes through a proxy: an error reply may say that the proxy does not reach a server.
-func judgeProxied(addr string, k *Value, failed error) (refused *RefusedError, again, err error) {
-	if endpoint.Unreached(failed) {
-		return nil, failed, nil
-	}
-	return judge(addr, k, failed)
 }
 
 // attempt sends values once, and returns an error for each that failed.
@@ -115,7 +106,7 @@ func (w *proxied) Rebuild(ctx context.Context, k Value, over Overwrite, walk fun
 	if !over.At(k.Attempts) {
 		there, err := w.sendWave(ctx, []*Call{k.call("EXISTS", k.Name)})[0].count()
 		if err != nil {
-			return nil, fmt.Errorf("%s: %w", where, err)
+			return nil, judgeBuilt(where, addr, err)
 		}
 		if there > 0 {
 			return nil, &RefusedError{addr, ErrExists}
@@ -133,7 +124,7 @@ func (w *proxied) Rebuild(ctx context.Context, k Value, over Overwrite, walk fun
 			err = b.Finish(k.ExpireAt)
 		}
 	}
-	err = judgeRebuilt(where, addr, err)
+	err = judgeBuilt(where, addr, err)
 	if errors.Is(err, keyspace.ErrGone) || errors.As(err, new(*RefusedError)) {
 		if err := send("DEL", k.Name); err != nil {
 			return b.Lost, fmt.Errorf("%s: delete the part of it that was written: %w", where, err)

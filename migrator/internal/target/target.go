@@ -294,9 +294,6 @@ func (t *Target) NewWriter(of Writing) Writer { return t.way.NewWriter(of) }
 // arbitrary builds any command. Its arguments may be binary.
 func arbitrary(b builder, args ...string) rueidis.Completed { return b.B().Arbitrary(args...).Build() }
 
-// ErrTargetFull says that the target has no memory left.
-var ErrTargetFull = errors.New("the target has no memory left (OOM): raise its maxmemory or make room, then run the same command again to resume")
-
 // Retry repeats try until it succeeds, fails for good, or retryFor has gone by. From the second time on it asks for the topology before.
 func (t *Target) Retry(ctx context.Context, try func() (again error, err error)) error {
 	failed := false
@@ -319,30 +316,8 @@ func (t *Target) Retry(ctx context.Context, try func() (again error, err error))
 	return err
 }
 
-// Classify says whether a command that failed may be tried once more. If so, it returns its error as again, else as err.
-func Classify(addr string, failed error) (again, err error) {
-	switch {
-	case failed == nil:
-		return nil, nil
-	case endpoint.Code(failed) == "OOM":
-		return nil, fmt.Errorf("target %s: %w", addr, ErrTargetFull)
-	}
-	return Sorted(fmt.Errorf("target %s: %w", addr, failed))
-}
-
-// Sorted does what classify does for an error that names the node already.
-func Sorted(failed error) (again, err error) {
-	code := endpoint.Code(failed)
-	switch {
-	case failed == nil, errors.Is(failed, ErrRegressed), errors.Is(failed, ErrClaimed):
-		return nil, failed
-	case code == "", endpoint.Passing(code), endpoint.Unreached(failed):
-		return failed, nil
-	}
-	return nil, failed
-}
-
-// Everywhere runs one command on every primary of the target. A final refusal is a RefusedError.
+// Everywhere runs one command on every primary of the target. The error is a RefusedError if the target refuses the command for good, and
+// the run may go on without it.
 func (t *Target) Everywhere(ctx context.Context, args []string) error {
 	for _, addr := range t.Primaries() {
 		err := t.Retry(ctx, func() (again, err error) {
@@ -350,13 +325,14 @@ func (t *Target) Everywhere(ctx context.Context, args []string) error {
 				return nil, err
 			}
 			client, err := t.d.Client(ctx, addr, t.OwnDB())
-			if err == nil {
-				err = client.Do(ctx, arbitrary(client, args...)).Error()
+			if err != nil {
+				return AgainOrEnd(addr, err)
 			}
-			if again, err = Classify(addr, err); err != nil && !errors.Is(err, ErrTargetFull) {
-				err = &RefusedError{addr, err}
+			err = client.Do(ctx, arbitrary(client, args...)).Error()
+			if consequenceOf(err, toFollow) == concernsKey {
+				return nil, &RefusedError{addr, err}
 			}
-			return again, err
+			return AgainOrEnd(addr, err)
 		})
 		if err != nil {
 			return err

@@ -3,7 +3,6 @@ package target
 import (
 	"cmp"
 	"fmt"
-	"strings"
 	"time"
 
 	"surecut/internal/endpoint"
@@ -74,31 +73,30 @@ func (x *Transaction) size() int {
 // refused finds out why EXEC ran nothing. again says that the transaction is to be sent once more: the server's state may pass, or the
 // calls that the server did not queue have been moved from calls to failed.
 func (x *Transaction) refused(res []answer, exec error) (again, err error) {
+	if consequenceOf(x.watched, toGoOn).again() { // this explains all replies that come after it
+		return x.watched, nil
+	}
 	reasons := map[int]error{len(res) - 1: exec}
-	if code := abortCode(exec); code == "OOM" {
-		return nil, ErrTargetFull
-	} else if endpoint.Passing(code) {
-		return exec, nil
-	}
 	for i, r := range res[:len(res)-1] {
-		if e := r.err; e != nil {
-			reasons[i] = e
+		if r.err != nil {
+			reasons[i] = r.err
 		}
 	}
-	for i, e := range reasons {
-		code := endpoint.Code(e)
-		switch {
-		case code == "OOM":
-			return nil, ErrTargetFull
-		case endpoint.Passing(code):
-			return e, nil
-		case code == "NOAUTH", code == "WRONGPASS", code == "NOPERM":
-			return nil, e
-		case i < len(res)-1 && !x.isCall(i) && endpoint.Passing(endpoint.Code(x.watched)):
-			return x.watched, nil
-		case i < len(res)-1 && !x.isCall(i), i == len(res)-1 && code != "EXECABORT" && code != "CROSSSLOT":
-			return nil, fmt.Errorf("transaction refused: %w", e)
+	greatest, why := noError, error(nil)
+	for i := range res {
+		p, code := toGoOn, endpoint.Code(reasons[i]) // without its frame nothing of a transaction may be applied
+		if x.isCall(i) || i == len(res)-1 && (code == "EXECABORT" || code == "CROSSSLOT") {
+			p = toFollow // by these codes EXEC says that calls were refused
 		}
+		if is := consequenceOf(reasons[i], p); is > greatest {
+			greatest, why = is, reasons[i]
+		}
+	}
+	switch {
+	case greatest.again():
+		return why, nil
+	case greatest == endsRun:
+		return nil, fmt.Errorf("transaction refused: %w", endOf(why))
 	}
 	// The server refused calls themselves: the others are sent again without them.
 	rest := x.Calls[:0:0]
@@ -111,17 +109,6 @@ func (x *Transaction) refused(res []answer, exec error) (again, err error) {
 	}
 	x.Calls = rest
 	return exec, nil
-}
-
-// abortCode returns the code within "EXECABORT Transaction discarded because of: <error>". Since 6.2, EXEC answers so where the server's
-// state now forbids commands that it allowed when they were queued. For any other reply abortCode returns "".
-func abortCode(err error) string {
-	if endpoint.Code(err) != "EXECABORT" {
-		return ""
-	}
-	_, cause, _ := strings.Cut(err.Error(), "because of: ")
-	code, _, _ := strings.Cut(strings.TrimPrefix(cause, "-"), " ")
-	return code
 }
 
 func (x *Transaction) isCall(pos int) bool {

@@ -266,7 +266,7 @@ func TestSettleGone(t *testing.T) {
 		{"HPERSIST a FIELDS 2 f g", "*2 / :1 / :-2", true}, {"HPERSIST a FIELDS 2 f g", "*2 / :1 / :-1", false},
 	} {
 		args := strings.Fields(c.command)
-		x := &Transaction{sent: time.Now(), Calls: []Call{{Args: args, pos: 1, Renew: Proves(args[0])}}}
+		x := &Transaction{sent: time.Now(), Calls: []Call{{Args: args, pos: 1, Renew: RenewOf(args[0])}}}
 		if again, err := newTestWriter(nil).settle(x, repliesTo([]string{"+OK", "+QUEUED", "*1 / " + c.reply})); again != nil || err != nil {
 			t.Fatal(again, err)
 		}
@@ -280,7 +280,7 @@ func TestSettleGone(t *testing.T) {
 // had the keys.
 func TestUnseen(t *testing.T) {
 	dc := fakeReplies(t, []string{"$3 / 500"})
-	x := &Transaction{Units: []Unit{1}, End: 500, doubt: true, Calls: []Call{{Args: []string{"INCR", "a"}}, {Args: []string{"RENAME", "b", "c"}, Renew: Proves("RENAME")}}}
+	x := &Transaction{Units: []Unit{1}, End: 500, doubt: true, Calls: []Call{{Args: []string{"INCR", "a"}}, {Args: []string{"RENAME", "b", "c"}, Renew: RenewOf("RENAME")}}}
 	left, err := newTestWriter(map[Unit]int64{1: 400}).dropApplied(t.Context(), &conn{dc: dc, db: 0}, []*Transaction{x})
 	if err != nil || len(left) != 0 || len(x.Failed) != 1 || x.Failed[0].Call.Args[1] != "b" {
 		t.Errorf("left %d, failed %v, %v", len(left), x.Failed, err)

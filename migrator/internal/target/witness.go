@@ -140,7 +140,7 @@ func (t *Target) atWitness(ctx context.Context, w Witness, f func(c rueidis.Clie
 		if err == nil {
 			err = f(c, t.witnessKey(w))
 		}
-		return Classify(n.Addr, err)
+		return AgainOrEnd(n.Addr, err)
 	})
 }
 

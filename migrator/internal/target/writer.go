@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 
-	"surecut/internal/endpoint"
 	"surecut/internal/keyspace"
 )
 
@@ -37,51 +36,37 @@ func (t *Target) takeFor(ctx context.Context, txs []*Transaction) error {
 	return t.take(ctx, size, ops)
 }
 
-// RefusedError is an error reply by which the target refuses a command for good, or the reason why a command was not sent.
-type RefusedError struct {
-	Addr  string
-	Reply error
-}
-
-func (e *RefusedError) Error() string { return "target " + e.Addr + ": " + e.Reply.Error() }
-func (e *RefusedError) Unwrap() error { return e.Reply }
-
-// ErrExists says that a value was not written since the target has its key already.
-var ErrExists = errors.New("the key exists already")
-
-// judge sorts the failure of writing one value of a snapshot. again: it may be tried once more; err: the load ends; refused: only this
+// judge says what becomes of a value of a snapshot that was written. again: it is to be sent again; err: the load ends; refused: only this
 // value is refused.
 func judge(addr string, k *Value, failed error) (refused *RefusedError, again, err error) {
-	if failed == nil {
+	verb, p := "RESTORE", toRestore
+	if k.restored {
+		verb, p = "PEXPIREAT", toGoOn
+	}
+	switch consequenceOf(failed, p) {
+	case noError:
 		return nil, nil, nil
+	case concernsKey:
+		return &RefusedError{addr, failed}, nil, nil
+	case keyExists:
+		return &RefusedError{addr, ErrExists}, nil, nil
+	case endsRun:
+		return nil, nil, fmt.Errorf("target %s: %s %s: %w", addr, verb, keyspace.PrintableShort(k.Name), endOf(failed))
 	}
-	switch code := endpoint.Code(failed); {
-	case errors.Is(failed, ErrExists), errors.Is(failed, errKeyTooLong):
-	case code == "", endpoint.Passing(code):
-		return nil, failed, nil
-	case code == "OOM":
-		return nil, nil, fmt.Errorf("target %s: %w", addr, ErrTargetFull)
-	case code == "BUSYKEY":
-		failed = ErrExists
-	case code == "NOPERM", code == "NOAUTH", k.restored:
-		return nil, nil, fmt.Errorf("target %s: RESTORE %s: %w", addr, keyspace.PrintableShort(k.Name), failed)
-	}
-	return &RefusedError{addr, failed}, nil, nil
+	return nil, failed, nil
 }
 
-// judgeRebuilt sorts the failure of building a value by commands. It returns a RefusedError if only this value is refused; any other error
-// ends the load.
-func judgeRebuilt(where, addr string, failed error) error {
-	switch code := endpoint.Code(failed); {
-	case failed == nil, errors.Is(failed, keyspace.ErrGone):
+// judgeBuilt says what becomes of a value that was built by commands. It returns a RefusedError if only this value is refused; any other
+// error ends the load.
+func judgeBuilt(where, addr string, failed error) error {
+	if errors.Is(failed, keyspace.ErrGone) {
 		return failed
-	case code == "OOM":
-		return fmt.Errorf("%s: %w", where, ErrTargetFull)
-	case code == "NOPERM", code == "NOAUTH":
-		return fmt.Errorf("%s: %w", where, failed)
-	case endpoint.Passing(code), endpoint.Unreached(failed): // nothing is wrong with the value
-	case code != "", errors.Is(failed, ErrExists), isUnsupported(failed):
+	}
+	switch consequenceOf(failed, toBuild) {
+	case noError:
+		return nil
+	case concernsKey, keyExists:
 		return &RefusedError{addr, failed}
 	}
-	return fmt.Errorf("%s: %w; run the same command again to resume", where, failed)
+	return fmt.Errorf("%s: %w", where, endOf(failed))
 }
