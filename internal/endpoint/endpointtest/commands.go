@@ -127,13 +127,9 @@ func init() {
 		"PERSIST":   ask(func(c *client, a []string) string { return c.expire(a[1], 0) }),
 		"PEXPIREAT": ask(func(c *client, a []string) string { return c.expire(a[1], number(a[2])) }),
 		"RESTORE":   ask(restore),
-		"RENAME": ask(func(c *client, a []string) string {
-			v := c.held(a[1])
-			c.s.put(c.db, a[1], nil)
-			c.s.put(c.db, a[2], v)
-			return "+OK\r\n"
-		}),
+		"RENAME":    ask(func(c *client, a []string) string { return c.rename(a, "+OK\r\n") }),
 	}
+	maps.Copy(commands, writes)
 }
 
 // held returns the value of a key that has not expired, or nil.
@@ -180,16 +176,6 @@ func (c *client) expire(name string, at int64) string {
 	other.ExpireAt = at
 	c.s.put(c.db, name, &other)
 	return ":1\r\n"
-}
-
-func restore(c *client, a []string) string {
-	v, err := rdb.DecodeDump([]byte(a[3]))
-	if err != nil {
-		return "-ERR DUMP payload version or checksum are wrong\r\n"
-	}
-	v.ExpireAt = number(a[2])
-	c.s.put(c.db, a[1], &v)
-	return "+OK\r\n"
 }
 
 func dump(c *client, a []string) string {
@@ -267,19 +253,6 @@ func hello(c *client, a []string) string {
 		return fmt.Sprintf("%%%d\r\n%s", len(parts)/2, strings.Join(parts, ""))
 	}
 	return Array(parts...)
-}
-
-func clientCommand(c *client, a []string) string {
-	switch strings.ToUpper(a[1]) {
-	case "TRACKING":
-		c.tracks = true
-		return "+OK\r\n"
-	case "NO-TOUCH":
-		if c.s.Number >= 70200 {
-			return "+OK\r\n"
-		}
-	}
-	return "-ERR unknown subcommand '" + a[1] + "'. Try CLIENT HELP.\r\n"
 }
 
 func config(_ *client, a []string) string {

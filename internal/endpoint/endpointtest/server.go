@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"crypto/sha1"
 	"fmt"
+	"maps"
 	"net"
 	"slices"
 	"strings"
@@ -21,7 +22,7 @@ import (
 // answers: so it forces what happens at a real server only by chance, such as a key that changes between two commands.
 //
 // It says nothing about the behaviour of Redis: what a real server does is shown by the tests that run against one. It executes few
-// commands that write, and nothing expires but by the clock that it is asked by.
+// commands that write (writes.go), and nothing expires but by the clock that it is asked by.
 type Server struct {
 	Addr   string
 	Number int // version, as endpoint.Server has it
@@ -35,9 +36,11 @@ type Server struct {
 	runs [][]string // commands that were received
 	open map[*client]bool
 
-	changes int            // how often the keys were changed
-	place   map[string]int // of each name among those that a key ever had
-	backlog []byte         // the replication stream since firstOffset
+	clients  int // how many have connected so far
+	restarts int
+	changes  int            // how often the keys were changed
+	place    map[string]int // of each name among those that a key ever had
+	backlog  []byte         // the replication stream since firstOffset
 }
 
 // firstOffset is the offset of the stream when the server begins.
@@ -54,6 +57,7 @@ const (
 	Usual   = ""          // the server answers as it does without the rule
 	HangUp  = "<hang up>" // the connection is closed
 	Silence = "<silence>" // nothing more is sent over the connection
+	Unheard = "<unheard>" // the command is executed as usual, and then the connection is closed in place of the reply
 )
 
 // Serve starts a server of a version such as "7.0.15", or "valkey 8.1.3", which ends with the test.
@@ -82,6 +86,8 @@ func Serve(t testing.TB, version string) *Server {
 			}
 			c := &client{s: s, conn: conn}
 			s.mu.Lock()
+			s.clients++
+			c.id = s.clients
 			s.open[c] = true
 			s.mu.Unlock()
 			wg.Go(c.serve)
@@ -165,10 +171,40 @@ func (s *Server) put(db int, name string, v *keyspace.Value) {
 }
 
 // Get returns what database 0 holds under a name, or nil.
-func (s *Server) Get(name string) *keyspace.Value {
+func (s *Server) Get(name string) *keyspace.Value { return s.GetIn(0, name) }
+
+// GetIn is Get for any database.
+func (s *Server) GetIn(db int, name string) *keyspace.Value {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.keys[0][name]
+	return s.keys[db][name]
+}
+
+// Names returns the names of the keys of database 0, sorted.
+func (s *Server) Names() []string { return s.NamesIn(0) }
+
+// NamesIn is Names for any database.
+func (s *Server) NamesIn(db int) []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Sorted(maps.Keys(s.keys[db]))
+}
+
+// Do executes a command in a database, without asking the rules, and returns the reply.
+func (s *Server) Do(db int, args ...string) string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return (&client{s: s, db: db}).run(args)
+}
+
+// Restart has another process take the place of the server, with its keys: it has another run ID and replication ID, and no
+// connections.
+func (s *Server) Restart() {
+	s.mu.Lock()
+	s.restarts++
+	s.info["run_id"], s.info["master_replid"] = s.id(fmt.Sprint("run", s.restarts)), s.id(fmt.Sprint("stream", s.restarts))
+	s.mu.Unlock()
+	s.Drop()
 }
 
 // Tell sets fields of INFO, given as names and values in turn. A field whose value is "" is left out.
@@ -274,6 +310,8 @@ type client struct {
 	mu  sync.Mutex
 	out []byte // guarded by mu: replies that are not sent yet
 
+	id              int
+	name            string // by CLIENT SETNAME
 	db              int
 	queue           []queued
 	multi, refused  bool
@@ -334,6 +372,15 @@ func (c *client) answer(args []string) string {
 	told := c.s.answerOf(args)
 	c.s.mu.Lock()
 	defer c.s.mu.Unlock()
+	if told == Unheard {
+		c.answerAs(args, Usual)
+		return HangUp
+	}
+	return c.answerAs(args, told)
+}
+
+// answerAs returns the reply to one command, for which the rules have told a reply.
+func (c *client) answerAs(args []string, told string) string {
 	name := strings.ToUpper(args[0])
 	if c.multi && !slices.Contains([]string{"EXEC", "DISCARD", "MULTI"}, name) {
 		if known := c.unknown(args); told == Usual && known != "" {

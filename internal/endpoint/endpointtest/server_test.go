@@ -59,6 +59,8 @@ func TestServer(t *testing.T) {
 		{"refused when executed", func(s *Server) { s.Once("STRLEN k", "-WRONGTYPE no\r\n") }, "MULTI;STRLEN k;TYPE k;EXEC", "+OK +QUEUED +QUEUED *2 -WRONGTYPE no +string"},
 		{"watched and unchanged", nil, "WATCH k;MULTI;EXEC", "+OK +OK *0"},
 		{"watched and changed", func(s *Server) { s.Before("TYPE k", func() { s.Put("k", nil) }) }, "WATCH k;TYPE k;MULTI;EXEC", "+OK +none +OK *-1"},
+		{"executed and unheard", func(s *Server) { s.Once("APPEND k d", Unheard) }, "STRLEN k;APPEND k d;STRLEN k", ":3"},
+		{"a transaction unheard", func(s *Server) { s.Once("EXEC", Unheard) }, "MULTI;APPEND k d;EXEC;STRLEN k", "+OK +QUEUED"},
 		{"pages", func(s *Server) { s.Put("j", text); s.Put("l", text) }, "SCAN 0 COUNT 2;SCAN 2 COUNT 2;SCAN 3", "*2 $1 2 *2 $1 k $1 j *2 $1 0 *1 $1 l *2 $1 0 *0"},
 		{"a key that goes moves no other", func(s *Server) {
 			s.Put("l", text)
@@ -73,6 +75,9 @@ func TestServer(t *testing.T) {
 		s.Always("ECHO end", HangUp)
 		if got := exchange(t, connect(t, s), tt.commands+";ECHO end"); got != tt.want {
 			t.Errorf("%s: %q, want %q", tt.name, got, tt.want)
+		}
+		if v := s.Get("k"); strings.HasSuffix(tt.name, "unheard") && string(v.Str) != "abcd" {
+			t.Errorf("%s: it was not executed", tt.name)
 		}
 	}
 }
@@ -120,5 +125,59 @@ func TestServerTellsOfWrites(t *testing.T) {
 	}
 	if got := exchange(t, connect(t, s), "PSYNC "+s.ReplID()+" 999999;ECHO end"); !strings.HasPrefix(got, "+FULLRESYNC") {
 		t.Errorf("an offset that was never reached: %q", got)
+	}
+}
+
+// TestServerRestarts: another process answers at the address, with the same keys.
+func TestServerRestarts(t *testing.T) {
+	s := Serve(t, "7.0.15")
+	s.Do(0, "SET", "k", "v")
+	s.Always("ECHO end", HangUp)
+	ids := func() string {
+		return exchange(t, connect(t, s), "INFO server;INFO replication;CLIENT ID;GET k;ECHO end")
+	}
+	open, before := connect(t, s), ids()
+	s.Restart()
+	if got, err := io.ReadAll(open); len(got) > 0 || err != nil {
+		t.Errorf("a connection of before: %q, %v", got, err)
+	}
+	after := ids()
+	for _, field := range []string{"run_id:", "master_replid:"} {
+		_, a, _ := strings.Cut(before, field)
+		_, b, _ := strings.Cut(after, field)
+		if a[:40] == b[:40] {
+			t.Errorf("%s is the same", field)
+		}
+	}
+	if !strings.HasSuffix(after, "$1 v") {
+		t.Errorf("after that: %s", after)
+	}
+}
+
+// TestCluster: each server has its slots, and a slot moves with its keys.
+func TestCluster(t *testing.T) {
+	c := ServeCluster(t, "7.0.15", 3)
+	from, to := c.Of("{a}"), c.Servers[0]
+	if from == to {
+		to = c.Servers[1]
+	}
+	for _, s := range c.Servers {
+		s.Always("ECHO end", HangUp)
+	}
+	ask := func(s *Server, commands string) string { return exchange(t, connect(t, s), commands+";ECHO end") }
+	moved := fmt.Sprintf("-MOVED %d ", keyspace.Slot("a"))
+	if got := ask(from, "SET {a}k v;GET {a}k;DEL {a}k b"); got != "+OK $1 v -CROSSSLOT Keys in request don't hash to the same slot" {
+		t.Error(got)
+	}
+	if got := ask(to, "MULTI;SET {a}k v;EXEC"); got != "+OK "+moved+from.Addr+" -EXECABORT Transaction discarded because of previous errors." {
+		t.Error(got)
+	}
+	c.Move("{a}", to)
+	if got := ask(from, "GET {a}k") + ask(to, "GET {a}k"); got != moved+to.Addr+"$1 v" {
+		t.Error(got)
+	}
+	d := Open(t, c.URL())
+	if n, ok := d.PrimaryOf(keyspace.Slot("a")); !ok || n.Addr != to.Addr || len(d.Shards()) != 3 {
+		t.Errorf("%v, %v", n, d.Shards())
 	}
 }
