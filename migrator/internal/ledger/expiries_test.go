@@ -86,3 +86,66 @@ func TestHoldingOutlives(t *testing.T) {
 		t.Errorf("%v, %v", keys, err)
 	}
 }
+
+// TestHeldOnDisk: what a run has held and released is found by the next one, with the databases that the keys are in by now.
+func TestHeldOnDisk(t *testing.T) {
+	dir := t.TempDir()
+	e := NewExpiries(HeldFirst)
+	if err := e.Open(dir); err != nil {
+		t.Fatal(err)
+	}
+	keys := []keyspace.Key{{DB: 0, Name: "a"}, {DB: 1, Name: "b"}, {DB: 2, Name: "c"}}
+	if !e.Empty() {
+		t.Error("a new list holds keys")
+	}
+	for _, k := range keys {
+		if err := e.Hold(k); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := errors.Join(e.Swap(0, 1), e.Save(), e.Close()); err != nil {
+		t.Fatal(err)
+	}
+	want := "[{0 a} {1 b} {2 c} {1 a} {0 b}]" // a key also stays under its old database, since a crash may come before the target has swapped
+	e = openExpiries(t, dir, HeldFirst)
+	if got, err := e.Next(9); err != nil || fmt.Sprint(got) != want || e.Empty() {
+		t.Errorf("%v, %v; want %s", got, err, want)
+	}
+	var seen []keyspace.Key
+	for all := e.All(); ; {
+		k, ok, err := all.Next()
+		if err != nil || !ok {
+			break
+		}
+		seen = append(seen, k)
+	}
+	if fmt.Sprint(seen) != want {
+		t.Errorf("all are %v, want %s", seen, want)
+	}
+	e.Restart()
+	if got, err := e.Next(9); err != nil || len(got) != 5 {
+		t.Errorf("a release that begins anew has %v, %v", got, err)
+	}
+	if err := e.End(); err != nil || e.Releases() != 1 || !e.Empty() || e.Holding() {
+		t.Errorf("after %d releases: %v, %q", e.Releases(), err, e.Stored())
+	}
+	if err := e.End(); err != nil || e.Releases() != 2 { // nothing was held meanwhile
+		t.Fatal(err)
+	}
+	again := openExpiries(t, dir, e.Stored())
+	if err := again.TakeBack(); err != nil || again.Stored() != HeldAgain {
+		t.Fatalf("%v, %q", err, again.Stored())
+	}
+	if got, err := again.Next(9); err != nil || fmt.Sprint(got) != want {
+		t.Errorf("taken back are %v, %v; want %s", got, err, want)
+	}
+}
+
+// TestHeldStates: a state on disk that no run has written is refused.
+func TestHeldStates(t *testing.T) {
+	for state, valid := range map[HeldState]bool{NeverHeld: true, HeldFirst: true, AllReleased: true, HeldAgain: true, "lost": false, "Held": false} {
+		if state.Valid() != valid {
+			t.Errorf("%q: valid %v", state, !valid)
+		}
+	}
+}

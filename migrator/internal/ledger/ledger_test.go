@@ -3,6 +3,8 @@ package ledger
 import (
 	"fmt"
 	"log/slog"
+	"reflect"
+	"strings"
 	"testing"
 
 	"surecut/internal/keyspace"
@@ -52,5 +54,35 @@ func TestLedgerForgets(t *testing.T) {
 	b.ForgetUnsettled()
 	if got, want := b.AllRuns(), (Counters{Commands: 11, CommandsApplied: 10, CommandsRepaired: 1}); got != want {
 		t.Errorf("all runs have counted %+v, want %+v", got, want)
+	}
+}
+
+// TestEveryCounterCounts: a counter that is left out of a sum would have keys vanish from the books.
+func TestEveryCounterCounts(t *testing.T) {
+	fields := reflect.TypeFor[Counters]()
+	for i := range fields.NumField() {
+		name := fields.Field(i).Name
+		var one, sum Counters
+		reflect.ValueOf(&one).Elem().Field(i).SetInt(3)
+		one.AddTo(&sum)
+		one.AddTo(&sum)
+		if got := reflect.ValueOf(sum).Field(i).Int(); got != 6 {
+			t.Errorf("%s: 3 and 3 are %d", name, got)
+		}
+		kept := one
+		if kept.ForgetSnapshot(); (kept == Counters{}) != strings.HasPrefix(name, "Snapshot") {
+			t.Errorf("%s: a snapshot that is loaded again leaves %+v", name, kept)
+		}
+	}
+	b := testLedger(&keyspace.Filter{})
+	for i, n := range []interface{ Store(int64) }{&b.SnapshotKeys, &b.SnapshotApplied, &b.SnapshotFiltered, &b.SnapshotKept, &b.SnapshotExpired, &b.SnapshotReported,
+		&b.Commands, &b.Applied, &b.Filtered, &b.Control, &b.Repaired, &b.Reported} {
+		n.Store(int64(i + 1))
+	}
+	if got, want := b.ThisRun(), (Counters{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12}); got != want {
+		t.Errorf("this run has counted %+v, want %+v", got, want)
+	}
+	if got := b.KeysDone(); got != 2+3+4+5+6 {
+		t.Errorf("%d keys are done", got)
 	}
 }

@@ -63,3 +63,36 @@ func TestScopeCollision(t *testing.T) {
 		t.Errorf("a name that begins with another database's prefix: %v", err)
 	}
 }
+
+// TestFirstSlot: by its first slot the shard is found again in another topology.
+func TestFirstSlot(t *testing.T) {
+	for _, tt := range []struct {
+		slots keyspace.SlotRanges
+		want  uint16
+	}{{nil, 0}, {keyspace.SlotRanges{}, 0}, {keyspace.SlotRanges{{First: 7, Last: 9}, {First: 20, Last: 30}}, 7}} {
+		s := New(keyspace.Filter{}.To(keyspace.Databases{Home: -1}), endpoint.Shard{Slots: tt.slots}, &endpoint.Deployment{})
+		if got := s.FirstSlot(); got != tt.want {
+			t.Errorf("%v begins with %d, want %d", tt.slots, got, tt.want)
+		}
+	}
+}
+
+// TestForeignNames: with prefixes, a key of the target that no database of the source can have brought is nobody's to delete.
+func TestForeignNames(t *testing.T) {
+	for _, tt := range []struct {
+		name, why string
+		prefixes  map[int]string
+		key       keyspace.Key // of the target
+		brings    bool
+		as        keyspace.Key
+	}{
+		{name: "of the database with the prefix", prefixes: map[int]string{1: "one:"}, key: keyspace.Key{Name: "one:a"}, brings: true, as: keyspace.Key{DB: 1, Name: "one:a"}},
+		{name: "of a database without one", prefixes: map[int]string{1: "one:"}, key: keyspace.Key{Name: "a"}, brings: true, as: keyspace.Key{Name: "a"}},
+		{name: "in another database than prefixed keys are", prefixes: map[int]string{0: "zero:"}, key: keyspace.Key{DB: 0, Name: "b"}},
+	} {
+		s := New(keyspace.Filter{DBPrefix: tt.prefixes}.To(keyspace.Databases{Home: -1}), endpoint.Shard{}, &endpoint.Deployment{})
+		if k, got := s.Brings(tt.key.DB, tt.key.Name); got != tt.brings || got && k != tt.as {
+			t.Errorf("%s: brought %v, as %v (%s)", tt.name, got, k, tt.why)
+		}
+	}
+}

@@ -1,0 +1,274 @@
+package migrator
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"surecut/internal/endpoint/endpointtest"
+	"surecut/internal/keyspace"
+	"surecut/migrator/internal/target"
+)
+
+// Whole migrations between servers in memory. What Redis does with the commands is shown by the tests against servers; here it is forced
+// what happens at one only by chance.
+
+// TestFileArrives: a file is copied to its end, and nothing of surecut is left behind. If it fails, the target's own keys are as they were.
+func TestFileArrives(t *testing.T) {
+	passed := time.Now().Add(-time.Hour).UnixMilli()
+	aof := streamOf("SELECT 0", "SET a 1", "SET b 2")
+	for _, tt := range []struct {
+		name, why string
+		scheme    string
+		data      string
+		holds     texts // the target, before
+		change    func(*Config)
+		want      texts
+		says      string
+		counters  Counters
+	}{
+		{name: "rdb", scheme: "rdb", data: rdbOf(t, texts{"a": "1", "b": "2"}, nil), want: texts{"a": "1", "b": "2"},
+			counters: Counters{SnapshotKeys: 2, SnapshotApplied: 2}},
+		{name: "expired", why: "it is not to come back to life", scheme: "rdb", data: rdbOf(t, texts{"a": "1", "b": "2"}, map[string]int64{"a": passed}),
+			want: texts{"b": "2"}, counters: Counters{SnapshotKeys: 2, SnapshotApplied: 1, SnapshotExpired: 1}},
+		{name: "excluded", scheme: "rdb", data: rdbOf(t, texts{"a": "1", "b": "2"}, nil), change: func(c *Config) { c.Filter.Exclude = []string{"a"} },
+			want: texts{"b": "2"}, counters: Counters{SnapshotKeys: 2, SnapshotApplied: 1, SnapshotFiltered: 1}},
+		{name: "fail", scheme: "rdb", data: rdbOf(t, texts{"a": "1"}, nil), holds: texts{"a": "old"}, want: texts{"a": "old"}, says: "already exists"},
+		{name: "keep", scheme: "rdb", data: rdbOf(t, texts{"a": "1", "b": "2"}, nil), holds: texts{"a": "old"}, change: func(c *Config) { c.OnExisting = ExistingKeep },
+			want: texts{"a": "old", "b": "2"}, counters: Counters{SnapshotKeys: 2, SnapshotApplied: 1, SnapshotKept: 1}},
+		{name: "replace", scheme: "rdb", data: rdbOf(t, texts{"a": "1"}, nil), holds: texts{"a": "old", "mine": "x"}, change: func(c *Config) { c.OnExisting = ExistingReplace },
+			want: texts{"a": "1", "mine": "x"}, counters: Counters{SnapshotKeys: 1, SnapshotApplied: 1}},
+		{name: "cut off", why: "what is missing cannot be told", scheme: "rdb", data: rdbOf(t, texts{"a": "1", "b": "2"}, nil)[:24], says: "snapshot"},
+		{name: "only a part of the modes", scheme: "rdb", data: rdbOf(t, nil, nil), change: func(c *Config) { c.Mode = ModeFull }, says: "a file is always copied completely"},
+		{name: "a file cannot be scanned", scheme: "rdb", data: rdbOf(t, nil, nil), change: func(c *Config) { c.Capture = CaptureScan }, says: "Config.Capture scan"},
+		{name: "aof", scheme: "aof", data: aof, want: texts{"a": "1", "b": "2"}, counters: Counters{Commands: 3, CommandsApplied: 2, CommandsControl: 1}},
+		{name: "aof with a snapshot at its beginning", scheme: "aof", data: rdbOf(t, texts{"a": "0", "c": "3"}, nil) + aof, want: texts{"a": "1", "b": "2", "c": "3"},
+			counters: Counters{SnapshotKeys: 2, SnapshotApplied: 2, Commands: 3, CommandsApplied: 2, CommandsControl: 1}},
+		{name: "aof, cut off", why: "the user decides", scheme: "aof", data: aof[:len(aof)-3], says: "appendonly.aof"},
+		{name: "aof, cut off and accepted", scheme: "aof", data: aof[:len(aof)-3], change: func(c *Config) { c.AcceptCut = true }, want: texts{"a": "1"},
+			counters: Counters{Commands: 2, CommandsApplied: 1, CommandsControl: 1}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			to := serve(t, tt.holds)
+			cfg := between(t, tt.scheme+":"+writeFile(t, map[string]string{"rdb": "dump.rdb", "aof": "appendonly.aof"}[tt.scheme], tt.data), to.URL())
+			if tt.change != nil {
+				tt.change(&cfg)
+			}
+			m, err := migrate(t, cfg)
+			saysSo(t, err, tt.says, tt.why)
+			if got := heldBy(to); tt.want != nil && !maps.Equal(got, tt.want) {
+				t.Errorf("the target holds %v, want %v (%s)", got, tt.want, tt.why)
+			}
+			if err != nil {
+				return
+			}
+			if r := m.Report(); r.State != "done" || r.Counters != tt.counters || !m.Settled() || !m.Snapshotted() {
+				t.Errorf("%s, counted %+v, want %+v", r.State, r.Counters, tt.counters)
+			}
+			if own := ownOf(to, ""); len(own) > 0 {
+				t.Errorf("left on the target: %v", own)
+			}
+			if StateID(cfg.StateDir) != "" {
+				t.Error("left on disk: a state that would be resumed")
+			}
+		})
+	}
+}
+
+// TestFileIsResumed: a run that has failed is taken up again with the same file, and with no other one.
+func TestFileIsResumed(t *testing.T) {
+	for _, replaced := range []bool{false, true} {
+		to, path := serve(t, texts{"a": "old"}), writeFile(t, "dump.rdb", rdbOf(t, texts{"a": "1"}, nil))
+		cfg := between(t, "rdb:"+path, to.URL())
+		_, err := migrate(t, cfg)
+		saysSo(t, err, "already exists", "the first run")
+		to.Put("a", nil)
+		want, says := texts{"a": "1"}, ""
+		if replaced {
+			if err := os.WriteFile(path, []byte(rdbOf(t, texts{"a": "2"}, nil)), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			want, says = texts{}, "start again with a new Config.StateDir"
+		}
+		_, err = migrate(t, cfg)
+		saysSo(t, err, says, "the second run")
+		if got := heldBy(to); !maps.Equal(got, want) {
+			t.Errorf("replaced %v: the target holds %v, want %v", replaced, got, want)
+		}
+	}
+}
+
+// TestReplicaIsResumed: the second run goes on where the first one has stopped, counts on, and at last nothing of surecut is left.
+func TestReplicaIsResumed(t *testing.T) {
+	from, to := serve(t, nil), serve(t, nil)
+	cfg := between(t, from.URL(), to.URL())
+	cfg.HoldExpiry = 0
+	var observed []string
+	cfg.Observe = func(_ string, _ int, args [][]byte, _ time.Time) { observed = append(observed, string(args[0])) }
+	replicates(from, from.ReplID(), rdbOf(t, texts{"a": "1"}, nil), "SELECT 0", "SET b 2")
+	first := mustMigrate(t, cfg)
+	end := first.Report().Links[0]
+	if end.AppliedOffset != end.Offset || end.ReplID != from.ReplID() || end.Phase != "done" || first.Resumed() || !first.TargetWasEmpty() {
+		t.Errorf("the first run: %+v", end)
+	}
+	from.Tell("master_repl_offset", fmt.Sprint(end.Offset)) // or the second run would know of more than it can get
+	continues(from, "SET a 3", "SET c 4")
+	second := mustMigrate(t, cfg)
+	calls := from.Calls("PSYNC")
+	if want := fmt.Sprintf("PSYNC %s %d", from.ReplID(), end.Offset+1); calls[len(calls)-1] != want {
+		t.Errorf("asked for %q, want %q", calls[len(calls)-1], want)
+	}
+	if got, want := heldBy(to), (texts{"a": "3", "b": "2", "c": "4"}); !maps.Equal(got, want) {
+		t.Errorf("the target holds %v, want %v", got, want)
+	}
+	r := second.Report()
+	if r.Counters.Commands != 2 || r.AllRuns.Runs != 2 || !r.AllRuns.Exact || r.AllRuns.Counters.CommandsApplied != 3 || r.AllRuns.Counters.SnapshotApplied != 1 {
+		t.Errorf("counted %+v, in all runs %+v", r.Counters, r.AllRuns)
+	}
+	if got := strings.Join(observed, " "); got != "SELECT SET SET SET" {
+		t.Errorf("observed %s", got)
+	}
+	if err := second.Forget(t.Context()); err != nil || len(ownOf(to, "")) > 0 || StateID(cfg.StateDir) != "" {
+		t.Errorf("left behind: %v, %v", ownOf(to, ""), err)
+	}
+}
+
+// TestLostHistory: where the source cannot go on with the stream, a new snapshot replaces the earlier one, and keys that it lacks are
+// deleted; but only if no key of the target can be anybody else's.
+func TestLostHistory(t *testing.T) {
+	for _, tt := range []struct {
+		name, why string
+		holds     texts // the target, before the migration
+		snapshot  texts // the second one
+		change    func(*Config)
+		want      texts
+		says      string
+	}{
+		{name: "replaced", snapshot: texts{"a": "9", "c": "3"}, want: texts{"a": "9", "c": "3"}},
+		{name: "the source is empty", why: "it may have come up without its data", want: texts{"a": "1", "b": "2"}, says: "nothing was deleted"},
+		{name: "others have keys there", holds: texts{"mine": "x"}, snapshot: texts{"a": "9"}, want: texts{"a": "1", "b": "2", "mine": "x"}, says: "held keys before this migration"},
+		{name: "no snapshot is wanted", snapshot: texts{"a": "9"}, change: func(c *Config) { c.Mode = ModeIncremental }, want: texts{"a": "1", "b": "2"}, says: "no longer holds the stream"},
+		{name: "keys of the target that are not selected", why: "they are nobody's to delete", snapshot: texts{"a": "9"},
+			change: func(c *Config) { c.Filter.Exclude = []string{"b"} }, want: texts{"a": "9", "b": "2"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			from, to := []*endpointtest.Server{serve(t, nil), serve(t, nil)}, serve(t, tt.holds)
+			cluster(from, "0-16383", "of 0")
+			cfg := between(t, "redis+cluster://"+from[0].Addr, to.URL())
+			cfg.ReadFrom = "primary"
+			replicates(from[0], from[0].ReplID(), rdbOf(t, texts{"a": "1", "b": "2"}, nil))
+			mustMigrate(t, cfg)
+			if tt.change != nil {
+				tt.change(&cfg)
+			}
+			cluster(from, "of 1", "0-16383")
+			replicates(from[1], from[1].ReplID(), rdbOf(t, tt.snapshot, nil))
+			if err := cfg.Sides.Source.Refresh(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			_, err := migrate(t, cfg)
+			saysSo(t, err, tt.says, tt.why)
+			if got := heldBy(to); !maps.Equal(got, tt.want) {
+				t.Errorf("the target holds %v, want %v (%s)", got, tt.want, tt.why)
+			}
+		})
+	}
+}
+
+// TestResumeIsRefused: a state directory is taken up again only between the servers, and with the settings, that it was begun with, and if
+// the target still holds what it was given.
+func TestResumeIsRefused(t *testing.T) {
+	type sides struct{ from, to *endpointtest.Server }
+	for _, tt := range []struct {
+		name, why string
+		change    func(s sides, cfg *Config)
+		is        error
+		says      string
+	}{
+		{name: "nothing has changed", change: func(sides, *Config) {}},
+		{name: "another source", change: func(_ sides, cfg *Config) { cfg.Sides.Source = endpointtest.Open(t, serve(t, nil).URL()) }, says: "belongs to the migration from redis://"},
+		{name: "another target", change: func(_ sides, cfg *Config) { cfg.Sides.Target = endpointtest.Open(t, serve(t, nil).URL()) }, says: "belongs to the migration from redis://"},
+		{name: "the source was restarted", why: "a new run ID does not prove that it is another server", change: func(s sides, _ *Config) { s.from.Tell("run_id", strings.Repeat("1", 40)) }},
+		{name: "other prefixes", why: "the keys of the first run have other names", change: func(_ sides, cfg *Config) { cfg.Filter.DBPrefix = map[int]string{0: "p:"} }, says: "Filter.DBPrefix none, not 0:p:"},
+		{name: "another capture", change: func(_ sides, cfg *Config) { cfg.Capture, cfg.Mode = CaptureScan, ModeIncremental }, says: "Config.Capture scan"},
+		{name: "damaged", change: func(_ sides, cfg *Config) {
+			if err := os.WriteFile(cfg.StateDir+"/migration.json", []byte("{"), 0o600); err != nil {
+				t.Error(err)
+			}
+		}, says: "migration.json"},
+		{name: "the target was flushed", why: "what else is gone nobody can tell", change: func(s sides, _ *Config) {
+			for _, name := range s.to.Names() {
+				s.to.Put(name, nil)
+			}
+		}, is: target.ErrLost},
+		{name: "one of the target's records is gone", change: func(s sides, _ *Config) { s.to.Put(ownOf(s.to, ":link:")[0], nil) }, says: "the target has lost the checkpoint"},
+		{name: "another migration has held the target", why: "it may have written to the same keys", change: func(s sides, _ *Config) {
+			s.to.Put(target.KeyMigration, claimOf("id", "other", "state", "stopped", "run", "r"))
+		}, is: target.ErrGivenAway},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			from, to := serve(t, nil), serve(t, nil)
+			cfg := between(t, from.URL(), to.URL())
+			replicates(from, from.ReplID(), rdbOf(t, texts{"a": "1"}, nil))
+			mustMigrate(t, cfg)
+			continues(from)
+			tt.change(sides{from, to}, &cfg)
+			_, err := migrate(t, cfg)
+			if tt.is != nil {
+				if !errors.Is(err, tt.is) {
+					t.Errorf("error %v, want %v (%s)", err, tt.is, tt.why)
+				}
+				return
+			}
+			saysSo(t, err, tt.says, tt.why)
+		})
+	}
+}
+
+// claimOf returns a record of the claim on a target, renewed now, with fields given as names and values in turn.
+func claimOf(fields ...string) *keyspace.Value {
+	now := strconv.FormatInt(time.Now().UnixMilli(), 10)
+	v := &keyspace.Value{Type: keyspace.Hash, Hash: []keyspace.Field{{Name: []byte("heartbeat_ms"), Value: []byte(now)}}}
+	for i := 0; i < len(fields); i += 2 {
+		v.Hash = append(v.Hash, keyspace.Field{Name: []byte(fields[i]), Value: []byte(fields[i+1])})
+	}
+	return v
+}
+
+// TestClaimOfAnother: a target that another migration writes to is refused before anything is written, and the state directory stays free.
+func TestClaimOfAnother(t *testing.T) {
+	long := strconv.FormatInt(time.Now().Add(-time.Hour).UnixMilli(), 10)
+	for _, tt := range []struct {
+		name    string
+		db      int
+		record  *keyspace.Value
+		refused bool
+	}{
+		{name: "running", record: claimOf("id", "other", "state", "running", "host", "elsewhere"), refused: true},
+		{name: "running in another database", db: 3, record: claimOf("id", "other", "state", "running", "db", "3"), refused: true},
+		{name: "stopped", record: claimOf("id", "other", "state", "stopped")},
+		{name: "not renewed for long", record: claimOf("id", "other", "state", "running", "seen_ms", long)},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			to := serve(t, nil)
+			to.PutIn(tt.db, target.KeyMigration, tt.record)
+			cfg := between(t, "rdb:"+writeFile(t, "dump.rdb", rdbOf(t, texts{"a": "1"}, nil)), to.URL())
+			_, err := migrate(t, cfg)
+			if !tt.refused {
+				saysSo(t, err, "", "")
+				return
+			}
+			if !errors.Is(err, target.ErrClaimed) || !strings.Contains(err.Error(), `"other"`) {
+				t.Errorf("error %v", err)
+			}
+			if held, id := heldBy(to), StateID(cfg.StateDir); len(held) > 0 || id != "" {
+				t.Errorf("written: %v, state of %q", held, id)
+			}
+		})
+	}
+}
