@@ -110,21 +110,20 @@ func (r *releaser) releaseAtEnd(ctx context.Context) error {
 			return r.router.meet(ctx, r.router.lanes, r.endHolding)
 		}
 		at := r.Positions.dispatchedTo()
-		var pieces []piece
+		g := group{start: at.Offset, startDB: at.DB, received: at.Received}
 		var gone []keyspace.Key
 		for _, c := range got {
 			if _, ok := r.Scope.Map(c.Key.DB); ok && !c.Present && r.Scope.Carries(c.Key) {
 				gone = append(gone, c.Key)
 				continue
 			}
-			pieces = append(pieces, r.release(c, at.Offset)...)
+			if err := r.router.send(ctx, g, r.release(c, at.Offset)); err != nil {
+				return err
+			}
 		}
 		// The source has these keys no longer, but commands that the next run receives may still read them. A copy leaves a fence, which
 		// tells that run that they are ahead of the stream.
 		if _, err := r.copies.copyKeys(ctx, gone, at.Offset); err != nil {
-			return err
-		}
-		if err := r.router.send(ctx, group{start: at.Offset, startDB: at.DB, received: at.Received}, pieces); err != nil {
 			return err
 		}
 	}
@@ -177,11 +176,12 @@ func (r *releaser) inject(ctx context.Context, g group) error {
 		in := r.injections[0]
 		r.injections = r.injections[1:]
 		at := group{start: g.start, startDB: g.startDB, received: g.received}
-		var pieces []piece
 		for _, c := range in.keys { // release is called no earlier, since it looks at the fences that commands up to here have added
-			pieces = append(pieces, r.release(c, g.start)...)
+			if err := r.router.send(ctx, at, r.release(c, g.start)); err != nil { // each by itself: nothing ties keys together here
+				return err
+			}
 		}
-		if err := errors.Join(r.router.send(ctx, at, pieces), r.router.handOver(ctx)); err != nil {
+		if err := r.router.handOver(ctx); err != nil {
 			return err
 		}
 	}
