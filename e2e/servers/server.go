@@ -303,8 +303,9 @@ func (p process) start() string {
 	return fmt.Sprintf("mkdir -p %s && %s%s %s", p.dir(), config, p.binary, strings.Join(quoted, " "))
 }
 
-// end is the shell command that ends the process, whatever state it is in, and removes its files. Nothing in it is worth a shutdown.
-func (p process) end() string { return fmt.Sprintf("%s; rm -rf %s", p.signal("KILL"), p.dir()) }
+// end is the shell command that ends the process, whatever state it is in, and removes its files. Nothing in it is worth a shutdown. A child
+// of it that saves may still write some file.
+func (p process) end() string { return fmt.Sprintf("%s; rm -rf %s || true", p.signal("KILL"), p.dir()) }
 
 // signal is the shell command that sends a signal to the process, unless it is gone and its number is another's by now.
 func (p process) signal(name string) string {
