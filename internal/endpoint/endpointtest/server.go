@@ -343,9 +343,8 @@ func (c *client) serve() {
 		for i := range raw {
 			args[i] = string(raw[i])
 		}
-		reply, closes := strings.CutSuffix(c.answer(args), HangUp)
-		reply, silent := strings.CutSuffix(reply, Silence)
-		c.send(reply, closes || silent || in.Buffered() == 0)
+		closes, silent := c.answer(args)
+		c.send("", closes || silent || in.Buffered() == 0)
 		if closes { // only in one direction, since unread requests would make the system drop what was sent
 			err = c.conn.(*net.TCPConn).CloseWrite()
 		}
@@ -367,16 +366,22 @@ func (c *client) send(reply string, flush bool) {
 	}
 }
 
-// answer returns the reply to one command.
-func (c *client) answer(args []string) string {
+// answer puts the reply to one command behind those that are not sent yet. closes says that the connection is closed after it, silent that
+// nothing follows it.
+func (c *client) answer(args []string) (closes, silent bool) {
 	told := c.s.answerOf(args)
-	c.s.mu.Lock()
+	c.s.mu.Lock() // also while the reply is added, so that what Write sends because of this command comes after it
 	defer c.s.mu.Unlock()
+	reply := HangUp
 	if told == Unheard {
 		c.answerAs(args, Usual)
-		return HangUp
+	} else {
+		reply = c.answerAs(args, told)
 	}
-	return c.answerAs(args, told)
+	reply, closes = strings.CutSuffix(reply, HangUp)
+	reply, silent = strings.CutSuffix(reply, Silence)
+	c.send(reply, false)
+	return closes, silent
 }
 
 // answerAs returns the reply to one command, for which the rules have told a reply.
