@@ -78,7 +78,7 @@ type lane struct {
 	w  Committer
 
 	mu       sync.Mutex
-	changed  *sync.Cond // tells that queue, inflight or stopped has changed
+	changed  *sync.Cond // tells that queue or stopped has changed
 	queue    []*item
 	bytes    int
 	inflight *item // the oldest item that is being applied
@@ -160,10 +160,11 @@ func (n *lane) oldest() (before Mark, there bool) {
 	return Mark{Offset: it.start, DB: it.startDB, Received: it.received}, true
 }
 
-// mostSpare bounds the items that wait to be used again, and mostSpareCalls the room of each.
+// mostSpare bounds the items that wait to be used again, and mostSpareCalls the room of each: that of a single command, with what is asked
+// beside it. The transactions of a source make room of their own, since each item would have room for the largest of them after a while.
 const (
 	mostSpare      = 4096
-	mostSpareCalls = 64
+	mostSpareCalls = 4
 )
 
 // blank empties an item that is to be used again, so that it keeps no values in memory.

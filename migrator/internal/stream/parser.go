@@ -168,13 +168,13 @@ type commandReader interface {
 func (p *parser) run(ctx context.Context) error {
 	for {
 		g, err := p.next()
+		if err != nil && ctx.Err() != nil { // whatever the cause is, it is not the end of the stream
+			return context.Cause(ctx)
+		}
 		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 			return p.flush(ctx)
 		}
 		if err != nil {
-			if ctx.Err() != nil {
-				return context.Cause(ctx)
-			}
 			return errors.Join(p.flush(ctx), fmt.Errorf("stream at offset %d: %w", p.offset, err))
 		}
 		if err := p.add(ctx, g); err != nil {
@@ -203,7 +203,10 @@ func (p *parser) flush(ctx context.Context) error {
 	}
 	select {
 	case s := <-p.blank:
-		if p.open = s.groups; !p.within {
+		if p.open = s.groups; cap(p.open) == 0 {
+			p.open = make([]group, 0, stretchGroups)
+		}
+		if !p.within {
 			p.commands, p.args = s.commands, s.args
 		}
 	default:

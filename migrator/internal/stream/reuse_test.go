@@ -118,3 +118,17 @@ func TestMemoryIsUsedAgain(t *testing.T) {
 		})
 	}
 }
+
+// TestRoomThatIsKept: every item carries the largest transaction of the source one day, and must not keep room for it. A stretch that comes
+// back without its lists must not let the next ones grow from nothing, since those that grew are too large to be kept.
+func TestRoomThatIsKept(t *testing.T) {
+	it := &item{calls: make([]target.Call, 60)}
+	if it.blank(); cap(it.calls) > mostSpareCalls {
+		t.Errorf("an item keeps room for %d calls", cap(it.calls))
+	}
+	p := &parser{out: make(chan stretch, 1), blank: make(chan stretch, 1), room: semaphore.NewWeighted(ParsedBytes), open: []group{{end: 1}}}
+	p.blank <- stretch{}
+	if err := p.flush(t.Context()); err != nil || cap(p.open) != stretchGroups {
+		t.Errorf("room for %d groups, %v", cap(p.open), err)
+	}
+}

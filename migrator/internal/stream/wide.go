@@ -9,6 +9,7 @@ import (
 
 	"github.com/redis/rueidis"
 
+	"surecut/internal/endpoint"
 	"surecut/internal/keyspace"
 	"surecut/internal/rdb"
 	"surecut/migrator/internal/slab"
@@ -214,9 +215,13 @@ func (s *wide) everywhere(ctx context.Context, c *sourceCommand, container, sub 
 	}
 	err := s.standstill(ctx, c, func() error { return s.Target.Everywhere(ctx, args) })
 	var refused *target.RefusedError
+	if container == "SCRIPT" && endpoint.Code(err) == "NOPERM" {
+		s.Ledger.Applied.Add(1) // it changes only a cache, and scripts are sent with their text
+		return nil
+	}
 	if errors.As(err, &refused) {
 		if container == "SCRIPT" || sub == "DELETE" {
-			s.Ledger.Applied.Add(1) // SCRIPT changes only a cache, and a library to be deleted may be gone already
+			s.Ledger.Applied.Add(1) // a library to be deleted may be gone already
 			return nil
 		}
 		s.Ledger.ReportCommand(c.db, "", container+" "+keyspace.PrintableShort(sub), err.Error())
