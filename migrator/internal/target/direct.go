@@ -418,6 +418,8 @@ func (w *direct) settle(x *Transaction, res []answer) (again, err error) {
 		return errors.New("a transaction was not run"), nil
 	case exec.kind == answerNil:
 		return x.refused(res, errRanNothing)
+	case exec.kind != answerList && exec.err == nil:
+		return nil, errors.New("the reply to EXEC is no list: something between surecut and the server changes replies")
 	case exec.kind != answerList:
 		return x.refused(res, exec.err)
 	}

@@ -44,7 +44,7 @@ var replies = map[string]outcome{
 	"OOM": {is: endsRun}, // as ErrTargetFull; waiting would make no room
 
 	// A mistake in the settings is not repaired by copying keys.
-	"NOPERM":    {endsRun, "allow the target's user this command, then run the same command again to resume"},
+	"NOPERM":    {endsRun, "allow the target's user this command, its keys and its channels, then run the same command again to resume"},
 	"NOAUTH":    {endsRun, "give the target's password, then run the same command again to resume"},
 	"WRONGPASS": {endsRun, "correct the target's user and password, then run the same command again to resume"},
 	"DENIED":    {endsRun, "let the target accept this host (its protected mode), then run the same command again to resume"},
@@ -66,8 +66,9 @@ var replies = map[string]outcome{
 	"BUSYKEY": {is: keyExists},
 }
 
-// tooManyClients is in the reply of a server that takes no more connections for now. The reply has no code of its own.
-const tooManyClients = "max number of clients reached"
+// tooManyClients is in the reply of a server that takes no more connections for now. The reply has no code of its own. That of a cluster's
+// node goes on with "+ cluster connections reached" since 6.0, others with "reached".
+const tooManyClients = "max number of clients"
 
 // named are errors of surecut's own that have a consequence. Any other error that is no reply leaves the command unanswered.
 var named = []struct {
@@ -160,7 +161,7 @@ func endOf(err error) error {
 	case found.is.again():
 		found.advice = "run the same command again to resume"
 	}
-	if found.advice == "" {
+	if found.advice == "" || strings.Contains(err.Error(), found.advice) {
 		return err
 	}
 	return fmt.Errorf("%w; %s", err, found.advice)

@@ -45,6 +45,8 @@ EXECABORT no                  ends  ends    key     key   key    ends  key   key
 ERR no                        ends  ends    key     key   key    ends  ends  key     key     key    ends   key   key   key
 ERR max number of clients reached
                               again again   again   again again  again again -       key     again  again  ends  again again
+ERR max number of clients + cluster connections reached
+                              again again   again   again again  again again -       key     again  again  ends  again again
 ERR Connection refused        again again   again   -     -      -     -     -       -       again  again  ends  again again
 `
 

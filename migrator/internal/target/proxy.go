@@ -144,7 +144,7 @@ func (p *proxy) restoreCalls(name, payload string, expireAt int64) [][]string {
 }
 
 // errKeyTooLong is the failure of a call that nutcracker (twemproxy) would not pass on, but close the connection for.
-var errKeyTooLong = errors.New("the name of the key is too long for the proxy (twemproxy takes only names that fit into one of its buffers; their size is its option --mbuf-size)")
+var errKeyTooLong = errors.New("the name of the key is too long for the proxy (twemproxy takes only names that fit into one of its buffers; their size is its option mbuf-size)")
 
 // shortName is a length of names that nutcracker passes on with every configuration: its smallest buffers have 512 bytes.
 const shortName = 400
