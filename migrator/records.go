@@ -36,8 +36,8 @@ func (r *records) save(ctx context.Context, at stream.Mark) error {
 		g, ctx := errgroup.WithContext(ctx)
 		for _, k := range keys {
 			least := saved
-			if offset, ok := r.loaded[k.Name]; ok {
-				least = min(saved, offset)
+			if offset, ok := r.loaded[k.Name]; ok && saved >= 0 {
+				least = offset
 			}
 			g.Go(func() error {
 				return r.l.m.target.SaveRecord(ctx, k, least, at.Offset, &r.instances, "replication_id", replID,

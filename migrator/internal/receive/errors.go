@@ -30,6 +30,9 @@ var (
 	ErrFull = errors.New("the spool has reached Config.SpoolLimit: the target is slower than the source writes; raise the limit, or speed up the target, and run the same command again to resume")
 )
 
+// errStale says that the topology of the source is behind.
+var errStale = errors.New("the topology of the source still names this node as the primary of its shard, but the node says that it is a replica; the topology is asked for again")
+
 // errElsewhere says that the primary of the shard is to be asked instead.
 var errElsewhere = errors.New("this node cannot continue the stream; the primary of its shard is asked next")
 

@@ -131,8 +131,11 @@ func (s *Shard) Refuse(ctx context.Context, at string) error {
 		s.insists = true
 		return errElsewhere
 	case last == "" || last == primary: // no failover that the topology knows of
-		if info, err := replication(ctx, s.cfg.Source, at); err == nil && info["role"] != "master" { // the topology is behind
-			return errElsewhere
+		switch info, err := replication(ctx, s.cfg.Source, at); {
+		case err != nil && endpoint.Code(err) == "": // it does not answer
+			return err
+		case info["role"] == "slave":
+			return errStale
 		}
 		return ErrNotContinued // the primary has lost its data, or its backlog is too short
 	}

@@ -44,7 +44,7 @@ func TestFailover(t *testing.T) {
 	}{
 		{name: "primary that was promoted", now: shardOf("b:1"), refuses: ErrFailedOver, then: "b:1"},
 		{name: "same primary", why: "nothing was promoted, so its backlog is too short", now: shardOf(same), refuses: ErrNotContinued, then: same},
-		{name: "same primary that has become a replica", why: "the topology is behind", now: shardOf(same), role: "slave", refuses: errElsewhere, then: same},
+		{name: "same primary that has become a replica", why: "the topology is behind", now: shardOf(same), role: "slave", refuses: errStale, then: same},
 		{name: "primary that nobody knows", now: shardOf("x:1"), unproven: true, refuses: ErrStranger, then: "x:1"},
 		{name: "no snapshot is wanted", now: shardOf("b:1"), noSnapshot: true, refuses: ErrNotContinued, then: "b:1"},
 	} {
