@@ -144,16 +144,16 @@ func TestSlotOnTheMove(t *testing.T) {
 func TestRestartedWhileListed(t *testing.T) {
 	t.Parallel()
 	source, target := servers.Standalone(t, "redis:7.0", "--appendonly", "yes"), servers.Standalone(t, "redis:7.0")
-	fill(source, 80_000)
-	fill(target, 80_000)
+	fill(source, 20_000)
+	fill(target, 20_000)
 	var once sync.Once
 	report := verify(t, source, target, func(o *Config) {
 		o.Workers, o.Interval, o.Patience = 1, 10*time.Millisecond, 30*time.Second
 		o.Progress = func(p Progress) {
-			if p.Phase == "enumerate" && p.SourceKeys > 5_000 {
+			if p.Phase == "enumerate" && p.SourceKeys > 2_000 {
 				once.Do(func() {
 					source.Restart()
-					source.Must("EVAL", "for i=1,100000 do redis.call('SET','k1','v1') end", "0") // more changes than keys
+					source.Must("EVAL", "for i=1,25000 do redis.call('SET','k1','v1') end", "0") // more changes than keys
 				})
 			}
 		}

@@ -49,7 +49,7 @@ func TestListing(t *testing.T) {
 			p.source.Once("SCAN", page("0", all[1:]...))
 		}, func(c *Config) { c.SourcePaused = true }, Same, "All 6 keys"},
 		{"a name that does not exist", "it was deleted since", func(p *toldPair) { p.source.Once("SCAN", page("0", append(all, "nobody")...)) }, nil, Same, "All 6 keys"},
-		{"no page", "", func(p *toldPair) { p.source.Always("SCAN", "*1\r\n$1\r\n0\r\n") }, nil, Unchecked, "could be listed: a reply of 1 parts"},
+		{"no page", "", func(p *toldPair) { p.source.Always("SCAN", "*1\r\n$1\r\n0\r\n") }, nil, Unchecked, "could be listed: the reply has 1 parts instead of 2"},
 		{"no cursor", "", func(p *toldPair) { p.source.Always("SCAN", page("x", all...)) }, nil, Unchecked, "could be listed: the cursor of a scan"},
 		{"forbidden", "", func(p *toldPair) {
 			p.target.Always("SCAN", "-NOPERM this user has no permissions to run the 'scan' command\r\n")
