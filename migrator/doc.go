@@ -32,8 +32,8 @@
 //	claim     the record on the target that says which run may write
 //	reach     through a proxy: the offset up to which a run has possibly applied commands
 //
-// Which keys are held is decided in load/loader.go (expiry) for the snapshot, and in stream/hold.go for the stream. loading.go switches it
-// on, and record.go again after the source was lost; stream/release.go gives the keys their expiry back.
+// Which keys are held is decided in load/loader.go (expiry) for the snapshot, and in stream/hold.go for the stream. Holding is switched on
+// by loading.go, and once more by record.go after the source was lost; stream/release.go ends it by giving the keys their expiry.
 //
 // The package does not compare source and target. Every key and command ends in exactly one counter of its Report.
 package migrator

@@ -5,7 +5,7 @@
 //	big     a value that is too large for memory: it is built by commands while it is read
 //
 // A value is not decoded on its way: the bytes of the RDB are the payload of RESTORE. Where the target does not take a payload, the value is
-// built by commands. Bounds and sizes of batches are in loader.go.
+// built by commands. Bounds and sizes of batches are in loader.go; those of the commands that build a value are in target/direct_restore.go.
 //
 // A key that expires soon is written without its expiry, and put on the ledger's list of held keys, if Config.Hold says so (Loader.expiry).
 //

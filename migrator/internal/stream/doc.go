@@ -19,6 +19,9 @@
 // Positions say how far the stream has come; Doubts are the keys whose copies are still to be made; Scripts are the texts of scripts. Each has
 // a lock of its own, and outlives the stream.
 //
+// On a standalone target all of a MULTI ... EXEC of the source is one item, for which the lanes of its keys meet. A transaction of a cluster
+// is confined to one slot, so that there each slot has an item of its own (router.go), and a MULTI over several slots is not applied at once.
+//
 // A command that the target cannot run (its keys lie in several slots, or it failed) is settled by copying the keys that it changed: the
 // dispatcher stops between two commands, reads the keys from the source at this offset or a later one, and does not apply
 // commands up to that offset to those keys. A Frame uses the same stop to show source and target at one offset to a
@@ -32,7 +35,7 @@
 //	group    one command of the stream, or all of a MULTI ... EXEC
 //	stretch  groups that were received together and travel together from the parser to the dispatcher
 //	piece    one call for the target, with the slot that decides on its lane
-//	item     the pieces of one group for one lane, which are never separated; a lane applies many items at once
+//	item     the pieces of one group that are applied together; a lane applies many items at once
 //	meeting  a point of the stream at which several lanes stand still
 //	fence    the offset as of which a key was copied: commands up to this offset are not applied to the key
 //	doubt    a key whose value on the target may differ from the source's, and that is therefore copied from the source
