@@ -191,8 +191,7 @@ func TestStoppedServerIsTold(t *testing.T) {
 			return []string{"scan", "compat", "--source", source, "--to", "cluster"}
 		}},
 	} {
-		t.Run(tt.name, func(t *testing.T) {
-			t.Parallel()
+		t.Run(tt.name, func(t *testing.T) { // one after the other: the library that reads the flags has a flag for help that all runs share
 			source, target := servers.Standalone(t, "redis:7.0"), servers.Standalone(t, "redis:7.0")
 			source.Must("DEBUG", "POPULATE", "5000")
 			if tt.busy {
