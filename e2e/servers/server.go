@@ -43,7 +43,7 @@ func Standalone(t testing.TB, image string, args ...string) *Server {
 	return start(t, image, [][]string{args})[0]
 }
 
-// Replica starts a replica of the server, with the same image, and waits until it has synchronized.
+// Replica starts a replica of the server, with the same image, and waits until both say that it has synchronized.
 func Replica(t testing.TB, of *Server, args ...string) *Server {
 	t.Helper()
 	args = append([]string{"--replicaof", "127.0.0.1", strconv.Itoa(of.Port)}, args...)
@@ -55,6 +55,14 @@ func Replica(t testing.TB, of *Server, args ...string) *Server {
 	}
 	r := Standalone(t, of.Image, args...)
 	r.waitFor("synchronized replica", func() error { return r.synchronized() })
+	of.waitFor("replica that is online", func() error { // which a primary says after the first acknowledgement
+		for field, text := range of.Info("replication") {
+			if strings.HasPrefix(field, "slave") && strings.Contains(text, fmt.Sprintf("port=%d,state=online", r.Port)) {
+				return nil
+			}
+		}
+		return fmt.Errorf("it is not listed as online")
+	})
 	return r
 }
 
