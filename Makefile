@@ -17,8 +17,10 @@ HUGE_ELEMENTS ?= 100
 KILLS ?= 3
 # A test binary that hangs must not take the build with it.
 TEST := go test -race -timeout 40m
+# Tests that run without the race detector, see schedules.
+ALONE := '^TestSchedule'
 
-.PHONY: demo build test check lint unit servers browser e2e bench images fuzz torture clean
+.PHONY: demo build test check lint unit schedules servers browser e2e bench images fuzz torture clean
 
 build:
 	CGO_ENABLED=0 go build -trimpath -ldflags "-X main.Version=$(VERSION)" -o surecut ./cmd/surecut
@@ -54,16 +56,18 @@ $(BIN)/staticcheck-$(STATICCHECK):
 images:
 	scripts/images.sh
 
-unit:
+unit: schedules
 	scripts/setup.sh cgo
-	$(TEST) ./...
+	$(TEST) -skip $(ALONE) ./...
 
-# Every package, its tests against real servers included. Most of these wait more than they work. The schedules of the judging do nothing but
-# compute, which takes ten times as long with the race detector on.
-servers: images
+# Every package, its tests against real servers included. Most of these wait more than they work.
+servers: images schedules
 	scripts/setup.sh cgo redis twemproxy
-	go test -count=1 -run '^TestSchedule' ./verifier
-	$(TEST) -count=1 -p 4 -parallel 4 -skip '^TestSchedule' -tags servers ./...
+	$(TEST) -count=1 -p 4 -parallel 4 -skip $(ALONE) -tags servers ./...
+
+# The schedules of the judging do nothing but compute, which takes ten times as long with the race detector on.
+schedules:
+	go test -count=1 -run $(ALONE) ./verifier
 
 # Only what needs one: make servers runs the other tests of the package.
 browser:
