@@ -27,13 +27,6 @@ func (e *cutError) Error() string {
 
 func (e *cutError) Unwrap() error { return e.err }
 
-// alive says whether the node answers on a new connection. If it does, the old connection was closed because of what
-// was asked on it.
-func (r *reader) alive(ctx context.Context) bool {
-	_, err := r.one(ctx, "TIME")
-	return err == nil
-}
-
 // apart splits a batch that broke the connection into halves until it has found the key that breaks it, and asks for
 // fewer bytes at a time from then on: a server closes a connection when more than client-output-buffer-limit waits to
 // be sent on it.
@@ -63,10 +56,17 @@ func (r *reader) apart(ctx context.Context, names []string, out []reading, keep 
 	return nil
 }
 
+// alive says whether the node answers on a new connection. If it does, the old connection was closed because of what
+// was asked on it.
+func (c *conn) alive(ctx context.Context) bool {
+	_, err := c.one(ctx, "TIME")
+	return err == nil
+}
+
 // outputLimit describes the output buffer limits of normal clients in words. It returns "" where there are none or
 // the server does not tell.
-func (r *reader) outputLimit(ctx context.Context) string {
-	m, err := r.one(ctx, "CONFIG", "GET", "client-output-buffer-limit")
+func (c *conn) outputLimit(ctx context.Context) string {
+	m, err := c.one(ctx, "CONFIG", "GET", "client-output-buffer-limit")
 	if err != nil {
 		return ""
 	}

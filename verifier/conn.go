@@ -157,6 +157,31 @@ func (c *conn) one(ctx context.Context, args ...string) (rueidis.RedisMessage, e
 	return m, nil
 }
 
+func (c *conn) integer(ctx context.Context, args ...string) (int64, error) {
+	m, err := c.one(ctx, args...)
+	if err != nil {
+		return 0, err
+	}
+	return m.ToInt64()
+}
+
+// array returns an array reply. A nil reply counts as an empty array.
+func (c *conn) array(ctx context.Context, args ...string) ([]rueidis.RedisMessage, error) {
+	m, err := c.one(ctx, args...)
+	if err != nil {
+		return nil, err
+	}
+	return arrayOf(&m)
+}
+
+func arrayOf(m *rueidis.RedisMessage) ([]rueidis.RedisMessage, error) {
+	page, err := m.ToArray()
+	if endpoint.IsNil(err) {
+		return nil, nil
+	}
+	return page, err
+}
+
 func command(b rueidis.Builder, args ...string) rueidis.Completed {
 	return b.Arbitrary(args...).Build()
 }

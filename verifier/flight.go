@@ -165,3 +165,12 @@ func (c *conn) askOne(ctx context.Context, bytes int64, args ...string) (rueidis
 	defer c.node.flight.room.Release(bytes)
 	return c.one(ctx, args...)
 }
+
+// page returns a page of a large value.
+func (c *conn) page(ctx context.Context, args ...string) ([]rueidis.RedisMessage, error) {
+	m, err := c.askOne(ctx, c.node.flight.window(), args...)
+	if err != nil {
+		return nil, err
+	}
+	return arrayOf(&m)
+}

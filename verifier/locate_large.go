@@ -409,7 +409,7 @@ func (l *locator) streamRest() error {
 		if err != nil {
 			return err
 		}
-		if err := r.readStreamRest(l.ctx, l.nameOn(r), groups, restOnly{&w[i]}); err != nil {
+		if err := (&streamReader{r.conn, l.nameOn(r), restOnly{&w[i]}}).rest(l.ctx, groups); err != nil {
 			return err
 		}
 	}

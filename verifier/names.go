@@ -185,8 +185,8 @@ func (s *side) namesIn(ctx context.Context, n *node, db int, give func(db int, n
 }
 
 // scanNames reads a page of SCAN.
-func (r *reader) scanNames(ctx context.Context, cursor string, pages *pager) (next string, names []string, err error) {
-	m, err := r.askOne(ctx, batchBytes, "SCAN", cursor, "COUNT", strconv.Itoa(min(pages.size, batchKeys)))
+func (c *conn) scanNames(ctx context.Context, cursor string, pages *pager) (next string, names []string, err error) {
+	m, err := c.askOne(ctx, batchBytes, "SCAN", cursor, "COUNT", strconv.Itoa(min(pages.size, batchKeys)))
 	if err != nil {
 		return "", nil, err
 	}

@@ -15,37 +15,44 @@ import (
 // fullEntries is how many entries, and how many pending entries, a stream may have at most to be read by one XINFO STREAM FULL.
 const fullEntries = 1024
 
-// readStream reads a stream with its groups: at one instant where the stream is small and the server supports it (since 6.0), else
-// in windows.
-func (r *reader) readStream(ctx context.Context, name string, size int64, sink *sink) error {
-	length, err := r.integer(ctx, "XLEN", name)
+// streamReader reads one stream over a connection, and passes its parts on.
+type streamReader struct {
+	*conn
+	name string
+	to   keyspace.Visitor
+}
+
+// read reads the stream with its groups: at one instant where the stream is small and the server supports it (since 6.0), else in
+// windows. The parameter size is what the server says that the stream takes.
+func (s *streamReader) read(ctx context.Context, size int64) error {
+	length, err := s.integer(ctx, "XLEN", s.name)
 	if err != nil {
 		return err
 	}
-	groups, err := r.array(ctx, "XINFO", "GROUPS", name)
+	groups, err := s.array(ctx, "XINFO", "GROUPS", s.name)
 	if err != nil {
 		return vanished(err)
 	}
-	pending, longest, err := r.pendingOf(ctx, name, groups)
+	pending, longest, err := s.pendingOf(ctx, groups)
 	if err != nil {
 		return err
 	}
-	small, err := r.isSmallStream(ctx, name, length, size)
+	small, err := s.isSmall(ctx, length, size)
 	if err != nil {
 		return err
 	}
-	if r.node.fullStreams && small && pending <= fullEntries && pending*longest <= r.node.flight.window() {
-		m, err := r.askOne(ctx, r.node.flight.window(), "XINFO", "STREAM", name, "FULL", "COUNT", "0") // 0: all; without COUNT, ten
+	if s.node.fullStreams && small && pending <= fullEntries && pending*longest <= s.node.flight.window() {
+		m, err := s.askOne(ctx, s.node.flight.window(), "XINFO", "STREAM", s.name, "FULL", "COUNT", "0") // 0: all; without COUNT, ten
 		if err != nil {
 			return vanished(err)
 		}
-		return feedFullStream(&m, sink)
+		return feedFullStream(&m, s.to)
 	}
 	entries := int64(unknownSize)
 	if size != unknownSize {
 		entries = max(size-pending*pendingMemory, 1)
 	}
-	return r.readStreamWindows(ctx, name, length, entries, groups, sink)
+	return s.windows(ctx, length, entries, groups)
 }
 
 // pendingMemory is about how many bytes a server takes for a pending entry.
@@ -53,7 +60,7 @@ const pendingMemory = 150
 
 // pendingOf returns how many pending entries a stream has, and the length of the longest name of a consumer: each pending entry is
 // listed with the name of its consumer.
-func (r *reader) pendingOf(ctx context.Context, name string, groups []rueidis.RedisMessage) (pending, longest int64, err error) {
+func (s *streamReader) pendingOf(ctx context.Context, groups []rueidis.RedisMessage) (pending, longest int64, err error) {
 	for i := range groups {
 		g, n, err := reply.Group(&groups[i])
 		if err != nil {
@@ -62,7 +69,7 @@ func (r *reader) pendingOf(ctx context.Context, name string, groups []rueidis.Re
 		if pending += n; n == 0 {
 			continue
 		}
-		long, err := r.longestConsumer(ctx, name, string(g.Name))
+		long, err := s.longestConsumer(ctx, string(g.Name))
 		if err != nil {
 			return 0, 0, err
 		}
@@ -71,8 +78,8 @@ func (r *reader) pendingOf(ctx context.Context, name string, groups []rueidis.Re
 	return pending, longest, nil
 }
 
-func (r *reader) longestConsumer(ctx context.Context, name, group string) (longest int64, err error) {
-	consumers, err := r.page(ctx, "XINFO", "CONSUMERS", name, group)
+func (s *streamReader) longestConsumer(ctx context.Context, group string) (longest int64, err error) {
+	consumers, err := s.page(ctx, "XINFO", "CONSUMERS", s.name, group)
 	if err != nil {
 		return 0, vanished(err)
 	}
@@ -86,14 +93,14 @@ func (r *reader) longestConsumer(ctx context.Context, name, group string) (longe
 	return longest, nil
 }
 
-// isSmallStream says whether all entries fit into one reply. It judges by the memory that the stream takes according to the server,
+// isSmall says whether all entries fit into one reply. It judges by the memory that the stream takes according to the server,
 // and by the size of the first entry: a server keeps the names of fields once for many entries, but lists them with each.
-func (r *reader) isSmallStream(ctx context.Context, name string, length, size int64) (bool, error) {
-	window := r.node.flight.window()
+func (s *streamReader) isSmall(ctx context.Context, length, size int64) (bool, error) {
+	window := s.node.flight.window()
 	if length > fullEntries || size > window || size == unknownSize {
 		return length == 0, nil
 	}
-	page, err := r.page(ctx, "XRANGE", name, "-", "+", "COUNT", "1")
+	page, err := s.page(ctx, "XRANGE", s.name, "-", "+", "COUNT", "1")
 	if err != nil || len(page) == 0 {
 		return length == 0, err
 	}
@@ -186,15 +193,16 @@ func fullGroup(m *rueidis.RedisMessage) (keyspace.Group, error) {
 	return g, nil
 }
 
-func (r *reader) readStreamWindows(ctx context.Context, name string, length, size int64, groups []rueidis.RedisMessage, sink *sink) error {
-	pages := newPager(size, length, r.node.flight.window()).inOrder(besideOf[keyspace.Stream])
+// windows reads the entries in windows, and then everything else.
+func (s *streamReader) windows(ctx context.Context, length, size int64, groups []rueidis.RedisMessage) error {
+	pages := newPager(size, length, s.node.flight.window()).inOrder(besideOf[keyspace.Stream])
 	for from := "-"; ; {
-		page, err := r.page(ctx, "XRANGE", name, from, "+", "COUNT", strconv.Itoa(pages.size))
+		page, err := s.page(ctx, "XRANGE", s.name, from, "+", "COUNT", strconv.Itoa(pages.size))
 		if err != nil {
 			return err
 		}
 		for i := range page {
-			if err := feedEntry(&page[i], sink); err != nil {
+			if err := feedEntry(&page[i], s.to); err != nil {
 				return err
 			}
 		}
@@ -212,12 +220,12 @@ func (r *reader) readStreamWindows(ctx context.Context, name string, length, siz
 		from = next.String()
 		pages.took(page, len(page))
 	}
-	return r.readStreamRest(ctx, name, groups, sink)
+	return s.rest(ctx, groups)
 }
 
-// readStreamRest reads everything of a stream but its entries.
-func (r *reader) readStreamRest(ctx context.Context, name string, groups []rueidis.RedisMessage, to keyspace.Visitor) error {
-	m, err := r.one(ctx, "XINFO", "STREAM", name)
+// rest reads everything of the stream but its entries.
+func (s *streamReader) rest(ctx context.Context, groups []rueidis.RedisMessage) error {
+	m, err := s.one(ctx, "XINFO", "STREAM", s.name)
 	if err != nil {
 		return vanished(err)
 	}
@@ -229,11 +237,11 @@ func (r *reader) readStreamRest(ctx context.Context, name string, groups []rueid
 	if err != nil {
 		return err
 	}
-	if err := to.StreamMeta(meta); err != nil {
+	if err := s.to.StreamMeta(meta); err != nil {
 		return err
 	}
 	for i := range groups {
-		if err := r.readGroup(ctx, name, &groups[i], to); err != nil {
+		if err := s.group(ctx, &groups[i]); err != nil {
 			return err
 		}
 	}
@@ -243,24 +251,24 @@ func (r *reader) readStreamRest(ctx context.Context, name string, groups []rueid
 // pendingBytes is about how many bytes the reply about a pending entry takes, apart from the name of its consumer.
 const pendingBytes = 64
 
-// readGroup reads a group's position and pending entries. All pending entries of one group are held in memory at once, because the
+// group reads a group's position and pending entries. All pending entries of one group are held in memory at once, because the
 // digest covers a whole group.
-func (r *reader) readGroup(ctx context.Context, name string, m *rueidis.RedisMessage, to keyspace.Visitor) error {
+func (s *streamReader) group(ctx context.Context, m *rueidis.RedisMessage) error {
 	g, pending, err := reply.Group(m)
 	if err != nil {
 		return err
 	}
 	if pending == 0 {
-		return to.StreamGroup(g)
+		return s.to.StreamGroup(g)
 	}
-	longest, err := r.longestConsumer(ctx, name, string(g.Name))
+	longest, err := s.longestConsumer(ctx, string(g.Name))
 	if err != nil {
 		return err
 	}
-	size := int(clamp(r.node.flight.window()/(longest+pendingBytes), 1, mostElements))
+	size := int(clamp(s.node.flight.window()/(longest+pendingBytes), 1, mostElements))
 	consumers := map[string][]byte{} // each name is kept once, however many entries the consumer has
 	for from := "-"; ; {
-		page, err := r.page(ctx, "XPENDING", name, string(g.Name), from, "+", strconv.Itoa(size))
+		page, err := s.page(ctx, "XPENDING", s.name, string(g.Name), from, "+", strconv.Itoa(size))
 		if err != nil {
 			return vanished(err)
 		}
@@ -285,7 +293,7 @@ func (r *reader) readGroup(ctx context.Context, name string, m *rueidis.RedisMes
 		}
 		from = next.String()
 	}
-	return to.StreamGroup(g)
+	return s.to.StreamGroup(g)
 }
 
 func feedEntry(m *rueidis.RedisMessage, to keyspace.Visitor) error {

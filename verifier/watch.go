@@ -115,7 +115,7 @@ func (r *reader) restsOf(ctx context.Context, keys []record) (map[string]uint64,
 		h := keyspace.NewHasher()
 		groups, err := r.array(ctx, "XINFO", "GROUPS", keys[i].name)
 		if err == nil {
-			err = r.readStreamRest(ctx, keys[i].name, groups, h)
+			err = (&streamReader{r.conn, keys[i].name, h}).rest(ctx, groups)
 		}
 		if passing(err) {
 			return nil, err

@@ -8,7 +8,6 @@ import (
 
 	"github.com/redis/rueidis"
 
-	"surecut/internal/endpoint"
 	"surecut/internal/keyspace"
 	"surecut/internal/reply"
 )
@@ -40,7 +39,7 @@ func (r *reader) readRest(ctx context.Context, name string, out *reading, size, 
 	case keyspace.Set, keyspace.Hash:
 		err = r.readScanned(ctx, name, out, size, sink, keep)
 	case keyspace.Stream:
-		err = r.readStream(ctx, name, size, sink)
+		err = (&streamReader{r.conn, name, sink}).read(ctx, size)
 	case keyspace.Module:
 		err = r.readModule(ctx, name, out, size, sink)
 	}
@@ -290,38 +289,4 @@ func (r *reader) feedCollection(ctx context.Context, name string, t keyspace.Typ
 		return feedPage(t, page, sink)
 	}
 	return r.feedHashPage(ctx, name, page, sink)
-}
-
-func (r *reader) integer(ctx context.Context, args ...string) (int64, error) {
-	m, err := r.one(ctx, args...)
-	if err != nil {
-		return 0, err
-	}
-	return m.ToInt64()
-}
-
-// page returns a page of a large value.
-func (r *reader) page(ctx context.Context, args ...string) ([]rueidis.RedisMessage, error) {
-	m, err := r.askOne(ctx, r.node.flight.window(), args...)
-	if err != nil {
-		return nil, err
-	}
-	return arrayOf(&m)
-}
-
-// array returns an array reply. A nil reply counts as an empty array.
-func (r *reader) array(ctx context.Context, args ...string) ([]rueidis.RedisMessage, error) {
-	m, err := r.one(ctx, args...)
-	if err != nil {
-		return nil, err
-	}
-	return arrayOf(&m)
-}
-
-func arrayOf(m *rueidis.RedisMessage) ([]rueidis.RedisMessage, error) {
-	page, err := m.ToArray()
-	if endpoint.IsNil(err) {
-		return nil, nil
-	}
-	return page, err
 }
