@@ -113,7 +113,7 @@ func (r *reader) bySize(ctx context.Context, keys []record) (small, large []int,
 // inPieces says that no transaction can read values of a type, whatever their size: times of fields are asked for as what is left of
 // them, or nothing returns a stream with its groups at once (before 6.0).
 func (r *reader) inPieces(t keyspace.Type) bool {
-	return t == keyspace.Hash && r.fieldTimes > 0 || t == keyspace.Stream && r.depth == DepthValue && !r.node.fullStreams
+	return t == keyspace.Hash && r.fields.onlyLeft() || t == keyspace.Stream && r.depth == DepthValue && !r.node.fullStreams
 }
 
 // sizesOf asks how much memory the values take, and estimates it where the server does not say.
@@ -247,7 +247,7 @@ func (r *reader) wholeRead(k *record, fields []string) [][]string {
 	case keyspace.Hash:
 		cmds := [][]string{{"HGETALL", k.name}}
 		if len(fields) > 0 {
-			cmds = append(cmds, append([]string{fieldTimeCommands[r.fieldTimes], k.name, "FIELDS", strconv.Itoa(len(fields))}, fields...))
+			cmds = append(cmds, append([]string{r.fields.command(), k.name, "FIELDS", strconv.Itoa(len(fields))}, fields...))
 		}
 		return cmds
 	case keyspace.Stream:

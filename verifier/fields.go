@@ -72,7 +72,7 @@ func (r *reader) readExpiring(ctx context.Context, names []string, out []reading
 		}
 		asked[j] = hashFields{name: names[h.i], fields: fields}
 	}
-	if err := r.readFieldTimes(ctx, asked); err != nil {
+	if err := r.fields.times(ctx, asked); err != nil {
 		return err
 	}
 	for j, h := range held {
@@ -85,7 +85,7 @@ func (r *reader) readExpiring(ctx context.Context, names []string, out []reading
 			sink.finish(&out[h.i])
 			continue
 		}
-		if err := out[h.i].refused(fieldTimeCommands[r.fieldTimes], err); err != nil {
+		if err := out[h.i].refused(r.fields.command(), err); err != nil {
 			return err
 		}
 	}
@@ -100,15 +100,41 @@ type hashFields struct {
 	err    error
 }
 
-// readFieldTimes fills in when fields expire. Where the server refuses one command, it tries the next. Where the
+// fieldExpiries reads when the fields of hashes expire, by the best of the commands that the server allows.
+type fieldExpiries struct {
+	*conn
+	at int // index of that command in fieldTimeCommands
+}
+
+// command returns the name of the command that is used.
+func (f *fieldExpiries) command() string { return fieldTimeCommands[f.at] }
+
+// onlyLeft says that the server tells only how much time is left, which is no instant.
+func (f *fieldExpiries) onlyLeft() bool { return f.at > 0 }
+
+// mayExpire says whether hashes in the connection's database may have fields that expire.
+func (f *fieldExpiries) mayExpire(ctx context.Context, t keyspace.Type) (bool, error) {
+	if t != keyspace.Hash || !f.node.fieldTTLs {
+		return false, nil
+	}
+	results, err := f.do(ctx, func(b rueidis.Builder) rueidis.Commands {
+		return rueidis.Commands{b.Info().Section("keyspace").Build()}
+	})
+	if err != nil {
+		return false, err
+	}
+	return fieldsExpire(results[0], f.db), nil
+}
+
+// times fills in when fields expire. Where the server refuses one command, it tries the next. Where the
 // server refuses all of them, a hash whose encoding cannot hold expiring fields is known to have none, and the others
 // carry the refusal.
-func (r *reader) readFieldTimes(ctx context.Context, hashes []hashFields) error {
-	results, err := r.do(ctx, func(b rueidis.Builder) rueidis.Commands {
+func (f *fieldExpiries) times(ctx context.Context, hashes []hashFields) error {
+	results, err := f.do(ctx, func(b rueidis.Builder) rueidis.Commands {
 		cmds := rueidis.Commands{b.Time().Build()}
 		for i := range hashes {
 			args := append([]string{hashes[i].name, "FIELDS", strconv.Itoa(len(hashes[i].fields))}, hashes[i].fields...)
-			cmds = append(cmds, b.Arbitrary(fieldTimeCommands[r.fieldTimes]).Args(args...).Build())
+			cmds = append(cmds, b.Arbitrary(f.command()).Args(args...).Build())
 		}
 		return cmds
 	})
@@ -117,14 +143,14 @@ func (r *reader) readFieldTimes(ctx context.Context, hashes []hashFields) error 
 	}
 	refused := false
 	for i := range hashes {
-		refused = refused || forbids(fieldTimeCommands[r.fieldTimes], results[1+i].Error())
+		refused = refused || forbids(f.command(), results[1+i].Error())
 	}
-	if refused && r.fieldTimes+1 < len(fieldTimeCommands) {
-		r.fieldTimes++
-		return r.readFieldTimes(ctx, hashes)
+	if refused && f.at+1 < len(fieldTimeCommands) {
+		f.at++
+		return f.times(ctx, hashes)
 	}
 	now := int64(0)
-	if fieldTimeCommands[r.fieldTimes] == "HPTTL" {
+	if f.command() == "HPTTL" {
 		if now, err = serverTime(results[0]); err != nil {
 			return err
 		}
@@ -133,11 +159,11 @@ func (r *reader) readFieldTimes(ctx context.Context, hashes []hashFields) error 
 		h := &hashes[i]
 		h.at, h.err = takeFieldTimes(results[1+i], len(h.fields), now)
 		if h.err != nil {
-			h.err = replyError(fieldTimeCommands[r.fieldTimes], h.err)
+			h.err = replyError(f.command(), h.err)
 		}
 	}
 	if refused {
-		return r.readEncodings(ctx, hashes)
+		return f.encodings(ctx, hashes)
 	}
 	return nil
 }
@@ -167,10 +193,10 @@ func takeFieldTimes(result rueidis.RedisResult, want int, now int64) ([]int64, e
 	return at, nil
 }
 
-// readEncodings clears the refusals of hashes whose encoding has no room for expiries. A server changes the encoding
+// encodings clears the refusals of hashes whose encoding has no room for expiries. A server changes the encoding
 // of a hash as soon as one of its fields gets an expiry.
-func (r *reader) readEncodings(ctx context.Context, hashes []hashFields) error {
-	results, err := r.do(ctx, func(b rueidis.Builder) rueidis.Commands {
+func (f *fieldExpiries) encodings(ctx context.Context, hashes []hashFields) error {
+	results, err := f.do(ctx, func(b rueidis.Builder) rueidis.Commands {
 		cmds := make(rueidis.Commands, len(hashes))
 		for i := range hashes {
 			cmds[i] = b.ObjectEncoding().Key(hashes[i].name).Build()
@@ -209,14 +235,14 @@ func feedExpiring(page []rueidis.RedisMessage, at []int64, to keyspace.Visitor) 
 	return nil
 }
 
-// feedHashPage asks for the expiries of the fields of a page, and feeds the fields with them.
-func (r *reader) feedHashPage(ctx context.Context, name string, page []rueidis.RedisMessage, to keyspace.Visitor) error {
+// feedPage asks for the expiries of the fields of a page, and feeds the fields with them.
+func (f *fieldExpiries) feedPage(ctx context.Context, name string, page []rueidis.RedisMessage, to keyspace.Visitor) error {
 	fields, err := namesOf(page)
 	if err != nil {
 		return err
 	}
 	asked := []hashFields{{name: name, fields: fields}}
-	if err := r.readFieldTimes(ctx, asked); err != nil {
+	if err := f.times(ctx, asked); err != nil {
 		return err
 	}
 	if asked[0].err != nil {

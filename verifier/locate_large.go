@@ -313,7 +313,7 @@ func (l *locator) compareTimes(page []string) error {
 			h.fields = append(h.fields, page[k])
 		}
 		asked[i] = []hashFields{h}
-		if err := r.readFieldTimes(l.ctx, asked[i]); err != nil {
+		if err := r.fields.times(l.ctx, asked[i]); err != nil {
 			return err
 		}
 		if err := asked[i][0].err; err != nil {

@@ -52,9 +52,9 @@ type reader struct {
 	bigs     chan struct{} // a token per big value that may be read at a time
 	hasher   *keyspace.Hasher
 	types    map[string]typeInfo
+	fields   fieldExpiries
 
 	expireTimes bool                         // PEXPIRETIME is used instead of PTTL
-	fieldTimes  int                          // index of the command in fieldTimeCommands that is used
 	timesRoom   int                          // how many more expiring fields may have their times kept
 	unsized     bool                         // the server lacks MEMORY USAGE or refuses it
 	usual       [keyspace.Module + 1]int64   // by type: bytes of recent first reads, where sizes are not known
@@ -67,7 +67,8 @@ type typeInfo struct {
 }
 
 func newReader(n *node, db int, o *Config, bigs chan struct{}) *reader {
-	r := &reader{conn: &conn{node: n, db: db}, depth: o.Depth, bigValue: o.BigValue, patience: o.Patience,
+	c := &conn{node: n, db: db}
+	r := &reader{conn: c, fields: fieldExpiries{conn: c}, depth: o.Depth, bigValue: o.BigValue, patience: o.Patience,
 		bigs: bigs, hasher: keyspace.NewHasher(), types: map[string]typeInfo{},
 		expireTimes: n.expireTimes, unsized: n.facts.Number < sinceMemoryUsage}
 	for t := range r.usual {

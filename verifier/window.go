@@ -194,7 +194,7 @@ var scanCommands = map[keyspace.Type]string{keyspace.Set: "SSCAN", keyspace.Hash
 // readScanned reads a set, a hash or a sorted set: whole where it is small enough, else by scanning. After a scan, the number of
 // elements shows whether some were returned twice.
 func (r *reader) readScanned(ctx context.Context, name string, out *reading, size int64, sink *sink, keep int64) error {
-	expiring, err := r.mayExpire(ctx, out.Type)
+	expiring, err := r.fields.mayExpire(ctx, out.Type)
 	if err != nil {
 		return err
 	}
@@ -225,20 +225,6 @@ func (r *reader) readScanned(ctx context.Context, name string, out *reading, siz
 			return nil
 		}
 	}
-}
-
-// mayExpire says whether hashes in this reader's database may have fields that expire.
-func (r *reader) mayExpire(ctx context.Context, t keyspace.Type) (bool, error) {
-	if t != keyspace.Hash || !r.node.fieldTTLs {
-		return false, nil
-	}
-	results, err := r.do(ctx, func(b rueidis.Builder) rueidis.Commands {
-		return rueidis.Commands{b.Info().Section("keyspace").Build()}
-	})
-	if err != nil {
-		return false, err
-	}
-	return fieldsExpire(results[0], r.db), nil
 }
 
 func (r *reader) readCollection(ctx context.Context, name string, out *reading, size int64, expiring bool, sink *sink) error {
@@ -288,5 +274,5 @@ func (r *reader) feedCollection(ctx context.Context, name string, t keyspace.Typ
 	if !expiring || len(page) == 0 {
 		return feedPage(t, page, sink)
 	}
-	return r.feedHashPage(ctx, name, page, sink)
+	return r.fields.feedPage(ctx, name, page, sink)
 }
