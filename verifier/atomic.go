@@ -152,7 +152,7 @@ func (r *reader) transaction(ctx context.Context, keys []record) ([]reading, int
 	results, err := r.ask(ctx, r.node.flight.ask.Load(), func(b rueidis.Builder) rueidis.Commands {
 		cmds := rueidis.Commands{command(b, "MULTI"), command(b, "TIME")}
 		for i := range keys {
-			cmds = append(cmds, command(b, "TYPE", keys[i].name), command(b, r.expiryCommand(), keys[i].name))
+			cmds = append(cmds, command(b, "TYPE", keys[i].name), command(b, r.heads.command(), keys[i].name))
 			for _, args := range r.wholeRead(&keys[i], fields[i]) {
 				cmds = append(cmds, command(b, args...))
 			}
@@ -190,13 +190,6 @@ func execReplies(results []rueidis.RedisResult) ([]rueidis.RedisMessage, error) 
 		return nil, fmt.Errorf("EXEC returned %d replies instead of %d", len(replies), len(results)-2)
 	}
 	return replies, nil
-}
-
-func (r *reader) expiryCommand() string {
-	if r.expireTimes {
-		return "PEXPIRETIME"
-	}
-	return "PTTL"
 }
 
 // fieldNames asks for the fields of hashes before the transaction, because HPEXPIRETIME must name them.
@@ -260,7 +253,7 @@ func (r *reader) wholeRead(k *record, fields []string) [][]string {
 
 func (r *reader) parseTransaction(keys []record, fields [][]string, replies []rueidis.RedisMessage) ([]reading, error) {
 	now := int64(0)
-	if !r.expireTimes {
+	if !r.heads.expireTimes {
 		var err error
 		if now, err = timeOf(&replies[0]); err != nil {
 			return nil, err
@@ -272,7 +265,7 @@ func (r *reader) parseTransaction(keys []record, fields [][]string, replies []ru
 		n := len(r.wholeRead(&keys[i], fields[i]))
 		head, body := replies[:2], replies[2:2+n]
 		replies = replies[2+n:]
-		if err := r.takeHead(&out[i], &head[0], &head[1], now); err != nil {
+		if err := r.heads.take(&out[i], &head[0], &head[1], now); err != nil {
 			return nil, err
 		}
 		if out[i].Err != nil || !out[i].present() || r.depth == DepthKeys {

@@ -9,7 +9,6 @@ import (
 	"github.com/redis/rueidis"
 
 	"surecut/internal/keyspace"
-	"surecut/internal/reply"
 )
 
 // The first read of a value is bounded: a string by bytes, a collection by the memory that the server says it takes, or by elements
@@ -51,26 +50,20 @@ type reader struct {
 	patience time.Duration
 	bigs     chan struct{} // a token per big value that may be read at a time
 	hasher   *keyspace.Hasher
-	types    map[string]typeInfo
+	heads    headReader
 	fields   fieldExpiries
 
-	expireTimes bool                         // PEXPIRETIME is used instead of PTTL
-	timesRoom   int                          // how many more expiring fields may have their times kept
-	unsized     bool                         // the server lacks MEMORY USAGE or refuses it
-	usual       [keyspace.Module + 1]int64   // by type: bytes of recent first reads, where sizes are not known
-	swell       [keyspace.Module + 1]float64 // by type: bytes of a reply per byte that the server says the value takes
-}
-
-type typeInfo struct {
-	t    keyspace.Type
-	name string
+	timesRoom int                          // how many more expiring fields may have their times kept
+	unsized   bool                         // the server lacks MEMORY USAGE or refuses it
+	usual     [keyspace.Module + 1]int64   // by type: bytes of recent first reads, where sizes are not known
+	swell     [keyspace.Module + 1]float64 // by type: bytes of a reply per byte that the server says the value takes
 }
 
 func newReader(n *node, db int, o *Config, bigs chan struct{}) *reader {
 	c := &conn{node: n, db: db}
 	r := &reader{conn: c, fields: fieldExpiries{conn: c}, depth: o.Depth, bigValue: o.BigValue, patience: o.Patience,
-		bigs: bigs, hasher: keyspace.NewHasher(), types: map[string]typeInfo{},
-		expireTimes: n.expireTimes, unsized: n.facts.Number < sinceMemoryUsage}
+		bigs: bigs, hasher: keyspace.NewHasher(),
+		heads: headReader{c, n.expireTimes, map[string]typeInfo{}}, unsized: n.facts.Number < sinceMemoryUsage}
 	for t := range r.usual {
 		r.usual[t], r.swell[t] = usualOther, 1
 	}
@@ -92,7 +85,7 @@ func (r *reader) read(ctx context.Context, names []string, out []reading, keep i
 }
 
 func (r *reader) try(ctx context.Context, names []string, out []reading, keep int64) error {
-	if err := r.readHeads(ctx, names, out); err != nil {
+	if err := r.heads.read(ctx, names, out, r.depth == DepthKeys); err != nil {
 		return err
 	}
 	switch r.depth {
@@ -104,88 +97,6 @@ func (r *reader) try(ctx context.Context, names []string, out []reading, keep in
 	return r.readValues(ctx, names, out, keep)
 }
 
-// readHeads reads types and, except at depth keys, expiries.
-func (r *reader) readHeads(ctx context.Context, names []string, out []reading) error {
-	perKey := 2
-	if r.depth == DepthKeys {
-		perKey = 1
-	}
-	results, err := r.do(ctx, func(b rueidis.Builder) rueidis.Commands {
-		cmds := make(rueidis.Commands, 0, perKey*len(names)+1)
-		cmds = append(cmds, b.Time().Build())
-		for _, name := range names {
-			cmds = append(cmds, b.Type().Key(name).Build())
-			if perKey == 1 {
-				continue
-			}
-			if r.expireTimes {
-				cmds = append(cmds, b.Pexpiretime().Key(name).Build())
-			} else {
-				cmds = append(cmds, b.Pttl().Key(name).Build())
-			}
-		}
-		return cmds
-	})
-	if err != nil {
-		return err
-	}
-	if r.expireTimes && perKey == 2 && len(results) > 2 && forbids("PEXPIRETIME", results[2].Error()) {
-		r.expireTimes = false
-		return r.readHeads(ctx, names, out)
-	}
-	var now int64
-	if !r.expireTimes && perKey == 2 {
-		if now, err = serverTime(results[0]); err != nil {
-			return err
-		}
-	}
-	for i := range names {
-		if err := r.parseHead(&out[i], results[1+perKey*i:][:perKey], now); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// parseHead reads the replies of TYPE and of PEXPIRETIME, or of PTTL where now is given. It returns an error where the node cannot
-// answer now; a refusal of this key alone is in its reading.
-func (r *reader) parseHead(out *reading, results []rueidis.RedisResult, now int64) error {
-	var m [2]rueidis.RedisMessage
-	for i := range results {
-		m[i], _ = results[i].ToMessage() // the error is in the message
-	}
-	if len(results) == 1 {
-		return r.takeHead(out, &m[0], nil, now)
-	}
-	return r.takeHead(out, &m[0], &m[1], now)
-}
-
-func (r *reader) takeHead(out *reading, typeReply, expiry *rueidis.RedisMessage, now int64) error {
-	name, err := typeReply.ToString()
-	if err != nil {
-		return out.refused("TYPE", err)
-	}
-	info, ok := r.types[name]
-	if !ok {
-		info = typeInfo{keyspace.ParseType(name), name}
-		r.types[name] = info
-	}
-	if expiry != nil && info.t != keyspace.None {
-		at, err := expiry.ToInt64()
-		if err != nil {
-			return out.refused(r.expiryCommand(), err)
-		}
-		switch {
-		case at == -2 || now != 0 && at == 0: // the key is gone, or just expired on a replica before 3.2
-			return nil
-		case at >= 0:
-			out.ExpireAt = max(now+at, 1)
-		}
-	}
-	out.Type, out.TypeName = info.t, info.name
-	return nil
-}
-
 // refused puts an error reply into the reading, or returns it where it concerns the whole node.
 func (out *reading) refused(command string, err error) error {
 	err = replyError(command, err)
@@ -194,20 +105,6 @@ func (out *reading) refused(command string, err error) error {
 	}
 	*out = reading{Err: err}
 	return nil
-}
-
-func serverTime(result rueidis.RedisResult) (int64, error) {
-	m, err := result.ToMessage()
-	if err != nil {
-		return 0, replyError("TIME", err)
-	}
-	return timeOf(&m)
-}
-
-// timeOf converts a reply of TIME to Unix ms.
-func timeOf(m *rueidis.RedisMessage) (int64, error) {
-	now, err := reply.Time(m)
-	return now.UnixMilli(), replyError("TIME", err)
 }
 
 // readLengths reads only the lengths of values: at depth length, a fingerprint holds nothing else.

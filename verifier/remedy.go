@@ -228,7 +228,7 @@ func (r *reader) hold(ctx context.Context, s *side, jobs []job, offset bool) ([]
 	results, err := r.do(ctx, func(b rueidis.Builder) rueidis.Commands {
 		cmds := rueidis.Commands{command(b, "TIME")}
 		for i := range jobs { // expiries are read first: DUMP of large values takes a while, in which the clock goes on
-			cmds = append(cmds, command(b, r.expiryCommand(), s.named(jobs[i].keyID)))
+			cmds = append(cmds, command(b, r.heads.command(), s.named(jobs[i].keyID)))
 		}
 		for i := range jobs {
 			if jobs[i].result.Remedy == RemedyCopy {
@@ -276,7 +276,7 @@ func (r *reader) parseHeld(jobs []job, replies []rueidis.RedisMessage) ([]held, 
 	if err != nil {
 		return nil, err
 	}
-	if r.expireTimes {
+	if r.heads.expireTimes {
 		now = 0
 	}
 	out := make([]held, len(jobs))
@@ -287,7 +287,7 @@ func (r *reader) parseHeld(jobs []job, replies []rueidis.RedisMessage) ([]held, 
 		h.from = r.node
 		expiry, err := expiries[i].ToInt64()
 		if err != nil {
-			h.err = replyError(r.expiryCommand(), err)
+			h.err = replyError(r.heads.command(), err)
 		}
 		if h.present = expiry != -2; expiry >= 0 {
 			h.expireAt = max(now+expiry, 1)
