@@ -122,7 +122,7 @@ func (r *reader) sizesOf(ctx context.Context, keys []record) ([]int64, error) {
 	for i := range keys {
 		sizes[i] = estimate(&keys[i])
 	}
-	if r.unsized || r.depth != DepthValue {
+	if r.weights.unsized || r.depth != DepthValue {
 		return sizes, nil
 	}
 	results, err := r.do(ctx, func(b rueidis.Builder) rueidis.Commands {
@@ -136,8 +136,8 @@ func (r *reader) sizesOf(ctx context.Context, keys []record) ([]int64, error) {
 		return nil, err
 	}
 	for i := range keys {
-		if n := r.takeSize(results[i]); n != unknownSize {
-			sizes[i] = int64(float64(n) * r.swell[keys[i].t])
+		if n := r.weights.take(results[i]); n != unknownSize {
+			sizes[i] = int64(float64(n) * r.weights.swell[keys[i].t])
 		}
 	}
 	return sizes, nil

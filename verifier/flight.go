@@ -46,6 +46,17 @@ func newFlight() *flight {
 // window returns how many bytes of one value are read at a time.
 func (f *flight) window() int64 { return f.ask.Load() / windowShare }
 
+// fits returns how many of n keys, at least one, may be asked for at a time, given how many bytes each is expected to take.
+func (f *flight) fits(n int, expect func(i int) int64) int {
+	room := f.ask.Load()
+	for i := range n {
+		if room -= expect(i); room < 0 && i > 0 {
+			return i
+		}
+	}
+	return n
+}
+
 // shrink halves the bytes that a pipeline asks for, and says whether it could.
 func (f *flight) shrink() bool {
 	ask := f.ask.Load()

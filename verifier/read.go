@@ -17,9 +17,7 @@ const (
 	firstBytes    = 4 << 10
 	wholeBytes    = 32 << 10 // a collection of no more is read whole, together with others
 	firstElements = 16
-	firstEntries  = 16      // of a stream, and as many pending entries of each of its groups
-	usualString   = 1 << 10 // assumed until some strings have been read
-	usualOther    = 64 << 10
+	firstEntries  = 16 // of a stream, and as many pending entries of each of its groups
 	headBytes     = 64 // bytes of the replies about one key apart from its value
 )
 
@@ -52,23 +50,15 @@ type reader struct {
 	hasher   *keyspace.Hasher
 	heads    headReader
 	fields   fieldExpiries
+	weights  *weights
 
-	timesRoom int                          // how many more expiring fields may have their times kept
-	unsized   bool                         // the server lacks MEMORY USAGE or refuses it
-	usual     [keyspace.Module + 1]int64   // by type: bytes of recent first reads, where sizes are not known
-	swell     [keyspace.Module + 1]float64 // by type: bytes of a reply per byte that the server says the value takes
+	timesRoom int // how many more expiring fields may have their times kept
 }
 
 func newReader(n *node, db int, o *Config, bigs chan struct{}) *reader {
 	c := &conn{node: n, db: db}
-	r := &reader{conn: c, fields: fieldExpiries{conn: c}, depth: o.Depth, bigValue: o.BigValue, patience: o.Patience,
-		bigs: bigs, hasher: keyspace.NewHasher(),
-		heads: headReader{c, n.expireTimes, map[string]typeInfo{}}, unsized: n.facts.Number < sinceMemoryUsage}
-	for t := range r.usual {
-		r.usual[t], r.swell[t] = usualOther, 1
-	}
-	r.usual[keyspace.String], r.usual[keyspace.None] = usualString, 0
-	return r
+	return &reader{conn: c, depth: o.Depth, bigValue: o.BigValue, patience: o.Patience, bigs: bigs, hasher: keyspace.NewHasher(),
+		heads: headReader{c, n.expireTimes, map[string]typeInfo{}}, fields: fieldExpiries{conn: c}, weights: newWeights(n)}
 }
 
 // read fills out with one reading per name. Whole values are collected up to keep bytes each. The error concerns the node; errors

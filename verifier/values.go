@@ -11,16 +11,6 @@ import (
 	"surecut/internal/reply"
 )
 
-const (
-	// sinceMemoryUsage is the first version that has MEMORY USAGE.
-	sinceMemoryUsage = 40000
-	// sizeSamples is how many elements, or nodes of a list, MEMORY USAGE looks at. A collection with no more elements is measured
-	// exactly, and a value that takes no more than wholeBytes has no more.
-	sizeSamples = 1024
-	// unknownSize is the size of a value for which the server does not say what it takes.
-	unknownSize = -1
-)
-
 // readValues reads values with a bound on the bytes that are asked for at a time. First it reads the beginnings of strings, and
 // asks how much memory collections take; then it reads small values whole and many at a time; then large ones one by one.
 func (r *reader) readValues(ctx context.Context, names []string, out []reading, keep int64) error {
@@ -30,9 +20,9 @@ func (r *reader) readValues(ctx context.Context, names []string, out []reading, 
 	sizes := make([]int64, len(names))
 	var long []int
 	for from := 0; from < len(names); {
-		n := r.fits(out[from:], func(i int) int64 {
+		n := r.node.flight.fits(len(out)-from, func(i int) int64 {
 			if out[from+i].Type == keyspace.String {
-				return r.usual[keyspace.String]
+				return r.weights.usual[keyspace.String]
 			}
 			return headBytes
 		})
@@ -61,22 +51,11 @@ func (r *reader) readValues(ctx context.Context, names []string, out []reading, 
 	return nil
 }
 
-// fits returns how many of the keys, at least one, may be asked for at a time, given how many bytes each is expected to take.
-func (r *reader) fits(out []reading, expect func(i int) int64) int {
-	room := r.node.flight.ask.Load()
-	for i := range out {
-		if room -= expect(i); room < 0 && i > 0 {
-			return i
-		}
-	}
-	return len(out)
-}
-
 // readPieces reads the beginnings of strings and finishes those that are no longer; it returns the others. For keys of other types
 // it asks how much memory they take.
 func (r *reader) readPieces(ctx context.Context, names []string, out []reading, sizes []int64, keep int64) (long []int, err error) {
 	asked := make([]int, 0, len(names))
-	results, err := r.ask(ctx, int64(len(names))*r.usual[keyspace.String], func(b rueidis.Builder) rueidis.Commands {
+	results, err := r.ask(ctx, int64(len(names))*r.weights.usual[keyspace.String], func(b rueidis.Builder) rueidis.Commands {
 		cmds := make(rueidis.Commands, 0, len(names))
 		for i, name := range names {
 			switch {
@@ -84,7 +63,7 @@ func (r *reader) readPieces(ctx context.Context, names []string, out []reading, 
 				continue
 			case out[i].Type == keyspace.String:
 				cmds = append(cmds, b.Getrange().Key(name).Start(0).End(firstBytes-1).Build())
-			case r.unsized || r.node.flight.isCalm(out[i].Type):
+			case r.weights.unsized || r.node.flight.isCalm(out[i].Type):
 				sizes[i] = unknownSize
 				continue
 			default:
@@ -100,7 +79,7 @@ func (r *reader) readPieces(ctx context.Context, names []string, out []reading, 
 	strings, bytes := int64(0), int64(0)
 	for j, i := range asked {
 		if out[i].Type != keyspace.String {
-			sizes[i] = r.takeSize(results[j])
+			sizes[i] = r.weights.take(results[j])
 			continue
 		}
 		p, err := results[j].AsBytes()
@@ -119,23 +98,8 @@ func (r *reader) readPieces(ctx context.Context, names []string, out []reading, 
 		_ = sink.StringChunk(p)
 		sink.finish(&out[i])
 	}
-	if strings > 0 {
-		r.usual[keyspace.String] = max(bytes/strings, r.usual[keyspace.String]/2)
-	}
+	r.weights.tookStrings(strings, bytes)
 	return long, nil
-}
-
-// takeSize reads a reply of MEMORY USAGE. Where the command is refused, the read goes on without sizes: if the value itself cannot
-// be read, the commands that read it will say why.
-func (r *reader) takeSize(result rueidis.RedisResult) int64 {
-	n, err := result.AsInt64()
-	if err == nil {
-		return n
-	}
-	if !endpoint.IsNil(err) { // nil: the key is gone, and the next read will show it
-		r.unsized = r.unsized || forbids("MEMORY", err)
-	}
-	return unknownSize
 }
 
 // readLong reads strings that are longer than their first piece, as many at a time as their lengths allow. It returns those that
@@ -166,7 +130,7 @@ func (r *reader) readLong(ctx context.Context, names []string, out []reading, si
 		fit = append(fit, i)
 	}
 	for len(fit) > 0 {
-		n := r.fits(make([]reading, len(fit)), func(j int) int64 { return sizes[fit[j]] + headBytes })
+		n := r.node.flight.fits(len(fit), func(j int) int64 { return sizes[fit[j]] + headBytes })
 		grown, err := r.readStrings(ctx, names, out, sizes, fit[:n], keep)
 		if err != nil {
 			return nil, err
@@ -225,7 +189,7 @@ func (r *reader) readCollections(ctx context.Context, names []string, out []read
 		}
 	}
 	for len(small) > 0 {
-		n := r.fits(make([]reading, len(small)), func(j int) int64 { return r.expect(out[small[j]].Type, sizes[small[j]]) })
+		n := r.node.flight.fits(len(small), func(j int) int64 { return r.weights.expect(out[small[j]].Type, sizes[small[j]]) })
 		some, err := r.readSmall(ctx, names, out, sizes, small[:n], keep)
 		if err != nil {
 			return nil, err
@@ -235,20 +199,12 @@ func (r *reader) readCollections(ctx context.Context, names []string, out []read
 	return rest, nil
 }
 
-// expect returns how many bytes the first read of a collection is expected to bring.
-func (r *reader) expect(t keyspace.Type, size int64) int64 {
-	if size == unknownSize {
-		return r.usual[t]
-	}
-	return headBytes + int64(float64(size)*r.swell[t])
-}
-
 // readSmall reads collections: whole where their sizes are known, otherwise their first elements. It returns those that have more.
 func (r *reader) readSmall(ctx context.Context, names []string, out []reading, sizes []int64, some []int, keep int64) (rest []int, err error) {
 	hashes, bytes := false, int64(0)
 	for _, i := range some {
 		hashes = hashes || out[i].Type == keyspace.Hash
-		bytes += r.expect(out[i].Type, sizes[i])
+		bytes += r.weights.expect(out[i].Type, sizes[i])
 	}
 	results, err := r.ask(ctx, bytes, func(b rueidis.Builder) rueidis.Commands {
 		cmds := make(rueidis.Commands, 0, len(some)+1)
@@ -263,7 +219,7 @@ func (r *reader) readSmall(ctx context.Context, names []string, out []reading, s
 	if err != nil {
 		return nil, err
 	}
-	r.learn(out, sizes, some, results)
+	r.weights.learn(r.node.flight, out, sizes, some, results)
 	expiring := hashes && r.node.fieldTTLs && fieldsExpire(results[len(results)-1], r.db)
 	var held []heldHash
 	for j, i := range some {
@@ -289,46 +245,6 @@ func (r *reader) readSmall(ctx context.Context, names []string, out []reading, s
 		}
 	}
 	return rest, r.readExpiring(ctx, names, out, held, keep)
-}
-
-// learn takes in how many bytes the replies of a pipeline had.
-func (r *reader) learn(out []reading, sizes []int64, asked []int, results []rueidis.RedisResult) {
-	var bytes, keys, told, replies [keyspace.Module + 1]int64
-	for j, i := range asked {
-		m, _ := results[j].ToMessage() // the error is in the message
-		t, got := out[i].Type, weight(&m)
-		r.node.flight.saw(t, got)
-		if sizes[i] == unknownSize {
-			bytes[t], keys[t] = bytes[t]+got, keys[t]+1
-		} else {
-			told[t], replies[t] = told[t]+max(sizes[i], 1), replies[t]+got
-		}
-	}
-	for t := range keys {
-		if keys[t] > 0 {
-			r.usual[t] = max(bytes[t]/keys[t], r.usual[t]/2)
-		}
-		if told[t] > 0 {
-			r.swell[t] = max(float64(replies[t])/float64(told[t]), r.swell[t]/2, 1)
-		}
-	}
-}
-
-// weight returns about how many bytes a reply takes.
-func weight(m *rueidis.RedisMessage) int64 {
-	text, err := m.ToString()
-	if err == nil {
-		return int64(len(text)) + 16
-	}
-	parts, err := m.ToArray()
-	if err != nil {
-		return 16
-	}
-	bytes := int64(16)
-	for i := range parts {
-		bytes += weight(&parts[i])
-	}
-	return bytes
 }
 
 var firstCommands = map[keyspace.Type]string{

@@ -122,7 +122,7 @@ const deepSamples = 1 << 16
 
 // measure asks how much memory a large value takes, more exactly than before.
 func (r *reader) measure(ctx context.Context, name string, size int64) int64 {
-	if r.unsized {
+	if r.weights.unsized {
 		return unknownSize
 	}
 	n, err := r.integer(ctx, "MEMORY", "USAGE", name, "SAMPLES", strconv.Itoa(deepSamples))
