@@ -59,8 +59,8 @@ func namesOf(page []rueidis.RedisMessage) ([]string, error) {
 	return fields, nil
 }
 
-// readExpiring asks for the expiries of the fields of many hashes at once, and finishes their readings.
-func (r *reader) readExpiring(ctx context.Context, names []string, out []reading, held []heldHash, keep int64) error {
+// expiring asks for the expiries of the fields of many hashes at once, and finishes their readings.
+func (b *valueBatch) expiring(ctx context.Context, held []heldHash) error {
 	if len(held) == 0 {
 		return nil
 	}
@@ -70,22 +70,22 @@ func (r *reader) readExpiring(ctx context.Context, names []string, out []reading
 		if err != nil {
 			return err
 		}
-		asked[j] = hashFields{name: names[h.i], fields: fields}
+		asked[j] = hashFields{name: b.names[h.i], fields: fields}
 	}
-	if err := r.fields.times(ctx, asked); err != nil {
+	if err := b.fields.times(ctx, asked); err != nil {
 		return err
 	}
 	for j, h := range held {
 		err := asked[j].err
-		sink := r.sink(keyspace.Hash, keep)
+		sink := b.sink(keyspace.Hash, b.keep)
 		if err == nil {
 			err = feedExpiring(h.page, asked[j].at, sink)
 		}
 		if err == nil {
-			sink.finish(&out[h.i])
+			sink.finish(&b.out[h.i])
 			continue
 		}
-		if err := out[h.i].refused(r.fields.command(), err); err != nil {
+		if err := b.out[h.i].refused(b.fields.command(), err); err != nil {
 			return err
 		}
 	}

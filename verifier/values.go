@@ -11,63 +11,75 @@ import (
 	"surecut/internal/reply"
 )
 
-// readValues reads values with a bound on the bytes that are asked for at a time. First it reads the beginnings of strings, and
-// asks how much memory collections take; then it reads small values whole and many at a time; then large ones one by one.
+// readValues reads the values of keys whose types are known.
 func (r *reader) readValues(ctx context.Context, names []string, out []reading, keep int64) error {
-	if err := r.look(ctx); err != nil {
+	b := valueBatch{reader: r, names: names, out: out, sizes: make([]int64, len(names)), keep: keep}
+	return b.read(ctx)
+}
+
+// valueBatch is a batch of keys whose values are read over one connection.
+type valueBatch struct {
+	*reader
+	names []string
+	out   []reading // by name
+	sizes []int64   // by name: what the server says that the value takes, or the length of a string
+	keep  int64     // bytes up to which a whole value is collected
+}
+
+// read reads the values with a bound on the bytes that are asked for at a time. First it reads the beginnings of strings, and asks
+// how much memory collections take; then it reads small values whole and many at a time; then large ones one by one.
+func (b *valueBatch) read(ctx context.Context) error {
+	if err := b.look(ctx); err != nil {
 		return err
 	}
-	sizes := make([]int64, len(names))
 	var long []int
-	for from := 0; from < len(names); {
-		n := r.node.flight.fits(len(out)-from, func(i int) int64 {
-			if out[from+i].Type == keyspace.String {
-				return r.weights.usual[keyspace.String]
+	for from := 0; from < len(b.names); {
+		n := b.node.flight.fits(len(b.out)-from, func(i int) int64 {
+			if b.out[from+i].Type == keyspace.String {
+				return b.weights.usual[keyspace.String]
 			}
 			return headBytes
 		})
-		some, err := r.readPieces(ctx, names[from:from+n], out[from:from+n], sizes[from:from+n], keep)
+		some, err := b.pieces(ctx, from, from+n)
 		if err != nil {
 			return err
 		}
-		for _, i := range some {
-			long = append(long, from+i)
-		}
+		long = append(long, some...)
 		from += n
 	}
-	large, err := r.readLong(ctx, names, out, sizes, long, keep)
+	large, err := b.longer(ctx, long)
 	if err != nil {
 		return err
 	}
-	more, err := r.readCollections(ctx, names, out, sizes, keep)
+	more, err := b.collections(ctx)
 	if err != nil {
 		return err
 	}
 	for _, i := range append(large, more...) {
-		if err := r.readRest(ctx, names[i], &out[i], sizes[i], keep); err != nil {
+		if err := b.readRest(ctx, b.names[i], &b.out[i], b.sizes[i], b.keep); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// readPieces reads the beginnings of strings and finishes those that are no longer; it returns the others. For keys of other types
-// it asks how much memory they take.
-func (r *reader) readPieces(ctx context.Context, names []string, out []reading, sizes []int64, keep int64) (long []int, err error) {
-	asked := make([]int, 0, len(names))
-	results, err := r.ask(ctx, int64(len(names))*r.weights.usual[keyspace.String], func(b rueidis.Builder) rueidis.Commands {
-		cmds := make(rueidis.Commands, 0, len(names))
-		for i, name := range names {
+// pieces reads the beginnings of the strings in a part of the batch and finishes those that are no longer; it returns the others. For
+// keys of other types it asks how much memory they take.
+func (b *valueBatch) pieces(ctx context.Context, from, to int) (long []int, err error) {
+	asked := make([]int, 0, to-from)
+	results, err := b.ask(ctx, int64(to-from)*b.weights.usual[keyspace.String], func(build rueidis.Builder) rueidis.Commands {
+		cmds := make(rueidis.Commands, 0, to-from)
+		for i := from; i < to; i++ {
 			switch {
-			case out[i].Err != nil || out[i].Type == keyspace.None:
+			case b.out[i].Err != nil || b.out[i].Type == keyspace.None:
 				continue
-			case out[i].Type == keyspace.String:
-				cmds = append(cmds, b.Getrange().Key(name).Start(0).End(firstBytes-1).Build())
-			case r.weights.unsized || r.node.flight.isCalm(out[i].Type):
-				sizes[i] = unknownSize
+			case b.out[i].Type == keyspace.String:
+				cmds = append(cmds, build.Getrange().Key(b.names[i]).Start(0).End(firstBytes-1).Build())
+			case b.weights.unsized || b.node.flight.isCalm(b.out[i].Type):
+				b.sizes[i] = unknownSize
 				continue
 			default:
-				cmds = append(cmds, b.MemoryUsage().Key(name).Samples(sizeSamples).Build())
+				cmds = append(cmds, build.MemoryUsage().Key(b.names[i]).Samples(sizeSamples).Build())
 			}
 			asked = append(asked, i)
 		}
@@ -78,13 +90,13 @@ func (r *reader) readPieces(ctx context.Context, names []string, out []reading, 
 	}
 	strings, bytes := int64(0), int64(0)
 	for j, i := range asked {
-		if out[i].Type != keyspace.String {
-			sizes[i] = r.weights.take(results[j])
+		if b.out[i].Type != keyspace.String {
+			b.sizes[i] = b.weights.take(results[j])
 			continue
 		}
 		p, err := results[j].AsBytes()
 		if err != nil {
-			if err := out[i].refused("GETRANGE", err); err != nil {
+			if err := b.out[i].refused("GETRANGE", err); err != nil {
 				return nil, err
 			}
 			continue
@@ -94,21 +106,21 @@ func (r *reader) readPieces(ctx context.Context, names []string, out []reading, 
 			long = append(long, i)
 			continue
 		}
-		sink := r.sink(keyspace.String, keep)
+		sink := b.sink(keyspace.String, b.keep)
 		_ = sink.StringChunk(p)
-		sink.finish(&out[i])
+		sink.finish(&b.out[i])
 	}
-	r.weights.tookStrings(strings, bytes)
+	b.weights.tookStrings(strings, bytes)
 	return long, nil
 }
 
-// readLong reads strings that are longer than their first piece, as many at a time as their lengths allow. It returns those that
+// longer reads strings that are longer than their first piece, as many at a time as their lengths allow. It returns those that
 // must be read in windows.
-func (r *reader) readLong(ctx context.Context, names []string, out []reading, sizes []int64, long []int, keep int64) (large []int, err error) {
-	results, err := r.do(ctx, func(b rueidis.Builder) rueidis.Commands {
+func (b *valueBatch) longer(ctx context.Context, long []int) (large []int, err error) {
+	results, err := b.do(ctx, func(build rueidis.Builder) rueidis.Commands {
 		cmds := make(rueidis.Commands, len(long))
 		for j, i := range long {
-			cmds[j] = b.Strlen().Key(names[i]).Build()
+			cmds[j] = build.Strlen().Key(b.names[i]).Build()
 		}
 		return cmds
 	})
@@ -117,21 +129,21 @@ func (r *reader) readLong(ctx context.Context, names []string, out []reading, si
 	}
 	var fit []int
 	for j, i := range long {
-		if sizes[i], err = results[j].ToInt64(); err != nil {
-			if err := out[i].refused("STRLEN", err); err != nil {
+		if b.sizes[i], err = results[j].ToInt64(); err != nil {
+			if err := b.out[i].refused("STRLEN", err); err != nil {
 				return nil, err
 			}
 			continue
 		}
-		if sizes[i] == 0 || sizes[i] > r.node.flight.window() {
+		if b.sizes[i] == 0 || b.sizes[i] > b.node.flight.window() {
 			large = append(large, i)
 			continue
 		}
 		fit = append(fit, i)
 	}
 	for len(fit) > 0 {
-		n := r.node.flight.fits(len(fit), func(j int) int64 { return sizes[fit[j]] + headBytes })
-		grown, err := r.readStrings(ctx, names, out, sizes, fit[:n], keep)
+		n := b.node.flight.fits(len(fit), func(j int) int64 { return b.sizes[fit[j]] + headBytes })
+		grown, err := b.strings(ctx, fit[:n])
 		if err != nil {
 			return nil, err
 		}
@@ -140,16 +152,16 @@ func (r *reader) readLong(ctx context.Context, names []string, out []reading, si
 	return large, nil
 }
 
-// readStrings reads whole strings of known lengths. It returns those whose length has changed.
-func (r *reader) readStrings(ctx context.Context, names []string, out []reading, sizes []int64, some []int, keep int64) (grown []int, err error) {
+// strings reads whole strings of known lengths. It returns those whose length has changed.
+func (b *valueBatch) strings(ctx context.Context, some []int) (grown []int, err error) {
 	bytes := int64(0)
 	for _, i := range some {
-		bytes += sizes[i] + headBytes
+		bytes += b.sizes[i] + headBytes
 	}
-	results, err := r.ask(ctx, bytes, func(b rueidis.Builder) rueidis.Commands {
+	results, err := b.ask(ctx, bytes, func(build rueidis.Builder) rueidis.Commands {
 		cmds := make(rueidis.Commands, len(some))
 		for j, i := range some {
-			cmds[j] = b.Getrange().Key(names[i]).Start(0).End(sizes[i]).Build() // one byte more than the string had
+			cmds[j] = build.Getrange().Key(b.names[i]).Start(0).End(b.sizes[i]).Build() // one byte more than the string had
 		}
 		return cmds
 	})
@@ -159,38 +171,38 @@ func (r *reader) readStrings(ctx context.Context, names []string, out []reading,
 	for j, i := range some {
 		p, err := results[j].AsBytes()
 		if err != nil {
-			if err := out[i].refused("GETRANGE", err); err != nil {
+			if err := b.out[i].refused("GETRANGE", err); err != nil {
 				return nil, err
 			}
 			continue
 		}
-		if int64(len(p)) != sizes[i] {
+		if int64(len(p)) != b.sizes[i] {
 			grown = append(grown, i)
 			continue
 		}
-		sink := r.sink(keyspace.String, keep)
+		sink := b.sink(keyspace.String, b.keep)
 		_ = sink.StringChunk(p)
-		sink.finish(&out[i])
+		sink.finish(&b.out[i])
 	}
 	return grown, nil
 }
 
-// readCollections reads all values that are no strings: small ones whole and many at a time. It returns the large ones.
-func (r *reader) readCollections(ctx context.Context, names []string, out []reading, sizes []int64, keep int64) (rest []int, err error) {
+// collections reads all values that are no strings: small ones whole and many at a time. It returns the large ones.
+func (b *valueBatch) collections(ctx context.Context) (rest []int, err error) {
 	var small []int
-	for i := range out {
+	for i := range b.out {
 		switch {
-		case out[i].Err != nil || out[i].Type == keyspace.None || out[i].Type == keyspace.String:
-		case sizes[i] > wholeBytes:
+		case b.out[i].Err != nil || b.out[i].Type == keyspace.None || b.out[i].Type == keyspace.String:
+		case b.sizes[i] > wholeBytes:
 			rest = append(rest, i)
-			r.node.flight.saw(out[i].Type, sizes[i])
+			b.node.flight.saw(b.out[i].Type, b.sizes[i])
 		default:
 			small = append(small, i)
 		}
 	}
 	for len(small) > 0 {
-		n := r.node.flight.fits(len(small), func(j int) int64 { return r.weights.expect(out[small[j]].Type, sizes[small[j]]) })
-		some, err := r.readSmall(ctx, names, out, sizes, small[:n], keep)
+		n := b.node.flight.fits(len(small), func(j int) int64 { return b.weights.expect(b.out[small[j]].Type, b.sizes[small[j]]) })
+		some, err := b.small(ctx, small[:n])
 		if err != nil {
 			return nil, err
 		}
@@ -199,52 +211,52 @@ func (r *reader) readCollections(ctx context.Context, names []string, out []read
 	return rest, nil
 }
 
-// readSmall reads collections: whole where their sizes are known, otherwise their first elements. It returns those that have more.
-func (r *reader) readSmall(ctx context.Context, names []string, out []reading, sizes []int64, some []int, keep int64) (rest []int, err error) {
+// small reads collections: whole where their sizes are known, otherwise their first elements. It returns those that have more.
+func (b *valueBatch) small(ctx context.Context, some []int) (rest []int, err error) {
 	hashes, bytes := false, int64(0)
 	for _, i := range some {
-		hashes = hashes || out[i].Type == keyspace.Hash
-		bytes += r.weights.expect(out[i].Type, sizes[i])
+		hashes = hashes || b.out[i].Type == keyspace.Hash
+		bytes += b.weights.expect(b.out[i].Type, b.sizes[i])
 	}
-	results, err := r.ask(ctx, bytes, func(b rueidis.Builder) rueidis.Commands {
+	results, err := b.ask(ctx, bytes, func(build rueidis.Builder) rueidis.Commands {
 		cmds := make(rueidis.Commands, 0, len(some)+1)
 		for _, i := range some {
-			cmds = append(cmds, r.firstRead(b, out[i].Type, names[i], sizes[i] != unknownSize))
+			cmds = append(cmds, b.firstRead(build, b.out[i].Type, b.names[i], b.sizes[i] != unknownSize))
 		}
-		if hashes && r.node.fieldTTLs {
-			cmds = append(cmds, b.Info().Section("keyspace").Build())
+		if hashes && b.node.fieldTTLs {
+			cmds = append(cmds, build.Info().Section("keyspace").Build())
 		}
 		return cmds
 	})
 	if err != nil {
 		return nil, err
 	}
-	r.weights.learn(r.node.flight, out, sizes, some, results)
-	expiring := hashes && r.node.fieldTTLs && fieldsExpire(results[len(results)-1], r.db)
+	b.weights.learn(b.node.flight, b.out, b.sizes, some, results)
+	expiring := hashes && b.node.fieldTTLs && fieldsExpire(results[len(results)-1], b.db)
 	var held []heldHash
 	for j, i := range some {
-		whole := sizes[i] != unknownSize
-		if expiring && out[i].Type == keyspace.Hash {
+		whole := b.sizes[i] != unknownSize
+		if expiring && b.out[i].Type == keyspace.Hash {
 			if page := wholeHash(results[j], whole); page != nil {
 				held = append(held, heldHash{i, page})
 				continue
 			}
 		}
-		sink := r.sink(out[i].Type, keep)
-		done, err := r.takeFirst(&out[i], results[j], whole, sink)
+		sink := b.sink(b.out[i].Type, b.keep)
+		done, err := b.takeFirst(&b.out[i], results[j], whole, sink)
 		switch {
 		case err != nil:
-			if err := out[i].refused(firstCommands[out[i].Type], err); err != nil {
+			if err := b.out[i].refused(firstCommands[b.out[i].Type], err); err != nil {
 				return nil, err
 			}
 		case done:
-			sink.finish(&out[i])
+			sink.finish(&b.out[i])
 		default:
 			rest = append(rest, i)
-			r.node.flight.saw(out[i].Type, max(sizes[i], littleBytes+1))
+			b.node.flight.saw(b.out[i].Type, max(b.sizes[i], littleBytes+1))
 		}
 	}
-	return rest, r.readExpiring(ctx, names, out, held, keep)
+	return rest, b.expiring(ctx, held)
 }
 
 var firstCommands = map[keyspace.Type]string{
