@@ -12,59 +12,80 @@ import (
 	"surecut/internal/reply"
 )
 
-// readRest reads a value that was not read by its first piece, from the beginning, in windows. If the value is written meanwhile,
-// pieces of different moments may be combined; that makes the key a suspect, never the same. The parameter size is what the server
+// readRest reads a value that was not read by its first piece, from the beginning, in windows. The parameter size is what the server
 // says that the value takes.
 func (r *reader) readRest(ctx context.Context, name string, out *reading, size, keep int64) error {
+	l := largeValue{reader: r, name: name, out: out, size: size, keep: keep}
+	return l.read(ctx)
+}
+
+// largeValue is one value that is read in windows. If it is written meanwhile, pieces of different moments may be combined; that
+// makes the key a suspect, never the same.
+type largeValue struct {
+	*reader
+	name string
+	out  *reading // with its type and expiry
+	size int64    // what the server says that the value takes
+	keep int64    // bytes up to which the whole value is collected
+	to   *sink    // the pieces that have been read
+
+	expiring bool // of a hash: fields may expire
+}
+
+func (l *largeValue) read(ctx context.Context) error {
 	select {
-	case r.bigs <- struct{}{}:
-		defer func() { <-r.bigs }()
+	case l.bigs <- struct{}{}:
+		defer func() { <-l.bigs }()
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
 	switch {
-	case out.Type == keyspace.String:
-	case size == unknownSize, besideOf[out.Type] > 0: // the size of a value that is listed in order must be known more exactly
-		size = r.measure(ctx, name, size)
+	case l.out.Type == keyspace.String:
+	case l.size == unknownSize, besideOf[l.out.Type] > 0: // the size of a value that is listed in order must be known more exactly
+		l.size = l.measure(ctx, l.name, l.size)
 	}
-	sink := r.sink(out.Type, keep)
+	l.begin()
 	var err error
-	switch out.Type {
+	switch l.out.Type {
 	case keyspace.String:
-		err = r.readString(ctx, name, out, sink)
+		err = l.string(ctx)
 	case keyspace.List:
-		err = r.readRanges(ctx, name, out, size, sink)
+		err = l.ranges(ctx)
 	case keyspace.ZSet:
-		err = r.readZSet(ctx, name, out, size, sink, keep)
+		err = l.zset(ctx)
 	case keyspace.Set, keyspace.Hash:
-		err = r.readScanned(ctx, name, out, size, sink, keep)
+		err = l.scanned(ctx)
 	case keyspace.Stream:
-		err = (&streamReader{r.conn, name, sink}).read(ctx, size)
+		err = (&streamReader{l.conn, l.name, l.to}).read(ctx, l.size)
 	case keyspace.Module:
-		err = r.readModule(ctx, name, out, size, sink)
+		err = l.module(ctx)
 	}
 	if passing(err) {
 		return err
 	}
 	if err != nil {
-		*out = reading{Err: err}
+		*l.out = reading{Err: err}
 		return nil
 	}
-	sink.finish(out)
+	l.to.finish(l.out)
 	return nil
 }
 
-func (r *reader) readString(ctx context.Context, name string, out *reading, sink *sink) error {
-	length, err := r.integer(ctx, "STRLEN", name)
+// begin forgets what was read before.
+func (l *largeValue) begin() { l.to = l.sink(l.out.Type, l.keep) }
+
+// string reads a string by ranges.
+func (l *largeValue) string(ctx context.Context) error {
+	length, err := l.integer(ctx, "STRLEN", l.name)
 	if err != nil {
 		return err
 	}
 	if length == 0 {
-		return r.readEmpty(ctx, name, out, sink)
+		return l.empty(ctx)
 	}
 	for at := int64(0); at < length; {
-		window := r.node.flight.window()
-		m, err := r.askOne(ctx, window, "GETRANGE", name, strconv.FormatInt(at, 10), strconv.FormatInt(at+window-1, 10))
+		window := l.node.flight.window()
+		m, err := l.askOne(ctx, window, "GETRANGE", l.name, strconv.FormatInt(at, 10), strconv.FormatInt(at+window-1, 10))
 		if err != nil {
 			return err
 		}
@@ -75,7 +96,7 @@ func (r *reader) readString(ctx context.Context, name string, out *reading, sink
 		if len(p) == 0 {
 			return fmt.Errorf("%w: it became shorter", errChanged)
 		}
-		if err := sink.StringChunk(p); err != nil {
+		if err := l.to.StringChunk(p); err != nil {
 			return err
 		}
 		at += int64(len(p))
@@ -83,37 +104,38 @@ func (r *reader) readString(ctx context.Context, name string, out *reading, sink
 	return nil
 }
 
-// readEmpty tells an empty string from a deleted key, for which STRLEN returns 0 as well.
-func (r *reader) readEmpty(ctx context.Context, name string, out *reading, sink *sink) error {
-	m, err := r.one(ctx, "GET", name)
+// empty tells an empty string from a deleted key, for which STRLEN returns 0 as well.
+func (l *largeValue) empty(ctx context.Context) error {
+	m, err := l.one(ctx, "GET", l.name)
 	if err != nil {
 		return err
 	}
 	if m.IsNil() {
-		*out = reading{}
+		*l.out = reading{}
 		return nil
 	}
 	p, err := m.AsBytes()
 	if err != nil {
 		return err
 	}
-	return sink.StringChunk(p)
+	return l.to.StringChunk(p)
 }
 
-// readModule reads a module value, which no command returns in pieces.
-func (r *reader) readModule(ctx context.Context, name string, out *reading, size int64, sink *sink) error {
+// module reads a module value, which no command returns in pieces.
+func (l *largeValue) module(ctx context.Context) error {
+	size := l.size
 	if size == unknownSize {
 		size = nodeBytes
 	}
-	m, err := r.askOne(ctx, size, "DUMP", name)
+	m, err := l.askOne(ctx, size, "DUMP", l.name)
 	if err != nil {
 		return err
 	}
 	if m.IsNil() {
-		*out = reading{}
+		*l.out = reading{}
 		return nil
 	}
-	return feedModule(out.TypeName, &m, sink)
+	return feedModule(l.out.TypeName, &m, l.to)
 }
 
 // deepSamples is how many elements, or nodes of a list or stream, MEMORY USAGE looks at in a large value, so that the result shows
@@ -135,27 +157,27 @@ func (r *reader) measure(ctx context.Context, name string, size int64) int64 {
 // besideOf is how many bytes a server may take for an element in addition to those in the reply.
 var besideOf = map[keyspace.Type]int64{keyspace.List: 16, keyspace.ZSet: 96, keyspace.Stream: 32}
 
-// readRanges reads a list or a sorted set by ranks.
-func (r *reader) readRanges(ctx context.Context, name string, out *reading, size int64, sink *sink) error {
-	args, step := []string{"LRANGE", name, "", ""}, 1
-	if out.Type == keyspace.ZSet {
-		args, step = []string{"ZRANGE", name, "", "", "WITHSCORES"}, 2
+// ranges reads a list or a sorted set by ranks.
+func (l *largeValue) ranges(ctx context.Context) error {
+	args, step := []string{"LRANGE", l.name, "", ""}, 1
+	if l.out.Type == keyspace.ZSet {
+		args, step = []string{"ZRANGE", l.name, "", "", "WITHSCORES"}, 2
 	}
-	count, err := r.integer(ctx, lengthCommands[out.Type], name)
+	count, err := l.integer(ctx, lengthCommands[l.out.Type], l.name)
 	if err != nil {
 		return err
 	}
-	pages := newPager(size, count, r.node.flight.window()).inOrder(besideOf[out.Type])
-	if out.Type == keyspace.ZSet && count > deepSamples { // the largest members may come after those that MEMORY USAGE looked at
+	pages := newPager(l.size, count, l.node.flight.window()).inOrder(besideOf[l.out.Type])
+	if l.out.Type == keyspace.ZSet && count > deepSamples { // the largest members may come after those that MEMORY USAGE looked at
 		pages.total = unknownSize
 	}
 	for at := 0; ; {
 		args[2], args[3] = strconv.Itoa(at), strconv.Itoa(at+pages.size-1)
-		page, err := r.page(ctx, args...)
+		page, err := l.page(ctx, args...)
 		if err != nil {
 			return err
 		}
-		if err := feedPage(out.Type, page, sink); err != nil {
+		if err := feedPage(l.out.Type, page, l.to); err != nil {
 			return err
 		}
 		if len(page) < pages.size*step {
@@ -166,20 +188,20 @@ func (r *reader) readRanges(ctx context.Context, name string, out *reading, size
 	}
 }
 
-// readZSet reads a sorted set by ranks, or by scanning where MEMORY USAGE does not look at all of its members: large members may be
+// zset reads a sorted set by ranks, or by scanning where MEMORY USAGE does not look at all of its members: large members may be
 // adjacent in the order of scores, but are scattered in the order of a scan.
-func (r *reader) readZSet(ctx context.Context, name string, out *reading, size int64, sink *sink, keep int64) error {
-	count, err := r.integer(ctx, "ZCARD", name)
+func (l *largeValue) zset(ctx context.Context) error {
+	count, err := l.integer(ctx, "ZCARD", l.name)
 	if err != nil {
 		return err
 	}
 	if count > deepSamples {
-		if err := r.readScanned(ctx, name, out, size, sink, keep); !errors.Is(err, errResized) {
+		if err := l.scanned(ctx); !errors.Is(err, errResized) {
 			return err
 		}
-		*sink = *r.sink(out.Type, keep)
+		l.begin()
 	}
-	return r.readRanges(ctx, name, out, size, sink)
+	return l.ranges(ctx)
 }
 
 // scanAttempts is how often a collection is scanned before it is read whole: a scan may return elements twice while the table is
@@ -191,48 +213,50 @@ var errResized = errors.New("its table kept being resized while it was scanned, 
 // scanCommands list the elements of a collection in the order of its hash table.
 var scanCommands = map[keyspace.Type]string{keyspace.Set: "SSCAN", keyspace.Hash: "HSCAN", keyspace.ZSet: "ZSCAN"}
 
-// readScanned reads a set, a hash or a sorted set: whole where it is small enough, else by scanning. After a scan, the number of
+// scanned reads a set, a hash or a sorted set: whole where it is small enough, else by scanning. After a scan, the number of
 // elements shows whether some were returned twice.
-func (r *reader) readScanned(ctx context.Context, name string, out *reading, size int64, sink *sink, keep int64) error {
-	expiring, err := r.fields.mayExpire(ctx, out.Type)
-	if err != nil {
+func (l *largeValue) scanned(ctx context.Context) error {
+	var err error
+	if l.expiring, err = l.fields.mayExpire(ctx, l.out.Type); err != nil {
 		return err
 	}
+	size := l.size
 	for attempt := 0; ; attempt++ {
-		*sink = *r.sink(out.Type, keep) // an earlier attempt may have fed it
-		count, err := r.integer(ctx, lengthCommands[out.Type], name)
+		l.begin() // an earlier attempt may have fed it
+		count, err := l.integer(ctx, lengthCommands[l.out.Type], l.name)
 		if err != nil {
 			return err
 		}
-		if out.Type != keyspace.ZSet && size != unknownSize && (size <= r.node.flight.window() || attempt == scanAttempts && size <= r.bigValue) {
-			return r.readCollection(ctx, name, out, size, expiring, sink)
+		if l.out.Type != keyspace.ZSet && size != unknownSize && (size <= l.node.flight.window() || attempt == scanAttempts && size <= l.bigValue) {
+			return l.whole(ctx, size)
 		}
 		if attempt == scanAttempts {
 			return errResized
 		}
-		read, err := r.scanCollection(ctx, name, out, newPager(size, count, r.node.flight.window()), expiring, sink)
+		read, err := l.scan(ctx, newPager(size, count, l.node.flight.window()))
 		if err != nil {
 			return err
 		}
 		if size == unknownSize {
 			size = read
 		}
-		after, err := r.integer(ctx, lengthCommands[out.Type], name)
+		after, err := l.integer(ctx, lengthCommands[l.out.Type], l.name)
 		if err != nil {
 			return err
 		}
-		if n := sink.Sum().Length; n == count && n == after {
+		if n := l.to.Sum().Length; n == count && n == after {
 			return nil
 		}
 	}
 }
 
-func (r *reader) readCollection(ctx context.Context, name string, out *reading, size int64, expiring bool, sink *sink) error {
+// whole reads a set or a hash by one command.
+func (l *largeValue) whole(ctx context.Context, size int64) error {
 	command := "SMEMBERS"
-	if out.Type == keyspace.Hash {
+	if l.out.Type == keyspace.Hash {
 		command = "HGETALL"
 	}
-	m, err := r.askOne(ctx, size, command, name)
+	m, err := l.askOne(ctx, size, command, l.name)
 	if err != nil {
 		return err
 	}
@@ -240,17 +264,17 @@ func (r *reader) readCollection(ctx context.Context, name string, out *reading, 
 	if err != nil {
 		return err
 	}
-	return r.feedCollection(ctx, name, out.Type, page, expiring, sink)
+	return l.feed(ctx, page)
 }
 
-// scanCollection scans a collection once and returns how many bytes it has read.
-func (r *reader) scanCollection(ctx context.Context, name string, out *reading, pages *pager, expiring bool, sink *sink) (int64, error) {
+// scan scans a collection once and returns how many bytes it has read.
+func (l *largeValue) scan(ctx context.Context, pages *pager) (int64, error) {
 	step := 2
-	if out.Type == keyspace.Set {
+	if l.out.Type == keyspace.Set {
 		step = 1
 	}
 	for cursor := "0"; ; {
-		m, err := r.askOne(ctx, r.node.flight.window(), scanCommands[out.Type], name, cursor, "COUNT", strconv.Itoa(pages.size))
+		m, err := l.askOne(ctx, l.node.flight.window(), scanCommands[l.out.Type], l.name, cursor, "COUNT", strconv.Itoa(pages.size))
 		if err != nil {
 			return pages.read, err
 		}
@@ -258,7 +282,7 @@ func (r *reader) scanCollection(ctx context.Context, name string, out *reading, 
 		if err != nil {
 			return pages.read, err
 		}
-		if err := r.feedCollection(ctx, name, out.Type, page, expiring, sink); err != nil {
+		if err := l.feed(ctx, page); err != nil {
 			return pages.read, err
 		}
 		pages.took(page, len(page)/step)
@@ -269,10 +293,10 @@ func (r *reader) scanCollection(ctx context.Context, name string, out *reading, 
 	}
 }
 
-// feedCollection feeds a page of a collection. It feeds fields of a hash with their expiries, where they may have any.
-func (r *reader) feedCollection(ctx context.Context, name string, t keyspace.Type, page []rueidis.RedisMessage, expiring bool, sink *sink) error {
-	if !expiring || len(page) == 0 {
-		return feedPage(t, page, sink)
+// feed feeds a page of a collection. It feeds fields of a hash with their expiries, where they may have any.
+func (l *largeValue) feed(ctx context.Context, page []rueidis.RedisMessage) error {
+	if !l.expiring || len(page) == 0 {
+		return feedPage(l.out.Type, page, l.to)
 	}
-	return r.fields.feedPage(ctx, name, page, sink)
+	return l.fields.feedPage(ctx, l.name, page, l.to)
 }
