@@ -32,13 +32,13 @@ func (a atomicReader) readAt(ctx context.Context, link AppliedLink, keys []recor
 	defer a.source.giveBack(r)
 	r.keepTimes(mostTimes / a.source.cfg.Workers)
 	defer r.keepTimes(0)
-	var out []reading
+	at := instantReader{reader: r, keys: keys}
 	var offset int64
 	err = node.retry(ctx, a.source.cfg.Patience, func() (err error) {
-		out, offset, err = r.instant(ctx, keys)
+		offset, err = at.read(ctx)
 		return err
 	})
-	return out, offset, err
+	return at.out, offset, err
 }
 
 // linkNode returns the node whose offsets a link counts.
@@ -54,53 +54,59 @@ func (s *side) linkNode(link AppliedLink) (*node, error) {
 // errLater says that a key was not read yet, because other keys filled up what may be asked for at a time.
 var errLater = errors.New("it has not been read yet, because other keys were read first")
 
-// instant reads as many of the keys as it can as of one offset, without asking for more bytes at a time than the node
-// may be asked for. Small values are read in a transaction. Larger values are read in pieces under WATCH, which tells
-// whether they changed meanwhile. So are all values where the server refuses the transaction because it is over its
-// maxmemory. Keys that do not fit get errLater.
-func (r *reader) instant(ctx context.Context, keys []record) ([]reading, int64, error) {
-	out := make([]reading, len(keys))
-	for i := range out {
-		out[i].Err = errLater
-	}
-	small, large, err := r.bySize(ctx, keys)
+// instantReader reads keys as of one offset of their node, without asking for more bytes at a time than the node may be asked for.
+type instantReader struct {
+	*reader
+	keys []record  // as they were when they were last read
+	out  []reading // by key
+}
+
+// read reads as many of the keys as it can, and returns the offset. Small values are read in a transaction. Larger values are read in
+// pieces under WATCH, which tells whether they changed meanwhile. So are all values where the server refuses the transaction because it
+// is over its maxmemory. Keys that do not fit get errLater.
+func (r *instantReader) read(ctx context.Context) (int64, error) {
+	r.out = nil
+	small, large, err := r.bySize(ctx)
 	if err != nil {
-		return nil, 0, err
+		return 0, err
+	}
+	r.out = make([]reading, len(r.keys))
+	for i := range r.out {
+		r.out[i].Err = errLater
 	}
 	if len(small) == 0 {
-		offset, err := r.watchSome(ctx, keys, large, out)
-		return out, offset, err
+		return r.watchSome(ctx, large)
 	}
 	some := make([]record, len(small))
 	for j, i := range small {
-		some[j] = keys[i]
+		some[j] = r.keys[i]
 	}
 	got, offset, err := r.transaction(ctx, some)
 	if no := (*refusal)(nil); errors.As(err, &no) && !passing(err) {
 		// One refused command makes EXEC fail for all keys, and a server over its maxmemory queues no command. Reading
 		// without a transaction tells which keys are refused.
-		offset, err = r.watchSome(ctx, keys, append(small, large...), out)
-		return out, offset, err
+		return r.watchSome(ctx, append(small, large...))
 	}
 	if err != nil {
-		return nil, 0, err
+		r.out = nil
+		return 0, err
 	}
 	for j, i := range small {
-		out[i] = got[j]
+		r.out[i] = got[j]
 	}
-	return out, offset, nil
+	return offset, nil
 }
 
-// bySize divides keys into small ones, which one transaction may read together, and large ones.
-func (r *reader) bySize(ctx context.Context, keys []record) (small, large []int, err error) {
-	sizes, err := r.sizesOf(ctx, keys)
+// bySize divides the keys into small ones, which one transaction may read together, and large ones.
+func (r *instantReader) bySize(ctx context.Context) (small, large []int, err error) {
+	sizes, err := r.sizesOf(ctx)
 	if err != nil {
 		return nil, nil, err
 	}
 	room := r.node.flight.ask.Load()
-	for i := range keys {
+	for i := range r.keys {
 		switch {
-		case sizes[i] > r.node.flight.window(), r.inPieces(keys[i].t):
+		case sizes[i] > r.node.flight.window(), r.inPieces(r.keys[i].t):
 			large = append(large, i)
 		case sizes[i]+headBytes <= room || len(small) == 0:
 			room -= sizes[i] + headBytes
@@ -112,39 +118,39 @@ func (r *reader) bySize(ctx context.Context, keys []record) (small, large []int,
 
 // inPieces says that no transaction can read values of a type, whatever their size: times of fields are asked for as what is left of
 // them, or nothing returns a stream with its groups at once (before 6.0).
-func (r *reader) inPieces(t keyspace.Type) bool {
+func (r *instantReader) inPieces(t keyspace.Type) bool {
 	return t == keyspace.Hash && r.fields.onlyLeft() || t == keyspace.Stream && r.depth == DepthValue && !r.node.fullStreams
 }
 
 // sizesOf asks how much memory the values take, and estimates it where the server does not say.
-func (r *reader) sizesOf(ctx context.Context, keys []record) ([]int64, error) {
-	sizes := make([]int64, len(keys))
-	for i := range keys {
-		sizes[i] = estimate(&keys[i])
+func (r *instantReader) sizesOf(ctx context.Context) ([]int64, error) {
+	sizes := make([]int64, len(r.keys))
+	for i := range r.keys {
+		sizes[i] = estimate(&r.keys[i])
 	}
 	if r.weights.unsized || r.depth != DepthValue {
 		return sizes, nil
 	}
 	results, err := r.do(ctx, func(b rueidis.Builder) rueidis.Commands {
-		cmds := make(rueidis.Commands, len(keys))
-		for i := range keys {
-			cmds[i] = b.MemoryUsage().Key(keys[i].name).Samples(sizeSamples).Build()
+		cmds := make(rueidis.Commands, len(r.keys))
+		for i := range r.keys {
+			cmds[i] = b.MemoryUsage().Key(r.keys[i].name).Samples(sizeSamples).Build()
 		}
 		return cmds
 	})
 	if err != nil {
 		return nil, err
 	}
-	for i := range keys {
+	for i := range r.keys {
 		if n := r.weights.take(results[i]); n != unknownSize {
-			sizes[i] = int64(float64(n) * r.weights.swell[keys[i].t])
+			sizes[i] = int64(float64(n) * r.weights.swell[r.keys[i].t])
 		}
 	}
 	return sizes, nil
 }
 
 // transaction reads small values at one instant and returns its offset.
-func (r *reader) transaction(ctx context.Context, keys []record) ([]reading, int64, error) {
+func (r *instantReader) transaction(ctx context.Context, keys []record) ([]reading, int64, error) {
 	fields, err := r.fieldNames(ctx, keys)
 	if err != nil {
 		return nil, 0, err
@@ -193,7 +199,7 @@ func execReplies(results []rueidis.RedisResult) ([]rueidis.RedisMessage, error) 
 }
 
 // fieldNames asks for the fields of hashes before the transaction, because HPEXPIRETIME must name them.
-func (r *reader) fieldNames(ctx context.Context, keys []record) ([][]string, error) {
+func (r *instantReader) fieldNames(ctx context.Context, keys []record) ([][]string, error) {
 	names := make([][]string, len(keys))
 	if !r.node.fieldTTLs || r.depth != DepthValue {
 		return names, nil
@@ -214,7 +220,7 @@ func (r *reader) fieldNames(ctx context.Context, keys []record) ([][]string, err
 }
 
 // wholeRead returns the commands that read a whole value of the type that the key had when it was last read.
-func (r *reader) wholeRead(k *record, fields []string) [][]string {
+func (r *instantReader) wholeRead(k *record, fields []string) [][]string {
 	if r.depth == DepthKeys {
 		return nil
 	}
@@ -251,7 +257,7 @@ func (r *reader) wholeRead(k *record, fields []string) [][]string {
 	return nil
 }
 
-func (r *reader) parseTransaction(keys []record, fields [][]string, replies []rueidis.RedisMessage) ([]reading, error) {
+func (r *instantReader) parseTransaction(keys []record, fields [][]string, replies []rueidis.RedisMessage) ([]reading, error) {
 	now := int64(0)
 	if !r.heads.expireTimes {
 		var err error
@@ -288,7 +294,7 @@ func (r *reader) parseTransaction(keys []record, fields [][]string, replies []ru
 	return out, nil
 }
 
-func (r *reader) takeWhole(out *reading, body []rueidis.RedisMessage, fields []string) error {
+func (r *instantReader) takeWhole(out *reading, body []rueidis.RedisMessage, fields []string) error {
 	if err := body[0].Error(); err != nil {
 		return err
 	}
@@ -325,7 +331,7 @@ func (r *reader) takeWhole(out *reading, body []rueidis.RedisMessage, fields []s
 }
 
 // takeLength reads the length of a value, and that of a HyperLogLog as readHLLs does.
-func (r *reader) takeLength(out *reading, body []rueidis.RedisMessage) error {
+func (r *instantReader) takeLength(out *reading, body []rueidis.RedisMessage) error {
 	n, err := body[0].ToInt64()
 	if out.FP.Length = n; err != nil || out.Type != keyspace.String || !maybeHLL(n) {
 		return err

@@ -292,13 +292,13 @@ func TestWatchedWhileWritten(t *testing.T) {
 	case <-stopped:
 	}
 	list := []record{{keyID: keyID{name: "list"}, t: keyspace.List}}
-	out, _, err := r.watched(t.Context(), list)
+	out, _, err := (&instantReader{reader: r}).watched(t.Context(), list)
 	cancel()
 	<-stopped
 	if err == nil {
 		t.Errorf("%+v is called the value of one instant", out)
 	}
-	if out, offset, err := r.watched(t.Context(), list); err != nil || out[0].Err != nil || offset == 0 {
+	if out, offset, err := (&instantReader{reader: r}).watched(t.Context(), list); err != nil || out[0].Err != nil || offset == 0 {
 		t.Errorf("at rest: %+v, offset %d, %v", out, offset, err)
 	}
 }

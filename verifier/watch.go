@@ -11,9 +11,9 @@ import (
 	"surecut/internal/keyspace"
 )
 
-// watchSome reads keys under WATCH: all of them, or half as many again and again, down to one, until none of them
-// changes while it is read.
-func (r *reader) watchSome(ctx context.Context, keys []record, of []int, out []reading) (int64, error) {
+// watchSome reads some of the keys under WATCH: all of them, or half as many again and again, down to one, until none of them changes
+// while it is read. It returns the offset.
+func (r *instantReader) watchSome(ctx context.Context, of []int) (int64, error) {
 	if len(of) == 0 {
 		return 0, errLater
 	}
@@ -21,13 +21,13 @@ func (r *reader) watchSome(ctx context.Context, keys []record, of []int, out []r
 	for group := of[:min(len(of), int(room))]; ; {
 		some := make([]record, len(group))
 		for j, i := range group {
-			some[j] = keys[i]
+			some[j] = r.keys[i]
 		}
 		got, offset, err := r.watched(ctx, some)
 		switch {
 		case err == nil:
 			for j, i := range group {
-				out[i] = got[j]
+				r.out[i] = got[j]
 			}
 			return offset, nil
 		case !errors.Is(err, errChanged) && !errors.As(err, new(*refusal)) || passing(err):
@@ -36,7 +36,7 @@ func (r *reader) watchSome(ctx context.Context, keys []record, of []int, out []r
 			group = group[:len(group)/2]
 			continue
 		}
-		out[group[0]].Err = err
+		r.out[group[0]].Err = err
 		if of = of[1:]; len(of) == 0 {
 			return 0, err
 		}
@@ -47,7 +47,7 @@ func (r *reader) watchSome(ctx context.Context, keys []record, of []int, out []r
 // watched reads keys in pieces under WATCH and returns an offset at which all of them held what was read. It returns
 // errChanged if one of them was written meanwhile; of a stream of which anything but the entries has changed, the reading says so. It queues no
 // command between MULTI and EXEC, so that a server over its maxmemory still answers.
-func (r *reader) watched(ctx context.Context, keys []record) ([]reading, int64, error) {
+func (r *instantReader) watched(ctx context.Context, keys []record) ([]reading, int64, error) {
 	names := make([]string, len(keys))
 	for i := range keys {
 		names[i] = keys[i].name
@@ -106,7 +106,7 @@ func (r *reader) watched(ctx context.Context, keys []record) ([]reading, int64, 
 // Digests that are the same before and after a read show that nothing has changed in between, because each change leaves a trace: a
 // delivery moves the last ID of its group or counts up in a pending entry, and an acknowledgement takes the entry away. A key that is
 // no stream has no digest.
-func (r *reader) restsOf(ctx context.Context, keys []record) (map[string]uint64, error) {
+func (r *instantReader) restsOf(ctx context.Context, keys []record) (map[string]uint64, error) {
 	digests := map[string]uint64{}
 	for i := range keys {
 		if keys[i].t != keyspace.Stream || r.depth != DepthValue {
