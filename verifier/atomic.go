@@ -343,9 +343,7 @@ func (r *instantReader) takeLength(out *reading, body []rueidis.RedisMessage) er
 	if err != nil {
 		return err
 	}
-	r.hasher.Reset()
-	_ = r.hasher.StringChunk(p)
-	out.FP.Length = r.hasher.Sum().Length
+	out.FP.Length = r.stringLength(p)
 	return nil
 }
 

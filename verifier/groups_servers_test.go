@@ -41,7 +41,7 @@ func TestRestOfStreamUnderWatch(t *testing.T) {
 				if _, err := r.one(t.Context(), "WATCH", "s"); err != nil {
 					t.Fatal(err)
 				}
-				before, err := r.restsOf(t.Context(), keys)
+				before, err := (&instantReader{reader: r}).restsOf(t.Context(), keys)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -52,7 +52,7 @@ func TestRestOfStreamUnderWatch(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				after, err := r.restsOf(t.Context(), keys)
+				after, err := (&instantReader{reader: r}).restsOf(t.Context(), keys)
 				if noticed := endpoint.IsNil(results[1].Error()); err != nil || !noticed && before["s"] == after["s"] {
 					t.Errorf("nothing shows that %s was run: %v", c[0], err)
 				}

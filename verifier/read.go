@@ -43,21 +43,19 @@ func (r *reading) known() bool { return r.Err == nil && r.present() }
 // reader reads keys over one connection. It is not safe for concurrent use.
 type reader struct {
 	*conn
+	sinks
 	depth    Depth
 	bigValue int64
 	patience time.Duration
 	bigs     chan struct{} // a token per big value that may be read at a time
-	hasher   *keyspace.Hasher
 	heads    headReader
 	fields   fieldExpiries
 	weights  *weights
-
-	timesRoom int // how many more expiring fields may have their times kept
 }
 
 func newReader(n *node, db int, o *Config, bigs chan struct{}) *reader {
 	c := &conn{node: n, db: db}
-	return &reader{conn: c, depth: o.Depth, bigValue: o.BigValue, patience: o.Patience, bigs: bigs, hasher: keyspace.NewHasher(),
+	return &reader{conn: c, depth: o.Depth, bigValue: o.BigValue, patience: o.Patience, bigs: bigs, sinks: sinks{hasher: keyspace.NewHasher()},
 		heads: headReader{c, n.expireTimes, map[string]typeInfo{}}, fields: fieldExpiries{conn: c}, weights: newWeights(n)}
 }
 
@@ -184,9 +182,7 @@ func (r *reader) readHLLs(ctx context.Context, names []string, out []reading) er
 	}
 	for some := range slices.Chunk(found, hllPipeline) {
 		err := r.readBeginnings(ctx, names, out, some, keyspace.LongestHLL, func(i int, p []byte) {
-			r.hasher.Reset()
-			_ = r.hasher.StringChunk(p)
-			out[i].FP.Length = r.hasher.Sum().Length
+			out[i].FP.Length = r.stringLength(p)
 		})
 		if err != nil {
 			return err

@@ -20,16 +20,35 @@ type sink struct {
 	first int64           // the first expiry of a field, Unix ms; 0: no field expires
 }
 
-func (r *reader) sink(t keyspace.Type, keep int64) *sink {
-	r.hasher.Reset()
-	s := &sink{Hasher: r.hasher, room: keep}
-	if t == keyspace.Hash && r.timesRoom > 0 {
-		s.times = &expiringFields{room: r.timesRoom, took: r.tookTimes}
+// sinks make the sinks for the values that are read one after the other. Only the last one may be used, since all share the hasher.
+type sinks struct {
+	hasher    *keyspace.Hasher
+	timesRoom int // how many more expiring fields may have their times kept
+}
+
+// sink returns a sink for one value, which collects up to keep bytes of it.
+func (f *sinks) sink(t keyspace.Type, keep int64) *sink {
+	f.hasher.Reset()
+	s := &sink{Hasher: f.hasher, room: keep}
+	if t == keyspace.Hash && f.timesRoom > 0 {
+		s.times = &expiringFields{room: f.timesRoom, took: f.tookTimes}
 	}
 	if keep > 0 {
 		s.whole = &keyspace.Collector{V: keyspace.Value{Type: t}}
 	}
 	return s
+}
+
+// keepTimes has the expiries of the given number of fields be kept.
+func (f *sinks) keepTimes(fields int) { f.timesRoom = fields }
+
+func (f *sinks) tookTimes(n int) { f.timesRoom -= n }
+
+// stringLength returns the length of a string as fingerprints have it: that of a HyperLogLog is the one of its dense encoding.
+func (f *sinks) stringLength(p []byte) int64 {
+	f.hasher.Reset()
+	_ = f.hasher.StringChunk(p)
+	return f.hasher.Sum().Length
 }
 
 // finish writes the result of all pieces into the reading. A collection of which no element was left is gone.

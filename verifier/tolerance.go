@@ -45,11 +45,6 @@ func (e *expiringFields) finish(value uint64) *expiringFields {
 	return e
 }
 
-// keepTimes makes the reader keep the expiries of the given number of fields.
-func (r *reader) keepTimes(fields int) { r.timesRoom = fields }
-
-func (r *reader) tookTimes(n int) { r.timesRoom -= n }
-
 // timesLike says how the field expiries of two hashes compare whose fingerprints differ in nothing else.
 type timesLike uint8
 
