@@ -104,7 +104,7 @@ type namedBy struct {
 
 // findLong looks for the keys of findings whose names a report does not hold completely. It scans the names of both sides, because
 // some keys are only on one of them, and finds as many as may be kept in memory at a time.
-func (v *verification) findLong(ctx context.Context, findings []Finding) error {
+func (p *repairer) findLong(ctx context.Context, findings []Finding) error {
 	wanted := map[namedBy]*Finding{}
 	for i := range findings {
 		if f := &findings[i]; !f.Named() {
@@ -124,9 +124,9 @@ func (v *verification) findLong(ctx context.Context, findings []Finding) error {
 			delete(wanted, at)
 		}
 	}
-	if len(wanted) > 0 && !v.source.isFile() {
-		err := v.source.eachName(ctx, func(db int, name string) {
-			if id, ok := v.source.compared(db, name); ok && max(len(name), len(id.name)) > exactName {
+	if len(wanted) > 0 && !p.source.isFile() {
+		err := p.source.eachName(ctx, func(db int, name string) {
+			if id, ok := p.source.compared(db, name); ok && max(len(name), len(id.name)) > exactName {
 				take(id.pairDB, name, id.name)
 			}
 		})
@@ -137,12 +137,12 @@ func (v *verification) findLong(ctx context.Context, findings []Finding) error {
 	if len(wanted) == 0 {
 		return nil
 	}
-	return v.target.eachName(ctx, func(db int, name string) {
+	return p.target.eachName(ctx, func(db int, name string) {
 		if len(name) <= exactName {
 			return
 		}
 		take(db, name, name)
-		for _, prefix := range v.cfg.mapping.DBPrefix {
+		for _, prefix := range p.cfg.mapping.DBPrefix {
 			if source, ok := strings.CutPrefix(name, prefix); ok && prefix != "" {
 				take(db, source, name)
 			}

@@ -126,7 +126,7 @@ func TestEveryReasonIsProduced(t *testing.T) {
 // TestUnnamedKeysAreUnchecked: a repair cannot look at a key again of whose name the report holds a part only.
 func TestUnnamedKeysAreUnchecked(t *testing.T) {
 	v := &verification{tally: newTally(&rules{}, 10)}
-	done := v.unnamed([]Finding{{Key: "begins like this…", KeyLength: 5000, KeyDigest: "00000000000000aa", Verdict: Different, Code: ValueDiffers}})
+	done := (&repairer{verification: v}).unnamed([]Finding{{Key: "begins like this…", KeyLength: 5000, KeyDigest: "00000000000000aa", Verdict: Different, Code: ValueDiffers}})
 	if len(done) != 1 || done[0].Remedy != RemedyNone || !strings.HasPrefix(done[0].Why, "the name of the key is too long") {
 		t.Errorf("%+v", done)
 	}

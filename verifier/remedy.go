@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strconv"
 
 	"github.com/redis/rueidis"
 
@@ -39,19 +38,19 @@ type held struct {
 // carryOutAll carries out the jobs as far as it can. It returns an error only if the run was interrupted. While a migration feeds
 // the target, a copied value would be newer than what the migration has applied, and the stream would be applied to it a second
 // time. So remedies are then carried out while the link is stopped.
-func (v *verification) carryOutAll(ctx context.Context, jobs []job) error {
+func (p *repairer) carryOutAll(ctx context.Context, jobs []job) error {
 	var standing []job
 	for i := range jobs {
 		j := &jobs[i]
 		switch {
-		case v.fixed:
-			j.fails(v.carryOut(ctx, j, &held{present: j.seen.present(), expireAt: j.seen.ExpireAt}))
+		case p.fixed:
+			j.fails(p.carryOut(ctx, j, &held{present: j.seen.present(), expireAt: j.seen.ExpireAt}))
 		case j.db < 0:
-			j.fails(v.carryOut(ctx, j, &held{}))
-		case v.cfg.Applier != nil:
+			j.fails(p.carryOut(ctx, j, &held{}))
+		case p.cfg.Applier != nil:
 			standing = append(standing, *j)
 		default:
-			j.fails(v.carryOutNow(ctx, j))
+			j.fails(p.carryOutNow(ctx, j))
 		}
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
@@ -60,30 +59,30 @@ func (v *verification) carryOutAll(ctx context.Context, jobs []job) error {
 	if len(standing) == 0 {
 		return nil
 	}
-	return v.carryOutStanding(ctx, standing)
+	return p.carryOutStanding(ctx, standing)
 }
 
 // carryOutNow carries out a remedy according to what the source holds at this moment.
-func (v *verification) carryOutNow(ctx context.Context, j *job) error {
-	node, err := v.source.nodeOf(v.source.named(j.keyID))
+func (p *repairer) carryOutNow(ctx context.Context, j *job) error {
+	node, err := p.source.nodeOf(p.source.named(j.keyID))
 	if err != nil {
 		return err
 	}
-	got, _, err := v.hold(ctx, node, []job{*j}, false)
+	got, _, err := p.hold(ctx, node, []job{*j}, false)
 	if err != nil {
 		return err
 	}
-	return v.carryOut(ctx, j, &got[0])
+	return p.carryOut(ctx, j, &got[0])
 }
 
 // standingKeys is how many keys are repaired at most while a link is stopped; fewer where they are large.
 const standingKeys = 16
 
-func (v *verification) carryOutStanding(ctx context.Context, jobs []job) error {
-	links := v.cfg.Applier.Links()
+func (p *repairer) carryOutStanding(ctx context.Context, jobs []job) error {
+	links := p.cfg.Applier.Links()
 	byLink := make([][]job, len(links))
 	for i := range jobs {
-		link := linkOf(links, v.source.dep.Slot(v.source.named(jobs[i].keyID)))
+		link := linkOf(links, p.source.dep.Slot(p.source.named(jobs[i].keyID)))
 		if link < 0 {
 			jobs[i].fails(errors.New("no shard of the running migration contains its slot"))
 			continue
@@ -91,7 +90,7 @@ func (v *verification) carryOutStanding(ctx context.Context, jobs []job) error {
 		byLink[link] = append(byLink[link], jobs[i])
 	}
 	for link, jobs := range byLink {
-		carry := func(some []job) ([]job, error) { return v.carryOutFrozen(ctx, link, links[link], some) }
+		carry := func(some []job) ([]job, error) { return p.carryOutFrozen(ctx, link, links[link], some) }
 		if err := inFrames(ctx, jobs, carry); err != nil {
 			return err
 		}
@@ -147,12 +146,12 @@ type standing struct {
 
 // carryOutFrozen reads the keys on the source, each as of an offset, brings the target to exactly that offset, and writes the keys.
 // It returns the jobs that it did not get to, because the link was not stopped or not long enough, and the reason.
-func (v *verification) carryOutFrozen(ctx context.Context, index int, link AppliedLink, jobs []job) (left []job, err error) {
-	node, err := v.source.linkNode(link)
+func (p *repairer) carryOutFrozen(ctx context.Context, index int, link AppliedLink, jobs []job) (left []job, err error) {
+	node, err := p.source.linkNode(link)
 	if err != nil {
 		return jobs, err
 	}
-	frozen, err := v.freeze(ctx, index, link)
+	frozen, err := p.freeze(ctx, index, link)
 	if err != nil {
 		return jobs, err
 	}
@@ -160,8 +159,8 @@ func (v *verification) carryOutFrozen(ctx context.Context, index int, link Appli
 	ctx, cancel := context.WithTimeout(ctx, frameTimeout)
 	defer cancel()
 	var read []standing
-	for _, group := range v.source.sameTransaction(jobs) {
-		got, offset, herr := v.hold(ctx, node, group, true)
+	for _, group := range p.source.sameTransaction(jobs) {
+		got, offset, herr := p.hold(ctx, node, group, true)
 		if herr != nil {
 			left, err = append(left, group...), herr
 			continue
@@ -183,7 +182,7 @@ func (v *verification) carryOutFrozen(ctx context.Context, index int, link Appli
 				left, err = append(left, at.jobs[i]), errors.New("the migration has copied it at a later offset")
 				continue
 			}
-			werr := v.carryOut(ctx, &at.jobs[i], &at.held[i])
+			werr := p.carryOut(ctx, &at.jobs[i], &at.held[i])
 			if werr != nil && ctx.Err() != nil { // the key may or may not have been written: it is copied again
 				left, err = append(left, at.jobs[i]), werr
 				continue
@@ -213,30 +212,39 @@ func (s *side) sameTransaction(jobs []job) [][]job {
 
 // hold reads keys of one database at one instant, with the payloads of those that are to be copied, and the offset of that instant
 // if it is asked for.
-func (v *verification) hold(ctx context.Context, node *node, jobs []job, offset bool) (out []held, at int64, err error) {
-	r := v.source.borrow(node, jobs[0].db)
-	defer v.source.giveBack(r)
-	err = node.retry(ctx, v.cfg.Patience, func() (err error) {
-		out, at, err = r.hold(ctx, v.source, jobs, offset)
+func (p *repairer) hold(ctx context.Context, node *node, jobs []job, offset bool) (out []held, at int64, err error) {
+	r := p.source.borrow(node, jobs[0].db)
+	defer p.source.giveBack(r)
+	h := holder{r, p.source, jobs, offset}
+	err = node.retry(ctx, p.cfg.Patience, func() (err error) {
+		out, at, err = h.read(ctx)
 		return err
 	})
 	return out, at, err
 }
 
-func (r *reader) hold(ctx context.Context, s *side, jobs []job, offset bool) ([]held, int64, error) {
-	atomic := s.dep.Spec().Proxy == "" // such a proxy refuses MULTI, or requires WATCH before it
-	results, err := r.do(ctx, func(b rueidis.Builder) rueidis.Commands {
+// holder reads keys of one database of the source at one instant.
+type holder struct {
+	*reader
+	source *side
+	jobs   []job
+	offset bool // the offset of the instant is asked for
+}
+
+func (h *holder) read(ctx context.Context) ([]held, int64, error) {
+	atomic := h.source.dep.Spec().Proxy == "" // such a proxy refuses MULTI, or requires WATCH before it
+	results, err := h.do(ctx, func(b rueidis.Builder) rueidis.Commands {
 		cmds := rueidis.Commands{command(b, "TIME")}
-		for i := range jobs { // expiries are read first: DUMP of large values takes a while, in which the clock goes on
-			cmds = append(cmds, command(b, r.heads.command(), s.named(jobs[i].keyID)))
+		for i := range h.jobs { // expiries are read first: DUMP of large values takes a while, in which the clock goes on
+			cmds = append(cmds, command(b, h.heads.command(), h.source.named(h.jobs[i].keyID)))
 		}
-		for i := range jobs {
-			if jobs[i].result.Remedy == RemedyCopy {
-				cmds = append(cmds, command(b, "DUMP", s.named(jobs[i].keyID)))
+		for i := range h.jobs {
+			if h.jobs[i].result.Remedy == RemedyCopy {
+				cmds = append(cmds, command(b, "DUMP", h.source.named(h.jobs[i].keyID)))
 			}
 		}
-		if offset {
-			cmds = append(cmds, command(b, r.node.facts.OffsetCommand()...))
+		if h.offset {
+			cmds = append(cmds, command(b, h.node.facts.OffsetCommand()...))
 		}
 		if atomic {
 			cmds = append(append(rueidis.Commands{command(b, "MULTI")}, cmds...), command(b, "EXEC"))
@@ -246,21 +254,21 @@ func (r *reader) hold(ctx context.Context, s *side, jobs []job, offset bool) ([]
 	if err != nil {
 		return nil, 0, err
 	}
-	replies, err := r.heldReplies(results, atomic)
+	replies, err := heldReplies(results, atomic)
 	if err != nil {
 		return nil, 0, err
 	}
 	at := int64(0)
-	if offset {
+	if h.offset {
 		if at, err = endpoint.ParseOffset(replies[len(replies)-1]); err != nil {
-			return nil, 0, fmt.Errorf("ask %s for its offset: %w", r.node.addr(), err)
+			return nil, 0, fmt.Errorf("ask %s for its offset: %w", h.node.addr(), err)
 		}
 	}
-	out, err := r.parseHeld(jobs, replies)
+	out, err := h.parse(replies)
 	return out, at, err
 }
 
-func (r *reader) heldReplies(results []rueidis.RedisResult, atomic bool) ([]rueidis.RedisMessage, error) {
+func heldReplies(results []rueidis.RedisResult, atomic bool) ([]rueidis.RedisMessage, error) {
 	if atomic {
 		return execReplies(results)
 	}
@@ -271,69 +279,68 @@ func (r *reader) heldReplies(results []rueidis.RedisResult, atomic bool) ([]ruei
 	return replies, nil
 }
 
-func (r *reader) parseHeld(jobs []job, replies []rueidis.RedisMessage) ([]held, error) {
+func (h *holder) parse(replies []rueidis.RedisMessage) ([]held, error) {
 	now, err := timeOf(&replies[0])
 	if err != nil {
 		return nil, err
 	}
-	if r.heads.expireTimes {
+	if h.heads.expireTimes {
 		now = 0
 	}
-	out := make([]held, len(jobs))
+	out := make([]held, len(h.jobs))
 	expiries := replies[1:]
-	dumps := replies[1+len(jobs):]
-	for i := range jobs {
-		h := &out[i]
-		h.from = r.node
+	dumps := replies[1+len(h.jobs):]
+	for i := range h.jobs {
+		got := &out[i]
+		got.from = h.node
 		expiry, err := expiries[i].ToInt64()
 		if err != nil {
-			h.err = replyError(r.heads.command(), err)
+			got.err = replyError(h.heads.command(), err)
 		}
-		if h.present = expiry != -2; expiry >= 0 {
-			h.expireAt = max(now+expiry, 1)
+		if got.present = expiry != -2; expiry >= 0 {
+			got.expireAt = max(now+expiry, 1)
 		}
-		if jobs[i].result.Remedy != RemedyCopy {
+		if h.jobs[i].result.Remedy != RemedyCopy {
 			continue
 		}
 		payload, err := dumps[0].ToString()
 		dumps = dumps[1:]
 		switch {
 		case endpoint.IsNil(err):
-			h.present = false
+			got.present = false
 		case err != nil:
-			h.err = replyError("DUMP", err)
+			got.err = replyError("DUMP", err)
 		}
-		h.payload = payload
+		got.payload = payload
 	}
 	return out, nil
 }
 
 // carryOut makes the target's key equal to what the source holds.
-func (v *verification) carryOut(ctx context.Context, j *job, h *held) error {
+func (p *repairer) carryOut(ctx context.Context, j *job, h *held) error {
 	if h.err != nil {
 		return h.err
 	}
-	node, err := v.target.nodeOf(j.name)
+	node, err := p.target.nodeOf(j.name)
 	if err != nil {
 		return err
 	}
-	to := v.target.borrow(node, j.pairDB)
-	defer v.target.giveBack(to)
+	to := p.target.borrow(node, j.pairDB)
+	defer p.target.giveBack(to)
+	write := keyWriter{to.conn}
 	switch {
 	case j.result.Remedy == RemedyDelete && h.present:
 		j.result.Remedy, j.result.Why = RemedyNone, whyBack
 	case j.result.Remedy == RemedyDelete:
-		_, err = to.one(ctx, "DEL", j.name)
+		err = write.delete(ctx, j.name)
 	case !h.present:
 		err = errors.New("the source no longer has it")
-	case j.result.Remedy == RemedyExpire && h.expireAt == 0:
-		_, err = to.one(ctx, "PERSIST", j.name)
 	case j.result.Remedy == RemedyExpire:
-		_, err = to.one(ctx, "PEXPIREAT", j.name, strconv.FormatInt(h.expireAt, 10))
+		err = write.expire(ctx, j.name, h.expireAt)
 	default:
 		var payload string
-		if payload, err = v.forTarget(ctx, h.payload, h.from, to); err == nil {
-			err = to.restore(ctx, j.name, payload, h.expireAt)
+		if payload, err = p.forTarget(ctx, h.payload, h.from, to.node); err == nil {
+			err = write.restore(ctx, j.name, payload, h.expireAt)
 		}
 	}
 	return err

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 
 	"surecut/internal/endpoint"
@@ -62,17 +61,18 @@ func Repair(ctx context.Context, o RepairConfig) ([]Repaired, *Report, error) {
 		return nil, nil, err
 	}
 	o.Findings = slices.Clone(o.Findings)
-	if err := v.findLong(ctx, o.Findings); err != nil {
+	p := repairer{v, &o}
+	if err := p.findLong(ctx, o.Findings); err != nil {
 		return nil, nil, err
 	}
 	faults := repairable(o.Findings)
-	done := v.unnamed(o.Findings)
+	done := p.unnamed(o.Findings)
 	at := 64
 	if v.fixed {
 		at = max(len(faults), 1) // each batch reads the file from its beginning
 	}
 	for batch := range slices.Chunk(faults, at) {
-		some, err := v.repairBatch(ctx, batch, &o)
+		some, err := p.repairBatch(ctx, batch)
 		if err != nil {
 			return done, nil, err
 		}
@@ -81,8 +81,14 @@ func Repair(ctx context.Context, o RepairConfig) ([]Repaired, *Report, error) {
 	if !o.Apply {
 		return done, nil, nil
 	}
-	report, err := v.again(ctx, faults)
+	report, err := p.again(ctx, faults)
 	return done, report, err
+}
+
+// repairer is one run of Repair.
+type repairer struct {
+	*verification
+	o *RepairConfig
 }
 
 // prefixesOf finds the prefixes that the names of source databases get on the target, by comparing the names in the findings.
@@ -98,9 +104,9 @@ func prefixesOf(findings []Finding) map[int]string {
 }
 
 // unnamed counts the keys whose exact names were not found as unchecked.
-func (v *verification) unnamed(findings []Finding) []Repaired {
+func (p *repairer) unnamed(findings []Finding) []Repaired {
 	done := make([]Repaired, 0, len(findings))
-	_ = v.tally.batch(func(t *tally) error {
+	_ = p.tally.batch(func(t *tally) error {
 		for i := range findings {
 			if f := &findings[i]; !f.Named() {
 				why := cause{Reason: NameTooLong}
@@ -141,16 +147,16 @@ func repairable(findings []Finding) []fault {
 	return faults
 }
 
-func (v *verification) repairBatch(ctx context.Context, faults []fault, o *RepairConfig) ([]Repaired, error) {
+func (p *repairer) repairBatch(ctx context.Context, faults []fault) ([]Repaired, error) {
 	keys := make([]keyID, len(faults))
 	for i := range faults {
 		keys[i] = faults[i].keyID
 	}
-	source, err := v.probers.Source.probe(ctx, keys, 0)
+	source, err := p.probers.Source.probe(ctx, keys, 0)
 	if err != nil {
 		return nil, err
 	}
-	target, err := v.probers.Target.probe(ctx, keys, 0)
+	target, err := p.probers.Target.probe(ctx, keys, 0)
 	if err != nil {
 		return nil, err
 	}
@@ -159,14 +165,14 @@ func (v *verification) repairBatch(ctx context.Context, faults []fault, o *Repai
 	var jobs []job
 	for i, k := range keys {
 		faults[i].source = source[i]
-		p := pair{source[i], target[i]}
+		both := pair{source[i], target[i]}
 		r := &out[i]
 		*r = Repaired{DB: k.db, TargetDB: k.pairDB}
 		r.Key, _, _, _ = quoteName(k.name)
-		r.Remedy, r.Why = v.remedy(&p)
+		r.Remedy, r.Why = p.remedy(&both)
 		var astray []*node
 		if faults[i].extra {
-			if astray, err = v.straysOf(ctx, k); err != nil {
+			if astray, err = p.straysOf(ctx, k); err != nil {
 				return nil, err
 			}
 		}
@@ -176,25 +182,25 @@ func (v *verification) repairBatch(ctx context.Context, faults []fault, o *Repai
 		if faults[i].extra && r.Remedy != RemedyDelete && r.Remedy != RemedyNone {
 			r.Remedy, r.Why = RemedyNone, whyBack
 		}
-		if r.Remedy == RemedyDelete && !o.DeleteExtra {
+		if r.Remedy == RemedyDelete && !p.o.DeleteExtra {
 			r.Remedy, r.Why = RemedyNone, "it exists only on the target; it is deleted with RepairConfig.DeleteExtra"
 		}
 		switch {
-		case !o.Apply || r.Remedy == RemedyNone:
-		case v.fixed && r.Remedy == RemedyCopy:
-			copies[pairKey{k.db, v.source.named(k)}] = fileCopy{k, r}
+		case !p.o.Apply || r.Remedy == RemedyNone:
+		case p.fixed && r.Remedy == RemedyCopy:
+			copies[pairKey{k.db, p.source.named(k)}] = fileCopy{k, r}
 		case len(astray) > 0: // no migration stream goes to those nodes
-			if err := v.deleteStrays(ctx, k, astray); err != nil {
+			if err := p.deleteStrays(ctx, k, astray); err != nil {
 				r.Error = err.Error()
 			}
 		default:
 			jobs = append(jobs, job{k, source[i], r})
 		}
 	}
-	if err := v.carryOutAll(ctx, jobs); err != nil {
+	if err := p.carryOutAll(ctx, jobs); err != nil {
 		return nil, err
 	}
-	return out, v.copyFromFile(ctx, copies)
+	return out, p.copyFromFile(ctx, copies)
 }
 
 // whyBack is why a key that a report calls extra is left alone.
@@ -210,15 +216,15 @@ type fileCopy struct {
 }
 
 // copyFromFile restores keys, which are given by their names on the source, while it reads the files once.
-func (v *verification) copyFromFile(ctx context.Context, keys map[pairKey]fileCopy) error {
+func (p *repairer) copyFromFile(ctx context.Context, keys map[pairKey]fileCopy) error {
 	if len(keys) == 0 {
 		return nil
 	}
 	wanted := func(db int, name string) bool { return keys[pairKey{db, name}].result != nil }
-	for _, shard := range v.source.dep.Shards() {
-		err := v.source.eachEntry(ctx, shard.Primary.Addr, mostRestored, wanted, func(_ *rdb.Reader, e *rdb.Entry, _ int64) error {
+	for _, shard := range p.source.dep.Shards() {
+		err := p.source.eachEntry(ctx, shard.Primary.Addr, mostRestored, wanted, func(_ *rdb.Reader, e *rdb.Entry, _ int64) error {
 			k := keys[pairKey{e.DB, string(e.Key)}]
-			err := v.restoreEntry(ctx, k.to, e)
+			err := p.restoreEntry(ctx, k.to, e)
 			if err != nil && ctx.Err() == nil {
 				k.result.Error = err.Error()
 				err = nil
@@ -232,8 +238,8 @@ func (v *verification) copyFromFile(ctx context.Context, keys map[pairKey]fileCo
 	return nil
 }
 
-func (v *verification) restoreEntry(ctx context.Context, k keyID, e *rdb.Entry) error {
-	node, err := v.target.nodeOf(k.name)
+func (p *repairer) restoreEntry(ctx context.Context, k keyID, e *rdb.Entry) error {
+	node, err := p.target.nodeOf(k.name)
 	if err != nil {
 		return err
 	}
@@ -243,7 +249,7 @@ func (v *verification) restoreEntry(ctx context.Context, k keyID, e *rdb.Entry) 
 	if err := refuseModule(e.Type, node); err != nil {
 		return err
 	}
-	version, _, err := v.cfg.Target.AcceptedRDB(ctx, node.addr())
+	version, _, err := p.cfg.Target.AcceptedRDB(ctx, node.addr())
 	if err != nil {
 		return err
 	}
@@ -251,37 +257,28 @@ func (v *verification) restoreEntry(ctx context.Context, k keyID, e *rdb.Entry) 
 	if err != nil {
 		return fmt.Errorf("%s %s cannot store it: %w", node.facts.Flavor, node.facts.Version, err)
 	}
-	to := v.target.borrow(node, k.pairDB)
-	defer v.target.giveBack(to)
-	return to.restore(ctx, k.name, string(payload), e.ExpireAt)
+	to := p.target.borrow(node, k.pairDB)
+	defer p.target.giveBack(to)
+	return keyWriter{to.conn}.restore(ctx, k.name, string(payload), e.ExpireAt)
 }
 
 // remedy decides by what both sides hold now, not by what the report says they held.
-func (v *verification) remedy(p *pair) (Remedy, string) {
-	verdict, why := v.rules.judge(p)
+func (p *repairer) remedy(both *pair) (Remedy, string) {
+	verdict, why := p.rules.judge(both)
 	reason := why.String()
 	switch {
 	case verdict == Same:
 		return RemedyNone, "it is the same now"
-	case p.Source.Err != nil || p.Target.Err != nil:
+	case both.Source.Err != nil || both.Target.Err != nil:
 		return RemedyNone, reason
 	case verdict == Extra:
 		return RemedyDelete, reason
 	case verdict == Missing:
 		return RemedyCopy, reason
-	case p.Source.Type == p.Target.Type && v.rules.depth == DepthValue && v.rules.sameValue(&p.Source, &p.Target):
+	case both.Source.Type == both.Target.Type && p.rules.depth == DepthValue && p.rules.sameValue(&both.Source, &both.Target):
 		return RemedyExpire, reason
 	}
 	return RemedyCopy, reason
-}
-
-// restore replaces whatever a key holds by the value.
-func (r *reader) restore(ctx context.Context, name, payload string, expireAt int64) error {
-	if r.node.facts.Number >= 50000 {
-		_, err := r.one(ctx, "RESTORE", name, strconv.FormatInt(expireAt, 10), payload, "REPLACE", "ABSTTL")
-		return err
-	}
-	return r.restoreAside(ctx, name, payload, expireAt)
 }
 
 // moduleExitsUntil is the first version that refuses a value of a module that is not loaded. Earlier servers exit when they receive
@@ -296,17 +293,17 @@ func refuseModule(rdbType byte, target *node) error {
 }
 
 // forTarget returns the payload, in an older encoding where the target needs one.
-func (v *verification) forTarget(ctx context.Context, payload string, from *node, to *reader) (string, error) {
-	source, target := from.facts, to.node.facts
+func (p *repairer) forTarget(ctx context.Context, payload string, from, to *node) (string, error) {
+	source, target := from.facts, to.facts
 	if len(payload) > 0 {
-		if err := refuseModule(payload[0], to.node); err != nil {
+		if err := refuseModule(payload[0], to); err != nil {
 			return "", err
 		}
 	}
 	if source.RDBVersion <= target.RDBVersion {
 		return payload, nil
 	}
-	version, _, err := v.cfg.Target.AcceptedRDB(ctx, to.node.addr())
+	version, _, err := p.cfg.Target.AcceptedRDB(ctx, to.addr())
 	if err != nil {
 		return "", err
 	}
@@ -317,32 +314,16 @@ func (v *verification) forTarget(ctx context.Context, payload string, from *node
 	return string(out), nil
 }
 
-// restoreAside restores a key on a server that lacks ABSTTL (since 5.0) or REPLACE (since 3.0). It restores under another name of
-// the same slot, which is then renamed to the key's name, so that a payload that is refused destroys nothing.
-func (r *reader) restoreAside(ctx context.Context, name, payload string, expireAt int64) error {
-	aside := keyspace.Prefix + ":repair:{" + keyspace.SlotTag(keyspace.Slot(name)) + "}:" + name
-	steps := [][]string{{"DEL", aside}, {"RESTORE", aside, "0", payload}}
-	if expireAt != 0 {
-		steps = append(steps, []string{"PEXPIREAT", aside, strconv.FormatInt(expireAt, 10)})
-	}
-	for _, args := range append(steps, []string{"RENAME", aside, name}) {
-		if _, err := r.one(ctx, args...); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
 // again compares the repaired keys once more. The report is about them alone.
-func (v *verification) again(ctx context.Context, faults []fault) (*Report, error) {
-	suspects, err := newSpill(v.cfg.TempDir, 1)
+func (p *repairer) again(ctx context.Context, faults []fault) (*Report, error) {
+	suspects, err := newSpill(p.cfg.TempDir, 1)
 	if err != nil {
 		return nil, err
 	}
 	defer suspects.close()
 	for _, f := range faults {
 		r := &record{keyID: f.keyID}
-		if v.fixed { // the file is not read again
+		if p.fixed { // the file is not read again
 			r.flags = seen
 			r.hold(&f.source)
 		}
@@ -350,26 +331,26 @@ func (v *verification) again(ctx context.Context, faults []fault) (*Report, erro
 			return nil, err
 		}
 	}
-	if err := v.resolve(ctx, suspects); err != nil {
+	if err := p.resolve(ctx, suspects); err != nil {
 		return nil, err
 	}
-	if err := v.locate(ctx); err != nil {
+	if err := p.locate(ctx); err != nil {
 		return nil, err
 	}
 	for _, f := range faults {
 		if !f.extra {
 			continue
 		}
-		astray, err := v.straysOf(ctx, f.keyID)
+		astray, err := p.straysOf(ctx, f.keyID)
 		if err != nil {
 			return nil, err
 		}
 		for _, n := range astray {
-			v.target.addStray(n, f.pairDB, f.name)
+			p.target.addStray(n, f.pairDB, f.name)
 		}
 	}
-	r := v.report(&keyspace.Selection{Repaired: true})
-	r.Writes.Clients, r.Writes.ClientsWhy = v.clientWrites(ctx)
-	r.URLs, r.Servers, r.LeftOut = v.cfg.URLs(), v.servers(), []string{}
+	r := p.report(&keyspace.Selection{Repaired: true})
+	r.Writes.Clients, r.Writes.ClientsWhy = p.clientWrites(ctx)
+	r.URLs, r.Servers, r.LeftOut = p.cfg.URLs(), p.servers(), []string{}
 	return r, nil
 }

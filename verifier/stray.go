@@ -160,14 +160,14 @@ func addrsOf(nodes []*node) []string {
 }
 
 // straysOf returns the nodes of the target that hold a key which the proxy looks for on another node.
-func (v *verification) straysOf(ctx context.Context, k keyID) (nodes []*node, err error) {
-	for _, n := range v.target.nodes {
-		if v.target.dep.Holds(n.primary, k.name) {
+func (p *repairer) straysOf(ctx context.Context, k keyID) (nodes []*node, err error) {
+	for _, n := range p.target.nodes {
+		if p.target.dep.Holds(n.primary, k.name) {
 			continue
 		}
-		r := v.target.borrow(n, k.pairDB)
+		r := p.target.borrow(n, k.pairDB)
 		reply, err := r.one(ctx, "EXISTS", k.name)
-		v.target.giveBack(r)
+		p.target.giveBack(r)
 		if err != nil {
 			return nil, err
 		}
@@ -181,12 +181,12 @@ func (v *verification) straysOf(ctx context.Context, k keyID) (nodes []*node, er
 }
 
 // deleteStrays deletes a key from nodes where the proxy does not look for it, and from no other node.
-func (v *verification) deleteStrays(ctx context.Context, k keyID, on []*node) error {
+func (p *repairer) deleteStrays(ctx context.Context, k keyID, on []*node) error {
 	var errs []error
 	for _, n := range on {
-		r := v.target.borrow(n, k.pairDB)
-		_, err := r.one(ctx, "DEL", k.name)
-		v.target.giveBack(r)
+		r := p.target.borrow(n, k.pairDB)
+		err := keyWriter{r.conn}.delete(ctx, k.name)
+		p.target.giveBack(r)
 		errs = append(errs, err)
 	}
 	return errors.Join(errs...)
