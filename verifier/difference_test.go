@@ -22,11 +22,11 @@ func TestDifferenceIsStable(t *testing.T) {
 			t.Fatalf("%q, want %q", d.text(), want)
 		}
 	}
-	var s side
+	var s shortfall
 	for i := range 8 {
-		s.fellShort("node %d", 7-i)
+		s.add("node %d", 7-i)
 	}
-	if got := fmt.Sprint(s.shortfall()); got != "[node 0 node 1 node 2 node 3 node 4 node 5 node 6 node 7]" {
+	if got := fmt.Sprint(s.reasons()); got != "[node 0 node 1 node 2 node 3 node 4 node 5 node 6 node 7]" {
 		t.Errorf("nodes are scanned side by side, and come in any order: %s", got)
 	}
 }

@@ -40,7 +40,7 @@ func (s *side) enumerate(ctx context.Context, to *spill) error {
 func (s *side) enumerateNode(ctx context.Context, n *node, to *spill) error {
 	dbs, before, err := n.keyspace(ctx)
 	if err != nil {
-		s.fellShort("%s %s did not report which databases hold keys: %v", s.name, n.addr(), err)
+		s.short.add("%s %s did not report which databases hold keys: %v", s.name, n.addr(), err)
 		return context.Cause(ctx)
 	}
 	tallies := map[int]*scanTally{}
@@ -52,8 +52,8 @@ func (s *side) enumerateNode(ctx context.Context, n *node, to *spill) error {
 		}
 	}
 	slices.Sort(order)
-	s.inUse(dbs)
-	s.passOver(dbs)
+	s.dbs.add(dbs)
+	s.dbs.passOver(dbs)
 	for _, db := range order {
 		t := &scanTally{}
 		tallies[db] = t
@@ -61,7 +61,7 @@ func (s *side) enumerateNode(ctx context.Context, n *node, to *spill) error {
 			if ctx.Err() != nil {
 				return context.Cause(ctx)
 			}
-			s.fellShort("not all keys of %s %s, database %d, could be listed: %v", s.name, n.addr(), db, err)
+			s.short.add("not all keys of %s %s, database %d, could be listed: %v", s.name, n.addr(), db, err)
 		}
 	}
 	var after map[int]endpoint.Database
@@ -71,14 +71,14 @@ func (s *side) enumerateNode(ctx context.Context, n *node, to *spill) error {
 		return err
 	})
 	if err != nil {
-		s.fellShort("%s %s did not report how many keys it holds: %v", s.name, n.addr(), err)
+		s.short.add("%s %s did not report how many keys it holds: %v", s.name, n.addr(), err)
 		return context.Cause(ctx)
 	}
-	s.inUse(after)
+	s.dbs.add(after)
 	if was, is := before["run_id"], infoAfter["run_id"]; was != is && s.dep.Spec().Proxy == "" {
 		// Only the process itself knows how far its SCAN has come, and what it counted since its start explains nothing from
 		// before.
-		s.fellShort("%s %s was restarted, or replaced by another server, while its keys were listed; verify again", s.name, n.addr())
+		s.short.add("%s %s was restarted, or replaced by another server, while its keys were listed; verify again", s.name, n.addr())
 	}
 	allowance := changes(before, infoAfter)
 	for _, db := range order {
@@ -102,11 +102,9 @@ func (s *side) weigh(n *node, db int, before, after endpoint.Database, t *scanTa
 	if n.facts.Role == "slave" || s.name == endpoint.Source && s.cfg.SourcePaused {
 		missing -= max(0, after.Expires-t.expiring.Load())
 	}
-	s.mu.Lock()
-	s.margin += max(0, -missing)
-	s.mu.Unlock()
+	s.short.spare(max(0, -missing))
 	if missing > 0 {
-		s.fellShort("%s %s, database %d: SCAN returned %d keys, but DBSIZE is %d; there is no explanation for %d of the missing keys",
+		s.short.add("%s %s, database %d: SCAN returned %d keys, but DBSIZE is %d; there is no explanation for %d of the missing keys",
 			s.name, n.addr(), db, t.scanned.Load(), min(before.Keys, after.Keys), missing)
 	}
 }

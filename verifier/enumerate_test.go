@@ -26,13 +26,13 @@ func TestWeigh(t *testing.T) {
 		{"target beside a paused source", "it is not paused", endpoint.Target, "master", true, 5, 0, true},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			s := &side{name: tt.side, cfg: &Config{SourcePaused: tt.paused}}
+			s := bareSide(tt.side, &endpoint.Deployment{}, &Config{SourcePaused: tt.paused})
 			n := &node{facts: endpoint.Server{Role: tt.role}}
 			tally := &scanTally{}
 			tally.scanned.Store(100 - tt.missing)
 			tally.expiring.Store(10)
 			s.weigh(n, 0, endpoint.Database{Keys: 100, Expires: 15}, endpoint.Database{Keys: 100, Expires: 15}, tally, tt.allowance)
-			if short := len(s.short) > 0; short != tt.short {
+			if short := len(s.short.reasons()) > 0; short != tt.short {
 				t.Errorf("incomplete: %v, want %v: %s", short, tt.short, tt.why)
 			}
 		})

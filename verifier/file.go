@@ -87,7 +87,7 @@ func (s *side) eachEntry(ctx context.Context, path string, limit int64, wanted f
 			return fmt.Errorf("%s %s: %w", s.name, path, err)
 		}
 		if e.Kind == rdb.KindKey {
-			s.inFile(e.DB, databases)
+			s.dbs.inFile(e.DB, databases)
 		}
 		now := time.Now().UnixMilli()
 		name := string(e.Key)

@@ -37,8 +37,8 @@ func (v *verification) joinPart(s spills, i int, seen sighting, suspects *spill)
 	if err := s.Target.each(i, j.takeTarget); err != nil {
 		return err
 	}
-	v.source.addDuplicates(j.twice[0])
-	v.target.addDuplicates(j.twice[1])
+	v.source.short.repeated(j.twice[0])
+	v.target.short.repeated(j.twice[1])
 	return v.tally.batch(func(t *tally) error {
 		for k := range j.entries {
 			e := &j.entries[k]
@@ -114,9 +114,7 @@ func (v *verification) origins(id keyID) []int {
 	for _, db := range m.DBs {
 		add(db)
 	}
-	v.source.mu.Lock()
-	defer v.source.mu.Unlock()
-	for db := range v.source.dbs {
+	for _, db := range v.source.dbs.all() {
 		add(db)
 	}
 	return slices.Sorted(maps.Keys(dbs))

@@ -44,7 +44,7 @@ func TestJoin(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			o := DefaultConfig()
 			o.mapping = keyspace.Filter{DBMap: tt.dbMap}.To(keyspace.Databases{Home: endpoint.AllDBs})
-			v := &verification{cfg: &o, judges: theJudges, source: &side{}, target: &side{}, rules: rules{depth: DepthValue}}
+			v := &verification{cfg: &o, judges: theJudges, source: bareSide(endpoint.Source, &endpoint.Deployment{}, &o), target: bareSide(endpoint.Target, &endpoint.Deployment{}, &o), rules: rules{depth: DepthValue}}
 			v.tally = newTally(&v.rules, 10)
 			fill := func(keys []key, pair func(int) int) *spill {
 				s, err := newSpill(t.TempDir(), spillParts)
@@ -77,7 +77,7 @@ func TestJoin(t *testing.T) {
 			if v.tally.totals.Same != tt.same || fmt.Sprint(got) != fmt.Sprint(tt.suspects) {
 				t.Errorf("same %d, suspects %q, want %d, %q", v.tally.totals.Same, got, tt.same, tt.suspects)
 			}
-			if twice := [2]int64{v.source.twice, v.target.twice}; twice != tt.twice {
+			if twice := [2]int64{v.source.short.twice, v.target.short.twice}; twice != tt.twice {
 				t.Errorf("twice %v, want %v", twice, tt.twice)
 			}
 		})
@@ -88,7 +88,7 @@ func TestJoin(t *testing.T) {
 func TestJoinModules(t *testing.T) {
 	for _, depth := range []Depth{DepthKeys, DepthLength, DepthValue} {
 		o := DefaultConfig()
-		v := &verification{cfg: &o, judges: theJudges, source: &side{}, target: &side{}, rules: rules{depth: depth}}
+		v := &verification{cfg: &o, judges: theJudges, source: bareSide(endpoint.Source, &endpoint.Deployment{}, &o), target: bareSide(endpoint.Target, &endpoint.Deployment{}, &o), rules: rules{depth: depth}}
 		v.tally = newTally(&v.rules, 10)
 		var all [3]*spill
 		for i, module := range []string{"ReJSON-RL", "MBbloom--", ""} {

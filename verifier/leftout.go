@@ -22,7 +22,7 @@ type besides struct {
 // leftOut names what was not compared, in one sentence for each kind that either side holds.
 func (v *verification) leftOut(ctx context.Context) []string {
 	source, target := v.source.besides(ctx), v.target.besides(ctx)
-	out := slices.Concat([]string{}, v.source.notLookedAt(), v.target.notLookedAt())
+	out := slices.Concat([]string{}, v.source.dbs.notLookedAt(), v.target.dbs.notLookedAt())
 	counted := func(what string, source, target int64) {
 		if source+target > 0 {
 			out = append(out, fmt.Sprintf("%s are not compared: the source has %d and the target has %d.", what, source, target))

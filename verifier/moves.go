@@ -30,7 +30,7 @@ func (s *side) heldStill(ctx context.Context, before []string) {
 		return
 	}
 	if err := s.refresh(ctx); err != nil {
-		s.fellShort("%s: it is not known whether slots moved while keys were listed: %v", s.name, err)
+		s.short.add("%s: it is not known whether slots moved while keys were listed: %v", s.name, err)
 		return
 	}
 	moved, first := 0, 0
@@ -43,13 +43,13 @@ func (s *side) heldStill(ctx context.Context, before []string) {
 	}
 	if moved > 0 {
 		now, _ := s.dep.PrimaryOf(uint16(first))
-		s.fellShort("%s: %d slots are served by another node than when the listing of keys began (slot %d by %s, now by %s), so keys may be missing from the listing; verify again when no slots are moving",
+		s.short.add("%s: %d slots are served by another node than when the listing of keys began (slot %d by %s, now by %s), so keys may be missing from the listing; verify again when no slots are moving",
 			s.name, moved, first, before[first], cmp.Or(now.Addr, "no node"))
 	}
 	moving := s.moving(ctx)
 	s.takeOutMoved()
 	if moving != "" {
-		s.fellShort("%s: %s, so keys may be missing from the listing; verify again when no slots are moving", s.name, moving)
+		s.short.add("%s: %s, so keys may be missing from the listing; verify again when no slots are moving", s.name, moving)
 	}
 }
 
@@ -67,7 +67,7 @@ func (s *side) servedByNobody() {
 		}
 	}
 	if n > 0 {
-		s.fellShort("%s: no node serves %d of the slots (the first one is %d); assign them (redis-cli --cluster fix), then verify again", s.name, n, first)
+		s.short.add("%s: no node serves %d of the slots (the first one is %d); assign them (redis-cli --cluster fix), then verify again", s.name, n, first)
 	}
 }
 

@@ -97,7 +97,7 @@ func (s *side) nodeOfLink(ctx context.Context, addr, primary string) (*node, err
 	}
 	n.follows = endpoint.PrimaryNamedIn(info)
 	if endpoint.TakesWrites(info) {
-		s.fellShort("%s %s, from which the migration replicates, is a replica of %s that accepts writes itself (replica-read-only is no), so it may hold data that its primary does not have",
+		s.short.add("%s %s, from which the migration replicates, is a replica of %s that accepts writes itself (replica-read-only is no), so it may hold data that its primary does not have",
 			s.name, addr, n.follows)
 	}
 	return n, nil
@@ -151,7 +151,7 @@ func (s *side) primaryOf(ctx context.Context, replica *node) (*node, error) {
 		}
 		next, err := newNode(ctx, s.dep, primary, replica.primary, s.cfg)
 		if err != nil {
-			s.fellShort("%s %s is a replica of %s, which could not be read instead (%v); it is not known whether the replica holds all that its primary holds",
+			s.short.add("%s %s is a replica of %s, which could not be read instead (%v); it is not known whether the replica holds all that its primary holds",
 				s.name, replica.addr(), primary, err)
 			return replica, ctx.Err()
 		}
@@ -234,13 +234,13 @@ func (s *side) stillCurrent(ctx context.Context) {
 	for _, n := range s.nodes {
 		if n.follows != "" {
 			if err := s.current(ctx, n.addr(), n.follows); err != nil {
-				s.fellShort("%s %s was read as a replica of %s, but at the end %v; later writes were not compared", s.name, n.addr(), n.follows, err)
+				s.short.add("%s %s was read as a replica of %s, but at the end %v; later writes were not compared", s.name, n.addr(), n.follows, err)
 			}
 			continue
 		}
 		// A node that no longer answers shows in the readings of its keys.
 		if info, err := n.info(ctx); err == nil && info["role"] == "slave" && n.facts.Role != "slave" {
-			s.fellShort("%s %s became a replica of %s while it was read; verify again", s.name, n.addr(), endpoint.PrimaryNamedIn(info))
+			s.short.add("%s %s became a replica of %s while it was read; verify again", s.name, n.addr(), endpoint.PrimaryNamedIn(info))
 		}
 	}
 }

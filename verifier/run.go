@@ -259,7 +259,7 @@ func (v *verification) report(selection *keyspace.Selection) *Report {
 		}
 	}
 	r.Writes = v.writes()
-	r.Incomplete = slices.Concat([]string{}, v.source.shortfall(), v.target.shortfall())
+	r.Incomplete = slices.Concat([]string{}, v.source.short.reasons(), v.target.short.reasons())
 	r.conclude(t.byReason, v.holding())
 	r.Reasons = append(r.Reasons, v.restsOn()...)
 	if v.frameError != nil && (v.trusting || t.totals.Unchecked > 0) {

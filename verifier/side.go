@@ -13,31 +13,37 @@ import (
 
 // side is one of the two deployments, with the nodes that are read.
 type side struct {
+	naming
+	*readerPool
 	name  endpoint.Side
 	dep   *endpoint.Deployment
 	nodes []*node // one per shard
 	cfg   *Config
 	who   endpoint.Identity // the side's servers, as they were when the run began
 	chain endpoint.Identity // servers between a replica that was named and the primary that is read, including that primary
-	bigs  chan struct{}
+	short shortfall
+	dbs   heldDatabases
 
 	keys, total atomic.Int64 // keys that were enumerated; keys according to DBSIZE
 	own         atomic.Int64 // surecut's own keys, which are not compared
 	mu          sync.Mutex
-	short       []string                   // guarded by mu: why the enumeration may not be complete
-	margin      int64                      // guarded by mu: how many more keys were scanned than DBSIZE requires
-	twice       int64                      // guarded by mu: keys that were scanned more than once
 	strays      []stray                    // guarded by mu: keys on nodes where no client finds them; as many as findings are listed
 	astray      int64                      // guarded by mu: the number of all such keys
 	notes       []string                   // guarded by mu: sentences for the report
 	importing   map[string]map[uint16]bool // guarded by mu: slots that are moving to a primary
-	dbs         map[int]bool               // guarded by mu: databases that were found to hold keys
-	elsewhere   map[int]int64              // guarded by mu: number of keys in databases that are not compared
-	idle        map[*node][]*reader        // guarded by mu: readers that are not in use
+}
+
+// bareSide makes a side of a deployment. It opens nothing, and knows no nodes yet.
+func bareSide(name endpoint.Side, dep *endpoint.Deployment, o *Config) *side {
+	names := naming{name, &o.mapping}
+	s := &side{naming: names, readerPool: newReaderPool(o), name: name, dep: dep, cfg: o}
+	s.short.of = name
+	s.dbs.naming, s.dbs.file, s.dbs.used, s.dbs.elsewhere = names, s.isFile(), map[int]bool{}, map[int]int64{}
+	return s
 }
 
 func newSide(ctx context.Context, name endpoint.Side, dep *endpoint.Deployment, o *Config) (*side, error) {
-	s := &side{name: name, dep: dep, cfg: o, bigs: make(chan struct{}, 2), dbs: map[int]bool{}, elsewhere: map[int]int64{}, idle: map[*node][]*reader{}}
+	s := bareSide(name, dep, o)
 	if s.isFile() {
 		return s, nil
 	}
@@ -104,104 +110,6 @@ func (s *side) hasCounters() bool {
 		}
 	}
 	return true
-}
-
-// pairDB returns the target's database that a database of this side is compared with, and false where the database is left out.
-func (s *side) pairDB(db int) (int, bool) {
-	m := &s.cfg.mapping
-	if s.name == endpoint.Source {
-		to, _ := m.Map(db) // a key that is mapped to a database which the target does not have is missing there
-		return to, m.MatchDB(db)
-	}
-	return db, m.Covers(db)
-}
-
-// named returns the key's name on this side.
-func (s *side) named(k keyID) string {
-	if s.name == endpoint.Source {
-		return s.cfg.mapping.SourceName(k.db, k.name)
-	}
-	return k.name
-}
-
-// compared returns the ID under which a key that was found on this side is compared, and false where the key is left out.
-func (s *side) compared(db int, name string) (keyID, bool) {
-	m := &s.cfg.mapping
-	pair, ok := s.pairDB(db)
-	k := keyID{db: db, pairDB: pair, name: name}
-	switch {
-	case s.name == endpoint.Source:
-		k.name = m.TargetName(db, name)
-	case ok && len(m.DBPrefix) > 0:
-		from, known := m.Origin(db, name)
-		if !known { // the key can only be extra, unless only databases were asked for that cannot have it
-			return k, len(m.DBs) == 0 && m.MatchName(name)
-		}
-		name = m.SourceName(from, name)
-	}
-	return k, ok && m.MatchName(name)
-}
-
-// fellShort notes why the enumeration of this side may not be complete.
-func (s *side) fellShort(format string, args ...any) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if len(s.short) < 20 {
-		s.short = append(s.short, fmt.Sprintf(format, args...))
-	}
-}
-
-// addDuplicates takes in how many keys the scan returned twice: the side holds that many fewer than were counted.
-func (s *side) addDuplicates(n int64) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.twice += n
-}
-
-// shortfall returns why the enumeration may not be complete, and nil where it is.
-func (s *side) shortfall() []string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	out := slices.Sorted(slices.Values(s.short)) // nodes are scanned concurrently
-	if s.twice > s.margin {
-		out = append(out, fmt.Sprintf("%s: SCAN returned %d keys twice, so that %d fewer keys were listed than DBSIZE reports", s.name, s.twice, s.twice-s.margin))
-	}
-	return out
-}
-
-// borrow returns a reader of one database of one node; the caller gives it back. It waits while as many readers of the node are in
-// use as the settings allow, whatever the number of databases, because the server has other clients, too. A caller that borrows on
-// both sides borrows on the source first.
-func (s *side) borrow(n *node, db int) *reader {
-	n.readers <- struct{}{}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	list := s.idle[n]
-	if len(list) == 0 {
-		return newReader(n, db, s.cfg, s.bigs)
-	}
-	r := list[len(list)-1]
-	s.idle[n] = list[:len(list)-1]
-	r.db = db
-	return r
-}
-
-func (s *side) giveBack(r *reader) {
-	s.mu.Lock()
-	s.idle[r.node] = append(s.idle[r.node], r)
-	s.mu.Unlock()
-	<-r.node.readers
-}
-
-func (s *side) close() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, list := range s.idle {
-		for _, r := range list {
-			r.close()
-		}
-	}
-	s.idle = map[*node][]*reader{}
 }
 
 // keyspace returns the databases of a node that hold keys, with the numbers of their keys and of those that expire, and the whole

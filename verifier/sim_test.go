@@ -30,8 +30,8 @@ type simulation struct {
 func newSimulation() *simulation {
 	s := &simulation{cfg: DefaultConfig()}
 	s.cfg.Workers = 1
-	s.source = &side{name: endpoint.Source, dep: &endpoint.Deployment{}, cfg: &s.cfg, dbs: map[int]bool{}}
-	s.target = &side{name: endpoint.Target, dep: &endpoint.Deployment{}, cfg: &s.cfg}
+	s.source = bareSide(endpoint.Source, &endpoint.Deployment{}, &s.cfg)
+	s.target = bareSide(endpoint.Target, &endpoint.Deployment{}, &s.cfg)
 	return s
 }
 

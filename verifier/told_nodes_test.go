@@ -182,7 +182,7 @@ func TestWhichNodeIsRead(t *testing.T) {
 			}
 			continue
 		}
-		text := strings.Join(slices.Concat(s.notes, s.shortfall()), " ")
+		text := strings.Join(slices.Concat(s.notes, s.short.reasons()), " ")
 		if got := s.nodes[0].addr(); got != servers[tt.reads].Addr || !strings.Contains(text, tt.says) || tt.says == "" && text != "" {
 			t.Errorf("%s: read %s of %s and %s: %s\nwant %s, %q (%s)", tt.name, got, p.Addr, r.Addr, text, tt.reads, tt.says, tt.why)
 		}
@@ -194,13 +194,13 @@ func TestWhichNodeIsRead(t *testing.T) {
 			t.Errorf("%s: may be written to: %v", tt.name, mayWrite)
 		}
 		// At the end, a replica that has lost its primary has not got what was written since.
-		if s.stillCurrent(t.Context()); len(s.shortfall()) > 0 && tt.says == "" {
-			t.Errorf("%s: at the end %q", tt.name, s.shortfall())
+		if s.stillCurrent(t.Context()); len(s.short.reasons()) > 0 && tt.says == "" {
+			t.Errorf("%s: at the end %q", tt.name, s.short.reasons())
 		}
 		r.Tell("master_link_status", "down")
 		s.stillCurrent(t.Context())
-		if lost := strings.Contains(strings.Join(s.shortfall(), " "), "was read as a replica of"); lost != (tt.reads == "r" && s.nodes[0].follows != "") {
-			t.Errorf("%s: at the end, without its primary: %q", tt.name, s.shortfall())
+		if lost := strings.Contains(strings.Join(s.short.reasons(), " "), "was read as a replica of"); lost != (tt.reads == "r" && s.nodes[0].follows != "") {
+			t.Errorf("%s: at the end, without its primary: %q", tt.name, s.short.reasons())
 		}
 	}
 }

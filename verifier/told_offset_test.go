@@ -16,7 +16,8 @@ import (
 func toldAtOffset(t *testing.T, s *endpointtest.Server, c Config, types map[string]keyspace.Type) (map[string]reading, int64, error) {
 	t.Helper()
 	r := toldReader(t, s, c)
-	side := &side{name: endpoint.Source, dep: r.node.dep, nodes: []*node{r.node}, cfg: &c, idle: map[*node][]*reader{}, bigs: make(chan struct{}, 1)}
+	side := bareSide(endpoint.Source, r.node.dep, &c)
+	side.nodes = []*node{r.node}
 	t.Cleanup(side.close)
 	var keys []record
 	for _, name := range sortedKeys(types) {
