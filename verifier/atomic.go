@@ -41,16 +41,6 @@ func (a atomicReader) readAt(ctx context.Context, link AppliedLink, keys []recor
 	return at.out, offset, err
 }
 
-// linkNode returns the node whose offsets a link counts.
-func (s *side) linkNode(link AppliedLink) (*node, error) {
-	for _, n := range s.nodes {
-		if n.addr() == link.Reads {
-			return n, nil
-		}
-	}
-	return nil, fmt.Errorf("the migration reads the shard of %s from %s, which this comparison does not read", link.Shard, link.Reads)
-}
-
 // errLater says that a key was not read yet, because other keys filled up what may be asked for at a time.
 var errLater = errors.New("it has not been read yet, because other keys were read first")
 

@@ -32,6 +32,23 @@ type node struct {
 	flight      *flight
 }
 
+func newNode(ctx context.Context, dep *endpoint.Deployment, addr, primary string, o *Config) (*node, error) {
+	ctx, cancel := context.WithTimeout(ctx, o.Silence)
+	defer cancel()
+	facts, err := dep.Server(ctx, addr)
+	if err != nil {
+		return nil, err
+	}
+	n := &node{dep: dep, facts: facts, primary: primary, replica: addr != primary && dep.Kind() == endpoint.Cluster,
+		silence: o.Silence, readers: make(chan struct{}, o.Workers+1)} // the workers, and the reader that lists the keys
+	client, err := dep.Client(ctx, addr, 0)
+	if err != nil {
+		return nil, err
+	}
+	n.learn(ctx, client)
+	return n, nil
+}
+
 func (n *node) addr() string { return n.facts.Addr }
 
 // conn is one connection to one node. It opens on first use, and again after it broke. It serves all databases of its

@@ -26,7 +26,7 @@ func (s *side) enumerate(ctx context.Context, to *spill) error {
 	}
 	before := s.places()
 	g, gctx := errgroup.WithContext(ctx)
-	for _, n := range s.nodes {
+	for _, n := range s.known() {
 		g.Go(func() error { return s.enumerateNode(gctx, n, to) })
 	}
 	if err := g.Wait(); err != nil {

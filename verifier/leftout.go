@@ -48,7 +48,7 @@ func namesIn(set map[string]bool) string {
 // besides asks every node that was read. What a node refuses to tell or does not know counts as nothing.
 func (s *side) besides(ctx context.Context) besides {
 	b := besides{libraries: map[string]bool{}, modules: map[string]bool{}, own: s.own.Load()}
-	for _, n := range s.nodes {
+	for _, n := range s.known() {
 		info, err := n.info(ctx)
 		if err != nil || s.dep.Spec().Proxy != "" {
 			continue

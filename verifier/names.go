@@ -152,7 +152,7 @@ func (p *repairer) findLong(ctx context.Context, findings []Finding) error {
 
 // eachName passes on the names of all keys of a side, one node after the other.
 func (s *side) eachName(ctx context.Context, give func(db int, name string)) error {
-	for _, n := range s.nodes {
+	for _, n := range s.known() {
 		dbs, _, err := n.keyspace(ctx)
 		if err != nil {
 			return err

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 
@@ -19,51 +20,51 @@ const (
 
 // choose picks the node of a shard that is read. A replica is picked only where replicas were asked for and it holds all that its
 // primary holds; otherwise the primary is, and the report says why.
-func (s *side) choose(ctx context.Context, shard endpoint.Shard) (*node, error) {
-	if reads, ok := s.cfg.readByLink(shard); ok && s.name == endpoint.Source {
-		return s.nodeOfLink(ctx, reads, shard.Primary.Addr)
+func (r *roster) choose(ctx context.Context, shard endpoint.Shard) (*node, error) {
+	if reads, ok := r.cfg.readByLink(shard); ok && r.name == endpoint.Source {
+		return r.nodeOfLink(ctx, reads, shard.Primary.Addr)
 	}
-	named, err := newNode(ctx, s.dep, shard.Primary.Addr, shard.Primary.Addr, s.cfg)
+	named, err := newNode(ctx, r.dep, shard.Primary.Addr, shard.Primary.Addr, r.cfg)
 	if err != nil {
 		return nil, err
 	}
-	n, candidates := named, s.replicasOf(shard)
-	if n.facts.Role == "slave" && s.dep.Spec().Proxy == "" { // the address alone does not tell whether the server there is a primary
+	n, candidates := named, r.replicasOf(shard)
+	if n.facts.Role == "slave" && r.dep.Spec().Proxy == "" { // the address alone does not tell whether the server there is a primary
 		candidates = []string{n.addr()}
-		if n, err = s.primaryOf(ctx, n); err != nil {
+		if n, err = r.primaryOf(ctx, n); err != nil {
 			return nil, err
 		}
 		if n == named { // its primary could not be read
 			return n, nil
 		}
 	}
-	if s.name == endpoint.Source && s.cfg.ReadFrom == FromReplica {
-		if replica := s.replicaOf(ctx, n, candidates, shard); replica != nil {
+	if r.name == endpoint.Source && r.cfg.ReadFrom == FromReplica {
+		if replica := r.replicaOf(ctx, n, candidates, shard); replica != nil {
 			return replica, nil
 		}
-		s.note("The shard of %s has no replica that can be read, so its primary was read.", n.addr())
+		r.note("The shard of %s has no replica that can be read, so its primary was read.", n.addr())
 	}
 	if n != named {
-		s.note("The %s %s is a replica; its primary %s was read instead.", s.name, named.addr(), n.addr())
+		r.note("The %s %s is a replica; its primary %s was read instead.", r.name, named.addr(), n.addr())
 	}
 	return n, nil
 }
 
 // replicaOf returns the first of a primary's replicas that may be read in its place. It returns nil where there is none, and the report
 // says why.
-func (s *side) replicaOf(ctx context.Context, primary *node, candidates []string, shard endpoint.Shard) *node {
+func (r *roster) replicaOf(ctx context.Context, primary *node, candidates []string, shard endpoint.Shard) *node {
 	for _, addr := range candidates {
-		if err := s.current(ctx, addr, primary.addr()); err != nil {
-			s.note("The replica %s of the source was not read: %v.", addr, err)
+		if err := r.current(ctx, addr, primary.addr()); err != nil {
+			r.note("The replica %s of the source was not read: %v.", addr, err)
 			continue
 		}
-		replica, err := newNode(ctx, s.dep, addr, shard.Primary.Addr, s.cfg)
+		replica, err := newNode(ctx, r.dep, addr, shard.Primary.Addr, r.cfg)
 		if err != nil {
-			s.note("The replica %s of the source was not read: %v.", addr, err)
+			r.note("The replica %s of the source was not read: %v.", addr, err)
 			continue
 		}
-		if s.takesWrites(ctx, addr) {
-			s.note("The replica %s of the source was not read: it accepts writes itself (replica-read-only is no).", addr)
+		if r.takesWrites(ctx, addr) {
+			r.note("The replica %s of the source was not read: it accepts writes itself (replica-read-only is no).", addr)
 			continue
 		}
 		replica.follows = primary.addr()
@@ -86,8 +87,8 @@ func (o *Config) readByLink(shard endpoint.Shard) (string, bool) {
 
 // nodeOfLink returns the node that a migration replicates from, which must be read because the link counts its offsets. Where it is
 // a replica, its keys are those of the primary only if it has followed the primary to the end and has taken no writes of its own.
-func (s *side) nodeOfLink(ctx context.Context, addr, primary string) (*node, error) {
-	n, err := newNode(ctx, s.dep, addr, primary, s.cfg)
+func (r *roster) nodeOfLink(ctx context.Context, addr, primary string) (*node, error) {
+	n, err := newNode(ctx, r.dep, addr, primary, r.cfg)
 	if err != nil || n.facts.Role != "slave" {
 		return n, err
 	}
@@ -97,27 +98,27 @@ func (s *side) nodeOfLink(ctx context.Context, addr, primary string) (*node, err
 	}
 	n.follows = endpoint.PrimaryNamedIn(info)
 	if endpoint.TakesWrites(info) {
-		s.short.add("%s %s, from which the migration replicates, is a replica of %s that accepts writes itself (replica-read-only is no), so it may hold data that its primary does not have",
-			s.name, addr, n.follows)
+		r.short.add("%s %s, from which the migration replicates, is a replica of %s that accepts writes itself (replica-read-only is no), so it may hold data that its primary does not have",
+			r.name, addr, n.follows)
 	}
 	return n, nil
 }
 
 // takesWrites says that a replica is known to accept writes from clients.
-func (s *side) takesWrites(ctx context.Context, addr string) bool {
-	info, err := s.replication(ctx, addr)
+func (r *roster) takesWrites(ctx context.Context, addr string) bool {
+	info, err := r.replication(ctx, addr)
 	return err == nil && endpoint.TakesWrites(info)
 }
 
 // replicasOf returns the addresses of a shard's replicas. The replicas of a single server are those that the server itself names.
-func (s *side) replicasOf(shard endpoint.Shard) (addrs []string) {
-	for _, r := range shard.Replicas {
-		addrs = append(addrs, r.Addr)
+func (r *roster) replicasOf(shard endpoint.Shard) (addrs []string) {
+	for _, replica := range shard.Replicas {
+		addrs = append(addrs, replica.Addr)
 	}
 	if len(addrs) > 0 {
 		return addrs
 	}
-	for _, m := range s.who {
+	for _, m := range r.who {
 		if m.Role == endpoint.RoleReplica && m.Primary == shard.Primary.Addr {
 			addrs = append(addrs, m.Addr)
 		}
@@ -128,7 +129,7 @@ func (s *side) replicasOf(shard endpoint.Shard) (addrs []string) {
 // primaryOf follows a replica to its primary, which is read in its place: a replica may be behind, and one that takes writes may
 // hold keys of its own. Where the primary cannot be read, the replica is read, and the enumeration of the side counts as possibly
 // incomplete.
-func (s *side) primaryOf(ctx context.Context, replica *node) (*node, error) {
+func (r *roster) primaryOf(ctx context.Context, replica *node) (*node, error) {
 	at := replica
 	for range longestReplicate {
 		info, err := at.info(ctx)
@@ -136,8 +137,8 @@ func (s *side) primaryOf(ctx context.Context, replica *node) (*node, error) {
 			return nil, err
 		}
 		if info["role"] != "slave" {
-			if len(s.chain) > 0 {
-				s.chain = append(s.chain, endpoint.Member{Addr: at.addr(), RunID: at.facts.RunID, Role: endpoint.RolePrimary})
+			if len(r.chain) > 0 {
+				r.chain = append(r.chain, endpoint.Member{Addr: at.addr(), RunID: at.facts.RunID, Role: endpoint.RolePrimary})
 			}
 			return at, nil
 		}
@@ -147,12 +148,12 @@ func (s *side) primaryOf(ctx context.Context, replica *node) (*node, error) {
 			if info["master_link_status"] == "up" {
 				link = endpoint.LinkUp
 			}
-			s.chain = append(s.chain, endpoint.Member{Addr: at.addr(), RunID: at.facts.RunID, Role: endpoint.RoleReplica, Link: link, Primary: primary})
+			r.chain = append(r.chain, endpoint.Member{Addr: at.addr(), RunID: at.facts.RunID, Role: endpoint.RoleReplica, Link: link, Primary: primary})
 		}
-		next, err := newNode(ctx, s.dep, primary, replica.primary, s.cfg)
+		next, err := newNode(ctx, r.dep, primary, replica.primary, r.cfg)
 		if err != nil {
-			s.short.add("%s %s is a replica of %s, which could not be read instead (%v); it is not known whether the replica holds all that its primary holds",
-				s.name, replica.addr(), primary, err)
+			r.short.add("%s %s is a replica of %s, which could not be read instead (%v); it is not known whether the replica holds all that its primary holds",
+				r.name, replica.addr(), primary, err)
 			return replica, ctx.Err()
 		}
 		at = next
@@ -162,13 +163,13 @@ func (s *side) primaryOf(ctx context.Context, replica *node) (*node, error) {
 
 // current returns nil once a replica holds all that its primary held at the time of the call, else an error that says why that is
 // not known.
-func (s *side) current(ctx context.Context, replica, primary string) error {
-	wanted, err := s.replication(ctx, primary)
+func (r *roster) current(ctx context.Context, replica, primary string) error {
+	wanted, err := r.replication(ctx, primary)
 	if err != nil {
 		return fmt.Errorf("its primary %s did not report its offset: %w", primary, err)
 	}
 	for deadline := time.Now().Add(catchUpPatience); ; {
-		found, err := s.replication(ctx, replica)
+		found, err := r.replication(ctx, replica)
 		if err != nil {
 			return fmt.Errorf("it did not report its offset: %w", err)
 		}
@@ -186,10 +187,10 @@ func (s *side) current(ctx context.Context, replica, primary string) error {
 }
 
 // replication asks a server for INFO replication.
-func (s *side) replication(ctx context.Context, addr string) (map[string]string, error) {
-	ctx, cancel := context.WithTimeout(ctx, s.cfg.Silence)
+func (r *roster) replication(ctx context.Context, addr string) (map[string]string, error) {
+	ctx, cancel := context.WithTimeout(ctx, r.cfg.Silence)
 	defer cancel()
-	client, err := s.dep.Client(ctx, addr, 0)
+	client, err := r.dep.Client(ctx, addr, 0)
 	if err != nil {
 		return nil, err
 	}
@@ -230,34 +231,41 @@ func (s replicaStanding) behind() (int64, error) {
 
 // stillCurrent checks at the end of a run whether each node is still what it was at the beginning: a replica whose link went down
 // in between is behind, and a primary that was demoted may have been filled anew.
-func (s *side) stillCurrent(ctx context.Context) {
-	for _, n := range s.nodes {
+func (r *roster) stillCurrent(ctx context.Context) {
+	for _, n := range r.known() {
 		if n.follows != "" {
-			if err := s.current(ctx, n.addr(), n.follows); err != nil {
-				s.short.add("%s %s was read as a replica of %s, but at the end %v; later writes were not compared", s.name, n.addr(), n.follows, err)
+			if err := r.current(ctx, n.addr(), n.follows); err != nil {
+				r.short.add("%s %s was read as a replica of %s, but at the end %v; later writes were not compared", r.name, n.addr(), n.follows, err)
 			}
 			continue
 		}
 		// A node that no longer answers shows in the readings of its keys.
 		if info, err := n.info(ctx); err == nil && info["role"] == "slave" && n.facts.Role != "slave" {
-			s.short.add("%s %s became a replica of %s while it was read; verify again", s.name, n.addr(), endpoint.PrimaryNamedIn(info))
+			r.short.add("%s %s became a replica of %s while it was read; verify again", r.name, n.addr(), endpoint.PrimaryNamedIn(info))
 		}
 	}
 }
 
 // note adds a sentence to the report.
-func (s *side) note(format string, args ...any) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.notes = append(s.notes, fmt.Sprintf(format, args...))
+func (r *roster) note(format string, args ...any) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.notes = append(r.notes, fmt.Sprintf(format, args...))
+}
+
+// notesSoFar returns the sentences that were added to the report.
+func (r *roster) notesSoFar() []string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Clone(r.notes)
 }
 
 // isPrimary returns an error if the side is read from a replica: repairs must not be written to a server other than the one that
 // was named.
-func (s *side) isPrimary() error {
-	for _, n := range s.nodes {
+func (r *roster) isPrimary() error {
+	for _, n := range r.known() {
 		if n.addr() != n.primary || n.facts.Role == "slave" {
-			return fmt.Errorf("%s %s is a replica; name its primary, which accepts writes", s.name, n.primary)
+			return fmt.Errorf("%s %s is a replica; name its primary, which accepts writes", r.name, n.primary)
 		}
 	}
 	return nil

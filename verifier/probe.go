@@ -3,7 +3,6 @@ package verifier
 import (
 	"context"
 	"errors"
-	"fmt"
 	"sync"
 
 	"golang.org/x/sync/errgroup"
@@ -76,54 +75,6 @@ func (s sideProber) probePlace(ctx context.Context, at place, keys []keyID, inde
 		moved = moved || redirected(got[j].Err)
 	}
 	return moved
-}
-
-// refresh asks which node serves each slot now, and adds nodes that are new.
-func (s *side) refresh(ctx context.Context) error {
-	asking, cancel := context.WithTimeout(ctx, s.cfg.Silence)
-	defer cancel()
-	if err := s.dep.Refresh(asking); err != nil {
-		return err
-	}
-	s.mu.Lock()
-	known := map[string]bool{}
-	for _, n := range s.nodes {
-		known[n.primary] = true
-	}
-	s.mu.Unlock()
-	for _, shard := range s.dep.Shards() {
-		if known[shard.Primary.Addr] {
-			continue
-		}
-		n, err := newNode(ctx, s.dep, shard.Primary.Addr, shard.Primary.Addr, s.cfg)
-		if err != nil {
-			continue
-		}
-		s.mu.Lock()
-		s.nodes = append(s.nodes, n)
-		s.mu.Unlock()
-	}
-	return nil
-}
-
-// nodeOf returns the node that a key is read from: the primary of its slot, or the replica that was chosen for that shard.
-func (s *side) nodeOf(name string) (*node, error) {
-	s.mu.Lock()
-	nodes := s.nodes
-	s.mu.Unlock()
-	if !s.dep.Sharded() {
-		return nodes[0], nil
-	}
-	slot := s.dep.Slot(name)
-	primary, ok := s.dep.PrimaryOf(slot)
-	if ok {
-		for _, n := range nodes {
-			if n.primary == primary.Addr {
-				return n, nil
-			}
-		}
-	}
-	return nil, fmt.Errorf("it is not known which node of the %s serves slot %d", s.name, slot)
 }
 
 // redirected says that a node answered with MOVED or ASK.

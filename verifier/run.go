@@ -250,7 +250,7 @@ func (v *verification) report(selection *keyspace.Selection) *Report {
 	if part := selection.Part(); part != "" {
 		r.Reasons = append(r.Reasons, "Only "+part+" were compared.")
 	}
-	r.Reasons = append(r.Reasons, slices.Concat(v.source.notes, v.target.notes)...)
+	r.Reasons = append(r.Reasons, slices.Concat(v.source.notesSoFar(), v.target.notesSoFar())...)
 	r.Strays = []Stray{}
 	for _, s := range []*side{v.source, v.target} {
 		list, sentence := s.listedStrays()

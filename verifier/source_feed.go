@@ -123,13 +123,6 @@ func (f *sourceFeed) begin(ctx context.Context) ([]nodePosition, error) {
 	return at, nil
 }
 
-// known returns the nodes that keys are read from at present.
-func (s *side) known() []*node {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return append([]*node(nil), s.nodes...)
-}
-
 func (n *nodeFeed) exchange(set *writes.Set) {
 	if n.replica != nil {
 		n.replica.Exchange(set)

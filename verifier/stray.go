@@ -161,7 +161,7 @@ func addrsOf(nodes []*node) []string {
 
 // straysOf returns the nodes of the target that hold a key which the proxy looks for on another node.
 func (p *repairer) straysOf(ctx context.Context, k keyID) (nodes []*node, err error) {
-	for _, n := range p.target.nodes {
+	for _, n := range p.target.known() {
 		if p.target.dep.Holds(n.primary, k.name) {
 			continue
 		}
