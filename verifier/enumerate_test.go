@@ -26,7 +26,7 @@ func TestWeigh(t *testing.T) {
 		{"target beside a paused source", "it is not paused", endpoint.Target, "master", true, 5, 0, true},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			s := bareSide(tt.side, &endpoint.Deployment{}, &Config{SourcePaused: tt.paused})
+			s := &enumeration{side: bareSide(tt.side, &endpoint.Deployment{}, &Config{SourcePaused: tt.paused})}
 			n := &node{facts: endpoint.Server{Role: tt.role}}
 			tally := &scanTally{}
 			tally.scanned.Store(100 - tt.missing)

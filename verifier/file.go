@@ -8,8 +8,6 @@ import (
 	"strings"
 	"time"
 
-	"golang.org/x/sync/errgroup"
-
 	"surecut/internal/endpoint"
 	"surecut/internal/files"
 	"surecut/internal/keyspace"
@@ -156,27 +154,6 @@ func (a aliveFields) HashField(name, value []byte, expireAt int64) error {
 		return nil
 	}
 	return a.sink.HashField(name, value, expireAt)
-}
-
-// enumerateFiles puts a record per key of the files into the spill.
-func (s *side) enumerateFiles(ctx context.Context, to *spill) error {
-	g, ctx := errgroup.WithContext(ctx)
-	for _, shard := range s.dep.Shards() {
-		g.Go(func() error {
-			return s.eachKey(ctx, shard.Primary.Addr, 0, nil, func(k fileKey) error {
-				id, _ := s.compared(k.db, k.name)
-				rec := record{keyID: id}
-				rec.hold(k.reading)
-				if k.Err != nil {
-					rec.flags = unread
-				}
-				s.keys.Add(1)
-				s.total.Add(1)
-				return to.add(&rec)
-			})
-		})
-	}
-	return g.Wait()
 }
 
 // suspectOfFile returns a suspect that carries what the file says of the key: the file is not read again.

@@ -9,15 +9,23 @@ import (
 	"surecut/internal/endpoint"
 )
 
-// places returns the node that serves each slot according to the last discovery. It returns nil where slots do not decide on the
+// slotWatch watches whether all slots of a side stay on their nodes while its keys are listed.
+type slotWatch struct {
+	*side
+	before []string // the node that served each slot when it began; nil: slots do not decide on the server of a key
+}
+
+func (s *side) watchSlots() *slotWatch { return &slotWatch{s, placesOf(s.dep)} }
+
+// placesOf returns the node that serves each slot according to the last discovery. It returns nil where slots do not decide on the
 // server of a key.
-func (s *side) places() []string {
-	if !s.dep.Sharded() {
+func placesOf(d *endpoint.Deployment) []string {
+	if !d.Sharded() {
 		return nil
 	}
-	out := make([]string, s.dep.Slots())
+	out := make([]string, d.Slots())
 	for slot := range out {
-		primary, _ := s.dep.PrimaryOf(uint16(slot))
+		primary, _ := d.PrimaryOf(uint16(slot))
 		out[slot] = primary.Addr
 	}
 	return out
@@ -25,63 +33,63 @@ func (s *side) places() []string {
 
 // heldStill checks whether all slots stayed on their nodes while keys were listed. A key is listed by neither node if it leaves one
 // before that node has listed it, for another whose listing has already passed its place.
-func (s *side) heldStill(ctx context.Context, before []string) {
-	if before == nil {
+func (m *slotWatch) heldStill(ctx context.Context) {
+	if m.before == nil {
 		return
 	}
-	if err := s.refresh(ctx); err != nil {
-		s.short.add("%s: it is not known whether slots moved while keys were listed: %v", s.name, err)
+	if err := m.refresh(ctx); err != nil {
+		m.short.add("%s: it is not known whether slots moved while keys were listed: %v", m.name, err)
 		return
 	}
 	moved, first := 0, 0
-	for slot, addr := range s.places() {
-		if slot < len(before) && addr != before[slot] {
+	for slot, addr := range placesOf(m.dep) {
+		if slot < len(m.before) && addr != m.before[slot] {
 			if moved++; moved == 1 {
 				first = slot
 			}
 		}
 	}
 	if moved > 0 {
-		now, _ := s.dep.PrimaryOf(uint16(first))
-		s.short.add("%s: %d slots are served by another node than when the listing of keys began (slot %d by %s, now by %s), so keys may be missing from the listing; verify again when no slots are moving",
-			s.name, moved, first, before[first], cmp.Or(now.Addr, "no node"))
+		now, _ := m.dep.PrimaryOf(uint16(first))
+		m.short.add("%s: %d slots are served by another node than when the listing of keys began (slot %d by %s, now by %s), so keys may be missing from the listing; verify again when no slots are moving",
+			m.name, moved, first, m.before[first], cmp.Or(now.Addr, "no node"))
 	}
-	moving := s.moving(ctx)
-	s.takeOutMoved()
+	moving := m.moving(ctx)
+	m.strays.takeOutMoved()
 	if moving != "" {
-		s.short.add("%s: %s, so keys may be missing from the listing; verify again when no slots are moving", s.name, moving)
+		m.short.add("%s: %s, so keys may be missing from the listing; verify again when no slots are moving", m.name, moving)
 	}
 }
 
 // servedByNobody notes slots of a cluster that no node serves: nobody can read the keys in them.
-func (s *side) servedByNobody() {
-	if s.dep.Kind() != endpoint.Cluster {
+func (m *slotWatch) servedByNobody() {
+	if m.dep.Kind() != endpoint.Cluster {
 		return
 	}
 	n, first := 0, 0
-	for slot := range s.dep.Slots() {
-		if _, ok := s.dep.PrimaryOf(uint16(slot)); !ok {
+	for slot := range m.dep.Slots() {
+		if _, ok := m.dep.PrimaryOf(uint16(slot)); !ok {
 			if n++; n == 1 {
 				first = slot
 			}
 		}
 	}
 	if n > 0 {
-		s.short.add("%s: no node serves %d of the slots (the first one is %d); assign them (redis-cli --cluster fix), then verify again", s.name, n, first)
+		m.short.add("%s: no node serves %d of the slots (the first one is %d); assign them (redis-cli --cluster fix), then verify again", m.name, n, first)
 	}
 }
 
 // moving describes slots that are moving from one node to another. It returns "" where none is, or where nobody can be asked.
-func (s *side) moving(ctx context.Context) (text string) {
-	if n := s.dep.Moving(); n > 0 {
+func (m *slotWatch) moving(ctx context.Context) (text string) {
+	if n := m.dep.Moving(); n > 0 {
 		return fmt.Sprintf("%d slots are being moved", n)
 	}
-	if s.dep.Kind() != endpoint.Cluster || s.dep.Spec().Proxy != "" {
+	if m.dep.Kind() != endpoint.Cluster || m.dep.Spec().Proxy != "" {
 		return ""
 	}
-	for _, shard := range s.dep.Shards() {
+	for _, shard := range m.dep.Shards() {
 		addr := shard.Primary.Addr
-		reply, err := s.clusterNodes(ctx, addr)
+		reply, err := m.clusterNodes(ctx, addr)
 		if err != nil {
 			continue
 		}
@@ -94,32 +102,17 @@ func (s *side) moving(ctx context.Context) (text string) {
 			if moves > 0 && text == "" {
 				text = fmt.Sprintf("%d slots of %s are being moved", moves, addr)
 			}
-			s.imports(addr, line.Importing)
+			m.strays.imports(addr, line.Importing)
 		}
 	}
 	return text
 }
 
-// imports notes slots that are moving to a primary: it already holds some of their keys.
-func (s *side) imports(primary string, slots map[uint16]string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for slot := range slots {
-		if s.importing == nil {
-			s.importing = map[string]map[uint16]bool{}
-		}
-		if s.importing[primary] == nil {
-			s.importing[primary] = map[uint16]bool{}
-		}
-		s.importing[primary][slot] = true
-	}
-}
-
 // clusterNodes asks one primary for CLUSTER NODES. It bounds the wait, so that a primary that hangs does not hold up the others.
-func (s *side) clusterNodes(ctx context.Context, addr string) (string, error) {
-	ctx, cancel := context.WithTimeout(ctx, min(s.cfg.Silence, 5*time.Second))
+func (m *slotWatch) clusterNodes(ctx context.Context, addr string) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, min(m.cfg.Silence, 5*time.Second))
 	defer cancel()
-	client, err := s.dep.Client(ctx, addr, 0)
+	client, err := m.dep.Client(ctx, addr, 0)
 	if err != nil {
 		return "", err
 	}

@@ -346,7 +346,7 @@ func (p *repairer) again(ctx context.Context, faults []fault) (*Report, error) {
 			return nil, err
 		}
 		for _, n := range astray {
-			p.target.addStray(n, f.pairDB, f.name)
+			p.target.strays.add(n, f.pairDB, f.name)
 		}
 	}
 	r := p.report(&keyspace.Selection{Repaired: true})

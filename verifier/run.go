@@ -253,7 +253,7 @@ func (v *verification) report(selection *keyspace.Selection) *Report {
 	r.Reasons = append(r.Reasons, slices.Concat(v.source.notesSoFar(), v.target.notesSoFar())...)
 	r.Strays = []Stray{}
 	for _, s := range []*side{v.source, v.target} {
-		list, sentence := s.listedStrays()
+		list, sentence := s.strays.listed()
 		if r.Strays = append(r.Strays, list...); sentence != "" {
 			r.Reasons = append(r.Reasons, sentence)
 		}

@@ -3,7 +3,6 @@ package verifier
 import (
 	"context"
 	"fmt"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -15,18 +14,15 @@ type side struct {
 	naming
 	*readerPool
 	*roster
-	name  endpoint.Side
-	dep   *endpoint.Deployment
-	cfg   *Config
-	short shortfall
-	dbs   heldDatabases
+	name   endpoint.Side
+	dep    *endpoint.Deployment
+	cfg    *Config
+	short  shortfall
+	dbs    heldDatabases
+	strays strayList
 
 	keys, total atomic.Int64 // keys that were enumerated; keys according to DBSIZE
 	own         atomic.Int64 // surecut's own keys, which are not compared
-	mu          sync.Mutex
-	strays      []stray                    // guarded by mu: keys on nodes where no client finds them; as many as findings are listed
-	astray      int64                      // guarded by mu: the number of all such keys
-	importing   map[string]map[uint16]bool // guarded by mu: slots that are moving to a primary
 }
 
 // bareSide makes a side of a deployment. It opens nothing, and knows no nodes yet.
@@ -35,6 +31,7 @@ func bareSide(name endpoint.Side, dep *endpoint.Deployment, o *Config) *side {
 	s := &side{naming: names, readerPool: newReaderPool(o), name: name, dep: dep, cfg: o}
 	s.short.of = name
 	s.dbs.naming, s.dbs.file, s.dbs.used, s.dbs.elsewhere = names, s.isFile(), map[int]bool{}, map[int]int64{}
+	s.strays.naming, s.strays.dep, s.strays.limit = names, dep, o.MaxFindings
 	s.roster = &roster{name: name, dep: dep, cfg: o, short: &s.short}
 	return s
 }

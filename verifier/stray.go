@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 
 	"surecut/internal/endpoint"
 	"surecut/internal/keyspace"
@@ -31,107 +32,133 @@ type Stray struct {
 	KeyBase64 string `json:"key_base64"`
 }
 
+// strayList are the strays of one side.
+type strayList struct {
+	naming
+	dep   *endpoint.Deployment
+	limit int // of those that are kept
+
+	mu        sync.Mutex
+	keys      []stray                    // guarded by mu: as many as findings are listed
+	count     int64                      // guarded by mu: the number of all strays
+	importing map[string]map[uint16]bool // guarded by mu: slots that are moving to a primary
+}
+
 // belongs says whether clients look for a key on the node. In a cluster they do so on the owner of its slot only, and not on the
 // node to which the slot is moving.
-func (s *side) belongs(n *node, name string) bool {
-	if !s.strict() {
-		return s.dep.Holds(n.primary, name)
+func (l *strayList) belongs(n *node, name string) bool {
+	if !l.strict() {
+		return l.dep.Holds(n.primary, name)
 	}
-	owner, ok := s.dep.PrimaryOf(s.dep.Slot(name))
+	owner, ok := l.dep.PrimaryOf(l.dep.Slot(name))
 	return ok && owner.Addr == n.primary
 }
 
 // strict says that the side is a Redis Cluster whose nodes are known. Such nodes refuse requests for keys of other nodes' slots,
 // but SCAN lists those keys.
-func (s *side) strict() bool { return s.dep.Kind() == endpoint.Cluster && s.dep.Spec().Proxy == "" }
-
-// findAstray notes a key that does not belong to the node. In a cluster it becomes a suspect, too: it may have moved here with its
-// slot since the topology was read, and its new node may have been listed before it arrived.
-func (s *side) findAstray(n *node, db int, name string, to *spill) error {
-	s.addStray(n, db, name)
-	if !s.strict() {
-		return nil
-	}
-	id, _ := s.compared(db, name)
-	return to.add(&record{keyID: id, flags: unread | astray})
+func (l *strayList) strict() bool {
+	return l.dep.Kind() == endpoint.Cluster && l.dep.Spec().Proxy == ""
 }
 
-func (s *side) addStray(n *node, db int, name string) {
-	id, _ := s.compared(db, name)
+// add notes a key that does not belong to the node.
+func (l *strayList) add(n *node, db int, name string) {
+	id, _ := l.compared(db, name)
 	id.db = -1
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.astray++; len(s.strays) < s.cfg.MaxFindings {
-		s.strays = append(s.strays, stray{n, db, id})
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.count++; len(l.keys) < l.limit {
+		l.keys = append(l.keys, stray{n, db, id})
+	}
+}
+
+// imports notes slots that are moving to a primary: it already holds some of their keys.
+func (l *strayList) imports(primary string, slots map[uint16]string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for slot := range slots {
+		if l.importing == nil {
+			l.importing = map[string]map[uint16]bool{}
+		}
+		if l.importing[primary] == nil {
+			l.importing[primary] = map[uint16]bool{}
+		}
+		l.importing[primary][slot] = true
 	}
 }
 
 // takeOutMoved drops keys that turned out not to be strays: their slot was moved while keys were listed, or is moving to their
 // node.
-func (s *side) takeOutMoved() {
-	if !s.strict() {
+func (l *strayList) takeOutMoved() {
+	if !l.strict() {
 		return
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	before := len(s.strays)
-	s.strays = slices.DeleteFunc(s.strays, func(k stray) bool {
-		name := s.nameOf(k)
-		return s.belongs(k.node, name) || s.importing[k.node.primary][s.dep.Slot(name)]
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	before := len(l.keys)
+	l.keys = slices.DeleteFunc(l.keys, func(k stray) bool {
+		name := l.nameOf(k)
+		return l.belongs(k.node, name) || l.importing[k.node.primary][l.dep.Slot(name)]
 	})
-	s.astray -= int64(before - len(s.strays))
+	l.count -= int64(before - len(l.keys))
 }
 
 // nameOf returns the name of a stray on its own side.
-func (s *side) nameOf(k stray) string {
-	if s.name == endpoint.Source {
-		return s.cfg.mapping.SourceName(k.db, k.id.name)
+func (l *strayList) nameOf(k stray) string {
+	if l.of == endpoint.Source {
+		return l.mapping.SourceName(k.db, k.id.name)
 	}
 	return k.id.name
 }
 
-// settleStrays counts the strays of a target behind a proxy as extra: they will be in the way when the sharding is changed. Other
-// strays are only listed and are not part of the data.
-func (v *verification) settleStrays() {
-	if v.target.strict() {
-		return
-	}
-	strays := v.target.strays
-	v.target.strays = nil
-	_ = v.tally.batch(func(t *tally) error {
-		for _, s := range strays {
-			id, _ := v.locateSource(s.id, false)
-			t.settle(id, &decision{Verdict: Extra, Why: liesAstray(s.node.addr())})
-		}
-		unlisted := v.target.astray - int64(len(strays))
-		t.totals.Extra += unlisted
-		t.byReason.add(cause{Reason: AstrayOnTarget}, unlisted)
-		t.omitted += int(unlisted)
-		return nil
-	})
-	v.target.astray = 0
-}
-
-// listedStrays returns the strays of a side as the report lists them, and the sentence about them.
-func (s *side) listedStrays() (list []Stray, sentence string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, k := range s.strays {
-		name := s.nameOf(k)
-		list = append(list, Stray{Side: s.name.String(), Node: k.node.addr(), DB: k.db, Slot: s.dep.Slot(name), Key: keyspace.Printable(name),
+// listed returns the strays as the report lists them, and the sentence about them.
+func (l *strayList) listed() (list []Stray, sentence string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, k := range l.keys {
+		name := l.nameOf(k)
+		list = append(list, Stray{Side: l.of.String(), Node: k.node.addr(), DB: k.db, Slot: l.dep.Slot(name), Key: keyspace.Printable(name),
 			KeyBase64: base64.StdEncoding.EncodeToString([]byte(name))})
 	}
-	if s.astray == 0 {
+	if l.count == 0 {
 		return nil, ""
 	}
 	slices.SortFunc(list, func(a, b Stray) int {
 		return cmp.Or(cmp.Compare(a.Slot, b.Slot), cmp.Compare(a.DB, b.DB), cmp.Compare(a.KeyBase64, b.KeyBase64), cmp.Compare(a.Node, b.Node))
 	})
 	where := "where its proxy does not look for them"
-	if s.strict() {
+	if l.strict() {
 		where = "that do not own their slots"
 	}
-	return list, fmt.Sprintf("On the %s, %d keys are on nodes %s. No client finds them there, and they were not compared: %s.", s.name, s.astray, where, examplesOf(list))
+	return list, fmt.Sprintf("On the %s, %d keys are on nodes %s. No client finds them there, and they were not compared: %s.", l.of, l.count, where, examplesOf(list))
+}
+
+// take returns the strays that are kept and the number of all, and forgets them.
+func (l *strayList) take() (keys []stray, count int64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	keys, count = l.keys, l.count
+	l.keys, l.count = nil, 0
+	return keys, count
+}
+
+// settleStrays counts the strays of a target behind a proxy as extra: they will be in the way when the sharding is changed. Other
+// strays are only listed and are not part of the data.
+func (v *verification) settleStrays() {
+	if v.target.strays.strict() {
+		return
+	}
+	strays, count := v.target.strays.take()
+	_ = v.tally.batch(func(t *tally) error {
+		for _, s := range strays {
+			id, _ := v.locateSource(s.id, false)
+			t.settle(id, &decision{Verdict: Extra, Why: liesAstray(s.node.addr())})
+		}
+		unlisted := count - int64(len(strays))
+		t.totals.Extra += unlisted
+		t.byReason.add(cause{Reason: AstrayOnTarget}, unlisted)
+		t.omitted += int(unlisted)
+		return nil
+	})
 }
 
 // examplesOf names the first strays of a list.
