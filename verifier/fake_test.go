@@ -180,8 +180,10 @@ func resolveWorld(t *testing.T, w *world, o Config, keys ...string) *Report {
 	o.Workers = 1
 	at := time.Unix(1_700_000_000, 0)
 	quick := clock{func() time.Time { return at }, func(_ context.Context, d time.Duration) error { at = at.Add(d); return nil }}
-	v := &verification{cfg: &o, feed: &worldFeed{world: w}, clock: quick, judges: theJudges, source: bareSide(endpoint.Source, &endpoint.Deployment{}, &o), target: bareSide(endpoint.Target, &endpoint.Deployment{}, &o), progress: &progress{},
+	v := &verification{cfg: &o, judges: theJudges, source: bareSide(endpoint.Source, &endpoint.Deployment{}, &o), target: bareSide(endpoint.Target, &endpoint.Deployment{}, &o), progress: &progress{},
 		probers: probers{worldSource{w}, worldTarget{w}}, atOffset: worldSource{w}, rules: rules{depth: DepthValue, tolerance: time.Second}}
+	v.keepTime(quick)
+	v.windows.feed = &worldFeed{world: w}
 	v.tally = newTally(&v.rules, o.MaxFindings)
 	suspects, err := newSpill(o.TempDir, 1)
 	if err != nil {

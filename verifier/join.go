@@ -3,8 +3,6 @@ package verifier
 import (
 	"cmp"
 	"context"
-	"maps"
-	"slices"
 
 	"golang.org/x/sync/errgroup"
 )
@@ -64,7 +62,7 @@ func clears(w writing) bool { return w == unwritten }
 
 // suspect makes a suspect of a key that the join could not clear. It carries what the scan has read on the source.
 func (v *verification) suspect(e *entry) *record {
-	id, several := v.locateSource(e.id(), e.hasSource)
+	id, several := v.origins().locate(e.id(), e.hasSource)
 	if v.fixed {
 		return e.suspectOfFile(id)
 	}
@@ -77,80 +75,6 @@ func (v *verification) suspect(e *entry) *record {
 		r.holdAs(&e.source)
 	}
 	return r
-}
-
-// locateSource sets the database of the source in which a key would be that only the target has: the lowest where several may hold
-// it, and -1 where none may.
-func (v *verification) locateSource(id keyID, onSource bool) (at keyID, several bool) {
-	if onSource {
-		return id, false
-	}
-	dbs := v.origins(id)
-	if id.db = -1; len(dbs) > 0 {
-		id.db = dbs[0]
-	}
-	return id, len(dbs) > 1
-}
-
-// origins returns the databases of the source that a key of the target may come from.
-func (v *verification) origins(id keyID) []int {
-	m := &v.cfg.mapping
-	if len(m.DBPrefix) > 0 {
-		db, ok := m.Origin(id.pairDB, id.name)
-		if ok && m.DBPrefix[db] != "" {
-			return []int{db}
-		}
-	}
-	dbs := map[int]bool{}
-	add := func(db int) {
-		if to, _ := m.Map(db); m.MatchDB(db) && to == id.pairDB && m.DBPrefix[db] == "" {
-			dbs[db] = true
-		}
-	}
-	add(id.pairDB)
-	for db := range m.DBMap {
-		add(db)
-	}
-	for _, db := range m.DBs {
-		add(db)
-	}
-	for _, db := range v.source.dbs.all() {
-		add(db)
-	}
-	return slices.Sorted(maps.Keys(dbs))
-}
-
-// place finds the database of the source for those suspects of a batch that several databases may hold: a key that was created
-// after the scan of the source had passed its place is listed by the target alone. A suspect that no database holds stays as it is.
-func (v *verification) place(ctx context.Context, batch []record) error {
-	var keys []keyID
-	var of []int
-	for i := range batch {
-		if batch[i].flags&unplaced == 0 {
-			continue
-		}
-		for _, db := range v.origins(batch[i].keyID) {
-			keys, of = append(keys, keyID{db: db, pairDB: batch[i].pairDB, name: batch[i].name}), append(of, i)
-		}
-	}
-	if len(keys) == 0 {
-		return nil
-	}
-	found, err := v.probers.Source.probe(ctx, keys, 0)
-	if err != nil {
-		return err
-	}
-	for k := range found {
-		r := &batch[of[k]]
-		switch {
-		case !found[k].present():
-		case r.flags&unplaced == 0:
-			r.flags |= clash
-		default:
-			r.db, r.flags = keys[k].db, r.flags&^unplaced
-		}
-	}
-	return nil
 }
 
 type pairKey struct {

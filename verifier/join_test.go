@@ -185,7 +185,7 @@ func TestFieldsOfFileExpire(t *testing.T) {
 	}
 	left := reading{Type: keyspace.Hash, TypeName: "hash", FP: keyspace.Fingerprint{Value: 7, Length: 1}}
 	file := &fileAgain{held: map[string]reading{"passed": left}}
-	v := &verification{probers: probers{Source: file}, clock: clock{now: func() time.Time { return now }}}
+	v := &verification{probers: probers{Source: file}, clock: &clock{now: func() time.Time { return now }}}
 	got, err := v.observeFile(t.Context(), batch)
 	if err != nil || !slices.Equal(file.asked, []string{"passed", "gone"}) {
 		t.Fatalf("the file was read again for %q, %v", file.asked, err)

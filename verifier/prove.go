@@ -31,14 +31,12 @@ type offsetReader interface {
 // So a key gets a definite verdict however often it changes. Suspects that cannot be settled in this way go to rest.
 func (v *verification) prove(ctx context.Context, suspects, rest *spill) error {
 	links := v.cfg.Applier.Links()
-	pending := make([][]record, len(links))
-	drain := func(link int) error {
-		batch := pending[link]
-		pending[link] = nil
-		return v.proveBatch(ctx, link, links[link], batch, rest)
+	proofs := make([]linkProof, len(links))
+	for i := range links {
+		proofs[i] = linkProof{verification: v, index: i, link: links[i], rest: rest}
 	}
 	err := suspects.each(0, func(batch []record) error {
-		if err := v.place(ctx, batch); err != nil {
+		if err := v.origins().place(ctx, v.probers.Source, batch); err != nil {
 			return err
 		}
 		for i := range batch {
@@ -49,18 +47,15 @@ func (v *verification) prove(ctx context.Context, suspects, rest *spill) error {
 				}
 				continue
 			}
-			pending[link] = append(pending[link], batch[i])
-			if frameFull(pending[link]) {
-				if err := drain(link); err != nil {
-					return err
-				}
+			if err := proofs[link].add(ctx, &batch[i]); err != nil {
+				return err
 			}
 		}
 		return nil
 	})
-	for link := range pending {
+	for i := range proofs {
 		if err == nil {
-			err = drain(link)
+			err = proofs[i].settleAll(ctx)
 		}
 	}
 	return err
@@ -86,11 +81,30 @@ func frameFull(batch []record) bool {
 	return len(batch) >= frameKeys || bytes >= frameBytes
 }
 
-// proveBatch tries keys in frames until each has its verdict, or until frameAttempts frames in a row have settled none.
-func (v *verification) proveBatch(ctx context.Context, index int, link AppliedLink, batch []record, rest *spill) error {
+// linkProof settles those suspects that lie on one link.
+type linkProof struct {
+	*verification
+	index   int // of the link
+	link    AppliedLink
+	pending []record
+	rest    *spill // takes the suspects that cannot be settled
+}
+
+// add takes a suspect, and settles those that it has once they fill a frame.
+func (l *linkProof) add(ctx context.Context, r *record) error {
+	if l.pending = append(l.pending, *r); !frameFull(l.pending) {
+		return nil
+	}
+	return l.settleAll(ctx)
+}
+
+// settleAll tries the pending keys in frames until each has its verdict, or until frameAttempts frames in a row have settled none.
+func (l *linkProof) settleAll(ctx context.Context) error {
+	batch := l.pending
+	l.pending = nil
 	lags := false
 	for attempt := 0; attempt < frameAttempts && len(batch) > 0; attempt++ {
-		again, err := v.frame(ctx, index, link, batch)
+		again, err := l.frame(ctx, batch)
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
@@ -101,8 +115,8 @@ func (v *verification) proveBatch(ctx context.Context, index int, link AppliedLi
 		if batch = again; err == nil {
 			continue
 		}
-		v.setFrameError(err)
-		if err := v.clock.sleep(ctx, frameRetry); err != nil {
+		l.links.failed(err)
+		if err := l.clock.sleep(ctx, frameRetry); err != nil {
 			return err
 		}
 	}
@@ -110,7 +124,7 @@ func (v *verification) proveBatch(ctx context.Context, index int, link AppliedLi
 		if lags {
 			batch[i].flags |= behind
 		}
-		if err := rest.add(&batch[i]); err != nil {
+		if err := l.rest.add(&batch[i]); err != nil {
 			return err
 		}
 	}
@@ -122,22 +136,22 @@ var errFrameLong = fmt.Errorf("reading both sides at one offset took longer than
 
 // frame settles the keys of a batch that it can, and returns those that must be tried again, also when it returns an error. The
 // link continues when frame returns.
-func (v *verification) frame(ctx context.Context, index int, link AppliedLink, batch []record) (again []record, err error) {
-	frozen, err := v.freeze(ctx, index, link)
+func (l *linkProof) frame(ctx context.Context, batch []record) (again []record, err error) {
+	frozen, err := l.links.freeze(ctx, l.index, l.link)
 	if err != nil {
 		return batch, err
 	}
 	defer frozen.Release()
-	begun := v.clock.now()
+	begun := l.clock.now()
 	fctx, cancel := context.WithTimeoutCause(ctx, frameTimeout, errFrameLong)
 	defer cancel()
-	read, again, err := v.readInstants(fctx, link, batch, begun.Add(frameTimeout/4))
+	read, again, err := l.readInstants(fctx, batch, begun.Add(frameTimeout/4))
 	for _, at := range read {
-		if err != nil || v.clock.now().Sub(begun) > frameTimeout/2 {
+		if err != nil || l.clock.now().Sub(begun) > frameTimeout/2 {
 			again = append(again, at.keys...)
 			continue
 		}
-		unsettled, aerr := v.settleInstant(fctx, link, frozen, &at)
+		unsettled, aerr := l.settleInstant(fctx, frozen, &at)
 		again, err = append(again, unsettled...), aerr
 	}
 	return again, err
@@ -146,19 +160,6 @@ func (v *verification) frame(ctx context.Context, index int, link AppliedLink, b
 // ErrLags is the error of an Applier's Freeze for a link that did not catch up within the patience. Differences of its keys may
 // then be on their way to the target, however often the keys are read.
 var ErrLags = errors.New("the link has not caught up")
-
-// freeze stops a link once it has caught up. It waits for a link that lags, because rounds would take the lag for differences.
-func (v *verification) freeze(ctx context.Context, index int, link AppliedLink) (Frame, error) {
-	begun := v.clock.now()
-	fctx, cancel := context.WithTimeoutCause(ctx, max(v.patience, frameRetry), ErrLags)
-	defer cancel()
-	frozen, err := v.cfg.Applier.Freeze(fctx, index)
-	if err != nil {
-		v.patience -= v.clock.now().Sub(begun)
-		return nil, fmt.Errorf("stop applying what %s sends: %w", link.Shard, err)
-	}
-	return frozen, nil
-}
 
 // instant is what the source held at one offset.
 type instant struct {
@@ -170,13 +171,13 @@ type instant struct {
 // readInstants reads a batch in as few instants as its transactions allow, in the order of offsets. It reads all of them before the
 // target is brought to any: while the target follows to the first, the source writes on, and the others would be further away. It
 // also returns the keys that could not be read by the given time. It returns an error only where nothing could be read.
-func (v *verification) readInstants(ctx context.Context, link AppliedLink, batch []record, until time.Time) (read []instant, again []record, err error) {
-	for _, group := range v.source.transactions(batch) {
-		if len(read) > 0 && v.clock.now().After(until) {
+func (l *linkProof) readInstants(ctx context.Context, batch []record, until time.Time) (read []instant, again []record, err error) {
+	for _, group := range l.source.transactions(batch) {
+		if len(read) > 0 && l.clock.now().After(until) {
 			again = append(again, group...)
 			continue
 		}
-		source, offset, rerr := v.atOffset.readAt(ctx, link, group)
+		source, offset, rerr := l.atOffset.readAt(ctx, l.link, group)
 		if rerr != nil {
 			again, err = append(again, group...), rerr
 			continue
@@ -209,10 +210,10 @@ func withoutLater(group []record, source []reading) (now []record, read []readin
 
 // settleInstant brings the target to the offset of an instant and settles the keys that it can. It returns those that must be tried
 // again, also when it returns an error.
-func (v *verification) settleInstant(ctx context.Context, link AppliedLink, frozen Frame, at *instant) (again []record, err error) {
+func (l *linkProof) settleInstant(ctx context.Context, frozen Frame, at *instant) (again []record, err error) {
 	ahead, err := frozen.ApplyTo(ctx, at.offset)
 	if err != nil {
-		return at.keys, fmt.Errorf("apply what %s sent up to offset %d: %w", link.Shard, at.offset, err)
+		return at.keys, fmt.Errorf("apply what %s sent up to offset %d: %w", l.link.Shard, at.offset, err)
 	}
 	passed := at.without(ahead)
 	if len(at.keys) == 0 {
@@ -222,11 +223,11 @@ func (v *verification) settleInstant(ctx context.Context, link AppliedLink, froz
 	for i := range keys {
 		keys[i] = at.keys[i].keyID
 	}
-	target, err := v.probers.Target.probe(ctx, keys, frameKeep)
+	target, err := l.probers.Target.probe(ctx, keys, frameKeep)
 	if err != nil {
 		return append(at.keys, passed...), err
 	}
-	return append(v.judgeFrame(at.keys, at.source, target), passed...), nil
+	return append(l.judgeFrame(at.keys, at.source, target), passed...), nil
 }
 
 // without removes and returns the keys for which the target holds what the source held at a later offset.
@@ -250,13 +251,13 @@ func (at *instant) without(ahead []keyspace.Key) (out []record) {
 	return out
 }
 
-func (v *verification) judgeFrame(group []record, source, target []reading) (again []record) {
-	_ = v.tally.batch(func(t *tally) error {
+func (l *linkProof) judgeFrame(group []record, source, target []reading) (again []record) {
+	_ = l.tally.batch(func(t *tally) error {
 		for i := range group {
 			d := decision{Pair: pair{source[i], target[i]}}
-			d.Verdict, d.Why = v.rules.judge(&d.Pair)
+			d.Verdict, d.Why = l.rules.judge(&d.Pair)
 			transient := d.Verdict == Unchecked && !lasting(source[i].Err) && !lasting(target[i].Err) && (source[i].Err != nil || target[i].Err != nil)
-			if transient || d.Verdict != Same && v.rules.expiring(&d.Pair, v.clock.now()) > 0 {
+			if transient || d.Verdict != Same && l.rules.expiring(&d.Pair, l.clock.now()) > 0 {
 				learned := group[i]
 				if source[i].Type != keyspace.None {
 					learned.t = source[i].Type
@@ -265,10 +266,10 @@ func (v *verification) judgeFrame(group []record, source, target []reading) (aga
 				continue
 			}
 			if s, tv := source[i].Value, target[i].Value; d.Verdict == Different && s != nil && tv != nil && s.Type == tv.Type {
-				place := compareValues(values{s, tv, v.rules.within})
+				place := compareValues(values{s, tv, l.rules.within})
 				d.Place = &place
 			}
-			v.settle(t, group[i].keyID, &d)
+			l.settle(t, group[i].keyID, &d)
 		}
 		return nil
 	})

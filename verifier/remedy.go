@@ -151,7 +151,7 @@ func (p *repairer) carryOutFrozen(ctx context.Context, index int, link AppliedLi
 	if err != nil {
 		return jobs, err
 	}
-	frozen, err := p.freeze(ctx, index, link)
+	frozen, err := p.links.freeze(ctx, index, link)
 	if err != nil {
 		return jobs, err
 	}

@@ -234,7 +234,7 @@ func (n roundOf) decides(r *record) bool {
 
 func (v *verification) roundStep(n roundOf) func(context.Context, *spill, *spill) error {
 	return func(ctx context.Context, suspects, rest *spill) error {
-		if err := v.openWindow(ctx); err != nil {
+		if err := v.windows.open(ctx); err != nil {
 			return err
 		}
 		if err := v.pause(ctx); err != nil {
@@ -248,7 +248,7 @@ func (v *verification) roundStep(n roundOf) func(context.Context, *spill, *spill
 // where the target is known to have followed the source, or where the source is files.
 func (v *verification) pause(ctx context.Context) error {
 	if !v.fixed && v.cfg.Applier == nil {
-		return v.awaitLead(ctx)
+		return v.windows.awaitLead(ctx)
 	}
 	if len(v.history) == 0 {
 		return nil
@@ -279,7 +279,7 @@ func (v *verification) roundBatch(ctx context.Context, batch []record, rest *spi
 	if err != nil {
 		return err
 	}
-	seen, err := v.endWindow(ctx)
+	seen, err := v.windows.end(ctx)
 	if err != nil {
 		return err
 	}
@@ -352,7 +352,7 @@ func (v *verification) settle(t *tally, id keyID, d *decision) {
 }
 
 func (v *verification) observeAll(ctx context.Context, batch []record) ([]observation, error) {
-	if err := v.place(ctx, batch); err != nil {
+	if err := v.origins().place(ctx, v.probers.Source, batch); err != nil {
 		return nil, err
 	}
 	keys := make([]keyID, len(batch))

@@ -22,22 +22,19 @@ type verification struct {
 	fixed          bool // the source is files: suspects carry what the files say
 	probers        probers
 	atOffset       offsetReader
-	patience       time.Duration // how long links that lag may still be waited for
-	frameError     error         // why a link could not be stopped at an offset, if one could not
 	rules          rules
 	tally          *tally
 	progress       *progress
 	history        []Round
-	feed           feed
 	following      *sourceFeed // the feed of a source that consists of servers
-	clock          clock
+	clock          *clock
+	windows        windows
+	links          *linkWaits
 	judges         judges
 	list           listing
 	begun          []quiet.Reading // write counters of the source's primaries when the run began
 	parts          int             // of the spills of the enumeration; 0: spillParts
 
-	leadEnds  time.Time // when the target may be read in the open window
-	behind    []bool    // by link: the target had not applied what was written before the open window
 	late      *spill    // suspects whose expiry is waited for
 	lateUntil time.Time // guarded by the tally's lock
 	trusting  bool      // guarded by the tally's lock: a verdict rests on an assumption, see trusts
@@ -147,12 +144,12 @@ func newVerification(ctx context.Context, o *Config) (*verification, error) {
 	if err != nil {
 		return nil, err
 	}
-	v := &verification{cfg: o, source: source, target: target, progress: &progress{}, patience: framePatience, atOffset: atomicReader{source},
-		clock: realClock, judges: theJudges}
+	v := &verification{cfg: o, source: source, target: target, progress: &progress{}, atOffset: atomicReader{source}, judges: theJudges}
+	v.keepTime(realClock)
 	v.list = v.listBoth
 	if !source.isFile() {
 		v.following = newSourceFeed(source)
-		v.feed = v.following
+		v.windows.feed = v.following
 		v.begun = v.readWriters(ctx)
 	}
 	v.progress.begin(PhaseEnumerate, 0, 0)
@@ -161,7 +158,7 @@ func newVerification(ctx context.Context, o *Config) (*verification, error) {
 		Target: sideProber{target, func(k keyID) int { return k.pairDB }},
 	}
 	if source.isFile() {
-		v.fixed, v.probers.Source = true, fileProber{source}
+		v.fixed, v.windows.fixed, v.probers.Source = true, true, fileProber{source}
 	}
 	sourceClock, err := source.clockSkew(ctx)
 	if err != nil {
@@ -176,6 +173,13 @@ func newVerification(ctx context.Context, o *Config) (*verification, error) {
 	v.tally = newTally(&v.rules, o.MaxFindings)
 	v.tally.mapping = o.mapping
 	return v, nil
+}
+
+// keepTime has the run go by a clock. It makes what waits.
+func (v *verification) keepTime(c clock) {
+	v.clock = &c
+	v.links = &linkWaits{cfg: v.cfg, clock: v.clock, patience: framePatience}
+	v.windows = windows{cfg: v.cfg, clock: v.clock, source: v.source, links: v.links}
 }
 
 func (v *verification) compare(ctx context.Context) error {
@@ -212,13 +216,13 @@ func (v *verification) pair(ctx context.Context, suspects *spill) error {
 	}
 	defer target.close()
 	s := spills{source, target}
-	if err := v.openWindow(ctx); err != nil {
+	if err := v.windows.open(ctx); err != nil {
 		return err
 	}
-	if err := v.list(ctx, s, v.awaitLead); err != nil {
+	if err := v.list(ctx, s, v.windows.awaitLead); err != nil {
 		return err
 	}
-	seen, err := v.endWindow(ctx)
+	seen, err := v.windows.end(ctx)
 	if err != nil {
 		return err
 	}
@@ -262,8 +266,8 @@ func (v *verification) report(selection *keyspace.Selection) *Report {
 	r.Incomplete = slices.Concat([]string{}, v.source.short.reasons(), v.target.short.reasons())
 	r.conclude(t.byReason, v.holding())
 	r.Reasons = append(r.Reasons, v.restsOn()...)
-	if v.frameError != nil && (v.trusting || t.totals.Unchecked > 0) {
-		r.Reasons = append(r.Reasons, fmt.Sprintf("Keys were compared in rounds instead of at one offset, because the migration could not be stopped there: %v.", v.frameError))
+	if v.links.err != nil && (v.trusting || t.totals.Unchecked > 0) {
+		r.Reasons = append(r.Reasons, fmt.Sprintf("Keys were compared in rounds instead of at one offset, because the migration could not be stopped there: %v.", v.links.err))
 	}
 	return r
 }
@@ -275,7 +279,7 @@ func (v *verification) restsOn() []string {
 	}
 	var out []string
 	if v.cfg.Applier == nil {
-		out = append(out, fmt.Sprintf("The source was written during the comparison. The verdict assumes that the target lags by less than %v (Config.Interval); with Config.Applier, which names the running migration, keys are compared at one offset and nothing is assumed.", v.lead()))
+		out = append(out, fmt.Sprintf("The source was written during the comparison. The verdict assumes that the target lags by less than %v (Config.Interval); with Config.Applier, which names the running migration, keys are compared at one offset and nothing is assumed.", v.windows.lead()))
 	}
 	if w := v.writes(); w.KnownBy == ByRereading {
 		out = append(out, "It was not known which keys of the source were written; keys that had the same value before and after count as not written.")

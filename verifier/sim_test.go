@@ -60,9 +60,11 @@ func (s *simulation) verification(w *simWorld) *verification {
 		s.cfg.Applier = w
 	}
 	f := &simFeed{simWorld: w}
-	v := &verification{cfg: &s.cfg, source: s.source, target: s.target, progress: &progress{}, patience: framePatience, parts: 1,
-		feed: f, clock: w.clock(), judges: theJudges, list: w.list, probers: probers{simSource{w}, simTarget{w}}, atOffset: simSource{w},
+	v := &verification{cfg: &s.cfg, source: s.source, target: s.target, progress: &progress{}, parts: 1,
+		judges: theJudges, list: w.list, probers: probers{simSource{w}, simTarget{w}}, atOffset: simSource{w},
 		rules: rules{depth: DepthValue, tolerance: time.Second, fieldGuard: fieldGuardFor(time.Second)}}
+	v.keepTime(w.clock())
+	v.windows.feed = f
 	if s.tally == nil {
 		s.tally = newTally(&v.rules, 100)
 	}

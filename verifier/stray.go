@@ -150,7 +150,7 @@ func (v *verification) settleStrays() {
 	strays, count := v.target.strays.take()
 	_ = v.tally.batch(func(t *tally) error {
 		for _, s := range strays {
-			id, _ := v.locateSource(s.id, false)
+			id, _ := v.origins().locate(s.id, false)
 			t.settle(id, &decision{Verdict: Extra, Why: liesAstray(s.node.addr())})
 		}
 		unlisted := count - int64(len(strays))

@@ -162,7 +162,7 @@ func verifyDeployments(t *testing.T, source, target *endpoint.Deployment, change
 	defer v.close()
 	defer v.source.close()
 	defer v.target.close()
-	v.clock, v.parts = quickClock(), 2
+	*v.clock, v.parts = quickClock(), 2
 	if err := v.compare(t.Context()); err != nil {
 		return nil, err
 	}

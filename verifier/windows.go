@@ -2,8 +2,6 @@ package verifier
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"time"
 
 	"surecut/internal/keyspace"
@@ -57,116 +55,93 @@ type clock struct {
 
 var realClock = clock{time.Now, retry.Pause}
 
-// openWindow begins a window. Where there is a migration, it returns when the target has applied what the source had written before
+// windows opens and ends the windows of a run. One window is open at a time.
+type windows struct {
+	cfg    *Config
+	clock  *clock
+	source *side
+	feed   feed // nil where the source is fixed
+	fixed  bool // the source is files, which nobody writes
+	links  *linkWaits
+
+	leadEnds time.Time // when the target may be read in the open window
+	behind   []bool    // by link: the target had not applied what was written before the open window
+}
+
+// open begins a window. Where there is a migration, it returns when the target has applied what the source had written before
 // the window, as far as the migration says so. Where there is none, the target may be read once awaitLead has returned.
-func (v *verification) openWindow(ctx context.Context) error {
-	v.behind = nil
-	if v.fixed {
+func (w *windows) open(ctx context.Context) error {
+	w.behind = nil
+	if w.fixed {
 		return nil
 	}
-	at, err := v.feed.begin(ctx)
+	at, err := w.feed.begin(ctx)
 	if err != nil {
 		return err
 	}
-	v.leadEnds = v.clock.now().Add(v.lead())
-	if v.cfg.Applier == nil {
+	w.leadEnds = w.clock.now().Add(w.lead())
+	if w.cfg.Applier == nil {
 		return nil
 	}
-	links := v.cfg.Applier.Links()
-	v.behind = make([]bool, len(links))
+	links := w.cfg.Applier.Links()
+	w.behind = make([]bool, len(links))
 	for i := range links {
-		err := v.awaitApplied(ctx, i, &links[i], at)
+		err := w.links.await(ctx, i, &links[i], at)
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
 		if err != nil {
-			v.behind[i] = true
-			v.setFrameError(err)
+			w.behind[i] = true
+			w.links.failed(err)
 		}
 	}
 	return nil
 }
 
 // lead returns how long a key must have been unwritten before the target is read.
-func (v *verification) lead() time.Duration { return max(v.cfg.Interval, leastLead) }
+func (w *windows) lead() time.Duration { return max(w.cfg.Interval, leastLead) }
 
 // awaitLead returns when the target may be read in the open window.
-func (v *verification) awaitLead(ctx context.Context) error {
-	if v.fixed || v.cfg.Applier != nil {
+func (w *windows) awaitLead(ctx context.Context) error {
+	if w.fixed || w.cfg.Applier != nil {
 		return nil
 	}
-	if left := v.leadEnds.Sub(v.clock.now()); left > 0 {
-		return v.clock.sleep(ctx, left)
+	if left := w.leadEnds.Sub(w.clock.now()); left > 0 {
+		return w.clock.sleep(ctx, left)
 	}
 	return nil
 }
 
-// awaitApplied returns once the target has applied what the node of a link had written by the given position. Its patience, which
-// all links share, is the same as that of the frames.
-func (v *verification) awaitApplied(ctx context.Context, link int, l *AppliedLink, at []nodePosition) error {
-	var goal *nodePosition
-	for i := range at {
-		if at[i].addr == l.Reads {
-			goal = &at[i]
-		}
-	}
-	if goal == nil {
-		return fmt.Errorf("the migration reads the shard of %s from %s, which this comparison does not read, or whose offset is not known", l.Shard, l.Reads)
-	}
-	begun := v.clock.now()
-	patience := max(v.patience, frameRetry)
-	for {
-		applied, err := v.cfg.Applier.Applied(ctx, link)
-		passed := v.clock.now().Sub(begun)
-		switch {
-		case ctx.Err() != nil:
-			return context.Cause(ctx)
-		case err == nil && applied.ReplID == goal.at.ReplID && applied.Offset >= goal.at.Offset:
-			v.patience -= passed
-			return nil
-		case passed > patience && err != nil:
-			v.patience -= passed
-			return fmt.Errorf("ask how far the target has followed %s: %w", l.Shard, err)
-		case passed > patience:
-			v.patience -= passed
-			return fmt.Errorf("the target lags behind %s: %w (it has applied offset %d, and the source was at %d)", l.Shard, ErrLags, applied.Offset, goal.at.Offset)
-		}
-		if err := v.clock.sleep(ctx, appliedPoll); err != nil {
-			return err
-		}
-	}
-}
-
-// endWindow returns what was written in the window up to now.
-func (v *verification) endWindow(ctx context.Context) (sighting, error) {
-	if v.fixed {
+// end returns what was written in the window up to now.
+func (w *windows) end(ctx context.Context) (sighting, error) {
+	if w.fixed {
 		return sighting{still: true, of: func(keyID, *pair) (writing, bool) { return unwritten, false }}, nil
 	}
-	seen, err := v.feed.end(ctx)
+	seen, err := w.feed.end(ctx)
 	if err != nil {
 		return sighting{}, err
 	}
 	var links []AppliedLink
-	if v.cfg.Applier != nil {
-		links = v.cfg.Applier.Links()
+	if w.cfg.Applier != nil {
+		links = w.cfg.Applier.Links()
 	}
-	behind := v.behind
-	return sighting{still: seen.still(), of: func(id keyID, p *pair) (w writing, late bool) {
-		name := v.source.named(id)
+	behind := w.behind
+	return sighting{still: seen.still(), of: func(id keyID, p *pair) (did writing, late bool) {
+		name := w.source.named(id)
 		if links != nil {
-			link := linkOf(links, v.source.dep.Slot(name))
+			link := linkOf(links, w.source.dep.Slot(name))
 			if link < 0 || link >= len(behind) || behind[link] {
 				return written, true
 			}
 		}
-		return seen.writing(name, v.sharedType(p)), false
+		return seen.writing(name, w.sharedType(p)), false
 	}}, nil
 }
 
 // sharedType returns the type of a key whose whole values were compared on both sides. It returns None where one side lacks the
 // key, or where values were not compared: then a change of nothing but a stream's groups changes no verdict.
-func (v *verification) sharedType(p *pair) keyspace.Type {
-	if v.cfg.Depth != DepthValue || p.Source.Type != p.Target.Type {
+func (w *windows) sharedType(p *pair) keyspace.Type {
+	if w.cfg.Depth != DepthValue || p.Source.Type != p.Target.Type {
 		return keyspace.None
 	}
 	return p.Source.Type
@@ -176,11 +151,4 @@ func (v *verification) sharedType(p *pair) keyspace.Type {
 type sighting struct {
 	still bool                                      // nothing was written
 	of    func(keyID, *pair) (w writing, late bool) // for one key as it was read; late: its link was behind the beginning of the window
-}
-
-// setFrameError keeps why keys could not be compared at one offset. That a link lags takes precedence.
-func (v *verification) setFrameError(err error) {
-	if v.frameError == nil || errors.Is(err, ErrLags) {
-		v.frameError = err
-	}
 }
