@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"surecut/internal/endpoint"
 	"surecut/internal/quiet"
 )
 
@@ -23,22 +24,29 @@ const (
 // mostWriterWait bounds how long the primaries of the source may take to say what they have run.
 const mostWriterWait = 5 * time.Second
 
-// clientWrites compares the counters of writing commands on the source's primaries with those read when the run
-// began. The answer may differ from Writes.Written, which also counts keys that expired: their deletion matters for
-// judging keys but is no write of a client.
-func (v *verification) clientWrites(ctx context.Context) (answer Clients, why string) {
-	if v.fixed {
-		return ClientsNone, ""
-	}
-	return clientsBetween(v.begun, v.readWriters(ctx))
+// writerCounters are the counters of writing commands on the primaries of the source.
+type writerCounters struct {
+	cfg   *Config
+	begun []quiet.Reading // when the run began
 }
 
-// readWriters asks the primaries of the source which writing commands they have run. It returns nil where they do not
-// answer in time.
-func (v *verification) readWriters(ctx context.Context) []quiet.Reading {
-	ctx, cancel := context.WithTimeout(ctx, min(v.cfg.Silence, mostWriterWait))
+func (w *writerCounters) begin(ctx context.Context) { w.begun = w.read(ctx) }
+
+// since compares the counters with those of the beginning. The answer may differ from Writes.Written, which also counts keys that
+// expired: their deletion matters for judging keys but is no write of a client.
+func (w *writerCounters) since(ctx context.Context) (answer Clients, why string) {
+	if w.cfg.Source.Kind() == endpoint.RDB {
+		return ClientsNone, ""
+	}
+	return clientsBetween(w.begun, w.read(ctx))
+}
+
+// read asks the primaries of the source which writing commands they have run. It returns nil where they do not answer
+// in time.
+func (w *writerCounters) read(ctx context.Context) []quiet.Reading {
+	ctx, cancel := context.WithTimeout(ctx, min(w.cfg.Silence, mostWriterWait))
 	defer cancel()
-	readings, err := quiet.Read(ctx, v.cfg.Source)
+	readings, err := quiet.Read(ctx, w.cfg.Source)
 	if err != nil {
 		return nil
 	}

@@ -13,5 +13,10 @@
 // loop in both would read the same wrong value twice and call it the same. They share only the parsing of single
 // replies (internal/reply).
 //
-// The package never writes, except for Repair.
+// A side keeps which nodes are read (roster), lends their readers (readerPool), and knows which keys are compared under which names
+// (naming). A reader reads keys over one connection: their types and expiries (headReader), then their values in a batch (valueBatch),
+// in windows where they are large (largeValue), or all as of one offset (instantReader). A verification takes the keys through its
+// parts, from window to window (windows).
+//
+// The package never writes, except for Repair: only a repairer has a keyWriter.
 package verifier

@@ -350,7 +350,7 @@ func (p *repairer) again(ctx context.Context, faults []fault) (*Report, error) {
 		}
 	}
 	r := p.report(&keyspace.Selection{Repaired: true})
-	r.Writes.Clients, r.Writes.ClientsWhy = p.clientWrites(ctx)
+	r.Writes.Clients, r.Writes.ClientsWhy = p.writers.since(ctx)
 	r.URLs, r.Servers, r.LeftOut = p.cfg.URLs(), p.servers(), []string{}
 	return r, nil
 }

@@ -12,7 +12,6 @@ import (
 
 	"surecut/internal/endpoint"
 	"surecut/internal/keyspace"
-	"surecut/internal/quiet"
 )
 
 // verification is one run.
@@ -32,8 +31,8 @@ type verification struct {
 	links          *linkWaits
 	judges         judges
 	list           listing
-	begun          []quiet.Reading // write counters of the source's primaries when the run began
-	parts          int             // of the spills of the enumeration; 0: spillParts
+	writers        writerCounters
+	parts          int // of the spills of the enumeration; 0: spillParts
 
 	late      *spill    // suspects whose expiry is waited for
 	lateUntil time.Time // guarded by the tally's lock
@@ -69,7 +68,7 @@ func Run(ctx context.Context, o Config) (*Report, error) {
 	v.source.stillCurrent(ctx)
 	v.target.stillCurrent(ctx)
 	r := v.report(selection)
-	r.Writes.Clients, r.Writes.ClientsWhy = v.clientWrites(ctx)
+	r.Writes.Clients, r.Writes.ClientsWhy = v.writers.since(ctx)
 	r.URLs, r.Servers, r.LeftOut = o.URLs(), v.servers(), v.leftOut(ctx)
 	return r, nil
 }
@@ -144,13 +143,14 @@ func newVerification(ctx context.Context, o *Config) (*verification, error) {
 	if err != nil {
 		return nil, err
 	}
-	v := &verification{cfg: o, source: source, target: target, progress: &progress{}, atOffset: atomicReader{source}, judges: theJudges}
+	v := &verification{cfg: o, source: source, target: target, progress: &progress{}, atOffset: atomicReader{source}, judges: theJudges,
+		writers: writerCounters{cfg: o}}
 	v.keepTime(realClock)
 	v.list = v.listBoth
 	if !source.isFile() {
 		v.following = newSourceFeed(source)
 		v.windows.feed = v.following
-		v.begun = v.readWriters(ctx)
+		v.writers.begin(ctx)
 	}
 	v.progress.begin(PhaseEnumerate, 0, 0)
 	v.probers = probers{
