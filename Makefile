@@ -65,9 +65,9 @@ servers: images schedules
 	scripts/setup.sh cgo redis twemproxy
 	$(TEST) -count=1 -p 4 -parallel 4 -skip $(ALONE) -tags servers ./...
 
-# The schedules of the judging do nothing but compute, which takes ten times as long with the race detector on.
+# The schedules of the judging, and of slots that move, do nothing but compute, which takes ten times as long with the race detector on.
 schedules:
-	go test -count=1 -run $(ALONE) ./verifier
+	go test -count=1 -run $(ALONE) ./verifier ./migrator/internal/slots
 
 # Only what needs one: make servers runs the other tests of the package.
 browser:
@@ -92,7 +92,7 @@ fuzz:
 # What takes long and seldom finds anything: every fuzz target, millions of schedules for the judging, larger values, migrations that are
 # killed again and again.
 torture: fuzz images
-	SURECUT_SCHEDULES=$(SCHEDULES) go test -count=1 -timeout 3h -v -run 'TestSchedules$$' ./verifier
+	SURECUT_SCHEDULES=$(SCHEDULES) go test -count=1 -timeout 3h -v -run 'TestSchedules$$' ./verifier ./migrator/internal/slots
 	SURECUT_HUGE_ELEMENTS=$(HUGE_ELEMENTS) $(TEST) -count=1 -tags servers -run 'TestHugeElements$$' ./verifier
 	scripts/setup.sh twemproxy
 	SURECUT_KILLS=$(KILLS) go test -count=1 -timeout 3h -v -tags e2e -run 'TestKilled|Twemproxy' ./e2e

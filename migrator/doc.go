@@ -12,6 +12,7 @@
 //	ledger   how each key and command has ended; which keys are held without their expiry
 //	keylist  lists of keys on disk
 //	slab     parts of large allocations
+//	slots    which link applies the commands of a slot that moves; not used yet (docs/moving-slots.md)
 //
 // Imports run downwards: migrator knows all of them; load and stream use target, reread, scope and ledger; these use keylist and slab;
 // receive uses none. A linter rule keeps it so. None of them knows the link: it gives each a Config, and gives stream an interface as well
