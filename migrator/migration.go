@@ -326,6 +326,9 @@ func (m *Migration) runLinks(ctx context.Context) error {
 // leave marks the claim as stopped. After a full copy or a file that has reached its end, it removes all that surecut has left instead.
 func (m *Migration) leave(ctx context.Context, failed error) error {
 	if failed == nil && (m.cfg.Mode == ModeFull || m.cfg.Sides.Source.Spec().IsFile()) && m.stopping.Err() == nil {
+		if err := m.target.Claim.Renew(ctx, "running"); err != nil { // another run that has taken the target over may have changed what was copied
+			return err
+		}
 		return m.Forget(ctx)
 	}
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
@@ -363,7 +366,7 @@ func (m *Migration) Forget(ctx context.Context) error {
 	if err := m.forgetWitnesses(ctx); err != nil {
 		return err
 	}
-	keys := []target.OwnKey{m.target.OwnKey(target.KeyMigration)}
+	var keys []target.OwnKey
 	for _, l := range m.links {
 		for _, k := range records[l] {
 			keys = append(keys, m.target.OwnKey(k.Name))
@@ -373,6 +376,9 @@ func (m *Migration) Forget(ctx context.Context) error {
 		}
 	}
 	if err := m.target.ForgetOwn(ctx, keys); err != nil {
+		return err
+	}
+	if err := m.target.Claim.Release(ctx); err != nil {
 		return err
 	}
 	for _, l := range m.links {

@@ -272,3 +272,33 @@ func TestClaimOfAnother(t *testing.T) {
 		})
 	}
 }
+
+// TestClaimOfAnotherAtTheEnd: a copy does not end well if another run has taken the target over before its end, and it never deletes the
+// record of another run.
+func TestClaimOfAnotherAtTheEnd(t *testing.T) {
+	for _, tt := range []struct {
+		mode, before string
+		is           error
+	}{
+		{ModeFull, "GET", target.ErrClaimed}, // the last look at the witnesses
+		{ModeFullIncremental, "GET", target.ErrClaimed},
+		{ModeFull, "DEL", nil}, // all is copied, and surecut's own keys are being deleted
+	} {
+		from, to := serve(t, nil), serve(t, nil)
+		replicates(from, from.ReplID(), rdbOf(t, texts{"a": "1"}, nil))
+		to.On(tt.before, func(args []string) string {
+			if strings.HasPrefix(args[len(args)-1], keyspace.Prefix+":witness:") {
+				to.Put(target.KeyMigration, claimOf("id", "other", "run", "r", "state", "running", "host", "h"))
+			}
+			return endpointtest.Usual
+		})
+		cfg := between(t, from.URL(), to.URL())
+		cfg.Mode = tt.mode
+		if _, err := migrate(t, cfg); !errors.Is(err, tt.is) || err != nil && tt.is == nil {
+			t.Errorf("%s, %s: %v", tt.mode, tt.before, err)
+		}
+		if claim := to.Get(target.KeyMigration); claim == nil || string(claim.Hash[1].Value) != "other" {
+			t.Errorf("%s, %s: the record of the other run is gone", tt.mode, tt.before)
+		}
+	}
+}

@@ -85,7 +85,7 @@ func (c *Claim) Resume(whole bool) { c.resumed, c.whole = true, whole }
 // Acquire claims the target for this run, or returns an error that says which run holds it. It ends connections that the run which held it
 // before, or a killed run of this migration, may have left behind.
 func (c *Claim) Acquire(ctx context.Context) error {
-	before, err := c.change(ctx, "running", func(r record, elsewhere bool) error {
+	before, err := c.change(ctx, c.writing("running"), func(r record, elsewhere bool) error {
 		if err := c.mayAcquire(r, elsewhere); err != nil {
 			return err
 		}
@@ -128,7 +128,21 @@ func (c *Claim) mayRenew(r record, elsewhere bool) error {
 func (c *Claim) Renew(ctx context.Context, state string) error {
 	c.renewing.Lock()
 	defer c.renewing.Unlock()
-	_, err := c.change(ctx, state, c.mayRenew)
+	_, err := c.change(ctx, c.writing(state), c.mayRenew)
+	return err
+}
+
+// Release deletes the record if it still belongs to this run. That of another run stays as it is.
+func (c *Claim) Release(ctx context.Context) error {
+	c.renewing.Lock()
+	defer c.renewing.Unlock()
+	_, err := c.change(ctx, func(int64) []string { return []string{"DEL", KeyMigration} }, c.mayRenew)
+	if errors.Is(err, ErrClaimed) {
+		return nil
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.held = false
 	return err
 }
 
@@ -142,7 +156,7 @@ func (c *Claim) Hold(ctx context.Context) error {
 	if c.trusted() { // another goroutine has renewed the claim meanwhile
 		return nil
 	}
-	_, err := c.change(ctx, "running", c.mayRenew)
+	_, err := c.change(ctx, c.writing("running"), c.mayRenew)
 	return err
 }
 
@@ -198,19 +212,21 @@ func (r record) refused() error {
 // allDatabases is the value of the field db for a migration that writes to every database of a server.
 const allDatabases = "all"
 
-// fields returns the record as this run writes it, as arguments of HMSET. now is the target's clock; 0: unknown.
-func (c *Claim) fields(state string, now int64) []string {
+// writing returns what makes the command by which this run writes the record. now is the target's clock; 0: unknown.
+func (c *Claim) writing(state string) func(now int64) []string {
 	db := allDatabases
 	if c.t.DBs.Home >= 0 {
 		db = strconv.Itoa(c.t.DBs.Home)
 	}
-	return []string{"id", c.t.id, "run", c.run, "place", c.place, "state", state, "host", c.host, "db", db,
-		"heartbeat_ms", strconv.FormatInt(time.Now().UnixMilli(), 10), "seen_ms", strconv.FormatInt(now, 10)}
+	return func(now int64) []string {
+		return []string{"HMSET", KeyMigration, "id", c.t.id, "run", c.run, "place", c.place, "state", state, "host", c.host, "db", db,
+			"heartbeat_ms", strconv.FormatInt(time.Now().UnixMilli(), 10), "seen_ms", strconv.FormatInt(now, 10)}
+	}
 }
 
-// change reads the record, writes it anew if may returns nil for it, and returns what it read. If another run changes the record in
-// between, it begins again.
-func (c *Claim) change(ctx context.Context, state string, may func(r record, elsewhere bool) error) (before map[string]string, err error) {
+// change reads the record, changes it by the command write if may returns nil for it, and returns what it read. If another run changes the
+// record in between, it begins again.
+func (c *Claim) change(ctx context.Context, write func(now int64) []string, may func(r record, elsewhere bool) error) (before map[string]string, err error) {
 	sent := time.Now()
 	err = c.t.Retry(ctx, func() (again, err error) {
 		n, ok := c.t.PrimaryOf(c.t.Slot(KeyMigration))
@@ -223,9 +239,9 @@ func (c *Claim) change(ctx context.Context, state string, may func(r record, els
 			return AgainOrEnd(n.Addr, err)
 		}
 		if c.t.Can.Transactions {
-			before, err = c.changeWatched(ctx, client, state, may)
+			before, err = c.changeWatched(ctx, client, write, may)
 		} else {
-			before, err = c.changeByScript(ctx, client, state, may)
+			before, err = c.changeByScript(ctx, client, write, may)
 		}
 		if errors.Is(err, ErrClaimed) || errors.Is(err, ErrGivenAway) {
 			return nil, fmt.Errorf("target %s: %w", n.Addr, err)
@@ -249,7 +265,7 @@ var errOvertaken = errors.New("the record of the migration was changed by anothe
 
 // changeWatched does one attempt of change by WATCH and MULTI. It also shows may the records in other databases of the same server, whose
 // migrations may overlap with this one.
-func (c *Claim) changeWatched(ctx context.Context, client rueidis.Client, state string, may func(record, bool) error) (before map[string]string, err error) {
+func (c *Claim) changeWatched(ctx context.Context, client rueidis.Client, write func(now int64) []string, may func(record, bool) error) (before map[string]string, err error) {
 	dc, release := client.Dedicate()
 	defer release()
 	defer func() {
@@ -285,7 +301,7 @@ func (c *Claim) changeWatched(ctx context.Context, client rueidis.Client, state 
 		}
 		before = fields
 	}
-	res := dc.DoMulti(ctx, arbitrary(dc, "MULTI"), arbitrary(dc, append([]string{"HMSET", KeyMigration}, c.fields(state, now)...)...), arbitrary(dc, "EXEC"))
+	res := dc.DoMulti(ctx, arbitrary(dc, "MULTI"), arbitrary(dc, write(now)...), arbitrary(dc, "EXEC"))
 	for _, r := range res {
 		if err := r.Error(); rueidis.IsRedisNil(err) {
 			return nil, errOvertaken
@@ -315,13 +331,13 @@ func (c *Claim) others() (dbs []int) {
 	return dbs
 }
 
-// compareAndSet is a script that writes the record if its fields run, state and heartbeat_ms are still those that were read.
+// compareAndSet is a script that runs a command on the record if its fields run, state and heartbeat_ms are still those that were read.
 const compareAndSet = `local is = redis.call('HMGET', KEYS[1], 'run', 'state', 'heartbeat_ms')
 for i = 1, 3 do if (is[i] or '') ~= ARGV[i] then return 0 end end
-redis.call('HMSET', KEYS[1], unpack(ARGV, 4))
+redis.call(ARGV[4], KEYS[1], unpack(ARGV, 5))
 return 1`
 
-func (c *Claim) changeByScript(ctx context.Context, client rueidis.Client, state string, may func(record, bool) error) (map[string]string, error) {
+func (c *Claim) changeByScript(ctx context.Context, client rueidis.Client, write func(now int64) []string, may func(record, bool) error) (map[string]string, error) {
 	before, err := client.Do(ctx, arbitrary(client, c.t.Reading("HGETALL", KeyMigration)...)).AsStrMap()
 	if err != nil {
 		return nil, err
@@ -329,7 +345,8 @@ func (c *Claim) changeByScript(ctx context.Context, client rueidis.Client, state
 	if err := may(record{fields: before}, false); err != nil {
 		return nil, err
 	}
-	args := slices.Concat([]string{"EVAL", compareAndSet, "1", KeyMigration, before["run"], before["state"], before["heartbeat_ms"]}, c.fields(state, 0))
+	command := write(0)
+	args := slices.Concat([]string{"EVAL", compareAndSet, "1", KeyMigration, before["run"], before["state"], before["heartbeat_ms"]}, command[:1], command[2:])
 	switch n, err := client.Do(ctx, arbitrary(client, args...)).AsInt64(); {
 	case err != nil:
 		return nil, err

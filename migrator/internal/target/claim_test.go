@@ -177,6 +177,50 @@ func TestClaimTakenOver(t *testing.T) {
 	}
 }
 
+// TestRelease: a run deletes the record that says to whom the target belongs only if that is the run itself.
+func TestRelease(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		serve func(t *testing.T) (s *endpointtest.Server, url string)
+		write string // the command that may be overtaken
+	}{
+		{"one server", func(t *testing.T) (*endpointtest.Server, string) {
+			s := endpointtest.Serve(t, "7.0.15")
+			return s, s.URL()
+		}, "EXEC"},
+		{"through a proxy", func(t *testing.T) (*endpointtest.Server, string) {
+			s := targettest.ServeCodis(t)
+			return s, "redis+codis://" + s.Addr
+		}, "EVAL"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			s, url := tt.serve(t)
+			first, second := targettest.Open(t, url, named("id", t.TempDir())), targettest.Open(t, url, named("other", t.TempDir()))
+			acquire := func(to *target.Target) {
+				t.Helper()
+				if err := to.Claim.Acquire(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+			}
+			release := func(to *target.Target, left string) {
+				t.Helper()
+				if err := to.Claim.Release(t.Context()); err != nil || targettest.Field(s, 0, migration, "id") != left {
+					t.Errorf("the record is that of %q, want %q: %v", targettest.Field(s, 0, migration, "id"), left, err)
+				}
+			}
+			acquire(first)
+			ended(t, s, first)
+			acquire(second)
+			release(first, "other")
+			release(second, "")
+			release(second, "")
+			acquire(first)
+			s.Before(tt.write, func() { s.Do(0, "HMSET", migration, "id", "third", "run", "x", "state", "running", "heartbeat_ms", "7") })
+			release(first, "third")
+		})
+	}
+}
+
 // TestClaimOfDirectory: connections that a killed run of the same migration has left are ended before the next one reads how far it came.
 func TestClaimOfDirectory(t *testing.T) {
 	for _, allowed := range []bool{true, false} {

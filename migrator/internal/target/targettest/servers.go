@@ -99,13 +99,13 @@ func runScript(s *endpointtest.Server, args []string) string {
 	}
 	keys, argv = args[3:3+n], args[3+n:]
 	switch script := args[1]; {
-	case strings.Contains(script, "HMGET"): // sets a record if it is as it was read
+	case strings.Contains(script, "HMGET"): // changes a record if it is as it was read
 		for i, field := range []string{"run", "state", "heartbeat_ms"} {
 			if Field(s, 0, keys[0], field) != argv[i] {
 				return ":0\r\n"
 			}
 		}
-		s.Do(0, append([]string{"HMSET", keys[0]}, argv[3:]...)...)
+		s.Do(0, append([]string{argv[3], keys[0]}, argv[4:]...)...)
 		return ":1\r\n"
 	case strings.Contains(script, "EXISTS"): // runs a command if its keys exist
 		for _, k := range keys {
