@@ -298,6 +298,58 @@ func TestCommitBare(t *testing.T) {
 	}
 }
 
+// TestFewerDatabases: a server that has fewer databases than the one whose place it has taken gets nothing that belongs into a database which
+// it lacks, and loses nothing in another one.
+func TestFewerDatabases(t *testing.T) {
+	r := serverRig(t, "7.0.15")
+	first := r.transaction(400, "SET a 1")
+	first.Calls[0].DB = 2
+	if err := r.w.Commit(soon(t), []*target.Transaction{first}); err != nil || r.s.GetIn(2, "a") == nil {
+		t.Fatal(err)
+	}
+	r.s.On("SELECT", func(args []string) string {
+		if args[1] != "0" && args[1] != "1" {
+			return "-ERR DB index is out of range\r\n"
+		}
+		return endpointtest.Usual
+	})
+	r.s.Restart()
+	for _, tt := range []struct {
+		name  string
+		write func() error
+	}{
+		{"a transaction", func() error { // it comes first, since it opens another connection in place of the one that broke
+
+			x := r.transaction(500, "SET b 1")
+			x.Calls[0].DB = 2
+			return r.w.Commit(soon(t), []*target.Transaction{x})
+		}},
+		{"a value of a snapshot", func() error {
+			b := r.batch(t, target.Overwrite{}, 0, "c")
+			b.Keys[0].DB = 2
+			_, err := r.restore(t, b)
+			return err
+		}},
+		{"a value that is built", func() error {
+			_, err := r.w.Rebuild(soon(t), target.Value{Name: "d", DB: 2}, target.Overwrite{}, list(3, nil))
+			return err
+		}},
+		{"keys that are removed", func() error {
+			r.s.Do(0, "SET", "mine", "1")
+			return r.w.Remove(soon(t), []keyspace.Key{{Name: "mine", DB: 2}})
+		}},
+	} {
+		if err := tt.write(); err == nil || !strings.Contains(err.Error(), "database 2") || !strings.Contains(err.Error(), "DB index is out of range") {
+			t.Errorf("%s: %v", tt.name, err)
+		}
+		r.renew(t)
+	}
+	names := slices.DeleteFunc(r.s.Names(), func(name string) bool { return strings.HasPrefix(name, keyspace.Prefix) })
+	if !slices.Equal(names, []string{"mine"}) || targettest.Field(r.s, 0, checkpointName(r.to, first.Units[0]), "o") != "400" {
+		t.Errorf("database 0 holds %v", r.s.Names())
+	}
+}
+
 // TestLateCommands: connections that broke are ended at the server before anything more is written, also by the run's end, so that what
 // waits in the server's buffers does not arrive late. A process that has taken over the address has given the same IDs to others.
 func TestLateCommands(t *testing.T) {

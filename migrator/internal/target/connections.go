@@ -3,6 +3,7 @@ package target
 import (
 	"context"
 	"fmt"
+	"strconv"
 
 	"github.com/redis/rueidis"
 )
@@ -17,6 +18,7 @@ type conn struct {
 	server  Instance    // who answers
 	ends    bool        // the server lets connections be ended
 	db      int         // the selected database; -1 after a failure
+	reaches int         // the server is known to have the databases up to this one
 	pipe    *pipe       // second connection to the node, for batches of restores and transactions; nil: not open
 }
 
@@ -94,6 +96,20 @@ func (cs *connections) connect(ctx context.Context, addr string) (*conn, error) 
 	}
 	cs.open[addr] = c
 	return c, nil
+}
+
+// reach makes sure that the server has a database, before commands for it are sent behind a SELECT: if that were refused, they would run in
+// another database. A server that has taken the place of another one may have fewer.
+func (cs *connections) reach(ctx context.Context, c *conn, db int) error {
+	if cs.t.Cluster || db <= c.reaches {
+		return nil
+	}
+	if err := c.dc.Do(ctx, arbitrary(c.dc, "SELECT", strconv.Itoa(db))).Error(); err != nil {
+		cs.drop(c.addr)
+		return &connectError{fmt.Errorf("target %s: select database %d: %w", c.addr, db, err)}
+	}
+	c.db, c.reaches = db, db
+	return nil
 }
 
 // clientName returns the name of every connection that writes for a migration.

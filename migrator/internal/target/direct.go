@@ -183,6 +183,10 @@ func (w *direct) attemptNode(ctx context.Context, addr string, txs []*Transactio
 		again, err = AgainOrEnd(addr, err)
 		return txs, again, err
 	}
+	if err := w.reach(ctx, c, w.highest(txs)); err != nil {
+		again, err = AgainOrEnd("", err)
+		return txs, again, err
+	}
 	p, err := w.pipe(ctx, addr)
 	if err != nil {
 		again, err = AgainOrEnd("", err)
@@ -279,19 +283,31 @@ func (w *direct) dropApplied(ctx context.Context, c *conn, txs []*Transaction) (
 	return open, nil
 }
 
-// encode queues the commands of one transaction, with SELECT where the database changes.
-func (w *direct) encode(p *pipe, x *Transaction) {
-	selectDB := func(db int) {
-		if p.db != db {
-			p.add("SELECT", strconv.Itoa(db))
-			p.db = db
-			w.t.wroteTo(db)
+// highest returns the highest number of the databases that transactions write to.
+func (w *direct) highest(txs []*Transaction) int {
+	db := w.t.OwnDB()
+	for _, x := range txs {
+		for i := range x.Calls {
+			db = max(db, x.Calls[i].DB)
 		}
 	}
+	return db
+}
+
+// encode queues the commands of one transaction, with SELECT where the database changes.
+func (w *direct) encode(p *pipe, x *Transaction) {
 	if !w.t.Can.Processes {
 		p.add("WATCH", w.t.checkpointKey(w.Link, x.Units[0]))
 	}
 	first := p.sent
+	x.selects = x.selects[:0]
+	selectDB := func(db int) {
+		if p.db != db {
+			x.selects = append(x.selects, p.add("SELECT", strconv.Itoa(db))-first)
+			p.db = db
+			w.t.wroteTo(db)
+		}
+	}
 	p.add("MULTI")
 	if !w.t.Cluster {
 		selectDB(w.t.OwnDB())
@@ -424,6 +440,11 @@ func (w *direct) settle(x *Transaction, res []answer) (again, err error) {
 		return x.refused(res, exec.err)
 	}
 	replies := exec.list
+	for _, pos := range x.selects {
+		if err := replies[pos-1].err; err != nil { // reach has prevented that, unless something between surecut and the server changes servers
+			return nil, fmt.Errorf("a database could not be selected, so that commands ran in another one: start again with a new Config.StateDir and an empty target (or Config.OnExisting replace): %w", err)
+		}
+	}
 	for _, u := range x.written {
 		if m := replies[u.pos-1]; m.kind == answerInt && m.n == u.fields {
 			return nil, fmt.Errorf("checkpoint %d is gone: %w", u.unit, ErrRegressed)

@@ -60,7 +60,11 @@ func (w *direct) restoreOn(ctx context.Context, addr string, b *Batch, keys []Va
 	for i := range keys {
 		keys[i].Attempts++
 	}
-	p, err := w.pipe(ctx, addr)
+	db := 0
+	for i := range keys {
+		db = max(db, keys[i].DB)
+	}
+	p, err := w.pipeTo(ctx, addr, db)
 	if err != nil {
 		again, err = AgainOrEnd("", err)
 		return keys, again, err
@@ -175,6 +179,9 @@ func (w *direct) Rebuild(ctx context.Context, k Value, over Overwrite, walk func
 	}
 	c, err := w.conn(ctx, addr)
 	if err != nil {
+		return nil, err
+	}
+	if err := w.reach(ctx, c, k.DB); err != nil {
 		return nil, err
 	}
 	temp := tempKey(w.Link, k.Name)
@@ -300,6 +307,11 @@ func (w *direct) removeFrom(ctx context.Context, addr string, keys []keyspace.Ke
 		return err
 	}
 	w.out = w.out[:0]
+	for _, k := range keys {
+		if err := w.reach(ctx, c, k.DB); err != nil {
+			return err
+		}
+	}
 	for _, k := range keys {
 		if !w.t.Cluster && k.DB != c.db {
 			w.out = append(w.out, arbitrary(c.dc, "SELECT", strconv.Itoa(k.DB)))

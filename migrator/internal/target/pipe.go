@@ -54,6 +54,18 @@ func (w *direct) pipe(ctx context.Context, addr string) (*pipe, error) {
 	return p, nil
 }
 
+// pipeTo returns the writer's pipe to a node that has a database.
+func (w *direct) pipeTo(ctx context.Context, addr string, db int) (*pipe, error) {
+	c, err := w.conn(ctx, addr)
+	if err == nil {
+		err = w.reach(ctx, c, db)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return w.pipe(ctx, addr)
+}
+
 // openPipe opens a pipe, and says who answers.
 func openPipe(ctx context.Context, t *Target, addr string) (p *pipe, server Instance, err error) {
 	conn, err := t.d.DialReplica(ctx, addr)

@@ -26,6 +26,7 @@ type Transaction struct {
 	Bare     bool // the calls were last sent as single commands, without a checkpoint
 
 	written []writtenUnit // checkpoints that must exist on the target already
+	selects []int         // indexes of the SELECT commands in the transaction as it was sent, MULTI being 0
 
 	sent    time.Time
 	Failed  []Failure // calls that the target refused, or whose keys are to be copied for another reason

@@ -105,12 +105,14 @@ func TestSettle(t *testing.T) {
 		err       error // ends the migration
 		fatal     bool  // some other error does
 		written   bool  // the checkpoint had been acknowledged
+		selects   bool  // the second command in the transaction is a SELECT, and not a checkpoint
 		failed    string
 		left      int // calls
 	}{
 		{name: "applied", replies: []string{"+OK", q, q, q, "*3 / +OK / :1 / :1"}, left: 2},
 		{name: "a call fails", why: "the others are applied", replies: []string{"+OK", q, q, q, "*3 / +OK / -WRONGTYPE x / :1"}, failed: "INCR", left: 2},
 		{name: "a renewal finds no key", replies: []string{"+OK", q, q, q, "*3 / +OK / :1 / :0"}, failed: "PEXPIREAT", left: 2},
+		{name: "a database that the server lacks", why: "the calls ran in another one", selects: true, replies: []string{"+OK", q, q, q, "*3 / -ERR DB index is out of range / :1 / :1"}, fatal: true, left: 2},
 		{name: "nil", why: "is a result", replies: []string{"+OK", q, q, q, "*3 / +OK / $-1 / :1"}, left: 2},
 		{name: "checkpoint is gone", why: "all fields of one that was acknowledged are new", written: true, replies: []string{"+OK", q, q, q, "*3 / :2 / :1 / :1"}, err: ErrRegressed, left: 2},
 		{name: "checkpoint has a new field", why: "the offset of a copied key", written: true, replies: []string{"+OK", q, q, q, "*3 / :1 / :1 / :1"}, left: 2},
@@ -135,6 +137,9 @@ func TestSettle(t *testing.T) {
 			x := &Transaction{sent: time.Now(), Calls: []Call{{Args: []string{"INCR", "a"}, pos: 2}, {Args: []string{"PEXPIREAT", "a", "1"}, pos: 3, Renew: future}}}
 			if c.written {
 				x.written = []writtenUnit{{unit: 0, pos: 1, fields: 2}}
+			}
+			if c.selects {
+				x.selects = []int{1}
 			}
 			again, err := newTestWriter(nil).settle(x, repliesTo(c.replies))
 			if (again != nil) != c.again || x.doubt != c.doubt {
