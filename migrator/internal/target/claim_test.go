@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"surecut/internal/endpoint/endpointtest"
+	"surecut/internal/keyspace"
 	"surecut/migrator/internal/target"
 	"surecut/migrator/internal/target/targettest"
 )
@@ -177,6 +178,63 @@ func TestClaimTakenOver(t *testing.T) {
 	}
 }
 
+// TestClaimTakenOverMeanwhile: a run that is held up at any point writes nothing after another one has taken the target over. Each row is the
+// command before which it is held up, for so long that its claim has ended.
+func TestClaimTakenOverMeanwhile(t *testing.T) {
+	for _, tt := range []struct {
+		name, before string
+		from         int // the row means this occurrence of the command
+		write        func(t *testing.T, r *rig) error
+	}{
+		{"a snapshot, while the second connection is opened", "INFO replication", 1, func(t *testing.T, r *rig) error {
+			_, err := r.restore(t, r.batch(t, target.Overwrite{}, 0, "k"))
+			return err
+		}},
+		{"the stream, while the second connection is opened", "INFO replication", 1, func(t *testing.T, r *rig) error {
+			return r.w.Commit(soon(t), []*target.Transaction{r.transaction(400, "SET k 1")})
+		}},
+		{"a value that is built, between two parts", "RPUSH", 0, func(t *testing.T, r *rig) error {
+			_, err := r.w.Rebuild(soon(t), target.Value{Name: "k"}, target.Overwrite{First: true}, func(v keyspace.Visitor) error {
+				var err error
+				for range 6 {
+					err = errors.Join(err, v.ListElement(make([]byte, 600<<10)))
+				}
+				return err
+			})
+			return err
+		}},
+		{"a value that is built, before it is renamed", "EXISTS", 0, func(t *testing.T, r *rig) error {
+			_, err := r.w.Rebuild(soon(t), target.Value{Name: "k"}, target.Overwrite{First: true}, list(3, nil))
+			return err
+		}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			r := serverRig(t, "7.0.15")
+			if err := r.to.Claim.Acquire(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			n := 0
+			r.s.On(tt.before, func([]string) string {
+				if n++; n == tt.from+1 {
+					r.to.Claim.Distrust()
+					r.s.Do(0, "HMSET", migration, "id", "other", "run", "x", "host", "elsewhere", "state", "running")
+					r.s.Do(0, "SET", "k", "of the other run")
+				}
+				return endpointtest.Usual
+			})
+			if err := tt.write(t, r); !errors.Is(err, target.ErrClaimed) || n <= tt.from {
+				t.Errorf("%v, after %d", err, n)
+			}
+			if got := r.text("k"); got != "of the other run" {
+				t.Errorf("k holds %q", got)
+			}
+			if n := len(r.s.Calls("RPUSH")); n > 3 {
+				t.Errorf("%d parts were sent", n)
+			}
+		})
+	}
+}
+
 // TestRelease: a run deletes the record that says to whom the target belongs only if that is the run itself.
 func TestRelease(t *testing.T) {
 	for _, tt := range []struct {
@@ -215,7 +273,9 @@ func TestRelease(t *testing.T) {
 			release(second, "")
 			release(second, "")
 			acquire(first)
-			s.Before(tt.write, func() { s.Do(0, "HMSET", migration, "id", "third", "run", "x", "state", "running", "heartbeat_ms", "7") })
+			s.Before(tt.write, func() {
+				s.Do(0, "HMSET", migration, "id", "third", "run", "x", "state", "running", "heartbeat_ms", "7")
+			})
 			release(first, "third")
 		})
 	}

@@ -202,7 +202,7 @@ func (w *direct) attemptNode(ctx context.Context, addr string, txs []*Transactio
 		ends[i] = p.sent
 	}
 	if err := w.t.Claim.Hold(ctx); err != nil { // waiting for the target may have taken longer than the claim lasts
-		p.forget()
+		p.unsend()
 		again, err = AgainOrEnd("", err)
 		return txs, again, err
 	}

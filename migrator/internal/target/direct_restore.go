@@ -70,6 +70,11 @@ func (w *direct) restoreOn(ctx context.Context, addr string, b *Batch, keys []Va
 		return keys, again, err
 	}
 	at := w.queueValues(p, b, keys)
+	if err := w.t.Claim.Hold(ctx); err != nil {
+		p.unsend()
+		again, err = AgainOrEnd("", err)
+		return keys, again, err
+	}
 	res := p.exchange()
 	var dated []Value
 	for i := range keys {
@@ -187,7 +192,9 @@ func (w *direct) Rebuild(ctx context.Context, k Value, over Overwrite, walk func
 	temp := tempKey(w.Link, k.Name)
 	lost, err = w.build(ctx, c, temp, k, walk)
 	if err == nil {
-		err = rename(ctx, c, temp, k.Name, over.First)
+		if err = w.t.Claim.Hold(ctx); err == nil {
+			err = rename(ctx, c, temp, k.Name, over.First)
+		}
 	}
 	where := fmt.Sprintf("target %s: write key %s by commands", addr, keyspace.PrintableShort(k.Name))
 	err = judgeBuilt(where, addr, err)
@@ -271,6 +278,9 @@ func (o *chunks) flush() error {
 		return nil
 	}
 	if err := o.t.take(o.ctx, o.bytes, len(o.cmds)); err != nil {
+		return err
+	}
+	if err := o.t.Claim.Hold(o.ctx); err != nil { // reading the value, or waiting for the rate limit, may have taken longer than the claim lasts
 		return err
 	}
 	res := o.c.dc.DoMulti(o.ctx, o.cmds...)

@@ -46,6 +46,12 @@ func (w *direct) pipe(ctx context.Context, addr string) (*pipe, error) {
 		p.close()
 		err = errors.New("two connections to this address reached two different servers")
 	}
+	if err == nil { // for the same reason as in conn
+		if err = w.t.Claim.verify(ctx); err != nil {
+			p.close()
+			err = &connectError{err}
+		}
+	}
 	if err != nil {
 		w.drop(addr)
 		return nil, fmt.Errorf("target %s: %w", addr, err)
@@ -124,6 +130,12 @@ func (p *pipe) forget() {
 	if p.out, p.sent = p.out[:0], 0; cap(p.out) > mostKept {
 		p.out = nil
 	}
+}
+
+// unsend drops the commands that were queued, SELECT commands among them.
+func (p *pipe) unsend() {
+	p.forget()
+	p.db = -1
 }
 
 func (p *pipe) send() error {
