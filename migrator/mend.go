@@ -68,6 +68,11 @@ func (m *Migration) watchWitnesses(ctx context.Context) error {
 		if errors.Is(err, target.ErrLost) {
 			return err
 		}
+		if found, err := m.target.Evicted(ctx); err == nil {
+			if err := m.noteEvictions(found); err != nil {
+				return err
+			}
+		}
 	}
 }
 
@@ -177,7 +182,7 @@ func (m *Migration) lastWitness(ctx context.Context, ended error) error {
 		return fmt.Errorf("check whether the target still holds what was written to it: %w", err)
 	}
 	if len(lost) == 0 {
-		return nil
+		return m.awaitEvictions(ctx)
 	}
 	return errors.Join(m.target.LossOf(lost), m.noteLoss())
 }

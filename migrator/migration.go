@@ -262,6 +262,9 @@ func (m *Migration) Run(ctx context.Context) (err error) {
 	if err := m.saveState(); err != nil {
 		return err
 	}
+	if err := m.awaitEvictions(ctx); err != nil {
+		return err
+	}
 	if err := m.placeWitnesses(ctx, append(lost, m.target.MissingWitnesses(m.witnesses())...)); err != nil {
 		return err
 	}

@@ -38,6 +38,8 @@ type state struct {
 
 	Witnesses []target.Witness `json:"witnesses,omitempty"`
 
+	Evictions map[string]evictions `json:"evictions,omitempty"` // by address of a node of the target
+
 	// The servers of both sides when the migration was last started, by which other processes recognize it.
 	SourceServers endpoint.Identity `json:"source_servers,omitempty"`
 	TargetServers endpoint.Identity `json:"target_servers,omitempty"`
