@@ -14,6 +14,7 @@ func TestStateAtTheEnd(t *testing.T) {
 		snapshot bool // is in the target
 		finish   bool // was called
 		cancel   bool // the context of Run
+		resumed  bool // an earlier run had brought the snapshot in
 		err      error
 		want     string
 		says     string
@@ -21,6 +22,7 @@ func TestStateAtTheEnd(t *testing.T) {
 		{name: "a full copy is in", snapshot: true, want: "done"},
 		{name: "finished", snapshot: true, finish: true, want: "done"},
 		{name: "finished before the snapshot is in", finish: true, want: "stopped"},
+		{name: "resumed, and finished before the stream has begun", snapshot: true, finish: true, resumed: true, want: "stopped"},
 		{name: "the context has ended", snapshot: true, cancel: true, err: context.Canceled, want: "stopped"},
 		{name: "the context has ended after Run", snapshot: true, cancel: true, want: "done"},
 		{name: "an error", snapshot: true, err: lost, want: "failed", says: lost.Error()},
@@ -30,6 +32,9 @@ func TestStateAtTheEnd(t *testing.T) {
 		m.stopping, m.stop = context.WithCancel(t.Context())
 		if tt.snapshot {
 			m.state.Links[0].Stage = following
+		}
+		if tt.resumed {
+			m.links[0].began = following
 		}
 		if tt.finish {
 			m.Finish()

@@ -208,6 +208,13 @@ func (d *Doubts) take() []target.Failure {
 	return taken
 }
 
+// open says whether there are keys that are still to be copied.
+func (d *Doubts) open() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return len(d.waiting) > 0 || !d.now.Empty() || !d.later.Empty()
+}
+
 // settled clears now once all that take returned is copied, unless there are new doubts.
 func (d *Doubts) settled() error {
 	d.mu.Lock()

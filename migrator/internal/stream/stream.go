@@ -2,6 +2,7 @@ package stream
 
 import (
 	"context"
+	"sync/atomic"
 
 	"surecut/migrator/internal/target"
 
@@ -14,6 +15,7 @@ type Stream struct {
 	stretches  chan stretch
 	lanes      []*lane
 	dispatcher *dispatcher
+	settled    atomic.Bool // see Settled
 }
 
 // New returns a stream with so many lanes, each with a writer of its own. It goes on behind a checkpoint of the target.
@@ -53,10 +55,15 @@ func (s *Stream) Run(ctx context.Context, from Feed, beside func(ctx context.Con
 		if err := s.dispatcher.run(ctx); err != nil {
 			return err
 		}
+		s.settled.Store(s.dispatcher.ahead.resumedEnd == 0 && !s.Doubts.open())
 		return s.Link.SaveCheckpoint(ctx, s.Positions.Applied())
 	})
 	return g.Wait()
 }
+
+// Settled says whether the stream has ended behind everything that earlier runs have applied, and without a key in doubt. It returns false
+// before the end.
+func (s *Stream) Settled() bool { return s.settled.Load() }
 
 // Fenced returns the units whose checkpoints hold the fence of a key that was copied as of an offset ahead of the stream. It is called when
 // run has ended.
