@@ -546,6 +546,7 @@ func TestDatabases(t *testing.T) {
 					source.Do("COPY", "h:"+a, "h:"+a, "DB", "1", "REPLACE")
 					if i%5 == 0 {
 						source.Do("SWAPDB", "0", "1")
+						source.Do("SWAPDB", "1", "1")
 						other("SWAPDB", "1", "2")
 					}
 					if flush && i == 10 {

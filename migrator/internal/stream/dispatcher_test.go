@@ -167,6 +167,20 @@ func streamed(t *testing.T, l *testStream, cp *target.Checkpoint, commands ...st
 	return nil
 }
 
+// TestSwapOntoItself: a source sends SWAPDB of a database with itself on, and nothing happens by it, at any target.
+func TestSwapOntoItself(t *testing.T) {
+	for _, cluster := range []bool{false, true} {
+		l := newTestStream(t)
+		l.Target.Cluster = cluster
+		if err := streamed(t, l, &target.Checkpoint{Offset: 100}, "SET a 1", "SWAPDB 0 0", "APPEND a 2"); err != nil {
+			t.Fatal(err)
+		}
+		if got, n := l.memory.Text("a"), l.Ledger.Applied.Load(); got != "12" || n != 3 {
+			t.Errorf("a holds %q, %d commands were applied", got, n)
+		}
+	}
+}
+
 // TestStreamToMemory: from the plan over the lanes to the writer, every command arrives once, in the order of its key.
 func TestStreamToMemory(t *testing.T) {
 	l := newTestStream(t)

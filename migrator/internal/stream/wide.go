@@ -120,6 +120,10 @@ func (s *wide) swap(ctx context.Context, c *sourceCommand) error {
 		s.Ledger.Filtered.Add(1)
 		return nil
 	}
+	if first == second {
+		s.Ledger.Applied.Add(1)
+		return nil
+	}
 	if t.Cluster || t.DBs.Home >= 0 || len(s.Scope.DBMap)+len(s.Scope.DBPrefix)+len(s.Scope.DBs) > 0 || !s.Alone {
 		return errors.New("SWAPDB cannot be carried out on a cluster, or where databases are mapped or filtered: start again with a new Config.StateDir")
 	}
