@@ -200,6 +200,10 @@ func (ld *Loader) key(ctx context.Context, e *rdb.Entry) (err error) {
 		ld.Ledger.SnapshotFiltered.Add(1)
 		return nil
 	}
+	if slot, is := ld.Scope.Stray(k); is {
+		ld.Ledger.ReportKey(k, fmt.Sprintf("the node holds this key, but does not own its slot %d, so that no client of the cluster finds it there; it was left out, and what the owner of the slot has is copied", slot))
+		return nil
+	}
 	db, ok := ld.Scope.Map(e.DB)
 	if !ok {
 		ld.Ledger.ReportKey(k, fmt.Sprintf("the target has no database %d; map it with Filter.DBMap or Filter.DBPrefix", e.DB))

@@ -90,6 +90,26 @@ func TestLoaderMeetsKeys(t *testing.T) {
 	}
 }
 
+// TestLoaderLeavesStrays: a key that lies on a node of a cluster which does not own its slot is reported, and does not take the place of the
+// value that the slot's owner sends.
+func TestLoaderLeavesStrays(t *testing.T) {
+	cfg, m, problems := newTestLoad(t)
+	cfg.Scope.Exclude = []string{"no:*"}
+	cfg.Scope.Slots = keyspace.SlotRanges{{First: 0, Last: 8191}}
+	m.Keys[keyspace.Key{Name: "a"}] = targettest.Value{Text: "of its owner"}
+	cfg.Over = target.Overwrite{First: true}
+	if err := New(cfg).Load(t.Context(), &snapshotOf{"a", "stray", "b", "text", "no:{a}", "x"}); err != nil { // the slots of a and b are 15495 and 3300
+		t.Fatal(err)
+	}
+	l := cfg.Ledger
+	if m.Text("a") != "of its owner" || m.Text("b") != "text" || l.SnapshotReported.Load() != 1 || l.SnapshotApplied.Load() != 1 || l.SnapshotFiltered.Load() != 1 {
+		t.Errorf("a holds %q, b %q; counted %+v", m.Text("a"), m.Text("b"), l.ThisRun())
+	}
+	if p := problems.All(); len(p) != 1 || p[0].Key != "a" || !strings.Contains(p[0].Reason, "slot 15495") {
+		t.Errorf("%+v", p)
+	}
+}
+
 // TestLoaderBuildsWhatIsRefused: a payload that the target does not take is built by commands; what cannot be built is reported.
 func TestLoaderBuildsWhatIsRefused(t *testing.T) {
 	cfg, m, problems := newTestLoad(t)

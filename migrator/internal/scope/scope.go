@@ -54,6 +54,16 @@ func (s *Scope) Owns(name string) bool {
 	return s.Slots == nil || s.Slots.Has(s.slotOf(name))
 }
 
+// Stray says whether a key that a node of the source's shard holds is in a slot that the shard does not own, and returns the slot. No client
+// of the cluster finds the key there. Behind proxies, Carries says so.
+func (s *Scope) Stray(k keyspace.Key) (slot uint16, is bool) {
+	if s.Slots == nil || s.proxied {
+		return 0, false
+	}
+	slot = s.slotOf(s.SourceName(k.DB, k.Name))
+	return slot, !s.Slots.Has(slot)
+}
+
 // FirstSlot returns the first slot of the shard. If it has no slots, any will do.
 func (s *Scope) FirstSlot() uint16 {
 	if len(s.Slots) == 0 {
