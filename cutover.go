@@ -131,15 +131,15 @@ func orEnded(ctx context.Context, err error) error {
 }
 
 // quietSince waits for the quiet time, and notes how the source was found since before. still says that it was written during the
-// quiet time itself.
+// quiet time itself, or that a pause has not shown it quiet.
 func (c *Cutover) quietSince(ctx context.Context, before []quiet.Reading, pause *quiet.Pause) (still bool, err error) {
 	c.tell("there is no difference; the verdict is GO if nobody writes to the source for another %v", c.QuietFor)
 	report, still, err := quiet.Watch(ctx, c.Migration.Config().Sides.Source, before, c.QuietFor)
 	if err != nil {
 		return false, err
 	}
-	if pause != nil {
-		pause.Judge(ctx, &report)
+	if pause != nil && pause.Judge(ctx, &report) {
+		still = true
 	}
 	if err := c.awaitApplied(ctx, &report); err != nil {
 		return false, err

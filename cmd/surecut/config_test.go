@@ -137,6 +137,7 @@ func TestUsage(t *testing.T) {
 		{name: "wrong scheme", args: []string{"check", "--source", "mysql://h:1", "--target", "redis://h:1"}, status: exitUsage, says: "mysql"},
 		{name: "bad size", args: []string{"migrate", "--source", "redis://h:1", "--target", "redis://h:2", "--big-value", "lots"}, status: exitUsage, says: `--big-value: "lots": must be a number of bytes`},
 		{name: "several problems", args: []string{"migrate", "--source", "redis://h:1", "--target", "redis://h:2", "--lanes", "0", "--mode", "half"}, status: exitUsage, says: "--lanes 0"},
+		{name: "pause that ends too soon", args: []string{"migrate", "--source", "redis://h:1", "--target", "redis://h:2", "--until", "same", "--pause-writes", "4s"}, status: exitUsage, says: "--pause-writes 4s: must last for the comparison and the quiet time after it (--quiet-for 5s)"},
 		{name: "unknown check", args: []string{"migrate", "--source", "redis://h:1", "--target", "redis://h:2", "--accept", "everything"}, status: exitUsage, says: "everything"},
 		{name: "no PSYNC through a proxy", args: []string{"check", "--source", "redis+cluster://h:1?proxy=tencent", "--target", "redis://h:2"}, status: exitUsage, says: "does not support PSYNC"},
 		{name: "unknown proxy", args: []string{"verify", "--source", "redis://h:1", "--target", "redis+cluster://h:2?proxy=other"}, status: exitUsage, says: "must be tencent"},

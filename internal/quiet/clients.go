@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"surecut/internal/command"
 	"surecut/internal/endpoint"
 )
 
@@ -21,8 +22,12 @@ type Client struct {
 	Command string `json:"command"` // the last command that it has sent
 	IdleS   int64  `json:"idle_seconds"`
 
+	id    int64
 	flags string
 }
+
+// blocked says that the client's command waits for something.
+func (c Client) blocked() bool { return strings.Contains(c.flags, "b") }
 
 func (c Client) String() string {
 	text := c.Addr
@@ -34,20 +39,24 @@ func (c Client) String() string {
 
 // nameWriters adds to a node that is not quiet the clients that may have written to it lately, or that the clients are not known.
 func nameWriters(ctx context.Context, d *endpoint.Deployment, n *Node, since time.Duration) {
-	text, err := clientList(ctx, d, n.Addr)
+	clients, err := listClients(ctx, d, n.Addr)
 	if err != nil {
 		n.Reason += "; it is not known who is connected, because CLIENT LIST failed"
 		return
 	}
-	n.Writers = writers(parseClients(text), since)
+	n.Writers = writers(clients, since)
 }
 
-func clientList(ctx context.Context, d *endpoint.Deployment, addr string) (string, error) {
+func listClients(ctx context.Context, d *endpoint.Deployment, addr string) ([]Client, error) {
 	c, err := d.Client(ctx, addr, 0)
 	if err != nil {
-		return "", err
+		return nil, err
 	}
-	return c.Do(ctx, c.B().Arbitrary("CLIENT", "LIST").Build()).ToString()
+	text, err := c.Do(ctx, c.B().Arbitrary("CLIENT", "LIST").Build()).ToString()
+	if err != nil {
+		return nil, err
+	}
+	return parseClients(text), nil
 }
 
 // parseClients reads the lines of CLIENT LIST.
@@ -58,6 +67,8 @@ func parseClients(text string) []Client {
 		for _, field := range strings.Fields(line) {
 			name, value, _ := strings.Cut(field, "=")
 			switch name {
+			case "id":
+				c.id, _ = strconv.ParseInt(value, 10, 64)
 			case "addr":
 				c.Addr = value
 			case "name":
@@ -98,19 +109,24 @@ func wraps(name string) bool {
 	return slices.Contains([]string{"exec", "eval", "evalsha", "fcall"}, name)
 }
 
-// held returns the clients whose writes a pause holds back: they will be executed as soon as the pause ends. A client that waits
-// for data by its own command (BLPOP) is blocked, too. It counts as held only if it has been idle for less time than the pause has
-// lasted. CLIENT LIST tells the idle time in whole seconds.
-func held(clients []Client, paused time.Duration) []Client {
+// held returns the clients whose writes a pause holds back: they will be executed as soon as the pause ends. A command that is not in
+// the table counts as a write. Known commands that do not write may be blocked as well: those that wait (XREAD, WAIT), and those that a
+// pause holds back because they are replicated (PUBLISH, PFCOUNT). A client that waited for data by its own command (BLPOP) before
+// the pause began does not count as long as it has been idle for as long as the pause has lasted. CLIENT LIST tells the idle time in
+// whole seconds.
+func held(clients []Client, before map[int64]bool, paused time.Duration) []Client {
 	chosen := []Client{}
 	for _, c := range clients {
-		waitsForData := slices.Contains(waiting, c.Command) && time.Duration(c.IdleS+1)*time.Second > paused
-		if strings.Contains(c.flags, "b") && (writesData(c.Command) || wraps(c.Command)) && !waitsForData {
+		_, known := command.LookupName(c.Command)
+		waits := waitsForData(c.Command) && before[c.id] && time.Duration(c.IdleS+1)*time.Second > paused
+		if c.blocked() && (!known || writesData(c.Command) || wraps(c.Command)) && !waits {
 			chosen = append(chosen, c)
 		}
 	}
 	return chosen
 }
 
-// waiting are the commands that write but may wait for data first.
-var waiting = []string{"blpop", "brpop", "brpoplpush", "blmove", "blmpop", "bzpopmin", "bzpopmax", "bzmpop", "xreadgroup"}
+// waitsForData says whether a command writes but may wait for data first.
+func waitsForData(name string) bool {
+	return slices.Contains([]string{"blpop", "brpop", "brpoplpush", "blmove", "blmpop", "bzpopmin", "bzpopmax", "bzmpop", "xreadgroup"}, name)
+}

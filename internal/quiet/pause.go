@@ -1,22 +1,53 @@
 package quiet
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strconv"
+	"strings"
+	"sync"
 	"time"
 
 	"surecut/internal/endpoint"
+	"surecut/internal/retry"
 )
 
-// Pause is a pause of the writes to a source.
+// Pause is a pause of the writes to a source. As long as it lasts, it watches which clients try to write: their commands wait, so that
+// they leave neither a call nor a change, and a client that gives up leaves nothing at all.
 type Pause struct {
-	d     *endpoint.Deployment
-	addrs []string
-	begun time.Time
-	most  time.Duration
+	d        *endpoint.Deployment
+	most     time.Duration
+	nodes    []*pausedNode
+	stop     context.CancelFunc // ends the watching
+	watching sync.WaitGroup
 }
+
+// pausedNode is one primary whose writes are paused.
+type pausedNode struct {
+	addr    string
+	begun   time.Time      // just before the pause
+	waiting map[int64]bool // IDs of the clients that waited for data before the pause
+
+	mu    sync.Mutex // guards the fields below
+	held  map[int64]Client
+	blind error // why CLIENT LIST did not tell at some moment who waits; nil: it always did
+}
+
+const (
+	// lookEvery is how often a paused node is asked for its clients, so that one that gives up after a fraction of a second is seen.
+	lookEvery = 100 * time.Millisecond
+	// lookPerClient makes this rarer where there are many clients, since the server formats a line for each; lookAtLeast bounds that.
+	lookPerClient = 100 * time.Microsecond
+	lookAtLeast   = 500 * time.Millisecond
+	// lookTimeout bounds the wait for one answer.
+	lookTimeout = 5 * time.Second
+	// mostHeld bounds how many clients of a node are told apart.
+	mostHeld = 1000
+)
 
 // pauseSince is the version that introduced CLIENT PAUSE ... WRITE and CLIENT UNPAUSE. Before it, a pause also stops clients that
 // only read, including surecut.
@@ -39,6 +70,9 @@ func CanPause(ctx context.Context, d *endpoint.Deployment) error {
 		if err != nil {
 			return fmt.Errorf("%s: %w", addr, err)
 		}
+		if _, err := listClients(ctx, d, addr); err != nil {
+			return fmt.Errorf("%s: CLIENT LIST: %w; without it, nobody would see which clients wait to write, so grant +client|list, or stop the writers yourself", addr, err)
+		}
 		user, err := c.Do(ctx, c.B().Arbitrary("ACL", "WHOAMI").Build()).ToString()
 		if err != nil {
 			continue
@@ -56,21 +90,69 @@ func CanPause(ctx context.Context, d *endpoint.Deployment) error {
 // PauseWrites holds the writes back on every primary, for the given time at most: after that each server continues by itself,
 // whatever happens to surecut. If it returns an error, nothing is paused.
 func PauseWrites(ctx context.Context, d *endpoint.Deployment, most time.Duration) (*Pause, error) {
-	p := &Pause{d: d, begun: time.Now(), most: most}
 	if err := CanPause(ctx, d); err != nil {
 		return nil, err
 	}
+	watched, stop := context.WithCancel(ctx)
+	p := &Pause{d: d, most: most, stop: stop}
 	for _, s := range d.Shards() {
-		p.addrs = append(p.addrs, s.Primary.Addr)
-		if err := p.send(ctx, s.Primary.Addr, "CLIENT", "PAUSE", strconv.FormatInt(most.Milliseconds(), 10), "WRITE"); err != nil {
+		if err := p.pause(ctx, watched, s.Primary.Addr); err != nil {
 			return nil, errors.Join(err, p.End())
 		}
 	}
 	return p, nil
 }
 
+// pause holds the writes of one primary back, and begins to watch its clients.
+func (p *Pause) pause(ctx, watched context.Context, addr string) error {
+	clients, err := listClients(ctx, p.d, addr)
+	if err != nil {
+		return fmt.Errorf("%s: CLIENT LIST: %w", addr, err)
+	}
+	n := &pausedNode{addr: addr, begun: time.Now(), waiting: map[int64]bool{}, held: map[int64]Client{}}
+	for _, c := range clients {
+		if c.blocked() && waitsForData(c.Command) {
+			n.waiting[c.id] = true
+		}
+	}
+	p.nodes = append(p.nodes, n)
+	if err := p.send(ctx, addr, "CLIENT", "PAUSE", strconv.FormatInt(p.most.Milliseconds(), 10), "WRITE"); err != nil {
+		return err
+	}
+	p.watching.Go(func() {
+		for next := time.Duration(0); retry.Pause(watched, next) == nil; {
+			next = min(max(lookEvery, time.Duration(n.look(watched, p.d))*lookPerClient), lookAtLeast)
+		}
+	})
+	return nil
+}
+
+// look notes the clients whose writes are held back at present, and returns how many clients there are.
+func (n *pausedNode) look(ctx context.Context, d *endpoint.Deployment) int {
+	asked := time.Now()
+	within, cancel := context.WithTimeout(ctx, lookTimeout)
+	defer cancel()
+	clients, err := listClients(within, d, n.addr)
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if err != nil && ctx.Err() == nil && n.blind == nil {
+		n.blind = err
+	}
+	for _, c := range held(clients, n.waiting, asked.Sub(n.begun)) {
+		if len(n.held) < mostHeld {
+			n.held[c.id] = c
+		}
+	}
+	return len(clients)
+}
+
 // Nodes returns the addresses of the servers that are paused.
-func (p *Pause) Nodes() []string { return p.addrs }
+func (p *Pause) Nodes() (addrs []string) {
+	for _, n := range p.nodes {
+		addrs = append(addrs, n.addr)
+	}
+	return addrs
+}
 
 func (p *Pause) send(ctx context.Context, addr string, args ...string) error {
 	c, err := p.d.Client(ctx, addr, 0)
@@ -86,10 +168,12 @@ func (p *Pause) send(ctx context.Context, addr string, args ...string) error {
 // End lets the writes continue. It ignores the context of the run, because a source must not stay paused when a signal ends the
 // run.
 func (p *Pause) End() error {
+	p.stop()
+	p.watching.Wait()
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
 	var errs []error
-	for _, addr := range p.addrs {
+	for _, addr := range p.Nodes() {
 		if err := p.send(ctx, addr, "CLIENT", "UNPAUSE"); err != nil {
 			errs = append(errs, fmt.Errorf("%w; the pause ends by itself %v after its beginning", err, p.most))
 		}
@@ -97,19 +181,38 @@ func (p *Pause) End() error {
 	return errors.Join(errs...)
 }
 
-// Judge records the pause in a report, and adds that clients whose writes are held back will write as soon as the pause ends: such a node is not quiet.
-func (p *Pause) Judge(ctx context.Context, r *Report) {
+// Judge records the pause in a report. A node is not quiet if a client has tried to write since the pause began, because it writes, or
+// tries again, as soon as the pause ends; nor if that is not known. found says that the pause has shown such a node: a further
+// comparison within the same pause would show nothing else.
+func (p *Pause) Judge(ctx context.Context, r *Report) (found bool) {
 	r.PausedMs = p.most.Milliseconds()
-	for i := range r.Nodes {
-		n := &r.Nodes[i]
-		text, err := clientList(ctx, p.d, n.Addr)
-		if err != nil || n.Reason != "" {
+	for _, n := range p.nodes {
+		n.look(ctx, p.d)
+		reason, waiting := n.judge(p.most)
+		if reason == "" {
 			continue
 		}
-		if waiting := held(parseClients(text), time.Since(p.begun)); len(waiting) > 0 {
-			r.Quiet = false
-			n.Reason = fmt.Sprintf("its writes are paused, but %d of its clients are waiting to write as soon as the pause ends", len(waiting))
-			n.Writers = waiting[:min(mostWriters, len(waiting))]
+		found, r.Quiet = true, false
+		for i := range r.Nodes {
+			if told := &r.Nodes[i]; told.Addr == n.addr && told.Reason == "" {
+				told.Reason, told.Writers = reason, waiting
+			}
 		}
 	}
+	return found
+}
+
+func (n *pausedNode) judge(most time.Duration) (reason string, waiting []Client) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	switch {
+	case len(n.held) > 0:
+		waiting = slices.SortedFunc(maps.Values(n.held), func(a, b Client) int { return cmp.Compare(a.id, b.id) })
+		return fmt.Sprintf("its writes are paused, but %d of its clients are waiting to write as soon as the pause ends, or have tried to", len(waiting)), waiting[:min(mostWriters, len(waiting))]
+	case n.blind != nil:
+		return "its writes are paused, and it is not known whether clients are waiting to write as soon as the pause ends, because CLIENT LIST failed: " + strings.TrimSuffix(n.blind.Error(), "."), nil
+	case time.Since(n.begun) >= most:
+		return fmt.Sprintf("its writes were paused for %v, which ended before the comparison and the quiet time after it did; allow a longer pause", most), nil
+	}
+	return "", nil
 }

@@ -103,8 +103,24 @@ func TestWriters(t *testing.T) {
 }
 
 func TestHeld(t *testing.T) {
-	waiting := held(parseClients(clientLines), 10*time.Second)
-	if len(waiting) != 1 || waiting[0].Command != "incr" {
-		t.Errorf("%v; want the INCR that the pause holds back, and not the BLPOP that has waited for longer", waiting)
+	for _, row := range []struct {
+		line, why string
+		want      bool
+	}{
+		{"id=10 addr=10.0.0.8:50007 idle=2 flags=b cmd=incr", "the pause holds it back", true},
+		{"id=10 addr=10.0.0.8:50007 idle=2 flags=bU cmd=exec", "a transaction is held back only if it writes", true},
+		{"id=10 addr=10.0.0.8:50007 idle=2 flags=b cmd=cl.throttle", "what a module's command does is not known", true},
+		{"id=10 addr=10.0.0.8:50007 idle=2 flags=N cmd=set", "it is not held back", false},
+		{"id=9 addr=10.0.0.7:50006 idle=70 flags=b cmd=blpop", "it has waited for data since before the pause", false},
+		{"id=9 addr=10.0.0.7:50006 idle=2 flags=b cmd=blpop", "it waited before the pause, and has sent another command since", true},
+		{"id=10 addr=10.0.0.8:50007 idle=70 flags=b cmd=blpop", "it did not wait before the pause", true},
+		{"id=10 addr=10.0.0.8:50007 idle=2 flags=b cmd=xread", "it waits, and writes nothing", false},
+		{"id=10 addr=10.0.0.8:50007 idle=2 flags=b cmd=wait", "it waits, and writes nothing", false},
+		{"id=10 addr=10.0.0.8:50007 idle=2 flags=b cmd=publish", "a pause holds it back, and it changes no data", false},
+		{"id=10 addr=10.0.0.8:50007 idle=2 flags=b cmd=pfcount", "a pause holds it back, and it changes no data", false},
+	} {
+		if got := len(held(parseClients(row.line), map[int64]bool{9: true}, 10*time.Second)) == 1; got != row.want {
+			t.Errorf("%s: held %v, want %v: %s", row.line, got, row.want, row.why)
+		}
 	}
 }
