@@ -8,7 +8,6 @@ import (
 	"strings"
 	"time"
 
-	"surecut/internal/command"
 	"surecut/internal/endpoint"
 )
 
@@ -117,9 +116,8 @@ func wraps(name string) bool {
 func held(clients []Client, before map[int64]bool, paused time.Duration) []Client {
 	chosen := []Client{}
 	for _, c := range clients {
-		_, known := command.LookupName(c.Command)
 		waits := waitsForData(c.Command) && before[c.id] && time.Duration(c.IdleS+1)*time.Second > paused
-		if c.blocked() && (!known || writesData(c.Command) || wraps(c.Command)) && !waits {
+		if c.blocked() && (!inTable(c.Command) || writesData(c.Command) || wraps(c.Command)) && !waits {
 			chosen = append(chosen, c)
 		}
 	}

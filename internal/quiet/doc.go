@@ -7,5 +7,5 @@
 // deletion is replicated but is not a client's write. So a growing offset does not prove a writer.
 //
 // A server whose counters do not tell is never taken for quiet: a server that was restarted, that is no longer a primary, or whose
-// counters were reset while it also saved its data.
+// counters were reset, or that ran commands which are not in the command table, while it also saved its data.
 package quiet

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"surecut/internal/command"
+	"surecut/internal/keyspace"
 )
 
 // Reading is what a primary says about its writes at one moment.
@@ -17,6 +18,7 @@ type Reading struct {
 	ReplID   string           // "" before 4.0
 	Offset   int64            // master_repl_offset
 	Calls    map[string]int64 // by name in lower case: calls of commands that write; nil where the server does not count calls
+	Unknown  map[string]int64 // the same of commands that are not in the table, such as those of modules: whether they write is not known
 	Info     int64            // calls of INFO, which every reading makes: a lower number shows that the counters were reset
 	Changes  int64            // rdb_changes_since_last_save; -1: the server does not tell
 	LastSave string           // rdb_last_save_time: a save resets Changes
@@ -91,6 +93,20 @@ func Compare(before, after []Reading) Report {
 	return r
 }
 
+// include adds what a report of a part of the time has shown: a save in the time before may hide it from the readings at both ends.
+func (r *Report) include(part Report) {
+	for _, p := range part.Nodes {
+		i := slices.IndexFunc(r.Nodes, func(n Node) bool { return n.Addr == p.Addr })
+		if p.Reason == "" || i < 0 {
+			continue
+		}
+		r.Quiet = false
+		if n := &r.Nodes[i]; n.Reason == "" || n.Writes == 0 && p.Writes > 0 {
+			n.Writes, n.Reason = p.Writes, p.Reason
+		}
+	}
+}
+
 // judge returns how often a node was written between two readings, and why it does not count as quiet, or "" where it does.
 func judge(before, after Reading) (writes int64, reason string) {
 	switch {
@@ -114,6 +130,9 @@ func judge(before, after Reading) (writes int64, reason string) {
 		return calls, fmt.Sprintf("it is still written (%d calls of commands that write)", calls)
 	case told && changes > 0: // by a module, whose calls are not counted, or while the counters of calls were reset
 		return changes, fmt.Sprintf("it is still written (%d changes of its data)", changes)
+	case !told && calledMore(before.Unknown, after.Unknown) != "":
+		return 0, fmt.Sprintf("it is not known whether it was written: %s was called, which surecut does not know, and it saved its data, which resets its count of changes",
+			keyspace.Printable(strings.ToUpper(calledMore(before.Unknown, after.Unknown))))
 	case !told && !counted:
 		return 0, "it is not known whether it was written: it does not count calls of commands (or CONFIG RESETSTAT has reset the counters), and it saved its data, which resets its count of changes"
 	}
@@ -148,6 +167,11 @@ func callsBetween(before, after Reading, unchanged bool) (n int64, counted bool)
 			n += more
 		}
 	}
+	for name, calls := range before.Unknown {
+		if after.Unknown[name] < calls {
+			counted = false
+		}
+	}
 	for name, calls := range before.Calls {
 		if _, still := after.Calls[name]; !still && calls > 0 {
 			counted = false
@@ -156,9 +180,24 @@ func callsBetween(before, after Reading, unchanged bool) (n int64, counted bool)
 	return n, counted
 }
 
+// calledMore returns the first command, by its name, that was called between two readings, or "".
+func calledMore(before, after map[string]int64) string {
+	for _, name := range slices.Sorted(maps.Keys(after)) {
+		if after[name] > before[name] {
+			return name
+		}
+	}
+	return ""
+}
+
 // writesData says whether a command, as INFO commandstats and CLIENT LIST name it ("set", "xgroup|create"), may change data.
-// Commands of modules are not in the table: their writes show in the changes of the data.
+// Most commands of modules are not in the table: their writes show in the changes of the data, until a save resets their number.
 func writesData(name string) bool {
 	spec, known := command.LookupName(name)
 	return known && spec.Write
+}
+
+func inTable(name string) bool {
+	_, known := command.LookupName(name)
+	return known
 }

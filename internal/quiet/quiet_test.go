@@ -1,13 +1,16 @@
 package quiet
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"time"
+
+	"surecut/internal/endpoint/endpointtest"
 )
 
 func reading(change func(*Reading)) Reading {
-	r := Reading{Addr: "a:1", RunID: "run", Role: "master", ReplID: "repl", Offset: 1000, Calls: map[string]int64{"set": 10, "sort": 4}, Info: 5, Changes: 7, LastSave: "100"}
+	r := Reading{Addr: "a:1", RunID: "run", Role: "master", ReplID: "repl", Offset: 1000, Calls: map[string]int64{"set": 10, "sort": 4}, Unknown: map[string]int64{"cl.throttle": 3}, Info: 5, Changes: 7, LastSave: "100"}
 	if change != nil {
 		change(&r)
 	}
@@ -40,6 +43,10 @@ func TestCompare(t *testing.T) {
 		{name: "SORT, and a save", why: "whether anything has changed is not known", after: func(r *Reading) { r.Calls["sort"], r.Changes, r.LastSave = 5, 0, "200" }, writes: 1, says: "still written"},
 		{name: "a save", why: "it sets the changes back, and the calls still tell", after: func(r *Reading) { r.Changes, r.LastSave = 0, "200" }},
 		{name: "a save that hides changes", why: "the number has not fallen, but it began anew", after: func(r *Reading) { r.LastSave, r.Calls["set"] = "200", 17 }, writes: 7, says: "still written"},
+		{name: "an unknown command", why: "it may read, and nothing has changed", after: func(r *Reading) { r.Unknown["cl.throttle"] = 9 }},
+		{name: "a save, and an unknown command", why: "the save hides whether it has changed anything", after: func(r *Reading) { r.Changes, r.LastSave, r.Unknown["cl.throttle"] = 0, "200", 9 }, says: "is not known whether it was written: CL.THROTTLE was called"},
+		{name: "a save, and an unknown command for the first time", why: "it had no line before", after: func(r *Reading) { r.Changes, r.LastSave, r.Unknown["other"] = 0, "200", 1 }, says: "OTHER was called"},
+		{name: "a save, and a reset that only an unknown command shows", why: "there is no witness left", after: func(r *Reading) { r.Changes, r.LastSave, r.Unknown = 0, "200", nil }, says: "is not known"},
 		{name: "counters were reset", why: "the changes still tell", after: func(r *Reading) { r.Calls, r.Info = map[string]int64{}, 1 }},
 		{name: "counters were reset while it was written", why: "the changes still tell", after: func(r *Reading) { r.Calls, r.Info, r.Changes = map[string]int64{"set": 3}, 1, 20 }, writes: 13, says: "13 changes"},
 		{name: "counters were reset, many INFO since", why: "a line that is gone tells of it", after: func(r *Reading) { r.Calls, r.Info, r.Changes, r.LastSave = map[string]int64{}, 50, 0, "200" }, says: "is not known"},
@@ -69,11 +76,43 @@ func TestCompare(t *testing.T) {
 func TestParseReading(t *testing.T) {
 	r := parseReading("a:1", map[string]string{"run_id": "x", "role": "master", "master_replid": "y", "master_repl_offset": "42", "rdb_changes_since_last_save": "3",
 		"cmdstat_set": "calls=9,usec=1,failed_calls=4", "cmdstat_get": "calls=100,usec=1", "cmdstat_function|load": "calls=1", "cmdstat_script|load": "calls=8", "cmdstat_info": "calls=2", "cmdstat_eval": "calls=5", "cmdstat_publish": "calls=7", "cmdstat_my.module": "calls=3"})
-	if r.Offset != 42 || r.Changes != 3 || r.Info != 2 || len(r.Calls) != 2 || r.Calls["set"] != 9 || r.Calls["function|load"] != 1 {
+	if r.Offset != 42 || r.Changes != 3 || r.Info != 2 || len(r.Calls) != 2 || r.Calls["set"] != 9 || r.Calls["function|load"] != 1 || len(r.Unknown) != 1 || r.Unknown["my.module"] != 3 {
 		t.Errorf("%+v", r)
 	}
 	if r := parseReading("a:1", map[string]string{"role": "master"}); r.Calls != nil || r.Changes != -1 {
 		t.Errorf("what is not told is read as 0: %+v", r)
+	}
+}
+
+// TestWatchKeepsWhatItSaw: a save before the quiet time begins hides from the first and the last reading what was written in it.
+func TestWatchKeepsWhatItSaw(t *testing.T) {
+	s := endpointtest.Serve(t, "7.0.15")
+	asked := 0
+	s.On("INFO persistence", func([]string) string {
+		asked++
+		s.Tell("cmdstat_info", fmt.Sprintf("calls=%d,usec=1", asked))
+		switch asked {
+		case 1: // when the comparison begins
+			s.Tell("rdb_changes_since_last_save", "7", "rdb_last_save_time", "100")
+		case 2: // when the quiet time begins
+			s.Tell("rdb_changes_since_last_save", "0", "rdb_last_save_time", "200")
+		case 3:
+			s.Tell("rdb_changes_since_last_save", "1")
+		}
+		return endpointtest.Usual
+	})
+	d := endpointtest.Open(t, s.URL())
+	asked = 0
+	before, err := Read(t.Context(), d)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, still, err := Watch(t.Context(), d, before, 10*time.Millisecond)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := r.Nodes[0]; r.Quiet || !still || n.Writes != 1 || !strings.Contains(n.Reason, "still written (1 changes") {
+		t.Errorf("quiet %v, still %v, %+v; want the change that was seen in the quiet time", r.Quiet, still, n)
 	}
 }
 

@@ -61,12 +61,15 @@ func parseReading(addr string, info map[string]string) Reading {
 	}
 	counts := endpoint.CallCounts(info)
 	if len(counts) > 0 {
-		r.Calls = map[string]int64{}
+		r.Calls, r.Unknown = map[string]int64{}, map[string]int64{}
 	}
 	r.Info = counts["info"].All
 	for name, c := range counts {
-		if name = strings.ToLower(name); writesData(name) {
+		switch name = strings.ToLower(name); {
+		case writesData(name):
 			r.Calls[name] = c.All // a failed call counts, too: its sender is a writer that is still active
+		case !inTable(name):
+			r.Unknown[name] = c.All
 		}
 	}
 	return r
@@ -89,7 +92,7 @@ func Watch(ctx context.Context, d *endpoint.Deployment, before []Reading, quietF
 	if err != nil {
 		return r, false, err
 	}
-	last := first
+	last, seen := first, Report{}
 	for time.Since(begun) < quietFor {
 		if err := retry.Pause(ctx, min(pollEvery, quietFor-time.Since(begun))); err != nil {
 			return r, false, err
@@ -97,7 +100,7 @@ func Watch(ctx context.Context, d *endpoint.Deployment, before []Reading, quietF
 		if last, err = Read(ctx, d); err != nil {
 			return r, false, err
 		}
-		if seen := Compare(first, last); !seen.Quiet {
+		if seen = Compare(first, last); !seen.Quiet {
 			still = seen.Written()
 			break
 		}
@@ -108,6 +111,7 @@ func Watch(ctx context.Context, d *endpoint.Deployment, before []Reading, quietF
 		}
 	}
 	r = Compare(before, last)
+	r.include(seen)
 	r.ForMs = quietFor.Milliseconds()
 	for i := range r.Nodes {
 		if r.Nodes[i].Reason != "" {
