@@ -5,7 +5,9 @@ import (
 	"testing"
 
 	"surecut/internal/endpoint"
+	"surecut/internal/endpoint/endpointtest"
 	"surecut/internal/quiet"
+	"surecut/migrator"
 	"surecut/verifier"
 )
 
@@ -26,6 +28,29 @@ func TestReady(t *testing.T) {
 		if got := (&Cutover{Quiet: row.quiet}).Ready(&verifier.Report{Verdict: row.verdict}); got != row.want {
 			t.Errorf("%s: ready %v", row.name, got)
 		}
+	}
+}
+
+// TestUntoldIsNotQuiet: through a proxy nobody knows whether the source is written. Rounds may end all the same, but the source does not
+// count as quiet.
+func TestUntoldIsNotQuiet(t *testing.T) {
+	source := endpointtest.ServeCluster(t, "7.0.15", 1)
+	sides := migrator.Sides{Source: endpointtest.Open(t, "redis+cluster://"+source.Servers[0].Addr+"?proxy=tencent"), Target: endpointtest.Open(t, endpointtest.Serve(t, "7.0.15").URL())}
+	cfg := migrator.DefaultConfig()
+	cfg.Sides, cfg.Capture, cfg.StateDir = sides, migrator.CaptureScan, t.TempDir()
+	m, err := migrator.New(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := &Cutover{Migration: m, MayStayUntold: true}
+	before, err := quiet.Read(t.Context(), sides.Source)
+	if err != nil {
+		t.Fatal(err)
+	}
+	untold := 0
+	settled, err := c.scannedQuiet(t.Context(), before, &untold)
+	if err != nil || !settled || c.Quiet == nil || c.Quiet.Quiet || len(c.Quiet.Reasons()) != len(before) {
+		t.Errorf("settled %v, %v, quiet %+v; want that the round is the last, and that nobody knows whether the source is written", settled, err, c.Quiet)
 	}
 }
 
