@@ -73,6 +73,13 @@ func differentSites(p Policy, a, b Loaded) []string {
 		one := ones[i]
 		switch {
 		case one.known() && other.known():
+			if restarted, evidence := other.Servers.RestartedSince(one.Servers); restarted && !p.AllowRestarts {
+				if same, _ := one.Servers.SameAs(other.Servers); same { // where no server is the same, the sentence below names them all
+					against = append(against, fmt.Sprintf("A server of the %s was restarted or replaced between %s and %s (%s), and may have lost what was compared. "+
+						"Make the reports again, or set allow_restarts in the policy.", one.Side, a.Path, b.Path, visible(evidence)))
+					continue
+				}
+			}
 			if same, _ := one.Servers.SameAs(other.Servers); same || p.AllowRestarts && one.URL == other.URL {
 				continue
 			}

@@ -174,7 +174,14 @@ func TestReportsOfOnePair(t *testing.T) {
 		{name: "restarted between check and migrate", why: "the verification alone does not tell", change: func(n *night) { restarted(&n.migrate.Header) }, want: "allow_restarts"},
 		{name: "restart allowed", why: "the policy says so", change: func(n *night) { restarted(&n.verify.Header); n.policy.AllowRestarts = true }},
 		{name: "restart allowed, elsewhere", why: "another URL is another deployment", change: func(n *night) { elsewhere(n.verify); n.policy.AllowRestarts = true }, want: "is about"},
-		{name: "restarted node of a cluster", why: "its node ID is the same", change: func(n *night) { n.verify.TargetServers[0].RunID = "0ther" }},
+		{name: "restarted node of a cluster", why: "its node ID is the same, and it may have lost what was compared", change: func(n *night) { n.verify.TargetServers[0].RunID = "0ther" },
+			want: "A server of the target was restarted or replaced between check.json and verify.json (10.30.0.21:7000 with run ID "},
+		{name: "restarted node of a cluster, allowed", why: "the policy says so", change: func(n *night) { n.verify.TargetServers[0].RunID, n.policy.AllowRestarts = "0ther", true }},
+		{name: "restarted primary beside a replica", why: "its replica is still the same process", change: func(n *night) {
+			n.check.SourceServers[1].RunID = "b0b"
+			n.migrate.SourceServers[1].RunID, n.verify.SourceServers[1].RunID = "b0b", "b0b"
+			n.verify.SourceServers[0].RunID = "0ther"
+		}, want: "A server of the source was restarted or replaced between check.json and verify.json"},
 		{name: "failover", why: "the promoted replica was there before", change: func(n *night) {
 			n.check.SourceServers[1].RunID = "b0b"
 			n.verify.SourceServers = []endpoint.Member{{Addr: "10.20.0.12:6379", RunID: "b0b", Role: endpoint.RolePrimary, Read: true}}

@@ -189,3 +189,19 @@ func (id Identity) SameAs(other Identity) (same bool, evidence string) {
 	}
 	return false, ""
 }
+
+// RestartedSince says whether a server of an earlier identity is another process now: the same node or address has another run ID. It may
+// have lost data, whatever the other servers still hold. Replicas whose data were read neither time are left out. The evidence is
+// part of a sentence.
+func (id Identity) RestartedSince(before Identity) (restarted bool, evidence string) {
+	for _, a := range before {
+		for _, b := range id {
+			bystanders := a.Role == RoleReplica && b.Role == RoleReplica && !a.Read && !b.Read
+			one := a.NodeID != "" && a.NodeID == b.NodeID || a.Addr == b.Addr
+			if one && a.RunID != "" && b.RunID != "" && a.RunID != b.RunID && !bystanders {
+				return true, fmt.Sprintf("%s with run ID %s, %s with run ID %s", a.Addr, a.RunID, b.Addr, b.RunID)
+			}
+		}
+	}
+	return false, ""
+}

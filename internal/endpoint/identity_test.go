@@ -48,6 +48,33 @@ func TestMemberLearns(t *testing.T) {
 	}
 }
 
+// TestRestartedSince: one server that was restarted may have lost what was compared, whatever the others still hold.
+func TestRestartedSince(t *testing.T) {
+	primary, replica := Member{Addr: "h:1", RunID: "r", Role: RolePrimary}, Member{Addr: "h:2", RunID: "s", Role: RoleReplica}
+	for _, tt := range []struct {
+		name, why string
+		change    func(*Member, *Member) // the primary and the replica, later
+		want      bool
+	}{
+		{"nothing", "both are the same processes", func(*Member, *Member) {}, false},
+		{"primary", "it may have come up with older data", func(p, _ *Member) { p.RunID = "t" }, true},
+		{"primary of a node at another address", "the node ID names it", func(p, _ *Member) { p.Addr, p.RunID = "x:1", "t" }, true},
+		{"primary of unknown run ID", "what is not known is no evidence", func(p, _ *Member) { p.RunID = "" }, false},
+		{"replica", "nobody has read it", func(_, r *Member) { r.RunID = "t" }, false},
+		{"replica that was read", "what was compared was its data", func(_, r *Member) { r.RunID, r.Read = "t", true }, true},
+		{"failover", "both are the same processes", func(p, r *Member) { p.Role, r.Role = RoleReplica, RolePrimary }, false},
+		{"restarted, then promoted", "it holds what it had after the restart", func(_, r *Member) { r.RunID, r.Role = "t", RolePrimary }, true},
+	} {
+		p, r := primary, replica
+		p.NodeID = "n1"
+		before := Identity{p, r}
+		tt.change(&p, &r)
+		if got, evidence := (Identity{p, r}).RestartedSince(before); got != tt.want || got != (evidence != "") {
+			t.Errorf("%s: %v, %q: %s", tt.name, got, evidence, tt.why)
+		}
+	}
+}
+
 func TestSameAs(t *testing.T) {
 	for _, tt := range []struct {
 		name, why string
