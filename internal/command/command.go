@@ -70,6 +70,9 @@ func Lookup(args [][]byte) (*Spec, bool) {
 	return s, true
 }
 
+// Container says that this is a command whose first argument names a subcommand. Lookup returns it only if it does not know the subcommand.
+func (s *Spec) Container() bool { return s.container }
+
 // LookupName finds a command by the name that servers show in INFO commandstats and CLIENT LIST. NameArgs describes that name.
 func LookupName(name string) (*Spec, bool) { return Lookup(NameArgs(name)) }
 

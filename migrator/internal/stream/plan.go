@@ -3,7 +3,6 @@ package stream
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"math"
 	"slices"
@@ -63,6 +62,7 @@ func (p *planner) plan(c *sourceCommand, received int64) (plan, error) {
 		return plan{}, err
 	}
 	spec, known := command.Lookup(c.args)
+	known = known && !spec.Container()
 	if known && spec.Class != command.Keyless && len(p.Scope.DBPrefix) > 0 {
 		for _, k := range keysOf(c) {
 			if err := p.Scope.Collision(k); err != nil {
@@ -98,8 +98,8 @@ func (p *planner) plan(c *sourceCommand, received int64) (plan, error) {
 // is not possible, has the keys copied that the command changed.
 func (p *planner) planKeyed(c *sourceCommand, spec *command.Spec, received int64) (plan, error) {
 	keys, err := spec.Keys(c.args, p.keys[:0])
-	if err != nil {
-		return plan{}, err
+	if err != nil { // the source has run it, so that it has a form of the command which surecut does not know
+		return p.planUnknown(c)
 	}
 	p.keys = keys
 	verdict := p.judge(c, keys)
@@ -378,10 +378,10 @@ func (p *planner) message(c *sourceCommand, spec *command.Spec) plan {
 // its declared keys share a slot. A script that the target cannot run is settled by copying its declared keys.
 func (p *planner) planScript(c *sourceCommand, spec *command.Spec) (plan, error) {
 	keys, err := spec.Keys(c.args, p.keys[:0])
-	if err == nil {
-		c, err = p.byText(c, spec)
-	}
 	if err != nil {
+		return p.planUnknown(c)
+	}
+	if c, err = p.byText(c, spec); err != nil {
 		return plan{}, err
 	}
 	p.keys = keys
@@ -431,11 +431,16 @@ func (p *planner) noteUndeclared(c *sourceCommand) {
 	p.Ledger.Note(c.db, "", c.name(), "the script cannot run on the target as it is: the keys that it declares were copied, but keys that it does not declare were not")
 }
 
-// planUnknown passes an unknown command on to a standalone server, at a meeting of all lanes: it may touch any key.
+// planUnknown passes a command that surecut does not know, or not with these arguments, on to a standalone server, at a meeting of all lanes:
+// it may touch any key.
 func (p *planner) planUnknown(c *sourceCommand) (plan, error) {
+	if !p.Scope.MatchDB(c.db) {
+		p.Ledger.Filtered.Add(1)
+		return plan{}, nil
+	}
 	p.keys = p.keys[:0] // these are still the keys of an earlier command
 	if p.Target.Cluster || len(p.Scope.Include)+len(p.Scope.Exclude) > 0 || p.Scope.DBPrefix[c.db] != "" {
-		p.Ledger.ReportCommand(c.db, "", c.name(), "surecut does not know this command, so it cannot find the command's keys")
+		p.Ledger.ReportCommand(c.db, "", c.name(), "surecut does not know this command, or not with such arguments, so it cannot find the command's keys")
 		return plan{}, nil
 	}
 	return p.everyLane(c)
@@ -468,7 +473,7 @@ func (p *planner) everyLane(c *sourceCommand) (plan, error) {
 func (p *planner) planAcrossDatabases(c *sourceCommand, spec *command.Spec, received int64) (plan, error) {
 	keys, err := spec.Keys(c.args, p.keys[:0])
 	if err != nil {
-		return plan{}, err
+		return p.planUnknown(c)
 	}
 	p.keys = keys
 	var at int // index of the argument that names the other database
@@ -489,7 +494,7 @@ func (p *planner) planAcrossDatabases(c *sourceCommand, spec *command.Spec, rece
 	}
 	to, err := strconv.Atoi(string(c.args[at]))
 	if err != nil {
-		return plan{}, errors.New("the argument that names a database is not a number")
+		return p.planUnknown(c)
 	}
 	both := []keyspace.Key{{DB: c.db, Name: string(c.args[keys[0]])},
 		p.Scope.Arriving(to, p.Scope.SourceName(c.db, string(c.args[keys[len(keys)-1]])))}
