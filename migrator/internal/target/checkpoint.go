@@ -165,7 +165,7 @@ type RecordKey struct {
 // there need not be one. A record that is further stays: while one node of a cluster catches up, the units of the others are ahead, and
 // their checkpoints may be gone. All steps use one connection, which breaks if the server restarts in between.
 func (t *Target) SaveRecord(ctx context.Context, k RecordKey, saved, at int64, in *Instances, fields ...string) error {
-	return t.own(ctx, k.Name, func(addr string, c rueidis.Client) error {
+	return t.at(ctx, t.Slot(k.Name), t.OwnDB(), func(addr string, c rueidis.Client) error {
 		dc, release := c.Dedicate()
 		defer release()
 		var now Instance
@@ -361,29 +361,14 @@ func (cp *Checkpoint) add(u Unit, fields map[string]string) error {
 }
 
 // ownHash reads one of surecut's own hashes; it is empty where the key does not exist.
-func (t *Target) ownHash(ctx context.Context, key string) (map[string]string, error) {
+func (ns *nodes) ownHash(ctx context.Context, key string) (map[string]string, error) {
 	var m map[string]string
-	err := t.own(ctx, key, func(_ string, c rueidis.Client) error {
+	err := ns.at(ctx, ns.Slot(key), ns.OwnDB(), func(_ string, c rueidis.Client) error {
 		var err error
-		m, err = c.Do(ctx, arbitrary(c, t.Reading("HGETALL", key)...)).AsStrMap()
+		m, err = c.Do(ctx, arbitrary(c, ns.Reading("HGETALL", key)...)).AsStrMap()
 		return err
 	})
 	return m, err
-}
-
-// own runs f on the node that holds one of surecut's own keys, and repeats it where the target may recover or the key has moved.
-func (t *Target) own(ctx context.Context, key string, f func(addr string, c rueidis.Client) error) error {
-	return t.Retry(ctx, func() (again, err error) {
-		n, ok := t.PrimaryOf(t.Slot(key))
-		if !ok {
-			return fmt.Errorf("target: no node holds slot %d", t.Slot(key)), nil
-		}
-		c, err := t.d.Client(ctx, n.Addr, t.OwnDB())
-		if err == nil {
-			err = f(n.Addr, c)
-		}
-		return AgainOrEnd(n.Addr, err)
-	})
 }
 
 // OwnKey is a key of surecut's own, with the slot by which its node is found. That need not be the slot of its name.

@@ -15,7 +15,8 @@ import (
 // node: it passes transactions on, but may change the server behind a connection.
 func (t *Target) openDirect(ctx context.Context, source *endpoint.Deployment) error {
 	shown := t.d.Spec().Proxy == ""
-	t.way, t.Can = nodeByNode{t}, Abilities{Transactions: true, Processes: shown, Placement: shown, Nodes: true, Messages: true}
+	t.goBy(nodeByNode{t})
+	t.Can = Abilities{Transactions: true, Processes: shown, Placement: shown, Nodes: true, Messages: true}
 	t.Can.Ends = shown && (t.d.Kind() == endpoint.Standalone || t.d.Kind() == endpoint.Sentinel || t.d.Kind() == endpoint.Cluster)
 	for i, addr := range t.Primaries() {
 		s, err := t.d.Server(ctx, addr)

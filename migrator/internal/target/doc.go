@@ -1,8 +1,8 @@
 // Package target writes to the deployment that a migration copies into.
 //
-// Open finds out what the deployment can do (Facts). There are two kinds of Writer: direct writes to each node, in transactions; proxied
-// writes through a proxy, which passes no transactions on. Open chooses the kind; everybody else asks for the target's Abilities instead of
-// its kind.
+// Everything stands on nodes (nodes.go): what the deployment can do (Facts, which Open finds out), which node holds a slot, and how a node
+// is asked until it answers. There are two kinds of Writer: direct writes to each node, in transactions; proxied writes through a proxy,
+// which passes no transactions on. Open chooses the kind; everybody else asks for the target's Abilities instead of its kind.
 //
 // For each unit the target holds a checkpoint: the offset up to which the unit's commands are applied. Every transaction also writes the
 // checkpoints of its units (direct.go), so that every command is applied exactly once even if the run crashes at any instant and is
@@ -16,7 +16,7 @@
 //
 // What an error reply of the target leads to is decided in one place, the table in error_replies.go. A missing permission, or a target
 // that is full (OOM), ends the run: the user repairs that, starts surecut again with the same arguments, and it resumes. What passes by
-// itself (LOADING, READONLY, MOVED and the like) is waited for, in Target.Retry. Everything else concerns the keys of the command alone. The
+// itself (LOADING, READONLY, MOVED and the like) is waited for, in nodes.Retry. Everything else concerns the keys of the command alone. The
 // table also says where it makes a difference what the command was for. Whoever reads a reply asks consequenceOf, or AgainOrEnd for
 // surecut's own commands. One kind of error is not looked up there: that of a call in the list which EXEC returns. Its checkpoint is
 // written by then, so that its keys are copied, whatever the error is (settle in direct.go).
@@ -26,6 +26,7 @@
 //
 // Words:
 //
+//	node         a server that is written at an address of its own; the proxy, where the target is written through one
 //	call         one command for the target, and what its reply must show
 //	unit         the keys that one checkpoint covers: those of a slot of a cluster, or of a lane of a standalone server
 //	transaction  calls that a Writer applies together: in one MULTI ... EXEC with the checkpoints of their units, or bare

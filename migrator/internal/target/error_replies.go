@@ -29,7 +29,7 @@ const (
 	unanswered                // nobody knows whether the command ran: the connection broke, or a proxy did not reach its server
 )
 
-// again says whether the command is to be sent again, after the target was asked where its slots are. Target.Retry does both, for up to
+// again says whether the command is to be sent again, after the target was asked where its slots are. nodes.Retry does both, for up to
 // Config.RetryFor.
 func (c consequence) again() bool { return c >= sendLater }
 

@@ -3,7 +3,6 @@ package target
 import (
 	"context"
 	"fmt"
-	"maps"
 	"math"
 	"slices"
 	"strconv"
@@ -14,8 +13,6 @@ import (
 
 	"github.com/cespare/xxhash/v2"
 	"github.com/redis/rueidis"
-
-	"surecut/internal/endpoint"
 )
 
 // Bounds for the expiries that are remembered, in ms.
@@ -387,21 +384,4 @@ func (t *Target) learnOn(ctx context.Context, addr string, db int) error {
 			return nil
 		}
 	}
-}
-
-// Databases returns the databases of a node that hold keys.
-func (t *Target) Databases(ctx context.Context, addr string) ([]int, error) {
-	if t.DBs.Only {
-		return []int{t.OwnDB()}, nil
-	}
-	client, err := t.d.Client(ctx, addr, 0)
-	if err != nil {
-		return nil, err
-	}
-	info, err := endpoint.Info(ctx, client, "keyspace")
-	if err != nil {
-		return nil, fmt.Errorf("target %s: INFO keyspace: %w", addr, err)
-	}
-	dbs, err := endpoint.Keyspace(info)
-	return slices.Collect(maps.Keys(dbs)), err
 }

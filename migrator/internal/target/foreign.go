@@ -60,26 +60,6 @@ func (t *Target) holdsForeign(ctx context.Context, addr string, db int) (foreign
 // errEnough ends a scan whose caller knows what it wanted to know.
 var errEnough = errors.New("enough was seen")
 
-// Scan calls f with the keys of one database of a node, page by page, and with a client of that database.
-func (t *Target) Scan(ctx context.Context, addr string, db int, f func(c rueidis.Client, names []string) error) error {
-	c, err := t.d.Client(ctx, addr, db)
-	if err != nil {
-		return err
-	}
-	for cursor := uint64(0); ; {
-		page, err := c.Do(ctx, arbitrary(c, "SCAN", strconv.FormatUint(cursor, 10), "COUNT", "1000")).AsScanEntry()
-		if err == nil {
-			err = f(c, page.Elements)
-		}
-		if err != nil {
-			return err
-		}
-		if cursor = page.Cursor; cursor == 0 {
-			return nil
-		}
-	}
-}
-
 // Refilled returns the place of a lost witness where keys of unknown origin are by now, or "". A new snapshot would delete such keys.
 func (t *Target) Refilled(ctx context.Context, lost []Witness) (where string, err error) {
 	if !t.Can.Nodes {

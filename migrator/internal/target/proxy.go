@@ -36,7 +36,8 @@ func (t *Target) openProxied(ctx context.Context, from *endpoint.Deployment) err
 		return fmt.Errorf("%s: an AOF cannot be migrated through a proxy, since keys in doubt cannot be copied again from a file: make an RDB of it first", source)
 	}
 	p := &proxy{t: t, kind: t.d.Kind()}
-	t.way, t.Can = p, Abilities{}
+	t.goBy(p)
+	t.Can = Abilities{}
 	if err := p.Refresh(ctx); err != nil {
 		return fmt.Errorf("target: %w", err)
 	}

@@ -10,11 +10,12 @@ import (
 
 // newTestTarget is a target whose servers do not exist.
 func newTestTarget() *Target {
-	t := &Target{
+	t := &Target{limits: newLimits(0, 0), Expiring: newExpiring()}
+	t.nodes = nodes{
 		Facts: Facts{DBs: keyspace.Databases{Home: -1}, Number: 80000, Dialect: command.DialectOf(80000, 0), Held: command.DialectOf(60000, 0),
 			Can: Abilities{Transactions: true, Processes: true, Placement: true, Nodes: true, Messages: true, Ends: true}},
-		d: &endpoint.Deployment{}, id: "id", bytes: limiter(0), ops: limiter(0), retryFor: time.Second, lanes: 3, Expiring: newExpiring(),
+		d: &endpoint.Deployment{}, id: "id", retryFor: time.Second, lanes: 3,
 	}
-	t.way = nodeByNode{t}
+	t.goBy(nodeByNode{t})
 	return t
 }

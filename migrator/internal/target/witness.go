@@ -108,8 +108,8 @@ func (t *Target) MissingWitnesses(have []Witness) (more []Witness) {
 // PlaceWitnesses writes witnesses to the target.
 func (t *Target) PlaceWitnesses(ctx context.Context, ws []Witness) error {
 	for _, w := range ws {
-		err := t.atWitness(ctx, w, func(c rueidis.Client, key string) error {
-			return c.Do(ctx, arbitrary(c, "SET", key, w.value())).Error()
+		err := t.at(ctx, w.Slot, w.DB, func(_ string, c rueidis.Client) error {
+			return c.Do(ctx, arbitrary(c, "SET", t.witnessKey(w), w.value())).Error()
 		})
 		if err != nil {
 			return err
@@ -121,27 +121,14 @@ func (t *Target) PlaceWitnesses(ctx context.Context, ws []Witness) error {
 // RemoveWitnesses deletes witnesses from the target.
 func (t *Target) RemoveWitnesses(ctx context.Context, ws []Witness) error {
 	for _, w := range ws {
-		err := t.atWitness(ctx, w, func(c rueidis.Client, key string) error { return c.Do(ctx, arbitrary(c, "DEL", key)).Error() })
+		err := t.at(ctx, w.Slot, w.DB, func(_ string, c rueidis.Client) error {
+			return c.Do(ctx, arbitrary(c, "DEL", t.witnessKey(w))).Error()
+		})
 		if err != nil {
 			return err
 		}
 	}
 	return nil
-}
-
-// atWitness runs f on the node of a witness, and repeats it where the target may recover or the node has changed.
-func (t *Target) atWitness(ctx context.Context, w Witness, f func(c rueidis.Client, key string) error) error {
-	return t.Retry(ctx, func() (again, err error) {
-		n, ok := t.PrimaryOf(w.Slot)
-		if !ok {
-			return fmt.Errorf("target: no node holds slot %d", w.Slot), nil
-		}
-		c, err := t.d.Client(ctx, n.Addr, w.DB)
-		if err == nil {
-			err = f(c, t.witnessKey(w))
-		}
-		return AgainOrEnd(n.Addr, err)
-	})
 }
 
 // LostWitnesses looks once for witnesses that were placed, and returns those that are gone.

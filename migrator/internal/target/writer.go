@@ -26,16 +26,6 @@ type Writing struct {
 	Instances    *Instances       // which servers the target consists of; nil: everything is sent with a checkpoint
 }
 
-// takeFor waits until the rate limits allow transactions to be sent.
-func (t *Target) takeFor(ctx context.Context, txs []*Transaction) error {
-	size, ops := 0, 0
-	for _, x := range txs {
-		size += x.size()
-		ops += len(x.Calls)
-	}
-	return t.take(ctx, size, ops)
-}
-
 // judge says what becomes of a value of a snapshot that was written. again: it is to be sent again; err: the load ends; refused: only this
 // value is refused.
 func judge(addr string, k *Value, failed error) (refused *RefusedError, again, err error) {
