@@ -26,7 +26,7 @@ func (m *Migration) placeWitnesses(ctx context.Context, ws []target.Witness) err
 	if len(ws) == 0 {
 		return nil
 	}
-	if err := m.target.PlaceWitnesses(ctx, ws); err != nil {
+	if err := m.target.Witnesses.Place(ctx, ws); err != nil {
 		return err
 	}
 	m.rememberWitnesses(ws)
@@ -54,11 +54,11 @@ func (m *Migration) watchWitnesses(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		}
-		lost, err := m.target.LostWitnesses(ctx, m.witnesses())
+		lost, err := m.target.Witnesses.Lost(ctx, m.witnesses())
 		if err == nil && len(lost) > 0 {
 			err = m.mend(ctx)
 		} else if err == nil {
-			err = m.placeWitnesses(ctx, m.target.MissingWitnesses(m.witnesses()))
+			err = m.placeWitnesses(ctx, m.target.Witnesses.Missing(m.witnesses()))
 		} else if err := m.target.RefreshTopology(ctx); err != nil {
 			m.cfg.Log.Debug("the topology of the target could not be read", "error", err)
 		}
@@ -82,11 +82,11 @@ func (m *Migration) watchWitnesses(ctx context.Context) error {
 func (m *Migration) mend(ctx context.Context) error {
 	m.mending.Lock()
 	defer m.mending.Unlock()
-	lost, err := m.target.LostWitnesses(ctx, m.witnesses())
+	lost, err := m.target.Witnesses.Lost(ctx, m.witnesses())
 	if err != nil || len(lost) == 0 { // a target that does not answer is asked again later; another caller may have mended the loss
 		return nil
 	}
-	why := m.target.LossOf(lost)
+	why := m.target.Witnesses.LossOf(lost)
 	mendable := m.mendable()
 	if err := m.noteLoss(); err != nil {
 		return err
@@ -144,7 +144,7 @@ func (m *Migration) lookBack(ctx context.Context) (lost []target.Witness, err er
 	if !m.resumed || len(m.witnesses()) == 0 {
 		return nil, nil
 	}
-	if lost, err = m.target.FindLost(ctx, m.witnesses()); err != nil {
+	if lost, err = m.target.Witnesses.FindLost(ctx, m.witnesses()); err != nil {
 		return nil, err
 	}
 	switch mendable := m.mendable(); {
@@ -153,15 +153,15 @@ func (m *Migration) lookBack(ctx context.Context) (lost []target.Witness, err er
 			return nil, err
 		}
 		if !mendable {
-			return nil, m.target.LossOf(lost)
+			return nil, m.target.Witnesses.LossOf(lost)
 		}
 		switch where, err := m.target.Refilled(ctx, lost); {
 		case err != nil:
 			return nil, err
 		case where != "":
-			return nil, fmt.Errorf("%w; %s holds keys again whose origin is not known, so nothing is copied there", m.target.LossOf(lost), where)
+			return nil, fmt.Errorf("%w; %s holds keys again whose origin is not known, so nothing is copied there", m.target.Witnesses.LossOf(lost), where)
 		}
-		m.cfg.Log.Warn("the target has lost keys; they are copied again", "reason", m.target.LossOf(lost))
+		m.cfg.Log.Warn("the target has lost keys; they are copied again", "reason", m.target.Witnesses.LossOf(lost))
 	case !mendable: // witnesses that an earlier run missed are there again: a server has come back with its data, and its checkpoints
 		m.update(func() {
 			for i := range m.state.Links {
@@ -177,19 +177,19 @@ func (m *Migration) lastWitness(ctx context.Context, ended error) error {
 	if ended != nil || ctx.Err() != nil {
 		return ended
 	}
-	lost, err := m.target.FindLost(ctx, m.witnesses())
+	lost, err := m.target.Witnesses.FindLost(ctx, m.witnesses())
 	if err != nil {
 		return fmt.Errorf("check whether the target still holds what was written to it: %w", err)
 	}
 	if len(lost) == 0 {
 		return m.awaitEvictions(ctx)
 	}
-	return errors.Join(m.target.LossOf(lost), m.noteLoss())
+	return errors.Join(m.target.Witnesses.LossOf(lost), m.noteLoss())
 }
 
 // forgetWitnesses deletes all witnesses from the target and from the state.
 func (m *Migration) forgetWitnesses(ctx context.Context) error {
-	if err := m.target.RemoveWitnesses(ctx, m.witnesses()); err != nil {
+	if err := m.target.Witnesses.Remove(ctx, m.witnesses()); err != nil {
 		return err
 	}
 	m.update(func() { m.state.Witnesses = nil })

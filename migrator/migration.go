@@ -265,7 +265,7 @@ func (m *Migration) Run(ctx context.Context) (err error) {
 	if err := m.awaitEvictions(ctx); err != nil {
 		return err
 	}
-	if err := m.placeWitnesses(ctx, append(lost, m.target.MissingWitnesses(m.witnesses())...)); err != nil {
+	if err := m.placeWitnesses(ctx, append(lost, m.target.Witnesses.Missing(m.witnesses())...)); err != nil {
 		return err
 	}
 	if m.cfg.TuneSource {

@@ -4,13 +4,13 @@ import (
 	"testing"
 
 	"surecut/internal/endpoint"
-	"surecut/migrator/internal/target"
+	"surecut/migrator/internal/target/targettest"
 )
 
 // runOf opens the state as a run does, with one link.
 func runOf(t *testing.T, dir string) *Migration {
 	t.Helper()
-	m := &Migration{cfg: DefaultConfig(), target: &target.Target{}}
+	m := &Migration{cfg: DefaultConfig(), target: targettest.New().Target}
 	m.cfg.StateDir, m.cfg.Sides = dir, Sides{Source: &endpoint.Deployment{}}
 	var err error
 	if m.state, m.resumed, err = openState(dir); err != nil {

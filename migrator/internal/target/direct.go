@@ -306,7 +306,7 @@ func (w *direct) encode(p *pipe, x *Transaction) {
 		if p.db != db {
 			x.selects = append(x.selects, p.add("SELECT", strconv.Itoa(db))-first)
 			p.db = db
-			w.t.wroteTo(db)
+			w.t.Witnesses.wroteTo(db)
 		}
 	}
 	p.add("MULTI")

@@ -120,7 +120,7 @@ func (w *direct) queueValues(p *pipe, b *Batch, keys []Value) []int {
 		if !w.t.Cluster && k.DB != p.db {
 			p.add("SELECT", strconv.Itoa(k.DB))
 			p.db = k.DB
-			w.t.wroteTo(k.DB)
+			w.t.Witnesses.wroteTo(k.DB)
 		}
 		if k.restored {
 			at[i] = p.add("PEXPIREAT", k.Name, strconv.FormatInt(k.ExpireAt, 10))

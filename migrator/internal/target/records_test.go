@@ -303,7 +303,7 @@ func TestSwapCalls(t *testing.T) {
 					before = append(before, w)
 				}
 			}
-			if lost, err := r.to.FindLost(t.Context(), before); err != nil || len(lost) > 0 {
+			if lost, err := r.to.Witnesses.FindLost(t.Context(), before); err != nil || len(lost) > 0 {
 				t.Errorf("witnesses: %v, %v", lost, err)
 			}
 			if err := r.to.Claim.Renew(t.Context(), "running"); err != nil {

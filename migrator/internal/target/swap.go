@@ -19,7 +19,7 @@ func (t *Target) SwapCalls(link string, units []Unit, first, second int, command
 	}
 	swapped = []Witness{{DB: first}, {DB: second}}
 	for _, w := range swapped {
-		calls = append(calls, Call{DB: w.DB, Args: []string{"SET", t.witnessKey(w), w.value()}})
+		calls = append(calls, Call{DB: w.DB, Args: []string{"SET", t.Witnesses.key(w), w.value()}})
 	}
 	return calls, swapped
 }

@@ -3,7 +3,6 @@ package target
 import (
 	"context"
 	"log/slog"
-	"sync"
 	"time"
 
 	"surecut/internal/endpoint"
@@ -11,23 +10,25 @@ import (
 
 // Target is the deployment that a migration writes to. All its writers share it.
 type Target struct {
-	nodes
+	*nodes
 	limits
-	way      way
-	Expiring *Expiring // keys that may have expired on the target
-	Claim    *Claim    // the hold of this run on the target
+	way       way
+	Claim     *Claim     // the hold of this run on the target
+	Witnesses *Witnesses // keys that show whether the target has lost its keys
+	Expiring  *Expiring  // keys that may have expired on the target
 
 	left leftBehind // connections that were closed
-
-	written    sync.Mutex
-	writtenDBs map[int]bool // databases that were written to; guarded by written
 }
 
 // Over returns a target with known facts that is written by a way of its own, such as one in memory. Open finds facts and way out.
 func Over(w way, f Facts, lanes int) *Target {
-	t := &Target{nodes: nodes{Facts: f, d: &endpoint.Deployment{}, lanes: lanes}, limits: newLimits(0, 0), Expiring: newExpiring()}
+	t := newTarget(&nodes{Facts: f, d: &endpoint.Deployment{}, lanes: lanes}, newLimits(0, 0))
 	t.goBy(w)
 	return t
+}
+
+func newTarget(ns *nodes, l limits) *Target {
+	return &Target{nodes: ns, limits: l, Witnesses: newWitnesses(ns), Expiring: newExpiring()}
 }
 
 // way is how a target is written: node by node, or through a proxy. Its constructors are openDirect and openProxied.
@@ -55,8 +56,8 @@ type Config struct {
 // Open opens the target of a migration. It writes nothing to it, except through a proxy a few keys that it deletes at once.
 func Open(ctx context.Context, cfg Config) (*Target, error) {
 	d := cfg.Target
-	t := &Target{limits: newLimits(cfg.RateBytes, cfg.RateOps), Expiring: newExpiring()}
-	t.nodes = nodes{Facts: Facts{Cluster: d.Sharded(), DBs: d.Databases()}, d: d, id: cfg.ID, lanes: cfg.Lanes, log: cfg.Log, retryFor: cfg.RetryFor}
+	t := newTarget(&nodes{Facts: Facts{Cluster: d.Sharded(), DBs: d.Databases()}, d: d, id: cfg.ID, lanes: cfg.Lanes, log: cfg.Log, retryFor: cfg.RetryFor},
+		newLimits(cfg.RateBytes, cfg.RateOps))
 	var err error
 	if t.Claim, err = newClaim(t, cfg.StateDir); err != nil {
 		return nil, err

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/redis/rueidis"
 
@@ -30,9 +31,8 @@ type Witness struct {
 	Slot uint16 `json:"slot"` // slot of a cluster; through a proxy, a number in the name of the key
 }
 
-const (
-	witnessSpread = 64 // number of witnesses through a proxy: enough for each server to have one
-)
+// witnessSpread is the number of witnesses through a proxy: enough for each server to have one.
+const witnessSpread = 64
 
 // ErrLost says that a node of the target has lost its keys. It wraps ErrRegressed.
 var ErrLost error = lossError{}
@@ -45,151 +45,182 @@ func (lossError) Error() string {
 
 func (lossError) Unwrap() error { return ErrRegressed }
 
-func (t *Target) witnessKey(w Witness) string {
-	switch {
-	case t.d.Kind() == endpoint.Cluster:
-		return keyWitness + t.id + ":{" + keyspace.SlotTag(w.Slot) + "}"
-	case t.Cluster:
-		return keyWitness + t.id + ":" + strconv.Itoa(int(w.Slot))
-	}
-	return keyWitness + t.id
-}
-
 // value returns the value of the key: the number of its database, which shows if somebody else has swapped databases.
 func (w Witness) value() string { return strconv.Itoa(w.DB) }
 
-// wroteTo notes that a database of the target is written to.
-func (t *Target) wroteTo(db int) {
-	t.written.Lock()
-	defer t.written.Unlock()
-	if t.writtenDBs == nil {
-		t.writtenDBs = map[int]bool{}
-	}
-	t.writtenDBs[db] = true
+// Witnesses places the witnesses of a target and looks for them. Which ones were placed is kept by whoever calls, on disk.
+type Witnesses struct {
+	nodes *nodes
+
+	mu      sync.Mutex
+	written map[int]bool // databases that were written to, beside that of surecut's own keys; guarded by mu
 }
 
-// MissingWitnesses returns the witnesses that are needed in addition to those in have.
-func (t *Target) MissingWitnesses(have []Witness) (more []Witness) {
-	add := func(w Witness) {
-		if !slices.Contains(have, w) {
-			more = append(more, w)
-		}
-	}
+func newWitnesses(ns *nodes) *Witnesses { return &Witnesses{nodes: ns, written: map[int]bool{}} }
+
+// key returns the name of the key of a witness.
+func (ws *Witnesses) key(w Witness) string {
 	switch {
-	case !t.Can.Placement:
-		for i := range witnessSpread {
-			add(Witness{t.OwnDB(), uint16(i * keyspace.Slots / witnessSpread)})
-		}
-	case t.Cluster:
-		seen := map[string]bool{}
-		for _, w := range have {
-			n, _ := t.PrimaryOf(w.Slot)
-			seen[n.Addr] = true
-		}
-		for slot := range t.d.Slots() {
-			if n, ok := t.PrimaryOf(uint16(slot)); ok && !seen[n.Addr] {
-				seen[n.Addr] = true
-				add(Witness{t.OwnDB(), uint16(slot)})
-			}
-		}
+	case ws.nodes.d.Kind() == endpoint.Cluster:
+		return keyWitness + ws.nodes.id + ":{" + keyspace.SlotTag(w.Slot) + "}"
+	case ws.nodes.Cluster:
+		return keyWitness + ws.nodes.id + ":" + strconv.Itoa(int(w.Slot))
+	}
+	return keyWitness + ws.nodes.id
+}
+
+// wroteTo notes that a database of the target is written to.
+func (ws *Witnesses) wroteTo(db int) {
+	if db == ws.nodes.OwnDB() {
+		return
+	}
+	ws.mu.Lock()
+	defer ws.mu.Unlock()
+	ws.written[db] = true
+}
+
+// Missing returns the witnesses that are needed in addition to those in have.
+func (ws *Witnesses) Missing(have []Witness) []Witness {
+	var needed []Witness
+	switch {
+	case !ws.nodes.Can.Placement:
+		needed = ws.spread()
+	case ws.nodes.Cluster:
+		needed = ws.ofNodes(have)
 	default:
-		add(Witness{DB: t.OwnDB()})
-		t.written.Lock()
-		defer t.written.Unlock()
-		for db := range t.writtenDBs {
-			if db != t.OwnDB() {
-				add(Witness{DB: db})
-			}
-		}
+		needed = ws.ofDatabases()
 	}
-	return more
+	return slices.DeleteFunc(needed, func(w Witness) bool { return slices.Contains(have, w) })
 }
 
-// PlaceWitnesses writes witnesses to the target.
-func (t *Target) PlaceWitnesses(ctx context.Context, ws []Witness) error {
-	for _, w := range ws {
-		err := t.at(ctx, w.Slot, w.DB, func(_ string, c rueidis.Client) error {
-			return c.Do(ctx, arbitrary(c, "SET", t.witnessKey(w), w.value())).Error()
-		})
-		if err != nil {
+// spread returns as many witnesses as it takes for each server behind a proxy to have one.
+func (ws *Witnesses) spread() (needed []Witness) {
+	for i := range witnessSpread {
+		needed = append(needed, Witness{ws.nodes.OwnDB(), uint16(i * keyspace.Slots / witnessSpread)})
+	}
+	return needed
+}
+
+// ofNodes returns a witness for each node of a cluster that has none of those in have.
+func (ws *Witnesses) ofNodes(have []Witness) (needed []Witness) {
+	seen := map[string]bool{}
+	for _, w := range have {
+		n, _ := ws.nodes.PrimaryOf(w.Slot)
+		seen[n.Addr] = true
+	}
+	for slot := range ws.nodes.d.Slots() {
+		if n, ok := ws.nodes.PrimaryOf(uint16(slot)); ok && !seen[n.Addr] {
+			seen[n.Addr] = true
+			needed = append(needed, Witness{ws.nodes.OwnDB(), uint16(slot)})
+		}
+	}
+	return needed
+}
+
+// ofDatabases returns a witness for each database that was written to.
+func (ws *Witnesses) ofDatabases() []Witness {
+	needed := []Witness{{DB: ws.nodes.OwnDB()}}
+	ws.mu.Lock()
+	defer ws.mu.Unlock()
+	for db := range ws.written {
+		needed = append(needed, Witness{DB: db})
+	}
+	return needed
+}
+
+// Place writes witnesses to the target.
+func (ws *Witnesses) Place(ctx context.Context, these []Witness) error {
+	return ws.each(ctx, these, func(c rueidis.Client, w Witness) error {
+		return c.Do(ctx, arbitrary(c, "SET", ws.key(w), w.value())).Error()
+	})
+}
+
+// Remove deletes witnesses from the target.
+func (ws *Witnesses) Remove(ctx context.Context, these []Witness) error {
+	return ws.each(ctx, these, func(c rueidis.Client, w Witness) error {
+		return c.Do(ctx, arbitrary(c, "DEL", ws.key(w))).Error()
+	})
+}
+
+// each runs f for each witness, on its node.
+func (ws *Witnesses) each(ctx context.Context, these []Witness, f func(c rueidis.Client, w Witness) error) error {
+	for _, w := range these {
+		if err := ws.nodes.at(ctx, w.Slot, w.DB, func(_ string, c rueidis.Client) error { return f(c, w) }); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// RemoveWitnesses deletes witnesses from the target.
-func (t *Target) RemoveWitnesses(ctx context.Context, ws []Witness) error {
-	for _, w := range ws {
-		err := t.at(ctx, w.Slot, w.DB, func(_ string, c rueidis.Client) error {
-			return c.Do(ctx, arbitrary(c, "DEL", t.witnessKey(w))).Error()
-		})
-		if err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// LostWitnesses looks once for witnesses that were placed, and returns those that are gone.
-func (t *Target) LostWitnesses(ctx context.Context, placed []Witness) (lost []Witness, err error) {
+// Lost looks once for witnesses that were placed, and returns those that are gone.
+func (ws *Witnesses) Lost(ctx context.Context, placed []Witness) (lost []Witness, err error) {
 	type place struct {
 		addr string
 		db   int
 	}
 	groups := map[place][]Witness{}
 	for _, w := range placed {
-		n, ok := t.PrimaryOf(w.Slot)
-		if !ok {
-			return nil, fmt.Errorf("target: no node holds slot %d", w.Slot)
+		addr, err := ws.nodes.node(w.Slot)
+		if err != nil {
+			return nil, err
 		}
-		at := place{n.Addr, w.DB}
+		at := place{addr, w.DB}
 		groups[at] = append(groups[at], w)
 	}
-	for at, ws := range groups {
-		c, err := t.d.Client(ctx, at.addr, at.db)
+	for at, these := range groups {
+		gone, err := ws.lostAt(ctx, at.addr, at.db, these)
 		if err != nil {
 			return nil, fmt.Errorf("target %s: %w", at.addr, err)
 		}
-		cmds := make([]rueidis.Completed, len(ws))
-		for i, w := range ws {
-			cmds[i] = arbitrary(c, t.Reading("GET", t.witnessKey(w))...)
+		lost = append(lost, gone...)
+	}
+	return lost, nil
+}
+
+// lostAt does what Lost does, for the witnesses of one database of a node.
+func (ws *Witnesses) lostAt(ctx context.Context, addr string, db int, these []Witness) (lost []Witness, err error) {
+	c, err := ws.nodes.d.Client(ctx, addr, db)
+	if err != nil {
+		return nil, err
+	}
+	cmds := make([]rueidis.Completed, len(these))
+	for i, w := range these {
+		cmds[i] = arbitrary(c, ws.nodes.Reading("GET", ws.key(w))...)
+	}
+	for i, r := range c.DoMulti(ctx, cmds...) {
+		value, err := r.ToString()
+		if err != nil && !rueidis.IsRedisNil(err) {
+			return nil, fmt.Errorf("look for key %s: %w", ws.key(these[i]), err)
 		}
-		for i, r := range c.DoMulti(ctx, cmds...) {
-			value, err := r.ToString()
-			if err != nil && !rueidis.IsRedisNil(err) {
-				return nil, fmt.Errorf("target %s: look for key %s: %w", at.addr, t.witnessKey(ws[i]), err)
-			}
-			if err != nil || value != ws[i].value() {
-				lost = append(lost, ws[i])
-			}
+		if err != nil || value != these[i].value() {
+			lost = append(lost, these[i])
 		}
 	}
 	return lost, nil
 }
 
-// FindLost does what LostWitnesses does, and waits for a target that does not answer.
-func (t *Target) FindLost(ctx context.Context, placed []Witness) (lost []Witness, err error) {
-	err = t.Retry(ctx, func() (again, err error) {
-		lost, again = t.LostWitnesses(ctx, placed)
+// FindLost does what Lost does, and waits for a target that does not answer.
+func (ws *Witnesses) FindLost(ctx context.Context, placed []Witness) (lost []Witness, err error) {
+	err = ws.nodes.Retry(ctx, func() (again, err error) {
+		lost, again = ws.Lost(ctx, placed)
 		return again, ctx.Err()
 	})
 	return lost, err
 }
 
 // LossOf returns an ErrLost that names the nodes of lost witnesses.
-func (t *Target) LossOf(lost []Witness) error {
-	var nodes []string
+func (ws *Witnesses) LossOf(lost []Witness) error {
+	var names []string
 	for _, w := range lost {
-		n, _ := t.PrimaryOf(w.Slot)
+		n, _ := ws.nodes.PrimaryOf(w.Slot)
 		name := n.Addr
-		if !t.Cluster && w.DB != t.OwnDB() {
+		if !ws.nodes.Cluster && w.DB != ws.nodes.OwnDB() {
 			name += " (database " + strconv.Itoa(w.DB) + ")"
 		}
-		if !slices.Contains(nodes, name) {
-			nodes = append(nodes, name)
+		if !slices.Contains(names, name) {
+			names = append(names, name)
 		}
 	}
-	slices.Sort(nodes)
-	return fmt.Errorf("the target has lost keys at %s: %w", strings.Join(nodes, ", "), ErrLost)
+	slices.Sort(names)
+	return fmt.Errorf("the target has lost keys at %s: %w", strings.Join(names, ", "), ErrLost)
 }

@@ -16,8 +16,8 @@ import (
 // placed places the witnesses that a target needs.
 func placed(t *testing.T, to *target.Target, have ...target.Witness) []target.Witness {
 	t.Helper()
-	more := to.MissingWitnesses(have)
-	if err := to.PlaceWitnesses(t.Context(), more); err != nil {
+	more := to.Witnesses.Missing(have)
+	if err := to.Witnesses.Place(t.Context(), more); err != nil {
 		t.Fatal(err)
 	}
 	return append(have, more...)
@@ -52,19 +52,19 @@ func TestWitnesses(t *testing.T) {
 			if err := r.w.Commit(t.Context(), []*target.Transaction{x}); err != nil {
 				t.Fatal(err)
 			}
-			if ws = placed(t, r.to, ws...); !slices.Equal(ws, []target.Witness{{DB: 0}, {DB: 3}}) || len(r.to.MissingWitnesses(ws)) > 0 {
+			if ws = placed(t, r.to, ws...); !slices.Equal(ws, []target.Witness{{DB: 0}, {DB: 3}}) || len(r.to.Witnesses.Missing(ws)) > 0 {
 				t.Fatalf("%v: one in each database that was written to", ws)
 			}
 			tt.then(r.s)
 			r.s.Once("GET "+witness, "-LOADING x\r\n", endpointtest.HangUp)
-			lost, err := r.to.FindLost(t.Context(), ws)
+			lost, err := r.to.Witnesses.FindLost(t.Context(), ws)
 			if err != nil || (len(lost) > 0) != (tt.want != "") {
 				t.Fatal(lost, err)
 			}
 			if len(lost) == 0 {
 				return
 			}
-			err = r.to.LossOf(lost)
+			err = r.to.Witnesses.LossOf(lost)
 			if want := strings.ReplaceAll(tt.want, "ADDR", r.s.Addr); !errors.Is(err, target.ErrLost) || !errors.Is(err, target.ErrRegressed) || !strings.Contains(err.Error(), " at "+want) {
 				t.Errorf("%v, want %q", err, want)
 			}
@@ -77,10 +77,10 @@ func TestWitnessUnseen(t *testing.T) {
 	r := serverRig(t, "7.0.15")
 	ws := placed(t, r.to)
 	r.s.Once("GET __surecut:witness:id", "-NOPERM no\r\n")
-	if lost, err := r.to.LostWitnesses(t.Context(), ws); err == nil || len(lost) > 0 {
+	if lost, err := r.to.Witnesses.Lost(t.Context(), ws); err == nil || len(lost) > 0 {
 		t.Errorf("%v, %v", lost, err)
 	}
-	if err := r.to.RemoveWitnesses(t.Context(), ws); err != nil || len(r.s.Names()) > 0 {
+	if err := r.to.Witnesses.Remove(t.Context(), ws); err != nil || len(r.s.Names()) > 0 {
 		t.Errorf("%v, %v are left", err, r.s.Names())
 	}
 }
@@ -95,10 +95,10 @@ func TestWitnessesOfCluster(t *testing.T) {
 	name := "__surecut:witness:id:{" + keyspace.SlotTag(ws[1].Slot) + "}"
 	c.Move(name, c.Servers[0])
 	c.Move("{"+keyspace.SlotTag(100)+"}", c.Servers[2]) // a slot before that of its witness
-	if lost, err := r.to.FindLost(t.Context(), ws); err != nil || len(lost) > 0 {
+	if lost, err := r.to.Witnesses.FindLost(t.Context(), ws); err != nil || len(lost) > 0 {
 		t.Errorf("a witness that has moved: %v, %v", lost, err)
 	}
-	more := r.to.MissingWitnesses(ws)
+	more := r.to.Witnesses.Missing(ws)
 	if len(more) != 1 || c.Of("{"+keyspace.SlotTag(more[0].Slot)+"}") != c.Servers[1] {
 		t.Errorf("for the node that was left without one: %v", more)
 	}
@@ -107,8 +107,8 @@ func TestWitnessesOfCluster(t *testing.T) {
 		c.Servers[1].Put(name, nil)
 	}
 	c.Servers[1].Do(0, "SET", "__surecut:link:id:0:{"+keyspace.SlotTag(more[0].Slot)+"}", "x")
-	lost, err := r.to.FindLost(t.Context(), ws)
-	if err != nil || !slices.Equal(lost, more) || !strings.Contains(r.to.LossOf(lost).Error(), " at "+c.Servers[1].Addr+": ") {
+	lost, err := r.to.Witnesses.FindLost(t.Context(), ws)
+	if err != nil || !slices.Equal(lost, more) || !strings.Contains(r.to.Witnesses.LossOf(lost).Error(), " at "+c.Servers[1].Addr+": ") {
 		t.Errorf("%v, %v", lost, err)
 	}
 	if where, err := r.to.Refilled(t.Context(), lost); where != "" || err != nil {
@@ -125,11 +125,11 @@ func TestWitnessesOfProxy(t *testing.T) {
 	s := targettest.ServeCodis(t)
 	to := targettest.Open(t, "redis+codis://"+s.Addr)
 	ws := placed(t, to)
-	if len(ws) != 64 || len(s.Names()) != 64 || len(to.MissingWitnesses(ws)) > 0 {
+	if len(ws) != 64 || len(s.Names()) != 64 || len(to.Witnesses.Missing(ws)) > 0 {
 		t.Errorf("%d witnesses, %d keys", len(ws), len(s.Names()))
 	}
 	s.Put(fmt.Sprintf("__surecut:witness:id:%d", ws[7].Slot), nil)
-	if lost, err := to.FindLost(t.Context(), ws); err != nil || !slices.Equal(lost, ws[7:8]) {
+	if lost, err := to.Witnesses.FindLost(t.Context(), ws); err != nil || !slices.Equal(lost, ws[7:8]) {
 		t.Errorf("%v, %v", lost, err)
 	}
 	if where, err := to.Refilled(t.Context(), ws[7:8]); where != "" || err != nil {
