@@ -118,7 +118,7 @@ func TestNodeGoesBack(t *testing.T) {
 			}
 			write("kept:")
 			back, to := nodes[0], r.m.target
-			if main, _ := to.PrimaryOf(to.Slot(to.LinkKey("0"))); c.cluster && main.Addr == back.Addr { // not the one with the link's own record
+			if main, _ := to.PrimaryOf(to.Slot(to.NewCheckpoints("0").RecordName())); c.cluster && main.Addr == back.Addr { // not the one with the link's own record
 				back = nodes[1]
 			}
 			back.Must("SAVE")
@@ -160,7 +160,7 @@ func TestNodeWithoutRecordGoesBack(t *testing.T) {
 	r := begin(t, u, t.TempDir(), nil)
 	r.caughtUp()
 	to := r.m.target
-	main, _ := to.PrimaryOf(to.Slot(to.LinkKey("0")))
+	main, _ := to.PrimaryOf(to.Slot(to.NewCheckpoints("0").RecordName()))
 	back, other := nodes[0], nodes[1]
 	if main.Addr == back.Addr {
 		back, other = other, back

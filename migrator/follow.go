@@ -105,7 +105,7 @@ func (r *replica) again(ctx context.Context, err error) (bool, error) {
 func (r *replica) reset(far bool) error {
 	r.l.applying.Store(nil)
 	r.l.positions.Reset()
-	r.l.records.instances.Reset()
+	r.l.records.checkpoints.Reset()
 	r.l.doubts.Reset()
 	r.l.expiries.Restart()
 	r.l.began = r.l.standing.stage()
@@ -152,23 +152,19 @@ func (l *link) startOver(why error) error {
 
 // forgetCheckpoints deletes the link's record and its checkpoints on the target: a new snapshot begins at another offset.
 func (l *link) forgetCheckpoints(ctx context.Context) error {
-	t := l.m.target
-	var keys []target.OwnKey
-	for _, k := range l.records.keys() {
-		keys = append(keys, t.OwnKey(k.Name))
-	}
-	for u := range target.Unit(l.m.target.Units()) {
-		keys = append(keys, t.OwnUnit(l.name, u))
+	keys, units := l.records.keys(), make([]target.Unit, l.m.target.Units())
+	for u := range units {
+		units[u] = target.Unit(u)
 	}
 	l.m.update(func() { l.st.Recorded = nil })
-	return t.Retry(ctx, func() (again, err error) { return t.ForgetOwn(ctx, keys), ctx.Err() })
+	return l.m.target.Retry(ctx, func() (again, err error) { return l.records.checkpoints.Forget(ctx, keys, units), ctx.Err() })
 }
 
 // rewind prepares the link for a target that has gone back to an earlier state, or a node that may have, if checkpoints and records say
 // which one. Keys that were copied or released since are copied and released once more. If the records are not older than those that the
 // target has acknowledged, that means since the last one; older says whether they are.
 func (l *link) rewind(ctx context.Context, why error) (older bool, err error) {
-	r, err := l.m.target.ReadRecords(ctx, l.records.keys())
+	r, err := l.records.checkpoints.ReadRecords(ctx, l.records.keys())
 	if err != nil && !errors.Is(err, target.ErrRegressed) {
 		return true, err
 	}

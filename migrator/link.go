@@ -71,7 +71,7 @@ func newLink(m *Migration, i int, nodes endpoint.Shard, node string) *link {
 	l := &link{m: m, name: st.Name, st: st, dir: filepath.Join(m.cfg.StateDir, "link-"+st.Name),
 		log: m.cfg.Log.With("link", st.Name, "source", nodes.Primary.Addr), scope: scope.New(m.cfg.Filter.To(m.target.DBs), nodes, source),
 		ended: make(chan struct{}), failed: make(chan error, 1), positions: stream.NewPositions(), expiries: ledger.NewExpiries(st.Expiries), standing: standing{m, st}}
-	l.records.l, l.reach.l = l, l
+	l.records.l, l.records.checkpoints, l.reach.l = l, m.target.NewCheckpoints(st.Name), l
 	l.clock = reread.NewClock(source, l.log)
 	l.shard = receive.NewShard(nodes, node, receive.ShardConfig{
 		Source:      source,
@@ -120,7 +120,7 @@ func (l *link) open() error {
 }
 
 func (l *link) writing() target.Writing {
-	return target.Writing{Link: l.name, Acknowledged: l.positions.Acknowledged, Instances: &l.records.instances}
+	return target.Writing{Checkpoints: l.records.checkpoints, Acknowledged: l.positions.Acknowledged}
 }
 
 // newWriter returns a writer for the link.
@@ -150,7 +150,7 @@ func (l *link) stream(ctx, receiving context.Context) error {
 		return err
 	}
 	if !cp.Present {
-		return fmt.Errorf("the target has lost the checkpoint %s, and so probably the data that was migrated: start again with a new Config.StateDir", l.m.target.LinkKey(l.name))
+		return fmt.Errorf("the target has lost the checkpoint %s, and so probably the data that was migrated: start again with a new Config.StateDir", l.records.checkpoints.RecordName())
 	}
 	if l.began != fresh && l.m.cfg.HoldExpiry > 0 && l.file == nil {
 		// Between the runs the target has gone on to expire keys, and the earlier run may have ended before it saved all held keys.

@@ -26,7 +26,7 @@ func newTestLink(t *testing.T) *link {
 		clock: reread.NewClock(nil, nil), shard: receive.NewShard(endpoint.Shard{}, "", receive.ShardConfig{})}
 	l.ledger = ledger.New(l.log, &l.scope.Filter, l.shard.Primary, &m.problems, ledger.Counters{})
 	l.standing = standing{m, l.st}
-	l.records.l, l.reach.l = l, l
+	l.records.l, l.records.checkpoints, l.reach.l = l, m.target.NewCheckpoints("0"), l
 	l.replica = &replica{l: l, receiver: &receive.Receiver{}}
 	l.origin = l.replica
 	m.links = []*link{l}

@@ -369,17 +369,11 @@ func (m *Migration) Forget(ctx context.Context) error {
 	if err := m.forgetWitnesses(ctx); err != nil {
 		return err
 	}
-	var keys []target.OwnKey
 	for _, l := range m.links {
-		for _, k := range records[l] {
-			keys = append(keys, m.target.OwnKey(k.Name))
+		kept := slices.Collect(maps.Keys(l.positions.AcknowledgedUnits())) // units whose checkpoints compact has kept
+		if err := l.records.checkpoints.Forget(ctx, records[l], kept); err != nil {
+			return err
 		}
-		for u := range l.positions.AcknowledgedUnits() { // units whose checkpoints compact has kept
-			keys = append(keys, m.target.OwnUnit(l.name, u))
-		}
-	}
-	if err := m.target.ForgetOwn(ctx, keys); err != nil {
-		return err
 	}
 	if err := m.target.Claim.Release(ctx); err != nil {
 		return err

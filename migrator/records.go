@@ -15,8 +15,8 @@ import (
 
 // records keeps what the target remembers of the link: the link's records, and the checkpoints of its units.
 type records struct {
-	l         *link
-	instances target.Instances // the servers that the target consists of
+	l           *link
+	checkpoints *target.Checkpoints
 
 	releasesSaved int              // how often all held keys had been released when the last record was written; guarded by the saving of positions
 	loaded        map[string]int64 // offset of each record as load found it, until all are written anew; guarded by the saving of positions
@@ -40,7 +40,7 @@ func (r *records) save(ctx context.Context, at stream.Mark) error {
 				least = offset
 			}
 			g.Go(func() error {
-				return r.l.m.target.SaveRecord(ctx, k, least, at.Offset, &r.instances, "replication_id", replID,
+				return r.checkpoints.SaveRecord(ctx, k, least, at.Offset, "replication_id", replID,
 					"db", fmt.Sprint(at.DB), "shard", r.l.shard.Primary())
 			})
 		}
@@ -55,15 +55,14 @@ func (r *records) save(ctx context.Context, at stream.Mark) error {
 
 // keys returns the keys of the link's records on the target, its own first.
 func (r *records) keys() []target.RecordKey {
-	t := r.l.m.target
-	keys := []target.RecordKey{{Name: t.LinkKey(r.l.name), Main: true}}
-	if r.l.m.cfg.Sides.Target.Kind() != endpoint.Cluster || !t.Can.Placement {
+	keys := []target.RecordKey{{Name: r.checkpoints.RecordName(), Main: true}}
+	if r.l.m.cfg.Sides.Target.Kind() != endpoint.Cluster || !r.l.m.target.Can.Placement {
 		return keys
 	}
 	r.l.m.stateMu.Lock()
 	defer r.l.m.stateMu.Unlock()
 	for _, w := range r.l.m.state.Witnesses {
-		keys = append(keys, target.RecordKey{Name: t.NodeKey(r.l.name, w.Slot), Must: slices.Contains(r.l.st.Recorded, w.Slot)})
+		keys = append(keys, target.RecordKey{Name: r.checkpoints.RecordNameIn(w.Slot), Must: slices.Contains(r.l.st.Recorded, w.Slot)})
 	}
 	return keys
 }
@@ -76,7 +75,7 @@ func (r *records) note(keys []target.RecordKey) error {
 	r.l.m.update(func() {
 		r.l.st.Recorded = nil
 		for _, w := range r.l.m.state.Witnesses {
-			name := r.l.m.target.NodeKey(r.l.name, w.Slot)
+			name := r.checkpoints.RecordNameIn(w.Slot)
 			if slices.ContainsFunc(keys, func(k target.RecordKey) bool { return k.Name == name }) {
 				r.l.st.Recorded = append(r.l.st.Recorded, w.Slot)
 			}
@@ -94,52 +93,18 @@ func (r *records) compact(ctx context.Context, s *stream.Stream) error {
 	if err := r.verify(ctx); err != nil {
 		return err
 	}
-	var keys []target.OwnKey
-	for _, u := range r.l.positions.ForgetSettled(s.Fenced()) {
-		keys = append(keys, r.l.m.target.OwnUnit(r.l.name, u))
-	}
-	return r.l.m.target.ForgetOwn(ctx, keys)
+	return r.checkpoints.Forget(ctx, nil, r.l.positions.ForgetSettled(s.Fenced()))
 }
 
-// verify returns ErrRegressed if the target lacks a checkpoint that it has acknowledged: a server that restarted without its data,
-// or a replica that was promoted too early, has lost it together with the commands that were applied with it. Where other commands may be
-// lost, which went without a checkpoint, it returns ErrReplaced.
+// verify returns ErrRegressed if the target lacks something that it has acknowledged; see Checkpoints.Verify.
 func (r *records) verify(ctx context.Context) error {
-	err := r.l.m.target.Retry(ctx, func() (again, err error) {
-		now, err := r.l.m.target.Instances(ctx)
-		if err != nil {
-			return err, ctx.Err()
-		}
-		for addr, server := range now {
-			if err := r.instances.Check(addr, server); err != nil {
-				return nil, fmt.Errorf("target %s: %w", addr, err)
-			}
-		}
-		return nil, nil
-	})
-	if err != nil {
-		return err
-	}
-	return r.l.m.target.VerifyUnits(ctx, r.l.name, r.l.positions.AcknowledgedUnits())
+	return r.checkpoints.Verify(ctx, r.l.positions.AcknowledgedUnits())
 }
 
-// load reads from the target how far it has come. From here on, no server may take the place of another unnoticed, if commands go
-// to it without a checkpoint. None do if the link could not go back (replica.again): that of a file, and that of a source without offsets.
-func (r *records) load(ctx context.Context) (cp *target.Checkpoint, err error) {
-	t := r.l.m.target
-	if err := t.EndLeft(ctx); err != nil {
-		return nil, err
-	}
-	err = t.Retry(ctx, func() (again, err error) {
-		servers, err := t.Instances(ctx)
-		if err != nil {
-			return target.AgainOrEnd("", err)
-		}
-		if cp, err = t.LoadCheckpoint(ctx, r.l.name, r.keys(), t.Units()); err == nil && t.Can.Ends && r.l.file == nil && r.l.standing.countsOffsets() {
-			r.instances.Begin(servers, cp.Nodes)
-		}
-		return target.AgainOrEnd("", err)
-	})
+// load reads from the target how far it has come. Nothing goes to it without a checkpoint if the link could not go back (replica.again):
+// that of a file, and that of a source without offsets.
+func (r *records) load(ctx context.Context) (*target.Checkpoint, error) {
+	cp, err := r.checkpoints.Resume(ctx, r.keys(), r.l.file == nil && r.l.standing.countsOffsets())
 	if err == nil {
 		r.loaded = cp.Records
 	}

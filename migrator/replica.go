@@ -154,7 +154,7 @@ func (r *replica) align(ctx context.Context) error {
 	if !r.l.standing.stage().inTarget() {
 		return nil
 	}
-	found, err := r.l.m.target.ReadRecords(ctx, r.l.records.keys())
+	found, err := r.l.records.checkpoints.ReadRecords(ctx, r.l.records.keys())
 	if err != nil {
 		return err
 	}
@@ -164,7 +164,7 @@ func (r *replica) align(ctx context.Context) error {
 	}
 	offset, err := strconv.ParseInt(record["offset"], 10, 64)
 	if err != nil {
-		return fmt.Errorf("target key %s: offset %q is not a number", r.l.m.target.LinkKey(r.l.name), record["offset"])
+		return fmt.Errorf("target key %s: offset %q is not a number", r.l.records.checkpoints.RecordName(), record["offset"])
 	}
 	if r.spool.Started() && r.spool.Begin()-1 <= offset && offset <= r.spool.End() {
 		return nil

@@ -53,7 +53,7 @@ func newTestLoad(t *testing.T) (*Config, *targettest.Memory, *ledger.Problems) {
 	problems, log := &ledger.Problems{}, slog.New(slog.DiscardHandler)
 	return &Config{
 		Target: to, Scope: &carried, Ledger: ledger.New(log, &carried.Filter, func() string { return "" }, problems, ledger.Counters{}),
-		Expiries: held, NewWriter: func() Writer { return to.NewWriter(target.Writing{Link: "0"}) }, Now: func() int64 { return time.Now().UnixMilli() }, Log: log,
+		Expiries: held, NewWriter: func() Writer { return to.NewWriter(target.Writing{Checkpoints: to.NewCheckpoints("0")}) }, Now: func() int64 { return time.Now().UnixMilli() }, Log: log,
 		Lanes: 3, BigValue: 1 << 20, Followed: true,
 	}, m, problems
 }

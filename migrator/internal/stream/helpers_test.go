@@ -73,7 +73,7 @@ func (s *testStream) hold(t testing.TB, state ledger.HeldState) {
 
 // newWriter returns a writer of the stream's target.
 func (s *testStream) newWriter() target.Writer {
-	return s.Target.NewWriter(target.Writing{Link: s.Name, Acknowledged: s.Positions.Acknowledged})
+	return s.Target.NewWriter(target.Writing{Checkpoints: s.Target.NewCheckpoints(s.Name), Acknowledged: s.Positions.Acknowledged})
 }
 
 func newTestLane(s *testStream, id int) *lane { return newLane(s.Config, id, s.newWriter()) }

@@ -10,7 +10,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
-	"strings"
 	"sync"
 	"time"
 
@@ -19,7 +18,6 @@ import (
 
 	"surecut/internal/endpoint"
 	"surecut/internal/reply"
-	"surecut/internal/retry"
 )
 
 // A target belongs to one run of one migration at a time. The record __surecut:migration says to which. A run changes the record only in a
@@ -98,7 +96,7 @@ func (c *Claim) Acquire(ctx context.Context) error {
 	if id := before["id"]; id != "" && id != c.t.id {
 		ids = append(ids, id)
 	}
-	return c.t.disown(ctx, ids)
+	return c.t.left.endNamed(ctx, ids)
 }
 
 // mayAcquire returns an error if a record keeps this run, which holds no record yet, from claiming the target. elsewhere says that the
@@ -376,50 +374,4 @@ func (c *Claim) Keep(ctx context.Context) error {
 			c.t.log.Warn("the heartbeat could not be written to the target", "error", err)
 		}
 	}
-}
-
-// disown ends connections that earlier runs of the migrations with these IDs may have left behind, so that commands in their sockets do not
-// arrive late. Where that is forbidden it does nothing, and such commands may arrive as long as the server takes to read them.
-func (t *Target) disown(ctx context.Context, ids []string) error {
-	if !t.Can.Transactions { // keys that late commands may change are in doubt, and are copied again
-		return nil
-	}
-	if !t.Can.Processes {
-		return retry.Pause(ctx, proxyGrace)
-	}
-	for _, addr := range t.Primaries() {
-		err := t.Retry(ctx, func() (again, err error) {
-			client, err := t.d.Client(ctx, addr, 0)
-			if err == nil {
-				err = t.disownAt(ctx, client, ids)
-			}
-			if !t.Can.Ends && endpoint.Code(err) != "" {
-				err = nil
-			}
-			return AgainOrEnd(addr, err)
-		})
-		if err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// disownAt does what disown does, at one node.
-func (t *Target) disownAt(ctx context.Context, c connection, ids []string) error {
-	list, err := c.Do(ctx, arbitrary(c, "CLIENT", "LIST")).ToString()
-	if err != nil {
-		return err
-	}
-	for line := range strings.Lines(list) {
-		if !slices.ContainsFunc(ids, func(id string) bool { return strings.Contains(line, " name="+clientName(id)+" ") }) {
-			continue
-		}
-		if _, rest, ok := strings.Cut(line, "addr="); ok { // the reply is an error if the connection has ended meanwhile
-			if err := c.Do(ctx, arbitrary(c, "CLIENT", "KILL", strings.Fields(rest)[0])).NonRedisError(); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
 }

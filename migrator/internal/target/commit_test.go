@@ -21,14 +21,15 @@ type rig struct {
 	of func(key string) *endpointtest.Server
 	to *target.Target
 	w  target.Writer
-	in *target.Instances
+	cp *target.Checkpoints
 
 	acknowledged map[target.Unit]int64
 }
 
 func newRig(t *testing.T, s *endpointtest.Server, url string) *rig {
 	t.Helper()
-	r := &rig{s: s, of: func(string) *endpointtest.Server { return s }, to: targettest.Open(t, url), in: &target.Instances{}, acknowledged: map[target.Unit]int64{}}
+	r := &rig{s: s, of: func(string) *endpointtest.Server { return s }, to: targettest.Open(t, url), acknowledged: map[target.Unit]int64{}}
+	r.cp = r.to.NewCheckpoints("0")
 	r.renew(t)
 	return r
 }
@@ -52,22 +53,18 @@ func (r *rig) renew(t *testing.T) {
 	if r.w != nil {
 		r.w.Close()
 	}
-	r.w = r.to.NewWriter(target.Writing{Link: "0", Acknowledged: func(u target.Unit) int64 { return r.acknowledged[u] }, Instances: r.in})
+	r.w = r.to.NewWriter(target.Writing{Checkpoints: r.cp, Acknowledged: func(u target.Unit) int64 { return r.acknowledged[u] }})
 	t.Cleanup(r.w.Close)
 }
 
-// begin tells the link's instances what a link learns when it begins: the servers, which all hold its record.
+// begin writes a record of the link, and has the link begin there.
 func (r *rig) begin(t *testing.T) {
 	t.Helper()
-	known, err := r.to.Instances(t.Context())
-	if err != nil {
+	k := target.RecordKey{Name: r.cp.RecordName(), Main: true}
+	r.of(k.Name).Do(0, "HSET", k.Name, "offset", "0")
+	if _, err := r.cp.Resume(t.Context(), []target.RecordKey{k}, true); err != nil {
 		t.Fatal(err)
 	}
-	recorded := map[string]bool{}
-	for addr := range known {
-		recorded[addr] = true
-	}
-	r.in.Begin(known, recorded)
 }
 
 // transaction is one for the slot of the first call's key. A call is written as words.
@@ -505,7 +502,7 @@ func TestCommitFences(t *testing.T) {
 func TestCommitGivesUp(t *testing.T) {
 	s := endpointtest.Serve(t, "7.0.15")
 	to := targettest.Open(t, s.URL(), func(c *target.Config) { c.RetryFor = 50 * time.Millisecond })
-	w := to.NewWriter(target.Writing{Link: "0", Acknowledged: func(target.Unit) int64 { return 0 }})
+	w := to.NewWriter(target.Writing{Checkpoints: to.NewCheckpoints("0"), Acknowledged: func(target.Unit) int64 { return 0 }})
 	for _, words := range []string{"MULTI", "HSET", "INCR", "EXEC"} {
 		s.Always(words, "-LOADING Redis is loading the dataset in memory\r\n")
 	}
@@ -518,7 +515,7 @@ func TestCommitGivesUp(t *testing.T) {
 	enough := errors.New("enough")
 	s.On("MULTI", func([]string) string { cancel(enough); return endpointtest.Silence })
 	w.Close()
-	w = to.NewWriter(target.Writing{Link: "0", Acknowledged: func(target.Unit) int64 { return 0 }})
+	w = to.NewWriter(target.Writing{Checkpoints: to.NewCheckpoints("0"), Acknowledged: func(target.Unit) int64 { return 0 }})
 	defer w.Close()
 	if err := w.Commit(ctx, []*target.Transaction{x}); !errors.Is(err, enough) && !errors.Is(err, context.Canceled) {
 		t.Errorf("a silent server and the end of the run: %v", err)

@@ -112,9 +112,6 @@ func (cs *connections) reach(ctx context.Context, c *conn, db int) error {
 	return nil
 }
 
-// clientName returns the name of every connection that writes for a migration.
-func clientName(id string) string { return "surecut-" + id }
-
 // firstLoss returns the first error that is not an error reply of the server.
 func firstLoss(res []rueidis.RedisResult) error {
 	for _, r := range res {

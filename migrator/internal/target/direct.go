@@ -93,7 +93,7 @@ func (w *direct) introduce(ctx context.Context, c *conn) error {
 	replication, _ := res[3].ToString()
 	c.server = instanceOf(server, replication)
 	if w.t.Can.Ends {
-		if err := w.Instances.Check(c.addr, c.server); err != nil {
+		if err := w.Checkpoints.instances.check(c.addr, c.server); err != nil {
 			return err
 		}
 		c.ends = c.id != "" && c.dc.Do(ctx, arbitrary(c.dc, "CLIENT", "KILL", "ID", nobody)).Error() == nil
@@ -109,7 +109,7 @@ func (w *direct) silence(ctx context.Context, c *conn) error {
 			return err
 		}
 	}
-	if err := w.t.end(ctx, c.dc, w.lost[c.addr], c.process()); err != nil {
+	if err := w.t.left.end(ctx, c.dc, w.lost[c.addr], c.process()); err != nil {
 		return err
 	}
 	delete(w.lost, c.addr)
@@ -124,7 +124,7 @@ func (w *direct) drop(addr string) {
 	w.connections.drop(addr)
 }
 
-// Close closes all connections. target.EndLeft silences them.
+// Close closes all connections. Checkpoints.Resume silences them.
 func (w *direct) Close() {
 	for addr := range w.open {
 		w.drop(addr)
@@ -254,7 +254,7 @@ func (w *direct) dropApplied(ctx context.Context, c *conn, txs []*Transaction) (
 			}
 		}
 	}
-	offsets, err := w.t.checkpointOffsets(ctx, c, w.Link, asked)
+	offsets, err := w.Checkpoints.offsets(ctx, c, asked)
 	if err != nil {
 		return txs, err
 	}
@@ -298,7 +298,7 @@ func (w *direct) highest(txs []*Transaction) int {
 // encode queues the commands of one transaction, with SELECT where the database changes.
 func (w *direct) encode(p *pipe, x *Transaction) {
 	if !w.t.Can.Processes {
-		p.add("WATCH", w.t.checkpointKey(w.Link, x.Units[0]))
+		p.add("WATCH", w.Checkpoints.key(x.Units[0]))
 	}
 	first := p.sent
 	x.selects = x.selects[:0]
@@ -322,7 +322,7 @@ func (w *direct) encode(p *pipe, x *Transaction) {
 		}
 	}
 	if len(x.Forget) > 0 {
-		p.add(append([]string{"HDEL", w.t.checkpointKey(w.Link, x.Units[0])}, x.Forget...)...)
+		p.add(append([]string{"HDEL", w.Checkpoints.key(x.Units[0])}, x.Forget...)...)
 	}
 	for i := range x.Calls {
 		if !w.t.Cluster {
@@ -355,7 +355,7 @@ func (w *direct) mayGoBare(c *conn, p *pipe, x *Transaction) bool {
 			return false
 		}
 	}
-	return w.Instances.goBare(c.addr, c.server)
+	return w.Checkpoints.instances.goBare(c.addr, c.server)
 }
 
 // encodeBare queues the calls of a transaction as single commands.
@@ -400,7 +400,7 @@ func (w *direct) settleBare(x *Transaction, res []answer) (again, err error) {
 // to that one says how many of the fields are new: if all are, the checkpoint did not exist. HSET takes several fields since 4.0; older
 // targets get HSET with one field, and HMSET with the others.
 func (w *direct) addCheckpoint(p *pipe, x *Transaction, u Unit) (fields int64) {
-	key := w.t.checkpointKey(w.Link, u)
+	key := w.Checkpoints.key(u)
 	args := append(w.args[:0], "HSET", key, fieldOffset, strconv.FormatInt(x.End, 10))
 	if w.t.Number < 40000 {
 		p.add(args...)

@@ -189,7 +189,7 @@ func (w *direct) Rebuild(ctx context.Context, k Value, over Overwrite, walk func
 	if err := w.reach(ctx, c, k.DB); err != nil {
 		return nil, err
 	}
-	temp := tempKey(w.Link, k.Name)
+	temp := tempKey(w.Checkpoints.link, k.Name)
 	lost, err = w.build(ctx, c, temp, k, walk)
 	if err == nil {
 		if err = w.t.Claim.Hold(ctx); err == nil {
@@ -327,7 +327,7 @@ func (w *direct) removeFrom(ctx context.Context, addr string, keys []keyspace.Ke
 			w.out = append(w.out, arbitrary(c.dc, "SELECT", strconv.Itoa(k.DB)))
 			c.db = k.DB
 		}
-		w.out = append(w.out, arbitrary(c.dc, "DEL", k.Name, tempKey(w.Link, k.Name)))
+		w.out = append(w.out, arbitrary(c.dc, "DEL", k.Name, tempKey(w.Checkpoints.link, k.Name)))
 	}
 	for _, r := range c.dc.DoMulti(ctx, w.out...) {
 		if err := r.Error(); err != nil {

@@ -9,7 +9,11 @@
 // restarted. Some commands may be applied twice without harm; internal/command/absolute.go lists them. They are sent bare, which means as
 // single commands without a checkpoint, if mayGoBare in direct.go allows it at that moment. The link's record passes bare commands only once
 // the target has answered them, so that after a crash they are applied again from the offset in that record. A server that comes back with
-// older data may lack bare commands; instances.go notices that another server answers. docs/consistency.md has the whole rule.
+// older data may lack bare commands; instances.go notices that another server answers. docs/consistency.md has the whole rule. All that the
+// target remembers of one link is reached through its Checkpoints (checkpoints.go, records.go), which a link shares with its writers.
+//
+// Three more things belong to the target as a whole: Claim says which run may write, Witnesses show whether a node has lost its keys, and
+// leftBehind ends connections on which commands might still arrive. The names of surecut's own keys are listed in own_keys.go.
 //
 // A proxy passes no MULTI on, so that after a lost connection or a crash it is not known which commands were applied; proxied.go says how
 // that is repaired.

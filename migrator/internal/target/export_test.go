@@ -1,6 +1,22 @@
 package target
 
-import "time"
+import (
+	"context"
+	"time"
+)
+
+// What follows lets tests from outside see what nobody else needs to see.
+
+// Load reads the checkpoints and records of the link once.
+func (cps *Checkpoints) Load(ctx context.Context, keys []RecordKey) (*Checkpoint, error) {
+	return cps.load(ctx, keys)
+}
+
+// Holders returns the number of nodes that hold a record.
+func (cp *Checkpoint) Holders() int { return len(cp.held) }
+
+// EndLeft ends the connections that writers have closed.
+func (t *Target) EndLeft(ctx context.Context) error { return t.left.endAll(ctx) }
 
 // Distrust lets so much time go by since the last renewal of a claim that it has to be renewed before the next write.
 func (c *Claim) Distrust() {

@@ -89,6 +89,14 @@ func (ns *nodes) UnitOf(slot uint16) Unit {
 	return Unit(int(slot) % ns.lanes)
 }
 
+// slotOf returns a slot of a unit, by which its node is found. A standalone target has one node, so that any slot will do.
+func (ns *nodes) slotOf(u Unit) uint16 {
+	if ns.Cluster {
+		return uint16(u)
+	}
+	return 0
+}
+
 // OwnDB returns the database of surecut's own keys.
 func (ns *nodes) OwnDB() int { return max(ns.DBs.Home, 0) }
 

@@ -28,7 +28,7 @@ const postponedAtOnce = 500
 // target, and ok false at the end. It may be repeated: a key that has its true expiry already is left alone. Postponed expiries are only
 // given to targets that are written directly.
 func (t *Target) EndPostponing(ctx context.Context, next func() (k keyspace.Key, ok bool, err error)) error {
-	w := newDirect(t, Writing{})
+	w := newDirect(t, Writing{Checkpoints: t.NewCheckpoints("")})
 	defer w.Close()
 	for more := true; more; {
 		keys, n := map[uint16][]keyspace.Key{}, 0

@@ -44,7 +44,8 @@ func TestSaveRecord(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			r := serverRig(t, "7.0.15")
 			r.begin(t)
-			k := target.RecordKey{Name: r.to.LinkKey("0"), Main: !tt.optional, Must: tt.must}
+			k := target.RecordKey{Name: r.cp.RecordName(), Main: !tt.optional, Must: tt.must}
+			r.s.Put(k.Name, nil)
 			if tt.held != "" {
 				r.s.Do(0, "HSET", k.Name, "offset", tt.held)
 			}
@@ -58,7 +59,7 @@ func TestSaveRecord(t *testing.T) {
 			if tt.then != nil {
 				tt.then(r)
 			}
-			err := r.to.SaveRecord(soon(t), k, tt.saved, tt.at, r.in, "db", "7")
+			err := r.cp.SaveRecord(soon(t), k, tt.saved, tt.at, "db", "7")
 			if tt.err == errAny && err != nil {
 				err = errAny
 			}
@@ -96,19 +97,19 @@ func TestRecordsOfCluster(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			r, c := clusterRig(t)
-			keys := []target.RecordKey{{Name: r.to.LinkKey("0"), Main: true}}
+			keys := []target.RecordKey{{Name: r.cp.RecordName(), Main: true}}
 			if tt.own != "" { // on the second node
 				c.Of(keys[0].Name).Do(0, "HSET", keys[0].Name, "offset", tt.own)
 			}
 			for i, s := range c.Servers {
 				slot := uint16(i*keyspace.Slots/3 + 100)
-				k := target.RecordKey{Name: r.to.NodeKey("0", slot), Must: tt.must}
+				k := target.RecordKey{Name: r.cp.RecordNameIn(slot), Must: tt.must}
 				keys = append(keys, k)
 				if tt.nodes[i] != "" {
 					s.Do(0, "HSET", k.Name, "offset", tt.nodes[i])
 				}
 			}
-			got, err := r.to.ReadRecords(soon(t), keys)
+			got, err := r.cp.ReadRecords(soon(t), keys)
 			if tt.fails != nil {
 				if err == nil || tt.fails != errAny && !errors.Is(err, tt.fails) {
 					t.Errorf("%v", err)
@@ -140,8 +141,8 @@ func TestRecordsOfCluster(t *testing.T) {
 // TestLoadCheckpoint: all that a run learns from the target about how far the one before had come.
 func TestLoadCheckpoint(t *testing.T) {
 	r, c := clusterRig(t)
-	main := target.RecordKey{Name: r.to.LinkKey("0"), Main: true}
-	if cp, err := r.to.LoadCheckpoint(t.Context(), "0", []target.RecordKey{main}, r.to.Units()); err != nil || cp.Present {
+	main := target.RecordKey{Name: r.cp.RecordName(), Main: true}
+	if cp, err := r.cp.Load(t.Context(), []target.RecordKey{main}); err != nil || cp.Present {
 		t.Fatalf("nothing was written yet: %+v, %v", cp, err)
 	}
 	keys := []target.RecordKey{main}
@@ -149,18 +150,18 @@ func TestLoadCheckpoint(t *testing.T) {
 	set(main.Name, "offset", "300", "replication_id", "R", "db", "2")
 	far := target.Unit(100) // on the first node, whose record is further
 	for i := range c.Servers {
-		k := target.RecordKey{Name: r.to.NodeKey("0", uint16(i*keyspace.Slots/3+7))}
+		k := target.RecordKey{Name: r.cp.RecordNameIn(uint16(i*keyspace.Slots/3 + 7))}
 		keys = append(keys, k)
 		set(k.Name, "offset", []string{"400", "300", "300"}[i], "replication_id", "R", "db", "2")
 	}
 	near := target.Unit(keyspace.Slots - 1)
 	set(checkpointName(r.to, far), "o", "350", "p", "340")
 	set(checkpointName(r.to, near), "o", "450", "p", "430", "f:1:a:b", "445")
-	cp, err := r.to.LoadCheckpoint(t.Context(), "0", keys, r.to.Units())
+	cp, err := r.cp.Load(t.Context(), keys)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !cp.Present || cp.ReplID != "R" || cp.Offset != 300 || cp.DB != 2 || len(cp.Nodes) != 3 {
+	if !cp.Present || cp.ReplID != "R" || cp.Offset != 300 || cp.DB != 2 || cp.Holders() != 3 {
 		t.Errorf("%+v", cp)
 	}
 	if !maps.Equal(cp.Units, map[target.Unit]int64{far: 350, near: 450}) || !maps.Equal(cp.Fences, map[keyspace.Key]int64{{DB: 1, Name: "a:b"}: 445}) {
@@ -170,12 +171,12 @@ func TestLoadCheckpoint(t *testing.T) {
 		t.Errorf("recorded %d and %d, seen %d and %d: the replies to all that a node's record covers were seen", cp.Recorded[far], cp.Recorded[near], cp.Witnessed[far], cp.Witnessed[near])
 	}
 	set(checkpointName(r.to, near), "o", "damaged")
-	if _, err := r.to.LoadCheckpoint(t.Context(), "0", keys, r.to.Units()); err == nil || !strings.Contains(err.Error(), `"damaged"`) {
+	if _, err := r.cp.Load(t.Context(), keys); err == nil || !strings.Contains(err.Error(), `"damaged"`) {
 		t.Errorf("a checkpoint that is damaged: %v", err)
 	}
 	set(main.Name, "offset", "")
 	set(keys[1].Name, "offset", "damaged")
-	if _, err := r.to.LoadCheckpoint(t.Context(), "0", keys, r.to.Units()); err == nil || !strings.Contains(err.Error(), main.Name) {
+	if _, err := r.cp.Load(t.Context(), keys); err == nil || !strings.Contains(err.Error(), main.Name) {
 		t.Errorf("a record that is damaged: %v", err)
 	}
 }
@@ -189,7 +190,7 @@ func TestVerifyUnits(t *testing.T) {
 		units[u] = 100
 		c.Servers[0].Do(0, "HSET", checkpointName(r.to, u), "o", "100")
 	}
-	verify := func() error { return r.to.VerifyUnits(soon(t), "0", units) }
+	verify := func() error { return r.cp.Verify(soon(t), units) }
 	if err := verify(); err != nil {
 		t.Fatal(err)
 	}
@@ -221,20 +222,47 @@ func TestVerifyUnits(t *testing.T) {
 	}
 }
 
-// TestForgetOwn: surecut's own keys are deleted, however many they are, and no others.
-func TestForgetOwn(t *testing.T) {
+// TestVerifyInstances: a server that takes the place of another is noticed if it may lack what went without a checkpoint.
+func TestVerifyInstances(t *testing.T) {
+	r := serverRig(t, "7.0.15")
+	r.begin(t)
+	for _, end := range []int64{50, 60} { // the second goes without a checkpoint
+		x := r.transaction(end, "SET a 1")
+		x.Absolute = true
+		if err := r.w.Commit(t.Context(), []*target.Transaction{x}); err != nil || x.Bare != (end == 60) {
+			t.Fatal(err, x.Bare)
+		}
+	}
+	units := map[target.Unit]int64{r.to.UnitOf(r.to.Slot("a")): 50}
+	if err := r.cp.Verify(soon(t), units); err != nil {
+		t.Errorf("the same server: %v", err)
+	}
+	r.s.Restart()
+	if err := r.cp.Verify(soon(t), units); !errors.Is(err, target.ErrReplaced) || !strings.Contains(err.Error(), r.s.Addr) {
+		t.Errorf("another server: %v", err)
+	}
+	r.cp.Reset()
+	if err := r.cp.Verify(soon(t), units); err != nil {
+		t.Errorf("a link that begins anew: %v", err)
+	}
+}
+
+// TestForget: what the target remembers of a link is deleted, however much it is, and nothing else.
+func TestForget(t *testing.T) {
 	r, c := clusterRig(t)
-	keys := []target.OwnKey{r.to.OwnKey(r.to.LinkKey("0")), r.to.OwnKey("__surecut:never there")}
+	keys := []target.RecordKey{{Name: r.cp.RecordName(), Main: true}, {Name: r.cp.RecordNameIn(7)}} // the second is not there
+	c.Of(keys[0].Name).Do(0, "HSET", keys[0].Name, "offset", "1")
+	var units []target.Unit
 	for u := range target.Unit(keyspace.Slots) {
 		if u%7 != 0 {
 			continue
 		}
-		keys = append(keys, r.to.OwnUnit("0", u))
+		units = append(units, u)
 		name := checkpointName(r.to, u)
 		c.Of(name).Do(0, "HSET", name, "o", "1")
 	}
 	c.Servers[0].Do(0, "SET", "foreign", "x")
-	if err := r.to.ForgetOwn(t.Context(), keys); err != nil {
+	if err := r.cp.Forget(t.Context(), keys, units); err != nil {
 		t.Fatal(err)
 	}
 	left := slices.Concat(c.Servers[0].Names(), c.Servers[1].Names(), c.Servers[2].Names())
@@ -242,7 +270,7 @@ func TestForgetOwn(t *testing.T) {
 		t.Errorf("%d keys are left", len(left))
 	}
 	c.Servers[1].Always("DEL", "-NOPERM no\r\n")
-	if err := r.to.ForgetOwn(t.Context(), keys); err == nil || !strings.Contains(err.Error(), c.Servers[1].Addr) {
+	if err := r.cp.Forget(t.Context(), keys, units); err == nil || !strings.Contains(err.Error(), c.Servers[1].Addr) {
 		t.Errorf("keys that cannot be deleted: %v", err)
 	}
 }
@@ -259,7 +287,7 @@ func TestSwapCalls(t *testing.T) {
 				t.Fatal(err)
 			}
 			before := placed(t, r.to)
-			link := r.to.LinkKey("0")
+			link := r.cp.RecordName()
 			r.s.Do(0, "HSET", link, "offset", "1")
 			r.s.Do(tt.second, "SET", "k", "of the second")
 			r.s.On("SWAPDB", func([]string) string { // of a server that swaps when it is told to, before EXEC runs the rest

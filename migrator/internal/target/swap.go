@@ -9,9 +9,10 @@ func (t *Target) SwapCalls(link string, units []Unit, first, second int, command
 	calls = []Call{{Args: command}}
 	if first == t.OwnDB() || second == t.OwnDB() {
 		other := first + second - t.OwnDB()
-		own := []string{KeyMigration, t.LinkKey(link)}
+		cps := t.NewCheckpoints(link)
+		own := []string{KeyMigration, cps.RecordName()}
 		for _, u := range units {
-			own = append(own, t.checkpointKey(link, u))
+			own = append(own, cps.key(u))
 		}
 		for _, k := range own {
 			calls = append(calls, Call{DB: other, Args: []string{"MOVE", k, strconv.Itoa(t.OwnDB())}})

@@ -17,7 +17,7 @@ type Target struct {
 	Witnesses *Witnesses // keys that show whether the target has lost its keys
 	Expiring  *Expiring  // keys that may have expired on the target
 
-	left leftBehind // connections that were closed
+	left *leftBehind // connections that were closed
 }
 
 // Over returns a target with known facts that is written by a way of its own, such as one in memory. Open finds facts and way out.
@@ -28,7 +28,7 @@ func Over(w way, f Facts, lanes int) *Target {
 }
 
 func newTarget(ns *nodes, l limits) *Target {
-	return &Target{nodes: ns, limits: l, Witnesses: newWitnesses(ns), Expiring: newExpiring()}
+	return &Target{nodes: ns, limits: l, Witnesses: newWitnesses(ns), Expiring: newExpiring(), left: newLeftBehind(ns)}
 }
 
 // way is how a target is written: node by node, or through a proxy. Its constructors are openDirect and openProxied.

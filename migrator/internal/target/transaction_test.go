@@ -90,7 +90,8 @@ func answerEach(conn net.Conn, replies []string) {
 
 // newTestWriter is a writer whose server does not exist.
 func newTestWriter(acknowledged map[Unit]int64) *direct {
-	return newDirect(newTestTarget(), Writing{Link: "0", Acknowledged: func(u Unit) int64 { return acknowledged[u] }, Instances: &Instances{}})
+	t := newTestTarget()
+	return newDirect(t, Writing{Checkpoints: t.NewCheckpoints("0"), Acknowledged: func(u Unit) int64 { return acknowledged[u] }})
 }
 
 // TestSettle: MULTI, HSET, two calls, EXEC; what each sequence of replies means.
@@ -235,7 +236,7 @@ func TestMayGoBare(t *testing.T) {
 		"a connection that cannot be ended": {func(_ *direct, c *conn, _ *pipe, _ *Transaction) { c.ends = false }, false},
 		"a pipe that cannot be ended":       {func(_ *direct, _ *conn, p *pipe, _ *Transaction) { p.id = "" }, false},
 		"another server":                    {func(_ *direct, c *conn, _ *pipe, _ *Transaction) { c.server.Process = "q" }, false},
-		"no record on the node":             {func(w *direct, _ *conn, _ *pipe, _ *Transaction) { w.Instances.recorded = nil }, false},
+		"no record on the node":             {func(w *direct, _ *conn, _ *pipe, _ *Transaction) { w.Checkpoints.instances.recorded = nil }, false},
 		"a key that may have expired": {func(w *direct, _ *conn, _ *pipe, _ *Transaction) {
 			w.t.Expiring.Note(0, "a", time.Now().UnixMilli()+1000)
 		}, false},
@@ -245,11 +246,11 @@ func TestMayGoBare(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newTestWriter(nil)
-			w.Instances.Begin(map[string]Instance{"x": server}, map[string]bool{"x": true})
+			w.Checkpoints.instances.begin(map[string]Instance{"x": server}, map[string]bool{"x": true})
 			conn, p := &conn{addr: "x", server: server, ends: true}, &pipe{id: "7"}
 			x := &Transaction{Absolute: true, Calls: []Call{{Args: []string{"HSET", "a", "f", "v"}, Key: keyspace.Key{Name: "a"}, Reads: true}}}
 			c.change(w, conn, p, x)
-			if got := w.mayGoBare(conn, p, x); got != c.want || w.Instances.bare != c.want {
+			if got := w.mayGoBare(conn, p, x); got != c.want || w.Checkpoints.instances.bare != c.want {
 				t.Errorf("may go without a checkpoint: %v, want %v", got, c.want)
 			}
 		})

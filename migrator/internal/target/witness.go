@@ -23,8 +23,6 @@ import (
 //
 // The witnesses are checked every two seconds, at the end of a run, and before a run that is resumed writes anything.
 
-const keyWitness = keyspace.Prefix + ":witness:"
-
 // Witness is the place of a witness. migration.json lists all.
 type Witness struct {
 	DB   int    `json:"db"`

@@ -21,9 +21,8 @@ type Writer interface {
 
 // Writing is what a writer knows of the link that it writes for.
 type Writing struct {
-	Link         string           // the link's name
+	Checkpoints  *Checkpoints     // of the link
 	Acknowledged func(Unit) int64 // returns the furthest checkpoint of a unit that the target has acknowledged
-	Instances    *Instances       // which servers the target consists of; nil: everything is sent with a checkpoint
 }
 
 // judge says what becomes of a value of a snapshot that was written. again: it is to be sent again; err: the load ends; refused: only this

@@ -47,12 +47,13 @@ func openSubject(t *testing.T, url string) targettest.Subject {
 	}
 	s := targettest.Subject{Target: to, Get: func(k keyspace.Key) (string, int64, bool) { return read(t, to, d, k) }}
 	if to.Can.Transactions {
-		keys := []target.RecordKey{{Name: to.LinkKey("0"), Main: true}}
-		if err := to.SaveRecord(t.Context(), keys[0], -1, 0, nil); err != nil {
+		cps := to.NewCheckpoints("0")
+		keys := []target.RecordKey{{Name: cps.RecordName(), Main: true}}
+		if err := cps.SaveRecord(t.Context(), keys[0], -1, 0); err != nil {
 			t.Fatal(err)
 		}
 		s.End = func(u target.Unit) int64 {
-			cp, err := to.LoadCheckpoint(t.Context(), "0", keys, to.Units())
+			cp, err := cps.Load(t.Context(), keys)
 			if err != nil {
 				t.Fatal(err)
 			}

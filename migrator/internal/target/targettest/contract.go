@@ -59,7 +59,7 @@ func Contract(t *testing.T, s Subject) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Log(c.why)
-			w := s.Target.NewWriter(target.Writing{Link: "0", Acknowledged: func(target.Unit) int64 { return 0 }})
+			w := s.Target.NewWriter(target.Writing{Checkpoints: s.Target.NewCheckpoints("0"), Acknowledged: func(target.Unit) int64 { return 0 }})
 			defer w.Close()
 			c.test(t, s, w)
 		})

@@ -1,0 +1,152 @@
+package target
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+
+	"surecut/internal/endpoint"
+	"surecut/internal/retry"
+)
+
+// leftBehind ends connections whose last commands may still wait in the buffers of a server, so that they do not arrive late: those that
+// the writers of this run have closed, and those of earlier runs.
+type leftBehind struct {
+	nodes *nodes
+
+	mu    sync.Mutex
+	conns map[string][]*conn // that the writers of this run have closed, by address; guarded by mu
+}
+
+func newLeftBehind(ns *nodes) *leftBehind {
+	return &leftBehind{nodes: ns, conns: map[string][]*conn{}}
+}
+
+// clientName returns the name of every connection that writes for a migration.
+func clientName(id string) string { return "surecut-" + id }
+
+// nobody is an ID that no client of a server has.
+const nobody = "9223372036854775807"
+
+// endsConnections says whether a server lets the connections of an earlier run be found and ended (CLIENT LIST, and CLIENT ID and CLIENT
+// KILL ID, since 5.0). Otherwise what a connection that broke has left in the server's buffers may arrive late.
+func endsConnections(ctx context.Context, c connection) bool {
+	for _, args := range [][]string{{"CLIENT", "LIST", "TYPE", "pubsub"}, {"CLIENT", "ID"}, {"CLIENT", "KILL", "ID", nobody}} {
+		if c.Do(ctx, arbitrary(c, args...)).Error() != nil {
+			return false
+		}
+	}
+	return true
+}
+
+// add adds connections by address.
+func (l *leftBehind) add(conns map[string][]*conn) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for addr, old := range conns {
+		l.conns[addr] = append(l.conns[addr], old...)
+	}
+}
+
+// endAll ends the connections that were added, at the primaries of the target, before it is read there how far the target has come.
+func (l *leftBehind) endAll(ctx context.Context) error {
+	if !l.nodes.Can.Ends {
+		return nil
+	}
+	return l.nodes.Retry(ctx, func() (again, err error) {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		for _, addr := range l.nodes.Primaries() {
+			if len(l.conns[addr]) == 0 {
+				continue
+			}
+			if err := l.endAt(ctx, addr); err != nil {
+				return AgainOrEnd(addr, err)
+			}
+			delete(l.conns, addr)
+		}
+		return nil, nil
+	})
+}
+
+// endAt does what endAll does, at one node. The caller holds mu.
+func (l *leftBehind) endAt(ctx context.Context, addr string) error {
+	client, err := l.nodes.d.Client(ctx, addr, 0)
+	if err != nil {
+		return err
+	}
+	now, err := askInstance(ctx, client)
+	if err != nil {
+		return err
+	}
+	return l.end(ctx, client, l.conns[addr], now.Process)
+}
+
+// end ends connections that were dropped, unless another process has taken over the address: that one has no such connections, and may have
+// given the same IDs to other clients.
+func (l *leftBehind) end(ctx context.Context, c connection, dropped []*conn, process string) error {
+	for _, old := range dropped {
+		if old.id == "" || old.process() == "" || old.process() != process {
+			continue
+		}
+		ids := []string{old.id}
+		if old.pipe != nil && old.pipe.id != "" {
+			ids = append(ids, old.pipe.id)
+		}
+		for _, id := range ids {
+			err := c.Do(ctx, arbitrary(c, "CLIENT", "KILL", "ID", id)).Error()
+			if err != nil && (endpoint.Code(err) == "" || l.nodes.Can.Ends) {
+				return fmt.Errorf("end a broken connection, whose last commands may still arrive (CLIENT KILL ID): %w", err)
+			}
+		}
+	}
+	return nil
+}
+
+// endNamed ends connections that earlier runs of the migrations with these IDs may have left behind. Where that is forbidden it does
+// nothing, and commands in their sockets may arrive as long as the server takes to read them.
+func (l *leftBehind) endNamed(ctx context.Context, ids []string) error {
+	if !l.nodes.Can.Transactions { // keys that late commands may change are in doubt, and are copied again
+		return nil
+	}
+	if !l.nodes.Can.Processes {
+		return retry.Pause(ctx, proxyGrace)
+	}
+	for _, addr := range l.nodes.Primaries() {
+		err := l.nodes.Retry(ctx, func() (again, err error) {
+			client, err := l.nodes.d.Client(ctx, addr, 0)
+			if err == nil {
+				err = endNamedAt(ctx, client, ids)
+			}
+			if !l.nodes.Can.Ends && endpoint.Code(err) != "" {
+				err = nil
+			}
+			return AgainOrEnd(addr, err)
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// endNamedAt does what endNamed does, at one node.
+func endNamedAt(ctx context.Context, c connection, ids []string) error {
+	list, err := c.Do(ctx, arbitrary(c, "CLIENT", "LIST")).ToString()
+	if err != nil {
+		return err
+	}
+	for line := range strings.Lines(list) {
+		if !slices.ContainsFunc(ids, func(id string) bool { return strings.Contains(line, " name="+clientName(id)+" ") }) {
+			continue
+		}
+		if _, rest, ok := strings.Cut(line, "addr="); ok { // the reply is an error if the connection has ended meanwhile
+			if err := c.Do(ctx, arbitrary(c, "CLIENT", "KILL", strings.Fields(rest)[0])).NonRedisError(); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}

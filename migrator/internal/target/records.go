@@ -1,0 +1,127 @@
+package target
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+
+	"github.com/redis/rueidis"
+
+	"surecut/internal/keyspace"
+)
+
+// RecordKey is a key that tells up to where all units of a link have applied the stream, where its node remembers it. A cluster has one on each
+// node: the other nodes do not know what this one has lost. It lies in the slot of the node's witness, and moves with it.
+type RecordKey struct {
+	Name string
+	Main bool // the link's own, which is always there
+	Must bool // it was written before
+}
+
+// RecordName returns the name of the link's own record.
+func (cps *Checkpoints) RecordName() string { return keyLink + cps.nodes.id + ":" + cps.link }
+
+// RecordNameIn returns the name of the link's record in a slot of a cluster.
+func (cps *Checkpoints) RecordNameIn(slot uint16) string {
+	return cps.RecordName() + ":{" + keyspace.SlotTag(slot) + "}"
+}
+
+// SaveRecord writes a record of the link at the offset at, after it has checked that the target holds one of at least the offset saved; -1:
+// there need not be one. All steps use one connection, which breaks if the server restarts in between.
+func (cps *Checkpoints) SaveRecord(ctx context.Context, k RecordKey, saved, at int64, fields ...string) error {
+	return cps.nodes.atOwn(ctx, k.Name, func(addr string, c rueidis.Client) error {
+		dc, release := c.Dedicate()
+		defer release()
+		var now Instance
+		if cps.nodes.Can.Ends {
+			var err error
+			if now, err = askInstance(ctx, dc); err != nil {
+				return err
+			}
+			if err := cps.instances.check(addr, now); err != nil {
+				return err
+			}
+		}
+		err := cps.saveOn(ctx, dc, k, saved, at, fields)
+		if err == nil {
+			cps.instances.record(addr, now)
+		}
+		return err
+	})
+}
+
+// saveOn does what SaveRecord does, on a connection to the record's node. A record that is further stays: while one node of a cluster
+// catches up, the units of the others are ahead, and their checkpoints may be gone.
+func (cps *Checkpoints) saveOn(ctx context.Context, c connection, k RecordKey, saved, at int64, fields []string) error {
+	reply := c.Do(ctx, arbitrary(c, cps.nodes.Reading("HGET", k.Name, "offset")...))
+	offset, err := offsetOf(reply)
+	absent := rueidis.IsRedisNil(reply.Error())
+	switch {
+	case err != nil:
+		return err
+	case absent && !k.Main && !k.Must:
+	case offset < saved, absent && saved >= 0:
+		return ErrRegressed
+	}
+	if !absent && offset >= at {
+		return nil
+	}
+	return c.Do(ctx, arbitrary(c, append([]string{"HMSET", k.Name, "offset", strconv.FormatInt(at, 10)}, fields...)...)).Error()
+}
+
+// Records are the records of a link as the nodes of the target hold them.
+type Records struct {
+	Lowest map[string]string // the one that is furthest behind; empty: the link has none
+	At     map[string]int64  // by address: up to where the node knows the stream to be applied
+	Silent bool              // a node holds none, so that nothing would tell if it had gone back to an earlier state
+	held   map[string]bool   // addresses of the nodes that hold one
+	each   map[string]int64  // offset of each record, by its key
+}
+
+// ReadRecords reads the records of the link. A node that never had one counts as being as far as the link's own.
+func (cps *Checkpoints) ReadRecords(ctx context.Context, keys []RecordKey) (r Records, err error) {
+	r.At, r.held, r.each = map[string]int64{}, map[string]bool{}, map[string]int64{}
+	byNode := map[string]map[string]string{}
+	var own map[string]string
+	for _, k := range keys {
+		fields, err := cps.nodes.ownHash(ctx, k.Name)
+		switch {
+		case err != nil:
+			return r, err
+		case k.Main && len(fields) == 0:
+			return Records{}, nil
+		case k.Main:
+			own = fields
+		case len(fields) == 0 && k.Must:
+			return r, fmt.Errorf("target key %s is gone: %w", k.Name, ErrRegressed)
+		case len(fields) == 0:
+			continue
+		}
+		offset, err := strconv.ParseInt(fields["offset"], 10, 64)
+		if err != nil {
+			return r, fmt.Errorf("target key %s: offset %q is not a number", k.Name, fields["offset"])
+		}
+		n, _ := cps.nodes.PrimaryOf(cps.nodes.Slot(k.Name))
+		r.held[n.Addr], r.each[k.Name] = true, offset
+		if at, there := r.At[n.Addr]; !there || offset > at { // each of them is true of the node that holds it now
+			r.At[n.Addr], byNode[n.Addr] = offset, fields
+		}
+	}
+	r.findLowest(cps.nodes.Primaries(), byNode, own)
+	return r, nil
+}
+
+// findLowest finds the record that is furthest behind, of those that the nodes hold. own is the link's own, which counts for a node that
+// holds none.
+func (r *Records) findLowest(addrs []string, byNode map[string]map[string]string, own map[string]string) {
+	least := int64(-1)
+	for _, addr := range addrs {
+		if byNode[addr] == nil {
+			r.Silent, byNode[addr] = true, own
+			r.At[addr], _ = strconv.ParseInt(own["offset"], 10, 64)
+		}
+		if least < 0 || r.At[addr] < least {
+			least, r.Lowest = r.At[addr], byNode[addr]
+		}
+	}
+}
