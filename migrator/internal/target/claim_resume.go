@@ -3,43 +3,43 @@ package target
 import (
 	"errors"
 	"fmt"
-	"strconv"
 )
 
 // ErrGivenAway says that another migration has held the target, or that the record of this one was removed from it.
 var ErrGivenAway = errors.New("the data that this migration has copied may have been overwritten or deleted since: start again with a new Config.StateDir and an empty target (or Config.OnExisting replace)")
 
-// stillOurs judges the records of the target for a migration that is resumed. It refuses a target that another migration has held since the
-// last run: that one may have written to the same keys, even if it has ended since.
-func (c *Claim) stillOurs(r record, elsewhere bool) error {
-	if !c.resumed {
+// past judges whether the target has stayed with a migration since its last run. A nil *past is that of a migration that had none.
+type past struct {
+	holder holder
+	whole  bool   // the witnesses of the earlier run show that the target has not lost its keys
+	later  record // of the overlapping migrations with a record in another database, the one that was renewed last
+}
+
+// stillOurs judges the records of the target for a migration that is resumed; that of its own database comes last. It refuses a target that
+// another migration has held since the last run: that one may have written to the same keys, even if it has ended since.
+func (p *past) stillOurs(r record, elsewhere bool) error {
+	if p == nil {
 		return nil
 	}
 	if elsewhere {
-		if c.overlaps(r) && r.seen() > c.later.seen() {
-			c.later = r
+		if p.overlaps(r) && r.seen() > p.later.seen() {
+			p.later = r
 		}
 		return nil
 	}
 	switch id := r.fields["id"]; {
-	case id == "" && c.whole:
+	case id == "" && p.whole:
 		return fmt.Errorf("the record of this migration (%s) is gone although the target has kept its keys, so another migration has ended there, or somebody has removed it: %w", KeyMigration, ErrGivenAway)
-	case id != "" && id != c.t.id:
+	case id != "" && id != p.holder.id:
 		return fmt.Errorf("migration %q on host %q claimed the target after this one had stopped: %w", id, r.fields["host"], ErrGivenAway)
-	case id != "" && c.later.seen() > r.seen():
-		return fmt.Errorf("migration %q on host %q has written to a part of the target after this one had stopped: %w", c.later.fields["id"], c.later.fields["host"], ErrGivenAway)
+	case id != "" && p.later.seen() > r.seen():
+		return fmt.Errorf("migration %q on host %q has written to a part of the target after this one had stopped: %w", p.later.fields["id"], p.later.fields["host"], ErrGivenAway)
 	}
 	return nil
 }
 
 // overlaps says whether a record in another database of the same server belongs to another migration that writes to the same databases as
 // this one.
-func (c *Claim) overlaps(r record) bool {
-	return r.fields["id"] != "" && r.fields["id"] != c.t.id && (c.t.DBs.Home < 0 || r.fields["db"] == allDatabases)
-}
-
-// seen returns when the record was last renewed, in Unix ms by the clock of the target; 0 where that is not known.
-func (r record) seen() int64 {
-	ms, _ := strconv.ParseInt(r.fields["seen_ms"], 10, 64)
-	return ms
+func (p *past) overlaps(r record) bool {
+	return r.fields["id"] != "" && r.fields["id"] != p.holder.id && (p.holder.db == allDatabases || r.fields["db"] == allDatabases)
 }

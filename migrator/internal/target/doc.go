@@ -12,8 +12,9 @@
 // older data may lack bare commands; instances.go notices that another server answers. docs/consistency.md has the whole rule. All that the
 // target remembers of one link is reached through its Checkpoints (checkpoints.go, records.go), which a link shares with its writers.
 //
-// Three more things belong to the target as a whole: Claim says which run may write, Witnesses show whether a node has lost its keys, and
-// leftBehind ends connections on which commands might still arrive. The names of surecut's own keys are listed in own_keys.go.
+// Three more things belong to the target as a whole. Claim says which run may write: claim_holder.go and claim_resume.go have the rules by
+// which its record is judged, claim_store.go writes it. Witnesses show whether a node has lost its keys. leftBehind ends connections on which
+// commands might still arrive. The names of surecut's own keys are listed in own_keys.go.
 //
 // A proxy passes no MULTI on, so that after a lost connection or a crash it is not known which commands were applied; proxied.go says how
 // that is repaired.

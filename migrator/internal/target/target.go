@@ -59,7 +59,7 @@ func Open(ctx context.Context, cfg Config) (*Target, error) {
 	t := newTarget(&nodes{Facts: Facts{Cluster: d.Sharded(), DBs: d.Databases()}, d: d, id: cfg.ID, lanes: cfg.Lanes, log: cfg.Log, retryFor: cfg.RetryFor},
 		newLimits(cfg.RateBytes, cfg.RateOps))
 	var err error
-	if t.Claim, err = newClaim(t, cfg.StateDir); err != nil {
+	if t.Claim, err = newClaim(t.nodes, t.left, cfg.StateDir); err != nil {
 		return nil, err
 	}
 	if d.Kind() == endpoint.Codis || d.Spec().ViaProxy {

@@ -1,0 +1,161 @@
+package target
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/redis/rueidis"
+
+	"surecut/internal/endpoint"
+	"surecut/internal/reply"
+)
+
+// claimStore reads and writes the record of the claim on the target.
+type claimStore struct{ nodes *nodes }
+
+// permit returns an error if a record of the target forbids that the claim is written. elsewhere says that the record is in another
+// database of the same server. The record in the database of surecut's own keys comes last.
+type permit func(r record, elsewhere bool) error
+
+// errOvertaken says that another run has changed the record between reading and writing it.
+var errOvertaken = errors.New("the record of the migration was changed by another one at the same time")
+
+// read reads the record.
+func (s claimStore) read(ctx context.Context) (record, error) {
+	fields, err := s.nodes.ownHash(ctx, KeyMigration)
+	return record{fields: fields}, err
+}
+
+// change reads the record, changes it by the command write if may returns nil for it, and returns what it read, and when that was begun. If
+// another run changes the record in between, change begins again.
+func (s claimStore) change(ctx context.Context, write func(now int64) []string, may permit) (before map[string]string, sent time.Time, err error) {
+	err = s.nodes.Retry(ctx, func() (again, err error) {
+		addr, err := s.nodes.node(s.nodes.Slot(KeyMigration))
+		if err != nil {
+			return err, nil
+		}
+		sent = time.Now()
+		client, err := s.nodes.d.Client(ctx, addr, s.nodes.OwnDB())
+		if err != nil {
+			return AgainOrEnd(addr, err)
+		}
+		if s.nodes.Can.Transactions {
+			before, err = s.changeWatched(ctx, client, write, may)
+		} else {
+			before, err = s.changeByScript(ctx, client, write, may)
+		}
+		if errors.Is(err, errOvertaken) {
+			return err, nil
+		}
+		return AgainOrEnd(addr, err)
+	})
+	if err != nil {
+		return nil, sent, err
+	}
+	return before, sent, nil
+}
+
+// changeWatched does one attempt of change by WATCH and MULTI. It also shows may the records in other databases of the same server, whose
+// migrations may overlap with this one.
+func (s claimStore) changeWatched(ctx context.Context, client rueidis.Client, write func(now int64) []string, may permit) (before map[string]string, err error) {
+	dc, release := client.Dedicate()
+	defer release()
+	defer func() {
+		if err != nil { // the connection still watches keys, and may have selected another database
+			dc.Close()
+		}
+	}()
+	now := clockOf(ctx, dc)
+	own, others := s.nodes.OwnDB(), s.others()
+	for _, db := range append(others, own) {
+		if len(others) > 0 {
+			if err := dc.Do(ctx, arbitrary(dc, "SELECT", strconv.Itoa(db))).Error(); err != nil {
+				if db != own && endpoint.Code(err) == "ERR" { // there is no such database
+					continue
+				}
+				return nil, err
+			}
+		}
+		if before, err = watch(ctx, dc); err != nil {
+			return nil, err
+		}
+		if err := may(record{before, now}, db != own); err != nil {
+			return nil, err
+		}
+	}
+	res := dc.DoMulti(ctx, arbitrary(dc, "MULTI"), arbitrary(dc, write(now)...), arbitrary(dc, "EXEC"))
+	for _, r := range res {
+		if err := r.Error(); rueidis.IsRedisNil(err) {
+			return nil, errOvertaken
+		} else if err != nil {
+			return nil, err
+		}
+	}
+	return before, nil
+}
+
+// clockOf returns the time by a server's clock, in Unix ms; 0: unknown.
+func clockOf(ctx context.Context, c connection) int64 {
+	m, err := c.Do(ctx, arbitrary(c, "TIME")).ToMessage()
+	if err != nil {
+		return 0
+	}
+	at, _ := reply.Time(&m) // a proxy may answer with something else
+	return at.UnixMilli()
+}
+
+// watch reads the record of the selected database. EXEC runs nothing if it is changed after that.
+func watch(ctx context.Context, c connection) (map[string]string, error) {
+	res := c.DoMulti(ctx, arbitrary(c, "WATCH", KeyMigration), arbitrary(c, "HGETALL", KeyMigration))
+	if err := res[0].Error(); err != nil {
+		return nil, err
+	}
+	return res[1].AsStrMap()
+}
+
+// mostClaimed bounds the number of databases that are searched for records of other migrations. A server has 16 by default.
+const mostClaimed = 64
+
+// others returns the other databases that may hold the record of a migration that overlaps with this one.
+func (s claimStore) others() (dbs []int) {
+	home := s.nodes.DBs.Home
+	switch {
+	case s.nodes.Cluster || s.nodes.DBs.Only || home == 0:
+		return nil
+	case home > 0:
+		return []int{0}
+	}
+	for db := 1; db < min(max(s.nodes.DBs.Count, 16), mostClaimed); db++ {
+		dbs = append(dbs, db)
+	}
+	return dbs
+}
+
+// compareAndSet is a script that runs a command on the record if its fields run, state and heartbeat_ms are still those that were read.
+const compareAndSet = `local is = redis.call('HMGET', KEYS[1], 'run', 'state', 'heartbeat_ms')
+for i = 1, 3 do if (is[i] or '') ~= ARGV[i] then return 0 end end
+redis.call(ARGV[4], KEYS[1], unpack(ARGV, 5))
+return 1`
+
+// changeByScript does one attempt of change through a proxy.
+func (s claimStore) changeByScript(ctx context.Context, client rueidis.Client, write func(now int64) []string, may permit) (map[string]string, error) {
+	before, err := client.Do(ctx, arbitrary(client, s.nodes.Reading("HGETALL", KeyMigration)...)).AsStrMap()
+	if err != nil {
+		return nil, err
+	}
+	if err := may(record{fields: before}, false); err != nil {
+		return nil, err
+	}
+	command := write(0)
+	args := slices.Concat([]string{"EVAL", compareAndSet, "1", KeyMigration, before["run"], before["state"], before["heartbeat_ms"]}, command[:1], command[2:])
+	switch n, err := client.Do(ctx, arbitrary(client, args...)).AsInt64(); {
+	case err != nil:
+		return nil, err
+	case n == 0:
+		return nil, errOvertaken
+	}
+	return before, nil
+}
