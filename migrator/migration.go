@@ -277,7 +277,7 @@ func (m *Migration) Run(ctx context.Context) (err error) {
 	var beside sync.WaitGroup
 	if m.resumed || !m.state.TargetWasEmpty {
 		m.target.Expiring.Forget()
-		beside.Go(func() { m.target.LearnExpiries(beating, len(m.links)) })
+		beside.Go(func() { m.target.Expiring.Learn(beating, len(m.links)) })
 	}
 	err = m.lastWitness(ctx, m.lastLook(ctx, m.runLinks(ctx)))
 	stopBeating()

@@ -1,18 +1,14 @@
 package target
 
 import (
-	"context"
-	"fmt"
 	"math"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/cespare/xxhash/v2"
-	"github.com/redis/rueidis"
 )
 
 // Bounds for the expiries that are remembered, in ms.
@@ -61,22 +57,24 @@ func scaleOf(ahead int64) expiryScale {
 // The keys are kept in Bloom filters, one for each period of expiry. A false positive costs a question, and a copy if the key does not
 // exist.
 type Expiring struct {
-	mu      sync.RWMutex
+	nodes   *nodes
+	began   int64        // Unix ms at which this run began
+	chosen  atomic.Int64 // Unix ms at which due was computed
+	unknown atomic.Bool  // the target may hold expiries that were not noted
+
+	mu      sync.RWMutex // guards all below
 	periods map[expiryPeriod]*bloom
 	due     []*bloom            // sets of the periods that have begun
-	chosen  atomic.Int64        // Unix ms at which due was computed
-	unknown atomic.Bool         // the target may hold expiries that were not noted
 	known   map[uint64]struct{} // keys that were made anew or deleted since unknown was set, so that all their expiries are noted
 	floors  map[string]int64    // by link, Unix ms: expiries before all of them do not matter any more
 	swapped [][]int             // groups of databases whose keys have changed places
-	began   int64               // Unix ms at which this run began
 }
 
 // expiryPeriod is a period of width ms that begins at index*width, in Unix ms.
 type expiryPeriod struct{ width, index int64 }
 
-func newExpiring() *Expiring {
-	return &Expiring{periods: map[expiryPeriod]*bloom{}, floors: map[string]int64{}, began: time.Now().UnixMilli()}
+func newExpiring(ns *nodes) *Expiring {
+	return &Expiring{nodes: ns, periods: map[expiryPeriod]*bloom{}, floors: map[string]int64{}, began: time.Now().UnixMilli()}
 }
 
 // expiringHash returns the hash of a key of the target and its database.
@@ -273,115 +271,4 @@ func (e *Expiring) allPassed(links int) bool {
 		}
 	}
 	return true
-}
-
-// bloom is a set of hashes with false positives. The bits of a hash lie in one block, which is a line of the processor's cache.
-type bloom struct{ bits []uint64 }
-
-const bloomBlock = 8 // words
-
-// block returns the block of a hash.
-func (b *bloom) block(h uint64) []uint64 {
-	i := h >> 36 % uint64(len(b.bits)/bloomBlock) * bloomBlock
-	return b.bits[i : i+bloomBlock]
-}
-
-func (b *bloom) add(h uint64) {
-	block := b.block(h)
-	for range 4 {
-		block[h>>6%bloomBlock] |= 1 << (h & 63)
-		h >>= 9
-	}
-}
-
-// merge adds the hashes of another set, whose size must be that of b or divide it.
-func (b *bloom) merge(other *bloom) {
-	for i := range b.bits {
-		b.bits[i] |= other.bits[i%len(other.bits)]
-	}
-}
-
-func (b *bloom) has(h uint64) bool {
-	block := b.block(h)
-	for range 4 {
-		if block[h>>6%bloomBlock]&(1<<(h&63)) == 0 {
-			return false
-		}
-		h >>= 9
-	}
-	return true
-}
-
-// LearnExpiries notes the expiries that the target holds from before this run. Until that is done, and allPassed, any key that is not known
-// may have expired. links is the number of links.
-func (t *Target) LearnExpiries(ctx context.Context, links int) {
-	tick := time.NewTicker(100 * time.Millisecond)
-	defer tick.Stop()
-	for learnt := false; ; {
-		if !learnt {
-			err := t.learnOnce(ctx)
-			if learnt = err == nil; !learnt && ctx.Err() == nil {
-				t.log.Warn("the expiries of the target's keys could not be read; trying again", "error", err)
-				tick.Reset(5 * time.Second)
-			} else {
-				tick.Reset(100 * time.Millisecond)
-			}
-		}
-		if learnt && t.Expiring.allPassed(links) {
-			t.Expiring.unknown.Store(false)
-			return
-		}
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			return
-		}
-	}
-}
-
-func (t *Target) learnOnce(ctx context.Context) error {
-	for _, addr := range t.Primaries() {
-		dbs, err := t.Databases(ctx, addr)
-		if err != nil {
-			return err
-		}
-		for _, db := range dbs {
-			if err := t.learnOn(ctx, addr, db); err != nil {
-				return fmt.Errorf("target %s: read the expiries of database %d: %w", addr, db, err)
-			}
-		}
-	}
-	return nil
-}
-
-func (t *Target) learnOn(ctx context.Context, addr string, db int) error {
-	client, err := t.d.Client(ctx, addr, db)
-	if err != nil {
-		return err
-	}
-	dc, release := client.Dedicate()
-	defer release()
-	for cursor := uint64(0); ; {
-		page, err := dc.Do(ctx, arbitrary(dc, "SCAN", strconv.FormatUint(cursor, 10), "COUNT", "500")).AsScanEntry()
-		if err != nil {
-			return err
-		}
-		cmds := make([]rueidis.Completed, len(page.Elements))
-		for i, name := range page.Elements {
-			cmds[i] = arbitrary(dc, "PTTL", name)
-		}
-		now := time.Now().UnixMilli()
-		for i, r := range dc.DoMulti(ctx, cmds...) {
-			ttl, err := r.AsInt64()
-			if err != nil {
-				return err
-			}
-			if ttl >= 0 {
-				t.Expiring.Note(db, page.Elements[i], now+ttl)
-			}
-		}
-		if cursor = page.Cursor; cursor == 0 {
-			return nil
-		}
-	}
 }

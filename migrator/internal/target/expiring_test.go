@@ -28,7 +28,7 @@ func TestExpiring(t *testing.T) {
 		{"expired ten hours ago", -72000 * second, 0, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			e := newExpiring()
+			e := newExpiring(nil)
 			e.Note(0, "k", now+c.at)
 			e.Pass("0", now, 2)
 			if c.at < 0 && !e.mayBeGone(0, "k") {
@@ -43,7 +43,7 @@ func TestExpiring(t *testing.T) {
 			}
 		})
 	}
-	e := newExpiring()
+	e := newExpiring(nil)
 	e.Forget()
 	for _, args := range []string{"DEL d", "SET s v", "RESTORE r 0 p", "SET kept v KEEPTTL", "INCR i"} {
 		e.learn(&Call{Args: strings.Fields(args)})
@@ -67,7 +67,7 @@ func TestExpiring(t *testing.T) {
 // TestExpiringOfALag: what is remembered for a link that lags does not grow with the lag, and nothing is forgotten.
 func TestExpiringOfALag(t *testing.T) {
 	const hour = 3600_000
-	e := newExpiring()
+	e := newExpiring(nil)
 	now := time.Now().UnixMilli()
 	for at := now - 10*hour; at < now; at += 4000 { // keys that expire as they are written, in order
 		e.Note(0, strconv.FormatInt(at, 10), at)
@@ -133,7 +133,7 @@ func TestBloom(t *testing.T) {
 }
 
 func BenchmarkMayBeGone(b *testing.B) {
-	e := newExpiring()
+	e := newExpiring(nil)
 	now := time.Now().UnixMilli()
 	for i := range int64(100_000) {
 		e.Note(0, strconv.FormatInt(i, 10), now+i*40)
@@ -146,7 +146,7 @@ func BenchmarkMayBeGone(b *testing.B) {
 
 // TestExpiringSwaps: what is remembered of a database goes with its keys.
 func TestExpiringSwaps(t *testing.T) {
-	e := newExpiring()
+	e := newExpiring(nil)
 	soon := time.Now().UnixMilli() + 1000
 	e.Forget()
 	e.learn(&Call{DB: 1, Args: []string{"SET", "k", "v"}})

@@ -28,7 +28,7 @@ func Over(w way, f Facts, lanes int) *Target {
 }
 
 func newTarget(ns *nodes, l limits) *Target {
-	return &Target{nodes: ns, limits: l, Witnesses: newWitnesses(ns), Expiring: newExpiring(), left: newLeftBehind(ns)}
+	return &Target{nodes: ns, limits: l, Witnesses: newWitnesses(ns), Expiring: newExpiring(ns), left: newLeftBehind(ns)}
 }
 
 // way is how a target is written: node by node, or through a proxy. Its constructors are openDirect and openProxied.
