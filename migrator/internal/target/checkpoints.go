@@ -2,7 +2,6 @@ package target
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -14,9 +13,6 @@ import (
 	"surecut/internal/endpoint"
 	"surecut/internal/keyspace"
 )
-
-// ErrRegressed says that the target does not hold what it has acknowledged.
-var ErrRegressed = errors.New("the target has lost writes that it had acknowledged (it restarted without its data, or a replica was promoted that did not have them all): run the same command again if the target is one server that keeps its data on disk, else start again with a new Config.StateDir and Config.OnExisting replace")
 
 // Checkpoints are all that the target remembers of one link: the link's records, and the checkpoints of its units. They also know which
 // server remembers it at each node, so that another server is noticed. A link and its writers share them.

@@ -19,16 +19,11 @@ import (
 // has seen that the record is its own. So commands that a stopped run had on their way do not arrive late.
 
 const (
-	// leaseTime is how long a record is valid after its last renewal.
-	leaseTime = 30 * time.Second
 	// leaseRenewal is the interval at which the run renews its record.
 	leaseRenewal = 5 * time.Second
 	// leaseTrust is how long the run may write after a renewal without another one.
 	leaseTrust = 15 * time.Second
 )
-
-// ErrClaimed says that the target belongs to another run.
-var ErrClaimed = errors.New("two migrations must not write to one target: wait for the other one or stop it on its host; if it was killed, its claim ends " + leaseTime.String() + " after it was last renewed")
 
 // Claim is the hold of this run on the target.
 type Claim struct {
@@ -43,7 +38,7 @@ type Claim struct {
 }
 
 func newClaim(ns *nodes, left *leftBehind, stateDir string) (*Claim, error) {
-	h, err := newHolder(ns, stateDir)
+	h, err := newHolder(ns.id, ns.DBs.Home, stateDir)
 	if err != nil {
 		return nil, err
 	}

@@ -3,6 +3,7 @@ package target
 import (
 	"crypto/rand"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -11,6 +12,12 @@ import (
 
 	"github.com/cespare/xxhash/v2"
 )
+
+// leaseTime is how long a record is valid after its last renewal.
+const leaseTime = 30 * time.Second
+
+// ErrClaimed says that the target belongs to another run.
+var ErrClaimed = errors.New("two migrations must not write to one target: wait for the other one or stop it on its host; if it was killed, its claim ends " + leaseTime.String() + " after it was last renewed")
 
 // holder is this run, as the record of the claim names it.
 type holder struct {
@@ -24,7 +31,8 @@ type holder struct {
 // allDatabases is the database of a holder that writes to every database of a server.
 const allDatabases = "all"
 
-func newHolder(ns *nodes, stateDir string) (holder, error) {
+// newHolder returns a new run of a migration. home is the only database of the target that it writes to; -1: it writes to all.
+func newHolder(id string, home int, stateDir string) (holder, error) {
 	var run [8]byte
 	if _, err := rand.Read(run[:]); err != nil {
 		return holder{}, err
@@ -37,10 +45,10 @@ func newHolder(ns *nodes, stateDir string) (holder, error) {
 	if err != nil {
 		return holder{}, fmt.Errorf("Config.StateDir: %w", err)
 	}
-	h := holder{id: ns.id, run: hex.EncodeToString(run[:]), host: host, db: allDatabases}
+	h := holder{id: id, run: hex.EncodeToString(run[:]), host: host, db: allDatabases}
 	h.place = strconv.FormatUint(xxhash.Sum64String(host+"\x00"+dir), 16)
-	if ns.DBs.Home >= 0 {
-		h.db = strconv.Itoa(ns.DBs.Home)
+	if home >= 0 {
+		h.db = strconv.Itoa(home)
 	}
 	return h, nil
 }

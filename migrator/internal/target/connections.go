@@ -8,22 +8,6 @@ import (
 	"github.com/redis/rueidis"
 )
 
-// conn is one connection to one node of the target, owned by one writer.
-type conn struct {
-	addr    string
-	dc      rueidis.DedicatedClient
-	release func()
-	keep    func() bool // cancels the closing at the end of the context
-	id      string      // CLIENT ID; empty before Redis 5.0
-	server  Instance    // who answers
-	ends    bool        // the server lets connections be ended
-	db      int         // the selected database; -1 after a failure
-	reaches int         // the server is known to have the databases up to this one
-	pipe    *pipe       // second connection to the node, for batches of restores and transactions; nil: not open
-}
-
-func (c *conn) process() string { return c.server.Process }
-
 // connections holds the connections of one writer to the nodes of the target. It is not safe for concurrent use.
 type connections struct {
 	t     *Target
@@ -50,12 +34,6 @@ func (cs *connections) drop(addr string) {
 	}
 	c.close()
 	delete(cs.open, addr)
-}
-
-func (c *conn) close() {
-	c.keep()
-	c.dc.Close()
-	c.release()
 }
 
 // conn returns the connection to a node, and opens it if needed. It returns an error, which names the node, if this run may not write to

@@ -18,33 +18,7 @@ func (t *Target) openDirect(ctx context.Context, source *endpoint.Deployment) er
 	t.goBy(nodeByNode{t})
 	t.Can = Abilities{Transactions: true, Processes: shown, Placement: shown, Nodes: true, Messages: true}
 	t.Can.Ends = shown && (t.d.Kind() == endpoint.Standalone || t.d.Kind() == endpoint.Sentinel || t.d.Kind() == endpoint.Cluster)
-	for i, addr := range t.Primaries() {
-		s, err := t.d.Server(ctx, addr)
-		if err != nil {
-			return fmt.Errorf("target %s: %w", addr, err)
-		}
-		if i == 0 || s.Number < t.Number {
-			t.Number = s.Number
-		}
-		if t.Can.Ends {
-			client, err := t.d.Client(ctx, addr, 0)
-			if err != nil {
-				return fmt.Errorf("target %s: %w", addr, err)
-			}
-			t.Can.Ends = endsConnections(ctx, client)
-		}
-		if t.Cluster || t.DBs.Only {
-			continue
-		}
-		if t.DBs.Count, err = t.countDatabases(ctx, addr, s); err != nil {
-			return fmt.Errorf("target %s: how many databases it has: %w", addr, err)
-		}
-	}
-	err := t.learn(ctx, source)
-	if err == nil {
-		t.Payloads, err = newPayloads(ctx, t, source)
-	}
-	return err
+	return t.learn(ctx, source)
 }
 
 // nodeByNode is the way to a target whose nodes are written directly.

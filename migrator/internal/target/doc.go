@@ -1,6 +1,6 @@
 // Package target writes to the deployment that a migration copies into.
 //
-// Everything stands on nodes (nodes.go): what the deployment can do (Facts, which Open finds out), which node holds a slot, and how a node
+// Everything stands on nodes (nodes.go): what the deployment can do (Facts, found out in facts_learn.go), which node holds a slot, and how a node
 // is asked until it answers. There are two kinds of Writer: direct writes to each node, in transactions; proxied writes through a proxy,
 // which passes no transactions on. Open chooses the kind; everybody else asks for the target's Abilities instead of its kind.
 //

@@ -183,11 +183,17 @@ func AgainOrEnd(addr string, failed error) (again, end error) {
 	return failed, nil
 }
 
+// ErrRegressed says that the target does not hold what it has acknowledged.
+var ErrRegressed = errors.New("the target has lost writes that it had acknowledged (it restarted without its data, or a replica was promoted that did not have them all): run the same command again if the target is one server that keeps its data on disk, else start again with a new Config.StateDir and Config.OnExisting replace")
+
 // ErrTargetFull says that the target has no memory left.
 var ErrTargetFull = errors.New("the target has no memory left (OOM): raise its maxmemory or make room, then run the same command again to resume")
 
 // ErrExists says that a value was not written since the target has its key already.
 var ErrExists = errors.New("the key exists already")
+
+// errKeyTooLong is the failure of a call that nutcracker (twemproxy) would not pass on, but close the connection for.
+var errKeyTooLong = errors.New("the name of the key is too long for the proxy (twemproxy takes only names that fit into one of its buffers; their size is its option mbuf-size)")
 
 // errRanNothing says that EXEC ran nothing, though no key was watched.
 var errRanNothing = errors.New("EXEC ran nothing")

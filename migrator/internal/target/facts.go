@@ -1,13 +1,7 @@
 package target
 
 import (
-	"context"
-	"fmt"
-	"sort"
-	"strconv"
-
 	"surecut/internal/command"
-	"surecut/internal/endpoint"
 	"surecut/internal/keyspace"
 )
 
@@ -42,72 +36,3 @@ func (f Facts) Level() string {
 	}
 	return "repaired"
 }
-
-// learn asks every node which commands it has, and sets dialect to those that all have.
-func (ns *nodes) learn(ctx context.Context, source *endpoint.Deployment) error {
-	for i, addr := range ns.Primaries() {
-		c, err := ns.d.Capabilities(ctx, addr, true)
-		if err != nil {
-			return fmt.Errorf("target: %w", err)
-		}
-		if len(c.Guessed) > 0 {
-			ns.log.Debug("the target's version decides what it did not tell", "target", addr, "guessed", c.Guessed)
-		}
-		if !c.Eval {
-			c.Dialect = c.Dialect.WithoutCommand("EVAL")
-		}
-		if i == 0 {
-			ns.Dialect = c.Dialect
-		} else {
-			ns.Dialect = ns.Dialect.Common(c.Dialect)
-		}
-	}
-	return ns.learnSource(ctx, source)
-}
-
-// learnSource asks the source which commands its stream may have.
-func (ns *nodes) learnSource(ctx context.Context, source *endpoint.Deployment) error {
-	if !source.Spec().IsFile() {
-		for _, shard := range source.Shards() {
-			c, err := source.Capabilities(ctx, shard.Primary.Addr, false)
-			if err != nil {
-				return fmt.Errorf("source: %w", err)
-			}
-			ns.Dialect = ns.Dialect.From(c.Dialect)
-			ns.Forgets = ns.Forgets || ns.Dialect.Has(command.StreamCounters) && !c.Dialect.Has(command.StreamCounters)
-		}
-	}
-	ns.Held = ns.Dialect.Without(command.SetAbsolute)
-	return nil
-}
-
-// countDatabases returns the number of databases of a standalone node. If CONFIG is refused, it tries SELECT. The number must be known,
-// since after a SELECT that fails in a transaction the commands that follow would run in another database.
-func (ns *nodes) countDatabases(ctx context.Context, addr string, s endpoint.Server) (int, error) {
-	if s.DatabasesKnown {
-		return s.Databases, nil
-	}
-	client, err := ns.d.Client(ctx, addr, 0)
-	if err != nil {
-		return 0, err
-	}
-	dc, release := client.Dedicate()
-	defer release()
-	has := func(db int) bool {
-		refused := dc.Do(ctx, arbitrary(dc, "SELECT", strconv.Itoa(db))).Error()
-		if refused != nil && endpoint.Code(refused) != "ERR" {
-			err = refused
-		}
-		return refused == nil
-	}
-	least, most := 1, 2 // the node has at least least databases, and in the end fewer than most
-	for ; most < mostDatabases && has(most-1); most *= 2 {
-		least = most
-	}
-	n := least + sort.Search(most-least-1, func(i int) bool { return !has(least + i) })
-	has(0)
-	return n, err
-}
-
-// mostDatabases bounds the numbers that countDatabases tries.
-const mostDatabases = 1 << 24

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"surecut/internal/endpoint"
 	"surecut/internal/retry"
@@ -26,6 +27,9 @@ func newLeftBehind(ns *nodes) *leftBehind {
 
 // clientName returns the name of every connection that writes for a migration.
 func clientName(id string) string { return "surecut-" + id }
+
+// proxyGrace is how long after a connection was lost a proxy may still pass commands on that were sent on it.
+const proxyGrace = time.Second
 
 // nobody is an ID that no client of a server has.
 const nobody = "9223372036854775807"
@@ -88,14 +92,10 @@ func (l *leftBehind) endAt(ctx context.Context, addr string) error {
 // given the same IDs to other clients.
 func (l *leftBehind) end(ctx context.Context, c connection, dropped []*conn, process string) error {
 	for _, old := range dropped {
-		if old.id == "" || old.process() == "" || old.process() != process {
+		if old.process() == "" || old.process() != process {
 			continue
 		}
-		ids := []string{old.id}
-		if old.pipe != nil && old.pipe.id != "" {
-			ids = append(ids, old.pipe.id)
-		}
-		for _, id := range ids {
+		for _, id := range old.ids() {
 			err := c.Do(ctx, arbitrary(c, "CLIENT", "KILL", "ID", id)).Error()
 			if err != nil && (endpoint.Code(err) == "" || l.nodes.Can.Ends) {
 				return fmt.Errorf("end a broken connection, whose last commands may still arrive (CLIENT KILL ID): %w", err)

@@ -3,13 +3,11 @@ package target
 import (
 	"context"
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
-	"time"
 
 	"surecut/internal/command"
 	"surecut/internal/endpoint"
@@ -25,9 +23,6 @@ type proxy struct {
 	// Lengths of names, in bytes: the longest that the proxy passed, and the shortest that it did not pass (0: unknown).
 	passed, refused atomic.Int64
 }
-
-// proxyGrace is how long after a connection was lost a proxy may still pass commands on that were sent on it.
-const proxyGrace = time.Second
 
 // openProxied prepares for writing through a proxy. The DUMP of probe keys, which expire within a minute, tells which RDB version the
 // servers behind it take.
@@ -143,9 +138,6 @@ func (p *proxy) restoreCalls(name, payload string, expireAt int64) [][]string {
 	}
 	return calls
 }
-
-// errKeyTooLong is the failure of a call that nutcracker (twemproxy) would not pass on, but close the connection for.
-var errKeyTooLong = errors.New("the name of the key is too long for the proxy (twemproxy takes only names that fit into one of its buffers; their size is its option mbuf-size)")
 
 // shortName is a length of names that nutcracker passes on with every configuration: its smallest buffers have 512 bytes.
 const shortName = 400
