@@ -10,7 +10,7 @@
 // single commands without a checkpoint, if mayGoBare in direct.go allows it at that moment. The link's record passes bare commands only once
 // the target has answered them, so that after a crash they are applied again from the offset in that record. A server that comes back with
 // older data may lack bare commands; instances.go notices that another server answers. docs/consistency.md has the whole rule. All that the
-// target remembers of one link is reached through its Checkpoints (checkpoints.go, records.go), which a link shares with its writers.
+// target remembers of one link is reached through its Checkpoints (checkpoint.go, records.go), which a link shares with its writers.
 //
 // Three more things belong to the target as a whole. Claim says which run may write: claim_holder.go and claim_resume.go have the rules by
 // which its record is judged, claim_store.go writes it. Witnesses show whether a node has lost its keys. leftBehind ends connections on which

@@ -18,7 +18,7 @@ import (
 //	__surecut:link:<id>:<link>       hash: replication_id, offset, db, shard; all units have applied the stream up to offset; see records.go
 //	__surecut:link:<id>:<link>:{..}  hash: the same, on each node of a cluster
 //	__surecut:cp:<id>:<link>:<unit>  hash: o = offset up to which the unit has applied the stream; p = the value of o before the
-//	                                 unit's last transaction; f:<db>:<key> = fence of a copied key; see checkpoints.go
+//	                                 unit's last transaction; f:<db>:<key> = fence of a copied key; see checkpoint.go
 //	__surecut:tmp:<link>...          a big value while it is built
 //
 // <id> is that of the migration, so that keys which another migration has left are not taken for this one's. The key of a unit has a hash

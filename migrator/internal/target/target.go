@@ -71,6 +71,11 @@ func Open(ctx context.Context, cfg Config) (*Target, error) {
 // NewWriter returns a writer for a link.
 func (t *Target) NewWriter(of Writing) Writer { return t.way.NewWriter(of) }
 
+// NewCheckpoints returns the checkpoints of a link. Until Resume was called, they find no fault with any server.
+func (t *Target) NewCheckpoints(link string) *Checkpoints {
+	return &Checkpoints{nodes: t.nodes, left: t.left, link: link}
+}
+
 // Everywhere runs one command on every primary of the target. The error is a RefusedError if the target refuses the command for good, and
 // the run may go on without it.
 func (t *Target) Everywhere(ctx context.Context, args []string) error {

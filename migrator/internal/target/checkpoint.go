@@ -23,11 +23,6 @@ type Checkpoints struct {
 	instances instances
 }
 
-// NewCheckpoints returns the checkpoints of a link. Until Resume was called, they find no fault with any server.
-func (t *Target) NewCheckpoints(link string) *Checkpoints {
-	return &Checkpoints{nodes: t.nodes, left: t.left, link: link}
-}
-
 // Fields of the checkpoint of a unit.
 const (
 	fieldOffset = "o"
