@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"surecut/internal/resp"
+
+	"surecut/internal/keyspace"
 )
 
 const dialTimeout = 10 * time.Second
@@ -361,3 +363,8 @@ func (d *Deployment) RequiresAuth(ctx context.Context, addr string) (bool, error
 	// Before 2.8 the reply has no code of its own; any error reply to PING means this.
 	return reply.Code() == "NOAUTH" || reply.Code() == "NOPERM" || reply.Code() == "ERR", nil
 }
+
+// NoChannel is a channel that nobody publishes to. A connection of RESP3 that subscribes to it belongs to the class pubsub of
+// client-output-buffer-limit, for which servers bound by default what they keep for a client that does not read. For other clients, those of
+// CLIENT TRACKING and of MONITOR among them, they do not.
+const NoChannel = keyspace.Prefix + ":none"

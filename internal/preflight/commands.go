@@ -29,6 +29,8 @@ type Command struct {
 	Direct bool
 	// Proven commands were already sent when the connection was opened.
 	Proven bool
+	// DryRun says that only ACL DRYRUN (since 7.0) is asked whether the command is allowed, because it changes the state of a connection.
+	DryRun bool
 }
 
 // needed says to which deployments a command is sent.
@@ -135,6 +137,7 @@ func SourceCommands() []Command {
 		Command{Args: []string{"REPLCONF", "capa", "psync2"}, Direct: true},
 		// With these a comparison learns what is written meanwhile, reads large values at one offset, and names who still writes.
 		Command{Args: []string{"CLIENT", "TRACKING", "OFF"}, ACL: "client|tracking", Since: 60000, Optional: true, Reads: true},
+		Command{Args: []string{"SUBSCRIBE", endpoint.NoChannel}, Since: 60000, Optional: true, DryRun: true}, // has the server bound what it keeps for such a connection
 		Command{Args: []string{"ECHO", "1"}, Optional: true, Reads: true},
 		Command{Args: []string{"WATCH", probeKey}, Direct: true, Optional: true},
 		Command{Args: []string{"CLIENT", "LIST"}, ACL: "client|list", Optional: true, Reads: true},
@@ -229,6 +232,9 @@ func LeastACL(s endpoint.Server, side endpoint.Side) string {
 			rules[0] = strings.Replace(rules[0], "'~*'", "'~*' '&*'", 1)
 		}
 		rules = append(rules, "+@write")
+	}
+	if side == endpoint.Source && s.Number >= 60200 { // 6.2 opens all channels to a new user, and then refuses a rule for one
+		rules[0] = strings.Replace(rules[0], "'~*'", "'~*' resetchannels '&"+endpoint.NoChannel+"'", 1)
 	}
 	for _, c := range commands {
 		if c.sentTo(s) && (side == endpoint.Source || !c.writes()) {

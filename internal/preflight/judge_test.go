@@ -426,12 +426,12 @@ func TestLeastACL(t *testing.T) {
 	case strings.Contains(LeastACL(redis("7.0.15", 70015, 10), endpoint.Source), "write"):
 		t.Error("a source is only read")
 	}
-	for _, rule := range []string{" +watch", " +echo", " '+client|tracking'", " '+client|no-touch'", " '+client|list'", " '+function|list'"} {
+	for _, rule := range []string{" +watch", " +echo", " +subscribe", " resetchannels '&__surecut:none' ", " '+client|tracking'", " '+client|no-touch'", " '+client|list'", " '+function|list'"} {
 		if source := LeastACL(redis("7.2.6", 70206, 10), endpoint.Source); !strings.Contains(source, rule) {
 			t.Errorf("a comparison of a source uses%s, which the rule does not allow: %s", rule, source)
 		}
 	}
-	if source := LeastACL(redis("6.0.20", 60020, 9), endpoint.Source); strings.Contains(source, "no-touch") || strings.Contains(source, "function") {
-		t.Errorf("6.0 has neither CLIENT NO-TOUCH nor functions: %s", source)
+	if source := LeastACL(redis("6.0.20", 60020, 9), endpoint.Source); strings.Contains(source, "no-touch") || strings.Contains(source, "function") || strings.Contains(source, "channels") {
+		t.Errorf("6.0 has neither CLIENT NO-TOUCH nor functions nor rules for channels: %s", source)
 	}
 }

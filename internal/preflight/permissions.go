@@ -88,13 +88,19 @@ func (p *prober) probe(ctx context.Context, own, stream []Command) error {
 	defer dc.Close() // closed and not released, because the connection may be inside a transaction
 	var queued []Command
 	for _, c := range own {
-		if !c.Direct {
+		var err error
+		switch {
+		case c.DryRun && p.server.Number < 70000: // no way to find out
+		case c.DryRun:
+			err = p.dryRun(ctx, c)
+		case !c.Direct:
 			queued = append(queued, c)
-		} else if c.Args[0] != "MULTI" && c.Args[0] != "DISCARD" { // both are sent below
-			err := dc.Do(ctx, build(dc, c)).Error()
-			if err := p.note(c, err, !refused(err)); err != nil {
-				return err
-			}
+		case c.Args[0] != "MULTI" && c.Args[0] != "DISCARD": // both are sent below
+			answer := dc.Do(ctx, build(dc, c)).Error()
+			err = p.note(c, answer, !refused(answer))
+		}
+		if err != nil {
+			return err
 		}
 	}
 	multi := Command{Args: []string{"MULTI"}}

@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"time"
 
+	"surecut/internal/endpoint"
 	"surecut/internal/resp"
 )
 
@@ -24,6 +25,11 @@ const keepAlive = 10 * time.Second
 // received a reply, the cycle of that reply has ended, so an ECHO that is sent afterwards runs in a later cycle, and its reply
 // comes after the invalidations of everything written before. Only SWAPDB invalidates nothing: users of a Tracking must check
 // whether SWAPDB was run.
+//
+// A server bounds what it keeps for a client that does not read (client-output-buffer-limit) by the class of the client, and the
+// class normal has no bound by default: while surecut is suspended, every write of the server's clients would take memory of the
+// server for good. So the connection subscribes to a channel that nobody publishes to, which puts it into the class pubsub (by default 32
+// MiB, or 8 MiB for 60 s). Beyond that the server closes the connection, and it is not known what was written.
 type Tracking struct {
 	told  // its points are the numbers of echoes, which come back in order
 	conn  net.Conn
@@ -51,11 +57,15 @@ func Track(ctx context.Context, conn net.Conn, set *Set) (*Tracking, error) {
 }
 
 func (t *Tracking) turnOn(in *bufio.Reader) error {
-	for _, words := range [][]string{{"HELLO", "3"}, {"CLIENT", "TRACKING", "ON", "BCAST"}} {
+	for _, words := range [][]string{{"HELLO", "3"}, {"SUBSCRIBE", endpoint.NoChannel}, {"CLIENT", "TRACKING", "ON", "BCAST"}} {
 		if err := t.send(words...); err != nil {
 			return err
 		}
-		if _, err := (&reply{in: in}).read(nil, 0); err != nil {
+		_, err := (&reply{in: in}).read(nil, 0)
+		if refusal := resp.Error(""); words[0] == "SUBSCRIBE" && errors.As(err, &refusal) {
+			continue // the user may not subscribe; the check of permissions says so
+		}
+		if err != nil {
 			return err
 		}
 	}

@@ -13,6 +13,8 @@ import (
 	"strings"
 	"testing"
 
+	"surecut/internal/endpoint"
+	"surecut/internal/endpoint/endpointtest"
 	"surecut/internal/resp"
 )
 
@@ -235,5 +237,34 @@ func TestNotAsked(t *testing.T) {
 		if got := <-asked; fmt.Sprint(got) != "[INFO INFO]" {
 			t.Errorf("%q: asked %q", info, got)
 		}
+	}
+}
+
+// TestTrackingIsBounded: the server bounds what it keeps for the connection before it is told to track, and a refusal of that does not matter.
+func TestTrackingIsBounded(t *testing.T) {
+	for _, refuses := range []bool{false, true} {
+		s := endpointtest.Serve(t, "7.0.15")
+		if refuses {
+			s.Always("SUBSCRIBE", "-NOPERM this user has no permissions to access one of the channels used as arguments\r\n")
+		}
+		conn, err := endpointtest.Open(t, s.URL()).DialReplica(t.Context(), s.Addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		subscribed := -1
+		s.Before("CLIENT TRACKING", func() { subscribed = len(s.Calls("SUBSCRIBE " + endpoint.NoChannel)) })
+		set := NewSet()
+		tracking, err := Track(t.Context(), conn, set)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if subscribed != 1 {
+			t.Errorf("subscribed %d times before tracking was turned on, want once", subscribed)
+		}
+		s.Write([]string{"SET", "k", "v"}, "k")
+		if err := tracking.Await(t.Context()); err != nil || !set.Has("k") || set.All() != "" {
+			t.Errorf("refused %v: %v, has k %v, all %q", refuses, err, set.Has("k"), set.All())
+		}
+		tracking.Close()
 	}
 }

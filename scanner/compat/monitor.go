@@ -220,6 +220,9 @@ func (w *watch) window(ctx context.Context, length time.Duration) error {
 		return err
 	}
 	defer conn.Close()
+	if err := bound(conn); err != nil {
+		return err
+	}
 	w.findOwn(ctx)
 	stop := context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })
 	defer stop()
@@ -247,6 +250,25 @@ func (w *watch) window(ctx context.Context, length time.Duration) error {
 	})
 }
 
+// bound has the server bound what it keeps for the connection, so that surecut, if it is suspended, does not take the server's memory; see
+// endpoint.NoChannel. Servers before 6.0 do not know how, and others may refuse it: then the probe alone watches over the buffer.
+func bound(conn net.Conn) error {
+	for _, words := range [][]string{{"HELLO", "3"}, {"SUBSCRIBE", endpoint.NoChannel}} {
+		line, err := ask(conn, words...)
+		if err != nil || strings.HasPrefix(line, "-") {
+			return err
+		}
+		const end = "the end of the reply"
+		for line, err = ask(conn, "ECHO", end); err == nil && line != end && !strings.HasPrefix(line, "-"); {
+			line, err = rawLine(conn)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // ask sends a command on the raw connection, and returns the line of its reply.
 func ask(conn net.Conn, words ...string) (string, error) {
 	var b strings.Builder
@@ -260,8 +282,13 @@ func ask(conn net.Conn, words ...string) (string, error) {
 	if _, err := conn.Write([]byte(b.String())); err != nil {
 		return "", err
 	}
+	return rawLine(conn)
+}
+
+// rawLine reads one line, and nothing after it.
+func rawLine(conn net.Conn) (string, error) {
 	var line []byte
-	one := make([]byte, 1) // nothing after the line may be taken from the connection
+	one := make([]byte, 1)
 	for len(line) < 4096 {
 		if _, err := conn.Read(one); err != nil {
 			return "", err

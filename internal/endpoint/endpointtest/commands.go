@@ -45,7 +45,10 @@ func init() {
 		"PING": say("+PONG\r\n"), "AUTH": say("+OK\r\n"), "READONLY": say("+OK\r\n").from(30000), "REPLCONF": say("+OK\r\n"),
 		"MODULE": say("*0\r\n").from(40000), "FUNCTION": say("*0\r\n").from(70000),
 		"EXEC": say(""), "DISCARD": say(""), // see endTransaction
-		"ECHO":   ask(func(_ *client, a []string) string { return Bulk(a[1]) }),
+		"ECHO": ask(func(_ *client, a []string) string { return Bulk(a[1]) }),
+		"SUBSCRIBE": ask(func(_ *client, a []string) string { // as a client of RESP3 is told
+			return ">3\r\n" + Bulk("subscribe") + Bulk(a[1]) + ":1\r\n"
+		}),
 		"HELLO":  ask(hello).from(60000),
 		"CLIENT": ask(clientCommand),
 		"SELECT": ask(func(c *client, a []string) string { c.db = int(number(a[1])); return "+OK\r\n" }),
