@@ -69,6 +69,16 @@ func (s *Session) handshake(cfg Config) error {
 		return err
 	}
 	s.advance(asking)
+	if cfg.Locate != nil {
+		if rest := bytes.Trim(s.buf[s.start:s.end], "\r\n"); len(rest) > 0 {
+			return unexpected(stepVersion, "nothing after the reply", rest)
+		}
+		s.start, s.end = 0, 0
+		var err error
+		if cfg.ReplID, cfg.Offset, err = cfg.Locate(s.conn); err != nil {
+			return fmt.Errorf("replication handshake: position to continue from: %w", err)
+		}
+	}
 	return s.ask(cfg)
 }
 

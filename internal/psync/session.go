@@ -36,6 +36,10 @@ type Config struct {
 	// at once where the source would send a snapshot.
 	OnlyContinue bool
 
+	// Locate, if set, replaces ReplID and Offset. It is called last before the source is asked to continue, and may send requests over the
+	// connection, whose replies it must read completely: so the position that it learns is only a round trip old.
+	Locate func(net.Conn) (replID string, offset int64, err error)
+
 	// Timeout is how long the source may send nothing before it counts as stalled, and how
 	// long a write to it may take. Default 60 s, like repl-timeout.
 	Timeout time.Duration

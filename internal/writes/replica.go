@@ -23,6 +23,9 @@ const ackEvery = 15 * time.Second
 // handshakeTimeout bounds the requests before the stream begins.
 const handshakeTimeout = 10 * time.Second
 
+// defaultBacklog is the size of the backlog (repl-backlog-size) where the server does not tell it.
+const defaultBacklog = 1 << 20
+
 // Replica follows the stream that one server sends to its replicas.
 type Replica struct {
 	ReplID string
@@ -38,22 +41,28 @@ var ErrNoBacklog = errors.New("the server keeps no replication backlog (repl_bac
 // Follow asks the server at the other end of conn for its stream from its present offset on. The connection must be logged in with
 // no reply pending; Follow owns it. Names go into the set.
 //
-// The server is only asked to continue a stream, and only if it keeps a backlog, so that it makes no snapshot. Every
-// acknowledgement names offset 0, so that WAIT never counts this Replica.
+// The server is only asked to continue a stream, and only if it keeps a backlog that reaches back to the offset, so that it makes no
+// snapshot: the offset is asked for last before PSYNC, and PSYNC is not sent if the stream moves so fast that the backlog may lose
+// the offset until then. Every acknowledgement names offset 0, so that WAIT never counts this Replica.
 func Follow(ctx context.Context, conn net.Conn, set *Set) (*Replica, error) {
 	hctx, cancel := context.WithTimeout(ctx, handshakeTimeout)
 	defer cancel()
-	info, err := askInfo(hctx, conn)
+	first, err := askInfo(hctx, conn, "server", "replication")
+	if err == nil {
+		_, _, err = present(first)
+	}
 	if err != nil {
 		conn.Close()
 		return nil, err
 	}
-	id, offset, err := present(info)
-	if err != nil {
-		conn.Close()
-		return nil, err
-	}
-	s, err := psync.Start(hctx, conn, psync.Config{ReplID: id, Offset: offset, OnlyContinue: true})
+	s, err := psync.Start(hctx, conn, psync.Config{OnlyContinue: true, Locate: func(conn net.Conn) (string, int64, error) {
+		again, err := askInfo(hctx, conn, "replication")
+		if err != nil {
+			return "", 0, err
+		}
+		again["run_id"] = first["run_id"] // in place of the replication ID before 4.0
+		return reachable(first, again)
+	}})
 	if err != nil {
 		return nil, err // Start has closed the connection
 	}
@@ -61,6 +70,29 @@ func Follow(ctx context.Context, conn net.Conn, set *Set) (*Replica, error) {
 	go r.read()
 	go r.acknowledge()
 	return r, nil
+}
+
+// reachable returns the present ID and offset of a server's stream by the later of two INFO. It returns an error if the stream moved by
+// more than an eighth of the backlog between them, which took longer than what is left until PSYNC.
+func reachable(first, again map[string]string) (id string, offset int64, err error) {
+	was, before, err := present(first)
+	if err != nil {
+		return "", 0, err
+	}
+	if id, offset, err = present(again); err != nil {
+		return "", 0, err
+	}
+	backlog, err := strconv.ParseInt(again["repl_backlog_size"], 10, 64)
+	if err != nil {
+		backlog = defaultBacklog
+	}
+	switch {
+	case id != was:
+		return "", 0, errors.New("the server has become part of another replication during the handshake")
+	case offset-before > backlog/8:
+		return "", 0, fmt.Errorf("its stream moved by %d bytes during the handshake, which is too fast for its replication backlog of %d bytes: it might answer PSYNC with a snapshot", offset-before, backlog)
+	}
+	return id, offset, nil
 }
 
 // present returns the ID and the offset of a server's stream from its INFO.
@@ -134,10 +166,10 @@ func (r *Replica) acknowledge() {
 }
 
 // askInfo sends INFO and reads its reply, without reading beyond it.
-func askInfo(ctx context.Context, conn net.Conn) (map[string]string, error) {
+func askInfo(ctx context.Context, conn net.Conn, sections ...string) (map[string]string, error) {
 	defer context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })()
 	fields := map[string]string{}
-	for _, section := range []string{"server", "replication"} {
+	for _, section := range sections {
 		if _, err := conn.Write(resp.AppendCommand(nil, []byte("INFO"), []byte(section))); err != nil {
 			return nil, fmt.Errorf("INFO %s: %w", section, err)
 		}

@@ -268,3 +268,36 @@ func TestTrackingIsBounded(t *testing.T) {
 		tracking.Close()
 	}
 }
+
+// TestSnapshotIsNotRisked: the offset is asked for after the rest of the handshake, and PSYNC is not sent to a server whose stream moves so
+// fast that its backlog may lose the offset meanwhile: it would fork for a snapshot.
+func TestSnapshotIsNotRisked(t *testing.T) {
+	for _, row := range []struct {
+		moves   int // bytes, during the handshake
+		backlog string
+		follows bool
+	}{
+		{100 << 10, "1048576", true},
+		{2 << 20, "1048576", false},
+		{2 << 20, "67108864", true},
+		{2 << 20, "", false}, // it is of the default size
+	} {
+		s := endpointtest.Serve(t, "6.2.14")
+		s.Tell("repl_backlog_size", row.backlog)
+		s.Before("REPLCONF version", func() { s.Write([]string{"SET", "k", strings.Repeat("v", row.moves)}, "k") })
+		conn, err := endpointtest.Open(t, s.URL()).DialReplica(t.Context(), s.Addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r, err := Follow(t.Context(), conn, NewSet())
+		if (err == nil) != row.follows || len(s.Calls("PSYNC")) > 0 != row.follows {
+			t.Errorf("%+v: %v, %q", row, err, s.Calls("PSYNC"))
+		}
+		if r != nil {
+			if r.From != s.Offset() {
+				t.Errorf("%+v: followed from %d, and the stream had come to %d", row, r.From, s.Offset())
+			}
+			r.Close()
+		}
+	}
+}
