@@ -18,6 +18,13 @@ func (g *guarded) done(err error) error {
 	return nil
 }
 
+// repeated tells the visitor, if it wants to know, that a name stands in a packed value again. What stands there is left out.
+func (g *guarded) repeated(name []byte) {
+	if v, ok := g.to.(interface{ Repeated(name []byte) }); ok {
+		v.Repeated(name)
+	}
+}
+
 func (g *guarded) StringChunk(p []byte) error {
 	if g.err != nil {
 		return nil

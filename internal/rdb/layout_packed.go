@@ -229,10 +229,15 @@ func setMembers(d *decoder, p *packed) error {
 }
 
 func hashFields(d *decoder, p *packed) error {
+	once := firsts{all: *p}
 	for {
 		pair, ok, err := p.group(2)
 		if err != nil || !ok {
 			return err
+		}
+		if once.again(pair[0]) {
+			d.v.repeated(pair[0])
+			continue
 		}
 		if err := d.v.HashField(pair[0], pair[1], 0); err != nil {
 			return err
@@ -257,10 +262,15 @@ func hashFieldsWithTTL(d *decoder, p *packed) error {
 }
 
 func scoredMembers(d *decoder, p *packed) error {
+	once := firsts{all: *p}
 	for {
 		pair, ok, err := p.group(2)
 		if err != nil || !ok {
 			return err
+		}
+		if once.again(pair[0]) {
+			d.v.repeated(pair[0])
+			continue
 		}
 		score, err := parseScore(pair[1])
 		if err != nil {

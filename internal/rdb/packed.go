@@ -1,7 +1,9 @@
 package rdb
 
 import (
+	"bytes"
 	"encoding/binary"
+	"hash/maphash"
 	"strconv"
 )
 
@@ -102,6 +104,44 @@ func (p *packed) group(n int) ([][]byte, bool, error) {
 		p.held[i] = p.text(e)
 	}
 	return p.held[:n], true, nil
+}
+
+// firsts finds pairs of a packed value whose name has come before. Servers before 6.2 do not look for such pairs when they load a value; they
+// find the first of them. One bit for a hash of each name tells most names apart; where the bit is set already, the names are compared.
+type firsts struct {
+	all   packed // the value from its beginning
+	come  int    // how many names have come
+	bits  []uint64
+	small [16]uint64 // of a small value
+}
+
+var nameSeed = maphash.MakeSeed()
+
+// again says whether a name has come before.
+func (f *firsts) again(name []byte) bool {
+	if f.come++; f.bits == nil {
+		if f.bits = f.small[:]; len(f.all.rest) > 16*len(f.small) {
+			f.bits = make([]uint64, len(f.all.rest)/16)
+		}
+	}
+	at := maphash.Bytes(nameSeed, name) % uint64(64*len(f.bits))
+	bit := uint64(1) << (at % 64)
+	if f.bits[at/64]&bit == 0 {
+		f.bits[at/64] |= bit
+		return false
+	}
+	before := f.all
+	before.arena = nil
+	for range f.come - 1 {
+		pair, ok, err := before.group(2)
+		if err != nil || !ok {
+			return false
+		}
+		if bytes.Equal(pair[0], name) {
+			return true
+		}
+	}
+	return false
 }
 
 // integer returns the next element, which must be an integer.

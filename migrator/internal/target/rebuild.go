@@ -63,6 +63,11 @@ func (b *rebuild) Finish(expireAt int64) error {
 	return b.send("PEXPIREAT", b.key, strconv.AppendInt(nil, expireAt, 10))
 }
 
+// Repeated notes that a name stands in the value again. Servers before 6.2 hold such values, and find the first of them.
+func (b *rebuild) Repeated(name []byte) {
+	b.Lost = append(b.Lost, fmt.Sprintf("%s stands in the value more than once; the target has the first one, which is the one that the source finds", keyspace.PrintableShort(string(name))))
+}
+
 // StringChunk adds a piece of a string.
 func (b *rebuild) StringChunk(p []byte) error {
 	for len(p) > chunkBytes {
