@@ -54,6 +54,9 @@ func (m *Migration) watchWitnesses(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		}
+		if err := m.target.WatchSlots(ctx); err != nil && ctx.Err() == nil {
+			m.cfg.Log.Debug("the topology of the target could not be read", "error", err)
+		}
 		lost, err := m.target.Witnesses.Lost(ctx, m.witnesses())
 		if err == nil && len(lost) > 0 {
 			err = m.mend(ctx)
@@ -176,6 +179,9 @@ func (m *Migration) lookBack(ctx context.Context) (lost []target.Witness, err er
 func (m *Migration) lastWitness(ctx context.Context, ended error) error {
 	if ended != nil || ctx.Err() != nil {
 		return ended
+	}
+	if err := m.target.WatchSlots(ctx); err != nil && ctx.Err() == nil { // FindLost asks again after an error
+		m.cfg.Log.Debug("the topology of the target could not be read", "error", err)
 	}
 	lost, err := m.target.Witnesses.FindLost(ctx, m.witnesses())
 	if err != nil {

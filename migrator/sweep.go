@@ -48,12 +48,13 @@ func (s *sweep) run(ctx context.Context) error {
 			_, found := slices.BinarySearch(there, h)
 			return h%parts == part && !found
 		}
-		for _, addr := range s.target.Primaries() {
+		err = s.target.EachPrimary(ctx, func(addr string) error {
 			n, err := s.node(ctx, addr, gone)
-			if err != nil {
-				return fmt.Errorf("delete the keys that the new snapshot does not contain: %w", err)
-			}
 			deleted += n
+			return err
+		})
+		if err != nil {
+			return fmt.Errorf("delete the keys that the new snapshot does not contain: %w", err)
 		}
 	}
 	s.log.Info("keys that the new snapshot does not contain were deleted from the target", "keys", deleted)

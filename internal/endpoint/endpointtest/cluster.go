@@ -27,14 +27,27 @@ func ServeCluster(t testing.TB, version string, n int) *Cluster {
 		for slot := i * keyspace.Slots / n; slot < (i+1)*keyspace.Slots/n; slot++ {
 			c.owner[slot] = s
 		}
-		c.Servers = append(c.Servers, s)
-	}
-	for _, s := range c.Servers {
-		s.Always("CLUSTER SLOTS", "*0\r\n")
-		s.On("CLUSTER NODES", func([]string) string { return Bulk(c.nodes(s)) })
-		s.On("", func(args []string) string { return c.moved(s, args) })
+		c.join(s)
 	}
 	return c
+}
+
+func (c *Cluster) join(s *Server) {
+	c.mu.Lock()
+	c.Servers = append(c.Servers, s)
+	c.mu.Unlock()
+	s.Always("CLUSTER SLOTS", "*0\r\n")
+	s.On("CLUSTER NODES", func([]string) string { return Bulk(c.nodes(s)) })
+	s.On("", func(args []string) string { return c.moved(s, args) })
+}
+
+// Join starts a further server, which has no slots yet.
+func (c *Cluster) Join(t testing.TB, version string) *Server {
+	t.Helper()
+	s := Serve(t, version)
+	s.Tell("cluster_enabled", "1", "redis_mode", "cluster")
+	c.join(s)
+	return s
 }
 
 // URL names the cluster as an endpoint.

@@ -57,7 +57,7 @@ func (s *wide) flush(ctx context.Context, c *sourceCommand, all bool) error {
 	}
 	s.Ledger.Applied.Add(1)
 	return s.standstill(ctx, c, func() error {
-		for _, addr := range s.Target.Primaries() {
+		return s.Target.EachPrimary(ctx, func(addr string) error {
 			dbs, err := s.targetDatabases(ctx, addr, c.db, all)
 			if err != nil && !s.Target.Can.Nodes {
 				return fmt.Errorf("the source was flushed, but the servers behind the proxy, which alone can list the keys to be deleted, do not answer: make them reachable and run the same command again, or start again with an empty target and a new Config.StateDir: %w", err)
@@ -73,8 +73,8 @@ func (s *wide) flush(ctx context.Context, c *sourceCommand, all bool) error {
 					return fmt.Errorf("target %s: the source was flushed, but its keys could not be deleted from database %d: %w", addr, db, err)
 				}
 			}
-		}
-		return nil
+			return nil
+		})
 	})
 }
 

@@ -16,30 +16,38 @@ import (
 
 // IsEmpty says whether the target holds no keys other than surecut's own.
 func (t *Target) IsEmpty(ctx context.Context) (bool, error) {
-	for _, addr := range t.Primaries() {
+	err := t.EachPrimary(ctx, func(addr string) error {
 		c, err := t.d.Client(ctx, addr, 0)
 		if err != nil && !t.Can.Nodes && ctx.Err() == nil {
 			t.log.Warn("a server behind the proxy does not answer, so it is not known whether the target is empty; it counts as not empty", "error", err)
-			return false, nil
+			return errEnough
 		}
 		if err != nil {
-			return false, fmt.Errorf("target %s: %w", addr, err)
+			return fmt.Errorf("target %s: %w", addr, err)
 		}
 		info, err := endpoint.Info(ctx, c, "keyspace")
 		if err != nil {
-			return false, fmt.Errorf("target %s: INFO keyspace: %w", addr, err)
+			return fmt.Errorf("target %s: INFO keyspace: %w", addr, err)
 		}
 		dbs, err := endpoint.Keyspace(info)
 		if err != nil {
-			return false, fmt.Errorf("target %s: %w", addr, err)
+			return fmt.Errorf("target %s: %w", addr, err)
 		}
 		for db := range dbs {
-			if foreign, err := t.holdsForeign(ctx, addr, db); foreign || err != nil {
-				return false, err
+			foreign, err := t.holdsForeign(ctx, addr, db)
+			if err != nil {
+				return err
+			}
+			if foreign {
+				return errEnough
 			}
 		}
+		return nil
+	})
+	if errors.Is(err, errEnough) {
+		return false, nil
 	}
-	return true, nil
+	return err == nil, err
 }
 
 // holdsForeign says whether a database of a node holds a key that is not surecut's own.
@@ -57,7 +65,7 @@ func (t *Target) holdsForeign(ctx context.Context, addr string, db int) (foreign
 	return foreign, nil
 }
 
-// errEnough ends a scan whose caller knows what it wanted to know.
+// errEnough ends a scan, or a visit of all primaries, whose caller knows what it wanted to know.
 var errEnough = errors.New("enough was seen")
 
 // Refilled returns the place of a lost witness where keys of unknown origin are by now, or "". A new snapshot would delete such keys.

@@ -114,8 +114,8 @@ func (l *leftBehind) endNamed(ctx context.Context, ids []string) error {
 	if !l.nodes.Can.Processes {
 		return retry.Pause(ctx, proxyGrace)
 	}
-	for _, addr := range l.nodes.Primaries() {
-		err := l.nodes.Retry(ctx, func() (again, err error) {
+	return l.nodes.EachPrimary(ctx, func(addr string) error {
+		return l.nodes.Retry(ctx, func() (again, err error) {
 			client, err := l.nodes.d.Client(ctx, addr, 0)
 			if err == nil {
 				err = endNamedAt(ctx, client, ids)
@@ -125,11 +125,7 @@ func (l *leftBehind) endNamed(ctx context.Context, ids []string) error {
 			}
 			return AgainOrEnd(addr, err)
 		})
-		if err != nil {
-			return err
-		}
-	}
-	return nil
+	})
 }
 
 // endNamedAt does what endNamed does, at one node.

@@ -79,7 +79,11 @@ func (t *Target) NewCheckpoints(link string) *Checkpoints {
 // Everywhere runs one command on every primary of the target. The error is a RefusedError if the target refuses the command for good, and
 // the run may go on without it.
 func (t *Target) Everywhere(ctx context.Context, args []string) error {
-	for _, addr := range t.Primaries() {
+	done := map[string]bool{}
+	return t.EachPrimary(ctx, func(addr string) error {
+		if done[addr] {
+			return nil
+		}
 		err := t.Retry(ctx, func() (again, err error) {
 			if err := t.Claim.Hold(ctx); err != nil {
 				return nil, err
@@ -94,9 +98,7 @@ func (t *Target) Everywhere(ctx context.Context, args []string) error {
 			}
 			return AgainOrEnd(addr, err)
 		})
-		if err != nil {
-			return err
-		}
-	}
-	return nil
+		done[addr] = err == nil
+		return err
+	})
 }
