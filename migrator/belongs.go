@@ -10,11 +10,14 @@ import (
 // A migration is resumed only between the servers with which it was started, and only if no other migration has held the target since. URLs
 // are no proof: one may lead to another server than before, and another migration may have come and gone.
 
-// CheckState returns an error if a state directory belongs to a migration between other servers. It does not lock the directory and writes
-// nothing. It returns nil if a side is nil, because it could not be opened.
+// CheckState returns an error if a state directory belongs to a migration between other servers, or is damaged. It does not lock the directory
+// and writes nothing. It compares no servers if a side is nil, because it could not be opened.
 func CheckState(ctx context.Context, dir string, sides Sides) error {
-	s := peek(dir)
-	if s.Source == "" || sides.Source == nil || sides.Target == nil {
+	s := &state{dir: dir}
+	if there, err := s.read(); err != nil || !there {
+		return err
+	}
+	if s.Begins || s.Source == "" || sides.Source == nil || sides.Target == nil {
 		return nil
 	}
 	return s.refuseOthers(ctx, dir, sides)

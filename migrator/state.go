@@ -125,14 +125,32 @@ func openState(dir string) (s *state, resumed bool, err error) {
 	if err := syscall.Flock(int(s.lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
 		return nil, false, fmt.Errorf("Config.StateDir %s: another surecut is using it", dir)
 	}
-	data, err := os.ReadFile(s.path())
-	if errors.Is(err, os.ErrNotExist) {
+	there, err := s.read()
+	switch {
+	case err != nil:
+		return nil, false, err
+	case !there:
 		var id [6]byte
 		if _, err := rand.Read(id[:]); err != nil {
 			return nil, false, err
 		}
 		s.ID = hex.EncodeToString(id[:])
 		return s, false, nil
+	case s.Begins:
+		return &state{Format: stateFormat, ID: s.ID, dir: dir, lock: lock}, false, nil
+	}
+	return s, true, nil
+}
+
+// read reads the state from its directory. there is false if that holds nothing of a migration.
+func (s *state) read() (there bool, err error) {
+	const instead = "start again with a new Config.StateDir and an empty target (or Config.OnExisting replace)"
+	data, err := os.ReadFile(s.path())
+	if errors.Is(err, os.ErrNotExist) {
+		if left, _ := filepath.Glob(filepath.Join(s.dir, "link-*")); len(left) > 0 {
+			return false, fmt.Errorf("Config.StateDir %s holds %s of a migration, but its migration.json is missing: put that back, or name another directory: %s", s.dir, filepath.Base(left[0]), instead)
+		}
+		return false, nil
 	}
 	if err == nil {
 		err = json.Unmarshal(data, s)
@@ -141,18 +159,15 @@ func openState(dir string) (s *state, resumed bool, err error) {
 		err = s.upgrade(data)
 	}
 	if err != nil {
-		return nil, false, fmt.Errorf("Config.StateDir: read %s: %w", s.path(), err)
+		return false, fmt.Errorf("Config.StateDir: read %s: %w; put back a copy of the file if there is one, or %s", s.path(), err, instead)
 	}
 	if s.Format != stateFormat {
-		return nil, false, fmt.Errorf("Config.StateDir: %s has format %d, and this surecut reads %d: resume it with the surecut that began it, or start again with a new Config.StateDir", s.path(), s.Format, stateFormat)
+		return false, fmt.Errorf("Config.StateDir: %s has format %d, and this surecut reads %d: resume it with the surecut that began it, or start again with a new Config.StateDir", s.path(), s.Format, stateFormat)
 	}
 	if err := s.validate(); err != nil {
-		return nil, false, fmt.Errorf("Config.StateDir: %s is damaged: %w", s.path(), err)
+		return false, fmt.Errorf("Config.StateDir: %s is damaged: %w; put back a copy of the file if there is one, or %s", s.path(), err, instead)
 	}
-	if s.Begins {
-		return &state{Format: stateFormat, ID: s.ID, dir: dir, lock: lock}, false, nil
-	}
-	return s, true, nil
+	return true, nil
 }
 
 // upgrade reads what format 2 keeps in other fields than format 3.

@@ -103,6 +103,26 @@ func TestFormat2(t *testing.T) {
 	}
 }
 
+// TestStateGone: lists of keys that another migration has left are not taken for one's own.
+func TestStateGone(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.MkdirAll(filepath.Join(dir, "link-0"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	_, _, err := openState(dir)
+	saysSo(t, err, "migration.json is missing", "the lists in link-0 belong to a migration that is not known")
+	saysSo(t, err, "name another directory", "a remedy")
+	saysSo(t, CheckState(t.Context(), dir, Sides{}), "migration.json is missing", "it is said before the target is looked at")
+	if err := os.Remove(filepath.Join(dir, "link-0")); err != nil {
+		t.Fatal(err)
+	}
+	s, resumed, err := openState(dir)
+	if err != nil || resumed {
+		t.Fatal(resumed, err)
+	}
+	s.close()
+}
+
 func TestStateDamage(t *testing.T) {
 	good := `{"format":3,"id":"abc","source":"redis://a","target":"redis://b","lanes":4,"links":[{"name":"0","start":5,"stage":"loaded"}]}`
 	for _, c := range []struct{ name, why, data, want string }{
@@ -125,8 +145,11 @@ func TestStateDamage(t *testing.T) {
 			}
 			s, resumed, err := openState(dir)
 			if c.want != "" {
-				if err == nil || !strings.Contains(err.Error(), c.want) {
+				if err == nil || !strings.Contains(err.Error(), c.want) || !strings.Contains(err.Error(), "new Config.StateDir") {
 					t.Fatalf("%s: %v", c.why, err)
+				}
+				if checked := CheckState(t.Context(), dir, Sides{}); checked == nil || checked.Error() != err.Error() {
+					t.Errorf("before the target is looked at: %v", checked)
 				}
 				return
 			}
