@@ -210,7 +210,7 @@ func runMigrate(ctx context.Context, o MigrateOptions, stdout, stderr io.Writer)
 		return err
 	}
 	if o.PauseWrites > 0 {
-		if err := quiet.CanPause(ctx, source.Deployment); err != nil {
+		if err := quiet.CanPause(ctx, source.Deployment, o.PauseWrites); err != nil {
 			return fmt.Errorf("--pause-writes: %w", err)
 		}
 	}

@@ -21,12 +21,13 @@ const sentinelTimeout = 3 * time.Second
 // SentinelView is what one sentinel says about the group that the endpoint names.
 type SentinelView struct {
 	Addr     string
-	Err      error    // the sentinel does not answer, or does not know the group; then the other fields are empty
-	Primary  string   // address of the primary
-	Flags    string   // of the primary as the sentinel sees it: "master", "master,s_down", "master,o_down,failover_in_progress"
-	Epoch    int64    // epoch of its configuration: a newer one knows of a later failover
-	Quorum   int      // how many sentinels must agree that the primary is down
-	Peers    []string // the other sentinels of the group
+	Err      error         // the sentinel does not answer, or does not know the group; then the other fields are empty
+	Primary  string        // address of the primary
+	Flags    string        // of the primary as the sentinel sees it: "master", "master,s_down", "master,o_down,failover_in_progress"
+	Epoch    int64         // epoch of its configuration: a newer one knows of a later failover
+	Down     time.Duration // how long the primary may leave it without a valid reply before it counts as down (down-after-milliseconds); 0: it does not say
+	Quorum   int           // how many sentinels must agree that the primary is down
+	Peers    []string      // the other sentinels of the group
 	Replicas []SentinelReplica
 }
 
@@ -237,6 +238,9 @@ func (v *SentinelView) ask(ctx context.Context, c rueidis.Client, name string) e
 	v.Flags = facts["flags"]
 	v.Epoch, _ = strconv.ParseInt(facts["config-epoch"], 10, 64) // stays 0 where there is none
 	v.Quorum, _ = strconv.Atoi(facts["quorum"])
+	if ms, err := strconv.Atoi(facts["down-after-milliseconds"]); err == nil {
+		v.Down = time.Duration(ms) * time.Millisecond
+	}
 	peers, err := mapsOf(do("sentinels", name))
 	if err != nil {
 		return fmt.Errorf("SENTINEL sentinels: %w", err)

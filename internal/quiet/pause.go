@@ -56,7 +56,9 @@ const pauseSince = 60200
 // CanPause returns an error that says why the writes of a deployment cannot be held back. It is called before a migration begins,
 // so that this does not turn out hours later, when the data is compared. Where the user's permissions cannot be asked for (ACL
 // DRYRUN exists since 7.0), they are assumed.
-func CanPause(ctx context.Context, d *endpoint.Deployment) error {
+//
+// It also returns an error if sentinels might take a server for dead in a pause that lasts for most, and fail it over.
+func CanPause(ctx context.Context, d *endpoint.Deployment, most time.Duration) error {
 	for _, s := range d.Shards() {
 		addr := s.Primary.Addr
 		facts, err := d.Server(ctx, addr)
@@ -70,8 +72,12 @@ func CanPause(ctx context.Context, d *endpoint.Deployment) error {
 		if err != nil {
 			return fmt.Errorf("%s: %w", addr, err)
 		}
-		if _, err := listClients(ctx, d, addr); err != nil {
+		clients, err := listClients(ctx, d, addr)
+		if err != nil {
 			return fmt.Errorf("%s: CLIENT LIST: %w; without it, nobody would see which clients wait to write, so grant +client|list, or stop the writers yourself", addr, err)
+		}
+		if err := sparedBySentinels(d, clients, most); err != nil {
+			return fmt.Errorf("%s: %w", addr, err)
 		}
 		user, err := c.Do(ctx, c.B().Arbitrary("ACL", "WHOAMI").Build()).ToString()
 		if err != nil {
@@ -87,10 +93,37 @@ func CanPause(ctx context.Context, d *endpoint.Deployment) error {
 	return nil
 }
 
+// leastDown stands for down-after-milliseconds of sentinels that cannot be asked.
+const leastDown = 5 * time.Second
+
+// sparedBySentinels returns an error if sentinels that watch a server might take it for dead in a pause. A pause holds PUBLISH back,
+// by which sentinels announce themselves every two seconds, over the connection on which they also send PING: they get no answer until
+// it ends. Half of the time that they wait is left to them.
+func sparedBySentinels(d *endpoint.Deployment, clients []Client, most time.Duration) error {
+	watched := d.Spec().Kind == endpoint.Sentinel || slices.ContainsFunc(clients, func(c Client) bool {
+		return strings.HasPrefix(c.Name, "sentinel-") && strings.HasSuffix(c.Name, "-cmd")
+	})
+	var down time.Duration
+	for _, v := range d.Sentinels() {
+		if v.Down > 0 && (down == 0 || v.Down < down) {
+			down = v.Down
+		}
+	}
+	switch {
+	case !watched, down > 0 && most <= down/2, down == 0 && most <= leastDown/2:
+		return nil
+	case down == 0:
+		return fmt.Errorf("sentinels watch it, and a pause also holds back their messages, so they might fail it over in a pause of %v; name the source as redis+sentinel://, so that they can be asked how long they wait, "+
+			"pause for at most %v, or stop the writers yourself", most, leastDown/2)
+	}
+	return fmt.Errorf("sentinels watch it, and a pause also holds back their messages: they would fail it over in a pause of %v, because they wait for %v (down-after-milliseconds); "+
+		"pause for at most %v, have them wait for longer, or stop the writers yourself", most, down, down/2)
+}
+
 // PauseWrites holds the writes back on every primary, for the given time at most: after that each server continues by itself,
 // whatever happens to surecut. If it returns an error, nothing is paused.
 func PauseWrites(ctx context.Context, d *endpoint.Deployment, most time.Duration) (*Pause, error) {
-	if err := CanPause(ctx, d); err != nil {
+	if err := CanPause(ctx, d, most); err != nil {
 		return nil, err
 	}
 	watched, stop := context.WithCancel(ctx)

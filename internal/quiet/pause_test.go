@@ -1,6 +1,7 @@
 package quiet
 
 import (
+	"net"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -103,7 +104,7 @@ func TestPauseThatTellsNothing(t *testing.T) {
 		t.Errorf("%+v; want that CLIENT LIST was refused", r)
 	}
 	pauses := len(s.Calls("CLIENT PAUSE"))
-	if err := CanPause(t.Context(), d); err == nil || !strings.Contains(err.Error(), "+client|list") {
+	if err := CanPause(t.Context(), d, time.Minute); err == nil || !strings.Contains(err.Error(), "+client|list") {
 		t.Errorf("%v; want that the pause is refused before a migration begins", err)
 	}
 	if _, err := PauseWrites(t.Context(), d, time.Minute); err == nil || len(s.Calls("CLIENT PAUSE")) != pauses {
@@ -114,4 +115,60 @@ func TestPauseThatTellsNothing(t *testing.T) {
 	if r.Quiet || !found || !strings.Contains(r.Nodes[0].Reason, "allow a longer pause") {
 		t.Errorf("%+v; want that the pause had ended", r)
 	}
+}
+
+// TestPauseSparesSentinels: a pause holds back what sentinels send, so they would fail the source over in one that is too long for them.
+func TestPauseSparesSentinels(t *testing.T) {
+	named := "id=5 addr=10.0.0.9:50000 name=sentinel-0123abcd-cmd idle=0 flags=N cmd=ping\n"
+	for _, row := range []struct {
+		name    string
+		clients string
+		down    string // down-after-milliseconds, where the URL names the sentinel
+		most    time.Duration
+		want    string // part of the error
+	}{
+		{"no sentinel", "id=5 addr=10.0.0.9:50000 name=sentinel idle=0 flags=N cmd=ping\n", "", time.Hour, ""},
+		{"sentinels that cannot be asked", named, "", 10 * time.Second, "name the source as redis+sentinel://"},
+		{"a short pause", named, "", 2500 * time.Millisecond, ""},
+		{"sentinels that were asked", named, "5000", 3 * time.Second, "they wait for 5s (down-after-milliseconds); pause for at most 2.5s"},
+		{"sentinels that were asked, and are not connected", "", "5000", 3 * time.Second, "pause for at most 2.5s"},
+		{"patient sentinels", named, "60000", 30 * time.Second, ""},
+		{"a sentinel that does not say", "", "soon", 10 * time.Second, "name the source as redis+sentinel://"},
+	} {
+		s, d := pausable(t, func() string { return endpointtest.Bulk(row.clients) })
+		if row.down != "" {
+			d = endpointtest.Open(t, "redis+sentinel://"+sentinelOf(t, s, row.down).Addr+"/main")
+		}
+		p, err := PauseWrites(t.Context(), d, row.most)
+		if (err == nil) != (row.want == "") || err != nil && !strings.Contains(err.Error(), row.want) {
+			t.Errorf("%s: %v, want %q", row.name, err, row.want)
+		}
+		if paused := len(s.Calls("CLIENT PAUSE")) > 0; paused != (row.want == "") {
+			t.Errorf("%s: paused %v", row.name, paused)
+		}
+		if p != nil {
+			if err := p.End(); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+}
+
+// sentinelOf serves a sentinel that watches a server.
+func sentinelOf(t *testing.T, primary *endpointtest.Server, down string) *endpointtest.Server {
+	host, port, err := net.SplitHostPort(primary.Addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := endpointtest.Serve(t, "7.0.15")
+	s.On("SENTINEL", func(args []string) string {
+		switch args[1] {
+		case "get-master-addr-by-name":
+			return endpointtest.Strings(host, port)
+		case "master":
+			return endpointtest.Strings("flags", "master", "quorum", "1", "down-after-milliseconds", down)
+		}
+		return "*0\r\n"
+	})
+	return s
 }
