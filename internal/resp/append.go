@@ -21,6 +21,24 @@ func AppendArg[A ~[]byte | ~string](dst []byte, arg A) []byte {
 	return append(dst, '\r', '\n')
 }
 
+// CommandSize returns how many bytes AppendCommand appends.
+func CommandSize(args [][]byte) int {
+	n := CountSize(len(args))
+	for _, a := range args {
+		n += CountSize(len(a)) + len(a) + 2
+	}
+	return n
+}
+
+// CountSize returns how many bytes the number of arguments takes in a command, or the length of one before its bytes.
+func CountSize(n int) int {
+	size := 4
+	for ; n > 9; n /= 10 {
+		size++
+	}
+	return size
+}
+
 // AppendInt appends one argument of a command, a decimal number.
 func AppendInt(dst []byte, n int64) []byte {
 	var digits [20]byte

@@ -60,6 +60,8 @@ type Reader struct {
 	bulk  int // length of the argument whose header was parsed; -1: none
 	spans []span
 	args  [][]byte
+
+	last []byte // see Last
 }
 
 type span struct{ from, to int }
@@ -111,6 +113,10 @@ func (r *Reader) ReadCommand() (args [][]byte, n int64, err error) {
 	}
 }
 
+// Last returns the bytes of the command that ReadCommand has returned, as they came, without what was before it. They are valid until the
+// next call of ReadCommand.
+func (r *Reader) Last() []byte { return r.last }
+
 // ended returns the result of ReadCommand for an error of the source.
 func (r *Reader) ended(err error) ([][]byte, int64, error) {
 	at := r.offset + int64(r.end-r.start)
@@ -129,6 +135,7 @@ func (r *Reader) ended(err error) ([][]byte, int64, error) {
 // take consumes the command that parse has found to be complete.
 func (r *Reader) take() [][]byte {
 	cmd := r.buf[r.start : r.start+r.pos]
+	r.last = cmd
 	r.args = r.args[:0]
 	for _, s := range r.spans {
 		r.args = append(r.args, cmd[s.from:s.to:s.to])

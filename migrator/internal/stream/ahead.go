@@ -36,6 +36,9 @@ func newAhead(t *target.Target, cp *target.Checkpoint) *ahead {
 	return a
 }
 
+// nothing says that the target has nothing of what is still to be dispatched.
+func (a *ahead) nothing() bool { return a.resumedEnd == 0 && len(a.fences) == 0 }
+
 // applied says whether an earlier run has already applied the command that ends at an offset to a slot.
 func (a *ahead) applied(slot uint16, end int64) bool {
 	return a.resumedEnd > 0 && end <= a.resumed[a.target.UnitOf(slot)]

@@ -140,9 +140,15 @@ func (d *dispatcher) step(ctx context.Context, g group) error {
 	if err := d.releases.inject(ctx, g); err != nil {
 		return err
 	}
-	pieces := d.pieces[:0]
-	for i := range g.commands {
-		c := &g.commands[i]
+	pieces, commands := d.pieces[:0], g.commands
+	if len(commands) == 1 {
+		if to, ok := d.planner.plain(&commands[0]); ok {
+			d.sendPlain(&g, to)
+			commands = nil
+		}
+	}
+	for i := range commands {
+		c := &commands[i]
 		p, err := d.planner.plan(c, g.received)
 		if err != nil {
 			return fmt.Errorf("stream at offset %d: %s: %w", c.end, c.name(), err)

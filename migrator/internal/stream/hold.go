@@ -28,8 +28,8 @@ func (h *holds) forget() {
 	clear(h.suspects)
 }
 
-// concerns says whether hold may change a call of a command.
-func (h *holds) concerns(name string) bool {
+// changesExpiry says whether hold may change a call of a command.
+func changesExpiry(name string) bool {
 	return name == "PERSIST" || name == "PEXPIREAT" || name == "EXPIREAT" || name == "RESTORE"
 }
 

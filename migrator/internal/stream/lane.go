@@ -14,15 +14,16 @@ import (
 //
 // An item belongs to the router, then to the lane that it is pushed to. Once the target has answered for all its calls, the lane blanks it
 // and hands it back, to be used for another command; an item with a meeting, which several lanes hold, is not used again. Only the items
-// themselves and the room for their calls are used again: what a call consists of (names, arguments, their bytes) is never written over, so
-// that a copy of a call, such as in target.Failure, may be kept for as long as anyone likes.
+// themselves, the room for their calls, and series are used again: what a call consists of (names, arguments, their bytes) is never written
+// over, so that a copy of a call, such as in target.Failure, may be kept for as long as anyone likes.
 type item struct {
 	start, end int64 // offsets in the stream: before its group's first byte, and of its own last byte
 	startDB    int   // database selected in the stream at start
 	received   int64 // Unix ms
 	slot       uint16
 	calls      []target.Call
-	commands   int64 // commands of the source that count as applied once the item is
+	series     *target.Series // what calls holds if its commands are plain; else room for other commands, or nil
+	commands   int64          // commands of the source that count as applied once the item is
 	bytes      int
 	absolute   bool     // the item is one call that may be applied again from an earlier point
 	meet       *meeting // for which the lane waits; nil: it applies the item alone
@@ -58,8 +59,8 @@ const (
 	laneQueueBytes = 4 << 20
 	laneQueueItems = 8192
 	laneBatchBytes = 1 << 20
-	laneBatchItems = 1024 // of a transaction, which holds up the target while it runs
-	laneBareItems  = 4096 // of items that may be applied one by one
+	laneBatchItems = 1024 // commands of a transaction, which holds up the target while it runs
+	laneBareItems  = 4096 // commands that may be applied one by one
 )
 
 // Committer applies transactions to the target.
@@ -174,7 +175,19 @@ func (it *item) blank() {
 	if cap(calls) > mostSpareCalls {
 		calls = nil
 	}
-	*it = item{calls: calls}
+	series := it.series
+	if series != nil {
+		series.Blank()
+	}
+	*it = item{calls: calls, series: series}
+}
+
+// size returns how many commands the item counts as where lanes are bounded.
+func (it *item) size() int {
+	if len(it.calls) == 1 && it.calls[0].Series != nil {
+		return it.series.Len()
+	}
+	return 1
 }
 
 // applied notes that the items of the batch are applied, and blanks those that may be used again.
@@ -215,8 +228,8 @@ func (n *lane) take() []*item {
 	if n.stopped {
 		return nil
 	}
-	count, bytes, absolute := 0, 0, true
-	for count < min(len(n.queue), laneBareItems) && bytes < laneBatchBytes {
+	count, size, bytes, absolute := 0, 0, 0, true
+	for count < len(n.queue) && size < laneBareItems && bytes < laneBatchBytes {
 		it := n.queue[count]
 		if it.meet != nil {
 			if count == 0 {
@@ -224,10 +237,11 @@ func (n *lane) take() []*item {
 			}
 			break
 		}
-		if absolute = absolute && it.absolute; !absolute && count >= laneBatchItems {
+		if absolute = absolute && it.absolute; !absolute && size >= laneBatchItems {
 			break
 		}
 		bytes += it.bytes
+		size += it.size()
 		count++
 	}
 	batch := append(n.batch[:0], n.queue[:count]...)

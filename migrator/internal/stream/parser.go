@@ -13,14 +13,16 @@ import (
 
 	"surecut/internal/command"
 	"surecut/internal/keyspace"
-	"surecut/migrator/internal/slab"
+	"surecut/internal/resp"
 )
 
-// sourceCommand is a command of the stream. Nobody changes its args once it is parsed.
+// sourceCommand is a command of the stream. Nobody changes its args once it is parsed. They lie in memory of its stretch until the planner
+// keeps them.
 type sourceCommand struct {
-	end  int64 // offset of its last byte
-	db   int
-	args [][]byte
+	end     int64 // offset of its last byte
+	db      int
+	args    [][]byte
+	encoded []byte // the command as it is sent, which args are parts of; nil: its keys were given other names
 }
 
 // group is one command, or all of a MULTI ... EXEC, or no command but those counted in control.
@@ -37,11 +39,13 @@ type group struct {
 // command would cost more than the command.
 //
 // A stretch belongs to the parser, then to the dispatcher. Between two stretches, when no command is being dispatched, the dispatcher gives
-// it back, and its three lists are filled anew. They are all that is used again: the bytes of the arguments are never written over.
+// it back, and its lists and the bytes of the arguments are written over. Of most commands a copy is on its way to the target by then. Of
+// all others the planner keeps the arguments (planner.keep).
 type stretch struct {
 	groups   []group
 	commands []sourceCommand // those of the groups; nil: a later stretch has them
 	args     [][]byte        // those of the commands; nil: a later stretch has them
+	bytes    []byte          // those of the args; nil: a later stretch has them
 	home     chan<- stretch  // where blank stretches go; nil: they are not used again
 
 	room   *semaphore.Weighted // from which take has acquired weight; nil: take was not called
@@ -78,6 +82,9 @@ func (c *stretch) giveBack() {
 		return
 	}
 	s := stretch{groups: blank(c.groups, stretchGroups), commands: blank(c.commands, stretchGroups), args: blank(c.args, mostArgs)}
+	if cap(c.bytes) <= mostStretchBytes {
+		s.bytes = c.bytes[:0]
+	}
 	select {
 	case c.home <- s:
 	default:
@@ -102,8 +109,9 @@ const (
 
 // Bounds of what stretches keep to be used again.
 const (
-	mostBlank = 8                 // stretches
-	mostArgs  = 4 * stretchGroups // arguments in the list of one stretch
+	mostBlank        = 8                 // stretches
+	mostArgs         = 4 * stretchGroups // arguments in the list of one stretch
+	mostStretchBytes = stretchBytes      // of the arguments of one stretch
 )
 
 // parser turns the spooled stream into groups.
@@ -120,30 +128,44 @@ type parser struct {
 	out  chan<- stretch
 	open []group // groups of the next stretch
 
-	bytes    slab.Of[byte]
+	bytes    []byte          // of the args
 	args     [][]byte        // of the commands
 	commands []sourceCommand // of open and, if within is set, of the group that is being read
 	within   bool
 	blank    chan stretch // from the dispatcher; nil: none come
 }
 
-// keep copies the arguments of a command out of the reader's buffer.
-func (p *parser) keep(args [][]byte) [][]byte {
-	size := 0
-	for _, a := range args {
-		size += len(a)
-	}
+// keep copies a command out of the reader's buffer.
+func (p *parser) keep(args [][]byte) (kept [][]byte, encoded []byte) {
 	if cap(p.args)-len(p.args) < len(args) {
 		p.args = make([][]byte, 0, max(len(args), slabArgs, min(2*cap(p.args), mostArgs)))
 	}
 	at := len(p.args)
 	p.args = p.args[:at+len(args)]
-	kept, bytes := p.args[at:len(p.args):len(p.args)], p.bytes.Take(size, slabBytes)
+	kept, encoded = p.args[at:len(p.args):len(p.args)], p.encoded(args)
+	begin := resp.CountSize(len(args))
 	for i, a := range args {
-		n := copy(bytes, a)
-		kept[i], bytes = bytes[:n:n], bytes[n:]
+		begin += resp.CountSize(len(a))
+		end := begin + len(a)
+		kept[i] = encoded[begin:end:end]
+		begin = end + 2
 	}
-	return kept
+	return kept, encoded
+}
+
+// encoded returns a copy of a command, in the form in which servers send it.
+func (p *parser) encoded(args [][]byte) []byte {
+	size := resp.CommandSize(args)
+	if cap(p.bytes)-len(p.bytes) < size {
+		p.bytes = make([]byte, 0, max(size, slabBytes, min(2*cap(p.bytes), mostStretchBytes)))
+	}
+	at := len(p.bytes)
+	if last := p.r.Last(); len(last) == size && last[0] == '*' { // with leading zeros it would be longer
+		p.bytes = append(p.bytes, last...)
+	} else {
+		p.bytes = resp.AppendCommand(p.bytes, args...)
+	}
+	return p.bytes[at:len(p.bytes):len(p.bytes)]
 }
 
 // command appends a command to those of a group, which must be the last ones that were appended.
@@ -162,6 +184,7 @@ type Observer func(db int, args [][]byte, at time.Time)
 // commandReader splits a stream into commands.
 type commandReader interface {
 	ReadCommand() (args [][]byte, n int64, err error)
+	Last() []byte // the command as it came
 }
 
 // run parses groups and sends them, until the spool is closed and read up to its last whole command.
@@ -199,7 +222,8 @@ func (p *parser) flush(ctx context.Context) error {
 	}
 	c := stretch{groups: p.open, home: p.blank}
 	if !p.within { // else the group that is being read goes on in these lists
-		c.commands, c.args, p.commands, p.args = p.commands, p.args, nil, nil
+		c.commands, c.args, c.bytes = p.commands, p.args, p.bytes
+		p.commands, p.args, p.bytes = nil, nil, nil
 	}
 	select {
 	case s := <-p.blank:
@@ -207,7 +231,7 @@ func (p *parser) flush(ctx context.Context) error {
 			p.open = make([]group, 0, stretchGroups)
 		}
 		if !p.within {
-			p.commands, p.args = s.commands, s.args
+			p.commands, p.args, p.bytes = s.commands, s.args, s.bytes
 		}
 	default:
 		p.open = make([]group, 0, min(2*len(p.open), stretchGroups))
@@ -261,7 +285,8 @@ func (p *parser) next() (group, error) {
 		case is(args, "PING", 0), is(args, "REPLCONF", 0):
 		default:
 			control = false
-			c := sourceCommand{end: end, db: db, args: p.keep(args)}
+			c := sourceCommand{end: end, db: db}
+			c.args, c.encoded = p.keep(args)
 			p.rename(&c)
 			g.commands = p.command(g.commands, c)
 		}
@@ -292,6 +317,7 @@ func (p *parser) rename(c *sourceCommand) {
 	if p.keys, err = spec.Keys(c.args, p.keys[:0]); err != nil {
 		return
 	}
+	c.encoded = nil
 	for _, k := range p.keys {
 		c.args[k] = append([]byte(prefix), c.args[k]...)
 	}

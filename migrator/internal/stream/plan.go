@@ -25,7 +25,10 @@ type planner struct {
 	doubtEnd int64                 // through a proxy: the offset up to which an earlier run may have applied commands
 	lacks    map[keyspace.Key]bool // keys that were reported because the target does not have their type
 
+	mayBePlain map[*command.Spec]bool
+
 	strings slab.Of[string]
+	bytes   slab.Of[byte]
 
 	// Reused from one command to the next.
 	keys    []int // indexes of the keys among the arguments
@@ -45,7 +48,13 @@ type actions interface {
 }
 
 func newPlanner(cfg *Config, ahead *ahead, holds *holds, do actions) *planner {
-	return &planner{Config: cfg, ahead: ahead, holds: holds, do: do, lacks: map[keyspace.Key]bool{}}
+	p := &planner{Config: cfg, ahead: ahead, holds: holds, do: do, lacks: map[keyspace.Key]bool{}, mayBePlain: map[*command.Spec]bool{}}
+	for _, s := range command.All() {
+		if mayBePlain(s) {
+			p.mayBePlain[s] = true
+		}
+	}
+	return p
 }
 
 // plan is how one command of the source is carried: pieces for the lanes, or an action of the dispatcher, or neither.
@@ -61,6 +70,7 @@ func (p *planner) plan(c *sourceCommand, received int64) (plan, error) {
 	if err := p.Link.CheckSlots(c.db, c.args); err != nil {
 		return plan{}, err
 	}
+	p.keep(c)
 	spec, known := command.Lookup(c.args)
 	known = known && !spec.Container()
 	if known && spec.Class != command.Keyless && len(p.Scope.DBPrefix) > 0 {
@@ -209,7 +219,7 @@ func (p *planner) whole(pieces []piece, c *sourceCommand, spec *command.Spec, ca
 		if _, expires, ok := form.ExpireAt(args); ok {
 			x.Expires = expires
 		}
-		if p.holds.concerns(form.Name) {
+		if changesExpiry(form.Name) {
 			p.run1 = p.holds.hold(p.run1[:0], c, *x, relative)
 			pieces = pieces[:at]
 			for _, x := range p.run1 {

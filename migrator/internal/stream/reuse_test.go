@@ -55,6 +55,7 @@ func (k keeper) Commit(_ context.Context, txs []*target.Transaction) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	for _, x := range txs {
+		x.Expand()
 		for _, c := range x.Calls {
 			*k.calls = append(*k.calls, c)
 			*k.said = append(*k.said, strings.Join(c.Args, " "))

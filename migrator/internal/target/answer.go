@@ -71,6 +71,16 @@ func messageOf(m *rueidis.RedisMessage) answer {
 	return answer{kind: answerStatus, text: text}
 }
 
+// hasError says whether one of the answers is an error, or lacks.
+func hasError(got []answer) bool {
+	for i := range got {
+		if got[i].err != nil {
+			return true
+		}
+	}
+	return false
+}
+
 // count returns the number that an answer is.
 func (a answer) count() (int64, error) {
 	if a.err == nil && a.kind != answerInt {

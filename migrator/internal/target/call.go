@@ -12,10 +12,11 @@ import (
 	"surecut/internal/keyspace"
 )
 
-// Call is one command for the target. Its arguments are binary and belong to the call.
+// Call is one command for the target, or a series of them. Its arguments are binary and belong to the call.
 type Call struct {
 	DB       int
 	Args     []string
+	Series   *Series       // the commands that the call stands for; nil: Args is the only one
 	Key      keyspace.Key  // the first key that the call names, as scope names it
 	Other    *keyspace.Key // the key that the call names in another database; nil: there is none
 	More     []string      // the keys after the first, where Reads is set
@@ -55,6 +56,9 @@ func RenewOf(name string) int64 {
 // Keys returns the keys that a call names, as scope names them: if the call fails, any of them may differ from the source's. It returns nil
 // for a call that names none and may touch others.
 func (c *Call) Keys() []keyspace.Key {
+	if c.Series != nil { // each of its commands has one key, of which its own call tells
+		return nil
+	}
 	if c.Other != nil {
 		return []keyspace.Key{c.Key, *c.Other}
 	}
@@ -81,8 +85,19 @@ func (c *Call) Keys() []keyspace.Key {
 	return keys
 }
 
+// size returns how many commands the call is.
+func (c *Call) size() int {
+	if c.Series != nil {
+		return c.Series.Len()
+	}
+	return 1
+}
+
 // gone returns those keys that a call reads and that may have expired on the target.
 func (c *Call) gone(e *Expiring) (names []string) {
+	if c.Series != nil {
+		return c.Series.gone(e, c.DB)
+	}
 	if !c.Reads {
 		return nil
 	}

@@ -288,6 +288,9 @@ func (w *direct) encode(p *pipe, x *Transaction) {
 		selectDB(w.t.OwnDB())
 	}
 	x.written = x.written[:0]
+	if w.asksInSeries(x) {
+		x.Expand()
+	}
 	for _, u := range x.Units {
 		at := p.sent - first
 		fields := w.addCheckpoint(p, x, u)
@@ -304,6 +307,11 @@ func (w *direct) encode(p *pipe, x *Transaction) {
 		}
 		c := &x.Calls[i]
 		c.asked = 0
+		if c.Series != nil {
+			c.pos = p.sent - first
+			p.addSeries(c.Series)
+			continue
+		}
 		for _, name := range c.gone(w.t.Expiring) {
 			p.add("EXISTS", name)
 			c.asked++
@@ -314,6 +322,19 @@ func (w *direct) encode(p *pipe, x *Transaction) {
 	}
 	p.add("EXEC")
 	x.sent = time.Now()
+}
+
+// asksInSeries says whether a question for a key, or a note of it, has its place before a command within a series.
+func (w *direct) asksInSeries(x *Transaction) bool {
+	if w.t.Expiring.unknown.Load() {
+		return true
+	}
+	for i := range x.Calls {
+		if c := &x.Calls[i]; c.Series != nil && len(c.gone(w.t.Expiring)) > 0 {
+			return true
+		}
+	}
+	return false
 }
 
 // mayGoBare says whether a transaction may be sent without a checkpoint, as single commands: all of its calls may be applied again, the
@@ -334,9 +355,16 @@ func (w *direct) mayGoBare(c *conn, p *pipe, x *Transaction) bool {
 
 // encodeBare queues the calls of a transaction as single commands.
 func (w *direct) encodeBare(p *pipe, x *Transaction) {
+	if w.t.Expiring.unknown.Load() {
+		x.Expand()
+	}
 	for i := range x.Calls {
 		c := &x.Calls[i]
 		c.asked = 0
+		if c.Series != nil {
+			p.addSeries(c.Series)
+			continue
+		}
 		w.t.Expiring.learn(c)
 		p.add(c.Args...)
 	}
@@ -347,8 +375,15 @@ func (w *direct) encodeBare(p *pipe, x *Transaction) {
 // not run, or the connection broke, and then settleBare sets x.doubt.
 func (w *direct) settleBare(x *Transaction, res []answer) (again, err error) {
 	late, greatest := x.late(), noError
+	if late || hasError(res) {
+		x.Expand()
+	}
+	at := 0
 	for i := range x.Calls {
-		c, m := &x.Calls[i], &res[i]
+		c, m := &x.Calls[i], &res[at]
+		if at += c.size(); c.Series != nil {
+			continue
+		}
 		switch is := consequenceOf(m.err, toFollow); {
 		case is == unanswered:
 			x.doubt = true
@@ -426,8 +461,14 @@ func (w *direct) settle(x *Transaction, res []answer) (again, err error) {
 		}
 	}
 	late := x.late()
+	if late || hasError(replies) {
+		x.Expand()
+	}
 	for i := range x.Calls {
 		c := &x.Calls[i]
+		if c.Series != nil {
+			continue
+		}
 		why := ErrExpired
 		if !foundGone(replies[c.pos-1-c.asked:c.pos-1]) && (!late || len(c.gone(w.t.Expiring)) == 0) {
 			why = c.disagrees(&replies[c.pos-1], w.t.Expiring)

@@ -113,6 +113,33 @@ func (p expiryPeriod) ends() int64 {
 	return p.begins() + p.width
 }
 
+// Plain says whether a command for a key may go to the target in a series, as far as its expiry matters: when the command is sent, the
+// target is hardly going to be asked for the key. reads says whether the effect of the command depends on the value of the key.
+func (e *Expiring) Plain(db int, name string, reads bool) bool {
+	return !e.unknown.Load() && (!reads || e.noneDue() || !e.mayBeGone(db, name))
+}
+
+// none says that no key may be gone.
+func (e *Expiring) none() bool {
+	e.refresh()
+	return !e.unknown.Load() && e.noneDue()
+}
+
+func (e *Expiring) noneDue() bool {
+	e.mu.RLock()
+	defer e.mu.RUnlock()
+	return len(e.due) == 0
+}
+
+// refresh computes due again where pass was not called for a while, since the target is slow.
+func (e *Expiring) refresh() {
+	if now := time.Now().UnixMilli(); now-e.chosen.Load() > 500 {
+		e.mu.Lock()
+		e.choose(now)
+		e.mu.Unlock()
+	}
+}
+
 // mayBeGone says whether the target may lack a key that the source had when it ran a command that has not been applied yet.
 func (e *Expiring) mayBeGone(db int, name string) bool {
 	h := expiringHash(db, name)
@@ -124,11 +151,7 @@ func (e *Expiring) mayBeGone(db int, name string) bool {
 			return true
 		}
 	}
-	if now := time.Now().UnixMilli(); now-e.chosen.Load() > 500 { // pass was not called for a while, since the target is slow
-		e.mu.Lock()
-		e.choose(now)
-		e.mu.Unlock()
-	}
+	e.refresh()
 	e.mu.RLock()
 	defer e.mu.RUnlock()
 	if len(e.due) == 0 {

@@ -82,6 +82,12 @@ func (p *pipe) add(args ...string) int {
 	return p.sent - 1
 }
 
+// addSeries queues all commands of a series.
+func (p *pipe) addSeries(s *Series) {
+	p.out = append(p.out, s.bytes...)
+	p.sent += s.Len()
+}
+
 // forget drops the commands that were queued.
 func (p *pipe) forget() {
 	if p.out, p.sent = p.out[:0], 0; cap(p.out) > mostKept {

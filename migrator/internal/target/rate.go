@@ -31,7 +31,7 @@ func (l limits) takeFor(ctx context.Context, txs []*Transaction) error {
 	size, ops := 0, 0
 	for _, x := range txs {
 		size += x.size()
-		ops += len(x.Calls)
+		ops += x.commands()
 	}
 	return l.take(ctx, size, ops)
 }

@@ -41,6 +41,40 @@ type writtenUnit struct {
 	fields int64 // how many fields the command writes
 }
 
+// Expand replaces each series by a call for each of its commands.
+func (x *Transaction) Expand() {
+	if !x.hasSeries() {
+		return
+	}
+	calls := make([]Call, 0, x.commands())
+	for i := range x.Calls {
+		if c := &x.Calls[i]; c.Series != nil {
+			calls = c.Series.calls(calls, c)
+		} else {
+			calls = append(calls, *c)
+		}
+	}
+	x.Calls = calls
+}
+
+func (x *Transaction) hasSeries() bool {
+	for i := range x.Calls {
+		if x.Calls[i].Series != nil {
+			return true
+		}
+	}
+	return false
+}
+
+// commands returns how many commands the calls are.
+func (x *Transaction) commands() int {
+	n := 0
+	for i := range x.Calls {
+		n += x.Calls[i].size()
+	}
+	return n
+}
+
 // fail adds a call to failed, unless an earlier attempt has done so.
 func (x *Transaction) fail(c *Call, why error) {
 	if !c.failed {
@@ -49,7 +83,7 @@ func (x *Transaction) fail(c *Call, why error) {
 	}
 }
 
-// failUnseen adds to failed the calls whose lost replies might have shown that the target lacks keys.
+// failUnseen adds to failed the calls whose lost replies might have shown that the target lacks keys. Those to plain commands could not.
 func (x *Transaction) failUnseen() {
 	for i := range x.Calls {
 		if c := &x.Calls[i]; c.Renew != 0 || c.asked > 0 {
@@ -64,6 +98,9 @@ func (x *Transaction) late() bool { return time.Since(x.sent).Milliseconds() > e
 func (x *Transaction) size() int {
 	n := 0
 	for i := range x.Calls {
+		if s := x.Calls[i].Series; s != nil {
+			n += s.Size()
+		}
 		for _, a := range x.Calls[i].Args {
 			n += len(a)
 		}
@@ -77,6 +114,7 @@ func (x *Transaction) refused(res []answer, exec error) (again, err error) {
 	if consequenceOf(x.watched, toGoOn).again() { // this explains all replies that come after it
 		return x.watched, nil
 	}
+	x.Expand()
 	reasons := map[int]error{len(res) - 1: exec}
 	for i, r := range res[:len(res)-1] {
 		if r.err != nil {

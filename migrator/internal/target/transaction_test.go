@@ -351,3 +351,15 @@ func TestRestoreAllocations(t *testing.T) {
 		t.Errorf("%.2f allocations for each value", each)
 	}
 }
+
+// TestSettleSeries: where EXEC runs nothing since a command of a series was refused, the others are sent again without it.
+func TestSettleSeries(t *testing.T) {
+	s := &Series{}
+	s.Add([]byte("*2\r\n$4\r\nINCR\r\n$1\r\na\r\n"), 18, 19, true)
+	s.Add([]byte("*2\r\n$4\r\nDECR\r\n$1\r\nb\r\n"), 18, 19, true)
+	x := &Transaction{sent: time.Now(), Calls: []Call{{Series: s, pos: 2}}}
+	again, err := newTestWriter(nil).settle(x, repliesTo([]string{"+OK", "+QUEUED", "+QUEUED", "-ERR unknown command", "-EXECABORT x"}))
+	if again == nil || err != nil || len(x.Failed) != 1 || x.Failed[0].Call.Key.Name != "b" || len(x.Calls) != 1 || x.Calls[0].Key.Name != "a" {
+		t.Errorf("again %v, %v, failed %+v, left %+v", again, err, x.Failed, x.Calls)
+	}
+}

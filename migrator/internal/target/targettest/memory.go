@@ -134,6 +134,7 @@ func (w memoryWriter) Commit(ctx context.Context, txs []*target.Transaction) err
 		return err
 	}
 	for _, x := range txs {
+		x.Expand()
 		for _, c := range x.Calls {
 			if err := w.m.run(c.DB, c.Args...); err != nil {
 				x.Failed = append(x.Failed, target.Failure{Call: c, Reply: err})
