@@ -24,6 +24,7 @@ import (
 type fakeSource struct {
 	t       *testing.T
 	answers []string // to PSYNC, by connection; the connection is hung up behind an answer that ends with hangUp
+	parts   int      // so many bytes follow an answer, each by itself
 
 	mu      sync.Mutex
 	asked   []string
@@ -106,6 +107,10 @@ func (f *fakeSource) serve(l net.Listener, answer string) {
 			text, hangs := strings.CutSuffix(answer, hangUp)
 			if _, err = io.WriteString(conn, text); hangs {
 				return
+			}
+			for i := 0; i < f.parts && err == nil; i++ {
+				_, err = io.WriteString(conn, "x")
+				time.Sleep(200 * time.Microsecond)
 			}
 		}
 		if err != nil {
@@ -205,6 +210,33 @@ func spooled(t *testing.T, r *Receiver, from int64) string {
 		got.Write(data)
 	}
 	return got.String()
+}
+
+// TestGathers: what a busy source sends in many small parts is written in few, and all of it.
+func TestGathers(t *testing.T) {
+	const parts = 400
+	f := &fakeSource{t: t, offset: 100, answers: []string{full(100, "snapshot", "")}, parts: parts}
+	r := newTestReceiver(t, f, nil)
+	begun := time.Now()
+	if err := run(t, r, Nothing, 100+parts); err != nil {
+		t.Fatal(err)
+	}
+	most := int(time.Since(begun)/gathering) + 3
+	in, err := r.cfg.Spool.NewReader(100)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer in.Close()
+	frames := 0
+	for in.Offset() < 100+parts {
+		if _, _, _, err := in.Next(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		frames++
+	}
+	if frames > most {
+		t.Errorf("%d parts were written in %d frames, at most %d", parts, frames, most)
+	}
 }
 
 func TestGoesOn(t *testing.T) {

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"surecut/internal/psync"
+	"surecut/internal/retry"
 )
 
 // session receives over one connection to the source, until it is lost.
@@ -130,6 +131,11 @@ func (r *Receiver) locate(ctx context.Context) error {
 	return nil
 }
 
+// gathering is for how long at least the bytes of the stream are gathered after those that were read before. Each part that is read wakes
+// the receiver and everybody behind it, which costs more than many commands: a busy source sends in thousands of small parts a second.
+// What comes after a silence does not wait.
+const gathering = 5 * time.Millisecond
+
 // receiveStream writes the stream to the spool until the connection is lost or the node is to be left. It acknowledges what it has
 // received.
 func (r *Receiver) receiveStream(ctx context.Context, s *psync.Session) (err error) {
@@ -158,6 +164,7 @@ func (r *Receiver) receiveStream(ctx context.Context, s *psync.Session) (err err
 		if err != nil {
 			return err
 		}
+		due := time.Now().Add(gathering)
 		if err := r.cfg.Spool.Append(time.Now().UnixMilli(), buf[:n]); err != nil {
 			return &DiskError{err}
 		}
@@ -165,6 +172,9 @@ func (r *Receiver) receiveStream(ctx context.Context, s *psync.Session) (err err
 			if err := s.Ack(r.cfg.Spool.End()); err != nil {
 				return err
 			}
+		}
+		if n < len(buf)/2 { // a source that sends faster than that wakes nobody needlessly
+			_ = retry.Pause(ctx, time.Until(due)) // the next Read notices the end of ctx
 		}
 	}
 }

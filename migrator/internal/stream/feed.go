@@ -6,14 +6,12 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"time"
 
 	"golang.org/x/sync/semaphore"
 
 	"surecut/internal/files"
 	"surecut/internal/keyspace"
 	"surecut/internal/resp"
-	"surecut/internal/retry"
 	"surecut/internal/spool"
 )
 
@@ -77,10 +75,6 @@ func (f *SpoolFeed) Keys(ctx context.Context, end int64, do func(keyspace.Key)) 
 	return nil
 }
 
-// gathering is for how long at least the bytes of a stretch are gathered after those of the stretch before it. Each stretch wakes the
-// dispatcher and the lanes, which costs more than many commands: a busy source sends in thousands of small parts a second.
-const gathering = 4 * time.Millisecond
-
 // spooled reads a spool as a stream of bytes, and knows when they were received.
 type spooled struct {
 	ctx      context.Context
@@ -88,23 +82,18 @@ type spooled struct {
 	rest     []byte
 	received int64
 	before   func() error // called before Read waits
-	due      time.Time    // Read waits at least until then, unless the spool holds more when Read is called
 }
 
 func (s *spooled) Read(p []byte) (int, error) {
 	if len(s.rest) == 0 {
-		wait := !s.r.Ready()
-		if wait {
-			if err := errors.Join(s.before(), retry.Pause(s.ctx, time.Until(s.due))); err != nil {
+		if !s.r.Ready() {
+			if err := s.before(); err != nil {
 				return 0, err
 			}
 		}
 		data, _, received, err := s.r.Next(s.ctx)
 		if err != nil {
 			return 0, err
-		}
-		if wait {
-			s.due = time.Now().Add(gathering)
 		}
 		s.rest, s.received = data, received
 	}

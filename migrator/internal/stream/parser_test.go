@@ -123,48 +123,15 @@ func TestParser(t *testing.T) {
 	})
 }
 
-// TestParserGathers: what the spool holds becomes one stretch, however many parts it was received in, and a source that sends many small
-// parts does not wake the dispatcher for each.
+// TestParserGathers: what the spool holds becomes one stretch, however many parts it was received in.
 func TestParserGathers(t *testing.T) {
 	const parts = 1000
 	command := encode("SET a 1")
-	t.Run("what is there", func(t *testing.T) {
-		out := make(chan stretch, parts)
-		p := feedOf(t, spoolOf(t, bytes.Repeat(command, parts), len(command)), &keyspace.Filter{}, 0)
-		if err := p.run(t.Context(), out); err != nil || len(out) != 1 {
-			t.Errorf("%d stretches for what lay in the spool, %v", len(out), err)
-		}
-	})
-	t.Run("what comes", func(t *testing.T) {
-		log := spoolOf(t, command, len(command))
-		from, err := NewSpoolFeed(log, &keyspace.Filter{}, Mark{Offset: 100}, nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer from.Close()
-		out, over := make(chan stretch, parts), make(chan error, 1)
-		began := time.Now()
-		go func() { over <- from.run(t.Context(), out) }()
-		for range parts - 1 {
-			if err := log.Append(1, command); err != nil {
-				t.Fatal(err)
-			}
-		}
-		if err := log.Close(); err != nil {
-			t.Fatal(err)
-		}
-		if err := <-over; err != nil {
-			t.Fatal(err)
-		}
-		most := int(time.Since(began)/gathering) + 3 // the first two do not wait for each other, and the end waits for nothing
-		n, groups := len(out), 0
-		for s := range out {
-			groups += len(s.groups)
-		}
-		if n > most || groups != parts {
-			t.Errorf("%d stretches with %d groups, want %d groups in at most %d stretches", n, groups, parts, most)
-		}
-	})
+	out := make(chan stretch, parts)
+	p := feedOf(t, spoolOf(t, bytes.Repeat(command, parts), len(command)), &keyspace.Filter{}, 0)
+	if err := p.run(t.Context(), out); err != nil || len(out) != 1 {
+		t.Errorf("%d stretches for what lay in the spool, %v", len(out), err)
+	}
 }
 
 // TestParserOnRecordings: every recorded stream parses to its last byte, wherever the reads end.
