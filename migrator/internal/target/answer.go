@@ -2,6 +2,7 @@ package target
 
 import (
 	"bufio"
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -112,7 +113,28 @@ func (r *answers) next() answer {
 	return got
 }
 
+// The replies to most commands of a stream. They are recognized without being taken apart.
+var (
+	okReply     = []byte("+OK\r\n")
+	queuedReply = []byte("+QUEUED\r\n")
+)
+
+// skip reads a reply if it has arrived and comes next.
+func (r *answers) skip(reply []byte) bool {
+	if r.in.Buffered() < len(reply) {
+		return false
+	}
+	if next, _ := r.in.Peek(len(reply)); !bytes.Equal(next, reply) {
+		return false
+	}
+	_, _ = r.in.Discard(len(reply)) // it is buffered
+	return true
+}
+
 func (r *answers) read(depth int) (answer, error) {
+	if r.skip(okReply) || r.skip(queuedReply) {
+		return answer{kind: answerStatus}, nil
+	}
 	line, err := r.line()
 	if err != nil {
 		return answer{}, err

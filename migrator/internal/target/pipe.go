@@ -13,6 +13,9 @@ import (
 // pipeTimeout bounds a whole batch. It is long, since a large RESTORE blocks a server for many seconds.
 const pipeTimeout = 2 * time.Minute
 
+// repliesAtOnce is how many bytes of replies are read at once: those of a batch in a busy stream.
+const repliesAtOnce = 16 << 10
+
 // mostKept bounds the size of a buffer that is kept from one batch to the next.
 const mostKept = 1 << 20
 
@@ -35,7 +38,7 @@ func openPipe(ctx context.Context, ns *nodes, addr string) (p *pipe, server Inst
 	if err != nil {
 		return nil, server, err
 	}
-	p = &pipe{conn: conn, in: answers{in: bufio.NewReader(conn)}, db: -1}
+	p = &pipe{conn: conn, in: answers{in: bufio.NewReaderSize(conn, repliesAtOnce)}, db: -1}
 	p.keep = context.AfterFunc(ctx, func() { conn.Close() })
 	p.add("CLIENT", "SETNAME", clientName(ns.id)) // by which a later run can find and end it
 	p.add("CLIENT", "ID")
