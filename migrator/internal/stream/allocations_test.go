@@ -19,7 +19,7 @@ const mostBytes = 200
 // than the command.
 func TestStreamAllocations(t *testing.T) {
 	const commands = 60_000
-	for _, kind := range []string{"SET k%d value", "HSET h%d field value", "INCR n%d", "ZADD z%d 1 member", "PEXPIREAT k%d 99999999999999", "DEL k%d"} {
+	for _, kind := range []string{"SET k%d value", "HSET h%d field value", "INCR n%d", "ZADD z%d 1 member", "SET k%d value PXAT 99999999999999", "PEXPIREAT k%d 99999999999999", "DEL k%d"} {
 		t.Run(kind, func(t *testing.T) {
 			lines := make([]string, commands)
 			for i := range lines {

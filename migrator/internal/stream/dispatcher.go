@@ -50,8 +50,8 @@ func newDispatcher(cfg *Config, lanes []*lane, stretches <-chan stretch, cp *tar
 }
 
 // groupsBetweenChores is how many groups are dispatched before they are handed over to the lanes, and chores and frames have their turn:
-// with a slow target that takes a while. Handing over wakes the lanes, which costs more than a command.
-const groupsBetweenChores = 512
+// with a slow target that takes a while. Handing over wakes the lanes, which costs more than many commands.
+const groupsBetweenChores = 2048
 
 // run dispatches until the stream ends, and returns once the lanes have applied all of it.
 func (d *dispatcher) run(ctx context.Context) error {
@@ -188,6 +188,9 @@ func (d *dispatcher) step(ctx context.Context, g group) error {
 
 // prune forgets what the stream has passed at an offset. The lanes may delete the fences of it.
 func (d *dispatcher) prune(offset int64) {
+	if d.ahead.nothing() {
+		return
+	}
 	for k, end := range d.ahead.prune(offset) {
 		slot := d.Target.Slot(k.Name)
 		d.lane(slot).passFence(d.Target.UnitOf(slot), k, end)

@@ -19,10 +19,11 @@ type passage struct {
 	from, to int // place of the key in the bytes of the command
 	reads    bool
 	absolute bool
+	expires  int64 // Unix ms at which the key expires after the command; 0: never, or as before
 }
 
-// mayBePlain says whether calls of a command may be plain. The commands that are not need to have their reply looked at, an expiry held or
-// noted, another call beside them, or another form.
+// mayBePlain says whether calls of a command may be plain. The commands that are not need to have their reply looked at, their expiry held,
+// another call beside them, or another form.
 func mayBePlain(s *command.Spec) bool {
 	switch {
 	case !s.Write, s.Class != command.Ordinary && s.Class != command.Split, s.Expires && s.Name != "SET":
@@ -41,8 +42,13 @@ func (p *planner) plain(c *sourceCommand) (to passage, ok bool) {
 		return to, false
 	}
 	spec, known := command.Lookup(c.args)
-	if !known || !p.mayBePlain[spec] || spec.Expires && len(c.args) != 3 {
+	if !known || !p.mayBePlain[spec] {
 		return to, false
+	}
+	if spec.Expires && len(c.args) > 3 {
+		if to.expires, ok = p.fixedExpiry(c, spec); !ok {
+			return to, false
+		}
 	}
 	keys, err := spec.Keys(c.args, p.keys[:0])
 	p.keys = keys
@@ -67,6 +73,19 @@ func (p *planner) plain(c *sourceCommand) (to passage, ok bool) {
 	}
 	to.to = to.from + len(name)
 	return to, true
+}
+
+// fixedExpiry returns the expiry that a command sets; 0: none. ok says that the expiry stays as it is: it is absolute, and is not held.
+func (p *planner) fixedExpiry(c *sourceCommand, spec *command.Spec) (at int64, ok bool) {
+	if p.Expiries.Holding() {
+		return 0, false
+	}
+	cmds, changed := spec.AbsoluteExpiry(p.dated[:0], c.args, 0, p.Target.Dialect)
+	if p.dated = cmds; changed {
+		return 0, false
+	}
+	_, at, _ = spec.ExpireAt(c.args)
+	return at, true
 }
 
 // keep copies the arguments of a command, so that they may outlive its stretch.
@@ -102,6 +121,9 @@ func (r *router) sendPlain(g *group, to passage) {
 		r.queue(n, it)
 	}
 	it.series.Add(c.encoded, to.from, to.to, to.reads)
+	if to.expires > 0 {
+		r.target.Expiring.Note(to.db, slab.View(c.encoded[to.from:to.to]), to.expires)
+	}
 	it.end = c.end
 	it.commands++
 	it.bytes += len(c.encoded) + 32

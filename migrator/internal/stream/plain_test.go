@@ -2,8 +2,10 @@ package stream
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"surecut/internal/command"
 	"surecut/internal/keyspace"
@@ -30,6 +32,7 @@ func callOf(t *testing.T, d *dispatcher, c sourceCommand) (target.Call, bool) {
 	if !ok {
 		return target.Call{}, false
 	}
+	clear(d.ready)
 	d.sendPlain(&group{start: 100, end: c.end, commands: []sourceCommand{c}}, to)
 	n := d.lane(to.slot)
 	it := d.ready[n.id][0]
@@ -43,7 +46,7 @@ func callOf(t *testing.T, d *dispatcher, c sourceCommand) (target.Call, bool) {
 
 // TestPlainIsWhatPlanSays: a command that goes in a series is the very call that plan would have made of it, whatever command it is.
 func TestPlainIsWhatPlanSays(t *testing.T) {
-	count, l := 0, newTestStream(t)
+	count, d := 0, newTestDispatcher(newTestStream(t), nil)
 	for _, s := range command.All() {
 		if s.Class == command.Keyless {
 			continue
@@ -57,27 +60,50 @@ func TestPlainIsWhatPlanSays(t *testing.T) {
 				if last != "" {
 					words[len(words)-1] = last
 				}
-				d := newTestDispatcher(l, nil)
 				got, ok := callOf(t, d, sourceOf(t, 3, words...))
 				if !ok {
 					continue
 				}
 				count++
-				c := sourceOf(t, 3, words...)
-				p, err := d.planner.plan(&c, 1)
-				if err != nil || p.act != nil || len(p.pieces) != 1 || p.pieces[0].commands != 1 {
-					t.Fatalf("%q is plain, and the plan has %d pieces, %v", words, len(p.pieces), err)
-				}
-				want := p.pieces[0].call
-				want.Commands = 1
-				if fmt.Sprintf("%+v", got) != fmt.Sprintf("%+v", want) {
-					t.Errorf("%q\nis planned as    %+v\nin a series it is %+v", words, want, got)
-				}
+				comparePlan(t, d, got, words...)
 			}
 		}
 	}
 	if count < 100 {
 		t.Errorf("only %d commands were plain", count)
+	}
+	words := []string{"SET", "k", "v", "PXAT", "99999999999999"}
+	got, _ := callOf(t, d, sourceOf(t, 3, words...))
+	comparePlan(t, d, got, words...)
+}
+
+// comparePlan compares the call that a command became in a series with the plan for the command.
+func comparePlan(t *testing.T, d *dispatcher, got target.Call, words ...string) {
+	t.Helper()
+	c := sourceOf(t, 3, words...)
+	p, err := d.planner.plan(&c, 1)
+	if err != nil || p.act != nil || len(p.pieces) != 1 || p.pieces[0].commands != 1 {
+		t.Fatalf("%q is plain, and the plan has %d pieces, %v", words, len(p.pieces), err)
+	}
+	want := p.pieces[0].call
+	want.Commands = 1
+	if fmt.Sprintf("%+v", got) != fmt.Sprintf("%+v", want) {
+		t.Errorf("%q\nis planned as    %+v\nin a series it is %+v", words, want, got)
+	}
+}
+
+// TestPlainExpiryIsNoted: a command that reads the key of an expiry which comes soon is no longer plain: the target is asked for the key.
+func TestPlainExpiryIsNoted(t *testing.T) {
+	d := newTestDispatcher(newTestStream(t), nil)
+	at := strconv.FormatInt(time.Now().UnixMilli()+1000, 10)
+	if _, ok := callOf(t, d, sourceOf(t, 0, "SET", "k", "v", "PXAT", at)); !ok {
+		t.Fatal("SET with an expiry is not plain")
+	}
+	for name, want := range map[string]bool{"k": false, "other": true} {
+		c := sourceOf(t, 0, "APPEND", name, "x")
+		if _, got := d.planner.plain(&c); got != want {
+			t.Errorf("APPEND %s: plain %v, want %v", name, got, want)
+		}
 	}
 }
 
@@ -93,7 +119,12 @@ func TestPlain(t *testing.T) {
 		{name: "lower case", command: "hset k f v", want: true},
 		{name: "one key of a command for several", command: "DEL k", want: true},
 		{name: "several keys", command: "DEL k l"},
-		{name: "an expiry", why: "it is noted", command: "SET k v PXAT 99999999999999"},
+		{name: "an expiry", why: "it is noted", command: "SET k v PXAT 99999999999999", want: true},
+		{name: "a relative expiry", why: "it becomes absolute", command: "SET k v PX 1000"},
+		{name: "an expiry with a condition", command: "SET k v XX PXAT 99999999999999"},
+		{name: "an expiry for an older target", command: "SET k v PXAT 99999999999999", change: func(l *testStream, _ *dispatcher) { l.Target.Dialect = command.DialectOf(60000, 0) }},
+		{name: "an expiry that may be held", command: "SET k v PXAT 99999999999999", change: func(l *testStream, _ *dispatcher) { l.hold(t, ledger.HeldFirst) }},
+		{name: "KEEPTTL", command: "SET k v KEEPTTL", want: true},
 		{name: "an expiry alone", command: "PEXPIREAT k 99999999999999"},
 		{name: "a reply that matters", command: "LPUSHX k v"},
 		{name: "unknown", command: "NEVERHEARD k v"},

@@ -10,9 +10,9 @@ import (
 )
 
 // Series holds plain commands, one behind the other, as the bytes that the source sent. A command is plain if the target gets it as it is,
-// if it names one key and sets no expiry, and if the target has done with it what the source did unless the reply is an error. While all
-// goes well nothing needs to be known of each of them, which saves most of what a call costs. Where something is to be done about one of
-// them, Transaction.Expand makes a call of each.
+// if it names one key, and if the target has done with it what the source did unless the reply is an error. Whoever adds a command that
+// sets an expiry notes this in Target.Expiring. While all goes well nothing needs to be known of each of them, which saves most of what a
+// call costs. Where something is to be done about one of them, Transaction.Expand makes a call of each.
 type Series struct {
 	bytes []byte
 	plain []plain
@@ -43,7 +43,7 @@ func (s *Series) Len() int { return len(s.plain) }
 func (s *Series) Size() int { return len(s.bytes) }
 
 // mostSeries bounds the bytes of a series that are kept to be used again.
-const mostSeries = 256 << 10
+const mostSeries = 32 << 10
 
 // Blank empties a series that is to be used again. Calls that Expand has made of it stay what they are.
 func (s *Series) Blank() {
@@ -80,6 +80,7 @@ func (s *Series) calls(out []Call, c *Call) []Call {
 		}
 		if spec, known := command.Lookup(args); known {
 			x.Absolute = spec.Absolute(args)
+			_, x.Expires, _ = spec.ExpireAt(args)
 		}
 		out = append(out, x)
 	}
