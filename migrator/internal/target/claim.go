@@ -6,6 +6,8 @@ import (
 	"log/slog"
 	"sync"
 	"time"
+
+	"surecut/internal/retry"
 )
 
 // A target belongs to one run of one migration at a time. The record __surecut:migration says to which. A run changes the record only in a
@@ -16,7 +18,8 @@ import (
 // A run can be stopped without noticing (SIGSTOP, a suspended machine) and go on when another run has taken the record over. So a run
 // writes only while its last renewal is recent by both clocks, monotonic and wall; otherwise it renews first, and ends if the record is no
 // longer its own. A run that takes a record over ends the connections of the run before it, and a run uses a new connection only after it
-// has seen that the record is its own. So commands that a stopped run had on their way do not arrive late.
+// has seen that the record is its own. So commands that a stopped run had on their way do not arrive late. Where connections cannot be ended,
+// it waits until the run before it writes no more (outlast).
 
 const (
 	// leaseRenewal is the interval at which the run renews its record.
@@ -32,6 +35,7 @@ type Claim struct {
 	holder holder
 	past   *past // nil: no earlier run of this migration has held the target
 	log    *slog.Logger
+	wait   time.Duration // how long outlast waits: leaseTrust
 
 	renewing sync.Mutex // one renewal at a time
 	lease    lease
@@ -42,7 +46,7 @@ func newClaim(ns *nodes, left *leftBehind, stateDir string) (*Claim, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Claim{store: claimStore{ns}, left: left, holder: h, log: ns.log}, nil
+	return &Claim{store: claimStore{ns}, left: left, holder: h, log: ns.log, wait: leaseTrust}, nil
 }
 
 // Resume says that an earlier run of the migration has held the target. whole says whether that run's witnesses show that the target has
@@ -65,7 +69,23 @@ func (c *Claim) Acquire(ctx context.Context) error {
 	if id := before["id"]; id != "" && id != c.holder.id {
 		ids = append(ids, id)
 	}
-	return c.left.endNamed(ctx, ids)
+	if err := c.left.endNamed(ctx, ids); err != nil {
+		return err
+	}
+	return c.outlast(ctx, before)
+}
+
+// outlast waits until the run whose record was taken over trusts its claim no longer, if that run may live and its connections cannot be
+// ended. Through a proxy the clocks of two hosts decide whether a record is old, and one of them may be wrong. Then outlast looks whether the
+// record still belongs to this run.
+func (c *Claim) outlast(ctx context.Context, before map[string]string) error {
+	if before["state"] != "running" || before["run"] == c.holder.run || before["place"] == c.holder.place || c.left.nodes.Can.Ends {
+		return nil
+	}
+	if err := retry.Pause(ctx, c.wait); err != nil {
+		return err
+	}
+	return c.Renew(ctx, "running")
 }
 
 // Renew renews the claim. While the target does not answer, it waits.

@@ -3,6 +3,7 @@ package target
 import (
 	"context"
 	"errors"
+	"maps"
 	"slices"
 	"strconv"
 	"time"
@@ -69,7 +70,7 @@ func (s claimStore) changeWatched(ctx context.Context, client rueidis.Client, wr
 		}
 	}()
 	now := clockOf(ctx, dc)
-	own, others := s.nodes.OwnDB(), s.others()
+	own, others := s.nodes.OwnDB(), s.others(ctx, dc)
 	for _, db := range append(others, own) {
 		if len(others) > 0 {
 			if err := dc.Do(ctx, arbitrary(dc, "SELECT", strconv.Itoa(db))).Error(); err != nil {
@@ -116,11 +117,12 @@ func watch(ctx context.Context, c connection) (map[string]string, error) {
 	return res[1].AsStrMap()
 }
 
-// mostClaimed bounds the number of databases that are searched for records of other migrations. A server has 16 by default.
+// mostClaimed bounds the number of databases that are searched for records of other migrations whether they hold keys or not. A server has
+// 16 by default.
 const mostClaimed = 64
 
 // others returns the other databases that may hold the record of a migration that overlaps with this one.
-func (s claimStore) others() (dbs []int) {
+func (s claimStore) others(ctx context.Context, c connection) (dbs []int) {
 	home := s.nodes.DBs.Home
 	switch {
 	case s.nodes.Cluster || s.nodes.DBs.Only || home == 0:
@@ -130,6 +132,16 @@ func (s claimStore) others() (dbs []int) {
 	}
 	for db := 1; db < min(max(s.nodes.DBs.Count, 16), mostClaimed); db++ {
 		dbs = append(dbs, db)
+	}
+	if s.nodes.DBs.Count <= mostClaimed {
+		return dbs
+	}
+	info, _ := c.Do(ctx, arbitrary(c, "INFO", "keyspace")).ToString()
+	held, _ := endpoint.Keyspace(endpoint.ParseInfo(info)) // where INFO is refused, it is not known
+	for _, db := range slices.Sorted(maps.Keys(held)) {
+		if db >= mostClaimed {
+			dbs = append(dbs, db)
+		}
 	}
 	return dbs
 }

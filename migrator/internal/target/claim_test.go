@@ -3,6 +3,7 @@ package target_test
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -24,7 +25,7 @@ func named(id, dir string) func(*target.Config) {
 // seen sets when the record in a database was last renewed, by the clock of the target.
 func seen(s *endpointtest.Server, db int, ago time.Duration) {
 	at := strconv.FormatInt(time.Now().Add(-ago).UnixMilli(), 10)
-	s.Do(db, "HSET", migration, "seen_ms", at, "heartbeat_ms", at)
+	s.Do(db, "HMSET", migration, "seen_ms", at, "heartbeat_ms", at)
 }
 
 // TestAcquire: which run gets a target that another one has held.
@@ -58,6 +59,10 @@ func TestAcquire(t *testing.T) {
 		{name: "two that keep to one database each, of which one holds the records of all", first: "/0", second: "/2", id: "other", place: "p"},
 		{name: "one that keeps to a database where another has all", second: "/2", id: "other", place: "p", err: target.ErrClaimed},
 		{name: "one that wants all databases where another has one", first: "/3", id: "other", place: "p", err: target.ErrClaimed},
+		{name: "one that keeps to a database beyond those that every server has", first: "/70", id: "other", place: "p", err: target.ErrClaimed,
+			then: func(_ *testing.T, s *endpointtest.Server, _ *target.Target) {
+				s.Always("CONFIG GET databases", endpointtest.Strings("databases", "100"))
+			}},
 		{name: "resumed", resumed: true, whole: true, then: ended},
 		{name: "resumed after another migration", why: "that one may have written to the same keys, even if it has ended", resumed: true, whole: true, err: target.ErrGivenAway,
 			then: func(t *testing.T, s *endpointtest.Server, first *target.Target) {
@@ -298,6 +303,62 @@ func TestClaimOfDirectory(t *testing.T) {
 		if got := r.s.Do(0, "CLIENT", "LIST"); strings.Contains(got, "name=surecut-id ") == allowed {
 			t.Errorf("allowed: %v; connections: %s", allowed, got)
 		}
+	}
+}
+
+// TestClaimOfOneThatMayLive: where the connections of the run before cannot be ended, the next one waits until that run trusts its claim no
+// longer, and then looks whether the record is still its own.
+func TestClaimOfOneThatMayLive(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		proxy  bool // the target is written through a proxy
+		ends   bool // the server lets connections be ended
+		state  string
+		same   bool // the second run has the directory of the first
+		looked bool
+	}{
+		{name: "through a proxy", proxy: true, state: "running", looked: true},
+		{name: "through a proxy, after a stop", proxy: true, state: "stopped"},
+		{name: "through a proxy, the same directory", proxy: true, state: "running", same: true},
+		{name: "without CLIENT KILL", state: "running", looked: true},
+		{name: "with CLIENT KILL", ends: true, state: "running"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			s := endpointtest.Serve(t, "7.0.15")
+			url := s.URL()
+			if tt.proxy {
+				s = targettest.ServeCodis(t)
+				url = "redis+codis://" + s.Addr
+			} else if !tt.ends {
+				s.Always("CLIENT KILL", "-NOPERM no\r\n")
+			}
+			dir := t.TempDir()
+			first := targettest.Open(t, url, named("id", dir))
+			if err := first.Claim.Acquire(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			seen(s, 0, time.Hour)
+			s.Do(0, "HSET", migration, "state", tt.state)
+			id := "other"
+			if tt.same {
+				id = "id"
+			} else {
+				dir = t.TempDir()
+			}
+			second := targettest.Open(t, url, named(id, dir))
+			second.Claim.WaitFor(20 * time.Millisecond)
+			written := targettest.Field(s, 0, migration, "run")
+			s.On("", func(args []string) string {
+				if slices.Contains(args, "HGETALL") && targettest.Field(s, 0, migration, "run") != written { // the first run has lived, and its clock was wrong
+					s.Do(0, "HMSET", migration, "id", "id", "run", "x", "state", "running")
+				}
+				return endpointtest.Usual
+			})
+			err := second.Claim.Acquire(t.Context())
+			if looked := errors.Is(err, target.ErrClaimed); looked != tt.looked || err != nil && !looked {
+				t.Error(err)
+			}
+		})
 	}
 }
 
