@@ -30,6 +30,7 @@ type node struct {
 	noTouch     bool          // has CLIENT NO-TOUCH (since 7.2)
 	breaker     breaker
 	flight      *flight
+	said        *account // nil: its keys were not listed
 }
 
 func newNode(ctx context.Context, dep *endpoint.Deployment, addr, primary string, o *Config) (*node, error) {

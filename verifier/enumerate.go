@@ -3,7 +3,6 @@ package verifier
 import (
 	"context"
 	"slices"
-	"strconv"
 	"strings"
 	"sync/atomic"
 
@@ -88,6 +87,8 @@ func (e *enumeration) node(ctx context.Context, n *node) error {
 		// Only the process itself knows how far its SCAN has come, and what it counted since its start explains nothing from
 		// before.
 		e.short.add("%s %s was restarted, or replaced by another server, while its keys were listed; verify again", e.name, n.addr())
+	} else {
+		n.said = &account{begun: before, listed: infoAfter, dbs: order, keys: keysIn(after, order)}
 	}
 	allowance := changes(before, infoAfter)
 	for _, db := range order {
@@ -120,17 +121,7 @@ func (e *enumeration) weigh(n *node, db int, before, after endpoint.Database, t 
 
 // changes bounds how many keys may have come or gone between two replies of INFO.
 func changes(before, after map[string]string) int64 {
-	delta := func(field string) int64 {
-		from, err1 := strconv.ParseInt(before[field], 10, 64)
-		to, err2 := strconv.ParseInt(after[field], 10, 64)
-		switch {
-		case err1 != nil || err2 != nil:
-			return 0
-		case to < from: // a save has reset the counter
-			return to
-		}
-		return to - from
-	}
+	delta := func(field string) int64 { return growth(field, before, after) }
 	// Every change takes at least 16 bytes of the replication stream, whose offset counts on when a save resets the other
 	// counter.
 	written := max(delta("rdb_changes_since_last_save"), delta("master_repl_offset")/16)

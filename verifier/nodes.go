@@ -229,23 +229,6 @@ func (s replicaStanding) behind() (int64, error) {
 	return wanted - has, nil
 }
 
-// stillCurrent checks at the end of a run whether each node is still what it was at the beginning: a replica whose link went down
-// in between is behind, and a primary that was demoted may have been filled anew.
-func (r *roster) stillCurrent(ctx context.Context) {
-	for _, n := range r.known() {
-		if n.follows != "" {
-			if err := r.current(ctx, n.addr(), n.follows); err != nil {
-				r.short.add("%s %s was read as a replica of %s, but at the end %v; later writes were not compared", r.name, n.addr(), n.follows, err)
-			}
-			continue
-		}
-		// A node that no longer answers shows in the readings of its keys.
-		if info, err := n.info(ctx); err == nil && info["role"] == "slave" && n.facts.Role != "slave" {
-			r.short.add("%s %s became a replica of %s while it was read; verify again", r.name, n.addr(), endpoint.PrimaryNamedIn(info))
-		}
-	}
-}
-
 // note adds a sentence to the report.
 func (r *roster) note(format string, args ...any) {
 	r.mu.Lock()

@@ -22,8 +22,8 @@ type Report struct {
 	Verdict Verdict  `json:"verdict"`
 	Reasons []string `json:"reasons"` // why the verdict is what it is, one sentence each
 
-	// Incomplete says why the keys of a side may not all have been listed, so that extra or missing keys may have been overlooked. It
-	// is empty where the enumeration was complete, whatever the verdict is.
+	// Incomplete says why the comparison may not cover all keys: those of a side may not all have been listed, or a server may have lost
+	// some after they were compared. It is empty where nothing of the kind was seen, whatever the verdict is.
 	Incomplete []string `json:"incomplete"`
 	LeftOut    []string `json:"left_out"` // what the sides hold apart from the compared keys, one sentence each
 

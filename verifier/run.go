@@ -65,8 +65,7 @@ func Run(ctx context.Context, o Config) (*Report, error) {
 	if err != nil {
 		return nil, err
 	}
-	v.source.stillCurrent(ctx)
-	v.target.stillCurrent(ctx)
+	v.lookAgain(ctx)
 	r := v.report(selection)
 	r.Writes.Clients, r.Writes.ClientsWhy = v.writers.since(ctx)
 	r.URLs, r.Servers, r.LeftOut = o.URLs(), v.servers(), v.leftOut(ctx)
@@ -304,7 +303,7 @@ func (r *Report) conclude(reasons byReason, holding string) {
 	say(n.Unchecked, "could not be compared", "could not be compared")
 	r.Reasons = append(r.Reasons, reasons.unchecked()...)
 	for _, s := range r.Incomplete {
-		r.Reasons = append(r.Reasons, "Not all keys may have been listed: "+s+".")
+		r.Reasons = append(r.Reasons, "The comparison may not cover all keys: "+s+".")
 	}
 	compared := n.Same + n.Different + n.Missing + n.Extra
 	switch {

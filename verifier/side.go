@@ -48,9 +48,9 @@ func newSide(ctx context.Context, name endpoint.Side, dep *endpoint.Deployment, 
 }
 
 // keyspace returns the databases of a node that hold keys, with the numbers of their keys and of those that expire, and the whole
-// of INFO.
+// of INFO, with the counters of commands.
 func (n *node) keyspace(ctx context.Context) (map[int]endpoint.Database, map[string]string, error) {
-	info, err := n.info(ctx)
+	info, err := n.info(ctx, "all")
 	if err != nil {
 		return nil, nil, err
 	}

@@ -64,7 +64,7 @@ func TestListing(t *testing.T) {
 		}, nil, Unchecked, "became a replica of h:1 while it was read"},
 		{"counts are refused at the end", "", func(p *toldPair) {
 			p.source.Before("SCAN", func() { p.source.Always("INFO", "-NOPERM this user has no permissions to run the 'info' command\r\n") })
-		}, nil, Unchecked, "INFO : NOPERM"},
+		}, nil, Unchecked, "INFO all: NOPERM"},
 		{"counts are refused at the beginning", "", func(p *toldPair) {
 			p.target.On("INFO", func([]string) string {
 				if len(p.target.Calls("INFO")) < 4 {
@@ -72,7 +72,7 @@ func TestListing(t *testing.T) {
 				}
 				return "-NOPERM this user has no permissions to run the 'info' command\r\n"
 			})
-		}, nil, Unchecked, "INFO : NOPERM"},
+		}, nil, Unchecked, "INFO all: NOPERM"},
 		{"counts make no sense", "", func(p *toldPair) { p.target.Tell("db0", "keys=many") }, nil, Unchecked, "INFO keyspace says"},
 
 		{"surecut's own keys", "", func(p *toldPair) { p.target.Put(keyspace.Prefix+":cp:1", stringOf("x")) }, nil, Same, "(names that begin with __surecut) are not compared: the source has 0 and the target has 1"},

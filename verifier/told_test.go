@@ -166,8 +166,7 @@ func verifyDeployments(t *testing.T, source, target *endpoint.Deployment, change
 	if err := v.compare(t.Context()); err != nil {
 		return nil, err
 	}
-	v.source.stillCurrent(t.Context())
-	v.target.stillCurrent(t.Context())
+	v.lookAgain(t.Context())
 	r := v.report(selectionOf(&o))
 	r.Servers, r.LeftOut = v.servers(), v.leftOut(t.Context())
 	return r, nil

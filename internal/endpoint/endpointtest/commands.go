@@ -296,7 +296,7 @@ func (s *Server) infoText(section string) string {
 		{"memory", "used_memory:1000000 maxmemory:0"},
 		{"persistence", "loading:0 rdb_changes_since_last_save:0 rdb_last_save_time:1700000000"},
 		{"stats", "expired_keys:0 evicted_keys:0"},
-		{"replication", "role:master connected_slaves:0 repl_backlog_active:1 repl_backlog_size:1048576 master_host master_port master_link_status master_sync_in_progress master_last_io_seconds_ago slave_repl_offset slave_read_only slave0 " +
+		{"replication", "role:master connected_slaves:0 repl_backlog_active:1 repl_backlog_size:1048576 master_host master_port master_link_status master_sync_in_progress master_last_io_seconds_ago slave_repl_offset slave_read_only slave0 master_replid2 " +
 			fmt.Sprintf("master_replid:%s master_repl_offset:%d", s.ReplID(), s.offset())},
 		{"commandstats", ""},
 		{"cluster", "cluster_enabled:0"},
