@@ -86,7 +86,8 @@ func (o *Config) readByLink(shard endpoint.Shard) (string, bool) {
 }
 
 // nodeOfLink returns the node that a migration replicates from, which must be read because the link counts its offsets. Where it is
-// a replica, its keys are those of the primary only if it has followed the primary to the end and has taken no writes of its own.
+// a replica, its keys are those of the primary only if it has followed the primary to the end and has taken no writes of its own. It must
+// hold from the beginning what the primary holds: a write that reaches it after the last window would not be compared.
 func (r *roster) nodeOfLink(ctx context.Context, addr, primary string) (*node, error) {
 	n, err := newNode(ctx, r.dep, addr, primary, r.cfg)
 	if err != nil || n.facts.Role != "slave" {
@@ -101,7 +102,11 @@ func (r *roster) nodeOfLink(ctx context.Context, addr, primary string) (*node, e
 		r.short.add("%s %s, from which the migration replicates, is a replica of %s that accepts writes itself (replica-read-only is no), so it may hold data that its primary does not have",
 			r.name, addr, n.follows)
 	}
-	return n, nil
+	if err := r.current(ctx, addr, n.follows); err != nil {
+		r.short.add("%s %s, from which the migration replicates, is a replica of %s, but %v; it is not known whether it holds all that its primary holds",
+			r.name, addr, n.follows, err)
+	}
+	return n, ctx.Err()
 }
 
 // takesWrites says that a replica is known to accept writes from clients.

@@ -1,6 +1,7 @@
 package verifier
 
 import (
+	"context"
 	"fmt"
 	"net"
 	"slices"
@@ -205,10 +206,54 @@ func TestWhichNodeIsRead(t *testing.T) {
 	}
 }
 
+// TestLinkReadsReplicaThatLags: what the primary holds when the run begins is compared, also where the replica that is read has not got it
+// yet.
+func TestLinkReadsReplicaThatLags(t *testing.T) {
+	p, replica := newToldPair(t, "7.0.15"), endpointtest.Serve(t, "7.0.15")
+	for _, name := range p.source.Names() {
+		replica.Put(name, p.source.Get(name))
+	}
+	follows(replica, p.source)
+	replica.Tell("slave_repl_offset", "900")
+	asked, early := 0, 0
+	replica.On("INFO replication", func([]string) string {
+		if asked++; asked > 2 {
+			replica.Tell("slave_repl_offset", "1000")
+		}
+		return endpointtest.Usual
+	})
+	replica.On("SCAN", func([]string) string {
+		if asked <= 2 {
+			early++
+		}
+		return endpointtest.Usual
+	})
+	applier := &toldApplier{links: []AppliedLink{{Shard: p.source.Addr, Reads: replica.Addr}}, at: Position{p.source.ReplID(), p.source.Offset()}}
+	r, err := verifyTold(t, p.source, p.target, func(c *Config) { c.Applier = applier })
+	if err != nil {
+		t.Fatal(err)
+	}
+	if early > 0 || len(replica.Calls("SCAN")) == 0 || len(r.Incomplete) > 0 {
+		t.Errorf("%d pages were listed before the replica had caught up; incomplete %q", early, r.Incomplete)
+	}
+	replica.Tell("master_link_status", "down")
+	if r, err = verifyTold(t, p.source, p.target, func(c *Config) { c.Applier = applier }); err != nil {
+		t.Fatal(err)
+	}
+	if text := strings.Join(r.Incomplete, " "); !strings.Contains(text, "from which the migration replicates, is a replica of "+p.source.Addr+", but its connection to the primary is down") {
+		t.Errorf("without its primary: incomplete %q", text)
+	}
+}
+
 // toldApplier is a migration that has applied everything.
 type toldApplier struct {
 	Applier
 	links []AppliedLink
+	at    Position
 }
 
 func (a *toldApplier) Links() []AppliedLink { return a.links }
+
+func (a *toldApplier) Applied(context.Context, int) (Position, error) { return a.at, nil }
+
+func (a *toldApplier) Freeze(context.Context, int) (Frame, error) { return nil, ErrLags }
