@@ -43,7 +43,8 @@ func (c *Cutover) tell(format string, args ...any) {
 	}
 }
 
-// Ready says whether applications can be moved by what was found: both sides are the same, and nobody writes to the source.
+// Ready says whether applications can be moved by what was found: both sides are the same, nobody writes to the source, and the target
+// still holds what was compared.
 func (c *Cutover) Ready(found *verifier.Report) bool {
 	return found.Verdict == verifier.Same && c.Quiet != nil && c.Quiet.Quiet
 }
@@ -90,7 +91,7 @@ func (c *Cutover) Compare(ctx context.Context) (found *verifier.Report, err erro
 		defer func() { err = errors.Join(err, c.endPause(pause)) }()
 	}
 	for n := 1; ; n++ {
-		before, err := quiet.Read(ctx, c.Migration.Config().Sides.Source)
+		before, err := c.begin(ctx)
 		if err != nil {
 			return nil, err
 		}
@@ -106,7 +107,11 @@ func (c *Cutover) Compare(ctx context.Context) (found *verifier.Report, err erro
 		if c.Quiet.Quiet || still || n == mostComparisons {
 			return found, nil
 		}
-		c.tell("the source was written during the comparison, but is no longer written now; comparing again (%s)", strings.Join(c.Quiet.Reasons(), " "))
+		if len(c.Quiet.Reasons()) > 0 {
+			c.tell("the source was written during the comparison, but is no longer written now; comparing again (%s)", strings.Join(c.Quiet.Reasons(), " "))
+		} else {
+			c.tell("the target may have changed since it was compared; comparing again (%s)", strings.Join(c.Quiet.TargetReasons(), " "))
+		}
 	}
 }
 
@@ -132,9 +137,9 @@ func orEnded(ctx context.Context, err error) error {
 
 // quietSince waits for the quiet time, and notes how the source was found since before. still says that it was written during the
 // quiet time itself, or that a pause has not shown it quiet.
-func (c *Cutover) quietSince(ctx context.Context, before []quiet.Reading, pause *quiet.Pause) (still bool, err error) {
+func (c *Cutover) quietSince(ctx context.Context, before *beginning, pause *quiet.Pause) (still bool, err error) {
 	c.tell("there is no difference; the verdict is GO if nobody writes to the source for another %v", c.QuietFor)
-	report, still, err := quiet.Watch(ctx, c.Migration.Config().Sides.Source, before, c.QuietFor)
+	report, still, err := quiet.Watch(ctx, c.Migration.Config().Sides.Source, before.source, c.QuietFor)
 	if err != nil {
 		return false, err
 	}
@@ -144,6 +149,10 @@ func (c *Cutover) quietSince(ctx context.Context, before []quiet.Reading, pause 
 	if err := c.awaitApplied(ctx, &report); err != nil {
 		return false, err
 	}
+	if report.Target, err = c.changedTarget(ctx, before); err != nil {
+		return false, err
+	}
+	report.Quiet = report.Quiet && len(report.Target) == 0
 	c.Quiet = &report
 	return still, nil
 }
@@ -221,10 +230,10 @@ func (c *Cutover) endPause(pause *quiet.Pause) error {
 
 // scannedQuiet says whether the round that has just found both sides the same was made of a source that nobody wrote to, so that it may
 // be the last. Where that cannot be told at all, three rounds are enough to say so.
-func (c *Cutover) scannedQuiet(ctx context.Context, before []quiet.Reading, untold *int) (bool, error) {
+func (c *Cutover) scannedQuiet(ctx context.Context, before *beginning, untold *int) (bool, error) {
 	if c.MayStayUntold && c.Migration.Config().Sides.Source.Spec().Proxy != "" {
 		c.tell("both sides agree. Through a proxy it cannot be determined whether the source is still written, so make sure that the writers had stopped before this round")
-		report := quiet.Compare(before, before) // of a proxy, a reading says only that nothing is told
+		report := quiet.Compare(before.source, before.source) // of a proxy, a reading says only that nothing is told
 		c.Quiet = &report
 		return true, nil
 	}
@@ -237,6 +246,10 @@ func (c *Cutover) scannedQuiet(ctx context.Context, before []quiet.Reading, unto
 	if c.Quiet.Quiet || *untold == mostComparisons {
 		return true, nil
 	}
-	c.tell("the round does not count, because the source is still written: %s", strings.Join(c.Quiet.Reasons(), " "))
+	if len(c.Quiet.Reasons()) > 0 {
+		c.tell("the round does not count, because the source is still written: %s", strings.Join(c.Quiet.Reasons(), " "))
+	} else {
+		c.tell("the round does not count, because the target may have changed: %s", strings.Join(c.Quiet.TargetReasons(), " "))
+	}
 	return false, nil
 }

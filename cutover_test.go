@@ -48,7 +48,7 @@ func TestUntoldIsNotQuiet(t *testing.T) {
 		t.Fatal(err)
 	}
 	untold := 0
-	settled, err := c.scannedQuiet(t.Context(), before, &untold)
+	settled, err := c.scannedQuiet(t.Context(), &beginning{source: before}, &untold)
 	if err != nil || !settled || c.Quiet == nil || c.Quiet.Quiet || len(c.Quiet.Reasons()) != len(before) {
 		t.Errorf("settled %v, %v, quiet %+v; want that the round is the last, and that nobody knows whether the source is written", settled, err, c.Quiet)
 	}

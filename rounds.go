@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 
-	"surecut/internal/quiet"
 	"surecut/migrator"
 	"surecut/verifier"
 )
@@ -30,7 +29,7 @@ func (c *Cutover) Agree(ctx context.Context) (agreed *verifier.Report, err error
 	}
 	idle, untold := 0, 0
 	for n := 1; ; n++ {
-		begun, err := quiet.Read(ctx, c.Migration.Config().Sides.Source)
+		begun, err := c.begin(ctx)
 		if err != nil {
 			return nil, fmt.Errorf("round %d: %w", n, err)
 		}

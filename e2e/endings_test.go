@@ -455,6 +455,26 @@ func TestGoMeansTheWritersAreOff(t *testing.T) {
 		c.ends(s, 0, "complete", "done")
 		note("quiet: %-45s %3d", "one shard of a cluster", 3)
 	})
+	for _, w := range []struct {
+		name, says string
+		args       []string
+	}{
+		{"a key of the target is deleted", "calls of DEL (1)", []string{"DEL", "counter"}},
+		{"a key of the target is overwritten", "calls of SET (1)", []string{"SET", "counter", "other"}},
+	} {
+		t.Run(w.name, func(t *testing.T) {
+			n.t = t
+			s := n.migrate("--until", "same", "--quiet-for", "3s")
+			s.waitTalk("nobody writes to")
+			n.target.Must(w.args...)
+			s.want(s.end(2*time.Minute), 3)
+			report, err := os.ReadFile(filepath.Join(n.out, "gate.md"))
+			if err != nil || !strings.Contains(string(report), w.says) || !strings.Contains(s.talk(), "the target may have changed since it was compared") {
+				t.Errorf("the gate does not say %q: %s %v\n%s", w.says, report, err, s.talk())
+			}
+			note("quiet: %-45s %3d", w.name, 3)
+		})
+	}
 	t.Run("writes held back", func(t *testing.T) {
 		n.t = t
 		n.source.Must("SET", "counter", "0")

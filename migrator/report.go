@@ -38,6 +38,24 @@ func (m *Migration) Report() Report {
 	return r
 }
 
+// TargetWrites counts what the run has written to the target.
+type TargetWrites struct {
+	Begun, Ended map[string]int64 // calls that write surecut's own keys beside the data, by the name of the command in lower case: sent, and ended
+	Commands     int64            // commands of the stream that were applied
+	Copied       int64            // commands whose keys were copied from the source instead
+	Exact        bool             // nothing else is written: every link has caught up, and counts offsets of the source
+}
+
+// TargetWrites returns what the run has written to the target so far.
+func (m *Migration) TargetWrites() TargetWrites {
+	r, own := m.Report(), m.target.OwnWrites()
+	w := TargetWrites{Begun: own.Begun, Ended: own.Ended, Commands: r.Counters.CommandsApplied, Copied: r.Counters.CommandsRepaired, Exact: m.target.Can.Transactions}
+	for _, l := range r.Links {
+		w.Exact = w.Exact && l.Phase == phaseCaughtUp && !l.Sync
+	}
+	return w
+}
+
 // tellProgress calls Config.Progress with the report until end is called, which has Progress called a last time.
 func (m *Migration) tellProgress() (end func()) {
 	if m.cfg.Progress == nil {

@@ -2,8 +2,8 @@ package reports
 
 import "strings"
 
-// quietReasons returns why the source of a migration with a comparison does not count as quiet. It returns nil if the source was
-// quiet, or if nothing was compared.
+// quietReasons returns why the source of a migration with a comparison does not count as quiet, or why the target may not hold any more what
+// was compared. It returns nil if both stayed as they were, or if nothing was compared.
 func quietReasons(m *Migrate) []string {
 	if m.Quiet == nil || m.Quiet.Quiet {
 		return nil
@@ -11,6 +11,9 @@ func quietReasons(m *Migrate) []string {
 	reasons := []string{}
 	for _, reason := range m.Quiet.Reasons() {
 		reasons = append(reasons, "The source is still written: "+reason)
+	}
+	for _, reason := range m.Quiet.TargetReasons() {
+		reasons = append(reasons, "The target may have changed since it was compared: "+reason)
 	}
 	if len(reasons) == 0 {
 		reasons = append(reasons, "The source is still written, but the report does not say on which of its nodes.")
@@ -28,6 +31,9 @@ func quietContradicts(m *Migrate) []string {
 	}
 	if m.Quiet.ForMs < 0 || m.Quiet.PausedMs < 0 {
 		return []string{"It says that the source was quiet for a negative time: the report contradicts itself."}
+	}
+	for _, n := range m.Quiet.Target {
+		return []string{"It says that the source is quiet and the target unchanged, but also that " + visible(n.Addr) + " may have changed: the report contradicts itself."}
 	}
 	for _, n := range m.Quiet.Nodes {
 		if n.Writes != 0 || n.Reason != "" || n.OffsetEnd < n.OffsetBegin {

@@ -141,12 +141,12 @@ func writtenKeys(w *verifier.Writes) string {
 	return "about " + plural(w.Keys, "key") + " while both sides were listed, "
 }
 
-// quietLine says whether the source was written to since the comparison began.
+// quietLine says whether the source was written to since the comparison began. If only the target has changed, the reasons say so.
 func quietLine(m *Migrate) string {
 	switch {
 	case m.Quiet == nil:
 		return ""
-	case m.Quiet.Quiet:
+	case m.Quiet.Quiet, len(m.Quiet.Reasons()) == 0 && len(m.Quiet.Target) > 0:
 		return "no, from the beginning of the comparison until " + span(m.Quiet.ForMs) + " after its end"
 	}
 	return "yes, after the comparison began"

@@ -72,7 +72,7 @@ func migrateFlags(o *MigrateOptions) *binding {
 	b.text("mode", &cfg.Mode, "full+incremental, full (ends when the snapshot is copied) or incremental (continues the migration in --state, without a new snapshot)")
 	b.text("capture", &cfg.Capture, "psync; or scan, for a source that cannot be replicated: its keys are scanned and copied, then compared and copied again in rounds until both sides agree. The source's writers must stop for the last round")
 	b.text("until", &o.Until, "when to end: caught-up: when the target has caught up; same: after that, compare both sides, check that nobody writes to the source, and end with the gate's verdict (default: run until a signal)")
-	b.duration("quiet-for", &o.QuietFor, "with --until same: GO only if nobody writes to the source from the beginning of the comparison until this long after its end")
+	b.duration("quiet-for", &o.QuietFor, "with --until same: GO only if nobody writes to the source, and nobody but the migration to the target, from the beginning of the comparison until this long after its end")
 	b.duration("pause-writes", &o.PauseWrites, "with --until same: hold back all writes to the source (CLIENT PAUSE, since Redis 6.2) during the comparison and the quiet time after it, for at most this `TIME`")
 	b.text("state", &cfg.StateDir, "`DIR` of the spool and the progress of the migration; the same directory again resumes it")
 	b.text("read-from", &cfg.ReadFrom, "from which node of a shard of the source to read: replica (if it has one) or primary")

@@ -8,4 +8,7 @@
 //
 // A server whose counters do not tell is never taken for quiet: a server that was restarted, that is no longer a primary, or whose
 // counters were reset, or that ran commands which are not in the command table, while it also saved its data.
+//
+// ChangedTarget asks the target of a migration the other question: whether anybody but the migration has written to it, whose own writes
+// the migration counts.
 package quiet

@@ -16,6 +16,8 @@ type Reading struct {
 	RunID    string
 	Role     string           // master or slave, as INFO names them
 	ReplID   string           // "" before 4.0
+	Earlier  string           // master_replid2: the ID before the last promotion; only zeros where there was none
+	Evicted  int64            // evicted_keys
 	Offset   int64            // master_repl_offset
 	Calls    map[string]int64 // by name in lower case: calls of commands that write; nil where the server does not count calls
 	Unknown  map[string]int64 // the same of commands that are not in the table, such as those of modules: whether they write is not known
@@ -29,8 +31,11 @@ type Reading struct {
 type Report struct {
 	ForMs    int64  `json:"for_ms"`    // the quiet time that was asked for
 	PausedMs int64  `json:"paused_ms"` // the longest time for which the source's writes were paused; 0: they were not paused
-	Quiet    bool   `json:"quiet"`     // nothing was written to any node
+	Quiet    bool   `json:"quiet"`     // nothing was written to any node, and nobody but the migration has changed the target
 	Nodes    []Node `json:"nodes"`
+
+	// Target are the nodes of the target that may not hold any more what was compared.
+	Target []Changed `json:"target,omitempty"`
 }
 
 // Node is one primary of the deployment.
@@ -60,6 +65,15 @@ func (r *Report) Reasons() []string {
 			text += "; connected: " + strings.Join(who, ", ")
 		}
 		reasons = append(reasons, text+".")
+	}
+	return reasons
+}
+
+// TargetReasons says for every node of the target that may have changed why that is so.
+func (r *Report) TargetReasons() []string {
+	var reasons []string
+	for _, n := range r.Target {
+		reasons = append(reasons, fmt.Sprintf("%s: %s.", n.Addr, n.Reason))
 	}
 	return reasons
 }
@@ -153,31 +167,40 @@ var mayRead = []string{"sort", "georadius", "georadiusbymember", "bitfield", "ge
 // callsBetween returns how often commands that write were called. The result counted is false where the counters are missing or
 // were reset. Where the data is known to be unchanged, commands that may only have read are left out.
 func callsBetween(before, after Reading, unchanged bool) (n int64, counted bool) {
-	if before.Calls == nil || after.Calls == nil || after.Info <= before.Info {
-		return 0, false
-	}
-	counted = true
-	for _, name := range slices.Sorted(maps.Keys(after.Calls)) {
-		more := after.Calls[name] - before.Calls[name]
-		switch {
-		case more < 0:
-			counted = false
-		case unchanged && slices.Contains(mayRead, name):
-		default:
+	calls, counted := callsByName(before, after)
+	for name, more := range calls {
+		if !unchanged || !slices.Contains(mayRead, name) {
 			n += more
 		}
 	}
-	for name, calls := range before.Unknown {
-		if after.Unknown[name] < calls {
-			counted = false
-		}
-	}
-	for name, calls := range before.Calls {
-		if _, still := after.Calls[name]; !still && calls > 0 {
-			counted = false
-		}
-	}
 	return n, counted
+}
+
+// callsByName returns how often each command that writes was called.
+func callsByName(before, after Reading) (calls map[string]int64, counted bool) {
+	if before.Calls == nil || after.Calls == nil || after.Info <= before.Info {
+		return nil, false
+	}
+	calls, counted = map[string]int64{}, true
+	for name, n := range after.Calls {
+		switch more := n - before.Calls[name]; {
+		case more < 0:
+			counted = false
+		case more > 0:
+			calls[name] = more
+		}
+	}
+	for name, n := range before.Unknown {
+		if after.Unknown[name] < n {
+			counted = false
+		}
+	}
+	for name, n := range before.Calls {
+		if _, still := after.Calls[name]; !still && n > 0 {
+			counted = false
+		}
+	}
+	return calls, counted
 }
 
 // calledMore returns the first command, by its name, that was called between two readings, or "".

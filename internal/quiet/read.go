@@ -43,7 +43,7 @@ func readNode(ctx context.Context, d *endpoint.Deployment, addr string) (Reading
 	if err != nil {
 		return Reading{}, err
 	}
-	info, err := endpoint.Info(ctx, c, "server", "replication", "persistence", "commandstats")
+	info, err := endpoint.Info(ctx, c, "server", "replication", "persistence", "stats", "commandstats")
 	if err != nil {
 		return Reading{}, err
 	}
@@ -52,13 +52,14 @@ func readNode(ctx context.Context, d *endpoint.Deployment, addr string) (Reading
 
 // parseReading makes a reading of the fields of INFO.
 func parseReading(addr string, info map[string]string) Reading {
-	r := Reading{Addr: addr, RunID: info["run_id"], Role: info["role"], ReplID: info["master_replid"], Changes: -1, LastSave: info["rdb_last_save_time"]}
+	r := Reading{Addr: addr, RunID: info["run_id"], Role: info["role"], ReplID: info["master_replid"], Earlier: info["master_replid2"], Changes: -1, LastSave: info["rdb_last_save_time"]}
 	if n, err := strconv.ParseInt(info["master_repl_offset"], 10, 64); err == nil {
 		r.Offset = n
 	}
 	if n, err := strconv.ParseInt(info["rdb_changes_since_last_save"], 10, 64); err == nil {
 		r.Changes = n
 	}
+	r.Evicted, _ = strconv.ParseInt(info["evicted_keys"], 10, 64)
 	counts := endpoint.CallCounts(info)
 	if len(counts) > 0 {
 		r.Calls, r.Unknown = map[string]int64{}, map[string]int64{}

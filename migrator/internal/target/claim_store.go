@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/redis/rueidis"
@@ -87,7 +88,12 @@ func (s claimStore) changeWatched(ctx context.Context, client rueidis.Client, wr
 			return nil, err
 		}
 	}
-	res := dc.DoMulti(ctx, arbitrary(dc, "MULTI"), arbitrary(dc, write(now)...), arbitrary(dc, "EXEC"))
+	var res []rueidis.RedisResult
+	command := write(now)
+	_ = s.nodes.calls.write(strings.ToLower(command[0]), 1, func() error {
+		res = dc.DoMulti(ctx, arbitrary(dc, "MULTI"), arbitrary(dc, command...), arbitrary(dc, "EXEC"))
+		return nil
+	})
 	for _, r := range res {
 		if err := r.Error(); rueidis.IsRedisNil(err) {
 			return nil, errOvertaken

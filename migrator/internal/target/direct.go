@@ -300,6 +300,8 @@ func (w *direct) encode(p *pipe, x *Transaction) {
 	}
 	if len(x.Forget) > 0 {
 		p.add(append([]string{"HDEL", w.Checkpoints.key(x.Units[0])}, x.Forget...)...)
+		w.t.calls.count("hdel", 1)
+		w.t.calls.count("hset", len(x.Units))
 	}
 	for i := range x.Calls {
 		if !w.t.Cluster {

@@ -30,6 +30,8 @@ type nodes struct {
 
 	refresh sync.Mutex
 	last    time.Time // when the topology was asked for; guarded by refresh
+
+	calls ownWrites
 }
 
 // route says where a key is written, and how it is read there.

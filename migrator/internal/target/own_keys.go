@@ -89,10 +89,12 @@ func (ns *nodes) deleteAt(ctx context.Context, addr string, names []string) erro
 	for i, name := range names {
 		cmds[i] = arbitrary(c, "DEL", name)
 	}
-	for _, r := range c.DoMulti(ctx, cmds...) {
-		if err := r.Error(); err != nil {
-			return fmt.Errorf("target %s: delete own keys: %w", addr, err)
+	return ns.calls.write("del", len(cmds), func() error {
+		for _, r := range c.DoMulti(ctx, cmds...) {
+			if err := r.Error(); err != nil {
+				return fmt.Errorf("target %s: delete own keys: %w", addr, err)
+			}
 		}
-	}
-	return nil
+		return nil
+	})
 }

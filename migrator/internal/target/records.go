@@ -66,7 +66,9 @@ func (cps *Checkpoints) saveOn(ctx context.Context, c connection, k RecordKey, s
 	if !absent && offset >= at {
 		return nil
 	}
-	return c.Do(ctx, arbitrary(c, append([]string{"HMSET", k.Name, "offset", strconv.FormatInt(at, 10)}, fields...)...)).Error()
+	return cps.nodes.calls.write("hmset", 1, func() error {
+		return c.Do(ctx, arbitrary(c, append([]string{"HMSET", k.Name, "offset", strconv.FormatInt(at, 10)}, fields...)...)).Error()
+	})
 }
 
 // Records are the records of a link as the nodes of the target hold them.

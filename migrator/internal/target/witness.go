@@ -129,7 +129,7 @@ func (ws *Witnesses) ofDatabases() []Witness {
 // Place writes witnesses to the target.
 func (ws *Witnesses) Place(ctx context.Context, these []Witness) error {
 	return ws.each(ctx, these, func(c rueidis.Client, w Witness) error {
-		return c.Do(ctx, arbitrary(c, "SET", ws.key(w), w.value())).Error()
+		return ws.nodes.calls.write("set", 1, func() error { return c.Do(ctx, arbitrary(c, "SET", ws.key(w), w.value())).Error() })
 	})
 }
 
