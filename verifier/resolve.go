@@ -330,11 +330,12 @@ func (v *verification) awaitsExpiry(r *record, d *decision) bool {
 }
 
 // trusts notes that a verdict rests on an assumption: that the target lags less than the lead, or that a key does not return to an
-// earlier value. Other verdicts rest on both sides being known to be at one offset. The caller holds the tally's lock.
+// earlier value. A difference that was found in windows may be nothing but lag, however long nobody has written to the source. Other
+// verdicts rest on both sides being known to be at one offset. The caller holds the tally's lock.
 func (v *verification) trusts(d *decision, w writing, still bool) {
 	switch {
 	case d.Verdict == Unchecked || v.fixed:
-	case w == untold, v.cfg.Applier == nil && !still, v.cfg.Applier != nil && d.Verdict != Same:
+	case w == untold, d.Verdict != Same, v.cfg.Applier == nil && !still:
 		v.trusting = true
 	}
 }

@@ -73,8 +73,8 @@ type Proof string
 
 // ProofRounds is weaker than ProofOffset.
 const (
-	ProofRounds Proof = "rounds" // a verdict rests on the target lagging less than the interval
-	ProofOffset Proof = "offset" // every key was compared at one offset of the source, or while nothing was written there
+	ProofRounds Proof = "rounds" // a verdict rests on the target lagging less than the interval, or on nothing being on its way to it
+	ProofOffset Proof = "offset" // every key was compared at one offset of the source, or agreed while nothing was written there
 )
 
 // Totals counts keys.

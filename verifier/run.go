@@ -277,7 +277,9 @@ func (v *verification) restsOn() []string {
 		return nil
 	}
 	var out []string
-	if v.cfg.Applier == nil {
+	if n := v.tally.totals; v.cfg.Applier == nil && !v.writes().Written && n.Different+n.Missing+n.Extra > 0 {
+		out = append(out, "That keys are not the same assumes that nothing is still on its way to the target; with Config.Applier, which names the running migration, keys are compared at one offset and nothing is assumed.")
+	} else if v.cfg.Applier == nil {
 		out = append(out, fmt.Sprintf("The source was written during the comparison. The verdict assumes that the target lags by less than %v (Config.Interval); with Config.Applier, which names the running migration, keys are compared at one offset and nothing is assumed.", v.windows.lead()))
 	}
 	if w := v.writes(); w.KnownBy == ByRereading {

@@ -13,6 +13,7 @@ import (
 
 	"surecut/internal/endpoint"
 	"surecut/internal/keyspace"
+	"surecut/internal/preflight"
 	"surecut/reports"
 	"surecut/verifier"
 )
@@ -106,6 +107,8 @@ func runVerify(ctx context.Context, o VerifyOptions, stdout, stderr io.Writer) e
 			return err
 		}
 		o.Verify.Applier = feeding
+	} else if which, running, err := preflight.Feeding(ctx, sides.Target); err == nil && running {
+		fmt.Fprintf(stderr, "surecut: note: migration %s is writing to the target. Without --state, what is still on its way to the target may be reported as a difference\n", which)
 	}
 	show := newDisplay(o.Progress, stderr, time.Second)
 	o.Verify.Progress = func(p verifier.Progress) { show.show(verifyStand(p)) }
