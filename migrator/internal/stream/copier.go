@@ -2,9 +2,7 @@ package stream
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"log/slog"
 	"slices"
 	"strconv"
 
@@ -155,12 +153,8 @@ func (cp *copier) settleDoubts(ctx context.Context, doubts []target.Failure) err
 		if f.Call.Unnamed && endpoint.Code(f.Reply) == "NOSCRIPT" {
 			cp.Ledger.Note(f.Call.Key.DB, "", name, "the target does not know the script, and its text has not been seen: the keys that it declares were copied, but keys that it does not declare were not")
 		}
-		level, reply := slog.LevelWarn, f.Reply
-		if errors.Is(reply, target.ErrExpired) || errors.Is(reply, target.ErrKeyGone) || errors.Is(reply, errInterrupted) { // to be expected, not a refusal
-			level = slog.LevelDebug
-		}
-		cp.Log.Log(ctx, level, "a command was refused by the target; its keys are copied instead", "command", name,
-			"key", keyspace.PrintableShort(f.Call.Key.Name), "reply", reply)
+		cp.Log.Debug("the keys of a command are copied, since the target refused it or may lack a key of it", "command", name,
+			"key", keyspace.PrintableShort(f.Call.Key.Name), "reply", f.Reply)
 		cp.Ledger.Repaired.Add(f.Call.Commands)
 		commands[f.Call.Key] += f.Call.Commands
 		for _, k := range f.Call.Keys() {
