@@ -293,6 +293,8 @@ func (d *Deployment) greetError(ctx context.Context, addr, command string, err e
 		}
 	case d.tls == nil && (errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, errNotRedis)):
 		hint = "no Redis answers there; if it speaks TLS on this port, use rediss:// instead of redis://"
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		hint = "it accepts connections and does not answer: it is paused (CLIENT PAUSE), stopped or busy"
 	default:
 		hint = "no reply; check that a Redis server listens there"
 	}
