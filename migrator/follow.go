@@ -34,6 +34,14 @@ func (m *Migration) refreshSource(ctx context.Context) error {
 	return m.cfg.Sides.Source.Refresh(ctx)
 }
 
+// refreshSourceNow discovers the topology of the source again, even if that was done a moment ago.
+func (m *Migration) refreshSourceNow(ctx context.Context) error {
+	m.refresh.Lock()
+	m.refreshed = time.Time{}
+	m.refresh.Unlock()
+	return m.refreshSource(ctx)
+}
+
 // shardNow returns the shard of a link in the topology as last discovered. In a cluster that is the shard whose primary is one of the
 // link's nodes, as long as no slot of the source has moved: if one has, ok is false, and watchSlots reports it. proven says that the
 // primary was known as one of the shard's nodes.

@@ -80,6 +80,7 @@ func newLink(m *Migration, i int, nodes endpoint.Shard, node string) *link {
 		NoSnapshot:  m.cfg.Mode == ModeIncremental,
 		Primaries:   linkRecord{l},
 		Refresh:     m.refreshSource,
+		RefreshNow:  m.refreshSourceNow,
 		Find:        func() (endpoint.Shard, bool, bool) { return m.shardNow(l) },
 		Moved:       func(ctx context.Context) error { return l.clock.Measure(ctx, l.shard.Node()) },
 		Log:         l.log,

@@ -28,7 +28,8 @@ import (
 //
 //	what ends it                       what becomes of the data               Run returns          Report.State
 //	the context of Run                 stops at once, as by a crash           the context's cause  stopped
-//	Finish                             all that was received is applied       nil                  done
+//	Finish                             all that the source had is applied     nil                  done
+//	Finish, and Settled is false       what was received is applied           nil                  stopped
 //	Finish before the snapshot is in   what has arrived of it stays           nil                  stopped
 //	ModeFull is done, a file is read   all of it is in the target             nil                  done
 //	an error                           stops at once                          the error            failed
@@ -183,8 +184,9 @@ func (m *Migration) chooseNode(ctx context.Context, s endpoint.Shard) (string, e
 // Config returns the configuration that the migration was made with.
 func (m *Migration) Config() Config { return m.cfg }
 
-// Finish brings the migration to its end: nothing more is received, what has been received is applied, and Run returns. Finish does not
-// wait for that. It may be called at any time, and more than once.
+// Finish brings the migration to its end: it asks the source how far it has come, what the source has written up to there is received and
+// applied, and Run returns. If the source does not answer within 5 seconds, or the rest is not received within 10, Run returns nevertheless,
+// and Settled is false. Finish does not wait for that. It may be called at any time, and more than once.
 func (m *Migration) Finish() { m.stop() }
 
 // AwaitCaughtUp waits until every link has caught up with the source. It returns an error if the run or the context has ended before.

@@ -55,19 +55,33 @@ func (l *link) appliedTime() int64 {
 	case at.Offset < l.sourceStood():
 		return 0
 	case l.origin.received() <= at.Offset:
+		if offset, since := l.sourceOffset(); offset > at.Offset {
+			return min(since.UnixMilli(), now)
+		}
 		return now
 	}
 	return min(at.Received, now)
 }
 
-// lag returns how much of the received stream the target has not applied, in bytes and by age.
+// lag returns how much of the source's stream the target has not applied, in bytes and by age. That is what was received, and what the
+// source is known to have written beyond that.
 func (l *link) lag() (bytes int64, age time.Duration) {
-	at := l.positions.Applied()
-	bytes = l.origin.received() - at.Offset
-	if bytes <= 0 {
-		return 0, 0
+	at, received := l.positions.Applied(), l.origin.received()
+	if at.Offset < received {
+		bytes, age = received-at.Offset, time.Duration(time.Now().UnixMilli()-at.Received)*time.Millisecond
 	}
-	return bytes, max(time.Duration(time.Now().UnixMilli()-at.Received)*time.Millisecond, 0)
+	if offset, since := l.sourceOffset(); offset > max(received, at.Offset) {
+		bytes, age = offset-at.Offset, max(age, time.Since(since))
+	}
+	return bytes, max(age, 0)
+}
+
+// sourceOffset returns the highest offset at which the source is known to have stood, and since when that is known. 0: it tells none.
+func (l *link) sourceOffset() (offset int64, since time.Time) {
+	if l.replica == nil {
+		return 0, since
+	}
+	return l.replica.receiver.SourceOffset()
 }
 
 // sourceStood returns the offset at which the source stood when it was connected; receive.Offline while it is not connected.

@@ -157,7 +157,7 @@ func (p *primary) reply(args [][]byte) string {
 const replicaAhead = 1_000_000
 
 func (p *primary) info() string {
-	text := fmt.Sprintf("# Server\r\nredis_version:%s\r\nredis_mode:standalone\r\nrun_id:%040d\r\n# Replication\r\nconnected_slaves:0\r\n", p.version(), 1)
+	text := fmt.Sprintf("# Server\r\nredis_version:%s\r\nredis_mode:standalone\r\nrun_id:%s\r\n# Replication\r\nconnected_slaves:0\r\n", p.version(), p.replID())
 	switch {
 	case p.old:
 		return text + "role:master\r\n"
@@ -167,9 +167,17 @@ func (p *primary) info() string {
 		text += "role:master\r\n"
 	}
 	if p.f.Number >= 40000 {
-		text += fmt.Sprintf("master_replid:%040d\r\n", 1)
+		text += fmt.Sprintf("master_replid:%s\r\n", p.replID())
 	}
 	return text + fmt.Sprintf("master_repl_offset:%d\r\n", p.end())
+}
+
+// replID is the ID of the recorded stream, by which the primary is known.
+func (p *primary) replID() string {
+	if words := strings.Fields(p.f.Meta.PsyncReply); len(words) > 1 && !p.old {
+		return words[1]
+	}
+	return fmt.Sprintf("%040d", 1)
 }
 
 func (p *primary) version() string {

@@ -52,7 +52,6 @@ func (r *replica) newReceiver() *receive.Receiver {
 		Nodes:         r.l.shard,
 		Record:        linkRecord{r.l},
 		Dial:          cfg.Sides.Source.DialReplica,
-		Offset:        r.l.source.Position,
 		Now:           r.l.clock.Now,
 		Spool:         r.spool,
 		SnapshotPath:  r.l.snapshotPath(),
@@ -95,21 +94,22 @@ func (r *replica) once(ctx context.Context) error {
 	if err := r.align(ctx); err != nil {
 		return err
 	}
-	receiving, stopReceiving := context.WithCancel(ctx)
-	defer stopReceiving()
-	defer context.AfterFunc(r.l.m.stopping, stopReceiving)()
-	if err := r.l.prepareTarget(receiving); err != nil {
-		if receiving.Err() != nil && ctx.Err() == nil {
+	stopping, stop := context.WithCancel(ctx) // done once the link is told to stop
+	defer stop()
+	defer context.AfterFunc(r.l.m.stopping, stop)()
+	if err := r.l.prepareTarget(stopping); err != nil {
+		if stopping.Err() != nil && ctx.Err() == nil {
 			return r.l.stopped()
 		}
 		return err
 	}
 
 	g, ctx := errgroup.WithContext(ctx)
-	defer context.AfterFunc(ctx, stopReceiving)() // the receiver must not go on when applying has failed
-	ready := make(chan struct{})                  // closed once the snapshot is on its way, or none is needed
+	receiving, stopReceiving := context.WithCancel(ctx) // the receiver does not go on when applying has failed
+	defer stopReceiving()
+	ready := make(chan struct{}) // closed once the snapshot is on its way, or none is needed
 	g.Go(func() error {
-		if err := r.receiver.Run(receiving, r.l.standing.hasReceived(), ready); err != nil {
+		if err := r.receiver.Run(receiving, stopping, r.l.standing.hasReceived(), ready); err != nil {
 			return err // this is the reason for the end; the readers of the spool end with the context
 		}
 		if ctx.Err() != nil { // the spool stays open: another run of the link may go on with it
@@ -120,17 +120,22 @@ func (r *replica) once(ctx context.Context) error {
 	over := make(chan struct{})
 	g.Go(func() error {
 		defer close(over)
+		defer stopReceiving()
+		told := stopping.Done()
+		if r.l.standing.stage().inTarget() { // what the source has written by now is received, and applied
+			told = nil
+		}
 		select {
 		case <-ready:
 		case <-ctx.Done():
 			return context.Cause(ctx)
-		case <-receiving.Done():
+		case <-told:
 			if ctx.Err() != nil { // the receiver has failed
 				return context.Cause(ctx)
 			}
 			return r.l.stopped()
 		}
-		return r.replicate(ctx, receiving, stopReceiving)
+		return r.replicate(ctx, stopping, stopReceiving)
 	})
 	g.Go(func() error {
 		select {
@@ -173,12 +178,13 @@ func (r *replica) align(ctx context.Context) error {
 	return r.spool.Start(r.l.st.ReplID, offset)
 }
 
-// replicate loads the snapshot and then applies the stream, until the receiver has ended and everything received is applied.
-func (r *replica) replicate(ctx, receiving context.Context, stopReceiving func()) error {
+// replicate loads the snapshot and then applies the stream, until the receiver has ended and everything received is applied. If stopping
+// is done while the snapshot is loaded, replicate ends at once.
+func (r *replica) replicate(ctx, stopping context.Context, stopReceiving func()) error {
 	r.l.do(working)
 	if !r.l.standing.stage().inTarget() {
-		if err := (&loading{r.l}).run(ctx, receiving); err != nil {
-			if receiving.Err() != nil && ctx.Err() == nil && errors.Is(err, context.Canceled) {
+		if err := (&loading{r.l}).run(ctx, stopping); err != nil {
+			if stopping.Err() != nil && ctx.Err() == nil && errors.Is(err, context.Canceled) {
 				return r.l.stopped()
 			}
 			return err
@@ -188,7 +194,7 @@ func (r *replica) replicate(ctx, receiving context.Context, stopReceiving func()
 		stopReceiving()
 		return r.l.stopped()
 	}
-	if err := r.l.stream(ctx, receiving); err != nil {
+	if err := r.l.stream(ctx, stopping); err != nil {
 		return err
 	}
 	return r.l.stopped()
@@ -206,6 +212,21 @@ func (r *replica) feed(at stream.Mark, _ context.Context) (stream.Feed, error) {
 }
 
 func (r *replica) received() int64 { return r.spool.End() }
+
+// unsettled says why it is not certain that the target holds everything that the source had when the link was told to end; "": it does.
+func (r *replica) unsettled() string {
+	if r.l.m.cfg.Mode == ModeFull { // no stream was asked for
+		return ""
+	}
+	li := r.l.report()
+	switch final, known := r.receiver.FinalOffset(); {
+	case !known:
+		return fmt.Sprintf("it is not known how far the source %s had come, since it did not say so in time; the target has its stream up to offset %d", li.Shard, li.AppliedOffset)
+	case li.AppliedOffset < final && !li.Sync:
+		return fmt.Sprintf("the source %s stood at offset %d, and the target has its stream up to offset %d", li.Shard, final, li.AppliedOffset)
+	}
+	return ""
+}
 
 // trim removes from the spool what lies before an offset.
 func (r *replica) trim(offset int64) error {

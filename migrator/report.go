@@ -94,6 +94,7 @@ func (l *link) report() Link {
 		bytes, age := l.lag()
 		li.Offset, li.AppliedOffset = l.origin.received(), l.positions.Applied().Offset
 		li.LagBytes, li.LagSeconds = bytes, age.Seconds()
+		li.SourceOffset, _ = l.sourceOffset()
 	}
 	return li
 }

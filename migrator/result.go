@@ -43,8 +43,9 @@ type Link struct {
 	SnapshotTotal int64   `json:"snapshot_total"` // size of the whole snapshot; 0: unknown (diskless)
 	Commands      int64   `json:"commands"`       // commands of the stream that have been dealt with
 	ReplID        string  `json:"replication_id"`
-	Offset        int64   `json:"offset"`         // up to which the stream was received
-	AppliedOffset int64   `json:"applied_offset"` // up to which the target has applied it
+	Offset        int64   `json:"offset"`                  // up to which the stream was received
+	AppliedOffset int64   `json:"applied_offset"`          // up to which the target has applied it
+	SourceOffset  int64   `json:"source_offset,omitempty"` // at which the source stood when it was last asked: at the end of a run, once it was told to end; 0: not known
 	LagBytes      int64   `json:"lag_bytes"`
 	LagSeconds    float64 `json:"lag_seconds"`
 	Sync          bool    `json:"sync,omitempty"`      // the source has no PSYNC (before 2.8): offsets are counted from the snapshot on

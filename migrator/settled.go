@@ -1,21 +1,44 @@
 package migrator
 
-// Settled says whether the target holds all that was received from the source, each key with its true expiry. It returns false if the
-// migration was stopped while commands were still to be applied, while keys were held without their expiry or were still to be copied, or
-// before it had come to where an earlier run had stopped.
-func (m *Migration) Settled() bool {
+import "strings"
+
+// Settled says whether the target holds everything that the source had when Finish was called, each key with its true expiry; see
+// Unsettled.
+func (m *Migration) Settled() bool { return len(m.Unsettled()) == 0 }
+
+// Unsettled returns why the target does not hold everything that the source had when Finish was called, or why that is not known, in
+// sentences without a full stop: the migration ended while commands were still to be received or applied, while keys were held without their
+// expiry or were still to be copied, before it had come to where an earlier run had stopped, or while the source did not answer. It may be
+// called once Run has returned.
+func (m *Migration) Unsettled() (reasons []string) {
 	for _, l := range m.links {
-		if l.file != nil && l.file.whole.Load() { // offsets may end before a part that was cut off, and expiries are held to the end
-			continue
-		}
-		if l.expiries.Holding() || !l.passed() {
-			return false
-		}
-		if r := l.report(); r.AppliedOffset < r.Offset {
-			return false
+		if why := l.unsettled(); why != "" {
+			reasons = append(reasons, why)
 		}
 	}
-	return true
+	return reasons
+}
+
+func (l *link) unsettled() string {
+	if l.file != nil && l.file.whole.Load() { // offsets may end before a part that was cut off, and expiries are held to the end
+		return ""
+	}
+	var reasons []string
+	if l.expiries.Holding() {
+		reasons = append(reasons, "keys from "+l.shard.Primary()+" are still held without their expiry")
+	}
+	if !l.passed() {
+		reasons = append(reasons, "keys from "+l.shard.Primary()+" that an earlier run may have changed are still in doubt")
+	}
+	if r := l.report(); r.AppliedOffset < r.Offset {
+		reasons = append(reasons, "not everything that was received from "+l.shard.Primary()+" is applied")
+	}
+	if l.replica != nil {
+		if why := l.replica.unsettled(); why != "" {
+			reasons = append(reasons, why)
+		}
+	}
+	return strings.Join(reasons, "; ")
 }
 
 // passed says whether the stream has passed everything that earlier runs have applied to the target, and no key is in doubt. A run that was

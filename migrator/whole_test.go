@@ -138,6 +138,63 @@ func TestReplicaIsResumed(t *testing.T) {
 	}
 }
 
+// TestStopsAtTheSource: a migration that is told to end is done only if the target has everything that the source had by then. If the source
+// is ahead, or does not say how far it has come, the migration is stopped, and says so.
+func TestStopsAtTheSource(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		change func(from *endpointtest.Server) // when the target has caught up
+		early  bool                            // Finish is called before Run, of a run that is resumed
+		state  string
+		says   string
+	}{
+		{name: "nothing is missing", change: func(*endpointtest.Server) {}, state: "done"},
+		{name: "the source is ahead", change: func(s *endpointtest.Server) { s.Tell("master_repl_offset", "999999") }, state: "stopped", says: "stood at offset 999999, and the target has its stream up to offset "},
+		{name: "the source does not answer", change: func(s *endpointtest.Server) { s.Always("INFO", endpointtest.HangUp) }, state: "stopped", says: "it is not known how far the source"},
+		{name: "the source has another stream", change: func(s *endpointtest.Server) { s.Tell("master_replid", strings.Repeat("1", 40)) }, state: "stopped", says: "it is not known how far the source"},
+		{name: "told to end before it had begun, and the source is ahead", change: func(s *endpointtest.Server) { s.Tell("master_repl_offset", "999999") }, early: true, state: "stopped", says: "stood at offset 999999"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			from, to := serve(t, nil), serve(t, nil)
+			cfg := between(t, from.URL(), to.URL())
+			cfg.HoldExpiry = 0
+			replicates(from, from.ReplID(), rdbOf(t, texts{"a": "1"}, nil), "SELECT 0", "SET b 2")
+			if tt.early {
+				mustMigrate(t, cfg)
+				continues(from)
+			}
+			m, err := New(t.Context(), cfg)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if tt.early {
+				tt.change(from)
+				m.Finish()
+			}
+			ended := make(chan error, 1)
+			go func() { ended <- m.Run(t.Context()) }()
+			if !tt.early {
+				if err := m.AwaitCaughtUp(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+				tt.change(from)
+			}
+			m.Finish()
+			if err := <-ended; err != nil {
+				t.Fatal(err)
+			}
+			r, why := m.Report(), strings.Join(m.Unsettled(), "; ")
+			if r.State != tt.state || m.Settled() != (tt.state == "done") || (why == "") != (tt.says == "") || !strings.Contains(why, tt.says) {
+				t.Errorf("the migration is %s, settled %v: %s", r.State, m.Settled(), why)
+			}
+			if li := r.Links[0]; li.LagBytes != max(li.Offset, li.SourceOffset)-li.AppliedOffset {
+				t.Errorf("the figures do not add up: %+v", li)
+			}
+		})
+	}
+}
+
 // TestLostHistory: where the source cannot go on with the stream, a new snapshot replaces the earlier one, and keys that it lacks are
 // deleted; but only if no key of the target can be anybody else's.
 func TestLostHistory(t *testing.T) {

@@ -67,8 +67,8 @@ func contradictionsOfLinks(m *Migrate, no *contradicted) {
 		if min(l.Keys, l.Bytes, l.SnapshotBytes, l.SnapshotTotal, l.Commands, l.LagBytes, l.CutBytes) < 0 || l.LagSeconds < 0 {
 			no.found("The link of %s has negative figures", shard)
 		}
-		if ended := m.State == "done" || m.State == "stopped"; ended && l.LagBytes != max(l.Offset-l.AppliedOffset, 0) {
-			no.found("The link of %s lags by %s bytes, although it received up to %s and applied up to %s", shard, count(l.LagBytes), count(l.Offset), count(l.AppliedOffset))
+		if ended := m.State == "done" || m.State == "stopped"; ended && l.LagBytes != max(l.Offset-l.AppliedOffset, l.SourceOffset-l.AppliedOffset, 0) {
+			no.found("The link of %s lags by %s bytes, although it received up to %s of %s and applied up to %s", shard, count(l.LagBytes), count(l.Offset), count(max(l.Offset, l.SourceOffset)), count(l.AppliedOffset))
 		}
 	}
 }

@@ -26,7 +26,7 @@ type ending struct {
 	unwritten bool // a report could not be written
 
 	copied   bool             // every snapshot is in the target, and for files everything that they contain
-	settled  bool             // everything that was received is applied, and every key has its true expiry
+	settled  bool             // everything that the source had when the run was told to end is applied, and every key has its true expiry
 	caughtUp bool             // --until caught-up was reached
 	verdict  verifier.Verdict // of the comparison; "" if there was none
 	gate     string           // GO or NO-GO; "" if nothing was judged

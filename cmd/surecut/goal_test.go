@@ -28,12 +28,18 @@ func TestStatusIsThatOfTheGoal(t *testing.T) {
 		{"one signal in the snapshot", "less is there than was asked for", func(e *ending) {
 			*e = ending{goal: e.goal, signalled: true}
 		}, [5]int{130, 130, 130, 130, 130}},
-		{"one signal while it catches up", "what was received is applied in good order; that is all that a run without a goal was asked for", func(e *ending) {
+		{"one signal while it catches up", "what the source had by then is applied; that is all that a run without a goal was asked for", func(e *ending) {
 			*e = ending{goal: e.goal, signalled: true, copied: true, settled: true}
 		}, [5]int{0, 130, 130, 130, 130}},
 		{"one signal while keys are held without their expiry", "the target holds keys that will never expire", func(e *ending) {
 			*e = ending{goal: e.goal, signalled: true, copied: true}
 		}, [5]int{130, 130, 130, 130, 130}},
+		{"one signal while the source is ahead, or does not say how far it has come", "writes may be missing from the target", func(e *ending) {
+			*e = ending{goal: e.goal, signalled: true, copied: true}
+		}, [5]int{130, 130, 130, 130, 130}},
+		{"caught up, and then the source is ahead, or does not say how far it has come", "writes may be missing from the target", func(e *ending) {
+			*e = ending{goal: e.goal, caughtUp: true, copied: true}
+		}, [5]int{130, 0, 130, 130, 130}},
 		{"one signal while it verifies, or in the quiet time", "there is no verdict", func(e *ending) {
 			e.signalled, e.verdict, e.gate, e.caughtUp = true, "", "", false
 		}, [5]int{0, 130, 130, 130, 130}},

@@ -28,11 +28,11 @@ func newMigrateCommand() *cli.Command {
 		Name:  "migrate",
 		Usage: "copy a live source, or an RDB or AOF file, into a target",
 		Description: "The checks run first. A failed check stops the migration, and an alarm must be accepted. Then every shard of the source is copied: first its\n" +
-			"snapshot, then the stream of its writes. After the first Ctrl-C or SIGTERM, what was received is still applied, and the migration stops;\n" +
-			"a second one aborts at once. In both cases the same command with the same --state resumes the migration.\n" +
+			"snapshot, then the stream of its writes. After the first Ctrl-C or SIGTERM, what the source has written by then is still received and\n" +
+			"applied, and the migration stops; a second one aborts at once. In both cases the same command with the same --state resumes the migration.\n" +
 			"The source may be files, rdb:PATH or aof:PATH, or a list or pattern of them, one for each shard. Then the migration ends when all of\n" +
 			"them are copied.\n" +
-			"Exit status: 0 the goal was reached (GO, caught up, all copied, or without --until: stopped after all that was received was applied);\n" +
+			"Exit status: 0 the goal was reached (GO, caught up, all copied, or without --until: stopped with all applied that the source had by then);\n" +
 			"3 a check failed, something did not arrive, or NO-GO; 4 an alarm was not accepted, or keys could not be compared; 1 the migration\n" +
 			"failed; 130 interrupted before the goal was reached, or by a second signal.",
 		Flags: migrateFlags(&o).flags,

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"sync/atomic"
 
 	"surecut"
@@ -70,7 +71,7 @@ func (r *migration) obey(ctx context.Context, second <-chan struct{}, abort cont
 	case <-over:
 		return
 	}
-	fmt.Fprintln(r.stderr, "surecut: stopping after what was received is applied; a second signal aborts at once")
+	fmt.Fprintln(r.stderr, "surecut: stopping after what the source has written by now is received and applied; a second signal aborts at once")
 	r.stopped.Store(true)
 	r.m.Finish()
 	select {
@@ -221,7 +222,7 @@ func (r *migration) interruption(e ending) string {
 		where = "by a second signal, which aborts at once, " + where
 	case !e.copied:
 	case !e.settled:
-		where = "before everything that was received was applied and every key had its expiry"
+		where = "before the target had everything from the source: " + strings.Join(r.m.Unsettled(), "; ")
 	case e.goal == untilGo, e.goal == untilAgreed:
 		where = "before source and target were compared and the source was found to be no longer written"
 	case e.goal == untilCaughtUp:

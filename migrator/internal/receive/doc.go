@@ -7,6 +7,9 @@
 // A Shard knows the nodes of the shard and chooses the one to receive from, also after a failover. A Snapshot is the file of a snapshot,
 // which can be read while it grows.
 //
+// What was received says nothing of what the source has written since, so the primary of the shard is asked for its offset: every second, and
+// once the Receiver is told to stop. It then receives up to that offset before it ends (standing.go).
+//
 // The invariant is that the source never waits for anything but the disk. The code that applies what was received reads the files, and the
 // Receiver knows nothing of it. A Record makes durable how far receiving has come before the Receiver goes on, so that a crash at any
 // instant leaves a state from which the next run resumes.

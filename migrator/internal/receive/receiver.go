@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"math"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -30,8 +29,12 @@ const (
 type Nodes interface {
 	Next(ctx context.Context) (addr string, err error) // returns the node to connect to
 	Settle(ctx context.Context, addr string) error     // notes that a session with a node has begun
-	Refuse(ctx context.Context, addr string) error     // returns why the snapshot of a node that cannot continue the stream is not taken
-	Watch(ctx context.Context, addr string) error      // waits until a node is to be left, and returns why; nil when ctx ends
+	// Standing returns the offset up to which the source has written the stream with an ID. FinalStanding makes sure before that it asks the
+	// node which is the primary by now.
+	Standing(ctx context.Context, replID string) (int64, error)
+	FinalStanding(ctx context.Context, replID string) (int64, error)
+	Refuse(ctx context.Context, addr string) error // returns why the snapshot of a node that cannot continue the stream is not taken
+	Watch(ctx context.Context, addr string) error  // waits until a node is to be left, and returns why; nil when ctx ends
 }
 
 // Beginning is the point at which a stream begins, and to which the snapshot before it belongs.
@@ -56,8 +59,7 @@ type Config struct {
 	Nodes  Nodes
 	Record Record
 	Dial   func(ctx context.Context, addr string) (net.Conn, error)
-	Offset func(ctx context.Context) (int64, error) // returns the offset at which the source stands
-	Now    func() int64                             // returns the time by the source's clock, Unix ms
+	Now    func() int64 // returns the time by the source's clock, Unix ms
 
 	Spool         *spool.Log
 	SnapshotPath  string
@@ -74,32 +76,26 @@ type Receiver struct {
 	cfg      Config
 	snapshot *Snapshot // nil: none was begun, or an earlier run has loaded it
 	begun    bool      // the snapshot is whole, so that the stream has to be continued from the end of the spool
-	legacy   bool      // the source has no PSYNC
 	at       string    // address of the node that was connected last
 	ready    func()
-	online   atomic.Int64
-}
 
-// Offline is an offset that no target ever reaches.
-const Offline = math.MaxInt64
+	legacy atomic.Bool // the source has no PSYNC
+	source standing
+}
 
 // New returns a receiver that is not connected.
 func New(cfg Config) *Receiver {
 	r := &Receiver{cfg: cfg}
-	r.online.Store(Offline)
+	r.source.disconnect()
 	return r
 }
-
-// Online returns the offset at which the source stood when it was connected; Offline if it is not connected. Until the target has reached
-// this offset, its lag behind what was received says nothing about its lag behind the source.
-func (r *Receiver) Online() int64 { return r.online.Load() }
 
 // Snapshot returns the snapshot; nil: there is none. It may be called once Run has closed ready.
 func (r *Receiver) Snapshot() *Snapshot { return r.snapshot }
 
 // Reset prepares the Receiver for another Run, after the last one has ended. It closes the snapshot.
 func (r *Receiver) Reset() error {
-	r.online.Store(Offline)
+	r.source.disconnect()
 	snapshot := r.snapshot
 	r.snapshot, r.begun = nil, false
 	if snapshot == nil {
@@ -108,18 +104,36 @@ func (r *Receiver) Reset() error {
 	return snapshot.Close()
 }
 
-// Run receives until ctx ends, and then returns nil. It connects again after errors where that may help. It closes ready once the snapshot
-// can be read, or none is needed.
-func (r *Receiver) Run(ctx context.Context, has Progress, ready chan<- struct{}) error {
+// Run receives until ctx ends, and then returns nil. Once stopping is done, it receives no more than what the source has written by then
+// (see receiveRest). It connects again after errors where that may help. It closes ready once the snapshot can be read, or none is needed.
+func (r *Receiver) Run(ctx, stopping context.Context, has Progress, ready chan<- struct{}) error {
 	r.ready = sync.OnceFunc(func() { close(ready) })
+	r.source.forget()
 	if err := r.resume(has); err != nil {
 		return err
 	}
+	ctx, end := context.WithCancel(ctx)
+	var beside sync.WaitGroup
+	defer beside.Wait()
+	defer end()
+	beside.Go(func() {
+		defer end()
+		select {
+		case <-stopping.Done():
+			r.receiveRest(ctx)
+		case <-ctx.Done():
+		}
+	})
+	return r.receive(ctx)
+}
+
+// receive receives in one session after the other until ctx ends.
+func (r *Receiver) receive(ctx context.Context) error {
 	patience := newPatience(r.cfg.RetryFor)
 	for {
 		before := r.cfg.Spool.End()
 		err := r.session(ctx)
-		r.online.Store(Offline)
+		r.source.disconnect()
 		if ctx.Err() != nil {
 			if r.snapshot != nil {
 				_ = r.snapshot.Finish(context.Canceled) // the result is the same error

@@ -26,13 +26,15 @@ type fakeSource struct {
 	answers []string // to PSYNC, by connection; the connection is hung up behind an answer that ends with hangUp
 	parts   int      // so many bytes follow an answer, each by itself
 
+	more chan string // sent after the answer to PSYNC; nil: nothing is
+
 	mu      sync.Mutex
 	asked   []string
 	refused error  // what Refuse returns
 	told    []any  // what the record was told
 	left    error  // what Watch returns at once
 	fails   error  // of the record
-	offset  int64  // where it stands
+	offset  int64  // where it stands; below 0: it does not say so
 	node    string // the last one that was settled
 }
 
@@ -49,6 +51,19 @@ func (f *fakeSource) Watch(ctx context.Context, _ string) error {
 		<-ctx.Done()
 	}
 	return f.left
+}
+
+func (f *fakeSource) Standing(context.Context, string) (int64, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.offset < 0 {
+		return 0, errors.New("the source does not answer")
+	}
+	return f.offset, nil
+}
+
+func (f *fakeSource) FinalStanding(ctx context.Context, replID string) (int64, error) {
+	return f.Standing(ctx, replID)
 }
 
 func (f *fakeSource) SnapshotBegins(b Beginning) error { return f.tell(b) }
@@ -112,6 +127,15 @@ func (f *fakeSource) serve(l net.Listener, answer string) {
 				_, err = io.WriteString(conn, "x")
 				time.Sleep(200 * time.Microsecond)
 			}
+			if f.more != nil {
+				go func() {
+					text, hangs := strings.CutSuffix(<-f.more, hangUp)
+					_, _ = io.WriteString(conn, text) // a failure shows in the test
+					if hangs {
+						conn.Close()
+					}
+				}()
+			}
 		}
 		if err != nil {
 			return
@@ -126,8 +150,7 @@ func newTestReceiver(t *testing.T, f *fakeSource, change func(*Config)) *Receive
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { log.Close() })
-	cfg := Config{Nodes: f, Record: f, Dial: f.dial, Offset: func(context.Context) (int64, error) { return f.offset, nil },
-		Now: func() int64 { return 7000 }, Spool: log, SnapshotPath: filepath.Join(t.TempDir(), "snapshot"), SnapshotLimit: 1 << 20,
+	cfg := Config{Nodes: f, Record: f, Dial: f.dial, Now: func() int64 { return 7000 }, Spool: log, SnapshotPath: filepath.Join(t.TempDir(), "snapshot"), SnapshotLimit: 1 << 20,
 		RetryFor: 10 * time.Second, Received: func(int64, int64) {}, Log: slog.New(slog.DiscardHandler)}
 	if change != nil {
 		change(&cfg)
@@ -143,7 +166,7 @@ func run(t *testing.T, r *Receiver, has Progress, until int64) error {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	ended := make(chan error, 1)
-	go func() { ended <- r.Run(ctx, has, make(chan struct{})) }()
+	go func() { ended <- r.Run(ctx, t.Context(), has, make(chan struct{})) }()
 	deadline := time.After(20 * time.Second)
 	for {
 		select {
@@ -349,5 +372,61 @@ func TestResumesSnapshot(t *testing.T) {
 	}
 	if err := r.Reset(); err != nil || r.Snapshot() != nil {
 		t.Errorf("after a reset: %v, %v", r.Snapshot(), err)
+	}
+}
+
+// TestReceivesTheRest: a receiver that is told to stop goes on to the offset at which the source stands by then, and to no later one. If it
+// cannot get there in time, it says where the source stood, or that this is not known.
+func TestReceivesTheRest(t *testing.T) {
+	const rest = "GHIJ" // of the stream, which the source sends once it was told so
+	for _, c := range []struct {
+		name, why string
+		offset    int64 // at which the source stands when the receiver is told to stop; the stream was received up to 105
+		sends     string
+		cut       bool // the connection is lost, and there is no other
+		change    func(*Config)
+		end       int64
+		known     bool
+	}{
+		{name: "all is received", offset: 105, end: 105, known: true},
+		{name: "the rest is on the wire", offset: 109, sends: rest, end: 109, known: true},
+		{name: "the source is written on", why: "nobody waits for what comes later", offset: 107, sends: rest, end: 109, known: true},
+		{name: "the connection is lost, and the source is ahead", offset: 109, cut: true, end: 105, known: true},
+		{name: "the connection is lost, and the source was not written", offset: 105, cut: true, end: 105, known: true},
+		{name: "the source does not answer", offset: -1, end: 105},
+		{name: "no stream is wanted", offset: -1, change: func(c *Config) { c.SnapshotOnly = true }, end: 105},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			f := &fakeSource{t: t, offset: 105, answers: []string{full(100, "s", "12345"), full(100, "s", "")}, more: make(chan string, 1)}
+			r := newTestReceiver(t, f, c.change)
+			stopping, stop := context.WithCancel(t.Context())
+			defer stop()
+			ended := make(chan error, 1)
+			go func() { ended <- r.Run(t.Context(), stopping, Nothing, make(chan struct{})) }()
+			for deadline := time.Now().Add(20 * time.Second); r.cfg.Spool.End() < 105 || c.offset >= 0 && r.Online() == Offline; time.Sleep(time.Millisecond) {
+				if time.Now().After(deadline) {
+					t.Fatalf("the spool ends at %d, online at %d", r.cfg.Spool.End(), r.Online())
+				}
+			}
+			f.mu.Lock()
+			f.offset = c.offset
+			if c.cut {
+				f.answers = nil
+				f.more <- hangUp
+			}
+			f.mu.Unlock()
+			stop()
+			if c.sends != "" {
+				f.more <- c.sends
+			}
+			if err := <-ended; err != nil {
+				t.Fatal(err)
+			}
+			offset, known := r.FinalOffset()
+			if end := r.cfg.Spool.End(); end != c.end || known != c.known || known && offset != c.offset {
+				t.Errorf("received up to %d, and the source stood at %d (%v); want %d, %d (%v): %s", end, offset, known, c.end, c.offset, c.known, c.why)
+			}
+		})
 	}
 }

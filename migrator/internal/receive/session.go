@@ -14,7 +14,7 @@ import (
 
 // session receives over one connection to the source, until it is lost.
 func (r *Receiver) session(ctx context.Context) error {
-	if r.legacy && r.snapshot != nil { // another SYNC would have the source make a snapshot for nothing
+	if r.legacy.Load() && r.snapshot != nil { // another SYNC would have the source make a snapshot for nothing
 		return ErrNoPSYNC
 	}
 	s, asked, err := r.connect(ctx)
@@ -23,9 +23,6 @@ func (r *Receiver) session(ctx context.Context) error {
 	}
 	defer s.Close()
 	if err := r.accept(ctx, s, asked); err != nil {
-		return err
-	}
-	if err := r.locate(ctx); err != nil {
 		return err
 	}
 	return r.receiveStream(ctx, s)
@@ -49,7 +46,9 @@ func (r *Receiver) connect(ctx context.Context) (s *psync.Session, asked int64, 
 	if s, err = psync.Start(ctx, conn, from); err != nil {
 		return nil, 0, err // Start has closed the connection
 	}
-	r.legacy = r.legacy || s.Legacy
+	if s.Legacy {
+		r.legacy.Store(true)
+	}
 	switch {
 	case s.Legacy && r.begun:
 		err = ErrNoPSYNC
@@ -82,7 +81,9 @@ func (r *Receiver) goOn(s *psync.Session) error {
 	if err := r.cfg.Record.StreamContinues(s.ReplID, s.Offset, renamed); err != nil || !renamed {
 		return err
 	}
-	return onDisk("write the new replication ID to the spool", r.cfg.Spool.SetReplID(s.ReplID))
+	err := onDisk("write the new replication ID to the spool", r.cfg.Spool.SetReplID(s.ReplID))
+	r.source.forget() // the new primary may stand at an earlier offset
+	return err
 }
 
 func (r *Receiver) receiveSnapshot(ctx context.Context, s *psync.Session, asked int64) error {
@@ -116,21 +117,6 @@ func (r *Receiver) receiveSnapshot(ctx context.Context, s *psync.Session, asked 
 	return r.cfg.Record.SnapshotIsWhole()
 }
 
-// locate notes the offset at which the source stands at the beginning of a session.
-func (r *Receiver) locate(ctx context.Context) error {
-	if r.legacy {
-		r.online.Store(0)
-		r.cfg.Log.Warn("the source has no PSYNC (added in Redis 2.8): if its connection is lost, everything is copied again, and keys cannot be compared at one offset")
-		return nil
-	}
-	offset, err := r.cfg.Offset(ctx)
-	if err != nil {
-		return err
-	}
-	r.online.Store(offset)
-	return nil
-}
-
 // gathering is for how long at least the bytes of the stream are gathered after those that were read before. Each part that is read wakes
 // the receiver and everybody behind it, which costs more than many commands: a busy source sends in thousands of small parts a second.
 // What comes after a silence does not wait.
@@ -144,6 +130,7 @@ func (r *Receiver) receiveStream(ctx context.Context, s *psync.Session) (err err
 	watching, stop := context.WithCancel(ctx)
 	var beside sync.WaitGroup
 	beside.Go(func() { r.acknowledge(ctx, s) })
+	beside.Go(func() { r.followSource(watching) })
 	var left error
 	beside.Go(func() {
 		if left = r.cfg.Nodes.Watch(watching, r.at); left != nil {

@@ -25,6 +25,7 @@ type ShardConfig struct {
 	NoSnapshot  bool // a lost stream cannot be replaced by a snapshot
 	Primaries   Primaries
 	Refresh     func(ctx context.Context) error // discovers the topology of the source again
+	RefreshNow  func(ctx context.Context) error // does so even if that was done a moment ago
 	// Find returns the shard in the topology as last discovered. proven says that its primary was known as one of the shard's nodes.
 	Find  func() (shard endpoint.Shard, proven, ok bool)
 	Moved func(ctx context.Context) error // called when the shard is received from another node than before
