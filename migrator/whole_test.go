@@ -195,6 +195,41 @@ func TestStopsAtTheSource(t *testing.T) {
 	}
 }
 
+// TestReplicaIsNoMeasure: a link that is received from a replica has caught up only with what the primary has written, by its own account.
+func TestReplicaIsNoMeasure(t *testing.T) {
+	from, to := []*endpointtest.Server{serve(t, nil), serve(t, nil)}, serve(t, nil)
+	cluster(from, "0-16383", "of 0")
+	primary, replica := from[0], from[1]
+	replica.Tell("role", "slave", "master_link_status", "up", "master_replid", primary.ReplID())
+	replicates(replica, primary.ReplID(), rdbOf(t, texts{"a": "1"}, nil), "SET b 2")
+	primary.Tell("master_repl_offset", "999999")
+	cfg := between(t, "redis+cluster://"+primary.Addr, to.URL())
+	cfg.HoldExpiry, cfg.MaxLag = 0, 10*time.Millisecond
+	m, err := New(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- m.Run(t.Context()) }()
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(time.Millisecond) {
+		r := m.Report()
+		li := r.Links[0]
+		if r.State == "caught_up" {
+			t.Fatalf("it has caught up: %+v", li)
+		}
+		if li.Reads == replica.Addr && li.SourceOffset == 999999 && li.LagBytes == 999999-li.AppliedOffset && li.LagSeconds > 0.5 {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("it does not know that the source is ahead: %+v", li)
+		}
+	}
+	m.Finish()
+	if err := <-ended; err != nil || m.Settled() || m.Report().State != "stopped" {
+		t.Errorf("it ended with %v, settled %v, %s", err, m.Settled(), m.Report().State)
+	}
+}
+
 // TestLostHistory: where the source cannot go on with the stream, a new snapshot replaces the earlier one, and keys that it lacks are
 // deleted; but only if no key of the target can be anybody else's.
 func TestLostHistory(t *testing.T) {

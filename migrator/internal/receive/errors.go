@@ -39,6 +39,9 @@ var errElsewhere = errors.New("this node cannot continue the stream; the primary
 // errLeft says that the node from which the shard was received does not belong to it any more, according to the topology.
 var errLeft = errors.New("the node no longer belongs to its shard")
 
+// errUnfit says that the replica from which the shard was received may lack what its primary has written, or hold what it has not.
+var errUnfit = errors.New("the replica is no longer received from")
+
 // final says whether connecting to the source again cannot help after an error.
 func final(err error) bool {
 	return slices.ContainsFunc([]error{ErrNotContinued, ErrFailedOver, ErrStranger, ErrNoPSYNC, ErrCut, spool.ErrFull},

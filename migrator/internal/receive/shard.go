@@ -1,6 +1,7 @@
 package receive
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -164,7 +165,8 @@ func (s *Shard) Settle(ctx context.Context, at string) error {
 }
 
 // Watch returns an error when a node does not belong to the shard any more, according to the topology: a primary that was cut off and
-// replaced does not notice itself. It returns nil when ctx ends.
+// replaced does not notice itself. It also returns one when a replica has lost its primary, or has become writable. It returns nil when ctx
+// ends.
 func (s *Shard) Watch(ctx context.Context, at string) error {
 	if !s.Follows() {
 		return nil
@@ -188,9 +190,13 @@ func (s *Shard) Watch(ctx context.Context, at string) error {
 		if at == nodes.Primary.Addr {
 			continue
 		}
-		replaced := claimsPrimary(ctx, s.cfg.Source, at)
+		info, err := replication(ctx, s.cfg.Source, at)
+		replaced := err == nil && info["role"] == "master"
 		if isReplica(nodes, at) && !replaced {
 			missing = 0
+			if why := unfit(info); err == nil && why != "" {
+				return fmt.Errorf("%w: %s", errUnfit, why)
+			}
 			if err := s.promoted(ctx, nodes.Primary.Addr); err != nil {
 				return err
 			}
@@ -228,10 +234,11 @@ func ChooseReplica(ctx context.Context, source *endpoint.Deployment, nodes endpo
 	return nodes.Primary.Addr, ctx.Err()
 }
 
-// inSync says whether a node is a replica that is in sync with its primary, and from which keys can be read at a known offset.
+// inSync says whether a node is a replica that is in sync with its primary and takes no writes of its own, and from which keys can be read
+// at a known offset.
 func inSync(ctx context.Context, source *endpoint.Deployment, nodes endpoint.Shard, addr string) bool {
 	info, err := replication(ctx, source, addr)
-	if err != nil || info["role"] != "slave" || info["master_link_status"] != "up" || info["master_sync_in_progress"] == "1" {
+	if err != nil || info["role"] != "slave" || unfit(info) != "" {
 		return false
 	}
 	if source.Kind() != endpoint.Cluster {
@@ -241,10 +248,18 @@ func inSync(ctx context.Context, source *endpoint.Deployment, nodes endpoint.Sha
 	return err == nil && reads
 }
 
-// claimsPrimary says whether a node has the role of a primary by its own account.
-func claimsPrimary(ctx context.Context, source *endpoint.Deployment, addr string) bool {
-	info, err := replication(ctx, source, addr)
-	return err == nil && info["role"] == "master"
+// unfit says by a replica's INFO replication why it cannot be received from; "": it can. What clients write to a writable replica is in its
+// snapshot and not on its primary.
+func unfit(info map[string]string) string {
+	switch {
+	case info["master_link_status"] != "up":
+		return "its link to its primary is " + cmp.Or(info["master_link_status"], "not known")
+	case info["master_sync_in_progress"] == "1":
+		return "it is being synchronized with its primary"
+	case info["slave_read_only"] == "0":
+		return "it takes writes of its own (replica-read-only no)"
+	}
+	return ""
 }
 
 // replication returns a node's INFO replication.

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"strings"
 	"testing"
+	"time"
 
 	"surecut/internal/endpoint"
 	"surecut/internal/endpoint/endpointtest"
@@ -99,5 +100,99 @@ func TestStandaloneIsNotFollowed(t *testing.T) {
 	}
 	if err := s.Watch(t.Context(), "a:1"); err != nil {
 		t.Errorf("%v", err)
+	}
+}
+
+// TestReplicaIsLeft: a replica that has lost its primary, or takes writes of its own, is left at once, and not chosen.
+func TestReplicaIsLeft(t *testing.T) {
+	primary, replica := endpointtest.Serve(t, "7.0.15"), endpointtest.Serve(t, "7.0.15")
+	nodes := shardOf(primary.Addr, replica.Addr)
+	for _, c := range []struct {
+		name string
+		tell []string
+		says string // "": it stays
+	}{
+		{name: "in sync"},
+		{name: "cut off", tell: []string{"master_link_status", "down"}, says: "its link to its primary is down"},
+		{name: "being synchronized", tell: []string{"master_sync_in_progress", "1"}, says: "it is being synchronized"},
+		{name: "writable", tell: []string{"slave_read_only", "0"}, says: "it takes writes of its own"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			replica.Tell("role", "slave", "master_link_status", "up", "master_sync_in_progress", "0", "slave_read_only", "1")
+			source := endpointtest.Open(t, primary.URL())
+			s := NewShard(nodes, replica.Addr, ShardConfig{Source: source, Follows: true, FromReplica: true, Primaries: &primaries{last: primary.Addr},
+				Refresh: func(context.Context) error { return nil },
+				Find:    func() (endpoint.Shard, bool, bool) { return nodes, true, true }, Log: slog.New(slog.DiscardHandler)})
+			replica.Tell(c.tell...)
+			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+			defer cancel()
+			if c.says == "" { // until it was asked
+				asked := len(replica.Calls("INFO"))
+				go func() {
+					for len(replica.Calls("INFO")) == asked && ctx.Err() == nil {
+						time.Sleep(time.Millisecond)
+					}
+					cancel()
+				}()
+			}
+			err := s.Watch(ctx, replica.Addr)
+			if (err != nil) != (c.says != "") || err != nil && (!errors.Is(err, errUnfit) || !strings.Contains(err.Error(), c.says)) {
+				t.Errorf("%v, want one that says %q", err, c.says)
+			}
+			want := primary.Addr
+			if c.says == "" {
+				want = replica.Addr
+			}
+			if at, err := ChooseReplica(t.Context(), source, nodes); err != nil || at != want {
+				t.Errorf("chose %s, %v, want %s", at, err, want)
+			}
+		})
+	}
+}
+
+// TestStanding: how far the source has come is what the primary says of the stream that is received, whichever node sends it.
+func TestStanding(t *testing.T) {
+	for _, c := range []struct {
+		name, why string
+		version   string
+		replica   bool // the shard is received from the replica
+		primary   []string
+		of        []string // the replica's INFO
+		want      int64
+		is        error
+	}{
+		{name: "primary", version: "7.0.15", primary: []string{"master_repl_offset", "7000"}, want: 7000},
+		{name: "replica", why: "it may be cut off", version: "7.0.15", replica: true, primary: []string{"master_repl_offset", "7000"}, of: []string{"master_repl_offset", "5000"}, want: 7000},
+		{name: "primary of another stream", version: "7.0.15", primary: []string{"master_replid", strings.Repeat("1", 40)}, is: errOtherStream},
+		{name: "primary that has become a replica", version: "7.0.15", primary: []string{"role", "slave"}, is: errStale},
+		{name: "primary before 4.0", version: "3.2.12", primary: []string{"master_repl_offset", "7000"}, want: 7000},
+		{name: "replica before 4.0", why: "its stream has offsets of its own", version: "3.2.12", replica: true, primary: []string{"master_repl_offset", "7000"},
+			of: []string{"slave_repl_offset", "7000", "master_repl_offset", "300"}, want: 300},
+		{name: "replica before 4.0 that is behind", version: "3.2.12", replica: true, primary: []string{"master_repl_offset", "7000"},
+			of: []string{"slave_repl_offset", "6999", "master_repl_offset", "300"}, is: context.DeadlineExceeded},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			primary, replica := endpointtest.Serve(t, c.version), endpointtest.Serve(t, c.version)
+			primary.Tell(c.primary...)
+			replica.Tell(append([]string{"role", "slave", "master_link_status", "up"}, c.of...)...)
+			at, id := primary.Addr, primary.ReplID()
+			if c.replica {
+				at = replica.Addr
+				if replica.Number < 40000 {
+					id = replica.ReplID()
+				}
+			}
+			s := NewShard(shardOf(primary.Addr, replica.Addr), at, ShardConfig{Source: endpointtest.Open(t, primary.URL()), Follows: true})
+			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+			defer cancel()
+			if c.is == context.DeadlineExceeded {
+				ctx, cancel = context.WithTimeout(ctx, 500*time.Millisecond)
+				defer cancel()
+			}
+			got, err := s.Standing(ctx, id)
+			if got != c.want || !errors.Is(err, c.is) || c.is == nil && err != nil {
+				t.Errorf("%d, %v, want %d, %v (%s)", got, err, c.want, c.is, c.why)
+			}
+		})
 	}
 }
