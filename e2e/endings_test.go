@@ -4,12 +4,15 @@ package e2e
 
 import (
 	"errors"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -161,6 +164,109 @@ func TestEndings(t *testing.T) {
 		})
 	}
 }
+
+// TestSignalWhileTheSourceIsAhead: a run whose way to the source is cut off, and one that cannot know how far the source has come, do not
+// end as if everything had arrived. A last write that is on its way when the signal comes arrives.
+func TestSignalWhileTheSourceIsAhead(t *testing.T) {
+	beside(t, waiting)
+	n := newNight(t)
+	for _, c := range []struct {
+		name   string
+		key    string
+		cut    bool // the way to the source, before it is written
+		status int
+		ended  string
+	}{
+		{name: "the way is open, and a write comes just before the signal", key: "late", status: 0, ended: "complete"},
+		{name: "the way is cut, and the source is written", key: "later", cut: true, status: 130, ended: "interrupted"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			n.t = t
+			way := newWay(t, n.source.Addr)
+			n.target.Must("FLUSHALL")
+			n.out = filepath.Join(t.TempDir(), "out")
+			s := start(t, "migrate", "--source", "redis://"+way.addr, "--target", n.target.URL(), "--accept-alarms", "--progress", "json", "--state", t.TempDir(), "--out", n.out)
+			caughtUp(s)
+			if c.cut {
+				way.cut()
+			}
+			for i := range 100 {
+				n.source.Must("SET", c.key+strconv.Itoa(i), "1")
+			}
+			s.send(syscall.SIGINT)
+			n.ends(s, c.status, c.ended, "stopped")
+			if arrived := n.target.Must("EXISTS", c.key+"99"); (arrived == int64(1)) == c.cut {
+				t.Errorf("the last write: EXISTS says %v", arrived)
+			}
+			if c.cut && !strings.Contains(s.talk(), "it is not known how far the source") {
+				t.Errorf("it does not say what is not known: %s", s.talk())
+			}
+			note("endings: migrate, %-55s %3d %s", c.name, c.status, c.ended)
+		})
+	}
+}
+
+// way is a TCP relay to a server that can be cut: then nothing passes any more, and nobody is told.
+type way struct {
+	addr string
+	open atomic.Bool
+}
+
+func newWay(t *testing.T, to string) *way {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := &way{addr: l.Addr().String()}
+	w.open.Store(true)
+	var wg sync.WaitGroup
+	var mu sync.Mutex
+	var conns []net.Conn
+	pass := func(from, to net.Conn) {
+		buf := make([]byte, 64<<10)
+		for {
+			n, err := from.Read(buf)
+			if err != nil {
+				to.Close()
+				return
+			}
+			if w.open.Load() {
+				_, _ = to.Write(buf[:n]) // a failure shows in the next read
+			}
+		}
+	}
+	wg.Go(func() {
+		for {
+			a, err := l.Accept()
+			if err != nil {
+				return
+			}
+			b, err := net.Dial("tcp", to)
+			if err != nil {
+				a.Close()
+				continue
+			}
+			mu.Lock()
+			conns = append(conns, a, b)
+			mu.Unlock()
+			wg.Go(func() { pass(a, b) })
+			wg.Go(func() { pass(b, a) })
+		}
+	})
+	t.Cleanup(func() {
+		l.Close()
+		mu.Lock()
+		for _, c := range conns {
+			c.Close()
+		}
+		mu.Unlock()
+		wg.Wait()
+	})
+	return w
+}
+
+func (w *way) cut() { w.open.Store(false) }
 
 // TestNobodyReads: the reader of surecut's output ends while it migrates. The migration goes on to its goal, and says what it has reached
 // in its reports; without a report on stdout, the status is not that of the goal.
