@@ -46,6 +46,8 @@ type Deployment struct {
 	ids     map[string]string // guarded by mu; cluster node IDs by listed address
 	listed  map[string]string // guarded by mu; listed addresses of nodes that announce other addresses
 
+	deaf map[string]time.Time // guarded by mu; nodes of a cluster that did not answer when they were asked for its topology, and when
+
 	capabilities map[probedNode]probed // guarded by mu
 }
 
@@ -97,7 +99,7 @@ func newDeployment(s Spec) (*Deployment, error) {
 		return nil, err
 	}
 	d := &Deployment{spec: s, tls: cfg, route: r, clients: map[clientKey]rueidis.Client{}, servers: map[string]Server{},
-		ids: map[string]string{}, listed: map[string]string{}, capabilities: map[probedNode]probed{}}
+		ids: map[string]string{}, listed: map[string]string{}, deaf: map[string]time.Time{}, capabilities: map[probedNode]probed{}}
 	d.spec.Addrs = slices.Clone(s.Addrs)
 	return d, nil
 }

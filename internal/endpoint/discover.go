@@ -7,14 +7,15 @@ import (
 	"net"
 	"slices"
 	"strconv"
+	"time"
 
 	"github.com/redis/rueidis"
 
 	"surecut/internal/keyspace"
 )
 
-// Refresh discovers the topology again. It asks the nodes of a cluster one by one, first those last known, then the seeds, until
-// one answers. It asks all sentinels. On an error the topology stays as it was.
+// Refresh discovers the topology again. It asks nodes of a cluster one by one, first those last known, then the seeds, until two have
+// answered that see a working cluster. It asks all sentinels. On an error the topology stays as it was.
 func (d *Deployment) Refresh(ctx context.Context) error {
 	d.mu.Lock()
 	clear(d.servers)
@@ -35,25 +36,74 @@ func (d *Deployment) Refresh(ctx context.Context) error {
 	return d.refreshStandalone(ctx)
 }
 
+// view is the cluster as one of its nodes sees it.
+type view struct {
+	id     string // of the node, as several addresses may lead to one
+	shards []Shard
+	failed []string // see Deployment.Failed
+	fails  bool     // by the node's own account, the cluster is down: it may be the node that is cut off from the others
+	epoch  int64    // the highest configuration epoch of a node that owns slots
+}
+
+// enoughViews is how many nodes that see a working cluster are asked. One alone may be cut off without having noticed it.
+const enoughViews = 2
+
+// refreshCluster asks nodes for their view of the cluster until enough of them see a working one, and takes the newest view. A node that
+// sees a cluster that is down counts only if no node sees a working one: a primary that is cut off from the cluster still names itself.
 func (d *Deployment) refreshCluster(ctx context.Context) error {
+	var best *view
 	var errs []error
-	for _, addr := range d.candidates() {
-		// A node that hangs must not prevent the others from being asked.
-		one, cancel := context.WithTimeout(ctx, dialTimeout)
-		shards, failed, err := d.discoverCluster(one, addr)
-		cancel()
-		if err == nil {
-			d.findListed(ctx, shards)
-			d.mu.Lock()
-			d.shards, d.owners, d.failed = shards, slotOwners(shards), failed
-			d.mu.Unlock()
-			return nil
+	seen := map[string]bool{}
+	queue := d.candidates()
+	for i, working := 0, 0; i < len(queue) && working < enoughViews; i++ {
+		if best != nil && d.isDeaf(queue[i]) {
+			continue
 		}
-		if errs = append(errs, err); ctx.Err() != nil || errors.Is(err, errKind) {
-			break
+		v, err := d.askView(ctx, queue[i])
+		if err != nil {
+			if errs = append(errs, err); ctx.Err() != nil || best == nil && errors.Is(err, errKind) {
+				break
+			}
+			continue
 		}
+		if !v.fails && !seen[v.id] {
+			working++
+		}
+		seen[v.id] = true
+		if best == nil || best.fails && !v.fails || best.fails == v.fails && v.epoch > best.epoch {
+			best = v
+		}
+		queue = appendNew(queue, addrsOf(v.shards)...)
 	}
-	return errors.Join(errs...)
+	if best == nil || ctx.Err() != nil {
+		return errors.Join(append(errs, ctx.Err())...)
+	}
+	d.findListed(ctx, best.shards)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.shards, d.owners, d.failed = best.shards, slotOwners(best.shards), best.failed
+	return nil
+}
+
+// askView asks one node. One that hangs must not prevent the others from being asked.
+func (d *Deployment) askView(ctx context.Context, addr string) (*view, error) {
+	one, cancel := context.WithTimeout(ctx, dialTimeout)
+	defer cancel()
+	v, err := d.discoverCluster(one, addr)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if delete(d.deaf, addr); err != nil && Code(err) == "" {
+		d.deaf[addr] = time.Now()
+	}
+	return v, err
+}
+
+// isDeaf says whether a node did not answer a moment ago, so that it is not waited for again as long as others answer.
+func (d *Deployment) isDeaf(addr string) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	at, ok := d.deaf[addr]
+	return ok && time.Since(at) < time.Minute
 }
 
 // refreshFronted uses the first proxy that answers as the only node of the cluster, whatever it says about other nodes.
@@ -77,21 +127,30 @@ func (d *Deployment) refreshFronted(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
+// candidates returns the nodes to ask for the topology: first those last known, then the seeds.
 func (d *Deployment) candidates() []string {
-	var addrs []string
-	add := func(a string) {
+	return appendNew(addrsOf(d.Shards()), d.spec.Addrs...)
+}
+
+// addrsOf returns the addresses of all nodes of shards, the primaries first, so that those that come one after the other are seldom cut off
+// together.
+func addrsOf(shards []Shard) (addrs []string) {
+	for _, s := range shards {
+		addrs = append(addrs, s.Primary.Addr)
+	}
+	for _, s := range shards {
+		for _, r := range s.Replicas {
+			addrs = append(addrs, r.Addr)
+		}
+	}
+	return addrs
+}
+
+func appendNew(addrs []string, more ...string) []string {
+	for _, a := range more {
 		if !slices.Contains(addrs, a) {
 			addrs = append(addrs, a)
 		}
-	}
-	for _, s := range d.Shards() {
-		add(s.Primary.Addr)
-		for _, r := range s.Replicas {
-			add(r.Addr)
-		}
-	}
-	for _, a := range d.spec.Addrs {
-		add(a)
 	}
 	return addrs
 }
@@ -141,36 +200,51 @@ func (d *Deployment) clusterEnabled(ctx context.Context, addr string) (bool, err
 	return false, fmt.Errorf("ask %s for its kind: %w", addr, err)
 }
 
-// discoverCluster asks one node for the shards, and for the nodes that are in no shard because the cluster has marked them as
-// failed.
-func (d *Deployment) discoverCluster(ctx context.Context, addr string) (shards []Shard, failed []string, err error) {
+// discoverCluster asks one node for its view of the cluster.
+func (d *Deployment) discoverCluster(ctx context.Context, addr string) (*view, error) {
 	cluster, err := d.clusterEnabled(ctx, addr)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	if !cluster {
-		return nil, nil, fmt.Errorf("%s is not a cluster node; name it as redis://%s (%w)", addr, addr, errKind)
+		return nil, fmt.Errorf("%s is not a cluster node; name it as redis://%s (%w)", addr, addr, errKind)
 	}
 	c, err := d.Client(ctx, addr, 0)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	text, err := c.Do(ctx, c.B().Arbitrary("CLUSTER", "NODES").Build()).ToString()
 	if err != nil {
-		return nil, nil, fmt.Errorf("CLUSTER NODES of %s: %w", addr, err)
+		return nil, fmt.Errorf("CLUSTER NODES of %s: %w", addr, err)
 	}
 	nodes, err := ParseClusterNodes(text, addr)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	endpoints := preferredEndpoints(ctx, c, addr)
-	if shards, err = shardsOf(nodes, endpoints); err != nil {
-		return nil, nil, fmt.Errorf("the cluster at %s: %w", addr, err)
+	shards, err := shardsOf(nodes, endpoints)
+	if err != nil {
+		return nil, fmt.Errorf("the cluster at %s: %w", addr, err)
 	}
 	if len(shards) == 0 {
-		return nil, nil, fmt.Errorf("the cluster at %s serves no slots; assign them first (redis-cli --cluster create, or fix)", addr)
+		return nil, fmt.Errorf("the cluster at %s serves no slots; assign them first (redis-cli --cluster create, or fix)", addr)
 	}
-	return shards, failedNodes(nodes, endpoints), nil
+	v := &view{shards: shards, failed: failedNodes(nodes, endpoints)}
+	for _, n := range nodes {
+		if n.Has("myself") {
+			v.id = n.ID
+		}
+		if n.PrimaryID == "" && len(n.Slots) > 0 {
+			v.epoch = max(v.epoch, n.Epoch)
+		}
+	}
+	// A node whose user may not ask for it counts as one that sees a working cluster.
+	if text, err := c.Do(ctx, c.B().Arbitrary("CLUSTER", "INFO").Build()).ToString(); err == nil {
+		v.fails = ParseInfo(text)["cluster_state"] == "fail"
+	} else if Code(err) == "" {
+		return nil, fmt.Errorf("CLUSTER INFO of %s: %w", addr, err)
+	}
+	return v, nil
 }
 
 // preferredEndpoints returns, by node ID, the addresses that the cluster wants its clients to use (since 7.0 they may be host

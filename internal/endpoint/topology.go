@@ -28,6 +28,7 @@ type ClusterNode struct {
 	Flags     []string
 	PrimaryID string // ID of a replica's primary; "" for a primary
 	Linked    bool   // link-state is connected
+	Epoch     int64  // configuration epoch: a promotion gives the new primary a higher one than any before
 	Slots     keyspace.SlotRanges
 	Migrating map[uint16]string // slot to the ID of the node it moves to; only on the line of the node that was asked
 	Importing map[uint16]string // slot to the ID of the node it comes from; only on the line of the node that was asked
@@ -65,6 +66,7 @@ func parseNodeLine(line, asked string) (ClusterNode, error) {
 	if f[3] != "-" {
 		n.PrimaryID = f[3]
 	}
+	n.Epoch, _ = strconv.ParseInt(f[6], 10, 64) // stays 0 where it is no number
 	var err error
 	if n.Addr, n.Host, err = parseNodeAddr(f[1], asked); err != nil {
 		return n, fmt.Errorf("line %q: %w", line, err)
