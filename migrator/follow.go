@@ -151,11 +151,16 @@ func (l *link) startOver(why error) error {
 		return err
 	}
 	l.ledger.ForgetSnapshot()
-	return l.standing.advance(fresh, func(st *linkState) error {
+	l.ledger.MendReported()
+	err := l.standing.advance(fresh, func(st *linkState) error {
 		st.Again, st.Lost = true, false
 		l.expiries.Forget()
 		return nil
 	})
+	if err != nil {
+		return err
+	}
+	return l.problems.Clear() // not before: a run that is killed in between still holds what was copied before
 }
 
 // forgetCheckpoints deletes the link's record and its checkpoints on the target: a new snapshot begins at another offset.

@@ -41,6 +41,7 @@ type link struct {
 	standing standing // what the state on disk remembers of the link
 	scope    scope.Scope
 	ledger   *ledger.Ledger
+	problems *ledger.Problems
 
 	origin   origin
 	replica  *replica  // the origin if the source is replicated, else nil
@@ -85,7 +86,11 @@ func newLink(m *Migration, i int, nodes endpoint.Shard, node string) *link {
 		Moved:       func(ctx context.Context) error { return l.clock.Measure(ctx, l.shard.Node()) },
 		Log:         l.log,
 	})
-	l.ledger = ledger.New(l.log, &l.scope.Filter, l.shard.Primary, &m.problems, st.countedBefore())
+	if i == len(m.problems) {
+		m.problems = append(m.problems, &ledger.Problems{})
+	}
+	l.problems = m.problems[i]
+	l.ledger = ledger.New(l.log, &l.scope.Filter, l.shard.Primary, l.problems, st.countedBefore())
 	l.source = reread.NewReader(source, l.shard.Node, m.cfg.RetryFor, &l.scope.Filter)
 	return l
 }
@@ -106,7 +111,10 @@ func (l *link) open() error {
 	if err := os.MkdirAll(l.dir, 0o700); err != nil {
 		return fmt.Errorf("Config.StateDir: %w", err)
 	}
-	var err error
+	err := l.problems.Open(l.dir, !l.standing.stage().inTarget()) // a snapshot that was not loaded to its end is loaded again from its beginning
+	if err != nil {
+		return err
+	}
 	if err = l.expiries.Open(l.dir); err != nil {
 		return err
 	}
@@ -129,7 +137,7 @@ func (l *link) newWriter() target.Writer { return l.m.target.NewWriter(l.writing
 
 func (l *link) close() error {
 	l.writer.Close()
-	return errors.Join(l.expiries.Close(), l.doubts.Close(), l.scripts.Close(), l.origin.close())
+	return errors.Join(l.problems.Saved(), l.problems.Close(), l.expiries.Close(), l.doubts.Close(), l.scripts.Close(), l.origin.close())
 }
 
 func (l *link) do(what activity) { l.doing.Store(int32(what)) }

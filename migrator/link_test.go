@@ -24,7 +24,9 @@ func newTestLink(t *testing.T) *link {
 	m.target = targettest.New().Target
 	l := &link{m: m, scope: scope.New(keyspace.Filter{}.To(m.target.DBs), endpoint.Shard{}, &endpoint.Deployment{}), name: "0", st: &m.state.Links[0], log: slogDiscard(), positions: stream.NewPositions(), failed: make(chan error, 1), source: reread.NewReader(&endpoint.Deployment{}, func() string { return "" }, 0, nil),
 		clock: reread.NewClock(nil, nil), shard: receive.NewShard(endpoint.Shard{}, "", receive.ShardConfig{})}
-	l.ledger = ledger.New(l.log, &l.scope.Filter, l.shard.Primary, &m.problems, ledger.Counters{})
+	l.problems = &ledger.Problems{}
+	m.problems = []*ledger.Problems{l.problems}
+	l.ledger = ledger.New(l.log, &l.scope.Filter, l.shard.Primary, l.problems, ledger.Counters{})
 	l.standing = standing{m, l.st}
 	l.records.l, l.records.checkpoints, l.reach.l = l, m.target.NewCheckpoints("0"), l
 	l.replica = &replica{l: l, receiver: &receive.Receiver{}}

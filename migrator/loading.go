@@ -88,6 +88,9 @@ func (g *loading) whole(ctx context.Context, ld *load.Config) error {
 		g.l.log.Warn("the target was restarted or lost keys while the snapshot was loaded; the snapshot is loaded again")
 		before, ld.Over = after, g.l.over(true)
 		g.l.ledger.ForgetSnapshot()
+		if err := g.l.problems.Clear(); err != nil {
+			return err
+		}
 	}
 	return err
 }

@@ -58,7 +58,7 @@ type Migration struct {
 	refresh   sync.Mutex // held by refreshSource
 	refreshed time.Time  // guarded by refresh
 
-	problems ledger.Problems
+	problems []*ledger.Problems // of each link
 
 	mu    sync.Mutex
 	err   error // of Run

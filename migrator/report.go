@@ -8,7 +8,7 @@ import (
 // Report returns how far the migration has come.
 func (m *Migration) Report() Report {
 	m.mu.Lock()
-	r := Report{State: "running", Level: m.target.Level(), Problems: m.problems.All(), Selection: m.cfg.selection()}
+	r := Report{State: "running", Level: m.target.Level(), Problems: m.problemsOfAll(), Selection: m.cfg.selection()}
 	ended, cut, err := m.ended, m.cut, m.err
 	m.mu.Unlock()
 	r.Problems = append(r.Problems, m.evicted()...)
@@ -55,6 +55,18 @@ func (m *Migration) TargetWrites() TargetWrites {
 	}
 	return w
 }
+
+// problemsOfAll returns the first problems of all links.
+func (m *Migration) problemsOfAll() []Problem {
+	all := []Problem{}
+	for _, p := range m.problems {
+		all = append(all, p.All()...)
+	}
+	return all[:min(len(all), mostProblems)]
+}
+
+// mostProblems bounds the list of problems in the report. The counters are exact.
+const mostProblems = 1000
 
 // tellProgress calls Config.Progress with the report until end is called, which has Progress called a last time.
 func (m *Migration) tellProgress() (end func()) {

@@ -12,7 +12,7 @@ type Report struct {
 	Links    []Link           `json:"links"`    // one per source shard, in shard order
 	Counters ledger.Counters  `json:"counters"` // sums over the links, of this run
 	AllRuns  AllRuns          `json:"all_runs"` // the counters from the first run of the migration on
-	Problems []ledger.Problem `json:"problems"` // what did not arrive as it was sent; capped at 1000, Counters has the exact numbers
+	Problems []ledger.Problem `json:"problems"` // what did not arrive as it was sent, in all runs; capped at 1000, AllRuns has the exact numbers
 	Error    string           `json:"error,omitempty"`
 
 	Selection *keyspace.Selection `json:"selection,omitempty"` // the part of the source that is moved; nil: all keys

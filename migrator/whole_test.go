@@ -1,6 +1,7 @@
 package migrator
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"maps"
@@ -227,6 +228,65 @@ func TestReplicaIsNoMeasure(t *testing.T) {
 	m.Finish()
 	if err := <-ended; err != nil || m.Settled() || m.Report().State != "stopped" {
 		t.Errorf("it ended with %v, settled %v, %s", err, m.Settled(), m.Report().State)
+	}
+}
+
+// TestProblemsAreKept: what did not arrive in an earlier run is reported by every later one, however the earlier one ended, until a new
+// snapshot replaces what the target holds.
+func TestProblemsAreKept(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		killed bool // the first run is aborted
+		anew   bool // the second run begins with a new snapshot, which the target takes
+		want   int
+	}{
+		{name: "stopped in good order", want: 1},
+		{name: "killed", killed: true, want: 1},
+		{name: "a new snapshot replaces it", anew: true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			from, to := []*endpointtest.Server{serve(t, nil), serve(t, nil)}, serve(t, nil)
+			cluster(from, "0-16383", "of 0")
+			cfg := between(t, "redis+cluster://"+from[0].Addr, to.URL())
+			cfg.ReadFrom, cfg.HoldExpiry = "primary", 0
+			replicates(from[0], from[0].ReplID(), rdbOf(t, texts{"a": "1"}, nil), "SELECT 20", "SET b 2", "SELECT 0", "SET c 3")
+			first, err := New(t.Context(), cfg)
+			if err != nil {
+				t.Fatal(err)
+			}
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			ended := make(chan error, 1)
+			go func() { ended <- first.Run(ctx) }()
+			if err := first.AwaitCaughtUp(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			if tt.killed {
+				cancel()
+				<-ended
+			} else if first.Finish(); true {
+				if err := <-ended; err != nil {
+					t.Fatal(err)
+				}
+			}
+			if r := first.Report(); len(r.Problems) != 1 || r.Problems[0].Command != "SET" {
+				t.Fatalf("the first run reports %v", r.Problems)
+			}
+			if continues(from[0]); tt.anew {
+				cluster(from, "of 1", "0-16383")
+				replicates(from[1], from[1].ReplID(), rdbOf(t, texts{"a": "1"}, nil))
+				if err := cfg.Sides.Source.Refresh(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+			}
+			r := mustMigrate(t, cfg).Report()
+			if len(r.Problems) != tt.want || !tt.killed && (r.Counters.CommandsReported != 0 || int(r.AllRuns.Counters.CommandsReported) != tt.want) {
+				t.Errorf("the second run reports %v, counts %+v, in all runs %+v", r.Problems, r.Counters, r.AllRuns)
+			}
+			if tt.want == 1 && r.Problems[0] != first.Report().Problems[0] {
+				t.Errorf("%+v has become %+v", first.Report().Problems[0], r.Problems[0])
+			}
+		})
 	}
 }
 

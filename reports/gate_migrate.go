@@ -23,7 +23,7 @@ func judgeMigrate(p MigratePolicy, m *Migrate) []string {
 	if p.MinLevel == "exactly_once" && m.Level != p.MinLevel {
 		against = append(against, fmt.Sprintf("The migration ran at level %s; the policy requires exactly_once.", m.Level))
 	}
-	c := m.Counters
+	c := moved(m) // what did not arrive in an earlier run is still missing
 	if reported := max(c.SnapshotReported+c.CommandsReported, int64(len(m.Problems))); reported > p.MaxReported {
 		against = append(against, fmt.Sprintf("%s reported instead of applied (%s of the snapshot, %s of the stream, %s listed); the policy allows %s.",
 			plural(reported, "key or command was|keys and commands were"), count(c.SnapshotReported), count(c.CommandsReported),

@@ -36,6 +36,11 @@ func TestGate(t *testing.T) {
 		want      string // part of a reason; "" is GO
 	}{
 		{name: "good", why: "everything holds"},
+		{name: "reported in an earlier run", why: "it is still missing", policy: func(p *Policy) { p.Require = append(p.Require, KindMigrate) }, reports: func() []Report {
+			m := goodMigrate()
+			m.AllRuns.Runs, m.AllRuns.Counters.CommandsReported, m.AllRuns.Counters.Commands = 2, 1, m.AllRuns.Counters.Commands+1
+			return []Report{passedCheck(), sampleVerify(), m}
+		}, want: "1 key or command was reported instead of applied (0 of the snapshot, 1 of the stream"},
 		{name: "nothing", why: "no evidence is no proof", reports: func() []Report { return nil }, want: "No report was given"},
 		{name: "no verify", why: "the policy requires it", reports: func() []Report { return []Report{passedCheck()} }, want: "requires a verify report, but none was given"},
 		{name: "gate as input", why: "a verdict is no evidence", reports: func() []Report { return []Report{passedCheck(), sampleVerify(), sampleGate(passedCheck())} }, want: "A gate report is not evidence"},

@@ -186,7 +186,7 @@ func (r *migration) ending(ctx context.Context, verified *reports.Verify, failed
 	result := r.m.Report()
 	e := ending{goal: goalOf(r.o), signalled: ctx.Err() != nil, aborted: r.aborted.Load(), failed: failed != nil,
 		copied: r.m.Snapshotted(), settled: r.m.Settled(), caughtUp: r.reached.Load(),
-		reported: result.Counters.SnapshotReported+result.Counters.CommandsReported+int64(len(result.Problems)) > 0}
+		reported: result.AllRuns.Counters.SnapshotReported+result.AllRuns.Counters.CommandsReported+int64(len(result.Problems)) > 0}
 	if verified != nil {
 		e.verdict = verified.Verdict
 	}

@@ -7,6 +7,7 @@
 //	Ledger    the counters of one link
 //	Counters  their values, of one run or of several
 //	Problem   a key or a command that did not arrive as it was sent
+//	Problems  their list, which later runs go on with
 //	Expiries  the held keys: keys that the target has without their expiry until the link has caught up
 //
 // The package decides nothing about a key or a command, and talks to no server.

@@ -42,11 +42,20 @@ func (b *Ledger) ReportCommand(db int, key, command, reason string) {
 	b.Note(db, key, command, reason)
 }
 
-// Note reports a key, or a command, that does not arrive as the source has it, and counts nothing.
+// Note reports a key, or a command, that does not arrive as the source has it, and counts nothing. Later runs report it as well.
 func (b *Ledger) Note(db int, key, command, reason string) {
+	b.problems.add(b.problem(db, key, command, reason), true)
+}
+
+// NotePassing reports what the next run mends, and counts nothing. No later run reports it.
+func (b *Ledger) NotePassing(reason string) {
+	b.problems.add(b.problem(0, "", "", reason), false)
+}
+
+func (b *Ledger) problem(db int, key, command, reason string) Problem {
 	key = keyspace.PrintableShort(b.names.SourceName(db, key))
 	b.log.Warn("a key or command does not arrive as the source has it", "db", db, "key", key, "command", command, "reason", reason)
-	b.problems.add(Problem{Shard: b.shard(), DB: db, Key: key, Command: command, Reason: reason})
+	return Problem{Shard: b.shard(), DB: db, Key: key, Command: command, Reason: reason}
 }
 
 // ThisRun returns what the present run has counted.
@@ -96,6 +105,15 @@ func (b *Ledger) ForgetSnapshot() {
 	b.earlier.ForgetSnapshot()
 }
 
+// MendReported counts the commands that were not applied, also those of earlier runs, as repaired: a new snapshot has their effect.
+func (b *Ledger) MendReported() {
+	b.Repaired.Add(b.Reported.Swap(0))
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.earlier.CommandsRepaired += b.earlier.CommandsReported
+	b.earlier.CommandsReported = 0
+}
+
 // ForgetUnsettled takes back the counting of commands that were dispatched and have not ended: they come again, or a new snapshot has their
 // effect.
 func (b *Ledger) ForgetUnsettled() {
@@ -122,28 +140,4 @@ func (c Counters) AddTo(t *Counters) {
 	t.CommandsControl += c.CommandsControl
 	t.CommandsRepaired += c.CommandsRepaired
 	t.CommandsReported += c.CommandsReported
-}
-
-// mostProblems bounds the list of problems in the report. The counters stay exact.
-const mostProblems = 1000
-
-// Problems is the list of the first problems of all links.
-type Problems struct {
-	mu   sync.Mutex
-	list []Problem
-}
-
-func (p *Problems) add(problem Problem) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if len(p.list) < mostProblems {
-		p.list = append(p.list, problem)
-	}
-}
-
-// All returns a copy of the list, which is empty rather than nil where there are none.
-func (p *Problems) All() []Problem {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return append([]Problem{}, p.list...)
 }

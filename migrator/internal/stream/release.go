@@ -103,7 +103,7 @@ func (r *releaser) releaseAtEnd(ctx context.Context) error {
 	for {
 		got, err := r.nextHeld(ctx)
 		if err != nil {
-			r.Ledger.Note(0, "", "", "keys of the target are still without their expiry, since the source could not be read at the end ("+err.Error()+"): run the same command again")
+			r.Ledger.NotePassing("keys of the target are still without their expiry, since the source could not be read at the end (" + err.Error() + "): run the same command again")
 			return nil
 		}
 		if len(got) == 0 {
