@@ -160,7 +160,7 @@ func (p *planner) judge(c *sourceCommand, keys []int) judgement {
 		name := slab.View(c.args[k])
 		s := p.Target.Slot(name)
 		switch {
-		case !p.Scope.Carries(keyspace.Key{DB: c.db, Name: name}):
+		case !p.Scope.Carries(keyspace.Key{DB: c.db, Name: name}), p.deletesStray(c, name):
 			j.filtered++
 			continue
 		case !hasDB:
@@ -175,6 +175,16 @@ func (p *planner) judge(c *sourceCommand, keys []int) judgement {
 		j.oneSlot = j.oneSlot && s == j.slot
 	}
 	return j
+}
+
+// deletesStray says whether a command deletes a key in a slot that the link's shard does not own: the key expires on a node where no client
+// finds it, and the key of that name on the target is the one of the slot's owner.
+func (p *planner) deletesStray(c *sourceCommand, name string) bool {
+	if p.Scope.Slots == nil || !is(c.args, "DEL", 0) && !is(c.args, "UNLINK", 0) {
+		return false
+	}
+	_, stray := p.Scope.Stray(keyspace.Key{DB: c.db, Name: name})
+	return stray
 }
 
 // settleUnsent counts a command that is to be applied to none of its keys.
@@ -287,7 +297,7 @@ func (p *planner) split(c *sourceCommand, spec *command.Spec) []piece {
 	for _, k := range p.keys {
 		name := slab.View(c.args[k])
 		slot := p.Target.Slot(name)
-		if !hasDB || !p.Scope.Carries(keyspace.Key{DB: c.db, Name: name}) || !p.ahead.wanted(c, name, slot) {
+		if !hasDB || !p.Scope.Carries(keyspace.Key{DB: c.db, Name: name}) || p.deletesStray(c, name) || !p.ahead.wanted(c, name, slot) {
 			continue
 		}
 		args := append([]string{verb}, p.strs(c.args[k:k+spec.SplitStep])...)

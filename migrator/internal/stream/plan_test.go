@@ -19,6 +19,7 @@ func TestPlan(t *testing.T) {
 	exclude := func(l *testStream) { l.Scope.Exclude = []string{"no:*"} }
 	only2 := func(l *testStream) { l.Scope.DBs, l.Scope.DBMap = []int{2}, map[int]int{2: 7} }
 	few := func(l *testStream) { l.Scope.Target.Count = 16 }
+	lower := func(l *testStream) { l.Scope.Slots = keyspace.SlotRanges{{First: 0, Last: 8191}} } // the slots of a and b are 15495 and 3300
 	fromFile := func(l *testStream) { l.File, l.CannotCopy = true, "its result cannot be copied from a file" }
 	for _, c := range []struct {
 		name, why, command string
@@ -28,6 +29,9 @@ func TestPlan(t *testing.T) {
 		want               string // calls, "db:ARGS"; act where the dispatcher acts
 		counted            string // one letter of what was counted at once: a f c r x (repaired: by act)
 	}{
+		{name: "a stray expires", why: "the key of that name is the slot owner's", command: "DEL a", change: lower, counted: "f"},
+		{name: "a stray expires beside another key", command: "DEL a b", change: lower, want: "0:DEL b"},
+		{name: "a key of another slot is written", why: "a script of the source may do that", command: "SET a 1", change: lower, want: "0:SET a 1"},
 		{name: "plain", command: "INCR a", want: "0:INCR a"},
 		{name: "database", command: "INCR a", db: 4, want: "4:INCR a"},
 		{name: "mapped", command: "INCR a", db: 2, change: only2, want: "7:INCR a"},
