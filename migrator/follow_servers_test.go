@@ -405,3 +405,38 @@ func TestClusterFailsOver(t *testing.T) {
 		r.matches(source, u)
 	})
 }
+
+// TestPausedReplicaIsNoMeasure: a replica that stands still sends nothing, and its primary is written. The link that is received from it has
+// not caught up, and a run that is stopped then is not done.
+func TestPausedReplicaIsNoMeasure(t *testing.T) {
+	t.Parallel()
+	g, target := newGroup(t, "redis:7.0"), servers.Standalone(t, "redis:7.0")
+	r := begin(t, urls{g.url(), target.URL()}, t.TempDir(), nil)
+	r.caughtUp()
+	reads := r.m.Report().Links[0].Reads
+	i := slices.IndexFunc(g.nodes, func(n *servers.Server) bool { return n.Addr == reads })
+	primary := g.primary(t)
+	if i < 0 || primary.Addr == reads {
+		t.Fatalf("the link reads from %s, and the primary is %s", reads, primary.Addr)
+	}
+	g.nodes[i].Pause()
+	defer g.nodes[i].Resume()
+	for n := range 1000 {
+		primary.Must("SET", "late:"+strconv.Itoa(n), "1")
+	}
+	r.poll("lag behind the primary", func() bool {
+		report := r.m.Report()
+		li := report.Links[0]
+		return report.State == "running" && li.SourceOffset > li.Offset && li.LagBytes > 0
+	})
+	r.m.Finish()
+	select {
+	case <-r.ended:
+	case <-time.After(2 * time.Minute):
+		t.Fatal("the run does not end")
+	}
+	has := target.Must("EXISTS", "late:999") == int64(1)
+	if report := r.m.Report(); !has && (r.m.Settled() || report.State == "done") {
+		t.Errorf("the run is %s, settled %v, and the last write is missing: %+v", report.State, r.m.Settled(), report.Links[0])
+	}
+}
