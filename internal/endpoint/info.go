@@ -135,13 +135,18 @@ func CallCounts(info map[string]string) map[string]CallCount {
 	return counts
 }
 
-// AppCalls returns CommandCalls without the transactions that surecut may have run itself to read keys at an offset: each of them
-// contains ROLE (see OffsetCommand; before 4.0 it contains INFO and cannot be told apart). The result left is how many transactions
-// were left out.
+// AppCalls returns CommandCalls without what surecut may have run itself. To read keys at an offset it runs transactions, each of which
+// contains ROLE (see OffsetCommand; before 4.0 it contains INFO and cannot be told apart). Its connections with CLIENT TRACKING or MONITOR
+// subscribe to NoChannel once each (servers before 7.0 do not count CLIENT TRACKING by itself, but each of these connections also sends
+// HELLO). The result left is how many transactions were left out.
 func AppCalls(info map[string]string) (calls map[string]int64, left int64) {
 	calls = CommandCalls(info)
 	left = min(calls["exec"], calls["role"])
 	own := map[string]int64{"multi": left, "exec": left, "watch": calls["role"]} // large values are read under WATCH, which also asks ROLE
+	own["subscribe"] = calls["client|tracking"] + calls["monitor"]
+	if number, err := ParseVersion(info["redis_version"]); err == nil && number < 70000 {
+		own["subscribe"] = calls["hello"]
+	}
 	for name, n := range own {
 		if calls[name] -= n; calls[name] <= 0 {
 			delete(calls, name)

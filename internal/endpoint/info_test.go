@@ -56,6 +56,20 @@ func TestAppCalls(t *testing.T) {
 	if left != 4 || calls["exec"] != 3 || calls["multi"] != 3 || calls["watch"] != 1 || calls["get"] != 2 {
 		t.Errorf("%v, %d left out", calls, left)
 	}
+	for _, c := range []struct {
+		version string
+		counts  map[string]string
+		want    int64
+	}{
+		{"7.0.15", map[string]string{"cmdstat_subscribe": "calls=3", "cmdstat_client|tracking": "calls=2", "cmdstat_monitor": "calls=1"}, 0},
+		{"7.0.15", map[string]string{"cmdstat_subscribe": "calls=5", "cmdstat_client|tracking": "calls=2", "cmdstat_hello": "calls=9"}, 3},
+		{"6.0.16", map[string]string{"cmdstat_subscribe": "calls=3", "cmdstat_client": "calls=2", "cmdstat_hello": "calls=2"}, 1},
+	} {
+		c.counts["redis_version"] = c.version
+		if calls, _ := AppCalls(c.counts); calls["subscribe"] != c.want {
+			t.Errorf("%v: %d calls of SUBSCRIBE are the application's, want %d", c.counts, calls["subscribe"], c.want)
+		}
+	}
 	calls, left = AppCalls(map[string]string{"cmdstat_watch": "calls=2", "cmdstat_role": "calls=4"})
 	if _, ok := calls["watch"]; ok || left != 0 {
 		t.Errorf("%v, %d left out", calls, left)
