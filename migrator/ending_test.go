@@ -3,7 +3,10 @@ package migrator
 import (
 	"context"
 	"errors"
+	"strings"
 	"testing"
+
+	"surecut/migrator/internal/receive"
 )
 
 // TestStateAtTheEnd is the table of Migration: what ends a run decides on its state.
@@ -60,5 +63,15 @@ func TestSidesAreNeeded(t *testing.T) {
 	cfg.StateDir = t.TempDir()
 	if _, err := New(t.Context(), cfg); err == nil || err.Error() != "Config.Sides: the source and the target must be open" {
 		t.Errorf("got %v", err)
+	}
+}
+
+// TestEndsBeforeItOpensItsLinks: a run that fails that early has received nothing, and says so when it is asked.
+func TestEndsBeforeItOpensItsLinks(t *testing.T) {
+	m := runOf(t, t.TempDir())
+	l := m.links[0]
+	l.replica = &replica{l: l}
+	if why := m.Unsettled(); len(why) != 1 || !strings.Contains(why[0], "it is not known how far the source") || l.sourceStood() != receive.Offline {
+		t.Errorf("unsettled: %q", why)
 	}
 }

@@ -78,7 +78,7 @@ func (l *link) lag() (bytes int64, age time.Duration) {
 
 // sourceOffset returns the highest offset at which the source is known to have stood, and since when that is known. 0: it tells none.
 func (l *link) sourceOffset() (offset int64, since time.Time) {
-	if l.replica == nil {
+	if l.replica == nil || l.replica.receiver == nil {
 		return 0, since
 	}
 	return l.replica.receiver.SourceOffset()
@@ -86,7 +86,7 @@ func (l *link) sourceOffset() (offset int64, since time.Time) {
 
 // sourceStood returns the offset at which the source stood when it was connected; receive.Offline while it is not connected.
 func (l *link) sourceStood() int64 {
-	if l.replica == nil {
+	if l.replica == nil || l.replica.receiver == nil {
 		return receive.Offline
 	}
 	return l.replica.receiver.Online()

@@ -20,8 +20,8 @@ import (
 type replica struct {
 	l        *link
 	spool    *spool.Log
-	receiver *receive.Receiver
-	cuts     int // snapshots in a row that were cut off
+	receiver *receive.Receiver // nil before open
+	cuts     int               // snapshots in a row that were cut off
 }
 
 // open opens the spool, with what an earlier run has left in it.
@@ -219,7 +219,12 @@ func (r *replica) unsettled() string {
 		return ""
 	}
 	li := r.l.report()
-	switch final, known := r.receiver.FinalOffset(); {
+	var final int64
+	known := r.receiver != nil // else the run has ended before it opened the link
+	if known {
+		final, known = r.receiver.FinalOffset()
+	}
+	switch {
 	case !known:
 		return fmt.Sprintf("it is not known how far the source %s had come, since it did not say so in time; the target has its stream up to offset %d", li.Shard, li.AppliedOffset)
 	case li.AppliedOffset < final && !li.Sync:
