@@ -3,6 +3,7 @@
 package e2e
 
 import (
+	"cmp"
 	"errors"
 	"net"
 	"os"
@@ -421,7 +422,7 @@ func TestEndingsOfOthers(t *testing.T) {
 			n.source.Pause()
 			defer n.source.Resume()
 			s := start(t, append(c.args, "--source", n.source.URL(), "--out", out)...)
-			waitGone(t, filepath.Join(out, "gate.json"), filepath.Join(out, c.kind+".json"), filepath.Join(out, ".surecut.lock"))
+			waitGone(t, filepath.Join(out, "gate.json"), filepath.Join(out, cmp.Or(c.kind, "verify")+".json"), filepath.Join(out, ".surecut.lock"))
 			status := 130
 			if s.send(c.signals...); c.signals == nil {
 				status = -1
@@ -565,14 +566,16 @@ func TestGoMeansTheWritersAreOff(t *testing.T) {
 		name, says string
 		args       []string
 	}{
-		{"a key of the target is deleted", "calls of DEL (1)", []string{"DEL", "counter"}},
-		{"a key of the target is overwritten", "calls of SET (1)", []string{"SET", "counter", "other"}},
+		{"a key of the target is deleted", "calls of DEL (", []string{"DEL", "counter"}},
+		{"a key of the target is overwritten", "calls of SET (", []string{"SET", "counter", "other"}},
 	} {
 		t.Run(w.name, func(t *testing.T) {
 			n.t = t
 			s := n.migrate("--until", "same", "--quiet-for", "3s")
 			s.waitTalk("nobody writes to")
-			n.target.Must(w.args...)
+			for range 100 { // the keys of the source that expire now explain some calls
+				n.target.Must(w.args...)
+			}
 			s.want(s.end(2*time.Minute), 3)
 			report, err := os.ReadFile(filepath.Join(n.out, "gate.md"))
 			if err != nil || !strings.Contains(string(report), w.says) || !strings.Contains(s.talk(), "the target may have changed since it was compared") {

@@ -118,7 +118,7 @@ func TestKilledThroughProxy(t *testing.T) {
 	increments := load.stop()
 	s.waitDrained(time.Minute)
 	s.waitFor("caught_up", len(s.seen())+1, time.Minute, func(p progress) bool { return p.Phase == "caught_up" })
-	s.want(s.stop(4*time.Minute), 0)
+	s.want(s.stop(4*time.Minute), 3) // the pool takes no function libraries, which every run says again
 	t.Logf("%v; %d increments", same(t, pair, dataset.CompareOptions{NoFunctions: true}), increments)
 }
 

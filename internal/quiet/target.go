@@ -24,8 +24,11 @@ type Own struct {
 	Unknown bool
 }
 
-// deletions are the commands by which a source deletes what has expired or was evicted.
-var deletions = []string{"del", "unlink", "hdel", "hset"} // with each, a checkpoint may be written by HSET
+// deletions are the commands by which a source deletes what has expired or was evicted. Each is one call.
+var deletions = []string{"del", "unlink", "hdel"}
+
+// checkpoint is the command that writes a checkpoint, at most one with each command of the stream.
+const checkpoint = "hset"
 
 // mostFields is how many changes of the data one call of the migration's own may count as.
 const mostFields = 16
@@ -38,7 +41,7 @@ func ChangedTarget(before, after []Reading, own Own) (changed []Changed) {
 			changed = append(changed, Changed{addr, reason})
 		}
 	}
-	left := maps.Clone(own.Keys)
+	left := &unexplained{keys: maps.Clone(own.Keys), deletions: own.Commands, checkpoints: own.Commands}
 	for _, b := range before {
 		i := slices.IndexFunc(after, func(a Reading) bool { return a.Addr == b.Addr })
 		if i < 0 {
@@ -55,8 +58,14 @@ func ChangedTarget(before, after []Reading, own Own) (changed []Changed) {
 	return changed
 }
 
+// unexplained are calls of the migration that have not been found at any node so far.
+type unexplained struct {
+	keys                   map[string]int64
+	deletions, checkpoints int64
+}
+
 // changedNode does it for one node, and takes from left what the migration's own calls explain.
-func changedNode(before, after Reading, own Own, left map[string]int64) string {
+func changedNode(before, after Reading, own Own, left *unexplained) string {
 	switch {
 	case before.Silent != "", after.Silent != "":
 		return "it did not report whether it was changed: " + strings.TrimSuffix(cmp.Or(after.Silent, before.Silent), ".")
@@ -71,12 +80,11 @@ func changedNode(before, after Reading, own Own, left map[string]int64) string {
 	case own.Unknown:
 		return ""
 	}
-	own.Keys = left
-	return foreign(before, after, own)
+	return foreign(before, after, own, left)
 }
 
-// foreign says whether anybody other than the migration has written to a node. It takes the migration's calls from own.Keys.
-func foreign(before, after Reading, own Own) string {
+// foreign says whether anybody other than the migration has written to a node. It takes the migration's calls from left.
+func foreign(before, after Reading, own Own, left *unexplained) string {
 	most := own.Commands
 	for _, n := range own.Keys {
 		most += n
@@ -84,20 +92,25 @@ func foreign(before, after Reading, own Own) string {
 	changes, told := changesBetween(before, after)
 	few := told && changes <= mostFields*most
 	calls, counted := callsByName(before, after)
-	deleted := 2 * own.Commands
 	var names []string
 	for _, name := range slices.Sorted(maps.Keys(calls)) {
 		n := calls[name]
 		if few && slices.Contains(mayRead, name) {
 			continue
 		}
-		explained := min(n, own.Keys[name])
-		if explained > 0 {
-			own.Keys[name] -= explained
+		if explained := min(n, left.keys[name]); explained > 0 {
+			n -= explained
+			left.keys[name] -= explained
 		}
-		if n -= explained; slices.Contains(deletions, name) {
-			explained = min(n, deleted)
-			n, deleted = n-explained, deleted-explained
+		switch {
+		case slices.Contains(deletions, name):
+			explained := min(n, left.deletions)
+			n -= explained
+			left.deletions -= explained
+		case name == checkpoint:
+			explained := min(n, left.checkpoints)
+			n -= explained
+			left.checkpoints -= explained
 		}
 		if n > 0 {
 			names = append(names, fmt.Sprintf("%s (%d)", strings.ToUpper(name), n))

@@ -20,7 +20,7 @@ func TestChangedTarget(t *testing.T) {
 		{"a key is deleted", "", claims, func(r *Reading) { r.Calls["del"], r.Changes = 1, 8 }, "calls of DEL (1)"},
 		{"a key is overwritten", "", claims, func(r *Reading) { r.Calls["set"], r.Changes = 11, 8 }, "calls of SET (1)"},
 		{"keys of the source expire", "the migration passes their deletions on, with checkpoints", expiring, func(r *Reading) { r.Calls["del"], r.Calls["hset"], r.Changes = 3, 3, 16 }, ""},
-		{"more are deleted", "", expiring, func(r *Reading) { r.Calls["del"] = 7 }, "calls of DEL (1)"},
+		{"one more is deleted", "", expiring, func(r *Reading) { r.Calls["del"], r.Calls["hset"] = 4, 3 }, "calls of DEL (1)"},
 		{"a key is overwritten beside", "an expiry does not explain it", expiring, func(r *Reading) { r.Calls["del"], r.Calls["set"] = 3, 11 }, "calls of SET (1)"},
 		{"flushed", "", claims, func(r *Reading) { r.Calls["flushall"] = 1 }, "calls of FLUSHALL (1)"},
 		{"SORT that reads", "", Own{}, func(r *Reading) { r.Calls["sort"] = 9 }, ""},
@@ -39,5 +39,17 @@ func TestChangedTarget(t *testing.T) {
 		if len(changed) == 0 != (tt.says == "") || tt.says != "" && !strings.Contains(changed[0].Reason, tt.says) {
 			t.Errorf("%s: %+v, want %q (%s)", tt.name, changed, tt.says, tt.why)
 		}
+	}
+}
+
+// TestDeletionsOfSeveralNodes: what the migration has deleted on one node explains nothing on another one.
+func TestDeletionsOfSeveralNodes(t *testing.T) {
+	before := []Reading{reading(nil), reading(func(r *Reading) { r.Addr = "b:1" })}
+	after := []Reading{later(func(r *Reading) { r.Calls["unlink"] = 2 }), later(func(r *Reading) { r.Addr, r.Calls["unlink"] = "b:1", 1 })}
+	if changed := ChangedTarget(before, after, Own{Commands: 3}); len(changed) != 0 {
+		t.Errorf("three deletions of three commands: %v", changed)
+	}
+	if changed := ChangedTarget(before, after, Own{Commands: 2}); len(changed) != 1 || changed[0].Addr != "b:1" {
+		t.Errorf("three deletions of two commands: %v", changed)
 	}
 }
