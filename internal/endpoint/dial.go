@@ -13,9 +13,8 @@ import (
 	"syscall"
 	"time"
 
-	"surecut/internal/resp"
-
 	"surecut/internal/keyspace"
+	"surecut/internal/resp"
 )
 
 const dialTimeout = 10 * time.Second

@@ -1,6 +1,7 @@
 package slots
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -314,10 +315,7 @@ func (t *Table) state() State {
 		}
 	}
 	slices.SortFunc(st.Points, func(a, b Point) int {
-		if a.Link != b.Link {
-			return a.Link - b.Link
-		}
-		return int(min(max(a.At-b.At, -1), 1))
+		return cmp.Or(cmp.Compare(a.Link, b.Link), cmp.Compare(a.At, b.At))
 	})
 	return st
 }
