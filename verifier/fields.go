@@ -3,6 +3,7 @@ package verifier
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
 
 	"github.com/redis/rueidis"
@@ -130,37 +131,20 @@ func (f *fieldExpiries) mayExpire(ctx context.Context, t keyspace.Type) (bool, e
 // server refuses all of them, a hash whose encoding cannot hold expiring fields is known to have none, and the others
 // carry the refusal.
 func (f *fieldExpiries) times(ctx context.Context, hashes []hashFields) error {
-	results, err := f.do(ctx, func(b rueidis.Builder) rueidis.Commands {
-		cmds := rueidis.Commands{b.Time().Build()}
-		for i := range hashes {
-			args := append([]string{hashes[i].name, "FIELDS", strconv.Itoa(len(hashes[i].fields))}, hashes[i].fields...)
-			cmds = append(cmds, b.Arbitrary(f.command()).Args(args...).Build())
-		}
-		return cmds
-	})
-	if err != nil {
+	ask := f.askInstants
+	if f.onlyLeft() {
+		ask = f.askLeft
+	}
+	if err := ask(ctx, hashes); err != nil {
 		return err
 	}
-	refused := false
-	for i := range hashes {
-		refused = refused || forbids(f.command(), results[1+i].Error())
-	}
+	refused := slices.ContainsFunc(hashes, func(h hashFields) bool { return forbids(f.command(), h.err) })
 	if refused && f.at+1 < len(fieldTimeCommands) {
 		f.at++
 		return f.times(ctx, hashes)
 	}
-	now := int64(0)
-	if f.command() == "HPTTL" {
-		if now, err = serverTime(results[0]); err != nil {
-			return err
-		}
-	}
 	for i := range hashes {
-		h := &hashes[i]
-		h.at, h.err = takeFieldTimes(results[1+i], len(h.fields), now)
-		if h.err != nil {
-			h.err = replyError(f.command(), h.err)
-		}
+		hashes[i].err = replyError(f.command(), hashes[i].err)
 	}
 	if refused {
 		return f.encodings(ctx, hashes)
@@ -168,7 +152,80 @@ func (f *fieldExpiries) times(ctx context.Context, hashes []hashFields) error {
 	return nil
 }
 
-// takeFieldTimes reads a reply of HPEXPIRETIME, or of HPTTL where now is given: -1 means that the field never
+func (f *fieldExpiries) askInstants(ctx context.Context, hashes []hashFields) error {
+	results, err := f.do(ctx, func(b rueidis.Builder) rueidis.Commands {
+		cmds := make(rueidis.Commands, len(hashes))
+		for i := range hashes {
+			cmds[i] = f.ask(b, &hashes[i])
+		}
+		return cmds
+	})
+	for i := range results {
+		hashes[i].take(results[i], 0)
+	}
+	return err
+}
+
+// askLeft asks for the time that is left. It makes an exact instant only where the server's clock shows the same
+// millisecond before and after the reply, so that a hash for which it does not is asked for again.
+func (f *fieldExpiries) askLeft(ctx context.Context, hashes []hashFields) error {
+	const tries = 100
+	open := make([]*hashFields, len(hashes))
+	for i := range hashes {
+		open[i] = &hashes[i]
+	}
+	for try := 0; len(open) > 0; try++ {
+		results, err := f.do(ctx, func(b rueidis.Builder) rueidis.Commands {
+			cmds := rueidis.Commands{b.Time().Build()}
+			for _, h := range open {
+				cmds = append(cmds, f.ask(b, h), b.Time().Build())
+			}
+			return cmds
+		})
+		if err != nil {
+			return err
+		}
+		before, err := serverTime(results[0])
+		if err != nil {
+			return err
+		}
+		inexact := open[:0]
+		for i, h := range open {
+			after, err := serverTime(results[2*i+2])
+			if err != nil {
+				return err
+			}
+			switch h.take(results[2*i+1], before); {
+			case h.err != nil || before == after || !h.expires():
+			case try == tries:
+				h.err = fmt.Errorf("%w: its fields' times to live could not be read within one millisecond", errChanged)
+			default:
+				inexact = append(inexact, h)
+			}
+			before = after
+		}
+		open = inexact
+	}
+	return nil
+}
+
+// ask returns the command that asks when the fields of h expire.
+func (f *fieldExpiries) ask(b rueidis.Builder, h *hashFields) rueidis.Completed {
+	args := append([]string{h.name, "FIELDS", strconv.Itoa(len(h.fields))}, h.fields...)
+	return b.Arbitrary(f.command()).Args(args...).Build()
+}
+
+// expires says whether a field of h expires.
+func (h *hashFields) expires() bool {
+	return slices.ContainsFunc(h.at, func(at int64) bool { return at > 0 })
+}
+
+// take reads a reply to ask: the time now, in Unix ms, is added to what is left of the fields' time.
+func (h *hashFields) take(result rueidis.RedisResult, now int64) {
+	h.at, h.err = takeFieldTimes(result, len(h.fields), now)
+}
+
+// takeFieldTimes reads a reply of HPEXPIRETIME, or of HPTTL where the time now is given: -1 means that the field never
 // expires, -2 that it is gone.
 func takeFieldTimes(result rueidis.RedisResult, want int, now int64) ([]int64, error) {
 	list, err := result.ToArray()

@@ -251,6 +251,8 @@ func TestFieldTimes(t *testing.T) {
 	}{
 		{"as they are", func(*endpointtest.Server) {}, "never", "in an hour"},
 		{"only what is left", func(s *endpointtest.Server) { s.Always("HPEXPIRETIME", command) }, "never", "in an hour"},
+		{"the clock goes on while what is left is told", func(s *endpointtest.Server) { s.Always("HPEXPIRETIME", command); s.On("HPTTL b", clockGoesOn(3)) }, "never", "in an hour"},
+		{"the clock always goes on", func(s *endpointtest.Server) { s.Always("HPEXPIRETIME", command); s.On("HPTTL b", clockGoesOn(1000)) }, "never", "changed"},
 		{"one hash is refused", func(s *endpointtest.Server) { s.Always("HPEXPIRETIME a", key) }, "NOPERM", "in an hour"},
 		{"one hash is refused, and only what is left is told", func(s *endpointtest.Server) { s.Always("HPEXPIRETIME", command); s.Always("HPTTL a", key) }, "NOPERM", "in an hour"},
 		{"neither, and the encoding has no room for expiries", func(s *endpointtest.Server) {
@@ -286,12 +288,22 @@ func TestFieldTimes(t *testing.T) {
 				got = want
 			case out[i].known() && out[i].FieldsAt == 0:
 				got = "never"
-			case out[i].known() && max(hour-out[i].FieldsAt, out[i].FieldsAt-hour) < 60_000:
+			case out[i].known() && out[i].FieldsAt == hour:
 				got = "in an hour"
 			}
 			if got != want {
 				t.Errorf("%s: %s, want %s: %+v", tt.name, got, want, out[i])
 			}
 		}
+	}
+}
+
+// clockGoesOn answers as usual, but lets the server's clock go on before and after it, as many times.
+func clockGoesOn(times int) func([]string) string {
+	return func([]string) string {
+		if times--; times >= 0 {
+			time.Sleep(1100 * time.Microsecond)
+		}
+		return endpointtest.Usual
 	}
 }
