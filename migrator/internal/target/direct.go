@@ -112,6 +112,9 @@ func (w *direct) Commit(ctx context.Context, txs []*Transaction) error {
 	if err := w.t.takeFor(ctx, txs); err != nil {
 		return err
 	}
+	for _, x := range txs {
+		x.withhold(w.t.Most())
+	}
 	pending := txs
 	return w.t.Retry(ctx, func() (again, err error) {
 		pending, again, err = w.attempt(ctx, pending)
@@ -134,12 +137,14 @@ func (w *direct) attempt(ctx context.Context, txs []*Transaction) (left []*Trans
 		byNode[addr] = append(byNode[addr], x)
 	}
 	for _, addr := range order {
-		undone, why, err := w.attemptNode(ctx, addr, byNode[addr])
-		if err != nil {
-			return nil, nil, err
-		}
-		if left = append(left, undone...); why != nil {
-			again = why
+		for _, group := range apart(byNode[addr]) {
+			undone, why, err := w.attemptNode(ctx, addr, group)
+			if err != nil {
+				return nil, nil, err
+			}
+			if left = append(left, undone...); why != nil {
+				again = why
+			}
 		}
 	}
 	return left, again, nil
@@ -167,6 +172,7 @@ func (w *direct) attemptNode(ctx context.Context, addr string, txs []*Transactio
 		again, err = AgainOrEnd("", err)
 		return txs, again, err
 	}
+	w.suspectSize(ctx, addr, txs)
 	ends := make([]int, len(txs))
 	for i, x := range txs {
 		if x.Bare = w.mayGoBare(c, p, x); x.Bare {
@@ -202,6 +208,9 @@ func (w *direct) attemptNode(ctx context.Context, addr string, txs []*Transactio
 				w.seen[u] = c
 			}
 			continue
+		}
+		if x.doubt && !lost { // those that follow in the pipeline are lost with it
+			x.lost++
 		}
 		lost = lost || x.doubt || consequenceOf(why, toFollow) == sendElsewhere
 		left, again, p.db = append(left, x), fmt.Errorf("target %s: %w", addr, why), -1
@@ -390,6 +399,10 @@ func (w *direct) settleBare(x *Transaction, res []answer) (again, err error) {
 		case is == unanswered:
 			x.doubt = true
 			return m.err, nil
+		case isProtocolError(m.err): // what follows was not read; what went before may be run again
+			x.doubt = true
+			x.withdraw(i, w.t.unreadable(m.err, c.Args...))
+			return m.err, nil
 		case is == endsRun:
 			return nil, endOf(m.err)
 		case is.again():
@@ -435,7 +448,14 @@ func (w *direct) addCheckpoint(p *pipe, x *Transaction, u Unit) (fields int64) {
 // all replies had come, settle sets x.doubt.
 func (w *direct) settle(x *Transaction, res []answer) (again, err error) {
 	for i := range res {
-		if res[i].kind == answerNone {
+		unreadable := isProtocolError(res[i].err)
+		if unreadable {
+			x.Expand()
+			if at := x.callAt(i); at >= 0 {
+				x.withdraw(at, w.t.unreadable(res[i].err, x.Calls[at].Args...))
+			}
+		}
+		if unreadable || res[i].kind == answerNone {
 			x.doubt = true
 			return res[i].err, nil
 		}

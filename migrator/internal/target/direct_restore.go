@@ -12,6 +12,7 @@ import (
 	"surecut/internal/command"
 	"surecut/internal/keyspace"
 	"surecut/internal/resp"
+	"surecut/migrator/internal/slab"
 )
 
 // Restore writes one batch. Keys whose slot has moved, or whose connection broke, are tried again.
@@ -57,6 +58,9 @@ func (w *direct) spread(addr string, keys []Value) (map[string][]Value, error) {
 
 // restoreOn sends values to one node. left are the keys that are to be sent again.
 func (w *direct) restoreOn(ctx context.Context, addr string, b *Batch, keys []Value, settle func(k *Value, refused *RefusedError) error) (left []Value, again, err error) {
+	if keys, err = w.refuseLarge(ctx, addr, b, keys, settle); err != nil || len(keys) == 0 {
+		return nil, nil, err
+	}
 	for i := range keys {
 		keys[i].Attempts++
 	}
@@ -89,6 +93,9 @@ func (w *direct) restoreOn(ctx context.Context, addr string, b *Batch, keys []Va
 			k.restored = true // the exact expiry follows only now, so that a key which the target kept as it was does not get it
 			dated = append(dated, *k)
 			continue
+		}
+		if unreadable := w.t.unreadable(reply, slab.View(b.Value(k))); unreadable != nil {
+			reply = unreadable
 		}
 		refused, retry, err := judge(addr, k, reply)
 		if err == nil && retry == nil {
@@ -198,12 +205,31 @@ func (w *direct) Rebuild(ctx context.Context, k Value, over Overwrite, walk func
 	}
 	where := fmt.Sprintf("target %s: write key %s by commands", addr, keyspace.PrintableShort(k.Name))
 	err = judgeBuilt(where, addr, err)
+	if errors.As(err, new(*TooLargeError)) { // the server may have closed the connection
+		w.drop(addr)
+	}
 	if errors.Is(err, keyspace.ErrGone) || errors.As(err, new(*RefusedError)) {
-		if err := c.dc.Do(ctx, arbitrary(c.dc, "DEL", temp)).Error(); err != nil {
+		if err := w.discard(ctx, addr, k.DB, temp); err != nil {
 			return lost, fmt.Errorf("target %s: delete %s: %w", addr, temp, err)
 		}
 	}
 	return lost, err
+}
+
+// discard deletes a temporary key.
+func (w *direct) discard(ctx context.Context, addr string, db int, temp string) error {
+	c, err := w.conn(ctx, addr)
+	if err != nil {
+		return err
+	}
+	if !w.t.Cluster && c.db != db {
+		if err := c.dc.Do(ctx, arbitrary(c.dc, "SELECT", strconv.Itoa(db))).Error(); err != nil {
+			w.drop(addr)
+			return err
+		}
+		c.db = db
+	}
+	return c.dc.Do(ctx, arbitrary(c.dc, "DEL", temp)).Error()
 }
 
 // build writes a value under a temporary key. It returns keyspace.ErrGone if nothing is left of the value.
@@ -216,6 +242,7 @@ func (w *direct) build(ctx context.Context, c *conn, temp string, k Value, walk 
 		}
 	}
 	b := newRebuild([]byte(temp), w.t.Dialect, func(args ...[]byte) error { return out.add(copies(args)...) })
+	b.most = w.t.Most()
 	if err = out.add("DEL", temp); err == nil {
 		if err = walk(b); err == nil {
 			if err = b.Finish(k.ExpireAt); err == nil {
@@ -263,14 +290,31 @@ type chunks struct {
 }
 
 func (o *chunks) add(args ...string) error {
+	if err := o.t.Most().refuses(args...); err != nil {
+		return err
+	}
+	size := longest(args)
+	if size >= leastBound { // it is sent alone, so that it is known at which command the connection breaks
+		if err := o.flush(); err != nil {
+			return err
+		}
+	}
 	for _, a := range args {
 		o.bytes += len(a)
 	}
 	o.cmds = append(o.cmds, arbitrary(o.c.dc, args...))
-	if o.bytes >= 1<<20 || len(o.cmds) >= 1000 {
-		return o.flush()
+	if o.bytes < 1<<20 && len(o.cmds) < 1000 {
+		return nil
 	}
-	return nil
+	err := o.flush()
+	switch {
+	case err == nil || size < leastBound:
+	case isProtocolError(err):
+		err = o.t.unreadable(err, args...)
+	case consequenceOf(err, toFollow) == unanswered && o.t.findBound(o.ctx, o.c.addr, size, size):
+		err = o.t.Most().refuses(args...)
+	}
+	return err
 }
 
 func (o *chunks) flush() error {

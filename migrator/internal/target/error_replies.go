@@ -131,7 +131,7 @@ func outcomeOf(err error) outcome {
 			return outcome{is: n.is}
 		}
 	}
-	if errors.As(err, new(*keyspace.UnsupportedError)) {
+	if errors.As(err, new(*keyspace.UnsupportedError)) || errors.As(err, new(*TooLargeError)) {
 		return outcome{is: concernsKey}
 	}
 	return outcome{is: unanswered}

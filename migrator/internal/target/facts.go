@@ -14,6 +14,7 @@ type Facts struct {
 	Dialect  *command.Dialect // the commands that all its nodes understand
 	Held     *command.Dialect // dialect without SET with an absolute expiry: an expiry that may be held gets a command of its own
 	Forgets  bool             // XCLAIM drops pending entries whose message was deleted (since 7.0), and the source keeps them
+	Bounds   Bounds           // what its nodes take at most, by their settings; see Most
 	Payloads Payloads         // encodes values as RESTORE takes them
 }
 

@@ -21,6 +21,9 @@ func (ns *nodes) learn(ctx context.Context, source *endpoint.Deployment) (err er
 		if i == 0 || s.Number < ns.Number {
 			ns.Number = s.Number
 		}
+		if err := ns.learnBounds(ctx, addr, s.Number); err != nil {
+			return fmt.Errorf("target %s: %w", addr, err)
+		}
 		if ns.Cluster || ns.DBs.Only {
 			continue
 		}

@@ -32,6 +32,7 @@ type nodes struct {
 	last    time.Time // when the topology was asked for; guarded by refresh
 
 	calls ownWrites
+	found foundBounds
 }
 
 // route says where a key is written, and how it is read there.

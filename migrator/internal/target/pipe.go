@@ -119,16 +119,17 @@ func (p *pipe) exchange() []answer {
 	n := p.sent
 	lost := p.send()
 	p.res = p.res[:0]
-	for range n {
-		if lost != nil {
-			p.res = append(p.res, answer{err: lost})
+	for range n { // a server that closes the connection may have said why before all was sent
+		if got := p.in.next(); got.kind != answerNone {
+			p.res = append(p.res, got)
 			continue
-		}
-		got := p.in.next()
-		if got.kind == answerNone {
+		} else if lost == nil {
 			lost = got.err
 		}
-		p.res = append(p.res, got)
+		break
+	}
+	for len(p.res) < n {
+		p.res = append(p.res, answer{err: lost})
 	}
 	return p.res
 }

@@ -35,6 +35,7 @@ func (w *proxied) Commit(ctx context.Context, txs []*Transaction) error {
 	of := map[*Call]*Transaction{}
 	begun := time.Now()
 	for _, x := range txs {
+		x.withhold(w.t.Most())
 		x.Expand()
 		for i := range x.Calls {
 			c := &x.Calls[i]

@@ -113,12 +113,16 @@ func (w *proxied) Rebuild(ctx context.Context, k Value, over Overwrite, walk fun
 		}
 	}
 	send := func(args ...string) error {
+		if err := w.t.Most().refuses(args...); err != nil {
+			return err
+		}
 		if err := w.t.take(ctx, len(args[len(args)-1]), 1); err != nil {
 			return err
 		}
 		return w.sendWave(ctx, []*Call{k.call(args...)})[0].err
 	}
 	b := newRebuild([]byte(k.Name), w.t.Dialect, func(args ...[]byte) error { return send(copies(args)...) })
+	b.most = w.t.Most()
 	if err = send("DEL", k.Name); err == nil {
 		if err = walk(b); err == nil {
 			err = b.Finish(k.ExpireAt)

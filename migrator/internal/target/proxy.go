@@ -39,6 +39,7 @@ func (t *Target) openProxied(ctx context.Context, from *endpoint.Deployment) err
 	if err := p.probeDump(ctx); err != nil {
 		return fmt.Errorf("target %s: %w", p.at(), err)
 	}
+	t.Bounds = boundsOf(t.Number, nil)
 	t.Dialect = command.DialectOf(t.Number, 0)
 	if p.kind == endpoint.Codis {
 		t.Dialect = t.Dialect.ThroughCodis()

@@ -32,6 +32,8 @@ type rebuild struct {
 
 	key     []byte
 	dialect *command.Dialect
+	most    Bounds // of the target
+	text    int64  // length of the string so far
 	emit    func(args ...[]byte) error
 
 	made     bool     // the key exists
@@ -54,6 +56,9 @@ func newRebuild(key []byte, dialect *command.Dialect, emit func(args ...[]byte) 
 
 // Finish sends the open chunk and sets the expiry (Unix ms; 0: none).
 func (b *rebuild) Finish(expireAt int64) error {
+	if b.textTooLong() {
+		return &TooLargeError{"the string", b.text, b.most.Text, "bytes", bulkSetting}
+	}
 	if err := b.flush(); err != nil {
 		return err
 	}
@@ -70,8 +75,18 @@ func (b *rebuild) Repeated(name []byte) {
 
 // StringChunk adds a piece of a string.
 func (b *rebuild) StringChunk(p []byte) error {
+	if b.text += int64(len(p)); b.textTooLong() {
+		return nil // Finish says how long it is
+	}
+	return b.appendText(p)
+}
+
+// textTooLong says whether the string is longer than the target lets any become.
+func (b *rebuild) textTooLong() bool { return b.most.Text > 0 && b.text > b.most.Text }
+
+func (b *rebuild) appendText(p []byte) error {
 	for len(p) > chunkBytes {
-		if err := b.StringChunk(p[:chunkBytes]); err != nil {
+		if err := b.appendText(p[:chunkBytes]); err != nil {
 			return err
 		}
 		p = p[chunkBytes:]

@@ -3,6 +3,7 @@ package target
 import (
 	"cmp"
 	"fmt"
+	"slices"
 	"time"
 
 	"surecut/internal/endpoint"
@@ -31,6 +32,7 @@ type Transaction struct {
 	sent    time.Time
 	Failed  []Failure // calls that the target refused, or whose keys are to be copied for another reason
 	watched error     // the error reply to the WATCH before the transaction, if any
+	lost    int       // how often in a row a connection broke at the transaction
 	doubt   bool      // the connection broke before the reply, so that only the target knows whether the transaction was applied
 }
 
@@ -83,6 +85,12 @@ func (x *Transaction) fail(c *Call, why error) {
 	}
 }
 
+// withdraw moves a call to Failed, since the server could not read it.
+func (x *Transaction) withdraw(i int, why error) {
+	x.fail(&x.Calls[i], why)
+	x.Calls = slices.Concat(x.Calls[:i], x.Calls[i+1:])
+}
+
 // failUnseen adds to failed the calls whose lost replies might have shown that the target lacks keys. Those to plain commands could not.
 func (x *Transaction) failUnseen() {
 	for i := range x.Calls {
@@ -96,16 +104,11 @@ func (x *Transaction) failUnseen() {
 func (x *Transaction) late() bool { return time.Since(x.sent).Milliseconds() > expiryAhead/2 }
 
 func (x *Transaction) size() int {
-	n := 0
+	n := int64(0)
 	for i := range x.Calls {
-		if s := x.Calls[i].Series; s != nil {
-			n += s.Size()
-		}
-		for _, a := range x.Calls[i].Args {
-			n += len(a)
-		}
+		n += x.Calls[i].bytes()
 	}
-	return n
+	return int(n)
 }
 
 // refused finds out why EXEC ran nothing. again says that the transaction is to be sent once more: the server's state may pass, or the
@@ -150,11 +153,9 @@ func (x *Transaction) refused(res []answer, exec error) (again, err error) {
 	return exec, nil
 }
 
-func (x *Transaction) isCall(pos int) bool {
-	for _, c := range x.Calls {
-		if c.pos == pos {
-			return true
-		}
-	}
-	return false
+func (x *Transaction) isCall(pos int) bool { return x.callAt(pos) >= 0 }
+
+// callAt returns the index of the call at a position of the transaction as it was sent; -1: that is none.
+func (x *Transaction) callAt(pos int) int {
+	return slices.IndexFunc(x.Calls, func(c Call) bool { return c.pos == pos })
 }
