@@ -57,6 +57,8 @@ func TestKeysAreSorted(t *testing.T) {
 		count     ledger.Counters
 		problem   string
 		fails     string
+
+		unsent bool // no RESTORE is sent
 	}{
 		{name: "a key", entry: keyOf(0, "a", 0), count: ledger.Counters{SnapshotApplied: 1}},
 		{name: "that expires", entry: keyOf(0, "a", near), expireAt: near, count: ledger.Counters{SnapshotApplied: 1}},
@@ -77,6 +79,8 @@ func TestKeysAreSorted(t *testing.T) {
 		}, entry: keyOf(0, "one:a", 0), fails: "key one:a of database 0 and key a of database 1"},
 		{name: "too large for memory", entry: big(keyOf(0, "a", near)), expireAt: near, count: ledger.Counters{SnapshotApplied: 1}},
 		{name: "too large for one command", change: func(c *Config) { c.BigValue = 3 }, entry: keyOf(0, "a", near), expireAt: near, count: ledger.Counters{SnapshotApplied: 1}},
+		{name: "larger than the target takes in one argument", why: "RESTORE must not be tried", change: func(c *Config) { c.Target.Bounds.Argument = 10 }, unsent: true,
+			entry: keyOf(0, "a", near), expireAt: near, count: ledger.Counters{SnapshotApplied: 1}},
 		{name: "a module's, which the target does not take", change: func(c *Config) { c.Target.Payloads.Modules = false }, entry: module, count: ledger.Counters{SnapshotReported: 1}, problem: "module"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -90,6 +94,9 @@ func TestKeysAreSorted(t *testing.T) {
 			}
 			if tt.count.SnapshotKeys = 1; err == nil && cfg.Ledger.ThisRun() != tt.count {
 				t.Errorf("counted %+v, want %+v (%s)", cfg.Ledger.ThisRun(), tt.count, tt.why)
+			}
+			if tt.unsent && m.Payloads > 0 {
+				t.Errorf("its payload was sent (%s)", tt.why)
 			}
 			v, there := m.Get(keyspace.Key{Name: "a"})
 			if there != (tt.count.SnapshotApplied == 1) || there && v != (targettest.Value{Text: "text", ExpireAt: tt.expireAt}) {

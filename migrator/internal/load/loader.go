@@ -262,6 +262,9 @@ func (ld *Loader) add(ctx context.Context, e *rdb.Entry, k keyspace.Key, lk targ
 	}
 	lk.From = len(b.Payload)
 	payload, err := ld.Target.Payloads.AppendValue(b.Payload, e.Type, e.Raw, ld.BigValue)
+	if err == nil && e.Type != rdb.TypeModule && ld.Target.Most().Refuses(len(payload)-lk.From) != nil {
+		err = rdb.ErrTooLarge
+	}
 	switch {
 	case err == nil:
 	case errors.Is(err, rdb.ErrTooLarge):
@@ -364,6 +367,9 @@ func (ld *Loader) restore(ctx context.Context, w Writer, b *target.Batch) error 
 		switch {
 		case refused == nil:
 			applied++
+			return nil
+		case k.Kind == rdb.TypeModule && errors.As(refused, new(*target.TooLargeError)):
+			ld.Ledger.ReportKey(keyspace.Key{DB: k.DB, Name: k.Name}, refused.Reply.Error()+"; the value belongs to a module, so that several commands cannot build it")
 			return nil
 		case !errors.Is(refused, target.ErrExists): // the server does not take this payload, so the value is built by commands
 			payload := b.Value(k)

@@ -44,6 +44,9 @@ type Config struct {
 type Writer interface {
 	Committer
 
+	// Rebuild writes a value by commands, and promises what load.Writer does.
+	Rebuild(ctx context.Context, k target.Value, over target.Overwrite, walk func(keyspace.Visitor) error) (lost []string, err error)
+
 	// Remove deletes keys, none of which occurs twice. It does not try again.
 	Remove(ctx context.Context, keys []keyspace.Key) error
 }

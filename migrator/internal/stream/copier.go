@@ -2,6 +2,7 @@ package stream
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -9,6 +10,7 @@ import (
 	"surecut/internal/command"
 	"surecut/internal/endpoint"
 	"surecut/internal/keyspace"
+	"surecut/internal/rdb"
 	"surecut/migrator/internal/reread"
 	"surecut/migrator/internal/target"
 )
@@ -42,19 +44,13 @@ func (cp *copier) copyKeys(ctx context.Context, keys []keyspace.Key, end int64) 
 		if err := cp.Link.Reserve(got[len(got)-1].Offset); err != nil { // a restart must not apply commands whose effect the copies already have
 			return err
 		}
-		var txs []*target.Transaction
-		if txs, lost, err = cp.copyTransactions(got, end); err != nil {
-			return err
-		}
-		if err := cp.Writer.Commit(ctx, txs); err != nil {
-			return err
-		}
-		for _, x := range txs {
-			cp.Positions.acknowledge(x.Units, x.End)
-			for _, f := range x.Failed {
-				cp.Ledger.Note(f.Call.Key.DB, f.Call.Key.Name, f.Call.Args[0], "the copy was refused by the target: "+f.Reply.Error())
-				lost = append(lost, f.Call.Key)
+		for group := got; len(group) > 0; {
+			n := together(group)
+			missing, err := cp.write(ctx, group[:n], end)
+			if err != nil {
+				return err
 			}
+			lost, group = append(lost, missing...), group[n:]
 		}
 		for _, c := range got {
 			cp.ahead.fence(c.Key, c.Offset)
@@ -65,9 +61,74 @@ func (cp *copier) copyKeys(ctx context.Context, keys []keyspace.Key, end int64) 
 	return lost, err
 }
 
+// mostTogether bounds the bytes of copies that are written in one transaction, so that it does not hold up the target for long, and is not larger
+// than the target takes. A larger copy is written alone.
+const mostTogether = 512 << 10
+
+// together returns how many of the copies are written together.
+func together(got []reread.Copy) (n int) {
+	bytes := 0
+	for _, c := range got {
+		if bytes += len(c.Payload) + len(c.Key.Name); n > 0 && bytes > mostTogether {
+			break
+		}
+		n++
+	}
+	return n
+}
+
+// write writes copies together. lost are the keys that the target cannot hold.
+func (cp *copier) write(ctx context.Context, got []reread.Copy, end int64) (lost []keyspace.Key, err error) {
+	txs, lost, err := cp.copyTransactions(ctx, got, end)
+	if err != nil {
+		return nil, err
+	}
+	if err := cp.Writer.Commit(ctx, txs); err != nil {
+		return nil, err
+	}
+	for _, x := range txs {
+		cp.Positions.acknowledge(x.Units, x.End)
+		for _, f := range x.Failed {
+			if sent := f.Call.Args; sent[0] == "RESTORE" && cp.Target.Most().RefusesCopy(len(sent[3])) {
+				// That has shown just now, so that the next copy is built by commands.
+				if err := cp.Doubts.AddInterrupted([]keyspace.Key{f.Call.Key}); err != nil {
+					return nil, err
+				}
+				continue
+			}
+			cp.Ledger.Note(f.Call.Key.DB, f.Call.Key.Name, f.Call.Args[0], "the copy was refused by the target: "+f.Reply.Error())
+			lost = append(lost, f.Call.Key)
+		}
+	}
+	return lost, nil
+}
+
+// rebuild writes a copy by commands, since the target does not take its payload in one. It says whether the target holds the copy, and returns
+// a RefusedError if the target does not take it in any form.
+func (cp *copier) rebuild(ctx context.Context, c *reread.Copy, db int, payload string) (held bool, err error) {
+	value := target.Value{DB: db, Name: c.Key.Name, Kind: payload[0], ExpireAt: c.ExpireAt}
+	parts, err := cp.Writer.Rebuild(ctx, value, target.Overwrite{First: true}, func(v keyspace.Visitor) error {
+		return rdb.WalkValue(payload[0], []byte(payload[1:len(payload)-10]), v)
+	})
+	var refused *target.RefusedError
+	switch {
+	case errors.Is(err, keyspace.ErrGone): // it has expired meanwhile
+		return false, nil
+	case errors.As(err, &refused):
+		cp.Ledger.Note(c.Key.DB, c.Key.Name, "", "the key was not copied: "+refused.Reply.Error())
+		return false, refused
+	case err != nil:
+		return false, err
+	}
+	for _, part := range parts {
+		cp.Ledger.Note(c.Key.DB, c.Key.Name, "", part)
+	}
+	return true, nil
+}
+
 // copyTransactions returns the transactions that write copies. All copies of one unit are in one transaction, so that its checkpoint covers
 // all of them. A key that the target has no encoding for is lost, and deleted there.
-func (cp *copier) copyTransactions(got []reread.Copy, end int64) (txs []*target.Transaction, lost []keyspace.Key, err error) {
+func (cp *copier) copyTransactions(ctx context.Context, got []reread.Copy, end int64) (txs []*target.Transaction, lost []keyspace.Key, err error) {
 	t := cp.Target
 	byUnit := map[target.Unit]*target.Transaction{}
 	for _, c := range got {
@@ -94,11 +155,26 @@ func (cp *copier) copyTransactions(got []reread.Copy, end int64) (txs []*target.
 		if err := cp.holds.holdCopy(&c); err != nil {
 			return nil, nil, err
 		}
-		x.Calls = append(x.Calls, target.Call{DB: db, Args: []string{"DEL", c.Key.Name}, Key: c.Key})
+		del := target.Call{DB: db, Args: []string{"DEL", c.Key.Name}, Key: c.Key}
 		if !c.Present {
+			x.Calls = append(x.Calls, del)
 			continue
 		}
 		payload, err := t.Payloads.Dumped(c.Payload)
+		if err == nil && t.Most().RefusesCopy(len(payload)) {
+			held, err := cp.rebuild(ctx, &c, db, payload)
+			switch {
+			case errors.As(err, new(*target.RefusedError)):
+				lost = append(lost, c.Key)
+			case err != nil:
+				return nil, nil, err
+			}
+			if !held {
+				x.Calls = append(x.Calls, del)
+			}
+			continue
+		}
+		x.Calls = append(x.Calls, del)
 		if err != nil {
 			cp.Ledger.Note(c.Key.DB, c.Key.Name, "", "the key was not copied: "+err.Error())
 			lost = append(lost, c.Key)

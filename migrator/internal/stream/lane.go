@@ -58,9 +58,10 @@ func (m *meeting) arrive() {
 const (
 	laneQueueBytes = 4 << 20
 	laneQueueItems = 8192
-	laneBatchBytes = 1 << 20
-	laneBatchItems = 1024 // commands of a transaction, which holds up the target while it runs
-	laneBareItems  = 4096 // commands that may be applied one by one
+	laneBatchBytes = 1 << 20  // the least that a target may be set to take in a transaction; one item may have more
+	laneBatchFrame = 64 << 10 // of them for what the writer adds
+	laneBatchItems = 1024     // commands of a transaction, which holds up the target while it runs
+	laneBareItems  = 4096     // commands that may be applied one by one
 )
 
 // Committer applies transactions to the target.
@@ -238,6 +239,9 @@ func (n *lane) take() []*item {
 			break
 		}
 		if absolute = absolute && it.absolute; !absolute && size >= laneBatchItems {
+			break
+		}
+		if count > 0 && bytes+it.bytes > laneBatchBytes-laneBatchFrame {
 			break
 		}
 		bytes += it.bytes

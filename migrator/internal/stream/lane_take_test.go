@@ -35,3 +35,29 @@ func TestBatchesOfALane(t *testing.T) {
 		}
 	}
 }
+
+// TestBytesOfABatch: what a lane applies at once is not larger than the least that a target may be set to take in a transaction, unless it is
+// one item.
+func TestBytesOfABatch(t *testing.T) {
+	const kib = 1 << 10
+	for _, c := range []struct {
+		name  string
+		sizes []int
+		want  int
+	}{
+		{"small ones", []int{1, 2, 3}, 3},
+		{"a large one behind", []int{400 * kib, 500 * kib, 300 * kib}, 2},
+		{"a large one alone", []int{3000 * kib, 1, 1}, 1},
+		{"a large one behind a small one", []int{1, 3000 * kib}, 1},
+	} {
+		n := &lane{}
+		n.changed = sync.NewCond(&n.mu)
+		for _, size := range c.sizes {
+			n.queue = append(n.queue, &item{bytes: size})
+			n.bytes += size
+		}
+		if got := len(n.take()); got != c.want {
+			t.Errorf("%s: %d items are taken, want %d", c.name, got, c.want)
+		}
+	}
+}

@@ -38,7 +38,7 @@ func mayBePlain(s *command.Spec) bool {
 // than to pass it on whole, it is not. A cluster has a checkpoint for each slot, so that plain commands would not come in series there, and a
 // proxy gets calls one by one.
 func (p *planner) plain(c *sourceCommand) (to passage, ok bool) {
-	if c.encoded == nil || c.end <= p.doubtEnd || p.Target.Cluster || !p.Target.Can.Transactions || !p.ahead.nothing() {
+	if c.encoded == nil || len(c.encoded) > mostPlainCommand || c.end <= p.doubtEnd || p.Target.Cluster || !p.Target.Can.Transactions || !p.ahead.nothing() {
 		return to, false
 	}
 	spec, known := command.Lookup(c.args)
@@ -105,6 +105,9 @@ func (p *planner) keep(c *sourceCommand) {
 const (
 	mostPlain      = 256
 	mostPlainBytes = 64 << 10
+
+	// mostPlainCommand bounds the bytes of a plain command. No target refuses one of this size for its length, or for its number of arguments.
+	mostPlainCommand = 512 << 10
 )
 
 // sendPlain adds a plain command to the series that its lane gets next.

@@ -192,3 +192,13 @@ func TestSeriesOfALane(t *testing.T) {
 		t.Errorf("the last items have %d and %d commands", a, b)
 	}
 }
+
+// TestLargeIsNotPlain: a command that the target may not take goes to the writer as a call, which can be left out.
+func TestLargeIsNotPlain(t *testing.T) {
+	d := newTestDispatcher(newTestStream(t), nil)
+	for size, want := range map[int]bool{10: true, 1 << 20: false} {
+		if _, ok := callOf(t, d, sourceOf(t, 0, "SET", "k", strings.Repeat("x", size))); ok != want {
+			t.Errorf("a command of %d bytes is plain: %v", size, ok)
+		}
+	}
+}

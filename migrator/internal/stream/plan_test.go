@@ -20,6 +20,7 @@ func TestPlan(t *testing.T) {
 	only2 := func(l *testStream) { l.Scope.DBs, l.Scope.DBMap = []int{2}, map[int]int{2: 7} }
 	few := func(l *testStream) { l.Scope.Target.Count = 16 }
 	lower := func(l *testStream) { l.Scope.Slots = keyspace.SlotRanges{{First: 0, Last: 8191}} } // the slots of a and b are 15495 and 3300
+	five := func(l *testStream) { l.Target.Bounds.Words = 5 }
 	fromFile := func(l *testStream) { l.File, l.CannotCopy = true, "its result cannot be copied from a file" }
 	for _, c := range []struct {
 		name, why, command string
@@ -64,6 +65,10 @@ func TestPlan(t *testing.T) {
 		{name: "sort by other keys", why: "other lanes write them", command: "SORT a BY w_* STORE b", want: "act"},
 		{name: "sort, and get other keys", command: "SORT a GET v_* STORE b", want: "act"},
 		{name: "sort by other keys of a file", why: "nothing can be copied", command: "SORT a BY w_* STORE b", change: fromFile, want: "0:SORT a BY w_* STORE b|0:PTTL a|0:PTTL b"},
+		{name: "more arguments than the target takes", command: "RPUSH a 1 2 3 4", change: five, want: "0:RPUSH a 1 2 3|0:RPUSH a 4"},
+		{name: "more keys than the target takes", command: "UNLINK a a a a a", change: five, want: "0:UNLINK a a a a|0:UNLINK a"},
+		{name: "as many arguments as the target takes", command: "RPUSH a 1 2 3", change: five, want: "0:RPUSH a 1 2 3"},
+		{name: "more arguments than the target takes, which belong together", why: "the writer leaves it out, and its keys are copied", command: "XADD a 1-1 f 1 g 2", change: five, want: "0:XADD a 1-1 f 1 g 2"},
 		{name: "publish", command: "PUBLISH ch m", want: "0:PUBLISH ch m"},
 		{name: "sentinel", command: "PUBLISH __sentinel__:hello m", counted: "f"},
 		{name: "unknown", command: "FROBNICATE a", want: "0:FROBNICATE a"},

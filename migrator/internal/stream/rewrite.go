@@ -1,6 +1,8 @@
 package stream
 
 import (
+	"slices"
+
 	"surecut/internal/command"
 	"surecut/internal/keyspace"
 )
@@ -68,8 +70,27 @@ func (p *planner) planWhole(c *sourceCommand, spec *command.Spec, j judgement, r
 		p.Ledger.Applied.Add(1)
 		return plan{}, nil
 	}
+	calls = p.shortened(calls)
 	p.planned = p.whole(append(p.planned[:0], p.holds.ask(c, spec, p.keys)...), c, spec, calls, relative, j)
 	return plan{pieces: p.planned}, nil
+}
+
+// shortened returns calls with those cut that have more arguments than the target takes. They stay in one transaction. What cannot be cut is
+// refused by the writer, and its keys are copied.
+func (p *planner) shortened(calls [][][]byte) [][][]byte {
+	most := p.Target.Most().Words
+	if most == 0 || !slices.ContainsFunc(calls, func(args [][]byte) bool { return len(args) > most }) {
+		return calls
+	}
+	var out [][][]byte
+	for _, args := range calls {
+		if pieces := command.Pieces(args, most); len(args) > most && pieces != nil {
+			out = append(out, pieces...)
+		} else {
+			out = append(out, args)
+		}
+	}
+	return out
 }
 
 // lacking reports a command that writes a type which the target does not have. Each key is reported once.

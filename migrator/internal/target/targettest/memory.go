@@ -25,6 +25,8 @@ type Memory struct {
 	Ends map[target.Unit]int64  // checkpoints
 	Full error                  // what commits end with; nil: they are applied
 
+	Payloads int // how many values were sent by RESTORE
+
 	NoPayloads, NoCommands error // replies to RESTORE, and to what builds a value; nil: they do what they are to do
 
 	mu sync.Mutex
@@ -169,6 +171,7 @@ func (w memoryWriter) restoreOne(k *target.Value, over bool, payload []byte) *ta
 		return &target.RefusedError{Addr: "memory", Reply: target.ErrExists}
 	}
 	delete(w.m.Keys, key)
+	w.m.Payloads++
 	if err := w.m.run(k.DB, "RESTORE", k.Name, strconv.FormatInt(k.ExpireAt, 10), string(payload)); err != nil {
 		return &target.RefusedError{Addr: "memory", Reply: err}
 	}
