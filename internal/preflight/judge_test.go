@@ -187,11 +187,11 @@ func judged() []struct {
 		{"clock_skew", "more", "", judgeClocks(clocks(-600*time.Millisecond, 600*time.Millisecond), ""), Alarm, "1.2s"},
 		{"clock_skew", "one clock", "nothing to compare it with", judgeClocks(clocks(0), ""), Skipped, ""},
 
-		{"bulk_length", "same limit", "", judgeBulk(bulkLimits{512 << 20, 512 << 20}, sample{}, 1), Pass, ""},
-		{"bulk_length", "too long", "", judgeBulk(bulkLimits{512 << 20, 1 << 20}, sample{longest: sampled{bytes: 2 << 20, kind: "string"}}, 1), Alarm, "2.0 MiB"},
-		{"bulk_length", "unknown rest", "the source takes longer ones", judgeBulk(bulkLimits{512 << 20, 1 << 20}, sample{keys: 1}, 1), Alarm, "sample"},
-		{"bulk_length", "all known", "", judgeBulk(bulkLimits{512 << 20, 1 << 20}, sample{keys: 1, complete: true}, 1), Pass, "all 1 keys"},
-		{"bulk_length", "chunks too long", "a chunk is one bulk", judgeBulk(bulkLimits{512 << 20, 1 << 20}, sample{complete: true}, 16<<20), Alarm, "one piece"},
+		{"bulk_length", "same limit", "", judgeBulk(bulkLimits{512 << 20, 512 << 20, bulkSetting}, sample{}), Pass, ""},
+		{"bulk_length", "too long", "", judgeBulk(bulkLimits{512 << 20, 1 << 20, bulkSetting}, sample{longest: sampled{bytes: 2 << 20, kind: "string"}}), Alarm, "2.0 MiB"},
+		{"bulk_length", "unknown rest", "the source takes longer ones", judgeBulk(bulkLimits{512 << 20, 1 << 20, bulkSetting}, sample{keys: 1}), Alarm, "sample"},
+		{"bulk_length", "all known", "the next one may be too long", judgeBulk(bulkLimits{512 << 20, 1 << 20, bulkSetting}, sample{keys: 1, complete: true}), Alarm, "all 1 keys"},
+		{"bulk_length", "no key yet", "", judgeBulk(bulkLimits{512 << 20, 1<<20 - 2, querySetting}, sample{complete: true}), Alarm, "written later"},
 	}
 }
 

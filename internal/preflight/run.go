@@ -67,7 +67,7 @@ func definitions() []definition {
 		{"big_keys", "There are no big keys", needsSource, bigKeys},
 		{"command_compatibility", "The target can run the source's commands", both, commandCompatibility},
 		{"clock_skew", "The clocks agree", both, clockSkew},
-		{"bulk_length", "No value is too long for the target", both, bulkLength},
+		{"bulk_length", "No command is too large for the target", both, bulkLength},
 		{"local_disk", "There is disk space for the spool", 0, localDisk},
 		{"source_file", "The source's file is complete", needsSource, sourceFile},
 	}

@@ -284,45 +284,65 @@ func judgeBigKeys(s sample, limit int64, source string) Check {
 const defaultBulk = 512 << 20
 
 func bulkLength(_ context.Context, r *run) []Check {
-	const wanted = "no value longer than the target's proto-max-bulk-len"
-	limits := bulkLimits{Source: 0, Target: 1 << 62}
+	const wanted = "the target takes arguments as long as the source does"
+	limits := bulkLimits{Target: 1 << 62}
 	for _, n := range r.source.primaries() {
-		limits.Source = max(limits.Source, n.bulkLimit())
+		length, _ := n.argumentLimit()
+		limits.Source = max(limits.Source, length)
 	}
 	for _, n := range r.target.primaries() {
-		if _, reason := n.number("proto-max-bulk-len"); reason != "" && n.confErr != nil {
+		if _, reason := n.number(bulkSetting); reason != "" && n.confErr != nil {
 			return []Check{skip(n.addr, reason, wanted)}
 		}
-		limits.Target = min(limits.Target, n.bulkLimit())
+		if length, setting := n.argumentLimit(); length < limits.Target {
+			limits.Target, limits.Setting = length, setting
+		}
 	}
-	return []Check{judgeBulk(limits, r.sample, r.cfg.BigValue)}
+	return append([]Check{judgeBulk(limits, r.sample)}, r.argumentCount()...)
 }
 
-func (n *node) bulkLimit() int64 {
-	if v, reason := n.number("proto-max-bulk-len"); reason == "" {
-		return v
+const bulkSetting, querySetting = "proto-max-bulk-len", "client-query-buffer-limit"
+
+// argumentLimit returns the length of the longest argument that a node takes from a client, and the setting that says so.
+func (n *node) argumentLimit() (length int64, setting string) {
+	length, setting = defaultBulk, bulkSetting
+	if v, reason := n.number(bulkSetting); reason == "" {
+		length = v
 	}
-	return defaultBulk
+	if v, reason := n.number(querySetting); reason == "" && v-2 < length {
+		return v - 2, querySetting
+	}
+	return length, setting
 }
 
-// bulkLimits are values of proto-max-bulk-len: the largest of the source and the smallest of the target.
-type bulkLimits struct{ Source, Target int64 }
+// argumentCount notes that the source takes more arguments in one command than the target.
+func (r *run) argumentCount() []Check {
+	const unlimited, most = 70000, 1 << 20
+	newer := func(n *node) bool { return n.server.Number >= unlimited }
+	older := func(n *node) bool { return n.server.Number > 0 && n.server.Number < unlimited }
+	if !slices.ContainsFunc(r.source.primaries(), newer) || !slices.ContainsFunc(r.target.primaries(), older) {
+		return nil
+	}
+	return []Check{note("target", fmt.Sprintf("it takes at most %d arguments in one command, since it is older than 7.0; longer commands of the source are cut within their transaction, or their keys are copied", most),
+		"the target takes as many arguments as the source does", "")}
+}
 
-func judgeBulk(l bulkLimits, s sample, bigValue int64) Check {
-	wanted := fmt.Sprintf("no value longer than the target's proto-max-bulk-len of %s", bytesText(l.Target))
-	remedy := fmt.Sprintf("on the target: redis-cli config set proto-max-bulk-len %d", max(l.Source, s.longest.bytes))
+// bulkLimits are the lengths of the longest argument: the largest of the source's nodes, and the smallest of the target's with its setting.
+type bulkLimits struct {
+	Source, Target int64
+	Setting        string
+}
+
+func judgeBulk(l bulkLimits, s sample) Check {
+	wanted := fmt.Sprintf("no value longer than %s, by the target's %s", bytesText(l.Target), l.Setting)
+	remedy := fmt.Sprintf("on the target: redis-cli config set %s %d", l.Setting, max(l.Source, s.longest.bytes)+2)
 	switch {
 	case s.longest.bytes > l.Target:
 		return alarm("source", s.longest.String(), wanted, remedy)
-	case bigValue > l.Target:
-		return alarm("source", fmt.Sprintf("values of up to %s would be sent in one piece", bytesText(bigValue)), wanted,
-			remedy+fmt.Sprintf("; or Config.BigValue %d", l.Target))
 	case l.Source <= l.Target:
 		return pass("source", fmt.Sprintf("the source itself accepts no value longer than %s", bytesText(l.Source)), wanted)
 	case s.keys == 0 && s.err != nil:
 		return skip("source", s.looked(), wanted)
-	case !s.complete:
-		return alarm("source", fmt.Sprintf("the source accepts values of up to %s; no value exceeds the target's limit in %s", bytesText(l.Source), s.looked()), wanted, remedy)
 	}
-	return pass("source", fmt.Sprintf("the longest string has %s, in %s", bytesText(s.longest.bytes), s.looked()), wanted)
+	return alarm("source", fmt.Sprintf("the source accepts values of up to %s; no value exceeds the target's limit in %s, but one that is written later would not arrive", bytesText(l.Source), s.looked()), wanted, remedy)
 }
