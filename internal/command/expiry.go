@@ -11,8 +11,10 @@ const (
 	relativeMillis        = "PX"
 	absoluteSeconds       = "EXAT"
 	absoluteMillis        = "PXAT"
-	maxExpiryMs           = math.MaxInt64 / 4 // servers refuse larger times; avoids overflow
 	noExpiry        int64 = -1
+
+	// mostPast bounds times before 1970, which delete the key at once, so that they can be computed with.
+	mostPast = math.MaxInt64 / 4
 )
 
 // rewriter appends the absolute form of args to dst, and says whether it differs from args. Where it does not differ, or where args
@@ -61,25 +63,27 @@ func (s *Spec) AbsoluteExpiry(dst [][][]byte, args [][]byte, nowMs int64, d *Dia
 	return append(dst, args), false
 }
 
-// absolute converts an expiry, given as a keyword and its argument, to Unix ms.
+// absolute converts an expiry, given as a keyword and its argument, to Unix ms. It returns false for a time that overflows, which servers
+// refuse.
 func absolute(unit string, arg []byte, nowMs int64) (int64, bool) {
 	n, ok := parseInt(arg)
 	if !ok {
 		return 0, false
 	}
 	if unit == relativeSeconds || unit == absoluteSeconds {
-		if n > maxExpiryMs/1000 || n < -maxExpiryMs/1000 {
+		if n > math.MaxInt64/1000 || n < -mostPast/1000 {
 			return 0, false
 		}
 		n *= 1000
 	}
-	if n > maxExpiryMs || n < -maxExpiryMs {
+	now := int64(0)
+	if unit == relativeSeconds || unit == relativeMillis {
+		now = nowMs
+	}
+	if n > math.MaxInt64-now || n < -mostPast {
 		return 0, false
 	}
-	if unit == relativeSeconds || unit == relativeMillis {
-		n += nowMs
-	}
-	return n, true
+	return n + now, true
 }
 
 func decimal(n int64) []byte { return strconv.AppendInt(nil, n, 10) }

@@ -1,6 +1,7 @@
 package stream
 
 import (
+	"math"
 	"strconv"
 	"strings"
 
@@ -98,7 +99,8 @@ func absoluteExpiry(args []string) (at int64, ok bool) {
 		return 0, false
 	}
 	n, err := strconv.ParseInt(args[2], 10, 64)
-	return n * unit, err == nil
+	fits := n <= math.MaxInt64/unit && n >= math.MinInt64/unit // servers refuse what does not
+	return n * unit, err == nil && fits
 }
 
 // renews returns the field Renew of a call that gives a key an expiry: at, until which the reply 0 shows that the target lacks the key, or

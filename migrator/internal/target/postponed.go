@@ -2,7 +2,6 @@ package target
 
 import (
 	"context"
-	"math"
 	"strconv"
 	"time"
 
@@ -13,13 +12,30 @@ import (
 	"surecut/internal/reply"
 )
 
-// postponement is added to every expiry that an AOF gives a key: some 3000 years, in ms. A server that loads its AOF expires nothing, since
+// postponement is added to the expiries that an AOF gives to keys, in ms: some million years. A server that loads its AOF expires nothing, since
 // an expiry that has passed may be renewed further down in the file, but a target would. Commands like RENAME, SET and PERSIST treat a
 // postponed expiry as any other. Once the file has been applied, every key on the list of held keys gets its true expiry.
-const postponement = 100_000_000_000_000
+//
+// Expiries in the far future stay as they are, since they do not pass before the file has been applied: those from mostPostponed on, in the
+// year 4199. So each expiry comes back exactly, whatever it is, except for those in the two thousand years from postponement on; they
+// become the last one before.
+const (
+	postponement  = 1<<55 + 7_654_321
+	mostPostponed = 1 << 46
+)
 
 // Postponed returns the expiry that a key gets while the file is being loaded, in place of at.
-func Postponed(at int64) int64 { return min(max(at, 1), math.MaxInt64-postponement) + postponement }
+func Postponed(at int64) int64 {
+	switch {
+	case at < mostPostponed:
+		return max(at, 1) + postponement
+	case isPostponed(at):
+		return postponement - 1
+	}
+	return at
+}
+
+func isPostponed(at int64) bool { return at >= postponement && at < postponement+mostPostponed }
 
 // postponedAtOnce is how many keys get their true expiry at once.
 const postponedAtOnce = 500
@@ -109,7 +125,7 @@ func (w *direct) unpostponeOn(ctx context.Context, addr string, keys []keyspace.
 		if why != nil || err != nil {
 			return why, err
 		}
-		if expireAt < postponement/2 { // the key has no expiry, or its true one already
+		if !isPostponed(expireAt) { // the key has no expiry, or its true one already
 			continue
 		}
 		set = append(sel(set, k.DB), endpoint.Arbitrary(c.dc, "PEXPIREAT", k.Name, strconv.FormatInt(expireAt-postponement, 10)))
