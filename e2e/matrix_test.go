@@ -216,7 +216,7 @@ func countersAddUp(t *testing.T, path string) {
 		t.Errorf("migrate.json: schema %q, level %q", report.Schema, report.Level)
 	}
 	n := report.Counters
-	if n["snapshot_keys"] == 0 || n["snapshot_keys"] != n["snapshot_applied"]+n["snapshot_filtered"]+n["snapshot_kept"]+n["snapshot_expired"]+n["snapshot_reported"] {
+	if n["snapshot_keys"] == 0 || n["snapshot_keys"] != n["snapshot_applied"]+n["snapshot_filtered"]+n["snapshot_kept"]+n["snapshot_expired"]+n["snapshot_empty"]+n["snapshot_reported"] {
 		t.Errorf("the keys of the snapshot do not add up: %v", n)
 	}
 	if n["commands"] == 0 || n["commands"] != n["commands_applied"]+n["commands_filtered"]+n["commands_control"]+n["commands_repaired"]+n["commands_reported"] {

@@ -194,7 +194,7 @@ func equal(t testing.TB, u urls, o dataset.CompareOptions) {
 func addsUp(t testing.TB, r Report) {
 	t.Helper()
 	c := r.Counters
-	if got := c.SnapshotApplied + c.SnapshotFiltered + c.SnapshotKept + c.SnapshotExpired + c.SnapshotReported; got != c.SnapshotKeys {
+	if got := c.SnapshotApplied + c.SnapshotFiltered + c.SnapshotKept + c.SnapshotExpired + c.SnapshotEmpty + c.SnapshotReported; got != c.SnapshotKeys {
 		t.Errorf("%d keys of the snapshot, %d accounted for: %+v", c.SnapshotKeys, got, c)
 	}
 	if got := c.CommandsApplied + c.CommandsFiltered + c.CommandsControl + c.CommandsRepaired + c.CommandsReported; got != c.Commands {

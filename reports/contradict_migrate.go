@@ -78,6 +78,6 @@ var phaseOf = map[string]string{"caught_up": "caught_up", "done": "done", "stopp
 
 // figures returns all counters.
 func figures(c migrator.Counters) []int64 {
-	return []int64{c.SnapshotKeys, c.SnapshotApplied, c.SnapshotFiltered, c.SnapshotKept, c.SnapshotExpired, c.SnapshotReported,
+	return []int64{c.SnapshotKeys, c.SnapshotApplied, c.SnapshotFiltered, c.SnapshotKept, c.SnapshotExpired, c.SnapshotEmpty, c.SnapshotReported,
 		c.Commands, c.CommandsApplied, c.CommandsFiltered, c.CommandsControl, c.CommandsRepaired, c.CommandsReported}
 }

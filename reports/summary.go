@@ -250,14 +250,17 @@ func sums(m *Migrate) []sum {
 }
 
 func sumsOf(c migrator.Counters) []sum {
+	keys := []part{
+		{"applied", "written to the target", c.SnapshotApplied, good},
+		{"filtered", "left out by --include, --exclude, --db", c.SnapshotFiltered, ""},
+		{"kept", "not changed, because the target already had them", c.SnapshotKept, ""},
+		{"expired", "had already expired", c.SnapshotExpired, ""},
+	}
+	if c.SnapshotEmpty > 0 { // only very old servers have such keys
+		keys = append(keys, part{"empty", "held no element, so that no client finds them", c.SnapshotEmpty, ""})
+	}
 	return []sum{
-		{"Keys of the snapshot", c.SnapshotKeys, []part{
-			{"applied", "written to the target", c.SnapshotApplied, good},
-			{"filtered", "left out by --include, --exclude, --db", c.SnapshotFiltered, ""},
-			{"kept", "not changed, because the target already had them", c.SnapshotKept, ""},
-			{"expired", "had already expired", c.SnapshotExpired, ""},
-			{"reported", "not written; each is a problem", c.SnapshotReported, bad},
-		}},
+		{"Keys of the snapshot", c.SnapshotKeys, append(keys, part{"reported", "not written; each is a problem", c.SnapshotReported, bad})},
 		{"Commands of the stream", c.Commands, []part{
 			{"applied", "run on the target", c.CommandsApplied, good},
 			{"filtered", "left out by --include, --exclude, --db", c.CommandsFiltered, ""},

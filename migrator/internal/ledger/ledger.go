@@ -11,9 +11,9 @@ import (
 // Ledger counts how each key and each command of a link ended. Each is counted once, when it ends. A command that counts as applied may
 // be counted as repaired or reported instead when its doubts are settled.
 type Ledger struct {
-	SnapshotBytes, SnapshotReceived, SnapshotTotal                                                   atomic.Int64
-	SnapshotKeys, SnapshotApplied, SnapshotFiltered, SnapshotKept, SnapshotExpired, SnapshotReported atomic.Int64
-	Commands, Applied, Filtered, Control, Repaired, Reported                                         atomic.Int64
+	SnapshotBytes, SnapshotReceived, SnapshotTotal                                                                  atomic.Int64
+	SnapshotKeys, SnapshotApplied, SnapshotFiltered, SnapshotKept, SnapshotExpired, SnapshotEmpty, SnapshotReported atomic.Int64
+	Commands, Applied, Filtered, Control, Repaired, Reported                                                        atomic.Int64
 
 	log      *slog.Logger
 	names    *keyspace.Filter // knows the names of keys on the source
@@ -66,6 +66,7 @@ func (b *Ledger) ThisRun() Counters {
 		SnapshotFiltered: b.SnapshotFiltered.Load(),
 		SnapshotKept:     b.SnapshotKept.Load(),
 		SnapshotExpired:  b.SnapshotExpired.Load(),
+		SnapshotEmpty:    b.SnapshotEmpty.Load(),
 		SnapshotReported: b.SnapshotReported.Load(),
 		Commands:         b.Commands.Load(),
 		CommandsApplied:  b.Applied.Load(),
@@ -92,12 +93,12 @@ func (b *Ledger) AllRuns() Counters {
 
 // KeysDone returns how many keys of the snapshot have ended in a counter.
 func (b *Ledger) KeysDone() int64 {
-	return b.SnapshotApplied.Load() + b.SnapshotFiltered.Load() + b.SnapshotKept.Load() + b.SnapshotExpired.Load() + b.SnapshotReported.Load()
+	return b.SnapshotApplied.Load() + b.SnapshotFiltered.Load() + b.SnapshotKept.Load() + b.SnapshotExpired.Load() + b.SnapshotEmpty.Load() + b.SnapshotReported.Load()
 }
 
 // ForgetSnapshot sets the counters of the snapshot to zero, also those of earlier runs, since a snapshot is loaded again.
 func (b *Ledger) ForgetSnapshot() {
-	for _, n := range []*atomic.Int64{&b.SnapshotKeys, &b.SnapshotApplied, &b.SnapshotFiltered, &b.SnapshotKept, &b.SnapshotExpired, &b.SnapshotReported} {
+	for _, n := range []*atomic.Int64{&b.SnapshotKeys, &b.SnapshotApplied, &b.SnapshotFiltered, &b.SnapshotKept, &b.SnapshotExpired, &b.SnapshotEmpty, &b.SnapshotReported} {
 		n.Store(0)
 	}
 	b.mu.Lock()
@@ -123,7 +124,7 @@ func (b *Ledger) ForgetUnsettled() {
 // ForgetSnapshot sets the counters of the snapshot to zero.
 func (c *Counters) ForgetSnapshot() {
 	c.SnapshotKeys, c.SnapshotApplied, c.SnapshotFiltered = 0, 0, 0
-	c.SnapshotKept, c.SnapshotExpired, c.SnapshotReported = 0, 0, 0
+	c.SnapshotKept, c.SnapshotExpired, c.SnapshotEmpty, c.SnapshotReported = 0, 0, 0, 0
 }
 
 // AddTo adds the counters to others.
@@ -133,6 +134,7 @@ func (c Counters) AddTo(t *Counters) {
 	t.SnapshotFiltered += c.SnapshotFiltered
 	t.SnapshotKept += c.SnapshotKept
 	t.SnapshotExpired += c.SnapshotExpired
+	t.SnapshotEmpty += c.SnapshotEmpty
 	t.SnapshotReported += c.SnapshotReported
 	t.Commands += c.Commands
 	t.CommandsApplied += c.CommandsApplied

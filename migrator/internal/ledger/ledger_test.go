@@ -75,14 +75,14 @@ func TestEveryCounterCounts(t *testing.T) {
 		}
 	}
 	b := testLedger(&keyspace.Filter{})
-	for i, n := range []interface{ Store(int64) }{&b.SnapshotKeys, &b.SnapshotApplied, &b.SnapshotFiltered, &b.SnapshotKept, &b.SnapshotExpired, &b.SnapshotReported,
+	for i, n := range []interface{ Store(int64) }{&b.SnapshotKeys, &b.SnapshotApplied, &b.SnapshotFiltered, &b.SnapshotKept, &b.SnapshotExpired, &b.SnapshotEmpty, &b.SnapshotReported,
 		&b.Commands, &b.Applied, &b.Filtered, &b.Control, &b.Repaired, &b.Reported} {
 		n.Store(int64(i + 1))
 	}
-	if got, want := b.ThisRun(), (Counters{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12}); got != want {
+	if got, want := b.ThisRun(), (Counters{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13}); got != want {
 		t.Errorf("this run has counted %+v, want %+v", got, want)
 	}
-	if got := b.KeysDone(); got != 2+3+4+5+6 {
+	if got := b.KeysDone(); got != 2+3+4+5+6+7 {
 		t.Errorf("%d keys are done", got)
 	}
 }

@@ -79,6 +79,8 @@ func TestKeysAreSorted(t *testing.T) {
 		}, entry: keyOf(0, "one:a", 0), fails: "key one:a of database 0 and key a of database 1"},
 		{name: "too large for memory", entry: big(keyOf(0, "a", near)), expireAt: near, count: ledger.Counters{SnapshotApplied: 1}},
 		{name: "too large for one command", change: func(c *Config) { c.BigValue = 3 }, entry: keyOf(0, "a", near), expireAt: near, count: ledger.Counters{SnapshotApplied: 1}},
+		{name: "a list without elements", why: "it has not expired",
+			entry: big(rdb.Entry{Kind: rdb.KindKey, Key: []byte("a"), Type: rdb.TypeList, Raw: []byte("\x00"), Idle: -1, Freq: -1}), count: ledger.Counters{SnapshotEmpty: 1}},
 		{name: "larger than the target takes in one argument", why: "RESTORE must not be tried", change: func(c *Config) { c.Target.Bounds.Argument = 10 }, unsent: true,
 			entry: keyOf(0, "a", near), expireAt: near, count: ledger.Counters{SnapshotApplied: 1}},
 		{name: "a module's, which the target does not take", change: func(c *Config) { c.Target.Payloads.Modules = false }, entry: module, count: ledger.Counters{SnapshotReported: 1}, problem: "module"},

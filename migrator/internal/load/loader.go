@@ -36,7 +36,7 @@ type Writer interface {
 	Restore(ctx context.Context, b *target.Batch, settle func(k *target.Value, refused *target.RefusedError) error) error
 
 	// Rebuild writes a value by commands, in bounded memory, while walk hands it over. lost describes the parts of the value that no command
-	// can build. The error is keyspace.ErrGone if the source's value has gone or expired meanwhile, and a RefusedError if the target does not take
+	// can build. The error is keyspace.ErrGone if the source's value has gone or expired meanwhile, keyspace.ErrEmpty if it has no elements, and a RefusedError if the target does not take
 	// the value.
 	Rebuild(ctx context.Context, k target.Value, over target.Overwrite, walk func(keyspace.Visitor) error) (lost []string, err error)
 
@@ -395,6 +395,8 @@ func (ld *Loader) rebuild(ctx context.Context, w Writer, k target.Value, walk fu
 	switch {
 	case err == nil:
 		ld.Ledger.SnapshotApplied.Add(1)
+	case errors.Is(err, keyspace.ErrEmpty):
+		ld.Ledger.SnapshotEmpty.Add(1)
 	case gone: // the value has expired, or a source that is scanned has it no longer
 		ld.Ledger.SnapshotExpired.Add(1)
 	case !errors.As(err, &refused):

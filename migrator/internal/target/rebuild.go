@@ -54,13 +54,16 @@ func newRebuild(key []byte, dialect *command.Dialect, emit func(args ...[]byte) 
 	return &rebuild{key: append([]byte{}, key...), dialect: dialect, emit: emit}
 }
 
-// Finish sends the open chunk and sets the expiry (Unix ms; 0: none).
+// Finish sends the open chunk and sets the expiry (Unix ms; 0: none). It returns keyspace.ErrEmpty if there was no element.
 func (b *rebuild) Finish(expireAt int64) error {
 	if b.textTooLong() {
 		return &TooLargeError{"the string", b.text, b.most.Text, "bytes", bulkSetting}
 	}
 	if err := b.flush(); err != nil {
 		return err
+	}
+	if !b.made {
+		return keyspace.ErrEmpty
 	}
 	if expireAt <= 0 {
 		return nil

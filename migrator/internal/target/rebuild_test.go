@@ -180,3 +180,14 @@ func TestIDLog(t *testing.T) {
 		}
 	}
 }
+
+// TestRebuildOfNothing: a value without elements is not one that has expired.
+func TestRebuildOfNothing(t *testing.T) {
+	b := newRebuild([]byte("k"), command.DialectOf(70000, 0), func(...[]byte) error { return nil })
+	if err := b.Finish(1); !errors.Is(err, keyspace.ErrEmpty) {
+		t.Errorf("%v", err)
+	}
+	if err := errors.Join(b.StringChunk(nil), b.Finish(1)); err != nil {
+		t.Errorf("an empty string: %v", err)
+	}
+}

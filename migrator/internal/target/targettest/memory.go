@@ -188,6 +188,8 @@ func (w memoryWriter) Rebuild(_ context.Context, k target.Value, over target.Ove
 		err = target.ErrExists
 	}
 	switch {
+	case err == nil && !built.any:
+		return nil, keyspace.ErrEmpty
 	case errors.Is(err, keyspace.ErrGone):
 		return nil, keyspace.ErrGone
 	case err != nil:
@@ -198,7 +200,15 @@ func (w memoryWriter) Rebuild(_ context.Context, k target.Value, over target.Ove
 }
 
 // stringOnly is a visitor of strings, which are all that the memory knows.
-type stringOnly struct{ keyspace.Collector }
+type stringOnly struct {
+	keyspace.Collector
+	any bool // there was one
+}
+
+func (s *stringOnly) StringChunk(p []byte) error {
+	s.any = true
+	return s.Collector.StringChunk(p)
+}
 
 func (stringOnly) ModulePayload([]byte) error {
 	return &keyspace.UnsupportedError{What: "values of modules"}
