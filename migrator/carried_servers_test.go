@@ -83,10 +83,28 @@ func TestSortByOtherKeys(t *testing.T) {
 	equal(t, u, dataset.CompareOptions{})
 }
 
-// TestUnknownCommandRefused: nobody knows the keys of a command that is unknown to surecut and to the target.
-func TestUnknownCommandRefused(t *testing.T) {
+// TestRenamedCommand: what the source has renamed arrives under the name that it had before.
+func TestRenamedCommand(t *testing.T) {
 	t.Parallel()
 	source, target := servers.Standalone(t, "redis:7.0", "--rename-command", "INCRBY", "ADDTO"), servers.Standalone(t, "redis:7.0")
+	u := urls{source.URL(), target.URL()}
+	r := begin(t, u, t.TempDir(), nil)
+	r.caughtUp()
+	source.Must("ADDTO", "k", "7")
+	r.caughtUp()
+	report := r.stop()
+	addsUp(t, report)
+	if c := report.Counters; c.CommandsReported+c.CommandsRepaired != 0 || len(report.Problems) > 0 {
+		t.Errorf("%+v, %v", c, report.Problems)
+	}
+	equal(t, u, dataset.CompareOptions{})
+}
+
+// TestUnknownCommandRefused: nobody knows the keys of a command that is unknown to surecut and to the target, and that the source does not
+// describe.
+func TestUnknownCommandRefused(t *testing.T) {
+	t.Parallel()
+	source, target := servers.Standalone(t, "redis:7.0", "--rename-command", "INCRBY", "ADDTO", "--rename-command", "COMMAND", ""), servers.Standalone(t, "redis:7.0")
 	r := begin(t, urls{source.URL(), target.URL()}, t.TempDir(), nil)
 	r.caughtUp()
 	source.Must("ADDTO", "k", "7")

@@ -4,6 +4,8 @@ import (
 	"context"
 	"time"
 
+	"surecut/internal/command"
+	"surecut/internal/endpoint"
 	"surecut/migrator/internal/stream"
 	"surecut/migrator/internal/target"
 )
@@ -26,13 +28,24 @@ func (s linkStream) FileEnd() int64                         { return s.l.file.en
 
 // Config returns what the link's stream needs.
 func (l *link) streamConfig() *stream.Config {
-	return &stream.Config{
+	cfg := &stream.Config{
 		Name: l.name, Target: l.m.target, Scope: &l.scope, Ledger: l.ledger, Expiries: l.expiries, Doubts: l.doubts, Scripts: l.scripts,
 		Positions: l.positions, Source: l.source, Clock: l.clock, Writer: l.writer, Moved: &l.moved, Link: linkStream{l}, Log: l.log,
 		HoldExpiry: l.m.cfg.HoldExpiry, RetryFor: l.m.cfg.RetryFor,
 		File: l.file != nil, Codis: len(l.m.cfg.Sides.Source.Proxies()) > 0, Alone: len(l.m.links) == 1,
 		TargetWasEmpty: l.m.state.TargetWasEmpty, CannotCopy: l.cannotCopy(),
 	}
+	if l.file == nil {
+		cfg.Describe = l.describe
+	}
+	return cfg
+}
+
+// describe asks the source for a command that surecut does not know by this name.
+func (l *link) describe(name string) (*command.Spec, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), endpoint.Silence)
+	defer cancel()
+	return l.source.Describe(ctx, name)
 }
 
 // observer returns a function that calls Config.Observe with the commands of the link's stream; nil: Observe is not set.

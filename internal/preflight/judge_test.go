@@ -55,6 +55,15 @@ func clocks(ahead ...time.Duration) (out []clock) {
 	return out
 }
 
+// names are commands that write.
+func names(list ...string) map[string]bool {
+	writes := map[string]bool{}
+	for _, name := range list {
+		writes[name] = name != "get" && name != "xgroup" // since 7.0 only its subcommands do
+	}
+	return writes
+}
+
 // now is what the record of a migration is judged at.
 var now = time.UnixMilli(1_700_000_000_000)
 
@@ -182,6 +191,14 @@ func judged() []struct {
 		{"command_compatibility", "subcommand", "", judgeAgainst("twemproxy", map[string]int64{"client|setname": 7}, 1), Alarm, "CLIENT SETNAME (7 calls)"},
 		{"command_compatibility", "through twemproxy", "", judgeAgainst("twemproxy", map[string]int64{"get": 7, "info": 3}, 1), Pass, ""},
 		{"command_compatibility", "through Codis", "", judgeAgainst("codis", map[string]int64{"blpop": 7}, 1), Alarm, "BLPOP (7 calls)"},
+
+		{"command_compatibility", "all names", "", judgeNames(names("get", "incrby", "xgroup"), names("incrby", "xgroup"), false, false, ""), Pass, ""},
+		{"command_compatibility", "a renamed command", "surecut asks for its name", judgeNames(names("incrby"), names(), false, true, ""), Note, "INCRBY"},
+		{"command_compatibility", "a renamed command, and prefixes", "its keys are not known where they get one", judgeNames(names("incrby"), names(), true, false, ""), Alarm, "DBPrefix"},
+		{"command_compatibility", "a renamed container", "", judgeNames(names("xgroup"), names(), false, false, ""), Note, "XGROUP"},
+		{"command_compatibility", "a hidden command that reads", "", judgeNames(map[string]bool{"config": false}, names(), true, true, ""), Pass, ""},
+		{"command_compatibility", "a command of an unknown module", "", judgeNames(names("mod.add"), names(), false, false, ""), Note, "MOD.ADD"},
+		{"command_compatibility", "a command of an unknown module, into a cluster", "", judgeNames(names("mod.add"), names(), false, true, ""), Alarm, "MOD.ADD"},
 
 		{"clock_skew", "a second", "", judgeClocks(clocks(0, time.Second), ""), Pass, "1s"},
 		{"clock_skew", "more", "", judgeClocks(clocks(-600*time.Millisecond, 600*time.Millisecond), ""), Alarm, "1.2s"},

@@ -99,3 +99,19 @@ func pipe(t *testing.T, s *servers.Server, commands [][]string) {
 		}
 	}
 }
+
+// TestRenamedCommands: a source that has renamed a writing command is told from one that has it no more.
+func TestRenamedCommands(t *testing.T) {
+	t.Parallel()
+	for _, image := range []string{"redis:6.0", "redis:7.0", "redis:8.0"} {
+		source := servers.Standalone(t, image, "--rename-command", "INCRBY", "ADDTO", "--rename-command", "XGROUP", "GROUPS", "--rename-command", "FLUSHALL", "")
+		rep := check(t, urls{url(source), url(servers.Standalone(t, "redis:8.0"))}, nil)
+		found := false
+		for _, c := range rep.Checks {
+			found = found || c.ID == "command_compatibility" && c.Result == Note && strings.Contains(c.Found, "INCRBY, XGROUP;")
+		}
+		if !found {
+			t.Errorf("%s: not told in %+v", image, rep.Checks)
+		}
+	}
+}

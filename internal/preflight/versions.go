@@ -522,7 +522,12 @@ func ofModule(command string) bool {
 	return false
 }
 
-func commandCompatibility(_ context.Context, r *run) []Check {
+func commandCompatibility(ctx context.Context, r *run) []Check {
+	return append(refusedCommands(r), renamedCommands(ctx, r)...)
+}
+
+// refusedCommands compares what the source has run with what the target's kind runs.
+func refusedCommands(r *run) []Check {
 	rules := r.target.spec.Rules()
 	if rules == "" || !r.target.sharded() {
 		return []Check{pass("source", "the target is a single server, which can run what the source runs", "no command that the target cannot run")}

@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"surecut/internal/command"
 	"surecut/internal/keyspace"
 	"surecut/migrator/internal/ledger"
 	"surecut/migrator/internal/reread"
@@ -29,6 +30,8 @@ type Config struct {
 	Moved     *atomic.Pointer[Moved]
 	Link      Link
 	Log       *slog.Logger
+
+	Describe func(name string) (*command.Spec, error) // asks the source for a command that surecut does not know by this name; nil: nobody can be asked
 
 	HoldExpiry time.Duration // keys that expire within this time are held without expiry until the link has caught up
 	RetryFor   time.Duration // how long an offset is waited for that the source has reached

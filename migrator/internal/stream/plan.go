@@ -27,6 +27,8 @@ type planner struct {
 
 	mayBePlain map[*command.Spec]bool
 
+	descriptions map[string]*command.Spec // by name: what the source says of commands that surecut does not know
+
 	strings slab.Of[string]
 	bytes   slab.Of[byte]
 
@@ -48,7 +50,7 @@ type actions interface {
 }
 
 func newPlanner(cfg *Config, ahead *ahead, holds *holds, do actions) *planner {
-	p := &planner{Config: cfg, ahead: ahead, holds: holds, do: do, lacks: map[keyspace.Key]bool{}, mayBePlain: map[*command.Spec]bool{}}
+	p := &planner{Config: cfg, ahead: ahead, holds: holds, do: do, lacks: map[keyspace.Key]bool{}, mayBePlain: map[*command.Spec]bool{}, descriptions: map[string]*command.Spec{}}
 	for _, s := range command.All() {
 		if mayBePlain(s) {
 			p.mayBePlain[s] = true
@@ -72,6 +74,11 @@ func (p *planner) plan(c *sourceCommand, received int64) (plan, error) {
 	}
 	p.keep(c)
 	spec, known := command.Lookup(c.args)
+	if !known {
+		if by := p.renamed(c); by != nil {
+			return p.plan(by, received)
+		}
+	}
 	known = known && !spec.Container()
 	if known && spec.Class != command.Keyless && len(p.Scope.DBPrefix) > 0 {
 		for _, k := range keysOf(c) {
@@ -460,6 +467,9 @@ func (p *planner) planUnknown(c *sourceCommand) (plan, error) {
 	}
 	p.keys = p.keys[:0] // these are still the keys of an earlier command
 	if p.Target.Cluster || len(p.Scope.Include)+len(p.Scope.Exclude) > 0 || p.Scope.DBPrefix[c.db] != "" {
+		if to, ok := p.copyDescribed(c); ok {
+			return to, nil
+		}
 		p.Ledger.ReportCommand(c.db, "", c.name(), "surecut does not know this command, or not with such arguments, so it cannot find the command's keys")
 		return plan{}, nil
 	}

@@ -20,6 +20,20 @@ func TestPlan(t *testing.T) {
 	only2 := func(l *testStream) { l.Scope.DBs, l.Scope.DBMap = []int{2}, map[int]int{2: 7} }
 	few := func(l *testStream) { l.Scope.Target.Count = 16 }
 	lower := func(l *testStream) { l.Scope.Slots = keyspace.SlotRanges{{First: 0, Last: 8191}} } // the slots of a and b are 15495 and 3300
+	described := func(l *testStream) {
+		l.Describe = func(name string) (*command.Spec, error) {
+			switch name {
+			case "ADDTO":
+				spec, _ := command.LookupName("incrby")
+				return spec, nil
+			case "MOD.ADD":
+				return command.Described(name, 3, true, 1, 1, 1), nil
+			}
+			return nil, nil
+		}
+	}
+	describedCluster := func(l *testStream) { cluster(l); described(l) }
+	describedFilter := func(l *testStream) { exclude(l); described(l) }
 	five := func(l *testStream) { l.Target.Bounds.Words = 5 }
 	fromFile := func(l *testStream) { l.File, l.CannotCopy = true, "its result cannot be copied from a file" }
 	for _, c := range []struct {
@@ -69,6 +83,13 @@ func TestPlan(t *testing.T) {
 		{name: "more keys than the target takes", command: "UNLINK a a a a a", change: five, want: "0:UNLINK a a a a|0:UNLINK a"},
 		{name: "as many arguments as the target takes", command: "RPUSH a 1 2 3", change: five, want: "0:RPUSH a 1 2 3"},
 		{name: "more arguments than the target takes, which belong together", why: "the writer leaves it out, and its keys are copied", command: "XADD a 1-1 f 1 g 2", change: five, want: "0:XADD a 1-1 f 1 g 2"},
+		{name: "renamed by the source", command: "addto a 7", change: described, want: "0:INCRBY a 7"},
+		{name: "renamed by the source, in a cluster", command: "ADDTO a 7", change: describedCluster, want: "0:INCRBY a 7"},
+		{name: "renamed by the source, excluded", command: "ADDTO no:a 7", change: describedFilter, counted: "f"},
+		{name: "a module's in a cluster", why: "the source knows its keys", command: "MOD.ADD a 7", change: describedCluster, want: "act"},
+		{name: "a module's of an excluded key", command: "MOD.ADD no:a 7", change: describedFilter, counted: "f"},
+		{name: "a module's", command: "MOD.ADD a 7", change: described, want: "0:MOD.ADD a 7"},
+		{name: "unknown to the source as well", command: "FROBNICATE a", change: describedCluster, counted: "r"},
 		{name: "publish", command: "PUBLISH ch m", want: "0:PUBLISH ch m"},
 		{name: "sentinel", command: "PUBLISH __sentinel__:hello m", counted: "f"},
 		{name: "unknown", command: "FROBNICATE a", want: "0:FROBNICATE a"},
