@@ -251,7 +251,7 @@ func (w *direct) build(ctx context.Context, c *conn, temp string, k Value, walk 
 		}
 	}
 	if err != nil {
-		return b.Lost, err
+		return b.Lost, b.explained(err)
 	}
 	built, err := c.dc.Do(ctx, arbitrary(c.dc, "EXISTS", temp)).AsInt64()
 	if err == nil && built == 0 { // the key, or every field of the hash, has expired meanwhile

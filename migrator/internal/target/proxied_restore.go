@@ -128,7 +128,7 @@ func (w *proxied) Rebuild(ctx context.Context, k Value, over Overwrite, walk fun
 			err = b.Finish(k.ExpireAt)
 		}
 	}
-	err = judgeBuilt(where, addr, err)
+	err = judgeBuilt(where, addr, b.explained(err))
 	if errors.Is(err, keyspace.ErrGone) || errors.As(err, new(*RefusedError)) {
 		if err := send("DEL", k.Name); err != nil {
 			return b.Lost, fmt.Errorf("%s: delete the part of it that was written: %w", where, err)

@@ -5,8 +5,10 @@ import (
 	"fmt"
 	"math"
 	"strconv"
+	"strings"
 
 	"surecut/internal/command"
+	"surecut/internal/endpoint"
 	"surecut/internal/keyspace"
 )
 
@@ -34,6 +36,7 @@ type rebuild struct {
 	dialect *command.Dialect
 	most    Bounds // of the target
 	text    int64  // length of the string so far
+	tooLong error  // the reply by which the target has refused to append to the string
 	emit    func(args ...[]byte) error
 
 	made     bool     // the key exists
@@ -56,7 +59,10 @@ func newRebuild(key []byte, dialect *command.Dialect, emit func(args ...[]byte) 
 
 // Finish sends the open chunk and sets the expiry (Unix ms; 0: none). It returns keyspace.ErrEmpty if there was no element.
 func (b *rebuild) Finish(expireAt int64) error {
-	if b.textTooLong() {
+	switch {
+	case b.tooLong != nil:
+		return b.explained(b.tooLong)
+	case b.textTooLong():
 		return &TooLargeError{"the string", b.text, b.most.Text, "bytes", bulkSetting}
 	}
 	if err := b.flush(); err != nil {
@@ -81,11 +87,30 @@ func (b *rebuild) StringChunk(p []byte) error {
 	if b.text += int64(len(p)); b.textTooLong() {
 		return nil // Finish says how long it is
 	}
-	return b.appendText(p)
+	err := b.appendText(p)
+	if isTooLong(err) {
+		b.tooLong, err = err, nil
+	}
+	return err
 }
 
 // textTooLong says whether the string is longer than the target lets any become.
-func (b *rebuild) textTooLong() bool { return b.most.Text > 0 && b.text > b.most.Text }
+func (b *rebuild) textTooLong() bool {
+	return b.tooLong != nil || b.most.Text > 0 && b.text > b.most.Text
+}
+
+// isTooLong says whether a server refuses to append to a string, since that is too long.
+func isTooLong(err error) bool {
+	return endpoint.Code(err) == "ERR" && strings.Contains(err.Error(), "string exceeds maximum")
+}
+
+// explained returns an error of a command of the rebuild, with the length of the string if the target refuses it for that.
+func (b *rebuild) explained(err error) error {
+	if isTooLong(err) {
+		return &TooLargeError{"the string", b.text, 0, "bytes", err.Error()}
+	}
+	return err
+}
 
 func (b *rebuild) appendText(p []byte) error {
 	for len(p) > chunkBytes {

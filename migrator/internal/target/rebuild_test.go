@@ -11,6 +11,7 @@ import (
 
 	"surecut/internal/command"
 	"surecut/internal/keyspace"
+	"surecut/internal/resp"
 )
 
 // recorder keeps commands as text.
@@ -189,5 +190,28 @@ func TestRebuildOfNothing(t *testing.T) {
 	}
 	if err := errors.Join(b.StringChunk(nil), b.Finish(1)); err != nil {
 		t.Errorf("an empty string: %v", err)
+	}
+}
+
+// TestRebuildTooLong: the length of a string is told, whether the target refuses it at once or only when much of it is sent.
+func TestRebuildTooLong(t *testing.T) {
+	const refusal = resp.Error("ERR string exceeds maximum allowed size (proto-max-bulk-len)")
+	for _, late := range []bool{false, true} {
+		b := newRebuild([]byte("k"), command.DialectOf(70000, 0), func(args ...[]byte) error {
+			if !late && string(args[0]) == "APPEND" {
+				return refusal
+			}
+			return nil
+		})
+		var err error
+		for range 30 {
+			err = errors.Join(err, b.StringChunk(make([]byte, 100<<10)))
+		}
+		if err = errors.Join(err, b.Finish(0)); late { // what was sent last is answered when all is done
+			err = errors.Join(err, b.explained(refusal))
+		}
+		if large := (*TooLargeError)(nil); !errors.As(err, &large) || large.Size != 3000<<10 {
+			t.Errorf("late %v: %v", late, err)
+		}
 	}
 }
