@@ -237,6 +237,7 @@ func FuzzReplies(f *testing.F) {
 			}
 		}
 		_, _ = Consumer(m)
+		_, _ = Libraries(m)
 		if fields, err := FieldsOf(m); err == nil {
 			if s, err := Stream(fields); err == nil {
 				in := list{"length", int(s.Length), "last-generated-id", s.LastID.String()}

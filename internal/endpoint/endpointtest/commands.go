@@ -43,7 +43,7 @@ var commands map[string]command
 func init() {
 	commands = map[string]command{
 		"PING": say("+PONG\r\n"), "AUTH": say("+OK\r\n"), "READONLY": say("+OK\r\n").from(30000), "REPLCONF": say("+OK\r\n"),
-		"MODULE": say("*0\r\n").from(40000), "FUNCTION": say("*0\r\n").from(70000),
+		"MODULE": say("*0\r\n").from(40000), "FUNCTION": ask(function).from(70000),
 		"EXEC": say(""), "DISCARD": say(""), // see endTransaction
 		"ECHO": ask(func(_ *client, a []string) string { return Bulk(a[1]) }),
 		"SUBSCRIBE": ask(func(_ *client, a []string) string { // as a client of RESP3 is told

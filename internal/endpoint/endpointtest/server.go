@@ -41,6 +41,8 @@ type Server struct {
 	changes  int            // how often the keys were changed
 	place    map[string]int // of each name among those that a key ever had
 	backlog  []byte         // the replication stream since firstOffset
+
+	libraries map[string]string // code of function libraries, by name
 }
 
 // firstOffset is the offset of the stream when the server begins.
