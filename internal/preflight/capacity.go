@@ -5,136 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"maps"
 	"net"
 	"os"
 	"path/filepath"
-	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
-
-	"surecut/internal/endpoint"
-	"surecut/internal/keyspace"
 )
-
-// ownScan is how many keys a target database may hold at most for surecut's own keys to be counted by SCAN.
-const ownScan = 100_000
-
-func targetEmpty(ctx context.Context, r *run) []Check {
-	const wanted = "no keys except surecut's own"
-	var foreign, own int64
-	var where []string
-	for _, n := range r.target.primaries() {
-		if n.err != nil || n.infoErr != nil {
-			return []Check{skip("target", "the keys of "+n.addr+" are not known", wanted)}
-		}
-		found, err := r.target.keysOf(ctx, n)
-		if err != nil {
-			return []Check{skip("target", oneLine(err), wanted)}
-		}
-		foreign, own = foreign+found.foreign, own+found.own
-		where = append(where, found.where...)
-	}
-	slices.Sort(where)
-	if len(where) > 4 {
-		where = append(where[:4], fmt.Sprintf("and %d more places", len(where)-4))
-	}
-	record, err := r.target.migrationRecord(ctx) // target_state reports why the record cannot be read
-	if errors.Is(err, context.DeadlineExceeded) {
-		r.silent.Store(true)
-	}
-	resumed := r.cfg.Resume != "" && record["id"] == r.cfg.Resume
-	unrecorded := r.cfg.Resume != "" && err == nil && record["id"] == ""
-	return []Check{judgeEmpty(targetKeys{foreign, own, where, resumed, unrecorded}, r.cfg.OnExisting, wanted)}
-}
-
-type targetKeys struct {
-	foreign, own int64
-	where        []string
-	resumed      bool // the migration that is resumed has written the keys
-	unrecorded   bool // a migration is resumed, but its record is gone from the target
-}
-
-func judgeEmpty(k targetKeys, onExisting, wanted string) Check {
-	found := "no keys"
-	if k.own > 0 {
-		found = fmt.Sprintf("no keys except %d of surecut's own", k.own)
-	}
-	if k.foreign == 0 {
-		return pass("target", found, wanted)
-	}
-	found = fmt.Sprintf("%d keys", k.foreign)
-	for i, w := range k.where {
-		sep := ", "
-		if i == 0 {
-			sep = ": "
-		}
-		found += sep + w
-	}
-	switch {
-	case k.resumed:
-		return pass("target", found+"; they were written by the migration that is resumed", wanted)
-	case k.unrecorded: // the migration decides whether to mend or to refuse it, because it knows what each node should hold
-		return note("target", found+"; the record of the migration that is resumed is missing, so the target has lost data, or another migration has written to it", wanted, "")
-	case onExisting == "replace":
-		return alarm("target", found+"; with Config.OnExisting replace, keys that the source also has are overwritten, and all others stay", wanted, "empty the target: redis-cli flushall")
-	case onExisting == "keep":
-		return alarm("target", found+"; with Config.OnExisting keep, keys that the source also has keep their value on the target, and all others stay", wanted, "empty the target: redis-cli flushall")
-	}
-	return fail("target", found, wanted, "empty the target (redis-cli flushall), choose another target, or set Config.OnExisting replace or keep")
-}
-
-// keysOf counts the keys of one server of the target over one connection.
-func (s *side) keysOf(ctx context.Context, n *node) (found targetKeys, err error) {
-	if len(n.dbs) == 0 {
-		return found, nil
-	}
-	c, err := s.d.OpenSession(ctx, n.addr)
-	if err != nil {
-		return found, err
-	}
-	defer c.Close()
-	for _, db := range slices.Sorted(maps.Keys(n.dbs)) {
-		if only := s.spec.DB; only >= 0 && only != db {
-			continue
-		}
-		mine, err := ownKeys(ctx, c, db, n.dbs[db].Keys)
-		if err != nil {
-			return found, err
-		}
-		found.own += mine
-		if foreign := n.dbs[db].Keys - mine; foreign > 0 {
-			found.foreign += foreign
-			found.where = append(found.where, fmt.Sprintf("%d in database %d of %s", foreign, db, n.addr))
-		}
-	}
-	return found, nil
-}
-
-// ownKeys counts surecut's own keys in one database. For a large database it returns 0, since a target that large is not empty
-// anyway.
-func ownKeys(ctx context.Context, c *endpoint.Session, db int, keys int64) (int64, error) {
-	if keys == 0 || keys > ownScan {
-		return 0, nil
-	}
-	if err := c.Select(ctx, db); err != nil {
-		return 0, err
-	}
-	seen := map[string]bool{} // SCAN may return a key twice
-	for cursor := "0"; ; {
-		names, next, err := c.Scan(ctx, cursor, keyspace.Prefix+"*")
-		if err != nil {
-			return 0, fmt.Errorf("database %d: %w", db, err)
-		}
-		for _, k := range names {
-			seen[k] = true
-		}
-		if cursor = next; cursor == "0" {
-			return int64(len(seen)), nil
-		}
-	}
-}
 
 func targetSpace(_ context.Context, r *run) []Check {
 	data, reason := r.sourceData()

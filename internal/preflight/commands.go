@@ -89,7 +89,7 @@ func common() []Command {
 		{Args: []string{"CLUSTER", "INFO"}, ACL: "cluster|info", Only: clusterOnly},
 		{Args: []string{"READONLY"}, Only: clusterOnly},
 		{Args: []string{"CLIENT", "NO-TOUCH", "ON"}, ACL: "client|no-touch", Since: 70200, Optional: true}, // reading is no use of a key
-		{Args: []string{"FUNCTION", "LIST"}, ACL: "function|list", Since: 70000, Optional: true},           // to say what was not compared
+		{Args: []string{"FUNCTION", "LIST"}, ACL: "function|list", Since: 70000, Optional: true},           // to say what the target has, and what was not compared
 		{Args: []string{"MULTI"}, Direct: true},
 		{Args: []string{"EXEC"}, Direct: true},
 		{Args: []string{"DISCARD"}, Direct: true},

@@ -142,6 +142,9 @@ func judged() []struct {
 
 		{"target_empty", "own keys", "left by an earlier run", judgeEmpty(targetKeys{own: 3}, "fail", ""), Pass, "3 of surecut"},
 		{"target_empty", "foreign keys", "nobody said what to do with them", judgeEmpty(targetKeys{foreign: 1}, "fail", ""), Fail, "1 keys"},
+		{"target_empty", "function libraries", "they may be in use", judgeEmpty(targetKeys{libraries: []string{"a", "b"}}, "fail", ""), Fail, "function libraries: a, b"},
+		{"target_empty", "keys and libraries", "", judgeEmpty(targetKeys{foreign: 1, libraries: []string{"a"}}, "replace", ""), Alarm, "1 keys; function libraries: a; with Config.OnExisting replace, keys and function libraries"},
+		{"target_empty", "libraries, resumed", "", judgeEmpty(targetKeys{libraries: []string{"a"}, resumed: true}, "fail", ""), Pass, "resumed"},
 		{"target_empty", "keep", "the user knows", judgeEmpty(targetKeys{foreign: 1}, "keep", ""), Alarm, "keep"},
 		{"target_empty", "resumed, and its record is lost", "the migration names the node that has lost data, which is not to be emptied", judgeEmpty(targetKeys{foreign: 1, unrecorded: true}, "fail", ""), Note, "record of the migration that is resumed is missing"},
 		{"target_empty", "resumed", "they are the migration's own", judgeEmpty(targetKeys{foreign: 1, resumed: true}, "fail", ""), Pass, "resumed"},

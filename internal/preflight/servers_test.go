@@ -242,6 +242,10 @@ var cases = map[string][]trouble{
 	"target_empty": {{"one key", "it might be someone's", Fail, "1 keys: 1 in database 2", func(t *testing.T, b *bench) Report {
 		write(t, b.target, "SELECT 0", "SET __surecut:cp:x v", "SET k v", "MOVE k 2")
 		return check(t, b.good(), nil)
+	}}, {"a function library", "it might be someone's", Fail, "function libraries: own", func(t *testing.T, b *bench) Report {
+		t.Cleanup(func() { b.target.Must("FUNCTION", "FLUSH") })
+		b.target.Must("FUNCTION", "LOAD", "#!lua name=own\nredis.register_function('f', function() return 1 end)")
+		return check(t, b.good(), nil)
 	}}, {"replace", "the user said so", Alarm, "replace", func(t *testing.T, b *bench) Report {
 		write(t, b.target, "SET k v")
 		return check(t, b.good(), func(c *Config) { c.OnExisting = "replace" })
