@@ -27,7 +27,7 @@ const (
 	CaptureScan  = "scan"  // not followed: its keys are scanned, and those that change meanwhile are copied again in rounds
 )
 
-// What to do with a key of the snapshot that the target holds already.
+// What to do with a key, or a function library, of the snapshot that the target holds already.
 const (
 	ExistingFail    = "fail"    // stop
 	ExistingReplace = "replace" // the source's value wins

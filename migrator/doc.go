@@ -12,11 +12,12 @@
 //	ledger   how each key and command has ended; which keys are held without their expiry
 //	keylist  lists of keys on disk
 //	slab     parts of large allocations
+//	libraries  which function libraries each shard has, and which the target is to have
 //	slots    which link applies the commands of a slot that moves; not used yet (docs/moving-slots.md)
 //
-// Imports run downwards: migrator knows all of them; load and stream use target, reread, scope and ledger; these use keylist and slab;
-// receive uses none. A linter rule keeps it so. None of them knows the link: it gives each a Config, and gives stream an interface as well
-// (link_stream.go).
+// Imports run downwards: migrator knows all of them; load and stream use target, reread, scope and ledger, and stream also libraries, which
+// uses target and ledger; these use keylist and slab; receive uses none. A linter rule keeps it so. None of them knows the link: it gives
+// each a Config, and gives stream an interface as well (link_stream.go).
 //
 // A link has one of three origins (origin.go): a source that is replicated (replica.go), one that is scanned (scanned.go), or a file (file.go).
 // It loads the snapshot (loading.go) and then applies the stream, and keeps records of that on the target (records.go).

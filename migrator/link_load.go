@@ -13,6 +13,9 @@ func (l *link) loadConfig(replace bool) *load.Config {
 		Log: l.log, Lanes: cfg.Lanes, BigValue: cfg.BigValue, HoldExpiry: cfg.HoldExpiry, StartedMs: l.st.StartedMs, Followed: cfg.Mode != ModeFull,
 		AOF: l.file != nil && l.file.file.AOF, Keep: cfg.OnExisting == ExistingKeep, Over: l.over(replace), Script: l.scripts.Add,
 	}
+	if l.libraries() != nil {
+		ld.Libraries = l.loadLibraries
+	}
 	if l.file == nil { // the commands of an AOF do not go on with the database that its RDB names
 		ld.StreamDB = func(db int) { l.m.update(func() { l.st.StreamDB = db }) }
 	}

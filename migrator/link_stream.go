@@ -2,10 +2,12 @@ package migrator
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"surecut/internal/command"
 	"surecut/internal/endpoint"
+	"surecut/migrator/internal/libraries"
 	"surecut/migrator/internal/stream"
 	"surecut/migrator/internal/target"
 )
@@ -29,7 +31,7 @@ func (s linkStream) FileEnd() int64                         { return s.l.file.en
 // Config returns what the link's stream needs.
 func (l *link) streamConfig() *stream.Config {
 	cfg := &stream.Config{
-		Name: l.name, Target: l.m.target, Scope: &l.scope, Ledger: l.ledger, Expiries: l.expiries, Doubts: l.doubts, Scripts: l.scripts,
+		Name: l.name, Target: l.m.target, Scope: &l.scope, Ledger: l.ledger, Expiries: l.expiries, Doubts: l.doubts, Scripts: l.scripts, Libraries: l.libraries(),
 		Positions: l.positions, Source: l.source, Clock: l.clock, Writer: l.writer, Moved: &l.moved, Link: linkStream{l}, Log: l.log,
 		HoldExpiry: l.m.cfg.HoldExpiry, RetryFor: l.m.cfg.RetryFor,
 		File: l.file != nil, Codis: len(l.m.cfg.Sides.Source.Proxies()) > 0, Alone: len(l.m.links) == 1,
@@ -46,6 +48,24 @@ func (l *link) describe(name string) (*command.Spec, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), endpoint.Silence)
 	defer cancel()
 	return l.source.Describe(ctx, name)
+}
+
+// libraries returns the function libraries of the target, or nil where only certain keys are selected, which no library is.
+func (l *link) libraries() stream.Libraries {
+	if len(l.m.cfg.Filter.Include) > 0 {
+		return nil
+	}
+	return l.m.libraries
+}
+
+// loadLibraries brings the function libraries of the link's snapshot to the target.
+func (l *link) loadLibraries(ctx context.Context, codes []string) error {
+	err := l.m.libraries.Snapshot(ctx, l.name, codes)
+	if errors.Is(err, libraries.ErrUnreadable) {
+		l.ledger.Note(0, "", "FUNCTION LOAD", err.Error())
+		return nil
+	}
+	return err
 }
 
 // observer returns a function that calls Config.Observe with the commands of the link's stream; nil: Observe is not set.

@@ -19,6 +19,7 @@ import (
 	"surecut/internal/endpoint"
 
 	"surecut/migrator/internal/ledger"
+	"surecut/migrator/internal/libraries"
 	"surecut/migrator/internal/receive"
 	"surecut/migrator/internal/stream"
 	"surecut/migrator/internal/target"
@@ -42,6 +43,9 @@ type Migration struct {
 	slotted bool // the source is a cluster whose slots may move
 	target  *target.Target
 	state   *state
+
+	libraries *libraries.Set
+
 	resumed bool
 	links   []*link
 
@@ -128,6 +132,9 @@ func (m *Migration) prepare(ctx context.Context) error {
 	m.target, err = target.Open(ctx, target.Config{Target: m.cfg.Sides.Target, Source: m.cfg.Sides.Source, StateDir: m.cfg.StateDir, ID: m.state.ID,
 		Lanes: m.state.Lanes, RetryFor: m.cfg.RetryFor, RateBytes: m.cfg.RateBytes, RateOps: m.cfg.RateOps, Log: m.cfg.Log})
 	if err != nil {
+		return err
+	}
+	if err := m.openLibraries(); err != nil {
 		return err
 	}
 	for i, s := range shards {
@@ -257,6 +264,9 @@ func (m *Migration) Run(ctx context.Context) (err error) {
 		if m.state.TargetWasEmpty, err = m.target.IsEmpty(ctx); err != nil {
 			return err
 		}
+		if err := m.libraries.Begin(ctx); err != nil {
+			return err
+		}
 		m.state.Begins = false
 	}
 	m.beginRun()
@@ -270,6 +280,11 @@ func (m *Migration) Run(ctx context.Context) (err error) {
 	if err := m.placeWitnesses(ctx, append(lost, m.target.Witnesses.Missing(m.witnesses())...)); err != nil {
 		return err
 	}
+	if m.resumed {
+		if err := m.lookAtLibraries(ctx); err != nil {
+			return err
+		}
+	}
 	if m.cfg.TuneSource {
 		if err := m.tune(ctx); err != nil {
 			return errors.Join(err, m.putBack(context.WithoutCancel(ctx)))
@@ -282,6 +297,9 @@ func (m *Migration) Run(ctx context.Context) (err error) {
 		beside.Go(func() { m.target.Expiring.Learn(beating, len(m.links)) })
 	}
 	err = m.lastWitness(ctx, m.lastLook(ctx, m.runLinks(ctx)))
+	if err == nil && ctx.Err() == nil {
+		err = m.lookAtLibraries(ctx)
+	}
 	stopBeating()
 	beside.Wait()
 	err = errors.Join(err, m.endRun(err), m.putBack(context.WithoutCancel(ctx)))

@@ -11,7 +11,7 @@ func (m *Migration) Report() Report {
 	r := Report{State: "running", Level: m.target.Level(), Problems: m.problemsOfAll(), Selection: m.cfg.selection()}
 	ended, cut, err := m.ended, m.cut, m.err
 	m.mu.Unlock()
-	r.Problems = append(r.Problems, m.evicted()...)
+	r.Problems = append(append(r.Problems, m.evicted()...), m.lackingLibraries()...)
 	all := true
 	for _, l := range m.links {
 		li := l.report()

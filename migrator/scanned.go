@@ -67,9 +67,13 @@ func (scanned) received() int64 { return 0 }
 // loadScan scans the source and loads its keys; if keys is not nil, only these. It returns those of keys that the source does not have.
 func (l *link) loadScan(ctx context.Context, ld *load.Config, keys []keyspace.Key) (gone []keyspace.Key, err error) {
 	cfg := &l.m.cfg
+	if keys != nil {
+		ld.Libraries = nil
+	}
 	s := reread.NewScan(reread.ScanConfig{Source: cfg.Sides.Source, Node: l.shard.Node, Keys: keys, Filter: &l.scope.Filter, Readers: cfg.Lanes,
 		BigValue: cfg.BigValue, RetryFor: cfg.RetryFor, Log: l.log,
 		NoFunctions: func(err error) {
+			ld.Libraries = nil // those of an earlier run stay
 			l.ledger.Note(0, "", "FUNCTION LIST", "function libraries are not copied: "+err.Error())
 		}})
 	g, ctx := errgroup.WithContext(ctx)

@@ -45,7 +45,10 @@ type state struct {
 	TargetServers endpoint.Identity `json:"target_servers,omitempty"`
 
 	DBPrefix map[int]string `json:"db_prefix,omitempty"`
-	Runs     runs           `json:"runs"`
+
+	Libraries json.RawMessage `json:"libraries,omitempty"` // function libraries, see package libraries; absent: a surecut wrote it that did not remember them
+
+	Runs runs `json:"runs"`
 
 	dir  string
 	lock *os.File

@@ -51,7 +51,7 @@ func checkFlags(o *CheckOptions) *binding {
 	o.flags = b
 	b.text("read-from", &cfg.ReadFrom, "from which node of a shard of the source the migration will read: replica (if it has one) or primary")
 	b.text("capture", &o.Capture, "how the migration will read the source: psync or scan")
-	b.text("on-existing", &cfg.OnExisting, "what the migration will do if the target already holds a key: fail, replace or keep")
+	b.text("on-existing", &cfg.OnExisting, "what the migration will do if the target already holds a key or a function library: fail, replace or keep")
 	b.text("state", &cfg.StateDir, "`DIR` where the migration will keep its spool; to resume a migration, the directory that it already has")
 	b.bytes("big-value", &cfg.BigValue, "`SIZE` above which a key is big")
 	b.number("sample", &cfg.SampleKeys, "number of `KEYS` of the source that are sampled for big keys and module types")

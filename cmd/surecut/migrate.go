@@ -76,7 +76,7 @@ func migrateFlags(o *MigrateOptions) *binding {
 	b.duration("pause-writes", &o.PauseWrites, "with --until same: hold back all writes to the source (CLIENT PAUSE, since Redis 6.2) during the comparison and the quiet time after it, for at most this `TIME`")
 	b.text("state", &cfg.StateDir, "`DIR` of the spool and the progress of the migration; the same directory again resumes it")
 	b.text("read-from", &cfg.ReadFrom, "from which node of a shard of the source to read: replica (if it has one) or primary")
-	b.text("on-existing", &cfg.OnExisting, "what to do if the target already holds a key of the snapshot: fail, replace or keep")
+	b.text("on-existing", &cfg.OnExisting, "what to do if the target already holds a key, or a function library, of the snapshot: fail, replace or keep")
 	b.number("lanes", &cfg.Lanes, "number of connections that write to the target, for each shard of the source")
 	b.bytes("big-value", &cfg.BigValue, "`SIZE` above which a value is written in chunks")
 	b.bytes("spool-limit", &cfg.SpoolLimit, "`SIZE` that the snapshot and the stream of one shard may take on disk")

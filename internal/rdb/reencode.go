@@ -84,16 +84,6 @@ func (e Encoder) Payload(payload []byte) ([]byte, error) {
 	return e.Append(make([]byte, 0, len(payload)+64), d.Type, d.Raw)
 }
 
-// Restamp returns a payload of FUNCTION DUMP or of DUMP with another RDB version, but otherwise unchanged.
-func Restamp(payload []byte, rdbVersion int) ([]byte, error) {
-	const trailer = 2 + 8
-	if len(payload) < trailer {
-		return nil, fmt.Errorf("payload of %d bytes is too short", len(payload))
-	}
-	body := payload[:len(payload)-trailer]
-	return seal(append(make([]byte, 0, len(payload)), body...), 0, rdbVersion), nil
-}
-
 // seal completes the payload that begins at start.
 func seal(dst []byte, start, version int) []byte {
 	dst = binary.LittleEndian.AppendUint16(dst, uint16(version))

@@ -204,16 +204,6 @@ func TestReencodeRefuses(t *testing.T) {
 
 func isFormat(err error) bool { return errors.As(err, new(*rdb.FormatError)) }
 
-func TestRestamp(t *testing.T) {
-	got, err := rdb.Restamp(rdb.AppendDump(nil, 0, str("v"), 12), 10)
-	if err != nil || !bytes.Equal(got, rdb.AppendDump(nil, 0, str("v"), 10)) {
-		t.Errorf("%q, %v", got, err)
-	}
-	if _, err := rdb.Restamp([]byte("short"), 10); err == nil {
-		t.Error("five bytes were taken for a payload")
-	}
-}
-
 // FuzzReencode checks that what decodes is the same value in every encoding, and that what does not is refused by each.
 func FuzzReencode(f *testing.F) {
 	for _, tt := range valueTests() {

@@ -9,6 +9,8 @@
 //
 // A key that expires soon is written without its expiry, and put on the ledger's list of held keys, if Config.Hold says so (Loader.expiry).
 //
+// Function libraries are handed over all at once, before the first key; package libraries brings them to the target.
+//
 // Each key of the snapshot ends in one counter of the ledger. The package decides neither which keys are carried (scope) nor how a server is
 // written (target), and applies no command of the stream.
 package load

@@ -2,6 +2,7 @@ package load
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -143,7 +144,7 @@ func TestFactsOfSnapshots(t *testing.T) {
 	aux := func(name, value string) rdb.Entry {
 		return rdb.Entry{Kind: rdb.KindAux, Name: []byte(name), Value: []byte(value)}
 	}
-	cfg, m, problems := newTestLoad(t)
+	cfg, _, problems := newTestLoad(t)
 	var scripts, shown []string
 	var dbs []int
 	cfg.Scope.Exclude = []string{"b"}
@@ -163,13 +164,34 @@ func TestFactsOfSnapshots(t *testing.T) {
 	if err := New(cfg).Load(t.Context(), &entriesOf{list: slices.Clone(entries), end: io.EOF}); !errors.Is(err, full) {
 		t.Errorf("%v, want %v", err, full)
 	}
-	cfg.Script, m.Target.Dialect = nil, m.Target.Dialect.WithoutCommand("FUNCTION")
-	cfg.Over.First = true
-	if err := New(cfg).Load(t.Context(), &entriesOf{list: slices.Clone(entries), end: io.EOF}); err != nil {
-		t.Fatal(err)
-	}
-	if list := problems.All(); len(list) != 1 || !strings.Contains(list[0].Reason, "the target has no functions") || cfg.Ledger.SnapshotReported.Load() != 0 {
-		t.Errorf("a library that is not loaded: %+v", list)
+}
+
+// TestLibraries: the function libraries of a snapshot are handed over at once, before its keys, and those of a source without any data are not.
+func TestLibraries(t *testing.T) {
+	library := func(code string) rdb.Entry { return rdb.Entry{Kind: rdb.KindFunction, Value: []byte(code)} }
+	refused := errors.New("the target has one of its own")
+	for _, tt := range []struct {
+		name    string
+		entries []rdb.Entry
+		err     error
+		want    string // what was handed over, with the number of keys that were read before
+	}{
+		{"before the keys", []rdb.Entry{library("f"), library("g"), keyOf(0, "a", 0), keyOf(0, "b", 0)}, nil, "[f g] after 1"},
+		{"no keys", []rdb.Entry{library("f")}, nil, "[f] after 0"},
+		{"no libraries", []rdb.Entry{keyOf(0, "a", 0)}, nil, "[] after 1"},
+		{"nothing at all", nil, nil, ""},
+		{"refused", []rdb.Entry{library("f"), keyOf(0, "a", 0), keyOf(0, "b", 0)}, refused, "[f] after 1"},
+	} {
+		cfg, m, _ := newTestLoad(t)
+		var told string
+		cfg.Libraries = func(_ context.Context, codes []string) error {
+			told += fmt.Sprint(codes, " after ", cfg.Ledger.SnapshotKeys.Load())
+			return tt.err
+		}
+		err := New(cfg).Load(t.Context(), &entriesOf{list: tt.entries, end: io.EOF})
+		if told != tt.want || !errors.Is(err, tt.err) || tt.err != nil && len(m.Keys) > 0 {
+			t.Errorf("%s: %q, %v, %d keys, want %q", tt.name, told, err, len(m.Keys), tt.want)
+		}
 	}
 }
 

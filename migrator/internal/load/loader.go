@@ -78,6 +78,10 @@ type Config struct {
 	Script   func(text string) error
 	StreamDB func(db int)
 
+	// Libraries is called with the code of all function libraries of the snapshot, before its first key is written. It is not called where
+	// the snapshot holds nothing at all, which may be that of a source which came up without its data. nil: they are left out.
+	Libraries func(ctx context.Context, codes []string) error
+
 	Show func(*rdb.Entry) // is shown the entries that are read; nil: nobody wants to see them
 }
 
@@ -93,6 +97,9 @@ type Loader struct {
 	last   *target.Batch            // the one that the last key was added to; nil once it is flushed
 	names  slab.Of[byte]            // of keys
 	single Writer                   // writes values that are too large for a batch
+
+	libraries []string // function libraries that were read
+	told      bool     // Libraries was called with them
 }
 
 // New returns a loader for one snapshot.
@@ -125,6 +132,11 @@ func (ld *Loader) read(ctx context.Context) error {
 		e, err := ld.r.Next()
 		if errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
 			ld.Ledger.SnapshotBytes.Store(ld.r.Consumed())
+			if len(ld.libraries) > 0 {
+				if err := ld.tellLibraries(ctx); err != nil {
+					return err
+				}
+			}
 			return ld.flushAll(ctx)
 		}
 		if err == nil && ctx.Err() != nil {
@@ -137,7 +149,7 @@ func (ld *Loader) read(ctx context.Context) error {
 		case rdb.KindKey:
 			err = ld.key(ctx, e)
 		case rdb.KindFunction:
-			err = ld.function(ctx, string(e.Value))
+			ld.libraries = append(ld.libraries, string(e.Value))
 		case rdb.KindAux:
 			err = ld.aux(ctx, string(e.Name), string(e.Value))
 		case rdb.KindModuleAux:
@@ -169,32 +181,38 @@ func (ld *Loader) aux(ctx context.Context, name, value string) error {
 		if !ld.Target.Can.Nodes {
 			return nil // a proxy gives no access to the script caches of its servers
 		}
-		return ld.everywhere(ctx, "a cached script", "SCRIPT", "LOAD", value)
+		err := ld.Target.Everywhere(ctx, []string{"SCRIPT", "LOAD", value})
+		var refused *target.RefusedError
+		if errors.As(err, &refused) {
+			ld.Ledger.Note(0, "", "SCRIPT LOAD", "a cached script was not loaded: "+refused.Error())
+			return nil
+		}
+		return err
 	}
 	return nil
 }
 
-func (ld *Loader) function(ctx context.Context, code string) error {
-	if !ld.Target.Dialect.Knows("FUNCTION") {
-		ld.Ledger.Note(0, "", "FUNCTION LOAD", "a function library was not loaded: the target has no functions (added in Redis 7.0)")
+// tellLibraries hands over the function libraries, once. An RDB has them before its keys.
+func (ld *Loader) tellLibraries(ctx context.Context) error {
+	if ld.told {
 		return nil
 	}
-	return ld.everywhere(ctx, "a function library", "FUNCTION", "LOAD", "REPLACE", code)
-}
-
-func (ld *Loader) everywhere(ctx context.Context, what string, args ...string) error {
-	err := ld.Target.Everywhere(ctx, args)
-	var refused *target.RefusedError
-	if errors.As(err, &refused) {
-		ld.Ledger.Note(0, "", args[0]+" LOAD", what+" was not loaded: "+refused.Error())
+	ld.told = true
+	if ld.Libraries == nil {
+		if len(ld.libraries) > 0 {
+			ld.Log.Info("function libraries are left out, since only certain keys are selected", "libraries", len(ld.libraries))
+		}
 		return nil
 	}
-	return err
+	return ld.Libraries(ctx, ld.libraries)
 }
 
 // key writes one key of the snapshot, or adds it to a batch, or counts why it is left out.
 func (ld *Loader) key(ctx context.Context, e *rdb.Entry) (err error) {
 	ld.Ledger.SnapshotKeys.Add(1)
+	if err := ld.tellLibraries(ctx); err != nil {
+		return err
+	}
 	k := ld.Scope.Arriving(e.DB, ld.nameOf(e))
 	if !ld.Scope.Carries(k) {
 		ld.Ledger.SnapshotFiltered.Add(1)

@@ -23,6 +23,7 @@ type Config struct {
 	Expiries  *ledger.Expiries
 	Doubts    *Doubts
 	Scripts   *Scripts
+	Libraries Libraries // nil: function libraries are left out
 	Positions *Positions
 	Source    *reread.Reader
 	Clock     *reread.Clock
@@ -52,6 +53,13 @@ type Writer interface {
 
 	// Remove deletes keys, none of which occurs twice. It does not try again.
 	Remove(ctx context.Context, keys []keyspace.Key) error
+}
+
+// Libraries are the function libraries of the target.
+type Libraries interface {
+	// Apply carries a FUNCTION command of a link, which need not be the first time. The error is a libraries.ErrUnreadable if it is not known
+	// what the command does.
+	Apply(ctx context.Context, link string, args []string) error
 }
 
 // Link is what a stream asks of its link, which knows the other parts of the migration and the state on disk.

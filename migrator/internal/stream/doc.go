@@ -14,7 +14,7 @@
 //	holds     which keys are held without their expiry while the link lags, and which are copied once it has caught up
 //	releaser  gives held keys their expiry, at the offsets at which the source was asked
 //	copier    copies keys from the source in place of commands
-//	wide      carries commands that concern a whole server (FLUSHALL, SWAPDB, FUNCTION, SCRIPT)
+//	wide      carries commands that concern a whole server (FLUSHALL, SWAPDB, SCRIPT), and hands FUNCTION to the libraries
 //
 // Positions say how far the stream has come; Doubts are the keys whose copies are still to be made; Scripts are the texts of scripts. Each has
 // a lock of its own, and outlives the stream.

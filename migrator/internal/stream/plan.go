@@ -46,7 +46,8 @@ type actions interface {
 	copyKeys(ctx context.Context, keys []keyspace.Key, end int64) (lost []keyspace.Key, err error)
 	flush(ctx context.Context, c *sourceCommand, all bool) error
 	swap(ctx context.Context, c *sourceCommand) error
-	everywhere(ctx context.Context, c *sourceCommand, container, sub string) error
+	script(ctx context.Context, c *sourceCommand, sub string) error
+	function(ctx context.Context, c *sourceCommand, sub string) error
 }
 
 func newPlanner(cfg *Config, ahead *ahead, holds *holds, do actions) *planner {
@@ -373,8 +374,10 @@ func (p *planner) planKeyless(c *sourceCommand, spec *command.Spec) (plan, error
 		return plan{act: func(ctx context.Context, g group) error { return p.do.flush(ctx, c, container == "FLUSHALL") }}, nil
 	case "SWAPDB":
 		return plan{act: func(ctx context.Context, g group) error { return p.do.swap(ctx, c) }}, nil
-	case "FUNCTION", "SCRIPT":
-		return plan{act: func(ctx context.Context, g group) error { return p.do.everywhere(ctx, c, container, sub) }}, nil
+	case "SCRIPT":
+		return plan{act: func(ctx context.Context, g group) error { return p.do.script(ctx, c, sub) }}, nil
+	case "FUNCTION":
+		return plan{act: func(ctx context.Context, g group) error { return p.do.function(ctx, c, sub) }}, nil
 	}
 	if !spec.Write {
 		p.Ledger.Filtered.Add(1)

@@ -11,8 +11,7 @@ import (
 
 	"surecut/internal/endpoint"
 	"surecut/internal/keyspace"
-	"surecut/internal/rdb"
-	"surecut/migrator/internal/slab"
+	"surecut/migrator/internal/libraries"
 	"surecut/migrator/internal/target"
 )
 
@@ -186,49 +185,35 @@ func (s *wide) copySwapped(ctx context.Context, first, second int, end int64) er
 	return err
 }
 
-// everywhere carries SCRIPT and FUNCTION commands, which belong to no key, to every primary of the target.
-func (s *wide) everywhere(ctx context.Context, c *sourceCommand, container, sub string) error {
+// script carries SCRIPT, which belongs to no key, to every primary of the target. It changes no more than a cache, and scripts of the stream
+// are sent with their text, so that a refusal does no harm.
+func (s *wide) script(ctx context.Context, c *sourceCommand, sub string) error {
 	args := texts(c.args)
-	if container == "SCRIPT" && sub == "LOAD" && len(args) == 3 {
+	if sub == "LOAD" && len(args) == 3 {
 		if err := s.Scripts.Add(args[2]); err != nil {
 			return err
 		}
 	}
-	if container == "FUNCTION" {
-		if !s.Target.Dialect.Knows("FUNCTION") {
-			s.Ledger.ReportCommand(c.db, "", "FUNCTION "+keyspace.PrintableShort(sub), "the target has no functions (added in Redis 7.0)")
-			return nil
-		}
-		// A restart may repeat these commands, which must then succeed again.
-		if sub == "LOAD" {
-			args = []string{"FUNCTION", "LOAD", "REPLACE", args[len(args)-1]}
-		} else if sub == "RESTORE" && len(args) >= 3 {
-			payload, err := rdb.Restamp(c.args[2], s.Target.Payloads.Version)
-			if err != nil {
-				return fmt.Errorf("FUNCTION RESTORE: %w", err)
-			}
-			args[2] = slab.View(payload)
-			if len(args) == 3 {
-				args = append(args, "REPLACE")
-			}
-		}
-	}
-	if !s.Target.Can.Nodes { // through a proxy only SCRIPT comes here, which changes no more than a cache
-		s.Ledger.Applied.Add(1)
+	s.Ledger.Applied.Add(1)
+	if !s.Target.Can.Nodes {
 		return nil
 	}
 	err := s.standstill(ctx, c, func() error { return s.Target.Everywhere(ctx, args) })
-	var refused *target.RefusedError
-	if container == "SCRIPT" && endpoint.Code(err) == "NOPERM" {
-		s.Ledger.Applied.Add(1) // it changes only a cache, and scripts are sent with their text
+	if endpoint.Code(err) == "NOPERM" || errors.As(err, new(*target.RefusedError)) {
 		return nil
 	}
-	if errors.As(err, &refused) {
-		if container == "SCRIPT" || sub == "DELETE" {
-			s.Ledger.Applied.Add(1) // a library to be deleted may be gone already
-			return nil
-		}
-		s.Ledger.ReportCommand(c.db, "", container+" "+keyspace.PrintableShort(sub), err.Error())
+	return err
+}
+
+// function carries FUNCTION, which changes the libraries of the whole target.
+func (s *wide) function(ctx context.Context, c *sourceCommand, sub string) error {
+	if s.Libraries == nil {
+		s.Ledger.Filtered.Add(1)
+		return nil
+	}
+	err := s.standstill(ctx, c, func() error { return s.Libraries.Apply(ctx, s.Name, texts(c.args)) })
+	if errors.Is(err, libraries.ErrUnreadable) {
+		s.Ledger.ReportCommand(c.db, "", "FUNCTION "+keyspace.PrintableShort(sub), err.Error())
 		return nil
 	}
 	s.Ledger.Applied.Add(1)

@@ -5,6 +5,8 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/redis/rueidis"
+
 	"surecut/internal/endpoint"
 )
 
@@ -84,21 +86,27 @@ func (t *Target) Everywhere(ctx context.Context, args []string) error {
 		if done[addr] {
 			return nil
 		}
-		err := t.Retry(ctx, func() (again, err error) {
-			if err := t.Claim.Hold(ctx); err != nil {
-				return nil, err
-			}
-			client, err := t.d.Client(ctx, addr, t.OwnDB())
-			if err != nil {
-				return AgainOrEnd(addr, err)
-			}
-			err = client.Do(ctx, arbitrary(client, args...)).Error()
-			if consequenceOf(err, toFollow) == concernsKey {
-				return nil, &RefusedError{addr, err}
-			}
-			return AgainOrEnd(addr, err)
-		})
+		_, err := t.ask(ctx, addr, args...)
 		done[addr] = err == nil
 		return err
 	})
+}
+
+// ask runs a command that belongs to no key on one node, and repeats it where the target may recover. Its error is that of Everywhere.
+func (t *Target) ask(ctx context.Context, addr string, args ...string) (reply rueidis.RedisMessage, err error) {
+	err = t.Retry(ctx, func() (again, err error) {
+		if err := t.Claim.Hold(ctx); err != nil {
+			return nil, err
+		}
+		client, err := t.d.Client(ctx, addr, t.OwnDB())
+		if err != nil {
+			return AgainOrEnd(addr, err)
+		}
+		reply, err = client.Do(ctx, arbitrary(client, args...)).ToMessage()
+		if consequenceOf(err, toFollow) == concernsKey {
+			return nil, &RefusedError{addr, err}
+		}
+		return AgainOrEnd(addr, err)
+	})
+	return reply, err
 }
