@@ -28,7 +28,7 @@ func TestTargetLibraries(t *testing.T) {
 			from, to := endpointtest.Serve(t, "7.0.15"), endpointtest.ServeCluster(t, tt.version, 3)
 			to.Servers[1].Do(0, "FUNCTION", "LOAD", "#!lua name=own\nredis.register_function('f', function() return 1 end)")
 			cfg := DefaultConfig()
-			cfg.Source, cfg.Target = Opened(endpointtest.Open(t, from.URL())), Opened(endpointtest.Open(t, to.URL()))
+			cfg.Source, cfg.Target, cfg.RateWindow = Opened(endpointtest.Open(t, from.URL())), Opened(endpointtest.Open(t, to.URL())), 0
 			if tt.change != nil {
 				tt.change(&cfg, to)
 			}

@@ -203,6 +203,12 @@ func judged() []struct {
 		{"command_compatibility", "a command of an unknown module", "", judgeNames(names("mod.add"), names(), false, false, ""), Note, "MOD.ADD"},
 		{"command_compatibility", "a command of an unknown module, into a cluster", "", judgeNames(names("mod.add"), names(), false, true, ""), Alarm, "MOD.ADD"},
 
+		{"cached_scripts", "before 7.0", "the snapshot holds them", cached{scripts: 3}.judge(), Pass, "copied with the data"},
+		{"cached_scripts", "none", "", cached{stays: "x"}.judge(), Pass, "no cached scripts"},
+		{"cached_scripts", "since 7.0", "", cached{scripts: 3, bytes: 2048, stays: "it does not send them"}.judge(), Note, "3 cached scripts (2.0 KiB); it does not send them"},
+		{"cached_scripts", "not told", "", cached{stays: "x", unknown: "h:1 does not tell"}.judge(), Skipped, "h:1 does not tell"},
+		{"cached_scripts", "not told by all", "those of one are known", cached{scripts: 1, stays: "x", unknown: "h:1 does not tell"}.judge(), Note, "1 cached scripts"},
+
 		{"clock_skew", "a second", "", judgeClocks(clocks(0, time.Second), ""), Pass, "1s"},
 		{"clock_skew", "more", "", judgeClocks(clocks(-600*time.Millisecond, 600*time.Millisecond), ""), Alarm, "1.2s"},
 		{"clock_skew", "one clock", "nothing to compare it with", judgeClocks(clocks(0), ""), Skipped, ""},

@@ -66,6 +66,7 @@ func definitions() []definition {
 		{"tcp_kernel", "The source's kernel accepts bursts of connections", needsSource, tcpKernel},
 		{"big_keys", "There are no big keys", needsSource, bigKeys},
 		{"command_compatibility", "The target can run the source's commands", both, commandCompatibility},
+		{"cached_scripts", "Cached scripts are known where they are needed", needsSource, cachedScripts},
 		{"clock_skew", "The clocks agree", both, clockSkew},
 		{"bulk_length", "No command is too large for the target", both, bulkLength},
 		{"local_disk", "There is disk space for the spool", 0, localDisk},

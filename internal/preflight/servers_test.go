@@ -303,6 +303,10 @@ var cases = map[string][]trouble{
 	"sharding": {{"keys astray", "every key is on the other server", Fail, "on another server", func(t *testing.T, b *bench) Report {
 		return check(t, urls{behindProxy(t, true), url(b.target)}, nil)
 	}}},
+	"cached_scripts": {{"SCRIPT LOAD", "7.0 sends it to nobody", Note, "1 cached scripts", func(t *testing.T, b *bench) Report {
+		write(t, b.primary, "SCRIPT FLUSH", "SCRIPT LOAD return")
+		return check(t, urls{url(b.primary), url(b.target)}, nil)
+	}}},
 	"bulk_length": {{"longer than the target takes", "", Alarm, "2.0 MiB", func(t *testing.T, b *bench) Report {
 		set(t, b.target, "proto-max-bulk-len", "1mb")
 		write(t, b.primary, "SETRANGE big 2097151 x")

@@ -293,7 +293,7 @@ func (s *Server) offset() int { return firstOffset + len(s.backlog) }
 func (s *Server) infoText(section string) string {
 	sections := []struct{ name, fields string }{
 		{"server", "redis_version redis_mode:standalone run_id:" + s.id("run") + " valkey_version:" + s.Valkey},
-		{"memory", "used_memory:1000000 maxmemory:0"},
+		{"memory", "used_memory:1000000 maxmemory:0 number_of_cached_scripts used_memory_scripts_eval"},
 		{"persistence", "loading:0 rdb_changes_since_last_save:0 rdb_last_save_time:1700000000"},
 		{"stats", "expired_keys:0 evicted_keys:0"},
 		{"replication", "role:master connected_slaves:0 repl_backlog_active:1 repl_backlog_size:1048576 master_host master_port master_link_status master_sync_in_progress master_last_io_seconds_ago slave_repl_offset slave_read_only slave0 master_replid2 " +
