@@ -49,6 +49,8 @@ type Deployment struct {
 	deaf map[string]time.Time // guarded by mu; nodes of a cluster that did not answer when they were asked for its topology, and when
 
 	capabilities map[probedNode]probed // guarded by mu
+
+	watch watch // of the connections that are open
 }
 
 type clientKey struct {
@@ -352,6 +354,7 @@ func (d *Deployment) Close() {
 	clients := d.clients
 	d.clients, d.closed = map[clientKey]rueidis.Client{}, true
 	d.mu.Unlock()
+	d.watch.end()
 	for _, c := range clients {
 		c.Close()
 	}

@@ -218,6 +218,7 @@ func (d *Deployment) DialReplica(ctx context.Context, addr string) (net.Conn, er
 }
 
 func (d *Deployment) dialAs(ctx context.Context, addr, user, password string) (net.Conn, error) {
+	defer d.watch.dialing(addr)()
 	conn, err := d.dial(ctx, addr)
 	if err != nil {
 		return nil, err
@@ -233,6 +234,16 @@ func (d *Deployment) dialAs(ctx context.Context, addr, user, password string) (n
 		return nil, fmt.Errorf("connect to %s: %w", addr, err)
 	}
 	return conn, nil
+}
+
+// DialCommands is DialReplica for commands that are each answered: the connection is given up with a FrozenError if it freezes, and
+// counts in Silences. A deadline that is set on it begins anew with each piece of an answer, and ends the wait after two minutes.
+func (d *Deployment) DialCommands(ctx context.Context, addr string) (net.Conn, error) {
+	conn, err := d.DialReplica(ctx, addr)
+	if err != nil {
+		return nil, err
+	}
+	return d.watched(conn, addr), nil
 }
 
 // greet authenticates, and sends PING to check that the server answers.

@@ -100,11 +100,12 @@ func (d *Deployment) Proxy(ctx context.Context) (string, error) {
 
 // dialQuiet is dial for clients of rueidis.
 func (d *Deployment) dialQuiet(ctx context.Context, addr string) (net.Conn, error) {
+	defer d.watch.dialing(addr)()
 	conn, err := d.dial(ctx, addr)
 	if err != nil {
 		return nil, err
 	}
-	conn = &patientConn{Conn: conn}
+	conn = d.watched(conn, addr)
 	if !d.IsProxy(addr) && d.spec.Proxy == "" {
 		return conn, nil
 	}

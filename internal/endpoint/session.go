@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"strconv"
+	"time"
 
 	"github.com/redis/rueidis"
 )
@@ -75,7 +76,20 @@ func (s *Session) Do(ctx context.Context, cmds ...rueidis.Completed) ([]rueidis.
 
 // IsSilence says whether an error means that a server did not answer in time.
 func IsSilence(err error) bool {
-	return errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, context.DeadlineExceeded)
+	return errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, context.DeadlineExceeded) || errors.As(err, new(*FrozenError))
+}
+
+// SilentSince returns since when a server has not answered a request that was begun at a time and has failed: since then if it kept silent,
+// else from now on.
+func SilentSince(err error, begun time.Time) time.Time {
+	var frozen *FrozenError
+	switch {
+	case errors.As(err, &frozen):
+		return frozen.Since
+	case IsSilence(err), errors.As(err, new(*attemptError)):
+		return begun
+	}
+	return time.Now()
 }
 
 func (s *Session) one(ctx context.Context, args ...string) (rueidis.RedisResult, error) {

@@ -42,7 +42,7 @@ var commands map[string]command
 
 func init() {
 	commands = map[string]command{
-		"PING": say("+PONG\r\n"), "AUTH": say("+OK\r\n"), "READONLY": say("+OK\r\n").from(30000), "REPLCONF": say("+OK\r\n"),
+		"PING": say("+PONG\r\n"), "AUTH": say("+OK\r\n"), "READONLY": say("+OK\r\n").from(30000), "REPLCONF": ask(replconf),
 		"MODULE": say("*0\r\n").from(40000), "FUNCTION": ask(function).from(70000),
 		"EXEC": say(""), "DISCARD": say(""), // see endTransaction
 		"ECHO": ask(func(_ *client, a []string) string { return Bulk(a[1]) }),
@@ -277,6 +277,14 @@ func commandInfo(c *client, a []string) string {
 		replies = append(replies, Array(Bulk(strings.ToLower(name)), Int(-2)))
 	}
 	return Array(replies...)
+}
+
+// replconf gives no reply to ACK, which would be a part of the stream.
+func replconf(_ *client, a []string) string {
+	if strings.EqualFold(a[1], "ACK") {
+		return ""
+	}
+	return "+OK\r\n"
 }
 
 func psync(c *client, a []string) string {

@@ -10,7 +10,8 @@ import (
 	"surecut/internal/resp"
 )
 
-// pipeTimeout bounds a whole batch. It is long, since a large RESTORE blocks a server for many seconds.
+// pipeTimeout bounds a whole batch. It is long, since a large RESTORE blocks a server for many seconds. A pipe that freezes is given up
+// much earlier, with an endpoint.FrozenError.
 const pipeTimeout = 2 * time.Minute
 
 // repliesAtOnce is how many bytes of replies are read at once: those of a batch in a busy stream.
@@ -34,7 +35,7 @@ type pipe struct {
 
 // openPipe opens a pipe, and says who answers.
 func openPipe(ctx context.Context, ns *nodes, addr string) (p *pipe, server Instance, err error) {
-	conn, err := ns.d.DialReplica(ctx, addr)
+	conn, err := ns.d.DialCommands(ctx, addr)
 	if err != nil {
 		return nil, server, err
 	}
