@@ -84,7 +84,7 @@ func (r *replica) again(ctx context.Context, err error) (bool, error) {
 	case errors.Is(err, receive.ErrCut) && r.l.shard.Follows() && r.cuts < mostCuts:
 		r.cuts++
 		r.l.log.Warn("the connection to the source was lost before its snapshot was complete; another snapshot is requested", "error", err)
-	case errors.Is(err, receive.ErrFailedOver), errors.Is(err, receive.ErrNoPSYNC):
+	case errors.Is(err, receive.ErrFailedOver), errors.Is(err, receive.ErrNoPSYNC), errors.Is(err, receive.ErrDamaged):
 		r.l.log.Warn("a new snapshot will replace what the target holds", "reason", err)
 		begun = r.l.startOver(err)
 	case errors.Is(err, target.ErrRegressed) && r.l.standing.lost():

@@ -38,7 +38,8 @@ type link struct {
 	st       *linkState     // guarded by m.stateMu for writing; read by the link
 	dir      string
 	log      *slog.Logger
-	standing standing // what the state on disk remembers of the link
+	opened   atomic.Pointer[os.FileInfo] // of dir; nil: it is not open yet
+	standing standing                    // what the state on disk remembers of the link
 	scope    scope.Scope
 	ledger   *ledger.Ledger
 	problems *ledger.Problems
@@ -92,6 +93,7 @@ func newLink(m *Migration, i int, nodes endpoint.Shard, node string) *link {
 	l.problems = m.problems[i]
 	l.ledger = ledger.New(l.log, &l.scope.Filter, l.shard.Primary, l.problems, st.countedBefore())
 	l.source = reread.NewReader(source, l.shard.Node, m.cfg.RetryFor, &l.scope.Filter)
+	l.source.Tell(&m.waits)
 	return l
 }
 
@@ -111,7 +113,12 @@ func (l *link) open() error {
 	if err := os.MkdirAll(l.dir, 0o700); err != nil {
 		return fmt.Errorf("Config.StateDir: %w", err)
 	}
-	err := l.problems.Open(l.dir, !l.standing.stage().inTarget()) // a snapshot that was not loaded to its end is loaded again from its beginning
+	dir, err := os.Stat(l.dir)
+	if err != nil {
+		return fmt.Errorf("Config.StateDir: %w", err)
+	}
+	l.opened.Store(&dir)
+	err = l.problems.Open(l.dir, !l.standing.stage().inTarget()) // a snapshot that was not loaded to its end is loaded again from its beginning
 	if err != nil {
 		return err
 	}
@@ -126,6 +133,22 @@ func (l *link) open() error {
 		return err
 	}
 	return l.origin.open()
+}
+
+// intact returns an error if the link's directory is not at its place any more.
+func (l *link) intact() error {
+	opened := l.opened.Load()
+	if opened == nil {
+		return nil
+	}
+	there, err := os.Stat(l.dir)
+	switch {
+	case err == nil && os.SameFile(there, *opened):
+		return nil
+	case err == nil:
+		err = errors.New("it is another directory by now")
+	}
+	return fmt.Errorf("Config.StateDir: %s: %w (%w)", l.dir, errStateGone, err)
 }
 
 func (l *link) writing() target.Writing {

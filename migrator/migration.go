@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"surecut/internal/endpoint"
+	"surecut/internal/waiting"
 
 	"surecut/migrator/internal/ledger"
 	"surecut/migrator/internal/libraries"
@@ -33,6 +34,7 @@ import (
 //	Finish, and Settled is false       what was received is applied           nil                  stopped
 //	Finish before the snapshot is in   what has arrived of it stays           nil                  stopped
 //	ModeFull is done, a file is read   all of it is in the target             nil                  done
+//	Finish, and the target is silent   what it has acknowledged is applied    nil                  stopped
 //	an error                           stops at once                          the error            failed
 //
 // A stopped migration is resumed by New with the same StateDir, and so is a failed one, unless its error says otherwise. A migration that
@@ -53,6 +55,10 @@ type Migration struct {
 
 	stopping context.Context // done once Finish was called
 	stop     context.CancelFunc
+	toldAt   atomic.Pointer[time.Time] // when Finish was called; nil: it was not
+
+	waits      waiting.Book
+	unfinished atomic.Pointer[waiting.Told] // for which the run was ended after Finish; nil: for none
 
 	stateMu sync.Mutex // guards state
 	mending sync.Mutex // held by mend
@@ -85,7 +91,7 @@ func New(ctx context.Context, cfg Config) (*Migration, error) {
 	if m.state, m.resumed, err = openState(cfg.StateDir); err != nil {
 		return nil, err
 	}
-	if err := m.prepare(ctx); err != nil {
+	if err := m.guarded(ctx, nil, m.prepare); err != nil {
 		return nil, errors.Join(err, m.state.close())
 	}
 	return m, nil
@@ -130,7 +136,7 @@ func (m *Migration) prepare(ctx context.Context) error {
 		return err
 	}
 	m.target, err = target.Open(ctx, target.Config{Target: m.cfg.Sides.Target, Source: m.cfg.Sides.Source, StateDir: m.cfg.StateDir, ID: m.state.ID,
-		Lanes: m.state.Lanes, RetryFor: m.cfg.RetryFor, RateBytes: m.cfg.RateBytes, RateOps: m.cfg.RateOps, Log: m.cfg.Log})
+		Lanes: m.state.Lanes, RetryFor: m.cfg.RetryFor, RateBytes: m.cfg.RateBytes, RateOps: m.cfg.RateOps, Waits: &m.waits, Log: m.cfg.Log})
 	if err != nil {
 		return err
 	}
@@ -194,7 +200,11 @@ func (m *Migration) Config() Config { return m.cfg }
 // Finish brings the migration to its end: it asks the source how far it has come, what the source has written up to there is received and
 // applied, and Run returns. If the source does not answer within 5 seconds, or the rest is not received within 10, Run returns nevertheless,
 // and Settled is false. Finish does not wait for that. It may be called at any time, and more than once.
-func (m *Migration) Finish() { m.stop() }
+func (m *Migration) Finish() {
+	now := time.Now()
+	m.toldAt.CompareAndSwap(nil, &now)
+	m.stop()
+}
 
 // AwaitCaughtUp waits until every link has caught up with the source. It returns an error if the run or the context has ended before.
 func (m *Migration) AwaitCaughtUp(ctx context.Context) error {
@@ -239,6 +249,30 @@ func (m *Migration) Run(ctx context.Context) (err error) {
 		m.endedBy(ctx, err)
 		err = errors.Join(err, m.state.close())
 	}()
+	if err := m.guarded(ctx, m.links, m.begin); err != nil {
+		return err
+	}
+	err = m.guarded(ctx, m.links, m.copy)
+	after, cancel := context.WithTimeout(context.WithoutCancel(ctx), mostLeaving)
+	defer cancel()
+	err = errors.Join(err, m.endRun(err), m.putBack(after))
+	if ctx.Err() == nil {
+		err = errors.Join(err, m.leave(context.WithoutCancel(ctx), err))
+	}
+	switch {
+	case err != nil && ctx.Err() != nil:
+		return context.Cause(ctx)
+	case errors.Is(err, errUnfinished):
+		return nil
+	}
+	return err
+}
+
+// mostLeaving bounds how long a run that has ended waits for a server that it is to leave as it was.
+const mostLeaving = 2 * time.Second
+
+// begin claims the target for the run, and prepares both sides.
+func (m *Migration) begin(ctx context.Context) error {
 	lost, err := m.lookBack(ctx)
 	if err != nil {
 		return err
@@ -290,25 +324,23 @@ func (m *Migration) Run(ctx context.Context) (err error) {
 			return errors.Join(err, m.putBack(context.WithoutCancel(ctx)))
 		}
 	}
+	return nil
+}
+
+// copy runs the links, and looks whether the target still holds at the end what they have written.
+func (m *Migration) copy(ctx context.Context) error {
 	beating, stopBeating := context.WithCancel(ctx)
 	var beside sync.WaitGroup
 	if m.resumed || !m.state.TargetWasEmpty {
 		m.target.Expiring.Forget()
 		beside.Go(func() { m.target.Expiring.Learn(beating, len(m.links)) })
 	}
-	err = m.lastWitness(ctx, m.lastLook(ctx, m.runLinks(ctx)))
+	err := m.lastWitness(ctx, m.lastLook(ctx, m.runLinks(ctx)))
 	if err == nil && ctx.Err() == nil {
 		err = m.lookAtLibraries(ctx)
 	}
 	stopBeating()
 	beside.Wait()
-	err = errors.Join(err, m.endRun(err), m.putBack(context.WithoutCancel(ctx)))
-	if ctx.Err() == nil {
-		err = errors.Join(err, m.leave(context.WithoutCancel(ctx), err))
-	}
-	if err != nil && ctx.Err() != nil {
-		return context.Cause(ctx)
-	}
 	return err
 }
 
@@ -354,7 +386,7 @@ func (m *Migration) leave(ctx context.Context, failed error) error {
 		}
 		return m.Forget(ctx)
 	}
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, mostLeaving)
 	defer cancel()
 	if err := m.target.Claim.Renew(ctx, "stopped"); err != nil && failed == nil {
 		return err

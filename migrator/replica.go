@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"surecut/internal/rdb"
 	"surecut/internal/spool"
 	"surecut/migrator/internal/load"
 	"surecut/migrator/internal/receive"
@@ -63,7 +64,9 @@ func (r *replica) newReceiver() *receive.Receiver {
 			r.l.ledger.SnapshotReceived.Store(received)
 			r.l.ledger.SnapshotTotal.Store(total)
 		},
-		Log: r.l.log,
+		Waits: &r.l.m.waits,
+		Name:  "link " + r.l.name,
+		Log:   r.l.log,
 	})
 }
 
@@ -200,9 +203,13 @@ func (r *replica) replicate(ctx, stopping context.Context, stopReceiving func())
 	return r.l.stopped()
 }
 
-// load loads the snapshot that is being received, or was.
+// load loads the snapshot that is being received, or was. What an earlier run has received was whole, so that damage to it comes from the
+// disk; damage to another one comes from the source.
 func (r *replica) load(ctx context.Context, ld *load.Config) error {
 	_, err := r.l.loadRDB(ctx, ld, r.receiver.Snapshot().Reader())
+	if r.l.began == received && errors.As(err, new(*rdb.FormatError)) {
+		return fmt.Errorf("%w: %s: %w", receive.ErrDamaged, r.l.snapshotPath(), err)
+	}
 	return err
 }
 

@@ -12,6 +12,9 @@ func (m *Migration) Report() Report {
 	ended, cut, err := m.ended, m.cut, m.err
 	m.mu.Unlock()
 	r.Problems = append(append(r.Problems, m.evicted()...), m.lackingLibraries()...)
+	if !ended {
+		r.Waiting = waitings(m.waitsOf(m.links), time.Now())
+	}
 	all := true
 	for _, l := range m.links {
 		li := l.report()

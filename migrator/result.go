@@ -14,10 +14,20 @@ type Report struct {
 	AllRuns  AllRuns          `json:"all_runs"` // the counters from the first run of the migration on
 	Problems []ledger.Problem `json:"problems"` // what did not arrive as it was sent, in all runs; capped at 1000, AllRuns has the exact numbers
 	Error    string           `json:"error,omitempty"`
+	Waiting  []Waiting        `json:"waiting,omitempty"` // what has been waited for at least 3 seconds, the longest first
 
 	Selection *keyspace.Selection `json:"selection,omitempty"` // the part of the source that is moved; nil: all keys
 
 	Rounds []Round `json:"rounds,omitempty"` // for a source that is scanned: its comparisons, and what was copied again
+}
+
+// Waiting is a wait of a run.
+type Waiting struct {
+	Who     string  `json:"who"`      // a link, or the migration
+	For     string  `json:"for"`      // source or target, with the address of the server where it is known
+	SinceMs int64   `json:"since_ms"` // Unix ms
+	Seconds float64 `json:"seconds"`
+	Why     string  `json:"why"`
 }
 
 // Round is one comparison of a source that is scanned, and what was copied again after it.

@@ -1,6 +1,10 @@
 package migrator
 
-import "surecut/migrator/internal/ledger"
+import (
+	"errors"
+
+	"surecut/migrator/internal/ledger"
+)
 
 // AllRuns has the counters of the migration from its first run on: a run that resumes goes on counting where the last one stopped. The
 // other figures of a Report are those of the present run.
@@ -29,6 +33,9 @@ func (m *Migration) beginRun() {
 // endRun saves the counters at the end of a run. They are exact only after an end in good order: if the run failed or was aborted, commands
 // that were under way come again in the next one.
 func (m *Migration) endRun(failed error) error {
+	if errors.Is(failed, errStateGone) {
+		return nil
+	}
 	m.update(func() { m.state.Runs.Open = failed != nil })
 	return m.saveState()
 }

@@ -71,7 +71,7 @@ func (l *link) loadScan(ctx context.Context, ld *load.Config, keys []keyspace.Ke
 		ld.Libraries = nil
 	}
 	s := reread.NewScan(reread.ScanConfig{Source: cfg.Sides.Source, Node: l.shard.Node, Keys: keys, Filter: &l.scope.Filter, Readers: cfg.Lanes,
-		BigValue: cfg.BigValue, RetryFor: cfg.RetryFor, Log: l.log,
+		BigValue: cfg.BigValue, RetryFor: cfg.RetryFor, Waits: &l.m.waits, Log: l.log,
 		NoFunctions: func(err error) {
 			ld.Libraries = nil // those of an earlier run stay
 			l.ledger.Note(0, "", "FUNCTION LIST", "function libraries are not copied: "+err.Error())

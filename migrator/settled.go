@@ -8,9 +8,12 @@ func (m *Migration) Settled() bool { return len(m.Unsettled()) == 0 }
 
 // Unsettled returns why the target does not hold everything that the source had when Finish was called, or why that is not known, in
 // sentences without a full stop: the migration ended while commands were still to be received or applied, while keys were held without their
-// expiry or were still to be copied, before it had come to where an earlier run had stopped, or while the source did not answer. It may be
+// expiry or were still to be copied, before it had come to where an earlier run had stopped, or while the source or the target did not answer. It may be
 // called once Run has returned.
 func (m *Migration) Unsettled() (reasons []string) {
+	if w := m.unfinished.Load(); w != nil {
+		reasons = append(reasons, w.String())
+	}
 	for _, l := range m.links {
 		if why := l.unsettled(); why != "" {
 			reasons = append(reasons, why)

@@ -52,6 +52,7 @@ type state struct {
 
 	dir  string
 	lock *os.File
+	held os.FileInfo // of lock; nil: the state was only read
 }
 
 // stage is how far a link has come with snapshot and stream. It is written to the state, so that the next run goes on from there.
@@ -125,6 +126,11 @@ func openState(dir string) (s *state, resumed bool, err error) {
 			err = errors.Join(err, lock.Close())
 		}
 	}()
+	held, err := lock.Stat()
+	if err != nil {
+		return nil, false, fmt.Errorf("Config.StateDir: %w", err)
+	}
+	s.held = held
 	if err := syscall.Flock(int(s.lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
 		return nil, false, fmt.Errorf("Config.StateDir %s: another surecut is using it", dir)
 	}
@@ -140,7 +146,7 @@ func openState(dir string) (s *state, resumed bool, err error) {
 		s.ID = hex.EncodeToString(id[:])
 		return s, false, nil
 	case s.Begins:
-		return &state{Format: stateFormat, ID: s.ID, dir: dir, lock: lock}, false, nil
+		return &state{Format: stateFormat, ID: s.ID, dir: dir, lock: lock, held: held}, false, nil
 	}
 	return s, true, nil
 }
@@ -231,8 +237,29 @@ func peek(dir string) *state {
 
 func (s *state) path() string { return filepath.Join(s.dir, "migration.json") }
 
-// save writes the state to disk, whole or not at all.
+// errStateGone says that the state directory of a migration that runs is not there any more.
+var errStateGone = errors.New("it was removed or replaced while the migration ran, and with it the progress and what was received and not applied yet: put the same directory back and run the same command again if it was only moved away or unmounted, else start again with a new Config.StateDir and an empty target (or Config.OnExisting replace)")
+
+// intact returns an error if the directory that was opened is not at its place any more. Files that are open do not show that.
+func (s *state) intact() error {
+	if s.held == nil {
+		return nil
+	}
+	there, err := os.Stat(filepath.Join(s.dir, "lock"))
+	switch {
+	case err == nil && os.SameFile(there, s.held):
+		return nil
+	case err == nil:
+		err = errors.New("its file lock is another one")
+	}
+	return fmt.Errorf("Config.StateDir %s: %w (%w)", s.dir, errStateGone, err)
+}
+
+// save writes the state to disk, whole or not at all. It writes nothing into a directory that has taken the place of its own.
 func (s *state) save() error {
+	if err := s.intact(); err != nil {
+		return err
+	}
 	data, err := json.MarshalIndent(s, "", "  ")
 	if err != nil {
 		return err

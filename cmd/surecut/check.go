@@ -5,11 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"strings"
 	"sync"
 
 	"github.com/urfave/cli/v2"
 
+	"surecut/internal/endpoint"
 	"surecut/internal/preflight"
 	"surecut/migrator"
 	"surecut/reports"
@@ -95,11 +97,20 @@ func (o CheckOptions) Validate() error {
 func runCheck(ctx context.Context, o CheckOptions, stdout, stderr io.Writer) error {
 	cfg := o.Config
 	var wg sync.WaitGroup
-	wg.Go(func() { cfg.Source = preflight.Connect(ctx, o.Endpoints.Source) })
-	wg.Go(func() { cfg.Target = preflight.Connect(ctx, o.Endpoints.Target) })
+	wg.Go(func() {
+		cfg.Source = preflight.ConnectWithin(ctx, o.Endpoints.Source, endpoint.Silence, slog.Default())
+	})
+	wg.Go(func() {
+		cfg.Target = preflight.ConnectWithin(ctx, o.Endpoints.Target, endpoint.Silence, slog.Default())
+	})
 	wg.Wait()
 	defer cfg.Source.Close()
 	defer cfg.Target.Close()
+	if cfg.StateDir != "" {
+		if err := migrator.CheckState(ctx, cfg.StateDir, migrator.Sides{}); err != nil { // a damaged state would look like none
+			return err
+		}
+	}
 	result, err := preflight.Run(ctx, cfg)
 	if err := unlessStopped(ctx, err); err != nil {
 		return err

@@ -193,7 +193,8 @@ func (o MigrateOptions) validateScan() error {
 func runMigrate(ctx context.Context, o MigrateOptions, stdout, stderr io.Writer) error {
 	second, stop := secondSignal()
 	defer stop()
-	source, target := preflight.Connect(ctx, o.Endpoints.Source), preflight.Connect(ctx, o.Endpoints.Target)
+	source := preflight.ConnectWithin(ctx, o.Endpoints.Source, o.Config.RetryFor, slog.Default())
+	target := preflight.ConnectWithin(ctx, o.Endpoints.Target, o.Config.RetryFor, slog.Default())
 	defer source.Close()
 	defer target.Close()
 	o.Config.Log = slog.Default()

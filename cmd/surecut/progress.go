@@ -137,6 +137,10 @@ func (p *migrateProgress) report(r migrator.Report) {
 	p.loading.add(s.done)
 	p.applying.add(r.Counters.CommandsApplied)
 	s.text = p.describe(s.phase, keys, s.done, s.total, lagBytes, lag, r.Counters.Commands)
+	if len(r.Waiting) > 0 {
+		w := r.Waiting[0]
+		s.text += fmt.Sprintf(", %s waits for %s for %.0f s (%s)", w.Who, w.For, w.Seconds, w.Why)
+	}
 	s.event = func() any {
 		sayFlagsInMigration(&r)
 		return struct {

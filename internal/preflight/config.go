@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"time"
 
 	"surecut/internal/endpoint"
 	"surecut/internal/keyspace"
+	"surecut/internal/retry"
 )
 
 // Side is one endpoint of the migration, whether or not it could be opened.
@@ -23,6 +25,42 @@ func Connect(ctx context.Context, spec endpoint.Spec) Side {
 	d, err := endpoint.Open(ctx, spec)
 	return Side{Spec: spec, Deployment: d, Err: err}
 }
+
+// ConnectWithin is Connect for a server that may be paused (CLIENT PAUSE), stopped or busy: while it accepts connections and does not
+// answer, it is tried again, for at least 10 seconds and up to most. The log tells of that.
+func ConnectWithin(ctx context.Context, spec endpoint.Spec, most time.Duration, log *slog.Logger) Side {
+	begun := time.Now()
+	told := time.AfterFunc(toldAfter, func() {
+		log.Warn("waiting for a server that has not answered yet", "server", spec.String(), "since", begun.Format(time.TimeOnly), "at most", most)
+	})
+	defer told.Stop()
+	var last Side
+	for bounded, tries := ctx, 0; ; tries++ {
+		if tries > 0 {
+			var cancel context.CancelFunc
+			bounded, cancel = context.WithDeadline(ctx, begun.Add(most))
+			defer cancel()
+		}
+		s := Connect(bounded, spec)
+		if tries > 0 && bounded.Err() != nil { // it was cut short, and says less than the one before
+			s = last
+		}
+		waited := time.Since(begun)
+		if !endpoint.IsSilence(s.Err) || ctx.Err() != nil {
+			return s
+		}
+		if waited >= most || bounded.Err() != nil {
+			s.Err = fmt.Errorf("%w; it was waited for since %s (%v)", s.Err, begun.Format(time.TimeOnly), waited.Round(time.Second))
+			return s
+		}
+		log.Warn("still waiting for a server that does not answer", "server", spec.String(), "since", begun.Format(time.TimeOnly), "why", oneLine(s.Err))
+		last = s
+		_ = retry.Pause(ctx, 100*time.Millisecond) // the next try notices the end of ctx
+	}
+}
+
+// toldAfter is how long a server may keep silent without a word of it.
+const toldAfter = 3 * time.Second
 
 // Opened returns the Side of a deployment that is open already.
 func Opened(d *endpoint.Deployment) Side { return Side{Spec: d.Spec(), Deployment: d} }

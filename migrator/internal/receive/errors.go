@@ -26,6 +26,9 @@ var (
 	// ErrCut says that a snapshot was cut off after parts of it may have been loaded.
 	ErrCut = errors.New("the connection to the source was lost before its snapshot was complete: run the same command again, which first deletes from the target what was loaded of this snapshot")
 
+	// ErrDamaged says that the snapshot which an earlier run has received cannot be read any more.
+	ErrDamaged = errors.New("the snapshot that was received is damaged, cut off or gone on the disk")
+
 	// ErrFull says that snapshot or stream have reached their limit on disk.
 	ErrFull = errors.New("the spool has reached Config.SpoolLimit: the target is slower than the source writes; raise the limit, or speed up the target, and run the same command again to resume")
 )

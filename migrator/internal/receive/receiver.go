@@ -13,6 +13,7 @@ import (
 	"surecut/internal/psync"
 	"surecut/internal/retry"
 	"surecut/internal/spool"
+	"surecut/internal/waiting"
 )
 
 // Progress is how much of the snapshot earlier runs have received and loaded.
@@ -68,6 +69,8 @@ type Config struct {
 	NoSnapshot    bool          // only the rest of a stream is wanted, and no snapshot
 	RetryFor      time.Duration // how long to connect again to a source that sends nothing new
 	Received      func(received, total int64)
+	Waits         *waiting.Book // what is waited for; may be nil
+	Name          string        // of the receiver, for Waits
 	Log           *slog.Logger
 }
 
@@ -79,13 +82,16 @@ type Receiver struct {
 	at       string    // address of the node that was connected last
 	ready    func()
 
-	legacy atomic.Bool // the source has no PSYNC
-	source standing
+	legacy  atomic.Bool // the source has no PSYNC
+	source  standing
+	hearing hearing
+	wait    *waiting.Wait // for the source
+	late    time.Duration // lateAfter
 }
 
 // New returns a receiver that is not connected.
 func New(cfg Config) *Receiver {
-	r := &Receiver{cfg: cfg}
+	r := &Receiver{cfg: cfg, wait: cfg.Waits.New(cfg.Name, "source").Beside(), late: lateAfter}
 	r.source.disconnect()
 	return r
 }
@@ -112,10 +118,13 @@ func (r *Receiver) Run(ctx, stopping context.Context, has Progress, ready chan<-
 	if err := r.resume(has); err != nil {
 		return err
 	}
+	r.hear(true) // nothing is late yet
+	defer r.wait.Over()
 	ctx, end := context.WithCancel(ctx)
 	var beside sync.WaitGroup
 	defer beside.Wait()
 	defer end()
+	beside.Go(func() { r.listen(ctx) })
 	beside.Go(func() {
 		defer end()
 		select {
@@ -134,6 +143,7 @@ func (r *Receiver) receive(ctx context.Context) error {
 		before := r.cfg.Spool.End()
 		err := r.session(ctx)
 		r.source.disconnect()
+		r.expect(false)
 		if ctx.Err() != nil {
 			if r.snapshot != nil {
 				_ = r.snapshot.Finish(context.Canceled) // the result is the same error
@@ -146,6 +156,7 @@ func (r *Receiver) receive(ctx context.Context) error {
 		if err := r.lasting(err, patience); err != nil {
 			return err
 		}
+		r.failed(err)
 		patience.wait(ctx, r.cfg.Log, err)
 	}
 }
@@ -158,7 +169,7 @@ func (r *Receiver) resume(has Progress) error {
 	if has == Downloaded {
 		s, err := OpenSnapshot(r.cfg.SnapshotPath)
 		if err != nil {
-			return err
+			return fmt.Errorf("%w: %w", ErrDamaged, err)
 		}
 		r.snapshot = s
 	}

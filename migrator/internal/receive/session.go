@@ -2,6 +2,7 @@ package receive
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -43,7 +44,8 @@ func (r *Receiver) connect(ctx context.Context) (s *psync.Session, asked int64, 
 		from.ReplID, from.Offset = r.cfg.Spool.ReplID(), r.cfg.Spool.End()
 	}
 	asked = r.cfg.Now()
-	if s, err = psync.Start(ctx, conn, from); err != nil {
+	r.expect(true)
+	if s, err = psync.Start(ctx, heard{conn, r}, from); err != nil {
 		return nil, 0, err // Start has closed the connection
 	}
 	if s.Legacy {
@@ -125,13 +127,18 @@ const gathering = 5 * time.Millisecond
 // receiveStream writes the stream to the spool until the connection is lost or the node is to be left. It acknowledges what it has
 // received.
 func (r *Receiver) receiveStream(ctx context.Context, s *psync.Session) (err error) {
+	r.expect(false)
 	release := s.CloseOn(ctx)
 	defer release()
 	watching, stop := context.WithCancel(ctx)
 	var beside sync.WaitGroup
 	beside.Go(func() { r.acknowledge(ctx, s) })
-	beside.Go(func() { r.followSource(watching) })
-	var left error
+	var left, frozen error
+	beside.Go(func() {
+		if frozen = r.followSource(watching); frozen != nil {
+			s.Close()
+		}
+	})
 	beside.Go(func() {
 		if left = r.cfg.Nodes.Watch(watching, r.at); left != nil {
 			s.Close()
@@ -141,7 +148,7 @@ func (r *Receiver) receiveStream(ctx context.Context, s *psync.Session) (err err
 		s.Close()
 		stop()
 		beside.Wait()
-		if left != nil {
+		if left = cmp.Or(left, frozen); left != nil {
 			err = fmt.Errorf("%s: %w", r.at, left)
 		}
 	}()

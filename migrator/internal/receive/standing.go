@@ -179,12 +179,13 @@ func (r *Receiver) FinalOffset() (offset int64, known bool) {
 	return s.offset, s.final
 }
 
-// followSource asks the source every second how far it has come, until ctx ends.
-func (r *Receiver) followSource(ctx context.Context) {
+// followSource asks the source every second how far it has come, until ctx ends. It returns an error if the connection of the stream has
+// frozen.
+func (r *Receiver) followSource(ctx context.Context) error {
 	if r.legacy.Load() {
 		r.note(r.cfg.Spool.ReplID(), 0, false)
 		r.cfg.Log.Warn("the source has no PSYNC (added in Redis 2.8): if its connection is lost, everything is copied again, and keys cannot be compared at one offset")
-		return
+		return nil
 	}
 	told := false
 	for {
@@ -195,13 +196,20 @@ func (r *Receiver) followSource(ctx context.Context) {
 		switch {
 		case err == nil:
 			r.note(replID, offset, false)
+			r.hear(false)
 			told = false
+			if err := r.frozen(); err != nil {
+				return err
+			}
 		case ctx.Err() == nil && !told:
 			r.cfg.Log.Warn("the source does not say how far it has come, so it is not known how far the target is behind; it is asked again", "error", err)
 			told = true
 		}
+		if err != nil && ctx.Err() == nil {
+			r.failed(err)
+		}
 		if retry.Pause(ctx, askEvery) != nil {
-			return
+			return nil
 		}
 	}
 }

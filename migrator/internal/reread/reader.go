@@ -14,6 +14,7 @@ import (
 	"surecut/internal/keyspace"
 	"surecut/internal/reply"
 	"surecut/internal/retry"
+	"surecut/internal/waiting"
 )
 
 // Reader reads keys on the node that the link receives from, at known offsets.
@@ -22,6 +23,7 @@ type Reader struct {
 	node     func() string
 	retryFor time.Duration
 	names    *keyspace.Filter
+	waits    *waiting.Book
 }
 
 // NewReader returns a reader of a source. node returns the address of the node to read from, which changes with a failover; a source that
@@ -29,6 +31,9 @@ type Reader struct {
 func NewReader(source *endpoint.Deployment, node func() string, retryFor time.Duration, names *keyspace.Filter) *Reader {
 	return &Reader{d: source, node: node, retryFor: retryFor, names: names}
 }
+
+// Tell has a book show the waits of the reader.
+func (s *Reader) Tell(waits *waiting.Book) { s.waits = waits }
 
 // Copy is one key as the source held it at an offset.
 type Copy struct {
@@ -44,7 +49,7 @@ type Copy struct {
 // only presence and expiry are read. A source that is lost, or stands before the offset least, is tried again for a while: it may have
 // failed over.
 func (s *Reader) Read(ctx context.Context, keys []keyspace.Key, values bool, least int64) (out []Copy, err error) {
-	again, err := sourceRetry(s.retryFor).Do(ctx, func() (again, err error) {
+	again, err := asking{s.retryFor, s.waits}.ask(ctx, s.node, func() (again, err error) {
 		out, err = s.readOnce(ctx, s.node(), keys, values)
 		if err == nil && len(out) > 0 && out[0].Offset < least {
 			err = fmt.Errorf("source %s stands at offset %d, although it has already sent its stream up to offset %d", s.node(), out[0].Offset, least)
@@ -57,9 +62,24 @@ func (s *Reader) Read(ctx context.Context, keys []keyspace.Key, values bool, lea
 	return out, cmp.Or(again, err)
 }
 
-// sourceRetry is the policy for asking a source again that may answer soon.
-func sourceRetry(patience time.Duration) retry.Policy {
-	return retry.Policy{First: 100 * time.Millisecond, Most: 100 * time.Millisecond, For: patience}
+// asking says for how long a source is asked again that may answer soon, and who is told of the wait.
+type asking struct {
+	most  time.Duration
+	waits *waiting.Book
+}
+
+// ask repeats try, which asks a node, as retry.Policy.Do does.
+func (p asking) ask(ctx context.Context, node func() string, try func() (again, err error)) (again, err error) {
+	wait := p.waits.New("the migration", "source "+node())
+	defer wait.Over()
+	return retry.Policy{First: 100 * time.Millisecond, Most: 100 * time.Millisecond, For: p.most}.Do(ctx, func() (again, err error) {
+		begun := time.Now()
+		wait.Asked(node())
+		if again, err = try(); again != nil {
+			wait.Failed(again.Error(), endpoint.SilentSince(again, begun))
+		}
+		return again, err
+	})
 }
 
 func (s *Reader) readOnce(ctx context.Context, addr string, keys []keyspace.Key, values bool) (out []Copy, err error) {

@@ -19,6 +19,7 @@ import (
 	"surecut/internal/keyspace"
 	"surecut/internal/rdb"
 	"surecut/internal/reply"
+	"surecut/internal/waiting"
 )
 
 // Bounds of what a scan asks for at once.
@@ -54,6 +55,7 @@ type ScanConfig struct {
 	Readers  int              // number of keys, or portions of keys, that are read at the same time
 	BigValue int64            // bytes above which a value counts as big
 	RetryFor time.Duration    // how long a lost server is tried again
+	Waits    *waiting.Book    // what is waited for; may be nil
 	Log      *slog.Logger
 
 	// NoFunctions is called if the server refuses to list its function libraries.
@@ -230,7 +232,7 @@ func (s *Scan) listDB(ctx context.Context, db int, list chan<- named) error {
 
 // retry repeats try, for up to Config.RetryFor, while the connection is lost, the server is loading or busy, or its cluster is down.
 func (s *Scan) retry(ctx context.Context, try func() error) error {
-	again, err := sourceRetry(s.cfg.RetryFor).Do(ctx, func() (again, err error) {
+	again, err := asking{s.cfg.RetryFor, s.cfg.Waits}.ask(ctx, s.cfg.Node, func() (again, err error) {
 		err = try()
 		if code := endpoint.Code(err); code == "" || code == "LOADING" || code == "BUSY" || code == "CLUSTERDOWN" {
 			return err, nil

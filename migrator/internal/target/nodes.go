@@ -15,6 +15,7 @@ import (
 
 	"surecut/internal/endpoint"
 	"surecut/internal/retry"
+	"surecut/internal/waiting"
 )
 
 // nodes are the servers of a target, or the proxy that stands for them: what they can do, which of them holds what, and how they are asked
@@ -26,6 +27,7 @@ type nodes struct {
 	id       string // of the migration
 	lanes    int    // number of lanes of each link
 	retryFor time.Duration
+	waits    *waiting.Book
 	log      *slog.Logger
 
 	refresh sync.Mutex
@@ -127,6 +129,8 @@ func (ns *nodes) WatchSentinels(ctx context.Context) {
 // Retry repeats try until it succeeds, fails for good, or retryFor has gone by. From the second time on it asks for the topology before.
 func (ns *nodes) Retry(ctx context.Context, try func() (again error, err error)) error {
 	failed := false
+	wait := ns.waits.New("the migration", "target")
+	defer wait.Over()
 	again, err := retry.Policy{First: 20 * time.Millisecond, Most: time.Second, For: ns.retryFor}.Do(ctx, func() (again, err error) {
 		if failed {
 			if err := ns.RefreshTopology(ctx); err != nil && ctx.Err() != nil {
@@ -134,9 +138,13 @@ func (ns *nodes) Retry(ctx context.Context, try func() (again error, err error))
 			}
 		}
 		failed = true
+		begun := time.Now()
 		again, err = try()
 		if err == nil && errors.Is(again, ErrClaimed) { // waiting does not help
 			return nil, again
+		}
+		if again != nil {
+			wait.Failed(again.Error(), endpoint.SilentSince(again, begun))
 		}
 		return again, err
 	})

@@ -8,6 +8,7 @@ import (
 	"github.com/redis/rueidis"
 
 	"surecut/internal/endpoint"
+	"surecut/internal/waiting"
 )
 
 // Target is the deployment that a migration writes to. All its writers share it.
@@ -52,13 +53,14 @@ type Config struct {
 	RetryFor  time.Duration // how long a target that does not answer is tried again
 	RateBytes int64         // per second; 0: unlimited
 	RateOps   int64         // per second; 0: unlimited
+	Waits     *waiting.Book // what is waited for; may be nil
 	Log       *slog.Logger
 }
 
 // Open opens the target of a migration. It writes nothing to it, except through a proxy a few keys that it deletes at once.
 func Open(ctx context.Context, cfg Config) (*Target, error) {
 	d := cfg.Target
-	t := newTarget(&nodes{Facts: Facts{Cluster: d.Sharded(), DBs: d.Databases()}, d: d, id: cfg.ID, lanes: cfg.Lanes, log: cfg.Log, retryFor: cfg.RetryFor},
+	t := newTarget(&nodes{Facts: Facts{Cluster: d.Sharded(), DBs: d.Databases()}, d: d, id: cfg.ID, lanes: cfg.Lanes, log: cfg.Log, retryFor: cfg.RetryFor, waits: cfg.Waits},
 		newLimits(cfg.RateBytes, cfg.RateOps))
 	var err error
 	if t.Claim, err = newClaim(t.nodes, t.left, cfg.StateDir); err != nil {
