@@ -25,6 +25,8 @@
 // Besides the links, a Migration watches three things while it runs (runLinks): the slots of the source (reshard.go), its claim on the target,
 // and the witnesses, which show if the target has lost keys (mend.go). After a loss, or a failover, a link begins anew (follow.go).
 //
+// The guard (guard.go) tells of every wait for a server, and ends a run that waits for too long, or whose state directory is gone.
+//
 // A link has caught up, and is done, by what the shard's primary says of its offset (receive/standing.go), and not by what was received.
 //
 // Words:

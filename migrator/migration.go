@@ -198,8 +198,8 @@ func (m *Migration) chooseNode(ctx context.Context, s endpoint.Shard) (string, e
 func (m *Migration) Config() Config { return m.cfg }
 
 // Finish brings the migration to its end: it asks the source how far it has come, what the source has written up to there is received and
-// applied, and Run returns. If the source does not answer within 5 seconds, or the rest is not received within 10, Run returns nevertheless,
-// and Settled is false. Finish does not wait for that. It may be called at any time, and more than once.
+// applied, and Run returns. If the source does not answer within 5 seconds, or the rest is not received within 10, or if the target does not answer for
+// 5, Run returns nevertheless, and Settled is false. Finish does not wait for that. It may be called at any time, and more than once.
 func (m *Migration) Finish() {
 	now := time.Now()
 	m.toldAt.CompareAndSwap(nil, &now)

@@ -10,6 +10,9 @@
 // What was received says nothing of what the source has written since, so the primary of the shard is asked for its offset: every second, and
 // once the Receiver is told to stop. It then receives up to that offset before it ends (standing.go).
 //
+// A connection over which nothing comes although the source has sent more is given up after 10 seconds (hearing.go); one that is silent
+// otherwise, after a minute. That the source is waited for stands in Config.Waits.
+//
 // The invariant is that the source never waits for anything but the disk. The code that applies what was received reads the files, and the
 // Receiver knows nothing of it. A Record makes durable how far receiving has come before the Receiver goes on, so that a crash at any
 // instant leaves a state from which the next run resumes.

@@ -129,6 +129,7 @@ func (ns *nodes) WatchSentinels(ctx context.Context) {
 // Retry repeats try until it succeeds, fails for good, or retryFor has gone by. From the second time on it asks for the topology before.
 func (ns *nodes) Retry(ctx context.Context, try func() (again error, err error)) error {
 	failed := false
+	var since time.Time // of the first failure
 	wait := ns.waits.New("the migration", "target")
 	defer wait.Over()
 	again, err := retry.Policy{First: 20 * time.Millisecond, Most: time.Second, For: ns.retryFor}.Do(ctx, func() (again, err error) {
@@ -144,12 +145,16 @@ func (ns *nodes) Retry(ctx context.Context, try func() (again error, err error))
 			return nil, again
 		}
 		if again != nil {
-			wait.Failed(again.Error(), endpoint.SilentSince(again, begun))
+			at := endpoint.SilentSince(again, begun)
+			if since.IsZero() {
+				since = at
+			}
+			wait.Failed(again.Error(), at)
 		}
 		return again, err
 	})
 	if again != nil {
-		return fmt.Errorf("the target did not recover within %v: %w", ns.retryFor, again)
+		return fmt.Errorf("the target did not recover within %v, since %s: %w", ns.retryFor, since.Format(time.TimeOnly), again)
 	}
 	return err
 }
