@@ -46,13 +46,40 @@ func (m *Migration) guarded(ctx context.Context, links []*link, f func(context.C
 			end(why)
 		}
 	})
-	err := f(ctx)
+	err := m.ending(ctx, f)
 	end(nil)
 	beside.Wait()
 	if err != nil && why != nil {
 		return why
 	}
 	return err
+}
+
+// ending runs f. If it goes on once ctx has ended, what it waits for is broken off, since not every wait looks at the context.
+func (m *Migration) ending(ctx context.Context, f func(context.Context) error) error {
+	over := make(chan struct{})
+	var beside sync.WaitGroup
+	beside.Go(func() {
+		select {
+		case <-ctx.Done():
+		case <-over:
+			return
+		}
+		tick := time.NewTicker(guardEvery)
+		defer tick.Stop()
+		for {
+			select {
+			case <-tick.C:
+				m.cfg.Sides.Source.BreakOff(context.Cause(ctx), guardEvery)
+				m.cfg.Sides.Target.BreakOff(context.Cause(ctx), guardEvery)
+			case <-over:
+				return
+			}
+		}
+	})
+	defer beside.Wait()
+	defer close(over)
+	return f(ctx)
 }
 
 // guard returns why the run cannot go on; nil once ctx has ended.

@@ -255,7 +255,7 @@ func (m *Migration) Run(ctx context.Context) (err error) {
 	err = m.guarded(ctx, m.links, m.copy)
 	after, cancel := context.WithTimeout(context.WithoutCancel(ctx), mostLeaving)
 	defer cancel()
-	err = errors.Join(err, m.endRun(err), m.putBack(after))
+	err = errors.Join(err, m.endRun(err), m.ending(after, m.putBack))
 	if ctx.Err() == nil {
 		err = errors.Join(err, m.leave(context.WithoutCancel(ctx), err))
 	}
@@ -386,9 +386,13 @@ func (m *Migration) leave(ctx context.Context, failed error) error {
 		}
 		return m.Forget(ctx)
 	}
+	if errors.Is(failed, errUnfinished) { // most likely it is the target that does not answer
+		return nil
+	}
 	ctx, cancel := context.WithTimeout(ctx, mostLeaving)
 	defer cancel()
-	if err := m.target.Claim.Renew(ctx, "stopped"); err != nil && failed == nil {
+	err := m.ending(ctx, func(ctx context.Context) error { return m.target.Claim.Renew(ctx, "stopped") })
+	if failed == nil {
 		return err
 	}
 	return nil

@@ -218,7 +218,8 @@ func (d *Deployment) DialReplica(ctx context.Context, addr string) (net.Conn, er
 }
 
 func (d *Deployment) dialAs(ctx context.Context, addr, user, password string) (net.Conn, error) {
-	defer d.watch.dialing(addr)()
+	ctx, done := d.watch.dialing(ctx, addr)
+	defer done()
 	conn, err := d.dial(ctx, addr)
 	if err != nil {
 		return nil, err

@@ -49,12 +49,12 @@ type NodeSilence struct {
 // watch looks after the connections of a deployment. Its zero value watches nothing yet.
 type watch struct {
 	mu      sync.Mutex
-	conns   map[*patientConn]bool // guarded by mu
-	dials   map[*NodeSilence]bool // guarded by mu: connections that are being opened
-	probed  map[string]bool       // guarded by mu: nodes that are being asked on a new connection
-	longer  map[string]int        // guarded by mu: how often the wait for a node has doubled
-	stop    context.CancelFunc    // guarded by mu; nil: nothing was watched yet
-	ended   bool                  // guarded by mu
+	conns   map[*patientConn]bool        // guarded by mu
+	dials   map[*NodeSilence]func(error) // guarded by mu: connections that are being opened, and how each is broken off
+	probed  map[string]bool              // guarded by mu: nodes that are being asked on a new connection
+	longer  map[string]int               // guarded by mu: how often the wait for a node has doubled
+	stop    context.CancelFunc           // guarded by mu; nil: nothing was watched yet
+	ended   bool                         // guarded by mu
 	running sync.WaitGroup
 
 	late atomic.Int64 // instead of lateAfter, in ns; 0: lateAfter
@@ -95,19 +95,46 @@ func (w *watch) end() {
 	w.running.Wait()
 }
 
-// dialing notes that a connection to a node is being opened, until done is called.
-func (w *watch) dialing(addr string) (done func()) {
+// dialing notes that a connection to a node is being opened, until done is called. BreakOff ends the context that it returns.
+func (w *watch) dialing(ctx context.Context, addr string) (dial context.Context, done func()) {
 	s := &NodeSilence{Addr: addr, Since: time.Now()}
+	dial, breakOff := context.WithCancelCause(ctx)
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.dials == nil {
-		w.dials = map[*NodeSilence]bool{}
+		w.dials = map[*NodeSilence]func(error){}
 	}
-	w.dials[s] = true
-	return func() {
+	w.dials[s] = breakOff
+	return dial, func() {
 		w.mu.Lock()
 		defer w.mu.Unlock()
 		delete(w.dials, s)
+		breakOff(nil)
+	}
+}
+
+// BreakOff fails all requests that have been waiting for an answer for a while, and all connections that have been opened for so long. The
+// clients of rueidis do not look at a context while they open a connection.
+func (d *Deployment) BreakOff(why error, longer time.Duration) {
+	if d == nil {
+		return
+	}
+	w := &d.watch
+	w.mu.Lock()
+	var late []*patientConn
+	for c := range w.conns {
+		if since := c.owed(); !since.IsZero() && time.Since(since) > longer {
+			late = append(late, c)
+		}
+	}
+	for s, breakOff := range w.dials {
+		if time.Since(s.Since) > longer {
+			breakOff(why)
+		}
+	}
+	w.mu.Unlock()
+	for _, c := range late {
+		c.giveUp(why)
 	}
 }
 

@@ -100,7 +100,8 @@ func (d *Deployment) Proxy(ctx context.Context) (string, error) {
 
 // dialQuiet is dial for clients of rueidis.
 func (d *Deployment) dialQuiet(ctx context.Context, addr string) (net.Conn, error) {
-	defer d.watch.dialing(addr)()
+	ctx, done := d.watch.dialing(ctx, addr)
+	defer done()
 	conn, err := d.dial(ctx, addr)
 	if err != nil {
 		return nil, err

@@ -22,7 +22,9 @@ func TestConnectWithin(t *testing.T) {
 	}
 	var log bytes.Buffer
 	opened := make(chan Side, 1)
-	go func() { opened <- ConnectWithin(t.Context(), spec, time.Hour, slog.New(slog.NewTextHandler(&log, nil))) }()
+	go func() {
+		opened <- ConnectWithin(t.Context(), spec, time.Hour, slog.New(slog.NewTextHandler(&log, nil)))
+	}()
 	select {
 	case s := <-opened:
 		t.Fatal("it was not waited for: ", s.Err)
