@@ -347,7 +347,7 @@ func (w *world) deliver(i int) {
 	case "flush":
 		w.flushed(i, end)
 	case "trim":
-		if w.table.Owner(e.slot) == i && end > w.disk.point(i, e.slot) || slices.Contains(slices.Collect(maps.Keys(w.table.Moving())), e.slot) {
+		if w.table.Owns(i, e.slot) && end > w.disk.point(i, e.slot) || slices.Contains(slices.Collect(maps.Keys(w.table.Moving())), e.slot) {
 			must(w.table.Begin([]uint16{e.slot}, true))
 		}
 	default:
@@ -400,7 +400,7 @@ func (w *world) flushed(i int, end int64) {
 			must(w.table.Begin([]uint16{s}, true))
 			continue
 		}
-		if w.table.Owner(s) != i || end <= w.disk.point(i, s) || end <= w.marks[site{i, s}] {
+		if !w.table.Owns(i, s) || end <= w.disk.point(i, s) || end <= w.marks[site{i, s}] {
 			continue
 		}
 		w.drain(i, s)
@@ -454,7 +454,7 @@ func (w *world) copy(i int, key string) bool {
 func (w *world) look() {
 	for s, o := range w.c.owner {
 		_, moves := w.c.moves[s]
-		must(w.table.See(s, o, moves))
+		must(w.table.See(map[uint16]int{s: o}, map[uint16]bool{s: moves}))
 	}
 }
 
@@ -654,7 +654,7 @@ func (w *world) load(i int) {
 		}
 	}
 	for s := range w.c.owner {
-		if w.table.Owner(s) != i {
+		if !w.table.Owns(i, s) {
 			continue
 		}
 		for k := range w.target {

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -48,7 +49,8 @@ type Table struct {
 	points   map[place]int64
 	attempts map[uint16]*Attempt
 
-	settled atomic.Pointer[[]uint8] // for Judge: the owner of each slot that has no point and does not move, else unsettled
+	settled atomic.Pointer[[]holder] // by slot, for Applies
+	anyMove atomic.Bool              // some slot moves
 }
 
 type slot struct {
@@ -61,8 +63,11 @@ type place struct {
 	slot uint16
 }
 
-// unsettled stands in Table.settled for a slot of which only the table itself tells.
-const unsettled = 255
+// holder is the link that applies the commands of a slot, and the point behind which it does.
+type holder struct {
+	link  int32 // None while the slot moves
+	point int64
+}
 
 // New returns the table of a state. save must return only once the state that it is given is durable.
 func New(from State, save func(State) error) *Table { return newTable(from, save, keyspace.Slots) }
@@ -92,10 +97,20 @@ func newTable(from State, save func(State) error, slots int) *Table {
 	return t
 }
 
+// Applies says whether a link applies a command for a key of a slot, which ends at an offset of the link's stream. It takes no lock, and no
+// sign from the question.
+func (t *Table) Applies(link int, s uint16, end int64) bool {
+	at := (*t.settled.Load())[s]
+	return int(at.link) == link && end > at.point
+}
+
+// Owns says whether a link owns a slot, which does not move.
+func (t *Table) Owns(link int, s uint16) bool { return int((*t.settled.Load())[s].link) == link }
+
 // Judge returns what a link does with a command for a key of a slot, which ends at an offset of the link's stream. If the command is a sign
 // that the slot moves, that is durable when Judge returns.
 func (t *Table) Judge(link int, s uint16, end int64) (Verdict, error) {
-	if owner := (*t.settled.Load())[s]; int(owner) == link && owner != unsettled {
+	if t.Applies(link, s, end) {
 		return Apply, nil
 	}
 	t.mu.Lock()
@@ -114,19 +129,131 @@ func (t *Table) Judge(link int, s uint16, end int64) (Verdict, error) {
 	return Note, t.begin([]uint16{s}, false)
 }
 
-// Begin notes that slots move, or may move, and breaks attempts to settle them. marked says that the notes of the links may lack keys of them
-// that were deleted.
+// Begin notes that slots move, or may move, and breaks attempts to settle them. marked says that the notes of the links may lack keys of
+// them that were deleted.
 func (t *Table) Begin(slots []uint16, marked bool) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return t.begin(slots, marked)
 }
 
+// Mark marks every slot that moves, and breaks all attempts.
+func (t *Table) Mark() error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.mark()
+}
+
+// Break breaks all attempts.
+func (t *Table) Break() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, a := range t.attempts {
+		a.broken = true
+	}
+}
+
+func (t *Table) mark() error {
+	var moving []uint16
+	for s, at := range t.slots {
+		if at.moving {
+			moving = append(moving, uint16(s))
+		}
+	}
+	return t.begin(moving, true)
+}
+
+// BeginAnew notes that a link begins a new stream with a snapshot: its points are void. If that replaces an earlier stream, the notes of
+// the link have a gap, so that every slot that moves is marked.
+func (t *Table) BeginAnew(link int, gap bool) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for p := range t.points {
+		if p.link == link {
+			delete(t.points, p)
+		}
+	}
+	if gap {
+		if err := t.mark(); err != nil {
+			return err
+		}
+	}
+	for _, a := range t.attempts {
+		a.broken = true
+	}
+	t.publish()
+	return t.write()
+}
+
+// BeginAgain notes that the target may have lost copies of slots that were read again: these slots move once more. They are marked, and so
+// is what moves already, since the target may have lost deletions as well.
+func (t *Table) BeginAgain() error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	again := map[uint16]bool{}
+	for p := range t.points {
+		again[p.slot] = true
+	}
+	for s, at := range t.slots {
+		if at.moving {
+			again[uint16(s)] = true
+		}
+	}
+	for _, a := range t.attempts {
+		a.broken = true
+	}
+	return t.begin(slices.Sorted(maps.Keys(again)), true)
+}
+
+// Resume notes that a link goes on behind an offset, which the target holds as the last that was applied. If that lies before a point of a
+// slot that the link owns, the target may have lost the copies of the slot: it moves once more, and is marked. So it is at the point
+// itself, where the offset may be older than the copies.
+func (t *Table) Resume(link int, offset int64) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	var again []uint16
+	for p, point := range t.points {
+		if p.link == link && t.slots[p.slot].owner == link && point >= offset {
+			again = append(again, p.slot)
+		}
+	}
+	return t.begin(again, true)
+}
+
+// Contains says whether the copies of a slot contain the commands of a link up to an offset.
+func (t *Table) Contains(link int, s uint16, end int64) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return end <= t.points[place{link, s}]
+}
+
+// See compares slots with what the cluster shows of them: which link's shard has each (None: none has), and whether its keys are being
+// moved.
+func (t *Table) See(owners map[uint16]int, underWay map[uint16]bool) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	var begun []uint16
+	for s, owner := range owners {
+		moves := underWay[s]
+		if a := t.attempts[s]; a != nil && (moves || owner != a.owner) {
+			a.broken = true
+		}
+		if at := t.slots[s]; !at.moving && (moves || at.owner != owner) {
+			begun = append(begun, s)
+		}
+	}
+	return t.begin(begun, false)
+}
+
+// begin changes nothing if what it changes cannot be made durable.
 func (t *Table) begin(slots []uint16, marked bool) error {
 	changed := false
+	before := map[uint16]slot{}
 	for _, s := range slots {
 		at := &t.slots[s]
-		changed = changed || !at.moving || marked && !at.marked
+		if !at.moving || marked && !at.marked {
+			before[s], changed = *at, true
+		}
 		at.moving, at.marked = true, at.marked || marked
 		if a := t.attempts[s]; a != nil {
 			a.broken = true
@@ -135,21 +262,14 @@ func (t *Table) begin(slots []uint16, marked bool) error {
 	if !changed {
 		return nil
 	}
+	if err := t.write(); err != nil {
+		for s, at := range before {
+			t.slots[s] = at
+		}
+		return err
+	}
 	t.publish()
-	return t.write()
-}
-
-// See compares a slot with what the cluster shows: which link's shard has it (None: none has), and whether its keys are being moved.
-func (t *Table) See(s uint16, owner int, underWay bool) error {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if a := t.attempts[s]; a != nil && (underWay || owner != a.owner) {
-		a.broken = true
-	}
-	if at := t.slots[s]; at.moving || !underWay && at.owner == owner {
-		return nil
-	}
-	return t.begin([]uint16{s}, false)
+	return nil
 }
 
 // Moving returns the slots that move, and says of each whether it is marked.
@@ -165,21 +285,39 @@ func (t *Table) Moving() (moving map[uint16]bool) {
 	return moving
 }
 
-// Settled says whether no slot moves.
-func (t *Table) Settled() bool {
+func (t *Table) moves(s uint16) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return !slices.ContainsFunc(t.slots, func(at slot) bool { return at.moving })
+	return t.slots[s].moving
 }
 
-// Owner returns the link that owns a slot; None: no link does, or the slot moves.
-func (t *Table) Owner(s uint16) int {
+// Settled says whether no slot moves.
+func (t *Table) Settled() bool { return !t.anyMove.Load() }
+
+// Owned returns the slots that a link owns, or owned before they began to move.
+func (t *Table) Owned(link int) (owned keyspace.SlotRanges) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.slots[s].moving {
-		return None
+	for s, at := range t.slots {
+		if at.owner == link {
+			owned = appendSlot(owned, uint16(s))
+		}
 	}
-	return t.slots[s].owner
+	return owned
+}
+
+// Links returns the number of links.
+func (t *Table) Links() int {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.links
+}
+
+// State returns what the table keeps on disk.
+func (t *Table) State() State {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.state()
 }
 
 // Join adds a link, which owns no slot, and returns its index.
@@ -190,8 +328,8 @@ func (t *Table) Join() (link int, err error) {
 	return t.links - 1, t.write()
 }
 
-// Attempt is the reading again of slots for one owner. A sign that comes in between breaks it. It begins before the cluster is asked whether
-// it has settled, so that no sign after that is missed.
+// Attempt is the reading again of slots for one owner. A sign that comes in between breaks it. It begins before the cluster is asked
+// whether it has settled, so that no sign after that is missed.
 type Attempt struct {
 	table  *Table
 	slots  []uint16
@@ -201,6 +339,13 @@ type Attempt struct {
 }
 
 func (a *Attempt) noted(link int, end int64) { a.last[link] = max(a.last[link], end) }
+
+// Broken says whether there was a sign since the attempt began, so that it cannot settle its slots any more.
+func (a *Attempt) Broken() bool {
+	a.table.mu.Lock()
+	defer a.table.mu.Unlock()
+	return a.broken
+}
 
 // Attempt begins to read slots again, which all move, for an owner.
 func (t *Table) Attempt(slots []uint16, owner int) *Attempt {
@@ -247,8 +392,11 @@ func (a *Attempt) Settle(at int64, stood []int64) error {
 			}
 		}
 	}
+	if err := t.write(); err != nil {
+		return err
+	}
 	t.publish()
-	return t.write()
+	return nil
 }
 
 // GiveUp ends an attempt without a result.
@@ -266,21 +414,17 @@ func (a *Attempt) end() {
 	}
 }
 
-// publish brings settled up to date.
+// publish brings up to date what is read without a lock.
 func (t *Table) publish() {
-	settled := make([]uint8, len(t.slots))
+	settled, move := make([]holder, len(t.slots)), false
 	for s, at := range t.slots {
-		settled[s] = unsettled
-		if !at.moving && at.owner >= 0 && at.owner < unsettled {
-			settled[s] = uint8(at.owner)
-		}
-	}
-	for p := range t.points {
-		if t.slots[p.slot].owner == p.link {
-			settled[p.slot] = unsettled
+		settled[s] = holder{link: None}
+		if move = move || at.moving; !at.moving && at.owner != None {
+			settled[s] = holder{int32(at.owner), t.points[place{at.owner, uint16(s)}]}
 		}
 	}
 	t.settled.Store(&settled)
+	t.anyMove.Store(move)
 }
 
 func (t *Table) write() error {
