@@ -54,7 +54,7 @@ func nodeState(ctx context.Context, s *side, n *node) Check {
 	if !s.cluster() {
 		return pass("", "not loading, no other migration", wantedState)
 	}
-	return clusterTrouble(ctx, n)
+	return clusterTrouble(ctx, s.name, n)
 }
 
 // serverTrouble judges what INFO says about one server.
@@ -77,7 +77,7 @@ func serverTrouble(n *node, written bool) Check {
 }
 
 // clusterTrouble asks a primary for the state of its cluster. Moving slots are shown only by the nodes that they concern.
-func clusterTrouble(ctx context.Context, n *node) Check {
+func clusterTrouble(ctx context.Context, of endpoint.Side, n *node) Check {
 	text, err := n.client.Do(ctx, n.client.B().Arbitrary("CLUSTER", "INFO").Build()).ToString()
 	if err != nil {
 		return skip("", "CLUSTER INFO: "+oneLine(err), wantedState)
@@ -90,10 +90,10 @@ func clusterTrouble(ctx context.Context, n *node) Check {
 	if err != nil {
 		return skip("", oneLine(err), wantedState)
 	}
-	return judgeCluster(n.addr, endpoint.ParseInfo(text), list)
+	return judgeCluster(of, n.addr, endpoint.ParseInfo(text), list)
 }
 
-func judgeCluster(addr string, info map[string]string, nodes []endpoint.ClusterNode) Check {
+func judgeCluster(of endpoint.Side, addr string, info map[string]string, nodes []endpoint.ClusterNode) Check {
 	fix := "redis-cli --cluster fix " + addr
 	state, covered := info["cluster_state"], info["cluster_slots_ok"]
 	if state != "ok" || covered != strconv.Itoa(keyspace.Slots) {
@@ -101,8 +101,11 @@ func judgeCluster(addr string, info map[string]string, nodes []endpoint.ClusterN
 	}
 	for _, n := range nodes {
 		if moving := len(n.Migrating) + len(n.Importing); moving > 0 {
-			return fail("", fmt.Sprintf("%d slots are being moved (%d leave this node, %d arrive)", moving, len(n.Migrating), len(n.Importing)), wantedState,
-				"wait until the resharding has ended, or: "+fix)
+			found := fmt.Sprintf("%d slots are being moved (%d leave this node, %d arrive)", moving, len(n.Migrating), len(n.Importing))
+			if of == endpoint.Source {
+				return alarm("", found, wantedState, "wait until the resharding has ended, or accept that the keys of these slots are copied twice, and that a full copy is refused; if nobody moves them any more: "+fix)
+			}
+			return fail("", found, wantedState, "wait until the resharding has ended, or: "+fix)
 		}
 	}
 	return pass("", fmt.Sprintf("cluster_state:ok, %d slots covered and none being moved, no other migration", keyspace.Slots), wantedState)
