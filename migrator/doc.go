@@ -13,16 +13,16 @@
 //	keylist  lists of keys on disk
 //	slab     parts of large allocations
 //	libraries  which function libraries each shard has, and which the target is to have
-//	slots    which link applies the commands of a slot that moves; not used yet (docs/moving-slots.md)
+//	slots    which link applies the commands of a slot that moves (docs/moving-slots.md)
 //
-// Imports run downwards: migrator knows all of them; load and stream use target, reread, scope and ledger, and stream also libraries, which
-// uses target and ledger; these use keylist and slab; receive uses none. A linter rule keeps it so. None of them knows the link: it gives
-// each a Config, and gives stream an interface as well (link_stream.go).
+// Imports run downwards: migrator knows all of them; load and stream use target, reread, scope, slots and ledger, and stream also libraries,
+// which uses target and ledger; these use keylist and slab; receive uses none. A linter rule keeps it so. None of them knows the link: it
+// gives each a Config, and gives stream an interface as well (link_stream.go).
 //
 // A link has one of three origins (origin.go): a source that is replicated (replica.go), one that is scanned (scanned.go), or a file (file.go).
 // It loads the snapshot (loading.go) and then applies the stream, and keeps records of that on the target (records.go).
 //
-// Besides the links, a Migration watches three things while it runs (runLinks): the slots of the source (reshard.go), its claim on the target,
+// Besides the links, a Migration watches three things while it runs (runLinks): the slots of the source (mover.go; reshard.go where they are not followed), its claim on the target,
 // and the witnesses, which show if the target has lost keys (mend.go). After a loss, or a failover, a link begins anew (follow.go).
 //
 // The guard (guard.go) tells of every wait for a server, and ends a run that waits for too long, or whose state directory is gone.

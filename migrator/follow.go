@@ -43,8 +43,8 @@ func (m *Migration) refreshSourceNow(ctx context.Context) error {
 }
 
 // shardNow returns the shard of a link in the topology as last discovered. In a cluster that is the shard whose primary is one of the
-// link's nodes, as long as no slot of the source has moved: if one has, ok is false, and watchSlots reports it. proven says that the
-// primary was known as one of the shard's nodes.
+// link's nodes; ok is false if there is none, and where slots that move are not followed, once one has moved: then watchSlots reports it.
+// proven says that the primary was known as one of the shard's nodes.
 func (m *Migration) shardNow(l *link) (shard endpoint.Shard, proven, ok bool) {
 	shards := m.cfg.Sides.Source.Shards()
 	if !m.slotted {
@@ -60,7 +60,10 @@ func (m *Migration) shardNow(l *link) (shard endpoint.Shard, proven, ok bool) {
 		return shard, false, false
 	}
 	homes, moves := compareSlots(known, shards)
-	i := slices.IndexFunc(m.links, func(other *link) bool { return other == l })
+	if m.table != nil {
+		homes, moves = m.homes(known, shards), nil
+	}
+	i := slices.Index(m.all(), l)
 	if i < 0 || len(moves) > 0 || homes[i].shard < 0 {
 		return shard, false, false
 	}
@@ -70,8 +73,19 @@ func (m *Migration) shardNow(l *link) (shard endpoint.Shard, proven, ok bool) {
 // again says whether the link is to begin anew after once has ended with err, and prepares it for that. If it returns an error,
 // that ends the link.
 func (r *replica) again(ctx context.Context, err error) (bool, error) {
-	if err == nil || ctx.Err() != nil || r.l.m.stopping.Err() != nil {
+	if err == nil || ctx.Err() != nil {
 		return false, err
+	}
+	if m := r.l.m; m.table != nil && (errors.Is(err, target.ErrRegressed) || errors.Is(err, target.ErrReplaced)) {
+		if err := m.table.BeginAgain(); err != nil { // the target may have lost keys of slots that were read again
+			return false, err
+		}
+	}
+	if r.l.m.stopping.Err() != nil {
+		return false, err
+	}
+	if errors.Is(err, receive.ErrStranger) && r.l.m.table != nil {
+		return false, r.l.depart()
 	}
 	if errors.Is(err, target.ErrRegressed) {
 		if err := r.l.m.mend(ctx); err != nil { // other links may have lost keys as well
@@ -144,7 +158,7 @@ func (l *link) startOver(why error) error {
 		return fmt.Errorf("%w; a new snapshot is needed, but through a proxy it is not known which keys of the target it must replace: start again with a new Config.StateDir and an empty target", why)
 	case !l.m.state.TargetWasEmpty:
 		return fmt.Errorf("%w; a new snapshot is needed, but the target held keys before this migration began, so it is not known which of them the snapshot must replace: run verify and repair, or start again with a new Config.StateDir and Config.OnExisting replace", why)
-	case len(l.m.links) > 1 && l.scope.Slots == nil:
+	case len(l.m.live()) > 1 && l.scope.Slots == nil && l.scope.Moving == nil:
 		return fmt.Errorf("%w; a new snapshot is needed, but it is not known which keys of the target came from this shard: start again with a new Config.StateDir", why)
 	}
 	if err := errors.Join(l.expiries.Clear(), l.doubts.Clear()); err != nil {

@@ -22,11 +22,15 @@ type LinkInfo struct {
 	Slots        keyspace.SlotRanges // nil: all
 }
 
-// LinkInfos lists the links in shard order.
+// LinkInfos lists the links in shard order. The link of a shard that has left the source is among them, without slots.
 func (m *Migration) LinkInfos() []LinkInfo {
-	infos := make([]LinkInfo, len(m.links))
-	for i, l := range m.links {
-		infos[i] = LinkInfo{Shard: l.shard.Primary(), Reads: l.shard.Node(), Slots: l.scope.Slots}
+	infos := []LinkInfo{}
+	for _, l := range m.all() {
+		info := LinkInfo{Shard: l.shard.Primary(), Reads: l.shard.Node(), Slots: l.scope.Slots}
+		if moving := l.scope.Moving; moving != nil {
+			info.Slots = append(keyspace.SlotRanges{}, moving.Table.Owned(moving.Index)...) // nil would stand for all
+		}
+		infos = append(infos, info)
 	}
 	return infos
 }
@@ -39,12 +43,15 @@ type Applied struct {
 
 // Applied returns how far the target has followed a link, at the moment of the call.
 func (m *Migration) Applied(_ context.Context, link int) (Applied, error) {
-	if link < 0 || link >= len(m.links) {
+	l, there := m.linkAt(link)
+	if !there {
 		return Applied{}, fmt.Errorf("applied offset: there is no link %d", link)
 	}
-	l := m.links[link]
 	if !l.standing.countsOffsets() || l.applying.Load() == nil {
 		return Applied{}, fmt.Errorf("applied offset: the link of shard %s has none now, since it is not applying a stream yet, or its source has no offsets (added in Redis 2.8)", l.shard.Primary())
+	}
+	if n := m.movingSlots(); n > 0 {
+		return Applied{}, fmt.Errorf("applied offset: %d slots of the source move, whose commands are not applied until they have settled", n)
 	}
 	m.stateMu.Lock()
 	id := l.st.ReplID
@@ -58,10 +65,10 @@ type Frame = stream.Frame
 // Freeze stops applying one link at a command boundary, once it has caught up. The caller must Release the frame within 15 seconds,
 // after which the link goes on by itself and ApplyTo fails.
 func (m *Migration) Freeze(ctx context.Context, link int) (*Frame, error) {
-	if link < 0 || link >= len(m.links) {
+	l, there := m.linkAt(link)
+	if !there {
 		return nil, fmt.Errorf("freeze: there is no link %d", link)
 	}
-	l := m.links[link]
 	if !l.standing.countsOffsets() {
 		return nil, fmt.Errorf("freeze: shard %s has no PSYNC (added in Redis 2.8), so its offsets are not known", l.shard.Primary())
 	}

@@ -35,14 +35,14 @@ const (
 // errUnfinished says that a run was told to end, and that the target could not take what was received.
 var errUnfinished = errors.New("the migration was told to end while it waited")
 
-// guarded runs f, and ends its context if it cannot go on; the reason is then the error. links are those whose nodes may be waited for.
-func (m *Migration) guarded(ctx context.Context, links []*link, f func(context.Context) error) error {
+// guarded runs f, and ends its context if it cannot go on; the reason is then the error.
+func (m *Migration) guarded(ctx context.Context, f func(context.Context) error) error {
 	ctx, end := context.WithCancelCause(ctx)
 	defer end(nil)
 	var beside sync.WaitGroup
 	var why error // by which the guard has ended f
 	beside.Go(func() {
-		if why = m.guard(ctx, links); why != nil {
+		if why = m.guard(ctx); why != nil {
 			end(why)
 		}
 	})
@@ -83,13 +83,13 @@ func (m *Migration) ending(ctx context.Context, f func(context.Context) error) e
 }
 
 // guard returns why the run cannot go on; nil once ctx has ended.
-func (m *Migration) guard(ctx context.Context, links []*link) error {
+func (m *Migration) guard(ctx context.Context) error {
 	told := tellers{log: m.cfg.Log, last: map[string]time.Time{}}
 	var awake time.Time // since when this process has run without a break (SIGSTOP): what came before is no wait for a server
 	last := time.Now()
 	for n := 0; retry.Pause(ctx, guardEvery) == nil; n++ {
 		if n%4 == 0 {
-			if err := m.intact(links); err != nil {
+			if err := m.intact(m.live()); err != nil {
 				return err
 			}
 		}
@@ -98,7 +98,7 @@ func (m *Migration) guard(ctx context.Context, links []*link) error {
 			awake = now
 		}
 		last = now
-		waits := m.waitsOf(links)
+		waits := m.waitsOf(m.live())
 		told.tell(waits, now)
 		if err := m.tooLong(waits, now, awake); err != nil {
 			return err

@@ -18,11 +18,11 @@ func (m *Migration) openLibraries() (err error) {
 			return m.saveState()
 		},
 		Shard: func(name string) string {
-			i := slices.IndexFunc(m.links, func(l *link) bool { return l.name == name })
+			i := slices.IndexFunc(m.all(), func(l *link) bool { return l.name == name })
 			if i < 0 {
 				return ""
 			}
-			return m.links[i].shard.Primary()
+			return m.all()[i].shard.Primary()
 		},
 	}, m.state.Libraries)
 	if err != nil {

@@ -16,6 +16,7 @@ import (
 	"surecut/migrator/internal/receive"
 	"surecut/migrator/internal/reread"
 	"surecut/migrator/internal/scope"
+	"surecut/migrator/internal/slots"
 	"surecut/migrator/internal/stream"
 	"surecut/migrator/internal/target"
 )
@@ -60,6 +61,8 @@ type link struct {
 	applying atomic.Pointer[stream.Stream] // nil: no stream has begun yet
 	ended    chan struct{}
 	failed   chan error
+	gone     atomic.Bool   // no node of the shard belongs to the source any more
+	leaving  chan struct{} // closed when the shard has gone, which ends run in good order
 
 	doing     atomic.Int32 // the activity
 	positions *stream.Positions
@@ -68,10 +71,11 @@ type link struct {
 }
 
 func newLink(m *Migration, i int, nodes endpoint.Shard, node string) *link {
-	st := &m.state.Links[i]
+	st := m.state.Links[i]
 	source := m.cfg.Sides.Source
+	joins := m.table != nil && len(m.table.Owned(i)) == 0 // then it begins with a snapshot, of which it loads nothing
 	l := &link{m: m, name: st.Name, st: st, dir: filepath.Join(m.cfg.StateDir, "link-"+st.Name),
-		log: m.cfg.Log.With("link", st.Name, "source", nodes.Primary.Addr), scope: scope.New(m.cfg.Filter.To(m.target.DBs), nodes, source),
+		log: m.cfg.Log.With("link", st.Name, "source", nodes.Primary.Addr), leaving: make(chan struct{}), scope: scope.New(m.cfg.Filter.To(m.target.DBs), nodes, source),
 		ended: make(chan struct{}), failed: make(chan error, 1), positions: stream.NewPositions(), expiries: ledger.NewExpiries(st.Expiries), standing: standing{m, st}}
 	l.records.l, l.records.checkpoints, l.reach.l = l, m.target.NewCheckpoints(st.Name), l
 	l.clock = reread.NewClock(source, l.log)
@@ -79,7 +83,7 @@ func newLink(m *Migration, i int, nodes endpoint.Shard, node string) *link {
 		Source:      source,
 		Follows:     source.Kind() == endpoint.Sentinel || source.Kind() == endpoint.Cluster,
 		FromReplica: m.cfg.ReadFrom == "replica",
-		NoSnapshot:  m.cfg.Mode == ModeIncremental,
+		NoSnapshot:  m.cfg.Mode == ModeIncremental && !joins,
 		Primaries:   linkRecord{l},
 		Refresh:     m.refreshSource,
 		RefreshNow:  m.refreshSourceNow,
@@ -87,19 +91,42 @@ func newLink(m *Migration, i int, nodes endpoint.Shard, node string) *link {
 		Moved:       func(ctx context.Context) error { return l.clock.Measure(ctx, l.shard.Node()) },
 		Log:         l.log,
 	})
+	m.linksMu.Lock()
 	if i == len(m.problems) {
 		m.problems = append(m.problems, &ledger.Problems{})
 	}
 	l.problems = m.problems[i]
+	m.linksMu.Unlock()
 	l.ledger = ledger.New(l.log, &l.scope.Filter, l.shard.Primary, l.problems, st.countedBefore())
 	l.source = reread.NewReader(source, l.shard.Node, m.cfg.RetryFor, &l.scope.Filter)
 	l.source.Tell(&m.waits)
+	l.gone.Store(st.Gone)
+	if m.table != nil && nodes.Primary.ID == "" { // the shard has no slots, or has gone: its node may not answer
+		l.shard.Reset()
+	}
+	if m.table != nil {
+		l.scope.Moving, l.source.TellsMoves = &slots.Link{Table: m.table, Notes: m.notes, Index: i}, true
+	}
 	return l
 }
 
 // run copies until the link is told to stop, and then returns nil, or until it fails.
 func (l *link) run(ctx context.Context) (err error) {
 	defer close(l.ended)
+	ctx, leave := context.WithCancel(ctx)
+	defer leave()
+	go func() {
+		select {
+		case <-l.leaving:
+			leave()
+		case <-ctx.Done():
+		}
+	}()
+	defer func() {
+		if l.gone.Load() {
+			err = nil
+		}
+	}()
 	if err := l.open(); err != nil {
 		return err
 	}
@@ -183,6 +210,11 @@ func (l *link) stream(ctx, receiving context.Context) error {
 	}
 	if !cp.Present {
 		return fmt.Errorf("the target has lost the checkpoint %s, and so probably the data that was migrated: start again with a new Config.StateDir", l.records.checkpoints.RecordName())
+	}
+	if moving := l.scope.Moving; moving != nil {
+		if err := moving.Table.Resume(moving.Index, cp.Offset); err != nil {
+			return err
+		}
 	}
 	if l.began != fresh && l.m.cfg.HoldExpiry > 0 && l.file == nil {
 		// Between the runs the target has gone on to expire keys, and the earlier run may have ended before it saved all held keys.

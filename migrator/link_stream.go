@@ -23,10 +23,9 @@ func (s linkStream) SaveState() error           { return s.l.m.saveState() }
 func (s linkStream) SaveCheckpoint(ctx context.Context, at stream.Mark) error {
 	return s.l.records.save(ctx, at)
 }
-func (s linkStream) RememberWitnesses(ws []target.Witness)  { s.l.m.rememberWitnesses(ws) }
-func (s linkStream) CheckSlots(db int, args [][]byte) error { return s.l.imported(db, args) }
-func (s linkStream) Fail(err error)                         { s.l.fail(err) }
-func (s linkStream) FileEnd() int64                         { return s.l.file.end() }
+func (s linkStream) RememberWitnesses(ws []target.Witness) { s.l.m.rememberWitnesses(ws) }
+func (s linkStream) Fail(err error)                        { s.l.fail(err) }
+func (s linkStream) FileEnd() int64                        { return s.l.file.end() }
 
 // Config returns what the link's stream needs.
 func (l *link) streamConfig() *stream.Config {
@@ -34,7 +33,7 @@ func (l *link) streamConfig() *stream.Config {
 		Name: l.name, Target: l.m.target, Scope: &l.scope, Ledger: l.ledger, Expiries: l.expiries, Doubts: l.doubts, Scripts: l.scripts, Libraries: l.libraries(),
 		Positions: l.positions, Source: l.source, Clock: l.clock, Writer: l.writer, Moved: &l.moved, Link: linkStream{l}, Log: l.log,
 		HoldExpiry: l.m.cfg.HoldExpiry, RetryFor: l.m.cfg.RetryFor,
-		File: l.file != nil, Codis: len(l.m.cfg.Sides.Source.Proxies()) > 0, Alone: len(l.m.links) == 1,
+		File: l.file != nil, Codis: len(l.m.cfg.Sides.Source.Proxies()) > 0, Alone: len(l.m.live()) == 1,
 		TargetWasEmpty: l.m.state.TargetWasEmpty, CannotCopy: l.cannotCopy(),
 	}
 	if l.file == nil {

@@ -19,10 +19,10 @@ import (
 // newTestLink is a link without servers.
 func newTestLink(t *testing.T) *link {
 	t.Helper()
-	m := &Migration{cfg: DefaultConfig(), state: &state{Lanes: 3, Links: []linkState{{Name: "0"}}, TargetWasEmpty: true}}
+	m := &Migration{cfg: DefaultConfig(), state: &state{Lanes: 3, Links: []*linkState{{Name: "0"}}, TargetWasEmpty: true}}
 	m.cfg.Sides.Source = &endpoint.Deployment{}
 	m.target = targettest.New().Target
-	l := &link{m: m, scope: scope.New(keyspace.Filter{}.To(m.target.DBs), endpoint.Shard{}, &endpoint.Deployment{}), name: "0", st: &m.state.Links[0], log: slogDiscard(), positions: stream.NewPositions(), failed: make(chan error, 1), source: reread.NewReader(&endpoint.Deployment{}, func() string { return "" }, 0, nil),
+	l := &link{m: m, scope: scope.New(keyspace.Filter{}.To(m.target.DBs), endpoint.Shard{}, &endpoint.Deployment{}), name: "0", st: m.state.Links[0], log: slogDiscard(), positions: stream.NewPositions(), failed: make(chan error, 1), source: reread.NewReader(&endpoint.Deployment{}, func() string { return "" }, 0, nil),
 		clock: reread.NewClock(nil, nil), shard: receive.NewShard(endpoint.Shard{}, "", receive.ShardConfig{})}
 	l.problems = &ledger.Problems{}
 	m.problems = []*ledger.Problems{l.problems}

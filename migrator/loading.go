@@ -42,6 +42,11 @@ func (g *loading) run(ctx, receiving context.Context) error {
 			return err
 		}
 	}
+	if g.l.m.table != nil && (g.l.st.Again || g.l.began != fresh) {
+		if err := g.l.m.table.Mark(); err != nil { // what was deleted before the snapshot, in slots that move by now, is in no notes
+			return err
+		}
+	}
 	start := stream.Mark{Offset: g.l.st.Start, DB: g.l.st.StreamDB, Received: time.Now().UnixMilli()}
 	if err := g.l.records.save(ctx, start); err != nil {
 		return err

@@ -104,7 +104,7 @@ func (m *Migration) mend(ctx context.Context) error {
 	if err := m.placeWitnesses(ctx, lost); err != nil {
 		return err
 	}
-	for _, l := range m.links {
+	for _, l := range m.live() {
 		if l.standing.stage().inTarget() {
 			l.fail(why)
 		}
@@ -116,7 +116,7 @@ func (m *Migration) mend(ctx context.Context) error {
 func (m *Migration) noteLoss() error {
 	m.update(func() {
 		for i := range m.state.Links {
-			if st := &m.state.Links[i]; st.Stage != fresh {
+			if st := m.state.Links[i]; st.Stage != fresh && !st.Gone {
 				st.Lost = true
 			}
 		}
@@ -130,7 +130,7 @@ func (m *Migration) noteLoss() error {
 // not filled again without its owner's knowledge.
 func (m *Migration) mendable() bool {
 	m.stateMu.Lock()
-	loading := !slices.ContainsFunc(m.state.Links, func(st linkState) bool { return st.Stage.inTarget() })
+	loading := !slices.ContainsFunc(m.state.Links, func(st *linkState) bool { return !st.Gone && st.Stage.inTarget() })
 	empty := m.state.TargetWasEmpty
 	m.stateMu.Unlock()
 	if loading {

@@ -35,7 +35,7 @@ func TestMendable(t *testing.T) {
 		m.cfg.Sides = Sides{Source: single, Target: tt.target}
 		m.state.Links = nil
 		for _, s := range tt.stages {
-			m.state.Links = append(m.state.Links, linkState{Name: "0", Stage: s})
+			m.state.Links = append(m.state.Links, &linkState{Name: "0", Stage: s})
 		}
 		if tt.change != nil {
 			tt.change(m)
@@ -51,7 +51,7 @@ func TestLossIsNoted(t *testing.T) {
 	m := newTestLink(t).m
 	m.state.dir = t.TempDir()
 	for _, s := range []stage{fresh, receiving, received, loaded, following} {
-		m.state.Links = append(m.state.Links, linkState{Name: "l" + string(s), Shard: string(s), Stage: s})
+		m.state.Links = append(m.state.Links, &linkState{Name: "l" + string(s), Shard: string(s), Stage: s})
 	}
 	m.links = nil
 	if err := m.noteLoss(); err != nil {
@@ -62,7 +62,7 @@ func TestLossIsNoted(t *testing.T) {
 			t.Errorf("a link in stage %q: lost %v", st.Stage, st.Lost)
 		}
 	}
-	l := &standing{m, &m.state.Links[3]}
+	l := &standing{m, m.state.Links[3]}
 	if !l.lost() || !l.takeLoss() || l.lost() || l.takeLoss() {
 		t.Error("a loss is taken once")
 	}

@@ -22,6 +22,7 @@ import (
 	"surecut/migrator/internal/ledger"
 	"surecut/migrator/internal/libraries"
 	"surecut/migrator/internal/receive"
+	"surecut/migrator/internal/slots"
 	"surecut/migrator/internal/stream"
 	"surecut/migrator/internal/target"
 )
@@ -42,14 +43,18 @@ import (
 // a file that is done, nothing of surecut is left.
 type Migration struct {
 	cfg     Config
-	slotted bool // the source is a cluster whose slots may move
+	slotted bool         // the source is a cluster whose slots may move
+	table   *slots.Table // which link has which slots; nil: slots that move are not followed
+	notes   *slots.Notes // nil until Run, and where slots that move are not followed
 	target  *target.Target
 	state   *state
 
 	libraries *libraries.Set
 
 	resumed bool
-	links   []*link
+
+	linksMu sync.RWMutex
+	links   []*link // guarded by linksMu; a shard that joins the source adds one
 
 	running atomic.Bool // Run was called, so that the state on disk is kept up to date
 
@@ -60,15 +65,19 @@ type Migration struct {
 	waits      waiting.Book
 	unfinished atomic.Pointer[waiting.Told] // for which the run was ended after Finish; nil: for none
 
-	stateMu sync.Mutex // guards state
-	mending sync.Mutex // held by mend
-	again   sync.Mutex // held by CopyAgain
-	proven  time.Time  // when CopyAgain last saw the slots of the source in place; guarded by again
+	stateMu   sync.Mutex      // guards state
+	mending   sync.Mutex      // held by mend
+	again     sync.Mutex      // held by CopyAgain
+	unsure    atomic.Bool     // a shard has slots and no link yet
+	primaries map[string]bool // IDs of the primaries of the source that were alive when it was last looked at; guarded by stateMu
+	proven    time.Time       // when CopyAgain last saw the slots of the source in place; guarded by again
 
 	refresh   sync.Mutex // held by refreshSource
 	refreshed time.Time  // guarded by refresh
 
-	problems []*ledger.Problems // of each link
+	problems []*ledger.Problems // of each link; guarded by linksMu
+
+	finishing sync.Once // Finish waits for slots that move
 
 	mu    sync.Mutex
 	err   error // of Run
@@ -91,7 +100,7 @@ func New(ctx context.Context, cfg Config) (*Migration, error) {
 	if m.state, m.resumed, err = openState(cfg.StateDir); err != nil {
 		return nil, err
 	}
-	if err := m.guarded(ctx, nil, m.prepare); err != nil {
+	if err := m.guarded(ctx, m.prepare); err != nil {
 		return nil, errors.Join(err, m.state.close())
 	}
 	return m, nil
@@ -122,11 +131,12 @@ func (m *Migration) prepare(ctx context.Context) error {
 		if m.cfg.Mode == ModeIncremental {
 			return fmt.Errorf("Config.Mode incremental: %s holds no migration to continue", m.cfg.StateDir)
 		}
-		m.state.Source, m.state.Target, m.state.Lanes = from, to, m.cfg.Lanes
+		m.state.Lanes = m.cfg.Lanes
 		for i, s := range m.cfg.Sides.Source.Shards() {
-			m.state.Links = append(m.state.Links, linkState{Name: strconv.Itoa(i), Shard: s.Primary.Addr})
+			m.state.Links = append(m.state.Links, &linkState{Name: strconv.Itoa(i), Shard: s.Primary.Addr})
 		}
 	}
+	m.state.Source, m.state.Target = from, to
 	if err := m.nameServers(ctx); err != nil {
 		return err
 	}
@@ -152,9 +162,36 @@ func (m *Migration) prepare(ctx context.Context) error {
 		if err := l.chooseOrigin(reads); err != nil {
 			return err
 		}
-		m.links = append(m.links, l)
+		m.add(l)
 	}
 	return nil
+}
+
+func (m *Migration) add(l *link) {
+	m.linksMu.Lock()
+	defer m.linksMu.Unlock()
+	m.links = append(m.links, l)
+}
+
+// all returns the links in the order of the state, also those whose shards have gone.
+func (m *Migration) all() []*link {
+	m.linksMu.RLock()
+	defer m.linksMu.RUnlock()
+	return slices.Clip(m.links)
+}
+
+// live returns the links whose shards belong to the source.
+func (m *Migration) live() []*link {
+	return slices.DeleteFunc(slices.Clone(m.all()), func(l *link) bool { return l.gone.Load() })
+}
+
+// linkAt returns one of the links that LinkInfos lists, unless its shard has left the source.
+func (m *Migration) linkAt(i int) (l *link, there bool) {
+	all := m.all()
+	if i < 0 || i >= len(all) || all[i].gone.Load() {
+		return nil, false
+	}
+	return all[i], true
 }
 
 // nameServers notes in the state which servers the migration reads and writes: its URLs may lead to others for another process, or later.
@@ -200,7 +237,17 @@ func (m *Migration) Config() Config { return m.cfg }
 // Finish brings the migration to its end: it asks the source how far it has come, what the source has written up to there is received and
 // applied, and Run returns. If the source does not answer within 5 seconds, or the rest is not received within 10, or if the target does not answer for
 // 5, Run returns nevertheless, and Settled is false. Finish does not wait for that. It may be called at any time, and more than once.
+//
+// While slots of the source move, they are waited for before that, for up to Config.RetryFor.
 func (m *Migration) Finish() {
+	if m.table == nil || !m.running.Load() {
+		m.stopNow()
+		return
+	}
+	m.finishing.Do(func() { go m.stopOnceSettled() })
+}
+
+func (m *Migration) stopNow() {
 	now := time.Now()
 	m.toldAt.CompareAndSwap(nil, &now)
 	m.stop()
@@ -247,12 +294,15 @@ func (m *Migration) Run(ctx context.Context) (err error) {
 	defer m.tellProgress()()
 	defer func() {
 		m.endedBy(ctx, err)
+		if m.notes != nil {
+			err = errors.Join(err, m.notes.Close())
+		}
 		err = errors.Join(err, m.state.close())
 	}()
-	if err := m.guarded(ctx, m.links, m.begin); err != nil {
+	if err := m.guarded(ctx, m.begin); err != nil {
 		return err
 	}
-	err = m.guarded(ctx, m.links, m.copy)
+	err = m.guarded(ctx, m.copy)
 	after, cancel := context.WithTimeout(context.WithoutCancel(ctx), mostLeaving)
 	defer cancel()
 	err = errors.Join(err, m.endRun(err), m.ending(after, m.putBack))
@@ -303,6 +353,11 @@ func (m *Migration) begin(ctx context.Context) error {
 		}
 		m.state.Begins = false
 	}
+	if m.table != nil {
+		if err := m.openNotes(); err != nil {
+			return err
+		}
+	}
 	m.beginRun()
 	m.running.Store(true)
 	if err := m.saveState(); err != nil {
@@ -333,7 +388,7 @@ func (m *Migration) copy(ctx context.Context) error {
 	var beside sync.WaitGroup
 	if m.resumed || !m.state.TargetWasEmpty {
 		m.target.Expiring.Forget()
-		beside.Go(func() { m.target.Expiring.Learn(beating, len(m.links)) })
+		beside.Go(func() { m.target.Expiring.Learn(beating, len(m.live())) })
 	}
 	err := m.lastWitness(ctx, m.lastLook(ctx, m.runLinks(ctx)))
 	if err == nil && ctx.Err() == nil {
@@ -357,8 +412,8 @@ func (m *Migration) runLinks(ctx context.Context) error {
 	watching, stopWatching := context.WithCancel(ctx)
 	defer stopWatching()
 	var links sync.WaitGroup
-	links.Add(len(m.links))
-	for _, l := range m.links {
+	run := func(l *link) {
+		links.Add(1)
 		g.Go(func() error {
 			defer links.Done()
 			if err := l.run(ctx); err != nil {
@@ -367,7 +422,15 @@ func (m *Migration) runLinks(ctx context.Context) error {
 			return nil
 		})
 	}
-	g.Go(func() error { return m.watchSlots(watching) })
+	for _, l := range m.live() {
+		run(l)
+	}
+	g.Go(func() error {
+		if m.table != nil {
+			return m.followSlots(watching, run)
+		}
+		return m.watchSlots(watching)
+	})
 	g.Go(func() error { return m.target.Claim.Keep(watching) })
 	g.Go(func() error { return m.watchWitnesses(watching) })
 	g.Go(func() error {
@@ -403,11 +466,11 @@ func (m *Migration) Snapshotted() bool {
 	m.stateMu.Lock()
 	defer m.stateMu.Unlock()
 	for _, st := range m.state.Links {
-		if !st.Stage.inTarget() {
+		if !st.Gone && !st.Stage.inTarget() {
 			return false
 		}
 	}
-	for _, l := range m.links {
+	for _, l := range m.live() {
 		if l.file != nil && !l.file.whole.Load() {
 			return false
 		}
@@ -419,13 +482,13 @@ func (m *Migration) Snapshotted() bool {
 // Run has returned nil.
 func (m *Migration) Forget(ctx context.Context) error {
 	records := map[*link][]target.RecordKey{}
-	for _, l := range m.links {
+	for _, l := range m.all() {
 		records[l] = l.records.keys() // their places are those of the witnesses
 	}
 	if err := m.forgetWitnesses(ctx); err != nil {
 		return err
 	}
-	for _, l := range m.links {
+	for _, l := range m.all() {
 		kept := slices.Collect(maps.Keys(l.positions.AcknowledgedUnits())) // units whose checkpoints compact has kept
 		if err := l.records.checkpoints.Forget(ctx, records[l], kept); err != nil {
 			return err
@@ -434,10 +497,13 @@ func (m *Migration) Forget(ctx context.Context) error {
 	if err := m.target.Claim.Release(ctx); err != nil {
 		return err
 	}
-	for _, l := range m.links {
+	for _, l := range m.all() {
 		if err := os.RemoveAll(l.dir); err != nil {
 			return fmt.Errorf("remove the spool: %w", err)
 		}
+	}
+	if err := os.Remove(m.notesPath()); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("remove the keys that were noted: %w", err)
 	}
 	if err := os.Remove(m.state.path()); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return fmt.Errorf("remove the state: %w", err)

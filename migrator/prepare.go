@@ -48,7 +48,7 @@ var errMixed = errors.New("the target held keys before this migration began, so 
 // takeBack deletes from the target the keys of a snapshot that was cut off, since the source may not have them any more. If the target had
 // keys of its own, it does so only with Config.OnExisting replace.
 func (l *link) takeBack(ctx context.Context) error {
-	if l.st.Again || l.m.cfg.Mode == ModeIncremental || l.standing.stage() != receiving {
+	if l.st.Again || l.m.cfg.Mode == ModeIncremental || l.standing.stage() != receiving || l.loadsNothing() {
 		return nil
 	}
 	f, err := os.Open(l.snapshotPath())

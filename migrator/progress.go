@@ -39,7 +39,7 @@ func (l *link) keepCheckpoint(ctx, stopping context.Context) error {
 				return err
 			}
 		}
-		l.m.target.Expiring.Pass(l.name, l.appliedTime(), len(l.m.links))
+		l.m.target.Expiring.Pass(l.name, l.appliedTime(), len(l.m.live()))
 		if stopping.Err() != nil {
 			l.do(draining)
 		}
@@ -101,7 +101,7 @@ func (l *link) nearlyCaughtUp() bool {
 	return bytes == 0 || age < l.m.cfg.MaxLag
 }
 
-// caughtUp says whether the target follows the source: it has nearly caught up, and no key is without its expiry.
+// caughtUp says whether the target follows the source: it has nearly caught up, no key is without its expiry, and no slot of the source moves.
 func (l *link) caughtUp() bool {
-	return l.does(working) && l.applying.Load() != nil && l.nearlyCaughtUp() && !l.expiries.Holding()
+	return l.does(working) && l.applying.Load() != nil && l.nearlyCaughtUp() && !l.expiries.Holding() && l.m.movingSlots() == 0
 }

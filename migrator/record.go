@@ -10,10 +10,22 @@ type linkRecord struct{ l *link }
 
 // SnapshotBegins saves where the stream begins, and that a snapshot is being received.
 func (r linkRecord) SnapshotBegins(b receive.Beginning) error {
+	if moving := r.l.scope.Moving; moving != nil {
+		if err := moving.Table.BeginAnew(moving.Index, r.l.replaces()); err != nil {
+			return err
+		}
+	}
 	return r.l.standing.advance(receiving, func(st *linkState) error {
 		st.ReplID, st.Start, st.StartedMs, st.Reach, st.Sync = b.ReplID, b.Offset, b.AskedMs, 0, b.Legacy
 		return nil
 	})
+}
+
+// replaces says whether the next snapshot takes the place of an earlier one, or of a part of one. The stream has a gap then.
+func (l *link) replaces() bool {
+	l.m.stateMu.Lock()
+	defer l.m.stateMu.Unlock()
+	return (l.st.Again || l.st.Stage != fresh) && !l.loadsNothing()
 }
 
 // SnapshotIsWhole saves that the snapshot is on disk, so that it need not be asked for again.
@@ -32,6 +44,9 @@ func (r linkRecord) StreamContinues(replID string, offset int64, renamed bool) e
 	l := r.l
 	l.expiries.BeginAgain(l.m.cfg.HoldExpiry > 0)
 	l.m.update(func() { l.st.ReplID = replID })
+	if renamed && l.m.table != nil {
+		l.m.table.Break() // offsets at which the old primary stood say nothing of the new one
+	}
 	if renamed {
 		l.moved.Store(&stream.Moved{Behind: offset})
 	}

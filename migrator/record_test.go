@@ -19,7 +19,7 @@ func TestRecordsAreDurable(t *testing.T) {
 	l := newTestLink(t)
 	l.m.state.dir = t.TempDir()
 	r := linkRecord{l}
-	on := func() linkState { return peek(l.m.state.dir).Links[0] }
+	on := func() linkState { return *peek(l.m.state.dir).Links[0] }
 	l.m.state.Source, l.m.state.Target, l.st.Reach = "redis://a", "redis://b", 7
 	for _, tt := range []struct {
 		name string

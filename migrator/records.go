@@ -28,7 +28,7 @@ func (r *records) save(ctx context.Context, at stream.Mark) error {
 		r.l.m.stateMu.Lock()
 		replID := r.l.st.ReplID
 		r.l.m.stateMu.Unlock()
-		if err := errors.Join(r.l.problems.Saved(), r.l.expiries.Save(), r.l.doubts.Save(), r.l.scripts.Save()); err != nil {
+		if err := errors.Join(r.l.problems.Saved(), r.l.expiries.Save(), r.l.doubts.Save(), r.l.scripts.Save(), r.l.m.saveNotes()); err != nil {
 			return err
 		}
 		copies, releases := r.l.doubts.Copies(), r.l.expiries.Releases()

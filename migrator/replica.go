@@ -58,7 +58,7 @@ func (r *replica) newReceiver() *receive.Receiver {
 		SnapshotPath:  r.l.snapshotPath(),
 		SnapshotLimit: cfg.SpoolLimit,
 		SnapshotOnly:  cfg.Mode == ModeFull,
-		NoSnapshot:    cfg.Mode == ModeIncremental,
+		NoSnapshot:    cfg.Mode == ModeIncremental && !r.l.loadsNothing(),
 		RetryFor:      cfg.RetryFor,
 		Received: func(received, total int64) {
 			r.l.ledger.SnapshotReceived.Store(received)

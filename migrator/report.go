@@ -13,16 +13,20 @@ func (m *Migration) Report() Report {
 	m.mu.Unlock()
 	r.Problems = append(append(r.Problems, m.evicted()...), m.lackingLibraries()...)
 	if !ended {
-		r.Waiting = waitings(m.waitsOf(m.links), time.Now())
+		r.Waiting = waitings(m.waitsOf(m.live()), time.Now())
 	}
 	all := true
-	for _, l := range m.links {
+	for _, l := range m.all() {
+		l.ledger.ThisRun().AddTo(&r.Counters)
+		if l.gone.Load() {
+			continue
+		}
 		li := l.report()
 		r.Links = append(r.Links, li)
-		l.ledger.ThisRun().AddTo(&r.Counters)
 		all = all && li.Phase == phaseCaughtUp
 	}
 	r.AllRuns = m.allRuns(r.Counters)
+	r.MovingSlots = m.movingSlots()
 	if m.scans() {
 		r.Level = "repaired"
 	}
@@ -62,8 +66,8 @@ func (m *Migration) TargetWrites() TargetWrites {
 // problemsOfAll returns the first problems of all links.
 func (m *Migration) problemsOfAll() []Problem {
 	all := []Problem{}
-	for _, p := range m.problems {
-		all = append(all, p.All()...)
+	for _, l := range m.all() {
+		all = append(all, l.problems.All()...)
 	}
 	return all[:min(len(all), mostProblems)]
 }

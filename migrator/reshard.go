@@ -1,17 +1,16 @@
 package migrator
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"surecut/internal/endpoint"
 	"surecut/internal/keyspace"
 	"surecut/internal/retry"
+	"surecut/migrator/internal/slots"
 )
 
 // A migration compares the slots of a source cluster with those that it knows: when it begins or is resumed, every second while it runs,
@@ -31,23 +30,29 @@ func (m *Migration) holdings() ([]holding, error) {
 	defer m.stateMu.Unlock()
 	known := make([]holding, len(m.state.Links))
 	for i, st := range m.state.Links {
-		slots, err := keyspace.ParseSlots(st.Slots)
+		held, err := keyspace.ParseSlots(st.Slots)
 		if err != nil {
 			return nil, fmt.Errorf("Config.StateDir: link %d: %w", i, err)
+		}
+		if m.state.Slots != nil && i < len(m.state.Slots.Owned) {
+			held = m.state.Slots.Owned[i]
 		}
 		primary := st.Primary
 		if primary == "" {
 			primary = st.Shard
 		}
-		known[i] = holding{primary: primary, nodes: slices.Clone(st.Nodes), slots: slots}
+		known[i] = holding{primary: primary, nodes: slices.Clone(st.Nodes), slots: held, gone: st.Gone}
 	}
 	return known, nil
 }
 
 // bindShards returns the shard of each link, in the order of the links. A migration that begins takes the source as it is; one that is
-// resumed finds its shards again, and refuses a source whose slots have moved since.
+// resumed finds its shards again. Where slots that move are not followed, it refuses a source whose slots have moved since.
 func (m *Migration) bindShards(ctx context.Context) ([]endpoint.Shard, error) {
 	shards := m.cfg.Sides.Source.Shards()
+	if m.follows() {
+		return m.followedShards(ctx)
+	}
 	if m.slotted && m.resumed && m.state.Links[0].Slots != "" {
 		if err := m.confirmSlots(ctx); err != nil {
 			return nil, err
@@ -64,6 +69,49 @@ func (m *Migration) bindShards(ctx context.Context) ([]endpoint.Shard, error) {
 		m.state.Links[i].Slots, m.state.Links[i].Nodes = s.Slots.String(), nodeIDs(s)
 	}
 	return shards, m.confirmSlots(ctx)
+}
+
+// followedShards returns the shard of each link where slots that move are followed, and makes the table of slots. What has moved since an earlier run is seen
+// once the links run. A shard that is not found has no slots, or has gone; its link keeps the address that it had.
+func (m *Migration) followedShards(ctx context.Context) ([]endpoint.Shard, error) {
+	now := m.cfg.Sides.Source.Shards()
+	if !m.resumed || m.state.Links[0].Slots == "" && m.state.Slots == nil {
+		if len(now) != len(m.state.Links) {
+			return nil, fmt.Errorf("the source has %d shards now, and had %d when this migration began: start again with a new Config.StateDir", len(now), len(m.state.Links))
+		}
+		for i, s := range now {
+			m.state.Links[i].Slots, m.state.Links[i].Nodes = s.Slots.String(), slices.Sorted(slices.Values(nodeIDs(s)))
+		}
+	}
+	if m.state.Slots == nil {
+		from := slots.State{Owned: make([]keyspace.SlotRanges, len(m.state.Links))}
+		for i, st := range m.state.Links {
+			var err error
+			if from.Owned[i], err = keyspace.ParseSlots(st.Slots); err != nil {
+				return nil, fmt.Errorf("Config.StateDir: link %d: %w", i, err)
+			}
+		}
+		m.state.Slots = &from
+	}
+	for len(m.state.Slots.Owned) < len(m.state.Links) { // a run was killed before it had saved that a shard has joined
+		m.state.Slots.Owned = append(m.state.Slots.Owned, nil)
+	}
+	m.table = m.newTable(*m.state.Slots)
+	m.notes = slots.NewNotes(m.table)
+	known, err := m.holdings()
+	if err != nil {
+		return nil, err
+	}
+	homes := m.homes(known, now)
+	shards := make([]endpoint.Shard, len(homes))
+	for i, h := range homes {
+		if h.shard >= 0 {
+			shards[i] = now[h.shard]
+			continue
+		}
+		shards[i] = endpoint.Shard{Primary: endpoint.Node{Addr: known[i].primary}, Slots: keyspace.SlotRanges{}}
+	}
+	return shards, nil
 }
 
 func (m *Migration) shardsInOrder() ([]endpoint.Shard, error) {
@@ -152,26 +200,24 @@ func (m *Migration) askNodes(ctx context.Context, addr string) ([]endpoint.Clust
 }
 
 // learnNodes adds the nodes that the shards have now to those that the links know. A node that is not seen any more stays known, since it
-// may come back and be promoted, unless it has joined another shard.
+// may come back and be promoted, unless it has joined another shard: a primary that has lost its last slot does so by itself (since Redis 7.0).
 func (m *Migration) learnNodes(homes []home, now []endpoint.Shard) error {
 	changed := false
 	m.update(func() {
-		for i := range m.state.Links {
-			if !homes[i].proven {
+		for i, h := range homes {
+			st := m.state.Links[i]
+			if h.shard >= 0 && !h.proven && st.Primary != now[h.shard].Primary.Addr { // once it is received from, it has continued the stream
 				continue
 			}
-			st := &m.state.Links[i]
 			nodes := slices.DeleteFunc(slices.Clone(st.Nodes), func(id string) bool {
-				return slices.ContainsFunc(now, func(s endpoint.Shard) bool {
-					return s.Primary.ID != now[homes[i].shard].Primary.ID && slices.Contains(nodeIDs(s), id)
-				})
+				j := slices.IndexFunc(now, func(s endpoint.Shard) bool { return slices.Contains(nodeIDs(s), id) })
+				return j >= 0 && j != h.shard
 			})
-			for _, id := range nodeIDs(now[homes[i].shard]) {
-				if !slices.Contains(nodes, id) {
-					nodes = append(nodes, id)
-				}
+			if h.shard >= 0 {
+				nodes = append(nodes, nodeIDs(now[h.shard])...)
 			}
-			if slices.Sort(nodes); !slices.Equal(nodes, st.Nodes) {
+			slices.Sort(nodes)
+			if nodes = slices.Compact(nodes); !slices.Equal(nodes, st.Nodes) {
 				st.Nodes, changed = nodes, true
 			}
 		}
@@ -231,7 +277,7 @@ func (m *Migration) confirmSlots(ctx context.Context) error {
 // proveSlots returns nil once the source has shown that every slot is where the links know it to be. While the source does not answer, it
 // waits: without that proof nothing may be deleted.
 func (m *Migration) proveSlots(ctx context.Context) error {
-	if !m.slotted {
+	if !m.slotted || m.table != nil {
 		return nil
 	}
 	for begun := time.Now(); ; {
@@ -251,6 +297,14 @@ const mostDisagreement = 5 * time.Second
 // lastLook looks at the slots once more at the end of a run, however it ended, so that a move in its last second is not missed, and a link
 // that failed because of a move says so.
 func (m *Migration) lastLook(ctx context.Context, ended error) error {
+	if m.table != nil {
+		if ended == nil && ctx.Err() == nil {
+			if err := m.lookTwice(ctx); err != nil { // the source does not answer, which the links have told
+				m.cfg.Log.Debug("the slots of the source could not be read at the end", "error", err)
+			}
+		}
+		return ended
+	}
 	var told *reshardError
 	if !m.slotted || errors.As(ended, &told) || ctx.Err() != nil {
 		return ended
@@ -267,22 +321,4 @@ func (m *Migration) lastLook(ctx context.Context, ended error) error {
 		return err
 	}
 	return fmt.Errorf("%w (the link ended with this error: %w)", err, ended)
-}
-
-// imported returns an error for a command by which a cluster moves slots: RESTORE-ASKING brings a key into a slot that moves, TRIMSLOTS
-// (Redis 8.4) and CLUSTER SYNCSLOTS (Valkey 9) belong to slots that move as a whole. Such a command may be the only trace of a slot that
-// went and came back.
-func (l *link) imported(db int, args [][]byte) error {
-	if !l.m.slotted {
-		return nil
-	}
-	is := func(name string) bool { return bytes.EqualFold(args[0], []byte(name)) }
-	switch {
-	case is("RESTORE-ASKING") && len(args) > 1:
-		key := l.scope.SourceName(db, string(args[1]))
-		return fmt.Errorf("slot %d of the source moved to %s (which received a key by RESTORE-ASKING): %w", keyspace.Slot(key), l.shard.Primary(), errResharded)
-	case is("TRIMSLOTS"), is("CLUSTER"):
-		return fmt.Errorf("slots of the source moved to or from %s (its stream contains %s): %w", l.shard.Primary(), strings.ToUpper(string(args[0])), errResharded)
-	}
-	return nil
 }

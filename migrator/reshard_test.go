@@ -9,13 +9,13 @@ import (
 	"surecut/internal/endpoint/endpointtest"
 )
 
-// prepared returns a migration from a cluster of two shards, the first with a replica, which has not begun yet.
+// prepared returns a full copy from a cluster of two shards, the first with a replica, which has not begun yet.
 func prepared(t *testing.T) (*Migration, []*endpointtest.Server) {
 	t.Helper()
 	nodes := []*endpointtest.Server{serve(t, nil), serve(t, nil), serve(t, nil)}
 	cluster(nodes, "0-8191", "8192-16383", "of 0")
 	cfg := between(t, "redis+cluster://"+nodes[0].Addr, serve(t, nil).URL())
-	cfg.ReadFrom = "primary"
+	cfg.ReadFrom, cfg.Mode = "primary", ModeFull
 	m, err := New(t.Context(), cfg)
 	if err != nil {
 		t.Fatal(err)
@@ -144,24 +144,5 @@ func TestLastLook(t *testing.T) {
 				t.Errorf("two reasons instead of one, or one instead of two: %v", err)
 			}
 		})
-	}
-}
-
-// TestImported: the commands by which a cluster moves slots may be the only trace of a slot that went and came back.
-func TestImported(t *testing.T) {
-	for _, tt := range []struct{ command, says string }{
-		{"SET k v", ""}, {"RESTORE k 0 x", ""}, {"restore-asking k 0 x", "slot 7629 of the source moved"}, {"RESTORE-ASKING", ""},
-		{"TRIMSLOTS RANGES 1 0 5", "contains TRIMSLOTS"}, {"cluster SYNCSLOTS ESTABLISH", "contains CLUSTER"},
-	} {
-		l := newTestLink(t)
-		var args [][]byte
-		for word := range strings.FieldsSeq(tt.command) {
-			args = append(args, []byte(word))
-		}
-		if err := l.imported(0, args); err != nil {
-			t.Errorf("%s of a source without slots: %v", tt.command, err)
-		}
-		l.m.slotted = true
-		saysSo(t, l.imported(0, args), tt.says, tt.command)
 	}
 }

@@ -16,6 +16,8 @@ type Report struct {
 	Error    string           `json:"error,omitempty"`
 	Waiting  []Waiting        `json:"waiting,omitempty"` // what has been waited for at least 3 seconds, the longest first
 
+	MovingSlots int `json:"moving_slots,omitempty"` // slots that move between shards of the source: their keys are read again once they have settled
+
 	Selection *keyspace.Selection `json:"selection,omitempty"` // the part of the source that is moved; nil: all keys
 
 	Rounds []Round `json:"rounds,omitempty"` // for a source that is scanned: its comparisons, and what was copied again

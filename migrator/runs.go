@@ -45,7 +45,7 @@ func (m *Migration) allRuns(this ledger.Counters) AllRuns {
 	m.stateMu.Lock()
 	defer m.stateMu.Unlock()
 	all := AllRuns{Runs: max(m.state.Runs.Begun, 1), Exact: !m.state.Runs.Cut, Counters: this}
-	for _, l := range m.links {
+	for _, l := range m.all() {
 		l.ledger.BeforeThisRun().AddTo(&all.Counters)
 	}
 	return all
@@ -54,7 +54,7 @@ func (m *Migration) allRuns(this ledger.Counters) AllRuns {
 // gather copies into the state, which is about to be saved, what other types keep: the counters of all runs, and the state of expiries. The
 // caller holds stateMu.
 func (m *Migration) gather() {
-	for _, l := range m.links {
+	for _, l := range m.all() {
 		l.st.Counted, l.st.Expiries = l.ledger.AllRuns(), l.expiries.Stored()
 	}
 }

@@ -18,7 +18,7 @@ func runOf(t *testing.T, dir string) *Migration {
 	}
 	if !m.resumed {
 		m.state.Source, m.state.Target, m.state.Lanes = "redis://a", "redis://b", 1
-		m.state.Links = []linkState{{Name: "0"}}
+		m.state.Links = []*linkState{{Name: "0"}}
 	}
 	m.links = []*link{newLink(m, 0, endpoint.Shard{}, "")}
 	m.beginRun()

@@ -108,7 +108,7 @@ func (m *Migration) CopyAgain(ctx context.Context, keys []Outdated) (r Recopied,
 		}
 		m.proven = time.Now()
 	}
-	byLink := make([][]keyspace.Key, len(m.links))
+	byLink := make([][]keyspace.Key, len(m.live()))
 	keep := map[keyspace.Key]bool{}
 	for _, k := range keys {
 		if k.Extra && !m.state.TargetWasEmpty {
@@ -116,7 +116,7 @@ func (m *Migration) CopyAgain(ctx context.Context, keys []Outdated) (r Recopied,
 		}
 		i := 0
 		if n, ok := m.cfg.Sides.Source.PrimaryOf(m.cfg.Sides.Source.Slot(k.Key.Name)); ok {
-			i = max(slices.IndexFunc(m.links, func(l *link) bool { return l.shard.Node() == n.Addr }), 0)
+			i = max(slices.IndexFunc(m.live(), func(l *link) bool { return l.shard.Node() == n.Addr }), 0)
 		}
 		byLink[i] = append(byLink[i], k.Key)
 	}
@@ -132,7 +132,7 @@ func (m *Migration) CopyAgain(ctx context.Context, keys []Outdated) (r Recopied,
 }
 
 func (m *Migration) copyAgain(ctx context.Context, i int, keys []keyspace.Key, keep map[keyspace.Key]bool, r *Recopied) (err error) {
-	l := newLink(m, i, m.links[i].shard.Nodes(), m.links[i].shard.Node()) // a link with counters of its own
+	l := newLink(m, i, m.live()[i].shard.Nodes(), m.live()[i].shard.Node()) // a link with counters of its own
 	if err := l.chooseOrigin(""); err != nil {
 		return err
 	}

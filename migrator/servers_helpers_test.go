@@ -38,23 +38,46 @@ type run struct {
 
 func openSide(t testing.TB, url string) *endpoint.Deployment {
 	t.Helper()
-	spec, err := endpoint.Parse(url)
-	if err != nil {
-		t.Fatal(err)
-	}
-	d, err := endpoint.Open(t.Context(), spec)
+	d, err := tryOpen(t, url)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return d
 }
 
+func tryOpen(t testing.TB, url string) (*endpoint.Deployment, error) {
+	spec, err := endpoint.Parse(url)
+	if err != nil {
+		return nil, err
+	}
+	return endpoint.Open(t.Context(), spec)
+}
+
 // begin starts a migration; change may adjust its configuration.
 func begin(t testing.TB, u urls, dir string, change func(*Config)) *run {
 	t.Helper()
+	r, err := tryBegin(t, u, dir, change)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+// tryBegin is begin for servers that may not answer yet.
+func tryBegin(t testing.TB, u urls, dir string, change func(*Config)) (*run, error) {
+	t.Helper()
 	cfg := DefaultConfig()
 	cfg.Log = slog.New(slog.NewTextHandler(testLog{t}, &slog.HandlerOptions{Level: slog.LevelWarn}))
-	cfg.Sides = Sides{Source: openSide(t, u.source), Target: openSide(t, u.target)}
+	source, err := tryOpen(t, u.source)
+	if err != nil {
+		return nil, err
+	}
+	target, err := tryOpen(t, u.target)
+	if err != nil {
+		source.Close()
+		return nil, err
+	}
+	cfg.Sides = Sides{Source: source, Target: target}
 	cfg.StateDir = dir
 	cfg.RetryFor = 20 * time.Second
 	if change != nil {
@@ -62,7 +85,9 @@ func begin(t testing.TB, u urls, dir string, change func(*Config)) *run {
 	}
 	m, err := New(t.Context(), cfg)
 	if err != nil {
-		t.Fatal(err)
+		source.Close()
+		target.Close()
+		return nil, err
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	r := &run{t: t, m: m, cancel: cancel, ended: make(chan struct{}), sides: cfg.Sides}
@@ -71,7 +96,7 @@ func begin(t testing.TB, u urls, dir string, change func(*Config)) *run {
 		r.err = m.Run(ctx)
 	}()
 	t.Cleanup(func() { r.abort() })
-	return r
+	return r, nil
 }
 
 // testLog keeps the log of a failed test; what comes after the test's end is dropped by the handler's owner.

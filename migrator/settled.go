@@ -1,6 +1,9 @@
 package migrator
 
-import "strings"
+import (
+	"fmt"
+	"strings"
+)
 
 // Settled says whether the target holds everything that the source had when Finish was called, each key with its true expiry; see
 // Unsettled.
@@ -14,10 +17,13 @@ func (m *Migration) Unsettled() (reasons []string) {
 	if w := m.unfinished.Load(); w != nil {
 		reasons = append(reasons, w.String())
 	}
-	for _, l := range m.links {
+	for _, l := range m.live() {
 		if why := l.unsettled(); why != "" {
 			reasons = append(reasons, why)
 		}
+	}
+	if n := m.movingSlots(); n > 0 {
+		reasons = append(reasons, fmt.Sprintf("%d slots of the source move between its shards (%s), and their keys are not read again yet: run the same command again once they have settled", n, slotList(m.slotsThatMove())))
 	}
 	return reasons
 }

@@ -12,18 +12,19 @@ import (
 )
 
 // A shard of a source cluster is identified by the IDs of its nodes. Each link remembers them, and the slots that its shard held when the
-// migration began. A failover keeps a shard's slots and promotes a node that was known as its replica. When a slot moves to another shard,
-// however, commands for its keys are in the streams of two links, which have no common order. The migration cannot follow that yet, so it
-// watches the slots, and stops when they begin to move. Nothing is deleted before the slots are known to be in place.
+// migration began. A failover keeps a shard's slots and promotes a node that was known as its replica. Slots that move to another shard are
+// followed by the streams of both (mover.go). A full copy has no stream, nor has a source that is scanned, so that these watch the slots, and stop
+// when they begin to move. Nothing is deleted before the slots are known to be in place.
 
-// errResharded says that slots move between the shards of the source.
-var errResharded = errors.New("surecut cannot yet follow slots that move between shards of the source, so the target is incomplete: wait until the move has ended, then begin a new migration with a new Config.StateDir and an empty target (or Config.OnExisting replace)")
+// errResharded says that slots move between the shards of the source, where that is not followed.
+var errResharded = errors.New("a full copy, and a source that is scanned, cannot follow slots that move between shards of the source, so the target is incomplete: wait until the move has ended, then begin a new migration with a new Config.StateDir and an empty target (or Config.OnExisting replace)")
 
 // holding is a shard as a link knows it.
 type holding struct {
 	primary string   // address of its primary, as last known
 	nodes   []string // IDs of the nodes that were seen in the shard
 	slots   keyspace.SlotRanges
+	gone    bool // the shard has left the source
 }
 
 // slotMove is a slot that one node held, and another one holds now or is about to hold. An empty address stands for no node.
@@ -85,11 +86,17 @@ func orNobody(addr string) string {
 	return addr
 }
 
-// slotList returns slots in ascending order, as "5426" or "0-100,5426".
+// mostRanges bounds the ranges of slots that a text lists.
+const mostRanges = 20
+
+// slotList returns slots in ascending order, as "5426" or "0-100,5426", and only how many there are beyond mostRanges ranges.
 func slotList(slots []uint16) string {
 	slices.Sort(slots)
 	var parts []string
 	for i := 0; i < len(slots); {
+		if len(parts) == mostRanges {
+			return fmt.Sprintf("%s and %d more", strings.Join(parts, ","), len(slots)-i)
+		}
 		j := i
 		for j+1 < len(slots) && slots[j+1] == slots[j]+1 {
 			j++

@@ -103,17 +103,3 @@ func TestSlotText(t *testing.T) {
 		}
 	}
 }
-
-// TestLookingForMovesIsCheap: every command of a cluster is looked at.
-func TestLookingForMovesIsCheap(t *testing.T) {
-	l := newTestLink(t)
-	l.m.slotted = true
-	args := [][]byte{[]byte("SET"), []byte("key"), []byte("value")}
-	if n := testing.AllocsPerRun(100, func() {
-		if err := l.imported(0, args); err != nil {
-			t.Error(err)
-		}
-	}); n > 0 {
-		t.Errorf("%v allocations for each command", n)
-	}
-}

@@ -24,7 +24,7 @@ var sourceSettings = []struct{ name, value string }{
 
 // tune changes the settings of every node that is read from. It saves the old values to disk before it changes anything.
 func (m *Migration) tune(ctx context.Context) error {
-	for _, l := range m.links {
+	for _, l := range m.live() {
 		addr := l.shard.Node()
 		c, err := m.cfg.Sides.Source.Client(ctx, addr, 0)
 		if err != nil {

@@ -14,23 +14,24 @@ import (
 	"surecut/internal/durable"
 	"surecut/internal/endpoint"
 	"surecut/migrator/internal/ledger"
+	"surecut/migrator/internal/slots"
 	"surecut/migrator/internal/target"
 )
 
 // stateFormat is the version of the state directory: migration.json, and the lists of keys beside it. It is raised by a change that an
-// older surecut cannot read. Format 2 is read as well, and upgraded to format 3.
-const stateFormat = 3
+// older surecut cannot read. Formats 2 and 3 are read as well, and upgraded.
+const stateFormat = 4
 
 // state is what a migration remembers in its directory (migration.json). The target holds the checkpoints.
 type state struct {
-	Format         int         `json:"format"`
-	ID             string      `json:"id"`
-	Source         string      `json:"source"`
-	Target         string      `json:"target"`
-	Lanes          int         `json:"lanes"`
-	TargetWasEmpty bool        `json:"target_was_empty"`
-	Tuned          []tuned     `json:"tuned,omitempty"`
-	Links          []linkState `json:"links"`
+	Format         int          `json:"format"`
+	ID             string       `json:"id"`
+	Source         string       `json:"source"`
+	Target         string       `json:"target"`
+	Lanes          int          `json:"lanes"`
+	TargetWasEmpty bool         `json:"target_was_empty"`
+	Tuned          []tuned      `json:"tuned,omitempty"`
+	Links          []*linkState `json:"links"`
 
 	// Begins says that the first run has not looked at the target yet, which it claims before. If it is killed there, the next run begins
 	// anew, under the same ID, so that the claim is its own.
@@ -45,6 +46,7 @@ type state struct {
 	TargetServers endpoint.Identity `json:"target_servers,omitempty"`
 
 	DBPrefix map[int]string `json:"db_prefix,omitempty"`
+	Slots    *slots.State   `json:"slots,omitempty"` // which link has which slots of a source cluster, whose slots are followed
 
 	Libraries json.RawMessage `json:"libraries,omitempty"` // function libraries, see package libraries; absent: a surecut wrote it that did not remember them
 
@@ -104,6 +106,7 @@ type linkState struct {
 	// Set for a source cluster.
 	Slots string   `json:"slots,omitempty"` // slots that the shard held when the migration began, "0-5460,7000-7000"
 	Nodes []string `json:"nodes,omitempty"` // IDs of the nodes that were seen in the shard, sorted
+	Gone  bool     `json:"gone,omitempty"`  // no node of the shard belongs to the cluster any more
 
 	Recorded []uint16 `json:"recorded,omitempty"` // slots of a cluster that hold a record of the link, one on each node
 
@@ -167,6 +170,9 @@ func (s *state) read() (there bool, err error) {
 	if err == nil && s.Format == 2 {
 		err = s.upgrade(data)
 	}
+	if s.Format == 3 { // it has no table of slots
+		s.Format = stateFormat
+	}
 	if err != nil {
 		return false, fmt.Errorf("Config.StateDir: read %s: %w; put back a copy of the file if there is one, or %s", s.path(), err, instead)
 	}
@@ -191,7 +197,7 @@ func (s *state) upgrade(data []byte) error {
 		return err
 	}
 	for i, l := range old.Links {
-		st := &s.Links[i]
+		st := s.Links[i]
 		st.Stage = l.Snapshot
 		st.Expiries = map[[2]bool]ledger.HeldState{{true, false}: ledger.HeldFirst, {true, true}: ledger.HeldAgain, {false, true}: ledger.AllReleased}[[2]bool{l.Holding, l.Released}]
 	}
@@ -204,7 +210,13 @@ func (s *state) validate() error {
 	if s.ID == "" || s.Source == "" || s.Target == "" || s.Lanes < 1 || len(s.Links) == 0 {
 		return errors.New("its id, source, target, lanes or links are missing")
 	}
+	if s.Slots != nil && len(s.Slots.Owned) > len(s.Links) {
+		return fmt.Errorf("it has slots for %d links, but %d links", len(s.Slots.Owned), len(s.Links))
+	}
 	for i, l := range s.Links {
+		if l == nil {
+			return fmt.Errorf("link %d is missing", i)
+		}
 		if _, known := nextStages[l.Stage]; !known {
 			return fmt.Errorf("link %d: unknown stage %q", i, l.Stage)
 		}

@@ -124,15 +124,17 @@ func TestStateGone(t *testing.T) {
 }
 
 func TestStateDamage(t *testing.T) {
-	good := `{"format":3,"id":"abc","source":"redis://a","target":"redis://b","lanes":4,"links":[{"name":"0","start":5,"stage":"loaded"}]}`
+	good := `{"format":4,"id":"abc","source":"redis://a","target":"redis://b","lanes":4,"links":[{"name":"0","start":5,"stage":"loaded"}]}`
 	for _, c := range []struct{ name, why, data, want string }{
 		{"good", "what a run wrote", good, ""},
 		{"empty", "a crash of the file system", "", "migration.json"},
 		{"cut off", "half a file", good[:len(good)/2], "migration.json"},
 		{"no object", "", "[]", "migration.json"},
-		{"other format", "a newer surecut", strings.Replace(good, `"format":3`, `"format":4`, 1), "format 4"},
-		{"older format", "its lists of keys are others", strings.Replace(good, `"format":3`, `"format":1`, 1), "format 1"},
-		{"nothing in it", "valid JSON is not enough", `{"format":3}`, "damaged"},
+		{"other format", "a newer surecut", strings.Replace(good, `"format":4`, `"format":5`, 1), "format 5"},
+		{"format 3", "it has no table of slots", strings.Replace(good, `"format":4`, `"format":3`, 1), ""},
+		{"more slots than links", "", strings.Replace(good, `"lanes":4`, `"lanes":4,"slots":{"owned":[[],[]]}`, 1), "damaged"},
+		{"older format", "its lists of keys are others", strings.Replace(good, `"format":4`, `"format":1`, 1), "format 1"},
+		{"nothing in it", "valid JSON is not enough", `{"format":4}`, "damaged"},
 		{"unknown expiries", "", strings.Replace(good, `"start":5`, `"start":5,"expiries":"lost"`, 1), "damaged"},
 		{"no lanes", "a division by them", strings.Replace(good, `"lanes":4`, `"lanes":0`, 1), "damaged"},
 		{"unknown stage", "", strings.Replace(good, "loaded", "lost", 1), "damaged"},

@@ -39,8 +39,8 @@ type Watch struct {
 
 // Watch begins to follow the notifications of a source that is scanned. It returns an error if the source does not notify of every write.
 func (m *Migration) Watch(ctx context.Context) (*Watch, error) {
-	patterns := make([]string, len(m.links))
-	for i, l := range m.links {
+	patterns := make([]string, len(m.live()))
+	for i, l := range m.live() {
 		var err error
 		if patterns[i], err = l.notices(ctx); err != nil {
 			return nil, err
@@ -49,7 +49,7 @@ func (m *Migration) Watch(ctx context.Context) (*Watch, error) {
 	ctx, stop := context.WithCancel(ctx)
 	w := &Watch{m: m, stop: stop, over: make(chan struct{}), keys: map[keyspace.Key]struct{}{}}
 	g, ctx := errgroup.WithContext(ctx)
-	for i, l := range m.links {
+	for i, l := range m.live() {
 		g.Go(func() error {
 			w.listen(ctx, l, patterns[i])
 			return nil

@@ -62,7 +62,7 @@ func (v *verification) prove(ctx context.Context, suspects, rest *spill) error {
 }
 
 func linkOf(links []AppliedLink, slot uint16) int {
-	return slices.IndexFunc(links, func(l AppliedLink) bool { return len(l.Slots) == 0 || l.Slots.Has(slot) })
+	return slices.IndexFunc(links, func(l AppliedLink) bool { return l.Slots == nil || l.Slots.Has(slot) })
 }
 
 // estimate guesses the bytes of a suspect's value from the length that the last round read.

@@ -218,6 +218,12 @@ func (ld *Loader) key(ctx context.Context, e *rdb.Entry) (err error) {
 		ld.Ledger.SnapshotFiltered.Add(1)
 		return nil
 	}
+	if ld.Scope.Moving != nil {
+		if loads, err := ld.Scope.Moving.Loads(ld.Scope.SourceSlot(k)); err != nil || !loads { // its owner's link will read the key
+			ld.Ledger.SnapshotFiltered.Add(1)
+			return err
+		}
+	}
 	if slot, is := ld.Scope.Stray(k); is {
 		ld.Ledger.ReportKey(k, fmt.Sprintf("the node holds this key, but does not own its slot %d, so that no client of the cluster finds it there; it was left out, and what the owner of the slot has is copied", slot))
 		return nil
@@ -442,7 +448,8 @@ func (ld *Loader) Unload(ctx context.Context, r *rdb.Reader) error {
 		}
 		if !over && e.Kind == rdb.KindKey {
 			k := ld.Scope.Arriving(e.DB, string(e.Key))
-			if db, ok := ld.Scope.Map(e.DB); ok && ld.Scope.Carries(k) {
+			db, ok := ld.Scope.Map(e.DB)
+			if ok && ld.Scope.Carries(k) && ld.Scope.Here(k) {
 				keys = append(keys, keyspace.Key{DB: db, Name: k.Name})
 			}
 		}

@@ -19,6 +19,8 @@ import (
 
 // Reader reads keys on the node that the link receives from, at known offsets.
 type Reader struct {
+	TellsMoves bool // Read returns MOVED and ASK at once, and does not wait until the key is back
+
 	d        *endpoint.Deployment
 	node     func() string
 	retryFor time.Duration
@@ -54,7 +56,11 @@ func (s *Reader) Read(ctx context.Context, keys []keyspace.Key, values bool, lea
 		if err == nil && len(out) > 0 && out[0].Offset < least {
 			err = fmt.Errorf("source %s stands at offset %d, although it has already sent its stream up to offset %d", s.node(), out[0].Offset, least)
 		}
-		if code := endpoint.Code(err); code == "" || endpoint.Passing(code) {
+		code := endpoint.Code(err)
+		if s.TellsMoves && (code == "MOVED" || code == "ASK") {
+			return nil, err
+		}
+		if code == "" || endpoint.Passing(code) {
 			return err, nil
 		}
 		return nil, err

@@ -5,16 +5,18 @@ import (
 
 	"surecut/internal/endpoint"
 	"surecut/internal/keyspace"
+	"surecut/migrator/internal/slots"
 )
 
 // Scope says which keys a link carries: those of its shard that the filter selects. It also knows their names and databases on the target.
-// It does not change while the link runs.
+// It does not change while the link runs, except for the slots of a cluster, which may move between its shards.
 //
 // Links name a key by its database on the source and its name on the target. So a key has the same name in the commands of the source,
 // whose keys the parser renames, and in the calls to the target, and its slot is the one on the target.
 type Scope struct {
 	keyspace.Mapping
-	Slots   keyspace.SlotRanges // of the shard; nil: all
+	Slots   keyspace.SlotRanges // of the shard when it was first seen; nil: all
+	Moving  *slots.Link         // which slots the shard has now; nil: they do not move while the link runs
 	slotOf  func(name string) uint16
 	proxied bool // the source's servers are behind proxies, which may look for a key on another server than the one that has it
 }
@@ -51,16 +53,30 @@ func (s *Scope) Brings(db int, name string) (keyspace.Key, bool) {
 
 // Owns says whether the key with this name on the source belongs to the link's shard.
 func (s *Scope) Owns(name string) bool {
+	if s.Moving != nil {
+		return s.Moving.Owns(s.slotOf(name))
+	}
 	return s.Slots == nil || s.Slots.Has(s.slotOf(name))
 }
 
+// Here says whether a key, of a slot that may move, is to be found in the link's shard now.
+func (s *Scope) Here(k keyspace.Key) bool { return s.Moving == nil || s.Moving.Owns(s.SourceSlot(k)) }
+
+// Takes says whether the link applies a command to a key, of a slot that may move, that ends at an offset of its stream.
+func (s *Scope) Takes(k keyspace.Key, end int64) bool {
+	return s.Moving == nil || s.Moving.Applies(s.SourceSlot(k), end)
+}
+
+// SourceSlot returns the slot of a key on the source.
+func (s *Scope) SourceSlot(k keyspace.Key) uint16 { return s.slotOf(s.SourceName(k.DB, k.Name)) }
+
 // Stray says whether a key that a node of the source's shard holds is in a slot that the shard does not own, and returns the slot. No client
-// of the cluster finds the key there. Behind proxies, Carries says so.
+// of the cluster finds the key there. Behind proxies, Carries says so; where slots may move, such a key may show that one does.
 func (s *Scope) Stray(k keyspace.Key) (slot uint16, is bool) {
-	if s.Slots == nil || s.proxied {
+	if s.Slots == nil || s.proxied || s.Moving != nil {
 		return 0, false
 	}
-	slot = s.slotOf(s.SourceName(k.DB, k.Name))
+	slot = s.SourceSlot(k)
 	return slot, !s.Slots.Has(slot)
 }
 

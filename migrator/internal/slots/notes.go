@@ -32,8 +32,13 @@ func (n *Notes) Open(path string) (err error) {
 // Save makes durable what was noted.
 func (n *Notes) Save() error { return n.list.Save() }
 
-// Close saves the list and closes its file.
-func (n *Notes) Close() error { return n.list.Close() }
+// Close saves the list and closes its file, if it was opened.
+func (n *Notes) Close() error {
+	if n.list == nil {
+		return nil
+	}
+	return n.list.Close()
+}
 
 // judge does what Table.Judge does, and notes the key if that is the verdict.
 func (n *Notes) judge(link int, k keyspace.Key, s uint16, end int64) (Verdict, error) {

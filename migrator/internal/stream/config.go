@@ -79,10 +79,6 @@ type Link interface {
 	// RememberWitnesses notes witnesses that were placed on the target.
 	RememberWitnesses(ws []target.Witness)
 
-	// CheckSlots returns an error if a command of a database, with its keys as scope names them, shows that slots move between the shards of
-	// the source.
-	CheckSlots(db int, args [][]byte) error
-
 	// Fail ends the link with an error that its finder cannot return.
 	Fail(err error)
 

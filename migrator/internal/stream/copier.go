@@ -28,10 +28,47 @@ type copier struct {
 // While the lanes of the keys stand still, it reads the source at end or later. Commands up to the offset of the copy are then not
 // applied to these keys: the transaction that writes the copies writes this offset as the fence of each key. lost are the keys that the
 // target cannot hold; they are reported, and are absent from the target.
+//
+// Keys of slots that move on the source are noted instead, or left to the link that has read them.
 func (cp *copier) copyKeys(ctx context.Context, keys []keyspace.Key, end int64) (lost []keyspace.Key, err error) {
-	if len(keys) == 0 {
-		return nil, nil
+	for {
+		if keys, err = cp.ours(keys); err != nil || len(keys) == 0 {
+			return nil, err
+		}
+		lost, err = cp.copyNow(ctx, keys, end)
+		sign, failed := cp.Scope.Moving.Refused(err)
+		if !sign || failed != nil {
+			return lost, errors.Join(err, failed)
+		}
 	}
+}
+
+// ours returns those keys that are to be read from the link's shard.
+func (cp *copier) ours(keys []keyspace.Key) (ours []keyspace.Key, err error) {
+	if cp.Scope.Moving == nil {
+		return keys, nil
+	}
+	var others []keyspace.Key
+	for _, k := range keys {
+		wanted, err := cp.Scope.Moving.Doubt(k, cp.Scope.SourceSlot(k))
+		switch {
+		case err != nil:
+			return nil, err
+		case wanted:
+			ours = append(ours, k)
+		default:
+			others = append(others, k)
+		}
+	}
+	if len(others) == 0 {
+		return ours, nil
+	}
+	cp.Doubts.clean(others)
+	return ours, cp.Scope.Moving.Notes.Save() // before the lists of doubts forget them
+}
+
+// copyNow does what copyKeys does, with keys that the shard must have.
+func (cp *copier) copyNow(ctx context.Context, keys []keyspace.Key, end int64) (lost []keyspace.Key, err error) {
 	var at []piece
 	for _, k := range keys {
 		at = append(at, piece{slot: cp.Target.Slot(k.Name)})

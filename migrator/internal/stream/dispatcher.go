@@ -35,12 +35,13 @@ type dispatcher struct {
 	pieces    []piece // reused from one group to the next
 
 	freezes chan *Frame
+	errands chan errand
 	over    chan struct{} // closed when the dispatcher has ended
 }
 
 func newDispatcher(cfg *Config, lanes []*lane, stretches <-chan stretch, cp *target.Checkpoint) *dispatcher {
 	d := &dispatcher{Config: cfg, router: newRouter(cfg, lanes), ahead: newAhead(cfg.Target, cp), stretches: stretches, quiet: cp.Offset,
-		freezes: make(chan *Frame), over: make(chan struct{})}
+		freezes: make(chan *Frame), errands: make(chan errand), over: make(chan struct{})}
 	d.holds = newHolds(cfg, d.ahead)
 	d.copies = &copier{Config: cfg, router: d.router, ahead: d.ahead, holds: d.holds}
 	d.releases = &releaser{Config: cfg, router: d.router, ahead: d.ahead, holds: d.holds, copies: d.copies, catchUpTo: d.catchUpTo}
@@ -95,6 +96,8 @@ func (d *dispatcher) await(ctx context.Context, tick <-chan time.Time) (more boo
 		select {
 		case f := <-d.freezes:
 			return true, d.frozen(ctx, f)
+		case e := <-d.errands:
+			return true, d.attend(ctx, e)
 		default:
 			return true, nil
 		}
@@ -105,6 +108,8 @@ func (d *dispatcher) await(ctx context.Context, tick <-chan time.Time) (more boo
 		return ok, nil
 	case f := <-d.freezes:
 		return true, d.frozen(ctx, f)
+	case e := <-d.errands:
+		return true, d.attend(ctx, e)
 	case <-d.Doubts.wake:
 	case <-tick:
 	case <-ctx.Done():

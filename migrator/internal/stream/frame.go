@@ -123,5 +123,11 @@ func (d *dispatcher) applyTo(ctx context.Context, offset int64) error {
 	if d.ahead.resumedEnd > 0 {
 		return fmt.Errorf("apply to offset %d: %w: an earlier run has already applied some commands up to offset %d", offset, ErrPassed, d.ahead.resumedEnd)
 	}
-	return d.finish(ctx)
+	if err := d.finish(ctx); err != nil {
+		return err
+	}
+	if m := d.Scope.Moving; m != nil && !m.Table.Settled() {
+		return fmt.Errorf("apply to offset %d: %w: slots of the source move, and their commands are not applied", offset, ErrPassed)
+	}
+	return nil
 }

@@ -32,7 +32,6 @@ func (*testStreamLink) Reserve(int64) error                        { return nil 
 func (*testStreamLink) SaveState() error                           { return nil }
 func (*testStreamLink) SaveCheckpoint(context.Context, Mark) error { return nil }
 func (*testStreamLink) RememberWitnesses([]target.Witness)         {}
-func (*testStreamLink) CheckSlots(int, [][]byte) error             { return nil }
 func (l *testStreamLink) Fail(err error)                           { l.failed = err }
 func (*testStreamLink) FileEnd() int64                             { return 0 }
 

@@ -31,7 +31,7 @@ func mayBePlain(s *command.Spec) bool {
 	case target.RenewOf(s.Name) != 0, carriesExpiry(s.Name), changesExpiry(s.Name), expiresFields(s.Name), needsNoExists(s.Name):
 		return false
 	}
-	return s.Name != "MOVE" && s.Name != "SORT" && s.Name != "XCLAIM"
+	return s.Name != "MOVE" && s.Name != "SORT" && s.Name != "XCLAIM" && s.Name != "RESTORE-ASKING"
 }
 
 // plain says whether a command that is not part of a MULTI is plain, and how it goes to the target. Wherever plan would do anything else
@@ -60,7 +60,7 @@ func (p *planner) plain(c *sourceCommand) (to passage, ok bool) {
 		return to, false
 	}
 	_, form := p.Target.Dialect.RewriteCall(spec, nil, c.args)
-	if form != command.Same || p.holds.distrusts() || p.Link.CheckSlots(c.db, c.args) != nil {
+	if form != command.Same || p.holds.distrusts() || !p.Scope.Takes(keyspace.Key{DB: c.db, Name: name}, c.end) {
 		return to, false
 	}
 	to.slot, to.absolute = p.Target.Slot(name), spec.Absolute(c.args)

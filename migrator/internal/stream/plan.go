@@ -70,10 +70,10 @@ func (c *sourceCommand) name() string { return keyspace.PrintableShort(string(c.
 
 // plan decides how one command is carried. The command is counted here, or by the lane that applies it, or by the action.
 func (p *planner) plan(c *sourceCommand, received int64) (plan, error) {
-	if err := p.Link.CheckSlots(c.db, c.args); err != nil {
+	p.keep(c)
+	if settled, err := p.moves(c); settled || err != nil {
 		return plan{}, err
 	}
-	p.keep(c)
 	spec, known := command.Lookup(c.args)
 	if !known {
 		if by := p.renamed(c); by != nil {

@@ -131,11 +131,30 @@ func (r *releaser) releaseAtEnd(ctx context.Context) error {
 
 // nextHeld reads the next keys of the list of held keys on the source. It returns none at the end of the list.
 func (r *releaser) nextHeld(ctx context.Context) ([]reread.Copy, error) {
-	keys, err := r.Expiries.Next(500)
-	if err != nil || len(keys) == 0 {
-		return nil, err
+	for {
+		keys, err := r.Expiries.Next(500)
+		if err != nil || len(keys) == 0 {
+			return nil, err
+		}
+		if got, err := r.readOwn(ctx, keys); err != nil || len(got) > 0 {
+			return got, err
+		}
 	}
-	return r.Source.Read(ctx, keys, false, 0)
+}
+
+// readOwn reads those keys on the source whose slots do not move there. The others are read again, with their expiry, once their slots have settled.
+func (r *releaser) readOwn(ctx context.Context, keys []keyspace.Key) ([]reread.Copy, error) {
+	for {
+		keys = slices.DeleteFunc(keys, func(k keyspace.Key) bool { return !r.Scope.Here(k) })
+		if len(keys) == 0 {
+			return nil, nil
+		}
+		got, err := r.Source.Read(ctx, keys, false, 0)
+		sign, failed := r.Scope.Moving.Refused(err)
+		if !sign || failed != nil {
+			return got, errors.Join(err, failed)
+		}
+	}
 }
 
 // release returns the calls that give a key the expiry that the source named, or delete it if the source does not have it.
@@ -144,7 +163,7 @@ func (r *releaser) release(c reread.Copy, end int64) []piece {
 		return nil // the key was copied later: the copy has its expiry, or has put the key on the list once more
 	}
 	db, ok := r.Scope.Map(c.Key.DB)
-	if !ok || !r.Scope.Carries(c.Key) {
+	if !ok || !r.Scope.Carries(c.Key) || !r.Scope.Here(c.Key) {
 		return nil
 	}
 	x := target.Call{DB: db, Key: c.Key}

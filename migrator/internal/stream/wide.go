@@ -51,12 +51,12 @@ func (s *wide) flush(ctx context.Context, c *sourceCommand, all bool) error {
 	if len(s.Scope.DBMap) > 0 || s.Target.DBs.Home >= 0 && !s.Target.Cluster {
 		return errors.New("the source was flushed, but databases are mapped, so it is not known which keys of the target must be deleted: start again with a new Config.StateDir")
 	}
-	if !s.Alone && s.Scope.Slots == nil {
+	if !s.Alone && s.Scope.Slots == nil && s.Scope.Moving == nil {
 		return errors.New("the source was flushed, but it is not known which keys of the target came from this file and which from the others: let a server load the file and rewrite it (BGREWRITEAOF), and start again with an empty target and a new Config.StateDir")
 	}
 	s.Ledger.Applied.Add(1)
 	return s.standstill(ctx, c, func() error {
-		return s.Target.EachPrimary(ctx, func(addr string) error {
+		err := s.Target.EachPrimary(ctx, func(addr string) error {
 			dbs, err := s.targetDatabases(ctx, addr, c.db, all)
 			if err != nil && !s.Target.Can.Nodes {
 				return fmt.Errorf("the source was flushed, but the servers behind the proxy, which alone can list the keys to be deleted, do not answer: make them reachable and run the same command again, or start again with an empty target and a new Config.StateDir: %w", err)
@@ -65,7 +65,7 @@ func (s *wide) flush(ctx context.Context, c *sourceCommand, all bool) error {
 				return err
 			}
 			gone := func(k keyspace.Key) bool {
-				return (all || k.DB == c.db) && s.ahead.fences[k] < c.end && !s.ahead.applied(s.Target.Slot(k.Name), c.end)
+				return s.Scope.Takes(k, c.end) && (all || k.DB == c.db) && s.ahead.fences[k] < c.end && !s.ahead.applied(s.Target.Slot(k.Name), c.end)
 			}
 			for _, db := range dbs {
 				if err := s.deleteShard(ctx, addr, db, gone); err != nil {
@@ -74,6 +74,10 @@ func (s *wide) flush(ctx context.Context, c *sourceCommand, all bool) error {
 			}
 			return nil
 		})
+		if m := s.Scope.Moving; m != nil && err == nil { // keys of slots that move, or have begun to meanwhile, are left, and are in no notes
+			err = m.Table.Mark()
+		}
+		return err
 	})
 }
 

@@ -270,6 +270,13 @@ func (e *Expiring) Pass(link string, applied int64, links int) {
 	e.choose(now)
 }
 
+// Leave forgets a link whose shard has gone.
+func (e *Expiring) Leave(link string) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	delete(e.floors, link)
+}
+
 // choose computes due. The caller holds mu.
 func (e *Expiring) choose(now int64) {
 	e.due = e.due[:0]

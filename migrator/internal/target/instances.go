@@ -83,6 +83,13 @@ func (in *instances) goBare(addr string, now Instance) bool {
 	return true
 }
 
+// Rely notes that something was written whose loss no checkpoint would show, so that another instance at any node has the link go back.
+func (cps *Checkpoints) Rely() {
+	cps.instances.mu.Lock()
+	defer cps.instances.mu.Unlock()
+	cps.instances.bare = true
+}
+
 // instanceOf reads an instance from the replies to INFO server and INFO replication; a server that refuses them has no instance.
 func instanceOf(server, replication string) Instance {
 	field := func(text, name string) string {

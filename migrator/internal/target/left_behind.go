@@ -75,6 +75,10 @@ func (l *leftBehind) endAll(ctx context.Context) error {
 	})
 }
 
+// EndLeftBehind ends the connections that the writers of this run have closed, at the primaries of the target, so that what was sent on them does
+// not arrive late.
+func (t *Target) EndLeftBehind(ctx context.Context) error { return t.left.endAll(ctx) }
+
 // endAt does what endAll does, at one node. The caller holds mu.
 func (l *leftBehind) endAt(ctx context.Context, addr string) error {
 	client, err := l.nodes.d.Client(ctx, addr, 0)
