@@ -3,344 +3,280 @@
 package migrator
 
 import (
-	"errors"
 	"fmt"
+	"math/rand/v2"
 	"strconv"
-	"strings"
 	"testing"
 	"time"
 
-	"github.com/redis/rueidis"
-
-	"surecut/e2e/servers"
-	"surecut/internal/endpoint"
 	"surecut/internal/keyspace"
 )
 
-// These tests move slots between the shards of a source cluster. A migration cannot follow that yet: it must stop with an error that
-// names slot and nodes, and it must not have deleted anything that the source still holds.
+// These tests move slots between the shards of a source cluster, while clients write to them. Afterwards the target must hold what the source
+// holds, and nothing else.
 
-// clusterTest is a migration from a cluster of three shards, all of which hold keys.
-type clusterTest struct {
-	t      *testing.T
-	nodes  []*servers.Server
-	target *servers.Server
-	ids    []string
-	u      urls
-	dir    string
+// followTest is a migration whose source moves slots.
+type followTest struct {
+	*slotCluster
+	r    *run
+	load *slotLoad // nil: nobody writes
 }
 
-const keysPerCluster = 3000
+// writtenSlots are the slots to which a load writes: the first, the last and some others of each shard.
+var writtenSlots = []uint16{0, 1, 100, 5426, 5460, 5461, 8000, 10922, 10923, 16000, 16383}
 
-func newClusterTest(t *testing.T) *clusterTest {
-	t.Helper()
-	nodes := servers.Cluster(t, "redis:7.0", 3, 0, "--repl-backlog-size", "64mb")
-	c := &clusterTest{t: t, nodes: nodes, target: servers.Standalone(t, "redis:7.0"), dir: t.TempDir()}
-	c.u = urls{nodes[0].URL(), c.target.URL()}
-	for _, n := range nodes {
-		c.ids = append(c.ids, n.Must("CLUSTER", "MYID").(string))
-	}
-	for i := range keysPerCluster {
-		name := "key:" + strconv.Itoa(i)
-		nodes[c.shard(keyspace.Slot(name))].Must("SET", name, "v")
-	}
-	for i, slot := range []uint16{0, 5461, 10923} { // the first slot of each shard holds a key, too
-		nodes[i].Must("SET", "{"+keyspace.SlotTag(slot)+"}first", "v")
-	}
-	return c
+// fewKeys is how many keys lie in all the other slots.
+const fewKeys = 2000
+
+// moveCase is one way in which slots move during a migration.
+type moveCase struct {
+	name, why string
+	shape     clusterShape
+	change    func(*Config)
+	rate      int    // operations of the load in a second; 0: nobody writes
+	only      opKind // of the load; nil: of all kinds
+	early     bool   // do begins while the snapshots are loaded
+	do        func(x *followTest)
 }
 
-// shard is the one that a slot belonged to at first.
-func (c *clusterTest) shard(slot uint16) int { return min(int(slot)*3/16384, 2) }
-
-// beginMove makes a slot ready to be moved.
-func (c *clusterTest) beginMove(slot uint16, from, to int) {
-	c.t.Helper()
-	c.nodes[to].Must("CLUSTER", "SETSLOT", strconv.Itoa(int(slot)), "IMPORTING", c.ids[from])
-	c.nodes[from].Must("CLUSTER", "SETSLOT", strconv.Itoa(int(slot)), "MIGRATING", c.ids[to])
+// run runs the migration of a case, and compares both sides in the end.
+func (c moveCase) run(t *testing.T) {
+	t.Parallel()
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	x := &followTest{slotCluster: newSlotCluster(t, c.shape)}
+	x.fill(fewKeys, writtenSlots...)
+	if c.rate > 0 {
+		x.load = x.slotCluster.load(seed, writtenSlots, c.rate, c.only)
+		t.Cleanup(x.load.stop) // before the servers end
+	}
+	x.r = x.begin(c.change)
+	if c.early {
+		x.r.poll("part of the snapshot", func() bool { return x.r.m.Report().Counters.SnapshotApplied > 100 })
+	} else {
+		x.r.poll("start of following", func() bool { return x.r.m.Report().State == phaseCaughtUp })
+	}
+	c.do(x)
+	if x.load != nil {
+		x.load.stop()
+	}
+	x.finish(x.r)
+	t.Logf("%d slots and %d keys moved", x.slotsMoved.Load(), x.keysMoved.Load())
 }
 
-// move moves a slot with its keys, as redis-cli does.
-func (c *clusterTest) move(slot uint16, from, to int) {
-	c.t.Helper()
-	number := strconv.Itoa(int(slot))
-	c.beginMove(slot, from, to)
-	for {
-		keys, err := c.nodes[from].Do("CLUSTER", "GETKEYSINSLOT", number, "100").AsStrSlice()
-		if err != nil {
-			c.t.Fatal(err)
+// to moves slots to a shard, one after the other.
+func (x *followTest) to(shard int, slots ...uint16) {
+	x.t.Helper()
+	for _, slot := range slots {
+		x.must(x.move(slot, shard, 10, time.Millisecond))
+	}
+}
+
+// noticed waits until the migration no longer says that it has caught up, since slots move.
+func (x *followTest) noticed() {
+	x.t.Helper()
+	x.r.poll("notice of the move", func() bool { return x.r.m.Report().State != phaseCaughtUp })
+}
+
+// written waits until the load has been told so often to ask the node to which a slot moves, so that it has written on both sides.
+func (x *followTest) written(times int64) {
+	x.t.Helper()
+	before := x.load.asked.Load()
+	poll(x.t, "writes on both sides", func() bool { return x.load.asked.Load() >= before+times })
+}
+
+// again begins the migration again.
+func (x *followTest) again(change func(*Config)) { x.r = x.begin(change) }
+
+func withRate(ops int64) func(*Config) { return func(c *Config) { c.RateOps = ops } }
+
+var replicated = clusterShape{replicas: 1}
+
+// TestSlotMovesOnSource: the migration follows one slot, and several, wherever they go.
+func TestSlotMovesOnSource(t *testing.T) {
+	t.Parallel()
+	for _, c := range []moveCase{
+		{name: "the first of its shard, idle", why: "the new owner is not the promoted replica of the old one", do: func(x *followTest) { x.to(1, 0) }},
+		{name: "the first of its shard", rate: 1000, do: func(x *followTest) { x.to(1, 0) }},
+		{name: "the first of its shard, to a cluster", shape: clusterShape{targets: 3}, rate: 1000, do: func(x *followTest) { x.to(1, 0) }},
+		{name: "one in the middle, idle", do: func(x *followTest) { x.to(1, 5426) }},
+		{name: "one in the middle", rate: 1000, do: func(x *followTest) { x.to(2, 100) }},
+		{name: "one without keys", why: "no stream shows it", do: func(x *followTest) { x.to(2, 7777, 3, 12000) }},
+		{name: "one without keys, which gets some at once", rate: 500, do: func(x *followTest) {
+			x.to(2, 7777)
+			x.load.write(7777, "RPUSH", "{"+keyspace.SlotTag(7777)+"}new", "a")
+		}},
+		{name: "on and on", rate: 1000, do: func(x *followTest) { x.to(1, 0); x.to(2, 0) }},
+		{name: "there and back", why: "two looks at the cluster show the same", rate: 1000, do: func(x *followTest) { x.to(1, 0); x.to(0, 0) }},
+		{name: "there and back, idle", do: func(x *followTest) { x.to(1, 0); x.to(0, 0) }},
+		{name: "there and back, to a cluster", shape: clusterShape{targets: 3}, rate: 1000, do: func(x *followTest) { x.to(1, 0); x.to(0, 0) }},
+		{name: "the first of each shard, in a ring", rate: 1000, do: func(x *followTest) { x.to(1, 0); x.to(2, 5461); x.to(0, 10923) }},
+		{name: "many at once", why: "they settle together", rate: 1000, do: func(x *followTest) {
+			for i := range filledSlots / sourceShards {
+				slot, _ := filledKey(i)
+				x.to(1, slot)
+			}
+		}},
+		{name: "read from replicas", shape: replicated, change: func(c *Config) { c.ReadFrom = "replica" }, rate: 1000, do: func(x *followTest) { x.to(1, 0); x.to(2, 5461) }},
+		{name: "read from primaries", shape: replicated, change: func(c *Config) { c.ReadFrom = "primary" }, rate: 1000, do: func(x *followTest) { x.to(1, 0); x.to(2, 5461) }},
+		{name: "in transactions", why: "their keys are in both streams", rate: 800, only: transactionOp, do: func(x *followTest) {
+			x.half(0, 1)
+			x.to(1, 0, 1)
+		}},
+		{name: "Valkey", shape: clusterShape{image: "valkey/valkey:8.1", replicas: 1}, rate: 1000, do: func(x *followTest) { x.to(1, 0); x.to(2, 5461) }},
+		{name: "Redis 8", shape: clusterShape{image: "redis:8.0"}, rate: 1000, do: func(x *followTest) { x.to(1, 0); x.to(2, 5461) }},
+		{name: "Redis 6", shape: clusterShape{image: "redis:6.0"}, rate: 1000, do: func(x *followTest) { x.to(1, 0); x.to(2, 5461) }},
+	} {
+		t.Run(c.name, c.run)
+	}
+}
+
+// TestSlotHalfMoved: keys of one slot are on two shards, for as long as somebody likes.
+func TestSlotHalfMoved(t *testing.T) {
+	t.Parallel()
+	for _, c := range []moveCase{
+		{name: "idle", do: func(x *followTest) {
+			from, dest := x.half(0, 1)
+			x.noticed()
+			x.to(1, 0)
+			x.must(x.end(0, from, dest)) // twice is once
+		}},
+		{name: "under load", rate: 1000, do: func(x *followTest) {
+			x.half(0, 1)
+			x.noticed()
+			x.written(20)
+			x.to(1, 0)
+		}},
+		{name: "begun and put back", why: "no slot changes hands", rate: 1000, do: func(x *followTest) {
+			from, to := x.half(0, 1)
+			x.written(20)
+			x.putBack(0, from, to)
+		}},
+		{name: "begun and put back, idle", do: func(x *followTest) {
+			from, to := x.half(0, 1)
+			x.noticed()
+			x.putBack(0, from, to)
+		}},
+		{name: "begun without a key and put back", do: func(x *followTest) {
+			from, err := x.owner(0)
+			x.must(err)
+			to, err := x.primary(2)
+			x.must(err)
+			x.until("beginning of the move", func() error { return x.open(0, from, to) })
+			x.noticed()
+			x.putBack(0, from, to)
+		}},
+		{name: "several in different directions", shape: clusterShape{targets: 3}, rate: 1000, do: func(x *followTest) {
+			x.half(0, 1)
+			x.half(5461, 2)
+			x.half(10923, 0)
+			x.half(8000, 0)
+			x.written(20)
+			x.to(0, 10923, 8000)
+			x.to(1, 0)
+			x.to(2, 5461)
+		}},
+		{name: "while the same slot of the target moves", shape: clusterShape{targets: 3}, rate: 800, do: func(x *followTest) {
+			x.half(0, 1)
+			x.noticed()
+			moveSlot(x.t, x.targets[0], x.targets[1], x.targets, 0)
+			x.to(1, 0)
+		}},
+		{name: "while another moves there and back", rate: 1000, do: func(x *followTest) {
+			x.half(0, 1)
+			x.to(2, 100)
+			x.to(0, 100)
+			x.to(1, 0)
+		}},
+	} {
+		t.Run(c.name, c.run)
+	}
+}
+
+// TestKeysChangeWhileTheirSlotMoves: keys go, or are written by what names none of them.
+func TestKeysChangeWhileTheirSlotMoves(t *testing.T) {
+	t.Parallel()
+	flush := func(shard int) func(x *followTest) {
+		return func(x *followTest) {
+			x.half(0, 1)
+			x.noticed()
+			n, err := x.primary(shard)
+			x.must(err)
+			_, err = x.ask(n, "FLUSHALL")
+			x.must(err)
+			x.to(1, 0)
 		}
-		if len(keys) == 0 {
-			break
-		}
-		c.nodes[from].Must(append([]string{"MIGRATE", "127.0.0.1", strconv.Itoa(c.nodes[to].Port), "", "0", "5000", "KEYS"}, keys...)...)
 	}
-	for _, n := range []int{to, from, 3 - from - to} {
-		c.nodes[n].Must("CLUSTER", "SETSLOT", number, "NODE", c.ids[to])
+	for _, c := range []moveCase{
+		{name: "deleted and expired", do: goneWhileMoving},
+		{name: "deleted and expired, to a cluster", shape: clusterShape{targets: 3}, rate: 500, do: goneWhileMoving},
+		{name: "FLUSHALL where the slot leaves", why: "it names no keys", rate: 500, do: flush(0)},
+		{name: "FLUSHALL where the slot leaves, idle", do: flush(0)},
+		{name: "FLUSHALL where the slot arrives", rate: 500, do: flush(1)},
+		{name: "FLUSHALL of another shard, to a cluster", shape: clusterShape{targets: 3}, rate: 500, do: flush(2)},
+		{name: "copied from the source at that time", why: "the node that is asked answers MOVED or ASK", rate: 300, do: refusedWhileMoving},
+	} {
+		t.Run(c.name, c.run)
 	}
 }
 
-// stopsFor waits until the migration stops over slots that moved, and sees that the reason names what it must.
-func (c *clusterTest) stopsFor(r *run, names ...string) {
-	c.t.Helper()
-	select {
-	case <-r.ended:
-	case <-time.After(30 * time.Second):
-		c.t.Error("the migration goes on")
-		r.m.Finish()
-	}
-	r.wait()
-	c.named(r.err, names...)
-}
-
-// named sees that an error tells of slots that moved.
-func (c *clusterTest) named(err error, names ...string) {
-	c.t.Helper()
-	if err == nil {
-		c.t.Error("the migration ended as if all was well")
-		return
-	}
-	if !errors.Is(err, errResharded) {
-		c.t.Errorf("another reason: %v", err)
-	}
-	for _, name := range names {
-		if !strings.Contains(err.Error(), name) {
-			c.t.Errorf("%q does not name %s", err, name)
+// goneWhileMoving lets keys of a slot end on either side, in each way.
+func goneWhileMoving(x *followTest) {
+	router := newSlotRouter(x.slotCluster)
+	const keys = 120
+	key := func(i int) string { return fmt.Sprintf("gone:{%s}%d", keyspace.SlotTag(1), i) }
+	for i := range keys {
+		router.write(1, "SET", key(i), "v")
+		if i%3 == 0 {
+			router.write(1, "PEXPIRE", key(i), strconv.Itoa(500+i*20))
 		}
 	}
-	c.t.Logf("stopped: %v", err)
-}
-
-// holds sees that the target lacks no key that the source holds, but for those of slots that were moved.
-func (c *clusterTest) holds(moved ...uint16) {
-	c.t.Helper()
-	lost := 0
-	for i := range keysPerCluster {
-		name := "key:" + strconv.Itoa(i)
-		if slot := keyspace.Slot(name); !contains(moved, slot) && c.target.Must("EXISTS", name) == int64(0) {
-			lost++
+	from, dest := x.half(1, 1)
+	for i := range keys {
+		switch i % 3 {
+		case 1:
+			router.write(1, "DEL", key(i))
+		case 2:
+			// RENAME would have to find both keys at one node, so the key is made under another name, as RENAME does at a replica.
+			router.write(1, "SET", key(i+1000), "v")
+			router.write(1, "DEL", key(i))
 		}
 	}
-	if lost > 0 {
-		c.t.Errorf("%d of %d keys are gone from the target", lost, keysPerCluster)
+	x.noticed()
+	for i := range keys / 2 {
+		router.write(1, "UNLINK", key(i+1000))
+	}
+	for _, n := range []string{from.Addr, dest.Addr} {
+		x.t.Logf("the slot is spread over %s", n)
+	}
+	x.to(1, 1)
+	for i := keys / 2; i < keys; i += 2 {
+		router.write(1, "DEL", key(i+1000))
 	}
 }
 
-func contains(slots []uint16, slot uint16) bool {
-	for _, s := range slots {
-		if s == slot {
-			return true
-		}
-	}
-	return false
-}
-
-// traffic counts up keys on all shards until the function that it returns is called.
-func (c *clusterTest) traffic() (stop func()) {
-	c.t.Helper()
+// refusedWhileMoving makes the target refuse commands, so that their keys are copied from the source, while their slot moves.
+func refusedWhileMoving(x *followTest) {
+	key := "refused:{" + keyspace.SlotTag(5426) + "}"
+	router := newSlotRouter(x.slotCluster)
 	over, done := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(done)
-		for n := 0; ; n++ {
+		for {
+			router.runAll([]slotOp{{5426, [][]string{{"SADD", key, "1", "2"}}}})
+			x.targets[0].Do("SET", key, "of another type")
+			router.runAll([]slotOp{{5426, [][]string{{"SREM", key, "2"}}}})
 			select {
 			case <-over:
 				return
 			default:
 			}
-			for _, node := range c.nodes {
-				client := node.Client(0)
-				cmds := make([]rueidis.Completed, 30)
-				for i := range cmds {
-					cmds[i] = endpoint.Arbitrary(client, "INCR", fmt.Sprintf("n:%d", (n*30+i)%5000)) // a third of them are the node's own
-				}
-				client.DoMulti(c.t.Context(), cmds...)
-			}
-			time.Sleep(time.Millisecond)
 		}
 	}()
-	return func() { close(over); <-done }
-}
-
-// TestSlotMovesOnSource: a link must not take the node that a slot went to for its own shard's promoted replica.
-func TestSlotMovesOnSource(t *testing.T) {
-	t.Parallel()
-	for _, c := range []struct {
-		name string
-		slot uint16
-		load bool
-	}{
-		{"the first of its shard, idle", 0, false},
-		{"the first of its shard, under load", 0, true},
-		{"one in the middle, idle", 5426, false},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			x := newClusterTest(t)
-			r := begin(t, x.u, x.dir, nil)
-			r.caughtUp()
-			if c.load {
-				defer x.traffic()()
-			}
-			x.move(c.slot, 0, 1)
-			x.stopsFor(r, "slot "+strconv.Itoa(int(c.slot)), x.nodes[0].Addr, x.nodes[1].Addr)
-			x.holds(c.slot)
-		})
-	}
-}
-
-// TestSlotBeginsToMoveOnSource: keys may follow at any moment.
-func TestSlotBeginsToMoveOnSource(t *testing.T) {
-	t.Parallel()
-	x := newClusterTest(t)
-	r := begin(t, x.u, x.dir, nil)
-	r.caughtUp()
-	x.beginMove(100, 0, 1)
-	x.stopsFor(r, "slot 100", "began to move", x.nodes[0].Addr, x.nodes[1].Addr)
-	x.holds()
-}
-
-// TestSlotMovesWhileStopped: a run that resumes compares the source with what it was before it writes anything.
-func TestSlotMovesWhileStopped(t *testing.T) {
-	t.Parallel()
-	for _, how := range []string{"one slot", "one slot, there and back", "the first slot of every shard in turn"} {
-		t.Run(how, func(t *testing.T) {
-			x := newClusterTest(t)
-			r := begin(t, x.u, x.dir, nil)
-			r.caughtUp()
-			r.stop()
-			var moved []uint16
-			switch how {
-			case "one slot":
-				moved = []uint16{5426}
-				x.move(5426, 0, 1)
-			case "one slot, there and back":
-				moved = []uint16{0}
-				x.move(0, 0, 1)
-				x.move(0, 1, 0)
-			default: // each shard's first slot now belongs to the next one
-				moved = []uint16{0, 5461, 10923}
-				x.move(0, 0, 1)
-				x.move(5461, 1, 2)
-				x.move(10923, 2, 0)
-			}
-			cfg := DefaultConfig()
-			cfg.Sides = Sides{Source: openSide(t, x.u.source), Target: openSide(t, x.u.target)}
-			cfg.StateDir = x.dir
-			m, err := New(t.Context(), cfg)
-			if err == nil { // what the stream alone tells of is found when it is read
-				ended := make(chan error, 1)
-				go func() { ended <- m.Run(t.Context()) }()
-				select {
-				case err = <-ended:
-				case <-time.After(30 * time.Second):
-					m.Finish()
-					t.Error("the migration goes on")
-					err = <-ended
-				}
-			}
-			cfg.Sides.Source.Close()
-			cfg.Sides.Target.Close()
-			x.named(err, "slot")
-			x.holds(moved...)
-		})
-	}
-}
-
-// TestSlotMovesInSnapshot: keys that move while the snapshots are made are in two of them, or in none.
-func TestSlotMovesInSnapshot(t *testing.T) {
-	t.Parallel()
-	x := newClusterTest(t)
-	r := begin(t, x.u, x.dir, func(c *Config) { c.RateOps = 300 })
-	poll(t, "part of the snapshot", func() bool { return r.m.Report().Counters.SnapshotApplied > 100 })
-	x.move(0, 0, 1)
-	x.stopsFor(r, "slot 0", x.nodes[0].Addr, x.nodes[1].Addr)
-}
-
-// TestSlotMovesInFullCopy: a copy without a stream ends with the last snapshot, and must not end well either.
-func TestSlotMovesInFullCopy(t *testing.T) {
-	t.Parallel()
-	x := newClusterTest(t)
-	r := begin(t, x.u, x.dir, func(c *Config) { c.Mode, c.RateOps = ModeFull, 1500 })
-	poll(t, "part of the snapshot", func() bool { return r.m.Report().Counters.SnapshotApplied > 100 })
-	x.move(5426, 0, 1)
-	x.stopsFor(r, "slot 5426", x.nodes[0].Addr, x.nodes[1].Addr)
-}
-
-// TestSlotMovesInScan: nor is a source followed that is scanned, in its first pass or when keys are copied again.
-func TestSlotMovesInScan(t *testing.T) {
-	t.Parallel()
-	x := newClusterTest(t)
-	r := begin(t, x.u, x.dir, func(c *Config) { c.Capture, c.RateOps = CaptureScan, 1000 })
-	poll(t, "part of the scan", func() bool { return r.m.Report().Counters.SnapshotApplied > 100 })
-	x.move(5426, 0, 1)
-	x.stopsFor(r, "slot 5426", x.nodes[0].Addr, x.nodes[1].Addr)
-
-	x = newClusterTest(t)
-	r = begin(t, x.u, x.dir, func(c *Config) { c.Capture = CaptureScan })
-	<-r.ended
-	if r.err != nil {
-		t.Fatal(r.err)
-	}
-	x.move(0, 0, 1)
-	_, err := r.m.CopyAgain(t.Context(), []Outdated{{Key: keyspace.Key{Name: "key:1"}}})
-	x.named(err, "slot 0", x.nodes[0].Addr, x.nodes[1].Addr)
-}
-
-// TestSlotMovesBeforeStop: an order to stop that follows at once finds out as well.
-func TestSlotMovesBeforeStop(t *testing.T) {
-	t.Parallel()
-	x := newClusterTest(t)
-	r := begin(t, x.u, x.dir, nil)
-	r.caughtUp()
-	x.move(5426, 0, 1)
-	r.m.Finish()
-	x.stopsFor(r, "slot 5426", x.nodes[0].Addr, x.nodes[1].Addr)
-	x.holds(5426)
-}
-
-// TestSlotMovesUnderReads: keys are read at the source while their slot moves, and the reply is MOVED.
-func TestSlotMovesUnderReads(t *testing.T) {
-	t.Parallel()
-	x := newClusterTest(t)
-	r := begin(t, x.u, x.dir, nil)
-	r.caughtUp()
-	tag := "{" + keyspace.SlotTag(5426) + "}"
-	x.nodes[0].Must("SADD", tag+"a", "1")
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		for range 2000 { // each is refused by the target, and copied from the source
-			if x.nodes[0].Do("SADD", tag+"a", "2").Error() != nil {
-				return
-			}
-			x.target.Do("SET", tag+"a", "of another type")
-			x.nodes[0].Do("SREM", tag+"a", "2")
-		}
-	}()
-	poll(t, "key that is copied from the source", func() bool { return r.m.Report().Counters.CommandsRepaired > 0 })
-	x.move(5426, 0, 1)
-	x.stopsFor(r, "slot 5426", x.nodes[0].Addr, x.nodes[1].Addr)
+	x.r.poll("key that is copied from the source", func() bool { return x.r.m.Report().Counters.CommandsRepaired > 0 })
+	x.to(1, 5426)
+	x.to(2, 5426)
+	close(over)
 	<-done
-}
-
-// TestShardIsMerged: all slots of a shard go to another one, which leaves a primary without slots.
-func TestShardIsMerged(t *testing.T) {
-	t.Parallel()
-	x := newClusterTest(t)
-	r := begin(t, x.u, x.dir, nil)
-	r.caughtUp()
-	x.nodes[2].Must("FLUSHALL")             // a slot with keys cannot be given away at once
-	x.nodes[0].Must("CLUSTER", "BUMPEPOCH") // or what the shard says of itself before it is told would take the slots back
-	for _, n := range []int{0, 2, 1} {
-		client := x.nodes[n].Client(0)
-		var cmds []rueidis.Completed
-		for slot := 10923; slot < 16384; slot++ {
-			cmds = append(cmds, endpoint.Arbitrary(client, "CLUSTER", "SETSLOT", strconv.Itoa(slot), "NODE", x.ids[0]))
-		}
-		for _, res := range client.DoMulti(t.Context(), cmds...) {
-			if err := res.Error(); err != nil && !strings.Contains(err.Error(), "my slots") {
-				t.Fatal(err)
-			}
-		}
-	}
-	x.stopsFor(r, "slots 10923-16383", x.nodes[2].Addr, x.nodes[0].Addr)
+	router.write(5426, "DEL", key)
 }

@@ -127,12 +127,7 @@ func TestTargetSlotsMoveWithWitness(t *testing.T) {
 	x := newLossTest(t)
 	r := begin(t, x.u, x.dir, nil)
 	r.caughtUp()
-	var ids []string
-	for _, n := range x.nodes {
-		ids = append(ids, n.Must("CLUSTER", "MYID").(string))
-	}
-	c := &clusterTest{t: t, nodes: x.nodes, ids: ids}
-	c.move(r.m.witnesses()[0].Slot, 0, 1)
+	moveSlot(t, x.nodes[0], x.nodes[1], x.nodes, int(r.m.witnesses()[0].Slot))
 	x.source.Must("SET", "after", "v")
 	r.poll("witness of the node that lost its own", func() bool { return len(r.m.witnesses()) == 4 })
 	r.caughtUp()

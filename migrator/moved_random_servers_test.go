@@ -1,0 +1,206 @@
+//go:build servers
+
+package migrator
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"strconv"
+	"sync"
+	"testing"
+	"time"
+)
+
+// TestSlotsMoveAtRandom moves slots in all directions at once, while clients write to them, shards fail over, one joins, and the migration is
+// killed and resumed. SURECUT_RESHARD_FOR says how long ("10m"), SURECUT_RESHARD_SEED repeats the choices of an earlier run, though not its
+// timing.
+func TestSlotsMoveAtRandom(t *testing.T) {
+	t.Parallel()
+	for i, shape := range []clusterShape{{}, {targets: 3}} {
+		name := "to one server"
+		if shape.targets > 0 {
+			name = "to a cluster"
+		}
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			x := newRandomTest(t, shape, uint64(i))
+			x.run(fromEnvironment(t, "SURECUT_RESHARD_FOR", 20*time.Second, time.ParseDuration))
+		})
+	}
+}
+
+// fromEnvironment reads a variable that need not be set.
+func fromEnvironment[T any](t *testing.T, name string, otherwise T, parse func(string) (T, error)) T {
+	t.Helper()
+	text := os.Getenv(name)
+	if text == "" {
+		return otherwise
+	}
+	value, err := parse(text)
+	if err != nil {
+		t.Fatalf("%s: %v", name, err)
+	}
+	return value
+}
+
+// randomTest is a migration whose source does not rest.
+type randomTest struct {
+	*slotCluster
+	r     *run
+	load  *slotLoad
+	rng   *rand.Rand
+	seed  uint64
+	slots []uint16 // that are written to, and moved
+
+	crashes, promotions int
+}
+
+// randomSlots is how many slots the load writes to; each has some 40 keys.
+const randomSlots = 80
+
+func newRandomTest(t *testing.T, shape clusterShape, salt uint64) *randomTest {
+	t.Helper()
+	seed := fromEnvironment(t, "SURECUT_RESHARD_SEED", rand.Uint64(), func(s string) (uint64, error) { return strconv.ParseUint(s, 10, 64) })
+	t.Logf("SURECUT_RESHARD_SEED=%d", seed)
+	x := &randomTest{seed: seed, rng: rand.New(rand.NewPCG(seed, salt))}
+	images := []string{"redis:7.0", "redis:8.0", "valkey/valkey:8.1"}
+	shape.image, shape.replicas = images[x.rng.IntN(len(images))], min(x.rng.IntN(3), 1)
+	shape.args = []string{"--cluster-allow-replica-migration", "no"} // a shard stays one without slots
+	x.slotCluster = newSlotCluster(t, shape)
+	t.Logf("%s, %d replicas", shape.image, shape.replicas)
+	for len(x.slots) < randomSlots {
+		x.slots = append(x.slots, uint16(x.rng.IntN(16384)))
+	}
+	return x
+}
+
+func (x *randomTest) run(lasts time.Duration) {
+	x.fill(fewKeys, x.slots...)
+	x.load = x.slotCluster.load(x.seed, x.slots, 2000, nil)
+	x.t.Cleanup(x.load.stop)
+	change := func(c *Config) {
+		if x.rng.IntN(2) == 0 {
+			c.ReadFrom = "primary"
+		}
+	}
+	x.r = x.begin(change)
+	end := time.Now().Add(lasts)
+	movers := x.startMovers(end)
+	joins := time.Now().Add(lasts / 4)
+	for time.Now().Before(end) {
+		if joins.Before(time.Now()) {
+			movers.shard(x.join())
+			joins = end
+		}
+		switch x.rng.IntN(4) {
+		case 0:
+			x.crash(change)
+		case 1:
+			x.failOver()
+		default:
+			time.Sleep(time.Duration(x.rng.IntN(1500)) * time.Millisecond)
+		}
+		x.alive()
+	}
+	x.must(movers.wait())
+	x.tidy()
+	x.revive()
+	x.load.stop()
+	x.t.Logf("%d slots and %d keys moved, %d kills, %d failovers", x.slotsMoved.Load(), x.keysMoved.Load(), x.crashes, x.promotions)
+	x.finish(x.r)
+}
+
+// alive ends the test when the migration has ended by itself.
+func (x *randomTest) alive() {
+	x.t.Helper()
+	select {
+	case <-x.r.ended:
+		x.t.Fatalf("the migration has ended: %v", x.r.err)
+	default:
+	}
+}
+
+func (x *randomTest) crash(change func(*Config)) {
+	x.t.Helper()
+	x.r.abort()
+	if x.rng.IntN(2) == 0 {
+		time.Sleep(time.Duration(x.rng.IntN(1000)) * time.Millisecond)
+	}
+	x.r = x.begin(change)
+	x.crashes++
+}
+
+// failOver promotes a replica, and starts what was killed for it again once the cluster knows.
+func (x *randomTest) failOver() {
+	x.t.Helper()
+	if x.shape.replicas == 0 {
+		return
+	}
+	how := []string{"", "", "", "TAKEOVER", "KILL"}[x.rng.IntN(5)]
+	x.must(x.promote(x.rng.IntN(sourceShards), how)) // the shard that joins has no replica
+	x.revive()
+	x.promotions++
+}
+
+// movers move slots, each one slot after the other.
+type movers struct {
+	wg   sync.WaitGroup
+	errs chan error
+
+	mu     sync.Mutex
+	shards int // guarded by mu
+}
+
+const moversAtOnce = 3
+
+func (x *randomTest) startMovers(end time.Time) *movers {
+	m := &movers{errs: make(chan error, moversAtOnce), shards: sourceShards}
+	for i := range moversAtOnce {
+		rng := rand.New(rand.NewPCG(x.seed, uint64(100+i)))
+		m.wg.Go(func() {
+			for time.Now().Before(end) {
+				if err := x.moveOne(rng, i, m); err != nil {
+					m.errs <- err
+					return
+				}
+			}
+		})
+	}
+	return m
+}
+
+// moveOne moves one of the slots that are a mover's own, or now and then one that hardly anybody uses. Some go on to another shard at once.
+func (x *randomTest) moveOne(rng *rand.Rand, mover int, m *movers) error {
+	slot := x.slots[rng.IntN(len(x.slots))]
+	if rng.IntN(10) == 0 {
+		slot = uint16(rng.IntN(16384))
+	}
+	if int(slot)%moversAtOnce != mover {
+		return nil
+	}
+	time.Sleep(time.Duration(rng.IntN(300)) * time.Millisecond)
+	for range 1 + rng.IntN(3)/2 {
+		m.mu.Lock()
+		to := rng.IntN(m.shards)
+		m.mu.Unlock()
+		pause := time.Duration(rng.IntN(20)) * time.Millisecond
+		if err := x.move(slot, to, 1+rng.IntN(20), pause); err != nil {
+			return fmt.Errorf("mover %d: %w", mover, err)
+		}
+	}
+	return nil
+}
+
+// shard tells the movers of one more shard.
+func (m *movers) shard(number int) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.shards = number + 1
+}
+
+func (m *movers) wait() error {
+	m.wg.Wait()
+	close(m.errs)
+	return <-m.errs
+}
