@@ -4,7 +4,6 @@ package migrator
 
 import (
 	"fmt"
-	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -18,6 +17,8 @@ import (
 // promote makes a replica of a shard its primary and waits until it is. how is "" for a handover in good order, TAKEOVER for one that asks
 // nobody and may lose writes, or KILL for the end of the primary, which the others vote on.
 func (c *slotCluster) promote(shard int, how string) error {
+	c.ending.Lock()
+	defer c.ending.Unlock()
 	old, err := c.primary(shard)
 	if err != nil {
 		return err
@@ -27,15 +28,14 @@ func (c *slotCluster) promote(shard int, how string) error {
 		c.setDown(old, true)
 		return patient("election", func() error { _, err := c.primary(shard); return err })
 	}
-	i := slices.IndexFunc(c.shard(shard), func(n *servers.Server) bool {
-		self, err := c.self(n)
-		return err == nil && self.Has("slave")
-	})
-	if i < 0 {
-		return fmt.Errorf("shard %d has no replica now", shard)
-	}
-	replica, order := c.shard(shard)[i], strings.Fields("CLUSTER FAILOVER "+how)
+	var replica *servers.Server
+	order := strings.Fields("CLUSTER FAILOVER " + how)
 	return patient("promotion", func() error {
+		if replica == nil {
+			if replica, err = c.replica(shard); err != nil {
+				return err
+			}
+		}
 		if self, err := c.self(replica); err == nil && self.Has("master") {
 			return nil
 		}
@@ -44,27 +44,47 @@ func (c *slotCluster) promote(shard int, how string) error {
 	})
 }
 
+// replica returns a replica of a shard. A former primary that has lost its slots to several others may have stayed one, and is then told whom
+// to follow.
+func (c *slotCluster) replica(shard int) (*servers.Server, error) {
+	primary, err := c.primary(shard)
+	if err != nil {
+		return nil, err
+	}
+	now, err := c.self(primary)
+	if err != nil {
+		return nil, err
+	}
+	for _, n := range c.shard(shard) {
+		self, err := c.self(n)
+		switch {
+		case err != nil || n == primary:
+		case self.Has("slave"):
+			return n, nil
+		case len(self.Slots) == 0 && len(now.Slots) > 0:
+			if _, err := c.ask(n, "CLUSTER", "REPLICATE", now.ID); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return nil, fmt.Errorf("shard %d has no replica now", shard)
+}
+
 // revive starts killed nodes again, which become replicas of whoever has replaced them.
 func (c *slotCluster) revive() {
 	c.t.Helper()
-	c.mu.Lock()
-	down := make([]*servers.Server, 0, len(c.down))
-	for n, is := range c.down {
-		if is {
-			down = append(down, n)
-		}
-	}
-	c.mu.Unlock()
-	for _, n := range down {
-		n.Restart()
-		c.until("replica of the new primary", func() error {
-			self, err := c.self(n)
-			if err == nil && !self.Has("slave") {
-				err = fmt.Errorf("%s: %v", n.Addr, self.Flags)
+	for i := range c.shards {
+		for _, n := range c.shards[i] {
+			c.mu.Lock()
+			down := c.down[n]
+			c.mu.Unlock()
+			if !down {
+				continue
 			}
-			return err
-		})
-		c.setDown(n, false)
+			n.Restart()
+			c.setDown(n, false)
+			c.until("replica of the new primary", func() error { _, err := c.replica(i); return err })
+		}
 	}
 }
 
@@ -95,7 +115,7 @@ func (c *slotCluster) join() int {
 			}
 		}
 		if text, err := c.ask(joined, "CLUSTER", "INFO"); err != nil || !strings.Contains(text.(string), "cluster_state:ok") {
-			return fmt.Errorf("state of %s: %v, %w", joined.Addr, text, err)
+			return fmt.Errorf("state of %s: %v (%v)", joined.Addr, text, err)
 		}
 		return nil
 	})

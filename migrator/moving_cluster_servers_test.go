@@ -31,6 +31,7 @@ type slotCluster struct {
 	dir     string
 
 	keysMoved, slotsMoved atomic.Int64
+	ending                sync.RWMutex // held for writing while somebody is promoted, for reading while a slot changes hands
 
 	mu      sync.Mutex
 	shards  [][]*servers.Server       // the nodes that belonged to each shard when it was made; guarded by mu
@@ -249,8 +250,10 @@ func (c *slotCluster) until(what string, try func() error) {
 	c.must(patient(what, try))
 }
 
-func patient(what string, try func() error) error {
-	deadline := time.Now().Add(2 * time.Minute)
+func patient(what string, try func() error) error { return within(2*time.Minute, what, try) }
+
+func within(most time.Duration, what string, try func() error) error {
+	deadline := time.Now().Add(most)
 	for {
 		err := try()
 		if err == nil {

@@ -74,8 +74,11 @@ func (c *slotCluster) carry(slot uint16, from, to *servers.Server, most int, rep
 	return len(keys), nil
 }
 
-// end gives a slot to its new owner: first there, then at the old one, then at all others.
+// end gives a slot to its new owner: first there, then at the old one, then at all others. It returns when every node knows: a replica that is
+// promoted before would take the slot back, or give it up for good.
 func (c *slotCluster) end(slot uint16, from, to *servers.Server) error {
+	c.ending.RLock()
+	defer c.ending.RUnlock()
 	taker, err := c.self(to)
 	if err != nil {
 		return err
@@ -92,7 +95,23 @@ func (c *slotCluster) end(slot uint16, from, to *servers.Server) error {
 			return err
 		}
 	}
-	c.slotsMoved.Add(1)
+	if from != to {
+		c.slotsMoved.Add(1)
+	}
+	return within(20*time.Second, fmt.Sprintf("knowledge of the owner of slot %d", slot), func() error { return c.told(slot, taker.ID) })
+}
+
+// told returns an error unless every node knows a node as the owner of a slot.
+func (c *slotCluster) told(slot uint16, owner string) error {
+	for _, n := range c.live() {
+		shown, err := c.sees(n)
+		if err != nil {
+			return err
+		}
+		if !slices.ContainsFunc(shown, func(o endpoint.ClusterNode) bool { return o.ID == owner && o.Slots.Has(slot) }) {
+			return fmt.Errorf("%s does not know that %s owns slot %d", n.Addr, owner, slot)
+		}
+	}
 	return nil
 }
 
