@@ -40,7 +40,7 @@ func (c *slotCluster) promote(shard int, how string) error {
 			return nil
 		}
 		_, err := c.ask(replica, order...) // may be refused while the replica is not up to date, and may time out
-		return fmt.Errorf("%s is still a replica (%v)", replica.Addr, err)
+		return fmt.Errorf("%s is still a replica (%w)", replica.Addr, err)
 	})
 }
 
@@ -115,7 +115,7 @@ func (c *slotCluster) join() int {
 			}
 		}
 		if text, err := c.ask(joined, "CLUSTER", "INFO"); err != nil || !strings.Contains(text.(string), "cluster_state:ok") {
-			return fmt.Errorf("state of %s: %v (%v)", joined.Addr, text, err)
+			return fmt.Errorf("state of %s: %v (%w)", joined.Addr, text, err)
 		}
 		return nil
 	})

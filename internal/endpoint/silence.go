@@ -123,7 +123,7 @@ func (c *patientConn) giveUp(why error) {
 	c.mu.Lock()
 	c.frozen = why
 	c.mu.Unlock()
-	c.Close()
+	_ = c.Close() // whoever waits is told why
 }
 
 // Close closes the connection.

@@ -96,8 +96,8 @@ func judgeNames(own, found map[string]bool, prefixed, routed bool, wanted string
 	case text == "":
 		return pass("", "no writing command that surecut does not know", wanted)
 	case len(renamed) > 0 && prefixed, len(unknown) > 0 && prefixed:
-		return alarm("", text+"; their keys get no prefix (Config.Filter.DBPrefix), so that each use is a problem", wanted,
-			"remove the rename-command lines from the source's configuration, or do not use Config.Filter.DBPrefix")
+		return alarm("", text+"; their keys get no prefix (Filter.DBPrefix), so that each use is a problem", wanted,
+			"remove the rename-command lines from the source's configuration, or do not use Filter.DBPrefix")
 	case len(unknown) > 0 && routed:
 		return alarm("", text+"; the keys that they name are copied each time, and those that they do not name may differ", wanted, "see that the target has the module of these commands, and verify their keys")
 	case len(unknown) > 0:

@@ -208,7 +208,7 @@ func (r *Receiver) followSource(ctx context.Context) error {
 		if err != nil && ctx.Err() == nil {
 			r.failed(err)
 		}
-		if retry.Pause(ctx, askEvery) != nil {
+		if over := retry.Pause(ctx, askEvery) != nil; over {
 			return nil
 		}
 	}

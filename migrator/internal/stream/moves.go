@@ -27,15 +27,13 @@ func (p *planner) moves(c *sourceCommand) (settled bool, err error) {
 	if !known {
 		return p.unnamed(c), nil
 	}
-	keys, err := spec.Keys(c.args, p.keys[:0])
-	if err != nil {
-		return false, nil // planUnknown deals with it
-	}
+	keys, unknown := spec.Keys(c.args, p.keys[:0])
 	p.keys = keys
-	if len(keys) == 0 {
+	if unknown != nil || len(keys) == 0 {
 		return p.unnamed(c), nil
 	}
-	if spec.Name == "RESTORE-ASKING" && p.Scope.Takes(keyspace.Key{DB: c.db, Name: slab.View(c.args[keys[0]])}, c.end) { // it brings a key into a slot that moves, and may be the only trace of a slot that went and came back
+	first := keyspace.Key{DB: c.db, Name: slab.View(c.args[keys[0]])}
+	if spec.Name == "RESTORE-ASKING" && p.Scope.Takes(first, c.end) { // it brings a key, and may be the only trace of a slot that went and came back
 		if err := p.beginMove(c); err != nil {
 			return false, err
 		}
