@@ -188,7 +188,7 @@ func (r *Receiver) followSource(ctx context.Context) error {
 		return nil
 	}
 	told := false
-	for {
+	for ctx.Err() == nil {
 		asking, cancel := context.WithTimeout(ctx, mostAsking)
 		replID := r.cfg.Spool.ReplID()
 		offset, err := r.cfg.Nodes.Standing(asking, replID)
@@ -208,10 +208,9 @@ func (r *Receiver) followSource(ctx context.Context) error {
 		if err != nil && ctx.Err() == nil {
 			r.failed(err)
 		}
-		if over := retry.Pause(ctx, askEvery) != nil; over {
-			return nil
-		}
+		_ = retry.Pause(ctx, askEvery) // the loop looks at ctx
 	}
+	return nil
 }
 
 // receiveRest asks the source how far it has come, and waits until the stream is received up to there, or for a bounded time. What the

@@ -27,9 +27,8 @@ func (p *planner) moves(c *sourceCommand) (settled bool, err error) {
 	if !known {
 		return p.unnamed(c), nil
 	}
-	keys, unknown := spec.Keys(c.args, p.keys[:0])
-	p.keys = keys
-	if unknown != nil || len(keys) == 0 {
+	keys := p.keysNamed(c, spec)
+	if len(keys) == 0 {
 		return p.unnamed(c), nil
 	}
 	first := keyspace.Key{DB: c.db, Name: slab.View(c.args[keys[0]])}
@@ -80,6 +79,17 @@ func (p *planner) unnamed(c *sourceCommand) (settled bool) {
 	}
 	p.Ledger.ReportCommand(c.db, "", c.name(), "slots of the source move, and the command does not name its keys, so that they cannot be read again")
 	return true
+}
+
+// keysNamed returns the indexes of the keys that a command names, which are those of the planner from then on; none: it has a form that surecut
+// does not know.
+func (p *planner) keysNamed(c *sourceCommand, spec *command.Spec) []int {
+	keys, err := spec.Keys(c.args, p.keys[:0])
+	if err != nil {
+		keys = keys[:0]
+	}
+	p.keys = keys
+	return keys
 }
 
 // judgeSlots counts those keys of a command that are noted, and those whose copies contain the command.
