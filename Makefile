@@ -15,6 +15,8 @@ SCHEDULES ?= 5000000
 HUGE_ELEMENTS ?= 100
 # How much more often make torture kills migrations than make e2e does.
 KILLS ?= 3
+# How long make torture moves the slots of a source at random.
+RESHARD_FOR ?= 5m
 # A test binary that hangs must not take the build with it.
 TEST := go test -race -timeout 40m
 # Tests that run without the race detector, see schedules.
@@ -90,10 +92,11 @@ fuzz:
 	scripts/fuzz.sh $(FUZZTIME)
 
 # What takes long and seldom finds anything: every fuzz target, millions of schedules for the judging, larger values, migrations that are
-# killed again and again.
+# killed again and again, a source whose slots move at random.
 torture: fuzz images
 	SURECUT_SCHEDULES=$(SCHEDULES) go test -count=1 -timeout 3h -v -run 'TestSchedules$$' ./verifier ./migrator/internal/slots
 	SURECUT_HUGE_ELEMENTS=$(HUGE_ELEMENTS) $(TEST) -count=1 -tags servers -run 'TestHugeElements$$' ./verifier
+	SURECUT_RESHARD_FOR=$(RESHARD_FOR) go test -count=1 -timeout 3h -v -tags servers -run 'TestSlotsMoveAtRandom$$' ./migrator
 	scripts/setup.sh twemproxy
 	SURECUT_KILLS=$(KILLS) go test -count=1 -timeout 3h -v -tags e2e -run 'TestKilled|Twemproxy' ./e2e
 

@@ -48,8 +48,8 @@ func (m *Migration) lookAtLibraries(ctx context.Context) error {
 		return m.libraries.Look(ctx)
 	}
 	var names []string
-	for _, st := range m.state.Links {
-		names = append(names, st.Name)
+	for _, l := range m.live() {
+		names = append(names, l.name)
 	}
 	return m.libraries.Adopt(ctx, names)
 }

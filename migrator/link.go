@@ -100,7 +100,9 @@ func newLink(m *Migration, i int, nodes endpoint.Shard, node string) *link {
 	l.ledger = ledger.New(l.log, &l.scope.Filter, l.shard.Primary, l.problems, st.countedBefore())
 	l.source = reread.NewReader(source, l.shard.Node, m.cfg.RetryFor, &l.scope.Filter)
 	l.source.Tell(&m.waits)
-	l.gone.Store(st.Gone)
+	if l.gone.Store(st.Gone); st.Gone {
+		close(l.ended)
+	}
 	if m.table != nil && nodes.Primary.ID == "" { // the shard has no slots, or has gone: its node may not answer
 		l.shard.Reset()
 	}
@@ -212,7 +214,7 @@ func (l *link) stream(ctx, receiving context.Context) error {
 		return fmt.Errorf("the target has lost the checkpoint %s, and so probably the data that was migrated: start again with a new Config.StateDir", l.records.checkpoints.RecordName())
 	}
 	if moving := l.scope.Moving; moving != nil {
-		if err := moving.Table.Resume(moving.Index, cp.Offset); err != nil {
+		if err := moving.Table.Resume(moving.Index, cp.Offset, l.m.state.TargetWasEmpty && l.m.target.Can.Nodes); err != nil {
 			return err
 		}
 	}

@@ -302,18 +302,18 @@ func (m *Migration) Run(ctx context.Context) (err error) {
 	if err := m.guarded(ctx, m.begin); err != nil {
 		return err
 	}
-	err = m.guarded(ctx, m.copy)
+	copied := m.guarded(ctx, m.copy)
 	after, cancel := context.WithTimeout(context.WithoutCancel(ctx), mostLeaving)
 	defer cancel()
-	err = errors.Join(err, m.endRun(err), m.ending(after, m.putBack))
+	left := errors.Join(m.endRun(copied), m.ending(after, m.putBack))
 	if ctx.Err() == nil {
-		err = errors.Join(err, m.leave(context.WithoutCancel(ctx), err))
+		left = errors.Join(left, m.leave(context.WithoutCancel(ctx), errors.Join(copied, left)))
 	}
-	switch {
-	case err != nil && ctx.Err() != nil:
+	if errors.Is(copied, errUnfinished) {
+		copied = nil
+	}
+	if err = errors.Join(copied, left); err != nil && ctx.Err() != nil {
 		return context.Cause(ctx)
-	case errors.Is(err, errUnfinished):
-		return nil
 	}
 	return err
 }
@@ -326,6 +326,11 @@ func (m *Migration) begin(ctx context.Context) error {
 	lost, err := m.lookBack(ctx)
 	if err != nil {
 		return err
+	}
+	if m.table != nil && len(lost) > 0 {
+		if err := m.table.BeginAgain(); err != nil {
+			return err
+		}
 	}
 	if m.resumed {
 		m.target.Claim.Resume(len(m.witnesses()) > 0 && len(lost) == 0)
@@ -388,7 +393,7 @@ func (m *Migration) copy(ctx context.Context) error {
 	var beside sync.WaitGroup
 	if m.resumed || !m.state.TargetWasEmpty {
 		m.target.Expiring.Forget()
-		beside.Go(func() { m.target.Expiring.Learn(beating, len(m.live())) })
+		beside.Go(func() { m.target.Expiring.Learn(beating, func() int { return len(m.live()) }) })
 	}
 	err := m.lastWitness(ctx, m.lastLook(ctx, m.runLinks(ctx)))
 	if err == nil && ctx.Err() == nil {
@@ -412,7 +417,7 @@ func (m *Migration) runLinks(ctx context.Context) error {
 	watching, stopWatching := context.WithCancel(ctx)
 	defer stopWatching()
 	var links sync.WaitGroup
-	run := func(l *link) {
+	run := func(l *link) { // also called for a shard that joins, while other links run
 		links.Add(1)
 		g.Go(func() error {
 			defer links.Done()
@@ -463,10 +468,11 @@ func (m *Migration) leave(ctx context.Context, failed error) error {
 
 // Snapshotted says whether every snapshot, or all of every file, is in the target.
 func (m *Migration) Snapshotted() bool {
+	needless := m.needless()
 	m.stateMu.Lock()
 	defer m.stateMu.Unlock()
-	for _, st := range m.state.Links {
-		if !st.Gone && !st.Stage.inTarget() {
+	for i, st := range m.state.Links {
+		if !st.Gone && !st.Stage.inTarget() && !needless[i] {
 			return false
 		}
 	}

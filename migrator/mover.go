@@ -15,11 +15,12 @@ import (
 // mover follows the slots of the source: it tells the table what the cluster shows, and has slots that have settled read again.
 type mover struct {
 	m     *Migration
-	run   func(*link) // runs a link beside the others
-	last  *sight      // what was seen a second ago; nil: nothing, or not all of it
-	count int         // slots that moved when that was last told
-	turns int         // since slots have begun to move
-	why   error       // why slots could not be read again in the last turn; nil: none could be tried
+	run   func(*link)    // runs a link beside the others
+	last  *sight         // what was seen a second ago; nil: nothing, or not all of it
+	left  map[*link]bool // links whose shards have gone, and of which nothing is left to be done
+	count int            // slots that moved when that was last told
+	turns int            // since slots have begun to move
+	why   error          // why slots could not be read again in the last turn; nil: none could be tried
 }
 
 // sight is what the cluster shows of its slots.
@@ -38,7 +39,7 @@ const stranger = -2
 // followSlots follows the slots of the source until ctx ends. Shards that join the source get a link, which run runs; the link of a shard
 // that has gone is ended.
 func (m *Migration) followSlots(ctx context.Context, run func(*link)) error {
-	v := &mover{m: m, run: run}
+	v := &mover{m: m, run: run, left: map[*link]bool{}}
 	tick := time.NewTicker(slotPoll)
 	defer tick.Stop()
 	for {
@@ -65,6 +66,7 @@ func (v *mover) turn(ctx context.Context) error {
 	}
 	last := v.last
 	v.last = now
+	v.turns++
 	if last == nil || !now.agreed || !last.agreed {
 		v.tell()
 		return nil
@@ -76,7 +78,6 @@ func (v *mover) turn(ctx context.Context) error {
 		return err
 	}
 	v.tell()
-	v.turns++
 	err = v.settle(ctx, last, now)
 	v.tell()
 	return err
@@ -244,6 +245,9 @@ func (v *mover) join(ctx context.Context, last, now *sight) error {
 			return err
 		}
 		v.m.cfg.Log.Warn("a shard has joined the source", "primary", s.Primary.Addr)
+		if v.m.stopping.Err() != nil { // the links are about to end
+			return nil
+		}
 		v.run(l)
 		v.last = nil
 	}
@@ -275,24 +279,42 @@ func (m *Migration) joined(ctx context.Context, s endpoint.Shard) (*link, error)
 func (v *mover) part(ctx context.Context, last, now *sight) error {
 	for i, l := range v.m.all() {
 		here := func(id string) bool { return isIn(last.alive, id) || isIn(now.alive, id) }
-		if l.gone.Load() || i >= len(now.homes) || now.homes[i].shard >= 0 || slices.ContainsFunc(v.m.nodesOf(l), here) {
+		if l.gone.Load() {
+			if err := v.leave(ctx, l); err != nil {
+				return err
+			}
+			continue
+		}
+		if i >= len(now.homes) || now.homes[i].shard >= 0 || slices.ContainsFunc(v.m.nodesOf(l), here) {
 			continue
 		}
 		if err := l.depart(); err != nil {
 			return err
 		}
 		close(l.leaving)
-		select {
-		case <-l.ended:
-		case <-ctx.Done():
-			return nil
-		}
-		if err := v.m.target.EndLeftBehind(ctx); err != nil { // else its last commands may arrive after the copies
+		if err := v.leave(ctx, l); err != nil {
 			return err
 		}
-		v.m.target.Expiring.Leave(l.name)
 	}
 	return nil
+}
+
+// leave does, once, what is left to be done when a shard has gone and its link is about to end.
+func (v *mover) leave(ctx context.Context, l *link) error {
+	if v.left[l] {
+		return nil
+	}
+	select {
+	case <-l.ended:
+	case <-ctx.Done():
+		return nil
+	}
+	if err := v.m.target.EndLeftBehind(ctx); err != nil { // else its last commands may arrive after the copies
+		return err
+	}
+	v.m.target.Expiring.Leave(l.name)
+	v.left[l] = true
+	return v.m.libraries.Leave(ctx, l.name)
 }
 
 // depart notes that the link's shard has left the source. What it had written and the link has not applied is lost, so that the slots that

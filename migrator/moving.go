@@ -59,6 +59,18 @@ func (m *Migration) movingSlots() int {
 	return len(m.table.Moving())
 }
 
+// needless returns the indexes of links on which no key depends, since no slot is theirs and none moves.
+func (m *Migration) needless() map[int]bool {
+	found := map[int]bool{}
+	if m.table == nil || m.movingSlots() > 0 {
+		return found
+	}
+	for i := range m.table.Links() {
+		found[i] = len(m.table.Owned(i)) == 0
+	}
+	return found
+}
+
 // loadsNothing says whether no slot is the link's, so that nothing of its snapshot is loaded: its shard has joined the source, or has no
 // slots.
 func (l *link) loadsNothing() bool {
@@ -75,7 +87,7 @@ func (m *Migration) stopOnceSettled() {
 	if err := m.lookTwice(ctx); err != nil { // the source does not answer, which the links tell
 		m.cfg.Log.Debug("the slots of the source could not be read before the end", "error", err)
 	}
-	if m.movingSlots() == 0 {
+	if m.movingSlots() == 0 || !m.Snapshotted() { // no slot settles before all snapshots are loaded
 		return
 	}
 	m.cfg.Log.Info("the migration ends once the slots that move on the source have settled", "slots", slotList(m.slotsThatMove()), "for_at_most", m.cfg.RetryFor)

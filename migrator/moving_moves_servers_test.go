@@ -4,6 +4,7 @@ package migrator
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -74,8 +75,8 @@ func (c *slotCluster) carry(slot uint16, from, to *servers.Server, most int, rep
 	return len(keys), nil
 }
 
-// end gives a slot to its new owner: first there, then at the old one, then at all others. It returns when every node knows: a replica that is
-// promoted before would take the slot back, or give it up for good.
+// end gives a slot to its new owner: first there, then at the old one, then at all others. It returns when every node knows: a replica that
+// is promoted before would take the slot back, or give it up for good.
 func (c *slotCluster) end(slot uint16, from, to *servers.Server) error {
 	c.ending.RLock()
 	defer c.ending.RUnlock()
@@ -127,11 +128,14 @@ func (c *slotCluster) move(slot uint16, to, portion int, pause time.Duration) er
 }
 
 func (c *slotCluster) tryMove(slot uint16, to, portion int, pause time.Duration, again bool) error {
-	from, err := c.owner(slot)
+	dest, err := c.primary(to)
 	if err != nil {
 		return err
 	}
-	dest, err := c.primary(to)
+	from, err := c.owner(slot)
+	if err != nil && again {
+		return errors.Join(err, c.assign(slot, dest))
+	}
 	if err != nil {
 		return err
 	}
@@ -154,6 +158,20 @@ func (c *slotCluster) tryMove(slot uint16, to, portion int, pause time.Duration,
 		}
 		time.Sleep(pause)
 	}
+}
+
+// assign gives a slot that all nodes have given up, as moves and failovers at once may bring it about, to the primary that holds keys of
+// it; if none does, to the one that it was to go to.
+func (c *slotCluster) assign(slot uint16, dest *servers.Server) error {
+	number := strconv.Itoa(int(slot))
+	owner := dest
+	for _, n := range c.primaries() {
+		if keys, err := c.ask(n, "CLUSTER", "COUNTKEYSINSLOT", number); err == nil && keys != int64(0) && n != dest {
+			owner = n
+		}
+	}
+	_, err := c.ask(owner, "CLUSTER", "ADDSLOTS", number)
+	return err
 }
 
 // half begins to move a slot, and moves half of its keys.

@@ -23,9 +23,10 @@ func (r linkRecord) SnapshotBegins(b receive.Beginning) error {
 
 // replaces says whether the next snapshot takes the place of an earlier one, or of a part of one. The stream has a gap then.
 func (l *link) replaces() bool {
+	nothing := l.loadsNothing() // asked before the state is locked: the table saves the state while it is locked itself
 	l.m.stateMu.Lock()
 	defer l.m.stateMu.Unlock()
-	return (l.st.Again || l.st.Stage != fresh) && !l.loadsNothing()
+	return (l.st.Again || l.st.Stage != fresh) && !nothing
 }
 
 // SnapshotIsWhole saves that the snapshot is on disk, so that it need not be asked for again.

@@ -18,6 +18,9 @@ func (m *Migration) Unsettled() (reasons []string) {
 		reasons = append(reasons, w.String())
 	}
 	for _, l := range m.live() {
+		if m.movingSlots() == 0 && l.loadsNothing() { // no key depends on it
+			continue
+		}
 		if why := l.unsettled(); why != "" {
 			reasons = append(reasons, why)
 		}

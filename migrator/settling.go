@@ -155,23 +155,35 @@ const mostCopiedAtOnce = 200
 
 // copySlot copies all keys that the owner has in a slot.
 func (r *rereading) copySlot(ctx context.Context, slot uint16) error {
-	names, err := r.namesIn(ctx, slot)
+	facts, err := r.m.cfg.Sides.Source.Server(ctx, r.link.shard.Primary())
 	if err != nil {
 		return err
 	}
-	var keys []keyspace.Key
-	for _, name := range names {
-		if k := r.link.scope.Arriving(0, name); r.link.scope.Carries(k) {
-			keys = append(keys, k)
+	for db := range max(facts.Databases, 1) { // a cluster has several since Valkey 9.0
+		if !r.link.scope.MatchDB(db) {
+			continue
+		}
+		names, err := r.namesIn(ctx, slot, db)
+		if err != nil {
+			return err
+		}
+		var keys []keyspace.Key
+		for _, name := range names {
+			if k := r.link.scope.Arriving(db, name); r.link.scope.Carries(k) {
+				keys = append(keys, k)
+			}
+		}
+		if err := r.copy(ctx, keys); err != nil {
+			return err
 		}
 	}
-	return r.copy(ctx, keys)
+	return nil
 }
 
-// namesIn returns the names of the keys that the owner has in a slot. Keys that come later are noted.
-func (r *rereading) namesIn(ctx context.Context, slot uint16) ([]string, error) {
+// namesIn returns the names of the keys that the owner has in a slot of a database. Keys that come later are noted.
+func (r *rereading) namesIn(ctx context.Context, slot uint16, db int) ([]string, error) {
 	addr, number := r.link.shard.Primary(), strconv.Itoa(int(slot))
-	c, err := r.m.cfg.Sides.Source.Client(ctx, addr, 0)
+	c, err := r.m.cfg.Sides.Source.Client(ctx, addr, db)
 	if err != nil {
 		return nil, err
 	}

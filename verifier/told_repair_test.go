@@ -127,7 +127,11 @@ func TestRepairTold(t *testing.T) {
 			}
 		}
 		for name, want := range map[string]int64{"missing-expires": hour, "expires-later": hour, "never-expires": 0} {
-			if v := target.Get(name); v == nil || v.ExpireAt != want {
+			exact := int64(0)
+			if versions[0] < "7" && want > 0 { // it tells only how much time is left, and its clock goes on
+				exact = time.Second.Milliseconds()
+			}
+			if v := target.Get(name); v == nil || v.ExpireAt > want || v.ExpireAt < want-exact {
 				t.Errorf("%v, %s: %+v, want an expiry of %d", versions, name, v, want)
 			}
 		}

@@ -214,6 +214,7 @@ func (c *client) kill(a []string) string {
 	for other := range c.s.open {
 		if len(a) == 1 && other.conn.RemoteAddr().String() == a[0] || len(a) == 2 && int64(other.id) == number(a[1]) {
 			other.conn.Close()
+			delete(c.s.open, other) // a server does not list it any more once it has answered
 			if len(a) == 1 {
 				return "+OK\r\n"
 			}

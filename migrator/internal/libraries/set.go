@@ -133,6 +133,15 @@ func (s *Set) Problems() []ledger.Problem {
 	return nil
 }
 
+// Leave forgets what the shard of a link has, which does not belong to the source any more.
+func (s *Set) Leave(ctx context.Context, link string) error {
+	_, err := s.change(ctx, func() error {
+		delete(s.state.Links, link)
+		return nil
+	})
+	return err
+}
+
 // change changes the state by f, and then the target. It returns the libraries that the target lacks.
 func (s *Set) change(ctx context.Context, f func() error) (missing []lack, err error) {
 	s.changing.Lock()

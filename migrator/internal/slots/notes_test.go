@@ -230,7 +230,7 @@ func TestResume(t *testing.T) {
 		if err := errors.Join(table.Begin([]uint16{4}, false), table.Attempt([]uint16{4}, 1).Settle(1000, []int64{2000, 900})); err != nil {
 			t.Fatal(err)
 		}
-		if err := errors.Join(table.Resume(1, offset), table.Resume(0, 3000)); err != nil {
+		if err := errors.Join(table.Resume(1, offset, true), table.Resume(0, 3000, true)); err != nil {
 			t.Fatal(err)
 		}
 		if marked, moves := table.Moving()[4]; moves != again || marked != again {

@@ -206,9 +206,9 @@ func (t *Table) BeginAgain() error {
 }
 
 // Resume notes that a link goes on behind an offset, which the target holds as the last that was applied. If that lies before a point of a
-// slot that the link owns, the target may have lost the copies of the slot: it moves once more, and is marked. So it is at the point
-// itself, where the offset may be older than the copies.
-func (t *Table) Resume(link int, offset int64) error {
+// slot that the link owns, the target may have lost the copies of the slot: it moves once more. So it is at the point itself, where the
+// offset may be older than the copies. marked says that the target may be asked which keys it has besides.
+func (t *Table) Resume(link int, offset int64, marked bool) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	var again []uint16
@@ -217,7 +217,7 @@ func (t *Table) Resume(link int, offset int64) error {
 			again = append(again, p.slot)
 		}
 	}
-	return t.begin(again, true)
+	return t.begin(again, marked)
 }
 
 // Contains says whether the copies of a slot contain the commands of a link up to an offset.

@@ -25,7 +25,12 @@ func (p *planner) moves(c *sourceCommand) (settled bool, err error) {
 		return false, nil
 	}
 	if !known {
-		return p.unnamed(c), nil
+		if p.renamed(c) != nil { // plan comes back with the name that it had
+			return false, nil
+		}
+		if spec = p.described(c); spec == nil {
+			return p.unnamed(c), nil
+		}
 	}
 	keys := p.keysNamed(c, spec)
 	if len(keys) == 0 {

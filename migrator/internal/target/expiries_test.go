@@ -153,7 +153,7 @@ func TestLearnExpiries(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
 	r.to.Expiring.Pass("0", time.Now().Add(time.Hour).UnixMilli(), 1)
-	r.to.Expiring.Learn(ctx, 1)
+	r.to.Expiring.Learn(ctx, func() int { return 1 })
 	if ctx.Err() != nil {
 		t.Fatal("the expiries were not learnt")
 	}

@@ -10,8 +10,8 @@ import (
 )
 
 // Learn notes the expiries that the target holds from before this run. Until that is done, and allPassed, any key that is not known
-// may have expired. links is the number of links.
-func (e *Expiring) Learn(ctx context.Context, links int) {
+// may have expired. links returns the number of links.
+func (e *Expiring) Learn(ctx context.Context, links func() int) {
 	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()
 	for learnt := false; ; {
@@ -24,7 +24,7 @@ func (e *Expiring) Learn(ctx context.Context, links int) {
 				tick.Reset(100 * time.Millisecond)
 			}
 		}
-		if learnt && e.allPassed(links) {
+		if learnt && e.allPassed(links()) {
 			e.unknown.Store(false)
 			return
 		}
