@@ -245,8 +245,8 @@ func (v *mover) join(ctx context.Context, last, now *sight) error {
 			return err
 		}
 		v.m.cfg.Log.Warn("a shard has joined the source", "primary", s.Primary.Addr)
-		if v.m.stopping.Err() != nil { // the links are about to end
-			return nil
+		if ending := v.m.stopping.Err() != nil; ending {
+			continue
 		}
 		v.run(l)
 		v.last = nil

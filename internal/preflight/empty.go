@@ -101,6 +101,9 @@ func judgeEmpty(k targetKeys, onExisting, wanted string) Check {
 // targetLibraries returns the names of the function libraries of all nodes of the target. Where the migration brings none, since only
 // certain keys are selected or the target is a proxy, they do not matter.
 func (r *run) targetLibraries(ctx context.Context) (names []string, err error) {
+	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
+	defer cancel()
+	defer func() { r.noteSilence(ctx) }()
 	if len(r.cfg.Filter.Include) > 0 || r.target.spec.Kind == endpoint.Codis || r.target.spec.ViaProxy {
 		return nil, nil
 	}
