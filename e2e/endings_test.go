@@ -41,7 +41,7 @@ func newNight(t *testing.T) *night {
 // migrate begins a migration into an empty target, with a directory of its own for the reports.
 func (n *night) migrate(more ...string) *surecut {
 	n.t.Helper()
-	n.target.Must("FLUSHALL")
+	empty(n.target)
 	n.out = filepath.Join(n.t.TempDir(), "out")
 	return n.run(append([]string{"migrate", "--accept-alarms", "--progress", "json", "--state", n.t.TempDir(), "--out", n.out}, more...)...)
 }
@@ -184,7 +184,7 @@ func TestSignalWhileTheSourceIsAhead(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			n.t = t
 			way := newWay(t, n.source.Addr)
-			n.target.Must("FLUSHALL")
+			empty(n.target)
 			n.out = filepath.Join(t.TempDir(), "out")
 			s := start(t, "migrate", "--source", "redis://"+way.addr, "--target", n.target.URL(), "--accept-alarms", "--progress", "json", "--state", t.TempDir(), "--out", n.out)
 			caughtUp(s)
@@ -279,7 +279,7 @@ func TestNobodyReads(t *testing.T) {
 		stdout, stderr bool // is cut off
 		status         int
 	}{{"stderr", false, true, 0}, {"stdout", true, false, 1}, {"both", true, true, 1}} {
-		n.target.Must("FLUSHALL")
+		empty(n.target)
 		out := filepath.Join(t.TempDir(), "out")
 		cmd := exec.Command(binary, "migrate", "--source", n.source.URL(), "--target", n.target.URL(), "--accept-alarms", "--progress", "json", slow,
 			"--until", "caught-up", "--state", t.TempDir(), "--out", out)
@@ -335,7 +335,7 @@ func TestEndingsByFault(t *testing.T) {
 	t.Run("disk of the reports full", func(t *testing.T) {
 		n.t = t
 		disk, fill := smallDisk(t)
-		n.target.Must("FLUSHALL")
+		empty(n.target)
 		s := n.run("migrate", "--accept-alarms", "--progress", "json", "--state", t.TempDir(), "--out", filepath.Join(disk, "out"), "--until", "same", "--quiet-for", "2s")
 		s.waitTalk("nobody writes to")
 		fill()
@@ -605,4 +605,10 @@ func TestGoMeansTheWritersAreOff(t *testing.T) {
 		n.source.Must("INCR", "counter") // not paused any more
 		note("quiet: %-45s %3d", "a client waits for the end of the pause", 3)
 	})
+}
+
+// empty takes all keys and function libraries from a server.
+func empty(s *servers.Server) {
+	s.Must("FLUSHALL")
+	_ = s.Do("FUNCTION", "FLUSH") // before 7.0 there are none
 }
