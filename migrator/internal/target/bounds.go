@@ -206,7 +206,7 @@ func (ns *nodes) unreadable(reply error, args ...string) error {
 	if n > leastBound {
 		ns.found.argument.Store(n - 1)
 	}
-	return &TooLargeError{"an argument of the command", n, 0, "bytes", reply.Error()}
+	return &TooLargeError{"an argument of the command", n, 0, "bytes", reply.Error() + "; look at its " + bulkSetting}
 }
 
 // withhold moves to Failed the calls that are larger than the target takes, and the largest ones while all together are.
