@@ -59,9 +59,12 @@ func (m *Migration) shardNow(l *link) (shard endpoint.Shard, proven, ok bool) {
 	if err != nil {
 		return shard, false, false
 	}
-	homes, moves := compareSlots(known, shards)
+	var homes []home
+	var moves []slotMove
 	if m.table != nil {
-		homes, moves = m.homes(known, shards), nil
+		homes = m.homes(known, shards)
+	} else {
+		homes, moves = compareSlots(known, shards)
 	}
 	i := slices.Index(m.all(), l)
 	if i < 0 || len(moves) > 0 || homes[i].shard < 0 {

@@ -61,8 +61,9 @@ type link struct {
 	applying atomic.Pointer[stream.Stream] // nil: no stream has begun yet
 	ended    chan struct{}
 	failed   chan error
-	gone     atomic.Bool   // no node of the shard belongs to the source any more
-	leaving  chan struct{} // closed when the shard has gone, which ends run in good order
+	gone     atomic.Bool        // no node of the shard belongs to the source any more
+	leaving  context.Context    // done when the shard has gone, which ends run in good order
+	leave    context.CancelFunc // ends leaving
 
 	doing     atomic.Int32 // the activity
 	positions *stream.Positions
@@ -75,7 +76,7 @@ func newLink(m *Migration, i int, nodes endpoint.Shard, node string) *link {
 	source := m.cfg.Sides.Source
 	joins := m.table != nil && len(m.table.Owned(i)) == 0 // then it begins with a snapshot, of which it loads nothing
 	l := &link{m: m, name: st.Name, st: st, dir: filepath.Join(m.cfg.StateDir, "link-"+st.Name),
-		log: m.cfg.Log.With("link", st.Name, "source", nodes.Primary.Addr), leaving: make(chan struct{}), scope: scope.New(m.cfg.Filter.To(m.target.DBs), nodes, source),
+		log: m.cfg.Log.With("link", st.Name, "source", nodes.Primary.Addr), scope: scope.New(m.cfg.Filter.To(m.target.DBs), nodes, source),
 		ended: make(chan struct{}), failed: make(chan error, 1), positions: stream.NewPositions(), expiries: ledger.NewExpiries(st.Expiries), standing: standing{m, st}}
 	l.records.l, l.records.checkpoints, l.reach.l = l, m.target.NewCheckpoints(st.Name), l
 	l.clock = reread.NewClock(source, l.log)
@@ -100,6 +101,7 @@ func newLink(m *Migration, i int, nodes endpoint.Shard, node string) *link {
 	l.ledger = ledger.New(l.log, &l.scope.Filter, l.shard.Primary, l.problems, st.countedBefore())
 	l.source = reread.NewReader(source, l.shard.Node, m.cfg.RetryFor, &l.scope.Filter)
 	l.source.Tell(&m.waits)
+	l.leaving, l.leave = context.WithCancel(context.Background())
 	if l.gone.Store(st.Gone); st.Gone {
 		close(l.ended)
 	}
@@ -115,15 +117,9 @@ func newLink(m *Migration, i int, nodes endpoint.Shard, node string) *link {
 // run copies until the link is told to stop, and then returns nil, or until it fails.
 func (l *link) run(ctx context.Context) (err error) {
 	defer close(l.ended)
-	ctx, leave := context.WithCancel(ctx)
-	defer leave()
-	go func() {
-		select {
-		case <-l.leaving:
-			leave()
-		case <-ctx.Done():
-		}
-	}()
+	ctx, end := context.WithCancel(ctx)
+	defer end()
+	defer context.AfterFunc(l.leaving, end)()
 	defer func() {
 		if l.gone.Load() {
 			err = nil

@@ -122,9 +122,10 @@ func (m *Migration) look(ctx context.Context, last *sight) (*sight, error) {
 	shards := m.cfg.Sides.Source.Shards()
 	homes := m.homes(known, shards)
 	s := m.sight(ctx, homes, shards)
-	seen := map[uint16]int{}
+	seen := map[uint16]int{} // of those slots that are not where the table has them
 	for slot, owner := range s.owner {
-		if s.underWay[uint16(slot)] || owner >= 0 && last != nil && last.owner[slot] == owner {
+		again := owner >= 0 && last != nil && last.owner[slot] == owner
+		if s.underWay[uint16(slot)] || again && !m.table.Owns(owner, uint16(slot)) {
 			seen[uint16(slot)] = owner
 		}
 	}
@@ -162,7 +163,7 @@ func (m *Migration) lookTwice(ctx context.Context) error {
 // prove it. Only where none of these is a primary any more, it may be a shard with the same slots whose primary no link knows: a replica
 // that has joined and was promoted.
 func (m *Migration) homes(known []holding, now []endpoint.Shard) []home {
-	homes, _ := compareSlots(known, now)
+	homes := findHomes(known, now, shardOwners(now))
 	m.stateMu.Lock()
 	defer m.stateMu.Unlock()
 	for i, h := range homes {
@@ -291,7 +292,7 @@ func (v *mover) part(ctx context.Context, last, now *sight) error {
 		if err := l.depart(); err != nil {
 			return err
 		}
-		close(l.leaving)
+		l.leave()
 		if err := v.leave(ctx, l); err != nil {
 			return err
 		}

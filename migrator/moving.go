@@ -50,13 +50,14 @@ func (m *Migration) saveNotes() error {
 
 // movingSlots returns the number of slots of the source that move, or may move because a shard has them that has no link yet.
 func (m *Migration) movingSlots() int {
-	switch {
-	case m.table == nil || m.table.Settled() && !m.unsure.Load():
+	if m.table == nil {
 		return 0
-	case m.unsure.Load():
-		return max(len(m.table.Moving()), 1)
 	}
-	return len(m.table.Moving())
+	n := len(m.table.Moving())
+	if m.unsure.Load() {
+		n = max(n, 1)
+	}
+	return n
 }
 
 // needless returns the indexes of links on which no key depends, since no slot is theirs and none moves.

@@ -59,16 +59,21 @@ func (m *Migration) bindShards(ctx context.Context) ([]endpoint.Shard, error) {
 		}
 		return m.shardsInOrder()
 	}
-	if len(shards) != len(m.state.Links) {
-		return nil, fmt.Errorf("the source has %d shards now, and had %d when this migration began: start again with a new Config.StateDir", len(shards), len(m.state.Links))
-	}
-	if !m.slotted {
-		return shards, nil
-	}
-	for i, s := range shards {
-		m.state.Links[i].Slots, m.state.Links[i].Nodes = s.Slots.String(), nodeIDs(s)
+	if err := m.takeShards(shards); err != nil || !m.slotted {
+		return shards, err
 	}
 	return shards, m.confirmSlots(ctx)
+}
+
+// takeShards gives each link the shard at its place, when a migration begins.
+func (m *Migration) takeShards(shards []endpoint.Shard) error {
+	if len(shards) != len(m.state.Links) {
+		return fmt.Errorf("the source has %d shards now, and had %d when this migration began: start again with a new Config.StateDir", len(shards), len(m.state.Links))
+	}
+	for i := 0; m.slotted && i < len(shards); i++ {
+		m.state.Links[i].Slots, m.state.Links[i].Nodes = shards[i].Slots.String(), slices.Sorted(slices.Values(nodeIDs(shards[i])))
+	}
+	return nil
 }
 
 // followedShards returns the shard of each link where slots that move are followed, and makes the table of slots. What has moved since an earlier run is seen
@@ -76,11 +81,8 @@ func (m *Migration) bindShards(ctx context.Context) ([]endpoint.Shard, error) {
 func (m *Migration) followedShards(ctx context.Context) ([]endpoint.Shard, error) {
 	now := m.cfg.Sides.Source.Shards()
 	if !m.resumed || m.state.Links[0].Slots == "" && m.state.Slots == nil {
-		if len(now) != len(m.state.Links) {
-			return nil, fmt.Errorf("the source has %d shards now, and had %d when this migration began: start again with a new Config.StateDir", len(now), len(m.state.Links))
-		}
-		for i, s := range now {
-			m.state.Links[i].Slots, m.state.Links[i].Nodes = s.Slots.String(), slices.Sorted(slices.Values(nodeIDs(s)))
+		if err := m.takeShards(now); err != nil {
+			return nil, err
 		}
 	}
 	if m.state.Slots == nil {

@@ -146,8 +146,7 @@ func (r *rereading) run(ctx context.Context) error {
 			break
 		}
 	}
-	rest := func() ([]keyspace.Key, error) { return r.noted() }
-	return r.stream.Adopt(ctx, rest, func(at int64) error { return r.attempt.Settle(at, r.stood) })
+	return r.stream.Adopt(ctx, r.noted, func(at int64) error { return r.attempt.Settle(at, r.stood) })
 }
 
 // mostCopiedAtOnce is for how many keys the stream may stand still.
@@ -220,14 +219,11 @@ func (r *rereading) copyExtra(ctx context.Context) error {
 		return errCannotTell
 	}
 	return r.m.target.EachPrimary(ctx, func(addr string) error {
-		dbs, err := r.m.target.Databases(ctx, addr)
+		dbs, err := coveredDatabases(ctx, r.m.target, &r.link.scope, addr)
 		if err != nil {
 			return err
 		}
 		for _, db := range dbs {
-			if !r.link.scope.Covers(db) || r.m.target.DBs.Home >= 0 && db != r.m.target.DBs.Home {
-				continue
-			}
 			err := r.m.target.Scan(ctx, addr, db, func(_ rueidis.Client, names []string) error {
 				var keys []keyspace.Key
 				for _, name := range names {

@@ -117,12 +117,18 @@ type home struct {
 	proven bool // the primary of the shard was known as one of its nodes
 }
 
-// compareSlots returns the shard of each link in a topology, and the slots that are not where the links know them to be.
-func compareSlots(known []holding, now []endpoint.Shard) (homes []home, moves []slotMove) {
-	before, owners := ownersOf(known), shardOwners(now)
+// findHomes returns the shard of each link in a topology, of which owners are the owners of slots.
+func findHomes(known []holding, now []endpoint.Shard, owners []int) (homes []home) {
 	for i := range known {
 		homes = append(homes, findHome(known, i, now, owners))
 	}
+	return homes
+}
+
+// compareSlots returns the shard of each link in a topology, and the slots that are not where the links know them to be.
+func compareSlots(known []holding, now []endpoint.Shard) (homes []home, moves []slotMove) {
+	before, owners := ownersOf(known), shardOwners(now)
+	homes = findHomes(known, now, owners)
 	for slot := range keyspace.Slots {
 		was, is := before[slot], owners[slot]
 		switch {

@@ -95,11 +95,8 @@ func (s *sweep) hashes(parts, part uint64) ([]uint64, error) {
 func (s *sweep) node(ctx context.Context, addr string, gone func(db int, name string) bool) (deleted int, err error) {
 	t := s.target
 	err = t.Retry(ctx, func() (again, err error) {
-		dbs, err := t.Databases(ctx, addr)
+		dbs, err := coveredDatabases(ctx, t, s.scope, addr)
 		for i := 0; err == nil && i < len(dbs); i++ {
-			if !s.scope.Covers(dbs[i]) || t.DBs.Home >= 0 && dbs[i] != t.DBs.Home {
-				continue
-			}
 			var n int
 			n, err = s.database(ctx, addr, dbs[i], gone)
 			deleted += n
@@ -110,6 +107,12 @@ func (s *sweep) node(ctx context.Context, addr string, gone func(db int, name st
 		return target.AgainOrEnd(addr, err)
 	})
 	return deleted, err
+}
+
+// coveredDatabases returns the databases of a node of the target that a link writes to.
+func coveredDatabases(ctx context.Context, t *target.Target, s *scope.Scope, addr string) ([]int, error) {
+	dbs, err := t.Databases(ctx, addr)
+	return slices.DeleteFunc(dbs, func(db int) bool { return !s.Covers(db) || t.DBs.Home >= 0 && db != t.DBs.Home }), err
 }
 
 // errNothingLeft protects the target from a source primary that has come up empty.

@@ -274,9 +274,12 @@ func (t *Table) begin(slots []uint16, marked bool) error {
 
 // Moving returns the slots that move, and says of each whether it is marked.
 func (t *Table) Moving() (moving map[uint16]bool) {
+	moving = map[uint16]bool{}
+	if t.Settled() {
+		return moving
+	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	moving = map[uint16]bool{}
 	for s, at := range t.slots {
 		if at.moving {
 			moving[uint16(s)] = at.marked
@@ -311,13 +314,6 @@ func (t *Table) Links() int {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return t.links
-}
-
-// State returns what the table keeps on disk.
-func (t *Table) State() State {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return t.state()
 }
 
 // Join adds a link, which owns no slot, and returns its index.

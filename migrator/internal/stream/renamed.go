@@ -53,8 +53,7 @@ func (p *planner) copyDescribed(c *sourceCommand) (to plan, ok bool) {
 	if spec == nil {
 		return plan{}, false
 	}
-	keys, err := spec.Keys(c.args, p.keys[:0])
-	if p.keys = keys; err != nil || len(keys) == 0 {
+	if len(p.keysNamed(c, spec)) == 0 {
 		return plan{}, false
 	}
 	return p.planCopy(c, p.written(c, spec)), true
