@@ -2,12 +2,16 @@ package stream
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"strings"
 	"testing"
 
+	"surecut/internal/command"
+	"surecut/internal/endpoint/endpointtest"
 	"surecut/internal/keyspace"
 	"surecut/migrator/internal/ledger"
+	"surecut/migrator/internal/reread"
 	"surecut/migrator/internal/target"
 )
 
@@ -89,5 +93,32 @@ func TestUnwitnessed(t *testing.T) {
 		if err := l.Doubts.later.Each(func(k keyspace.Key) error { got += fmt.Sprint(k); return nil }); err != nil || got != c.want {
 			t.Errorf("up to %d: noted %q, %v; want %q", c.end, got, err, c.want)
 		}
+	}
+}
+
+// TestSuspectsOnTheirWay: a lane that finds a key missing just when the release begins has it copied before the holding ends.
+func TestSuspectsOnTheirWay(t *testing.T) {
+	l := newTestStream(t)
+	l.hold(t, ledger.HeldAgain)
+	source := endpointtest.Serve(t, "7.0.0")
+	l.Source = reread.NewReader(endpointtest.Open(t, source.URL()), func() string { return source.Addr }, 0, &keyspace.Filter{})
+	l.Writer = l.newWriter()
+	d := newTestDispatcher(l, nil)
+	if err := d.releases.router.send(t.Context(), group{start: 100}, d.planner.holds.ask(&sourceCommand{end: 150, args: bytes.Fields([]byte("INCR k"))}, &command.Spec{Name: "INCR"}, []int{1})); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	for _, n := range d.lanes {
+		go func() { _ = n.run(ctx) }()
+	}
+	if err := d.releases.copySuspects(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if err := d.releases.router.meet(ctx, d.lanes, func() error { return nil }); err != nil {
+		t.Fatal(err)
+	}
+	if copies := l.Doubts.Copies(); copies != 1 || !l.Doubts.later.Empty() {
+		t.Errorf("%d keys were copied; nobody copies those that are noted now", copies)
 	}
 }

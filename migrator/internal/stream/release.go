@@ -233,11 +233,9 @@ func (r *releaser) passFences(ctx context.Context) error {
 	return err
 }
 
-// copySuspects copies the keys that were noted to be copied once the link has caught up.
+// copySuspects copies the keys that were noted to be copied once the link has caught up, and those that the lanes note while they apply what
+// was dispatched before: once the holding has ended, nobody looks at the list again.
 func (r *releaser) copySuspects(ctx context.Context) error {
-	if r.Doubts.later.Empty() {
-		return nil
-	}
 	list := r.Doubts.later.Cursor()
 	seen := map[uint64]struct{}{}
 	for over := false; !over; {
