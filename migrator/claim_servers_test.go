@@ -190,11 +190,15 @@ func TestMigrationThatWasThoughtDead(t *testing.T) {
 			poll(t, "claim of the second", func() bool {
 				holder.Must("HSET", keyMigration, "seen_ms", "1", "heartbeat_ms", "1")
 				second = begin(t, u, t.TempDir(), replaceAll)
-				select {
-				case <-second.ended: // the first one has renewed its claim in between
-					return false
-				case <-time.After(time.Second):
-					return true
+				for {
+					select {
+					case <-second.ended: // the first one has renewed its claim in between
+						return false
+					case <-time.After(20 * time.Millisecond):
+						if id := holder.Must("HGET", keyMigration, "id"); id == second.m.state.ID {
+							return true
+						}
+					}
 				}
 			})
 			if err := first.fails(); !errors.Is(err, errClaimed) || !strings.Contains(err.Error(), second.m.state.ID) {
