@@ -70,7 +70,7 @@ func TestBench(t *testing.T) {
 		measure func(t *testing.T)
 	}{
 		{"full", b.full},
-		{"large", b.large},
+		{"memory", b.memory},
 		{"sets", b.sets},
 		{"mixed", b.mixed},
 		{"cluster", b.cluster},
@@ -95,8 +95,8 @@ func ratio(what string, ours, other []time.Duration, must, aim, limit float64) r
 	return row{what, fmt.Sprintf("%.2f s / %.2f s", o, n), o / n, must, aim, limit}
 }
 
-// memory returns a row for a peak of resident memory, with budgets in MiB.
-func memory(what string, peak int64, must, aim float64) row {
+// peakRow returns a row for a peak of resident memory, with budgets in MiB.
+func peakRow(what string, peak int64, must, aim float64) row {
 	return row{what: "peak resident memory of " + what + ", MiB", value: float64(peak) / (1 << 20), must: must, aim: aim, limit: 256}
 }
 

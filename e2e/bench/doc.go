@@ -6,10 +6,9 @@
 // (must) and aims at; the run fails only beyond a generous limit.
 //
 // Numbers from the environment size the run: SURECUT_BENCH_KEYS (default 1000000) of the full phase, SURECUT_BENCH_SETS
-// (3000000) and SURECUT_BENCH_WRITES (1000000) of the streams, SURECUT_BENCH_RDB_MIB (1024) of the file that is
-// scanned, SURECUT_BENCH_ROUNDS (3). SURECUT_BENCH_LARGE_KEYS (none; 10000000 takes 10 GiB of memory and some minutes)
-// adds a copy of so many keys, for the memory that it takes. SURECUT_BINARY names a binary to measure instead of
-// building one.
+// (3000000) and SURECUT_BENCH_WRITES (1000000) of the streams, SURECUT_BENCH_LARGE_KEYS (10000000, which take 4 GiB of
+// memory) of the part memory, SURECUT_BENCH_IDLE_SECONDS (30), SURECUT_BENCH_RDB_MIB (1024) of the file that is scanned,
+// SURECUT_BENCH_ROUNDS (3). SURECUT_BINARY names a binary to measure instead of building one.
 //
 // CPU times are those of the processes, as the kernel counts them. They are less disturbed than durations by what else
 // runs on the machine, but not independent of it.

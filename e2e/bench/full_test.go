@@ -4,6 +4,7 @@ package bench
 
 import (
 	"fmt"
+	"strconv"
 	"testing"
 	"time"
 
@@ -41,7 +42,7 @@ func (b *bench) full(t *testing.T) {
 		ratio("full phase / native REPLICAOF, diskless", ours, native, 1.15, 1.0, 2.0),
 		row{what: "full phase: CPU of both servers and surecut / natively", measured: fmt.Sprintf("%.2f s (surecut %.2f s) / %.2f s", spent(ourCPU), ourCPU[2].Seconds(), spent(nativeCPU)),
 			value: spent(ourCPU) / spent(nativeCPU)},
-		memory("migrate in the full phase", peak, mustTake, aimTake))
+		peakRow("migrate in the full phase", peak, mustTake, aimTake))
 
 	result, err := dataset.Compare(t.Context(), dataset.Pair{Source: source.side, Target: target.side}, dataset.CompareOptions{})
 	if err != nil {
@@ -107,22 +108,31 @@ func (b *bench) verification(t *testing.T, source, target *deployment) {
 		t.Logf("verify, round %d: plain reader %v, surecut %v, its peak %d MiB", round+1,
 			plain[round].Round(time.Millisecond), ours[round].Round(time.Millisecond), s.peak.Load()>>20)
 	}
-	b.add(ratio("verify, both sides / reading one side", ours, plain, 2.5, 2, 0), memory("verify", peak, 256, 128))
+	b.add(ratio("verify, both sides / reading one side", ours, plain, 2.5, 2, 0), peakRow("verify", peak, 256, 128))
 }
 
-// large copies many keys once, and then follows writes, for the memory that this takes. It is left out unless the number of keys is given.
-func (b *bench) large(t *testing.T) {
-	keys := size("SURECUT_BENCH_LARGE_KEYS", 0)
-	if keys == 0 {
-		return
+// memory copies a tenth of many keys, and all of them, each time followed by writes: the memory must not depend on their number. Most keys
+// are strings that a script makes; one in a hundred is of any kind.
+func (b *bench) memory(t *testing.T) {
+	keys := size("SURECUT_BENCH_LARGE_KEYS", 10_000_000)
+	var peaks [2]int64 // of a tenth, and of all
+	for i, n := range []int{keys / 10, keys} {
+		source, target := filled(t, n/100), startServer(t)
+		const script = "for i = ARGV[1], ARGV[2] - 1 do redis.call('SET', 'many:' .. i, string.rep('x', 64)) end return 'OK'"
+		for from, step := n/100, 100_000; from < n; from += step {
+			source.do(t, "EVAL", script, "0", strconv.Itoa(from), strconv.Itoa(min(from+step, n)))
+		}
+		start := time.Now()
+		s := migrate(t, source, target.url())
+		took, full := time.Since(start), s.peak.Load()
+		pursue(t, source, target, s, mixedLoad, size("SURECUT_BENCH_WRITES", 1_000_000))
+		s.stop(t)
+		source.stop()
+		target.stop()
+		peaks[i] = s.peak.Load()
+		t.Logf("%d keys: caught up after %v, peak %d MiB until then, %d MiB with the stream", n, took.Round(time.Millisecond), full>>20, peaks[i]>>20)
+		b.add(peakRow(fmt.Sprintf("migrate with %d keys, the stream included", n), peaks[i], mustTake, aimTake))
 	}
-	source, target := filled(t, keys), startServer(t)
-	start := time.Now()
-	s := migrate(t, source, target.url())
-	took, peak := time.Since(start), s.peak.Load()
-	pursue(t, source, target, s, mixedLoad, size("SURECUT_BENCH_WRITES", 1_000_000))
-	s.stop(t)
-	b.add(row{what: fmt.Sprintf("full phase of %d keys until caught up, s", keys), value: took.Seconds()},
-		memory(fmt.Sprintf("migrate with %d keys in the full phase", keys), peak, mustTake, aimTake),
-		memory(fmt.Sprintf("migrate with %d keys, the stream included", keys), s.peak.Load(), mustTake, aimTake))
+	b.add(row{what: "peak resident memory of migrate, ten times as many keys", measured: fmt.Sprintf("%d MiB / %d MiB", peaks[1]>>20, peaks[0]>>20),
+		value: float64(peaks[1]) / float64(peaks[0])})
 }

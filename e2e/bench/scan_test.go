@@ -50,7 +50,7 @@ func (b *bench) scanning(t *testing.T) {
 		t.Logf("scan of %d MiB with %d keys, round %d: reading and CRC64 %v, surecut %v, its peak %d MiB", bytes>>20, keys, round+1,
 			plain[round].Round(time.Millisecond), ours[round].Round(time.Millisecond), s.peak.Load()>>20)
 	}
-	b.add(ratio("scan bigkeys of an RDB / reading and CRC64", ours, plain, 1.5, 1.2, 0), memory("scan bigkeys", peak, 256, 128))
+	b.add(ratio("scan bigkeys of an RDB / reading and CRC64", ours, plain, 1.5, 1.2, 0), peakRow("scan bigkeys", peak, 256, 128))
 }
 
 func readAndSum(t *testing.T, path string) (bytes int64) {

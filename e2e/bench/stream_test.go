@@ -4,6 +4,7 @@ package bench
 
 import (
 	"fmt"
+	"strconv"
 	"testing"
 	"time"
 )
@@ -23,8 +24,16 @@ func of(runs []pursuit, figure func(pursuit) time.Duration) []time.Duration {
 	return out
 }
 
-func followed(p pursuit) time.Duration { return p.followed }
-func taken(p pursuit) time.Duration    { return p.taken }
+func followed(p pursuit) time.Duration   { return p.followed }
+func taken(p pursuit) time.Duration      { return p.taken }
+func sourceCPU(p pursuit) time.Duration  { return p.source }
+func targetCPU(p pursuit) time.Duration  { return p.target }
+func surecutCPU(p pursuit) time.Duration { return p.surecut }
+
+// seconds returns the median of one figure of the rounds, in seconds.
+func seconds(runs []pursuit, figure func(pursuit) time.Duration) float64 {
+	return median(of(runs, figure)).Seconds()
+}
 
 // contend runs a contest.
 func (b *bench) contend(t *testing.T, source *deployment, by load, writes int) (c contest) {
@@ -55,7 +64,7 @@ func (p pursuit) String() string {
 
 // lost returns a row for the writes that the source does not take because of surecut.
 func (c contest) lost(what string, writes int) row {
-	ours, native := median(of(c.ours, taken)).Seconds(), median(of(c.native, taken)).Seconds()
+	ours, native := seconds(c.ours, taken), seconds(c.native, taken)
 	return row{"writes lost beyond a native replica's, %: " + what, fmt.Sprintf("%.0f/s, %.0f/s", float64(writes)/ours, float64(writes)/native),
 		100 * (1 - native/ours), 10, 5, 0}
 }
@@ -64,11 +73,10 @@ func (c contest) lost(what string, writes int) row {
 func (b *bench) sets(t *testing.T) {
 	writes := size("SURECUT_BENCH_SETS", 3_000_000)
 	c := b.contend(t, startServer(t), setLoad, writes)
-	ours := median(of(c.ours, func(p pursuit) time.Duration { return p.surecut })).Seconds()
-	source := median(of(c.ours, func(p pursuit) time.Duration { return p.source })).Seconds()
+	ours, source := seconds(c.ours, surecutCPU), seconds(c.ours, sourceCPU)
 	b.add(row{"stream of SETs: CPU of surecut / of the source", fmt.Sprintf("%.2f s / %.2f s", ours, source), ours / source, 0.5, 0.3, 0},
 		ratio(fmt.Sprintf("stream of %d SETs until caught up / native replica", writes), of(c.ours, followed), of(c.native, followed), 1.4, 1.2, 4),
-		c.lost("SETs", writes), memory("migrate in the stream of SETs", c.peak, mustTake, aimTake))
+		c.lost("SETs", writes), peakRow("migrate in the stream of SETs", c.peak, mustTake, aimTake))
 }
 
 // mixed follows commands of many kinds.
@@ -77,7 +85,7 @@ func (b *bench) mixed(t *testing.T) {
 	source := startServer(t)
 	c := b.contend(t, source, mixedLoad, writes)
 	b.add(ratio(fmt.Sprintf("stream of %d mixed writes until caught up / native replica", writes), of(c.ours, followed), of(c.native, followed), 1.4, 1.2, 4),
-		c.lost("mixed", writes), memory("migrate in the mixed stream", c.peak, mustTake, aimTake))
+		c.lost("mixed", writes), peakRow("migrate in the mixed stream", c.peak, mustTake, aimTake))
 	target := startServer(t)
 	s := migrate(t, source, target.url())
 	lag := source.lag(t, target, 20_000, 5*time.Second)
@@ -85,25 +93,23 @@ func (b *bench) mixed(t *testing.T) {
 	b.add(row{"lag at 20000 writes/s, ms (99th percentile)", "", float64(lag.Milliseconds()), 1000, 100, 0})
 }
 
-// cluster follows SETs into one server and into a cluster, and then from a cluster into another.
+// cluster follows SETs from one server into another and into a cluster, and from a cluster into another.
 func (b *bench) cluster(t *testing.T) {
 	writes := size("SURECUT_BENCH_WRITES", 1_000_000)
-	source := startServer(t)
-	setLoad(t, source, writes/3)
-	var one, three []pursuit
+	server, primaries := startServer(t), startCluster(t, 3)
+	setLoad(t, server, writes/3)
+	setLoad(t, primaries, writes/3)
+	var one, three, both []pursuit
 	for round := range b.rounds {
-		one = append(one, once(t, source, startServer(t), writes))
-		three = append(three, once(t, source, startCluster(t, 3), writes))
-		t.Logf("round %d, %d SETs: one server %v; a cluster of 3 %v", round+1, writes, one[round], three[round])
+		one = append(one, once(t, server, startServer(t), writes))
+		three = append(three, once(t, server, startCluster(t, 3), writes))
+		both = append(both, once(t, primaries, startCluster(t, 3), writes))
+		t.Logf("round %d, %d SETs: one server %v; to a cluster of 3 %v; from a cluster of 3 to another %v", round+1, writes, one[round], three[round], both[round])
 	}
-	source.stop()
-	b.add(ratio(fmt.Sprintf("stream of %d SETs to a cluster of 3 / to one server", writes), of(three, followed), of(one, followed), 1.2, 1.0, 0))
-
-	source = startCluster(t, 3)
-	setLoad(t, source, writes/3)
-	p := once(t, source, startCluster(t, 3), writes)
-	t.Logf("cluster to cluster: %v", p)
-	b.add(row{fmt.Sprintf("stream of %d SETs from a cluster of 3 to another, s", writes), fmt.Sprintf("CPU of surecut / of the source %.2f", p.surecut.Seconds()/p.source.Seconds()), p.followed.Seconds(), 0, 0, 0})
+	source, surecut := seconds(both, sourceCPU), seconds(both, surecutCPU)
+	b.add(ratio(fmt.Sprintf("stream of %d SETs to a cluster of 3 / to one server", writes), of(three, followed), of(one, followed), 1.2, 1.0, 0),
+		ratio(fmt.Sprintf("stream of %d SETs from a cluster of 3 to another / from one server to one", writes), of(both, followed), of(one, followed), 0, 0, 0),
+		row{what: "stream from a cluster of 3 to another: CPU of surecut / of the source", measured: fmt.Sprintf("%.2f s / %.2f s", surecut, source), value: surecut / source})
 }
 
 // once has surecut follow SETs into a target, which is stopped afterwards.
@@ -121,37 +127,68 @@ func (b *bench) lanes(t *testing.T) {
 	writes := size("SURECUT_BENCH_WRITES", 1_000_000)
 	source := startServer(t)
 	setLoad(t, source, writes/3)
-	for _, n := range []string{"1", "4", "16"} {
-		p := once(t, source, startServer(t), writes, "--lanes", n)
-		t.Logf("--lanes %s: %v", n, p)
-		b.add(row{fmt.Sprintf("stream of %d SETs with --lanes %s, s", writes, n), fmt.Sprintf("CPU of surecut %.2f s, of the target %.2f s", p.surecut.Seconds(), p.target.Seconds()), p.followed.Seconds(), 0, 0, 0})
+	counts := []int{4, 1, 16} // what others are compared with comes first
+	runs := make(map[int][]pursuit)
+	for round := range b.rounds {
+		for _, n := range counts {
+			p := once(t, source, startServer(t), writes, "--lanes", strconv.Itoa(n))
+			t.Logf("round %d, --lanes %d: %v", round+1, n, p)
+			runs[n] = append(runs[n], p)
+		}
+	}
+	for _, n := range counts[1:] {
+		b.add(ratio(fmt.Sprintf("stream of %d SETs with --lanes %d / %d", writes, n, counts[0]), of(runs[n], followed), of(runs[counts[0]], followed), 0, 0, 0))
+	}
+	for _, n := range counts {
+		source, surecut := seconds(runs[n], sourceCPU), seconds(runs[n], surecutCPU)
+		b.add(row{what: fmt.Sprintf("--lanes %d: CPU of surecut / of the source", n),
+			measured: fmt.Sprintf("%.2f s / %.2f s (target %.2f s)", surecut, source, seconds(runs[n], targetCPU)), value: surecut / source})
 	}
 }
 
-// distance follows SETs to a target that is 50 ms away.
+// distance follows SETs to a target that is 50 ms away, and to one that is near.
 func (b *bench) distance(t *testing.T) {
 	writes := size("SURECUT_BENCH_WRITES", 1_000_000)
-	source, target := startServer(t), startServer(t)
+	source := startServer(t)
 	setLoad(t, source, writes/3)
-	far := delayed(t, target.addrs()[0], 25*time.Millisecond)
-	s := migrate(t, source, "redis://"+far)
-	p := pursue(t, source, target, s, setLoad, writes)
-	s.stop(t)
-	t.Logf("50 ms: %v", p)
-	b.add(row{fmt.Sprintf("stream of %d SETs over 50 ms of round trip, s", writes), fmt.Sprintf("taken by the source in %.2f s", p.taken.Seconds()), p.followed.Seconds(), 0, 0, 0},
-		memory("migrate over 50 ms of round trip", s.peak.Load(), mustTake, aimTake))
+	var near, far []pursuit
+	var peak int64
+	for round := range b.rounds {
+		near = append(near, once(t, source, startServer(t), writes))
+		target := startServer(t)
+		s := migrate(t, source, "redis://"+delayed(t, target.addrs()[0], 25*time.Millisecond))
+		far = append(far, pursue(t, source, target, s, setLoad, writes))
+		s.stop(t)
+		target.stop()
+		peak = max(peak, s.peak.Load())
+		t.Logf("round %d, %d SETs: near %v; 50 ms away %v, peak %d MiB", round+1, writes, near[round], far[round], s.peak.Load()>>20)
+	}
+	b.add(ratio(fmt.Sprintf("stream of %d SETs over 50 ms of round trip / to a near target", writes), of(far, followed), of(near, followed), 0, 0, 0),
+		peakRow("migrate over 50 ms of round trip", peak, mustTake, aimTake))
 }
 
-// idle measures what a link costs that has nothing to do.
+// idle measures what links cost that have nothing to do: one, and the three of a cluster.
 func (b *bench) idle(t *testing.T) {
-	const during = 20 * time.Second
-	source, target := startServer(t), startServer(t)
-	setLoad(t, source, 100_000)
-	s := migrate(t, source, target.url())
-	before, target0 := s.cpu(), target.cpu()
-	time.Sleep(during)
-	perMinute := func(d time.Duration) float64 { return d.Seconds() * float64(time.Minute) / float64(during) }
-	b.add(row{"an idle link: CPU of surecut a minute, s", fmt.Sprintf("of the target %.2f s; resident %d MiB", perMinute(target.cpu()-target0), statusOf(s.cmd.Process.Pid, "VmRSS")>>20),
-		perMinute(s.cpu() - before), 0, 0, 0})
-	s.stop(t)
+	during := time.Duration(size("SURECUT_BENCH_IDLE_SECONDS", 30)) * time.Second
+	for _, primaries := range []int{1, 3} {
+		start := startServer
+		if primaries > 1 {
+			start = func(t *testing.T) *deployment { return startCluster(t, primaries) }
+		}
+		source, target := start(t), start(t)
+		setLoad(t, source, 100_000)
+		s := migrate(t, source, target.url())
+		cpus := func() [3]time.Duration { return [...]time.Duration{s.cpu(), source.cpu(), target.cpu()} }
+		before := cpus()
+		time.Sleep(during)
+		var perMinute [3]float64
+		for i, after := range cpus() {
+			perMinute[i] = (after - before[i]).Seconds() * time.Minute.Seconds() / during.Seconds()
+		}
+		b.add(row{what: fmt.Sprintf("%d idle link(s): CPU of surecut a minute, s", primaries),
+			measured: fmt.Sprintf("source %.2f s, target %.2f s; resident %d MiB", perMinute[1], perMinute[2], statusOf(s.cmd.Process.Pid, "VmRSS")>>20), value: perMinute[0]})
+		s.stop(t)
+		source.stop()
+		target.stop()
+	}
 }
