@@ -182,6 +182,18 @@ func TestStateDirGoes(t *testing.T) {
 	}
 }
 
+// TestWaitsOf: a node that is asked and at work is no wait, and hides none of the same who and whom.
+func TestWaitsOf(t *testing.T) {
+	m := &Migration{}
+	now := time.Now()
+	m.waits.New("link 0", "source").Asked("a:1")
+	m.waits.New("link 0", "source").Failed("refused", now.Add(time.Second))
+	m.waits.New("link 0", "source").Failed("refused later", now.Add(2*time.Second))
+	if got := m.waitsOf(nil); len(got) != 1 || got[0].Why != "refused" {
+		t.Errorf("%v", got)
+	}
+}
+
 // TestTooLong: which waits end a run, and when.
 func TestTooLong(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -8,6 +8,7 @@ package waiting
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -96,18 +97,14 @@ func (w *Wait) Over() {
 	delete(w.book.open, w)
 }
 
-// Waits returns the waits, the longest first. Where several wait for the same, only the longest is returned.
+// Waits returns all waits, in no order.
 func (b *Book) Waits() []Told {
 	if b == nil {
 		return nil
 	}
 	b.mu.Lock()
-	var all []Told
-	for _, t := range b.open {
-		all = append(all, t)
-	}
-	b.mu.Unlock()
-	return Longest(all)
+	defer b.mu.Unlock()
+	return slices.Collect(maps.Values(b.open))
 }
 
 // Longest sorts waits, the longest first, and keeps only the longest where several wait for the same.
