@@ -126,6 +126,9 @@ func (r *keyRule) find(s *Spec, args [][]byte, dst []int) ([]int, error) {
 	if r.count {
 		return r.counted(s, args, begin, dst)
 	}
+	if begin == len(args) && begin == -s.Arity {
+		return dst, nil // the rest is optional, as the sources of PFMERGE
+	}
 	if begin >= len(args) {
 		return dst, s.malformed(args, "the key is missing")
 	}

@@ -47,6 +47,7 @@ var keySamples = []struct {
 	{line: "ZRANGESTORE d s 0 -1", want: "d s", since: 60200},
 	{line: "PFCOUNT a b", want: "a b"},
 	{line: "PFMERGE d a b", want: "d a b"},
+	{line: "PFMERGE d", want: "d"},
 	{line: "SORT k", want: "k"},
 	{line: "SORT k BY w_* LIMIT 0 10 GET # GET o_* DESC ALPHA STORE d", want: "k d"},
 	{line: "SORT k STORE d STORE e", want: "k e"},

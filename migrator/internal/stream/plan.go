@@ -512,9 +512,10 @@ func (p *planner) planAcrossDatabases(c *sourceCommand, spec *command.Spec, rece
 	var at int // index of the argument that names the other database
 	if spec.Name == "MOVE" {
 		at = 2
-	} else if len(c.args) > 3 { // the option follows source and destination, which may themselves be called DB
-		if i := slices.IndexFunc(c.args[3:], func(a []byte) bool { return bytes.EqualFold(a, []byte("DB")) }); i >= 0 {
-			at = 3 + i + 1
+	}
+	for i := 4; spec.Name == "COPY" && i < len(c.args); i++ { // behind source and destination, which may themselves be called DB; the last one counts
+		if bytes.EqualFold(c.args[i-1], []byte("DB")) {
+			at = i
 		}
 	}
 	switch {
@@ -572,7 +573,11 @@ func (p *planner) acrossDatabases(c *sourceCommand, name string, to keyspace.Key
 		return plan{}, fmt.Errorf("databases %d and %d of the source are mapped to the same database of the target", c.db, to.DB)
 	}
 	args := p.strs(c.args)
-	args[at] = strconv.Itoa(into)
+	for i := 2; i <= at; i++ {
+		if i == at || i > 3 && strings.EqualFold(args[i-1], "DB") {
+			args[i] = strconv.Itoa(into)
+		}
+	}
 	key := keyspace.Key{DB: c.db, Name: slab.View(c.args[p.keys[0]])}
 	pieces := []piece{{slot: p.Target.Slot(key.Name), end: c.end, commands: 1,
 		call: target.Call{DB: from, Args: args, Key: key, Other: &to, Renew: math.MaxInt64}}}

@@ -71,6 +71,7 @@ func TestPlan(t *testing.T) {
 		{name: "MOVE into the filter", command: "MOVE a 2", db: 1, change: only2, want: "act"},
 		{name: "MOVE beside the filter", command: "MOVE a 3", db: 1, change: only2, counted: "f"},
 		{name: "COPY to a key DB", why: "a key may have any name", command: "COPY DB db", want: "0:COPY DB db|0:PTTL db|"},
+		{name: "COPY DB twice", why: "the last one counts", command: "COPY a b DB 9 REPLACE DB 3", want: "0:COPY a b DB 3 REPLACE DB 3|3:PTTL b|"},
 		{name: "COPY DB", command: "COPY a b DB 3 REPLACE", want: "0:COPY a b DB 3 REPLACE|3:PTTL b|"},
 		{name: "last database", command: "INCR a", db: 15, change: few, want: "15:INCR a"},
 		{name: "database that the target lacks", why: "a SELECT that fails in a transaction lets what follows run elsewhere", command: "INCR a", db: 16, change: few, counted: "r"},
