@@ -181,6 +181,31 @@ func TestSwapOntoItself(t *testing.T) {
 	}
 }
 
+// TestSwapWithKeyInDoubt: the target refuses a command, and SWAPDB takes its key to another database before the key is copied.
+func TestSwapWithKeyInDoubt(t *testing.T) {
+	for _, resumed := range []bool{false, true} {
+		l := newTestStream(t)
+		l.Writer = l.newWriter()
+		cp := &target.Checkpoint{Offset: 100}
+		if resumed { // behind what an earlier run has applied, the key is in doubt since then
+			cp.Units = map[target.Unit]int64{0: 200, 1: 200, 2: 200}
+			if err := l.Doubts.AddInterrupted([]keyspace.Key{{DB: 0, Name: "a"}}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := streamed(t, l, cp, "SET a 1", "RPUSH a x", "SWAPDB 0 1"); err != nil {
+			t.Fatal(err)
+		}
+		dbs := map[int]bool{}
+		for _, f := range l.Doubts.take() {
+			dbs[f.Call.Key.DB] = true
+		}
+		if !dbs[0] || !dbs[1] {
+			t.Errorf("resumed %v: the key is in doubt in the databases %v, want 0 and 1", resumed, dbs)
+		}
+	}
+}
+
 // TestStreamToMemory: from the plan over the lanes to the writer, every command arrives once, in the order of its key.
 func TestStreamToMemory(t *testing.T) {
 	l := newTestStream(t)

@@ -58,6 +58,35 @@ func (d *Doubts) swap(first, second int) error {
 	return nil
 }
 
+// errSwapped is the failure of a call whose key may have moved to another database before it could be copied.
+var errSwapped = errors.New("SWAPDB came before the key could be copied")
+
+// swapNow puts the keys of two databases that are in now in doubt in both, before these change places. A crash may come before they do so,
+// and to copy a key of either is right at any time.
+func (d *Doubts) swapNow(first, second int) error {
+	var failed []target.Failure
+	d.mu.Lock()
+	err := d.now.Each(func(k keyspace.Key) error {
+		if k.DB != first && k.DB != second {
+			return nil
+		}
+		other := keyspace.Key{DB: first + second - k.DB, Name: k.Name}
+		failed = append(failed, target.Failure{Call: target.Call{Key: other}, Reply: errSwapped})
+		if d.tainted[k] {
+			d.tainted[other] = true
+		}
+		return nil
+	})
+	d.mu.Unlock()
+	if err == nil && len(failed) > 0 {
+		err = d.note(failed)
+	}
+	if err != nil {
+		return fmt.Errorf("swap databases in the list of keys to be copied: %w", err)
+	}
+	return nil
+}
+
 // Close closes the lists.
 func (d *Doubts) Close() error { return errors.Join(d.now.Close(), d.later.Close()) }
 

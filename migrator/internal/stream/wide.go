@@ -136,6 +136,9 @@ func (s *wide) swap(ctx context.Context, c *sourceCommand) error {
 	}
 	s.Ledger.Applied.Add(1)
 	if s.ahead.applied(0, c.end) {
+		if err := s.Doubts.swapNow(first, second); err != nil {
+			return err
+		}
 		return s.copySwapped(ctx, first, second, c.end)
 	}
 	if s.Expiries.Holding() {
@@ -154,6 +157,9 @@ func (s *wide) swap(ctx context.Context, c *sourceCommand) error {
 	var swapped []target.Witness
 	x.Calls, swapped = t.SwapCalls(s.Name, x.Units, first, second, args)
 	err := s.router.meet(ctx, s.router.lanes, func() error {
+		if err := s.Doubts.swapNow(first, second); err != nil {
+			return err
+		}
 		if err := s.Writer.Commit(ctx, []*target.Transaction{x}); err != nil {
 			return err
 		}

@@ -108,6 +108,24 @@ func (m *Memory) run(db int, args ...string) error {
 	case "DEL":
 		delete(m.Keys, k)
 		return nil
+	case "MOVE":
+		if !there {
+			return nil
+		}
+		delete(m.Keys, k)
+		k.DB, _ = strconv.Atoi(args[2])
+	case "SWAPDB":
+		first, _ := strconv.Atoi(args[1])
+		second, _ := strconv.Atoi(args[2])
+		swapped := map[keyspace.Key]Value{}
+		for k, v := range m.Keys {
+			if k.DB == first || k.DB == second {
+				k.DB = first + second - k.DB
+			}
+			swapped[k] = v
+		}
+		m.Keys = swapped
+		return nil
 	case "RPUSH":
 		return resp.Error("WRONGTYPE Operation against a key holding the wrong kind of value")
 	default:
