@@ -17,6 +17,8 @@ HUGE_ELEMENTS ?= 100
 KILLS ?= 3
 # How long make torture moves the slots of a source at random.
 RESHARD_FOR ?= 5m
+# How often make torture starts two migrations at one target, for each of three ways, on one server and on a cluster.
+CLAIMS ?= 9
 # A test binary that hangs must not take the build with it.
 TEST := go test -race -timeout 40m
 # Tests that run without the race detector, see schedules.
@@ -98,6 +100,7 @@ torture: fuzz images
 	SURECUT_HUGE_ELEMENTS=$(HUGE_ELEMENTS) $(TEST) -count=1 -tags servers -run 'TestHugeElements$$' ./verifier
 	SURECUT_RESHARD_FOR=$(RESHARD_FOR) go test -count=1 -timeout 3h -v -tags servers -run 'TestSlotsMoveAtRandom$$' ./migrator
 	scripts/setup.sh twemproxy
+	SURECUT_CLAIMS=$(CLAIMS) go test -count=1 -timeout 3h -v -tags e2e -run 'TestNeverTwoWriters$$' ./e2e
 	SURECUT_KILLS=$(KILLS) go test -count=1 -timeout 3h -v -tags e2e -run 'TestKilled|Twemproxy' ./e2e
 
 clean:

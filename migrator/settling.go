@@ -9,8 +9,6 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/redis/rueidis"
-
 	"surecut/internal/endpoint"
 	"surecut/internal/keyspace"
 	"surecut/migrator/internal/slots"
@@ -224,7 +222,7 @@ func (r *rereading) copyExtra(ctx context.Context) error {
 			return err
 		}
 		for _, db := range dbs {
-			err := r.m.target.Scan(ctx, addr, db, func(_ rueidis.Client, names []string) error {
+			err := r.m.target.Scan(ctx, addr, db, func(names []string) error {
 				var keys []keyspace.Key
 				for _, name := range names {
 					if k, ok := r.comes(db, name); ok && marked[r.link.scope.SourceSlot(k)] {

@@ -8,9 +8,6 @@ import (
 	"log/slog"
 	"slices"
 
-	"github.com/redis/rueidis"
-
-	"surecut/internal/endpoint"
 	"surecut/internal/keyspace"
 	"surecut/internal/rdb"
 	"surecut/migrator/internal/scope"
@@ -121,26 +118,17 @@ var errNothingLeft = errors.New("the new primary of the source holds no keys at 
 // database deletes from one database of a primary the keys for which gone returns true. For a snapshot without any key, it deletes nothing
 // and returns errNothingLeft.
 func (s *sweep) database(ctx context.Context, addr string, db int, gone func(db int, name string) bool) (deleted int, err error) {
-	err = s.target.Scan(ctx, addr, db, func(c rueidis.Client, names []string) error {
-		var cmds []rueidis.Completed
-		for _, name := range names {
-			if gone(db, name) {
-				cmds = append(cmds, endpoint.Arbitrary(c, "DEL", name))
-			}
-		}
-		if len(cmds) > 0 && s.keys == 0 {
+	err = s.target.Scan(ctx, addr, db, func(names []string) error {
+		names = slices.DeleteFunc(names, func(name string) bool { return !gone(db, name) })
+		switch {
+		case len(names) == 0:
+			return nil
+		case s.keys == 0:
 			return errNothingLeft
 		}
-		if err := s.target.Claim.Hold(ctx); err != nil {
-			return err
-		}
-		for _, r := range c.DoMulti(ctx, cmds...) {
-			if err := r.Error(); err != nil {
-				return err
-			}
-			deleted++
-		}
-		return nil
+		n, err := s.target.Delete(ctx, addr, db, names)
+		deleted += n
+		return err
 	})
 	return deleted, err
 }

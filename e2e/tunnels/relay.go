@@ -17,6 +17,7 @@ type relay struct {
 	listener net.Listener
 	over     chan struct{} // closed when the test ends
 	wg       sync.WaitGroup
+	gate     sync.RWMutex // held for writing while the path is frozen
 
 	mu     sync.Mutex
 	closed bool
@@ -95,6 +96,27 @@ func (r *relay) Silence(name string) {
 	r.silent[name] = true
 }
 
+// Freeze holds back all that is on its way, in both directions, and connections that are asked for; Freeze(false) lets it arrive.
+func (r *relay) Freeze(frozen bool) {
+	if frozen {
+		r.gate.Lock()
+	} else {
+		r.gate.Unlock()
+	}
+}
+
+// gated is a connection to which nothing is written while the path is frozen.
+type gated struct {
+	net.Conn
+	gate *sync.RWMutex
+}
+
+func (g gated) Write(p []byte) (int, error) {
+	g.gate.RLock()
+	defer g.gate.RUnlock()
+	return g.Conn.Write(p)
+}
+
 // Asked gives the addresses, host:port as they came in, to which connections were asked for.
 func (r *relay) Asked() []string {
 	r.mu.Lock()
@@ -131,6 +153,8 @@ func (r *relay) onward(host string, port int) (net.Conn, error) {
 	if err == nil && !r.keep(conn) {
 		return nil, net.ErrClosed
 	}
+	r.gate.RLock()
+	defer r.gate.RUnlock()
 	return conn, err
 }
 

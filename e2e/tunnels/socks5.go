@@ -46,7 +46,7 @@ func (p *Proxy) serve(conn net.Conn) {
 		}
 		return
 	}
-	join(conn, onward)
+	join(gated{conn, &p.gate}, gated{onward, &p.gate})
 }
 
 var errRefused = errors.New("refused")

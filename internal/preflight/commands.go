@@ -141,6 +141,9 @@ func SourceCommands() []Command {
 		Command{Args: []string{"ECHO", "1"}, Optional: true, Reads: true},
 		Command{Args: []string{"WATCH", probeKey}, Direct: true, Optional: true},
 		Command{Args: []string{"CLIENT", "LIST"}, ACL: "client|list", Optional: true, Reads: true},
+		// With these a slot that has moved is read again.
+		Command{Args: []string{"CLUSTER", "COUNTKEYSINSLOT", "0"}, ACL: "cluster|countkeysinslot", Only: clusterOnly, Optional: true, Reads: true},
+		Command{Args: []string{"CLUSTER", "GETKEYSINSLOT", "0", "1"}, ACL: "cluster|getkeysinslot", Only: clusterOnly, Optional: true, Reads: true},
 	)
 }
 
@@ -149,10 +152,12 @@ func SourceCommands() []Command {
 func TargetCommands() []Command {
 	k := probeKey
 	return append(common(),
+		// With these a run that takes the target over ends the connections of the run before; without them it has to wait for it.
 		Command{Args: []string{"CLIENT", "SETNAME", "surecut"}, ACL: "client|setname"},
 		Command{Args: []string{"CLIENT", "ID"}, ACL: "client|id", Since: 50000},
 		Command{Args: []string{"CLIENT", "LIST"}, ACL: "client|list"},
 		Command{Args: []string{"CLIENT", "KILL", "127.0.0.1:1"}, ACL: "client|kill"},
+		Command{Args: []string{"WAIT", "0", "1"}, Since: 30000, Optional: true, Reads: true}, // until replicas hold the claim
 		Command{Args: []string{"WATCH", k}, Direct: true},
 		Command{Args: []string{"EXISTS", k}},
 		Command{Args: []string{"MGET", k}},

@@ -374,6 +374,9 @@ func (c *client) answer(args []string) (closes, silent bool) {
 	told := c.s.answerOf(args)
 	c.s.mu.Lock() // also while the reply is added, so that what Write sends because of this command comes after it
 	defer c.s.mu.Unlock()
+	if !c.s.open[c] { // it was ended while its command waited, which is not run then
+		return true, false
+	}
 	reply := HangUp
 	if told == Unheard {
 		c.answerAs(args, Usual)

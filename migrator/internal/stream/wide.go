@@ -7,8 +7,6 @@ import (
 	"slices"
 	"strconv"
 
-	"github.com/redis/rueidis"
-
 	"surecut/internal/endpoint"
 	"surecut/internal/keyspace"
 	"surecut/migrator/internal/libraries"
@@ -97,7 +95,7 @@ func (s *wide) targetDatabases(ctx context.Context, addr string, db int, all boo
 // deleteShard deletes from one database of one node of the target the keys that came from the link's shard, if gone says so. That is not so
 // of keys that were copied as of an offset after the flush, nor of those that have the flush already from an earlier run.
 func (s *wide) deleteShard(ctx context.Context, addr string, db int, gone func(keyspace.Key) bool) error {
-	return s.Target.Scan(ctx, addr, db, func(_ rueidis.Client, names []string) error {
+	return s.Target.Scan(ctx, addr, db, func(names []string) error {
 		var keys []keyspace.Key
 		for _, name := range names {
 			if k, ours := s.Scope.Brings(db, name); ours && gone(k) && s.Target.Holds(addr, name) {

@@ -3,6 +3,7 @@ package target
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"sync"
 	"time"
@@ -15,11 +16,18 @@ import (
 // the same time one is refused. The run that holds the record renews it. Another run may take over a record that was not renewed for the
 // length of a lease.
 //
-// A run can be stopped without noticing (SIGSTOP, a suspended machine) and go on when another run has taken the record over. So a run
-// writes only while its last renewal is recent by both clocks, monotonic and wall; otherwise it renews first, and ends if the record is no
-// longer its own. A run that takes a record over ends the connections of the run before it, and a run uses a new connection only after it
-// has seen that the record is its own. So commands that a stopped run had on their way do not arrive late. Where connections cannot be ended,
-// it waits until the run before it writes no more (outlast).
+// A run can be stopped at any instant without noticing (SIGSTOP, a suspended machine, a cut wire), and go on when another run has taken the
+// record over. Three rules keep it from writing then (docs/consistency.md, "One migration at a time"):
+//
+//  1. A run gives each connection its name first, and reads the record only then. It writes over the connection only if the record is its own.
+//  2. A run that takes the record over writes the record first, and then ends every connection of other runs, on every node. It writes
+//     nothing before that is done.
+//  3. A run writes only while its last renewal is recent by both clocks, monotonic and wall. Otherwise it renews first, and ends if the record
+//     is no longer its own.
+//
+// By 1 and 2 the run before can write at no instant: of its connections, those that were named before the record changed are ended with all
+// that waits in them, and over one that was named later nothing is sent. Where connections cannot be ended, and through a proxy, only the
+// third rule holds, and the one that takes over waits until the run before it has to renew (outlast).
 
 const (
 	// leaseRenewal is the interval at which the run renews its record.
@@ -33,7 +41,8 @@ type Claim struct {
 	store  claimStore
 	left   *leftBehind
 	holder holder
-	past   *past // nil: no earlier run of this migration has held the target
+	server string // run_id of the server that held the record when it was last written; "": unknown
+	past   *past  // nil: no earlier run of this migration has held the target
 	log    *slog.Logger
 	wait   time.Duration // how long outlast waits: leaseTrust
 
@@ -56,7 +65,15 @@ func (c *Claim) Resume(whole bool) { c.past = &past{holder: c.holder, whole: who
 // Acquire claims the target for this run, or returns an error that says which run holds it. It ends connections that the run which held it
 // before, or a killed run of this migration, may have left behind.
 func (c *Claim) Acquire(ctx context.Context) error {
-	before, err := c.write(ctx, "running", func(r record, elsewhere bool) error {
+	c.holder.fence = fencedByTime
+	if c.left.nodes.Can.Ends {
+		c.holder.fence = fencedByEnding
+	}
+	overlapping := map[int]bool{} // databases with the records of runs that may have written to the same databases as this one
+	before, err := c.write(ctx, c.holder.claiming, func(r record, elsewhere bool) error {
+		if elsewhere {
+			overlapping[r.db] = c.holder.overlaps(r)
+		}
 		if err := c.holder.mayAcquire(r, elsewhere); err != nil {
 			return err
 		}
@@ -65,42 +82,80 @@ func (c *Claim) Acquire(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	ids := []string{c.holder.id}
-	if id := before["id"]; id != "" && id != c.holder.id {
-		ids = append(ids, id)
+	for db, overlaps := range overlapping {
+		if overlaps {
+			if err := c.displace(ctx, db); err != nil {
+				return err
+			}
+		}
 	}
-	if err := c.left.endNamed(ctx, ids); err != nil {
+	if err := c.left.endOthers(ctx, &c.holder); err != nil {
 		return err
 	}
 	return c.outlast(ctx, before)
 }
 
-// outlast waits until the run whose record was taken over trusts its claim no longer, if that run may live and its connections cannot be
-// ended. Through a proxy the clocks of two hosts decide whether a record is old, and one of them may be wrong. Then outlast looks whether the
+// displace puts the name of this run into the record that another run has in a database of its own, so that this one finds it there.
+func (c *Claim) displace(ctx context.Context, db int) error {
+	ns := c.left.nodes
+	return ns.atFenced(ctx, ns.Slot(KeyMigration), db, func(_ string, conn connection) error {
+		return ns.calls.write("hmset", 1, func() error {
+			return conn.Do(ctx, arbitrary(conn, c.holder.writing("stopped")(record{})...)).Error()
+		})
+	})
+}
+
+// outlast waits until the run whose record was taken over trusts its claim no longer, if that run may live, and its connections cannot be
+// found and ended. Through a proxy the clocks of two hosts decide whether a record is old, and one of them may be wrong. Then outlast looks whether the
 // record still belongs to this run.
-func (c *Claim) outlast(ctx context.Context, before map[string]string) error {
-	if before["state"] != "running" || before["run"] == c.holder.run || before["place"] == c.holder.place || c.left.nodes.Can.Ends {
+func (c *Claim) outlast(ctx context.Context, before record) error {
+	of := before.fields
+	if of["state"] != "running" || of["run"] == c.holder.run || of["place"] == c.holder.place || c.left.nodes.Can.Ends && of["fence"] == fencedByEnding {
 		return nil
 	}
+	c.log.Info("the connections of the run that held the target before cannot be ended, so nothing is written until that run has to look whether the target is still its own",
+		"migration", of["id"], "host", of["host"], "wait", c.wait)
 	if err := retry.Pause(ctx, c.wait); err != nil {
 		return err
 	}
 	return c.Renew(ctx, "running")
 }
 
-// Renew renews the claim. While the target does not answer, it waits.
+// Renew renews the claim, with the state "running", or "stopped" at the end of a run, which holds the claim no longer then. While the target
+// does not answer, it waits.
 func (c *Claim) Renew(ctx context.Context, state string) error {
 	c.renewing.Lock()
 	defer c.renewing.Unlock()
-	_, err := c.write(ctx, state, c.holder.mayRenew)
+	err := c.renew(ctx, state)
+	if err == nil && state == "stopped" {
+		c.lease.end() // only own keys are deleted from now on
+	}
 	return err
+}
+
+// renew does what Renew does. The caller holds renewing.
+func (c *Claim) renew(ctx context.Context, state string) error {
+	before, err := c.write(ctx, c.holder.writing(state), c.mayRenew)
+	if err != nil || before.fields["run"] == c.holder.run || len(before.fields) == 0 {
+		return err
+	}
+	return c.left.endOthers(ctx, &c.holder) // an earlier run may have found its record there again
+}
+
+// mayRenew does what holder.mayRenew does. It also refuses a record that is gone from a server that has not been restarted, if this run has
+// not renewed it for so long that another run may have taken it over, and ended, meanwhile.
+func (c *Claim) mayRenew(r record, elsewhere bool) error {
+	if !elsewhere && len(r.fields) == 0 && r.server != "" && r.server == c.server && !c.lease.trusted() {
+		return fmt.Errorf("the record of this migration (%s) is gone from the target, where this run has not renewed it for so long that another migration may have come and gone: %w", KeyMigration, ErrGivenAway)
+	}
+	return c.holder.mayRenew(r, elsewhere)
 }
 
 // Release deletes the record if it still belongs to this run. That of another run stays as it is.
 func (c *Claim) Release(ctx context.Context) error {
 	c.renewing.Lock()
 	defer c.renewing.Unlock()
-	_, _, err := c.store.change(ctx, func(int64) []string { return []string{"DEL", KeyMigration} }, c.holder.mayRenew)
+	_, _, err := c.store.change(ctx, func(record) []string { return []string{"DEL", KeyMigration} }, c.holder.mayRenew)
 	if errors.Is(err, ErrClaimed) {
 		return nil
 	}
@@ -118,29 +173,37 @@ func (c *Claim) Hold(ctx context.Context) error {
 	if c.lease.trusted() { // another goroutine has renewed the claim meanwhile
 		return nil
 	}
-	_, err := c.write(ctx, "running", c.holder.mayRenew)
-	return err
+	return c.renew(ctx, "running")
 }
 
-// write writes the record if may allows it, and returns what it was before.
-func (c *Claim) write(ctx context.Context, state string, may permit) (before map[string]string, err error) {
-	before, sent, err := c.store.change(ctx, c.holder.writing(state), may)
+// write writes the record by a command if may allows it, and returns what it was before.
+func (c *Claim) write(ctx context.Context, command func(before record) []string, may permit) (before record, err error) {
+	before, sent, err := c.store.change(ctx, command, may)
 	if err == nil {
+		c.server = before.server
 		c.lease.renew(sent)
 	}
 	return before, err
 }
 
-// verify checks that the record still belongs to this run, before a new connection is used.
+// connectionName returns the name of every connection over which this run writes.
+func (c *Claim) connectionName() string {
+	if c == nil {
+		return (&holder{db: allDatabases}).connectionName()
+	}
+	return c.holder.connectionName()
+}
+
+// verify checks that the record belongs to this run, before a new connection is used that has its name already.
 func (c *Claim) verify(ctx context.Context) error {
 	if c == nil || !c.lease.begun() {
 		return nil
 	}
 	r, err := c.store.read(ctx)
-	if err != nil {
+	if err != nil || r.fields["run"] == c.holder.run {
 		return err
 	}
-	return c.holder.mayRenew(r, false)
+	return c.Renew(ctx, "running")
 }
 
 // Keep renews the claim until ctx ends. It returns an error if the target belongs to another run by now.
@@ -157,7 +220,7 @@ func (c *Claim) Keep(ctx context.Context) error {
 		switch {
 		case ctx.Err() != nil:
 			return nil
-		case errors.Is(err, ErrClaimed):
+		case errors.Is(err, ErrClaimed), errors.Is(err, ErrGivenAway):
 			return err
 		case err != nil:
 			c.log.Warn("the heartbeat could not be written to the target", "error", err)

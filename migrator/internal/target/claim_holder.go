@@ -1,6 +1,7 @@
 package target
 
 import (
+	"cmp"
 	"crypto/rand"
 	"encoding/hex"
 	"errors"
@@ -8,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/cespare/xxhash/v2"
@@ -26,7 +28,15 @@ type holder struct {
 	host  string
 	place string // hash of host and state directory, whose lock keeps a second process away
 	db    string // the only database that it writes to, or allDatabases
+	fence string // what keeps it from writing once another run has the target: fencedByEnding or fencedByTime
+	epoch int64  // of its claim: higher than that of each claim before; 0: it holds none yet
 }
+
+// What keeps a run from writing when another one has taken the target over.
+const (
+	fencedByEnding = "connections" // it names its connections, so that they can be found and ended
+	fencedByTime   = "lease"       // it writes only so long after it has renewed its record
+)
 
 // allDatabases is the database of a holder that writes to every database of a server.
 const allDatabases = "all"
@@ -53,17 +63,40 @@ func newHolder(id string, home int, stateDir string) (holder, error) {
 	return h, nil
 }
 
-// writing returns what makes the command by which this run writes the record. now is the target's clock; 0: unknown.
-func (h holder) writing(state string) func(now int64) []string {
-	return func(now int64) []string {
-		return []string{"HMSET", KeyMigration, "id", h.id, "run", h.run, "place", h.place, "state", state, "host", h.host, "db", h.db,
-			"heartbeat_ms", strconv.FormatInt(time.Now().UnixMilli(), 10), "seen_ms", strconv.FormatInt(now, 10)}
+// claiming returns the command by which this run takes over a record, and gives its claim an epoch. A record that is gone does not tell the
+// epochs before, so the clock of the target, or else the host's, has to be beyond them.
+func (h *holder) claiming(before record) []string {
+	h.epoch = max(before.epoch()+1, cmp.Or(before.now, time.Now().UnixMilli()))
+	return h.writing("running")(before)
+}
+
+// writing returns what makes the command by which this run renews its record.
+func (h *holder) writing(state string) func(before record) []string {
+	return func(before record) []string {
+		return []string{"HMSET", KeyMigration, "id", h.id, "run", h.run, "epoch", strconv.FormatInt(h.epoch, 10), "place", h.place, "state", state,
+			"host", h.host, "db", h.db, "fence", h.fence, "heartbeat_ms", strconv.FormatInt(time.Now().UnixMilli(), 10), "seen_ms", strconv.FormatInt(before.now, 10)}
 	}
+}
+
+// namePrefix begins the name of each connection over which surecut writes to a target.
+const namePrefix = "surecut-"
+
+// connectionName returns the name of every connection over which this run writes.
+func (h *holder) connectionName() string { return namePrefix + h.id + ":" + h.run + ":" + h.db }
+
+// other says whether a connection with this name writes for another run, to databases to which this one writes as well. Names of earlier
+// versions tell no database.
+func (h *holder) other(name string) bool {
+	if !strings.HasPrefix(name, namePrefix) || name == h.connectionName() {
+		return false
+	}
+	parts := strings.Split(name, ":")
+	return len(parts) < 3 || h.db == allDatabases || parts[2] == allDatabases || parts[2] == h.db
 }
 
 // mayAcquire returns an error if a record keeps this run, which holds no record yet, from claiming the target. elsewhere says that the
 // record is in another database of the same server.
-func (h holder) mayAcquire(r record, elsewhere bool) error {
+func (h *holder) mayAcquire(r record, elsewhere bool) error {
 	switch {
 	case r.fields["state"] != "running", r.age() >= leaseTime:
 		return nil
@@ -75,10 +108,17 @@ func (h holder) mayAcquire(r record, elsewhere bool) error {
 	return r.refused()
 }
 
+// overlaps says whether a record in another database of the same server belongs to another migration that writes to the same databases as
+// this one.
+func (h *holder) overlaps(r record) bool {
+	return r.fields["id"] != "" && r.fields["id"] != h.id && (h.db == allDatabases || r.fields["db"] == allDatabases)
+}
+
 // mayRenew returns an error if a record that this run held before belongs to another run by now. A record that is gone belongs to nobody,
-// and is written again; the witnesses decide what it means that the target has lost keys.
-func (h holder) mayRenew(r record, elsewhere bool) error {
-	if elsewhere || r.fields["run"] == h.run || len(r.fields) == 0 {
+// and is written again; the witnesses decide what it means that the target has lost keys. So is one of an earlier claim, which a server that
+// went back to older data has brought back.
+func (h *holder) mayRenew(r record, elsewhere bool) error {
+	if elsewhere || r.fields["run"] == h.run || len(r.fields) == 0 || r.epoch() < h.epoch {
 		return nil
 	}
 	return r.refused()
@@ -87,7 +127,9 @@ func (h holder) mayRenew(r record, elsewhere bool) error {
 // record is the record __surecut:migration as it was read.
 type record struct {
 	fields map[string]string
-	now    int64 // the target's clock when the record was read, Unix ms; 0: unknown
+	db     int    // in which it was found
+	now    int64  // the target's clock when the record was read, Unix ms; 0: unknown
+	server string // run_id of the server that holds it; "": unknown
 }
 
 // age returns how long ago the record was renewed. It goes by the clock of the target where that is known, so that the clocks of two hosts
@@ -96,17 +138,22 @@ func (r record) age() time.Duration {
 	if seen := r.seen(); seen > 0 && r.now > 0 {
 		return time.Duration(r.now-seen) * time.Millisecond
 	}
-	beat, _ := strconv.ParseInt(r.fields["heartbeat_ms"], 10, 64)
-	return time.Since(time.UnixMilli(beat))
+	return time.Since(time.UnixMilli(r.number("heartbeat_ms")))
 }
 
 // seen returns when the record was last renewed, in Unix ms by the clock of the target; 0 where that is not known.
-func (r record) seen() int64 {
-	ms, err := strconv.ParseInt(r.fields["seen_ms"], 10, 64)
+func (r record) seen() int64 { return r.number("seen_ms") }
+
+// epoch returns the epoch of the claim. A record of an earlier version has none, and 0 is before all others.
+func (r record) epoch() int64 { return r.number("epoch") }
+
+// number returns a field that is a number; 0 where it is none.
+func (r record) number(field string) int64 {
+	n, err := strconv.ParseInt(r.fields[field], 10, 64)
 	if err != nil {
 		return 0
 	}
-	return ms
+	return n
 }
 
 func (r record) refused() error {

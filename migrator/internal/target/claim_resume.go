@@ -22,7 +22,7 @@ func (p *past) stillOurs(r record, elsewhere bool) error {
 		return nil
 	}
 	if elsewhere {
-		if p.overlaps(r) && r.seen() > p.later.seen() {
+		if p.holder.overlaps(r) && r.seen() > p.later.seen() {
 			p.later = r
 		}
 		return nil
@@ -36,10 +36,4 @@ func (p *past) stillOurs(r record, elsewhere bool) error {
 		return fmt.Errorf("migration %q on host %q has written to a part of the target after this one had stopped: %w", p.later.fields["id"], p.later.fields["host"], ErrGivenAway)
 	}
 	return nil
-}
-
-// overlaps says whether a record in another database of the same server belongs to another migration that writes to the same databases as
-// this one.
-func (p *past) overlaps(r record) bool {
-	return r.fields["id"] != "" && r.fields["id"] != p.holder.id && (p.holder.db == allDatabases || r.fields["db"] == allDatabases)
 }

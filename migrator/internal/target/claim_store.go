@@ -33,7 +33,7 @@ func (s claimStore) read(ctx context.Context) (record, error) {
 
 // change reads the record, changes it by the command write if may returns nil for it, and returns what it read, and when that was begun. If
 // another run changes the record in between, change begins again.
-func (s claimStore) change(ctx context.Context, write func(now int64) []string, may permit) (before map[string]string, sent time.Time, err error) {
+func (s claimStore) change(ctx context.Context, write func(before record) []string, may permit) (before record, sent time.Time, err error) {
 	err = s.nodes.Retry(ctx, func() (again, err error) {
 		addr, err := s.nodes.node(s.nodes.Slot(KeyMigration))
 		if err != nil {
@@ -54,15 +54,12 @@ func (s claimStore) change(ctx context.Context, write func(now int64) []string, 
 		}
 		return AgainOrEnd(addr, err)
 	})
-	if err != nil {
-		return nil, sent, err
-	}
-	return before, sent, nil
+	return before, sent, err
 }
 
 // changeWatched does one attempt of change by WATCH and MULTI. It also shows may the records in other databases of the same server, whose
 // migrations may overlap with this one.
-func (s claimStore) changeWatched(ctx context.Context, client rueidis.Client, write func(now int64) []string, may permit) (before map[string]string, err error) {
+func (s claimStore) changeWatched(ctx context.Context, client rueidis.Client, write func(before record) []string, may permit) (before record, err error) {
 	dc, release := client.Dedicate()
 	defer release()
 	defer func() {
@@ -70,7 +67,11 @@ func (s claimStore) changeWatched(ctx context.Context, client rueidis.Client, wr
 			dc.Close()
 		}
 	}()
-	now := clockOf(ctx, dc)
+	before.now = clockOf(ctx, dc)
+	var replicas int
+	if s.nodes.Can.Processes {
+		before.server, replicas = replicated(ctx, dc)
+	}
 	own, others := s.nodes.OwnDB(), s.others(ctx, dc)
 	for _, db := range append(others, own) {
 		if len(others) > 0 {
@@ -78,30 +79,61 @@ func (s claimStore) changeWatched(ctx context.Context, client rueidis.Client, wr
 				if db != own && endpoint.Code(err) == "ERR" { // there is no such database
 					continue
 				}
-				return nil, err
+				return before, err
 			}
 		}
-		if before, err = watch(ctx, dc); err != nil {
-			return nil, err
+		before.db = db
+		if before.fields, err = watch(ctx, dc); err != nil {
+			return before, err
 		}
-		if err := may(record{before, now}, db != own); err != nil {
-			return nil, err
+		if err := may(before, db != own); err != nil {
+			return before, err
 		}
 	}
 	var res []rueidis.RedisResult
-	command := write(now)
+	command := write(before)
 	_ = s.nodes.calls.write(strings.ToLower(command[0]), 1, func() error {
 		res = dc.DoMulti(ctx, arbitrary(dc, "MULTI"), arbitrary(dc, command...), arbitrary(dc, "EXEC"))
 		return nil
 	})
 	for _, r := range res {
 		if err := r.Error(); rueidis.IsRedisNil(err) {
-			return nil, errOvertaken
+			return before, errOvertaken
 		} else if err != nil {
-			return nil, err
+			return before, err
 		}
 	}
+	if replicas > 0 && before.fields["run"] != field(command, "run") {
+		s.spread(ctx, dc, replicas)
+	}
 	return before, nil
+}
+
+// field returns the value of a field in a command that writes a hash; "" where it has none.
+func field(command []string, name string) string {
+	if i := slices.Index(command, name); i >= 0 {
+		return command[i+1]
+	}
+	return ""
+}
+
+// spread waits until the replicas have the record that was written last on a connection (WAIT, since 3.0), so that the one that is promoted
+// next has it. It does not wait longer than leaseRenewal, and says which risk is left.
+func (s claimStore) spread(ctx context.Context, c connection, replicas int) {
+	have, err := c.Do(ctx, arbitrary(c, "WAIT", strconv.Itoa(replicas), strconv.FormatInt(leaseRenewal.Milliseconds(), 10))).AsInt64()
+	if err != nil || int(have) < replicas {
+		s.nodes.log.Warn("not all replicas of the target have answered that they hold the claim of this run: if one of them becomes the primary now, a run that held the target before may write until this one renews its claim",
+			"replicas", replicas, "have", have, "error", err)
+	}
+}
+
+// replicated returns the run_id of a server, and the number of its replicas, as far as it tells them.
+func replicated(ctx context.Context, c connection) (server string, replicas int) {
+	texts := c.DoMulti(ctx, arbitrary(c, "INFO", "server"), arbitrary(c, "INFO", "replication"))
+	who, _ := texts[0].ToString()
+	role, _ := texts[1].ToString()
+	replicas, _ = strconv.Atoi(endpoint.ParseInfo(role)["connected_slaves"])
+	return endpoint.ParseInfo(who)["run_id"], replicas
 }
 
 // clockOf returns the time by a server's clock, in Unix ms; 0: unknown.
@@ -159,21 +191,19 @@ redis.call(ARGV[4], KEYS[1], unpack(ARGV, 5))
 return 1`
 
 // changeByScript does one attempt of change through a proxy.
-func (s claimStore) changeByScript(ctx context.Context, client rueidis.Client, write func(now int64) []string, may permit) (map[string]string, error) {
-	before, err := client.Do(ctx, arbitrary(client, s.nodes.Reading("HGETALL", KeyMigration)...)).AsStrMap()
+func (s claimStore) changeByScript(ctx context.Context, client rueidis.Client, write func(before record) []string, may permit) (before record, err error) {
+	before.fields, err = client.Do(ctx, arbitrary(client, s.nodes.Reading("HGETALL", KeyMigration)...)).AsStrMap()
 	if err != nil {
-		return nil, err
+		return before, err
 	}
-	if err := may(record{fields: before}, false); err != nil {
-		return nil, err
+	if err := may(before, false); err != nil {
+		return before, err
 	}
-	command := write(0)
-	args := slices.Concat([]string{"EVAL", compareAndSet, "1", KeyMigration, before["run"], before["state"], before["heartbeat_ms"]}, command[:1], command[2:])
-	switch n, err := client.Do(ctx, arbitrary(client, args...)).AsInt64(); {
-	case err != nil:
-		return nil, err
-	case n == 0:
-		return nil, errOvertaken
+	command, is := write(before), before.fields
+	args := slices.Concat([]string{"EVAL", compareAndSet, "1", KeyMigration, is["run"], is["state"], is["heartbeat_ms"]}, command[:1], command[2:])
+	n, err := client.Do(ctx, arbitrary(client, args...)).AsInt64()
+	if err == nil && n == 0 {
+		err = errOvertaken
 	}
-	return before, nil
+	return before, err
 }

@@ -167,7 +167,7 @@ func TestClaimTakenOver(t *testing.T) {
 	if err := other.Claim.Acquire(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if got := r.s.Do(0, "CLIENT", "LIST"); strings.Contains(got, "name=surecut-id ") {
+	if got := r.s.Do(0, "CLIENT", "LIST"); strings.Contains(got, "name=surecut-id:") {
 		t.Errorf("connections of the run before live on: %s", got)
 	}
 	err := r.w.Commit(t.Context(), []*target.Transaction{r.transaction(500, "SET a 2")})
@@ -300,7 +300,7 @@ func TestClaimOfDirectory(t *testing.T) {
 		if err := next.Claim.Acquire(t.Context()); err != nil || next.Can.Ends != allowed {
 			t.Fatal(err, next.Can.Ends)
 		}
-		if got := r.s.Do(0, "CLIENT", "LIST"); strings.Contains(got, "name=surecut-id ") == allowed {
+		if got := r.s.Do(0, "CLIENT", "LIST"); strings.Contains(got, "name=surecut-id:") == allowed {
 			t.Errorf("allowed: %v; connections: %s", allowed, got)
 		}
 	}
@@ -314,7 +314,8 @@ func TestClaimOfOneThatMayLive(t *testing.T) {
 		proxy  bool // the target is written through a proxy
 		ends   bool // the server lets connections be ended
 		state  string
-		same   bool // the second run has the directory of the first
+		same   bool   // the second run has the directory of the first
+		fence  string // how the record says that the first run is fenced; "": as it is
 		looked bool
 	}{
 		{name: "through a proxy", proxy: true, state: "running", looked: true},
@@ -322,6 +323,7 @@ func TestClaimOfOneThatMayLive(t *testing.T) {
 		{name: "through a proxy, the same directory", proxy: true, state: "running", same: true},
 		{name: "without CLIENT KILL", state: "running", looked: true},
 		{name: "with CLIENT KILL", ends: true, state: "running"},
+		{name: "with CLIENT KILL, where the run before had no names", ends: true, state: "running", fence: "lease", looked: true},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			s := endpointtest.Serve(t, "7.0.15")
@@ -339,6 +341,9 @@ func TestClaimOfOneThatMayLive(t *testing.T) {
 			}
 			seen(s, 0, time.Hour)
 			s.Do(0, "HSET", migration, "state", tt.state)
+			if tt.fence != "" {
+				s.Do(0, "HSET", migration, "fence", tt.fence)
+			}
 			id := "other"
 			if tt.same {
 				id = "id"

@@ -55,7 +55,7 @@ func newDirect(t *Target, of Writing) *direct {
 // introduce names a new connection, so that a later run can find and end it, and silences the connections that were dropped before. It
 // returns ErrReplaced if the server may lack commands that were sent without a checkpoint.
 func (w *direct) introduce(ctx context.Context, c *conn) error {
-	res := c.dc.DoMulti(ctx, arbitrary(c.dc, "CLIENT", "SETNAME", clientName(w.t.id)), arbitrary(c.dc, "CLIENT", "ID"),
+	res := c.dc.DoMulti(ctx, arbitrary(c.dc, "CLIENT", "SETNAME", w.t.Claim.connectionName()), arbitrary(c.dc, "CLIENT", "ID"),
 		arbitrary(c.dc, "INFO", "server"), arbitrary(c.dc, "INFO", "replication"))
 	if err := firstLoss(res); err != nil {
 		return err
@@ -67,6 +67,9 @@ func (w *direct) introduce(ctx context.Context, c *conn) error {
 	replication, _ := res[3].ToString()
 	c.server = instanceOf(server, replication)
 	if w.t.Can.Ends {
+		if err := res[0].Error(); err != nil {
+			return unnamed(err)
+		}
 		if err := w.Checkpoints.instances.check(c.addr, c.server); err != nil {
 			return err
 		}

@@ -8,8 +8,6 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/redis/rueidis"
-
 	"surecut/internal/endpoint"
 	"surecut/internal/keyspace"
 )
@@ -52,7 +50,7 @@ func (t *Target) IsEmpty(ctx context.Context) (bool, error) {
 
 // holdsForeign says whether a database of a node holds a key that is not surecut's own.
 func (t *Target) holdsForeign(ctx context.Context, addr string, db int) (foreign bool, err error) {
-	err = t.Scan(ctx, addr, db, func(_ rueidis.Client, names []string) error {
+	err = t.Scan(ctx, addr, db, func(names []string) error {
 		if slices.ContainsFunc(names, func(name string) bool { return !strings.HasPrefix(name, keyspace.Prefix) }) {
 			foreign = true
 			return errEnough

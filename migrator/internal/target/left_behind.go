@@ -3,7 +3,6 @@ package target
 import (
 	"context"
 	"fmt"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -25,19 +24,16 @@ func newLeftBehind(ns *nodes) *leftBehind {
 	return &leftBehind{nodes: ns, conns: map[string][]*conn{}}
 }
 
-// clientName returns the name of every connection that writes for a migration.
-func clientName(id string) string { return "surecut-" + id }
-
 // proxyGrace is how long after a connection was lost a proxy may still pass commands on that were sent on it.
 const proxyGrace = time.Second
 
 // nobody is an ID that no client of a server has.
 const nobody = "9223372036854775807"
 
-// endsConnections says whether a server lets the connections of an earlier run be found and ended (CLIENT LIST, and CLIENT ID and CLIENT
-// KILL ID, since 5.0). Otherwise what a connection that broke has left in the server's buffers may arrive late.
+// endsConnections says whether a server lets the connections of an earlier run be found and ended (CLIENT SETNAME and CLIENT LIST, and
+// CLIENT ID and CLIENT KILL ID, since 5.0). Otherwise what a connection that broke has left in the server's buffers may arrive late.
 func endsConnections(ctx context.Context, c connection) bool {
-	for _, args := range [][]string{{"CLIENT", "LIST", "TYPE", "pubsub"}, {"CLIENT", "ID"}, {"CLIENT", "KILL", "ID", nobody}} {
+	for _, args := range [][]string{{"CLIENT", "SETNAME", ""}, {"CLIENT", "LIST", "TYPE", "pubsub"}, {"CLIENT", "ID"}, {"CLIENT", "KILL", "ID", nobody}} {
 		if c.Do(ctx, arbitrary(c, args...)).Error() != nil {
 			return false
 		}
@@ -109,44 +105,66 @@ func (l *leftBehind) end(ctx context.Context, c connection, dropped []*conn, pro
 	return nil
 }
 
-// endNamed ends connections that earlier runs of the migrations with these IDs may have left behind. Where that is forbidden it does
-// nothing, and commands in their sockets may arrive as long as the server takes to read them.
-func (l *leftBehind) endNamed(ctx context.Context, ids []string) error {
+// endOthers ends the connections of other runs to every node of the target. To a replica too: it may have been the primary, and may become it
+// again. Where that is forbidden it does nothing, and commands in their sockets may arrive as long as the server takes to read them.
+func (l *leftBehind) endOthers(ctx context.Context, h *holder) error {
 	if !l.nodes.Can.Transactions { // keys that late commands may change are in doubt, and are copied again
 		return nil
 	}
 	if !l.nodes.Can.Processes {
 		return retry.Pause(ctx, proxyGrace)
 	}
-	return l.nodes.EachPrimary(ctx, func(addr string) error {
+	err := l.nodes.EachPrimary(ctx, func(addr string) error {
 		return l.nodes.Retry(ctx, func() (again, err error) {
-			client, err := l.nodes.d.Client(ctx, addr, 0)
-			if err == nil {
-				err = endNamedAt(ctx, client, ids)
-			}
+			err = l.endOthersAt(ctx, addr, h)
 			if !l.nodes.Can.Ends && endpoint.Code(err) != "" {
 				err = nil
 			}
 			return AgainOrEnd(addr, err)
 		})
 	})
+	if err != nil {
+		return err
+	}
+	for _, s := range l.nodes.d.Shards() {
+		for _, r := range s.Replicas {
+			if err := l.endOthersAt(ctx, r.Addr, h); err != nil && ctx.Err() == nil {
+				l.nodes.log.Warn("it is not known whether an earlier run has connections to this replica, over which it could write if the replica became the primary", "replica", r.Addr, "error", err)
+			}
+		}
+	}
+	return ctx.Err()
 }
 
-// endNamedAt does what endNamed does, at one node.
-func endNamedAt(ctx context.Context, c connection, ids []string) error {
+// endOthersAt does what endOthers does, at one node. Once the server has answered, it runs nothing more of what came on a connection that was
+// ended, whether it had read that or not.
+func (l *leftBehind) endOthersAt(ctx context.Context, addr string, h *holder) error {
+	c, err := l.nodes.d.Client(ctx, addr, 0)
+	if err != nil {
+		return err
+	}
 	list, err := c.Do(ctx, arbitrary(c, "CLIENT", "LIST")).ToString()
 	if err != nil {
 		return err
 	}
 	for line := range strings.Lines(list) {
-		if !slices.ContainsFunc(ids, func(id string) bool { return strings.Contains(line, " name="+clientName(id)+" ") }) {
+		if !h.other(clientField(line, "name")) {
 			continue
 		}
-		if _, rest, ok := strings.Cut(line, "addr="); ok { // the reply is an error if the connection has ended meanwhile
-			if err := c.Do(ctx, arbitrary(c, "CLIENT", "KILL", strings.Fields(rest)[0])).NonRedisError(); err != nil {
-				return err
-			}
+		err := c.Do(ctx, arbitrary(c, "CLIENT", "KILL", "ID", clientField(line, "id"))).Error() // how many there were: 0 if it has ended meanwhile
+		if err != nil {
+			return err
 		}
 	}
 	return nil
+}
+
+// clientField returns a field of a line of CLIENT LIST, which has fields name=value with spaces between them.
+func clientField(line, name string) string {
+	for _, f := range strings.Fields(line) {
+		if value, found := strings.CutPrefix(f, name+"="); found {
+			return value
+		}
+	}
+	return ""
 }

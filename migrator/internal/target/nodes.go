@@ -22,6 +22,7 @@ import (
 // for something until they answer. Everything else in this package stands upon them.
 type nodes struct {
 	Facts
+	Claim    *Claim // the hold of this run on the target; nil: none is needed
 	d        *endpoint.Deployment
 	by       route
 	id       string // of the migration
@@ -192,8 +193,8 @@ func (ns *nodes) Databases(ctx context.Context, addr string) ([]int, error) {
 	return slices.Collect(maps.Keys(dbs)), err
 }
 
-// Scan calls f with the keys of one database of a node, page by page, and with a client of that database.
-func (ns *nodes) Scan(ctx context.Context, addr string, db int, f func(c rueidis.Client, names []string) error) error {
+// Scan calls f with the names of the keys of one database of a node, page by page.
+func (ns *nodes) Scan(ctx context.Context, addr string, db int, f func(names []string) error) error {
 	c, err := ns.d.Client(ctx, addr, db)
 	if err != nil {
 		return err
@@ -201,7 +202,7 @@ func (ns *nodes) Scan(ctx context.Context, addr string, db int, f func(c rueidis
 	for cursor := uint64(0); ; {
 		page, err := c.Do(ctx, arbitrary(c, "SCAN", strconv.FormatUint(cursor, 10), "COUNT", "1000")).AsScanEntry()
 		if err == nil {
-			err = f(c, page.Elements)
+			err = f(page.Elements)
 		}
 		if err != nil {
 			return err

@@ -12,8 +12,8 @@ import (
 
 // These are surecut's own keys on a target:
 //
-//	__surecut:migration              hash: id, run, place, state, host, db, heartbeat_ms, seen_ms of the run that holds the target;
-//	                                 see claim.go
+//	__surecut:migration              hash: id, run, epoch, place, state, host, db, fence, heartbeat_ms, seen_ms of the run that holds
+//	                                 the target; see claim.go
 //	__surecut:witness:<id>...        string: while it exists, its node or database has not lost its keys; see witness.go
 //	__surecut:link:<id>:<link>       hash: replication_id, offset, db, shard; all units have applied the stream up to offset; see records.go
 //	__surecut:link:<id>:<link>:{..}  hash: the same, on each node of a cluster
@@ -81,19 +81,9 @@ func (ns *nodes) forgetOwn(ctx context.Context, keys []ownKey) error {
 
 // deleteAt does what forgetOwn does, at one node.
 func (ns *nodes) deleteAt(ctx context.Context, addr string, names []string) error {
-	c, err := ns.d.Client(ctx, addr, ns.OwnDB())
-	if err != nil {
-		return err
-	}
-	cmds := make([]rueidis.Completed, len(names))
-	for i, name := range names {
-		cmds[i] = arbitrary(c, "DEL", name)
-	}
-	return ns.calls.write("del", len(cmds), func() error {
-		for _, r := range c.DoMulti(ctx, cmds...) {
-			if err := r.Error(); err != nil {
-				return fmt.Errorf("target %s: delete own keys: %w", addr, err)
-			}
+	return ns.calls.write("del", len(names), func() error {
+		if _, err := ns.Delete(ctx, addr, ns.OwnDB(), names); err != nil {
+			return fmt.Errorf("target %s: delete own keys: %w", addr, err)
 		}
 		return nil
 	})

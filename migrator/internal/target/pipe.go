@@ -41,29 +41,33 @@ func openPipe(ctx context.Context, ns *nodes, addr string) (p *pipe, server Inst
 	}
 	p = &pipe{conn: conn, in: answers{in: bufio.NewReaderSize(conn, repliesAtOnce)}, db: -1}
 	p.keep = context.AfterFunc(ctx, func() { conn.Close() })
-	p.add("CLIENT", "SETNAME", clientName(ns.id)) // by which a later run can find and end it
+	p.add("CLIENT", "SETNAME", ns.Claim.connectionName()) // by which a later run can find and end it
 	p.add("CLIENT", "ID")
 	p.add("INFO", "server")
 	p.add("INFO", "replication")
-	if server, err = p.introduced(); err != nil {
+	if server, err = p.introduced(ns.Can.Ends); err != nil {
 		p.close()
 		return nil, server, err
 	}
 	return p, server, nil
 }
 
-// introduced sends the first commands of a pipe and reads their replies.
-func (p *pipe) introduced() (server Instance, err error) {
+// introduced sends the first commands of a pipe and reads their replies. named says that a pipe without a name must not be used.
+func (p *pipe) introduced(named bool) (server Instance, err error) {
 	if err := p.send(); err != nil {
 		return server, err
 	}
-	for range 2 {
-		switch got := p.in.next(); got.kind {
-		case answerNone:
-			return server, got.err
-		case answerInt:
-			p.id = strconv.FormatInt(got.n, 10)
-		}
+	switch got := p.in.next(); {
+	case got.kind == answerNone:
+		return server, got.err
+	case got.kind == answerError && named:
+		return server, unnamed(got.err)
+	}
+	switch got := p.in.next(); got.kind {
+	case answerNone:
+		return server, got.err
+	case answerInt:
+		p.id = strconv.FormatInt(got.n, 10)
 	}
 	var texts [2]string
 	for i := range texts {

@@ -29,20 +29,18 @@ func (cps *Checkpoints) RecordNameIn(slot uint16) string {
 // SaveRecord writes a record of the link at the offset at, after it has checked that the target holds one of at least the offset saved; -1:
 // there need not be one. All steps use one connection, which breaks if the server restarts in between.
 func (cps *Checkpoints) SaveRecord(ctx context.Context, k RecordKey, saved, at int64, fields ...string) error {
-	return cps.nodes.atOwn(ctx, k.Name, func(addr string, c rueidis.Client) error {
-		dc, release := c.Dedicate()
-		defer release()
+	return cps.nodes.atFenced(ctx, cps.nodes.Slot(k.Name), cps.nodes.OwnDB(), func(addr string, c connection) error {
 		var now Instance
 		if cps.nodes.Can.Ends {
 			var err error
-			if now, err = askInstance(ctx, dc); err != nil {
+			if now, err = askInstance(ctx, c); err != nil {
 				return err
 			}
 			if err := cps.instances.check(addr, now); err != nil {
 				return err
 			}
 		}
-		err := cps.saveOn(ctx, dc, k, saved, at, fields)
+		err := cps.saveOn(ctx, c, k, saved, at, fields)
 		if err == nil {
 			cps.instances.record(addr, now)
 		}

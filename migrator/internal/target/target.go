@@ -16,7 +16,6 @@ type Target struct {
 	*nodes
 	limits
 	way       way
-	Claim     *Claim     // the hold of this run on the target
 	Witnesses *Witnesses // keys that show whether the target has lost its keys
 	Expiring  *Expiring  // keys that may have expired on the target
 
@@ -97,16 +96,16 @@ func (t *Target) Everywhere(ctx context.Context, args []string) error {
 // ask runs a command that belongs to no key on one node, and repeats it where the target may recover. Its error is that of Everywhere.
 func (t *Target) ask(ctx context.Context, addr string, args ...string) (reply rueidis.RedisMessage, err error) {
 	err = t.Retry(ctx, func() (again, err error) {
-		if err := t.Claim.Hold(ctx); err != nil {
-			return nil, err
-		}
-		client, err := t.d.Client(ctx, addr, t.OwnDB())
-		if err != nil {
-			return AgainOrEnd(addr, err)
-		}
-		reply, err = client.Do(ctx, arbitrary(client, args...)).ToMessage()
-		if consequenceOf(err, toFollow) == concernsKey {
-			return nil, &RefusedError{addr, err}
+		var refused error
+		err = t.fenced(ctx, addr, t.OwnDB(), func(c connection) (err error) {
+			reply, err = c.Do(ctx, arbitrary(c, args...)).ToMessage()
+			if consequenceOf(err, toFollow) == concernsKey {
+				refused, err = &RefusedError{addr, err}, nil
+			}
+			return err
+		})
+		if refused != nil {
+			return nil, refused
 		}
 		return AgainOrEnd(addr, err)
 	})

@@ -128,22 +128,22 @@ func (ws *Witnesses) ofDatabases() []Witness {
 
 // Place writes witnesses to the target.
 func (ws *Witnesses) Place(ctx context.Context, these []Witness) error {
-	return ws.each(ctx, these, func(c rueidis.Client, w Witness) error {
+	return ws.each(ctx, these, func(c connection, w Witness) error {
 		return ws.nodes.calls.write("set", 1, func() error { return c.Do(ctx, arbitrary(c, "SET", ws.key(w), w.value())).Error() })
 	})
 }
 
 // Remove deletes witnesses from the target.
 func (ws *Witnesses) Remove(ctx context.Context, these []Witness) error {
-	return ws.each(ctx, these, func(c rueidis.Client, w Witness) error {
+	return ws.each(ctx, these, func(c connection, w Witness) error {
 		return c.Do(ctx, arbitrary(c, "DEL", ws.key(w))).Error()
 	})
 }
 
 // each runs f for each witness, on its node.
-func (ws *Witnesses) each(ctx context.Context, these []Witness, f func(c rueidis.Client, w Witness) error) error {
+func (ws *Witnesses) each(ctx context.Context, these []Witness, f func(c connection, w Witness) error) error {
 	for _, w := range these {
-		if err := ws.nodes.at(ctx, w.Slot, w.DB, func(_ string, c rueidis.Client) error { return f(c, w) }); err != nil {
+		if err := ws.nodes.atFenced(ctx, w.Slot, w.DB, func(_ string, c connection) error { return f(c, w) }); err != nil {
 			return err
 		}
 	}
