@@ -4,12 +4,15 @@ import (
 	"io"
 	"net"
 	"sync"
+	"sync/atomic"
 	"testing"
 )
 
 // Relay is a path to a server that can fail without closing anything.
 type Relay struct {
 	Addr string
+
+	turns atomic.Int64 // see Turns
 
 	mu    sync.Mutex
 	open  map[net.Conn]*gate // guarded by mu: connections of clients
@@ -20,6 +23,7 @@ type Relay struct {
 type gate struct {
 	frozen, closed chan struct{}
 	freeze, close  func()
+	back           atomic.Bool // the last bytes came from the server
 }
 
 // ServeRelay starts a path to a server, which ends with the test.
@@ -54,6 +58,9 @@ func ServeRelay(t testing.TB, server string) *Relay {
 
 // URL names the server behind the path as an endpoint.
 func (r *Relay) URL() string { return "redis://" + r.Addr }
+
+// Turns returns how often bytes went another way than those before them on the same connection, which is twice for each round trip.
+func (r *Relay) Turns() int { return int(r.turns.Load()) }
 
 // Freeze has the connections that are open carry nothing any more. Those that are opened later do.
 func (r *Relay) Freeze() { r.freeze(false) }
@@ -92,8 +99,8 @@ func (r *Relay) carry(client net.Conn, server string) {
 	}
 	defer conn.Close()
 	var wg sync.WaitGroup
-	wg.Go(func() { g.copy(conn, client) })
-	wg.Go(func() { g.copy(client, conn) })
+	wg.Go(func() { r.copy(g, conn, client, false) })
+	wg.Go(func() { r.copy(g, client, conn, true) })
 	over := make(chan struct{})
 	go func() { wg.Wait(); close(over) }()
 	select {
@@ -106,7 +113,7 @@ func (r *Relay) carry(client net.Conn, server string) {
 }
 
 // copy carries bytes in one direction until the connection is closed. Those that come once it is frozen are lost.
-func (g *gate) copy(to, from net.Conn) {
+func (r *Relay) copy(g *gate, to, from net.Conn, back bool) {
 	buf := make([]byte, 16<<10)
 	for {
 		n, err := from.Read(buf)
@@ -115,6 +122,9 @@ func (g *gate) copy(to, from net.Conn) {
 			<-g.closed
 			return
 		default:
+		}
+		if g.back.Swap(back) != back {
+			r.turns.Add(1)
 		}
 		if _, failed := to.Write(buf[:n]); failed != nil || err == io.EOF {
 			to.Close()

@@ -1,7 +1,6 @@
 package target
 
 import (
-	"cmp"
 	"crypto/rand"
 	"encoding/hex"
 	"errors"
@@ -64,9 +63,9 @@ func newHolder(id string, home int, stateDir string) (holder, error) {
 }
 
 // claiming returns the command by which this run takes over a record, and gives its claim an epoch. A record that is gone does not tell the
-// epochs before, so the clock of the target, or else the host's, has to be beyond them.
+// epochs before, so the clocks of the target and of the host have to be beyond them.
 func (h *holder) claiming(before record) []string {
-	h.epoch = max(before.epoch()+1, cmp.Or(before.now, time.Now().UnixMilli()))
+	h.epoch = max(before.epoch()+1, before.now, time.Now().UnixMilli())
 	return h.writing("running")(before)
 }
 

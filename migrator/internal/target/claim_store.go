@@ -1,6 +1,7 @@
 package target
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"maps"
@@ -73,20 +74,12 @@ func (s claimStore) changeWatched(ctx context.Context, client rueidis.Client, wr
 		before.server, replicas = replicated(ctx, dc)
 	}
 	own, others := s.nodes.OwnDB(), s.others(ctx, dc)
-	for _, db := range append(others, own) {
-		if len(others) > 0 {
-			if err := dc.Do(ctx, arbitrary(dc, "SELECT", strconv.Itoa(db))).Error(); err != nil {
-				if db != own && endpoint.Code(err) == "ERR" { // there is no such database
-					continue
-				}
-				return before, err
-			}
+	for _, found := range s.watchAll(ctx, dc, others, own) {
+		if found.err != nil {
+			return before, found.err
 		}
-		before.db = db
-		if before.fields, err = watch(ctx, dc); err != nil {
-			return before, err
-		}
-		if err := may(before, db != own); err != nil {
+		before.db, before.fields = found.db, found.fields
+		if err := may(before, found.db != own); err != nil {
 			return before, err
 		}
 	}
@@ -103,7 +96,7 @@ func (s claimStore) changeWatched(ctx context.Context, client rueidis.Client, wr
 			return before, err
 		}
 	}
-	if replicas > 0 && before.fields["run"] != field(command, "run") {
+	if run := field(command, "run"); replicas > 0 && run != "" && run != before.fields["run"] {
 		s.spread(ctx, dc, replicas)
 	}
 	return before, nil
@@ -127,12 +120,17 @@ func (s claimStore) spread(ctx context.Context, c connection, replicas int) {
 	}
 }
 
-// replicated returns the run_id of a server, and the number of its replicas, as far as it tells them.
+// replicated returns the run_id of a server, and the number of its replicas that follow it, as far as it tells them. One that still loads its
+// snapshot answers no WAIT.
 func replicated(ctx context.Context, c connection) (server string, replicas int) {
 	texts := c.DoMulti(ctx, arbitrary(c, "INFO", "server"), arbitrary(c, "INFO", "replication"))
 	who, _ := texts[0].ToString()
 	role, _ := texts[1].ToString()
-	replicas, _ = strconv.Atoi(endpoint.ParseInfo(role)["connected_slaves"])
+	for name, value := range endpoint.ParseInfo(role) {
+		if strings.HasPrefix(name, "slave") && strings.Contains(value, ",state=online,") {
+			replicas++
+		}
+	}
 	return endpoint.ParseInfo(who)["run_id"], replicas
 }
 
@@ -146,13 +144,41 @@ func clockOf(ctx context.Context, c connection) int64 {
 	return at.UnixMilli()
 }
 
-// watch reads the record of the selected database. EXEC runs nothing if it is changed after that.
-func watch(ctx context.Context, c connection) (map[string]string, error) {
-	res := c.DoMulti(ctx, arbitrary(c, "WATCH", KeyMigration), arbitrary(c, "HGETALL", KeyMigration))
-	if err := res[0].Error(); err != nil {
-		return nil, err
+// watched is the record of one database, or why it could not be read.
+type watched struct {
+	db     int
+	fields map[string]string
+	err    error
+}
+
+// watchAll reads the records of other databases that exist, and then of the own one, which stays selected. EXEC runs nothing if one of them is
+// changed after that. All of it takes one round trip: a run over a long path has to renew its claim in time.
+func (s claimStore) watchAll(ctx context.Context, c connection, others []int, own int) (all []watched) {
+	dbs := append(slices.Clone(others), own)
+	var cmds []rueidis.Completed
+	for _, db := range dbs {
+		if len(others) > 0 {
+			cmds = append(cmds, arbitrary(c, "SELECT", strconv.Itoa(db)))
+		}
+		cmds = append(cmds, arbitrary(c, "WATCH", KeyMigration), arbitrary(c, "HGETALL", KeyMigration))
 	}
-	return res[1].AsStrMap()
+	each := len(cmds) / len(dbs)
+	replies := c.DoMulti(ctx, cmds...)
+	for i, db := range dbs {
+		of := replies[i*each : (i+1)*each]
+		if err := of[0].Error(); err != nil && db != own && endpoint.Code(err) == "ERR" {
+			continue // there is no such database
+		}
+		found := watched{db: db}
+		for _, r := range of[:each-1] {
+			found.err = cmp.Or(found.err, r.Error())
+		}
+		if found.err == nil {
+			found.fields, found.err = of[each-1].AsStrMap()
+		}
+		all = append(all, found)
+	}
+	return all
 }
 
 // mostClaimed bounds the number of databases that are searched for records of other migrations whether they hold keys or not. A server has

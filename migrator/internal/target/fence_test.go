@@ -377,8 +377,8 @@ func TestClaimComesBack(t *testing.T) {
 // TestClaimIsReplicated: a run that takes the target over waits until its replicas have the claim, and says if they have not.
 func TestClaimIsReplicated(t *testing.T) {
 	s := endpointtest.Serve(t, "7.0.15")
-	s.Tell("connected_slaves", "2")
-	s.Always("WAIT", ":1\r\n")
+	s.Tell("connected_slaves", "2", "slave0", "ip=127.0.0.1,port=1,state=online,offset=1,lag=0") // the other one still loads its snapshot
+	s.Always("WAIT", ":0\r\n")
 	var log strings.Builder
 	to := targettest.Open(t, s.URL(), func(c *target.Config) { c.Log = slog.New(slog.NewTextHandler(&log, nil)) })
 	if err := to.Claim.Acquire(t.Context()); err != nil {
@@ -387,7 +387,27 @@ func TestClaimIsReplicated(t *testing.T) {
 	if err := to.Claim.Renew(t.Context(), "running"); err != nil {
 		t.Fatal(err)
 	}
-	if got := s.Calls("WAIT"); len(got) != 1 || !strings.HasPrefix(got[0], "WAIT 2 ") || !strings.Contains(log.String(), "not all replicas") {
+	if err := to.Claim.Release(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if got := s.Calls("WAIT"); len(got) != 1 || !strings.HasPrefix(got[0], "WAIT 1 ") || !strings.Contains(log.String(), "not all replicas") {
 		t.Errorf("%v; %s", got, log.String())
+	}
+}
+
+// TestRenewalIsOneLook: what a renewal costs in round trips does not grow with the number of databases, or a run over a long path could not
+// renew its claim in time.
+func TestRenewalIsOneLook(t *testing.T) {
+	path := endpointtest.ServeRelay(t, endpointtest.Serve(t, "7.0.15").Addr)
+	to := targettest.Open(t, path.URL())
+	if err := to.Claim.Acquire(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	before := path.Turns()
+	if err := to.Claim.Renew(t.Context(), "running"); err != nil {
+		t.Fatal(err)
+	}
+	if n := (path.Turns() - before) / 2; n == 0 || n > 8 {
+		t.Errorf("a renewal took %d round trips", n)
 	}
 }

@@ -123,18 +123,27 @@ func (l *leftBehind) endOthers(ctx context.Context, h *holder) error {
 			return AgainOrEnd(addr, err)
 		})
 	})
-	if err != nil {
+	if err != nil || !l.nodes.Can.Ends {
 		return err
 	}
+	asking, cancel := context.WithTimeout(ctx, mostAskingReplicas)
+	defer cancel()
+	var asked sync.WaitGroup
 	for _, s := range l.nodes.d.Shards() {
 		for _, r := range s.Replicas {
-			if err := l.endOthersAt(ctx, r.Addr, h); err != nil && ctx.Err() == nil {
-				l.nodes.log.Warn("it is not known whether an earlier run has connections to this replica, over which it could write if the replica became the primary", "replica", r.Addr, "error", err)
-			}
+			asked.Go(func() {
+				if err := l.endOthersAt(asking, r.Addr, h); err != nil && ctx.Err() == nil {
+					l.nodes.log.Warn("it is not known whether an earlier run has connections to this replica, over which it could write if the replica became the primary", "replica", r.Addr, "error", err)
+				}
+			})
 		}
 	}
+	asked.Wait()
 	return ctx.Err()
 }
+
+// mostAskingReplicas bounds the time in which replicas are asked for connections of earlier runs. Their addresses may be unreachable from here.
+const mostAskingReplicas = 5 * time.Second
 
 // endOthersAt does what endOthers does, at one node. Once the server has answered, it runs nothing more of what came on a connection that was
 // ended, whether it had read that or not.
