@@ -115,9 +115,9 @@ func (h *holder) overlaps(r record) bool {
 
 // mayRenew returns an error if a record that this run held before belongs to another run by now. A record that is gone belongs to nobody,
 // and is written again; the witnesses decide what it means that the target has lost keys. So is one of an earlier claim, which a server that
-// went back to older data has brought back.
+// went back to older data has brought back. A record without an epoch may have been written later, by an earlier version.
 func (h *holder) mayRenew(r record, elsewhere bool) error {
-	if elsewhere || r.fields["run"] == h.run || len(r.fields) == 0 || r.epoch() < h.epoch {
+	if elsewhere || r.fields["run"] == h.run || len(r.fields) == 0 || r.epoch() > 0 && r.epoch() < h.epoch {
 		return nil
 	}
 	return r.refused()

@@ -2,7 +2,9 @@ package target
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
 
 	"github.com/redis/rueidis"
 )
@@ -20,15 +22,34 @@ func (ns *nodes) fenced(ctx context.Context, addr string, db int, f func(c conne
 	if !ns.Can.Ends {
 		return f(client)
 	}
-	c, release := client.Dedicate()
-	defer release()
-	if err = ns.identify(ctx, c); err == nil {
-		err = f(c)
-	}
+	c, release, err := ns.identified(ctx, client)
 	if err != nil {
+		return err
+	}
+	defer release()
+	if err = f(c); err != nil {
 		c.Close() // it may have been ended, and is not used again
 	}
 	return err
+}
+
+// mostStale is how many connections of an earlier run of the same process, which were ended with that run's name, are passed over.
+const mostStale = 4
+
+// identified takes a connection of a client, with the name of this run.
+func (ns *nodes) identified(ctx context.Context, client rueidis.Client) (c rueidis.DedicatedClient, release func(), err error) {
+	for range mostStale {
+		c, release = client.Dedicate()
+		if err = ns.identify(ctx, c); err == nil {
+			return c, release, nil
+		}
+		c.Close()
+		release()
+		if !errors.Is(err, io.EOF) {
+			break
+		}
+	}
+	return nil, nil, err
 }
 
 // identify gives a connection the name of this run, and reads only then whether the target is still its own.
