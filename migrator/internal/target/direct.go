@@ -178,6 +178,7 @@ func (w *direct) attemptNode(ctx context.Context, addr string, txs []*Transactio
 	w.suspectSize(ctx, addr, txs)
 	ends := make([]int, len(txs))
 	for i, x := range txs {
+		x.noteExpiries(w.t.Expiring) // before it is decided which of its keys are asked for
 		if x.Bare = w.mayGoBare(c, p, x); x.Bare {
 			w.encodeBare(p, x)
 		} else {

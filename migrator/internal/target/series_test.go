@@ -3,6 +3,8 @@ package target_test
 import (
 	"bytes"
 	"fmt"
+	"slices"
+	"strconv"
 	"testing"
 	"time"
 
@@ -82,6 +84,25 @@ func TestSeries(t *testing.T) {
 					t.Errorf("calls:  %s\nseries: %s", calls, series)
 				}
 			})
+		}
+	}
+}
+
+// TestExpiryBeforeSeries: a key whose expiry is set by a call may have expired before the series behind it arrives.
+func TestExpiryBeforeSeries(t *testing.T) {
+	for _, absolute := range []bool{false, true} {
+		r := serverRig(t, "7.0.15")
+		r.begin(t)
+		at := time.Now().Add(time.Second).UnixMilli()
+		x := r.transaction(500, "HSET h f v")
+		x.Calls[0].Reads, x.Absolute = true, absolute
+		inSeries(x)
+		x.Calls = slices.Insert(x.Calls, 0, target.Call{Args: []string{"PEXPIREAT", "h", strconv.FormatInt(at, 10)}, Key: keyspace.Key{Name: "h"}, Expires: at})
+		if err := r.w.Commit(soon(t), []*target.Transaction{x}); err != nil {
+			t.Fatal(err)
+		}
+		if got := failed(x); got != "HSET" {
+			t.Errorf("absolute %v: failed %q, though the target does not have the key", absolute, got)
 		}
 	}
 }

@@ -68,6 +68,15 @@ func (x *Transaction) hasSeries() bool {
 	return false
 }
 
+// noteExpiries notes the expiries that the calls set. A later call of the same transaction may read a key that has expired before it arrives.
+func (x *Transaction) noteExpiries(e *Expiring) {
+	for i := range x.Calls {
+		if c := &x.Calls[i]; c.Expires > 0 {
+			e.Note(c.DB, c.Args[1], c.Expires)
+		}
+	}
+}
+
 // commands returns how many commands the calls are.
 func (x *Transaction) commands() int {
 	n := 0
