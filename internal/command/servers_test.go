@@ -86,6 +86,9 @@ func keysAgree(t *testing.T, s *servers.Server) {
 		if sample.since > version || version < 60000 && (strings.HasPrefix(sample.line, "TOUCH") || strings.HasPrefix(sample.line, "MEMORY")) {
 			continue // of these two, servers before 6.0 do not tell the keys right
 		}
+		if sample.line == "PFMERGE d" && version >= 70000 {
+			continue // since 7.0 servers run this, and do not tell its key
+		}
 		args := []string{"COMMAND", "GETKEYS"}
 		for _, w := range words(sample.line) {
 			args = append(args, string(w))
