@@ -69,9 +69,8 @@ func (s claimStore) changeWatched(ctx context.Context, client rueidis.Client, wr
 		}
 	}()
 	before.now = clockOf(ctx, dc)
-	var replicas int
 	if s.nodes.Can.Processes {
-		before.server, replicas = replicated(ctx, dc)
+		before.server = serverOf(ctx, dc)
 	}
 	own, others := s.nodes.OwnDB(), s.others(ctx, dc)
 	for _, found := range s.watchAll(ctx, dc, others, own) {
@@ -96,8 +95,8 @@ func (s claimStore) changeWatched(ctx context.Context, client rueidis.Client, wr
 			return before, err
 		}
 	}
-	if run := field(command, "run"); replicas > 0 && run != "" && run != before.fields["run"] {
-		s.spread(ctx, dc, replicas)
+	if run := field(command, "run"); s.nodes.Can.Processes && run != "" && run != before.fields["run"] {
+		s.spread(ctx, dc)
 	}
 	return before, nil
 }
@@ -111,8 +110,18 @@ func field(command []string, name string) string {
 }
 
 // spread waits until the replicas have the record that was written last on a connection (WAIT, since 3.0), so that the one that is promoted
-// next has it. It does not wait longer than leaseRenewal, and says which risk is left.
-func (s claimStore) spread(ctx context.Context, c connection, replicas int) {
+// next has it. It does not wait longer than leaseRenewal, and says which risk is left. A replica that still loads its snapshot answers no WAIT.
+func (s claimStore) spread(ctx context.Context, c connection) {
+	replicas := 0
+	text, _ := c.Do(ctx, arbitrary(c, "INFO", "replication")).ToString()
+	for name, value := range endpoint.ParseInfo(text) {
+		if strings.HasPrefix(name, "slave") && strings.Contains(value, ",state=online,") {
+			replicas++
+		}
+	}
+	if replicas == 0 {
+		return
+	}
 	have, err := c.Do(ctx, arbitrary(c, "WAIT", strconv.Itoa(replicas), strconv.FormatInt(leaseRenewal.Milliseconds(), 10))).AsInt64()
 	if err != nil || int(have) < replicas {
 		s.nodes.log.Warn("not all replicas of the target have answered that they hold the claim of this run: if one of them becomes the primary now, a run that held the target before may write until this one renews its claim",
@@ -120,18 +129,10 @@ func (s claimStore) spread(ctx context.Context, c connection, replicas int) {
 	}
 }
 
-// replicated returns the run_id of a server, and the number of its replicas that follow it, as far as it tells them. One that still loads its
-// snapshot answers no WAIT.
-func replicated(ctx context.Context, c connection) (server string, replicas int) {
-	texts := c.DoMulti(ctx, arbitrary(c, "INFO", "server"), arbitrary(c, "INFO", "replication"))
-	who, _ := texts[0].ToString()
-	role, _ := texts[1].ToString()
-	for name, value := range endpoint.ParseInfo(role) {
-		if strings.HasPrefix(name, "slave") && strings.Contains(value, ",state=online,") {
-			replicas++
-		}
-	}
-	return endpoint.ParseInfo(who)["run_id"], replicas
+// serverOf returns the run_id of a server; "": unknown.
+func serverOf(ctx context.Context, c connection) string {
+	text, _ := c.Do(ctx, arbitrary(c, "INFO", "server")).ToString()
+	return instanceOf(text, "").Process
 }
 
 // clockOf returns the time by a server's clock, in Unix ms; 0: unknown.

@@ -177,12 +177,8 @@ func (e *Expiring) Forget() {
 	e.unknown.Store(true)
 }
 
-// learn notes the expiry that a call sets, and adds the keys that it makes anew or deletes to known: after it they have no expiry other than
-// those that are noted.
+// learn adds the keys that a call makes anew or deletes to known: after it they have no expiry other than those that are noted.
 func (e *Expiring) learn(c *Call) {
-	if c.Expires > 0 {
-		e.Note(c.DB, c.Args[1], c.Expires)
-	}
 	if !e.unknown.Load() {
 		return
 	}
