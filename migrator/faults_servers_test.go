@@ -20,9 +20,9 @@ import (
 	"surecut/internal/endpoint"
 	"surecut/internal/keyspace"
 	"surecut/internal/spool"
-
 	"surecut/migrator/internal/receive"
 	"surecut/migrator/internal/stream"
+	"surecut/migrator/internal/target"
 )
 
 // TestConnectionsKilled ends connections on both sides again and again in the middle of the stream.
@@ -137,6 +137,61 @@ func TestBehindNutcracker(t *testing.T) {
 	r.caughtUp()
 	addsUp(t, r.stop())
 	equal(t, urls{source.URL(), target.URL()}, dataset.CompareOptions{})
+}
+
+// TestServersBehindNutcrackerGoBack: a server behind a proxy may come back with data that is seconds old, as one that lost what it had not
+// written to its disk, or a replica that was promoted, and nothing on the way need fail over that. What it lacks is copied again.
+func TestServersBehindNutcrackerGoBack(t *testing.T) {
+	t.Parallel()
+	for _, when := range []string{"while the stream is applied", "while the migration is stopped", "before the migration is stopped"} {
+		t.Run(when, func(t *testing.T) {
+			source := servers.Standalone(t, "redis:6.0", "--repl-backlog-size", "64mb")
+			backends := []*servers.Server{servers.Standalone(t, "redis:6.0"), servers.Standalone(t, "redis:7.0")}
+			proxy := servers.Twemproxy(t, []string{"timeout: 4000"}, backends[0].Addr+":1 one", backends[1].Addr+":1 two")
+			u, dir := urls{source.URL(), "redis+twemproxy://" + proxy.Addr + "?via=proxy&config=" + proxy.Config}, t.TempDir()
+			stop := writeTo(t, source, false)
+			r := begin(t, u, dir, nil)
+			for _, s := range backends {
+				r.caughtUp()
+				s.Must("SAVE")
+				saved := r.m.links[0].positions.Applied().Offset
+				r.poll("writes after that", func() bool { return r.m.links[0].positions.Applied().Offset > saved+200_000 })
+				goBack := func() {
+					s.Kill()
+					s.Restart()
+				}
+				switch when {
+				case "while the stream is applied":
+					goBack()
+				case "while the migration is stopped":
+					r.stop()
+					goBack()
+					r = begin(t, u, dir, nil)
+				default:
+					stop()
+					r.caughtUp()
+					goBack()
+					r.m.Finish()
+					r.wait()
+					if r.err != nil && !errors.Is(r.err, target.ErrRegressed) {
+						t.Fatal(r.err)
+					}
+					stop = writeTo(t, source, false)
+					r = begin(t, u, dir, nil)
+				}
+			}
+			stop()
+			r.caughtUp()
+			addsUp(t, r.stop())
+			keys := backends[0].Must("KEYS", "*").([]any)
+			move := []string{"MIGRATE", "127.0.0.1", strings.TrimPrefix(backends[1].Addr, "127.0.0.1:"), "", "0", "60000", "KEYS"}
+			for _, k := range keys {
+				move = append(move, k.(string))
+			}
+			backends[0].Must(move...)
+			equal(t, urls{source.URL(), backends[1].URL()}, dataset.CompareOptions{})
+		})
+	}
 }
 
 // TestNameTooLongForNutcracker: a name that the proxy closes its connection over is reported, and holds up nothing else.

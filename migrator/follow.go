@@ -204,9 +204,9 @@ func (l *link) rewind(ctx context.Context, why error) (older bool, err error) {
 		older = older || at < saved.Offset
 	}
 	// The record of a node goes with the slot of its witness when that moves, and another one is written within seconds.
-	silent := r.Silent && l.m.cfg.Sides.Target.Kind() == endpoint.Cluster
+	silent := r.Silent && (l.m.cfg.Sides.Target.Kind() == endpoint.Cluster || l.m.target.Can.Tells)
 	switch lost := err != nil || len(r.Lowest) == 0 || silent || !l.doubts.KnowsCopies(older); {
-	case !l.m.target.Can.Transactions: // one of the servers behind the proxy may have gone back, and there are no checkpoints
+	case !l.m.target.Can.Transactions && (lost || !l.m.target.Can.Tells): // one of the servers behind the proxy may have gone back, and nothing tells how far
 		return true, why
 	case lost && l.m.cfg.Sides.Target.Kind() == endpoint.Standalone: // the server came up without its data, and no other one has taken its place
 		return true, why

@@ -221,11 +221,7 @@ func (l *link) stream(ctx, receiving context.Context) error {
 	if err := l.standing.advance(following, func(*linkState) error { return nil }); err != nil {
 		return err
 	}
-	if err := errors.Join(l.doubts.Resume(), l.reach.doubt(ctx, cp)); err != nil {
-		return err
-	}
-	l.positions.Begin(stream.Mark{Offset: cp.Offset, DB: cp.DB, Received: time.Now().UnixMilli()}, cp.Units)
-	from, err := l.origin.feed(stream.Mark{Offset: cp.Offset, DB: cp.DB}, receiving)
+	from, err := l.begin(ctx, receiving, cp)
 	if errors.Is(err, spool.ErrClosed) && receiving.Err() != nil { // told to stop before anything was received; the next run goes on here
 		return nil
 	}
@@ -242,6 +238,15 @@ func (l *link) stream(ctx, receiving context.Context) error {
 		return err
 	}
 	return l.records.compact(ctx, s)
+}
+
+// begin notes what is in doubt, and returns the stream from the checkpoint on. It returns spool.ErrClosed if the link was told to stop before.
+func (l *link) begin(ctx, receiving context.Context, cp *target.Checkpoint) (stream.Feed, error) {
+	if err := errors.Join(l.doubts.Resume(), l.reach.doubt(ctx, cp)); err != nil {
+		return nil, err
+	}
+	l.positions.Begin(stream.Mark{Offset: cp.Offset, DB: cp.DB, Received: time.Now().UnixMilli()}, cp.Units)
+	return l.origin.feed(stream.Mark{Offset: cp.Offset, DB: cp.DB}, receiving)
 }
 
 // fail ends the link with an error that its finder cannot return.

@@ -27,7 +27,7 @@ func (l *link) keepCheckpoint(ctx, stopping context.Context) error {
 		}
 		if n%10 == 0 {
 			l.m.target.WatchSentinels(ctx)
-			if now, err := l.m.target.Instances(ctx); err == nil && !maps.Equal(now, servers) {
+			if now, err := l.records.checkpoints.Servers(ctx); err == nil && !maps.Equal(now, servers) {
 				if err := l.records.verify(ctx); err != nil && ctx.Err() == nil {
 					return err
 				}

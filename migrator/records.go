@@ -32,7 +32,7 @@ func (r *records) save(ctx context.Context, at stream.Mark) error {
 			return err
 		}
 		copies, releases := r.l.doubts.Copies(), r.l.expiries.Releases()
-		keys := r.keys()
+		keys := r.kept()
 		g, ctx := errgroup.WithContext(ctx)
 		for _, k := range keys {
 			least := saved
@@ -56,15 +56,25 @@ func (r *records) save(ctx context.Context, at stream.Mark) error {
 // keys returns the keys of the link's records on the target, its own first.
 func (r *records) keys() []target.RecordKey {
 	keys := []target.RecordKey{{Name: r.checkpoints.RecordName(), Main: true}}
-	if r.l.m.cfg.Sides.Target.Kind() != endpoint.Cluster || !r.l.m.target.Can.Placement {
+	ofNodes := r.l.m.cfg.Sides.Target.Kind() == endpoint.Cluster && r.l.m.target.Can.Placement
+	if !ofNodes && !r.l.m.target.Can.Tells {
 		return keys
 	}
 	r.l.m.stateMu.Lock()
 	defer r.l.m.stateMu.Unlock()
 	for _, w := range r.l.m.state.Witnesses {
-		keys = append(keys, target.RecordKey{Name: r.checkpoints.RecordNameIn(w.Slot), Must: slices.Contains(r.l.st.Recorded, w.Slot)})
+		keys = append(keys, target.RecordKey{Name: r.checkpoints.RecordNameIn(w.Slot), Slot: w.Slot, Must: slices.Contains(r.l.st.Recorded, w.Slot)})
 	}
 	return keys
+}
+
+// kept returns the keys of the records that are written.
+func (r *records) kept() []target.RecordKey {
+	keys := r.keys()
+	if !r.l.m.target.Can.Tells {
+		return keys
+	}
+	return slices.DeleteFunc(keys, func(k target.RecordKey) bool { return !k.Main && !r.checkpoints.Keeps(k.Slot) })
 }
 
 // note makes durable which records the target holds by now.
@@ -87,11 +97,11 @@ func (r *records) note(keys []target.RecordKey) error {
 // compact deletes the checkpoints of units that are not ahead of the link's own. It keeps those that hold the fence of a key which was
 // copied as of a later offset.
 func (r *records) compact(ctx context.Context, s *stream.Stream) error {
-	if !r.l.m.target.Can.Transactions { // units have no checkpoints then
-		return r.l.reach.settle(s)
-	}
 	if err := r.verify(ctx); err != nil {
 		return err
+	}
+	if !r.l.m.target.Can.Transactions { // units have no checkpoints then
+		return r.l.reach.settle(s)
 	}
 	return r.checkpoints.Forget(ctx, nil, r.l.positions.ForgetSettled(s.Fenced()))
 }

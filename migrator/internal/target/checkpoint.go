@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 
 	"github.com/redis/rueidis"
 
@@ -21,6 +22,7 @@ type Checkpoints struct {
 	left      *leftBehind
 	link      string
 	instances instances
+	homes     atomic.Pointer[homes] // behind a proxy, once Servers was called
 }
 
 // Fields of the checkpoint of a unit.
@@ -50,12 +52,15 @@ func (cps *Checkpoints) Resume(ctx context.Context, keys []RecordKey, goesBack b
 		return nil, err
 	}
 	err = cps.nodes.Retry(ctx, func() (again, err error) {
-		servers, err := cps.nodes.Instances(ctx)
+		servers, err := cps.Servers(ctx)
 		if err != nil {
 			return AgainOrEnd("", err)
 		}
-		if cp, err = cps.load(ctx, keys); err == nil && goesBack && cps.nodes.Can.Ends {
+		if cp, err = cps.load(ctx, keys); err == nil && goesBack && (cps.nodes.Can.Ends || cps.nodes.Can.Tells) {
 			cps.instances.begin(servers, cp.held)
+		}
+		if cps.nodes.Can.Tells {
+			cps.Rely()
 		}
 		return AgainOrEnd("", err)
 	})
@@ -187,7 +192,7 @@ func (cps *Checkpoints) Verify(ctx context.Context, units map[Unit]int64) error 
 
 func (cps *Checkpoints) verifyInstances(ctx context.Context) error {
 	return cps.nodes.Retry(ctx, func() (again, err error) {
-		servers, err := cps.nodes.Instances(ctx)
+		servers, err := cps.Servers(ctx)
 		if err != nil {
 			return err, ctx.Err()
 		}

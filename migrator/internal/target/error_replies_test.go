@@ -211,7 +211,7 @@ func waved(t *testing.T, reply string, fence map[keyspace.Key]int64, repeated st
 	p := &proxy{t: to, kind: endpoint.Twemproxy}
 	p.addr.Store(&s.Addr)
 	to.way, to.Can = p, Abilities{}
-	w := p.NewWriter(Writing{})
+	w := p.NewWriter(Writing{Checkpoints: to.NewCheckpoints("0")})
 	defer w.Close()
 	x := &Transaction{Fence: fence, Calls: []Call{{Args: []string{"SET", "a", "v"}, Key: keyspace.Key{Name: "a"}}}}
 	err := w.Commit(t.Context(), []*Transaction{x})

@@ -23,6 +23,7 @@ type Facts struct {
 type Abilities struct {
 	Transactions bool // MULTI works, so that a checkpoint is written together with the data
 	Processes    bool // a connection leads to one server process, which tells its run_id
+	Tells        bool // the servers behind a proxy tell a script who they are; see proxied_servers.go
 	Ends         bool // connections of an earlier run, or such that broke, can be found and ended; see endsConnections
 	Placement    bool // it is known which server holds a key
 	Nodes        bool // each server is written at an address of its own

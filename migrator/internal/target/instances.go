@@ -32,7 +32,7 @@ func (replacedError) Unwrap() error { return ErrRegressed }
 // instances knows which instance stands behind each node of the target, for one link. One that has not begun knows none and finds no fault.
 type instances struct {
 	mu       sync.Mutex          // guards all below
-	known    map[string]Instance // by address; nil: begin was not called
+	known    map[string]Instance // by address, or by process behind a proxy; nil: begin was not called
 	recorded map[string]bool     // addresses at which the known instance holds the link's record
 	bare     bool                // commands were sent without a checkpoint
 }
@@ -115,9 +115,13 @@ func askInstance(ctx context.Context, c connection) (Instance, error) {
 	return instanceOf(server, replication), errors.Join(err1, err2)
 }
 
-// Instances returns the instance at each primary of the target. One that takes the place of another may have lost data.
+// Instances returns the instance at each primary of the target, or each that a proxy hides, by process. One that takes the place of another
+// may have lost data.
 func (ns *nodes) Instances(ctx context.Context) (map[string]Instance, error) {
 	found := map[string]Instance{}
+	if ns.Can.Tells {
+		return ns.instancesBehind(ctx)
+	}
 	if !ns.Can.Processes {
 		return found, nil // a proxy does not show its servers
 	}

@@ -19,6 +19,7 @@ import (
 // A proxy may spread the commands of one connection over several connections to a server, which may then run them in another order. So
 // calls are sent in waves, in which no key occurs twice, and the next wave waits for the answers to the one before.
 type proxied struct {
+	Writing
 	*connections
 	p *proxy
 }
@@ -186,15 +187,19 @@ func (w *proxied) sendWave(ctx context.Context, wave []*Call) []answer {
 	return answers
 }
 
-// recover returns once the server that holds the key of a call answers again.
+// recover returns once the server that holds the key of a call answers again, or ErrReplaced if it may lack what it had acknowledged.
 func (w *proxied) recover(ctx context.Context, hindered *Call) error {
-	return w.t.Retry(ctx, func() (again, err error) {
+	err := w.t.Retry(ctx, func() (again, err error) {
 		ask := &Call{DB: hindered.DB, Args: []string{"EXISTS", hindered.Key.Name}, Key: hindered.Key}
 		if a := w.sendWave(ctx, []*Call{ask})[0]; consequenceOf(a.err, toFollow).again() {
 			again = fmt.Errorf("target %s: %w", w.p.at(), a.err)
 		}
 		return again, ctx.Err()
 	})
+	if err != nil {
+		return err
+	}
+	return w.Checkpoints.verifyInstances(ctx)
 }
 
 // answered returns an error if an answer shows that the call may not have done on the target what it did on the source. If too much time

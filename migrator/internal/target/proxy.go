@@ -39,6 +39,7 @@ func (t *Target) openProxied(ctx context.Context, from *endpoint.Deployment) err
 	if err := p.probeDump(ctx); err != nil {
 		return fmt.Errorf("target %s: %w", p.at(), err)
 	}
+	t.Can.Tells = p.tells(ctx)
 	t.Bounds = boundsOf(t.Number, nil)
 	t.Dialect = command.DialectOf(t.Number, 0)
 	if p.kind == endpoint.Codis {
@@ -99,8 +100,8 @@ func (p *proxy) Refresh(ctx context.Context) error {
 	return err
 }
 
-func (p *proxy) NewWriter(Writing) Writer {
-	return &proxied{connections: &connections{t: p.t, open: map[string]*conn{}}, p: p}
+func (p *proxy) NewWriter(of Writing) Writer {
+	return &proxied{Writing: of, connections: &connections{t: p.t, open: map[string]*conn{}}, p: p}
 }
 
 // Reading returns a command that reads one key, in the form in which it is sent. Codis may send reads to replicas, which lag, but sends

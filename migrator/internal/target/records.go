@@ -3,6 +3,7 @@ package target
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
 
 	"github.com/redis/rueidis"
@@ -11,11 +12,13 @@ import (
 )
 
 // RecordKey is a key that tells up to where all units of a link have applied the stream, where its node remembers it. A cluster has one on each
-// node: the other nodes do not know what this one has lost. It lies in the slot of the node's witness, and moves with it.
+// node: the other nodes do not know what this one has lost. It lies in the slot of the node's witness, and moves with it. Each server behind
+// a proxy has one as well; see proxied_servers.go.
 type RecordKey struct {
 	Name string
-	Main bool // the link's own, which is always there
-	Must bool // it was written before
+	Slot uint16 // of its witness; for all but Main
+	Main bool   // the link's own, which is always there
+	Must bool   // it was written before
 }
 
 // RecordName returns the name of the link's own record.
@@ -30,6 +33,9 @@ func (cps *Checkpoints) RecordNameIn(slot uint16) string {
 // there need not be one. All steps use one connection, which breaks if the server restarts in between.
 func (cps *Checkpoints) SaveRecord(ctx context.Context, k RecordKey, saved, at int64, fields ...string) error {
 	return cps.nodes.atFenced(ctx, cps.nodes.Slot(k.Name), cps.nodes.OwnDB(), func(addr string, c connection) error {
+		if cps.nodes.Can.Tells {
+			return cps.saveBehind(ctx, c, k, saved, at, fields)
+		}
 		var now Instance
 		if cps.nodes.Can.Ends {
 			var err error
@@ -72,9 +78,9 @@ func (cps *Checkpoints) saveOn(ctx context.Context, c connection, k RecordKey, s
 // Records are the records of a link as the nodes of the target hold them.
 type Records struct {
 	Lowest map[string]string // the one that is furthest behind; empty: the link has none
-	At     map[string]int64  // by address: up to where the node knows the stream to be applied
+	At     map[string]int64  // by address, or by process behind a proxy: up to where the node knows the stream to be applied
 	Silent bool              // a node holds none, so that nothing would tell if it had gone back to an earlier state
-	held   map[string]bool   // addresses of the nodes that hold one
+	held   map[string]bool   // the nodes that hold one, as in At
 	each   map[string]int64  // offset of each record, by its key
 }
 
@@ -83,8 +89,15 @@ func (cps *Checkpoints) ReadRecords(ctx context.Context, keys []RecordKey) (r Re
 	r.At, r.held, r.each = map[string]int64{}, map[string]bool{}, map[string]int64{}
 	byNode := map[string]map[string]string{}
 	var own map[string]string
+	var holders []string
+	if !cps.nodes.Can.Tells {
+		holders = cps.nodes.Primaries()
+	}
 	for _, k := range keys {
-		fields, err := cps.nodes.ownHash(ctx, k.Name)
+		fields, holder, err := cps.readRecord(ctx, k.Name)
+		if cps.nodes.Can.Tells && err == nil && !slices.Contains(holders, holder) {
+			holders = append(holders, holder)
+		}
 		switch {
 		case err != nil:
 			return r, err
@@ -101,14 +114,23 @@ func (cps *Checkpoints) ReadRecords(ctx context.Context, keys []RecordKey) (r Re
 		if err != nil {
 			return r, fmt.Errorf("target key %s: offset %q is not a number", k.Name, fields["offset"])
 		}
-		n, _ := cps.nodes.PrimaryOf(cps.nodes.Slot(k.Name))
-		r.held[n.Addr], r.each[k.Name] = true, offset
-		if at, there := r.At[n.Addr]; !there || offset > at { // each of them is true of the node that holds it now
-			r.At[n.Addr], byNode[n.Addr] = offset, fields
+		r.held[holder], r.each[k.Name] = true, offset
+		if at, there := r.At[holder]; !there || offset > at { // each of them is true of the node that holds it now
+			r.At[holder], byNode[holder] = offset, fields
 		}
 	}
-	r.findLowest(cps.nodes.Primaries(), byNode, own)
+	r.findLowest(holders, byNode, own)
 	return r, nil
+}
+
+// readRecord reads one record of the link. holder is the address of its node, or the process of the server behind a proxy.
+func (cps *Checkpoints) readRecord(ctx context.Context, name string) (fields map[string]string, holder string, err error) {
+	if cps.nodes.Can.Tells {
+		return cps.recordBehind(ctx, name)
+	}
+	fields, err = cps.nodes.ownHash(ctx, name)
+	n, _ := cps.nodes.PrimaryOf(cps.nodes.Slot(name))
+	return fields, n.Addr, err
 }
 
 // findLowest finds the record that is furthest behind, of those that the nodes hold. own is the link's own, which counts for a node that

@@ -3,6 +3,7 @@ package targettest
 import (
 	"fmt"
 	"log/slog"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -76,10 +77,12 @@ func ServeTwemproxy(t testing.TB, most int) (s *endpointtest.Server, url string)
 	s = endpointtest.Serve(t, "6.0.20")
 	s.On("EVAL", func(args []string) string { return runScript(s, args) })
 	s.On("", func(args []string) string {
-		for _, arg := range args[1:min(2, len(args))] {
-			if len(arg) > most {
-				return endpointtest.HangUp
-			}
+		name := 1
+		if strings.EqualFold(args[0], "EVAL") {
+			name = 3
+		}
+		if len(args) > name && len(args[name]) > most {
+			return endpointtest.HangUp
 		}
 		return endpointtest.Usual
 	})
@@ -99,6 +102,8 @@ func runScript(s *endpointtest.Server, args []string) string {
 	}
 	keys, argv = args[3:3+n], args[3+n:]
 	switch script := args[1]; {
+	case strings.Contains(script, "run_id"):
+		return runWithInstance(s, script, keys[0], argv)
 	case strings.Contains(script, "HMGET"): // changes a record if it is as it was read
 		for i, field := range []string{"run", "state", "heartbeat_ms"} {
 			if Field(s, 0, keys[0], field) != argv[i] {
@@ -118,4 +123,40 @@ func runScript(s *endpointtest.Server, args []string) string {
 		}
 	}
 	return s.Do(0, argv...)
+}
+
+// runWithInstance does what the scripts do that ask the server who it is.
+func runWithInstance(s *endpointtest.Server, script, key string, argv []string) string {
+	process, history := infoField(s, "server", "run_id"), infoField(s, "replication", "master_replid")
+	who := []string{endpointtest.Bulk(process), endpointtest.Bulk(history)}
+	offset := func(text string) int64 {
+		n, _ := strconv.ParseInt(text, 10, 64)
+		return n
+	}
+	switch is := Field(s, 0, key, "offset"); {
+	case strings.Contains(script, "HGETALL"):
+		if v := s.GetIn(0, key); v != nil {
+			for _, f := range v.Hash {
+				who = append(who, endpointtest.Bulk(string(f.Name)), endpointtest.Bulk(string(f.Value)))
+			}
+		}
+	case !strings.Contains(script, "HMSET"):
+	case argv[0] != "" && !strings.Contains(argv[0], process+"/"+history+" "):
+		who = append(who, endpointtest.Bulk("unknown"))
+	case is != "" && offset(is) < offset(argv[1]), is == "" && argv[2] == "1":
+		who = append(who, endpointtest.Bulk("behind"))
+	default:
+		if is == "" || offset(is) < offset(argv[4]) {
+			s.Do(0, append([]string{"HMSET", key}, argv[3:]...)...)
+		}
+		who = append(who, endpointtest.Bulk("saved"))
+	}
+	return endpointtest.Array(who...)
+}
+
+// infoField returns a field of a section of INFO.
+func infoField(s *endpointtest.Server, section, name string) string {
+	_, value, _ := strings.Cut(s.Do(0, "INFO", section), name+":")
+	value, _, _ = strings.Cut(value, "\r\n")
+	return value
 }
