@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -196,6 +197,47 @@ func TestVerbatimScripts(t *testing.T) {
 				t.Errorf("%+v %v", report.Counters, report.Problems)
 			}
 			equal(t, u, dataset.CompareOptions{})
+		})
+	}
+}
+
+// TestScriptsThatDiffer: what a verbatim script reads in another order on a newer target, or draws by lot, is copied; where it declares no
+// keys, that is reported.
+func TestScriptsThatDiffer(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name, script string
+		keys         int
+		problems     bool
+	}{
+		{"order", "for _, m in ipairs(redis.call('SMEMBERS',KEYS[2])) do redis.call('RPUSH',KEYS[1],m) end", 2, false},
+		{"order of a hash", "redis.call('RPUSH',KEYS[1],unpack(redis.call('HKEYS',KEYS[3])))", 3, false},
+		{"chance", "redis.call('RPUSH',KEYS[1],math.random(1000000000))", 1, false},
+		{"undeclared", "redis.call('RPUSH','list:'..ARGV[1],unpack(redis.call('SMEMBERS','set')))", 0, true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			source := servers.Standalone(t, "redis:6.0", "--lua-replicate-commands", "no")
+			target := servers.Standalone(t, "redis:7.0")
+			u := urls{source.URL(), target.URL()}
+			for i := range 50 {
+				source.Must("SADD", "set", fmt.Sprint("member", i))
+				source.Must("HSET", "hash", fmt.Sprint("field", i), strings.Repeat("x", 100))
+			}
+			r := begin(t, u, t.TempDir(), nil)
+			r.caughtUp()
+			for i := range 10 {
+				keys := []string{"list:" + strconv.Itoa(i), "set", "hash"}[:tt.keys]
+				source.Must(slices.Concat([]string{"EVAL", tt.script, strconv.Itoa(tt.keys)}, keys, []string{strconv.Itoa(i)})...)
+			}
+			r.caughtUp()
+			report := r.stop()
+			addsUp(t, report)
+			if tt.problems != (len(report.Problems) > 0) || len(report.Problems) > 1 {
+				t.Errorf("%v", report.Problems)
+			}
+			if !tt.problems {
+				equal(t, u, dataset.CompareOptions{})
+			}
 		})
 	}
 }

@@ -78,13 +78,15 @@ func luaDeclared(args [][]luaToken) bool {
 	case spec.Class == Keyless:
 		return slices.Contains([]string{"TIME", "PING", "ECHO", "PUBLISH"}, spec.Name)
 	}
-	// The last argument may expand to several values.
-	if last := args[len(args)-1]; last[len(last)-1].is(")") || last[len(last)-1].is("...") {
-		return false
-	}
 	keys, err := spec.Keys(words, nil)
 	if err != nil {
 		return false
+	}
+	if last := args[len(args)-1]; last[len(last)-1].is(")") || last[len(last)-1].is("...") { // it may expand to several values
+		more, err := spec.Keys(append(slices.Clone(words), []byte("?"), []byte("?")), nil)
+		if err != nil || len(more) > len(keys) {
+			return false
+		}
 	}
 	for _, k := range keys {
 		a := args[k]

@@ -23,6 +23,7 @@ func TestDeclaresKeys(t *testing.T) {
 		{"put together before", "", "return redis.call('GET', 'x' .. KEYS[1])", false},
 		{"variable", "it may hold anything", "local k = KEYS[1] return redis.call('GET', k)", false},
 		{"unpacked", "", "return redis.call('DEL', unpack(KEYS))", false},
+		{"unpacked values", "only the first argument is a key", "redis.call('RPUSH', KEYS[1], unpack(ARGV))", true},
 		{"several values at the end", "MSET may get further keys", "return redis.call('MSET', KEYS[1], f())", false},
 		{"varargs", "", "return redis.call('MSET', KEYS[1], ...)", false},
 		{"another name", "", "local call = redis.call return call('GET', 'x')", false},

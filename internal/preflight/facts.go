@@ -68,7 +68,7 @@ type node struct {
 
 // configNames are the settings that the checks read. A server leaves out those that it does not know.
 var configNames = []string{"maxmemory", "maxmemory-policy", "client-output-buffer-limit", "repl-backlog-size", "repl-timeout",
-	"repl-diskless-sync", "dir", "save", bulkSetting, querySetting, "stop-writes-on-bgsave-error", "min-replicas-to-write", "min-slaves-to-write"}
+	"repl-diskless-sync", "dir", "save", bulkSetting, querySetting, "stop-writes-on-bgsave-error", "min-replicas-to-write", "min-slaves-to-write", verbatimSetting}
 
 // gather asks all nodes of both sides at the same time.
 func gather(ctx context.Context, cfg Config) *run {

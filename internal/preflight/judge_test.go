@@ -211,6 +211,8 @@ func judged() []struct {
 		{"cached_scripts", "not told", "", cached{stays: "x", unknown: "h:1 does not tell"}.judge(), Skipped, "h:1 does not tell"},
 		{"cached_scripts", "not told by all", "those of one are known", cached{scripts: 1, stays: "x", unknown: "h:1 does not tell"}.judge(), Note, "1 cached scripts"},
 
+		{"command_compatibility", "scripts as they were called", "the target does not sort", *judgeVerbatim(7, 70000), Note, "7 calls of scripts"},
+
 		{"clock_skew", "a second", "", judgeClocks(clocks(0, time.Second), ""), Pass, "1s"},
 		{"clock_skew", "more", "", judgeClocks(clocks(-600*time.Millisecond, 600*time.Millisecond), ""), Alarm, "1.2s"},
 		{"clock_skew", "one clock", "nothing to compare it with", judgeClocks(clocks(0), ""), Skipped, ""},
@@ -279,6 +281,16 @@ func TestDatabasesOfURL(t *testing.T) {
 		if !c.reads(0) || c.reads(3) {
 			t.Errorf("%s: --db 0 does not win", kind)
 		}
+	}
+}
+
+// TestNothingVerbatim: a source without calls of scripts, and a target that sorts as well, are no matter.
+func TestNothingVerbatim(t *testing.T) {
+	if c := judgeVerbatim(0, 70000); c != nil {
+		t.Error(c)
+	}
+	if c := judgeVerbatim(7, 40014); c != nil {
+		t.Error(c)
 	}
 }
 

@@ -3,6 +3,7 @@ package preflight
 import (
 	"context"
 	"fmt"
+	"math"
 
 	"surecut/internal/endpoint"
 )
@@ -54,4 +55,44 @@ func (c cached) judge() Check {
 		return pass("source", "no cached scripts", wanted)
 	}
 	return note("source", found+"; "+c.stays+", so after the cutover EVALSHA fails with NOSCRIPT until somebody has loaded the script", wanted, "have each application load its scripts at the target before the cutover: redis-cli script load \"$(cat script.lua)\"")
+}
+
+// verbatimSetting says how a server replicates scripts: "no" as they were called, "yes" by what they write. Servers of 5.0 to 6.2 have it, and
+// begin with "yes"; older ones replicate them as they were called, and newer ones by what they write.
+const verbatimSetting = "lua-replicate-commands"
+
+// verbatimScripts looks whether the source sends scripts as they were called, which may write something else on a newer target. It says
+// nothing where it does not.
+func verbatimScripts(r *run) (checks []Check) {
+	if r.cfg.Scans || !r.target.open() {
+		return nil
+	}
+	target := math.MaxInt // a proxy does not tell
+	for _, n := range r.target.primaries() {
+		if n.err == nil && n.server.Number > 0 {
+			target = min(target, n.server.Number)
+		}
+	}
+	for _, n := range r.source.primaries() {
+		if n.err != nil || n.infoErr != nil || n.server.Number >= 70000 || n.server.Number >= 50000 && n.config[verbatimSetting] != "no" {
+			continue
+		}
+		calls, _ := endpoint.AppCalls(n.info)
+		if c := judgeVerbatim(calls["eval"]+calls["evalsha"], target); c != nil {
+			c.Subject = n.addr
+			checks = append(checks, *c)
+		}
+	}
+	return checks
+}
+
+// judgeVerbatim judges the calls of scripts that a source sends as they were called to a target of a version; nil: nothing is to be said.
+func judgeVerbatim(calls int64, target int) *Check {
+	if calls == 0 || target < 50000 {
+		return nil
+	}
+	c := note("", fmt.Sprintf("%d calls of scripts, which this source sends as they were called; the target does not sort what a script reads, nor fix its random numbers", calls),
+		"no scripts, or such that write the same on every server",
+		"none for scripts that declare their keys (KEYS): those that may write something else are not run on the target, but their keys are copied. Scripts that write keys which they do not declare are reported: verify these keys after the migration. A source since 5.0 stops it: CONFIG SET "+verbatimSetting+" yes")
+	return &c
 }

@@ -299,6 +299,10 @@ var cases = map[string][]trouble{
 	"command_compatibility": {{"RENAME", "its keys lie in two slots", Alarm, "RENAME (1 calls)", func(t *testing.T, b *bench) Report {
 		write(t, b.primary, "CONFIG RESETSTAT", "SET a 1", "RENAME a b")
 		return check(t, urls{url(b.primary), url(b.cluster[0])}, nil)
+	}}, {"a script", "6.0 can be set to send it as it was called", Note, "1 calls of scripts", func(t *testing.T, b *bench) Report {
+		old := servers.Standalone(t, "redis:6.0", "--lua-replicate-commands", "no", "--requirepass", password)
+		write(t, old, "EVAL return 0")
+		return check(t, urls{url(old), url(b.target)}, nil)
 	}}},
 	"sharding": {{"keys astray", "every key is on the other server", Fail, "on another server", func(t *testing.T, b *bench) Report {
 		return check(t, urls{behindProxy(t, true), url(b.target)}, nil)

@@ -523,7 +523,7 @@ func ofModule(command string) bool {
 }
 
 func commandCompatibility(ctx context.Context, r *run) []Check {
-	return append(refusedCommands(r), renamedCommands(ctx, r)...)
+	return slices.Concat(refusedCommands(r), renamedCommands(ctx, r), verbatimScripts(r))
 }
 
 // refusedCommands compares what the source has run with what the target's kind runs.

@@ -27,6 +27,8 @@ type planner struct {
 
 	mayBePlain map[*command.Spec]bool
 
+	scripts scriptOutcomes
+
 	descriptions map[string]*command.Spec // by name: what the source says of commands that surecut does not know
 
 	strings slab.Of[string]
@@ -52,6 +54,7 @@ type actions interface {
 
 func newPlanner(cfg *Config, ahead *ahead, holds *holds, do actions) *planner {
 	p := &planner{Config: cfg, ahead: ahead, holds: holds, do: do, lacks: map[keyspace.Key]bool{}, mayBePlain: map[*command.Spec]bool{}, descriptions: map[string]*command.Spec{}}
+	p.scripts = newScriptOutcomes(cfg)
 	for _, s := range command.All() {
 		if mayBePlain(s) {
 			p.mayBePlain[s] = true
@@ -405,7 +408,8 @@ func (p *planner) message(c *sourceCommand, spec *command.Spec) plan {
 }
 
 // planScript has a script run at a meeting of all lanes, since it may touch keys that it does not declare. A cluster can run it only where
-// its declared keys share a slot. A script that the target cannot run is settled by copying its declared keys.
+// its declared keys share a slot. A script that the target cannot run, or that may write something else there than on the source, is settled
+// by copying its declared keys.
 func (p *planner) planScript(c *sourceCommand, spec *command.Spec) (plan, error) {
 	keys, err := spec.Keys(c.args, p.keys[:0])
 	if err != nil {
@@ -425,7 +429,8 @@ func (p *planner) planScript(c *sourceCommand, spec *command.Spec) (plan, error)
 	}
 	j := p.judge(c, keys)
 	renamed := p.Scope.DBPrefix[c.db] != ""
-	if len(keys) > 0 && (j.open < len(keys) || renamed || p.Target.Cluster && !j.oneSlot || !p.Target.Dialect.Knows("EVAL")) {
+	differs := p.scripts.differs(c)
+	if len(keys) > 0 && (j.open < len(keys) || renamed || p.Target.Cluster && !j.oneSlot || !p.Target.Dialect.Knows("EVAL") || differs && p.CannotCopy == "") {
 		// If an earlier run has applied the script to all its keys, its undeclared keys are in too. If keys are copied instead, they are not.
 		if slices.ContainsFunc(keys, func(k int) bool { return !p.ahead.applied(p.Target.Slot(slab.View(c.args[k])), c.end) }) && j.filtered+j.noDB < len(keys) {
 			p.noteUndeclared(c)
@@ -450,15 +455,18 @@ func (p *planner) planScript(c *sourceCommand, spec *command.Spec) (plan, error)
 		p.Ledger.ReportCommand(c.db, "", c.name(), "a script without declared keys cannot have its keys renamed (Filter.DBPrefix)")
 		return plan{}, nil
 	}
+	if differs {
+		p.scripts.noteRun(c)
+	}
 	return p.everyLane(c)
 }
 
-// noteUndeclared reports a script whose undeclared keys do not arrive, unless its text shows that it has none.
+// noteUndeclared reports, once for each text, a script whose undeclared keys do not arrive, unless its text shows that it has none.
 func (p *planner) noteUndeclared(c *sourceCommand) {
 	if strings.EqualFold(slab.View(c.args[0]), "EVAL") && command.DeclaresKeys(string(c.args[1])) {
 		return
 	}
-	p.Ledger.Note(c.db, "", c.name(), "the script cannot run on the target as it is: the keys that it declares were copied, but keys that it does not declare were not")
+	p.scripts.note(c, "the script cannot run on the target as it is, or could write something else there: the keys that it declares were copied, but keys that it does not declare were not")
 }
 
 // planUnknown passes a command that surecut does not know, or not with these arguments, on to a standalone server, at a meeting of all lanes:

@@ -162,6 +162,54 @@ func TestPlan(t *testing.T) {
 	}
 }
 
+// TestScriptThatDiffers: a script whose outcome may be another one on a target since 5.0 is not run there, as far as its keys can be copied.
+func TestScriptThatDiffers(t *testing.T) {
+	const sorted = "return redis.call('SMEMBERS', KEYS[1])"
+	for _, c := range []struct {
+		name    string
+		command []string
+		target  int
+		file    bool
+		copied  bool
+		reason  string // what is noted
+	}{
+		{"the same everywhere", []string{"EVAL", "return redis.call('INCR', KEYS[1])", "1", "a"}, 70000, false, false, ""},
+		{"what it reads was sorted", []string{"EVAL", sorted, "1", "a"}, 70000, false, true, ""},
+		{"in small letters", []string{"eval", sorted, "1", "a"}, 70000, false, true, ""},
+		{"and is sorted there, too", []string{"EVAL", sorted, "1", "a"}, 40014, false, false, ""},
+		{"other keys may be written", []string{"EVAL", "redis.call('SET', ARGV[1], math.random())", "1", "a", "b"}, 70000, false, true, "keys that it does not declare were not"},
+		{"no keys", []string{"EVAL", "redis.call('SET', 'a', math.random())", "0"}, 70000, false, false, "may have written something else"},
+		{"from a file", []string{"EVAL", sorted, "1", "a"}, 70000, true, false, "may have written something else"},
+		{"a text that is not known", []string{"EVALSHA", "0123456789012345678901234567890123456789", "1", "a"}, 70000, false, true, "keys that it does not declare were not"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			l := newTestStream(t)
+			l.Target.Number = c.target
+			if c.file {
+				l.File, l.CannotCopy = true, "its result cannot be copied from a file"
+			}
+			d := newTestDispatcher(l, nil)
+			for range 2 { // what is run is noted once
+				var args [][]byte
+				for _, w := range c.command {
+					args = append(args, []byte(w))
+				}
+				p, err := d.planner.plan(&sourceCommand{end: 100, args: args}, 50000)
+				if err != nil || (p.act != nil) != c.copied || (len(p.pieces) > 0) == c.copied {
+					t.Fatalf("%+v, %v", p, err)
+				}
+			}
+			all := l.problems.All()
+			if (len(all) > 0) != (c.reason != "") || !c.copied && len(all) > 1 {
+				t.Fatalf("%+v", all)
+			}
+			if c.reason != "" && !strings.Contains(all[0].Reason, c.reason) {
+				t.Error(all[0].Reason)
+			}
+		})
+	}
+}
+
 // TestScriptOfCopiedKeys: a copy of the keys that a script declares holds what it did to them, and nothing else that it did.
 func TestScriptOfCopiedKeys(t *testing.T) {
 	const end = 100
