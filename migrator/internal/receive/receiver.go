@@ -34,8 +34,8 @@ type Nodes interface {
 	// node which is the primary by now.
 	Standing(ctx context.Context, replID string) (int64, error)
 	FinalStanding(ctx context.Context, replID string) (int64, error)
-	Refuse(ctx context.Context, addr string) error // returns why the snapshot of a node that cannot continue the stream is not taken
-	Watch(ctx context.Context, addr string) error  // waits until a node is to be left, and returns why; nil when ctx ends
+	Refuse(ctx context.Context, addr, replID string) error // returns why the snapshot of a node that cannot continue the stream is not taken
+	Watch(ctx context.Context, addr string) error          // waits until a node is to be left, and returns why; nil when ctx ends
 }
 
 // Beginning is the point at which a stream begins, and to which the snapshot before it belongs.

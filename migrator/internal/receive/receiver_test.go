@@ -40,8 +40,8 @@ type fakeSource struct {
 
 const hangUp = "(hang up)"
 
-func (f *fakeSource) Next(context.Context) (string, error) { return "a:1", nil }
-func (f *fakeSource) Refuse(context.Context, string) error { return f.refused }
+func (f *fakeSource) Next(context.Context) (string, error)         { return "a:1", nil }
+func (f *fakeSource) Refuse(context.Context, string, string) error { return f.refused }
 func (f *fakeSource) Settle(_ context.Context, at string) error {
 	f.node = at
 	return nil

@@ -55,7 +55,7 @@ func (r *Receiver) connect(ctx context.Context) (s *psync.Session, asked int64, 
 	case s.Legacy && r.begun:
 		err = ErrNoPSYNC
 	case s.Full && r.begun: // the source cannot continue the stream, or the spool is gone and its end unknown
-		err = r.cfg.Nodes.Refuse(ctx, r.at)
+		err = r.cfg.Nodes.Refuse(ctx, r.at, from.ReplID)
 	case s.Full && r.cfg.NoSnapshot:
 		err = ErrNotContinued
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -120,9 +121,9 @@ func (s *Shard) Next(ctx context.Context) (string, error) {
 	return ChooseReplica(ctx, s.cfg.Source, nodes)
 }
 
-// Refuse returns an error for a node that offers a snapshot instead of continuing the stream: errElsewhere if the primary is to be asked,
-// or the reason why nobody can continue it.
-func (s *Shard) Refuse(ctx context.Context, at string) error {
+// Refuse returns an error for a node that offers a snapshot instead of continuing the stream of a replication ID ("": it was not asked to):
+// errElsewhere if the primary is to be asked, or the reason why nobody can continue it.
+func (s *Shard) Refuse(ctx context.Context, at, replID string) error {
 	last, _ := s.cfg.Primaries.LastPrimary()
 	switch primary := s.Primary(); {
 	case !s.Follows() || s.cfg.NoSnapshot:
@@ -138,6 +139,8 @@ func (s *Shard) Refuse(ctx context.Context, at string) error {
 			return err
 		case info["role"] == "slave":
 			return errStale
+		case replID != "" && wasReplica(info, replID):
+			return ErrFailedOver // and back: what it holds comes from the primary between
 		}
 		return ErrNotContinued // the primary has lost its data, or its backlog is too short
 	}
@@ -269,6 +272,13 @@ func replication(ctx context.Context, source *endpoint.Deployment, addr string) 
 		return nil, err
 	}
 	return endpoint.Info(ctx, c, "replication")
+}
+
+// wasReplica says whether a primary was a replica of another one since it had a replication ID: it still knows the ID of that one (since 4.0).
+// A primary that was restarted remembers its own last ID instead (since 7.0).
+func wasReplica(info map[string]string, since string) bool {
+	followed := info["master_replid2"]
+	return strings.Trim(followed, "0") != "" && followed != since && info["master_replid"] != since
 }
 
 func isReplica(s endpoint.Shard, addr string) bool {

@@ -38,6 +38,8 @@ func TestFailover(t *testing.T) {
 		name, why  string
 		now        endpoint.Shard
 		role       string // by INFO, of the node that was the primary before; "": master
+		replID     string // of the stream
+		replID2    string // by INFO
 		unproven   bool
 		noSnapshot bool
 		refuses    error
@@ -45,13 +47,18 @@ func TestFailover(t *testing.T) {
 	}{
 		{name: "primary that was promoted", now: shardOf("b:1"), refuses: ErrFailedOver, then: "b:1"},
 		{name: "same primary", why: "nothing was promoted, so its backlog is too short", now: shardOf(same), refuses: ErrNotContinued, then: same},
+		{name: "same primary, which was a replica between", why: "its data come from the other one", now: shardOf(same), replID: "of the other one", replID2: "f00", refuses: ErrFailedOver, then: same},
+		{name: "same primary, which came back empty", now: shardOf(same), replID: "of its last life", refuses: ErrNotContinued, then: same},
+		{name: "same primary, promoted before the stream began", now: shardOf(same), replID: server.ReplID(), replID2: "f00", refuses: ErrNotContinued, then: same},
+		{name: "same primary, which came back with its own data", why: "which may be old", now: shardOf(same), replID: "f00", replID2: "f00", refuses: ErrNotContinued, then: same},
+		{name: "same primary, and the spool is gone", now: shardOf(same), replID2: "f00", refuses: ErrNotContinued, then: same},
 		{name: "same primary that has become a replica", why: "the topology is behind", now: shardOf(same), role: "slave", refuses: errStale, then: same},
 		{name: "primary that nobody knows", now: shardOf("x:1"), unproven: true, refuses: ErrStranger, then: "x:1"},
 		{name: "no snapshot is wanted", now: shardOf("b:1"), noSnapshot: true, refuses: ErrNotContinued, then: "b:1"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			asked := 0
-			server.Tell("role", cmp.Or(c.role, "master"))
+			server.Tell("role", cmp.Or(c.role, "master"), "master_replid2", cmp.Or(c.replID2, strings.Repeat("0", 40)))
 			p := &primaries{last: same}
 			s := NewShard(shardOf(same, "b:1"), same, ShardConfig{Source: endpointtest.Open(t, server.URL()), Follows: true, NoSnapshot: c.noSnapshot, Primaries: p,
 				Refresh: func(context.Context) error { asked++; return nil },
@@ -64,7 +71,7 @@ func TestFailover(t *testing.T) {
 			if at != c.then || err != nil || asked != 1 {
 				t.Fatalf("then %s, %v, want %s", at, err, c.then)
 			}
-			if err := s.Refuse(t.Context(), at); !errors.Is(err, c.refuses) {
+			if err := s.Refuse(t.Context(), at, c.replID); !errors.Is(err, c.refuses) {
 				t.Errorf("%s: %v, want %v", c.why, err, c.refuses)
 			}
 			if err := s.Settle(t.Context(), at); err != nil || s.Node() != at || p.last != s.Primary() {
@@ -80,7 +87,7 @@ func TestRefusedByReplica(t *testing.T) {
 		Refresh: func(context.Context) error { return errors.New("nobody answers") },
 		Find:    func() (endpoint.Shard, bool, bool) { return shardOf("a:1", "b:1"), true, true }, Log: slog.New(slog.DiscardHandler)})
 	s.Reset()
-	if err := s.Refuse(t.Context(), "b:1"); !errors.Is(err, errElsewhere) || final(err) {
+	if err := s.Refuse(t.Context(), "b:1", "r"); !errors.Is(err, errElsewhere) || final(err) {
 		t.Errorf("%v", err)
 	}
 	if at, err := s.Next(t.Context()); at != "a:1" || err != nil {
@@ -95,7 +102,7 @@ func TestStandaloneIsNotFollowed(t *testing.T) {
 	if at, err := s.Next(t.Context()); at != "a:1" || err != nil || s.Follows() {
 		t.Errorf("%s, %v", at, err)
 	}
-	if err := s.Refuse(t.Context(), "a:1"); !errors.Is(err, ErrNotContinued) || !strings.Contains(err.Error(), "backlog") {
+	if err := s.Refuse(t.Context(), "a:1", "r"); !errors.Is(err, ErrNotContinued) || !strings.Contains(err.Error(), "backlog") {
 		t.Errorf("%v", err)
 	}
 	if err := s.Watch(t.Context(), "a:1"); err != nil {
