@@ -15,7 +15,7 @@ SCHEDULES ?= 5000000
 HUGE_ELEMENTS ?= 100
 # How much more often make torture kills migrations than make e2e does.
 KILLS ?= 3
-# How long make torture moves the slots of a source at random.
+# How long make torture moves slots at random, of the source and of the target, among failovers, cuts, standstills and kills.
 RESHARD_FOR ?= 5m
 # How often make torture starts two migrations at one target, for each of three ways, on one server and on a cluster.
 CLAIMS ?= 9

@@ -28,6 +28,7 @@ type slotCluster struct {
 	t       *testing.T
 	shape   clusterShape
 	targets []*servers.Server // one, or those of a cluster
+	to      *slotCluster      // a target whose slots move as well, in place of targets; may be nil
 	dir     string
 
 	keysMoved, slotsMoved atomic.Int64
@@ -45,6 +46,7 @@ type clusterShape struct {
 	replicas int      // of each shard of the source
 	targets  int      // primaries of the target cluster; 0: the target is one server
 	args     []string // further options of the source's servers
+	alone    bool     // it is a target itself
 }
 
 // sourceShards is how many shards a source has at first. Slots are spread evenly over them.
@@ -61,9 +63,11 @@ func newSlotCluster(t *testing.T, shape clusterShape) *slotCluster {
 	for i, n := range servers.Cluster(t, shape.image, sourceShards, shape.replicas, shape.args...) {
 		c.shards[i%sourceShards] = append(c.shards[i%sourceShards], n)
 	}
-	if shape.targets > 0 {
+	switch {
+	case shape.alone:
+	case shape.targets > 0:
 		c.targets = servers.Cluster(t, shape.image, shape.targets, 0)
-	} else {
+	default:
 		c.targets = []*servers.Server{servers.Standalone(t, shape.image)}
 	}
 	t.Cleanup(func() {
@@ -118,6 +122,14 @@ func (c *slotCluster) url() string {
 		addrs = append(addrs, n.Addr)
 	}
 	return "redis+cluster://" + strings.Join(addrs, ",")
+}
+
+// targetURL names the target of a migration.
+func (c *slotCluster) targetURL() string {
+	if c.to != nil {
+		return c.to.url()
+	}
+	return c.targets[0].URL()
 }
 
 // client returns the client of one node, which outlives failures of the node.
@@ -271,7 +283,7 @@ func (c *slotCluster) begin(change func(*Config)) *run {
 	c.t.Helper()
 	var r *run
 	c.until("start of the migration", func() (err error) {
-		r, err = tryBegin(c.t, urls{c.url(), c.targets[0].URL()}, c.dir, func(cfg *Config) {
+		r, err = tryBegin(c.t, urls{c.url(), c.targetURL()}, c.dir, func(cfg *Config) {
 			cfg.RetryFor = 2 * time.Minute
 			if change != nil {
 				change(cfg)
@@ -351,7 +363,11 @@ func (c *slotCluster) finish(r *run) {
 
 func (c *slotCluster) equal() {
 	c.t.Helper()
-	equal(c.t, urls{c.live()[0].URL(), c.targets[0].URL()}, dataset.CompareOptions{})
+	target := c.targetURL()
+	if c.to != nil {
+		target = c.to.live()[0].URL()
+	}
+	equal(c.t, urls{c.live()[0].URL(), target}, dataset.CompareOptions{})
 }
 
 // filledSlots is in how many slots fill puts its keys, evenly spread over all shards.

@@ -171,6 +171,9 @@ func (c *slotCluster) assign(slot uint16, dest *servers.Server) error {
 		}
 	}
 	_, err := c.ask(owner, "CLUSTER", "ADDSLOTS", number)
+	if err != nil && strings.Contains(err.Error(), "already busy") { // somebody still names an owner that has given it up
+		return c.end(slot, owner, owner)
+	}
 	return err
 }
 
