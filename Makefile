@@ -17,6 +17,8 @@ HUGE_ELEMENTS ?= 100
 KILLS ?= 3
 # How long make torture moves slots at random, of the source and of the target, among failovers, cuts, standstills and kills.
 RESHARD_FOR ?= 5m
+# How often make torture sends other odd commands to each pair of servers.
+DEGENERATE ?= 20
 # How often make torture starts two migrations at one target, for each of three ways, on one server and on a cluster.
 CLAIMS ?= 9
 # A test binary that hangs must not take the build with it.
@@ -99,6 +101,7 @@ torture: fuzz images
 	SURECUT_SCHEDULES=$(SCHEDULES) go test -count=1 -timeout 3h -v -run 'TestSchedules$$' ./verifier ./migrator/internal/slots
 	SURECUT_HUGE_ELEMENTS=$(HUGE_ELEMENTS) $(TEST) -count=1 -tags servers -run 'TestHugeElements$$' ./verifier
 	SURECUT_RESHARD_FOR=$(RESHARD_FOR) go test -count=1 -timeout 3h -v -tags servers -run 'TestSlotsMoveAtRandom$$' ./migrator
+	go test -count=$(DEGENERATE) -timeout 3h -v -tags servers -run 'TestDegenerateCommands$$' ./migrator
 	scripts/setup.sh twemproxy
 	SURECUT_CLAIMS=$(CLAIMS) go test -count=1 -timeout 3h -v -tags e2e -run 'TestNeverTwoWriters$$' ./e2e
 	SURECUT_KILLS=$(KILLS) go test -count=1 -timeout 3h -v -tags e2e -run 'TestKilled|Twemproxy' ./e2e

@@ -24,6 +24,7 @@ type CompareOptions struct {
 	DBs         map[int]int // source database: target database; nil: every database, each to its own
 	NoFunctions bool
 	Without     map[string]bool // names of keys that are not compared
+	Unsigned    bool            // a score of -0 counts as 0: since 7.2 servers lose the sign where RESTORE makes a small sorted set of a large one
 	Later       time.Duration   // how much later one side was made to count relative expiries than the other: they may lie apart as far, too
 }
 
@@ -32,6 +33,13 @@ type Result struct {
 	Keys        int64 // distinct keys looked at on the source, over all databases
 	Count       int64
 	Differences []string
+	Differ      map[Place]bool // all keys that differ
+}
+
+// Place is where a key is.
+type Place struct {
+	DB   int // of the source
+	Name string
 }
 
 func (r *Result) String() string {
@@ -80,6 +88,7 @@ func Compare(ctx context.Context, p Pair, o CompareOptions) (*Result, error) {
 // compareDB compares what the source has, and looks for what only the target has.
 func compareDB(ctx context.Context, p Pair, sourceDB, targetDB int, o CompareOptions, r *Result) error {
 	c := comparer{pair: p, sourceDB: sourceDB, targetDB: targetDB, shape: shapeOf(p.Source, p.Target), tolerance: (ttlTolerance + o.Later).Milliseconds(), result: r}
+	c.shape.unsigned = o.Unsigned
 	seen := maps.Clone(o.Without)
 	if seen == nil {
 		seen = map[string]bool{}
@@ -180,6 +189,10 @@ func (c *comparer) compare(ctx context.Context, keys []string) error {
 }
 
 func (c *comparer) differ(key string, s suspect) {
+	if c.result.Differ == nil {
+		c.result.Differ = map[Place]bool{}
+	}
+	c.result.Differ[Place{c.sourceDB, key}] = true
 	c.result.differ("db %d %q: %s", c.sourceDB, shorten(key), s.difference)
 }
 

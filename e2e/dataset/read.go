@@ -180,6 +180,7 @@ type shape struct {
 	read          bool // entries-read of a group: 7.0 has it, but tells its replicas always only since 7.4, or Valkey 8.0
 	consumers     bool // consumers without pending entries: replicated since 7.0
 	fieldExpiries bool
+	unsigned      bool // a score of -0 is one of 0
 }
 
 func shapeOf(a, b *Side) shape {
@@ -233,7 +234,7 @@ func (v *value) parse(r rueidis.RedisResult, key string, sh shape) error {
 	case "set":
 		slices.Sort(v.lines)
 	case "zset":
-		return v.scores()
+		return v.scores(sh.unsigned)
 	case "hash":
 		v.pairs()
 	}
@@ -277,12 +278,15 @@ func plainHLL(text string) string {
 }
 
 // scores replaces each score by its bits: servers print the same number differently.
-func (v *value) scores() error {
+func (v *value) scores(unsigned bool) error {
 	rows := make([]string, 0, len(v.lines)/2)
 	for i := 0; i+1 < len(v.lines); i += 2 {
 		score, err := strconv.ParseFloat(v.lines[i+1], 64)
 		if err != nil {
 			return err
+		}
+		if unsigned && score == 0 {
+			score = 0
 		}
 		rows = append(rows, fmt.Sprintf("%s score %016x (%v)", v.lines[i], math.Float64bits(score), score))
 	}
