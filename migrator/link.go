@@ -221,6 +221,7 @@ func (l *link) stream(ctx, receiving context.Context) error {
 	if err := l.standing.advance(following, func(*linkState) error { return nil }); err != nil {
 		return err
 	}
+	doubtful := l.reach.doubtful(ctx) // before the link counts as caught up
 	from, err := l.begin(ctx, receiving, cp)
 	if errors.Is(err, spool.ErrClosed) && receiving.Err() != nil { // told to stop before anything was received; the next run goes on here
 		return nil
@@ -230,9 +231,7 @@ func (l *link) stream(ctx, receiving context.Context) error {
 	}
 	defer from.Close()
 	s := stream.New(l.streamConfig(), l.m.state.Lanes, func() stream.Committer { return l.newWriter() }, cp)
-	if !l.m.target.Can.Transactions && l.began != fresh && l.file == nil {
-		s.DoubtUpTo(l.reach.mayBe(ctx))
-	}
+	s.DoubtUpTo(doubtful)
 	l.applying.Store(s)
 	if err := s.Run(ctx, from, func(ctx context.Context) error { return l.keepCheckpoint(ctx, receiving) }); err != nil {
 		return err

@@ -45,9 +45,12 @@ func (r *reach) settle(s *stream.Stream) error {
 	return r.l.m.saveState()
 }
 
-// mayBe returns the offset up to which earlier runs may have applied commands: that is neither beyond the reach, nor beyond where
-// the source is by now. The primary is asked as well, since the replica that the link reads now may be behind the one that it read before.
-func (r *reach) mayBe(ctx context.Context) int64 {
+// doubtful returns the offset up to which earlier runs may have applied commands, 0 if checkpoints tell: it is neither beyond the reach, nor
+// beyond where the source is by now. The primary is asked as well, since the replica that the link reads now may be behind the one that it read before.
+func (r *reach) doubtful(ctx context.Context) int64 {
+	if r.l.m.target.Can.Transactions || r.l.began == fresh || r.l.file != nil {
+		return 0
+	}
 	at := r.l.replica.spool.End()
 	for _, node := range []string{r.l.shard.Node(), r.l.shard.Primary()} {
 		offset, err := r.l.source.PositionOf(ctx, node)

@@ -199,17 +199,28 @@ func (in *instances) all() string {
 	return b.String()
 }
 
-// recordBehind reads one record of the link through a proxy, and the process that holds it.
-func (cps *Checkpoints) recordBehind(ctx context.Context, name string) (fields map[string]string, process string, err error) {
-	err = cps.nodes.atOwn(ctx, name, func(_ string, c rueidis.Client) error {
-		is, rest, err := withInstance(c.Do(ctx, arbitrary(c, "EVAL", readWith, "1", name)))
-		fields, process = map[string]string{}, is.Process
-		for pair := range slices.Chunk(rest, 2) {
-			if len(pair) == 2 {
-				fields[pair[0]] = pair[1]
-			}
+// readBehind reads records of the link through a proxy, each with the process that holds it.
+func (cps *Checkpoints) readBehind(ctx context.Context, keys []RecordKey) (found []heldRecord, err error) {
+	err = cps.nodes.at(ctx, 0, cps.nodes.OwnDB(), func(_ string, c rueidis.Client) error {
+		cmds := make([]rueidis.Completed, len(keys))
+		for i, k := range keys {
+			cmds[i] = arbitrary(c, "EVAL", readWith, "1", k.Name)
 		}
-		return err
+		found = nil
+		for _, r := range c.DoMulti(ctx, cmds...) {
+			is, rest, err := withInstance(r)
+			if err != nil {
+				return err
+			}
+			record := heldRecord{map[string]string{}, is.Process}
+			for pair := range slices.Chunk(rest, 2) {
+				if len(pair) == 2 {
+					record.fields[pair[0]] = pair[1]
+				}
+			}
+			found = append(found, record)
+		}
+		return nil
 	})
-	return fields, process, err
+	return found, err
 }

@@ -89,18 +89,13 @@ func (cps *Checkpoints) ReadRecords(ctx context.Context, keys []RecordKey) (r Re
 	r.At, r.held, r.each = map[string]int64{}, map[string]bool{}, map[string]int64{}
 	byNode := map[string]map[string]string{}
 	var own map[string]string
-	var holders []string
-	if !cps.nodes.Can.Tells {
-		holders = cps.nodes.Primaries()
+	found, holders, err := cps.readAll(ctx, keys)
+	if err != nil {
+		return r, err
 	}
-	for _, k := range keys {
-		fields, holder, err := cps.readRecord(ctx, k.Name)
-		if cps.nodes.Can.Tells && err == nil && !slices.Contains(holders, holder) {
-			holders = append(holders, holder)
-		}
+	for i, k := range keys {
+		fields, holder := found[i].fields, found[i].holder
 		switch {
-		case err != nil:
-			return r, err
 		case k.Main && len(fields) == 0:
 			return Records{}, nil
 		case k.Main:
@@ -123,14 +118,32 @@ func (cps *Checkpoints) ReadRecords(ctx context.Context, keys []RecordKey) (r Re
 	return r, nil
 }
 
-// readRecord reads one record of the link. holder is the address of its node, or the process of the server behind a proxy.
-func (cps *Checkpoints) readRecord(ctx context.Context, name string) (fields map[string]string, holder string, err error) {
+// heldRecord is a record of the link, with the address of the node that holds it, or the process of a server behind a proxy.
+type heldRecord struct {
+	fields map[string]string
+	holder string
+}
+
+// readAll reads records of the link, and returns all that may hold one.
+func (cps *Checkpoints) readAll(ctx context.Context, keys []RecordKey) (found []heldRecord, holders []string, err error) {
 	if cps.nodes.Can.Tells {
-		return cps.recordBehind(ctx, name)
+		found, err = cps.readBehind(ctx, keys)
+		for _, f := range found {
+			if !slices.Contains(holders, f.holder) {
+				holders = append(holders, f.holder)
+			}
+		}
+		return found, holders, err
 	}
-	fields, err = cps.nodes.ownHash(ctx, name)
-	n, _ := cps.nodes.PrimaryOf(cps.nodes.Slot(name))
-	return fields, n.Addr, err
+	for _, k := range keys {
+		fields, err := cps.nodes.ownHash(ctx, k.Name)
+		if err != nil {
+			return nil, nil, err
+		}
+		n, _ := cps.nodes.PrimaryOf(cps.nodes.Slot(k.Name))
+		found = append(found, heldRecord{fields, n.Addr})
+	}
+	return found, cps.nodes.Primaries(), nil
 }
 
 // findLowest finds the record that is furthest behind, of those that the nodes hold. own is the link's own, which counts for a node that
